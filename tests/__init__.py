@@ -1,0 +1,1 @@
+"""flambeau's tests; a package, so that tests may share `tests.agree`."""
