@@ -1,0 +1,17 @@
+"""Checks that raise before any work is done, and PyTorch's exception types that Python lacks."""
+
+from __future__ import annotations
+
+
+class OutOfMemoryError(RuntimeError):
+    """An allocation failed."""
+
+
+class LinAlgError(RuntimeError):
+    """A decomposition does not exist or did not converge."""
+
+
+def check(condition: object, error: type[Exception], message: str) -> None:
+    """Raise `error(message)` unless the condition holds."""
+    if not condition:
+        raise error(message)

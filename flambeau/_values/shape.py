@@ -1,0 +1,155 @@
+"""Sizes, strides, broadcasting, dimension wrapping: arithmetic on tuples of ints, with PyTorch's errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Shape = tuple[int, ...]
+
+
+class Size(tuple[int, ...]):
+    """The sizes of a tensor: a tuple of ints that prints as `torch.Size([2, 3])`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"torch.Size({list(self)})"
+
+    __str__ = __repr__
+
+    def numel(self) -> int:
+        """How many elements a tensor of these sizes has."""
+        return math.prod(self)
+
+    def __getitem__(self, i: Any) -> Any:
+        item = tuple.__getitem__(self, i)
+        return Size(item) if isinstance(i, slice) else item
+
+    def __add__(self, other: Any) -> Size:
+        if not isinstance(other, tuple):
+            return NotImplemented
+        return Size(tuple.__add__(self, other))
+
+    def __radd__(self, other: Any) -> Size:
+        if not isinstance(other, tuple):
+            return NotImplemented
+        return Size(other + tuple(self))
+
+    def __mul__(self, n: Any) -> Size:
+        return Size(tuple.__mul__(self, n))
+
+    __rmul__ = __mul__
+
+    def __reduce__(self) -> Any:
+        return Size, (tuple(self),)
+
+
+Size.__module__ = "flambeau"
+
+
+def wrap_dim(dim: int, rank: int, scalar: bool = True) -> int:
+    """`dim` counted from the front; a 0-d tensor counts as having one dimension when `scalar`."""
+    if rank == 0:
+        if not scalar:
+            raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+        rank = 1
+    if 0 <= dim < rank:
+        return dim
+    if -rank <= dim < 0:
+        return dim + rank
+    raise IndexError(f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim})")
+
+
+def wrap_dims(dims: int | Iterable[int] | None, rank: int, empty_is_all: bool = True) -> Shape:
+    """Distinct dimensions, counted from the front, in the order given; None (or an empty list) means all of them."""
+    if isinstance(dims, int):
+        return (wrap_dim(dims, rank),) if rank else (wrap_dim(dims, rank), )[:0]
+    if dims is None:
+        return tuple(range(rank))
+    given = tuple(dims)
+    if not given and empty_is_all:
+        return tuple(range(rank))
+    out: list[int] = []
+    for d in given:
+        d = wrap_dim(d, rank)
+        if d in out:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+        out.append(d)
+    return tuple(out) if rank else ()
+
+
+def contiguous_strides(shape: Sequence[int]) -> Shape:
+    """Strides, in elements, of a row-major tensor; a size of 0 counts as 1."""
+    out, step = [], 1
+    for n in reversed(shape):
+        out.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(out))
+
+
+def broadcast(*shapes: Sequence[int]) -> Shape:
+    """The common shape, or PyTorch's error naming the first dimension (from the back) that does not fit."""
+    out: list[int] = []
+    for shape in shapes:
+        a, b = out, list(shape)
+        rank = max(len(a), len(b))
+        a, b = [1] * (rank - len(a)) + a, [1] * (rank - len(b)) + b
+        for i in range(rank - 1, -1, -1):
+            if a[i] != b[i] and a[i] != 1 and b[i] != 1:
+                raise RuntimeError(
+                    f"The size of tensor a ({a[i]}) must match the size of tensor b ({b[i]}) at non-singleton dimension {i}")
+        out = [y if x == 1 else x for x, y in zip(a, b, strict=True)]
+    return tuple(out)
+
+
+def infer(shape: Sequence[int], numel: int) -> Shape:
+    """`shape` with its one -1 worked out so that it holds `numel` elements."""
+    shape = tuple(shape)
+    known, unknown = 1, None
+    for i, n in enumerate(shape):
+        if n == -1:
+            if unknown is not None:
+                raise RuntimeError("only one dimension can be inferred")
+            unknown = i
+        elif n < 0:
+            raise RuntimeError(f"invalid shape dimension {n}")
+        else:
+            known *= n
+    if unknown is None:
+        if known != numel:
+            raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
+        return shape
+    if known == 0:
+        if numel == 0:
+            raise RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified "
+                               f"dimension size -1 can be any value and is ambiguous")
+        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
+    if numel % known:
+        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
+    return (*shape[:unknown], numel // known, *shape[unknown + 1 :])
+
+
+def view_strides(shape: Sequence[int], strides: Sequence[int], new: Sequence[int]) -> Shape | None:
+    """Strides with which the same memory has the new shape, or None where it must be copied."""
+    numel = math.prod(shape)
+    if numel == 0:
+        return tuple(strides) if tuple(shape) == tuple(new) else contiguous_strides(new)
+    if not shape:
+        return (1,) * len(new)
+    out = [0] * len(new)
+    i = len(new) - 1
+    base, chunk, seen = strides[-1], 1, 1
+    for d in range(len(shape) - 1, -1, -1):
+        chunk *= shape[d]
+        if d == 0 or (shape[d - 1] != 1 and strides[d - 1] != chunk * base):  # a run of dims that lie densely ends here
+            while i >= 0 and (seen < chunk or new[i] == 1):
+                out[i] = seen * base
+                seen *= new[i]
+                i -= 1
+            if seen != chunk:
+                return None
+            if d > 0:
+                base, chunk, seen = strides[d - 1], 1, 1
+    return tuple(out) if i == -1 else None
