@@ -1,0 +1,212 @@
+"""The distributions of PyTorch's CPU kernels on arrays: which words they take from the generator, and what they make of them.
+
+Each function returns a flat array of `n` values in the order in which PyTorch fills memory; `fill` stores them in a strided
+array in that order. Arguments have been checked by the operators. Rejection samplers are in `rejection.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+
+from flambeau._values import rounding
+from flambeau._values.normal import normal
+
+if TYPE_CHECKING:
+    from flambeau._values.generator import Generator
+
+    Array = np.ndarray[Any, Any]
+    Type = np.dtype[Any]
+
+__all__ = ("bernoulli", "bernoulli_each", "cauchy", "exponential", "fill", "full_range", "geometric", "integers", "log_normal",
+           "memory_order", "multinomial", "normal", "randperm", "uniform", "whole_range")  # fmt: skip
+
+DIGITS = {np.dtype(np.float16): 11, np.dtype(ml_dtypes.bfloat16): 8, np.dtype(np.float32): 24, np.dtype(np.float64): 53}
+WIDE_RANGE = 1 << 28  # integers from a range this wide take 64 bits each, to keep `%` fair
+LARGE_PERMUTATION = 0xFFFFFFFF // 20
+
+
+def memory_order(a: Array) -> Array:
+    """The array with its dims permuted so that walking it walks memory forwards, as PyTorch's iterators do."""
+    if a.flags.c_contiguous or a.ndim < 2:
+        return a
+    return a.transpose(sorted(range(a.ndim), key=lambda d: -abs(a.strides[d]) if a.shape[d] > 1 else -math.inf))
+
+
+def fill(a: Array, values: Array) -> Array:
+    """Store flat values in `a`, in the order of memory."""
+    target = memory_order(a)
+    target[...] = values.reshape(target.shape)
+    return a
+
+
+def _narrow(values: Array, dtype: Type) -> Array:
+    """Doubles as `dtype`; half precision is reached by way of float32."""
+    if dtype.itemsize == 2 and dtype in DIGITS:
+        values = values.astype(np.float32)
+    return values.astype(dtype, copy=False)
+
+
+def doubles(gen: Generator, n: int) -> Array:
+    """Uniform doubles of 53 bits in [0, 1)."""
+    out = (gen.engine.take64(n) & np.uint64(0x1FFFFFFFFFFFFF)).astype(np.float64)
+    out *= 2.0**-53
+    return out
+
+
+def uniform(gen: Generator, n: int, dtype: Type, low: float = 0.0, high: float = 1.0) -> Array:
+    """Uniform in [low, high): 53 random bits for doubles, 24 for the rest."""
+    with gen.lock:
+        if dtype == np.float64:
+            x = doubles(gen, n)
+            return x if low == 0 and high == 1 else _open(rounding.fma(x, high - low, low), dtype, low, high)
+        words = gen.engine.take(n)
+    bits = words & np.uint32(0xFFFFFF)
+    if low == 0 and high == 1:
+        out = np.multiply(bits, np.float32(2.0**-24), dtype=np.float32)
+        return out if dtype == np.float32 else _open(out, dtype, 0, 1)
+    first, last = np.float32(low), np.float32(high)
+    # The product is exact, so the sum below rounds as a fused multiply-add does.
+    out = np.multiply(bits, 2.0**-24 * float(last - first), dtype=np.float64)
+    out += float(first)
+    return _open(out.astype(np.float32), dtype, low, high)
+
+
+def _open(values: Array, dtype: Type, low: float, high: float) -> Array:
+    """Values as `dtype`; what was rounded up to `high`, which does not belong, becomes `low`."""
+    out = values.astype(dtype, copy=False)
+    np.copyto(out, dtype.type(low), where=out >= dtype.type(high))
+    return out
+
+
+def integers(gen: Generator, n: int, dtype: Type, low: int, span: int) -> Array:
+    """Integers in [low, low + span), 0 < span < 2**64."""
+    with gen.lock:
+        if span >= WIDE_RANGE:
+            draws = gen.engine.take64(n) % np.uint64(span)
+        else:
+            draws = gen.engine.take(n) % np.uint32(span)
+    out = draws.astype(np.int64, copy=False)
+    if low:
+        out = out + np.int64(low)  # wraps, as in C
+    return _narrow(out, dtype)
+
+
+def full_range(gen: Generator, n: int, dtype: Type) -> Array:
+    """All of int64's range."""
+    with gen.lock:
+        return _narrow(gen.engine.take64(n).view(np.int64), dtype)
+
+
+def whole_range(gen: Generator, n: int, dtype: Type) -> Array:
+    """What `random_()` gives: [0, largest] for integers, [0, 2**digits] for floats."""
+    wide = dtype.itemsize == 8
+    with gen.lock:
+        words = gen.engine.take64(n) if wide else gen.engine.take(n)
+    if dtype == np.bool_:
+        return (words & np.uint32(1)).astype(np.bool_)
+    top = (1 << DIGITS[dtype]) if dtype in DIGITS else int(np.iinfo(dtype).max)
+    if top < (1 << 64 if wide else 1 << 32) - 1:
+        words = words % words.dtype.type(top + 1)
+    return _narrow(words, dtype)
+
+
+def bernoulli(gen: Generator, n: int, p: float) -> Array:
+    """True with probability `p`: booleans."""
+    with gen.lock:
+        return doubles(gen, n) < p
+
+
+def bernoulli_each(gen: Generator, p: Array) -> Array:
+    """True with the probability that stands in `p` (flat): booleans. Only double probabilities take double draws."""
+    with gen.lock:
+        if p.dtype == np.float64:
+            return np.asarray(doubles(gen, p.size) < p)
+        words = gen.engine.take(p.size)
+    return np.asarray(np.multiply(words & np.uint32(0xFFFFFF), np.float32(2.0**-24), dtype=np.float32) < p.astype(np.float32))
+
+
+def _apply(function: Any, fast: Any, x: Array, dtype: Type) -> Array:
+    """libm where the result keeps all of a double's bits; NumPy's where it is rounded to far fewer."""
+    return rounding.libm(function, x) if dtype == np.float64 or x.size < 16 else np.asarray(fast(x))
+
+
+def exponential(gen: Generator, n: int, dtype: Type, rate: float) -> Array:
+    """Exponential with the given rate."""
+    with gen.lock:
+        u = doubles(gen, n)
+    if rate == math.inf:
+        return np.zeros(n, dtype)
+    scale = -1.0 / rate if rate else -math.inf
+    return _narrow(scale * _apply(math.log1p, np.log1p, -u, dtype), dtype)
+
+
+def geometric(gen: Generator, n: int, dtype: Type, p: float) -> Array:
+    """The number of trials up to the first success."""
+    with gen.lock:
+        u = doubles(gen, n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = rounding.libm(lambda x: math.log(x) if x else -math.inf, u)  # ceil makes the last place matter
+        return _narrow(np.ceil(logs / math.log1p(-p)), dtype)
+
+
+def cauchy(gen: Generator, n: int, dtype: Type, median: float, sigma: float) -> Array:
+    """Cauchy: the ratio of two normals, shifted and scaled."""
+    with gen.lock:
+        u = doubles(gen, n)
+    tangents = _apply(math.tan, np.tan, math.pi * (u - 0.5), dtype)
+    return _narrow(rounding.fma(tangents, sigma, median), dtype)
+
+
+def log_normal(gen: Generator, n: int, dtype: Type, mean: float, std: float) -> Array:
+    """exp of a normal."""
+    x = normal(gen, n, np.dtype(np.float64), mean, std, contiguous=False)
+    return _narrow(_apply(math.exp, np.exp, x, dtype), dtype)
+
+
+def randperm(gen: Generator, n: int, dtype: Type) -> Array:
+    """0 .. n - 1, shuffled (Fisher and Yates)."""
+    with gen.lock:
+        if n >= LARGE_PERMUTATION:
+            return _large_permutation(gen, n, dtype)
+        steps = gen.engine.take(n - 1) if n > 1 else np.empty(0, np.uint32)
+    partners = (np.arange(n - 1) + steps % np.arange(n, 1, -1, dtype=np.uint32)).tolist() if n > 1 else []
+    out = list(range(n))
+    for i, j in enumerate(partners):
+        out[i], out[j] = out[j], out[i]
+    return np.array(out, dtype=np.int64).astype(dtype, copy=False)
+
+
+def _large_permutation(gen: Generator, n: int, dtype: Type) -> Array:
+    """From 2**32 / 20 on, each step takes 64 bits, and the shuffle needs no initialisation."""
+    out = np.empty(n, dtype)
+    block = 1 << 16
+    for start in range(0, n, block):
+        stop = min(start + block, n)
+        partners = gen.engine.take64(stop - start) % np.arange(start + 1, stop + 1, dtype=np.uint64)
+        for i, j in enumerate(partners.tolist(), start):
+            out[i] = out[j] if j != i else i
+            out[j] = i
+    return out
+
+
+def multinomial(gen: Generator, weights: Array, count: int) -> Array:
+    """`count` draws with replacement from each row of weights (rows, categories)."""
+    out = np.empty((weights.shape[0], count), np.int64)
+    wide = weights if weights.dtype.itemsize > 2 else weights.astype(np.float32)
+    with gen.lock:
+        for row, values in enumerate(wide):
+            if (values < 0).any():
+                raise RuntimeError("invalid multinomial distribution (encountering probability entry < 0)")
+            if not np.isfinite(values).all():
+                raise RuntimeError("invalid multinomial distribution (encountering probability entry = infinity or NaN)")
+            sums = np.cumsum(values, dtype=wide.dtype)
+            if not sums[-1] > 0:
+                raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+            sums /= sums[-1]
+            sums[-1] = 1
+            out[row] = np.searchsorted(sums, doubles(gen, count), side="left")
+    return out
