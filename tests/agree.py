@@ -107,7 +107,9 @@ def derivatives(fl: Any, results: list[Any], leaves: list[Any], order: int) -> l
         results = [r for r in results if r.requires_grad]
         if not results:
             break
-        weights = [tensor_of(fl, np.cos(np.arange(r.numel()) + 1.0).reshape(tuple(r.shape))).to(r.dtype) for r in results]
+        weights = [
+            tensor_of(fl, np.cos(np.arange(r.numel()) + 1.0).reshape(tuple(r.shape))).to(r.dtype) for r in results
+        ]
         total = fl.autograd.grad(results, leaves, weights, create_graph=left > 1, allow_unused=True)
         found.append(leaf(fl, total))
         results = [g for g in total if g is not None]

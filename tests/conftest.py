@@ -90,6 +90,8 @@ def golden(request: pytest.FixtureRequest) -> Any:
         kept = path.read_text()
         if text != kept:
             diff = difflib.unified_diff(kept.splitlines(), text.splitlines(), "golden", "generated", lineterm="")
-            pytest.fail(f"{path.relative_to(HERE)} differs (pytest --update-golden):\n" + "\n".join(diff), pytrace=False)
+            pytest.fail(
+                f"{path.relative_to(HERE)} differs (pytest --update-golden):\n" + "\n".join(diff), pytrace=False
+            )
 
     return check
