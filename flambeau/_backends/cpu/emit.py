@@ -391,6 +391,11 @@ class Module:
     def declare(self, type: str, name: str, args: list[str]) -> None:
         self.declared.setdefault(name, f"declare {type} @{name}({', '.join(args)})")
 
+    def external(self, f: Function, name: str) -> V:
+        """The address of a foreign object."""
+        self.declared.setdefault(name, f"@{name} = external global i8")
+        return V(f, "ptr", f"@{name}")
+
     @property
     def imports(self) -> list[str]:
         """Names that the engine must supply."""
