@@ -1,4 +1,4 @@
-"""Makes `torch` and every `torch.x.y` the same module objects as `flambeau` and `flambeau.x.y`, once `install()` is called.
+"""Makes `torch` and every `torch.x.y` the same module objects as `flambeau` and `flambeau.x.y`: `install()`.
 
 Nothing here happens on `import flambeau`. Programs get it through `flambeau run`, `flambeau link`, or the folder
 `_beside`, which holds a `torch` package that calls `install()` and the metadata of a distribution named torch: with

@@ -10,10 +10,11 @@ PACKAGES = ("flambeau", "numpy", "scipy", "ml_dtypes", "llvmlite", "cupy", "torc
 
 def get_env_info() -> dict[str, str]:
     """Name and value of each fact, in the order in which they are printed."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {
         "Python": f"{platform.python_version()} ({platform.python_implementation()}, {sys.executable})",
         "System": f"{platform.platform()}",
-        "Processor": f"{processor()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
+        "Processor": f"{processor()}, {cores} cores",
     }
     for name in PACKAGES:
         facts[name] = version(name)

@@ -1,4 +1,4 @@
-"""The command line: programs run as under `python`, `torch` is flambeau for them and their children, link and unlink."""
+"""The command line: programs run as under `python`; `torch` is flambeau for them and their children; link, unlink."""
 
 import os
 import pathlib
