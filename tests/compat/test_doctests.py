@@ -1,0 +1,37 @@
+"""Every example in a docstring is run."""
+
+import doctest
+import importlib
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[2] / "flambeau"
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def modules_with_examples():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "_beside" not in path.parts and ">>>" in path.read_text():
+            yield ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples(name, tmp_path, monkeypatch):
+    import flambeau
+
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    given = {**vars(module), "flambeau": flambeau, "torch": flambeau}
+    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    report, seen = [], 0
+    tests = doctest.DocTestFinder(exclude_empty=True).find(module, name, globs=given)
+    parse = doctest.DocTestParser().get_doctest
+    for key, value in vars(module).items():
+        if type(value).__name__ == "Op" and value.body.__module__ == name and value.body.__doc__:
+            tests.append(parse(value.body.__doc__, dict(given), f"{name}.{key}", None, 0))
+    for test in tests:
+        flambeau.manual_seed(0)
+        runner.run(test, out=report.append)
+        seen += len(test.examples)
+    assert not report, "".join(report)
