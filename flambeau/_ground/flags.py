@@ -37,7 +37,6 @@ TABLE = {
         Flag("assert_cached", bool, False, "Make any compilation an error: proves that a program is warm."),
         Flag("num_threads", int, 0, "Threads for native kernels; 0 means one for each core."),
         Flag("logs", str, "", "Comma-separated stages to print: graph, loops, llvm, guards, source."),
-        Flag("run_hook", bool, False, "Set by `flambeau run`: `import torch` gives flambeau in this process and its children."),
     )
 }
 
