@@ -11,7 +11,7 @@ import os
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 BESIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_beside")
 
@@ -46,7 +46,7 @@ class Finder:
             spec = importlib.util.find_spec(ours)
             if spec is None:
                 return None
-        alias = ModuleSpec(name, Loader(ours, spec), origin=getattr(spec, "origin", None))
+        alias = ModuleSpec(name, cast(Any, Loader(ours, spec)), origin=getattr(spec, "origin", None))
         alias.has_location = getattr(spec, "has_location", False)
         alias.submodule_search_locations = getattr(spec, "submodule_search_locations", None)
         return alias

@@ -172,7 +172,10 @@ class Cache:
         names = [n for n in {**want, **best[1]} if want.get(n) != best[1].get(n)]
         if not names:
             return "an entry with this key exists"
-        show = lambda v: "absent" if v is None else repr(v)  # noqa: E731
+
+        def show(v: str | None) -> str:
+            return "absent" if v is None else repr(v)
+
         told = "; ".join(f"{n} was {show(best[1].get(n))}, now {show(want.get(n))}" for n in names)
         return f"the nearest stored entry differs in {told}"
 

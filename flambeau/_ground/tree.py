@@ -20,7 +20,7 @@ IsLeaf = Callable[[PyTree], bool] | None
 class _Key:
     """One step of a path from the root to a leaf; compares, hashes and prints like a frozen dataclass."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def _value(self) -> Any:
         return getattr(self, self.__slots__[0])
@@ -524,8 +524,8 @@ class TreeSpec:
         self._context = context
         self._children = children_specs
         self.num_children = len(children_specs)
-        self.num_nodes = 1 + sum(child.num_nodes for child in children_specs)
-        self.num_leaves = 1 if type is None else sum(child.num_leaves for child in children_specs)
+        self.num_nodes: int = 1 + sum(child.num_nodes for child in children_specs)
+        self.num_leaves: int = 1 if type is None else sum(child.num_leaves for child in children_specs)
 
     def __repr__(self, indent: int = 0) -> str:
         if self.type is None:
