@@ -23,8 +23,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from flambeau._backends.cpu.emit import Function, Module, V, floating, lane, lanes, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
 
 # memory type and accumulator type of each dtype
 TYPES = {
@@ -39,9 +42,11 @@ TYPES = {
     "int64": ("i64", "i64"),
 }
 
+IN_PLACE = 6  # tiles of rows up to which reading `b` twice is cheaper than packing it
+
 SIZES = ("p", "q", "m", "n", "k")  # extents
 BLOCK = ("mb", "nb", "kb")  # the block of `out` that is a chunk, and the depth of a packed panel
-STRIDES = tuple(f"{x}{d}" for x, dims in (("a", "pqmk"), ("b", "pqkn"), ("c", "pqm")) for d in dims)  # in elements
+STRIDES = tuple(f"{x}{d}" for x, dims in (("a", "pqmk"), ("b", "pqkn"), ("c", "pqmn")) for d in dims)  # in elements
 SLOTS = ("c", "a", "b", *SIZES, *BLOCK, *STRIDES)  # then 4 per operand of the epilogue, then its scalars
 
 
@@ -93,6 +98,9 @@ def scaled(dtype: str, along: str = "row") -> Epilogue:
     return Epilogue(f"scaled-{along}-{dtype}", ((dtype, along),), 2, lambda f, x, o, s: f.fma(o[0], s[1], x * s[0]))
 
 
+APART = "nounwind noinline"  # inlined into one large function, these would compete for registers and compile slowly
+
+
 # -- packing --------------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +140,7 @@ def packer(m: Module, name: str, memory: str, acc: str, n: int) -> None:
     Writes whole vectors of n lanes: lanes past `lanes` are rubbish, and nothing past them is read. Rows are written in
     order of k, so with a step below n each row overwrites the rubbish of the one before.
     """
-    f = m.function(f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)")
+    f = m.function(f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)", APART)
     dst, step, src, count, depth, sl, sk = f.params
     count = f.min(count, n)
     at = lambda lane, k: f.gep(memory, src, lane * sl + k * sk)  # noqa: E731
@@ -164,7 +172,7 @@ def packer(m: Module, name: str, memory: str, acc: str, n: int) -> None:
 
 def pair_packer(m: Module, name: str, n: int) -> None:
     """As `packer`, for bfloat16 in pairs: dst[(k // 2) * step + lane] holds src[lane, k] and src[lane, k + 1]; a last odd k is paired with 0."""
-    f = m.function(f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)")
+    f = m.function(f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)", APART)
     dst, step, src, count, depth, sl, sk = f.params
     count = f.min(count, n)
     even = depth & -2
@@ -197,7 +205,7 @@ def pair_packer(m: Module, name: str, n: int) -> None:
 
 def micro_kernel(m: Module, t: Tile, rows: int, acc: str) -> None:
     """Defines tile_<rows>(a, b, b_step, depth, out, first): out[rows][cols] (+)= panel of a times panel of b."""
-    f = m.function(f"internal void tile_{rows}(ptr noalias a, ptr noalias b, i64 b_step, i64 depth, ptr noalias out, i1 first)")
+    f = m.function(f"internal void tile_{rows}(ptr noalias a, ptr noalias b, i64 b_step, i64 depth, ptr noalias out, i1 first)", APART)
     a, b, b_step, depth, out, first = f.params
     wide = vector(acc, t.lanes)
     sums = [[f.var(wide, 0) for _ in range(t.vectors)] for _ in range(rows)]
@@ -230,12 +238,12 @@ def pair_product(f: Function, s: V, x: V, y: V, t: Tile) -> V:
 
 def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue) -> None:
     """Defines finish(args, sums, p, q, m0, rows, n0, cols): the epilogue of one tile, stored."""
-    f = m.function("internal void finish(ptr args, ptr noalias sums, i64 p, i64 q, i64 m0, i64 rows, i64 n0, i64 cols)")
+    f = m.function("internal void finish(ptr args, ptr noalias sums, i64 p, i64 q, i64 m0, i64 rows, i64 n0, i64 cols)", APART)
     args, sums, p, q, m0, rows, n0, cols = f.params
     slot = {name: i for i, name in enumerate(SLOTS)}
     word = lambda i, type="i64": f.load(type, args, None) if i == 0 else f.load(type, f.gep("i64", args, i))  # noqa: E731
-    out = f.gep(memory, word(slot["c"], "ptr"), p * word(slot["cp"]) + q * word(slot["cq"]) + n0)
-    cm = word(slot["cm"])
+    cm, cn = word(slot["cm"]), word(slot["cn"])
+    out = f.gep(memory, word(slot["c"], "ptr"), p * word(slot["cp"]) + q * word(slot["cq"]) + n0 * cn)
     operands = []
     for j, (dtype, along) in enumerate(e.operands):
         first = len(SLOTS) + 4 * j
@@ -246,6 +254,7 @@ def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue) -> None:
         s = word(len(SLOTS) + 4 * len(e.operands) + j, "double")
         s = s if acc == "double" else f.convert("fptrunc", s, acc) if floating(acc) else f.convert("fptosi", s, acc)
         scalars.append(f.splat(s, t.lanes))
+    row = f.alloca(vector(memory, t.lanes), align=64)
     with f.loop(0, rows) as i:
         line = f.gep(memory, out, (m0 + i) * cm)
         for v in range(t.vectors):
@@ -260,11 +269,18 @@ def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue) -> None:
                 return narrow(f, e.body(f, x, got, scalars), memory)
 
             at = f.gep(memory, line, v * t.lanes)
-            with f.either(cols >= (v + 1) * t.lanes) as otherwise:
+            with f.either((cols >= (v + 1) * t.lanes) & (cn == 1)) as otherwise:
                 f.store(value(lambda type, p: f.load(type, p)), at)
                 otherwise()
-                mask = f.lane_mask(t.lanes, cols - v * t.lanes)
-                f.mstore(value(lambda type, p, mask=mask: f.mload(type, p, mask)), at, mask)
+                left = f.min(cols - v * t.lanes, t.lanes)
+                mask = f.lane_mask(t.lanes, left)
+                made = value(lambda type, p, mask=mask: f.mload(type, p, mask))
+                with f.either(cn == 1) as otherwise2:
+                    f.mstore(made, at, mask)
+                    otherwise2()
+                    f.store(made, row)
+                    with f.loop(0, left) as j:
+                        f.store(f.load(memory, row, j), line, (j + v * t.lanes) * cn)
 
 
 def text(target: Target, dtype: str, e: Epilogue) -> Module:
@@ -285,12 +301,12 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
     args, begin, end, scratch = f.params
     c_, a_, b_ = (f.load("ptr", f.gep("i64", args, i)) for i in range(3))
     w = {name: f.load("i64", f.gep("i64", args, 3 + i)) for i, name in enumerate(SLOTS[3:])}
-    halve = 1 if t.pairs else 0  # a panel of pairs is half as deep
     up = lambda x, n: (x + (n - 1)) // n  # noqa: E731
     mblocks, nblocks = up(w["m"], w["mb"]), up(w["n"], w["nb"])
+    deep = w["kb"] + 1 >> 1 if t.pairs else w["kb"]  # steps of a full panel
     ap = scratch
-    bp = f.gep(element, ap, (w["mb"] + t.lanes) * (w["kb"] + 1 >> halve) + t.lanes)
-    sums = f.gep(element, bp, up(w["nb"], t.cols) * t.cols * (w["kb"] + 1 >> halve))
+    bp = f.gep(element, ap, (w["mb"] + t.lanes) * deep + t.lanes)
+    sums = f.gep(element, bp, up(w["nb"], t.cols) * t.cols * deep)
     with f.loop(begin, end) as chunk:
         n0, rest = chunk % nblocks * w["nb"], chunk // nblocks
         m0, rest = rest % mblocks * w["mb"], rest // mblocks
@@ -303,7 +319,7 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
         # k == 0 still stores the epilogue of 0: the loop runs at least once
         with f.loop(0, f.max(w["k"], 1), w["kb"]) as k0:
             depth = f.min(w["k"] - k0, w["kb"])
-            steps = depth + 1 >> halve if t.pairs else depth
+            steps = depth + 1 >> 1 if t.pairs else depth
             with f.loop(0, tiles) as i:
                 r0, n = i * few + f.min(i, more), few + f.convert("zext", i < more, "i64")
                 # groups of lanes from the last to the first: each overwrites the rubbish of the one after it
@@ -311,8 +327,8 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
                     with f.when(n > g * t.lanes):
                         src = f.gep(memory, a0, (r0 + g * t.lanes) * w["am"] + k0 * w["ak"])
                         f.call("void", "pack", f.gep(element, ap, r0 * steps + g * t.lanes), n, src, n - g * t.lanes, depth, w["am"], w["ak"])
-            # `b` is read in place where its rows are contiguous and one tile has all rows of the block
-            direct = (w["bn"] == 1) & (tiles == 1) if not t.pairs and memory == acc else f.value(0, "i1")
+            # `b` is read in place where its rows are contiguous and too few tiles read them to pay for a copy
+            direct = (w["bn"] == 1) & (tiles <= IN_PLACE) if not t.pairs and memory == acc else f.value(0, "i1")
             whole = cols - cols % t.cols
             with f.loop(f.select(direct, whole, 0, "i64"), cols, t.cols) as j:
                 for v in range(t.vectors):
@@ -348,4 +364,128 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
 def kernel(dtype: str, e: Epilogue = PLAIN) -> Code:
     """The compiled contraction; `code["k"]` has the signature of every kernel."""
     native = engine()
-    return native.load(lambda: str(text(native.target, dtype, e)), ["k"], ["memcpy", "memset"], parts=[("kernel", "contraction"), ("dtype", dtype), ("epilogue", e.name)])
+    parts = [("kernel", "contraction"), ("dtype", dtype), ("epilogue", e.name)]
+    return native.load(lambda: str(text(native.target, dtype, e)), ["k"], parts=parts)
+
+
+# -- plans ----------------------------------------------------------------------------------------------------------
+
+
+def blocks(m: int, n: int, k: int, batch: int) -> tuple[int, int, int]:
+    """(mb, nb, kb): larger blocks pack less, smaller ones make chunks for more threads. From shapes alone."""
+    kb = -(-k // -(-k // DEPTH)) if k else 1
+    kb += kb & 1  # pairs of k stay together
+    mb, nb = LARGE, LARGE
+    # halve the longer side while there are few chunks and each is still long enough to be worth handing out
+    while batch * -(-m // mb) * -(-n // nb) < CHUNKS and min(mb, m) * min(nb, n) * k > 2 * GRAIN:
+        if min(mb, m) >= min(nb, n):
+            mb = -(-min(mb, m) // 2)
+        else:
+            nb = -(-min(nb, n) // 2)
+            nb += -nb % 32
+    return mb, nb, kb
+
+
+DEPTH = 384  # a panel of `a` is 14 x 384 floats, 21 KB, and stays in the first-level cache
+LARGE = 512  # a packed block of 512 x 384 floats is 768 KB: with one of each operand, the second-level cache and a bit
+CHUNKS = 16
+GRAIN = 1 << 20  # multiplications in a chunk: about 20 us
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Where an operand of a product is: the slot's source, and its strides over (p, q, rows, columns) in elements."""
+
+    slot: tuple[int, int]
+    strides: tuple[int, int, int, int]
+
+
+def launch(dtype: str, extents: tuple[int, int, int, int, int], c: Operand, a: Operand, b: Operand, e: Epilogue = PLAIN,
+           operands: Sequence[Operand] = (), scalars: Sequence[tuple[int, int]] = ()) -> Launch:
+    """A product as a launch of a plan; `extents` are p, q, m, n, k.
+
+    `operands` of the epilogue name their strides over (p, q, m, n); of these n's is 1 for a row and 0 for a column.
+    """
+    p, q, m, n, k = extents
+    t = tile(engine().target, dtype)
+    mb, nb, kb = blocks(m, n, k, p * q)
+    mb, nb = max(1, min(mb, m)), max(1, min(nb, n))
+    constants = [*extents, mb, nb, kb, *a.strides, *b.strides, *c.strides]
+    slots = [c.slot, a.slot, b.slot, *((CONST, x) for x in constants)]
+    for o in operands:
+        slots += [o.slot, *((CONST, x) for x in o.strides[:3])]
+    word = size(TYPES[dtype][1])
+    panel = (kb + 1 >> 1 if t.pairs else kb) * word  # bytes of one lane of a panel
+    wide = -(-nb // t.cols) * t.cols
+    scratch = (mb + t.lanes) * panel + t.lanes * word + wide * panel + mb * wide * word
+    chunks = p * q * -(-m // mb) * -(-n // nb)
+    return Launch(kernel(dtype, e)["k"], (*slots, *scalars), chunks, scratch)
+
+
+def collapse(shape: Sequence[int], *strides: Sequence[int]) -> tuple[list[int], list[list[int]]]:
+    """Merges neighbouring axes that every operand walks in one stride; drops axes of size 1."""
+    dims: list[int] = []
+    walks: list[list[int]] = []
+    for n, *steps in zip(shape, *strides, strict=True):
+        if n == 1:
+            continue
+        if dims and all(outer == inner * n for outer, inner in zip(walks[-1], steps, strict=True)):
+            dims[-1] *= n
+            walks[-1] = steps
+        else:
+            dims.append(n)
+            walks.append(steps)
+    return dims, walks
+
+
+def matmul_plan(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Plan | None:
+    """The plan of `a @ b` for arrays of two or more dimensions; None where the template has no form for it."""
+    dtype = a.dtype.name
+    if dtype not in TYPES or b.dtype is not a.dtype or a.ndim < 2 or b.ndim < 2:
+        return None
+    item = a.itemsize
+    if any(s % item for x in (a, b) for s in x.strides):
+        return None
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    step = lambda x: [s // item for s in np.broadcast_to(x, (*batch, *x.shape[-2:])).strides]  # noqa: E731
+    sa, sb = step(a), step(b)
+    sc = [s // item for s in c_strides(Result(a.dtype, (*batch, m, n)))]
+    # a batch that `b` does not have is more rows of `a`
+    dims, walks = collapse(batch, sa[:-2], sb[:-2], sc[:-2])
+    if dims and walks[-1][1] == 0 and walks[-1][0] == m * sa[-2]:
+        m, dims, walks = m * dims[-1], dims[:-1], walks[:-1]
+    if len(dims) > 2:
+        return None
+    while len(dims) < 2:
+        dims, walks = [1, *dims], [[0, 0, 0], *walks]
+    (p, q), (wp, wq) = dims, walks
+    oa = Operand((ARG, 0), (wp[0], wq[0], sa[-2], sa[-1]))
+    ob = Operand((ARG, 1), (wp[1], wq[1], sb[-2], sb[-1]))
+    oc = Operand((OUT, 0), (wp[2], wq[2], n, 1))
+    if m >= TALL * n:  # few columns: compute the transpose, so that vectors run along the long side
+        swap = lambda o: Operand(o.slot, (*o.strides[:2], o.strides[3], o.strides[2]))  # noqa: E731
+        m, n, oa, ob, oc = n, m, swap(ob), swap(oa), swap(oc)
+    work = launch(dtype, (p, q, m, n, k), oc, oa, ob)
+    return Plan((Result(a.dtype, (*batch, *(a.shape[-2], b.shape[-1]))),), (work,), release=p * q * m * n * k > GRAIN, keep=(kernel(dtype),))
+
+
+TALL = 8  # times as many rows as columns
+
+
+@cache
+def matmul_table() -> Table:
+    return Table("matmul")
+
+
+def matmul(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    """`a @ b`, or None where the array library should do it."""
+    table = matmul_table()
+    out = table.call(a, b)
+    if out is None:
+        plan = matmul_plan(a, b)
+        if plan is None:
+            return None
+        table.add((a, b), plan)
+        out = table.call(a, b)
+    return out

@@ -1,0 +1,111 @@
+"""Products of the contraction template against NumPy in float64, over random shapes and layouts."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from flambeau._backends.cpu import contract
+from flambeau._backends.cpu.launch import ARG, OUT, Plan, Result, Table
+
+TOLERANCE = {"float32": 2e-6, "float64": 2e-15, "bfloat16": 8e-3, "float16": 1e-3}
+SHAPES = [(1, 1, 1), (3, 5, 7), (14, 32, 16), (15, 33, 17), (2, 1, 40), (40, 2, 9), (64, 64, 64), (100, 90, 801), (300, 257, 65), (28, 32, 0), (0, 4, 3), (520, 530, 20)]
+
+
+def layout(rng, shape, kind):
+    """An array of the shape: plain, transposed, strided, reversed."""
+    shape = tuple(shape)
+    if kind == "plain":
+        return rng.standard_normal(shape)
+    if kind == "transposed":
+        return rng.standard_normal((*shape[:-2], shape[-1], shape[-2])).swapaxes(-1, -2)
+    if kind == "strided":
+        return rng.standard_normal((*shape[:-2], shape[-2] * 2, shape[-1] * 3))[..., ::2, ::3]
+    return rng.standard_normal(shape)[..., ::-1, ::-1]
+
+
+def cast(x, dtype):
+    """To a dtype, keeping the layout."""
+    return x.astype(np.dtype(dtype) if dtype != "bfloat16" else ml_dtypes.bfloat16, order="K")
+
+
+def check(a, b, dtype):
+    got = contract.matmul(a, b)
+    want = a.astype(np.float64) @ b.astype(np.float64)
+    assert got is not None and got.dtype == a.dtype and got.shape == want.shape and got.flags.c_contiguous
+    scale = np.abs(a.astype(np.float64)) @ np.abs(b.astype(np.float64)) + 1e-6
+    assert np.all(np.abs(got.astype(np.float64) - want) <= TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_shapes_and_layouts(shape, dtype):
+    m, n, k = shape
+    rng = np.random.default_rng(m * n + k)
+    kinds = ["plain", "transposed"] if m * n > 10000 else ["plain", "transposed", "strided", "reversed"]
+    for left in kinds:
+        for right in kinds:
+            check(cast(layout(rng, (m, k), left), dtype), cast(layout(rng, (k, n), right), dtype), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("batch", [((4,), (4,)), ((2, 3), (2, 3)), ((2, 3), ()), ((3,), (2, 1)), ((), (5,)), ((0,), (0,))], ids=str)
+def test_batches(batch, dtype):
+    rng = np.random.default_rng(0)
+    left, right = (cast(rng.standard_normal((*x, *s)), dtype) for x, s in zip(batch, ((9, 20), (20, 34)), strict=True))
+    check(left, right, dtype)
+    heads = cast(rng.standard_normal((2, 16, 4, 8)), dtype).transpose(0, 2, 1, 3)  # attention's layout: p h t d
+    check(heads, heads.swapaxes(-1, -2), dtype)
+
+
+def test_integers_wrap():
+    rng = np.random.default_rng(0)
+    for dtype in ("int8", "uint8", "int16", "int32", "int64"):
+        info = np.iinfo(dtype)
+        a, b = (rng.integers(info.min, info.max, s, dtype=dtype, endpoint=True) for s in ((17, 40), (40, 35)))
+        assert np.array_equal(contract.matmul(a, b), a @ b)
+
+
+def test_special_values():
+    a = np.ones((20, 40), np.float32)
+    b = np.ones((40, 50), np.float32)
+    a[3, 4], b[7, 8] = np.nan, np.inf
+    assert np.array_equal(contract.matmul(a, b), a @ b, equal_nan=True)
+
+
+def test_same_bits_for_any_number_of_threads():
+    from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
+
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((700, 900), (900, 650)))
+    before, results = get_num_threads(), []
+    try:
+        for n in (1, 2, 7):
+            set_num_threads(n)
+            results.append(contract.matmul(a, b).tobytes())
+    finally:
+        set_num_threads(before)
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_epilogues(dtype):
+    rng = np.random.default_rng(0)
+    a, b, row, column, c = (cast(rng.standard_normal(s), dtype) for s in ((30, 40), (40, 50), (50,), (30,), (30, 50)))
+    product = a.astype(np.float32) @ b.astype(np.float32)
+    place = lambda i, s: contract.Operand((ARG, i), s)  # noqa: E731
+    cases = [
+        (contract.ADD_ROW(dtype), row, (0, 0, 0, 1), (), product + row.astype(np.float32)),
+        (contract.ADD_COLUMN(dtype), column, (0, 0, 1, 0), (), product + column.astype(np.float32)[:, None]),
+        (contract.scaled(dtype), c, (0, 0, 50, 1), (2.0, -0.5), 2 * product - 0.5 * c.astype(np.float32)),
+    ]
+    for e, operand, strides, scalars, want in cases:
+        work = contract.launch(dtype, (1, 1, 30, 50, 40), contract.Operand((OUT, 0), (0, 0, 50, 1)), place(0, (0, 0, 40, 1)), place(1, (0, 0, 50, 1)),
+                               e, [place(2, strides)], [(ARG, 3 + i) for i in range(len(scalars))])
+        table = Table()
+        args = (a, b, operand, *scalars)
+        table.add(args, Plan((Result(a.dtype, (30, 50)),), (work,)))
+        np.testing.assert_allclose(table.call(*args).astype(np.float32), want, rtol=1e-2 if dtype == "bfloat16" else 1e-5, atol=1e-4 if dtype == "float32" else 5e-2)
