@@ -139,6 +139,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="model.pt", help="where the trained model is written")
     parser.add_argument("--picture", default="digits.png", help="where the picture is written")
+    parser.add_argument("--least", type=float, default=0.98, help="fail below this accuracy")
     parser.add_argument("--check", action="store_true", help="only load the model and print its accuracy")
     options = parser.parse_args()
     if options.check:
@@ -157,6 +158,8 @@ def main():
     print(f"drew {options.picture}")
     if fresh != ours:
         sys.exit("the loaded model is not the one that was saved")
+    if accuracy(model, pictures, labels) < options.least:
+        sys.exit(f"that is less than {options.least:.0%}")
 
 
 if __name__ == "__main__":
