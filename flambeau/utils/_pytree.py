@@ -1,6 +1,8 @@
 """Pytrees under PyTorch's path; everything is defined in `_ground/tree.py` and `_ground/treespec_json.py`."""
+# ruff: noqa: F401, F822 (a list of names)
 
 from .._ground.tree import (
+    _LEAF_SPEC,
     BUILTIN_TYPES,
     CONSTANT_NODES,
     NO_SERIALIZED_TYPE_NAME_FOUND,
@@ -34,7 +36,6 @@ from .._ground.tree import (
     _dict_unflatten,
     _generate_key_paths,
     _get_node_type,
-    _LEAF_SPEC,
     _list_flatten,
     _list_flatten_with_keys,
     _list_unflatten,
@@ -101,7 +102,8 @@ ToDumpableContextFn = FromDumpableContextFn = FlattenFn
 FlattenFunc, UnflattenFunc, FlattenWithKeysFunc = FlattenFn, UnflattenFn, FlattenWithKeysFn
 _cxx_pytree_exists = _cxx_pytree_dynamo_traceable = False  # there is one implementation, in Python
 
-_JSON = ("treespec_dumps", "treespec_loads", "EnumEncoder", "enum_object_hook", "DEFAULT_TREESPEC_SERIALIZATION_PROTOCOL")
+_JSON = ("treespec_dumps", "treespec_loads", "EnumEncoder", "enum_object_hook",
+         "DEFAULT_TREESPEC_SERIALIZATION_PROTOCOL")  # fmt: skip
 _RENAMED = {
     "_is_leaf": tree_is_leaf,
     "_is_namedtuple_instance": is_namedtuple_instance,
