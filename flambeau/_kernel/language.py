@@ -15,6 +15,7 @@ from flambeau._values.dtype import dtype as DType
 Shape = tuple[int, ...]
 Scalar = float | int | complex | bool
 Dim = int
+Dims = int | tuple[int, ...]
 
 
 class Value(Protocol):

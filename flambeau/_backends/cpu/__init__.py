@@ -1,0 +1,1 @@
+"""The CPU: NumPy and SciPy for arrays, LLVM for kernels."""

@@ -1,0 +1,31 @@
+"""The array reading on the CPU: `K`, the kernel over NumPy, and how to keep NumPy quiet about infinities and NaN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy._core import umath
+
+from flambeau._kernel.arrays import SPECIAL, Arrays
+
+QUIET = umath._make_extobj(all="ignore")  # what np.errstate(all="ignore") sets, made once
+ERRORS = umath._extobj_contextvar
+quiet, loud = ERRORS.set, ERRORS.reset
+
+
+def special(word: str) -> Any:
+    """A function of scipy.special, imported when it is first needed."""
+    import scipy.special
+
+    return getattr(scipy.special, SPECIAL.get(word, word))
+
+
+def library(name: str) -> Any:
+    """A routine by name: see library.py."""
+    from flambeau._backends.cpu import library
+
+    return getattr(library, name)
+
+
+K: Arrays = Arrays(np, special, library)

@@ -1,0 +1,1 @@
+"""Floor 4: where operators meet tensors: the derived functions, the graph, views, modes."""

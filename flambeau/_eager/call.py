@@ -1,0 +1,302 @@
+"""The general lane: what every call means, whatever its arguments are. The flat functions of `derive` are its shortcuts.
+
+A call is: overrides and modes, one device, promotion, refusals, the body, wrapping, history.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu.arrays import QUIET, K, loud, quiet
+from flambeau._eager import record
+from flambeau._eager.graph import bump, node_of
+from flambeau._eager.modes import MODES, STATE
+from flambeau._eager.views import check_writable, rebase, view
+from flambeau._operators.op import Op
+from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._values import dtype as dtypes
+
+NUMBERS = (bool, int, float, complex, np.generic)
+F32, F64 = np.dtype("f4"), np.dtype("f8")
+HOOKS: dict[str, Any] = {}  # "override": fn(op, public, values, kind) -> result or NotImplemented; filled by overrides and autograd
+
+
+def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False) -> Any:
+    """Call an operator with its arguments in the order of its parameters. `into`: write the result over the first."""
+    if MODES or not _plain(op, values):
+        result = HOOKS["override"](op, values, out, into)
+        if result is not NotImplemented:
+            return result
+    if op.kind == "composite":
+        return _composite(op, values, out, into)
+    if op.check is not None:
+        op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
+    if into or out is not None:
+        return _store(op, values, out, into)
+    arrays, result_dtype = prepare(op, values)
+    r = run(op, arrays)
+    return finish(op, values, r, result_dtype, arrays)
+
+
+def _plain(op: Op, values: tuple[Any, ...]) -> bool:
+    for p, v in zip(op.params, values, strict=True):
+        if p.is_tensor:
+            if type(v) not in PLAIN and v is not None and not isinstance(v, NUMBERS):
+                return False
+        elif p.is_list and v is not None:
+            for x in v:
+                if type(x) not in PLAIN and x is not None:
+                    return False
+        elif isinstance(v, Tensor):
+            return False
+    return True
+
+
+def call_body(op: Op, body: Any, first: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
+    """Call a body (or another reading of it) with positional values where its parameters are keyword-only."""
+    n = next((i for i, p in enumerate(op.params) if p.keyword), len(values))
+    return body(*first, *values[:n], **{p.name: v for p, v in zip(op.params[n:], values[n:], strict=True)})
+
+
+def run(op: Op, arrays: tuple[Any, ...]) -> Any:
+    """Read the body with arrays, quietly."""
+    token = quiet(QUIET)
+    try:
+        return call_body(op, op.run, (kernel_for(arrays),), arrays)
+    finally:
+        loud(token)
+
+
+def kernel_for(arrays: tuple[Any, ...]) -> Any:
+    """The kernel of the backend that the arrays belong to."""
+    return K
+
+
+# ---------------------------------------------------------------- dtypes
+
+
+def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+    """The arrays that the body sees, and the dtype of its result (None: whatever the body gives)."""
+    params = op.params
+    out = list(values)
+    device = None
+    tensors: list[int] = []
+    for i, p in enumerate(params):
+        v = values[i]
+        if p.is_tensor:
+            if isinstance(v, Tensor):
+                tensors.append(i)
+                out[i] = v._a
+                device = _same_device(device, v, op)
+            elif v is not None and isinstance(v, NUMBERS):
+                tensors.append(i)
+            elif v is not None:
+                raise TypeError(f"{op.name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {type(v).__name__}")
+        elif p.is_list and v is not None:
+            arrays = []
+            for x in v:
+                if x is not None and not isinstance(x, Tensor):
+                    raise TypeError(f"expected Tensor as element {len(arrays)} in argument {i}, but got {type(x).__name__}")
+                arrays.append(None if x is None else x._a)
+            out[i] = arrays
+    if op.promote == "none":
+        for i in tensors:
+            if not hasattr(out[i], "shape"):
+                out[i] = number(out[i], dtypes.of_number(out[i]))
+        return tuple(out), None
+    common = result_type([values[i] for i in tensors])
+    if op.promote == "float" and common.kind in "bi":
+        common = dtypes.get_default_dtype()
+    compute = dtypes.NARROW.get(common.np, common.np)
+    for i in tensors:
+        a = out[i]
+        if not hasattr(a, "shape"):
+            out[i] = number(a, common, compute)
+        elif a.dtype is not compute:
+            out[i] = a.astype(common.np, copy=False).astype(compute, copy=False)
+    return tuple(out), (None if op.promote == "bool" else common)
+
+
+def _same_device(device: Any, t: Tensor, op: Op) -> Any:
+    return device
+
+
+def number(value: Any, d: dtypes.dtype, compute: Any = None) -> Any:
+    """A Python number as a 0-d array of a dtype; integers wrap around as in PyTorch."""
+    if d.kind == "i" and not isinstance(value, (bool, np.bool_)):
+        return np.asarray(int(value)).astype(d.np) if -(2**63) <= int(value) < 2**64 else _overflow(value)
+    a = np.asarray(value)
+    token = quiet(QUIET)
+    try:
+        return a.astype(d.np).astype(compute if compute is not None else d.np, copy=False)
+    finally:
+        loud(token)
+
+
+def _overflow(value: Any) -> Any:
+    raise RuntimeError("value cannot be converted to type int64_t without overflow")
+
+
+def result_type(operands: list[Any]) -> dtypes.dtype:
+    """The dtype in which operands meet: tensors with dims outrank 0-d ones, and those outrank numbers, within a category.
+
+    A lower rank decides only where it is of a higher category (an integer tensor times a float number is floating).
+    """
+    ranks: list[dtypes.dtype | None] = [None, None, None]
+    for v in operands:
+        if isinstance(v, Tensor):
+            rank, d = (0, v.dtype) if v._a.ndim else (1, v.dtype)
+        else:
+            rank, d = 2, dtypes.of_number(v)
+        ranks[rank] = d if ranks[rank] is None else dtypes.promote_types(ranks[rank], d)  # type: ignore[arg-type]
+    result = ranks[0]
+    for d in ranks[1:]:
+        if d is None:
+            continue
+        if result is None:
+            result = d
+        elif _CATEGORY[d.kind] > _CATEGORY[result.kind]:
+            result = dtypes.promote_types(result, d) if not (d.kind == "c" and result.kind == "f") else _complexify(result, d)
+    return result if result is not None else dtypes.get_default_dtype()
+
+
+_CATEGORY = {"b": 0, "i": 1, "f": 2, "c": 3, "q": 4}
+
+
+def _complexify(result: dtypes.dtype, d: dtypes.dtype) -> dtypes.dtype:
+    return result.to_complex()
+
+
+# ---------------------------------------------------------------- results
+
+
+def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any, arrays: tuple[Any, ...]) -> Any:
+    """Wrap what the body gave, in the dtype it should have, and record the call where an input has history."""
+    if type(r) is tuple or type(r) is list:
+        outs = tuple(_wrap(op, values, x, None) for x in r)
+        if STATE.grad and op.differentiable:
+            record.record(op, outs, values)
+        if type(r) is list:
+            return list(outs) if not op.view else outs
+        return outs if not op.outputs else record.named(op)(outs)
+    o = _wrap(op, values, r, result_dtype)
+    if STATE.grad and op.differentiable:
+        record.record(op, (o,), values)
+    return o
+
+
+def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
+    if r is None:
+        return None
+    if isinstance(r, Tensor):
+        return r
+    if not isinstance(r, np.ndarray) and isinstance(r, np.generic):
+        r = np.asarray(r)
+    if d is not None and r.dtype is not d.np and r.dtype.kind != "b" and not (d.is_complex and r.dtype.kind == "f"):
+        r = r.astype(d.np)
+    if op.view:
+        source = values[0]
+        t = view(source, r)
+        return t
+    return wrap(r)
+
+
+def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
+    if into or out is not None:
+        target = values[0] if into else out
+        result = call_body(op, op.body, (), values)
+        return store(op, target, result, into)
+    return call_body(op, op.body, (), values)
+
+
+# ---------------------------------------------------------------- in place, and out=
+
+
+def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
+    if not into:
+        return _out(op, values, out)
+    target = values[0]
+    tracked = STATE.grad and op.differentiable and record.any_history(op, values)
+    if STATE.grad and (tracked or target._node is not None):
+        check_writable(target)
+    arrays, result_dtype = prepare(op, values)
+    if result_dtype is not None and not dtypes.can_cast(result_dtype, target.dtype):
+        raise RuntimeError(f"result type {dtypes.SPOKEN[result_dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}")
+    r = run(op, arrays)
+    a = target._a
+    if r.shape != a.shape:
+        raise RuntimeError(f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(r.shape)}")
+    before = record.before_write(op, values) if tracked else None
+    _assign(a, r)
+    bump(target)
+    if tracked:
+        node = record.record_write(op, target, values, before)
+        rebase(target, node)
+    return target
+
+
+def _assign(a: Any, r: Any) -> None:
+    token = quiet(QUIET)
+    try:
+        if r.dtype.kind == "c" and a.dtype.kind != "c":
+            r = r.real
+        a[...] = r
+    finally:
+        loud(token)
+
+
+def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
+    outs = out if isinstance(out, (tuple, list)) else (out,)
+    if STATE.grad and op.differentiable and (record.any_history(op, values) or any(o is not None and node_of(o) is not None for o in outs)):
+        raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
+                           "the arguments requires grad.")
+    arrays, result_dtype = prepare(op, values)
+    r = run(op, arrays)
+    results = r if isinstance(r, (tuple, list)) else (r,)
+    for o, x in zip(outs, results, strict=True):
+        if not isinstance(o, Tensor):
+            raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(o).__name__}")
+        x = np.asarray(x)
+        d = result_dtype if result_dtype is not None and x.dtype.kind != "b" else dtypes.of(x.dtype)
+        write_out(o, x, d, op.name)
+    if isinstance(out, (tuple, list)):
+        return record.named(op)(tuple(outs)) if op.outputs else tuple(outs)
+    return out
+
+
+def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str) -> None:
+    """Store an array into an `out=` tensor: it is resized where it must be, and may not narrow the category."""
+    if not dtypes.can_cast(d, o.dtype):
+        raise RuntimeError(f"result type {dtypes.SPOKEN[d]} can't be cast to the desired output type {dtypes.SPOKEN[o.dtype]}")
+    if o._a.shape != x.shape:
+        if o._a.size:
+            warnings.warn(
+                f"An output with one or more elements was resized since it had shape {list(o._a.shape)}, which does not match the "
+                f"required output shape {list(x.shape)}. This behavior is deprecated, and in a future PyTorch release outputs will "
+                "not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, inplace, "
+                "to zero elements with t.resize_(0).", UserWarning, stacklevel=4)  # fmt: skip
+        o._a = np.empty(x.shape, o._a.dtype)
+    _assign(o._a, x)
+    bump(o)
+
+
+def store(op: Op, target: Tensor, result: Any, into: bool) -> Any:
+    """Store a composite's result, already a tensor, into `self` or `out=`."""
+    if isinstance(result, (tuple, list)):
+        for o, r in zip(target, result, strict=True):  # type: ignore[call-overload]
+            store(op, o, r, into)
+        return record.named(op)(tuple(target)) if op.outputs else tuple(target)  # type: ignore[call-overload,arg-type]
+    if into:
+        if not dtypes.can_cast(result.dtype, target.dtype):
+            raise RuntimeError(f"result type {dtypes.SPOKEN[result.dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}")
+        if result._a.shape != target._a.shape:
+            raise RuntimeError(f"output with shape {list(target._a.shape)} doesn't match the broadcast shape {list(result._a.shape)}")
+        return target.copy_(result)
+    if STATE.grad and (node_of(result) is not None or node_of(target) is not None):
+        raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
+                           "the arguments requires grad.")
+    write_out(target, result._a, result.dtype, op.name)
+    return target

@@ -1,0 +1,148 @@
+"""Which overload a call means: `max(x)`, `max(x, dim)` or `max(x, y)`, by the number, names and types of its arguments.
+
+The choice depends on types alone, so it is remembered for each combination of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flambeau._operators.op import REQUIRED, Op, Param
+from flambeau._tensor import Tensor
+from flambeau._values.device import device, layout, memory_format
+from flambeau._values.dtype import dtype
+
+RENAMED = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other", "self": "input", "axes": "dims", "a": "input"}
+_INT, _NUMBER = (int, np.integer), (int, float, complex, bool, np.generic)
+
+
+def accepts(p: Param, v: Any) -> bool:
+    """Whether a value may be passed for a parameter."""
+    kind = p.annotation
+    if v is None:
+        return kind.endswith("None") or p.default is None or kind == "Any"
+    match kind.removesuffix(" | None"):
+        case "T":
+            return isinstance(v, Tensor) or hasattr(v, "__torch_function__")
+        case "N" | "T | Scalar":
+            return isinstance(v, (Tensor, *_NUMBER)) or hasattr(v, "__torch_function__")
+        case "Scalar":
+            return isinstance(v, _NUMBER) or (isinstance(v, Tensor) and v._a.ndim == 0)
+        case "Dim" | "int":
+            return (isinstance(v, _INT) and not isinstance(v, bool)) or (isinstance(v, Tensor) and v._a.ndim == 0 and v._a.dtype.kind in "iu")
+        case "float":
+            return isinstance(v, _NUMBER) or (isinstance(v, Tensor) and v._a.ndim == 0)
+        case "bool":
+            return isinstance(v, (bool, np.bool_))
+        case "str":
+            return isinstance(v, str)
+        case "Shape" | "Pair" | "Triple" | "Ints":
+            return isinstance(v, _INT) or (isinstance(v, (list, tuple)) and all(isinstance(x, (*_INT, Tensor)) for x in v))
+        case "Dims":
+            return (isinstance(v, _INT) and not isinstance(v, bool)) or (isinstance(v, (list, tuple)) and all(isinstance(x, _INT) for x in v))
+        case "Sequence[T]" | "Sequence[T | None]":
+            return isinstance(v, (list, tuple)) and all(x is None or isinstance(x, Tensor) or hasattr(x, "__torch_function__") for x in v)
+        case "Sequence[float]" | "Sequence[Scalar]":
+            return isinstance(v, (list, tuple)) and all(isinstance(x, _NUMBER) for x in v)
+        case "DType":
+            return isinstance(v, dtype)
+        case "Device":
+            return isinstance(v, (device, str, int))
+        case "Layout":
+            return isinstance(v, layout)
+        case "MemoryFormat":
+            return isinstance(v, memory_format)
+        case _:
+            return True
+
+
+def matches(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool) -> bool:
+    """Whether a call fits an overload."""
+    params = op.params
+    if spread and len(params) > 1 and params[1].annotation in ("Shape", "Dims") and len(args) > 1 and isinstance(args[1], _INT):
+        args = (args[0], args[1:])
+    positional = [p for p in params if not p.keyword]
+    if len(args) > len(positional):
+        return False
+    names = {p.name: p for p in params}
+    given = {p.name for p in positional[: len(args)]}
+    for n, v in kwargs.items():
+        if n == "out" and "out" in op.variants:
+            continue
+        if n not in names or n in given or not accepts(names[n], v):
+            return False
+    for p, v in zip(positional, args, strict=False):
+        if not accepts(p, v):
+            return False
+    return all(p.name in given or p.name in kwargs or p.default is not REQUIRED for p in params)
+
+
+def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
+    """One function for several overloads."""
+    known: dict[Any, Any] = {}
+
+    def choose(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for op, fn in zip(ops, forms, strict=True):
+            if matches(op, args, kwargs, method):
+                return fn
+        return None
+
+    def overloaded(*args: Any, **kwargs: Any) -> Any:
+        key = (tuple(map(type, args)), tuple((n, type(v)) for n, v in kwargs.items()) if kwargs else ())
+        fn = known.get(key)
+        if fn is None:
+            fn = choose(args, kwargs)
+            if fn is None and kwargs:
+                renamed = {RENAMED.get(n, n): v for n, v in kwargs.items()}
+                fn = choose(args, renamed)
+                if fn is not None:
+                    return fn(*args, **renamed)
+            if fn is None:
+                raise TypeError(refusal(name, ops, args, kwargs, method))
+            # Only what the types decide may be remembered: not the contents of lists, nor a 0-d tensor for a number.
+            if not any(isinstance(v, (list, tuple, Tensor)) for v in (*args[1:], *kwargs.values())) or _only_tensors(ops):
+                known[key] = fn
+        return fn(*args, **kwargs)
+
+    overloaded.__name__ = overloaded.__qualname__ = name
+    overloaded.__module__ = forms[0].__module__
+    overloaded.__doc__ = ops[0].body.__doc__
+    overloaded.__op__ = ops[0]
+    return overloaded
+
+
+def _only_tensors(ops: list[Op]) -> bool:
+    return not any(p.annotation.removesuffix(" | None") in ("Scalar", "int", "Dim", "float") for op in ops for p in op.params)
+
+
+_SPOKEN = {"T": "Tensor", "N": "Tensor", "T | Scalar": "Tensor", "Scalar": "Number", "Dim": "int", "int": "int", "float": "float", "bool": "bool",
+           "Shape": "tuple of ints", "Pair": "tuple of ints", "Dims": "tuple of ints", "Sequence[T]": "tuple of Tensors",
+           "DType": "torch.dtype", "str": "str"}  # fmt: skip
+
+
+def refusal(name: str, ops: list[Op], args: tuple[Any, ...], kwargs: dict[str, Any], method: bool) -> str:
+    """What PyTorch says when no overload fits."""
+    shown = [_kind(a) for a in (args[1:] if method else args)]
+    got = ", ".join(shown + [f"{n}={_kind(v)}" for n, v in kwargs.items()])
+    lines = []
+    for op in ops:
+        parts, starred = [], False
+        for p in op.params[1 if method else 0 :]:
+            if p.keyword and not starred:
+                parts.append("*")
+                starred = True
+            kind = _SPOKEN.get(p.annotation.removesuffix(" | None"), "object")
+            parts.append(f"{kind} {p.name}" + ("" if p.default is REQUIRED else f" = {p.default}"))
+        if "out" in op.variants and not method:
+            parts += [*([] if starred else ["*"]), "Tensor out = None"]
+        lines.append(f" * ({', '.join(parts)})")
+    return f"{name}() received an invalid combination of arguments - got ({got}), but expected one of:\n" + "\n".join(lines) + "\n"
+
+
+def _kind(v: Any) -> str:
+    if isinstance(v, (list, tuple)):
+        inner = ", ".join(type(x).__name__ for x in v)
+        return f"{type(v).__name__} of ({inner})" if isinstance(v, tuple) else f"list of [{inner}]"
+    return type(v).__name__

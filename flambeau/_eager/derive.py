@@ -1,0 +1,397 @@
+"""Writes the functions that users call: one flat Python function for each operator, as source that tracebacks and pdb show.
+
+A flat function is a short cut for the common case (plain tensors, one floating dtype, no mode active); for anything else it
+calls the general lane (`call.general`), which defines what the call means. Functions are written when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu.arrays import ERRORS, QUIET, K, loud, quiet
+from flambeau._eager import call, derived, record
+from flambeau._eager.choose import chooser
+from flambeau._eager.graph import Node, node_of, saved_alias, serial
+from flambeau._eager.modes import MODES, STATE
+from flambeau._eager.views import view
+from flambeau._ground.source import build
+from flambeau._kernel.language import BINARY, TERNARY, UNARY
+from flambeau._kernel.text import lines
+from flambeau._operators.op import METHODS, NAMES, REQUIRED, Op, Param
+from flambeau._tensor import PLAIN, Tensor, _attach, new
+from flambeau._values import dtype as dtypes
+
+F32, F64 = np.dtype("f4"), np.dtype("f8")
+_unique = count()
+# What every generated function can see; operators add their own names, which are unique.
+SCOPE: dict[str, Any] = {
+    **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
+    "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
+    "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
+}  # fmt: skip
+_functions: dict[Op, Any] = {}
+_inplace: dict[Op, Any] = {}
+
+
+def function(op: Op) -> Any:
+    """The flat function of one operator."""
+    made = _functions.get(op)
+    if made is None:
+        text = {"pointwise": _pointwise, "op": _structured, "composite": _composite}[op.kind](op)
+        made = _functions[op] = _finish(op, build(op.name, text, SCOPE))
+    return made
+
+
+def inplace(op: Op) -> Any:
+    """The in-place form of one operator: `add_`."""
+    made = _inplace.get(op)
+    if made is None:
+        me = _bind(op, "OP", op)
+        text = "\n".join([f"def {op.name}_({_header(op, out=False)}):", f'    """In-place version of :func:`{op.name}`."""',
+                          *(_inplace_lane(op, me) if op.kind == "pointwise" else []),
+                          f"    return general({me}, {_tuple(op)}, None, True)"]) + "\n"  # fmt: skip
+        made = _inplace[op] = _finish(op, build(op.name + "_", text, SCOPE))
+    return made
+
+
+def _finish(op: Op, fn: Any) -> Any:
+    fn.__module__ = "flambeau" + ("._C._nn" if op.namespace == "nn" else "." + op.namespace if op.namespace else "")
+    fn.__op__ = op
+    fn.__doc__ = op.body.__doc__ if not fn.__name__.endswith("_") else fn.__doc__
+    return fn
+
+
+def _bind(op: Op, what: str, value: Any) -> str:
+    """A name of its own in the common scope."""
+    name = f"{what}_{op.overload.replace('.', '_')}_{next(_unique)}"
+    SCOPE[name] = value
+    return name
+
+
+# ---------------------------------------------------------------- pieces of text
+
+_LITERALS = (bool, int, float, str, type(None))
+
+
+def _default(op: Op, p: Param) -> str:
+    if isinstance(p.default, _LITERALS):
+        return derived.literal(p.default)
+    return _bind(op, p.name.upper(), p.default)
+
+
+def _header(op: Op, out: bool) -> str:
+    parts, starred = [], False
+    for p in op.params:
+        if p.keyword and not starred:
+            parts.append("*")
+            starred = True
+        parts.append(p.name if p.default is REQUIRED else f"{p.name}={_default(op, p)}")
+    if out:
+        parts += [] if starred else ["*"]
+        parts.append("out=None")
+    return ", ".join(parts)
+
+
+def _tuple(op: Op) -> str:
+    return "(" + "".join(p.name + ", " for p in op.params) + ")"
+
+
+def _statics(op: Op) -> list[str]:
+    """Conditions under which the static arguments have their defaults."""
+    return [f"{p.name} is {p.default}" if p.default is None or isinstance(p.default, bool) else f"{p.name} == {_default(op, p)}"
+            for p in op.params if not p.is_tensor]
+
+
+def _call(op: Op, names: dict[str, str]) -> str:
+    return ", ".join((f"{p.name}=" if p.keyword else "") + names.get(p.name, p.name) for p in op.params)
+
+
+# ---------------------------------------------------------------- pointwise operators
+
+
+def _pointwise(op: Op) -> str:
+    out = "out" in op.variants
+    me = _bind(op, "OP", op)
+    text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
+    tensors = [p for p in op.params if p.is_tensor]
+    required = all(p.default is REQUIRED for p in op.params if not p.is_tensor)
+    if op.promote != "none" and not (required and len(tensors) < len(op.params)) and all(p.default is not None for p in tensors):
+        text += _pointwise_lane(op, me, out)
+    text.append(f"    return general({me}, {_tuple(op)}{', out' if out else ''})")
+    return "\n".join(text) + "\n"
+
+
+def _operands(op: Op) -> tuple[list[str], list[str]]:
+    """Lines that fetch the arrays (a0, a1 ...) of one floating dtype `d`, and what must hold for the lane to go on."""
+    tensors = [p for p in op.params if p.is_tensor]
+    first = tensors[0].name
+    text = [f"        a0 = {first}._a", "        d = a0.dtype"]
+    ok = ["(d is F32 or d is F64)"]
+    for i, p in enumerate(tensors[1:], 1):
+        text += [f"        k{i} = type({p.name})", f"        if k{i} in PLAIN:", f"            a{i} = {p.name}._a"]
+        if p.annotation.startswith("N"):
+            text += [f"        elif k{i} is float or k{i} is int:", f"            a{i} = constant({p.name}, d)"]
+        text += ["        else:", f"            a{i} = a0; d = None"]
+        ok.append(f"a{i}.dtype is d")
+    return text, ok
+
+
+def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
+    tensors = [p for p in op.params if p.is_tensor]
+    statics = {p.name: p.default for p in op.params if not p.is_tensor}
+    try:
+        root, ps = derived.trace(op, statics, [p.name for p in tensors], dtypes.float64)
+    except (TypeError, ValueError, NotImplementedError):
+        return []
+    conditions = ["not MODES", *(["out is None"] if out else []), f"type({tensors[0].name}) in PLAIN", *_statics(op)]
+    fetch, ok = _operands(op)
+    body, (value,) = lines([root], {p: f"a{i}" for i, p in enumerate(ps)}, derived.array_word,
+                           lambda c: f"constant({derived.literal(c.arg)}, d)", lambda c, x: f"{x}.astype(d)",
+                           derived.array_tail)  # fmt: skip
+    if value.startswith(("a", "constant")):
+        body, value = [*body, f"r = {value}.copy()" if value.startswith("a") else f"r = {value}"], "r"
+    text = [f"    if {' and '.join(conditions)}:", *fetch, f"        if {' and '.join(ok)}:",
+            "            token = quiet(QUIET)", "            try:", *("                " + line for line in body),
+            "            except ValueError:", f"                return general({me}, {_tuple(op)})",
+            "            finally:", "                loud(token)",
+            "            o = new(Tensor)", f"            o._a = {value}"]  # fmt: skip
+    if op.differentiable and root.dtype.kind in "fc":
+        text += _record_lane(op, tensors)
+    return [*text, "            return o"]
+
+
+def _record_lane(op: Op, tensors: list[Param]) -> list[str]:
+    """Lines that give `o` its history. The node's class is the derived one, or the one of the written rules."""
+    names = [p.name for p in tensors]
+    edges = []
+    for i, n in enumerate(names):
+        here = f"({n}._node if {n}._base is None else node_of({n}))"
+        edges.append(f"            n{i} = {here}" + ("" if i == 0 else f" if k{i} in PLAIN else None"))
+    some = " or ".join(f"n{i} is not None" for i in range(len(names)))
+    text = [*edges, f"            if ({some}) and STATE.grad:"]
+    if op.rules:
+        return [*text, f"                record({_bind(op, 'OP', op)}, (o,), {_tuple(op)})"]
+    cls = derived.node_class(op, [p.default if not p.is_tensor else _SAMPLE for p in op.params])
+    node = _bind(op, "Node", cls)
+    text += [f"                n = new({node})", f"                n.next = ({''.join(f'n{i}, ' for i in range(len(names)))})"]
+    saved, versions = [], []
+    for n in cls.names:  # type: ignore[attr-defined]
+        users = cls.needed_by[n]  # type: ignore[attr-defined]
+        if n == "out":
+            text += ["                s_out = saved_alias(o)"]
+            versions.append("o._vc[0]")
+            saved.append("s_out")
+            continue
+        i = names.index(n)
+        plain = f"0 if {n}._vc is None else {n}._vc[0]"
+        if len(names) > 1 and len(users) < len(names):
+            cond = " or ".join(f"n{u} is not None" for u in users)
+            text.append(f"                s{i} = {n} if {cond} else None")
+            test = f"s{i} is None" + (f" or k{i} not in PLAIN" if i else "")
+            saved.append(f"s{i}")
+            versions.append(f"-1 if {test} else {plain}")
+        else:
+            saved.append(n)
+            versions.append(plain if i == 0 else f"-1 if k{i} not in PLAIN else {plain}")
+    if saved:
+        text += [f"                n.saved = ({''.join(s + ', ' for s in saved)})",
+                 f"                n.versions = ({''.join('(' + v + '), ' for v in versions)})"]  # fmt: skip
+    if len(names) > 1:
+        text.append(f"                n.shapes = ({''.join(f'a{i}.shape, ' for i in range(len(names)))})")
+        nrs = ", ".join(f"{n}._nr" if i == 0 else f"{n}._nr if k{i} in PLAIN else 0" for i, n in enumerate(names))
+        some_nr = " or ".join(f"({n}._nr)" if i == 0 else f"(k{i} in PLAIN and {n}._nr)" for i, n in enumerate(names))
+        text.append(f"                if {some_nr}: n.nrs = ({nrs})")
+    else:
+        text.append(f"                if {names[0]}._nr: n.nrs = ({names[0]}._nr,)")
+    return [*text, "                n.seq = next(serial)", "                o._node = n"]
+
+
+_SAMPLE = object.__new__(Tensor)  # stands for any real tensor where only the kind of argument matters
+_SAMPLE._a = np.zeros(())
+
+
+def _inplace_lane(op: Op, me: str) -> list[str]:
+    """Without history and with one floating dtype, the ufunc writes straight into the first operand."""
+    tensors = [p for p in op.params if p.is_tensor]
+    statics = {p.name: p.default for p in op.params if not p.is_tensor}
+    if op.promote == "none" or any(p.default is None for p in tensors) or any(d is REQUIRED for d in statics.values()):
+        return []
+    try:
+        root, ps = derived.trace(op, statics, [p.name for p in tensors], dtypes.float64)
+    except (TypeError, ValueError, NotImplementedError):
+        return []
+    if root.dtype.kind != "f" or derived.array_word(root.op)[:3] != "np_":
+        return []
+    fetch, ok = _operands(op)
+    body, _ = lines([root], {p: f"a{i}" for i, p in enumerate(ps)}, derived.array_word,
+                    lambda c: f"constant({derived.literal(c.arg)}, d)", lambda c, x: f"{x}.astype(d)",
+                    derived.array_tail)  # fmt: skip
+    head, _, last = body[-1].partition(" = ")
+    body[-1] = last.replace(", out=...)", ", out=a0)")
+    history = " and ".join(f"{p.name}._node is None and {p.name}._base is None" if i == 0 else
+                           f"(k{i} not in PLAIN or ({p.name}._node is None and {p.name}._base is None))"
+                           for i, p in enumerate(tensors))  # fmt: skip
+    first = tensors[0].name
+    return [f"    if {' and '.join(['not MODES', f'type({first}) in PLAIN', *_statics(op)])}:", *fetch,
+            f"        if {' and '.join(ok)} and (not STATE.grad or ({history})):",
+            "            token = quiet(QUIET)", "            try:", *("                " + line for line in body),
+            "            except ValueError:", f"                return general({me}, {_tuple(op)}, None, True)",
+            "            finally:", "                loud(token)",
+            f"            vc = {first}._vc", f"            if vc is None: {first}._vc = [1]", "            else: vc[0] += 1",
+            f"            return {first}"]  # fmt: skip
+
+
+# ---------------------------------------------------------------- structured operators
+
+
+def _structured(op: Op) -> str:
+    out = "out" in op.variants
+    me = _bind(op, "OP", op)
+    text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
+    tensors = [p for p in op.params if p.is_tensor]
+    if tensors and tensors[0] is op.params[0] and not any(p.is_list for p in op.params) and tensors[0].default is REQUIRED:
+        text += _structured_lane(op, me, tensors, out)
+    text.append(f"    return general({me}, {_tuple(op)}{', out' if out else ''})")
+    return "\n".join(text) + "\n"
+
+
+def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[str]:
+    conditions = ["not MODES", *(["out is None"] if out else []), f"type({tensors[0].name}) in PLAIN"]
+    text = [f"    if {' and '.join(conditions)}:", f"        a0 = {tensors[0].name}._a", "        d = a0.dtype"]
+    ok = ["(d is F32 or d is F64)"] if op.promote != "none" else []
+    for i, p in enumerate(tensors[1:], 1):
+        text += [f"        if type({p.name}) in PLAIN:", f"            a{i} = {p.name}._a"]
+        if p.default is None:
+            text += [f"        elif {p.name} is None:", f"            a{i} = None"]
+            ok += [f"(a{i} is None or a{i}.dtype is d)"] if op.promote != "none" else []
+        else:
+            ok += [f"a{i}.dtype is d"] if op.promote != "none" else []
+        text += ["        else:", f"            return general({me}, {_tuple(op)}{', out' if out else ''})"]
+    pad = "        "
+    if ok:
+        text.append(f"        if {' and '.join(ok)}:")
+        pad = "            "
+    if op.check is not None:
+        text.append(f"{pad}{_bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")
+    arrays = {p.name: f"a{i}" for i, p in enumerate(tensors)}
+    run = _bind(op, "RUN", op.run)
+    if op.view:
+        text.append(f"{pad}r = {run}(K, {_call(op, arrays)})")
+    else:
+        text += [f"{pad}token = quiet(QUIET)", f"{pad}try:", f"{pad}    r = {run}(K, {_call(op, arrays)})",
+                 f"{pad}finally:", f"{pad}    loud(token)"]  # fmt: skip
+    some = " or ".join(f"({p.name} is not None and ({p.name}._node is not None or {p.name}._base is not None))" if p.default is None
+                       else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors)  # fmt: skip
+    text += [f"{pad}if type(r) is not ndarray:", f"{pad}    if type(r) is tuple or type(r) is list:",
+             f"{pad}        return finish({me}, {_tuple(op)}, r, None, None)", f"{pad}    r = asarray(r)"]  # fmt: skip
+    if op.view:
+        text.append(f"{pad}o = view({tensors[0].name}, r)")
+    else:
+        text += [f"{pad}o = new(Tensor)", f"{pad}o._a = r"]
+    if op.differentiable:
+        text += [f"{pad}if ({some}) and STATE.grad:", f"{pad}    record({me}, (o,), {_tuple(op)})"]
+    return [*text, f"{pad}return o"]
+
+
+def _composite(op: Op) -> str:
+    out = "out" in op.variants
+    me, body = _bind(op, "OP", op), _bind(op, "BODY", op.body)
+    text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
+    types = " and ".join(f"({p.name} is None or type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))" for p in op.params if p.is_tensor)
+    conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
+    text += [f"    if {' and '.join(conditions)}:", f"        return {body}({_call(op, {})})",
+             f"    return general({me}, {_tuple(op)}{', out' if out else ''})"]  # fmt: skip
+    return "\n".join(text) + "\n"
+
+
+# ---------------------------------------------------------------- public names
+
+
+def public(name: str, namespace: str = "") -> Any:
+    """The public function of a name, or None where no operator has it."""
+    ops = NAMES.get(namespace, {}).get(name)
+    if not ops:
+        return None
+    forms = [inplace(o) if name.endswith("_") and name[:-1] in (o.name, *o.aliases) else function(o) for o in ops]
+    return forms[0] if len(forms) == 1 else chooser(name, ops, forms, method=False)
+
+
+def method(name: str) -> Any:
+    """The Tensor method of a name, or None where no operator has it."""
+    ops = METHODS.get(name)
+    if not ops:
+        return None
+    forms = []
+    for o in ops:
+        written = name.endswith("_") and name[:-1] in (o.name, *o.aliases) and "inplace" in o.variants
+        forms.append(_as_method(o, inplace(o) if written else function(o)))
+    return forms[0] if len(forms) == 1 else chooser(name, ops, forms, method=True)
+
+
+def _as_method(op: Op, fn: Any) -> Any:
+    """`fn` taking self first, and sizes or dims as separate integers where PyTorch allows it: `x.view(2, 3)`."""
+    params = op.params
+    at = next((i for i, p in enumerate(params) if p.name == "input"), 0)
+    if at:
+        def reordered(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return fn(*args[:at], self, *args[at:], **kwargs)
+
+        return _copy_name(reordered, fn)
+    if len(params) > 1 and params[1].annotation in ("Shape", "Dims", "Shape | DType") and not params[1].keyword:
+        name = params[1].name
+
+        def spread(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if args and isinstance(args[0], _INTS):
+                return fn(self, args, **kwargs)
+            if not args and name not in kwargs and params[1].default is REQUIRED:
+                return fn(self, (), **kwargs)
+            return fn(self, *args, **kwargs)
+
+        return _copy_name(spread, fn)
+    return fn
+
+
+_INTS = (int, np.integer)
+
+
+def _copy_name(new_fn: Any, fn: Any) -> Any:
+    new_fn.__name__, new_fn.__doc__, new_fn.__qualname__ = fn.__name__, fn.__doc__, "Tensor." + fn.__name__
+    new_fn.__op__ = getattr(fn, "__op__", None)
+    return new_fn
+
+
+def _build(name: str) -> Any:
+    made = method(name)
+    if made is not None:
+        setattr(Tensor, name, made)
+    return made
+
+
+_attach["build"] = _build
+_attach["names"] = lambda: list(METHODS)
+
+
+def tensor_words() -> None:
+    """Tell derived derivatives which public function a word of the language is, on tensors."""
+    rename = {"maximum": "maximum", "real": "real", "shr": "", "invert": "bitwise_not", "lshift": "bitwise_left_shift",
+              "rshift": "bitwise_right_shift", "floordiv": "floor_divide"}  # fmt: skip
+    for word in (*UNARY, *BINARY, *TERNARY):
+        derived.TENSOR_WORDS["t_" + word] = _late(rename.get(word, word))
+
+
+def _late(name: str) -> Any:
+    def call_late(*args: Any) -> Any:
+        fn = public(name)
+        if fn is None:
+            raise NotImplementedError(f"the word '{name}' has no operator on tensors")
+        return fn(*args)
+
+    return call_late
+
+
+Op.call = staticmethod(function)  # type: ignore[assignment]
+__all__ = ["Node", "function", "inplace", "method", "public"]
+tensor_words()

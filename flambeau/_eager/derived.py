@@ -1,0 +1,195 @@
+"""Derivatives worked out from recorded bodies, written as text: once over arrays, once over tensors.
+
+What the text names is what a node saves: where the derivative meets the operator's own result, that result is kept and not
+computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu.arrays import K
+from flambeau._eager.graph import Node, saved_alias, unpack
+from flambeau._eager.modes import STATE
+from flambeau._eager.record import class_name, fit_tensor, recast, sum_to
+from flambeau._ground.source import build
+from flambeau._kernel.arrays import UFUNCS
+from flambeau._kernel.record import Expr, Record, parameter
+from flambeau._kernel.rules import gradients
+from flambeau._kernel.text import lines, uses
+from flambeau._operators.op import Op
+from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._values import dtype as dtypes
+
+F32 = np.dtype("f4")
+_classes: dict[Any, type[Node]] = {}
+_constants: dict[Any, dict[Any, Any]] = {}
+
+
+def constant(value: Any, d: Any) -> Any:
+    """A number as a 0-d array: NumPy takes those faster than Python numbers."""
+    known = _constants.get(d)
+    if known is None:
+        known = _constants[d] = {}
+    found = known.get(value)
+    if found is None or type(value) is bool:
+        found = np.asarray(value, dtype=d)
+        if value != 0:  # 0.0 and -0.0 are one key, but two numbers
+            if len(known) > 4096:
+                known.clear()
+            known[value] = found
+    return found
+
+
+SCOPE: dict[str, Any] = {
+    "np": np, "K": K, "PLAIN": PLAIN, "unpack": unpack, "sum_to": sum_to, "recast": recast, "wrap": wrap, "constant": constant,
+    "fit_tensor": fit_tensor, "F32": F32, "NARROW": dtypes.NARROW, "where": np.where,
+    **{"np_" + word: getattr(np, name) for word, name in UFUNCS.items()},
+}  # fmt: skip
+TENSOR_WORDS: dict[str, Any] = {}  # word -> the public function on tensors; filled by derive
+
+
+def array_word(word: str) -> str:
+    return "np_" + word if word in UFUNCS else "where" if word == "where" else "K." + word
+
+
+def array_tail(word: str) -> str:
+    """`out=...` asks a ufunc for an array where it would give a scalar (0-d operands)."""
+    return ", out=..." if word in UFUNCS else ""
+
+
+def literal(value: Any) -> str:
+    """A number as Python source (inf and nan have no literal)."""
+    if isinstance(value, complex):
+        return f"complex({literal(value.real)}, {literal(value.imag)})"
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return f'float("{value}")'
+    return repr(value)
+
+
+def trace(op: Op, statics: dict[str, Any], present: Sequence[str], d: dtypes.dtype) -> tuple[Expr, list[Expr]]:
+    """The body of a pointwise operator on 0-d parameters; absent tensors are None."""
+    ps = {n: parameter(i, (), d) for i, n in enumerate(present)}
+    args, kwargs = [], {}
+    for p in op.params:
+        v = ps.get(p.name) if p.is_tensor else statics.get(p.name)
+        if p.keyword:
+            kwargs[p.name] = v
+        else:
+            args.append(v)
+    return op.body(Record(), *args, **kwargs), list(ps.values())
+
+
+def node_class(op: Op, values: Sequence[Any]) -> type[Node]:
+    """The node class for these static arguments, this set of tensors, and real or complex numbers."""
+    statics = {p.name: v for p, v in zip(op.params, values, strict=True) if not p.is_tensor}
+    present = tuple(p.name for p, v in zip(op.params, values, strict=True) if p.is_tensor and v is not None)
+    is_complex = any(isinstance(v, complex) or (isinstance(v, Tensor) and v._a.dtype.kind == "c") for v in values)
+    key = (op, tuple((n, type(v), repr(v)) for n, v in statics.items()), present, is_complex)
+    cls = _classes.get(key)
+    if cls is None:
+        cls = _classes[key] = make_class(op, statics, present, dtypes.complex128 if is_complex else dtypes.float64)
+    return cls
+
+
+class DerivedNode(Node):
+    """A node whose derivative was worked out; `into` says what each input looked like (None: as the result)."""
+
+    into: Any = None
+    names: tuple[str, ...] = ()
+    wanted: Any = None
+    names_saved: frozenset[str] = frozenset()
+    output_saved: frozenset[int] = frozenset()
+    needed_by: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def save(cls, node: Any, op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) -> None:
+        bound = {p.name: v for p, v in zip(op.params, values, strict=True)}
+        if old is not None:
+            bound[op.params[0].name] = old
+        saved, versions = [], []
+        for n in cls.names:
+            v = None
+            if any(node.next[i] is not None for i in cls.needed_by[n]):
+                v = saved_alias(outs[0]) if n == "out" else bound[n]
+            saved.append(v)
+            versions.append((0 if v._vc is None else v._vc[0]) if isinstance(v, Tensor) else -1)
+        node.saved, node.versions = tuple(saved), tuple(versions)
+        if STATE.saved_hooks:
+            from flambeau.autograd.graph import pack_saved
+
+            node.saved = pack_saved(node)
+
+
+def make_class(op: Op, statics: dict[str, Any], present: tuple[str, ...], d: dtypes.dtype) -> type[Node]:
+    """Differentiate a body and write the derivative out."""
+    root, ps = trace(op, statics, present, d)
+    g = parameter(len(ps), root.shape, root.dtype)
+    edges = [p.name for p in op.params if p.is_tensor]
+    found = dict(zip(present, gradients(root, g, ps), strict=True))
+    grads = [found.get(n) for n in edges]
+    names_of = dict(zip(ps, present, strict=True)) | {root: "out"}
+    read = {n: tuple(i for i, e in enumerate(grads) if e is not None and _named(n, names_of) in uses([e], list(names_of), [root]))
+            for n in (*present, "out")}
+    names = tuple(n for n in (*present, "out") if read[n])
+    scope = dict(SCOPE)
+    namespace = {
+        "names": names, "names_saved": frozenset(names), "needed_by": read, "op": op,
+        "wanted": None, "output_saved": frozenset(i for i, n in enumerate(names) if n == "out"),
+        "arrays": build("arrays", _text(op, edges, grads, names, names_of, g, False), scope),
+        "tensors": build("tensors", _text(op, edges, grads, names, names_of, g, True), scope | TENSOR_WORDS),
+    }  # fmt: skip
+    return type(class_name(op), (DerivedNode,), namespace)
+
+
+def _named(name: str, names_of: dict[Expr, str]) -> Expr:
+    return next(e for e, n in names_of.items() if n == name)
+
+
+def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, ...], names_of: dict[Expr, str], g: Expr,
+          tensors: bool) -> str:  # fmt: skip
+    what = "tensors" if tensors else "arrays"
+    out = [f"def {what}(self, g):", f'    """The derivative of {op.name}, over {what}."""']
+    if not tensors:
+        out += ["    d = g.dtype", "    if d in NARROW:", "        g = g.astype(F32)", "        d = F32"]
+    if names:
+        out.append(f"    {', '.join(names)}{',' if len(names) == 1 else ''} = unpack(self)")
+    for n in names:
+        if tensors:
+            if n == "out":
+                out += ["    if out is not None:", "        out = wrap(out._a)", "        out._node = self"]
+        else:
+            out.append(f"    if {n} is not None:")
+            out.append(f"        {n} = {n}._a if isinstance({n}, Tensor) else constant({n}, d)" if n != "out" else "        out = out._a")
+    known = {e: n for e, n in names_of.items() if n in names} | {g: "g"}
+    out += ["    into = self.into"]
+    results = []
+    for i, (name, e) in enumerate(zip(edges, grads, strict=True)):
+        r = f"g_{name}"
+        results.append(r)
+        out.append(f"    {r} = None")
+        if e is None:
+            continue
+        out.append(f"    if self.next[{i}] is not None:")
+        body, (value,) = lines([e], known, (lambda w: "t_" + w) if tensors else array_word,
+                               (lambda c: literal(c.arg)) if tensors else (lambda c: f"constant({literal(c.arg)}, d)"),
+                               (lambda c, x: f"{x}.to(g.dtype)") if tensors else (lambda c, x: f"{x}.astype(d)"),
+                               (lambda w: "") if tensors else array_tail)  # fmt: skip
+        out += ["        " + line for line in body]
+        out.append(f"        {r} = {value}")
+        if tensors:
+            out.append(f"        {r} = fit_tensor({r}, into[{i}] if into is not None else (self.shapes[{i}], g._a.dtype) if self.shapes is not None else None)")
+        else:
+            out += ["        if into is not None:",
+                    f"            if {r}.shape != into[{i}][0]: {r} = sum_to({r}, into[{i}][0])",
+                    f"            if {r}.dtype is not into[{i}][1]: {r} = recast({r}, into[{i}][1])",
+                    f"        elif self.shapes is not None and {r}.shape != self.shapes[{i}]: {r} = sum_to({r}, self.shapes[{i}])"]  # fmt: skip
+    out.append(f"    return ({', '.join(results)},)")
+    return "\n".join(out) + "\n"
+
+
+DerivedNode.shapes = None  # type: ignore[attr-defined]  # the flat functions note shapes only; the general lane fills `into`
+SCOPE["Tensor"] = Tensor

@@ -1,0 +1,487 @@
+"""The graph that a program leaves behind while it runs, and the engine that walks it backwards.
+
+A Node stands for one recorded call. `next` are the nodes of its differentiable inputs (None where no gradient is wanted), `nrs`
+says which output of each (None: output 0 of all). `saved` are the tensors that its derivative names, with the versions they
+had. Gradients travel as bare arrays; only `create_graph=True` makes them tensors, because then they have history too.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from itertools import count
+from operator import attrgetter
+from typing import Any
+
+from flambeau._eager.modes import STATE
+from flambeau._tensor import Tensor, new, wrap
+from flambeau._values import dtype as dtypes
+
+serial = count()
+_BY_SERIAL = attrgetter("seq")
+Array = Any
+HINT = ("Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
+        "torch.autograd.set_detect_anomaly(True).")  # fmt: skip
+TWICE = ("Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
+         "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
+         "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
+         "after calling backward.")  # fmt: skip
+
+
+class Node:
+    """One recorded call. Subclasses say how a gradient passes through it: `arrays` at once, `tensors` with history."""
+
+    next: tuple[Node | None, ...] = ()
+    nrs: tuple[int, ...] | None = None
+    saved: tuple[Any, ...] | None = ()
+    versions: tuple[int, ...] = ()
+    seq: int = 0
+    outs: int = 1
+    leaf: bool = False
+    hooks: dict[int, dict[int, Any]] | None = None  # output number -> hooks of that tensor
+    retained: dict[int, Any] | None = None  # output number -> weak reference to a tensor that retains its gradient
+    pre: dict[int, Any] | None = None
+    post: dict[int, Any] | None = None
+    trace: str | None = None  # where it was recorded, in anomaly mode
+    metas: tuple[Any, ...] | None = None  # (shape, dtype) of each output
+    _metadata: dict[Any, Any] | None = None
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        """Gradients of the inputs, as arrays; `g` is the output's gradient, or a list where there are several outputs."""
+        raise NotImplementedError
+
+    def tensors(self, g: Any) -> Sequence[Any]:
+        """The same, as tensors with history."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forget what was saved; a second backward then says so."""
+        if self.saved:
+            self.saved = None
+
+    # ---- PyTorch's public face of a node ----
+
+    def name(self) -> str:
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        return tuple((n, self.nrs[i] if self.nrs else 0) for i, n in enumerate(self.next))
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        if self._metadata is None:
+            self._metadata = {}
+        return self._metadata
+
+    def _sequence_nr(self) -> int:
+        return self.seq
+
+    def register_hook(self, fn: Callable[..., Any]) -> Any:
+        """Call fn(grad_inputs, grad_outputs) after this node has run; what it returns replaces grad_inputs."""
+        if self.post is None:
+            self.post = {}
+        return Removable(self.post, fn)
+
+    def register_prehook(self, fn: Callable[..., Any]) -> Any:
+        """Call fn(grad_outputs) before this node runs; what it returns replaces grad_outputs."""
+        if self.pre is None:
+            self.pre = {}
+        return Removable(self.pre, fn)
+
+
+class Removable:
+    """A hook's place in its dictionary, and how to take it out again."""
+
+    _serial = count()
+
+    def __init__(self, hooks: dict[int, Any], fn: Any) -> None:
+        self.hooks, self.id = weakref.ref(hooks) if type(hooks) is not dict else (lambda: hooks), next(self._serial)
+        hooks[self.id] = fn
+
+    def remove(self) -> None:
+        hooks = self.hooks()
+        if hooks is not None:
+            hooks.pop(self.id, None)
+
+    def __enter__(self) -> Removable:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+class AccumulateGrad(Node):
+    """A leaf: adds what reaches it to the `.grad` of its tensor."""
+
+    leaf = True
+    seq = sys.maxsize
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.ref = weakref.ref(tensor)
+
+    @property
+    def variable(self) -> Tensor | None:
+        return self.ref()
+
+
+class Undifferentiable(Node):
+    """An operator whose derivative does not exist here: says so when a gradient reaches it."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        raise NotImplementedError(f"the derivative for '{self.what}' is not implemented.")
+
+    tensors = arrays
+
+
+# ---------------------------------------------------------------- versions and history
+
+
+def version(t: Tensor) -> int:
+    """How often the memory of t was written in place."""
+    return 0 if t._vc is None else t._vc[0]
+
+
+def bump(t: Tensor) -> None:
+    """Note that t's memory was written."""
+    vc = t._vc
+    if vc is None:
+        t._vc = [1]
+    else:
+        vc[0] += 1
+
+
+def describe(t: Tensor) -> str:
+    return f"[{'torch.' + dtypes.SPOKEN[t.dtype] + 'Tensor'} {list(t._a.shape)}]"
+
+
+def stale(node: Node, i: int, t: Tensor, expected: int) -> RuntimeError:
+    """The error for a saved tensor that was written after it was saved."""
+    source = getattr(node, "output_saved", ())
+    where, nr = (node, 0) if i in source else (node_of(t), t._nr)
+    which = f", which is output {nr} of {where.name()}," if where is not None and not where.leaf else ""
+    what = describe(t) + (which or "")
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"{what} is at version {version(t)}; expected version {expected} instead. {HINT}")
+
+
+def unpack(node: Node) -> tuple[Any, ...]:
+    """The saved values of a node, after checking that none was overwritten."""
+    saved = node.saved
+    if saved is None:
+        raise RuntimeError(TWICE)
+    for i, v in enumerate(node.versions):
+        t = saved[i]
+        if v >= 0 and (0 if t._vc is None else t._vc[0]) != v:
+            raise stale(node, i, t, v)
+    return saved
+
+
+def node_of(t: Tensor) -> Node | None:
+    """What computes t's gradient; for a view whose base was written since, the history that the write gave it."""
+    base = t._base
+    if base is not None and t._seen != (0 if base._vc is None else base._vc[0]):
+        from flambeau._eager.views import refresh  # the floor's one cycle: a view's history is made from its base's
+
+        refresh(t)
+    return t._node
+
+
+def saved_alias(out: Tensor) -> Tensor:
+    """An output as its own node may hold it: same memory and version, no history, hence no cycle."""
+    if out._vc is None:
+        out._vc = [0]
+    t = new(Tensor)
+    t._a, t._vc = out._a, out._vc
+    return t
+
+
+# ---------------------------------------------------------------- the engine
+
+
+def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
+            targets: dict[Node, dict[int, Any]] | None = None, accumulate: bool = True) -> None:  # fmt: skip
+    """Send gradients from the roots to the leaves, or to `targets` (node -> output number -> None, filled in) alone.
+
+    Nodes run in the reverse of the order in which they were recorded, each once, when everything that uses it has run.
+    """
+    buffer: dict[Node, Any] = {}
+    order: list[Node] = []
+    waiting: dict[Node, int] = {}  # how many edges a leaf still waits for
+    seen: set[Node] = set()
+    stack: list[Node] = []
+    add = _add_tensors if create else _add_arrays
+    for node, nr, g in roots:
+        _put(buffer, node, nr, g, add)
+        if node not in seen:
+            seen.add(node)
+            stack.append(node)
+            if node.leaf:
+                waiting.setdefault(node, 0)
+    while stack:
+        node = stack.pop()
+        if not node.leaf:
+            order.append(node)
+        for child in node.next:
+            if child is not None:
+                if child.leaf:
+                    waiting[child] = waiting.get(child, 0) + 1
+                if child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+    order.sort(key=_BY_SERIAL, reverse=True)
+    needed = _needed(order, targets) if targets is not None else None
+    for leaf in [leaf for leaf, n in waiting.items() if n == 0]:
+        _finish(leaf, buffer, create, targets)
+    grad_mode, STATE.grad = STATE.grad, create
+    try:
+        for node in order:
+            g = buffer.pop(node, None)
+            if g is not None and (node.hooks is not None or node.retained is not None or node.pre is not None):
+                g = _run_hooks(node, g, create)
+            if targets is not None:
+                if node in targets and g is not None:
+                    wanted = targets[node]
+                    for nr in wanted:
+                        gi = g if node.outs == 1 else g[nr]
+                        if gi is not None:
+                            wanted[nr] = gi if wanted[nr] is None else add(wanted[nr], gi)
+                if node not in needed:  # type: ignore[operator]
+                    for child in node.next:
+                        if child is not None and child.leaf:
+                            waiting[child] -= 1
+                            if not waiting[child]:
+                                _finish(child, buffer, create, targets)
+                    continue
+            if g is None:
+                grads: Any = (None,) * len(node.next)
+            else:
+                if node.saved is None:
+                    raise RuntimeError(TWICE)
+                if STATE.anomaly:
+                    grads = _watched(node, g, create)
+                else:
+                    grads = node.tensors(g) if create else node.arrays(g)
+                if node.post:
+                    grads = _run_post_hooks(node, grads, g, create)
+                if not keep:
+                    node.release()
+            ready = None
+            nrs = node.nrs
+            i = 0
+            for child in node.next:
+                if child is not None:
+                    gi = grads[i]
+                    if gi is not None:
+                        if child.outs == 1:
+                            before = buffer.get(child)
+                            buffer[child] = gi if before is None else add(before, gi)
+                        else:
+                            _put(buffer, child, nrs[i] if nrs else 0, gi, add)
+                    if child.leaf:
+                        left = waiting[child] - 1
+                        waiting[child] = left
+                        if not left:
+                            ready = [child] if ready is None else [*ready, child]
+                i += 1
+            if ready is not None:
+                g = gi = grads = None
+                for leaf in ready:
+                    _finish(leaf, buffer, create, targets)
+    finally:
+        STATE.grad = grad_mode
+
+
+def _needed(order: list[Node], targets: dict[Node, Any]) -> set[Node]:
+    """The nodes below which a target lies."""
+    out: set[Node] = set()
+    for node in reversed(order):
+        if any(child is not None and (child in targets or child in out) for child in node.next):
+            out.add(node)
+    return out
+
+
+def _put(buffer: dict[Node, Any], node: Node, nr: int, g: Any, add: Any) -> None:
+    if node.outs == 1:
+        before = buffer.get(node)
+        buffer[node] = g if before is None else add(before, g)
+        return
+    slots = buffer.get(node)
+    if slots is None:
+        slots = buffer[node] = [None] * node.outs
+    slots[nr] = g if slots[nr] is None else add(slots[nr], g)
+
+
+def _add_arrays(x: Array, y: Array) -> Array:
+    if type(x) is SparseGrad or type(y) is SparseGrad:
+        return x.merge(y) if type(x) is SparseGrad else y.merge(x)
+    return x + y
+
+
+def _add_tensors(x: Tensor, y: Tensor) -> Tensor:
+    return x + y  # type: ignore[operator]
+
+
+class SparseGrad:
+    """A gradient that is a tensor of its own kind (sparse): travels through the engine as it is."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def merge(self, other: Any) -> Any:
+        return unwrap(self.tensor + as_tensor(other))  # type: ignore[operator]
+
+
+def as_tensor(g: Any) -> Tensor:
+    """The tensor that a travelling gradient is."""
+    return g.tensor if type(g) is SparseGrad else wrap(g)
+
+
+def unwrap(t: Any) -> Any:
+    """A gradient as the engine carries it: the array, or the tensor itself where it is no plain strided one."""
+    if t is None:
+        return None
+    return SparseGrad(t) if getattr(t, "_kind", None) is not None else t._a
+
+
+def _finish(leaf: Node, buffer: dict[Node, Any], create: bool, targets: Any) -> None:
+    """Every contribution has come: run the hooks of a leaf and add its gradient."""
+    if leaf not in buffer:
+        return
+    t = leaf.ref()  # type: ignore[attr-defined]
+    if leaf.hooks is not None or leaf.pre is not None:
+        buffer[leaf] = _run_hooks(leaf, buffer[leaf], create)
+    if targets is not None:
+        if leaf in targets:
+            targets[leaf][0] = buffer.pop(leaf)
+        return
+    if t is None:
+        return
+    accumulate(t, buffer.pop(leaf), create)
+    if leaf.post:
+        for fn in list(leaf.post.values()):
+            fn((), (t._grad,))
+    if t._post_hooks:
+        for fn in list(t._post_hooks.values()):
+            fn(t)
+
+
+def accumulate(t: Tensor, g: Any, create: bool) -> None:
+    """t.grad += g: in place where nobody can see the difference."""
+    old = t._grad
+    if create:
+        t._grad = (g if old is None else old + g) if g._node is not None or old is not None else g.clone()
+        return
+    if type(g) is SparseGrad or (old is not None and getattr(old, "_kind", None) is not None):
+        t._grad = as_tensor(g) if old is None else old + as_tensor(g)
+        return
+    if old is None:
+        # Two references (this name, and getrefcount's own) mean that the array is ours alone to keep.
+        if g.base is None and sys.getrefcount(g) <= 2 and (g.flags.c_contiguous or g.strides == t._a.strides):
+            t._grad = wrap(g)
+        elif t._a.flags.c_contiguous:
+            t._grad = wrap(g.copy("C"))
+        else:
+            t._grad = wrap(g.copy("K"))
+    else:
+        a = old._a
+        a += g
+        bump(old)
+
+
+def _run_hooks(node: Node, g: Any, create: bool) -> Any:
+    """Hooks of the node's outputs, in the order they were registered, then its pre-hooks; retained gradients last."""
+    slots = [g] if node.outs == 1 else g
+    if not create:
+        slots = [None if s is None else as_tensor(s) for s in slots]
+    before = STATE.grad
+    STATE.grad = create
+    try:
+        if node.hooks is not None:
+            for nr, hooks in node.hooks.items():
+                for fn in list(hooks.values()):
+                    if slots[nr] is None:
+                        continue
+                    result = fn(slots[nr])
+                    if result is not None:
+                        _check_hook(slots[nr], result, fn)
+                        slots[nr] = result
+        if node.pre:
+            for fn in list(node.pre.values()):
+                result = fn(tuple(slots))
+                if result is not None:
+                    slots = list(result) if isinstance(result, (tuple, list)) else [result]
+    finally:
+        STATE.grad = before
+    if node.retained is not None:
+        for nr, ref in node.retained.items():
+            t = ref()
+            if t is not None and slots[nr] is not None:
+                t._grad = slots[nr] if t._grad is None else t._grad + slots[nr]
+    if not create:
+        slots = [unwrap(s) for s in slots]
+    return slots[0] if node.outs == 1 else slots
+
+
+def _check_hook(before: Tensor, after: Any, fn: Any) -> None:
+    if not isinstance(after, Tensor):
+        raise TypeError(f"expected Tensor, but hook returned '{type(after).__module__}.{type(after).__name__}'"
+                        if type(after).__module__ != "builtins" else f"expected Tensor, but hook returned '{type(after).__name__}'")
+    if after._a.shape != before._a.shape:
+        raise RuntimeError(f"hook '{getattr(fn, '__name__', '<unknown>')}' has changed the size of value")
+    if after._a.dtype is not before._a.dtype:
+        raise RuntimeError(f"hook '{getattr(fn, '__name__', '<unknown>')}' has changed the type of value")
+
+
+def _run_post_hooks(node: Node, grads: Any, g: Any, create: bool) -> Any:
+    outs = (g,) if node.outs == 1 else tuple(g)
+    ins = tuple(grads)
+    if not create:
+        outs = tuple(None if x is None else as_tensor(x) for x in outs)
+        ins = tuple(None if x is None else as_tensor(x) for x in ins)
+    for fn in list(node.post.values()):  # type: ignore[union-attr]
+        result = fn(ins, outs)
+        if result is not None:
+            result = result if isinstance(result, (tuple, list)) else (result,)
+            if len(result) != len(ins):
+                raise RuntimeError(f"hook '{getattr(fn, '__name__', '<unknown>')}' has returned an incorrect number of values "
+                                   f"(got {len(result)}, but expected {len(ins)})")
+            ins = tuple(result)
+    return ins if create else tuple(unwrap(x) for x in ins)
+
+
+def _watched(node: Node, g: Any, create: bool) -> Any:
+    """Anomaly mode: an error names the forward call, and a NaN that appears here is an error."""
+    try:
+        grads = node.tensors(g) if create else node.arrays(g)
+    except Exception:
+        _print_trace(node)
+        raise
+    if STATE.anomaly_nan:
+        for i, gi in enumerate(grads):
+            a = gi._a if isinstance(gi, Tensor) else gi
+            if a is not None and hasattr(a, "dtype") and a.dtype.kind in "fc" and (a != a).any():
+                _print_trace(node)
+                raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.")
+    return grads
+
+
+def _print_trace(node: Node) -> None:
+    import warnings
+
+    if node.trace is None:
+        warnings.warn(f"Error detected in {node.name()}. No forward pass information available. Enable detect anomaly during "
+                      "forward pass for more information.", stacklevel=2)  # fmt: skip
+    else:
+        warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n{node.trace}",
+                      stacklevel=2)  # fmt: skip

@@ -1,0 +1,42 @@
+"""What is in force: grad mode, inference mode, and the modes that stand between a call and its operator.
+
+The flat functions ask two things only: `MODES`, which is empty unless some thread has a mode active (then the general lane asks
+the rest), and, where an input has history, `STATE.grad`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+
+class State(threading.local):
+    """One thread's switches."""
+
+    grad = True
+    inference = False
+    anomaly = False
+    anomaly_nan = True
+    function_modes: tuple[Any, ...] = ()  # __torch_function__ modes, outermost first
+    dispatch_modes: tuple[Any, ...] = ()  # __torch_dispatch__ modes
+    autocast: Any = None
+    saved_hooks: tuple[Any, ...] = ()  # (pack, unpack) pairs for saved tensors
+    no_function: bool = False  # inside DisableTorchFunctionSubclass
+    view_replay: bool = False
+    forward_level: int = -1  # forward-mode AD
+
+
+STATE = State()
+MODES: list[str] = []  # one entry for each mode active in any thread
+_lock = threading.Lock()
+
+
+def enter(name: str) -> None:
+    """Send calls through the general lane until `leave`."""
+    with _lock:
+        MODES.append(name)
+
+
+def leave(name: str) -> None:
+    with _lock:
+        MODES.remove(name)

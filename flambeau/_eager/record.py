@@ -1,0 +1,367 @@
+"""From a call to a Node: which values its derivative names, and how a gradient then passes through it.
+
+Two kinds of node. A RuleNode calls the derivatives written under the operator (`op.vjp`), in tensor operations. A derived node has
+the text of a derivative that was worked out from the operator's recorded body (`_kernel.rules`), once for arrays, once for tensors.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau._eager.graph import AccumulateGrad, Node, SparseGrad, Undifferentiable, as_tensor, node_of, saved_alias, serial, unpack, unwrap
+from flambeau._eager.modes import STATE
+from flambeau._operators.op import Op
+from flambeau._tensor import PLAIN, Tensor, new, wrap
+from flambeau._values import dtype as dtypes
+
+_named: dict[Op, Any] = {}
+
+
+def named(op: Op) -> Any:
+    """The class of an operator's tuple of results: fields by name, as `torch.return_types` has them."""
+    if op not in _named:
+        cls = namedtuple(op.name, op.outputs)  # noqa: PYI024
+        cls.__module__ = "flambeau.return_types"
+        _named[op] = cls._make
+        cls.__str__ = cls.__repr__ = _show_named  # type: ignore[method-assign,assignment]
+        RETURN_TYPES[op.name] = cls
+    return _named[op]
+
+
+RETURN_TYPES: dict[str, type] = {}
+
+
+def _show_named(self: Any) -> str:
+    fields = ",\n".join(f"{n}={v!r}" for n, v in zip(self._fields, self, strict=True))
+    return f"torch.return_types.{type(self).__name__}(\n{fields})"
+
+
+def inputs_of(op: Op, values: Sequence[Any]) -> list[tuple[int, str, Any]]:
+    """(position, name, tensor) of every tensor argument; the elements of a list follow one another."""
+    out = []
+    for i, p in enumerate(op.params):
+        if p.is_tensor:
+            out.append((i, p.name, values[i] if isinstance(values[i], Tensor) else None))
+        elif p.is_list and values[i] is not None:
+            out += [(i, p.name, x) for x in values[i]]
+    return out
+
+
+def any_history(op: Op, values: Sequence[Any]) -> bool:
+    """Whether some input has history, hence the call must be recorded."""
+    for p, v in zip(op.params, values, strict=True):
+        if p.is_tensor:
+            if isinstance(v, Tensor) and (v._node is not None or v._base is not None) and node_of(v) is not None:
+                return True
+        elif p.is_list and v is not None:
+            for x in v:
+                if isinstance(x, Tensor) and (x._node is not None or x._base is not None) and node_of(x) is not None:
+                    return True
+    return False
+
+
+def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any]) -> None:
+    """Give the outputs their history, if an input has one. Called in grad mode."""
+    if not any_history(op, values):
+        return
+    live = [o is not None and o._a.dtype.kind in "fcV" for o in outs]
+    if not any(live):
+        return
+    node = make_node(op, values, outs, None)
+    if len(outs) > 1 or op.outputs:
+        node.outs = len(outs)
+        node.metas = tuple(None if o is None else (o._a.shape, o._a.dtype) for o in outs)
+        for nr, (o, ok) in enumerate(zip(outs, live, strict=True)):
+            if ok:
+                o._node, o._nr = node, nr
+                if op.view:
+                    o._created = o._created or ("multi" if len(outs) > 1 else "")
+    else:
+        outs[0]._node = node
+        if op.view and outs[0]._created == "no_grad":
+            outs[0]._created = ""
+
+
+def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) -> Node:
+    """The node of one call; `old` stands for the first input where that was overwritten (an in-place call)."""
+    cls = node_class(op, values)
+    node = new(cls)
+    ins = inputs_of(op, values)
+    wanted = cls.wanted  # type: ignore[attr-defined]
+    edges: list[Any] = []
+    for _, name, t in ins:
+        edges.append(node_of(t) if t is not None and (wanted is None or name in wanted) else None)
+    node.next = tuple(edges)
+    nrs = tuple(0 if t is None else t._nr for _, _, t in ins)
+    if any(nrs):
+        node.nrs = nrs
+    node.into = tuple(None if n is None else (t._a.shape, t._a.dtype) for n, (_, _, t) in zip(edges, ins, strict=True))
+    node.seq = next(serial)
+    cls.save(node, op, values, outs, old)  # type: ignore[attr-defined]
+    if STATE.anomaly:
+        import traceback
+
+        node.trace = "".join(traceback.format_stack()[:-3])
+    return node
+
+
+# ---------------------------------------------------------------- in place
+
+
+def before_write(op: Op, values: Sequence[Any]) -> Any:
+    """A copy of the tensor about to be overwritten, where the derivative names it."""
+    cls = node_class(op, values)
+    first = op.params[0].name
+    if not cls.names_saved & {first, first + "_shape", first + "_dtype"}:  # type: ignore[attr-defined]
+        return None
+    t = values[0]
+    old = wrap(t._a.copy("K")) if first in cls.names_saved else wrap(t._a)  # type: ignore[attr-defined]
+    old._node, old._nr = node_of(t), t._nr
+    return old
+
+
+def record_write(op: Op, target: Tensor, values: Sequence[Any], old: Any) -> Node:
+    """The node of an in-place call, made after the write: its first edge is what the target was before."""
+    return make_node(op, values, (target,), old)
+
+
+# ---------------------------------------------------------------- nodes
+
+
+_classes: dict[Any, type[Node]] = {}
+
+
+def node_class(op: Op, values: Sequence[Any]) -> type[Node]:
+    """The class of an operator's nodes: one for the written rules; derived ones depend on the static arguments too."""
+    if op.rules:
+        cls = _classes.get(op)
+        if cls is None:
+            cls = _classes[op] = _rule_class(op)
+        return cls
+    if op.kind == "pointwise":
+        from flambeau._eager import derived
+
+        return derived.node_class(op, values)
+    cls = _classes.get(op)
+    if cls is None:
+        cls = _classes[op] = type(class_name(op), (_NoRule,), {"what": f"aten::{op.overload}"})
+    return cls
+
+
+def class_name(op: Op) -> str:
+    """`MulBackward0`, `AddmmBackward0`: what `grad_fn` prints as."""
+    return "".join(part[:1].upper() + part[1:] for part in op.aten.strip("_").split("_")) + "Backward0"
+
+
+class _NoRule(Undifferentiable):
+    wanted = None
+    names_saved: frozenset[str] = frozenset()
+    into: Any = ()
+
+    @classmethod
+    def save(cls, node: Node, *_: Any) -> None:
+        pass
+
+
+def _parameters(rule: Any) -> tuple[str, ...]:
+    code = rule.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _rule_class(op: Op) -> type[Node]:
+    fields = op.outputs or ("out",)
+    joint = op.rules.get("_")
+    wants = {name: _parameters(rule) for name, rule in op.rules.items()}
+    names = tuple(dict.fromkeys(n for ps in wants.values() for n in ps if n not in ("g", "needs") and not n.startswith("g_")))
+    positions = {p.name: i for i, p in enumerate(op.params)}
+    for n in names:
+        base = n.removesuffix("_shape").removesuffix("_dtype")
+        if n not in positions and n not in fields and base not in positions and n not in ("outs",):
+            raise TypeError(f"the derivative of {op} names {n!r}, which is no parameter or result")
+    return type(class_name(op), (RuleNode,), {
+        "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": joint,
+        "wanted": None if joint else frozenset(op.rules), "names_saved": frozenset(names),
+        "output_saved": frozenset(i for i, n in enumerate(names) if n in fields),
+    })  # fmt: skip
+
+
+class RuleNode(Node):
+    """Calls the operator's written derivatives. `saved` holds what they name, in the order of `names`."""
+
+    op: Op
+    wants: dict[str, tuple[str, ...]]
+    names: tuple[str, ...]
+    positions: dict[str, int]
+    fields: tuple[str, ...]
+    joint: Any
+    wanted: frozenset[str] | None
+    names_saved: frozenset[str]
+    output_saved: frozenset[int]
+    into: tuple[Any, ...]
+    ins: tuple[Any, ...]
+
+    @classmethod
+    def save(cls, node: Any, op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) -> None:
+        needed = None
+        if not cls.joint and len(cls.wants) > 1:  # save only what the wanted gradients name
+            live = {name for (_, name, _), n in zip(inputs_of(op, values), node.next, strict=True) if n is not None}
+            needed = {n for name in live for n in cls.wants.get(name, ())}
+        saved: list[Any] = []
+        versions: list[int] = []
+        for n in cls.names:
+            if needed is not None and n not in needed:
+                saved.append(None)
+                versions.append(-1)
+                continue
+            i = cls.positions.get(n)
+            if i is not None:
+                v = old if i == 0 and old is not None else values[i]
+            elif n in cls.fields:
+                v = saved_alias(outs[cls.fields.index(n)])
+            elif n == "outs":
+                v = tuple(saved_alias(o) for o in outs)
+            elif n.endswith("_shape"):
+                i = cls.positions[n[:-6]]
+                v = values[i]
+                v = tuple(x._a.shape for x in v) if isinstance(v, (list, tuple)) else v._a.shape
+            else:
+                v = values[cls.positions[n[:-6]]].dtype
+            if isinstance(v, Tensor):
+                versions.append(0 if v._vc is None else v._vc[0])
+            else:
+                if isinstance(v, list):
+                    v = tuple(v)
+                versions.append(-1)
+            saved.append(v)
+        node.saved = tuple(saved)
+        node.versions = tuple(versions)
+        if STATE.saved_hooks:
+            from flambeau.autograd.graph import pack_saved
+
+            node.saved = pack_saved(node)
+
+    def _run(self, g: Any, tensors: bool) -> list[Any]:
+        saved = unpack(self)
+        bound = dict(zip(self.names, saved, strict=True))
+        for i in self.output_saved:
+            if saved[i] is not None:
+                t = wrap(saved[i]._a)
+                if tensors:
+                    t._node, t._nr = self, self.fields.index(self.names[i])
+                bound[self.names[i]] = t
+        if self.outs == 1 and not self.op.outputs:
+            bound["g"] = g
+        else:
+            gs = g if self.outs > 1 or isinstance(g, list) else [g]
+            used = {n for ps in self.wants.values() for n in ps}
+            for nr, name in enumerate(self.op.outputs or ()):
+                if "g_" + name in used:
+                    bound["g_" + name] = gs[nr]
+            if "g" in used:
+                bound["g"] = gs if not self.op.outputs else gs[0]
+        if self.joint:
+            bound["needs"] = tuple(n is not None for n in self.next)
+            out = list(self.joint(*[bound[n] for n in self.wants["_"]]))
+            return out + [None] * (len(self.next) - len(out))
+        out = []
+        lists: dict[str, Any] = {}
+        for (name, k), n in zip(self._slots(), self.next, strict=True):
+            if n is None:
+                out.append(None)
+                continue
+            rule = self.op.rules[name]
+            if k < 0:
+                out.append(rule(*[bound[p] for p in self.wants[name]]))
+            else:
+                if name not in lists:
+                    lists[name] = rule(*[bound[p] for p in self.wants[name]])
+                out.append(lists[name][k])
+        return out
+
+    def _slots(self) -> list[tuple[str, int]]:
+        """(parameter, position in its list or -1) for each edge."""
+        names = [p for p in self.op.params if p.is_tensor or p.is_list]
+        lists = len(self.next) - sum(p.is_tensor for p in names)
+        many = sum(p.is_list for p in names)
+        out: list[tuple[str, int]] = []
+        for p in names:
+            if p.is_tensor:
+                out.append((p.name, -1))
+            else:
+                out += [(p.name, k) for k in range(lists // max(many, 1))]
+        return out
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        if type(g) is list:
+            g = [self._filled(x, nr) if x is None else as_tensor(x) for nr, x in enumerate(g)]
+        else:
+            g = as_tensor(g)
+        return [None if x is None else fit_array(x, into) for x, into in zip(self._run(g, False), self.into, strict=True)]
+
+    def tensors(self, g: Any) -> Sequence[Any]:
+        if type(g) is list:
+            g = [self._filled(x, nr) if x is None else x for nr, x in enumerate(g)]
+        return [None if x is None else fit_tensor(x, into) for x, into in zip(self._run(g, True), self.into, strict=True)]
+
+    def _filled(self, g: Any, nr: int) -> Any:
+        meta = self.metas[nr] if self.metas else None
+        return None if meta is None else wrap(np.zeros(meta[0], meta[1]))
+
+
+# ---------------------------------------------------------------- what a gradient must look like
+
+
+def fit_array(t: Any, into: Any) -> Any:
+    """A gradient as the input it belongs to: summed over the dims that were broadcast, in the input's dtype."""
+    if getattr(t, "_kind", None) is not None:
+        return SparseGrad(t)
+    a = t._a
+    if into is None:
+        return a
+    shape, d = into
+    if a.shape != shape:
+        a = sum_to(a, shape)
+    return a if a.dtype is d else recast(a, d)
+
+
+def recast(a: Any, d: Any) -> Any:
+    """In another dtype; the gradient of a real input of a complex result is real."""
+    if a.dtype.kind == "c" and d.kind != "c":
+        a = a.real
+    return a.astype(d, copy=False)
+
+
+def sum_to(a: Any, shape: tuple[int, ...]) -> Any:
+    """Undo broadcasting on an array."""
+    lead = a.ndim - len(shape)
+    dims = tuple(i for i in range(a.ndim) if i < lead or (shape[i - lead] == 1 and a.shape[i] != 1))
+    if a.dtype in dtypes.NARROW:
+        return np.add.reduce(a.astype(np.float32), axis=dims, keepdims=True).astype(a.dtype).reshape(shape)
+    return np.add.reduce(a, axis=dims, keepdims=True, dtype=a.dtype).reshape(shape)
+
+
+def fit_tensor(t: Any, into: Any) -> Any:
+    if into is None or getattr(t, "_kind", None) is not None:
+        return t
+    shape, d = into
+    if t._a.shape != shape:
+        lead = t._a.ndim - len(shape)
+        dims = tuple(i for i in range(t._a.ndim) if i < lead or (shape[i - lead] == 1 and t._a.shape[i] != 1))
+        t = t.sum(dims, keepdim=True).reshape(shape) if dims else t.reshape(shape)
+    if t._a.dtype is not d and t._a.dtype != d:
+        if t._a.dtype.kind == "c" and d.kind != "c":
+            t = t.real
+        if t._a.dtype != d:
+            t = t.to(dtypes.of(d))
+    return t
+
+
+def leaf_node(t: Tensor) -> AccumulateGrad:
+    return AccumulateGrad(t)
+
+
+__all__ = ["PLAIN", "record", "unwrap"]

@@ -1,0 +1,217 @@
+"""What shares memory with what: making views, and giving a base (and its other views) the history of a write through one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau._eager.graph import Node, bump, node_of, serial, unwrap, wrap
+from flambeau._eager.modes import STATE
+from flambeau._tensor import Tensor, new
+
+
+def view(source: Tensor, array: Any) -> Tensor:
+    """A tensor over `array`, which lies in source's memory: shares the version, knows its base."""
+    t = new(Tensor)
+    t._a = array
+    base = source._base
+    if base is None:
+        base = source
+    vc = base._vc
+    if vc is None:
+        vc = base._vc = [0]
+    t._vc = vc
+    t._base = base
+    t._seen = vc[0]
+    if not STATE.grad:
+        t._created = "inference" if STATE.inference else "no_grad"
+        t._inference = source._inference
+    return t
+
+
+def alias(source: Tensor, array: Any) -> Tensor:
+    """Shares memory and version, but is no view of it as far as history goes (detach)."""
+    t = new(Tensor)
+    t._a = array
+    if source._vc is None:
+        source._vc = [0]
+    t._vc = source._vc
+    t._inference = source._inference
+    return t
+
+
+def geometry(t: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """(shape, strides in bytes, byte address) of a tensor's array."""
+    a = t._a
+    return a.shape, a.strides, address(a)
+
+
+def address(a: Any) -> int:
+    """Where an array's first element lies."""
+    return a.__array_interface__["data"][0]
+
+
+def over(buffer: Any, like: Any, base: Any) -> Any:
+    """The part of `buffer` (laid out as `base`) that corresponds to the view `like` of `base`."""
+    offset = address(like) - address(base)
+    if buffer.dtype.itemsize == like.dtype.itemsize and buffer.strides == base.strides:
+        return np.ndarray(like.shape, like.dtype if like.dtype.kind != "V" else buffer.dtype, memory_of(buffer),
+                          offset + address(buffer) - address(memory_of(buffer)), like.strides)
+    raise RuntimeError("the gradient of a written view is laid out unlike its base")
+
+
+def memory_of(a: Any) -> Any:
+    """The array that owns a's memory."""
+    while isinstance(a.base, np.ndarray):
+        a = a.base
+    return a
+
+
+class AsStridedBackward0(Node):
+    """The history of a view after its base was written: what reaches the view reaches that part of the base."""
+
+    saved = ()
+
+    def __init__(self, base: Tensor, t: Tensor) -> None:
+        self.next, self.seq = (node_of(base),), next(serial)
+        self.nrs = (base._nr,) if base._nr else None
+        self.base, self.view = base._a, t._a
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        out = _zeros_laid_out_as(self.base, g.dtype)
+        over(out, self.view, self.base)[...] = g
+        return (out,)
+
+    def tensors(self, g: Any) -> Sequence[Any]:
+        strides, offset, shape, size = _elements(self.view, self.base)
+        out = _zeros_tensor(self.base, g)
+        return (out.as_strided_scatter(g, shape, strides, offset),)
+
+
+def _elements(like: Any, base: Any) -> tuple[tuple[int, ...], int, tuple[int, ...], int]:
+    n = like.dtype.itemsize
+    return tuple(s // n for s in like.strides), (address(like) - address(base)) // n, like.shape, n
+
+
+def _zeros_laid_out_as(base: Any, dtype: Any) -> Any:
+    return np.zeros_like(base, dtype=dtype)
+
+
+def _zeros_tensor(base: Any, g: Tensor) -> Tensor:
+    return wrap(np.zeros_like(base, dtype=g._a.dtype))
+
+
+def refresh(t: Tensor) -> None:
+    """A view's base was written since its history was made: make it anew from the base's."""
+    base = t._base
+    t._seen = 0 if base._vc is None else base._vc[0]
+    if t._created in ("no_grad", "inference"):
+        return
+    t._node, t._nr = (AsStridedBackward0(base, t), 0) if node_of(base) is not None else (None, 0)
+
+
+class CopySlices(Node):
+    """The history of a base that was written through a view: the written part goes through `fn`, the rest straight on."""
+
+    def __init__(self, base: Tensor, t: Tensor, fn: Node) -> None:
+        # Edge 0 is the base's earlier history; the others are those of fn, but for its own edge to the written view.
+        self.fn, self.seq = fn, next(serial)
+        self.next = (node_of(base), *fn.next[1:])
+        self.nrs = (base._nr, *(fn.nrs[1:] if fn.nrs else (0,) * (len(fn.next) - 1)))
+        self.base, self.view = base._a, t._a
+
+    def release(self) -> None:
+        self.fn.release()
+
+    @property
+    def saved(self) -> Any:
+        return self.fn.saved
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        g = g.copy("K") if g.strides == self.base.strides else _copied_as(g, self.base)
+        part = over(g, self.view, self.base)
+        into, *others = self.fn.arrays(part.copy())
+        part[...] = 0 if into is None else into
+        return (g, *others)
+
+    def tensors(self, g: Any) -> Sequence[Any]:
+        strides, offset, shape, _ = _elements(self.view, self.base)
+        part = g.as_strided(shape, strides, offset) if g._a.strides == self.base.strides else _strided_part(
+            g, self.base, shape, strides, offset)
+        into, *others = self.fn.tensors(part)
+        if into is None:
+            into = part.new_zeros(shape)
+        g = g if g._a.strides == self.base.strides else _as_laid_out(g, self.base)
+        return (g.as_strided_scatter(into, shape, strides, offset), *others)
+
+
+def _copied_as(g: Any, base: Any) -> Any:
+    out = np.empty_like(base, dtype=g.dtype)
+    out[...] = g
+    return out
+
+
+def _as_laid_out(g: Tensor, base: Any) -> Tensor:
+    out = wrap(np.empty_like(base, dtype=g._a.dtype))
+    return out.copy_(g)
+
+
+def _strided_part(g: Tensor, base: Any, shape: Any, strides: Any, offset: Any) -> Tensor:
+    return _as_laid_out(g, base).as_strided(shape, strides, offset)
+
+
+# ---------------------------------------------------------------- writing in place
+
+
+def check_writable(t: Tensor, name: str = "") -> None:
+    """Raise where autograd forbids an in-place write to t (called in grad mode, when the write would be recorded or t has history)."""
+    node = node_of(t)
+    base = t._base
+    if node is not None and node.leaf and base is None:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    if base is not None:
+        top = node_of(base)
+        if top is not None and top.leaf:
+            if t._created in ("no_grad", "inference"):
+                _refuse(t)
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        if t._created:
+            _refuse(t)
+
+
+def _refuse(t: Tensor) -> None:
+    node = t._node
+    if t._created in ("no_grad", "inference"):
+        where = "inference_mode" if t._created == "inference" else "no_grad"
+        raise RuntimeError(
+            f"A view was created in {where} mode and is being modified inplace with grad mode enabled. Given that this use case is "
+            f"ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either "
+            f"both inside the {where} block (if you don't want the inplace to be tracked) or both outside (if you want the inplace "
+            "to be tracked).")  # fmt: skip
+    head = (f"Output {t._nr} of {node.name()} is a view and is being modified inplace. " if node is not None
+            else "A view is being modified inplace. ")  # fmt: skip
+    if t._created == "multi":
+        raise RuntimeError(head + "This view is the output of a function that returns multiple views. Such functions do not allow the "
+                           "output views to be modified inplace. You should replace the inplace operation by an out-of-place one.")
+    raise RuntimeError(head + "This view was created inside a custom Function (or because an input was returned as-is) and the autograd "
+                       "logic to handle view+inplace would override the custom backward associated with the custom Function, leading "
+                       "to incorrect gradients. This behavior is forbidden. You can fix this by cloning the output of the custom "
+                       "Function.")
+
+
+def rebase(t: Tensor, node: Node | None) -> None:
+    """After an in-place write (version already bumped): `node` is t's new history; its first edge is t's old one."""
+    base = t._base
+    if base is None:
+        t._node, t._nr = node, 0
+        return
+    if node is None:
+        return
+    base._node, base._nr = CopySlices(base, t, node), 0
+    t._seen = 0 if base._vc is None else base._vc[0]
+    t._node, t._nr = AsStridedBackward0(base, t), 0
+
+
+__all__ = ["alias", "bump", "check_writable", "rebase", "refresh", "unwrap", "view"]

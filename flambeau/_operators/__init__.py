@@ -1,0 +1,1 @@
+"""Floor 3: every operator, once. Knows no device and no Tensor."""

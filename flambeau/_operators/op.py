@@ -1,0 +1,166 @@
+"""Op: one operator, and the registry. Everything flambeau knows about an operator hangs on its Op.
+
+Three decorators, by how the body is read:
+
+    @pointwise("mul.Tensor")     a scalar expression of `k`: NumPy text, native kernel and derivative follow from it
+    @op("softmax.int")           a body over whole arrays in words of `k` (language.py); `k.library` for what has no word
+    @composite("stack")          a body over tensors, in public Tensor operations: everything else follows
+
+Below a body stand, as far as needed: `.vjp(...)` derivatives, `.errors` refusals, `.arrays` a faster array reading, `.samples`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+REGISTRY: dict[str, Op] = {}  # by overload: "add.Tensor"
+NAMES: dict[str, dict[str, list[Op]]] = {}  # namespace -> public name -> overloads, in the order they were written
+METHODS: dict[str, list[Op]] = {}  # method name -> overloads
+
+_TENSOR = frozenset(("T", "T | None", "N", "N | None", "T | Scalar"))
+_LISTS = frozenset(("Sequence[T]", "Sequence[T] | None", "Sequence[T | None]"))
+
+
+class Param:
+    """One parameter of an operator: its name, annotation, default, and whether it is keyword-only."""
+
+    __slots__ = ("annotation", "default", "is_list", "is_tensor", "keyword", "name")
+
+    def __init__(self, name: str, annotation: str, default: Any, keyword: bool) -> None:
+        self.name, self.annotation, self.default, self.keyword = name, annotation, default, keyword
+        self.is_tensor = annotation in _TENSOR
+        self.is_list = annotation in _LISTS
+
+
+REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
+
+
+class Op:
+    """One operator: what it computes (`body`), its derivative (`rules`), what it refuses (`check`), how it is named.
+
+    Arguments of the decorators:
+        overloads: ATen's names; the first is this operator's own, the others are served by the same body.
+        promote: "default" (operands meet in one dtype), "float" (and integers become floating), "bool" (they meet; the result
+            is boolean), "none" (dtypes are left alone).
+        variants: of "function", "method", "inplace", "out".
+        namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
+        view: the result shares the first tensor's memory.
+        names: further public names (aliases: `arccos`, `concat`).
+        differentiable: False where no gradient flows by definition.
+        outputs: names of the fields where there are several results; `result` is the tuple's class name.
+    """
+
+    kind: str
+
+    def __init__(self, kind: str, body: Callable[..., Any], overloads: tuple[str, ...], *, promote: str = "default",
+                 variants: Iterable[str] = ("function", "method"), namespace: str = "", view: bool = False,
+                 names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
+                 python_name: str = "", receiver: str = "self") -> None:  # fmt: skip
+        self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
+        self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view
+        self.aten = overloads[0].partition(".")[0]
+        base = self.aten.removeprefix(namespace + "_") if namespace else self.aten
+        self.name = python_name or base
+        self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
+        self.rules: dict[str, Callable[..., Any]] = {}
+        self.run = body
+        self.check: Callable[..., None] | None = None
+        self.sample: Callable[..., Any] | None = None
+        self.shapes: Callable[..., Any] | None = None
+        self._params: tuple[Param, ...] | None = None
+        self.__doc__ = body.__doc__
+        for overload in overloads:
+            REGISTRY[overload] = self
+        if "function" in self.variants:
+            space = NAMES.setdefault(namespace, {})
+            for name in (self.name, *names):
+                space.setdefault(name, []).append(self)
+        if "method" in self.variants:
+            for name in (self.name, *names):
+                METHODS.setdefault(name, []).append(self)
+        if "inplace" in self.variants:
+            for name in (self.name, *names):
+                METHODS.setdefault(name + "_", []).append(self)
+                if "function" in self.variants and namespace == "" and kind == "pointwise":
+                    NAMES[""].setdefault(name + "_", []).append(self)
+
+    call: ClassVar[Callable[..., Any]]  # installed by the floor above: the public function of an Op
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the operator on tensors, as its public function does."""
+        return Op.call(self)(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<op {self.overload}>"
+
+    # ---- rules, written under the body, in this order ----
+
+    def vjp(self, **rules: Callable[..., Any]) -> Op:
+        """One lambda per differentiable input, in Tensor operations. What its parameters name is what the graph saves.
+
+        `g` is the gradient of the result (`g_values` that of the field `values`), `out` the result (or a field's name); then any
+        parameter of the operator, or `<name>_shape`, `<name>_dtype` where only that is needed.
+        """
+        self.rules.update(rules)
+        return self
+
+    def errors(self, fn: Callable[..., None]) -> Op:
+        """Refuse bad arguments in PyTorch's words, before any work. Called with every argument, by name."""
+        self.check = fn
+        return self
+
+    def arrays(self, fn: Callable[..., Any]) -> Op:
+        """A faster way to run the body now, on whole arrays."""
+        self.run = fn
+        return self
+
+    def meta(self, fn: Callable[..., Any]) -> Op:
+        """Shapes and dtypes of the results where they cannot be read off the body (library calls)."""
+        self.shapes = fn
+        return self
+
+    def samples(self, fn: Callable[..., Any]) -> Op:
+        """Yield argument tuples for tests, where the generic ones (broadcastable tensors) would not do."""
+        self.sample = fn
+        return self
+
+    # ---- what is read off the body ----
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """The parameters, in order, without the kernel."""
+        if self._params is None:
+            body = self.body
+            code, defaults, kwdefaults = body.__code__, body.__defaults__ or (), body.__kwdefaults__ or {}
+            positional = code.co_varnames[: code.co_argcount]
+            keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+            first = 0 if self.kind == "composite" else 1
+            start = len(positional) - len(defaults)
+            notes = body.__annotations__
+            out = [Param(n, str(notes.get(n, "Any")), defaults[i - start] if i >= start else REQUIRED, False)
+                   for i, n in enumerate(positional) if i >= first]
+            out += [Param(n, str(notes.get(n, "Any")), kwdefaults.get(n, REQUIRED), True) for n in keyword]
+            self._params = tuple(out)
+        return self._params
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the parameters that hold one tensor."""
+        return tuple(p.name for p in self.params if p.is_tensor)
+
+
+def _decorator(kind: str) -> Callable[..., Callable[[Callable[..., Any]], Op]]:
+    def decorate(*overloads: str, **options: Any) -> Callable[[Callable[..., Any]], Op]:
+        return lambda body: Op(kind, body, overloads, **options)
+
+    return decorate
+
+
+pointwise = _decorator("pointwise")
+op = _decorator("op")
+composite = _decorator("composite")
+
+ALL_FORMS = ("function", "method", "inplace", "out")
+FUNCTION = ("function",)
+METHOD = ("method",)

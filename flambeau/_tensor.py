@@ -1,0 +1,128 @@
+"""class Tensor: a thin object around one strided array. No operator is named here: `_eager` attaches them all.
+
+What a Tensor carries besides its array has class-level defaults, so that making one is two stores:
+    _node, _nr   what computes its gradient (None: nothing does), and which of that node's outputs it is
+    _base        the tensor it is a view of; _seen is the base's version when `_node` was last right
+    _vc          [version], shared by everything that shares the memory; None means version 0, never shared
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._values import dtype as dtypes
+from flambeau._values.device import CPU, device, layout, strided
+from flambeau._values.shape import Size
+
+PLAIN: set[type] = set()  # Tensor, and subclasses that change no operator (Parameter, Buffer)
+_attach: dict[str, Any] = {}  # name -> what builds a missing method; filled by _eager.derive
+
+
+class _TensorMeta(type):
+    """Builds methods when they are first asked for, on the class as on instances."""
+
+    def __getattr__(cls, name: str) -> Any:
+        build = _attach.get("build")
+        made = build(name) if build is not None else None
+        if made is None:
+            raise AttributeError(f"type object '{cls.__name__}' has no attribute '{name}'")
+        return getattr(cls, name)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return type.__instancecheck__(cls, instance)
+
+
+class Tensor(metaclass=_TensorMeta):
+    """A multi-dimensional array of one dtype, on one device, that can record what is done to it.
+
+    >>> import flambeau as torch
+    >>> torch.tensor([[1.0, 2.0], [3.0, 4.0]]).sum(dim=0)
+    tensor([4., 6.])
+    """
+
+    _a: Any
+    _node: Any = None
+    _nr: int = 0
+    _base: Tensor | None = None
+    _vc: list[int] | None = None
+    _seen: int = 0
+    _created: str = ""  # how a view came about: "", "no_grad", "inference", "multi", "custom"
+    _grad: Tensor | None = None
+    _retain: bool = False
+    _hooks: Any = None
+    _post_hooks: Any = None
+    _inference: bool = False
+    _flip: Any = None
+
+    # ---- facts read off the array ----
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._a.shape)
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return dtypes.of(self._a.dtype)
+
+    @property
+    def ndim(self) -> int:
+        return self._a.ndim
+
+    @property
+    def device(self) -> device:
+        return getattr(self._a, "torch_device", CPU)
+
+    @property
+    def layout(self) -> layout:
+        return strided
+
+    @property
+    def itemsize(self) -> int:
+        return self._a.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._a.nbytes
+
+    def dim(self) -> int:
+        return self._a.ndim
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        return self._a.size
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        return self._a.dtype.itemsize
+
+    def __len__(self) -> int:
+        if self._a.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self._a.shape[0]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __getattr__(self, name: str) -> Any:
+        cls = type(self)
+        build = _attach.get("build")
+        if build is not None and build(name) is not None:
+            return getattr(self, name)
+        raise AttributeError(f"'{cls.__name__}' object has no attribute '{name}'")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *_attach.get("names", list)()})
+
+
+Tensor.__module__ = "flambeau"
+PLAIN.add(Tensor)
+new = object.__new__
+
+
+def wrap(array: Any) -> Tensor:
+    """A tensor around an array, without history."""
+    t = new(Tensor)
+    t._a = array
+    return t
