@@ -389,7 +389,7 @@ def blocks(m: int, n: int, k: int, batch: int) -> tuple[int, int, int]:
 DEPTH = 384  # a panel of `a` is 14 x 384 floats, 21 KB, and stays in the first-level cache
 LARGE = 512  # a packed block of 512 x 384 floats is 768 KB: with one of each operand, the second-level cache and a bit
 CHUNKS = 16
-GRAIN = 1 << 20  # multiplications in a chunk: about 20 us
+GRAIN = 1 << 19  # multiplications in a chunk: about 10 us
 
 
 @dataclass(frozen=True)
@@ -447,6 +447,8 @@ def matmul_plan(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Plan | None
     if any(s % item for x in (a, b) for s in x.strides):
         return None
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    if (m == 1 or n == 1) and k > 1 and dtype in ("float32", "float64"):
+        return None  # a matrix times a vector reads everything once: BLAS does not pack it
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     step = lambda x: [s // item for s in np.broadcast_to(x, (*batch, *x.shape[-2:])).strides]  # noqa: E731
     sa, sb = step(a), step(b)
@@ -463,14 +465,12 @@ def matmul_plan(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Plan | None
     oa = Operand((ARG, 0), (wp[0], wq[0], sa[-2], sa[-1]))
     ob = Operand((ARG, 1), (wp[1], wq[1], sb[-2], sb[-1]))
     oc = Operand((OUT, 0), (wp[2], wq[2], n, 1))
-    if m >= TALL * n:  # few columns: compute the transpose, so that vectors run along the long side
+    cols = tile(engine().target, dtype).cols
+    if 4 * n * -(-m // cols) < 3 * m * -(-n // cols):  # the transpose wastes fewer lanes of its vectors
         swap = lambda o: Operand(o.slot, (*o.strides[:2], o.strides[3], o.strides[2]))  # noqa: E731
         m, n, oa, ob, oc = n, m, swap(ob), swap(oa), swap(oc)
     work = launch(dtype, (p, q, m, n, k), oc, oa, ob)
-    return Plan((Result(a.dtype, (*batch, *(a.shape[-2], b.shape[-1]))),), (work,), release=p * q * m * n * k > GRAIN, keep=(kernel(dtype),))
-
-
-TALL = 8  # times as many rows as columns
+    return Plan((Result(a.dtype, (*batch, *(a.shape[-2], b.shape[-1]))),), (work,), release=p * q * m * n * k > 2 * GRAIN, keep=(kernel(dtype),))
 
 
 @cache
