@@ -16,7 +16,7 @@ def modules_with_examples():
             yield ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("name", modules_with_examples())
+@pytest.mark.parametrize("name", list(modules_with_examples()))
 def test_examples(name, tmp_path, monkeypatch):
     import flambeau
 
