@@ -228,8 +228,13 @@ def gathered(index: Index) -> Iterator[Any]:
     return (a for a in atoms(index) if isinstance(a, At))
 
 
-def rewrite(roots: list[Scalar], leaf: Any, index: Any) -> list[Scalar]:
-    """Rebuilds expressions: `index` maps every index, `leaf(node)` may replace a node (None leaves it to be rebuilt)."""
+def kept(_: Scalar) -> None:
+    """The leaf map that replaces nothing."""
+
+
+def rewrite(roots: list[Scalar], leaf: Any, index: Any, extent: Any = None) -> list[Scalar]:
+    """Rebuilds expressions: `leaf(node)` may replace a node (None leaves it to be rebuilt), `index(i, value)` maps every
+    index (`value` maps what it gathers), `extent(i, n)` the bounds of guards."""
     done: dict[Scalar, Scalar] = {}
 
     def mapped(i: Index) -> Index:
@@ -245,7 +250,7 @@ def rewrite(roots: list[Scalar], leaf: Any, index: Any) -> list[Scalar]:
                 case "index":
                     arg = mapped(e.arg)
                 case "guard":
-                    arg = tuple((mapped(i), n) for i, n in e.arg)
+                    arg = tuple((mapped(i), n if extent is None else extent(i, n)) for i, n in e.arg)
                 case _:
                     arg = e.arg
             new = Scalar(e.op, src, arg, e.dtype)
@@ -258,17 +263,15 @@ def same(i: Index, value: Any) -> Index:
     return i.substitute({}, value) if any(True for _ in gathered(i)) else i
 
 
-def change(kernel: Kernel, leaf: Any, index: Any = same) -> Kernel:
+def change(kernel: Kernel, leaf: Any = kept, index: Any = same, extent: Any = None) -> Kernel:
     """`rewrite` for every expression and store index of a kernel."""
     stages = []
     for s in kernel.stages:
-        values = rewrite([b.value for b in s.body], leaf, index)
-        body = []
+        values = rewrite([b.value for b in s.body], leaf, index, extent)
+        body: list[Statement] = []
         for b, v in zip(s.body, values, strict=True):
-            if isinstance(b, Store):
-                body.append(Store(b.buffer, index(b.index, lambda e: rewrite([e], leaf, index)[0]), v))
-            else:
-                body.append(replace(b, value=v))
+            at = index(b.index, lambda e: rewrite([e], leaf, index, extent)[0]) if isinstance(b, Store) else None
+            body.append(replace(b, value=v) if at is None else Store(b.buffer, at, v))  # type: ignore[union-attr]
         stages.append(replace(s, body=tuple(body)))
     return replace(kernel, stages=tuple(stages))
 
