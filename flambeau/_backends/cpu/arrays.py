@@ -23,9 +23,15 @@ def special(word: str) -> Any:
 
 def library(name: str) -> Any:
     """A routine by name: see library.py."""
-    from flambeau._backends.cpu import library
+    found = _routines.get(name)
+    if found is None:
+        from flambeau._backends.cpu.library import find  # imported with the first routine asked for
 
-    return getattr(library, name)
+        found = _routines[name] = find(name)
+    return found
+
+
+_routines: dict[str, Any] = {}
 
 
 K: Arrays = Arrays(np, special, library)

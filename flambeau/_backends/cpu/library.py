@@ -1,16 +1,25 @@
-"""Routines that bodies call with `k.library(name, ...)`: sorting, searching, linear algebra. Arrays in, arrays out."""
+"""Where `k.library(name, ...)` finds its routines: the modules below, searched in this order. Arrays in, arrays out.
+
+A module is imported when a name is first looked for in it, so that what is rare costs nothing at import.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-import numpy as np
+MODULES = ("memory", "order", "indexing", "product", "linalg", "transform")  # library_<name>.py
 
 
-def sort(x: Any, *, dim: int, descending: bool) -> Any:
-    """Stable; NaN counts as the largest value. Returns (values, indices)."""
-    source = np.flip(x, dim) if descending else x
-    order = np.argsort(source, axis=dim, kind="stable")
-    if descending:  # ties keep their order: sort the reversed array, then count from its end
-        order = np.flip(x.shape[dim] - 1 - order, dim)
-    return np.take_along_axis(x, order, dim), order
+def find(name: str) -> Any:
+    """The routine of that name."""
+    for module in MODULES:
+        try:
+            found = import_module(f"flambeau._backends.cpu.library_{module}")
+        except ModuleNotFoundError as missing:
+            if missing.name == f"flambeau._backends.cpu.library_{module}":
+                continue
+            raise
+        if hasattr(found, name):
+            return getattr(found, name)
+    raise NotImplementedError(f"the array library has no routine {name!r}")

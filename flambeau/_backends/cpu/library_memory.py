@@ -1,0 +1,160 @@
+"""Routines about how arrays lie in memory: strided windows on it, other readings of the same bytes, copies in a given order."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from flambeau._values import dtype as dtypes
+from flambeau._values.shape import contiguous_strides
+from flambeau._values.storage import bytes_of, root
+
+Shape = tuple[int, ...]
+
+
+def owner(x: Any) -> tuple[Any, int]:
+    """A C-contiguous array over the memory x lies in, and at which byte of it x starts."""
+    top = root(x)
+    if not top.flags.c_contiguous:
+        if top.flags.f_contiguous:
+            top = top.T
+        else:
+            turned = top.transpose(sorted(range(top.ndim), key=lambda d: -top.strides[d]))
+            top = turned if turned.flags.c_contiguous else bytes_of(top)
+    return top, x.__array_interface__["data"][0] - top.__array_interface__["data"][0]
+
+
+def strided(x: Any, *, shape: Shape, strides: Shape, dtype: Any = None) -> Any:
+    """The array of these sizes and strides (in elements of its dtype) that starts where x does, in x's memory."""
+    d = x.dtype if dtype is None else dtype
+    n = d.itemsize
+    steps = [s * n for s in strides]
+    flags = x.flags
+    if flags.c_contiguous:
+        return np.ndarray(shape, d, x, 0, steps)
+    if flags.f_contiguous:
+        return np.ndarray(shape, d, x.T, 0, steps)
+    memory, start = owner(x)
+    return np.ndarray(shape, d, memory, start, steps)
+
+
+def as_strided(x: Any, *, shape: Shape, strides: Shape, offset: int | None) -> Any:
+    """The same with an offset counted from the start of the storage (None: where x starts), checked against its size."""
+    memory, start = owner(x)
+    n = x.dtype.itemsize
+    if offset is not None:
+        start = offset * n
+    needed = 0 if 0 in shape else start + (sum((m - 1) * s for m, s in zip(shape, strides, strict=True)) + 1) * n
+    if needed > memory.nbytes:
+        raise RuntimeError(f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {start // n}, and itemsize {n} requiring "
+                           f"a storage size of {needed} are out of bounds for storage of size {memory.nbytes}")
+    if needed == 0:
+        return np.ndarray(shape, x.dtype, np.empty(0, x.dtype), 0, [s * n for s in strides])
+    return np.ndarray(shape, x.dtype, memory, start, [s * n for s in strides])
+
+
+def elements(x: Any) -> Shape:
+    """Strides in elements, as PyTorch counts them for empty arrays."""
+    if x.size == 0 and x.flags.c_contiguous:
+        return contiguous_strides(x.shape)
+    n = x.dtype.itemsize
+    return tuple(s // n for s in x.strides)
+
+
+def storage_length(x: Any) -> int:
+    """How many elements of x's dtype its storage holds."""
+    return owner(x)[0].nbytes // max(x.dtype.itemsize, 1)
+
+
+def storage_start(x: Any) -> int:
+    """How many elements of its storage lie before x's first."""
+    return owner(x)[1] // max(x.dtype.itemsize, 1)
+
+
+def reinterpret(x: Any, *, dtype: Any) -> Any:
+    """The same bytes as elements of another dtype."""
+    return x.view(dtype.np)
+
+
+def empty_strided(*, shape: Shape, strides: Shape, dtype: Any) -> Any:
+    """New memory, laid out as asked."""
+    length = 0 if 0 in shape else sum((m - 1) * s for m, s in zip(shape, strides, strict=True)) + 1
+    d = dtype.np
+    memory = np.zeros(length, d)
+    return np.ndarray(shape, d, memory, 0, [s * d.itemsize for s in strides])
+
+
+def dense(x: Any) -> bool:
+    """Whether x fills its span of memory without gaps or overlaps, in some order of its dims."""
+    expected = x.dtype.itemsize
+    for stride, n in sorted((s, n) for s, n in zip(x.strides, x.shape, strict=True) if n != 1):
+        if stride != expected:
+            return False
+        expected *= n
+    return True
+
+
+def laid_out(shape: Shape, d: Any, order: Any) -> Any:
+    """New memory whose dims lie densely in this order, the outermost first."""
+    a = np.empty([shape[i] for i in order], d)
+    back = [0] * len(order)
+    for i, o in enumerate(order):
+        back[o] = i
+    return a.transpose(back)
+
+
+def format_order(ndim: int, name: str) -> tuple[int, ...]:
+    """The order of dims in memory that a memory format stands for."""
+    if name == "channels_last" and ndim == 4:
+        return (0, 2, 3, 1)
+    if name == "channels_last_3d" and ndim == 5:
+        return (0, 2, 3, 4, 1)
+    if name in ("channels_last", "channels_last_3d"):
+        raise RuntimeError(f"required rank {4 if name == 'channels_last' else 5} tensor to use {name} format")
+    return tuple(range(ndim))
+
+
+def empty_as(x: Any, *, dtype: Any = None, format: str = "preserve_format", shape: Shape | None = None) -> Any:
+    """New memory like x: with its strides where x is dense (preserve_format), or in a given format."""
+    d = x.dtype if dtype is None else dtype.np
+    if shape is not None and shape != x.shape:
+        return laid_out(shape, d, format_order(len(shape), format))
+    if format != "preserve_format":
+        return laid_out(x.shape, d, format_order(x.ndim, format))
+    if x.flags.c_contiguous:
+        return np.empty(x.shape, d)
+    n = x.dtype.itemsize
+    if dense(x):
+        memory = np.empty(x.size, d)
+        return np.ndarray(x.shape, d, memory, 0, [s // n * d.itemsize for s in x.strides])
+    order = sorted(range(x.ndim), key=lambda i: (-x.strides[i], i)) if 0 not in x.strides else _order(x)
+    return laid_out(x.shape, d, order)
+
+
+def _order(x: Any) -> list[int]:
+    """Dims by falling stride; those of stride 0 stay where they stand."""
+    order = list(range(x.ndim))
+    for i in range(1, x.ndim):
+        j = i
+        while j > 0 and x.strides[order[j]] > x.strides[order[j - 1]] > 0:
+            order[j], order[j - 1] = order[j - 1], order[j]
+            j -= 1
+    return order
+
+
+def copied(x: Any, *, dtype: Any = None, format: str = "preserve_format") -> Any:
+    """A copy, in another dtype or memory format."""
+    out = empty_as(x, dtype=dtype, format=format)
+    if dtype is not None and dtype.kind != "c" and x.dtype.kind == "c" and dtype.kind != "b":
+        x = x.real
+    out[...] = x
+    return out
+
+
+def numel(shape: Shape) -> int:
+    return math.prod(shape)
+
+
+__all__ = ["as_strided", "copied", "dense", "dtypes", "elements", "empty_as", "empty_strided", "reinterpret", "strided"]
