@@ -1,0 +1,158 @@
+"""nn.functional: functions of tensors, for those who do without modules.
+
+Functions written in Python are in `_functional/`, by subject; those that are an operator as it stands are looked up
+in the table below when they are first asked for.
+"""
+
+import operator
+
+import flambeau
+
+from . import _reduction as _Reduction  # noqa: F401 (other libraries look for it here)
+from ._functional.activation import (
+    _get_softmax_dim,  # noqa: F401
+    celu,
+    elu,
+    glu,
+    gumbel_softmax,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    mish,
+    relu,
+    relu6,
+    rrelu,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softmin,
+    softsign,
+    tanh,
+    tanhshrink,
+    threshold,
+)
+from ._functional.attention import (
+    _canonical_mask,  # noqa: F401
+    _in_projection,  # noqa: F401
+    _in_projection_packed,  # noqa: F401
+    _mha_shape_check,  # noqa: F401
+    _none_or_dtype,  # noqa: F401
+    multi_head_attention_forward,
+)
+from ._functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
+from ._functional.embedding import _no_grad_embedding_renorm_, embedding, embedding_bag  # noqa: F401
+from ._functional.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    cross_entropy,
+    ctc_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    nll_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from ._functional.normalization import (
+    _verify_batch_size,  # noqa: F401
+    _verify_spatial_size,  # noqa: F401
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    normalize,
+    rms_norm,
+)
+from ._functional.pooling import (
+    _unpool_output_size,  # noqa: F401
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_with_indices,
+    adaptive_max_pool3d,
+    adaptive_max_pool3d_with_indices,
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool1d_with_indices,
+    max_pool2d,
+    max_pool2d_with_indices,
+    max_pool3d,
+    max_pool3d_with_indices,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
+from ._functional.product import grouped_mm, linear_cross_entropy, scaled_grouped_mm, scaled_mm
+from ._functional.resample import (
+    GRID_SAMPLE_INTERPOLATION_MODES,  # noqa: F401
+    GRID_SAMPLE_PADDING_MODES,  # noqa: F401
+    affine_grid,
+    assert_int_or_pair,
+    fold,
+    grid_sample,
+    interpolate,
+    pad,
+    unfold,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
+
+# name here -> operator
+_OPERATORS = {
+    name: name
+    for name in (
+        *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "conv_tbc"),
+        *("avg_pool1d", "adaptive_avg_pool1d", "bilinear", "prelu", "hardshrink"),
+        *("threshold_", "relu_", "selu_", "celu_", "rrelu_"),
+        *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle"),
+        *("pairwise_distance", "pdist", "cosine_similarity"),
+    )
+} | {
+    name: f"_C._nn.{name}"
+    for name in (
+        *("linear", "avg_pool2d", "avg_pool3d", "gelu", "softplus", "softshrink", "one_hot"),
+        *("hardtanh_", "elu_", "leaky_relu_", "scaled_dot_product_attention"),
+    )
+}
+_OPERATORS |= {"logsigmoid": "_C._nn.log_sigmoid", "ScalingType": "_C._ScalingType", "SwizzleType": "_C._SwizzleType"}
+
+
+def __getattr__(name):
+    path = _OPERATORS.get(name)
+    if path is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = operator.attrgetter(path)(flambeau)
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_OPERATORS})
+
+
+__all__ = sorted(
+    {name for name, value in globals().items() if callable(value) and not name.startswith("_")} | set(_OPERATORS)
+)
