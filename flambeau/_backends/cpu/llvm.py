@@ -123,18 +123,15 @@ class Writer:
         """for axis in range(start, stop, step)."""
         b, n = self.b, self.b.fresh("loop")
         i = Value(b, "i64", 1, f"%{n}.i")
-        for text in (f"  br label %{n}.pre", f"{n}.pre:", f"  br label %{n}.head", f"{n}.head:"):
-            b.scope.append(text)
-        b.line(f"{i.name} = phi i64 [ {start.name}, %{n}.pre ], [ {i.name}n, %{n}.latch ]")
-        b.line(f"{i.name}c = icmp slt i64 {i.name}, {stop.name}")
-        b.line(f"br i1 {i.name}c, label %{n}.body, label %{n}.done")
-        b.scope.append(f"{n}.body:")
-        with self.block(**{axis: i}):
+        head = [f"  br label %{n}.pre", f"{n}.pre:", f"  br label %{n}.head", f"{n}.head:",
+                f"  {i.name} = phi i64 [ {start.name}, %{n}.pre ], [ {i.name}n, %{n}.latch ]",
+                f"  {i.name}c = icmp slt i64 {i.name}, {stop.name}",
+                f"  br i1 {i.name}c, label %{n}.body, label %{n}.done", f"{n}.body:"]  # fmt: skip
+        with self.block(**{axis: i}) as scope:
             yield i
-        for text in (f"  br label %{n}.latch", f"{n}.latch:", f"  {i.name}n = add nsw i64 {i.name}, {step}"):
-            b.scope.append(text)
-        b.line(f"br label %{n}.head")
-        b.scope.append(f"{n}.done:")
+            scope.lines[:0] = head  # last, so that what was put before the loop stays before it
+            scope.lines += [f"  br label %{n}.latch", f"{n}.latch:", f"  {i.name}n = add nsw i64 {i.name}, {step}",
+                            f"  br label %{n}.head", f"{n}.done:"]  # fmt: skip
 
     def depth(self, variables: Any) -> int:
         return max((self.where[v] for v in variables), default=0)

@@ -1,0 +1,105 @@
+"""Expressions and arguments -> a plan that the launcher runs: `fuse`, `generate` and the engine put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
+from flambeau._backends.cpu.llvm import Machine, generate
+from flambeau._kernel.fuse import Program, fuse
+from flambeau._kernel.ir import Kernel
+from flambeau._kernel.loops import Layout
+from flambeau._kernel.record import Expr, parameter
+from flambeau._kernel.show import show
+from flambeau._values.dtype import BY_NAME, float64, int64, of
+
+RELEASE = 1 << 16  # elements from which the interpreter's lock is given up
+VERSION = 1
+
+
+def layout(x: Any) -> Layout:
+    """Where an argument's elements are; a Python number is passed by value."""
+    if isinstance(x, np.ndarray):
+        return Layout(of(x.dtype).name, x.shape, tuple(s // x.itemsize for s in x.strides))
+    return Layout("float64" if isinstance(x, float) else "int64", (), (), scalar=True)
+
+
+def recorded(x: Any, i: int) -> Expr:
+    """The i-th parameter, of the argument's shape and dtype."""
+    if isinstance(x, np.ndarray):
+        return parameter(i, x.shape, of(x.dtype))
+    return parameter(i, (), float64 if isinstance(x, float) else int64)
+
+
+def fits(x: np.ndarray[Any, Any]) -> bool:
+    """Whether a kernel can walk the array: aligned, and strides that are whole elements."""
+    return bool(x.flags.aligned) and all(s % x.itemsize == 0 for s in x.strides)
+
+
+@cache
+def machine(target: Target) -> Machine:
+    """What generation needs to know of a target."""
+    fma = target.has("fma") if target.triple.startswith(("x86", "i")) else True
+    return Machine(target.vector_bytes, fma)
+
+
+_codes: dict[str, Code] = {}
+
+
+def native(kernel: Kernel) -> Code:
+    """The kernel's machine code, made once; its entry is `k`."""
+    text = show(kernel)
+    code = _codes.get(text)
+    if code is None:
+        e = engine()
+        m = machine(e.target)
+        parts = [("kernel", text), ("vector", m.vector), ("fma", m.fma), ("version", VERSION)]
+        code = _codes[text] = e.load(lambda: generate(kernel, m), ["k"], parts=parts)
+    return code
+
+
+def plan(program: Program, outs: Sequence[tuple[Any, tuple[int, ...]]], work: int = 0) -> Plan:
+    """The launcher's form of a program whose results are new arrays of these (NumPy dtype, shape)."""
+    offsets, temp = [], 0
+    for dtype, size in program.temps:
+        offsets.append(temp)
+        temp += (size * BY_NAME[dtype].itemsize + 63) & -64
+    launches, codes = [], []
+    for step in program.launches:
+        code = native(step.kernel)
+        codes.append(code)
+        slots = []
+        for kind, n in step.operands:
+            slots.append((ARG, n) if kind == "in" else (OUT, n) if kind == "out" else (TEMP, offsets[n]))
+        slots += [(CONST, n) for n in (*step.sizes, *step.grain)]
+        launches.append(Launch(code["k"], tuple(slots), step.chunks, step.scratch))
+    results = tuple(Result(np.dtype(d), tuple(s)) for d, s in outs)
+    return Plan(results, tuple(launches), temp, work >= RELEASE, keep=tuple(codes))
+
+
+def prepared(roots: Sequence[Expr], args: Sequence[Any]) -> Plan:
+    """The plan of recorded expressions for arguments like these; results are dense."""
+    outs = [Layout.dense(r.dtype.name, r.shape) for r in roots]
+    program = fuse(roots, [layout(x) for x in args], outs)
+    work = max((x.size for x in args if isinstance(x, np.ndarray)), default=0)
+    return plan(program, [(r.dtype.np, r.shape) for r in roots], max(work, *(int(np.prod(r.shape)) for r in roots)))
+
+
+def compile(body: Callable[..., Any]) -> Callable[..., Any]:
+    """`body(*exprs)` as a function of arrays and numbers: recorded and compiled for each signature that it meets."""
+    table = Table(getattr(body, "__name__", "kernel"))
+
+    def call(*args: Any) -> Any:
+        out = table.call(*args)
+        if out is None:
+            roots = body(*(recorded(x, i) for i, x in enumerate(args)))
+            table.add(args, prepared(roots if isinstance(roots, tuple) else (roots,), args))
+            out = table.call(*args)
+        return out
+
+    return call
