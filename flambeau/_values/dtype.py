@@ -31,8 +31,8 @@ class dtype:
     def __repr__(self) -> str:
         return f"torch.{self.name}"
 
-    def __reduce__(self) -> str:
-        return self.name
+    def __reduce__(self) -> Any:
+        return named, (self.name,)
 
     def to_real(self) -> dtype:
         """The dtype of the real part."""
@@ -85,6 +85,12 @@ SPOKEN = {
     float8_e8m0fnu: "Float8_e8m0fnu", float4_e2m1fn_x2: "Float4_e2m1fn_x2", qint8: "QInt8", quint8: "QUInt8",
     qint32: "QInt32",
 }  # fmt: skip
+
+
+def named(name: str) -> dtype:
+    """The dtype of that name: what pickles call, since a dtype is itself only as long as it is unique."""
+    return BY_NAME[name]
+
 
 _FROM_NUMPY: dict[np.dtype[Any], dtype] = {d.np: d for d in ALL}
 

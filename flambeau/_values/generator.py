@@ -156,7 +156,7 @@ class Generator:
         raise RuntimeError("CPU Generator does not use offset")
 
     def __reduce__(self) -> Any:
-        return type(self), (self.device,), (self.initial_seed(), None, self.get_state())
+        return fresh, (self.device,), (self.initial_seed(), None, self.get_state())
 
     def __setstate__(self, state: tuple[int, int | None, Any]) -> None:
         self.manual_seed(state[0])
@@ -164,6 +164,11 @@ class Generator:
 
 
 Generator.__module__ = "torch._C"
+
+
+def fresh(device: Any) -> Generator:
+    """A generator of that device: what pickles call, since the class itself answers to PyTorch's name."""
+    return Generator(device)
 
 
 default_generator = Generator().manual_seed(entropy())  # what is used when none is given
