@@ -381,7 +381,8 @@ def _cast(param, value, param_id, param_groups, key=None):
 
 def _profiling():
     """Is a profiler running?"""
-    return flambeau.autograd._profiler_enabled()
+    enabled = getattr(flambeau.autograd, "_profiler_enabled", None)
+    return enabled is not None and enabled()
 
 
 # ---- what the update functions share -----------------------------------------------------------------------------
