@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from flambeau._values import dtype as dtypes
 from flambeau._values.shape import contiguous_strides
 from flambeau._values.storage import bytes_of, root
 
@@ -81,7 +79,7 @@ def reinterpret(x: Any, *, dtype: Any) -> Any:
 def empty_strided(*, shape: Shape, strides: Shape, dtype: Any) -> Any:
     """New memory, laid out as asked."""
     length = 0 if 0 in shape else sum((m - 1) * s for m, s in zip(shape, strides, strict=True)) + 1
-    d = dtype.np
+    d = getattr(dtype, "np", dtype)
     memory = np.zeros(length, d)
     return np.ndarray(shape, d, memory, 0, [s * d.itemsize for s in strides])
 
@@ -153,8 +151,51 @@ def copied(x: Any, *, dtype: Any = None, format: str = "preserve_format") -> Any
     return out
 
 
-def numel(shape: Shape) -> int:
-    return math.prod(shape)
 
 
-__all__ = ["as_strided", "copied", "dense", "dtypes", "elements", "empty_as", "empty_strided", "reinterpret", "strided"]
+def zeros(*, shape: Shape, dtype: Any) -> Any:
+    """Zeros; the dtype may be NumPy's or ours."""
+    return np.zeros(shape, getattr(dtype, "np", dtype))
+
+
+def placed(x: Any, *, shape: Shape, where: Any) -> Any:
+    """Zeros with x at one subscript."""
+    out = np.zeros(shape, x.dtype)
+    out[where] = x
+    return out
+
+
+def places(shape: Shape, strides: Shape, start: int) -> Any:
+    """Where in the storage each element of a strided array lies."""
+    out = np.full(shape, start, np.intp)
+    for d, (n, s) in enumerate(zip(shape, strides, strict=True)):
+        out += (np.arange(n) * s).reshape((n,) + (1,) * (len(shape) - 1 - d))
+    return out
+
+
+def as_strided_backward(g: Any, *, sizes: Shape, strides: Shape, start: int, size: Shape, stride: Shape, offset: int) -> Any:
+    """Adds g up where a view's elements lie, then reads it where the tensor's elements lie (shared places share what they got)."""
+    into, read = places(size, stride, offset), places(sizes, strides, start)
+    if not into.size or not read.size:
+        return np.zeros(sizes, g.dtype)
+    memory = np.zeros(max(into.max(), read.max()) + 1, g.dtype)
+    np.add.at(memory, into, g)
+    count = np.bincount(read.reshape(-1), minlength=memory.size)
+    if count.max() > 1:
+        memory = (memory / np.maximum(count, 1)).astype(g.dtype)
+    return memory[read]
+
+
+def as_strided_scatter(x: Any, src: Any, *, shape: Shape, strides: Shape, offset: int | None) -> Any:
+    """A copy of x with src written through a strided window of it."""
+    if src.shape != shape:
+        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(shape)}")
+    memory, start = owner(x)
+    if memory.size == x.size or offset is None:
+        memory, start = owner(empty := copied(x))
+        x = empty
+    else:  # the window may reach outside x: copy all the memory that x can see
+        memory = memory.copy()
+        x = np.ndarray(x.shape, x.dtype, memory, start, x.strides)
+    as_strided(x, shape=shape, strides=strides, offset=offset)[...] = src
+    return x

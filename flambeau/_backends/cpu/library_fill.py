@@ -1,0 +1,90 @@
+"""Routines that make arrays from sizes and numbers: fills, ranges, triangles, windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu.library_memory import empty_as, format_order, laid_out
+from flambeau._values.dtype import complex32
+
+Shape = tuple[int, ...]
+
+
+def empty(*, shape: Shape, dtype: Any, format: str) -> Any:
+    if format == "contiguous_format":
+        return np.empty(shape, dtype.np)
+    return laid_out(shape, dtype.np, format_order(len(shape), format))
+
+
+def full_as(x: Any, *, value: Any, dtype: Any, format: str) -> Any:
+    """An array like x, filled with a value (None: not filled)."""
+    if value == 0 and x.flags.c_contiguous and format == "preserve_format":
+        return np.zeros(x.shape, x.dtype if dtype is None else dtype.np)
+    out = empty_as(x, dtype=dtype, format=format)
+    if value is not None:
+        out[...] = value
+    return out
+
+
+def arange(*, start: Any, end: Any, step: Any, count: int, dtype: Any) -> Any:
+    if isinstance(start, int) and isinstance(step, int) and isinstance(end, int):
+        return np.arange(start, start + step * count, step, dtype=np.int64)[:count].astype(dtype.np, copy=False)
+    if dtype.kind in "bi":
+        return (int(start) + int(step) * np.arange(count)).astype(dtype.np)
+    return (start + np.arange(count) * step).astype(dtype.np)
+
+
+def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
+    """From both ends towards the middle, as PyTorch counts, so that both ends are exact."""
+    if steps < 2:
+        return np.full(steps, start).astype(dtype.np)
+    n = np.arange(steps)
+    if dtype.kind == "i":
+        start, end = int(start), int(end)
+        step: Any = np.float32((end - start) / (steps - 1)) if dtype.itemsize < 8 else (end - start) / (steps - 1)
+        half = steps // 2
+        return np.where(n < half, start + step * n, end - step * (steps - n - 1)).astype(dtype.np)
+    d = np.dtype(np.float32) if dtype.np.kind == "V" or dtype.np.itemsize == 2 else dtype.np
+    a, b = d.type(start), d.type(end)
+    step = (b - a) / d.type(steps - 1)
+    n = n.astype(d)
+    return np.where(n < steps // 2, a + step * n, b - step * (d.type(steps - 1) - n)).astype(dtype.np)
+
+
+def logspace(*, start: Any, end: Any, steps: int, base: float, dtype: Any) -> Any:
+    exponents = np.linspace(start, end, steps) if steps > 1 else np.full(steps, start)
+    if dtype.kind == "i" and steps > 1:
+        step = (float(end) - float(start)) / (steps - 1)
+        n = np.arange(steps)
+        exponents = np.where(n < steps // 2, start + step * n, end - step * (steps - n - 1))
+    return np.power(base, exponents.astype(np.complex128 if dtype.is_complex else np.float64)).astype(dtype.np)
+
+
+def eye(*, n: int, m: int, dtype: Any) -> Any:
+    return np.eye(n, m, dtype=dtype.np) if dtype is not complex32 else np.eye(n, m).astype(dtype.np)
+
+
+def triangle(*, row: int, col: int, offset: int, lower: bool, dtype: Any) -> Any:
+    found = np.tril_indices(row, offset, col) if lower else np.triu_indices(row, offset, col)
+    return np.stack(found).astype(dtype.np)
+
+
+def window(*, kind: str, length: int, periodic: bool, dtype: Any, alpha: float = 0.54, beta: float = 0.46) -> Any:
+    if length < 2:
+        return np.ones(length, dtype.np)
+    span = length if periodic else length - 1
+    n = np.arange(length)
+    turn = 2 * np.pi * n / span
+    if kind == "hann":
+        w = 0.5 - 0.5 * np.cos(turn)
+    elif kind == "hamming":
+        w = alpha - beta * np.cos(turn)
+    elif kind == "blackman":
+        w = 0.42 - 0.5 * np.cos(turn) + 0.08 * np.cos(2 * turn)
+    elif kind == "bartlett":
+        w = 1 - np.abs(2 * n / span - 1)
+    else:
+        w = np.i0(beta * np.sqrt(np.maximum(1 - (2 * n / span - 1) ** 2, 0))) / np.i0(beta)
+    return w.astype(dtype.np)

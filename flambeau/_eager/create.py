@@ -1,0 +1,51 @@
+"""Creation: the general lane of operators whose result lives where `device=` says, in the layout `layout=` says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flambeau._eager import call
+from flambeau._eager.modes import MODES, STATE
+from flambeau._operators.op import Op
+from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._values import default_device
+from flambeau._values import dtype as dtypes
+from flambeau._values.device import device as Device
+from flambeau._values.device import strided
+
+
+def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool) -> Any:
+    """Call a creation operator. Without `device`: where the first tensor is, or else on the default device."""
+    like = values[0] if isinstance(values[0], Tensor) else None
+    if MODES or (like is not None and type(like) not in PLAIN):
+        extra = {"layout": layout, "device": device, "pin_memory": pin_memory, "requires_grad": requires_grad}
+        result = call.HOOKS["create"](op, values, out, extra) if "create" in call.HOOKS else NotImplemented
+        if result is not NotImplemented:
+            return result
+    if layout is not None and layout is not strided:
+        raise NotImplementedError(f"{op.name}() with layout={layout!r} is not implemented")
+    if op.check is not None:
+        op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
+    arrays = tuple(v._a if isinstance(v, Tensor) and p.is_tensor else v for p, v in zip(op.params, values, strict=True))
+    r = np.asarray(call.run(op, arrays))
+    if out is not None:
+        call.write_out(out, r, dtypes.of(r.dtype), op.name)
+        return out
+    t = wrap(r)
+    if device is not None:
+        device = Device(device)
+    elif like is not None:
+        device = like.device
+    else:
+        device = default_device.get()
+    if device.type != "cpu":
+        from flambeau._eager.construct import to_device
+
+        t = to_device(t, device, None)
+    if requires_grad:
+        t.requires_grad = True
+    if STATE.inference:
+        t._inference = True
+    return t

@@ -1,0 +1,540 @@
+"""Views that change sizes and the order of dimensions: reshape, permute, expand and their kind. No element is copied.
+
+Windows on part of a tensor (select, slice, split, diagonal, ...) stand in part.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
+from flambeau._operators.op import METHOD, composite, op
+from flambeau._values.dtype import SPOKEN, dtype, of
+from flambeau._values.shape import infer, view_strides, wrap_dim, wrap_dims
+
+VIEW = {"promote": "none", "view": True}
+
+
+def elements(x: Any) -> Shape:
+    """Strides of an array, in elements."""
+    n = x.dtype.itemsize
+    return tuple(s // n for s in x.strides)
+
+
+def sizes(size: Any) -> Shape:
+    """What was given as sizes, as a tuple of ints."""
+    if isinstance(size, int):
+        return (size,)
+    return tuple(n if type(n) is int else int(n) for n in size)
+
+
+# ---------------------------------------------------------------- view, reshape
+
+
+@op("view", "view.dtype", variants=METHOD, **VIEW)
+def view(k: Kernel[T], input: T, size: Shape | DType | None = None, dtype: DType | None = None) -> T:
+    """The same elements in another shape (one size may be -1), or the same bytes as another dtype.
+
+    >>> torch.arange(6).view(2, -1).shape
+    torch.Size([2, 3])
+    """
+    return k.reshape(input, infer(sizes(size), _numel(input.shape)))
+
+
+view.vjp(input=lambda g, input_shape: g.reshape(input_shape))
+
+
+@view.arrays
+def _(k: Any, input: Any, size: Any = None, dtype: Any = None) -> Any:
+    if type(size) is not tuple:
+        if size is None or isinstance(size, DType):
+            return _reinterpreted(input, dtype if size is None else size)
+        size = sizes(size)
+    if input.flags.c_contiguous:
+        try:
+            return input.reshape(size)
+        except (ValueError, TypeError):
+            size = infer(sizes(size), input.size)
+            return input.reshape(size)
+    shape = infer(sizes(size), input.size)
+    strides = view_strides(input.shape, elements(input), shape)
+    if strides is None:
+        raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+                           "contiguous subspaces). Use .reshape(...) instead.")
+    return k.library("strided", input, shape=shape, strides=strides)
+
+
+def _reinterpreted(x: Any, to: dtype) -> Any:
+    n, m = x.dtype.itemsize, to.itemsize
+    if n != m:
+        names = f"{SPOKEN[of(x.dtype)]} as {SPOKEN[to]} (different element sizes)"
+        if not x.ndim:
+            raise RuntimeError(f"self.dim() cannot be 0 to view {names}")
+        if x.strides[-1] != n and x.shape[-1] != 1:
+            raise RuntimeError(f"self.stride(-1) must be 1 to view {names}, but got {x.strides[-1] // n}")
+        if m > n:
+            by = m // n
+            if x.shape[-1] % by:
+                raise RuntimeError(f"self.size(-1) must be divisible by {by} to view {names}, but got {x.shape[-1]}")
+            for i, s in enumerate(x.strides[:-1]):
+                if s % m:
+                    raise RuntimeError(f"self.stride({i}) must be divisible by {by} to view {names}, but got {s // n}")
+    return x.view(to.np)
+
+
+def _numel(shape: Shape) -> int:
+    out = 1
+    for n in shape:
+        out *= n
+    return out
+
+
+@composite("view_as", variants=METHOD)
+def view_as(input: T, other: T) -> T:
+    """View this tensor in the shape of `other`."""
+    return input.view(other.shape)
+
+
+@op("_reshape_copy", promote="none", variants=())
+def _reshape_copy(k: Kernel[T], input: T, size: Shape) -> T:
+    """The elements in row-major order, in another shape, in new memory."""
+    return k.reshape(input, size)
+
+
+_reshape_copy.vjp(input=lambda g, input_shape: g.reshape(input_shape))
+
+
+@_reshape_copy.arrays
+def _(k: Any, input: Any, size: Shape) -> Any:
+    return input.reshape(-1).reshape(size) if not input.flags.c_contiguous else input.copy().reshape(size)
+
+
+@composite("reshape")
+def reshape(input: T, shape: Shape) -> T:
+    """The same elements in another shape: a view where the strides allow it, else a copy.
+
+    >>> torch.arange(6).reshape(3, 2).T.reshape(6)
+    tensor([0, 2, 4, 1, 3, 5])
+    """
+    if input._a.flags.c_contiguous:
+        return view(input, shape)
+    wanted = infer(sizes(shape), input.numel())
+    if view_strides(input.shape, elements(input._a), wanted) is None:
+        return _reshape_copy(input, wanted)
+    return view(input, wanted)
+
+
+@composite("reshape_as", variants=METHOD)
+def reshape_as(input: T, other: T) -> T:
+    """Reshape this tensor to the shape of `other`."""
+    return reshape(input, other.shape)
+
+
+@composite("flatten.using_ints")
+def flatten(input: T, start_dim: Dim = 0, end_dim: Dim = -1) -> T:
+    """Joins the dimensions from `start_dim` to `end_dim` into one."""
+    rank = input.ndim
+    start, end = wrap_dim(start_dim, rank), wrap_dim(end_dim, rank)
+    if start > end:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if rank == 0:
+        return reshape(input, (1,))
+    if start == end:
+        return input
+    shape = input._a.shape
+    return reshape(input, (*shape[:start], _numel(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+@composite("unflatten.int")
+def unflatten(input: T, dim: Dim, sizes: Shape) -> T:
+    """Splits one dimension into several (one of which may be -1)."""
+    dim, given = wrap_dim(dim, input.ndim), _ints(sizes)
+    if not given:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    n = input.shape[dim]
+    known = _numel(tuple(s for s in given if s != -1))
+    if (-1 not in given and known != n) or (-1 in given and (known == 0 or n % known)):
+        raise RuntimeError(f"unflatten: Provided sizes {list(given)} don't multiply up to the size of dim {dim} ({n}) in the input tensor")
+    return input.view((*input.shape[:dim], *infer(given, n), *input.shape[dim + 1 :]))
+
+
+_ints = sizes
+
+
+@composite("ravel")
+def ravel(input: T) -> T:
+    """All elements in one dimension."""
+    return reshape(input, (-1,))
+
+
+# ---------------------------------------------------------------- order of dimensions
+
+
+def _inverse(dims: Shape) -> Shape:
+    out = [0] * len(dims)
+    for i, d in enumerate(dims):
+        out[d % len(dims)] = i
+    return tuple(out)
+
+
+@op("permute", **VIEW)
+def permute(k: Kernel[T], input: T, dims: Shape) -> T:
+    """The dimensions in another order.
+
+    >>> torch.zeros(2, 3, 5).permute(2, 0, 1).shape
+    torch.Size([5, 2, 3])
+    """
+    return k.permute(input, dims)
+
+
+permute.vjp(input=lambda g, dims: g.permute(_inverse(dims)))
+
+
+@permute.errors
+def _(input: Any, dims: Any) -> None:
+    rank = input._a.ndim
+    dims = sizes(dims)
+    if len(dims) != rank:
+        raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering "
+                           f"of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(dims)}")
+    seen = {d if d >= 0 else d + rank for d in dims}
+    if len(seen) != rank or (rank and (max(seen) >= rank or min(seen) < 0)):
+        for d in dims:
+            wrap_dim(d, rank)
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+
+
+@op("transpose.int", **VIEW, names=("swapaxes", "swapdims"), variants=("function", "method", "inplace"))
+def transpose(k: Kernel[T], input: T, dim0: Dim, dim1: Dim) -> T:
+    """Exchanges two dimensions.
+
+    >>> torch.zeros(2, 3, 5).transpose(0, -1).shape
+    torch.Size([5, 3, 2])
+    """
+    rank = input.ndim
+    a, b = wrap_dim(dim0, rank), wrap_dim(dim1, rank)
+    dims = list(range(rank))
+    if rank:
+        dims[a], dims[b] = b, a
+    return k.permute(input, dims)
+
+
+transpose.vjp(input=lambda g, dim0, dim1: g.transpose(dim0, dim1))
+
+
+@transpose.arrays
+def _(k: Any, input: Any, dim0: int, dim1: int) -> Any:
+    try:
+        return input.swapaxes(dim0, dim1)
+    except IndexError:
+        wrap_dim(dim0, input.ndim)
+        wrap_dim(dim1, input.ndim)
+        return input[...]
+
+
+@op("t", **VIEW, variants=("function", "method", "inplace"))
+def t(k: Kernel[T], input: T) -> T:
+    """The transpose of a matrix; a vector as it is."""
+    return k.permute(input, range(input.ndim)[::-1])
+
+
+t.vjp(input=lambda g: g.t())
+
+
+@t.arrays
+def _(k: Any, input: Any) -> Any:
+    if input.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
+    return input.T
+
+
+@composite("numpy_T", variants=METHOD, python_name="T")
+def numpy_t(input: T) -> T:
+    """The dimensions in reverse order."""
+    if input.ndim not in (0, 2):
+        from warnings import warn
+
+        warn("The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it will throw an error in a "
+             "future release. Consider `x.mT` to transpose batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))` to "
+             "reverse the dimensions of a tensor.", stacklevel=3)
+    return permute(input, tuple(range(input.ndim))[::-1])
+
+
+@composite("mT", variants=METHOD)
+def m_t(input: T) -> T:
+    """The last two dimensions exchanged."""
+    if input.ndim < 2:
+        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+    return transpose(input, -2, -1)
+
+
+@composite("matrix_H", variants=METHOD, python_name="H")
+def matrix_h(input: T) -> T:
+    """The conjugate transpose of a matrix."""
+    if input.ndim == 0:
+        return input
+    if input.ndim != 2:
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {input.ndim}-D tensor." + (
+            " For batches of matrices, consider using tensor.mH" if input.ndim > 2 else ""))
+    return _conj(transpose(input, 0, 1))
+
+
+@composite("mH", variants=METHOD)
+def m_h(input: T) -> T:
+    """The last two dimensions exchanged, and conjugated."""
+    if input.ndim < 2:
+        raise RuntimeError(f"tensor.mH is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+    return _conj(transpose(input, -2, -1))
+
+
+@composite("adjoint")
+def adjoint(input: T) -> T:
+    """The last two dimensions exchanged, and conjugated."""
+    if input.ndim < 2:
+        raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+    return _conj(transpose(input, -2, -1))
+
+
+def _conj(x: Any) -> Any:
+    return x.conj() if x.is_complex() else x
+
+
+@composite("movedim.intlist", "movedim.int", names=("moveaxis",))
+def movedim(input: T, source: Dims, destination: Dims) -> T:
+    """Moves dimensions to other places; the rest keep their order."""
+    rank = input.ndim
+    a = (source,) if isinstance(source, int) else tuple(source)
+    b = (destination,) if isinstance(destination, int) else tuple(destination)
+    if len(a) != len(b):
+        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(a)} dims) should contain the same number of dims as "
+                           f"destination ({list(b)} dims)")
+    src, dst = tuple(wrap_dim(d, rank) for d in a), tuple(wrap_dim(d, rank) for d in b)
+    if len(set(src)) != len(src):
+        raise RuntimeError(f"movedim: repeated dim in `source` ({list(a)})")
+    if len(set(dst)) != len(dst):
+        raise RuntimeError(f"movedim: repeated dim in `destination` ({list(b)})")
+    if rank == 0:
+        return input.alias()
+    order = dict(zip(dst, src, strict=True))
+    rest = iter(d for d in range(rank) if d not in src)
+    return permute(input, tuple(order[i] if i in order else next(rest) for i in range(rank)))
+
+
+# ---------------------------------------------------------------- dimensions of size one
+
+
+@op("squeeze", "squeeze.dim", "squeeze.dims", **VIEW, variants=("function", "method", "inplace"))
+def squeeze(k: Kernel[T], input: T, dim: Dims | None = None) -> T:
+    """Without the dimensions of size 1 (or those of `dim` that have size 1)."""
+    return k.reshape(input, tuple(input.shape[i] for i in _kept(input.shape, dim)))
+
+
+squeeze.vjp(input=lambda g, input_shape: g.reshape(input_shape))
+
+
+@squeeze.arrays
+def _(k: Any, input: Any, dim: Any = None) -> Any:
+    shape = input.shape
+    kept = _kept(shape, dim)
+    if len(kept) == len(shape):
+        return input[...]
+    if input.flags.c_contiguous:
+        return input.reshape([shape[i] for i in kept])
+    strides = elements(input)
+    return k.library("strided", input, shape=tuple(shape[i] for i in kept), strides=tuple(strides[i] for i in kept))
+
+
+def _kept(shape: Shape, dim: Any) -> list[int]:
+    if dim is None:
+        return [i for i, n in enumerate(shape) if n != 1]
+    if isinstance(dim, int):
+        dims: Any = (wrap_dim(dim, len(shape)),)
+    else:
+        dims = wrap_dims(dim, len(shape), empty_is_all=False)
+    return [i for i, n in enumerate(shape) if n != 1 or i not in dims]
+
+
+@op("unsqueeze", **VIEW, variants=("function", "method", "inplace"))
+def unsqueeze(k: Kernel[T], input: T, dim: Dim) -> T:
+    """With a dimension of size 1 inserted at `dim`.
+
+    >>> torch.zeros(3).unsqueeze(0).shape
+    torch.Size([1, 3])
+    """
+    at = wrap_dim(dim, input.ndim + 1)
+    return k.reshape(input, (*input.shape[:at], 1, *input.shape[at:]))
+
+
+unsqueeze.vjp(input=lambda g, dim: g.squeeze(dim))
+
+
+@unsqueeze.arrays
+def _(k: Any, input: Any, dim: int) -> Any:
+    shape = input.shape
+    at = wrap_dim(dim, len(shape) + 1)
+    if input.flags.c_contiguous:
+        return input.reshape(*shape[:at], 1, *shape[at:])
+    st = elements(input)
+    step = shape[at] * st[at] if at < len(shape) else 1
+    return k.library("strided", input, shape=(*shape[:at], 1, *shape[at:]), strides=(*st[:at], step, *st[at:]))
+
+
+# ---------------------------------------------------------------- expansion
+
+
+@op("expand", **VIEW, variants=METHOD)
+def expand(k: Kernel[T], input: T, size: Shape, *, implicit: bool = False) -> T:
+    """Dimensions of size 1 repeated to a larger size, without a copy (-1 leaves a size as it is).
+
+    >>> torch.tensor([[1], [2]]).expand(2, 3)
+    tensor([[1, 1, 1],
+            [2, 2, 2]])
+    """
+    return k.expand(input, _expanded(input.shape, sizes(size)))
+
+
+expand.vjp(input=lambda g, input_shape: g.sum_to_size(input_shape) if g.shape != input_shape else g)
+
+
+@expand.errors
+def _(input: Any, size: Any, implicit: bool) -> None:
+    size = sizes(size)
+    if len(size) < input._a.ndim:
+        raise RuntimeError(f"expand(torch.{SPOKEN[input.dtype]}Tensor{{{list(input.shape)}}}, size={list(size)}): the number of sizes provided "
+                           f"({len(size)}) must be greater or equal to the number of dimensions in the tensor ({input._a.ndim})")
+    _expanded(input._a.shape, size)
+
+
+@expand.arrays
+def _(k: Any, input: Any, size: Any, *, implicit: bool = False) -> Any:
+    shape = input.shape
+    wanted = _expanded(shape, sizes(size))
+    if wanted == shape:
+        return input[...]
+    lead = len(wanted) - len(shape)
+    st = elements(input)
+    strides = tuple(0 if i < lead or (shape[i - lead] == 1 and n != 1) else st[i - lead] for i, n in enumerate(wanted))
+    return k.library("strided", input, shape=wanted, strides=strides)
+
+
+def _expanded(shape: Shape, size: Shape) -> Shape:
+    lead = len(size) - len(shape)
+    out = []
+    for i, n in enumerate(size):
+        have = shape[i - lead] if i >= lead else 1
+        if n == -1:
+            if i < lead:
+                raise RuntimeError(f"The expanded size of the tensor ({n}) isn't allowed in a leading, non-existing dimension {i}")
+            n = have
+        elif n < 0:
+            raise RuntimeError(f"The expanded size of the tensor ({n}) isn't allowed in a leading, non-existing dimension {i}" if i < lead
+                               else f"Trying to create tensor with negative dimension {n}: {list(size)}")
+        if n != have and have != 1:
+            raise RuntimeError(f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton dimension {i}.  "
+                               f"Target sizes: {list(size)}.  Tensor sizes: {list(shape)}")
+        out.append(n)
+    return tuple(out)
+
+
+@composite("expand_as", variants=METHOD)
+def expand_as(input: T, other: T) -> T:
+    """Expand this tensor to the shape of `other`."""
+    return input.expand(other.shape)
+
+
+@composite("broadcast_to")
+def broadcast_to(input: T, size: Shape) -> T:
+    """Broadcasts `input` to a shape."""
+    return input.expand(size)
+
+
+@composite("sum_to_size", variants=METHOD)
+def sum_to_size(input: T, size: Shape) -> T:
+    """Sums over the dimensions that broadcasting would have stretched, so that the result has this shape."""
+    size, shape = sizes(size), tuple(input.shape)
+    lead = len(shape) - len(size)
+    if lead < 0 or any(n not in (1, m) for n, m in zip(size, shape[lead:], strict=True)):
+        raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
+    dims = [i for i, m in enumerate(shape) if i < lead or (size[i - lead] == 1 and m != 1)]
+    if not dims:
+        return input
+    out = input.sum(dims, keepdim=True)
+    return out.view(size) if lead else out
+
+
+# ---------------------------------------------------------------- the same elements, read otherwise
+
+
+@op("alias", **VIEW, variants=METHOD)
+def alias(k: Kernel[T], input: T) -> T:
+    """The same tensor as a view."""
+    return input[...]
+
+
+alias.vjp(input=lambda g: g)
+
+
+@op("view_as_real", **VIEW, variants=("function", "method"))
+def view_as_real(k: Kernel[T], input: T) -> T:
+    """A complex tensor as pairs of real numbers, in a last dimension of size 2."""
+    st = elements(input)
+    return k.library("strided", input, shape=(*input.shape, 2), strides=(*(2 * s for s in st), 1), dtype=of(input.dtype).to_real().np)
+
+
+view_as_real.vjp(input=lambda g: g.contiguous().view_as_complex())
+
+
+@view_as_real.errors
+def _(input: Any) -> None:
+    if not input.is_complex():
+        raise RuntimeError("view_as_real is only supported for complex tensors")
+
+
+@op("view_as_complex", **VIEW, variants=("function", "method"))
+def view_as_complex(k: Kernel[T], input: T) -> T:
+    """Pairs of real numbers, in a last dimension of size 2, as complex numbers."""
+    st = elements(input)
+    return k.library("strided", input, shape=input.shape[:-1], strides=tuple(s // 2 for s in st[:-1]), dtype=of(input.dtype).to_complex().np)
+
+
+view_as_complex.vjp(input=lambda g: g.view_as_real())
+
+
+@view_as_complex.errors
+def _(input: Any) -> None:
+    name = SPOKEN[input.dtype]
+    if name not in ("Half", "Float", "Double"):
+        raise RuntimeError(f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {name}")
+    a = input._a
+    if not a.ndim:
+        raise RuntimeError("Input tensor must have one or more dimensions")
+    if a.shape[-1] != 2:
+        raise RuntimeError("Tensor must have a last dimension of size 2")
+    if a.strides[-1] != a.dtype.itemsize:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    if any(s % (2 * a.dtype.itemsize) for s in a.strides[:-1]):
+        raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
+
+
+@op("real", **VIEW, variants=("function", "method"))
+def _real(k: Kernel[T], input: T) -> T:
+    """The real parts (a real tensor itself)."""
+    return input.real if input.dtype.kind == "c" else input[...]
+
+
+_real.vjp(input=lambda g: g)
+
+
+@op("imag", **VIEW, variants=("function", "method"))
+def _imag(k: Kernel[T], input: T) -> T:
+    """The imaginary parts of a complex tensor."""
+    return input.imag
+
+
+_imag.vjp(input=lambda g: g * 1j)
+
+
+@_imag.errors
+def _(input: Any) -> None:
+    if not input.is_complex():
+        raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
