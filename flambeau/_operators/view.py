@@ -32,7 +32,7 @@ def sizes(size: Any) -> Shape:
 
 
 @op("view", "view.dtype", variants=METHOD, **VIEW)
-def view(k: Kernel[T], input: T, size: Shape | DType | None = None, dtype: DType | None = None) -> T:
+def view(k: Kernel[T], input: T, size: Shape | DType | None = None, *, dtype: DType | None = None) -> T:
     """The same elements in another shape (one size may be -1), or the same bytes as another dtype.
 
     >>> torch.arange(6).view(2, -1).shape
@@ -45,7 +45,7 @@ view.vjp(input=lambda g, input_shape: g.reshape(input_shape))
 
 
 @view.arrays
-def _(k: Any, input: Any, size: Any = None, dtype: Any = None) -> Any:
+def _(k: Any, input: Any, size: Any = None, *, dtype: Any = None) -> Any:
     if type(size) is not tuple:
         if size is None or isinstance(size, DType):
             return _reinterpreted(input, dtype if size is None else size)

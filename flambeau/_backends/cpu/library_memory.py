@@ -145,8 +145,8 @@ def _order(x: Any) -> list[int]:
 def copied(x: Any, *, dtype: Any = None, format: str = "preserve_format") -> Any:
     """A copy, in another dtype or memory format."""
     out = empty_as(x, dtype=dtype, format=format)
-    if dtype is not None and dtype.kind != "c" and x.dtype.kind == "c" and dtype.kind != "b":
-        x = x.real
+    if dtype is not None and dtype.np is not x.dtype:
+        x = converted(x, dtype=dtype)
     out[...] = x
     return out
 
@@ -199,3 +199,61 @@ def as_strided_scatter(x: Any, src: Any, *, shape: Shape, strides: Shape, offset
         x = np.ndarray(x.shape, x.dtype, memory, start, x.strides)
     as_strided(x, shape=shape, strides=strides, offset=offset)[...] = src
     return x
+
+
+def converted(x: Any, *, dtype: Any) -> Any:
+    """A copy in another dtype, with PyTorch's rules for what is lost."""
+    d = dtype.np
+    if x.dtype is d:
+        return x.copy()
+    kind = x.dtype.kind
+    if kind == "V" or d.kind == "V":
+        return _carried(x, dtype)
+    if kind == "c" and d.kind not in "cb":
+        return x.real.astype(d)
+    if kind == "f" and d.kind == "u":
+        return x.astype(np.int64).astype(d)
+    return x.astype(d)
+
+
+def _carried(x: Any, dtype: Any) -> Any:
+    """To and from what NumPy does not know itself: narrow floats, and complex numbers of two halves."""
+    d = dtype.np
+    if x.dtype.fields and "real" in x.dtype.fields:
+        z = np.empty(x.shape, np.complex64)
+        z.real, z.imag = x["real"], x["imag"]
+        return z if d == np.complex64 else converted(z, dtype=dtype)
+    if d.fields and "real" in d.fields:
+        z = x.astype(np.complex64)
+        out = np.empty(x.shape, d)
+        out["real"], out["imag"] = z.real, z.imag
+        return out
+    if x.dtype.kind == "c":
+        x = x.real
+    if dtype.kind == "i" and x.dtype.kind == "V":
+        return x.astype(np.float32).astype(np.int64).astype(d)
+    if d.kind == "c":
+        return x.astype(np.float32).astype(d)
+    return x.astype(d)
+
+
+def write(into: Any, x: Any) -> None:
+    """into[...] = x, across dtypes."""
+    if x.dtype is not into.dtype and (x.dtype.kind in "cV" or into.dtype.kind in "Vu"):
+        from flambeau._values.dtype import of
+
+        x = converted(x, dtype=of(into.dtype))
+    into[...] = x
+
+
+def roll(x: Any, *, shifts: Shape, dims: Shape) -> Any:
+    return np.roll(x, shifts, dims) if x.size else x.copy()
+
+
+def tile(x: Any, *, repeats: Shape) -> Any:
+    return np.tile(x, repeats)
+
+
+def repeats_index(x: Any) -> Any:
+    """0 as often as x[0] says, then 1 as often as x[1] says, ..."""
+    return np.repeat(np.arange(x.size, dtype=x.dtype), x.reshape(-1))

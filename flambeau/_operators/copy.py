@@ -1,0 +1,359 @@
+"""Copies: clone, contiguous, conversion, writing in place, and rearrangements that need new memory (flip, roll, repeat)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
+from flambeau._operators.op import METHOD, composite, op
+from flambeau._operators.view import sizes
+from flambeau._values.device import memory_format as MemoryFormat
+from flambeau._values.dtype import dtype as Kind
+from flambeau._values.dtype import of
+from flambeau._values.shape import broadcast, wrap_dim, wrap_dims
+
+N = T
+INPLACE = ("inplace",)
+
+
+@op("clone", promote="none")
+def clone(k: Kernel[T], input: T, *, memory_format: MemoryFormat | None = None) -> T:
+    """A copy, laid out like `input` where that is dense.
+
+    >>> x = torch.tensor([1.0, 2.0])
+    >>> x.clone().add_(1), x
+    (tensor([2., 3.]), tensor([1., 2.]))
+    """
+    return input
+
+
+clone.vjp(input=lambda g: g)
+
+
+@clone.arrays
+def _(k: Any, input: Any, *, memory_format: Any = None) -> Any:
+    if memory_format is None and input.flags.c_contiguous:
+        return input.copy()
+    return k.library("copied", input, format="preserve_format" if memory_format is None else memory_format.name)
+
+
+@composite("contiguous", variants=METHOD)
+def contiguous(input: T, memory_format: MemoryFormat | None = None) -> T:
+    """This tensor if its elements lie in order, else a copy in which they do."""
+    if memory_format is None:
+        return input if input._a.flags.c_contiguous else _contiguous(input)
+    if memory_format.name == "preserve_format":
+        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
+    return input if input.is_contiguous(memory_format=memory_format) else clone(input, memory_format=memory_format)
+
+
+@op("_contiguous", promote="none", variants=())
+def _contiguous(k: Kernel[T], input: T) -> T:
+    """The elements in row-major order."""
+    return input
+
+
+_contiguous.vjp(input=lambda g: g)
+
+
+@_contiguous.arrays
+def _(k: Any, input: Any) -> Any:
+    return input.copy("C")
+
+
+@op("_to_copy", promote="none", variants=("function",))
+def _to_copy(k: Kernel[T], input: T, *, dtype: DType | None = None, layout: Any = None, device: Any = None, pin_memory: bool | None = None,
+             non_blocking: bool = False, memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
+    """A copy in another dtype or memory format: what `Tensor.to` does where something changes."""
+    return input if dtype is None else k.cast(input, dtype)
+
+
+_to_copy.vjp(input=lambda g, input_dtype: g if g.dtype is input_dtype else _back(g, input_dtype))
+
+
+def _back(g: Any, d: Kind) -> Any:
+    return (g.real if g.is_complex() and not d.is_complex else g).to(d)
+
+
+@_to_copy.arrays
+def _(k: Any, input: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: Any = None, non_blocking: bool = False,
+      memory_format: Any = None) -> Any:  # fmt: skip
+    if memory_format is None and input.flags.c_contiguous:
+        return k.library("converted", input, dtype=dtype) if dtype is not None else input.copy()
+    return k.library("copied", input, dtype=dtype, format="preserve_format" if memory_format is None else memory_format.name)
+
+
+@composite("type_as", variants=METHOD)
+def type_as(input: T, other: T) -> T:
+    """This tensor in the dtype (and on the device) of `other`."""
+    return input.to(other)
+
+
+# ---------------------------------------------------------------- writing in place
+
+
+@op("copy", promote="none", variants=("function", "inplace"))
+def copy(k: Kernel[T], input: T, src: N, non_blocking: bool = False) -> T:
+    """`src`, broadcast to the sizes of `input` and in its dtype."""
+    return k.cast(k.expand(src, input.shape), input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))
+
+
+copy.vjp(src=lambda g: g)  # what was there before has no part in the result
+
+
+@copy.errors
+def _(input: Any, src: Any, non_blocking: bool) -> None:
+    into = input._a.shape
+    shape = src._a.shape if hasattr(src, "_a") else ()
+    if shape != into and broadcast(into, shape) != into:
+        raise RuntimeError(f"output with shape {list(into)} doesn't match the broadcast shape {list(broadcast(into, shape))}")
+
+
+@copy.into
+def _(k: Any, input: Any, src: Any, non_blocking: bool = False) -> None:
+    k.library("write", input, src)
+
+
+@op("fill.Scalar", "fill.Tensor", promote="none", variants=("function", "inplace"))
+def fill(k: Kernel[T], input: T, value: N) -> T:
+    """One value everywhere, in a tensor of `input`'s sizes and dtype."""
+    return k.cast(k.expand(value, input.shape), input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))
+
+
+fill.vjp(value=lambda g: g.sum())
+
+
+@fill.errors
+def _(input: Any, value: Any) -> None:
+    if getattr(value, "ndim", 0):
+        raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
+
+
+@fill.into
+def _(k: Any, input: Any, value: Any) -> None:
+    k.library("write", input, value)
+
+
+@op("zero", promote="none", variants=INPLACE)
+def zero(k: Kernel[T], input: T) -> T:
+    """Zeros everywhere."""
+    return k.full(input.shape, 0, input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))
+
+
+zero.vjp(input=lambda g: g * 0)
+
+
+@zero.into
+def _(k: Any, input: Any) -> None:
+    input.fill(0) if input.dtype.fields is None else k.library("write", input, k.xp.zeros((), input.dtype))
+
+
+# ---------------------------------------------------------------- rearrangements
+
+
+@op("flip", promote="none")
+def flip(k: Kernel[T], input: T, dims: Shape) -> T:
+    """The elements in reverse order along some dimensions."""
+    return k.flip(input, wrap_dims(sizes(dims), input.ndim, empty_is_all=False))
+
+
+flip.vjp(input=lambda g, dims: g.flip(dims))
+
+
+@flip.arrays
+def _(k: Any, input: Any, dims: Any) -> Any:
+    dims = wrap_dims(sizes(dims), input.ndim, empty_is_all=False)
+    return k.library("copied", k.xp.flip(input, dims) if dims else input, format="contiguous_format")
+
+
+@composite("fliplr")
+def fliplr(input: T) -> T:
+    """Columns in reverse order."""
+    if input.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return flip(input, (1,))
+
+
+@composite("flipud")
+def flipud(input: T) -> T:
+    """Rows in reverse order."""
+    if input.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d.")
+    return flip(input, (0,))
+
+
+@op("roll", promote="none")
+def roll(k: Kernel[T], input: T, shifts: Dims, dims: Dims = ()) -> T:
+    """The elements moved along some dimensions, those pushed out coming in on the other side (all dimensions as one where none is given)."""
+    shifts, dims = sizes(shifts), sizes(dims)
+    if not dims:
+        return k.reshape(k.library("roll", k.reshape(input, (-1,)), shifts=shifts, dims=(0,)), input.shape)
+    return k.library("roll", input, shifts=shifts, dims=tuple(wrap_dim(d, input.ndim) for d in dims))
+
+
+roll.vjp(input=lambda g, shifts, dims: g.roll(tuple(-s for s in sizes(shifts)), dims))
+
+
+@roll.errors
+def _(input: Any, shifts: Any, dims: Any) -> None:
+    shifts, dims = sizes(shifts), sizes(dims)
+    if not shifts:
+        raise RuntimeError("`shifts` required")
+    if not (len(shifts) == 1 and not dims) and len(shifts) != len(dims):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+
+
+@composite("rot90")
+def rot90(input: T, k: int = 1, dims: Shape = (0, 1)) -> T:
+    """Turned by 90 degrees `k` times, in the plane of two dimensions."""
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if input.ndim < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {input.ndim}")
+    a, b = dims
+    if a == b or abs(a - b) == input.ndim:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {a} and dim1 = {b}")
+    for d in dims:
+        if not -input.ndim <= d < input.ndim:
+            raise RuntimeError(f"Rotation dim{0 if d == a else 1} out of range, dim{0 if d == a else 1} = {d}")
+    match k % 4:
+        case 1:
+            return flip(input, (b,)).transpose(a, b)
+        case 2:
+            return flip(input, tuple(dims))
+        case 3:
+            return flip(input, (a,)).transpose(a, b)
+    return clone(input)
+
+
+@op("repeat", promote="none", variants=METHOD)
+def repeat(k: Kernel[T], input: T, repeats: Shape) -> T:
+    """`input` laid side by side, so often along each dimension.
+
+    >>> torch.tensor([1, 2]).repeat(2, 2)
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
+    repeats = sizes(repeats)
+    shape = (1,) * (len(repeats) - input.ndim) + tuple(input.shape)
+    spread, wide = [], []
+    for r, n in zip(repeats, shape, strict=True):
+        spread += [1, n]
+        wide += [r, n]
+    return k.reshape(k.expand(k.reshape(input, tuple(spread)), tuple(wide)), tuple(r * n for r, n in zip(repeats, shape, strict=True)))
+
+
+repeat.vjp(input=lambda g, input_shape, repeats: _unrepeat(g, tuple(input_shape), sizes(repeats)))
+
+
+@repeat.errors
+def _(input: Any, repeats: Any) -> None:
+    repeats = sizes(repeats)
+    if len(repeats) < input._a.ndim:
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    for i, r in enumerate(repeats):
+        if r < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {r * ((1,) * (len(repeats) - input._a.ndim) + input._a.shape)[i]}: "
+                               f"{[r * n for r, n in zip(repeats, (1,) * (len(repeats) - input._a.ndim) + input._a.shape, strict=True)]}")
+
+
+@repeat.arrays
+def _(k: Any, input: Any, repeats: Any) -> Any:
+    return k.library("tile", input, repeats=sizes(repeats))
+
+
+def _unrepeat(g: Any, shape: Shape, repeats: Shape) -> Any:
+    full = (1,) * (len(repeats) - len(shape)) + shape
+    wide = [m for pair in zip(repeats, full, strict=True) for m in pair]
+    g = g.reshape(wide)
+    return (g.sum(tuple(range(0, len(wide), 2))) if wide else g).reshape(shape)
+
+
+@composite("tile")
+def tile(input: T, dims: Shape) -> T:
+    """`input` repeated along its dimensions; counts that are missing in front are 1."""
+    dims = sizes(dims)
+    return input.repeat((1,) * (input.ndim - len(dims)) + dims)
+
+
+@op("_repeats_index", promote="none", variants=(), differentiable=False)
+def _repeats_index(k: Kernel[T], input: T, output_size: int | None = None) -> T:
+    """0 as often as repeats[0] says, then 1, ..."""
+    return k.library("repeats_index", input)
+
+
+@composite("repeat_interleave.self_int", "repeat_interleave.self_Tensor", "repeat_interleave.Tensor")
+def repeat_interleave(input: T, repeats: Any = None, dim: Dim | None = None, *, output_size: int | None = None) -> T:
+    """Every element repeated, along `dim` or in the flattened tensor.
+
+    >>> torch.tensor([1, 2]).repeat_interleave(2)
+    tensor([1, 1, 2, 2])
+    """
+    if repeats is None:
+        _check_repeats(input)
+        return _repeats_index(input)
+    if dim is None:
+        input, dim = input.reshape(-1), 0
+    dim = wrap_dim(dim, input.ndim)
+    if not input.ndim:
+        input = input.reshape(1)
+    if hasattr(repeats, "ndim"):
+        _check_repeats(repeats)
+        if repeats.ndim == 0 or repeats.numel() == 1:
+            repeats = int(repeats)
+        elif repeats.shape[0] != input.shape[dim]:
+            raise RuntimeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {repeats.shape[0]} and "
+                               f"input.size({dim}) = {input.shape[dim]}")
+    if isinstance(repeats, int):
+        if repeats < 0:
+            raise RuntimeError("Repeats must be non-negative")
+        shape = tuple(input.shape)
+        wide = input.unsqueeze(dim + 1).expand((*shape[: dim + 1], repeats, *shape[dim + 1 :]))
+        return wide.clone().reshape((*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
+    if isinstance(repeats, (list, tuple)):
+        raise TypeError("repeat_interleave(): argument 'repeats' (position 2) must be Tensor or int, not list")
+    return input.index_select(dim, _repeats_index(repeats))
+
+
+def _check_repeats(repeats: Any) -> None:
+    if repeats.ndim > 1:
+        raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
+    if repeats._a.dtype.kind not in "iu" or repeats._a.dtype.itemsize < 4:
+        raise RuntimeError("repeats has to be Long or Int tensor")
+    if (repeats._a < 0).any():
+        raise RuntimeError("repeats can not be negative")
+
+
+def _conversion(name: str, kind: str) -> None:
+    """`x.float()` and its like."""
+
+    def body(input: Any, memory_format: Any = None) -> Any:
+        d = _KINDS[kind]
+        return input if input._a.dtype is d.np and memory_format is None else input.to(d, memory_format=memory_format)
+
+    body.__doc__ = f"This tensor in {kind}."
+    body.__annotations__ = {"input": "T", "memory_format": "MemoryFormat | None"}
+    composite("_to_" + kind, python_name=name, variants=METHOD)(body)
+
+
+def _kinds() -> dict[str, Kind]:
+    from flambeau._values import dtype as dtypes
+
+    return {n: getattr(dtypes, n if n != "bool" else "bool_") for n in (
+        "float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128", "complex32")}
+
+
+_KINDS = _kinds()
+for _name, _kind in {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32",
+                     "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool", "cfloat": "complex64", "cdouble": "complex128",
+                     "chalf": "complex32"}.items():  # fmt: skip
+    _conversion(_name, _kind)
+
+
+# ---------------------------------------------------------------- a tensor given other memory
+
+
+@op("resize", promote="none", variants=INPLACE)
+def resize(k: Kernel[T], input: T, size: Shape, *, memory_format: MemoryFormat | None = None) -> T:
+    """The same storage, made longer where it must be, in other sizes."""
+    return k.library("resized", input, shape=sizes(size))
