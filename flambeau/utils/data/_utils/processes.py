@@ -15,10 +15,10 @@ from pickle import PicklingError
 from warnings import warn
 
 import flambeau.multiprocessing
+from flambeau._utils import ExceptionWrapper
 
 from . import MP_STATUS_CHECK_INTERVAL, parcel, worker
 from .channel import pair
-from .errors import ExceptionWrapper
 from .iterator import _BaseDataLoaderIter
 
 

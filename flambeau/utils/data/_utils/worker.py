@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import flambeau
-
-from .errors import ExceptionWrapper
+from flambeau._utils import ExceptionWrapper
 
 arena = None  # in a worker, where the parcel that is being made keeps its memory
 
