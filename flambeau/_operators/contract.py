@@ -1,0 +1,535 @@
+"""Products: matmul and its kind, with added terms (addmm ...), outer products. Sums over named dimensions stand in einsum.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._kernel.language import Kernel, Scalar, Shape, T
+from flambeau._operators.op import ALL_FORMS, composite, op
+from flambeau._values.dtype import SPOKEN
+from flambeau._values.shape import broadcast
+
+OUT = ("function", "method", "out")
+C_NAMES = {"Float": "float", "Double": "double", "Half": "c10::Half", "BFloat16": "c10::BFloat16", "Long": "long", "Int": "int", "Short": "short",
+           "Char": "signed char", "Byte": "unsigned char", "Bool": "bool", "ComplexFloat": "c10::complex<float>",
+           "ComplexDouble": "c10::complex<double>", "ComplexHalf": "c10::complex<c10::Half>"}  # fmt: skip
+
+
+def same_dtype(a: Any, b: Any, say: str = "expected m1 and m2 to have the same dtype, but got: {} != {}") -> None:
+    if a._a.dtype is not b._a.dtype and a._a.dtype != b._a.dtype:
+        raise RuntimeError(say.format(C_NAMES[SPOKEN[a.dtype]], C_NAMES[SPOKEN[b.dtype]]))
+
+
+def adjoint(x: Any) -> Any:
+    """The transpose of the last two dimensions, conjugated where complex."""
+    x = x.transpose(-2, -1)
+    return x.conj() if x._a.dtype.kind == "c" else x
+
+
+def conj(x: Any) -> Any:
+    return x.conj() if x._a.dtype.kind == "c" else x
+
+
+def fast(x: Any) -> Any:
+    """x, or a copy where its strides would keep the array library from using BLAS."""
+    if x.flags.forc or x.ndim < 2:
+        return x
+    n, (rows, columns), (down, across) = x.dtype.itemsize, x.shape[-2:], x.strides[-2:]
+    if (across == n and down >= columns * n) or (down == n and across >= rows * n):
+        return x
+    return x.copy("C")
+
+
+# ---------------------------------------------------------------- matmul
+
+
+@op("matmul", variants=OUT, lacks=("b", "addmm_impl_cpu_"))
+def matmul(k: Kernel[T], input: T, other: T) -> T:
+    """The matrix product; vectors count as a row on the left and a column on the right, leading dimensions broadcast.
+
+    >>> torch.ones(2, 3) @ torch.ones(3)
+    tensor([3., 3.])
+    """
+    x = k.reshape(input, (1, -1)) if input.ndim == 1 else input
+    y = k.reshape(other, (-1, 1)) if other.ndim == 1 else other
+    out = k.matmul(x, y)
+    shape = out.shape
+    if other.ndim == 1:
+        shape = shape[:-1]
+    if input.ndim == 1:
+        shape = (*shape[:-2], *shape[-1:]) if other.ndim > 1 else shape[:-1]
+    return k.reshape(out, shape)
+
+
+@matmul.arrays
+def _(k: Any, input: Any, other: Any) -> Any:
+    try:
+        if input.ndim > 2 and other.ndim == 2 and input.size:  # one large product instead of many
+            rows = input.reshape(-1, input.shape[-1])
+            return k.xp.matmul(fast(rows), fast(other)).reshape(*input.shape[:-1], other.shape[1])
+        return k.xp.matmul(fast(input), fast(other))
+    except ValueError:
+        _explain(input.shape, other.shape)
+        raise
+
+
+@matmul.errors
+def _(input: Any, other: Any) -> None:
+    same_dtype(input, other)
+
+
+def _explain(x: Shape, y: Shape) -> None:
+    """Raise what PyTorch says of shapes that have no product."""
+    if not x or not y:
+        raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {len(x)}D and {len(y)}D")
+    if len(x) == len(y) == 1:
+        raise RuntimeError(f"inconsistent tensor size, expected tensor [{x[0]}] and src [{y[0]}] to have the same number of elements, but got "
+                           f"{x[0]} and {y[0]} elements respectively")
+    if len(x) == 2 and len(y) == 1:
+        raise RuntimeError(f"size mismatch, got input ({x[0]}), mat ({x[0]}x{x[1]}), vec ({y[0]})")
+    if len(x) == 1 and len(y) == 2:
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied (1x{x[0]} and {y[0]}x{y[1]})")
+    if len(y) <= 2:
+        rows = 1
+        for n in x[:-1]:
+            rows *= n
+        if len(y) == 1:
+            raise RuntimeError(f"size mismatch, got input ({rows}), mat ({rows}x{x[-1]}), vec ({y[0]})")
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x[-1]} and {y[0]}x{y[1]})")
+    if len(x) == 2:
+        x = (1, *x)
+    if len(x) >= 2:
+        batch = broadcast(x[:-2], y[:-2])
+        count = 1
+        for n in batch:
+            count *= n
+        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {x[-1]}] but got: [{count}, {y[-2]}].")
+    raise RuntimeError(f"size mismatch, got input ({y[-1]}), mat ({y[-1]}x{y[-2]}), vec ({x[0]})")
+
+
+def _left(g: Any, other: Any, shape: Shape) -> Any:
+    if other.ndim == 1:
+        return g.unsqueeze(-1) * conj(other) if len(shape) > 1 else g * conj(other)
+    if len(shape) == 1:
+        return matmul(g.unsqueeze(-2), adjoint(other)).squeeze(-2)
+    return matmul(g, adjoint(other))
+
+
+def _right(g: Any, input: Any, shape: Shape) -> Any:
+    if input.ndim == 1:
+        return g.unsqueeze(-2) * conj(input).unsqueeze(-1) if len(shape) > 1 else g * conj(input)
+    if len(shape) == 1:
+        return matmul(adjoint(input), g.unsqueeze(-1)).squeeze(-1)
+    if len(shape) == 2 and input.ndim > 2:
+        return mm(adjoint(input.reshape(-1, input.shape[-1])), g.reshape(-1, g.shape[-1]))
+    return matmul(adjoint(input), g)
+
+
+matmul.vjp(
+    input=lambda g, other, input_shape: _left(g, other, input_shape),
+    other=lambda g, input, other_shape: _right(g, input, other_shape),
+)
+
+
+@op("mm", variants=OUT, lacks=("b", "addmm_impl_cpu_"))
+def mm(k: Kernel[T], input: T, mat2: T) -> T:
+    """The product of two matrices.
+
+    >>> torch.mm(torch.ones(2, 3), torch.ones(3, 2))
+    tensor([[3., 3.],
+            [3., 3.]])
+    """
+    return k.matmul(input, mat2)
+
+
+@mm.arrays
+def _(k: Any, input: Any, mat2: Any) -> Any:
+    return k.xp.matmul(fast(input), fast(mat2))
+
+
+@mm.errors
+def _(input: Any, mat2: Any) -> None:
+    x, y = input._a, mat2._a
+    if x.ndim != 2:
+        raise RuntimeError("self must be a matrix")
+    if y.ndim != 2:
+        raise RuntimeError("mat2 must be a matrix")
+    same_dtype(input, mat2)
+    if x.shape[1] != y.shape[0]:
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({x.shape[0]}x{x.shape[1]} and {y.shape[0]}x{y.shape[1]})")
+
+
+mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
+
+
+@op("bmm", variants=OUT, lacks=("b", "bmm"))
+def bmm(k: Kernel[T], input: T, mat2: T) -> T:
+    """The products of two batches of matrices."""
+    return k.matmul(input, mat2)
+
+
+@bmm.arrays
+def _(k: Any, input: Any, mat2: Any) -> Any:
+    return k.xp.matmul(fast(input), fast(mat2))
+
+
+@bmm.errors
+def _(input: Any, mat2: Any) -> None:
+    _batches(input, mat2)
+    same_dtype(input, mat2, "expected scalar type {} but found {}")
+
+
+def _batches(x: Any, y: Any) -> None:
+    if x.ndim != 3:
+        raise RuntimeError("batch1 must be a 3D tensor")
+    if y.ndim != 3:
+        raise RuntimeError("batch2 must be a 3D tensor")
+    (b, _, n), (c, m, _) = x._a.shape, y._a.shape
+    if b != c or n != m:
+        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{b}, {n}] but got: [{c}, {m}].")
+
+
+bmm.vjp(input=lambda g, mat2: bmm(g, adjoint(mat2)), mat2=lambda g, input: bmm(adjoint(input), g))
+
+
+# ---------------------------------------------------------------- linear layers
+
+
+@op("linear", namespace="nn", variants=("function", "out"))
+def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
+    """input @ weight.T + bias."""
+    out = k.matmul(input, k.permute(weight, (1, 0)))
+    return out if bias is None else out + bias
+
+
+@linear.arrays
+def _(k: Any, input: Any, weight: Any, bias: Any = None) -> Any:
+    try:
+        if input.ndim > 2 and weight.ndim == 2 and input.size:
+            out = k.xp.matmul(fast(input.reshape(-1, input.shape[-1])), fast(weight).T).reshape(*input.shape[:-1], weight.shape[0])
+        else:
+            out = k.xp.matmul(fast(input), fast(weight).T)
+    except ValueError:
+        _explain(input.shape, weight.T.shape)
+        raise
+    if bias is None:
+        return out
+    try:
+        out += bias
+    except (ValueError, TypeError):
+        out = out + bias  # a vector product is a number
+    return out
+
+
+@linear.errors
+def _(input: Any, weight: Any, bias: Any) -> None:
+    d = weight._a.dtype
+    if input._a.dtype is not d:
+        same_dtype(input, weight, "mat1 and mat2 must have the same dtype, but got {} and {}" if False else
+                   "expected m1 and m2 to have the same dtype, but got: {} != {}")  # fmt: skip
+
+
+def _linear_vjp(g: Any, input: Any, weight: Any, needs: Any) -> tuple[Any, Any, Any]:
+    wants = (*needs, False)[:3]
+    if weight.ndim == 1:
+        return (g.unsqueeze(-1) * conj(weight) if wants[0] else None,
+                (g.unsqueeze(-1) * conj(input)).reshape(-1, input.shape[-1]).sum(0) if wants[1] else None, g if wants[2] else None)
+    rows = g if g.ndim == 2 else g.reshape(-1, weight.shape[0])
+    gi = gw = gb = None
+    if wants[0]:
+        gi = mm(rows, conj(weight))
+        if g.ndim != 2:
+            gi = gi.reshape(input.shape)
+    if wants[1]:
+        x = input if input.ndim == 2 else input.reshape(-1, input.shape[-1])
+        gw = mm(adjoint(rows) if rows._a.dtype.kind != "c" else rows.t(), conj(x))
+    if wants[2]:
+        gb = rows.sum(0)
+    return gi, gw, gb
+
+
+linear.vjp(_=lambda g, input, weight, needs: _linear_vjp(g, input, weight, needs))
+
+
+@composite("bilinear", variants=("function",))
+def bilinear(input1: T, input2: T, weight: T, bias: T | None = None) -> T:
+    """input1 @ weight[o] @ input2 for each output o, plus bias."""
+    if input1.ndim != input2.ndim:
+        raise RuntimeError(f"bilinear(): input dimensions do not match: got {input1.ndim} and {input2.ndim}")
+    for i in range(input1.ndim - 1):
+        if input1.shape[i] != input2.shape[i]:
+            raise RuntimeError(f"bilinear(): input batch dimensions do not match at dim {i}: got {input1.shape[i]} and {input2.shape[i]}")
+    if input1.shape[-1] != weight.shape[1]:
+        raise RuntimeError(f"bilinear(): input1 size does not match weight size: got {input1.shape[-1]} but expected {weight.shape[1]}")
+    if input2.shape[-1] != weight.shape[2]:
+        raise RuntimeError(f"bilinear(): input2 size does not match weight size: got {input2.shape[-1]} but expected {weight.shape[2]}")
+    if bias is not None and bias.shape[0] != weight.shape[0]:
+        raise RuntimeError(f"bilinear(): bias size does not match weight size: got {bias.shape[0]} but expected {weight.shape[0]}")
+    n, o = input1.shape[-1], weight.shape[0]
+    x, y = input1.reshape(-1, n), input2.reshape(-1, input2.shape[-1])
+    wide = mm(x, weight.permute(1, 0, 2).reshape(n, -1)).reshape(x.shape[0], o, -1)  # b o j
+    out = bmm(wide, y.unsqueeze(-1)).squeeze(-1).reshape(*input1.shape[:-1], o)
+    return out if bias is None else out + bias
+
+
+# ---------------------------------------------------------------- vectors
+
+
+@op("mv", variants=OUT, lacks=("b", "addmv_impl_cpu"))
+def mv(k: Kernel[T], input: T, vec: T) -> T:
+    """A matrix times a vector."""
+    return k.reshape(k.matmul(input, k.reshape(vec, (-1, 1))), (input.shape[0],))
+
+
+@mv.errors
+def _(input: Any, vec: Any) -> None:
+    if input.ndim != 2 or vec.ndim != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
+    (n, m), v = input._a.shape, vec._a.shape[0]
+    if m != v:
+        raise RuntimeError(f"size mismatch, got input ({n}), mat ({n}x{m}), vec ({v})")
+    same_dtype(input, vec, "expected scalar type {} but found {}")
+
+
+mv.vjp(input=lambda g, vec: outer(g, conj(vec)), vec=lambda g, input: mv(adjoint(input), g))
+
+
+def _two_vectors(x: Any, y: Any) -> None:
+    if x.ndim != 1 or y.ndim != 1:
+        raise RuntimeError(f"1D tensors expected, but got {x.ndim}D and {y.ndim}D tensors")
+    if x._a.dtype != y._a.dtype:
+        raise RuntimeError(f"dot : expected both vectors to have same dtype, but found {SPOKEN[x.dtype]} and {SPOKEN[y.dtype]}")
+    if x.numel() != y.numel():
+        raise RuntimeError(f"inconsistent tensor size, expected tensor [{x.numel()}] and src [{y.numel()}] to have the same number of elements, "
+                           f"but got {x.numel()} and {y.numel()} elements respectively")
+
+
+@op("dot", variants=OUT, lacks=("b", "dot"))
+def dot(k: Kernel[T], input: T, tensor: T) -> T:
+    """The sum of the products of two vectors' elements."""
+    return k.reshape(k.matmul(k.reshape(input, (1, -1)), k.reshape(tensor, (-1, 1))), ())
+
+
+@dot.errors
+def _(input: Any, tensor: Any) -> None:
+    _two_vectors(input, tensor)
+
+
+dot.vjp(input=lambda g, tensor: g * conj(tensor), tensor=lambda g, input: g * conj(input))
+
+
+@op("vdot", variants=OUT, lacks=("b", "vdot"))
+def vdot(k: Kernel[T], input: T, other: T) -> T:
+    """The dot product of the conjugate of `input` with `other`."""
+    x = k.conj(input) if input.dtype.kind == "c" else input
+    return k.reshape(k.matmul(k.reshape(x, (1, -1)), k.reshape(other, (-1, 1))), ())
+
+
+@vdot.errors
+def _(input: Any, other: Any) -> None:
+    _two_vectors(input, other)
+
+
+vdot.vjp(input=lambda g, other: conj(g) * other, other=lambda g, input: g * input)
+
+
+@op("outer", variants=OUT)
+def outer(k: Kernel[T], input: T, vec2: T) -> T:
+    """All products of an element of one vector with one of the other."""
+    return k.reshape(input, (-1, 1)) * k.reshape(vec2, (1, -1))
+
+
+@outer.errors
+def _(input: Any, vec2: Any) -> None:
+    if input.ndim != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument self, but got {input.ndim}-D")
+    if vec2.ndim != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument vec2, but got {vec2.ndim}-D")
+
+
+outer.vjp(input=lambda g, vec2: mv(g, conj(vec2)) if vec2.dtype is g.dtype else (g * conj(vec2)).sum(1),
+          vec2=lambda g, input: mv(g.t(), conj(input)) if input.dtype is g.dtype else (g.t() * conj(input)).sum(1))  # fmt: skip
+
+
+@composite("ger", variants=OUT)
+def ger(input: T, vec2: T) -> T:
+    """All products of an element of one vector with one of the other."""
+    return outer(input, vec2)
+
+
+@composite("inner", variants=OUT)
+def inner(input: T, other: T) -> T:
+    """Products summed over the last dimension of both."""
+    if input.ndim == 0 or other.ndim == 0:
+        return input * other
+    if input.shape[-1] != other.shape[-1]:
+        raise RuntimeError(f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}")
+    if not input.ndim > 1 and not other.ndim > 1:
+        return dot(input, other)
+    n = input.shape[-1]
+    out = mm(input.reshape(-1, n), other.reshape(-1, n).t())
+    return out.reshape((*input.shape[:-1], *other.shape[:-1]))
+
+
+# ---------------------------------------------------------------- a product added to something
+
+
+def _blend(k: Any, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
+    if alpha != 1:
+        product = product * alpha
+    if beta == 0:  # what is there then does not matter, not even NaN
+        return k.expand(product, tuple(broadcast(input.shape, product.shape)))
+    return product + (input if beta == 1 else input * beta)
+
+
+def _number_kinds(input: Any, beta: Any, alpha: Any) -> None:
+    if input._a.dtype.kind in "iu":
+        for name, v in (("beta", beta), ("alpha", alpha)):
+            if isinstance(v, float):
+                raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
+
+
+def _fits(input: Any, shape: Shape) -> None:
+    if broadcast(input._a.shape, shape) != shape:
+        raise RuntimeError(f"The expanded size of the tensor ({shape[-1]}) must match the existing size ({input._a.shape[-1]}) at non-singleton "
+                           f"dimension {len(shape) - 1}.  Target sizes: {list(shape)}.  Tensor sizes: {list(input._a.shape)}")
+
+
+def _times(g: Any, v: Any) -> Any:
+    return g if v == 1 else g * (v.conjugate() if isinstance(v, complex) else v)
+
+
+@op("addmm", variants=ALL_FORMS, lacks=("b", "addmm_impl_cpu_"))
+def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
+    """beta * input + alpha * (mat1 @ mat2)."""
+    return _blend(k, input, k.matmul(mat1, mat2), beta, alpha)
+
+
+@addmm.arrays
+def _(k: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    out = k.xp.matmul(fast(mat1), fast(mat2))
+    if alpha != 1:
+        out = (out * alpha).astype(out.dtype, copy=False)
+    if beta == 0:
+        return out
+    out += input if beta == 1 else (input * beta).astype(out.dtype, copy=False)
+    return out
+
+
+@addmm.errors
+def _(input: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> None:
+    x, y = mat1._a.shape, mat2._a.shape
+    if len(x) != 2:
+        raise RuntimeError(f"mat1 must be a matrix, got {len(x)}-D tensor")
+    if len(y) != 2:
+        raise RuntimeError(f"mat2 must be a matrix, got {len(y)}-D tensor")
+    if x[1] != y[0]:
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({x[0]}x{x[1]} and {y[0]}x{y[1]})")
+    same_dtype(mat1, mat2)
+    same_dtype(input, mat2, "self and mat2 must have the same dtype, but got {} and {}")
+    _fits(input, (x[0], y[1]))
+    _number_kinds(input, beta, alpha)
+
+
+addmm.vjp(
+    input=lambda g, beta: _times(g, beta),
+    mat1=lambda g, mat2, alpha: _times(mm(g, adjoint(mat2)), alpha),
+    mat2=lambda g, mat1, alpha: _times(mm(adjoint(mat1), g), alpha),
+)
+
+
+@composite("_addmm_activation", variants=("function", "out"))
+def _addmm_activation(input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1, use_gelu: bool = False) -> T:
+    """relu (or gelu) of `addmm`."""
+    out = addmm(input, mat1, mat2, beta=beta, alpha=alpha)
+    if use_gelu:
+        from flambeau._operators.op import NAMES
+
+        return NAMES["nn"]["gelu"][0](out)
+    return out.relu()
+
+
+@op("addmv", variants=ALL_FORMS, lacks=("b", "addmv_impl_cpu"))
+def addmv(k: Kernel[T], input: T, mat: T, vec: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
+    """beta * input + alpha * (mat @ vec)."""
+    return _blend(k, input, k.reshape(k.matmul(mat, k.reshape(vec, (-1, 1))), (mat.shape[0],)), beta, alpha)
+
+
+@addmv.errors
+def _(input: Any, mat: Any, vec: Any, beta: Any, alpha: Any) -> None:
+    if mat.ndim != 2 or vec.ndim != 1 or input.ndim > 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}")
+    (n, m), v = mat._a.shape, vec._a.shape[0]
+    if m != v or (input.ndim and input._a.shape[0] not in (1, n)):
+        raise RuntimeError(f"size mismatch, got input ({input.shape[0] if input.ndim else 1}), mat ({n}x{m}), vec ({v})")
+    _number_kinds(input, beta, alpha)
+
+
+addmv.vjp(
+    input=lambda g, beta: _times(g, beta),
+    mat=lambda g, vec, alpha: _times(outer(g, conj(vec)), alpha),
+    vec=lambda g, mat, alpha: _times(mv(adjoint(mat), g), alpha),
+)
+
+
+@op("addr", variants=ALL_FORMS)
+def addr(k: Kernel[T], input: T, vec1: T, vec2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
+    """beta * input + alpha * outer(vec1, vec2)."""
+    return _blend(k, input, k.reshape(vec1, (-1, 1)) * k.reshape(vec2, (1, -1)), beta, alpha)
+
+
+@addr.errors
+def _(input: Any, vec1: Any, vec2: Any, beta: Any, alpha: Any) -> None:
+    for i, v in ((1, vec1), (2, vec2)):
+        if v.ndim != 1:
+            raise RuntimeError(f"addr: Expected 1-D argument vec{i}, but got {v.ndim}-D")
+    _fits(input, (vec1._a.shape[0], vec2._a.shape[0]))
+    _number_kinds(input, beta, alpha)
+
+
+addr.vjp(
+    input=lambda g, beta: _times(g, beta),
+    vec1=lambda g, vec2, alpha: _times(mv(g, conj(vec2)), alpha),
+    vec2=lambda g, vec1, alpha: _times(mv(g.t(), conj(vec1)), alpha),
+)
+
+
+@op("baddbmm", variants=ALL_FORMS, lacks=("b", "baddbmm"))
+def baddbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
+    """beta * input + alpha * (batch1 @ batch2)."""
+    return _blend(k, input, k.matmul(batch1, batch2), beta, alpha)
+
+
+@baddbmm.errors
+def _(input: Any, batch1: Any, batch2: Any, beta: Any, alpha: Any) -> None:
+    _batches(batch1, batch2)
+    _fits(input, (*batch1._a.shape[:2], batch2._a.shape[2]))
+    _number_kinds(input, beta, alpha)
+
+
+baddbmm.vjp(
+    input=lambda g, beta: _times(g, beta),
+    batch1=lambda g, batch2, alpha: _times(bmm(g, adjoint(batch2)), alpha),
+    batch2=lambda g, batch1, alpha: _times(bmm(adjoint(batch1), g), alpha),
+)
+
+
+@op("addbmm", variants=ALL_FORMS, lacks=("b", "addbmm"))
+def addbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
+    """beta * input + alpha * the sum of all products batch1[i] @ batch2[i]."""
+    product = k.sum(k.matmul(batch1, batch2), (0,))
+    return _blend(k, input, k.reshape(product, product.shape[1:]), beta, alpha)
+
+
+@addbmm.errors
+def _(input: Any, batch1: Any, batch2: Any, beta: Any, alpha: Any) -> None:
+    _batches(batch1, batch2)
+    _fits(input, (batch1._a.shape[1], batch2._a.shape[2]))
+    _number_kinds(input, beta, alpha)
+
+
+addbmm.vjp(
+    input=lambda g, beta: _times(g, beta),
+    batch1=lambda g, batch1_shape, batch2, alpha: _times(bmm(g.unsqueeze(0).expand(batch1_shape[0], *g.shape), adjoint(batch2)), alpha),
+    batch2=lambda g, batch1, alpha: _times(bmm(adjoint(batch1), g.unsqueeze(0).expand(batch1.shape[0], *g.shape)), alpha),
+)
