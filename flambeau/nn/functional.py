@@ -4,13 +4,15 @@ Functions written in Python are in `_functional/`, by subject; those that are an
 in the table below when they are first asked for.
 """
 
+# ruff: noqa: F401 (this file gathers names)
+
 import operator
 
 import flambeau
 
-from . import _reduction as _Reduction  # noqa: F401 (other libraries look for it here)
+from . import _reduction as _Reduction
 from ._functional.activation import (
-    _get_softmax_dim,  # noqa: F401
+    _get_softmax_dim,
     celu,
     elu,
     glu,
@@ -35,15 +37,15 @@ from ._functional.activation import (
     threshold,
 )
 from ._functional.attention import (
-    _canonical_mask,  # noqa: F401
-    _in_projection,  # noqa: F401
-    _in_projection_packed,  # noqa: F401
-    _mha_shape_check,  # noqa: F401
-    _none_or_dtype,  # noqa: F401
+    _canonical_mask,
+    _in_projection,
+    _in_projection_packed,
+    _mha_shape_check,
+    _none_or_dtype,
     multi_head_attention_forward,
 )
 from ._functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
-from ._functional.embedding import _no_grad_embedding_renorm_, embedding, embedding_bag  # noqa: F401
+from ._functional.embedding import _no_grad_embedding_renorm_, embedding, embedding_bag
 from ._functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -68,8 +70,8 @@ from ._functional.loss import (
     triplet_margin_with_distance_loss,
 )
 from ._functional.normalization import (
-    _verify_batch_size,  # noqa: F401
-    _verify_spatial_size,  # noqa: F401
+    _verify_batch_size,
+    _verify_spatial_size,
     batch_norm,
     group_norm,
     instance_norm,
@@ -79,7 +81,7 @@ from ._functional.normalization import (
     rms_norm,
 )
 from ._functional.pooling import (
-    _unpool_output_size,  # noqa: F401
+    _unpool_output_size,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
     adaptive_max_pool1d,
@@ -107,8 +109,8 @@ from ._functional.pooling import (
 )
 from ._functional.product import grouped_mm, linear_cross_entropy, scaled_grouped_mm, scaled_mm
 from ._functional.resample import (
-    GRID_SAMPLE_INTERPOLATION_MODES,  # noqa: F401
-    GRID_SAMPLE_PADDING_MODES,  # noqa: F401
+    GRID_SAMPLE_INTERPOLATION_MODES,
+    GRID_SAMPLE_PADDING_MODES,
     affine_grid,
     assert_int_or_pair,
     fold,

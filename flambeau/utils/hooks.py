@@ -141,8 +141,7 @@ class BackwardHook:
                 continue
             if len(out) != len(grads):
                 raise RuntimeError(
-                    "Backward hook returned an invalid number of grad_input, "
-                    f"got {len(out)}, but expected {len(grads)}"
+                    f"Backward hook returned an invalid number of grad_input, got {len(out)}, but expected {len(grads)}"
                 )
             grads = out
         self.grad_outputs = None

@@ -56,8 +56,7 @@ def dropout1d(input, p=0.5, training=True, inplace=False):
     rank = input.dim()
     if rank not in (2, 3):
         raise RuntimeError(
-            f"dropout1d: Expected 2D or 3D input, but received a {rank}D input. "
-            + _EXISTS.format(n=1, s="", a=2, b=3)
+            f"dropout1d: Expected 2D or 3D input, but received a {rank}D input. " + _EXISTS.format(n=1, s="", a=2, b=3)
         )
     return _channels(input, p, training, inplace, batched=rank == 3)
 

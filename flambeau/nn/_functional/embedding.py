@@ -13,9 +13,7 @@ def _no_grad_embedding_renorm_(weight, input, max_norm, norm_type):
 
 
 @overridable
-def embedding(
-    input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False
-):
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of ``weight`` that ``input`` names; row ``padding_idx`` gets no gradient.
 
     >>> embedding(flambeau.tensor([1, 0]), flambeau.eye(2)).tolist()

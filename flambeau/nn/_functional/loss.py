@@ -50,9 +50,7 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
 
 
 @overridable
-def ctc_loss(
-    log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False
-):
+def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     """Minus the log-probability of all alignments of ``targets`` with ``log_probs`` (T, N, C) or (T, C)."""
     number = _reduction.get_enum(reduction)
     return flambeau.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, number, zero_infinity)
@@ -96,9 +94,7 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
 
 
 @overridable
-def multilabel_soft_margin_loss(
-    input, target, weight=None, size_average=None, reduce=None, reduction="mean"
-):
+def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """Mean over classes of the binary cross entropy of ``sigmoid(input)``."""
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
@@ -113,9 +109,7 @@ def multilabel_soft_margin_loss(
 
 
 @overridable
-def multi_margin_loss(
-    input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"
-):
+def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
     r""":math:`\frac{1}{C} \sum_{i \ne y} \max(0, margin - x_y + x_i)^p`."""
     number = _number(size_average, reduce, reduction)
     if p not in (1, 2):
@@ -258,9 +252,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
 
 # ---- distances ----
 @overridable
-def margin_ranking_loss(
-    input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"
-):
+def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     r""":math:`\max(0, -y (x_1 - x_2) + margin)`."""
     number = _number(size_average, reduce, reduction)
     if not input1.dim() == input2.dim() == target.dim():
@@ -278,9 +270,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
 
 
 @overridable
-def cosine_embedding_loss(
-    input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"
-):
+def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     r""":math:`1 - \cos` where the sign ``target`` is 1, :math:`\max(0, \cos - margin)` where it is -1."""
     return flambeau.cosine_embedding_loss(input1, input2, target, margin, _number(size_average, reduce, reduction))
 

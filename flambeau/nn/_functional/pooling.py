@@ -116,8 +116,7 @@ def _unpool_output_size(input, kernel_size, stride, padding, output_size):
     """The size before pooling: the default one, or the one asked for if it could have been."""
     n = len(kernel_size)
     default = [
-        (size - 1) * s + k - 2 * p
-        for size, s, k, p in zip(input.shape[-n:], stride, kernel_size, padding, strict=True)
+        (size - 1) * s + k - 2 * p for size, s, k, p in zip(input.shape[-n:], stride, kernel_size, padding, strict=True)
     ]
     if output_size is None:
         output_size = default

@@ -126,9 +126,7 @@ def interpolate(
 
 
 def _deprecated(name):
-    warnings.warn(
-        f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=3
-    )
+    warnings.warn(f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=3)
 
 
 def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
@@ -166,8 +164,7 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     """``input`` (N, C, H, W) at the places ``grid`` (N, h, w, 2), in coordinates from -1 to 1; also in 3D."""
     if mode not in GRID_SAMPLE_INTERPOLATION_MODES:
         raise ValueError(
-            "nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: "
-            f"'{mode}'"
+            f"nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'"
         )
     if padding_mode not in GRID_SAMPLE_PADDING_MODES:
         raise ValueError(
@@ -230,9 +227,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
 @overridable
 def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """Adds columns back into the windows they came from: the transpose of :func:`unfold`."""
-    return nn.col2im(
-        input, _pair(output_size), _pair(kernel_size), _pair(dilation), _pair(padding), _pair(stride)
-    )
+    return nn.col2im(input, _pair(output_size), _pair(kernel_size), _pair(dilation), _pair(padding), _pair(stride))
 
 
 def assert_int_or_pair(arg, arg_name, message):

@@ -4,8 +4,7 @@ import warnings
 
 import flambeau
 
-from .. import functional as F
-from .. import init
+from .. import functional as F, init
 from ..parameter import Parameter
 from ._attention import MultiheadAttention
 from .module import Module

@@ -4,8 +4,7 @@ import numbers
 
 import flambeau
 
-from .. import functional as F
-from .. import init
+from .. import functional as F, init
 from ..parameter import Parameter
 from ._functions import CrossMapLRN2d as _cross_map_lrn2d
 from .module import Module
@@ -53,9 +52,7 @@ class LayerNorm(Module):
     torch.Size([20, 5, 10])
     """
 
-    def __init__(
-        self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, device=None, dtype=None
-    ):
+    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, device=None, dtype=None):
         super().__init__()
         self.normalized_shape = _shape(normalized_shape)
         self.eps = eps
@@ -85,9 +82,7 @@ class LayerNorm(Module):
 class GroupNorm(Module):
     """Normalises each of ``num_groups`` groups of channels of each sample (N, C, ...)."""
 
-    def __init__(
-        self, num_groups, num_channels, eps=1e-5, affine=True, device=None, dtype=None, *, bias=True
-    ):
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, device=None, dtype=None, *, bias=True):
         super().__init__()
         if num_channels % num_groups != 0:
             raise ValueError(f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups})")

@@ -137,9 +137,7 @@ class AvgPool1d(_AvgPoolNd):
         self.count_include_pad = count_include_pad
 
     def forward(self, input):
-        return F.avg_pool1d(
-            input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
-        )
+        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
 class _AvgPoolWithDivisor(_AvgPoolNd):
@@ -189,9 +187,7 @@ class AvgPool3d(_AvgPoolWithDivisor):
 
 
 class _FractionalMaxPool(Module):
-    def __init__(
-        self, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
-    ):
+    def __init__(self, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None):
         super().__init__()
         self.kernel_size = self._each(kernel_size)
         self.return_indices = return_indices
@@ -199,9 +195,7 @@ class _FractionalMaxPool(Module):
         self.output_size = None if output_size is None else self._each(output_size)
         self.output_ratio = None if output_ratio is None else self._each(output_ratio)
         if output_size is None and output_ratio is None:
-            raise ValueError(
-                f"{self._title} requires specifying either an output size, or a pooling ratio"
-            )
+            raise ValueError(f"{self._title} requires specifying either an output size, or a pooling ratio")
         if output_size is not None and output_ratio is not None:
             raise ValueError("only one of output_size and output_ratio may be specified")
         if output_ratio is not None and not all(0 < ratio < 1 for ratio in self.output_ratio):
@@ -231,9 +225,7 @@ class FractionalMaxPool3d(_FractionalMaxPool):
     _each = staticmethod(_triple)
     _title = "FractionalMaxPool3d"
 
-    def __init__(
-        self, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
-    ):
+    def __init__(self, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None):
         if any(k <= 0 for k in _triple(kernel_size)):
             raise ValueError(f"kernel_size must be greater than 0, but got {kernel_size}")
         super().__init__(kernel_size, output_size, output_ratio, return_indices, _random_samples)

@@ -187,9 +187,7 @@ class RNNBase(Module):
         rank = 3 if batched else 2
         if hx.dim() != rank:
             kind = "batched" if batched else "unbatched"
-            raise RuntimeError(
-                f"For {kind} {rank}-D input, hx should also be {rank}-D but got {hx.dim()}-D tensor"
-            )
+            raise RuntimeError(f"For {kind} {rank}-D input, hx should also be {rank}-D but got {hx.dim()}-D tensor")
 
     def _each(self, hx, fn):
         """``fn`` of every tensor of the state."""
@@ -205,9 +203,7 @@ class RNNBase(Module):
             return self._forward_packed(input, hx)
         if input.dim() not in (2, 3):
             word = "tensor instead" if isinstance(self, RNN) else "instead"
-            raise ValueError(
-                f"{self._title}: Expected input to be 2D or 3D, got {input.dim()}D {word}"
-            )
+            raise ValueError(f"{self._title}: Expected input to be 2D or 3D, got {input.dim()}D {word}")
         batched = input.dim() == 3
         batch_dim = 0 if self.batch_first else 1
         if not batched:

@@ -1,0 +1,229 @@
+"""Attention whose scores and mask are functions of the positions, computed on whole score matrices.
+
+The functions are called once with index tensors that broadcast against each other, not once per position: they must be
+made of elementwise operations and indexing, which is what compiled versions of them need as well.
+"""
+
+import math
+
+import flambeau
+from flambeau import Tensor
+
+__all__ = [
+    "BlockMask",
+    "flex_attention",
+    "create_block_mask",
+    "create_mask",
+    "create_nested_block_mask",
+    "or_masks",
+    "and_masks",
+    "noop_mask",
+]
+
+_DEFAULT_SPARSE_BLOCK_SIZE = 128
+
+
+def noop_mask(batch, head, token_q, token_kv):
+    """The mask that hides nothing."""
+    return batch.new_ones(size=(), dtype=flambeau.bool, device=batch.device)
+
+
+def _identity(score, batch, head, token_q, token_kv):
+    return score
+
+
+def _combined(masks, combine):
+    if not all(callable(mask) for mask in masks):
+        raise RuntimeError(f"All inputs should be callable mask_mods: {masks}")
+
+    def mask(b, h, q_idx, kv_idx):
+        out = masks[0](b, h, q_idx, kv_idx)
+        for other in masks[1:]:
+            out = combine(out, other(b, h, q_idx, kv_idx))
+        return out
+
+    return mask
+
+
+def or_masks(*mask_mods):
+    """The mask that shows what any of the given ones shows."""
+    return _combined(mask_mods, lambda a, b: a | b)
+
+
+def and_masks(*mask_mods):
+    """The mask that shows what all of the given ones show."""
+    return _combined(mask_mods, lambda a, b: a & b)
+
+
+def _indices(batch, heads, q_len, kv_len, device):
+    """Positions (batch, head, query, key) as tensors that broadcast to (B, H, Q, K)."""
+    sizes = (batch, heads, q_len, kv_len)
+    return [
+        flambeau.arange(size, device=device).view([-1 if d == i else 1 for d in range(4)])
+        for i, size in enumerate(sizes)
+    ]
+
+
+def create_mask(mod_fn, B, H, Q_LEN, KV_LEN, device=None):
+    """The mask that ``mod_fn(b, h, q_idx, kv_idx)`` says, as a boolean tensor (B, H, Q_LEN, KV_LEN).
+
+    >>> create_mask(lambda b, h, q, k: q >= k, 1, 1, 2, 2).int().tolist()
+    [[[[1, 0], [1, 1]]]]
+    """
+    size = (1 if B is None else B, 1 if H is None else H, Q_LEN, KV_LEN)
+    return mod_fn(*_indices(*size, device)).expand(size)
+
+
+def _pair(block_size):
+    return (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
+
+
+class BlockMask:
+    """A mask function with a note of which blocks of the score matrix it empties, fills or cuts."""
+
+    def __init__(
+        self,
+        seq_lengths,
+        kv_num_blocks,
+        kv_indices,
+        full_kv_num_blocks=None,
+        full_kv_indices=None,
+        BLOCK_SIZE=_DEFAULT_SPARSE_BLOCK_SIZE,
+        mask_mod=None,
+    ):
+        self.seq_lengths = seq_lengths
+        self.kv_num_blocks = kv_num_blocks
+        self.kv_indices = kv_indices
+        self.full_kv_num_blocks = full_kv_num_blocks
+        self.full_kv_indices = full_kv_indices
+        self.BLOCK_SIZE = _pair(BLOCK_SIZE)
+        self.mask_mod = noop_mask if mask_mod is None else mask_mod
+
+    @classmethod
+    def from_kv_blocks(
+        cls,
+        kv_num_blocks,
+        kv_indices,
+        full_kv_num_blocks=None,
+        full_kv_indices=None,
+        BLOCK_SIZE=_DEFAULT_SPARSE_BLOCK_SIZE,
+        mask_mod=None,
+        seq_lengths=None,
+    ):
+        """A block mask from, per row of blocks, how many of them there are and which."""
+        if kv_indices.dim() < 2:
+            raise RuntimeError("BlockMask must have at least 2 dimensions")
+        size = _pair(BLOCK_SIZE)
+        if seq_lengths is None:
+            rows, cols = kv_indices.shape[-2:]
+            seq_lengths = (rows * size[0], cols * size[1])
+        return cls(seq_lengths, kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices, size, mask_mod)
+
+    @property
+    def shape(self):
+        """(B, H, query length, key length)."""
+        return (*self.kv_indices.shape[:-2], *self.seq_lengths)
+
+    def numel(self):
+        """The number of scores."""
+        return math.prod(self.shape)
+
+    def to_dense(self):
+        """One number per block: 1 if anything in it is shown."""
+        dense = _dense(self.kv_num_blocks, self.kv_indices)
+        return dense if self.full_kv_indices is None else dense | _dense(self.full_kv_num_blocks, self.full_kv_indices)
+
+    def sparsity(self):
+        """The percentage of scores in blocks that nothing is shown of."""
+        shown = self.to_dense().sum().item() * self.BLOCK_SIZE[0] * self.BLOCK_SIZE[1]
+        return 100 * (1 - shown / self.numel())
+
+    def to(self, device):
+        """The same mask on another device."""
+        moved = (
+            t if t is None else t.to(device)
+            for t in (self.kv_num_blocks, self.kv_indices, self.full_kv_num_blocks, self.full_kv_indices)
+        )
+        return BlockMask(self.seq_lengths, *moved, self.BLOCK_SIZE, self.mask_mod)
+
+    def __repr__(self):
+        return f"BlockMask(shape={self.shape}, block_size={self.BLOCK_SIZE})"
+
+
+def _dense(counts, indices):
+    """Ones where the first ``counts`` of each row's indices point."""
+    valid = flambeau.arange(indices.size(-1), device=indices.device) < counts.unsqueeze(-1)
+    out = flambeau.zeros(*indices.shape[:-1], indices.size(-1) + 1, dtype=flambeau.int32, device=indices.device)
+    where = flambeau.where(valid, indices.long(), indices.size(-1))  # the rest into a column of their own
+    return out.scatter_(-1, where, 1)[..., :-1]
+
+
+def _ordered(blocks):
+    """Per row of blocks, how many are set, and the column numbers with those first."""
+    order = flambeau.argsort(blocks.int(), dim=-1, descending=True, stable=True)
+    return blocks.sum(dim=-1).to(flambeau.int32), order.to(flambeau.int32)
+
+
+def create_block_mask(
+    mask_mod, B, H, Q_LEN, KV_LEN, device=None, BLOCK_SIZE=_DEFAULT_SPARSE_BLOCK_SIZE, _compile=False
+):
+    """A :class:`BlockMask` for ``mask_mod(b, h, q_idx, kv_idx)``; B and H may be None where it does not use them."""
+    q_size, kv_size = size = _pair(BLOCK_SIZE)
+    mask = create_mask(mask_mod, B, H, Q_LEN, KV_LEN, device)
+    padding = (0, -KV_LEN % kv_size, 0, -Q_LEN % q_size)
+    tiles = flambeau._C._nn.pad(mask.int(), padding, "constant", 0)
+    tiles = tiles.unflatten(-1, (-1, kv_size)).unflatten(-3, (-1, q_size)).sum(dim=(-3, -1))
+    full = tiles == q_size * kv_size
+    partial = (tiles > 0) & ~full
+    return BlockMask((Q_LEN, KV_LEN), *_ordered(partial), *_ordered(full), size, mask_mod)
+
+
+def create_nested_block_mask(*args, **kwargs):
+    """Block masks of nested tensors are not here yet."""
+    raise NotImplementedError("create_nested_block_mask")
+
+
+def flex_attention(
+    query,
+    key,
+    value,
+    score_mod=None,
+    block_mask=None,
+    scale=None,
+    enable_gqa=False,
+    return_lse=False,
+    kernel_options=None,
+    *,
+    return_aux=None,
+):
+    r""":math:`\mathrm{softmax}(f(q k^T \cdot scale))\, v` with ``f`` the ``score_mod`` and all that the mask hides gone.
+
+    Query (B, Hq, L, E), key (B, Hkv, S, E), value (B, Hkv, S, Ev); rows that see nothing are zero.
+    """
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        if not isinstance(x, Tensor) or x.dim() != 4:
+            raise ValueError(
+                f"Expected query, key, and value to be 4D tensors, but got {name} {getattr(x, 'shape', x)}"
+            )
+    if query.size(-3) != key.size(-3):
+        if not enable_gqa:
+            raise ValueError(
+                "Expect query and key/value to have the same number of heads but got "
+                f"Hq={query.size(-3)} and Hkv={key.size(-3)}. Try setting enable_gqa=True for GQA."
+            )
+        groups = query.size(-3) // key.size(-3)
+        key, value = key.repeat_interleave(groups, dim=-3), value.repeat_interleave(groups, dim=-3)
+    scale = 1.0 / math.sqrt(query.size(-1)) if scale is None else scale
+    score_mod = _identity if score_mod is None else score_mod
+    wide = flambeau.float64 if query.dtype == flambeau.float64 else flambeau.float32
+    scores = (query @ key.transpose(-2, -1)).to(wide) * scale
+    places = _indices(*scores.shape, query.device)
+    scores = score_mod(scores, *places).to(wide)
+    if block_mask is not None:
+        scores = scores.masked_fill(~block_mask.mask_mod(*places), -math.inf)
+    lse = scores.logsumexp(dim=-1)
+    weights = (scores - lse.unsqueeze(-1)).exp().masked_fill((lse == -math.inf).unsqueeze(-1), 0.0)
+    out = weights.to(query.dtype) @ value
+    if return_aux is not None:
+        raise NotImplementedError("flex_attention(return_aux=...)")
+    return (out, lse) if return_lse else out
