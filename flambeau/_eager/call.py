@@ -84,11 +84,13 @@ def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
     out = list(values)
     device = None
     tensors: list[int] = []
+    given = None
     for i, p in enumerate(params):
         v = values[i]
         if p.is_tensor:
             if isinstance(v, Tensor):
-                tensors.append(i)
+                if not p.is_free:
+                    tensors.append(i)
                 out[i] = v._a
                 device = _same_device(device, v, op)
             elif v is not None and isinstance(v, NUMBERS):
@@ -102,20 +104,30 @@ def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
                     raise TypeError(f"expected Tensor as element {len(arrays)} in argument {i}, but got {type(x).__name__}")
                 arrays.append(None if x is None else x._a)
             out[i] = arrays
+        elif p.name == "dtype":
+            given = v
     if op.promote == "none":
         for i in tensors:
             if not hasattr(out[i], "shape"):
                 out[i] = number(out[i], dtypes.of_number(out[i]))
         return tuple(out), None
     common = result_type([values[i] for i in tensors])
-    if op.promote == "float" and common.kind in "bi":
+    if given is not None:
+        common = given
+    elif op.promote == "float" and common.kind in "bi":
         common = dtypes.get_default_dtype()
+    elif op.promote == "sum" and common.kind in "bi":
+        common = dtypes.int64
+    if op.lacks is not None and common.kind in op.lacks[0]:
+        raise NotImplementedError(f'"{op.lacks[1]}" not implemented for \'{dtypes.SPOKEN[common]}\'')
     compute = dtypes.NARROW.get(common.np, common.np)
     for i in tensors:
         a = out[i]
         if not hasattr(a, "shape"):
             out[i] = number(a, common, compute)
         elif a.dtype is not compute:
+            if a.dtype.kind == "c" and not common.is_complex and common.kind != "b":
+                a = a.real
             out[i] = a.astype(common.np, copy=False).astype(compute, copy=False)
     return tuple(out), (None if op.promote == "bool" else common)
 
@@ -219,22 +231,53 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if not into:
         return _out(op, values, out)
     target = values[0]
+    if op.view:
+        return _view_in_place(op, target, values)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     if STATE.grad and (tracked or target._node is not None):
         check_writable(target)
     arrays, result_dtype = prepare(op, values)
     if result_dtype is not None and not dtypes.can_cast(result_dtype, target.dtype):
         raise RuntimeError(f"result type {dtypes.SPOKEN[result_dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}")
+    if op.write is not None:
+        before = record.before_write(op, values) if tracked else None
+        token = quiet(QUIET)
+        try:
+            call_body(op, op.write, (kernel_for(arrays),), arrays)
+        finally:
+            loud(token)
+        return _written(op, target, values, tracked, before)
     r = run(op, arrays)
     a = target._a
     if r.shape != a.shape:
         raise RuntimeError(f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(r.shape)}")
     before = record.before_write(op, values) if tracked else None
     _assign(a, r)
+    return _written(op, target, values, tracked, before)
+
+
+def _written(op: Op, target: Tensor, values: tuple[Any, ...], tracked: bool, before: Any) -> Tensor:
     bump(target)
     if tracked:
         node = record.record_write(op, target, values, before)
         rebase(target, node)
+    return target
+
+
+def _view_in_place(op: Op, target: Tensor, values: tuple[Any, ...]) -> Tensor:
+    """`squeeze_` and its kind: no element changes, the tensor itself becomes the view."""
+    node = node_of(target)
+    if STATE.grad and node is not None:
+        check_writable(target)
+    arrays, _ = prepare(op, values)
+    r = run(op, arrays)
+    made = record.make_node(op, values, (target,), wrap(target._a)) if STATE.grad and node is not None else None
+    target._a = r
+    bump(target)
+    if made is not None:
+        target._node, target._nr = made, 0
+    if target._base is not None and target._base._vc is not None:
+        target._seen = target._base._vc[0]
     return target
 
 

@@ -15,6 +15,7 @@ from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import dtype
 
 RENAMED = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other", "self": "input", "axes": "dims", "a": "input"}
+FACTORY = frozenset(("layout", "device", "pin_memory", "requires_grad", "names"))
 _INT, _NUMBER = (int, np.integer), (int, float, complex, bool, np.generic)
 
 
@@ -24,7 +25,7 @@ def accepts(p: Param, v: Any) -> bool:
     if v is None:
         return kind.endswith("None") or p.default is None or kind == "Any"
     match kind.removesuffix(" | None"):
-        case "T":
+        case "T" | "Mask" | "Index":
             return isinstance(v, Tensor) or hasattr(v, "__torch_function__")
         case "N" | "T | Scalar":
             return isinstance(v, (Tensor, *_NUMBER)) or hasattr(v, "__torch_function__")
@@ -61,7 +62,7 @@ def accepts(p: Param, v: Any) -> bool:
 def matches(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool) -> bool:
     """Whether a call fits an overload."""
     params = op.params
-    if spread and len(params) > 1 and params[1].annotation in ("Shape", "Dims") and len(args) > 1 and isinstance(args[1], _INT):
+    if spread and len(params) > 1 and params[1].annotation in ("Shape", "Dims") and all(p.keyword for p in params[2:]) and len(args) > 1 and isinstance(args[1], _INT):
         args = (args[0], args[1:])
     positional = [p for p in params if not p.keyword]
     if len(args) > len(positional):
@@ -69,7 +70,7 @@ def matches(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool)
     names = {p.name: p for p in params}
     given = {p.name for p in positional[: len(args)]}
     for n, v in kwargs.items():
-        if n == "out" and "out" in op.variants:
+        if (n == "out" and "out" in op.variants) or (n in FACTORY and "factory" in op.variants):
             continue
         if n not in names or n in given or not accepts(names[n], v):
             return False
@@ -117,7 +118,7 @@ def _only_tensors(ops: list[Op]) -> bool:
     return not any(p.annotation.removesuffix(" | None") in ("Scalar", "int", "Dim", "float") for op in ops for p in op.params)
 
 
-_SPOKEN = {"T": "Tensor", "N": "Tensor", "T | Scalar": "Tensor", "Scalar": "Number", "Dim": "int", "int": "int", "float": "float", "bool": "bool",
+_SPOKEN = {"T": "Tensor", "Mask": "Tensor", "Index": "Tensor", "N": "Tensor", "T | Scalar": "Tensor", "Scalar": "Number", "Dim": "int", "int": "int", "float": "float", "bool": "bool",
            "Shape": "tuple of ints", "Pair": "tuple of ints", "Dims": "tuple of ints", "Sequence[T]": "tuple of Tensors",
            "DType": "torch.dtype", "str": "str"}  # fmt: skip
 

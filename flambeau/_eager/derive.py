@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.arrays import ERRORS, QUIET, K, loud, quiet
-from flambeau._eager import call, derived, record
+from flambeau._eager import call, create, derived, record
 from flambeau._eager.choose import chooser
 from flambeau._eager.graph import Node, node_of, saved_alias, serial
 from flambeau._eager.modes import MODES, STATE
@@ -30,7 +30,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
+    "create": create.create, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
 _inplace: dict[Op, Any] = {}
@@ -247,7 +247,28 @@ def _inplace_lane(op: Op, me: str) -> list[str]:
 # ---------------------------------------------------------------- structured operators
 
 
+def _factory(op: Op) -> str:
+    """Creation: takes where and how besides what; sizes may be separate integers where they are all there is."""
+    me, out = _bind(op, "OP", op), "out" in op.variants
+    params = op.params
+    spread = params[0].annotation == "Shape" and (len(params) == 1 or params[1].keyword)
+    head = _header(op, out)
+    if spread:
+        rest = head.partition("*, ")[2]
+        head = f"*sizes, {params[0].name}=None, {rest}"
+    elif "*" not in head:
+        head += ", *"
+    lines_ = [f"def {op.name}({head}, layout=None, device=None, pin_memory=False, requires_grad=False, names=None):", f'    """{op.aten}"""']
+    if spread:
+        n = params[0].name
+        lines_ += [f"    if {n} is None:", f"        {n} = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes"]
+    lines_.append(f"    return create({me}, {_tuple(op)}, {'out' if out else 'None'}, layout, device, pin_memory, requires_grad)")
+    return "\n".join(lines_) + "\n"
+
+
 def _structured(op: Op) -> str:
+    if "factory" in op.variants:
+        return _factory(op)
     out = "out" in op.variants
     me = _bind(op, "OP", op)
     text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
@@ -259,17 +280,28 @@ def _structured(op: Op) -> str:
 
 
 def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[str]:
-    conditions = ["not MODES", *(["out is None"] if out else []), f"type({tensors[0].name}) in PLAIN"]
-    text = [f"    if {' and '.join(conditions)}:", f"        a0 = {tensors[0].name}._a", "        d = a0.dtype"]
-    ok = ["(d is F32 or d is F64)"] if op.promote != "none" else []
-    for i, p in enumerate(tensors[1:], 1):
+    """Tensors that meet must share one floating dtype `d`, that of the first of them; numbers take it on."""
+    meet = op.promote != "none"
+    leader = next((p for p in tensors if not p.is_free), tensors[0])
+    at = tensors.index(leader)
+    other = f"            return general({me}, {_tuple(op)}{', out' if out else ''})"
+    conditions = ["not MODES", *(["out is None"] if out else []), f"type({leader.name}) in PLAIN",
+                  *(["dtype is None"] if meet and any(p.name == "dtype" for p in op.params) else [])]  # fmt: skip
+    text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
+    ok = ["(d is F32 or d is F64)"] if meet else []
+    for i, p in enumerate(tensors):
+        if p is leader:
+            continue
         text += [f"        if type({p.name}) in PLAIN:", f"            a{i} = {p.name}._a"]
         if p.default is None:
             text += [f"        elif {p.name} is None:", f"            a{i} = None"]
-            ok += [f"(a{i} is None or a{i}.dtype is d)"] if op.promote != "none" else []
+            ok += [f"(a{i} is None or a{i}.dtype is d)"] if meet and not p.is_free else []
         else:
-            ok += [f"a{i}.dtype is d"] if op.promote != "none" else []
-        text += ["        else:", f"            return general({me}, {_tuple(op)}{', out' if out else ''})"]
+            ok += [f"a{i}.dtype is d"] if meet and not p.is_free else []
+        if meet and p.annotation == "N":
+            text += [f"        elif (type({p.name}) is float or type({p.name}) is int) and (d is F32 or d is F64):",
+                     f"            a{i} = constant({p.name}, d)"]  # fmt: skip
+        text += ["        else:", other]
     pad = "        "
     if ok:
         text.append(f"        if {' and '.join(ok)}:")
@@ -284,7 +316,8 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
         text += [f"{pad}token = quiet(QUIET)", f"{pad}try:", f"{pad}    r = {run}(K, {_call(op, arrays)})",
                  f"{pad}finally:", f"{pad}    loud(token)"]  # fmt: skip
     some = " or ".join(f"({p.name} is not None and ({p.name}._node is not None or {p.name}._base is not None))" if p.default is None
-                       else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors)  # fmt: skip
+                       else f"(type({p.name}) in PLAIN and ({p.name}._node is not None or {p.name}._base is not None))" if p.annotation == "N"
+                       else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors if not p.is_free)  # fmt: skip
     text += [f"{pad}if type(r) is not ndarray:", f"{pad}    if type(r) is tuple or type(r) is list:",
              f"{pad}        return finish({me}, {_tuple(op)}, r, None, None)", f"{pad}    r = asarray(r)"]  # fmt: skip
     if op.view:
@@ -340,7 +373,7 @@ def _as_method(op: Op, fn: Any) -> Any:
             return fn(*args[:at], self, *args[at:], **kwargs)
 
         return _copy_name(reordered, fn)
-    if len(params) > 1 and params[1].annotation in ("Shape", "Dims", "Shape | DType") and not params[1].keyword:
+    if len(params) > 1 and params[1].annotation in _SPREAD and not params[1].keyword and all(p.keyword for p in params[2:]):
         name = params[1].name
 
         def spread(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -355,6 +388,7 @@ def _as_method(op: Op, fn: Any) -> Any:
 
 
 _INTS = (int, np.integer)
+_SPREAD = ("Shape", "Dims", "Shape | DType", "Shape | DType | None")
 
 
 def _copy_name(new_fn: Any, fn: Any) -> Any:
@@ -363,10 +397,13 @@ def _copy_name(new_fn: Any, fn: Any) -> Any:
     return new_fn
 
 
+_PROPERTIES = frozenset(("T", "mT", "H", "mH", "real", "imag"))
+
+
 def _build(name: str) -> Any:
     made = method(name)
     if made is not None:
-        setattr(Tensor, name, made)
+        setattr(Tensor, name, property(made) if name in _PROPERTIES else made)
     return made
 
 
@@ -376,7 +413,7 @@ _attach["names"] = lambda: list(METHODS)
 
 def tensor_words() -> None:
     """Tell derived derivatives which public function a word of the language is, on tensors."""
-    rename = {"maximum": "maximum", "real": "real", "shr": "", "invert": "bitwise_not", "lshift": "bitwise_left_shift",
+    rename = {"sign": "sgn", "invert": "bitwise_not", "lshift": "bitwise_left_shift",
               "rshift": "bitwise_right_shift", "floordiv": "floor_divide"}  # fmt: skip
     for word in (*UNARY, *BINARY, *TERNARY):
         derived.TENSOR_WORDS["t_" + word] = _late(rename.get(word, word))

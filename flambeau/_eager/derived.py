@@ -72,7 +72,8 @@ def literal(value: Any) -> str:
 
 def trace(op: Op, statics: dict[str, Any], present: Sequence[str], d: dtypes.dtype) -> tuple[Expr, list[Expr]]:
     """The body of a pointwise operator on 0-d parameters; absent tensors are None."""
-    ps = {n: parameter(i, (), d) for i, n in enumerate(present)}
+    free = {p.name for p in op.params if p.is_free}
+    ps = {n: parameter(i, (), dtypes.bool_ if n in free else d) for i, n in enumerate(present)}
     args, kwargs = [], {}
     for p in op.params:
         v = ps.get(p.name) if p.is_tensor else statics.get(p.name)

@@ -179,9 +179,12 @@ def unpack(node: Node) -> tuple[Any, ...]:
     if saved is None:
         raise RuntimeError(TWICE)
     for i, v in enumerate(node.versions):
-        t = saved[i]
-        if v >= 0 and (0 if t._vc is None else t._vc[0]) != v:
-            raise stale(node, i, t, v)
+        if v >= 0:
+            t = saved[i]
+            if (0 if t._vc is None else t._vc[0]) != v:
+                raise stale(node, i, t, v)
+        elif v == -2:  # behind saved-tensor hooks
+            return tuple(s.unpack(s.value) if w == -2 else s for s, w in zip(saved, node.versions, strict=True))
     return saved
 
 

@@ -18,18 +18,20 @@ REGISTRY: dict[str, Op] = {}  # by overload: "add.Tensor"
 NAMES: dict[str, dict[str, list[Op]]] = {}  # namespace -> public name -> overloads, in the order they were written
 METHODS: dict[str, list[Op]] = {}  # method name -> overloads
 
-_TENSOR = frozenset(("T", "T | None", "N", "N | None", "T | Scalar"))
+_FREE = frozenset(("Mask", "Mask | None", "Index", "Index | None"))  # tensors that keep their dtype where the others meet
+_TENSOR = frozenset(("T", "T | None", "N", "N | None", "T | Scalar")) | _FREE
 _LISTS = frozenset(("Sequence[T]", "Sequence[T] | None", "Sequence[T | None]"))
 
 
 class Param:
     """One parameter of an operator: its name, annotation, default, and whether it is keyword-only."""
 
-    __slots__ = ("annotation", "default", "is_list", "is_tensor", "keyword", "name")
+    __slots__ = ("annotation", "default", "is_free", "is_list", "is_tensor", "keyword", "name")
 
     def __init__(self, name: str, annotation: str, default: Any, keyword: bool) -> None:
         self.name, self.annotation, self.default, self.keyword = name, annotation, default, keyword
         self.is_tensor = annotation in _TENSOR
+        self.is_free = annotation in _FREE
         self.is_list = annotation in _LISTS
 
 
@@ -41,9 +43,10 @@ class Op:
 
     Arguments of the decorators:
         overloads: ATen's names; the first is this operator's own, the others are served by the same body.
-        promote: "default" (operands meet in one dtype), "float" (and integers become floating), "bool" (they meet; the result
-            is boolean), "none" (dtypes are left alone).
-        variants: of "function", "method", "inplace", "out".
+        promote: "default" (operands meet in one dtype), "float" (and integers become floating), "sum" (and integers become
+            int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
+        lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu").
+        variants: of "function", "method", "inplace", "out", and "factory" (takes device=, layout=, pin_memory=, requires_grad= too).
         namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
         view: the result shares the first tensor's memory.
         names: further public names (aliases: `arccos`, `concat`).
@@ -56,16 +59,18 @@ class Op:
     def __init__(self, kind: str, body: Callable[..., Any], overloads: tuple[str, ...], *, promote: str = "default",
                  variants: Iterable[str] = ("function", "method"), namespace: str = "", view: bool = False,
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
-                 python_name: str = "", receiver: str = "self") -> None:  # fmt: skip
+                 python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None) -> None:  # fmt: skip
         self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
         self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view
         self.aten = overloads[0].partition(".")[0]
         base = self.aten.removeprefix(namespace + "_") if namespace else self.aten
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
+        self.lacks = lacks
         self.rules: dict[str, Callable[..., Any]] = {}
         self.run = body
         self.check: Callable[..., None] | None = None
+        self.write: Callable[..., None] | None = None
         self.sample: Callable[..., Any] | None = None
         self.shapes: Callable[..., Any] | None = None
         self._params: tuple[Param, ...] | None = None
@@ -113,6 +118,11 @@ class Op:
     def arrays(self, fn: Callable[..., Any]) -> Op:
         """A faster way to run the body now, on whole arrays."""
         self.run = fn
+        return self
+
+    def into(self, fn: Callable[..., None]) -> Op:
+        """The in-place form, where it can do better than to compute and store: fn(k, *parameters) writes into the first array."""
+        self.write = fn
         return self
 
     def meta(self, fn: Callable[..., Any]) -> Op:

@@ -1,0 +1,65 @@
+"""The names that programs take from PyTorch's compiled core: types, switches, and the functions behind the public ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._C import _nn as _nn
+from flambeau._eager.modes import STATE
+from flambeau._eager.record import RETURN_TYPES
+from flambeau._ground.errors import LinAlgError as _LinAlgError
+from flambeau._ground.errors import OutOfMemoryError as OutOfMemoryError
+from flambeau._tensor import Tensor as Tensor
+from flambeau._tensor import Tensor as TensorBase
+from flambeau._values.device import device as device
+from flambeau._values.device import layout as layout
+from flambeau._values.device import memory_format as memory_format
+from flambeau._values.dtype import dtype as dtype
+from flambeau._values.generator import Generator as Generator
+from flambeau._values.shape import Size as Size
+from flambeau.overrides import DisableTorchFunction as DisableTorchFunction
+from flambeau.overrides import DisableTorchFunctionSubclass as DisableTorchFunctionSubclass
+from flambeau.overrides import _disabled_torch_function_impl as _disabled_torch_function_impl
+
+_TensorBase = TensorBase
+_has_torch_function: Any = None
+
+
+def _get_tracing_state() -> Any:
+    """What a TorchScript trace in progress keeps; None when there is none."""
+    return None
+
+
+def _log_api_usage_once(name: str) -> None:
+    """PyTorch counts its users here; we do not."""
+
+
+def _set_grad_enabled(mode: bool) -> None:
+    STATE.grad = mode
+
+
+def _is_tracing() -> bool:
+    return False
+
+
+def _get_default_device() -> str:
+    from flambeau._values import default_device
+
+    return str(default_device.get())
+
+
+_jit_internal_types = RETURN_TYPES
+
+
+class _VariableFunctionsMeta(type):
+    def __getattr__(cls, name: str) -> Any:
+        import flambeau
+
+        return getattr(flambeau, name)
+
+
+class _VariableFunctions(metaclass=_VariableFunctionsMeta):
+    """Where PyTorch keeps its generated functions."""
+
+
+__all__ = ["TensorBase", "_LinAlgError"]

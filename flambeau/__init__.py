@@ -1,0 +1,136 @@
+"""PyTorch, written in Python.
+
+The `torch` namespace, assembled in floor order. Operators are written out when they are first asked for, and rare submodules load
+on first use, so that importing this costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib as _importlib
+from typing import Any as _Any
+
+from flambeau import _operators
+from flambeau._eager import construct as _construct
+from flambeau._eager import derive as _derive
+from flambeau._eager import getitem as _getitem
+from flambeau._eager import members as _members
+from flambeau._eager import syntax as _syntax
+from flambeau._eager.modes import STATE as _STATE
+from flambeau._operators.op import NAMES as _NAMES
+from flambeau._tensor import PLAIN as _PLAIN
+from flambeau._tensor import Tensor
+from flambeau._tensor import _attach
+from flambeau._values import default_device as _default_device
+from flambeau._values import dtype as _dtypes
+from flambeau._values.device import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    device,
+    jagged,
+    layout,
+    memory_format,
+    preserve_format,
+    sparse_bsc,
+    sparse_bsr,
+    sparse_coo,
+    sparse_csc,
+    sparse_csr,
+    strided,
+)
+from flambeau._values.dtype import can_cast, dtype, get_default_dtype, promote_types, set_default_dtype
+from flambeau._values.limits import finfo, iinfo
+from flambeau._values.shape import Size
+from flambeau import overrides
+from flambeau import autograd
+from flambeau import _utils
+from flambeau._eager.construct import as_tensor, asarray, from_dlpack, from_numpy, frombuffer, tensor
+from flambeau._ground.errors import OutOfMemoryError
+from flambeau._namespace import *  # noqa: F403  the small functions and constants of the torch namespace
+from flambeau._values.generator import Generator, default_generator
+from flambeau.autograd.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from flambeau.random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state, thread_safe_generator
+from flambeau.version import __version__
+
+for _d in _dtypes.ALL:
+    globals()[_d.name] = _d
+for _name, _d in _dtypes.ALIASES.items():
+    globals()[_name] = _d
+
+float8_e4m3fn = _dtypes.float8_e4m3fn
+_LATE = {  # names that live in modules which load when they are first asked for
+    "save": "serialization", "load": "serialization", "set_printoptions": "_tensor_str", "compile": "compiler",
+    "vmap": "func", "stft": "functional", "istft": "functional", "einsum": None, "norm": None,
+    "UntypedStorage": "storage", "TypedStorage": "storage", "autocast": "amp", "Stream": "_streams", "Event": "_streams",
+    "set_warn_always": "_namespace", "is_warn_always_enabled": "_namespace",
+}  # fmt: skip
+_MODULES = frozenset((
+    "nn", "optim", "utils", "linalg", "fft", "special", "serialization", "storage", "multiprocessing", "distributions", "amp", "sparse",
+    "nested", "futures", "fx", "func", "compiler", "export", "jit", "onnx", "hub", "profiler", "testing", "cuda", "cpu", "mps", "xpu",
+    "mtia", "backends", "distributed", "_dynamo", "_inductor", "_C", "_tensor_str", "functional", "signal", "masked", "quasirandom",
+    "package", "types", "return_types", "ops", "_ops", "library", "_library", "overrides", "random", "autograd", "version", "ao",
+    "quantization", "accelerator", "contrib", "_jit_internal", "_lowrank", "_utils_internal", "_guards", "_subclasses", "_prims", "_refs",
+    "_decomp", "_higher_order_ops", "_functorch", "_VF", "__future__", "__config__", "_classes", "classes", "_compile", "_vmap_internals",
+    "_weights_only_unpickler", "_logging", "_streams", "_environment", "numerics", "monitor", "_awaits", "_linalg_utils", "_custom_ops",
+    "_numpy", "_thread_safe_fork", "utils_internal", "headeronly", "_sources", "_storage_docs", "_tensor_docs", "_torch_docs", "serve",
+))  # fmt: skip
+
+
+def __getattr__(name: str) -> _Any:
+    if name.startswith("__") and name not in ("__future__", "__config__"):
+        raise AttributeError(f"module 'flambeau' has no attribute '{name}'")
+    made: _Any = None
+    if name in _MODULES:
+        try:
+            return _importlib.import_module(f"flambeau.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"flambeau.{name}":
+                raise
+    if _LATE.get(name):
+        made = getattr(_importlib.import_module(f"flambeau.{_LATE[name]}"), name)
+    else:
+        _operators.load()
+        made = _derive.public(name)
+        if made is None:
+            made = _legacy_type(name)
+    if made is None:
+        raise AttributeError(f"module 'torch' has no attribute '{name}'")
+    globals()[name] = made
+    return made
+
+
+def __dir__() -> list[str]:
+    _operators.load()
+    return sorted({*globals(), *_NAMES[""], *_MODULES, *_LATE})
+
+
+def _legacy_type(name: str) -> _Any:
+    """`FloatTensor`, `LongStorage` and their kind."""
+    if name.endswith("Tensor"):
+        from flambeau import _legacy_types
+
+        return _legacy_types.find(name)
+    if name.endswith("Storage"):
+        from flambeau import storage
+
+        return getattr(storage, name, None)
+    return None
+
+
+def _first_use(name: str) -> _Any:
+    """Load the operators when a tensor is first asked for a method."""
+    _operators.load()
+    _attach["build"] = _build
+    return _build(name)
+
+
+_build = _attach["build"]
+_attach["build"] = _first_use
+from flambeau import _tensor_methods as _tensor_methods  # noqa: E402  methods that come from the modules above

@@ -1,0 +1,387 @@
+"""Indexing syntax: `x[1, ..., None, 2:5]` is a view that the array library makes; tensors and masks among the indices go to `index`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau._eager.graph import Node, bump, node_of, serial
+from flambeau._eager.modes import MODES, STATE
+from flambeau._eager.views import view
+from flambeau._tensor import PLAIN, Tensor, new, wrap
+
+_EVERYTHING = slice(None)
+_INTEGERS = (int, np.integer)
+
+
+def getitem(self: Any, index: Any) -> Any:
+    """`self[index]`: a view for integers, slices, None and `...`; a copy where tensors, masks or lists select."""
+    if MODES or type(self) not in PLAIN:
+        result = _override(self, "__getitem__", index)
+        if result is not NotImplemented:
+            return result
+    kind = type(index)
+    a = self._a
+    if kind is int or kind is slice:
+        if kind is slice and index.step is not None:
+            index = _checked(index)
+        try:
+            r = a[index, ...]
+        except IndexError:
+            raise _explain(index, a, 0) from None
+        except TypeError:
+            r = a[_checked(index), ...]
+        if kind is int and not a.ndim:
+            raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+    else:
+        basic, tensors = parse(self, index)
+        try:
+            r = a[basic]
+        except IndexError:
+            raise _explain_all(basic, a) from None
+        if tensors is not None:
+            from flambeau._eager.derive import public
+
+            return public("index")(_view(self, r, basic) if basic != (Ellipsis,) else self, tensors)
+        index = basic
+    return _view(self, r, index)
+
+
+def _view(self: Any, r: Any, index: Any) -> Any:
+    """The view `r` of self, with its history."""
+    r = _with_strides(r, index)
+    t = view(self, r)
+    if STATE.grad:
+        node = self._node if self._base is None else node_of(self)
+        if node is not None:
+            n = new(_kind(index))
+            n.next = (node,)
+            if self._nr:
+                n.nrs = (self._nr,)
+            n.index, n.into, n.seq = index, (self._a.shape, self._a.dtype), next(serial)
+            t._node = n
+    return t
+
+
+def _with_strides(r: Any, index: Any) -> Any:
+    """NumPy gives a new axis the stride 0; PyTorch the stride that a contiguous tensor would have there."""
+    if type(index) is tuple and None in [i for i in index if i is None]:
+        if 1 in r.shape and 0 in r.strides:
+            strides = list(r.strides)
+            for d in range(r.ndim - 1, -1, -1):
+                if r.shape[d] == 1 and strides[d] == 0:
+                    strides[d] = strides[d + 1] * r.shape[d + 1] if d + 1 < r.ndim else r.dtype.itemsize
+            return np.lib.stride_tricks.as_strided(r, r.shape, strides)
+    return r
+
+
+class _Indexed(Node):
+    """A basic index: the gradient goes back to where the elements came from."""
+
+    index: Any
+    into: Any
+    saved = ()
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        shape, d = self.into
+        out = np.zeros(shape, d)
+        out[self.index] = g
+        return (out,)
+
+    def tensors(self, g: Any) -> Sequence[Any]:
+        return (_placed(g, self.index, self.into),)
+
+
+class SelectBackward0(_Indexed):
+    """x[i]."""
+
+
+class SliceBackward0(_Indexed):
+    """x[i:j]."""
+
+
+class UnsqueezeBackward0(_Indexed):
+    """x[None]."""
+
+
+class AliasBackward0(_Indexed):
+    """x[...]."""
+
+
+class IndexPlaceBackward0(Node):
+    """The derivative of a basic index's derivative: read the same elements again."""
+
+    index: Any
+    saved = ()
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        return (np.array(g[self.index]),)
+
+    def tensors(self, g: Any) -> Sequence[Any]:
+        return (getitem(g, self.index),)
+
+
+def _placed(g: Any, index: Any, into: Any) -> Any:
+    """Zeros of the input's shape with g at the index, with history."""
+    shape, d = into
+    out = np.zeros(shape, d)
+    out[index] = g._a
+    t = wrap(out)
+    node = node_of(g)
+    if node is not None and STATE.grad:
+        n = IndexPlaceBackward0()
+        n.next, n.index, n.seq = (node,), index, next(serial)
+        if g._nr:
+            n.nrs = (g._nr,)
+        t._node = n
+    return t
+
+
+def _kind(index: Any) -> type[Node]:
+    last = index
+    if type(index) is tuple:
+        real = [i for i in index if i is not Ellipsis]
+        last = real[-1] if real else Ellipsis
+    if last is None:
+        return UnsqueezeBackward0
+    return SliceBackward0 if isinstance(last, slice) else AliasBackward0 if last is Ellipsis else SelectBackward0
+
+
+# ---------------------------------------------------------------- what an index means
+
+
+def _checked(s: Any) -> Any:
+    """A slice of Python integers with a positive step."""
+    step = s.step
+    if step is not None and (step._a.item() if isinstance(step, Tensor) else step) <= 0:
+        raise ValueError("step must be greater than zero")
+    try:
+        return slice(*(None if v is None else v.__index__() for v in (s.start, s.stop, s.step)))
+    except (AttributeError, TypeError):
+        raise TypeError("slice indices must be integers or None or have an __index__ method") from None
+
+
+def parse(self: Any, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
+    """(basic index, one tensor or None for each dimension of its result). The second is None where nothing but basic is left."""
+    items = list(index) if type(index) is tuple else [index]
+    if isinstance(index, list) and index and any(isinstance(i, (slice, type(None), type(Ellipsis), Tensor, list, tuple)) for i in index) and not (
+            _is_nested_numbers(index)):
+        items = list(index)
+    elif isinstance(index, list):
+        items = [index]
+    basic: list[Any] = []
+    advanced: list[tuple[int, Any]] = []  # (position in basic, tensor)
+    seen_ellipsis = False
+    ndim = self._a.ndim
+    consumed = 0
+    for i in items:
+        kind = type(i)
+        if kind is int:
+            basic.append(i)
+            consumed += 1
+        elif kind is slice:
+            basic.append(_checked(i))
+            consumed += 1
+        elif i is None:
+            basic.append(None)
+        elif i is Ellipsis:
+            if not seen_ellipsis:
+                basic.append(Ellipsis)
+                seen_ellipsis = True
+            else:
+                basic.append(_EVERYTHING)  # a second ellipsis stands for one dimension
+                consumed += 1
+        elif kind is bool or kind is np.bool_:
+            basic.append(None)
+            advanced.append((len(basic) - 1, wrap(np.array([i]))))
+        elif isinstance(i, np.integer):
+            basic.append(int(i))
+            consumed += 1
+        else:
+            t = _tensor_index(i)
+            if t._a.ndim == 0 and t._a.dtype.kind in "iu" and t._a.dtype != np.uint8:
+                basic.append(int(t._a))
+                consumed += 1
+            elif t._a.ndim == 0 and t._a.dtype.kind == "b":
+                basic.append(None)
+                advanced.append((len(basic) - 1, wrap(t._a.reshape(1))))
+            else:
+                n = t._a.ndim if t._a.dtype.kind == "b" or t._a.dtype == np.uint8 else 1
+                advanced.append((len(basic), t))
+                basic += [_EVERYTHING] * n
+                consumed += n
+    if consumed > ndim:
+        if ndim == 0 and len(items) == 1:
+            raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+        raise IndexError(f"too many indices for tensor of dimension {ndim}")
+    if not seen_ellipsis:
+        basic.append(Ellipsis)
+    if not advanced:
+        return tuple(basic), None
+    at = basic.index(Ellipsis) if seen_ellipsis else len(basic)
+    out: list[Any] = []
+    held = dict(advanced)
+    position = 0
+    while position < len(basic):
+        b = basic[position]
+        if position in held:
+            t = held[position]
+            out.append(t)
+            position += (t._a.ndim if b is not None and (t._a.dtype.kind == "b" or t._a.dtype == np.uint8) else 1)
+            continue
+        if b is Ellipsis:
+            out += [None] * (ndim - consumed)
+        elif not isinstance(b, int):
+            out.append(None)
+        position += 1
+    while out and out[-1] is None:
+        out.pop()
+    _ = at
+    return tuple(basic), out
+
+
+def _is_nested_numbers(x: Any) -> bool:
+    if isinstance(x, (list, tuple)):
+        return all(_is_nested_numbers(i) for i in x)
+    return isinstance(x, (int, np.integer, bool))
+
+
+def _tensor_index(i: Any) -> Any:
+    if isinstance(i, Tensor):
+        if i._a.dtype.kind not in "iub":
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+        return i
+    if isinstance(i, np.ndarray):
+        if i.dtype.kind not in "iub":
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+        return wrap(i)
+    if isinstance(i, (list, tuple, range)):
+        from flambeau._eager.construct import array_of
+
+        a = array_of(list(i), None, True)
+        return wrap(a.astype(np.int64) if a.size == 0 else a)
+    if hasattr(i, "__index__"):
+        return wrap(np.array(i.__index__()))
+    raise IndexError(f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {type(i).__name__})")
+
+
+def _explain(i: Any, a: Any, dim: int) -> Exception:
+    if a.ndim == 0:
+        return IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+                          if not isinstance(i, slice) else "slice() cannot be applied to a 0-dim tensor.")
+    return IndexError(f"index {i} is out of bounds for dimension {dim} with size {a.shape[dim]}")
+
+
+def _explain_all(basic: tuple[Any, ...], a: Any) -> Exception:
+    before = basic[: basic.index(Ellipsis)]
+    dim = 0
+    for i in before:
+        if isinstance(i, int) and not -a.shape[dim] <= i < a.shape[dim]:
+            return _explain(i, a, dim)
+        dim += i is not None
+    dim = a.ndim - 1
+    for i in reversed(basic[basic.index(Ellipsis) + 1 :]):
+        if isinstance(i, int) and not -a.shape[dim] <= i < a.shape[dim]:
+            return _explain(i, a, dim)
+        dim -= i is not None
+    return IndexError(f"too many indices for tensor of dimension {a.ndim}")
+
+
+# ---------------------------------------------------------------- writing
+
+
+def setitem(self: Any, index: Any, value: Any) -> None:
+    """`self[index] = value`, in place."""
+    if MODES or type(self) not in PLAIN:
+        result = _override(self, "__setitem__", index, value)
+        if result is not NotImplemented:
+            return
+    tracked = STATE.grad and (node_of(self) is not None or (isinstance(value, Tensor) and node_of(value) is not None))
+    kind = type(index)
+    basic, tensors = ((_checked(index) if kind is slice and index.step is not None else index, Ellipsis), None) if kind is int or kind is slice else parse(self, index)
+    a = self._a
+    try:
+        r = a[basic]
+    except IndexError:
+        raise _explain_all(basic, a) from None
+    if kind is int and not a.ndim:
+        raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+    if tensors is None and not tracked:
+        source = value._a if isinstance(value, Tensor) else _as_value(value, a)
+        _fit_and_write(r, source)
+        bump(self)
+        return
+    value = value if isinstance(value, Tensor) else wrap(_as_value(value, a))
+    target = _view(self, r, basic) if basic != (Ellipsis,) else self
+    if tensors is None:
+        target.copy_(_trimmed(value, r.shape))
+    else:
+        if value._a.dtype != a.dtype:
+            if value._a.ndim or (value._a.dtype.kind not in "bif"):
+                raise RuntimeError("Index put requires the source and destination dtypes match, got "
+                                   f"{_spoken(self)} for the destination and {_spoken(value)} for the source.")
+            value = value.to(self.dtype)
+        target.index_put_(tensors, value)
+
+
+def _spoken(t: Any) -> str:
+    from flambeau._values.dtype import SPOKEN
+
+    return SPOKEN[t.dtype]
+
+
+def _as_value(value: Any, a: Any) -> Any:
+    if isinstance(value, (list, tuple, np.ndarray, np.generic)):
+        from flambeau._eager.construct import array_of
+
+        return array_of(value, None, False)
+    if not isinstance(value, (bool, int, float, complex)):
+        raise TypeError(f"can't assign a {type(value).__name__} to a torch.{'FloatTensor'}")
+    if a.dtype.kind not in "c" and isinstance(value, complex):
+        raise RuntimeError(f"value cannot be converted to type {'float' if a.dtype.itemsize == 4 else 'double'} without overflow")
+    if isinstance(value, float) and a.dtype.kind in "iu":
+        value = int(value)
+    return np.array(value).astype(a.dtype) if a.dtype.kind != "V" or not a.dtype.fields else np.array(value)
+
+
+def _trimmed(value: Any, shape: tuple[int, ...]) -> Any:
+    """Leading dims of size 1 may be left out of what is assigned."""
+    while value._a.ndim > len(shape) and value._a.shape[0] == 1:
+        value = value[0]
+    return value
+
+
+def _fit_and_write(r: Any, source: Any) -> None:
+    while source.ndim > r.ndim and source.shape[0] == 1:
+        source = source[0]
+    if source.ndim and source.shape != r.shape:
+        _check_expand(source.shape, r.shape)
+    if source.dtype is r.dtype:
+        r[...] = source
+        return
+    from flambeau._eager.construct import convert
+    from flambeau._values.dtype import of
+
+    r[...] = convert(source, of(r.dtype))
+
+
+def _check_expand(shape: tuple[int, ...], into: tuple[int, ...]) -> None:
+    if len(shape) > len(into):
+        raise RuntimeError(f"expand(torch.FloatTensor{{{list(shape)}}}, size={list(into)}): the number of sizes provided ({len(into)}) must be "
+                           f"greater or equal to the number of dimensions in the tensor ({len(shape)})")
+    for d in range(1, len(shape) + 1):
+        if shape[-d] != into[-d] and shape[-d] != 1:
+            raise RuntimeError(f"The expanded size of the tensor ({into[-d]}) must match the existing size ({shape[-d]}) at non-singleton dimension "
+                               f"{len(into) - d}.  Target sizes: {list(into)}.  Tensor sizes: {list(shape)}")
+
+
+def _override(self: Any, name: str, *args: Any) -> Any:
+    from flambeau._eager.call import HOOKS
+
+    return HOOKS["method"](getattr(Tensor, name), (self, *args), {})
+
+
+Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
+Tensor.__setitem__ = setitem  # type: ignore[attr-defined]

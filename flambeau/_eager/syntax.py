@@ -1,0 +1,105 @@
+"""Python's operator syntax: which operator `x + y` and its like mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._eager.derive import method, public
+from flambeau._tensor import Tensor
+
+BINARY = {
+    "__add__": "add", "__radd__": "add", "__sub__": "sub", "__mul__": "mul", "__rmul__": "mul", "__truediv__": "div",
+    "__floordiv__": "floor_divide", "__mod__": "remainder", "__pow__": "pow", "__matmul__": "matmul", "__and__": "bitwise_and",
+    "__rand__": "bitwise_and", "__or__": "bitwise_or", "__ror__": "bitwise_or", "__xor__": "bitwise_xor",
+    "__rxor__": "bitwise_xor", "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift", "__eq__": "eq",
+    "__ne__": "ne", "__lt__": "lt", "__le__": "le", "__gt__": "gt", "__ge__": "ge", "__rsub__": "rsub",
+}  # fmt: skip
+REFLECTED = {"__rpow__": "pow", "__rmod__": "remainder", "__rlshift__": "bitwise_left_shift", "__rrshift__": "bitwise_right_shift",
+             "__rmatmul__": "matmul", "__rfloordiv__": "floor_divide", "__rtruediv__": "div"}  # fmt: skip
+INPLACE = {
+    "__iadd__": "add_", "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_", "__ifloordiv__": "floor_divide_",
+    "__imod__": "remainder_", "__ipow__": "pow_", "__iand__": "bitwise_and_", "__ior__": "bitwise_or_",
+    "__ixor__": "bitwise_xor_", "__ilshift__": "bitwise_left_shift_", "__irshift__": "bitwise_right_shift_",
+}  # fmt: skip
+UNARY = {"__neg__": "neg", "__abs__": "abs", "__invert__": "bitwise_not", "__pos__": "positive"}
+
+
+def _declining(fn: Any, dunder: str) -> Any:
+    """Operands that the operator refuses get their own say, as Python's protocol wants."""
+
+    def binary(self: Any, other: Any) -> Any:
+        try:
+            return fn(self, other)
+        except TypeError:
+            if isinstance(other, (Tensor, bool, int, float, complex)):
+                raise
+            return NotImplemented
+
+    binary.__name__, binary.__qualname__ = dunder, "Tensor." + dunder
+    binary.__op__ = getattr(fn, "__op__", None)  # type: ignore[attr-defined]
+    return binary
+
+
+def _late(dunder: str, name: str, find: Any, reflected: bool = False) -> Any:
+    """A method that finds its operator at its first call and then takes itself out of the way."""
+
+    def first(self: Any, *args: Any) -> Any:
+        fn = find(name)
+        if fn is None:
+            raise NotImplementedError(f"Tensor.{dunder} is not implemented")
+        if reflected:
+            made: Any = lambda self, other: public(name)(_operand(other, self), self)  # noqa: E731
+        elif dunder in UNARY or dunder in INPLACE:
+            made = fn
+        elif dunder in ("__eq__", "__ne__"):
+            made = _declining(fn, dunder)
+        else:
+            made = _declining(fn, dunder) if not hasattr(fn, "__source__") else _guarded(fn, dunder)
+        setattr(Tensor, dunder, made)
+        return made(self, *args)
+
+    first.__name__ = dunder
+    return first
+
+
+def _operand(other: Any, like: Any) -> Any:
+    if isinstance(other, Tensor):
+        return other
+    from flambeau._eager.construct import tensor
+
+    return tensor(other, device=like.device) if isinstance(other, (bool, int, float, complex)) else other
+
+
+def _guarded(fn: Any, dunder: str) -> Any:
+    """The flat function itself, written again so that a TypeError of a foreign operand becomes NotImplemented."""
+    from flambeau._eager.derive import SCOPE
+    from flambeau._ground.source import build
+
+    text = fn.__source__
+    head, _, rest = text.partition("\n")
+    name = head[4 : head.index("(")]
+    text = text.replace(f"def {name}(", f"def {dunder}(", 1).replace("return general(", "return general_operator(")
+    SCOPE["general_operator"] = _general_operator
+    made = build(dunder, text, SCOPE)
+    made.__qualname__, made.__op__, made.__doc__ = "Tensor." + dunder, fn.__op__, fn.__doc__
+    return made
+
+
+def _general_operator(op: Any, values: Any, out: Any = None) -> Any:
+    from flambeau._eager.call import general
+
+    try:
+        return general(op, values, out)
+    except TypeError:
+        if len(values) > 1 and not isinstance(values[1], (Tensor, bool, int, float, complex)):
+            return NotImplemented
+        raise
+
+
+for _d, _n in (BINARY | UNARY).items():
+    setattr(Tensor, _d, _late(_d, _n, public))
+for _d, _n in REFLECTED.items():
+    setattr(Tensor, _d, _late(_d, _n, public, reflected=True))
+for _d, _n in INPLACE.items():
+    setattr(Tensor, _d, _late(_d, _n, method))
+Tensor.__hash__ = lambda self: id(self)  # type: ignore[method-assign]

@@ -1,0 +1,85 @@
+"""The old constructors: `torch.Tensor(2, 3)`, `torch.FloatTensor([1, 2])`, `x.type("torch.DoubleTensor")`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flambeau._eager.construct import array_of
+from flambeau._eager.members import subclass
+from flambeau._tensor import Tensor, new, wrap
+from flambeau._values import dtype as dtypes
+from flambeau._values.shape import Size
+
+_BY_NAME = {f"{spoken}Tensor": d for d, spoken in dtypes.SPOKEN.items()}
+_types: dict[str, Any] = {}
+
+
+def construct(d: dtypes.dtype, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+    """From sizes (uninitialised), data, a storage or another tensor, in one dtype."""
+    if not args:
+        return wrap(np.empty((0,), d.np))
+    first = args[0]
+    if all(isinstance(a, (int, np.integer)) and not isinstance(a, bool) for a in args):
+        return wrap(np.zeros(args, d.np))
+    if isinstance(first, Size):
+        return wrap(np.zeros(tuple(first), d.np))
+    if isinstance(first, Tensor):
+        if first.dtype is not d:
+            raise TypeError(f"expected {d} (got {first.dtype})" if False else
+                            f"expected CPU (got CPU)" if False else f"expected torch.{dtypes.SPOKEN[d]}Tensor (got {first.type()})")
+        return first.detach()
+    if type(first).__name__ in ("UntypedStorage", "TypedStorage"):
+        return wrap(np.empty((0,), d.np)).set_(first)
+    return wrap(array_of(first, d, True))
+
+
+def new_tensor(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """What `cls(...)` makes for Tensor and its subclasses."""
+    if "data" in kwargs:
+        args = (kwargs.pop("data"), *args)
+    first = args[0] if args else None
+    if isinstance(first, Tensor) and cls is not Tensor:
+        return subclass(cls, first.detach())
+    t = construct(dtypes.get_default_dtype() if not isinstance(first, Tensor) else first.dtype, *args, **kwargs)
+    if cls is Tensor:
+        return t
+    out = new(cls)
+    out._a = t._a
+    return out
+
+
+class _TypeMeta(type):
+    """The class of `FloatTensor`: calling it makes tensors of its dtype, and isinstance looks at the dtype."""
+
+    dtype: Any
+
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, Tensor) and x.dtype is cls.dtype
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return construct(cls.dtype, *args, **kwargs)
+
+
+def find(name: str) -> Any:
+    """The type of a name such as `LongTensor`, or None."""
+    d = _BY_NAME.get(name)
+    if d is None:
+        return None
+    if name not in _types:
+        _types[name] = _TypeMeta(name, (), {"dtype": d, "__module__": "torch", "is_cuda": False})
+    return _types[name]
+
+
+def dtype_of(kind: Any) -> dtypes.dtype:
+    """The dtype that an old type (or its name) stands for."""
+    if isinstance(kind, _TypeMeta):
+        return kind.dtype
+    name = kind if isinstance(kind, str) else kind.__name__
+    d = _BY_NAME.get(name.removeprefix("torch."))
+    if d is None:
+        if name in ("torch.Tensor", "Tensor"):
+            return dtypes.get_default_dtype()
+        raise ValueError(f"invalid type: '{name}'")
+    return d

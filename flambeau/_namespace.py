@@ -1,0 +1,333 @@
+"""The small functions and constants of the `torch` namespace that are no operators: tests of kind, switches, defaults."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+from flambeau._eager.call import result_type as _result_type
+from flambeau._tensor import Tensor
+from flambeau._values import default_device as _default_device
+from flambeau._values import dtype as _dtypes
+from flambeau._values.device import CPU, device
+
+e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
+
+
+def is_tensor(obj: Any, /) -> bool:
+    """Whether obj is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_storage(obj: Any, /) -> bool:
+    """Whether obj is a storage."""
+    from flambeau import storage
+
+    return isinstance(obj, (storage.UntypedStorage, storage.TypedStorage))
+
+
+def typename(obj: Any, /) -> str:
+    """The name of obj's type: `torch.FloatTensor` for a tensor."""
+    if isinstance(obj, Tensor):
+        return obj.type()
+    module = getattr(obj, "__module__", "") or ""
+    if hasattr(obj, "__qualname__"):
+        name = obj.__qualname__
+    elif hasattr(obj, "__name__"):
+        name = obj.__name__
+    else:
+        module = type(obj).__module__ or ""
+        name = type(obj).__qualname__
+    return name if module in ("", "builtins") else f"{module}.{name}"
+
+
+def result_type(tensor1: Any, tensor2: Any) -> _dtypes.dtype:
+    """The dtype in which two operands (tensors or numbers) meet."""
+    return _result_type([tensor1, tensor2])
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the dtype is floating."""
+    return input.is_floating_point()
+
+
+def is_complex(input: Tensor) -> bool:
+    """Whether the dtype is complex."""
+    return input.is_complex()
+
+
+def is_signed(input: Tensor) -> bool:
+    return input.is_signed()
+
+
+def is_conj(input: Tensor) -> bool:
+    return input.is_conj()
+
+
+def is_neg(input: Tensor) -> bool:
+    return input.is_neg()
+
+
+def is_inference(input: Tensor) -> bool:
+    return input.is_inference()
+
+
+def resolve_conj(input: Tensor) -> Tensor:
+    return input.resolve_conj()
+
+
+def resolve_neg(input: Tensor) -> Tensor:
+    return input.resolve_neg()
+
+
+def numel(input: Tensor) -> int:
+    """How many elements there are."""
+    return input.numel()
+
+
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    return input.is_same_size(other)
+
+
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the only element is nonzero."""
+    if input.numel() != 1:
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous" if input.numel() else
+                           "Boolean value of Tensor with no values is ambiguous")
+    return bool(input)
+
+
+def detach(input: Tensor) -> Tensor:
+    return input.detach()
+
+
+def detach_(input: Tensor) -> Tensor:
+    return input.detach_()
+
+
+def broadcast_shapes(*shapes: Any) -> Any:
+    """The shape that tensors of these shapes broadcast to."""
+    from flambeau._values.shape import Size, broadcast
+
+    plain = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
+    for s in plain:
+        for n in s:
+            if n < 0:
+                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
+    try:
+        return Size(broadcast(*plain))
+    except RuntimeError:
+        raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape") from None
+
+
+def get_default_device() -> device:
+    """Where new tensors go."""
+    return _default_device.get()
+
+
+def set_default_device(device: Any) -> None:
+    """Make `device` where new tensors go; None restores the CPU."""
+    _default_device.choose(None if device is None else _device(device))
+
+
+_device = device
+
+
+def set_default_tensor_type(t: Any, /) -> None:
+    """Set the default dtype from an old-style tensor type."""
+    name = t if isinstance(t, str) else f"torch.{t.__name__}"
+    kinds = {"torch.FloatTensor": _dtypes.float32, "torch.DoubleTensor": _dtypes.float64, "torch.HalfTensor": _dtypes.float16,
+             "torch.BFloat16Tensor": _dtypes.bfloat16}  # fmt: skip
+    if name not in kinds:
+        raise TypeError(f"invalid type object: only floating-point types are supported as the default type, got {name}")
+    _dtypes.set_default_dtype(kinds[name])
+
+
+class _Settings:
+    deterministic = False
+    warn_only = False
+    fill = True
+    precision = "highest"
+    interop = max(1, (os.cpu_count() or 1) // 2)
+    warn_always = False
+    flush = False
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Results are deterministic here in any case; the switch is kept for programs that read it."""
+    _Settings.deterministic, _Settings.warn_only = bool(mode), warn_only
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    return _Settings.deterministic
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    return _Settings.warn_only
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    level = {"default": 0, "warn": 1, "error": 2}.get(debug_mode, debug_mode)  # type: ignore[call-overload]
+    if level not in (0, 1, 2):
+        raise RuntimeError(f"invalid value for debug_mode, expected 0, 1, or 2, but got {debug_mode}")
+    use_deterministic_algorithms(level > 0, warn_only=level == 1)
+
+
+def get_deterministic_debug_mode() -> int:
+    return 0 if not _Settings.deterministic else 1 if _Settings.warn_only else 2
+
+
+def get_float32_matmul_precision() -> str:
+    return _Settings.precision
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Accepted: products of float32 are computed in float32."""
+    if precision not in ("highest", "high", "medium"):
+        raise RuntimeError(f"expected precision to be one of 'highest', 'high' or 'medium', but got {precision}")
+    _Settings.precision = precision
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """Denormals are kept: gives False, as PyTorch does where it cannot flush them."""
+    return False
+
+
+def set_warn_always(b: bool, /) -> None:
+    _Settings.warn_always = b
+
+
+def is_warn_always_enabled() -> bool:
+    return _Settings.warn_always
+
+
+def get_num_threads() -> int:
+    """How many threads large operations use."""
+    from flambeau._backends.cpu import threads
+
+    return threads.get_num_threads()
+
+
+def set_num_threads(n: int, /) -> None:
+    """Use n threads for large operations."""
+    if not isinstance(n, int) or isinstance(n, bool):
+        raise TypeError(f"set_num_threads expects an int, but got {type(n).__name__}")
+    if n <= 0:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    from flambeau._backends.cpu import threads
+
+    threads.set_num_threads(n)
+
+
+def get_num_interop_threads() -> int:
+    return _Settings.interop
+
+
+def set_num_interop_threads(n: int, /) -> None:
+    if n <= 0:
+        raise RuntimeError("Expected positive number of threads")
+    _Settings.interop = n
+
+
+def compiled_with_cxx11_abi() -> bool:
+    return True
+
+
+def is_vulkan_available() -> bool:
+    return False
+
+
+def is_autocast_enabled(device_type: str = "cuda") -> bool:
+    from flambeau._eager.modes import STATE
+
+    return bool(STATE.autocast and device_type in STATE.autocast)
+
+
+def is_autocast_cpu_enabled() -> bool:
+    return is_autocast_enabled("cpu")
+
+
+def is_autocast_cache_enabled() -> bool:
+    return True
+
+
+def get_autocast_dtype(device_type: str) -> Any:
+    from flambeau._eager.modes import STATE
+
+    found = STATE.autocast.get(device_type) if STATE.autocast else None
+    return found or (_dtypes.bfloat16 if device_type == "cpu" else _dtypes.float16)
+
+
+def get_autocast_gpu_dtype() -> Any:
+    return get_autocast_dtype("cuda")
+
+
+def get_autocast_cpu_dtype() -> Any:
+    return get_autocast_dtype("cpu")
+
+
+def get_device(input: Tensor) -> int:
+    return input.get_device()
+
+
+def get_file_path(*path: str) -> str:
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), *path)
+
+
+def _assert(condition: Any, message: str) -> None:
+    """`assert` that tracing can see."""
+    assert condition, message
+
+
+def sym_int(a: Any) -> Any:
+    return int(a)
+
+
+def sym_float(a: Any) -> Any:
+    return float(a)
+
+
+def sym_not(a: Any) -> Any:
+    return not a
+
+
+def sym_max(a: Any, b: Any) -> Any:
+    return max(a, b)
+
+
+def sym_min(a: Any, b: Any) -> Any:
+    return min(a, b)
+
+
+def sym_sum(args: Any) -> Any:
+    return sum(args)
+
+
+def sym_ite(b: Any, t: Any, f: Any) -> Any:
+    return t if b else f
+
+
+class SymInt:
+    """A symbolic integer: sizes are concrete in eager mode, so that none is ever made."""
+
+
+class SymFloat:
+    """A symbolic float: see SymInt."""
+
+
+class SymBool:
+    """A symbolic truth value: see SymInt."""
+
+
+def set_default_floating(d: Any) -> None:
+    _dtypes.set_default_dtype(d)
+
+
+def _is_deterministic_fill() -> bool:
+    return _Settings.fill
+
+
+__all__ = [n for n in dir() if not n.startswith("_") and n not in ("Tensor", "CPU", "Any", "math", "os", "annotations", "device",
+                                                                    "set_default_floating")] + ["_assert"]  # fmt: skip
+_ = CPU

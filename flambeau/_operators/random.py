@@ -1,0 +1,629 @@
+"""Random tensors. The streams and what is made of them are PyTorch's CPU generator's, number for number (`_values.sampling`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from flambeau._ground.errors import check
+from flambeau._kernel.language import DType, Kernel, Shape, T
+from flambeau._operators.create import FACTORY, LIKE, chosen, own, shaped
+from flambeau._operators.op import op
+from flambeau._values.device import memory_format as MemoryFormat
+from flambeau._values.dtype import (
+    SPOKEN,
+    bfloat16,
+    bool_,
+    complex32,
+    complex64,
+    complex128,
+    dtype,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from flambeau._values.generator import Generator
+from flambeau._values.shape import broadcast
+
+FLOATS = (float32, float64, float16, bfloat16)
+SIGNED_OR_BYTE = (uint8, int8, int16, int32, int64)
+UNSIGNED = (uint16, uint32, uint64)
+COMPLEX = (complex64, complex128)
+# Largest number and digits of the significand, by floating dtype.
+RANGE = {float16: (65504.0, 11), bfloat16: (3.3895313892515355e38, 8), float32: (3.4028234663852886e38, 24),
+         float64: (1.7976931348623157e308, 53)}  # fmt: skip
+# How C++ spells a dtype, which some of PyTorch's messages show.
+C_NAMES = {
+    uint8: "unsigned char", int8: "signed char", int16: "short int", int32: "int", int64: "long int",
+    uint16: "short unsigned int", uint32: "unsigned int", uint64: "long unsigned int", bool_: "bool", float16: "c10::Half",
+    bfloat16: "c10::BFloat16", float32: "float", float64: "double", complex32: "c10::complex<c10::Half>",
+    complex64: "c10::complex<float>", complex128: "c10::complex<double>",
+}  # fmt: skip
+LOWEST = -(1 << 63)
+
+# Operators that overwrite their tensor with random numbers: method and in place only, and nothing flows back through them.
+FILLS: dict[str, Any] = {"promote": "none", "variants": ("inplace",)}
+
+
+def _nothing(g: T) -> T:
+    return g.new_zeros(g.shape)  # type: ignore[attr-defined,no-any-return]
+
+
+def missing(routine: str, d: dtype) -> NoReturn:
+    raise NotImplementedError(f"\"{routine}\" not implemented for '{SPOKEN[d]}'")
+
+
+def supported(routine: str, d: dtype, dtypes: Sequence[dtype]) -> None:
+    if d not in dtypes:
+        missing(routine, d)
+
+
+def real(d: dtype) -> dtype:
+    """The dtype whose random numbers a complex one is made of."""
+    return d.to_real() if d in COMPLEX else d
+
+
+# ---------------------------------------------------------------- uniform
+
+
+def _check_uniform(d: dtype, low: float, high: float) -> None:
+    supported("check_uniform_bounds", d, FLOATS)
+    largest = RANGE[d][0]
+    check(-largest <= low <= largest, RuntimeError, f"from is out of bounds for {C_NAMES[d]}")
+    check(-largest <= high <= largest, RuntimeError, f"to is out of bounds for {C_NAMES[d]}")
+    check(low <= high, RuntimeError, f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
+    check(high - low <= largest, RuntimeError, f"uniform_ expects to-from <= std::numeric_limits<{SPOKEN[d]}>::max(), but found "
+          f"to={high:g} and from={low:g} which result in to-from to exceed the limit")  # fmt: skip
+
+
+@op("uniform", **FILLS)
+def uniform(k: Kernel[T], input: T, from_: float = 0, to: float = 1, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with numbers from the uniform distribution on [from, to)."""
+    return k.library("uniform", input, low=float(from_), high=float(to), generator=generator)
+
+
+uniform.vjp(input=_nothing)
+
+
+@uniform.errors
+def _(input: Any, from_: float, to: float, generator: Any) -> None:
+    if not (input.numel() == 0 and input.dtype in COMPLEX):
+        _check_uniform(real(input.dtype), from_, to)
+
+
+@op("rand", "rand.generator", promote="none", variants=FACTORY)
+def rand(k: Kernel[T], size: Shape, *, generator: Generator | None = None, dtype: DType | None = None) -> T:
+    """Numbers from the uniform distribution on [0, 1).
+
+    >>> torch.rand(2, 3).shape
+    torch.Size([2, 3])
+    """
+    d = chosen(dtype)
+    supported("check_uniform_bounds", real(d), FLOATS)
+    return k.library("rand", shape=shaped(size), dtype=d, generator=generator)
+
+
+@op("rand_like", "rand_like.generator", promote="none", variants=LIKE, differentiable=False)
+def rand_like(k: Kernel[T], input: T, *, generator: Generator | None = None, dtype: DType | None = None,
+              memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
+    """Uniform numbers on [0, 1) in a tensor of `input`'s sizes."""
+    d = own(input, dtype)
+    supported("check_uniform_bounds", real(d), FLOATS)
+    return k.library("uniform", _empty_like(k, input, d, memory_format), low=0.0, high=1.0, generator=generator)
+
+
+def _empty_like(k: Any, x: Any, d: dtype, format: Any) -> Any:
+    return k.library("full_as", x, value=None, dtype=d, format="preserve_format" if format is None else format.name)
+
+
+# ---------------------------------------------------------------- normal
+
+
+def _check_std(std: float) -> None:
+    check(std >= 0, RuntimeError, f"normal expects std >= 0.0, but found std {std:g}")
+
+
+@op("normal_functional", promote="none", variants=("inplace",), python_name="normal")
+def normal_fill(k: Kernel[T], input: T, mean: float = 0, std: float = 1, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with normal numbers."""
+    return k.library("normal", input, mean=float(mean), std=float(std), generator=generator)
+
+
+normal_fill.vjp(input=_nothing)
+
+
+@normal_fill.errors
+def _(input: Any, mean: float, std: float, generator: Any) -> None:
+    _check_std(std)
+    if input.numel():
+        supported("normal_kernel_cpu", real(input.dtype), FLOATS)
+
+
+@op("randn", "randn.generator", promote="none", variants=FACTORY)
+def randn(k: Kernel[T], size: Shape, *, generator: Generator | None = None, dtype: DType | None = None) -> T:
+    """Numbers from the standard normal distribution.
+
+    >>> torch.randn(4).shape
+    torch.Size([4])
+    """
+    d = chosen(dtype)
+    supported("normal_kernel_cpu", real(d), FLOATS)
+    return k.library("randn", shape=shaped(size), dtype=d, generator=generator)
+
+
+@op("randn_like", "randn_like.generator", promote="none", variants=LIKE, differentiable=False)
+def randn_like(k: Kernel[T], input: T, *, generator: Generator | None = None, dtype: DType | None = None,
+               memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
+    """Standard normal numbers in a tensor of `input`'s sizes."""
+    d = own(input, dtype)
+    supported("normal_kernel_cpu", real(d), FLOATS)
+    return k.library("normal", _empty_like(k, input, d, memory_format), mean=0.0, std=1.0, generator=generator)
+
+
+@op("normal.Tensor_Tensor", promote="none", variants=("function", "out"))
+def normal_each(k: Kernel[T], mean: T, std: T, *, generator: Generator | None = None) -> T:
+    """Normal numbers, each with its own mean and standard deviation.
+
+    >>> torch.normal(torch.tensor([0.0, 100.0]), torch.tensor([0.0, 0.0]))
+    tensor([  0., 100.])
+    """
+    z = k.library("randn", shape=broadcast(mean.shape, std.shape), dtype=_of(mean), generator=generator)
+    return z * std + mean
+
+
+@normal_each.errors
+def _(mean: Any, std: Any, generator: Any) -> None:
+    _check_stds(std)
+    supported("normal_kernel_cpu", real(mean.dtype), FLOATS)
+
+
+normal_each.vjp(mean=_nothing, std=_nothing)
+
+
+@op("normal.Tensor_float", promote="none", variants=("function", "out"), python_name="normal")
+def normal_mean(k: Kernel[T], mean: T, std: float = 1, *, generator: Generator | None = None) -> T:
+    """Normal numbers, each with its own mean."""
+    return k.library("randn", shape=mean.shape, dtype=_of(mean), generator=generator, std=float(std)) + mean
+
+
+@normal_mean.errors
+def _(mean: Any, std: float, generator: Any) -> None:
+    _check_std(std)
+    supported("normal_kernel_cpu", real(mean.dtype), FLOATS)
+
+
+normal_mean.vjp(mean=_nothing)
+
+
+@op("normal.float_Tensor", promote="none", variants=("function", "out"), python_name="normal")
+def normal_std(k: Kernel[T], mean: float, std: T, *, generator: Generator | None = None) -> T:
+    """Normal numbers, each with its own standard deviation."""
+    return k.library("randn", shape=std.shape, dtype=_of(std), generator=generator) * std + mean
+
+
+@normal_std.errors
+def _(mean: float, std: Any, generator: Any) -> None:
+    _check_stds(std)
+    supported("normal_kernel_cpu", real(std.dtype), FLOATS)
+
+
+normal_std.vjp(std=_nothing)
+
+
+@op("normal.float_float", promote="none", variants=FACTORY, python_name="normal")
+def normal_new(k: Kernel[T], mean: float, std: float, size: Shape, *, generator: Generator | None = None,
+               dtype: DType | None = None) -> T:  # fmt: skip
+    """Normal numbers in a new tensor."""
+    d = chosen(dtype)
+    supported("normal_kernel_cpu", real(d), FLOATS)
+    return k.library("randn", shape=shaped(size), dtype=d, generator=generator, mean=float(mean), std=float(std))
+
+
+@normal_new.errors
+def _(mean: float, std: float, size: Any, generator: Any, dtype: Any) -> None:
+    _check_std(std)
+
+
+def _check_stds(std: Any) -> None:
+    check(not std.is_complex(), RuntimeError, "normal expects standard deviation to be non-complex")
+    check(std.device.type == "meta" or std.numel() == 0 or bool((std._a >= 0).all()), RuntimeError,
+          "normal expects all elements of std >= 0.0")  # fmt: skip
+
+
+def _of(x: Any) -> dtype:
+    return own(x, None)
+
+
+# ---------------------------------------------------------------- integers
+
+
+def _inner(value: int, d: dtype, step: int) -> int:
+    """A bound moved inwards to where the numbers of a floating dtype cannot cross it (`step` is 1 for the lower one)."""
+    digits = RANGE[d][1]
+    near = int(d.np.type(value + step))
+    if (near < value) if step > 0 else (near >= value):
+        spacing = 1 << (max(abs(value + step).bit_length() - 1, 0) - digits + 1)
+        return near + step * spacing
+    return value
+
+
+def _bounds(d: dtype, low: int, high: int | None) -> tuple[int, int]:
+    """(low, span) of what `random_` draws from, or PyTorch's refusal."""
+    floating = d in RANGE
+    if high is not None:
+        check(low < high, RuntimeError, f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        if floating:
+            low, high = _inner(low, d, 1), _inner(high, d, -1)
+            check(low < high, RuntimeError, "random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got "
+                  f"from={low} >= to={high}")  # fmt: skip
+        _in_range(d, low, high - 1)
+        return low, high - low
+    if floating:
+        last = min(1 << RANGE[d][1], -LOWEST - 1)
+        low = _inner(low, d, 1)
+        check(low < last, RuntimeError, "random_ expects 'from' casted to dtype to be less than or equal to 'to_inc' casted to dtype, "
+              f"but got from={low} > to_inc={last}")  # fmt: skip
+    elif d.kind in "bi":
+        last = min(_limits(d)[1], -LOWEST - 1)
+    else:
+        raise RuntimeError("random_from_to_impl handles only integral, floating-point and boolean types")
+    _in_range(d, low, last)
+    return low, last - low + 1
+
+
+def _limits(d: dtype) -> tuple[int, int]:
+    if d is bool_:
+        return 0, 1
+    bits = d.itemsize * 8
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if d.is_signed else (0, (1 << bits) - 1)
+
+
+def _in_range(d: dtype, low: int, last: int) -> None:
+    if d in RANGE:
+        largest, digits = RANGE[d]
+        smallest: float = -largest
+    elif d.kind in "bi":
+        smallest, largest = _limits(d)
+        digits = 0
+    else:
+        raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
+    for name, value in (("from", low), ("to - 1", last)):
+        check(smallest <= value <= largest, RuntimeError, f"{name} is out of bounds for {C_NAMES[d]}")
+        if digits and not -(1 << digits) <= value <= 1 << digits:
+            import warnings
+
+            warnings.warn(
+                f"{name} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision limitations {C_NAMES[d]} can support "
+                "discrete uniform distribution only within this range. This warning will become an error in version 1.7 "
+                "release, please fix the code in advance", UserWarning, stacklevel=5)  # fmt: skip
+
+
+@op("random", **FILLS)
+def random(k: Kernel[T], input: T, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with integers from 0 to the largest that its dtype holds (exactly)."""
+    supported("random_kernel_cpu", _of(input), (*SIGNED_OR_BYTE, bool_, *FLOATS))
+    return k.library("integers", input, low=None, span=0, generator=generator)
+
+
+random.vjp(input=_nothing)
+
+
+@op("random.to", promote="none", variants=("inplace",), python_name="random")
+def random_to(k: Kernel[T], input: T, to: int, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with integers from 0 to `to` - 1."""
+    low, span = _bounds(_of(input), 0, int(to))
+    return k.library("integers", input, low=low, span=span, generator=generator)
+
+
+random_to.vjp(input=_nothing)
+
+
+@op("random.from", promote="none", variants=("inplace",), python_name="random")
+def random_from(k: Kernel[T], input: T, from_: int, to: int | None, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with integers from `from` to `to` - 1, or to the largest that its dtype holds."""
+    if from_ == LOWEST and to is None:
+        supported("random_full_64_bits_range_kernel_cpu", _of(input), (int64, float64, float32, bfloat16))
+        return k.library("integers", input, low=LOWEST, span=0, generator=generator)
+    low, span = _bounds(_of(input), int(from_), None if to is None else int(to))
+    return k.library("integers", input, low=low, span=span, generator=generator)
+
+
+random_from.vjp(input=_nothing)
+
+
+@op("randint", "randint.generator", promote="none", variants=FACTORY)
+def randint(k: Kernel[T], high: int, size: Shape, *, generator: Generator | None = None, dtype: DType | None = None) -> T:
+    """Integers from 0 to `high` - 1, or from `low` to `high` - 1.
+
+    >>> torch.randint(5, 6, (3,))
+    tensor([5, 5, 5])
+    """
+    return _randint(k, 0, high, size, dtype, generator)
+
+
+@op("randint.low", "randint.low_generator", promote="none", variants=FACTORY, python_name="randint")
+def randint_low(k: Kernel[T], low: int, high: int, size: Shape, *, generator: Generator | None = None,
+                dtype: DType | None = None) -> T:  # fmt: skip
+    """Integers from `low` to `high` - 1."""
+    return _randint(k, low, high, size, dtype, generator)
+
+
+def _randint(k: Any, low: int, high: int, size: Any, d: dtype | None, generator: Any) -> Any:
+    low, high = int(low), int(high)
+    if not (LOWEST <= low < -LOWEST and LOWEST <= high < -LOWEST):
+        raise ValueError("Overflow when unpacking long long")
+    d = int64 if d is None else d
+    shape = shaped(size)
+    low, span = _bounds(d, low, high)
+    return k.library("randint", shape=shape, dtype=d, low=low, span=span, generator=generator)
+
+
+@op("randint_like", "randint_like.Tensor", promote="none", variants=LIKE, differentiable=False)
+def randint_like(k: Kernel[T], input: T, high: int, *, generator: Generator | None = None, dtype: DType | None = None,
+                 memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
+    """Integers from 0 to `high` - 1, or from `low` to `high` - 1, in a tensor of `input`'s sizes."""
+    return _randint_like(k, input, 0, high, generator, dtype, memory_format)
+
+
+@op("randint_like.low_dtype", promote="none", variants=LIKE, differentiable=False, python_name="randint_like")
+def randint_like_low(k: Kernel[T], input: T, low: int, high: int, *, generator: Generator | None = None,
+                     dtype: DType | None = None, memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
+    """Integers from `low` to `high` - 1 in a tensor of `input`'s sizes."""
+    return _randint_like(k, input, low, high, generator, dtype, memory_format)
+
+
+def _randint_like(k: Any, x: Any, low: Any, high: Any, generator: Any, d: dtype | None, format: Any) -> Any:
+    d = own(x, d)
+    first, span = _bounds(d, int(low), int(high))
+    return k.library("integers", _empty_like(k, x, d, format), low=first, span=span, generator=generator)
+
+
+@op("randperm", "randperm.generator", promote="none", variants=FACTORY)
+def randperm(k: Kernel[T], n: int, *, generator: Generator | None = None, dtype: DType | None = None) -> T:
+    """The integers from 0 to `n` - 1 in random order.
+
+    >>> torch.randperm(5).sort().values
+    tensor([0, 1, 2, 3, 4])
+    """
+    d = int64 if dtype is None else dtype
+    n = int(n)
+    check(n >= 0, RuntimeError, f"Trying to create tensor with negative dimension {n}: [{n}]")
+    supported("randperm", d, (*SIGNED_OR_BYTE, *FLOATS, *UNSIGNED))
+    if d in RANGE:
+        digits = RANGE[d][1]
+        most = str((1 << digits) + 1) if d in (float16, bfloat16) else f"2^{digits}+1"
+        check(n <= (1 << digits) + 1, RuntimeError, f"n cannot be greater than {most} for {SPOKEN[d]} type.")
+    else:
+        check(n <= _limits(d)[1], RuntimeError, f"value cannot be converted to type {d.name}_t without overflow")
+    return k.library("randperm", n=n, dtype=d, generator=generator)
+
+
+# ---------------------------------------------------------------- bernoulli
+
+
+ZERO_ONE = (*SIGNED_OR_BYTE, bool_, *FLOATS)
+
+
+def _check_p(p: float) -> None:
+    check(0 <= p <= 1, RuntimeError, f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
+
+
+@op("bernoulli_.float", promote="none", variants=("inplace",), python_name="bernoulli")
+def bernoulli_fill(k: Kernel[T], input: T, p: float = 0.5, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with ones, each with probability `p`, and zeros."""
+    return k.library("bernoulli", input, p=float(p), generator=generator)
+
+
+bernoulli_fill.vjp(input=_nothing)
+
+
+@bernoulli_fill.errors
+def _(input: Any, p: float, generator: Any) -> None:
+    _check_p(p)
+    supported("bernoulli_scalar_cpu_", input.dtype, ZERO_ONE)
+
+
+@op("bernoulli_.Tensor", promote="none", variants=("inplace",), python_name="bernoulli")
+def bernoulli_fill_each(k: Kernel[T], input: T, p: T, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with ones, each with the probability that stands in `p`, and zeros."""
+    _check_each(_of(input), p)
+    if p.shape != input.shape:
+        _expandable(p.shape, input.shape)
+    return k.library("bernoulli_each", input, p, generator=generator)
+
+
+bernoulli_fill_each.vjp(input=_nothing, p=lambda g, p_shape: g.new_zeros(p_shape))
+
+
+def _expandable(shape: Shape, target: Shape) -> None:
+    for i, (have, want) in enumerate(zip(reversed(shape), reversed(target), strict=False), 1):
+        check(have in (1, want), RuntimeError, f"The expanded size of the tensor ({want}) must match the existing size ({have}) at "
+              f"non-singleton dimension {len(target) - i}.  Target sizes: {list(target)}.  Tensor sizes: {list(shape)}")  # fmt: skip
+
+
+def _check_each(d: dtype, p: Any) -> None:
+    supported("bernoulli_tensor_cpu_self_", d, ZERO_ONE)
+    supported("bernoulli_tensor_cpu_p_", _of(p), FLOATS)
+    check(not hasattr(p, "__array_interface__") or bool(((p >= 0) & (p <= 1)).all()), RuntimeError,
+          "Expected p_in >= 0 && p_in <= 1 to be true, but got false.  (Could this error message be improved?  If so, please "
+          "report an enhancement request to PyTorch.)")  # fmt: skip
+
+
+@op("bernoulli", promote="none", variants=("function", "method", "out"))
+def bernoulli(k: Kernel[T], input: T, *, generator: Generator | None = None) -> T:
+    """Ones and zeros, a one with the probability that stands in `input`.
+
+    >>> torch.bernoulli(torch.tensor([0.0, 1.0]))
+    tensor([0., 1.])
+    """
+    _check_each(_of(input), input)
+    return k.library("bernoulli_each", _empty_like(k, input, _of(input), _Contiguous), input, generator=generator)
+
+
+class _Contiguous:
+    name = "contiguous_format"
+
+
+bernoulli.vjp(input=_nothing)
+
+
+@op("bernoulli.p", promote="none", variants=("function", "method"), python_name="bernoulli")
+def bernoulli_p(k: Kernel[T], input: T, p: float, *, generator: Generator | None = None) -> T:
+    """Ones, each with probability `p`, and zeros, in a tensor like `input`."""
+    return k.library("bernoulli", _empty_like(k, input, _of(input), _Contiguous), p=float(p), generator=generator)
+
+
+bernoulli_p.vjp(input=_nothing)
+
+
+@bernoulli_p.errors
+def _(input: Any, p: float, generator: Any) -> None:
+    _check_p(p)
+    supported("bernoulli_scalar_cpu_", input.dtype, ZERO_ONE)
+
+
+# ---------------------------------------------------------------- other distributions, in place
+
+
+@op("exponential", **FILLS)
+def exponential(k: Kernel[T], input: T, lambd: float = 1, *, generator: Generator | None = None) -> T:
+    r"""Fills the tensor with exponential numbers: density :math:`\lambda e^{-\lambda x}`."""
+    return k.library("exponential", input, rate=float(lambd), generator=generator)
+
+
+exponential.vjp(input=_nothing)
+
+
+@exponential.errors
+def _(input: Any, lambd: float, generator: Any) -> None:
+    check(lambd > 0, RuntimeError, f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
+    check(input.is_floating_point(), RuntimeError, "Exponential distribution is a continuous probability distribution. dtype must "
+          f"be a floating point but you specified {SPOKEN[input.dtype]}")  # fmt: skip
+    supported("exponential_cpu", input.dtype, FLOATS)
+
+
+@op("geometric", **FILLS)
+def geometric(k: Kernel[T], input: T, p: float, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with numbers of trials until the first success, which has probability `p`."""
+    return k.library("geometric", input, p=float(p), generator=generator)
+
+
+geometric.vjp(input=_nothing)
+
+
+@geometric.errors
+def _(input: Any, p: float, generator: Any) -> None:
+    check(0 < p < 1, RuntimeError, f"geometric_ expects p to be in (0, 1), but got p={p:g}")
+    supported("geometric_cpu", input.dtype, (*SIGNED_OR_BYTE, *FLOATS))
+
+
+@op("cauchy", **FILLS)
+def cauchy(k: Kernel[T], input: T, median: float = 0, sigma: float = 1, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with Cauchy numbers."""
+    return k.library("cauchy", input, median=float(median), sigma=float(sigma), generator=generator)
+
+
+cauchy.vjp(input=_nothing)
+
+
+@cauchy.errors
+def _(input: Any, median: float, sigma: float, generator: Any) -> None:
+    check(sigma > 0, RuntimeError, f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
+    check(input.is_floating_point(), RuntimeError, "Cauchy distribution is a continuous probability distribution. dtype must be a "
+          f"floating point but you specified {C_NAMES.get(input.dtype, input.dtype)}")  # fmt: skip
+    supported("cauchy_cpu", input.dtype, FLOATS)
+
+
+@op("log_normal", **FILLS)
+def log_normal(k: Kernel[T], input: T, mean: float = 1, std: float = 2, *, generator: Generator | None = None) -> T:
+    """Fills the tensor with numbers whose logarithms are normal."""
+    return k.library("log_normal", input, mean=float(mean), std=float(std), generator=generator)
+
+
+log_normal.vjp(input=_nothing)
+
+
+@log_normal.errors
+def _(input: Any, mean: float, std: float, generator: Any) -> None:
+    check(std > 0, RuntimeError, f"log_normal_ expects std > 0.0, but found std={std:g}")
+    supported("log_normal_cpu", input.dtype, FLOATS)
+
+
+# ---------------------------------------------------------------- draws that depend on a tensor
+
+
+@op("multinomial", promote="none", variants=("function", "method", "out"), differentiable=False)
+def multinomial(k: Kernel[T], input: T, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> T:
+    """Indices drawn from each row of `input` in proportion to its weights.
+
+    >>> torch.multinomial(torch.tensor([0.0, 3.0]), 2, replacement=True)
+    tensor([1, 1])
+    """
+    return k.library("multinomial", input, count=int(num_samples), replacement=replacement, generator=generator)
+
+
+@multinomial.errors
+def _(input: Any, num_samples: int, replacement: bool, generator: Any) -> None:
+    check(input.dim() in (1, 2), RuntimeError, "prob_dist must be 1 or 2 dim")
+    check(input.is_floating_point(), RuntimeError, "multinomial only supports floating-point dtypes for input, got: "
+          f"{SPOKEN[input.dtype]}")  # fmt: skip
+    check(num_samples > 0, RuntimeError, "cannot sample n_sample <= 0 samples")
+    categories = input.shape[-1]
+    check(replacement or num_samples <= categories, RuntimeError,
+          "cannot sample n_sample > prob_dist.size(-1) samples without replacement")  # fmt: skip
+    check(categories <= 1 << 24, RuntimeError, "number of categories cannot exceed 2^24")
+    if input.device.type == "meta" or 0 in input.shape[:-1]:
+        return
+    a = input._a
+    sums = a.sum(-1)
+    fair = not a.size or bool((a.min() >= 0) & (a.max() < math.inf))
+    check(fair, RuntimeError, "probability tensor contains either `inf`, `nan` or element < 0")
+    check(bool((sums != 0).all()), RuntimeError, "invalid multinomial distribution (sum of probabilities <= 0)")
+
+
+@op("poisson", promote="none", variants=("function",))
+def poisson(k: Kernel[T], input: T, generator: Generator | None = None) -> T:
+    """Poisson numbers, each with the rate that stands in `input`."""
+    supported("poisson_cpu", _of(input), FLOATS)
+    return k.library("poisson", input, generator=generator)
+
+
+poisson.vjp(input=_nothing)
+
+
+@op("binomial", promote="none", variants=("function",))
+def binomial(k: Kernel[T], count: T, prob: T, generator: Generator | None = None) -> T:
+    """Numbers of successes in `count` trials, each with probability `prob`."""
+    return k.library("binomial", count, prob, generator=generator)
+
+
+@binomial.errors
+def _(count: Any, prob: Any, generator: Any) -> None:
+    for name, x in (("count", count), ("prob", prob)):
+        check(x.is_floating_point(), ValueError, f"binomial only supports floating-point dtypes for {name}, got: {SPOKEN[x.dtype]}")
+
+
+binomial.vjp(count=_nothing, prob=_nothing)
+
+
+@op("_standard_gamma", promote="none", variants=("function",))
+def _standard_gamma(k: Kernel[T], input: T, generator: Generator | None = None) -> T:
+    """Gamma numbers of rate 1, each with the shape parameter that stands in `input`."""
+    supported("gamma_cpu", _of(input), (float32, float64))
+    return k.library("standard_gamma", input, generator=generator)
+
+
+@op("_sample_dirichlet", promote="none", variants=("function",), differentiable=False)
+def _sample_dirichlet(k: Kernel[T], input: T, generator: Generator | None = None) -> T:
+    """Points of the simplex, one for each row of concentrations."""
+    supported("dirichlet", _of(input), (float32, float64))
+    return k.library("dirichlet", input, generator=generator)

@@ -1,0 +1,104 @@
+"""Methods of Tensor that come from the modules around it: printing, files, storages, random state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau import _utils
+from flambeau._eager.graph import node_of
+from flambeau._tensor import Tensor
+from flambeau._values.device import CPU
+from flambeau._values.dtype import SPOKEN
+
+
+def _repr(self: Any, *, tensor_contents: Any = None) -> str:
+    from flambeau import _tensor_str
+
+    return _tensor_str._str(self, tensor_contents=tensor_contents)
+
+
+def _deepcopy(self: Any, memo: dict[Any, Any]) -> Any:
+    return _utils.deepcopy_tensor(self, memo)
+
+
+def _reduce_ex(self: Any, protocol: Any) -> Any:
+    return _utils.reduce_tensor(self, protocol)
+
+
+def _set_state(self: Any, state: Any) -> None:
+    _utils.set_state(self, state)
+
+
+def _untyped_storage(self: Any) -> Any:
+    """The bytes that this tensor (and every tensor sharing its memory) lies in."""
+    from flambeau import storage
+
+    return storage.of(self._a)
+
+
+def _storage(self: Any) -> Any:
+    """The storage as elements of this tensor's dtype."""
+    from flambeau import storage
+
+    return storage.TypedStorage(wrap_storage=self.untyped_storage(), dtype=self.dtype, _internal=True)
+
+
+def _type(self: Any, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
+    """The type's old-style name, or the tensor as another type."""
+    if dtype is None:
+        module = "torch" if self.device.type in ("cpu", "meta") else f"torch.{self.device.type}"
+        return f"{module}.{SPOKEN[self.dtype]}Tensor"
+    if isinstance(dtype, (str, type)):
+        from flambeau import _legacy_types
+
+        dtype = _legacy_types.dtype_of(dtype)
+    return self.to(dtype)
+
+
+def _cpu(self: Any, memory_format: Any = None) -> Any:
+    """The tensor in main memory."""
+    return self.to(CPU, memory_format=memory_format) if memory_format is not None else self.to(CPU)
+
+
+def _cuda(self: Any, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
+    """The tensor on a CUDA device."""
+    return self.to("cuda" if device is None else device)
+
+
+def _pin_memory(self: Any, device: Any = None) -> Any:
+    return self
+
+
+def _dlpack(self: Any, **kwargs: Any) -> Any:
+    if node_of(self) is not None:
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    return self._a.__dlpack__()
+
+
+def _dlpack_device(self: Any) -> tuple[int, int]:
+    return (1, 0)
+
+
+def _new(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """A new tensor of this dtype, from sizes or data."""
+    from flambeau import _legacy_types
+
+    return _legacy_types.construct(self.dtype, *args, **kwargs)
+
+
+Tensor.__repr__ = Tensor.__str__ = _repr  # type: ignore[assignment,method-assign]
+Tensor.__deepcopy__, Tensor.__reduce_ex__, Tensor.__setstate__ = _deepcopy, _reduce_ex, _set_state  # type: ignore[attr-defined,assignment,method-assign]
+Tensor.untyped_storage, Tensor.storage, Tensor._typed_storage = _untyped_storage, _storage, _storage  # type: ignore[attr-defined]
+Tensor.type, Tensor.cpu, Tensor.cuda, Tensor.pin_memory, Tensor.new = _type, _cpu, _cuda, _pin_memory, _new  # type: ignore[attr-defined]
+Tensor.__dlpack__, Tensor.__dlpack_device__ = _dlpack, _dlpack_device  # type: ignore[attr-defined]
+
+
+def _construct(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """`torch.Tensor(2, 3)`: the old constructor."""
+    from flambeau import _legacy_types
+
+    return _legacy_types.new_tensor(cls, *args, **kwargs)
+
+
+Tensor.__new__ = _construct  # type: ignore[method-assign,assignment]
+Tensor.__init__ = lambda self, *args, **kwargs: None  # type: ignore[method-assign]

@@ -1,0 +1,196 @@
+"""Automatic differentiation of everything that was recorded: `backward`, `grad`, and what surrounds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flambeau._eager import views
+from flambeau._eager.graph import Node, as_tensor, execute, node_of, unwrap
+from flambeau._tensor import Tensor, wrap
+from flambeau.autograd import forward_ad as forward_ad
+from flambeau.autograd import function as function
+from flambeau.autograd import grad_mode as grad_mode
+from flambeau.autograd import graph as graph
+from flambeau.autograd.anomaly_mode import detect_anomaly as detect_anomaly
+from flambeau.autograd.anomaly_mode import set_detect_anomaly as set_detect_anomaly
+from flambeau.autograd.function import Function as Function
+from flambeau.autograd.function import NestedIOFunction as NestedIOFunction
+from flambeau.autograd.grad_mode import enable_grad as enable_grad
+from flambeau.autograd.grad_mode import inference_mode as inference_mode
+from flambeau.autograd.grad_mode import no_grad as no_grad
+from flambeau.autograd.grad_mode import set_grad_enabled as set_grad_enabled
+from flambeau.autograd.grad_mode import set_multithreading_enabled as set_multithreading_enabled
+
+NO_GRAD = "element {} of tensors does not require grad and does not have a grad_fn"
+
+
+def _roots(tensors: Sequence[Tensor], grads: Sequence[Any], create: bool) -> list[tuple[Node, int, Any]]:
+    """(node, output number, gradient) for each output; gradients are made up for scalars."""
+    out = []
+    for i, (t, g) in enumerate(zip(tensors, grads, strict=True)):
+        node = node_of(t)
+        if node is None:
+            raise RuntimeError(NO_GRAD.format(i))
+        if g is None:
+            if t._a.size != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            if t._a.dtype.kind == "c":
+                raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
+            g = wrap(np.ones(t._a.shape, t._a.dtype))
+        else:
+            if not isinstance(g, Tensor):
+                raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
+            if g._a.shape != t._a.shape:
+                raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {t.shape}.")
+            if (g._a.dtype.kind == "c") != (t._a.dtype.kind == "c"):
+                raise RuntimeError("For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+                                   f"grad_output[{i}] has a dtype of {g.dtype} and output[{i}] has a dtype of {t.dtype}.")
+            if g._a.dtype != t._a.dtype:
+                g = g.to(t.dtype)
+        out.append((node, t._nr, g if create else unwrap(g)))
+    return out
+
+
+def _sequence(x: Any) -> tuple[Any, ...]:
+    return (x,) if isinstance(x, Tensor) or x is None else tuple(x)
+
+
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+             grad_variables: Any = None, inputs: Any = None) -> None:  # fmt: skip
+    """Add the gradients of `tensors` to the `.grad` of the leaves they were computed from.
+
+    Arguments:
+        tensors: one tensor or several; where one has more than one element its gradient must be given.
+        grad_tensors: gradients of `tensors`, of the same shapes; None stands for 1.
+        retain_graph: keep what was saved, so that backward can run again (default: `create_graph`).
+        create_graph: record the backward pass itself, for derivatives of higher order.
+        inputs: accumulate into these only.
+
+    >>> import flambeau as torch
+    >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> torch.autograd.backward((x * x).sum())
+    >>> x.grad
+    tensor([2., 4.])
+    """
+    if inputs is not None and not isinstance(inputs, Tensor) and len(inputs) == 0:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    if retain_graph is None:
+        retain_graph = create_graph
+    if isinstance(tensors, Tensor) and inputs is None:  # the usual call
+        tensors = (tensors,)
+        grads: Any = (grad_tensors,) if isinstance(grad_tensors, Tensor) or grad_tensors is None else tuple(grad_tensors)
+        execute(_roots(tensors, grads, create_graph), bool(retain_graph), create_graph)
+        return
+    tensors = _sequence(tensors)
+    grads = (None,) * len(tensors) if grad_tensors is None else _sequence(grad_tensors)
+    roots = _roots(tensors, grads, create_graph)
+    if inputs is None:
+        execute(roots, bool(retain_graph), create_graph)
+        return
+    targets = _sequence(inputs)
+    found = _captured(roots, targets, bool(retain_graph), create_graph)
+    for t, g in zip(targets, found, strict=True):
+        if g is None:
+            continue
+        g = g if create_graph else as_tensor(g)
+        if t._grad is None:
+            t._grad = g if create_graph else wrap(g._a.copy())
+        elif create_graph:
+            t._grad = t._grad + g
+        else:
+            t._grad._a += g._a
+            views.bump(t._grad)
+
+
+def _captured(roots: Any, targets: Sequence[Tensor], keep: bool, create: bool) -> list[Any]:
+    """The gradients that reach the targets."""
+    wanted: dict[Node, dict[int, Any]] = {}
+    nodes = []
+    for t in targets:
+        node = node_of(t)
+        if node is None:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+        wanted.setdefault(node, {})[t._nr] = None
+        nodes.append(node)
+    execute(roots, keep, create, wanted)
+    return [wanted[n][t._nr] for n, t in zip(nodes, targets, strict=True)]
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+         only_inputs: bool = True, allow_unused: bool | None = None, is_grads_batched: bool = False,
+         materialize_grads: bool = False) -> tuple[Any, ...]:  # fmt: skip
+    """The gradients of `outputs` with respect to `inputs`; nothing is accumulated anywhere.
+
+    Arguments:
+        outputs, grad_outputs, retain_graph, create_graph: as for `backward`.
+        inputs: the tensors to differentiate with respect to.
+        allow_unused: give None (rather than an error) for an input that the outputs do not depend on.
+        is_grads_batched: `grad_outputs` have a leading batch dimension; one gradient for each of its entries.
+        materialize_grads: zeros instead of None.
+
+    >>> import flambeau as torch
+    >>> x = torch.tensor(3.0, requires_grad=True)
+    >>> (dy,) = torch.autograd.grad(x**2, x, create_graph=True)
+    >>> torch.autograd.grad(dy, x)
+    (tensor(2.),)
+    """
+    if materialize_grads and allow_unused is False:
+        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+    if allow_unused is None:
+        allow_unused = materialize_grads
+    if retain_graph is None:
+        retain_graph = create_graph
+    outputs, inputs = _sequence(outputs), _sequence(inputs)
+    grads = (None,) * len(outputs) if grad_outputs is None else _sequence(grad_outputs)
+    if is_grads_batched:
+        n = next(g for g in grads if g is not None)._a.shape[0]
+        rows = [grad(outputs, inputs, [None if g is None else g[i] for g in grads], True if i < n - 1 else retain_graph, create_graph,
+                     allow_unused=allow_unused, materialize_grads=materialize_grads) for i in range(n)]
+        return tuple(None if column[0] is None else column[0].unsqueeze(0).expand(1, *column[0].shape) if len(column) == 1
+                     else _stack(column) for column in zip(*rows, strict=True))
+    found = _captured(_roots(outputs, grads, create_graph), inputs, bool(retain_graph), create_graph)
+    out = []
+    for g, t in zip(found, inputs, strict=True):
+        if g is None:
+            if materialize_grads:
+                out.append(wrap(np.zeros(t._a.shape, t._a.dtype)))
+                continue
+            if not allow_unused:
+                raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this "
+                                   "is the desired behavior.")
+            out.append(None)
+        else:
+            out.append(g if create_graph else as_tensor(g))
+    return tuple(out)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    from flambeau._eager.derive import public
+
+    return public("stack")(list(tensors))
+
+
+def _is_checkpoint_valid() -> bool:
+    return True
+
+
+def variable(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("torch.autograd.variable(...) is deprecated, use torch.tensor(...) instead")
+
+
+_LAZY = {"Variable": "variable", "gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "functional": None, "profiler": None,
+         "detect_anomaly": "anomaly_mode"}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        if name == "gradcheck":
+            return importlib.import_module("flambeau.autograd.gradcheck").gradcheck
+        module = importlib.import_module(f"flambeau.autograd.{_LAZY[name] or name}")
+        return module if _LAZY[name] is None else getattr(module, name)
+    raise AttributeError(f"module 'flambeau.autograd' has no attribute '{name}'")

@@ -1,0 +1,22 @@
+"""The old name of a tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._tensor import Tensor
+
+
+class _VariableMeta(type):
+    def __instancecheck__(cls, other: object) -> bool:
+        return isinstance(other, Tensor)
+
+
+class Variable(metaclass=_VariableMeta):
+    """A tensor: `Variable(t, requires_grad=True)` gives a tensor over the same memory."""
+
+    def __new__(cls, data: Any, requires_grad: bool = False, volatile: bool = False) -> Any:
+        out = data.detach()
+        if requires_grad:
+            out.requires_grad_(True)
+        return out

@@ -1,0 +1,252 @@
+"""`__torch_function__`: how subclasses, and objects that merely look like tensors, take over what the library's functions do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._eager import modes
+from flambeau._eager.call import HOOKS
+from flambeau._eager.modes import STATE
+from flambeau._operators.op import Op
+from flambeau._tensor import Tensor
+
+
+def _disabled_torch_function_impl(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    """A `__torch_function__` that changes nothing."""
+    return NotImplemented
+
+
+def is_overriding(x: Any) -> bool:
+    """Whether x's type brings a `__torch_function__` other than Tensor's own."""
+    f = getattr(type(x), "__torch_function__", None)
+    if f is None:
+        return False
+    return f is not _disabled_torch_function_impl and getattr(f, "__func__", f) not in (Tensor.__torch_function__.__func__, _disabled_torch_function_impl)
+
+
+def has_torch_function(relevant_args: Any) -> bool:
+    """Whether some argument (or an active mode) takes over."""
+    return bool(STATE.function_modes) or (not STATE.no_function and any(
+        hasattr(type(a), "__torch_function__") and type(a) is not Tensor and getattr(type(a), "__torch_function__", None) is not
+        _disabled_torch_function_impl and (not isinstance(a, Tensor) or is_overriding(a)) for a in relevant_args))
+
+
+def has_torch_function_unary(x: Any) -> bool:
+    return has_torch_function((x,))
+
+
+def has_torch_function_variadic(*xs: Any) -> bool:
+    return has_torch_function(xs)
+
+
+def _overloaded(args: Any) -> list[Any]:
+    """The arguments that take part, subclasses before their bases, one of each type."""
+    found: list[Any] = []
+    for a in args:
+        if a is None or type(a) is Tensor or not hasattr(type(a), "__torch_function__"):
+            continue
+        if type(a).__torch_function__ is _disabled_torch_function_impl or any(type(a) is type(o) for o in found):
+            continue
+        at = next((i for i, o in enumerate(found) if issubclass(type(a), type(o))), len(found))
+        found.insert(at, a)
+    return found
+
+
+def handle_torch_function(public_api: Any, relevant_args: Any, *args: Any, **kwargs: Any) -> Any:
+    """Ask the active mode, then each overriding argument, to do `public_api(*args, **kwargs)`."""
+    found = _overloaded(relevant_args)
+    types = tuple(type(a) for a in found)
+    if STATE.function_modes:
+        mode = STATE.function_modes[-1]
+        stack, STATE.function_modes = STATE.function_modes, STATE.function_modes[:-1]
+        try:
+            result = mode.__torch_function__(public_api, types, args, kwargs)
+        finally:
+            STATE.function_modes = stack
+        if result is not NotImplemented:
+            return result
+    for a in found:
+        result = a.__torch_function__(public_api, types, args, kwargs)
+        if result is not NotImplemented:
+            return result
+    name = f"{getattr(public_api, '__module__', '')}.{getattr(public_api, '__name__', '')}"
+    raise TypeError(f"no implementation found for '{name}' on types that implement __torch_function__: {[type(a) for a in found]}")
+
+
+def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
+    """What the general lane asks before it runs an operator."""
+    for hook in EXTRA:
+        result = hook(op, values, out, into)
+        if result is not NotImplemented:
+            return result
+    if STATE.no_function and not STATE.function_modes:
+        return NotImplemented
+    relevant: list[Any] = []
+    for p, v in zip(op.params, values, strict=True):
+        if p.is_list and v is not None:
+            relevant += v
+        else:
+            relevant.append(v)
+    relevant.append(out)
+    if not STATE.function_modes and not any(v is not None and type(v) is not Tensor and hasattr(type(v), "__torch_function__")
+                                            and (not isinstance(v, Tensor) or type(v) in _CARRYING or is_overriding(v) or _inherits(v))
+                                            for v in relevant):  # fmt: skip
+        return NotImplemented
+    from flambeau._eager import derive
+
+    fn = derive.inplace(op) if into else derive.public(op.name, op.namespace) if "function" in op.variants else getattr(Tensor, op.name)
+    args, kwargs = [], {}
+    for p, v in zip(op.params, values, strict=True):
+        if p.keyword or kwargs:
+            if v is not p.default and not (isinstance(v, (int, float, str)) and v == p.default):
+                kwargs[p.name] = v
+        else:
+            args.append(v)
+    while len(args) > 1 and _is_default(args[-1], op.params[len(args) - 1].default):
+        args.pop()
+    if out is not None:
+        kwargs["out"] = out
+    return handle_torch_function(fn, relevant, *args, **kwargs)
+
+
+EXTRA: list[Any] = []  # autocast, vmap, dispatch modes: asked first
+_CARRYING: set[type] = set()
+
+
+def _is_default(v: Any, default: Any) -> bool:
+    return v is default or (isinstance(v, (int, float, str)) and type(v) is type(default) and v == default)
+
+
+def _inherits(v: Any) -> bool:
+    """Whether v is of a user's subclass, whose type results should keep."""
+    from flambeau._tensor import PLAIN
+
+    return isinstance(v, Tensor) and type(v) not in PLAIN and type(v).__torch_function__ is not _disabled_torch_function_impl
+
+
+def _override_method(fn: Any, args: Any, kwargs: Any) -> Any:
+    if STATE.no_function and not STATE.function_modes:
+        return NotImplemented
+    if not STATE.function_modes and not any(is_overriding(a) or _inherits(a) for a in args if hasattr(type(a), "__torch_function__")):
+        return NotImplemented
+    return handle_torch_function(fn, [a for a in args if hasattr(type(a), "__torch_function__")], *args, **kwargs)
+
+
+HOOKS["override"], HOOKS["method"] = _override_op, _override_method
+
+
+class DisableTorchFunctionSubclass:
+    """Inside the block, subclasses do not take over (active modes still do)."""
+
+    def __enter__(self) -> None:
+        self.prev, STATE.no_function = STATE.no_function, True
+
+    def __exit__(self, *exc: object) -> None:
+        STATE.no_function = self.prev
+
+
+class DisableTorchFunction(DisableTorchFunctionSubclass):
+    """Inside the block, neither subclasses nor modes take over."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self.stack, STATE.function_modes = STATE.function_modes, ()
+
+    def __exit__(self, *exc: object) -> None:
+        STATE.function_modes = self.stack
+        super().__exit__()
+
+
+class TorchFunctionMode:
+    """Inside the block, every public function is offered to `__torch_function__` first."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise NotImplementedError
+
+    def __enter__(self) -> TorchFunctionMode:
+        STATE.function_modes = (*STATE.function_modes, self)
+        modes.enter("function")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        STATE.function_modes = STATE.function_modes[:-1]
+        modes.leave("function")
+
+
+def _torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    """Tensor's own: run the function, and give its results the subclass's type."""
+    if not all(issubclass(cls, t) for t in types):
+        return NotImplemented
+    with DisableTorchFunctionSubclass():
+        result = func(*args, **(kwargs or {}))
+    if func in get_default_nowrap_functions():
+        return result
+    return _convert(result, cls)
+
+
+def _convert(result: Any, cls: Any) -> Any:
+    if cls is Tensor:
+        return result
+    if isinstance(result, Tensor) and not isinstance(result, cls):
+        return result.as_subclass(cls)
+    if isinstance(result, (tuple, list)):
+        parts = [_convert(r, cls) for r in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+    return result
+
+
+def get_default_nowrap_functions() -> set[Any]:
+    """Functions whose results stay plain tensors."""
+    return set()
+
+
+def is_tensor_like(x: Any) -> bool:
+    """Whether x is a tensor, or takes over as one would."""
+    return isinstance(x, Tensor) or hasattr(x, "__torch_function__")
+
+
+def is_tensor_method_or_property(func: Any) -> bool:
+    return getattr(Tensor, getattr(func, "__name__", ""), None) is func or isinstance(func, property)
+
+
+def resolve_name(f: Any) -> str | None:
+    """The public dotted name of a function."""
+    if isinstance(f, property) or not hasattr(f, "__name__"):
+        return None
+    if f.__qualname__.startswith("Tensor."):
+        return "torch." + f.__qualname__
+    return f.__module__.replace("flambeau", "torch", 1) + "." + f.__name__
+
+
+def wrap_torch_function(dispatcher: Any) -> Any:
+    """Make a function of one's own overridable: `dispatcher` gives the arguments that may take over."""
+    import functools
+
+    def inner(func: Any) -> Any:
+        @functools.wraps(func)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            relevant = dispatcher(*args, **kwargs)
+            if has_torch_function(relevant):
+                return handle_torch_function(wrapped, relevant, *args, **kwargs)
+            return func(*args, **kwargs)
+
+        return wrapped
+
+    return inner
+
+
+def get_ignored_functions() -> set[Any]:
+    return set()
+
+
+def get_overridable_functions() -> dict[Any, list[Any]]:
+    """Namespace -> the functions in it that can be overridden."""
+    import flambeau
+    from flambeau._operators.op import METHODS, NAMES
+
+    return {flambeau: [getattr(flambeau, n) for n in NAMES[""]], Tensor: [getattr(Tensor, n) for n in METHODS]}
+
+
+Tensor.__torch_function__ = classmethod(_torch_function)  # type: ignore[attr-defined]
+for _f in (_disabled_torch_function_impl,):
+    _f.__module__ = "flambeau._C"
