@@ -1,0 +1,320 @@
+"""Routines that read and write by index. Those that write do so into their first array, and return nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu.library_memory import converted, write
+from flambeau._values import dtype as dtypes
+
+IDENTITY = {"sum": 0, "prod": 1, "amax": -np.inf, "amin": np.inf, "mean": 0}
+UFUNC = {"sum": np.add, "prod": np.multiply, "amax": np.maximum, "amin": np.minimum, "mean": np.add, "add": np.add, "multiply": np.multiply}
+
+
+# ---------------------------------------------------------------- index, index_put
+
+
+def subscript(x: Any, indices: Any) -> tuple[Any, ...]:
+    """Index tensors, masks and None as a subscript of the array library."""
+    out: list[Any] = []
+    dim = 0
+    for i, index in enumerate(indices):
+        if index is None:
+            out.append(slice(None))
+            dim += 1
+            continue
+        if index.dtype.kind == "b" or index.dtype == np.uint8:
+            if index.shape != x.shape[dim : dim + index.ndim]:
+                for d, n in enumerate(index.shape):
+                    if dim + d >= x.ndim:
+                        raise IndexError("too many indices for tensor of dimension " + str(x.ndim))
+                    if x.shape[dim + d] != n:
+                        raise IndexError(f"The shape of the mask {list(index.shape)} at index {d} does not match the shape of the indexed tensor "
+                                         f"{list(x.shape)} at index {dim + d}")
+            out += index.nonzero() if index.ndim else [np.zeros(int(index), np.int64)]
+            dim += index.ndim
+            continue
+        if dim >= x.ndim:
+            raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
+        out.append(index)
+        dim += 1
+    if dim > x.ndim:
+        raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
+    return tuple(out)
+
+
+def explain(error: Exception, where: tuple[Any, ...]) -> Exception:
+    text = str(error)
+    if "could not be broadcast" in text:
+        shapes = ", ".join(str(list(i.shape)) for i in where if isinstance(i, np.ndarray))
+        return IndexError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}")
+    return IndexError(text.replace("axis", "dimension"))
+
+
+def index(x: Any, *, indices: Any) -> Any:
+    where = subscript(x, indices)
+    try:
+        if len(where) == 1 and isinstance(where[0], np.ndarray) and x.ndim > 1:
+            return np.take(x, where[0], 0)
+        out = x[where]
+    except IndexError as error:
+        if "out of bounds" in str(error):
+            for d, i in enumerate(where):
+                if isinstance(i, np.ndarray) and i.size and not (-x.shape[d] <= i.min() and i.max() < x.shape[d]):
+                    bad = i[(i < -x.shape[d]) | (i >= x.shape[d])].flat[0]
+                    raise IndexError(f"index {bad} is out of bounds for dimension {d} with size {x.shape[d]}") from None
+        raise explain(error, where) from None
+    return np.array(out, order="C") if out.base is x or not isinstance(out, np.ndarray) else out
+
+
+def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None:
+    if not accumulate and len(indices) == 1 and indices[0] is not None and indices[0].dtype.kind == "b" and values.size == 1:
+        if indices[0].shape == into.shape[: indices[0].ndim]:
+            into[indices[0]] = values.reshape(())
+            return
+    where = subscript(into, indices)
+    try:
+        if not accumulate:
+            into[where] = values
+        elif len(where) == 1 and into.ndim > 1 and values.shape[1:] == into.shape[1:] and values.ndim == into.ndim:
+            add_rows(into, where[0], values)
+        else:
+            np.add.at(into, where, values)
+    except IndexError as error:
+        raise explain(error, where) from None
+    except ValueError as error:
+        shape = into[where].shape
+        raise RuntimeError(f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to indexing result of shape "
+                           f"{list(shape)}") from error
+
+
+def add_rows(into: Any, at: Any, rows: Any) -> None:
+    """into[at[i]] += rows[i], where places may occur more than once."""
+    if at.ndim != 1:
+        at, rows = at.reshape(-1), rows.reshape(-1, *into.shape[1:])
+    if not at.size:
+        return
+    n = into.shape[0]
+    if at.min() < 0:
+        at = np.where(at < 0, at + n, at)
+    if at.max() >= n or at.min() < 0:
+        raise IndexError("index out of range in self")
+    if rows.ndim == 1 or rows[0].size < 4:
+        np.add.at(into, at, rows)
+        return
+    order = np.argsort(at, kind="stable")
+    sorted_ = at[order]
+    first = np.flatnonzero(np.concatenate(([True], sorted_[1:] != sorted_[:-1])))
+    if first.size == at.size:
+        into[at] += rows
+        return
+    into[sorted_[first]] += np.add.reduceat(rows[order], first, axis=0)
+
+
+# ---------------------------------------------------------------- along one dimension
+
+
+def take(x: Any, index: Any, *, dim: int) -> Any:
+    try:
+        if x.ndim == 0:
+            return np.take(x.reshape(1), index.reshape(-1), 0).reshape(())
+        index = index.reshape(-1)
+        if index.size and index.min() < 0:
+            raise IndexError
+        return np.take(x, index, dim)
+    except IndexError:
+        raise IndexError("index out of range in self") from None
+
+
+def _front(into: Any, source: Any, dim: int) -> tuple[Any, Any]:
+    """Both with `dim` first; 0-d ones as vectors."""
+    into = into.reshape(1) if into.ndim == 0 else into
+    source = source.reshape(1) if source.ndim == 0 else source
+    return np.moveaxis(into, dim, 0), np.moveaxis(source, min(dim, source.ndim - 1), 0)
+
+
+def index_add(into: Any, index: Any, source: Any, *, dim: int, alpha: Any) -> None:
+    target, rows = _front(into, source, dim)
+    if alpha != 1:
+        rows = (rows * alpha).astype(source.dtype, copy=False)
+    index = index.reshape(-1)
+    if target.ndim < rows.ndim:
+        rows = rows.reshape(rows.shape[:1] + target.shape[1:])
+    if into.dtype.kind == "b":
+        np.logical_or.at(target, index, rows)
+        return
+    if index.size and index.min() < 0:
+        raise IndexError("index out of range in self")
+    add_rows(target, index, rows)
+
+
+def index_copy(into: Any, index: Any, source: Any, *, dim: int) -> None:
+    target, rows = _front(into, source, dim)
+    try:
+        target[index.reshape(-1)] = rows
+    except IndexError:
+        bad = int(index[(index < 0) | (index >= target.shape[0])].reshape(-1)[0])
+        raise IndexError(f"index_copy_(): index {bad} is out of bounds for dimension {dim} with size {target.shape[0]}") from None
+
+
+def index_fill(into: Any, index: Any, value: Any, *, dim: int) -> None:
+    target, _ = _front(into, into, dim)
+    if value.dtype != into.dtype:
+        value = converted(value, dtype=dtypes.of(into.dtype))
+    try:
+        target[index.reshape(-1)] = value
+    except IndexError as error:
+        raise IndexError(str(error).replace("axis 0", f"dimension {dim}")) from None
+
+
+def limits(d: Any) -> tuple[Any, Any]:
+    """The least and the greatest value of a dtype."""
+    if d.kind in "iu":
+        return np.iinfo(d).min, np.iinfo(d).max
+    return (False, True) if d.kind == "b" else (-np.inf, np.inf)
+
+
+def identity(reduce: str, d: Any) -> Any:
+    least, greatest = limits(d)
+    return {"amax": least, "amin": greatest, "prod": 1}.get(reduce, 0)
+
+
+def combine(into: Any, where: Any, source: Any, reduce: str, include_self: bool) -> None:
+    """into[where] combined with source, element by element."""
+    if not include_self:
+        into[where] = identity(reduce, into.dtype)
+    UFUNC[reduce].at(into, where, source)
+    if reduce == "mean":
+        count = np.full(into.shape, 1 if include_self else 0, np.int64)
+        np.add.at(count, where, 1)
+        count = np.maximum(count, 1)
+        into[...] = into // count if into.dtype.kind in "iu" else (into / count.astype(into.real.dtype)).astype(into.dtype)
+
+
+def index_reduce(into: Any, index: Any, source: Any, *, dim: int, reduce: str, include_self: bool) -> None:
+    target, rows = _front(into, source, dim)
+    combine(target, (index.reshape(-1),), rows, reduce, include_self)
+
+
+# ---------------------------------------------------------------- flat positions
+
+
+def take_flat(x: Any, index: Any) -> Any:
+    n = x.size
+    if n == 0 and index.size:
+        raise IndexError("take(): tried to take from an empty tensor")
+    flat = x.reshape(-1)
+    try:
+        return np.array(flat[index])
+    except IndexError:
+        raise IndexError("out of range: tried to access index " + str(int(index[(index >= n) | (index < -n)].reshape(-1)[0])) +
+                         f" on a tensor of {n} elements.") from None  # fmt: skip
+
+
+def put(into: Any, index: Any, source: Any, *, accumulate: bool) -> None:
+    where = np.unravel_index(np.where(index < 0, index + into.size, index).reshape(-1), into.shape) if into.ndim else ()
+    values = source.reshape(-1)
+    if not into.ndim:
+        if values.size:
+            into[...] = into + values.sum(dtype=into.dtype) if accumulate else values[-1]
+    elif accumulate:
+        np.add.at(into, where, values)
+    else:
+        into[where] = values
+
+
+# ---------------------------------------------------------------- masks
+
+
+def masked_write(into: Any, mask: Any, value: Any) -> None:
+    if value.dtype != into.dtype:
+        value = converted(value, dtype=dtypes.of(into.dtype))
+    np.copyto(into, value, where=mask)
+
+
+def masked_select(x: Any, mask: Any) -> Any:
+    if x.shape != mask.shape:
+        x, mask = np.broadcast_arrays(x, mask)
+    return x[mask] if x.ndim else x.reshape(1)[mask.reshape(1)]
+
+
+def masked_scatter(into: Any, mask: Any, source: Any) -> None:
+    mask = np.broadcast_to(mask, into.shape)
+    n = int(np.count_nonzero(mask))
+    if n > source.size:
+        raise RuntimeError("masked_scatter: expected the number of elements in source to be at least the number of true values in mask"
+                           if False else f"Number of elements of source < number of ones in mask")  # noqa: F541
+    into[mask] = source.reshape(-1)[:n]
+
+
+def nonzero(x: Any) -> Any:
+    if x.dtype.kind == "V":
+        x = x.astype(np.float32)
+    if not x.ndim:
+        return np.zeros((int(bool(x)), 0), np.int64)
+    return np.stack(np.nonzero(x), 1) if x.ndim > 1 else np.flatnonzero(x).reshape(-1, 1)
+
+
+def count_nonzero(x: Any, *, dims: Any) -> Any:
+    if x.dtype.kind == "V":
+        x = x.astype(np.float32)
+    return np.asarray(np.count_nonzero(x, axis=dims), np.int64) if dims != () else np.asarray(np.count_nonzero(x), np.int64)
+
+
+# ---------------------------------------------------------------- gather, scatter
+
+
+def grid(index: Any, dim: int) -> tuple[Any, ...]:
+    """The subscript under which index's elements stand for places along dim."""
+    out = []
+    for d, n in enumerate(index.shape):
+        out.append(index if d == dim else np.arange(n).reshape((n,) + (1,) * (index.ndim - 1 - d)))
+    return tuple(out)
+
+
+def _bounds(name: str, index: Any, n: int, dim: int) -> None:
+    if index.size and (index.min() < 0 or index.max() >= n):
+        bad = int(index[(index < 0) | (index >= n)].reshape(-1)[0])
+        raise RuntimeError(f"index {bad} is out of bounds for dimension {dim} with size {n}")
+
+
+def gather(x: Any, index: Any, *, dim: int) -> Any:
+    if not index.size:
+        return np.empty(index.shape, x.dtype)
+    shape = index.shape
+    x, index = (x.reshape(1) if not x.ndim else x), (index.reshape(1) if not index.ndim else index)
+    _bounds("gather", index, x.shape[dim], dim)
+    return x[grid(index, dim)].reshape(shape)
+
+
+def scatter(into: Any, index: Any, src: Any, *, dim: int, reduce: Any) -> None:
+    if not index.size:
+        return
+    into, index = (into.reshape(1) if not into.ndim else into), (index.reshape(1) if not index.ndim else index)
+    _bounds("scatter", index, into.shape[dim], dim)
+    if src.ndim:
+        src = src[tuple(slice(0, n) for n in index.shape)]
+    elif src.dtype != into.dtype:
+        src = converted(src, dtype=dtypes.of(into.dtype))
+    where = grid(index, dim)
+    if reduce is None:
+        into[where] = src
+    elif reduce == "add" and into.flags.c_contiguous and into.ndim > 1 and into.dtype.kind in "iuf":
+        flat = np.ravel_multi_index(np.broadcast_arrays(*where), into.shape)
+        np.add.at(into.reshape(-1), flat.reshape(-1), np.broadcast_to(src, index.shape).reshape(-1))
+    else:
+        UFUNC[reduce].at(into, where, src)
+
+
+def scatter_reduce(into: Any, index: Any, src: Any, *, dim: int, reduce: str, include_self: bool) -> None:
+    if not index.size:
+        return
+    into, index = (into.reshape(1) if not into.ndim else into), (index.reshape(1) if not index.ndim else index)
+    src = src.reshape(1) if not src.ndim else src
+    _bounds("scatter", index, into.shape[dim], dim)
+    combine(into, grid(index, dim), src[tuple(slice(0, n) for n in index.shape)], reduce, include_self)
+
+
+__all__ = ["write"]

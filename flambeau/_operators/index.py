@@ -1,0 +1,472 @@
+"""Reading and writing by index tensors and masks: index, index_put, index_select and its kind, take, masks, nonzero.
+
+gather and scatter stand in scatter.py, lookups of embeddings in embed.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau._kernel.language import Dim, Kernel, Scalar, T
+from flambeau._operators.op import ALL_FORMS, METHOD, Op, composite, op
+from flambeau._operators.view import sizes
+from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import dtype as Kind
+from flambeau._values.dtype import of
+from flambeau._values.shape import broadcast, wrap_dim
+
+N = T
+Index = T
+Mask = T
+OUT = ("function", "method", "out")
+WRITE = ("function", "method", "inplace", "out")
+
+
+# ---------------------------------------------------------------- bodies that write into a copy, or into the tensor itself
+
+
+class InPlace:
+    """The kernel as in-place forms use it: what is written is the tensor, not a copy."""
+
+    def __init__(self, k: Any) -> None:
+        self.k, self.library, self.xp = k, k.library, k.xp
+
+
+def changed(k: Any, name: str, input: Any, *xs: Any, **params: Any) -> Any:
+    """The routine `name`, which writes into its first array, applied to a copy (or, in place, to `input`)."""
+    out = input if type(k) is InPlace else k.library("copied", input)
+    k.library(name, out, *xs, **params)
+    return out
+
+
+def writes(o: Op) -> Op:
+    """Gives an operator whose body is `changed(...)` the in-place form that makes no copy."""
+
+    def write(k: Any, *args: Any, **kwargs: Any) -> None:
+        o.body(InPlace(k), *args, **kwargs)
+
+    o.write = write
+    return o
+
+
+def dtype_of(x: Any) -> Kind:
+    return x.dtype if isinstance(x.dtype, Kind) else of(x.dtype)
+
+
+# ---------------------------------------------------------------- index, index_put
+
+
+@op("index.Tensor", promote="none", variants=("function",))
+def index(k: Kernel[T], input: T, indices: Sequence[T | None]) -> T:
+    """input[indices], where each index is a tensor of integers, a mask, or None for everything."""
+    return k.library("index", input, indices=indices)
+
+
+index.vjp(input=lambda g, input_shape, indices: _put_back(g, input_shape, indices))
+
+
+def _put_back(g: Any, shape: Any, indices: Any) -> Any:
+    return index_put(g.new_zeros(shape), list(indices), g, True)
+
+
+@op("index_put", promote="none", variants=("function", "method", "inplace"))
+def index_put(k: Kernel[T], input: T, indices: Sequence[T | None], values: T, accumulate: bool = False) -> T:
+    """`input` with `values` at (or, with `accumulate`, added to) input[indices]."""
+    return changed(k, "index_put", input, values, indices=indices, accumulate=accumulate)
+
+
+writes(index_put)
+index_put.vjp(
+    input=lambda g, indices, values, accumulate: g if accumulate else index_put(g, list(indices), values.new_zeros(()).to(g.dtype), False),
+    values=lambda g, indices: index(g, list(indices)),
+)
+
+
+@index_put.errors
+def _(input: Any, indices: Any, values: Any, accumulate: bool) -> None:
+    if values._a.dtype != input._a.dtype:
+        raise RuntimeError(f"Index put requires the source and destination dtypes match, got {SPOKEN[input.dtype]} for the destination and "
+                           f"{SPOKEN[values.dtype]} for the source.")
+
+
+# ---------------------------------------------------------------- along one dimension
+
+
+def _vector(name: str, index: Any) -> None:
+    if index.ndim > 1:
+        raise IndexError(f"{name}(): Index is supposed to be a vector")
+    if index._a.dtype.kind != "i" or index._a.dtype.itemsize < 4:
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+
+
+@op("index_select", promote="none", variants=OUT)
+def index_select(k: Kernel[T], input: T, dim: Dim, index: Index) -> T:
+    """The slices of `input` along `dim` that `index` names.
+
+    >>> torch.tensor([10, 20, 30]).index_select(0, torch.tensor([2, 0]))
+    tensor([30, 10])
+    """
+    return k.library("take", input, index, dim=wrap_dim(dim, input.ndim))
+
+
+@index_select.errors
+def _(input: Any, dim: int, index: Any) -> None:
+    if index.ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    if index._a.dtype.kind != "i" or index._a.dtype.itemsize < 4:
+        raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
+
+
+index_select.vjp(input=lambda g, input_shape, dim, index: index_add(g.new_zeros(input_shape), dim, index, g) if input_shape else
+                 g.sum().reshape(()))  # fmt: skip
+
+
+@op("index_add", promote="none", variants=WRITE)
+def index_add(k: Kernel[T], input: T, dim: Dim, index: Index, source: T, *, alpha: Scalar = 1) -> T:
+    """`input` with each slice of `source` (times `alpha`) added to the slice that `index` names."""
+    return changed(k, "index_add", input, index, source, dim=wrap_dim(dim, input.ndim), alpha=alpha)
+
+
+writes(index_add)
+index_add.vjp(
+    input=lambda g: g,
+    source=lambda g, dim, index, alpha, source_shape: _selected(g, dim, index, source_shape) * alpha,
+)
+
+
+def _selected(g: Any, dim: int, index: Any, shape: Any) -> Any:
+    return index_select(g, dim, index).reshape(shape) if g.ndim else g.reshape(shape) if len(shape) < 2 else g.expand(shape)
+
+
+@index_add.errors
+def _(input: Any, dim: int, index: Any, source: Any, alpha: Any) -> None:
+    if index.ndim > 1:
+        raise IndexError("index_add_(): Index is supposed to be a vector")
+    if source._a.dtype != input._a.dtype:
+        raise RuntimeError(f"index_add_(): self ({SPOKEN[input.dtype]}) and source ({SPOKEN[source.dtype]}) must have the same scalar type")
+    _same_slices("index_add_", input, dim, index, source)
+
+
+def _same_slices(name: str, input: Any, dim: int, index: Any, source: Any) -> None:
+    n, rank = index.numel(), source.ndim
+    d = wrap_dim(dim, input.ndim)
+    if rank and source.shape[wrap_dim(dim, rank)] != n:
+        raise IndexError(f"{name}(): Number of indices ({n}) should be equal to source.size(dim): ({source.shape[wrap_dim(dim, rank)]}), for dim: {d}")
+    a, b = list(input.shape), list(source.shape)
+    if rank and len(a) == len(b) and a[:d] + a[d + 1 :] != b[:d] + b[d + 1 :]:
+        raise RuntimeError(f"source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = {a} "
+                           f"source.shape = {b}")
+
+
+@op("index_copy", promote="none", variants=WRITE)
+def index_copy(k: Kernel[T], input: T, dim: Dim, index: Index, source: T) -> T:
+    """`input` with each slice of `source` in the place that `index` names."""
+    return changed(k, "index_copy", input, index, source, dim=wrap_dim(dim, input.ndim))
+
+
+@index_copy.errors
+def _(input: Any, dim: int, index: Any, source: Any) -> None:
+    if index.ndim >= 2:
+        raise IndexError(f"index_copy_(): Index should have dimension 1 or 0 (got {index.ndim})")
+    if source._a.dtype != input._a.dtype:
+        raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got (self) {SPOKEN[input.dtype]} and (source) "
+                           f"{SPOKEN[source.dtype]}")
+    if index._a.dtype.kind != "i" or index._a.dtype.itemsize != 8:
+        raise RuntimeError(f"index_copy_(): Expected a long tensor for index, but got {SPOKEN[index.dtype]}")
+    n, rank = index.numel(), source.ndim
+    if rank and input.ndim and rank != input.ndim:
+        raise IndexError(f"index_copy_(): When source and destination are not scalars, their dimensionality must match. Source dimensionality "
+                         f"({rank}), destination dimensionality ({input.ndim})")
+    d = wrap_dim(dim, input.ndim)
+    if rank and source.shape[d] != n:
+        raise IndexError(f"index_copy_(): Number of indices ({n}) should be equal to source.size(dim) ({source.shape[d]})")
+
+
+writes(index_copy)
+index_copy.vjp(
+    input=lambda g, dim, index: index_fill(g, dim, index, 0),
+    source=lambda g, dim, index, source_shape: _selected(g, dim, index, source_shape),
+)
+
+
+@op("index_fill.int_Scalar", "index_fill.int_Tensor", promote="none", variants=("function", "method", "inplace"))
+def index_fill(k: Kernel[T], input: T, dim: Dim, index: Index, value: N) -> T:
+    """`input` with one value in the slices that `index` names."""
+    return changed(k, "index_fill", input, index, value, dim=wrap_dim(dim, input.ndim))
+
+
+@index_fill.errors
+def _(input: Any, dim: int, index: Any, value: Any) -> None:
+    if index.ndim > 1:
+        raise IndexError("Index has to be a vector/scalar")
+    if index._a.dtype.kind != "i":
+        raise IndexError("index_fill_(): Expected dtype int64 for index.")
+    if getattr(value, "ndim", 0):
+        raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+    if input._a.dtype.kind not in "c" and (isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())):
+        raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
+
+
+writes(index_fill)
+index_fill.vjp(
+    input=lambda g, dim, index: index_fill(g, dim, index, 0),
+    value=lambda g, dim, index: index_select(g, dim, index).sum(),
+)
+
+
+@op("index_reduce", promote="none", variants=WRITE)
+def index_reduce(k: Kernel[T], input: T, dim: Dim, index: Index, source: T, reduce: str, *, include_self: bool = True) -> T:
+    """`input` with each slice of `source` combined (prod, mean, amax, amin) into the slice that `index` names."""
+    return changed(k, "index_reduce", input, index, source, dim=wrap_dim(dim, input.ndim), reduce=reduce, include_self=include_self)
+
+
+@index_reduce.errors
+def _(input: Any, dim: int, index: Any, source: Any, reduce: str, include_self: bool) -> None:
+    if reduce not in ("prod", "mean", "amax", "amin"):
+        raise RuntimeError(f"reduce argument must be either prod, mean, amax or amin, got {reduce}.")
+    if index.ndim > 1:
+        raise IndexError("index_reduce(): Index is supposed to be a vector")
+    if source._a.dtype != input._a.dtype:
+        raise RuntimeError("index_reduce(): self and source must have the same scalar type")
+    _same_slices("index_reduce", input, dim, index, source)
+
+
+writes(index_reduce)
+index_reduce.vjp(_=lambda g, input, dim, index, source, reduce, include_self, out: _index_reduce_vjp(
+    g, input, dim, index, source, reduce, include_self, out))
+
+
+def _index_reduce_vjp(g: Any, x: Any, dim: int, at: Any, src: Any, reduce: str, own: bool, out: Any) -> tuple[Any, ...]:
+    def pick(t: Any) -> Any:
+        return index_select(t, dim, at)
+
+    match reduce:
+        case "prod":
+            clean = x.masked_fill(x == 0, 1)
+            gx = g * index_reduce(clean, dim, at, src, "prod", include_self=own) / clean
+            zero = src == 0
+            zeros = pick(index_add(x.new_zeros(x.shape), dim, at, zero.to(x.dtype)))
+            single = zero & (zeros == 1)
+            rest = index_reduce(x, dim, at, src.masked_fill(single, 1), "prod", include_self=own)
+            gs = _where(single, pick(g * rest), pick(g * out) / src.masked_fill(zero, 1))
+        case "mean":
+            count = g.new_ones(g.shape) if own else g.new_zeros(g.shape)
+            count = index_add(count, dim, at, src.new_ones(src.shape).to(g.dtype))
+            count = count.masked_fill(count == 0, 1)
+            gx, gs = g / count, pick(g / count)
+        case _:
+            mine = (x == out).to(g.dtype)
+            yours = (src == pick(out)).to(g.dtype)
+            share = g / index_add(mine, dim, at, yours)
+            gx, gs = mine * share, yours * pick(share)
+    if not own:
+        gx = index_fill(gx, dim, at, 0)
+    return gx, None, gs
+
+
+def _where(c: Any, a: Any, b: Any) -> Any:
+    return a.where(c, b)
+
+
+# ---------------------------------------------------------------- flat positions
+
+
+@op("take", promote="none", variants=OUT)
+def take(k: Kernel[T], input: T, index: Index) -> T:
+    """Elements by their position in the flattened tensor."""
+    return k.library("take_flat", input, index)
+
+
+@take.errors
+def _(input: Any, index: Any) -> None:
+    if SPOKEN[index.dtype] != "Long":
+        raise RuntimeError(f"take(): Expected a long tensor for index, but got {SPOKEN[index.dtype]}")
+
+
+take.vjp(input=lambda g, input_shape, index: put(g.new_zeros(input_shape), index, g, True))
+
+
+@op("put", promote="none", variants=("function", "method", "inplace"))
+def put(k: Kernel[T], input: T, index: Index, source: T, accumulate: bool = False) -> T:
+    """`input` with `source` at (or added to) positions in the flattened tensor."""
+    return changed(k, "put", input, index, source, accumulate=accumulate)
+
+
+@put.errors
+def _(input: Any, index: Any, source: Any, accumulate: bool) -> None:
+    if SPOKEN[index.dtype] != "Long":
+        raise RuntimeError(f"put_(): Expected a long tensor for index, but got {SPOKEN[index.dtype]}")
+    if source._a.dtype != input._a.dtype:
+        raise RuntimeError(f"put_(): self and source expected to have the same dtype, but got self.dtype = {SPOKEN[input.dtype]} and source.dtype = "
+                           f"{SPOKEN[source.dtype]}")
+    if index.numel() != source.numel():
+        raise RuntimeError(f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source.numel()}, "
+                           f"index.numel() = {index.numel()}")
+
+
+writes(put)
+put.vjp(
+    input=lambda g, index, accumulate: g if accumulate else put(g, index, g.new_zeros(index.shape), False),
+    source=lambda g, index, source_shape: take(g, index).reshape(source_shape),
+)
+
+
+@composite("take_along_dim", variants=OUT)
+def take_along_dim(input: T, indices: T, dim: Dim | None = None) -> T:
+    """Elements along `dim` by index; `input` and `indices` broadcast in the other dimensions."""
+    if dim is None:
+        return input.reshape(-1).gather(0, indices.reshape(-1))
+    if input.ndim != indices.ndim:
+        raise RuntimeError(f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for "
+                           f"input, and {indices.ndim} dimensions for indices")
+    if SPOKEN[indices.dtype] not in ("Long", "Int"):
+        raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but got " + SPOKEN[indices.dtype])
+    dim = wrap_dim(dim, input.ndim)
+    a, b = list(input.shape), list(indices.shape)
+    a[dim] = b[dim] = 1
+    both = list(broadcast(a, b))
+    a, b = both[:], both[:]
+    a[dim], b[dim] = input.shape[dim], indices.shape[dim]
+    return input.expand(a).gather(dim, indices.expand(b))
+
+
+# ---------------------------------------------------------------- masks
+
+
+@op("masked_fill.Scalar", "masked_fill.Tensor", promote="none", variants=("function", "method", "inplace"))
+def masked_fill(k: Kernel[T], input: T, mask: Mask, value: N) -> T:
+    """`value` where the mask is true, `input` elsewhere.
+
+    >>> torch.tensor([1.0, 2.0]).masked_fill(torch.tensor([True, False]), 0)
+    tensor([0., 2.])
+    """
+    return k.where(mask, k.cast(value, dtype_of(input)), input)
+
+
+@masked_fill.errors
+def _(input: Any, mask: Any, value: Any) -> None:
+    if mask._a.dtype.kind != "b":
+        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {str(mask.dtype).removeprefix('torch.')}"
+                           if False else "masked_fill only supports boolean masks, but got mask with dtype " + C_KIND.get(SPOKEN[mask.dtype], "?"))
+    if getattr(value, "ndim", 0):
+        raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+    if input._a.dtype.kind in "iu" and isinstance(value, float) and value in (float("inf"), float("-inf")):
+        raise RuntimeError(f"value cannot be converted to type {'int64_t' if input._a.dtype.itemsize == 8 else 'int'} without overflow")
+
+
+C_KIND = {"Byte": "unsigned char", "Long": "long int", "Int": "int", "Float": "float", "Double": "double"}
+
+
+@masked_fill.into
+def _(k: Any, input: Any, mask: Any, value: Any) -> None:
+    k.library("masked_write", input, mask, value)
+
+
+masked_fill.vjp(
+    input=lambda g, mask: masked_fill(g, mask, 0),
+    value=lambda g, mask: masked_fill(g, ~mask, 0).sum(),
+)
+
+
+@op("masked_select", promote="none", variants=OUT)
+def masked_select(k: Kernel[T], input: T, mask: Mask) -> T:
+    """The elements where the mask is true, as a vector."""
+    return k.library("masked_select", input, mask)
+
+
+@masked_select.errors
+def _(input: Any, mask: Any) -> None:
+    if mask._a.dtype.kind != "b":
+        raise RuntimeError("masked_select: expected BoolTensor for mask")
+
+
+masked_select.vjp(input=lambda g, input_shape, mask: masked_scatter(g.new_zeros(broadcast(input_shape, mask.shape)), mask, g))
+
+
+@op("masked_scatter", promote="none", variants=("function", "method", "inplace"))
+def masked_scatter(k: Kernel[T], input: T, mask: Mask, source: T) -> T:
+    """`input` with the elements of `source`, one after the other, where the mask is true."""
+    if type(k) is not InPlace:
+        input = k.expand(input, broadcast(input.shape, mask.shape))
+    return changed(k, "masked_scatter", input, mask, source)
+
+
+@masked_scatter.errors
+def _(input: Any, mask: Any, source: Any) -> None:
+    if source._a.dtype != input._a.dtype:
+        raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got " + SPOKEN[input.dtype] + " and " +
+                           SPOKEN[source.dtype])  # fmt: skip
+    if mask._a.dtype.kind != "b":
+        raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype " + SPOKEN[mask.dtype])
+
+
+writes(masked_scatter)
+masked_scatter.vjp(
+    input=lambda g, mask: masked_fill(g, mask, 0),
+    source=lambda g, mask, source_shape: _padded(masked_select(g, mask), source_shape),
+)
+
+
+def _padded(x: Any, shape: Any) -> Any:
+    n = 1
+    for m in shape:
+        n *= m
+    if x.numel() < n:
+        out = x.new_zeros((n,))
+        x = index_put(out, [_first(x)], x) if x.numel() else out
+    return x[:n].reshape(shape)
+
+
+def _first(x: Any) -> Any:
+    from flambeau._operators.create import arange
+
+    return arange(x.shape[0])
+
+
+# ---------------------------------------------------------------- where there is something
+
+
+@op("nonzero", promote="none", variants=(), differentiable=False)
+def _nonzero(k: Kernel[T], input: T) -> T:
+    """The indices of all elements that are not zero, one row each."""
+    return k.library("nonzero", input)
+
+
+@composite("nonzero_numpy", variants=METHOD)
+def nonzero_numpy(input: T) -> tuple[T, ...]:
+    """The indices of all elements that are not zero, one vector for each dimension."""
+    x = input.reshape(1) if input.ndim == 0 else input
+    return _nonzero(x).unbind(1)
+
+
+@composite("_nonzero", python_name="nonzero", variants=("function", "method", "out"))
+def nonzero(input: T, *, as_tuple: bool = False) -> Any:
+    """The indices of all elements that are not zero: one row each, or with `as_tuple` one vector for each dimension.
+
+    >>> torch.tensor([0, 3, 4]).nonzero(as_tuple=True)
+    (tensor([1, 2]),)
+    """
+    return nonzero_numpy(input) if as_tuple else _nonzero(input)
+
+
+@composite("argwhere")
+def argwhere(input: T) -> T:
+    """The indices of all elements that are not zero, one row each."""
+    return _nonzero(input)
+
+
+@composite("where", variants=("function",))
+def where(condition: T) -> tuple[T, ...]:
+    """The indices where the condition holds, one vector for each dimension."""
+    return nonzero_numpy(condition)
+
+
+@op("count_nonzero.dim_IntList", "count_nonzero", promote="none", differentiable=False)
+def count_nonzero(k: Kernel[T], input: T, dim: Any = None) -> T:
+    """How many elements are not zero, along some dimensions."""
+    dims = None if dim is None else tuple(wrap_dim(d, input.ndim) for d in sizes(dim))
+    return k.library("count_nonzero", input, dims=dims)
+
+
+__all__ = ["ALL_FORMS", "changed", "writes"]
