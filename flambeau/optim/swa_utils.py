@@ -128,14 +128,14 @@ class AveragedModel(Module):
         if self.n_averaged == 0:
             for average, p in pairs:
                 average.copy_(p)
-        elif self.multi_avg_fn is None and self.avg_fn is not None:
+        elif self.multi_avg_fn is None:
+            update = self.avg_fn or get_swa_avg_fn()
             for average, p in pairs:
-                average.copy_(self.avg_fn(average, p, self.n_averaged.to(average.device)))
+                average.copy_(update(average, p, self.n_averaged.to(average.device)))
         else:
-            update = self.multi_avg_fn or get_swa_multi_avg_fn()
             lists = [list(tensors) for tensors in zip(*pairs, strict=True)]
             for (device, _), ((averages, params), _) in _group_tensors_by_device_and_dtype(lists).items():
-                update(averages, params, self.n_averaged.to(device))
+                self.multi_avg_fn(averages, params, self.n_averaged.to(device))
         if not self.use_buffers:
             for ours, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
                 ours.detach().copy_(theirs.detach().to(ours.device))
