@@ -346,22 +346,28 @@ class Builder:
         slot = self.alloca(kind)
         self.line(f"store {usual}, ptr {slot}")
         with self.when(self.any(c)):
-            sources = [self.alloca(kind) for _ in x]
+            sources = [self.alloca(spell(v.type, n)) for v in x]
             for s, v in zip(sources, x, strict=True):
                 self.line(f"store {self.spread(v, n)}, ptr {s}")
-            one = spell(usual.type, 1)
-            args = ", ".join(["ptr", *["ptr"] * len(x), "i64"])
-            self.lane_loop(function, one, len(x))
             mask = self.alloca(f"[{n} x i8]")
-            for i in range(n):
-                bit = self.lane(c, i) if c.lanes > 1 else c
-                wide = self.convert("zext", bit, "i8")
-                p = self.emit("ptr", 1, f"getelementptr i8, ptr {mask}, i64 {i}")
-                self.line(f"store {wide}, {p}")
+            self.line(f"store {self.convert('zext', self.spread(c, n), 'i8')}, ptr {mask}")
+            self.lane_loop(function, spell(usual.type, 1), len(x))
             listed = ", ".join([f"ptr {slot}", f"ptr {mask}", *(f"ptr {s}" for s in sources), f"i64 {n}"])
-            del args
             self.line(f"call void @{function}.lanes({listed})")
         return self.emit(usual.type, n, f"load {kind}, ptr {slot}")
+
+    def outline(self, name: str, type: str, operands: int, body: Any) -> str:
+        """Defines `name(x...)` over scalars, once, as `body(b, x...)`; returns the name."""
+        if name not in self.functions:
+            self.functions[name] = ""  # being written: it may not call itself
+            inner = Builder(self.fma_unit)
+            inner.declared, inner.functions = self.declared, self.functions
+            xs = [Value(inner, type, 1, f"%x{i}") for i in range(operands)]
+            result = body(inner, *xs)
+            one = spell(type, 1)
+            head = f"define internal {one} @{name}({', '.join(map(str, xs))}) noinline cold nounwind {{"
+            self.functions[name] = "\n".join([head, "entry:", *inner.slots, *inner.scope, f"  ret {result}", "}"])
+        return name
 
     def lane_loop(self, function: str, one: str, operands: int) -> None:
         """`function.lanes(out, mask, xs..., n)`: out[i] = function(xs[i]...) where mask[i]."""

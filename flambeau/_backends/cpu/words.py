@@ -78,8 +78,8 @@ def maximum(b: Builder, x: Value, y: Value, dtype: str, sign: int = 1) -> Value:
     """The larger (or with sign -1 the smaller); NaN where either is."""
     x, y = b.agree(x, y)
     if x.real:
-        best = b.larger(y, x) if sign > 0 else b.smaller(y, x)  # x where x is NaN
-        return b.select(b.isnan(y), y, best)
+        best = b.larger(x, y) if sign > 0 else b.smaller(x, y)  # y where either is NaN
+        return b.select(b.isnan(x), x, best)
     if x.type == "i1":
         return x | y if sign > 0 else x & y
     name = ("u" if dtype.startswith("u") else "s") + ("max" if sign > 0 else "min")
@@ -222,5 +222,5 @@ def fmax(b: Builder, op: str, x: Value, y: Value, dtype: str) -> Value:
     x, y = b.agree(x, y)
     if not x.real:
         return maximum(b, x, y, dtype, 1 if op == "fmax" else -1)
-    best = b.larger(x, y) if op == "fmax" else b.smaller(x, y)  # y where x is NaN
-    return b.select(b.isnan(y), x, best)
+    best = b.larger(y, x) if op == "fmax" else b.smaller(y, x)  # x where either is NaN
+    return b.select(b.isnan(x), y, best)
