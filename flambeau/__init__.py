@@ -67,7 +67,9 @@ for _name, _d in _dtypes.ALIASES.items():
 float8_e4m3fn = _dtypes.float8_e4m3fn
 _LATE = {  # names that live in modules which load when they are first asked for
     "save": "serialization", "load": "serialization", "set_printoptions": "_tensor_str", "compile": "compiler",
-    "vmap": "func", "stft": "functional", "istft": "functional", "einsum": None, "norm": None,
+    "vmap": "func", "norm": None,
+    **dict.fromkeys(("atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_tensors", "cartesian_prod", "chain_matmul",
+                     "einsum", "meshgrid", "split", "tensordot", "unravel_index"), "functional"),
     "UntypedStorage": "storage", "TypedStorage": "storage", "autocast": "amp", "Stream": "_streams", "Event": "_streams",
     "set_warn_always": "_namespace", "is_warn_always_enabled": "_namespace",
 }  # fmt: skip

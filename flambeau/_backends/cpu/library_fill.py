@@ -88,3 +88,9 @@ def window(*, kind: str, length: int, periodic: bool, dtype: Any, alpha: float =
     else:
         w = np.i0(beta * np.sqrt(np.maximum(1 - (2 * n / span - 1) ** 2, 0))) / np.i0(beta)
     return w.astype(dtype.np)
+
+
+def triangular(x: Any, *, diagonal: int, lower: bool) -> Any:
+    """x with zeros on one side of a diagonal."""
+    mask = np.tri(x.shape[-2], x.shape[-1], diagonal if lower else diagonal - 1, bool)
+    return np.where(mask if lower else ~mask, x, np.zeros((), x.dtype))

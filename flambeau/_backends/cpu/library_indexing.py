@@ -318,3 +318,56 @@ def scatter_reduce(into: Any, index: Any, src: Any, *, dim: int, reduce: str, in
 
 
 __all__ = ["write"]
+
+
+# ---------------------------------------------------------------- rows of a table
+
+
+def rows(table: Any, index: Any) -> Any:
+    n = table.shape[0]
+    if index.size and (index.min() < 0 or index.max() >= n):
+        raise IndexError("index out of range in self")
+    return np.take(table, index, 0)
+
+
+def rows_backward(g: Any, index: Any, *, count: int, padding: int, scale: bool) -> Any:
+    out = np.zeros((count, g.shape[-1]), g.dtype)
+    index, g = index.reshape(-1), g.reshape(-1, g.shape[-1])
+    if padding >= 0:
+        kept = index != padding
+        if not kept.all():
+            index, g = index[kept], g[kept]
+    if scale:
+        often = np.bincount(index, minlength=count)
+        g = (g / often[index][:, None]).astype(g.dtype)
+    add_rows(out, index, g)
+    return out
+
+
+def renorm_rows(table: Any, index: Any, *, limit: float, p: float) -> None:
+    at = np.unique(index)
+    if not at.size:
+        return
+    chosen = table[at].astype(np.float64)
+    norms = np.linalg.norm(chosen, p, axis=1) if p > 0 else (chosen != 0).sum(1)
+    factor = np.where(norms > limit, limit / (norms + 1e-7), 1.0)
+    table[at] = (chosen * factor[:, None]).astype(table.dtype)
+
+
+def segments(index: Any, offsets: Any, *, last: bool) -> Any:
+    """Which bag each index is in, by where the bags begin; and how long the bags are."""
+    n = index.shape[0]
+    starts = offsets[:-1] if last else offsets
+    if starts.size and starts[0] != 0:
+        raise RuntimeError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {starts[0]}")
+    if starts.size and starts[-1] > n:
+        raise RuntimeError(f"offsets[-1] can not be greater than input's length({n}) but got offsets[-1] of {starts[-1]}")
+    lengths = np.diff(np.append(starts, n))
+    return np.repeat(np.arange(len(starts), dtype=index.dtype), lengths), lengths.astype(index.dtype)
+
+
+def one_hot(index: Any, *, classes: int) -> Any:
+    n = int(index.max()) + 1 if classes == -1 else classes
+    out = np.zeros((*index.shape, n), np.int64)
+    np.put_along_axis(out, index[..., None], 1, -1) if index.size else None
+    return out

@@ -1,4 +1,4 @@
-"""Routines that order and search: sorting, selection, uniqueness, binary search."""
+"""Routines that order and search: sorting, selection, uniqueness, binary search. NaN counts as the largest value."""
 
 from __future__ import annotations
 
@@ -7,14 +7,94 @@ from typing import Any
 import numpy as np
 
 
+def plain(x: Any) -> Any:
+    """Narrow floats as float32: NumPy orders those."""
+    return x.astype(np.float32) if x.dtype.kind == "V" else x
+
+
 def sort(x: Any, *, dim: int, descending: bool) -> Any:
-    """Stable; NaN counts as the largest value. Returns (values, indices)."""
+    """Stable. Returns (values, indices)."""
     if x.ndim == 0:
         return x.copy(), np.zeros((), np.int64)
-    source = np.flip(x, dim) if descending else x
-    if source.dtype.kind == "V":  # narrow floats sort as float32
-        source = source.astype(np.float32)
+    source = plain(np.flip(x, dim) if descending else x)
     order = np.argsort(source, axis=dim, kind="stable")
     if descending:  # ties keep their order: sort the reversed array, then count from its end
-        order = np.flip(x.shape[dim] - 1 - order, dim)
+        order = np.ascontiguousarray(np.flip(x.shape[dim] - 1 - order, dim))
     return np.take_along_axis(x, order, dim), order
+
+
+def topk(x: Any, *, count: int, dim: int, largest: bool) -> Any:
+    if x.ndim == 0:
+        return (x.copy(), np.zeros((), np.int64)) if count else (x.reshape(1)[:0], np.zeros(0, np.int64))
+    n = x.shape[dim]
+    cut = (slice(None),) * dim + (slice(0, count),)
+    if largest or count * 8 > n or x.dtype.kind == "V" or n < 256:
+        if largest and 0 < count * 8 <= n and n >= 256 and x.dtype.kind in "iuf":
+            source = np.flip(x, dim)
+            part = np.argpartition(source, n - count, axis=dim)[(slice(None),) * dim + (slice(n - count, n),)]
+            found = np.take_along_axis(source, part, dim)
+            order = np.flip(np.argsort(found, axis=dim, kind="stable"), dim)
+            index = n - 1 - np.take_along_axis(part, order, dim)
+            return np.take_along_axis(x, index, dim), np.ascontiguousarray(index)
+        values, order = sort(x, dim=dim, descending=largest)
+        return np.ascontiguousarray(values[cut]), np.ascontiguousarray(order[cut])
+    part = np.argpartition(x, count - 1 if count else 0, axis=dim)[cut]
+    found = np.take_along_axis(x, part, dim)
+    order = np.argsort(found, axis=dim, kind="stable")
+    return np.take_along_axis(found, order, dim), np.take_along_axis(part, order, dim)
+
+
+def kthvalue(x: Any, *, place: int, dim: int, keepdim: bool) -> Any:
+    if x.ndim == 0:
+        return x.copy(), np.zeros((), np.int64)
+    order = np.argsort(plain(x), axis=dim, kind="stable")
+    index = order[(slice(None),) * dim + (slice(place - 1, place),)]
+    values = np.take_along_axis(x, index, dim)
+    return (values, np.ascontiguousarray(index)) if keepdim else (values.squeeze(dim), index.squeeze(dim).copy())
+
+
+def unique(x: Any, *, dim: int | None) -> Any:
+    """(values, inverse, counts); every NaN is distinct."""
+    if dim is None:
+        source = plain(x)
+        values, inverse, counts = np.unique(source, return_inverse=True, return_counts=True, equal_nan=False)
+        return values.astype(x.dtype, copy=False), inverse.reshape(x.shape).astype(np.int64, copy=False), counts
+    n = x.shape[dim]
+    rows = np.moveaxis(plain(x), dim, 0).reshape(n, -1)
+    if rows.shape[1] == 0:
+        one = np.zeros(n, np.int64)
+        return np.take(x, [0] if n else [], dim), one, np.array([n] if n else [], np.int64)
+    _, first, inverse, counts = np.unique(rows, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    return np.take(x, first, dim), inverse.reshape(-1), counts
+
+
+def unique_runs(x: Any, *, dim: int | None) -> Any:
+    flat = x.reshape(-1) if dim is None else np.moveaxis(x, dim, 0).reshape(x.shape[dim], -1)
+    n = len(flat)
+    new = np.ones(n, bool)
+    if n > 1:
+        differs = flat[1:] != flat[:-1]
+        new[1:] = differs if dim is None else differs.any(1)
+    at = np.flatnonzero(new)
+    inverse = np.cumsum(new) - 1
+    counts = np.diff(np.append(at, n))
+    if dim is None:
+        return flat[at], inverse.reshape(x.shape), counts
+    return np.take(x, at, dim), inverse, counts
+
+
+def searchsorted(boundaries: Any, values: Any, sorter: Any, *, right: bool, dtype: Any) -> Any:
+    side: Any = "right" if right else "left"
+    b, v = plain(boundaries), plain(np.asarray(values))
+    if sorter is not None:
+        b = np.take_along_axis(b, sorter, -1)
+    if b.ndim == 1:
+        return np.asarray(np.searchsorted(b, v, side)).astype(dtype.np)
+    out = np.empty(v.shape, dtype.np)
+    for i in np.ndindex(b.shape[:-1]):
+        out[i] = np.searchsorted(b[i], v[i], side)
+    return out
+
+
+def isin(elements: Any, tests: Any, *, invert: bool) -> Any:
+    return np.asarray(np.isin(elements, tests, invert=invert))

@@ -1,0 +1,148 @@
+"""Lookups of rows: embedding and its gradient, renormalization, bags of rows, one-hot rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._kernel.language import Kernel, T
+from flambeau._operators.index import Index, InPlace, changed, writes
+from flambeau._operators.op import composite, op
+from flambeau._values.dtype import SPOKEN
+
+
+@op("embedding", promote="none", variants=("function", "out"))
+def embedding(k: Kernel[T], weight: T, input: Index, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False) -> T:
+    """The rows of `weight` that `input` names."""
+    return k.library("rows", weight, input)
+
+
+@embedding.errors
+def _(weight: Any, input: Any, padding_idx: int, scale_grad_by_freq: bool, sparse: bool) -> None:
+    if weight.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
+    if SPOKEN[input.dtype] not in ("Long", "Int"):
+        raise RuntimeError(f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+                           f"torch.{SPOKEN[input.dtype]}Tensor instead (while checking arguments for embedding)")
+    if sparse:
+        raise NotImplementedError("embedding with sparse gradients is not implemented")
+
+
+embedding.vjp(weight=lambda g, weight_shape, input, padding_idx, scale_grad_by_freq: embedding_dense_backward(
+    g, input, weight_shape[0], padding_idx, scale_grad_by_freq))
+
+
+@op("embedding_dense_backward", promote="none", variants=("function",))
+def embedding_dense_backward(k: Kernel[T], grad_output: T, indices: Index, num_weights: int, padding_idx: int, scale_grad_by_freq: bool) -> T:
+    """Zeros of the weight's sizes to which each row of the gradient is added in its place."""
+    return k.library("rows_backward", grad_output, indices, count=num_weights, padding=padding_idx, scale=scale_grad_by_freq)
+
+
+embedding_dense_backward.vjp(grad_output=lambda g, indices, padding_idx: _without(g.index_select(0, indices.reshape(-1)), indices, padding_idx).reshape(
+    (*indices.shape, g.shape[1])))
+
+
+def _without(rows: Any, indices: Any, padding: int) -> Any:
+    return rows if padding < 0 else rows.masked_fill((indices.reshape(-1) == padding).unsqueeze(1), 0)
+
+
+@op("embedding_renorm", promote="none", variants=("function",), differentiable=False)
+def embedding_renorm(k: Kernel[T], input: T, indices: Index, max_norm: float, norm_type: float) -> T:
+    """`input` with the rows that `indices` names shortened to at most `max_norm`."""
+    return changed(k, "renorm_rows", input, indices, limit=max_norm, p=norm_type)
+
+
+@op("embedding_renorm_", promote="none", variants=("function",), differentiable=False, view=True)
+def embedding_renorm_(k: Kernel[T], input: T, indices: Index, max_norm: float, norm_type: float) -> T:
+    """The same, in place."""
+    k.library("renorm_rows", input, indices, limit=max_norm, p=norm_type)
+    return input
+
+
+writes(embedding_renorm)
+MODES = {0: "sum", 1: "mean", 2: "max"}
+
+
+@op("_segments", promote="none", variants=(), differentiable=False)
+def _segments(k: Kernel[T], input: Index, offsets: Index, include_last_offset: bool) -> tuple[T, T]:
+    """The bag that each index is in, and how many indices each bag has."""
+    return k.library("segments", input, offsets, last=include_last_offset)
+
+
+@composite("embedding_bag.padding_idx", "embedding_bag", variants=("function",), names=("_embedding_bag",))
+def embedding_bag(weight: T, indices: T, offsets: T, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
+                  per_sample_weights: T | None = None, include_last_offset: bool = False, padding_idx: int | None = None) -> Any:  # fmt: skip
+    """Sums, means or maxima of the rows of `weight` that the indices of each bag name; a bag begins at each offset.
+
+    Returns (result, bag of each index, number of indices in each bag, index of each maximum).
+    """
+    if indices.ndim != 1:
+        raise RuntimeError("input has to be a 1D Tensor" if indices.ndim != 2 else "if input is 2D, then offsets has to be None")
+    if per_sample_weights is not None and mode != 0:
+        raise RuntimeError("embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='"
+                           f"{MODES[mode]}'). Please open a feature request on GitHub.")
+    bag, count = _segments(indices, offsets, include_last_offset)
+    bags = offsets.shape[0] - (1 if include_last_offset else 0)
+    padding = -1 if padding_idx is None else padding_idx % weight.shape[0]
+    rows = embedding(weight, indices, padding, scale_grad_by_freq, sparse)
+    kept = None
+    if padding >= 0:
+        kept = indices != padding
+        count = count.new_zeros(count.shape).index_add(0, bag, kept.to(count.dtype))
+    shape = (bags, weight.shape[1])
+    if mode == 2:
+        if kept is not None:
+            rows, at = rows[kept], bag[kept]
+        else:
+            at = bag
+        where = at.unsqueeze(1).expand(rows.shape)
+        best = rows.new_full(shape, float("-inf")).scatter_reduce(0, where, rows.detach(), "amax") if rows.numel() else rows.new_zeros(shape)
+        place = _first_place(rows, best, where) if rows.numel() else count.new_zeros(shape)
+        has = (count > 0).unsqueeze(1)
+        out = (rows.gather(0, place.masked_fill(~has, 0)) if rows.numel() else rows.new_zeros(shape)).masked_fill(~has, 0)
+        picked = (indices[kept] if kept is not None else indices)
+        return out, bag, count, (picked[place.masked_fill(~has, 0)] if rows.numel() else place).masked_fill(~has, -1)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights.unsqueeze(1)
+    if kept is not None:
+        rows = rows.masked_fill(~kept.unsqueeze(1), 0)
+    out = rows.new_zeros(shape).index_add(0, bag, rows)
+    if mode == 1:
+        out = out / count.clamp(min=1).unsqueeze(1).to(out.dtype)
+    return out, bag, count, count
+
+
+def _first_place(rows: Any, best: Any, where: Any) -> Any:
+    """For each bag and column, the first row that holds the maximum."""
+    from flambeau._operators.create import arange
+
+    n = rows.shape[0]
+    number = arange(n).unsqueeze(1).expand(rows.shape).masked_fill(rows.detach() != best.gather(0, where), n)
+    return number.new_full(best.shape, n).scatter_reduce(0, where, number, "amin").clamp(max=max(n - 1, 0))
+
+
+@op("one_hot", namespace="nn", promote="none", variants=("function",), differentiable=False)
+def one_hot(k: Kernel[T], input: T, num_classes: int = -1) -> T:
+    """For each class number, a row with 1 in its place and 0 elsewhere."""
+    return k.library("one_hot", input, classes=num_classes)
+
+
+@one_hot.errors
+def _(input: Any, num_classes: int) -> None:
+    a = input._a
+    if SPOKEN[input.dtype] != "Long":
+        raise RuntimeError(f"one_hot is only applicable to index tensor of type LongTensor, got: {SPOKEN[input.dtype]}" if False else
+                           "one_hot is only applicable to index tensor.")  # fmt: skip
+    if not a.size:
+        if num_classes <= 0:
+            raise RuntimeError("Can not infer total number of classes from empty tensor.")
+        return
+    if a.min() < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    if num_classes != -1:
+        if num_classes < 1:
+            raise RuntimeError("num_classes should be positive")
+        if a.max() >= num_classes:
+            raise RuntimeError("Class values must be smaller than num_classes.")
+
+
+__all__ = ["InPlace"]
