@@ -142,9 +142,7 @@ def test_collate(agree, case):
 
 
 def test_collate_tensors(agree):
-    agree(
-        lambda fl: data(fl).default_collate([{"x": fl.arange(4).view(2, 2).t(), "y": (fl.tensor(True), 1)}] * 3)
-    )
+    agree(lambda fl: data(fl).default_collate([{"x": fl.arange(4).view(2, 2).t(), "y": (fl.tensor(True), 1)}] * 3))
 
 
 BAD = {

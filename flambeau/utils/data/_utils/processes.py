@@ -144,12 +144,11 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
                 raise
 
     def _report(self, failed):
-        """Raises what is known about workers that ended unasked."""
+        """Ends the other workers, and raises what is known about those that ended unasked."""
         workers = [self._workers[i] for i in failed]
         for process in workers:
             process.join(MP_STATUS_CHECK_INTERVAL)
-        for i in failed:
-            self._workers_status[i] = False
+        self._shutdown_workers()
         pids = ", ".join(str(process.pid) for process in workers)
         cause = RuntimeError(_last_words(workers[0].pid, workers[0].exitcode))
         raise RuntimeError(f"DataLoader worker (pid(s) {pids}) exited unexpectedly") from cause
