@@ -348,12 +348,3 @@ for _name, _kind in {"float": "float32", "double": "float64", "half": "float16",
                      "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool", "cfloat": "complex64", "cdouble": "complex128",
                      "chalf": "complex32"}.items():  # fmt: skip
     _conversion(_name, _kind)
-
-
-# ---------------------------------------------------------------- a tensor given other memory
-
-
-@op("resize", promote="none", variants=INPLACE)
-def resize(k: Kernel[T], input: T, size: Shape, *, memory_format: MemoryFormat | None = None) -> T:
-    """The same storage, made longer where it must be, in other sizes."""
-    return k.library("resized", input, shape=sizes(size))

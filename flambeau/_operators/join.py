@@ -258,8 +258,6 @@ def combinations(input: T, r: int = 2, with_replacement: bool = False) -> T:
     if r == 0:
         return input.new_empty((0,))
     rows = list((choose_again if with_replacement else choose)(range(input.shape[0]), r))
-    if not rows:
-        return input.new_empty((0, r))
     columns = [[row[j] for row in rows] for j in range(r)]
     return stack([input[column] for column in columns], 1)
 

@@ -1,0 +1,40 @@
+"""The views once more, as copies: `permute_copy`, `unfold_copy` and their like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._operators import part, view
+from flambeau._operators.op import Op, composite
+
+COPIED = {
+    "alias": view.alias, "as_strided": part.as_strided, "diagonal": part.diagonal, "expand": view.expand, "permute": view.permute,
+    "select.int": part.select, "slice.Tensor": part.slice_, "split.Tensor": part.split, "split_with_sizes": part.split_with_sizes,
+    "squeeze": view.squeeze, "t": view.t, "transpose.int": view.transpose, "unbind.int": part.unbind, "unfold": part.unfold,
+    "unsqueeze": view.unsqueeze, "view_as_complex": view.view_as_complex, "view_as_real": view.view_as_real, "view": view.view,
+}  # fmt: skip
+
+
+def _copying(name: str, source: Op) -> Op:
+    base, dot, overload = name.partition(".")
+    body, first = source.body, 0 if source.kind == "composite" else 1
+    code = body.__code__
+    names = code.co_varnames[first : code.co_argcount]
+    keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    scope: dict[str, Any] = {"source": source}
+    defaults = body.__defaults__ or ()
+    start = len(names) - len(defaults)
+    head = [n if i < start else f"{n}={defaults[i - start]!r}" for i, n in enumerate(names)]
+    if keywords:
+        head += ["*", *(f"{n}={(body.__kwdefaults__ or {})[n]!r}" for n in keywords)]
+    given = ", ".join([*names, *(f"{n}={n}" for n in keywords)])
+    exec(f"def copying({', '.join(head)}):\n    r = source({given})\n"  # noqa: S102 - the source's own signature
+         "    return tuple(x.clone() for x in r) if isinstance(r, (tuple, list)) else r.contiguous() if not r.is_contiguous() else r.clone()", scope)
+    made = scope["copying"]
+    made.__annotations__ = {n: a for n, a in body.__annotations__.items() if n != "k"}
+    made.__doc__ = f"A copy of what `{base}` views."
+    return composite(f"{base}_copy{dot}{overload}", variants=("function", "out"))(made)
+
+
+for _name, _op in COPIED.items():
+    _copying(_name, _op)
