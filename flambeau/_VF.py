@@ -1,0 +1,11 @@
+"""`torch._VF`: the generated functions, under the name that old code takes them from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    import flambeau
+
+    return getattr(flambeau, name)

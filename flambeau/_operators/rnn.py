@@ -1,0 +1,209 @@
+"""Recurrent networks: Elman, GRU and LSTM, one cell each, run over layers, directions and (packed) time.
+
+Gates are laid out as PyTorch lays them out: LSTM input, forget, cell, output; GRU reset, update, new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau._kernel.language import T
+from flambeau._operators.op import composite
+from flambeau._tensor import Tensor
+
+State = tuple[Any, ...]
+
+
+def _product(x: Any, w: Any, b: Any) -> Any:
+    out = x @ w.t()
+    return out if b is None else out + b
+
+
+# ---------------------------------------------------------------- cells: (x w_ih^T + b_ih already computed, state, w_hh, b_hh) -> state
+
+
+def _elman(activation: str) -> Callable[..., State]:
+    def step(gates: Any, state: State, w: Any, b: Any, p: Any) -> State:
+        pre = gates + _product(state[0], w, b)
+        return (pre.tanh() if activation == "tanh" else pre.relu(),)
+
+    return step
+
+
+def _gru(gates: Any, state: State, w: Any, b: Any, p: Any) -> State:
+    (h,) = state
+    ir, iz, inn = gates.chunk(3, -1)
+    hr, hz, hn = _product(h, w, b).chunk(3, -1)
+    r, z = (ir + hr).sigmoid(), (iz + hz).sigmoid()
+    n = (inn + r * hn).tanh()
+    return ((h - n) * z + n,)
+
+
+def _lstm(gates: Any, state: State, w: Any, b: Any, p: Any) -> State:
+    h, c = state
+    i, f, g, o = (gates + _product(h, w, b)).chunk(4, -1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    h = o.sigmoid() * c.tanh()
+    return (h if p is None else h @ p.t(), c)
+
+
+STEPS: dict[str, Callable[..., State]] = {"tanh": _elman("tanh"), "relu": _elman("relu"), "gru": _gru, "lstm": _lstm}
+
+
+# ---------------------------------------------------------------- over time
+
+
+def _dense(kind: str, x: Any, state: State, weights: Sequence[Any], reverse: bool) -> tuple[Any, State]:
+    """x: (time, batch, features)."""
+    w_ih, w_hh, b_ih, b_hh, p = weights
+    step = STEPS[kind]
+    gates = _product(x, w_ih, b_ih).unbind(0)  # one product for all times
+    outs = []
+    for g in reversed(gates) if reverse else gates:
+        state = step(g, state, w_hh, b_hh, p)
+        outs.append(state[0])
+    if reverse:
+        outs.reverse()
+    return _stack(outs), state
+
+
+def _packed(kind: str, data: Any, sizes: Sequence[int], state: State, weights: Sequence[Any], reverse: bool) -> tuple[Any, State]:
+    """data: all times one after the other, `sizes[t]` sequences each, longest first."""
+    w_ih, w_hh, b_ih, b_hh, p = weights
+    step = STEPS[kind]
+    gates = _product(data, w_ih, b_ih).split(list(sizes), 0)
+    outs = []
+    if not reverse:
+        ended: list[State] = []  # final states of sequences that are over, shortest first
+        n = sizes[0]
+        for g, size in zip(gates, sizes, strict=True):
+            if size < n:
+                ended.append(tuple(s[size:n] for s in state))
+                state = tuple(s[:size] for s in state)
+                n = size
+            state = step(g, state, w_hh, b_hh, p)
+            outs.append(state[0])
+        ended.append(state)
+        return _cat(outs), tuple(_cat([e[i] for e in reversed(ended)]) for i in range(len(state)))
+    first = state
+    n = sizes[-1]
+    state = tuple(s[:n] for s in first)
+    for g, size in zip(reversed(gates), reversed(sizes), strict=True):
+        if size > n:  # sequences that end here begin here, walking backwards
+            state = tuple(_cat([s, f[n:size]]) for s, f in zip(state, first, strict=True))
+            n = size
+        state = step(g, state, w_hh, b_hh, p)
+        outs.append(state[0])
+    outs.reverse()
+    return _cat(outs), state
+
+
+def _stack(xs: list[Any]) -> Any:
+    from flambeau._operators.join import stack
+
+    return stack(xs, 0)
+
+
+def _cat(xs: list[Any], dim: int = 0) -> Any:
+    from flambeau._operators.join import cat
+
+    return cat(xs, dim) if len(xs) > 1 else xs[0]
+
+
+def _layers(kind: str, x: Any, sizes: Any, states: State, params: Sequence[Any], has_biases: bool, num_layers: int, dropout: float, train: bool,
+            bidirectional: bool) -> tuple[Any, State]:  # fmt: skip
+    """All layers and directions. Each state is (layers * directions, batch, features)."""
+    directions = 2 if bidirectional else 1
+    projected = kind == "lstm" and states[0].shape[2] != states[1].shape[2]
+    each = (4 if has_biases else 2) + (1 if projected else 0)
+    finals: list[State] = []
+    for layer in range(num_layers):
+        outs = []
+        for d in range(directions):
+            at = layer * directions + d
+            ws = list(params[at * each : (at + 1) * each])
+            p = ws.pop() if projected else None
+            w_ih, w_hh, *bs = ws
+            weights = (w_ih, w_hh, *(bs or (None, None)), p)
+            state = tuple(s[at] for s in states)
+            out, state = _dense(kind, x, state, weights, d == 1) if sizes is None else _packed(kind, x, sizes, state, weights, d == 1)
+            outs.append(out)
+            finals.append(state)
+        x = _cat(outs, -1)
+        if dropout and train and layer < num_layers - 1:
+            from flambeau._operators.dropout import dropout as drop
+
+            x = drop(x, dropout, True)
+    return x, tuple(_stack([f[i] for f in finals]) for i in range(len(states)))
+
+
+def _run(kind: str, input: Any, hx: Any, params: Any, has_biases: bool, num_layers: int, dropout: float, train: bool, bidirectional: bool,
+         batch_first: bool) -> Any:  # fmt: skip
+    x = input.transpose(0, 1) if batch_first else input
+    states = tuple(hx) if isinstance(hx, (list, tuple)) else (hx,)
+    out, finals = _layers(kind, x, None, states, params, has_biases, num_layers, dropout, train, bidirectional)
+    return (out.transpose(0, 1) if batch_first else out, *finals)
+
+
+def _run_packed(kind: str, data: Any, batch_sizes: Any, hx: Any, params: Any, has_biases: bool, num_layers: int, dropout: float, train: bool,
+                bidirectional: bool) -> Any:  # fmt: skip
+    states = tuple(hx) if isinstance(hx, (list, tuple)) else (hx,)
+    out, finals = _layers(kind, data, batch_sizes.tolist(), states, params, has_biases, num_layers, dropout, train, bidirectional)
+    return (out, *finals)
+
+
+def _define(kind: str, name: str, state: str) -> None:
+    """The two overloads of one network: padded input, and packed data."""
+    hx_note = "Sequence[T]" if kind == "lstm" else "T"
+
+    def padded(input: T, hx: Any, params: Sequence[T], has_biases: bool, num_layers: int, dropout: float, train: bool, bidirectional: bool,
+               batch_first: bool) -> T:  # fmt: skip
+        return _run(kind, input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first)
+
+    def packed(data: T, batch_sizes: T, hx: Any, params: Sequence[T], has_biases: bool, num_layers: int, dropout: float, train: bool,
+               bidirectional: bool) -> T:  # fmt: skip
+        return _run_packed(kind, data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, bidirectional)
+
+    for fn, what in ((padded, "a padded sequence"), (packed, "packed sequences")):
+        fn.__name__ = name
+        fn.__doc__ = f"Runs the recurrent network `{name}` over {what}: outputs and the final {state}."
+        fn.__annotations__["hx"] = hx_note
+    composite(f"{name}.input", variants=("function",), receiver="input")(padded)
+    composite(f"{name}.data", variants=("function",), receiver="data")(packed)
+
+
+_define("tanh", "rnn_tanh", "state")
+_define("relu", "rnn_relu", "state")
+_define("gru", "gru", "state")
+_define("lstm", "lstm", "hidden and cell states")
+
+
+# ---------------------------------------------------------------- single cells
+
+
+@composite("rnn_tanh_cell", variants=("function",), receiver="input")
+def rnn_tanh_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
+    """tanh(w_ih x + b_ih + w_hh h + b_hh)."""
+    return STEPS["tanh"](_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
+
+
+@composite("rnn_relu_cell", variants=("function",), receiver="input")
+def rnn_relu_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
+    """relu(w_ih x + b_ih + w_hh h + b_hh)."""
+    return STEPS["relu"](_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
+
+
+@composite("gru_cell", variants=("function",), receiver="input")
+def gru_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
+    """One step of a GRU (Cho et al., 2014)."""
+    return _gru(_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
+
+
+@composite("lstm_cell", variants=("function",), receiver="input")
+def lstm_cell(input: T, hx: Sequence[T], w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
+    """One step of an LSTM (Hochreiter and Schmidhuber, 1997): the hidden and the cell state."""
+    return _lstm(_product(input, w_ih, b_ih), tuple(hx), w_hh, b_hh, None)
+
+
+_ = Tensor
