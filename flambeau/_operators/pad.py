@@ -1,0 +1,129 @@
+"""Padding: with a constant, or with the input itself reflected, repeated at its edge, or wrapped around."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flambeau._kernel.language import Kernel, Scalar, Shape, T
+from flambeau._operators.op import composite, op
+from flambeau._tensor import Tensor
+
+
+def _widths(rank: int, pad: Sequence[int]) -> list[tuple[int, int]]:
+    """PyTorch gives (before, after) of the last dim first."""
+    out = [(0, 0)] * rank
+    for i in range(len(pad) // 2):
+        out[rank - 1 - i] = (int(pad[2 * i]), int(pad[2 * i + 1]))
+    return out
+
+
+@op("constant_pad_nd", promote="none")
+def constant_pad_nd(k: Kernel[T], input: T, pad: Shape, value: Scalar = 0) -> T:
+    """Cells of `value` before and after: pad = (last dim before, after, dim before that ...); negative widths crop."""
+    out = k.pad(input, _widths(input.ndim, pad), value)
+    return k.library("copied", out) if out is input or not any(n > 0 for n in pad) else out
+
+
+constant_pad_nd.vjp(input=lambda g, pad: constant_pad_nd(g, [-int(n) for n in pad]))
+
+
+@constant_pad_nd.errors
+def _(input: Tensor, pad: Shape, value: Scalar) -> None:
+    if len(pad) % 2:
+        raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
+    if input.ndim * 2 < len(pad):
+        raise RuntimeError("Length of pad should be no more than twice the number of dimensions of the input. Pad length is "
+                           f"{len(pad)} while the input has {input.ndim} dimensions.")
+    for i, (a, b) in enumerate(_widths(input.ndim, pad)):
+        n = input.shape[i] + a + b
+        if n < 0:
+            raise RuntimeError(f"The input size {input.shape[i]}, plus negative padding {a} and {b} resulted in a negative output size, which is invalid. "
+                               f"Check dimension {i} of your input.")
+
+
+def _indices(n: int, before: int, after: int, mode: str) -> list[int]:
+    """Which source element each padded position shows."""
+    at = range(-before, n + after)
+    if mode == "replicate":
+        return [min(max(i, 0), n - 1) for i in at]
+    if mode == "circular":
+        return [i % n for i in at]
+    period = 2 * (n - 1) or 1
+    return [(j if j < n else period - j) for j in (i % period for i in at)]
+
+
+def _take_each(input: Tensor, pad: Sequence[int], mode: str) -> Tensor:
+    out = input
+    for d, (before, after) in enumerate(_widths(input.ndim, pad)):
+        if before or after:
+            index = input.new_tensor(_indices(input.shape[d], before, after, mode)).long() if input.shape[d] else None
+            out = out.index_select(d, index) if index is not None else out
+    return out
+
+
+def _check(input: Tensor, pad: Sequence[int], n: int, mode: str) -> None:
+    if len(pad) != 2 * n:
+        raise RuntimeError(f"padding size is expected to be {2 * n}, but got: {len(pad)}")
+    if input.ndim not in (n + 1, n + 2):
+        raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
+                           f"{list(input.shape)}")
+    if any(s == 0 for s in input.shape[input.ndim - n - 1 :]):
+        raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
+                           f"{list(input.shape)}")
+    for d, (before, after) in enumerate(_widths(input.ndim, pad)):
+        size = input.shape[d]
+        if mode == "reflect" and (before >= size or after >= size) and (before or after):
+            raise RuntimeError(f"Argument #{4 + 2 * (input.ndim - 1 - d)}: Padding size should be less than the corresponding input dimension, but got: padding "
+                               f"({before}, {after}) at dimension {d} of input {list(input.shape)}")
+        if size + before + after < 1 and (before or after):
+            raise RuntimeError(f"input (W: {size}) is too small. Calculated output W: {size + before + after}")
+
+
+def _define(mode: str, prefix: str, n: int) -> None:
+    def pad_nd(input: T, padding: Shape) -> T:
+        padding = (padding,) * (2 * n) if isinstance(padding, int) else tuple(padding)
+        _check(input, padding, n, mode)
+        return _take_each(input, padding, mode)
+
+    pad_nd.__name__ = f"{prefix}_pad{n}d"
+    pad_nd.__doc__ = f"Pads the last {n} dim{'s' * (n > 1)} by {mode} of the input."
+    composite(pad_nd.__name__, namespace="nn", variants=("function",))(pad_nd)
+
+
+for _n in (1, 2, 3):
+    _define("reflect", "reflection", _n)
+    _define("replicate", "replication", _n)
+
+
+@composite("_pad_circular", namespace="nn", variants=("function",))
+def _pad_circular(input: T, pad: Shape) -> T:
+    """Pads by wrapping around."""
+    for d, (before, after) in enumerate(_widths(input.ndim, pad)):
+        if before > input.shape[d] or after > input.shape[d]:
+            raise RuntimeError("Padding value causes wrapping around more than once.")
+        if input.shape[d] + before + after < 0:
+            raise RuntimeError("Negative padding value is resulting in an empty dimension")
+    return _take_each(input, pad, "circular")
+
+
+@composite("pad", namespace="nn", variants=("function",))
+def pad(input: T, pad: Shape, mode: str = "constant", value: float | None = None) -> T:
+    """Pads the last dims by `mode`: "constant", "reflect", "replicate" or "circular"."""
+    if len(pad) % 2:
+        raise RuntimeError("Padding length must be divisible by 2")
+    if len(pad) > 2 * input.ndim:
+        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pad)} and input of "
+                           f"dimension {input.ndim}")
+    if mode == "constant":
+        return constant_pad_nd(input, tuple(pad), 0 if value is None else value)
+    if value is not None and value != 0:
+        raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    n = len(pad) // 2
+    if mode not in ("reflect", "replicate", "circular"):
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    if not (n == 1 and input.ndim in (2, 3) or n == 2 and input.ndim in (3, 4) or n == 3 and input.ndim in (4, 5)):
+        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
+    if mode == "circular":
+        return _pad_circular(input, tuple(pad))
+    _check(input, pad, n, mode)
+    return _take_each(input, tuple(pad), mode)

@@ -1,0 +1,445 @@
+"""Resampling of images: interpolation on a new grid, sampling at given places, folding and unfolding windows, shuffling pixels.
+
+Interpolation is separable: along each dim, the result is a matrix (nearest: a selection) applied to the input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau._kernel.language import Shape, T
+from flambeau._operators.op import composite
+from flambeau._tensor import Tensor
+
+# ---------------------------------------------------------------- interpolation
+
+
+def _scale(n: int, out: int, align: bool, scale: float | None) -> float:
+    """How far apart, in input cells, two neighbouring outputs lie."""
+    if align:
+        return (n - 1) / (out - 1) if out > 1 else 0.0
+    return 1.0 / scale if scale is not None and scale > 0 else n / out
+
+
+def _source(i: int, ratio: float, align: bool, cubic: bool = False) -> float:
+    if align:
+        return ratio * i
+    s = ratio * (i + 0.5) - 0.5
+    return s if cubic else max(s, 0.0)
+
+
+def _linear_rows(n: int, out: int, align: bool, scale: float | None) -> list[list[float]]:
+    ratio = _scale(n, out, align, scale)
+    rows = []
+    for i in range(out):
+        s = _source(i, ratio, align)
+        lo = min(int(s), n - 1)
+        hi = min(lo + 1, n - 1)
+        w = min(max(s - lo, 0.0), 1.0)
+        row = [0.0] * n
+        row[lo] += 1.0 - w
+        row[hi] += w
+        rows.append(row)
+    return rows
+
+
+def _cubic(t: float, a: float = -0.75) -> list[float]:
+    """Weights of the four neighbours at distance t past the second (Keys, 1981, a = -0.75)."""
+
+    def near(x: float) -> float:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x: float) -> float:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return [far(t + 1), near(t), near(1 - t), far(2 - t)]
+
+
+def _cubic_rows(n: int, out: int, align: bool, scale: float | None) -> list[list[float]]:
+    ratio = _scale(n, out, align, scale)
+    rows = []
+    for i in range(out):
+        s = _source(i, ratio, align, cubic=True)
+        lo = math.floor(s)
+        row = [0.0] * n
+        for j, w in enumerate(_cubic(s - lo)):
+            row[min(max(lo - 1 + j, 0), n - 1)] += w
+        rows.append(row)
+    return rows
+
+
+def _antialias_rows(n: int, out: int, align: bool, scale: float | None, cubic: bool) -> list[list[float]]:
+    """Weights of a filter stretched by the downscaling factor, normalised (as Pillow resizes)."""
+    ratio = _scale(n, out, align, scale)
+    size = 4 if cubic else 2
+    stretch = max(ratio, 1.0)
+    support = size * 0.5 * stretch
+    rows = []
+    for i in range(out):
+        centre = ratio * (i + 0.5)
+        lo, hi = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), n)
+        ws = [_filter((j + lo - centre + 0.5) / stretch, cubic) for j in range(hi - lo)]
+        total = sum(ws) or 1.0
+        row = [0.0] * n
+        for j, w in enumerate(ws):
+            row[lo + j] = w / total
+        rows.append(row)
+    return rows
+
+
+def _filter(x: float, cubic: bool) -> float:
+    x = abs(x)
+    if not cubic:
+        return 1.0 - x if x < 1 else 0.0
+    a = -0.5
+    if x < 1:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+    return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a if x < 2 else 0.0
+
+
+def _nearest(n: int, out: int, scale: float | None, exact: bool) -> list[int]:
+    ratio = 1.0 / scale if scale is not None and scale > 0 else n / out
+    ratio = _float32(ratio)
+    return [min(int(math.floor(_float32((i + 0.5) * ratio) if exact else _float32(i * ratio))), n - 1) for i in range(out)]
+
+
+def _float32(x: float) -> float:
+    import struct
+
+    return struct.unpack("f", struct.pack("f", x))[0]
+
+
+def _output_size(input: Tensor, output_size: Any, scales: Any, n: int) -> tuple[tuple[int, ...], list[float | None]]:
+    spatial = input.shape[2:]
+    if output_size is not None:
+        if scales is not None and not all(s is None for s in scales):
+            size = tuple(output_size)
+            return size, list(scales)
+        return tuple(int(s) for s in output_size), [None] * n
+    if scales is None:
+        raise RuntimeError("Must specify exactly one of output_size and scale_factors")
+    return tuple(int(e * s) for e, s in zip(spatial, scales, strict=True)), list(scales)
+
+
+def _check(input: Tensor, size: Sequence[int], n: int) -> None:
+    if len(size) != n:
+        raise RuntimeError(f"It is expected output_size equals to {n}, but got size {len(size)}")
+    if input.ndim != n + 2:
+        raise RuntimeError(f"It is expected input_size equals to {n + 2}, but got size {input.ndim}")
+    if any(s <= 0 for s in (*input.shape[1:], *size)):
+        raise RuntimeError("Input and output sizes should be greater than 0, but got input "
+                           f"(H: {input.shape[2] if n > 1 else 1}, W: {input.shape[-1]}) output (H: {size[0]}, W: {size[-1]})")
+
+
+def _apply(input: Tensor, tables: list[list[list[float]]]) -> Tensor:
+    out = input
+    for d, rows in enumerate(tables):
+        dim = d + 2
+        matrix = input.new_tensor(rows) if not input.dtype.is_complex else input.new_tensor(rows)
+        out = (out.movedim(dim, -1) @ matrix.mT).movedim(-1, dim)
+    return out.contiguous()
+
+
+def _define(name: str, n: int, rows: Any, aligned: bool) -> None:
+    dims = {1: "s", 2: "h w", 3: "d h w"}[n].split()
+
+    def run(input: Any, output_size: Any, align: bool, scales: Any) -> Any:
+        size, scales = _output_size(input, output_size, scales, n)
+        _check(input, size, n)
+        if rows is None:
+            out = input
+            for d, (e, o, s) in enumerate(zip(input.shape[2:], size, scales, strict=True)):
+                out = out.index_select(d + 2, input.new_tensor(_nearest(e, o, s, "exact" in name)).long())
+            return out
+        return _apply(input, [rows(e, o, align, s) for e, o, s in zip(input.shape[2:], size, scales, strict=True)])
+
+    def vec(input: T, output_size: Shape | None, align_corners: bool, scale_factors: Any) -> T:
+        return run(input, output_size, align_corners, scale_factors)
+
+    def vec_nearest(input: T, output_size: Shape | None, scale_factors: Any) -> T:
+        return run(input, output_size, False, scale_factors)
+
+    fn = vec if aligned else vec_nearest
+    fn.__name__ = name
+    fn.__doc__ = f"Interpolates the last {n} dims on a new grid, along ({', '.join(dims)}) in turn."
+    fn.__annotations__["scale_factors"] = "Any"
+    composite(f"{name}.vec", namespace="nn", variants=("function",), receiver="input")(fn)
+    plain = _plain(name, n, run, aligned)
+    composite(name, namespace="nn", variants=("function",))(plain)
+
+
+def _plain(name: str, n: int, run: Any, aligned: bool) -> Any:
+    """The overload that takes one scale for each dim by name."""
+    if aligned:
+        if n == 1:
+            def fn(input: T, output_size: Shape, align_corners: bool, scales: float | None = None) -> T:
+                return run(input, output_size, align_corners, (scales,))
+        elif n == 2:
+            def fn(input: T, output_size: Shape, align_corners: bool, scales_h: float | None = None, scales_w: float | None = None) -> T:
+                return run(input, output_size, align_corners, (scales_h, scales_w))
+        else:
+            def fn(input: T, output_size: Shape, align_corners: bool, scales_d: float | None = None, scales_h: float | None = None,
+                   scales_w: float | None = None) -> T:  # fmt: skip
+                return run(input, output_size, align_corners, (scales_d, scales_h, scales_w))
+    elif n == 1:
+        def fn(input: T, output_size: Shape, scales: float | None = None) -> T:
+            return run(input, output_size, False, (scales,))
+    elif n == 2:
+        def fn(input: T, output_size: Shape, scales_h: float | None = None, scales_w: float | None = None) -> T:
+            return run(input, output_size, False, (scales_h, scales_w))
+    else:
+        def fn(input: T, output_size: Shape, scales_d: float | None = None, scales_h: float | None = None, scales_w: float | None = None) -> T:
+            return run(input, output_size, False, (scales_d, scales_h, scales_w))
+    fn.__name__, fn.__doc__ = name, f"Interpolates the last {n} dims on a grid of `output_size`."
+    return fn
+
+
+for _n in (1, 2, 3):
+    _define(f"upsample_nearest{_n}d", _n, None, False)
+    _define(f"_upsample_nearest_exact{_n}d", _n, None, False)
+_define("upsample_linear1d", 1, _linear_rows, True)
+_define("upsample_bilinear2d", 2, _linear_rows, True)
+_define("upsample_trilinear3d", 3, _linear_rows, True)
+_define("upsample_bicubic2d", 2, _cubic_rows, True)
+_define("_upsample_bilinear2d_aa", 2, lambda n, o, a, s: _antialias_rows(n, o, a, s, False), True)
+_define("_upsample_bicubic2d_aa", 2, lambda n, o, a, s: _antialias_rows(n, o, a, s, True), True)
+
+
+# ---------------------------------------------------------------- sampling at given places
+
+
+def _unnormalise(x: Tensor, size: int, align: bool) -> Tensor:
+    return (x + 1) / 2 * (size - 1) if align else ((x + 1) * size - 1) / 2
+
+
+def _reflect(x: Tensor, lo2: int, hi2: int) -> Tensor:
+    """x mirrored at lo2/2 and hi2/2 until it lies between them."""
+    if lo2 == hi2:
+        return x * 0
+    low, span = lo2 / 2, (hi2 - lo2) / 2
+    x = (x - low).abs()
+    extra = x.detach().fmod(span)
+    flips = ((x.detach() - extra) / span).round()
+    x = x - flips * span  # the same as fmod, with the derivative 1
+    even = flips.fmod(2).eq(0)
+    return x.where(even, span - x) + low
+
+
+def _placed(x: Tensor, size: int, padding: int, align: bool) -> Tensor:
+    if padding == 1:
+        return x.clamp(0, size - 1)
+    if padding == 2:
+        x = _reflect(x, 0, 2 * (size - 1)) if align else _reflect(x, -1, 2 * size - 1)
+        return x.clamp(0, size - 1)
+    return x
+
+
+def _read(input: Tensor, index: list[Tensor]) -> Tensor:
+    """input[n, :, i, j ...] at integer positions; 0 where one lies outside. Positions are (n, *out)."""
+    spatial = input.shape[2:]
+    inside: Any = None
+    flat: Any = None
+    for i, e in zip(index, spatial, strict=True):
+        ok = i.ge(0).logical_and(i.lt(e))
+        inside = ok if inside is None else inside.logical_and(ok)
+        c = i.clamp(0, e - 1)
+        flat = c if flat is None else flat * e + c
+    n, c = input.shape[:2]
+    out = tuple(flat.shape[1:])
+    at = flat.long().reshape(n, 1, -1).expand(n, c, -1)
+    values = input.reshape(n, c, -1).gather(2, at).reshape(n, c, *out)
+    return values * inside.unsqueeze(1).to(values.dtype)
+
+
+def _grid_sample(input: Any, grid: Any, mode: int, padding: int, align: bool) -> Any:
+    n = input.ndim - 2
+    if grid.ndim != input.ndim:
+        raise RuntimeError(f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes {list(input.shape)} and "
+                           f"grid with sizes {list(grid.shape)}")
+    if input.shape[0] != grid.shape[0]:
+        raise RuntimeError(f"grid_sampler(): expected grid and input to have same batch size, but got input with sizes {list(input.shape)} and grid with sizes "
+                           f"{list(grid.shape)}")
+    if grid.shape[-1] != n:
+        raise RuntimeError(f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with sizes {list(grid.shape)}")
+    if any(e <= 0 for e in input.shape[2:]):
+        raise RuntimeError(f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes {list(input.shape)} with dimension 2 "
+                           "being empty")
+    spatial = input.shape[2:]
+    places = [_unnormalise(grid[..., n - 1 - d], spatial[d], align) for d in range(n)]  # grid gives x first
+    if mode == 2:
+        if n != 2:
+            raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
+        return _grid_cubic(input, places, padding, align)
+    places = [_placed(p, e, padding, align) for p, e in zip(places, spatial, strict=True)]
+    if mode == 1:
+        return _read(input, [p.detach().round() for p in places])
+    low = [p.detach().floor() for p in places]
+    out: Any = 0
+    for corner in range(2**n):
+        index, weight = [], None
+        for d in range(n):
+            bit = corner >> d & 1
+            index.append(low[d] + bit)
+            w = places[d] - low[d] if bit else low[d] + 1 - places[d]
+            weight = w if weight is None else weight * w
+        out = out + _read(input, index) * weight.unsqueeze(1)
+    return out
+
+
+def _grid_cubic(input: Tensor, places: list[Tensor], padding: int, align: bool) -> Tensor:
+    a = -0.75
+    spatial = input.shape[2:]
+    low = [p.detach().floor() for p in places]
+    weights = []
+    for p, f in zip(places, low, strict=True):
+        t = p - f
+        far = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a  # noqa: E731
+        near = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1  # noqa: E731
+        weights.append([far(t + 1), near(t), near(1 - t), far(2 - t)])
+    out: Any = 0
+    for i in range(4):
+        for j in range(4):
+            index = [_placed(low[0] + (i - 1), spatial[0], padding, align), _placed(low[1] + (j - 1), spatial[1], padding, align)]
+            out = out + _read(input, index) * (weights[0][i] * weights[1][j]).unsqueeze(1)
+    return out
+
+
+@composite("grid_sampler", variants=("function",), receiver="input")
+def grid_sampler(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
+    """Samples input (n, c, ...) at grid (n, ..., dims), whose last dim holds positions from -1 to 1, x first."""
+    return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
+
+
+@composite("grid_sampler_2d", variants=("function",), receiver="input")
+def grid_sampler_2d(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
+    """`grid_sampler` of images."""
+    return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
+
+
+@composite("grid_sampler_3d", variants=("function",), receiver="input")
+def grid_sampler_3d(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
+    """`grid_sampler` of volumes."""
+    return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
+
+
+def _axis(theta: Tensor, n: int, align: bool) -> Tensor:
+    if n <= 1:
+        return theta.new_zeros((n,))
+    steps = theta.new_tensor([-1.0 + 2.0 * i / (n - 1) for i in range(n)])
+    return steps if align else steps * ((n - 1) / n)
+
+
+@composite("affine_grid_generator", variants=("function",))
+def affine_grid_generator(theta: T, size: Shape, align_corners: bool) -> T:
+    """The grid of an affine map theta (n, dims, dims + 1) over an image of shape `size`."""
+    axes = [_axis(theta, e, align_corners) for e in size[2:]]
+    n = len(axes)
+    out: Any = theta.new_zeros((1,)).reshape((1,) * (n + 1)) + theta[:, :, n].reshape(size[0], *(1,) * n, n)
+    for d, axis in enumerate(axes):
+        along = axis.reshape(*(-1 if i == d else 1 for i in range(n)), 1)
+        out = out + along.unsqueeze(0) * theta[:, :, n - 1 - d].reshape(size[0], *(1,) * n, n)
+    return out
+
+
+# ---------------------------------------------------------------- windows as columns, pixels as channels
+
+
+def _pair(v: Any) -> tuple[int, int]:
+    return (v, v) if isinstance(v, int) else (v[0], v[0]) if len(v) == 1 else tuple(v)
+
+
+@composite("im2col", namespace="nn", variants=("function",))
+def im2col(input: T, kernel_size: Shape, dilation: Shape, padding: Shape, stride: Shape) -> T:
+    """Every window of an image as a column: (n, c * taps, windows)."""
+    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (kernel_size, dilation, padding, stride))
+    if input.ndim not in (3, 4) or any(e == 0 for e in input.shape[-3:]):
+        raise RuntimeError("Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
+                           f"{list(input.shape)}")
+    single = input.ndim == 3
+    x = input.unsqueeze(0) if single else input
+    n, c, h, w = x.shape
+    y, z = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+    if y < 1 or z < 1:
+        raise RuntimeError(f"Given input with spatial size ({h}, {w}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, {pw}), calculated shape of "
+                           f"the array of sliding blocks as ({y}, {z}), but its components must be at least one.")
+    x = x.constant_pad_nd((pw, pw, ph, ph), 0) if ph or pw else x
+    rows = input.new_tensor([i * sh + a * dh for a in range(kh) for i in range(y)]).long()
+    cols = input.new_tensor([j * sw + b * dw for b in range(kw) for j in range(z)]).long()
+    out = x.index_select(2, rows).index_select(3, cols).reshape(n, c, kh, y, kw, z).permute(0, 1, 2, 4, 3, 5).reshape(n, c * kh * kw, y * z)
+    return out.squeeze(0) if single else out
+
+
+@composite("col2im", namespace="nn", variants=("function",))
+def col2im(input: T, output_size: Shape, kernel_size: Shape, dilation: Shape, padding: Shape, stride: Shape) -> T:
+    """Adds columns of windows back into an image."""
+    (h, w), (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (output_size, kernel_size, dilation, padding, stride))
+    if input.ndim not in (2, 3):
+        raise RuntimeError(f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: "
+                           f"{list(input.shape)}")
+    single = input.ndim == 2
+    x = input.unsqueeze(0) if single else input
+    n, ckk, blocks = x.shape
+    if ckk % (kh * kw):
+        raise RuntimeError(f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={ckk} and "
+                           f"kernel_size=({kh}, {kw}).")
+    y, z = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+    if blocks != y * z:
+        raise RuntimeError(f"Given output_size=({h}, {w}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, {pw}), stride=({sh}, {sw}), expected "
+                           f"size of input's dimension 2 to match the calculated number of sliding blocks {y} * {z} = {y * z}, but got input.size(2)={blocks}.")
+    c = ckk // (kh * kw)
+    x = x.reshape(n, c, kh, kw, y, z).permute(0, 1, 2, 4, 3, 5).reshape(n, c, kh * y, kw * z)
+    rows = input.new_tensor([i * sh + a * dh for a in range(kh) for i in range(y)]).long()
+    cols = input.new_tensor([j * sw + b * dw for b in range(kw) for j in range(z)]).long()
+    out = x.new_zeros((n, c, h + 2 * ph, kw * z)).index_add(2, rows, x)
+    out = out.new_zeros((n, c, h + 2 * ph, w + 2 * pw)).index_add(3, cols, out)
+    out = out[:, :, ph : ph + h, pw : pw + w].contiguous()
+    return out.squeeze(0) if single else out
+
+
+@composite("pixel_shuffle")
+def pixel_shuffle(input: T, upscale_factor: int) -> T:
+    """(..., c r^2, h, w) to (..., c, h r, w r)."""
+    r = upscale_factor
+    if input.ndim < 3:
+        raise RuntimeError(f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)")
+    if r <= 0:
+        raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
+    *lead, c, h, w = input.shape
+    if c % (r * r):
+        raise RuntimeError(f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={c} is "
+                           f"not divisible by {r * r}")
+    m = len(lead)
+    x = input.reshape(*lead, c // (r * r), r, r, h, w).permute(*range(m), m, m + 3, m + 1, m + 4, m + 2)
+    return x.reshape(*lead, c // (r * r), h * r, w * r)
+
+
+@composite("pixel_unshuffle")
+def pixel_unshuffle(input: T, downscale_factor: int) -> T:
+    """(..., c, h r, w r) to (..., c r^2, h, w)."""
+    r = downscale_factor
+    if input.ndim < 3:
+        raise RuntimeError(f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)")
+    if r <= 0:
+        raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
+    *lead, c, h, w = input.shape
+    for what, e, at in (("height", h, -2), ("width", w, -1)):
+        if e % r:
+            raise RuntimeError(f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but input.size({at})={e} is not divisible by {r}")
+    m = len(lead)
+    x = input.reshape(*lead, c, h // r, r, w // r, r).permute(*range(m), m, m + 2, m + 4, m + 1, m + 3)
+    return x.reshape(*lead, c * r * r, h // r, w // r)
+
+
+@composite("channel_shuffle", variants=("function",), names=("native_channel_shuffle",))
+def channel_shuffle(input: T, groups: int) -> T:
+    """Interleaves the channels of `groups` groups."""
+    if input.ndim < 3:
+        raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(input.shape)}")
+    n, c = input.shape[:2]
+    if groups <= 0:
+        raise RuntimeError("Number of groups to divide channels in must be positive. Value of groups:" + str(groups))
+    if c % groups:
+        raise RuntimeError(f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups.")
+    return input.reshape(n, groups, c // groups, *input.shape[2:]).transpose(1, 2).reshape(input.shape)
