@@ -183,7 +183,7 @@ def _rule_class(op: Op) -> type[Node]:
         if n not in positions and n not in fields and base not in positions and n not in ("outs",):
             raise TypeError(f"the derivative of {op} names {n!r}, which is no parameter or result")
     return type(class_name(op), (RuleNode,), {
-        "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": joint,
+        "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
         "wanted": None if joint else frozenset(op.rules), "names_saved": frozenset(names),
         "output_saved": frozenset(i for i, n in enumerate(names) if n in fields),
     })  # fmt: skip

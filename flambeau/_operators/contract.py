@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, Shape, T
@@ -266,8 +267,9 @@ def bilinear(input1: T, input2: T, weight: T, bias: T | None = None) -> T:
     if bias is not None and bias.shape[0] != weight.shape[0]:
         raise RuntimeError(f"bilinear(): bias size does not match weight size: got {bias.shape[0]} but expected {weight.shape[0]}")
     n, o = input1.shape[-1], weight.shape[0]
-    x, y = input1.reshape(-1, n), input2.reshape(-1, input2.shape[-1])
-    wide = mm(x, weight.permute(1, 0, 2).reshape(n, -1)).reshape(x.shape[0], o, -1)  # b o j
+    rows = math.prod(input1.shape[:-1])
+    x, y = input1.reshape(rows, n), input2.reshape(rows, input2.shape[-1])
+    wide = mm(x, weight.permute(1, 0, 2).reshape(n, o * weight.shape[2])).reshape(x.shape[0], o, weight.shape[2])  # b o j
     out = bmm(wide, y.unsqueeze(-1)).squeeze(-1).reshape(*input1.shape[:-1], o)
     return out if bias is None else out + bias
 
@@ -375,6 +377,7 @@ def inner(input: T, other: T) -> T:
 
 
 def _blend(k: Any, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
+    beta, alpha = _whole(product, beta, alpha)
     if alpha != 1:
         product = product * alpha
     if beta == 0:  # what is there then does not matter, not even NaN
@@ -382,11 +385,9 @@ def _blend(k: Any, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
     return product + (input if beta == 1 else input * beta)
 
 
-def _number_kinds(input: Any, beta: Any, alpha: Any) -> None:
-    if input._a.dtype.kind in "iu":
-        for name, v in (("beta", beta), ("alpha", alpha)):
-            if isinstance(v, float):
-                raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
+def _whole(x: Any, *scales: Any) -> tuple[Any, ...]:
+    """Scales as x's dtype has them: integers count only the whole part."""
+    return tuple(int(v) if isinstance(v, float) else v for v in scales) if x.dtype.kind in "iu" else scales
 
 
 def _fits(input: Any, shape: Shape) -> None:
@@ -408,6 +409,7 @@ def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: 
 @addmm.arrays
 def _(k: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     out = k.xp.matmul(fast(mat1), fast(mat2))
+    beta, alpha = _whole(out, beta, alpha)
     if alpha != 1:
         out = (out * alpha).astype(out.dtype, copy=False)
     if beta == 0:
@@ -428,7 +430,6 @@ def _(input: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> None:
     same_dtype(mat1, mat2)
     same_dtype(input, mat2, "self and mat2 must have the same dtype, but got {} and {}")
     _fits(input, (x[0], y[1]))
-    _number_kinds(input, beta, alpha)
 
 
 addmm.vjp(
@@ -462,7 +463,6 @@ def _(input: Any, mat: Any, vec: Any, beta: Any, alpha: Any) -> None:
     (n, m), v = mat._a.shape, vec._a.shape[0]
     if m != v or (input.ndim and input._a.shape[0] not in (1, n)):
         raise RuntimeError(f"size mismatch, got input ({input.shape[0] if input.ndim else 1}), mat ({n}x{m}), vec ({v})")
-    _number_kinds(input, beta, alpha)
 
 
 addmv.vjp(
@@ -484,7 +484,10 @@ def _(input: Any, vec1: Any, vec2: Any, beta: Any, alpha: Any) -> None:
         if v.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument vec{i}, but got {v.ndim}-D")
     _fits(input, (vec1._a.shape[0], vec2._a.shape[0]))
-    _number_kinds(input, beta, alpha)
+    if input._a.dtype.kind in "iu":
+        for name, v in (("beta", beta), ("alpha", alpha)):
+            if isinstance(v, float):
+                raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
 
 
 addr.vjp(
@@ -504,7 +507,6 @@ def baddbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, a
 def _(input: Any, batch1: Any, batch2: Any, beta: Any, alpha: Any) -> None:
     _batches(batch1, batch2)
     _fits(input, (*batch1._a.shape[:2], batch2._a.shape[2]))
-    _number_kinds(input, beta, alpha)
 
 
 baddbmm.vjp(
@@ -525,7 +527,6 @@ def addbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, al
 def _(input: Any, batch1: Any, batch2: Any, beta: Any, alpha: Any) -> None:
     _batches(batch1, batch2)
     _fits(input, (batch1._a.shape[1], batch2._a.shape[2]))
-    _number_kinds(input, beta, alpha)
 
 
 addbmm.vjp(

@@ -98,7 +98,7 @@ def copy(k: Kernel[T], input: T, src: N, non_blocking: bool = False) -> T:
     return k.cast(k.expand(src, input.shape), input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))
 
 
-copy.vjp(src=lambda g: g)  # what was there before has no part in the result
+copy.vjp(input=lambda g: g.new_zeros(g.shape), src=lambda g: g)
 
 
 @copy.errors
@@ -120,7 +120,7 @@ def fill(k: Kernel[T], input: T, value: N) -> T:
     return k.cast(k.expand(value, input.shape), input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))
 
 
-fill.vjp(value=lambda g: g.sum())
+fill.vjp(input=lambda g: g.new_zeros(g.shape), value=lambda g: g.sum())
 
 
 @fill.errors
@@ -140,7 +140,7 @@ def zero(k: Kernel[T], input: T) -> T:
     return k.full(input.shape, 0, input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))
 
 
-zero.vjp(input=lambda g: g * 0)
+zero.vjp(input=lambda g: g.new_zeros(g.shape))
 
 
 @zero.into

@@ -188,6 +188,8 @@ def arange(k: Kernel[T], start: Scalar = 0, end: Scalar | None = None, step: Sca
     whole = all(isinstance(v, int) for v in (start, end, step))
     if dtype is None:
         dtype = int64 if whole else get_default_dtype()
+    if dtype is int64:
+        start, end, step = int(start), int(end), int(step)
     return k.library("arange", start=start, end=end, step=step, count=_count(start, end, step), dtype=dtype)
 
 

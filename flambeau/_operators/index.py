@@ -211,7 +211,7 @@ def _(input: Any, dim: int, index: Any, value: Any) -> None:
 writes(index_fill)
 index_fill.vjp(
     input=lambda g, dim, index: index_fill(g, dim, index, 0),
-    value=lambda g, dim, index: index_select(g, dim, index).sum(),
+    value=lambda g, dim, index: index_select(g, dim, index.unique()).sum() if index.numel() else g.new_zeros(()),
 )
 
 
@@ -328,6 +328,9 @@ def take_along_dim(input: T, indices: T, dim: Dim | None = None) -> T:
     both = list(broadcast(a, b))
     a, b = both[:], both[:]
     a[dim], b[dim] = input.shape[dim], indices.shape[dim]
+    n = input.shape[dim]
+    if (indices._a < 0).any():
+        indices = indices.where(indices >= 0, indices + n)
     return input.expand(a).gather(dim, indices.expand(b))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Kernel, T
+from flambeau._kernel.language import Dim, Kernel, Scalar, T
 from flambeau._operators.index import Index, N, changed, writes
 from flambeau._operators.op import ALL_FORMS, op
 from flambeau._values.dtype import SPOKEN
@@ -15,11 +15,11 @@ REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 
 def _fits(name: str, input: Any, dim: int, index: Any, source: Any = None) -> None:
     """Raise what PyTorch says of an index that does not fit."""
-    if SPOKEN[index.dtype] not in ("Long", "Int"):
-        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     d = wrap_dim(dim, input.ndim)
     if index.numel() == 0:
         return
+    if SPOKEN[index.dtype] not in ("Long", "Int"):
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     a, i = input._a.shape or (1,), index._a.shape or (1,)
     if len(a) != len(i):
         raise RuntimeError(f"Index tensor must have the same number of dimensions as {'self' if source is not None or name == 'scatter' else 'input'} "
@@ -50,11 +50,11 @@ def gather(k: Kernel[T], input: T, dim: Dim, index: Index, *, sparse_grad: bool 
 
 @gather.errors
 def _(input: Any, dim: int, index: Any, sparse_grad: bool) -> None:
-    if SPOKEN[index.dtype] not in ("Long", "Int"):
-        raise RuntimeError("gather(): Expected dtype int32/int64 for index")
     d = wrap_dim(dim, input.ndim)
     if index.numel() == 0:
         return
+    if SPOKEN[index.dtype] not in ("Long", "Int"):
+        raise RuntimeError("gather(): Expected dtype int32/int64 for index")
     a, i = input._a.shape or (1,), index._a.shape or (1,)
     if len(a) != len(i):
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
@@ -67,7 +67,7 @@ def _(input: Any, dim: int, index: Any, sparse_grad: bool) -> None:
 gather.vjp(input=lambda g, input_shape, dim, index: scatter_add(g.new_zeros(input_shape), dim, index, g))
 
 
-@op("scatter.src", "scatter.value", "scatter.reduce", "scatter.value_reduce", promote="none", variants=ALL_FORMS)
+@op("scatter.src", "scatter.reduce", promote="none", variants=ALL_FORMS)
 def scatter(k: Kernel[T], input: T, dim: Dim, index: Index, src: N, *, reduce: str | None = None) -> T:
     """`input` with each element of `src` (or one value) in the place along `dim` that `index` names; or added ("add"), or multiplied."""
     return changed(k, "scatter", input, index, src, dim=wrap_dim(dim, input.ndim), reduce=reduce)
@@ -87,6 +87,23 @@ scatter.vjp(
     input=lambda g, dim, index, reduce: scatter(g, dim, index, 0) if reduce is None else g if reduce == "add" else _no_product(),
     src=lambda g, dim, index, src, reduce: _spread(gather(g, dim, index), src) if reduce != "multiply" else _no_product(),
 )
+
+
+@op("scatter.value", "scatter.value_reduce", promote="none", variants=ALL_FORMS)
+def scatter_value(k: Kernel[T], input: T, dim: Dim, index: Index, value: Scalar, *, reduce: str | None = None) -> T:
+    """`input` with one value in the places along `dim` that `index` names."""
+    return changed(k, "scatter_value", input, index, value=value, dim=wrap_dim(dim, input.ndim), reduce=reduce)
+
+
+@scatter_value.errors
+def _(input: Any, dim: int, index: Any, value: Any, reduce: Any) -> None:
+    if reduce not in (None, "add", "multiply"):
+        raise RuntimeError("reduce argument must be either add or multiply.")
+    _fits("scatter", input, dim, index)
+
+
+writes(scatter_value)
+scatter_value.vjp(input=lambda g, dim, index, reduce: scatter(g, dim, index, 0) if reduce is None else g if reduce == "add" else _no_product())
 
 
 def _no_product() -> Any:

@@ -56,7 +56,8 @@ def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
 def logspace(*, start: Any, end: Any, steps: int, base: float, dtype: Any) -> Any:
     exponents = np.linspace(start, end, steps) if steps > 1 else np.full(steps, start)
     if dtype.kind == "i" and steps > 1:
-        step = (float(end) - float(start)) / (steps - 1)
+        start, end = int(start), int(end)
+        step = (end - start) / (steps - 1)
         n = np.arange(steps)
         exponents = np.where(n < steps // 2, start + step * n, end - step * (steps - n - 1))
     return np.power(base, exponents.astype(np.complex128 if dtype.is_complex else np.float64)).astype(dtype.np)

@@ -308,6 +308,10 @@ def scatter(into: Any, index: Any, src: Any, *, dim: int, reduce: Any) -> None:
         UFUNC[reduce].at(into, where, src)
 
 
+def scatter_value(into: Any, index: Any, *, value: Any, dim: int, reduce: Any) -> None:
+    scatter(into, index, np.asarray(value).astype(into.dtype), dim=dim, reduce=reduce)
+
+
 def scatter_reduce(into: Any, index: Any, src: Any, *, dim: int, reduce: str, include_self: bool) -> None:
     if not index.size:
         return

@@ -60,7 +60,7 @@ def unique(x: Any, *, dim: int | None) -> Any:
         values, inverse, counts = np.unique(source, return_inverse=True, return_counts=True, equal_nan=False)
         return values.astype(x.dtype, copy=False), inverse.reshape(x.shape).astype(np.int64, copy=False), counts
     n = x.shape[dim]
-    rows = np.moveaxis(plain(x), dim, 0).reshape(n, -1)
+    rows = np.moveaxis(plain(x), dim, 0).reshape(n, x.size // n if n else 0)
     if rows.shape[1] == 0:
         one = np.zeros(n, np.int64)
         return np.take(x, [0] if n else [], dim), one, np.array([n] if n else [], np.int64)
@@ -69,8 +69,8 @@ def unique(x: Any, *, dim: int | None) -> Any:
 
 
 def unique_runs(x: Any, *, dim: int | None) -> Any:
-    flat = x.reshape(-1) if dim is None else np.moveaxis(x, dim, 0).reshape(x.shape[dim], -1)
-    n = len(flat)
+    n = x.size if dim is None else x.shape[dim]
+    flat = x.reshape(-1) if dim is None else np.moveaxis(x, dim, 0).reshape(n, x.size // n if n else 0)
     new = np.ones(n, bool)
     if n > 1:
         differs = flat[1:] != flat[:-1]
