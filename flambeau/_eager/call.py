@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends import meta
 from flambeau._backends.cpu.arrays import QUIET, K, loud, quiet
 from flambeau._eager import record
 from flambeau._eager.graph import bump, node_of
@@ -63,6 +64,8 @@ def call_body(op: Op, body: Any, first: tuple[Any, ...], values: tuple[Any, ...]
 
 def run(op: Op, arrays: tuple[Any, ...]) -> Any:
     """Read the body with arrays, quietly."""
+    if meta.has_meta(arrays):
+        return meta.lifted(call_body(op, op.run, (K,), meta.lowered(arrays)))
     token = quiet(QUIET)
     try:
         return call_body(op, op.run, (kernel_for(arrays),), arrays)
@@ -133,7 +136,13 @@ def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
 
 
 def _same_device(device: Any, t: Tensor, op: Op) -> Any:
-    return device
+    """All tensors live on one device; a 0-d tensor on the CPU may meet any."""
+    d = t.device
+    if device is None or device == d:
+        return d
+    if t._a.ndim == 0 and d.type == "cpu":
+        return device
+    raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {device} and {d}!")
 
 
 def number(value: Any, d: dtypes.dtype, compute: Any = None) -> Any:

@@ -367,7 +367,11 @@ def to_device(self: Any, target: Any, d: Any) -> Any:
     """The tensor on another device."""
     from flambeau import _backends
 
-    return _backends.move(self, target, d)
+    source = self if d is None or self.dtype is d else self.to(d)
+    t = wrap(_backends.convert(source._a, self.device.type, target.type))
+    if type(self) is not Tensor and isinstance(self, Tensor):
+        t._inference = self._inference
+    return t
 
 
 __all__ = ["as_tensor", "asarray", "from_numpy", "node_of", "tensor", "to"]

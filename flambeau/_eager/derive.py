@@ -288,7 +288,7 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     conditions = ["not MODES", *(["out is None"] if out else []), f"type({leader.name}) in PLAIN",
                   *(["dtype is None"] if meet and any(p.name == "dtype" for p in op.params) else [])]  # fmt: skip
     text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
-    ok = ["(d is F32 or d is F64)"] if meet else []
+    ok = ["(d is F32 or d is F64)"] if meet else [f"type(a{at}) is ndarray"]
     for i, p in enumerate(tensors):
         if p is leader:
             continue
