@@ -28,9 +28,6 @@ class _TensorMeta(type):
             raise AttributeError(f"type object '{cls.__name__}' has no attribute '{name}'")
         return getattr(cls, name)
 
-    def __instancecheck__(cls, instance: Any) -> bool:
-        return type.__instancecheck__(cls, instance)
-
 
 class Tensor(metaclass=_TensorMeta):
     """A multi-dimensional array of one dtype, on one device, that can record what is done to it.
@@ -52,7 +49,7 @@ class Tensor(metaclass=_TensorMeta):
     _hooks: Any = None
     _post_hooks: Any = None
     _inference: bool = False
-    _flip: Any = None
+    _kind: Any = None  # what a tensor is that has no plain strided array (sparse, nested): None for all others
 
     # ---- facts read off the array ----
 

@@ -149,7 +149,7 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
     conditions = ["not MODES", *(["out is None"] if out else []), f"type({tensors[0].name}) in PLAIN", *_statics(op)]
     fetch, ok = _operands(op)
     body, (value,) = lines([root], {p: f"a{i}" for i, p in enumerate(ps)}, derived.array_word,
-                           lambda c: f"constant({derived.literal(c.arg)}, d)", lambda c, x: f"{x}.astype(d)",
+                           lambda c: derived.array_constant(SCOPE, c.arg), lambda c, x: f"{x}.astype(d)",
                            derived.array_tail)  # fmt: skip
     if value.startswith(("a", "constant")):
         body, value = [*body, f"r = {value}.copy()" if value.startswith("a") else f"r = {value}"], "r"
@@ -173,7 +173,8 @@ def _record_lane(op: Op, tensors: list[Param]) -> list[str]:
     some = " or ".join(f"n{i} is not None" for i in range(len(names)))
     text = [*edges, f"            if ({some}) and STATE.grad:"]
     if op.rules:
-        return [*text, f"                record({_bind(op, 'OP', op)}, (o,), {_tuple(op)})"]
+        guards = {p.name: "" if i == 0 else f"k{i} in PLAIN" for i, p in enumerate(tensors)}
+        return _record_rules(op, {p.name: f"a{i}" for i, p in enumerate(tensors)}, guards, "            ")
     cls = derived.node_class(op, [p.default if not p.is_tensor else _SAMPLE for p in op.params])
     node = _bind(op, "Node", cls)
     text += [f"                n = new({node})", f"                n.next = ({''.join(f'n{i}, ' for i in range(len(names)))})"]
@@ -209,6 +210,55 @@ def _record_lane(op: Op, tensors: list[Param]) -> list[str]:
     return [*text, "                n.seq = next(serial)", "                o._node = n"]
 
 
+def _record_rules(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: str) -> list[str]:
+    """Lines that give `o` a node of the written rules. `guards`: what must hold for a parameter to be a tensor."""
+    cls: Any = record.node_class(op, ())
+    if cls.joint or op.outputs or any(p.is_list for p in op.params) or "outs" in cls.names:
+        some = " or ".join((f"({guards[n]} and " if guards[n] else "(") + f"({n}._node is not None or {n}._base is not None))" for n in arrays)
+        return [f"{pad}if ({some}) and STATE.grad:", f"{pad}    record({_bind(op, 'OP', op)}, (o,), {_tuple(op)})"]
+    edge, text = {}, []
+    for i, n in enumerate(arrays):
+        if n in op.rules:
+            edge[n] = f"n{i}"
+            text.append(f"{pad}n{i} = ({n}._node if {n}._base is None else node_of({n}))" + (f" if {guards[n]} else None" if guards[n] else ""))
+    text.append(f"{pad}if ({' or '.join(f'{e} is not None' for e in edge.values())}) and STATE.grad:")
+    pad += "    "
+    text += [f"{pad}n = new({_bind(op, 'Node', cls)})", f"{pad}n.next = ({''.join(edge.get(n, 'None') + ', ' for n in arrays)})"]
+    into = [f"({a}.shape, {a}.dtype)" + (f" if {edge[n]} is not None else None" if guards[n] else "") if n in edge else "None" for n, a in arrays.items()]
+    text.append(f"{pad}n.into = ({''.join(x + ', ' for x in into)})")
+    nrs = [(f"{n}._nr" + (f" if {guards[n]} else 0" if guards[n] else "")) if n in edge else "0" for n in arrays]
+    text += [f"{pad}nrs = ({''.join('(' + x + '), ' for x in nrs)})", f"{pad}if any(nrs): n.nrs = nrs"] if len(arrays) > 1 else [
+        f"{pad}if {nrs[0]}: n.nrs = ({nrs[0]},)"]
+    saved, versions = [], []
+    for j, n in enumerate(cls.names):
+        base = n.removesuffix("_shape").removesuffix("_dtype")
+        if n in arrays:
+            users = [edge[r] for r, ps in cls.wants.items() if n in ps]
+            conditions = ([f"({' or '.join(f'{u} is not None' for u in users)})"] if len(users) < len(edge) else []) + ([guards[n]] if guards[n] else [])
+            if guards[n] and n != base:
+                conditions = conditions[:-1]
+            wanted = " and ".join(conditions)
+            # A number in a tensor's place is saved as it is.
+            value = f"{n} if {conditions[0]} else None" if len(users) < len(edge) else n
+            saved.append(value)
+            versions.append(f"(0 if {n}._vc is None else {n}._vc[0])" + (f" if {wanted} else -1" if wanted else ""))
+        elif n == "out":
+            text.append(f"{pad}s{j} = saved_alias(o)")
+            saved.append(f"s{j}")
+            versions.append("o._vc[0]")
+        elif n.endswith("_shape") and base in arrays:
+            saved.append(f"{arrays[base]}.shape")
+            versions.append("-1")
+        elif n.endswith("_dtype") and base in arrays:
+            saved.append(f"{base}.dtype")
+            versions.append("-1")
+        else:
+            saved.append(n)
+            versions.append("-1")
+    text += [f"{pad}n.saved = ({''.join('(' + x + '), ' for x in saved)})", f"{pad}n.versions = ({''.join('(' + x + '), ' for x in versions)})"]
+    return [*text, f"{pad}n.seq = next(serial)", f"{pad}o._node = n"]
+
+
 _SAMPLE = object.__new__(Tensor)  # stands for any real tensor where only the kind of argument matters
 _SAMPLE._a = np.zeros(())
 
@@ -227,7 +277,7 @@ def _inplace_lane(op: Op, me: str) -> list[str]:
         return []
     fetch, ok = _operands(op)
     body, _ = lines([root], {p: f"a{i}" for i, p in enumerate(ps)}, derived.array_word,
-                    lambda c: f"constant({derived.literal(c.arg)}, d)", lambda c, x: f"{x}.astype(d)",
+                    lambda c: derived.array_constant(SCOPE, c.arg), lambda c, x: f"{x}.astype(d)",
                     derived.array_tail)  # fmt: skip
     head, _, last = body[-1].partition(" = ")
     body[-1] = last.replace(", out=...)", ", out=a0)")
@@ -324,7 +374,11 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
         text.append(f"{pad}o = view({tensors[0].name}, r)")
     else:
         text += [f"{pad}o = new(Tensor)", f"{pad}o._a = r"]
-    if op.differentiable:
+    if op.differentiable and op.rules:
+        guards = {p.name: f"a{i} is not None" if p.default is None else f"type({p.name}) in PLAIN" if p.annotation == "N" else ""
+                  for i, p in enumerate(tensors)}  # fmt: skip
+        text += _record_rules(op, arrays, guards, pad)
+    elif op.differentiable:
         text += [f"{pad}if ({some}) and STATE.grad:", f"{pad}    record({me}, (o,), {_tuple(op)})"]
     return [*text, f"{pad}return o"]
 

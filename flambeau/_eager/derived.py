@@ -24,14 +24,16 @@ from flambeau._operators.op import Op
 from flambeau._tensor import PLAIN, Tensor, wrap
 from flambeau._values import dtype as dtypes
 
-F32 = np.dtype("f4")
+F32, F64 = np.dtype("f4"), np.dtype("f8")
 _classes: dict[Any, type[Node]] = {}
 _constants: dict[Any, dict[Any, Any]] = {}
+_C32: dict[Any, Any] = {}
+_named_constants: dict[tuple[str, str], str] = {}
 
 
 def constant(value: Any, d: Any) -> Any:
     """A number as a 0-d array: NumPy takes those faster than Python numbers."""
-    known = _constants.get(d)
+    known = _C32 if d is F32 else _constants.get(d)
     if known is None:
         known = _constants[d] = {}
     found = known.get(value)
@@ -46,10 +48,20 @@ def constant(value: Any, d: Any) -> Any:
 
 SCOPE: dict[str, Any] = {
     "np": np, "K": K, "PLAIN": PLAIN, "unpack": unpack, "sum_to": sum_to, "recast": recast, "wrap": wrap, "constant": constant,
-    "fit_tensor": fit_tensor, "F32": F32, "NARROW": dtypes.NARROW, "where": np.where,
+    "fit_tensor": fit_tensor, "F32": F32, "F64": F64, "NARROW": dtypes.NARROW, "where": np.where,
     **{"np_" + word: getattr(np, name) for word, name in UFUNCS.items()},
 }  # fmt: skip
 TENSOR_WORDS: dict[str, Any] = {}  # word -> the public function on tensors; filled by derive
+
+
+def array_constant(scope: dict[str, Any], value: Any) -> str:
+    """Source for a constant of dtype `d`: float32 ones are made once and have a name in the scope."""
+    text = literal(value)
+    if isinstance(value, complex):
+        return f"constant({text}, d)"
+    name = f"C32_{_named_constants.setdefault((type(value).__name__, text), str(len(_named_constants)))}"
+    scope[name] = np.asarray(value, dtype=F32)
+    return f"({name} if d is F32 else constant({text}, d))"
 
 
 def array_word(word: str) -> str:
@@ -140,8 +152,8 @@ def make_class(op: Op, statics: dict[str, Any], present: tuple[str, ...], d: dty
     namespace = {
         "names": names, "names_saved": frozenset(names), "needed_by": read, "op": op,
         "wanted": None, "output_saved": frozenset(i for i, n in enumerate(names) if n == "out"),
-        "arrays": build("arrays", _text(op, edges, grads, names, names_of, g, False), scope),
-        "tensors": build("tensors", _text(op, edges, grads, names, names_of, g, True), scope | TENSOR_WORDS),
+        "arrays": build("arrays", _text(op, edges, grads, names, names_of, g, False, scope), scope),
+        "tensors": build("tensors", _text(op, edges, grads, names, names_of, g, True, scope), scope | TENSOR_WORDS),
     }  # fmt: skip
     return type(class_name(op), (DerivedNode,), namespace)
 
@@ -151,11 +163,11 @@ def _named(name: str, names_of: dict[Expr, str]) -> Expr:
 
 
 def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, ...], names_of: dict[Expr, str], g: Expr,
-          tensors: bool) -> str:  # fmt: skip
+          tensors: bool, scope: dict[str, Any]) -> str:  # fmt: skip
     what = "tensors" if tensors else "arrays"
     out = [f"def {what}(self, g):", f'    """The derivative of {op.name}, over {what}."""']
     if not tensors:
-        out += ["    d = g.dtype", "    if d in NARROW:", "        g = g.astype(F32)", "        d = F32"]
+        out += ["    d = g.dtype", "    if d is not F32 and d is not F64 and d in NARROW:", "        g = g.astype(F32)", "        d = F32"]
     if names:
         out.append(f"    {', '.join(names)}{',' if len(names) == 1 else ''} = unpack(self)")
     for n in names:
@@ -176,7 +188,7 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
             continue
         out.append(f"    if self.next[{i}] is not None:")
         body, (value,) = lines([e], known, (lambda w: "t_" + w) if tensors else array_word,
-                               (lambda c: literal(c.arg)) if tensors else (lambda c: f"constant({literal(c.arg)}, d)"),
+                               (lambda c: literal(c.arg)) if tensors else (lambda c: array_constant(scope, c.arg)),
                                (lambda c, x: f"{x}.to(g.dtype)") if tensors else (lambda c, x: f"{x}.astype(d)"),
                                (lambda w: "") if tensors else array_tail)  # fmt: skip
         out += ["        " + line for line in body]

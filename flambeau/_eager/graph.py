@@ -14,6 +14,7 @@ from itertools import count
 from operator import attrgetter
 from typing import Any
 
+from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, new, wrap
 from flambeau._values import dtype as dtypes
@@ -39,6 +40,7 @@ class Node:
     seq: int = 0
     outs: int = 1
     leaf: bool = False
+    own_release: bool = False  # whether `release` does more than forget `saved`
     hooks: dict[int, dict[int, Any]] | None = None  # output number -> hooks of that tensor
     retained: dict[int, Any] | None = None  # output number -> weak reference to a tensor that retains its gradient
     pre: dict[int, Any] | None = None
@@ -231,20 +233,25 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
                 waiting.setdefault(node, 0)
     while stack:
         node = stack.pop()
-        if not node.leaf:
-            order.append(node)
+        if node.leaf:
+            continue
+        order.append(node)
         for child in node.next:
             if child is not None:
-                if child.leaf:
-                    waiting[child] = waiting.get(child, 0) + 1
                 if child not in seen:
                     seen.add(child)
                     stack.append(child)
+                    if child.leaf:
+                        waiting[child] = waiting.get(child, 0) + 1
+                elif child.leaf:
+                    waiting[child] += 1
     order.sort(key=_BY_SERIAL, reverse=True)
     needed = _needed(order, targets) if targets is not None else None
     for leaf in [leaf for leaf, n in waiting.items() if n == 0]:
         _finish(leaf, buffer, create, targets)
     grad_mode, STATE.grad = STATE.grad, create
+    anomaly = STATE.anomaly
+    token = None if create else quiet(QUIET)
     try:
         for node in order:
             g = buffer.pop(node, None)
@@ -269,14 +276,17 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
             else:
                 if node.saved is None:
                     raise RuntimeError(TWICE)
-                if STATE.anomaly:
+                if anomaly:
                     grads = _watched(node, g, create)
                 else:
                     grads = node.tensors(g) if create else node.arrays(g)
                 if node.post:
                     grads = _run_post_hooks(node, grads, g, create)
                 if not keep:
-                    node.release()
+                    if node.saved:
+                        node.saved = None
+                    elif node.own_release:
+                        node.release()
             ready = None
             nrs = node.nrs
             i = 0
@@ -301,6 +311,8 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
                     _finish(leaf, buffer, create, targets)
     finally:
         STATE.grad = grad_mode
+        if token is not None:
+            loud(token)
 
 
 def _needed(order: list[Node], targets: dict[Node, Any]) -> set[Node]:

@@ -182,11 +182,59 @@ def _rule_class(op: Op) -> type[Node]:
         base = n.removesuffix("_shape").removesuffix("_dtype")
         if n not in positions and n not in fields and base not in positions and n not in ("outs",):
             raise TypeError(f"the derivative of {op} names {n!r}, which is no parameter or result")
+    simple = not joint and not op.outputs and not any(p.is_list for p in op.params) and "outs" not in names
+    extra = {"arrays": _rule_arrays(op, names, wants, fields)} if simple else {}
     return type(class_name(op), (RuleNode,), {
-        "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
+        **extra, "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
         "wanted": None if joint else frozenset(op.rules), "names_saved": frozenset(names),
         "output_saved": frozenset(i for i, n in enumerate(names) if n in fields),
     })  # fmt: skip
+
+
+def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...]], fields: tuple[str, ...]) -> Any:
+    """The text of a backward pass that is not recorded: each rule that is wanted, on tensors or (vjp_arrays) on bare arrays."""
+    from flambeau._backends.cpu.arrays import K
+    from flambeau._ground.source import build
+
+    scope: dict[str, Any] = {"unpack": unpack, "wrap": wrap, "fit_array": fit_array, "fit": _fit, "K": K, "Tensor": Tensor, "ndarray": np.ndarray,
+                             "asarray": np.asarray}  # fmt: skip
+    out = ["def arrays(self, g):", f'    """The derivative of {op.name}: its written rules."""']
+    if names:
+        out.append(f"    {', '.join('s_' + n for n in names)}{',' if len(names) == 1 else ''} = unpack(self)")
+    for n in names:
+        if n in fields:
+            out.append(f"    s_{n} = None if s_{n} is None else wrap(s_{n}._a)")
+    inputs = [p.name for p in op.params if p.is_tensor]
+    by_tensor = [n for n in inputs if n in op.rules and n not in op.array_rules]
+    if by_tensor:
+        out.append("    t = wrap(g)")
+    out.append("    into = self.into")
+    for i, n in enumerate(inputs):
+        out.append(f"    r{i} = None")
+        if n not in op.rules:
+            continue
+        out.append(f"    if self.next[{i}] is not None:")
+        if n in op.array_rules:
+            rule = op.array_rules[n]
+            ps = _parameters(rule)[1:]
+            args = ", ".join("g" if q == "g" else f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})" for q in ps)
+            out += [f"        r{i} = rule{i}(K, {args})", f"        if type(r{i}) is not ndarray: r{i} = asarray(r{i})"]
+            out.append(f"        if r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]: r{i} = fit(r{i}, into[{i}])")
+        else:
+            rule = op.rules[n]
+            args = ", ".join("t" if q == "g" else f"s_{q}" for q in wants[n])
+            out += [f"        r{i} = rule{i}({args})",
+                    f"        if r{i} is not None: r{i} = fit_array(r{i}, into[{i}])"]  # fmt: skip
+        scope[f"rule{i}"] = rule
+    out.append(f"    return ({''.join(f'r{i}, ' for i in range(len(inputs)))})")
+    return build("arrays", "\n".join(out) + "\n", scope)
+
+
+def _fit(a: Any, into: Any) -> Any:
+    shape, d = into
+    if a.shape != shape:
+        a = sum_to(a, shape)
+    return a if a.dtype is d else recast(a, d)
 
 
 class RuleNode(Node):

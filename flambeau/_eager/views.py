@@ -115,6 +115,8 @@ def refresh(t: Tensor) -> None:
 class CopySlices(Node):
     """The history of a base that was written through a view: the written part goes through `fn`, the rest straight on."""
 
+    own_release = True
+
     def __init__(self, base: Tensor, t: Tensor, fn: Node) -> None:
         # Edge 0 is the base's earlier history; the others are those of fn, but for its own edge to the written view.
         self.fn, self.seq = fn, next(serial)
@@ -125,14 +127,12 @@ class CopySlices(Node):
     def release(self) -> None:
         self.fn.release()
 
-    @property
-    def saved(self) -> Any:
-        return self.fn.saved
+    saved = ()
 
     def arrays(self, g: Any) -> Sequence[Any]:
         g = g.copy("K") if g.strides == self.base.strides else _copied_as(g, self.base)
         part = over(g, self.view, self.base)
-        into, *others = self.fn.arrays(part.copy())
+        into, *others = self.fn.arrays(part.copy())  # fn says so if it was released
         part[...] = 0 if into is None else into
         return (g, *others)
 

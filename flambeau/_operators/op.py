@@ -68,6 +68,7 @@ class Op:
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks = lacks
         self.rules: dict[str, Callable[..., Any]] = {}
+        self.array_rules: dict[str, Callable[..., Any]] = {}
         self.run = body
         self.check: Callable[..., None] | None = None
         self.write: Callable[..., None] | None = None
@@ -108,6 +109,14 @@ class Op:
         parameter of the operator, or `<name>_shape`, `<name>_dtype` where only that is needed.
         """
         self.rules.update(rules)
+        return self
+
+    def vjp_arrays(self, **rules: Callable[..., Any]) -> Op:
+        """The same derivatives over bare arrays, for a backward pass that is not itself recorded: `k` first, then as in `vjp`.
+
+        An entry must name nothing that the entry of `vjp` for the same input does not name.
+        """
+        self.array_rules.update(rules)
         return self
 
     def errors(self, fn: Callable[..., None]) -> Op:
