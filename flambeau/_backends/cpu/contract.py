@@ -203,15 +203,19 @@ def pair_packer(m: Module, name: str, n: int) -> None:
 # -- computing ------------------------------------------------------------------------------------------------------
 
 
-def micro_kernel(m: Module, t: Tile, rows: int, acc: str) -> None:
-    """Defines tile_<rows>(a, b, b_step, depth, out, first): out[rows][cols] (+)= panel of a times panel of b."""
-    f = m.function(f"internal void tile_{rows}(ptr noalias a, ptr noalias b, i64 b_step, i64 depth, ptr noalias out, i1 first)", APART)
+def micro_kernel(m: Module, t: Tile, rows: int, acc: str, table: bool = False) -> None:
+    """Defines tile_<rows>(a, b, b_step, depth, out, first): out[rows][cols] (+)= panel of a times panel of b.
+
+    With `table`, b_step is a pointer to the offsets of the rows of b instead of their distance.
+    """
+    step = "ptr noalias" if table else "i64"
+    f = m.function(f"internal void tile_{rows}(ptr noalias a, ptr noalias b, {step} b_step, i64 depth, ptr noalias out, i1 first)", APART)
     a, b, b_step, depth, out, first = f.params
     wide = vector(acc, t.lanes)
     sums = [[f.var(wide, 0) for _ in range(t.vectors)] for _ in range(rows)]
     with f.loop(0, depth) as k:
         element = "i32" if t.pairs else acc
-        line = f.gep(element, b, k * b_step)
+        line = f.gep(element, b, f.load("i64", b_step, k) if table else k * b_step)
         bs = [f.load(vector(element, t.lanes), line, v * t.lanes) for v in range(t.vectors)]
         for i in range(rows):
             x = f.splat(f.load(element, a, k * rows + i), t.lanes)
@@ -229,6 +233,18 @@ def micro_kernel(m: Module, t: Tile, rows: int, acc: str) -> None:
             f.store(f.load(wide, at) + sums[i][v].get(), at)
 
 
+def run_tile(f: Function, t: Tile, rows: V, *args: V) -> None:
+    """Calls the micro-kernel for a number of rows known at run time."""
+    name = f.fresh("rows")
+    f.do(f"switch {rows}, label %{name}.done [{' '.join(f'i64 {r}, label %{name}.{r}' for r in range(1, t.rows + 1))}]")
+    f.closed = True
+    for r in range(1, t.rows + 1):
+        f.label_after(f"{name}.{r}")
+        f.call("void", f"tile_{r}", *args)
+        f.jump(f"{name}.done")
+    f.label_after(f"{name}.done")
+
+
 def pair_product(f: Function, s: V, x: V, y: V, t: Tile) -> V:
     """s + x0 * y0 + x1 * y1 for pairs of bfloat16."""
     pairs = f"<{2 * t.lanes} x bfloat>"
@@ -236,22 +252,25 @@ def pair_product(f: Function, s: V, x: V, y: V, t: Tile) -> V:
     return f.call(s.type, f"llvm.x86.avx512bf16.dpbf16ps.{64 * t.lanes // 2}", s, x, y)
 
 
-def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue) -> None:
-    """Defines finish(args, sums, p, q, m0, rows, n0, cols): the epilogue of one tile, stored."""
-    f = m.function("internal void finish(ptr args, ptr noalias sums, i64 p, i64 q, i64 m0, i64 rows, i64 n0, i64 cols)", APART)
-    args, sums, p, q, m0, rows, n0, cols = f.params
-    slot = {name: i for i, name in enumerate(SLOTS)}
+def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue, slots: Sequence[str]) -> None:
+    """Defines finish(args, sums, p, q, m0, rows, n0, at, cols): the epilogue of one tile, stored.
+
+    `n0` is the tile's first column, for operands along n; `at` is where in `out` it is, in elements.
+    """
+    f = m.function("internal void finish(ptr args, ptr noalias sums, i64 p, i64 q, i64 m0, i64 rows, i64 n0, i64 at, i64 cols)", APART)
+    args, sums, p, q, m0, rows, n0, start, cols = f.params
+    slot = {name: i for i, name in enumerate(slots)}
     word = lambda i, type="i64": f.load(type, args, None) if i == 0 else f.load(type, f.gep("i64", args, i))  # noqa: E731
     cm, cn = word(slot["cm"]), word(slot["cn"])
-    out = f.gep(memory, word(slot["c"], "ptr"), p * word(slot["cp"]) + q * word(slot["cq"]) + n0 * cn)
+    out = f.gep(memory, word(slot["c"], "ptr"), p * word(slot["cp"]) + q * word(slot["cq"]) + start)
     operands = []
     for j, (dtype, along) in enumerate(e.operands):
-        first = len(SLOTS) + 4 * j
+        first = len(slots) + 4 * j
         base, sp, sq, sm = word(first, "ptr"), word(first + 1), word(first + 2), word(first + 3)
         operands.append((TYPES[dtype][0], along, f.gep(TYPES[dtype][0], base, p * sp + q * sq), sm))
     scalars = []
     for j in range(e.scalars):
-        s = word(len(SLOTS) + 4 * len(e.operands) + j, "double")
+        s = word(len(slots) + 4 * len(e.operands) + j, "double")
         s = s if acc == "double" else f.convert("fptrunc", s, acc) if floating(acc) else f.convert("fptosi", s, acc)
         scalars.append(f.splat(s, t.lanes))
     row = f.alloca(vector(memory, t.lanes), align=64)
@@ -295,7 +314,7 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
         packer(m, "pack", memory, acc, t.lanes)
     for rows in range(1, t.rows + 1):
         micro_kernel(m, t, rows, acc)
-    finish(m, t, memory, acc, e)
+    finish(m, t, memory, acc, e, SLOTS)
 
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, scratch = f.params
@@ -346,17 +365,9 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
                     r0, n = i * few + f.min(i, more), few + f.convert("zext", i < more, "i64")
                     keep = f.select(single, 0, j * rows + r0 * t.cols, "i64")
                     s = f.gep(acc, sums, keep)
-                    arguments = f"ptr {f.gep(element, ap, r0 * steps).name}, {panel}, {b_step}, {steps}, {s}, {first}"
-                    name = f.fresh("rows")
-                    f.do(f"switch {n}, label %{name}.done [{' '.join(f'i64 {r}, label %{name}.{r}' for r in range(1, t.rows + 1))}]")
-                    f.closed = True
-                    for r in range(1, t.rows + 1):
-                        f.label_after(f"{name}.{r}")
-                        f.do(f"call void @tile_{r}({arguments})")
-                        f.jump(f"{name}.done")
-                    f.label_after(f"{name}.done")
+                    run_tile(f, t, n, f.gep(element, ap, r0 * steps), panel, b_step, steps, s, first)
                     with f.when(last):
-                        f.call("void", "finish", args, s, p, q, m0 + r0, n, n0 + j, f.min(cols - j, t.cols))
+                        f.call("void", "finish", args, s, p, q, m0 + r0, n, n0 + j, (n0 + j) * w["cn"], f.min(cols - j, t.cols))
     return m
 
 

@@ -45,10 +45,14 @@ MAX_PLANS = 4096  # a table that has seen more signatures starts again
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel call: its address, chunks, scratch bytes per thread, and (source, value) of each slot."""
+    """One kernel call: its address, chunks, scratch bytes per thread, and what goes into each slot.
+
+    A slot is (source, value) or (source, value, offset): a constant; the address of an argument's or a result's first
+    element, or the bits of an argument that is a number; bytes into the temporary memory. The offset is added, in bytes.
+    """
 
     address: int
-    slots: tuple[tuple[int, int], ...]
+    slots: tuple[tuple[int, ...], ...]
     chunks: int = 1
     scratch: int = 0
 
@@ -180,7 +184,7 @@ class Table:
         start = (temp.ctypes.data + 63) & -64
         for launch in plan.launches:
             slots = (ctypes.c_int64 * max(1, len(launch.slots)))()
-            for i, (source, value) in enumerate(launch.slots):
+            for i, (source, value, *offset) in enumerate(launch.slots):
                 if source == ARG:
                     x = args[value]
                     value = x.ctypes.data if isinstance(x, np.ndarray) else bits(x) if type(x) is float else x
@@ -188,7 +192,7 @@ class Table:
                     value = outs[value].ctypes.data
                 elif source == TEMP:
                     value += start
-                slots[i] = value
+                slots[i] = value + sum(offset)
             run(launch, slots)
         return True if not outs else outs[0] if len(outs) == 1 else tuple(outs)
 
@@ -227,7 +231,7 @@ def block_of(words: list[int], plan: Plan, extents: list[tuple[int, int]]) -> np
         strides = r.strides if r.strides is not None else c_strides(r)
         body += [id(r.dtype), len(r.shape), *r.shape, *strides]
     for x in plan.launches:
-        body += [x.address, x.chunks, x.scratch, len(x.slots), *(w for slot in x.slots for w in slot)]
+        body += [x.address, x.chunks, x.scratch, len(x.slots), *(w for slot in x.slots for w in (*slot, 0)[:3])]
     head = [mix(words), len(extents), len(words), len(plan.results), len(plan.launches), int(plan.release), plan.temp, slots, written]
     return np.array([w & M64 for w in head + body], np.uint64).view(np.int64)
 
@@ -448,7 +452,7 @@ def entry_module() -> Module:
         spec = cursor.get()
         address, chunks, scratch, count = (f.load("i64", spec + 8 * i) for i in range(4))
         with f.loop(0, count) as i:
-            source, value = f.load("i64", spec + 32, i * 2), f.load("i64", spec + 40, i * 2)
+            source, value, offset = (f.load("i64", spec + (32 + 8 * part), i * 3) for part in range(3))
             word = f.var("i64", value)
             with f.when(source == ARG):
                 word.set(f.load("i64", values, value))
@@ -456,13 +460,13 @@ def entry_module() -> Module:
                 word.set(f.load("i64", f.load("ptr", outs, value) + DATA))
             with f.when(source == TEMP):
                 word.set(temp_start + value)
-            f.store(word.get(), slots, i)
+            f.store(word.get() + offset, slots, i)
         kernel = f.convert("inttoptr", address, "ptr")
         with f.either((chunks > 1) | (scratch != 0)) as otherwise:
             f.call("void", "flambeau_parallel", kernel, slots, chunks, scratch)
             otherwise()
             f.call_pointer("void", kernel, slots, f.value(0, "i64"), chunks, f.value(0, "ptr"))
-        cursor.set(spec + (count * 16 + 32))
+        cursor.set(spec + (count * 24 + 32))
     with f.when(release != 0):
         f.call("void", "PyEval_RestoreThread", state.get())
         f.store(f.load("i64", table + 16) - 1, table + 16)

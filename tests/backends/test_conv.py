@@ -1,0 +1,100 @@
+"""Convolutions of the template against a plain sum over taps in float64."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from flambeau._backends.cpu.conv import convolution, out_size
+
+TOLERANCE = {"float32": 2e-6, "float64": 2e-15, "bfloat16": 8e-3, "float16": 1e-3}
+
+
+def reference(x, w, stride, padding, dilation, groups):
+    """(convolution, the same of magnitudes) in float64, tap by tap."""
+    rank = x.ndim - 2
+    x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *((p, p) for p in padding)])
+    w = w.astype(np.float64)
+    sizes = [out_size(n, k, s, 0, d) for n, k, s, d in zip(x.shape[2:], w.shape[2:], stride, dilation)]
+    out = np.zeros((x.shape[0], groups, w.shape[0] // groups, *sizes))
+    x = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+    w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    for tap in product(*(range(k) for k in w.shape[3:])):
+        part = x[(..., *(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, dilation, sizes, stride)))]
+        out += np.einsum("ngc...,gmc->ngm...", part, w[(..., *tap)])
+    return out.reshape(x.shape[0], out.shape[1] * out.shape[2], *sizes)
+
+
+def transposed(g, w, spatial, stride, padding, dilation, groups):
+    """The gradient of `reference` for its input."""
+    g, w = g.astype(np.float64), w.astype(np.float64)
+    n, sizes = g.shape[0], g.shape[2:]
+    out = np.zeros((n, groups, w.shape[1], *(s + 2 * p for s, p in zip(spatial, padding))))
+    g = g.reshape(n, groups, g.shape[1] // groups, *sizes)
+    w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    for tap in product(*(range(k) for k in w.shape[3:])):
+        at = tuple(slice(t * d, t * d + (m - 1) * s + 1, s) for t, d, m, s in zip(tap, dilation, sizes, stride))
+        out[(..., *at)] += np.einsum("ngo...,goc->ngc...", g, w[(..., *tap)])
+    out = out[(..., *(slice(p, p + s) for p, s in zip(padding, spatial)))]
+    return out.reshape(n, out.shape[1] * out.shape[2], *spatial)
+
+
+CASES = [  # x, w, stride, padding, dilation, groups
+    ((2, 3, 9, 11), (5, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((1, 1, 1, 1), (1, 1, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 8, 12, 40), (20, 8, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 3, 23, 25), (16, 3, 7, 7), (2, 2), (3, 3), (1, 1), 1),
+    ((1, 4, 10, 9), (6, 2, 3, 2), (2, 3), (2, 1), (2, 1), 2),
+    ((3, 6, 8, 8), (6, 1, 3, 3), (1, 1), (1, 1), (1, 1), 6),
+    ((2, 4, 8, 8), (8, 1, 3, 3), (2, 2), (1, 1), (1, 1), 4),
+    ((2, 5, 7, 7), (4, 5, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 5, 7, 7), (4, 5, 1, 1), (2, 2), (0, 0), (1, 1), 1),
+    ((2, 4, 30), (6, 4, 5), (1,), (2,), (1,), 1),
+    ((2, 4, 30), (6, 2, 4), (3,), (0,), (2,), 2),
+    ((1, 3, 5, 6, 7), (4, 3, 3, 2, 3), (1, 2, 1), (1, 0, 2), (1, 1, 2), 1),
+    ((1, 150, 6, 6), (33, 150, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 3, 4, 4), (2, 3, 2, 2), (5, 5), (0, 0), (1, 1), 1),
+    ((0, 3, 4, 4), (2, 3, 2, 2), (1, 1), (0, 0), (1, 1), 1),
+    ((1, 2, 70, 60), (40, 2, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+]
+
+
+def cast(x, dtype):
+    return x.astype(np.dtype(dtype) if dtype != "bfloat16" else ml_dtypes.bfloat16, order="K")
+
+
+def close(got, want, scale, dtype):
+    assert got is not None and got.shape == want.shape and got.flags.c_contiguous
+    assert np.all(np.abs(got.astype(np.float64) - want) <= TOLERANCE[dtype] * (scale + 1e-6))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forward(case, dtype):
+    x_shape, w_shape, *how = case
+    rng = np.random.default_rng(0)
+    x, w, bias = (cast(rng.standard_normal(s), dtype) for s in (x_shape, w_shape, w_shape[:1]))
+    conv = convolution(*how)
+    want, scale = reference(x, w, *how), reference(np.abs(x), np.abs(w), *how)
+    close(conv.forward(x, w), want, scale, dtype)
+    column = bias.astype(np.float64).reshape(-1, *(1,) * (x.ndim - 2))
+    close(conv.forward(x, w, bias), want + column, scale + np.abs(column), dtype)
+    last = cast(rng.standard_normal((x_shape[0], *x_shape[2:], x_shape[1])), dtype)  # channels last
+    x = np.moveaxis(last, -1, 1)
+    close(conv.forward(x, w), reference(x, w, *how), reference(np.abs(x), np.abs(w), *how), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_transposed(case, dtype):
+    x_shape, w_shape, *how = case
+    rng = np.random.default_rng(0)
+    sizes = [out_size(*v) for v in zip(x_shape[2:], w_shape[2:], *how[:3])]
+    g, w = (cast(rng.standard_normal(s), dtype) for s in ((x_shape[0], w_shape[0], *sizes), w_shape))
+    got = convolution(*how).transposed(g, w, tuple(x_shape[2:]))
+    close(got, transposed(g, w, x_shape[2:], *how), transposed(np.abs(g), np.abs(w), x_shape[2:], *how), dtype)
