@@ -42,6 +42,10 @@ def _is_tracing() -> bool:
     return False
 
 
+def _is_any_autocast_enabled() -> bool:
+    return bool(STATE.autocast)
+
+
 def _get_default_device() -> str:
     from flambeau._values import default_device
 

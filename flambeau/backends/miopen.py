@@ -1,0 +1,3 @@
+"""Switches of MIOpen, which is not used."""
+
+immediate = False

@@ -1,0 +1,4 @@
+"""The engine of quantized operators."""
+
+engine = "none"
+supported_engines = ["none"]
