@@ -174,7 +174,7 @@ def _numpy(name: str) -> np.dtype[Any]:
 
 
 def _finish(cls: type, array: Array, grad: bool) -> Any:
-    tensor = wrap(array)
+    tensor: Any = wrap(array)
     if cls is not Tensor:
         tensor = tensor.as_subclass(cls)
     tensor.requires_grad = grad

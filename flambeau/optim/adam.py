@@ -182,6 +182,25 @@ def adam(
     if not _unscale(grads, grad_scale, found_inf):
         return
     beta1, beta2, lr = map(_to_scalar, (beta1, beta2, lr))
+    if not (capturable or differentiable) and isinstance(beta1, float) and _plain(params):
+        for step in state_steps:
+            step += 1
+        (flambeau._fused_adamw_ if decoupled_weight_decay else flambeau._fused_adam_)(
+            params,
+            grads,
+            exp_avgs,
+            exp_avg_sqs,
+            max_exp_avg_sqs if amsgrad else [],
+            state_steps,
+            lr=_get_value(lr),
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=_get_value(weight_decay),
+            eps=eps,
+            amsgrad=amsgrad,
+            maximize=maximize,
+        )
+        return
     largest = max_exp_avg_sqs if amsgrad else repeat(None)
     for tensors in zip(params, grads, exp_avgs, exp_avg_sqs, largest, state_steps):
         _update(
@@ -196,6 +215,16 @@ def adam(
             differentiable=differentiable,
             decoupled_weight_decay=decoupled_weight_decay,
         )
+
+
+def _plain(params):
+    """Can all parameters be stepped in one call?"""
+    return all(
+        type(p) in (flambeau.nn.Parameter, Tensor)
+        and p.dtype in (flambeau.float32, flambeau.float64)
+        and p.device.type == "cpu"
+        for p in params
+    )
 
 
 def _update(

@@ -27,7 +27,7 @@ REFUSED = {
     "a set": lambda fl, p: fl.optim.SGD([{"params": set(p)}]),
     "a result": lambda fl, p: fl.optim.SGD([p[0] * 2]),
     "twice": lambda fl, p: fl.optim.SGD([{"params": p}, {"params": p}]),
-    "group": lambda fl, p: fl.optim.SGD(p).add_param_group(p[0]),
+    "group": lambda fl, p: fl.optim.SGD(p).add_param_group(5),
     "some names": lambda fl, p: fl.optim.SGD([("a", p[0]), p[1]]),
     "names in one group": lambda fl, p: fl.optim.SGD([("a", p[0])]).add_param_group({"params": [p[1]]}),
     "required": lambda fl, p: fl.optim.Optimizer(p, {"lr": module(fl, "optimizer").required}),

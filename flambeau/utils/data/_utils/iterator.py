@@ -76,6 +76,12 @@ def _profiling():
     return enabled is not None and enabled()
 
 
+def _accelerated():
+    """Is there a device to pin memory for?"""
+    accelerator = getattr(flambeau, "accelerator", None)
+    return accelerator is not None and accelerator.is_available()
+
+
 def _pinning(loader):
     """(whether tensors are pinned, for which kind of device)."""
     if not loader.pin_memory:
@@ -86,7 +92,7 @@ def _pinning(loader):
             f"ignore pin_memory_device='{loader.pin_memory_device}'.",
             stacklevel=5,
         )
-    if not flambeau.accelerator.is_available():
+    if not _accelerated():
         warn(
             "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be used.",
             stacklevel=5,

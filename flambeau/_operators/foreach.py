@@ -1,0 +1,146 @@
+"""Operators over lists of tensors: `_foreach_*`, each the operator of one tensor, for each tensor of a list.
+
+Not here: the optimizers' steps over lists (`_fused_*`), which are one kernel and live in `_eager/fused.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau._kernel.language import T
+from flambeau._operators.op import FUNCTION, composite
+
+UNARY = (
+    "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "frac", "lgamma", "log", "log10",
+    "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc",
+)  # fmt: skip
+SCALED = ("add", "sub")  # with `alpha`
+BINARY = ("mul", "div", "clamp_min", "clamp_max", "maximum", "minimum", "pow")
+TERNARY = ("addcmul", "addcdiv")
+
+
+def _nonempty(tensors: Sequence[Any]) -> None:
+    if len(tensors) == 0:
+        raise RuntimeError("Tensor list must have at least one tensor.")
+
+
+def _rows(tensors: Sequence[Any], other: Any, what: str = "Tensor lists") -> list[Any]:
+    """What stands beside each tensor: the entries of a list, or one value for all."""
+    _nonempty(tensors)
+    if not isinstance(other, (list, tuple)):
+        return [other] * len(tensors)
+    if len(other) != len(tensors):
+        if other and isinstance(other[0], (int, float, complex)):
+            raise RuntimeError(
+                f"Tensor list must have same number of elements as scalar list, got {len(tensors)} and {len(other)}"
+            )
+        raise RuntimeError(f"Tensor lists must have the same number of tensors, got {len(tensors)} and {len(other)}")
+    return list(other)
+
+
+def _apply(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    """One tensor's operator; `maximum_` and `minimum_`, which no tensor has, are stored."""
+    if name in ("clamp_min", "clamp_max", "clamp_min_", "clamp_max_") and hasattr(args[0], "dtype") is False:
+        bound = {"min" if "min" in name else "max": args[0]}
+        return x.clamp_(**bound) if name.endswith("_") else x.clamp(**bound)
+    if name.rstrip("_") in ("maximum", "minimum") and not hasattr(args[0], "dtype"):
+        return _apply(x, name.replace("maximum", "clamp_min").replace("minimum", "clamp_max"), *args)
+    if name in ("maximum_", "minimum_"):
+        return x.copy_(getattr(x, name[:-1])(*args))
+    return getattr(x, name)(*args, **kwargs)
+
+
+def _collected(results: list[Any], name: str) -> Any:
+    return results if name.endswith("_") else tuple(results)
+
+
+def _define(name: str, body: Callable[..., Any], *overloads: str) -> None:
+    body.__doc__ = f"`{name.removesuffix('_')}{'_' * name.endswith('_')}` of each tensor of a list."
+    body.__name__ = f"_foreach_{name}"
+    composite(*(f"_foreach_{name}" + (f".{o}" if o else "") for o in overloads or ("",)), variants=FUNCTION)(body)
+
+
+def _unary(name: str) -> None:
+    def body(self: Sequence[T]) -> Any:
+        _nonempty(self)
+        return _collected([_apply(x, name) for x in self], name)
+
+    _define(name, body)
+
+
+def _scaled(name: str) -> None:
+    def body(self: Sequence[T], other: Any, *, alpha: Any = 1) -> Any:
+        rows = _rows(self, other)
+        return _collected([_apply(x, name, y, alpha=alpha) for x, y in zip(self, rows, strict=True)], name)
+
+    _define(name, body, "List", "Scalar", "ScalarList", "Tensor")
+
+
+def _binary(name: str) -> None:
+    def body(self: Sequence[T], other: Any) -> Any:
+        if not isinstance(self, (list, tuple)):  # a number to the power of each tensor
+            return tuple(self**x for x in other)
+        rows = _rows(self, other)
+        return _collected([_apply(x, name, y) for x, y in zip(self, rows, strict=True)], name)
+
+    _define(name, body, "List", "Scalar", "ScalarList", "Tensor")
+
+
+def _ternary(name: str) -> None:
+    def body(self: Sequence[T], tensor1: Sequence[T], tensor2: Sequence[T], value: Any = 1) -> Any:
+        first, second = _rows(self, tensor1), _rows(self, tensor2)
+        if hasattr(value, "tolist"):
+            value = value.tolist()
+        rows = zip(self, first, second, _rows(self, value), strict=True)
+        return _collected([_apply(x, name, a, b, value=v) for x, a, b, v in rows], name)
+
+    _define(name, body, "Scalar", "ScalarList", "Tensor")
+
+
+def _lerp(name: str) -> None:
+    def body(self: Sequence[T], tensors1: Sequence[T], weight: Any) -> Any:
+        rows = zip(self, _rows(self, tensors1), _rows(self, weight), strict=True)
+        return _collected([_apply(x, name, y, w) for x, y, w in rows], name)
+
+    _define(name, body, "List", "Scalar", "ScalarList")
+
+
+for _base in UNARY:
+    _unary(_base)
+    _unary(_base + "_")
+for _base in SCALED:
+    _scaled(_base)
+    _scaled(_base + "_")
+for _base in BINARY:
+    _binary(_base)
+    _binary(_base + "_")
+for _base in TERNARY:
+    _ternary(_base)
+    _ternary(_base + "_")
+_lerp("lerp")
+_lerp("lerp_")
+_unary("zero_")
+_unary("clone")
+
+
+@composite("_foreach_norm.Scalar", variants=FUNCTION)
+def _foreach_norm(self: Sequence[T], ord: Any = 2, dtype: Any = None) -> Any:
+    """The norm of each tensor of a list, taken as a vector."""
+    from flambeau._operators.op import REGISTRY
+
+    _nonempty(self)
+    return tuple(REGISTRY["linalg_vector_norm"](x, ord, dtype=dtype) for x in self)
+
+
+@composite("_foreach_max", variants=FUNCTION)
+def _foreach_max(self: Sequence[T]) -> Any:
+    """The largest element of each tensor of a list."""
+    _nonempty(self)
+    return tuple(x.max() for x in self)  # type: ignore[attr-defined]
+
+
+@composite("_foreach_copy_", variants=FUNCTION)
+def _foreach_copy_(self: Sequence[T], src: Sequence[T], non_blocking: bool = False) -> Any:
+    """Copies each tensor of `src` into its tensor of a list."""
+    return [x.copy_(y) for x, y in zip(self, _rows(self, src), strict=True)]  # type: ignore[attr-defined]
