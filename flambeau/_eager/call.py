@@ -230,7 +230,8 @@ def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         target = values[0] if into else out
         result = call_body(op, op.body, (), values)
         return store(op, target, result, into)
-    return call_body(op, op.body, (), values)
+    result = call_body(op, op.body, (), values)
+    return record.named(op)(result) if op.outputs and isinstance(result, tuple) else result
 
 
 # ---------------------------------------------------------------- in place, and out=

@@ -389,7 +389,8 @@ def _composite(op: Op) -> str:
     text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
     types = " and ".join(f"({p.name} is None or type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))" for p in op.params if p.is_tensor)
     conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
-    text += [f"    if {' and '.join(conditions)}:", f"        return {body}({_call(op, {})})",
+    fields = _bind(op, "FIELDS", record.named(op)) if op.outputs else ""
+    text += [f"    if {' and '.join(conditions)}:", f"        return {fields}({body}({_call(op, {})}))" if fields else f"        return {body}({_call(op, {})})",
              f"    return general({me}, {_tuple(op)}{', out' if out else ''})"]  # fmt: skip
     return "\n".join(text) + "\n"
 

@@ -24,11 +24,12 @@ _named: dict[Op, Any] = {}
 def named(op: Op) -> Any:
     """The class of an operator's tuple of results: fields by name, as `torch.return_types` has them."""
     if op not in _named:
-        cls = namedtuple(op.name, op.outputs)  # noqa: PYI024
+        name = op.aten.lstrip("_")
+        cls = namedtuple(name, op.outputs)  # noqa: PYI024
         cls.__module__ = "flambeau.return_types"
         _named[op] = cls._make
         cls.__str__ = cls.__repr__ = _show_named  # type: ignore[method-assign,assignment]
-        RETURN_TYPES[op.name] = cls
+        RETURN_TYPES[name] = cls
     return _named[op]
 
 

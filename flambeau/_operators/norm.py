@@ -1,233 +1,204 @@
-"""Normalisations: batch, instance, group, layer and RMS. The statistics are what the derivatives keep."""
+"""Norms of vectors and matrices."""
 
 from __future__ import annotations
 
-from math import prod
+from typing import Any
 
-from flambeau._kernel.language import Kernel, Shape, T
+from flambeau._kernel.language import Dims, DType, Kernel, Scalar, Shape, T
+from flambeau._operators import linalg as factor
+from flambeau._operators import solve
 from flambeau._operators.op import composite, op
-from flambeau._tensor import Tensor
+from flambeau._operators.view import sizes
+from flambeau._values.dtype import SPOKEN
+from flambeau._values.shape import wrap_dim, wrap_dims
 
-# ---------------------------------------------------------------- over trailing dims
-
-
-@op("native_layer_norm", variants=("function",), promote="default", receiver="input", outputs=("out", "mean", "rstd"))
-def native_layer_norm(k: Kernel[T], input: T, normalized_shape: Shape, weight: T | None, bias: T | None, eps: float) -> T:
-    """(x - mean) / sqrt(var + eps) over the last dims, scaled and shifted; and the mean and 1/sqrt(var + eps)."""
-    n = len(normalized_shape)
-    dims = tuple(range(input.ndim - n, input.ndim))
-    count = prod(normalized_shape)
-    mean = k.sum(input, dims) / float(count) if count else k.sum(input, dims)
-    centred = input - mean
-    rstd = k.rsqrt(k.sum(centred * centred, dims) / float(max(count, 1)) + eps)
-    out = centred * rstd
-    if weight is not None:
-        out = out * weight
-    return (out if bias is None else out + bias), mean, rstd
+INF = float("inf")
+TENSORS = {"namespace": "linalg", "variants": ("function", "out")}
 
 
-def _layer_norm_vjp(g_out, g_mean, g_rstd, input, normalized_shape, weight, bias, mean, rstd, needs):  # type: ignore[no-untyped-def]
-    n = len(normalized_shape)
-    dims = tuple(range(input.ndim - n, input.ndim))
-    lead = tuple(range(input.ndim - n))
-    mean, rstd = mean.to(input.dtype), rstd.to(input.dtype)
-    x = (input - mean) * rstd
-    gx = gw = gb = None
-    if needs[0]:
-        g = g_out if weight is None else g_out * weight
-        gx = rstd * (g - g.mean(dims, keepdim=True) - x * (g * x).mean(dims, keepdim=True))
-    if needs[1]:
-        gw = (g_out * x).sum(lead) if lead else g_out * x
-    if needs[2]:
-        gb = g_out.sum(lead) if lead else g_out
-    return gx, gw, gb
+@op("linalg_vector_norm", namespace="linalg", promote="default", variants=("function", "out"))
+def linalg_vector_norm(k: Kernel[T], x: T, ord: Scalar = 2, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:  # noqa: A002
+    """(sum |x|^ord)^(1/ord); the largest or smallest |x| for +-inf, the count of nonzeros for 0.
 
-
-native_layer_norm.vjp(_=_layer_norm_vjp)
-
-
-@native_layer_norm.errors
-def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
-    shape = list(normalized_shape)
-    if not shape:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
-                           f"normalized_shape = {shape}")
-    for t, name in ((weight, "weight"), (bias, "bias")):
-        if t is not None and list(t.shape) != shape:
-            raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(t.shape)} and "
-                               f"normalized_shape = {shape}")
-    if list(input.shape)[-len(shape) :] != shape:
-        raise RuntimeError(f"Given normalized_shape={shape}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
-                           f"{list(input.shape)}")
-    if input.dtype.kind in "bi":
-        from flambeau._values.dtype import SPOKEN
-
-        raise RuntimeError(f"\"LayerNormKernelImpl\" not implemented for '{SPOKEN[input.dtype]}'")
-
-
-@composite("layer_norm", variants=("function",), receiver="input")
-def layer_norm(input: T, normalized_shape: Shape, weight: T | None = None, bias: T | None = None, eps: float = 1e-5, cudnn_enable: bool = True) -> T:
-    """Normalises over the last dims: (x - mean) / sqrt(var + eps) * weight + bias."""
-    return native_layer_norm(input, _tuple(normalized_shape), weight, bias, eps)[0]
-
-
-def _tuple(shape: Shape) -> Shape:
-    return (shape,) if isinstance(shape, int) else tuple(shape)
-
-
-@composite("rms_norm", variants=("function",), receiver="input")
-def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: float | None = None) -> T:
-    """Divides by the root mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight."""
-    shape = _tuple(normalized_shape)
-    if not shape:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
-                           f"normalized_shape = {list(shape)}")
-    if list(input.shape)[-len(shape) :] != list(shape):
-        raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
-                           f"{list(input.shape)}")
-    x = input.float() if input.element_size() == 2 else input
-    dims = tuple(range(-len(shape), 0))
-    if eps is None:
-        import ml_dtypes
-
-        eps = float(ml_dtypes.finfo(x.dtype.to_real().np).eps)
-    out = x * (x.pow(2).mean(dims, keepdim=True) + eps).rsqrt()
-    out = out if weight is None else out * weight
-    return out.to(input.dtype) if weight is None or weight.dtype is input.dtype else out
-
-
-@composite("group_norm", variants=("function",), receiver="input")
-def group_norm(input: T, num_groups: int, weight: T | None = None, bias: T | None = None, eps: float = 1e-5, cudnn_enabled: bool = True) -> T:
-    """Normalises each of `num_groups` groups of channels of each sample."""
-    shape = tuple(input.shape)
-    if len(shape) < 2:
-        raise RuntimeError("Expected at least 2 dimensions for input tensor but received " + str(len(shape)))
-    if num_groups <= 0:
-        raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
-    if shape[1] % num_groups:
-        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, but got input of shape "
-                           f"{list(shape)} and num_groups={num_groups}")
-    for t, name in ((weight, "weight"), (bias, "bias")):
-        if t is not None and tuple(t.shape) != (shape[1],):
-            raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape "
-                               f"{list(t.shape)} and input of shape {list(shape)}")
-    if not input.numel():
-        out = input * 1.0
+    >>> torch.linalg.vector_norm(torch.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    dims = wrap_dims(dim, x.ndim)
+    a = k.abs(x)
+    p = float(ord)
+    if p == INF:
+        out = k.max(a, dims)
+    elif p == -INF:
+        out = k.min(a, dims)
+    elif p == 0:
+        out = k.sum(k.where(k.ne(a, k.like(0, a)), k.like(1, a), k.like(0, a)), dims)
+    elif p == 1:
+        out = k.sum(a, dims)
+    elif p == 2:
+        out = k.sqrt(k.sum(a * a, dims))
     else:
-        flat = input.reshape(shape[0], num_groups, -1)
-        out = native_layer_norm(flat, (flat.shape[2],), None, None, eps)[0].reshape(shape)
-    along = (1, shape[1], *(1,) * (len(shape) - 2))
-    if weight is not None:
-        out = out * weight.reshape(along)
-    return out if bias is None else out + bias.reshape(along)
+        out = k.pow(k.sum(k.pow(a, k.like(p, a)), dims), k.like(1 / p, a))
+    return out if keepdim else k.reshape(out, tuple(n for i, n in enumerate(x.shape) if i not in dims))
 
 
-# ---------------------------------------------------------------- over the batch
+@linalg_vector_norm.errors
+def _(x: Any, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> None:  # noqa: A002
+    if x._a.dtype.kind in "biu":
+        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {SPOKEN[x.dtype]}")
+    if dtype is not None:
+        if not (dtype.is_floating_point or dtype.is_complex):
+            raise RuntimeError(f"linalg.vector_norm: dtype should be floating point or complex. Got {SPOKEN[dtype]}")
+        if dtype.is_complex != x.is_complex():
+            raise RuntimeError(f"linalg.vector_norm: dtype should be {'complex' if x.is_complex() else 'real'} for {'complex' if x.is_complex() else 'real'} "
+                               f"inputs, but got {SPOKEN[dtype]}")
+    dims = wrap_dims(dim, x.ndim)
+    if x.numel() == 0 and (float(ord) < 0 or float(ord) == INF):
+        if dim is None:
+            raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord):g} norm on an empty tensor because the operation does not have an identity")
+        for d in dims:
+            if x.shape[d] == 0:
+                raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord):g} norm on the dimension {d} because this dimension is empty and the "
+                                   "operation does not have an identity")
 
 
-@op("native_batch_norm_statistics", variants=(), outputs=("out", "mean", "rstd"))
-def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: float) -> T:
-    """Normalises over all dims but the second, by the batch's own statistics; and the mean and biased variance."""
-    dims = (0, *range(2, input.ndim))
-    count = float(max(1, prod(input.shape[d] for d in dims)))
-    mean = k.sum(input, dims) / count
-    centred = input - mean
-    var = k.sum(centred * centred, dims) / count
-    scale = k.rsqrt(var + eps)
-    along = (1, input.shape[1], *(1,) * (input.ndim - 2))
-    if weight is not None:
-        scale = scale * k.reshape(weight, along)
-    out = centred * scale
-    return (out if bias is None else out + k.reshape(bias, along)), k.reshape(mean, (input.shape[1],)), k.reshape(var, (input.shape[1],))
+linalg_vector_norm.vjp(x=lambda g, x, out, ord, dim, keepdim: _norm_back(g, x, out, float(ord), dim, keepdim))
 
 
-def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs):  # type: ignore[no-untyped-def]
-    dims = (0, *range(2, input.ndim))
-    along = (1, input.shape[1], *(1,) * (input.ndim - 2))
-    # Recomputed from the input, not taken from the outputs: the derivative must itself be differentiable.
-    from flambeau._eager.modes import STATE
+def _norm_back(g: Any, x: Any, out: Any, p: float, dim: Any, keepdim: bool) -> Any:
+    dims = wrap_dims(dim, x.ndim)
+    if not keepdim and x.ndim:
+        for d in sorted(dims):
+            g, out = g.unsqueeze(d), out.unsqueeze(d)
+    if p == 0:
+        return x.new_zeros(x.shape)
+    if out.dtype is not x.dtype and not x.is_complex():
+        x = x.to(out.dtype)
+    if p in (INF, -INF):
+        a = x.abs()
+        hit = (a == out) | (a.isnan() & out.isnan())
+        return x.sgn() * (g / hit.sum(dims, keepdim=True).to(g.dtype) * hit.to(g.dtype))
+    if p == 1:
+        return x.sgn() * g
+    if p == 2:
+        return x * (g / out).masked_fill(out == 0, 0)
+    if p < 1:
+        part = (x.sgn() * x.abs().pow(p - 1)).masked_fill(x == 0, 0)
+        return part * (g * out.pow(1 - p))
+    if p < 2:
+        return (x.sgn() * x.abs().pow(p - 1)) * (g / out.pow(p - 1)).masked_fill(out == 0, 0)
+    return (x * x.abs().pow(p - 2)) * (g / out.pow(p - 1)).masked_fill(out == 0, 0)
 
-    if STATE.grad:
-        m = input.mean(dims, keepdim=True)
-        r = ((input - m).pow(2).mean(dims, keepdim=True) + eps).rsqrt()
+
+# ---------------------------------------------------------------- matrices
+
+
+def _moved(A: Any, dims: tuple[int, int]) -> Any:
+    """The two dimensions last."""
+    rank = A.ndim
+    return A.permute([d for d in range(rank) if d not in dims] + list(dims))
+
+
+@composite("linalg_matrix_norm", "linalg_matrix_norm.str_ord", **TENSORS)
+def linalg_matrix_norm(A: T, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None) -> T:  # noqa: A002
+    """The norm of a matrix: 'fro', 'nuc', 1, 2, inf, or the smallest of the same with a minus sign."""
+    if A.ndim < 2:
+        raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
+    if A._a.dtype.kind in "biu":
+        raise RuntimeError(f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {SPOKEN[A.dtype]}")
+    given = sizes(dim)
+    if len(given) != 2:
+        raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {' '.join(str(d) for d in given)}")
+    dims: Any = (wrap_dim(given[0], A.ndim), wrap_dim(given[1], A.ndim))
+    if dims[0] == dims[1]:
+        raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got ({given[0]}, {given[1]})")
+    if isinstance(ord, str):
+        if ord not in ("fro", "nuc"):
+            raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
+        if ord == "fro":
+            return linalg_vector_norm(A, 2, dims, keepdim, dtype=dtype)
+    elif abs(ord) not in (1, 2, INF):
+        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
+    if dtype is not None:
+        A = A.to(dtype)
+    x = _moved(A, dims)
+    if ord == "nuc":
+        out = factor.linalg_svdvals(x).sum(-1)
+    elif abs(ord) == 2:
+        s = factor.linalg_svdvals(x)
+        out = s.amax(-1) if ord > 0 else s.amin(-1)
     else:
-        m, r = mean.reshape(along), (rstd.reshape(along) + eps).rsqrt()
-    x = (input - m) * r
-    gx = gw = gb = None
-    total = g_out.sum(dims, keepdim=True)
-    product = (g_out * x).sum(dims, keepdim=True)
-    if needs[0]:
-        n = float(max(1, input.numel() // max(1, input.shape[1])))
-        w = r if weight is None else r * weight.reshape(along)
-        gx = w * (g_out - total / n - x * (product / n))
-    if needs[1]:
-        gw = product.reshape(-1)
-    if needs[2]:
-        gb = total.reshape(-1)
-    return gx, gw, gb
+        totals = x.abs().sum(-2 if abs(ord) == 1 else -1)
+        out = totals.amax(-1) if ord > 0 else totals.amin(-1)
+    if keepdim:
+        for d in sorted(dims):
+            out = out.unsqueeze(d)
+    return out
 
 
-_batch_norm.vjp(_=_batch_norm_vjp)
+@composite("linalg_norm", "linalg_norm.ord_str", **TENSORS)
+def linalg_norm(A: T, ord: Any = None, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:  # noqa: A002
+    """A vector norm, or where `dim` names two dimensions (or A is a matrix and `ord` is given) a matrix norm."""
+    given = None if dim is None else sizes(dim)
+    if given is not None and len(given) not in (1, 2):
+        raise RuntimeError(f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(given)}")
+    if ord is not None:
+        if given is None and A.ndim not in (1, 2):
+            raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D.")
+        if (given is not None and len(given) == 2) or (given is None and A.ndim == 2):
+            return linalg_matrix_norm(A, ord, given if given is not None else (0, 1), keepdim, dtype=dtype)
+        if isinstance(ord, str):
+            raise RuntimeError(f"linalg.norm: Order {ord} not supported for vectors." if False else
+                               f"linalg.norm: If ord is a string, dim must be of length 2 or the input a matrix. Got {A.ndim}D.")  # fmt: skip
+    return linalg_vector_norm(A, 2 if ord is None else ord, given, keepdim, dtype=dtype)
 
 
-@composite("batch_norm", variants=("function",), receiver="input")
-def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float, eps: float,
-               cudnn_enabled: bool) -> T:  # fmt: skip
-    """Normalises each channel: by the batch's statistics when training (the running ones are updated), else by the running ones."""
-    channels = input.shape[1] if input.ndim > 1 else input.shape[0]
-    for t, name in ((running_mean, "running_mean"), (running_var, "running_var"), (weight, "weight"), (bias, "bias")):
-        if t is not None and t.numel() != channels:
-            raise RuntimeError(f"{name} should contain {channels} elements not {t.numel()}")
-    if not training and (running_mean is None or running_var is None):
-        raise RuntimeError("running_mean and running_var must be defined in evaluation mode" if False else
-                           "Expected running_mean and running_var to be defined when training=False")
-    if training:
-        out, mean, var = _batch_norm(input, weight, bias, eps)
-        n = input.numel() // max(1, channels)
-        if running_mean is not None:
-            running_mean.detach().mul_(1 - momentum).add_(mean.detach(), alpha=momentum)
-        if running_var is not None:
-            running_var.detach().mul_(1 - momentum).add_(var.detach(), alpha=momentum * n / max(n - 1, 1))
-        return out
-    along = (1, channels, *(1,) * (input.ndim - 2))
-    x = input if running_mean.dtype is input.dtype else input.to(running_mean.dtype)
-    scale = (running_var + eps).rsqrt()
-    if weight is not None:
-        scale = scale * weight
-    shift = -running_mean * scale if bias is None else bias - running_mean * scale
-    out = x * scale.reshape(along) + shift.reshape(along)
-    return out if out.dtype is input.dtype else out.to(input.dtype)
+@composite("linalg_cond", "linalg_cond.p_str", **TENSORS)
+def linalg_cond(A: T, p: Any = None) -> T:
+    """How much a matrix can magnify relative errors: |A| * |A^-1|."""
+    if A.ndim < 2:
+        raise RuntimeError("linalg.cond: The input tensor A must have at least 2 dimensions.")
+    if p is None or (not isinstance(p, str) and abs(p) == 2):
+        s = factor.linalg_svdvals(A)
+        if A.numel() == 0:
+            return A.new_zeros(A.shape[:-2], dtype=s.dtype)
+        first, last = s[..., 0], s[..., -1]
+        return last / first if p is not None and p < 0 else first / last
+    if isinstance(p, str) and p not in ("fro", "nuc"):
+        raise RuntimeError(f"linalg.cond got an invalid norm type: {p}")
+    factor.square("linalg.cond", A)
+    if A.numel() == 0:
+        return A.abs().new_zeros(A.shape[:-2])
+    inverse, info = solve.linalg_inv_ex(A)
+    out = linalg_matrix_norm(A, p) * linalg_matrix_norm(inverse, p)
+    return out.masked_fill(info != 0, INF)
 
 
-@composite("native_batch_norm", variants=("function",), receiver="input")
-def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float,
-                      eps: float) -> T:  # fmt: skip
-    """`batch_norm`, and the mean and 1/sqrt(var + eps) that it used (empty outside training)."""
-    if not training:
-        empty = input.new_empty((0,))
-        return batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps, False), empty, empty
-    dims = (0, *range(2, input.ndim))
-    out = batch_norm(input, weight, bias, running_mean, running_var, True, momentum, eps, False)
-    x = input.detach()
-    return out, x.mean(dims), (x.var(dims, unbiased=False) + eps).rsqrt()
+@composite("norm.ScalarOpt_dim", "norm.Scalar", "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype", variants=("function", "method"))
+def norm(input: T, p: Any = "fro", dim: Dims | None = None, keepdim: bool = False, out: Any = None, dtype: DType | None = None) -> T:
+    """A norm over all elements or some dimensions. Superseded by `linalg.vector_norm` and `linalg.matrix_norm`."""
+    given = None if dim is None else sizes(dim)
+    if isinstance(p, str):
+        if p == "fro":
+            if given is None:
+                given = tuple(range(input.ndim))
+            result = linalg_vector_norm(input, 2, given, keepdim, dtype=dtype)
+        elif p == "nuc":
+            dims = given if given is not None else (0, 1) if input.ndim == 2 else (-2, -1)
+            result = linalg_matrix_norm(input, "nuc", dims, keepdim, dtype=dtype)
+        else:
+            raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
+    else:
+        result = linalg_vector_norm(input, 2.0 if p is None else p, given, keepdim, dtype=dtype)
+    return result if out is None else out.copy_(result)
 
 
-@composite("instance_norm", variants=("function",), receiver="input")
-def instance_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, use_input_stats: bool, momentum: float,
-                  eps: float, cudnn_enabled: bool) -> T:  # fmt: skip
-    """Normalises each channel of each sample by its own statistics (or by the running ones)."""
-    if not use_input_stats and (running_mean is None or running_var is None):
-        raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
-    n, c = input.shape[:2]
-    x = input.reshape(1, n * c, *input.shape[2:])
+@composite("frobenius_norm.dim", variants=("function", "out"))
+def frobenius_norm(input: T, dim: Dims, keepdim: bool = False) -> T:
+    """The square root of the sum of squares over some dimensions."""
+    return linalg_vector_norm(input, 2, sizes(dim) or None, keepdim)
 
-    def each(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t.repeat(n)
 
-    mean, var = each(running_mean), each(running_var)
-    out = batch_norm(x, each(weight), each(bias), mean, var, use_input_stats, momentum, eps, cudnn_enabled)
-    if use_input_stats and running_mean is not None:
-        running_mean.detach().copy_(mean.reshape(n, c).mean(0))
-    if use_input_stats and running_var is not None:
-        running_var.detach().copy_(var.reshape(n, c).mean(0))
-    return out.reshape(input.shape)
+@composite("nuclear_norm.dim", "nuclear_norm", variants=("function", "out"))
+def nuclear_norm(input: T, dim: Any = None, keepdim: bool = False) -> T:
+    """The sum of the singular values."""
+    return linalg_matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)

@@ -1,0 +1,299 @@
+"""Linear algebra by NumPy's and SciPy's LAPACK. Batches are leading dims; `info` arrays are zero where all went well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+L = np.linalg
+
+
+def each(x: Any, n: int = 2) -> Any:
+    """The subscripts of a batch."""
+    return np.ndindex(x.shape[: x.ndim - n])
+
+
+def no_info(x: Any, n: int = 2) -> Any:
+    return np.zeros(x.shape[: x.ndim - n], np.int32)
+
+
+def lapack(names: tuple[str, ...], *xs: Any) -> Any:
+    from scipy.linalg.lapack import get_lapack_funcs
+
+    return get_lapack_funcs(names, xs)
+
+
+def real_dtype(x: Any) -> Any:
+    return x.real.dtype
+
+
+# ---------------------------------------------------------------- factorizations
+
+
+def cholesky(x: Any, *, upper: bool) -> Any:
+    """One triangle of x is read: the lower one, or the upper one where that is asked for."""
+    info = no_info(x)
+    try:
+        out = L.cholesky(x if not upper else np.swapaxes(x, -1, -2).conj())
+    except L.LinAlgError:
+        (potrf,) = lapack(("potrf",), x)
+        out = np.empty_like(x)
+        info = np.array(info)
+        for i in each(x):
+            a = x[i] if not upper else x[i].T.conj()
+            out[i], info[i] = potrf(a, lower=True, clean=True)
+    if upper:
+        out = np.swapaxes(out, -1, -2).conj()
+    return out, info
+
+
+def lu_factor(x: Any, *, pivot: bool) -> Any:
+    (getrf,) = lapack(("getrf",), x)
+    k = min(x.shape[-2:])
+    LU = np.array(x)
+    pivots, info = np.zeros((*x.shape[:-2], k), np.int32), np.array(no_info(x))
+    if k:
+        for i in each(x):
+            LU[i], p, info[i] = getrf(x[i])
+            pivots[i] = p + 1
+    return LU, pivots, info
+
+
+def lu_unpack(LU: Any, pivots: Any) -> Any:
+    m, n = LU.shape[-2:]
+    k = min(m, n)
+    low = np.tril(LU[..., :, :k], -1)
+    low[..., range(k), range(k)] = 1
+    P = np.zeros((*LU.shape[:-2], m, m), LU.dtype)
+    for i in each(LU):
+        rows = np.arange(m)
+        for j, p in enumerate(pivots[i]):
+            rows[[j, p - 1]] = rows[[p - 1, j]]
+        P[i][rows, np.arange(m)] = 1
+    return P, low, np.triu(LU[..., :k, :])
+
+
+def qr(x: Any, *, mode: str) -> Any:
+    if mode == "r":
+        return np.zeros(0, x.dtype), L.qr(x, "r")
+    if 0 in x.shape:
+        m, n = x.shape[-2:]
+        k = m if mode == "complete" else min(m, n)
+        return np.broadcast_to(np.eye(m, k, dtype=x.dtype), (*x.shape[:-2], m, k)).copy(), np.zeros((*x.shape[:-2], k, n), x.dtype)
+    out = L.qr(x, mode)
+    return out[0], out[1]
+
+
+def geqrf(x: Any) -> Any:
+    (routine,) = lapack(("geqrf",), x)
+    k = min(x.shape[-2:])
+    a, tau = np.array(x), np.zeros((*x.shape[:-2], k), x.dtype)
+    if x.size:
+        for i in each(x):
+            a[i], tau[i], _, _ = routine(x[i])
+    return a, tau
+
+
+def eigh(x: Any, *, lower: bool) -> Any:
+    values, vectors = L.eigh(x, "L" if lower else "U")
+    return values, vectors
+
+
+def eig(x: Any) -> Any:
+    values, vectors = L.eig(x)
+    d = np.result_type(x.dtype, np.complex64)
+    return values.astype(d), vectors.astype(d)
+
+
+def svd(x: Any, *, full: bool) -> Any:
+    if 0 in x.shape[-2:]:
+        m, n = x.shape[-2:]
+        batch, k = x.shape[:-2], min(x.shape[-2:])
+        U = np.broadcast_to(np.eye(m, m if full else k, dtype=x.dtype), (*batch, m, m if full else k)).copy()
+        V = np.broadcast_to(np.eye(n if full else k, n, dtype=x.dtype), (*batch, n if full else k, n)).copy()
+        return U, np.zeros((*batch, k), real_dtype(x)), V
+    U, S, Vh = L.svd(x, full)
+    return U, S, Vh
+
+
+def svdvals(x: Any) -> Any:
+    if 0 in x.shape[-2:]:
+        return np.zeros((*x.shape[:-2], 0), real_dtype(x))
+    return L.svd(x, compute_uv=False)
+
+
+def ldl_factor(x: Any, *, hermitian: bool) -> Any:
+    (routine,) = lapack(("hetrf" if hermitian and x.dtype.kind == "c" else "sytrf",), x)
+    LD, pivots, info = np.array(x), np.zeros(x.shape[:-1], np.int32), np.array(no_info(x))
+    if x.size:
+        for i in each(x):
+            packed, p, info[i] = routine(x[i], lower=1)
+            LD[i] = np.tril(packed)
+            pivots[i] = np.where(p >= 0, p + 1, p) if p.size and p.min() >= 0 and 0 in p else p
+    return LD, pivots, info
+
+
+def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool) -> Any:
+    name = "hetrs" if hermitian and LD.dtype.kind == "c" else "sytrs"
+    batch = np.broadcast_shapes(LD.shape[:-2], B.shape[:-2])
+    LD, B = np.broadcast_to(LD, (*batch, *LD.shape[-2:])), np.broadcast_to(B, (*batch, *B.shape[-2:]))
+    pivots = np.broadcast_to(pivots, (*batch, pivots.shape[-1]))
+    out = np.array(B)
+    if not out.size:
+        return out
+    for i in each(out):
+        out[i] = _ldl_apply(LD[i], pivots[i], B[i], name == "hetrs")
+    return out
+
+
+def _ldl_apply(LD: Any, pivots: Any, b: Any, hermitian: bool) -> Any:
+    """Solves with the packed factors as LAPACK's sytrs does, for the lower triangle."""
+    n, x = LD.shape[0], np.array(b)
+    other = (lambda v: v.conj()) if hermitian else (lambda v: v)
+    k = 0
+    while k < n:
+        if pivots[k] > 0:
+            p = pivots[k] - 1
+            if p != k:
+                x[[k, p]] = x[[p, k]]
+            x[k + 1 :] -= np.outer(LD[k + 1 :, k], x[k])
+            x[k] /= LD[k, k]
+            k += 1
+        else:
+            p = -pivots[k + 1 if k + 1 < n else k] - 1
+            if p != k + 1:
+                x[[k + 1, p]] = x[[p, k + 1]]
+            x[k + 2 :] -= np.outer(LD[k + 2 :, k], x[k]) + np.outer(LD[k + 2 :, k + 1], x[k + 1])
+            block = np.array([[LD[k, k], other(LD[k + 1, k])], [LD[k + 1, k], LD[k + 1, k + 1]]])
+            x[k : k + 2] = L.solve(block, x[k : k + 2])
+            k += 2
+    k = n - 1
+    while k >= 0:
+        if pivots[k] > 0:
+            x[k] -= other(LD[k + 1 :, k]) @ x[k + 1 :]
+            p = pivots[k] - 1
+            if p != k:
+                x[[k, p]] = x[[p, k]]
+            k -= 1
+        else:
+            x[k] -= other(LD[k + 1 :, k]) @ x[k + 1 :]
+            x[k - 1] -= other(LD[k + 1 :, k - 1]) @ x[k + 1 :]
+            p = -pivots[k] - 1
+            if p != k:
+                x[[k, p]] = x[[p, k]]
+            k -= 2
+    return x
+
+
+# ---------------------------------------------------------------- equations
+
+
+def _broken(x: Any) -> Any:
+    """Where elimination meets an exact zero, for each matrix (1-based; 0: nowhere)."""
+    return lu_factor(x, pivot=True)[2]
+
+
+def inv(x: Any) -> Any:
+    try:
+        return (L.inv(x) if x.size else x.copy()), no_info(x)
+    except L.LinAlgError:
+        info = _broken(x)
+        out = np.zeros_like(x)
+        for i in each(x):
+            if not info[i]:
+                out[i] = L.inv(x[i])
+        return out, info
+
+
+def solve(A: Any, B: Any, *, left: bool, vector: bool) -> Any:
+    b = B[..., None] if vector else B
+    if not left:
+        A, b = np.swapaxes(A, -1, -2), np.swapaxes(b, -1, -2)
+    batch = np.broadcast_shapes(A.shape[:-2], b.shape[:-2])
+    info = np.zeros(A.shape[:-2], np.int32)
+    if 0 in (*batch, *b.shape):
+        out = np.zeros((*batch, *b.shape[-2:]), B.dtype)
+    else:
+        try:
+            out = L.solve(A, b)
+        except L.LinAlgError:
+            info = _broken(A)
+            out = np.zeros((*batch, *b.shape[-2:]), B.dtype)
+    if not left:
+        out = np.swapaxes(out, -1, -2)
+    return (out[..., 0] if vector else out), info
+
+
+def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool, unit: bool) -> Any:
+    if not left:
+        return np.swapaxes(solve_triangular(np.swapaxes(A, -1, -2), np.swapaxes(B, -1, -2), upper=not upper, left=True, unit=unit), -1, -2)
+    batch = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+    A, B = np.broadcast_to(A, (*batch, *A.shape[-2:])), np.broadcast_to(B, (*batch, *B.shape[-2:]))
+    if not B.size:
+        return np.array(B)
+    (trtrs,) = lapack(("trtrs",), A, B)
+    out = np.empty(B.shape, B.dtype)
+    for i in each(B):
+        found, info = trtrs(A[i], B[i], lower=not upper, unitdiag=unit)
+        out[i] = found if not info else _eliminate(A[i], B[i], upper, unit)
+    return out
+
+
+def _eliminate(a: Any, b: Any, upper: bool, unit: bool) -> Any:
+    """Substitution that divides by zero where LAPACK would refuse."""
+    x, n = np.array(b), len(a)
+    for r in range(n - 1, -1, -1) if upper else range(n):
+        others = slice(r + 1, n) if upper else slice(0, r)
+        x[r] = x[r] - a[r, others] @ x[others]
+        if not unit:
+            x[r] = x[r] / a[r, r]
+    return x
+
+
+def det(x: Any) -> Any:
+    return np.asarray(L.det(x), x.dtype)
+
+
+def slogdet(x: Any) -> Any:
+    sign, value = L.slogdet(x)
+    return np.asarray(sign, x.dtype), np.asarray(value, real_dtype(x))
+
+
+def pinv(x: Any, cut: Any, *, hermitian: bool) -> Any:
+    if hermitian:
+        values, V = L.eigh(x)
+        good = np.abs(values) > cut[..., None]
+        inverse = np.where(good, 1 / np.where(good, values, 1), 0).astype(x.dtype)
+        return np.matmul(V * inverse[..., None, :], np.swapaxes(V, -1, -2).conj())
+    U, S, Vh = L.svd(x, False)
+    good = S > cut[..., None]
+    inverse = np.where(good, 1 / np.where(good, S, 1), 0).astype(S.dtype)
+    return np.matmul(np.swapaxes(Vh, -1, -2).conj() * inverse[..., None, :], np.swapaxes(U, -1, -2).conj())
+
+
+def lstsq(A: Any, B: Any, *, rcond: Any, driver: str, vector: bool) -> Any:
+    """Solution, and what the driver says besides it: residuals (full rank, tall), rank (not gels), singular values (gelsd, gelss)."""
+    b = B[..., None] if vector else B
+    batch = np.broadcast_shapes(A.shape[:-2], b.shape[:-2])
+    m, n = A.shape[-2:]
+    A, b = np.broadcast_to(A, (*batch, m, n)), np.broadcast_to(b, (*batch, *b.shape[-2:]))
+    real = real_dtype(A)
+    cut = np.finfo(real).eps * max(m, n) if rcond is None else rcond
+    out = np.zeros((*batch, n, b.shape[-1]), B.dtype)
+    rank, values = np.zeros(batch, np.int64), np.zeros((*batch, min(m, n)), real)
+    if A.size:
+        for i in np.ndindex(batch):
+            out[i], _, rank[i], values[i] = L.lstsq(A[i], b[i], cut)
+    residuals = np.zeros(0, real)
+    if m > n and (driver == "gels" or (rank == n).all()):
+        residuals = np.asarray((np.abs(np.matmul(A, out) - b) ** 2).sum(-2), real)
+    none = np.zeros(0, np.int64)
+    return (out[..., 0] if vector else out), residuals, (none if driver == "gels" else rank), (
+        values if driver in ("gelsd", "gelss") else np.zeros(0, real))
+
+
+def matrix_exp(x: Any) -> Any:
+    from scipy.linalg import expm
+
+    return expm(x).astype(x.dtype, copy=False) if x.size else x.copy()

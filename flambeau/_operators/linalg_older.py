@@ -1,0 +1,191 @@
+"""The older names of linear algebra: `torch.svd`, `torch.qr`, `torch.inverse`, `torch.cholesky_solve` and their like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._kernel.language import Dim, Kernel, T
+from flambeau._operators import linalg as factor
+from flambeau._operators import solve
+from flambeau._operators.op import composite, op
+from flambeau._values.dtype import SPOKEN
+
+BOTH = ("function", "method", "out")
+
+
+@composite("cholesky", variants=BOTH)
+def cholesky(input: T, upper: bool = False) -> T:
+    """The triangular factor of a positive-definite matrix. Superseded by `linalg.cholesky`."""
+    L, info = factor.linalg_cholesky_ex(input, upper=upper)
+    factor.refuse(info, factor._not_positive("cholesky"), input.ndim > 2)
+    return L
+
+
+@composite("cholesky_solve", variants=BOTH)
+def cholesky_solve(input: T, input2: T, upper: bool = False) -> T:
+    """The solution X of A @ X = input from the Cholesky factor `input2` of A."""
+    if input.ndim < 2:
+        raise RuntimeError(f"b should have at least 2 dimensions, but has {input.ndim} dimensions instead")
+    if input2.ndim < 2:
+        raise RuntimeError(f"u should have at least 2 dimensions, but has {input2.ndim} dimensions instead")
+    L = input2.mH if upper else input2
+    return factor.solve_tri(L.mH, factor.solve_tri(L, input, upper=False), upper=True)
+
+
+@composite("cholesky_inverse", variants=BOTH)
+def cholesky_inverse(input: T, upper: bool = False) -> T:
+    """The inverse of A from its Cholesky factor."""
+    factor.square("cholesky_inverse", input)
+    return cholesky_solve(factor._eye(input.shape[-1], input).expand(input.shape), input, upper)
+
+
+@composite("det")
+def det(input: T) -> T:
+    """The determinant."""
+    return solve.linalg_det(input)
+
+
+@composite("logdet")
+def logdet(input: T) -> T:
+    """The logarithm of the determinant (NaN where that is negative)."""
+    factor.square("logdet", input)
+    sign, value = solve.linalg_slogdet(input)
+    if input.is_complex():
+        return sign.log() + value
+    return value.where(sign != -1.0, value.new_full((), float("nan")))
+
+
+@composite("slogdet", variants=BOTH, outputs=("sign", "logabsdet"))
+def slogdet(input: T) -> tuple[T, T]:
+    """The sign of the determinant, and the logarithm of its absolute value."""
+    return tuple(solve.linalg_slogdet(input))  # type: ignore[return-value]
+
+
+@composite("inverse", variants=BOTH)
+def inverse(input: T) -> T:
+    """The inverse of a square matrix."""
+    return solve.linalg_inv(input)
+
+
+@composite("pinverse")
+def pinverse(input: T, rcond: float = 1e-15) -> T:
+    """The Moore-Penrose pseudoinverse."""
+    return solve.linalg_pinv(input, rcond)
+
+
+@composite("matrix_power", variants=BOTH)
+def matrix_power(input: T, n: int) -> T:
+    """A multiplied by itself n times; for negative n, its inverse."""
+    return solve.linalg_matrix_power(input, n)
+
+
+@composite("matrix_exp")
+def matrix_exp(input: T) -> T:
+    """The exponential of a square matrix."""
+    return solve.linalg_matrix_exp(input)
+
+
+@composite("qr", variants=BOTH, outputs=("Q", "R"))
+def qr(input: T, some: bool = True) -> tuple[T, T]:
+    """A = Q @ R. Superseded by `linalg.qr`."""
+    return tuple(factor.linalg_qr(input, "reduced" if some else "complete"))  # type: ignore[return-value]
+
+
+@composite("svd", variants=BOTH, outputs=("U", "S", "V"))
+def svd(input: T, some: bool = True, compute_uv: bool = True) -> tuple[T, T, T]:
+    """A = U @ diag(S) @ V.mH. Superseded by `linalg.svd`."""
+    if input.ndim < 2:
+        raise RuntimeError("linalg.svd: input should have at least 2 dimensions, but has " + f"{input.ndim} dimensions instead")
+    if not compute_uv:
+        m, n = input.shape[-2:]
+        batch = tuple(input.shape[:-2])
+        return input.new_zeros((*batch, m, m)), factor.linalg_svdvals(input), input.new_zeros((*batch, n, n))
+    U, S, Vh = factor._linalg_svd(input, not some)
+    return U, S, Vh.mH
+
+
+@composite("cross", variants=BOTH)
+def cross(input: T, other: T, dim: Dim | None = None) -> T:
+    """The cross product of vectors of three elements, along the first dimension of size 3 where none is given."""
+    if dim is None:
+        dim = next((d for d, n in enumerate(input.shape) if n == 3), None)
+        if dim is None:
+            raise RuntimeError("no dimension of size 3 in input")
+    return solve.linalg_cross(input, other, dim=dim)
+
+
+@composite("lu_solve", variants=BOTH)
+def lu_solve(input: T, LU_data: T, LU_pivots: T) -> T:  # noqa: N803
+    """The solution X of A @ X = input from the packed factors of A."""
+    return solve.linalg_lu_solve(LU_data, LU_pivots, input)
+
+
+@composite("_lu_with_info", variants=("function",), outputs=("LU", "pivots", "info"))
+def _lu_with_info(input: T, pivot: bool = True, check_errors: bool = True) -> tuple[T, T, T]:
+    """The packed factors, the row exchanges, and where U has a zero on its diagonal."""
+    LU, pivots, info = factor.linalg_lu_factor_ex(input, pivot=pivot)
+    if check_errors:
+        factor.refuse(info, lambda which, i: f"torch.linalg.lu_factor_ex: {which}U[{i},{i}] is zero and using it on lu_solve would result in a division by "
+                      "zero. If you still want to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)", input.ndim > 2)
+    return LU, pivots, info
+
+
+@composite("lu", variants=("function", "method"))
+def lu(input: T, pivot: bool = True, get_infos: bool = False) -> Any:
+    """The packed factors of A = P @ L @ U and the row exchanges. Superseded by `linalg.lu_factor`."""
+    found = _lu_with_info(input, pivot, not get_infos)
+    return found if get_infos else (found[0], found[1])
+
+
+@composite("triangular_solve", variants=BOTH, outputs=("solution", "cloned_coefficient"))
+def triangular_solve(input: T, A: T, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> tuple[T, T]:
+    """The solution X of A @ X = input for a triangular A. Superseded by `linalg.solve_triangular`."""
+    if input.ndim < 2:
+        raise RuntimeError(f"torch.triangular_solve: Expected b to have at least 2 dimensions, but it has {input.ndim} dimensions instead")
+    if A.ndim < 2:
+        raise RuntimeError(f"torch.triangular_solve: Expected A to have at least 2 dimensions, but it has {A.ndim} dimensions instead")
+    factor.square("triangular_solve", A)
+    X = factor.solve_tri(A.mT if transpose else A, input, upper=upper != transpose, unit=unitriangular)
+    batch = X.shape[:-2]
+    return X, A.expand((*batch, *A.shape[-2:])).clone()
+
+
+@op("geqrf", promote="none", variants=BOTH, outputs=("a", "tau"))
+def geqrf(k: Kernel[T], input: T) -> tuple[T, T]:
+    """The QR factorization as LAPACK stores it: R above, reflections below, and their scales."""
+    return k.library("geqrf", input)
+
+
+@geqrf.errors
+def _(input: Any) -> None:
+    if input.ndim < 2:
+        raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
+
+
+@composite("orgqr", variants=BOTH)
+def orgqr(input: T, input2: T) -> T:
+    """The product of reflections that `geqrf` stores."""
+    return solve.linalg_householder_product(input, input2)
+
+
+@composite("ormqr", variants=BOTH)
+def ormqr(input: T, input2: T, input3: T, left: bool = True, transpose: bool = False) -> T:
+    """A matrix multiplied by the product Q of reflections that `geqrf` stores, or by its adjoint."""
+    if input.ndim < 2:
+        raise RuntimeError("torch.ormqr: input must have at least 2 dimensions.")
+    if input3.ndim < 2:
+        raise RuntimeError("torch.ormqr: other must have at least 2 dimensions.")
+    if input._a.dtype != input2._a.dtype:
+        raise RuntimeError(f"torch.ormqr: Expected input and tau to have the same dtype, but input has dtype{SPOKEN[input.dtype]} and tau has dtype "
+                           f"{SPOKEN[input2.dtype]}")
+    m = input.shape[-2]
+    V = input.tril(-1)[..., :m] + factor._eye(m, input)[:, : input.shape[-1]]
+    count = input2.shape[-1]
+    out = input3
+    # Q = H0 H1 ...: from the left the last reflection acts first, from the right the first one; the adjoint turns that around.
+    order = range(count - 1, -1, -1) if left != transpose else range(count)
+    for i in order:
+        v, t = V[..., :, i : i + 1], input2[..., i : i + 1].unsqueeze(-1)
+        t = t.conj() if transpose and t.is_complex() else t
+        out = out - t * (v @ (v.mH @ out)) if left else out - t * ((out @ v) @ v.mH)
+    return out

@@ -1,0 +1,445 @@
+"""Linear equations and what they give: solve, inv, det, lstsq, pinv, and products and powers of matrices."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau._kernel.language import Dim, Kernel, Shape, T
+from flambeau._operators import linalg as factor
+from flambeau._operators.contract import matmul
+from flambeau._operators.op import composite, op
+from flambeau._operators.part import diagonal
+from flambeau._values.dtype import SPOKEN
+from flambeau._values.shape import broadcast, wrap_dim
+
+LINALG = {"promote": "none", "namespace": "linalg", "variants": ("function", "out")}
+TENSORS = {"namespace": "linalg", "variants": ("function", "out")}
+
+
+def _singular(name: str, what: str) -> Any:
+    return lambda which, i: f"{name}: {which}The {what}"
+
+
+# ---------------------------------------------------------------- solve, inv
+
+
+def _vector(A: Any, B: Any) -> bool:
+    """Whether B is (a batch of) vectors."""
+    return B.ndim == 1 or (A.ndim - 1 == B.ndim and tuple(A.shape[:-1]) == tuple(B.shape))
+
+
+@op("linalg_solve_ex", outputs=("result", "info"), **LINALG)
+def linalg_solve_ex(k: Kernel[T], A: T, B: T, *, left: bool = True, check_errors: bool = False) -> tuple[T, T]:
+    """The solution X of A @ X = B (or X @ A = B), and where elimination met a zero (0: nowhere)."""
+    return k.library("solve", A, B, left=left, vector=_vector(A, B))
+
+
+@linalg_solve_ex.errors
+def _(A: Any, B: Any, left: bool, check_errors: bool) -> None:
+    factor.square("linalg.solve", A, "lu_cpu")
+    if A._a.dtype != B._a.dtype:
+        raise RuntimeError(f"linalg.solve: Expected A and B to have the same dtype, but found A of type {SPOKEN[A.dtype]} and B of type {SPOKEN[B.dtype]} "
+                           "instead")
+    if _vector(A, B):
+        if not left:
+            raise RuntimeError("linalg.solve: Vector broadcasting of the left hand side is not supported for left=False. In this case linalg.solve is "
+                               "equivalent to B / A.squeeze(-1)")
+        if B.shape[-1] != A.shape[-1]:
+            raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation AX = B ({A.shape[-1]}x{A.shape[-1]} and {B.shape[-1]}x1)")
+    else:
+        factor._fits("linalg.solve", A, B, left)
+        broadcast(A.shape[:-2], B.shape[:-2])
+
+
+def _solve_back(g: Any, A: Any, X: Any, left: bool, vector: bool) -> tuple[Any, Any]:
+    gB = linalg_solve_ex(A.mH, g, left=left)[0]
+    if vector:
+        return -gB.unsqueeze(-1) @ X.unsqueeze(-1).mH, gB
+    return (-gB @ X.mH if left else -X.mH @ gB), gB
+
+
+linalg_solve_ex.vjp(_=lambda g_result, A, B, result, left, needs: _solve_back(g_result, A, result, left, _vector(A, B)))
+
+
+@composite("linalg_solve", **TENSORS)
+def linalg_solve(A: T, B: T, *, left: bool = True) -> T:
+    """The solution X of A @ X = B, or of X @ A = B where `left` is False.
+
+    >>> torch.linalg.solve(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.tensor([2.0, 4.0]))
+    tensor([1., 1.])
+    """
+    X, info = linalg_solve_ex(A, B, left=left)
+    factor.refuse(info, lambda which, i: f"torch.linalg.solve: {which}The solver failed because the input matrix is singular.", A.ndim > 2)
+    return X
+
+
+@op("linalg_inv_ex", outputs=("inverse", "info"), **LINALG)
+def linalg_inv_ex(k: Kernel[T], A: T, *, check_errors: bool = False) -> tuple[T, T]:
+    """The inverse, and where elimination met a zero (0: nowhere)."""
+    return k.library("inv", A)
+
+
+@linalg_inv_ex.errors
+def _(A: Any, check_errors: bool) -> None:
+    factor.square("linalg.inv", A)
+
+
+linalg_inv_ex.vjp(A=lambda g_inverse, inverse: -(inverse.mH @ g_inverse @ inverse.mH))
+
+
+@composite("linalg_inv", **TENSORS)
+def linalg_inv(A: T) -> T:
+    """The inverse of a square matrix."""
+    out, info = linalg_inv_ex(A)
+    factor.refuse(info, lambda which, i: f"linalg.inv: {which}The diagonal element {i} is zero, the inversion could not be completed because the input "
+                  "matrix is singular.", A.ndim > 2)
+    return out
+
+
+@composite("linalg_tensorinv", **TENSORS)
+def linalg_tensorinv(A: T, ind: int = 2) -> T:
+    """The inverse of a tensor seen as a linear map between its first `ind` dimensions and the rest."""
+    if ind <= 0:
+        raise RuntimeError("Expected a strictly positive integer for 'ind'")
+    n, m = math.prod(A.shape[:ind]), math.prod(A.shape[ind:])
+    if n != m:
+        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {m} != {n}")
+    return linalg_inv(A.reshape(n, m)).reshape((*A.shape[ind:], *A.shape[:ind]))
+
+
+@composite("linalg_tensorsolve", **TENSORS)
+def linalg_tensorsolve(A: T, B: T, dims: Shape | None = None) -> T:
+    """The solution X of tensordot(A, X) = B."""
+    rank = A.ndim
+    if dims is not None:
+        moved = [wrap_dim(d, rank) for d in dims]
+        A = A.permute([d for d in range(rank) if d not in moved] + moved)
+    shape = tuple(A.shape[B.ndim :])
+    n = math.prod(shape)
+    if n != B.numel():
+        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got {n} != "
+                           f"{B.numel()}")
+    return linalg_solve(A.reshape(B.numel(), n), B.reshape(-1)).reshape(shape)
+
+
+@composite("linalg_lu_solve", **TENSORS)
+def linalg_lu_solve(LU: T, pivots: T, B: T, *, left: bool = True, adjoint: bool = False) -> T:  # noqa: N803
+    """The solution of A @ X = B (or X @ A = B, or with A.mH) from the factors of A."""
+    if LU._a.dtype != B._a.dtype:
+        raise RuntimeError(f"linalg.lu_solve: Expected LU and B to have the same dtype, but found LU of type {SPOKEN[LU.dtype]} and B of type "
+                           f"{SPOKEN[B.dtype]} instead")
+    if SPOKEN[pivots.dtype] != "Int":
+        raise RuntimeError("linalg.lu_solve: pivots should be a Tensor of scalar type torch.int32")
+    factor.square("torch.linalg.lu_solve", LU, what="LU")
+    if tuple(LU.shape[:-1]) != tuple(pivots.shape):
+        raise RuntimeError("linalg.lu_solve: Number of pivots per batch should be same as the dimension of the matrix" if LU.shape[-1] != pivots.shape[-1]
+                           else "linalg.lu_solve: Expected LU.shape[:-1] and pivots.shape to be the same, but got pivots with shape "
+                           f"{list(pivots.shape)} instead")
+    factor._fits("linalg.lu_solve", LU, B, left)
+    P, L, U = factor.lu_unpack(LU, pivots)
+    tri = factor.solve_tri
+    if left != adjoint:  # A X = B is P L U X = B; X A^H = B is its mirror image
+        if left:
+            return tri(U, tri(L, P.mT @ B, upper=False, unit=True), upper=True)
+        return tri(U.mH, tri(L.mH, B @ P, upper=True, left=False, unit=True), upper=False, left=False)
+    if left:
+        return P @ tri(L.mH, tri(U.mH, B, upper=False), upper=True, unit=True)
+    return tri(L, tri(U, B, upper=True, left=False), upper=False, left=False, unit=True) @ P.mT
+
+
+@op("linalg_ldl_factor_ex", outputs=("LD", "pivots", "info"), differentiable=False, **LINALG)
+def linalg_ldl_factor_ex(k: Kernel[T], input: T, *, hermitian: bool = False, check_errors: bool = False) -> tuple[T, T, T]:
+    """The factors of a symmetric matrix A = L @ D @ L.mT in LAPACK's packed form."""
+    return k.library("ldl_factor", input, hermitian=hermitian)
+
+
+@linalg_ldl_factor_ex.errors
+def _(input: Any, hermitian: bool, check_errors: bool) -> None:
+    factor.square("torch.linalg.ldl_factor_ex", input)
+
+
+@composite("linalg_ldl_factor", outputs=("LD", "pivots"), **TENSORS)
+def linalg_ldl_factor(A: T, *, hermitian: bool = False) -> tuple[T, T]:
+    """The factors of a symmetric matrix in LAPACK's packed form."""
+    LD, pivots, info = linalg_ldl_factor_ex(A, hermitian=hermitian)
+    factor.refuse(info, lambda which, i: f"torch.linalg.ldl_factor_ex: {which}D[{i},{i}] is zero and using it on ldl_solve would result in a division "
+                  "by zero.", A.ndim > 2)
+    return LD, pivots
+
+
+@op("linalg_ldl_solve", differentiable=False, **LINALG)
+def linalg_ldl_solve(k: Kernel[T], LD: T, pivots: T, B: T, *, hermitian: bool = False) -> T:  # noqa: N803
+    """The solution X of A @ X = B from the factors that `ldl_factor` gives."""
+    return k.library("ldl_solve", LD, pivots, B, hermitian=hermitian)
+
+
+# ---------------------------------------------------------------- determinants
+
+
+@op("linalg_det", **LINALG)
+def linalg_det(k: Kernel[T], A: T) -> T:
+    """The determinant."""
+    return k.library("det", A)
+
+
+@linalg_det.errors
+def _(A: Any) -> None:
+    factor.square("linalg.det", A, "lu_cpu")
+
+
+linalg_det.vjp(A=lambda g, A, out: _det_back(g, A, out))
+
+
+def _det_back(g: Any, A: Any, det: Any) -> Any:
+    scale = g.unsqueeze(-1).unsqueeze(-1)
+    if (det._a == 0).any():  # the cofactors of a singular matrix come from its singular values
+        U, S, Vh = factor._linalg_svd(A, True)
+        n = S.shape[-1]
+        ones = S.new_ones((*S.shape[:-1], 1))
+        before = factor._cat([ones, S[..., : n - 1]], -1).cumprod(-1)
+        after = factor._cat([ones, S.flip(-1)[..., : n - 1]], -1).cumprod(-1).flip(-1)
+        phase = linalg_det(U) * linalg_det(Vh)
+        cofactors = (U * (before * after).to(U.dtype).unsqueeze(-2)) @ Vh
+        return scale * phase.conj().unsqueeze(-1).unsqueeze(-1) * cofactors if A.is_complex() else scale * phase.unsqueeze(-1).unsqueeze(-1) * cofactors
+    d = det.conj() if A.is_complex() else det
+    return linalg_solve_ex(A.mH, scale * d.unsqueeze(-1).unsqueeze(-1) * factor._eye(A.shape[-1], A))[0]
+
+
+@op("linalg_slogdet", outputs=("sign", "logabsdet"), **LINALG)
+def linalg_slogdet(k: Kernel[T], A: T) -> tuple[T, T]:
+    """The sign of the determinant, and the logarithm of its absolute value."""
+    return k.library("slogdet", A)
+
+
+@linalg_slogdet.errors
+def _(A: Any) -> None:
+    factor.square("linalg.slogdet", A)
+
+
+linalg_slogdet.vjp(A=lambda g_sign, g_logabsdet, A, sign: _slogdet_back(g_sign, g_logabsdet, A, sign))
+
+
+def _slogdet_back(gs: Any, gl: Any, A: Any, sign: Any) -> Any:
+    if A.is_complex():
+        gl = gl - (gs.conj() * sign).imag * 1j
+    scale = gl.unsqueeze(-1).unsqueeze(-1)
+    return linalg_solve_ex(A.mH, scale * factor._eye(A.shape[-1], A))[0]
+
+
+# ---------------------------------------------------------------- least squares, pseudoinverse
+
+
+@op("_pinv", promote="none", variants=())
+def _pinv(k: Kernel[T], A: T, cut: T, hermitian: bool) -> T:
+    """The pseudoinverse, singular values up to `cut` counting as zero."""
+    return k.library("pinv", A, cut, hermitian=hermitian)
+
+
+_pinv.vjp(A=lambda g, A, out: _pinv_back(g, out, A))
+
+
+def _pinv_back(g: Any, P: Any, A: Any) -> Any:
+    m, n = A.shape[-2:]
+    Ph, gh = P.mH, g.mH
+    if m <= n:
+        K = gh @ P
+        KPh = K @ Ph
+        return -(P @ K).mH + KPh - (A @ P) @ KPh + (Ph @ P) @ (gh - K @ A)
+    K = P @ gh
+    PhK = Ph @ K
+    return -(K @ P).mH + (gh - A @ K) @ P @ Ph + PhK - (PhK @ P) @ A
+
+
+def _tolerance(A: Any, atol: Any, rtol: Any, largest: Any) -> Any:
+    """Below which singular values count as zero: max(atol, rtol * largest), with PyTorch's defaults."""
+    eps = {"Float": 2.0**-23, "ComplexFloat": 2.0**-23}.get(SPOKEN[A.dtype], 2.0**-52)
+    if rtol is None:
+        rtol = eps * max(A.shape[-2:])
+        if atol is not None:
+            positive = (atol > 0) if hasattr(atol, "ndim") else atol > 0
+            rtol = largest.new_full((), rtol).where(~positive, largest.new_zeros(())) if hasattr(atol, "ndim") else 0.0 if positive else rtol
+    low = largest.new_zeros(()) if atol is None else atol if hasattr(atol, "ndim") else largest.new_full((), atol)
+    return (largest * rtol).maximum(low.to(largest.dtype))
+
+
+def _largest(A: Any, hermitian: bool) -> tuple[Any, Any]:
+    S = factor._linalg_eigh(A)[0].abs() if hermitian else factor._svdvals(A)
+    return S, (S.amax(-1) if S.shape[-1] else S.new_zeros(S.shape[:-1]))
+
+
+@composite("linalg_pinv.atol_rtol_tensor", "linalg_pinv", "linalg_pinv.atol_rtol_float", "linalg_pinv.rcond_tensor", **TENSORS)
+def linalg_pinv(A: T, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> T:
+    """The Moore-Penrose pseudoinverse."""
+    if A.ndim < 2 or A._a.dtype.kind not in "fc" or SPOKEN[A.dtype] in factor.HALVES:
+        raise RuntimeError(f"linalg.pinv({SPOKEN[A.dtype]}{{{list(A.shape)}}}): expected a tensor with 2 or more dimensions of float, double, cfloat or "
+                           "cdouble types")
+    if A.numel() == 0:
+        return A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2])) + A.sum() * 0 if A.requires_grad else A.new_empty(
+            (*A.shape[:-2], A.shape[-1], A.shape[-2]))
+    _, largest = _largest(A.detach(), hermitian)
+    return _pinv(A, _tolerance(A, 0.0 if rcond is not None and atol is None else atol, rcond if rcond is not None else rtol, largest), hermitian)
+
+
+@composite("linalg_matrix_rank.atol_rtol_tensor", "linalg_matrix_rank", "linalg_matrix_rank.atol_rtol_float", "linalg_matrix_rank.tol_tensor", **TENSORS)
+def linalg_matrix_rank(A: T, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> T:
+    """How many singular values are above the tolerance."""
+    A = A.detach()
+    factor.matrices("torch.linalg.matrix_rank", A)
+    if A.numel() == 0:
+        return A.new_zeros(A.shape[:-2]).long()
+    S, largest = _largest(A, hermitian)
+    return (S > _tolerance(A, tol if tol is not None else atol, 0.0 if tol is not None else rtol, largest).unsqueeze(-1)).sum(-1)
+
+
+@op("linalg_lstsq", outputs=("solution", "residuals", "rank", "singular_values"), **LINALG)
+def linalg_lstsq(k: Kernel[T], A: T, B: T, rcond: float | None = None, *, driver: str | None = None) -> tuple[T, T, T, T]:
+    """The X that minimizes |A @ X - B|, with residuals, rank and singular values where the driver gives them."""
+    return k.library("lstsq", A, B, rcond=rcond, driver=driver or "gelsy", vector=_lstsq_vector(A, B))
+
+
+def _lstsq_vector(A: Any, B: Any) -> bool:
+    return B.ndim == 1 or (A.ndim - 1 == B.ndim and tuple(A.shape[:-1]) == tuple(B.shape))
+
+
+@linalg_lstsq.errors
+def _(A: Any, B: Any, rcond: Any, driver: Any) -> None:
+    if A._a.dtype.kind not in "fc" or SPOKEN[A.dtype] in factor.HALVES:
+        raise RuntimeError("This function doesn't handle types other than float and double")
+    if A.ndim < 2:
+        raise RuntimeError("torch.linalg.lstsq: input must have at least 2 dimensions.")
+    if B.ndim < 1:
+        raise RuntimeError("torch.linalg.lstsq: other must have at least 1 dimension.")
+    if A._a.dtype != B._a.dtype:
+        raise RuntimeError(f"torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype {SPOKEN[A.dtype]} and other's dtype "
+                           f"{SPOKEN[B.dtype]}")
+    if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
+        raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")  # noqa: F541
+
+
+def _lstsq_back(g: Any, A: Any, B: Any, needs: Any) -> tuple[Any, Any]:
+    vector = _lstsq_vector(A, B)
+    if vector:
+        g, B = g.unsqueeze(-1), B.unsqueeze(-1)
+    P = linalg_pinv(A)
+    gA = _pinv_back(g @ B.mH, P, A) if needs[0] else None
+    gB = P.mH @ g if needs[1] else None
+    return gA, (gB.squeeze(-1) if vector and gB is not None else gB)
+
+
+linalg_lstsq.vjp(_=lambda g_solution, A, B, needs: _lstsq_back(g_solution, A, B, needs))
+
+
+# ---------------------------------------------------------------- products, powers
+
+
+@composite("linalg_matmul", **TENSORS)
+def linalg_matmul(input: T, other: T) -> T:
+    """The matrix product."""
+    return matmul(input, other)
+
+
+@composite("linalg_diagonal", namespace="linalg", variants=("function",))
+def linalg_diagonal(A: T, *, offset: int = 0, dim1: Dim = -2, dim2: Dim = -1) -> T:
+    """The diagonal of the last two dimensions."""
+    return diagonal(A, offset, dim1, dim2)
+
+
+@composite("linalg_vecdot", **TENSORS)
+def linalg_vecdot(x: T, y: T, *, dim: Dim = -1) -> T:
+    """The dot product along a dimension, the first vector conjugated."""
+    if x._a.dtype != y._a.dtype:
+        raise RuntimeError("linalg.vecdot: Expected x and y to have the same dtype, but found x of type " + f"{SPOKEN[x.dtype]} and y of type "
+                           f"{SPOKEN[y.dtype]} instead")
+    return ((x.conj() if x.is_complex() else x) * y).sum(dim)
+
+
+@composite("linalg_cross", **TENSORS)
+def linalg_cross(input: T, other: T, *, dim: Dim = -1) -> T:
+    """The cross product of vectors of three elements."""
+    if input.ndim != other.ndim:
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
+    if input.shape[dim] != 3 or other.shape[dim] != 3:
+        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}")
+    dim = wrap_dim(dim, input.ndim)
+    return input.roll(-1, dim) * other.roll(-2, dim) - input.roll(-2, dim) * other.roll(-1, dim)
+
+
+@composite("linalg_vander", namespace="linalg", variants=("function",))
+def linalg_vander(x: T, *, N: int | None = None) -> T:  # noqa: N803
+    """The powers 0, 1, ... N-1 of each element, as columns."""
+    if N is not None and N <= 1:
+        raise RuntimeError(f"linalg.vander: N must be greater than 1. Got {N}" if False else f"N must be greater than 1.")  # noqa: F541
+    n = x.shape[-1] if N is None else N
+    if x._a.dtype.kind in "biu":
+        x = x.long()
+    ones = x.new_ones((*x.shape, 1))
+    return factor._cat([ones, x.unsqueeze(-1).expand((*x.shape, n - 1)).cumprod(-1)], -1)
+
+
+@composite("linalg_matrix_power", **TENSORS)
+def linalg_matrix_power(A: T, n: int) -> T:
+    """A multiplied by itself n times; for negative n, its inverse."""
+    if A.ndim < 2:
+        raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
+    if A.shape[-1] != A.shape[-2]:
+        raise RuntimeError(f"linalg.matrix_power: A must be batches of square matrices, but they are {A.shape[-2]} by {A.shape[-1]} matrices")
+    if n == 0:
+        return A.clone().copy_(factor._eye(A.shape[-1], A))
+    if n < 0:
+        A, n = linalg_inv(A), -n
+    if n == 1:
+        return A.clone()
+    out = None
+    while n:
+        if n & 1:
+            out = A if out is None else matmul(out, A)
+        n >>= 1
+        if n:
+            A = matmul(A, A)
+    return out
+
+
+@op("linalg_matrix_exp", promote="none", namespace="linalg", variants=("function",))
+def linalg_matrix_exp(k: Kernel[T], input: T) -> T:
+    """The exponential of a square matrix: 1 + A + A @ A / 2 + ..."""
+    return k.library("matrix_exp", input)
+
+
+@linalg_matrix_exp.errors
+def _(input: Any) -> None:
+    factor.square("linalg.matrix_exp", input)
+
+
+linalg_matrix_exp.vjp(input=lambda g, input: _exp_back(g, input))
+
+
+def _exp_back(g: Any, A: Any) -> Any:
+    """The derivative in direction g stands in a block of the exponential of a matrix twice as large."""
+    n, Ah = A.shape[-1], A.mH
+    whole = factor._cat([factor._cat([Ah, g], -1), factor._cat([g.new_zeros(g.shape), Ah], -1)], -2)
+    return linalg_matrix_exp(whole)[..., :n, n:]
+
+
+@composite("linalg_householder_product", **TENSORS)
+def linalg_householder_product(input: T, tau: T) -> T:
+    """The first columns of the product of reflections 1 - tau * v @ v.mH, as LAPACK stores them."""
+    if input.ndim < 2:
+        raise RuntimeError("torch.linalg.householder_product: input must have at least 2 dimensions.")
+    m, n = input.shape[-2:]
+    if m < n:
+        raise RuntimeError("torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]")
+    if tau.shape[-1] > n:
+        raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]")
+    if input.ndim - tau.ndim != 1:
+        raise RuntimeError(f"torch.linalg.householder_product: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau.ndim} "
+                           f"and input.ndim is equal to {input.ndim}")
+    if input._a.dtype != tau._a.dtype:
+        raise RuntimeError(f"torch.linalg.householder_product: tau dtype {SPOKEN[tau.dtype]} does not match input dtype {SPOKEN[input.dtype]}")
+    batch = tuple(input.shape[:-2])
+    out = factor._eye(m, input)[:, :n].expand((*batch, m, n))
+    V = input.tril(-1) + factor._eye(m, input)[:, :n]
+    for i in range(tau.shape[-1] - 1, -1, -1):
+        v = V[..., :, i : i + 1]
+        out = out - tau[..., i : i + 1].unsqueeze(-1) * (v @ (v.mH @ out))
+    return out
