@@ -14,9 +14,10 @@ import numpy as np
 
 from flambeau._backends.cpu.arrays import K
 from flambeau._eager.graph import bump
-from flambeau._eager.modes import STATE
+from flambeau._eager.modes import MODES, STATE
 from flambeau._kernel.record import Record, cast
-from flambeau._tensor import Tensor
+from flambeau._operators.op import REGISTRY
+from flambeau._tensor import PLAIN, Tensor
 
 FLOATS = (np.dtype("f4"), np.dtype("f8"))
 AT_ONCE = 8  # tensors per native call: kernels are shared, plans are not
@@ -104,6 +105,17 @@ def _fits(a: Any) -> bool:
 
 
 _steps: dict[tuple[Any, ...], Step] = {}
+
+
+def _foreach_add_(self: Sequence[Any], other: Any, *, alpha: Any = 1) -> Any:
+    """`x += alpha * other` for each tensor of a list; `other` is one for all, or a list."""
+    plain = type(other) is int and alpha == 1 and not MODES and not STATE.grad
+    if plain and all(type(t) in PLAIN and t._a.dtype in FLOATS for t in self):
+        for t in self:  # the counters of optimizers: an operator's call would cost more than the sum
+            t._a += other
+            bump(t)
+        return list(self)
+    return REGISTRY["_foreach_add_.List"](self, other, alpha=alpha)
 
 
 # ---- Adam --------------------------------------------------------------------------------------------------------

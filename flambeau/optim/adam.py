@@ -28,6 +28,9 @@ from .optimizer import (
 
 __all__ = ["Adam", "adam"]
 
+PLAIN = (flambeau.nn.Parameter, Tensor)
+FLOATS = (flambeau.float32, flambeau.float64)
+
 
 class Adam(Optimizer):
     r"""Descends along the mean gradient, each entry scaled by its own recent size.
@@ -183,8 +186,7 @@ def adam(
         return
     beta1, beta2, lr = map(_to_scalar, (beta1, beta2, lr))
     if not (capturable or differentiable) and isinstance(beta1, float) and _plain(params):
-        for step in state_steps:
-            step += 1
+        flambeau._foreach_add_(state_steps, 1)
         (flambeau._fused_adamw_ if decoupled_weight_decay else flambeau._fused_adam_)(
             params,
             grads,
@@ -219,12 +221,7 @@ def adam(
 
 def _plain(params):
     """Can all parameters be stepped in one call?"""
-    return all(
-        type(p) in (flambeau.nn.Parameter, Tensor)
-        and p.dtype in (flambeau.float32, flambeau.float64)
-        and p.device.type == "cpu"
-        for p in params
-    )
+    return params and all(type(p) in PLAIN and p.dtype in FLOATS and p.device.type == "cpu" for p in params)
 
 
 def _update(

@@ -14,6 +14,7 @@ from warnings import warn
 
 import flambeau
 from flambeau import Tensor
+from flambeau._C import _set_grad_enabled
 from flambeau.utils.hooks import RemovableHandle
 
 __all__ = ["Optimizer", "register_optimizer_step_pre_hook", "register_optimizer_step_post_hook"]
@@ -184,17 +185,21 @@ class Optimizer:
 
         A parameter seen for the first time gets its state from `_new_state(param, group)`.
         """
-        params = [p for p in group["params"] if p.grad is not None]
-        grads = [p.grad for p in params]
-        if any(grad.is_sparse for grad in grads):
-            self._check_sparse(group)
-        if group.get("fused"):
-            for p in params:
-                _device_dtype_check_for_fused(p)
-        states = [self.state[p] for p in params]
-        for p, state in zip(params, states, strict=True):
+        params, grads, states = [], [], []
+        for p in group["params"]:  # hot: once per parameter and step
+            grad = p.grad
+            if grad is None:
+                continue
+            if grad.is_sparse:
+                self._check_sparse(group)
+            state = self.state[p]
             if not state:
+                if group.get("fused"):
+                    _device_dtype_check_for_fused(p)
                 state.update(self._new_state(p, group))
+            params.append(p)
+            grads.append(grad)
+            states.append(state)
         return params, grads, *([state.get(entry) for state in states] for entry in entries)
 
     def _check_sparse(self, group):
@@ -242,22 +247,26 @@ class Optimizer:
             return hooked(self, args, kwargs)
 
         def hooked(self, args, kwargs):
-            for hook in chain(_global_optimizer_pre_hooks.values(), self._optimizer_step_pre_hooks.values()):
-                result = hook(self, args, kwargs)
-                if result is None:
-                    continue
-                if not (isinstance(result, tuple) and len(result) == 2):
-                    raise RuntimeError(
-                        f"{func} must return None or a tuple of (new_args, new_kwargs), but got {result}."
-                    )
-                args, kwargs = result
+            if _global_optimizer_pre_hooks or self._optimizer_step_pre_hooks:
+                args, kwargs = self._run_pre_hooks(func, args, kwargs)
             out = func(*args, **kwargs)
             self._optimizer_step_code()
-            for hook in chain(self._optimizer_step_post_hooks.values(), _global_optimizer_post_hooks.values()):
-                hook(self, args, kwargs)
+            if _global_optimizer_post_hooks or self._optimizer_step_post_hooks:
+                for hook in chain(self._optimizer_step_post_hooks.values(), _global_optimizer_post_hooks.values()):
+                    hook(self, args, kwargs)
             return out
 
         return wrapper
+
+    def _run_pre_hooks(self, func, args, kwargs):
+        for hook in chain(_global_optimizer_pre_hooks.values(), self._optimizer_step_pre_hooks.values()):
+            result = hook(self, args, kwargs)
+            if result is None:
+                continue
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise RuntimeError(f"{func} must return None or a tuple of (new_args, new_kwargs), but got {result}.")
+            args, kwargs = result
+        return args, kwargs
 
     def _patch_step_function(self) -> None:
         cls = type(self)
@@ -392,10 +401,10 @@ def _use_grad_for_differentiable(step):
     def wrapper(*args, **kwargs):
         before = flambeau.is_grad_enabled()
         try:
-            flambeau.set_grad_enabled(args[0].defaults["differentiable"])
+            _set_grad_enabled(args[0].defaults["differentiable"])
             return step(*args, **kwargs)
         finally:
-            flambeau.set_grad_enabled(before)
+            _set_grad_enabled(before)
 
     return update_wrapper(wrapper, step)
 
