@@ -1,20 +1,439 @@
-"""Reductions."""
+"""Reductions: sums, products, extremes, means and spreads over some or all dimensions."""
 
 from __future__ import annotations
 
-from flambeau._kernel.language import Dims, DType, Kernel, T
-from flambeau._operators.op import op
-from flambeau._values.shape import wrap_dims
+import math
+from math import prod as product
+from typing import Any
+
+from flambeau._kernel.language import Dim, Dims, DType, Kernel, Scalar, T
+from flambeau._operators.op import Op, composite, op
+from flambeau._tensor import Tensor
+from flambeau._values.shape import wrap_dim, wrap_dims
+
+OUT = ("function", "method", "out")
 
 
-@op("sum.dim_IntList", "sum", promote="none", variants=("function", "method", "out"))
+def dropped(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
+    """The shape after a reduction over dims."""
+    return tuple(1 if i in dims else n for i, n in enumerate(shape)) if keepdim else tuple(n for i, n in enumerate(shape) if i not in dims)
+
+
+def restored(g: Tensor, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Tensor:
+    """A reduced tensor with its dims back as 1, so that it broadcasts against the input."""
+    if keepdim or not shape:
+        return g
+    dims = wrap_dims(dim, len(shape))
+    return g.reshape(tuple(1 if i in dims else n for i, n in enumerate(shape)))
+
+
+@op("sum.dim_IntList", "sum", promote="sum", variants=OUT)
 def sum(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
-    """The sum over `dim` (all dimensions where it is None)."""
+    """The sum over `dim` (all dimensions where it is None or empty)."""
     dims = wrap_dims(dim, input.ndim)
-    if dtype is not None:
-        input = k.cast(input, dtype)
     out = k.sum(input, dims)
-    return out if keepdim else k.reshape(out, tuple(n for i, n in enumerate(input.shape) if i not in dims))
+    return out if keepdim else k.reshape(out, dropped(input.shape, dims, False))
 
 
-sum.vjp(input=lambda g, input_shape, dim, keepdim: g.expand(input_shape))
+@sum.arrays
+def _(k, input, dim=None, keepdim=False, *, dtype=None):  # type: ignore[no-untyped-def]
+    if dim is None:
+        return k.xp.add.reduce(input, None, None, None, keepdim)
+    return k.xp.add.reduce(input, wrap_dims(dim, input.ndim), None, None, keepdim)
+
+
+def _sum_back(k: Any, g: Any, input_shape: tuple[int, ...], dim: Any, keepdim: bool) -> Any:
+    if dim is not None and not keepdim and input_shape:
+        dims = wrap_dims(dim, len(input_shape))
+        g = g.reshape(tuple(1 if i in dims else n for i, n in enumerate(input_shape)))
+    return k.xp.broadcast_to(g, input_shape) if g.size != 1 else k.library("filled", g, shape=input_shape)
+
+
+sum.vjp(input=lambda g, input_shape, dim, keepdim: restored(g, input_shape, dim, keepdim).expand(input_shape))
+sum.vjp_arrays(input=_sum_back)
+
+
+@op("mean.dim", "mean", variants=OUT)
+def mean(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
+    """The mean over `dim` (all dimensions where it is None or empty)."""
+    dims = wrap_dims(dim, input.ndim)
+    n = product(input.shape[d] for d in dims)
+    out = k.sum(input, dims) / float(n) if n else k.sum(input, dims) * math.nan
+    return out if keepdim else k.reshape(out, dropped(input.shape, dims, False))
+
+
+@mean.arrays
+def _(k, input, dim=None, keepdim=False, *, dtype=None):  # type: ignore[no-untyped-def]
+    dims = None if dim is None else wrap_dims(dim, input.ndim)
+    n = input.size if dims is None else product(input.shape[d] for d in dims)
+    out = k.xp.add.reduce(input, dims, None, None, keepdim)
+    return out / input.dtype.type(n) if n else out * input.dtype.type(math.nan)
+
+
+def _count(shape: tuple[int, ...], dim: Any) -> int:
+    return product(shape[d] for d in wrap_dims(dim, len(shape)))
+
+
+mean.vjp(input=lambda g, input_shape, dim, keepdim: restored(g / max(1, _count(input_shape, dim)), input_shape, dim, keepdim).expand(input_shape))
+mean.vjp_arrays(input=lambda k, g, input_shape, dim, keepdim: _sum_back(k, g / g.dtype.type(max(1, _count(input_shape, dim))), input_shape, dim, keepdim))
+
+
+@mean.errors
+def _(input: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
+    d = dtype or input.dtype
+    if d.kind in "bi":
+        from flambeau._values.dtype import SPOKEN
+
+        if dtype is None:
+            raise RuntimeError("mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: " + SPOKEN[d])
+        raise RuntimeError("mean(): could not infer output dtype. Optional dtype must be either a floating point or complex dtype. Got: " + SPOKEN[d])
+
+
+@composite("nansum", variants=OUT)
+def nansum(input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
+    """The sum, NaN counting as 0."""
+    x = input.masked_fill(input.isnan(), 0) if input.dtype.is_floating_point else input
+    return x.sum(dim, keepdim, dtype=dtype)
+
+
+@composite("nanmean", variants=OUT)
+def nanmean(input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
+    """The mean of what is not NaN."""
+    return nansum(input, dim, keepdim, dtype=dtype) / input.isnan().logical_not().sum(dim, keepdim)
+
+
+@op("prod", promote="sum", variants=("function", "method"))
+def prod(k: Kernel[T], input: T, *, dtype: DType | None = None) -> T:
+    """The product of all elements."""
+    return k.reshape(k.prod(input, tuple(range(input.ndim))), ())
+
+
+@op("prod.dim_int", promote="sum", variants=OUT)
+def prod_dim(k: Kernel[T], input: T, dim: Dim, keepdim: bool = False, *, dtype: DType | None = None) -> T:
+    """The product over one dimension."""
+    dims = (wrap_dim(dim, input.ndim),) if input.ndim else ()
+    return k.reshape(k.prod(input, dims), dropped(input.shape, dims, keepdim))
+
+
+def _others(input: Tensor, dim: int) -> Tensor:
+    """For each element the product of all others along dim, without dividing."""
+    if not input.numel():
+        return input
+    one = input.narrow(dim, 0, 1) * 0 + 1
+    before = _cat([one, input.narrow(dim, 0, input.shape[dim] - 1)], dim).cumprod(dim)
+    back = input.flip(dim)
+    after = _cat([one, back.narrow(dim, 0, input.shape[dim] - 1)], dim).cumprod(dim).flip(dim)
+    return before * after
+
+
+def _cat(xs: list[Any], dim: int) -> Any:
+    from flambeau._operators.join import cat
+
+    return cat(xs, dim)
+
+
+def _c(x: Tensor) -> Tensor:
+    return x.conj() if x.is_complex() else x
+
+
+def _prod_vjp(g: Tensor, input: Tensor) -> Tensor:
+    if input.ndim == 0:
+        return g
+    flat = input.reshape(-1)
+    return (g * _c(_others(flat, 0))).reshape(input.shape)
+
+
+prod.vjp(input=_prod_vjp)
+prod_dim.vjp(input=lambda g, input, dim, keepdim: g if input.ndim == 0 else (g if keepdim else g.unsqueeze(dim)) * _c(_others(input, wrap_dim(dim, input.ndim))))
+
+
+# ---------------------------------------------------------------- extremes
+
+
+def _nonempty(name: str) -> Any:
+    def check(input: Any, **_: Any) -> None:
+        if not input.numel():
+            raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+
+    return check
+
+
+def _refuse(input: Any, dims: Any, name: str) -> None:
+    if input.is_complex():
+        from flambeau._values.dtype import SPOKEN
+
+        raise RuntimeError(f"\"{name}\" not implemented for '{SPOKEN[input.dtype]}'" if name else "")
+    for d in wrap_dims(dims, input.ndim):
+        if input.shape[d] == 0:
+            raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
+
+
+def _extreme(word: str) -> tuple[Op, Op, Op]:
+    """amax/max over all, and max along a dim with indices."""
+
+    def full(k: Kernel[T], input: T) -> T:
+        return k.reshape(getattr(k, word)(input, tuple(range(input.ndim))), ())
+
+    def along(k: Kernel[T], input: T, dim: Dim, keepdim: bool = False) -> T:
+        if not input.ndim:
+            return k.library("copied", input), k.library("filled", k.iota(1, _int64()), shape=())
+        d = wrap_dim(dim, input.ndim)
+        index = getattr(k, "arg" + word)(input, d)
+        shape = dropped(input.shape, (d,), keepdim)
+        return k.reshape(k.gather(input, d, index), shape), k.reshape(index, shape)
+
+    def several(k: Kernel[T], input: T, dim: Dims = (), keepdim: bool = False) -> T:
+        dims = wrap_dims(dim, input.ndim)
+        return k.reshape(getattr(k, word)(input, dims), dropped(input.shape, dims, keepdim))
+
+    kind = "largest" if word == "max" else "smallest"
+    full.__name__, full.__doc__ = word, f"The {kind} element."
+    along.__name__, along.__doc__ = word + "_dim", f"The {kind} element along a dimension, and where it is."
+    several.__name__, several.__doc__ = "a" + word, f"The {kind} element over some dimensions; equal ones share the gradient."
+    a = op(word, promote="none", variants=OUT)(full)
+    b = op(f"{word}.dim", promote="none", variants=OUT, outputs=("values", "indices"))(along)
+    c = op(f"a{word}", promote="none", variants=OUT)(several)
+    a.errors(_nonempty(word))
+    b.errors(lambda input, dim, keepdim: _refuse(input, dim, word) if input.ndim else wrap_dim(dim, 0))
+    c.errors(lambda input, dim, keepdim: _refuse(input, dim, "a" + word))
+    a.vjp(input=lambda g, input, out: _shared(g, input, out))
+    b.vjp(input=lambda g_values, input_shape, indices, dim, keepdim: _placed(g_values, input_shape, indices, dim, keepdim))
+    c.vjp(input=lambda g, input, out, dim, keepdim: _shared(restored(g, input.shape, dim, keepdim), input, restored(out, input.shape, dim, keepdim), dim))
+    return a, b, c
+
+
+def _int64() -> Any:
+    from flambeau._values.dtype import int64
+
+    return int64
+
+
+def _shared(g: Tensor, input: Tensor, out: Tensor, dim: Any = None) -> Tensor:
+    hit = input.eq(out).logical_or(input.isnan().logical_and(out.isnan())) if input.dtype.is_floating_point else input.eq(out)
+    hit = hit.to(g.dtype)
+    return g * hit / hit.sum(wrap_dims(dim, input.ndim), keepdim=True)
+
+
+def _placed(g: Tensor, shape: tuple[int, ...], indices: Tensor, dim: int, keepdim: bool) -> Tensor:
+    """A gradient per slice, put where the slice's element was."""
+    if not shape:
+        return g
+    if not keepdim:
+        g, indices = g.unsqueeze(dim), indices.unsqueeze(dim)
+    return g.new_zeros(shape).scatter(dim, indices, g)
+
+
+max_, max_dim, amax = _extreme("max")
+min_, min_dim, amin = _extreme("min")
+
+
+@composite("max.other", variants=("function", "method", "out"))
+def max_other(input: T, other: T) -> T:
+    """The larger of two elements."""
+    from flambeau._operators.pointwise import maximum
+
+    return maximum(input, other)
+
+
+@composite("min.other", variants=("function", "method", "out"))
+def min_other(input: T, other: T) -> T:
+    """The smaller of two elements."""
+    from flambeau._operators.pointwise import minimum
+
+    return minimum(input, other)
+
+
+@composite("aminmax", variants=OUT, outputs=("min", "max"))
+def aminmax(input: T, *, dim: Dim | None = None, keepdim: bool = False) -> T:
+    """The smallest and the largest element."""
+    from flambeau._eager.record import named  # results have names
+
+    if dim is None and not input.numel():
+        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+    dims = () if dim is None else (dim,)
+    return named(aminmax)((amin(input, dims, keepdim), amax(input, dims, keepdim)))
+
+
+def _arg(word: str) -> Op:
+    def body(k: Kernel[T], input: T, dim: Dim | None = None, keepdim: bool = False) -> T:
+        if not input.ndim:
+            return k.reshape(getattr(k, word)(k.reshape(input, (1,)), 0), ())
+        if dim is None:
+            flat = getattr(k, word)(k.reshape(input, (product(input.shape),)), 0)
+            return k.reshape(flat, (1,) * input.ndim if keepdim else ())
+        d = wrap_dim(dim, input.ndim)
+        return k.reshape(getattr(k, word)(input, d), dropped(input.shape, (d,), keepdim))
+
+    body.__name__, body.__doc__ = word, f"Where the {'largest' if word == 'argmax' else 'smallest'} element is: flat, or along a dimension."
+    made = op(word, promote="none", variants=OUT, differentiable=False)(body)
+
+    def check(input: Any, dim: Any, keepdim: bool) -> None:
+        if dim is None and not input.numel():
+            raise IndexError(f"{word}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+        if dim is not None:
+            _refuse(input, dim, word) if input.ndim else wrap_dim(dim, 0)
+
+    return made.errors(check)
+
+
+argmax, argmin = _arg("argmax"), _arg("argmin")
+
+
+def _truth(word: str) -> Op:
+    def body(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False) -> T:
+        dims = tuple(range(input.ndim)) if dim is None else wrap_dims(dim, input.ndim, empty_is_all=False)
+        out = getattr(k, word)(k.ne(input, k.like(0, input)) if input.dtype.kind not in "b?" else input, dims)
+        return k.reshape(out, dropped(input.shape, dims, keepdim))
+
+    body.__name__, body.__doc__ = word, f"Whether {word} element{'s are' if word == 'all' else ' is'} nonzero."
+    return op(f"{word}", f"{word}.dim", f"{word}.dims", promote="none", variants=OUT, differentiable=False)(body)
+
+
+any_, all_ = _truth("any"), _truth("all")
+
+
+@composite("count_nonzero", "count_nonzero.dim_IntList")
+def count_nonzero(input: T, dim: Dims | None = None) -> T:
+    """How many elements are nonzero."""
+    return input.ne(0).sum(dim)
+
+
+# ---------------------------------------------------------------- spread
+
+
+@op("var.correction", variants=OUT)
+def var(k: Kernel[T], input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
+    """The mean squared distance from the mean, over n - correction (1 by default)."""
+    dims = wrap_dims(dim, input.ndim)
+    n = product(input.shape[d] for d in dims)
+    c = 1 if correction is None else correction
+    d = input - k.sum(input, dims) / float(max(n, 1))
+    square = d * d if input.dtype.kind != "c" else k.real(d) * k.real(d) + k.imag(d) * k.imag(d)
+    left = max(n - c, 0)
+    out = k.sum(square, dims) / float(left) if left else k.sum(square, dims) / k.like(0.0, k.real(square) if input.dtype.kind == "c" else square)
+    return k.reshape(out, dropped(input.shape, dims, keepdim))
+
+
+def _var_vjp(g: Tensor, input: Tensor, dim: Any, correction: Any, keepdim: bool) -> Tensor:
+    n = _count(tuple(input.shape), dim)
+    c = 1 if correction is None else correction
+    dims = wrap_dims(dim, input.ndim)
+    centred = input - input.mean(dims, keepdim=True) if dims else input * 0
+    factor = 2.0 / (n - c) if n > c else math.nan if n == c and n else math.inf
+    return restored(g, tuple(input.shape), dim, keepdim) * centred * factor
+
+
+var.vjp(input=_var_vjp)
+
+
+@var.errors
+def _(input: Any, dim: Any, correction: Any, keepdim: bool) -> None:
+    if input.dtype.kind in "bi":
+        raise RuntimeError("std and var only support floating point and complex dtypes")
+    if _count(tuple(input.shape), dim) <= (1 if correction is None else correction):
+        import warnings
+
+        warnings.warn("var(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel divided by output numel).",
+                      UserWarning, stacklevel=5)  # fmt: skip
+
+
+@composite("var", "var.dim", python_name="var")
+def var_unbiased(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
+    """`var` with correction 1 (unbiased) or 0."""
+    return var(input, dim, correction=int(unbiased), keepdim=keepdim)
+
+
+@composite("var.all", python_name="var")
+def var_all(input: T, unbiased: bool) -> T:
+    """`var` of all elements."""
+    return var(input, None, correction=int(unbiased))
+
+
+@composite("std.correction", variants=OUT)
+def std(input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
+    """The square root of `var`."""
+    return _root(var(input, dim, correction=correction, keepdim=keepdim))
+
+
+@op("_std_root", variants=())
+def _root(k: Kernel[T], input: T) -> T:
+    """The square root, whose derivative at 0 is 0."""
+    return k.sqrt(input)
+
+
+_root.vjp(input=lambda g, out: (g / (out * 2)).masked_fill(out.eq(0), 0.0))
+
+
+@composite("std", "std.dim", python_name="std")
+def std_unbiased(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
+    """`std` with correction 1 (unbiased) or 0."""
+    return std(input, dim, correction=int(unbiased), keepdim=keepdim)
+
+
+@composite("std.all", python_name="std")
+def std_all(input: T, unbiased: bool) -> T:
+    """`std` of all elements."""
+    return std(input, None, correction=int(unbiased))
+
+
+def _with_mean(name: str, spread: Op) -> None:
+    def correction_(input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
+        return spread(input, dim, correction=correction, keepdim=keepdim), input.mean(dim, keepdim)
+
+    def unbiased_(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
+        return spread(input, dim, correction=int(unbiased), keepdim=keepdim), input.mean(dim, keepdim)
+
+    def all_of(input: T, unbiased: bool) -> T:
+        return spread(input, None, correction=int(unbiased)), input.mean()
+
+    for fn, overload in ((correction_, "correction"), (unbiased_, "dim"), (all_of, "all")):
+        fn.__name__, fn.__doc__ = f"{name}_mean", f"`{name}` and the mean."
+        composite(f"{name}_mean.{overload}", variants=("function",), python_name=f"{name}_mean")(fn)
+
+
+_with_mean("var", var)
+_with_mean("std", std)
+
+
+# ---------------------------------------------------------------- logarithms of sums, norms
+
+
+@op("logsumexp", variants=OUT, promote="float")
+def logsumexp(k: Kernel[T], input: T, dim: Dims, keepdim: bool = False) -> T:
+    """log(sum(exp(x))), without overflow."""
+    dims = wrap_dims(dim, input.ndim)
+    if not product(input.shape[d] for d in dims):
+        top = k.sum(input, dims)
+        return k.reshape(k.log(top), dropped(input.shape, dims, keepdim))
+    top = k.max(input, dims) if input.dtype.kind != "c" else k.cast(k.max(k.real(input), dims), _like(input))
+    top = k.where(k.isinf(top), k.like(0.0, top), top)
+    return k.reshape(k.log(k.sum(k.exp(input - top), dims)) + top, dropped(input.shape, dims, keepdim))
+
+
+def _like(x: Any) -> Any:
+    from flambeau._values.dtype import of
+
+    return of(x.dtype) if not hasattr(x.dtype, "is_complex") else x.dtype
+
+
+logsumexp.vjp(input=lambda g, input, out, dim, keepdim: restored(g, tuple(input.shape), dim, keepdim) * _c(
+    (input - restored(out.masked_fill(out.abs().eq(math.inf), 0.0), tuple(input.shape), dim, keepdim)).exp()))
+
+
+@composite("dist")
+def dist(input: T, other: T, p: Scalar = 2) -> T:
+    """The p-norm of input - other."""
+    return (input - other).norm(p)
+
+
+@composite("norm.ScalarOpt_dim", "norm.Scalar", "norm.ScalarOpt_dtype", "norm.ScalarOpt_dim_dtype", variants=("method",))
+def norm(input: T, p: Any = "fro", dim: Dims | None = None, keepdim: bool = False, dtype: DType | None = None) -> T:
+    """The p-norm: of all elements, or along dimensions."""
+    from flambeau._operators.linalg import matrix_norm, vector_norm
+
+    if p == "nuc":
+        return matrix_norm(input, "nuc", (0, 1) if dim is None else dim, keepdim, dtype=dtype)
+    order = 2.0 if p in ("fro", None) else p
+    if dim is None:
+        dim = tuple(range(input.ndim)) if keepdim else None
+    return vector_norm(input, order, dim, keepdim, dtype=dtype)

@@ -1,0 +1,57 @@
+"""Pointwise and scanning routines that NumPy has under another name, or SciPy has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def integer_power(x: Any, y: Any) -> Any:
+    """x to the power y for integers: a negative power of anything but 1 and -1 is 0."""
+    with np.errstate(all="ignore"):
+        out = np.power(x, np.maximum(y, 0)).astype(np.result_type(x), copy=False)
+        if np.any(y < 0):
+            odd = np.where(y % 2 == 0, 1, -1).astype(out.dtype)
+            out = np.where(y < 0, np.where(x == 1, 1, np.where(x == -1, odd, 0)).astype(out.dtype), out)
+    return out
+
+
+def gcd(x: Any, y: Any) -> Any:
+    return np.gcd(x, y)
+
+
+def lcm(x: Any, y: Any) -> Any:
+    return np.lcm(x, y)
+
+
+def polygamma(x: Any, *, n: int) -> Any:
+    import scipy.special
+
+    return np.asarray(scipy.special.polygamma(n, x)).astype(x.dtype)
+
+
+def angle(x: Any) -> Any:
+    if x.dtype.kind == "c":
+        return np.arctan2(x.imag, x.real)
+    out = np.where(x < 0, x.dtype.type(np.pi), x.dtype.type(0))
+    return np.where(np.isnan(x), x, out)
+
+
+def logcumsumexp(x: Any, *, dim: int) -> Any:
+    return np.logaddexp.accumulate(x, axis=dim) if x.ndim and x.dtype.kind != "c" else np.log(np.cumsum(np.exp(x), axis=dim)) if x.ndim else x.copy()
+
+
+def cumulative_extreme(x: Any, *, dim: int, word: str) -> tuple[Any, Any]:
+    """The extreme so far, and the index of the last element that equalled it."""
+    if not x.ndim:
+        return x.copy(), np.zeros((), np.int64)
+    values = (np.maximum if word == "max" else np.minimum).accumulate(x, axis=dim)
+    at = np.arange(x.shape[dim]).reshape([-1 if d == dim % x.ndim else 1 for d in range(x.ndim)])
+    hit = (x == values) | (x != x)
+    return values, np.maximum.accumulate(np.where(hit, at, 0), axis=dim)
+
+
+def filled(x: Any, *, shape: Any) -> Any:
+    """An array of one value throughout."""
+    return np.full(shape, x.reshape(-1)[0], x.dtype)

@@ -1,0 +1,64 @@
+"""Complex numbers: parts, conjugates, angles, and how they are put together."""
+
+from __future__ import annotations
+
+from flambeau._kernel.language import Kernel, T
+from flambeau._operators.op import ALL_FORMS, composite, op, pointwise
+from flambeau._tensor import Tensor
+
+OUT = ("function", "method", "out")
+
+
+@pointwise("conj_physical", variants=ALL_FORMS)
+def conj_physical(k: Kernel[T], input: T) -> T:
+    """The complex conjugate."""
+    return k.conj(input)
+
+
+@composite("conj")
+def conj(input: T) -> T:
+    """The complex conjugate; a real tensor itself."""
+    return conj_physical(input) if input.is_complex() else input
+
+
+@op("angle", variants=OUT, promote="float")
+def angle(k: Kernel[T], input: T) -> T:
+    """The argument of a complex number; of a real one, 0 or pi."""
+    return k.library("angle", input)
+
+
+def _angle_vjp(g: Tensor, input: Tensor) -> Tensor:
+    if not input.is_complex():
+        return g * 0.0
+    z = input.detach() if False else input
+    size = z.abs()
+    unit = complex_(-(z.imag / size), z.real / size)  # i z / |z|
+    return (g / size * unit).masked_fill(size.eq(0), 0.0)
+
+
+angle.vjp(input=_angle_vjp)
+
+
+@op("complex", variants=("function", "out"))
+def complex_(k: Kernel[T], real: T, imag: T) -> T:
+    """real + i imag."""
+    return k.complex(real, imag)
+
+
+complex_.vjp(real=lambda g: g.real, imag=lambda g: g.imag)
+
+
+@complex_.errors
+def _(real: Tensor, imag: Tensor) -> None:
+    from flambeau._values.dtype import SPOKEN
+
+    if real.dtype.name not in ("float16", "float32", "float64") or imag.dtype.name not in ("float16", "float32", "float64"):
+        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {SPOKEN[real.dtype]} and {SPOKEN[imag.dtype]}")
+    if real.dtype is not imag.dtype:
+        raise RuntimeError(f"Expected object of scalar type {SPOKEN[real.dtype]} but got scalar type {SPOKEN[imag.dtype]} for second argument")
+
+
+@composite("polar", variants=("function", "out"))
+def polar(abs: T, angle: T) -> T:
+    """abs * exp(i angle)."""
+    return complex_(abs * angle.cos(), abs * angle.sin())

@@ -1,0 +1,134 @@
+"""Cumulative sums, products, extremes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau._kernel.language import Dim, DType, Kernel, T
+from flambeau._operators.op import ALL_FORMS, Op, composite, op
+from flambeau._tensor import Tensor
+from flambeau._values.shape import wrap_dim
+
+OUT = ("function", "method", "out")
+
+
+@op("cumsum", promote="sum", variants=ALL_FORMS)
+def cumsum(k: Kernel[T], input: T, dim: Dim, *, dtype: DType | None = None) -> T:
+    """Sums of all elements up to each along dim."""
+    return k.cumsum(input, dim) if input.ndim else k.library("copied", input)
+
+
+@op("cumprod", promote="sum", variants=ALL_FORMS)
+def cumprod(k: Kernel[T], input: T, dim: Dim, *, dtype: DType | None = None) -> T:
+    """Products of all elements up to each along dim."""
+    return k.cumprod(input, dim) if input.ndim else k.library("copied", input)
+
+
+def _range(input: Any, dim: int, dtype: Any = None) -> None:
+    wrap_dim(dim, input.ndim)
+
+
+cumsum.errors(_range)
+cumprod.errors(_range)
+cumsum.vjp(input=lambda g, dim: g.flip(dim).cumsum(dim).flip(dim) if g.ndim else g)
+
+
+def _cumprod_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
+    """d out_j / d x_i = product of x_k, k <= j, k != i; by division where no element is 0."""
+    if not input.ndim or not input.numel():
+        return g
+    conj = (lambda t: t.conj()) if input.is_complex() else (lambda t: t)
+    if not bool(input.eq(0).any()):
+        return (g * conj(out)).flip(dim).cumsum(dim).flip(dim) / conj(input)
+    parts = []
+    n = input.shape[dim]
+    for i in range(n):  # rare: an exact zero among the factors
+        rest = [input.narrow(dim, 0, i), input.narrow(dim, i, 1) * 0 + 1, input.narrow(dim, i + 1, n - i - 1)]
+        from flambeau._operators.join import cat
+
+        others = cat([r for r in rest if r.shape[dim]], dim).cumprod(dim)
+        parts.append((g.narrow(dim, i, n - i) * conj(others.narrow(dim, i, n - i))).sum(dim, keepdim=True))
+    from flambeau._operators.join import cat
+
+    return cat(parts, dim)
+
+
+cumprod.vjp(input=_cumprod_vjp)
+
+
+@op("logcumsumexp", promote="float", variants=OUT)
+def logcumsumexp(k: Kernel[T], input: T, dim: Dim) -> T:
+    """log of the cumulative sum of exponentials."""
+    return k.library("logcumsumexp", input, dim=dim)
+
+
+logcumsumexp.errors(lambda input, dim: _range(input, dim))
+logcumsumexp.vjp(input=lambda g, input, out, dim: _lcse_vjp(g, input, out, dim))
+
+
+def _lcse_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
+    if not input.ndim:
+        return g
+    # sum over j >= i of g_j exp(x_i - out_j); out is masked where it is -inf, which no element reaches.
+    weight = g * (-out.masked_fill(out.eq(-math.inf), 0.0)).exp()
+    return input.exp() * weight.flip(dim).cumsum(dim).flip(dim)
+
+
+def _running(word: str) -> Op:
+    def body(k: Kernel[T], input: T, dim: Dim) -> T:
+        return k.library("cumulative_extreme", input, dim=dim, word=word)
+
+    body.__name__, body.__doc__ = f"cum{word}", f"The {'largest' if word == 'max' else 'smallest'} element so far along dim, and where it is."
+    made = op(f"cum{word}", promote="none", variants=OUT, outputs=("values", "indices"))(body)
+    made.errors(lambda input, dim: _range(input, dim))
+    return made.vjp(input=lambda g_values, input_shape, indices, dim: g_values.new_zeros(input_shape).scatter_add(dim, indices, g_values) if input_shape
+                    else g_values)  # fmt: skip
+
+
+cummax, cummin = _running("max"), _running("min")
+
+
+@composite("diff", variants=OUT)
+def diff(input: T, n: int = 1, dim: Dim = -1, prepend: T | None = None, append: T | None = None) -> T:
+    """Differences of neighbours along dim, n times."""
+    from flambeau._operators.join import cat
+
+    if not input.ndim:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    parts = [t for t in (prepend, input, append) if t is not None]
+    x = cat(parts, dim) if len(parts) > 1 else input
+    for _ in range(min(n, x.shape[dim])):
+        size = x.shape[dim]
+        after, before = x.narrow(dim, 1, size - 1), x.narrow(dim, 0, size - 1)
+        x = after.logical_xor(before) if x.dtype.kind == "b" else after - before
+    return x.clone() if n == 0 else x
+
+
+@composite("trapezoid.x", "trapezoid.dx", variants=("function",), names=("trapz",))
+def trapezoid(y: T, x: T | None = None, *, dx: float = 1, dim: Dim = -1) -> T:
+    """The integral of y by the trapezoidal rule, at places x or dx apart."""
+    n = y.shape[dim]
+    if n == 0:
+        return y.sum(dim)
+    mid = y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)
+    return (mid * _steps(y, x, dim)).sum(dim) / 2 if x is not None else mid.sum(dim) * dx / 2
+
+
+@composite("cumulative_trapezoid.x", "cumulative_trapezoid.dx", variants=("function",))
+def cumulative_trapezoid(y: T, x: T | None = None, *, dx: float = 1, dim: Dim = -1) -> T:
+    """`trapezoid` up to each place."""
+    n = y.shape[dim]
+    mid = y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)
+    return (mid * _steps(y, x, dim)).cumsum(dim) / 2 if x is not None else mid.cumsum(dim) * (dx / 2)
+
+
+def _steps(y: Tensor, x: Tensor, dim: int) -> Tensor:
+    if x.ndim == 1 and y.ndim > 1:
+        d = x.diff()
+        at = [1] * y.ndim
+        at[dim] = d.shape[0]
+        return d.reshape(at)
+    return x.diff(dim=dim)
