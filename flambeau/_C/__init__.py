@@ -42,6 +42,10 @@ def _is_tracing() -> bool:
     return False
 
 
+def _is_torch_function_mode_enabled() -> bool:
+    return bool(STATE.function_modes)
+
+
 def _is_any_autocast_enabled() -> bool:
     return bool(STATE.autocast)
 

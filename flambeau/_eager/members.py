@@ -10,7 +10,7 @@ import numpy as np
 from flambeau._eager import views
 from flambeau._eager.graph import AccumulateGrad, Node, Removable, bump, node_of, version
 from flambeau._eager.modes import STATE
-from flambeau._tensor import Tensor, new, wrap
+from flambeau._tensor import PLAIN, Tensor, new, wrap
 from flambeau._values import dtype as dtypes
 
 
@@ -346,6 +346,8 @@ class _Members:
     @staticmethod
     def _make_subclass(cls: type, data: Any, require_grad: bool = False, **_: Any) -> Any:  # noqa: PLW0211
         """A tensor of type `cls` over data's memory, a leaf."""
+        if cls not in PLAIN and _acts_plain(cls):
+            PLAIN.add(cls)
         t = new(cls)
         t._a = data._a
         if require_grad:
@@ -355,6 +357,12 @@ class _Members:
 
 def _spell(t: Any) -> str:
     return dtypes.SPOKEN[t.dtype].lower() if False else str(t.dtype).removeprefix("torch.")
+
+
+def _acts_plain(cls: Any) -> bool:
+    """Whether a subclass (`Parameter`) leaves all that operators do to them, so that the quick lane may take it."""
+    silent = getattr(cls.__torch_function__, "__name__", "") == "_disabled_torch_function_impl"
+    return silent and getattr(cls, "__torch_dispatch__", None) is getattr(Tensor, "__torch_dispatch__", None)
 
 
 def subclass(cls: type, source: Any) -> Any:

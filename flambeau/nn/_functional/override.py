@@ -2,7 +2,14 @@
 
 import functools
 
+from flambeau import Tensor
+from flambeau._C import _is_torch_function_mode_enabled as modes
 from flambeau.overrides import handle_torch_function, has_torch_function
+
+from ..parameter import Parameter
+
+# types that never take over: asked first, because almost all arguments are of these
+_SILENT = {Tensor, Parameter, type(None), bool, int, float, str, tuple, list}
 
 
 def overridable(fn):
@@ -13,7 +20,10 @@ def overridable(fn):
 
     @functools.wraps(fn)
     def call(*args, **kwargs):  # hot: runs around most functions of nn.functional
-        if has_torch_function(args) or (kwargs and has_torch_function(tuple(kwargs.values()))):
+        for x in (*args, *kwargs.values()) if kwargs else args:
+            if type(x) not in _SILENT and has_torch_function((x,)):
+                return _hand_over(call, fn, args, kwargs)
+        if modes():
             return _hand_over(call, fn, args, kwargs)
         return fn(*args, **kwargs)
 

@@ -247,11 +247,17 @@ class Module:
         self.add_module(name, module)
 
     # ---- attributes ----
-    def __getattr__(self, name):  # only after ordinary lookup failed
+    def __getattr__(self, name):  # hot: called for each use of a parameter, after ordinary lookup failed
         mine = self.__dict__
-        for table in ("_parameters", "_buffers", "_modules"):
-            if table in mine and name in mine[table]:
-                return mine[table][name]
+        params = mine.get("_parameters", ())
+        if name in params:
+            return params[name]
+        buffers = mine.get("_buffers", ())
+        if name in buffers:
+            return buffers[name]
+        modules = mine.get("_modules", ())
+        if name in modules:
+            return modules[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
 
     def __setattr__(self, name, value):
