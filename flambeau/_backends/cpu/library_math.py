@@ -55,3 +55,22 @@ def cumulative_extreme(x: Any, *, dim: int, word: str) -> tuple[Any, Any]:
 def filled(x: Any, *, shape: Any) -> Any:
     """An array of one value throughout."""
     return np.full(shape, x.reshape(-1)[0], x.dtype)
+
+
+def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) -> tuple[Any, Any]:
+    """(loss, total weight) of class indices `target`, for log-probabilities x with classes in dim 1 (or 0)."""
+    dim = 1 if x.ndim > 1 else 0
+    keep = target != ignore_index
+    classes = x.shape[dim]
+    at = np.where(keep, target, 0).astype(np.int64)
+    if at.size and (at.min() < 0 or at.max() >= classes):
+        bad = at[(at < 0) | (at >= classes)].reshape(-1)[0]
+        raise IndexError(f"Target {int(bad)} is out of bounds.")
+    picked = np.take_along_axis(x, np.expand_dims(at, dim), dim).squeeze(dim) if x.ndim > 1 else x[at]
+    w = keep.astype(x.dtype) if weight is None else weight[at] * keep
+    loss = -(picked * w)
+    total = np.asarray(w.sum(dtype=x.dtype))
+    if reduction == 0:
+        return loss, np.zeros((), x.dtype)
+    s = np.asarray(loss.sum(dtype=x.dtype))
+    return (np.asarray(s / total) if reduction == 1 else s), total

@@ -1,0 +1,269 @@
+"""Activations and softmax. Their derivatives are PyTorch's, also where a formula has a kink."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
+from flambeau._operators.op import ALL_FORMS, composite, op, pointwise
+from flambeau._tensor import Tensor
+from flambeau._values.shape import wrap_dim
+
+FORMS = ("function", "inplace", "out")
+N = T
+
+
+def _in_nn(name: str, **kwargs: Any) -> Any:
+    return pointwise(name, namespace="nn", variants=FORMS, promote=kwargs.pop("promote", "default"), **kwargs)
+
+
+# ---------------------------------------------------------------- softmax
+
+
+@op("softmax.int", "_softmax", promote="default", variants=("function", "method", "out"))
+def softmax(k: Kernel[T], input: T, dim: Dim, dtype: DType | None = None) -> T:
+    """Exponentials along `dim`, rescaled so that they sum to 1."""
+    if not input.ndim or not input.shape[dim]:
+        return k.exp(input - input)
+    e = k.exp(input - k.max(input, [dim]))  # shifted by the maximum, which cancels: no overflow
+    return e / k.sum(e, [dim])
+
+
+@op("log_softmax.int", "_log_softmax", promote="default", variants=("function", "method", "out"))
+def log_softmax(k: Kernel[T], input: T, dim: Dim, dtype: DType | None = None) -> T:
+    """log(softmax(x)), computed without taking the logarithm of a small number."""
+    if not input.ndim or not input.shape[dim]:
+        return input - input
+    x = input - k.max(input, [dim])
+    return x - k.log(k.sum(k.exp(x), [dim]))
+
+
+def _floating(input: Any, dim: int, dtype: Any) -> None:
+    wrap_dim(dim, input.ndim)
+    if (dtype or input.dtype).kind in "bi":
+        from flambeau._values.dtype import SPOKEN
+
+        raise NotImplementedError(f"\"softmax_lastdim_kernel_impl\" not implemented for '{SPOKEN[dtype or input.dtype]}'")
+
+
+softmax.errors(_floating)
+log_softmax.errors(_floating)
+softmax.vjp(input=lambda g, out, dim: out * (g - (out * g).sum(dim, keepdim=True)))
+softmax.vjp_arrays(input=lambda k, g, out, dim: out * (g - k.xp.add.reduce(out * g, dim if out.ndim else (), None, None, True)))
+log_softmax.vjp(input=lambda g, out, dim: g - out.exp() * g.sum(dim, keepdim=True))
+log_softmax.vjp_arrays(input=lambda k, g, out, dim: g - k.exp(out) * k.xp.add.reduce(g, dim if out.ndim else (), None, None, True))
+
+
+# ---------------------------------------------------------------- smooth
+
+
+@pointwise("gelu", namespace="nn", variants=FORMS)
+def gelu(k: Kernel[T], input: T, *, approximate: str = "none") -> T:
+    """Gaussian error linear unit: x * Phi(x)."""
+    if approximate == "tanh":
+        return input * 0.5 * (k.tanh((input + input * input * input * 0.044715) * 0.7978845608028654) + 1.0)
+    return input * 0.5 * (k.erf(input * 0.7071067811865476) + 1.0)
+
+
+@gelu.errors
+def _(input: Any, approximate: str) -> None:
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError("approximate argument must be either none or tanh.")
+
+
+@_in_nn("silu")
+def silu(k: Kernel[T], input: T) -> T:
+    """x * sigmoid(x)."""
+    return input * k.sigmoid(input)
+
+
+def _softplus(k: Any, x: Any) -> Any:
+    return k.maximum(x, k.like(0, x)) + k.log1p(k.exp(-k.abs(x)))
+
+
+@_in_nn("mish")
+def mish(k: Kernel[T], input: T) -> T:
+    """x * tanh(log(1 + exp(x)))."""
+    return input * k.tanh(_softplus(k, input))
+
+
+mish.vjp(input=lambda g, input: _mish_vjp(g, input))
+
+
+def _mish_vjp(g: Tensor, input: Tensor) -> Tensor:
+    t, s = softplus(input).tanh(), input.sigmoid()
+    return g * (t + input * s * (1 - t * t))
+
+
+@_in_nn("softplus")
+def softplus(k: Kernel[T], input: T, beta: Scalar = 1, threshold: Scalar = 20) -> T:
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
+    x = input * beta
+    return k.where(k.gt(x, k.like(threshold, x)), input, k.log1p(k.exp(x)) / k.like(beta, x))
+
+
+softplus.vjp(input=lambda g, input, beta, threshold: g.where((input * beta).gt(threshold), g * (input * beta).sigmoid()))
+
+
+@pointwise("log_sigmoid", namespace="nn", variants=("function", "out"))
+def log_sigmoid(k: Kernel[T], input: T) -> T:
+    """log(1 / (1 + exp(-x)))."""
+    return k.minimum(input, k.like(0, input)) - k.log1p(k.exp(-k.abs(input)))
+
+
+log_sigmoid.vjp(input=lambda g, input: g * (-input).sigmoid())
+
+
+@pointwise("elu", namespace="nn", variants=FORMS)
+def elu(k: Kernel[T], input: T, alpha: Scalar = 1, scale: Scalar = 1, input_scale: Scalar = 1) -> T:
+    """x where positive, alpha * (exp(x) - 1) elsewhere; both scaled."""
+    zero = k.like(0, input)
+    return k.where(k.gt(input, zero), input * scale, k.expm1(input * input_scale) * (alpha * scale))
+
+
+elu.vjp(input=lambda g, input, alpha, scale, input_scale: (g * scale).where(input.gt(0), g * (input * input_scale).exp() * (alpha * scale * input_scale)))
+
+
+@composite("selu", variants=("function", "inplace"))
+def selu(input: T) -> T:
+    """The self-normalising exponential linear unit (Klambauer et al., 2017)."""
+    return elu(input, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
+
+
+@composite("celu", variants=("function", "inplace"))
+def celu(input: T, alpha: Scalar = 1.0) -> T:
+    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    return elu(input, alpha, 1.0, 1.0 / alpha)
+
+
+# ---------------------------------------------------------------- piecewise linear
+
+
+@composite("relu6", namespace="nn", variants=("function", "inplace"))
+def relu6(input: T) -> T:
+    """min(max(x, 0), 6)."""
+    return hardtanh(input, 0, 6)
+
+
+@_in_nn("leaky_relu")
+def leaky_relu(k: Kernel[T], input: T, negative_slope: Scalar = 0.01) -> T:
+    """x where positive, negative_slope * x elsewhere."""
+    return k.where(k.gt(input, k.like(0, input)), input, input * negative_slope)
+
+
+leaky_relu.vjp(input=lambda g, input, negative_slope: g.where(input.gt(0), g * negative_slope))
+
+
+@pointwise("threshold", variants=ALL_FORMS)
+def threshold(k: Kernel[T], input: T, threshold: Scalar, value: Scalar) -> T:
+    """x where above the threshold, value elsewhere."""
+    return k.where(k.le(input, k.like(threshold, input)), k.like(value, input), input)
+
+
+threshold.vjp(input=lambda g, input, threshold: g.masked_fill(input.le(threshold), 0.0))
+
+
+@_in_nn("hardtanh")
+def hardtanh(k: Kernel[T], input: T, min_val: Scalar = -1, max_val: Scalar = 1) -> T:
+    """x limited to [min_val, max_val]."""
+    return k.minimum(k.maximum(input, k.like(min_val, input)), k.like(max_val, input))
+
+
+hardtanh.vjp(input=lambda g, input, min_val, max_val: g.masked_fill(input.le(min_val).logical_or(input.ge(max_val)), 0.0))
+
+
+@_in_nn("hardsigmoid")
+def hardsigmoid(k: Kernel[T], input: T) -> T:
+    """min(max(x + 3, 0), 6) / 6."""
+    return k.minimum(k.maximum(input + 3.0, k.like(0.0, input)), k.like(6.0, input)) / 6.0
+
+
+hardsigmoid.vjp(input=lambda g, input: (g / 6).masked_fill(input.le(-3).logical_or(input.ge(3)), 0.0))
+
+
+@_in_nn("hardswish")
+def hardswish(k: Kernel[T], input: T) -> T:
+    """x * min(max(x + 3, 0), 6) / 6."""
+    return input * k.minimum(k.maximum(input + 3.0, k.like(0.0, input)), k.like(6.0, input)) / 6.0
+
+
+hardswish.vjp(input=lambda g, input: g.where(input.ge(3), (g * (input / 3 + 0.5)).masked_fill(input.le(-3), 0.0)))
+
+
+@pointwise("hardshrink", variants=("function", "method", "out"))
+def hardshrink(k: Kernel[T], input: T, lambd: Scalar = 0.5) -> T:
+    """x where |x| > lambd, 0 elsewhere."""
+    keep = k.logical_or(k.gt(k.abs(input), k.like(lambd, input)), k.ne(input, input))
+    return k.where(keep, input, k.like(0, input))
+
+
+hardshrink.vjp(input=lambda g, input, lambd: g.masked_fill(input.abs().le(lambd), 0.0))
+
+
+@pointwise("softshrink", namespace="nn", variants=("function", "out"))
+def softshrink(k: Kernel[T], input: T, lambd: Scalar = 0.5) -> T:
+    """x moved by lambd towards 0, and 0 where it would cross."""
+    zero, limit = k.like(0, input), k.like(lambd, input)
+    return k.where(k.gt(input, limit), input - limit, k.where(k.lt(input, -limit), input + limit, input * zero))
+
+
+softshrink.vjp(input=lambda g, input, lambd: g.masked_fill(input.abs().le(lambd), 0.0))
+
+
+@softshrink.errors
+def _(input: Any, lambd: Any) -> None:
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
+
+
+@composite("prelu", "_prelu_kernel")
+def prelu(input: T, weight: T) -> T:
+    """x where positive, weight * x elsewhere; one weight for all, or one for each channel (dim 1)."""
+    if weight.numel() != 1:
+        if input.ndim == 0:
+            raise RuntimeError("Not allow zero-dim input tensor.")
+        channels = input.shape[1] if input.ndim > 1 else 1
+        if weight.numel() != channels:
+            raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {weight.numel()} and channel size = {channels}.")
+    if weight.ndim > 1:
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
+    if weight.dtype is not input.dtype:
+        raise RuntimeError(f"prelu: Type promoting not supported. Got {_spoken(input)} and {_spoken(weight)}")
+    if weight.ndim == 1 and input.ndim > 1:
+        weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
+    elif weight.ndim == 1 and input.ndim <= 1:
+        weight = weight.reshape(()) if input.ndim == 0 else weight
+    return input.where(input.gt(0), input * weight)
+
+
+def _spoken(t: Tensor) -> str:
+    return {"float32": "float", "float64": "double"}.get(t.dtype.name, t.dtype.name)
+
+
+@composite("rrelu_with_noise", namespace="nn", variants=("function", "inplace"))
+def rrelu_with_noise(input: T, noise: T, lower: Scalar = 0.125, upper: Scalar = 0.3333333333333333, training: bool = False, generator: Any = None) -> T:
+    """`rrelu`, with the slopes left in `noise`."""
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2)
+    noise.copy_(noise.new_ones(input.shape).where(input.gt(0), noise.new_empty(input.shape).uniform_(float(lower), float(upper), generator=generator)))
+    return input * noise
+
+
+@composite("rrelu", variants=("function", "inplace"))
+def rrelu(input: T, lower: Scalar = 0.125, upper: Scalar = 0.3333333333333333, training: bool = False, generator: Any = None) -> T:
+    """x where positive, x times a random slope from [lower, upper] elsewhere (their mean when not training)."""
+    return rrelu_with_noise(input, input.detach().new_empty(input.shape), lower, upper, training, generator)
+
+
+@composite("glu", namespace="nn", variants=("function", "out"))
+def glu(input: T, dim: Dim = -1) -> T:
+    """The first half along dim times the sigmoid of the second."""
+    if input.ndim == 0:
+        raise RuntimeError("glu does not support 0-dimensional tensors")
+    d = wrap_dim(dim, input.ndim)
+    if input.shape[d] % 2:
+        raise RuntimeError(f"Halving dimension must be even, but dimension {d} is size {input.shape[d]}")
+    a, b = input.chunk(2, d)
+    return a * b.sigmoid()

@@ -1,0 +1,394 @@
+"""Losses. `reduction` is 0 for none, 1 for the mean, 2 for the sum, as ATen counts them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau._kernel.language import Kernel, T
+from flambeau._operators.op import composite, op
+from flambeau._tensor import Tensor
+
+NN = {"namespace": "nn", "variants": ("function", "out")}
+Mask = T
+
+
+def reduce(loss: Any, reduction: int) -> Any:
+    """The losses themselves, their mean, or their sum."""
+    return loss if reduction == 0 else loss.mean() if reduction == 1 else loss.sum()
+
+
+# ---------------------------------------------------------------- regression
+
+
+@op("mse_loss", **NN)
+def mse_loss(k: Kernel[T], input: T, target: T, reduction: int = 1) -> T:
+    """(input - target)^2."""
+    d = input - target
+    loss = d * d
+    if reduction == 0:
+        return loss
+    total = k.reshape(k.sum(loss, tuple(range(loss.ndim))), ())
+    n = 1
+    for s in loss.shape:
+        n *= s
+    return total if reduction == 2 else total / float(n) if n else total * math.nan
+
+
+@mse_loss.arrays
+def _(k, input, target, reduction=1):  # type: ignore[no-untyped-def]
+    d = input - target
+    if reduction == 0:
+        return d * d
+    flat = d.reshape(-1)
+    total = k.xp.dot(flat, flat)
+    return total if reduction == 2 else total / d.dtype.type(d.size or math.nan)
+
+
+def _mse_vjp(g: Tensor, input: Tensor, target: Tensor, reduction: int) -> Tensor:
+    d = input - target
+    return d * (g * (2.0 / max(d.numel(), 1) if reduction == 1 else 2.0))
+
+
+def _mse_arrays(k: Any, g: Any, input: Any, target: Any, reduction: int) -> Any:
+    d = input - target
+    factor = g * g.dtype.type(2.0 / max(d.size, 1) if reduction == 1 else 2.0)
+    return k.xp.multiply(d, factor, out=d if factor.dtype is d.dtype and d.ndim else None)
+
+
+mse_loss.vjp(input=_mse_vjp, target=lambda g, input, target, reduction: -_mse_vjp(g, input, target, reduction))
+mse_loss.vjp_arrays(input=_mse_arrays, target=lambda k, g, input, target, reduction: -_mse_arrays(k, g, input, target, reduction))
+
+
+@composite("l1_loss", namespace="nn", variants=("function",))
+def l1_loss(input: T, target: T, reduction: int = 1) -> T:
+    """|input - target|."""
+    return reduce((input - target).abs(), reduction)
+
+
+@composite("smooth_l1_loss", **NN)
+def smooth_l1_loss(input: T, target: T, reduction: int = 1, beta: float = 1.0) -> T:
+    """d^2 / (2 beta) where |d| < beta, |d| - beta / 2 elsewhere."""
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    d = (input - target).abs()
+    return reduce((d * d * (0.5 / beta)).where(d.lt(beta), d - 0.5 * beta), reduction)
+
+
+@composite("huber_loss", **NN)
+def huber_loss(input: T, target: T, reduction: int = 1, delta: float = 1.0) -> T:
+    """d^2 / 2 where |d| <= delta, delta (|d| - delta / 2) elsewhere."""
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    d = (input - target).abs()
+    return reduce((d * d * 0.5).where(d.le(delta), (d - 0.5 * delta) * delta), reduction)
+
+
+@composite("poisson_nll_loss", variants=("function",), receiver="input")
+def poisson_nll_loss(input: T, target: T, log_input: bool, full: bool, eps: float, reduction: int) -> T:
+    """The negative log likelihood of counts under a Poisson law; `full` adds Stirling's approximation of log(target!)."""
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        stirling = target * target.log() - target + 0.5 * (2 * math.pi * target).log()
+        loss = loss + stirling.masked_fill(target.le(1), 0)
+    return reduce(loss, reduction)
+
+
+# ---------------------------------------------------------------- classification
+
+
+def _bce_check(input: Tensor, target: Tensor) -> None:
+    if input._a.size and not ((input._a >= 0) & (input._a <= 1)).all():
+        raise RuntimeError("all elements of input should be between 0 and 1")
+
+
+@composite("binary_cross_entropy", **NN)
+def binary_cross_entropy(input: T, target: T, weight: T | None = None, reduction: int = 1) -> T:
+    """-(t log p + (1 - t) log(1 - p)); logarithms are at least -100."""
+    _bce_check(input, target)
+    loss = _bce(input, target)
+    return reduce(loss if weight is None else loss * weight, reduction)
+
+
+@op("_binary_cross_entropy", variants=())
+def _bce(k: Kernel[T], input: T, target: T) -> T:
+    low = k.like(-100.0, input)
+    return (target - 1.0) * k.maximum(k.log1p(-input), low) - target * k.maximum(k.log(input), low)
+
+
+_bce.vjp(
+    input=lambda g, input, target: g * (input - target) / ((1 - input) * input).clamp(min=1e-12),
+    target=lambda g, input: g * ((1 - input).log().clamp(min=-100) - input.log().clamp(min=-100)),
+)
+
+
+@composite("binary_cross_entropy_with_logits", variants=("function",))
+def binary_cross_entropy_with_logits(input: T, target: T, weight: T | None = None, pos_weight: T | None = None, reduction: int = 1) -> T:
+    """`binary_cross_entropy` of sigmoid(input), without overflow."""
+    from flambeau._operators.activation import log_sigmoid
+
+    log_p = log_sigmoid(input)
+    if pos_weight is None:
+        loss = (1 - target) * input - log_p
+    else:
+        loss = (1 - target) * input - ((pos_weight - 1) * target + 1) * log_p
+    return reduce(loss if weight is None else loss * weight, reduction)
+
+
+@op("nll_loss_forward", namespace="nn", variants=("function",), outputs=("output", "total_weight"))
+def nll_loss_forward(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: int) -> T:  # type: ignore[name-defined]  # noqa: F821
+    """-weight[t] * input[i, t] over the classes in dim 1 (or 0 of a vector), and the sum of the weights."""
+    return k.library("nll", input, target, weight, reduction=reduction, ignore_index=ignore_index)
+
+
+def _nll_back(g: Tensor, shape: Any, target: Tensor, weight: Any, total: Tensor, reduction: int, ignore_index: int) -> Tensor:
+    dim = 1 if len(shape) > 1 else 0
+    keep = target.ne(ignore_index)
+    at = target.where(keep, target * 0).long()
+    w = g.new_ones(target.shape) if weight is None else weight.index_select(0, at.reshape(-1)).reshape(target.shape)
+    value = -w * keep.to(w.dtype) * (g / total if reduction == 1 else g)
+    return g.new_zeros(shape).scatter(dim, at.unsqueeze(dim), value.unsqueeze(dim))
+
+
+nll_loss_forward.vjp(input=lambda g_output, input_shape, target, weight, total_weight, reduction, ignore_index: _nll_back(
+    g_output, input_shape, target, weight, total_weight, reduction, ignore_index))
+
+
+def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
+    if input.ndim == 0 or input.ndim > 2 and target.ndim != input.ndim - 1:
+        raise RuntimeError("input tensor should be 1D or 2D" if input.ndim == 0 else f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}")
+    classes = input.shape[1] if input.ndim > 1 else input.shape[0]
+    if input.ndim > 1 and target.shape[0] != input.shape[0]:
+        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]}).")
+    if weight is not None and (weight.ndim != 1 or weight.numel() != classes):
+        raise RuntimeError("weight tensor should be defined either for all "
+                           f"{classes} classes or no classes but got weight tensor of shape: {list(weight.shape)}")
+
+
+@composite("nll_loss", **NN)
+def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100) -> T:
+    """The negative log likelihood of class indices, given log-probabilities (n, c) or (c,)."""
+    if input.ndim not in (1, 2):
+        raise RuntimeError("input tensor should be 1D or 2D")
+    if target.ndim > 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    if input.ndim == 1 and target.ndim == 1 and target.shape[0] != 1:
+        raise RuntimeError(f"For 1D input, 1D target must have size 1, but got target size: {target.shape[0]}")
+    if input.ndim > 1 and target.ndim and target.shape[0] != input.shape[0]:
+        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]}).")
+    _nll_check(input, target, weight)
+    if input.ndim == 1 and target.ndim == 1:
+        out = nll_loss_forward(input, target.reshape(()), weight, reduction, ignore_index)[0]
+        return out.reshape(1) if reduction == 0 else out
+    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0]
+
+
+@composite("nll_loss2d", **NN)
+def nll_loss2d(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100) -> T:
+    """`nll_loss` of images (n, c, h, w) against (n, h, w)."""
+    if target.ndim != 3:
+        raise RuntimeError(f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {target.ndim}")
+    if input.ndim != 4:
+        raise RuntimeError(f"only batches of spatial inputs supported (4D tensors), but got input of dimension: {input.ndim}")
+    if tuple(target.shape) != (input.shape[0], *input.shape[2:]):
+        raise RuntimeError(f"size mismatch (got input: {list(input.shape)} , target: {list(target.shape)}")
+    _nll_check(input, target, weight)
+    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0]
+
+
+@composite("nll_loss_nd", namespace="nn", variants=("function",))
+def nll_loss_nd(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100) -> T:
+    """`nll_loss` with any number of dims after the classes."""
+    if input.ndim < 1:
+        raise ValueError(f"Expected 1 or more dimensions (got {input.ndim})")
+    if input.ndim != 1 and (target.ndim == 0 or input.shape[0] != target.shape[0]):
+        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0] if target.ndim else 0}).")
+    if input.ndim <= 2:
+        return nll_loss(input, target, weight, reduction, ignore_index)
+    if tuple(target.shape)[1:] != tuple(input.shape)[2:]:
+        raise RuntimeError(f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}")
+    _nll_check(input, target, weight)
+    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0]
+
+
+@composite("cross_entropy_loss", namespace="nn", variants=("function",))
+def cross_entropy_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100, label_smoothing: float = 0.0) -> T:
+    """-log softmax(input) at the target class, or averaged over target probabilities."""
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
+    dim = 0 if input.ndim == 1 else 1
+    if tuple(input.shape) == tuple(target.shape) and not (target.dtype.kind in "bi"):
+        return _probabilities(input, target, weight, reduction, label_smoothing, dim)
+    if tuple(input.shape) == tuple(target.shape) and input.ndim > 1:
+        raise RuntimeError("Expected floating point type for target with class probabilities, got " + _spoken(target))
+    log_p = input.log_softmax(dim)
+    if label_smoothing == 0:
+        return nll_loss_nd(log_p, target, weight, reduction, ignore_index)
+    nll = nll_loss_nd(log_p, target, weight, reduction, ignore_index)
+    classes = input.shape[dim]
+    ignored = target.eq(ignore_index)
+    smooth = -(log_p if weight is None else log_p * weight.reshape(1, -1, *(1,) * (input.ndim - 2)) if input.ndim > 1 else log_p * weight).sum(dim)
+    smooth = smooth.masked_fill(ignored, 0.0)
+    if reduction == 2:
+        smooth = smooth.sum()
+    elif reduction == 1:
+        if weight is None:
+            smooth = smooth.sum() / ignored.logical_not().sum()
+        else:
+            kept = target.masked_fill(ignored, 0)
+            smooth = smooth.sum() / weight.index_select(0, kept.reshape(-1)).reshape(target.shape).masked_fill(ignored, 0.0).sum()
+    return (1 - label_smoothing) * nll + (label_smoothing / classes) * smooth
+
+
+def _spoken(t: Tensor) -> str:
+    from flambeau._values.dtype import SPOKEN
+
+    return SPOKEN[t.dtype]
+
+
+def _probabilities(input: Any, target: Any, weight: Any, reduction: int, smoothing: float, dim: int) -> Any:
+    classes = input.shape[dim]
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / classes
+    log_p = input.log_softmax(dim)
+    terms = log_p * target
+    if weight is not None:
+        terms = terms * weight.reshape(tuple(-1 if d == dim else 1 for d in range(input.ndim)))
+    if reduction == 0:
+        return -terms.sum(dim)
+    if reduction == 1:
+        return -terms.sum() / max(1, input.numel() // max(1, classes)) if input.numel() else -terms.sum() / 0.0
+    return -terms.sum()
+
+
+@composite("kl_div", variants=("function",))
+def kl_div(input: T, target: T, reduction: int = 1, *, log_target: bool = False) -> T:
+    """target * (log target - input); `log_target` says that target holds logarithms."""
+    if log_target:
+        return reduce(target.exp() * (target - input), reduction)
+    return reduce(target.xlogy(target) - target * input, reduction)
+
+
+@composite("soft_margin_loss", **NN)
+def soft_margin_loss(input: T, target: T, reduction: int = 1) -> T:
+    """log(1 + exp(-target * input))."""
+    return reduce((-target * input).exp().log1p(), reduction)
+
+
+@composite("multi_margin_loss", **NN)
+def multi_margin_loss(input: T, target: T, p: Any = 1, margin: Any = 1, weight: T | None = None, reduction: int = 1) -> T:
+    """mean over the other classes of max(0, margin - input[t] + input[i])^p."""
+    if p not in (1, 2):
+        raise RuntimeError("only p == 1 and p == 2 supported")
+    if input.ndim not in (0, 1, 2) or (input.ndim == 2 and input.shape[1] == 0) or (input.ndim == 1 and input.shape[0] == 0):
+        raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}")
+    x = input.reshape(1, -1) if input.ndim < 2 else input
+    t = target.reshape(-1)
+    if t.shape[0] != x.shape[0]:
+        raise RuntimeError(f"inconsistent target size, expected {x.shape[0]} but got {list(target.shape)}")
+    if t._a.size and (t._a.min() < 0 or t._a.max() >= x.shape[1]):
+        raise RuntimeError("target out of range")
+    if weight is not None and (weight.ndim != 1 or weight.numel() != x.shape[1]):
+        raise RuntimeError(f"inconsistent weight size, expected {x.shape[1]} but got {list(weight.shape)}")
+    at = t.unsqueeze(1)
+    z = (margin - x.gather(1, at) + x).clamp(min=0)
+    z = z if p == 1 else z * z
+    if weight is not None:
+        z = z * weight.index_select(0, t).unsqueeze(1)
+    z = z * z.new_ones(z.shape).scatter(1, at, 0.0)
+    loss = z.sum(1) / x.shape[1]
+    return reduce(loss.reshape(target.shape) if reduction == 0 else loss, reduction)
+
+
+@composite("multilabel_margin_loss", **NN)
+def multilabel_margin_loss(input: T, target: T, reduction: int = 1) -> T:
+    """Margins between each target class (up to the first -1) and every class that is none."""
+    if tuple(input.shape) != tuple(target.shape) or input.ndim > 2:
+        raise RuntimeError(f"inconsistent size {list(target.shape)} for argument target: expected {list(input.shape)}" if False else
+                           f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
+    single = input.ndim < 2
+    x, t = (input.reshape(1, -1), target.reshape(1, -1)) if single else (input, target)
+    n, c = x.shape
+    if t._a.size and (t._a.min() < -1 or t._a.max() >= c):
+        raise RuntimeError("argument #2 'target' is out of range" if False else "target out of range")
+    valid = t.ge(0).long().cumprod(1).bool()
+    at = t.masked_fill(valid.logical_not(), 0)
+    is_target = x.new_zeros((n, c)).scatter_add(1, at, valid.to(x.dtype)).gt(0)
+    margins = (1 - x.gather(1, at).unsqueeze(2) + x.unsqueeze(1)).clamp(min=0)
+    margins = margins * valid.unsqueeze(2).to(x.dtype) * is_target.logical_not().unsqueeze(1).to(x.dtype)
+    loss = margins.sum((1, 2)) / c
+    return reduce(loss.reshape(()) if single else loss, reduction)
+
+
+@composite("multilabel_margin_loss_forward", namespace="nn", variants=("function",))
+def multilabel_margin_loss_forward(input: T, target: T, reduction: int) -> T:
+    """`multilabel_margin_loss`, and which classes are targets."""
+    return multilabel_margin_loss(input, target, reduction), input.new_zeros(input.shape)
+
+
+# ---------------------------------------------------------------- embeddings
+
+
+@composite("cosine_similarity", variants=("function",))
+def cosine_similarity(x1: T, x2: T, dim: int = 1, eps: float = 1e-08) -> T:
+    """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim."""
+    if not (x1.dtype.kind in "fc" and x2.dtype.kind in "fc"):
+        raise RuntimeError("expected common dtype to be floating point, yet common dtype is " + _spoken(x1))
+    n1 = (x1 * x1).sum(dim, keepdim=True).sqrt() if not x1.is_complex() else x1.abs().pow(2).sum(dim, keepdim=True).sqrt()
+    n2 = (x2 * x2).sum(dim, keepdim=True).sqrt() if not x2.is_complex() else x2.abs().pow(2).sum(dim, keepdim=True).sqrt()
+    return ((x1 / n1.clamp(min=eps)) * (x2 / n2.clamp(min=eps))).sum(dim)
+
+
+@composite("pairwise_distance", variants=("function",))
+def pairwise_distance(x1: T, x2: T, p: float = 2, eps: float = 1e-06, keepdim: bool = False) -> T:
+    """The p-norm of x1 - x2 + eps along the last dim."""
+    return (x1 - x2 + eps).norm(p, -1, keepdim)
+
+
+@composite("cosine_embedding_loss", variants=("function",))
+def cosine_embedding_loss(input1: T, input2: T, target: T, margin: float = 0.0, reduction: int = 1) -> T:
+    """1 - cos where target is 1, max(0, cos - margin) where it is -1."""
+    if target.ndim not in (0, 1):
+        raise RuntimeError(f"0D or 1D target tensor expected, multi-target not supported")
+    if target.ndim == 1 and (input1.ndim != 2 or input2.ndim != 2):
+        raise RuntimeError(f"1D target tensor expects 2D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}.")
+    if target.ndim == 0 and (input1.ndim != 1 or input2.ndim != 1):
+        raise RuntimeError(f"0D target tensor expects 1D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}.")
+    dim = target.ndim
+    eps = 1e-12
+    dot = (input1 * input2).sum(dim)
+    cos = dot / (((input1 * input1).sum(dim) + eps) * ((input2 * input2).sum(dim) + eps)).sqrt()
+    zero = cos * 0
+    loss = (1 - cos).where(target.eq(1), zero) + (cos - margin).clamp(min=0).where(target.eq(-1), zero)
+    return reduce(loss, reduction)
+
+
+@composite("hinge_embedding_loss", variants=("function",))
+def hinge_embedding_loss(input: T, target: T, margin: float = 1.0, reduction: int = 1) -> T:
+    """x where target is 1, max(0, margin - x) where it is -1."""
+    zero = input * 0
+    return reduce((margin - input).clamp(min=0).where(target.ne(1), zero) + input.where(target.ne(-1), zero), reduction)
+
+
+@composite("margin_ranking_loss", variants=("function",))
+def margin_ranking_loss(input1: T, input2: T, target: T, margin: float = 0.0, reduction: int = 1) -> T:
+    """max(0, -target * (input1 - input2) + margin)."""
+    if not (input1.ndim == input2.ndim == target.ndim):
+        raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
+                           f"{list(input1.shape)}, input2: {list(input2.shape)}, target: {list(target.shape)} ")
+    return reduce((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+
+
+@composite("triplet_margin_loss", variants=("function",))
+def triplet_margin_loss(anchor: T, positive: T, negative: T, margin: float = 1.0, p: float = 2, eps: float = 1e-06, swap: bool = False,
+                        reduction: int = 1) -> T:  # fmt: skip
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
+    if not (anchor.ndim == positive.ndim == negative.ndim):
+        raise RuntimeError(f"The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor {anchor.ndim}D, "
+                           f"positive {positive.ndim}D, and negative {negative.ndim}D inputs")
+    near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
+    if swap:
+        far = far.minimum(pairwise_distance(positive, negative, p, eps))
+    return reduce((margin + near - far).clamp(min=0), reduction)
