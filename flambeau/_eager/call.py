@@ -22,11 +22,14 @@ from flambeau._values import dtype as dtypes
 
 NUMBERS = (bool, int, float, complex, np.generic)
 F32, F64 = np.dtype("f4"), np.dtype("f8")
+_NUMERIC = frozenset(("Scalar", "float", "int", "Dim", "bool", "Scalar | None", "float | None", "int | None", "Dim | None"))
 HOOKS: dict[str, Any] = {}  # "override": fn(op, public, values, kind) -> result or NotImplemented; filled by overrides and autograd
 
 
 def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False) -> Any:
-    """Call an operator with its arguments in the order of its parameters. `into`: write the result over the first."""
+    """Call an operator with its arguments in the order of its parameters. `into`: write the result over `input`."""
+    if any(isinstance(v, Tensor) and p.annotation in _NUMERIC for p, v in zip(op.params, values, strict=True)):
+        values = tuple(v.item() if isinstance(v, Tensor) and p.annotation in _NUMERIC else v for p, v in zip(op.params, values, strict=True))
     if MODES or not _plain(op, values):
         result = HOOKS["override"](op, values, out, into)
         if result is not NotImplemented:
@@ -199,7 +202,7 @@ def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any, arrays: t
     if type(r) is tuple or type(r) is list:
         outs = tuple(_wrap(op, values, x, None) for x in r)
         if STATE.grad and op.differentiable:
-            record.record(op, outs, values)
+            record.record(op, outs, values, type(r) is list)
         if type(r) is list:
             return list(outs) if not op.view else outs
         return outs if not op.outputs else record.named(op)(outs)
@@ -227,7 +230,7 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
 
 def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if into or out is not None:
-        target = values[0] if into else out
+        target = values[op.receiver_at] if into else out
         result = call_body(op, op.body, (), values)
         return store(op, target, result, into)
     result = call_body(op, op.body, (), values)
@@ -240,7 +243,7 @@ def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
 def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if not into:
         return _out(op, values, out)
-    target = values[0]
+    target = values[op.receiver_at]
     if op.view:
         return _view_in_place(op, target, values)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)

@@ -375,5 +375,15 @@ def to_device(self: Any, target: Any, d: Any) -> Any:
 
 
 __all__ = ["as_tensor", "asarray", "from_numpy", "node_of", "tensor", "to"]
+def new_tensor(self: Tensor, data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
+               pin_memory: bool = False) -> Tensor:  # fmt: skip
+    """A new tensor with a copy of `data`, by default of this tensor's dtype and on its device."""
+    t = wrap(array_of(data, self.dtype if dtype is None else dtype, copy=True))
+    where = self.device if device is None else device
+    t = on(t, where)
+    return t.requires_grad_(True) if requires_grad else t
+
+
+Tensor.new_tensor = new_tensor  # type: ignore[attr-defined]
 Tensor.to = to  # type: ignore[attr-defined]
 _ = new

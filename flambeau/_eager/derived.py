@@ -122,7 +122,7 @@ class DerivedNode(Node):
     def save(cls, node: Any, op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) -> None:
         bound = {p.name: v for p, v in zip(op.params, values, strict=True)}
         if old is not None:
-            bound[op.params[0].name] = old
+            bound[op.params[op.receiver_at].name] = old
         saved, versions = [], []
         for n in cls.names:
             v = None

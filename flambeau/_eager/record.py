@@ -65,7 +65,7 @@ def any_history(op: Op, values: Sequence[Any]) -> bool:
     return False
 
 
-def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any]) -> None:
+def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any], listed: bool = False) -> None:
     """Give the outputs their history, if an input has one. Called in grad mode."""
     if not any_history(op, values):
         return
@@ -73,6 +73,7 @@ def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any]) -> None:
     if not any(live):
         return
     node = make_node(op, values, outs, None)
+    node.listed = listed  # type: ignore[attr-defined]
     if len(outs) > 1 or op.outputs:
         node.outs = len(outs)
         node.metas = tuple(None if o is None else (o._a.shape, o._a.dtype) for o in outs)
@@ -116,10 +117,10 @@ def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) ->
 def before_write(op: Op, values: Sequence[Any]) -> Any:
     """A copy of the tensor about to be overwritten, where the derivative names it."""
     cls = node_class(op, values)
-    first = op.params[0].name
+    first = op.params[op.receiver_at].name
     if not cls.names_saved & {first, first + "_shape", first + "_dtype"}:  # type: ignore[attr-defined]
         return None
-    t = values[0]
+    t = values[op.receiver_at]
     old = wrap(t._a.copy("K")) if first in cls.names_saved else wrap(t._a)  # type: ignore[attr-defined]
     old._node, old._nr = node_of(t), t._nr
     return old
@@ -198,8 +199,9 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
     from flambeau._ground.source import build
 
     scope: dict[str, Any] = {"unpack": unpack, "wrap": wrap, "fit_array": fit_array, "fit": _fit, "K": K, "Tensor": Tensor, "ndarray": np.ndarray,
-                             "asarray": np.asarray}  # fmt: skip
-    out = ["def arrays(self, g):", f'    """The derivative of {op.name}: its written rules."""']
+                             "asarray": np.asarray, "general": lambda node, g: RuleNode.arrays(node, g)}  # fmt: skip
+    out = ["def arrays(self, g):", f'    """The derivative of {op.name}: its written rules."""',
+           "    if self.listed: return general(self, g)"]
     if names:
         out.append(f"    {', '.join('s_' + n for n in names)}{',' if len(names) == 1 else ''} = unpack(self)")
     for n in names:
@@ -252,6 +254,7 @@ class RuleNode(Node):
     output_saved: frozenset[int]
     into: tuple[Any, ...]
     ins: tuple[Any, ...]
+    listed = False  # whether the result was a list, even if of one
 
     @classmethod
     def save(cls, node: Any, op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) -> None:
@@ -268,7 +271,7 @@ class RuleNode(Node):
                 continue
             i = cls.positions.get(n)
             if i is not None:
-                v = old if i == 0 and old is not None else values[i]
+                v = old if i == op.receiver_at and old is not None else values[i]
             elif n in cls.fields:
                 v = saved_alias(outs[cls.fields.index(n)])
             elif n == "outs":
@@ -303,7 +306,7 @@ class RuleNode(Node):
                     t._node, t._nr = self, self.fields.index(self.names[i])
                 bound[self.names[i]] = t
         if self.outs == 1 and not self.op.outputs:
-            bound["g"] = g
+            bound["g"] = [g] if self.listed and not isinstance(g, list) else g
         else:
             gs = g if self.outs > 1 or isinstance(g, list) else [g]
             used = {n for ps in self.wants.values() for n in ps}
@@ -387,6 +390,8 @@ def recast(a: Any, d: Any) -> Any:
 def sum_to(a: Any, shape: tuple[int, ...]) -> Any:
     """Undo broadcasting on an array."""
     lead = a.ndim - len(shape)
+    if lead < 0:  # a gradient that is the same everywhere
+        return np.broadcast_to(a, shape)
     dims = tuple(i for i in range(a.ndim) if i < lead or (shape[i - lead] == 1 and a.shape[i] != 1))
     if a.dtype in dtypes.NARROW:
         return np.add.reduce(a.astype(np.float32), axis=dims, keepdims=True).astype(a.dtype).reshape(shape)
@@ -399,6 +404,8 @@ def fit_tensor(t: Any, into: Any) -> Any:
     shape, d = into
     if t._a.shape != shape:
         lead = t._a.ndim - len(shape)
+        if lead < 0 or (t._a.size == 1 and t._a.ndim == len(shape)):
+            return t.expand(shape)
         dims = tuple(i for i in range(t._a.ndim) if i < lead or (shape[i - lead] == 1 and t._a.shape[i] != 1))
         t = t.sum(dims, keepdim=True).reshape(shape) if dims else t.reshape(shape)
     if t._a.dtype is not d and t._a.dtype != d:

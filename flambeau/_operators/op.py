@@ -87,9 +87,12 @@ class Op:
                 METHODS.setdefault(name, []).append(self)
         if "inplace" in self.variants:
             for name in (self.name, *names):
+                if namespace == "nn":
+                    NAMES[namespace].setdefault(name + "_", []).append(self)
+                    continue
                 METHODS.setdefault(name + "_", []).append(self)
-                if "function" in self.variants and namespace == "" and kind == "pointwise":
-                    NAMES[""].setdefault(name + "_", []).append(self)
+                if "function" in self.variants:
+                    NAMES[namespace].setdefault(name + "_", []).append(self)
 
     call: ClassVar[Callable[..., Any]]  # installed by the floor above: the public function of an Op
 
@@ -162,6 +165,11 @@ class Op:
             out += [Param(n, str(notes.get(n, "Any")), kwdefaults.get(n, REQUIRED), True) for n in keyword]
             self._params = tuple(out)
         return self._params
+
+    @property
+    def receiver_at(self) -> int:
+        """The position of a method's self."""
+        return next((i for i, p in enumerate(self.params) if p.name == "input"), 0)
 
     @property
     def tensors(self) -> tuple[str, ...]:

@@ -159,13 +159,13 @@ def _(k: Any, input: Array, dim: int = 0) -> Any:
 def _stack(g: Any, dim: int) -> Any:
     from flambeau._operators.join import stack  # join is written in terms of this file
 
-    return stack(g if isinstance(g, list) else [g], dim)
+    return stack(g if isinstance(g, (list, tuple)) else [g], dim)
 
 
 def _cat(g: Any, dim: int) -> Any:
     from flambeau._operators.join import cat
 
-    return cat(g if isinstance(g, list) else [g], dim)
+    return cat(g if isinstance(g, (list, tuple)) else [g], dim)
 
 
 def _pieces(x: Array, dim: int, lengths: Any) -> list[Array]:

@@ -223,10 +223,6 @@ def _placed(g: Tensor, shape: tuple[int, ...], indices: Tensor, dim: int, keepdi
     return g.new_zeros(shape).scatter(dim, indices, g)
 
 
-max_, max_dim, amax = _extreme("max")
-min_, min_dim, amin = _extreme("min")
-
-
 @composite("max.other", variants=("function", "method", "out"))
 def max_other(input: T, other: T) -> T:
     """The larger of two elements."""
@@ -241,6 +237,10 @@ def min_other(input: T, other: T) -> T:
     from flambeau._operators.pointwise import minimum
 
     return minimum(input, other)
+
+
+max_, max_dim, amax = _extreme("max")
+min_, min_dim, amin = _extreme("min")
 
 
 @composite("aminmax", variants=OUT, outputs=("min", "max"))
@@ -424,16 +424,3 @@ logsumexp.vjp(input=lambda g, input, out, dim, keepdim: restored(g, tuple(input.
 def dist(input: T, other: T, p: Scalar = 2) -> T:
     """The p-norm of input - other."""
     return (input - other).norm(p)
-
-
-@composite("norm.ScalarOpt_dim", "norm.Scalar", "norm.ScalarOpt_dtype", "norm.ScalarOpt_dim_dtype", variants=("method",))
-def norm(input: T, p: Any = "fro", dim: Dims | None = None, keepdim: bool = False, dtype: DType | None = None) -> T:
-    """The p-norm: of all elements, or along dimensions."""
-    from flambeau._operators.linalg import matrix_norm, vector_norm
-
-    if p == "nuc":
-        return matrix_norm(input, "nuc", (0, 1) if dim is None else dim, keepdim, dtype=dtype)
-    order = 2.0 if p in ("fro", None) else p
-    if dim is None:
-        dim = tuple(range(input.ndim)) if keepdim else None
-    return vector_norm(input, order, dim, keepdim, dtype=dtype)

@@ -129,7 +129,7 @@ def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divi
     w = windows(_extended(x, size, stride, padding, ones, out, 0), size, stride, ones)
     w = w[(..., *(slice(0, o) for o in out), *(slice(None),) * n)]
     s = np.add.reduce(w, axis=tuple(range(-n, 0)), dtype=x.dtype)
-    return np.asarray(s / np.asarray(divisor, dtype=s.dtype), dtype=s.dtype) if x.dtype.kind in "fc" else s // divisor
+    return np.asarray(s / np.asarray(divisor, dtype=s.dtype), dtype=s.dtype) if x.dtype.kind in "fc" else np.trunc(s / divisor).astype(s.dtype)
 
 
 def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding: Ints, divisor: Any) -> Any:

@@ -1,0 +1,233 @@
+"""Normalisations: batch, instance, group, layer and RMS. The statistics are what the derivatives keep."""
+
+from __future__ import annotations
+
+from math import prod
+
+from flambeau._kernel.language import Kernel, Shape, T
+from flambeau._operators.op import composite, op
+from flambeau._tensor import Tensor
+
+# ---------------------------------------------------------------- over trailing dims
+
+
+@op("native_layer_norm", variants=("function",), promote="default", receiver="input", outputs=("out", "mean", "rstd"))
+def native_layer_norm(k: Kernel[T], input: T, normalized_shape: Shape, weight: T | None, bias: T | None, eps: float) -> T:
+    """(x - mean) / sqrt(var + eps) over the last dims, scaled and shifted; and the mean and 1/sqrt(var + eps)."""
+    n = len(normalized_shape)
+    dims = tuple(range(input.ndim - n, input.ndim))
+    count = prod(normalized_shape)
+    mean = k.sum(input, dims) / float(count) if count else k.sum(input, dims)
+    centred = input - mean
+    rstd = k.rsqrt(k.sum(centred * centred, dims) / float(max(count, 1)) + eps)
+    out = centred * rstd
+    if weight is not None:
+        out = out * weight
+    return (out if bias is None else out + bias), mean, rstd
+
+
+def _layer_norm_vjp(g_out, g_mean, g_rstd, input, normalized_shape, weight, bias, mean, rstd, needs):  # type: ignore[no-untyped-def]
+    n = len(normalized_shape)
+    dims = tuple(range(input.ndim - n, input.ndim))
+    lead = tuple(range(input.ndim - n))
+    mean, rstd = mean.to(input.dtype), rstd.to(input.dtype)
+    x = (input - mean) * rstd
+    gx = gw = gb = None
+    if needs[0]:
+        g = g_out if weight is None else g_out * weight
+        gx = rstd * (g - g.mean(dims, keepdim=True) - x * (g * x).mean(dims, keepdim=True))
+    if needs[1]:
+        gw = (g_out * x).sum(lead) if lead else g_out * x
+    if needs[2]:
+        gb = g_out.sum(lead) if lead else g_out
+    return gx, gw, gb
+
+
+native_layer_norm.vjp(_=_layer_norm_vjp)
+
+
+@native_layer_norm.errors
+def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
+    shape = list(normalized_shape)
+    if not shape:
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+                           f"normalized_shape = {shape}")
+    for t, name in ((weight, "weight"), (bias, "bias")):
+        if t is not None and list(t.shape) != shape:
+            raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(t.shape)} and "
+                               f"normalized_shape = {shape}")
+    if list(input.shape)[-len(shape) :] != shape:
+        raise RuntimeError(f"Given normalized_shape={shape}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
+                           f"{list(input.shape)}")
+    if input.dtype.kind in "bi":
+        from flambeau._values.dtype import SPOKEN
+
+        raise RuntimeError(f"\"LayerNormKernelImpl\" not implemented for '{SPOKEN[input.dtype]}'")
+
+
+@composite("layer_norm", variants=("function",), receiver="input")
+def layer_norm(input: T, normalized_shape: Shape, weight: T | None = None, bias: T | None = None, eps: float = 1e-5, cudnn_enable: bool = True) -> T:
+    """Normalises over the last dims: (x - mean) / sqrt(var + eps) * weight + bias."""
+    return native_layer_norm(input, _tuple(normalized_shape), weight, bias, eps)[0]
+
+
+def _tuple(shape: Shape) -> Shape:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+@composite("rms_norm", variants=("function",), receiver="input")
+def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: float | None = None) -> T:
+    """Divides by the root mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight."""
+    shape = _tuple(normalized_shape)
+    if not shape:
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+                           f"normalized_shape = {list(shape)}")
+    if list(input.shape)[-len(shape) :] != list(shape):
+        raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
+                           f"{list(input.shape)}")
+    x = input.float() if input.element_size() == 2 else input
+    dims = tuple(range(-len(shape), 0))
+    if eps is None:
+        import ml_dtypes
+
+        eps = float(ml_dtypes.finfo(x.dtype.to_real().np).eps)
+    out = x * (x.pow(2).mean(dims, keepdim=True) + eps).rsqrt()
+    out = out if weight is None else out * weight
+    return out.to(input.dtype) if weight is None or weight.dtype is input.dtype else out
+
+
+@composite("group_norm", variants=("function",), receiver="input")
+def group_norm(input: T, num_groups: int, weight: T | None = None, bias: T | None = None, eps: float = 1e-5, cudnn_enabled: bool = True) -> T:
+    """Normalises each of `num_groups` groups of channels of each sample."""
+    shape = tuple(input.shape)
+    if len(shape) < 2:
+        raise RuntimeError("Expected at least 2 dimensions for input tensor but received " + str(len(shape)))
+    if num_groups <= 0:
+        raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
+    if shape[1] % num_groups:
+        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, but got input of shape "
+                           f"{list(shape)} and num_groups={num_groups}")
+    for t, name in ((weight, "weight"), (bias, "bias")):
+        if t is not None and tuple(t.shape) != (shape[1],):
+            raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape "
+                               f"{list(t.shape)} and input of shape {list(shape)}")
+    if not input.numel():
+        out = input * 1.0
+    else:
+        flat = input.reshape(shape[0], num_groups, -1)
+        out = native_layer_norm(flat, (flat.shape[2],), None, None, eps)[0].reshape(shape)
+    along = (1, shape[1], *(1,) * (len(shape) - 2))
+    if weight is not None:
+        out = out * weight.reshape(along)
+    return out if bias is None else out + bias.reshape(along)
+
+
+# ---------------------------------------------------------------- over the batch
+
+
+@op("native_batch_norm_statistics", variants=(), outputs=("out", "mean", "rstd"))
+def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: float) -> T:
+    """Normalises over all dims but the second, by the batch's own statistics; and the mean and biased variance."""
+    dims = (0, *range(2, input.ndim))
+    count = float(max(1, prod(input.shape[d] for d in dims)))
+    mean = k.sum(input, dims) / count
+    centred = input - mean
+    var = k.sum(centred * centred, dims) / count
+    scale = k.rsqrt(var + eps)
+    along = (1, input.shape[1], *(1,) * (input.ndim - 2))
+    if weight is not None:
+        scale = scale * k.reshape(weight, along)
+    out = centred * scale
+    return (out if bias is None else out + k.reshape(bias, along)), k.reshape(mean, (input.shape[1],)), k.reshape(var, (input.shape[1],))
+
+
+def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs):  # type: ignore[no-untyped-def]
+    dims = (0, *range(2, input.ndim))
+    along = (1, input.shape[1], *(1,) * (input.ndim - 2))
+    # Recomputed from the input, not taken from the outputs: the derivative must itself be differentiable.
+    from flambeau._eager.modes import STATE
+
+    if STATE.grad:
+        m = input.mean(dims, keepdim=True)
+        r = ((input - m).pow(2).mean(dims, keepdim=True) + eps).rsqrt()
+    else:
+        m, r = mean.reshape(along), (rstd.reshape(along) + eps).rsqrt()
+    x = (input - m) * r
+    gx = gw = gb = None
+    total = g_out.sum(dims, keepdim=True)
+    product = (g_out * x).sum(dims, keepdim=True)
+    if needs[0]:
+        n = float(max(1, input.numel() // max(1, input.shape[1])))
+        w = r if weight is None else r * weight.reshape(along)
+        gx = w * (g_out - total / n - x * (product / n))
+    if needs[1]:
+        gw = product.reshape(-1)
+    if needs[2]:
+        gb = total.reshape(-1)
+    return gx, gw, gb
+
+
+_batch_norm.vjp(_=_batch_norm_vjp)
+
+
+@composite("batch_norm", variants=("function",), receiver="input")
+def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float, eps: float,
+               cudnn_enabled: bool) -> T:  # fmt: skip
+    """Normalises each channel: by the batch's statistics when training (the running ones are updated), else by the running ones."""
+    channels = input.shape[1] if input.ndim > 1 else input.shape[0]
+    for t, name in ((running_mean, "running_mean"), (running_var, "running_var"), (weight, "weight"), (bias, "bias")):
+        if t is not None and t.numel() != channels:
+            raise RuntimeError(f"{name} should contain {channels} elements not {t.numel()}")
+    if not training and (running_mean is None or running_var is None):
+        raise RuntimeError("running_mean and running_var must be defined in evaluation mode" if False else
+                           "Expected running_mean and running_var to be defined when training=False")
+    if training:
+        out, mean, var = _batch_norm(input, weight, bias, eps)
+        n = input.numel() // max(1, channels)
+        if running_mean is not None:
+            running_mean.detach().mul_(1 - momentum).add_(mean.detach(), alpha=momentum)
+        if running_var is not None:
+            running_var.detach().mul_(1 - momentum).add_(var.detach(), alpha=momentum * n / max(n - 1, 1))
+        return out
+    along = (1, channels, *(1,) * (input.ndim - 2))
+    x = input if running_mean.dtype is input.dtype else input.to(running_mean.dtype)
+    scale = (running_var + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    shift = -running_mean * scale if bias is None else bias - running_mean * scale
+    out = x * scale.reshape(along) + shift.reshape(along)
+    return out if out.dtype is input.dtype else out.to(input.dtype)
+
+
+@composite("native_batch_norm", variants=("function",), receiver="input")
+def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float,
+                      eps: float) -> T:  # fmt: skip
+    """`batch_norm`, and the mean and 1/sqrt(var + eps) that it used (empty outside training)."""
+    if not training:
+        empty = input.new_empty((0,))
+        return batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps, False), empty, empty
+    dims = (0, *range(2, input.ndim))
+    out = batch_norm(input, weight, bias, running_mean, running_var, True, momentum, eps, False)
+    x = input.detach()
+    return out, x.mean(dims), (x.var(dims, unbiased=False) + eps).rsqrt()
+
+
+@composite("instance_norm", variants=("function",), receiver="input")
+def instance_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, use_input_stats: bool, momentum: float,
+                  eps: float, cudnn_enabled: bool) -> T:  # fmt: skip
+    """Normalises each channel of each sample by its own statistics (or by the running ones)."""
+    if not use_input_stats and (running_mean is None or running_var is None):
+        raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
+    n, c = input.shape[:2]
+    x = input.reshape(1, n * c, *input.shape[2:])
+
+    def each(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.repeat(n)
+
+    mean, var = each(running_mean), each(running_var)
+    out = batch_norm(x, each(weight), each(bias), mean, var, use_input_stats, momentum, eps, cudnn_enabled)
+    if use_input_stats and running_mean is not None:
+        running_mean.detach().copy_(mean.reshape(n, c).mean(0))
+    if use_input_stats and running_var is not None:
+        running_var.detach().copy_(var.reshape(n, c).mean(0))
+    return out.reshape(input.shape)
