@@ -213,12 +213,12 @@ def _record_lane(op: Op, tensors: list[Param]) -> list[str]:
 def _record_rules(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: str) -> list[str]:
     """Lines that give `o` a node of the written rules. `guards`: what must hold for a parameter to be a tensor."""
     cls: Any = record.node_class(op, ())
-    if cls.joint or op.outputs or any(p.is_list for p in op.params) or "outs" in cls.names:
+    if op.outputs or any(p.is_list for p in op.params) or "outs" in cls.names:
         some = " or ".join((f"({guards[n]} and " if guards[n] else "(") + f"({n}._node is not None or {n}._base is not None))" for n in arrays)
         return [f"{pad}if ({some}) and STATE.grad:", f"{pad}    record({_bind(op, 'OP', op)}, (o,), {_tuple(op)})"]
     edge, text = {}, []
     for i, n in enumerate(arrays):
-        if n in op.rules:
+        if n in op.rules or cls.joint:
             edge[n] = f"n{i}"
             text.append(f"{pad}n{i} = ({n}._node if {n}._base is None else node_of({n}))" + (f" if {guards[n]} else None" if guards[n] else ""))
     text.append(f"{pad}if ({' or '.join(f'{e} is not None' for e in edge.values())}) and STATE.grad:")
@@ -233,7 +233,7 @@ def _record_rules(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: s
     for j, n in enumerate(cls.names):
         base = n.removesuffix("_shape").removesuffix("_dtype")
         if n in arrays:
-            users = [edge[r] for r, ps in cls.wants.items() if n in ps]
+            users = list(edge.values()) if cls.joint else [edge[r] for r, ps in cls.wants.items() if n in ps]
             conditions = ([f"({' or '.join(f'{u} is not None' for u in users)})"] if len(users) < len(edge) else []) + ([guards[n]] if guards[n] else [])
             if guards[n] and n != base:
                 conditions = conditions[:-1]
@@ -390,7 +390,7 @@ def _composite(op: Op) -> str:
     types = " and ".join(f"({p.name} is None or type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))" for p in op.params if p.is_tensor)
     conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
     fields = _bind(op, "FIELDS", record.named(op)) if op.outputs else ""
-    text += [f"    if {' and '.join(conditions)}:", f"        return {fields}({body}({_call(op, {})}))" if fields else f"        return {body}({_call(op, {})})",
+    text += [f"    if {' and '.join(conditions)}:", f"        return {fields}({body}({_call(op, {})}))" if fields else f"        return {call_text}",
              f"    return general({me}, {_tuple(op)}{', out' if out else ''})"]  # fmt: skip
     return "\n".join(text) + "\n"
 

@@ -178,13 +178,13 @@ def _rule_class(op: Op) -> type[Node]:
     fields = op.outputs or ("out",)
     joint = op.rules.get("_")
     wants = {name: _parameters(rule) for name, rule in op.rules.items()}
-    names = tuple(dict.fromkeys(n for ps in wants.values() for n in ps if n not in ("g", "needs") and not n.startswith("g_")))
+    names = tuple(dict.fromkeys(n for ps in wants.values() for n in ps if n not in ("g", "needs", "recorded") and not n.startswith("g_")))
     positions = {p.name: i for i, p in enumerate(op.params)}
     for n in names:
         base = n.removesuffix("_shape").removesuffix("_dtype")
         if n not in positions and n not in fields and base not in positions and n not in ("outs",):
             raise TypeError(f"the derivative of {op} names {n!r}, which is no parameter or result")
-    simple = not joint and not op.outputs and not any(p.is_list for p in op.params) and "outs" not in names
+    simple = (not joint or "_" in op.array_rules) and not op.outputs and not any(p.is_list for p in op.params) and "outs" not in names
     extra = {"arrays": _rule_arrays(op, names, wants, fields)} if simple else {}
     return type(class_name(op), (RuleNode,), {
         **extra, "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
@@ -208,6 +208,16 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
         if n in fields:
             out.append(f"    s_{n} = None if s_{n} is None else wrap(s_{n}._a)")
     inputs = [p.name for p in op.params if p.is_tensor]
+    if "_" in op.array_rules:
+        ps = _parameters(op.array_rules["_"])[1:]
+        args = ", ".join("g" if q == "g" else "tuple([n is not None for n in self.next])" if q == "needs" else
+                         f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})" for q in ps)
+        rs = "".join(f"r{i}, " for i in range(len(inputs)))
+        out += [f"    {rs} = rule(K, {args})", "    into = self.into"]
+        for i in range(len(inputs)):
+            out += [f"    if r{i} is not None and (r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]): r{i} = fit(r{i}, into[{i}])"]
+        scope["rule"] = op.array_rules["_"]
+        return build("arrays", "\n".join([*out, f"    return ({rs})"]) + "\n", scope)
     by_tensor = [n for n in inputs if n in op.rules and n not in op.array_rules]
     if by_tensor:
         out.append("    t = wrap(g)")
@@ -317,6 +327,7 @@ class RuleNode(Node):
                 bound["g"] = gs if not self.op.outputs else gs[0]
         if self.joint:
             bound["needs"] = tuple(n is not None for n in self.next)
+            bound["recorded"] = tensors
             out = list(self.joint(*[bound[n] for n in self.wants["_"]]))
             return out + [None] * (len(self.next) - len(out))
         out = []

@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, Shape, T
 from flambeau._operators.op import ALL_FORMS, composite, op
+from flambeau._tensor import wrap
 from flambeau._values.dtype import SPOKEN
 from flambeau._values.shape import broadcast
 
@@ -250,6 +251,27 @@ def _linear_vjp(g: Any, input: Any, weight: Any, needs: Any) -> tuple[Any, Any, 
 
 
 linear.vjp(_=lambda g, input, weight, needs: _linear_vjp(g, input, weight, needs))
+
+
+def _linear_arrays(k: Any, g: Any, input: Any, weight: Any, needs: Any) -> tuple[Any, Any, Any]:
+    if weight.ndim == 1 or g.dtype.kind != "f":
+        out = _linear_vjp(wrap(g), wrap(input), wrap(weight), needs)
+        return tuple(None if x is None else x._a for x in out)  # type: ignore[return-value]
+    wants = (*needs, False)[:3]
+    rows = g if g.ndim == 2 else g.reshape(-1, weight.shape[0])
+    gi = gw = gb = None
+    if wants[0]:
+        gi = rows.dot(weight)
+        if g.ndim != 2:
+            gi = gi.reshape(input.shape)
+    if wants[1]:
+        gw = rows.T.dot(input if input.ndim == 2 else input.reshape(-1, input.shape[-1]))
+    if wants[2]:
+        gb = k.library("ones", rows.shape[0], rows.dtype).dot(rows)  # a product with ones: BLAS adds columns faster than a reduction
+    return gi, gw, gb
+
+
+linear.vjp_arrays(_=_linear_arrays)
 
 
 @composite("bilinear", variants=("function",))

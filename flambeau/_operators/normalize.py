@@ -141,13 +141,10 @@ def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: f
     return (out if bias is None else out + k.reshape(bias, along)), k.reshape(mean, (input.shape[1],)), k.reshape(var, (input.shape[1],))
 
 
-def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs):  # type: ignore[no-untyped-def]
+def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs, recorded):  # type: ignore[no-untyped-def]
     dims = (0, *range(2, input.ndim))
     along = (1, input.shape[1], *(1,) * (input.ndim - 2))
-    # Recomputed from the input, not taken from the outputs: the derivative must itself be differentiable.
-    from flambeau._eager.modes import STATE
-
-    if STATE.grad:
+    if recorded:  # from the input, not the outputs: the derivative must itself be differentiable
         m = input.mean(dims, keepdim=True)
         r = ((input - m).pow(2).mean(dims, keepdim=True) + eps).rsqrt()
     else:

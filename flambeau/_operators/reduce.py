@@ -246,12 +246,10 @@ min_, min_dim, amin = _extreme("min")
 @composite("aminmax", variants=OUT, outputs=("min", "max"))
 def aminmax(input: T, *, dim: Dim | None = None, keepdim: bool = False) -> T:
     """The smallest and the largest element."""
-    from flambeau._eager.record import named  # results have names
-
     if dim is None and not input.numel():
         raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
     dims = () if dim is None else (dim,)
-    return named(aminmax)((amin(input, dims, keepdim), amax(input, dims, keepdim)))
+    return amin(input, dims, keepdim), amax(input, dims, keepdim)
 
 
 def _arg(word: str) -> Op:

@@ -74,3 +74,15 @@ def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) 
         return loss, np.zeros((), x.dtype)
     s = np.asarray(loss.sum(dtype=x.dtype))
     return (np.asarray(s / total) if reduction == 1 else s), total
+
+
+_ones: dict[Any, Any] = {}
+
+
+def ones(n: int, dtype: Any) -> Any:
+    """A vector of n ones, kept for the next call; not to be written."""
+    found = _ones.get(dtype)
+    if found is None or found.size < n:
+        found = _ones[dtype] = np.ones(max(n, 1024), dtype)
+        found.flags.writeable = False
+    return found[:n]
