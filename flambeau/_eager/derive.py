@@ -390,19 +390,21 @@ def _composite(op: Op) -> str:
     types = " and ".join(f"({p.name} is None or type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))" for p in op.params if p.is_tensor)
     conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
     fields = _bind(op, "FIELDS", record.named(op)) if op.outputs else ""
-    text += [f"    if {' and '.join(conditions)}:", f"        return {fields}({body}({_call(op, {})}))" if fields else f"        return {call_text}",
+    text += [f"    if {' and '.join(conditions)}:", f"        return {fields}({body}({_call(op, {})}))" if fields else f"        return {body}({_call(op, {})})",
              f"    return general({me}, {_tuple(op)}{', out' if out else ''})"]  # fmt: skip
     return "\n".join(text) + "\n"
 
 
 # ---------------------------------------------------------------- public names
 
+_METHODS_TOO = frozenset(("addmv_", "as_strided_", "fill_", "index_put_", "resize_as_", "zero_"))  # in place, and functions of torch
+
 
 def public(name: str, namespace: str = "") -> Any:
     """The public function of a name, or None where no operator has it."""
     ops = NAMES.get(namespace, {}).get(name)
     if not ops:
-        return None
+        return getattr(Tensor, name, None) if name in _METHODS_TOO and not namespace else None
     forms = [inplace(o) if name.endswith("_") and name[:-1] in (o.name, *o.aliases) else function(o) for o in ops]
     return forms[0] if len(forms) == 1 else chooser(name, ops, forms, method=False)
 
