@@ -453,6 +453,17 @@ def nonzero(input: T, *, as_tuple: bool = False) -> Any:
     return nonzero_numpy(input) if as_tuple else _nonzero(input)
 
 
+@composite("nonzero_static", variants=("function", "method", "out"))
+def nonzero_static(input: T, *, size: int, fill_value: int = -1) -> T:
+    """The indices of the first `size` elements that are not zero; rows of `fill_value` where there are fewer."""
+    if size < 0:
+        raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
+    found = _nonzero(input)[:size]
+    out = found.new_full((size, input.ndim), fill_value)
+    out[: found.shape[0]] = found
+    return out
+
+
 @composite("argwhere")
 def argwhere(input: T) -> T:
     """The indices of all elements that are not zero, one row each."""

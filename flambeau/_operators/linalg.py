@@ -343,7 +343,7 @@ _linalg_eigh.vjp(A=lambda g_eigenvalues, g_eigenvectors, eigenvalues, eigenvecto
 
 
 def _eigh_back(gL: Any, gV: Any, L: Any, V: Any) -> Any:
-    core = V.mH @ gV / gaps(L)
+    core = skew(V.mH @ gV) * 0.5 / gaps(L)
     core = core - diagonal_part(core) + gL.to(core.dtype).diag_embed()
     return V @ core @ V.mH
 

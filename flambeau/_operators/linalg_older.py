@@ -8,7 +8,7 @@ from flambeau._kernel.language import Dim, Kernel, T
 from flambeau._operators import linalg as factor
 from flambeau._operators import solve
 from flambeau._operators.op import composite, op
-from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import SPOKEN, of
 
 BOTH = ("function", "method", "out")
 
@@ -21,22 +21,50 @@ def cholesky(input: T, upper: bool = False) -> T:
     return L
 
 
-@composite("cholesky_solve", variants=BOTH)
-def cholesky_solve(input: T, input2: T, upper: bool = False) -> T:
+@op("cholesky_solve", promote="none", variants=BOTH)
+def cholesky_solve(k: Kernel[T], input: T, input2: T, upper: bool = False) -> T:
     """The solution X of A @ X = input from the Cholesky factor `input2` of A."""
+    return k.library("cholesky_solve", input2, input, upper=upper)
+
+
+@cholesky_solve.errors
+def _(input: Any, input2: Any, upper: bool) -> None:
     if input.ndim < 2:
         raise RuntimeError(f"b should have at least 2 dimensions, but has {input.ndim} dimensions instead")
     if input2.ndim < 2:
         raise RuntimeError(f"u should have at least 2 dimensions, but has {input2.ndim} dimensions instead")
-    L = input2.mH if upper else input2
-    return factor.solve_tri(L.mH, factor.solve_tri(L, input, upper=False), upper=True)
+    factor.square("cholesky_solve", input2, what="A")
+    factor._fits("cholesky_solve", input2, input, True)
 
 
-@composite("cholesky_inverse", variants=BOTH)
-def cholesky_inverse(input: T, upper: bool = False) -> T:
+def _cholesky_solve_back(g: Any, input2: Any, out: Any, upper: bool) -> tuple[Any, Any]:
+    gB = cholesky_solve(g, input2, upper)
+    both = gB @ out.mH
+    both = both + both.mH
+    return gB, -(input2 @ both if upper else both @ input2)
+
+
+cholesky_solve.vjp(_=lambda g, input2, out, upper, needs: _cholesky_solve_back(g, input2, out, upper))
+
+
+@op("cholesky_inverse", promote="none", variants=BOTH)
+def cholesky_inverse(k: Kernel[T], input: T, upper: bool = False) -> T:
     """The inverse of A from its Cholesky factor."""
+    eye = k.library("eye", n=input.shape[-1], m=input.shape[-1], dtype=of(input.dtype))
+    return k.library("cholesky_solve", input, k.expand(eye, input.shape), upper=upper)
+
+
+@cholesky_inverse.errors
+def _(input: Any, upper: bool) -> None:
     factor.square("cholesky_inverse", input)
-    return cholesky_solve(factor._eye(input.shape[-1], input).expand(input.shape), input, upper)
+
+
+def _cholesky_inverse_back(g: Any, L: Any, out: Any, upper: bool) -> Any:
+    core = out @ (g + g.mH) @ out
+    return -(L @ core if upper else core @ L)
+
+
+cholesky_inverse.vjp(input=lambda g, input, out, upper: _cholesky_inverse_back(g, input, out, upper))
 
 
 @composite("det")

@@ -98,6 +98,13 @@ def _moved(A: Any, dims: tuple[int, int]) -> Any:
     return A.permute([d for d in range(rank) if d not in dims] + list(dims))
 
 
+def _extreme(x: Any, ord: float) -> Any:  # noqa: A002
+    """The largest element of the last dimension (0 of none), or for a negative order the smallest."""
+    if ord < 0:
+        return x.amin(-1)
+    return x.amax(-1) if x.shape[-1] else x.sum(-1)
+
+
 @composite("linalg_matrix_norm", "linalg_matrix_norm.str_ord", **TENSORS)
 def linalg_matrix_norm(A: T, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None) -> T:  # noqa: A002
     """The norm of a matrix: 'fro', 'nuc', 1, 2, inf, or the smallest of the same with a minus sign."""
@@ -125,10 +132,10 @@ def linalg_matrix_norm(A: T, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: b
         out = factor.linalg_svdvals(x).sum(-1)
     elif abs(ord) == 2:
         s = factor.linalg_svdvals(x)
-        out = s.amax(-1) if ord > 0 else s.amin(-1)
+        out = _extreme(s, ord)
     else:
         totals = x.abs().sum(-2 if abs(ord) == 1 else -1)
-        out = totals.amax(-1) if ord > 0 else totals.amin(-1)
+        out = _extreme(totals, ord)
     if keepdim:
         for d in sorted(dims):
             out = out.unsqueeze(d)

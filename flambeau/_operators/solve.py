@@ -231,9 +231,9 @@ def _slogdet_back(gs: Any, gl: Any, A: Any, sign: Any) -> Any:
 
 
 @op("_pinv", promote="none", variants=())
-def _pinv(k: Kernel[T], A: T, cut: T, hermitian: bool) -> T:
-    """The pseudoinverse, singular values up to `cut` counting as zero."""
-    return k.library("pinv", A, cut, hermitian=hermitian)
+def _pinv(k: Kernel[T], A: T, atol: T, rtol: T, hermitian: bool) -> T:
+    """The pseudoinverse, singular values up to `atol` or `rtol` times the largest counting as zero."""
+    return k.library("pinv", A, atol, rtol, hermitian=hermitian)
 
 
 _pinv.vjp(A=lambda g, A, out: _pinv_back(g, out, A))
@@ -251,16 +251,21 @@ def _pinv_back(g: Any, P: Any, A: Any) -> Any:
     return -(K @ P).mH + (gh - A @ K) @ P @ Ph + PhK - (PhK @ P) @ A
 
 
-def _tolerance(A: Any, atol: Any, rtol: Any, largest: Any) -> Any:
-    """Below which singular values count as zero: max(atol, rtol * largest), with PyTorch's defaults."""
+def _tolerances(A: Any, atol: Any, rtol: Any) -> tuple[Any, Any]:
+    """Up to which singular values count as zero, absolutely and as part of the largest: tensors, with PyTorch's defaults."""
     eps = {"Float": 2.0**-23, "ComplexFloat": 2.0**-23}.get(SPOKEN[A.dtype], 2.0**-52)
     if rtol is None:
         rtol = eps * max(A.shape[-2:])
         if atol is not None:
             positive = (atol > 0) if hasattr(atol, "ndim") else atol > 0
-            rtol = largest.new_full((), rtol).where(~positive, largest.new_zeros(())) if hasattr(atol, "ndim") else 0.0 if positive else rtol
-    low = largest.new_zeros(()) if atol is None else atol if hasattr(atol, "ndim") else largest.new_full((), atol)
-    return (largest * rtol).maximum(low.to(largest.dtype))
+            rtol = positive.logical_not() * rtol if hasattr(atol, "ndim") else 0.0 if positive else rtol
+    real = A.dtype.to_real()
+
+    def made(v: Any) -> Any:
+        return (v.detach() if hasattr(v, "ndim") else A.new_full((), 0.0 if v is None else v)).to(real) if not A.is_complex() or hasattr(
+            v, "ndim") else A.real.new_full((), 0.0 if v is None else v)
+
+    return made(atol), made(rtol)
 
 
 def _largest(A: Any, hermitian: bool) -> tuple[Any, Any]:
@@ -277,8 +282,8 @@ def linalg_pinv(A: T, rcond: Any = None, hermitian: bool = False, *, atol: Any =
     if A.numel() == 0:
         return A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2])) + A.sum() * 0 if A.requires_grad else A.new_empty(
             (*A.shape[:-2], A.shape[-1], A.shape[-2]))
-    _, largest = _largest(A.detach(), hermitian)
-    return _pinv(A, _tolerance(A, 0.0 if rcond is not None and atol is None else atol, rcond if rcond is not None else rtol, largest), hermitian)
+    low, part = _tolerances(A, 0.0 if rcond is not None and atol is None else atol, rcond if rcond is not None else rtol)
+    return _pinv(A, low, part, hermitian)
 
 
 @composite("linalg_matrix_rank.atol_rtol_tensor", "linalg_matrix_rank", "linalg_matrix_rank.atol_rtol_float", "linalg_matrix_rank.tol_tensor", **TENSORS)
@@ -289,12 +294,20 @@ def linalg_matrix_rank(A: T, tol: Any = None, hermitian: bool = False, *, atol: 
     if A.numel() == 0:
         return A.new_zeros(A.shape[:-2]).long()
     S, largest = _largest(A, hermitian)
-    return (S > _tolerance(A, tol if tol is not None else atol, 0.0 if tol is not None else rtol, largest).unsqueeze(-1)).sum(-1)
+    low, part = _tolerances(A, tol if tol is not None else atol, 0.0 if tol is not None else rtol)
+    return (S > (part * largest).maximum(low).unsqueeze(-1)).sum(-1)
 
 
-@op("linalg_lstsq", outputs=("solution", "residuals", "rank", "singular_values"), **LINALG)
-def linalg_lstsq(k: Kernel[T], A: T, B: T, rcond: float | None = None, *, driver: str | None = None) -> tuple[T, T, T, T]:
+@composite("linalg_lstsq", outputs=("solution", "residuals", "rank", "singular_values"), **TENSORS)
+def linalg_lstsq(A: T, B: T, rcond: float | None = None, *, driver: str | None = None) -> tuple[T, T, T, T]:
     """The X that minimizes |A @ X - B|, with residuals, rank and singular values where the driver gives them."""
+    solution, residuals, rank, values = _lstsq(A, B, rcond, driver)
+    return solution, residuals if residuals.numel() else residuals.detach(), rank, values.detach()
+
+
+@op("_lstsq", promote="none", variants=(), outputs=("solution", "residuals", "rank", "singular_values"))
+def _lstsq(k: Kernel[T], A: T, B: T, rcond: float | None = None, driver: str | None = None) -> tuple[T, T, T, T]:
+    """The same; singular values have no derivative."""
     return k.library("lstsq", A, B, rcond=rcond, driver=driver or "gelsy", vector=_lstsq_vector(A, B))
 
 
@@ -302,7 +315,7 @@ def _lstsq_vector(A: Any, B: Any) -> bool:
     return B.ndim == 1 or (A.ndim - 1 == B.ndim and tuple(A.shape[:-1]) == tuple(B.shape))
 
 
-@linalg_lstsq.errors
+@_lstsq.errors
 def _(A: Any, B: Any, rcond: Any, driver: Any) -> None:
     if A._a.dtype.kind not in "fc" or SPOKEN[A.dtype] in factor.HALVES:
         raise RuntimeError("This function doesn't handle types other than float and double")
@@ -317,17 +330,22 @@ def _(A: Any, B: Any, rcond: Any, driver: Any) -> None:
         raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")  # noqa: F541
 
 
-def _lstsq_back(g: Any, A: Any, B: Any, needs: Any) -> tuple[Any, Any]:
+def _lstsq_back(g: Any, gr: Any, A: Any, B: Any, needs: Any) -> tuple[Any, Any]:
     vector = _lstsq_vector(A, B)
     if vector:
         g, B = g.unsqueeze(-1), B.unsqueeze(-1)
     P = linalg_pinv(A)
     gA = _pinv_back(g @ B.mH, P, A) if needs[0] else None
     gB = P.mH @ g if needs[1] else None
+    if gr.numel():  # the squares of what A X leaves over of B
+        X = P @ B
+        over = (A @ X - B) * (2 * gr.unsqueeze(-2))
+        gA = gA + over @ X.mH if needs[0] else None
+        gB = gB - over if needs[1] else None
     return gA, (gB.squeeze(-1) if vector and gB is not None else gB)
 
 
-linalg_lstsq.vjp(_=lambda g_solution, A, B, needs: _lstsq_back(g_solution, A, B, needs))
+_lstsq.vjp(_=lambda g_solution, g_residuals, A, B, needs: _lstsq_back(g_solution, g_residuals, A, B, needs))
 
 
 # ---------------------------------------------------------------- products, powers
@@ -370,6 +388,7 @@ def linalg_vander(x: T, *, N: int | None = None) -> T:  # noqa: N803
     """The powers 0, 1, ... N-1 of each element, as columns."""
     if N is not None and N <= 1:
         raise RuntimeError(f"linalg.vander: N must be greater than 1. Got {N}" if False else f"N must be greater than 1.")  # noqa: F541
+    x = x.reshape(1) if x.ndim == 0 else x
     n = x.shape[-1] if N is None else N
     if x._a.dtype.kind in "biu":
         x = x.long()
@@ -438,6 +457,8 @@ def linalg_householder_product(input: T, tau: T) -> T:
         raise RuntimeError(f"torch.linalg.householder_product: tau dtype {SPOKEN[tau.dtype]} does not match input dtype {SPOKEN[input.dtype]}")
     batch = tuple(input.shape[:-2])
     out = factor._eye(m, input)[:, :n].expand((*batch, m, n))
+    if not tau.shape[-1]:
+        return input.clone().copy_(out)
     V = input.tril(-1) + factor._eye(m, input)[:, :n]
     for i in range(tau.shape[-1] - 1, -1, -1):
         v = V[..., :, i : i + 1]

@@ -452,6 +452,8 @@ def broadcast_to(input: T, size: Shape) -> T:
 def sum_to_size(input: T, size: Shape) -> T:
     """Sums over the dimensions that broadcasting would have stretched, so that the result has this shape."""
     size, shape = sizes(size), tuple(input.shape)
+    if not size:
+        return input.sum()
     lead = len(shape) - len(size)
     if lead < 0 or any(n not in (1, m) for n, m in zip(size, shape[lead:], strict=True)):
         raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")

@@ -240,6 +240,12 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool, unit: bool) -> 
     return out
 
 
+def cholesky_solve(A: Any, B: Any, *, upper: bool) -> Any:
+    low = np.swapaxes(A, -1, -2).conj() if upper else A
+    half = solve_triangular(low, B, upper=False, left=True, unit=False)
+    return solve_triangular(np.swapaxes(low, -1, -2).conj(), half, upper=True, left=True, unit=False)
+
+
 def _eliminate(a: Any, b: Any, upper: bool, unit: bool) -> Any:
     """Substitution that divides by zero where LAPACK would refuse."""
     x, n = np.array(b), len(a)
@@ -260,14 +266,15 @@ def slogdet(x: Any) -> Any:
     return np.asarray(sign, x.dtype), np.asarray(value, real_dtype(x))
 
 
-def pinv(x: Any, cut: Any, *, hermitian: bool) -> Any:
+def pinv(x: Any, atol: Any, rtol: Any, *, hermitian: bool) -> Any:
     if hermitian:
         values, V = L.eigh(x)
-        good = np.abs(values) > cut[..., None]
+        sizes = np.abs(values)
+        good = sizes > np.maximum(rtol * sizes.max(-1), atol)[..., None]
         inverse = np.where(good, 1 / np.where(good, values, 1), 0).astype(x.dtype)
         return np.matmul(V * inverse[..., None, :], np.swapaxes(V, -1, -2).conj())
     U, S, Vh = L.svd(x, False)
-    good = S > cut[..., None]
+    good = S > np.maximum(rtol * S[..., 0], atol)[..., None]
     inverse = np.where(good, 1 / np.where(good, S, 1), 0).astype(S.dtype)
     return np.matmul(np.swapaxes(Vh, -1, -2).conj() * inverse[..., None, :], np.swapaxes(U, -1, -2).conj())
 
