@@ -9,6 +9,13 @@ in the table below when they are first asked for.
 import operator
 
 import flambeau
+from flambeau import Tensor
+from flambeau.overrides import (
+    handle_torch_function,
+    has_torch_function,
+    has_torch_function_unary,
+    has_torch_function_variadic,
+)
 
 from . import _reduction as _Reduction
 from ._functional.activation import (
@@ -107,7 +114,14 @@ from ._functional.pooling import (
     max_unpool2d,
     max_unpool3d,
 )
-from ._functional.product import grouped_mm, linear_cross_entropy, scaled_grouped_mm, scaled_mm
+from ._functional.product import (
+    ScalingType,
+    SwizzleType,
+    grouped_mm,
+    linear_cross_entropy,
+    scaled_grouped_mm,
+    scaled_mm,
+)
 from ._functional.resample import (
     GRID_SAMPLE_INTERPOLATION_MODES,
     GRID_SAMPLE_PADDING_MODES,
@@ -122,6 +136,7 @@ from ._functional.resample import (
     upsample_bilinear,
     upsample_nearest,
 )
+from .modules.utils import _list_with_default, _pair, _single, _triple
 
 # name here -> operator
 _OPERATORS = {
@@ -140,7 +155,14 @@ _OPERATORS = {
         *("hardtanh_", "elu_", "leaky_relu_", "scaled_dot_product_attention"),
     )
 }
-_OPERATORS |= {"logsigmoid": "_C._nn.log_sigmoid", "ScalingType": "_C._ScalingType", "SwizzleType": "_C._SwizzleType"}
+_OPERATORS["logsigmoid"] = "_C._nn.log_sigmoid"
+_IMPORTED = {
+    "Tensor",
+    "handle_torch_function",
+    "has_torch_function",
+    "has_torch_function_unary",
+    "has_torch_function_variadic",
+}
 
 
 def __getattr__(name):
@@ -156,5 +178,6 @@ def __dir__():
 
 
 __all__ = sorted(
-    {name for name, value in globals().items() if callable(value) and not name.startswith("_")} | set(_OPERATORS)
+    {name for name, value in globals().items() if callable(value) and not name.startswith("_")} - _IMPORTED
+    | set(_OPERATORS)
 )

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from enum import Enum
 
 import flambeau
 
@@ -9,6 +10,24 @@ from .loss import cross_entropy
 from .override import overridable
 
 nn = flambeau._C._nn
+
+
+class ScalingType(Enum):
+    """How the scales of a matrix lie on it."""
+
+    TensorWise = 0
+    RowWise = 1
+    BlockWise1x16 = 2
+    BlockWise1x32 = 3
+    BlockWise1x128 = 4
+    BlockWise128x128 = 5
+
+
+class SwizzleType(Enum):
+    """How the scales of a matrix lie in memory."""
+
+    NO_SWIZZLE = 0
+    SWIZZLE_32_4_4 = 1
 
 
 @overridable

@@ -5,6 +5,7 @@ made of elementwise operations and indexing, which is what compiled versions of 
 """
 
 import math
+from typing import NamedTuple
 
 import flambeau
 from flambeau import Tensor
@@ -12,9 +13,10 @@ from flambeau import Tensor
 __all__ = [
     "BlockMask",
     "flex_attention",
+    "AuxOutput",
+    "AuxRequest",
     "create_block_mask",
     "create_mask",
-    "create_nested_block_mask",
     "or_masks",
     "and_masks",
     "noop_mask",
@@ -178,9 +180,18 @@ def create_block_mask(
     return BlockMask((Q_LEN, KV_LEN), *_ordered(partial), *_ordered(full), size, mask_mod)
 
 
-def create_nested_block_mask(*args, **kwargs):
-    """Block masks of nested tensors are not here yet."""
-    raise NotImplementedError("create_nested_block_mask")
+class AuxRequest(NamedTuple):
+    """What else :func:`flex_attention` should return."""
+
+    lse: bool = False
+    max_scores: bool = False
+
+
+class AuxOutput(NamedTuple):
+    """What :func:`flex_attention` returned besides the output."""
+
+    lse: Tensor | None = None
+    max_scores: Tensor | None = None
 
 
 def flex_attention(
@@ -213,6 +224,11 @@ def flex_attention(
             )
         groups = query.size(-3) // key.size(-3)
         key, value = key.repeat_interleave(groups, dim=-3), value.repeat_interleave(groups, dim=-3)
+    if return_lse and return_aux is not None:
+        raise ValueError(
+            "Cannot specify both return_lse and return_aux. return_lse is deprecated, please use "
+            "return_aux=AuxRequest(lse=True) instead."
+        )
     scale = 1.0 / math.sqrt(query.size(-1)) if scale is None else scale
     score_mod = _identity if score_mod is None else score_mod
     wide = flambeau.float64 if query.dtype == flambeau.float64 else flambeau.float32
@@ -224,6 +240,6 @@ def flex_attention(
     lse = scores.logsumexp(dim=-1)
     weights = (scores - lse.unsqueeze(-1)).exp().masked_fill((lse == -math.inf).unsqueeze(-1), 0.0)
     out = weights.to(query.dtype) @ value
-    if return_aux is not None:
-        raise NotImplementedError("flex_attention(return_aux=...)")
-    return (out, lse) if return_lse else out
+    if return_aux is None:
+        return (out, lse) if return_lse else out
+    return out, AuxOutput(lse if return_aux.lse else None, scores.amax(dim=-1) if return_aux.max_scores else None)

@@ -7,6 +7,7 @@ import flambeau
 from .. import functional as F, init
 from ..parameter import Parameter
 from ._attention import MultiheadAttention
+from .linear import NonDynamicallyQuantizableLinear  # noqa: F401 (other libraries look for it here)
 from .module import Module
 
 __all__ = [

@@ -8,6 +8,7 @@ import inspect
 import warnings
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import flambeau
 from flambeau import Tensor
@@ -147,8 +148,12 @@ class Module:
             super().__init__(*args, **kwargs)
 
     forward = _forward_unimplemented
+    T_destination = TypeVar("T_destination", bound=dict[str, Any])
 
     # ---- calling ----
+    def _slow_forward(self, *input, **kwargs):  # what tracers put their own function in place of
+        return self.forward(*input, **kwargs)
+
     def _call_impl(self, *args, **kwargs):  # hot: called once per layer
         if (
             self._forward_hooks

@@ -1,7 +1,5 @@
 """nn.utils: gradient clipping, reparametrisations, packed sequences; a file is read when first needed."""
 
-# ruff: noqa: F401 (this file gathers names)
-
 import importlib
 
 # at once: both functions hide the files that they are in
