@@ -88,7 +88,12 @@ _MODULES = frozenset((
 ))  # fmt: skip
 
 
+_ready = False  # the import system asks for submodules by attribute first: while this module is being made there are none to find
+
+
 def __getattr__(name: str) -> _Any:
+    if not _ready:
+        raise AttributeError(f"module 'flambeau' has no attribute '{name}'")
     if name.startswith("__") and name not in ("__future__", "__config__"):
         raise AttributeError(f"module 'flambeau' has no attribute '{name}'")
     made: _Any = None
@@ -139,3 +144,5 @@ def _first_use(name: str) -> _Any:
 _build = _attach["build"]
 _attach["build"] = _first_use
 from flambeau import _tensor_methods as _tensor_methods  # noqa: E402  methods that come from the modules above
+
+_ready = True
