@@ -1,7 +1,7 @@
 """The distributions of PyTorch's CPU kernels on arrays: which words they take from the generator, and what they make of them.
 
-Each function returns a flat array of `n` values in the order in which PyTorch fills memory; `fill` stores them in a strided
-array in that order. Arguments have been checked by the operators. Rejection samplers are in `rejection.py`.
+Each function returns a flat array of `n` values in the order in which PyTorch fills memory; `arrange` gives them the shape and
+order of a strided array. Arguments have been checked by the operators. Rejection samplers are in `rejection.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
     Type = np.dtype[Any]
 
-__all__ = ("bernoulli", "bernoulli_each", "cauchy", "exponential", "fill", "full_range", "geometric", "integers", "log_normal",
+__all__ = ("arrange", "bernoulli", "bernoulli_each", "cauchy", "exponential", "full_range", "geometric", "integers", "log_normal",
            "memory_order", "multinomial", "normal", "randperm", "uniform", "whole_range")  # fmt: skip
 
 DIGITS = {np.dtype(np.float16): 11, np.dtype(ml_dtypes.bfloat16): 8, np.dtype(np.float32): 24, np.dtype(np.float64): 53}
@@ -29,18 +29,18 @@ WIDE_RANGE = 1 << 28  # integers from a range this wide take 64 bits each, to ke
 LARGE_PERMUTATION = 0xFFFFFFFF // 20
 
 
-def memory_order(a: Array) -> Array:
-    """The array with its dims permuted so that walking it walks memory forwards, as PyTorch's iterators do."""
-    if a.flags.c_contiguous or a.ndim < 2:
-        return a
-    return a.transpose(sorted(range(a.ndim), key=lambda d: -abs(a.strides[d]) if a.shape[d] > 1 else -math.inf))
+def memory_order(a: Array) -> tuple[int, ...]:
+    """The dims of an array in the order in which PyTorch's iterators walk it: forwards through memory."""
+    return tuple(sorted(range(a.ndim), key=lambda d: -abs(a.strides[d]) if a.shape[d] > 1 else -math.inf))
 
 
-def fill(a: Array, values: Array) -> Array:
-    """Store flat values in `a`, in the order of memory."""
-    target = memory_order(a)
-    target[...] = values.reshape(target.shape)
-    return a
+def arrange(values: Array, like: Array) -> Array:
+    """Flat values in the shape of `like`, each where PyTorch would have stored it."""
+    if like.flags.c_contiguous or like.ndim < 2:
+        return values.reshape(like.shape)
+    order = memory_order(like)
+    back = sorted(range(like.ndim), key=order.__getitem__)
+    return values.reshape([like.shape[d] for d in order]).transpose(back)
 
 
 def _narrow(values: Array, dtype: Type) -> Array:

@@ -1,0 +1,182 @@
+"""Random numbers on NumPy arrays: the streams of `_values.sampling`, in the shape and memory order of what they fill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flambeau._values import rejection, sampling
+from flambeau._values.generator import Generator, default_generator
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+Gen = Generator | None
+REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
+
+
+def _stream(generator: Gen) -> Generator:
+    return default_generator if generator is None else generator
+
+
+def _like(x: Any, sample: Callable[[int, Any], Array]) -> Any:
+    """`sample(n, dtype)` arranged as x; a complex number is two draws. What has no memory (meta) takes no draws."""
+    if not isinstance(x, np.ndarray) or x.size == 0:
+        return x
+    real = REAL.get(x.dtype)
+    values = sample(x.size, x.dtype) if real is None else sample(2 * x.size, real).view(x.dtype)
+    return sampling.arrange(values, x)
+
+
+def _new(shape: Shape, dtype: Any, sample: Callable[[int, Any], Array]) -> Array:
+    """`sample(n, dtype)` as a contiguous array."""
+    n = 1
+    for size in shape:
+        n *= size
+    if n == 0:
+        return np.empty(shape, dtype)
+    real = REAL.get(dtype)
+    return (sample(n, dtype) if real is None else sample(2 * n, real).view(dtype)).reshape(shape)
+
+
+def _std(std: float, dtype: Any) -> float:
+    """Of each part of a complex normal: the two share the variance."""
+    return std if dtype not in REAL else std / 2**0.5
+
+
+def uniform(x: Any, *, low: float, high: float, generator: Gen) -> Any:
+    """x with uniform numbers."""
+    gen = _stream(generator)
+    return _like(x, lambda n, d: sampling.uniform(gen, n, d, low, high))
+
+
+def normal(x: Any, *, mean: float, std: float, generator: Gen) -> Any:
+    """x with normal numbers."""
+    gen = _stream(generator)
+    if not isinstance(x, np.ndarray):
+        return x
+    whole, std = x.flags.c_contiguous, _std(std, x.dtype)
+    return _like(x, lambda n, d: sampling.normal(gen, n, d, mean, std, whole))
+
+
+def rand(*, shape: Shape, dtype: Any, generator: Gen) -> Array:
+    """Uniform numbers in [0, 1)."""
+    gen = _stream(generator)
+    return _new(shape, dtype.np, lambda n, d: sampling.uniform(gen, n, d))
+
+
+def randn(*, shape: Shape, dtype: Any, generator: Gen, mean: float = 0.0, std: float = 1.0) -> Array:
+    """Normal numbers."""
+    gen, std = _stream(generator), _std(std, dtype.np)
+    return _new(shape, dtype.np, lambda n, d: sampling.normal(gen, n, d, mean, std))
+
+
+def randint(*, shape: Shape, dtype: Any, low: int, span: int, generator: Gen) -> Array:
+    """Integers in [low, low + span)."""
+    gen = _stream(generator)
+    return _new(shape, dtype.np, lambda n, d: sampling.integers(gen, n, d, low, span))
+
+
+def integers(x: Any, *, low: int | None, span: int, generator: Gen) -> Any:
+    """x with integers in [low, low + span); span 0 means all of int64's range, low None whatever x's dtype holds."""
+    gen = _stream(generator)
+    if low is None:
+        return _like(x, lambda n, d: sampling.whole_range(gen, n, d))
+    if span == 0:
+        return _like(x, lambda n, d: sampling.full_range(gen, n, d))
+    return _like(x, lambda n, d: sampling.integers(gen, n, d, low, span))
+
+
+def randperm(*, n: int, dtype: Any, generator: Gen) -> Array:
+    """0 .. n - 1 in random order."""
+    return sampling.randperm(_stream(generator), n, dtype.np)
+
+
+def bernoulli(x: Any, *, p: float, generator: Gen) -> Any:
+    """x with ones and zeros, a one with probability p."""
+    gen = _stream(generator)
+    return _like(x, lambda n, d: sampling.bernoulli(gen, n, p).astype(d))
+
+
+def bernoulli_each(x: Any, p: Any, *, generator: Gen) -> Any:
+    """x with ones and zeros, a one with the probability that stands in p (broadcast to x)."""
+    gen = _stream(generator)
+    if not isinstance(x, np.ndarray) or x.size == 0:
+        return x
+    each = np.broadcast_to(p, x.shape).transpose(sampling.memory_order(x)).reshape(-1)
+    return sampling.arrange(sampling.bernoulli_each(gen, each).astype(x.dtype), x)
+
+
+def exponential(x: Any, *, rate: float, generator: Gen) -> Any:
+    """x with exponential numbers."""
+    gen = _stream(generator)
+    return _like(x, lambda n, d: sampling.exponential(gen, n, d, rate))
+
+
+def geometric(x: Any, *, p: float, generator: Gen) -> Any:
+    """x with geometric numbers."""
+    gen = _stream(generator)
+    return _like(x, lambda n, d: sampling.geometric(gen, n, d, p))
+
+
+def cauchy(x: Any, *, median: float, sigma: float, generator: Gen) -> Any:
+    """x with Cauchy numbers."""
+    gen = _stream(generator)
+    return _like(x, lambda n, d: sampling.cauchy(gen, n, d, median, sigma))
+
+
+def log_normal(x: Any, *, mean: float, std: float, generator: Gen) -> Any:
+    """x with log-normal numbers."""
+    gen = _stream(generator)
+    return _like(x, lambda n, d: sampling.log_normal(gen, n, d, mean, std))
+
+
+def multinomial(x: Any, *, count: int, replacement: bool, generator: Gen) -> Any:
+    """Categories drawn from rows of weights."""
+    gen = _stream(generator)
+    rows = x.reshape(-1, x.shape[-1]) if x.ndim == 2 else x.reshape(1, -1)
+    if x.shape[:-1] == (0,) or not rows.size:
+        out = np.empty((rows.shape[0], count), np.int64)
+    elif replacement:
+        out = sampling.multinomial(gen, rows, count)
+    else:  # the largest of p / q with q exponential: Gumbel's trick, which needs no logarithms
+        races = np.divide(rows, sampling.exponential(gen, rows.size, rows.dtype, 1.0).reshape(rows.shape))
+        if count == 1:
+            out = np.argmax(races, -1)[:, None].astype(np.int64)
+        else:
+            out = np.argsort(-races, -1, kind="stable")[:, :count].astype(np.int64)
+    return out if x.ndim == 2 else out[0]
+
+
+def _each(function: Callable[..., Array], *xs: Array) -> Array:
+    """A scalar sampler over contiguous arrays; half precision passes through float32."""
+    d = xs[0].dtype
+    flat = [np.ascontiguousarray(x).reshape(-1) for x in xs]
+    if d.itemsize < 4:
+        flat = [x.astype(np.float32) for x in flat]
+    return function(*flat).astype(d, copy=False).reshape(xs[0].shape)
+
+
+def poisson(x: Any, *, generator: Gen) -> Any:
+    """A Poisson number for each rate."""
+    gen = _stream(generator)
+    return _each(lambda rates: rejection.poisson(gen, rates), x)
+
+
+def standard_gamma(x: Any, *, generator: Gen) -> Any:
+    """A gamma number for each shape parameter."""
+    gen = _stream(generator)
+    return _each(lambda shapes: rejection.gamma(gen, shapes), x)
+
+
+def dirichlet(x: Any, *, generator: Gen) -> Any:
+    """A point of the simplex for each row of concentrations."""
+    return rejection.dirichlet(_stream(generator), np.ascontiguousarray(x))
+
+
+def binomial(count: Any, prob: Any, *, generator: Gen) -> Any:
+    """A binomial number for each count and probability."""
+    gen = _stream(generator)
+    counts, probs = np.broadcast_arrays(count, prob)
+    return _each(lambda n, p: rejection.binomial(gen, n, p), counts, probs)
