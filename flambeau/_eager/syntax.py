@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau import _operators
 from flambeau._eager.derive import method, public
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import float64, promote_types
 
 BINARY = {
     "__add__": "add", "__radd__": "add", "__sub__": "sub", "__mul__": "mul", "__rmul__": "mul", "__truediv__": "div",
@@ -44,6 +46,7 @@ def _late(dunder: str, name: str, find: Any, reflected: bool = False) -> Any:
     """A method that finds its operator at its first call and then takes itself out of the way."""
 
     def first(self: Any, *args: Any) -> Any:
+        _operators.load()
         fn = find(name)
         if fn is None:
             raise NotImplementedError(f"Tensor.{dunder} is not implemented")
@@ -67,7 +70,11 @@ def _operand(other: Any, like: Any) -> Any:
         return other
     from flambeau._eager.construct import tensor
 
-    return tensor(other, device=like.device) if isinstance(other, (bool, int, float, complex)) else other
+    if not isinstance(other, (bool, int, float, complex)):
+        return other
+    wide = like._a.dtype.char in "dD" and isinstance(other, (float, complex))  # a double must not pass through a float
+    made = tensor(other, device=like.device)
+    return tensor(other, device=like.device, dtype=promote_types(made.dtype, float64)) if wide else made
 
 
 def _guarded(fn: Any, dunder: str) -> Any:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import flambeau
 from flambeau import Tensor
 
-from .optimizer import Optimizer, ParamsT, _check_lr, _to_scalar
+from .optimizer import Optimizer, ParamsT, _check_lr, _get_value, _to_scalar
 
 __all__ = ["LBFGS"]
 
@@ -88,7 +88,7 @@ class LBFGS(Optimizer):
         offset = 0
         for p in self._params:
             p = flambeau.view_as_real(p) if p.is_complex() else p
-            p.add_(update[offset : offset + p.numel()].view_as(p), alpha=step_size)
+            p.add_(update[offset : offset + p.numel()].view_as(p), alpha=_get_value(step_size))
             offset += p.numel()
 
     def _clone_param(self):
@@ -203,10 +203,10 @@ class LBFGS(Optimizer):
         q = grad.neg()
         for i in reversed(range(len(s.old_dirs))):
             al[i] = s.old_stps[i].dot(q) * s.ro[i]
-            q.add_(s.old_dirs[i], alpha=-al[i])
+            q.add_(s.old_dirs[i], alpha=-_get_value(al[i]))
         r = q.mul(s.H_diag)
         for i in range(len(s.old_dirs)):
-            r.add_(s.old_stps[i], alpha=al[i] - s.old_dirs[i].dot(r) * s.ro[i])
+            r.add_(s.old_stps[i], alpha=_get_value(al[i] - s.old_dirs[i].dot(r) * s.ro[i]))
         return r
 
 
