@@ -8,8 +8,8 @@ import numpy as np
 
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.graph import node_of
-from flambeau._eager.modes import STATE
-from flambeau._tensor import Tensor, new, wrap
+from flambeau._eager.modes import MODES, STATE
+from flambeau._tensor import PLAIN, Tensor, new, wrap
 from flambeau._values import default_device
 from flambeau._values import dtype as dtypes
 from flambeau._values.device import CPU, device
@@ -311,8 +311,18 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Any:
 
     `to(dtype)`, `to(device, dtype)`, `to(other)`, each with `non_blocking`, `copy`, `memory_format`.
     """
+    if MODES or type(self) not in PLAIN:
+        taken = _override(Tensor.to, self, *args, **kwargs)
+        if taken is not NotImplemented:
+            return taken
     d, where, _, copy, fmt = parse_to(*args, **kwargs)
     return converted(self, d, where, copy, fmt)
+
+
+def _override(method: Any, *args: Any, **kwargs: Any) -> Any:
+    from flambeau._eager.call import HOOKS
+
+    return HOOKS["method"](method, args, kwargs)
 
 
 def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
