@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends import meta
 from flambeau._eager import call
 from flambeau._eager.modes import MODES, STATE
 from flambeau._operators.op import Op
@@ -14,6 +15,19 @@ from flambeau._values import default_device
 from flambeau._values import dtype as dtypes
 from flambeau._values.device import device as Device
 from flambeau._values.device import strided
+
+
+def _described(op: Op, arrays: tuple[Any, ...]) -> Any:
+    """What the operator would make, told without making it: sizes are asked for with no element."""
+    at = next((i for i, p in enumerate(op.params) if p.name == "size"), None)
+    if at is None:
+        return call.run(op, arrays)
+    size = arrays[at]
+    size = (size,) if isinstance(size, int) else tuple(int(n) for n in size)
+    if any(n < 0 for n in size):
+        return call.run(op, arrays)
+    small = call.run(op, (*arrays[:at], (0,) * len(size), *arrays[at + 1 :])) if size else call.run(op, arrays)
+    return meta.MetaArray(size, np.asarray(small).dtype)
 
 
 def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool) -> Any:
@@ -29,7 +43,10 @@ def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, 
     if op.check is not None:
         op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
     arrays = tuple(v._a if isinstance(v, Tensor) and p.is_tensor else v for p, v in zip(op.params, values, strict=True))
-    r = np.asarray(call.run(op, arrays))
+    on_meta = like is None and (default_device.get() if device is None else Device(device)).type == "meta"
+    r = _described(op, arrays) if on_meta else call.run(op, arrays)
+    if type(r) is not meta.MetaArray:
+        r = np.asarray(r)
     if out is not None:
         call.write_out(out, r, dtypes.of(r.dtype), op.name)
         return out
@@ -40,7 +57,7 @@ def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, 
         device = like.device
     else:
         device = default_device.get()
-    if device.type != "cpu":
+    if device.type != t.device.type:
         from flambeau._eager.construct import to_device
 
         t = to_device(t, device, None)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.arrays import ERRORS, QUIET, K, loud, quiet
-from flambeau._eager import call, create, derived, record
+from flambeau._eager import call, create, derived, large, record
 from flambeau._eager.choose import chooser
 from flambeau._eager.graph import Node, node_of, saved_alias, serial
 from flambeau._eager.modes import MODES, STATE
@@ -22,7 +22,9 @@ from flambeau._kernel.language import BINARY, TERNARY, UNARY
 from flambeau._kernel.text import lines
 from flambeau._operators.op import METHODS, NAMES, REQUIRED, Op, Param
 from flambeau._tensor import PLAIN, Tensor, _attach, new
+from flambeau._values import default_device
 from flambeau._values import dtype as dtypes
+from flambeau._values.device import CPU
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
 _unique = count()
@@ -30,7 +32,8 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "create": create.create, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
+    "create": create.create, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
+    "LARGE": large.LARGE, "structured": large.structured,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
 _inplace: dict[Op, Any] = {}
@@ -51,7 +54,7 @@ def inplace(op: Op) -> Any:
     if made is None:
         me = _bind(op, "OP", op)
         text = "\n".join([f"def {op.name}_({_header(op, out=False)}):", f'    """In-place version of :func:`{op.name}`."""',
-                          *(_inplace_lane(op, me) if op.kind == "pointwise" else []),
+                          *(_inplace_lane(op, me) if op.kind == "pointwise" else _write_lane(op, me) if op.kind == "op" else []),
                           f"    return general({me}, {_tuple(op)}, None, True)"]) + "\n"  # fmt: skip
         made = _inplace[op] = _finish(op, build(op.name + "_", text, SCOPE))
     return made
@@ -153,11 +156,19 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
                            derived.array_tail)  # fmt: skip
     if value.startswith(("a", "constant")):
         body, value = [*body, f"r = {value}.copy()" if value.startswith("a") else f"r = {value}"], "r"
+    kernel = _bind(op, "NATIVE", large.forward(op))
+    operands = ", ".join(f"a{i}" for i in range(len(tensors)))
+    biggest = " or ".join(f"a{i}.size >= LARGE" for i in range(len(tensors)))
     text = [f"    if {' and '.join(conditions)}:", *fetch, f"        if {' and '.join(ok)}:",
-            "            token = quiet(QUIET)", "            try:", *("                " + line for line in body),
-            "            except ValueError:", f"                return general({me}, {_tuple(op)})",
-            "            finally:", "                loud(token)",
-            "            o = new(Tensor)", f"            o._a = {value}"]  # fmt: skip
+            f"            r = {kernel}({operands}) if {biggest} else None", "            if r is None:",
+            "                token = quiet(QUIET)", "                try:", *("                    " + line for line in body), f"                    r = {value}",
+            "                except ValueError:", f"                    return general({me}, {_tuple(op)})",
+            "                finally:", "                    loud(token)",
+            "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
+    if op.run is not op.body:  # an array reading of its own: it takes the place of the text
+        at = text.index("                try:")
+        end = text.index("                except ValueError:")
+        text[at + 1 : end] = [f"                    r = asarray({_bind(op, 'RUN', op.run)}(K, {_call(op, {p.name: f'a{i}' for i, p in enumerate(tensors)})}))"]
     if op.differentiable and root.dtype.kind in "fc":
         text += _record_lane(op, tensors)
     return [*text, "            return o"]
@@ -312,6 +323,14 @@ def _factory(op: Op) -> str:
     if spread:
         n = params[0].name
         lines_ += [f"    if {n} is None:", f"        {n} = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes"]
+    first = params[0].name
+    plain = [f"type({first}) in PLAIN", f"type({first}._a) is ndarray"] if params[0].is_tensor else ["here() is CPU"]
+    if op.check is None:
+        lines_ += [f"    if {' and '.join(['device is None', 'not MODES', *(['out is None'] if out else []), 'layout is None', *plain, 'not STATE.inference'])}:",
+                   "        token = quiet(QUIET)", "        try:",
+                   f"            r = {_bind(op, 'RUN', op.run)}(K, {_call(op, {first: first + '._a'} if params[0].is_tensor else {})})",
+                   "        finally:", "            loud(token)", "        o = new(Tensor)", "        o._a = r if type(r) is ndarray else asarray(r)",
+                   "        if requires_grad:", "            o.requires_grad = True", "        return o"]  # fmt: skip
     lines_.append(f"    return create({me}, {_tuple(op)}, {'out' if out else 'None'}, layout, device, pin_memory, requires_grad)")
     return "\n".join(lines_) + "\n"
 
@@ -323,8 +342,12 @@ def _structured(op: Op) -> str:
     me = _bind(op, "OP", op)
     text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
     tensors = [p for p in op.params if p.is_tensor]
-    if tensors and tensors[0] is op.params[0] and not any(p.is_list for p in op.params) and tensors[0].default is REQUIRED:
+    lists = [p for p in op.params if p.is_list]
+    if tensors and tensors[0] is op.params[0] and not lists and tensors[0].default is REQUIRED:
         text += _structured_lane(op, me, tensors, out)
+    elif len(lists) == 1 and op.promote == "none" and not op.view and lists[0].default is REQUIRED and not any(
+            p.default is not REQUIRED or p.annotation == "N" for p in tensors):
+        text += _list_lane(op, me, lists[0], tensors, out)
     text.append(f"    return general({me}, {_tuple(op)}{', out' if out else ''})")
     return "\n".join(text) + "\n"
 
@@ -348,6 +371,9 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
             ok += [f"(a{i} is None or a{i}.dtype is d)"] if meet and not p.is_free else []
         else:
             ok += [f"a{i}.dtype is d"] if meet and not p.is_free else []
+        if not meet and p.annotation == "N":
+            text += [f"        elif type({p.name}) is float or type({p.name}) is int or type({p.name}) is bool:",
+                     f"            a{i} = number({p.name}, of_number({p.name}))"]  # fmt: skip
         if meet and p.annotation == "N":
             text += [f"        elif (type({p.name}) is float or type({p.name}) is int) and (d is F32 or d is F64):",
                      f"            a{i} = constant({p.name}, d)"]  # fmt: skip
@@ -363,8 +389,14 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     if op.view:
         text.append(f"{pad}r = {run}(K, {_call(op, arrays)})")
     else:
-        text += [f"{pad}token = quiet(QUIET)", f"{pad}try:", f"{pad}    r = {run}(K, {_call(op, arrays)})",
-                 f"{pad}finally:", f"{pad}    loud(token)"]  # fmt: skip
+        if op.native:
+            statics = "".join(f"{p.name}, " for p in op.params if not p.is_tensor)
+            present = "".join(f"a{i} is not None, " for i in range(len(tensors)))
+            text += [f"{pad}r = None", f"{pad}if a0.size >= LARGE:", f"{pad}    kernel = structured({me}, ({statics}), ({present}))",
+                     f"{pad}    if kernel is not None: r = kernel({', '.join(f'*(() if a{i} is None else (a{i},))' if p.default is None else f'a{i}' for i, p in enumerate(tensors))})",
+                     f"{pad}if r is None:"]  # fmt: skip
+        step = "    " if op.native else ""
+        text += [pad + step + line for line in ("token = quiet(QUIET)", "try:", f"    r = {run}(K, {_call(op, arrays)})", "finally:", "    loud(token)")]
     some = " or ".join(f"({p.name} is not None and ({p.name}._node is not None or {p.name}._base is not None))" if p.default is None
                        else f"(type({p.name}) in PLAIN and ({p.name}._node is not None or {p.name}._base is not None))" if p.annotation == "N"
                        else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors if not p.is_free)  # fmt: skip
@@ -381,6 +413,48 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     elif op.differentiable:
         text += [f"{pad}if ({some}) and STATE.grad:", f"{pad}    record({me}, (o,), {_tuple(op)})"]
     return [*text, f"{pad}return o"]
+
+
+def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) -> list[str]:
+    """Operators over a list of tensors (and some single ones) that look after dtypes themselves."""
+    conditions = ["not MODES", *(["out is None"] if out else []), *(f"type({p.name}) in PLAIN" for p in tensors)]
+    text = [f"    if {' and '.join(conditions)}:", f"        xs = [None if t is None else t._a for t in {many.name} if type(t) in PLAIN or t is None]",
+            f"        if len(xs) == len({many.name}) and all(type(a) is ndarray or a is None for a in xs)"
+            + "".join(f" and type({p.name}._a) is ndarray" for p in tensors) + ":"]  # fmt: skip
+    if op.check is not None:
+        text.append(f"            {_bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")
+    arrays = {p.name: f"{p.name}._a" for p in tensors} | {many.name: "xs"}
+    text += ["            token = quiet(QUIET)", "            try:", f"                r = {_bind(op, 'RUN', op.run)}(K, {_call(op, arrays)})",
+             "            finally:", "                loud(token)", "            if type(r) is not ndarray:",
+             f"                return finish({me}, {_tuple(op)}, r, None, None)", "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
+    if op.differentiable:
+        text += ["            if STATE.grad:", f"                record({me}, (o,), {_tuple(op)})"]
+    return [*text, "            return o"]
+
+
+def _write_lane(op: Op, me: str) -> list[str]:
+    """Without history, what the operator writes goes straight into the first tensor's memory."""
+    tensors = [p for p in op.params if p.is_tensor]
+    if op.write is None or op.promote != "none" or any(p.is_list for p in op.params) or tensors[0] is not op.params[0]:
+        return []
+    first = tensors[0].name
+    text = [f"    if not MODES and type({first}) in PLAIN and type({first}._a) is ndarray:"]
+    free = [f"{first}._node is None and {first}._base is None"]
+    for p in tensors[1:]:
+        text += [f"        if type({p.name}) in PLAIN:", f"            a_{p.name} = {p.name}._a"]
+        if p.annotation == "N":
+            text += [f"        elif type({p.name}) in (int, float, bool):", f"            a_{p.name} = asarray({p.name})"]
+        text += ["        else:", f"            return general({me}, {_tuple(op)}, None, True)"]
+        if not p.is_free:
+            free.append(f"(type({p.name}) not in PLAIN or ({p.name}._node is None and {p.name}._base is None))")
+    conditions = [f"(not STATE.grad or ({' and '.join(free)}))", *(f"type(a_{p.name}) is ndarray" for p in tensors[1:])]
+    text.append(f"        if {' and '.join(conditions)}:")
+    if op.check is not None:
+        text.append(f"            {_bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")
+    arrays = {p.name: f"a_{p.name}" for p in tensors[1:]} | {first: first + "._a"}
+    return [*text, "            token = quiet(QUIET)", "            try:", f"                {_bind(op, 'WRITE', op.write)}(K, {_call(op, arrays)})",
+            "            finally:", "                loud(token)", f"            vc = {first}._vc", f"            if vc is None: {first}._vc = [1]",
+            "            else: vc[0] += 1", f"            return {first}"]  # fmt: skip
 
 
 def _composite(op: Op) -> str:

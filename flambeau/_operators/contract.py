@@ -443,6 +443,8 @@ def _(k: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1
 @addmm.errors
 def _(input: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> None:
     x, y = mat1._a.shape, mat2._a.shape
+    if len(x) == len(y) == 2 and x[1] == y[0] and input._a.shape in (y[1:], (x[0], y[1])) and mat1._a.dtype is mat2._a.dtype is input._a.dtype:
+        return
     if len(x) != 2:
         raise RuntimeError(f"mat1 must be a matrix, got {len(x)}-D tensor")
     if len(y) != 2:

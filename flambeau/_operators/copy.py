@@ -103,8 +103,9 @@ copy.vjp(input=lambda g: g.new_zeros(g.shape), src=lambda g: g)
 
 @copy.errors
 def _(input: Any, src: Any, non_blocking: bool) -> None:
-    into = input._a.shape
-    shape = src._a.shape if hasattr(src, "_a") else ()
+    if not hasattr(src, "_a"):
+        return
+    into, shape = input._a.shape, src._a.shape
     if shape != into and broadcast(into, shape) != into:
         raise RuntimeError(f"output with shape {list(into)} doesn't match the broadcast shape {list(broadcast(into, shape))}")
 
@@ -329,7 +330,9 @@ def _conversion(name: str, kind: str) -> None:
 
     def body(input: Any, memory_format: Any = None) -> Any:
         d = _KINDS[kind]
-        return input if input._a.dtype is d.np and memory_format is None else input.to(d, memory_format=memory_format)
+        if memory_format is None:
+            return input if input._a.dtype == d.np else _to_copy(input, dtype=d)
+        return input.to(d, memory_format=memory_format)
 
     body.__doc__ = f"This tensor in {kind}."
     body.__annotations__ = {"input": "T", "memory_format": "MemoryFormat | None"}

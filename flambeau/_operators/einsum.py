@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from flambeau._kernel.language import Shape, T
@@ -24,32 +25,33 @@ def _prod(ns: Any) -> int:
 @composite("einsum", variants=())
 def einsum(equation: str, tensors: Sequence[T], *, path: Shape | None = None) -> T:
     """Products of elements of several tensors, summed over the dimensions that the equation names on the left only."""
-    return contracted(*labelled(equation, tensors), tensors)
+    return contracted(*labelled(equation, tuple(t.ndim for t in tensors)), tensors)
 
 
-def labelled(equation: str, tensors: Sequence[Any]) -> tuple[list[list[Any]], list[Any]]:
+@lru_cache(1024)
+def labelled(equation: str, ranks: tuple[int, ...]) -> tuple[list[list[Any]], list[Any]]:
     """The labels of each operand's dimensions and of the result's: letters, and numbers (from the back) for those under `...`."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     for i, c in enumerate(left):
         if not (c.isascii() and c.isalpha()) and c not in ".,":
             raise RuntimeError(f"einsum(): invalid subscript given at index {i} in the equation string, subscripts must be in [a-zA-Z]")
     terms = left.split(",")
-    if len(terms) > len(tensors):
+    if len(terms) > len(ranks):
         raise RuntimeError("einsum(): fewer operands were provided than specified in the equation")
-    if len(terms) < len(tensors):
+    if len(terms) < len(ranks):
         raise RuntimeError("einsum(): more operands were provided than specified in the equation")
     ins: list[list[Any]] = []
     widest = 0
-    for i, (term, t) in enumerate(zip(terms, tensors, strict=True)):
+    for i, (term, rank) in enumerate(zip(terms, ranks, strict=True)):
         head, dots, tail = _dots(term, i)
         have = len(head) + len(tail)
-        if not dots and have != t.ndim:
-            raise RuntimeError(f"einsum(): the number of subscripts in the equation ({have}) does not match the number of dimensions ({t.ndim}) "
+        if not dots and have != rank:
+            raise RuntimeError(f"einsum(): the number of subscripts in the equation ({have}) does not match the number of dimensions ({rank}) "
                                f"for operand {i} and no ellipsis was given")
-        if have > t.ndim:
-            raise RuntimeError(f"einsum(): the number of subscripts in the equation ({have}) is more than the number of dimensions ({t.ndim}) "
+        if have > rank:
+            raise RuntimeError(f"einsum(): the number of subscripts in the equation ({have}) is more than the number of dimensions ({rank}) "
                                f"for operand {i}")
-        under = t.ndim - have
+        under = rank - have
         widest = max(widest, under)
         ins.append([*head, *range(under - 1, -1, -1), *tail])
     letters = [c for term in ins for c in term if isinstance(c, str)]

@@ -361,6 +361,17 @@ def _(input: Any, mask: Any, value: Any) -> None:
 C_KIND = {"Byte": "unsigned char", "Long": "long int", "Int": "int", "Float": "float", "Double": "double"}
 
 
+@masked_fill.arrays
+def _(k: Any, input: Any, mask: Any, value: Any) -> Any:
+    if mask.shape != input.shape:
+        shape = broadcast(input.shape, mask.shape)
+        out = input.copy() if shape == input.shape else k.library("copied", k.expand(input, shape), format="contiguous_format")
+    else:
+        out = input.copy()
+    k.library("masked_write", out, mask, value)
+    return out
+
+
 @masked_fill.into
 def _(k: Any, input: Any, mask: Any, value: Any) -> None:
     k.library("masked_write", input, mask, value)

@@ -232,7 +232,6 @@ def meshgrid(tensors: Sequence[T], indexing: str | None = None) -> tuple[T, ...]
     shape = tuple(t.numel() for t in xs)
     grids = [t.reshape((1,) * i + (-1,) + (1,) * (len(xs) - 1 - i)).expand(shape) for i, t in enumerate(xs)]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

@@ -302,7 +302,7 @@ def linalg_matrix_rank(A: T, tol: Any = None, hermitian: bool = False, *, atol: 
 def linalg_lstsq(A: T, B: T, rcond: float | None = None, *, driver: str | None = None) -> tuple[T, T, T, T]:
     """The X that minimizes |A @ X - B|, with residuals, rank and singular values where the driver gives them."""
     solution, residuals, rank, values = _lstsq(A, B, rcond, driver)
-    return solution, residuals if residuals.numel() else residuals.detach(), rank, values.detach()
+    return solution, residuals, rank, values.detach()
 
 
 @op("_lstsq", promote="none", variants=(), outputs=("solution", "residuals", "rank", "singular_values"))

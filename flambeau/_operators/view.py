@@ -25,7 +25,10 @@ def sizes(size: Any) -> Shape:
     """What was given as sizes, as a tuple of ints."""
     if isinstance(size, int):
         return (size,)
-    return tuple(n if type(n) is int else int(n) for n in size)
+    for n in size:
+        if type(n) is not int:
+            return tuple([int(n) for n in size])
+    return size if type(size) is tuple else tuple(size)
 
 
 # ---------------------------------------------------------------- view, reshape
@@ -190,10 +193,17 @@ def permute(k: Kernel[T], input: T, dims: Shape) -> T:
 permute.vjp(input=lambda g, dims: g.permute(_inverse(dims)))
 
 
-@permute.errors
-def _(input: Any, dims: Any) -> None:
-    rank = input._a.ndim
-    dims = sizes(dims)
+@permute.arrays
+def _(k: Any, input: Any, dims: Any) -> Any:
+    try:
+        return input.transpose(dims)
+    except (ValueError, TypeError):
+        _explain_order(input, sizes(dims))
+        return input.transpose(sizes(dims))
+
+
+def _explain_order(input: Any, dims: Shape) -> None:
+    rank = input.ndim
     if len(dims) != rank:
         raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering "
                            f"of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(dims)}")
@@ -251,7 +261,9 @@ def _(k: Any, input: Any) -> Any:
 @composite("numpy_T", variants=METHOD, python_name="T")
 def numpy_t(input: T) -> T:
     """The dimensions in reverse order."""
-    if input.ndim not in (0, 2):
+    if input._a.ndim == 2:
+        return t(input)
+    if input.ndim:
         from warnings import warn
 
         warn("The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it will throw an error in a "
@@ -396,24 +408,28 @@ def expand(k: Kernel[T], input: T, size: Shape, *, implicit: bool = False) -> T:
 expand.vjp(input=lambda g, input_shape: g.sum_to_size(input_shape) if g.shape != input_shape else g)
 
 
-@expand.errors
-def _(input: Any, size: Any, implicit: bool) -> None:
-    size = sizes(size)
-    if len(size) < input._a.ndim:
-        raise RuntimeError(f"expand(torch.{SPOKEN[input.dtype]}Tensor{{{list(input.shape)}}}, size={list(size)}): the number of sizes provided "
-                           f"({len(size)}) must be greater or equal to the number of dimensions in the tensor ({input._a.ndim})")
-    _expanded(input._a.shape, size)
-
-
 @expand.arrays
 def _(k: Any, input: Any, size: Any, *, implicit: bool = False) -> Any:
     shape = input.shape
-    wanted = _expanded(shape, sizes(size))
-    if wanted == shape:
-        return input[...]
-    lead = len(wanted) - len(shape)
-    st = elements(input)
-    strides = tuple(0 if i < lead or (shape[i - lead] == 1 and n != 1) else st[i - lead] for i, n in enumerate(wanted))
+    size = sizes(size)
+    lead = len(size) - len(shape)
+    if lead < 0:
+        raise RuntimeError(f"expand(torch.{SPOKEN[of(input.dtype)]}Tensor{{{list(shape)}}}, size={list(size)}): the number of sizes provided "
+                           f"({len(size)}) must be greater or equal to the number of dimensions in the tensor ({input.ndim})")
+    n = input.dtype.itemsize
+    strides = [0] * lead
+    wanted = list(size)
+    for i, (have, step) in enumerate(zip(shape, input.strides, strict=True), lead):
+        want = wanted[i]
+        if want == have or want == -1:
+            wanted[i] = have
+            strides.append(step // n)
+        elif have == 1 and want >= 0:
+            strides.append(0)
+        else:
+            _expanded(shape, size)
+    if lead and min(wanted[:lead]) < 0:
+        _expanded(shape, size)
     return k.library("strided", input, shape=wanted, strides=strides)
 
 

@@ -274,8 +274,17 @@ def grid(index: Any, dim: int) -> tuple[Any, ...]:
     return tuple(out)
 
 
+_UNSIGNED = {np.dtype(np.int64): np.uint64, np.dtype(np.int32): np.uint32}
+
+
+def within(index: Any, n: int) -> bool:
+    """Whether all indices lie in 0 ... n-1. Read as unsigned, a negative one is too large: one pass tells both."""
+    unsigned = _UNSIGNED.get(index.dtype)
+    return bool(index.min() >= 0 and index.max() < n) if unsigned is None else bool(np.maximum.reduce(index.view(unsigned), axis=None) < n)
+
+
 def _bounds(name: str, index: Any, n: int, dim: int) -> None:
-    if index.size and (index.min() < 0 or index.max() >= n):
+    if index.size and not within(index, n):
         bad = int(index[(index < 0) | (index >= n)].reshape(-1)[0])
         raise RuntimeError(f"index {bad} is out of bounds for dimension {dim} with size {n}")
 
@@ -329,7 +338,7 @@ __all__ = ["write"]
 
 def rows(table: Any, index: Any) -> Any:
     n = table.shape[0]
-    if index.size and (index.min() < 0 or index.max() >= n):
+    if index.size and not within(index, n):
         raise IndexError("index out of range in self")
     return np.take(table, index, 0)
 
