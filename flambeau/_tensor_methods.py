@@ -86,7 +86,7 @@ def _new(self: Any, *args: Any, **kwargs: Any) -> Any:
     return _legacy_types.construct(self.dtype, *args, **kwargs)
 
 
-Tensor.__repr__ = Tensor.__str__ = _repr  # type: ignore[assignment,method-assign]
+Tensor.__repr__ = _repr  # type: ignore[assignment,method-assign]
 Tensor.__deepcopy__, Tensor.__reduce_ex__, Tensor.__setstate__ = _deepcopy, _reduce_ex, _set_state  # type: ignore[attr-defined,assignment,method-assign]
 Tensor.untyped_storage, Tensor.storage, Tensor._typed_storage = _untyped_storage, _storage, _storage  # type: ignore[attr-defined]
 Tensor.type, Tensor.cpu, Tensor.cuda, Tensor.pin_memory, Tensor.new = _type, _cpu, _cuda, _pin_memory, _new  # type: ignore[attr-defined]

@@ -11,9 +11,20 @@ from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
 
 
-def _disabled_torch_function_impl(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-    """A `__torch_function__` that changes nothing."""
-    return NotImplemented
+class _Disabled:
+    """The `__torch_function__` of classes that take no part: runs the function as if its arguments were plain tensors.
+
+    An object rather than a function, because as an attribute of a class it must not be bound.
+    """
+
+    __name__ = "_disabled_torch_function_impl"
+
+    def __call__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
+_disabled_torch_function_impl = _Disabled()
 
 
 def is_overriding(x: Any) -> bool:
