@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.arrays import K
+from flambeau._eager import large
 from flambeau._eager.graph import Node, saved_alias, unpack
 from flambeau._eager.modes import STATE
 from flambeau._eager.record import class_name, fit_tensor, recast, sum_to
@@ -48,7 +49,7 @@ def constant(value: Any, d: Any) -> Any:
 
 SCOPE: dict[str, Any] = {
     "np": np, "K": K, "PLAIN": PLAIN, "unpack": unpack, "sum_to": sum_to, "recast": recast, "wrap": wrap, "constant": constant,
-    "fit_tensor": fit_tensor, "F32": F32, "F64": F64, "NARROW": dtypes.NARROW, "where": np.where,
+    "fit_tensor": fit_tensor, "F32": F32, "F64": F64, "LARGE": large.LARGE, "NARROW": dtypes.NARROW, "where": np.where,
     **{"np_" + word: getattr(np, name) for word, name in UFUNCS.items()},
 }  # fmt: skip
 TENSOR_WORDS: dict[str, Any] = {}  # word -> the public function on tensors; filled by derive
@@ -187,12 +188,19 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
         if e is None:
             continue
         out.append(f"    if self.next[{i}] is not None:")
+        if not tensors:
+            read = [n for n in (*names, "g") if (g if n == "g" else _named(n, names_of)) in uses([e], list(names_of) + [g], [k for k in names_of if names_of[k] == "out" and "out" in names])]
+            kernel = _kernel_of(e, names_of, g, read, names)
+            if kernel is not None:
+                scope[f"native{i}"] = kernel
+                out += [f"        if g.size >= LARGE and (d is F32 or d is F64): {r} = native{i}({', '.join(read)})", f"        if {r} is None:"]
+        deep = "    " if not tensors and kernel is not None else ""
         body, (value,) = lines([e], known, (lambda w: "t_" + w) if tensors else array_word,
                                (lambda c: literal(c.arg)) if tensors else (lambda c: array_constant(scope, c.arg)),
                                (lambda c, x: f"{x}.to(g.dtype)") if tensors else (lambda c, x: f"{x}.astype(d)"),
                                (lambda w: "") if tensors else array_tail)  # fmt: skip
-        out += ["        " + line for line in body]
-        out.append(f"        {r} = {value}")
+        out += ["        " + deep + line for line in body]
+        out.append(f"        {deep}{r} = {value}")
         if tensors:
             out.append(f"        {r} = fit_tensor({r}, into[{i}] if into is not None else (self.shapes[{i}], g._a.dtype) if self.shapes is not None else None)")
         else:
@@ -202,6 +210,38 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
                     f"        elif self.shapes is not None and {r}.shape != self.shapes[{i}]: {r} = sum_to({r}, self.shapes[{i}])"]  # fmt: skip
     out.append(f"    return ({', '.join(results)},)")
     return "\n".join(out) + "\n"
+
+
+def _kernel_of(e: Expr, names_of: dict[Expr, str], g: Expr, read: list[str], names: tuple[str, ...]) -> Any:
+    """One gradient as a generated kernel of the arrays that it reads; None where it is too plain to gain by one."""
+    if e is g or e.op in ("const", "expand") or not read:
+        return None
+    order: dict[Expr, int] = {}
+    for i, n in enumerate(read):
+        order[g if n == "g" else _named(n, names_of)] = i
+    fresh: dict[Expr, Expr] = {}
+    for node in _upto(e, order):
+        if node in order:
+            fresh[node] = parameter(order[node], (), node.dtype)
+        else:
+            fresh[node] = Expr(node.op, tuple(fresh[s] for s in node.src), node.arg, node.shape, node.dtype)
+    return large.again([fresh[e]], g.dtype)
+
+
+def _upto(root: Expr, stop: dict[Expr, int]) -> list[Expr]:
+    """The nodes below root, sources first, without what lies below `stop`."""
+    out: dict[Expr, None] = {}
+    stack = [(root, False)]
+    while stack:
+        e, done = stack.pop()
+        if e in out:
+            continue
+        if done or e in stop:
+            out[e] = None
+        else:
+            stack.append((e, True))
+            stack += [(s, False) for s in e.src]
+    return list(out)
 
 
 DerivedNode.shapes = None  # type: ignore[attr-defined]  # the flat functions note shapes only; the general lane fills `into`

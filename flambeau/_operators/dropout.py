@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flambeau._kernel.language import T
+from flambeau._operators.create import empty_like
 from flambeau._operators.op import composite
 from flambeau._tensor import Tensor
 
@@ -14,12 +15,12 @@ def _check(p: float) -> None:
 
 def _noise(input: Tensor, p: float, feature: bool) -> Tensor:
     """1/(1-p) where an element (or a whole feature map) is kept, 0 elsewhere."""
+    if not feature:
+        return empty_like(input.detach()).bernoulli_(1 - p)  # laid out like the input: random numbers follow memory
     shape = tuple(input.shape)
-    if feature:
-        if input.ndim < 2:
-            raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
-        shape = (*shape[:2], *(1,) * (len(shape) - 2))
-    return input.new_empty(shape).bernoulli_(1 - p)
+    if len(shape) < 2:
+        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
+    return input.new_empty((*shape[:2], *(1,) * (len(shape) - 2))).bernoulli_(1 - p)
 
 
 def _drop(input: Tensor, p: float, train: bool, feature: bool) -> Tensor:

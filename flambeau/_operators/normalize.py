@@ -11,7 +11,7 @@ from flambeau._tensor import Tensor
 # ---------------------------------------------------------------- over trailing dims
 
 
-@op("native_layer_norm", variants=("function",), promote="default", receiver="input", outputs=("out", "mean", "rstd"))
+@op("native_layer_norm", variants=("function",), promote="default", receiver="input", outputs=("out", "mean", "rstd"), native=True)
 def native_layer_norm(k: Kernel[T], input: T, normalized_shape: Shape, weight: T | None, bias: T | None, eps: float) -> T:
     """(x - mean) / sqrt(var + eps) over the last dims, scaled and shifted; and the mean and 1/sqrt(var + eps)."""
     n = len(normalized_shape)
@@ -125,7 +125,7 @@ def group_norm(input: T, num_groups: int, weight: T | None = None, bias: T | Non
 # ---------------------------------------------------------------- over the batch
 
 
-@op("native_batch_norm_statistics", variants=(), outputs=("out", "mean", "rstd"))
+@op("native_batch_norm_statistics", variants=(), outputs=("out", "mean", "rstd"), native=True)
 def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: float) -> T:
     """Normalises over all dims but the second, by the batch's own statistics; and the mean and biased variance."""
     dims = (0, *range(2, input.ndim))

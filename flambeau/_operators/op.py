@@ -50,6 +50,7 @@ class Op:
         namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
         view: the result shares the first tensor's memory.
         names: further public names (aliases: `arccos`, `concat`).
+        native: large calls run the body as one generated kernel, even where `.arrays` exists (pointwise bodies always do).
         differentiable: False where no gradient flows by definition.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
@@ -59,7 +60,8 @@ class Op:
     def __init__(self, kind: str, body: Callable[..., Any], overloads: tuple[str, ...], *, promote: str = "default",
                  variants: Iterable[str] = ("function", "method"), namespace: str = "", view: bool = False,
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
-                 python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None) -> None:  # fmt: skip
+                 python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
+                 native: bool = False) -> None:  # fmt: skip
         self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
         self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view
         self.aten = overloads[0].partition(".")[0]
@@ -67,6 +69,7 @@ class Op:
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks = lacks
+        self.native = native or kind == "pointwise"
         self.rules: dict[str, Callable[..., Any]] = {}
         self.array_rules: dict[str, Callable[..., Any]] = {}
         self.run = body

@@ -132,7 +132,7 @@ def _check_std(std: float) -> None:
     check(std >= 0, RuntimeError, f"normal expects std >= 0.0, but found std {std:g}")
 
 
-@op("normal_functional", promote="none", variants=("inplace",), python_name="normal")
+@op("normal_", "normal_functional", promote="none", variants=("inplace",), python_name="normal")
 def normal_fill(k: Kernel[T], input: T, mean: float = 0, std: float = 1, *, generator: Generator | None = None) -> T:
     """Fills the tensor with normal numbers."""
     return k.library("normal", input, mean=float(mean), std=float(std), generator=generator)
@@ -249,7 +249,10 @@ def _of(x: Any) -> dtype:
 def _inner(value: int, d: dtype, step: int) -> int:
     """A bound moved inwards to where the numbers of a floating dtype cannot cross it (`step` is 1 for the lower one)."""
     digits = RANGE[d][1]
-    near = int(d.np.type(value + step))
+    rounded = float(d.np.type(value + step))
+    if math.isinf(rounded):
+        return value  # out of bounds, which is for the caller to say
+    near = int(rounded)
     if (near < value) if step > 0 else (near >= value):
         spacing = 1 << (max(abs(value + step).bit_length() - 1, 0) - digits + 1)
         return near + step * spacing
@@ -358,6 +361,8 @@ def randint_low(k: Kernel[T], low: int, high: int, size: Shape, *, generator: Ge
 
 
 def _randint(k: Any, low: int, high: int, size: Any, d: dtype | None, generator: Any) -> Any:
+    if isinstance(size, int):
+        raise TypeError(f"randint(): argument 'size' (position 2) must be tuple of ints, not {type(size).__name__}")
     low, high = int(low), int(high)
     if not (LOWEST <= low < -LOWEST and LOWEST <= high < -LOWEST):
         raise ValueError("Overflow when unpacking long long")

@@ -27,7 +27,7 @@ def restored(g: Tensor, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Tens
     return g.reshape(tuple(1 if i in dims else n for i, n in enumerate(shape)))
 
 
-@op("sum.dim_IntList", "sum", promote="sum", variants=OUT)
+@op("sum.dim_IntList", "sum", promote="sum", variants=OUT, native=True)
 def sum(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The sum over `dim` (all dimensions where it is None or empty)."""
     dims = wrap_dims(dim, input.ndim)
@@ -53,7 +53,7 @@ sum.vjp(input=lambda g, input_shape, dim, keepdim: restored(g, input_shape, dim,
 sum.vjp_arrays(input=_sum_back)
 
 
-@op("mean.dim", "mean", variants=OUT)
+@op("mean.dim", "mean", variants=OUT, native=True)
 def mean(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The mean over `dim` (all dimensions where it is None or empty)."""
     dims = wrap_dims(dim, input.ndim)
@@ -299,7 +299,7 @@ def count_nonzero(input: T, dim: Dims | None = None) -> T:
 # ---------------------------------------------------------------- spread
 
 
-@op("var.correction", variants=OUT)
+@op("var.correction", variants=OUT, native=True)
 def var(k: Kernel[T], input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
     """The mean squared distance from the mean, over n - correction (1 by default)."""
     dims = wrap_dims(dim, input.ndim)
@@ -396,7 +396,7 @@ _with_mean("std", std)
 # ---------------------------------------------------------------- logarithms of sums, norms
 
 
-@op("logsumexp", variants=OUT, promote="float")
+@op("logsumexp", variants=OUT, promote="float", native=True)
 def logsumexp(k: Kernel[T], input: T, dim: Dims, keepdim: bool = False) -> T:
     """log(sum(exp(x))), without overflow."""
     dims = wrap_dims(dim, input.ndim)
