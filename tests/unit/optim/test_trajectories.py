@@ -63,7 +63,7 @@ def test_real(agree, name, kwargs, dtype):
 
 @pytest.mark.parametrize("name", [n for n in CASES if n != "Adafactor"])
 def test_complex(agree, name):
-    agree(lambda fl: path(fl, name, {"weight_decay": 0.1} if name != "Rprop" else {}, fl.complex64))
+    agree(lambda fl: path(fl, name, {"weight_decay": 0.1} if name != "Rprop" else {}, fl.complex64, steps=15))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,11 @@ def test_muon(agree, kwargs):
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "SparseAdam"])
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 def test_sparse(agree, name):
+    import flambeau
+
+    if not hasattr(flambeau, "sparse_coo_tensor"):
+        pytest.skip("there are no sparse tensors yet")
+
     def program(fl):
         p = fl.nn.Parameter(fl.linspace(-1, 1, 18).reshape(6, 3))
         optimizer = getattr(fl.optim, name)([p], lr=0.05)
