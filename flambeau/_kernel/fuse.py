@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flambeau._kernel.ir import Buffer, Kernel
-from flambeau._kernel.loops import Cut, Layout, lower
+from flambeau._kernel.loops import FOLD, Cut, Layout, lower
 from flambeau._kernel.record import Expr, toposort
 from flambeau._kernel.schedule import Bound, bind, cut, scheduled
 
@@ -83,7 +83,7 @@ class Fuser:
                     return
                 if c.expr in roots:
                     raise
-                self.materialise(c.expr)
+                self.materialise(*self.companions(c.expr, roots))
         self.check(kernel, "lower")
         kernel = scheduled(kernel)
         self.check(kernel, "schedule")
@@ -115,25 +115,34 @@ class Fuser:
 
     def reductions(self, roots: list[Expr]) -> list[Expr]:
         """The reductions below the roots that are not in memory yet, sources first."""
-        from flambeau._kernel.loops import FOLD
-
-        found = [e for e in toposort(*roots) if e.op in (*FOLD, "argmax", "argmin") and e not in self.known and e not in roots]
-        return found
+        return [e for e in toposort(*roots) if e.op in (*FOLD, "argmax", "argmin") and e not in self.known and e not in roots]
 
     def temp(self, dtype: str, size: int) -> tuple[str, int]:
         self.temps.append((dtype, size))
         return "temp", len(self.temps) - 1
 
-    def materialise(self, e: Expr) -> None:
-        """Computes an expression into a temporary."""
-        if e in self.known:
-            return
-        layout = Layout.dense(e.dtype.name, e.shape)
-        place = self.temp(layout.dtype, math.prod(e.shape))
-        self.compute([e], [layout], [place])
-        name = f"t{place[1]}"
-        self.known[e] = name, layout
-        self.places[name] = place
+    def companions(self, e: Expr, roots: list[Expr]) -> list[Expr]:
+        """The reductions below the roots that walk the same rows as e does: one kernel computes them all."""
+        if e.op not in FOLD:
+            return [e]
+        found = [r for r in self.reductions(roots) if r.op in FOLD and (r.arg, r.shape, r.src[0].shape) == (e.arg, e.shape, e.src[0].shape)]
+        try:
+            lower(found, self.known, [Layout.dense(r.dtype.name, r.shape) for r in found])
+        except Cut:
+            return [e]
+        return found
+
+    def materialise(self, *es: Expr) -> None:
+        """Computes expressions into temporaries, in one kernel if they fit."""
+        es = tuple(e for e in es if e not in self.known)
+        layouts = [Layout.dense(e.dtype.name, e.shape) for e in es]
+        places = [self.temp(layout.dtype, math.prod(layout.shape)) for layout in layouts]
+        if es:
+            self.compute(list(es), layouts, places)
+        for e, layout, place in zip(es, layouts, places, strict=True):
+            name = f"t{place[1]}"
+            self.known[e] = name, layout
+            self.places[name] = place
 
     def launch(self, kernel: Kernel, where: dict[str, tuple[str, int]]) -> None:
         bound: Bound = bind(kernel)

@@ -191,6 +191,12 @@ def identity(op: str, dtype: str) -> Any:
     return -(2 ** (bits - 1)) if low else 2 ** (bits - 1) - 1
 
 
+def scanned(s: Stage) -> bool:
+    """Whether a stage reads its own accumulator as it runs."""
+    own = {b.acc for b in s.body if isinstance(b, Update)}
+    return any(own & b.value.variables for b in s.body)
+
+
 def walk(*roots: Scalar) -> list[Scalar]:
     """Every node once, operands first."""
     seen: dict[Scalar, None] = {}

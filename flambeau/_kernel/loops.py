@@ -8,6 +8,7 @@ merged and vectorised is `schedule.py`'s business.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -85,16 +86,18 @@ def lower(roots: Sequence[Expr], known: Mapping[Expr, tuple[str, Layout]], outs:
     while True:
         lowering = Lowering(roots, known, outs, factors)
         kernel = lowering.kernel()
-        wanted = splits(kernel, lowering.origin)
-        if not wanted:
+        more = False
+        for key, n in splits(kernel, lowering.origin):
+            chain = sorted({*factors.get(key, ()), n})
+            if n not in factors.get(key, ()) and all(b % a == 0 for a, b in itertools.pairwise(chain)):
+                factors[key], more = tuple(chain), True
+        if not more:
             return kernel
-        for key, n in wanted.items():
-            factors[key] = (*factors.get(key, ()), n)
 
 
-def splits(kernel: Kernel, origin: Mapping[str, Any]) -> dict[Any, int]:
-    """Axes that would be rid of a `//` or `%` if they were two: axis key -> extent of the inner one."""
-    found: dict[Any, int] = {}
+def splits(kernel: Kernel, origin: Mapping[str, tuple[Any, int]]) -> list[tuple[Any, int]]:
+    """Axes that would be rid of a `//` or `%` if they were two: (axis key, where to cut it)."""
+    found: list[tuple[Any, int]] = []
     for s in kernel.stages:
         every = [i for b in s.body for e in walk(b.value) for i in indices(e)]
         every += [b.index for b in s.body if isinstance(b, Store)]
@@ -104,7 +107,8 @@ def splits(kernel: Kernel, origin: Mapping[str, Any]) -> dict[Any, int]:
                     continue
                 axis, c = a.index.terms[0]
                 if isinstance(axis, Axis) and c == 1 and axis.extent % a.by == 0 and axis.name in origin:  # type: ignore[operator]
-                    found.setdefault(origin[axis.name], a.by)  # type: ignore[arg-type]
+                    key, step = origin[axis.name]
+                    found.append((key, step * a.by))  # type: ignore[operator]
     return found
 
 
@@ -119,7 +123,7 @@ class Lowering:
     def __init__(self, roots: Sequence[Expr], known: Mapping[Expr, tuple[str, Layout]], outs: Sequence[Layout],
                  factors: Mapping[Any, tuple[int, ...]]) -> None:  # fmt: skip
         self.roots, self.known, self.outs, self.factors = roots, known, outs, factors
-        self.origin: dict[str, Any] = {}  # axis name -> the key by which it may be split
+        self.origin: dict[str, tuple[Any, int]] = {}  # axis name -> what it is a part of, and from where
         self.memo: dict[tuple[Expr, tuple[Index, ...]], Scalar] = {}
         self.folds: dict[str, Fold] = {}
         self.buffers: dict[str, Buffer] = {}
@@ -133,18 +137,14 @@ class Lowering:
         if extent == 1:
             return Index(), ()
         axes: list[Axis] = []
-        out, step, part = Index(), 1, 0
-        for n in self.factors.get(key, ()):  # innermost first
-            inner = n // step
-            if inner > 1:
-                axes.append(Axis(f"{stem}_{part}", inner))
-                self.origin[axes[-1].name] = (key, part)
+        out, step = Index(), 1
+        for n in (*self.factors.get(key, ()), extent):  # where it is cut, innermost first
+            if n > step:
+                axes.append(Axis(f"{stem}_{len(axes)}", n // step))
+                self.origin[axes[-1].name] = key, step
                 out = out + variable(axes[-1]) * step
-                step, part = n, part + 1
-        axes.append(Axis(f"{stem}_{part}", extent // step))
-        if not part:
-            self.origin[axes[-1].name] = key
-        return out + variable(axes[-1]) * step, tuple(reversed([a for a in axes if a.extent != 1]))
+                step = n
+        return out, tuple(reversed(axes))
 
     def kernel(self) -> Kernel:
         bodies = [peeled(r) for r in self.roots]
@@ -298,7 +298,7 @@ class Lowering:
         v = self.value(x, tuple(inner))
         if e.op in ("any", "all"):
             v = v if v.dtype == "bool" else self.cast(v, "bool")
-        return self.accumulate(e, FOLD[e.op], v, tuple(axes), idx, scan=False)
+        return self.accumulate(e, FOLD[e.op], v, tuple(axes), idx, scan=False) if axes else v
 
     def scan(self, e: Expr, idx: tuple[Index, ...]) -> Scalar:
         """A running fold: only along an axis of the output itself. float32 runs in float64, as it does in PyTorch."""

@@ -26,6 +26,7 @@ from flambeau._kernel.ir import (
     kept,
     load,
     rewrite,
+    scanned,
     walk,
 )
 
@@ -139,12 +140,6 @@ def canonical(kernel: Kernel) -> Kernel:
 # ---------------------------------------------------------------- the vector axis
 
 
-def scanned(s: Stage) -> bool:
-    """Whether a stage reads its own accumulator as it runs."""
-    own = {b.acc for b in s.body if isinstance(b, Update)}
-    return any(own & b.value.variables for b in s.body)
-
-
 def vectorise(kernel: Kernel) -> Kernel:
     """The axis whose steps are neighbours in memory most often; stages that walk it have it last."""
     every = accesses(kernel)
@@ -157,9 +152,8 @@ def vectorise(kernel: Kernel) -> Kernel:
         walked = [a in s.axes for s in kernel.stages]
         if isinstance(a.extent, Span) and a.name in outer:
             continue
-        if any(w and scanned(s) for w, s in zip(walked, kernel.stages, strict=True)):
-            continue
-        price = 0.0
+        # Sums along the lanes of a vector cost some steps more than sums side by side.
+        price = 2.0 * any(w and scanned(s) for w, s in zip(walked, kernel.stages, strict=True))
         for x in every:
             share = weight[x.stage] / heaviest
             if a.name not in outer and not walked[x.stage]:

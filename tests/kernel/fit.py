@@ -114,8 +114,9 @@ FITS = {
         "f32": (root(lambda x: mp.erf(x) / x), 0, 1, 6),
         "f64": (root(lambda x: mp.erf(x) / x), 0, 1, 11),
     },
-    # log erfc of x - 2.46, of small absolute error in erfc
-    "ERFC_LOG": {"f32": (lambda v: mp.log(mp.erfc(v + mp.mpf("2.46"))), "-1.48", "1.46", 6, lambda v: 1 / mp.erfc(v + mp.mpf("2.46")))},
+    # log2 erfc of x - 2.46, of small absolute error in erfc; and the power that undoes it
+    "ERFC_LOG2": {"f32": (lambda v: mp.log(mp.erfc(v + mp.mpf("2.46")), 2), "-1.48", "1.46", 6, lambda v: 1 / mp.erfc(v + mp.mpf("2.46")))},
+    "EXP2": {"f32": (lambda r: mp.mpf(2) ** r, "-0.5", "0.5", 5)},
     # erfc(x) exp(x^2) (1 + 2x), a function of t = (x - 2)/(x + 2)
     "ERFCX": {
         "f64": (lambda t: erfcx(2 * (1 + t) / (1 - t)) * (1 + 4 * (1 + t) / (1 - t)), "-0.5", "0.87", 21),

@@ -32,7 +32,7 @@ from typing import Any
 from flambeau._backends.cpu import words
 from flambeau._backends.cpu.lanes import Builder, Value, immediate, spell
 from flambeau._kernel.index import At, Axis, Div, Index, Mod, Size, Span
-from flambeau._kernel.ir import COSTLY, HALVES, INTS, Kernel, Scalar, Stage, Store, Update, identity, walk
+from flambeau._kernel.ir import COSTLY, HALVES, INTS, Kernel, Scalar, Stage, Store, Update, identity, scanned, walk
 
 MEMORY = {"float32": "float", "float64": "double", "float16": "half", "bfloat16": "i16", "bool": "i8"} | {
     name: f"i{bits}" for name, bits in INTS.items()
@@ -346,7 +346,8 @@ class Writer:
         updates = [b for b in s.body if isinstance(b, Update)]
         inner = self.lanes > 1 and not self.outer_vector and any(a.name == self.kernel.vector for a in s.axes)
         wide = self.lanes if inner or self.outer_vector else 1
-        copies = self.unroll if inner else 1
+        running = scanned(s)
+        copies = self.unroll if inner and not running else 1
         slots: dict[str, list[str]] = {}
         for u in updates:
             type = words.TYPES[u.value.dtype]
@@ -364,7 +365,7 @@ class Writer:
             else:
                 self.body(s, slots, 0, wide)
         for u in updates:
-            self.bind(u.acc, self.combined(u, slots[u.acc], inner, wide))
+            self.bind(u.acc, self.combined(u, slots[u.acc], inner and not running, wide))
 
     def steps(self, axis: str, start: Value, stop: Value, body: Any, unroll: int) -> None:
         """Walks an axis by whole vectors, `unroll` at a time, then one at a time, then the lanes that are left."""
@@ -388,7 +389,7 @@ class Writer:
             self.mask = None
 
     def body(self, s: Stage, slots: Mapping[str, list[str]], copy: int, wide: int) -> None:
-        b = self.b
+        b, running = self.b, scanned(s)
         for st in s.body:
             if isinstance(st, Store):
                 self.store(st)
@@ -397,11 +398,29 @@ class Writer:
             slot = slots[st.acc][copy]
             kind = spell(v.type, wide)
             old = b.emit(v.type, wide, f"load {kind}, ptr {slot}")
+            if running and wide > 1 and not self.outer_vector:
+                new = self.prefix(st, old, v)
+                b.line(f"store {b.shuffle(new, [wide - 1] * wide)}, ptr {slot}")
+                self.bind(st.acc, new)
+                continue
             new = words.fold(b, st.op, old, v, st.value.dtype)
             if self.mask is not None and not self.outer_vector and wide > 1:
                 new = b.select(self.mask, new, old)
             b.line(f"store {new}, ptr {slot}")
             self.bind(st.acc, new)  # a running value, for what follows in this step
+
+    def prefix(self, u: Update, carry: Value, v: Value) -> Value:
+        """Running folds of the lanes, after those before them: each lane takes in the one 1, 2, 4... to its left."""
+        b, n = self.b, v.lanes
+        start = b.number(identity(u.op, u.value.dtype), v.type, n)
+        if self.mask is not None:
+            v = b.select(self.mask, v, start)
+        step = 1
+        while step < n:
+            left = b.shuffle(v, [i - step if i >= step else n for i in range(n)], start)
+            v = words.fold(b, u.op, left, v, u.value.dtype)
+            step *= 2
+        return words.fold(b, u.op, carry, v, u.value.dtype)
 
     def combined(self, u: Update, slots: list[str], inner: bool, wide: int) -> Value:
         """The copies, then the lanes, folded in a fixed order: halves onto halves."""

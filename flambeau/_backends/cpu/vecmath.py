@@ -561,10 +561,13 @@ def acos(b: Builder, x: Value) -> Value:
 def erf(b: Builder, x: Value) -> Value:
     if x.type == "f32":
         a, z = b.abs(x), x * x
-        q = b.poly(b.smaller(b.const(3.92, a), a) - 2.46, table.ERFC_LOG["f32"])
-        e, i = reduced(b, q, -18.0, 0.0)
-        far = b.copysign(b.fma(-(e + 1.0), power_of_two(b, i), 1.0), x)
-        return b.select(a >= 1.0, far, x * b.poly(z, table.ERF["f32"]))
+        q = b.poly(b.smaller(b.const(3.92, a), a) - 2.46, table.ERFC_LOG2["f32"])
+        shifted = q + MAGIC["f32"]
+        power = b.poly(q - (shifted - MAGIC["f32"]), table.EXP2["f32"])
+        tail = b.from_bits(b.bits(power) + (b.bits(shifted) << 23))  # the integer goes straight to the exponent
+        far = b.copysign(1.0 - tail, x)
+        *high, last = table.ERF["f32"]
+        return b.select(a >= 1.0, far, b.fma(x, b.poly(z, (*high, last - 1.0)), x))
     a = b.abs(x)
     z = x * x
     far = 1.0 - erfc_tail(b, b.smaller(b.const(7.0, a), a))
