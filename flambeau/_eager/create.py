@@ -44,6 +44,8 @@ def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, 
         op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
     if isinstance(out, Tensor):  # what is drawn or computed depends on the dtype
         values = tuple(out.dtype if p.name == "dtype" and v is None else v for p, v in zip(op.params, values, strict=True))
+    if out is not None and like is None:
+        values = tuple(out.dtype if p.name == "dtype" and v is None else v for p, v in zip(op.params, values, strict=True))
     arrays = tuple(v._a if isinstance(v, Tensor) and p.is_tensor else v for p, v in zip(op.params, values, strict=True))
     on_meta = like is None and (default_device.get() if device is None else Device(device)).type == "meta"
     r = _described(op, arrays) if on_meta else call.run(op, arrays)

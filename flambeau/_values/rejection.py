@@ -77,7 +77,7 @@ def gamma(gen: Generator, shapes: Array) -> Array:
     narrow = _rounder(shapes.dtype)
     with gen.lock:
         out = [_gamma(gen, alpha, narrow) for alpha in shapes.tolist()]
-    return np.maximum(np.array(out, np.float64).astype(shapes.dtype), np.finfo(shapes.dtype).tiny)
+    return np.asarray(np.fmax(np.array(out, np.float64).astype(shapes.dtype), np.finfo(shapes.dtype).tiny))
 
 
 def _gamma(gen: Generator, alpha: float, narrow: Callable[[float], float]) -> float:
@@ -90,7 +90,7 @@ def _gamma(gen: Generator, alpha: float, narrow: Callable[[float], float]) -> fl
         scale = (1 - uniform()) ** narrow(1 / alpha)
         alpha = narrow(alpha + 1)
     d = narrow(alpha - THIRD)
-    c = 1 / math.sqrt(9 * d)
+    c = 1 / math.sqrt(9 * d) if d > 0 else math.nan  # of a shape that is not positive nothing comes but the smallest number
     while True:
         x = one_normal(gen)
         y = 1 + c * x

@@ -17,16 +17,25 @@ REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
 
 
 def _stream(generator: Gen) -> Generator:
-    return default_generator if generator is None else generator
+    if generator is None:
+        return default_generator
+    if not isinstance(generator, Generator):
+        raise TypeError(f"argument 'generator' must be torch.Generator, not {type(generator).__name__}")
+    return generator
 
 
 def _like(x: Any, sample: Callable[[int, Any], Array]) -> Any:
-    """`sample(n, dtype)` arranged as x; a complex number is two draws. What has no memory (meta) takes no draws."""
-    if not isinstance(x, np.ndarray) or x.size == 0:
+    """`sample(n, dtype)` arranged as x; a complex number is two draws."""
+    if x.size == 0 or _hollow(x):
         return x
     real = REAL.get(x.dtype)
     values = sample(x.size, x.dtype) if real is None else sample(2 * x.size, real).view(x.dtype)
     return sampling.arrange(values, x)
+
+
+def _hollow(x: Any) -> bool:
+    """Whether x only stands for an array that is not there (the meta device): it takes no random numbers."""
+    return not isinstance(x, np.ndarray) or (x.size > 1 and not any(x.strides))
 
 
 def _new(shape: Shape, dtype: Any, sample: Callable[[int, Any], Array]) -> Array:
@@ -54,7 +63,7 @@ def uniform(x: Any, *, low: float, high: float, generator: Gen) -> Any:
 def normal(x: Any, *, mean: float, std: float, generator: Gen) -> Any:
     """x with normal numbers."""
     gen = _stream(generator)
-    if not isinstance(x, np.ndarray):
+    if _hollow(x):
         return x
     whole, std = x.flags.c_contiguous, _std(std, x.dtype)
     return _like(x, lambda n, d: sampling.normal(gen, n, d, mean, std, whole))
@@ -102,7 +111,7 @@ def bernoulli(x: Any, *, p: float, generator: Gen) -> Any:
 def bernoulli_each(x: Any, p: Any, *, generator: Gen) -> Any:
     """x with ones and zeros, a one with the probability that stands in p (broadcast to x)."""
     gen = _stream(generator)
-    if not isinstance(x, np.ndarray) or x.size == 0:
+    if x.size == 0 or _hollow(x):
         return x
     each = np.broadcast_to(p, x.shape).transpose(sampling.memory_order(x)).reshape(-1)
     return sampling.arrange(sampling.bernoulli_each(gen, each).astype(x.dtype), x)
