@@ -19,10 +19,10 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     >>> embedding(flambeau.tensor([1, 0]), flambeau.eye(2)).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
-    rows = weight.size(0)
     if padding_idx is None:
         padding_idx = -1
     else:
+        rows = weight.size(0)
         if not -rows <= padding_idx < max(rows, 1):
             raise AssertionError("Padding_idx must be within num_embeddings")
         padding_idx %= max(rows, 1)
