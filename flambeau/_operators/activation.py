@@ -8,6 +8,7 @@ from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
 from flambeau._operators.op import ALL_FORMS, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.shape import wrap_dim
+from flambeau._values.dtype import float64
 
 FORMS = ("function", "inplace", "out")
 N = T
@@ -247,7 +248,10 @@ def rrelu_with_noise(input: T, noise: T, lower: Scalar = 0.125, upper: Scalar = 
     """`rrelu`, with the slopes left in `noise`."""
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
-    noise.copy_(noise.new_ones(input.shape).where(input.gt(0), noise.new_empty(input.shape).uniform_(float(lower), float(upper), generator=generator)))
+    falling = input.detach().le(0)  # only these take random numbers: doubles, one after another
+    first, last = noise.new_full((), lower).item(), noise.new_full((), upper).item()  # bounds of input's dtype
+    slopes = noise.new_empty(int(falling.sum()), dtype=float64).uniform_(first, last, generator=generator)
+    noise.copy_(noise.new_ones(input.shape).masked_scatter(falling, slopes.to(noise.dtype)))
     return input * noise
 
 
