@@ -19,6 +19,7 @@ from flambeau._eager.views import check_writable, rebase, view
 from flambeau._operators.op import Op
 from flambeau._tensor import PLAIN, Tensor, wrap
 from flambeau._values import dtype as dtypes
+from flambeau._values.shape import broadcast
 
 NUMBERS = (bool, int, float, complex, np.generic)
 F32, F64 = np.dtype("f4"), np.dtype("f8")
@@ -72,6 +73,10 @@ def run(op: Op, arrays: tuple[Any, ...]) -> Any:
     token = quiet(QUIET)
     try:
         return call_body(op, op.run, (kernel_for(arrays),), arrays)
+    except ValueError:
+        if op.kind == "pointwise":
+            broadcast(*(a.shape for a in arrays if hasattr(a, "shape")))  # says which sizes do not fit, in PyTorch's words
+        raise
     finally:
         loud(token)
 
@@ -225,7 +230,10 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
         source = values[0]
         t = view(source, r)
         return t
-    return wrap(r)
+    t = wrap(r)
+    if STATE.inference:
+        t._inference = True
+    return t
 
 
 def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
@@ -247,7 +255,7 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if op.view:
         return _view_in_place(op, target, values)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
-    if STATE.grad and (tracked or target._node is not None):
+    if STATE.grad and (tracked or target._node is not None or (target._base is not None and node_of(target._base) is not None)):
         check_writable(target)
     arrays, result_dtype = prepare(op, values)
     if result_dtype is not None and not dtypes.can_cast(result_dtype, target.dtype):

@@ -555,6 +555,8 @@ def _late(name: str) -> Any:
         fn = public(name)
         if fn is None:
             raise NotImplementedError(f"the word '{name}' has no operator on tensors")
+        if name == "conj" and not isinstance(args[0], Tensor):
+            return args[0].conjugate()
         return fn(*args)
 
     return call_late

@@ -23,7 +23,7 @@ serial = count()
 _BY_SERIAL = attrgetter("seq")
 Array = Any
 HINT = ("Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
-        "torch.autograd.set_detect_anomaly(True).")  # fmt: skip
+        "torch.autograd.set_detect_anomaly(True, check_nan=False).")  # fmt: skip
 TWICE = ("Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
          "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
          "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
@@ -164,11 +164,16 @@ def describe(t: Tensor) -> str:
     return f"[{'torch.' + dtypes.SPOKEN[t.dtype] + 'Tensor'} {list(t._a.shape)}]"
 
 
+def spoken_name(node: Node) -> str:
+    """A node's name as errors give it: without the `Backward0`."""
+    return node.name().partition("Backward")[0]
+
+
 def stale(node: Node, i: int, t: Tensor, expected: int) -> RuntimeError:
     """The error for a saved tensor that was written after it was saved."""
     source = getattr(node, "output_saved", ())
     where, nr = (node, 0) if i in source else (node_of(t), t._nr)
-    which = f", which is output {nr} of {where.name()}," if where is not None and not where.leaf else ""
+    which = f", which is output {nr} of {spoken_name(where)}," if where is not None and not where.leaf else ""
     what = describe(t) + (which or "")
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "

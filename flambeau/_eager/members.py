@@ -42,6 +42,8 @@ class _Members:
 
     def requires_grad_(self: Any, requires_grad: bool = True) -> Any:
         """Set `requires_grad` and return self."""
+        if requires_grad and self._a.dtype.kind not in "fcV":
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
         self.requires_grad = requires_grad
         return self
 

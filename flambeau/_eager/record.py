@@ -104,6 +104,10 @@ def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) ->
     node.into = tuple(None if n is None else (t._a.shape, t._a.dtype) for n, (_, _, t) in zip(edges, ins, strict=True))
     node.seq = next(serial)
     cls.save(node, op, values, outs, old)  # type: ignore[attr-defined]
+    if any(isinstance(s, Tensor) and s._inference for s in node.saved or ()):
+        raise RuntimeError("Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation tracked by "
+                           "autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` "
+                           "instead of `torch.inference_mode()`.")
     if STATE.anomaly:
         import traceback
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._eager.graph import Node, bump, node_of, serial, unwrap, wrap
+from flambeau._eager.graph import Node, bump, node_of, serial, spoken_name, unwrap, wrap
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, new
 
@@ -190,7 +190,7 @@ def _refuse(t: Tensor) -> None:
             f"ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either "
             f"both inside the {where} block (if you don't want the inplace to be tracked) or both outside (if you want the inplace "
             "to be tracked).")  # fmt: skip
-    head = (f"Output {t._nr} of {node.name()} is a view and is being modified inplace. " if node is not None
+    head = (f"Output {t._nr} of {spoken_name(node)} is a view and is being modified inplace. " if node is not None
             else "A view is being modified inplace. ")  # fmt: skip
     if t._created == "multi":
         raise RuntimeError(head + "This view is the output of a function that returns multiple views. Such functions do not allow the "

@@ -153,13 +153,13 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
                      else _stack(column) for column in zip(*rows, strict=True))
     found = _captured(_roots(outputs, grads, create_graph), inputs, bool(retain_graph), create_graph)
     out = []
-    for g, t in zip(found, inputs, strict=True):
+    for i, (g, t) in enumerate(zip(found, inputs, strict=True)):
         if g is None:
             if materialize_grads:
                 out.append(wrap(np.zeros(t._a.shape, t._a.dtype)))
                 continue
             if not allow_unused:
-                raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this "
+                raise RuntimeError(f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set allow_unused=True if this "
                                    "is the desired behavior.")
             out.append(None)
         else:
@@ -181,16 +181,27 @@ def variable(*args: Any, **kwargs: Any) -> Any:
     raise RuntimeError("torch.autograd.variable(...) is deprecated, use torch.tensor(...) instead")
 
 
-_LAZY = {"Variable": "variable", "gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "functional": None, "profiler": None,
-         "detect_anomaly": "anomaly_mode"}  # fmt: skip
+_LAZY = {"Variable": "variable", "functional": None, "profiler": None}
+
+
+def gradcheck(func: Any, inputs: Any, **options: Any) -> bool:
+    """Whether the gradients of `func(*inputs)` agree with finite differences; see `flambeau.autograd.gradcheck`."""
+    import importlib
+
+    return importlib.import_module("flambeau.autograd._check").gradcheck(func, inputs, **options)
+
+
+def gradgradcheck(func: Any, inputs: Any, grad_outputs: Any = None, **options: Any) -> bool:
+    """Whether the second derivatives agree with finite differences of the first."""
+    import importlib
+
+    return importlib.import_module("flambeau.autograd._check").gradgradcheck(func, inputs, grad_outputs, **options)
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         import importlib
 
-        if name == "gradcheck":
-            return importlib.import_module("flambeau.autograd.gradcheck").gradcheck
         module = importlib.import_module(f"flambeau.autograd.{_LAZY[name] or name}")
         return module if _LAZY[name] is None else getattr(module, name)
     raise AttributeError(f"module 'flambeau.autograd' has no attribute '{name}'")

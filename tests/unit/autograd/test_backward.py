@@ -1,0 +1,503 @@
+"""The recorded graph and the backward pass: what PyTorch does, flambeau does, values and errors alike."""
+
+import numpy as np
+import pytest
+
+from tests.agree import rand
+
+X, Y = rand(3, 4), rand(3, 4, seed=1)
+
+
+PROGRAMS = {
+    "chain": lambda fl, x, y: ((x * y + x).exp().sin() / (y * y + 2)).sum(1),
+    "reuse": lambda fl, x, y: (x * x * x).sum() + (x + y).sum() * x.mean(),
+    "broadcast": lambda fl, x, y: (x[0] * y + x[:, :1]).tanh(),
+    "scalar": lambda fl, x, y: 2 - x * 3 + 1 / (y + 4),
+    "matmul": lambda fl, x, y: x @ y.t() @ x,
+    "where": lambda fl, x, y: fl.where(x > y, x * 2, y * y),
+    "maximum ties": lambda fl, x, y: fl.maximum(x, x.clone()) + fl.minimum(x, y),
+    "max of a dim": lambda fl, x, y: x.max(1).values * y.min(0).values.sum(),
+    "norm": lambda fl, x, y: fl.linalg.vector_norm(x - y, dim=1),
+    "cat": lambda fl, x, y: fl.cat([x, y * 2, x], 1).cumsum(1),
+    "split": lambda fl, x, y: sum(p.sum() * i for i, p in enumerate(x.split([1, 3], 1), 1)) + y.chunk(2)[0].prod(),
+    "unbind": lambda fl, x, y: fl.stack([a * b for a, b in zip(x.unbind(), y.unbind())]),
+    "views": lambda fl, x, y: x.view(2, 6).t().reshape(4, 3).permute(1, 0).unsqueeze(1).expand(3, 2, 4) * 2,
+    "index": lambda fl, x, y: x[:, fl.tensor([0, 2, 2])] * y[fl.tensor([True, False, True])][0, :3],
+    "gather": lambda fl, x, y: x.gather(1, fl.tensor([[0, 1], [2, 2], [3, 0]])) * 3,
+    "softmax": lambda fl, x, y: x.softmax(1) * y.log_softmax(0),
+    "std": lambda fl, x, y: x.std(0) + y.var(1, unbiased=False).sum(),
+    "clamp": lambda fl, x, y: x.clamp(-0.5, 0.5) * y.clamp(min=0),
+    "pow": lambda fl, x, y: (x.abs() + 1) ** y + x**2,
+    "to": lambda fl, x, y: x.float().double() * y,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_derivatives(agree, name):
+    agree(PROGRAMS[name], X, Y, grads=2, rtol=1e-6, atol=1e-6)
+
+
+# ---------------------------------------------------------------- writing in place
+
+
+def add_inplace(fl, x, y):
+    z = x * 2
+    z += y
+    z.mul_(x)
+    return z
+
+
+def write_slice(fl, x, y):
+    z = x * 1
+    z[1] = y[0] * 2
+    z[:, 2] *= 3
+    return z * x
+
+
+def write_through_view(fl, x, y):
+    z = x * 1
+    v = z.view(12)
+    v[3:6] = y.reshape(12)[:3] ** 2
+    return z.sum(1) * v.sum()
+
+
+def view_sees_base(fl, x, y):
+    z = fl.zeros(3, 4, dtype=fl.float64)
+    row = z[0]
+    z[0] = x[0] * 2
+    return row * y[0]
+
+
+def chain_of_views(fl, x, y):
+    z = x.clone()
+    z.t()[1].add_(y[:, 0])
+    z[0][1:3].mul_(5)
+    return z
+
+
+def masked_write(fl, x, y):
+    z = x.clone()
+    z[z > 0] = 1.5
+    z.masked_fill_(y < 0, 2.0)
+    return z * y
+
+
+def copy_into(fl, x, y):
+    z = fl.empty(3, 4, dtype=fl.float64)
+    z.copy_(x)
+    z[:, 0].copy_(y[:, 1])
+    return z
+
+
+def index_put(fl, x, y):
+    z = x.clone()
+    z.index_put_((fl.tensor([0, 0]), fl.tensor([1, 1])), y[0, :2], accumulate=True)
+    return z
+
+
+INPLACE = [add_inplace, write_slice, write_through_view, view_sees_base, chain_of_views, masked_write, copy_into, index_put]
+
+
+@pytest.mark.parametrize("program", INPLACE, ids=lambda p: p.__name__)
+def test_in_place(agree, program):
+    agree(program, X, Y, grads=2, rtol=1e-7, atol=1e-8)
+
+
+# ---------------------------------------------------------------- refusals, in PyTorch's words
+
+
+def leaf_in_place(fl, x, y):
+    x.add_(1)
+
+
+def view_of_leaf(fl, x, y):
+    x[0].zero_()
+
+
+def overwritten(fl, x, y):
+    z = x.exp()
+    z += 1
+    z.sum().backward()
+
+
+def overwritten_input(fl, x, y):
+    w = y * 1
+    z = x * w
+    w.mul_(2)
+    z.sum().backward()
+
+
+def twice(fl, x, y):
+    z = (x * y).sum()
+    z.backward()
+    z.backward()
+
+
+def not_scalar(fl, x, y):
+    (x * y).backward()
+
+
+def wrong_shape(fl, x, y):
+    (x * y).backward(fl.ones(2))
+
+
+def no_history(fl, x, y):
+    x.detach().sum().backward()
+
+
+def unused(fl, x, y):
+    fl.autograd.grad(x.sum(), y)
+
+
+def integers(fl, x, y):
+    fl.tensor([1, 2]).requires_grad_()
+
+
+def non_leaf_flag(fl, x, y):
+    z = x * 2
+    z.requires_grad = False
+
+
+def numpy_of_recorded(fl, x, y):
+    x.numpy()
+
+
+def no_grad_view(fl, x, y):
+    z = x * 1
+    with fl.no_grad():
+        v = z[0]
+    v.mul_(2)
+
+
+def unbound(fl, x, y):
+    z = x * 1
+    a, _, _ = z.unbind()
+    a.mul_(2)
+
+
+def hook_on_constant(fl, x, y):
+    fl.ones(2).register_hook(print)
+
+
+def out_with_history(fl, x, y):
+    fl.add(x, y, out=fl.empty(3, 4, dtype=fl.float64))
+
+
+def shapes(fl, x, y):
+    x + y[:, :3]
+
+
+def product_shapes(fl, x, y):
+    x @ y
+
+
+REFUSALS = [leaf_in_place, view_of_leaf, overwritten, overwritten_input, twice, not_scalar, wrong_shape, no_history, unused, integers,
+            non_leaf_flag, numpy_of_recorded, no_grad_view, unbound, hook_on_constant, out_with_history, shapes, product_shapes]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", REFUSALS, ids=lambda p: p.__name__)
+def test_refusals(agree, program):
+    agree(program, X, Y, raises=RuntimeError)
+
+
+# ---------------------------------------------------------------- modes, hooks, options
+
+
+def modes(fl, x, y):
+    with fl.no_grad():
+        a = x * 2
+    with fl.no_grad(), fl.enable_grad():
+        b = x * 3
+    with fl.set_grad_enabled(False):
+        c = x * 4
+    with fl.inference_mode():
+        d = x * 5
+    return [t.requires_grad for t in (a, b, c, d)], d.is_inference(), fl.is_grad_enabled()
+
+
+def hooks(fl, x, y):
+    seen = []
+    z = x * y
+    z.register_hook(lambda g: g * 2)
+    z.register_hook(lambda g: seen.append(float(g.sum())))
+    x.register_hook(lambda g: seen.append(float(g[0, 0])))
+    z.retain_grad()
+    z.sum().backward()
+    return x.grad, y.grad, z.grad, seen
+
+
+def node_hooks(fl, x, y):
+    seen = []
+    z = x * y
+    z.grad_fn.register_hook(lambda gi, go: seen.append((len(gi), float(go[0].sum()))))
+    z.grad_fn.register_prehook(lambda go: (go[0] * 3,))
+    z.sum().backward()
+    return x.grad, seen
+
+
+def accumulate(fl, x, y):
+    for _ in range(3):
+        (x * y).sum().backward()
+    return x.grad
+
+
+def options(fl, x, y):
+    z = (x * y).sum()
+    z.backward(retain_graph=True, inputs=[x])
+    z.backward(inputs=[x])
+    return x.grad, y.grad is None
+
+
+def post_accumulate(fl, x, y):
+    seen = []
+    x.register_post_accumulate_grad_hook(lambda t: seen.append(float(t.grad.sum())))
+    (x * y).sum().backward()
+    return seen
+
+
+def graph_names(fl, x, y):
+    z = ((x + y) * 2).exp().sum()
+    return z.grad_fn.name(), [n[0].name() for n in z.grad_fn.next_functions], x.is_leaf, z.is_leaf, x.grad_fn is None
+
+
+def materialised(fl, x, y):
+    return fl.autograd.grad(x.sum(), [x, y], materialize_grads=True), fl.autograd.grad(x.sum(), [x, y], allow_unused=True)[1] is None
+
+
+def versions(fl, x, y):
+    z = x.detach().clone()
+    v, d = z[0], z.detach()
+    z.add_(1)
+    v.mul_(2)
+    return z._version, v._version, d._version, z.data._version, v._is_view(), v._base is z
+
+
+def functional(fl, x, y):
+    f = lambda a, b: (a * b).sin().sum(1)  # noqa: E731
+    j = fl.autograd.functional.jacobian(f, (x, y))
+    h = fl.autograd.functional.hessian(lambda a: (a**3).sum(), x[0].detach())
+    return j, h, fl.autograd.functional.vjp(f, (x, y), fl.ones(3, dtype=fl.float64))[1], fl.autograd.functional.jvp(f, (x, y), (y, x))[1]
+
+
+OPTIONS = [modes, hooks, node_hooks, accumulate, options, post_accumulate, graph_names, materialised, versions, functional]
+
+
+@pytest.mark.parametrize("program", OPTIONS, ids=lambda p: p.__name__)
+def test_options(agree, program):
+    agree(lambda fl, x, y: program(fl, x.requires_grad_(), y.requires_grad_()), X, Y, grads=0)
+
+
+# ---------------------------------------------------------------- Function
+
+
+def custom(fl, x, y):
+    class Scaled(fl.autograd.Function):
+        @staticmethod
+        def forward(ctx, a, b, k):
+            ctx.save_for_backward(a, b)
+            ctx.k = k
+            return a * b * k, a + b
+
+        @staticmethod
+        def backward(ctx, g, h):
+            a, b = ctx.saved_tensors
+            return g * b * ctx.k + h, g * a * ctx.k + h, None
+
+    p, q = Scaled.apply(x, y, 3.0)
+    return p * q
+
+
+def custom_setup(fl, x, y):
+    class Exp(fl.autograd.Function):
+        @staticmethod
+        def forward(a):
+            return a.exp()
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(output)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.saved_tensors[0]
+
+    return Exp.apply(x) * y
+
+
+def custom_dirty(fl, x, y):
+    class Doubled(fl.autograd.Function):
+        @staticmethod
+        def forward(ctx, a):
+            a.mul_(2)
+            ctx.mark_dirty(a)
+            return a
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    return Doubled.apply(x * 1) * y
+
+
+@pytest.mark.parametrize("program", [custom, custom_setup, custom_dirty], ids=lambda p: p.__name__)
+def test_function(agree, program):
+    agree(program, X, Y, grads=2)
+
+
+def test_once_differentiable(agree):
+    def program(fl, x):
+        class Once(fl.autograd.Function):
+            @staticmethod
+            def forward(ctx, a):
+                ctx.save_for_backward(a)
+                return a * a
+
+            @staticmethod
+            @fl.autograd.function.once_differentiable
+            def backward(ctx, g):
+                return g * 2 * ctx.saved_tensors[0]
+
+        (g,) = fl.autograd.grad(Once.apply(x).sum(), x, create_graph=True)
+        g.sum().backward()
+
+    agree(program, X, raises=RuntimeError)
+
+
+def test_wrong_number_of_gradients(agree):
+    def program(fl, x):
+        class Bad(fl.autograd.Function):
+            @staticmethod
+            def forward(ctx, a):
+                return a * 2
+
+            @staticmethod
+            def backward(ctx, g):
+                return g, g
+
+        Bad.apply(x).sum().backward()
+
+    agree(program, X, raises=RuntimeError)
+
+
+# ---------------------------------------------------------------- flambeau alone
+
+
+def test_gradcheck():
+    import flambeau as fl
+
+    x = fl.tensor(rand(2, 3), requires_grad=True)
+    w = fl.tensor(rand(4, 3, seed=2), requires_grad=True)
+    assert fl.autograd.gradcheck(fl.nn.functional.linear, (x, w))
+    assert fl.autograd.gradgradcheck(lambda a, b: (a @ b.t()).sigmoid(), (x, w))
+
+    class Wrong(fl.autograd.Function):
+        @staticmethod
+        def forward(ctx, a):
+            return a * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 3
+
+    with pytest.raises(RuntimeError, match="Jacobian mismatch"):
+        fl.autograd.gradcheck(Wrong.apply, (x,))
+    assert not fl.autograd.gradcheck(Wrong.apply, (x,), raise_exception=False)
+
+
+def test_a_long_chain_neither_recurses_nor_leaks():
+    import flambeau as fl
+
+    x = fl.ones(1, requires_grad=True)
+    y = x
+    for _ in range(20_000):
+        y = y + 1
+    y.backward()
+    assert float(x.grad) == 1
+    del y
+
+
+def test_backward_in_many_threads():
+    import threading
+
+    import flambeau as fl
+
+    x = fl.ones(8, 8, dtype=fl.float64)
+    results = []
+
+    def work(i):
+        w = fl.full((8, 8), float(i), dtype=fl.float64, requires_grad=True)
+        for _ in range(20):
+            (w * x).sum().backward()
+        with fl.no_grad():
+            results.append((i, float(w.grad.sum())))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sorted(results) == [(i, 1280.0) for i in range(6)]
+
+
+def test_backward_within_backward():
+    import flambeau as fl
+
+    class Outer(fl.autograd.Function):
+        @staticmethod
+        def forward(ctx, a):
+            ctx.save_for_backward(a)
+            return a * a
+
+        @staticmethod
+        def backward(ctx, g):
+            with fl.enable_grad():
+                a = ctx.saved_tensors[0].detach().requires_grad_()
+                (a * a).sum().backward()
+            return g * a.grad
+
+    x = fl.tensor([2.0, 3.0], requires_grad=True)
+    Outer.apply(x).sum().backward()
+    assert x.grad.tolist() == [4.0, 6.0]
+
+
+def test_gradients_do_not_share_memory():
+    import flambeau as fl
+
+    a, b = fl.ones(3, requires_grad=True), fl.ones(3, requires_grad=True)
+    (a + b).sum().backward()
+    a.grad.add_(1)
+    assert b.grad.tolist() == [1, 1, 1]
+
+
+def test_large_and_small_agree():
+    """The array library below, a generated kernel above the size rule: one derivative."""
+    import flambeau as fl
+
+    small, large = rand(7, 5, dtype="float32"), rand(200, 100, dtype="float32")
+    for f in (lambda t: (t * t).exp(), lambda t: fl.nn.functional.gelu(t), lambda t: t.softmax(1), lambda t: t.log_softmax(0) * t):
+        for a in (small, large):
+            x = fl.tensor(a, requires_grad=True)
+            d = fl.tensor(a.astype("float64"), requires_grad=True)
+            f(x).sum().backward()
+            f(d).sum().backward()
+            np.testing.assert_allclose(x.grad.numpy(), d.grad.numpy(), rtol=2e-4, atol=2e-5)
+
+
+def test_anomaly_mode_names_the_forward_call():
+    import flambeau as fl
+
+    x = fl.tensor([0.0], requires_grad=True)
+    with pytest.warns(UserWarning, match="Error detected in SqrtBackward0"), pytest.raises(RuntimeError, match="returned nan"):
+        with fl.autograd.set_detect_anomaly(True):
+            (x.sqrt() * 0).backward()
+
+
+def test_saved_tensor_hooks():
+    import flambeau as fl
+
+    packed = []
+    x = fl.tensor([1.0, 2.0], requires_grad=True)
+    with fl.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or len(packed) - 1, lambda i: packed[i]):
+        y = x * x
+    y.sum().backward()
+    assert packed and x.grad.tolist() == [2.0, 4.0]
