@@ -11,6 +11,7 @@ from flambeau._tensor import Tensor
 from flambeau._values import default_device as _default_device
 from flambeau._values import dtype as _dtypes
 from flambeau._values.device import CPU, device
+from flambeau._values.device import contiguous_format as legacy_contiguous_format
 
 e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
 
