@@ -44,8 +44,8 @@ def fits(x: np.ndarray[Any, Any]) -> bool:
 @cache
 def machine(target: Target) -> Machine:
     """What generation needs to know of a target."""
-    fma = target.has("fma") if target.triple.startswith(("x86", "i")) else True
-    return Machine(target.vector_bytes, fma)
+    arm = target.triple.startswith(("aarch64", "arm64"))
+    return Machine(target.vector_bytes, arm or target.has("fma"))
 
 
 _codes: dict[str, Code] = {}
