@@ -69,6 +69,20 @@ def _pin_memory(self: Any, device: Any = None) -> Any:
     return self
 
 
+def _share_memory_(self: Any) -> Any:
+    """Move to memory that other processes can see, with every tensor that shares it."""
+    from flambeau._eager import shared
+
+    return shared.share(self)
+
+
+def _is_shared(self: Any) -> bool:
+    """Whether other processes can see the tensor's memory; so it is where there is none."""
+    from flambeau._eager import shared
+
+    return self.numel() == 0 or shared.is_shared(self._a)
+
+
 def _dlpack(self: Any, **kwargs: Any) -> Any:
     if node_of(self) is not None:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
@@ -90,6 +104,7 @@ Tensor.__repr__ = _repr  # type: ignore[assignment,method-assign]
 Tensor.__deepcopy__, Tensor.__reduce_ex__, Tensor.__setstate__ = _deepcopy, _reduce_ex, _set_state  # type: ignore[attr-defined,assignment,method-assign]
 Tensor.untyped_storage, Tensor.storage, Tensor._typed_storage = _untyped_storage, _storage, _storage  # type: ignore[attr-defined]
 Tensor.type, Tensor.cpu, Tensor.cuda, Tensor.pin_memory, Tensor.new = _type, _cpu, _cuda, _pin_memory, _new  # type: ignore[attr-defined]
+Tensor.share_memory_, Tensor.is_shared = _share_memory_, _is_shared  # type: ignore[attr-defined]
 Tensor.__dlpack__, Tensor.__dlpack_device__ = _dlpack, _dlpack_device  # type: ignore[attr-defined]
 
 

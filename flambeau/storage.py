@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau._tensor import Tensor, wrap
-from flambeau._values import device as devices
-from flambeau._values import dtype as dtypes
-from flambeau._values import storage as memory
+from flambeau._values import device as devices, dtype as dtypes, storage as memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -246,19 +244,22 @@ class UntypedStorage(_Casts):
 
     @classmethod
     def _new_shared(cls, size: int, *, device: Any = "cpu") -> UntypedStorage:
-        """Bytes that processes forked from here on will share."""
-        out = cls._around(np.frombuffer(_mmap.mmap(-1, size), np.uint8) if size else np.empty(0, np.uint8))
-        out._shared = True
-        return out
+        """Zeroed bytes that processes can share."""
+        from flambeau._eager import shared
+
+        return cls._around(shared.create(size) if size else np.empty(0, np.uint8))
 
     def is_shared(self) -> bool:
         """Whether other processes see what is written here."""
-        return self._shared
+        from flambeau._eager import shared
+
+        return self._shared or shared.held_by(memory.root(self._data)) is not None
 
     def share_memory_(self) -> UntypedStorage:
-        """Move to memory that processes share; memory that arrays view already cannot move."""
-        if not self._shared:
-            raise NotImplementedError("share_memory_ of a storage that is in use; make it shared from the start")
+        """Move to memory that processes share, with every tensor that views it."""
+        from flambeau._eager import shared
+
+        shared.share_storage(self)
         return self
 
     def is_pinned(self, device: Any = "cuda") -> bool:

@@ -97,24 +97,37 @@ def share(tensor: Any) -> Any:
         return tensor
     root = memory.root(array)
     alone = array is root and sys.getrefcount(root) <= 4  # held by the tensor, `array`, `root` and the count's argument
-    old = memory.bytes_of(root)
+    _move(memory.bytes_of(root), [tensor] if alone else None)
+    return tensor
+
+
+def share_storage(storage: Any) -> Any:
+    """Moves the memory of a storage likewise."""
+    if storage.nbytes() and not is_shared(storage._data):
+        storages._alive[memory.pointer(storage._data), storage.nbytes()] = storage
+        _move(storage._data, None)
+    return storage
+
+
+def _move(old: Array, tensors: list[Any] | None) -> None:
+    """Bytes to shared memory; the tensors that lie in them are searched for if they are not given."""
     start, size = memory.pointer(old), old.size
     new = create(size)
     new[:] = old
-    others = [tensor] if alone else [t for t in gc.get_objects() if isinstance(t, Tensor) and _lies_in(t, root)]
-    for t in others:
+    if tensors is None:
+        tensors = [t for t in gc.get_objects() if isinstance(t, Tensor) and _lies_in(t, start, size)]
+    for t in tensors:
         a = t._a
         t._a = np.ndarray(a.shape, a.dtype, new, memory.pointer(a) - start, a.strides)
     handle = storages._alive.pop((start, size), None)
     if handle is not None:
-        handle._data, handle._shared = new, True
+        handle._data = new
         storages._alive[memory.pointer(new), size] = handle
-    return tensor
 
 
-def _lies_in(tensor: Tensor, root: Array) -> bool:
+def _lies_in(tensor: Tensor, start: int, size: int) -> bool:
     array = tensor.__dict__.get("_a")
-    return isinstance(array, np.ndarray) and memory.root(array) is root
+    return isinstance(array, np.ndarray) and array.nbytes > 0 and start <= memory.pointer(array) < start + size
 
 
 # ---- from process to process -------------------------------------------------------------------------------------
@@ -188,12 +201,7 @@ def reduce_storage(storage: Any) -> tuple[Any, ...]:
         raise RuntimeError(f"Cannot pickle {kind} storage; try pickling a {kind} tensor instead")
     if storage.nbytes() == 0:
         return type(storage), (0,)
-    return rebuild_storage, (reduce_to_tensor(storage),)
-
-
-def reduce_to_tensor(storage: Any) -> Any:
-    """The bytes of a storage as a tensor, in shared memory from here on."""
-    return share(wrap(storage._data))
+    return rebuild_storage, (wrap(share_storage(storage)._data),)
 
 
 def rebuild_storage(data: Any) -> Any:
