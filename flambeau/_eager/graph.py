@@ -14,6 +14,8 @@ from itertools import count
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
+
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, new, wrap
@@ -343,7 +345,7 @@ def _put(buffer: dict[Node, Any], node: Node, nr: int, g: Any, add: Any) -> None
 def _add_arrays(x: Array, y: Array) -> Array:
     if type(x) is SparseGrad or type(y) is SparseGrad:
         return x.merge(y) if type(x) is SparseGrad else y.merge(x)
-    return x + y
+    return x + y if x.ndim else np.asarray(x + y)  # a sum of 0-d arrays is a number to NumPy
 
 
 def _add_tensors(x: Tensor, y: Tensor) -> Tensor:

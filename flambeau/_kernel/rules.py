@@ -27,6 +27,8 @@ def rule(*ops: str) -> Callable[[Rule], Rule]:
 
 
 def _c(x: Expr) -> Expr:
+    if x.op == "const":
+        return constant(x.arg.conjugate(), x.dtype) if isinstance(x.arg, complex) else x
     return k.conj(x) if x.dtype.is_complex else x
 
 
@@ -65,7 +67,7 @@ rule("lgamma")(lambda e, g: (g * k.digamma(e.src[0]),))
 rule("digamma")(lambda e, g: (g * k.polygamma(_like(e, 1.0), e.src[0]),))
 rule("polygamma")(lambda e, g: (None, g * k.polygamma(e.src[0] + 1.0, e.src[1])))
 rule("conj")(lambda e, g: (k.conj(g),))
-rule("floor", "ceil", "round", "trunc", "sign")(lambda e, g: (_like(g, 0.0),) if not e.dtype.is_complex else (None,))
+rule("floor", "ceil", "round", "trunc")(lambda e, g: (_like(g, 0.0),) if not e.dtype.is_complex else (None,))
 rule("fma")(lambda e, g: (g * _c(e.src[1]), g * _c(e.src[0]), g))
 rule("add")(lambda e, g: (g, g))
 rule("sub")(lambda e, g: (g, -g))
@@ -95,6 +97,15 @@ def _(e: Expr, g: Expr) -> tuple[Expr | None, ...]:
     if x.dtype.is_complex:  # the unit vector; 0 at 0
         return (k.cast(g, x.dtype) * k.sign(x),)
     return (g * k.sign(x),)
+
+
+@rule("sign")
+def _(e: Expr, g: Expr) -> tuple[Expr | None, ...]:
+    if not e.dtype.is_complex:
+        return (_like(g, 0.0),)
+    size = k.cast(k.abs(e.src[0]), e.dtype)  # what changes the modulus alone is lost
+    along = k.cast(k.real(g * k.conj(e)), e.dtype)
+    return (k.where(k.eq(size, 0.0), _like(g, 0.0), (g - e * along) / size),)
 
 
 @rule("atan2")

@@ -123,7 +123,8 @@ def _right(g: Any, input: Any, shape: Shape) -> Any:
     if len(shape) == 1:
         return matmul(adjoint(input), g.unsqueeze(-1)).squeeze(-1)
     if len(shape) == 2 and input.ndim > 2:
-        return mm(adjoint(input.reshape(-1, input.shape[-1])), g.reshape(-1, g.shape[-1]))
+        rows = math.prod(input.shape[:-1])
+        return mm(adjoint(input.reshape(rows, input.shape[-1])), g.reshape(rows, g.shape[-1]))
     return matmul(adjoint(input), g)
 
 

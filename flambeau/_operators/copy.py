@@ -189,7 +189,11 @@ def roll(k: Kernel[T], input: T, shifts: Dims, dims: Dims = ()) -> T:
     shifts, dims = sizes(shifts), sizes(dims)
     if not dims:
         return k.reshape(k.library("roll", k.reshape(input, (-1,)), shifts=shifts, dims=(0,)), input.shape)
-    return k.library("roll", input, shifts=shifts, dims=tuple(wrap_dim(d, input.ndim) for d in dims))
+    return k.library("roll", input, shifts=shifts, dims=tuple(_wrapped(d, input.ndim) for d in dims))
+
+
+def _wrapped(d: int, rank: int) -> int:
+    return wrap_dim(d, rank, False)
 
 
 roll.vjp(input=lambda g, shifts, dims: g.roll(tuple(-s for s in sizes(shifts)), dims))

@@ -108,6 +108,9 @@ def empty_strided(k: Kernel[T], size: Shape, stride: Shape, *, dtype: DType | No
 @op("empty_permuted", promote="none", variants=("function", "factory"))
 def empty_permuted(k: Kernel[T], size: Shape, physical_layout: Shape, *, dtype: DType | None = None) -> T:
     """Uninitialized memory whose dimensions lie in the given order, the outermost first."""
+    if len(sizes(size)) != len(sizes(physical_layout)):
+        raise RuntimeError(f"Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = {len(sizes(size))} is not equal "
+                           f"to len(physical_layout) = {len(sizes(physical_layout))}")
     return k.library("laid_out", shape=shaped(size), d=chosen(dtype).np, order=sizes(physical_layout))
 
 
@@ -195,7 +198,7 @@ def arange(k: Kernel[T], start: Scalar = 0, end: Scalar | None = None, step: Sca
 
 def _count(start: Any, end: Any, step: Any) -> int:
     if step == 0:
-        raise RuntimeError("step must be nonzero")
+        raise ValueError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (step > 0 and end < start) or (step < 0 and end > start):
@@ -229,6 +232,9 @@ def linspace(k: Kernel[T], start: Scalar, end: Scalar, steps: int, *, dtype: DTy
 
 
 def _ends(start: Any, end: Any, steps: int, d: dtype | None) -> tuple[Any, Any, dtype]:
+    if not isinstance(steps, int) and not hasattr(steps, "__index__"):
+        raise TypeError(f"linspace() received an invalid combination of arguments - got ({type(start).__name__}, {type(end).__name__}, "
+                        f"{type(steps).__name__})")
     for what, v in (("start", start), ("end", end)):
         if getattr(v, "ndim", 0):
             raise RuntimeError(f"linspace only supports 0-dimensional start and end tensors, but got {what} with {v.ndim} dimension(s).")

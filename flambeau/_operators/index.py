@@ -154,7 +154,7 @@ def _same_slices(name: str, input: Any, dim: int, index: Any, source: Any) -> No
     if rank and source.shape[wrap_dim(dim, rank)] != n:
         raise IndexError(f"{name}(): Number of indices ({n}) should be equal to source.size(dim): ({source.shape[wrap_dim(dim, rank)]}), for dim: {d}")
     a, b = list(input.shape), list(source.shape)
-    if rank and len(a) == len(b) and a[:d] + a[d + 1 :] != b[:d] + b[d + 1 :]:
+    if rank and a and a[:d] + a[d + 1 :] != b[:d] + b[d + 1 :]:
         raise RuntimeError(f"source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = {a} "
                            f"source.shape = {b}")
 
@@ -354,6 +354,8 @@ def _(input: Any, mask: Any, value: Any) -> None:
                            if False else "masked_fill only supports boolean masks, but got mask with dtype " + C_KIND.get(SPOKEN[mask.dtype], "?"))
     if getattr(value, "ndim", 0):
         raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+    if isinstance(value, complex) and input._a.dtype.kind != "c":
+        raise RuntimeError(f"value cannot be converted to type {C_KIND.get(SPOKEN[input.dtype], 'float')} without overflow")
     if input._a.dtype.kind in "iu" and isinstance(value, float) and value in (float("inf"), float("-inf")):
         raise RuntimeError(f"value cannot be converted to type {'int64_t' if input._a.dtype.itemsize == 8 else 'int'} without overflow")
 

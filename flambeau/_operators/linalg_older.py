@@ -206,6 +206,12 @@ def ormqr(input: T, input2: T, input3: T, left: bool = True, transpose: bool = F
     if input._a.dtype != input2._a.dtype:
         raise RuntimeError(f"torch.ormqr: Expected input and tau to have the same dtype, but input has dtype{SPOKEN[input.dtype]} and tau has dtype "
                            f"{SPOKEN[input2.dtype]}")
+    n = input3.shape[-2 if left else -1]
+    if input2.shape[-1] != input.shape[-1]:
+        raise RuntimeError("torch.ormqr: tau.shape[-1] must be equal to input.shape[-1]" if False else
+                           f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{-2 if left else -1}], input.shape[-1])")  # fmt: skip
+    if input.shape[-2] != n:
+        raise RuntimeError(f"torch.ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2]")
     m = input.shape[-2]
     V = input.tril(-1)[..., :m] + factor._eye(m, input)[:, : input.shape[-1]]
     count = input2.shape[-1]

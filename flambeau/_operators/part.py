@@ -114,13 +114,13 @@ def narrow(input: T, dim: Dim, start: Any, length: int) -> T:
     >>> torch.arange(5).narrow(0, 1, 3)
     tensor([1, 2, 3])
     """
+    if not isinstance(start, int) and (getattr(start, "ndim", 0) or start._a.dtype.kind not in "iub"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     if input.ndim == 0:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
     dim = wrap_dim(dim, input.ndim)
-    if not isinstance(start, int) and getattr(start, "ndim", 0) != 0:
-        raise RuntimeError("start must be an 0-dim integral Tensor.")
     start, n = int(start), input.shape[dim]
     if not -n <= start <= n:
         raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
@@ -286,6 +286,8 @@ def _equally(name: str, x: Any, given: Any, dim: int, least: int) -> Any:
     if x.ndim < least:
         raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a tensor with "
                            f"{x.ndim} dimensions!")
+    if not isinstance(given, int) and not (isinstance(given, (list, tuple)) and all(isinstance(i, int) for i in given)):
+        raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(given).__name__})")
     if isinstance(given, int):
         if given == 0 or x.shape[dim] % given:
             raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {x.shape[dim]} is not "
@@ -430,27 +432,15 @@ _as_strided.vjp(input=lambda g, input_shape, size, stride, offset, own_stride, o
 
 
 @op("as_strided_backward", promote="none", variants=())
-def as_strided_backward(k: Kernel[T], input: T, sizes: Shape, strides: Shape, start: int, size: Shape, stride: Shape, offset: int) -> T:
+def as_strided_backward(k: Kernel[T], input: T, sizes: Shape, strides: Shape, start: int, size: Shape, stride: Shape, offset: int,
+                        share: bool = True) -> T:  # fmt: skip
     """What reaches a strided view, added up where its elements lie, then read where those of the tensor lie."""
-    return k.library("as_strided_backward", input, sizes=sizes, strides=strides, start=start, size=size, stride=stride, offset=offset)
+    return k.library("as_strided_backward", input, sizes=sizes, strides=strides, start=start, size=size, stride=stride, offset=offset,
+                     share=share)
 
 
-as_strided_backward.vjp(input=lambda g, strides, start, size, stride, offset: _of_same_layout(g, strides).as_strided(size, stride, offset - start))
-
-
-def _of_same_layout(g: Any, strides: Shape) -> Any:
-    return g if tuple(g.stride()) == tuple(strides) else _relaid(g, strides)
-
-
-@op("_relaid", promote="none", variants=())
-def _relaid(k: Kernel[T], input: T, strides: Shape) -> T:
-    """A copy with the given strides."""
-    out = k.library("empty_strided", shape=input.shape, strides=strides, dtype=input.dtype)
-    out[...] = input
-    return out
-
-
-_relaid.vjp(input=lambda g: g)
+as_strided_backward.vjp(input=lambda g, sizes, strides, start, size, stride, offset: as_strided_backward(
+    g, size, stride, offset, sizes, strides, start, False))
 
 
 # ---------------------------------------------------------------- a part replaced, in a copy

@@ -173,7 +173,7 @@ def places(shape: Shape, strides: Shape, start: int) -> Any:
     return out
 
 
-def as_strided_backward(g: Any, *, sizes: Shape, strides: Shape, start: int, size: Shape, stride: Shape, offset: int) -> Any:
+def as_strided_backward(g: Any, *, sizes: Shape, strides: Shape, start: int, size: Shape, stride: Shape, offset: int, share: bool) -> Any:
     """Adds g up where a view's elements lie, then reads it where the tensor's elements lie (shared places share what they got)."""
     into, read = places(size, stride, offset), places(sizes, strides, start)
     if not into.size or not read.size:
@@ -181,7 +181,7 @@ def as_strided_backward(g: Any, *, sizes: Shape, strides: Shape, start: int, siz
     memory = np.zeros(max(into.max(), read.max()) + 1, g.dtype)
     np.add.at(memory, into, g)
     count = np.bincount(read.reshape(-1), minlength=memory.size)
-    if count.max() > 1:
+    if share and count.max() > 1:
         memory = (memory / np.maximum(count, 1)).astype(g.dtype)
     return memory[read]
 
