@@ -1,0 +1,162 @@
+"""Sequences of different lengths: padded, packed, and aligned with labels (CTC)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau._kernel.language import Kernel, Scalar, T
+from flambeau._operators.op import FUNCTION, composite, op
+from flambeau._tensor import Tensor
+from flambeau._values.dtype import int64
+
+Ints = Sequence[int]
+
+
+# ---------------------------------------------------------------- padding and packing
+
+
+@composite("pad_sequence", namespace="nn", variants=FUNCTION)
+def pad_sequence(sequences: Sequence[T], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right") -> T:
+    """Tensors (length, ...) as one of (longest, n, ...), or (n, longest, ...), filled up on one side."""
+    from flambeau._operators.join import stack
+    from flambeau._operators.pad import constant_pad_nd
+
+    if not len(sequences):
+        raise RuntimeError("received an empty list of sequences")
+    if padding_side not in ("left", "right"):
+        raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
+    longest = max(s.shape[0] for s in sequences)
+    padded = []
+    for s in sequences:
+        more = longest - s.shape[0]
+        ends = (more, 0) if padding_side == "left" else (0, more)
+        padded.append(constant_pad_nd(s, (*(0,) * (2 * (s.ndim - 1)), *ends), padding_value) if more else s)
+    return stack(padded, 0 if batch_first else 1)
+
+
+@composite("_pack_padded_sequence", variants=FUNCTION, receiver="input")
+def _pack_padded_sequence(input: T, lengths: Any, batch_first: bool) -> Any:
+    """The rows of a padded batch step by step, without the padding, and how many sequences reach each step."""
+    if lengths.ndim != 1 or lengths.dtype is not int64 or lengths.device.type != "cpu":
+        kind = lengths.type().rpartition(".")[2].removesuffix("Tensor")
+        raise RuntimeError(f"'lengths' argument should be a 1D CPU int64 tensor, but got {lengths.ndim}D {lengths.device} {kind} tensor")
+    if not input.numel():
+        raise RuntimeError("Cannot pack empty tensors.")
+    x = input.transpose(0, 1) if batch_first else input
+    batch = x.shape[1]
+    sizes = lengths.tolist()
+    if len(sizes) != batch:
+        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={batch})")
+    if any(n <= 0 for n in sizes):
+        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
+    if any(a < b for a, b in zip(sizes, sizes[1:], strict=False)):
+        raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass `enforce_sorted=False` to "
+                           "pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do not need ONNX exportability.")
+    reach = [sum(n > t for n in sizes) for t in range(sizes[0])]
+    rows = [t * batch + b for t, n in enumerate(reach[: x.shape[0]]) for b in range(n)]
+    flat = x.reshape(-1, *x.shape[2:])
+    return flat.index_select(0, lengths.new_tensor(rows)), lengths.new_tensor(reach)
+
+
+@composite("_pad_packed_sequence", variants=FUNCTION)
+def _pad_packed_sequence(data: T, batch_sizes: Any, batch_first: bool, padding_value: Scalar, total_length: int) -> Any:
+    """The padded batch that was packed, `total_length` long, and the lengths of its sequences."""
+    reach = batch_sizes.tolist()
+    batch = reach[0]
+    if total_length > 0 and total_length < len(reach):
+        raise RuntimeError("Expected total_length to be at least the length of the longest sequence in input, but got "
+                           f"total_length={total_length} and max sequence length being {len(reach)}")
+    steps = max(total_length, len(reach))
+    start, rows = 0, []
+    for n in (*reach, *(0,) * (steps - len(reach))):
+        rows += [*range(start, start + n), *(-1,) * (batch - n)]
+        start += n
+    at = batch_sizes.new_tensor(rows)
+    out = data.index_select(0, at.clamp(min=0))
+    missing = at.lt(0).view(-1, *(1,) * (data.ndim - 1))
+    out = out.masked_fill(missing, padding_value).view(steps, batch, *data.shape[1:])
+    lengths = [sum(n > b for n in reach) for b in range(batch)]
+    return out.transpose(0, 1) if batch_first else out, batch_sizes.new_tensor(lengths)
+
+
+# ---------------------------------------------------------------- connectionist temporal classification
+
+
+@op("_ctc_loss", "_ctc_loss.Tensor", variants=FUNCTION, promote="none", outputs=("neg_log_likelihood", "log_alpha"))
+def _ctc_loss(k: Kernel[T], log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints, blank: int = 0,  # type: ignore[name-defined]  # noqa: F821
+              zero_infinity: bool = False) -> T:  # fmt: skip
+    """Minus the log-probability of all alignments of each target with log_probs (t, n, c), and the forward table (Graves et al., 2006)."""
+    return k.library("ctc", log_probs, targets, input_lengths=input_lengths, target_lengths=target_lengths, blank=blank)
+
+
+@op("_ctc_loss_backward", variants=FUNCTION, promote="none", differentiable=False)
+def _ctc_loss_backward(k: Kernel[T], grad: T, log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints,  # type: ignore[name-defined]  # noqa: F821
+                       neg_log_likelihood: T, log_alpha: T, blank: int, zero_infinity: bool = False) -> T:  # fmt: skip
+    """The gradient by what log_softmax was taken of, which log_softmax's own derivative leaves as it is."""
+    return k.library("ctc_backward", grad, log_probs, targets, neg_log_likelihood, log_alpha, input_lengths=input_lengths,
+                     target_lengths=target_lengths, blank=blank, zero_infinity=zero_infinity)  # fmt: skip
+
+
+_ctc_loss.vjp(
+    log_probs=lambda g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths, neg_log_likelihood, log_alpha, blank, zero_infinity:
+    _ctc_loss_backward(g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths, neg_log_likelihood, log_alpha, blank, zero_infinity))
+
+
+def _lengths(given: Any, name: str) -> list[int]:
+    if not isinstance(given, Tensor):
+        return [int(n) for n in given]
+    if given.dtype.is_floating_point or given.dtype.is_complex:
+        raise RuntimeError(f"{name} must be integral")
+    return given.reshape(-1).tolist()
+
+
+def _check_ctc(log_probs: Any, targets: Any, inputs: list[int], labels: list[int], blank: int) -> None:
+    where = "(while checking arguments for ctc_loss_allocate_outputs)"
+    if log_probs.ndim != 3:
+        raise RuntimeError(f"Expected 3-dimensional tensor, but got {log_probs.ndim}-dimensional tensor for argument #1 'log_probs' {where}")
+    steps, batch, classes = log_probs.shape
+    if not log_probs.dtype.is_floating_point:
+        raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{log_probs.type().rpartition('.')[2].removesuffix('Tensor')}'")
+    if not 0 <= blank < classes:
+        raise RuntimeError("blank must be in label range")
+    for name, given in (("input_lengths", inputs), ("target_lengths", labels)):
+        if len(given) != batch:
+            raise RuntimeError(f"{name} must be of size batch_size")
+    for n in inputs:
+        if n < 0:
+            raise RuntimeError(f"Expected input_lengths to have value at least 0, but got value {n} {where}")
+        if n > steps:
+            raise RuntimeError(f"Expected input_lengths to have value at most {steps}, but got value {n} {where}")
+    for n in labels:
+        if n < 0:
+            raise RuntimeError(f"Expected target_lengths to have value at least 0, but got value {n} {where}")
+    if targets.ndim == 1:
+        if targets.shape[0] != sum(labels):
+            raise RuntimeError(f"Expected tensor to have size {sum(labels)} at dimension 0, but got size {targets.shape[0]} for argument #2 'targets' {where}")
+        return
+    if targets.shape[0] != batch:
+        raise RuntimeError(f"Expected tensor to have size {batch} at dimension 0, but got size {targets.shape[0]} for argument #2 'targets' {where}")
+    if targets.shape[1] < max(labels, default=0):
+        raise RuntimeError(f"Expected tensor to have size at least {max(labels)} at dimension 1, but got size {targets.shape[1]} for argument #2 "
+                           f"'targets' {where}")
+
+
+@composite("ctc_loss.IntList", "ctc_loss.Tensor", variants=FUNCTION)
+def ctc_loss(log_probs: T, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: int = 1,
+             zero_infinity: bool = False) -> T:  # fmt: skip
+    """Minus the log-probability of all alignments of each target with log_probs (t, n, c) or (t, c)."""
+    batched = log_probs.ndim == 3
+    if log_probs.ndim == 2:
+        log_probs, targets = log_probs.unsqueeze(1), targets.unsqueeze(0) if targets.ndim == 1 else targets
+    inputs, labels = _lengths(input_lengths, "input_lengths"), _lengths(target_lengths, "target_lengths")
+    _check_ctc(log_probs, targets, inputs, labels, blank)
+    loss = _ctc_loss(log_probs, targets.long(), inputs, labels, blank, zero_infinity)[0]
+    if zero_infinity:
+        loss = loss.masked_fill(loss.eq(math.inf), 0.0)
+    if reduction == 1:
+        return (loss / loss.new_tensor([max(n, 1) for n in labels])).mean()
+    if reduction == 2:
+        return loss.sum()
+    return loss if batched else loss.squeeze(0)
