@@ -32,7 +32,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "create": create.create, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
+    "MISSING": REQUIRED, "create": create.create, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
     "LARGE": large.LARGE, "structured": large.structured,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
@@ -43,7 +43,7 @@ def function(op: Op) -> Any:
     """The flat function of one operator."""
     made = _functions.get(op)
     if made is None:
-        text = {"pointwise": _pointwise, "op": _structured, "composite": _composite}[op.kind](op)
+        text = _numpy_names(op, {"pointwise": _pointwise, "op": _structured, "composite": _composite}[op.kind](op))
         made = _functions[op] = _finish(op, build(op.name, text, SCOPE))
     return made
 
@@ -83,6 +83,30 @@ def _default(op: Op, p: Param) -> str:
     if isinstance(p.default, _LITERALS):
         return derived.literal(p.default)
     return _bind(op, p.name.upper(), p.default)
+
+
+_NUMPY = {"dim": "axis", "keepdim": "keepdims"}
+
+
+def _numpy_names(op: Op, text: str) -> str:
+    """PyTorch takes `axis=` for `dim=` and `keepdims=` for `keepdim=`: written into the head of a function."""
+    params = op.params
+    named = [p for i, p in enumerate(params) if p.name in _NUMPY and (p.default is not REQUIRED or all(
+        q.default is not REQUIRED for q in params[i + 1 :]))]  # fmt: skip
+    if not named:
+        return text
+    head, doc, rest = text.split("\n", 2)
+    lines_ = []
+    for p in named:
+        other = _NUMPY[p.name]
+        if p.default is REQUIRED:
+            head = head.replace(f", {p.name},", f", {p.name}=MISSING,").replace(f", {p.name})", f", {p.name}=MISSING)")
+        head = head[:-2] + (f", {other}=None):" if "*" in head else f", *, {other}=None):")
+        lines_ += [f"    if {other} is not None:", f"        {p.name} = {other}"]
+        if p.default is REQUIRED:
+            lines_ += [f"    elif {p.name} is MISSING:",
+                       f"        raise TypeError('{op.name}() missing 1 required positional arguments: \"{p.name}\"')"]  # fmt: skip
+    return "\n".join([head, doc, *lines_, rest])
 
 
 def _header(op: Op, out: bool) -> str:

@@ -214,7 +214,7 @@ def _explain_order(input: Any, dims: Shape) -> None:
         raise RuntimeError("permute(): duplicate dims are not allowed.")
 
 
-@op("transpose.int", **VIEW, names=("swapaxes", "swapdims"), variants=("function", "method", "inplace"))
+@op("transpose.int", **VIEW, variants=("function", "method", "inplace"))
 def transpose(k: Kernel[T], input: T, dim0: Dim, dim1: Dim) -> T:
     """Exchanges two dimensions.
 
@@ -240,6 +240,22 @@ def _(k: Any, input: Any, dim0: int, dim1: int) -> Any:
         wrap_dim(dim0, input.ndim)
         wrap_dim(dim1, input.ndim)
         return input[...]
+
+
+@op("swapaxes", **VIEW, variants=("function", "method", "inplace"))
+def swapaxes(k: Kernel[T], input: T, axis0: Dim, axis1: Dim) -> T:
+    """Exchanges two dimensions."""
+    return transpose.body(k, input, axis0, axis1)
+
+
+@op("swapdims", **VIEW, variants=("function", "method", "inplace"))
+def swapdims(k: Kernel[T], input: T, dim0: Dim, dim1: Dim) -> T:
+    """Exchanges two dimensions."""
+    return transpose.body(k, input, dim0, dim1)
+
+
+swapaxes.vjp(input=lambda g, axis0, axis1: g.transpose(axis0, axis1)).run = transpose.run
+swapdims.vjp(input=lambda g, dim0, dim1: g.transpose(dim0, dim1)).run = transpose.run
 
 
 @op("t", **VIEW, variants=("function", "method", "inplace"))
