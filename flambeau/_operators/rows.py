@@ -1,0 +1,42 @@
+"""Norms of slices: weight normalisation, and the distances between the rows of a matrix."""
+
+from __future__ import annotations
+
+from flambeau._kernel.language import T
+from flambeau._operators.op import FUNCTION, composite
+
+
+@composite("norm_except_dim", variants=FUNCTION)
+def norm_except_dim(v: T, pow: int = 2, dim: int = 0) -> T:
+    """The norm over all dims but one, kept; dim -1 leaves none."""
+    if dim == -1:
+        return v.norm(pow)
+    rest = [d for d in range(v.ndim) if d != dim % v.ndim]
+    return v.norm(pow, rest, keepdim=True) if rest else v.abs()
+
+
+@composite("_weight_norm", variants=FUNCTION)
+def _weight_norm(v: T, g: T, dim: int = 0) -> T:
+    """g v / |v|, a norm for each slice of `dim`."""
+    return v * (g / norm_except_dim(v, 2, dim))
+
+
+@composite("pdist", variants=FUNCTION)
+def pdist(input: T, p: float = 2.0) -> T:
+    """The p-norms of the differences between rows i < j of a matrix, in the order (0, 1), (0, 2), ..."""
+    if input.ndim != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
+    if not input.dtype.is_floating_point:
+        raise RuntimeError("pdist only supports floating-point dtypes")
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
+    rows = input.shape[0]
+    if rows < 2:
+        return input.reshape(-1)[:0]
+    index = input.detach().new_tensor(range(rows)).long()
+    pairs = [index[i + 1 :] for i in range(rows - 1)]
+    from flambeau._operators.join import cat
+
+    later = cat(pairs)
+    earlier = cat([index[i].expand(rows - 1 - i) for i in range(rows - 1)])
+    return (input.index_select(0, earlier) - input.index_select(0, later)).norm(p, 1)
