@@ -13,6 +13,7 @@ from flambeau import _operators
 from flambeau._eager import construct as _construct
 from flambeau._eager import derive as _derive
 from flambeau._eager import getitem as _getitem
+from flambeau._eager import rare as _rare
 from flambeau._eager import resize as _resize
 from flambeau._eager import members as _members
 from flambeau._eager import syntax as _syntax

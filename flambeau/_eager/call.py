@@ -239,6 +239,11 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
 def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if into or out is not None:
         target = values[op.receiver_at] if into else out
+        if into and STATE.grad and record.any_history(op, values):  # what the body saves must not be what is overwritten
+            if node_of(target) is not None:
+                check_writable(target)
+            at = op.receiver_at
+            values = (*values[:at], target.clone(), *values[at + 1 :])
         result = call_body(op, op.body, (), values)
         return store(op, target, result, into)
     result = call_body(op, op.body, (), values)
@@ -254,6 +259,8 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     target = values[op.receiver_at]
     if op.view:
         return _view_in_place(op, target, values)
+    if op.aten not in ("fill", "zero"):  # one value may be written many times
+        check_overlap(target._a)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     if STATE.grad and (tracked or target._node is not None or (target._base is not None and node_of(target._base) is not None)):
         check_writable(target)
@@ -331,10 +338,18 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
     return out
 
 
+def check_overlap(a: Any) -> None:
+    """Raise where elements of an array to be written share memory (an expanded tensor)."""
+    if 0 in a.strides and a.size and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
+        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone() the "
+                           "tensor before performing the operation.")
+
+
 def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str) -> None:
     """Store an array into an `out=` tensor: it is resized where it must be, and may not narrow the category."""
     if not dtypes.can_cast(d, o.dtype):
         raise RuntimeError(f"result type {dtypes.SPOKEN[d]} can't be cast to the desired output type {dtypes.SPOKEN[o.dtype]}")
+    check_overlap(o._a)
     if o._a.shape != x.shape:
         if o._a.size:
             warnings.warn(
