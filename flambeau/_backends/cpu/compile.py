@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
 from flambeau._backends.cpu.llvm import Machine, generate
 from flambeau._kernel.fuse import Program, fuse
@@ -59,7 +59,7 @@ def native(kernel: Kernel) -> Code:
         e = engine()
         m = machine(e.target)
         parts = [("kernel", text), ("vector", m.vector), ("fma", m.fma), ("version", VERSION)]
-        code = _codes[text] = e.load(lambda: generate(kernel, m), ["k"], parts=parts)
+        code = _codes[text] = e.load(lambda: generate(kernel, m), ["k"], parts=parts, level=LIGHT)
     return code
 
 
