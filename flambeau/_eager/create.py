@@ -47,6 +47,8 @@ def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, 
     if out is not None and like is None:
         values = tuple(out.dtype if p.name == "dtype" and v is None else v for p, v in zip(op.params, values, strict=True))
     arrays = tuple(v._a if isinstance(v, Tensor) and p.is_tensor else v for p, v in zip(op.params, values, strict=True))
+    if like is not None and device is not None and meta.has_meta(arrays) and Device(device).type != "meta":
+        arrays = (np.empty(arrays[0].shape, arrays[0].dtype), *arrays[1:])  # only its sizes and dtype are asked for
     on_meta = like is None and (default_device.get() if device is None else Device(device)).type == "meta"
     r = _described(op, arrays) if on_meta else call.run(op, arrays)
     if type(r) is not meta.MetaArray:

@@ -13,11 +13,12 @@ _NAMES = {2: ("height", "width"), 3: ("time", "height", "width")}
 
 def _check(input: Any, size: Any, out: Any, samples: Any, n: int) -> None:
     owner = f"fractional_max_pool{n}d"
+    title = owner + ("_out" if n == 3 else "")
     for name, given in (("kernel_size", size), ("output_size", out)):
         if len(given) != n:
             raise RuntimeError(f"{owner}: {name} must either be a single Int or tuple of {'three ' if n == 3 else ''}Ints")
     if input.ndim not in (n + 1, n + 2) or any(s == 0 for s in input.shape[-n - 1 :]):
-        raise RuntimeError(f"{owner}{'_out' if n == 3 else ''}(): Expected {n + 1}D or {n + 2}D tensor, but got: {list(input.shape)}")
+        raise RuntimeError(f"{title}(): Expected {n + 1}D or {n + 2}D tensor, but got: {list(input.shape)}")
     if samples.ndim != 3:
         raise RuntimeError(f"Expect _random_samples to have 3 dimensions, got {samples.ndim}")
     batch = input.shape[0] if input.ndim == n + 2 else 1
@@ -29,7 +30,7 @@ def _check(input: Any, size: Any, out: Any, samples: Any, n: int) -> None:
         raise RuntimeError(f"Expect _random_samples.size(2) equals to {n}; got {samples.shape[2]}.")
     for name, k, o, s in zip(_NAMES[n], size, out, input.shape[-n:], strict=True):
         if o + k - 1 > s:
-            raise RuntimeError(f"{owner}{'_out' if n == 3 else ''}(): pool {name} {k} too large relative to input {name} {s}")
+            raise RuntimeError(f"{title}(): pool {name} {k} too large relative to input {name} {s}")
 
 
 def _starts(sample: Any, length: int, size: int, out: int) -> Any:

@@ -41,7 +41,8 @@ def _pack_padded_sequence(input: T, lengths: Any, batch_first: bool) -> Any:
     """The rows of a padded batch step by step, without the padding, and how many sequences reach each step."""
     if lengths.ndim != 1 or lengths.dtype is not int64 or lengths.device.type != "cpu":
         kind = lengths.type().rpartition(".")[2].removesuffix("Tensor")
-        raise RuntimeError(f"'lengths' argument should be a 1D CPU int64 tensor, but got {lengths.ndim}D {lengths.device} {kind} tensor")
+        found = f"{lengths.ndim}D {lengths.device} {kind} tensor"
+        raise RuntimeError(f"'lengths' argument should be a 1D CPU int64 tensor, but got {found}")
     if not input.numel():
         raise RuntimeError("Cannot pack empty tensors.")
     x = input.transpose(0, 1) if batch_first else input
@@ -51,9 +52,10 @@ def _pack_padded_sequence(input: T, lengths: Any, batch_first: bool) -> Any:
         raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={batch})")
     if any(n <= 0 for n in sizes):
         raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
-    if any(a < b for a, b in zip(sizes, sizes[1:], strict=False)):
-        raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass `enforce_sorted=False` to "
-                           "pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do not need ONNX exportability.")
+    if sizes != sorted(sizes, reverse=True):
+        raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
+                           "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if "
+                           "you do not need ONNX exportability.")
     reach = [sum(n > t for n in sizes) for t in range(sizes[0])]
     rows = [t * batch + b for t, n in enumerate(reach[: x.shape[0]]) for b in range(n)]
     flat = x.reshape(-1, *x.shape[2:])
@@ -87,7 +89,10 @@ def _pad_packed_sequence(data: T, batch_sizes: Any, batch_first: bool, padding_v
 @op("_ctc_loss", "_ctc_loss.Tensor", variants=FUNCTION, promote="none", outputs=("neg_log_likelihood", "log_alpha"))
 def _ctc_loss(k: Kernel[T], log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints, blank: int = 0,  # type: ignore[name-defined]  # noqa: F821
               zero_infinity: bool = False) -> T:  # fmt: skip
-    """Minus the log-probability of all alignments of each target with log_probs (t, n, c), and the forward table (Graves et al., 2006)."""
+    """Minus the log-probability of all alignments of each target with log_probs (t, n, c), and the forward table.
+
+    Graves et al., 2006.
+    """
     return k.library("ctc", log_probs, targets, input_lengths=input_lengths, target_lengths=target_lengths, blank=blank)
 
 
@@ -99,9 +104,9 @@ def _ctc_loss_backward(k: Kernel[T], grad: T, log_probs: T, targets: Index, inpu
                      target_lengths=target_lengths, blank=blank, zero_infinity=zero_infinity)  # fmt: skip
 
 
-_ctc_loss.vjp(
-    log_probs=lambda g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths, neg_log_likelihood, log_alpha, blank, zero_infinity:
-    _ctc_loss_backward(g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths, neg_log_likelihood, log_alpha, blank, zero_infinity))
+_ctc_loss.vjp(log_probs=lambda g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths, neg_log_likelihood, log_alpha,
+              blank, zero_infinity: _ctc_loss_backward(g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths,
+                                                       neg_log_likelihood, log_alpha, blank, zero_infinity))  # fmt: skip
 
 
 def _lengths(given: Any, name: str) -> list[int]:
@@ -113,34 +118,32 @@ def _lengths(given: Any, name: str) -> list[int]:
 
 
 def _check_ctc(log_probs: Any, targets: Any, inputs: list[int], labels: list[int], blank: int) -> None:
-    where = "(while checking arguments for ctc_loss_allocate_outputs)"
+    def refuse(text: str) -> None:
+        raise RuntimeError(f"{text} (while checking arguments for ctc_loss_allocate_outputs)")
+
     if log_probs.ndim != 3:
-        raise RuntimeError(f"Expected 3-dimensional tensor, but got {log_probs.ndim}-dimensional tensor for argument #1 'log_probs' {where}")
+        refuse(f"Expected 3-dimensional tensor, but got {log_probs.ndim}-dimensional tensor for argument #1 'log_probs'")
     steps, batch, classes = log_probs.shape
     if not log_probs.dtype.is_floating_point:
-        raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{log_probs.type().rpartition('.')[2].removesuffix('Tensor')}'")
+        kind = log_probs.type().rpartition(".")[2].removesuffix("Tensor")
+        raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{kind}'")
     if not 0 <= blank < classes:
         raise RuntimeError("blank must be in label range")
     for name, given in (("input_lengths", inputs), ("target_lengths", labels)):
         if len(given) != batch:
             raise RuntimeError(f"{name} must be of size batch_size")
-    for n in inputs:
-        if n < 0:
-            raise RuntimeError(f"Expected input_lengths to have value at least 0, but got value {n} {where}")
-        if n > steps:
-            raise RuntimeError(f"Expected input_lengths to have value at most {steps}, but got value {n} {where}")
-    for n in labels:
-        if n < 0:
-            raise RuntimeError(f"Expected target_lengths to have value at least 0, but got value {n} {where}")
-    if targets.ndim == 1:
-        if targets.shape[0] != sum(labels):
-            raise RuntimeError(f"Expected tensor to have size {sum(labels)} at dimension 0, but got size {targets.shape[0]} for argument #2 'targets' {where}")
-        return
-    if targets.shape[0] != batch:
-        raise RuntimeError(f"Expected tensor to have size {batch} at dimension 0, but got size {targets.shape[0]} for argument #2 'targets' {where}")
-    if targets.shape[1] < max(labels, default=0):
-        raise RuntimeError(f"Expected tensor to have size at least {max(labels)} at dimension 1, but got size {targets.shape[1]} for argument #2 "
-                           f"'targets' {where}")
+        for n in given:
+            if n < 0:
+                refuse(f"Expected {name} to have value at least 0, but got value {n}")
+            if n > steps and name == "input_lengths":
+                refuse(f"Expected {name} to have value at most {steps}, but got value {n}")
+    have, at = targets.shape, "for argument #2 'targets'"
+    need = sum(labels) if targets.ndim == 1 else batch
+    if have[0] != need:
+        refuse(f"Expected tensor to have size {need} at dimension 0, but got size {have[0]} {at}")
+    longest = max(labels, default=0)
+    if targets.ndim > 1 and have[1] < longest:
+        refuse(f"Expected tensor to have size at least {longest} at dimension 1, but got size {have[1]} {at}")
 
 
 @composite("ctc_loss.IntList", "ctc_loss.Tensor", variants=FUNCTION)
