@@ -61,3 +61,7 @@ def unknown() -> list[str]:
     """The FLAMBEAU_* variables in the environment that no switch reads."""
     known = {flag.variable for flag in TABLE.values()}
     return sorted(name for name in os.environ if name.startswith("FLAMBEAU_") and name not in known)
+
+
+if unknown():  # a misspelt switch would silently do nothing
+    raise RuntimeError(f"{', '.join(unknown())}: no such switch; there are {', '.join(f.variable for f in TABLE.values())}")
