@@ -86,7 +86,8 @@ def _is_shared(self: Any) -> bool:
 def _dlpack(self: Any, **kwargs: Any) -> Any:
     if node_of(self) is not None:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-    return self._a.__dlpack__()
+    known = ("max_version", "dl_device", "copy")
+    return self._a.__dlpack__(**{k: v for k, v in kwargs.items() if k in known and v is not None})
 
 
 def _dlpack_device(self: Any) -> tuple[int, int]:

@@ -193,7 +193,7 @@ def unpack(node: Node) -> tuple[Any, ...]:
             if (0 if t._vc is None else t._vc[0]) != v:
                 raise stale(node, i, t, v)
         elif v == -2:  # behind saved-tensor hooks
-            return tuple(s.unpack(s.value) if w == -2 else s for s, w in zip(saved, node.versions, strict=True))
+            return tuple(s.restore() if w == -2 else s for s, w in zip(saved, node.versions, strict=True))
     return saved
 
 

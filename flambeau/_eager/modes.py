@@ -23,6 +23,7 @@ class State(threading.local):
     saved_hooks: tuple[Any, ...] = ()  # (pack, unpack) pairs for saved tensors
     no_function: bool = False  # inside DisableTorchFunctionSubclass
     view_replay: bool = False
+    partial: bool = False  # a backward pass towards some inputs only is running
     forward_level: int = -1  # forward-mode AD
 
 

@@ -9,20 +9,18 @@ import numpy as np
 
 from flambeau._eager import views
 from flambeau._eager.graph import Node, as_tensor, execute, node_of, unwrap
+from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, wrap
-from flambeau.autograd import forward_ad as forward_ad
-from flambeau.autograd import function as function
-from flambeau.autograd import grad_mode as grad_mode
-from flambeau.autograd import graph as graph
-from flambeau.autograd.anomaly_mode import detect_anomaly as detect_anomaly
-from flambeau.autograd.anomaly_mode import set_detect_anomaly as set_detect_anomaly
-from flambeau.autograd.function import Function as Function
-from flambeau.autograd.function import NestedIOFunction as NestedIOFunction
-from flambeau.autograd.grad_mode import enable_grad as enable_grad
-from flambeau.autograd.grad_mode import inference_mode as inference_mode
-from flambeau.autograd.grad_mode import no_grad as no_grad
-from flambeau.autograd.grad_mode import set_grad_enabled as set_grad_enabled
-from flambeau.autograd.grad_mode import set_multithreading_enabled as set_multithreading_enabled
+from flambeau.autograd import forward_ad as forward_ad, function as function, grad_mode as grad_mode, graph as graph
+from flambeau.autograd.anomaly_mode import detect_anomaly as detect_anomaly, set_detect_anomaly as set_detect_anomaly
+from flambeau.autograd.function import Function as Function, NestedIOFunction as NestedIOFunction
+from flambeau.autograd.grad_mode import (
+    enable_grad as enable_grad,
+    inference_mode as inference_mode,
+    no_grad as no_grad,
+    set_grad_enabled as set_grad_enabled,
+    set_multithreading_enabled as set_multithreading_enabled,
+)
 
 NO_GRAD = "element {} of tensors does not require grad and does not have a grad_fn"
 
@@ -115,7 +113,11 @@ def _captured(roots: Any, targets: Sequence[Tensor], keep: bool, create: bool) -
             raise RuntimeError("One of the differentiated Tensors does not require grad")
         wanted.setdefault(node, {})[t._nr] = None
         nodes.append(node)
-    execute(roots, keep, create, wanted)
+    before, STATE.partial = STATE.partial, True
+    try:
+        execute(roots, keep, create, wanted)
+    finally:
+        STATE.partial = before
     return [wanted[n][t._nr] for n, t in zip(nodes, targets, strict=True)]
 
 
@@ -174,7 +176,8 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _is_checkpoint_valid() -> bool:
-    return True
+    """Whether the backward pass that is running accumulates into all leaves, as one inside it would."""
+    return not STATE.partial
 
 
 def variable(*args: Any, **kwargs: Any) -> Any:

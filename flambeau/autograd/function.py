@@ -64,7 +64,7 @@ class FunctionCtx(Node):
             if kind == "none":
                 out.append(None)
             elif kind == "packed":
-                out.append(v(t))
+                out.append(t.restore())
             else:
                 if version(t) != v:
                     raise stale(self, 0, t, v)
@@ -315,8 +315,9 @@ def _save(node: Any, outs: list[Any]) -> None:
         if not isinstance(t, Tensor):
             raise TypeError(f"save_for_backward can only save variables, but argument {len(saved)} is of type {type(t).__name__}")
         if STATE.saved_hooks:
-            pack, unpack_hook = STATE.saved_hooks[-1]
-            saved.append(("packed", pack(t), unpack_hook))
+            from flambeau.autograd.graph import Packed
+
+            saved.append(("packed", Packed(saved_alias(t) if id(t) in positions else t, *STATE.saved_hooks[-1]), 0))
         elif id(t) in positions:
             alias = saved_alias(t)
             saved.append((str(positions[id(t)]) if t._node is node else "plain", alias, version(t)))

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flambeau._eager import modes
-from flambeau._eager.graph import Node as Node
-from flambeau._eager.graph import AccumulateGrad, Removable, node_of
+from flambeau._eager.graph import AccumulateGrad, Node as Node, Removable, node_of
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor
 
@@ -73,16 +72,26 @@ class disable_saved_tensors_hooks:
 class Packed:
     """A saved value behind a pair of hooks."""
 
-    __slots__ = ("unpack", "value")
+    __slots__ = ("node", "nr", "unpack", "value")
 
-    def __init__(self, value: Any, unpack: Any) -> None:
-        self.value, self.unpack = value, unpack
+    def __init__(self, source: Tensor, pack: Any, unpack: Any) -> None:
+        self.value, self.unpack = pack(source), unpack
+        self.node, self.nr = node_of(source), source._nr
+
+    def restore(self) -> Any:
+        """What the hook gives back, with the history of what was saved: derivatives of derivatives need it."""
+        found = self.unpack(self.value)
+        if self.node is None or not isinstance(found, Tensor) or node_of(found) is not None:
+            return found
+        made = found.detach()
+        made._node, made._nr = self.node, self.nr
+        return made
 
 
 def pack_saved(node: Any) -> tuple[Any, ...]:
     """Send what a node saved through the hooks in force; the node then unpacks it when it runs."""
     pack, unpack = STATE.saved_hooks[-1]
-    saved = tuple(Packed(pack(s), unpack) if isinstance(s, Tensor) else s for s in node.saved)
+    saved = tuple(Packed(s, pack, unpack) if isinstance(s, Tensor) else s for s in node.saved)
     node.versions = tuple(-2 if isinstance(s, Packed) else v for s, v in zip(saved, node.versions, strict=True))
     return saved
 

@@ -261,6 +261,7 @@ class _Frame:
         self.count = 0
         self.args = [None if isinstance(x, flambeau.Tensor) else x for x in args]
         self.where = [i for i, x in enumerate(args) if isinstance(x, flambeau.Tensor)]
+        self.grads = [args[i].requires_grad for i in self.where]
         dummy = flambeau.empty((0,), requires_grad=True)
         self.kept = _Keep.apply(dummy, *(args[i] for i in self.where)).grad_fn
 
@@ -277,8 +278,8 @@ class _Frame:
 
     def again(self):
         args = list(self.args)
-        for i, tensor in zip(self.where, self.kept.saved_tensors, strict=True):
-            args[i] = tensor
+        for i, tensor, grad in zip(self.where, self.kept.saved_tensors, self.grads, strict=True):
+            args[i] = tensor if tensor.requires_grad == grad else tensor.detach().requires_grad_(grad)
         self.values.clear()
         self.count = 0
         try:

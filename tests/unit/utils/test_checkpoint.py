@@ -1,0 +1,183 @@
+"""Checkpointing, both forms: the same gradients, less memory, the same random numbers, and errors when runs differ."""
+
+import gc
+import warnings
+import weakref
+
+import pytest
+
+import flambeau
+from flambeau.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential, set_checkpoint_early_stop
+
+FORMS = pytest.mark.parametrize("reentrant", [True, False])
+
+
+@FORMS
+def test_gradients(agree, reentrant):
+    def program(fl):
+        w = fl.linspace(-1, 1, 6).view(2, 3).requires_grad_()
+        x = fl.linspace(0, 1, 4).view(2, 2).requires_grad_()
+
+        def part(x, scale, y):
+            return (x @ w).tanh() * scale, x.exp() + y
+
+        check = __import__(f"{fl.__name__}.utils.checkpoint", fromlist=["checkpoint"]).checkpoint
+        a, b = check(part, x, 3, x.sin(), use_reentrant=reentrant)
+        (a.sum() + (b * b).sum()).backward()
+        return x.grad, w.grad
+
+    agree(program)
+
+
+@FORMS
+@pytest.mark.parametrize("preserve", [True, False])
+def test_random_numbers(agree, reentrant, preserve):
+    def program(fl):
+        x = fl.ones(50, requires_grad=True)
+        check = __import__(f"{fl.__name__}.utils.checkpoint", fromlist=["checkpoint"]).checkpoint
+        y = check(lambda x: x * fl.rand(50), x, use_reentrant=reentrant, preserve_rng_state=preserve)
+        after = fl.rand(2)
+        y.sum().backward()
+        return y.detach(), x.grad, after, fl.rand(2)
+
+    agree(program)
+
+
+@FORMS
+def test_intermediate_tensors_are_not_kept(reentrant):
+    kept = []
+
+    def part(x):
+        y = x.exp()
+        kept.append(weakref.ref(y))
+        return y.sin().exp()
+
+    x = flambeau.ones(3, requires_grad=True)
+    out = checkpoint(part, x, use_reentrant=reentrant)
+    gc.collect()
+    assert kept[0]() is None
+    out.sum().backward()
+    assert len(kept) == 2  # it ran again, once
+
+
+def test_without_gradients_nothing_is_recorded():
+    with flambeau.no_grad():
+        assert not checkpoint(lambda x: x * 2, flambeau.ones(2, requires_grad=True), use_reentrant=False).requires_grad
+
+
+def test_backward_twice():
+    runs = []
+
+    def part(x):
+        runs.append(1)
+        return x.exp()
+
+    x = flambeau.ones(2, requires_grad=True)
+    y = checkpoint(part, x, use_reentrant=False).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert len(runs) == 3
+    assert flambeau.allclose(x.grad, 2 * flambeau.ones(2).exp())
+
+
+def test_inputs_of_backward():
+    x = flambeau.ones(2, requires_grad=True)
+    y = checkpoint(flambeau.exp, x, use_reentrant=True).sum()
+    with pytest.raises(RuntimeError, match=r"torch.utils.checkpoint is incompatible with .grad"):
+        flambeau.autograd.grad(y, x)
+    y = checkpoint(flambeau.exp, x, use_reentrant=False).sum()
+    (g,) = flambeau.autograd.grad(y, x)
+    assert flambeau.allclose(g, x.detach().exp())
+
+
+def test_nested():
+    runs = []
+
+    def inner(x):
+        runs.append("inner")
+        return x.sin().exp()
+
+    def outer(x):
+        runs.append("outer")
+        return checkpoint(inner, x.cos(), use_reentrant=False) * x
+
+    x = flambeau.linspace(0, 1, 3).requires_grad_()
+    checkpoint(outer, x, use_reentrant=False).sum().backward()
+    found, x.grad = x.grad, None
+    (x.cos().sin().exp() * x).sum().backward()
+    assert flambeau.allclose(found, x.grad)
+    assert runs[:2] == ["outer", "inner"]
+
+
+def test_second_derivatives():
+    x = flambeau.linspace(0.1, 1, 3).requires_grad_()
+    y = checkpoint(lambda x: x**3, x, use_reentrant=False).sum()
+    (g,) = flambeau.autograd.grad(y, x, create_graph=True)
+    assert flambeau.allclose(g, 3 * x.detach() ** 2)
+    (h,) = flambeau.autograd.grad(g.sum(), x)
+    assert flambeau.allclose(h, 6 * x.detach())
+
+
+def test_runs_that_differ():
+    runs = []
+
+    def part(x):
+        runs.append(1)
+        return x.exp().exp() if len(runs) == 1 else x.exp()
+
+    y = checkpoint(part, flambeau.ones(2, requires_grad=True), use_reentrant=False)
+    with pytest.raises(CheckpointError, match="A different number of tensors was saved"):
+        y.sum().backward()
+
+    def shapes(x):
+        runs.append(1)
+        return x.exp() if len(runs) % 2 else (x[:1] * 1.0).exp().expand(2)
+
+    runs.clear()
+    y = checkpoint(lambda x: shapes(x).sum(), flambeau.ones(2, requires_grad=True), use_reentrant=False)
+    with pytest.raises(CheckpointError, match=r"different metadata|different number|more tensors"):
+        y.backward()
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_early_stop(early):
+    reached = []
+
+    def part(x):
+        y = x.exp()
+        reached.append(1)
+        return y + 1
+
+    with set_checkpoint_early_stop(early):
+        y = checkpoint(part, flambeau.ones(2, requires_grad=True), use_reentrant=False)
+    y.sum().backward()
+    assert len(reached) == (1 if early else 2)
+
+
+def test_sequential(agree):
+    def program(fl):
+        check = __import__(f"{fl.__name__}.utils.checkpoint", fromlist=["checkpoint_sequential"]).checkpoint_sequential
+        net = fl.nn.Sequential(*(fl.nn.Linear(3, 3) for _ in range(5)))
+        x = fl.ones(2, 3, requires_grad=True)
+        out = check(net, 2, x, use_reentrant=False)
+        out.sum().backward()
+        return out.detach(), x.grad, net[0].weight.grad
+
+    agree(program)
+
+
+def test_what_is_refused():
+    x = flambeau.ones(2, requires_grad=True)
+    with pytest.raises(ValueError, match="Unexpected keyword arguments: other"):
+        checkpoint(flambeau.exp, x, use_reentrant=True, other=1)
+    with pytest.raises(ValueError, match="only supported when use_reentrant=False"):
+        checkpoint(flambeau.exp, x, use_reentrant=True, debug=True)
+    with pytest.raises(ValueError, match="determinism_check should be one of"):
+        checkpoint(flambeau.exp, x, use_reentrant=False, determinism_check="all")
+    with pytest.warns(UserWarning, match="use_reentrant parameter should be passed explicitly"):
+        checkpoint(flambeau.exp, x)
+    with pytest.warns(UserWarning, match="None of the inputs have requires_grad=True"):
+        checkpoint(flambeau.exp, flambeau.ones(2), use_reentrant=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checkpoint_sequential([flambeau.exp], 1, x, use_reentrant=False)
