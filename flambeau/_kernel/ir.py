@@ -151,13 +151,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Kernel:
-    """`vector` names the axis whose steps are computed side by side ("" for none): a fact of schedule, not of meaning."""
+    """`vector` names the axis whose steps are computed side by side ("" for none), `tile` an outer axis along which some
+    buffers are dense that are not so along `vector`: they are read by squares. Facts of schedule, not of meaning.
+    """
 
     buffers: tuple[Buffer, ...]
     sizes: tuple[str, ...]
     outer: tuple[Axis, ...]
     stages: tuple[Stage, ...]
     vector: str = ""
+    tile: str = ""
 
     def buffer(self, name: str) -> Buffer:
         return next(b for b in self.buffers if b.name == name)

@@ -34,6 +34,7 @@ WORK = 32768  # scalar steps in a chunk: some ten microseconds
 BLOCK = 16384  # steps of one partial result, where a long reduction is cut
 ROW_LIMIT = 65536  # elements of a row that is kept rather than computed again
 LANES = 64  # at most this many columns are computed side by side
+TILE = 64  # steps of the tile axis that make a row of work
 ITEMSIZE = {"float64": 8, "int64": 8, "uint64": 8, "float32": 4, "int32": 4, "uint32": 4, "float16": 2, "bfloat16": 2, "int16": 2,
             "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}  # fmt: skip
 
@@ -169,7 +170,19 @@ def vectorise(kernel: Kernel) -> Kernel:
     if best and limit(next(a.extent for a in kernel.axes if a.name == best)) == 1:
         best = ""
     stages = tuple(replace(s, axes=tuple(sorted(s.axes, key=lambda a: a.name == best))) for s in kernel.stages)
-    return replace(kernel, stages=stages, vector=best)
+    return replace(kernel, stages=stages, vector=best, tile=crossing(kernel, best))
+
+
+def crossing(kernel: Kernel, vector: str) -> str:
+    """The outer axis along which most loads are dense that are not so along the vector axis, in a pointwise kernel."""
+    every = accesses(kernel)
+    width = next((limit(a.extent) for a in kernel.outer if a.name == vector), 0)
+    if width < 8 or any(s.axes for s in kernel.stages) or any(x.kind == "guard" or not x.index.affine_in(vector) for x in every):
+        return ""
+    across = [x for x in every if x.kind == "load" and abs(x.index.coefficient(vector)) > 1]  # type: ignore[arg-type]
+    counts = {a.name: sum(x.index.coefficient(a.name) == 1 for x in across) for a in kernel.outer if limit(a.extent) >= 8}
+    counts.pop(vector, 0)
+    return max(counts, key=lambda n: counts[n]) if any(counts.values()) else ""
 
 
 # ---------------------------------------------------------------- rows that are kept
@@ -300,7 +313,8 @@ def grain(kernel: Kernel) -> tuple[int, int, int]:
     """(rows per chunk, columns per chunk, chunks): whole vectors of columns, then as many rows as make up the work."""
     inner = sum(extents(s.axes) * price(s) for s in kernel.stages)
     column = next((a for a in kernel.outer if a.name == kernel.vector), None)
-    rows = extents([a for a in kernel.outer if a is not column])
+    rows = math.prod(-(-limit(a.extent) // TILE) if a.name == kernel.tile else limit(a.extent) for a in kernel.outer if a is not column)
+    inner *= TILE if kernel.tile else 1
     width = limit(column.extent) if column else 1
     columns = min(max(LANES, round_up(WORK // max(inner, 1), LANES)), round_up(width, LANES)) if column else 1
     per = 1 if columns < width else max(1, WORK // max(inner * min(columns, width), 1))
@@ -367,7 +381,7 @@ class Binder:
         terms = []
         for a, c in i.terms:
             new = self.atom(a, value)
-            plain = isinstance(a, Axis) and a.name == self.old.vector and c in (1, -1)
+            plain = isinstance(a, Axis) and (a.name == self.old.vector and c in (1, -1) or a.name == self.old.tile and c == 1)
             terms.append((new, c if plain else self.name("s", c, (i, a))))
         return Index(tuple(terms), self.name("c", i.const, i) if i.const else 0)
 

@@ -98,7 +98,7 @@ def atom(a: Atom, names: dict[Scalar, str] | None = None) -> str:
 def show(kernel: Kernel) -> str:
     """The kernel as Python text."""
     head = [f'{b.name}: "{b.role} {b.dtype}{f" {b.size}" if b.role == "row" else ""}"' for b in kernel.buffers]
-    head += [*kernel.sizes, f'vector="{kernel.vector}"']
+    head += [*kernel.sizes, f'vector="{kernel.vector}"', *([f'tile="{kernel.tile}"'] if kernel.tile else [])]
     lines = [f"def kernel({', '.join(head)}):"]
     depth = 1
     for a in kernel.outer:
@@ -152,8 +152,8 @@ class Reader:
 
     def kernel(self) -> Kernel:
         args = self.fn.args  # type: ignore[attr-defined]
-        sizes, vector = [], args.defaults[-1].value
-        for a in args.args[:-1]:
+        sizes, schedule = [], [d.value for d in args.defaults]
+        for a in args.args[: -len(schedule)]:
             if a.annotation is None:
                 sizes.append(a.arg)
                 continue
@@ -163,7 +163,7 @@ class Reader:
         while isinstance(body[0], ast.For) and body[0].iter.func.id == "outer":  # type: ignore[attr-defined]
             outer.append(self.axis(body[0]))
             body = body[0].body
-        return Kernel(tuple(self.buffers.values()), tuple(sizes), tuple(outer), tuple(self.stages(body)), vector)
+        return Kernel(tuple(self.buffers.values()), tuple(sizes), tuple(outer), tuple(self.stages(body)), *schedule)
 
     def size_text(self, text: str) -> Size:
         return int(text) if text.lstrip("-").isdigit() else text

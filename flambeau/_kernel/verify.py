@@ -56,6 +56,7 @@ class Checker:
         names = [a.name for a in k.outer]
         assert len(set(names)) == len(names), "outer axes are distinct"
         assert k.vector in ("", *(a.name for a in k.axes)), f"the vector axis {k.vector} exists"
+        assert k.tile in ("", *names) and (not k.tile or k.tile != k.vector), f"the tile axis {k.tile} is another outer one"
         for a in k.outer:
             assert not isinstance(a.extent, Span), "outer axes have plain extents"
         for s in k.stages:

@@ -109,6 +109,8 @@ CORPUS: dict[str, Case] = {
     "pad": Case(lambda x: k.pad(x, [(1, 2), (3, 4)], 7.0) * 2.0, (f(5, 30),)),
     "crop": Case(lambda x: k.pad(x, [(-1, 0), (2, -3)]), (f(5, 30),)),
     "permute": Case(lambda x, y: k.permute(x, (2, 0, 1)) + y, (f(4, 5, 33), f(33, 4, 5))),
+    "transpose": Case(lambda x, y: k.permute(x, (1, 0)) + y, (f(70, 45), f(45, 70))),
+    "transpose bytes": Case(lambda x: k.permute(x, (0, 2, 1)) + x, (("uint8", (2, 33, 33)),)),
     "sum all": Case(lambda x: k.sum(x, [0, 1]), (f(5, 33),)),
     "sum inner": Case(lambda x: k.sum(x, [1]), (f(5, 133),)),
     "sum outer": Case(lambda x: k.sum(x, [0]), (f(33, 70),)),
