@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 ALIGNMENT = 64
-_LARGE = 0xFFFFFFFF  # from here on, zip64 fields
+_LARGE = _MARK = 0xFFFFFFFF  # sizes and offsets from here on stand in zip64 fields; where they would stand is this mark
 _FLAGS, _DESCRIBED = 0x0800, 0x0008  # names in UTF-8; sizes stand behind the payload
 _CHUNK = 1 << 20
 _CORRUPT = (
@@ -65,7 +65,7 @@ class Writer:
         start = offset + 30 + len(name) + len(extra) + 4
         padding = -start % ALIGNMENT
         extra += struct.pack("<2sH", b"FB", padding) + b"Z" * padding
-        sizes = (_LARGE, _LARGE) if large else (0, 0)
+        sizes = (_MARK, _MARK) if large else (0, 0)
         self._put(struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 0, flags, 0, 0, 0, 0, *sizes, len(name), len(extra)) + name + extra)
         crc = 0
         if view is None:
@@ -95,14 +95,14 @@ class Writer:
             large, far = size >= _LARGE, offset >= _LARGE
             fields = struct.pack("<QQ", size, size) * large + struct.pack("<Q", offset) * far
             extra = struct.pack("<HH", 1, len(fields)) + fields if fields else b""
-            sizes = (_LARGE, _LARGE) if large else (size, size)
+            sizes = (_MARK, _MARK) if large else (size, size)
             self._put(struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\1\2", 0, 0, flags, 0, 0, 0, crc, *sizes, len(name), len(extra),
-                                  0, 0, 0, 0, _LARGE if far else offset) + name + extra)  # fmt: skip
+                                  0, 0, 0, 0, _MARK if far else offset) + name + extra)  # fmt: skip
         end, count = self.place, len(self.directory)
         self._put(struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 0x031E, 45, 0, 0, count, count, end - start, start))
         self._put(struct.pack("<4sIQI", b"PK\6\7", 0, end, 1))
         few = min(count, 0xFFFF)
-        self._put(struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, few, few, min(end - start, _LARGE), min(start, _LARGE), 0))
+        self._put(struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, few, few, min(end - start, _MARK), min(start, _MARK), 0))
 
 
 class Reader:
