@@ -182,27 +182,42 @@ _define("lstm", "lstm", "hidden and cell states")
 # ---------------------------------------------------------------- single cells
 
 
+def _check_cell(input: Any, state: State, w_ih: Any, w_hh: Any) -> None:
+    """PyTorch's words for sizes that do not meet."""
+    if input.shape[1] != w_ih.shape[1]:
+        raise RuntimeError(f"input has inconsistent input_size: got {input.shape[1]} expected {w_ih.shape[1]}")
+    for i, h in enumerate(state):
+        if input.shape[0] != h.shape[0]:
+            raise RuntimeError(f"Input batch size {input.shape[0]} doesn't match hidden{i} batch size {h.shape[0]}")
+        if h.shape[1] != w_hh.shape[1]:
+            raise RuntimeError(f"hidden{i} has inconsistent hidden_size: got {h.shape[1]}, expected {w_hh.shape[1]}")
+
+
 @composite("rnn_tanh_cell", variants=("function",), receiver="input")
 def rnn_tanh_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
     """tanh(w_ih x + b_ih + w_hh h + b_hh)."""
+    _check_cell(input, (hx,), w_ih, w_hh)
     return STEPS["tanh"](_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
 
 
 @composite("rnn_relu_cell", variants=("function",), receiver="input")
 def rnn_relu_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
     """relu(w_ih x + b_ih + w_hh h + b_hh)."""
+    _check_cell(input, (hx,), w_ih, w_hh)
     return STEPS["relu"](_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
 
 
 @composite("gru_cell", variants=("function",), receiver="input")
 def gru_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
     """One step of a GRU (Cho et al., 2014)."""
+    _check_cell(input, (hx,), w_ih, w_hh)
     return _gru(_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
 
 
 @composite("lstm_cell", variants=("function",), receiver="input")
 def lstm_cell(input: T, hx: Sequence[T], w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
     """One step of an LSTM (Hochreiter and Schmidhuber, 1997): the hidden and the cell state."""
+    _check_cell(input, tuple(hx), w_ih, w_hh)
     return _lstm(_product(input, w_ih, b_ih), tuple(hx), w_hh, b_hh, None)
 
 

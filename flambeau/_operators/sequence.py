@@ -104,8 +104,8 @@ def _ctc_loss_backward(k: Kernel[T], grad: T, log_probs: T, targets: Index, inpu
                      target_lengths=target_lengths, blank=blank, zero_infinity=zero_infinity)  # fmt: skip
 
 
-_ctc_loss.vjp(log_probs=lambda g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths, neg_log_likelihood, log_alpha,
-              blank, zero_infinity: _ctc_loss_backward(g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths,
+_ctc_loss.vjp(log_probs=lambda g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths, neg_log_likelihood,
+              log_alpha, blank, zero_infinity: _ctc_loss_backward(g_neg_log_likelihood, log_probs, targets, input_lengths, target_lengths,
                                                        neg_log_likelihood, log_alpha, blank, zero_infinity))  # fmt: skip
 
 
