@@ -20,6 +20,7 @@ from flambeau._eager.views import view
 from flambeau._ground.source import build
 from flambeau._kernel.language import BINARY, TERNARY, UNARY
 from flambeau._kernel.text import lines
+from flambeau._operators import load
 from flambeau._operators.op import METHODS, NAMES, REQUIRED, Op, Param
 from flambeau._tensor import PLAIN, Tensor, _attach, new
 from flambeau._values import default_device
@@ -501,6 +502,9 @@ _METHODS_TOO = frozenset(("addmv_", "as_strided_", "fill_", "index_put_", "resiz
 def public(name: str, namespace: str = "") -> Any:
     """The public function of a name, or None where no operator has it."""
     ops = NAMES.get(namespace, {}).get(name)
+    if not ops:
+        load()
+        ops = NAMES.get(namespace, {}).get(name)
     if not ops:
         return getattr(Tensor, name, None) if name in _METHODS_TOO and not namespace else None
     forms = [inplace(o) if name.endswith("_") and name[:-1] in (o.name, *o.aliases) else function(o) for o in ops]

@@ -51,7 +51,7 @@ def getitem(self: Any, index: Any) -> Any:
 
 def _view(self: Any, r: Any, index: Any) -> Any:
     """The view `r` of self, with its history."""
-    r = _with_strides(r, index)
+    r = _with_strides(r, index, self._a)
     t = view(self, r)
     if STATE.grad:
         node = self._node if self._base is None else node_of(self)
@@ -65,16 +65,25 @@ def _view(self: Any, r: Any, index: Any) -> Any:
     return t
 
 
-def _with_strides(r: Any, index: Any) -> Any:
-    """NumPy gives a new axis the stride 0; PyTorch the stride that a contiguous tensor would have there."""
-    if type(index) is tuple and None in [i for i in index if i is None]:
-        if 1 in r.shape and 0 in r.strides:
-            strides = list(r.strides)
-            for d in range(r.ndim - 1, -1, -1):
-                if r.shape[d] == 1 and strides[d] == 0:
-                    strides[d] = strides[d + 1] * r.shape[d + 1] if d + 1 < r.ndim else r.dtype.itemsize
-            return np.lib.stride_tricks.as_strided(r, r.shape, strides)
-    return r
+def _with_strides(r: Any, index: Any, a: Any) -> Any:
+    """NumPy gives a new axis the stride 0; PyTorch the span of the dimension that follows, before that is itself sliced."""
+    if type(index) is not tuple or not any(i is None for i in index):
+        return r
+    strides, given, out = list(r.strides), a.ndim - sum(i is not None and i is not Ellipsis for i in index), 0
+    d = 0
+    for i in index:
+        if i is None:
+            strides[out] = a.shape[d] * a.strides[d] if d < a.ndim else a.dtype.itemsize
+            out += 1
+        elif i is Ellipsis:
+            d, out = d + given, out + given
+        else:
+            d += 1
+            out += not isinstance(i, int)
+    from flambeau._backends.cpu.library_memory import owner
+
+    memory, start = owner(r)
+    return np.ndarray(r.shape, r.dtype, memory, start, strides)
 
 
 class _Indexed(Node):

@@ -351,7 +351,7 @@ def masked_fill(k: Kernel[T], input: T, mask: Mask, value: N) -> T:
 def _(input: Any, mask: Any, value: Any) -> None:
     if mask._a.dtype.kind != "b":
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {str(mask.dtype).removeprefix('torch.')}"
-                           if False else "masked_fill only supports boolean masks, but got mask with dtype " + C_KIND.get(SPOKEN[mask.dtype], "?"))
+                           if False else "masked_fill_ only supports boolean masks, but got mask with dtype " + C_KIND.get(SPOKEN[mask.dtype], "?"))
     if getattr(value, "ndim", 0):
         raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
     if isinstance(value, complex) and input._a.dtype.kind != "c":
