@@ -8,6 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import int64, uint8
 
 NN = {"namespace": "nn", "variants": ("function", "out")}
 Mask = T
@@ -165,6 +166,10 @@ def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
     if weight is not None and (weight.ndim != 1 or weight.numel() != classes):
         raise RuntimeError("weight tensor should be defined either for all "
                            f"{classes} classes or no classes but got weight tensor of shape: {list(weight.shape)}")
+    if target.dtype not in (int64, uint8):
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {_spoken(target)}")
+    if weight is not None and weight.dtype is not input.dtype:
+        raise RuntimeError(f"expected scalar type {_spoken(input)} but found {_spoken(weight)}")
 
 
 @composite("nll_loss", **NN)

@@ -181,9 +181,9 @@ def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | Non
     if training:
         out, mean, var = _batch_norm(input, weight, bias, eps)
         n = input.numel() // max(1, channels)
-        if running_mean is not None:
+        if running_mean is not None and n:  # nothing is learned from an empty batch
             running_mean.detach().mul_(1 - momentum).add_(mean.detach(), alpha=momentum)
-        if running_var is not None:
+        if running_var is not None and n:
             running_var.detach().mul_(1 - momentum).add_(var.detach(), alpha=momentum * n / max(n - 1, 1))
         return out
     along = (1, channels, *(1,) * (input.ndim - 2))
