@@ -33,7 +33,7 @@ def _rows(tensors: Sequence[Any], other: Any, what: str = "Tensor lists") -> lis
     if len(other) != len(tensors):
         if other and isinstance(other[0], (int, float, complex)):
             raise RuntimeError(
-                f"Tensor list must have same number of elements as scalar list, got {len(tensors)} and {len(other)}"
+                "Tensor list must have same number of elements as scalar list."
             )
         raise RuntimeError(f"Tensor lists must have the same number of tensors, got {len(tensors)} and {len(other)}")
     return list(other)
@@ -41,9 +41,6 @@ def _rows(tensors: Sequence[Any], other: Any, what: str = "Tensor lists") -> lis
 
 def _apply(x: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     """One tensor's operator; `maximum_` and `minimum_`, which no tensor has, are stored."""
-    if name in ("clamp_min", "clamp_max", "clamp_min_", "clamp_max_") and hasattr(args[0], "dtype") is False:
-        bound = {"min" if "min" in name else "max": args[0]}
-        return x.clamp_(**bound) if name.endswith("_") else x.clamp(**bound)
     if name.rstrip("_") in ("maximum", "minimum") and not hasattr(args[0], "dtype"):
         return _apply(x, name.replace("maximum", "clamp_min").replace("minimum", "clamp_max"), *args)
     if name in ("maximum_", "minimum_"):
