@@ -225,6 +225,8 @@ def cross_entropy_loss(input: T, target: T, weight: T | None = None, reduction: 
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     dim = 0 if input.ndim == 1 else 1
     if tuple(input.shape) == tuple(target.shape) and not (target.dtype.kind in "bi"):
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _probabilities(input, target, weight, reduction, label_smoothing, dim)
     if tuple(input.shape) == tuple(target.shape) and input.ndim > 1:
         raise RuntimeError("Expected floating point type for target with class probabilities, got " + _spoken(target))

@@ -178,6 +178,8 @@ def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | Non
     if not training and (running_mean is None or running_var is None):
         raise RuntimeError("running_mean and running_var must be defined in evaluation mode" if False else
                            "Expected running_mean and running_var to be defined when training=False")
+    if input.ndim < 2:  # only an empty one is allowed
+        return input * 1.0
     if training:
         out, mean, var = _batch_norm(input, weight, bias, eps)
         n = input.numel() // max(1, channels)
