@@ -17,6 +17,8 @@ from typing import Any
 from flambeau._kernel.index import At, Axis, Div, Index, Mod, atoms, contiguous, flat, number, unflatten, variable
 from flambeau._kernel.ir import (
     ABSENT,
+    FLOAT_WORDS,
+    FLOATS,
     INTS,
     MEMORY,
     WORDS,
@@ -41,6 +43,7 @@ from flambeau._kernel.simplify import simplified
 
 FOLD = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and"}
 POINT = WORDS - {"cast"}
+REAL = FLOAT_WORDS - {"floor", "ceil", "round", "trunc", "fma"}
 K = Record()
 
 
@@ -246,6 +249,8 @@ class Lowering:
         if e.op not in POINT or e.dtype.is_complex or any(s.dtype.is_complex for s in e.src) or e.op in ABSENT:
             raise NotImplementedError(f"{e.op} of {e.dtype.name} in a native kernel")
         src = [self.value(s, idx) for s in e.src]
+        if e.op in REAL and src[-1].dtype not in FLOATS:
+            raise NotImplementedError(f"{e.op} of {src[-1].dtype} in a native kernel")
         if e.op in ("logical_and", "logical_or", "logical_xor", "logical_not"):
             src = [s if s.dtype == "bool" else self.cast(s, "bool") for s in src]
         return word(e.op, *src)

@@ -12,9 +12,9 @@ from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
 from flambeau._backends.cpu.llvm import Machine, generate
 from flambeau._kernel.fuse import Program, fuse
-from flambeau._kernel.ir import Kernel
+from flambeau._kernel.ir import WORDS, Kernel
 from flambeau._kernel.loops import Layout
-from flambeau._kernel.record import Expr, parameter
+from flambeau._kernel.record import Expr, parameter, toposort
 from flambeau._kernel.show import show
 from flambeau._values.dtype import BY_NAME, float64, int64, of
 
@@ -63,8 +63,47 @@ def native(kernel: Kernel) -> Code:
     return code
 
 
-def plan(program: Program, outs: Sequence[tuple[Any, tuple[int, ...]]], work: int = 0) -> Plan:
-    """The launcher's form of a program whose results are new arrays of these (NumPy dtype, shape)."""
+def result_layout(root: Expr, args: Sequence[Any]) -> Layout:
+    """Dense; but a pointwise result lies as its operands do: the dims in the order of the first one's strides that differ."""
+    dense = Layout.dense(root.dtype.name, root.shape)
+    arrays = [x for x in args if isinstance(x, np.ndarray) and x.ndim and x.size > 1]
+    if all(x.flags.c_contiguous for x in arrays) or not all(e.op in WORDS or e.op in ELEMENTWISE for e in toposort(root)):
+        return dense
+    rank = len(root.shape)
+    steps = [(0,) * (rank - x.ndim) + tuple(0 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True)) for x in arrays]
+    order: list[int] = []  # fastest first, by insertion as PyTorch's iterator does it: dims that tell nothing stay
+    for d in reversed(range(rank)):
+        at = len(order)
+        for i in reversed(range(len(order))):
+            faster = before(d, order[i], steps, root.shape)
+            if faster > 0:
+                at = i
+            elif faster < 0:
+                break
+        order.insert(at, d)
+    strides, step = [0] * rank, 1
+    for d in order:
+        strides[d] = step
+        step *= max(root.shape[d], 1)
+    return Layout(root.dtype.name, root.shape, tuple(strides))
+
+
+def before(d: int, other: int, steps: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> int:
+    """1 if dim d is walked faster than the other, -1 if slower, 0 if no operand says."""
+    for s in steps:
+        if s[d] == 0 or s[other] == 0 or (s[d] == s[other] and shape[d] == shape[other]):
+            continue
+        if s[d] != s[other]:
+            return 1 if abs(s[d]) < abs(s[other]) else -1
+        return 1 if shape[d] < shape[other] else -1
+    return 0
+
+
+ELEMENTWISE = {"param", "const", "expand"}
+
+
+def plan(program: Program, outs: Sequence[Layout], work: int = 0) -> Plan:
+    """The launcher's form of a program whose results are new arrays of these layouts."""
     offsets, temp = [], 0
     for dtype, size in program.temps:
         offsets.append(temp)
@@ -78,16 +117,25 @@ def plan(program: Program, outs: Sequence[tuple[Any, tuple[int, ...]]], work: in
             slots.append((ARG, n) if kind == "in" else (OUT, n) if kind == "out" else (TEMP, offsets[n]))
         slots += [(CONST, n) for n in (*step.sizes, *step.grain)]
         launches.append(Launch(code["k"], tuple(slots), step.chunks, step.scratch))
-    results = tuple(Result(np.dtype(d), tuple(s)) for d, s in outs)
-    return Plan(results, tuple(launches), temp, work >= RELEASE, keep=tuple(codes))
+    return Plan(tuple(map(result, outs)), tuple(launches), temp, work >= RELEASE, keep=tuple(codes))
+
+
+def result(out: Layout) -> Result:
+    dtype = BY_NAME[out.dtype].np
+    dense = out.strides == Layout.dense(out.dtype, out.shape).strides
+    return Result(dtype, out.shape, None if dense else tuple(s * dtype.itemsize for s in out.strides))
 
 
 def prepared(roots: Sequence[Expr], args: Sequence[Any]) -> Plan:
-    """The plan of recorded expressions for arguments like these; results are dense."""
-    outs = [Layout.dense(r.dtype.name, r.shape) for r in roots]
+    """The plan of recorded expressions for arguments like these."""
+    outs = [result_layout(r, args) for r in roots]
     program = fuse(roots, [layout(x) for x in args], outs)
-    work = max((x.size for x in args if isinstance(x, np.ndarray)), default=0)
-    return plan(program, [(r.dtype.np, r.shape) for r in roots], max(work, *(int(np.prod(r.shape)) for r in roots)))
+    return plan(program, outs, max(x.size for x in (*(a for a in args if isinstance(a, np.ndarray)), *map(empty, outs))))
+
+
+def empty(out: Layout) -> Any:
+    """Something of the layout's size."""
+    return np.broadcast_to(np.uint8(0), out.shape)
 
 
 def compile(body: Callable[..., Any]) -> Callable[..., Any]:
