@@ -10,8 +10,7 @@ import struct
 import sys
 from typing import IO, Any
 
-from flambeau import _utils, serialization
-from flambeau import storage as storages
+from flambeau import _utils, serialization, storage as storages
 from flambeau._values import dtype as dtypes
 
 
@@ -68,18 +67,21 @@ def load(file: IO[bytes], map_location: Any, pickle_module: Any, weights_only: b
         if kind != "storage" or len(data) != 5:
             raise RuntimeError(f"Unknown saved id type: {kind}")
         cls, key, location, numel, view = data
-        dtype = getattr(cls, "dtype", None)
-        if not isinstance(dtype, dtypes.dtype) or not isinstance(numel, int) or numel < 0:
+        dtype, location = getattr(cls, "dtype", None), serialization._text(location)
+        facts = isinstance(dtype, dtypes.dtype) and isinstance(location, str) and isinstance(key, (str, bytes, int))
+        if not facts or not isinstance(numel, int) or numel < 0:
             raise pickle.UnpicklingError("the description of a storage is corrupted")
         if key not in known:
             nbytes = numel * dtype.itemsize
             if nbytes > size:
                 raise RuntimeError(f"unexpected EOF, expected {nbytes - size} more bytes. The file might be corrupted.")
             raw[key] = storages.UntypedStorage(nbytes)
-            known[key] = _typed(restore(raw[key], serialization._text(location)), dtype)
+            known[key] = _typed(restore(raw[key], location), dtype)
             known[key]._untyped_storage._later = []
         if view is None:
             return known[key]
+        if not isinstance(view, tuple) or len(view) != 3 or not all(isinstance(part, int) for part in view[1:]):
+            raise pickle.UnpicklingError("the description of a storage is corrupted")
         view_key, offset, length = view
         if view_key not in known:
             part = known[key]._untyped_storage[offset * dtype.itemsize : (offset + length) * dtype.itemsize]
@@ -99,8 +101,9 @@ def load(file: IO[bytes], map_location: Any, pickle_module: Any, weights_only: b
         raise RuntimeError(f"Invalid protocol version: {version}")
     read()  # the machine it was written on
     result = read(persistent)
-    for key in read():
-        if key not in raw:
+    keys = read()
+    for key in keys if isinstance(keys, list) else ():
+        if not isinstance(key, (str, bytes, int)) or key not in raw:
             raise pickle.UnpicklingError(f"storage key {key!r} not found in deserialized_objects")
         _fill(file, raw[key], known[key].dtype.itemsize)
         target = known[key]._untyped_storage

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau._tensor import PLAIN, Tensor
-from flambeau._values import device as devices
-from flambeau._values import dtype as dtypes
+from flambeau._values import device as devices, dtype as dtypes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,9 +16,7 @@ import numpy as np
 
 from flambeau import storage as storages
 from flambeau._tensor import Tensor, wrap
-from flambeau._values import device as devices
-from flambeau._values import dtype as dtypes
-from flambeau._values import storage as memory
+from flambeau._values import device as devices, dtype as dtypes, storage as memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -336,7 +334,7 @@ class ExceptionWrapper:
         raise error
 
 
-class classproperty:  # noqa: N801
+class classproperty:
     """A property of the class itself."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:

@@ -10,17 +10,14 @@ import functools
 import struct
 import warnings
 from _codecs import encode
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import Counter, OrderedDict
 from pickle import UnpicklingError, decode_long
 from typing import IO, Any
 
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-
-from flambeau import _utils
-from flambeau import storage as storages
+from flambeau import _utils, storage as storages
 from flambeau._tensor import Tensor
-from flambeau._values import device as devices
-from flambeau._values import dtype as dtypes
+from flambeau._values import device as devices, dtype as dtypes
 from flambeau._values.shape import Size
 
 BLOCKED = ("sys", "os", "posix", "nt")  # never, whatever the user says
@@ -43,7 +40,7 @@ def _remove_safe_globals(globals_to_remove: list[Any]) -> None:
     _allowed_by_user.difference_update(globals_to_remove)
 
 
-class _safe_globals:  # noqa: N801
+class _safe_globals:
     def __init__(self, safe_globals: list[Any]) -> None:
         self.safe_globals = safe_globals
 
@@ -144,6 +141,7 @@ class Unpickler:
         self.memo: dict[int, Any] = {}
         self.marks: list[list[Any]] = []
         self.stack: list[Any] = []
+        self.foreign = False  # whether something that the user allowed takes part
 
     def persistent_load(self, pid: Any) -> Any:
         """What a persistent id stands for; replaced by whoever knows."""
@@ -161,7 +159,12 @@ class Unpickler:
             operation = operations.get(code[0])
             if operation is None:
                 raise UnpicklingError(f"Unsupported operand {code[0]}")
-            operation(self)
+            try:
+                operation(self)
+            except (TypeError, KeyError, IndexError, AttributeError, OverflowError, UnicodeDecodeError) as error:
+                if self.foreign or operation is Unpickler.persistent_id:  # somebody else's code may have raised it
+                    raise
+                raise UnpicklingError(f"the pickle is corrupted: {type(error).__name__}: {error}") from error
 
     def read(self, n: int) -> bytes:
         data = self.file.read(n)
@@ -198,10 +201,11 @@ class Unpickler:
         path = f"{module}.{name}"
         if module in BLOCKED:
             raise UnpicklingError(f"Trying to load unsupported GLOBAL {path} whose module {module} is blocked.")
-        for table in (_get_allowed_globals(), _get_user_allowed_globals()):
-            if path in table:
-                self.stack.append(table[path])
-                return
+        known, allowed = _get_allowed_globals(), _get_user_allowed_globals()
+        if path in known or path in allowed:
+            self.foreign |= path not in known
+            self.stack.append(known[path] if path in known else allowed[path])
+            return
         path = path.removeprefix("builtins.")
         raise UnpicklingError(
             f"Unsupported global: GLOBAL {path} was not an allowed global by default. "

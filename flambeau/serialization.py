@@ -21,8 +21,7 @@ from typing import IO, Any
 from flambeau import _weights_only_unpickler, storage as storages
 from flambeau._ground import archive
 from flambeau._utils import _public
-from flambeau._values import device as devices
-from flambeau._values import dtype as dtypes
+from flambeau._values import device as devices, dtype as dtypes
 from flambeau._values.generator import Generator
 from flambeau._weights_only_unpickler import StorageType, _get_layout
 
@@ -104,7 +103,7 @@ def get_default_mmap_options() -> int | None:
     return _options.mmap_flags
 
 
-class set_default_mmap_options:  # noqa: N801
+class set_default_mmap_options:
     """Sets the flags with which `load(mmap=True)` maps a file, for good or in a `with` block."""
 
     def __init__(self, flags: int) -> None:
@@ -114,7 +113,8 @@ class set_default_mmap_options:  # noqa: N801
 
         if flags not in (mmap.MAP_PRIVATE, mmap.MAP_SHARED):
             raise ValueError(
-                f"Invalid argument in function set_default_mmap_options, expected mmap.MAP_PRIVATE or mmap.MAP_SHARED, but got {flags}"
+                f"Invalid argument in function set_default_mmap_options, expected mmap.MAP_PRIVATE or "
+                f"mmap.MAP_SHARED, but got {flags}"
             )
         self.before = get_default_mmap_options()
         _options.mmap_flags = flags
@@ -126,7 +126,7 @@ class set_default_mmap_options:  # noqa: N801
         _options.mmap_flags = self.before
 
 
-class skip_data:  # noqa: N801
+class skip_data:
     """In this context `save` leaves room for the bytes of storages without writing them, and `load` does not read them."""
 
     def __init__(self, materialize_fake_tensors: bool = False) -> None:
@@ -157,7 +157,7 @@ def clear_safe_globals() -> None:
     _weights_only_unpickler._clear_safe_globals()
 
 
-class safe_globals(_weights_only_unpickler._safe_globals):  # noqa: N801
+class safe_globals(_weights_only_unpickler._safe_globals):
     """In this context, more functions and classes are allowed in checkpoints."""
 
 
@@ -334,7 +334,7 @@ def _replacing(path: Any) -> Iterator[IO[bytes]]:
         return
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{threading.get_ident():x}.tmp")
     try:
-        file = open(temporary, "xb")  # noqa: SIM115 (closed below, before it is renamed)
+        file = open(temporary, "xb")
     except (PermissionError, FileExistsError):
         with open(target, "wb") as file:
             yield file
@@ -688,12 +688,13 @@ class _Loader:
         if _text(kind) != "storage":
             raise AssertionError(f"Unknown typename for persistent_load, expected 'storage' but got '{_text(kind)}'")
         dtype = dtypes.uint8 if cls is storages.UntypedStorage else getattr(cls, "dtype", None)
-        if not isinstance(dtype, dtypes.dtype) or not isinstance(numel, int) or numel < 0 or not isinstance(key, str):
+        location, facts = _text(location), isinstance(dtype, dtypes.dtype) and isinstance(key, str)
+        if not facts or not isinstance(numel, int) or numel < 0 or not isinstance(location, str):
             raise pickle.UnpicklingError("the description of a storage is corrupted")
         if key not in self.loaded:
             storage = self._read(f"data/{key}", numel, dtype)
             if not self.to_meta:
-                storage = self.restore(storage, _text(location))
+                storage = self.restore(storage, location)
             if isinstance(storage, storages.TypedStorage):  # a map_location function may return one
                 storage = storage._untyped_storage
             self.loaded[key] = storages.TypedStorage(wrap_storage=storage, dtype=dtype)

@@ -273,8 +273,8 @@ def _bounds(d: dtype, low: int, high: int | None) -> tuple[int, int]:
     if floating:
         last = min(1 << RANGE[d][1], -LOWEST - 1)
         low = _inner(low, d, 1)
-        check(low < last, RuntimeError, "random_ expects 'from' casted to dtype to be less than or equal to 'to_inc' casted to dtype, "
-              f"but got from={low} > to_inc={last}")  # fmt: skip
+        check(low < last, RuntimeError, "random_ expects 'from' casted to dtype to be less than or equal to 'to_inc' casted to "
+              f"dtype, but got from={low} > to_inc={last}")  # fmt: skip
     elif d.kind in "bi":
         last = min(_limits(d)[1], -LOWEST - 1)
     else:
@@ -451,8 +451,9 @@ bernoulli_fill_each.vjp(input=_nothing, p=lambda g, p_shape: g.new_zeros(p_shape
 
 def _expandable(shape: Shape, target: Shape) -> None:
     for i, (have, want) in enumerate(zip(reversed(shape), reversed(target), strict=False), 1):
-        check(have in (1, want), RuntimeError, f"The expanded size of the tensor ({want}) must match the existing size ({have}) at "
-              f"non-singleton dimension {len(target) - i}.  Target sizes: {list(target)}.  Tensor sizes: {list(shape)}")  # fmt: skip
+        check(have in (1, want), RuntimeError, f"The expanded size of the tensor ({want}) must match the existing size ({have}) "
+              f"at non-singleton dimension {len(target) - i}.  Target sizes: {list(target)}.  "
+              f"Tensor sizes: {list(shape)}")  # fmt: skip
 
 
 def _check_each(d: dtype, p: Any) -> None:

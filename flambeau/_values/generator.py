@@ -31,7 +31,7 @@ def _array_state(state: Any) -> np.ndarray[Any, Any]:
 
 
 # Replaced by floor 4, which knows tensors: bytes -> what users hold, and back.
-state_tensor: Any = lambda array: array  # noqa: E731
+state_tensor: Any = lambda array: array
 state_bytes: Any = _array_state
 
 

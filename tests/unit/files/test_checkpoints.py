@@ -150,7 +150,7 @@ def test_state_dicts_travel_both_ways(torch, tmp_path):
 
 
 def test_whole_modules():
-    with pytest.raises(pickle.UnpicklingError, match="GLOBAL torch.nn.modules.container.Sequential was not an allowed"):
+    with pytest.raises(pickle.UnpicklingError, match=r"GLOBAL torch.nn.modules.container.Sequential was not an allowed"):
         flambeau.load(DATA / "module.pt")
     model = flambeau.load(DATA / "module.pt", weights_only=False)
     assert type(model) is nn.Sequential
@@ -192,7 +192,7 @@ def test_map_location():
     assert seen == [("UntypedStorage", 12, "cpu")]
     on_meta = cycled(obj, {"map_location": "meta"})["a"]
     assert (on_meta.device.type, on_meta.shape, on_meta.dtype) == ("meta", (3,), flambeau.float32)
-    with pytest.raises(RuntimeError, match="don't know how to restore data location of torch.storage.UntypedStorage"):
+    with pytest.raises(RuntimeError, match=r"don't know how to restore data location of torch.storage.UntypedStorage"):
         cycled(obj, {"map_location": "nowhere"})
 
 
@@ -231,7 +231,7 @@ def test_saving_is_all_or_nothing(tmp_path):
     assert flambeau.load(path) == {"a": 3}
     assert (tmp_path / "link.pt").is_symlink()
     flambeau.save({"a": 4}, os.devnull)
-    with pytest.raises(RuntimeError, match="Parent directory .*missing does not exist"):
+    with pytest.raises(RuntimeError, match=r"Parent directory .*missing does not exist"):
         flambeau.save({}, tmp_path / "missing" / "model.pt")
 
 
@@ -254,7 +254,7 @@ def test_places_to_write_and_read(tmp_path):
         assert flambeau.load(f)["a"].tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(AttributeError, match="expected 'f' to be string, path, or a file-like object with a 'write'"):
         flambeau.save({}, 3)
-    with pytest.raises(AttributeError, match="You can only torch.load from a file that is seekable"):
+    with pytest.raises(AttributeError, match=r"You can only torch.load from a file that is seekable"):
         flambeau.load(3)
     with pytest.raises(FileNotFoundError):
         flambeau.load(tmp_path / "missing.pt")
