@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu.conv import convolution, out_size
+from flambeau._backends.cpu.conv import out_size
+from flambeau._backends.cpu.convolve import convolution
 
 TOLERANCE = {"float32": 2e-6, "float64": 2e-15, "bfloat16": 8e-3, "float16": 1e-3}
 
@@ -98,3 +99,31 @@ def test_transposed(case, dtype):
     g, w = (cast(rng.standard_normal(s), dtype) for s in ((x_shape[0], w_shape[0], *sizes), w_shape))
     got = convolution(*how).transposed(g, w, tuple(x_shape[2:]))
     close(got, transposed(g, w, x_shape[2:], *how), transposed(np.abs(g), np.abs(w), x_shape[2:], *how), dtype)
+
+
+def weight(x, g, shape, stride, padding, dilation, groups):
+    """The gradient of `reference` for its weights."""
+    x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *((p, p) for p in padding)])
+    g, sizes = g.astype(np.float64), g.shape[2:]
+    x = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+    g = g.reshape(g.shape[0], groups, g.shape[1] // groups, *sizes)
+    out = np.zeros((groups, shape[0] // groups, *shape[1:]))
+    for tap in product(*(range(k) for k in shape[2:])):
+        part = x[(..., *(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, dilation, sizes, stride)))]
+        axes = [0, *range(3, part.ndim)]
+        for q in range(groups):
+            out[(q, slice(None), slice(None), *tap)] = np.tensordot(g[:, q], part[:, q], ([a - 1 if a else 0 for a in axes],) * 2)
+    return out.reshape(shape)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_weight(case, dtype):
+    x_shape, w_shape, *how = case
+    rng = np.random.default_rng(0)
+    sizes = [out_size(*v) for v in zip(x_shape[2:], w_shape[2:], *how[:3])]
+    x, g = (cast(rng.standard_normal(s), dtype) for s in (x_shape, (x_shape[0], w_shape[0], *sizes)))
+    got = convolution(*how).weight(x, g, w_shape)
+    close(got, weight(x, g, w_shape, *how), weight(np.abs(x), np.abs(g), w_shape, *how), dtype)
+    g = cast(np.moveaxis(rng.standard_normal((*g.shape[:1], *g.shape[2:], g.shape[1])), -1, 1), dtype)  # channels last
+    close(convolution(*how).weight(x, g, w_shape), weight(x, g, w_shape, *how), weight(np.abs(x), np.abs(g), w_shape, *how), dtype)
