@@ -38,6 +38,14 @@ def _c(x: Tensor) -> Tensor:
     return x.conj() if x.is_complex() else x
 
 
+def _cropped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The leading part of x: output padding makes room for windows that the plain convolution would also visit."""
+    for d in range(2, len(shape)):
+        if x.shape[d] != shape[d]:
+            x = x.narrow(d, 0, shape[d])
+    return x
+
+
 _conv.vjp(
     input=lambda g, input_shape, weight, stride, padding, dilation, groups: _conv_input(
         g, _c(weight), input_shape, stride, padding, dilation, groups),
@@ -45,7 +53,8 @@ _conv.vjp(
         g, _c(input), weight_shape, stride, padding, dilation, groups),
 )  # fmt: skip
 _conv_input.vjp(
-    grad=lambda g, weight, stride, padding, dilation, groups: _conv(g, _c(weight), stride, padding, dilation, groups),
+    grad=lambda g, grad_shape, weight, stride, padding, dilation, groups: _cropped(
+        _conv(g, _c(weight), stride, padding, dilation, groups), grad_shape),
     weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: _conv_weight(
         _c(grad), g, weight_shape, stride, padding, dilation, groups),
 )  # fmt: skip

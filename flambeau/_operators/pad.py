@@ -103,7 +103,12 @@ def _pad_circular(input: T, pad: Shape) -> T:
             raise RuntimeError("Padding value causes wrapping around more than once.")
         if input.shape[d] + before + after < 0:
             raise RuntimeError("Negative padding value is resulting in an empty dimension")
-    return _take_each(input, pad, "circular")
+    widths = _widths(input.ndim, pad)
+    for d, (before, after) in enumerate(widths):  # negative widths crop first; what is left wraps around
+        if before < 0 or after < 0:
+            start = max(-before, 0)
+            input = input.narrow(d, start, input.shape[d] - start - max(-after, 0))
+    return _take_each(input, [max(n, 0) for n in pad], "circular")
 
 
 @composite("pad", namespace="nn", variants=("function",))

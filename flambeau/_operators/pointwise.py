@@ -1,32 +1,43 @@
-"""Pointwise arithmetic of two or three operands: one scalar expression each. Derivatives follow from the expression."""
+"""Arithmetic: one scalar expression each. Derivatives follow from the expression unless one stands below it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, T
-from flambeau._operators.op import ALL_FORMS, composite, pointwise
+from flambeau._operators.op import ALL_FORMS, pointwise
 from flambeau._tensor import Tensor
 
 N = T  # a tensor or a number
-OUT = ("function", "method", "out")
 
 
-def _no_bool(input: Any, other: Any, alpha: Any = 1) -> None:
-    kinds = [t.dtype.kind if isinstance(t, Tensor) else "b" if isinstance(t, bool) else "n" for t in (input, other)]
-    if kinds == ["b", "b"]:
-        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
-    if "b" in kinds and (kinds[0] == "b" and isinstance(input, Tensor) and not isinstance(other, Tensor)):
-        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
-                           "`logical_not()` operator instead.")
-    _alpha(input, other, alpha)
+def is_bool(x: Any) -> bool:
+    """Whether an operand (a tensor or a number) is boolean."""
+    return x._a.dtype.kind == "b" if isinstance(x, Tensor) else isinstance(x, bool)
 
 
-def _alpha(input: Any, other: Any, alpha: Any) -> None:
-    if isinstance(alpha, float) and all((t.dtype.kind in "bi" if isinstance(t, Tensor) else isinstance(t, (bool, int))) for t in (input, other)):
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-    if isinstance(alpha, bool) and not all((t.dtype.kind == "b" if isinstance(t, Tensor) else isinstance(t, bool)) for t in (input, other)):
-        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+def check_alpha(input: Any, other: Any, alpha: Any) -> None:
+    """What may scale the second operand depends on the kinds of both."""
+    if type(alpha) is int:
+        return
+    kinds = [x._a.dtype.kind if isinstance(x, Tensor) else "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f" for x in (input, other)]
+    if isinstance(alpha, bool):
+        if kinds != ["b", "b"]:
+            raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    elif isinstance(alpha, float):
+        if all(kind in "biu" for kind in kinds):
+            raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    elif isinstance(alpha, complex) and "c" not in kinds:
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+
+
+def check_sub(input: Any, other: Any, alpha: Any) -> None:
+    if is_bool(input) or is_bool(other):
+        if is_bool(input) and is_bool(other):
+            raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
+        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
+                           "`~` or `logical_not()` operator instead.")
+    check_alpha(input, other, alpha)
 
 
 @pointwise("add.Tensor", "add.Scalar", variants=ALL_FORMS)
@@ -35,27 +46,27 @@ def add(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     return input + other if alpha == 1 else input + other * alpha
 
 
+@add.errors
+def _(input: Any, other: Any, alpha: Any) -> None:
+    check_alpha(input, other, alpha)
+
+
 @pointwise("sub.Tensor", "sub.Scalar", variants=ALL_FORMS, names=("subtract",))
 def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `other`, scaled by `alpha`, from `input`: input - alpha * other."""
     return input - other if alpha == 1 else input - other * alpha
 
 
-@pointwise("rsub.Tensor", "rsub.Scalar", variants=("function",))
+sub.errors(check_sub)
+
+
+@pointwise("rsub.Tensor", "rsub.Scalar")
 def rsub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
-    """other - alpha * input."""
+    """Subtracts `input`, scaled by `alpha`, from `other`: other - alpha * input."""
     return other - input if alpha == 1 else other - input * alpha
 
 
-add.errors(lambda input, other, alpha: _alpha(input, other, alpha))
-sub.errors(lambda input, other, alpha: _no_bool(input, other, alpha))
-
-
-@rsub.errors
-def _(input: Any, other: Any, alpha: Any) -> None:
-    if input.dtype.kind == "b":
-        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
-                           "`logical_not()` operator instead.")
+rsub.errors(check_sub)
 
 
 @pointwise("mul.Tensor", "mul.Scalar", variants=ALL_FORMS, names=("multiply",))
@@ -64,26 +75,34 @@ def mul(k: Kernel[T], input: T, other: N) -> T:
     return input * other
 
 
-@pointwise("div.Tensor", "div.Scalar", variants=ALL_FORMS, promote="float", names=("divide",))
+@pointwise("div.Tensor", "div.Scalar", variants=ALL_FORMS, promote="float", names=("divide", "true_divide"))
 def div(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise: input / other."""
     return input / other
 
 
-@pointwise("true_divide.Tensor", variants=ALL_FORMS, promote="float")
-def true_divide(k: Kernel[T], input: T, other: N) -> T:
-    """Divides elementwise: input / other."""
-    return input / other
+def check_divisor(kernel: Any, x: Any) -> None:
+    """Integers may not be divided by zero."""
+    if x.dtype.kind in "iu" and not x.all():
+        raise RuntimeError("ZeroDivisionError")
 
 
-@pointwise("div.Tensor_mode", "div.Scalar_mode", variants=ALL_FORMS, promote="default", names=("divide",))
-def div_mode(k: Kernel[T], input: T, other: N, *, rounding_mode: str | None) -> T:
-    """Divides; rounding_mode "trunc" rounds towards zero, "floor" downwards."""
-    if rounding_mode is None:
-        return input / other
-    if rounding_mode == "trunc":
-        return k.trunc(input / other) if input.dtype.kind not in "iub" else k.sign(input) * k.sign(other) * k.floordiv(k.abs(input), k.abs(other))
+@pointwise("floor_divide", "floor_divide.Scalar", variants=ALL_FORMS, differentiable=False, lacks=("bc", "div_floor_cpu"))
+def floor_divide(k: Kernel[T], input: T, other: N) -> T:
+    """Divides elementwise and rounds down: floor(input / other)."""
     return k.floordiv(input, other)
+
+
+@floor_divide.arrays
+def _(k: Any, input: Any, other: Any) -> Any:
+    check_divisor(k, other)
+    return k.floordiv(input, other)
+
+
+@pointwise("div.Tensor_mode", "div.Scalar_mode", variants=ALL_FORMS, names=("divide",))
+def div_mode(k: Kernel[T], input: T, other: N, *, rounding_mode: str | None) -> T:
+    """Divides elementwise and rounds: not at all (None), towards zero ("trunc") or down ("floor")."""
+    return k.floordiv(input, other) if rounding_mode == "floor" else k.trunc(input / other)
 
 
 div_mode.vjp(
@@ -96,411 +115,277 @@ div_mode.vjp(
 def _(input: Any, other: Any, rounding_mode: Any) -> None:
     if rounding_mode not in (None, "trunc", "floor"):
         raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
-    if rounding_mode is not None:
-        _no_zero(input, other)
 
 
-def _no_zero(input: Any, other: Any) -> None:
-    """Integers may not be divided by zero."""
-    if (input.dtype.kind if isinstance(input, Tensor) else "i") in "bi":
-        if isinstance(other, Tensor) and other.dtype.kind in "bi" and other._a.size and not other._a.all():
-            raise RuntimeError("ZeroDivisionError")
-        if isinstance(other, int) and other == 0:
-            raise RuntimeError("ZeroDivisionError")
+@div_mode.arrays
+def _(k: Any, input: Any, other: Any, *, rounding_mode: str | None) -> Any:
+    if rounding_mode is None:
+        return input / other
+    name = f'"div_{rounding_mode}_cpu"'
+    if input.dtype.kind in "bc":
+        raise NotImplementedError(f"{name} not implemented for '{'Bool' if input.dtype.kind == 'b' else 'Complex' + ('Float' if input.itemsize == 8 else 'Double')}'")
+    check_divisor(k, other)
+    if rounding_mode == "floor":
+        return k.floordiv(input, other)
+    if input.dtype.kind == "f":
+        return k.trunc(input / other)
+    return k.floordiv(input - k.fmod(input, other), other)
 
 
-@pointwise("floor_divide", "floor_divide.Scalar", variants=ALL_FORMS)
-def floor_divide(k: Kernel[T], input: T, other: N) -> T:
-    """floor(input / other)."""
-    return k.floordiv(input, other)
-
-
-floor_divide.errors(lambda input, other: _no_zero(input, other))
-floor_divide.vjp(input=lambda g: g * 0.0, other=lambda g: g * 0.0)
-
-
-@pointwise("remainder.Tensor", "remainder.Scalar", "remainder.Scalar_Tensor", variants=ALL_FORMS)
-def remainder(k: Kernel[T], input: T, other: N) -> T:
-    """What floor division leaves; has the sign of `other`."""
+@pointwise("remainder.Tensor", "remainder.Scalar", "remainder.Scalar_Tensor", variants=ALL_FORMS, lacks=("bc", "remainder_cpu"))
+def remainder(k: Kernel[T], input: N, other: N) -> T:
+    """The remainder of a division that rounds down: it has the sign of `other`."""
     return k.remainder(input, other)
 
 
-@pointwise("fmod.Tensor", "fmod.Scalar", variants=ALL_FORMS)
+@remainder.arrays
+def _(k: Any, input: Any, other: Any) -> Any:
+    check_divisor(k, other)
+    return k.remainder(input, other)
+
+
+@pointwise("fmod.Tensor", "fmod.Scalar", variants=ALL_FORMS, lacks=("bc", "fmod_cpu"))
 def fmod(k: Kernel[T], input: T, other: N) -> T:
-    """What truncated division leaves; has the sign of `input`."""
+    """The remainder of a division that rounds towards zero: it has the sign of `input`."""
     return k.fmod(input, other)
 
 
-remainder.errors(lambda input, other: _no_zero(input, other))
-fmod.errors(lambda input, other: _no_zero(input, other))
+@fmod.arrays
+def _(k: Any, input: Any, other: Any) -> Any:
+    check_divisor(k, other)
+    return k.fmod(input, other)
+
+
+# ---------------------------------------------------------------- powers
 
 
 @pointwise("pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar", variants=ALL_FORMS)
 def pow(k: Kernel[T], input: N, exponent: N) -> T:
-    """input to the power exponent."""
+    """Raises each element of `input` to the power `exponent`."""
     return k.pow(input, exponent)
 
 
+def pow_by_exponent(g: Tensor, input: Any, exponent: Any, out: Tensor) -> Tensor:
+    if not isinstance(input, Tensor):
+        input = g.new_tensor(input)
+    zero = (out == 0) if out.is_complex() else (input == 0) & (exponent >= 0)
+    return g * (out * input.to(out.dtype).log()).conj().masked_fill(zero, 0)
+
+
+pow.vjp(
+    input=lambda g, input, exponent: g * (input.pow(exponent - 1) * exponent).conj() if not isinstance(exponent, Tensor)
+    and exponent != 0 else g * 0 if not isinstance(exponent, Tensor)
+    else (g * (exponent * input.pow(exponent - 1)).conj()).masked_fill(exponent == 0, 0),
+    exponent=pow_by_exponent,
+)  # fmt: skip
+
+
+@pow.errors
+def _(input: Any, exponent: Any) -> None:
+    if isinstance(exponent, int) and not isinstance(exponent, bool) and exponent < 0 and isinstance(input, Tensor) and input._a.dtype.kind in "biu":
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+
+
 @pow.arrays
-def _(k, input, exponent):  # type: ignore[no-untyped-def]
-    if exponent.ndim == 0 and input.dtype.kind in "fc":
+def _(k: Any, input: Any, exponent: Any) -> Any:
+    kind = input.dtype.kind
+    if kind == "b":
+        return input | ~exponent
+    if kind == "i" and exponent.size and exponent.min() < 0:  # 1 and -1 have a reciprocal; the others' rounds to 0
+        odd = k.where(exponent % 2 == 0, 1, input)
+        small = k.where(k.eq(k.abs(input), 1), odd, k.like(0, input))
+        return k.where(k.lt(exponent, 0), small, k.pow(input, k.maximum(exponent, k.like(0, exponent)))).astype(input.dtype)
+    if exponent.ndim == 0 and kind in "fc":
         e = exponent.item()
         if e == 2:
             return input * input
         if e == 3:
             return input * input * input
-        if e == 0.5 and input.dtype.kind == "f":
+        if e == 0.5:
             return k.sqrt(input)
+        if e == -0.5:
+            return k.rsqrt(input)
+        if e == 1:
+            return input.copy()
         if e == -1:
-            return 1 / input
-        if e == -0.5 and input.dtype.kind == "f":
-            return 1 / k.sqrt(input)
-    if input.dtype.kind in "iu" and exponent.dtype.kind == "i":
-        return k.library("integer_power", input, exponent)
+            return k.reciprocal(input)
+        if e == -2:
+            return k.reciprocal(input * input)
     return k.pow(input, exponent)
 
 
-@pow.errors
-def _(input: Any, exponent: Any) -> None:
-    if isinstance(exponent, int) and exponent < 0 and isinstance(input, Tensor) and input.dtype.kind in "bi":
-        raise RuntimeError("Integers to negative integer powers are not allowed.")
+@pointwise("square", variants=ALL_FORMS)
+def square(k: Kernel[T], input: T) -> T:
+    """The square of each element."""
+    return input * input
 
 
-def _pow_input(g: Any, input: Any, exponent: Any) -> Any:
-    if not isinstance(exponent, Tensor):
-        if exponent == 0:
-            return g * 0.0
-        if exponent == 2:
-            return g * (input.conj() if input.is_complex() else input) * 2
-        return g * _conj(exponent * input.pow(exponent - 1))
-    return (g * _conj(exponent * input.pow(exponent - 1))).masked_fill(exponent.eq(0), 0.0)
+@square.arrays
+def _(k: Any, input: Any) -> Any:
+    return input * input if input.dtype.kind != "b" else input.astype("i8")
 
 
-def _pow_exponent(g: Any, input: Any, exponent: Any, out: Any) -> Any:
-    if not isinstance(input, Tensor):
-        import cmath
-        import math
-
-        if input == 0:
-            return (g * 0.0).where(exponent.real.ge(0) if exponent.is_complex() else exponent.ge(0), g * _conj(out * -math.inf))
-        return g * _conj(out * (cmath.log(input) if isinstance(input, complex) or input < 0 and exponent.is_complex() else
-                                math.log(input) if input > 0 else math.nan))
-    zero = input.eq(0).logical_and(exponent.real.ge(0) if exponent.is_complex() else exponent.ge(0))
-    return (g * _conj(out * input.log())).masked_fill(zero, 0.0)
+# ---------------------------------------------------------------- signs
 
 
-def _conj(x: Any) -> Any:
-    return x.conj() if isinstance(x, Tensor) and x.is_complex() else x
+@pointwise("neg", variants=ALL_FORMS, names=("negative",))
+def neg(k: Kernel[T], input: T) -> T:
+    """The negative of each element."""
+    return -input
 
 
-pow.vjp(input=_pow_input, exponent=_pow_exponent)
+@neg.errors
+def _(input: Tensor) -> None:
+    if input._a.dtype.kind == "b":
+        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
+                           "`~` or `logical_not()` operator instead.")
 
 
-@composite("float_power.Tensor_Tensor", "float_power.Tensor_Scalar", "float_power.Scalar", variants=ALL_FORMS)
-def float_power(input: N, exponent: N) -> T:
-    """`pow` in double precision."""
-    from flambeau._values.dtype import complex128, float64
-
-    wide = complex128 if any(isinstance(v, complex) or (isinstance(v, Tensor) and v.is_complex()) for v in (input, exponent)) else float64
-    base = input.to(wide) if isinstance(input, Tensor) else input
-    power = exponent.to(wide) if isinstance(exponent, Tensor) else exponent
-    return pow(base, power)
+@pointwise("abs", variants=ALL_FORMS, names=("absolute",), lacks=("b", "abs_cpu"))
+def abs(k: Kernel[T], input: T) -> T:
+    """The absolute value of each element."""
+    return k.abs(input)
 
 
-@pointwise("maximum", variants=OUT)
-def maximum(k: Kernel[T], input: T, other: T) -> T:
-    """The larger of two elements; NaN if either is."""
-    return k.maximum(input, other)
+@pointwise("sign", variants=ALL_FORMS)
+def sign(k: Kernel[T], input: T) -> T:
+    """-1, 0 or 1, by the sign of each element."""
+    return k.sign(input)
 
 
-@pointwise("minimum", variants=OUT)
-def minimum(k: Kernel[T], input: T, other: T) -> T:
-    """The smaller of two elements; NaN if either is."""
-    return k.minimum(input, other)
+@sign.errors
+def _(input: Tensor) -> None:
+    if input._a.dtype.kind == "c":
+        raise NotImplementedError("Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead.")
 
 
-@pointwise("fmax", variants=OUT)
-def fmax(k: Kernel[T], input: T, other: T) -> T:
-    """The larger of two elements; a number rather than a NaN."""
-    return k.fmax(input, other)
+@sign.arrays
+def _(k: Any, input: Any) -> Any:
+    if input.dtype.kind == "b":
+        return input.copy()
+    out = k.sign(input)
+    return k.where(k.isnan(input), k.like(0, input), out) if input.dtype.kind == "f" else out
 
 
-@pointwise("fmin", variants=OUT)
-def fmin(k: Kernel[T], input: T, other: T) -> T:
-    """The smaller of two elements; a number rather than a NaN."""
-    return k.fmin(input, other)
+@pointwise("sgn", variants=ALL_FORMS)
+def sgn(k: Kernel[T], input: T) -> T:
+    """The sign of each element; of a complex one, the number of absolute value 1 in its direction."""
+    return k.sign(input)
 
 
-def _no_complex(name: str) -> Any:
-    def check(input: Any, other: Any) -> None:
-        if any(isinstance(t, Tensor) and t.is_complex() for t in (input, other)):
-            raise RuntimeError(f"{name} not implemented for complex tensors." if name in ("maximum", "minimum") else f"{name} not implemented for complex tensors.")
-
-    return check
-
-
-for _op in (maximum, minimum, fmax, fmin):
-    _op.errors(_no_complex(_op.name))
+def sgn_derivative(g: Tensor, input: Tensor, out: Tensor) -> Tensor:
+    if not input.is_complex():
+        return g * 0
+    size = input.abs()
+    turned = (g / size - (g / size * out.conj()).real * out) if False else (g - (out.conj() * g).real * out) / size
+    return turned.masked_fill(size == 0, 0)
 
 
-@pointwise("atan2", variants=ALL_FORMS, promote="float", names=("arctan2",))
-def atan2(k: Kernel[T], input: T, other: T) -> T:
-    """The angle of the point (other, input)."""
-    return k.atan2(input, other)
+sgn.vjp(input=sgn_derivative)
 
 
-@pointwise("hypot", variants=ALL_FORMS)
-def hypot(k: Kernel[T], input: T, other: T) -> T:
-    """sqrt(input^2 + other^2)."""
-    return k.hypot(input, other)
+@sgn.arrays
+def _(k: Any, input: Any) -> Any:
+    return input.copy() if input.dtype.kind == "b" else k.sign(input)
 
 
-@pointwise("copysign.Tensor", "copysign.Scalar", variants=ALL_FORMS, promote="float")
+@pointwise("reciprocal", variants=ALL_FORMS, promote="float")
+def reciprocal(k: Kernel[T], input: T) -> T:
+    """1 / input."""
+    return k.reciprocal(input)
+
+
+@pointwise("copysign.Tensor", "copysign.Scalar", variants=ALL_FORMS, promote="float", lacks=("c", "copysign_cpu"))
 def copysign(k: Kernel[T], input: T, other: N) -> T:
-    """The magnitude of input with the sign of other."""
+    """The absolute value of `input` with the sign of `other`."""
     return k.copysign(input, other)
 
 
-@pointwise("nextafter", variants=ALL_FORMS, differentiable=False)
+@pointwise("nextafter", variants=ALL_FORMS, lacks=("bic", "nextafter_cpu"))
 def nextafter(k: Kernel[T], input: T, other: T) -> T:
-    """The next representable number after input towards other."""
+    """The next representable number after `input` in the direction of `other`."""
     return k.nextafter(input, other)
 
 
-@pointwise("lerp.Tensor", "lerp.Scalar", variants=("function", "method", "inplace", "out"))
-def lerp(k: Kernel[T], input: T, end: T, weight: N) -> T:
-    """input + weight * (end - input), computed from the nearer end."""
-    small = k.lt(k.abs(weight), 0.5)
-    step = end - input
-    return k.where(small, input + weight * step, end - step * (1.0 - weight))
+@nextafter.arrays
+def _(k: Any, input: Any, other: Any) -> Any:
+    return k.nextafter(input, other)
 
 
-lerp.vjp(
-    input=lambda g, weight: g * (1 - _conj(weight)),
-    end=lambda g, weight: g * _conj(weight),
-    weight=lambda g, input, end: g * _conj(end - input),
-)
+@pointwise("hypot", variants=ALL_FORMS, lacks=("bic", "hypot_cpu"))
+def hypot(k: Kernel[T], input: T, other: T) -> T:
+    """sqrt(input^2 + other^2), without overflow in between."""
+    return k.hypot(input, other)
+
+
+# ---------------------------------------------------------------- fused forms
 
 
 @pointwise("addcmul", variants=ALL_FORMS)
 def addcmul(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1) -> T:
     """input + value * tensor1 * tensor2."""
-    product = tensor1 * tensor2
-    return input + (product if value == 1 else product * value)
+    return input + tensor1 * tensor2 if value == 1 else input + tensor1 * tensor2 * value
+
+
+@addcmul.arrays
+def _(k: Any, input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
+    if input.dtype.kind in "iu":
+        value = int(value)
+    return input + tensor1 * tensor2 * value
 
 
 @pointwise("addcdiv", variants=ALL_FORMS)
 def addcdiv(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1) -> T:
     """input + value * tensor1 / tensor2."""
-    quotient = tensor1 / tensor2
-    return input + (quotient if value == 1 else quotient * value)
+    return input + tensor1 / tensor2 if value == 1 else input + tensor1 / tensor2 * value
 
 
 @addcdiv.errors
 def _(input: Any, tensor1: Any, tensor2: Any, value: Any) -> None:
-    if all(t.dtype.kind in "bi" for t in (tensor1, tensor2)):
-        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division of tensor1 and "
-                           "tensor2. The historic addcdiv behavior can be implemented as (input + value * torch.trunc(tensor1 / tensor2)).to(input.dtype) for "
-                           "integer inputs and as (input + value * tensor1 / tensor2) for float inputs. The future addcdiv behavior is just the latter "
-                           "implementation: (input + value * tensor1 / tensor2), for all dtypes.")
+    if tensor1._a.dtype.kind in "biu" and tensor2._a.dtype.kind in "biu":
+        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
+                           "division of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * "
+                           "torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) "
+                           "for float inputs. The future addcdiv behavior is just the latter implementation: (input + value * tensor1 / "
+                           "tensor2), for all dtypes.")
 
 
-@pointwise("clamp_min", "clamp_min.Tensor", variants=ALL_FORMS)
-def clamp_min(k: Kernel[T], input: T, min: N) -> T:
-    """max(input, min)."""
-    return k.maximum(input, min)
+@pointwise("lerp.Tensor", "lerp.Scalar", variants=ALL_FORMS, lacks=("bi", "lerp_kernel_scalar"))
+def lerp(k: Kernel[T], input: T, end: T, weight: N) -> T:
+    """From `input` (weight 0) to `end` (weight 1): input + weight * (end - input)."""
+    return k.where(k.lt(k.abs(weight), 0.5), input + (end - input) * weight, end - (end - input) * (1 - weight))
 
 
-@pointwise("clamp_max", "clamp_max.Tensor", variants=ALL_FORMS)
-def clamp_max(k: Kernel[T], input: T, max: N) -> T:
-    """min(input, max)."""
-    return k.minimum(input, max)
-
-
-@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",))
-def clamp(k: Kernel[T], input: T, min: N | None = None, max: N | None = None) -> T:
-    """Limits each element to [min, max]; where they cross, max wins."""
-    if min is not None:
-        input = k.maximum(input, min)
-    return input if max is None else k.minimum(input, max)
-
-
-clamp_min.vjp(input=lambda g, input, min: g * input.ge(min), min=lambda g, input, min: g * input.lt(min))
-clamp_max.vjp(input=lambda g, input, max: g * input.le(max), max=lambda g, input, max: g * input.gt(max))
-
-
-def _inside(input: Any, min: Any, max: Any) -> Any:
-    inside = None if min is None else input.ge(min)
-    if max is not None:
-        inside = input.le(max) if inside is None else inside.logical_and(input.le(max))
-    return inside
-
-
-def _below(input: Any, min: Any, max: Any) -> Any:
-    """Where the result is `min`."""
-    return input.lt(min) if max is None else input.lt(min).logical_and(min.lt(max) if isinstance(min, Tensor) else max.gt(min))
-
-
-def _above(input: Any, min: Any, max: Any) -> Any:
-    """Where the result is `max`."""
-    if min is None:
-        return input.gt(max)
-    return input.gt(max).logical_or(max.lt(min) if isinstance(max, Tensor) else min.gt(max))
-
-
-clamp.vjp(
-    input=lambda g, input, min, max: g * _inside(input, min, max),
-    min=lambda g, input, min, max: g * _below(input, min, max),
-    max=lambda g, input, min, max: g * _above(input, min, max),
+lerp.vjp(
+    input=lambda g, weight: g * (1 - (weight.conj() if isinstance(weight, Tensor) else weight)),
+    end=lambda g, weight: g * (weight.conj() if isinstance(weight, Tensor) else weight),
+    weight=lambda g, input, end: g * (end - input).conj(),
 )
 
 
-@clamp.errors
-def _(input: Any, min: Any, max: Any) -> None:
-    if min is None and max is None:
-        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    if input.is_complex():
-        raise RuntimeError("clamp is not supported for complex types")
+@lerp.errors
+def _(input: Tensor, end: Tensor, weight: Any) -> None:
+    for name, t in (("end", end), ("weight", weight)):
+        if isinstance(t, Tensor) and t._a.dtype != input._a.dtype and not (name == "weight" and t._a.ndim == 0):
+            raise RuntimeError(f"expected dtype {SPELLED.get(input.dtype.name, input.dtype.name)} for `{name}` but got dtype "
+                               f"{SPELLED.get(t.dtype.name, t.dtype.name)}")
 
 
-@pointwise("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar", variants=OUT)
-def where(k: Kernel[T], condition: Mask, input: N, other: N) -> T:  # type: ignore[name-defined]  # noqa: F821
-    """input where condition holds, other elsewhere."""
-    return k.where(condition, input, other)
+# How some older errors spell a dtype.
+SPELLED = {
+    "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long int", "int32": "int",
+    "int16": "short int", "int8": "signed char", "uint8": "unsigned char", "complex64": "c10::complex<float>",
+    "complex128": "c10::complex<double>",
+}  # fmt: skip
 
 
-where.vjp(
-    input=lambda g, condition: g.masked_fill(condition.logical_not(), 0.0),
-    other=lambda g, condition: g.masked_fill(condition.bool(), 0.0),
-)
+@pointwise("positive", promote="none")
+def positive(k: Kernel[T], input: T) -> T:
+    """`input` itself."""
+    return input
 
 
-@where.errors
-def _(condition: Any, input: Any, other: Any) -> None:
-    if condition.dtype.kind != "b" and condition.dtype.name != "uint8":
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
-
-
-@where.arrays
-def _(k, condition, input, other):  # type: ignore[no-untyped-def]
-    return k.where(condition if condition.dtype.kind == "b" else condition != 0, input, other)
-
-
-@pointwise("xlogy.Tensor", "xlogy.Scalar_Self", "xlogy.Scalar_Other", variants=ALL_FORMS, promote="float")
-def xlogy(k: Kernel[T], input: N, other: N) -> T:
-    """input * log(other); 0 where input is 0."""
-    product = k.where(k.eq(input, 0.0), k.like(0.0, other), input * k.log(other))
-    return k.where(k.isnan(other), other, product)
-
-
-xlogy.vjp(
-    input=lambda g, input, other: (g * (other.log() if isinstance(other, Tensor) else __import__("math").log(other))).masked_fill(
-        input.eq(0).logical_and(other.le(0) if isinstance(other, Tensor) else input.eq(0).logical_and(other <= 0)), 0.0),
-    other=lambda g, input, other: g * (input / other),
-)
-
-
-@pointwise("logaddexp", variants=OUT)
-def logaddexp(k: Kernel[T], input: T, other: T) -> T:
-    """log(exp(input) + exp(other))."""
-    return k.where(k.eq(input, other), input + 0.6931471805599453, k.maximum(input, other) + k.log1p(k.exp(-k.abs(input - other))))
-
-
-@pointwise("logaddexp2", variants=OUT)
-def logaddexp2(k: Kernel[T], input: T, other: T) -> T:
-    """log2(2^input + 2^other)."""
-    return k.where(k.eq(input, other), input + 1.0, k.maximum(input, other) + k.log1p(k.exp2(-k.abs(input - other))) * 1.4426950408889634)
-
-
-logaddexp.vjp(input=lambda g, input, out: g * (input - out).exp(), other=lambda g, other, out: g * (other - out).exp())
-logaddexp2.vjp(input=lambda g, input, out: g * (input - out).exp2(), other=lambda g, other, out: g * (other - out).exp2())
-
-
-@pointwise("ldexp.Tensor", variants=ALL_FORMS, promote="float")
-def ldexp(k: Kernel[T], input: T, other: T) -> T:
-    """input * 2^other."""
-    return input * k.exp2(other)
-
-
-@pointwise("heaviside", variants=ALL_FORMS, differentiable=False)
-def heaviside(k: Kernel[T], input: T, values: T) -> T:
-    """0 below zero, 1 above it, `values` at it."""
-    one, zero = k.like(1, input), k.like(0, input)
-    return k.where(k.eq(input, zero), values, k.where(k.lt(input, zero), zero, one))
-
-
-@pointwise("sinc", variants=ALL_FORMS, promote="float")
-def sinc(k: Kernel[T], input: T) -> T:
-    """sin(pi x) / (pi x), and 1 at 0."""
-    x = input * 3.141592653589793
-    return k.where(k.eq(input, 0.0), k.like(1.0, input), k.sin(x) / x)
-
-
-@pointwise("deg2rad", variants=ALL_FORMS, promote="float")
-def deg2rad(k: Kernel[T], input: T) -> T:
-    """Degrees to radians."""
-    return input * 0.017453292519943295
-
-
-@pointwise("rad2deg", variants=ALL_FORMS, promote="float")
-def rad2deg(k: Kernel[T], input: T) -> T:
-    """Radians to degrees."""
-    return input * 57.29577951308232
-
-
-@pointwise("logit", variants=ALL_FORMS, promote="float")
-def logit(k: Kernel[T], input: T, eps: float | None = None) -> T:
-    """log(x / (1 - x)), with x first limited to [eps, 1 - eps]."""
-    x = input if eps is None else k.minimum(k.maximum(input, k.like(eps, input)), k.like(1.0 - eps, input))
-    return k.log(x / (1.0 - x))
-
-
-logit.vjp(input=lambda g, input, eps: (g / (input * (1.0 - input))) if eps is None else (
-    g / (input * (1.0 - input))).masked_fill(input.lt(eps).logical_or(input.gt(1.0 - eps)), 0.0))
-
-
-@composite("nan_to_num", variants=ALL_FORMS)
-def nan_to_num(input: T, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> T:
-    """Numbers instead of NaN (0) and infinities (the dtype's limits)."""
-    if input.dtype.kind in "bi":
-        return input.clone()
-    if input.is_complex():
-        from flambeau._operators.complex import complex_
-
-        return complex_(nan_to_num(input.real, nan, posinf, neginf), nan_to_num(input.imag, nan, posinf, neginf))
-    import ml_dtypes
-
-    info = ml_dtypes.finfo(input._a.dtype)
-    out = input.masked_fill(input.isnan(), 0.0 if nan is None else nan)
-    out = out.masked_fill(input.eq(float("inf")), float(info.max) if posinf is None else posinf)
-    return out.masked_fill(input.eq(float("-inf")), float(info.min) if neginf is None else neginf)
-
-
-@composite("round.decimals", variants=ALL_FORMS)
-def round_decimals(input: T, *, decimals: int) -> T:
-    """Rounds to so many decimal places."""
-    if decimals == 0:
-        return input.round()
-    scale = 10.0 ** abs(decimals)
-    return (input * scale).round() / scale if decimals > 0 else (input / scale).round() * scale
-
-
-@pointwise("gcd", variants=ALL_FORMS, differentiable=False)
-def gcd(k: Kernel[T], input: T, other: T) -> T:
-    """The greatest common divisor."""
-    return k.library("gcd", input, other)
-
-
-@pointwise("lcm", variants=ALL_FORMS, differentiable=False)
-def lcm(k: Kernel[T], input: T, other: T) -> T:
-    """The least common multiple."""
-    return k.library("lcm", input, other)
-
-
-@pointwise("polygamma", variants=("function", "method", "inplace", "out"), promote="float")
-def polygamma(k: Kernel[T], n: int, input: T) -> T:
-    """The n-th derivative of digamma."""
-    return k.library("polygamma", input, n=n)
-
-
-polygamma.vjp(input=lambda g, n, input: g * polygamma(n + 1, input))
+@positive.errors
+def _(input: Tensor) -> None:
+    if input._a.dtype.kind == "b":
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")

@@ -85,14 +85,14 @@ def abs_(k: Kernel[T], input: T) -> T:
 
 @pointwise("sign", variants=ALL_FORMS)
 def sign(k: Kernel[T], input: T) -> T:
-    """-1, 0 or 1."""
-    return k.sign(input)
+    """-1, 0 or 1; of a boolean, itself."""
+    return k.logical_or(input, input) if input.dtype.kind == "b" else k.sign(input)
 
 
 @pointwise("sgn", variants=ALL_FORMS)
 def sgn(k: Kernel[T], input: T) -> T:
     """The sign; of a complex number, x / |x|."""
-    return k.sign(input)
+    return k.logical_or(input, input) if input.dtype.kind == "b" else k.sign(input)
 
 
 @pointwise("square", variants=ALL_FORMS)
