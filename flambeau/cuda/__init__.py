@@ -1,0 +1,235 @@
+"""CUDA as programs ask for it: there is no device yet, and everything says so in PyTorch's words.
+
+What is harmless without a device (seeds, caches, statistics) does nothing; what needs one raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, NoReturn
+
+has_half = True
+has_magma = False
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise AssertionError("Torch not compiled with CUDA enabled")
+
+
+def _lazy_init() -> None:
+    _refuse()
+
+
+# ---- is there one? ----
+def is_available() -> bool:
+    """Whether there is a device to compute on.
+
+    >>> is_available()
+    False
+    """
+    return False
+
+
+def device_count() -> int:
+    """How many devices there are."""
+    return 0
+
+
+def is_initialized() -> bool:
+    """Whether a device has been used."""
+    return False
+
+
+def init() -> None:
+    """Gets the devices ready."""
+    _refuse()
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """Whether the device computes in bfloat16."""
+    return False
+
+
+def get_arch_list() -> list[str]:
+    """The architectures that kernels were compiled for."""
+    return []
+
+
+def can_device_access_peer(device: Any, peer_device: Any) -> bool:
+    """Whether one device reads another's memory."""
+    _refuse()
+
+
+# ---- which one ----
+def current_device() -> int:
+    """The number of the device in use."""
+    _refuse()
+
+
+def set_device(device: Any) -> None:
+    """Chooses the device to use; None and negative numbers choose nothing."""
+    if device is not None and not (isinstance(device, int) and device < 0):
+        _refuse()
+
+
+def get_device_name(device: Any = None) -> str:
+    """The device's name."""
+    _refuse()
+
+
+def get_device_capability(device: Any = None) -> tuple[int, int]:
+    """The device's compute capability."""
+    _refuse()
+
+
+def get_device_properties(device: Any = None) -> Any:
+    """The device's name, memory and processors."""
+    _refuse()
+
+
+class device:
+    """Uses a device inside a ``with``; without one, a negative number or None is allowed."""
+
+    def __init__(self, device: Any) -> None:
+        self.idx = -1 if device is None else device
+
+    def __enter__(self) -> None:
+        set_device(self.idx)
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class device_of(device):
+    """Uses a tensor's device inside a ``with``; a tensor on the CPU changes nothing."""
+
+    def __init__(self, obj: Any) -> None:
+        super().__init__(obj.get_device() if getattr(obj, "is_cuda", False) else -1)
+
+
+# ---- queues ----
+def synchronize(device: Any = None) -> None:
+    """Waits for everything queued on a device."""
+    _refuse()
+
+
+def current_stream(device: Any = None) -> Any:
+    """The queue in use."""
+    _refuse()
+
+
+def default_stream(device: Any = None) -> Any:
+    """The queue used without asking for one."""
+    _refuse()
+
+
+@contextlib.contextmanager
+def stream(stream: Any) -> Any:
+    """Queues what is inside on a stream; None changes nothing."""
+    if stream is not None:
+        _refuse()
+    yield
+
+
+class Stream:
+    """A queue of a device."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _refuse()
+
+
+class Event:
+    """A mark in a queue."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _refuse()
+
+
+# ---- random numbers ----
+def manual_seed(seed: int) -> None:
+    """Seeds the device in use."""
+
+
+def manual_seed_all(seed: int) -> None:
+    """Seeds all devices."""
+
+
+def seed() -> None:
+    """Seeds the device in use from the system."""
+
+
+def seed_all() -> None:
+    """Seeds all devices from the system."""
+
+
+def initial_seed() -> int:
+    """The seed of the device in use."""
+    _refuse()
+
+
+def get_rng_state(device: Any = "cuda") -> Any:
+    """The state of a device's generator."""
+    _refuse()
+
+
+def get_rng_state_all() -> list[Any]:
+    """The states of all devices' generators."""
+    return []
+
+
+def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
+    """Sets the state of a device's generator."""
+    _refuse()
+
+
+def set_rng_state_all(new_states: Any) -> None:
+    """Sets the states of all devices' generators."""
+    for state in new_states:
+        set_rng_state(state)
+
+
+# ---- memory ----
+def empty_cache() -> None:
+    """Gives unused memory back."""
+
+
+def ipc_collect() -> None:
+    """Gives back memory that other processes have let go of."""
+
+
+def reset_peak_memory_stats(device: Any = None) -> None:
+    """Forgets the largest amounts so far."""
+
+
+reset_max_memory_allocated = reset_max_memory_cached = reset_accumulated_memory_stats = reset_peak_memory_stats
+
+
+def memory_allocated(device: Any = None) -> int:
+    """Bytes in tensors."""
+    return 0
+
+
+max_memory_allocated = memory_reserved = max_memory_reserved = memory_cached = max_memory_cached = memory_allocated
+
+
+def memory_stats(device: Any = None) -> dict[str, Any]:
+    """What the allocator counts."""
+    return {}
+
+
+def mem_get_info(device: Any = None) -> tuple[int, int]:
+    """Free and total bytes of a device."""
+    _refuse()
+
+
+def is_current_stream_capturing() -> bool:
+    """Whether a graph is being captured."""
+    return False
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":
+        import importlib
+
+        return importlib.import_module("flambeau.cuda.amp")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
