@@ -225,11 +225,3 @@ def mem_get_info(device: Any = None) -> tuple[int, int]:
 def is_current_stream_capturing() -> bool:
     """Whether a graph is being captured."""
     return False
-
-
-def __getattr__(name: str) -> Any:
-    if name == "amp":
-        import importlib
-
-        return importlib.import_module("flambeau.cuda.amp")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
