@@ -30,6 +30,13 @@ def _described(op: Op, arrays: tuple[Any, ...]) -> Any:
     return meta.MetaArray(size, np.asarray(small).dtype)
 
 
+def require(t: Tensor) -> None:
+    """Make a new tensor a leaf of the graph."""
+    if t._a.dtype.kind not in "fcV":
+        raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+    t.requires_grad = True
+
+
 def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool) -> Any:
     """Call a creation operator. Without `device`: where the first tensor is, or else on the default device."""
     like = values[0] if isinstance(values[0], Tensor) else None
@@ -68,7 +75,7 @@ def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, 
 
         t = to_device(t, device, None)
     if requires_grad:
-        t.requires_grad = True
+        require(t)
     if STATE.inference:
         t._inference = True
     return t

@@ -33,7 +33,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
     "LARGE": large.LARGE, "structured": large.structured,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
@@ -355,7 +355,7 @@ def _factory(op: Op) -> str:
                    "        token = quiet(QUIET)", "        try:",
                    f"            r = {_bind(op, 'RUN', op.run)}(K, {_call(op, {first: first + '._a'} if params[0].is_tensor else {})})",
                    "        finally:", "            loud(token)", "        o = new(Tensor)", "        o._a = r if type(r) is ndarray else asarray(r)",
-                   "        if requires_grad:", "            o.requires_grad = True", "        return o"]  # fmt: skip
+                   "        if requires_grad:", "            require(o)", "        return o"]  # fmt: skip
     lines_.append(f"    return create({me}, {_tuple(op)}, {'out' if out else 'None'}, layout, device, pin_memory, requires_grad)")
     return "\n".join(lines_) + "\n"
 

@@ -77,7 +77,26 @@ def _(k: Any, input: Any, other: Any) -> Any:
 
 @matmul.errors
 def _(input: Any, other: Any) -> None:
+    if input._a.dtype is other._a.dtype:
+        return
+    if input.ndim <= 2 and other.ndim == 1:
+        return _two_vectors(input, other) if input.ndim == 1 else _vector_dtype(input, other)
+    if other.ndim == 1:
+        return _vector_dtype(input, other)
+    if input.ndim >= 3 and other.ndim >= 3:
+        return same_dtypes(input, other)
     same_dtype(input, other)
+
+
+def _vector_dtype(mat: Any, vec: Any) -> None:
+    if mat._a.dtype != vec._a.dtype:
+        a, b = SPOKEN[mat.dtype], SPOKEN[vec.dtype]
+        raise RuntimeError(f"addmv input tensors must have the same dtype, but got {b}, {a}, and {b}")
+
+
+def same_dtypes(a: Any, b: Any) -> None:
+    if a._a.dtype != b._a.dtype:
+        raise RuntimeError(f"expected scalar type {SPOKEN[a.dtype]} but found {SPOKEN[b.dtype]}")
 
 
 def _explain(x: Shape, y: Shape) -> None:
@@ -179,7 +198,7 @@ def _(k: Any, input: Any, mat2: Any) -> Any:
 @bmm.errors
 def _(input: Any, mat2: Any) -> None:
     _batches(input, mat2)
-    same_dtype(input, mat2, "expected scalar type {} but found {}")
+    same_dtypes(input, mat2)
 
 
 def _batches(x: Any, y: Any) -> None:
@@ -226,10 +245,8 @@ def _(k: Any, input: Any, weight: Any, bias: Any = None) -> Any:
 
 @linear.errors
 def _(input: Any, weight: Any, bias: Any) -> None:
-    d = weight._a.dtype
-    if input._a.dtype is not d:
-        same_dtype(input, weight, "mat1 and mat2 must have the same dtype, but got {} and {}" if False else
-                   "expected m1 and m2 to have the same dtype, but got: {} != {}")  # fmt: skip
+    if input._a.dtype is not weight._a.dtype:
+        same_dtype(input, weight)
 
 
 def _linear_vjp(g: Any, input: Any, weight: Any, needs: Any) -> tuple[Any, Any, Any]:
@@ -313,7 +330,7 @@ def _(input: Any, vec: Any) -> None:
     (n, m), v = input._a.shape, vec._a.shape[0]
     if m != v:
         raise RuntimeError(f"size mismatch, got input ({n}), mat ({n}x{m}), vec ({v})")
-    same_dtype(input, vec, "expected scalar type {} but found {}")
+    _vector_dtype(input, vec)
 
 
 mv.vjp(input=lambda g, vec: outer(g, conj(vec)), vec=lambda g, input: mv(adjoint(input), g))
@@ -453,7 +470,8 @@ def _(input: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> None:
     if x[1] != y[0]:
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({x[0]}x{x[1]} and {y[0]}x{y[1]})")
     same_dtype(mat1, mat2)
-    same_dtype(input, mat2, "self and mat2 must have the same dtype, but got {} and {}")
+    if input._a.dtype != mat2._a.dtype:
+        raise RuntimeError(f"self and mat2 must have the same dtype, but got {SPOKEN[input.dtype]} and {SPOKEN[mat2.dtype]}")
     _fits(input, (x[0], y[1]))
 
 

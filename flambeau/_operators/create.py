@@ -72,7 +72,11 @@ def zeros(k: Kernel[T], size: Shape, *, dtype: DType | None = None) -> T:
 
 @zeros.arrays
 def _(k: Any, size: Shape, *, dtype: dtype | None = None) -> Any:
-    return k.xp.zeros(shaped(size), chosen(dtype).np)
+    size = sizes(size)
+    for n in size:
+        if n < 0:
+            raise RuntimeError("zeros: Dimension size must be non-negative.")
+    return k.xp.zeros(size, chosen(dtype).np)
 
 
 @op("ones", promote="none", variants=FACTORY)

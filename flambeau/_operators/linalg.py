@@ -235,33 +235,47 @@ def linalg_lu_factor(A: T, *, pivot: bool = True) -> tuple[T, T]:
     return LU, pivots
 
 
-@op("linalg_lu", outputs=("P", "L", "U"), **LINALG)
-def linalg_lu(k: Kernel[T], A: T, *, pivot: bool = True) -> tuple[T, T, T]:
-    """A = P @ L @ U: a permutation, a lower and an upper triangular matrix."""
+@op("_linalg_lu", promote="none", variants=(), outputs=("P", "L", "U"))
+def _linalg_lu(k: Kernel[T], A: T, pivot: bool = True) -> tuple[T, T, T]:
+    """The three factors."""
     LU, pivots, _ = k.library("lu_factor", A, pivot=pivot)
     return k.library("lu_unpack", LU, pivots)
 
 
-linalg_lu.vjp(A=lambda g_L, g_U, P, L, U: _lu_back(g_L, g_U, P, L, U))
-linalg_lu.errors(lambda A, pivot: _lu_errors("linalg.lu", A, pivot))
+_linalg_lu.vjp(A=lambda g_L, g_U, P, L, U: _lu_back(g_L, g_U, P, L, U))
+_linalg_lu.errors(lambda A, pivot: _lu_errors("linalg.lu", A, pivot))
 
 
-@op("lu_unpack", promote="none", variants=("function", "out"), outputs=("P", "L", "U"))
-def lu_unpack(k: Kernel[T], LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots: bool = True) -> tuple[T, T, T]:  # noqa: N803
+@composite("linalg_lu", namespace="linalg", variants=("function", "out"), outputs=("P", "L", "U"))
+def linalg_lu(A: T, *, pivot: bool = True) -> tuple[T, T, T]:
+    """A = P @ L @ U: a permutation, a lower and an upper triangular matrix."""
+    P, L, U = _linalg_lu(A, pivot)
+    return P.detach(), L, U
+
+
+@composite("lu_unpack", variants=("function", "out"), outputs=("P", "L", "U"))
+def lu_unpack(LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots: bool = True) -> tuple[T, T, T]:  # noqa: N803
     """The three factors that `linalg.lu_factor` packed."""
+    P, L, U = _lu_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots)
+    return P.detach(), L, U
+
+
+@op("_lu_unpack", promote="none", variants=(), outputs=("P", "L", "U"))
+def _lu_unpack(k: Kernel[T], LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots: bool = True) -> tuple[T, T, T]:  # noqa: N803
+    """The same; the permutation has no derivative."""
     P, L, U = k.library("lu_unpack", LU_data, LU_pivots)
     none = k.library("zeros", shape=(0,), dtype=LU_data.dtype)
     return (P if unpack_pivots else none), (L if unpack_data else none), (U if unpack_data else none)
 
 
-@lu_unpack.errors
+@_lu_unpack.errors
 def _(LU_data: Any, LU_pivots: Any, unpack_data: bool, unpack_pivots: bool) -> None:  # noqa: N803
     if unpack_pivots and SPOKEN[LU_pivots.dtype] != "Int":
         raise RuntimeError("torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\nNote: this function is intended to be "
                            "used with the output produced by torch.linalg.lu_factor")
 
 
-lu_unpack.vjp(LU_data=lambda g_L, g_U, LU_data_shape: _packed(g_L, g_U, LU_data_shape))
+_lu_unpack.vjp(LU_data=lambda g_L, g_U, LU_data_shape: _packed(g_L, g_U, LU_data_shape))
 
 
 def _packed(gL: Any, gU: Any, shape: Any) -> Any:

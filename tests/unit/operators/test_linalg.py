@@ -1,0 +1,123 @@
+"""Linear algebra and Fourier transforms: what they compute, their derivatives, and what they refuse, as PyTorch has them.
+
+Factorizations that are unique only up to signs are compared through what does not depend on them.
+"""
+
+import numpy as np
+import pytest
+
+from tests.agree import rand
+
+
+def positive(t, x):
+    return x @ x.mH + t.eye(x.shape[-1], dtype=x.dtype)
+
+
+SQUARE = {
+    "cholesky": lambda t, x: [t.linalg.cholesky(positive(t, x)), t.linalg.cholesky(positive(t, x), upper=True)],
+    "inv": lambda t, x: [t.linalg.inv(x), t.linalg.solve(x, x[..., :1]), t.linalg.solve(x[0], x[0, 0]), t.linalg.solve(x, x, left=False)],
+    "det": lambda t, x: [t.linalg.det(x), *t.linalg.slogdet(x), t.logdet(positive(t, x))],
+    "eigh": lambda t, x: [t.linalg.eigh(x + x.mH).eigenvalues, t.linalg.eigh(x + x.mH).eigenvectors.abs(), t.linalg.eigvalsh(x + x.mH, UPLO="U")],
+    "svd": lambda t, x: [t.linalg.svdvals(x), t.linalg.svd(x).U.abs(), t.linalg.svd(x[..., :2], full_matrices=False).Vh.abs()],
+    "qr": lambda t, x: [t.linalg.qr(x).R.abs(), t.linalg.qr(x[..., :2]).Q.abs(), t.linalg.qr(x[..., :2, :]).R.abs()],
+    "lu": lambda t, x: [*t.linalg.lu(x), t.linalg.lu_factor(x).LU, t.linalg.lu_solve(*t.linalg.lu_factor(x), x), *t.linalg.lu(x[..., :2, :])],
+    "triangular": lambda t, x: [t.linalg.solve_triangular(x.triu(), x, upper=True), t.linalg.solve_triangular(x.tril(), x, upper=False, left=False)],
+    "norms": lambda t, x: [t.linalg.norm(x), *(t.linalg.matrix_norm(x, p) for p in ("fro", "nuc", 1, -1, 2, -2, float("inf")))],
+    "vector norms": lambda t, x: [t.linalg.vector_norm(x, p, dim=-1) for p in (0, 0.5, 1, 1.5, 2, 3, float("inf"), -float("inf"))],
+    "pinv": lambda t, x: [t.linalg.pinv(x), t.linalg.pinv(x[..., :2]), t.linalg.lstsq(x[..., :2], x).solution, t.linalg.cond(x)],
+    "powers": lambda t, x: [t.linalg.matrix_power(x, n) for n in (-2, 0, 1, 3)] + [t.linalg.matrix_exp(x)],
+    "cross": lambda t, x: [t.linalg.cross(x, x.mT), t.linalg.vecdot(x, x.mT), t.linalg.vander(x[0, 0]), t.linalg.tensorsolve(x[0], x[0, 0])],
+    "older": lambda t, x: [t.cholesky_solve(x, t.linalg.cholesky(positive(t, x))), t.cholesky_inverse(t.linalg.cholesky(positive(t, x))), t.inverse(x)],
+}
+
+
+@pytest.mark.parametrize("dtype", ["real", "complex"])
+@pytest.mark.parametrize("name", SQUARE)
+def test_linalg(agree, name, dtype):
+    x = rand(2, 3, 3) + np.eye(3)
+    agree(SQUARE[name], x if dtype == "real" else x + 1j * rand(2, 3, 3, seed=1), rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["cholesky", "inv", "eigh", "norms", "triangular"])
+def test_second_derivatives(agree, name):
+    agree(SQUARE[name], rand(2, 3, 3) + np.eye(3), grads=2, rtol=1e-6, atol=1e-7)
+
+
+def test_eigenvalues(agree):
+    def program(t, x):
+        values = t.linalg.eig(x).eigenvalues
+        return values.real.sum(-1), values.abs().sort().values, t.linalg.eigvals(x).prod(-1).real
+
+    agree(program, rand(2, 3, 3))
+
+
+def test_determinant_of_a_singular_matrix(agree):
+    agree(lambda t, x: t.linalg.det(t.stack([x[0], 2 * x[0], x[1]])), rand(2, 3))
+
+
+def test_ranks(agree):
+    def program(t, x):
+        low = x[:, :1] @ x[:1]
+        return t.linalg.matrix_rank(low), t.linalg.matrix_rank(x), t.linalg.matrix_rank(x, atol=10.0), t.linalg.matrix_rank(low @ low.T, hermitian=True)
+
+    agree(program, rand(4, 4), grads=0)
+
+
+REFUSED = {
+    "inv of a vector": lambda t, x: t.linalg.inv(x[0]),
+    "inv of a rectangle": lambda t, x: t.linalg.inv(x[:2]),
+    "inv of integers": lambda t, x: t.linalg.inv(x.long()),
+    "inv of halves": lambda t, x: t.linalg.inv(x.half()),
+    "solve": lambda t, x: t.linalg.solve(x, x[:2]),
+    "cholesky of a rectangle": lambda t, x: t.linalg.cholesky(x[:2]),
+    "qr mode": lambda t, x: t.linalg.qr(x, "full"),
+    "vector norm of integers": lambda t, x: t.linalg.vector_norm(x.long()),
+    "matrix norm": lambda t, x: t.linalg.matrix_norm(x, 3),
+    "matrix norm of a vector": lambda t, x: t.linalg.matrix_norm(x[0]),
+    "cross": lambda t, x: t.linalg.cross(x[:, :2], x[:, :2]),
+    "multi_dot": lambda t, x: t.linalg.multi_dot([x]),
+    "irfft": lambda t, x: t.fft.irfft(x, 0),
+    "rfft of complex": lambda t, x: t.fft.rfft(x * 1j),
+    "fft norm": lambda t, x: t.fft.fft(x, norm="none"),
+    "fftn dims": lambda t, x: t.fft.fftn(x, dim=(0, 0)),
+    "fftn shape": lambda t, x: t.fft.fftn(x, s=(2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(agree, name):
+    agree(REFUSED[name], rand(3, 3), raises=RuntimeError, grads=0)
+
+
+@pytest.mark.parametrize("name", ["inv", "cholesky", "solve"])
+def test_singular(name):
+    import flambeau as t
+
+    x = t.zeros(2, 2, 2)
+    with pytest.raises(t.linalg.LinAlgError, match=r"\(Batch element 0\)"):
+        getattr(t.linalg, name)(*([x, x] if name == "solve" else [x]))
+    assert issubclass(t.linalg.LinAlgError, RuntimeError)
+
+
+FOURIER = {
+    "fft": lambda t, x: [t.fft.fft(x), t.fft.ifft(x, 6), t.fft.fft(x, 3, 0, "ortho"), t.fft.fft2(x, norm="forward"), t.fft.fftn(x, (2, 5))],
+    "rfft": lambda t, x: [t.fft.rfft(x), t.fft.irfft(x), t.fft.irfft(x, 7), t.fft.rfft2(x), t.fft.irfft2(x, (4, 5)), t.fft.rfftn(x, dim=0)],
+    "hfft": lambda t, x: [t.fft.hfft(x), t.fft.ihfft(x), t.fft.hfft2(x), t.fft.ihfftn(x)],
+    "shift": lambda t, x: [t.fft.fftshift(x), t.fft.ifftshift(x, 1), t.fft.fftfreq(5, 0.5), t.fft.rfftfreq(6)],
+}
+
+
+@pytest.mark.parametrize("name", FOURIER)
+def test_fourier(agree, name):
+    agree(FOURIER[name], rand(4, 5), grads=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"center": False}, {"normalized": True, "hop_length": 3}, {"onesided": False, "win_length": 6}])
+def test_short_time_transform(agree, options):
+    def program(t, x):
+        window = t.hann_window(options.get("win_length", 8), dtype=x.dtype) + 0.1
+        z = t.stft(x, 8, window=window, return_complex=True, **options)
+        back = {k: v for k, v in options.items() if k != "return_complex"}
+        return z, t.istft(z, 8, window=window, **back)
+
+    agree(program, rand(2, 32))
