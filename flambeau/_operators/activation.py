@@ -142,6 +142,16 @@ def celu(input: T, alpha: Scalar = 1.0) -> T:
 # ---------------------------------------------------------------- piecewise linear
 
 
+@pointwise("relu", variants=("function", "method", "inplace"))
+def relu(k: Kernel[T], input: T) -> T:
+    """max(x, 0)."""
+    return k.maximum(input, k.like(0, input))
+
+
+relu.vjp(input=lambda g, out: g * out.gt(0))
+relu.vjp_arrays(input=lambda k, g, out: g * (out > 0))
+
+
 @composite("relu6", namespace="nn", variants=("function", "inplace"))
 def relu6(input: T) -> T:
     """min(max(x, 0), 6)."""

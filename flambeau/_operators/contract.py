@@ -12,7 +12,8 @@ from flambeau._values.dtype import SPOKEN
 from flambeau._values.shape import broadcast
 
 OUT = ("function", "method", "out")
-C_NAMES = {"Float": "float", "Double": "double", "Half": "c10::Half", "BFloat16": "c10::BFloat16", "Long": "long", "Int": "int", "Short": "short",
+C_NAMES = {"Float": "float", "Double": "double", "Half": "c10::Half", "BFloat16": "c10::BFloat16", "Long": "long",
+                    "Int": "int", "Short": "short",
            "Char": "signed char", "Byte": "unsigned char", "Bool": "bool", "ComplexFloat": "c10::complex<float>",
            "ComplexDouble": "c10::complex<double>", "ComplexHalf": "c10::complex<c10::Half>"}  # fmt: skip
 
@@ -78,7 +79,7 @@ def _(k: Any, input: Any, other: Any) -> Any:
 @matmul.errors
 def _(input: Any, other: Any) -> None:
     if input._a.dtype is other._a.dtype:
-        return
+        return None
     if input.ndim <= 2 and other.ndim == 1:
         return _two_vectors(input, other) if input.ndim == 1 else _vector_dtype(input, other)
     if other.ndim == 1:
@@ -104,8 +105,11 @@ def _explain(x: Shape, y: Shape) -> None:
     if not x or not y:
         raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {len(x)}D and {len(y)}D")
     if len(x) == len(y) == 1:
-        raise RuntimeError(f"inconsistent tensor size, expected tensor [{x[0]}] and src [{y[0]}] to have the same number of elements, but got "
-                           f"{x[0]} and {y[0]} elements respectively")
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{x[0]}] and src [{y[0]}] to have the same "
+            "number of elements, but got "
+            f"{x[0]} and {y[0]} elements respectively"
+        )
     if len(x) == 2 and len(y) == 1:
         raise RuntimeError(f"size mismatch, got input ({x[0]}), mat ({x[0]}x{x[1]}), vec ({y[0]})")
     if len(x) == 1 and len(y) == 2:
@@ -124,7 +128,10 @@ def _explain(x: Shape, y: Shape) -> None:
         count = 1
         for n in batch:
             count *= n
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {x[-1]}] but got: [{count}, {y[-2]}].")
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {x[-1]}] but "
+            f"got: [{count}, {y[-2]}]."
+        )
     raise RuntimeError(f"size mismatch, got input ({y[-1]}), mat ({y[-1]}x{y[-2]}), vec ({x[0]})")
 
 
@@ -178,7 +185,9 @@ def _(input: Any, mat2: Any) -> None:
         raise RuntimeError("mat2 must be a matrix")
     same_dtype(input, mat2)
     if x.shape[1] != y.shape[0]:
-        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({x.shape[0]}x{x.shape[1]} and {y.shape[0]}x{y.shape[1]})")
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({x.shape[0]}x{x.shape[1]} and {y.shape[0]}x{y.shape[1]})"
+        )
 
 
 mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
@@ -208,7 +217,9 @@ def _batches(x: Any, y: Any) -> None:
         raise RuntimeError("batch2 must be a 3D tensor")
     (b, _, n), (c, m, _) = x._a.shape, y._a.shape
     if b != c or n != m:
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{b}, {n}] but got: [{c}, {m}].")
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{b}, {n}] but got: [{c}, {m}]."
+        )
 
 
 bmm.vjp(input=lambda g, mat2: bmm(g, adjoint(mat2)), mat2=lambda g, input: bmm(adjoint(input), g))
@@ -228,7 +239,9 @@ def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
 def _(k: Any, input: Any, weight: Any, bias: Any = None) -> Any:
     try:
         if input.ndim > 2 and weight.ndim == 2 and input.size:
-            out = k.xp.matmul(fast(input.reshape(-1, input.shape[-1])), fast(weight).T).reshape(*input.shape[:-1], weight.shape[0])
+            out = k.xp.matmul(fast(input.reshape(-1, input.shape[-1])), fast(weight).T).reshape(
+                *input.shape[:-1], weight.shape[0]
+            )
         else:
             out = k.xp.matmul(fast(input), fast(weight).T)
     except ValueError:
@@ -252,8 +265,11 @@ def _(input: Any, weight: Any, bias: Any) -> None:
 def _linear_vjp(g: Any, input: Any, weight: Any, needs: Any) -> tuple[Any, Any, Any]:
     wants = (*needs, False)[:3]
     if weight.ndim == 1:
-        return (g.unsqueeze(-1) * conj(weight) if wants[0] else None,
-                (g.unsqueeze(-1) * conj(input)).reshape(-1, input.shape[-1]).sum(0) if wants[1] else None, g if wants[2] else None)
+        return (
+            g.unsqueeze(-1) * conj(weight) if wants[0] else None,
+            (g.unsqueeze(-1) * conj(input)).reshape(-1, input.shape[-1]).sum(0) if wants[1] else None,
+            g if wants[2] else None,
+        )
     rows = g if g.ndim == 2 else g.reshape(-1, weight.shape[0])
     gi = gw = gb = None
     if wants[0]:
@@ -285,7 +301,9 @@ def _linear_arrays(k: Any, g: Any, input: Any, weight: Any, needs: Any) -> tuple
     if wants[1]:
         gw = rows.T.dot(input if input.ndim == 2 else input.reshape(-1, input.shape[-1]))
     if wants[2]:
-        gb = k.library("ones", rows.shape[0], rows.dtype).dot(rows)  # a product with ones: BLAS adds columns faster than a reduction
+        gb = k.library("ones", rows.shape[0], rows.dtype).dot(
+            rows
+        )  # a product with ones: BLAS adds columns faster than a reduction
     return gi, gw, gb
 
 
@@ -299,17 +317,28 @@ def bilinear(input1: T, input2: T, weight: T, bias: T | None = None) -> T:
         raise RuntimeError(f"bilinear(): input dimensions do not match: got {input1.ndim} and {input2.ndim}")
     for i in range(input1.ndim - 1):
         if input1.shape[i] != input2.shape[i]:
-            raise RuntimeError(f"bilinear(): input batch dimensions do not match at dim {i}: got {input1.shape[i]} and {input2.shape[i]}")
+            raise RuntimeError(
+                f"bilinear(): input batch dimensions do not match at dim {i}: got {input1.shape[i]} "
+                f"and {input2.shape[i]}"
+            )
     if input1.shape[-1] != weight.shape[1]:
-        raise RuntimeError(f"bilinear(): input1 size does not match weight size: got {input1.shape[-1]} but expected {weight.shape[1]}")
+        raise RuntimeError(
+            f"bilinear(): input1 size does not match weight size: got {input1.shape[-1]} but expected {weight.shape[1]}"
+        )
     if input2.shape[-1] != weight.shape[2]:
-        raise RuntimeError(f"bilinear(): input2 size does not match weight size: got {input2.shape[-1]} but expected {weight.shape[2]}")
+        raise RuntimeError(
+            f"bilinear(): input2 size does not match weight size: got {input2.shape[-1]} but expected {weight.shape[2]}"
+        )
     if bias is not None and bias.shape[0] != weight.shape[0]:
-        raise RuntimeError(f"bilinear(): bias size does not match weight size: got {bias.shape[0]} but expected {weight.shape[0]}")
+        raise RuntimeError(
+            f"bilinear(): bias size does not match weight size: got {bias.shape[0]} but expected {weight.shape[0]}"
+        )
     n, o = input1.shape[-1], weight.shape[0]
     rows = math.prod(input1.shape[:-1])
     x, y = input1.reshape(rows, n), input2.reshape(rows, input2.shape[-1])
-    wide = mm(x, weight.permute(1, 0, 2).reshape(n, o * weight.shape[2])).reshape(x.shape[0], o, weight.shape[2])  # b o j
+    wide = mm(x, weight.permute(1, 0, 2).reshape(n, o * weight.shape[2])).reshape(
+        x.shape[0], o, weight.shape[2]
+    )  # b o j
     out = bmm(wide, y.unsqueeze(-1)).squeeze(-1).reshape(*input1.shape[:-1], o)
     return out if bias is None else out + bias
 
@@ -340,10 +369,15 @@ def _two_vectors(x: Any, y: Any) -> None:
     if x.ndim != 1 or y.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {x.ndim}D and {y.ndim}D tensors")
     if x._a.dtype != y._a.dtype:
-        raise RuntimeError(f"dot : expected both vectors to have same dtype, but found {SPOKEN[x.dtype]} and {SPOKEN[y.dtype]}")
+        raise RuntimeError(
+            f"dot : expected both vectors to have same dtype, but found {SPOKEN[x.dtype]} and {SPOKEN[y.dtype]}"
+        )
     if x.numel() != y.numel():
-        raise RuntimeError(f"inconsistent tensor size, expected tensor [{x.numel()}] and src [{y.numel()}] to have the same number of elements, "
-                           f"but got {x.numel()} and {y.numel()} elements respectively")
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{x.numel()}] and src [{y.numel()}] to have "
+            "the same number of elements, "
+            f"but got {x.numel()} and {y.numel()} elements respectively"
+        )
 
 
 @op("dot", variants=OUT, lacks=("b", "dot"))
@@ -405,7 +439,10 @@ def inner(input: T, other: T) -> T:
     if input.ndim == 0 or other.ndim == 0:
         return input * other
     if input.shape[-1] != other.shape[-1]:
-        raise RuntimeError(f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}")
+        raise RuntimeError(
+            "inner() the last dimension must match on both input tensors but got shapes "
+            f"{list(input.shape)} and {list(other.shape)}"
+        )
     if not input.ndim > 1 and not other.ndim > 1:
         return dot(input, other)
     n = input.shape[-1]
@@ -432,8 +469,12 @@ def _whole(x: Any, *scales: Any) -> tuple[Any, ...]:
 
 def _fits(input: Any, shape: Shape) -> None:
     if broadcast(input._a.shape, shape) != shape:
-        raise RuntimeError(f"The expanded size of the tensor ({shape[-1]}) must match the existing size ({input._a.shape[-1]}) at non-singleton "
-                           f"dimension {len(shape) - 1}.  Target sizes: {list(shape)}.  Tensor sizes: {list(input._a.shape)}")
+        raise RuntimeError(
+            f"The expanded size of the tensor ({shape[-1]}) must match the existing size "
+            f"({input._a.shape[-1]}) at non-singleton "
+            f"dimension {len(shape) - 1}.  Target sizes: {list(shape)}.  Tensor sizes: "
+            f"{list(input._a.shape)}"
+        )
 
 
 def _times(g: Any, v: Any) -> Any:
@@ -461,7 +502,12 @@ def _(k: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1
 @addmm.errors
 def _(input: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> None:
     x, y = mat1._a.shape, mat2._a.shape
-    if len(x) == len(y) == 2 and x[1] == y[0] and input._a.shape in (y[1:], (x[0], y[1])) and mat1._a.dtype is mat2._a.dtype is input._a.dtype:
+    if (
+        len(x) == len(y) == 2
+        and x[1] == y[0]
+        and input._a.shape in (y[1:], (x[0], y[1]))
+        and mat1._a.dtype is mat2._a.dtype is input._a.dtype
+    ):
         return
     if len(x) != 2:
         raise RuntimeError(f"mat1 must be a matrix, got {len(x)}-D tensor")
@@ -471,7 +517,9 @@ def _(input: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> None:
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({x[0]}x{x[1]} and {y[0]}x{y[1]})")
     same_dtype(mat1, mat2)
     if input._a.dtype != mat2._a.dtype:
-        raise RuntimeError(f"self and mat2 must have the same dtype, but got {SPOKEN[input.dtype]} and {SPOKEN[mat2.dtype]}")
+        raise RuntimeError(
+            f"self and mat2 must have the same dtype, but got {SPOKEN[input.dtype]} and {SPOKEN[mat2.dtype]}"
+        )
     _fits(input, (x[0], y[1]))
 
 
@@ -505,7 +553,9 @@ def _(input: Any, mat: Any, vec: Any, beta: Any, alpha: Any) -> None:
         raise RuntimeError(f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}")
     (n, m), v = mat._a.shape, vec._a.shape[0]
     if m != v or (input.ndim and input._a.shape[0] not in (1, n)):
-        raise RuntimeError(f"size mismatch, got input ({input.shape[0] if input.ndim else 1}), mat ({n}x{m}), vec ({v})")
+        raise RuntimeError(
+            f"size mismatch, got input ({input.shape[0] if input.ndim else 1}), mat ({n}x{m}), vec ({v})"
+        )
 
 
 addmv.vjp(
@@ -574,6 +624,10 @@ def _(input: Any, batch1: Any, batch2: Any, beta: Any, alpha: Any) -> None:
 
 addbmm.vjp(
     input=lambda g, beta: _times(g, beta),
-    batch1=lambda g, batch1_shape, batch2, alpha: _times(bmm(g.unsqueeze(0).expand(batch1_shape[0], *g.shape), adjoint(batch2)), alpha),
-    batch2=lambda g, batch1, alpha: _times(bmm(adjoint(batch1), g.unsqueeze(0).expand(batch1.shape[0], *g.shape)), alpha),
+    batch1=lambda g, batch1_shape, batch2, alpha: _times(
+        bmm(g.unsqueeze(0).expand(batch1_shape[0], *g.shape), adjoint(batch2)), alpha
+    ),
+    batch2=lambda g, batch1, alpha: _times(
+        bmm(adjoint(batch1), g.unsqueeze(0).expand(batch1.shape[0], *g.shape)), alpha
+    ),
 )

@@ -8,8 +8,7 @@ from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import sizes
 from flambeau._values.device import memory_format as MemoryFormat
-from flambeau._values.dtype import dtype as Kind
-from flambeau._values.dtype import of
+from flambeau._values.dtype import dtype as Kind, of
 from flambeau._values.shape import broadcast, wrap_dim, wrap_dims
 
 N = T
@@ -80,7 +79,9 @@ def _(k: Any, input: Any, *, dtype: Any = None, layout: Any = None, device: Any 
       memory_format: Any = None) -> Any:  # fmt: skip
     if memory_format is None and input.flags.c_contiguous:
         return k.library("converted", input, dtype=dtype) if dtype is not None else input.copy()
-    return k.library("copied", input, dtype=dtype, format="preserve_format" if memory_format is None else memory_format.name)
+    return k.library(
+        "copied", input, dtype=dtype, format="preserve_format" if memory_format is None else memory_format.name
+    )
 
 
 @composite("type_as", variants=METHOD)
@@ -107,7 +108,9 @@ def _(input: Any, src: Any, non_blocking: bool) -> None:
         return
     into, shape = input._a.shape, src._a.shape
     if shape != into and broadcast(into, shape) != into:
-        raise RuntimeError(f"output with shape {list(into)} doesn't match the broadcast shape {list(broadcast(into, shape))}")
+        raise RuntimeError(
+            f"output with shape {list(into)} doesn't match the broadcast shape {list(broadcast(into, shape))}"
+        )
 
 
 @copy.into
@@ -245,7 +248,10 @@ def repeat(k: Kernel[T], input: T, repeats: Shape) -> T:
     for r, n in zip(repeats, shape, strict=True):
         spread += [1, n]
         wide += [r, n]
-    return k.reshape(k.expand(k.reshape(input, tuple(spread)), tuple(wide)), tuple(r * n for r, n in zip(repeats, shape, strict=True)))
+    return k.reshape(
+        k.expand(k.reshape(input, tuple(spread)), tuple(wide)),
+        tuple(r * n for r, n in zip(repeats, shape, strict=True)),
+    )
 
 
 repeat.vjp(input=lambda g, input_shape, repeats: _unrepeat(g, tuple(input_shape), sizes(repeats)))
@@ -258,8 +264,11 @@ def _(input: Any, repeats: Any) -> None:
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     for i, r in enumerate(repeats):
         if r < 0:
-            raise RuntimeError(f"Trying to create tensor with negative dimension {r * ((1,) * (len(repeats) - input._a.ndim) + input._a.shape)[i]}: "
-                               f"{[r * n for r, n in zip(repeats, (1,) * (len(repeats) - input._a.ndim) + input._a.shape, strict=True)]}")
+            raise RuntimeError(
+                "Trying to create tensor with negative dimension "
+                f"{r * ((1,) * (len(repeats) - input._a.ndim) + input._a.shape)[i]}: "
+                f"{[r * n for r, n in zip(repeats, (1,) * (len(repeats) - input._a.ndim) + input._a.shape, strict=True)]}"
+            )
 
 
 @repeat.arrays
@@ -307,8 +316,11 @@ def repeat_interleave(input: T, repeats: Any = None, dim: Dim | None = None, *, 
         if repeats.ndim == 0 or repeats.numel() == 1:
             repeats = int(repeats)
         elif repeats.shape[0] != input.shape[dim]:
-            raise RuntimeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {repeats.shape[0]} and "
-                               f"input.size({dim}) = {input.shape[dim]}")
+            raise RuntimeError(
+                "repeats must have the same size as input along dim, but got repeats.size(0) = "
+                f"{repeats.shape[0]} and "
+                f"input.size({dim}) = {input.shape[dim]}"
+            )
     if isinstance(repeats, int):
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
@@ -346,12 +358,30 @@ def _conversion(name: str, kind: str) -> None:
 def _kinds() -> dict[str, Kind]:
     from flambeau._values import dtype as dtypes
 
-    return {n: getattr(dtypes, n if n != "bool" else "bool_") for n in (
-        "float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128", "complex32")}
+    return {
+        n: getattr(dtypes, n if n != "bool" else "bool_")
+        for n in (
+            "float32",
+            "float64",
+            "float16",
+            "bfloat16",
+            "int64",
+            "int32",
+            "int16",
+            "int8",
+            "uint8",
+            "bool",
+            "complex64",
+            "complex128",
+            "complex32",
+        )
+    }
 
 
 _KINDS = _kinds()
-for _name, _kind in {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32",
-                     "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool", "cfloat": "complex64", "cdouble": "complex128",
+for _name, _kind in {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64",
+                    "int": "int32",
+                     "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool", "cfloat": "complex64",
+                    "cdouble": "complex128",
                      "chalf": "complex32"}.items():  # fmt: skip
     _conversion(_name, _kind)

@@ -100,7 +100,11 @@ def full(k: Kernel[T], size: Shape, fill_value: Scalar, *, dtype: DType | None =
 def scalar_tensor(k: Kernel[T], s: Scalar, *, dtype: DType | None = None) -> T:
     """A 0-d tensor that holds a number."""
     value = number(s)
-    return k.full((), value, (default_complex() if isinstance(value, complex) else get_default_dtype()) if dtype is None else dtype)
+    return k.full(
+        (),
+        value,
+        (default_complex() if isinstance(value, complex) else get_default_dtype()) if dtype is None else dtype,
+    )
 
 
 @op("empty_strided", promote="none", variants=("function", "factory"))
@@ -113,8 +117,11 @@ def empty_strided(k: Kernel[T], size: Shape, stride: Shape, *, dtype: DType | No
 def empty_permuted(k: Kernel[T], size: Shape, physical_layout: Shape, *, dtype: DType | None = None) -> T:
     """Uninitialized memory whose dimensions lie in the given order, the outermost first."""
     if len(sizes(size)) != len(sizes(physical_layout)):
-        raise RuntimeError(f"Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = {len(sizes(size))} is not equal "
-                           f"to len(physical_layout) = {len(sizes(physical_layout))}")
+        raise RuntimeError(
+            "Number of dimensions in size does not match the length of the physical_layout; i.e. "
+            f"len(size) = {len(sizes(size))} is not equal "
+            f"to len(physical_layout) = {len(sizes(physical_layout))}"
+        )
     return k.library("laid_out", shape=shaped(size), d=chosen(dtype).np, order=sizes(physical_layout))
 
 
@@ -122,7 +129,9 @@ def empty_permuted(k: Kernel[T], size: Shape, physical_layout: Shape, *, dtype: 
 
 
 def _as(k: Any, x: Any, value: Any, given: Any, format: Any) -> Any:
-    return k.library("full_as", x, value=value, dtype=given, format="preserve_format" if format is None else format.name)
+    return k.library(
+        "full_as", x, value=value, dtype=given, format="preserve_format" if format is None else format.name
+    )
 
 
 @op("empty_like", promote="none", variants=LIKE, differentiable=False)
@@ -144,7 +153,9 @@ def ones_like(k: Kernel[T], input: T, *, dtype: DType | None = None, memory_form
 
 
 @op("full_like", promote="none", variants=LIKE, differentiable=False)
-def full_like(k: Kernel[T], input: T, fill_value: Scalar, *, dtype: DType | None = None, memory_format: MemoryFormat | None = None) -> T:
+def full_like(
+    k: Kernel[T], input: T, fill_value: Scalar, *, dtype: DType | None = None, memory_format: MemoryFormat | None = None
+) -> T:
     """One value in a tensor of `input`'s sizes and dtype."""
     return _as(k, input, number(fill_value), dtype, memory_format)
 
@@ -183,7 +194,9 @@ def new_empty_strided(k: Kernel[T], input: T, size: Shape, stride: Shape, *, dty
 
 
 @op("arange.start_step", "arange.start", "arange", promote="none", variants=FACTORY)
-def arange(k: Kernel[T], start: Scalar = 0, end: Scalar | None = None, step: Scalar = 1, *, dtype: DType | None = None) -> T:
+def arange(
+    k: Kernel[T], start: Scalar = 0, end: Scalar | None = None, step: Scalar = 1, *, dtype: DType | None = None
+) -> T:
     """start, start + step, ... up to but without `end`. With one argument, that is the end and the start is 0.
 
     >>> torch.arange(1, 2.5, 0.5)
@@ -217,14 +230,27 @@ def range_(k: Kernel[T], start: Scalar = 0, end: Scalar = 0, step: Scalar = 1, *
     """start, start + step, ... up to and with `end`. Deprecated: use `arange`."""
     from warnings import warn
 
-    warn("torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's range "
-         "builtin. Instead, use torch.arange, which produces values in [start, end).", stacklevel=4)
+    warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior is inconsistent "
+        "with Python's range "
+        "builtin. Instead, use torch.arange, which produces values in [start, end).",
+        stacklevel=4,
+    )
     start, end, step = number(start), number(end), number(step)
     _count(start, end, step)
-    return k.library("arange", start=start, end=end, step=step, count=int((end - start) / step + 1), dtype=chosen(dtype))
+    return k.library(
+        "arange", start=start, end=end, step=step, count=int((end - start) / step + 1), dtype=chosen(dtype)
+    )
 
 
-@op("linspace", "linspace.Tensor_Tensor", "linspace.Tensor_Scalar", "linspace.Scalar_Tensor", promote="none", variants=FACTORY)
+@op(
+    "linspace",
+    "linspace.Tensor_Tensor",
+    "linspace.Tensor_Scalar",
+    "linspace.Scalar_Tensor",
+    promote="none",
+    variants=FACTORY,
+)
 def linspace(k: Kernel[T], start: Scalar, end: Scalar, steps: int, *, dtype: DType | None = None) -> T:
     """`steps` numbers from `start` to `end`, evenly spaced.
 
@@ -237,11 +263,17 @@ def linspace(k: Kernel[T], start: Scalar, end: Scalar, steps: int, *, dtype: DTy
 
 def _ends(start: Any, end: Any, steps: int, d: dtype | None) -> tuple[Any, Any, dtype]:
     if not isinstance(steps, int) and not hasattr(steps, "__index__"):
-        raise TypeError(f"linspace() received an invalid combination of arguments - got ({type(start).__name__}, {type(end).__name__}, "
-                        f"{type(steps).__name__})")
+        raise TypeError(
+            f"linspace() received an invalid combination of arguments - got ({type(start).__name__}, "
+            f"{type(end).__name__}, "
+            f"{type(steps).__name__})"
+        )
     for what, v in (("start", start), ("end", end)):
         if getattr(v, "ndim", 0):
-            raise RuntimeError(f"linspace only supports 0-dimensional start and end tensors, but got {what} with {v.ndim} dimension(s).")
+            raise RuntimeError(
+                f"linspace only supports 0-dimensional start and end tensors, but got {what} with "
+                f"{v.ndim} dimension(s)."
+            )
     start, end = number(start), number(end)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -250,8 +282,17 @@ def _ends(start: Any, end: Any, steps: int, d: dtype | None) -> tuple[Any, Any, 
     return start, end, d
 
 
-@op("logspace", "logspace.Tensor_Tensor", "logspace.Tensor_Scalar", "logspace.Scalar_Tensor", promote="none", variants=FACTORY)
-def logspace(k: Kernel[T], start: Scalar, end: Scalar, steps: int, base: float = 10.0, *, dtype: DType | None = None) -> T:
+@op(
+    "logspace",
+    "logspace.Tensor_Tensor",
+    "logspace.Tensor_Scalar",
+    "logspace.Scalar_Tensor",
+    promote="none",
+    variants=FACTORY,
+)
+def logspace(
+    k: Kernel[T], start: Scalar, end: Scalar, steps: int, base: float = 10.0, *, dtype: DType | None = None
+) -> T:
     """`steps` powers of `base`, with exponents from `start` to `end`, evenly spaced."""
     start, end, dtype = _ends(start, end, steps, dtype)
     return k.library("logspace", start=start, end=end, steps=int(steps), base=base, dtype=dtype)
@@ -294,7 +335,11 @@ def _triangle(row: int, col: int) -> None:
 def _window(k: Any, name: str, length: int, periodic: bool, given: dtype | None, **shape: float) -> Any:
     d = chosen(given)
     if not d.is_floating_point:
-        raise RuntimeError(f"{name}_window expects floating point dtypes, got: {d!r}".replace("torch.", "").replace("got: ", "got: torch."))
+        raise RuntimeError(
+            f"{name}_window expects floating point dtypes, got: {d!r}".replace("torch.", "").replace(
+                "got: ", "got: torch."
+            )
+        )
     if length < 0:
         raise RuntimeError(f"{name}_window requires non-negative window_length, got window_length={length}")
     return k.library("window", kind=name, length=length, periodic=periodic, dtype=d, **shape)
@@ -326,18 +371,24 @@ def bartlett_window(k: Kernel[T], window_length: int, periodic: bool = True, *, 
 
 
 @op("kaiser_window.beta", "kaiser_window", promote="none", variants=("function", "factory"))
-def kaiser_window(k: Kernel[T], window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: DType | None = None) -> T:
+def kaiser_window(
+    k: Kernel[T], window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: DType | None = None
+) -> T:
     """I0(beta sqrt(1 - (2 n / N - 1)^2)) / I0(beta)."""
     return _window(k, "kaiser", window_length, periodic, dtype, beta=beta)
 
 
 @composite("vander", variants=("function",))
-def vander(x: T, N: int | None = None, increasing: bool = False) -> T:  # noqa: N803 - PyTorch's name
+def vander(x: T, N: int | None = None, increasing: bool = False) -> T:
     """The powers of `x` as columns."""
     if x.ndim != 1:
         raise RuntimeError("x must be a one-dimensional tensor.")
     n = x.shape[0] if N is None else N
     if n < 0:
         raise RuntimeError("N must be non-negative.")
-    out = x.unsqueeze(-1) ** arange(n, dtype=int64 if not x.is_floating_point() else float32).to(x.dtype) if n else x.new_empty((x.shape[0], 0))
+    out = (
+        x.unsqueeze(-1) ** arange(n, dtype=int64 if not x.is_floating_point() else float32).to(x.dtype)
+        if n
+        else x.new_empty((x.shape[0], 0))
+    )
     return out if increasing else out.flip(1)

@@ -34,7 +34,9 @@ def labelled(equation: str, ranks: tuple[int, ...]) -> tuple[list[list[Any]], li
     left, arrow, right = equation.replace(" ", "").partition("->")
     for i, c in enumerate(left):
         if not (c.isascii() and c.isalpha()) and c not in ".,":
-            raise RuntimeError(f"einsum(): invalid subscript given at index {i} in the equation string, subscripts must be in [a-zA-Z]")
+            raise RuntimeError(
+                f"einsum(): invalid subscript given at index {i} in the equation string, subscripts must be in [a-zA-Z]"
+            )
     terms = left.split(",")
     if len(terms) > len(ranks):
         raise RuntimeError("einsum(): fewer operands were provided than specified in the equation")
@@ -46,11 +48,17 @@ def labelled(equation: str, ranks: tuple[int, ...]) -> tuple[list[list[Any]], li
         head, dots, tail = _dots(term, i)
         have = len(head) + len(tail)
         if not dots and have != rank:
-            raise RuntimeError(f"einsum(): the number of subscripts in the equation ({have}) does not match the number of dimensions ({rank}) "
-                               f"for operand {i} and no ellipsis was given")
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in the equation ({have}) does not match the "
+                f"number of dimensions ({rank}) "
+                f"for operand {i} and no ellipsis was given"
+            )
         if have > rank:
-            raise RuntimeError(f"einsum(): the number of subscripts in the equation ({have}) is more than the number of dimensions ({rank}) "
-                               f"for operand {i}")
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in the equation ({have}) is more than the "
+                f"number of dimensions ({rank}) "
+                f"for operand {i}"
+            )
         under = rank - have
         widest = max(widest, under)
         ins.append([*head, *range(under - 1, -1, -1), *tail])
@@ -74,8 +82,11 @@ def _dots(term: str, operand: int | None) -> tuple[str, bool, str]:
     if not dots or "." in head or "." in tail:
         where = f"for operand {operand}" if operand is not None else "in the output"
         what = "found '.'" if term.count("...") < 1 or term.count(".") % 3 else "found '.'"
-        raise RuntimeError(f"einsum(): {what} {where} that is not part of any ellipsis" if not dots or term.count(".") != 6
-                           else f"einsum(): found '.' {where} for which an ellipsis was already found")
+        raise RuntimeError(
+            f"einsum(): {what} {where} that is not part of any ellipsis"
+            if not dots or term.count(".") != 6
+            else f"einsum(): found '.' {where} for which an ellipsis was already found"
+        )
     return head, True, tail
 
 
@@ -89,9 +100,14 @@ def contracted(ins: list[list[Any]], out: list[Any], tensors: Sequence[Any]) -> 
             if sizes.get(c, 1) == 1:
                 sizes[c] = n
             elif n not in (1, sizes[c]):
-                raise RuntimeError(f"einsum(): subscript {c} has size {n} for operand {i} which does not broadcast with previously seen size "
-                                   f"{sizes[c]}" if isinstance(c, str) else
-                                   f"einsum(): operands do not broadcast with remapped shapes [original->remapped]: {[list(t.shape) for t in tensors]}")
+                raise RuntimeError(
+                    f"einsum(): subscript {c} has size {n} for operand {i} which does not broadcast "
+                    "with previously seen size "
+                    f"{sizes[c]}"
+                    if isinstance(c, str)
+                    else "einsum(): operands do not broadcast with remapped shapes "
+                    f"[original->remapped]: {[list(t.shape) for t in tensors]}"
+                )
         xs.append((x, labels))
     x, labels = xs[0]
     for i, (y, more) in enumerate(xs[1:], 1):
@@ -117,7 +133,10 @@ def _once(x: Any, labels: list[Any]) -> tuple[Any, list[Any]]:
             a = labels.index(c)
             b = labels.index(c, a + 1)
             if x.shape[a] != x.shape[b]:
-                raise RuntimeError(f"einsum(): subscript {c} is repeated for operand 0 but the sizes don't match, {x.shape[b]} != {x.shape[a]}")
+                raise RuntimeError(
+                    f"einsum(): subscript {c} is repeated for operand 0 but the sizes don't match, "
+                    f"{x.shape[b]} != {x.shape[a]}"
+                )
             x = x.diagonal(0, a, b)
             labels = [l for i, l in enumerate(labels) if i not in (a, b)] + [c]
     return x, labels
@@ -175,7 +194,9 @@ def from_sublists(operands: Sequence[Any]) -> tuple[str, list[Any]]:
             elif isinstance(s, int) and 0 <= s < 52:
                 out += chr(ord("A") + s) if s < 26 else chr(ord("a") + s - 26)
             else:
-                raise ValueError("einsum() sublist: each subscript must be an integer in the range [0, 52) or an Ellipsis")
+                raise ValueError(
+                    "einsum() sublist: each subscript must be an integer in the range [0, 52) or an Ellipsis"
+                )
         return out
 
     equation = ",".join(text(s) for s in operands[1::2][: len(operands) // 2])
@@ -204,8 +225,11 @@ def tensordot(input: T, other: T, dims_self: Shape, dims_other: Shape) -> T:
         elif n == 1:
             other = other.sum(q, keepdim=True)
         else:
-            raise RuntimeError(f"contracted dimensions need to match, but first has size {n} in dim {dims_self[i]} and second has size {m} in dim "
-                               f"{dims_other[i]}")
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {n} in dim {dims_self[i]} "
+                f"and second has size {m} in dim "
+                f"{dims_other[i]}"
+            )
     if not input.ndim or not other.ndim:
         return input.reshape(()) * other if not input.ndim else input * other.reshape(())
     keep, keep2 = [d for d in range(input.ndim) if d not in mine], [d for d in range(other.ndim) if d not in yours]
@@ -255,8 +279,11 @@ def multi_dot(tensors: Sequence[T]) -> T:
     xs[-1] = xs[-1].unsqueeze(1) if xs[-1].ndim == 1 else xs[-1]
     for i, (x, y) in enumerate(zip(xs[:-1], xs[1:], strict=True)):
         if x.shape[1] != y.shape[0]:
-            raise RuntimeError(f"multi_dot(): tensors {i} and {i + 1} with shapes {list(tensors[i].shape)} and {list(tensors[i + 1].shape)} cannot be "
-                               "multiplied")
+            raise RuntimeError(
+                f"multi_dot(): tensors {i} and {i + 1} with shapes {list(tensors[i].shape)} and "
+                f"{list(tensors[i + 1].shape)} cannot be "
+                "multiplied"
+            )
     return _chain(xs).reshape(shape)
 
 

@@ -11,7 +11,9 @@ from flambeau._values.dtype import SPOKEN
 
 
 @op("embedding", promote="none", variants=("function", "out"))
-def embedding(k: Kernel[T], weight: T, input: Index, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False) -> T:
+def embedding(
+    k: Kernel[T], weight: T, input: Index, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
+) -> T:
     """The rows of `weight` that `input` names."""
     return k.library("rows", weight, input)
 
@@ -21,24 +23,37 @@ def _(weight: Any, input: Any, padding_idx: int, scale_grad_by_freq: bool, spars
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
     if SPOKEN[input.dtype] not in ("Long", "Int"):
-        raise RuntimeError(f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
-                           f"torch.{SPOKEN[input.dtype]}Tensor instead (while checking arguments for embedding)")
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+            "Long, Int; but got "
+            f"torch.{SPOKEN[input.dtype]}Tensor instead (while checking arguments for embedding)"
+        )
     if sparse:
         raise NotImplementedError("embedding with sparse gradients is not implemented")
 
 
-embedding.vjp(weight=lambda g, weight_shape, input, padding_idx, scale_grad_by_freq: embedding_dense_backward(
-    g, input, weight_shape[0], padding_idx, scale_grad_by_freq))
+embedding.vjp(
+    weight=lambda g, weight_shape, input, padding_idx, scale_grad_by_freq: embedding_dense_backward(
+        g, input, weight_shape[0], padding_idx, scale_grad_by_freq
+    )
+)
 
 
 @op("embedding_dense_backward", promote="none", variants=("function",))
-def embedding_dense_backward(k: Kernel[T], grad_output: T, indices: Index, num_weights: int, padding_idx: int, scale_grad_by_freq: bool) -> T:
+def embedding_dense_backward(
+    k: Kernel[T], grad_output: T, indices: Index, num_weights: int, padding_idx: int, scale_grad_by_freq: bool
+) -> T:
     """Zeros of the weight's sizes to which each row of the gradient is added in its place."""
-    return k.library("rows_backward", grad_output, indices, count=num_weights, padding=padding_idx, scale=scale_grad_by_freq)
+    return k.library(
+        "rows_backward", grad_output, indices, count=num_weights, padding=padding_idx, scale=scale_grad_by_freq
+    )
 
 
-embedding_dense_backward.vjp(grad_output=lambda g, indices, padding_idx: _without(g.index_select(0, indices.reshape(-1)), indices, padding_idx).reshape(
-    (*indices.shape, g.shape[1])))
+embedding_dense_backward.vjp(
+    grad_output=lambda g, indices, padding_idx: _without(
+        g.index_select(0, indices.reshape(-1)), indices, padding_idx
+    ).reshape((*indices.shape, g.shape[1]))
+)
 
 
 def _without(rows: Any, indices: Any, padding: int) -> Any:
@@ -76,10 +91,15 @@ def embedding_bag(weight: T, indices: T, offsets: T, scale_grad_by_freq: bool = 
     Returns (result, bag of each index, number of indices in each bag, index of each maximum).
     """
     if indices.ndim != 1:
-        raise RuntimeError("input has to be a 1D Tensor" if indices.ndim != 2 else "if input is 2D, then offsets has to be None")
+        raise RuntimeError(
+            "input has to be a 1D Tensor" if indices.ndim != 2 else "if input is 2D, then offsets has to be None"
+        )
     if per_sample_weights is not None and mode != 0:
-        raise RuntimeError("embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='"
-                           f"{MODES[mode]}'). Please open a feature request on GitHub.")
+        raise RuntimeError(
+            "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported "
+            "for mode='sum' (got mode='"
+            f"{MODES[mode]}'). Please open a feature request on GitHub."
+        )
     bag, count = _segments(indices, offsets, include_last_offset)
     bags = offsets.shape[0] - (1 if include_last_offset else 0)
     padding = -1 if padding_idx is None else padding_idx % weight.shape[0]
@@ -95,11 +115,17 @@ def embedding_bag(weight: T, indices: T, offsets: T, scale_grad_by_freq: bool = 
         else:
             at = bag
         where = at.unsqueeze(1).expand(rows.shape)
-        best = rows.new_full(shape, float("-inf")).scatter_reduce(0, where, rows.detach(), "amax") if rows.numel() else rows.new_zeros(shape)
+        best = (
+            rows.new_full(shape, float("-inf")).scatter_reduce(0, where, rows.detach(), "amax")
+            if rows.numel()
+            else rows.new_zeros(shape)
+        )
         place = _first_place(rows, best, where) if rows.numel() else count.new_zeros(shape)
         has = (count > 0).unsqueeze(1)
-        out = (rows.gather(0, place.masked_fill(~has, 0)) if rows.numel() else rows.new_zeros(shape)).masked_fill(~has, 0)
-        picked = (indices[kept] if kept is not None else indices)
+        out = (rows.gather(0, place.masked_fill(~has, 0)) if rows.numel() else rows.new_zeros(shape)).masked_fill(
+            ~has, 0
+        )
+        picked = indices[kept] if kept is not None else indices
         return out, bag, count, (picked[place.masked_fill(~has, 0)] if rows.numel() else place).masked_fill(~has, -1)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(1)
@@ -130,7 +156,8 @@ def one_hot(k: Kernel[T], input: T, num_classes: int = -1) -> T:
 def _(input: Any, num_classes: int) -> None:
     a = input._a
     if SPOKEN[input.dtype] != "Long":
-        raise RuntimeError(f"one_hot is only applicable to index tensor of type LongTensor, got: {SPOKEN[input.dtype]}" if False else
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor, got: "
+                           f"{SPOKEN[input.dtype]}" if False else
                            "one_hot is only applicable to index tensor.")  # fmt: skip
     if not a.size:
         if num_classes <= 0:

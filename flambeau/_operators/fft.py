@@ -30,7 +30,9 @@ def r2c(k: Kernel[T], input: T, dim: Shape, normalization: int, onesided: bool) 
     return k.library("r2c", input, dims=tuple(dim), mode=normalization, onesided=onesided)
 
 
-r2c.vjp(input=lambda g, input_shape, dim, normalization, onesided: _r2c_back(g, input_shape, dim, normalization, onesided))
+r2c.vjp(
+    input=lambda g, input_shape, dim, normalization, onesided: _r2c_back(g, input_shape, dim, normalization, onesided)
+)
 
 
 def _r2c_back(g: Any, shape: Shape, dim: Shape, mode: int, onesided: bool) -> Any:
@@ -350,8 +352,11 @@ def _reflected(x: Any, by: int, mode: str) -> Any:
         return slice_backward(x, (*x.shape[:-1], n + 2 * by), x.ndim - 1, by, by + n, 1)
     if mode == "reflect":
         if by >= n:
-            raise RuntimeError(f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({by}, {by}) at dimension "
-                               f"{x.ndim - 1} of input {list(x.shape)}")
+            raise RuntimeError(
+                "Argument #4: Padding size should be less than the corresponding input dimension, "
+                f"but got: padding ({by}, {by}) at dimension "
+                f"{x.ndim - 1} of input {list(x.shape)}"
+            )
         at = [*range(by, 0, -1), *range(n), *range(n - 2, n - 2 - by, -1)]
     elif mode == "replicate":
         at = [0] * by + list(range(n)) + [n - 1] * by
@@ -381,9 +386,14 @@ def stft(input: T, n_fft: int, hop_length: int | None = None, win_length: int | 
     if return_complex is None:
         return_complex = input.is_complex() or (window is not None and window.is_complex())
         if not return_complex:
-            raise RuntimeError("stft requires the return_complex parameter be given for real inputs, and will further require that return_complex=True "
-                               "in a future PyTorch release.")
-    shown = f"stft({SPOKEN[input.dtype]}{list(input.shape)}, n_fft={n_fft}, hop_length={hop}, win_length={length}, window="
+            raise RuntimeError(
+                "stft requires the return_complex parameter be given for real inputs, and will "
+                "further require that return_complex=True "
+                "in a future PyTorch release."
+            )
+    shown = (
+        f"stft({SPOKEN[input.dtype]}{list(input.shape)}, n_fft={n_fft}, hop_length={hop}, win_length={length}, window="
+    )
     shown = shown.replace("stft(", "stft(torch.").replace("[", "Tensor[", 1)
     if input._a.dtype.kind not in "fc":
         raise RuntimeError(f"{shown}...) : expected a tensor of floating point or complex values")
@@ -402,12 +412,17 @@ def stft(input: T, n_fft: int, hop_length: int | None = None, win_length: int | 
     if not 0 < length <= n_fft:
         raise RuntimeError(f"{shown}...) : expected 0 < win_length <= n_fft, but got win_length={length}")
     if window is not None and (window.ndim != 1 or window.shape[0] != length):
-        raise RuntimeError(f"{shown}...) : expected a 1D window tensor of size equal to win_length={length}, but got window with size {list(window.shape)}")
+        raise RuntimeError(
+            f"{shown}...) : expected a 1D window tensor of size equal to win_length={length}, but "
+            f"got window with size {list(window.shape)}"
+        )
     both = input.is_complex() or (window is not None and window.is_complex())
     if onesided is None:
         onesided = not both
     w = _window(x, window, length, n_fft)
-    if not center and align_to_window and length < n_fft:  # frames begin where the window does, not where its padding does
+    if (
+        not center and align_to_window and length < n_fft
+    ):  # frames begin where the window does, not where its padding does
         left = (n_fft - length) // 2
         x = slice_backward(x, (x.shape[0], n + n_fft - length), 1, left, left + n, 1)
     frames = x.unfold(-1, n_fft, hop) * w
@@ -429,7 +444,9 @@ def istft(input: T, n_fft: int, hop_length: int | None = None, win_length: int |
     """The signal whose short-time transforms are given: overlapping windows added up, divided by what the windows add up to."""
     hop, win = n_fft // 4 if hop_length is None else hop_length, n_fft if win_length is None else win_length
     if not input.is_complex():
-        raise RuntimeError("istft requires a complex-valued input tensor matching the output from stft with return_complex=True.")
+        raise RuntimeError(
+            "istft requires a complex-valued input tensor matching the output from stft with return_complex=True."
+        )
     if input.numel() == 0:
         raise RuntimeError("istft(...) : input tensor cannot be empty.")
     if input.ndim not in (2, 3):
@@ -438,11 +455,17 @@ def istft(input: T, n_fft: int, hop_length: int | None = None, win_length: int |
     if onesided is None:
         onesided = bins != n_fft
     if onesided and n_fft // 2 + 1 != bins:
-        raise RuntimeError(f"istft(...) : expected the frequency dimension (3rd to the last) of the input tensor to match n_fft / 2 + 1 when onesided=True, "
-                           f"but got {bins}")
+        raise RuntimeError(
+            "istft(...) : expected the frequency dimension (3rd to the last) of the input tensor "
+            "to match n_fft / 2 + 1 when onesided=True, "
+            f"but got {bins}"
+        )
     if not onesided and n_fft != bins:
-        raise RuntimeError(f"istft(...) : expected the frequency dimension (3rd to the last) of the input tensor to match n_fft when onesided=False, but got "
-                           f"{bins}")
+        raise RuntimeError(
+            "istft(...) : expected the frequency dimension (3rd to the last) of the input tensor "
+            "to match n_fft when onesided=False, but got "
+            f"{bins}"
+        )
     if not 0 < hop <= win:
         raise RuntimeError("istft(...) : expected 0 < hop_length <= win_length")
     if not 0 < win <= n_fft:
@@ -471,8 +494,12 @@ def istft(input: T, n_fft: int, hop_length: int | None = None, win_length: int |
     if end > total:
         from warnings import warn
 
-        warn("The length of signal is shorter than the length parameter. Result is being padded with zeros in the tail. Please check your center and "
-             "hop_length settings.", stacklevel=3)
+        warn(
+            "The length of signal is shorter than the length parameter. Result is being padded with zeros in the "
+            "tail. Please check your center and "
+            "hop_length settings.",
+            stacklevel=3,
+        )
         y = slice_backward(y, (y.shape[0], end - start), 1, 0, y.shape[1], 1)
     return y.squeeze(0) if input.ndim == 2 else y
 
@@ -481,5 +508,3 @@ def _added(frames: Any, total: int, size: int, hop: int) -> Any:
     from flambeau._operators.part import unfold_backward
 
     return unfold_backward(frames, (frames.shape[0], total), 1, size, hop)
-
-

@@ -10,10 +10,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Scalar, T
 from flambeau._operators.op import ALL_FORMS, METHOD, Op, composite, op
-from flambeau._operators.view import sizes
-from flambeau._values.dtype import SPOKEN
-from flambeau._values.dtype import dtype as Kind
-from flambeau._values.dtype import of
+from flambeau._values.dtype import SPOKEN, dtype as Kind, of
 from flambeau._values.shape import broadcast, wrap_dim
 
 N = T
@@ -78,7 +75,9 @@ def index_put(k: Kernel[T], input: T, indices: Sequence[T | None], values: T, ac
 
 writes(index_put)
 index_put.vjp(
-    input=lambda g, indices, values, accumulate: g if accumulate else index_put(g, list(indices), values.new_zeros(()).to(g.dtype), False),
+    input=lambda g, indices, values, accumulate: (
+        g if accumulate else index_put(g, list(indices), values.new_zeros(()).to(g.dtype), False)
+    ),
     values=lambda g, indices: index(g, list(indices)),
 )
 
@@ -86,8 +85,11 @@ index_put.vjp(
 @index_put.errors
 def _(input: Any, indices: Any, values: Any, accumulate: bool) -> None:
     if values._a.dtype != input._a.dtype:
-        raise RuntimeError(f"Index put requires the source and destination dtypes match, got {SPOKEN[input.dtype]} for the destination and "
-                           f"{SPOKEN[values.dtype]} for the source.")
+        raise RuntimeError(
+            f"Index put requires the source and destination dtypes match, got {SPOKEN[input.dtype]} "
+            "for the destination and "
+            f"{SPOKEN[values.dtype]} for the source."
+        )
 
 
 # ---------------------------------------------------------------- along one dimension
@@ -136,7 +138,13 @@ index_add.vjp(
 
 
 def _selected(g: Any, dim: int, index: Any, shape: Any) -> Any:
-    return index_select(g, dim, index).reshape(shape) if g.ndim else g.reshape(shape) if len(shape) < 2 else g.expand(shape)
+    return (
+        index_select(g, dim, index).reshape(shape)
+        if g.ndim
+        else g.reshape(shape)
+        if len(shape) < 2
+        else g.expand(shape)
+    )
 
 
 @index_add.errors
@@ -144,7 +152,10 @@ def _(input: Any, dim: int, index: Any, source: Any, alpha: Any) -> None:
     if index.ndim > 1:
         raise IndexError("index_add_(): Index is supposed to be a vector")
     if source._a.dtype != input._a.dtype:
-        raise RuntimeError(f"index_add_(): self ({SPOKEN[input.dtype]}) and source ({SPOKEN[source.dtype]}) must have the same scalar type")
+        raise RuntimeError(
+            f"index_add_(): self ({SPOKEN[input.dtype]}) and source ({SPOKEN[source.dtype]}) must "
+            "have the same scalar type"
+        )
     _same_slices("index_add_", input, dim, index, source)
 
 
@@ -152,11 +163,17 @@ def _same_slices(name: str, input: Any, dim: int, index: Any, source: Any) -> No
     n, rank = index.numel(), source.ndim
     d = wrap_dim(dim, input.ndim)
     if rank and source.shape[wrap_dim(dim, rank)] != n:
-        raise IndexError(f"{name}(): Number of indices ({n}) should be equal to source.size(dim): ({source.shape[wrap_dim(dim, rank)]}), for dim: {d}")
+        raise IndexError(
+            f"{name}(): Number of indices ({n}) should be equal to source.size(dim): "
+            f"({source.shape[wrap_dim(dim, rank)]}), for dim: {d}"
+        )
     a, b = list(input.shape), list(source.shape)
     if rank and a and a[:d] + a[d + 1 :] != b[:d] + b[d + 1 :]:
-        raise RuntimeError(f"source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = {a} "
-                           f"source.shape = {b}")
+        raise RuntimeError(
+            "source tensor shape must match self tensor shape, excluding the specified dimension. "
+            f"Got self.shape = {a} "
+            f"source.shape = {b}"
+        )
 
 
 @op("index_copy", promote="none", variants=WRITE)
@@ -170,17 +187,25 @@ def _(input: Any, dim: int, index: Any, source: Any) -> None:
     if index.ndim >= 2:
         raise IndexError(f"index_copy_(): Index should have dimension 1 or 0 (got {index.ndim})")
     if source._a.dtype != input._a.dtype:
-        raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got (self) {SPOKEN[input.dtype]} and (source) "
-                           f"{SPOKEN[source.dtype]}")
+        raise RuntimeError(
+            "index_copy_(): self and source expected to have the same dtype, but got (self) "
+            f"{SPOKEN[input.dtype]} and (source) "
+            f"{SPOKEN[source.dtype]}"
+        )
     if index._a.dtype.kind != "i" or index._a.dtype.itemsize != 8:
         raise RuntimeError(f"index_copy_(): Expected a long tensor for index, but got {SPOKEN[index.dtype]}")
     n, rank = index.numel(), source.ndim
     if rank and input.ndim and rank != input.ndim:
-        raise IndexError(f"index_copy_(): When source and destination are not scalars, their dimensionality must match. Source dimensionality "
-                         f"({rank}), destination dimensionality ({input.ndim})")
+        raise IndexError(
+            "index_copy_(): When source and destination are not scalars, their dimensionality must "
+            "match. Source dimensionality "
+            f"({rank}), destination dimensionality ({input.ndim})"
+        )
     d = wrap_dim(dim, input.ndim)
     if rank and source.shape[d] != n:
-        raise IndexError(f"index_copy_(): Number of indices ({n}) should be equal to source.size(dim) ({source.shape[d]})")
+        raise IndexError(
+            f"index_copy_(): Number of indices ({n}) should be equal to source.size(dim) ({source.shape[d]})"
+        )
 
 
 writes(index_copy)
@@ -203,8 +228,12 @@ def _(input: Any, dim: int, index: Any, value: Any) -> None:
     if index._a.dtype.kind != "i":
         raise IndexError("index_fill_(): Expected dtype int64 for index.")
     if getattr(value, "ndim", 0):
-        raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
-    if input._a.dtype.kind not in "c" and (isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())):
+        raise RuntimeError(
+            f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+        )
+    if input._a.dtype.kind not in "c" and (
+        isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())
+    ):
         raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
 
 
@@ -216,9 +245,13 @@ index_fill.vjp(
 
 
 @op("index_reduce", promote="none", variants=WRITE)
-def index_reduce(k: Kernel[T], input: T, dim: Dim, index: Index, source: T, reduce: str, *, include_self: bool = True) -> T:
+def index_reduce(
+    k: Kernel[T], input: T, dim: Dim, index: Index, source: T, reduce: str, *, include_self: bool = True
+) -> T:
     """`input` with each slice of `source` combined (prod, mean, amax, amin) into the slice that `index` names."""
-    return changed(k, "index_reduce", input, index, source, dim=wrap_dim(dim, input.ndim), reduce=reduce, include_self=include_self)
+    return changed(
+        k, "index_reduce", input, index, source, dim=wrap_dim(dim, input.ndim), reduce=reduce, include_self=include_self
+    )
 
 
 @index_reduce.errors
@@ -233,8 +266,11 @@ def _(input: Any, dim: int, index: Any, source: Any, reduce: str, include_self: 
 
 
 writes(index_reduce)
-index_reduce.vjp(_=lambda g, input, dim, index, source, reduce, include_self, out: _index_reduce_vjp(
-    g, input, dim, index, source, reduce, include_self, out))
+index_reduce.vjp(
+    _=lambda g, input, dim, index, source, reduce, include_self, out: _index_reduce_vjp(
+        g, input, dim, index, source, reduce, include_self, out
+    )
+)
 
 
 def _index_reduce_vjp(g: Any, x: Any, dim: int, at: Any, src: Any, reduce: str, own: bool, out: Any) -> tuple[Any, ...]:
@@ -298,11 +334,17 @@ def _(input: Any, index: Any, source: Any, accumulate: bool) -> None:
     if SPOKEN[index.dtype] != "Long":
         raise RuntimeError(f"put_(): Expected a long tensor for index, but got {SPOKEN[index.dtype]}")
     if source._a.dtype != input._a.dtype:
-        raise RuntimeError(f"put_(): self and source expected to have the same dtype, but got self.dtype = {SPOKEN[input.dtype]} and source.dtype = "
-                           f"{SPOKEN[source.dtype]}")
+        raise RuntimeError(
+            "put_(): self and source expected to have the same dtype, but got self.dtype = "
+            f"{SPOKEN[input.dtype]} and source.dtype = "
+            f"{SPOKEN[source.dtype]}"
+        )
     if index.numel() != source.numel():
-        raise RuntimeError(f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source.numel()}, "
-                           f"index.numel() = {index.numel()}")
+        raise RuntimeError(
+            "put_(): Expected source and index to have the same number of elements, but got "
+            f"source.numel() = {source.numel()}, "
+            f"index.numel() = {index.numel()}"
+        )
 
 
 writes(put)
@@ -318,8 +360,11 @@ def take_along_dim(input: T, indices: T, dim: Dim | None = None) -> T:
     if dim is None:
         return input.reshape(-1).gather(0, indices.reshape(-1))
     if input.ndim != indices.ndim:
-        raise RuntimeError(f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for "
-                           f"input, and {indices.ndim} dimensions for indices")
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
+            f"but got {input.ndim} dimensions for "
+            f"input, and {indices.ndim} dimensions for indices"
+        )
     if SPOKEN[indices.dtype] not in ("Long", "Int"):
         raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but got " + SPOKEN[indices.dtype])
     dim = wrap_dim(dim, input.ndim)
@@ -350,14 +395,25 @@ def masked_fill(k: Kernel[T], input: T, mask: Mask, value: N) -> T:
 @masked_fill.errors
 def _(input: Any, mask: Any, value: Any) -> None:
     if mask._a.dtype.kind != "b":
-        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {str(mask.dtype).removeprefix('torch.')}"
-                           if False else "masked_fill_ only supports boolean masks, but got mask with dtype " + C_KIND.get(SPOKEN[mask.dtype], "?"))
+        raise RuntimeError(
+            "masked_fill_ only supports boolean masks, but got mask with dtype "
+            f"{str(mask.dtype).removeprefix('torch.')}"
+            if False
+            else "masked_fill_ only supports boolean masks, but got mask with dtype "
+            + C_KIND.get(SPOKEN[mask.dtype], "?")
+        )
     if getattr(value, "ndim", 0):
-        raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+        raise RuntimeError(
+            f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+        )
     if isinstance(value, complex) and input._a.dtype.kind != "c":
-        raise RuntimeError(f"value cannot be converted to type {C_KIND.get(SPOKEN[input.dtype], 'float')} without overflow")
+        raise RuntimeError(
+            f"value cannot be converted to type {C_KIND.get(SPOKEN[input.dtype], 'float')} without overflow"
+        )
     if input._a.dtype.kind in "iu" and isinstance(value, float) and value in (float("inf"), float("-inf")):
-        raise RuntimeError(f"value cannot be converted to type {'int64_t' if input._a.dtype.itemsize == 8 else 'int'} without overflow")
+        raise RuntimeError(
+            f"value cannot be converted to type {'int64_t' if input._a.dtype.itemsize == 8 else 'int'} without overflow"
+        )
 
 
 C_KIND = {"Byte": "unsigned char", "Long": "long int", "Int": "int", "Float": "float", "Double": "double"}
@@ -367,7 +423,11 @@ C_KIND = {"Byte": "unsigned char", "Long": "long int", "Int": "int", "Float": "f
 def _(k: Any, input: Any, mask: Any, value: Any) -> Any:
     if mask.shape != input.shape:
         shape = broadcast(input.shape, mask.shape)
-        out = input.copy() if shape == input.shape else k.library("copied", k.expand(input, shape), format="contiguous_format")
+        out = (
+            input.copy()
+            if shape == input.shape
+            else k.library("copied", k.expand(input, shape), format="contiguous_format")
+        )
     else:
         out = input.copy()
     k.library("masked_write", out, mask, value)
@@ -397,7 +457,9 @@ def _(input: Any, mask: Any) -> None:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
 
 
-masked_select.vjp(input=lambda g, input_shape, mask: masked_scatter(g.new_zeros(broadcast(input_shape, mask.shape)), mask, g))
+masked_select.vjp(
+    input=lambda g, input_shape, mask: masked_scatter(g.new_zeros(broadcast(input_shape, mask.shape)), mask, g)
+)
 
 
 @op("masked_scatter", promote="none", variants=("function", "method", "inplace"))
@@ -487,13 +549,6 @@ def argwhere(input: T) -> T:
 def where(condition: T) -> tuple[T, ...]:
     """The indices where the condition holds, one vector for each dimension."""
     return nonzero_numpy(condition)
-
-
-@op("count_nonzero.dim_IntList", "count_nonzero", promote="none", differentiable=False)
-def count_nonzero(k: Kernel[T], input: T, dim: Any = None) -> T:
-    """How many elements are not zero, along some dimensions."""
-    dims = None if dim is None else tuple(wrap_dim(d, input.ndim) for d in sizes(dim))
-    return k.library("count_nonzero", input, dims=dims)
 
 
 __all__ = ["ALL_FORMS", "changed", "writes"]

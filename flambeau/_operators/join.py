@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations as choose
-from itertools import combinations_with_replacement as choose_again
+from itertools import combinations as choose, combinations_with_replacement as choose_again
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Shape, T
@@ -71,8 +70,11 @@ def _explain(tensors: Sequence[Any], dim: int) -> None:
             raise RuntimeError(f"Tensors must have same number of dimensions: got {first.ndim} and {x.ndim}")
         for d, (n, m) in enumerate(zip(first.shape, x.shape, strict=True)):
             if n != m and d != dim:
-                raise RuntimeError(f"Sizes of tensors must match except in dimension {dim}. Expected size {n} but got size {m} for tensor "
-                                   f"number {i} in the list.")
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {dim}. Expected size {n} but "
+                    f"got size {m} for tensor "
+                    f"number {i} in the list."
+                )
 
 
 @cat.errors
@@ -116,7 +118,10 @@ def _(tensors: Any, dim: int) -> None:
     first = tensors[0]._a.shape
     for i, t in enumerate(tensors):
         if t._a.shape != first:
-            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and {list(t._a.shape)} at entry {i}")
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
+                f"{list(t._a.shape)} at entry {i}"
+            )
 
 
 # ---------------------------------------------------------------- stacks by name
@@ -187,14 +192,18 @@ def block_diag(tensors: Sequence[T]) -> T:
     xs = []
     for i, t in enumerate(tensors):
         if t.ndim > 2:
-            raise RuntimeError(f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.ndim} dimensions")
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.ndim} dimensions"
+            )
         xs.append(atleast_2d(t))
     width = sum(x.shape[1] for x in xs)
     d = common([x._a for x in xs])
     rows, before = [], 0
     for x in xs:
         x = x if d is None else x.to(d)
-        rows.append(cat([x.new_zeros((x.shape[0], before)), x, x.new_zeros((x.shape[0], width - before - x.shape[1]))], 1))
+        rows.append(
+            cat([x.new_zeros((x.shape[0], before)), x, x.new_zeros((x.shape[0], width - before - x.shape[1]))], 1)
+        )
         before += x.shape[1]
     return cat(rows, 0)
 

@@ -86,7 +86,9 @@ def solve_tri(A: Any, B: Any, *, upper: bool, left: bool = True, unit: bool = Fa
 
 
 @op("linalg_solve_triangular", **LINALG)
-def linalg_solve_triangular(k: Kernel[T], input: T, B: T, *, upper: bool, left: bool = True, unitriangular: bool = False) -> T:
+def linalg_solve_triangular(
+    k: Kernel[T], input: T, B: T, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> T:
     """The solution X of input @ X = B (or X @ input = B) for a triangular matrix."""
     return k.library("solve_triangular", input, B, upper=upper, left=left, unit=unitriangular)
 
@@ -95,12 +97,19 @@ def linalg_solve_triangular(k: Kernel[T], input: T, B: T, *, upper: bool, left: 
 def _(input: Any, B: Any, upper: bool, left: bool, unitriangular: bool) -> None:
     for x in (input, B):
         if x.ndim < 2:
-            raise RuntimeError("linalg.solve_triangular: The input tensor " + ("A" if x is input else "B") + " must have at least 2 dimensions.")
+            raise RuntimeError(
+                "linalg.solve_triangular: The input tensor "
+                + ("A" if x is input else "B")
+                + " must have at least 2 dimensions."
+            )
     square("linalg.solve_triangular", input)
     _fits("linalg.solve_triangular", input, B, left)
     if input._a.dtype != B._a.dtype:
-        raise RuntimeError(f"linalg.solve_triangular: Expected A and B to have the same dtype, but found A of type {SPOKEN[input.dtype]} and B of type "
-                           f"{SPOKEN[B.dtype]} instead")
+        raise RuntimeError(
+            "linalg.solve_triangular: Expected A and B to have the same dtype, but found A of type "
+            f"{SPOKEN[input.dtype]} and B of type "
+            f"{SPOKEN[B.dtype]} instead"
+        )
 
 
 def _fits(name: str, A: Any, B: Any, left: bool) -> None:
@@ -117,8 +126,12 @@ def _triangular_matrix_back(g: Any, A: Any, X: Any, upper: bool, left: bool, uni
 
 
 linalg_solve_triangular.vjp(
-    input=lambda g, input, out, upper, left, unitriangular: _triangular_matrix_back(g, input, out, upper, left, unitriangular),
-    B=lambda g, input, upper, left, unitriangular: solve_tri(input.mH, g, upper=not upper, left=left, unit=unitriangular),
+    input=lambda g, input, out, upper, left, unitriangular: _triangular_matrix_back(
+        g, input, out, upper, left, unitriangular
+    ),
+    B=lambda g, input, upper, left, unitriangular: solve_tri(
+        input.mH, g, upper=not upper, left=left, unit=unitriangular
+    ),
 )
 
 
@@ -149,8 +162,11 @@ def _cholesky_back(g: Any, L: Any, upper: bool) -> Any:
 
 
 def _not_positive(name: str) -> Any:
-    return lambda which, order: (f"{name}: {which}The factorization could not be completed because the input is not positive-definite (the leading "
-                                 f"minor of order {order} is not positive-definite).")
+    return lambda which, order: (
+        f"{name}: {which}The factorization could not be completed because the input is "
+        "not positive-definite (the leading "
+        f"minor of order {order} is not positive-definite)."
+    )
 
 
 @composite("linalg_cholesky", namespace="linalg", variants=("function", "out"))
@@ -187,8 +203,11 @@ def _lu_errors(name: str, A: Any, pivot: bool) -> None:
     if A._a.dtype.kind in "biu" or kind in HALVES:
         raise NotImplementedError(f"\"lu_cpu\" not implemented for '{kind}'")
     if not pivot:
-        raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU" if "factor" in name
-                           else "linalg.lu: LU without pivoting is not implemented on the CPU")
+        raise RuntimeError(
+            "linalg.lu_factor: LU without pivoting is not implemented on the CPU"
+            if "factor" in name
+            else "linalg.lu: LU without pivoting is not implemented on the CPU"
+        )
 
 
 linalg_lu_factor_ex.vjp(A=lambda g_LU, LU, pivots: _lu_packed_back(g_LU, LU, pivots))
@@ -230,8 +249,16 @@ def _cat(xs: Any, dim: int) -> Any:
 def linalg_lu_factor(A: T, *, pivot: bool = True) -> tuple[T, T]:
     """The factors of A = P @ L @ U in one matrix, and the row exchanges."""
     LU, pivots, info = linalg_lu_factor_ex(A, pivot=pivot)
-    refuse(info, lambda which, i: f"torch.linalg.lu_factor: {which}U[{i},{i}] is zero and using it on lu_solve would result in a division by zero. If "
-           "you still want to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)", A.ndim > 2)
+    refuse(
+        info,
+        lambda which, i: (
+            f"torch.linalg.lu_factor: {which}U[{i},{i}] is zero and using it on lu_solve "
+            "would result in a division by zero. If "
+            "you still want to perform the factorization, consider calling linalg.lu(A, pivot) or "
+            "linalg.lu_factor_ex(A, pivot)"
+        ),
+        A.ndim > 2,
+    )
     return LU, pivots
 
 
@@ -254,14 +281,16 @@ def linalg_lu(A: T, *, pivot: bool = True) -> tuple[T, T, T]:
 
 
 @composite("lu_unpack", variants=("function", "out"), outputs=("P", "L", "U"))
-def lu_unpack(LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots: bool = True) -> tuple[T, T, T]:  # noqa: N803
+def lu_unpack(LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots: bool = True) -> tuple[T, T, T]:
     """The three factors that `linalg.lu_factor` packed."""
     P, L, U = _lu_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots)
     return P.detach(), L, U
 
 
 @op("_lu_unpack", promote="none", variants=(), outputs=("P", "L", "U"))
-def _lu_unpack(k: Kernel[T], LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots: bool = True) -> tuple[T, T, T]:  # noqa: N803
+def _lu_unpack(
+    k: Kernel[T], LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots: bool = True
+) -> tuple[T, T, T]:
     """The same; the permutation has no derivative."""
     P, L, U = k.library("lu_unpack", LU_data, LU_pivots)
     none = k.library("zeros", shape=(0,), dtype=LU_data.dtype)
@@ -269,10 +298,13 @@ def _lu_unpack(k: Kernel[T], LU_data: T, LU_pivots: T, unpack_data: bool = True,
 
 
 @_lu_unpack.errors
-def _(LU_data: Any, LU_pivots: Any, unpack_data: bool, unpack_pivots: bool) -> None:  # noqa: N803
+def _(LU_data: Any, LU_pivots: Any, unpack_data: bool, unpack_pivots: bool) -> None:
     if unpack_pivots and SPOKEN[LU_pivots.dtype] != "Int":
-        raise RuntimeError("torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\nNote: this function is intended to be "
-                           "used with the output produced by torch.linalg.lu_factor")
+        raise RuntimeError(
+            "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 "
+            "dtype.\nNote: this function is intended to be "
+            "used with the output produced by torch.linalg.lu_factor"
+        )
 
 
 _lu_unpack.vjp(LU_data=lambda g_L, g_U, LU_data_shape: _packed(g_L, g_U, LU_data_shape))
@@ -301,7 +333,9 @@ def linalg_qr(k: Kernel[T], A: T, mode: str = "reduced") -> tuple[T, T]:
 @linalg_qr.errors
 def _(A: Any, mode: str) -> None:
     if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
     matrices("linalg.qr", A, "geqrf_cpu")
 
 
@@ -310,8 +344,11 @@ linalg_qr.vjp(A=lambda g_Q, g_R, Q, R, mode: _qr_back(g_Q, g_R, Q, R, mode))
 
 def _qr_back(gQ: Any, gR: Any, Q: Any, R: Any, mode: str) -> Any:
     if mode == "r":
-        raise RuntimeError("The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please use linalg.qr(A, mode='reduced') if you "
-                           "are going to require gradients through Q.")
+        raise RuntimeError(
+            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please "
+            "use linalg.qr(A, mode='reduced') if you "
+            "are going to require gradients through Q."
+        )
     m, n = Q.shape[-2], R.shape[-1]
     if mode == "complete" and m > n:
         raise RuntimeError("The QR decomposition is not differentiable when mode='complete' and nrows > ncols")
@@ -337,13 +374,13 @@ def _real_part(x: Any) -> Any:
 
 
 @op("_linalg_eigh", promote="none", variants=("function",), outputs=("eigenvalues", "eigenvectors"))
-def _linalg_eigh(k: Kernel[T], A: T, UPLO: str = "L", compute_v: bool = True) -> tuple[T, T]:  # noqa: N803
+def _linalg_eigh(k: Kernel[T], A: T, UPLO: str = "L", compute_v: bool = True) -> tuple[T, T]:
     """Eigenvalues (ascending) and eigenvectors of a Hermitian matrix, one triangle of which is read."""
     return k.library("eigh", A, lower=UPLO.upper() == "L")
 
 
 @_linalg_eigh.errors
-def _(A: Any, UPLO: str, compute_v: bool) -> None:  # noqa: N803
+def _(A: Any, UPLO: str, compute_v: bool) -> None:
     if A.ndim >= 2 and A.shape[-1] == A.shape[-2] and (A._a.dtype.kind in "biu" or SPOKEN[A.dtype] in HALVES):
         raise NotImplementedError(f"\"linalg_eigh_cpu\" not implemented for '{SPOKEN[A.dtype]}'")
     square("linalg.eigh", A)
@@ -352,8 +389,11 @@ def _(A: Any, UPLO: str, compute_v: bool) -> None:  # noqa: N803
                            f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")  # fmt: skip
 
 
-_linalg_eigh.vjp(A=lambda g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors: _eigh_back(
-    g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors))
+_linalg_eigh.vjp(
+    A=lambda g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors: _eigh_back(
+        g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors
+    )
+)
 
 
 def _eigh_back(gL: Any, gV: Any, L: Any, V: Any) -> Any:
@@ -363,13 +403,13 @@ def _eigh_back(gL: Any, gV: Any, L: Any, V: Any) -> Any:
 
 
 @composite("linalg_eigh", namespace="linalg", variants=("function", "out"), outputs=("eigenvalues", "eigenvectors"))
-def linalg_eigh(A: T, UPLO: str = "L") -> tuple[T, T]:  # noqa: N803
+def linalg_eigh(A: T, UPLO: str = "L") -> tuple[T, T]:
     """Eigenvalues (ascending) and eigenvectors of a Hermitian matrix: A = V @ diag(L) @ V.mH."""
     return tuple(_linalg_eigh(A, UPLO))  # type: ignore[return-value]
 
 
 @composite("linalg_eigvalsh", namespace="linalg", variants=("function", "out"))
-def linalg_eigvalsh(A: T, UPLO: str = "L") -> T:  # noqa: N803
+def linalg_eigvalsh(A: T, UPLO: str = "L") -> T:
     """The eigenvalues of a Hermitian matrix, ascending."""
     return _linalg_eigh(A, UPLO)[0]
 
@@ -394,8 +434,11 @@ def _finite(x: Any) -> bool:
     return bool(total - total == 0)
 
 
-linalg_eig.vjp(input=lambda g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors, input_dtype: _eig_back(
-    g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors, input_dtype))
+linalg_eig.vjp(
+    input=lambda g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors, input_dtype: _eig_back(
+        g_eigenvalues, g_eigenvectors, eigenvalues, eigenvectors, input_dtype
+    )
+)
 
 
 def _eig_back(gL: Any, gV: Any, L: Any, V: Any, dtype: Any) -> Any:
@@ -417,7 +460,9 @@ def linalg_eigvals(A: T) -> T:
 
 
 @op("_linalg_svd", promote="none", variants=("function",), outputs=("U", "S", "Vh"))
-def _linalg_svd(k: Kernel[T], A: T, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None) -> tuple[T, T, T]:
+def _linalg_svd(
+    k: Kernel[T], A: T, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None
+) -> tuple[T, T, T]:
     """A = U @ diag(S) @ Vh, with S descending."""
     return k.library("svd", A, full=full_matrices)
 
@@ -426,7 +471,9 @@ def _linalg_svd(k: Kernel[T], A: T, full_matrices: bool = False, compute_uv: boo
 def _(A: Any, full_matrices: bool, compute_uv: bool, driver: Any) -> None:
     matrices("linalg.svd", A, "linalg_svd_cpu")
     if driver is not None:
-        raise RuntimeError("torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
+        raise RuntimeError(
+            "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+        )
 
 
 _linalg_svd.vjp(A=lambda g_U, g_S, g_Vh, U, S, Vh: _svd_back(g_U, g_S, g_Vh, U, S, Vh))
@@ -483,4 +530,4 @@ def linalg_svdvals(A: T, *, driver: str | None = None) -> T:
     return _svdvals(A)
 
 
-from flambeau._operators.solve import linalg_solve  # noqa: E402 - solve is written in terms of the factorizations above
+from flambeau._operators.solve import linalg_solve

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, T
-from flambeau._operators import linalg as factor
-from flambeau._operators import solve
+from flambeau._operators import linalg as factor, solve
 from flambeau._operators.op import composite, op
 from flambeau._values.dtype import SPOKEN, of
 
@@ -123,7 +122,9 @@ def qr(input: T, some: bool = True) -> tuple[T, T]:
 def svd(input: T, some: bool = True, compute_uv: bool = True) -> tuple[T, T, T]:
     """A = U @ diag(S) @ V.mH. Superseded by `linalg.svd`."""
     if input.ndim < 2:
-        raise RuntimeError("linalg.svd: input should have at least 2 dimensions, but has " + f"{input.ndim} dimensions instead")
+        raise RuntimeError(
+            "linalg.svd: input should have at least 2 dimensions, but has " + f"{input.ndim} dimensions instead"
+        )
     if not compute_uv:
         m, n = input.shape[-2:]
         batch = tuple(input.shape[:-2])
@@ -143,7 +144,7 @@ def cross(input: T, other: T, dim: Dim | None = None) -> T:
 
 
 @composite("lu_solve", variants=BOTH)
-def lu_solve(input: T, LU_data: T, LU_pivots: T) -> T:  # noqa: N803
+def lu_solve(input: T, LU_data: T, LU_pivots: T) -> T:
     """The solution X of A @ X = input from the packed factors of A."""
     return solve.linalg_lu_solve(LU_data, LU_pivots, input)
 
@@ -153,8 +154,16 @@ def _lu_with_info(input: T, pivot: bool = True, check_errors: bool = True) -> tu
     """The packed factors, the row exchanges, and where U has a zero on its diagonal."""
     LU, pivots, info = factor.linalg_lu_factor_ex(input, pivot=pivot)
     if check_errors:
-        factor.refuse(info, lambda which, i: f"torch.linalg.lu_factor_ex: {which}U[{i},{i}] is zero and using it on lu_solve would result in a division by "
-                      "zero. If you still want to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)", input.ndim > 2)
+        factor.refuse(
+            info,
+            lambda which, i: (
+                f"torch.linalg.lu_factor_ex: {which}U[{i},{i}] is zero and using it "
+                "on lu_solve would result in a division by "
+                "zero. If you still want to perform the factorization, consider calling linalg.lu(A, pivot) "
+                "or linalg.lu_factor_ex(A, pivot)"
+            ),
+            input.ndim > 2,
+        )
     return LU, pivots, info
 
 
@@ -166,12 +175,19 @@ def lu(input: T, pivot: bool = True, get_infos: bool = False) -> Any:
 
 
 @composite("triangular_solve", variants=BOTH, outputs=("solution", "cloned_coefficient"))
-def triangular_solve(input: T, A: T, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> tuple[T, T]:
+def triangular_solve(
+    input: T, A: T, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> tuple[T, T]:
     """The solution X of A @ X = input for a triangular A. Superseded by `linalg.solve_triangular`."""
     if input.ndim < 2:
-        raise RuntimeError(f"torch.triangular_solve: Expected b to have at least 2 dimensions, but it has {input.ndim} dimensions instead")
+        raise RuntimeError(
+            "torch.triangular_solve: Expected b to have at least 2 dimensions, but it has "
+            f"{input.ndim} dimensions instead"
+        )
     if A.ndim < 2:
-        raise RuntimeError(f"torch.triangular_solve: Expected A to have at least 2 dimensions, but it has {A.ndim} dimensions instead")
+        raise RuntimeError(
+            f"torch.triangular_solve: Expected A to have at least 2 dimensions, but it has {A.ndim} dimensions instead"
+        )
     factor.square("triangular_solve", A)
     X = factor.solve_tri(A.mT if transpose else A, input, upper=upper != transpose, unit=unitriangular)
     batch = X.shape[:-2]
@@ -204,12 +220,16 @@ def ormqr(input: T, input2: T, input3: T, left: bool = True, transpose: bool = F
     if input3.ndim < 2:
         raise RuntimeError("torch.ormqr: other must have at least 2 dimensions.")
     if input._a.dtype != input2._a.dtype:
-        raise RuntimeError(f"torch.ormqr: Expected input and tau to have the same dtype, but input has dtype{SPOKEN[input.dtype]} and tau has dtype "
-                           f"{SPOKEN[input2.dtype]}")
+        raise RuntimeError(
+            "torch.ormqr: Expected input and tau to have the same dtype, but input has "
+            f"dtype{SPOKEN[input.dtype]} and tau has dtype "
+            f"{SPOKEN[input2.dtype]}"
+        )
     n = input3.shape[-2 if left else -1]
     if input2.shape[-1] != input.shape[-1]:
         raise RuntimeError("torch.ormqr: tau.shape[-1] must be equal to input.shape[-1]" if False else
-                           f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{-2 if left else -1}], input.shape[-1])")  # fmt: skip
+                           f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{-2 if left else -1}], "
+                           "input.shape[-1])")  # fmt: skip
     if input.shape[-2] != n:
         raise RuntimeError(f"torch.ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2]")
     m = input.shape[-2]

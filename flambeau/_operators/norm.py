@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dims, DType, Kernel, Scalar, Shape, T
-from flambeau._operators import linalg as factor
-from flambeau._operators import solve
+from flambeau._operators import linalg as factor, solve
 from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
 from flambeau._values.dtype import SPOKEN
@@ -17,7 +16,9 @@ TENSORS = {"namespace": "linalg", "variants": ("function", "out")}
 
 
 @op("linalg_vector_norm", namespace="linalg", promote="default", variants=("function", "out"))
-def linalg_vector_norm(k: Kernel[T], x: T, ord: Scalar = 2, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:  # noqa: A002
+def linalg_vector_norm(
+    k: Kernel[T], x: T, ord: Scalar = 2, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> T:
     """(sum |x|^ord)^(1/ord); the largest or smallest |x| for +-inf, the count of nonzeros for 0.
 
     >>> torch.linalg.vector_norm(torch.tensor([3.0, 4.0]))
@@ -42,23 +43,34 @@ def linalg_vector_norm(k: Kernel[T], x: T, ord: Scalar = 2, dim: Dims | None = N
 
 
 @linalg_vector_norm.errors
-def _(x: Any, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> None:  # noqa: A002
+def _(x: Any, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
     if x._a.dtype.kind in "biu":
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {SPOKEN[x.dtype]}")
+        raise RuntimeError(
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {SPOKEN[x.dtype]}"
+        )
     if dtype is not None:
         if not (dtype.is_floating_point or dtype.is_complex):
             raise RuntimeError(f"linalg.vector_norm: dtype should be floating point or complex. Got {SPOKEN[dtype]}")
         if dtype.is_complex != x.is_complex():
-            raise RuntimeError(f"linalg.vector_norm: dtype should be {'complex' if x.is_complex() else 'real'} for {'complex' if x.is_complex() else 'real'} "
-                               f"inputs, but got {SPOKEN[dtype]}")
+            raise RuntimeError(
+                f"linalg.vector_norm: dtype should be {'complex' if x.is_complex() else 'real'} for "
+                f"{'complex' if x.is_complex() else 'real'} "
+                f"inputs, but got {SPOKEN[dtype]}"
+            )
     dims = wrap_dims(dim, x.ndim)
     if x.numel() == 0 and (float(ord) < 0 or float(ord) == INF):
         if dim is None:
-            raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord):g} norm on an empty tensor because the operation does not have an identity")
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {float(ord):g} norm on an empty tensor "
+                "because the operation does not have an identity"
+            )
         for d in dims:
             if x.shape[d] == 0:
-                raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord):g} norm on the dimension {d} because this dimension is empty and the "
-                                   "operation does not have an identity")
+                raise RuntimeError(
+                    f"linalg.vector_norm cannot compute the {float(ord):g} norm on the dimension "
+                    f"{d} because this dimension is empty and the "
+                    "operation does not have an identity"
+                )
 
 
 linalg_vector_norm.vjp(x=lambda g, x, out, ord, dim, keepdim: _norm_back(g, x, out, float(ord), dim, keepdim))
@@ -98,7 +110,7 @@ def _moved(A: Any, dims: tuple[int, int]) -> Any:
     return A.permute([d for d in range(rank) if d not in dims] + list(dims))
 
 
-def _extreme(x: Any, ord: float) -> Any:  # noqa: A002
+def _extreme(x: Any, ord: float) -> Any:
     """The largest element of the last dimension (0 of none), or for a negative order the smallest."""
     if ord < 0:
         return x.amin(-1)
@@ -106,12 +118,16 @@ def _extreme(x: Any, ord: float) -> Any:  # noqa: A002
 
 
 @composite("linalg_matrix_norm", "linalg_matrix_norm.str_ord", **TENSORS)
-def linalg_matrix_norm(A: T, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None) -> T:  # noqa: A002
+def linalg_matrix_norm(
+    A: T, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None
+) -> T:
     """The norm of a matrix: 'fro', 'nuc', 1, 2, inf, or the smallest of the same with a minus sign."""
     if A.ndim < 2:
         raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
     if A._a.dtype.kind in "biu":
-        raise RuntimeError(f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {SPOKEN[A.dtype]}")
+        raise RuntimeError(
+            f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {SPOKEN[A.dtype]}"
+        )
     given = sizes(dim)
     if len(given) != 2:
         raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {' '.join(str(d) for d in given)}")
@@ -143,19 +159,24 @@ def linalg_matrix_norm(A: T, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: b
 
 
 @composite("linalg_norm", "linalg_norm.ord_str", **TENSORS)
-def linalg_norm(A: T, ord: Any = None, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:  # noqa: A002
+def linalg_norm(
+    A: T, ord: Any = None, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> T:
     """A vector norm, or where `dim` names two dimensions (or A is a matrix and `ord` is given) a matrix norm."""
     given = None if dim is None else sizes(dim)
     if given is not None and len(given) not in (1, 2):
         raise RuntimeError(f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(given)}")
     if ord is not None:
         if given is None and A.ndim not in (1, 2):
-            raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D.")
+            raise RuntimeError(
+                f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D."
+            )
         if (given is not None and len(given) == 2) or (given is None and A.ndim == 2):
             return linalg_matrix_norm(A, ord, given if given is not None else (0, 1), keepdim, dtype=dtype)
         if isinstance(ord, str):
             raise RuntimeError(f"linalg.norm: Order {ord} not supported for vectors." if False else
-                               f"linalg.norm: If ord is a string, dim must be of length 2 or the input a matrix. Got {A.ndim}D.")  # fmt: skip
+                               "linalg.norm: If ord is a string, dim must be of length 2 or the input a matrix. "
+                               f"Got {A.ndim}D.")  # fmt: skip
     return linalg_vector_norm(A, 2 if ord is None else ord, given, keepdim, dtype=dtype)
 
 
@@ -180,8 +201,21 @@ def linalg_cond(A: T, p: Any = None) -> T:
     return out.masked_fill(info != 0, INF)
 
 
-@composite("norm.ScalarOpt_dim", "norm.Scalar", "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype", variants=("function", "method"))
-def norm(input: T, p: Any = "fro", dim: Dims | None = None, keepdim: bool = False, out: Any = None, dtype: DType | None = None) -> T:
+@composite(
+    "norm.ScalarOpt_dim",
+    "norm.Scalar",
+    "norm.ScalarOpt_dim_dtype",
+    "norm.ScalarOpt_dtype",
+    variants=("function", "method"),
+)
+def norm(
+    input: T,
+    p: Any = "fro",
+    dim: Dims | None = None,
+    keepdim: bool = False,
+    out: Any = None,
+    dtype: DType | None = None,
+) -> T:
     """A norm over all elements or some dimensions. Superseded by `linalg.vector_norm` and `linalg.matrix_norm`."""
     given = None if dim is None else sizes(dim)
     if isinstance(p, str):

@@ -80,6 +80,8 @@ class Op:
         self._params: tuple[Param, ...] | None = None
         self.__doc__ = body.__doc__
         for overload in overloads:
+            if overload in REGISTRY and not overload.startswith("_"):
+                raise TypeError(f"the operator {overload} is defined twice: {REGISTRY[overload].body.__module__} and {body.__module__}")
             REGISTRY[overload] = self
         if "function" in self.variants:
             space = NAMES.setdefault(namespace, {})

@@ -47,7 +47,10 @@ def _(k: Any, input: Array, dim: int, index: int) -> Array:
     try:
         return input[(ALL,) * (dim % rank) + (int(index), ...)]
     except IndexError:
-        raise IndexError(f"select(): index {int(index)} out of range for tensor of size {list(input.shape)} at dimension {dim % rank}") from None
+        raise IndexError(
+            f"select(): index {int(index)} out of range for tensor of size {list(input.shape)} at "
+            f"dimension {dim % rank}"
+        ) from None
 
 
 @op("select_backward", promote="none", variants=("function",))
@@ -144,7 +147,10 @@ def narrow_copy(input: T, dim: Dim, start: int, length: int) -> T:
 def unbind(k: Kernel[T], input: T, dim: Dim = 0) -> tuple[T, ...]:
     """All slices along `dim`, as a tuple."""
     dim = wrap_dim(dim, input.ndim, False)
-    return tuple(k.reshape(k.slice(input, dim, i, i + 1), input.shape[:dim] + input.shape[dim + 1 :]) for i in range(input.shape[dim]))
+    return tuple(
+        k.reshape(k.slice(input, dim, i, i + 1), input.shape[:dim] + input.shape[dim + 1 :])
+        for i in range(input.shape[dim])
+    )
 
 
 unbind.vjp(input=lambda g, dim: _stack(g, dim))
@@ -218,10 +224,15 @@ def _lengths(shape: Shape, size: Any, dim: int) -> Any:
 
 def _checked(given: Shape, n: int, dim: int) -> Shape:
     if any(m < 0 for m in given):
-        raise RuntimeError(f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={list(given)}")
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={list(given)}"
+        )
     if sum(given) != n:
-        raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), "
-                           f"but got split_sizes={list(given)}")
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at "
+            f"dimension {dim}), "
+            f"but got split_sizes={list(given)}"
+        )
     return given
 
 
@@ -271,8 +282,11 @@ def tensor_split(input: T, indices_or_sections: Any, dim: Dim = 0) -> tuple[T, .
     given, n = indices_or_sections, input.shape[dim]
     if hasattr(given, "ndim"):
         if given.ndim > 1:
-            raise RuntimeError("tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got a "
-                               f"tensor with {given.ndim} dims")
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or "
+                "one-dimensional tensor, but got a "
+                f"tensor with {given.ndim} dims"
+            )
         given = int(given) if given.ndim == 0 else given.tolist()
     if isinstance(given, int):
         if given <= 0:
@@ -284,14 +298,20 @@ def tensor_split(input: T, indices_or_sections: Any, dim: Dim = 0) -> tuple[T, .
 
 def _equally(name: str, x: Any, given: Any, dim: int, least: int) -> Any:
     if x.ndim < least:
-        raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a tensor with "
-                           f"{x.ndim} dimensions!")
+        raise RuntimeError(
+            f"torch.{name} requires a tensor with at least {least} "
+            f"dimension{'s' if least > 1 else ''}, but got a tensor with "
+            f"{x.ndim} dimensions!"
+        )
     if not isinstance(given, int) and not (isinstance(given, (list, tuple)) and all(isinstance(i, int) for i in given)):
         raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(given).__name__})")
     if isinstance(given, int):
         if given == 0 or x.shape[dim] % given:
-            raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {x.shape[dim]} is not "
-                               f"divisible by the split_size {given}!")
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {dim}, but the size of the "
+                f"dimension {x.shape[dim]} is not "
+                f"divisible by the split_size {given}!"
+            )
         return tensor_split(x, given, dim)
     return tensor_split(x, tuple(given), dim)
 
@@ -324,7 +344,9 @@ def _diagonal(x: Array, k: Any, offset: int, dim1: int, dim2: int) -> Array:
     rest = [i for i in range(x.ndim) if i not in (a, b)]
     if n:
         x = x[at(b, slice(offset, None))] if offset >= 0 else x[at(a, slice(-offset, None))]
-    return k.library("strided", x, shape=(*(x.shape[i] for i in rest), n), strides=(*(st[i] for i in rest), st[a] + st[b]))
+    return k.library(
+        "strided", x, shape=(*(x.shape[i] for i in rest), n), strides=(*(st[i] for i in rest), st[a] + st[b])
+    )
 
 
 @op("diagonal", **VIEW)
@@ -359,7 +381,12 @@ def _windows(x: Array, k: Any, dim: int, size: int, step: int) -> Array:
         return k.library("strided", x, shape=(size,), strides=(1,))
     d, st = wrap_dim(dim, x.ndim), elements(x)
     n = (x.shape[d] - size) // step + 1
-    return k.library("strided", x, shape=(*x.shape[:d], n, *x.shape[d + 1 :], size), strides=(*st[:d], st[d] * step, *st[d + 1 :], st[d]))
+    return k.library(
+        "strided",
+        x,
+        shape=(*x.shape[:d], n, *x.shape[d + 1 :], size),
+        strides=(*st[:d], st[d] * step, *st[d + 1 :], st[d]),
+    )
 
 
 @op("unfold", variants=METHOD, **VIEW)
@@ -422,25 +449,42 @@ def as_strided(input: T, size: Shape, stride: Shape, storage_offset: int | None 
 
 
 @op("_as_strided", variants=(), **VIEW)
-def _as_strided(k: Kernel[T], input: T, size: Shape, stride: Shape, offset: int, own_stride: Shape, own_offset: int) -> T:
+def _as_strided(
+    k: Kernel[T], input: T, size: Shape, stride: Shape, offset: int, own_stride: Shape, own_offset: int
+) -> T:
     """The same, told how `input` lies: its derivative needs that, but not its elements."""
     return k.library("as_strided", input, shape=size, strides=stride, offset=offset)
 
 
-_as_strided.vjp(input=lambda g, input_shape, size, stride, offset, own_stride, own_offset: as_strided_backward(
-    g, input_shape, own_stride, own_offset, size, stride, offset))
+_as_strided.vjp(
+    input=lambda g, input_shape, size, stride, offset, own_stride, own_offset: as_strided_backward(
+        g, input_shape, own_stride, own_offset, size, stride, offset
+    )
+)
 
 
 @op("as_strided_backward", promote="none", variants=())
 def as_strided_backward(k: Kernel[T], input: T, sizes: Shape, strides: Shape, start: int, size: Shape, stride: Shape, offset: int,
                         share: bool = True) -> T:  # fmt: skip
     """What reaches a strided view, added up where its elements lie, then read where those of the tensor lie."""
-    return k.library("as_strided_backward", input, sizes=sizes, strides=strides, start=start, size=size, stride=stride, offset=offset,
-                     share=share)
+    return k.library(
+        "as_strided_backward",
+        input,
+        sizes=sizes,
+        strides=strides,
+        start=start,
+        size=size,
+        stride=stride,
+        offset=offset,
+        share=share,
+    )
 
 
-as_strided_backward.vjp(input=lambda g, sizes, strides, start, size, stride, offset: as_strided_backward(
-    g, size, stride, offset, sizes, strides, start, False))
+as_strided_backward.vjp(
+    input=lambda g, sizes, strides, start, size, stride, offset: as_strided_backward(
+        g, size, stride, offset, sizes, strides, start, False
+    )
+)
 
 
 # ---------------------------------------------------------------- a part replaced, in a copy
@@ -452,7 +496,10 @@ def select_scatter(input: T, src: T, dim: Dim, index: int) -> T:
     out = input.clone()
     part = select(out, dim, index)
     if part.shape != src.shape:
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(part.shape)}")
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, "
+            f"slice size = {list(part.shape)}"
+        )
     part.copy_(src)
     return out
 
@@ -463,7 +510,10 @@ def slice_scatter(input: T, src: T, dim: Dim = 0, start: int | None = None, end:
     out = input.clone()
     part = slice_(out, dim, start, end, step)
     if part.shape != src.shape:
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(part.shape)}")
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, "
+            f"slice size = {list(part.shape)}"
+        )
     part.copy_(src)
     return out
 
@@ -474,19 +524,25 @@ def diagonal_scatter(input: T, src: T, offset: int = 0, dim1: Dim = 0, dim2: Dim
     out = input.clone()
     part = diagonal(out, offset, dim1, dim2)
     if part.shape != src.shape:
-        raise RuntimeError("expected src to have a size equal to the slice of self. src size = "
-                           f"{list(src.shape)}, slice size = {list(part.shape)}")
+        raise RuntimeError(
+            "expected src to have a size equal to the slice of self. src size = "
+            f"{list(src.shape)}, slice size = {list(part.shape)}"
+        )
     part.copy_(src)
     return out
 
 
 @op("as_strided_scatter", promote="none", variants=("function", "method", "out"))
-def as_strided_scatter(k: Kernel[T], input: T, src: T, size: Shape, stride: Shape, storage_offset: int | None = None) -> T:
+def as_strided_scatter(
+    k: Kernel[T], input: T, src: T, size: Shape, stride: Shape, storage_offset: int | None = None
+) -> T:
     """A copy of `input`'s memory with `src` in a strided window of it."""
     return k.library("as_strided_scatter", input, src, shape=sizes(size), strides=sizes(stride), offset=storage_offset)
 
 
 as_strided_scatter.vjp(
-    input=lambda g, size, stride, storage_offset: as_strided_scatter(g.contiguous(), g.new_zeros(size), size, stride, storage_offset),
+    input=lambda g, size, stride, storage_offset: as_strided_scatter(
+        g.contiguous(), g.new_zeros(size), size, stride, storage_offset
+    ),
     src=lambda g, size, stride, storage_offset: g.contiguous().as_strided(size, stride, storage_offset),
 )

@@ -226,7 +226,7 @@ def _placed(g: Tensor, shape: tuple[int, ...], indices: Tensor, dim: int, keepdi
 @composite("max.other", variants=("function", "method", "out"))
 def max_other(input: T, other: T) -> T:
     """The larger of two elements."""
-    from flambeau._operators.pointwise import maximum
+    from flambeau._operators.select import maximum
 
     return maximum(input, other)
 
@@ -234,7 +234,7 @@ def max_other(input: T, other: T) -> T:
 @composite("min.other", variants=("function", "method", "out"))
 def min_other(input: T, other: T) -> T:
     """The smaller of two elements."""
-    from flambeau._operators.pointwise import minimum
+    from flambeau._operators.select import minimum
 
     return minimum(input, other)
 
@@ -288,12 +288,6 @@ def _truth(word: str) -> Op:
 
 
 any_, all_ = _truth("any"), _truth("all")
-
-
-@composite("count_nonzero", "count_nonzero.dim_IntList")
-def count_nonzero(input: T, dim: Dims | None = None) -> T:
-    """How many elements are nonzero."""
-    return input.ne(0).sum(dim)
 
 
 # ---------------------------------------------------------------- spread

@@ -22,8 +22,11 @@ def _fits(name: str, input: Any, dim: int, index: Any, source: Any = None) -> No
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     a, i = input._a.shape or (1,), index._a.shape or (1,)
     if len(a) != len(i):
-        raise RuntimeError(f"Index tensor must have the same number of dimensions as {'self' if source is not None or name == 'scatter' else 'input'} "
-                           "tensor")
+        raise RuntimeError(
+            "Index tensor must have the same number of dimensions as "
+            f"{'self' if source is not None or name == 'scatter' else 'input'} "
+            "tensor"
+        )
     if source is None:
         return
     s = source._a.shape or (1,)
@@ -31,10 +34,15 @@ def _fits(name: str, input: Any, dim: int, index: Any, source: Any = None) -> No
         raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
     for j in range(len(i)):
         if (j != d and i[j] > a[j]) or i[j] > s[j]:
-            raise RuntimeError(f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension {d} and to be no larger than src "
-                               f"{list(s)}" if j == d or i[j] > s[j] else
-                               f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension {d} and to be no larger than src "
-                               f"{list(s)}")
+            raise RuntimeError(
+                f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension "
+                f"{d} and to be no larger than src "
+                f"{list(s)}"
+                if j == d or i[j] > s[j]
+                else f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension "
+                f"{d} and to be no larger than src "
+                f"{list(s)}"
+            )
 
 
 @op("gather", promote="none", variants=("function", "method", "out"))
@@ -60,8 +68,11 @@ def _(input: Any, dim: int, index: Any, sparse_grad: bool) -> None:
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
     for j, (n, m) in enumerate(zip(i, a, strict=True)):
         if j != d and n > m:
-            raise RuntimeError(f"Size does not match at dimension {j} expected index {list(i)} to be no larger than self {list(a)} apart from "
-                               f"dimension {d}")
+            raise RuntimeError(
+                f"Size does not match at dimension {j} expected index {list(i)} to be no larger "
+                f"than self {list(a)} apart from "
+                f"dimension {d}"
+            )
 
 
 gather.vjp(input=lambda g, input_shape, dim, index: scatter_add(g.new_zeros(input_shape), dim, index, g))
@@ -84,8 +95,12 @@ def _(input: Any, dim: int, index: Any, src: Any, reduce: Any) -> None:
 
 writes(scatter)
 scatter.vjp(
-    input=lambda g, dim, index, reduce: scatter(g, dim, index, 0) if reduce is None else g if reduce == "add" else _no_product(),
-    src=lambda g, dim, index, src, reduce: _spread(gather(g, dim, index), src) if reduce != "multiply" else _no_product(),
+    input=lambda g, dim, index, reduce: (
+        scatter(g, dim, index, 0) if reduce is None else g if reduce == "add" else _no_product()
+    ),
+    src=lambda g, dim, index, src, reduce: (
+        _spread(gather(g, dim, index), src) if reduce != "multiply" else _no_product()
+    ),
 )
 
 
@@ -103,7 +118,11 @@ def _(input: Any, dim: int, index: Any, value: Any, reduce: Any) -> None:
 
 
 writes(scatter_value)
-scatter_value.vjp(input=lambda g, dim, index, reduce: scatter(g, dim, index, 0) if reduce is None else g if reduce == "add" else _no_product())
+scatter_value.vjp(
+    input=lambda g, dim, index, reduce: (
+        scatter(g, dim, index, 0) if reduce is None else g if reduce == "add" else _no_product()
+    )
+)
 
 
 def _no_product() -> Any:
@@ -146,9 +165,13 @@ scatter_add.vjp(input=lambda g: g, src=lambda g, dim, index, src: _spread(gather
 
 
 @op("scatter_reduce.two", promote="none", variants=ALL_FORMS)
-def scatter_reduce(k: Kernel[T], input: T, dim: Dim, index: Index, src: T, reduce: str, *, include_self: bool = True) -> T:
+def scatter_reduce(
+    k: Kernel[T], input: T, dim: Dim, index: Index, src: T, reduce: str, *, include_self: bool = True
+) -> T:
     """`input` with each element of `src` combined (sum, prod, mean, amax, amin) into the place along `dim` that `index` names."""
-    return changed(k, "scatter_reduce", input, index, src, dim=wrap_dim(dim, input.ndim), reduce=reduce, include_self=include_self)
+    return changed(
+        k, "scatter_reduce", input, index, src, dim=wrap_dim(dim, input.ndim), reduce=reduce, include_self=include_self
+    )
 
 
 @scatter_reduce.errors
@@ -161,11 +184,16 @@ def _(input: Any, dim: int, index: Any, src: Any, reduce: str, include_self: boo
 
 
 writes(scatter_reduce)
-scatter_reduce.vjp(_=lambda g, input, dim, index, src, reduce, include_self, out: _scatter_reduce_vjp(
-    g, input, dim, index, src, reduce, include_self, out))
+scatter_reduce.vjp(
+    _=lambda g, input, dim, index, src, reduce, include_self, out: _scatter_reduce_vjp(
+        g, input, dim, index, src, reduce, include_self, out
+    )
+)
 
 
-def _scatter_reduce_vjp(g: Any, x: Any, dim: int, at: Any, src: Any, reduce: str, own: bool, out: Any) -> tuple[Any, ...]:
+def _scatter_reduce_vjp(
+    g: Any, x: Any, dim: int, at: Any, src: Any, reduce: str, own: bool, out: Any
+) -> tuple[Any, ...]:
     def pick(t: Any) -> Any:
         return gather(t, dim, at)
 

@@ -39,14 +39,23 @@ def linalg_solve_ex(k: Kernel[T], A: T, B: T, *, left: bool = True, check_errors
 def _(A: Any, B: Any, left: bool, check_errors: bool) -> None:
     factor.square("linalg.solve", A, "lu_cpu")
     if A._a.dtype != B._a.dtype:
-        raise RuntimeError(f"linalg.solve: Expected A and B to have the same dtype, but found A of type {SPOKEN[A.dtype]} and B of type {SPOKEN[B.dtype]} "
-                           "instead")
+        raise RuntimeError(
+            "linalg.solve: Expected A and B to have the same dtype, but found A of type "
+            f"{SPOKEN[A.dtype]} and B of type {SPOKEN[B.dtype]} "
+            "instead"
+        )
     if _vector(A, B):
         if not left:
-            raise RuntimeError("linalg.solve: Vector broadcasting of the left hand side is not supported for left=False. In this case linalg.solve is "
-                               "equivalent to B / A.squeeze(-1)")
+            raise RuntimeError(
+                "linalg.solve: Vector broadcasting of the left hand side is not supported for "
+                "left=False. In this case linalg.solve is "
+                "equivalent to B / A.squeeze(-1)"
+            )
         if B.shape[-1] != A.shape[-1]:
-            raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation AX = B ({A.shape[-1]}x{A.shape[-1]} and {B.shape[-1]}x1)")
+            raise RuntimeError(
+                "linalg.solve: Incompatible shapes of A and B for the equation AX = B "
+                f"({A.shape[-1]}x{A.shape[-1]} and {B.shape[-1]}x1)"
+            )
     else:
         factor._fits("linalg.solve", A, B, left)
         broadcast(A.shape[:-2], B.shape[:-2])
@@ -70,7 +79,11 @@ def linalg_solve(A: T, B: T, *, left: bool = True) -> T:
     tensor([1., 1.])
     """
     X, info = linalg_solve_ex(A, B, left=left)
-    factor.refuse(info, lambda which, i: f"torch.linalg.solve: {which}The solver failed because the input matrix is singular.", A.ndim > 2)
+    factor.refuse(
+        info,
+        lambda which, i: f"torch.linalg.solve: {which}The solver failed because the input matrix is singular.",
+        A.ndim > 2,
+    )
     return X
 
 
@@ -92,8 +105,15 @@ linalg_inv_ex.vjp(A=lambda g_inverse, inverse: -(inverse.mH @ g_inverse @ invers
 def linalg_inv(A: T) -> T:
     """The inverse of a square matrix."""
     out, info = linalg_inv_ex(A)
-    factor.refuse(info, lambda which, i: f"linalg.inv: {which}The diagonal element {i} is zero, the inversion could not be completed because the input "
-                  "matrix is singular.", A.ndim > 2)
+    factor.refuse(
+        info,
+        lambda which, i: (
+            f"linalg.inv: {which}The diagonal element {i} is zero, the inversion "
+            "could not be completed because the input "
+            "matrix is singular."
+        ),
+        A.ndim > 2,
+    )
     return out
 
 
@@ -104,7 +124,10 @@ def linalg_tensorinv(A: T, ind: int = 2) -> T:
         raise RuntimeError("Expected a strictly positive integer for 'ind'")
     n, m = math.prod(A.shape[:ind]), math.prod(A.shape[ind:])
     if n != m:
-        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {m} != {n}")
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == "
+            f"prod(self.shape[:ind]), but got {m} != {n}"
+        )
     return linalg_inv(A.reshape(n, m)).reshape((*A.shape[ind:], *A.shape[:ind]))
 
 
@@ -118,24 +141,34 @@ def linalg_tensorsolve(A: T, B: T, dims: Shape | None = None) -> T:
     shape = tuple(A.shape[B.ndim :])
     n = math.prod(shape)
     if n != B.numel():
-        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got {n} != "
-                           f"{B.numel()}")
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
+            f"prod(self.shape[:other.ndim]), but got {n} != "
+            f"{B.numel()}"
+        )
     return linalg_solve(A.reshape(B.numel(), n), B.reshape(-1)).reshape(shape)
 
 
 @composite("linalg_lu_solve", **TENSORS)
-def linalg_lu_solve(LU: T, pivots: T, B: T, *, left: bool = True, adjoint: bool = False) -> T:  # noqa: N803
+def linalg_lu_solve(LU: T, pivots: T, B: T, *, left: bool = True, adjoint: bool = False) -> T:
     """The solution of A @ X = B (or X @ A = B, or with A.mH) from the factors of A."""
     if LU._a.dtype != B._a.dtype:
-        raise RuntimeError(f"linalg.lu_solve: Expected LU and B to have the same dtype, but found LU of type {SPOKEN[LU.dtype]} and B of type "
-                           f"{SPOKEN[B.dtype]} instead")
+        raise RuntimeError(
+            "linalg.lu_solve: Expected LU and B to have the same dtype, but found LU of type "
+            f"{SPOKEN[LU.dtype]} and B of type "
+            f"{SPOKEN[B.dtype]} instead"
+        )
     if SPOKEN[pivots.dtype] != "Int":
         raise RuntimeError("linalg.lu_solve: pivots should be a Tensor of scalar type torch.int32")
     factor.square("torch.linalg.lu_solve", LU, what="LU")
     if tuple(LU.shape[:-1]) != tuple(pivots.shape):
-        raise RuntimeError("linalg.lu_solve: Number of pivots per batch should be same as the dimension of the matrix" if LU.shape[-1] != pivots.shape[-1]
-                           else "linalg.lu_solve: Expected LU.shape[:-1] and pivots.shape to be the same, but got pivots with shape "
-                           f"{list(pivots.shape)} instead")
+        raise RuntimeError(
+            "linalg.lu_solve: Number of pivots per batch should be same as the dimension of the matrix"
+            if LU.shape[-1] != pivots.shape[-1]
+            else "linalg.lu_solve: Expected LU.shape[:-1] and pivots.shape to be the same, but got "
+            "pivots with shape "
+            f"{list(pivots.shape)} instead"
+        )
     factor._fits("linalg.lu_solve", LU, B, left)
     P, L, U = factor.lu_unpack(LU, pivots)
     tri = factor.solve_tri
@@ -149,7 +182,9 @@ def linalg_lu_solve(LU: T, pivots: T, B: T, *, left: bool = True, adjoint: bool 
 
 
 @op("linalg_ldl_factor_ex", outputs=("LD", "pivots", "info"), differentiable=False, **LINALG)
-def linalg_ldl_factor_ex(k: Kernel[T], input: T, *, hermitian: bool = False, check_errors: bool = False) -> tuple[T, T, T]:
+def linalg_ldl_factor_ex(
+    k: Kernel[T], input: T, *, hermitian: bool = False, check_errors: bool = False
+) -> tuple[T, T, T]:
     """The factors of a symmetric matrix A = L @ D @ L.mT in LAPACK's packed form."""
     return k.library("ldl_factor", input, hermitian=hermitian)
 
@@ -163,13 +198,20 @@ def _(input: Any, hermitian: bool, check_errors: bool) -> None:
 def linalg_ldl_factor(A: T, *, hermitian: bool = False) -> tuple[T, T]:
     """The factors of a symmetric matrix in LAPACK's packed form."""
     LD, pivots, info = linalg_ldl_factor_ex(A, hermitian=hermitian)
-    factor.refuse(info, lambda which, i: f"torch.linalg.ldl_factor_ex: {which}D[{i},{i}] is zero and using it on ldl_solve would result in a division "
-                  "by zero.", A.ndim > 2)
+    factor.refuse(
+        info,
+        lambda which, i: (
+            f"torch.linalg.ldl_factor_ex: {which}D[{i},{i}] is zero and using it on "
+            "ldl_solve would result in a division "
+            "by zero."
+        ),
+        A.ndim > 2,
+    )
     return LD, pivots
 
 
 @op("linalg_ldl_solve", differentiable=False, **LINALG)
-def linalg_ldl_solve(k: Kernel[T], LD: T, pivots: T, B: T, *, hermitian: bool = False) -> T:  # noqa: N803
+def linalg_ldl_solve(k: Kernel[T], LD: T, pivots: T, B: T, *, hermitian: bool = False) -> T:
     """The solution X of A @ X = B from the factors that `ldl_factor` gives."""
     return k.library("ldl_solve", LD, pivots, B, hermitian=hermitian)
 
@@ -201,7 +243,11 @@ def _det_back(g: Any, A: Any, det: Any) -> Any:
         after = factor._cat([ones, S.flip(-1)[..., : n - 1]], -1).cumprod(-1).flip(-1)
         phase = linalg_det(U) * linalg_det(Vh)
         cofactors = (U * (before * after).to(U.dtype).unsqueeze(-2)) @ Vh
-        return scale * phase.conj().unsqueeze(-1).unsqueeze(-1) * cofactors if A.is_complex() else scale * phase.unsqueeze(-1).unsqueeze(-1) * cofactors
+        return (
+            scale * phase.conj().unsqueeze(-1).unsqueeze(-1) * cofactors
+            if A.is_complex()
+            else scale * phase.unsqueeze(-1).unsqueeze(-1) * cofactors
+        )
     d = det.conj() if A.is_complex() else det
     return linalg_solve_ex(A.mH, scale * d.unsqueeze(-1).unsqueeze(-1) * factor._eye(A.shape[-1], A))[0]
 
@@ -262,8 +308,11 @@ def _tolerances(A: Any, atol: Any, rtol: Any) -> tuple[Any, Any]:
     real = A.dtype.to_real()
 
     def made(v: Any) -> Any:
-        return (v.detach() if hasattr(v, "ndim") else A.new_full((), 0.0 if v is None else v)).to(real) if not A.is_complex() or hasattr(
-            v, "ndim") else A.real.new_full((), 0.0 if v is None else v)
+        return (
+            (v.detach() if hasattr(v, "ndim") else A.new_full((), 0.0 if v is None else v)).to(real)
+            if not A.is_complex() or hasattr(v, "ndim")
+            else A.real.new_full((), 0.0 if v is None else v)
+        )
 
     return made(atol), made(rtol)
 
@@ -273,20 +322,36 @@ def _largest(A: Any, hermitian: bool) -> tuple[Any, Any]:
     return S, (S.amax(-1) if S.shape[-1] else S.new_zeros(S.shape[:-1]))
 
 
-@composite("linalg_pinv.atol_rtol_tensor", "linalg_pinv", "linalg_pinv.atol_rtol_float", "linalg_pinv.rcond_tensor", **TENSORS)
+@composite(
+    "linalg_pinv.atol_rtol_tensor", "linalg_pinv", "linalg_pinv.atol_rtol_float", "linalg_pinv.rcond_tensor", **TENSORS
+)
 def linalg_pinv(A: T, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> T:
     """The Moore-Penrose pseudoinverse."""
     if A.ndim < 2 or A._a.dtype.kind not in "fc" or SPOKEN[A.dtype] in factor.HALVES:
-        raise RuntimeError(f"linalg.pinv({SPOKEN[A.dtype]}{{{list(A.shape)}}}): expected a tensor with 2 or more dimensions of float, double, cfloat or "
-                           "cdouble types")
+        raise RuntimeError(
+            f"linalg.pinv({SPOKEN[A.dtype]}{{{list(A.shape)}}}): expected a tensor with 2 or more "
+            "dimensions of float, double, cfloat or "
+            "cdouble types"
+        )
     if A.numel() == 0:
-        return A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2])) + A.sum() * 0 if A.requires_grad else A.new_empty(
-            (*A.shape[:-2], A.shape[-1], A.shape[-2]))
-    low, part = _tolerances(A, 0.0 if rcond is not None and atol is None else atol, rcond if rcond is not None else rtol)
+        return (
+            A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2])) + A.sum() * 0
+            if A.requires_grad
+            else A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2]))
+        )
+    low, part = _tolerances(
+        A, 0.0 if rcond is not None and atol is None else atol, rcond if rcond is not None else rtol
+    )
     return _pinv(A, low, part, hermitian)
 
 
-@composite("linalg_matrix_rank.atol_rtol_tensor", "linalg_matrix_rank", "linalg_matrix_rank.atol_rtol_float", "linalg_matrix_rank.tol_tensor", **TENSORS)
+@composite(
+    "linalg_matrix_rank.atol_rtol_tensor",
+    "linalg_matrix_rank",
+    "linalg_matrix_rank.atol_rtol_float",
+    "linalg_matrix_rank.tol_tensor",
+    **TENSORS,
+)
 def linalg_matrix_rank(A: T, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> T:
     """How many singular values are above the tolerance."""
     A = A.detach()
@@ -295,7 +360,7 @@ def linalg_matrix_rank(A: T, tol: Any = None, hermitian: bool = False, *, atol: 
         return A.new_zeros(A.shape[:-2]).long()
     S, largest = _largest(A, hermitian)
     low, part = _tolerances(A, tol if tol is not None else atol, 0.0 if tol is not None else rtol)
-    return (S > (part * largest).maximum(low).unsqueeze(-1)).sum(-1)
+    return ((part * largest).maximum(low).unsqueeze(-1) < S).sum(-1)
 
 
 @composite("linalg_lstsq", outputs=("solution", "residuals", "rank", "singular_values"), **TENSORS)
@@ -324,10 +389,13 @@ def _(A: Any, B: Any, rcond: Any, driver: Any) -> None:
     if B.ndim < 1:
         raise RuntimeError("torch.linalg.lstsq: other must have at least 1 dimension.")
     if A._a.dtype != B._a.dtype:
-        raise RuntimeError(f"torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype {SPOKEN[A.dtype]} and other's dtype "
-                           f"{SPOKEN[B.dtype]}")
+        raise RuntimeError(
+            "torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's "
+            f"dtype {SPOKEN[A.dtype]} and other's dtype "
+            f"{SPOKEN[B.dtype]}"
+        )
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
-        raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")  # noqa: F541
+        raise RuntimeError("torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")
 
 
 def _lstsq_back(g: Any, gr: Any, A: Any, B: Any, needs: Any) -> tuple[Any, Any]:
@@ -367,8 +435,11 @@ def linalg_diagonal(A: T, *, offset: int = 0, dim1: Dim = -2, dim2: Dim = -1) ->
 def linalg_vecdot(x: T, y: T, *, dim: Dim = -1) -> T:
     """The dot product along a dimension, the first vector conjugated."""
     if x._a.dtype != y._a.dtype:
-        raise RuntimeError("linalg.vecdot: Expected x and y to have the same dtype, but found x of type " + f"{SPOKEN[x.dtype]} and y of type "
-                           f"{SPOKEN[y.dtype]} instead")
+        raise RuntimeError(
+            "linalg.vecdot: Expected x and y to have the same dtype, but found x of type "
+            + f"{SPOKEN[x.dtype]} and y of type "
+            f"{SPOKEN[y.dtype]} instead"
+        )
     return ((x.conj() if x.is_complex() else x) * y).sum(dim)
 
 
@@ -378,16 +449,20 @@ def linalg_cross(input: T, other: T, *, dim: Dim = -1) -> T:
     if input.ndim != other.ndim:
         raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     if input.shape[dim] != 3 or other.shape[dim] != 3:
-        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}")
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}"
+        )
     dim = wrap_dim(dim, input.ndim)
     return input.roll(-1, dim) * other.roll(-2, dim) - input.roll(-2, dim) * other.roll(-1, dim)
 
 
 @composite("linalg_vander", namespace="linalg", variants=("function",))
-def linalg_vander(x: T, *, N: int | None = None) -> T:  # noqa: N803
+def linalg_vander(x: T, *, N: int | None = None) -> T:
     """The powers 0, 1, ... N-1 of each element, as columns."""
     if N is not None and N <= 1:
-        raise RuntimeError(f"linalg.vander: N must be greater than 1. Got {N}" if False else f"N must be greater than 1.")  # noqa: F541
+        raise RuntimeError(
+            f"linalg.vander: N must be greater than 1. Got {N}" if False else "N must be greater than 1."
+        )
     x = x.reshape(1) if x.ndim == 0 else x
     n = x.shape[-1] if N is None else N
     if x._a.dtype.kind in "biu":
@@ -402,7 +477,10 @@ def linalg_matrix_power(A: T, n: int) -> T:
     if A.ndim < 2:
         raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
     if A.shape[-1] != A.shape[-2]:
-        raise RuntimeError(f"linalg.matrix_power: A must be batches of square matrices, but they are {A.shape[-2]} by {A.shape[-1]} matrices")
+        raise RuntimeError(
+            f"linalg.matrix_power: A must be batches of square matrices, but they are {A.shape[-2]} "
+            f"by {A.shape[-1]} matrices"
+        )
     if n == 0:
         return A.clone().copy_(factor._eye(A.shape[-1], A))
     if n < 0:
@@ -447,14 +525,24 @@ def linalg_householder_product(input: T, tau: T) -> T:
         raise RuntimeError("torch.linalg.householder_product: input must have at least 2 dimensions.")
     m, n = input.shape[-2:]
     if m < n:
-        raise RuntimeError("torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]")
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]"
+        )
     if tau.shape[-1] > n:
-        raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]")
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]"
+        )
     if input.ndim - tau.ndim != 1:
-        raise RuntimeError(f"torch.linalg.householder_product: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau.ndim} "
-                           f"and input.ndim is equal to {input.ndim}")
+        raise RuntimeError(
+            "torch.linalg.householder_product: Expected tau to have one dimension less than input, "
+            f"but got tau.ndim equal to {tau.ndim} "
+            f"and input.ndim is equal to {input.ndim}"
+        )
     if input._a.dtype != tau._a.dtype:
-        raise RuntimeError(f"torch.linalg.householder_product: tau dtype {SPOKEN[tau.dtype]} does not match input dtype {SPOKEN[input.dtype]}")
+        raise RuntimeError(
+            f"torch.linalg.householder_product: tau dtype {SPOKEN[tau.dtype]} does not match input "
+            f"dtype {SPOKEN[input.dtype]}"
+        )
     batch = tuple(input.shape[:-2])
     out = factor._eye(m, input)[:, :n].expand((*batch, m, n))
     if not tau.shape[-1]:

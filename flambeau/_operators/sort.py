@@ -51,7 +51,7 @@ def msort(input: T) -> T:
 
 
 @op("topk", promote="none", variants=OUT, outputs=PAIR)
-def topk(kernel: Kernel[T], input: T, k: int, dim: Dim = -1, largest: bool = True, sorted: bool = True) -> tuple[T, T]:  # noqa: A002
+def topk(kernel: Kernel[T], input: T, k: int, dim: Dim = -1, largest: bool = True, sorted: bool = True) -> tuple[T, T]:
     """The `k` largest (or smallest) elements along `dim`, and where they were."""
     return kernel.library("topk", input, count=k, dim=wrap_dim(dim, input.ndim), largest=largest)
 
@@ -60,13 +60,16 @@ topk.vjp(input=lambda g_values, input_shape, dim, indices: _scattered(g_values, 
 
 
 @topk.errors
-def _(input: Any, k: int, dim: int, largest: bool, sorted: bool) -> None:  # noqa: A002
+def _(input: Any, k: int, dim: int, largest: bool, sorted: bool) -> None:
     d = wrap_dim(dim, input.ndim)
     if not 0 <= k <= (input._a.shape[d] if input.ndim else 1):
         raise RuntimeError("selected index k out of range")
     if input._a.dtype.kind in "cb":
-        raise NotImplementedError(f"\"topk\" not implemented for '{SPOKEN[input.dtype]}'" if input._a.dtype.kind == "b"
-                                  else "topk does not support complex dtypes on CPU")
+        raise NotImplementedError(
+            f"\"topk\" not implemented for '{SPOKEN[input.dtype]}'"
+            if input._a.dtype.kind == "b"
+            else "topk does not support complex dtypes on CPU"
+        )
 
 
 @op("kthvalue", promote="none", variants=OUT, outputs=PAIR)
@@ -75,7 +78,9 @@ def kthvalue(kernel: Kernel[T], input: T, k: int, dim: Dim = -1, keepdim: bool =
     return kernel.library("kthvalue", input, place=k, dim=wrap_dim(dim, input.ndim), keepdim=keepdim)
 
 
-kthvalue.vjp(input=lambda g_values, input_shape, dim, keepdim, indices: _back(g_values, input_shape, dim, keepdim, indices))
+kthvalue.vjp(
+    input=lambda g_values, input_shape, dim, keepdim, indices: _back(g_values, input_shape, dim, keepdim, indices)
+)
 
 
 def _back(g: Any, shape: Any, dim: int, keepdim: bool, indices: Any) -> Any:
@@ -100,13 +105,17 @@ def _(input: Any, k: int, dim: int, keepdim: bool) -> None:
 
 
 @op("_unique2", promote="none", variants=("function",), differentiable=False)
-def _unique2(k: Kernel[T], input: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> tuple[T, T, T]:  # noqa: A002
+def _unique2(
+    k: Kernel[T], input: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False
+) -> tuple[T, T, T]:
     """The distinct elements, where each element went, and how often each occurs."""
     return k.library("unique", input, dim=None)
 
 
 @op("unique_dim", promote="none", variants=("function",), differentiable=False)
-def unique_dim(k: Kernel[T], input: T, dim: Dim, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> tuple[T, T, T]:  # noqa: A002
+def unique_dim(
+    k: Kernel[T], input: T, dim: Dim, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False
+) -> tuple[T, T, T]:
     """The distinct slices along `dim`, where each went, and how often each occurs."""
     return k.library("unique", input, dim=wrap_dim(dim, input.ndim))
 
@@ -125,7 +134,9 @@ def _wanted(found: Any, inverse: bool, counts: bool) -> Any:
 
 
 @composite("unique", variants=("function", "method"))
-def unique(input: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None) -> Any:  # noqa: A002
+def unique(
+    input: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
+) -> Any:
     """The distinct elements (or slices along `dim`), sorted; with `return_inverse` where each went, with `return_counts` how often.
 
     >>> torch.unique(torch.tensor([3, 1, 3]), return_counts=True)
@@ -135,7 +146,9 @@ def unique(input: T, sorted: bool = True, return_inverse: bool = False, return_c
 
 
 @composite("unique_consecutive", variants=("function", "method"))
-def unique_consecutive(input: T, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None) -> Any:
+def unique_consecutive(
+    input: T, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
+) -> Any:
     """The first of each run of equal elements (or slices along `dim`)."""
     return _wanted(_unique_runs(input, dim), return_inverse, return_counts)
 
@@ -151,7 +164,9 @@ def _side(right: bool, side: str | None) -> bool:
 def searchsorted(k: Kernel[T], sorted_sequence: T, input: N, *, out_int32: bool = False, right: bool = False, side: str | None = None,
                  sorter: Index | None = None) -> T:  # fmt: skip
     """Where each value would go in a sorted sequence (the last dimension) so that it stays sorted."""
-    return k.library("searchsorted", sorted_sequence, input, sorter, right=_side(right, side), dtype=int32 if out_int32 else int64)
+    return k.library(
+        "searchsorted", sorted_sequence, input, sorter, right=_side(right, side), dtype=int32 if out_int32 else int64
+    )
 
 
 @searchsorted.errors
@@ -159,31 +174,53 @@ def _(sorted_sequence: Any, input: Any, out_int32: bool, right: bool, side: Any,
     if side not in (None, "left", "right"):
         raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
     if side == "left" and right:
-        raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+        raise RuntimeError(
+            "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
+        )
     s = sorted_sequence._a
     if not s.ndim:
-        raise RuntimeError("torch.searchsorted(): input value can be a scalar only when boundary tensor dimension is 1, but we got boundary tensor "
-                           "dim(0) and input value's dim(0) numel(1)")
+        raise RuntimeError(
+            "torch.searchsorted(): input value can be a scalar only when boundary tensor dimension "
+            "is 1, but we got boundary tensor "
+            "dim(0) and input value's dim(0) numel(1)"
+        )
     if hasattr(input, "_a"):
         v = input._a
         if v.dtype != s.dtype:
-            raise RuntimeError(f"torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor dtype "
-                               f"{C[SPOKEN[sorted_sequence.dtype]]} and input value tensor dtype {C[SPOKEN[input.dtype]]}")
+            raise RuntimeError(
+                "torch.searchsorted(): boundary tensor and input value tensor should have same "
+                "dtype, but got boundary tensor dtype "
+                f"{C[SPOKEN[sorted_sequence.dtype]]} and input value tensor dtype "
+                f"{C[SPOKEN[input.dtype]]}"
+            )
         if s.ndim > 1 and s.shape[:-1] != v.shape[:-1]:
-            raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input "
-                               f"value tensor must match, but we got boundaries tensor {list(s.shape)} and input value tensor {list(v.shape)}")
+            raise RuntimeError(
+                "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+                "dimensions of boundaries tensor and input "
+                f"value tensor must match, but we got boundaries tensor {list(s.shape)} and input "
+                f"value tensor {list(v.shape)}"
+            )
     elif s.ndim != 1:
-        raise RuntimeError("torch.searchsorted(): input value can be a scalar only when boundary tensor dimension is 1, but we got boundary tensor "
-                           f"dim({s.ndim}) and input value's dim(0) numel(1)")
+        raise RuntimeError(
+            "torch.searchsorted(): input value can be a scalar only when boundary tensor dimension "
+            "is 1, but we got boundary tensor "
+            f"dim({s.ndim}) and input value's dim(0) numel(1)"
+        )
     if sorter is not None:
         if sorter._a.shape != s.shape:
-            raise RuntimeError("torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor "
-                               f"{list(s.shape)}and got sorter tensor {list(sorter.shape)}")
+            raise RuntimeError(
+                "torch.searchsorted(): boundary and sorter must have the same size, but got "
+                "boundary tensor "
+                f"{list(s.shape)}and got sorter tensor {list(sorter.shape)}"
+            )
         if SPOKEN[sorter.dtype] != "Long":
-            raise RuntimeError(f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {SPOKEN[sorter.dtype]}")
+            raise RuntimeError(
+                f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {SPOKEN[sorter.dtype]}"
+            )
 
 
-C = {"Float": "float", "Double": "double", "Long": "long long", "Int": "int", "Half": "c10::Half", "BFloat16": "c10::BFloat16", "Short": "short int",
+C = {"Float": "float", "Double": "double", "Long": "long long", "Int": "int", "Half": "c10::Half", "BFloat16": "c10::BFloat16",
+                    "Short": "short int",
      "Char": "signed char", "Byte": "unsigned char", "Bool": "bool"}  # fmt: skip
 
 
@@ -196,11 +233,19 @@ def bucketize(k: Kernel[T], input: N, boundaries: T, *, out_int32: bool = False,
 @bucketize.errors
 def _(input: Any, boundaries: Any, out_int32: bool, right: bool) -> None:
     if boundaries.ndim != 1:
-        raise RuntimeError(f"torch.searchsorted(): boundaries tensor should be 1 dimension, but got dim({boundaries.ndim})".replace(
+        raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension, but got "
+                           f"dim({boundaries.ndim})".replace(
             "torch.searchsorted(): boundaries", "boundaries"))  # fmt: skip
 
 
-@op("isin.Tensor_Tensor", "isin.Tensor_Scalar", "isin.Scalar_Tensor", promote="bool", variants=("function", "out"), differentiable=False)
+@op(
+    "isin.Tensor_Tensor",
+    "isin.Tensor_Scalar",
+    "isin.Scalar_Tensor",
+    promote="bool",
+    variants=("function", "out"),
+    differentiable=False,
+)
 def isin(k: Kernel[T], elements: N, test_elements: N, *, assume_unique: bool = False, invert: bool = False) -> T:
     """Whether each element is one of the test elements."""
     return k.library("isin", elements, test_elements, invert=invert)

@@ -62,8 +62,11 @@ def _(k: Any, input: Any, size: Any = None, *, dtype: Any = None) -> Any:
     shape = infer(sizes(size), input.size)
     strides = view_strides(input.shape, elements(input), shape)
     if strides is None:
-        raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
-                           "contiguous subspaces). Use .reshape(...) instead.")
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension spans across two "
+            "contiguous subspaces). Use .reshape(...) instead."
+        )
     return k.library("strided", input, shape=shape, strides=strides)
 
 
@@ -157,7 +160,10 @@ def unflatten(input: T, dim: Dim, sizes: Shape) -> T:
     n = input.shape[dim]
     known = _numel(tuple(s for s in given if s != -1))
     if (-1 not in given and known != n) or (-1 in given and (known == 0 or n % known)):
-        raise RuntimeError(f"unflatten: Provided sizes {list(given)} don't multiply up to the size of dim {dim} ({n}) in the input tensor")
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(given)} don't multiply up to the size of dim {dim} "
+            f"({n}) in the input tensor"
+        )
     return input.view((*input.shape[:dim], *infer(given, n), *input.shape[dim + 1 :]))
 
 
@@ -205,8 +211,11 @@ def _(k: Any, input: Any, dims: Any) -> Any:
 def _explain_order(input: Any, dims: Shape) -> None:
     rank = input.ndim
     if len(dims) != rank:
-        raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering "
-                           f"of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(dims)}")
+        raise RuntimeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            "length of the desired ordering "
+            f"of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(dims)}"
+        )
     seen = {d if d >= 0 else d + rank for d in dims}
     if len(seen) != rank or (rank and (max(seen) >= rank or min(seen) < 0)):
         for d in dims:
@@ -282,9 +291,14 @@ def numpy_t(input: T) -> T:
     if input.ndim:
         from warnings import warn
 
-        warn("The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it will throw an error in a "
-             "future release. Consider `x.mT` to transpose batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))` to "
-             "reverse the dimensions of a tensor.", stacklevel=3)
+        warn(
+            "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it "
+            "will throw an error in a "
+            "future release. Consider `x.mT` to transpose batches of matrices or `x.permute(*torch.arange(x.ndim "
+            "- 1, -1, -1))` to "
+            "reverse the dimensions of a tensor.",
+            stacklevel=3,
+        )
     return permute(input, tuple(range(input.ndim))[::-1])
 
 
@@ -292,7 +306,9 @@ def numpy_t(input: T) -> T:
 def m_t(input: T) -> T:
     """The last two dimensions exchanged."""
     if input.ndim < 2:
-        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+        raise RuntimeError(
+            f"tensor.mT is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
+        )
     return transpose(input, -2, -1)
 
 
@@ -302,8 +318,10 @@ def matrix_h(input: T) -> T:
     if input.ndim == 0:
         return input
     if input.ndim != 2:
-        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {input.ndim}-D tensor." + (
-            " For batches of matrices, consider using tensor.mH" if input.ndim > 2 else ""))
+        raise RuntimeError(
+            f"tensor.H is only supported on matrices (2-D tensors). Got {input.ndim}-D tensor."
+            + (" For batches of matrices, consider using tensor.mH" if input.ndim > 2 else "")
+        )
     return _conj(transpose(input, 0, 1))
 
 
@@ -311,7 +329,9 @@ def matrix_h(input: T) -> T:
 def m_h(input: T) -> T:
     """The last two dimensions exchanged, and conjugated."""
     if input.ndim < 2:
-        raise RuntimeError(f"tensor.mH is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+        raise RuntimeError(
+            f"tensor.mH is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
+        )
     return _conj(transpose(input, -2, -1))
 
 
@@ -319,7 +339,9 @@ def m_h(input: T) -> T:
 def adjoint(input: T) -> T:
     """The last two dimensions exchanged, and conjugated."""
     if input.ndim < 2:
-        raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+        raise RuntimeError(
+            f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
+        )
     return _conj(transpose(input, -2, -1))
 
 
@@ -334,8 +356,11 @@ def movedim(input: T, source: Dims, destination: Dims) -> T:
     a = (source,) if isinstance(source, int) else tuple(source)
     b = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(a) != len(b):
-        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(a)} dims) should contain the same number of dims as "
-                           f"destination ({list(b)} dims)")
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(a)} dims) should contain "
+            "the same number of dims as "
+            f"destination ({list(b)} dims)"
+        )
     src, dst = tuple(wrap_dim(d, rank) for d in a), tuple(wrap_dim(d, rank) for d in b)
     if len(set(src)) != len(src):
         raise RuntimeError(f"movedim: repeated dim in `source` ({list(a)})")
@@ -430,8 +455,12 @@ def _(k: Any, input: Any, size: Any, *, implicit: bool = False) -> Any:
     size = sizes(size)
     lead = len(size) - len(shape)
     if lead < 0:
-        raise RuntimeError(f"expand(torch.{SPOKEN[of(input.dtype)]}Tensor{{{list(shape)}}}, size={list(size)}): the number of sizes provided "
-                           f"({len(size)}) must be greater or equal to the number of dimensions in the tensor ({input.ndim})")
+        raise RuntimeError(
+            f"expand(torch.{SPOKEN[of(input.dtype)]}Tensor{{{list(shape)}}}, size={list(size)}): "
+            "the number of sizes provided "
+            f"({len(size)}) must be greater or equal to the number of dimensions in the tensor "
+            f"({input.ndim})"
+        )
     n = input.dtype.itemsize
     strides = [0] * lead
     wanted = list(size)
@@ -456,14 +485,22 @@ def _expanded(shape: Shape, size: Shape) -> Shape:
         have = shape[i - lead] if i >= lead else 1
         if n == -1:
             if i < lead:
-                raise RuntimeError(f"The expanded size of the tensor ({n}) isn't allowed in a leading, non-existing dimension {i}")
+                raise RuntimeError(
+                    f"The expanded size of the tensor ({n}) isn't allowed in a leading, non-existing dimension {i}"
+                )
             n = have
         elif n < 0:
-            raise RuntimeError(f"The expanded size of the tensor ({n}) isn't allowed in a leading, non-existing dimension {i}" if i < lead
-                               else f"Trying to create tensor with negative dimension {n}: {list(size)}")
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) isn't allowed in a leading, non-existing dimension {i}"
+                if i < lead
+                else f"Trying to create tensor with negative dimension {n}: {list(size)}"
+            )
         if n != have and have != 1:
-            raise RuntimeError(f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton dimension {i}.  "
-                               f"Target sizes: {list(size)}.  Tensor sizes: {list(shape)}")
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at "
+                f"non-singleton dimension {i}.  "
+                f"Target sizes: {list(size)}.  Tensor sizes: {list(shape)}"
+            )
         out.append(n)
     return tuple(out)
 
@@ -512,7 +549,9 @@ alias.vjp(input=lambda g: g)
 def view_as_real(k: Kernel[T], input: T) -> T:
     """A complex tensor as pairs of real numbers, in a last dimension of size 2."""
     st = elements(input)
-    return k.library("strided", input, shape=(*input.shape, 2), strides=(*(2 * s for s in st), 1), dtype=of(input.dtype).to_real().np)
+    return k.library(
+        "strided", input, shape=(*input.shape, 2), strides=(*(2 * s for s in st), 1), dtype=of(input.dtype).to_real().np
+    )
 
 
 view_as_real.vjp(input=lambda g: g.contiguous().view_as_complex())
@@ -528,7 +567,13 @@ def _(input: Any) -> None:
 def view_as_complex(k: Kernel[T], input: T) -> T:
     """Pairs of real numbers, in a last dimension of size 2, as complex numbers."""
     st = elements(input)
-    return k.library("strided", input, shape=input.shape[:-1], strides=tuple(s // 2 for s in st[:-1]), dtype=of(input.dtype).to_complex().np)
+    return k.library(
+        "strided",
+        input,
+        shape=input.shape[:-1],
+        strides=tuple(s // 2 for s in st[:-1]),
+        dtype=of(input.dtype).to_complex().np,
+    )
 
 
 view_as_complex.vjp(input=lambda g: g.view_as_real())
@@ -538,7 +583,10 @@ view_as_complex.vjp(input=lambda g: g.view_as_real())
 def _(input: Any) -> None:
     name = SPOKEN[input.dtype]
     if name not in ("Half", "Float", "Double"):
-        raise RuntimeError(f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {name}")
+        raise RuntimeError(
+            "view_as_complex is only supported for half, float and double tensors, but got a "
+            f"tensor of scalar type: {name}"
+        )
     a = input._a
     if not a.ndim:
         raise RuntimeError("Input tensor must have one or more dimensions")

@@ -28,8 +28,12 @@ def _copying(name: str, source: Op) -> Op:
     if keywords:
         head += ["*", *(f"{n}={(body.__kwdefaults__ or {})[n]!r}" for n in keywords)]
     given = ", ".join([*names, *(f"{n}={n}" for n in keywords)])
-    exec(f"def copying({', '.join(head)}):\n    r = source({given})\n"  # noqa: S102 - the source's own signature
-         "    return tuple(x.clone() for x in r) if isinstance(r, (tuple, list)) else r.contiguous() if not r.is_contiguous() else r.clone()", scope)
+    exec(
+        f"def copying({', '.join(head)}):\n    r = source({given})\n"
+        "    return tuple(x.clone() for x in r) if isinstance(r, (tuple, list)) else r.contiguous() if not "
+        "r.is_contiguous() else r.clone()",
+        scope,
+    )
     made = scope["copying"]
     made.__annotations__ = {n: a for n, a in body.__annotations__.items() if n != "k"}
     made.__doc__ = f"A copy of what `{base}` views."

@@ -1,0 +1,198 @@
+"""Choosing between operands: extremes, limits, `where`; and the few functions of integers."""
+
+
+from __future__ import annotations
+
+
+from typing import Any
+
+
+from flambeau._kernel.language import Kernel, Scalar, T
+
+
+from flambeau._operators.op import ALL_FORMS, composite, pointwise
+
+
+from flambeau._operators.pointwise import pow
+from flambeau._tensor import Tensor
+
+
+N = T  # a tensor or a number
+Mask = T  # keeps its dtype where the others meet
+
+
+OUT = ("function", "method", "out")
+
+
+@pointwise("true_divide.Tensor", variants=ALL_FORMS, promote="float")
+def true_divide(k: Kernel[T], input: T, other: N) -> T:
+    """Divides elementwise: input / other."""
+    return input / other
+
+
+@composite("float_power.Tensor_Tensor", "float_power.Tensor_Scalar", "float_power.Scalar", variants=ALL_FORMS)
+def float_power(input: N, exponent: N) -> T:
+    """`pow` in double precision."""
+    from flambeau._values.dtype import complex128, float64
+
+    wide = complex128 if any(isinstance(v, complex) or (isinstance(v, Tensor) and v.is_complex()) for v in (input, exponent)) else float64
+    base = input.to(wide) if isinstance(input, Tensor) else input
+    power = exponent.to(wide) if isinstance(exponent, Tensor) else exponent
+    return pow(base, power)
+
+
+@pointwise("maximum", variants=OUT)
+def maximum(k: Kernel[T], input: T, other: T) -> T:
+    """The larger of two elements; NaN if either is."""
+    return k.maximum(input, other)
+
+
+@pointwise("minimum", variants=OUT)
+def minimum(k: Kernel[T], input: T, other: T) -> T:
+    """The smaller of two elements; NaN if either is."""
+    return k.minimum(input, other)
+
+
+@pointwise("fmax", variants=OUT)
+def fmax(k: Kernel[T], input: T, other: T) -> T:
+    """The larger of two elements; a number rather than a NaN."""
+    return k.fmax(input, other)
+
+
+@pointwise("fmin", variants=OUT)
+def fmin(k: Kernel[T], input: T, other: T) -> T:
+    """The smaller of two elements; a number rather than a NaN."""
+    return k.fmin(input, other)
+
+
+def _no_complex(name: str) -> Any:
+    def check(input: Any, other: Any) -> None:
+        if any(isinstance(t, Tensor) and t.is_complex() for t in (input, other)):
+            raise RuntimeError(f"{name} not implemented for complex tensors." if name in ("maximum", "minimum") else f"{name} not implemented for complex tensors.")
+
+    return check
+
+
+for _op in (maximum, minimum, fmax, fmin):
+    _op.errors(_no_complex(_op.name))
+
+
+@pointwise("clamp_min", "clamp_min.Tensor", variants=ALL_FORMS)
+def clamp_min(k: Kernel[T], input: T, min: N) -> T:
+    """max(input, min)."""
+    return k.maximum(input, min)
+
+
+@pointwise("clamp_max", "clamp_max.Tensor", variants=ALL_FORMS)
+def clamp_max(k: Kernel[T], input: T, max: N) -> T:
+    """min(input, max)."""
+    return k.minimum(input, max)
+
+
+@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",))
+def clamp(k: Kernel[T], input: T, min: N | None = None, max: N | None = None) -> T:
+    """Limits each element to [min, max]; where they cross, max wins."""
+    if min is not None:
+        input = k.maximum(input, min)
+    return input if max is None else k.minimum(input, max)
+
+
+clamp_min.vjp(input=lambda g, input, min: g * input.ge(min), min=lambda g, input, min: g * input.lt(min))
+
+
+clamp_max.vjp(input=lambda g, input, max: g * input.le(max), max=lambda g, input, max: g * input.gt(max))
+
+
+def _inside(input: Any, min: Any, max: Any) -> Any:
+    inside = None if min is None else input.ge(min)
+    if max is not None:
+        inside = input.le(max) if inside is None else inside.logical_and(input.le(max))
+    return inside
+
+
+def _below(input: Any, min: Any, max: Any) -> Any:
+    """Where the result is `min`."""
+    return input.lt(min) if max is None else input.lt(min).logical_and(min.lt(max) if isinstance(min, Tensor) else max.gt(min))
+
+
+def _above(input: Any, min: Any, max: Any) -> Any:
+    """Where the result is `max`."""
+    if min is None:
+        return input.gt(max)
+    return input.gt(max).logical_or(max.lt(min) if isinstance(max, Tensor) else min.gt(max))
+
+
+clamp.vjp(
+    input=lambda g, input, min, max: g * _inside(input, min, max),
+    min=lambda g, input, min, max: g * _below(input, min, max),
+    max=lambda g, input, min, max: g * _above(input, min, max),
+)
+
+
+@clamp.errors
+def _(input: Any, min: Any, max: Any) -> None:
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if input.is_complex():
+        raise RuntimeError("clamp is not supported for complex types")
+
+
+@pointwise("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar", variants=OUT)
+def where(k: Kernel[T], condition: Mask, input: N, other: N) -> T:  
+    """input where condition holds, other elsewhere."""
+    return k.where(condition, input, other)
+
+
+where.vjp(
+    input=lambda g, condition: g.masked_fill(condition.logical_not(), 0.0),
+    other=lambda g, condition: g.masked_fill(condition.bool(), 0.0),
+)
+
+
+@where.errors
+def _(condition: Any, input: Any, other: Any) -> None:
+    if condition.dtype.kind != "b" and condition.dtype.name != "uint8":
+        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+
+
+@where.arrays
+def _(k, condition, input, other):  # type: ignore[no-untyped-def]
+    return k.where(condition if condition.dtype.kind == "b" else condition != 0, input, other)
+
+
+@composite("nan_to_num", variants=ALL_FORMS)
+def nan_to_num(input: T, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> T:
+    """Numbers instead of NaN (0) and infinities (the dtype's limits)."""
+    if input.dtype.kind in "bi":
+        return input.clone()
+    if input.is_complex():
+        from flambeau._operators.complex import complex_
+
+        return complex_(nan_to_num(input.real, nan, posinf, neginf), nan_to_num(input.imag, nan, posinf, neginf))
+    import ml_dtypes
+
+    info = ml_dtypes.finfo(input._a.dtype)
+    out = input.masked_fill(input.isnan(), 0.0 if nan is None else nan)
+    out = out.masked_fill(input.eq(float("inf")), float(info.max) if posinf is None else posinf)
+    return out.masked_fill(input.eq(float("-inf")), float(info.min) if neginf is None else neginf)
+
+
+@pointwise("gcd", variants=ALL_FORMS, differentiable=False)
+def gcd(k: Kernel[T], input: T, other: T) -> T:
+    """The greatest common divisor."""
+    return k.library("gcd", input, other)
+
+
+@pointwise("lcm", variants=ALL_FORMS, differentiable=False)
+def lcm(k: Kernel[T], input: T, other: T) -> T:
+    """The least common multiple."""
+    return k.library("lcm", input, other)
+
+
+@pointwise("polygamma", variants=("function", "method", "inplace", "out"), promote="float")
+def polygamma(k: Kernel[T], n: int, input: T) -> T:
+    """The n-th derivative of digamma."""
+    return k.library("polygamma", input, n=n)
+
+
+polygamma.vjp(input=lambda g, n, input: g * polygamma(n + 1, input))
