@@ -216,6 +216,22 @@ def walk(*roots: Scalar) -> list[Scalar]:
     return list(seen)
 
 
+def unguarded(root: Scalar) -> list[Scalar]:
+    """The nodes that are computed whatever the guards say, operands first."""
+    seen: dict[Scalar, None] = {}
+    stack: list[tuple[Scalar, bool]] = [(root, False)]
+    while stack:
+        e, done = stack.pop()
+        if e in seen:
+            continue
+        if done or e.op == "guard":
+            seen[e] = None
+        else:
+            stack.append((e, True))
+            stack.extend((s, False) for s in reversed(e.src))
+    return list(seen)
+
+
 def operands(e: Scalar) -> tuple[Scalar, ...]:
     """The sources, and the gathered values inside the node's indices."""
     inside = [a.value for i in indices(e) for a in gathered(i)]

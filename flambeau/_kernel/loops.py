@@ -218,10 +218,18 @@ class Lowering:
     # ---- values ----
 
     def value(self, e: Expr, idx: tuple[Index, ...]) -> Scalar:
-        key = (e, idx)
-        if key not in self.memo:
-            self.memo[key] = self.pull(e, idx)
-        return self.memo[key]
+        """The scalar of `e` at an index; long chains of words are followed without recursion."""
+        stack = [e]
+        while stack:
+            top = stack[-1]
+            wait = [s for s in top.src if (s, idx) not in self.memo] if top.op in POINT and top not in self.known else []
+            if wait:
+                stack += reversed(wait)
+                continue
+            if (top, idx) not in self.memo:
+                self.memo[top, idx] = self.pull(top, idx)
+            stack.pop()
+        return self.memo[e, idx]
 
     def pull(self, e: Expr, idx: tuple[Index, ...]) -> Scalar:
         if e in self.known:

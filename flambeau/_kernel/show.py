@@ -37,6 +37,7 @@ from flambeau._kernel.ir import (
 SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="
 }  # fmt: skip
+DEEP = 40
 AST_SIGNS: dict[type, str] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 AST_COMPARE: dict[type, str] = {
     ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne"
@@ -118,8 +119,12 @@ def write_stage(stage: Stage, depth: int, lines: list[str]) -> None:
         depth += 1
     pad, names = "  " * depth, dict[Scalar, str]()
     shared = {e: n for e, n in uses(stage).items() if n > 1 and e.op not in ("const", "acc")}
+    deep: dict[Scalar, int] = {}
     for b in stage.body:
         for e in walk(b.value):
+            deep[e] = 1 + max((deep[x] for x in operands(e)), default=0)
+            if deep[e] == DEEP:  # a line would be too long for anybody to read, and for Python to parse
+                shared[e], deep[e] = 2, 0
             if e in shared and e not in names:
                 text = scalar(e, names)
                 names[e] = f"v{len(names)}"

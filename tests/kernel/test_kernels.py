@@ -165,6 +165,29 @@ def test_zero_sizes_launch_nothing() -> None:
     assert program.launches == ()
 
 
+@needs_native
+def test_long_chains() -> None:
+    """A thousand words, one after the other: no pass recurses over them."""
+    x = np.linspace(0, 1, 40)
+
+    def body(x: Any) -> Any:
+        for n in range(1000):
+            x = k.maximum(x * 0.99, x - 0.25) if n % 2 else x + 0.01
+        return x
+
+    roots = roots_of(body, [x])
+    program, outs = program_of(roots, [x])
+    run_native(program, [x], outs)
+    want = body_of_numpy(x)
+    same(outs, [want])
+
+
+def body_of_numpy(x: Any) -> Any:
+    for n in range(1000):
+        x = np.maximum(x * 0.99, x - 0.25) if n % 2 else x + 0.01
+    return x
+
+
 def test_verify_names_the_pass() -> None:
     args = arguments(CORPUS["softmax"])
     kernel = program_of(roots_of(CORPUS["softmax"].body, args), args)[0].launches[0].kernel

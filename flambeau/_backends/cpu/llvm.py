@@ -33,7 +33,7 @@ from flambeau._backends.cpu import words
 from flambeau._backends.cpu.lanes import Builder, Value, immediate, spell
 from flambeau._kernel.index import At, Axis, Div, Index, Mod, Size, Span
 from flambeau._kernel.schedule import TILE
-from flambeau._kernel.ir import COSTLY, HALVES, INTS, Kernel, Scalar, Stage, Store, Update, identity, scanned, walk
+from flambeau._kernel.ir import COSTLY, HALVES, INTS, Kernel, Scalar, Stage, Store, Update, identity, scanned, unguarded, walk
 
 MEMORY = {"float32": "float", "float64": "double", "float16": "half", "bfloat16": "i16", "bool": "i8"} | {
     name: f"i{bits}" for name, bits in INTS.items()
@@ -400,6 +400,8 @@ class Writer:
     def body(self, s: Stage, slots: Mapping[str, list[str]], copy: int, wide: int) -> None:
         b, running = self.b, scanned(s)
         for st in s.body:
+            for e in unguarded(st.value):  # in order, so that no chain is too long for Python's stack
+                self.value(e)
             if isinstance(st, Store):
                 self.store(st)
                 continue
