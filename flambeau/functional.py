@@ -1,4 +1,4 @@
-"""`torch.functional`: the functions whose tensors are separate arguments, `einsum("ij,jk", x, y)`, and a few with choices of arguments."""
+"""`torch.functional`: functions whose tensors are separate arguments, `einsum("ij,jk", x, y)`, or that choose by arguments."""
 
 from __future__ import annotations
 
@@ -11,8 +11,21 @@ from flambeau._operators.op import REGISTRY
 from flambeau._tensor import Tensor
 
 _operators.load()
-__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors", "cartesian_prod", "chain_matmul",
-           "einsum", "meshgrid", "split", "tensordot", "unravel_index"]
+__all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "block_diag",
+    "broadcast_shapes",
+    "broadcast_tensors",
+    "cartesian_prod",
+    "chain_matmul",
+    "einsum",
+    "meshgrid",
+    "split",
+    "tensordot",
+    "unravel_index",
+]
 
 
 def _all(tensors: tuple[Any, ...]) -> list[Any]:
@@ -83,7 +96,10 @@ def einsum(*args: Any) -> Any:
             [3., 3.]])
     """
     if len(args) < 2:
-        raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list")
+        raise ValueError(
+            "einsum(): must specify the equation string and at least one operand, or at least one "
+            "operand and its subscripts list"
+        )
     if isinstance(args[0], Tensor):
         from flambeau._operators.einsum import from_sublists
 
@@ -106,7 +122,10 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
     if found is not NotImplemented:
         return found
     if not isinstance(dims, (tuple, list, Tensor, int)):
-        raise RuntimeError(f"tensordot expects dims to be int or tuple[list[int], list[int]] or list[list[int]] containing two lists, but got dims={dims}")
+        raise RuntimeError(
+            "tensordot expects dims to be int or tuple[list[int], list[int]] or list[list[int]] "
+            f"containing two lists, but got dims={dims}"
+        )
     if isinstance(dims, Tensor):
         mine, yours = dims.tolist() if dims.numel() > 1 else (int(dims.item()),) * 2
         if isinstance(mine, int) and dims.numel() == 1:

@@ -11,10 +11,8 @@ from flambeau._eager import call
 from flambeau._eager.modes import MODES, STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import PLAIN, Tensor, wrap
-from flambeau._values import default_device
-from flambeau._values import dtype as dtypes
-from flambeau._values.device import device as Device
-from flambeau._values.device import strided
+from flambeau._values import default_device, dtype as dtypes
+from flambeau._values.device import device as Device, strided
 
 
 def _described(op: Op, arrays: tuple[Any, ...]) -> Any:
@@ -37,7 +35,9 @@ def require(t: Tensor) -> None:
     t.requires_grad = True
 
 
-def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool) -> Any:
+def create(
+    op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool
+) -> Any:
     """Call a creation operator. Without `device`: where the first tensor is, or else on the default device."""
     like = values[0] if isinstance(values[0], Tensor) else None
     if MODES or (like is not None and type(like) not in PLAIN):
@@ -50,9 +50,13 @@ def create(op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, 
     if op.check is not None:
         op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
     if isinstance(out, Tensor):  # what is drawn or computed depends on the dtype
-        values = tuple(out.dtype if p.name == "dtype" and v is None else v for p, v in zip(op.params, values, strict=True))
+        values = tuple(
+            out.dtype if p.name == "dtype" and v is None else v for p, v in zip(op.params, values, strict=True)
+        )
     if out is not None and like is None:
-        values = tuple(out.dtype if p.name == "dtype" and v is None else v for p, v in zip(op.params, values, strict=True))
+        values = tuple(
+            out.dtype if p.name == "dtype" and v is None else v for p, v in zip(op.params, values, strict=True)
+        )
     arrays = tuple(v._a if isinstance(v, Tensor) and p.is_tensor else v for p, v in zip(op.params, values, strict=True))
     if like is not None and device is not None and meta.has_meta(arrays) and Device(device).type != "meta":
         arrays = (np.empty(arrays[0].shape, arrays[0].dtype), *arrays[1:])  # only its sizes and dtype are asked for

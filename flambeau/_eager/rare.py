@@ -19,7 +19,7 @@ def _python(self: Any, name: str) -> None:
         raise TypeError(f"{name} is only implemented on CPU tensors")
 
 
-def apply_(self: Any, callable: Callable[[Any], Any]) -> Any:  # noqa: A002
+def apply_(self: Any, callable: Callable[[Any], Any]) -> Any:
     """Replace each element by what a Python function makes of it. Slow.
 
     >>> torch.tensor([1.0, 2.0]).apply_(lambda v: v * v)
@@ -32,7 +32,7 @@ def apply_(self: Any, callable: Callable[[Any], Any]) -> Any:  # noqa: A002
     return self
 
 
-def map_(self: Any, tensor: Any, callable: Callable[[Any, Any], Any]) -> Any:  # noqa: A002
+def map_(self: Any, tensor: Any, callable: Callable[[Any, Any], Any]) -> Any:
     """Replace each element by what a Python function makes of it and the other tensor's element. Slow."""
     _python(self, "map_")
     other = np.broadcast_to(tensor._a, self._a.shape)
@@ -42,7 +42,7 @@ def map_(self: Any, tensor: Any, callable: Callable[[Any, Any], Any]) -> Any:  #
     return self
 
 
-def map2_(self: Any, x: Any, y: Any, callable: Callable[[Any, Any, Any], Any]) -> Any:  # noqa: A002
+def map2_(self: Any, x: Any, y: Any, callable: Callable[[Any, Any, Any], Any]) -> Any:
     """Replace each element by what a Python function makes of it and two other tensors' elements. Slow."""
     _python(self, "map2_")
     a, b = np.broadcast_to(x._a, self._a.shape), np.broadcast_to(y._a, self._a.shape)
@@ -72,7 +72,9 @@ def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Any:
         first = shape[1] + 1
         for start in range(first, shape[0], first):
             rows = min(shape[1], shape[0] - start)
-            self.narrow(0, start, rows).as_strided((rows,), (step,), self.storage_offset() + start * self.stride(0)).fill_(fill_value)
+            self.narrow(0, start, rows).as_strided(
+                (rows,), (step,), self.storage_offset() + start * self.stride(0)
+            ).fill_(fill_value)
     return self
 
 

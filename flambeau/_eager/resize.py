@@ -61,9 +61,19 @@ def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = Non
         self._a = np.empty(0, self._a.dtype)
     elif isinstance(source, Tensor):
         if source._a.dtype != self._a.dtype:
-            raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}".replace("torch.", ""))
-        self._a = source._a if size is None else as_strided(
-            source._a, shape=tuple(size), strides=tuple(stride) if stride is not None else contiguous_strides(size), offset=storage_offset)
+            raise RuntimeError(
+                f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}".replace("torch.", "")
+            )
+        self._a = (
+            source._a
+            if size is None
+            else as_strided(
+                source._a,
+                shape=tuple(size),
+                strides=tuple(stride) if stride is not None else contiguous_strides(size),
+                offset=storage_offset,
+            )
+        )
         if source._vc is None:
             source._vc = [0]
         self._vc = source._vc
@@ -74,7 +84,13 @@ def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = Non
         data = untyped._data
         if size is None:
             size = (len(data) // self._a.dtype.itemsize,)
-        self._a = storages.view(data, self._a.dtype, storage_offset, tuple(size), tuple(contiguous_strides(size) if stride is None else stride))
+        self._a = storages.view(
+            data,
+            self._a.dtype,
+            storage_offset,
+            tuple(size),
+            tuple(contiguous_strides(size) if stride is None else stride),
+        )
     bump(self)
     return self
 
@@ -83,7 +99,9 @@ def as_strided_(self: Any, size: Any, stride: Any, storage_offset: int | None = 
     """The same tensor, over its storage with other sizes, strides and offset."""
     offset = self.storage_offset() if storage_offset is None else storage_offset
     op = REGISTRY["_as_strided"]
-    return call.general(op, (self, tuple(size), tuple(stride), offset, self.stride(), self.storage_offset()), None, True)
+    return call.general(
+        op, (self, tuple(size), tuple(stride), offset, self.stride(), self.storage_offset()), None, True
+    )
 
 
 for _fn in (resize_, resize_as_, set_, as_strided_):

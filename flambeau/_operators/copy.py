@@ -61,8 +61,17 @@ def _(k: Any, input: Any) -> Any:
 
 
 @op("_to_copy", promote="none", variants=("function",))
-def _to_copy(k: Kernel[T], input: T, *, dtype: DType | None = None, layout: Any = None, device: Any = None, pin_memory: bool | None = None,
-             non_blocking: bool = False, memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
+def _to_copy(
+    k: Kernel[T],
+    input: T,
+    *,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool | None = None,
+    non_blocking: bool = False,
+    memory_format: MemoryFormat | None = None,
+) -> T:
     """A copy in another dtype or memory format: what `Tensor.to` does where something changes."""
     return input if dtype is None else k.cast(input, dtype)
 
@@ -75,8 +84,17 @@ def _back(g: Any, d: Kind) -> Any:
 
 
 @_to_copy.arrays
-def _(k: Any, input: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: Any = None, non_blocking: bool = False,
-      memory_format: Any = None) -> Any:  # fmt: skip
+def _(
+    k: Any,
+    input: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: Any = None,
+    non_blocking: bool = False,
+    memory_format: Any = None,
+) -> Any:
     if memory_format is None and input.flags.c_contiguous:
         return k.library("converted", input, dtype=dtype) if dtype is not None else input.copy()
     return k.library(
@@ -188,7 +206,7 @@ def flipud(input: T) -> T:
 
 @op("roll", promote="none")
 def roll(k: Kernel[T], input: T, shifts: Dims, dims: Dims = ()) -> T:
-    """The elements moved along some dimensions, those pushed out coming in on the other side (all dimensions as one where none is given)."""
+    """The elements moved along some dimensions (all as one where none is given); those pushed out come in again."""
     shifts, dims = sizes(shifts), sizes(dims)
     if not dims:
         return k.reshape(k.library("roll", k.reshape(input, (-1,)), shifts=shifts, dims=(0,)), input.shape)
@@ -379,9 +397,19 @@ def _kinds() -> dict[str, Kind]:
 
 
 _KINDS = _kinds()
-for _name, _kind in {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64",
-                    "int": "int32",
-                     "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool", "cfloat": "complex64",
-                    "cdouble": "complex128",
-                     "chalf": "complex32"}.items():  # fmt: skip
+for _name, _kind in {
+    "float": "float32",
+    "double": "float64",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "long": "int64",
+    "int": "int32",
+    "short": "int16",
+    "char": "int8",
+    "byte": "uint8",
+    "bool": "bool",
+    "cfloat": "complex64",
+    "cdouble": "complex128",
+    "chalf": "complex32",
+}.items():
     _conversion(_name, _kind)

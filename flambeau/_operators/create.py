@@ -1,4 +1,4 @@
-"""Tensors from nothing but sizes and numbers. `layout=`, `device=`, `pin_memory=` and `requires_grad=` come with the variant "factory"."""
+"""Tensors from nothing but sizes and numbers. The variant "factory" adds `layout=`, `device=`, `requires_grad=` and so on."""
 
 from __future__ import annotations
 
@@ -352,8 +352,15 @@ def hann_window(k: Kernel[T], window_length: int, periodic: bool = True, *, dtyp
 
 
 @op("hamming_window.periodic_alpha_beta", "hamming_window", promote="none", variants=("function", "factory"))
-def hamming_window(k: Kernel[T], window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *,
-                   dtype: DType | None = None) -> T:  # fmt: skip
+def hamming_window(
+    k: Kernel[T],
+    window_length: int,
+    periodic: bool = True,
+    alpha: float = 0.54,
+    beta: float = 0.46,
+    *,
+    dtype: DType | None = None,
+) -> T:
     """alpha - beta cos(2 pi n / N)."""
     return _window(k, "hamming", window_length, periodic, dtype, alpha=alpha, beta=beta)
 

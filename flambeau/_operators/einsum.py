@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from flambeau._kernel.language import Shape, T
@@ -81,12 +82,9 @@ def _dots(term: str, operand: int | None) -> tuple[str, bool, str]:
     head, dots, tail = term.partition("...")
     if not dots or "." in head or "." in tail:
         where = f"for operand {operand}" if operand is not None else "in the output"
-        what = "found '.'" if term.count("...") < 1 or term.count(".") % 3 else "found '.'"
-        raise RuntimeError(
-            f"einsum(): {what} {where} that is not part of any ellipsis"
-            if not dots or term.count(".") != 6
-            else f"einsum(): found '.' {where} for which an ellipsis was already found"
-        )
+        again = dots and term.count(".") == 6
+        what = "for which an ellipsis was already found" if again else "that is not part of any ellipsis"
+        raise RuntimeError(f"einsum(): found '.' {where} {what}")
     return head, True, tail
 
 
@@ -277,7 +275,7 @@ def multi_dot(tensors: Sequence[T]) -> T:
     shape = [*xs[0].shape[:1]] * (xs[0].ndim == 2) + [*xs[-1].shape[1:]]
     xs[0] = xs[0].unsqueeze(0) if xs[0].ndim == 1 else xs[0]
     xs[-1] = xs[-1].unsqueeze(1) if xs[-1].ndim == 1 else xs[-1]
-    for i, (x, y) in enumerate(zip(xs[:-1], xs[1:], strict=True)):
+    for i, (x, y) in enumerate(pairwise(xs)):
         if x.shape[1] != y.shape[0]:
             raise RuntimeError(
                 f"multi_dot(): tensors {i} and {i + 1} with shapes {list(tensors[i].shape)} and "

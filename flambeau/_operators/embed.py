@@ -84,8 +84,17 @@ def _segments(k: Kernel[T], input: Index, offsets: Index, include_last_offset: b
 
 
 @composite("embedding_bag.padding_idx", "embedding_bag", variants=("function",), names=("_embedding_bag",))
-def embedding_bag(weight: T, indices: T, offsets: T, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
-                  per_sample_weights: T | None = None, include_last_offset: bool = False, padding_idx: int | None = None) -> Any:  # fmt: skip
+def embedding_bag(
+    weight: T,
+    indices: T,
+    offsets: T,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    per_sample_weights: T | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
     """Sums, means or maxima of the rows of `weight` that the indices of each bag name; a bag begins at each offset.
 
     Returns (result, bag of each index, number of indices in each bag, index of each maximum).
@@ -156,9 +165,7 @@ def one_hot(k: Kernel[T], input: T, num_classes: int = -1) -> T:
 def _(input: Any, num_classes: int) -> None:
     a = input._a
     if SPOKEN[input.dtype] != "Long":
-        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor, got: "
-                           f"{SPOKEN[input.dtype]}" if False else
-                           "one_hot is only applicable to index tensor.")  # fmt: skip
+        raise RuntimeError("one_hot is only applicable to index tensor.")
     if not a.size:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")

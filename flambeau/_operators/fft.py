@@ -1,4 +1,4 @@
-"""Fourier transforms. Three operators do the work (complex to complex, real to complex, complex to real); the public ones are made of them."""
+"""Fourier transforms. Three operators do the work (between complex and real numbers); the public ones are made of them."""
 
 from __future__ import annotations
 
@@ -378,9 +378,19 @@ def _window(x: Any, window: Any, win_length: int, n_fft: int) -> Any:
 
 
 @composite("stft.center", "stft", variants=("function", "method"))
-def stft(input: T, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: T | None = None, center: bool = True,
-         pad_mode: str = "reflect", normalized: bool = False, onesided: bool | None = None, return_complex: bool | None = None,
-         align_to_window: bool | None = None) -> T:  # fmt: skip
+def stft(
+    input: T,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: T | None = None,
+    center: bool = True,
+    pad_mode: str = "reflect",
+    normalized: bool = False,
+    onesided: bool | None = None,
+    return_complex: bool | None = None,
+    align_to_window: bool | None = None,
+) -> T:
     """Fourier transforms of overlapping windows of a signal: (..., frequency, frame)."""
     hop, length = n_fft // 4 if hop_length is None else hop_length, n_fft if win_length is None else win_length
     if return_complex is None:
@@ -439,8 +449,18 @@ def stft(input: T, n_fft: int, hop_length: int | None = None, win_length: int | 
 
 
 @composite("istft", variants=("function", "method"))
-def istft(input: T, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: T | None = None, center: bool = True,
-          normalized: bool = False, onesided: bool | None = None, length: int | None = None, return_complex: bool = False) -> T:  # fmt: skip
+def istft(
+    input: T,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: T | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    length: int | None = None,
+    return_complex: bool = False,
+) -> T:
     """The signal whose short-time transforms are given: overlapping windows added up, divided by what the windows add up to."""
     hop, win = n_fft // 4 if hop_length is None else hop_length, n_fft if win_length is None else win_length
     if not input.is_complex():

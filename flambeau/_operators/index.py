@@ -396,11 +396,7 @@ def masked_fill(k: Kernel[T], input: T, mask: Mask, value: N) -> T:
 def _(input: Any, mask: Any, value: Any) -> None:
     if mask._a.dtype.kind != "b":
         raise RuntimeError(
-            "masked_fill_ only supports boolean masks, but got mask with dtype "
-            f"{str(mask.dtype).removeprefix('torch.')}"
-            if False
-            else "masked_fill_ only supports boolean masks, but got mask with dtype "
-            + C_KIND.get(SPOKEN[mask.dtype], "?")
+            "masked_fill_ only supports boolean masks, but got mask with dtype " + C_KIND.get(SPOKEN[mask.dtype], "?")
         )
     if getattr(value, "ndim", 0):
         raise RuntimeError(

@@ -385,8 +385,7 @@ def _(A: Any, UPLO: str, compute_v: bool) -> None:
         raise NotImplementedError(f"\"linalg_eigh_cpu\" not implemented for '{SPOKEN[A.dtype]}'")
     square("linalg.eigh", A)
     if UPLO.upper() not in ("L", "U"):
-        raise RuntimeError(f"linalg.eigh: Expected UPLO argument to be 'L' or 'U', but got {UPLO}" if False else
-                           f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")  # fmt: skip
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
 
 
 _linalg_eigh.vjp(
@@ -446,6 +445,8 @@ def _eig_back(gL: Any, gV: Any, L: Any, V: Any, dtype: Any) -> Any:
     core = core - (V.mH @ V) * core.diagonal(0, -2, -1).real.to(core.dtype).unsqueeze(-2)
     core = core / gaps(L).conj()
     core = core - diagonal_part(core) + gL.diag_embed()
+    from flambeau._operators.solve import linalg_solve  # solve is written in terms of this file
+
     g = linalg_solve(V.mH, core @ V.mH)
     return g if dtype.is_complex else g.real
 
@@ -528,6 +529,3 @@ def _svdvals_back(g: Any, A: Any) -> Any:
 def linalg_svdvals(A: T, *, driver: str | None = None) -> T:
     """The singular values, descending."""
     return _svdvals(A)
-
-
-from flambeau._operators.solve import linalg_solve

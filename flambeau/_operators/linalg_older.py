@@ -227,9 +227,9 @@ def ormqr(input: T, input2: T, input3: T, left: bool = True, transpose: bool = F
         )
     n = input3.shape[-2 if left else -1]
     if input2.shape[-1] != input.shape[-1]:
-        raise RuntimeError("torch.ormqr: tau.shape[-1] must be equal to input.shape[-1]" if False else
-                           f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{-2 if left else -1}], "
-                           "input.shape[-1])")  # fmt: skip
+        raise RuntimeError(
+            f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{-2 if left else -1}], input.shape[-1])"
+        )
     if input.shape[-2] != n:
         raise RuntimeError(f"torch.ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2]")
     m = input.shape[-2]

@@ -174,9 +174,9 @@ def linalg_norm(
         if (given is not None and len(given) == 2) or (given is None and A.ndim == 2):
             return linalg_matrix_norm(A, ord, given if given is not None else (0, 1), keepdim, dtype=dtype)
         if isinstance(ord, str):
-            raise RuntimeError(f"linalg.norm: Order {ord} not supported for vectors." if False else
-                               "linalg.norm: If ord is a string, dim must be of length 2 or the input a matrix. "
-                               f"Got {A.ndim}D.")  # fmt: skip
+            raise RuntimeError(
+                f"linalg.norm: If ord is a string, dim must be of length 2 or the input a matrix. Got {A.ndim}D."
+            )
     return linalg_vector_norm(A, 2 if ord is None else ord, given, keepdim, dtype=dtype)
 
 

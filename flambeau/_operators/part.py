@@ -1,7 +1,8 @@
-"""Views of part of a tensor: select, slice, split, diagonal, windows; and the operators that carry gradients back into the whole."""
+"""Views of part of a tensor: select, slice, split, diagonal, windows; and what carries gradients back into the whole."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Shape, T
@@ -87,8 +88,11 @@ def slice_(k: Kernel[T], input: T, dim: Dim = 0, start: int | None = None, end: 
     return k.slice(input, dim, *clamped(input.shape[dim], start, end), step)
 
 
-slice_.vjp(input=lambda g, input_shape, dim, start, end, step: slice_backward(g, input_shape, dim, 0 if start is None else start,
-                                                                            input_shape[dim] if end is None else end, step))  # fmt: skip
+slice_.vjp(
+    input=lambda g, input_shape, dim, start, end, step: slice_backward(
+        g, input_shape, dim, 0 if start is None else start, input_shape[dim] if end is None else end, step
+    )
+)
 
 
 @slice_.errors
@@ -293,7 +297,7 @@ def tensor_split(input: T, indices_or_sections: Any, dim: Dim = 0) -> tuple[T, .
             raise RuntimeError(f"number of sections must be larger than 0, got {given}")
         return split(input, tuple(n // given + (1 if i < n % given else 0) for i in range(given)), dim)
     cuts = [0, *given, n]
-    return tuple(slice_(input, dim, a, b, 1) for a, b in zip(cuts[:-1], cuts[1:], strict=True))
+    return tuple(slice_(input, dim, a, b, 1) for a, b in pairwise(cuts))
 
 
 def _equally(name: str, x: Any, given: Any, dim: int, least: int) -> Any:
@@ -464,8 +468,17 @@ _as_strided.vjp(
 
 
 @op("as_strided_backward", promote="none", variants=())
-def as_strided_backward(k: Kernel[T], input: T, sizes: Shape, strides: Shape, start: int, size: Shape, stride: Shape, offset: int,
-                        share: bool = True) -> T:  # fmt: skip
+def as_strided_backward(
+    k: Kernel[T],
+    input: T,
+    sizes: Shape,
+    strides: Shape,
+    start: int,
+    size: Shape,
+    stride: Shape,
+    offset: int,
+    share: bool = True,
+) -> T:
     """What reaches a strided view, added up where its elements lie, then read where those of the tensor lie."""
     return k.library(
         "as_strided_backward",

@@ -35,13 +35,8 @@ def _fits(name: str, input: Any, dim: int, index: Any, source: Any = None) -> No
     for j in range(len(i)):
         if (j != d and i[j] > a[j]) or i[j] > s[j]:
             raise RuntimeError(
-                f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension "
-                f"{d} and to be no larger than src "
-                f"{list(s)}"
-                if j == d or i[j] > s[j]
-                else f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension "
-                f"{d} and to be no larger than src "
-                f"{list(s)}"
+                f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension {d} and to be no "
+                f"larger than src {list(s)}"
             )
 
 
@@ -80,7 +75,7 @@ gather.vjp(input=lambda g, input_shape, dim, index: scatter_add(g.new_zeros(inpu
 
 @op("scatter.src", "scatter.reduce", promote="none", variants=ALL_FORMS)
 def scatter(k: Kernel[T], input: T, dim: Dim, index: Index, src: N, *, reduce: str | None = None) -> T:
-    """`input` with each element of `src` (or one value) in the place along `dim` that `index` names; or added ("add"), or multiplied."""
+    """`input` with each element of `src` in the place along `dim` that `index` names; or added ("add"), or multiplied."""
     return changed(k, "scatter", input, index, src, dim=wrap_dim(dim, input.ndim), reduce=reduce)
 
 

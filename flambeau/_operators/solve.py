@@ -303,8 +303,7 @@ def _tolerances(A: Any, atol: Any, rtol: Any) -> tuple[Any, Any]:
     if rtol is None:
         rtol = eps * max(A.shape[-2:])
         if atol is not None:
-            positive = (atol > 0) if hasattr(atol, "ndim") else atol > 0
-            rtol = positive.logical_not() * rtol if hasattr(atol, "ndim") else 0.0 if positive else rtol
+            rtol = (atol <= 0) * rtol
     real = A.dtype.to_real()
 
     def made(v: Any) -> Any:
@@ -460,9 +459,7 @@ def linalg_cross(input: T, other: T, *, dim: Dim = -1) -> T:
 def linalg_vander(x: T, *, N: int | None = None) -> T:
     """The powers 0, 1, ... N-1 of each element, as columns."""
     if N is not None and N <= 1:
-        raise RuntimeError(
-            f"linalg.vander: N must be greater than 1. Got {N}" if False else "N must be greater than 1."
-        )
+        raise RuntimeError("N must be greater than 1.")
     x = x.reshape(1) if x.ndim == 0 else x
     n = x.shape[-1] if N is None else N
     if x._a.dtype.kind in "biu":

@@ -161,8 +161,16 @@ def _side(right: bool, side: str | None) -> bool:
 
 
 @op("searchsorted.Tensor", "searchsorted.Scalar", promote="none", variants=("function", "out"), differentiable=False)
-def searchsorted(k: Kernel[T], sorted_sequence: T, input: N, *, out_int32: bool = False, right: bool = False, side: str | None = None,
-                 sorter: Index | None = None) -> T:  # fmt: skip
+def searchsorted(
+    k: Kernel[T],
+    sorted_sequence: T,
+    input: N,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Index | None = None,
+) -> T:
     """Where each value would go in a sorted sequence (the last dimension) so that it stays sorted."""
     return k.library(
         "searchsorted", sorted_sequence, input, sorter, right=_side(right, side), dtype=int32 if out_int32 else int64
@@ -219,9 +227,18 @@ def _(sorted_sequence: Any, input: Any, out_int32: bool, right: bool, side: Any,
             )
 
 
-C = {"Float": "float", "Double": "double", "Long": "long long", "Int": "int", "Half": "c10::Half", "BFloat16": "c10::BFloat16",
-                    "Short": "short int",
-     "Char": "signed char", "Byte": "unsigned char", "Bool": "bool"}  # fmt: skip
+C = {
+    "Float": "float",
+    "Double": "double",
+    "Long": "long long",
+    "Int": "int",
+    "Half": "c10::Half",
+    "BFloat16": "c10::BFloat16",
+    "Short": "short int",
+    "Char": "signed char",
+    "Byte": "unsigned char",
+    "Bool": "bool",
+}
 
 
 @op("bucketize.Tensor", "bucketize.Scalar", promote="none", variants=("function", "out"), differentiable=False)
@@ -233,9 +250,11 @@ def bucketize(k: Kernel[T], input: N, boundaries: T, *, out_int32: bool = False,
 @bucketize.errors
 def _(input: Any, boundaries: Any, out_int32: bool, right: bool) -> None:
     if boundaries.ndim != 1:
-        raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension, but got "
-                           f"dim({boundaries.ndim})".replace(
-            "torch.searchsorted(): boundaries", "boundaries"))  # fmt: skip
+        raise RuntimeError(
+            f"torch.searchsorted(): boundaries tensor should be 1 dimension, but got dim({boundaries.ndim})".replace(
+                "torch.searchsorted(): boundaries", "boundaries"
+            )
+        )
 
 
 @op(

@@ -8,7 +8,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-MODULES = ("memory", "fill", "order", "indexing", "product", "window", "math", "linalg", "transform", "random", "ctc")  # library_<name>.py
+MODULES = (
+    "memory",
+    "fill",
+    "order",
+    "indexing",
+    "product",
+    "window",
+    "math",
+    "linalg",
+    "transform",
+    "random",
+    "ctc",
+)  # library_<name>.py
 
 
 def find(name: str) -> Any:

@@ -10,7 +10,15 @@ from flambeau._backends.cpu.library_memory import converted, write
 from flambeau._values import dtype as dtypes
 
 IDENTITY = {"sum": 0, "prod": 1, "amax": -np.inf, "amin": np.inf, "mean": 0}
-UFUNC = {"sum": np.add, "prod": np.multiply, "amax": np.maximum, "amin": np.minimum, "mean": np.add, "add": np.add, "multiply": np.multiply}
+UFUNC = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "amax": np.maximum,
+    "amin": np.minimum,
+    "mean": np.add,
+    "add": np.add,
+    "multiply": np.multiply,
+}
 
 
 # ---------------------------------------------------------------- index, index_put
@@ -31,8 +39,11 @@ def subscript(x: Any, indices: Any) -> tuple[Any, ...]:
                     if dim + d >= x.ndim:
                         raise IndexError("too many indices for tensor of dimension " + str(x.ndim))
                     if x.shape[dim + d] != n:
-                        raise IndexError(f"The shape of the mask {list(index.shape)} at index {d} does not match the shape of the indexed tensor "
-                                         f"{list(x.shape)} at index {dim + d}")
+                        raise IndexError(
+                            f"The shape of the mask {list(index.shape)} at index {d} does not match "
+                            "the shape of the indexed tensor "
+                            f"{list(x.shape)} at index {dim + d}"
+                        )
             out += index.nonzero() if index.ndim else [np.zeros(int(index), np.int64)]
             dim += index.ndim
             continue
@@ -70,7 +81,13 @@ def index(x: Any, *, indices: Any) -> Any:
 
 
 def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None:
-    if not accumulate and len(indices) == 1 and indices[0] is not None and indices[0].dtype.kind == "b" and values.size == 1:
+    if (
+        not accumulate
+        and len(indices) == 1
+        and indices[0] is not None
+        and indices[0].dtype.kind == "b"
+        and values.size == 1
+    ):
         if indices[0].shape == into.shape[: indices[0].ndim]:
             into[indices[0]] = values.reshape(())
             return
@@ -86,8 +103,11 @@ def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None
         raise explain(error, where) from None
     except ValueError as error:
         shape = into[where].shape
-        raise RuntimeError(f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to indexing result of shape "
-                           f"{list(shape)}") from error
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
+            "indexing result of shape "
+            f"{list(shape)}"
+        ) from error
 
 
 def add_rows(into: Any, at: Any, rows: Any) -> None:
@@ -156,7 +176,9 @@ def index_copy(into: Any, index: Any, source: Any, *, dim: int) -> None:
         target[index.reshape(-1)] = rows
     except IndexError:
         bad = int(index[(index < 0) | (index >= target.shape[0])].reshape(-1)[0])
-        raise IndexError(f"index_copy_(): index {bad} is out of bounds for dimension {dim} with size {target.shape[0]}") from None
+        raise IndexError(
+            f"index_copy_(): index {bad} is out of bounds for dimension {dim} with size {target.shape[0]}"
+        ) from None
 
 
 def index_fill(into: Any, index: Any, value: Any, *, dim: int) -> None:
@@ -190,7 +212,9 @@ def combine(into: Any, where: Any, source: Any, reduce: str, include_self: bool)
         count = np.full(into.shape, 1 if include_self else 0, np.int64)
         np.add.at(count, where, 1)
         count = np.maximum(count, 1)
-        into[...] = into // count if into.dtype.kind in "iu" else (into / count.astype(into.real.dtype)).astype(into.dtype)
+        into[...] = (
+            into // count if into.dtype.kind in "iu" else (into / count.astype(into.real.dtype)).astype(into.dtype)
+        )
 
 
 def index_reduce(into: Any, index: Any, source: Any, *, dim: int, reduce: str, include_self: bool) -> None:
@@ -244,8 +268,7 @@ def masked_scatter(into: Any, mask: Any, source: Any) -> None:
     mask = np.broadcast_to(mask, into.shape)
     n = int(np.count_nonzero(mask))
     if n > source.size:
-        raise RuntimeError("masked_scatter: expected the number of elements in source to be at least the number of true values in mask"
-                           if False else f"Number of elements of source < number of ones in mask")  # noqa: F541
+        raise RuntimeError("Number of elements of source < number of ones in mask")
     into[mask] = source.reshape(-1)[:n]
 
 
@@ -260,7 +283,11 @@ def nonzero(x: Any) -> Any:
 def count_nonzero(x: Any, *, dims: Any) -> Any:
     if x.dtype.kind == "V":
         x = x.astype(np.float32)
-    return np.asarray(np.count_nonzero(x, axis=dims), np.int64) if dims != () else np.asarray(np.count_nonzero(x), np.int64)
+    return (
+        np.asarray(np.count_nonzero(x, axis=dims), np.int64)
+        if dims != ()
+        else np.asarray(np.count_nonzero(x), np.int64)
+    )
 
 
 # ---------------------------------------------------------------- gather, scatter
@@ -280,7 +307,11 @@ _UNSIGNED = {np.dtype(np.int64): np.uint64, np.dtype(np.int32): np.uint32}
 def within(index: Any, n: int) -> bool:
     """Whether all indices lie in 0 ... n-1. Read as unsigned, a negative one is too large: one pass tells both."""
     unsigned = _UNSIGNED.get(index.dtype)
-    return bool(index.min() >= 0 and index.max() < n) if unsigned is None else bool(np.maximum.reduce(index.view(unsigned), axis=None) < n)
+    return (
+        bool(index.min() >= 0 and index.max() < n)
+        if unsigned is None
+        else bool(np.maximum.reduce(index.view(unsigned), axis=None) < n)
+    )
 
 
 def _bounds(name: str, index: Any, n: int, dim: int) -> None:
@@ -372,9 +403,14 @@ def segments(index: Any, offsets: Any, *, last: bool) -> Any:
     n = index.shape[0]
     starts = offsets[:-1] if last else offsets
     if starts.size and starts[0] != 0:
-        raise RuntimeError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {starts[0]}")
+        raise RuntimeError(
+            "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from "
+            f"position 0. However, got {starts[0]}"
+        )
     if starts.size and starts[-1] > n:
-        raise RuntimeError(f"offsets[-1] can not be greater than input's length({n}) but got offsets[-1] of {starts[-1]}")
+        raise RuntimeError(
+            f"offsets[-1] can not be greater than input's length({n}) but got offsets[-1] of {starts[-1]}"
+        )
     lengths = np.diff(np.append(starts, n))
     return np.repeat(np.arange(len(starts), dtype=index.dtype), lengths), lengths.astype(index.dtype)
 

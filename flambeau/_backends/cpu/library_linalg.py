@@ -80,7 +80,9 @@ def qr(x: Any, *, mode: str) -> Any:
     if 0 in x.shape:
         m, n = x.shape[-2:]
         k = m if mode == "complete" else min(m, n)
-        return np.broadcast_to(np.eye(m, k, dtype=x.dtype), (*x.shape[:-2], m, k)).copy(), np.zeros((*x.shape[:-2], k, n), x.dtype)
+        return np.broadcast_to(np.eye(m, k, dtype=x.dtype), (*x.shape[:-2], m, k)).copy(), np.zeros(
+            (*x.shape[:-2], k, n), x.dtype
+        )
     out = L.qr(x, mode)
     return out[0], out[1]
 
@@ -227,7 +229,11 @@ def solve(A: Any, B: Any, *, left: bool, vector: bool) -> Any:
 
 def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool, unit: bool) -> Any:
     if not left:
-        return np.swapaxes(solve_triangular(np.swapaxes(A, -1, -2), np.swapaxes(B, -1, -2), upper=not upper, left=True, unit=unit), -1, -2)
+        return np.swapaxes(
+            solve_triangular(np.swapaxes(A, -1, -2), np.swapaxes(B, -1, -2), upper=not upper, left=True, unit=unit),
+            -1,
+            -2,
+        )
     batch = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
     A, B = np.broadcast_to(A, (*batch, *A.shape[-2:])), np.broadcast_to(B, (*batch, *B.shape[-2:]))
     if not B.size:
@@ -274,13 +280,13 @@ def pinv(x: Any, atol: Any, rtol: Any, *, hermitian: bool) -> Any:
         inverse = np.where(good, 1 / np.where(good, values, 1), 0).astype(x.dtype)
         return np.matmul(V * inverse[..., None, :], np.swapaxes(V, -1, -2).conj())
     U, S, Vh = L.svd(x, False)
-    good = S > np.maximum(rtol * S[..., 0], atol)[..., None]
+    good = np.maximum(rtol * S[..., 0], atol)[..., None] < S
     inverse = np.where(good, 1 / np.where(good, S, 1), 0).astype(S.dtype)
     return np.matmul(np.swapaxes(Vh, -1, -2).conj() * inverse[..., None, :], np.swapaxes(U, -1, -2).conj())
 
 
 def lstsq(A: Any, B: Any, *, rcond: Any, driver: str, vector: bool) -> Any:
-    """Solution, and what the driver says besides it: residuals (full rank, tall), rank (not gels), singular values (gelsd, gelss)."""
+    """Solution, and what the driver says besides: residuals (full rank), rank (not gels), singular values (gelsd, gelss)."""
     b = B[..., None] if vector else B
     batch = np.broadcast_shapes(A.shape[:-2], b.shape[:-2])
     m, n = A.shape[-2:]
@@ -296,8 +302,12 @@ def lstsq(A: Any, B: Any, *, rcond: Any, driver: str, vector: bool) -> Any:
     if m > n and (driver == "gels" or (rank == n).all()):
         residuals = np.asarray((np.abs(np.matmul(A, out) - b) ** 2).sum(-2), real)
     none = np.zeros(0, np.int64)
-    return (out[..., 0] if vector else out), residuals, (none if driver == "gels" else rank), (
-        values if driver in ("gelsd", "gelss") else np.zeros(0, real))
+    return (
+        (out[..., 0] if vector else out),
+        residuals,
+        (none if driver == "gels" else rank),
+        (values if driver in ("gelsd", "gelss") else np.zeros(0, real)),
+    )
 
 
 def matrix_exp(x: Any) -> Any:

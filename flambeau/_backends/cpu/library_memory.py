@@ -46,8 +46,11 @@ def as_strided(x: Any, *, shape: Shape, strides: Shape, offset: int | None) -> A
         start = offset * n
     needed = 0 if 0 in shape else start + (sum((m - 1) * s for m, s in zip(shape, strides, strict=True)) + 1) * n
     if needed > memory.nbytes:
-        raise RuntimeError(f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {start // n}, and itemsize {n} requiring "
-                           f"a storage size of {needed} are out of bounds for storage of size {memory.nbytes}")
+        raise RuntimeError(
+            f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset "
+            f"{start // n}, and itemsize {n} requiring "
+            f"a storage size of {needed} are out of bounds for storage of size {memory.nbytes}"
+        )
     if needed == 0:
         return np.ndarray(shape, x.dtype, np.empty(0, x.dtype), 0, [s * n for s in strides])
     return np.ndarray(shape, x.dtype, memory, start, [s * n for s in strides])
@@ -151,8 +154,6 @@ def copied(x: Any, *, dtype: Any = None, format: str = "preserve_format") -> Any
     return out
 
 
-
-
 def zeros(*, shape: Shape, dtype: Any) -> Any:
     """Zeros; the dtype may be NumPy's or ours."""
     return np.zeros(shape, getattr(dtype, "np", dtype))
@@ -173,7 +174,9 @@ def places(shape: Shape, strides: Shape, start: int) -> Any:
     return out
 
 
-def as_strided_backward(g: Any, *, sizes: Shape, strides: Shape, start: int, size: Shape, stride: Shape, offset: int, share: bool) -> Any:
+def as_strided_backward(
+    g: Any, *, sizes: Shape, strides: Shape, start: int, size: Shape, stride: Shape, offset: int, share: bool
+) -> Any:
     """Adds g up where a view's elements lie, then reads it where the tensor's elements lie (shared places share what they got)."""
     into, read = places(size, stride, offset), places(sizes, strides, start)
     if not into.size or not read.size:
@@ -189,7 +192,10 @@ def as_strided_backward(g: Any, *, sizes: Shape, strides: Shape, start: int, siz
 def as_strided_scatter(x: Any, src: Any, *, shape: Shape, strides: Shape, offset: int | None) -> Any:
     """A copy of x with src written through a strided window of it."""
     if src.shape != shape:
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(shape)}")
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, "
+            f"slice size = {list(shape)}"
+        )
     memory, start = owner(x)
     if memory.size == x.size or offset is None:
         memory, start = owner(empty := copied(x))

@@ -18,9 +18,17 @@ def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
     if not dims or not x.size:
         return x.copy()
     if len(dims) == 1:
-        out = np.fft.fft(x, axis=dims[0], norm=_FORWARD[mode]) if forward else np.fft.ifft(x, axis=dims[0], norm=_INVERSE[mode])
+        out = (
+            np.fft.fft(x, axis=dims[0], norm=_FORWARD[mode])
+            if forward
+            else np.fft.ifft(x, axis=dims[0], norm=_INVERSE[mode])
+        )
     else:
-        out = np.fft.fftn(x, axes=dims, norm=_FORWARD[mode]) if forward else np.fft.ifftn(x, axes=dims, norm=_INVERSE[mode])
+        out = (
+            np.fft.fftn(x, axes=dims, norm=_FORWARD[mode])
+            if forward
+            else np.fft.ifftn(x, axes=dims, norm=_INVERSE[mode])
+        )
     return out.astype(_complex(x), copy=False)
 
 
@@ -31,7 +39,11 @@ def r2c(x: Any, *, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
         shape = list(x.shape)
         shape[dims[-1]] = shape[dims[-1]] // 2 + 1
         return np.zeros(shape, _complex(x))
-    out = np.fft.rfft(x, axis=dims[0], norm=_FORWARD[mode]) if len(dims) == 1 else np.fft.rfftn(x, axes=dims, norm=_FORWARD[mode])
+    out = (
+        np.fft.rfft(x, axis=dims[0], norm=_FORWARD[mode])
+        if len(dims) == 1
+        else np.fft.rfftn(x, axes=dims, norm=_FORWARD[mode])
+    )
     return out.astype(_complex(x), copy=False)
 
 

@@ -5,15 +5,54 @@ import pytest
 from tests.agree import rand
 
 CREATED = {
-    "filled": lambda t: [t.zeros(2, 3), t.ones((2,), dtype=t.int32), t.full((2, 2), 7), t.full((1,), 1.5), t.full((1,), True), t.full((1,), 1j), t.zeros(())],
-    "arange": lambda t: [t.arange(5), t.arange(1, 2.5, 0.5), t.arange(5, 0, -2), t.arange(3.0), t.arange(0, 5, 2, dtype=t.float16), t.arange(end=3)],
-    "linspace": lambda t: [t.linspace(0, 1, 5), t.linspace(3, -3, 4, dtype=t.float64), t.linspace(0, 10, 4, dtype=t.int64), t.linspace(1, 2, 1), t.logspace(0, 2, 3)],
+    "filled": lambda t: [
+        t.zeros(2, 3),
+        t.ones((2,), dtype=t.int32),
+        t.full((2, 2), 7),
+        t.full((1,), 1.5),
+        t.full((1,), True),
+        t.full((1,), 1j),
+        t.zeros(()),
+    ],
+    "arange": lambda t: [
+        t.arange(5),
+        t.arange(1, 2.5, 0.5),
+        t.arange(5, 0, -2),
+        t.arange(3.0),
+        t.arange(0, 5, 2, dtype=t.float16),
+        t.arange(end=3),
+    ],
+    "linspace": lambda t: [
+        t.linspace(0, 1, 5),
+        t.linspace(3, -3, 4, dtype=t.float64),
+        t.linspace(0, 10, 4, dtype=t.int64),
+        t.linspace(1, 2, 1),
+        t.logspace(0, 2, 3),
+    ],
     "eye": lambda t: [t.eye(2), t.eye(2, 3, dtype=t.bool), t.tril_indices(3, 4, 1), t.triu_indices(3, 3)],
-    "windows": lambda t: [f(n, periodic=p) for f in (t.hann_window, t.hamming_window, t.blackman_window, t.bartlett_window, t.kaiser_window) for n in (1, 7) for p in (
-        True, False)],
-    "strided": lambda t: [t.empty_strided((2, 3), (1, 2)).stride(), t.empty(2, 3, 4, 5, memory_format=t.channels_last).stride(), t.empty(0, 3).stride()],
-    "scalar": lambda t: [t.scalar_tensor(3), t.tensor(3).new_full((2,), 4.7), t.vander(t.tensor([1, 2, 3])), t.vander(t.tensor([1.0, 2.0]), 3, True)],
-    "default dtype": lambda t: [t.ones(1).dtype, t.arange(1.0).dtype, t.full((1,), 1.0).dtype, t.complex(t.ones(1), t.ones(1)).dtype],
+    "windows": lambda t: [
+        f(n, periodic=p)
+        for f in (t.hann_window, t.hamming_window, t.blackman_window, t.bartlett_window, t.kaiser_window)
+        for n in (1, 7)
+        for p in (True, False)
+    ],
+    "strided": lambda t: [
+        t.empty_strided((2, 3), (1, 2)).stride(),
+        t.empty(2, 3, 4, 5, memory_format=t.channels_last).stride(),
+        t.empty(0, 3).stride(),
+    ],
+    "scalar": lambda t: [
+        t.scalar_tensor(3),
+        t.tensor(3).new_full((2,), 4.7),
+        t.vander(t.tensor([1, 2, 3])),
+        t.vander(t.tensor([1.0, 2.0]), 3, True),
+    ],
+    "default dtype": lambda t: [
+        t.ones(1).dtype,
+        t.arange(1.0).dtype,
+        t.full((1,), 1.0).dtype,
+        t.complex(t.ones(1), t.ones(1)).dtype,
+    ],
 }
 
 
@@ -26,8 +65,15 @@ def test_like_another(agree):
     def program(t, x):
         y = x.detach().mT
         return [
-            t.zeros_like(y), t.ones_like(y, dtype=t.int64), t.full_like(y, 2), y.new_zeros(2), y.new_ones((2, 1)), y.new_full((1,), 3, dtype=t.bool),
-            t.empty_like(y).stride(), t.zeros_like(y, memory_format=t.contiguous_format).stride(), t.ones_like(x).requires_grad,
+            t.zeros_like(y),
+            t.ones_like(y, dtype=t.int64),
+            t.full_like(y, 2),
+            y.new_zeros(2),
+            y.new_ones((2, 1)),
+            y.new_full((1,), 3, dtype=t.bool),
+            t.empty_like(y).stride(),
+            t.zeros_like(y, memory_format=t.contiguous_format).stride(),
+            t.ones_like(x).requires_grad,
         ]
 
     agree(program, rand(2, 3, 4), strides=True)
@@ -74,4 +120,13 @@ def test_out(agree):
 
 
 def test_numpy_names(agree):
-    agree(lambda t, x: [x.sum(axis=0), t.cat([x, x], axis=1), x.mean(axis=0, keepdims=True), t.stack([x], axis=2), x.squeeze(axis=0)], rand(2, 3))
+    agree(
+        lambda t, x: [
+            x.sum(axis=0),
+            t.cat([x, x], axis=1),
+            x.mean(axis=0, keepdims=True),
+            t.stack([x], axis=2),
+            x.squeeze(axis=0),
+        ],
+        rand(2, 3),
+    )

@@ -5,15 +5,27 @@ import pytest
 
 from tests.agree import rand
 
-I = [2, 0, 2]  # noqa: E741
+I = [2, 0, 2]
 READS = {
     "index": lambda t, x: [x[t.tensor(I)], x[:, t.tensor([1, 0])], x[t.tensor([0, 1]), :, t.tensor([1, 2])], x[x > 0]],
-    "index with None": lambda t, x: [x[None, t.tensor(I)], x[..., t.tensor([[0, 1], [2, 3]])], x[[0, 2]], x[t.tensor([True, False, True])]],
+    "index with None": lambda t, x: [
+        x[None, t.tensor(I)],
+        x[..., t.tensor([[0, 1], [2, 3]])],
+        x[[0, 2]],
+        x[t.tensor([True, False, True])],
+    ],
     "index_select": lambda t, x: [x.index_select(0, t.tensor(I)), x.index_select(-1, t.tensor([3]))],
     "gather": lambda t, x: [x.gather(1, t.tensor([[[0, 1], [1, 1]]])), x.gather(0, t.zeros(1, 2, 4, dtype=t.int64))],
     "take": lambda t, x: [x.take(t.tensor([[0, -1], [5, 5]])), t.take_along_dim(x, t.tensor([[[1]]]), 2)],
-    "masked_select": lambda t, x: [x.masked_select(x > 0), x.masked_fill(x > 0.5, 2.0), x.masked_fill(x < 0, x.sum().detach())],
-    "embedding": lambda t, x: [t.embedding(x[0], t.tensor([[1, 0], [1, 1]])), t.embedding(x[0], t.tensor([0, 1]), padding_idx=1)],
+    "masked_select": lambda t, x: [
+        x.masked_select(x > 0),
+        x.masked_fill(x > 0.5, 2.0),
+        x.masked_fill(x < 0, x.sum().detach()),
+    ],
+    "embedding": lambda t, x: [
+        t.embedding(x[0], t.tensor([[1, 0], [1, 1]])),
+        t.embedding(x[0], t.tensor([0, 1]), padding_idx=1),
+    ],
     "embedding by frequency": lambda t, x: t.embedding(x[0], t.tensor([0, 1, 1]), scale_grad_by_freq=True),
     "sort": lambda t, x: [*x.sort(), *x.sort(0, descending=True), x.msort(), x.argsort(1)],
     "topk": lambda t, x: [*x.topk(2), *x.topk(2, largest=False), *x.kthvalue(2), *x.kthvalue(1, 0, True)],
@@ -28,13 +40,29 @@ def test_reads(agree, name):
 
 S = [[[0, 1, 1, 0], [1, 0, 0, 1]], [[1, 1, 1, 1], [0, 0, 1, 1]], [[0, 0, 0, 0], [1, 1, 0, 0]]]
 WRITES = {
-    "index_put": lambda t, x, y: [x.index_put((t.tensor(I),), y[0], accumulate=True), x.index_put((t.tensor([1, 0]),), y[0, 0])],
-    "index_add": lambda t, x, y: [x.index_add(0, t.tensor([2, 0, 2]), y, alpha=2), x.index_copy(0, t.tensor([1, 0]), y[:2])],
+    "index_put": lambda t, x, y: [
+        x.index_put((t.tensor(I),), y[0], accumulate=True),
+        x.index_put((t.tensor([1, 0]),), y[0, 0]),
+    ],
+    "index_add": lambda t, x, y: [
+        x.index_add(0, t.tensor([2, 0, 2]), y, alpha=2),
+        x.index_copy(0, t.tensor([1, 0]), y[:2]),
+    ],
     "index_fill": lambda t, x, y: [x.index_fill(1, t.tensor([1]), 3.0), x.index_fill(1, t.tensor([0]), y.sum())],
-    "scatter": lambda t, x, y: [x.scatter(1, t.tensor(S), y), x.scatter(1, t.tensor(S)[:, :1, :2], 2.5), x.scatter_add(1, t.tensor(S), y)],
-    "scatter_reduce": lambda t, x, y: [x.scatter_reduce(1, t.tensor(S), y, r, include_self=s) for r in ("sum", "prod", "mean", "amax", "amin") for s in (
-        True, False)],
-    "put": lambda t, x, y: [x.put(t.tensor([0, 5]), y[0, 0, :2]), x.put(t.tensor([1, 1]), y[0, 0, :2], accumulate=True)],
+    "scatter": lambda t, x, y: [
+        x.scatter(1, t.tensor(S), y),
+        x.scatter(1, t.tensor(S)[:, :1, :2], 2.5),
+        x.scatter_add(1, t.tensor(S), y),
+    ],
+    "scatter_reduce": lambda t, x, y: [
+        x.scatter_reduce(1, t.tensor(S), y, r, include_self=s)
+        for r in ("sum", "prod", "mean", "amax", "amin")
+        for s in (True, False)
+    ],
+    "put": lambda t, x, y: [
+        x.put(t.tensor([0, 5]), y[0, 0, :2]),
+        x.put(t.tensor([1, 1]), y[0, 0, :2], accumulate=True),
+    ],
     "masked_scatter": lambda t, x, y: x.masked_scatter(x > 0, y),
 }
 
@@ -77,8 +105,11 @@ def test_order_of_ties_and_nan(agree):
 def test_uniqueness(agree):
     def program(t, x):
         return [
-            t.unique(x), t.unique(x, return_inverse=True, return_counts=True), t.unique(x, dim=0, return_counts=True),
-            t.unique_consecutive(x, return_inverse=True, return_counts=True), x.unique(dim=1),
+            t.unique(x),
+            t.unique(x, return_inverse=True, return_counts=True),
+            t.unique(x, dim=0, return_counts=True),
+            t.unique_consecutive(x, return_inverse=True, return_counts=True),
+            x.unique(dim=1),
         ]
 
     agree(program, np.array([[3, 1, 1], [3, 1, 1], [0, 2, 2]]), grads=0)
@@ -88,8 +119,11 @@ def test_search(agree):
     def program(t, x):
         rows = x.sort().values
         return [
-            t.searchsorted(rows, x), t.searchsorted(rows[0], 0.1, right=True), t.bucketize(x, rows[0], out_int32=True),
-            t.isin(x.long(), t.tensor([0, 5])), t.searchsorted(rows, x, side="right"),
+            t.searchsorted(rows, x),
+            t.searchsorted(rows[0], 0.1, right=True),
+            t.bucketize(x, rows[0], out_int32=True),
+            t.isin(x.long(), t.tensor([0, 5])),
+            t.searchsorted(rows, x, side="right"),
         ]
 
     agree(program, rand(3, 4), grads=0)

@@ -15,19 +15,59 @@ def positive(t, x):
 
 SQUARE = {
     "cholesky": lambda t, x: [t.linalg.cholesky(positive(t, x)), t.linalg.cholesky(positive(t, x), upper=True)],
-    "inv": lambda t, x: [t.linalg.inv(x), t.linalg.solve(x, x[..., :1]), t.linalg.solve(x[0], x[0, 0]), t.linalg.solve(x, x, left=False)],
+    "inv": lambda t, x: [
+        t.linalg.inv(x),
+        t.linalg.solve(x, x[..., :1]),
+        t.linalg.solve(x[0], x[0, 0]),
+        t.linalg.solve(x, x, left=False),
+    ],
     "det": lambda t, x: [t.linalg.det(x), *t.linalg.slogdet(x), t.logdet(positive(t, x))],
-    "eigh": lambda t, x: [t.linalg.eigh(x + x.mH).eigenvalues, t.linalg.eigh(x + x.mH).eigenvectors.abs(), t.linalg.eigvalsh(x + x.mH, UPLO="U")],
-    "svd": lambda t, x: [t.linalg.svdvals(x), t.linalg.svd(x).U.abs(), t.linalg.svd(x[..., :2], full_matrices=False).Vh.abs()],
+    "eigh": lambda t, x: [
+        t.linalg.eigh(x + x.mH).eigenvalues,
+        t.linalg.eigh(x + x.mH).eigenvectors.abs(),
+        t.linalg.eigvalsh(x + x.mH, UPLO="U"),
+    ],
+    "svd": lambda t, x: [
+        t.linalg.svdvals(x),
+        t.linalg.svd(x).U.abs(),
+        t.linalg.svd(x[..., :2], full_matrices=False).Vh.abs(),
+    ],
     "qr": lambda t, x: [t.linalg.qr(x).R.abs(), t.linalg.qr(x[..., :2]).Q.abs(), t.linalg.qr(x[..., :2, :]).R.abs()],
-    "lu": lambda t, x: [*t.linalg.lu(x), t.linalg.lu_factor(x).LU, t.linalg.lu_solve(*t.linalg.lu_factor(x), x), *t.linalg.lu(x[..., :2, :])],
-    "triangular": lambda t, x: [t.linalg.solve_triangular(x.triu(), x, upper=True), t.linalg.solve_triangular(x.tril(), x, upper=False, left=False)],
-    "norms": lambda t, x: [t.linalg.norm(x), *(t.linalg.matrix_norm(x, p) for p in ("fro", "nuc", 1, -1, 2, -2, float("inf")))],
-    "vector norms": lambda t, x: [t.linalg.vector_norm(x, p, dim=-1) for p in (0, 0.5, 1, 1.5, 2, 3, float("inf"), -float("inf"))],
-    "pinv": lambda t, x: [t.linalg.pinv(x), t.linalg.pinv(x[..., :2]), t.linalg.lstsq(x[..., :2], x).solution, t.linalg.cond(x)],
+    "lu": lambda t, x: [
+        *t.linalg.lu(x),
+        t.linalg.lu_factor(x).LU,
+        t.linalg.lu_solve(*t.linalg.lu_factor(x), x),
+        *t.linalg.lu(x[..., :2, :]),
+    ],
+    "triangular": lambda t, x: [
+        t.linalg.solve_triangular(x.triu(), x, upper=True),
+        t.linalg.solve_triangular(x.tril(), x, upper=False, left=False),
+    ],
+    "norms": lambda t, x: [
+        t.linalg.norm(x),
+        *(t.linalg.matrix_norm(x, p) for p in ("fro", "nuc", 1, -1, 2, -2, float("inf"))),
+    ],
+    "vector norms": lambda t, x: [
+        t.linalg.vector_norm(x, p, dim=-1) for p in (0, 0.5, 1, 1.5, 2, 3, float("inf"), -float("inf"))
+    ],
+    "pinv": lambda t, x: [
+        t.linalg.pinv(x),
+        t.linalg.pinv(x[..., :2]),
+        t.linalg.lstsq(x[..., :2], x).solution,
+        t.linalg.cond(x),
+    ],
     "powers": lambda t, x: [t.linalg.matrix_power(x, n) for n in (-2, 0, 1, 3)] + [t.linalg.matrix_exp(x)],
-    "cross": lambda t, x: [t.linalg.cross(x, x.mT), t.linalg.vecdot(x, x.mT), t.linalg.vander(x[0, 0]), t.linalg.tensorsolve(x[0], x[0, 0])],
-    "older": lambda t, x: [t.cholesky_solve(x, t.linalg.cholesky(positive(t, x))), t.cholesky_inverse(t.linalg.cholesky(positive(t, x))), t.inverse(x)],
+    "cross": lambda t, x: [
+        t.linalg.cross(x, x.mT),
+        t.linalg.vecdot(x, x.mT),
+        t.linalg.vander(x[0, 0]),
+        t.linalg.tensorsolve(x[0], x[0, 0]),
+    ],
+    "older": lambda t, x: [
+        t.cholesky_solve(x, t.linalg.cholesky(positive(t, x))),
+        t.cholesky_inverse(t.linalg.cholesky(positive(t, x))),
+        t.inverse(x),
+    ],
 }
 
 
@@ -58,7 +98,12 @@ def test_determinant_of_a_singular_matrix(agree):
 def test_ranks(agree):
     def program(t, x):
         low = x[:, :1] @ x[:1]
-        return t.linalg.matrix_rank(low), t.linalg.matrix_rank(x), t.linalg.matrix_rank(x, atol=10.0), t.linalg.matrix_rank(low @ low.T, hermitian=True)
+        return (
+            t.linalg.matrix_rank(low),
+            t.linalg.matrix_rank(x),
+            t.linalg.matrix_rank(x, atol=10.0),
+            t.linalg.matrix_rank(low @ low.T, hermitian=True),
+        )
 
     agree(program, rand(4, 4), grads=0)
 
@@ -100,8 +145,21 @@ def test_singular(name):
 
 
 FOURIER = {
-    "fft": lambda t, x: [t.fft.fft(x), t.fft.ifft(x, 6), t.fft.fft(x, 3, 0, "ortho"), t.fft.fft2(x, norm="forward"), t.fft.fftn(x, (2, 5))],
-    "rfft": lambda t, x: [t.fft.rfft(x), t.fft.irfft(x), t.fft.irfft(x, 7), t.fft.rfft2(x), t.fft.irfft2(x, (4, 5)), t.fft.rfftn(x, dim=0)],
+    "fft": lambda t, x: [
+        t.fft.fft(x),
+        t.fft.ifft(x, 6),
+        t.fft.fft(x, 3, 0, "ortho"),
+        t.fft.fft2(x, norm="forward"),
+        t.fft.fftn(x, (2, 5)),
+    ],
+    "rfft": lambda t, x: [
+        t.fft.rfft(x),
+        t.fft.irfft(x),
+        t.fft.irfft(x, 7),
+        t.fft.rfft2(x),
+        t.fft.irfft2(x, (4, 5)),
+        t.fft.rfftn(x, dim=0),
+    ],
     "hfft": lambda t, x: [t.fft.hfft(x), t.fft.ihfft(x), t.fft.hfft2(x), t.fft.ihfftn(x)],
     "shift": lambda t, x: [t.fft.fftshift(x), t.fft.ifftshift(x, 1), t.fft.fftfreq(5, 0.5), t.fft.rfftfreq(6)],
 }
@@ -112,7 +170,9 @@ def test_fourier(agree, name):
     agree(FOURIER[name], rand(4, 5), grads=2)
 
 
-@pytest.mark.parametrize("options", [{}, {"center": False}, {"normalized": True, "hop_length": 3}, {"onesided": False, "win_length": 6}])
+@pytest.mark.parametrize(
+    "options", [{}, {"center": False}, {"normalized": True, "hop_length": 3}, {"onesided": False, "win_length": 6}]
+)
 def test_short_time_transform(agree, options):
     def program(t, x):
         window = t.hann_window(options.get("win_length", 8), dtype=x.dtype) + 0.1

@@ -5,15 +5,55 @@ import pytest
 from tests.agree import rand
 
 PRODUCTS = {
-    "matmul": lambda t, x, y: [x @ y.mT, x[0] @ y[0, 0], x[0, 0] @ y[0].mT, x[0, 0] @ y[0, 0], x @ y[0].T, x[0, 0] @ y.mT],
-    "mm": lambda t, x, y: [t.mm(x[0], y[0].T), x[0].mv(y[0, 0]), x[0, 0].dot(y[0, 0]), t.bmm(x, y.mT), t.inner(x, y), t.outer(x[0, 0], y[0, 0])],
-    "addmm": lambda t, x, y: [t.addmm(x[0, 0], x[0].T, y[0], beta=2, alpha=-0.5), t.addmm(x[0, :, :3], x[0], y[0].T), x[0, :, 0].addmv(x[0], y[0, 0], alpha=3)],
-    "baddbmm": lambda t, x, y: [t.baddbmm(x[:, :, :1], x, y.mT, beta=0.5), t.addbmm(x[0, :, :3], x, y.mT), t.addr(x[0, :3, :3], x[0, 0, :3], y[0, 0, :3])],
-    "linear": lambda t, x, y: [t.nn.functional.linear(x, y[0]), t.nn.functional.linear(x, y[0], x[0, :, 0]), t.nn.functional.linear(x[0, 0], y[0], x[0, :, 0])],
-    "bilinear": lambda t, x, y: t.nn.functional.bilinear(x[0], y[0], x[:, :, None].expand(2, 3, 4, 4)[:, 0], x[0, 0, :2]),
-    "einsum": lambda t, x, y: [t.einsum("bij,bkj->bik", x, y), t.einsum("bij,bij->", x, y), t.einsum("...j,kj", x, y[0]), t.einsum("ii->i", x[0, :, :3])],
-    "einsum of three": lambda t, x, y: [t.einsum("bij,bkj,bil->bkl", x, y, x), t.einsum("i,j->ji", x[0, 0], y[0, 0]), t.einsum("b...->...b", x)],
-    "einsum by numbers": lambda t, x, y: [t.einsum(x, [0, 1, 2], y, [0, 3, 2], [0, 1, 3]), t.einsum(x, [..., 1], [..., 1])],
+    "matmul": lambda t, x, y: [
+        x @ y.mT,
+        x[0] @ y[0, 0],
+        x[0, 0] @ y[0].mT,
+        x[0, 0] @ y[0, 0],
+        x @ y[0].T,
+        x[0, 0] @ y.mT,
+    ],
+    "mm": lambda t, x, y: [
+        t.mm(x[0], y[0].T),
+        x[0].mv(y[0, 0]),
+        x[0, 0].dot(y[0, 0]),
+        t.bmm(x, y.mT),
+        t.inner(x, y),
+        t.outer(x[0, 0], y[0, 0]),
+    ],
+    "addmm": lambda t, x, y: [
+        t.addmm(x[0, 0], x[0].T, y[0], beta=2, alpha=-0.5),
+        t.addmm(x[0, :, :3], x[0], y[0].T),
+        x[0, :, 0].addmv(x[0], y[0, 0], alpha=3),
+    ],
+    "baddbmm": lambda t, x, y: [
+        t.baddbmm(x[:, :, :1], x, y.mT, beta=0.5),
+        t.addbmm(x[0, :, :3], x, y.mT),
+        t.addr(x[0, :3, :3], x[0, 0, :3], y[0, 0, :3]),
+    ],
+    "linear": lambda t, x, y: [
+        t.nn.functional.linear(x, y[0]),
+        t.nn.functional.linear(x, y[0], x[0, :, 0]),
+        t.nn.functional.linear(x[0, 0], y[0], x[0, :, 0]),
+    ],
+    "bilinear": lambda t, x, y: t.nn.functional.bilinear(
+        x[0], y[0], x[:, :, None].expand(2, 3, 4, 4)[:, 0], x[0, 0, :2]
+    ),
+    "einsum": lambda t, x, y: [
+        t.einsum("bij,bkj->bik", x, y),
+        t.einsum("bij,bij->", x, y),
+        t.einsum("...j,kj", x, y[0]),
+        t.einsum("ii->i", x[0, :, :3]),
+    ],
+    "einsum of three": lambda t, x, y: [
+        t.einsum("bij,bkj,bil->bkl", x, y, x),
+        t.einsum("i,j->ji", x[0, 0], y[0, 0]),
+        t.einsum("b...->...b", x),
+    ],
+    "einsum by numbers": lambda t, x, y: [
+        t.einsum(x, [0, 1, 2], y, [0, 3, 2], [0, 1, 3]),
+        t.einsum(x, [..., 1], [..., 1]),
+    ],
     "tensordot": lambda t, x, y: [t.tensordot(x, y, ([0, 2], [0, 2])), t.tensordot(x, y.mT, ([2], [1]))],
     "kron": lambda t, x, y: [t.kron(x[0], y[0, :2]), t.kron(x[0, 0], y[0])],
     "multi_dot": lambda t, x, y: [t.linalg.multi_dot([x[0], y[0].T, x[1]]), t.chain_matmul(x[0], y[0].T, x[1])],
@@ -35,7 +75,13 @@ def test_complex_products(agree, name):
 def test_whole_numbers(agree):
     def program(t):
         x = t.arange(6).view(2, 3)
-        return [x @ x.T, t.addmm(t.ones(2, 2, dtype=t.int64), x, x.T), x.half() @ x.T.half(), (x.bfloat16() @ x.T.bfloat16()).float(), t.einsum("ij->j", x)]
+        return [
+            x @ x.T,
+            t.addmm(t.ones(2, 2, dtype=t.int64), x, x.T),
+            x.half() @ x.T.half(),
+            (x.bfloat16() @ x.T.bfloat16()).float(),
+            t.einsum("ij->j", x),
+        ]
 
     agree(program)
 
