@@ -105,7 +105,11 @@ def __getattr__(name: str) -> _Any:
             if error.name != f"flambeau.{name}":
                 raise
     if _LATE.get(name):
-        made = getattr(_importlib.import_module(f"flambeau.{_LATE[name]}"), name)
+        try:
+            made = getattr(_importlib.import_module(f"flambeau.{_LATE[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name != f"flambeau.{_LATE[name]}":
+                raise
     else:
         _operators.load()
         made = _derive.public(name)

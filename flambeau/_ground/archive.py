@@ -36,6 +36,7 @@ class Writer:
     >>> writer = Writer(file, "archive")
     >>> writer.add("greeting", b"hello")
     >>> writer.close()
+    >>> _ = file.seek(0)
     >>> bytes(Reader(file).read("greeting"))
     b'hello'
     """

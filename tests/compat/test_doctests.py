@@ -16,6 +16,7 @@ def modules_with_examples():
             yield ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
+@pytest.mark.filterwarnings("ignore")  # what PyTorch warns of, too
 @pytest.mark.parametrize("name", list(modules_with_examples()))
 def test_examples(name, tmp_path, monkeypatch):
     import flambeau

@@ -35,7 +35,10 @@ def names_of(library, space):
     for name in dir(found):
         if name.startswith("_"):
             continue
-        value = getattr(found, name, None)
+        try:
+            value = getattr(found, name)
+        except AttributeError:  # listed by `dir` for completion, but not there yet
+            continue
         if isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] not in ("torch", "flambeau"):
             continue
         if isinstance(found, types.ModuleType) and getattr(value, "__module__", "").partition(".")[0] == "typing":

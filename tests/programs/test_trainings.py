@@ -88,9 +88,10 @@ def test_transformer_classifier(agree):
         pad = fl.arange(10)[None, :] >= fl.randint(3, 11, (16, 1))
         optimizer = fl.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
         scheduler = fl.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
-        return losses_of(fl, model, optimizer, lambda step: F.cross_entropy(model(x, pad), y), 10, scheduler)
+        # Not the parameters: the derivative by a key's bias is zero but for rounding, which AdamW makes as large as any.
+        return losses_of(fl, model, optimizer, lambda step: F.cross_entropy(model(x, pad), y), 10, scheduler)[0]
 
-    agree(train, rtol=2e-3)
+    agree(train, rtol=1e-4)
 
 
 def test_variational_autoencoder(agree):
