@@ -115,7 +115,7 @@ def _move(old: Array, tensors: list[Any] | None) -> None:
     new = create(size)
     new[:] = old
     if tensors is None:
-        tensors = [t for t in gc.get_objects() if isinstance(t, Tensor) and _lies_in(t, start, size)]
+        tensors = [t for t in gc.get_objects() if issubclass(type(t), Tensor) and _lies_in(t, start, size)]
     for t in tensors:
         a = t._a
         t._a = np.ndarray(a.shape, a.dtype, new, memory.pointer(a) - start, a.strides)
