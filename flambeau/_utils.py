@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import copyreg
 import sys
-import traceback
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -318,6 +317,8 @@ class ExceptionWrapper:
     def __init__(self, exc_info: Any = None, where: str = "in background") -> None:
         kind, error, trace = sys.exc_info() if exc_info is None else exc_info  # not kept: frames would be kept alive
         self.exc_type, self.where = kind, where
+        import traceback  # only where something went wrong
+
         self.exc_msg = "".join(traceback.format_exception(kind, error, trace))
 
     def reraise(self) -> None:

@@ -6,7 +6,6 @@ A storage here is a handle on the memory that a tensor's array lies in; `_values
 from __future__ import annotations
 
 import copy as _copy
-import mmap as _mmap
 import os
 import sys
 import weakref
@@ -278,6 +277,8 @@ class UntypedStorage(_Casts):
     @classmethod
     def from_file(cls, filename: str, shared: bool = False, nbytes: int = 0, *, size: int | None = None) -> UntypedStorage:
         """Map a file into memory; writes reach the file only if `shared`, which also makes it as large as asked for."""
+        import mmap
+
         count = nbytes if size is None else size
         name = os.fspath(filename)
         if shared and (not os.path.exists(name) or os.path.getsize(name) < count):
@@ -289,7 +290,7 @@ class UntypedStorage(_Casts):
                 raise RuntimeError(f"unable to mmap {count} bytes from file <{name}>: file has only {have} bytes")
             if count == 0:
                 return cls._around(np.empty(0, np.uint8))
-            mapped = _mmap.mmap(file.fileno(), count, access=_mmap.ACCESS_WRITE if shared else _mmap.ACCESS_COPY)
+            mapped = mmap.mmap(file.fileno(), count, access=mmap.ACCESS_WRITE if shared else mmap.ACCESS_COPY)
         out = cls._around(np.frombuffer(mapped, np.uint8))
         out._shared, out._filename = shared, name
         return out

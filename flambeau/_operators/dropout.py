@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from flambeau._kernel.language import T
-from flambeau._operators.create import empty_like
+from flambeau._operators.create import empty_like, ones_like
 from flambeau._operators.op import composite
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import bool_
 
 
 def _check(p: float) -> None:
@@ -73,7 +74,13 @@ def feature_alpha_dropout(input: T, p: float, train: bool) -> T:
 @composite("native_dropout", variants=("function",), receiver="input")
 def native_dropout(input: T, p: float, train: bool | None) -> T:
     """`dropout`, and the mask of what was kept."""
-    if train is False or p == 0:
-        return input.clone(), input.new_ones(input.shape).bool()
-    mask = input.new_empty(input.shape).bernoulli_(1 - p).bool()
+    if train is False or not input.numel():
+        return input.clone(), ones_like(input.detach(), dtype=bool_)
+    mask = empty_like(input.detach(), dtype=bool_).bernoulli_(1 - p)
     return input * mask * (0.0 if p == 1 else 1.0 / (1 - p)), mask
+
+
+@composite("native_dropout_backward", variants=())
+def native_dropout_backward(grad_output: T, mask: T, scale: float) -> T:
+    """The gradient of `native_dropout`."""
+    return grad_output * mask * scale
