@@ -367,6 +367,11 @@ class Otherwise:
         self.fn.label_after(f"{self.name}.else")
 
 
+def atomic_add(f: Function, p: V, value: int, type: str = "i64") -> V:
+    """Adds to a word that other threads change too; the old value."""
+    return f.emit(type, f"atomicrmw add {p}, {f.value(value, type)} seq_cst")
+
+
 SHORT = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64", "ptr": "p0"}
 
 

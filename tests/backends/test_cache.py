@@ -1,0 +1,117 @@
+"""The disk cache: atomic, checked, bounded, shared by processes, and content with a folder it cannot write."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flambeau._ground import flags
+from flambeau._ground.cache import Cache, CacheMissError, digest
+
+KEY = [("text", "define void @k()"), ("cpu", "znver4")]
+
+
+def refuse() -> bytes:
+    raise AssertionError("built again")
+
+
+def test_built_once(tmp_path):
+    cache = Cache(tmp_path)
+    assert cache.fetch(KEY, lambda: b"code") == b"code"
+    assert cache.fetch(KEY, refuse) == b"code"
+    assert Cache(tmp_path).fetch(KEY, refuse) == b"code"
+
+
+def test_parts_do_not_run_into_each_other():
+    assert digest([("a", "bc")]) != digest([("ab", "c")])
+    assert digest([("a", "b"), ("c", "d")]) != digest([("a", "b:1:c=1:d")])
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 40, None, "flip"])
+def test_damaged_entries_are_rebuilt(tmp_path, damage):
+    cache = Cache(tmp_path)
+    cache.put(KEY, b"code" * 100)
+    path = cache.path(KEY)
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-7] if damage is None else raw[:-1] + b"?" if damage == "flip" else damage)
+    assert cache.get(KEY) is None and cache.damaged == 1
+    assert cache.fetch(KEY, lambda: b"new") == b"new" and cache.get(KEY) == b"new"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    cache = Cache(blocked / "cache")
+    assert cache.fetch(KEY, lambda: b"code") == b"code"
+    assert not cache.put(KEY, b"code") and cache.entries() == []
+    cache.sweep()
+
+
+def test_full_disk(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert Cache(tmp_path).fetch(KEY, lambda: b"code") == b"code"
+
+
+def test_size_is_bounded(tmp_path):
+    cache = Cache(tmp_path, limit=10_000)
+    for i in range(40):
+        cache.put([("i", i)], bytes(1000))
+        os.utime(cache.path([("i", i)]), (i + 1, i + 1))
+    cache.sweep()
+    left = cache.entries()
+    assert sum(n for _, n, _ in left) <= 7500
+    assert cache.get([("i", 39)]) is not None and cache.get([("i", 0)]) is None
+
+
+def test_why_missed(tmp_path):
+    cache = Cache(tmp_path)
+    assert "empty" in cache.why_missed(KEY)
+    cache.put(KEY, b"")
+    assert cache.why_missed([KEY[0], ("cpu", "znver5")]) == "the nearest stored entry differs in cpu was 'znver4', now 'znver5'"
+
+
+def test_compilation_can_be_forbidden(tmp_path):
+    with flags.override("assert_cached", True), pytest.raises(CacheMissError, match="is empty"):
+        Cache(tmp_path).fetch(KEY, lambda: b"code")
+
+
+WRITER = """
+import sys
+from flambeau._ground.cache import Cache
+cache = Cache(sys.argv[1])
+for i in range(150):
+    want = bytes([i]) * 5000
+    assert cache.fetch([("i", i)], lambda: want) == want
+assert cache.damaged == 0
+"""
+
+
+def test_many_processes_share_a_folder(tmp_path):
+    jobs = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=Path(__file__).parents[2]) for _ in range(4)]
+    assert [job.wait(60) for job in jobs] == [0] * 4
+    assert len(Cache(tmp_path).entries()) == 150
+
+
+SECOND = """
+import numpy as np
+from flambeau._backends.cpu.contract import matmul
+from flambeau._backends.cpu.engine import engine
+a = np.ones((64, 64), np.float32)
+assert matmul(a, a)[0, 0] == 64
+print(engine().compiled)
+"""
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    pytest.importorskip("llvmlite")
+    env = {**os.environ, "FLAMBEAU_CACHE_DIR": str(tmp_path)}
+    run = lambda **more: subprocess.run([sys.executable, "-c", SECOND], env={**env, **more}, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout  # noqa: E731
+    assert int(run()) > 0
+    assert int(run(FLAMBEAU_ASSERT_CACHED="1")) == 0
