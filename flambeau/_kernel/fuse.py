@@ -43,7 +43,9 @@ class Program:
 Check = Callable[[Kernel, str], object]
 
 
-def fuse(roots: Sequence[Expr], inputs: Sequence[Layout], outs: Sequence[Layout], check: Check | None = None) -> Program:
+def fuse(
+    roots: Sequence[Expr], inputs: Sequence[Layout], outs: Sequence[Layout], check: Check | None = None
+) -> Program:
     """The program that computes `roots` from `inputs` (the recorded parameters) into `outs`.
 
     `check(kernel, after)` is called after every pass: tests pass `verify`.
@@ -115,7 +117,11 @@ class Fuser:
 
     def reductions(self, roots: list[Expr]) -> list[Expr]:
         """The reductions below the roots that are not in memory yet, sources first."""
-        return [e for e in toposort(*roots) if e.op in (*FOLD, "argmax", "argmin") and e not in self.known and e not in roots]
+        return [
+            e
+            for e in toposort(*roots)
+            if e.op in (*FOLD, "argmax", "argmin") and e not in self.known and e not in roots
+        ]
 
     def temp(self, dtype: str, size: int) -> tuple[str, int]:
         self.temps.append((dtype, size))
@@ -125,7 +131,11 @@ class Fuser:
         """The reductions below the roots that walk the same rows as e does: one kernel computes them all."""
         if e.op not in FOLD:
             return [e]
-        found = [r for r in self.reductions(roots) if r.op in FOLD and (r.arg, r.shape, r.src[0].shape) == (e.arg, e.shape, e.src[0].shape)]
+        found = [
+            r
+            for r in self.reductions(roots)
+            if r.op in FOLD and (r.arg, r.shape, r.src[0].shape) == (e.arg, e.shape, e.src[0].shape)
+        ]
         try:
             lower(found, self.known, [Layout.dense(r.dtype.name, r.shape) for r in found])
         except Cut:

@@ -170,21 +170,6 @@ class Index:
             out = out + new * c  # type: ignore[operator]
         return out
 
-    def __str__(self) -> str:
-        parts = [str_atom(a) if c == 1 else f"{str_atom(a)} * {c}" for a, c in self.terms]
-        text = " + ".join(parts + [str(self.const)] * (self.const != 0 or not parts))
-        return text.replace("+ -", "- ")
-
-
-def str_atom(a: Atom) -> str:
-    match a:
-        case Axis():
-            return a.name
-        case At():
-            return str(a.value)
-    inner = str(a.index)
-    return f"({inner if inner.isidentifier() else f'({inner})'} {'//' if isinstance(a, Div) else '%'} {a.by})"
-
 
 def names(a: Atom) -> frozenset[str]:
     """The axes an atom depends on."""

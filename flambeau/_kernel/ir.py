@@ -32,15 +32,57 @@ HALVES = {"float16", "bfloat16"}  # memory only
 MEMORY = {*FLOATS, *INTS, *HALVES, "bool"}
 
 FLOAT_WORDS = set(
-    "exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc "
-    "erfinv lgamma digamma sqrt rsqrt reciprocal floor ceil round trunc div atan2 hypot copysign ldexp fma".split()
+    [
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "sigmoid",
+        "erf",
+        "erfc",
+        "erfinv",
+        "lgamma",
+        "digamma",
+        "sqrt",
+        "rsqrt",
+        "reciprocal",
+        "floor",
+        "ceil",
+        "round",
+        "trunc",
+        "div",
+        "atan2",
+        "hypot",
+        "copysign",
+        "ldexp",
+        "fma",
+    ]
 )
 LOGIC = {"logical_and", "logical_or", "logical_xor", "logical_not"}
 ABSENT = {"conj", "real", "imag", "complex", "polygamma", "zeta", "nextafter"}  # words that have no native code
 WORDS = {*language.UNARY, *language.BINARY, *language.TERNARY, "cast"} - ABSENT
 FOLDS = {"add", "mul", "maximum", "minimum", "logical_and", "logical_or"}
 # Worth keeping rather than computing again.
-COSTLY = FLOAT_WORDS - set("floor ceil round trunc sqrt div reciprocal copysign fma".split()) | {"pow", "fmod", "remainder"}
+COSTLY = FLOAT_WORDS - set(["floor", "ceil", "round", "trunc", "sqrt", "div", "reciprocal", "copysign", "fma"]) | {
+    "pow",
+    "fmod",
+    "remainder",
+}
 
 
 class Scalar:
@@ -81,12 +123,7 @@ class Scalar:
         return Scalar, (self.op, self.src, self.arg, self.dtype)
 
     def __repr__(self) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
-        from flambeau._kernel.show import scalar  # printing is for people: not on the path of building
-
-        return scalar(self)
+        return f"<{self.op} {self.dtype}>"
 
 
 def const(value: Any, dtype: str) -> Scalar:

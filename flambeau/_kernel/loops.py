@@ -154,12 +154,16 @@ class Lowering:
         rank = max(r.ndim for r in bodies)
         if any(r.ndim not in (rank, 0) for r in bodies):
             raise Cut(self.roots[-1])
-        dims = [self.axis(f"o{d}", d, max((r.shape[d] for r in bodies if r.ndim == rank), default=1)) for d in range(rank)]
+        dims = [
+            self.axis(f"o{d}", d, max((r.shape[d] for r in bodies if r.ndim == rank), default=1)) for d in range(rank)
+        ]
         stores: list[Store] = []
         self.buffers = {f"out{n}": Buffer(f"out{n}", layout.dtype, "out") for n, layout in enumerate(self.outs)}
         for n, (body, layout) in enumerate(zip(bodies, self.outs, strict=True)):
             name = f"out{n}"
-            idx = tuple(i if s != 1 else Index() for (i, _), s in zip(dims[rank - body.ndim :], body.shape, strict=True))
+            idx = tuple(
+                i if s != 1 else Index() for (i, _), s in zip(dims[rank - body.ndim :], body.shape, strict=True)
+            )
             if any(s not in (1, i.bounds[1] + 1) for i, s in zip(idx, body.shape, strict=True) if s != 0):
                 raise Cut(self.roots[-1])
             strides = layout.strides if body is self.roots[n] else contiguous(body.shape)
@@ -222,7 +226,9 @@ class Lowering:
         stack = [e]
         while stack:
             top = stack[-1]
-            wait = [s for s in top.src if (s, idx) not in self.memo] if top.op in POINT and top not in self.known else []
+            wait = (
+                [s for s in top.src if (s, idx) not in self.memo] if top.op in POINT and top not in self.known else []
+            )
             if wait:
                 stack += reversed(wait)
                 continue
@@ -287,7 +293,7 @@ class Lowering:
             return const(filler, scalar_dtype(e))
         put = tuple(i - a for i, (a, _) in zip(idx, widths, strict=True))
         tests = tuple(
-            (i, n) for i, n in zip(put, x.shape, strict=True) if not (0 <= i.bounds[0] and i.bounds[1] < n)
+            (i, n) for i, n in zip(put, x.shape, strict=True) if not (i.bounds[0] >= 0 and i.bounds[1] < n)
         )  # fmt: skip
         v = self.value(x, put)
         if not tests:
@@ -317,7 +323,11 @@ class Lowering:
         """A running fold: only along an axis of the output itself. float32 runs in float64, as it does in PyTorch."""
         i = idx[e.arg]
         axes = tuple(a for a, c in i.terms if isinstance(a, Axis) and a.name.startswith("o"))
-        if len(axes) != 1 or i != variable(axes[0]) or any(j.variables & i.variables for d, j in enumerate(idx) if d != e.arg):
+        if (
+            len(axes) != 1
+            or i != variable(axes[0])
+            or any(j.variables & i.variables for d, j in enumerate(idx) if d != e.arg)
+        ):
             if i == Index() and e.shape[e.arg] == 1:
                 return self.value(e.src[0], idx)
             raise Cut(e)
@@ -327,7 +337,9 @@ class Lowering:
         acc = self.accumulate(e, "add" if e.op == "cumsum" else "mul", self.cast(v, wide), axes, rest, scan=True)
         return self.cast(acc, v.dtype)
 
-    def accumulate(self, e: Expr, op: str, v: Scalar, axes: tuple[Axis, ...], idx: tuple[Index, ...], scan: bool) -> Scalar:
+    def accumulate(
+        self, e: Expr, op: str, v: Scalar, axes: tuple[Axis, ...], idx: tuple[Index, ...], scan: bool
+    ) -> Scalar:
         v = simplified(v)
         over = frozenset().union(*(i.variables for i in idx)) if idx else frozenset()
         if any(not a.startswith("o") for a in over):

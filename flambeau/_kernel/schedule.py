@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flambeau._kernel.index import Atom, At, Axis, Div, Index, Mod, Size, Span, contiguous, flat, limit, variable
+from flambeau._kernel.index import At, Atom, Axis, Div, Index, Mod, Size, Span, contiguous, flat, limit, variable
 from flambeau._kernel.ir import (
     COSTLY,
     Buffer,
@@ -82,7 +82,9 @@ def collapse(kernel: Kernel) -> Kernel:
             return tuple(one if x.name == b.name else x for x in old if x.name != a.name)
 
         kernel = change(kernel, kept, lambda i, f, put=put: i.substitute(put, f))
-        kernel = replace(kernel, outer=axes(kernel.outer), stages=tuple(replace(s, axes=axes(s.axes)) for s in kernel.stages))
+        kernel = replace(
+            kernel, outer=axes(kernel.outer), stages=tuple(replace(s, axes=axes(s.axes)) for s in kernel.stages)
+        )
 
 
 def mergeable(kernel: Kernel) -> Any:
@@ -95,7 +97,9 @@ def mergeable(kernel: Kernel) -> Any:
                 if a is b or isinstance(a.extent, Span) or isinstance(b.extent, Span):
                     continue
                 fits = all(
-                    i.affine_in(a.name) and i.affine_in(b.name) and i.coefficient(a.name) == i.coefficient(b.name) * b.extent  # type: ignore[operator]
+                    i.affine_in(a.name)
+                    and i.affine_in(b.name)
+                    and i.coefficient(a.name) == i.coefficient(b.name) * b.extent  # type: ignore[operator]
                     for i in every
                     if a.name in i.variables or b.name in i.variables
                 )
@@ -177,10 +181,16 @@ def crossing(kernel: Kernel, vector: str) -> str:
     """The outer axis along which most loads are dense that are not so along the vector axis, in a pointwise kernel."""
     every = accesses(kernel)
     width = next((limit(a.extent) for a in kernel.outer if a.name == vector), 0)
-    if width < 8 or any(s.axes for s in kernel.stages) or any(x.kind == "guard" or not x.index.affine_in(vector) for x in every):
+    if (
+        width < 8
+        or any(s.axes for s in kernel.stages)
+        or any(x.kind == "guard" or not x.index.affine_in(vector) for x in every)
+    ):
         return ""
     across = [x for x in every if x.kind == "load" and abs(x.index.coefficient(vector)) > 1]  # type: ignore[arg-type]
-    counts = {a.name: sum(x.index.coefficient(a.name) == 1 for x in across) for a in kernel.outer if limit(a.extent) >= 8}
+    counts = {
+        a.name: sum(x.index.coefficient(a.name) == 1 for x in across) for a in kernel.outer if limit(a.extent) >= 8
+    }
     counts.pop(vector, 0)
     return max(counts, key=lambda n: counts[n]) if any(counts.values()) else ""
 
@@ -265,7 +275,9 @@ def cut(kernel: Kernel) -> tuple[Kernel, Kernel, tuple[Buffer, ...], int] | None
     at = flat(tuple(variable(a) for a in grid), contiguous(tuple(limit(a.extent) for a in grid)))
     updates = [b for b in one.body if isinstance(b, Update)]
     parts = tuple(Buffer(f"part{k}", b.value.dtype, "out") for k, b in enumerate(updates))
-    stores = tuple(Store(p.name, at, Scalar("acc", (), b.acc, b.value.dtype)) for p, b in zip(parts, updates, strict=True))
+    stores = tuple(
+        Store(p.name, at, Scalar("acc", (), b.acc, b.value.dtype)) for p, b in zip(parts, updates, strict=True)
+    )
     read = used(replace(kernel, stages=(one,)))
     first = Kernel((*parts, *read), (), grid, (Stage(axes, one.body), Stage((), stores)), kernel.vector)
     again = tuple(Update(b.acc, b.op, load(p.name, at, p.dtype)) for p, b in zip(parts, updates, strict=True))
@@ -313,7 +325,11 @@ def grain(kernel: Kernel) -> tuple[int, int, int]:
     """(rows per chunk, columns per chunk, chunks): whole vectors of columns, then as many rows as make up the work."""
     inner = sum(extents(s.axes) * price(s) for s in kernel.stages)
     column = next((a for a in kernel.outer if a.name == kernel.vector), None)
-    rows = math.prod(-(-limit(a.extent) // TILE) if a.name == kernel.tile else limit(a.extent) for a in kernel.outer if a is not column)
+    rows = math.prod(
+        -(-limit(a.extent) // TILE) if a.name == kernel.tile else limit(a.extent)
+        for a in kernel.outer
+        if a is not column
+    )
     inner *= TILE if kernel.tile else 1
     width = limit(column.extent) if column else 1
     columns = min(max(LANES, round_up(WORK // max(inner, 1), LANES)), round_up(width, LANES)) if column else 1
@@ -362,7 +378,9 @@ class Binder:
         if (a.name, a.extent) not in self.axes:
             e = a.extent
             if isinstance(e, Span):
-                new: Any = Span(self.name("n", e.size, (a.name, "size")), self.name("n", e.total, (a.name, "total")), e.axis)
+                new: Any = Span(
+                    self.name("n", e.size, (a.name, "size")), self.name("n", e.total, (a.name, "total")), e.axis
+                )
             else:
                 new = self.name("n", e, a.name)
             self.axes[a.name, a.extent] = Axis(a.name, new)
@@ -381,7 +399,9 @@ class Binder:
         terms = []
         for a, c in i.terms:
             new = self.atom(a, value)
-            plain = isinstance(a, Axis) and (a.name == self.old.vector and c in (1, -1) or a.name == self.old.tile and c == 1)
+            plain = isinstance(a, Axis) and (
+                (a.name == self.old.vector and c in (1, -1)) or (a.name == self.old.tile and c == 1)
+            )
             terms.append((new, c if plain else self.name("s", c, (i, a))))
         return Index(tuple(terms), self.name("c", i.const, i) if i.const else 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from flambeau._kernel.ir import FLOATS, HALVES, INTS, Scalar, const, rewrite, same, word
+from flambeau._kernel.ir import FLOATS, HALVES, INTS, Scalar, const, rewrite, same, walk, word
 
 Rule = Callable[[Scalar], "Scalar | None"]
 RULES: dict[str, list[Rule]] = {}
@@ -23,8 +23,6 @@ def rule(*ops: str) -> Callable[[Rule], Rule]:
 def simplified(e: Scalar) -> Scalar:
     """The expression with every rule applied, from its leaves up."""
     done: dict[Scalar, Scalar] = {}
-    from flambeau._kernel.ir import walk
-
     for n in walk(e):
         new = rewrite([n], lambda s: done.get(s), same)[0]
         for r in RULES.get(new.op, ()):

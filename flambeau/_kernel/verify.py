@@ -21,7 +21,8 @@ from flambeau._kernel.ir import (
     result,
     walk,
 )
-from flambeau._kernel.show import show
+from flambeau._kernel.show import index as text
+from flambeau._kernel.show import scalar, show
 
 ARITY = dict.fromkeys(language.BINARY, 2) | dict.fromkeys(language.TERNARY, 3)
 
@@ -56,7 +57,9 @@ class Checker:
         names = [a.name for a in k.outer]
         assert len(set(names)) == len(names), "outer axes are distinct"
         assert k.vector in ("", *(a.name for a in k.axes)), f"the vector axis {k.vector} exists"
-        assert k.tile in ("", *names) and (not k.tile or k.tile != k.vector), f"the tile axis {k.tile} is another outer one"
+        assert k.tile in ("", *names) and (not k.tile or k.tile != k.vector), (
+            f"the tile axis {k.tile} is another outer one"
+        )
         for a in k.outer:
             assert not isinstance(a.extent, Span), "outer axes have plain extents"
         for s in k.stages:
@@ -89,7 +92,7 @@ class Checker:
 
     def index(self, i: Index, seen: set[str], own: dict[str, str]) -> None:
         loose = {v for v in i.variables if v not in seen and v not in self.accs and v not in own}
-        assert not loose, f"{i} uses {loose}"
+        assert not loose, f"{text(i)} uses {loose}"
         for n in (i.const, *(c for _, c in i.terms)):
             assert isinstance(n, int) or n in self.kernel.sizes, f"{n} is a size"
 
@@ -102,11 +105,11 @@ class Checker:
     def node(self, e: Scalar, own: dict[str, str]) -> None:
         match e.op:
             case "const":
-                assert e.dtype in FLOATS or e.dtype in INTS or e.dtype == "bool", f"{e} is a number of a dtype"
+                assert e.dtype in FLOATS or e.dtype in INTS or e.dtype == "bool", f"{scalar(e)} is a number of a dtype"
             case "load":
                 b = self.roles.get(e.arg[0])
                 assert b is not None, f"{e.arg[0]} is a buffer"
-                assert e.dtype == ("float32" if b.dtype in HALVES else b.dtype), f"{e} has its buffer's dtype"
+                assert e.dtype == ("float32" if b.dtype in HALVES else b.dtype), f"{scalar(e)} has its buffer's dtype"
             case "acc":
                 known = own | self.accs
                 assert known.get(e.arg) == e.dtype, f"{e.arg} is an accumulator of {e.dtype}"

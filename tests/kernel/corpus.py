@@ -96,7 +96,7 @@ CORPUS: dict[str, Case] = {
     "broadcast": Case(lambda x, y: k.exp(x + y) * 2.0, (f(3, 4, 37), f(4, 1))),
     "scalar": Case(lambda x: k.maximum(x, k.like(0.5, x)), (f(),)),
     "gelu": Case(gelu, (f(7, 19),)),
-    "half": Case(lambda x, y: k.cast(k.cast(x, float32) * k.cast(y, float32), bfloat16), (("bfloat16", (70,)), ("bfloat16", (70,)))),
+    "half": Case(lambda x, y: k.cast(k.cast(x, float32) * k.cast(y, float32), bfloat16), (("bfloat16", (70,)),) * 2),
     "float16": Case(lambda x: k.exp(x), (("float16", (33,)),)),
     "compare": Case(lambda x, y: k.where(x < y, x, y * 2.0), (f(50), f(50))),
     "logic": Case(lambda x, y: k.logical_and(k.isnan(x), k.logical_not(y < 0.0)), (f(50), f(50))),

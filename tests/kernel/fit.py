@@ -115,7 +115,15 @@ FITS = {
         "f64": (root(lambda x: mp.erf(x) / x), 0, 1, 11),
     },
     # log2 erfc of x - 2.46, of small absolute error in erfc; and the power that undoes it
-    "ERFC_LOG2": {"f32": (lambda v: mp.log(mp.erfc(v + mp.mpf("2.46")), 2), "-1.48", "1.46", 6, lambda v: 1 / mp.erfc(v + mp.mpf("2.46")))},
+    "ERFC_LOG2": {
+        "f32": (
+            lambda v: mp.log(mp.erfc(v + mp.mpf("2.46")), 2),
+            "-1.48",
+            "1.46",
+            6,
+            lambda v: 1 / mp.erfc(v + mp.mpf("2.46")),
+        )
+    },
     "EXP2": {"f32": (lambda r: mp.mpf(2) ** r, "-0.5", "0.5", 5)},
     # erfc(x) exp(x^2) (1 + 2x), a function of t = (x - 2)/(x + 2)
     "ERFCX": {
@@ -125,9 +133,26 @@ FITS = {
     "ERFINV_TAIL": {"f64": (lambda v: erfinv_over_x((v + 4) ** 2), mp.sqrt(5) - 4, "2.2", 10)},
     "LGAMMA": {"f64": (near(lambda v: mp.loggamma(v + 2) / ((v + 1) * v), 0), "-0.999999999999", 1, 25)},
     "STIRLING": {  # lgamma(x) - (x - 1/2) log x + x - log(2 pi)/2 = P(1/x^2)/x
-        "f64": (root(lambda u: (mp.loggamma(1 / u) - (1 / u - mp.mpf(1) / 2) * mp.log(1 / u) + 1 / u - mp.log(2 * mp.pi) / 2) / u, "1e-12"), 0, mp.mpf(1) / 64, 6)
+        "f64": (
+            root(
+                lambda u: (
+                    (mp.loggamma(1 / u) - (1 / u - mp.mpf(1) / 2) * mp.log(1 / u) + 1 / u - mp.log(2 * mp.pi) / 2) / u
+                ),
+                "1e-12",
+            ),
+            0,
+            mp.mpf(1) / 64,
+            6,
+        )
     },
-    "DIGAMMA": {"f64": (near(lambda v: mp.digamma(v + mp.mpf(1.5)) / (v + mp.mpf(1.5) - psi0), psi0 - mp.mpf(1.5)), "-0.5", "0.5", 20)},
+    "DIGAMMA": {
+        "f64": (
+            near(lambda v: mp.digamma(v + mp.mpf(1.5)) / (v + mp.mpf(1.5) - psi0), psi0 - mp.mpf(1.5)),
+            "-0.5",
+            "0.5",
+            20,
+        )
+    },
     "DIGAMMA_TAIL": {  # log x - 1/(2x) - psi(x) = z P(z), z = 1/x^2
         "f64": (root(lambda u: (mp.log(1 / u) - u / 2 - mp.digamma(1 / u)) / u**2, "1e-12"), 0, mp.mpf(1) / 100, 6)
     },
@@ -135,7 +160,9 @@ FITS = {
 
 
 def main():
-    print('"""Coefficients of `vecmath`, highest power first. Printed by `tests/kernel/fit.py`; the relative error of each is beside it."""\n')
+    print(
+        '"""Coefficients of `vecmath`, highest power first. Printed by `tests/kernel/fit.py`, with the relative error of each."""\n'
+    )
     for name, fits in FITS.items():
         if len(sys.argv) > 1 and name not in sys.argv[1:]:
             continue

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from flambeau._backends import python
 from flambeau._backends.cpu import engine
@@ -48,7 +47,9 @@ def same(got: list[Any], want: list[Any]) -> None:
         np.testing.assert_allclose(np.asarray(g, "d"), np.asarray(w, "d"), rtol=rtol, atol=rtol)
 
 
-def run_native(program: Program, inputs: list[Any], outs: list[Any], order: Any = None, scratch_fill: int = 0x7F) -> None:
+def run_native(
+    program: Program, inputs: list[Any], outs: list[Any], order: Any = None, scratch_fill: int = 0x7F
+) -> None:
     """Calls the kernels chunk by chunk, in any order: the threads' work, done by hand."""
     import ctypes
 
@@ -84,7 +85,9 @@ def test_readings_agree(name: str, form: str) -> None:
 
 
 @needs_native
-@pytest.mark.parametrize("name", ["softmax", "sum long", "sum tall", "batch_norm", "var of a long row", "cumsum outer", "gelu"])
+@pytest.mark.parametrize(
+    "name", ["softmax", "sum long", "sum tall", "batch_norm", "var of a long row", "cumsum outer", "gelu"]
+)
 def test_chunks_in_any_order(name: str) -> None:
     """The same bits however the chunks are shared out."""
     args = arguments(CORPUS[name])
@@ -145,18 +148,36 @@ def test_one_kernel_serves_every_shape() -> None:
 
 def test_kernel_counts() -> None:
     """How many kernels a body takes; more is slower."""
-    counts = {name: len(program_of(roots_of(c.body, a), a)[0].launches) for name, c in CORPUS.items() for a in [arguments(c)]}
+    counts = {
+        name: len(program_of(roots_of(c.body, a), a)[0].launches) for name, c in CORPUS.items() for a in [arguments(c)]
+    }
     several = {name: n for name, n in counts.items() if n != 1}
     assert several == {"sum long": 2, "sum tall": 2, "var of a long row": 5, "cross_entropy": 2}
 
 
 @pytest.mark.parametrize(
-    "name", ["add", "broadcast", "sum all", "sum outer", "softmax", "layer_norm", "argmax", "cumsum", "gather", "depthwise", "sum long"]
+    "name",
+    [
+        "add",
+        "broadcast",
+        "sum all",
+        "sum outer",
+        "softmax",
+        "layer_norm",
+        "argmax",
+        "cumsum",
+        "gather",
+        "depthwise",
+        "sum long",
+    ],
 )
 def test_dump(name: str, golden: Any) -> None:
     args = arguments(CORPUS[name])
     program, _ = program_of(roots_of(CORPUS[name].body, args), args)
-    golden("\n".join(f"{show(s.kernel)}# {s.sizes} grain {s.grain} chunks {s.chunks}\n" for s in program.launches), suffix=".py")
+    golden(
+        "\n".join(f"{show(s.kernel)}# {s.sizes} grain {s.grain} chunks {s.chunks}\n" for s in program.launches),
+        suffix=".py",
+    )
 
 
 def test_zero_sizes_launch_nothing() -> None:
@@ -194,7 +215,13 @@ def test_verify_names_the_pass() -> None:
     stage = kernel.stages[0]
     update = stage.body[0]
     assert isinstance(update, Update)
-    broken = Kernel(kernel.buffers, kernel.sizes, kernel.outer, (Stage(stage.axes, (Update("acc0", "sub", update.value),)),), kernel.vector)
+    broken = Kernel(
+        kernel.buffers,
+        kernel.sizes,
+        kernel.outer,
+        (Stage(stage.axes, (Update("acc0", "sub", update.value),)),),
+        kernel.vector,
+    )
     with pytest.raises(BrokenInvariant, match="after nonsense: sub folds"):
         verify(broken, "nonsense")
 
@@ -241,11 +268,20 @@ def programs(draw: Any) -> tuple[Any, tuple[int, ...]]:
                 case 6:
                     e = k.pad(e, [(1, 2) if i == d else (0, 0) for i in range(e.ndim)])
                 case 7:
-                    e = k.reshape(e, (*e.shape[:d], 1, *e.shape[d:])) if e.ndim < 4 else k.reshape(e, (int(np.prod(e.shape)),))
+                    e = (
+                        k.reshape(e, (*e.shape[:d], 1, *e.shape[d:]))
+                        if e.ndim < 4
+                        else k.reshape(e, (int(np.prod(e.shape)),))
+                    )
                 case 8:
                     e = k.slice(e, d, n // 3, n)
                 case 9:
-                    others = [p for p in pool if p.ndim == e.ndim and all(a == b or 1 in (a, b) for a, b in zip(p.shape, e.shape, strict=True))]
+                    others = [
+                        p
+                        for p in pool
+                        if p.ndim == e.ndim
+                        and all(a == b or 1 in (a, b) for a, b in zip(p.shape, e.shape, strict=True))
+                    ]
                     e = e - others[int(rng.integers(len(others)))]
             pool.append(e)
         return pool[-1]

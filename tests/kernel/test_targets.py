@@ -6,16 +6,29 @@ import numpy as np
 import pytest
 
 from flambeau._backends.cpu import engine
-from flambeau._backends.cpu.compile import machine
+from flambeau._backends.cpu.compile import layout, machine, recorded
 from flambeau._backends.cpu.engine import TARGETS, Engine
 from flambeau._backends.cpu.llvm import Machine, generate
 from flambeau._kernel.fuse import Program, fuse
-from flambeau._backends.cpu.compile import layout, recorded
 from flambeau._kernel.loops import Layout
 from tests.kernel.corpus import CORPUS, arguments
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="llvmlite is not installed")
-SOME = ["broadcast", "gelu", "half", "float16", "sum outer", "softmax", "argmax", "cumsum", "gather", "pad", "integers", "gamma", "trigonometry"]
+SOME = [
+    "broadcast",
+    "gelu",
+    "half",
+    "float16",
+    "sum outer",
+    "softmax",
+    "argmax",
+    "cumsum",
+    "gather",
+    "pad",
+    "integers",
+    "gamma",
+    "trigonometry",
+]
 
 
 def program(name: str) -> Program:

@@ -118,7 +118,9 @@ def test_ulps_of_two_operands(name: str, kind: str) -> None:
         for u, v, g in zip(x, y, got, strict=True):
             want = POWERS[name](mp.mpf(float(u)), mp.mpf(float(v)))
             if abs(want) < np.finfo(kind).max and abs(want) > np.finfo(kind).tiny:
-                assert abs(mp.mpf(float(g)) - want) <= LIMIT[kind] * float(np.spacing(np.dtype(kind).type(abs(float(want))))), (u, v)
+                assert abs(mp.mpf(float(g)) - want) <= LIMIT[kind] * float(
+                    np.spacing(np.dtype(kind).type(abs(float(want))))
+                ), (u, v)
 
 
 def edges(kind: str) -> np.ndarray[Any, Any]:
@@ -136,12 +138,22 @@ def alike(got: Any, want: Any, x: Any) -> None:
     assert ok.all(), [(a, g, w) for a, g, w in zip(x, got[~ok], want[~ok], strict=False)]
 
 
-UFUNC = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh", "round": "rint"}
+UFUNC = {
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "asinh": "arcsinh",
+    "acosh": "arccosh",
+    "atanh": "arctanh",
+    "round": "rint",
+}
 
 
 @pytest.mark.parametrize("kind", ["f", "d"])
 @pytest.mark.parametrize(
-    "name", [n for n in FUNCTIONS if n not in ("sigmoid", "erfinv", "lgamma", "digamma", "rsqrt")] + ["sqrt", "floor", "ceil", "round", "trunc"]
+    "name",
+    [n for n in FUNCTIONS if n not in ("sigmoid", "erfinv", "lgamma", "digamma", "rsqrt")]
+    + ["sqrt", "floor", "ceil", "round", "trunc"],
 )
 def test_edges(name: str, kind: str) -> None:
     special = pytest.importorskip("scipy.special")
@@ -155,7 +167,17 @@ def test_edges_of_the_rest() -> None:
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 2.0, -2.0])
     nan, inf = np.nan, np.inf
     expected = {
-        "sigmoid": [nan, 1, 0, 0.5, 0.5, 0.7310585786300049, 0.2689414213699951, 0.8807970779778824, 0.11920292202211757],
+        "sigmoid": [
+            nan,
+            1,
+            0,
+            0.5,
+            0.5,
+            0.7310585786300049,
+            0.2689414213699951,
+            0.8807970779778824,
+            0.11920292202211757,
+        ],
         "erfinv": [nan, nan, nan, 0, -0.0, inf, -inf, nan, nan],
         "lgamma": [nan, inf, inf, inf, inf, 0, inf, 0, inf],
         "digamma": [nan, inf, nan, -inf, inf, -0.5772156649015329, nan, 0.42278433509846713, nan],
@@ -166,9 +188,13 @@ def test_edges_of_the_rest() -> None:
 
 
 @pytest.mark.parametrize("kind", ["f", "d"])
-@pytest.mark.parametrize("name", ["pow", "atan2", "fmod", "remainder", "hypot", "maximum", "minimum", "fmax", "fmin", "copysign"])
+@pytest.mark.parametrize(
+    "name", ["pow", "atan2", "fmod", "remainder", "hypot", "maximum", "minimum", "fmax", "fmin", "copysign"]
+)
 def test_edges_of_two_operands(name: str, kind: str) -> None:
-    v = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1, -1, 2, -2, 3, -3, 0.5, -0.5, 1e-30, 1e30, -1e30, 4.5, -4.5, 7], kind)
+    v = np.array(
+        [np.nan, np.inf, -np.inf, 0.0, -0.0, 1, -1, 2, -2, 3, -3, 0.5, -0.5, 1e-30, 1e30, -1e30, 4.5, -4.5, 7], kind
+    )
     x, y = (np.ascontiguousarray(a.ravel()) for a in np.meshgrid(v, v))
     with np.errstate(all="ignore"):
         want = getattr(np, {"pow": "power", "atan2": "arctan2"}.get(name, name))(x, y)

@@ -1,4 +1,4 @@
-"""Coefficients of `vecmath`, highest power first. Printed by `tests/kernel/fit.py`; the relative error of each is beside it."""
+"""Coefficients of `vecmath`, highest power first. Printed by `tests/kernel/fit.py`, with the relative error of each."""
 
 EXP = {
     "f32": (  # 1.2e-7

@@ -67,10 +67,15 @@ def result_layout(root: Expr, args: Sequence[Any]) -> Layout:
     """Dense; but a pointwise result lies as its operands do: the dims in the order of the first one's strides that differ."""
     dense = Layout.dense(root.dtype.name, root.shape)
     arrays = [x for x in args if isinstance(x, np.ndarray) and x.ndim and x.size > 1]
-    if all(x.flags.c_contiguous for x in arrays) or not all(e.op in WORDS or e.op in ELEMENTWISE for e in toposort(root)):
+    if all(x.flags.c_contiguous for x in arrays) or not all(
+        e.op in WORDS or e.op in ELEMENTWISE for e in toposort(root)
+    ):
         return dense
     rank = len(root.shape)
-    steps = [(0,) * (rank - x.ndim) + tuple(0 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True)) for x in arrays]
+    steps = [
+        (0,) * (rank - x.ndim) + tuple(0 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True))
+        for x in arrays
+    ]
     order: list[int] = []  # fastest first, by insertion as PyTorch's iterator does it: dims that tell nothing stay
     for d in reversed(range(rank)):
         at = len(order)
@@ -130,7 +135,9 @@ def prepared(roots: Sequence[Expr], args: Sequence[Any]) -> Plan:
     """The plan of recorded expressions for arguments like these."""
     outs = [result_layout(r, args) for r in roots]
     program = fuse(roots, [layout(x) for x in args], outs)
-    return plan(program, outs, max(x.size for x in (*(a for a in args if isinstance(a, np.ndarray)), *map(empty, outs))))
+    return plan(
+        program, outs, max(x.size for x in (*(a for a in args if isinstance(a, np.ndarray)), *map(empty, outs)))
+    )
 
 
 def empty(out: Layout) -> Any:

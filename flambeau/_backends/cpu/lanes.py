@@ -376,7 +376,8 @@ class Builder:
             return
         params = "".join(f"ptr %x{j}, " for j in range(operands))
         loads = "".join(
-            f"  %p{j} = getelementptr {one}, ptr %x{j}, i64 %i\n  %v{j} = load {one}, ptr %p{j}\n" for j in range(operands)
+            f"  %p{j} = getelementptr {one}, ptr %x{j}, i64 %i\n  %v{j} = load {one}, ptr %p{j}\n"
+            for j in range(operands)
         )
         args = ", ".join(f"{one} %v{j}" for j in range(operands))
         self.functions[name] = (

@@ -29,20 +29,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flambeau._backends.cpu import words
+from flambeau._backends.cpu import squares, words
 from flambeau._backends.cpu.lanes import Builder, Value, immediate, spell
 from flambeau._kernel.index import At, Axis, Div, Index, Mod, Size, Span
+from flambeau._kernel.ir import (
+    COSTLY,
+    HALVES,
+    Kernel,
+    Scalar,
+    Stage,
+    Store,
+    Update,
+    identity,
+    scanned,
+    unguarded,
+    walk,
+)
 from flambeau._kernel.schedule import TILE
-from flambeau._kernel.ir import COSTLY, HALVES, INTS, Kernel, Scalar, Stage, Store, Update, identity, scanned, unguarded, walk
-
-MEMORY = {"float32": "float", "float64": "double", "float16": "half", "bfloat16": "i16", "bool": "i8"} | {
-    name: f"i{bits}" for name, bits in INTS.items()
-}
-MEMORY_TYPES = {"float": "f32", "double": "f64", "half": "f16"}  # LLVM's name -> ours
-BYTES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "bool": 1} | {name: bits // 8 for name, bits in INTS.items()}
-
-
-SIDE = 16  # elements of a side of the squares in which transposed buffers are read
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ def lanes_for(kernel: Kernel, machine: Machine) -> int:
     if not kernel.vector:
         return 1
     if kernel.tile:
-        return SIDE
-    widest = max(4 if b.dtype == "int64" else BYTES[b.dtype] for b in kernel.buffers)
+        return squares.SIDE
+    widest = max(4 if b.dtype == "int64" else words.BYTES[b.dtype] for b in kernel.buffers)
     return max(2, machine.vector // widest)
 
 
@@ -101,6 +104,7 @@ class Writer:
         self.guard_depth = 0
         self.roles = {b.name: b for b in kernel.buffers}
         self.squares: dict[Scalar, str] = {}  # transposed loads -> where their squares lie, by rows
+        self.first_row: Value | None = None
         self.pointers: dict[str, Value] = {}
         self.sizes: dict[str, Value] = {}
 
@@ -213,13 +217,19 @@ class Writer:
         mask = self.mask if lanes > 1 else None
         if self.guard is None:
             return mask
-        guard = self.guard if lanes == self.guard.lanes else self.b.spread(self.guard, lanes) if lanes > 1 else self.b.any(self.guard)
+        guard = (
+            self.guard
+            if lanes == self.guard.lanes
+            else self.b.spread(self.guard, lanes)
+            if lanes > 1
+            else self.b.any(self.guard)
+        )
         return guard if mask is None else guard & mask
 
     def address(self, name: str, i: Index) -> tuple[str, Value, int]:
         """(kind, pointer, stride): one element, lanes side by side, in reverse, or a vector of pointers."""
         role = self.roles[name]
-        kind, base = MEMORY[role.dtype], self.pointers[name]
+        kind, base = words.MEMORY[role.dtype], self.pointers[name]
         vector = self.kernel.vector
         if role.role == "row" and self.outer_vector and self.lanes > 1:
             v = self.index(i) * self.lanes
@@ -246,12 +256,12 @@ class Writer:
         if role.role == "scalar":
             return self.pointers[name]
         if e in self.squares:
-            return self.from_square(e)
+            return squares.row(self, e)
         how, p, _ = self.address(name, i)
-        kind, size, n = MEMORY[role.dtype], BYTES[role.dtype], 1 if how == "one" else self.lanes
+        kind, size, n = words.MEMORY[role.dtype], words.BYTES[role.dtype], 1 if how == "one" else self.lanes
         mask = self.active(n)
         vec = spell(kind, n)
-        type = MEMORY_TYPES.get(kind, kind)
+        type = words.MEMORY_TYPES.get(kind, kind)
         if how == "one":
             if mask is not None:
                 p = b.emit("ptr", 1, f"select {mask}, {p}, ptr @zeros")
@@ -273,7 +283,7 @@ class Writer:
         role, b = self.roles[s.buffer], self.b
         v = words.to_memory(b, self.value(s.value), role.dtype)
         how, p, _ = self.address(s.buffer, s.index)
-        size, n = BYTES[role.dtype], 1 if how == "one" else self.lanes
+        size, n = words.BYTES[role.dtype], 1 if how == "one" else self.lanes
         type = v.type
         if how == "one":
             b.line(f"store {v}, {p}, align {size}")
@@ -344,7 +354,10 @@ class Writer:
             both = x & y
         else:
             both = test
-        self.guard, self.guard_depth = both, max(self.guard_depth, self.depth(frozenset().union(*(i.variables for i, _ in e.arg))))
+        self.guard, self.guard_depth = (
+            both,
+            max(self.guard_depth, self.depth(frozenset().union(*(i.variables for i, _ in e.arg)))),
+        )
         v = self.value(e.src[0])
         self.guard, self.guard_depth = saved
         return b.select(test, v, other)
@@ -370,7 +383,13 @@ class Writer:
                 loops.enter_context(self.loop(a.name, self.b.number(0, "i64"), self.extent(a.extent)))
             if inner:
                 axis = s.axes[-1]
-                self.steps(axis.name, self.b.number(0, "i64"), self.extent(axis.extent), lambda i: self.body(s, slots, i, wide), copies)
+                self.steps(
+                    axis.name,
+                    self.b.number(0, "i64"),
+                    self.extent(axis.extent),
+                    lambda i: self.body(s, slots, i, wide),
+                    copies,
+                )
             else:
                 self.body(s, slots, 0, wide)
         for u in updates:
@@ -444,7 +463,9 @@ class Writer:
             n = wide
             while n > 2:
                 n //= 2
-                v = words.fold(b, u.op, b.shuffle(v, list(range(n))), b.shuffle(v, list(range(n, 2 * n))), u.value.dtype)
+                v = words.fold(
+                    b, u.op, b.shuffle(v, list(range(n))), b.shuffle(v, list(range(n, 2 * n))), u.value.dtype
+                )
             v = words.fold(b, u.op, b.lane(v, 0), b.lane(v, 1), u.value.dtype)
         return v
 
@@ -460,7 +481,10 @@ class Writer:
         head = f"define void @{self.name}(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {{"
         lines = [head, "entry:", *b.slots, *entry.lines, "  ret void", "}"]
         declared = [d for n, d in b.declared.items() if n not in b.functions]
-        return "\n".join(["@zeros = internal constant [8 x i8] zeroinitializer", *declared, *b.functions.values(), *lines]) + "\n"
+        return (
+            "\n".join(["@zeros = internal constant [8 x i8] zeroinitializer", *declared, *b.functions.values(), *lines])
+            + "\n"
+        )
 
     def slot(self, n: int, type: str) -> Value:
         p = self.b.emit("ptr", 1, f"getelementptr i64, ptr %args, i64 {n}")
@@ -487,7 +511,7 @@ class Writer:
             if buffer.role == "row":
                 self.pointers[buffer.name] = b.emit("ptr", 1, f"getelementptr i8, ptr %scratch, {offset}")
                 elements = self.size(buffer.size) * (self.lanes if self.outer_vector else 1)
-                offset = (offset + elements * BYTES[buffer.dtype] + (63 + 64 * 4)) & -64
+                offset = (offset + elements * words.BYTES[buffer.dtype] + (63 + 64 * 4)) & -64
 
     def chunks(self) -> None:
         """Chunk c is a group of rows (all outer axes but the vector's) and a block of columns (the vector axis, if outer)."""
@@ -497,7 +521,10 @@ class Writer:
         rows.sort(key=lambda a: a.name == k.tile)
         one, zero = b.number(1, "i64"), b.number(0, "i64")
         total = one
-        steps = {a.name: b.udiv(self.extent(a.extent) + TILE - 1, TILE) if a.name == k.tile else self.extent(a.extent) for a in rows}
+        steps = {
+            a.name: b.udiv(self.extent(a.extent) + TILE - 1, TILE) if a.name == k.tile else self.extent(a.extent)
+            for a in rows
+        }
         for a in rows:
             total = total * steps[a.name]
         width = self.extent(columns.extent) if columns else one
@@ -517,87 +544,13 @@ class Writer:
                 with self.block(**bind):
                     start = part * self.columns_per_chunk
                     if k.tile:
-                        self.tiles(block * TILE, start, width)
+                        squares.tiles(self, block * TILE, start, width)
                     elif columns:
-                        self.steps(k.vector, start, b.smin(start + self.columns_per_chunk, width), self.point, self.unroll)
+                        self.steps(
+                            k.vector, start, b.smin(start + self.columns_per_chunk, width), self.point, self.unroll
+                        )
                     else:
                         self.point(0)
-
-    # ---- transposed reads ----
-
-    def tiles(self, top: Value, start: Value, width: Value) -> None:
-        """TILE steps of the tile axis by a block of columns, in squares: those of TILE columns before the next ones."""
-        b, k = self.b, self.kernel
-        assert k.tile
-        bottom = b.smin(top + TILE, self.extent(next(a.extent for a in k.outer if a.name == k.tile)))
-        stop = b.smin(start + self.columns_per_chunk, width)
-        one = b.number(1, "i64")
-        with self.loop(".band", start, stop, TILE) as band:
-            right = b.smin(band + TILE, stop)
-            with self.loop(".row", top, bottom, SIDE) as t, self.loop(".column", band, right, SIDE) as v:
-                whole = b.convert("zext", (t + SIDE <= bottom) & (v + SIDE <= right), "i64")
-                with self.loop(".whole", b.number(0, "i64"), whole):
-                    self.square(t, v, None)
-                with self.loop(".part", whole, one):
-                    self.square(t, v, (bottom, right))
-
-    def square(self, t: Value, v: Value, ends: tuple[Value, Value] | None) -> None:
-        """One square: transposed loads are brought into rows first, then the stages run row by row."""
-        b, k = self.b, self.kernel
-        lanes = b.iota(SIDE, "i32")
-        loads = [e for e in walk(*(s.value for st in k.stages for s in st.body)) if e.op == "load" and self.crosses(e.arg[1])]
-        for e in loads:
-            self.transpose(e, t, v, ends)
-        stop = t + SIDE if ends is None else b.smin(t + SIDE, ends[0])
-        if ends is not None:
-            self.mask = lanes < b.convert("trunc", ends[1] - v, "i32")
-        with self.block(**{k.vector: v}), self.loop(k.tile, t, stop):
-            self.first_row = t
-            self.point(0)
-        self.mask = None
-        self.squares.clear()
-
-    def crosses(self, i: Index) -> bool:
-        return i.coefficient(self.kernel.tile) == 1 and i.coefficient(self.kernel.vector) not in (0, 1, -1)
-
-    def transpose(self, e: Scalar, t: Value, v: Value, ends: tuple[Value, Value] | None) -> None:
-        """Reads SIDE columns of a square, dense along the tile axis, and keeps its rows."""
-        b, (name, i) = self.b, e.arg
-        dtype = self.roles[name].dtype
-        kind, size = MEMORY[dtype], BYTES[dtype]
-        type = MEMORY_TYPES.get(kind, kind)
-        vec = spell(type, SIDE)
-        rows = []
-        for n in range(SIDE):
-            column = v + n if ends is None else b.smin(v + n, ends[1] - 1)
-            with self.block(**{self.kernel.vector: column, self.kernel.tile: t}):
-                p = self.gep(kind, self.pointers[name], self.index(i), i.variables)
-                if ends is None:
-                    rows.append(b.emit(type, SIDE, f"load {vec}, {p}, align {size}"))
-                else:
-                    mask = b.iota(SIDE, "i32") < b.convert("trunc", ends[0] - t, "i32")
-                    zero = f"{vec} zeroinitializer"
-                    rows.append(b.call(type, SIDE, f"llvm.masked.load.v{SIDE}{type}.p0", p, f"i32 {size}", mask, zero))
-        step = 1
-        while step < SIDE:  # exchange the off-diagonal blocks of 1, 2, 4... lanes
-            for n in range(SIDE):
-                if n & step:
-                    continue
-                x, y = rows[n], rows[n + step]
-                rows[n] = b.shuffle(x, [SIDE + j - step if j & step else j for j in range(SIDE)], y)
-                rows[n + step] = b.shuffle(x, [SIDE + j if j & step else j + step for j in range(SIDE)], y)
-            step *= 2
-        slot = b.alloca(f"[{SIDE} x {vec}]")
-        for n, row in enumerate(rows):
-            p = b.emit("ptr", 1, f"getelementptr {vec}, ptr {slot}, i64 {n}")
-            b.line(f"store {row}, {p}")
-        self.squares[e] = slot
-
-    def from_square(self, e: Scalar) -> Value:
-        b, dtype = self.b, self.roles[e.arg[0]].dtype
-        type = MEMORY_TYPES.get(MEMORY[dtype], MEMORY[dtype])
-        p = b.emit("ptr", 1, f"getelementptr {spell(type, SIDE)}, ptr {self.squares[e]}, i64 {(self.bound[self.kernel.tile] - self.first_row).name}")
-        return words.from_memory(b, b.emit(type, SIDE, f"load {spell(type, SIDE)}, {p}"), dtype)
 
     def point(self, _: int) -> None:
         """Every stage, at one outer point (or at the lanes of one, where the vector axis is an outer one)."""

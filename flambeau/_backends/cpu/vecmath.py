@@ -1,8 +1,9 @@
 """Vector mathematics: functions of reals as straight-line code over a builder `b`.
 
 The same text serves every number of lanes and every machine. Each function takes float32 or float64 values and is right
-at NaN, infinities, signed zeros and denormals; errors are below 2 ulp in float32 and 4 ulp in float64 (measured against
-mpmath by the tests; lgamma and digamma of negative arguments are as accurate only away from their zeros).
+at NaN, infinities, signed zeros and denormals; errors are below 2 ulp in float32 and 4 ulp in float64, measured against
+mpmath by the tests. (`vecmath_special` has the error and gamma functions; of negative arguments, the latter are as
+accurate only away from their zeros.)
 
 Sources. Reductions by two- and three-part constants: W. Cody and W. Waite, "Software Manual for the Elementary Functions",
 1980. The shapes of log, asin, and of the kernels of sin and cos that take a second word: Sun's fdlibm. Large arguments of
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._backends.cpu import coefficients as table
+from flambeau._backends.cpu.bits import LONG_DIVISION, two_over_pi
 from flambeau._backends.cpu.lanes import Builder, Value
 
 MANTISSA = {"f32": 23, "f64": 52}
@@ -28,9 +30,18 @@ MAGIC_BITS = {"f32": 0x4B400000, "f64": 0x4338000000000000}
 LN2_HI = {"f32": 0.693359375, "f64": 0.6931471803691238}
 LN2_LO = {"f32": -0.00021219444005469057, "f64": 1.9082149292705877e-10}
 LOG2E = 1.4426950408889634
-LOG2E_HI, LOG2E_LO = {"f32": 1.4426950216293335, "f64": LOG2E}, {"f32": 1.9259629911266175e-08, "f64": 2.0355273740931033e-17}
-LOG10E_HI, LOG10E_LO = {"f32": 0.4342944920063019, "f64": 0.4342944819032518}, {"f32": -1.0103050052231683e-08, "f64": 1.098319650216765e-17}
-LOG10_2_HI, LOG10_2_LO = {"f32": 0.30103000998497009, "f64": 0.3010299956639812}, {"f32": -1.4320988897559699e-08, "f64": -2.8037281277851704e-18}
+LOG2E_HI, LOG2E_LO = (
+    {"f32": 1.4426950216293335, "f64": LOG2E},
+    {"f32": 1.9259629911266175e-08, "f64": 2.0355273740931033e-17},
+)
+LOG10E_HI, LOG10E_LO = (
+    {"f32": 0.4342944920063019, "f64": 0.4342944819032518},
+    {"f32": -1.0103050052231683e-08, "f64": 1.098319650216765e-17},
+)
+LOG10_2_HI, LOG10_2_LO = (
+    {"f32": 0.30103000998497009, "f64": 0.3010299956639812},
+    {"f32": -1.4320988897559699e-08, "f64": -2.8037281277851704e-18},
+)
 LN2 = math.log(2)
 PI = math.pi
 PIO2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)  # pi/2 in three doubles
@@ -482,15 +493,6 @@ def _ptr(p: Value) -> str:
     return f"ptr {p.name}"
 
 
-def two_over_pi() -> str:
-    """2/pi in 32-bit limbs, after 64 zero bits: a global constant."""
-    from flambeau._backends.cpu.bits import TWO_OVER_PI
-
-    limbs = [0, 0, *((TWO_OVER_PI >> (32 * j)) & 0xFFFFFFFF for j in reversed(range(40)))]
-    listed = ", ".join(f"i32 {n - (1 << 32) if n >> 31 else n}" for n in limbs)
-    return f"@two_over_pi = internal constant [{len(limbs)} x i32] [{listed}]"
-
-
 # ---------------------------------------------------------------- inverse trigonometry
 
 
@@ -514,7 +516,9 @@ def atan(b: Builder, x: Value) -> Value:
 @through_f64
 def atan2(b: Builder, y: Value, x: Value) -> Value:
     v, u = b.abs(y), b.abs(x)
-    scale = b.select(b.larger(v, u) > 1e307, b.const(0.125, x), b.select(b.larger(v, u) < 1e-290, b.const(2.0**200, x), 1.0))
+    scale = b.select(
+        b.larger(v, u) > 1e307, b.const(0.125, x), b.select(b.larger(v, u) < 1e-290, b.const(2.0**200, x), 1.0)
+    )
     v, u = v * scale, u * scale
     both = (u == INF) & (v == INF)
     r = atan_of(b, b.select(both, b.const(1.0, x), v), b.select(both, b.const(1.0, x), u))
@@ -555,119 +559,6 @@ def acos(b: Builder, x: Value) -> Value:
     return b.select(far, outer, inner)
 
 
-# ---------------------------------------------------------------- error functions
-
-
-def erf(b: Builder, x: Value) -> Value:
-    if x.type == "f32":
-        a, z = b.abs(x), x * x
-        q = b.poly(b.smaller(b.const(3.92, a), a) - 2.46, table.ERFC_LOG2["f32"])
-        shifted = q + MAGIC["f32"]
-        power = b.poly(q - (shifted - MAGIC["f32"]), table.EXP2["f32"])
-        tail = b.from_bits(b.bits(power) + (b.bits(shifted) << 23))  # the integer goes straight to the exponent
-        far = b.copysign(1.0 - tail, x)
-        *high, last = table.ERF["f32"]
-        return b.select(a >= 1.0, far, b.fma(x, b.poly(z, (*high, last - 1.0)), x))
-    a = b.abs(x)
-    z = x * x
-    far = 1.0 - erfc_tail(b, b.smaller(b.const(7.0, a), a))
-    return b.select(a < 1.0, x * b.poly(b.smaller(b.const(1.0, z), z), table.ERF["f64"]), b.copysign(far, x))
-
-
-def erfc_tail(b: Builder, a: Value) -> Value:
-    """erfc(a) for a >= 2/3, as exp(-a^2) times a polynomial in (a - 2)/(a + 2) over 1 + 2a."""
-    t = (a - 2.0) / (a + 2.0)
-    h, low = two_product(b, a, a)
-    e = exp(b, -h)
-    e = b.fma(-low, e, e)
-    return e * (b.poly(t, table.ERFCX["f64"]) / b.fma(a, 2.0, 1.0))
-
-
-@through_f64
-def erfc(b: Builder, x: Value) -> Value:
-    a = b.abs(x)
-    z = b.smaller(b.const(1.0, x), x * x)
-    near = 1.0 - x * b.poly(z, table.ERF["f64"])
-    tail = erfc_tail(b, b.smaller(b.const(28.5, a), b.larger(b.const(0.67, a), a)))
-    far = b.select(x < 0.0, 2.0 - tail, tail)
-    return b.select(b.isnan(x), x, b.select(a < 0.67, near, far))
-
-
-@through_f64
-def erfinv(b: Builder, x: Value) -> Value:
-    """A polynomial's seven digits, then one step of Halley's iteration on erf, or beyond 1/2 on erfc."""
-    a = b.abs(x)
-    w = -log(b, (1.0 - a) * (1.0 + a))
-    near = b.poly(b.smaller(b.const(5.0, w), w) - 2.5, table.ERFINV["f64"])
-    far = b.poly(b.sqrt(b.smaller(b.const(38.0, w), b.larger(b.const(5.0, w), w))) - 4.0, table.ERFINV_TAIL["f64"])
-    y = a * b.select(w < 5.0, near, far)
-    residue = b.select(a < 0.5, erf(b, y) - a, (1.0 - a) - erfc(b, y))
-    slope = exp(b, -(y * y)) * (2 / math.sqrt(PI))
-    u = residue / slope
-    y = y - u / b.fma(y, u, 1.0)
-    y = b.select(a < 1.0, y, b.select(a == 1.0, b.const(INF, x), NAN))
-    return b.copysign(y, x)
-
-
-# ---------------------------------------------------------------- gamma functions
-
-
-@through_f64
-def lgamma(b: Builder, x: Value) -> Value:
-    """By reflection below 0; (a-1)(a-2) P on [1, 3]; products bring (3, 9) there; Stirling's series above."""
-    a = b.abs(x)
-    one = b.const(1.0, x)
-    t, product = a, one
-    for _ in range(6):
-        over = t > 3.0
-        t = b.select(over, t - 1.0, t)
-        product = b.select(over, product * t, product)
-    small, big = a < 1.0, a >= 9.0
-    v = b.select(small, a - 1.0, t - 2.0)
-    v = b.smaller(one, v)
-    series = v * (v + 1.0) * b.poly(v, table.LGAMMA["f64"])
-    logarithm = log(b, b.select(big | small, a, product))
-    inverse = 1.0 / b.larger(b.const(9.0, a), a)
-    stirling = (a - 0.5) * (logarithm - 1.0) + (0.4189385332046727 + inverse * b.poly(inverse * inverse, table.STIRLING["f64"]))
-    y = b.select(big, stirling, b.select(small, series - logarithm, series + logarithm))
-    f = a - b.rint(a)
-    turned = log(b, PI / (a * b.abs(circular("sin", b, *reduce_f64(b, f * PI))))) - y
-    turned = b.select(a < 1e-17, y, turned)
-    y = b.select((x < 0.0) & (a != INF), turned, y)
-    y = b.select((x < 0.0) & (f == 0.0), b.const(INF, x), y)
-    return b.select(a == INF, a, y)
-
-
-@through_f64
-def digamma(b: Builder, x: Value) -> Value:
-    """By reflection below 0; (t - root) P on [1, 2]; recurrence brings (0, 1) and (2, 10) there; its series above."""
-    one = b.const(1.0, x)
-    minus = x < 0.0
-    a = b.select(minus, 1.0 - x, x)
-    low = a < 1.0
-    t, n, d = b.select(low, a + 1.0, a), b.const(0.0, x), one
-    for _ in range(8):  # n/d = sum of 1/t
-        over = t > 2.0
-        t = b.select(over, t - 1.0, t)
-        n = b.select(over, b.fma(n, t, d), n)
-        d = b.select(over, d * t, d)
-    n, d = b.select(low, b.const(-1.0, x), n), b.select(low, a, d)
-    t = b.smaller(b.const(2.0, t), t)
-    near = (t - 1.4616321449683622) - 9.549995429965697e-17
-    series = near * b.poly(t - 1.5, table.DIGAMMA["f64"]) + n / d
-    big = b.larger(b.const(10.0, a), a)
-    inverse = 1.0 / big
-    z = inverse * inverse
-    tail = log(b, big) - (0.5 * inverse + z * b.poly(z, table.DIGAMMA_TAIL["f64"]))
-    y = b.select(a > 10.0, tail, series)
-    f = x - b.rint(x)
-    r, r_low, i = reduce_f64(b, f * PI)
-    y = b.select(minus, y - PI / circular("tan", b, r, r_low, i), y)
-    y = b.select(minus & (f == 0.0), b.const(NAN, x), y)
-    y = b.select(x == 0.0, -b.copysign(b.const(INF, x), x), y)
-    return b.select(b.isnan(x), x, b.select(x == INF, x, y))
-
-
 # ---------------------------------------------------------------- rounding and remainders
 
 
@@ -705,7 +596,9 @@ def fmod(b: Builder, x: Value, y: Value) -> Value:
     b.functions.setdefault("fmod.long", LONG_DIVISION)
     name = "fmod.long"
     if x.type == "f32":
-        name = b.outline("fmod.long.f32", "f32", 2, lambda b, u, v: b.narrow(b.call("f64", 1, "fmod.long", b.widen(u), b.widen(v))))
+        name = b.outline(
+            "fmod.long.f32", "f32", 2, lambda b, u, v: b.narrow(b.call("f64", 1, "fmod.long", b.widen(u), b.widen(v)))
+        )
     return b.copysign(b.rarely(hard, [u, v], r, name), x)
 
 
@@ -724,64 +617,3 @@ def floordiv(b: Builder, x: Value, y: Value) -> Value:
     down = b.select(q - down > 0.5, down + 1.0, down)
     down = b.select(q == 0.0, b.copysign(b.const(0.0, x), x / y), down)
     return b.select(y == 0.0, x / y, down)
-
-
-# fmod of positive finite doubles by shifting and subtracting their 53-bit integers, as in fdlibm.
-LONG_DIVISION = """define internal double @fmod.long(double %x, double %y) noinline cold nounwind {
-entry:
-  %xb = bitcast double %x to i64
-  %yb = bitcast double %y to i64
-  %xe0 = lshr i64 %xb, 52
-  %ye0 = lshr i64 %yb, 52
-  %xd = icmp eq i64 %xe0, 0
-  %yd = icmp eq i64 %ye0, 0
-  %xl = call i64 @llvm.ctlz.i64(i64 %xb, i1 false)
-  %yl = call i64 @llvm.ctlz.i64(i64 %yb, i1 false)
-  %xs = sub i64 %xl, 11
-  %ys = sub i64 %yl, 11
-  %xmd = shl i64 %xb, %xs
-  %ymd = shl i64 %yb, %ys
-  %xed = sub i64 1, %xs
-  %yed = sub i64 1, %ys
-  %xf = and i64 %xb, 4503599627370495
-  %yf = and i64 %yb, 4503599627370495
-  %xn = or i64 %xf, 4503599627370496
-  %yn = or i64 %yf, 4503599627370496
-  %xm = select i1 %xd, i64 %xmd, i64 %xn
-  %ym = select i1 %yd, i64 %ymd, i64 %yn
-  %xe = select i1 %xd, i64 %xed, i64 %xe0
-  %ye = select i1 %yd, i64 %yed, i64 %ye0
-  br label %head
-head:
-  %m = phi i64 [ %xm, %entry ], [ %m3, %body ]
-  %e = phi i64 [ %xe, %entry ], [ %e2, %body ]
-  %d = sub i64 %m, %ym
-  %neg = icmp slt i64 %d, 0
-  %m2 = select i1 %neg, i64 %m, i64 %d
-  %more = icmp sgt i64 %e, %ye
-  br i1 %more, label %body, label %done
-body:
-  %m3 = shl i64 %m2, 1
-  %e2 = sub i64 %e, 1
-  br label %head
-done:
-  %zero = icmp eq i64 %m2, 0
-  %rl = call i64 @llvm.ctlz.i64(i64 %m2, i1 false)
-  %rs = sub i64 %rl, 11
-  %room = sub i64 %e, 1
-  %fits = icmp sle i64 %rs, %room
-  %rm = shl i64 %m2, %rs
-  %re = sub i64 %e, %rs
-  %rf = and i64 %rm, 4503599627370495
-  %rh = shl i64 %re, 52
-  %normal = or i64 %rh, %rf
-  %deep = icmp slt i64 %e, 1
-  %up = sub i64 1, %e
-  %right = lshr i64 %m2, %up
-  %left = shl i64 %m2, %room
-  %denormal = select i1 %deep, i64 %right, i64 %left
-  %bits = select i1 %fits, i64 %normal, i64 %denormal
-  %f = bitcast i64 %bits to double
-  %r = select i1 %zero, double 0.0, double %f
-  ret double %r
-}"""

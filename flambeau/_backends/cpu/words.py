@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._backends.cpu import vecmath
+from flambeau._backends.cpu import vecmath, vecmath_special
 from flambeau._backends.cpu.lanes import BITS, Builder, Value
 from flambeau._kernel.ir import INTS, Scalar
 
+MEMORY = {"float32": "float", "float64": "double", "float16": "half", "bfloat16": "i16", "bool": "i8"} | {
+    name: f"i{bits}" for name, bits in INTS.items()
+}
+MEMORY_TYPES = {"float": "f32", "double": "f64", "half": "f16"}  # LLVM's name -> ours
+BYTES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "bool": 1} | {
+    name: bits // 8 for name, bits in INTS.items()
+}
 TYPES = {"float32": "f32", "float64": "f64", "bool": "i1"} | {name: f"i{bits}" for name, bits in INTS.items()}
 
 
@@ -104,7 +111,14 @@ def fold(b: Builder, op: str, x: Value, y: Value, dtype: str) -> Value:
 
 def compare(b: Builder, op: str, x: Value, y: Value, dtype: str) -> Value:
     x, y = b.agree(x, y)
-    signs = {"lt": ("olt", "lt"), "le": ("ole", "le"), "gt": ("ogt", "gt"), "ge": ("oge", "ge"), "eq": ("oeq", "eq"), "ne": ("une", "ne")}
+    signs = {
+        "lt": ("olt", "lt"),
+        "le": ("ole", "le"),
+        "gt": ("ogt", "gt"),
+        "ge": ("oge", "ge"),
+        "eq": ("oeq", "eq"),
+        "ne": ("une", "ne"),
+    }
     real, whole = signs[op]
     if op not in ("eq", "ne"):
         whole = ("u" if dtype.startswith(("u", "b")) else "s") + whole
@@ -207,7 +221,7 @@ def word(b: Builder, e: Scalar, x: list[Value]) -> Value:
         case "ldexp":
             power = x[1] if x[1].real else cast(b, x[1], e.src[1].dtype, e.dtype)
             return first * vecmath.exp2(b, power)
-    function: Any = getattr(vecmath, op, None)
+    function: Any = getattr(vecmath, op, None) or getattr(vecmath_special, op, None)
     if function is None or not first.real:
         raise NotImplementedError(f"{op} of {dtype} in a native kernel")
     return function(b, *b_agree(b, x))
