@@ -67,7 +67,8 @@ def load(file: IO[bytes], map_location: Any, pickle_module: Any, weights_only: b
         if kind != "storage" or len(data) != 5:
             raise RuntimeError(f"Unknown saved id type: {kind}")
         cls, key, location, numel, view = data
-        dtype, location = getattr(cls, "dtype", None), serialization._text(location)
+        dtype = dtypes.uint8 if cls is storages.UntypedStorage else getattr(cls, "dtype", None)
+        location = serialization._text(location)
         facts = isinstance(dtype, dtypes.dtype) and isinstance(location, str) and isinstance(key, (str, bytes, int))
         if not facts or not isinstance(numel, int) or numel < 0:
             raise pickle.UnpicklingError("the description of a storage is corrupted")
