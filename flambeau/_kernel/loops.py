@@ -255,6 +255,10 @@ class Lowering:
                 return self.value(arg_extreme(e), idx)
             case "cumsum" | "cumprod":
                 return self.scan(e, idx)
+            case "conj" | "real" if not e.src[0].dtype.is_complex:
+                return self.value(e.src[0], idx)
+            case "imag" if not e.src[0].dtype.is_complex:
+                return const(0, scalar_dtype(e))
         if e.op in FOLD:
             return self.fold(e, idx)
         move = MOVES.get(e.op)

@@ -21,8 +21,7 @@ from flambeau._kernel.ir import (
     result,
     walk,
 )
-from flambeau._kernel.show import index as text
-from flambeau._kernel.show import scalar, show
+from flambeau._kernel.show import index as text, scalar, show
 
 ARITY = dict.fromkeys(language.BINARY, 2) | dict.fromkeys(language.TERNARY, 3)
 
