@@ -91,6 +91,7 @@ def test_copies_and_pickles():
 
 
 @pytest.mark.parity
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 def test_pickles_of_pytorch(torch):
     name, arguments = torch.arange(4.0).untyped_storage().__reduce__()
     assert name.__name__ == "_load_from_bytes"
