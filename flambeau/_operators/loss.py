@@ -150,7 +150,7 @@ def _nll_back(g: Tensor, shape: Any, target: Tensor, weight: Any, total: Tensor,
     at = target.where(keep, target * 0).long()
     w = g.new_ones(target.shape) if weight is None else weight.index_select(0, at.reshape(-1)).reshape(target.shape)
     value = -w * keep.to(w.dtype) * (g / total if reduction == 1 else g)
-    return g.new_zeros(shape).scatter(dim, at.unsqueeze(dim), value.unsqueeze(dim))
+    return g.new_zeros(shape).scatter(dim, at.unsqueeze(dim), value.unsqueeze(dim).to(g.dtype))
 
 
 nll_loss_forward.vjp(input=lambda g_output, input_shape, target, weight, total_weight, reduction, ignore_index: _nll_back(
@@ -185,9 +185,9 @@ def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, i
         raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]}).")
     _nll_check(input, target, weight)
     if input.ndim == 1 and target.ndim == 1:
-        out = nll_loss_forward(input, target.reshape(()), weight, reduction, ignore_index)[0]
+        out = nll_loss_forward(input, target.reshape(()), weight, reduction, ignore_index)[0].to(input.dtype)
         return out.reshape(1) if reduction == 0 else out
-    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0]
+    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0].to(input.dtype)
 
 
 @composite("nll_loss2d", **NN)
@@ -200,7 +200,7 @@ def nll_loss2d(input: T, target: T, weight: T | None = None, reduction: int = 1,
     if tuple(target.shape) != (input.shape[0], *input.shape[2:]):
         raise RuntimeError(f"size mismatch (got input: {list(input.shape)} , target: {list(target.shape)}")
     _nll_check(input, target, weight)
-    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0]
+    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0].to(input.dtype)
 
 
 @composite("nll_loss_nd", namespace="nn", variants=("function",))
@@ -215,7 +215,7 @@ def nll_loss_nd(input: T, target: T, weight: T | None = None, reduction: int = 1
     if tuple(target.shape)[1:] != tuple(input.shape)[2:]:
         raise RuntimeError(f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}")
     _nll_check(input, target, weight)
-    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0]
+    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0].to(input.dtype)
 
 
 @composite("cross_entropy_loss", namespace="nn", variants=("function",))

@@ -115,11 +115,12 @@ def group_norm(input: T, num_groups: int, weight: T | None = None, bias: T | Non
         out = input * 1.0
     else:
         flat = input.reshape(shape[0], num_groups, -1)
-        out = native_layer_norm(flat, (flat.shape[2],), None, None, eps)[0].reshape(shape)
+        out = native_layer_norm(flat, (flat.shape[2],), None, None, eps)[0].reshape(shape).to(input.dtype)
     along = (1, shape[1], *(1,) * (len(shape) - 2))
     if weight is not None:
         out = out * weight.reshape(along)
-    return out if bias is None else out + bias.reshape(along)
+    out = out if bias is None else out + bias.reshape(along)
+    return out if out.dtype is input.dtype else out.to(input.dtype)
 
 
 # ---------------------------------------------------------------- over the batch
