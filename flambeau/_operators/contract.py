@@ -33,6 +33,15 @@ def conj(x: Any) -> Any:
     return x.conj() if x._a.dtype.kind == "c" else x
 
 
+def product(k: Any, x: Any, y: Any) -> Any:
+    """x @ y. Integers go by way of float64, whose products BLAS computes, where every sum is exact there."""
+    if x.dtype.kind in "iu" and x.size > 4096 and y.size and y.ndim > 1:
+        top = k.xp.abs(x).max().item() * k.xp.abs(y).max().item() * x.shape[-1]
+        if 0 <= top < 2**53:
+            return k.xp.matmul(x.astype("f8"), y.astype("f8")).astype(x.dtype)
+    return k.xp.matmul(fast(x), fast(y))
+
+
 def fast(x: Any) -> Any:
     """x, or a copy where its strides would keep the array library from using BLAS."""
     if x.flags.forc or x.ndim < 2:
@@ -69,8 +78,8 @@ def _(k: Any, input: Any, other: Any) -> Any:
     try:
         if input.ndim > 2 and other.ndim == 2 and input.size:  # one large product instead of many
             rows = input.reshape(-1, input.shape[-1])
-            return k.xp.matmul(fast(rows), fast(other)).reshape(*input.shape[:-1], other.shape[1])
-        return k.xp.matmul(fast(input), fast(other))
+            return product(k, rows, other).reshape(*input.shape[:-1], other.shape[1])
+        return product(k, input, other)
     except ValueError:
         _explain(input.shape, other.shape)
         raise
@@ -173,7 +182,7 @@ def mm(k: Kernel[T], input: T, mat2: T) -> T:
 
 @mm.arrays
 def _(k: Any, input: Any, mat2: Any) -> Any:
-    return k.xp.matmul(fast(input), fast(mat2))
+    return product(k, input, mat2)
 
 
 @mm.errors
@@ -201,7 +210,7 @@ def bmm(k: Kernel[T], input: T, mat2: T) -> T:
 
 @bmm.arrays
 def _(k: Any, input: Any, mat2: Any) -> Any:
-    return k.xp.matmul(fast(input), fast(mat2))
+    return product(k, input, mat2)
 
 
 @bmm.errors

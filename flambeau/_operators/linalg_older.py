@@ -226,7 +226,7 @@ def ormqr(input: T, input2: T, input3: T, left: bool = True, transpose: bool = F
             f"{SPOKEN[input2.dtype]}"
         )
     n = input3.shape[-2 if left else -1]
-    if input2.shape[-1] != input.shape[-1]:
+    if input2.shape[-1] != min(n, input.shape[-1]):
         raise RuntimeError(
             f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{-2 if left else -1}], input.shape[-1])"
         )

@@ -73,6 +73,20 @@ def _(x: Any, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
                 )
 
 
+@linalg_vector_norm.arrays
+def _(k: Any, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002
+    dims = wrap_dims(dim, x.ndim)
+    if float(ord) == 2 and x.dtype.kind == "f" and x.size:  # sums of squares are dot products
+        if len(dims) == x.ndim and x.flags.c_contiguous:
+            flat = x.reshape(-1)
+            out = k.xp.sqrt(k.xp.dot(flat, flat))
+            return out.reshape((1,) * x.ndim if keepdim else ())
+        if dims == (x.ndim - 1,) and x.strides[-1] == x.dtype.itemsize:
+            out = k.xp.sqrt(k.xp.vecdot(x, x))
+            return out[..., None] if keepdim else out
+    return linalg_vector_norm.body(k, x, ord, dim, keepdim, dtype=dtype)
+
+
 linalg_vector_norm.vjp(x=lambda g, x, out, ord, dim, keepdim: _norm_back(g, x, out, float(ord), dim, keepdim))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from flambeau._backends.cpu.library_memory import converted, write
 from flambeau._values import dtype as dtypes
+from flambeau._values.shape import contiguous_strides
 
 IDENTITY = {"sum": 0, "prod": 1, "amax": -np.inf, "amin": np.inf, "mean": 0}
 UFUNC = {
@@ -121,16 +122,16 @@ def add_rows(into: Any, at: Any, rows: Any) -> None:
         at = np.where(at < 0, at + n, at)
     if at.max() >= n or at.min() < 0:
         raise IndexError("index out of range in self")
-    if rows.ndim == 1 or rows[0].size < 4:
+    if rows.ndim == 1 or rows[0].size < 4 or not into.flags.c_contiguous or into.dtype.kind not in "iufc":
         np.add.at(into, at, rows)
         return
-    order = np.argsort(at, kind="stable")
-    sorted_ = at[order]
-    first = np.flatnonzero(np.concatenate(([True], sorted_[1:] != sorted_[:-1])))
-    if first.size == at.size:
-        into[at] += rows
-        return
-    into[sorted_[first]] += np.add.reduceat(rows[order], first, axis=0)
+    # A sparse matrix with a one in each column, times the rows: SciPy's routine adds every row in its place.
+    from scipy.sparse import _sparsetools
+
+    n, count, width = into.shape[0], at.size, rows[0].size
+    ones, starts = np.ones(count, into.dtype), np.arange(count + 1, dtype=np.int64)
+    rows = np.ascontiguousarray(rows, into.dtype).reshape(-1)
+    _sparsetools.csc_matvecs(n, count, width, starts, np.ascontiguousarray(at, np.int64), ones, rows, into.reshape(-1))
 
 
 # ---------------------------------------------------------------- along one dimension
@@ -320,12 +321,26 @@ def _bounds(name: str, index: Any, n: int, dim: int) -> None:
         raise RuntimeError(f"index {bad} is out of bounds for dimension {dim} with size {n}")
 
 
+def flat_places(index: Any, shape: Any, dim: int) -> Any:
+    """Where in a flattened array of that shape the places of `grid` lie."""
+    strides = contiguous_strides(shape)
+    out = index.astype(np.int64) if index.dtype != np.int64 or strides[dim] == 1 else index * strides[dim]
+    if strides[dim] != 1 and index.dtype != np.int64:
+        out *= strides[dim]
+    for d, n in enumerate(index.shape):
+        if d != dim and n > 1:
+            out += (np.arange(n) * strides[d]).reshape((n,) + (1,) * (index.ndim - 1 - d))
+    return out
+
+
 def gather(x: Any, index: Any, *, dim: int) -> Any:
     if not index.size:
         return np.empty(index.shape, x.dtype)
     shape = index.shape
     x, index = (x.reshape(1) if not x.ndim else x), (index.reshape(1) if not index.ndim else index)
     _bounds("gather", index, x.shape[dim], dim)
+    if x.flags.c_contiguous:
+        return x.reshape(-1).take(flat_places(index, x.shape, dim), mode="clip").reshape(shape)
     return x[grid(index, dim)].reshape(shape)
 
 
@@ -338,12 +353,14 @@ def scatter(into: Any, index: Any, src: Any, *, dim: int, reduce: Any) -> None:
         src = src[tuple(slice(0, n) for n in index.shape)]
     elif src.dtype != into.dtype:
         src = converted(src, dtype=dtypes.of(into.dtype))
-    where = grid(index, dim)
+    if into.flags.c_contiguous:  # one flat index is faster than one for each dimension
+        where: Any = flat_places(index, into.shape, dim).reshape(-1)
+        src = src.reshape(-1) if src.ndim and src.size == where.size else src
+        into = into.reshape(-1)
+    else:
+        where = grid(index, dim)
     if reduce is None:
         into[where] = src
-    elif reduce == "add" and into.flags.c_contiguous and into.ndim > 1 and into.dtype.kind in "iuf":
-        flat = np.ravel_multi_index(np.broadcast_arrays(*where), into.shape)
-        np.add.at(into.reshape(-1), flat.reshape(-1), np.broadcast_to(src, index.shape).reshape(-1))
     else:
         UFUNC[reduce].at(into, where, src)
 
@@ -358,7 +375,13 @@ def scatter_reduce(into: Any, index: Any, src: Any, *, dim: int, reduce: str, in
     into, index = (into.reshape(1) if not into.ndim else into), (index.reshape(1) if not index.ndim else index)
     src = src.reshape(1) if not src.ndim else src
     _bounds("scatter", index, into.shape[dim], dim)
-    combine(into, grid(index, dim), src[tuple(slice(0, n) for n in index.shape)], reduce, include_self)
+    src = src[tuple(slice(0, n) for n in index.shape)]
+    if into.flags.c_contiguous:
+        combine(
+            into.reshape(-1), flat_places(index, into.shape, dim).reshape(-1), src.reshape(-1), reduce, include_self
+        )
+    else:
+        combine(into, grid(index, dim), src, reduce, include_self)
 
 
 __all__ = ["write"]

@@ -1,10 +1,11 @@
-"""Fourier transforms by the array library, in the precision of their input. Modes: divide by nothing, the root of n, n."""
+"""Fourier transforms by SciPy, in the precision of their input. Modes: divide by nothing, the root of n, n."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from scipy import fft
 
 _FORWARD: tuple[Any, ...] = ("backward", "ortho", "forward")
 _INVERSE: tuple[Any, ...] = ("forward", "ortho", "backward")
@@ -19,16 +20,10 @@ def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
         return x.copy()
     if len(dims) == 1:
         out = (
-            np.fft.fft(x, axis=dims[0], norm=_FORWARD[mode])
-            if forward
-            else np.fft.ifft(x, axis=dims[0], norm=_INVERSE[mode])
+            fft.fft(x, axis=dims[0], norm=_FORWARD[mode]) if forward else fft.ifft(x, axis=dims[0], norm=_INVERSE[mode])
         )
     else:
-        out = (
-            np.fft.fftn(x, axes=dims, norm=_FORWARD[mode])
-            if forward
-            else np.fft.ifftn(x, axes=dims, norm=_INVERSE[mode])
-        )
+        out = fft.fftn(x, axes=dims, norm=_FORWARD[mode]) if forward else fft.ifftn(x, axes=dims, norm=_INVERSE[mode])
     return out.astype(_complex(x), copy=False)
 
 
@@ -40,9 +35,9 @@ def r2c(x: Any, *, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
         shape[dims[-1]] = shape[dims[-1]] // 2 + 1
         return np.zeros(shape, _complex(x))
     out = (
-        np.fft.rfft(x, axis=dims[0], norm=_FORWARD[mode])
+        fft.rfft(x, axis=dims[0], norm=_FORWARD[mode])
         if len(dims) == 1
-        else np.fft.rfftn(x, axes=dims, norm=_FORWARD[mode])
+        else fft.rfftn(x, axes=dims, norm=_FORWARD[mode])
     )
     return out.astype(_complex(x), copy=False)
 
@@ -54,8 +49,8 @@ def c2r(x: Any, *, dims: tuple[int, ...], mode: int, last: int) -> Any:
         return np.zeros(shape, x.real.dtype)
     if len(dims) > 1:
         x = c2c(x, dims=dims[:-1], mode=mode, forward=False)
-    return np.fft.irfft(x, last, axis=dims[-1], norm=_INVERSE[mode]).astype(x.real.dtype, copy=False)
+    return fft.irfft(x, last, axis=dims[-1], norm=_INVERSE[mode]).astype(x.real.dtype, copy=False)
 
 
 def frequencies(*, n: int, spacing: float, real: bool, dtype: Any) -> Any:
-    return (np.fft.rfftfreq(n, spacing) if real else np.fft.fftfreq(n, spacing)).astype(dtype.np)
+    return (fft.rfftfreq(n, spacing) if real else fft.fftfreq(n, spacing)).astype(dtype.np)
