@@ -19,6 +19,7 @@ from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import view
 from flambeau._ground.source import build
 from flambeau._kernel.language import BINARY, TERNARY, UNARY
+from flambeau._kernel.record import Opaque
 from flambeau._kernel.text import lines
 from flambeau._operators import load
 from flambeau._operators.op import METHODS, NAMES, REQUIRED, Op, Param
@@ -172,7 +173,7 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
     statics = {p.name: p.default for p in op.params if not p.is_tensor}
     try:
         root, ps = derived.trace(op, statics, [p.name for p in tensors], dtypes.float64)
-    except (TypeError, ValueError, NotImplementedError):
+    except (TypeError, ValueError, NotImplementedError, Opaque):
         return []
     conditions = ["not MODES", *(["out is None"] if out else []), f"type({tensors[0].name}) in PLAIN", *_statics(op)]
     fetch, ok = _operands(op)
@@ -307,7 +308,7 @@ def _inplace_lane(op: Op, me: str) -> list[str]:
         return []
     try:
         root, ps = derived.trace(op, statics, [p.name for p in tensors], dtypes.float64)
-    except (TypeError, ValueError, NotImplementedError):
+    except (TypeError, ValueError, NotImplementedError, Opaque):
         return []
     if root.dtype.kind != "f" or derived.array_word(root.op)[:3] != "np_":
         return []
