@@ -34,6 +34,7 @@ WORK = 32768  # scalar steps in a chunk: some ten microseconds
 BLOCK = 16384  # steps of one partial result, where a long reduction is cut
 ROW_LIMIT = 65536  # elements of a row that is kept rather than computed again
 LANES = 64  # at most this many columns are computed side by side
+NEAR = 4  # steps up to this are read as whole vectors, of which some lanes are kept
 TILE = 64  # steps of the tile axis that make a row of work
 ITEMSIZE = {"float64": 8, "int64": 8, "uint64": 8, "float32": 4, "int32": 4, "uint32": 4, "float16": 2, "bfloat16": 2, "int16": 2,
             "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}  # fmt: skip
@@ -167,8 +168,8 @@ def vectorise(kernel: Kernel) -> Kernel:
                 price += 4 * share
             else:
                 c = x.index.coefficient(a.name)
-                price += share * (0.1 if c == 0 else 0 if abs(c) == 1 else 6 if x.kind == "store" else 3)  # type: ignore[arg-type]
-        price += 6 * (1 - n / 16) if n < 16 else 0
+                price += share * (0.1 if c == 0 else 0 if abs(c) == 1 else 6 if x.kind == "store" else 1 if 1 < c <= NEAR else 3)  # type: ignore[arg-type]
+        price += 10 * (1 - n / 16) if n < 16 else 0
         if price < least:
             best, least = a.name, price
     if best and limit(next(a.extent for a in kernel.axes if a.name == best)) == 1:
@@ -400,7 +401,7 @@ class Binder:
         for a, c in i.terms:
             new = self.atom(a, value)
             plain = isinstance(a, Axis) and (
-                (a.name == self.old.vector and c in (1, -1)) or (a.name == self.old.tile and c == 1)
+                (a.name == self.old.vector and -1 <= c <= NEAR) or (a.name == self.old.tile and c == 1)
             )
             terms.append((new, c if plain else self.name("s", c, (i, a))))
         return Index(tuple(terms), self.name("c", i.const, i) if i.const else 0)

@@ -45,7 +45,7 @@ from flambeau._kernel.ir import (
     unguarded,
     walk,
 )
-from flambeau._kernel.schedule import TILE
+from flambeau._kernel.schedule import NEAR, TILE
 
 
 @dataclass(frozen=True)
@@ -226,8 +226,8 @@ class Writer:
         )
         return guard if mask is None else guard & mask
 
-    def address(self, name: str, i: Index) -> tuple[str, Value, int]:
-        """(kind, pointer, stride): one element, lanes side by side, in reverse, or a vector of pointers."""
+    def address(self, name: str, i: Index, loading: bool = False) -> tuple[str, Value, int]:
+        """(kind, pointer, step): one element, lanes side by side, in reverse, every few elements, or a vector of pointers."""
         role = self.roles[name]
         kind, base = words.MEMORY[role.dtype], self.pointers[name]
         vector = self.kernel.vector
@@ -242,6 +242,8 @@ class Writer:
             if c == -1:
                 at = at - (self.lanes - 1)
             return ("lanes" if c == 1 else "reverse"), self.gep(kind, base, at, i.variables), 1
+        if loading and isinstance(c, int) and 1 < c <= NEAR and c * self.lanes * words.BYTES[role.dtype] <= 512:
+            return "every", self.gep(kind, base, self.index(i), i.variables), c
         offsets = self.index(i, lanes=True)
         p = self.b.emit("ptr", self.lanes, f"getelementptr {kind}, {base}, {offsets}")
         return "scatter", p, 0
@@ -257,7 +259,7 @@ class Writer:
             return self.pointers[name]
         if e in self.squares:
             return squares.row(self, e)
-        how, p, _ = self.address(name, i)
+        how, p, step = self.address(name, i, loading=True)
         kind, size, n = words.MEMORY[role.dtype], words.BYTES[role.dtype], 1 if how == "one" else self.lanes
         mask = self.active(n)
         vec = spell(kind, n)
@@ -269,6 +271,13 @@ class Writer:
         elif how == "scatter":
             m = mask if mask is not None else b.number(1, "i1", n)
             v = b.call(type, n, f"llvm.masked.gather.v{n}{type}.v{n}p0", p, f"i32 {size}", m, f"{vec} zeroinitializer")
+        elif how == "every":
+            wide = n * step
+            lanes = b.spread(mask if mask is not None else b.number(1, "i1"), n)
+            spaced = b.shuffle(lanes, [j // step if j % step == 0 else n for j in range(wide)], b.number(0, "i1", n))
+            zero = f"{spell(kind, wide)} zeroinitializer"
+            v = b.call(type, wide, f"llvm.masked.load.v{wide}{type}.p0", p, f"i32 {size}", spaced, zero)
+            v = b.shuffle(v, list(range(0, wide, step)))
         elif mask is None or role.role == "row":
             v = b.emit(type, n, f"load {vec}, {p}, align {size}")
         else:
