@@ -12,6 +12,7 @@ import numpy as np
 
 from flambeau._backends import meta
 from flambeau._backends.cpu.arrays import QUIET, K, loud, quiet
+from flambeau._backends.cpu.casts import astype
 from flambeau._eager import record
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import MODES, STATE
@@ -139,7 +140,7 @@ def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
         elif a.dtype is not compute:
             if a.dtype.kind == "c" and not common.is_complex and common.kind != "b":
                 a = a.real
-            out[i] = a.astype(common.np, copy=False).astype(compute, copy=False)
+            out[i] = astype(astype(a, common.np), compute)
     return tuple(out), (None if op.promote == "bool" else common)
 
 
@@ -225,7 +226,7 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
     if not isinstance(r, np.ndarray) and isinstance(r, np.generic):
         r = np.asarray(r)
     if d is not None and r.dtype is not d.np and r.dtype.kind != "b" and not (d.is_complex and r.dtype.kind == "f"):
-        r = r.astype(d.np)
+        r = astype(r, d.np)
     if op.view:
         source = values[0]
         t = view(source, r)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.casts import astype
 from flambeau._eager.graph import AccumulateGrad, Node, SparseGrad, Undifferentiable, as_tensor, node_of, saved_alias, serial, unpack, unwrap
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
@@ -399,7 +400,7 @@ def recast(a: Any, d: Any) -> Any:
     """In another dtype; the gradient of a real input of a complex result is real."""
     if a.dtype.kind == "c" and d.kind != "c":
         a = a.real
-    return a.astype(d, copy=False)
+    return astype(a, d)
 
 
 def sum_to(a: Any, shape: tuple[int, ...]) -> Any:

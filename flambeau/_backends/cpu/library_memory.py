@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu import casts
 from flambeau._values.shape import contiguous_strides
 from flambeau._values.storage import bytes_of, root
 
@@ -212,6 +213,8 @@ def converted(x: Any, *, dtype: Any) -> Any:
     d = dtype.np
     if x.dtype is d:
         return x.copy()
+    if x.size >= casts.LARGE and x.dtype.fields is None and d.fields is None and dtype.kind == "f" and x.dtype.kind in "fV":
+        return casts.astype(x, d)
     kind = x.dtype.kind
     if kind == "V" or d.kind == "V":
         return _carried(x, dtype)

@@ -17,7 +17,7 @@ def _complex(x: Any) -> Any:
 
 def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
     if not dims or not x.size:
-        return x.copy()
+        return x.astype(_complex(x))
     if len(dims) == 1:
         out = (
             fft.fft(x, axis=dims[0], norm=_FORWARD[mode]) if forward else fft.ifft(x, axis=dims[0], norm=_INVERSE[mode])
@@ -29,7 +29,7 @@ def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
 
 def r2c(x: Any, *, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
     if not onesided:
-        return c2c(x.astype(_complex(x)), dims=dims, mode=mode, forward=True)
+        return c2c(x, dims=dims, mode=mode, forward=True)
     if not x.size:
         shape = list(x.shape)
         shape[dims[-1]] = shape[dims[-1]] // 2 + 1
