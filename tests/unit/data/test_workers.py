@@ -168,6 +168,20 @@ def test_an_abandoned_iterator_ends_its_workers():
     assert not any(w.is_alive() for w in workers)
 
 
+def test_workers_of_several_loaders_end_apart():
+    """A worker that was started later holds no end of the channels of an earlier loader."""
+    first = iter(DataLoader(range(1000), num_workers=2))
+    second = iter(DataLoader(range(1000), num_workers=2))
+    assert (next(first).item(), next(second).item()) == (0, 0)
+    workers = first._workers
+    start = time.monotonic()
+    del first
+    gc.collect()
+    assert not any(w.is_alive() for w in workers)
+    assert time.monotonic() - start < 4
+    assert next(second).item() == 1
+
+
 @pytest.mark.parametrize("persistent", [False, True])
 def test_many_epochs_leave_nothing_behind(persistent):
     dataset = Items(lambda i: {"x": flambeau.full((64, 64), float(i)), "y": np.zeros(9000, np.int16)}, n=16)

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import sys
+import weakref
 from collections import deque
 
 import numpy as np
@@ -23,13 +24,27 @@ _HEAD = struct.Struct("<HB")  # number of segments, is the pickle in the last on
 _SIZE = struct.Struct("<Q")
 
 
+_loaders = weakref.WeakSet()  # the loaders' ends in this process
+
+
 def pair():
     """Two connected channels: the loader's and the worker's."""
     if PACKETS:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        return PacketChannel(ours), PacketChannel(theirs)
-    ours, theirs = multiprocessing.Pipe()
-    return PipeChannel(ours), PipeChannel(theirs)
+        made = [PacketChannel(s) for s in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)]
+    else:
+        made = [PipeChannel(c) for c in multiprocessing.Pipe()]
+    _loaders.add(made[0])
+    return made
+
+
+def _close_in_child():
+    """A copy of a loader's end in another process would hide from the workers that the loader is gone."""
+    for channel in list(_loaders):
+        channel.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
 class _End:

@@ -4,7 +4,6 @@ Batches are numbered.  Each worker has its channel, over which it is asked for b
 the loader waits on all channels at once and gives the batches out in order.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -61,9 +60,7 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
         )
         ours, theirs = pair()
         self._channels.append(ours)
-        method = getattr(context, "get_start_method", multiprocessing.get_start_method)()
-        others = self._channels.copy() if method == "fork" else []
-        process = context.Process(target=worker._worker_loop, args=(theirs, others, task), daemon=True)
+        process = context.Process(target=worker._worker_loop, args=(theirs, task), daemon=True)
         try:
             process.start()
         except (TypeError, AttributeError, PicklingError):

@@ -71,10 +71,8 @@ class Task(NamedTuple):
     num_workers: int
 
 
-def _worker_loop(channel, others, task):
+def _worker_loop(channel, task):
     """The life of a worker process."""
-    for other in others:  # copies of the loader's own ends: with them open, the end of the loader would go unseen
-        other.close()
     channel.watch_parent()
     try:
         _serve(channel, task)
