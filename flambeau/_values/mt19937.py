@@ -9,6 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     Words = np.ndarray[Any, np.dtype[np.uint32]]
 
+LARGE = 100 * 624  # words drawn at a time
 N = 624  # words in the state: M. Matsumoto and T. Nishimura, ACM TOMACS 8 (1998)
 
 
@@ -52,17 +53,25 @@ class MT19937:
         if start + n <= N:
             self.position = start + n
             return self._words[start : start + n]
-        rest = N - start
-        need = n - rest
-        blocks = (need + N - 1) // N
-        if blocks == 1:
-            fresh = self._bits.random_raw(N).astype(np.uint32)
-        else:
-            fresh = self._legacy.randint(0, 1 << 32, blocks * N, dtype=np.uint32)
-        out = fresh[:need] if rest == 0 else np.concatenate((self._words[start:], fresh[:need]))
-        self._words = fresh if blocks == 1 else fresh[-N:].copy()
-        self.position, self._fresh, self._list = need - (blocks - 1) * N, False, None
+        if n <= LARGE:
+            rest = N - start
+            need = n - rest
+            blocks = (need + N - 1) // N
+            fresh = self._blocks(blocks)
+            out = fresh[:need] if rest == 0 else np.concatenate((self._words[start:], fresh[:need]))
+            self._words = fresh if blocks == 1 else fresh[-N:].copy()
+            self.position, self._fresh, self._list = need - (blocks - 1) * N, False, None
+            return out
+        out = np.empty(n, np.uint32)
+        for place in range(0, n, LARGE):  # in parts that stay in cache
+            part = out[place : place + LARGE]
+            part[:] = self.take(part.size)
         return out
+
+    def _blocks(self, count: int) -> Words:
+        if count == 1:
+            return np.asarray(self._bits.random_raw(N).astype(np.uint32))
+        return np.asarray(self._legacy.randint(0, 1 << 32, count * N, dtype=np.uint32))
 
     def take64(self, n: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """The next `n` numbers of 64 bits: each is two words, the high one first."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau._values import rounding
+from flambeau._values.mt19937 import LARGE
 
 if TYPE_CHECKING:
     from flambeau._values.generator import Generator
@@ -34,13 +35,17 @@ SIN = tuple(f8(f4(c)) for c in (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611
 COS = tuple(f8(f4(c)) for c in (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2))
 
 
-def normal(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: float, contiguous: bool = True) -> Array:
-    """`n` normal numbers, in the order of memory; targets that are not contiguous get theirs in pairs."""
+def normal(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: float, contiguous: bool = True,
+           native: Any = None) -> Array:  # fmt: skip
+    """`n` normal numbers, in the order of memory; targets that are not contiguous get theirs in pairs.
+
+    `native(words, out, mean, std)`, if given, computes blocks of float32 in place of the NumPy text.
+    """
     with gen.lock:
         if n >= 16 and contiguous:
             if dtype == np.float64:
                 return _doubles(gen, n, mean, std)
-            return _floats(gen, n, dtype, mean, std)
+            return _floats(gen, n, dtype, mean, std, native)
         out = pairs(gen, n)
     out = rounding.fma(out, std, mean) if std != 1 else out + mean
     return out.astype(np.float32).astype(dtype, copy=False) if dtype.itemsize < 8 else out
@@ -92,20 +97,28 @@ def _doubles(gen: Generator, n: int, mean: float, std: float) -> Array:
     return _overlap(flat, n)
 
 
-def _floats(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: float) -> Array:
-    """Blocks of sixteen in float32, rounded to `dtype` at the end."""
+def _floats(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: float, native: Any) -> Array:
+    """Blocks of sixteen in float32, rounded to `dtype` at the end; a last, partial block is overlapped by a fresh one."""
+    fill, take = native or _fill, gen.engine.take
+    out = np.empty(n, f4)
     whole = n - n % 16
-    words = gen.engine.take(n if dtype == np.float32 else whole)  # NOTE: narrow types draw no numbers they will not use
+    m, s = f8(f4(mean)), f8(f4(std))
+    for start in range(0, whole, LARGE):
+        part = out[start : min(start + LARGE, whole)]
+        fill(take(part.size), part, m, s)
     if whole != n:
-        words = np.concatenate((words[:whole], gen.engine.take(16)))
-    out = np.empty(words.size, f4)
+        if dtype == np.float32:
+            take(n - whole)  # NOTE: narrower types do not draw numbers that they will not use
+        fill(take(16), out[-16:], m, s)
+    return out if dtype == np.float32 else out.astype(dtype)
+
+
+def _fill(words: Array, out: Array, mean: float, std: float) -> None:
     blocks, results = words.reshape(-1, 2, 8), out.reshape(-1, 2, 8)
     rows = CHUNK // 8
-    m, s = f8(f4(mean)), f8(f4(std))
     for start in range(0, len(blocks), rows):
         part = blocks[start : start + rows]
-        box_muller(part[:, 0].reshape(-1), part[:, 1].reshape(-1), results[start : start + rows], m, s)
-    return _overlap(out if dtype == np.float32 else out.astype(dtype), n)
+        box_muller(part[:, 0].reshape(-1), part[:, 1].reshape(-1), results[start : start + rows], mean, std)
 
 
 def _overlap(values: Array, n: int) -> Array:

@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from flambeau._values import rounding
+from flambeau._values.mt19937 import LARGE
 from flambeau._values.normal import normal
 
 if TYPE_CHECKING:
@@ -59,20 +60,32 @@ def doubles(gen: Generator, n: int) -> Array:
 
 def uniform(gen: Generator, n: int, dtype: Type, low: float = 0.0, high: float = 1.0) -> Array:
     """Uniform in [low, high): 53 random bits for doubles, 24 for the rest."""
+    out = np.empty(n, dtype)
     with gen.lock:
-        if dtype == np.float64:
-            x = doubles(gen, n)
-            return x if low == 0 and high == 1 else _open(rounding.fma(x, high - low, low), dtype, low, high)
-        words = gen.engine.take(n)
-    bits = words & np.uint32(0xFFFFFF)
+        for start in range(0, n, LARGE):  # in parts that stay in cache
+            part = out[start : start + LARGE]
+            _uniform(gen, part, low, high)
+    return out
+
+
+def _uniform(gen: Generator, out: Array, low: float, high: float) -> None:
+    dtype = out.dtype
+    if dtype == np.float64:
+        x = doubles(gen, out.size)
+        out[:] = x if low == 0 and high == 1 else _open(rounding.fma(x, high - low, low), dtype, low, high)
+        return
+    bits = gen.engine.take(out.size) & np.uint32(0xFFFFFF)
     if low == 0 and high == 1:
-        out = np.multiply(bits, np.float32(2.0**-24), dtype=np.float32)
-        return out if dtype == np.float32 else _open(out, dtype, 0, 1)
+        if dtype == np.float32:
+            np.multiply(bits, np.float32(2.0**-24), dtype=np.float32, out=out)
+        else:
+            out[:] = _open(np.multiply(bits, np.float32(2.0**-24), dtype=np.float32), dtype, 0, 1)
+        return
     first, last = np.float32(low), np.float32(high)
     # The product is exact, so the sum below rounds as a fused multiply-add does.
-    out = np.multiply(bits, 2.0**-24 * float(last - first), dtype=np.float64)
-    out += float(first)
-    return _open(out.astype(np.float32), dtype, low, high)
+    wide = np.multiply(bits, 2.0**-24 * float(last - first), dtype=np.float64)
+    wide += float(first)
+    out[:] = _open(wide.astype(np.float32), dtype, low, high)
 
 
 def _open(values: Array, dtype: Type, low: float, high: float) -> Array:
@@ -116,8 +129,12 @@ def whole_range(gen: Generator, n: int, dtype: Type) -> Array:
 
 def bernoulli(gen: Generator, n: int, p: float) -> Array:
     """True with probability `p`: booleans."""
+    out = np.empty(n, np.bool_)
     with gen.lock:
-        return doubles(gen, n) < p
+        for start in range(0, n, LARGE):
+            part = out[start : start + LARGE]
+            np.less(doubles(gen, part.size), p, out=part)
+    return out
 
 
 def bernoulli_each(gen: Generator, p: Array) -> Array:

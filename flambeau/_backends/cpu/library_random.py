@@ -13,6 +13,7 @@ from flambeau._values.generator import Generator, default_generator
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Gen = Generator | None
+NATIVE = 1 << 15  # numbers from which on native code pays
 REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
 
 
@@ -49,6 +50,15 @@ def _new(shape: Shape, dtype: Any, sample: Callable[[int, Any], Array]) -> Array
     return (sample(n, dtype) if real is None else sample(2 * n, real).view(dtype)).reshape(shape)
 
 
+def _native(n: int) -> Any:
+    """Native code for blocks of normals, where there are many."""
+    if n < NATIVE:
+        return None
+    from flambeau._backends.cpu import box_muller  # brings the code generator
+
+    return box_muller.blocks()
+
+
 def _std(std: float, dtype: Any) -> float:
     """Of each part of a complex normal: the two share the variance."""
     return std if dtype not in REAL else std / 2**0.5
@@ -66,7 +76,7 @@ def normal(x: Any, *, mean: float, std: float, generator: Gen) -> Any:
     if _hollow(x):
         return x
     whole, std = x.flags.c_contiguous, _std(std, x.dtype)
-    return _like(x, lambda n, d: sampling.normal(gen, n, d, mean, std, whole))
+    return _like(x, lambda n, d: sampling.normal(gen, n, d, mean, std, whole, _native(n)))
 
 
 def rand(*, shape: Shape, dtype: Any, generator: Gen) -> Array:
@@ -78,7 +88,7 @@ def rand(*, shape: Shape, dtype: Any, generator: Gen) -> Array:
 def randn(*, shape: Shape, dtype: Any, generator: Gen, mean: float = 0.0, std: float = 1.0) -> Array:
     """Normal numbers."""
     gen, std = _stream(generator), _std(std, dtype.np)
-    return _new(shape, dtype.np, lambda n, d: sampling.normal(gen, n, d, mean, std))
+    return _new(shape, dtype.np, lambda n, d: sampling.normal(gen, n, d, mean, std, True, _native(n)))
 
 
 def randint(*, shape: Shape, dtype: Any, low: int, span: int, generator: Gen) -> Array:
