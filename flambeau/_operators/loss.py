@@ -149,7 +149,7 @@ def _nll_back(g: Tensor, shape: Any, target: Tensor, weight: Any, total: Tensor,
     keep = target.ne(ignore_index)
     at = target.where(keep, target * 0).long()
     w = g.new_ones(target.shape) if weight is None else weight.index_select(0, at.reshape(-1)).reshape(target.shape)
-    value = -w * keep.to(w.dtype) * (g / total if reduction == 1 else g)
+    value = (-w * (g / total if reduction == 1 else g)).masked_fill(keep.logical_not(), 0)
     return g.new_zeros(shape).scatter(dim, at.unsqueeze(dim), value.unsqueeze(dim).to(g.dtype))
 
 
