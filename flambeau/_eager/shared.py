@@ -140,12 +140,12 @@ def reduce_tensor(tensor: Any) -> tuple[Any, ...]:
             "serializing (e.g., putting it on the queue)."
         )
     _warn_of_hooks(tensor)
-    array, grad = tensor._a, tensor.requires_grad
-    if tensor.is_sparse or not isinstance(array, np.ndarray):
+    grad = tensor.requires_grad
+    if tensor.is_sparse or not isinstance(tensor._a, np.ndarray):
         return tensor.__reduce_ex__(4)
-    if array.nbytes == 0:
-        return rebuild_empty, (type(tensor), str(tensor.dtype), array.shape, grad)
-    share(tensor)
+    if tensor._a.nbytes == 0:
+        return rebuild_empty, (type(tensor), str(tensor.dtype), tensor._a.shape, grad)
+    share(tensor)  # the array has no name here: `share` counts who holds it
     root = memory.root(tensor._a)
     held = held_by(root)
     if held is None:  # a mapped file of the user's: it has no descriptor to send
