@@ -219,8 +219,8 @@ def _record_lane(op: Op, tensors: list[Param]) -> list[str]:
     for n in cls.names:  # type: ignore[attr-defined]
         users = cls.needed_by[n]  # type: ignore[attr-defined]
         if n == "out":
-            text += ["                s_out = saved_alias(o)"]
-            versions.append("o._vc[0]")
+            text += ["                s_out = new(Tensor)", "                s_out._a = r", "                s_out._vc = o._vc = [0]"]
+            versions.append("0")
             saved.append("s_out")
             continue
         i = names.index(n)

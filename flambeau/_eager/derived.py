@@ -169,7 +169,12 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
     out = [f"def {what}(self, g):", f'    """The derivative of {op.name}, over {what}."""']
     if not tensors:
         out += ["    d = g.dtype", "    if d is not F32 and d is not F64 and d in NARROW:", "        g = g.astype(F32)", "        d = F32"]
-    if names:
+    if names and not tensors and len(names) <= 2:  # what `unpack` does, without a call where nothing is wrong
+        out += ["    saved, versions = self.saved, self.versions"]
+        for j, n in enumerate(names):
+            out += [f"    {n} = saved[{j}]", f"    if versions[{j}] >= 0 and versions[{j}] != (0 if {n}._vc is None else {n}._vc[0]) or versions[{j}] == -2:",
+                    f"        {', '.join(names)}{',' if len(names) == 1 else ''} = saved = unpack(self)"]
+    elif names:
         out.append(f"    {', '.join(names)}{',' if len(names) == 1 else ''} = unpack(self)")
     for n in names:
         if tensors:
@@ -179,7 +184,8 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
             out.append(f"    if {n} is not None:")
             out.append(f"        {n} = {n}._a if isinstance({n}, Tensor) else constant({n}, d)" if n != "out" else "        out = out._a")
     known = {e: n for e, n in names_of.items() if n in names} | {g: "g"}
-    out += ["    into = self.into"]
+    binary = len(edges) > 1
+    out += ["    into = self.into", *(["    shapes = self.shapes"] if binary else [])]
     results = []
     for i, (name, e) in enumerate(zip(edges, grads, strict=True)):
         r = f"g_{name}"
@@ -212,7 +218,7 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
             out += ["        if into is not None:",
                     f"            if {r}.shape != into[{i}][0]: {r} = sum_to({r}, into[{i}][0])",
                     f"            if {r}.dtype is not into[{i}][1]: {r} = recast({r}, into[{i}][1])",
-                    f"        elif self.shapes is not None and {r}.shape != self.shapes[{i}]: {r} = sum_to({r}, self.shapes[{i}])"]  # fmt: skip
+                    *([f"        elif shapes is not None and {r}.shape != shapes[{i}]: {r} = sum_to({r}, shapes[{i}])"] if binary else [])]  # fmt: skip
     out.append(f"    return ({', '.join(results)},)")
     return "\n".join(out) + "\n"
 

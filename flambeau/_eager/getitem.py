@@ -13,6 +13,7 @@ from flambeau._eager.views import view
 from flambeau._tensor import PLAIN, Tensor, new, wrap
 
 _EVERYTHING = slice(None)
+_INT64 = np.dtype("i8")
 _INTEGERS = (int, np.integer)
 
 
@@ -35,7 +36,19 @@ def getitem(self: Any, index: Any) -> Any:
             r = a[_checked(index), ...]
         if kind is int and not a.ndim:
             raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+    elif kind is tuple and _plain(index):
+        try:
+            r = a[index]
+        except IndexError:
+            raise _explain_all(parse(self, index)[0], a) from None
+        if type(r) is not np.ndarray:  # every dimension had an integer: NumPy gives the element itself
+            r = a[(*index, Ellipsis)]
     else:
+        if kind is Tensor and index._a.dtype is _INT64 and index._a.ndim and (self._node is None and self._base is None):
+            try:
+                return wrap(a[index._a])
+            except IndexError:
+                pass  # said below, in PyTorch's words
         basic, tensors = parse(self, index)
         try:
             r = a[basic]
@@ -47,6 +60,21 @@ def getitem(self: Any, index: Any) -> Any:
             return public("index")(_view(self, r, basic) if basic != (Ellipsis,) else self, tensors)
         index = basic
     return _view(self, r, index)
+
+
+def _plain(index: tuple[Any, ...]) -> bool:
+    """Whether NumPy reads the index as PyTorch does: integers, plain slices, None, at most one ellipsis."""
+    dots = 0
+    for i in index:
+        kind = type(i)
+        if kind is slice:
+            if i.step is not None or not (i.start is None or type(i.start) is int) or not (i.stop is None or type(i.stop) is int):
+                return False
+        elif i is Ellipsis:
+            dots += 1
+        elif kind is not int and i is not None:
+            return False
+    return dots < 2
 
 
 def _view(self: Any, r: Any, index: Any) -> Any:

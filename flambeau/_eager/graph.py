@@ -42,6 +42,7 @@ class Node:
     seq: int = 0
     outs: int = 1
     leaf: bool = False
+    watched: bool = False  # whether it has hooks of any kind, or a tensor that retains its gradient
     own_release: bool = False  # whether `release` does more than forget `saved`
     hooks: dict[int, dict[int, Any]] | None = None  # output number -> hooks of that tensor
     retained: dict[int, Any] | None = None  # output number -> weak reference to a tensor that retains its gradient
@@ -88,13 +89,13 @@ class Node:
     def register_hook(self, fn: Callable[..., Any]) -> Any:
         """Call fn(grad_inputs, grad_outputs) after this node has run; what it returns replaces grad_inputs."""
         if self.post is None:
-            self.post = {}
+            self.post, self.watched = {}, True
         return Removable(self.post, fn)
 
     def register_prehook(self, fn: Callable[..., Any]) -> Any:
         """Call fn(grad_outputs) before this node runs; what it returns replaces grad_outputs."""
         if self.pre is None:
-            self.pre = {}
+            self.pre, self.watched = {}, True
         return Removable(self.pre, fn)
 
 
@@ -262,64 +263,73 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
     try:
         for node in order:
             g = buffer.pop(node, None)
-            if g is not None and (node.hooks is not None or node.retained is not None or node.pre is not None):
+            watched = node.watched
+            if watched and g is not None:
                 g = _run_hooks(node, g, create)
-            if targets is not None:
-                if node in targets and g is not None:
-                    wanted = targets[node]
-                    for nr in wanted:
-                        gi = g if node.outs == 1 else g[nr]
-                        if gi is not None:
-                            wanted[nr] = gi if wanted[nr] is None else add(wanted[nr], gi)
-                if node not in needed:  # type: ignore[operator]
-                    for child in node.next:
-                        if child is not None and child.leaf:
-                            waiting[child] -= 1
-                            if not waiting[child]:
-                                _finish(child, buffer, create, targets)
-                    continue
+            if targets is not None and _capture(node, g, targets, add) and node not in needed:  # type: ignore[operator]
+                for child in node.next:
+                    if child is not None and child.leaf:
+                        waiting[child] -= 1
+                        if not waiting[child]:
+                            _finish(child, buffer, create, targets)
+                continue
             if g is None:
                 grads: Any = (None,) * len(node.next)
             else:
-                if node.saved is None:
+                saved = node.saved
+                if saved is None:
                     raise RuntimeError(TWICE)
                 if anomaly:
                     grads = _watched(node, g, create)
                 else:
                     grads = node.tensors(g) if create else node.arrays(g)
-                if node.post:
+                if watched and node.post:
                     grads = _run_post_hooks(node, grads, g, create)
                 if not keep:
-                    if node.saved:
+                    if saved:
                         node.saved = None
                     elif node.own_release:
                         node.release()
             ready = None
-            nrs = node.nrs
             i = 0
             for child in node.next:
                 if child is not None:
                     gi = grads[i]
-                    if gi is not None:
-                        if child.outs == 1:
+                    if child.leaf:
+                        if gi is not None:
                             before = buffer.get(child)
                             buffer[child] = gi if before is None else add(before, gi)
-                        else:
-                            _put(buffer, child, nrs[i] if nrs else 0, gi, add)
-                    if child.leaf:
                         left = waiting[child] - 1
                         waiting[child] = left
                         if not left:
                             ready = [child] if ready is None else [*ready, child]
+                    elif gi is not None:
+                        if child.outs == 1:
+                            before = buffer.get(child)
+                            buffer[child] = gi if before is None else add(before, gi)
+                        else:
+                            nrs = node.nrs
+                            _put(buffer, child, nrs[i] if nrs else 0, gi, add)
                 i += 1
             if ready is not None:
-                g = gi = grads = None
+                g = gi = grads = before = None
                 for leaf in ready:
                     _finish(leaf, buffer, create, targets)
     finally:
         STATE.grad = grad_mode
         if token is not None:
             loud(token)
+
+
+def _capture(node: Node, g: Any, targets: dict[Node, Any], add: Any) -> bool:
+    """Keep the gradient that reaches a target; always True."""
+    wanted = targets.get(node)
+    if wanted is not None and g is not None:
+        for nr in wanted:
+            gi = g if node.outs == 1 else g[nr]
+            if gi is not None:
+                wanted[nr] = gi if wanted[nr] is None else add(wanted[nr], gi)
+    return True
 
 
 def _needed(order: list[Node], targets: dict[Node, Any]) -> set[Node]:
@@ -381,7 +391,7 @@ def _finish(leaf: Node, buffer: dict[Node, Any], create: bool, targets: Any) -> 
     if leaf not in buffer:
         return
     t = leaf.ref()  # type: ignore[attr-defined]
-    if leaf.hooks is not None or leaf.pre is not None:
+    if leaf.watched:
         buffer[leaf] = _run_hooks(leaf, buffer[leaf], create)
     if targets is not None:
         if leaf in targets:
@@ -390,7 +400,7 @@ def _finish(leaf: Node, buffer: dict[Node, Any], create: bool, targets: Any) -> 
     if t is None:
         return
     accumulate(t, buffer.pop(leaf), create)
-    if leaf.post:
+    if leaf.watched and leaf.post:
         for fn in list(leaf.post.values()):
             fn((), (t._grad,))
     if t._post_hooks:

@@ -14,6 +14,9 @@ from flambeau._tensor import PLAIN, Tensor, new, wrap
 from flambeau._values import dtype as dtypes
 
 
+_BACKWARD: dict[str, Any] = {}  # autograd.backward, which stands above this module
+
+
 class _Members:
     """Collected here, then attached to Tensor: the class itself stays below the operators."""
 
@@ -110,7 +113,7 @@ class _Members:
             return
         self._retain = True
         if node.retained is None:
-            node.retained = {}
+            node.retained, node.watched = {}, True
         node.retained[self._nr] = weakref.ref(self)
 
     @property
@@ -123,7 +126,7 @@ class _Members:
         if node is None:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if node.hooks is None:
-            node.hooks = {}
+            node.hooks, node.watched = {}, True
         return Removable(node.hooks.setdefault(self._nr, {}), hook)
 
     def register_post_accumulate_grad_hook(self: Any, hook: Callable[..., Any]) -> Removable:
@@ -176,9 +179,12 @@ class _Members:
 
     def backward(self: Any, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None) -> None:
         """Compute the gradients of this tensor with respect to the leaves of its graph, and add them to their `.grad`."""
-        from flambeau import autograd
+        run = _BACKWARD.get("run")
+        if run is None:
+            from flambeau import autograd
 
-        autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+            run = _BACKWARD["run"] = autograd.backward
+        run(self, gradient, retain_graph, create_graph, None, inputs)
 
     # ---- to Python and NumPy ----
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._eager import views
+from flambeau._eager.derived import constant
 from flambeau._eager.graph import Node, as_tensor, execute, node_of, unwrap
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, wrap
@@ -78,6 +79,11 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if retain_graph is None:
         retain_graph = create_graph
     if isinstance(tensors, Tensor) and inputs is None:  # the usual call
+        if grad_tensors is None and not create_graph and tensors._a.ndim == 0 and tensors._a.dtype.kind == "f":
+            node = node_of(tensors)
+            if node is not None:
+                execute(((node, tensors._nr, constant(1.0, tensors._a.dtype)),), bool(retain_graph), False)
+                return
         tensors = (tensors,)
         grads: Any = (grad_tensors,) if isinstance(grad_tensors, Tensor) or grad_tensors is None else tuple(grad_tensors)
         execute(_roots(tensors, grads, create_graph), bool(retain_graph), create_graph)

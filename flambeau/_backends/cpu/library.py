@@ -17,9 +17,9 @@ MODULES = (
     "window",
     "math",
     "linalg",
-    "transform",
     "random",
     "ctc",
+    "transform",
 )  # library_<name>.py
 
 

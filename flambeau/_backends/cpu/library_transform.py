@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import fft
 
+
+class _Later:
+    """scipy.fft, imported at its first use: SciPy may be missing where nobody transforms."""
+
+    def __getattr__(self, name: str) -> Any:
+        from scipy import fft as found
+
+        return getattr(found, name)
+
+
+fft = _Later()
 _FORWARD: tuple[Any, ...] = ("backward", "ortho", "forward")
 _INVERSE: tuple[Any, ...] = ("forward", "ortho", "backward")
 
