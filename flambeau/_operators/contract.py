@@ -39,8 +39,12 @@ def product(k: Any, x: Any, y: Any) -> Any:
         top = k.xp.abs(x).max().item() * k.xp.abs(y).max().item() * x.shape[-1]
         if 0 <= top < 2**53:
             return k.xp.matmul(x.astype("f8"), y.astype("f8")).astype(x.dtype)
+    if x.ndim > 1 and y.ndim > 1 and x.size * y.shape[-1] >= LARGE:
+        return k.library("product", x, y)
     return k.xp.matmul(fast(x), fast(y))
 
+
+LARGE = 1 << 18  # multiplications from which the backend may have something better than the array library
 
 def fast(x: Any) -> Any:
     """x, or a copy where its strides would keep the array library from using BLAS."""
@@ -248,11 +252,9 @@ def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
 def _(k: Any, input: Any, weight: Any, bias: Any = None) -> Any:
     try:
         if input.ndim > 2 and weight.ndim == 2 and input.size:
-            out = k.xp.matmul(fast(input.reshape(-1, input.shape[-1])), fast(weight).T).reshape(
-                *input.shape[:-1], weight.shape[0]
-            )
+            out = product(k, input.reshape(-1, input.shape[-1]), weight.T).reshape(*input.shape[:-1], weight.shape[0])
         else:
-            out = k.xp.matmul(fast(input), fast(weight).T)
+            out = product(k, input, weight.T)
     except ValueError:
         _explain(input.shape, weight.T.shape)
         raise
@@ -498,7 +500,7 @@ def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: 
 
 @addmm.arrays
 def _(k: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
-    out = k.xp.matmul(fast(mat1), fast(mat2))
+    out = product(k, mat1, mat2)
     beta, alpha = _whole(out, beta, alpha)
     if alpha != 1:
         out = (out * alpha).astype(out.dtype, copy=False)

@@ -1,0 +1,81 @@
+"""Products by generated kernels where they are large enough to be worth one, by the array library elsewhere.
+
+The choice depends on shapes, dtypes and layouts alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu import library_window as window
+
+NATIVE = 1 << 18  # multiplications from which a kernel runs: 64 x 64 x 64, about 6 us
+DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))  # integers wrap the same either way, and are rare
+Ints = Sequence[int]
+
+
+@cache
+def native() -> bool:
+    """Whether kernels can be generated here."""
+    from flambeau._backends.cpu.engine import available
+
+    return available()
+
+
+def product(x: Any, y: Any) -> Any:
+    """x @ y, of arrays of two or more dimensions and one dtype."""
+    if x.size * y.shape[-1] >= NATIVE and x.shape[-1] == y.shape[-2] and x.dtype.name in DTYPES and native():
+        from flambeau._backends.cpu.contract import matmul
+
+        out = matmul(x, y)
+        if out is not None:
+            return out
+    return np.matmul(_dense(x), _dense(y))
+
+
+def _dense(x: Any) -> Any:
+    """x, or a copy where its strides would keep NumPy from using BLAS."""
+    n, (rows, columns), (down, across) = x.dtype.itemsize, x.shape[-2:], x.strides[-2:]
+    return x if (across == n and down >= columns * n) or (down == n and across >= rows * n) else x.copy("C")
+
+
+def _suits(x: Any, w: Any, work: int) -> bool:
+    return work >= NATIVE and x.dtype is w.dtype and x.dtype.name in DTYPES and native()
+
+
+def _how(stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
+    from flambeau._backends.cpu.convolve import convolution
+
+    return convolution(tuple(stride), tuple(padding), tuple(dilation), groups)
+
+
+def conv_forward(x: Any, w: Any, *, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
+    """Cross-correlation: x (n, c, ...), w (o, c / groups, ...)."""
+    if _suits(x, w, x.shape[0] * w.size * prod(x.shape[2:]) // prod(stride)):
+        out = _how(stride, padding, dilation, groups).forward(x, w)
+        if out is not None:
+            return out
+    return window.conv_forward(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def conv_weight(g: Any, x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
+    """The gradient of the weight, of shape `size`."""
+    if _suits(x, g, g.size * prod(size[1:])):
+        out = _how(stride, padding, dilation, groups).weight(x, g, tuple(size))
+        if out is not None:
+            return out
+    return window.conv_weight(g, x, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def conv_input(g: Any, w: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
+    """The gradient of the input, of shape `size`; also the transposed convolution."""
+    if _suits(g, w, g.size * prod(w.shape[1:])):
+        out = _how(stride, padding, dilation, groups).transposed(g, w, tuple(size[2:]))
+        if out is not None:
+            return out
+    return window.conv_input(g, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
