@@ -725,7 +725,7 @@ def tree_unflatten(leaves: Iterable[Any], treespec: TreeSpec) -> PyTree:
     if not isinstance(treespec, TreeSpec):
         if not isinstance(leaves, TreeSpec):
             raise TypeError(
-                "Expected `treespec` to be an instance of PyTreeSpec but got item of type " f"{type(treespec)}."
+                f"Expected `treespec` to be an instance of PyTreeSpec but got item of type {type(treespec)}."
             )
         leaves, treespec = treespec, leaves  # an older order of the arguments
     return treespec.unflatten(leaves)

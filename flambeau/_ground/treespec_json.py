@@ -46,9 +46,7 @@ def enum_object_hook(obj: dict[str, Any]) -> Any:
 def treespec_dumps(treespec: TreeSpec, protocol: int | None = None) -> str:
     """The structure as a JSON text."""
     if not isinstance(treespec, TreeSpec):
-        raise TypeError(
-            f"Expected `treespec` to be an instance of PyTreeSpec but got item of type {type(treespec)}."
-        )
+        raise TypeError(f"Expected `treespec` to be an instance of PyTreeSpec but got item of type {type(treespec)}.")
     protocol = DEFAULT_TREESPEC_SERIALIZATION_PROTOCOL if protocol is None else protocol
     _check_protocol(protocol)
     return json.dumps((protocol, _dump(treespec)), cls=EnumEncoder)

@@ -32,9 +32,7 @@ def _rows(tensors: Sequence[Any], other: Any, what: str = "Tensor lists") -> lis
         return [other] * len(tensors)
     if len(other) != len(tensors):
         if other and isinstance(other[0], (int, float, complex)):
-            raise RuntimeError(
-                "Tensor list must have same number of elements as scalar list."
-            )
+            raise RuntimeError("Tensor list must have same number of elements as scalar list.")
         raise RuntimeError(f"Tensor lists must have the same number of tensors, got {len(tensors)} and {len(other)}")
     return list(other)
 

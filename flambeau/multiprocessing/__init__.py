@@ -9,7 +9,7 @@ import sys
 from multiprocessing import *  # noqa: F403
 
 from .reductions import init_reductions
-from .spawn import (  # noqa: F401 (names of this module)
+from .spawn import (
     ProcessContext,
     ProcessExitedException,
     ProcessRaisedException,

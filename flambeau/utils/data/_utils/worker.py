@@ -135,4 +135,3 @@ def _fetcher(task):
 
     cls = _IterableDatasetFetcher if task.dataset_kind == 1 else _MapDatasetFetcher
     return cls(task.dataset, task.auto_collation, task.collate_fn, task.drop_last)
-
