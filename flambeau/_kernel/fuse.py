@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from flambeau._kernel.ir import Buffer, Kernel
 from flambeau._kernel.loops import FOLD, Cut, Layout, lower
 from flambeau._kernel.record import Expr, toposort
-from flambeau._kernel.schedule import Bound, bind, cut, scheduled
+from flambeau._kernel.schedule import Bound, bind, cut, scheduled, widen
 
 ROWS = 8  # fewer rows than this, and longer than LONG: each stage of the row is its own kernel
 LONG = 65536
@@ -95,16 +95,23 @@ class Fuser:
             self.compute(roots, outs, places)
             return
         where = {f"out{n}": p for n, p in enumerate(places)}
-        pieces = cut(kernel)
+        self.emit(kernel, where)
+
+    def emit(self, kernel: Kernel, where: dict[str, tuple[str, int]]) -> None:
+        """Launches a scheduled kernel, in pieces where that is better."""
+        wide = widen(kernel)
+        pieces = wide or cut(kernel)
         if pieces is None:
             self.launch(kernel, where)
             return
-        first, second, parts, size = pieces
-        between = {p.name: self.temp(p.dtype, size) for p in parts}
-        self.check(first, "cut, first")
-        self.check(second, "cut, second")
-        self.launch(first, where | between)
-        self.launch(second, where | between)
+        where = where | {p.name: self.temp(p.dtype, pieces.size) for p in pieces.parts}
+        self.check(pieces.first, "cut, first")
+        self.check(pieces.second, "cut, second")
+        if wide:
+            self.emit(scheduled(wide.first), where)
+        else:
+            self.launch(pieces.first, where)
+        self.launch(pieces.second, where)
 
     def apart(self, kernel: Kernel) -> bool:
         """Whether rows are too few and too long to be walked by one thread each, stage after stage."""

@@ -34,7 +34,7 @@ WORK = 32768  # scalar steps in a chunk: some ten microseconds
 BLOCK = 16384  # steps of one partial result, where a long reduction is cut
 ROW_LIMIT = 65536  # elements of a row that is kept rather than computed again
 LANES = 64  # at most this many columns are computed side by side
-NEAR = 4  # steps up to this are read as whole vectors, of which some lanes are kept
+NEAR = 8  # steps up to this are read as whole vectors, of which some lanes are kept
 TILE = 64  # steps of the tile axis that make a row of work
 ITEMSIZE = {"float64": 8, "int64": 8, "uint64": 8, "float32": 4, "int32": 4, "uint32": 4, "float16": 2, "bfloat16": 2, "int16": 2,
             "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}  # fmt: skip
@@ -245,15 +245,30 @@ def substituted(s: Stage, e: Scalar, by: Scalar) -> Stage:
 # ---------------------------------------------------------------- cutting long reductions
 
 
-def cut(kernel: Kernel) -> tuple[Kernel, Kernel, tuple[Buffer, ...], int] | None:
-    """A reduction too long for its few outer points, as partial results and their combination; None where it is not.
+@dataclass(frozen=True)
+class Pieces:
+    """A reduction in two kernels: partial results in `parts`, of `size` elements each, and their combination."""
 
-    Returns both kernels, the buffers between them ("part0"...) and how many elements each has.
-    """
+    first: Kernel
+    second: Kernel
+    parts: tuple[Buffer, ...]
+    size: int
+
+
+def reducing(kernel: Kernel) -> Stage | None:
+    """The only stage that walks anything, where it folds and nothing else."""
     heads = [s for s in kernel.stages if s.axes]
     if len(heads) != 1 or not all(isinstance(b, Update) for b in heads[0].body) or scanned(heads[0]):
         return None
-    stage, n, points = heads[0], extents(heads[0].axes), extents(kernel.outer)
+    return heads[0]
+
+
+def cut(kernel: Kernel) -> Pieces | None:
+    """A reduction too long for its few outer points, by blocks; None where it is not."""
+    stage = reducing(kernel)
+    if stage is None:
+        return None
+    n, points = extents(stage.axes), extents(kernel.outer)
     column = next((a for a in kernel.outer if a.name == kernel.vector), None)
     units = points if column is None else points // limit(column.extent) * -(-limit(column.extent) // LANES)
     side = 1 if column is None else min(LANES, limit(column.extent))
@@ -261,34 +276,52 @@ def cut(kernel: Kernel) -> tuple[Kernel, Kernel, tuple[Buffer, ...], int] | None
         return None
     axis = max(stage.axes, key=lambda a: limit(a.extent))
     length = limit(axis.extent)
-    size = max(1, BLOCK // side // (n // length) or 1)
-    if size < 2 and n // length > 1:
-        size = 1
+    size = max(1, BLOCK // side // (n // length))
     blocks = -(-length // size)
     if blocks < 2:
         return None
     block = Axis("b0", blocks)
     within = Axis(axis.name, Span(size, length, block.name))
-    put = {axis.name: variable(block) * size + variable(within) if size > 1 else variable(block)}
-    axes = tuple(within if a is axis else a for a in stage.axes if a is not axis or size > 1)
+    at = variable(block) * size + variable(within) if size > 1 else variable(block)
+    return parted(kernel, stage, axis, block, within if size > 1 else None, at)
+
+
+def widen(kernel: Kernel) -> Pieces | None:
+    """A reduction over many rows of few columns: several rows are made one, and their columns folded at the end."""
+    stage = reducing(kernel)
+    if stage is None:
+        return None
+    every = [x for x in accesses(kernel) if x.kind == "load"]
+    for column in kernel.outer:
+        width = limit(column.extent)
+        for axis in stage.axes if width < LANES // 2 else ():
+            rows = next((n for n in (2, 4, 8, 16, 32) if n * width >= LANES // 2), 0)
+            length = limit(axis.extent)
+            dense = all(x.index.coefficient(column.name) == 1 and x.index.coefficient(axis.name) == width for x in every)
+            if rows and dense and length % rows == 0 and length >= 64 * rows and all(x.index.affine_in(axis.name) for x in every):
+                block, within = Axis("b0", rows), Axis(axis.name, length // rows)
+                return parted(kernel, stage, axis, block, within, variable(within) * rows + variable(block))
+    return None
+
+
+def parted(kernel: Kernel, stage: Stage, axis: Axis, block: Axis, within: Axis | None, at: Index) -> Pieces:
+    """One partial result for each step of `block`; `axis` becomes `within`, its index `at`."""
+    put = {axis.name: at}
+    axes = tuple(a for a in (within if x is axis else x for x in stage.axes) if a is not None)
     one = change(replace(kernel, stages=(stage,)), kept, lambda i, f: i.substitute(put, f)).stages[0]
     grid = (block, *kernel.outer)
-    at = flat(tuple(variable(a) for a in grid), contiguous(tuple(limit(a.extent) for a in grid)))
+    place = flat(tuple(variable(a) for a in grid), contiguous(tuple(limit(a.extent) for a in grid)))
     updates = [b for b in one.body if isinstance(b, Update)]
-    parts = tuple(Buffer(f"part{k}", b.value.dtype, "out") for k, b in enumerate(updates))
-    stores = tuple(
-        Store(p.name, at, Scalar("acc", (), b.acc, b.value.dtype)) for p, b in zip(parts, updates, strict=True)
-    )
+    taken = sum(b.name.startswith("part") for b in kernel.buffers)
+    parts = tuple(Buffer(f"part{taken + n}", b.value.dtype, "out") for n, b in enumerate(updates))
+    stores = tuple(Store(p.name, place, Scalar("acc", (), b.acc, b.value.dtype)) for p, b in zip(parts, updates, strict=True))
     read = used(replace(kernel, stages=(one,)))
     first = Kernel((*parts, *read), (), grid, (Stage(axes, one.body), Stage((), stores)), kernel.vector)
-    again = tuple(Update(b.acc, b.op, load(p.name, at, p.dtype)) for p, b in zip(parts, updates, strict=True))
-    rest = tuple(s for s in kernel.stages if s is not stage)
-    second = replace(kernel, stages=(Stage((block,), again), *rest))
+    again = tuple(Update(b.acc, b.op, load(p.name, place, p.dtype)) for p, b in zip(parts, updates, strict=True))
+    second = replace(kernel, stages=(Stage((block,), again), *(s for s in kernel.stages if s is not stage)))
     ins = tuple(replace(p, role="in") for p in parts)
     second = replace(second, buffers=tuple(b for b in used(second) if b not in ins) + ins)
-    if kernel.vector and all(a.name != kernel.vector for a in second.axes):
-        second = replace(second, vector="")
-    return first, vectorise(second), parts, blocks * points
+    return Pieces(first, vectorise(replace(second, vector="")), parts, extents(grid))
 
 
 def used(kernel: Kernel) -> tuple[Buffer, ...]:

@@ -45,7 +45,7 @@ from flambeau._kernel.ir import (
     unguarded,
     walk,
 )
-from flambeau._kernel.schedule import NEAR, TILE
+from flambeau._kernel.schedule import NEAR, TILE, accesses
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class Writer:
         self.unroll = 4 if price <= 10 else 2 if price <= 40 else 1
         self.outer_vector = any(a.name == kernel.vector for a in kernel.outer)
         reduces = any(isinstance(b, Update) for s in kernel.stages for b in s.body)
-        if self.outer_vector and reduces:  # columns side by side: their sums wait for one another
+        spaced = any(a.kind == "load" and a.index.coefficient(kernel.vector) in range(2, NEAR + 1) for a in accesses(kernel))
+        if self.outer_vector and reduces and not spaced:  # columns side by side: their sums wait for one another
             self.lanes, self.unroll = self.lanes * self.unroll, 1
         self.scopes: list[Scope] = []
         self.where: dict[str, int] = {}  # axis or accumulator -> depth of the scope that binds it
