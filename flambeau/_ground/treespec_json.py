@@ -9,13 +9,8 @@ import json
 from enum import Enum
 from typing import Any
 
-from .tree import (
-    NO_SERIALIZED_TYPE_NAME_FOUND,
-    SERIALIZED_TYPE_TO_PYTHON_TYPE,
-    SUPPORTED_SERIALIZED_TYPES,
-    TreeSpec,
-    treespec_leaf,
-)
+from .tree import TreeSpec, treespec_leaf
+from .tree_nodes import NO_SERIALIZED_TYPE_NAME_FOUND, SERIALIZED_TYPE_TO_PYTHON_TYPE, SUPPORTED_SERIALIZED_TYPES
 
 DEFAULT_TREESPEC_SERIALIZATION_PROTOCOL = 1
 
