@@ -157,6 +157,52 @@ nll_loss_forward.vjp(input=lambda g_output, input_shape, target, weight, total_w
     g_output, input_shape, target, weight, total_weight, reduction, ignore_index))
 
 
+@op("_nll", variants=(), promote="none")
+def _nll(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: int) -> T:  # type: ignore[name-defined]  # noqa: F821
+    """The first result of `nll_loss_forward`."""
+    return k.library("nll", input, target, weight, reduction=reduction, ignore_index=ignore_index)[0]
+
+
+def _nll_total(g: Tensor, target: Tensor, weight: Any, reduction: int, ignore_index: int) -> Any:
+    """The sum of the weights that a mean is divided by."""
+    if reduction != 1:
+        return g
+    keep = target.ne(ignore_index)
+    if weight is None:
+        return keep.sum().to(g.dtype)
+    at = target.where(keep, target * 0).long()
+    return weight.index_select(0, at.reshape(-1)).masked_fill(keep.reshape(-1).logical_not(), 0).sum()
+
+
+_nll.vjp(input=lambda g, input_shape, target, weight, reduction, ignore_index: _nll_back(
+    g, input_shape, target, weight, _nll_total(g, target, weight, reduction, ignore_index), reduction, ignore_index))
+
+
+def _nll_arrays(k: Any, g: Any, input_shape: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -> Any:
+    """The same on arrays: one number per row, written where the target is."""
+    keep = target != ignore_index
+    whole = keep.all()
+    at = target if whole else k.xp.where(keep, target, 0)
+    w = None if weight is None else weight[at] if whole else k.xp.where(keep, weight[at], 0)
+    if reduction == 1:
+        total = keep.sum() if w is None else w.sum()
+        with k.xp.errstate(all="ignore"):
+            g = g / g.dtype.type(total)
+    value = k.xp.broadcast_to(-g if w is None else -g * w, target.shape)
+    if not whole:
+        value = k.xp.where(keep, value, 0)
+    out = k.xp.zeros(tuple(input_shape), g.dtype)
+    if len(input_shape) == 2:
+        out[k.xp.arange(len(at)), at] = value
+    else:
+        dim = min(len(input_shape) - 1, 1)
+        k.xp.put_along_axis(out, k.xp.expand_dims(at, dim).astype("int64"), k.xp.expand_dims(value, dim), dim)
+    return out
+
+
+_nll.vjp_arrays(input=_nll_arrays)
+
+
 def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
     if input.ndim == 0 or input.ndim > 2 and target.ndim != input.ndim - 1:
         raise RuntimeError("input tensor should be 1D or 2D" if input.ndim == 0 else f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}")
@@ -185,9 +231,9 @@ def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, i
         raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]}).")
     _nll_check(input, target, weight)
     if input.ndim == 1 and target.ndim == 1:
-        out = nll_loss_forward(input, target.reshape(()), weight, reduction, ignore_index)[0].to(input.dtype)
+        out = _nll(input, target.reshape(()), weight, reduction, ignore_index)
         return out.reshape(1) if reduction == 0 else out
-    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0].to(input.dtype)
+    return _nll(input, target, weight, reduction, ignore_index)
 
 
 @composite("nll_loss2d", **NN)
@@ -200,7 +246,7 @@ def nll_loss2d(input: T, target: T, weight: T | None = None, reduction: int = 1,
     if tuple(target.shape) != (input.shape[0], *input.shape[2:]):
         raise RuntimeError(f"size mismatch (got input: {list(input.shape)} , target: {list(target.shape)}")
     _nll_check(input, target, weight)
-    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0].to(input.dtype)
+    return _nll(input, target, weight, reduction, ignore_index)
 
 
 @composite("nll_loss_nd", namespace="nn", variants=("function",))
@@ -215,7 +261,7 @@ def nll_loss_nd(input: T, target: T, weight: T | None = None, reduction: int = 1
     if tuple(target.shape)[1:] != tuple(input.shape)[2:]:
         raise RuntimeError(f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}")
     _nll_check(input, target, weight)
-    return nll_loss_forward(input, target, weight, reduction, ignore_index)[0].to(input.dtype)
+    return _nll(input, target, weight, reduction, ignore_index)
 
 
 @composite("cross_entropy_loss", namespace="nn", variants=("function",))
