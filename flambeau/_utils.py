@@ -44,14 +44,8 @@ def reduce_tensor(tensor: Tensor, protocol: Any = None) -> tuple[Any, ...]:
 
 
 def _parts(tensor: Any) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
-    if tensor._hooks and any(tensor._hooks.values()):
-        import warnings
-
-        warnings.warn(
-            "backward hook(s) on tensor will not be serialized. If this is expected, you can decorate the function with "
-            "@torch.utils.hooks.unserializable_hook to suppress this warning",
-            stacklevel=2,
-        )
+    if _hooks_of(tensor):
+        _public("flambeau.utils.hooks.warn_if_has_hooks")(tensor)
     dtype, requires_grad = tensor.dtype, bool(tensor.requires_grad)
     size, stride = tuple(tensor.shape), tuple(tensor.stride())
     if tensor.device.type == "meta":
@@ -63,6 +57,13 @@ def _parts(tensor: Any) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
     if dtype in storages.LEGACY_NAME:
         return _rebuild_tensor_v2, (storages.TypedStorage(wrap_storage=bytes_, dtype=dtype), *place)
     return _rebuild_tensor_v3, (bytes_, *place, dtype)
+
+
+def _hooks_of(tensor: Any) -> dict[int, Any] | None:
+    """The hooks on a tensor's gradient, by number."""
+    node = tensor._node
+    hooks: dict[int, Any] | None = node.hooks.get(tensor._nr) if node is not None and node.hooks else None
+    return hooks
 
 
 def deepcopy_tensor(tensor: Any, memo: dict[Any, Any]) -> Any:
@@ -252,6 +253,7 @@ def get_tensor_metadata(tensor: Tensor) -> dict[str, bool]:
 
 for _name, _function in (("__reduce_ex__", reduce_tensor), ("__deepcopy__", deepcopy_tensor), ("__setstate__", set_state)):
     setattr(Tensor, _name, _function)
+Tensor._backward_hooks = property(_hooks_of)  # read by libraries; hooks are added with register_hook
 Tensor.untyped_storage = lambda self: storages.of(self._a)
 Tensor._typed_storage = Tensor.storage = lambda self: storages.TypedStorage(wrap_storage=storages.of(self._a), dtype=self.dtype)
 Tensor.storage_type = lambda self: type(self.storage())

@@ -72,7 +72,9 @@ class Generator:
     def engine(self) -> MT19937:
         """The stream of words. Hold `lock` while drawing."""
         if self._engine is None:
-            self._engine = MT19937(self._seed)
+            with self.lock:
+                if self._engine is None:
+                    self._engine = MT19937(self._seed)
         return self._engine
 
     def manual_seed(self, seed: int) -> Generator:

@@ -326,6 +326,45 @@ def test_attributes_and_subclasses_travel():
     assert found.note == "kept"
 
 
+def test_hooks_stay_behind():
+    from flambeau.utils.hooks import unserializable_hook
+
+    x = flambeau.ones(2, requires_grad=True)
+    x.register_hook(unserializable_hook(lambda g: g))
+    saved(x)
+    x.register_hook(print)
+    assert len(x._backward_hooks) == 2
+    with pytest.warns(UserWarning, match="backward hook <built-in function print> on tensor will not be serialized"):
+        assert cycled(x)._backward_hooks is None
+
+
+def test_tar_files():
+    """What PyTorch wrote before its version 0.1.10: three files in a tar archive."""
+    import struct
+    import tarfile
+
+    def pickles(*objects):
+        return b"".join(pickle.dumps(o, 2) for o in objects)
+
+    numbers = np.arange(6, dtype="f4")
+    cls = b"\x80\x02K\x07X\x03\x00\x00\x00cpuctorch\nFloatStorage\n\x87."  # (7, "cpu", torch.FloatStorage)
+    storages = pickles(1) + cls + struct.pack("<q", 6) + numbers.tobytes() + pickles([])
+    place = struct.pack("<i4x2q2qq", 2, 2, 2, 3, 1, 1)  # two dims: sizes 2, 2; strides 3, 1; from the second element on
+    tensors = pickles(1) + b"\x80\x02K\x09K\x07ctorch\nFloatTensor\n\x87." + place
+    root = b"\x80\x02}U\x01aX\x01\x00\x00\x009Qs."  # {"a": persistent id "9"}
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in (("storages", storages), ("tensors", tensors), ("pickle", root)):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    file.seek(0)
+    with pytest.raises(RuntimeError, match=r"Cannot use ``weights_only=True`` with files saved in the legacy \.tar format"):
+        flambeau.load(file)
+    file.seek(0)
+    assert flambeau.load(file, weights_only=False)["a"].tolist() == [[1, 2], [4, 5]]
+
+
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_plain_pickles(protocol):
     check(pickle.loads(pickle.dumps(everything(), protocol)))
