@@ -1,4 +1,4 @@
-"""Products by generated kernels where they are large enough to be worth one, by the array library elsewhere.
+"""Products and windows by generated kernels where they are large enough to be worth one, by the array library elsewhere.
 
 The choice depends on shapes, dtypes and layouts alone.
 """
@@ -79,3 +79,17 @@ def conv_input(g: Any, w: Any, *, size: Ints, stride: Ints, padding: Ints, dilat
         if out is not None:
             return out
     return window.conv_input(g, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> tuple[Any, Any]:
+    """(largest value of each window, its position in the flattened spatial dims)."""
+    if x.size >= POOLED and x.dtype.name in DTYPES and native():
+        from flambeau._backends.cpu.pool import max_pool as pooled
+
+        found = pooled(x, tuple(size), tuple(stride), tuple(padding), tuple(dilation), tuple(out))
+        if found is not None:
+            return found
+    return window.max_pool(x, size=size, stride=stride, padding=padding, dilation=dilation, out=out)
+
+
+POOLED = 1 << 13  # elements from which pooling is a kernel

@@ -1,0 +1,152 @@
+"""The largest element of each window and where it is, as a generated kernel. One to three spatial dimensions.
+
+A chunk is some rows of output of one plane. Outputs whose windows lie inside the row are computed as vectors where the
+stride is 1 or 2; the others one by one. NaN is larger than everything; of equals the first one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import inf, prod
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu.contract import APART, TYPES, narrow, widen
+from flambeau._backends.cpu.conv import steps, three
+from flambeau._backends.cpu.emit import Function, Module, V, size, vector
+from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table
+
+SLOTS = (
+    *("out", "index", "x", "planes", "q", "do", "ho", "wo", "rows"),  # q: planes along the inner batch stride; rows of a chunk
+    *("d", "h", "w", "kz", "ky", "kx", "sz", "sy", "sx", "pz", "py", "px", "dz", "dy", "dx"),
+    *("xp", "xq", "xd", "xh", "xw"),
+)
+GRAIN = 1 << 15  # windows' elements in a chunk
+DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
+
+
+def some(m: Module, memory: str, acc: str, n: int, s: int) -> None:
+    """Defines best_<n>_<s>(args, out, index, plane, z, y, x): n neighbouring outputs, windows s apart; n is 1 for any stride."""
+    f = m.function(f"internal void best_{n}_{s}(ptr noalias args, ptr noalias out, ptr noalias index, ptr noalias plane, i64 z, i64 y, i64 x)", APART)
+    args, out, index, plane, z, y, x = f.params
+    w = {name: f.load("i64", f.gep("i64", args, i)) for i, name in enumerate(SLOTS) if i >= 3}
+    wide, places = vector(acc, n), vector("i64", n)
+    step = f.value(s, "i64") if s else w["sx"]
+    z0, y0, x0 = (at * w["s" + d] - w["p" + d] for at, d in ((z, "z"), (y, "y"), (x, "x")))
+    lanes = V(f, places, "<" + ", ".join(f"i64 {i * s}" for i in range(n)) + ">") if n > 1 else None
+    best, where, none = f.var(wide, -inf), f.var(places, 0), f.var("i64", 1)
+    with f.loop(0, w["kz"]) as i, f.loop(0, w["ky"]) as j:
+        iz, iy = z0 + i * w["dz"], y0 + j * w["dy"]
+        with f.when((iz >= 0) & (iz < w["d"]) & (iy >= 0) & (iy < w["h"])), f.loop(0, w["kx"]) as k:
+            ix = x0 + k * w["dx"]
+            with f.when((ix >= 0) & (ix < w["w"])):
+                at = f.gep(memory, plane, iz * w["xd"] + iy * w["xh"] + ix * w["xw"])
+                if n == 1:
+                    v = f.load(memory, at)
+                elif s == 1:
+                    v = f.load(vector(memory, n), at)
+                else:
+                    pair = [f.load(vector(memory, n), f.gep(memory, at, o)) for o in (0, n)]
+                    v = f.shuffle(pair[0], pair[1], [2 * o for o in range(n)])
+                v = widen(f, v, acc)
+                nan = f.emit(vector("i1", n), f"fcmp uno {v}, {v.name}")
+                old = best.get()
+                was = f.emit(vector("i1", n), f"fcmp ord {old}, {old.name}")  # the first NaN stays
+                take = (v > old) | (nan & was)
+                here = f.splat((iz * w["h"] + iy) * w["w"] + ix, n)
+                here = here + lanes if lanes is not None else here
+                first = f.splat(none.get() != 0, n)  # a window of -inf alone points at its first element
+                best.set(f.select(take, v, old))
+                where.set(f.select(take | first, here, where.get()))
+                none.set(0)
+    place = (z * w["ho"] + y) * w["wo"] + x
+    f.store(narrow(f, best.get(), memory), f.gep(memory, out, place))
+    f.store(where.get(), f.gep("i64", index, place))
+
+
+def text(target: Target, dtype: str) -> Module:
+    """IR of the kernel, `k`; chunks are (plane, rows of its output)."""
+    memory, acc = TYPES[dtype]
+    n = target.vector_bytes // size(acc)
+    m = Module(f"max pooling {dtype}")
+    some(m, memory, acc, 1, 0)
+    for s in (1, 2):
+        some(m, memory, acc, n, s)
+    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+    args, begin, end, _ = f.params
+    out, index, x = (f.load("ptr", f.gep("i64", args, i)) for i in range(3))
+    w = {name: f.load("i64", f.gep("i64", args, i)) for i, name in enumerate(SLOTS) if i >= 3}
+    lines, area = w["do"] * w["ho"], w["do"] * w["ho"] * w["wo"]
+    blocks = (lines + w["rows"] - 1) // w["rows"]
+    with f.loop(begin, end) as chunk:
+        plane, line0 = chunk // blocks, chunk % blocks * w["rows"]
+        src = f.gep(memory, x, plane // w["q"] * w["xp"] + plane % w["q"] * w["xq"])
+        to, at = f.gep(memory, out, plane * area), f.gep("i64", index, plane * area)
+        with f.loop(line0, f.min(line0 + w["rows"], lines)) as line:
+            z, y = line // w["ho"], line % w["ho"]
+            col = f.var("i64", 0)
+            with f.forever() as done:
+                here = col.get()
+                with f.when(here >= w["wo"]):
+                    f.jump(done)
+                first = here * w["sx"] - w["px"]
+                last = first + (w["kx"] - 1) * w["dx"]  # the first element that the last tap reads
+                inside = (first >= 0) & (here + n <= w["wo"]) & (w["xw"] == 1)
+                width = f.var("i64", 1)
+                for s in (1, 2):
+                    with f.when(inside & (w["sx"] == s) & (last + s * n <= w["w"])):
+                        f.call("void", f"best_{n}_{s}", args, to, at, src, z, y, here)
+                        width.set(n)
+                with f.when(width.get() == 1):
+                    f.call("void", "best_1_0", args, to, at, src, z, y, here)
+                col.set(here + width.get())
+    return m
+
+
+@cache
+def kernel(dtype: str) -> Code:
+    native = engine()
+    return native.load(lambda: str(text(native.target, dtype)), ["k"], parts=[("kernel", "max pooling"), ("dtype", dtype)])
+
+
+def max_pool_plan(x: np.ndarray[Any, Any], size: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], out: Sequence[int]) -> Plan | None:
+    """The plan of max pooling over the last dims: (values, indices into a plane)."""
+    rank, e = len(size), steps(x)
+    lead = x.shape[: x.ndim - rank]
+    if x.dtype.name not in DTYPES or rank not in (1, 2, 3) or e is None or len(lead) > 2:
+        return None
+    (d, h, w), (do, ho, wo) = three(x.shape[-rank:], 1), three(out, 1)
+    strides = [*(0,) * (2 - len(lead)), *e[: len(lead)], *three(e[-rank:], 0)]
+    per_row = wo * prod(size)
+    rows = max(1, min(do * ho, GRAIN // max(per_row, 1)))
+    constants = [prod(lead), lead[-1] if lead else 1, do, ho, wo, rows, d, h, w]
+    constants += [*three(size, 1), *three(stride, 1), *three(padding, 0), *three(dilation, 1), *strides]
+    code = kernel(x.dtype.name)
+    slots = ((OUT, 0), (OUT, 1), (ARG, 0), *((CONST, v) for v in constants))
+    shape = (*lead, *out)
+    chunks = prod(lead) * -(-do * ho // rows)
+    work = Launch(code["k"], slots, chunks)
+    return Plan((Result(x.dtype, shape), Result(np.dtype(np.int64), shape)), (work,), release=prod(shape) * prod(size) > GRAIN, keep=(code,))
+
+
+_tables: dict[Any, Table] = {}
+
+
+def max_pool(x: np.ndarray[Any, Any], size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...],
+             out: tuple[int, ...]) -> tuple[Any, Any] | None:
+    """(values, indices), or None where the kernel has no form for it."""
+    how = (size, stride, padding, dilation, out)
+    table = _tables.get(how)
+    if table is None:
+        table = _tables[how] = Table("max_pool")
+    found = table.call(x)
+    if found is None:
+        plan = max_pool_plan(x, *how)
+        if plan is None:
+            return None
+        table.add((x,), plan)
+        found = table.call(x)
+    return found
