@@ -356,9 +356,13 @@ def lerp(k: Kernel[T], input: T, end: T, weight: N) -> T:
     return k.where(k.lt(k.abs(weight), 0.5), input + (end - input) * weight, end - (end - input) * (1 - weight))
 
 
+def _conj(x: Any) -> Any:
+    return x.conj() if isinstance(x, Tensor) else x.conjugate()
+
+
 lerp.vjp(
-    input=lambda g, weight: g * (1 - (weight.conj() if isinstance(weight, Tensor) else weight)),
-    end=lambda g, weight: g * (weight.conj() if isinstance(weight, Tensor) else weight),
+    input=lambda g, weight: g * (1 - _conj(weight)),
+    end=lambda g, weight: g * _conj(weight),
     weight=lambda g, input, end: g * (end - input).conj(),
 )
 

@@ -18,6 +18,8 @@ MODULES = (
     "math",
     "linalg",
     "random",
+    "special",
+    "statistics",
     "ctc",
     "transform",
 )  # library_<name>.py

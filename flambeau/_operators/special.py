@@ -1,0 +1,193 @@
+"""Special functions: `torch.special`, and those of them that have a name of their own in `torch`.
+
+The routines are SciPy's; what is here is how they are named and differentiated.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau._kernel.language import Kernel, T
+from flambeau._operators import activation, elementary, reduce, select
+from flambeau._operators.op import ALL_FORMS, NAMES, REGISTRY, Op, composite, op
+from flambeau._tensor import Tensor
+
+N = T
+OUT = ("function", "out")
+
+
+def _one(overload: str, routine: str, what: str, differentiable: bool = True) -> Op:
+    """An operator of one argument that is a routine of SciPy."""
+
+    def body(k: Kernel[T], input: T) -> T:
+        return k.library("scipy_special", input, routine=routine)
+
+    body.__name__ = overload.removeprefix("special_")
+    body.__doc__ = what
+    space, forms = ("special", OUT) if overload.startswith("special_") else ("", ALL_FORMS)
+    return op(overload, promote="float", namespace=space, variants=forms, differentiable=differentiable,
+              lacks=("c", f"{overload.removeprefix('special_')}_cpu"))(body)  # fmt: skip
+
+
+# ---------------------------------------------------------------- Bessel and Airy functions
+
+i0 = _one("i0", "i0", "The modified Bessel function of the first kind, of order 0.")
+i0e = _one("special_i0e", "i0e", "exp(-|x|) i0(x).")
+i1 = _one("special_i1", "i1", "The modified Bessel function of the first kind, of order 1.")
+i1e = _one("special_i1e", "i1e", "exp(-|x|) i1(x).")
+i0.vjp(input=lambda g, input: g * i1(input))
+i0e.vjp(input=lambda g, input, out: g * (i1e(input) - input.sgn() * out))
+
+
+def _i1_derivative(g: Tensor, input: Tensor, out: Tensor) -> Tensor:
+    return g * (i0(input) - out / input).masked_fill(input == 0, 0.5)
+
+
+def _i1e_derivative(g: Tensor, input: Tensor, out: Tensor) -> Tensor:
+    return g * (i0e(input) - out * (input.sgn() + input.reciprocal())).masked_fill(input == 0, 0.5)
+
+
+i1.vjp(input=_i1_derivative)
+i1e.vjp(input=_i1e_derivative)
+
+airy_ai = _one("special_airy_ai", "airy", "The Airy function Ai.", False)
+bessel_j0 = _one("special_bessel_j0", "j0", "The Bessel function of the first kind, of order 0.", False)
+bessel_j1 = _one("special_bessel_j1", "j1", "The Bessel function of the first kind, of order 1.", False)
+bessel_y0 = _one("special_bessel_y0", "y0", "The Bessel function of the second kind, of order 0.", False)
+bessel_y1 = _one("special_bessel_y1", "y1", "The Bessel function of the second kind, of order 1.", False)
+modified_bessel_i0 = _one("special_modified_bessel_i0", "i0", "The modified Bessel function of the first kind, of order 0.", False)
+modified_bessel_i1 = _one("special_modified_bessel_i1", "i1", "The modified Bessel function of the first kind, of order 1.", False)
+modified_bessel_k0 = _one("special_modified_bessel_k0", "k0", "The modified Bessel function of the second kind, of order 0.", False)
+modified_bessel_k1 = _one("special_modified_bessel_k1", "k1", "The modified Bessel function of the second kind, of order 1.", False)
+scaled_modified_bessel_k0 = _one("special_scaled_modified_bessel_k0", "k0e", "exp(x) modified_bessel_k0(x).", False)
+scaled_modified_bessel_k1 = _one("special_scaled_modified_bessel_k1", "k1e", "exp(x) modified_bessel_k1(x).", False)
+
+
+@op("special_spherical_bessel_j0", promote="float", namespace="special", variants=OUT, differentiable=False)
+def spherical_bessel_j0(k: Kernel[T], input: T) -> T:
+    """The spherical Bessel function of the first kind, of order 0: sin(x) / x."""
+    zero = k.eq(input, 0.0)
+    return k.where(zero, k.like(1.0, input), k.where(k.isinf(input), k.like(0.0, input), k.sin(input) / input))
+
+
+# ---------------------------------------------------------------- the normal distribution
+
+erfcx = _one("special_erfcx", "erfcx", "exp(x^2) erfc(x).")
+ndtr = _one("special_ndtr", "ndtr", "The area under the standard normal density up to x.")
+ndtri = _one("special_ndtri", "ndtri", "The x up to which the standard normal density has this area.")
+log_ndtr = _one("special_log_ndtr", "log_ndtr", "log(ndtr(x)).")
+entr = _one("special_entr", "entr", "-x log(x); 0 at 0, -inf below.")
+erfcx.vjp(input=lambda g, input, out: g * (2 * input * out - 2 / math.sqrt(math.pi)))
+ndtr.vjp(input=lambda g, input: g * (input * input * -0.5).exp() / math.sqrt(2 * math.pi))
+ndtri.vjp(input=lambda g, out: g * (out * out * 0.5).exp() * math.sqrt(2 * math.pi))
+log_ndtr.vjp(input=lambda g, input: g / erfcx(input * -math.sqrt(0.5)) * math.sqrt(2 / math.pi))
+entr.vjp(input=lambda g, input: g * -(input.log() + 1))
+
+
+# ---------------------------------------------------------------- gamma and zeta functions
+
+
+@op("igamma", promote="float", variants=ALL_FORMS, lacks=("c", "igamma_cpu"))
+def igamma(k: Kernel[T], input: T, other: T) -> T:
+    """The regularized lower incomplete gamma function of order `input`."""
+    return k.library("scipy_special", input, other, routine="gammainc")
+
+
+@op("igammac", promote="float", variants=ALL_FORMS, lacks=("c", "igammac_cpu"))
+def igammac(k: Kernel[T], input: T, other: T) -> T:
+    """The regularized upper incomplete gamma function of order `input`."""
+    return k.library("scipy_special", input, other, routine="gammaincc")
+
+
+igamma.vjp(other=lambda g, input, other: g * ((input - 1) * other.log() - other - input.lgamma()).exp())
+igammac.vjp(other=lambda g, input, other: -g * ((input - 1) * other.log() - other - input.lgamma()).exp())
+
+
+@op("special_zeta", "special_zeta.self_scalar", "special_zeta.other_scalar", promote="float", namespace="special", variants=OUT,
+    lacks=("c", "zeta"))  # fmt: skip
+def zeta(k: Kernel[T], input: N, other: N) -> T:
+    """The Hurwitz zeta function: the sum over n >= 0 of (n + other)^-input."""
+    return k.library("scipy_special", input, other, routine="zeta")
+
+
+zeta.vjp(other=lambda g, input, other: g * -input * zeta(input + 1, other))
+
+
+@composite("mvlgamma", variants=ALL_FORMS)
+def mvlgamma(input: T, p: int) -> T:
+    """The logarithm of the multivariate gamma function of dimension `p`."""
+    if p < 1:
+        raise RuntimeError("p has to be greater than or equal to 1")
+    x = input if input.dtype.is_floating_point else input * 1.0  # type: ignore[attr-defined]
+    steps = x.new_tensor([-0.5 * j for j in range(p - 1, -1, -1)])  # type: ignore[attr-defined]
+    return (x.unsqueeze(-1) + steps).lgamma().sum(-1) + p * (p - 1) * 0.25 * math.log(math.pi)  # type: ignore[attr-defined]
+
+
+@op("special_xlog1py", "special_xlog1py.self_scalar", "special_xlog1py.other_scalar", promote="float", namespace="special",
+    variants=OUT, lacks=("c", "xlog1py_cpu"))  # fmt: skip
+def xlog1py(k: Kernel[T], input: N, other: N) -> T:
+    """input * log1p(other); 0 where input is 0, NaN where other is."""
+    y = k.where(k.eq(input, 0.0), k.like(0.0, input), input * k.log1p(other))
+    return k.where(k.isnan(other), other, y)
+
+
+def _tensor(x: Any, g: Tensor) -> Tensor:
+    return x if isinstance(x, Tensor) else g.new_tensor(x)
+
+
+xlog1py.vjp(
+    input=lambda g, input, other: g * _tensor(other, g).log1p().masked_fill((input == 0) & (_tensor(other, g) <= -1), 0),
+    other=lambda g, input, other: g * input / (other + 1),
+)
+
+
+@op("frexp.Tensor", promote="none", variants=("function", "method", "out"), outputs=("mantissa", "exponent"))
+def frexp(k: Kernel[T], input: T) -> tuple[T, T]:
+    """The mantissa, at least 1/2 and below 1, and the power of two of each element."""
+    return k.library("frexp", input)
+
+
+frexp.vjp(input=lambda g_mantissa, exponent: g_mantissa / exponent.exp2())
+
+
+@frexp.errors
+def _(input: Tensor) -> None:
+    if not input.dtype.is_floating_point:
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+
+
+# ---------------------------------------------------------------- orthogonal polynomials
+
+
+def _polynomial(name: str, family: str, shifted: bool = False) -> Op:
+    def body(k: Kernel[T], input: N, n: N) -> T:
+        return k.library("polynomial", input * 2 - 1 if shifted else input, n, family=family)
+
+    full = f"special_{name}"
+    body.__name__ = name
+    body.__doc__ = f"The {name.replace('_polynomial_', ' polynomial ')} of degree n at x."
+    return op(full, f"{full}.x_scalar", f"{full}.n_scalar", promote="float", namespace="special", variants=OUT,
+              differentiable=False, lacks=("c", f"{name}_cpu"))(body)  # fmt: skip
+
+
+for _letter in "tuvw":
+    _polynomial(f"chebyshev_polynomial_{_letter}", f"chebyshev_{_letter}")
+    _polynomial(f"shifted_chebyshev_polynomial_{_letter}", f"chebyshev_{_letter}", shifted=True)
+for _kind in ("hermite_h", "hermite_he", "laguerre_l", "legendre_p"):
+    _polynomial("_polynomial_".join(_kind.rsplit("_", 1)), _kind)
+
+
+# ---------------------------------------------------------------- other names, in torch.special, for operators defined elsewhere
+
+ALIASES: dict[str, tuple[Op, ...]] = {
+    "exp2": (elementary.exp2,), "expm1": (elementary.expm1,), "log1p": (elementary.log1p,), "expit": (elementary.sigmoid,),
+    "logit": (elementary.logit,), "erf": (elementary.erf,), "erfc": (elementary.erfc,), "erfinv": (elementary.erfinv,),
+    "gammaln": (elementary.lgamma,), "digamma": (elementary.digamma,), "psi": (elementary.digamma,), "sinc": (elementary.sinc,),
+    "xlogy": (elementary.xlogy,), "round": (elementary.round, elementary.round_decimals), "polygamma": (select.polygamma,),
+    "multigammaln": (mvlgamma,), "i0": (i0,), "gammainc": (igamma,), "gammaincc": (igammac,),
+    "logsumexp": (reduce.logsumexp,), "softmax": (activation.softmax,), "log_softmax": (activation.log_softmax,),
+}  # fmt: skip
+for _name, _ops in ALIASES.items():
+    NAMES["special"].setdefault(_name, []).extend(_ops)
+    REGISTRY[f"special_{_name}"] = _ops[0]
