@@ -4,8 +4,30 @@ import importlib as _importlib
 from types import ModuleType as _Module
 
 
+def set_module(obj, mod) -> None:
+    """Says that `obj` belongs to the module named `mod`."""
+    if not isinstance(mod, str):
+        raise TypeError("The mod argument should be a string")
+    obj.__module__ = mod
+
+
+def swap_tensors(t1, t2) -> None:
+    """Exchanges what two tensors are; whoever holds one of them now has the other.
+
+    >>> a, b = flambeau.zeros(1), flambeau.ones(2)
+    >>> flambeau.utils.swap_tensors(a, b)
+    >>> a
+    tensor([1., 1.])
+    """
+    t1.__class__, t2.__class__ = t2.__class__, t1.__class__
+    t1.__dict__, t2.__dict__ = t2.__dict__, t1.__dict__
+    for t in (t1, t2):
+        if t.is_leaf and t.requires_grad:  # the node that collects its gradient is the other's
+            t.requires_grad_(False).requires_grad_(True)
+
+
 def __getattr__(name: str) -> _Module:
-    if not name.startswith("_") or name == "_pytree":
+    if not name.startswith("__"):
         try:
             return _importlib.import_module(f"{__name__}.{name}")
         except ModuleNotFoundError as missing:

@@ -67,3 +67,19 @@ def test_dlpack_shares_memory():
     t = flambeau.zeros(2)
     from_dlpack(to_dlpack(t)).add_(1)
     assert t.tolist() == [1, 1]
+
+
+def test_swapped_tensors():
+    p, t = flambeau.nn.Parameter(flambeau.ones(2)), flambeau.zeros(3)
+    held = p
+    flambeau.utils.swap_tensors(p, t)
+    assert held.tolist() == [0, 0, 0]
+    assert isinstance(t, flambeau.nn.Parameter)
+    (t * 2).sum().backward()
+    assert t.grad.tolist() == [2, 2]
+
+
+def test_submodules_load_when_they_are_asked_for():
+    assert flambeau.utils._python_dispatch.is_traceable_wrapper_subclass(flambeau.ones(1)) is False
+    with pytest.raises(AttributeError):
+        _ = flambeau.utils.no_such_thing
