@@ -17,6 +17,17 @@ class _Later:
 
 
 fft = _Later()
+
+
+def library() -> Any:
+    """SciPy's transforms, which are several times faster than NumPy's; NumPy's where there is no SciPy."""
+    try:
+        import scipy.fft
+    except ModuleNotFoundError:
+        return np.fft
+    return scipy.fft
+
+
 _FORWARD: tuple[Any, ...] = ("backward", "ortho", "forward")
 _INVERSE: tuple[Any, ...] = ("forward", "ortho", "backward")
 
@@ -26,6 +37,7 @@ def _complex(x: Any) -> Any:
 
 
 def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
+    fft = library()
     if not dims or not x.size:
         return x.astype(_complex(x))
     if len(dims) == 1:
@@ -38,6 +50,7 @@ def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
 
 
 def r2c(x: Any, *, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
+    fft = library()
     if not onesided:
         return c2c(x, dims=dims, mode=mode, forward=True)
     if not x.size:
@@ -53,6 +66,7 @@ def r2c(x: Any, *, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
 
 
 def c2r(x: Any, *, dims: tuple[int, ...], mode: int, last: int) -> Any:
+    fft = library()
     if not x.size:
         shape = list(x.shape)
         shape[dims[-1]] = last
@@ -63,4 +77,5 @@ def c2r(x: Any, *, dims: tuple[int, ...], mode: int, last: int) -> Any:
 
 
 def frequencies(*, n: int, spacing: float, real: bool, dtype: Any) -> Any:
+    fft = library()
     return (fft.rfftfreq(n, spacing) if real else fft.fftfreq(n, spacing)).astype(dtype.np)
