@@ -13,7 +13,7 @@ from flambeau._values.generator import Generator, default_generator
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Gen = Generator | None
-NATIVE = 1 << 15  # numbers from which on native code pays
+NATIVE = 1 << 17  # numbers from which on native code pays for being loaded
 REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
 
 

@@ -60,7 +60,7 @@ def test_uniform(agree, dtype):
 def test_normal(agree, dtype):
     def program(fl):
         d = getattr(fl, dtype)
-        for n in (*SIZES, 20011, 40007):
+        for n in (*SIZES, 20011, 140011):
             for mean, std in ((0, 1), (0.3, 2.7), (-5, 0.02)):
                 yield fl.empty(n, dtype=d).normal_(mean, std)
             yield fl.randn(n, dtype=d)
