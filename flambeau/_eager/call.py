@@ -69,10 +69,10 @@ def call_body(op: Op, body: Any, first: tuple[Any, ...], values: tuple[Any, ...]
 
 def run(op: Op, arrays: tuple[Any, ...]) -> Any:
     """Read the body with arrays, quietly."""
-    if meta.has_meta(arrays):
-        return meta.lifted(call_body(op, op.run, (K,), meta.lowered(arrays)))
     token = quiet(QUIET)
     try:
+        if meta.has_meta(arrays):
+            return meta.lifted(call_body(op, op.run, (K,), meta.lowered(arrays)))
         return call_body(op, op.run, (kernel_for(arrays),), arrays)
     except ValueError:
         if op.kind == "pointwise":
