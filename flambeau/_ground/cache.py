@@ -80,7 +80,9 @@ class Cache:
         data = self.get(parts)
         if data is None:
             if flags.get("assert_cached"):
-                raise CacheMissError(f"nothing may be compiled (FLAMBEAU_ASSERT_CACHED=1), but {self.why_missed(parts)}")
+                raise CacheMissError(
+                    f"nothing may be compiled (FLAMBEAU_ASSERT_CACHED=1), but {self.why_missed(parts)}"
+                )
             data = build()
             self.put(parts, data)
         return data

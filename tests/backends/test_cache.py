@@ -74,7 +74,10 @@ def test_why_missed(tmp_path):
     cache = Cache(tmp_path)
     assert "empty" in cache.why_missed(KEY)
     cache.put(KEY, b"")
-    assert cache.why_missed([KEY[0], ("cpu", "znver5")]) == "the nearest stored entry differs in cpu was 'znver4', now 'znver5'"
+    assert (
+        cache.why_missed([KEY[0], ("cpu", "znver5")])
+        == "the nearest stored entry differs in cpu was 'znver4', now 'znver5'"
+    )
 
 
 def test_compilation_can_be_forbidden(tmp_path):
@@ -94,7 +97,9 @@ assert cache.damaged == 0
 
 
 def test_many_processes_share_a_folder(tmp_path):
-    jobs = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=Path(__file__).parents[2]) for _ in range(4)]
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=Path(__file__).parents[2]) for _ in range(4)
+    ]
     assert [job.wait(60) for job in jobs] == [0] * 4
     assert len(Cache(tmp_path).entries()) == 150
 
@@ -112,6 +117,15 @@ print(engine().compiled)
 def test_a_second_process_compiles_nothing(tmp_path):
     pytest.importorskip("llvmlite")
     env = {**os.environ, "FLAMBEAU_CACHE_DIR": str(tmp_path)}
-    run = lambda **more: subprocess.run([sys.executable, "-c", SECOND], env={**env, **more}, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout  # noqa: E731
+    run = lambda **more: (
+        subprocess.run(
+            [sys.executable, "-c", SECOND],
+            env={**env, **more},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
     assert int(run()) > 0
     assert int(run(FLAMBEAU_ASSERT_CACHED="1")) == 0

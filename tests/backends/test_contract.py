@@ -12,7 +12,20 @@ from flambeau._backends.cpu import contract
 from flambeau._backends.cpu.launch import ARG, OUT, Plan, Result, Table
 
 TOLERANCE = {"float32": 2e-6, "float64": 2e-15, "bfloat16": 8e-3, "float16": 1e-3}
-SHAPES = [(1, 1, 1), (3, 5, 7), (14, 32, 16), (15, 33, 17), (2, 1, 40), (40, 2, 9), (64, 64, 64), (100, 90, 801), (300, 257, 65), (28, 32, 0), (0, 4, 3), (520, 530, 20)]
+SHAPES = [
+    (1, 1, 1),
+    (3, 5, 7),
+    (14, 32, 16),
+    (15, 33, 17),
+    (2, 1, 40),
+    (40, 2, 9),
+    (64, 64, 64),
+    (100, 90, 801),
+    (300, 257, 65),
+    (28, 32, 0),
+    (0, 4, 3),
+    (520, 530, 20),
+]
 
 
 def layout(rng, shape, kind):
@@ -55,7 +68,9 @@ def test_shapes_and_layouts(shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("batch", [((4,), (4,)), ((2, 3), (2, 3)), ((2, 3), ()), ((3,), (2, 1)), ((), (5,)), ((0,), (0,))], ids=str)
+@pytest.mark.parametrize(
+    "batch", [((4,), (4,)), ((2, 3), (2, 3)), ((2, 3), ()), ((3,), (2, 1)), ((), (5,)), ((0,), (0,))], ids=str
+)
 def test_batches(batch, dtype):
     rng = np.random.default_rng(0)
     left, right = (cast(rng.standard_normal((*x, *s)), dtype) for x, s in zip(batch, ((9, 20), (20, 34)), strict=True))
@@ -99,16 +114,29 @@ def test_epilogues(dtype):
     rng = np.random.default_rng(0)
     a, b, row, column, c = (cast(rng.standard_normal(s), dtype) for s in ((30, 40), (40, 50), (50,), (30,), (30, 50)))
     product = a.astype(np.float32) @ b.astype(np.float32)
-    place = lambda i, s: contract.Operand((ARG, i), s)  # noqa: E731
+    place = lambda i, s: contract.Operand((ARG, i), s)
     cases = [
         (contract.ADD_ROW(dtype), row, (0, 0, 0, 1), (), product + row.astype(np.float32)),
         (contract.ADD_COLUMN(dtype), column, (0, 0, 1, 0), (), product + column.astype(np.float32)[:, None]),
         (contract.scaled(dtype), c, (0, 0, 50, 1), (2.0, -0.5), 2 * product - 0.5 * c.astype(np.float32)),
     ]
     for e, operand, strides, scalars, want in cases:
-        work = contract.launch(dtype, (1, 1, 30, 50, 40), contract.Operand((OUT, 0), (0, 0, 50, 1)), place(0, (0, 0, 40, 1)), place(1, (0, 0, 50, 1)),
-                               e, [place(2, strides)], [(ARG, 3 + i) for i in range(len(scalars))])
+        work = contract.launch(
+            dtype,
+            (1, 1, 30, 50, 40),
+            contract.Operand((OUT, 0), (0, 0, 50, 1)),
+            place(0, (0, 0, 40, 1)),
+            place(1, (0, 0, 50, 1)),
+            e,
+            [place(2, strides)],
+            [(ARG, 3 + i) for i in range(len(scalars))],
+        )
         table = Table()
         args = (a, b, operand, *scalars)
         table.add(args, Plan((Result(a.dtype, (30, 50)),), (work,)))
-        np.testing.assert_allclose(table.call(*args).astype(np.float32), want, rtol=1e-2 if dtype == "bfloat16" else 1e-5, atol=1e-4 if dtype == "float32" else 5e-2)
+        np.testing.assert_allclose(
+            table.call(*args).astype(np.float32),
+            want,
+            rtol=1e-2 if dtype == "bfloat16" else 1e-5,
+            atol=1e-4 if dtype == "float32" else 5e-2,
+        )

@@ -18,7 +18,6 @@ TOLERANCE = {"float32": 2e-6, "float64": 2e-15, "bfloat16": 8e-3, "float16": 1e-
 
 def reference(x, w, stride, padding, dilation, groups):
     """(convolution, the same of magnitudes) in float64, tap by tap."""
-    rank = x.ndim - 2
     x = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *((p, p) for p in padding)])
     w = w.astype(np.float64)
     sizes = [out_size(n, k, s, 0, d) for n, k, s, d in zip(x.shape[2:], w.shape[2:], stride, dilation)]
@@ -112,7 +111,9 @@ def weight(x, g, shape, stride, padding, dilation, groups):
         part = x[(..., *(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, dilation, sizes, stride)))]
         axes = [0, *range(3, part.ndim)]
         for q in range(groups):
-            out[(q, slice(None), slice(None), *tap)] = np.tensordot(g[:, q], part[:, q], ([a - 1 if a else 0 for a in axes],) * 2)
+            out[(q, slice(None), slice(None), *tap)] = np.tensordot(
+                g[:, q], part[:, q], ([a - 1 if a else 0 for a in axes],) * 2
+            )
     return out.reshape(shape)
 
 
@@ -126,4 +127,9 @@ def test_weight(case, dtype):
     got = convolution(*how).weight(x, g, w_shape)
     close(got, weight(x, g, w_shape, *how), weight(np.abs(x), np.abs(g), w_shape, *how), dtype)
     g = cast(np.moveaxis(rng.standard_normal((*g.shape[:1], *g.shape[2:], g.shape[1])), -1, 1), dtype)  # channels last
-    close(convolution(*how).weight(x, g, w_shape), weight(x, g, w_shape, *how), weight(np.abs(x), np.abs(g), w_shape, *how), dtype)
+    close(
+        convolution(*how).weight(x, g, w_shape),
+        weight(x, g, w_shape, *how),
+        weight(np.abs(x), np.abs(g), w_shape, *how),
+        dtype,
+    )

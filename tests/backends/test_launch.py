@@ -41,7 +41,9 @@ def scale(code, x, written=()):
     """The plan of `scale(x, factor)`; with a third argument it writes there."""
     to = (ARG, written[0]) if written else (OUT, 0)
     results = () if written else (Result(x.dtype, x.shape),)
-    return Plan(results, (Launch(code["k"], (to, (ARG, 0), (ARG, 1), (CONST, x.size))),), written=tuple(written), keep=(code,))
+    return Plan(
+        results, (Launch(code["k"], (to, (ARG, 0), (ARG, 1), (CONST, x.size))),), written=tuple(written), keep=(code,)
+    )
 
 
 def test_found_by_signature(table, code):
@@ -49,11 +51,32 @@ def test_found_by_signature(table, code):
     assert table.call(x, 2.0) is None
     table.add((x, 2.0), scale(code, x))
     out = table.call(x, 3.0)
-    assert out.shape == (3, 4) and out.dtype == np.float32 and np.array_equal(out, x * 3) and out.flags.owndata and out.flags.writeable
+    assert (
+        out.shape == (3, 4)
+        and out.dtype == np.float32
+        and np.array_equal(out, x * 3)
+        and out.flags.owndata
+        and out.flags.writeable
+    )
     assert np.array_equal(table.call(x + 1, 3.0), (x + 1) * 3)
     frozen = x.copy()
     frozen.flags.writeable = False
-    unlike = [(x.T, 2.0), (x[:2], 2.0), (x.astype(np.float64), 2.0), (x, 2), (x, x), (x,), (), (x, 2.0, 3.0), (x, "2"), (x, 1 << 80), (x[::1, ::-1], 2.0), (x.reshape(12), 2.0), (frozen, 2.0), (x.view(np.matrix), 2.0)]
+    unlike = [
+        (x.T, 2.0),
+        (x[:2], 2.0),
+        (x.astype(np.float64), 2.0),
+        (x, 2),
+        (x, x),
+        (x,),
+        (),
+        (x, 2.0, 3.0),
+        (x, "2"),
+        (x, 1 << 80),
+        (x[::1, ::-1], 2.0),
+        (x.reshape(12), 2.0),
+        (frozen, 2.0),
+        (x.view(np.matrix), 2.0),
+    ]
     for args in unlike:
         assert table.call(*args) is None
 
@@ -89,8 +112,13 @@ def test_written_arguments(table, code):
 
 def test_several_launches_and_temporary_memory(table, code):
     x = np.ones((5, 5), np.float32)
-    steps = (Launch(code["k"], ((TEMP, 64), (ARG, 0), (ARG, 1), (CONST, 25))), Launch(code["k"], ((OUT, 1), (TEMP, 64), (ARG, 1), (CONST, 25))),
-             Launch(code["k"], ((OUT, 0, 20), (ARG, 0, 20), (ARG, 1), (CONST, 20))), Launch(code["k"], ((OUT, 0), (ARG, 0), (ARG, 1), (CONST, 5))))  # fmt: skip
+    slots = (
+        ((TEMP, 64), (ARG, 0), (ARG, 1), (CONST, 25)),
+        ((OUT, 1), (TEMP, 64), (ARG, 1), (CONST, 25)),
+        ((OUT, 0, 20), (ARG, 0, 20), (ARG, 1), (CONST, 20)),
+        ((OUT, 0), (ARG, 0), (ARG, 1), (CONST, 5)),
+    )
+    steps = tuple(Launch(code["k"], s) for s in slots)
     strided = Result(x.dtype, (5, 5), (4, 20))
     table.add((x, 3.0), Plan((Result(x.dtype, (5, 5)), strided), steps, temp=256, release=True, keep=(code,)))
     first, second = table.call(x, 3.0)

@@ -29,11 +29,16 @@ def test_max_pool(case, dtype):
     shape, size, stride, padding, dilation = case
     n = len(size)
     rng = np.random.default_rng(0)
-    x = rng.integers(-9, 9, shape).astype(np.dtype(dtype) if dtype != "bfloat16" else ml_dtypes.bfloat16)  # many equal ones
+    x = rng.integers(-9, 9, shape).astype(
+        np.dtype(dtype) if dtype != "bfloat16" else ml_dtypes.bfloat16
+    )  # many equal ones
     x.reshape(-1)[5::17] = np.nan
     x.reshape(-1)[7::5] = -np.inf
     for ceil in (0, 1):
-        out = tuple((e + 2 * p - d * (k - 1) - 1 + ceil * (s - 1)) // s + 1 for e, k, s, p, d in zip(shape[-n:], size, stride, padding, dilation))
+        out = tuple(
+            (e + 2 * p - d * (k - 1) - 1 + ceil * (s - 1)) // s + 1
+            for e, k, s, p, d in zip(shape[-n:], size, stride, padding, dilation)
+        )
         got = max_pool(x, size, stride, padding, dilation, out)
         wide = x.astype(np.float64)
         want = window.max_pool(wide, size=size, stride=stride, padding=padding, dilation=dilation, out=out)

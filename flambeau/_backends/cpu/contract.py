@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.emit import Function, Module, V, floating, lane, lanes, size, vector
+from flambeau._backends.cpu.emit import Function, Module, V, floating, lanes, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
 
@@ -89,8 +89,8 @@ class Epilogue:
 
 
 PLAIN = Epilogue("plain")
-ADD_ROW = lambda dtype: Epilogue(f"add-row-{dtype}", ((dtype, "row"),), 0, lambda f, x, o, s: x + o[0])  # noqa: E731
-ADD_COLUMN = lambda dtype: Epilogue(f"add-column-{dtype}", ((dtype, "column"),), 0, lambda f, x, o, s: x + o[0])  # noqa: E731
+ADD_ROW = lambda dtype: Epilogue(f"add-row-{dtype}", ((dtype, "row"),), 0, lambda f, x, o, s: x + o[0])
+ADD_COLUMN = lambda dtype: Epilogue(f"add-column-{dtype}", ((dtype, "column"),), 0, lambda f, x, o, s: x + o[0])
 
 
 def scaled(dtype: str, along: str = "row") -> Epilogue:
@@ -140,11 +140,13 @@ def packer(m: Module, name: str, memory: str, acc: str, n: int) -> None:
     Writes whole vectors of n lanes: lanes past `lanes` are rubbish, and nothing past them is read. Rows are written in
     order of k, so with a step below n each row overwrites the rubbish of the one before.
     """
-    f = m.function(f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)", APART)
+    f = m.function(
+        f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)", APART
+    )
     dst, step, src, count, depth, sl, sk = f.params
     count = f.min(count, n)
-    at = lambda lane, k: f.gep(memory, src, lane * sl + k * sk)  # noqa: E731
-    put = lambda x, k: f.store(widen(f, x, acc), dst, k * step)  # noqa: E731
+    at = lambda lane, k: f.gep(memory, src, lane * sl + k * sk)
+    put = lambda x, k: f.store(widen(f, x, acc), dst, k * step)
     wide = vector(memory, n)
     start = f.var("i64", 0)
     with f.when(sl == 1):  # a row of the panel is contiguous
@@ -171,8 +173,13 @@ def packer(m: Module, name: str, memory: str, acc: str, n: int) -> None:
 
 
 def pair_packer(m: Module, name: str, n: int) -> None:
-    """As `packer`, for bfloat16 in pairs: dst[(k // 2) * step + lane] holds src[lane, k] and src[lane, k + 1]; a last odd k is paired with 0."""
-    f = m.function(f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)", APART)
+    """As `packer`, for bfloat16 in pairs: dst[(k // 2) * step + lane] holds src[lane, k] and src[lane, k + 1].
+
+    A last odd k is paired with 0.
+    """
+    f = m.function(
+        f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)", APART
+    )
     dst, step, src, count, depth, sl, sk = f.params
     count = f.min(count, n)
     even = depth & -2
@@ -190,10 +197,14 @@ def pair_packer(m: Module, name: str, n: int) -> None:
         with f.either((sl == 1) & (count >= n)) as otherwise2:
             with f.loop(0, even, 2) as k:
                 x, y = (f.load(f"<{n} x i16>", f.gep("bfloat", src, (k + i) * sk)) for i in (0, 1))
-                f.store(f.shuffle(x, y, [i // 2 + n * (i % 2) for i in range(2 * n)]), f.gep("i32", dst, (k >> 1) * step))
+                f.store(
+                    f.shuffle(x, y, [i // 2 + n * (i % 2) for i in range(2 * n)]), f.gep("i32", dst, (k >> 1) * step)
+                )
             otherwise2()
             with f.loop(0, even, 2) as k, f.loop(0, count) as i:
-                x, y = (f.convert("zext", f.load("i16", f.gep("bfloat", src, i * sl + (k + j) * sk)), "i32") for j in (0, 1))
+                x, y = (
+                    f.convert("zext", f.load("i16", f.gep("bfloat", src, i * sl + (k + j) * sk)), "i32") for j in (0, 1)
+                )
                 f.store(x | y << 16, dst, (k >> 1) * step + i)
     with f.when(even < depth), f.loop(0, count) as i:
         x = f.convert("zext", f.load("i16", f.gep("bfloat", src, i * sl + even * sk)), "i32")
@@ -209,7 +220,10 @@ def micro_kernel(m: Module, t: Tile, rows: int, acc: str, table: bool = False) -
     With `table`, b_step is a pointer to the offsets of the rows of b instead of their distance.
     """
     step = "ptr noalias" if table else "i64"
-    f = m.function(f"internal void tile_{rows}(ptr noalias a, ptr noalias b, {step} b_step, i64 depth, ptr noalias out, i1 first)", APART)
+    f = m.function(
+        f"internal void tile_{rows}(ptr noalias a, ptr noalias b, {step} b_step, i64 depth, ptr noalias out, i1 first)",
+        APART,
+    )
     a, b, b_step, depth, out, first = f.params
     wide = vector(acc, t.lanes)
     sums = [[f.var(wide, 0) for _ in range(t.vectors)] for _ in range(rows)]
@@ -257,10 +271,13 @@ def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue, slots: Sequen
 
     `n0` is the tile's first column, for operands along n; `at` is where in `out` it is, in elements.
     """
-    f = m.function("internal void finish(ptr args, ptr noalias sums, i64 p, i64 q, i64 m0, i64 rows, i64 n0, i64 at, i64 cols)", APART)
+    f = m.function(
+        "internal void finish(ptr args, ptr noalias sums, i64 p, i64 q, i64 m0, i64 rows, i64 n0, i64 at, i64 cols)",
+        APART,
+    )
     args, sums, p, q, m0, rows, n0, start, cols = f.params
     slot = {name: i for i, name in enumerate(slots)}
-    word = lambda i, type="i64": f.load(type, args, None) if i == 0 else f.load(type, f.gep("i64", args, i))  # noqa: E731
+    word = lambda i, type="i64": f.load(type, args, None) if i == 0 else f.load(type, f.gep("i64", args, i))
     cm, cn = word(slot["cm"]), word(slot["cn"])
     out = f.gep(memory, word(slot["c"], "ptr"), p * word(slot["cp"]) + q * word(slot["cq"]) + start)
     operands = []
@@ -278,11 +295,20 @@ def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue, slots: Sequen
         line = f.gep(memory, out, (m0 + i) * cm)
         for v in range(t.vectors):
             x = f.load(vector(acc, t.lanes), sums, i * t.cols + v * t.lanes)
-            columns = [(type, f.gep(type, base, (m0 + i) * sm + (n0 if along == "row" else 0)), along) for type, along, base, sm in operands]
+            columns = [
+                (type, f.gep(type, base, (m0 + i) * sm + (n0 if along == "row" else 0)), along)
+                for type, along, base, sm in operands
+            ]
 
             def value(read: Callable[[str, V], V], x: V = x, columns: Any = columns, v: int = v) -> V:
                 got = [
-                    widen(f, read(vector(type, t.lanes), f.gep(type, at, v * t.lanes)) if along == "row" else f.splat(f.load(type, at), t.lanes), acc)
+                    widen(
+                        f,
+                        read(vector(type, t.lanes), f.gep(type, at, v * t.lanes))
+                        if along == "row"
+                        else f.splat(f.load(type, at), t.lanes),
+                        acc,
+                    )
                     for type, at, along in columns
                 ]
                 return narrow(f, e.body(f, x, got, scalars), memory)
@@ -318,9 +344,9 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
 
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, scratch = f.params
-    c_, a_, b_ = (f.load("ptr", f.gep("i64", args, i)) for i in range(3))
+    a_, b_ = (f.load("ptr", f.gep("i64", args, i)) for i in (1, 2))
     w = {name: f.load("i64", f.gep("i64", args, 3 + i)) for i, name in enumerate(SLOTS[3:])}
-    up = lambda x, n: (x + (n - 1)) // n  # noqa: E731
+    up = lambda x, n: (x + (n - 1)) // n
     mblocks, nblocks = up(w["m"], w["mb"]), up(w["n"], w["nb"])
     deep = w["kb"] + 1 >> 1 if t.pairs else w["kb"]  # steps of a full panel
     ap = scratch
@@ -345,7 +371,17 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
                 for g in reversed(range(-(-t.rows // t.lanes))):
                     with f.when(n > g * t.lanes):
                         src = f.gep(memory, a0, (r0 + g * t.lanes) * w["am"] + k0 * w["ak"])
-                        f.call("void", "pack", f.gep(element, ap, r0 * steps + g * t.lanes), n, src, n - g * t.lanes, depth, w["am"], w["ak"])
+                        f.call(
+                            "void",
+                            "pack",
+                            f.gep(element, ap, r0 * steps + g * t.lanes),
+                            n,
+                            src,
+                            n - g * t.lanes,
+                            depth,
+                            w["am"],
+                            w["ak"],
+                        )
             # `b` is read in place where its rows are contiguous and too few tiles read them to pay for a copy
             direct = (w["bn"] == 1) & (tiles <= IN_PLACE) if not t.pairs and memory == acc else f.value(0, "i1")
             whole = cols - cols % t.cols
@@ -354,7 +390,17 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
                     n = cols - j - v * t.lanes
                     with f.when(n > 0):
                         src = f.gep(memory, b0, (j + v * t.lanes) * w["bn"] + k0 * w["bk"])
-                        f.call("void", "pack", f.gep(element, bp, j * steps + v * t.lanes), f.value(t.cols, "i64"), src, n, depth, w["bn"], w["bk"])
+                        f.call(
+                            "void",
+                            "pack",
+                            f.gep(element, bp, j * steps + v * t.lanes),
+                            f.value(t.cols, "i64"),
+                            src,
+                            n,
+                            depth,
+                            w["bn"],
+                            w["bk"],
+                        )
             first, last = k0 == 0, k0 + w["kb"] >= w["k"]
             single = first & last
             with f.loop(0, cols, t.cols) as j:
@@ -367,7 +413,19 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
                     s = f.gep(acc, sums, keep)
                     run_tile(f, t, n, f.gep(element, ap, r0 * steps), panel, b_step, steps, s, first)
                     with f.when(last):
-                        f.call("void", "finish", args, s, p, q, m0 + r0, n, n0 + j, (n0 + j) * w["cn"], f.min(cols - j, t.cols))
+                        f.call(
+                            "void",
+                            "finish",
+                            args,
+                            s,
+                            p,
+                            q,
+                            m0 + r0,
+                            n,
+                            n0 + j,
+                            (n0 + j) * w["cn"],
+                            f.min(cols - j, t.cols),
+                        )
     return m
 
 
@@ -411,8 +469,16 @@ class Operand:
     strides: tuple[int, int, int, int]
 
 
-def launch(dtype: str, extents: tuple[int, int, int, int, int], c: Operand, a: Operand, b: Operand, e: Epilogue = PLAIN,
-           operands: Sequence[Operand] = (), scalars: Sequence[tuple[int, int]] = ()) -> Launch:
+def launch(
+    dtype: str,
+    extents: tuple[int, int, int, int, int],
+    c: Operand,
+    a: Operand,
+    b: Operand,
+    e: Epilogue = PLAIN,
+    operands: Sequence[Operand] = (),
+    scalars: Sequence[tuple[int, int]] = (),
+) -> Launch:
     """A product as a launch of a plan; `extents` are p, q, m, n, k.
 
     `operands` of the epilogue name their strides over (p, q, m, n); of these n's is 1 for a row and 0 for a column.
@@ -461,7 +527,7 @@ def matmul_plan(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Plan | None
     if (m == 1 or n == 1) and k > 1 and dtype in ("float32", "float64"):
         return None  # a matrix times a vector reads everything once: BLAS does not pack it
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    step = lambda x: [s // item for s in np.broadcast_to(x, (*batch, *x.shape[-2:])).strides]  # noqa: E731
+    step = lambda x: [s // item for s in np.broadcast_to(x, (*batch, *x.shape[-2:])).strides]
     sa, sb = step(a), step(b)
     sc = [s // item for s in c_strides(Result(a.dtype, (*batch, m, n)))]
     # a batch that `b` does not have is more rows of `a`
@@ -478,10 +544,15 @@ def matmul_plan(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Plan | None
     oc = Operand((OUT, 0), (wp[2], wq[2], n, 1))
     cols = tile(engine().target, dtype).cols
     if 4 * n * -(-m // cols) < 3 * m * -(-n // cols):  # the transpose wastes fewer lanes of its vectors
-        swap = lambda o: Operand(o.slot, (*o.strides[:2], o.strides[3], o.strides[2]))  # noqa: E731
+        swap = lambda o: Operand(o.slot, (*o.strides[:2], o.strides[3], o.strides[2]))
         m, n, oa, ob, oc = n, m, swap(ob), swap(oa), swap(oc)
     work = launch(dtype, (p, q, m, n, k), oc, oa, ob)
-    return Plan((Result(a.dtype, (*batch, *(a.shape[-2], b.shape[-1]))),), (work,), release=p * q * m * n * k > 2 * GRAIN, keep=(kernel(dtype),))
+    return Plan(
+        (Result(a.dtype, (*batch, *(a.shape[-2], b.shape[-1]))),),
+        (work,),
+        release=p * q * m * n * k > 2 * GRAIN,
+        keep=(kernel(dtype),),
+    )
 
 
 @cache

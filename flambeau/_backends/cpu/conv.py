@@ -44,7 +44,7 @@ from flambeau._backends.cpu.contract import (
 )
 from flambeau._backends.cpu.emit import Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table, c_strides
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, c_strides
 
 DEPTH = 640  # products summed before a partial tile is kept: the panel of `a` is 14 x 640 floats
 SLAB = 192 << 10  # bytes of input that a chunk works on at a time: well inside a second-level cache
@@ -64,7 +64,10 @@ SLOTS = (
 
 def copy_row(m: Module, memory: str, acc: str, n: int) -> None:
     """Defines copy_row(to, from, w, xw, s, phase, col0, pitch): to[i] = from[((i + col0) * s + phase) * xw], 0 outside 0..w."""
-    f = m.function("internal void copy_row(ptr noalias to, ptr noalias src, i64 w, i64 xw, i64 s, i64 phase, i64 col0, i64 pitch)", APART)
+    f = m.function(
+        "internal void copy_row(ptr noalias to, ptr noalias src, i64 w, i64 xw, i64 s, i64 phase, i64 col0, i64 pitch)",
+        APART,
+    )
     to, src, w, xw, s, phase, col0, pitch = f.params
     low = f.min(f.max(0 - col0, 0), pitch)
     high = f.max(f.min((w - 1 - phase + s) // s - col0, pitch), low)
@@ -134,9 +137,9 @@ def text(target: Target, dtype: str, t: Tile, e: Epilogue) -> Module:
 
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, scratch = f.params
-    c, x, a, table = (f.load("ptr", f.gep("i64", args, i)) for i in range(4))
+    x, a, table = (f.load("ptr", f.gep("i64", args, i)) for i in (1, 2, 3))
     w = {name: f.load("i64", f.gep("i64", args, i)) for i, name in enumerate(SLOTS) if i >= 4}
-    up = lambda x, n: (x + (n - 1)) // n  # noqa: E731
+    up = lambda x, n: (x + (n - 1)) // n
     yblocks, mblocks = up(w["ho"], w["yb"]), up(w["tiles"], w["tb"])
     taps_z = f.gep("i64", table, w["pb"] * w["taps"])
     phases_y = f.gep("i64", taps_z, w["nz"])
@@ -177,7 +180,18 @@ def text(target: Target, dtype: str, t: Tile, e: Epilogue) -> Module:
                         width = f.select(inside, w["w"], 0, "i64")
                         line = f.gep(memory, src, f.select(inside, iy, 0, "i64") * w["xh"])
                         col0 = f.select(inside, w["col0"], 0 - w["pitch"], "i64")
-                        f.call("void", "copy_row", f.gep(acc, group, r * w["pitch"]), line, f.max(width, 1), w["xw"], w["sx"], phase_x, col0, w["pitch"])
+                        f.call(
+                            "void",
+                            "copy_row",
+                            f.gep(acc, group, r * w["pitch"]),
+                            line,
+                            f.max(width, 1),
+                            w["xw"],
+                            w["sx"],
+                            phase_x,
+                            col0,
+                            w["pitch"],
+                        )
             # the tiles
             steps = f.max(count, 0) * w["taps"]
             first, last = plane0 == 0, plane0 + w["pb"] >= w["planes"]
@@ -211,8 +225,12 @@ def kernels(dtype: str, t: Tile, e: Epilogue = PLAIN) -> tuple[Code, Code]:
     """The packing of weights and the correlation, compiled."""
     native = engine()
     parts = [("dtype", dtype), ("tile", str(t)), ("epilogue", e.name)]
-    pack = native.load(lambda: str(pack_text(native.target, dtype, t)), ["k"], parts=[("kernel", "convolution weights"), *parts[:2]])
-    return pack, native.load(lambda: str(text(native.target, dtype, t, e)), ["k"], parts=[("kernel", "convolution"), *parts])
+    pack = native.load(
+        lambda: str(pack_text(native.target, dtype, t)), ["k"], parts=[("kernel", "convolution weights"), *parts[:2]]
+    )
+    return pack, native.load(
+        lambda: str(text(native.target, dtype, t, e)), ["k"], parts=[("kernel", "convolution"), *parts]
+    )
 
 
 # -- plans ----------------------------------------------------------------------------------------------------------
@@ -237,8 +255,16 @@ class Correlation:
     x: tuple[int, ...]  # strides of the input: p, q, c, z, y, x
     a: tuple[int, ...]  # strides of the weights: g, m, c, z, y, x
 
-    def launches(self, c: tuple[int, int], offset: int, x: tuple[int, int], a: tuple[int, int], temp: int, e: Epilogue = PLAIN,
-                 operands: Sequence[Operand] = ()) -> tuple[tuple[Launch, ...], int, tuple[Any, ...]]:
+    def launches(
+        self,
+        c: tuple[int, int],
+        offset: int,
+        x: tuple[int, int],
+        a: tuple[int, int],
+        temp: int,
+        e: Epilogue = PLAIN,
+        operands: Sequence[Operand] = (),
+    ) -> tuple[tuple[Launch, ...], int, tuple[Any, ...]]:
         """(launches, bytes of temporary memory used, what to keep); `offset` is an element offset into the output."""
         native = engine()
         t = tile(native.target, self.dtype)
@@ -262,24 +288,74 @@ class Correlation:
         yb, tb = self.blocks(pb * ny * nx * pitch * word, rows, tiles, depth)
         height = yb + rows
         plane = height * pitch * ny * nx
-        at_tap = [((phases_y.index(oy % sy) * nx + phases_x.index(ox % sx)) * height + oy // sy - row0) * pitch + ox // sx - col0
-                  for (oy, _), (ox, _) in product(ty, tx)]
-        table = np.array([i * plane + o for i in range(pb) for o in at_tap] + [o for o, _ in tz] + phases_y + phases_x, np.int64)
+        at_tap = [
+            ((phases_y.index(oy % sy) * nx + phases_x.index(ox % sx)) * height + oy // sy - row0) * pitch
+            + ox // sx
+            - col0
+            for (oy, _), (ox, _) in product(ty, tx)
+        ]
+        table = np.array(
+            [i * plane + o for i in range(pb) for o in at_tap] + [o for o, _ in tz] + phases_y + phases_x, np.int64
+        )
 
         # the weights
         ag, am, ac, az, ay, ax = self.a
-        of_k = np.array([ch * ac + iz * az + iy * ay + ix * ax for ch in range(self.channels) for (_, iz), (_, iy), (_, ix) in product(tz, ty, tx)], np.int64)
+        of_k = np.array(
+            [
+                ch * ac + iz * az + iy * ay + ix * ax
+                for ch in range(self.channels)
+                for (_, iz), (_, iy), (_, ix) in product(tz, ty, tx)
+            ],
+            np.int64,
+        )
         flat = int(depth > 0 and bool((of_k == np.arange(depth)).all()))
-        packing = (a_at := (TEMP, temp)), a, (CONST, of_k.ctypes.data), *((CONST, v) for v in (self.rows, depth, tiles, ag, am, flat))
+        packing = (
+            (a_at := (TEMP, temp)),
+            a,
+            (CONST, of_k.ctypes.data),
+            *((CONST, v) for v in (self.rows, depth, tiles, ag, am, flat)),
+        )
         used = (self.groups * self.rows * depth + t.lanes) * word + 63 & -64
 
         numbers = {
-            **dict(p=self.images, q=self.groups, m=self.rows, do=do, ho=ho, wo=wo, tiles=tiles, tb=tb, yb=yb, pb=pb, planes=planes, nz=len(tz)),
-            **dict(taps=taps, d=self.inside[0], h=self.inside[1], w=self.inside[2], sz=sz, sy=sy, sx=sx, ny=ny, nx=nx, row0=row0, col0=col0),
-            **dict(rows=rows, pitch=pitch), **dict(zip(("xp", "xq", "xc", "xd", "xh", "xw"), self.x, strict=True)),
+            **dict(
+                p=self.images,
+                q=self.groups,
+                m=self.rows,
+                do=do,
+                ho=ho,
+                wo=wo,
+                tiles=tiles,
+                tb=tb,
+                yb=yb,
+                pb=pb,
+                planes=planes,
+                nz=len(tz),
+            ),
+            **dict(
+                taps=taps,
+                d=self.inside[0],
+                h=self.inside[1],
+                w=self.inside[2],
+                sz=sz,
+                sy=sy,
+                sx=sx,
+                ny=ny,
+                nx=nx,
+                row0=row0,
+                col0=col0,
+            ),
+            **dict(rows=rows, pitch=pitch),
+            **dict(zip(("xp", "xq", "xc", "xd", "xh", "xw"), self.x, strict=True)),
             **dict(zip(("cp", "cq", "cm", "cz", "cy", "cn"), self.c, strict=True)),
         }
-        slots = [(*c, offset * size(memory)), x, a_at, (CONST, table.ctypes.data), *((CONST, numbers[name]) for name in SLOTS[4:])]
+        slots = [
+            (*c, offset * size(memory)),
+            x,
+            a_at,
+            (CONST, table.ctypes.data),
+            *((CONST, numbers[name]) for name in SLOTS[4:]),
+        ]
         for o in operands:
             slots += [o.slot, *((CONST, v) for v in o.strides[:3])]
         length = (yb - 1) * pitch + wo
@@ -296,8 +372,8 @@ class Correlation:
         yb = max(1, min(ho, SLAB // max(row_bytes, 1) - halo))
         yb = -(-ho // -(-ho // yb)) if ho else 1
         tb = max(tiles, 1)
-        count = lambda: self.images * self.groups * do * -(-ho // yb) * -(-tiles // tb)  # noqa: E731
-        work = lambda: yb * wo * min(self.rows, 14 * tb) * depth  # noqa: E731
+        count = lambda: self.images * self.groups * do * -(-ho // yb) * -(-tiles // tb)
+        work = lambda: yb * wo * min(self.rows, 14 * tb) * depth
         while count() < CHUNKS and work() > 2 * GRAIN:
             if yb * wo >= 128 and yb > 2 * halo + 1:
                 yb = -(-yb // 2)
@@ -325,8 +401,15 @@ def out_size(n: int, k: int, s: int, p: int, d: int) -> int:
     return (n + 2 * p - d * (k - 1) - 1) // s + 1
 
 
-def forward_plan(x: np.ndarray[Any, Any], w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, stride: Sequence[int], padding: Sequence[int],
-                 dilation: Sequence[int], groups: int) -> Plan | None:
+def forward_plan(
+    x: np.ndarray[Any, Any],
+    w: np.ndarray[Any, Any],
+    bias: np.ndarray[Any, Any] | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Plan | None:
     """The plan of a convolution of x (n, c, ...) with w (o, c / groups, ...), as of `ARG` 0, 1 and, with a bias, 2."""
     dtype, rank = x.dtype.name, x.ndim - 2
     sx, sw = steps(x), steps(w)
@@ -339,7 +422,14 @@ def forward_plan(x: np.ndarray[Any, Any], w: np.ndarray[Any, Any], bias: np.ndar
     taps = [tuple((i * d - p, i) for i in range(k)) for k, p, d in zip(kernel, padding, dilation, strict=True)]
     one = ((0, 0),)
     work = Correlation(
-        dtype, x.shape[0], groups, o, w.shape[1], three(spatial, 1), three(x.shape[2:], 1), three(stride, 1),
+        dtype,
+        x.shape[0],
+        groups,
+        o,
+        w.shape[1],
+        three(spatial, 1),
+        three(x.shape[2:], 1),
+        three(stride, 1),
         (*(one,) * (3 - rank), *taps),  # type: ignore[arg-type]
         (so[0], o * so[1], so[1], *three(so[2:], 0)),
         (sx[0], w.shape[1] * sx[1], sx[1], *three(sx[2:], 0)),
@@ -363,8 +453,16 @@ def biased(dtype: str) -> Epilogue:
     return Epilogue(f"add-column-{dtype}", ((dtype, "column"),), 0, lambda f, x, o, s: x + o[0])
 
 
-def transposed_plan(g: np.ndarray[Any, Any], w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, spatial: Sequence[int], stride: Sequence[int],
-                    padding: Sequence[int], dilation: Sequence[int], groups: int) -> Plan | None:
+def transposed_plan(
+    g: np.ndarray[Any, Any],
+    w: np.ndarray[Any, Any],
+    bias: np.ndarray[Any, Any] | None,
+    spatial: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Plan | None:
     """The plan of the transposed convolution of g (n, o, ...) with w (o, c / groups, ...): (n, c, *spatial).
 
     It is the gradient of `forward_plan` for its input, and `conv_transpose`.
@@ -381,13 +479,23 @@ def transposed_plan(g: np.ndarray[Any, Any], w: np.ndarray[Any, Any], bias: np.n
     temp, keep = 0, []
     for phase in product(*(range(min(s, n)) for s, n in zip(stride, spatial, strict=True))):
         # output index i = j * s + phase reads g at j + (phase + p - tap * d) / s, where that is whole
-        taps = [tuple(((r + p - i * d) // s, i) for i in range(k) if (r + p - i * d) % s == 0) for r, k, s, p, d in zip(phase, kernel, stride, padding, dilation, strict=True)]
+        taps = [
+            tuple(((r + p - i * d) // s, i) for i in range(k) if (r + p - i * d) % s == 0)
+            for r, k, s, p, d in zip(phase, kernel, stride, padding, dilation, strict=True)
+        ]
         if not all(taps):
             taps = [()] * rank  # no tap at all: the output is the epilogue of 0
         counts = [-(-(n - r) // s) for n, r, s in zip(spatial, phase, stride, strict=True)]
         one = ((0, 0),)
         work = Correlation(
-            dtype, g.shape[0], groups, c, o, three(counts, 1), three(g.shape[2:], 1), (1, 1, 1),
+            dtype,
+            g.shape[0],
+            groups,
+            c,
+            o,
+            three(counts, 1),
+            three(g.shape[2:], 1),
+            (1, 1, 1),
             (*(one,) * (3 - rank), *taps),  # type: ignore[arg-type]
             (so[0], c * so[1], so[1], *three([a * s for a, s in zip(so[2:], stride, strict=True)], 0)),
             (sg[0], o * sg[1], sg[1], *three(sg[2:], 0)),

@@ -28,11 +28,22 @@ from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, c_strides
 
 SLOTS = (
-    *("dw", "x", "g", "table", "lanes_at"),  # result, input, gradient; offset of each position; place of each lane in dw
+    *(
+        "dw",
+        "x",
+        "g",
+        "table",
+        "lanes_at",
+    ),  # result, input, gradient; offset of each position; place of each lane in dw
     *("n", "groups", "o", "c", "ob", "cb"),  # images, groups, channels out and in of a group, of a chunk
     *("kz", "ky", "kx", "run", "gather"),  # taps; of a row of taps, how many are one window; whether windows are copied
     *("d", "h", "w", "do", "ho", "wo", "sz", "sy", "sx", "pz", "py", "px", "dz", "dy", "dx"),
-    *("yb", "rows", "pitch", "flat"),  # output rows at a time; the slab's rows and row length; whether grad's rows follow one another
+    *(
+        "yb",
+        "rows",
+        "pitch",
+        "flat",
+    ),  # output rows at a time; the slab's rows and row length; whether grad's rows follow one another
     *("xn", "xg", "xc", "xd", "xh", "xw", "gn", "gg", "go", "gd", "gh", "gw"),  # strides of input and gradient
     *("wg", "wo_", "wc", "wz", "wy", "wx"),  # strides of the result
 )
@@ -57,7 +68,7 @@ def text(target: Target, dtype: str, t: Tile) -> Module:
     args, begin, end, scratch = f.params
     dw, x, g, table, lanes_at = (f.load("ptr", f.gep("i64", args, i)) for i in range(5))
     w = {name: f.load("i64", f.gep("i64", args, i)) for i, name in enumerate(SLOTS) if i >= 5}
-    up = lambda x, n: (x + (n - 1)) // n  # noqa: E731
+    up = lambda x, n: (x + (n - 1)) // n
     gather = w["gather"] != 0
     window = w["run"] * w["cb"]
     height = f.select(gather, w["ky"], 1, "i64")
@@ -100,7 +111,9 @@ def text(target: Target, dtype: str, t: Tile) -> Module:
                                 to = f.gep(acc, ap, r0 * depth + line * length * rows + group * t.lanes)
                                 f.call("void", "pack", to, rows, src, rows - group * t.lanes, length, w["go"], w["gw"])
                 # the slab: rows of x, channels innermost
-                spacing = f.select(gather, 1, w["sy"], "i64")  # without copies, only the rows that this row of taps reads
+                spacing = f.select(
+                    gather, 1, w["sy"], "i64"
+                )  # without copies, only the rows that this row of taps reads
                 row0 = y0 * w["sy"] + ky * w["dy"] - w["py"]
                 count = f.select(gather, (ys - 1) * w["sy"] + (w["ky"] - 1) * w["dy"] + 1, ys, "i64")
                 image = f.gep(memory, x, n * w["xn"] + q * w["xg"] + c0 * w["xc"] + iz * w["xd"])
@@ -112,7 +125,17 @@ def text(target: Target, dtype: str, t: Tile) -> Module:
                         with f.loop(0, groups) as back:  # from the last group of lanes to the first: see `packer`
                             lane = (groups - 1 - back) * t.lanes
                             src = f.gep(memory, image, lane * w["xc"] + iy * w["xh"] + (low + col0) * w["xw"])
-                            f.call("void", "pack", f.gep(acc, line, low * w["cb"] + lane), w["cb"], src, ins - lane, high - low, w["xc"], w["xw"])
+                            f.call(
+                                "void",
+                                "pack",
+                                f.gep(acc, line, low * w["cb"] + lane),
+                                w["cb"],
+                                src,
+                                ins - lane,
+                                high - low,
+                                w["xc"],
+                                w["xw"],
+                            )
                         zeros(f, acc, t.lanes, line, low * w["cb"])
                         zeros(f, acc, t.lanes, f.gep(acc, line, high * w["cb"]), (w["pitch"] - high) * w["cb"])
                         otherwise()
@@ -127,7 +150,17 @@ def text(target: Target, dtype: str, t: Tile) -> Module:
                 with f.loop(0, panels) as j, f.loop(0, tiles) as i:
                     r0, rows = spread(f, i, outs, tiles)
                     s = f.gep(acc, sums, (j * outs + r0) * t.cols)
-                    run_tile(f, t, rows, f.gep(acc, ap, r0 * depth), f.gep(acc, base, j * t.cols), table, depth, s, f.value(0, "i1"))
+                    run_tile(
+                        f,
+                        t,
+                        rows,
+                        f.gep(acc, ap, r0 * depth),
+                        f.gep(acc, base, j * t.cols),
+                        table,
+                        depth,
+                        s,
+                        f.value(0, "i1"),
+                    )
         # the result: lane by lane, once
         out = f.gep(memory, dw, q * w["wg"] + o0 * w["wo_"] + c0 * w["wc"] + kz * w["wz"] + ky * w["wy"] + kx * w["wx"])
         with f.loop(0, nlanes) as lane, f.when(lane % w["cb"] < ins):
@@ -147,8 +180,15 @@ def kernel(dtype: str) -> tuple[Code, Tile]:
     return native.load(lambda: str(text(native.target, dtype, t)), ["k"], parts=parts), t
 
 
-def weight_plan(x: np.ndarray[Any, Any], g: np.ndarray[Any, Any], shape: Sequence[int], stride: Sequence[int], padding: Sequence[int],
-                dilation: Sequence[int], groups: int) -> Plan | None:
+def weight_plan(
+    x: np.ndarray[Any, Any],
+    g: np.ndarray[Any, Any],
+    shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Plan | None:
     """The plan of the gradient for weights of a shape, from the input and the gradient of the output (`ARG` 0 and 1)."""
     dtype, rank = x.dtype.name, x.ndim - 2
     ex, eg = steps(x), steps(g)
@@ -164,7 +204,7 @@ def weight_plan(x: np.ndarray[Any, Any], g: np.ndarray[Any, Any], shape: Sequenc
     gather = run == kx and c * run * ky <= 8 * t.cols and c * run < FEW_LANES
     ob, cb = min(o, BLOCK_OUT), c if gather else min(c, BLOCK_IN)
     xruns, yrows = kx // run, 1 if gather else ky
-    count = lambda: groups * -(-o // ob) * -(-c // cb) * kz * yrows * xruns  # noqa: E731
+    count = lambda: groups * -(-o // ob) * -(-c // cb) * kz * yrows * xruns
     while count() < 8 and ob > 16:
         ob = -(-ob // 2)
     yb = max(1, min(ho, POSITIONS // max(wo, 1)))
@@ -179,7 +219,13 @@ def weight_plan(x: np.ndarray[Any, Any], g: np.ndarray[Any, Any], shape: Sequenc
     result = Result(x.dtype, tuple(shape))
     so = [s // x.itemsize for s in c_strides(result)]
     wz, wy, wx = three(so[2:], 0)
-    lanes_at = np.array([tap_y * wy + tap_x * wx + ch * so[1] for tap_y, tap_x, ch in product(range(ky if gather else 1), range(run), range(cb))], np.int64)
+    lanes_at = np.array(
+        [
+            tap_y * wy + tap_x * wx + ch * so[1]
+            for tap_y, tap_x, ch in product(range(ky if gather else 1), range(run), range(cb))
+        ],
+        np.int64,
+    )
     flat = int(eg[-1] * wo == three(eg[2:], 0)[1] or ho == 1)
     numbers = {
         **dict(n=x.shape[0], groups=groups, o=o, c=c, ob=ob, cb=cb, kz=kz, ky=ky, kx=kx, run=run, gather=int(gather)),
@@ -189,7 +235,14 @@ def weight_plan(x: np.ndarray[Any, Any], g: np.ndarray[Any, Any], shape: Sequenc
         **dict(zip(("gn", "gg", "go", "gd", "gh", "gw"), (eg[0], o * eg[1], eg[1], *three(eg[2:], 0)), strict=True)),
         **dict(zip(("wg", "wo_", "wc", "wz", "wy", "wx"), (o * so[0], so[0], so[1], wz, wy, wx), strict=True)),
     }
-    slots = [(OUT, 0), (ARG, 0), (ARG, 1), (CONST, table.ctypes.data), (CONST, lanes_at.ctypes.data), *((CONST, numbers[name]) for name in SLOTS[5:])]
+    slots = [
+        (OUT, 0),
+        (ARG, 0),
+        (ARG, 1),
+        (CONST, table.ctypes.data),
+        (CONST, lanes_at.ctypes.data),
+        *((CONST, numbers[name]) for name in SLOTS[5:]),
+    ]
     wide = -(-nlanes // t.cols) * t.cols
     scratch = ob * wide + t.cols + (ob + t.lanes) * yb * wo + t.lanes + rows * pitch * cb + 2 * t.cols
     scratch += yb * wo * nlanes + 2 * t.cols if gather else 0

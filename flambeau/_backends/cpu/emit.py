@@ -163,7 +163,9 @@ class Function:
         linkage, _, name = head.strip().rpartition(" ")
         self.module, self.name, self.returns = module, name, linkage.split()[-1]
         names = [p.strip().rsplit(" ", 1) for p in tail.rstrip(") ").split(",") if p.strip()]
-        self.params = tuple(V(self, type.split()[0] if not type.startswith("<") else type, "%" + n) for type, n in names)
+        self.params = tuple(
+            V(self, type.split()[0] if not type.startswith("<") else type, "%" + n) for type, n in names
+        )
         listed = ", ".join(f"{t} %{n}" for t, n in names)
         self.head = f"define {linkage} @{name}({listed}) {attributes} {{"
         self.slots: list[str] = []

@@ -63,7 +63,9 @@ class Target:
 
 # What code is tested to compile for. CPU names are the oldest machines worth a wide build.
 TARGETS = {
-    "linux-avx512": Target("x86_64-unknown-linux-gnu", "x86-64-v4", "+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx2,+avx,+fma,+f16c"),
+    "linux-avx512": Target(
+        "x86_64-unknown-linux-gnu", "x86-64-v4", "+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx2,+avx,+fma,+f16c"
+    ),
     "linux-avx2": Target("x86_64-unknown-linux-gnu", "x86-64-v3", "+avx2,+avx,+fma,+f16c"),
     "linux-sse2": Target("x86_64-unknown-linux-gnu", "x86-64", ""),
     "linux-arm": Target("aarch64-unknown-linux-gnu", "neoverse-n1", "+neon"),
@@ -134,9 +136,18 @@ class Engine:
     def key(self, parts: Iterable[tuple[str, Any]], level: int = LEVEL) -> list[tuple[str, Any]]:
         t = self.target
         version = ".".join(map(str, self.llvm.llvm_version_info))
-        return [*parts, ("triple", t.triple), ("cpu", t.cpu), ("features", t.features), ("llvm", version), ("level", level)]
+        return [
+            *parts,
+            ("triple", t.triple),
+            ("cpu", t.cpu),
+            ("features", t.features),
+            ("llvm", version),
+            ("level", level),
+        ]
 
-    def object(self, text: str | Callable[[], str], parts: Iterable[tuple[str, Any]] | None = None, level: int = LEVEL) -> bytes:
+    def object(
+        self, text: str | Callable[[], str], parts: Iterable[tuple[str, Any]] | None = None, level: int = LEVEL
+    ) -> bytes:
         """Object code of IR text, from the cache where it is there.
 
         With `parts`, the key is those named parts and the generators' own source; the text, then a function, is only
@@ -154,7 +165,9 @@ class Engine:
         t = self.target
         reloc = "pic"  # object files must link anywhere; in memory, calls reach far symbols through stubs
         found = self.llvm.Target.from_triple(t.triple)
-        return found.create_target_machine(cpu=t.cpu, features=t.features, opt=min(level, 3), reloc=reloc, codemodel="small")
+        return found.create_target_machine(
+            cpu=t.cpu, features=t.features, opt=min(level, 3), reloc=reloc, codemodel="small"
+        )
 
     def optimized(self, text: str, level: int = LEVEL) -> tuple[Any, Any]:
         """(LLVM module after the passes, target machine)."""
@@ -197,7 +210,9 @@ class Engine:
         """Makes a foreign function callable from generated code."""
         self.symbols[name] = address
 
-    def link(self, data: bytes, exports: Iterable[str], imports: Iterable[str] = (), needs: tuple[Code, ...] = ()) -> Code:
+    def link(
+        self, data: bytes, exports: Iterable[str], imports: Iterable[str] = (), needs: tuple[Code, ...] = ()
+    ) -> Code:
         """Loads object code and finds the exported names."""
         with self.lock:
             if self._jit is None:
@@ -213,8 +228,16 @@ class Engine:
             tracker = library.link(self._jit, f"flambeau{self.loaded}")
             return Code(tracker, {name: tracker[name] for name in exports}, needs)
 
-    def load(self, text: str | Callable[[], str], exports: Iterable[str], imports: Iterable[str] = (), *,
-             parts: Iterable[tuple[str, Any]] | None = None, level: int = LEVEL, needs: tuple[Code, ...] = ()) -> Code:
+    def load(
+        self,
+        text: str | Callable[[], str],
+        exports: Iterable[str],
+        imports: Iterable[str] = (),
+        *,
+        parts: Iterable[tuple[str, Any]] | None = None,
+        level: int = LEVEL,
+        needs: tuple[Code, ...] = (),
+    ) -> Code:
         """Compiles, or finds, and loads: see `object` and `link`."""
         return self.link(self.object(text, parts, level), exports, imports, needs)
 
@@ -233,7 +256,7 @@ _lock = threading.Lock()
 
 def engine() -> Engine:
     """The process's engine, made at the first call."""
-    global _engine  # noqa: PLW0603 (a process has one)
+    global _engine
     if _engine is None:
         with _lock:
             if _engine is None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -211,7 +212,10 @@ def empty(r: Result) -> np.ndarray[Any, Any]:
 
 def overlapping(args: Sequence[Any], written: Sequence[int]) -> bool:
     """Whether a written argument shares memory with another one in any way but being the very same view."""
-    spans = [(x.ctypes.data + extent(x)[0], x.ctypes.data + extent(x)[1]) if isinstance(x, np.ndarray) else (0, 0) for x in args]
+    spans = [
+        (x.ctypes.data + extent(x)[0], x.ctypes.data + extent(x)[1]) if isinstance(x, np.ndarray) else (0, 0)
+        for x in args
+    ]
     for i in written:
         for j, (low, high) in enumerate(spans):
             if j != i and low < spans[i][1] and spans[i][0] < high:
@@ -232,7 +236,17 @@ def block_of(words: list[int], plan: Plan, extents: list[tuple[int, int]]) -> np
         body += [id(r.dtype), len(r.shape), *r.shape, *strides]
     for x in plan.launches:
         body += [x.address, x.chunks, x.scratch, len(x.slots), *(w for slot in x.slots for w in (*slot, 0)[:3])]
-    head = [mix(words), len(extents), len(words), len(plan.results), len(plan.launches), int(plan.release), plan.temp, slots, written]
+    head = [
+        mix(words),
+        len(extents),
+        len(words),
+        len(plan.results),
+        len(plan.launches),
+        int(plan.release),
+        plan.temp,
+        slots,
+        written,
+    ]
     return np.array([w & M64 for w in head + body], np.uint64).view(np.int64)
 
 
@@ -249,11 +263,11 @@ def c_strides(r: Result) -> tuple[int, ...]:
 
 def layout() -> bool:
     """Whether arrays, floats and bytes lie in memory as this file believes; read from objects that are known."""
-    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8 or hasattr(sys, "_is_gil_enabled") and not getattr(sys, "_is_gil_enabled")():  # noqa: B009
+    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
-    if sys.flags.optimize < 0 or hasattr(sys, "gettotalrefcount"):  # a debug build has longer object headers
+    if sysconfig.get_config_var("Py_GIL_DISABLED") or hasattr(sys, "gettotalrefcount"):  # longer object headers
         return False
-    word = lambda x, at: ctypes.c_int64.from_address(id(x) + at).value  # noqa: E731
+    word = lambda x, at: ctypes.c_int64.from_address(id(x) + at).value
     a = np.zeros((3, 5, 7), np.float32)
     for x in (a, a[1:, ::2, ::-1], a.T, np.zeros((), np.int64)):
         dims, strides = word(x, DIMS), word(x, STRIDES)
@@ -269,11 +283,14 @@ def layout() -> bool:
         if not good:
             return False
     number, text = 2.5, b"flambeau"
-    return ctypes.c_double.from_address(id(number) + FLOAT_VALUE).value == 2.5 and ctypes.string_at(id(text) + BYTES_VALUE, 8) == text
+    return (
+        ctypes.c_double.from_address(id(number) + FLOAT_VALUE).value == 2.5
+        and ctypes.string_at(id(text) + BYTES_VALUE, 8) == text
+    )
 
 
 class MethodDef(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("meth", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]  # noqa: RUF012
+    _fields_ = [("name", ctypes.c_char_p), ("meth", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
 
 
 class Entry:
@@ -301,7 +318,12 @@ class Entry:
             native.provide(name, ctypes.cast(getattr(api, name), ctypes.c_void_p).value or 0)
         module = entry_module()
         self.code: Code = native.load(str(module), ["flambeau_call"], module.imports, needs=(threads.code,))
-        self.method = MethodDef(b"kernel", self.code["flambeau_call"], METH_FASTCALL, b"Runs the plan of its arguments' signature, or returns None.")
+        self.method = MethodDef(
+            b"kernel",
+            self.code["flambeau_call"],
+            METH_FASTCALL,
+            b"Runs the plan of its arguments' signature, or returns None.",
+        )
         self.new = api.PyCFunction_NewEx
         self.new.restype, self.new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
 
@@ -315,7 +337,18 @@ class Entry:
         return self.new(ctypes.addressof(self.method), struct.pack("<q", address), (self, owner))
 
 
-PYTHON_API = ("PyTuple_New", "PyTuple_SetItem", "PyEval_SaveThread", "PyEval_RestoreThread", "PyLong_AsLongLong", "PyErr_Clear", "PyErr_Occurred", "Py_IncRef", "Py_DecRef", "PyObject_CallNoArgs")
+PYTHON_API = (
+    "PyTuple_New",
+    "PyTuple_SetItem",
+    "PyEval_SaveThread",
+    "PyEval_RestoreThread",
+    "PyLong_AsLongLong",
+    "PyErr_Clear",
+    "PyErr_Occurred",
+    "Py_IncRef",
+    "Py_DecRef",
+    "PyObject_CallNoArgs",
+)
 
 
 @cache
@@ -391,7 +424,11 @@ def entry_module() -> Module:
         with f.when(plan.get() == 0):
             decline(f)
         p = plan.get()
-        with f.when((f.load("i64", p) == hashed) & (f.load("i64", header(f, p, "words")) == at.get()) & (f.load("i64", header(f, p, "nargs")) == nargs)):
+        with f.when(
+            (f.load("i64", p) == hashed)
+            & (f.load("i64", header(f, p, "words")) == at.get())
+            & (f.load("i64", header(f, p, "nargs")) == nargs)
+        ):
             differs = f.var("i64", 0)
             with f.loop(0, at.get()) as i:
                 differs.set(differs.get() | (f.load("i64", sig, i) ^ f.load("i64", p + 8 * len(PLAN), i)))
@@ -418,7 +455,18 @@ def entry_module() -> Module:
         descr, nd = f.load("ptr", spec), f.load("i64", spec + 8)
         f.call("void", "Py_IncRef", descr)
         zero32, null = f.value(0, "i32"), f.value(0, "ptr")
-        made = f.call("ptr", "PyArray_NewFromDescr", ndarray, descr, f.convert("trunc", nd, "i32"), spec + 16, spec + (nd * 8 + 16), null, zero32, null)
+        made = f.call(
+            "ptr",
+            "PyArray_NewFromDescr",
+            ndarray,
+            descr,
+            f.convert("trunc", nd, "i32"),
+            spec + 16,
+            spec + (nd * 8 + 16),
+            null,
+            zero32,
+            null,
+        )
         f.store(made, outs, i)
         with f.when(made == 0):
             with f.loop(0, i) as j:
@@ -489,9 +537,6 @@ def entry_module() -> Module:
     return m
 
 
-
-
-
 def header(f: Function, plan: V, name: str) -> V:
     return plan + 8 * PLAN.index(name)
 
@@ -507,19 +552,23 @@ def clash(m: Module) -> None:
     """Defines clash(written, n, values, extents, args): 1 where a written argument overlaps another that is not the same view."""
     f = m.function("internal i64 clash(i64 written, i64 n, ptr values, ptr extents, ptr args)")
     written, n, values, extents, args = f.params
-    span = lambda i: tuple(f.load("i64", values, i) + f.load("i64", extents, i * 2 + side) for side in (0, 1))  # noqa: E731
+    span = lambda i: tuple(f.load("i64", values, i) + f.load("i64", extents, i * 2 + side) for side in (0, 1))
     with f.loop(0, n) as i, f.when((written >> i & 1) != 0):
         low, high = span(i)
         with f.loop(0, n) as j:
             low2, high2 = span(j)
             with f.when((i != j) & (low < high2) & (low2 < high)):
                 x, y = f.load("ptr", args, i), f.load("ptr", args, j)
-                same = (f.load("i64", values, i) == f.load("i64", values, j)) & (f.load("i64", x + DESCR) == f.load("i64", y + DESCR))
+                same = (f.load("i64", values, i) == f.load("i64", values, j)) & (
+                    f.load("i64", x + DESCR) == f.load("i64", y + DESCR)
+                )
                 nd = f.load("i32", x + NDIM)
                 with f.when(f.emit("i1", f"xor {same & (nd == f.load('i32', y + NDIM))}, true")):
                     f.ret(1)
                 with f.loop(0, f.convert("zext", nd, "i64")) as d:
                     for numbers in (DIMS, STRIDES):
-                        with f.when(f.load("i64", f.load("ptr", x + numbers), d) != f.load("i64", f.load("ptr", y + numbers), d)):
+                        with f.when(
+                            f.load("i64", f.load("ptr", x + numbers), d) != f.load("i64", f.load("ptr", y + numbers), d)
+                        ):
                             f.ret(1)
     f.ret(0)

@@ -15,12 +15,22 @@ import numpy as np
 
 from flambeau._backends.cpu.contract import APART, TYPES, narrow, widen
 from flambeau._backends.cpu.conv import steps, three
-from flambeau._backends.cpu.emit import Function, Module, V, size, vector
+from flambeau._backends.cpu.emit import Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table
 
 SLOTS = (
-    *("out", "index", "x", "planes", "q", "do", "ho", "wo", "rows"),  # q: planes along the inner batch stride; rows of a chunk
+    *(
+        "out",
+        "index",
+        "x",
+        "planes",
+        "q",
+        "do",
+        "ho",
+        "wo",
+        "rows",
+    ),  # q: planes along the inner batch stride; rows of a chunk
     *("d", "h", "w", "kz", "ky", "kx", "sz", "sy", "sx", "pz", "py", "px", "dz", "dy", "dx"),
     *("xp", "xq", "xd", "xh", "xw"),
 )
@@ -30,11 +40,13 @@ DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
 
 def some(m: Module, memory: str, acc: str, n: int, s: int) -> None:
     """Defines best_<n>_<s>(args, out, index, plane, z, y, x): n neighbouring outputs, windows s apart; n is 1 for any stride."""
-    f = m.function(f"internal void best_{n}_{s}(ptr noalias args, ptr noalias out, ptr noalias index, ptr noalias plane, i64 z, i64 y, i64 x)", APART)
+    f = m.function(
+        f"internal void best_{n}_{s}(ptr noalias args, ptr noalias out, ptr noalias index, ptr noalias plane, i64 z, i64 y, i64 x)",
+        APART,
+    )
     args, out, index, plane, z, y, x = f.params
     w = {name: f.load("i64", f.gep("i64", args, i)) for i, name in enumerate(SLOTS) if i >= 3}
     wide, places = vector(acc, n), vector("i64", n)
-    step = f.value(s, "i64") if s else w["sx"]
     z0, y0, x0 = (at * w["s" + d] - w["p" + d] for at, d in ((z, "z"), (y, "y"), (x, "x")))
     lanes = V(f, places, "<" + ", ".join(f"i64 {i * s}" for i in range(n)) + ">") if n > 1 else None
     best, where, none = f.var(wide, -inf), f.var(places, 0), f.var("i64", 1)
@@ -109,10 +121,19 @@ def text(target: Target, dtype: str) -> Module:
 @cache
 def kernel(dtype: str) -> Code:
     native = engine()
-    return native.load(lambda: str(text(native.target, dtype)), ["k"], parts=[("kernel", "max pooling"), ("dtype", dtype)])
+    return native.load(
+        lambda: str(text(native.target, dtype)), ["k"], parts=[("kernel", "max pooling"), ("dtype", dtype)]
+    )
 
 
-def max_pool_plan(x: np.ndarray[Any, Any], size: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], out: Sequence[int]) -> Plan | None:
+def max_pool_plan(
+    x: np.ndarray[Any, Any],
+    size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    out: Sequence[int],
+) -> Plan | None:
     """The plan of max pooling over the last dims: (values, indices into a plane)."""
     rank, e = len(size), steps(x)
     lead = x.shape[: x.ndim - rank]
@@ -129,14 +150,25 @@ def max_pool_plan(x: np.ndarray[Any, Any], size: Sequence[int], stride: Sequence
     shape = (*lead, *out)
     chunks = prod(lead) * -(-do * ho // rows)
     work = Launch(code["k"], slots, chunks)
-    return Plan((Result(x.dtype, shape), Result(np.dtype(np.int64), shape)), (work,), release=prod(shape) * prod(size) > GRAIN, keep=(code,))
+    return Plan(
+        (Result(x.dtype, shape), Result(np.dtype(np.int64), shape)),
+        (work,),
+        release=prod(shape) * prod(size) > GRAIN,
+        keep=(code,),
+    )
 
 
 _tables: dict[Any, Table] = {}
 
 
-def max_pool(x: np.ndarray[Any, Any], size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...],
-             out: tuple[int, ...]) -> tuple[Any, Any] | None:
+def max_pool(
+    x: np.ndarray[Any, Any],
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    out: tuple[int, ...],
+) -> tuple[Any, Any] | None:
     """(values, indices), or None where the kernel has no form for it."""
     how = (size, stride, padding, dilation, out)
     table = _tables.get(how)

@@ -82,7 +82,14 @@ def sleeping(m: Module, target: Target) -> None:
             f.call("i64", "syscall", f.value(futex, "i64"), w, f.value(op, "i64"), v, zero, zero, zero)
     elif target.darwin:
         compare_and_wait, wake_all = 1, 0x101
-        wait.call("i32", "__ulock_wait", wait.value(compare_and_wait, "i32"), word, wait.convert("zext", seen, "i64"), wait.value(0, "i32"))
+        wait.call(
+            "i32",
+            "__ulock_wait",
+            wait.value(compare_and_wait, "i32"),
+            word,
+            wait.convert("zext", seen, "i64"),
+            wait.value(0, "i32"),
+        )
         wake.call("i32", "__ulock_wake", wake.value(wake_all, "i32"), word2, wake.value(0, "i64"))
     elif target.windows:
         compared = wait.alloca("i32")
@@ -122,7 +129,7 @@ def pool_text(target: Target) -> tuple[str, list[str]]:
     m = Module("thread pool")
     m.globals.append(f"@flambeau_pool = global [{SIZE} x i8] zeroinitializer, align {LINE}")
     sleeping(m, target)
-    here = lambda f: V(f, "ptr", "@flambeau_pool")  # noqa: E731
+    here = lambda f: V(f, "ptr", "@flambeau_pool")
 
     # own(id, bytes): the scratch memory of thread `id`, grown when needed, aligned to a cache line
     f = m.function("internal ptr own(i64 id, i64 bytes)")
@@ -309,7 +316,7 @@ def get_num_threads() -> int:
 
 def set_num_threads(n: int) -> None:
     """Sets how many threads native kernels use; results do not depend on it."""
-    global _wanted  # noqa: PLW0603 (a setting of the process)
+    global _wanted
     if n <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
     _wanted = n
