@@ -7,7 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import slice_, slice_backward
-from flambeau._operators.view import sizes
+from flambeau._operators.view import sizes, view_as_real
 from flambeau._values.dtype import SPOKEN, get_default_dtype
 from flambeau._values.shape import wrap_dim
 
@@ -445,7 +445,7 @@ def stft(
         out = r2c(frames, (2,), mode, onesided)
     out = out.transpose(1, 2)
     out = out.squeeze(0) if input.ndim == 1 else out
-    return out if return_complex else out.contiguous().view_as_real()
+    return out if return_complex else view_as_real(out.contiguous())
 
 
 @composite("istft", variants=("function", "method"))

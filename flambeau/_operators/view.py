@@ -545,7 +545,7 @@ def alias(k: Kernel[T], input: T) -> T:
 alias.vjp(input=lambda g: g)
 
 
-@op("view_as_real", **VIEW, variants=("function", "method"))
+@op("view_as_real", **VIEW, variants=("function",))
 def view_as_real(k: Kernel[T], input: T) -> T:
     """A complex tensor as pairs of real numbers, in a last dimension of size 2."""
     st = elements(input)
@@ -554,7 +554,7 @@ def view_as_real(k: Kernel[T], input: T) -> T:
     )
 
 
-view_as_real.vjp(input=lambda g: g.contiguous().view_as_complex())
+view_as_real.vjp(input=lambda g: view_as_complex(g.contiguous()))
 
 
 @view_as_real.errors
@@ -563,7 +563,7 @@ def _(input: Any) -> None:
         raise RuntimeError("view_as_real is only supported for complex tensors")
 
 
-@op("view_as_complex", **VIEW, variants=("function", "method"))
+@op("view_as_complex", **VIEW, variants=("function",))
 def view_as_complex(k: Kernel[T], input: T) -> T:
     """Pairs of real numbers, in a last dimension of size 2, as complex numbers."""
     st = elements(input)
@@ -576,7 +576,7 @@ def view_as_complex(k: Kernel[T], input: T) -> T:
     )
 
 
-view_as_complex.vjp(input=lambda g: g.view_as_real())
+view_as_complex.vjp(input=lambda g: view_as_real(g))
 
 
 @view_as_complex.errors

@@ -52,7 +52,7 @@ def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
 def r2c(x: Any, *, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
     fft = library()
     if not onesided:
-        return c2c(x, dims=dims, mode=mode, forward=True)
+        return c2c(x.astype(_complex(x)), dims=dims, mode=mode, forward=True)
     if not x.size:
         shape = list(x.shape)
         shape[dims[-1]] = shape[dims[-1]] // 2 + 1
