@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Size: TypeAlias = "int | str"  # a number, or the name of a run-time argument
 
@@ -67,7 +67,7 @@ class Mod:
 class At:
     """An index read from memory: a scalar expression of integer dtype (a gather)."""
 
-    value: object  # a loops.Scalar; this file does not look inside
+    value: Any  # an ir.Scalar; this file does not look inside
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -154,7 +154,7 @@ class Index:
     def variables(self) -> frozenset[str]:
         return frozenset().union(*(names(a) for a, _ in self.terms)) if self.terms else frozenset()
 
-    def substitute(self, put: Mapping[str, Index], value: Callable[[object], object] = lambda v: v) -> Index:
+    def substitute(self, put: Mapping[str, Index], value: Callable[[Any], Any] = lambda v: v) -> Index:
         """Replaces axes by indices (and gathered values by `value` of them), simplifying again."""
         out = Index((), self.const)
         for a, c in self.terms:

@@ -300,7 +300,8 @@ def rewrite(roots: list[Scalar], leaf: Any, index: Any, extent: Any = None) -> l
     done: dict[Scalar, Scalar] = {}
 
     def mapped(i: Index) -> Index:
-        return index(i, lambda v: done[v])
+        found: Index = index(i, lambda v: done[v])
+        return found
 
     for e in walk(*roots):
         new = leaf(e)

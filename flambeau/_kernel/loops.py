@@ -14,7 +14,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flambeau._kernel.index import At, Axis, Div, Index, Mod, atoms, contiguous, flat, number, unflatten, variable
+from flambeau._kernel.index import (
+    At,
+    Axis,
+    Div,
+    Index,
+    Mod,
+    atoms,
+    contiguous,
+    flat,
+    limit,
+    number,
+    unflatten,
+    variable,
+)
 from flambeau._kernel.ir import (
     ABSENT,
     FLOAT_WORDS,
@@ -109,9 +122,9 @@ def splits(kernel: Kernel, origin: Mapping[str, tuple[Any, int]]) -> list[tuple[
                 if not isinstance(a, Div | Mod) or len(a.index.terms) != 1 or a.index.const:
                     continue
                 axis, c = a.index.terms[0]
-                if isinstance(axis, Axis) and c == 1 and axis.extent % a.by == 0 and axis.name in origin:  # type: ignore[operator]
+                if isinstance(axis, Axis) and c == 1 and limit(axis.extent) % limit(a.by) == 0 and axis.name in origin:
                     key, step = origin[axis.name]
-                    found.append((key, step * a.by))  # type: ignore[operator]
+                    found.append((key, step * limit(a.by)))
     return found
 
 
@@ -196,7 +209,7 @@ class Lowering:
             where: dict[tuple[int, ...], tuple[Axis, ...]] = {}
             for f in folds:
                 if f.level == level and not f.scan:
-                    extents = tuple(a.extent for a in f.axes)
+                    extents = tuple(limit(a.extent) for a in f.axes)
                     onto = where.setdefault(extents, f.axes)
                     put = {a.name: variable(b) for a, b in zip(f.axes, onto, strict=True)}
                     groups.setdefault(extents, []).append(Update(f.name, f.op, moved(f.value, put)))

@@ -167,8 +167,7 @@ def vectorise(kernel: Kernel) -> Kernel:
             elif not x.index.affine_in(a.name):
                 price += 4 * share
             else:
-                c = x.index.coefficient(a.name)
-                price += share * (0.1 if c == 0 else 0 if abs(c) == 1 else 6 if x.kind == "store" else 1 if 1 < c <= NEAR else 3)  # type: ignore[arg-type]
+                price += share * walking(limit(x.index.coefficient(a.name)), x.kind)
         price += 10 * (1 - n / 16) if n < 16 else 0
         if price < least:
             best, least = a.name, price
@@ -176,6 +175,13 @@ def vectorise(kernel: Kernel) -> Kernel:
         best = ""
     stages = tuple(replace(s, axes=tuple(sorted(s.axes, key=lambda a: a.name == best))) for s in kernel.stages)
     return replace(kernel, stages=stages, vector=best, tile=crossing(kernel, best))
+
+
+def walking(step: int, kind: str) -> float:
+    """The price of one access along an axis of such a step."""
+    if abs(step) <= 1:
+        return 0.0 if step else 0.1
+    return 6.0 if kind == "store" else 1.0 if 1 < step <= NEAR else 3.0
 
 
 def crossing(kernel: Kernel, vector: str) -> str:
@@ -297,8 +303,16 @@ def widen(kernel: Kernel) -> Pieces | None:
         for axis in stage.axes if width < LANES // 2 else ():
             rows = next((n for n in (2, 4, 8, 16, 32) if n * width >= LANES // 2), 0)
             length = limit(axis.extent)
-            dense = all(x.index.coefficient(column.name) == 1 and x.index.coefficient(axis.name) == width for x in every)
-            if rows and dense and length % rows == 0 and length >= 64 * rows and all(x.index.affine_in(axis.name) for x in every):
+            dense = all(
+                x.index.coefficient(column.name) == 1 and x.index.coefficient(axis.name) == width for x in every
+            )
+            if (
+                rows
+                and dense
+                and length % rows == 0
+                and length >= 64 * rows
+                and all(x.index.affine_in(axis.name) for x in every)
+            ):
                 block, within = Axis("b0", rows), Axis(axis.name, length // rows)
                 return parted(kernel, stage, axis, block, within, variable(within) * rows + variable(block))
     return None
@@ -314,7 +328,9 @@ def parted(kernel: Kernel, stage: Stage, axis: Axis, block: Axis, within: Axis |
     updates = [b for b in one.body if isinstance(b, Update)]
     taken = sum(b.name.startswith("part") for b in kernel.buffers)
     parts = tuple(Buffer(f"part{taken + n}", b.value.dtype, "out") for n, b in enumerate(updates))
-    stores = tuple(Store(p.name, place, Scalar("acc", (), b.acc, b.value.dtype)) for p, b in zip(parts, updates, strict=True))
+    stores = tuple(
+        Store(p.name, place, Scalar("acc", (), b.acc, b.value.dtype)) for p, b in zip(parts, updates, strict=True)
+    )
     read = used(replace(kernel, stages=(one,)))
     first = Kernel((*parts, *read), (), grid, (Stage(axes, one.body), Stage((), stores)), kernel.vector)
     again = tuple(Update(b.acc, b.op, load(p.name, place, p.dtype)) for p, b in zip(parts, updates, strict=True))
@@ -433,9 +449,8 @@ class Binder:
         terms = []
         for a, c in i.terms:
             new = self.atom(a, value)
-            plain = isinstance(a, Axis) and (
-                (a.name == self.old.vector and -1 <= c <= NEAR) or (a.name == self.old.tile and c == 1)
-            )
+            name = a.name if isinstance(a, Axis) else None
+            plain = (name == self.old.vector and c in range(-1, NEAR + 1)) or (name == self.old.tile and c == 1)
             terms.append((new, c if plain else self.name("s", c, (i, a))))
         return Index(tuple(terms), self.name("c", i.const, i) if i.const else 0)
 

@@ -48,9 +48,9 @@ class Checker:
     def run(self) -> None:
         k = self.kernel
         assert len(self.roles) == len(k.buffers), "buffer names are unique"
-        for b in k.buffers:
-            assert b.dtype in MEMORY, f"{b.name} has a dtype that kernels know, not {b.dtype}"
-            assert b.role in ("out", "in", "scalar", "row"), f"{b.name} has a role"
+        for x in k.buffers:
+            assert x.dtype in MEMORY, f"{x.name} has a dtype that kernels know, not {x.dtype}"
+            assert x.role in ("out", "in", "scalar", "row"), f"{x.name} has a role"
         order = [b.role == "out" for b in k.arguments]
         assert order == sorted(order, reverse=True), "outputs come first"
         names = [a.name for a in k.outer]

@@ -55,8 +55,8 @@ class Value:
     def real(self) -> bool:
         return self.type[0] == "f"
 
-    def _two(self, real: str, integer: str, x: Any, y: Any) -> Value:
-        x, y = self.b.agree(x, y)
+    def _two(self, real: str, integer: str, left: Any, right: Any) -> Value:
+        x, y = self.b.agree(left, right)
         return self.b.emit(x.type, x.lanes, f"{real if x.real else integer} {x}, {y.name}")
 
     def _test(self, real: str, integer: str, y: Any) -> Value:

@@ -94,7 +94,9 @@ class Writer:
         self.unroll = 4 if price <= 10 else 2 if price <= 40 else 1
         self.outer_vector = any(a.name == kernel.vector for a in kernel.outer)
         reduces = any(isinstance(b, Update) for s in kernel.stages for b in s.body)
-        spaced = any(a.kind == "load" and a.index.coefficient(kernel.vector) in range(2, NEAR + 1) for a in accesses(kernel))
+        spaced = any(
+            a.kind == "load" and a.index.coefficient(kernel.vector) in range(2, NEAR + 1) for a in accesses(kernel)
+        )
         if self.outer_vector and reduces and not spaced:  # columns side by side: their sums wait for one another
             self.lanes, self.unroll = self.lanes * self.unroll, 1
         self.scopes: list[Scope] = []
@@ -574,6 +576,6 @@ def _names(a: Any) -> frozenset[str]:
         case Axis():
             return frozenset((a.name,))
         case At():
-            return a.value.variables  # type: ignore[no-any-return]
+            return frozenset(a.value.variables)
     assert isinstance(a, Div | Mod)
     return a.index.variables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from flambeau._backends.cpu import vecmath, vecmath_special
 from flambeau._backends.cpu.lanes import BITS, Builder, Value
@@ -221,7 +221,7 @@ def word(b: Builder, e: Scalar, x: list[Value]) -> Value:
         case "ldexp":
             power = x[1] if x[1].real else cast(b, x[1], e.src[1].dtype, e.dtype)
             return first * vecmath.exp2(b, power)
-    function: Any = getattr(vecmath, op, None) or getattr(vecmath_special, op, None)
+    function: Callable[..., Value] | None = getattr(vecmath, op, None) or getattr(vecmath_special, op, None)
     if function is None or not first.real:
         raise NotImplementedError(f"{op} of {dtype} in a native kernel")
     return function(b, *b_agree(b, x))
