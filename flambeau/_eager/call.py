@@ -268,6 +268,8 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     arrays, result_dtype = prepare(op, values)
     if result_dtype is not None and not dtypes.can_cast(result_dtype, target.dtype):
         raise RuntimeError(f"result type {dtypes.SPOKEN[result_dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}")
+    if op.write is not None and meta.has_meta(arrays):
+        return _written(op, target, values, tracked, record.before_write(op, values) if tracked else None)
     if op.write is not None:
         before = record.before_write(op, values) if tracked else None
         token = quiet(QUIET)

@@ -95,7 +95,7 @@ def _view(self: Any, r: Any, index: Any) -> Any:
 
 def _with_strides(r: Any, index: Any, a: Any) -> Any:
     """NumPy gives a new axis the stride 0; PyTorch the span of the dimension that follows, before that is itself sliced."""
-    if type(index) is not tuple or not any(i is None for i in index):
+    if type(index) is not tuple or not any(i is None for i in index) or type(r) is not np.ndarray:
         return r
     strides, given, out = list(r.strides), a.ndim - sum(i is not None and i is not Ellipsis for i in index), 0
     d = 0

@@ -42,6 +42,8 @@ def square(name: str, A: Any, routine: str = "", what: str = "A") -> None:
 
 def refuse(info: Any, message: Any, batched: bool) -> None:
     """Raise for the first matrix of a batch that LAPACK gave up on."""
+    if info.is_meta:
+        return
     bad = info._a.reshape(-1).nonzero()[0]
     if bad.size:
         which = f"(Batch element {bad[0]}): " if batched else ""
