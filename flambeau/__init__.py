@@ -9,21 +9,23 @@ from __future__ import annotations
 import importlib as _importlib
 from typing import Any as _Any
 
-from flambeau import _operators
-from flambeau._eager import construct as _construct
-from flambeau._eager import derive as _derive
-from flambeau._eager import getitem as _getitem
-from flambeau._eager import rare as _rare
-from flambeau._eager import resize as _resize
-from flambeau._eager import members as _members
-from flambeau._eager import syntax as _syntax
+from flambeau import _operators, _utils, autograd, overrides
+from flambeau._eager import (
+    construct as _construct,
+    derive as _derive,
+    getitem as _getitem,
+    members as _members,
+    rare as _rare,
+    resize as _resize,
+    syntax as _syntax,
+)
+from flambeau._eager.construct import as_tensor, asarray, from_dlpack, from_numpy, frombuffer, tensor
 from flambeau._eager.modes import STATE as _STATE
+from flambeau._ground.errors import OutOfMemoryError
+from flambeau._namespace import *  # noqa: F403  the small functions and constants of the torch namespace
 from flambeau._operators.op import NAMES as _NAMES
-from flambeau._tensor import PLAIN as _PLAIN
-from flambeau._tensor import Tensor
-from flambeau._tensor import _attach
-from flambeau._values import default_device as _default_device
-from flambeau._values import dtype as _dtypes
+from flambeau._tensor import PLAIN as _PLAIN, Tensor, _attach
+from flambeau._values import default_device as _default_device, dtype as _dtypes
 from flambeau._values.device import (
     channels_last,
     channels_last_3d,
@@ -41,15 +43,9 @@ from flambeau._values.device import (
     strided,
 )
 from flambeau._values.dtype import can_cast, dtype, get_default_dtype, promote_types, set_default_dtype
+from flambeau._values.generator import Generator, default_generator
 from flambeau._values.limits import finfo, iinfo
 from flambeau._values.shape import Size
-from flambeau import overrides
-from flambeau import autograd
-from flambeau import _utils
-from flambeau._eager.construct import as_tensor, asarray, from_dlpack, from_numpy, frombuffer, tensor
-from flambeau._ground.errors import OutOfMemoryError
-from flambeau._namespace import *  # noqa: F403  the small functions and constants of the torch namespace
-from flambeau._values.generator import Generator, default_generator
 from flambeau.autograd.grad_mode import (
     enable_grad,
     inference_mode,
@@ -148,6 +144,6 @@ def _first_use(name: str) -> _Any:
 
 _build = _attach["build"]
 _attach["build"] = _first_use
-from flambeau import _tensor_methods as _tensor_methods  # noqa: E402  methods that come from the modules above
+from flambeau import _tensor_methods as _tensor_methods
 
 _ready = True

@@ -134,9 +134,7 @@ def _fill(file: IO[bytes], storage: storages.UntypedStorage, element_size: int) 
         return
     count = struct.unpack("<q", _exactly(file, 8))[0]
     if count * element_size != storage.nbytes():
-        raise RuntimeError(
-            f"storage has wrong byte size: expected {storage.nbytes()} got {count * element_size}"
-        )
+        raise RuntimeError(f"storage has wrong byte size: expected {storage.nbytes()} got {count * element_size}")
     storage._data[:] = memoryview(_exactly(file, storage.nbytes()))
 
 

@@ -27,8 +27,7 @@ def construct(d: dtypes.dtype, *args: Any, device: Any = None, **kwargs: Any) ->
         return wrap(np.zeros(tuple(first), d.np))
     if isinstance(first, Tensor):
         if first.dtype is not d:
-            raise TypeError(f"expected {d} (got {first.dtype})" if False else
-                            f"expected CPU (got CPU)" if False else f"expected torch.{dtypes.SPOKEN[d]}Tensor (got {first.type()})")
+            raise TypeError(f"expected torch.{dtypes.SPOKEN[d]}Tensor (got {first.type()})")
         return first.detach()
     if type(first).__name__ in ("UntypedStorage", "TypedStorage"):
         return wrap(np.empty((0,), d.np)).set_(first)

@@ -8,10 +8,8 @@ from typing import Any
 
 from flambeau._eager.call import result_type as _result_type
 from flambeau._tensor import Tensor
-from flambeau._values import default_device as _default_device
-from flambeau._values import dtype as _dtypes
+from flambeau._values import default_device as _default_device, dtype as _dtypes
 from flambeau._values.device import CPU, device
-from flambeau._values.device import contiguous_format as legacy_contiguous_format
 
 e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
 
@@ -94,8 +92,11 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
 def is_nonzero(input: Tensor) -> bool:
     """Whether the only element is nonzero."""
     if input.numel() != 1:
-        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous" if input.numel() else
-                           "Boolean value of Tensor with no values is ambiguous")
+        raise RuntimeError(
+            "Boolean value of Tensor with more than one value is ambiguous"
+            if input.numel()
+            else "Boolean value of Tensor with no values is ambiguous"
+        )
     return bool(input)
 
 

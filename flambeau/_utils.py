@@ -251,11 +251,17 @@ def get_tensor_metadata(tensor: Tensor) -> dict[str, bool]:
     return {}
 
 
-for _name, _function in (("__reduce_ex__", reduce_tensor), ("__deepcopy__", deepcopy_tensor), ("__setstate__", set_state)):
+for _name, _function in (
+    ("__reduce_ex__", reduce_tensor),
+    ("__deepcopy__", deepcopy_tensor),
+    ("__setstate__", set_state),
+):
     setattr(Tensor, _name, _function)
 Tensor._backward_hooks = property(_hooks_of)  # read by libraries; hooks are added with register_hook
 Tensor.untyped_storage = lambda self: storages.of(self._a)
-Tensor._typed_storage = Tensor.storage = lambda self: storages.TypedStorage(wrap_storage=storages.of(self._a), dtype=self.dtype)
+Tensor._typed_storage = Tensor.storage = lambda self: storages.TypedStorage(
+    wrap_storage=storages.of(self._a), dtype=self.dtype
+)
 Tensor.storage_type = lambda self: type(self.storage())
 
 

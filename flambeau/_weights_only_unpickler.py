@@ -61,7 +61,9 @@ def _get_user_allowed_globals() -> dict[str, Any]:
                     f"{len(item)}"
                 )
             if type(item[1]) is not str:
-                raise TypeError(f"Expected second item in tuple to be str of callable full path, but got: {type(item[1])}")
+                raise TypeError(
+                    f"Expected second item in tuple to be str of callable full path, but got: {type(item[1])}"
+                )
             out[item[1]] = item[0]
         else:
             path = f"{item.__module__}.{item.__qualname__}"

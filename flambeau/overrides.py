@@ -32,14 +32,24 @@ def is_overriding(x: Any) -> bool:
     f = getattr(type(x), "__torch_function__", None)
     if f is None:
         return False
-    return f is not _disabled_torch_function_impl and getattr(f, "__func__", f) not in (Tensor.__torch_function__.__func__, _disabled_torch_function_impl)
+    return f is not _disabled_torch_function_impl and getattr(f, "__func__", f) not in (
+        Tensor.__torch_function__.__func__,
+        _disabled_torch_function_impl,
+    )
 
 
 def has_torch_function(relevant_args: Any) -> bool:
     """Whether some argument (or an active mode) takes over."""
-    return bool(STATE.function_modes) or (not STATE.no_function and any(
-        hasattr(type(a), "__torch_function__") and type(a) is not Tensor and getattr(type(a), "__torch_function__", None) is not
-        _disabled_torch_function_impl and (not isinstance(a, Tensor) or is_overriding(a)) for a in relevant_args))
+    return bool(STATE.function_modes) or (
+        not STATE.no_function
+        and any(
+            hasattr(type(a), "__torch_function__")
+            and type(a) is not Tensor
+            and getattr(type(a), "__torch_function__", None) is not _disabled_torch_function_impl
+            and (not isinstance(a, Tensor) or is_overriding(a))
+            for a in relevant_args
+        )
+    )
 
 
 def has_torch_function_unary(x: Any) -> bool:
@@ -81,7 +91,9 @@ def handle_torch_function(public_api: Any, relevant_args: Any, *args: Any, **kwa
         if result is not NotImplemented:
             return result
     name = f"{getattr(public_api, '__module__', '')}.{getattr(public_api, '__name__', '')}"
-    raise TypeError(f"no implementation found for '{name}' on types that implement __torch_function__: {[type(a) for a in found]}")
+    raise TypeError(
+        f"no implementation found for '{name}' on types that implement __torch_function__: {[type(a) for a in found]}"
+    )
 
 
 def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
@@ -105,7 +117,13 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
         return NotImplemented
     from flambeau._eager import derive
 
-    fn = derive.inplace(op) if into else derive.public(op.name, op.namespace) if "function" in op.variants else getattr(Tensor, op.name)
+    fn = (
+        derive.inplace(op)
+        if into
+        else derive.public(op.name, op.namespace)
+        if "function" in op.variants
+        else getattr(Tensor, op.name)
+    )
     args, kwargs = [], {}
     for p, v in zip(op.params, values, strict=True):
         if p.keyword or kwargs:
@@ -132,13 +150,19 @@ def _inherits(v: Any) -> bool:
     """Whether v is of a user's subclass, whose type results should keep."""
     from flambeau._tensor import PLAIN
 
-    return isinstance(v, Tensor) and type(v) not in PLAIN and type(v).__torch_function__ is not _disabled_torch_function_impl
+    return (
+        isinstance(v, Tensor)
+        and type(v) not in PLAIN
+        and type(v).__torch_function__ is not _disabled_torch_function_impl
+    )
 
 
 def _override_method(fn: Any, args: Any, kwargs: Any) -> Any:
     if STATE.no_function and not STATE.function_modes:
         return NotImplemented
-    if not STATE.function_modes and not any(is_overriding(a) or _inherits(a) for a in args if hasattr(type(a), "__torch_function__")):
+    if not STATE.function_modes and not any(
+        is_overriding(a) or _inherits(a) for a in args if hasattr(type(a), "__torch_function__")
+    ):
         return NotImplemented
     return handle_torch_function(fn, [a for a in args if hasattr(type(a), "__torch_function__")], *args, **kwargs)
 

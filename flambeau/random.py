@@ -86,7 +86,9 @@ def fork_rng(
         return
     modules = [m for m in _devices() if device_type in (None, "cuda")]
     chosen = None if devices is None else list(devices)
-    states = [(m, d, m.get_rng_state(d)) for m in modules for d in (range(m.device_count()) if chosen is None else chosen)]
+    states = [
+        (m, d, m.get_rng_state(d)) for m in modules for d in (range(m.device_count()) if chosen is None else chosen)
+    ]
     cpu = get_rng_state()
     try:
         yield

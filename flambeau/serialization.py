@@ -163,7 +163,9 @@ class safe_globals(_weights_only_unpickler._safe_globals):
 
 def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
     """The names in a checkpoint that `weights_only=True` would refuse. Nothing in it is executed."""
-    known = set(_weights_only_unpickler._get_allowed_globals()) | set(_weights_only_unpickler._get_user_allowed_globals())
+    known = set(_weights_only_unpickler._get_allowed_globals()) | set(
+        _weights_only_unpickler._get_user_allowed_globals()
+    )
     with _opened(f) as file:
         if not _is_zipfile(file):
             raise ValueError("Expected input to be a checkpoint returned by torch.save")
@@ -181,7 +183,9 @@ def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
 _packages: list[tuple[int, Callable[[Any], str | None], Callable[[Any, str], Any]]] = []
 
 
-def register_package(priority: int, tagger: Callable[[Any], str | None], deserializer: Callable[[Any, str], Any]) -> None:
+def register_package(
+    priority: int, tagger: Callable[[Any], str | None], deserializer: Callable[[Any, str], Any]
+) -> None:
     """Teach `save` and `load` about a device: what it is called in files, and how to move a storage to it."""
     _packages.append((priority, tagger, deserializer))
     _packages.sort(key=lambda entry: entry[0])
@@ -638,7 +642,9 @@ def _load_archive(f: Any, file: IO[bytes], map_location: Any, pickle_module: Any
             stacklevel=3,
         )
         if weights_only:
-            raise RuntimeError(f"Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``. {ADVICE}")
+            raise RuntimeError(
+                f"Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``. {ADVICE}"
+            )
         file.seek(start)
         return _public("flambeau.jit.load")(file, map_location=map_location)
     if mapped and not _is_path(f):

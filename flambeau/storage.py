@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TypedStorage", "UntypedStorage"]
 
-_alive: weakref.WeakValueDictionary[tuple[int, int], UntypedStorage] = weakref.WeakValueDictionary()  # by address and size
+_alive: weakref.WeakValueDictionary[tuple[int, int], UntypedStorage] = (
+    weakref.WeakValueDictionary()
+)  # by address and size
 
 # What old files call a storage, by dtype; dtypes that are not listed are stored untyped.
 LEGACY = {
@@ -275,7 +277,9 @@ class UntypedStorage(_Casts):
         return self._filename
 
     @classmethod
-    def from_file(cls, filename: str, shared: bool = False, nbytes: int = 0, *, size: int | None = None) -> UntypedStorage:
+    def from_file(
+        cls, filename: str, shared: bool = False, nbytes: int = 0, *, size: int | None = None
+    ) -> UntypedStorage:
         """Map a file into memory; writes reach the file only if `shared`, which also makes it as large as asked for."""
         import mmap
 
@@ -462,7 +466,9 @@ class TypedStorage(_Casts):
 
     def copy_(self, source: Any, non_blocking: bool | None = None) -> TypedStorage:
         """Take the elements of another storage, converted."""
-        self._elements()[:] = source._elements() if isinstance(source, TypedStorage) else source._data.view(self.dtype.np)
+        self._elements()[:] = (
+            source._elements() if isinstance(source, TypedStorage) else source._data.view(self.dtype.np)
+        )
         return self
 
     def clone(self) -> TypedStorage:

@@ -7,19 +7,17 @@ from typing import Any
 from flambeau._C import _nn as _nn
 from flambeau._eager.modes import STATE
 from flambeau._eager.record import RETURN_TYPES
-from flambeau._ground.errors import LinAlgError as _LinAlgError
-from flambeau._ground.errors import OutOfMemoryError as OutOfMemoryError
-from flambeau._tensor import Tensor as Tensor
-from flambeau._tensor import Tensor as TensorBase
-from flambeau._values.device import device as device
-from flambeau._values.device import layout as layout
-from flambeau._values.device import memory_format as memory_format
+from flambeau._ground.errors import LinAlgError as _LinAlgError, OutOfMemoryError as OutOfMemoryError
+from flambeau._tensor import Tensor as Tensor, Tensor as TensorBase
+from flambeau._values.device import device as device, layout as layout, memory_format as memory_format
 from flambeau._values.dtype import dtype as dtype
 from flambeau._values.generator import Generator as Generator
 from flambeau._values.shape import Size as Size
-from flambeau.overrides import DisableTorchFunction as DisableTorchFunction
-from flambeau.overrides import DisableTorchFunctionSubclass as DisableTorchFunctionSubclass
-from flambeau.overrides import _disabled_torch_function_impl as _disabled_torch_function_impl
+from flambeau.overrides import (
+    DisableTorchFunction as DisableTorchFunction,
+    DisableTorchFunctionSubclass as DisableTorchFunctionSubclass,
+    _disabled_torch_function_impl as _disabled_torch_function_impl,
+)
 
 _TensorBase = TensorBase
 _has_torch_function: Any = None

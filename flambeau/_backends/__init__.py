@@ -15,8 +15,10 @@ def convert(array: Any, source: str, target: str) -> Any:
     if target == "meta":
         return meta.MetaArray(array.shape, array.dtype, array.strides)
     if source == "meta":
-        raise NotImplementedError("Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving "
-                                  "module from meta to a different device.")
+        raise NotImplementedError(
+            "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving "
+            "module from meta to a different device."
+        )
     if target == "cuda":
         raise AssertionError("Torch not compiled with CUDA enabled")
     raise NotImplementedError(f"the device '{target}' is not available")

@@ -34,7 +34,11 @@ class MetaArray:
 
     def __init__(self, shape: Any, dtype: Any, strides: Any = None) -> None:
         self.shape, self.dtype = tuple(shape), marked(dtype)
-        self.strides = tuple(strides) if strides is not None else tuple(s * self.dtype.itemsize for s in contiguous_strides(self.shape))
+        self.strides = (
+            tuple(strides)
+            if strides is not None
+            else tuple(s * self.dtype.itemsize for s in contiguous_strides(self.shape))
+        )
 
     ndim = property(lambda self: len(self.shape))
     size = property(lambda self: prod(self.shape))
@@ -78,7 +82,9 @@ class _Flags:
 
 def stand_in(a: Any) -> Any:
     """An array of a's shape whose elements are one."""
-    return np.broadcast_to(np.ones((), np.dtype(a.dtype.str) if a.dtype.metadata and a.dtype.kind != "V" else _bare(a.dtype)), a.shape)
+    return np.broadcast_to(
+        np.ones((), np.dtype(a.dtype.str) if a.dtype.metadata and a.dtype.kind != "V" else _bare(a.dtype)), a.shape
+    )
 
 
 def _bare(d: Any) -> Any:

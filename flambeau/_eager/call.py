@@ -24,14 +24,21 @@ from flambeau._values.shape import broadcast
 
 NUMBERS = (bool, int, float, complex, np.generic)
 F32, F64 = np.dtype("f4"), np.dtype("f8")
-_NUMERIC = frozenset(("Scalar", "float", "int", "Dim", "bool", "Scalar | None", "float | None", "int | None", "Dim | None"))
-HOOKS: dict[str, Any] = {}  # "override": fn(op, public, values, kind) -> result or NotImplemented; filled by overrides and autograd
+_NUMERIC = frozenset(
+    ("Scalar", "float", "int", "Dim", "bool", "Scalar | None", "float | None", "int | None", "Dim | None")
+)
+HOOKS: dict[
+    str, Any
+] = {}  # "override": fn(op, public, values, kind) -> result or NotImplemented; filled by overrides and autograd
 
 
 def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False) -> Any:
     """Call an operator with its arguments in the order of its parameters. `into`: write the result over `input`."""
     if any(isinstance(v, Tensor) and p.annotation in _NUMERIC for p, v in zip(op.params, values, strict=True)):
-        values = tuple(v.item() if isinstance(v, Tensor) and p.annotation in _NUMERIC else v for p, v in zip(op.params, values, strict=True))
+        values = tuple(
+            v.item() if isinstance(v, Tensor) and p.annotation in _NUMERIC else v
+            for p, v in zip(op.params, values, strict=True)
+        )
     if MODES or not _plain(op, values):
         result = HOOKS["override"](op, values, out, into)
         if result is not NotImplemented:
@@ -76,7 +83,9 @@ def run(op: Op, arrays: tuple[Any, ...]) -> Any:
         return call_body(op, op.run, (kernel_for(arrays),), arrays)
     except ValueError:
         if op.kind == "pointwise":
-            broadcast(*(a.shape for a in arrays if hasattr(a, "shape")))  # says which sizes do not fit, in PyTorch's words
+            broadcast(
+                *(a.shape for a in arrays if hasattr(a, "shape"))
+            )  # says which sizes do not fit, in PyTorch's words
         raise
     finally:
         loud(token)
@@ -108,12 +117,16 @@ def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
             elif v is not None and isinstance(v, NUMBERS):
                 tensors.append(i)
             elif v is not None:
-                raise TypeError(f"{op.name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {type(v).__name__}")
+                raise TypeError(
+                    f"{op.name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {type(v).__name__}"
+                )
         elif p.is_list and v is not None:
             arrays = []
             for x in v:
                 if x is not None and not isinstance(x, Tensor):
-                    raise TypeError(f"expected Tensor as element {len(arrays)} in argument {i}, but got {type(x).__name__}")
+                    raise TypeError(
+                        f"expected Tensor as element {len(arrays)} in argument {i}, but got {type(x).__name__}"
+                    )
                 arrays.append(None if x is None else x._a)
             out[i] = arrays
         elif p.name == "dtype":
@@ -131,7 +144,7 @@ def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
     elif op.promote == "sum" and common.kind in "bi":
         common = dtypes.int64
     if op.lacks is not None and common.kind in op.lacks[0]:
-        raise NotImplementedError(f'"{op.lacks[1]}" not implemented for \'{dtypes.SPOKEN[common]}\'')
+        raise NotImplementedError(f"\"{op.lacks[1]}\" not implemented for '{dtypes.SPOKEN[common]}'")
     compute = dtypes.NARROW.get(common.np, common.np)
     for i in tensors:
         a = out[i]
@@ -151,7 +164,9 @@ def _same_device(device: Any, t: Tensor, op: Op) -> Any:
         return d
     if t._a.ndim == 0 and d.type == "cpu":
         return device
-    raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {device} and {d}!")
+    raise RuntimeError(
+        f"Expected all tensors to be on the same device, but found at least two devices, {device} and {d}!"
+    )
 
 
 def number(value: Any, d: dtypes.dtype, compute: Any = None) -> Any:
@@ -189,7 +204,11 @@ def result_type(operands: list[Any]) -> dtypes.dtype:
         if result is None:
             result = d
         elif _CATEGORY[d.kind] > _CATEGORY[result.kind]:
-            result = dtypes.promote_types(result, d) if not (d.kind == "c" and result.kind == "f") else _complexify(result, d)
+            result = (
+                dtypes.promote_types(result, d)
+                if not (d.kind == "c" and result.kind == "f")
+                else _complexify(result, d)
+            )
     return result if result is not None else dtypes.get_default_dtype()
 
 
@@ -240,7 +259,9 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
 def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if into or out is not None:
         target = values[op.receiver_at] if into else out
-        if into and STATE.grad and record.any_history(op, values):  # what the body saves must not be what is overwritten
+        if (
+            into and STATE.grad and record.any_history(op, values)
+        ):  # what the body saves must not be what is overwritten
             if node_of(target) is not None:
                 check_writable(target)
             at = op.receiver_at
@@ -263,11 +284,15 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if op.aten not in ("fill", "zero"):  # one value may be written many times
         check_overlap(target._a)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
-    if STATE.grad and (tracked or target._node is not None or (target._base is not None and node_of(target._base) is not None)):
+    if STATE.grad and (
+        tracked or target._node is not None or (target._base is not None and node_of(target._base) is not None)
+    ):
         check_writable(target)
     arrays, result_dtype = prepare(op, values)
     if result_dtype is not None and not dtypes.can_cast(result_dtype, target.dtype):
-        raise RuntimeError(f"result type {dtypes.SPOKEN[result_dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}")
+        raise RuntimeError(
+            f"result type {dtypes.SPOKEN[result_dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}"
+        )
     if op.write is not None and meta.has_meta(arrays):
         return _written(op, target, values, tracked, record.before_write(op, values) if tracked else None)
     if op.write is not None:
@@ -324,9 +349,15 @@ def _assign(a: Any, r: Any) -> None:
 
 def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
     outs = out if isinstance(out, (tuple, list)) else (out,)
-    if STATE.grad and op.differentiable and (record.any_history(op, values) or any(o is not None and node_of(o) is not None for o in outs)):
-        raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
-                           "the arguments requires grad.")
+    if (
+        STATE.grad
+        and op.differentiable
+        and (record.any_history(op, values) or any(o is not None and node_of(o) is not None for o in outs))
+    ):
+        raise RuntimeError(
+            f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
+            "the arguments requires grad."
+        )
     arrays, result_dtype = prepare(op, values)
     r = run(op, arrays)
     results = r if isinstance(r, (tuple, list)) else (r,)
@@ -344,14 +375,18 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
 def check_overlap(a: Any) -> None:
     """Raise where elements of an array to be written share memory (an expanded tensor)."""
     if 0 in a.strides and a.size and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
-        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone() the "
-                           "tensor before performing the operation.")
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone() the "
+            "tensor before performing the operation."
+        )
 
 
 def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str) -> None:
     """Store an array into an `out=` tensor: it is resized where it must be, and may not narrow the category."""
     if not dtypes.can_cast(d, o.dtype):
-        raise RuntimeError(f"result type {dtypes.SPOKEN[d]} can't be cast to the desired output type {dtypes.SPOKEN[o.dtype]}")
+        raise RuntimeError(
+            f"result type {dtypes.SPOKEN[d]} can't be cast to the desired output type {dtypes.SPOKEN[o.dtype]}"
+        )
     check_overlap(o._a)
     if o._a.shape != x.shape:
         if o._a.size:
@@ -373,12 +408,18 @@ def store(op: Op, target: Tensor, result: Any, into: bool) -> Any:
         return record.named(op)(tuple(target)) if op.outputs else tuple(target)  # type: ignore[call-overload,arg-type]
     if into:
         if not dtypes.can_cast(result.dtype, target.dtype):
-            raise RuntimeError(f"result type {dtypes.SPOKEN[result.dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}")
+            raise RuntimeError(
+                f"result type {dtypes.SPOKEN[result.dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}"
+            )
         if result._a.shape != target._a.shape:
-            raise RuntimeError(f"output with shape {list(target._a.shape)} doesn't match the broadcast shape {list(result._a.shape)}")
+            raise RuntimeError(
+                f"output with shape {list(target._a.shape)} doesn't match the broadcast shape {list(result._a.shape)}"
+            )
         return target.copy_(result)
     if STATE.grad and (node_of(result) is not None or node_of(target) is not None):
-        raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
-                           "the arguments requires grad.")
+        raise RuntimeError(
+            f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
+            "the arguments requires grad."
+        )
     write_out(target, result._a, result.dtype, op.name)
     return target

@@ -14,7 +14,16 @@ from flambeau._tensor import Tensor
 from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import dtype
 
-RENAMED = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other", "self": "input", "axes": "dims", "a": "input"}
+RENAMED = {
+    "axis": "dim",
+    "keepdims": "keepdim",
+    "x": "input",
+    "x1": "input",
+    "x2": "other",
+    "self": "input",
+    "axes": "dims",
+    "a": "input",
+}
 FACTORY = frozenset(("layout", "device", "pin_memory", "requires_grad", "names"))
 _INT, _NUMBER = (int, np.integer), (int, float, complex, bool, np.generic)
 
@@ -32,7 +41,9 @@ def accepts(p: Param, v: Any) -> bool:
         case "Scalar":
             return isinstance(v, _NUMBER) or (isinstance(v, Tensor) and v._a.ndim == 0)
         case "Dim" | "int":
-            return (isinstance(v, _INT) and not isinstance(v, bool)) or (isinstance(v, Tensor) and v._a.ndim == 0 and v._a.dtype.kind in "iu")
+            return (isinstance(v, _INT) and not isinstance(v, bool)) or (
+                isinstance(v, Tensor) and v._a.ndim == 0 and v._a.dtype.kind in "iu"
+            )
         case "float":
             return isinstance(v, _NUMBER) or (isinstance(v, Tensor) and v._a.ndim == 0)
         case "bool":
@@ -40,11 +51,17 @@ def accepts(p: Param, v: Any) -> bool:
         case "str":
             return isinstance(v, str)
         case "Shape" | "Pair" | "Triple" | "Ints":
-            return isinstance(v, _INT) or (isinstance(v, (list, tuple)) and all(isinstance(x, (*_INT, Tensor)) for x in v))
+            return isinstance(v, _INT) or (
+                isinstance(v, (list, tuple)) and all(isinstance(x, (*_INT, Tensor)) for x in v)
+            )
         case "Dims":
-            return (isinstance(v, _INT) and not isinstance(v, bool)) or (isinstance(v, (list, tuple)) and all(isinstance(x, _INT) for x in v))
+            return (isinstance(v, _INT) and not isinstance(v, bool)) or (
+                isinstance(v, (list, tuple)) and all(isinstance(x, _INT) for x in v)
+            )
         case "Sequence[T]" | "Sequence[T | None]":
-            return isinstance(v, (list, tuple)) and all(x is None or isinstance(x, Tensor) or hasattr(x, "__torch_function__") for x in v)
+            return isinstance(v, (list, tuple)) and all(
+                x is None or isinstance(x, Tensor) or hasattr(x, "__torch_function__") for x in v
+            )
         case "Sequence[float]" | "Sequence[Scalar]":
             return isinstance(v, (list, tuple)) and all(isinstance(x, _NUMBER) for x in v)
         case "DType":
@@ -62,7 +79,14 @@ def accepts(p: Param, v: Any) -> bool:
 def matches(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool) -> bool:
     """Whether a call fits an overload."""
     params = op.params
-    if spread and len(params) > 1 and params[1].annotation in ("Shape", "Dims") and all(p.keyword for p in params[2:]) and len(args) > 1 and isinstance(args[1], _INT):
+    if (
+        spread
+        and len(params) > 1
+        and params[1].annotation in ("Shape", "Dims")
+        and all(p.keyword for p in params[2:])
+        and len(args) > 1
+        and isinstance(args[1], _INT)
+    ):
         args = (args[0], args[1:])
     positional = [p for p in params if not p.keyword]
     if len(args) > len(positional):
@@ -103,7 +127,9 @@ def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
             if fn is None:
                 raise TypeError(refusal(name, ops, args, kwargs, method))
             # Only what the types decide may be remembered: not the contents of lists, nor a 0-d tensor for a number.
-            if not any(isinstance(v, (list, tuple, Tensor)) for v in (*args[1:], *kwargs.values())) or _only_tensors(ops):
+            if not any(isinstance(v, (list, tuple, Tensor)) for v in (*args[1:], *kwargs.values())) or _only_tensors(
+                ops
+            ):
                 known[key] = fn
         return fn(*args, **kwargs)
 
@@ -115,7 +141,9 @@ def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
 
 
 def _only_tensors(ops: list[Op]) -> bool:
-    return not any(p.annotation.removesuffix(" | None") in ("Scalar", "int", "Dim", "float") for op in ops for p in op.params)
+    return not any(
+        p.annotation.removesuffix(" | None") in ("Scalar", "int", "Dim", "float") for op in ops for p in op.params
+    )
 
 
 _SPOKEN = {"T": "Tensor", "Mask": "Tensor", "Index": "Tensor", "N": "Tensor", "T | Scalar": "Tensor", "Scalar": "Number", "Dim": "int", "int": "int", "float": "float", "bool": "bool",
@@ -139,7 +167,11 @@ def refusal(name: str, ops: list[Op], args: tuple[Any, ...], kwargs: dict[str, A
         if "out" in op.variants and not method:
             parts += [*([] if starred else ["*"]), "Tensor out = None"]
         lines.append(f" * ({', '.join(parts)})")
-    return f"{name}() received an invalid combination of arguments - got ({got}), but expected one of:\n" + "\n".join(lines) + "\n"
+    return (
+        f"{name}() received an invalid combination of arguments - got ({got}), but expected one of:\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 def _kind(v: Any) -> str:

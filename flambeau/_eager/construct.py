@@ -10,8 +10,7 @@ from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._tensor import PLAIN, Tensor, new, wrap
-from flambeau._values import default_device
-from flambeau._values import dtype as dtypes
+from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import CPU, device
 
 _SIMPLE = {float: None, int: np.dtype("i8"), bool: np.dtype("?")}
@@ -57,7 +56,8 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
         return np.array(data, dtypes.get_default_dtype().np if d is None else d.np)
     if kind in (int, bool):
         return np.array(_checked_int(data), (np.int64 if kind is int else np.bool_) if d is None else None).astype(
-            (np.int64 if kind is int else np.bool_) if d is None else d.np)
+            (np.int64 if kind is int else np.bool_) if d is None else d.np
+        )
     if isinstance(data, Tensor):
         a = data._a
         if d is not None and a.dtype != d.np:
@@ -66,8 +66,10 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
     if isinstance(data, (np.ndarray, np.generic)):
         a = np.asarray(data)
         if a.dtype.byteorder == ">":
-            raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is "
-                             "currently not supported.")
+            raise ValueError(
+                "given numpy array has byte order different from the native byte order. Conversion between byte orders is "
+                "currently not supported."
+            )
         if d is not None and a.dtype != d.np:
             return convert(a, d)
         dtypes.of(a.dtype)
@@ -75,8 +77,11 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
     if isinstance(data, complex):
         return np.array(data, (d or dtypes.default_complex()).np)
     if isinstance(data, (str, bytes)) or data is None:
-        raise TypeError(f"new(): invalid data type '{kind.__name__}'" if isinstance(data, (str, bytes))
-                        else f"Could not infer dtype of {kind.__name__}")
+        raise TypeError(
+            f"new(): invalid data type '{kind.__name__}'"
+            if isinstance(data, (str, bytes))
+            else f"Could not infer dtype of {kind.__name__}"
+        )
     if hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         return array_of(np.asarray(data), d, copy)
     if hasattr(data, "__array_interface__") or hasattr(data, "__dlpack__"):
@@ -161,7 +166,11 @@ def _from_sequence(data: Any, d: dtypes.dtype | None) -> Any:
         if isinstance(v, str):
             raise TypeError("new(): invalid data type 'str'")
         if not isinstance(v, (int, float, complex, np.generic)):
-            raise TypeError(f"Could not infer dtype of {type(v).__name__}" if v is None or not hasattr(v, "__float__") else "bad element")
+            raise TypeError(
+                f"Could not infer dtype of {type(v).__name__}"
+                if v is None or not hasattr(v, "__float__")
+                else "bad element"
+            )
         out[i] = v
     return out.reshape(shape)
 
@@ -205,7 +214,7 @@ def _flatten(data: Any, shape: tuple[int, ...], flat: list[Any], dim: int) -> No
     try:
         n = len(data)
     except TypeError:
-        raise TypeError(f"len() of unsized object" if False else "not a sequence") from None
+        raise TypeError("not a sequence") from None
     if n != shape[dim]:
         raise ValueError(f"expected sequence of length {shape[dim]} at dim {dim} (got {n})")
     for x in data:
@@ -234,10 +243,14 @@ def from_numpy(array: Any) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     if any(s < 0 for s in array.strides):
-        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are not currently supported. "
-                         "(You can probably work around this by making a copy of your array  with array.copy().) ")
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently supported. "
+            "(You can probably work around this by making a copy of your array  with array.copy().) "
+        )
     if array.dtype.byteorder == ">":
-        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not supported.")
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not supported."
+        )
     dtypes.of(array.dtype)
     if not array.flags.writeable:
         import warnings
@@ -255,12 +268,19 @@ def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) 
     return on(wrap(array_of(data, dtype, copy=False)), device)
 
 
-def asarray(obj: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
+def asarray(
+    obj: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """`obj` as a tensor; `copy=True` always copies, `copy=False` never does (and raises where it would have to)."""
     if isinstance(obj, Tensor):
         t = obj if dtype is None and device is None else obj.to(device=device, dtype=dtype)
         if copy is False and t._a is not obj._a:
-            raise ValueError("can't alias tensor with dtype '{}' into dtype '{}'.".format(obj.dtype, dtype))
+            raise ValueError(f"can't alias tensor with dtype '{obj.dtype}' into dtype '{dtype}'.")
         if copy and t is obj:
             t = obj.clone()
         if requires_grad != t.requires_grad:
@@ -280,18 +300,26 @@ def asarray(obj: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
     return t.requires_grad_(True) if requires_grad else t
 
 
-def frombuffer(buffer: Any, *, dtype: dtypes.dtype, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+def frombuffer(
+    buffer: Any, *, dtype: dtypes.dtype, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
     """A 1-d tensor over an object that has the buffer protocol."""
     n = memoryview(buffer).nbytes
     size = dtype.itemsize
     if n == 0 or count == 0:
         raise ValueError(f"both buffer length ({n}) and count ({count}) must not be 0")
     if not 0 <= offset < n:
-        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({n} bytes) minus 1")
+        raise ValueError(
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({n} bytes) minus 1"
+        )
     if count < 0 and (n - offset) % size:
-        raise ValueError(f"buffer length ({n - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({size})")
+        raise ValueError(
+            f"buffer length ({n - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({size})"
+        )
     if count > 0 and offset + count * size > n:
-        raise ValueError(f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than actual buffer length ({n} bytes)")
+        raise ValueError(
+            f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than actual buffer length ({n} bytes)"
+        )
     t = wrap(np.frombuffer(buffer, dtype.np, count, offset))
     return t.requires_grad_(True) if requires_grad else t
 
@@ -328,7 +356,11 @@ def _override(method: Any, *args: Any, **kwargs: Any) -> Any:
 def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
     """(dtype, device, non_blocking, copy, memory_format) of a call of `to`."""
     d, where = kwargs.pop("dtype", None), kwargs.pop("device", None)
-    non_blocking, copy, fmt = kwargs.pop("non_blocking", False), kwargs.pop("copy", False), kwargs.pop("memory_format", None)
+    non_blocking, copy, fmt = (
+        kwargs.pop("non_blocking", False),
+        kwargs.pop("copy", False),
+        kwargs.pop("memory_format", None),
+    )
     other = kwargs.pop("other", None)
     if kwargs:
         raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
@@ -344,11 +376,13 @@ def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
             if rest and (isinstance(rest[0], dtypes.dtype) or rest[0] is None):
                 d = rest.pop(0)
         else:
-            raise TypeError(f"to() received an invalid combination of arguments - got ({type(first).__name__}), but expected one of:\n"
-                            " * (torch.device device = None, torch.dtype dtype = None, bool non_blocking = False, bool copy = False, *, "
-                            "torch.memory_format memory_format = None)\n * (torch.dtype dtype, bool non_blocking = False, bool copy = False, *, "
-                            "torch.memory_format memory_format = None)\n * (Tensor tensor, bool non_blocking = False, bool copy = False, *, "
-                            "torch.memory_format memory_format = None)\n")
+            raise TypeError(
+                f"to() received an invalid combination of arguments - got ({type(first).__name__}), but expected one of:\n"
+                " * (torch.device device = None, torch.dtype dtype = None, bool non_blocking = False, bool copy = False, *, "
+                "torch.memory_format memory_format = None)\n * (torch.dtype dtype, bool non_blocking = False, bool copy = False, *, "
+                "torch.memory_format memory_format = None)\n * (Tensor tensor, bool non_blocking = False, bool copy = False, *, "
+                "torch.memory_format memory_format = None)\n"
+            )
     if rest:
         non_blocking = rest.pop(0)
     if rest:
@@ -364,11 +398,17 @@ def converted(self: Any, d: Any, where: Any, copy: bool, fmt: Any) -> Any:
 
     a = self._a
     target = self.device if where is None else where
-    same_device = target == self.device or (target.type == self.device.type and target.index in (None, self.device.index))
+    same_device = target == self.device or (
+        target.type == self.device.type and target.index in (None, self.device.index)
+    )
     if not same_device:
         return to_device(self, target, d)
     change = d is not None and a.dtype != d.np
-    if not change and not copy and (fmt is None or fmt.name == "preserve_format" or self.is_contiguous(memory_format=fmt)):
+    if (
+        not change
+        and not copy
+        and (fmt is None or fmt.name == "preserve_format" or self.is_contiguous(memory_format=fmt))
+    ):
         return self
     return public("_to_copy")(self, dtype=d, memory_format=fmt)
 
@@ -385,6 +425,8 @@ def to_device(self: Any, target: Any, d: Any) -> Any:
 
 
 __all__ = ["as_tensor", "asarray", "from_numpy", "node_of", "tensor", "to"]
+
+
 def new_tensor(self: Tensor, data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
                pin_memory: bool = False) -> Tensor:  # fmt: skip
     """A new tensor with a copy of `data`, by default of this tensor's dtype and on its device."""

@@ -23,9 +23,8 @@ from flambeau._kernel.record import Opaque
 from flambeau._kernel.text import lines
 from flambeau._operators import load
 from flambeau._operators.op import METHODS, NAMES, REQUIRED, Op, Param
-from flambeau._tensor import PLAIN, Tensor, _attach, new
-from flambeau._values import default_device
-from flambeau._values import dtype as dtypes
+from flambeau._tensor import Tensor, _attach, new
+from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import CPU
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
@@ -130,8 +129,13 @@ def _tuple(op: Op) -> str:
 
 def _statics(op: Op) -> list[str]:
     """Conditions under which the static arguments have their defaults."""
-    return [f"{p.name} is {p.default}" if p.default is None or isinstance(p.default, bool) else f"{p.name} == {_default(op, p)}"
-            for p in op.params if not p.is_tensor]
+    return [
+        f"{p.name} is {p.default}"
+        if p.default is None or isinstance(p.default, bool)
+        else f"{p.name} == {_default(op, p)}"
+        for p in op.params
+        if not p.is_tensor
+    ]
 
 
 def _call(op: Op, names: dict[str, str]) -> str:
@@ -147,7 +151,11 @@ def _pointwise(op: Op) -> str:
     text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
     tensors = [p for p in op.params if p.is_tensor]
     required = all(p.default is REQUIRED for p in op.params if not p.is_tensor)
-    if op.promote != "none" and not (required and len(tensors) < len(op.params)) and all(p.default is not None for p in tensors):
+    if (
+        op.promote != "none"
+        and not (required and len(tensors) < len(op.params))
+        and all(p.default is not None for p in tensors)
+    ):
         text += _pointwise_lane(op, me, out)
     text.append(f"    return general({me}, {_tuple(op)}{', out' if out else ''})")
     return "\n".join(text) + "\n"
@@ -194,7 +202,9 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
     if op.run is not op.body:  # an array reading of its own: it takes the place of the text
         at = text.index("                try:")
         end = text.index("                except ValueError:")
-        text[at + 1 : end] = [f"                    r = asarray({_bind(op, 'RUN', op.run)}(K, {_call(op, {p.name: f'a{i}' for i, p in enumerate(tensors)})}))"]
+        text[at + 1 : end] = [
+            f"                    r = asarray({_bind(op, 'RUN', op.run)}(K, {_call(op, {p.name: f'a{i}' for i, p in enumerate(tensors)})}))"
+        ]
     if op.differentiable and root.dtype.kind in "fc":
         text += _record_lane(op, tensors)
     return [*text, "            return o"]
@@ -214,12 +224,19 @@ def _record_lane(op: Op, tensors: list[Param]) -> list[str]:
         return _record_rules(op, {p.name: f"a{i}" for i, p in enumerate(tensors)}, guards, "            ")
     cls = derived.node_class(op, [p.default if not p.is_tensor else _SAMPLE for p in op.params])
     node = _bind(op, "Node", cls)
-    text += [f"                n = new({node})", f"                n.next = ({''.join(f'n{i}, ' for i in range(len(names)))})"]
+    text += [
+        f"                n = new({node})",
+        f"                n.next = ({''.join(f'n{i}, ' for i in range(len(names)))})",
+    ]
     saved, versions = [], []
     for n in cls.names:  # type: ignore[attr-defined]
         users = cls.needed_by[n]  # type: ignore[attr-defined]
         if n == "out":
-            text += ["                s_out = new(Tensor)", "                s_out._a = r", "                s_out._vc = o._vc = [0]"]
+            text += [
+                "                s_out = new(Tensor)",
+                "                s_out._a = r",
+                "                s_out._vc = o._vc = [0]",
+            ]
             versions.append("0")
             saved.append("s_out")
             continue
@@ -251,27 +268,46 @@ def _record_rules(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: s
     """Lines that give `o` a node of the written rules. `guards`: what must hold for a parameter to be a tensor."""
     cls: Any = record.node_class(op, ())
     if op.outputs or any(p.is_list for p in op.params) or "outs" in cls.names:
-        some = " or ".join((f"({guards[n]} and " if guards[n] else "(") + f"({n}._node is not None or {n}._base is not None))" for n in arrays)
+        some = " or ".join(
+            (f"({guards[n]} and " if guards[n] else "(") + f"({n}._node is not None or {n}._base is not None))"
+            for n in arrays
+        )
         return [f"{pad}if ({some}) and STATE.grad:", f"{pad}    record({_bind(op, 'OP', op)}, (o,), {_tuple(op)})"]
     edge, text = {}, []
     for i, n in enumerate(arrays):
         if n in op.rules or cls.joint:
             edge[n] = f"n{i}"
-            text.append(f"{pad}n{i} = ({n}._node if {n}._base is None else node_of({n}))" + (f" if {guards[n]} else None" if guards[n] else ""))
+            text.append(
+                f"{pad}n{i} = ({n}._node if {n}._base is None else node_of({n}))"
+                + (f" if {guards[n]} else None" if guards[n] else "")
+            )
     text.append(f"{pad}if ({' or '.join(f'{e} is not None' for e in edge.values())}) and STATE.grad:")
     pad += "    "
-    text += [f"{pad}n = new({_bind(op, 'Node', cls)})", f"{pad}n.next = ({''.join(edge.get(n, 'None') + ', ' for n in arrays)})"]
-    into = [f"({a}.shape, {a}.dtype)" + (f" if {edge[n]} is not None else None" if guards[n] else "") if n in edge else "None" for n, a in arrays.items()]
+    text += [
+        f"{pad}n = new({_bind(op, 'Node', cls)})",
+        f"{pad}n.next = ({''.join(edge.get(n, 'None') + ', ' for n in arrays)})",
+    ]
+    into = [
+        f"({a}.shape, {a}.dtype)" + (f" if {edge[n]} is not None else None" if guards[n] else "")
+        if n in edge
+        else "None"
+        for n, a in arrays.items()
+    ]
     text.append(f"{pad}n.into = ({''.join(x + ', ' for x in into)})")
     nrs = [(f"{n}._nr" + (f" if {guards[n]} else 0" if guards[n] else "")) if n in edge else "0" for n in arrays]
-    text += [f"{pad}nrs = ({''.join('(' + x + '), ' for x in nrs)})", f"{pad}if any(nrs): n.nrs = nrs"] if len(arrays) > 1 else [
-        f"{pad}if {nrs[0]}: n.nrs = ({nrs[0]},)"]
+    text += (
+        [f"{pad}nrs = ({''.join('(' + x + '), ' for x in nrs)})", f"{pad}if any(nrs): n.nrs = nrs"]
+        if len(arrays) > 1
+        else [f"{pad}if {nrs[0]}: n.nrs = ({nrs[0]},)"]
+    )
     saved, versions = [], []
     for j, n in enumerate(cls.names):
         base = n.removesuffix("_shape").removesuffix("_dtype")
         if n in arrays:
             users = list(edge.values()) if cls.joint else [edge[r] for r, ps in cls.wants.items() if n in ps]
-            conditions = ([f"({' or '.join(f'{u} is not None' for u in users)})"] if len(users) < len(edge) else []) + ([guards[n]] if guards[n] else [])
+            conditions = ([f"({' or '.join(f'{u} is not None' for u in users)})"] if len(users) < len(edge) else []) + (
+                [guards[n]] if guards[n] else []
+            )
             if guards[n] and n != base:
                 conditions = conditions[:-1]
             wanted = " and ".join(conditions)
@@ -292,7 +328,10 @@ def _record_rules(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: s
         else:
             saved.append(n)
             versions.append("-1")
-    text += [f"{pad}n.saved = ({''.join('(' + x + '), ' for x in saved)})", f"{pad}n.versions = ({''.join('(' + x + '), ' for x in versions)})"]
+    text += [
+        f"{pad}n.saved = ({''.join('(' + x + '), ' for x in saved)})",
+        f"{pad}n.versions = ({''.join('(' + x + '), ' for x in versions)})",
+    ]
     return [*text, f"{pad}n.seq = next(serial)", f"{pad}o._node = n"]
 
 
@@ -345,10 +384,16 @@ def _factory(op: Op) -> str:
         head = f"*sizes, {params[0].name}=None, {rest}"
     elif "*" not in head:
         head += ", *"
-    lines_ = [f"def {op.name}({head}, layout=None, device=None, pin_memory=False, requires_grad=False, names=None):", f'    """{op.aten}"""']
+    lines_ = [
+        f"def {op.name}({head}, layout=None, device=None, pin_memory=False, requires_grad=False, names=None):",
+        f'    """{op.aten}"""',
+    ]
     if spread:
         n = params[0].name
-        lines_ += [f"    if {n} is None:", f"        {n} = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes"]
+        lines_ += [
+            f"    if {n} is None:",
+            f"        {n} = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes",
+        ]
     first = params[0].name
     plain = [f"type({first}) in PLAIN", f"type({first}._a) is ndarray"] if params[0].is_tensor else ["here() is CPU"]
     if op.check is None:
@@ -357,7 +402,9 @@ def _factory(op: Op) -> str:
                    f"            r = {_bind(op, 'RUN', op.run)}(K, {_call(op, {first: first + '._a'} if params[0].is_tensor else {})})",
                    "        finally:", "            loud(token)", "        o = new(Tensor)", "        o._a = r if type(r) is ndarray else asarray(r)",
                    "        if requires_grad:", "            require(o)", "        return o"]  # fmt: skip
-    lines_.append(f"    return create({me}, {_tuple(op)}, {'out' if out else 'None'}, layout, device, pin_memory, requires_grad)")
+    lines_.append(
+        f"    return create({me}, {_tuple(op)}, {'out' if out else 'None'}, layout, device, pin_memory, requires_grad)"
+    )
     return "\n".join(lines_) + "\n"
 
 
@@ -371,8 +418,13 @@ def _structured(op: Op) -> str:
     lists = [p for p in op.params if p.is_list]
     if tensors and tensors[0] is op.params[0] and not lists and tensors[0].default is REQUIRED:
         text += _structured_lane(op, me, tensors, out)
-    elif len(lists) == 1 and op.promote == "none" and not op.view and lists[0].default is REQUIRED and not any(
-            p.default is not REQUIRED or p.annotation == "N" for p in tensors):
+    elif (
+        len(lists) == 1
+        and op.promote == "none"
+        and not op.view
+        and lists[0].default is REQUIRED
+        and not any(p.default is not REQUIRED or p.annotation == "N" for p in tensors)
+    ):
         text += _list_lane(op, me, lists[0], tensors, out)
     text.append(f"    return general({me}, {_tuple(op)}{', out' if out else ''})")
     return "\n".join(text) + "\n"
@@ -422,7 +474,16 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
                      f"{pad}    if kernel is not None: r = kernel({', '.join(f'*(() if a{i} is None else (a{i},))' if p.default is None else f'a{i}' for i, p in enumerate(tensors))})",
                      f"{pad}if r is None:"]  # fmt: skip
         step = "    " if op.native else ""
-        text += [pad + step + line for line in ("token = quiet(QUIET)", "try:", f"    r = {run}(K, {_call(op, arrays)})", "finally:", "    loud(token)")]
+        text += [
+            pad + step + line
+            for line in (
+                "token = quiet(QUIET)",
+                "try:",
+                f"    r = {run}(K, {_call(op, arrays)})",
+                "finally:",
+                "    loud(token)",
+            )
+        ]
     some = " or ".join(f"({p.name} is not None and ({p.name}._node is not None or {p.name}._base is not None))" if p.default is None
                        else f"(type({p.name}) in PLAIN and ({p.name}._node is not None or {p.name}._base is not None))" if p.annotation == "N"
                        else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors if not p.is_free)  # fmt: skip
@@ -469,7 +530,10 @@ def _write_lane(op: Op, me: str) -> list[str]:
     for p in tensors[1:]:
         text += [f"        if type({p.name}) in PLAIN:", f"            a_{p.name} = {p.name}._a"]
         if p.annotation == "N":
-            text += [f"        elif type({p.name}) in (int, float, bool):", f"            a_{p.name} = asarray({p.name})"]
+            text += [
+                f"        elif type({p.name}) in (int, float, bool):",
+                f"            a_{p.name} = asarray({p.name})",
+            ]
         text += ["        else:", f"            return general({me}, {_tuple(op)}, None, True)"]
         if not p.is_free:
             free.append(f"(type({p.name}) not in PLAIN or ({p.name}._node is None and {p.name}._base is None))")
@@ -487,7 +551,11 @@ def _composite(op: Op) -> str:
     out = "out" in op.variants
     me, body = _bind(op, "OP", op), _bind(op, "BODY", op.body)
     text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
-    types = " and ".join(f"({p.name} is None or type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))" for p in op.params if p.is_tensor)
+    types = " and ".join(
+        f"({p.name} is None or type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))"
+        for p in op.params
+        if p.is_tensor
+    )
     conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
     fields = _bind(op, "FIELDS", record.named(op)) if op.outputs else ""
     text += [f"    if {' and '.join(conditions)}:", f"        return {fields}({body}({_call(op, {})}))" if fields else f"        return {body}({_call(op, {})})",
@@ -497,7 +565,9 @@ def _composite(op: Op) -> str:
 
 # ---------------------------------------------------------------- public names
 
-_METHODS_TOO = frozenset(("addmv_", "as_strided_", "fill_", "index_put_", "resize_as_", "zero_"))  # in place, and functions of torch
+_METHODS_TOO = frozenset(
+    ("addmv_", "as_strided_", "fill_", "index_put_", "resize_as_", "zero_")
+)  # in place, and functions of torch
 
 
 def public(name: str, namespace: str = "") -> Any:
@@ -529,11 +599,17 @@ def _as_method(op: Op, fn: Any) -> Any:
     params = op.params
     at = next((i for i, p in enumerate(params) if p.name == "input"), 0)
     if at:
+
         def reordered(self: Any, *args: Any, **kwargs: Any) -> Any:
             return fn(*args[:at], self, *args[at:], **kwargs)
 
         return _copy_name(reordered, fn)
-    if len(params) > 1 and params[1].annotation in _SPREAD and not params[1].keyword and all(p.keyword for p in params[2:]):
+    if (
+        len(params) > 1
+        and params[1].annotation in _SPREAD
+        and not params[1].keyword
+        and all(p.keyword for p in params[2:])
+    ):
         name = params[1].name
 
         def spread(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -146,8 +146,12 @@ def make_class(op: Op, statics: dict[str, Any], present: tuple[str, ...], d: dty
     found = dict(zip(present, gradients(root, g, ps), strict=True))
     grads = [found.get(n) for n in edges]
     names_of = dict(zip(ps, present, strict=True)) | {root: "out"}
-    read = {n: tuple(i for i, e in enumerate(grads) if e is not None and _named(n, names_of) in uses([e], list(names_of), [root]))
-            for n in (*present, "out")}
+    read = {
+        n: tuple(
+            i for i, e in enumerate(grads) if e is not None and _named(n, names_of) in uses([e], list(names_of), [root])
+        )
+        for n in (*present, "out")
+    }
     names = tuple(n for n in (*present, "out") if read[n])
     scope = dict(SCOPE)
     namespace = {
@@ -168,12 +172,20 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
     what = "tensors" if tensors else "arrays"
     out = [f"def {what}(self, g):", f'    """The derivative of {op.name}, over {what}."""']
     if not tensors:
-        out += ["    d = g.dtype", "    if d is not F32 and d is not F64 and d in NARROW:", "        g = g.astype(F32)", "        d = F32"]
+        out += [
+            "    d = g.dtype",
+            "    if d is not F32 and d is not F64 and d in NARROW:",
+            "        g = g.astype(F32)",
+            "        d = F32",
+        ]
     if names and not tensors and len(names) <= 2:  # what `unpack` does, without a call where nothing is wrong
         out += ["    saved, versions = self.saved, self.versions"]
         for j, n in enumerate(names):
-            out += [f"    {n} = saved[{j}]", f"    if versions[{j}] >= 0 and versions[{j}] != (0 if {n}._vc is None else {n}._vc[0]) or versions[{j}] == -2:",
-                    f"        {', '.join(names)}{',' if len(names) == 1 else ''} = saved = unpack(self)"]
+            out += [
+                f"    {n} = saved[{j}]",
+                f"    if versions[{j}] >= 0 and versions[{j}] != (0 if {n}._vc is None else {n}._vc[0]) or versions[{j}] == -2:",
+                f"        {', '.join(names)}{',' if len(names) == 1 else ''} = saved = unpack(self)",
+            ]
     elif names:
         out.append(f"    {', '.join(names)}{',' if len(names) == 1 else ''} = unpack(self)")
     for n in names:
@@ -182,7 +194,11 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
                 out += ["    if out is not None:", "        out = wrap(out._a)", "        out._node = self"]
         else:
             out.append(f"    if {n} is not None:")
-            out.append(f"        {n} = {n}._a if isinstance({n}, Tensor) else constant({n}, d)" if n != "out" else "        out = out._a")
+            out.append(
+                f"        {n} = {n}._a if isinstance({n}, Tensor) else constant({n}, d)"
+                if n != "out"
+                else "        out = out._a"
+            )
     known = {e: n for e, n in names_of.items() if n in names} | {g: "g"}
     binary = len(edges) > 1
     out += ["    into = self.into", *(["    shapes = self.shapes"] if binary else [])]
@@ -195,11 +211,19 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
             continue
         out.append(f"    if self.next[{i}] is not None:")
         if not tensors:
-            read = [n for n in (*names, "g") if (g if n == "g" else _named(n, names_of)) in uses([e], list(names_of) + [g], [k for k in names_of if names_of[k] == "out" and "out" in names])]
+            read = [
+                n
+                for n in (*names, "g")
+                if (g if n == "g" else _named(n, names_of))
+                in uses([e], list(names_of) + [g], [k for k in names_of if names_of[k] == "out" and "out" in names])
+            ]
             kernel = _kernel_of(e, names_of, g, read, names)
             if kernel is not None:
                 scope[f"native{i}"] = kernel
-                out += [f"        if g.size >= LARGE and (d is F32 or d is F64): {r} = native{i}({', '.join(read)})", f"        if {r} is None:"]
+                out += [
+                    f"        if g.size >= LARGE and (d is F32 or d is F64): {r} = native{i}({', '.join(read)})",
+                    f"        if {r} is None:",
+                ]
         deep = "    " if not tensors and kernel is not None else ""
         body, (value,) = lines([e], known, (lambda w: "t_" + w) if tensors else array_word,
                                (lambda c: literal(c.arg)) if tensors else (lambda c: array_constant(scope, c.arg)),
@@ -213,7 +237,9 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
         out += ["        " + deep + line for line in body]
         out.append(f"        {deep}{r} = {value}")
         if tensors:
-            out.append(f"        {r} = fit_tensor({r}, into[{i}] if into is not None else (self.shapes[{i}], g._a.dtype) if self.shapes is not None else None)")
+            out.append(
+                f"        {r} = fit_tensor({r}, into[{i}] if into is not None else (self.shapes[{i}], g._a.dtype) if self.shapes is not None else None)"
+            )
         else:
             out += ["        if into is not None:",
                     f"            if {r}.shape != into[{i}][0]: {r} = sum_to({r}, into[{i}][0])",

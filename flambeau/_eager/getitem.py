@@ -35,7 +35,9 @@ def getitem(self: Any, index: Any) -> Any:
         except TypeError:
             r = a[_checked(index), ...]
         if kind is int and not a.ndim:
-            raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+            )
     elif kind is tuple and _plain(index):
         try:
             r = a[index]
@@ -44,7 +46,12 @@ def getitem(self: Any, index: Any) -> Any:
         if type(r) is not np.ndarray:  # every dimension had an integer: NumPy gives the element itself
             r = a[(*index, Ellipsis)]
     else:
-        if kind is Tensor and index._a.dtype is _INT64 and index._a.ndim and (self._node is None and self._base is None):
+        if (
+            kind is Tensor
+            and index._a.dtype is _INT64
+            and index._a.ndim
+            and (self._node is None and self._base is None)
+        ):
             try:
                 return wrap(a[index._a])
             except IndexError:
@@ -68,7 +75,11 @@ def _plain(index: tuple[Any, ...]) -> bool:
     for i in index:
         kind = type(i)
         if kind is slice:
-            if i.step is not None or not (i.start is None or type(i.start) is int) or not (i.stop is None or type(i.stop) is int):
+            if (
+                i.step is not None
+                or not (i.start is None or type(i.start) is int)
+                or not (i.stop is None or type(i.stop) is int)
+            ):
                 return False
         elif i is Ellipsis:
             dots += 1
@@ -203,8 +214,12 @@ def _checked(s: Any) -> Any:
 def parse(self: Any, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
     """(basic index, one tensor or None for each dimension of its result). The second is None where nothing but basic is left."""
     items = list(index) if type(index) is tuple else [index]
-    if isinstance(index, list) and index and any(isinstance(i, (slice, type(None), type(Ellipsis), Tensor, list, tuple)) for i in index) and not (
-            _is_nested_numbers(index)):
+    if (
+        isinstance(index, list)
+        and index
+        and any(isinstance(i, (slice, type(None), type(Ellipsis), Tensor, list, tuple)) for i in index)
+        and not (_is_nested_numbers(index))
+    ):
         items = list(index)
     elif isinstance(index, list):
         items = [index]
@@ -251,7 +266,9 @@ def parse(self: Any, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
                 consumed += n
     if consumed > ndim:
         if ndim == 0 and len(items) == 1:
-            raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+            )
         raise IndexError(f"too many indices for tensor of dimension {ndim}")
     if not seen_ellipsis:
         basic.append(Ellipsis)
@@ -266,7 +283,7 @@ def parse(self: Any, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
         if position in held:
             t = held[position]
             out.append(t)
-            position += (t._a.ndim if b is not None and (t._a.dtype.kind == "b" or t._a.dtype == np.uint8) else 1)
+            position += t._a.ndim if b is not None and (t._a.dtype.kind == "b" or t._a.dtype == np.uint8) else 1
             continue
         if b is Ellipsis:
             out += [None] * (ndim - consumed)
@@ -301,13 +318,18 @@ def _tensor_index(i: Any) -> Any:
         return wrap(a.astype(np.int64) if a.size == 0 else a)
     if hasattr(i, "__index__"):
         return wrap(np.array(i.__index__()))
-    raise IndexError(f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {type(i).__name__})")
+    raise IndexError(
+        f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {type(i).__name__})"
+    )
 
 
 def _explain(i: Any, a: Any, dim: int) -> Exception:
     if a.ndim == 0:
-        return IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
-                          if not isinstance(i, slice) else "slice() cannot be applied to a 0-dim tensor.")
+        return IndexError(
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+            if not isinstance(i, slice)
+            else "slice() cannot be applied to a 0-dim tensor."
+        )
     return IndexError(f"index {i} is out of bounds for dimension {dim} with size {a.shape[dim]}")
 
 
@@ -337,14 +359,20 @@ def setitem(self: Any, index: Any, value: Any) -> None:
             return
     tracked = STATE.grad and (node_of(self) is not None or (isinstance(value, Tensor) and node_of(value) is not None))
     kind = type(index)
-    basic, tensors = ((_checked(index) if kind is slice and index.step is not None else index, Ellipsis), None) if kind is int or kind is slice else parse(self, index)
+    basic, tensors = (
+        ((_checked(index) if kind is slice and index.step is not None else index, Ellipsis), None)
+        if kind is int or kind is slice
+        else parse(self, index)
+    )
     a = self._a
     try:
         r = a[basic]
     except IndexError:
         raise _explain_all(basic, a) from None
     if kind is int and not a.ndim:
-        raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+        raise IndexError(
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+        )
     if tensors is None and not tracked:
         source = value._a if isinstance(value, Tensor) else _as_value(value, a)
         _fit_and_write(r, source)
@@ -357,8 +385,10 @@ def setitem(self: Any, index: Any, value: Any) -> None:
     else:
         if value._a.dtype != a.dtype:
             if value._a.ndim or (value._a.dtype.kind not in "bif"):
-                raise RuntimeError("Index put requires the source and destination dtypes match, got "
-                                   f"{_spoken(self)} for the destination and {_spoken(value)} for the source.")
+                raise RuntimeError(
+                    "Index put requires the source and destination dtypes match, got "
+                    f"{_spoken(self)} for the destination and {_spoken(value)} for the source."
+                )
             value = value.to(self.dtype)
         target.index_put_(tensors, value)
 
@@ -377,7 +407,9 @@ def _as_value(value: Any, a: Any) -> Any:
     if not isinstance(value, (bool, int, float, complex)):
         raise TypeError(f"can't assign a {type(value).__name__} to a torch.{'FloatTensor'}")
     if a.dtype.kind not in "c" and isinstance(value, complex):
-        raise RuntimeError(f"value cannot be converted to type {'float' if a.dtype.itemsize == 4 else 'double'} without overflow")
+        raise RuntimeError(
+            f"value cannot be converted to type {'float' if a.dtype.itemsize == 4 else 'double'} without overflow"
+        )
     if isinstance(value, float) and a.dtype.kind in "iu":
         value = int(value)
     return np.array(value).astype(a.dtype) if a.dtype.kind != "V" or not a.dtype.fields else np.array(value)
@@ -406,12 +438,16 @@ def _fit_and_write(r: Any, source: Any) -> None:
 
 def _check_expand(shape: tuple[int, ...], into: tuple[int, ...]) -> None:
     if len(shape) > len(into):
-        raise RuntimeError(f"expand(torch.FloatTensor{{{list(shape)}}}, size={list(into)}): the number of sizes provided ({len(into)}) must be "
-                           f"greater or equal to the number of dimensions in the tensor ({len(shape)})")
+        raise RuntimeError(
+            f"expand(torch.FloatTensor{{{list(shape)}}}, size={list(into)}): the number of sizes provided ({len(into)}) must be "
+            f"greater or equal to the number of dimensions in the tensor ({len(shape)})"
+        )
     for d in range(1, len(shape) + 1):
         if shape[-d] != into[-d] and shape[-d] != 1:
-            raise RuntimeError(f"The expanded size of the tensor ({into[-d]}) must match the existing size ({shape[-d]}) at non-singleton dimension "
-                               f"{len(into) - d}.  Target sizes: {list(into)}.  Tensor sizes: {list(shape)}")
+            raise RuntimeError(
+                f"The expanded size of the tensor ({into[-d]}) must match the existing size ({shape[-d]}) at non-singleton dimension "
+                f"{len(into) - d}.  Target sizes: {list(into)}.  Tensor sizes: {list(shape)}"
+            )
 
 
 def _override(self: Any, name: str, *args: Any) -> Any:

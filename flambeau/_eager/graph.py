@@ -180,7 +180,8 @@ def stale(node: Node, i: int, t: Tensor, expected: int) -> RuntimeError:
     what = describe(t) + (which or "")
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"{what} is at version {version(t)}; expected version {expected} instead. {HINT}")
+        f"{what} is at version {version(t)}; expected version {expected} instead. {HINT}"
+    )
 
 
 def unpack(node: Node) -> tuple[Any, ...]:
@@ -467,8 +468,11 @@ def _run_hooks(node: Node, g: Any, create: bool) -> Any:
 
 def _check_hook(before: Tensor, after: Any, fn: Any) -> None:
     if not isinstance(after, Tensor):
-        raise TypeError(f"expected Tensor, but hook returned '{type(after).__module__}.{type(after).__name__}'"
-                        if type(after).__module__ != "builtins" else f"expected Tensor, but hook returned '{type(after).__name__}'")
+        raise TypeError(
+            f"expected Tensor, but hook returned '{type(after).__module__}.{type(after).__name__}'"
+            if type(after).__module__ != "builtins"
+            else f"expected Tensor, but hook returned '{type(after).__name__}'"
+        )
     if after._a.shape != before._a.shape:
         raise RuntimeError(f"hook '{getattr(fn, '__name__', '<unknown>')}' has changed the size of value")
     if after._a.dtype is not before._a.dtype:
@@ -486,8 +490,10 @@ def _run_post_hooks(node: Node, grads: Any, g: Any, create: bool) -> Any:
         if result is not None:
             result = result if isinstance(result, (tuple, list)) else (result,)
             if len(result) != len(ins):
-                raise RuntimeError(f"hook '{getattr(fn, '__name__', '<unknown>')}' has returned an incorrect number of values "
-                                   f"(got {len(result)}, but expected {len(ins)})")
+                raise RuntimeError(
+                    f"hook '{getattr(fn, '__name__', '<unknown>')}' has returned an incorrect number of values "
+                    f"(got {len(result)}, but expected {len(ins)})"
+                )
             ins = tuple(result)
     return ins if create else tuple(unwrap(x) for x in ins)
 

@@ -13,7 +13,6 @@ from flambeau._eager.modes import STATE
 from flambeau._tensor import PLAIN, Tensor, new, wrap
 from flambeau._values import dtype as dtypes
 
-
 _BACKWARD: dict[str, Any] = {}  # autograd.backward, which stands above this module
 
 
@@ -35,12 +34,16 @@ class _Members:
                 if self._a.dtype.kind not in "fcV":
                     raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
                 if self._inference and not STATE.inference:
-                    raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+                    raise RuntimeError(
+                        "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+                    )
                 self._node = AccumulateGrad(self)
         elif node is not None:
             if not node.leaf:
-                raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed variable "
-                                   "in a subgraph that doesn't require differentiation use var_no_grad = var.detach().")
+                raise RuntimeError(
+                    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable "
+                    "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+                )
             self._node = None
 
     def requires_grad_(self: Any, requires_grad: bool = True) -> Any:
@@ -76,7 +79,10 @@ class _Members:
                 "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be populated "
                 "during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use "
                 ".retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access the leaf "
-                "Tensor instead. See github.com/pytorch/pytorch/pull/30531 for more informations.", UserWarning, stacklevel=2)
+                "Tensor instead. See github.com/pytorch/pytorch/pull/30531 for more informations.",
+                UserWarning,
+                stacklevel=2,
+            )
         return self._grad
 
     @grad.setter
@@ -85,17 +91,18 @@ class _Members:
             self._grad = None
             return
         if not isinstance(value, Tensor):
-            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__!r}"
-                            if False else f"assigned grad expected to be a Tensor or None but got grad of {type(value)}")
+            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of {type(value)}")
         if value is self:
             raise RuntimeError("can't assign Variable as its own grad")
         if value._a.shape != self._a.shape:
-            raise RuntimeError(f"assigned grad has data of a different size")
+            raise RuntimeError("assigned grad has data of a different size")
         if value._a.dtype != self._a.dtype:
-            raise RuntimeError(f"attempting to assign a gradient with dtype '{_spell(value)}' to a tensor with grad_dtype '{_spell(self)}'. "
-                               "The gradient must match the tensor's grad_dtype (defaults to the tensor's dtype). You can set the tensor's "
-                               "grad_dtype attribute with a specific dtype, or None to allow any dtype. Set grad_dtype with caution. "
-                               "Diverging the dtypes of a tensor and its gradient may break downstream systems that assume they match.")
+            raise RuntimeError(
+                f"attempting to assign a gradient with dtype '{_spell(value)}' to a tensor with grad_dtype '{_spell(self)}'. "
+                "The gradient must match the tensor's grad_dtype (defaults to the tensor's dtype). You can set the tensor's "
+                "grad_dtype attribute with a specific dtype, or None to allow any dtype. Set grad_dtype with caution. "
+                "Diverging the dtypes of a tensor and its gradient may break downstream systems that assume they match."
+            )
         self._grad = value
 
     @grad.deleter
@@ -147,10 +154,12 @@ class _Members:
     def detach_(self: Any) -> Any:
         """Forget this tensor's history."""
         if self._base is not None:
-            raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, "
-                               "and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be "
-                               "called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in "
-                               "torch/optim/optimizer.py as a solution.")
+            raise RuntimeError(
+                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, "
+                "and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be "
+                "called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in "
+                "torch/optim/optimizer.py as a solution."
+            )
         self._node, self._nr = None, 0
         return self
 
@@ -177,7 +186,9 @@ class _Members:
     def is_inference(self: Any) -> bool:
         return self._inference
 
-    def backward(self: Any, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None) -> None:
+    def backward(
+        self: Any, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
         """Compute the gradients of this tensor with respect to the leaves of its graph, and add them to their `.grad`."""
         run = _BACKWARD.get("run")
         if run is None:
@@ -206,7 +217,9 @@ class _Members:
         if node_of(self) is not None and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.device.type != "cpu" and not force:
-            raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
+            )
         if self._a.dtype.kind == "V" or self._a.dtype.type.__module__.startswith("ml_dtypes"):
             raise TypeError(f"Got unsupported ScalarType {dtypes.SPOKEN[self.dtype]}")
         return self._a
@@ -216,8 +229,6 @@ class _Members:
         return a if dtype is None else a.astype(dtype, copy=False)
 
     def __array_wrap__(self: Any, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        if array.dtype == bool:
-            array = array.astype("u1") if False else array
         return wrap(np.asarray(array))
 
     __array_priority__ = 1000
@@ -246,7 +257,7 @@ class _Members:
         return int(a.item())
 
     def __format__(self: Any, spec: str) -> str:
-        if self._a.ndim == 0 and type(self) is Tensor or (self._a.ndim == 0 and spec):
+        if (self._a.ndim == 0 and type(self) is Tensor) or (self._a.ndim == 0 and spec):
             return self.item().__format__(spec)
         return object.__format__(self, spec)
 
@@ -272,7 +283,9 @@ class _Members:
 
         a = self._a
         n = a.dtype.itemsize
-        strides = contiguous_strides(a.shape) if a.size == 0 and a.flags.c_contiguous else tuple(s // n for s in a.strides)
+        strides = (
+            contiguous_strides(a.shape) if a.size == 0 and a.flags.c_contiguous else tuple(s // n for s in a.strides)
+        )
         return strides if dim is None else strides[wrap_dim(dim, len(strides), False)]
 
     def storage_offset(self: Any) -> int:
@@ -320,7 +333,9 @@ class _Members:
     is_cpu = property(lambda self: self.device.type == "cpu")
     is_meta = property(lambda self: self.device.type == "meta")
     is_sparse = property(lambda self: False)
-    is_sparse_csr = is_quantized = is_nested = is_mkldnn = is_xpu = is_mps = is_ipu = is_xla = is_vulkan = is_maia = is_mtia = is_sparse
+    is_sparse_csr = is_quantized = is_nested = is_mkldnn = is_xpu = is_mps = is_ipu = is_xla = is_vulkan = is_maia = (
+        is_mtia
+    ) = is_sparse
 
     def is_conj(self: Any) -> bool:
         return False
@@ -352,7 +367,7 @@ class _Members:
         return subclass(cls, self)
 
     @staticmethod
-    def _make_subclass(cls: type, data: Any, require_grad: bool = False, **_: Any) -> Any:  # noqa: PLW0211
+    def _make_subclass(cls: type, data: Any, require_grad: bool = False, **_: Any) -> Any:
         """A tensor of type `cls` over data's memory, a leaf."""
         if cls not in PLAIN and _acts_plain(cls):
             PLAIN.add(cls)
@@ -364,7 +379,7 @@ class _Members:
 
 
 def _spell(t: Any) -> str:
-    return dtypes.SPOKEN[t.dtype].lower() if False else str(t.dtype).removeprefix("torch.")
+    return str(t.dtype).removeprefix("torch.")
 
 
 def _acts_plain(cls: Any) -> bool:

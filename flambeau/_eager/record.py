@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.casts import astype
-from flambeau._eager.graph import AccumulateGrad, Node, SparseGrad, Undifferentiable, as_tensor, node_of, saved_alias, serial, unpack, unwrap
+from flambeau._eager.graph import (
+    AccumulateGrad,
+    Node,
+    SparseGrad,
+    Undifferentiable,
+    as_tensor,
+    node_of,
+    saved_alias,
+    serial,
+    unpack,
+    unwrap,
+)
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import PLAIN, Tensor, new, wrap
@@ -26,7 +37,7 @@ def named(op: Op) -> Any:
     """The class of an operator's tuple of results: fields by name, as `torch.return_types` has them."""
     if op not in _named:
         name = op.aten.lstrip("_")
-        cls = namedtuple(name, op.outputs)  # noqa: PYI024
+        cls = namedtuple(name, op.outputs)
         cls.__module__ = "flambeau.return_types"
         _named[op] = cls._make
         cls.__str__ = cls.__repr__ = _show_named  # type: ignore[method-assign,assignment]
@@ -106,9 +117,11 @@ def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) ->
     node.seq = next(serial)
     cls.save(node, op, values, outs, old)  # type: ignore[attr-defined]
     if any(isinstance(s, Tensor) and s._inference for s in node.saved or ()):
-        raise RuntimeError("Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation tracked by "
-                           "autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` "
-                           "instead of `torch.inference_mode()`.")
+        raise RuntimeError(
+            "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation tracked by "
+            "autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` "
+            "instead of `torch.inference_mode()`."
+        )
     if STATE.anomaly:
         import traceback
 
@@ -183,13 +196,22 @@ def _rule_class(op: Op) -> type[Node]:
     fields = op.outputs or ("out",)
     joint = op.rules.get("_")
     wants = {name: _parameters(rule) for name, rule in op.rules.items()}
-    names = tuple(dict.fromkeys(n for ps in wants.values() for n in ps if n not in ("g", "needs", "recorded") and not n.startswith("g_")))
+    names = tuple(
+        dict.fromkeys(
+            n for ps in wants.values() for n in ps if n not in ("g", "needs", "recorded") and not n.startswith("g_")
+        )
+    )
     positions = {p.name: i for i, p in enumerate(op.params)}
     for n in names:
         base = n.removesuffix("_shape").removesuffix("_dtype")
         if n not in positions and n not in fields and base not in positions and n not in ("outs",):
             raise TypeError(f"the derivative of {op} names {n!r}, which is no parameter or result")
-    simple = (not joint or "_" in op.array_rules) and not op.outputs and not any(p.is_list for p in op.params) and "outs" not in names
+    simple = (
+        (not joint or "_" in op.array_rules)
+        and not op.outputs
+        and not any(p.is_list for p in op.params)
+        and "outs" not in names
+    )
     extra = {"arrays": _rule_arrays(op, names, wants, fields)} if simple else {}
     return type(class_name(op), (RuleNode,), {
         **extra, "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
@@ -205,8 +227,11 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
 
     scope: dict[str, Any] = {"unpack": unpack, "wrap": wrap, "fit_array": fit_array, "fit": _fit, "K": K, "Tensor": Tensor, "ndarray": np.ndarray,
                              "asarray": np.asarray, "general": lambda node, g: RuleNode.arrays(node, g)}  # fmt: skip
-    out = ["def arrays(self, g):", f'    """The derivative of {op.name}: its written rules."""',
-           "    if self.listed: return general(self, g)"]
+    out = [
+        "def arrays(self, g):",
+        f'    """The derivative of {op.name}: its written rules."""',
+        "    if self.listed: return general(self, g)",
+    ]
     if names:
         out.append(f"    {', '.join('s_' + n for n in names)}{',' if len(names) == 1 else ''} = unpack(self)")
     for n in names:
@@ -215,12 +240,20 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
     inputs = [p.name for p in op.params if p.is_tensor]
     if "_" in op.array_rules:
         ps = _parameters(op.array_rules["_"])[1:]
-        args = ", ".join("g" if q == "g" else "tuple([n is not None for n in self.next])" if q == "needs" else
-                         f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})" for q in ps)
+        args = ", ".join(
+            "g"
+            if q == "g"
+            else "tuple([n is not None for n in self.next])"
+            if q == "needs"
+            else f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})"
+            for q in ps
+        )
         rs = "".join(f"r{i}, " for i in range(len(inputs)))
         out += [f"    {rs} = rule(K, {args})", "    into = self.into"]
         for i in range(len(inputs)):
-            out += [f"    if r{i} is not None and (r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]): r{i} = fit(r{i}, into[{i}])"]
+            out += [
+                f"    if r{i} is not None and (r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]): r{i} = fit(r{i}, into[{i}])"
+            ]
         scope["rule"] = op.array_rules["_"]
         return build("arrays", "\n".join([*out, f"    return ({rs})"]) + "\n", scope)
     by_tensor = [n for n in inputs if n in op.rules and n not in op.array_rules]
@@ -237,7 +270,9 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
             ps = _parameters(rule)[1:]
             args = ", ".join("g" if q == "g" else f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})" for q in ps)
             out += [f"        r{i} = rule{i}(K, {args})", f"        if type(r{i}) is not ndarray: r{i} = asarray(r{i})"]
-            out.append(f"        if r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]: r{i} = fit(r{i}, into[{i}])")
+            out.append(
+                f"        if r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]: r{i} = fit(r{i}, into[{i}])"
+            )
         else:
             rule = op.rules[n]
             args = ", ".join("t" if q == "g" else f"s_{q}" for q in wants[n])
@@ -368,12 +403,16 @@ class RuleNode(Node):
             g = [self._filled(x, nr) if x is None else as_tensor(x) for nr, x in enumerate(g)]
         else:
             g = as_tensor(g)
-        return [None if x is None else fit_array(x, into) for x, into in zip(self._run(g, False), self.into, strict=True)]
+        return [
+            None if x is None else fit_array(x, into) for x, into in zip(self._run(g, False), self.into, strict=True)
+        ]
 
     def tensors(self, g: Any) -> Sequence[Any]:
         if type(g) is list:
             g = [self._filled(x, nr) if x is None else x for nr, x in enumerate(g)]
-        return [None if x is None else fit_tensor(x, into) for x, into in zip(self._run(g, True), self.into, strict=True)]
+        return [
+            None if x is None else fit_tensor(x, into) for x, into in zip(self._run(g, True), self.into, strict=True)
+        ]
 
     def _filled(self, g: Any, nr: int) -> Any:
         meta = self.metas[nr] if self.metas else None

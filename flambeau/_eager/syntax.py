@@ -51,7 +51,7 @@ def _late(dunder: str, name: str, find: Any, reflected: bool = False) -> Any:
         if fn is None:
             raise NotImplementedError(f"Tensor.{dunder} is not implemented")
         if reflected:
-            made: Any = lambda self, other: public(name)(_operand(other, self), self)  # noqa: E731
+            made: Any = lambda self, other: public(name)(_operand(other, self), self)
         elif dunder in UNARY or dunder in INPLACE:
             made = fn
         elif dunder in ("__eq__", "__ne__"):

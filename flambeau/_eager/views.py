@@ -57,8 +57,13 @@ def over(buffer: Any, like: Any, base: Any) -> Any:
     """The part of `buffer` (laid out as `base`) that corresponds to the view `like` of `base`."""
     offset = address(like) - address(base)
     if buffer.dtype.itemsize == like.dtype.itemsize and buffer.strides == base.strides:
-        return np.ndarray(like.shape, like.dtype if like.dtype.kind != "V" else buffer.dtype, memory_of(buffer),
-                          offset + address(buffer) - address(memory_of(buffer)), like.strides)
+        return np.ndarray(
+            like.shape,
+            like.dtype if like.dtype.kind != "V" else buffer.dtype,
+            memory_of(buffer),
+            offset + address(buffer) - address(memory_of(buffer)),
+            like.strides,
+        )
     raise RuntimeError("the gradient of a written view is laid out unlike its base")
 
 
@@ -138,8 +143,11 @@ class CopySlices(Node):
 
     def tensors(self, g: Any) -> Sequence[Any]:
         strides, offset, shape, _ = _elements(self.view, self.base)
-        part = g.as_strided(shape, strides, offset) if g._a.strides == self.base.strides else _strided_part(
-            g, self.base, shape, strides, offset)
+        part = (
+            g.as_strided(shape, strides, offset)
+            if g._a.strides == self.base.strides
+            else _strided_part(g, self.base, shape, strides, offset)
+        )
         into, *others = self.fn.tensors(part)
         if into is None:
             into = part.new_zeros(shape)
@@ -193,12 +201,17 @@ def _refuse(t: Tensor) -> None:
     head = (f"Output {t._nr} of {spoken_name(node)} is a view and is being modified inplace. " if node is not None
             else "A view is being modified inplace. ")  # fmt: skip
     if t._created == "multi":
-        raise RuntimeError(head + "This view is the output of a function that returns multiple views. Such functions do not allow the "
-                           "output views to be modified inplace. You should replace the inplace operation by an out-of-place one.")
-    raise RuntimeError(head + "This view was created inside a custom Function (or because an input was returned as-is) and the autograd "
-                       "logic to handle view+inplace would override the custom backward associated with the custom Function, leading "
-                       "to incorrect gradients. This behavior is forbidden. You can fix this by cloning the output of the custom "
-                       "Function.")
+        raise RuntimeError(
+            head + "This view is the output of a function that returns multiple views. Such functions do not allow the "
+            "output views to be modified inplace. You should replace the inplace operation by an out-of-place one."
+        )
+    raise RuntimeError(
+        head
+        + "This view was created inside a custom Function (or because an input was returned as-is) and the autograd "
+        "logic to handle view+inplace would override the custom backward associated with the custom Function, leading "
+        "to incorrect gradients. This behavior is forbidden. You can fix this by cloning the output of the custom "
+        "Function."
+    )
 
 
 def rebase(t: Tensor, node: Node | None) -> None:

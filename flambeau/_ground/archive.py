@@ -67,7 +67,9 @@ class Writer:
         padding = -start % ALIGNMENT
         extra += struct.pack("<2sH", b"FB", padding) + b"Z" * padding
         sizes = (_MARK, _MARK) if large else (0, 0)
-        self._put(struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 0, flags, 0, 0, 0, 0, *sizes, len(name), len(extra)) + name + extra)
+        self._put(
+            struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 0, flags, 0, 0, 0, 0, *sizes, len(name), len(extra)) + name + extra
+        )
         crc = 0
         if view is None:
             for done in range(0, size, _CHUNK):
@@ -127,7 +129,9 @@ class Reader:
             raise failure("reading zip archive", "failed finding central directory") from None
         members = self._zip.infolist()
         if not members or "/" not in members[0].filename:
-            raise failure("reading zip archive", "archive does not contain any files" if not members else "no archive name")
+            raise failure(
+                "reading zip archive", "archive does not contain any files" if not members else "no archive name"
+            )
         self.name = members[0].filename.partition("/")[0]
         self._members = {m.filename.removeprefix(self.name + "/"): m for m in members}
 

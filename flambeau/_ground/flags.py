@@ -31,7 +31,12 @@ class Flag:
 TABLE = {
     flag.name: flag
     for flag in (
-        Flag("native", bool, True, "Use generated native kernels where they apply; off, everything runs on the array library."),
+        Flag(
+            "native",
+            bool,
+            True,
+            "Use generated native kernels where they apply; off, everything runs on the array library.",
+        ),
         Flag("cache_dir", str, "", "Where compiled kernels are kept; empty means the user's cache directory."),
         Flag("cache_size_mb", int, 512, "Above this size the oldest compiled kernels are deleted."),
         Flag("assert_cached", bool, False, "Make any compilation an error: proves that a program is warm."),
@@ -64,4 +69,6 @@ def unknown() -> list[str]:
 
 
 if unknown():  # a misspelt switch would silently do nothing
-    raise RuntimeError(f"{', '.join(unknown())}: no such switch; there are {', '.join(f.variable for f in TABLE.values())}")
+    raise RuntimeError(
+        f"{', '.join(unknown())}: no such switch; there are {', '.join(f.variable for f in TABLE.values())}"
+    )

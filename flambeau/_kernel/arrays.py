@@ -152,7 +152,9 @@ class Arrays:
         if not any(a > 0 or b > 0 for a, b in widths):
             return x
         inner = tuple(slice(max(a, 0), max(a, 0) + n) for n, (a, _) in zip(x.shape, widths, strict=True))
-        out = self.xp.full([n + max(a, 0) + max(b, 0) for n, (a, b) in zip(x.shape, widths, strict=True)], value, x.dtype)
+        out = self.xp.full(
+            [n + max(a, 0) + max(b, 0) for n, (a, b) in zip(x.shape, widths, strict=True)], value, x.dtype
+        )
         out[inner] = x
         return out
 

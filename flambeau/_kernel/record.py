@@ -124,7 +124,15 @@ def pointwise(op: str, *xs: Any) -> Expr:
         first = 1 if op == "where" else 0
         src[first:] = [cast(x, common) for x in src[first:]]
     shape = broadcast(*(x.shape for x in src))
-    out = bool_ if op in TO_BOOL else common.to_real() if op in TO_REAL else common.to_complex() if op == "complex" else common
+    out = (
+        bool_
+        if op in TO_BOOL
+        else common.to_real()
+        if op in TO_REAL
+        else common.to_complex()
+        if op == "complex"
+        else common
+    )
     return Expr(op, tuple(expand(x, shape) for x in src), None, shape, out)
 
 
@@ -291,4 +299,14 @@ def evaluate(k: Any, roots: Sequence[Expr], args: Sequence[Any]) -> list[Any]:
     return [env[r] for r in roots]
 
 
-__all__ = ["Expr", "Opaque", "Record", "constant", "contiguous_strides", "evaluate", "parameter", "pointwise", "toposort"]
+__all__ = [
+    "Expr",
+    "Opaque",
+    "Record",
+    "constant",
+    "contiguous_strides",
+    "evaluate",
+    "parameter",
+    "pointwise",
+    "toposort",
+]

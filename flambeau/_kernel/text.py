@@ -40,7 +40,9 @@ def lines(roots: Sequence[Expr], names: dict[Expr, str], word: Callable[[str], s
             continue
         known[e] = f"{prefix}{len(out)}"
         xs = [known[s] for s in e.src]
-        out.append(f"{known[e]} = " + (cast(e, xs[0]) if e.op == "cast" else f"{word(e.op)}({', '.join(xs)}{tail(e.op)})"))
+        out.append(
+            f"{known[e]} = " + (cast(e, xs[0]) if e.op == "cast" else f"{word(e.op)}({', '.join(xs)}{tail(e.op)})")
+        )
     return out, [known[r] for r in roots]
 
 

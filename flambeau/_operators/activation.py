@@ -7,8 +7,8 @@ from typing import Any
 from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
 from flambeau._operators.op import ALL_FORMS, composite, op, pointwise
 from flambeau._tensor import Tensor
-from flambeau._values.shape import wrap_dim
 from flambeau._values.dtype import float64
+from flambeau._values.shape import wrap_dim
 
 FORMS = ("function", "inplace", "out")
 N = T
@@ -44,15 +44,21 @@ def _floating(input: Any, dim: int, dtype: Any) -> None:
     if (dtype or input.dtype).kind in "bi":
         from flambeau._values.dtype import SPOKEN
 
-        raise NotImplementedError(f"\"softmax_lastdim_kernel_impl\" not implemented for '{SPOKEN[dtype or input.dtype]}'")
+        raise NotImplementedError(
+            f"\"softmax_lastdim_kernel_impl\" not implemented for '{SPOKEN[dtype or input.dtype]}'"
+        )
 
 
 softmax.errors(_floating)
 log_softmax.errors(_floating)
 softmax.vjp(input=lambda g, out, dim: out * (g - (out * g).sum(dim, keepdim=True)))
-softmax.vjp_arrays(input=lambda k, g, out, dim: out * (g - k.xp.add.reduce(out * g, dim if out.ndim else (), None, None, True)))
+softmax.vjp_arrays(
+    input=lambda k, g, out, dim: out * (g - k.xp.add.reduce(out * g, dim if out.ndim else (), None, None, True))
+)
 log_softmax.vjp(input=lambda g, out, dim: g - out.exp() * g.sum(dim, keepdim=True))
-log_softmax.vjp_arrays(input=lambda k, g, out, dim: g - k.exp(out) * k.xp.add.reduce(g, dim if out.ndim else (), None, None, True))
+log_softmax.vjp_arrays(
+    input=lambda k, g, out, dim: g - k.exp(out) * k.xp.add.reduce(g, dim if out.ndim else (), None, None, True)
+)
 
 
 # ---------------------------------------------------------------- smooth
@@ -103,7 +109,9 @@ def softplus(k: Kernel[T], input: T, beta: Scalar = 1, threshold: Scalar = 20) -
     return k.where(k.gt(x, k.like(threshold, x)), input, k.log1p(k.exp(x)) / k.like(beta, x))
 
 
-softplus.vjp(input=lambda g, input, beta, threshold: g.where((input * beta).gt(threshold), g * (input * beta).sigmoid()))
+softplus.vjp(
+    input=lambda g, input, beta, threshold: g.where((input * beta).gt(threshold), g * (input * beta).sigmoid())
+)
 
 
 @pointwise("log_sigmoid", namespace="nn", variants=("function", "out"))
@@ -122,7 +130,11 @@ def elu(k: Kernel[T], input: T, alpha: Scalar = 1, scale: Scalar = 1, input_scal
     return k.where(k.gt(input, zero), input * scale, k.expm1(input * input_scale) * (alpha * scale))
 
 
-elu.vjp(input=lambda g, input, alpha, scale, input_scale: (g * scale).where(input.gt(0), g * (input * input_scale).exp() * (alpha * scale * input_scale)))
+elu.vjp(
+    input=lambda g, input, alpha, scale, input_scale: (g * scale).where(
+        input.gt(0), g * (input * input_scale).exp() * (alpha * scale * input_scale)
+    )
+)
 
 
 @composite("selu", variants=("function", "inplace"))
@@ -182,7 +194,9 @@ def hardtanh(k: Kernel[T], input: T, min_val: Scalar = -1, max_val: Scalar = 1) 
     return k.minimum(k.maximum(input, k.like(min_val, input)), k.like(max_val, input))
 
 
-hardtanh.vjp(input=lambda g, input, min_val, max_val: g.masked_fill(input.le(min_val).logical_or(input.ge(max_val)), 0.0))
+hardtanh.vjp(
+    input=lambda g, input, min_val, max_val: g.masked_fill(input.le(min_val).logical_or(input.ge(max_val)), 0.0)
+)
 
 
 @_in_nn("hardsigmoid")
@@ -237,7 +251,9 @@ def prelu(input: T, weight: T) -> T:
             raise RuntimeError("Not allow zero-dim input tensor.")
         channels = input.shape[1] if input.ndim > 1 else 1
         if weight.numel() != channels:
-            raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {weight.numel()} and channel size = {channels}.")
+            raise RuntimeError(
+                f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {weight.numel()} and channel size = {channels}."
+            )
     if weight.ndim > 1:
         raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
     if weight.dtype is not input.dtype:
@@ -254,8 +270,17 @@ def _spoken(t: Tensor) -> str:
 
 
 @composite("rrelu_with_noise", namespace="nn", variants=("function", "inplace"))
-def rrelu_with_noise(input: T, noise: T, lower: Scalar = 0.125, upper: Scalar = 0.3333333333333333, training: bool = False, generator: Any = None) -> T:
+def rrelu_with_noise(
+    input: T,
+    noise: T,
+    lower: Scalar = 0.125,
+    upper: Scalar = 0.3333333333333333,
+    training: bool = False,
+    generator: Any = None,
+) -> T:
     """`rrelu`, with the slopes left in `noise`."""
+    if lower > upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
     falling = input.detach().le(0)  # only these take random numbers: doubles, one after another
@@ -266,7 +291,9 @@ def rrelu_with_noise(input: T, noise: T, lower: Scalar = 0.125, upper: Scalar = 
 
 
 @composite("rrelu", variants=("function", "inplace"))
-def rrelu(input: T, lower: Scalar = 0.125, upper: Scalar = 0.3333333333333333, training: bool = False, generator: Any = None) -> T:
+def rrelu(
+    input: T, lower: Scalar = 0.125, upper: Scalar = 0.3333333333333333, training: bool = False, generator: Any = None
+) -> T:
     """x where positive, x times a random slope from [lower, upper] elsewhere (their mean when not training)."""
     return rrelu_with_noise(input, input.detach().new_empty(input.shape), lower, upper, training, generator)
 

@@ -11,21 +11,40 @@ from flambeau._tensor import Tensor
 
 def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool) -> None:
     if not (query.dtype is key.dtype is value.dtype):
-        raise RuntimeError("Expected query, key, and value to have the same dtype, but got query.dtype: "
-                           f"{_name(query)} key.dtype: {_name(key)} and value.dtype: {_name(value)} instead.")
+        raise RuntimeError(
+            "Expected query, key, and value to have the same dtype, but got query.dtype: "
+            f"{_name(query)} key.dtype: {_name(key)} and value.dtype: {_name(value)} instead."
+        )
     if query.ndim < 2 or key.ndim < 2 or value.ndim < 2:
-        raise RuntimeError("Expected query, key, and value to all be  at least 2 dimensional, but got query.dim: "
-                           f"{query.ndim} key.dim: {key.ndim} and value.dim: {value.ndim} instead.")
+        raise RuntimeError(
+            "Expected query, key, and value to all be  at least 2 dimensional, but got query.dim: "
+            f"{query.ndim} key.dim: {key.ndim} and value.dim: {value.ndim} instead."
+        )
     if mask is not None:
-        if mask.dtype is not query.dtype and mask.dtype.kind != "b" and not (mask.dtype.name == "float32" and query.dtype.is_floating_point):
-            raise RuntimeError(f"Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: {_name(mask)} and  "
-                               f"query.dtype: {_name(query)} instead.")
+        if (
+            mask.dtype is not query.dtype
+            and mask.dtype.kind != "b"
+            and not (mask.dtype.name == "float32" and query.dtype.is_floating_point)
+        ):
+            raise RuntimeError(
+                f"Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: {_name(mask)} and  "
+                f"query.dtype: {_name(query)} instead."
+            )
         if is_causal:
-            raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+            raise RuntimeError(
+                "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
+            )
 
 
 def _name(t: Tensor) -> str:
-    names = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
+    names = {
+        "float32": "float",
+        "float64": "double",
+        "int64": "long int",
+        "int32": "int",
+        "float16": "c10::Half",
+        "bfloat16": "c10::BFloat16",
+    }
     return names.get(t.dtype.name, t.dtype.name)
 
 
@@ -33,8 +52,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop
             enable_gqa: bool) -> tuple[Tensor, Tensor]:  # fmt: skip
     if enable_gqa:
         if query.ndim < 4:
-            raise RuntimeError("enable_gqa expects query, key and value to have at least 4 dimensions" if False else
-                               "Expected query to have at least 4 dimensions for grouped attention")
+            raise RuntimeError("Expected query to have at least 4 dimensions for grouped attention")
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None and query.shape[-1] else 1.0 if scale is None else scale
@@ -43,7 +61,11 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop
         allowed = query.new_ones((query.shape[-2], key.shape[-2])).bool().tril()
         scores = scores.masked_fill(allowed.logical_not(), -math.inf)
     elif mask is not None:
-        scores = scores.masked_fill(mask.logical_not(), -math.inf) if mask.dtype.kind == "b" else scores + mask.to(scores.dtype)
+        scores = (
+            scores.masked_fill(mask.logical_not(), -math.inf)
+            if mask.dtype.kind == "b"
+            else scores + mask.to(scores.dtype)
+        )
     weights = scores.softmax(-1)
     if mask is not None and mask.dtype.kind == "b":  # a row without any allowed key attends to nothing
         weights = weights.masked_fill(mask.any(-1, keepdim=True).logical_not(), 0.0)

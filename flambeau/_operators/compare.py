@@ -7,6 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import ALL_FORMS, Op, composite, op, pointwise
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import SPOKEN
 
 N = T
 OUT = ("function", "method", "out")
@@ -17,7 +18,9 @@ def _comparison(word: str, doc: str, aliases: tuple[str, ...]) -> Op:
         return getattr(k, word)(input, other)
 
     body.__name__, body.__doc__ = word, doc
-    return pointwise(f"{word}.Tensor", f"{word}.Scalar", variants=ALL_FORMS, promote="bool", names=aliases, differentiable=False)(body)
+    return pointwise(
+        f"{word}.Tensor", f"{word}.Scalar", variants=ALL_FORMS, promote="bool", names=aliases, differentiable=False
+    )(body)
 
 
 eq = _comparison("eq", "Whether input equals other.", ())
@@ -143,9 +146,7 @@ def isreal(input: T) -> T:
 def isclose(input: T, other: T, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> T:
     """|input - other| <= atol + rtol * |other|."""
     if input.dtype is not other.dtype:
-        raise RuntimeError(f"{_short(input)} did not match {_short(other)}" if False else
-                           f"torch.isclose: expected both tensors to have the same dtype, but found {input.dtype} and {other.dtype}" if False else
-                           f"{str(input.dtype).removeprefix('torch.').capitalize()} did not match {str(other.dtype).removeprefix('torch.').capitalize()}")
+        raise RuntimeError(f"{SPOKEN[input.dtype]} did not match {SPOKEN[other.dtype]}")
     if rtol < 0:
         raise RuntimeError(f"rtol must be greater than or equal to zero, but got {rtol}")
     if atol < 0:
@@ -160,11 +161,7 @@ def isclose(input: T, other: T, rtol: float = 1e-05, atol: float = 1e-08, equal_
     else:
         a, b = input, other
     error = (a - b).abs()
-    return close.logical_or(error.isfinite().logical_and(error.le((b.abs() * rtol + atol))))
-
-
-def _short(t: Tensor) -> str:
-    return str(t.dtype)
+    return close.logical_or(error.isfinite().logical_and(error.le(b.abs() * rtol + atol)))
 
 
 @composite("allclose")

@@ -30,9 +30,8 @@ def angle(k: Kernel[T], input: T) -> T:
 def _angle_vjp(g: Tensor, input: Tensor) -> Tensor:
     if not input.is_complex():
         return g * 0.0
-    z = input.detach() if False else input
-    size = z.abs()
-    unit = complex_(-(z.imag / size), z.real / size)  # i z / |z|
+    size = input.abs()
+    unit = complex_(-(input.imag / size), input.real / size)  # i z / |z|
     return (g / size * unit).masked_fill(size.eq(0), 0.0)
 
 
@@ -52,10 +51,18 @@ complex_.vjp(real=lambda g: g.real, imag=lambda g: g.imag)
 def _(real: Tensor, imag: Tensor) -> None:
     from flambeau._values.dtype import SPOKEN
 
-    if real.dtype.name not in ("float16", "float32", "float64") or imag.dtype.name not in ("float16", "float32", "float64"):
-        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {SPOKEN[real.dtype]} and {SPOKEN[imag.dtype]}")
+    if real.dtype.name not in ("float16", "float32", "float64") or imag.dtype.name not in (
+        "float16",
+        "float32",
+        "float64",
+    ):
+        raise RuntimeError(
+            f"Expected both inputs to be Half, Float or Double tensors but got {SPOKEN[real.dtype]} and {SPOKEN[imag.dtype]}"
+        )
     if real.dtype is not imag.dtype:
-        raise RuntimeError(f"Expected object of scalar type {SPOKEN[real.dtype]} but got scalar type {SPOKEN[imag.dtype]} for second argument")
+        raise RuntimeError(
+            f"Expected object of scalar type {SPOKEN[real.dtype]} but got scalar type {SPOKEN[imag.dtype]} for second argument"
+        )
 
 
 @composite("polar", variants=("function", "out"))

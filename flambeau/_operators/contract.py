@@ -46,6 +46,7 @@ def product(k: Any, x: Any, y: Any) -> Any:
 
 LARGE = 1 << 18  # multiplications from which the backend may have something better than the array library
 
+
 def fast(x: Any) -> Any:
     """x, or a copy where its strides would keep the array library from using BLAS."""
     if x.flags.forc or x.ndim < 2:

@@ -23,15 +23,23 @@ def _conv(k: Kernel[T], input: T, weight: T, stride: Shape, padding: Shape, dila
 
 
 @op("_conv_input", variants=())
-def _conv_input(k: Kernel[T], grad: T, weight: T, size: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int) -> T:
+def _conv_input(
+    k: Kernel[T], grad: T, weight: T, size: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int
+) -> T:
     """What reaches an input of shape `size` when `grad` reaches the correlation's result."""
-    return k.library("conv_input", grad, weight, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return k.library(
+        "conv_input", grad, weight, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
 
 
 @op("_conv_weight", variants=())
-def _conv_weight(k: Kernel[T], grad: T, input: T, size: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int) -> T:
+def _conv_weight(
+    k: Kernel[T], grad: T, input: T, size: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int
+) -> T:
     """What reaches a weight of shape `size`."""
-    return k.library("conv_weight", grad, input, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return k.library(
+        "conv_weight", grad, input, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
 
 
 def _c(x: Tensor) -> Tensor:
@@ -73,8 +81,10 @@ def spread(value: Ints, n: int, name: str) -> tuple[int, ...]:
     if len(value) == 1:
         return value * n
     if len(value) != n:
-        raise RuntimeError(f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, "
-                           f"but got {name}={list(value)}")
+        raise RuntimeError(
+            f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, "
+            f"but got {name}={list(value)}"
+        )
     return value
 
 
@@ -91,39 +101,49 @@ def _checks(input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[in
     if any(d <= 0 for d in dilation):
         raise RuntimeError("dilation should be greater than zero")
     if len(x) != len(w):
-        raise RuntimeError(f"Expected {len(w)}-dimensional input for {len(w)}-dimensional weight {list(w)}, but got {len(x)}-dimensional input of "
-                           f"size {list(x)} instead")
+        raise RuntimeError(
+            f"Expected {len(w)}-dimensional input for {len(w)}-dimensional weight {list(w)}, but got {len(x)}-dimensional input of "
+            f"size {list(x)} instead"
+        )
     if w[0] < groups:
-        raise RuntimeError(f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size {list(w)} instead")
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size {list(w)} instead"
+        )
     if w[0] % groups:
-        raise RuntimeError(f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {list(w)} instead")
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {list(w)} instead"
+        )
     channels = w[0] if transposed else w[1] * groups
     if x[1] != channels:
-        raise RuntimeError(f"Given {'transposed=1' if transposed else f'groups={groups}'}, weight of size {list(w)}, expected input{list(x)} to have "
-                           f"{channels} channels, but got {x[1]} channels instead")
+        raise RuntimeError(
+            f"Given {'transposed=1' if transposed else f'groups={groups}'}, weight of size {list(w)}, expected input{list(x)} to have "
+            f"{channels} channels, but got {x[1]} channels instead"
+        )
     outs = w[1] * groups if transposed else w[0]
     if bias is not None and tuple(bias.shape) != (outs,):
-        raise RuntimeError(f"Given {'transposed=1' if transposed else f'weight of size {list(w)}'}, "
-                           + (f"weight of size {list(w)}, " if transposed else "")
-                           + f"expected bias to be 1-dimensional with {outs} elements, but got bias of size {list(bias.shape)} instead")
+        raise RuntimeError(
+            f"Given {'transposed=1' if transposed else f'weight of size {list(w)}'}, "
+            + (f"weight of size {list(w)}, " if transposed else "")
+            + f"expected bias to be 1-dimensional with {outs} elements, but got bias of size {list(bias.shape)} instead"
+        )
     if not transposed:
         for e, p, d, kk in zip(x[2:], padding, dilation, w[2:], strict=True):
             if e + 2 * p < d * (kk - 1) + 1:
                 have = " x ".join(str(a + 2 * b) for a, b in zip(x[2:], padding, strict=True))
                 need = " x ".join(str(b * (a - 1) + 1) for a, b in zip(w[2:], dilation, strict=True))
-                raise RuntimeError(f"Calculated padded input size per channel: ({have}). Kernel size: ({need}). Kernel size can't be greater than actual "
-                                   "input size")
+                raise RuntimeError(
+                    f"Calculated padded input size per channel: ({have}). Kernel size: ({need}). Kernel size can't be greater than actual "
+                    "input size"
+                )
     for t, what in ((weight, "weight"), (bias, "bias")):
         if t is not None and t.dtype is not input.dtype:
             if what == "bias":
-                raise RuntimeError(f"Input type ({_type(input)}) and bias type ({_type(t)}) should be the same")
-            raise RuntimeError(f"Input type ({_type(input)}) and weight type ({_type(t)}) should be the same")
-
-
-def _type(t: Tensor) -> str:
-    from flambeau._values.dtype import SPOKEN
-
-    return {"Float": "float", "Double": "double"}.get(SPOKEN[t.dtype], "torch." + SPOKEN[t.dtype] + "Tensor") if False else t.type()
+                raise RuntimeError(
+                    f"Input type ({Tensor.type(input)}) and bias type ({Tensor.type(t)}) should be the same"
+                )
+            raise RuntimeError(
+                f"Input type ({Tensor.type(input)}) and weight type ({Tensor.type(t)}) should be the same"
+            )
 
 
 def _with_bias(out: Tensor, bias: Tensor | None, n: int) -> Tensor:
@@ -135,34 +155,56 @@ def convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Sha
                 groups: int) -> T:  # fmt: skip
     """The convolution behind all others: any number of spatial dims, plain or transposed."""
     n = weight.ndim - 2
-    stride, padding, dilation = spread(stride, n, "stride"), spread(padding, n, "padding"), spread(dilation, n, "dilation")
+    stride, padding, dilation = (
+        spread(stride, n, "stride"),
+        spread(padding, n, "padding"),
+        spread(dilation, n, "dilation"),
+    )
     _checks(input, weight, bias, stride, padding, dilation, groups, transposed)
     if not transposed:
         return _with_bias(_conv(input, weight, stride, padding, dilation, groups), bias, n)
     extra = spread(output_padding, n, "output_padding")
     for e, s, d in zip(extra, stride, dilation, strict=True):
         if e >= s and e >= d:
-            raise RuntimeError("output padding must be smaller than either stride or dilation, but got output_padding_height: "
-                               f"{extra[0]} output_padding_width: {extra[-1]} stride_height: {stride[0]} stride_width: {stride[-1]} "
-                               f"dilation_height: {dilation[0]} dilation_width: {dilation[-1]}")
+            raise RuntimeError(
+                "output padding must be smaller than either stride or dilation, but got output_padding_height: "
+                f"{extra[0]} output_padding_width: {extra[-1]} stride_height: {stride[0]} stride_width: {stride[-1]} "
+                f"dilation_height: {dilation[0]} dilation_width: {dilation[-1]}"
+            )
     spatial = tuple((x - 1) * s - 2 * p + d * (kk - 1) + e + 1
                     for x, s, p, d, kk, e in zip(input.shape[2:], stride, padding, dilation, weight.shape[2:], extra, strict=True))  # fmt: skip
     size = (input.shape[0], weight.shape[1] * groups, *spatial)
     return _with_bias(_conv_input(input, weight, size, stride, padding, dilation, groups), bias, n)
 
 
-def _nd(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str) -> Any:
+def _nd(
+    input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str
+) -> Any:
     single = input.ndim == n + 1
     if input.ndim not in (n + 1, n + 2):
-        raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}"
+        )
     x = input.unsqueeze(0) if single else input
     if isinstance(padding, str):
         x, padding = _named_padding(x, weight, padding, spread(stride, n, "stride"), spread(dilation, n, "dilation"), n)
-    out = convolution(x, weight, bias, spread(stride, n, "stride"), spread(padding, n, "padding"), spread(dilation, n, "dilation"), False, (0,) * n, groups)
+    out = convolution(
+        x,
+        weight,
+        bias,
+        spread(stride, n, "stride"),
+        spread(padding, n, "padding"),
+        spread(dilation, n, "dilation"),
+        False,
+        (0,) * n,
+        groups,
+    )
     return out.squeeze(0) if single else out
 
 
-def _named_padding(x: Any, weight: Any, padding: str, stride: tuple[int, ...], dilation: tuple[int, ...], n: int) -> tuple[Any, tuple[int, ...]]:
+def _named_padding(
+    x: Any, weight: Any, padding: str, stride: tuple[int, ...], dilation: tuple[int, ...], n: int
+) -> tuple[Any, tuple[int, ...]]:
     if padding == "valid":
         return x, (0,) * n
     if padding != "same":
@@ -176,27 +218,64 @@ def _named_padding(x: Any, weight: Any, padding: str, stride: tuple[int, ...], d
 
 
 @composite("conv1d", "conv1d.padding", variants=("function",), receiver="input")
-def conv1d(input: T, weight: T, bias: T | None = None, stride: Shape = 1, padding: Any = 0, dilation: Shape = 1, groups: int = 1) -> T:
+def conv1d(
+    input: T,
+    weight: T,
+    bias: T | None = None,
+    stride: Shape = 1,
+    padding: Any = 0,
+    dilation: Shape = 1,
+    groups: int = 1,
+) -> T:
     """Cross-correlates input (n, c, x) with weight (o, c/groups, t)."""
     return _nd(input, weight, bias, stride, padding, dilation, groups, 1, "conv1d")
 
 
 @composite("conv2d", "conv2d.padding", variants=("function",), receiver="input")
-def conv2d(input: T, weight: T, bias: T | None = None, stride: Shape = 1, padding: Any = 0, dilation: Shape = 1, groups: int = 1) -> T:
+def conv2d(
+    input: T,
+    weight: T,
+    bias: T | None = None,
+    stride: Shape = 1,
+    padding: Any = 0,
+    dilation: Shape = 1,
+    groups: int = 1,
+) -> T:
     """Cross-correlates input (n, c, y, x) with weight (o, c/groups, t, u)."""
     return _nd(input, weight, bias, stride, padding, dilation, groups, 2, "conv2d")
 
 
 @composite("conv3d", "conv3d.padding", variants=("function",), receiver="input")
-def conv3d(input: T, weight: T, bias: T | None = None, stride: Shape = 1, padding: Any = 0, dilation: Shape = 1, groups: int = 1) -> T:
+def conv3d(
+    input: T,
+    weight: T,
+    bias: T | None = None,
+    stride: Shape = 1,
+    padding: Any = 0,
+    dilation: Shape = 1,
+    groups: int = 1,
+) -> T:
     """Cross-correlates input (n, c, z, y, x) with weight (o, c/groups, t, u, v)."""
     return _nd(input, weight, bias, stride, padding, dilation, groups, 3, "conv3d")
 
 
-def _transposed(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, n: int, name: str) -> Any:
+def _transposed(
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+    n: int,
+    name: str,
+) -> Any:
     single = input.ndim == n + 1
     if input.ndim not in (n + 1, n + 2):
-        raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}"
+        )
     x = input.unsqueeze(0) if single else input
     out = convolution(x, weight, bias, spread(stride, n, "stride"), spread(padding, n, "padding"), spread(dilation, n, "dilation"), True,
                       spread(output_padding, n, "output_padding"), groups)  # fmt: skip

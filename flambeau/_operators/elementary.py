@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Scalar, T
+from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import ALL_FORMS, Op, pointwise
 from flambeau._tensor import Tensor
 
@@ -125,8 +125,12 @@ def atan2(k: Kernel[T], input: T, other: T) -> T:
 
 
 atan2.vjp(
-    input=lambda g, input, other: g * (other / (input * input + other * other)).masked_fill((input == 0) & (other == 0), 0),
-    other=lambda g, input, other: g * (-input / (input * input + other * other)).masked_fill((input == 0) & (other == 0), 0),
+    input=lambda g, input, other: (
+        g * (other / (input * input + other * other)).masked_fill((input == 0) & (other == 0), 0)
+    ),
+    other=lambda g, input, other: (
+        g * (-input / (input * input + other * other)).masked_fill((input == 0) & (other == 0), 0)
+    ),
 )
 
 
@@ -230,7 +234,14 @@ def _(k: Any, input: Any, other: Any) -> Any:
     return k.xp.logaddexp2(input, other)
 
 
-@pointwise("xlogy.Tensor", "xlogy.Scalar_Self", "xlogy.Scalar_Other", variants=ALL_FORMS, promote="float", lacks=("c", "xlogy_cpu"))
+@pointwise(
+    "xlogy.Tensor",
+    "xlogy.Scalar_Self",
+    "xlogy.Scalar_Other",
+    variants=ALL_FORMS,
+    promote="float",
+    lacks=("c", "xlogy_cpu"),
+)
 def xlogy(k: Kernel[T], input: N, other: N) -> T:
     """input * log(other); 0 where input is 0, NaN where other is."""
     y = k.where(k.eq(input, 0.0), k.like(0.0, input), input * k.log(other))

@@ -16,7 +16,9 @@ def _check(input: Any, size: Any, out: Any, samples: Any, n: int) -> None:
     title = owner + ("_out" if n == 3 else "")
     for name, given in (("kernel_size", size), ("output_size", out)):
         if len(given) != n:
-            raise RuntimeError(f"{owner}: {name} must either be a single Int or tuple of {'three ' if n == 3 else ''}Ints")
+            raise RuntimeError(
+                f"{owner}: {name} must either be a single Int or tuple of {'three ' if n == 3 else ''}Ints"
+            )
     if input.ndim not in (n + 1, n + 2) or any(s == 0 for s in input.shape[-n - 1 :]):
         raise RuntimeError(f"{title}(): Expected {n + 1}D or {n + 2}D tensor, but got: {list(input.shape)}")
     if samples.ndim != 3:

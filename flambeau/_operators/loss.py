@@ -9,6 +9,7 @@ from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64, uint8
+from flambeau._values.shape import broadcast
 
 NN = {"namespace": "nn", "variants": ("function", "out")}
 Mask = T
@@ -58,7 +59,9 @@ def _mse_arrays(k: Any, g: Any, input: Any, target: Any, reduction: int) -> Any:
 
 
 mse_loss.vjp(input=_mse_vjp, target=lambda g, input, target, reduction: -_mse_vjp(g, input, target, reduction))
-mse_loss.vjp_arrays(input=_mse_arrays, target=lambda k, g, input, target, reduction: -_mse_arrays(k, g, input, target, reduction))
+mse_loss.vjp_arrays(
+    input=_mse_arrays, target=lambda k, g, input, target, reduction: -_mse_arrays(k, g, input, target, reduction)
+)
 
 
 @composite("l1_loss", namespace="nn", variants=("function",))
@@ -126,7 +129,9 @@ _bce.vjp(
 
 
 @composite("binary_cross_entropy_with_logits", variants=("function",))
-def binary_cross_entropy_with_logits(input: T, target: T, weight: T | None = None, pos_weight: T | None = None, reduction: int = 1) -> T:
+def binary_cross_entropy_with_logits(
+    input: T, target: T, weight: T | None = None, pos_weight: T | None = None, reduction: int = 1
+) -> T:
     """`binary_cross_entropy` of sigmoid(input), without overflow."""
     from flambeau._operators.activation import log_sigmoid
 
@@ -144,7 +149,9 @@ def nll_loss_forward(k: Kernel[T], input: T, target: Index, weight: T | None, re
     return k.library("nll", input, target, weight, reduction=reduction, ignore_index=ignore_index)
 
 
-def _nll_back(g: Tensor, shape: Any, target: Tensor, weight: Any, total: Tensor, reduction: int, ignore_index: int) -> Tensor:
+def _nll_back(
+    g: Tensor, shape: Any, target: Tensor, weight: Any, total: Tensor, reduction: int, ignore_index: int
+) -> Tensor:
     dim = 1 if len(shape) > 1 else 0
     keep = target.ne(ignore_index)
     at = target.where(keep, target * 0).long()
@@ -153,8 +160,11 @@ def _nll_back(g: Tensor, shape: Any, target: Tensor, weight: Any, total: Tensor,
     return g.new_zeros(shape).scatter(dim, at.unsqueeze(dim), value.unsqueeze(dim).to(g.dtype))
 
 
-nll_loss_forward.vjp(input=lambda g_output, input_shape, target, weight, total_weight, reduction, ignore_index: _nll_back(
-    g_output, input_shape, target, weight, total_weight, reduction, ignore_index))
+nll_loss_forward.vjp(
+    input=lambda g_output, input_shape, target, weight, total_weight, reduction, ignore_index: _nll_back(
+        g_output, input_shape, target, weight, total_weight, reduction, ignore_index
+    )
+)
 
 
 @op("_nll", variants=(), promote="none")
@@ -174,8 +184,11 @@ def _nll_total(g: Tensor, target: Tensor, weight: Any, reduction: int, ignore_in
     return weight.index_select(0, at.reshape(-1)).masked_fill(keep.reshape(-1).logical_not(), 0).sum()
 
 
-_nll.vjp(input=lambda g, input_shape, target, weight, reduction, ignore_index: _nll_back(
-    g, input_shape, target, weight, _nll_total(g, target, weight, reduction, ignore_index), reduction, ignore_index))
+_nll.vjp(
+    input=lambda g, input_shape, target, weight, reduction, ignore_index: _nll_back(
+        g, input_shape, target, weight, _nll_total(g, target, weight, reduction, ignore_index), reduction, ignore_index
+    )
+)
 
 
 def _nll_arrays(k: Any, g: Any, input_shape: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -> Any:
@@ -204,14 +217,22 @@ _nll.vjp_arrays(input=_nll_arrays)
 
 
 def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
-    if input.ndim == 0 or input.ndim > 2 and target.ndim != input.ndim - 1:
-        raise RuntimeError("input tensor should be 1D or 2D" if input.ndim == 0 else f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}")
+    if input.ndim == 0 or (input.ndim > 2 and target.ndim != input.ndim - 1):
+        raise RuntimeError(
+            "input tensor should be 1D or 2D"
+            if input.ndim == 0
+            else f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}"
+        )
     classes = input.shape[1] if input.ndim > 1 else input.shape[0]
     if input.ndim > 1 and target.shape[0] != input.shape[0]:
-        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]}).")
+        raise ValueError(
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
+        )
     if weight is not None and (weight.ndim != 1 or weight.numel() != classes):
-        raise RuntimeError("weight tensor should be defined either for all "
-                           f"{classes} classes or no classes but got weight tensor of shape: {list(weight.shape)}")
+        raise RuntimeError(
+            "weight tensor should be defined either for all "
+            f"{classes} classes or no classes but got weight tensor of shape: {list(weight.shape)}"
+        )
     if target.dtype not in (int64, uint8):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {_spoken(target)}")
     if weight is not None and weight.dtype is not input.dtype:
@@ -228,7 +249,9 @@ def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, i
     if input.ndim == 1 and target.ndim == 1 and target.shape[0] != 1:
         raise RuntimeError(f"For 1D input, 1D target must have size 1, but got target size: {target.shape[0]}")
     if input.ndim > 1 and target.ndim and target.shape[0] != input.shape[0]:
-        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]}).")
+        raise ValueError(
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
+        )
     _nll_check(input, target, weight)
     if input.ndim == 1 and target.ndim == 1:
         out = _nll(input, target.reshape(()), weight, reduction, ignore_index)
@@ -240,9 +263,13 @@ def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, i
 def nll_loss2d(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100) -> T:
     """`nll_loss` of images (n, c, h, w) against (n, h, w)."""
     if target.ndim != 3:
-        raise RuntimeError(f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {target.ndim}")
+        raise RuntimeError(
+            f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {target.ndim}"
+        )
     if input.ndim != 4:
-        raise RuntimeError(f"only batches of spatial inputs supported (4D tensors), but got input of dimension: {input.ndim}")
+        raise RuntimeError(
+            f"only batches of spatial inputs supported (4D tensors), but got input of dimension: {input.ndim}"
+        )
     if tuple(target.shape) != (input.shape[0], *input.shape[2:]):
         raise RuntimeError(f"size mismatch (got input: {list(input.shape)} , target: {list(target.shape)}")
     _nll_check(input, target, weight)
@@ -255,7 +282,9 @@ def nll_loss_nd(input: T, target: T, weight: T | None = None, reduction: int = 1
     if input.ndim < 1:
         raise ValueError(f"Expected 1 or more dimensions (got {input.ndim})")
     if input.ndim != 1 and (target.ndim == 0 or input.shape[0] != target.shape[0]):
-        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0] if target.ndim else 0}).")
+        raise ValueError(
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0] if target.ndim else 0})."
+        )
     if input.ndim <= 2:
         return nll_loss(input, target, weight, reduction, ignore_index)
     if tuple(target.shape)[1:] != tuple(input.shape)[2:]:
@@ -265,12 +294,19 @@ def nll_loss_nd(input: T, target: T, weight: T | None = None, reduction: int = 1
 
 
 @composite("cross_entropy_loss", namespace="nn", variants=("function",))
-def cross_entropy_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100, label_smoothing: float = 0.0) -> T:
+def cross_entropy_loss(
+    input: T,
+    target: T,
+    weight: T | None = None,
+    reduction: int = 1,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> T:
     """-log softmax(input) at the target class, or averaged over target probabilities."""
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     dim = 0 if input.ndim == 1 else 1
-    if tuple(input.shape) == tuple(target.shape) and not (target.dtype.kind in "bi"):
+    if tuple(input.shape) == tuple(target.shape) and target.dtype.kind not in "bi":
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _probabilities(input, target, weight, reduction, label_smoothing, dim)
@@ -282,7 +318,13 @@ def cross_entropy_loss(input: T, target: T, weight: T | None = None, reduction: 
     nll = nll_loss_nd(log_p, target, weight, reduction, ignore_index)
     classes = input.shape[dim]
     ignored = target.eq(ignore_index)
-    smooth = -(log_p if weight is None else log_p * weight.reshape(1, -1, *(1,) * (input.ndim - 2)) if input.ndim > 1 else log_p * weight).sum(dim)
+    smooth = -(
+        log_p
+        if weight is None
+        else log_p * weight.reshape(1, -1, *(1,) * (input.ndim - 2))
+        if input.ndim > 1
+        else log_p * weight
+    ).sum(dim)
     smooth = smooth.masked_fill(ignored, 0.0)
     if reduction == 2:
         smooth = smooth.sum()
@@ -291,7 +333,10 @@ def cross_entropy_loss(input: T, target: T, weight: T | None = None, reduction: 
             smooth = smooth.sum() / ignored.logical_not().sum()
         else:
             kept = target.masked_fill(ignored, 0)
-            smooth = smooth.sum() / weight.index_select(0, kept.reshape(-1)).reshape(target.shape).masked_fill(ignored, 0.0).sum()
+            smooth = (
+                smooth.sum()
+                / weight.index_select(0, kept.reshape(-1)).reshape(target.shape).masked_fill(ignored, 0.0).sum()
+            )
     return (1 - label_smoothing) * nll + (label_smoothing / classes) * smooth
 
 
@@ -331,12 +376,20 @@ def soft_margin_loss(input: T, target: T, reduction: int = 1) -> T:
 
 
 @composite("multi_margin_loss", **NN)
-def multi_margin_loss(input: T, target: T, p: Any = 1, margin: Any = 1, weight: T | None = None, reduction: int = 1) -> T:
+def multi_margin_loss(
+    input: T, target: T, p: Any = 1, margin: Any = 1, weight: T | None = None, reduction: int = 1
+) -> T:
     """mean over the other classes of max(0, margin - input[t] + input[i])^p."""
     if p not in (1, 2):
         raise RuntimeError("only p == 1 and p == 2 supported")
-    if input.ndim not in (0, 1, 2) or (input.ndim == 2 and input.shape[1] == 0) or (input.ndim == 1 and input.shape[0] == 0):
-        raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}")
+    if (
+        input.ndim not in (0, 1, 2)
+        or (input.ndim == 2 and input.shape[1] == 0)
+        or (input.ndim == 1 and input.shape[0] == 0)
+    ):
+        raise RuntimeError(
+            f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
+        )
     x = input.reshape(1, -1) if input.ndim < 2 else input
     t = target.reshape(-1)
     if t.shape[0] != x.shape[0]:
@@ -359,13 +412,12 @@ def multi_margin_loss(input: T, target: T, p: Any = 1, margin: Any = 1, weight: 
 def multilabel_margin_loss(input: T, target: T, reduction: int = 1) -> T:
     """Margins between each target class (up to the first -1) and every class that is none."""
     if tuple(input.shape) != tuple(target.shape) or input.ndim > 2:
-        raise RuntimeError(f"inconsistent size {list(target.shape)} for argument target: expected {list(input.shape)}" if False else
-                           f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
+        raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
     single = input.ndim < 2
     x, t = (input.reshape(1, -1), target.reshape(1, -1)) if single else (input, target)
     n, c = x.shape
     if t._a.size and (t._a.min() < -1 or t._a.max() >= c):
-        raise RuntimeError("argument #2 'target' is out of range" if False else "target out of range")
+        raise RuntimeError("target out of range")
     valid = t.ge(0).long().cumprod(1).bool()
     at = t.masked_fill(valid.logical_not(), 0)
     is_target = x.new_zeros((n, c)).scatter_add(1, at, valid.to(x.dtype)).gt(0)
@@ -389,8 +441,18 @@ def cosine_similarity(x1: T, x2: T, dim: int = 1, eps: float = 1e-08) -> T:
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim."""
     if not (x1.dtype.kind in "fc" and x2.dtype.kind in "fc"):
         raise RuntimeError("expected common dtype to be floating point, yet common dtype is " + _spoken(x1))
-    n1 = (x1 * x1).sum(dim, keepdim=True).sqrt() if not x1.is_complex() else x1.abs().pow(2).sum(dim, keepdim=True).sqrt()
-    n2 = (x2 * x2).sum(dim, keepdim=True).sqrt() if not x2.is_complex() else x2.abs().pow(2).sum(dim, keepdim=True).sqrt()
+    shape = broadcast(tuple(x1.shape), tuple(x2.shape))
+    x1, x2 = x1.expand(shape), x2.expand(shape)
+    n1 = (
+        (x1 * x1).sum(dim, keepdim=True).sqrt()
+        if not x1.is_complex()
+        else x1.abs().pow(2).sum(dim, keepdim=True).sqrt()
+    )
+    n2 = (
+        (x2 * x2).sum(dim, keepdim=True).sqrt()
+        if not x2.is_complex()
+        else x2.abs().pow(2).sum(dim, keepdim=True).sqrt()
+    )
     return ((x1 / n1.clamp(min=eps)) * (x2 / n2.clamp(min=eps))).sum(dim)
 
 
@@ -404,11 +466,15 @@ def pairwise_distance(x1: T, x2: T, p: float = 2, eps: float = 1e-06, keepdim: b
 def cosine_embedding_loss(input1: T, input2: T, target: T, margin: float = 0.0, reduction: int = 1) -> T:
     """1 - cos where target is 1, max(0, cos - margin) where it is -1."""
     if target.ndim not in (0, 1):
-        raise RuntimeError(f"0D or 1D target tensor expected, multi-target not supported")
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     if target.ndim == 1 and (input1.ndim != 2 or input2.ndim != 2):
-        raise RuntimeError(f"1D target tensor expects 2D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}.")
+        raise RuntimeError(
+            f"1D target tensor expects 2D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
+        )
     if target.ndim == 0 and (input1.ndim != 1 or input2.ndim != 1):
-        raise RuntimeError(f"0D target tensor expects 1D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}.")
+        raise RuntimeError(
+            f"0D target tensor expects 1D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
+        )
     dim = target.ndim
     eps = 1e-12
     dot = (input1 * input2).sum(dim)
@@ -429,8 +495,10 @@ def hinge_embedding_loss(input: T, target: T, margin: float = 1.0, reduction: in
 def margin_ranking_loss(input1: T, input2: T, target: T, margin: float = 0.0, reduction: int = 1) -> T:
     """max(0, -target * (input1 - input2) + margin)."""
     if not (input1.ndim == input2.ndim == target.ndim):
-        raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
-                           f"{list(input1.shape)}, input2: {list(input2.shape)}, target: {list(target.shape)} ")
+        raise RuntimeError(
+            "margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
+            f"{list(input1.shape)}, input2: {list(input2.shape)}, target: {list(target.shape)} "
+        )
     return reduce((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
@@ -439,8 +507,10 @@ def triplet_margin_loss(anchor: T, positive: T, negative: T, margin: float = 1.0
                         reduction: int = 1) -> T:  # fmt: skip
     """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
     if not (anchor.ndim == positive.ndim == negative.ndim):
-        raise RuntimeError(f"The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor {anchor.ndim}D, "
-                           f"positive {positive.ndim}D, and negative {negative.ndim}D inputs")
+        raise RuntimeError(
+            f"The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor {anchor.ndim}D, "
+            f"positive {positive.ndim}D, and negative {negative.ndim}D inputs"
+        )
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = far.minimum(pairwise_distance(positive, negative, p, eps))

@@ -74,7 +74,7 @@ def _(x: Any, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
 
 
 @linalg_vector_norm.arrays
-def _(k: Any, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002
+def _(k: Any, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     dims = wrap_dims(dim, x.ndim)
     if float(ord) == 2 and x.dtype.kind == "f" and x.size:  # sums of squares are dot products
         if len(dims) == x.ndim and x.flags.c_contiguous:

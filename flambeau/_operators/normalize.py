@@ -11,8 +11,17 @@ from flambeau._tensor import Tensor
 # ---------------------------------------------------------------- over trailing dims
 
 
-@op("native_layer_norm", variants=("function",), promote="default", receiver="input", outputs=("out", "mean", "rstd"), native=True)
-def native_layer_norm(k: Kernel[T], input: T, normalized_shape: Shape, weight: T | None, bias: T | None, eps: float) -> T:
+@op(
+    "native_layer_norm",
+    variants=("function",),
+    promote="default",
+    receiver="input",
+    outputs=("out", "mean", "rstd"),
+    native=True,
+)
+def native_layer_norm(
+    k: Kernel[T], input: T, normalized_shape: Shape, weight: T | None, bias: T | None, eps: float
+) -> T:
     """(x - mean) / sqrt(var + eps) over the last dims, scaled and shifted; and the mean and 1/sqrt(var + eps)."""
     n = len(normalized_shape)
     dims = tuple(range(input.ndim - n, input.ndim))
@@ -50,15 +59,21 @@ native_layer_norm.vjp(_=_layer_norm_vjp)
 def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
     shape = list(normalized_shape)
     if not shape:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
-                           f"normalized_shape = {shape}")
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            f"normalized_shape = {shape}"
+        )
     for t, name in ((weight, "weight"), (bias, "bias")):
         if t is not None and list(t.shape) != shape:
-            raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(t.shape)} and "
-                               f"normalized_shape = {shape}")
+            raise RuntimeError(
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(t.shape)} and "
+                f"normalized_shape = {shape}"
+            )
     if list(input.shape)[-len(shape) :] != shape:
-        raise RuntimeError(f"Given normalized_shape={shape}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
-                           f"{list(input.shape)}")
+        raise RuntimeError(
+            f"Given normalized_shape={shape}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
+            f"{list(input.shape)}"
+        )
     if input.dtype.kind in "bi":
         from flambeau._values.dtype import SPOKEN
 
@@ -66,7 +81,14 @@ def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tenso
 
 
 @composite("layer_norm", variants=("function",), receiver="input")
-def layer_norm(input: T, normalized_shape: Shape, weight: T | None = None, bias: T | None = None, eps: float = 1e-5, cudnn_enable: bool = True) -> T:
+def layer_norm(
+    input: T,
+    normalized_shape: Shape,
+    weight: T | None = None,
+    bias: T | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> T:
     """Normalises over the last dims: (x - mean) / sqrt(var + eps) * weight + bias."""
     return native_layer_norm(input, _tuple(normalized_shape), weight, bias, eps)[0]
 
@@ -80,11 +102,15 @@ def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: fl
     """Divides by the root mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight."""
     shape = _tuple(normalized_shape)
     if not shape:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
-                           f"normalized_shape = {list(shape)}")
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            f"normalized_shape = {list(shape)}"
+        )
     if list(input.shape)[-len(shape) :] != list(shape):
-        raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
-                           f"{list(input.shape)}")
+        raise RuntimeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
+            f"{list(input.shape)}"
+        )
     x = input.float() if input.element_size() == 2 else input
     dims = tuple(range(-len(shape), 0))
     if eps is None:
@@ -97,7 +123,14 @@ def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: fl
 
 
 @composite("group_norm", variants=("function",), receiver="input")
-def group_norm(input: T, num_groups: int, weight: T | None = None, bias: T | None = None, eps: float = 1e-5, cudnn_enabled: bool = True) -> T:
+def group_norm(
+    input: T,
+    num_groups: int,
+    weight: T | None = None,
+    bias: T | None = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> T:
     """Normalises each of `num_groups` groups of channels of each sample."""
     shape = tuple(input.shape)
     if len(shape) < 2:
@@ -105,12 +138,16 @@ def group_norm(input: T, num_groups: int, weight: T | None = None, bias: T | Non
     if num_groups <= 0:
         raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
     if shape[1] % num_groups:
-        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, but got input of shape "
-                           f"{list(shape)} and num_groups={num_groups}")
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(shape)} and num_groups={num_groups}"
+        )
     for t, name in ((weight, "weight"), (bias, "bias")):
         if t is not None and tuple(t.shape) != (shape[1],):
-            raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape "
-                               f"{list(t.shape)} and input of shape {list(shape)}")
+            raise RuntimeError(
+                f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape "
+                f"{list(t.shape)} and input of shape {list(shape)}"
+            )
     if not input.numel():
         out = input * 1.0
     else:
@@ -139,7 +176,11 @@ def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: f
     if weight is not None:
         scale = scale * k.reshape(weight, along)
     out = centred * scale
-    return (out if bias is None else out + k.reshape(bias, along)), k.reshape(mean, (input.shape[1],)), k.reshape(var, (input.shape[1],))
+    return (
+        (out if bias is None else out + k.reshape(bias, along)),
+        k.reshape(mean, (input.shape[1],)),
+        k.reshape(var, (input.shape[1],)),
+    )
 
 
 def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs, recorded):  # type: ignore[no-untyped-def]
@@ -177,8 +218,7 @@ def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | Non
         if t is not None and t.numel() != channels:
             raise RuntimeError(f"{name} should contain {channels} elements not {t.numel()}")
     if not training and (running_mean is None or running_var is None):
-        raise RuntimeError("running_mean and running_var must be defined in evaluation mode" if False else
-                           "Expected running_mean and running_var to be defined when training=False")
+        raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
     if input.ndim < 2:  # only an empty one is allowed
         return input * 1.0
     if training:

@@ -18,7 +18,9 @@ REGISTRY: dict[str, Op] = {}  # by overload: "add.Tensor"
 NAMES: dict[str, dict[str, list[Op]]] = {}  # namespace -> public name -> overloads, in the order they were written
 METHODS: dict[str, list[Op]] = {}  # method name -> overloads
 
-_FREE = frozenset(("Mask", "Mask | None", "Index", "Index | None"))  # tensors that keep their dtype where the others meet
+_FREE = frozenset(
+    ("Mask", "Mask | None", "Index", "Index | None")
+)  # tensors that keep their dtype where the others meet
 _TENSOR = frozenset(("T", "T | None", "N", "N | None", "T | Scalar")) | _FREE
 _LISTS = frozenset(("Sequence[T]", "Sequence[T] | None", "Sequence[T | None]"))
 
@@ -81,7 +83,9 @@ class Op:
         self.__doc__ = body.__doc__
         for overload in overloads:
             if overload in REGISTRY and not overload.startswith("_"):
-                raise TypeError(f"the operator {overload} is defined twice: {REGISTRY[overload].body.__module__} and {body.__module__}")
+                raise TypeError(
+                    f"the operator {overload} is defined twice: {REGISTRY[overload].body.__module__} and {body.__module__}"
+                )
             REGISTRY[overload] = self
         if "function" in self.variants:
             space = NAMES.setdefault(namespace, {})
@@ -165,8 +169,11 @@ class Op:
             first = 0 if self.kind == "composite" else 1
             start = len(positional) - len(defaults)
             notes = body.__annotations__
-            out = [Param(n, str(notes.get(n, "Any")), defaults[i - start] if i >= start else REQUIRED, False)
-                   for i, n in enumerate(positional) if i >= first]
+            out = [
+                Param(n, str(notes.get(n, "Any")), defaults[i - start] if i >= start else REQUIRED, False)
+                for i, n in enumerate(positional)
+                if i >= first
+            ]
             out += [Param(n, str(notes.get(n, "Any")), kwdefaults.get(n, REQUIRED), True) for n in keyword]
             self._params = tuple(out)
         return self._params

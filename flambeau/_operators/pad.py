@@ -32,13 +32,17 @@ def _(input: Tensor, pad: Shape, value: Scalar) -> None:
     if len(pad) % 2:
         raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
     if input.ndim * 2 < len(pad):
-        raise RuntimeError("Length of pad should be no more than twice the number of dimensions of the input. Pad length is "
-                           f"{len(pad)} while the input has {input.ndim} dimensions.")
+        raise RuntimeError(
+            "Length of pad should be no more than twice the number of dimensions of the input. Pad length is "
+            f"{len(pad)} while the input has {input.ndim} dimensions."
+        )
     for i, (a, b) in enumerate(_widths(input.ndim, pad)):
         n = input.shape[i] + a + b
         if n < 0:
-            raise RuntimeError(f"The input size {input.shape[i]}, plus negative padding {a} and {b} resulted in a negative output size, which is invalid. "
-                               f"Check dimension {i} of your input.")
+            raise RuntimeError(
+                f"The input size {input.shape[i]}, plus negative padding {a} and {b} resulted in a negative output size, which is invalid. "
+                f"Check dimension {i} of your input."
+            )
 
 
 def _indices(n: int, before: int, after: int, mode: str) -> list[int]:
@@ -65,16 +69,22 @@ def _check(input: Tensor, pad: Sequence[int], n: int, mode: str) -> None:
     if len(pad) != 2 * n:
         raise RuntimeError(f"padding size is expected to be {2 * n}, but got: {len(pad)}")
     if input.ndim not in (n + 1, n + 2):
-        raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
-                           f"{list(input.shape)}")
+        raise RuntimeError(
+            f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
+            f"{list(input.shape)}"
+        )
     if any(s == 0 for s in input.shape[input.ndim - n - 1 :]):
-        raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
-                           f"{list(input.shape)}")
+        raise RuntimeError(
+            f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
+            f"{list(input.shape)}"
+        )
     for d, (before, after) in enumerate(_widths(input.ndim, pad)):
         size = input.shape[d]
         if mode == "reflect" and (before >= size or after >= size) and (before or after):
-            raise RuntimeError(f"Argument #{4 + 2 * (input.ndim - 1 - d)}: Padding size should be less than the corresponding input dimension, but got: padding "
-                               f"({before}, {after}) at dimension {d} of input {list(input.shape)}")
+            raise RuntimeError(
+                f"Argument #{4 + 2 * (input.ndim - 1 - d)}: Padding size should be less than the corresponding input dimension, but got: padding "
+                f"({before}, {after}) at dimension {d} of input {list(input.shape)}"
+            )
         if size + before + after < 1 and (before or after):
             raise RuntimeError(f"input (W: {size}) is too small. Calculated output W: {size + before + after}")
 
@@ -117,8 +127,10 @@ def pad(input: T, pad: Shape, mode: str = "constant", value: float | None = None
     if len(pad) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if len(pad) > 2 * input.ndim:
-        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pad)} and input of "
-                           f"dimension {input.ndim}")
+        raise RuntimeError(
+            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pad)} and input of "
+            f"dimension {input.ndim}"
+        )
     if mode == "constant":
         return constant_pad_nd(input, tuple(pad), 0 if value is None else value)
     if value is not None and value != 0:
@@ -126,7 +138,9 @@ def pad(input: T, pad: Shape, mode: str = "constant", value: float | None = None
     n = len(pad) // 2
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    if not (n == 1 and input.ndim in (2, 3) or n == 2 and input.ndim in (3, 4) or n == 3 and input.ndim in (4, 5)):
+    if not (
+        (n == 1 and input.ndim in (2, 3)) or (n == 2 and input.ndim in (3, 4)) or (n == 3 and input.ndim in (4, 5))
+    ):
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
     if mode == "circular":
         return _pad_circular(input, tuple(pad))

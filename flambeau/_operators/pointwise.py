@@ -20,7 +20,10 @@ def check_alpha(input: Any, other: Any, alpha: Any) -> None:
     """What may scale the second operand depends on the kinds of both."""
     if type(alpha) is int:
         return
-    kinds = [x._a.dtype.kind if isinstance(x, Tensor) else "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f" for x in (input, other)]
+    kinds = [
+        x._a.dtype.kind if isinstance(x, Tensor) else "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f"
+        for x in (input, other)
+    ]
     if isinstance(alpha, bool):
         if kinds != ["b", "b"]:
             raise RuntimeError("Boolean alpha only supported for Boolean results.")
@@ -34,9 +37,13 @@ def check_alpha(input: Any, other: Any, alpha: Any) -> None:
 def check_sub(input: Any, other: Any, alpha: Any) -> None:
     if is_bool(input) or is_bool(other):
         if is_bool(input) and is_bool(other):
-            raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
-        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
-                           "`~` or `logical_not()` operator instead.")
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
+            )
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
+            "`~` or `logical_not()` operator instead."
+        )
     check_alpha(input, other, alpha)
 
 
@@ -87,7 +94,9 @@ def check_divisor(kernel: Any, x: Any) -> None:
         raise RuntimeError("ZeroDivisionError")
 
 
-@pointwise("floor_divide", "floor_divide.Scalar", variants=ALL_FORMS, differentiable=False, lacks=("bc", "div_floor_cpu"))
+@pointwise(
+    "floor_divide", "floor_divide.Scalar", variants=ALL_FORMS, differentiable=False, lacks=("bc", "div_floor_cpu")
+)
 def floor_divide(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise and rounds down: floor(input / other)."""
     return k.floordiv(input, other)
@@ -114,7 +123,9 @@ div_mode.vjp(
 @div_mode.errors
 def _(input: Any, other: Any, rounding_mode: Any) -> None:
     if rounding_mode not in (None, "trunc", "floor"):
-        raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+        raise RuntimeError(
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+        )
 
 
 @div_mode.arrays
@@ -123,7 +134,9 @@ def _(k: Any, input: Any, other: Any, *, rounding_mode: str | None) -> Any:
         return input / other
     name = f'"div_{rounding_mode}_cpu"'
     if input.dtype.kind in "bc":
-        raise NotImplementedError(f"{name} not implemented for '{'Bool' if input.dtype.kind == 'b' else 'Complex' + ('Float' if input.itemsize == 8 else 'Double')}'")
+        raise NotImplementedError(
+            f"{name} not implemented for '{'Bool' if input.dtype.kind == 'b' else 'Complex' + ('Float' if input.itemsize == 8 else 'Double')}'"
+        )
     check_divisor(k, other)
     if rounding_mode == "floor":
         return k.floordiv(input, other)
@@ -132,7 +145,9 @@ def _(k: Any, input: Any, other: Any, *, rounding_mode: str | None) -> Any:
     return k.floordiv(input - k.fmod(input, other), other)
 
 
-@pointwise("remainder.Tensor", "remainder.Scalar", "remainder.Scalar_Tensor", variants=ALL_FORMS, lacks=("bc", "remainder_cpu"))
+@pointwise(
+    "remainder.Tensor", "remainder.Scalar", "remainder.Scalar_Tensor", variants=ALL_FORMS, lacks=("bc", "remainder_cpu")
+)
 def remainder(k: Kernel[T], input: N, other: N) -> T:
     """The remainder of a division that rounds down: it has the sign of `other`."""
     return k.remainder(input, other)
@@ -182,7 +197,13 @@ pow.vjp(
 
 @pow.errors
 def _(input: Any, exponent: Any) -> None:
-    if isinstance(exponent, int) and not isinstance(exponent, bool) and exponent < 0 and isinstance(input, Tensor) and input._a.dtype.kind in "biu":
+    if (
+        isinstance(exponent, int)
+        and not isinstance(exponent, bool)
+        and exponent < 0
+        and isinstance(input, Tensor)
+        and input._a.dtype.kind in "biu"
+    ):
         raise RuntimeError("Integers to negative integer powers are not allowed.")
 
 
@@ -194,7 +215,9 @@ def _(k: Any, input: Any, exponent: Any) -> Any:
     if kind == "i" and exponent.size and exponent.min() < 0:  # 1 and -1 have a reciprocal; the others' rounds to 0
         odd = k.where(exponent % 2 == 0, 1, input)
         small = k.where(k.eq(k.abs(input), 1), odd, k.like(0, input))
-        return k.where(k.lt(exponent, 0), small, k.pow(input, k.maximum(exponent, k.like(0, exponent)))).astype(input.dtype)
+        return k.where(k.lt(exponent, 0), small, k.pow(input, k.maximum(exponent, k.like(0, exponent)))).astype(
+            input.dtype
+        )
     if exponent.ndim == 0 and kind in "fc":
         e = exponent.item()
         if e == 2:
@@ -237,8 +260,10 @@ def neg(k: Kernel[T], input: T) -> T:
 @neg.errors
 def _(input: Tensor) -> None:
     if input._a.dtype.kind == "b":
-        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
-                           "`~` or `logical_not()` operator instead.")
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
+            "`~` or `logical_not()` operator instead."
+        )
 
 
 @pointwise("abs", variants=ALL_FORMS, names=("absolute",), lacks=("b", "abs_cpu"))
@@ -256,7 +281,9 @@ def sign(k: Kernel[T], input: T) -> T:
 @sign.errors
 def _(input: Tensor) -> None:
     if input._a.dtype.kind == "c":
-        raise NotImplementedError("Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead.")
+        raise NotImplementedError(
+            "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead."
+        )
 
 
 @sign.arrays
@@ -277,7 +304,7 @@ def sgn_derivative(g: Tensor, input: Tensor, out: Tensor) -> Tensor:
     if not input.is_complex():
         return g * 0
     size = input.abs()
-    turned = (g / size - (g / size * out.conj()).real * out) if False else (g - (out.conj() * g).real * out) / size
+    turned = (g - (out.conj() * g).real * out) / size
     return turned.masked_fill(size == 0, 0)
 
 
@@ -307,9 +334,7 @@ def nextafter(k: Kernel[T], input: T, other: T) -> T:
     return k.nextafter(input, other)
 
 
-@nextafter.arrays
-def _(k: Any, input: Any, other: Any) -> Any:
-    return k.nextafter(input, other)
+nextafter.vjp(input=lambda g: g, other=lambda g: g * 0)
 
 
 @pointwise("hypot", variants=ALL_FORMS, lacks=("bic", "hypot_cpu"))
@@ -343,11 +368,13 @@ def addcdiv(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1
 @addcdiv.errors
 def _(input: Any, tensor1: Any, tensor2: Any, value: Any) -> None:
     if tensor1._a.dtype.kind in "biu" and tensor2._a.dtype.kind in "biu":
-        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
-                           "division of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * "
-                           "torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) "
-                           "for float inputs. The future addcdiv behavior is just the latter implementation: (input + value * tensor1 / "
-                           "tensor2), for all dtypes.")
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
+            "division of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * "
+            "torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) "
+            "for float inputs. The future addcdiv behavior is just the latter implementation: (input + value * tensor1 / "
+            "tensor2), for all dtypes."
+        )
 
 
 @pointwise("lerp.Tensor", "lerp.Scalar", variants=ALL_FORMS, lacks=("bi", "lerp_kernel_scalar"))
@@ -371,8 +398,10 @@ lerp.vjp(
 def _(input: Tensor, end: Tensor, weight: Any) -> None:
     for name, t in (("end", end), ("weight", weight)):
         if isinstance(t, Tensor) and t._a.dtype != input._a.dtype and not (name == "weight" and t._a.ndim == 0):
-            raise RuntimeError(f"expected dtype {SPELLED.get(input.dtype.name, input.dtype.name)} for `{name}` but got dtype "
-                               f"{SPELLED.get(t.dtype.name, t.dtype.name)}")
+            raise RuntimeError(
+                f"expected dtype {SPELLED.get(input.dtype.name, input.dtype.name)} for `{name}` but got dtype "
+                f"{SPELLED.get(t.dtype.name, t.dtype.name)}"
+            )
 
 
 # How some older errors spell a dtype.

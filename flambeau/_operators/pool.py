@@ -16,8 +16,9 @@ def spread(value: Any, n: int, name: str, owner: str) -> Ints:
     """One number for all dims, or one for each."""
     value = (value,) if isinstance(value, int) else tuple(value)
     if len(value) not in (1, n):
-        what = "a single int" if n > 1 else "a single int"
-        raise RuntimeError(f"{owner}: {name} must either be {what}, or a tuple of {'two' if n == 2 else 'three'} ints")
+        raise RuntimeError(
+            f"{owner}: {name} must either be a single int, or a tuple of {'two' if n == 2 else 'three'} ints"
+        )
     return value * n if len(value) == 1 else value
 
 
@@ -33,24 +34,40 @@ def out_sizes(spatial: Sequence[int], size: Ints, stride: Ints, padding: Ints, d
     return tuple(out)
 
 
-def _check(input: Tensor, n: int, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints, owner: str) -> None:
+def _check(
+    input: Tensor, n: int, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints, owner: str
+) -> None:
     if any(k <= 0 for k in size):
-        raise RuntimeError("kernel size should be greater than zero, but got " + " ".join(f"{a}: {b}" for a, b in zip(("kH", "kW"), size, strict=False)))
+        raise RuntimeError(
+            "kernel size should be greater than zero, but got "
+            + " ".join(f"{a}: {b}" for a, b in zip(("kH", "kW"), size, strict=False))
+        )
     if any(s <= 0 for s in stride):
-        raise RuntimeError("stride should be greater than zero, but got " + " ".join(f"{a}: {b}" for a, b in zip(("dH", "dW"), stride, strict=False)))
+        raise RuntimeError(
+            "stride should be greater than zero, but got "
+            + " ".join(f"{a}: {b}" for a, b in zip(("dH", "dW"), stride, strict=False))
+        )
     if any(d <= 0 for d in dilation):
         raise RuntimeError("dilation should be greater than zero, but got " + " ".join(map(str, dilation)))
     if any(p < 0 for p in padding):
         raise RuntimeError(f"pad must be non-negative, but got pad: {min(padding)}")
     if any(p > ((k - 1) * d + 1) // 2 for p, k, d in zip(padding, size, dilation, strict=True)):
-        i = next(i for i, (p, k, d) in enumerate(zip(padding, size, dilation, strict=True)) if p > ((k - 1) * d + 1) // 2)
-        raise RuntimeError(f"pad should be at most half of effective kernel size, but got pad={padding[i]}, kernel_size={size[i]} and dilation={dilation[i]}")
+        i = next(
+            i for i, (p, k, d) in enumerate(zip(padding, size, dilation, strict=True)) if p > ((k - 1) * d + 1) // 2
+        )
+        raise RuntimeError(
+            f"pad should be at most half of effective kernel size, but got pad={padding[i]}, kernel_size={size[i]} and dilation={dilation[i]}"
+        )
     if input.ndim not in (n + 1, n + 2) or any(s == 0 for s in input.shape[-n - 1 :]):
-        raise RuntimeError(f"{owner}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(input.shape)}")
+        raise RuntimeError(
+            f"{owner}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(input.shape)}"
+        )
     if any(o < 1 for o in out):
         shape = list(input.shape[-n - 1 :])
-        raise RuntimeError(f"Given input size: ({'x'.join(map(str, shape))}). Calculated output size: ({'x'.join(map(str, [shape[0], *out]))}). "
-                           "Output size is too small")
+        raise RuntimeError(
+            f"Given input size: ({'x'.join(map(str, shape))}). Calculated output size: ({'x'.join(map(str, [shape[0], *out]))}). "
+            "Output size is too small"
+        )
 
 
 # ---------------------------------------------------------------- max
@@ -72,61 +89,93 @@ def _scatter_back(g: Tensor, input_shape: Ints, indices: Tensor, n: int) -> Tens
     return zeros.scatter_add(-1, indices.reshape(*lead, -1), g.reshape(*lead, -1)).reshape(input_shape)
 
 
-_max_pool.vjp(input=lambda g_values, input_shape, indices, size: _scatter_back(g_values, input_shape, indices, len(size)))
+_max_pool.vjp(
+    input=lambda g_values, input_shape, indices, size: _scatter_back(g_values, input_shape, indices, len(size))
+)
 
 
 def _max(input: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, n: int, owner: str) -> Any:
-    size, padding, dilation = spread(size, n, "kernel_size", owner), spread(padding, n, "padding", owner), spread(dilation, n, "dilation", owner)
-    stride = size if stride is None or (not isinstance(stride, int) and not len(stride)) else spread(stride, n, "stride", owner)
+    size, padding, dilation = (
+        spread(size, n, "kernel_size", owner),
+        spread(padding, n, "padding", owner),
+        spread(dilation, n, "dilation", owner),
+    )
+    stride = (
+        size
+        if stride is None or (not isinstance(stride, int) and not len(stride))
+        else spread(stride, n, "stride", owner)
+    )
+    for name, given in (("kernel_size", size), ("stride", stride), ("dilation", dilation)):
+        if any(x <= 0 for x in given):
+            raise RuntimeError(f"{owner}() {name} must be greater than zero, but got {min(given)}")
     out = out_sizes(input.shape[-n:], size, stride, padding, dilation, ceil_mode) if input.ndim >= n else (0,) * n
     _check(input, n, size, stride, padding, dilation, out, owner)
     return _max_pool(input, size, stride, padding, dilation, out)
 
 
 @composite("max_pool2d_with_indices", namespace="nn", variants=("function",), outputs=("out", "indices"))
-def max_pool2d_with_indices(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False) -> T:
+def max_pool2d_with_indices(
+    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+) -> T:
     """The largest element of each window of the last two dims, and its flat position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")
 
 
 @composite("max_pool3d_with_indices", namespace="nn", variants=("function",), outputs=("out", "indices"))
-def max_pool3d_with_indices(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False) -> T:
+def max_pool3d_with_indices(
+    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+) -> T:
     """The largest element of each window of the last three dims, and its flat position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")
 
 
 @composite("max_pool1d_with_indices", variants=("function",))
-def max_pool1d_with_indices(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False) -> T:
+def max_pool1d_with_indices(
+    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+) -> T:
     """The largest element of each window of the last dim, and its position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 1, "max_pool1d")
 
 
 @composite("max_pool1d", variants=("function",))
-def max_pool1d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False) -> T:
+def max_pool1d(
+    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+) -> T:
     """The largest element of each window of the last dim."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 1, "max_pool1d")[0]
 
 
 @composite("max_pool2d", variants=("function",))
-def max_pool2d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False) -> T:
+def max_pool2d(
+    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+) -> T:
     """The largest element of each window of the last two dims."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")[0]
 
 
 @composite("max_pool3d", variants=("function",))
-def max_pool3d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False) -> T:
+def max_pool3d(
+    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+) -> T:
     """The largest element of each window of the last three dims."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")[0]
 
 
 def _unpool(input: Any, indices: Any, output_size: Any, n: int) -> Any:
+    if indices.shape != input.shape:
+        raise RuntimeError(
+            f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices tensor "
+            f"with shape: {list(indices.shape)}"
+        )
     lead = tuple(input.shape[:-n])
     cells = 1
     for e in output_size:
         cells *= e
     flat = indices.reshape(*lead, -1)
     if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= cells):
-        raise RuntimeError(f"Found an invalid max index: {int(flat.max())} (output volumes are of size {'x'.join(map(str, output_size))}")
+        raise RuntimeError(
+            f"Found an invalid max index: {int(flat.max())} (output volumes are of size {'x'.join(map(str, output_size))}"
+        )
     return input.new_zeros((*lead, cells)).scatter(-1, flat, input.reshape(*lead, -1)).reshape(*lead, *output_size)
 
 
@@ -152,16 +201,28 @@ def _avg_pool(k: Kernel[T], input: T, size: Shape, stride: Shape, padding: Shape
 
 
 @op("_avg_pool_backward", variants=())
-def _avg_pool_backward(k: Kernel[T], grad: T, shape: Shape, size: Shape, stride: Shape, padding: Shape, divisor: Any) -> T:
+def _avg_pool_backward(
+    k: Kernel[T], grad: T, shape: Shape, size: Shape, stride: Shape, padding: Shape, divisor: Any
+) -> T:
     """What reaches the input of `_avg_pool`."""
     return k.library("avg_pool_backward", grad, shape=shape, size=size, stride=stride, padding=padding, divisor=divisor)
 
 
-_avg_pool.vjp(input=lambda g, input_shape, size, stride, padding, divisor: _avg_pool_backward(g, input_shape, size, stride, padding, divisor))
-_avg_pool_backward.vjp(grad=lambda g, grad_shape, size, stride, padding, divisor: _avg_pool(g, size, stride, padding, grad_shape[-len(size):], divisor))
+_avg_pool.vjp(
+    input=lambda g, input_shape, size, stride, padding, divisor: _avg_pool_backward(
+        g, input_shape, size, stride, padding, divisor
+    )
+)
+_avg_pool_backward.vjp(
+    grad=lambda g, grad_shape, size, stride, padding, divisor: _avg_pool(
+        g, size, stride, padding, grad_shape[-len(size) :], divisor
+    )
+)
 
 
-def _divisor(spatial: Sequence[int], size: Ints, stride: Ints, padding: Ints, out: Ints, include_pad: bool, override: int | None) -> Any:
+def _divisor(
+    spatial: Sequence[int], size: Ints, stride: Ints, padding: Ints, out: Ints, include_pad: bool, override: int | None
+) -> Any:
     """A number where all windows count the same, else one for each output position."""
     if override is not None:
         if override == 0:
@@ -190,17 +251,40 @@ def _scaled(grid: Any, c: int) -> Any:
     return [_scaled(x, c) for x in grid] if isinstance(grid, list) else grid * c
 
 
-def _avg(input: Any, size: Any, stride: Any, padding: Any, ceil_mode: bool, include_pad: bool, override: int | None, n: int, owner: str) -> Any:
+def _avg(
+    input: Any,
+    size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    include_pad: bool,
+    override: int | None,
+    n: int,
+    owner: str,
+) -> Any:
     size, padding = spread(size, n, "kernel_size", owner), spread(padding, n, "padding", owner)
-    stride = size if stride is None or (not isinstance(stride, int) and not len(stride)) else spread(stride, n, "stride", owner)
+    stride = (
+        size
+        if stride is None or (not isinstance(stride, int) and not len(stride))
+        else spread(stride, n, "stride", owner)
+    )
     ones = (1,) * n
     out = out_sizes(input.shape[-n:], size, stride, padding, ones, ceil_mode) if input.ndim >= n else (0,) * n
     _check(input, n, size, stride, padding, ones, out, owner)
-    return _avg_pool(input, size, stride, padding, out, _divisor(input.shape[-n:], size, stride, padding, out, include_pad, override))
+    return _avg_pool(
+        input, size, stride, padding, out, _divisor(input.shape[-n:], size, stride, padding, out, include_pad, override)
+    )
 
 
 @composite("avg_pool1d", variants=("function",))
-def avg_pool1d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, ceil_mode: bool = False, count_include_pad: bool = True) -> T:
+def avg_pool1d(
+    input: T,
+    kernel_size: Shape,
+    stride: Shape = (),
+    padding: Shape = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> T:
     """The mean of each window of the last dim."""
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, None, 1, "avg_pool1d")
 
@@ -229,15 +313,22 @@ def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
     if len(size) != n:
         raise RuntimeError(f"{owner}: internal error: output_size.size() must be {n}")
     if input.ndim not in (n + 1, n + 2):
-        raise RuntimeError(f"{owner}: Expected {n + 1}D or {n + 2}D tensor, but got {list(input.shape)}" if n > 1 else
-                           f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for argument #1 'self' (while checking arguments for {owner})")
+        raise RuntimeError(
+            f"{owner}: Expected {n + 1}D or {n + 2}D tensor, but got {list(input.shape)}"
+            if n > 1
+            else f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for argument #1 'self' (while checking arguments for {owner})"
+        )
     size = tuple(input.shape[i - n] if s is None else s for i, s in enumerate(size))
     if any(s < 0 for s in size):
-        raise RuntimeError(f"{owner}: elements of output_size must be greater than or equal to 0 but received {{{', '.join(map(str, size))}}}")
+        raise RuntimeError(
+            f"{owner}: elements of output_size must be greater than or equal to 0 but received {{{', '.join(map(str, size))}}}"
+        )
     for i in range(input.ndim - n - (1 if n else 0), input.ndim):
         if input.shape[i] == 0 and i >= input.ndim - n:
-            raise RuntimeError(f"{owner}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes {list(input.shape)} with "
-                               f"dimension {i} being empty")
+            raise RuntimeError(
+                f"{owner}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes {list(input.shape)} with "
+                f"dimension {i} being empty"
+            )
     return size
 
 
@@ -246,9 +337,13 @@ def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
     spatial = tuple(input.shape[-n:])
     if all(o and e % o == 0 for e, o in zip(spatial, size, strict=True)):
         window = tuple(e // o for e, o in zip(spatial, size, strict=True))
-        return _avg_pool(input, window, window, (0,) * n, size, _divisor(spatial, window, window, (0,) * n, size, True, None))
+        return _avg_pool(
+            input, window, window, (0,) * n, size, _divisor(spatial, window, window, (0,) * n, size, True, None)
+        )
     out = input
-    for i, (e, o) in enumerate(zip(spatial, size, strict=True)):  # a window is a product of ranges: one dim after the other
+    for i, (e, o) in enumerate(
+        zip(spatial, size, strict=True)
+    ):  # a window is a product of ranges: one dim after the other
         rows = [[0.0] * e for _ in range(o)]
         for j in range(o):
             start, stop = j * e // o, -((-(j + 1) * e) // o)
@@ -283,7 +378,9 @@ def _adaptive_max_pool(k: Kernel[T], input: T, out: Shape) -> T:
     return k.library("adaptive_max_pool", input, out=out)
 
 
-_adaptive_max_pool.vjp(input=lambda g_values, input_shape, indices, out: _scatter_back(g_values, input_shape, indices, len(out)))
+_adaptive_max_pool.vjp(
+    input=lambda g_values, input_shape, indices, out: _scatter_back(g_values, input_shape, indices, len(out))
+)
 
 
 @composite("adaptive_max_pool1d", variants=("function",))

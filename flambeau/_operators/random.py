@@ -80,7 +80,11 @@ def _check_uniform(d: dtype, low: float, high: float) -> None:
     largest = RANGE[d][0]
     check(-largest <= low <= largest, RuntimeError, f"from is out of bounds for {C_NAMES[d]}")
     check(-largest <= high <= largest, RuntimeError, f"to is out of bounds for {C_NAMES[d]}")
-    check(low <= high, RuntimeError, f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
+    check(
+        low <= high,
+        RuntimeError,
+        f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}",
+    )
     check(high - low <= largest, RuntimeError, f"uniform_ expects to-from <= std::numeric_limits<{SPOKEN[d]}>::max(), but found "
           f"to={high:g} and from={low:g} which result in to-from to exceed the limit")  # fmt: skip
 
@@ -344,7 +348,9 @@ random_from.vjp(input=_nothing)
 
 
 @op("randint", "randint.generator", promote="none", variants=FACTORY)
-def randint(k: Kernel[T], high: int, size: Shape, *, generator: Generator | None = None, dtype: DType | None = None) -> T:
+def randint(
+    k: Kernel[T], high: int, size: Shape, *, generator: Generator | None = None, dtype: DType | None = None
+) -> T:
     """Integers from 0 to `high` - 1, or from `low` to `high` - 1.
 
     >>> torch.randint(5, 6, (3,))
@@ -568,7 +574,9 @@ def _(input: Any, mean: float, std: float, generator: Any) -> None:
 
 
 @op("multinomial", promote="none", variants=("function", "method", "out"), differentiable=False)
-def multinomial(k: Kernel[T], input: T, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> T:
+def multinomial(
+    k: Kernel[T], input: T, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> T:
     """Indices drawn from each row of `input` in proportion to its weights.
 
     >>> torch.multinomial(torch.tensor([0.0, 3.0]), 2, replacement=True)
@@ -615,7 +623,11 @@ def binomial(k: Kernel[T], count: T, prob: T, generator: Generator | None = None
 @binomial.errors
 def _(count: Any, prob: Any, generator: Any) -> None:
     for name, x in (("count", count), ("prob", prob)):
-        check(x.is_floating_point(), ValueError, f"binomial only supports floating-point dtypes for {name}, got: {SPOKEN[x.dtype]}")
+        check(
+            x.is_floating_point(),
+            ValueError,
+            f"binomial only supports floating-point dtypes for {name}, got: {SPOKEN[x.dtype]}",
+        )
 
 
 binomial.vjp(count=_nothing, prob=_nothing)

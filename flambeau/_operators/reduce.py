@@ -16,7 +16,11 @@ OUT = ("function", "method", "out")
 
 def dropped(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
     """The shape after a reduction over dims."""
-    return tuple(1 if i in dims else n for i, n in enumerate(shape)) if keepdim else tuple(n for i, n in enumerate(shape) if i not in dims)
+    return (
+        tuple(1 if i in dims else n for i, n in enumerate(shape))
+        if keepdim
+        else tuple(n for i, n in enumerate(shape) if i not in dims)
+    )
 
 
 def restored(g: Tensor, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Tensor:
@@ -74,8 +78,16 @@ def _count(shape: tuple[int, ...], dim: Any) -> int:
     return product(shape[d] for d in wrap_dims(dim, len(shape)))
 
 
-mean.vjp(input=lambda g, input_shape, dim, keepdim: restored(g / max(1, _count(input_shape, dim)), input_shape, dim, keepdim).expand(input_shape))
-mean.vjp_arrays(input=lambda k, g, input_shape, dim, keepdim: _sum_back(k, g / g.dtype.type(max(1, _count(input_shape, dim))), input_shape, dim, keepdim))
+mean.vjp(
+    input=lambda g, input_shape, dim, keepdim: restored(
+        g / max(1, _count(input_shape, dim)), input_shape, dim, keepdim
+    ).expand(input_shape)
+)
+mean.vjp_arrays(
+    input=lambda k, g, input_shape, dim, keepdim: _sum_back(
+        k, g / g.dtype.type(max(1, _count(input_shape, dim))), input_shape, dim, keepdim
+    )
+)
 
 
 @mean.errors
@@ -85,8 +97,14 @@ def _(input: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
         from flambeau._values.dtype import SPOKEN
 
         if dtype is None:
-            raise RuntimeError("mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: " + SPOKEN[d])
-        raise RuntimeError("mean(): could not infer output dtype. Optional dtype must be either a floating point or complex dtype. Got: " + SPOKEN[d])
+            raise RuntimeError(
+                "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: "
+                + SPOKEN[d]
+            )
+        raise RuntimeError(
+            "mean(): could not infer output dtype. Optional dtype must be either a floating point or complex dtype. Got: "
+            + SPOKEN[d]
+        )
 
 
 @composite("nansum", variants=OUT)
@@ -144,7 +162,11 @@ def _prod_vjp(g: Tensor, input: Tensor) -> Tensor:
 
 
 prod.vjp(input=_prod_vjp)
-prod_dim.vjp(input=lambda g, input, dim, keepdim: g if input.ndim == 0 else (g if keepdim else g.unsqueeze(dim)) * _c(_others(input, wrap_dim(dim, input.ndim))))
+prod_dim.vjp(
+    input=lambda g, input, dim, keepdim: (
+        g if input.ndim == 0 else (g if keepdim else g.unsqueeze(dim)) * _c(_others(input, wrap_dim(dim, input.ndim)))
+    )
+)
 
 
 # ---------------------------------------------------------------- extremes
@@ -153,7 +175,9 @@ prod_dim.vjp(input=lambda g, input, dim, keepdim: g if input.ndim == 0 else (g i
 def _nonempty(name: str) -> Any:
     def check(input: Any, **_: Any) -> None:
         if not input.numel():
-            raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+            raise RuntimeError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+            )
 
     return check
 
@@ -189,7 +213,10 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
     kind = "largest" if word == "max" else "smallest"
     full.__name__, full.__doc__ = word, f"The {kind} element."
     along.__name__, along.__doc__ = word + "_dim", f"The {kind} element along a dimension, and where it is."
-    several.__name__, several.__doc__ = "a" + word, f"The {kind} element over some dimensions; equal ones share the gradient."
+    several.__name__, several.__doc__ = (
+        "a" + word,
+        f"The {kind} element over some dimensions; equal ones share the gradient.",
+    )
     a = op(word, promote="none", variants=OUT)(full)
     b = op(f"{word}.dim", promote="none", variants=OUT, outputs=("values", "indices"))(along)
     c = op(f"a{word}", promote="none", variants=OUT)(several)
@@ -197,8 +224,14 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
     b.errors(lambda input, dim, keepdim: _refuse(input, dim, word) if input.ndim else wrap_dim(dim, 0))
     c.errors(lambda input, dim, keepdim: _refuse(input, dim, "a" + word))
     a.vjp(input=lambda g, input, out: _shared(g, input, out))
-    b.vjp(input=lambda g_values, input_shape, indices, dim, keepdim: _placed(g_values, input_shape, indices, dim, keepdim))
-    c.vjp(input=lambda g, input, out, dim, keepdim: _shared(restored(g, input.shape, dim, keepdim), input, restored(out, input.shape, dim, keepdim), dim))
+    b.vjp(
+        input=lambda g_values, input_shape, indices, dim, keepdim: _placed(g_values, input_shape, indices, dim, keepdim)
+    )
+    c.vjp(
+        input=lambda g, input, out, dim, keepdim: _shared(
+            restored(g, input.shape, dim, keepdim), input, restored(out, input.shape, dim, keepdim), dim
+        )
+    )
     return a, b, c
 
 
@@ -209,7 +242,11 @@ def _int64() -> Any:
 
 
 def _shared(g: Tensor, input: Tensor, out: Tensor, dim: Any = None) -> Tensor:
-    hit = input.eq(out).logical_or(input.isnan().logical_and(out.isnan())) if input.dtype.is_floating_point else input.eq(out)
+    hit = (
+        input.eq(out).logical_or(input.isnan().logical_and(out.isnan()))
+        if input.dtype.is_floating_point
+        else input.eq(out)
+    )
     hit = hit.to(g.dtype)
     return g * hit / hit.sum(wrap_dims(dim, input.ndim), keepdim=True)
 
@@ -247,7 +284,9 @@ min_, min_dim, amin = _extreme("min")
 def aminmax(input: T, *, dim: Dim | None = None, keepdim: bool = False) -> T:
     """The smallest and the largest element."""
     if dim is None and not input.numel():
-        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
     dims = () if dim is None else (dim,)
     return amin(input, dims, keepdim), amax(input, dims, keepdim)
 
@@ -262,12 +301,17 @@ def _arg(word: str) -> Op:
         d = wrap_dim(dim, input.ndim)
         return k.reshape(getattr(k, word)(input, d), dropped(input.shape, (d,), keepdim))
 
-    body.__name__, body.__doc__ = word, f"Where the {'largest' if word == 'argmax' else 'smallest'} element is: flat, or along a dimension."
+    body.__name__, body.__doc__ = (
+        word,
+        f"Where the {'largest' if word == 'argmax' else 'smallest'} element is: flat, or along a dimension.",
+    )
     made = op(word, promote="none", variants=OUT, differentiable=False)(body)
 
     def check(input: Any, dim: Any, keepdim: bool) -> None:
         if dim is None and not input.numel():
-            raise IndexError(f"{word}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+            raise IndexError(
+                f"{word}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+            )
         if dim is not None:
             _refuse(input, dim, word) if input.ndim else wrap_dim(dim, 0)
 
@@ -294,7 +338,9 @@ any_, all_ = _truth("any"), _truth("all")
 
 
 @op("var.correction", variants=OUT, native=True)
-def var(k: Kernel[T], input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
+def var(
+    k: Kernel[T], input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False
+) -> T:
     """The mean squared distance from the mean, over n - correction (1 by default)."""
     dims = wrap_dims(dim, input.ndim)
     n = product(input.shape[d] for d in dims)
@@ -302,7 +348,11 @@ def var(k: Kernel[T], input: T, dim: Dims | None = None, *, correction: Scalar |
     d = input - k.sum(input, dims) / float(max(n, 1))
     square = d * d if input.dtype.kind != "c" else k.real(d) * k.real(d) + k.imag(d) * k.imag(d)
     left = max(n - c, 0)
-    out = k.sum(square, dims) / float(left) if left else k.sum(square, dims) / k.like(0.0, k.real(square) if input.dtype.kind == "c" else square)
+    out = (
+        k.sum(square, dims) / float(left)
+        if left
+        else k.sum(square, dims) / k.like(0.0, k.real(square) if input.dtype.kind == "c" else square)
+    )
     return k.reshape(out, dropped(input.shape, dims, keepdim))
 
 
@@ -408,8 +458,12 @@ def _like(x: Any) -> Any:
     return of(x.dtype) if not hasattr(x.dtype, "is_complex") else x.dtype
 
 
-logsumexp.vjp(input=lambda g, input, out, dim, keepdim: restored(g, tuple(input.shape), dim, keepdim) * _c(
-    (input - restored(out.masked_fill(out.abs().eq(math.inf), 0.0), tuple(input.shape), dim, keepdim)).exp()))
+logsumexp.vjp(
+    input=lambda g, input, out, dim, keepdim: (
+        restored(g, tuple(input.shape), dim, keepdim)
+        * _c((input - restored(out.masked_fill(out.abs().eq(math.inf), 0.0), tuple(input.shape), dim, keepdim)).exp())
+    )
+)
 
 
 @composite("dist")

@@ -102,7 +102,7 @@ def _filter(x: float, cubic: bool) -> float:
 def _nearest(n: int, out: int, scale: float | None, exact: bool) -> list[int]:
     ratio = 1.0 / scale if scale is not None and scale > 0 else n / out
     ratio = _float32(ratio)
-    return [min(int(math.floor(_float32((i + 0.5) * ratio) if exact else _float32(i * ratio))), n - 1) for i in range(out)]
+    return [min(math.floor(_float32((i + 0.5) * ratio) if exact else _float32(i * ratio)), n - 1) for i in range(out)]
 
 
 def _float32(x: float) -> float:
@@ -129,15 +129,17 @@ def _check(input: Tensor, size: Sequence[int], n: int) -> None:
     if input.ndim != n + 2:
         raise RuntimeError(f"It is expected input_size equals to {n + 2}, but got size {input.ndim}")
     if any(s <= 0 for s in (*input.shape[1:], *size)):
-        raise RuntimeError("Input and output sizes should be greater than 0, but got input "
-                           f"(H: {input.shape[2] if n > 1 else 1}, W: {input.shape[-1]}) output (H: {size[0]}, W: {size[-1]})")
+        raise RuntimeError(
+            "Input and output sizes should be greater than 0, but got input "
+            f"(H: {input.shape[2] if n > 1 else 1}, W: {input.shape[-1]}) output (H: {size[0]}, W: {size[-1]})"
+        )
 
 
 def _apply(input: Tensor, tables: list[list[list[float]]]) -> Tensor:
     out = input
     for d, rows in enumerate(tables):
         dim = d + 2
-        matrix = input.new_tensor(rows) if not input.dtype.is_complex else input.new_tensor(rows)
+        matrix = input.new_tensor(rows)
         out = (out.movedim(dim, -1) @ matrix.mT).movedim(-1, dim)
     return out.contiguous()
 
@@ -174,24 +176,43 @@ def _plain(name: str, n: int, run: Any, aligned: bool) -> Any:
     """The overload that takes one scale for each dim by name."""
     if aligned:
         if n == 1:
+
             def fn(input: T, output_size: Shape, align_corners: bool, scales: float | None = None) -> T:
                 return run(input, output_size, align_corners, (scales,))
         elif n == 2:
-            def fn(input: T, output_size: Shape, align_corners: bool, scales_h: float | None = None, scales_w: float | None = None) -> T:
+
+            def fn(
+                input: T,
+                output_size: Shape,
+                align_corners: bool,
+                scales_h: float | None = None,
+                scales_w: float | None = None,
+            ) -> T:
                 return run(input, output_size, align_corners, (scales_h, scales_w))
         else:
+
             def fn(input: T, output_size: Shape, align_corners: bool, scales_d: float | None = None, scales_h: float | None = None,
                    scales_w: float | None = None) -> T:  # fmt: skip
                 return run(input, output_size, align_corners, (scales_d, scales_h, scales_w))
     elif n == 1:
+
         def fn(input: T, output_size: Shape, scales: float | None = None) -> T:
             return run(input, output_size, False, (scales,))
     elif n == 2:
+
         def fn(input: T, output_size: Shape, scales_h: float | None = None, scales_w: float | None = None) -> T:
             return run(input, output_size, False, (scales_h, scales_w))
     else:
-        def fn(input: T, output_size: Shape, scales_d: float | None = None, scales_h: float | None = None, scales_w: float | None = None) -> T:
+
+        def fn(
+            input: T,
+            output_size: Shape,
+            scales_d: float | None = None,
+            scales_h: float | None = None,
+            scales_w: float | None = None,
+        ) -> T:
             return run(input, output_size, False, (scales_d, scales_h, scales_w))
+
     fn.__name__, fn.__doc__ = name, f"Interpolates the last {n} dims on a grid of `output_size`."
     return fn
 
@@ -256,16 +277,24 @@ def _read(input: Tensor, index: list[Tensor]) -> Tensor:
 def _grid_sample(input: Any, grid: Any, mode: int, padding: int, align: bool) -> Any:
     n = input.ndim - 2
     if grid.ndim != input.ndim:
-        raise RuntimeError(f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes {list(input.shape)} and "
-                           f"grid with sizes {list(grid.shape)}")
+        raise RuntimeError(
+            f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes {list(input.shape)} and "
+            f"grid with sizes {list(grid.shape)}"
+        )
     if input.shape[0] != grid.shape[0]:
-        raise RuntimeError(f"grid_sampler(): expected grid and input to have same batch size, but got input with sizes {list(input.shape)} and grid with sizes "
-                           f"{list(grid.shape)}")
+        raise RuntimeError(
+            f"grid_sampler(): expected grid and input to have same batch size, but got input with sizes {list(input.shape)} and grid with sizes "
+            f"{list(grid.shape)}"
+        )
     if grid.shape[-1] != n:
-        raise RuntimeError(f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with sizes {list(grid.shape)}")
+        raise RuntimeError(
+            f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with sizes {list(grid.shape)}"
+        )
     if any(e <= 0 for e in input.shape[2:]):
-        raise RuntimeError(f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes {list(input.shape)} with dimension 2 "
-                           "being empty")
+        raise RuntimeError(
+            f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes {list(input.shape)} with dimension 2 "
+            "being empty"
+        )
     spatial = input.shape[2:]
     places = [_unnormalise(grid[..., n - 1 - d], spatial[d], align) for d in range(n)]  # grid gives x first
     if mode == 2:
@@ -295,13 +324,16 @@ def _grid_cubic(input: Tensor, places: list[Tensor], padding: int, align: bool) 
     weights = []
     for p, f in zip(places, low, strict=True):
         t = p - f
-        far = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a  # noqa: E731
-        near = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1  # noqa: E731
+        far = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        near = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1
         weights.append([far(t + 1), near(t), near(1 - t), far(2 - t)])
     out: Any = 0
     for i in range(4):
         for j in range(4):
-            index = [_placed(low[0] + (i - 1), spatial[0], padding, align), _placed(low[1] + (j - 1), spatial[1], padding, align)]
+            index = [
+                _placed(low[0] + (i - 1), spatial[0], padding, align),
+                _placed(low[1] + (j - 1), spatial[1], padding, align),
+            ]
             out = out + _read(input, index) * (weights[0][i] * weights[1][j]).unsqueeze(1)
     return out
 
@@ -355,19 +387,29 @@ def im2col(input: T, kernel_size: Shape, dilation: Shape, padding: Shape, stride
     """Every window of an image as a column: (n, c * taps, windows)."""
     (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (kernel_size, dilation, padding, stride))
     if input.ndim not in (3, 4) or any(e == 0 for e in input.shape[-3:]):
-        raise RuntimeError("Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
-                           f"{list(input.shape)}")
+        raise RuntimeError(
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
+            f"{list(input.shape)}"
+        )
     single = input.ndim == 3
     x = input.unsqueeze(0) if single else input
     n, c, h, w = x.shape
     y, z = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
     if y < 1 or z < 1:
-        raise RuntimeError(f"Given input with spatial size ({h}, {w}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, {pw}), calculated shape of "
-                           f"the array of sliding blocks as ({y}, {z}), but its components must be at least one.")
+        raise RuntimeError(
+            f"Given input with spatial size ({h}, {w}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, {pw}), calculated shape of "
+            f"the array of sliding blocks as ({y}, {z}), but its components must be at least one."
+        )
     x = x.constant_pad_nd((pw, pw, ph, ph), 0) if ph or pw else x
     rows = input.new_tensor([i * sh + a * dh for a in range(kh) for i in range(y)]).long()
     cols = input.new_tensor([j * sw + b * dw for b in range(kw) for j in range(z)]).long()
-    out = x.index_select(2, rows).index_select(3, cols).reshape(n, c, kh, y, kw, z).permute(0, 1, 2, 4, 3, 5).reshape(n, c * kh * kw, y * z)
+    out = (
+        x.index_select(2, rows)
+        .index_select(3, cols)
+        .reshape(n, c, kh, y, kw, z)
+        .permute(0, 1, 2, 4, 3, 5)
+        .reshape(n, c * kh * kw, y * z)
+    )
     return out.squeeze(0) if single else out
 
 
@@ -376,18 +418,24 @@ def col2im(input: T, output_size: Shape, kernel_size: Shape, dilation: Shape, pa
     """Adds columns of windows back into an image."""
     (h, w), (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (output_size, kernel_size, dilation, padding, stride))
     if input.ndim not in (2, 3):
-        raise RuntimeError(f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: "
-                           f"{list(input.shape)}")
+        raise RuntimeError(
+            f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: "
+            f"{list(input.shape)}"
+        )
     single = input.ndim == 2
     x = input.unsqueeze(0) if single else input
     n, ckk, blocks = x.shape
     if ckk % (kh * kw):
-        raise RuntimeError(f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={ckk} and "
-                           f"kernel_size=({kh}, {kw}).")
+        raise RuntimeError(
+            f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={ckk} and "
+            f"kernel_size=({kh}, {kw})."
+        )
     y, z = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
     if blocks != y * z:
-        raise RuntimeError(f"Given output_size=({h}, {w}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, {pw}), stride=({sh}, {sw}), expected "
-                           f"size of input's dimension 2 to match the calculated number of sliding blocks {y} * {z} = {y * z}, but got input.size(2)={blocks}.")
+        raise RuntimeError(
+            f"Given output_size=({h}, {w}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, {pw}), stride=({sh}, {sw}), expected "
+            f"size of input's dimension 2 to match the calculated number of sliding blocks {y} * {z} = {y * z}, but got input.size(2)={blocks}."
+        )
     c = ckk // (kh * kw)
     x = x.reshape(n, c, kh, kw, y, z).permute(0, 1, 2, 4, 3, 5).reshape(n, c, kh * y, kw * z)
     rows = input.new_tensor([i * sh + a * dh for a in range(kh) for i in range(y)]).long()
@@ -403,13 +451,17 @@ def pixel_shuffle(input: T, upscale_factor: int) -> T:
     """(..., c r^2, h, w) to (..., c, h r, w r)."""
     r = upscale_factor
     if input.ndim < 3:
-        raise RuntimeError(f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)")
+        raise RuntimeError(
+            f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)"
+        )
     if r <= 0:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
     *lead, c, h, w = input.shape
     if c % (r * r):
-        raise RuntimeError(f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={c} is "
-                           f"not divisible by {r * r}")
+        raise RuntimeError(
+            f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={c} is "
+            f"not divisible by {r * r}"
+        )
     m = len(lead)
     x = input.reshape(*lead, c // (r * r), r, r, h, w).permute(*range(m), m, m + 3, m + 1, m + 4, m + 2)
     return x.reshape(*lead, c // (r * r), h * r, w * r)
@@ -420,13 +472,17 @@ def pixel_unshuffle(input: T, downscale_factor: int) -> T:
     """(..., c, h r, w r) to (..., c r^2, h, w)."""
     r = downscale_factor
     if input.ndim < 3:
-        raise RuntimeError(f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)")
+        raise RuntimeError(
+            f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s)"
+        )
     if r <= 0:
         raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
     *lead, c, h, w = input.shape
     for what, e, at in (("height", h, -2), ("width", w, -1)):
         if e % r:
-            raise RuntimeError(f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but input.size({at})={e} is not divisible by {r}")
+            raise RuntimeError(
+                f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but input.size({at})={e} is not divisible by {r}"
+            )
     m = len(lead)
     x = input.reshape(*lead, c, h // r, r, w // r, r).permute(*range(m), m, m + 2, m + 4, m + 1, m + 3)
     return x.reshape(*lead, c * r * r, h // r, w // r)

@@ -68,7 +68,9 @@ def _dense(kind: str, x: Any, state: State, weights: Sequence[Any], reverse: boo
     return _stack(outs), state
 
 
-def _packed(kind: str, data: Any, sizes: Sequence[int], state: State, weights: Sequence[Any], reverse: bool) -> tuple[Any, State]:
+def _packed(
+    kind: str, data: Any, sizes: Sequence[int], state: State, weights: Sequence[Any], reverse: bool
+) -> tuple[Any, State]:
     """data: all times one after the other, `sizes[t]` sequences each, longest first."""
     w_ih, w_hh, b_ih, b_hh, p = weights
     step = STEPS[kind]
@@ -127,7 +129,11 @@ def _layers(kind: str, x: Any, sizes: Any, states: State, params: Sequence[Any],
             w_ih, w_hh, *bs = ws
             weights = (w_ih, w_hh, *(bs or (None, None)), p)
             state = tuple(s[at] for s in states)
-            out, state = _dense(kind, x, state, weights, d == 1) if sizes is None else _packed(kind, x, sizes, state, weights, d == 1)
+            out, state = (
+                _dense(kind, x, state, weights, d == 1)
+                if sizes is None
+                else _packed(kind, x, sizes, state, weights, d == 1)
+            )
             outs.append(out)
             finals.append(state)
         x = _cat(outs, -1)
@@ -149,7 +155,9 @@ def _run(kind: str, input: Any, hx: Any, params: Any, has_biases: bool, num_laye
 def _run_packed(kind: str, data: Any, batch_sizes: Any, hx: Any, params: Any, has_biases: bool, num_layers: int, dropout: float, train: bool,
                 bidirectional: bool) -> Any:  # fmt: skip
     states = tuple(hx) if isinstance(hx, (list, tuple)) else (hx,)
-    out, finals = _layers(kind, data, batch_sizes.tolist(), states, params, has_biases, num_layers, dropout, train, bidirectional)
+    out, finals = _layers(
+        kind, data, batch_sizes.tolist(), states, params, has_biases, num_layers, dropout, train, bidirectional
+    )
     return (out, *finals)
 
 

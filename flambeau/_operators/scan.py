@@ -79,7 +79,10 @@ def _running(word: str) -> Op:
     def body(k: Kernel[T], input: T, dim: Dim) -> T:
         return k.library("cumulative_extreme", input, dim=dim, word=word)
 
-    body.__name__, body.__doc__ = f"cum{word}", f"The {'largest' if word == 'max' else 'smallest'} element so far along dim, and where it is."
+    body.__name__, body.__doc__ = (
+        f"cum{word}",
+        f"The {'largest' if word == 'max' else 'smallest'} element so far along dim, and where it is.",
+    )
     made = op(f"cum{word}", promote="none", variants=OUT, outputs=("values", "indices"))(body)
     made.errors(lambda input, dim: _range(input, dim))
     return made.vjp(input=lambda g_values, input_shape, indices, dim: g_values.new_zeros(input_shape).scatter_add(dim, indices, g_values) if input_shape

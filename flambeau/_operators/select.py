@@ -1,21 +1,13 @@
 """Choosing between operands: extremes, limits, `where`; and the few functions of integers."""
 
-
 from __future__ import annotations
-
 
 from typing import Any
 
-
-from flambeau._kernel.language import Kernel, Scalar, T
-
-
+from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import ALL_FORMS, composite, pointwise
-
-
 from flambeau._operators.pointwise import pow
 from flambeau._tensor import Tensor
-
 
 N = T  # a tensor or a number
 Mask = T  # keeps its dtype where the others meet
@@ -35,7 +27,11 @@ def float_power(input: N, exponent: N) -> T:
     """`pow` in double precision."""
     from flambeau._values.dtype import complex128, float64
 
-    wide = complex128 if any(isinstance(v, complex) or (isinstance(v, Tensor) and v.is_complex()) for v in (input, exponent)) else float64
+    wide = (
+        complex128
+        if any(isinstance(v, complex) or (isinstance(v, Tensor) and v.is_complex()) for v in (input, exponent))
+        else float64
+    )
     base = input.to(wide) if isinstance(input, Tensor) else input
     power = exponent.to(wide) if isinstance(exponent, Tensor) else exponent
     return pow(base, power)
@@ -68,7 +64,7 @@ def fmin(k: Kernel[T], input: T, other: T) -> T:
 def _no_complex(name: str) -> Any:
     def check(input: Any, other: Any) -> None:
         if any(isinstance(t, Tensor) and t.is_complex() for t in (input, other)):
-            raise RuntimeError(f"{name} not implemented for complex tensors." if name in ("maximum", "minimum") else f"{name} not implemented for complex tensors.")
+            raise RuntimeError(f"{name} not implemented for complex tensors.")
 
     return check
 
@@ -112,7 +108,11 @@ def _inside(input: Any, min: Any, max: Any) -> Any:
 
 def _below(input: Any, min: Any, max: Any) -> Any:
     """Where the result is `min`."""
-    return input.lt(min) if max is None else input.lt(min).logical_and(min.lt(max) if isinstance(min, Tensor) else max.gt(min))
+    return (
+        input.lt(min)
+        if max is None
+        else input.lt(min).logical_and(min.lt(max) if isinstance(min, Tensor) else max.gt(min))
+    )
 
 
 def _above(input: Any, min: Any, max: Any) -> Any:
@@ -138,7 +138,7 @@ def _(input: Any, min: Any, max: Any) -> None:
 
 
 @pointwise("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar", variants=OUT)
-def where(k: Kernel[T], condition: Mask, input: N, other: N) -> T:  
+def where(k: Kernel[T], condition: Mask, input: N, other: N) -> T:
     """input where condition holds, other elsewhere."""
     return k.where(condition, input, other)
 
@@ -152,7 +152,9 @@ where.vjp(
 @where.errors
 def _(condition: Any, input: Any, other: Any) -> None:
     if condition.dtype.kind != "b" and condition.dtype.name != "uint8":
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+        )
 
 
 @where.arrays

@@ -18,7 +18,9 @@ Ints = Sequence[int]
 
 
 @composite("pad_sequence", namespace="nn", variants=FUNCTION)
-def pad_sequence(sequences: Sequence[T], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right") -> T:
+def pad_sequence(
+    sequences: Sequence[T], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
+) -> T:
     """Tensors (length, ...) as one of (longest, n, ...), or (n, longest, ...), filled up on one side."""
     from flambeau._operators.join import stack
     from flambeau._operators.pad import constant_pad_nd
@@ -49,13 +51,19 @@ def _pack_padded_sequence(input: T, lengths: Any, batch_first: bool) -> Any:
     batch = x.shape[1]
     sizes = lengths.tolist()
     if len(sizes) != batch:
-        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={batch})")
+        raise RuntimeError(
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={batch})"
+        )
     if any(n <= 0 for n in sizes):
-        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
+        raise RuntimeError(
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0"
+        )
     if sizes != sorted(sizes, reverse=True):
-        raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
-                           "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if "
-                           "you do not need ONNX exportability.")
+        raise RuntimeError(
+            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
+            "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if "
+            "you do not need ONNX exportability."
+        )
     reach = [sum(n > t for n in sizes) for t in range(sizes[0])]
     rows = [t * batch + b for t, n in enumerate(reach[: x.shape[0]]) for b in range(n)]
     flat = x.reshape(-1, *x.shape[2:])
@@ -68,8 +76,10 @@ def _pad_packed_sequence(data: T, batch_sizes: Any, batch_first: bool, padding_v
     reach = batch_sizes.tolist()
     batch = reach[0]
     if total_length > 0 and total_length < len(reach):
-        raise RuntimeError("Expected total_length to be at least the length of the longest sequence in input, but got "
-                           f"total_length={total_length} and max sequence length being {len(reach)}")
+        raise RuntimeError(
+            "Expected total_length to be at least the length of the longest sequence in input, but got "
+            f"total_length={total_length} and max sequence length being {len(reach)}"
+        )
     steps = max(total_length, len(reach))
     start, rows = 0, []
     for n in (*reach, *(0,) * (steps - len(reach))):
@@ -122,7 +132,9 @@ def _check_ctc(log_probs: Any, targets: Any, inputs: list[int], labels: list[int
         raise RuntimeError(f"{text} (while checking arguments for ctc_loss_allocate_outputs)")
 
     if log_probs.ndim != 3:
-        refuse(f"Expected 3-dimensional tensor, but got {log_probs.ndim}-dimensional tensor for argument #1 'log_probs'")
+        refuse(
+            f"Expected 3-dimensional tensor, but got {log_probs.ndim}-dimensional tensor for argument #1 'log_probs'"
+        )
     steps, batch, classes = log_probs.shape
     if not log_probs.dtype.is_floating_point:
         kind = log_probs.type().rpartition(".")[2].removesuffix("Tensor")

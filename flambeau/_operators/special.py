@@ -56,10 +56,18 @@ bessel_j0 = _one("special_bessel_j0", "j0", "The Bessel function of the first ki
 bessel_j1 = _one("special_bessel_j1", "j1", "The Bessel function of the first kind, of order 1.", False)
 bessel_y0 = _one("special_bessel_y0", "y0", "The Bessel function of the second kind, of order 0.", False)
 bessel_y1 = _one("special_bessel_y1", "y1", "The Bessel function of the second kind, of order 1.", False)
-modified_bessel_i0 = _one("special_modified_bessel_i0", "i0", "The modified Bessel function of the first kind, of order 0.", False)
-modified_bessel_i1 = _one("special_modified_bessel_i1", "i1", "The modified Bessel function of the first kind, of order 1.", False)
-modified_bessel_k0 = _one("special_modified_bessel_k0", "k0", "The modified Bessel function of the second kind, of order 0.", False)
-modified_bessel_k1 = _one("special_modified_bessel_k1", "k1", "The modified Bessel function of the second kind, of order 1.", False)
+modified_bessel_i0 = _one(
+    "special_modified_bessel_i0", "i0", "The modified Bessel function of the first kind, of order 0.", False
+)
+modified_bessel_i1 = _one(
+    "special_modified_bessel_i1", "i1", "The modified Bessel function of the first kind, of order 1.", False
+)
+modified_bessel_k0 = _one(
+    "special_modified_bessel_k0", "k0", "The modified Bessel function of the second kind, of order 0.", False
+)
+modified_bessel_k1 = _one(
+    "special_modified_bessel_k1", "k1", "The modified Bessel function of the second kind, of order 1.", False
+)
 scaled_modified_bessel_k0 = _one("special_scaled_modified_bessel_k0", "k0e", "exp(x) modified_bessel_k0(x).", False)
 scaled_modified_bessel_k1 = _one("special_scaled_modified_bessel_k1", "k1e", "exp(x) modified_bessel_k1(x).", False)
 
@@ -137,7 +145,9 @@ def _tensor(x: Any, g: Tensor) -> Tensor:
 
 
 xlog1py.vjp(
-    input=lambda g, input, other: g * _tensor(other, g).log1p().masked_fill((input == 0) & (_tensor(other, g) <= -1), 0),
+    input=lambda g, input, other: (
+        g * _tensor(other, g).log1p().masked_fill((input == 0) & (_tensor(other, g) <= -1), 0)
+    ),
     other=lambda g, input, other: g * input / (other + 1),
 )
 

@@ -60,7 +60,9 @@ float8_e8m0fnu = dtype("float8_e8m0fnu", ml_dtypes.float8_e8m0fnu, "f")
 float4_e2m1fn_x2 = dtype("float4_e2m1fn_x2", np.dtype([("x2", np.uint8)]), "f")
 complex32 = dtype("complex32", np.dtype(_HALF_PAIR), "c")
 complex64, complex128 = dtype("complex64", np.complex64, "c"), dtype("complex128", np.complex128, "c")
-qint8, quint8, qint32 = (dtype(n, np.dtype([(n, s)]), "q") for n, s in (("qint8", "i1"), ("quint8", "u1"), ("qint32", "i4")))
+qint8, quint8, qint32 = (
+    dtype(n, np.dtype([(n, s)]), "q") for n, s in (("qint8", "i1"), ("quint8", "u1"), ("qint32", "i4"))
+)
 
 ALL: tuple[dtype, ...] = (
     uint8, int8, int16, int32, int64, float16, float32, float64, complex32, complex64, complex128, bool_, qint8, quint8,
@@ -171,13 +173,17 @@ def promote_types(a: dtype, b: dtype) -> dtype:
 def _promote(a: dtype, b: dtype) -> dtype:
     ca, cb = _CATEGORY.get(a.kind, 9), _CATEGORY.get(b.kind, 9)
     if ca == 9 or cb == 9:
-        raise RuntimeError(f"promoteTypes with quantized numbers is not handled yet; figure out what the correct rules should be, "
-                           f"offending types: {SPOKEN[a]} {SPOKEN[b]}")
+        raise RuntimeError(
+            f"promoteTypes with quantized numbers is not handled yet; figure out what the correct rules should be, "
+            f"offending types: {SPOKEN[a]} {SPOKEN[b]}"
+        )
     for x, y in ((a, b), (b, a)):
         if x in FLOAT8 or x is float4_e2m1fn_x2:
             if y.kind in "bi" and x is not float8_e8m0fnu and x is not float4_e2m1fn_x2:
                 return x
-            raise RuntimeError(f"Promotion for Float8 Types is not supported, attempted to promote {SPOKEN[a]} and {SPOKEN[b]}")
+            raise RuntimeError(
+                f"Promotion for Float8 Types is not supported, attempted to promote {SPOKEN[a]} and {SPOKEN[b]}"
+            )
     if ca < cb:
         a, b, ca, cb = b, a, cb, ca  # a has the higher category from here on
     if ca == 3:
@@ -192,7 +198,9 @@ def _promote(a: dtype, b: dtype) -> dtype:
     if cb == 0:
         return a
     if a in _BAREBITS or b in _BAREBITS:
-        raise RuntimeError(f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {SPOKEN[a]} and {SPOKEN[b]}")
+        raise RuntimeError(
+            f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {SPOKEN[a]} and {SPOKEN[b]}"
+        )
     if uint8 in (a, b):
         other = b if a is uint8 else a
         return int16 if other is int8 else other

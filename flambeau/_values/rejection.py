@@ -90,7 +90,9 @@ def _gamma(gen: Generator, alpha: float, narrow: Callable[[float], float]) -> fl
         scale = (1 - uniform()) ** narrow(1 / alpha)
         alpha = narrow(alpha + 1)
     d = narrow(alpha - THIRD)
-    c = 1 / math.sqrt(9 * d) if d > 0 else math.nan  # of a shape that is not positive nothing comes but the smallest number
+    c = (
+        1 / math.sqrt(9 * d) if d > 0 else math.nan
+    )  # of a shape that is not positive nothing comes but the smallest number
     while True:
         x = one_normal(gen)
         y = 1 + c * x

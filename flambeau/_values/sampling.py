@@ -143,7 +143,9 @@ def bernoulli_each(gen: Generator, p: Array) -> Array:
         if p.dtype == np.float64:
             return np.asarray(doubles(gen, p.size) < p)
         words = gen.engine.take(p.size)
-    return np.asarray(np.multiply(words & np.uint32(0xFFFFFF), np.float32(2.0**-24), dtype=np.float32) < p.astype(np.float32))
+    return np.asarray(
+        np.multiply(words & np.uint32(0xFFFFFF), np.float32(2.0**-24), dtype=np.float32) < p.astype(np.float32)
+    )
 
 
 def _apply(function: Any, fast: Any, x: Array, dtype: Type) -> Array:
@@ -219,7 +221,9 @@ def multinomial(gen: Generator, weights: Array, count: int) -> Array:
             if (values < 0).any():
                 raise RuntimeError("invalid multinomial distribution (encountering probability entry < 0)")
             if not np.isfinite(values).all():
-                raise RuntimeError("invalid multinomial distribution (encountering probability entry = infinity or NaN)")
+                raise RuntimeError(
+                    "invalid multinomial distribution (encountering probability entry = infinity or NaN)"
+                )
             sums = np.cumsum(values, dtype=wide.dtype)
             if not sums[-1] > 0:
                 raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")

@@ -65,7 +65,7 @@ def wrap_dim(dim: int, rank: int, scalar: bool = True) -> int:
 def wrap_dims(dims: int | Iterable[int] | None, rank: int, empty_is_all: bool = True) -> Shape:
     """Distinct dimensions, counted from the front, in the order given; None (or an empty list) means all of them."""
     if isinstance(dims, int):
-        return (wrap_dim(dims, rank),) if rank else (wrap_dim(dims, rank), )[:0]
+        return (wrap_dim(dims, rank),) if rank else (wrap_dim(dims, rank),)[:0]
     if dims is None:
         return tuple(range(rank))
     given = tuple(dims)
@@ -99,7 +99,8 @@ def broadcast(*shapes: Sequence[int]) -> Shape:
         for i in range(rank - 1, -1, -1):
             if a[i] != b[i] and a[i] != 1 and b[i] != 1:
                 raise RuntimeError(
-                    f"The size of tensor a ({a[i]}) must match the size of tensor b ({b[i]}) at non-singleton dimension {i}")
+                    f"The size of tensor a ({a[i]}) must match the size of tensor b ({b[i]}) at non-singleton dimension {i}"
+                )
         out = [y if x == 1 else x for x, y in zip(a, b, strict=True)]
     return tuple(out)
 
@@ -123,8 +124,10 @@ def infer(shape: Sequence[int], numel: int) -> Shape:
         return shape
     if known == 0:
         if numel == 0:
-            raise RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified "
-                               f"dimension size -1 can be any value and is ambiguous")
+            raise RuntimeError(
+                f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified "
+                f"dimension size -1 can be any value and is ambiguous"
+            )
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
     if numel % known:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")

@@ -43,10 +43,14 @@ def _roots(tensors: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
             if not isinstance(g, Tensor):
                 raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
             if g._a.shape != t._a.shape:
-                raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {t.shape}.")
+                raise RuntimeError(
+                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {t.shape}."
+                )
             if (g._a.dtype.kind == "c") != (t._a.dtype.kind == "c"):
-                raise RuntimeError("For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
-                                   f"grad_output[{i}] has a dtype of {g.dtype} and output[{i}] has a dtype of {t.dtype}.")
+                raise RuntimeError(
+                    "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+                    f"grad_output[{i}] has a dtype of {g.dtype} and output[{i}] has a dtype of {t.dtype}."
+                )
             if g._a.dtype != t._a.dtype:
                 g = g.to(t.dtype)
         out.append((node, t._nr, g if create else unwrap(g)))
@@ -85,7 +89,9 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
                 execute(((node, tensors._nr, constant(1.0, tensors._a.dtype)),), bool(retain_graph), False)
                 return
         tensors = (tensors,)
-        grads: Any = (grad_tensors,) if isinstance(grad_tensors, Tensor) or grad_tensors is None else tuple(grad_tensors)
+        grads: Any = (
+            (grad_tensors,) if isinstance(grad_tensors, Tensor) or grad_tensors is None else tuple(grad_tensors)
+        )
         execute(_roots(tensors, grads, create_graph), bool(retain_graph), create_graph)
         return
     tensors = _sequence(tensors)
@@ -146,7 +152,9 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     (tensor(2.),)
     """
     if materialize_grads and allow_unused is False:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     if allow_unused is None:
         allow_unused = materialize_grads
     if retain_graph is None:
@@ -155,10 +163,26 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     grads = (None,) * len(outputs) if grad_outputs is None else _sequence(grad_outputs)
     if is_grads_batched:
         n = next(g for g in grads if g is not None)._a.shape[0]
-        rows = [grad(outputs, inputs, [None if g is None else g[i] for g in grads], True if i < n - 1 else retain_graph, create_graph,
-                     allow_unused=allow_unused, materialize_grads=materialize_grads) for i in range(n)]
-        return tuple(None if column[0] is None else column[0].unsqueeze(0).expand(1, *column[0].shape) if len(column) == 1
-                     else _stack(column) for column in zip(*rows, strict=True))
+        rows = [
+            grad(
+                outputs,
+                inputs,
+                [None if g is None else g[i] for g in grads],
+                True if i < n - 1 else retain_graph,
+                create_graph,
+                allow_unused=allow_unused,
+                materialize_grads=materialize_grads,
+            )
+            for i in range(n)
+        ]
+        return tuple(
+            None
+            if column[0] is None
+            else column[0].unsqueeze(0).expand(1, *column[0].shape)
+            if len(column) == 1
+            else _stack(column)
+            for column in zip(*rows, strict=True)
+        )
     found = _captured(_roots(outputs, grads, create_graph), inputs, bool(retain_graph), create_graph)
     out = []
     for i, (g, t) in enumerate(zip(found, inputs, strict=True)):
@@ -167,8 +191,10 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
                 out.append(wrap(np.zeros(t._a.shape, t._a.dtype)))
                 continue
             if not allow_unused:
-                raise RuntimeError(f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set allow_unused=True if this "
-                                   "is the desired behavior.")
+                raise RuntimeError(
+                    f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set allow_unused=True if this "
+                    "is the desired behavior."
+                )
             out.append(None)
         else:
             out.append(g if create_graph else as_tensor(g))

@@ -70,16 +70,22 @@ def _analytic(output: Tensor, inputs: list[Tensor], create: bool) -> tuple[list[
         for j in range(n):
             g = np.zeros(output._a.shape, output._a.dtype)
             g.reshape(-1)[j] = seed
-            runs = [autograd.grad(output, inputs, wrap(g.copy()), retain_graph=True, allow_unused=True) for _ in range(2)]
+            runs = [
+                autograd.grad(output, inputs, wrap(g.copy()), retain_graph=True, allow_unused=True) for _ in range(2)
+            ]
             for i, (first, second) in enumerate(zip(*runs, strict=True)):
                 x = inputs[i]
                 for t in (first, second):
                     if t is not None and (t._a.dtype != x._a.dtype or t._a.shape != x._a.shape):
                         raise GradcheckError("grad is incorrect " + ("type" if t._a.dtype != x._a.dtype else "size"))
-                if (first is None) != (second is None) or (first is not None and not np.array_equal(first._a, second._a, equal_nan=True)):
+                if (first is None) != (second is None) or (
+                    first is not None and not np.array_equal(first._a, second._a, equal_nan=True)
+                ):
                     same = False
                 columns[i][s].append(np.zeros(x._a.size, x._a.dtype) if first is None else first._a.reshape(-1).copy())
-    return [[np.array(c).T if c else np.zeros((inputs[i]._a.size, 0)) for c in columns[i]] for i in range(len(inputs))], same
+    return [
+        [np.array(c).T if c else np.zeros((inputs[i]._a.size, 0)) for c in columns[i]] for i in range(len(inputs))
+    ], same
 
 
 def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True,
@@ -105,10 +111,14 @@ def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol:
     return True
 
 
-def _check(func: Callable[..., Any], given: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet_tol: float) -> None:
+def _check(
+    func: Callable[..., Any], given: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet_tol: float
+) -> None:
     live = [t for x in given for t in _tensors(x) if node_of(t) is not None]
     if not live:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
+        )
     for i, t in enumerate(live):
         if t._a.dtype not in (np.float64, np.complex128):
             import warnings
@@ -116,8 +126,10 @@ def _check(func: Callable[..., Any], given: tuple[Any, ...], eps: float, atol: f
             warnings.warn(f"Input #{i} requires gradient and is not a double precision floating point or complex. This check will likely fail if all "
                           "the inputs are not of double precision floating point or complex. ", stacklevel=3)  # fmt: skip
         if t._a.size and any(n > 1 and s == 0 for n, s in zip(t._a.shape, t._a.strides, strict=True)):
-            raise RuntimeError(f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are non-overlapping to be able to "
-                               "compute the numerical gradients correctly. You should call .contiguous on the input before passing it to gradcheck.")
+            raise RuntimeError(
+                f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are non-overlapping to be able to "
+                "compute the numerical gradients correctly. You should call .contiguous on the input before passing it to gradcheck."
+            )
 
     def call() -> Any:
         before, STATE.grad = STATE.grad, False
@@ -132,22 +144,30 @@ def _check(func: Callable[..., Any], given: tuple[Any, ...], eps: float, atol: f
     if not recorded:
         for i in range(len(tensors)):
             for t in live:
-                if tensors[i]._a.dtype.kind in "fc" and any(np.abs(j).max(initial=0) > atol for j in _numerical(call, t, eps, i)):
+                if tensors[i]._a.dtype.kind in "fc" and any(
+                    np.abs(j).max(initial=0) > atol for j in _numerical(call, t, eps, i)
+                ):
                     raise GradcheckError("Numerical gradient for function expected to be zero")
         return
     for which in recorded:
         analytic, same = _analytic(tensors[which], live, False)
         if not same and nondet_tol == 0.0:
-            raise GradcheckError("Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives different "
-                                 "values, although analytical gradient matches numerical gradient.")
+            raise GradcheckError(
+                "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives different "
+                "values, although analytical gradient matches numerical gradient."
+            )
         for i, t in enumerate(live):
             numerical = _numerical(call, t, eps, which)
-            for expected, got, part in _pairs(numerical, analytic[i], t._a.dtype.kind == "c", tensors[which]._a.dtype.kind == "c"):
+            for expected, got, part in _pairs(
+                numerical, analytic[i], t._a.dtype.kind == "c", tensors[which]._a.dtype.kind == "c"
+            ):
                 if expected.shape != got.shape:
                     expected = expected.reshape(got.shape)
                 if not np.allclose(got, expected, rtol=rtol, atol=atol, equal_nan=True):
-                    raise GradcheckError(f"{part}Jacobian mismatch for output {which} with respect to input {i},\nnumerical:{wrap(expected)}\n"
-                                         f"analytical:{wrap(got)}\n")
+                    raise GradcheckError(
+                        f"{part}Jacobian mismatch for output {which} with respect to input {i},\nnumerical:{wrap(expected)}\n"
+                        f"analytical:{wrap(got)}\n"
+                    )
 
 
 def _pairs(numerical: list[Any], analytic: list[Any], complex_in: bool, complex_out: bool) -> Any:
@@ -188,7 +208,6 @@ def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = Non
 
     def derivative(*args: Any) -> Any:
         xs, gs = args[:-n], args[-n:]
-        xs = tuple(x if not isinstance(x, Tensor) else x for x in xs)
         before, STATE.grad = STATE.grad, True
         try:
             outputs = _outputs(func(*xs))
@@ -198,10 +217,23 @@ def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = Non
             STATE.grad = before
         return tuple(g for g in found if g is not None)
 
-    return gradcheck(derivative, (*given, *grad_outputs), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception, nondet_tol=nondet_tol)
+    return gradcheck(
+        derivative,
+        (*given, *grad_outputs),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
+    )
 
 
-def get_numerical_jacobian(fn: Callable[..., Any], inputs: Any, target: Any = None, eps: float = 1e-3, grad_out: float = 1.0) -> list[Any]:
+def get_numerical_jacobian(
+    fn: Callable[..., Any], inputs: Any, target: Any = None, eps: float = 1e-3, grad_out: float = 1.0
+) -> list[Any]:
     """The Jacobian of a one-output function by central differences, for each input."""
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    return [wrap(np.asarray(_numerical(lambda: fn(inputs), t, eps, 0)[0])) for t in itertools.chain.from_iterable(map(_tensors, given))]
+    return [
+        wrap(np.asarray(_numerical(lambda: fn(inputs), t, eps, 0)[0]))
+        for t in itertools.chain.from_iterable(map(_tensors, given))
+    ]

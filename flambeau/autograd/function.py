@@ -34,7 +34,9 @@ class FunctionCtx(Node):
         """Keep tensors for a `jvp`."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError("save_for_forward expects all arguments to be tensors; you should save non-tensors as attributes on ctx.")
+                raise TypeError(
+                    "save_for_forward expects all arguments to be tensors; you should save non-tensors as attributes on ctx."
+                )
         self.saved_for_forward = tensors
 
     def mark_dirty(self, *args: Any) -> None:
@@ -109,14 +111,18 @@ class BackwardCFunction(FunctionCtx):
         if len(result) > n and all(r is None for r in result[n:]):
             result = result[:n]
         if len(result) != n:
-            raise RuntimeError(f"function {self.name()} returned an incorrect number of gradients (expected {n}, got {len(result)})")
+            raise RuntimeError(
+                f"function {self.name()} returned an incorrect number of gradients (expected {n}, got {len(result)})"
+            )
         out = []
         at = 0
         for r, shape in zip(result, self._shapes, strict=True):
             if shape is None:
                 if r is not None:
-                    raise RuntimeError(f"function {self.name()} returned a gradient different from None at position {at + 1}, but the "
-                                       "corresponding forward input was not a Variable")
+                    raise RuntimeError(
+                        f"function {self.name()} returned a gradient different from None at position {at + 1}, but the "
+                        "corresponding forward input was not a Variable"
+                    )
                 at += 1
                 continue
             out.append(self._checked(r, shape, at))
@@ -137,8 +143,10 @@ class BackwardCFunction(FunctionCtx):
             except RuntimeError:
                 fits = False
             if not fits:
-                raise RuntimeError(f"Function {self.name()} returned an invalid gradient at index {at} - got {list(r._a.shape)} but expected "
-                                   f"shape compatible with {list(shape)}")
+                raise RuntimeError(
+                    f"Function {self.name()} returned an invalid gradient at index {at} - got {list(r._a.shape)} but expected "
+                    f"shape compatible with {list(shape)}"
+                )
         from flambeau._eager.record import fit_tensor
 
         return fit_tensor(r, meta)
@@ -182,15 +190,19 @@ class _SingleLevelFunction(metaclass=FunctionMeta):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         """The gradient of each input of forward, given those of its outputs."""
-        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to use it with "
-                                  "backward mode AD.")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
+        )
 
     vjp = backward
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
         """The tangent of each output, given those of the inputs."""
-        raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward mode AD.")
+        raise NotImplementedError(
+            "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
+        )
 
 
 class Function(_SingleLevelFunction):
@@ -217,17 +229,25 @@ class Function(_SingleLevelFunction):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         import warnings
 
-        warnings.warn(f"{self.__class__} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on the "
-                      "class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            f"{self.__class__} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on the "
+            "class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with "
-                           "static forward method. (Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)")
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with "
+            "static forward method. (Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
+        )
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
         """How the function maps over a batch dimension."""
-        raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod or set generate_vmap_rule=True.")
+        raise NotImplementedError(
+            "To use autograd.Function with vmap, you must either override the vmap staticmethod or set generate_vmap_rule=True."
+        )
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
@@ -239,7 +259,11 @@ class Function(_SingleLevelFunction):
         tensors = [a for a in args if isinstance(a, Tensor)]
         edges = tuple(node_of(t) for t in tensors)
         recording = STATE.grad and any(e is not None for e in edges)
-        node.needs_input_grad = tuple(isinstance(a, Tensor) and node_of(a) is not None for a in args) if STATE.grad else (False,) * len(args)
+        node.needs_input_grad = (
+            tuple(isinstance(a, Tensor) and node_of(a) is not None for a in args)
+            if STATE.grad
+            else (False,) * len(args)
+        )
         node._shapes = tuple((a._a.shape, a._a.dtype) if isinstance(a, Tensor) else None for a in args)
         nrs = tuple(t._nr for t in tensors)
         before, STATE.grad = STATE.grad, False
@@ -313,7 +337,9 @@ def _save(node: Any, outs: list[Any]) -> None:
             saved.append(("none", None, 0))
             continue
         if not isinstance(t, Tensor):
-            raise TypeError(f"save_for_backward can only save variables, but argument {len(saved)} is of type {type(t).__name__}")
+            raise TypeError(
+                f"save_for_backward can only save variables, but argument {len(saved)} is of type {type(t).__name__}"
+            )
         if STATE.saved_hooks:
             from flambeau.autograd.graph import Packed
 
@@ -346,7 +372,9 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
         for o in given:
             if o is not None:
                 o = o.detach()
-                node = _DifferentiatedTwice("trying to differentiate twice a function that was marked with @once_differentiable")
+                node = _DifferentiatedTwice(
+                    "trying to differentiate twice a function that was marked with @once_differentiable"
+                )
                 node.seq = next(serial)
                 node.next = (None,)
                 o._node = node

@@ -18,8 +18,12 @@ def _tuple(x: Any, name: str, owner: str) -> tuple[tuple[Tensor, ...], bool]:
     for i, t in enumerate(xs):
         if not isinstance(t, Tensor):
             if single:
-                raise TypeError(f"The {name} given to {owner} must be either a Tensor or a tuple of Tensors but the given {name} has type {type(t)}.")
-            raise TypeError(f"The {name} given to {owner} must be either a Tensor or a tuple of Tensors but the value at index {i} has type {type(t)}.")
+                raise TypeError(
+                    f"The {name} given to {owner} must be either a Tensor or a tuple of Tensors but the given {name} has type {type(t)}."
+                )
+            raise TypeError(
+                f"The {name} given to {owner} must be either a Tensor or a tuple of Tensors but the value at index {i} has type {type(t)}."
+            )
     return xs, single
 
 
@@ -31,16 +35,22 @@ def _fresh(xs: tuple[Tensor, ...], create: bool) -> tuple[Tensor, ...]:
 def _vectors(v: Any, like: tuple[Tensor, ...], what: str) -> tuple[Tensor, ...]:
     if v is None:
         if len(like) != 1 or like[0]._a.size != 1:
-            raise RuntimeError(f"The vector v can only be None if the user-provided function returns a single Tensor with a single element." if what == "out"
-                               else "The vector v can only be None if the input to the user-provided function is a single Tensor with a single element.")
+            raise RuntimeError(
+                "The vector v can only be None if the user-provided function returns a single Tensor with a single element."
+                if what == "out"
+                else "The vector v can only be None if the input to the user-provided function is a single Tensor with a single element."
+            )
         return tuple(wrap(np.ones_like(t._a)) for t in like)
     vs, _ = _tuple(v, "v", what)
     if len(vs) != len(like):
         raise RuntimeError(f"v is a tuple of invalid length: should be {len(like)} but got {len(vs)}.")
     for i, (a, b) in enumerate(zip(vs, like, strict=True)):
         if a._a.shape != b._a.shape:
-            raise RuntimeError(f"v has invalid size: should be {b.shape} but got {a.shape}." if len(like) == 1 else
-                               f"Entry {i} in v has invalid size: should be {b.shape} but got {a.shape}.")
+            raise RuntimeError(
+                f"v has invalid size: should be {b.shape} but got {a.shape}."
+                if len(like) == 1
+                else f"Entry {i} in v has invalid size: should be {b.shape} but got {a.shape}."
+            )
     return vs
 
 
@@ -51,12 +61,21 @@ def _grad(outputs: Any, inputs: Any, grads: Any, create: bool, strict: bool = Fa
     if not pairs:
         found: tuple[Any, ...] = (None,) * len(inputs)
     else:
-        found = autograd.grad([o for o, _ in pairs], inputs, [g for _, g in pairs], retain_graph=keep, create_graph=create, allow_unused=True)
+        found = autograd.grad(
+            [o for o, _ in pairs],
+            inputs,
+            [g for _, g in pairs],
+            retain_graph=keep,
+            create_graph=create,
+            allow_unused=True,
+        )
     out = []
     for i, (g, x) in enumerate(zip(found, inputs, strict=True)):
         if g is None:
             if strict:
-                raise RuntimeError(f"The output of the user-provided function is independent of input {i}. This is not allowed in strict mode.")
+                raise RuntimeError(
+                    f"The output of the user-provided function is independent of input {i}. This is not allowed in strict mode."
+                )
             g = wrap(np.zeros_like(x._a))
         out.append(g)
     return out
@@ -75,7 +94,9 @@ class _grad_on:
         STATE.grad = self.before
 
 
-def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vjp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), v^T J): the product of a vector with the Jacobian."""
     with _grad_on():
         xs, single = _tuple(inputs, "inputs", "vjp")
@@ -85,7 +106,9 @@ def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     return _finish(list(ys), single_out, create_graph), _finish(out, single, create_graph)
 
 
-def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), J v), by differentiating the vector-Jacobian product once more."""
     with _grad_on():
         xs, _ = _tuple(inputs, "inputs", "jvp")
@@ -156,7 +179,9 @@ def _scalar(y: Any, owner: str) -> Tensor:
     return y.squeeze()
 
 
-def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), v^T H) for a function with one scalar output."""
     with _grad_on():
         xs, single = _tuple(inputs, "inputs", "vhp")
@@ -168,6 +193,8 @@ def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     return _finish([y], True, create_graph), _finish(out, single, create_graph)
 
 
-def hvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), H v) for a function with one scalar output; H is symmetric, so that this is `vhp`."""
     return vhp(func, inputs, v, create_graph, strict)

@@ -39,7 +39,13 @@ def angle(x: Any) -> Any:
 
 
 def logcumsumexp(x: Any, *, dim: int) -> Any:
-    return np.logaddexp.accumulate(x, axis=dim) if x.ndim and x.dtype.kind != "c" else np.log(np.cumsum(np.exp(x), axis=dim)) if x.ndim else x.copy()
+    return (
+        np.logaddexp.accumulate(x, axis=dim)
+        if x.ndim and x.dtype.kind != "c"
+        else np.log(np.cumsum(np.exp(x), axis=dim))
+        if x.ndim
+        else x.copy()
+    )
 
 
 def cumulative_extreme(x: Any, *, dim: int, word: str) -> tuple[Any, Any]:

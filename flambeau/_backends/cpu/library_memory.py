@@ -213,7 +213,13 @@ def converted(x: Any, *, dtype: Any) -> Any:
     d = dtype.np
     if x.dtype is d:
         return x.copy()
-    if x.size >= casts.LARGE and x.dtype.fields is None and d.fields is None and dtype.kind == "f" and x.dtype.kind in "fV":
+    if (
+        x.size >= casts.LARGE
+        and x.dtype.fields is None
+        and d.fields is None
+        and dtype.kind == "f"
+        and x.dtype.kind in "fV"
+    ):
         return casts.astype(x, d)
     kind = x.dtype.kind
     if kind == "V" or d.kind == "V":

@@ -29,11 +29,17 @@ def windows(x: Any, size: Ints, stride: Ints, dilation: Ints) -> Any:
     m = x.ndim - n
     out = tuple((e - d * (k - 1) - 1) // s + 1 for e, k, s, d in zip(x.shape[m:], size, stride, dilation, strict=True))
     st = x.strides
-    strides = st[:m] + tuple(a * s for a, s in zip(st[m:], stride, strict=True)) + tuple(a * d for a, d in zip(st[m:], dilation, strict=True))
+    strides = (
+        st[:m]
+        + tuple(a * s for a, s in zip(st[m:], stride, strict=True))
+        + tuple(a * d for a, d in zip(st[m:], dilation, strict=True))
+    )
     return np.lib.stride_tricks.as_strided(x, x.shape[:m] + out + tuple(size), strides)
 
 
-def _columns(x: Any, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> tuple[Any, tuple[int, ...]]:
+def _columns(
+    x: Any, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> tuple[Any, tuple[int, ...]]:
     """(n, groups, channels * taps, positions), and the shape of the positions."""
     n, c = x.shape[:2]
     dims = len(size)
@@ -62,7 +68,9 @@ def conv_weight(g: Any, x: Any, *, size: Ints, stride: Ints, padding: Ints, dila
     if 0 in cols.shape or not positions:
         return np.zeros(size, x.dtype)
     # One product for all images: their positions follow one another.
-    rows = g.reshape(n, groups, o // groups, positions).transpose(1, 2, 0, 3).reshape(groups, o // groups, n * positions)
+    rows = (
+        g.reshape(n, groups, o // groups, positions).transpose(1, 2, 0, 3).reshape(groups, o // groups, n * positions)
+    )
     cols = cols[..., :positions].transpose(1, 2, 0, 3).reshape(groups, -1, n * positions)
     return np.matmul(rows, cols.transpose(0, 2, 1)).reshape(size)
 
@@ -74,10 +82,14 @@ def conv_input(g: Any, w: Any, *, size: Ints, stride: Ints, padding: Ints, dilat
     full = tuple(s + 2 * p for s, p in zip(size[2:], padding, strict=True))
     acc = np.zeros((n, size[1], *full), g.dtype)
     if prod(out) and n and o:
-        cols = np.matmul(w.reshape(groups, o // groups, -1).transpose(0, 2, 1), g.reshape(n, groups, o // groups, prod(out)))
+        cols = np.matmul(
+            w.reshape(groups, o // groups, -1).transpose(0, 2, 1), g.reshape(n, groups, o // groups, prod(out))
+        )
         cols = cols.reshape(n, size[1], *taps, *out)
         for tap in itertools.product(*map(range, taps)):
-            at = tuple(slice(t * d, t * d + (y - 1) * s + 1, s) for t, d, y, s in zip(tap, dilation, out, stride, strict=True))
+            at = tuple(
+                slice(t * d, t * d + (y - 1) * s + 1, s) for t, d, y, s in zip(tap, dilation, out, stride, strict=True)
+            )
             acc[(slice(None), slice(None), *at)] += cols[(slice(None), slice(None), *tap)]
     inner = tuple(slice(p, p + s) for s, p in zip(size[2:], padding, strict=True))
     return acc[(slice(None), slice(None), *inner)] if any(padding) else acc
@@ -129,7 +141,11 @@ def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divi
     w = windows(_extended(x, size, stride, padding, ones, out, 0), size, stride, ones)
     w = w[(..., *(slice(0, o) for o in out), *(slice(None),) * n)]
     s = np.add.reduce(w, axis=tuple(range(-n, 0)), dtype=x.dtype)
-    return np.asarray(s / np.asarray(divisor, dtype=s.dtype), dtype=s.dtype) if x.dtype.kind in "fc" else np.trunc(s / divisor).astype(s.dtype)
+    return (
+        np.asarray(s / np.asarray(divisor, dtype=s.dtype), dtype=s.dtype)
+        if x.dtype.kind in "fc"
+        else np.trunc(s / divisor).astype(s.dtype)
+    )
 
 
 def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding: Ints, divisor: Any) -> Any:
@@ -137,7 +153,9 @@ def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding:
     n = len(size)
     out = g.shape[-n:]
     g = np.asarray(g / np.asarray(divisor, dtype=g.dtype), dtype=g.dtype)
-    full = tuple(max(e + 2 * p, (o - 1) * s + k) for e, p, o, s, k in zip(shape[-n:], padding, out, stride, size, strict=True))
+    full = tuple(
+        max(e + 2 * p, (o - 1) * s + k) for e, p, o, s, k in zip(shape[-n:], padding, out, stride, size, strict=True)
+    )
     acc = np.zeros((*shape[:-n], *full), g.dtype)
     for tap in itertools.product(*map(range, size)):
         acc[(..., *(slice(t, t + (o - 1) * s + 1, s) for t, o, s in zip(tap, out, stride, strict=True)))] += g

@@ -42,6 +42,8 @@ __all__ = [
     "LogSoftmax",
 ]
 
+MultiheadAttention.__module__ = __name__  # where files and libraries know it
+
 
 class _MaybeInplace(Module):
     """An activation whose only option is to work in place."""

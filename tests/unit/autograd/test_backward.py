@@ -95,7 +95,16 @@ def index_put(fl, x, y):
     return z
 
 
-INPLACE = [add_inplace, write_slice, write_through_view, view_sees_base, chain_of_views, masked_write, copy_into, index_put]
+INPLACE = [
+    add_inplace,
+    write_slice,
+    write_through_view,
+    view_sees_base,
+    chain_of_views,
+    masked_write,
+    copy_into,
+    index_put,
+]
 
 
 @pytest.mark.parametrize("program", INPLACE, ids=lambda p: p.__name__)
@@ -261,7 +270,9 @@ def graph_names(fl, x, y):
 
 
 def materialised(fl, x, y):
-    return fl.autograd.grad(x.sum(), [x, y], materialize_grads=True), fl.autograd.grad(x.sum(), [x, y], allow_unused=True)[1] is None
+    return fl.autograd.grad(x.sum(), [x, y], materialize_grads=True), fl.autograd.grad(
+        x.sum(), [x, y], allow_unused=True
+    )[1] is None
 
 
 def versions(fl, x, y):
@@ -273,13 +284,29 @@ def versions(fl, x, y):
 
 
 def functional(fl, x, y):
-    f = lambda a, b: (a * b).sin().sum(1)  # noqa: E731
+    f = lambda a, b: (a * b).sin().sum(1)
     j = fl.autograd.functional.jacobian(f, (x, y))
     h = fl.autograd.functional.hessian(lambda a: (a**3).sum(), x[0].detach())
-    return j, h, fl.autograd.functional.vjp(f, (x, y), fl.ones(3, dtype=fl.float64))[1], fl.autograd.functional.jvp(f, (x, y), (y, x))[1]
+    return (
+        j,
+        h,
+        fl.autograd.functional.vjp(f, (x, y), fl.ones(3, dtype=fl.float64))[1],
+        fl.autograd.functional.jvp(f, (x, y), (y, x))[1],
+    )
 
 
-OPTIONS = [modes, hooks, node_hooks, accumulate, options, post_accumulate, graph_names, materialised, versions, functional]
+OPTIONS = [
+    modes,
+    hooks,
+    node_hooks,
+    accumulate,
+    options,
+    post_accumulate,
+    graph_names,
+    materialised,
+    versions,
+    functional,
+]
 
 
 @pytest.mark.parametrize("program", OPTIONS, ids=lambda p: p.__name__)
@@ -474,7 +501,12 @@ def test_large_and_small_agree():
     import flambeau as fl
 
     small, large = rand(7, 5, dtype="float32"), rand(200, 100, dtype="float32")
-    for f in (lambda t: (t * t).exp(), lambda t: fl.nn.functional.gelu(t), lambda t: t.softmax(1), lambda t: t.log_softmax(0) * t):
+    for f in (
+        lambda t: (t * t).exp(),
+        lambda t: fl.nn.functional.gelu(t),
+        lambda t: t.softmax(1),
+        lambda t: t.log_softmax(0) * t,
+    ):
         for a in (small, large):
             x = fl.tensor(a, requires_grad=True)
             d = fl.tensor(a.astype("float64"), requires_grad=True)
@@ -487,7 +519,10 @@ def test_anomaly_mode_names_the_forward_call():
     import flambeau as fl
 
     x = fl.tensor([0.0], requires_grad=True)
-    with pytest.warns(UserWarning, match="Error detected in SqrtBackward0"), pytest.raises(RuntimeError, match="returned nan"):
+    with (
+        pytest.warns(UserWarning, match="Error detected in SqrtBackward0"),
+        pytest.raises(RuntimeError, match="returned nan"),
+    ):
         with fl.autograd.set_detect_anomaly(True):
             (x.sqrt() * 0).backward()
 

@@ -133,7 +133,9 @@ def test_the_archive_is_pytorchs(torch):
 def test_state_dicts_travel_both_ways(torch, tmp_path):
     flambeau.manual_seed(0)
     ours = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(27, 2))
-    theirs = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(27, 2))
+    theirs = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(27, 2)
+    )
     flambeau.save(ours.state_dict(), tmp_path / "model.pt")
     theirs.load_state_dict(torch.load(tmp_path / "model.pt"))
     for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
@@ -150,7 +152,9 @@ def test_state_dicts_travel_both_ways(torch, tmp_path):
 
 
 def test_whole_modules():
-    with pytest.raises(pickle.UnpicklingError, match=r"GLOBAL torch.nn.modules.container.Sequential was not an allowed"):
+    with pytest.raises(
+        pickle.UnpicklingError, match=r"GLOBAL torch.nn.modules.container.Sequential was not an allowed"
+    ):
         flambeau.load(DATA / "module.pt")
     model = flambeau.load(DATA / "module.pt", weights_only=False)
     assert type(model) is nn.Sequential
@@ -163,7 +167,9 @@ def test_whole_modules():
         names = flambeau.serialization.get_unsafe_globals_in_checkpoint(DATA / "module.pt")
         assert (flambeau.load(DATA / "module.pt")(x) == again(x)).all()
     assert names == []
-    assert "torch.nn.modules.linear.Linear" in flambeau.serialization.get_unsafe_globals_in_checkpoint(DATA / "module.pt")
+    assert "torch.nn.modules.linear.Linear" in flambeau.serialization.get_unsafe_globals_in_checkpoint(
+        DATA / "module.pt"
+    )
 
 
 @pytest.mark.parity
@@ -176,6 +182,29 @@ def test_pytorch_reads_our_modules(torch):
     assert np.allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-6)
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda nn: nn.TransformerEncoderLayer(8, 2),
+        lambda nn: nn.LSTM(3, 4, 2),
+        lambda nn: nn.MultiheadAttention(8, 2),
+        lambda nn: nn.Conv2d(2, 3, 3, padding="same"),
+        lambda nn: nn.ModuleDict({"a": nn.Dropout(0.3), "b": nn.ModuleList([nn.BatchNorm1d(2)])}),
+        lambda nn: nn.Sequential(nn.Embedding(5, 3), nn.GELU(), nn.LayerNorm(3), nn.CrossEntropyLoss()),
+    ],
+)
+def test_whole_modules_travel_both_ways(torch, make):
+    for ours, theirs in ((flambeau, torch), (torch, flambeau)):
+        module, file = make(ours.nn), io.BytesIO()
+        ours.save(module, file)
+        file.seek(0)
+        found = theirs.load(file, weights_only=False)
+        assert repr(found) == repr(module)
+        for a, b in zip(found.state_dict().values(), module.state_dict().values(), strict=True):
+            assert a.tolist() == b.tolist()
+
+
 def test_only_the_storage_of_what_is_saved_is_written():
     big = flambeau.zeros(10000)
     assert len(saved(big[:3]).getvalue()) > 40000, "a view brings its storage, as in PyTorch"
@@ -186,9 +215,15 @@ def test_map_location():
     obj = {"a": flambeau.arange(3.0)}
     for where in ("cpu", flambeau.device("cpu"), {"cpu": "cpu"}, lambda storage, location: storage, lambda *_: None):
         for zipped in (True, False):
-            assert cycled(obj, {"map_location": where}, _use_new_zipfile_serialization=zipped)["a"].tolist() == [0, 1, 2]
+            assert cycled(obj, {"map_location": where}, _use_new_zipfile_serialization=zipped)["a"].tolist() == [
+                0,
+                1,
+                2,
+            ]
     seen = []
-    cycled(obj, {"map_location": lambda storage, location: seen.append((type(storage).__name__, len(storage), location))})
+    cycled(
+        obj, {"map_location": lambda storage, location: seen.append((type(storage).__name__, len(storage), location))}
+    )
     assert seen == [("UntypedStorage", 12, "cpu")]
     on_meta = cycled(obj, {"map_location": "meta"})["a"]
     assert (on_meta.device.type, on_meta.shape, on_meta.dtype) == ("meta", (3,), flambeau.float32)
@@ -308,7 +343,9 @@ def test_environment(monkeypatch):
 
 def test_one_storage_has_one_dtype():
     a = flambeau.zeros(4)
-    with pytest.raises(RuntimeError, match="Cannot save multiple tensors or storages that view the same data as different"):
+    with pytest.raises(
+        RuntimeError, match="Cannot save multiple tensors or storages that view the same data as different"
+    ):
         saved([a, a.view(flambeau.int32)])
 
 
@@ -359,7 +396,9 @@ def test_tar_files():
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     file.seek(0)
-    with pytest.raises(RuntimeError, match=r"Cannot use ``weights_only=True`` with files saved in the legacy \.tar format"):
+    with pytest.raises(
+        RuntimeError, match=r"Cannot use ``weights_only=True`` with files saved in the legacy \.tar format"
+    ):
         flambeau.load(file)
     file.seek(0)
     assert flambeau.load(file, weights_only=False)["a"].tolist() == [[1, 2], [4, 5]]
