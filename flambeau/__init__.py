@@ -63,7 +63,8 @@ for _name, _d in _dtypes.ALIASES.items():
     globals()[_name] = _d
 
 float8_e4m3fn = _dtypes.float8_e4m3fn
-_LATE = {  # names that live in modules which load when they are first asked for
+_LATE = {
+    "ops": "_ops",  # names that live in modules which load when they are first asked for
     "save": "serialization", "load": "serialization", "set_printoptions": "_tensor_str", "compile": "compiler",
     "vmap": "func", "norm": None,
     **dict.fromkeys(("atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_tensors", "cartesian_prod", "chain_matmul",
@@ -77,7 +78,7 @@ _MODULES = frozenset((
     "nn", "optim", "utils", "linalg", "fft", "special", "serialization", "storage", "multiprocessing", "distributions", "amp", "sparse",
     "nested", "futures", "fx", "func", "compiler", "export", "jit", "onnx", "hub", "profiler", "testing", "cuda", "cpu", "mps", "xpu",
     "mtia", "backends", "distributed", "_dynamo", "_inductor", "_C", "_tensor_str", "functional", "signal", "masked", "quasirandom",
-    "package", "types", "return_types", "ops", "_ops", "library", "_library", "overrides", "random", "autograd", "version", "ao",
+    "package", "types", "return_types", "_ops", "library", "_library", "overrides", "random", "autograd", "version", "ao",
     "quantization", "accelerator", "contrib", "_jit_internal", "_lowrank", "_utils_internal", "_guards", "_subclasses", "_prims", "_refs",
     "_decomp", "_higher_order_ops", "_functorch", "_VF", "__future__", "__config__", "_classes", "classes", "_compile", "_vmap_internals",
     "_weights_only_unpickler", "_logging", "_streams", "_environment", "numerics", "monitor", "_awaits", "_linalg_utils", "_custom_ops",

@@ -1,0 +1,159 @@
+"""`torch.ops`: operators by namespace, name and overload: `torch.ops.aten.add.Tensor(x, y)`.
+
+Packets and overloads are made from the registry when they are asked for. Operators of other namespaces are those that
+`torch.library` defines.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+from flambeau import _operators
+from flambeau._eager import derive
+from flambeau._operators.op import REGISTRY, Op
+
+
+class OpOverload:
+    """One overload of an operator; calling it calls the operator."""
+
+    def __init__(self, packet: OpOverloadPacket, overload: str, op: Op, form: str) -> None:
+        self.op, self._overloadname, self._overloadpacket = op, overload, packet
+        self._fn = derive.inplace(op) if form == "inplace" else derive.function(op)
+        self.__name__ = f"{packet.__name__}.{overload}"
+        self.__qualname__ = self.__name__
+        self.__module__ = packet.__module__
+        self.namespace = packet.namespace
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if "self" in kwargs:
+            kwargs[self.op.params[self.op.receiver_at].name] = kwargs.pop("self")
+        return self._fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<OpOverload(op='{self._overloadpacket._qualified_op_name.replace('::', '.')}', overload='{self._overloadname}')>"
+
+    def __str__(self) -> str:
+        return f"{self._overloadpacket._qualified_op_name.replace('::', '.')}.{self._overloadname}"
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OpOverload) and str(self) == str(other)
+
+    @property
+    def overloadpacket(self) -> OpOverloadPacket:
+        return self._overloadpacket
+
+    def name(self) -> str:
+        """`aten::add.Tensor`; the default overload has no name."""
+        suffix = "" if self._overloadname == "default" else "." + self._overloadname
+        return self._overloadpacket._qualified_op_name + suffix
+
+    @property
+    def is_view(self) -> bool:
+        return self.op.view
+
+
+class OpOverloadPacket:
+    """All overloads of one name; calling it chooses among them."""
+
+    def __init__(self, namespace: str, name: str, overloads: dict[str, tuple[Op, str]]) -> None:
+        self.__name__, self.namespace = name, namespace
+        self.__module__ = f"flambeau.ops.{namespace}"
+        self._qualified_op_name = f"{namespace}::{name}"
+        self._overloads = overloads
+        self._made: dict[str, OpOverload] = {}
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("__") and key != "__":
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{key}'")
+        if key not in self._overloads:
+            raise AttributeError(f"The underlying op of '{self}' has no overload name '{key}'")
+        if key not in self._made:
+            self._made[key] = OpOverload(self, key, *self._overloads[key])
+        return self._made[key]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from flambeau._eager.choose import matches
+
+        if "self" in kwargs:
+            kwargs["input"] = kwargs.pop("self")
+        for key, (op, _) in self._overloads.items():
+            if matches(op, args, kwargs, False):
+                return getattr(self, key)(*args, **kwargs)
+        return getattr(self, next(iter(self._overloads)))(*args, **kwargs)
+
+    def overloads(self) -> list[str]:
+        return list(self._overloads)
+
+    def __iter__(self) -> Any:
+        return iter(self.overloads())
+
+    def __repr__(self) -> str:
+        return f"<OpOverloadPacket(op='{self._qualified_op_name.replace('::', '.')}')>"
+
+    def __str__(self) -> str:
+        return self._qualified_op_name.replace("::", ".")
+
+
+class _OpNamespace(types.ModuleType):
+    """One namespace: `torch.ops.aten`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"flambeau.ops.{name}")
+        self.name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"'_OpNamespace' '{self.name}' object has no attribute '{name}'")
+        found = _packet(self.name, name)
+        if found is None:
+            raise AttributeError(f"'_OpNamespace' '{self.name}' object has no attribute '{name}'")
+        setattr(self, name, found)
+        return found
+
+
+def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
+    if namespace not in ("aten", "prims"):
+        return None
+    _operators.load()
+    overloads: dict[str, tuple[Op, str]] = {}
+    for full, op in REGISTRY.items():
+        base, _, overload = full.partition(".")
+        if base == name:
+            overloads[overload or "default"] = (op, "function")
+        elif base + "_" == name and "inplace" in op.variants:
+            overloads[overload or "default"] = (op, "inplace")
+    return OpOverloadPacket(namespace, name, overloads) if overloads else None
+
+
+class _Ops(types.ModuleType):
+    """`torch.ops`."""
+
+    __file__ = "_ops.py"
+
+    def __init__(self) -> None:
+        super().__init__("flambeau.ops")
+        self.loaded_libraries: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module 'torch.ops' has no attribute '{name}'")
+        namespace = _OpNamespace(name)
+        setattr(self, name, namespace)
+        return namespace
+
+    def load_library(self, path: str) -> None:
+        """Compiled operator libraries are built against PyTorch's C++; they cannot be loaded."""
+        raise NotImplementedError(f"torch.ops.load_library({path!r}) is not implemented")
+
+    def import_module(self, module: str) -> None:
+        """Import a Python module that registers operators."""
+        import importlib
+
+        importlib.import_module(module)
+
+
+ops = _Ops()
