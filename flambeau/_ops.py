@@ -25,7 +25,7 @@ class OpOverload:
         self.__module__ = packet.__module__
         self.namespace = packet.namespace
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if "self" in kwargs:
             kwargs[self.op.params[self.op.receiver_at].name] = kwargs.pop("self")
         return self._fn(*args, **kwargs)
@@ -75,7 +75,7 @@ class OpOverloadPacket:
             self._made[key] = OpOverload(self, key, *self._overloads[key])
         return self._made[key]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         from flambeau._eager.choose import matches
 
         if "self" in kwargs:
