@@ -293,31 +293,24 @@ def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue, slots: Sequen
     row = f.alloca(vector(memory, t.lanes), align=64)
     with f.loop(0, rows) as i:
         line = f.gep(memory, out, (m0 + i) * cm)
-        for v in range(t.vectors):
-            x = f.load(vector(acc, t.lanes), sums, i * t.cols + v * t.lanes)
-            columns = [
-                (type, f.gep(type, base, (m0 + i) * sm + (n0 if along == "row" else 0)), along)
-                for type, along, base, sm in operands
-            ]
+        with f.loop(0, cols, t.lanes) as v:
+            x = f.load(vector(acc, t.lanes), sums, i * t.cols + v)
+            places = [(type, along, f.gep(type, base, (m0 + i) * sm + (n0 + v if along == "row" else 0)))
+                      for type, along, base, sm in operands]  # fmt: skip
 
-            def value(read: Callable[[str, V], V], x: V = x, columns: Any = columns, v: int = v) -> V:
-                got = [
-                    widen(
-                        f,
-                        read(vector(type, t.lanes), f.gep(type, at, v * t.lanes))
-                        if along == "row"
-                        else f.splat(f.load(type, at), t.lanes),
-                        acc,
-                    )
-                    for type, at, along in columns
-                ]
+            def value(read: Callable[[str, V], V], x: V = x, places: Any = places) -> V:
+                """The epilogue of x, with operands along the row read by `read`."""
+                got = []
+                for type, along, p in places:
+                    o = read(vector(type, t.lanes), p) if along == "row" else f.splat(f.load(type, p), t.lanes)
+                    got.append(widen(f, o, acc))
                 return narrow(f, e.body(f, x, got, scalars), memory)
 
-            at = f.gep(memory, line, v * t.lanes)
-            with f.either((cols >= (v + 1) * t.lanes) & (cn == 1)) as otherwise:
-                f.store(value(lambda type, p: f.load(type, p)), at)
+            at, left = f.gep(memory, line, v * cn), cols - v
+            with f.either((left >= t.lanes) & (cn == 1)) as otherwise:
+                f.store(value(f.load), at)
                 otherwise()
-                left = f.min(cols - v * t.lanes, t.lanes)
+                left = f.min(left, t.lanes)
                 mask = f.lane_mask(t.lanes, left)
                 made = value(lambda type, p, mask=mask: f.mload(type, p, mask))
                 with f.either(cn == 1) as otherwise2:
@@ -325,7 +318,7 @@ def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue, slots: Sequen
                     otherwise2()
                     f.store(made, row)
                     with f.loop(0, left) as j:
-                        f.store(f.load(memory, row, j), line, (j + v * t.lanes) * cn)
+                        f.store(f.load(memory, row, j), at, j * cn)
 
 
 def text(target: Target, dtype: str, e: Epilogue) -> Module:
