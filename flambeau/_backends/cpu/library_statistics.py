@@ -1,0 +1,96 @@
+"""Routines of statistics: medians, modes, counts in bins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def median(x: Any, *, dim: int, ignore_nan: bool) -> tuple[Any, Any]:
+    """The lower median along dim, and where it is. A NaN wins unless NaNs are ignored."""
+    if not x.ndim:
+        return x.copy(), np.zeros((), np.int64)
+    n = x.shape[dim]
+    order = np.argsort(x, axis=dim, kind="stable")  # NaN is last
+    nan = np.isnan(x) if x.dtype.kind == "f" else None
+    if nan is None or not nan.any():
+        at = np.take(order, [(n - 1) // 2], dim)
+    else:
+        bad = nan.sum(dim, keepdims=True)
+        place = np.maximum(n - bad - 1, 0) // 2 if ignore_nan else np.where(bad > 0, n - bad, (n - 1) // 2)
+        at = np.take_along_axis(order, place, dim)
+    return np.take_along_axis(x, at, dim).squeeze(dim), at.squeeze(dim)
+
+
+def mode(x: Any, *, dim: int) -> tuple[Any, Any]:
+    """The smallest of the most frequent values along dim, and where it last is."""
+    if not x.ndim:
+        return x.copy(), np.zeros((), np.int64)
+    moved = np.moveaxis(x, dim, -1)
+    order = np.argsort(moved, axis=-1, kind="stable")
+    s = np.take_along_axis(moved, order, -1)
+    places = np.arange(s.shape[-1])
+    fresh = np.ones(s.shape, bool)
+    fresh[..., 1:] = s[..., 1:] != s[..., :-1]
+    seen = places - np.maximum.accumulate(np.where(fresh, places, 0), axis=-1)  # how often before, within its run
+    best = np.argmax(seen, axis=-1, keepdims=True)
+    at = np.take_along_axis(order, best, -1)
+    return np.take_along_axis(moved, at, -1)[..., 0], at[..., 0]
+
+
+def bincount(x: Any, weights: Any, *, minlength: int) -> Any:
+    if weights is None:
+        return np.bincount(x, minlength=minlength)
+    out = np.bincount(x, weights.astype(np.float64), minlength)
+    return out.astype(weights.dtype) if weights.dtype == np.float32 else out
+
+
+def euclidean(x: Any, y: Any) -> Any:
+    """The distances between the rows of x and those of y, by one matrix product."""
+    square = (x * x).sum(-1, keepdims=True, dtype=x.dtype) + (y * y).sum(-1, dtype=y.dtype)[..., None, :]
+    return np.sqrt(np.maximum(square - 2 * np.matmul(x, np.swapaxes(y, -1, -2)), 0))
+
+
+def histc(x: Any, *, bins: int, low: float, high: float) -> Any:
+    """How many elements lie in each of `bins` equal parts of [low, high]; the last part is closed."""
+    x = x.reshape(-1)
+    if low == high and x.size:
+        low, high = float(x.min()), float(x.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"torch.histc: range of [{low}, {high}] is not finite")
+    if low == high:
+        low, high = low - 1, high + 1
+    x = x[(x >= low) & (x <= high)]
+    one = x.dtype.type
+    at = ((x - one(low)) * one(bins) / one(high - low)).astype(np.int64)
+    return np.bincount(np.minimum(at, bins - 1), minlength=bins).astype(x.dtype)
+
+
+def histogram(x: Any, weight: Any, *, bins: Sequence[Any], bounds: Sequence[float] | None, density: bool) -> tuple[Any, list[Any]]:
+    """Counts of the rows of x in a grid; `bins` has the number of parts, or their edges, for each column."""
+    columns = x.shape[1]
+    edges = []
+    for d, b in enumerate(bins):
+        if not isinstance(b, int):
+            edges.append(b)
+            continue
+        low, high = (bounds[2 * d], bounds[2 * d + 1]) if bounds is not None else (x[:, d].min(), x[:, d].max()) if x.size else (0.0, 1.0)
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        edges.append(np.linspace(low, high, b + 1, dtype=x.dtype))
+    shape = tuple(len(e) - 1 for e in edges)
+    keep = np.ones(x.shape[0], bool)
+    at = np.zeros(x.shape[0], np.int64)
+    for d in range(columns):
+        column, e = x[:, d], edges[d]
+        keep &= (column >= e[0]) & (column <= e[-1])
+        at = at * shape[d] + np.clip(np.searchsorted(e, column, "right") - 1, 0, shape[d] - 1)
+    w = None if weight is None else weight.reshape(-1)[keep].astype(np.float64)
+    counts = np.bincount(at[keep], w, int(np.prod(shape))).reshape(shape).astype(x.dtype)
+    if density:
+        counts = counts / counts.sum()
+        for d, e in enumerate(edges):
+            counts = counts / np.diff(e).reshape([-1 if i == d else 1 for i in range(columns)])
+    return counts.astype(x.dtype, copy=False), edges
