@@ -26,7 +26,8 @@ class finfo:
                 f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{'torch.finfo'}'"
             )
         d = d.to_real()
-        info: Any = ml_dtypes.finfo(d.np)
+        describe: Any = ml_dtypes.finfo  # untyped there
+        info = describe(d.np)
         self.dtype = d.name
         self.bits = d.itemsize * 8
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
