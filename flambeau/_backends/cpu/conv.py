@@ -36,6 +36,8 @@ from flambeau._backends.cpu.contract import (
     Operand,
     Tile,
     finish,
+    kernel,
+    launch,
     micro_kernel,
     packer,
     run_tile,
@@ -415,11 +417,14 @@ def forward_plan(
     sx, sw = steps(x), steps(w)
     if dtype not in TYPES or w.dtype is not x.dtype or rank not in (1, 2, 3) or sx is None or sw is None:
         return None
-    o, kernel = w.shape[0] // groups, w.shape[2:]
-    spatial = tuple(out_size(*v) for v in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True))
+    o, extent = w.shape[0] // groups, w.shape[2:]
+    spatial = tuple(out_size(*v) for v in zip(x.shape[2:], extent, stride, padding, dilation, strict=True))
     result = Result(x.dtype, (x.shape[0], w.shape[0], *spatial))
+    if prod(extent) == 1 and max(stride) == 1 and max(padding) == 0 and flat(x):
+        # a product for each image and group: w (o, c) times x (c, positions)
+        return pointwise(x, w, bias, result, groups, o, w.shape[1], (o * sw[0], sw[0], sw[1]))
     so = [s // x.itemsize for s in c_strides(result)]
-    taps = [tuple((i * d - p, i) for i in range(k)) for k, p, d in zip(kernel, padding, dilation, strict=True)]
+    taps = [tuple((i * d - p, i) for i in range(k)) for k, p, d in zip(extent, padding, dilation, strict=True)]
     one = ((0, 0),)
     work = Correlation(
         dtype,
@@ -438,6 +443,39 @@ def forward_plan(
     e, operands = with_bias(dtype, bias, 2, o)
     launches, temp, keep = work.launches((OUT, 0), 0, (ARG, 0), (ARG, 1), 0, e, operands)
     return Plan((result,), launches, temp, prod(result.shape) * prod(w.shape[1:]) > 2 * GRAIN, keep=keep)
+
+
+def flat(x: np.ndarray[Any, Any]) -> bool:
+    """Whether the positions of a plane follow one another in memory."""
+    n = x.itemsize
+    for size_, step in zip(reversed(x.shape[2:]), reversed(x.strides[2:]), strict=True):
+        if size_ != 1 and step != n:
+            return False
+        n *= size_
+    return True
+
+
+def pointwise(
+    x: np.ndarray[Any, Any],
+    w: np.ndarray[Any, Any],
+    bias: np.ndarray[Any, Any] | None,
+    result: Result,
+    groups: int,
+    rows: int,
+    depth: int,
+    steps_a: tuple[int, int, int],
+) -> Plan:
+    """A convolution of one tap as matrix products; `steps_a` are the weights' strides over (group, row, channel)."""
+    dtype, n, positions = x.dtype.name, x.shape[0], prod(x.shape[2:])
+    sx = steps(x) or []
+    so = [s // x.itemsize for s in c_strides(result)]
+    e, operands = with_bias(dtype, bias, 2, rows)
+    ag, am, ak = steps_a
+    a = Operand((ARG, 1), (0, ag, am, ak))
+    b = Operand((ARG, 0), (sx[0], depth * sx[1], sx[1], 1))
+    c = Operand((OUT, 0), (so[0], rows * so[1], so[1], 1))
+    work = launch(dtype, (n, groups, rows, positions, depth), c, a, b, e, operands)
+    return Plan((result,), (work,), release=prod(result.shape) * depth > 2 * GRAIN, keep=(kernel(dtype, e),))
 
 
 def with_bias(dtype: str, bias: np.ndarray[Any, Any] | None, arg: int, rows: int) -> tuple[Epilogue, list[Operand]]:
@@ -471,8 +509,10 @@ def transposed_plan(
     sg, sw = steps(g), steps(w)
     if dtype not in TYPES or w.dtype is not g.dtype or rank not in (1, 2, 3) or sg is None or sw is None:
         return None
-    o, c, kernel = w.shape[0] // groups, w.shape[1], w.shape[2:]
+    o, c, extent = w.shape[0] // groups, w.shape[1], w.shape[2:]
     result = Result(g.dtype, (g.shape[0], c * groups, *spatial))
+    if prod(extent) == 1 and max(stride) == 1 and max(padding) == 0 and flat(g) and tuple(spatial) == g.shape[2:]:
+        return pointwise(g, w, bias, result, groups, c, o, (o * sw[0], sw[1], sw[0]))
     so = [s // g.itemsize for s in c_strides(result)]
     e, operands = with_bias(dtype, bias, 2, c)
     launches: list[Launch] = []
@@ -481,7 +521,7 @@ def transposed_plan(
         # output index i = j * s + phase reads g at j + (phase + p - tap * d) / s, where that is whole
         taps = [
             tuple(((r + p - i * d) // s, i) for i in range(k) if (r + p - i * d) % s == 0)
-            for r, k, s, p, d in zip(phase, kernel, stride, padding, dilation, strict=True)
+            for r, k, s, p, d in zip(phase, extent, stride, padding, dilation, strict=True)
         ]
         if not all(taps):
             taps = [()] * rank  # no tap at all: the output is the epilogue of 0
