@@ -168,7 +168,7 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
         raise ValueError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
     if any(n < 0 for n in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {tuple(sizes)}")
-    out, step = [], 1
+    out, step, indices = [], 1, indices.long()
     for n in reversed(sizes):
         out.append(indices.div(step, rounding_mode="floor").remainder(n))
         step *= n

@@ -40,7 +40,14 @@ def own(x: Any, given: dtype | None) -> dtype:
 
 
 def filled(k: Any, size: Any, value: Any, d: dtype) -> Any:
-    return k.full(shaped(size), value, d)
+    return k.full(shaped(size), wrapped(value, d), d)
+
+
+def wrapped(value: Any, d: dtype) -> Any:
+    """A number as an unsigned dtype holds it: negative ones count from the top."""
+    if d.kind == "i" and not d.is_signed and isinstance(value, (int, float)) and value < 0:
+        return int(value) % (1 << 8 * d.itemsize)
+    return value
 
 
 # ---------------------------------------------------------------- one value everywhere
@@ -100,11 +107,9 @@ def full(k: Kernel[T], size: Shape, fill_value: Scalar, *, dtype: DType | None =
 def scalar_tensor(k: Kernel[T], s: Scalar, *, dtype: DType | None = None) -> T:
     """A 0-d tensor that holds a number."""
     value = number(s)
-    return k.full(
-        (),
-        value,
-        (default_complex() if isinstance(value, complex) else get_default_dtype()) if dtype is None else dtype,
-    )
+    if dtype is None:
+        dtype = default_complex() if isinstance(value, complex) else get_default_dtype()
+    return k.full((), wrapped(value, dtype), dtype)
 
 
 @op("empty_strided", promote="none", variants=("function", "factory"))

@@ -219,9 +219,9 @@ def tensordot(input: T, other: T, dims_self: Shape, dims_other: Shape) -> T:
         if n == m:
             continue
         if m == 1:
-            input = input.sum(p, keepdim=True)
+            input = input.sum(p, keepdim=True, dtype=input.dtype)
         elif n == 1:
-            other = other.sum(q, keepdim=True)
+            other = other.sum(q, keepdim=True, dtype=other.dtype)
         else:
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {n} in dim {dims_self[i]} "

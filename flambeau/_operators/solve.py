@@ -502,7 +502,8 @@ def linalg_matrix_exp(k: Kernel[T], input: T) -> T:
 
 @linalg_matrix_exp.errors
 def _(input: Any) -> None:
-    factor.square("linalg.matrix_exp", input)
+    if SPOKEN[input.dtype] not in factor.HALVES or input.ndim < 2 or input.shape[-1] != input.shape[-2]:
+        factor.square("linalg.matrix_exp", input)
 
 
 linalg_matrix_exp.vjp(input=lambda g, input: _exp_back(g, input))

@@ -8,6 +8,7 @@ import numpy as np
 
 from flambeau._backends.cpu.library_memory import empty_as, format_order, laid_out
 from flambeau._values.dtype import complex32
+from flambeau._values.rounding import fma
 
 Shape = tuple[int, ...]
 
@@ -24,7 +25,7 @@ def full_as(x: Any, *, value: Any, dtype: Any, format: str) -> Any:
         return np.zeros(x.shape, x.dtype if dtype is None else dtype.np)
     out = empty_as(x, dtype=dtype, format=format)
     if value is not None:
-        out[...] = value
+        out[...] = np.asarray(value).astype(out.dtype)
     return out
 
 
@@ -40,17 +41,32 @@ def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
     """From both ends towards the middle, as PyTorch counts, so that both ends are exact."""
     if steps < 2:
         return np.full(steps, start).astype(dtype.np)
-    n = np.arange(steps)
+    up = np.arange(steps, dtype=np.float64)
+    down, half = steps - 1 - up, steps // 2
     if dtype.kind == "i":
         start, end = int(start), int(end)
         step: Any = np.float32((end - start) / (steps - 1)) if dtype.itemsize < 8 else (end - start) / (steps - 1)
-        half = steps // 2
-        return np.where(n < half, start + step * n, end - step * (steps - n - 1)).astype(dtype.np)
-    d = np.dtype(np.float32) if dtype.np.kind == "V" or dtype.np.itemsize == 2 else dtype.np
+        low, high = fma(up, float(step), float(start)), fma(down, -float(step), float(end))
+        return np.where(up < half, low, high).astype(type(step) if dtype.itemsize < 8 else np.float64).astype(dtype.np)
+    d = dtype.np
     a, b = d.type(start), d.type(end)
+    if dtype.is_floating_point and d.itemsize < 4:  # every operation rounds to the narrow type
+        wide = np.float32
+        step = d.type(wide(d.type(wide(b) - wide(a))) / wide(d.type(steps - 1)))
+        a, b, step = wide(a), wide(b), wide(step)
+        rise, fall = ((step * n.astype(d).astype(wide)).astype(d).astype(wide) for n in (up, down))
+        return np.where(up < half, a + rise, b - fall).astype(d)
     step = (b - a) / d.type(steps - 1)
-    n = n.astype(d)
-    return np.where(n < steps // 2, a + step * n, b - step * (d.type(steps - 1) - n)).astype(dtype.np)
+    if d == np.float64:  # PyTorch's loop is one fused step per number
+        low, high = fma(up, float(step), float(a)), fma(down, -float(step), float(b))
+    elif d == np.float32:
+        low, high = up * float(step) + float(a), float(b) - float(step) * down  # exact products: rounded once
+    elif d == np.complex128:
+        low = fma(up, step.real, a.real) + 1j * fma(up, step.imag, a.imag)
+        high = fma(down, -step.real, b.real) + 1j * fma(down, -step.imag, b.imag)
+    else:
+        low, high = a + step * up, b - step * down
+    return np.where(up < half, low, high).astype(d)
 
 
 def logspace(*, start: Any, end: Any, steps: int, base: float, dtype: Any) -> Any:

@@ -125,6 +125,14 @@ def add_rows(into: Any, at: Any, rows: Any) -> None:
     if rows.ndim == 1 or rows[0].size < 4 or not into.flags.c_contiguous or into.dtype.kind not in "iufc":
         np.add.at(into, at, rows)
         return
+    if into.dtype.itemsize < 4:
+        if into.dtype.kind != "f":
+            np.add.at(into, at, rows)
+        else:  # added up in float32
+            wide = into.astype(np.float32)
+            add_rows(wide, at, rows.astype(np.float32))
+            into[...] = wide
+        return
     # A sparse matrix with a one in each column, times the rows: SciPy's routine adds every row in its place.
     from scipy.sparse import _sparsetools
 
@@ -159,7 +167,7 @@ def _front(into: Any, source: Any, dim: int) -> tuple[Any, Any]:
 def index_add(into: Any, index: Any, source: Any, *, dim: int, alpha: Any) -> None:
     target, rows = _front(into, source, dim)
     if alpha != 1:
-        rows = (rows * alpha).astype(source.dtype, copy=False)
+        rows = rows * np.asarray(alpha).astype(source.dtype)
     index = index.reshape(-1)
     if target.ndim < rows.ndim:
         rows = rows.reshape(rows.shape[:1] + target.shape[1:])

@@ -313,4 +313,5 @@ def lstsq(A: Any, B: Any, *, rcond: Any, driver: str, vector: bool) -> Any:
 def matrix_exp(x: Any) -> Any:
     from scipy.linalg import expm
 
-    return expm(x).astype(x.dtype, copy=False) if x.size else x.copy()
+    wide = x.astype(np.float32) if x.dtype.itemsize == 2 else x
+    return expm(wide).astype(x.dtype, copy=False) if x.size else x.copy()
