@@ -35,9 +35,10 @@ class Step:
     def run(self, lists: Sequence[Sequence[Any]], numbers: tuple[float, ...]) -> None:  # hot: once per training step
         rows = list(zip(*lists, strict=True))
         for start in range(0, len(rows), AT_ONCE):
-            args = [t._a for row in rows[start : start + AT_ONCE] for t in row]
+            part = rows[start : start + AT_ONCE]
+            args = [t._a for row in part for t in row]
             if self.table is None or STATE.grad or self.table.call(*args, *numbers) is None:
-                self._run(rows[start : start + AT_ONCE], args, numbers)
+                self._run(part, args, numbers)
 
     def _run(self, rows: list[tuple[Any, ...]], args: list[Any], numbers: tuple[float, ...]) -> None:
         _refuse(rows)
@@ -109,13 +110,21 @@ _steps: dict[tuple[Any, ...], Step] = {}
 
 def _foreach_add_(self: Sequence[Any], other: Any, *, alpha: Any = 1) -> Any:
     """`x += alpha * other` for each tensor of a list; `other` is one for all, or a list."""
-    plain = type(other) is int and alpha == 1 and not MODES and not STATE.grad
-    if plain and all(type(t) in PLAIN and t._a.dtype in FLOATS for t in self):
-        for t in self:  # the counters of optimizers: an operator's call would cost more than the sum
-            t._a += other
+    if type(other) is int and alpha == 1 and not MODES and not STATE.grad and len(self) and _counters(self):
+        for t in self:
+            a = t._a
+            a[()] = a.item() + other  # a sum by NumPy's machinery would cost more than the whole step of the optimizer
             bump(t)
         return list(self)
     return REGISTRY["_foreach_add_.List"](self, other, alpha=alpha)
+
+
+def _counters(tensors: Sequence[Any]) -> bool:
+    """Are these plain floating numbers, as the optimizers' counts of steps are?"""
+    for t in tensors:  # noqa: SIM110  hot: a loop, not a generator
+        if type(t) not in PLAIN or t._a.ndim or t._a.dtype not in FLOATS:
+            return False
+    return True
 
 
 # ---- Adam --------------------------------------------------------------------------------------------------------
@@ -163,6 +172,9 @@ def _fused_adam(
     for t in dict.fromkeys(counts):  # usually one; parameters may have joined later
         size, root = -lr / (1 - beta1**t), (1 - beta2**t) ** 0.5
         numbers = (size, root, 1 - beta1, float(beta1), float(beta2), 1 - beta2, float(eps), shrink)
+        if counts.count(t) == len(counts):
+            step.run(lists, numbers)
+            break
         step.run([[x for x, c in zip(tensors, counts, strict=True) if c == t] for tensors in lists], numbers)
     for tensors in (self, *lists[2:]):
         for t in tensors:

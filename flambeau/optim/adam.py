@@ -219,9 +219,12 @@ def adam(
         )
 
 
-def _plain(params):
+def _plain(params):  # hot: once per training step
     """Can all parameters be stepped in one call?"""
-    return params and all(type(p) in PLAIN and p.dtype in FLOATS and p.device.type == "cpu" for p in params)
+    for p in params:
+        if type(p) not in PLAIN or p.dtype not in FLOATS or p.device.type != "cpu":
+            return False
+    return bool(params)
 
 
 def _update(

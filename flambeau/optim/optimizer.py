@@ -448,8 +448,9 @@ def _check_fused(optimizer, fused, differentiable, foreach):
 
 
 def _check_steps(tensors, name="state_steps"):
-    if not all(isinstance(t, Tensor) for t in tensors):
-        raise RuntimeError(f"API has changed, `{name}` argument must contain a list of singleton tensors")
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise RuntimeError(f"API has changed, `{name}` argument must contain a list of singleton tensors")
 
 
 def _check_capturable(capturable, param, *scalars, names="params and state_steps", supports_xla=True):
