@@ -23,6 +23,7 @@ import numpy as np
 
 from flambeau._backends.cpu.contract import GRAIN, TYPES, Tile, micro_kernel, narrow, packer, run_tile, tile
 from flambeau._backends.cpu.conv import spread, steps, three
+from flambeau._backends.cpu.conv_depthwise import depthwise_weight_plan
 from flambeau._backends.cpu.emit import Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, c_strides
@@ -194,6 +195,10 @@ def weight_plan(
     ex, eg = steps(x), steps(g)
     if dtype not in TYPES or g.dtype is not x.dtype or rank not in (1, 2, 3) or ex is None or eg is None or 0 in shape:
         return None
+    if groups == x.shape[1] == shape[0]:
+        plan = depthwise_weight_plan(x, g, shape, stride, padding, dilation)
+        if plan is not None:
+            return plan
     code, t = kernel(dtype)
     word = size(TYPES[dtype][1])
     o, c = shape[0] // groups, shape[1]
