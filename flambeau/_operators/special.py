@@ -171,8 +171,8 @@ def _(input: Tensor) -> None:
 
 
 def _polynomial(name: str, family: str, shifted: bool = False) -> Op:
-    def body(k: Kernel[T], input: N, n: N) -> T:
-        return k.library("polynomial", input * 2 - 1 if shifted else input, n, family=family)
+    def body(k: Kernel[T], x: N, n: N) -> T:
+        return k.library("polynomial", x * 2 - 1 if shifted else x, n, family=family)
 
     full = f"special_{name}"
     body.__name__ = name

@@ -234,7 +234,7 @@ def corrcoef(input: T) -> T:
     c = c / s.reshape(-1, 1) / s.reshape(1, -1)
     if not c.is_complex():
         return c.clip(-1, 1)
-    from flambeau._operators.complex import complex as pair
+    from flambeau._operators.complex import complex_ as pair
 
     return pair(c.real.clip(-1, 1), c.imag.clip(-1, 1))
 
@@ -366,4 +366,4 @@ def gradient(input: T, *, spacing: Any = None, dim: Any = None, edge_order: int 
     for d in dims:
         if x.shape[d] < edge_order + 1:
             raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
-    return [_slope(x, d, step, edge_order) for d, step in zip(dims, steps, strict=True)]
+    return tuple(_slope(x, d, step, edge_order) for d, step in zip(dims, steps, strict=True))

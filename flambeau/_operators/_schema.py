@@ -1,0 +1,74 @@
+"""An operator's schema, in ATen's notation, printed from its typed signature: `aten::add.Tensor(Tensor self, ...) -> Tensor`.
+
+What a body serves under several overloads is typed by the overload's name: a parameter `N` is a Tensor in `mul.Tensor` and a
+Scalar in `mul.Scalar`. Lists of sizes print without their length, and integers as `int` unless they are sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau._operators.op import REQUIRED, Op, Param
+
+_TYPES = {
+    "T": "Tensor", "N": "Tensor", "Mask": "Tensor", "Index": "Tensor", "Scalar": "Scalar", "Dim": "int", "int": "int", "float": "float",
+    "bool": "bool", "str": "str", "Shape": "SymInt[]", "Dims": "int[]", "Ints": "int[]", "DType": "ScalarType", "Device": "Device",
+    "Layout": "Layout", "MemoryFormat": "MemoryFormat", "Generator": "Generator", "Sequence[T]": "Tensor[]",
+    "Sequence[T | None]": "Tensor?[]", "Sequence[float]": "float[]", "Any": "Any", "T | Scalar": "Tensor",
+}  # fmt: skip
+
+
+def _default(value: Any) -> str:
+    match value:
+        case bool() | None:
+            return str(value)
+        case float():
+            return f"{int(value)}." if math.isfinite(value) and value == int(value) else f"{value:.17g}"
+        case str():
+            return f'"{value}"'
+        case tuple():
+            return f"[{', '.join(map(_default, value))}]"
+    return str(value)
+
+
+def _type(p: Param, overload: str, position: int) -> str:
+    kind, optional = p.annotation.removesuffix(" | None"), p.annotation.endswith(" | None")
+    text = _TYPES.get(kind, kind)
+    if kind == "N" and _is_number(overload, position):
+        text = "Scalar"
+    return text + ("?" if optional else "")
+
+
+def _is_number(overload: str, position: int) -> bool:
+    """Whether the operand at a position is a number in this overload: "Scalar", "Tensor_Scalar", "ScalarSelf", "n_scalar", ..."""
+    if overload in ("Scalar", "Scalar_mode", "ScalarOther", "Scalar_Other", "other_scalar", "n_scalar", "Tensor_Scalar"):
+        return position > 0
+    return overload in ("ScalarSelf", "Scalar_Self", "self_scalar", "x_scalar", "Scalar_Tensor") and position == 0
+
+
+_DEVICE = ("Layout? layout=None", "Device? device=None", "bool? pin_memory=None")  # what every constructor takes after its dtype
+
+
+def schema(op: Op, overload: str | None = None) -> str:
+    """The schema of one of the overloads that an operator serves."""
+    name = overload or op.overload
+    suffix = name.partition(".")[2]
+    makes = op.aten.startswith("new_") or op.aten.endswith("_like") or not any(p.is_tensor or p.is_list for p in op.params)
+    numbers = not suffix and f"{op.aten}.Tensor" in op.overloads  # `clamp` has numbers where `clamp.Tensor` has tensors
+    each, writes = op.aten.startswith("_foreach_"), op.aten.startswith("_foreach_") and op.aten.endswith("_")
+    parts: list[str] = []
+    starred = False
+    for position, p in enumerate(op.params):
+        if p.keyword and not starred:
+            parts.append("*")
+            starred = True
+        kind = _type(p, "Scalar" if numbers else suffix, position)
+        if position == 0 and (op.view or writes):
+            kind = kind.replace("Tensor", "Tensor(a!)" if writes else "Tensor(a)")
+        parts.append(f"{kind} {'self' if p.name == 'input' else p.name}" + ("" if p.default is REQUIRED else f"={_default(float(p.default) if kind == 'float' else p.default)}"))
+        if makes and p.keyword and p.name == "dtype":
+            parts += _DEVICE
+    one = "Tensor(a)" if op.view else "Tensor"
+    result = "()" if writes else "Tensor[]" if each else f"({', '.join(f'{one} {n}' for n in op.outputs)})" if op.outputs else one
+    return f"aten::{name}({', '.join(parts)}) -> {result}"
