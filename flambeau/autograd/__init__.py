@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._eager import views
-from flambeau._eager.derived import constant
+from flambeau._eager.derived import constant as _constant
 from flambeau._eager.graph import Node, as_tensor, execute, node_of, unwrap
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, wrap
@@ -86,7 +86,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         if grad_tensors is None and not create_graph and tensors._a.ndim == 0 and tensors._a.dtype.kind == "f":
             node = node_of(tensors)
             if node is not None:
-                execute(((node, tensors._nr, constant(1.0, tensors._a.dtype)),), bool(retain_graph), False)
+                execute(((node, tensors._nr, _constant(1.0, tensors._a.dtype)),), bool(retain_graph), False)
                 return
         tensors = (tensors,)
         grads: Any = (
