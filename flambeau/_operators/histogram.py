@@ -80,7 +80,7 @@ def _(input: Any, bins: Any, weight: Any, density: bool) -> None:
     _check(input, ())
 
 
-@op("_histogramdd_from_bin_cts", promote="none", variants=(), differentiable=False)
+@op("_counted", promote="none", variants=(), differentiable=False)
 def _counted(k: Kernel[T], input: T, bins: Any, range: Any = None, weight: T | None = None, density: bool = False) -> Any:
     """Counts in a grid, and its edges one after the other."""
     counts, edges = k.library("histogram", input, weight, bins=bins, bounds=range, density=density)

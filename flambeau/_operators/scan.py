@@ -68,11 +68,16 @@ logcumsumexp.vjp(input=lambda g, input, out, dim: _lcse_vjp(g, input, out, dim))
 
 
 def _lcse_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
+    """The sum over j >= i of g_j exp(x_i - out_j), its positive and negative terms summed as logarithms, so that nothing overflows."""
     if not input.ndim:
         return g
-    # sum over j >= i of g_j exp(x_i - out_j); out is masked where it is -inf, which no element reaches.
-    weight = g * (-out.masked_fill(out.eq(-math.inf), 0.0)).exp()
-    return input.exp() * weight.flip(dim).cumsum(dim).flip(dim)
+    unreached = out.eq(-math.inf)
+
+    def part(signed: Tensor, none: Tensor) -> Tensor:
+        terms = signed.masked_fill(none, 1.0).log().masked_fill(none, -math.inf) - out.masked_fill(unreached, 0.0).conj()
+        return (terms.flip(dim).logcumsumexp(dim).flip(dim) + input.conj()).exp()
+
+    return part(g, g == 0) if input.is_complex() else part(g, g <= 0) - part(-g, g >= 0)
 
 
 def _running(word: str) -> Op:

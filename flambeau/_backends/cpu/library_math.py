@@ -39,13 +39,18 @@ def angle(x: Any) -> Any:
 
 
 def logcumsumexp(x: Any, *, dim: int) -> Any:
-    return (
-        np.logaddexp.accumulate(x, axis=dim)
-        if x.ndim and x.dtype.kind != "c"
-        else np.log(np.cumsum(np.exp(x), axis=dim))
-        if x.ndim
-        else x.copy()
-    )
+    if not x.ndim:
+        return x.copy()
+    if x.dtype.kind != "c":
+        return np.logaddexp.accumulate(x, axis=dim)
+    out = np.moveaxis(x.copy(), dim, 0)
+    for i in range(1, len(out)):  # the larger real part leaves the exponential
+        a, b = out[i - 1], out[i]
+        first = a.real >= b.real
+        big, small = np.where(first, a, b), np.where(first, b, a)
+        both = np.isneginf(big.real)
+        out[i] = np.where(both, big, big + np.log1p(np.exp(small - np.where(both, 0, big))))
+    return np.moveaxis(out, 0, dim)
 
 
 def cumulative_extreme(x: Any, *, dim: int, word: str) -> tuple[Any, Any]:
