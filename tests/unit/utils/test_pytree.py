@@ -29,9 +29,13 @@ def test_flattening(agree, tree):
         leaves, spec = p.tree_flatten(tree)
         assert p.tree_unflatten(leaves, spec) == tree
         paths = [(p.keystr(path), leaf, p.key_get(tree, path)) for path, leaf in p.tree_leaves_with_path(tree)]
-        return str(leaves), repr(spec), paths, spec.num_leaves, spec.num_nodes, p.treespec_pprint(spec)
+        return str(leaves), repr(spec), paths, spec.num_leaves, spec.num_nodes
 
     agree(program)
+
+
+def test_printing(agree):
+    agree(lambda fl: of(fl).treespec_pprint(of(fl).tree_structure({"a": [1, Point(2, (3,))], "b": deque([4])})))
 
 
 @pytest.mark.parametrize("tree", [{"a": [1, (2,)], "b": OrderedDict(c=3)}, 5, defaultdict(list, q=6), deque([1], 4)])
