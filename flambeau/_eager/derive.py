@@ -281,7 +281,8 @@ def _record_rules(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: s
                 f"{pad}n{i} = ({n}._node if {n}._base is None else node_of({n}))"
                 + (f" if {guards[n]} else None" if guards[n] else "")
             )
-    text.append(f"{pad}if ({' or '.join(f'{e} is not None' for e in edge.values())}) and STATE.grad:")
+    real = " and r.dtype.kind in 'fcV'" if op.promote == "none" else ""  # an integer result has no history
+    text.append(f"{pad}if ({' or '.join(f'{e} is not None' for e in edge.values())}) and STATE.grad{real}:")
     pad += "    "
     text += [
         f"{pad}n = new({_bind(op, 'Node', cls)})",

@@ -536,3 +536,11 @@ def test_saved_tensor_hooks():
         y = x * x
     y.sum().backward()
     assert packed and x.grad.tolist() == [2.0, 4.0]
+
+
+def test_integer_results_have_no_history():
+    x = torch.tensor([0.5, 1.5], requires_grad=True)
+    for y in (x.long(), x.bool(), x.view(torch.int32), x.expand(2, 2).int()):
+        assert not y.requires_grad
+    (grad,) = torch.autograd.grad((x - x.long().to(x.dtype)).sum(), x)
+    assert grad.tolist() == [1.0, 1.0]
