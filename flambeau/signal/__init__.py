@@ -1,0 +1,3 @@
+"""Signal processing: window functions."""
+
+from flambeau.signal import windows as windows
