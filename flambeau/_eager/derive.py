@@ -167,10 +167,13 @@ def _operands(op: Op) -> tuple[list[str], list[str]]:
     first = tensors[0].name
     text = [f"        a0 = {first}._a", "        d = a0.dtype"]
     ok = ["(d is F32 or d is F64)"]
+    if tensors[0].is_free:  # a mask: the others decide
+        text[1] = "        d = " + "".join(f"{p.name}._a.dtype if type({p.name}) in PLAIN else " for p in tensors[1:]) + "None"
+        ok.append("a0.dtype.kind == 'b'")
     for i, p in enumerate(tensors[1:], 1):
         text += [f"        k{i} = type({p.name})", f"        if k{i} in PLAIN:", f"            a{i} = {p.name}._a"]
         if p.annotation.startswith("N"):
-            text += [f"        elif k{i} is float or k{i} is int:", f"            a{i} = constant({p.name}, d)"]
+            text += [f"        elif (k{i} is float or k{i} is int) and d is not None:", f"            a{i} = constant({p.name}, d)"]
         text += ["        else:", f"            a{i} = a0; d = None"]
         ok.append(f"a{i}.dtype is d")
     return text, ok
@@ -193,8 +196,10 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
     kernel = _bind(op, "NATIVE", large.forward(op))
     operands = ", ".join(f"a{i}" for i in range(len(tensors)))
     biggest = " or ".join(f"a{i}.size >= LARGE" for i in range(len(tensors)))
+    # A mask's kernel gains nothing; one exponent for all (2, 0.5, ...) is what the array reading has short cuts for.
+    large_enough = "False" if tensors[0].is_free else f"({biggest}) and a1.ndim" if op.aten == "pow" else biggest
     text = [f"    if {' and '.join(conditions)}:", *fetch, f"        if {' and '.join(ok)}:",
-            f"            r = {kernel}({operands}) if {biggest} else None", "            if r is None:",
+            f"            r = {kernel}({operands}) if {large_enough} else None", "            if r is None:",
             "                token = quiet(QUIET)", "                try:", *("                    " + line for line in body), f"                    r = {value}",
             "                except ValueError:", f"                    return general({me}, {_tuple(op)})",
             "                finally:", "                    loud(token)",
