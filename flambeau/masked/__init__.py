@@ -189,7 +189,13 @@ def norm(
     return flambeau.linalg.vector_norm(x, 2.0 if ord is None else ord, _dims(dim, x.ndim), keepdim, dtype=dtype)
 
 
-def _spread(input: Tensor, dim: Dims, unbiased: bool, keepdim: bool, dtype: Any, mask: Tensor | None) -> Tensor:
+def _correction(unbiased: bool | None, correction: float | None) -> float:
+    if unbiased is not None and correction is not None:
+        raise RuntimeError("Only one of unbiased and correction may be given")
+    return correction if correction is not None else 1 if unbiased is None else int(unbiased)
+
+
+def _spread(input: Tensor, dim: Dims, correction: float, keepdim: bool, dtype: Any, mask: Tensor | None) -> Tensor:
     dtype = input.dtype if dtype is None else dtype
     if not (dtype.is_floating_point or dtype.is_complex):
         dtype = flambeau.float32
@@ -199,21 +205,21 @@ def _spread(input: Tensor, dim: Dims, unbiased: bool, keepdim: bool, dtype: Any,
     square = (x - centre).abs().pow(2) if dtype.is_complex else (x - centre) * (x - centre)
     total = sum(square, dim, keepdim=keepdim, mask=mask)
     n = count if keepdim else count.reshape(total.shape)
-    if unbiased:
-        n = flambeau.maximum(n - 1, flambeau.zeros_like(n))
+    if correction:
+        n = flambeau.maximum(n - correction, flambeau.zeros_like(n))
     return (total / n).to(dtype)
 
 
-def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, *, keepdim: bool = False, dtype: Any = None,
+def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False, dtype: Any = None,
         mask: Tensor | None = None) -> Tensor:  # fmt: skip
     """The variance of the selected elements."""
-    return _spread(input, dim, unbiased is None or bool(unbiased), keepdim, dtype, mask)
+    return _spread(input, dim, _correction(unbiased, correction), keepdim, dtype, mask)
 
 
-def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, *, keepdim: bool = False, dtype: Any = None,
+def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False, dtype: Any = None,
         mask: Tensor | None = None) -> Tensor:  # fmt: skip
     """The standard deviation of the selected elements."""
-    return _spread(input, dim, unbiased is None or bool(unbiased), keepdim, dtype, mask).sqrt()
+    return _spread(input, dim, _correction(unbiased, correction), keepdim, dtype, mask).sqrt()
 
 
 def softmax(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = None) -> Tensor:
