@@ -3,6 +3,7 @@
 schemas.json holds PyTorch's texts (facts) for the overloads that exist here; schemas_differ.txt lists those whose printed schema
 is another, mostly because one body serves several overloads with optional parameters. Compared up to what the signatures do not
 say: the lengths of lists, which integers are symbolic, whether the first tensor is called self or input, and names of results.
+`pytest --update-golden` rewrites both files where PyTorch is installed; the review reads the difference.
 """
 
 import json
@@ -32,6 +33,17 @@ def plain(text: str) -> str:
 @pytest.mark.parametrize("name", sorted(set(FACTS) - DIFFER))
 def test_schema(name):
     assert plain(schema(REGISTRY[name], name)) == plain(FACTS[name])
+
+
+@pytest.mark.parity
+def test_the_facts_are_pytorchs(torch, request):
+    facts = {s.name + (f".{s.overload_name}" if s.overload_name else ""): str(s) for s in torch._C._jit_get_all_schemas()}
+    facts = {n: facts[f"aten::{n}"] for n in sorted(REGISTRY) if f"aten::{n}" in facts}
+    if request.config.getoption("--update-golden"):
+        (HERE / "schemas.json").write_text(json.dumps(facts, indent=0) + "\n")
+        differ = [n for n in facts if plain(schema(REGISTRY[n], n)) != plain(facts[n])]
+        (HERE / "schemas_differ.txt").write_text("".join(f"{n}\n" for n in differ))
+    assert all(facts[n] == text for n, text in FACTS.items() if n in facts)
 
 
 def test_the_list_of_differences_is_current():
