@@ -179,3 +179,9 @@ def equal(input: T, other: T) -> bool:
 
 
 _ = op
+
+
+@composite("is_nonzero", variants=("method",))
+def is_nonzero(input: T) -> bool:
+    """Whether the only element is not zero."""
+    return bool(input)
