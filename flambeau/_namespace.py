@@ -9,8 +9,11 @@ from typing import Any
 from flambeau._eager.call import result_type as _result_type
 from flambeau._tensor import Tensor
 from flambeau._values import default_device as _default_device, dtype as _dtypes
-from flambeau._values.device import contiguous_format as legacy_contiguous_format  # noqa: F401
-from flambeau._values.device import CPU, device
+from flambeau._values.device import (
+    CPU,
+    contiguous_format as legacy_contiguous_format,  # noqa: F401
+    device,
+)
 
 e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
 

@@ -168,12 +168,19 @@ def _operands(op: Op) -> tuple[list[str], list[str]]:
     text = [f"        a0 = {first}._a", "        d = a0.dtype"]
     ok = ["(d is F32 or d is F64)"]
     if tensors[0].is_free:  # a mask: the others decide
-        text[1] = "        d = " + "".join(f"{p.name}._a.dtype if type({p.name}) in PLAIN else " for p in tensors[1:]) + "None"
+        text[1] = (
+            "        d = "
+            + "".join(f"{p.name}._a.dtype if type({p.name}) in PLAIN else " for p in tensors[1:])
+            + "None"
+        )
         ok.append("a0.dtype.kind == 'b'")
     for i, p in enumerate(tensors[1:], 1):
         text += [f"        k{i} = type({p.name})", f"        if k{i} in PLAIN:", f"            a{i} = {p.name}._a"]
         if p.annotation.startswith("N"):
-            text += [f"        elif (k{i} is float or k{i} is int) and d is not None:", f"            a{i} = constant({p.name}, d)"]
+            text += [
+                f"        elif (k{i} is float or k{i} is int) and d is not None:",
+                f"            a{i} = constant({p.name}, d)",
+            ]
         text += ["        else:", f"            a{i} = a0; d = None"]
         ok.append(f"a{i}.dtype is d")
     return text, ok

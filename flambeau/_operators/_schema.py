@@ -42,19 +42,33 @@ def _type(p: Param, overload: str, position: int) -> str:
 
 def _is_number(overload: str, position: int) -> bool:
     """Whether the operand at a position is a number in this overload: "Scalar", "Tensor_Scalar", "ScalarSelf", "n_scalar", ..."""
-    if overload in ("Scalar", "Scalar_mode", "ScalarOther", "Scalar_Other", "other_scalar", "n_scalar", "Tensor_Scalar"):
+    if overload in (
+        "Scalar",
+        "Scalar_mode",
+        "ScalarOther",
+        "Scalar_Other",
+        "other_scalar",
+        "n_scalar",
+        "Tensor_Scalar",
+    ):
         return position > 0
     return overload in ("ScalarSelf", "Scalar_Self", "self_scalar", "x_scalar", "Scalar_Tensor") and position == 0
 
 
-_DEVICE = ("Layout? layout=None", "Device? device=None", "bool? pin_memory=None")  # what every constructor takes after its dtype
+_DEVICE = (
+    "Layout? layout=None",
+    "Device? device=None",
+    "bool? pin_memory=None",
+)  # what every constructor takes after its dtype
 
 
 def schema(op: Op, overload: str | None = None) -> str:
     """The schema of one of the overloads that an operator serves."""
     name = overload or op.overload
     suffix = name.partition(".")[2]
-    makes = op.aten.startswith("new_") or op.aten.endswith("_like") or not any(p.is_tensor or p.is_list for p in op.params)
+    makes = (
+        op.aten.startswith("new_") or op.aten.endswith("_like") or not any(p.is_tensor or p.is_list for p in op.params)
+    )
     numbers = not suffix and f"{op.aten}.Tensor" in op.overloads  # `clamp` has numbers where `clamp.Tensor` has tensors
     each, writes = op.aten.startswith("_foreach_"), op.aten.startswith("_foreach_") and op.aten.endswith("_")
     parts: list[str] = []
@@ -66,9 +80,20 @@ def schema(op: Op, overload: str | None = None) -> str:
         kind = _type(p, "Scalar" if numbers else suffix, position)
         if position == 0 and (op.view or writes):
             kind = kind.replace("Tensor", "Tensor(a!)" if writes else "Tensor(a)")
-        parts.append(f"{kind} {'self' if p.name == 'input' else p.name}" + ("" if p.default is REQUIRED else f"={_default(float(p.default) if kind == 'float' else p.default)}"))
+        parts.append(
+            f"{kind} {'self' if p.name == 'input' else p.name}"
+            + ("" if p.default is REQUIRED else f"={_default(float(p.default) if kind == 'float' else p.default)}")
+        )
         if makes and p.keyword and p.name == "dtype":
             parts += _DEVICE
     one = "Tensor(a)" if op.view else "Tensor"
-    result = "()" if writes else "Tensor[]" if each else f"({', '.join(f'{one} {n}' for n in op.outputs)})" if op.outputs else one
+    result = (
+        "()"
+        if writes
+        else "Tensor[]"
+        if each
+        else f"({', '.join(f'{one} {n}' for n in op.outputs)})"
+        if op.outputs
+        else one
+    )
     return f"aten::{name}({', '.join(parts)}) -> {result}"

@@ -59,7 +59,9 @@ def _check(input: Any, bins: Sequence[Any]) -> None:
 def histogram(k: Kernel[T], input: T, bins: int = 100, *, range: Sequence[float] | None = None, weight: T | None = None,
               density: bool = False) -> tuple[T, T]:  # fmt: skip
     """Counts in `bins` equal parts of a range (that of the elements where none is given), and the edges of the parts."""
-    counts, edges = k.library("histogram", k.reshape(input, (-1, 1)), weight, bins=(bins,), bounds=range, density=density)
+    counts, edges = k.library(
+        "histogram", k.reshape(input, (-1, 1)), weight, bins=(bins,), bounds=range, density=density
+    )
     return counts, edges[0]
 
 
@@ -71,7 +73,9 @@ def _(input: Any, bins: int, range: Any, weight: Any, density: bool) -> None:
 @op("histogram.bins_tensor", promote="none", variants=OUT, outputs=("hist", "bin_edges"), differentiable=False)
 def histogram_edges(k: Kernel[T], input: T, bins: T, *, weight: T | None = None, density: bool = False) -> tuple[T, T]:
     """Counts in parts with given edges; and the edges."""
-    counts, edges = k.library("histogram", k.reshape(input, (-1, 1)), weight, bins=(bins,), bounds=None, density=density)
+    counts, edges = k.library(
+        "histogram", k.reshape(input, (-1, 1)), weight, bins=(bins,), bounds=None, density=density
+    )
     return counts, edges[0]
 
 
@@ -81,14 +85,18 @@ def _(input: Any, bins: Any, weight: Any, density: bool) -> None:
 
 
 @op("_counted", promote="none", variants=(), differentiable=False)
-def _counted(k: Kernel[T], input: T, bins: Any, range: Any = None, weight: T | None = None, density: bool = False) -> Any:
+def _counted(
+    k: Kernel[T], input: T, bins: Any, range: Any = None, weight: T | None = None, density: bool = False
+) -> Any:
     """Counts in a grid, and its edges one after the other."""
     counts, edges = k.library("histogram", input, weight, bins=bins, bounds=range, density=density)
     return (counts, *edges)
 
 
 @composite("histogramdd", "histogramdd.int_bins", "histogramdd.TensorList_bins", variants=FUNCTION)
-def histogramdd(input: T, bins: Any, range: Sequence[float] | None = None, weight: T | None = None, density: bool = False) -> Any:
+def histogramdd(
+    input: T, bins: Any, range: Sequence[float] | None = None, weight: T | None = None, density: bool = False
+) -> Any:
     """Counts of points (the last dim has their coordinates) in a grid; and the edges along each coordinate."""
     x: Any = input
     x = x.reshape(-1, x.shape[-1])

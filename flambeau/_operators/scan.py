@@ -74,7 +74,9 @@ def _lcse_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
     unreached = out.eq(-math.inf)
 
     def part(signed: Tensor, none: Tensor) -> Tensor:
-        terms = signed.masked_fill(none, 1.0).log().masked_fill(none, -math.inf) - out.masked_fill(unreached, 0.0).conj()
+        terms = (
+            signed.masked_fill(none, 1.0).log().masked_fill(none, -math.inf) - out.masked_fill(unreached, 0.0).conj()
+        )
         return (terms.flip(dim).logcumsumexp(dim).flip(dim) + input.conj()).exp()
 
     return part(g, g == 0) if input.is_complex() else part(g, g <= 0) - part(-g, g >= 0)

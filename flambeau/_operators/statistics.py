@@ -66,7 +66,9 @@ def _median(name: str, ignore_nan: bool) -> tuple[Any, Any]:
     first = op(name, promote="none", variants=("function", "method"))(whole)
     second = op(f"{name}.dim", promote="none", variants=OUT, outputs=PAIR)(along)
     first.vjp(input=_shared)
-    second.vjp(input=lambda g_values, input_shape, dim, keepdim, indices: _placed(g_values, input_shape, dim, keepdim, indices))
+    second.vjp(
+        input=lambda g_values, input_shape, dim, keepdim, indices: _placed(g_values, input_shape, dim, keepdim, indices)
+    )
 
     @first.errors
     def _(input: Tensor) -> None:
@@ -95,7 +97,9 @@ def mode(k: Kernel[T], input: T, dim: Dim = -1, keepdim: bool = False) -> tuple[
     return values, indices
 
 
-mode.vjp(input=lambda g_values, input_shape, dim, keepdim, indices: _placed(g_values, input_shape, dim, keepdim, indices))
+mode.vjp(
+    input=lambda g_values, input_shape, dim, keepdim, indices: _placed(g_values, input_shape, dim, keepdim, indices)
+)
 
 
 @mode.errors
@@ -114,7 +118,9 @@ def _check_quantile(input: Any, q: Any, interpolation: str) -> None:
     if input.dtype not in (float32, float64):
         raise RuntimeError("quantile() input tensor must be either float or double dtype")
     if interpolation not in _WAYS:
-        raise RuntimeError(f"quantile() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}")
+        raise RuntimeError(
+            f"quantile() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}"
+        )
     if isinstance(q, Tensor):
         if q.ndim > 1:
             raise RuntimeError("quantile() q must be a scalar or 1D tensor")
@@ -139,13 +145,17 @@ def _quantile(input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, i
     if ignore_nan:
         place = q * (nan.logical_not().sum(-1, keepdim=True) - 1).clamp(min=0).to(q.dtype)
     else:
-        place = (q * float(n - 1)).expand(*x.shape[:-1], q.shape[0]).masked_fill(nan.any(-1, keepdim=True), float(n - 1))
+        place = (
+            (q * float(n - 1)).expand(*x.shape[:-1], q.shape[0]).masked_fill(nan.any(-1, keepdim=True), float(n - 1))
+        )
     if interpolation in ("lower", "higher", "nearest"):
         place = {"lower": place.floor, "higher": place.ceil, "nearest": place.round}[interpolation]()
     below = place.long()
     out = x.gather(-1, below)
     if interpolation in ("linear", "midpoint"):
-        weight = place - below.to(place.dtype) if interpolation == "linear" else input.new_tensor(0.5).expand(place.shape)
+        weight = (
+            place - below.to(place.dtype) if interpolation == "linear" else input.new_tensor(0.5).expand(place.shape)
+        )
         above = x.gather(-1, place.ceil().long())
         out = out.lerp(above, weight)
     out = out.movedim(-1, 0)
@@ -155,13 +165,17 @@ def _quantile(input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, i
 
 
 @composite("quantile", "quantile.scalar", variants=OUT)
-def quantile(input: T, q: T | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> T:
+def quantile(
+    input: T, q: T | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> T:
     """The value below which the fraction `q` of the elements lies."""
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
 @composite("nanquantile", "nanquantile.scalar", variants=OUT)
-def nanquantile(input: T, q: T | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> T:
+def nanquantile(
+    input: T, q: T | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> T:
     """The quantile of what is not NaN."""
     return _quantile(input, q, dim, keepdim, interpolation, True)
 
@@ -180,7 +194,9 @@ def _check_weights(name: str, w: Any, n: int, whole: bool) -> None:
     if w.ndim > 1:
         raise RuntimeError(f"{what} one or fewer dimensions but got {name} with {w.ndim} dimensions")
     if whole != (w.dtype.kind == "i") or (not whole and w.dtype.kind != "f"):
-        raise RuntimeError(f"{what} {'integral' if whole else 'floating point'} dtype but got {name} with {SPOKEN[w.dtype]} dtype")
+        raise RuntimeError(
+            f"{what} {'integral' if whole else 'floating point'} dtype but got {name} with {SPOKEN[w.dtype]} dtype"
+        )
     if w.numel() != n:
         raise RuntimeError(f"{what} the same numel as there are observations in the input but got {w.numel()} != {n}")
     if n and bool((w < 0).any()):
@@ -192,7 +208,9 @@ def cov(input: T, *, correction: int = 1, fweights: T | None = None, aweights: T
     """The covariances of the rows of a matrix, whose columns are observations."""
     x: Any = input
     if x.ndim > 2:
-        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {x.ndim} dimensions")
+        raise RuntimeError(
+            f"cov(): expected input to have two or fewer dimensions but got an input with {x.ndim} dimensions"
+        )
     if x.dtype.kind == "b":
         raise RuntimeError("cov(): bool dtype is not supported for input")
     x = x if x.ndim == 2 else x.reshape(1, -1)
@@ -213,7 +231,10 @@ def cov(input: T, *, correction: int = 1, fweights: T | None = None, aweights: T
     else:
         freedom = total - correction
     if bool(freedom <= 0):
-        warnings.warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of observations.", stacklevel=2)
+        warnings.warn(
+            "cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of observations.",
+            stacklevel=2,
+        )
         freedom = freedom * 0
     x = x - mean.unsqueeze(1)
     y = (x if w is None else x * w).t().conj()
@@ -225,7 +246,9 @@ def corrcoef(input: T) -> T:
     """The correlations of the rows of a matrix, whose columns are observations."""
     x: Any = input
     if x.ndim > 2:
-        raise RuntimeError(f"corrcoef(): expected input to have two or fewer dimensions but got an input with {x.ndim} dimensions")
+        raise RuntimeError(
+            f"corrcoef(): expected input to have two or fewer dimensions but got an input with {x.ndim} dimensions"
+        )
     c = cov(x)
     if not c.ndim:
         return c / c
@@ -254,7 +277,9 @@ def renorm(input: T, p: Scalar, dim: Dim, maxnorm: Scalar) -> T:
         raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {x.ndim} dimensions")
     d = wrap_dim(dim, x.ndim)
     if x.dtype.kind in "bi":
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {SPOKEN[x.dtype]}")
+        raise RuntimeError(
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {SPOKEN[x.dtype]}"
+        )
     size = x.norm(p, [i for i in range(x.ndim) if i != d], keepdim=True)
     return x * (maxnorm / (size + 1e-7)).masked_fill(size <= maxnorm, 1)
 
@@ -317,7 +342,11 @@ def _slope(x: Any, dim: int, step: Any, order: int) -> Any:
         return x.narrow(dim, start, length)
 
     if not isinstance(step, Tensor):
-        first, inner, last = at(1, 1) - at(0, 1), (at(2, n - 2) - at(0, n - 2)) / (2 * step), at(n - 1, 1) - at(n - 2, 1)
+        first, inner, last = (
+            at(1, 1) - at(0, 1),
+            (at(2, n - 2) - at(0, n - 2)) / (2 * step),
+            at(n - 1, 1) - at(n - 2, 1),
+        )
         if order == 2:
             first = at(0, 1) * -1.5 + at(1, 1) * 2 - at(2, 1) * 0.5
             last = at(n - 1, 1) * 1.5 - at(n - 2, 1) * 2 + at(n - 3, 1) * 0.5
@@ -330,7 +359,10 @@ def _slope(x: Any, dim: int, step: Any, order: int) -> Any:
     u, v = h.narrow(dim, 0, n - 2), h.narrow(dim, 1, n - 2)
     inner = weighted(u, v, (-v / (u * (u + v)), (v - u) / (u * v), u / (v * (u + v))), 0, n - 2)
     if order == 1:
-        first, last = (at(1, 1) - at(0, 1)) / h.narrow(dim, 0, 1), (at(n - 1, 1) - at(n - 2, 1)) / h.narrow(dim, n - 2, 1)
+        first, last = (
+            (at(1, 1) - at(0, 1)) / h.narrow(dim, 0, 1),
+            (at(n - 1, 1) - at(n - 2, 1)) / h.narrow(dim, n - 2, 1),
+        )
     else:
         u, v = h.narrow(dim, 0, 1), h.narrow(dim, 1, 1)
         first = weighted(u, v, (-(2 * u + v) / (u * (u + v)), (u + v) / (u * v), -u / (v * (u + v))), 0, 1)
@@ -352,17 +384,23 @@ def gradient(input: T, *, spacing: Any = None, dim: Any = None, edge_order: int 
     x: Any = input
     if edge_order not in (1, 2):
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
-    dims = list(range(x.ndim)) if dim is None else [wrap_dim(d, x.ndim) for d in ((dim,) if isinstance(dim, int) else dim)]
+    dims = (
+        list(range(x.ndim)) if dim is None else [wrap_dim(d, x.ndim) for d in ((dim,) if isinstance(dim, int) else dim)]
+    )
     if spacing is None or isinstance(spacing, (int, float, complex)):
         steps = [1 if spacing is None else spacing] * len(dims)
     else:
         steps = list(spacing)
         if len(steps) != len(dims):
             if dim is None:
-                raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to 'self.dim() = {x.ndim}', "
-                                   f"since dim argument was not given, but got a list of length {len(steps)}")
-            raise RuntimeError("torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim arguments to have the same "
-                               f"length, but got a spacing argument of length {len(steps)} and a dim argument of length {len(dims)}.")
+                raise RuntimeError(
+                    f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to 'self.dim() = {x.ndim}', "
+                    f"since dim argument was not given, but got a list of length {len(steps)}"
+                )
+            raise RuntimeError(
+                "torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim arguments to have the same "
+                f"length, but got a spacing argument of length {len(steps)} and a dim argument of length {len(dims)}."
+            )
     for d in dims:
         if x.shape[d] < edge_order + 1:
             raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")

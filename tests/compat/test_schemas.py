@@ -25,7 +25,9 @@ _operators.load()
 def plain(text: str) -> str:
     """A schema without what signatures do not say."""
     head, _, result = text.partition(") -> ")
-    head = re.sub(r"\[\d\]", "[]", head.replace("SymInt", "int")).replace("Tensor input", "Tensor self").replace("(a)", "")
+    head = (
+        re.sub(r"\[\d\]", "[]", head.replace("SymInt", "int")).replace("Tensor input", "Tensor self").replace("(a)", "")
+    )
     head = re.sub(r"=\[(\d)\]", r"=\1", head)
     return head + ") -> " + re.sub(r"(Tensor(\[\])?) \w+", r"\1", result.replace("(a)", ""))
 
@@ -37,7 +39,9 @@ def test_schema(name):
 
 @pytest.mark.parity
 def test_the_facts_are_pytorchs(torch, request):
-    facts = {s.name + (f".{s.overload_name}" if s.overload_name else ""): str(s) for s in torch._C._jit_get_all_schemas()}
+    facts = {
+        s.name + (f".{s.overload_name}" if s.overload_name else ""): str(s) for s in torch._C._jit_get_all_schemas()
+    }
     facts = {n: facts[f"aten::{n}"] for n in sorted(REGISTRY) if f"aten::{n}" in facts}
     if request.config.getoption("--update-golden"):
         (HERE / "schemas.json").write_text(json.dumps(facts, indent=0) + "\n")
@@ -53,5 +57,8 @@ def test_the_list_of_differences_is_current():
 
 def test_parameters_are_pytorchs():
     """What every schema calls a parameter, the operator does too."""
-    assert schema(REGISTRY["add.Tensor"], "add.Tensor") == "aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"
+    assert (
+        schema(REGISTRY["add.Tensor"], "add.Tensor")
+        == "aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"
+    )
     assert schema(REGISTRY["sort"]).endswith("-> (Tensor values, Tensor indices)")

@@ -73,7 +73,9 @@ def lanes_for(kernel: Kernel, machine: Machine) -> int:
         return squares.SIDE
     nodes = walk(*(b.value for s in kernel.stages for b in s.body))
     used = [e.dtype for e in nodes] + ["float32" if b.dtype in HALVES else b.dtype for b in kernel.buffers]
-    widest = max(4 if dtype == "int64" else words.BYTES[dtype] for dtype in used)  # int64 is mostly an index: two registers
+    widest = max(
+        4 if dtype == "int64" else words.BYTES[dtype] for dtype in used
+    )  # int64 is mostly an index: two registers
     return max(2, machine.vector // widest)
 
 

@@ -14,12 +14,16 @@ def near(mine, expected, tolerance=1e-10):
     np.testing.assert_allclose(mine.detach().numpy(), expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", ["i0", "i0e", "i1", "i1e", "erfcx", "ndtr", "ndtri", "log_ndtr", "entr", "gammaln", "psi", "expit"])
+@pytest.mark.parametrize(
+    "name", ["i0", "i0e", "i1", "i1e", "erfcx", "ndtr", "ndtri", "log_ndtr", "entr", "gammaln", "psi", "expit"]
+)
 def test_of_one_number(name):
     near(getattr(torch.special, name)(torch.tensor(X)), getattr(scipy.special, name)(X))
 
 
-@pytest.mark.parametrize("name", ["i0", "i0e", "i1", "i1e", "erfcx", "ndtr", "ndtri", "log_ndtr", "entr", "gammaln", "logit", "sinc"])
+@pytest.mark.parametrize(
+    "name", ["i0", "i0e", "i1", "i1e", "erfcx", "ndtr", "ndtri", "log_ndtr", "entr", "gammaln", "logit", "sinc"]
+)
 def test_derivatives(name):
     x = torch.tensor(X, requires_grad=True)
     assert torch.autograd.gradcheck(getattr(torch.special, name), (x,))
@@ -50,7 +54,10 @@ def test_medians_modes_and_quantiles():
     data = np.random.default_rng(0).random((4, 7))
     for way in ("linear", "lower", "higher", "midpoint", "nearest"):
         q = torch.tensor([0.1, 0.5, 0.83], dtype=torch.float64)
-        near(torch.quantile(torch.tensor(data), q, dim=1, interpolation=way), np.quantile(data, q.numpy(), axis=1, method=way))
+        near(
+            torch.quantile(torch.tensor(data), q, dim=1, interpolation=way),
+            np.quantile(data, q.numpy(), axis=1, method=way),
+        )
     near(torch.cov(torch.tensor(data)), np.cov(data))
     near(torch.corrcoef(torch.tensor(data)), np.corrcoef(data))
     near(torch.gradient(torch.tensor(data), dim=1, edge_order=2)[0], np.gradient(data, axis=1, edge_order=2))
