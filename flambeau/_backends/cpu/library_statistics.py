@@ -68,7 +68,9 @@ def histc(x: Any, *, bins: int, low: float, high: float) -> Any:
     return np.bincount(np.minimum(at, bins - 1), minlength=bins).astype(x.dtype)
 
 
-def histogram(x: Any, weight: Any, *, bins: Sequence[Any], bounds: Sequence[float] | None, density: bool) -> tuple[Any, list[Any]]:
+def histogram(
+    x: Any, weight: Any, *, bins: Sequence[Any], bounds: Sequence[float] | None, density: bool
+) -> tuple[Any, list[Any]]:
     """Counts of the rows of x in a grid; `bins` has the number of parts, or their edges, for each column."""
     columns = x.shape[1]
     edges = []
@@ -76,7 +78,13 @@ def histogram(x: Any, weight: Any, *, bins: Sequence[Any], bounds: Sequence[floa
         if not isinstance(b, int):
             edges.append(b)
             continue
-        low, high = (bounds[2 * d], bounds[2 * d + 1]) if bounds is not None else (x[:, d].min(), x[:, d].max()) if x.size else (0.0, 1.0)
+        low, high = (
+            (bounds[2 * d], bounds[2 * d + 1])
+            if bounds is not None
+            else (x[:, d].min(), x[:, d].max())
+            if x.size
+            else (0.0, 1.0)
+        )
         if low == high:
             low, high = low - 0.5, high + 0.5
         edges.append(np.linspace(low, high, b + 1, dtype=x.dtype))
