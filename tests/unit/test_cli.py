@@ -1,8 +1,8 @@
 """The command line: programs run as under `python`; `torch` is flambeau for them and their children; link, unlink."""
 
 import os
-import shutil
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
