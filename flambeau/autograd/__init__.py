@@ -216,7 +216,7 @@ def variable(*args: Any, **kwargs: Any) -> Any:
     raise RuntimeError("torch.autograd.variable(...) is deprecated, use torch.tensor(...) instead")
 
 
-_LAZY = {"Variable": "variable", "functional": None, "profiler": None}
+_LAZY = {"Variable": "variable", "functional": None}
 
 
 def gradcheck(func: Any, inputs: Any, **options: Any) -> bool:
