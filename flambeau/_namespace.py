@@ -10,7 +10,6 @@ from flambeau._eager.call import result_type as _result_type
 from flambeau._tensor import Tensor
 from flambeau._values import default_device as _default_device, dtype as _dtypes
 from flambeau._values.device import (
-    CPU,
     contiguous_format as legacy_contiguous_format,  # noqa: F401
     device,
 )
@@ -153,7 +152,6 @@ def set_default_tensor_type(t: Any, /) -> None:
 class _Settings:
     deterministic = False
     warn_only = False
-    fill = True
     precision = "highest"
     interop = max(1, (os.cpu_count() or 1) // 2)
     warn_always = False
@@ -326,14 +324,8 @@ class SymBool:
     """A symbolic truth value: see SymInt."""
 
 
-def set_default_floating(d: Any) -> None:
-    _dtypes.set_default_dtype(d)
-
-
-def _is_deterministic_fill() -> bool:
-    return _Settings.fill
-
-
-__all__ = [n for n in dir() if not n.startswith("_") and n not in ("Tensor", "CPU", "Any", "math", "os", "annotations", "device",
-                                                                    "set_default_floating")] + ["_assert"]  # fmt: skip
-_ = CPU
+__all__ = [
+    n
+    for n in dir()
+    if not n.startswith("_") and n not in ("Tensor", "CPU", "Any", "math", "os", "annotations", "device")
+] + ["_assert"]

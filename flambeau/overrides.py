@@ -112,7 +112,7 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
             relevant.append(v)
     relevant.append(out)
     if not STATE.function_modes and not any(v is not None and type(v) is not Tensor and hasattr(type(v), "__torch_function__")
-                                            and (not isinstance(v, Tensor) or type(v) in _CARRYING or is_overriding(v) or _inherits(v))
+                                            and (not isinstance(v, Tensor) or is_overriding(v) or _inherits(v))
                                             for v in relevant):  # fmt: skip
         return NotImplemented
     from flambeau._eager import derive
@@ -139,7 +139,6 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
 
 
 EXTRA: list[Any] = []  # autocast, vmap, dispatch modes: asked first
-_CARRYING: set[type] = set()
 
 
 def _is_default(v: Any, default: Any) -> bool:

@@ -205,18 +205,12 @@ def result_type(operands: list[Any]) -> dtypes.dtype:
             result = d
         elif _CATEGORY[d.kind] > _CATEGORY[result.kind]:
             result = (
-                dtypes.promote_types(result, d)
-                if not (d.kind == "c" and result.kind == "f")
-                else _complexify(result, d)
+                dtypes.promote_types(result, d) if not (d.kind == "c" and result.kind == "f") else result.to_complex()
             )
     return result if result is not None else dtypes.get_default_dtype()
 
 
 _CATEGORY = {"b": 0, "i": 1, "f": 2, "c": 3, "q": 4}
-
-
-def _complexify(result: dtypes.dtype, d: dtypes.dtype) -> dtypes.dtype:
-    return result.to_complex()
 
 
 # ---------------------------------------------------------------- results

@@ -9,7 +9,7 @@ import numpy as np
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import MODES, STATE
-from flambeau._tensor import PLAIN, Tensor, new, wrap
+from flambeau._tensor import PLAIN, Tensor, wrap
 from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import CPU, device
 
@@ -438,4 +438,3 @@ def new_tensor(self: Tensor, data: Any, *, dtype: dtypes.dtype | None = None, de
 
 Tensor.new_tensor = new_tensor  # type: ignore[attr-defined]
 Tensor.to = to  # type: ignore[attr-defined]
-_ = new

@@ -274,7 +274,6 @@ def parse(self: Any, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
         basic.append(Ellipsis)
     if not advanced:
         return tuple(basic), None
-    at = basic.index(Ellipsis) if seen_ellipsis else len(basic)
     out: list[Any] = []
     held = dict(advanced)
     position = 0
@@ -292,7 +291,6 @@ def parse(self: Any, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
         position += 1
     while out and out[-1] is None:
         out.pop()
-    _ = at
     return tuple(basic), out
 
 

@@ -96,14 +96,12 @@ def again(roots: Sequence[Expr], recorded: dtype) -> Native:
             elif e.op == "expand":
                 env[e] = src[0]
             else:
-                env[e] = getattr(_RECORD, e.op)(*src) if e.op not in _OPERATORS else _OPERATORS[e.op](*src)
+                env[e] = getattr(_RECORD, e.op)(*src)
         out = tuple(env[r] for r in roots)
         return out[0] if len(out) == 1 else out
 
     return Native(body)
 
-
-_OPERATORS: dict[str, Any] = {}
 
 _structured: dict[Any, Native] = {}
 

@@ -18,13 +18,10 @@ class State(threading.local):
     anomaly = False
     anomaly_nan = True
     function_modes: tuple[Any, ...] = ()  # __torch_function__ modes, outermost first
-    dispatch_modes: tuple[Any, ...] = ()  # __torch_dispatch__ modes
     autocast: Any = None
     saved_hooks: tuple[Any, ...] = ()  # (pack, unpack) pairs for saved tensors
     no_function: bool = False  # inside DisableTorchFunctionSubclass
-    view_replay: bool = False
     partial: bool = False  # a backward pass towards some inputs only is running
-    forward_level: int = -1  # forward-mode AD
 
 
 STATE = State()

@@ -14,7 +14,6 @@ import numpy as np
 
 from flambeau._backends.cpu.casts import astype
 from flambeau._eager.graph import (
-    AccumulateGrad,
     Node,
     SparseGrad,
     Undifferentiable,
@@ -469,10 +468,6 @@ def fit_tensor(t: Any, into: Any) -> Any:
         if t._a.dtype != d:
             t = t.to(dtypes.of(d))
     return t
-
-
-def leaf_node(t: Tensor) -> AccumulateGrad:
-    return AccumulateGrad(t)
 
 
 __all__ = ["PLAIN", "record", "unwrap"]

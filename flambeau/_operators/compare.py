@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Kernel, T
-from flambeau._operators.op import ALL_FORMS, Op, composite, op, pointwise
+from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN
 
@@ -176,9 +176,6 @@ def equal(input: T, other: T) -> bool:
     if tuple(input.shape) != tuple(other.shape):
         return False
     return bool(input.eq(other).all())
-
-
-_ = op
 
 
 @composite("is_nonzero", variants=("method",))

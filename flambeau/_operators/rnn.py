@@ -10,7 +10,6 @@ from typing import Any
 
 from flambeau._kernel.language import T
 from flambeau._operators.op import composite
-from flambeau._tensor import Tensor
 
 State = tuple[Any, ...]
 
@@ -227,6 +226,3 @@ def lstm_cell(input: T, hx: Sequence[T], w_ih: T, w_hh: T, b_ih: T | None = None
     """One step of an LSTM (Hochreiter and Schmidhuber, 1997): the hidden and the cell state."""
     _check_cell(input, tuple(hx), w_ih, w_hh)
     return _lstm(_product(input, w_ih, b_ih), tuple(hx), w_hh, b_hh, None)
-
-
-_ = Tensor

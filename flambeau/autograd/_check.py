@@ -158,9 +158,7 @@ def _check(
             )
         for i, t in enumerate(live):
             numerical = _numerical(call, t, eps, which)
-            for expected, got, part in _pairs(
-                numerical, analytic[i], t._a.dtype.kind == "c", tensors[which]._a.dtype.kind == "c"
-            ):
+            for expected, got, part in _pairs(numerical, analytic[i], t._a.dtype.kind == "c"):
                 if expected.shape != got.shape:
                     expected = expected.reshape(got.shape)
                 if not np.allclose(got, expected, rtol=rtol, atol=atol, equal_nan=True):
@@ -170,7 +168,7 @@ def _check(
                     )
 
 
-def _pairs(numerical: list[Any], analytic: list[Any], complex_in: bool, complex_out: bool) -> Any:
+def _pairs(numerical: list[Any], analytic: list[Any], complex_in: bool) -> Any:
     """What must agree. With L = <g, f>, a backward pass for the seed g gives dL/dRe(x) + i dL/dIm(x)."""
     for s, got in enumerate(analytic):
         seed_is_imaginary = s == 1
@@ -180,7 +178,6 @@ def _pairs(numerical: list[Any], analytic: list[Any], complex_in: bool, complex_
         if complex_in:
             expected = expected + 1j * project(numerical[1])
         yield expected, got, part
-    _ = complex_out
 
 
 def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = None, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,

@@ -7,16 +7,6 @@ from typing import Any
 import numpy as np
 
 
-def integer_power(x: Any, y: Any) -> Any:
-    """x to the power y for integers: a negative power of anything but 1 and -1 is 0."""
-    with np.errstate(all="ignore"):
-        out = np.power(x, np.maximum(y, 0)).astype(np.result_type(x), copy=False)
-        if np.any(y < 0):
-            odd = np.where(y % 2 == 0, 1, -1).astype(out.dtype)
-            out = np.where(y < 0, np.where(x == 1, 1, np.where(x == -1, odd, 0)).astype(out.dtype), out)
-    return out
-
-
 def gcd(x: Any, y: Any) -> Any:
     return np.gcd(x, y)
 
