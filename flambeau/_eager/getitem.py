@@ -14,6 +14,7 @@ from flambeau._tensor import PLAIN, Tensor, new, wrap
 
 _EVERYTHING = slice(None)
 _INT64 = np.dtype("i8")
+_FEW = 1 << 12  # elements up to which the array library picks them
 _INTEGERS = (int, np.integer)
 
 
@@ -50,6 +51,8 @@ def getitem(self: Any, index: Any) -> Any:
             kind is Tensor
             and index._a.dtype is _INT64
             and index._a.ndim
+            and a.ndim
+            and index._a.size * a.size < _FEW * len(a)
             and (self._node is None and self._base is None)
         ):
             try:

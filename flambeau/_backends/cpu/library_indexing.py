@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.library_memory import converted, write
+from flambeau._backends.cpu.library_product import native
 from flambeau._values import dtype as dtypes
 from flambeau._values.shape import contiguous_strides
 
@@ -20,6 +21,19 @@ UFUNC = {
     "add": np.add,
     "multiply": np.multiply,
 }
+
+
+NATIVE = 1 << 12  # elements from which a generated kernel reads or writes them
+
+
+def picked(x: Any, where: Any, wrap: bool, size: int) -> Any:
+    """x[where], arrays of indices and None, by a kernel; None where the array library must do it, or say what is wrong."""
+    if size < NATIVE or type(x) is not np.ndarray or not native():
+        return None
+    from flambeau._backends.cpu.gather import read
+
+    found = read(x, where, wrap)
+    return None if found is None or found[1][0] else found[0]
 
 
 # ---------------------------------------------------------------- index, index_put
@@ -65,8 +79,22 @@ def explain(error: Exception, where: tuple[Any, ...]) -> Exception:
     return IndexError(text.replace("axis", "dimension"))
 
 
+def reach(x: Any, where: Any) -> int:
+    """About how many elements a subscript names: those of its largest index, times the slices it takes."""
+    each, count = x.size, 0
+    for n, i in zip(x.shape, where, strict=False):
+        if type(i) is not slice:
+            each //= max(n, 1)
+            count = max(count, i.size)
+    return int(each * count)
+
+
 def index(x: Any, *, indices: Any) -> Any:
     where = subscript(x, indices)
+    arrays = [None if type(i) is slice else i for i in where]
+    found = picked(x, arrays, True, reach(x, where))
+    if found is not None:
+        return found
     try:
         if len(where) == 1 and isinstance(where[0], np.ndarray) and x.ndim > 1:
             return np.take(x, where[0], 0)
@@ -150,6 +178,9 @@ def take(x: Any, index: Any, *, dim: int) -> Any:
         if x.ndim == 0:
             return np.take(x.reshape(1), index.reshape(-1), 0).reshape(())
         index = index.reshape(-1)
+        found = picked(x, (*(None,) * dim, index), False, reach(x, (*(slice(None),) * dim, index)))
+        if found is not None:
+            return found
         if index.size and index.min() < 0:
             raise IndexError
         return np.take(x, index, dim)
@@ -239,6 +270,9 @@ def take_flat(x: Any, index: Any) -> Any:
     if n == 0 and index.size:
         raise IndexError("take(): tried to take from an empty tensor")
     flat = x.reshape(-1)
+    found = picked(flat, (index,), True, index.size)
+    if found is not None:
+        return found
     try:
         return np.array(flat[index])
     except IndexError:
@@ -346,6 +380,12 @@ def gather(x: Any, index: Any, *, dim: int) -> Any:
         return np.empty(index.shape, x.dtype)
     shape = index.shape
     x, index = (x.reshape(1) if not x.ndim else x), (index.reshape(1) if not index.ndim else index)
+    if index.size >= NATIVE and native():
+        from flambeau._backends.cpu.gather import gather as kernel
+
+        found = kernel(x, index, dim, False)
+        if found is not None and not found[1][0]:
+            return found[0].reshape(shape)
     _bounds("gather", index, x.shape[dim], dim)
     if x.flags.c_contiguous:
         return x.reshape(-1).take(flat_places(index, x.shape, dim), mode="clip").reshape(shape)
@@ -400,6 +440,9 @@ __all__ = ["write"]
 
 def rows(table: Any, index: Any) -> Any:
     n = table.shape[0]
+    found = picked(table, (index,), False, index.size * table.shape[1])
+    if found is not None:
+        return found
     if index.size and not within(index, n):
         raise IndexError("index out of range in self")
     return np.take(table, index, 0)
