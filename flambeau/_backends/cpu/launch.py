@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu import memory
 from flambeau._backends.cpu.emit import Function, Module, V
 from flambeau._backends.cpu.engine import Code, engine
 from flambeau._backends.cpu.threads import LIVE, THREADS, pool
@@ -300,14 +301,8 @@ class Entry:
         native = engine()
         threads = pool()
         api = ctypes.pythonapi
-        get = api.PyCapsule_GetPointer
-        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-        try:
-            from numpy._core._multiarray_umath import _ARRAY_API as capsule
-        except ImportError:
-            from numpy.core._multiarray_umath import _ARRAY_API as capsule  # type: ignore[no-redef]  # NumPy 1
-        table = get(capsule, None)
-        native.provide("PyArray_NewFromDescr", ctypes.c_int64.from_address(table + 8 * NEW_FROM_DESCR).value)
+        memory.install()
+        native.provide("PyArray_NewFromDescr", ctypes.c_int64.from_address(memory.numpy_api() + 8 * NEW_FROM_DESCR).value)
         native.provide("type_ndarray", id(np.ndarray))
         native.provide("type_float", id(float))
         native.provide("type_int", id(int))
@@ -478,7 +473,10 @@ def entry_module() -> Module:
     temp = f.var("ptr", 0)
     temp_bytes = f.load("i64", header(f, p, "temp"))
     with f.when(temp_bytes != 0):
-        temp.set(f.call("ptr", "malloc", temp_bytes + 64))
+        null = f.value(0, "ptr")
+        pooled = memory.install() is not None
+        size = temp_bytes + 64
+        temp.set(f.call("ptr", "flambeau_malloc", null, size) if pooled else f.call("ptr", "malloc", size))
         with f.when(temp.get() == 0):
             decline(f)
     temp_start = (f.convert("ptrtoint", temp.get(), "i64") + 63) & -64
@@ -519,7 +517,10 @@ def entry_module() -> Module:
         f.call("void", "PyEval_RestoreThread", state.get())
         f.store(f.load("i64", table + 16) - 1, table + 16)
     with f.when(temp.get() != 0):
-        f.call("void", "free", temp.get())
+        if pooled:
+            f.call("void", "flambeau_free", f.value(0, "ptr"), temp.get(), temp_bytes + 64)
+        else:
+            f.call("void", "free", temp.get())
 
     with f.when(nouts == 1):
         f.ret(f.load("ptr", outs))
