@@ -11,18 +11,14 @@ from flambeau._backends.cpu.library_product import native
 from flambeau._values import dtype as dtypes
 from flambeau._values.shape import contiguous_strides
 
-IDENTITY = {"sum": 0, "prod": 1, "amax": -np.inf, "amin": np.inf, "mean": 0}
-UFUNC = {
-    "sum": np.add,
-    "prod": np.multiply,
-    "amax": np.maximum,
-    "amin": np.minimum,
-    "mean": np.add,
-    "add": np.add,
-    "multiply": np.multiply,
-}
-
-
+UFUNC = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+MEANS = {
+    "sum": "add",
+    "mean": "add",
+    "prod": "mul",
+    "amax": "max",
+    "amin": "min",
+}  # what a reduction does with two elements
 NATIVE = 1 << 12  # elements from which a generated kernel reads or writes them
 
 
@@ -34,6 +30,15 @@ def picked(x: Any, where: Any, wrap: bool, size: int) -> Any:
 
     found = read(x, where, wrap)
     return None if found is None or found[1][0] else found[0]
+
+
+def written(into: Any, source: Any, where: Any, op: str, wrap: bool, size: int) -> bool:
+    """Whether a kernel did into[where] (op)= source; if not, the array library must do it, or say what is wrong."""
+    if size < NATIVE or type(into) is not np.ndarray or into.dtype != source.dtype or not native():
+        return False
+    from flambeau._backends.cpu.scatter import put
+
+    return put(into, source, where, op, wrap) is False
 
 
 # ---------------------------------------------------------------- index, index_put
@@ -121,6 +126,9 @@ def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None
             into[indices[0]] = values.reshape(())
             return
     where = subscript(into, indices)
+    arrays = [None if type(i) is slice else i for i in where]
+    if written(into, values, arrays, "add" if accumulate else "set", True, reach(into, where)):
+        return
     try:
         if not accumulate:
             into[where] = values
@@ -144,6 +152,8 @@ def add_rows(into: Any, at: Any, rows: Any) -> None:
     if at.ndim != 1:
         at, rows = at.reshape(-1), rows.reshape(-1, *into.shape[1:])
     if not at.size:
+        return
+    if written(into, rows, (at,), "add", True, rows.size):
         return
     n = into.shape[0]
     if at.min() < 0:
@@ -196,10 +206,12 @@ def _front(into: Any, source: Any, dim: int) -> tuple[Any, Any]:
 
 
 def index_add(into: Any, index: Any, source: Any, *, dim: int, alpha: Any) -> None:
-    target, rows = _front(into, source, dim)
     if alpha != 1:
-        rows = rows * np.asarray(alpha).astype(source.dtype)
+        source = source * np.asarray(alpha).astype(source.dtype)
     index = index.reshape(-1)
+    if into.ndim == source.ndim and written(into, source, (*(None,) * dim, index), "add", False, source.size):
+        return
+    target, rows = _front(into, source, dim)
     if target.ndim < rows.ndim:
         rows = rows.reshape(rows.shape[:1] + target.shape[1:])
     if into.dtype.kind == "b":
@@ -211,9 +223,12 @@ def index_add(into: Any, index: Any, source: Any, *, dim: int, alpha: Any) -> No
 
 
 def index_copy(into: Any, index: Any, source: Any, *, dim: int) -> None:
+    index = index.reshape(-1)
+    if into.ndim == source.ndim and written(into, source, (*(None,) * dim, index), "set", False, source.size):
+        return
     target, rows = _front(into, source, dim)
     try:
-        target[index.reshape(-1)] = rows
+        target[index] = rows
     except IndexError:
         bad = int(index[(index < 0) | (index >= target.shape[0])].reshape(-1)[0])
         raise IndexError(
@@ -222,9 +237,12 @@ def index_copy(into: Any, index: Any, source: Any, *, dim: int) -> None:
 
 
 def index_fill(into: Any, index: Any, value: Any, *, dim: int) -> None:
-    target, _ = _front(into, into, dim)
     if value.dtype != into.dtype:
         value = converted(value, dtype=dtypes.of(into.dtype))
+    where = (*(None,) * dim, index.reshape(-1))
+    if into.ndim and written(into, value, where, "set", True, index.size * into.size // max(into.shape[dim], 1)):
+        return
+    target, _ = _front(into, into, dim)
     try:
         target[index.reshape(-1)] = value
     except IndexError as error:
@@ -243,14 +261,14 @@ def identity(reduce: str, d: Any) -> Any:
     return {"amax": least, "amin": greatest, "prod": 1}.get(reduce, 0)
 
 
-def combine(into: Any, where: Any, source: Any, reduce: str, include_self: bool) -> None:
-    """into[where] combined with source, element by element."""
+def combine(into: Any, source: Any, reduce: str, include_self: bool, write: Any) -> None:
+    """Elements of `into` reduced with those of the source that `write(target, source, operation)` brings to them."""
     if not include_self:
-        into[where] = identity(reduce, into.dtype)
-    UFUNC[reduce].at(into, where, source)
+        write(into, np.asarray(identity(reduce, into.dtype), into.dtype), "set")
+    write(into, source, MEANS[reduce])
     if reduce == "mean":
         count = np.full(into.shape, 1 if include_self else 0, np.int64)
-        np.add.at(count, where, 1)
+        write(count, np.ones((), np.int64), "add")
         count = np.maximum(count, 1)
         into[...] = (
             into // count if into.dtype.kind in "iu" else (into / count.astype(into.real.dtype)).astype(into.dtype)
@@ -258,8 +276,18 @@ def combine(into: Any, where: Any, source: Any, reduce: str, include_self: bool)
 
 
 def index_reduce(into: Any, index: Any, source: Any, *, dim: int, reduce: str, include_self: bool) -> None:
-    target, rows = _front(into, source, dim)
-    combine(target, (index.reshape(-1),), rows, reduce, include_self)
+    index = index.reshape(-1)
+
+    def write(target: Any, rows: Any, op: str) -> None:
+        if target.ndim and written(target, rows, (*(None,) * dim, index), op, True, source.size):
+            return
+        target, rows = _front(target, rows, dim) if rows.ndim else (_front(target, target, dim)[0], rows)
+        if op == "set":
+            target[index] = rows
+        else:
+            UFUNC[op].at(target, index, rows)
+
+    combine(into, source, reduce, include_self, write)
 
 
 # ---------------------------------------------------------------- flat positions
@@ -281,6 +309,10 @@ def take_flat(x: Any, index: Any) -> Any:
 
 
 def put(into: Any, index: Any, source: Any, *, accumulate: bool) -> None:
+    if into.flags.c_contiguous and written(
+        into.reshape(-1), source.reshape(-1), (index.reshape(-1),), "add" if accumulate else "set", True, index.size
+    ):
+        return
     where = np.unravel_index(np.where(index < 0, index + into.size, index).reshape(-1), into.shape) if into.ndim else ()
     values = source.reshape(-1)
     if not into.ndim:
@@ -392,25 +424,35 @@ def gather(x: Any, index: Any, *, dim: int) -> Any:
     return x[grid(index, dim)].reshape(shape)
 
 
-def scatter(into: Any, index: Any, src: Any, *, dim: int, reduce: Any) -> None:
-    if not index.size:
-        return
-    into, index = (into.reshape(1) if not into.ndim else into), (index.reshape(1) if not index.ndim else index)
+def place(into: Any, index: Any, src: Any, dim: int, op: str) -> None:
+    """Each element of src (or src itself, if 0-d) written, added, ... to the place along `dim` that its index names."""
+    if index.size >= NATIVE and into.dtype == src.dtype and native():
+        from flambeau._backends.cpu.scatter import scatter as kernel
+
+        if kernel(into, src, index, dim, op) is False:
+            return
     _bounds("scatter", index, into.shape[dim], dim)
-    if src.ndim:
-        src = src[tuple(slice(0, n) for n in index.shape)]
-    elif src.dtype != into.dtype:
-        src = converted(src, dtype=dtypes.of(into.dtype))
     if into.flags.c_contiguous:  # one flat index is faster than one for each dimension
         where: Any = flat_places(index, into.shape, dim).reshape(-1)
         src = src.reshape(-1) if src.ndim and src.size == where.size else src
         into = into.reshape(-1)
     else:
         where = grid(index, dim)
-    if reduce is None:
+    if op == "set":
         into[where] = src
     else:
-        UFUNC[reduce].at(into, where, src)
+        UFUNC[op].at(into, where, src)
+
+
+def scatter(into: Any, index: Any, src: Any, *, dim: int, reduce: Any) -> None:
+    if not index.size:
+        return
+    into, index = (into.reshape(1) if not into.ndim else into), (index.reshape(1) if not index.ndim else index)
+    if src.ndim:
+        src = src[tuple(slice(0, n) for n in index.shape)]
+    elif src.dtype != into.dtype:
+        src = converted(src, dtype=dtypes.of(into.dtype))
+    place(into, index, src, dim, {None: "set", "add": "add", "multiply": "mul"}[reduce])
 
 
 def scatter_value(into: Any, index: Any, *, value: Any, dim: int, reduce: Any) -> None:
@@ -422,14 +464,8 @@ def scatter_reduce(into: Any, index: Any, src: Any, *, dim: int, reduce: str, in
         return
     into, index = (into.reshape(1) if not into.ndim else into), (index.reshape(1) if not index.ndim else index)
     src = src.reshape(1) if not src.ndim else src
-    _bounds("scatter", index, into.shape[dim], dim)
     src = src[tuple(slice(0, n) for n in index.shape)]
-    if into.flags.c_contiguous:
-        combine(
-            into.reshape(-1), flat_places(index, into.shape, dim).reshape(-1), src.reshape(-1), reduce, include_self
-        )
-    else:
-        combine(into, grid(index, dim), src, reduce, include_self)
+    combine(into, src, reduce, include_self, lambda target, source, op: place(target, index, source, dim, op))
 
 
 __all__ = ["write"]
@@ -451,14 +487,12 @@ def rows(table: Any, index: Any) -> Any:
 def rows_backward(g: Any, index: Any, *, count: int, padding: int, scale: bool) -> Any:
     out = np.zeros((count, g.shape[-1]), g.dtype)
     index, g = index.reshape(-1), g.reshape(-1, g.shape[-1])
-    if padding >= 0:
-        kept = index != padding
-        if not kept.all():
-            index, g = index[kept], g[kept]
     if scale:
         often = np.bincount(index, minlength=count)
         g = (g / often[index][:, None]).astype(g.dtype)
     add_rows(out, index, g)
+    if 0 <= padding < count:
+        out[padding] = 0
     return out
 
 
