@@ -18,7 +18,7 @@ class OpOverload:
     """One overload of an operator; calling it calls the operator."""
 
     def __init__(self, packet: OpOverloadPacket, overload: str, op: Op, form: str) -> None:
-        self.op, self._overloadname, self._overloadpacket = op, overload, packet
+        self.op, self._overloadname, self._overloadpacket, self.form = op, overload, packet, form
         self._fn = derive.inplace(op) if form == "inplace" else derive.function(op)
         self.__name__ = f"{packet.__name__}.{overload}"
         self.__qualname__ = self.__name__
@@ -54,6 +54,16 @@ class OpOverload:
     @property
     def is_view(self) -> bool:
         return self.op.view
+
+    @property
+    def is_write(self) -> bool:
+        """Whether the call changes its first tensor."""
+        return self.form == "inplace"
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the call takes numbers from a generator."""
+        return self.op.body.__module__.endswith((".random", ".dropout"))
 
 
 class OpOverloadPacket:

@@ -1,0 +1,1 @@
+"""Tracing that goes below the public functions."""

@@ -1,0 +1,3 @@
+"""Passes over graphs, under PyTorch's paths."""
+
+from flambeau.fx.passes import shape_prop, split_module

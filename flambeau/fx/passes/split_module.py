@@ -1,0 +1,134 @@
+"""split_module: one graph becomes several submodules and a graph that calls them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from flambeau import nn
+from flambeau.fx.graph import Graph
+from flambeau.fx.graph_module import GraphModule, _copy_attr
+from flambeau.fx.node import Node, map_arg
+
+
+class Partition:
+    """The nodes of one submodule, what comes in and what goes out."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.submod_name = name, f"submod_{name}"
+        self.nodes: list[Node] = []
+        self.inputs: dict[Node, None] = {}
+        self.outputs: dict[Node, None] = {}
+        self.needs: dict[str, None] = {}
+
+
+def split_module(m: GraphModule, root_m: nn.Module, split_callback: Callable[[Node], int | str], qualname_map: dict[str, str] | None = None,
+                 keep_original_order: bool | None = False, keep_original_node_name: bool | None = False,
+                 keep_original_input_name: bool = True, *, partition_affix: str | None = None) -> GraphModule:  # fmt: skip
+    """Split a module's graph: `split_callback(node)` names the partition of each node."""
+    parts: dict[str, Partition] = {}
+    where: dict[Node, str] = {}
+    for node in m.graph.nodes:
+        if node.op in ("placeholder", "output", "get_attr"):
+            continue
+        key = str(split_callback(node))
+        part = parts.setdefault(key, Partition(f"{partition_affix}_{key}" if partition_affix else key))
+        part.nodes.append(node)
+        where[node] = key
+    for node, key in where.items():
+        for used in node.all_input_nodes:
+            if used.op == "get_attr" or where.get(used) == key:
+                continue
+            parts[key].inputs[used] = None
+            if used in where:
+                parts[where[used]].outputs[used] = None
+                parts[key].needs[where[used]] = None
+    for used in m.graph.output_node().all_input_nodes:
+        if used in where:
+            parts[where[used]].outputs[used] = None
+    base = Graph()
+    env: dict[Node, Any] = {}
+    shell = nn.Module()
+    for node in m.graph.nodes:
+        if node.op == "placeholder":
+            env[node] = base.node_copy(node, lambda n: env[n])
+    for key in _ordered(parts):
+        part = parts[key]
+        _call(part, _submodule(part, root_m), base, env, shell)
+
+    def value(n: Node) -> Any:
+        if n not in env:
+            _copy_attr(root_m, shell, str(n.target))
+            env[n] = base.get_attr(str(n.target))
+        return env[n]
+
+    old = m.graph.output_node()
+    made = base.output(map_arg(old.args[0], value))
+    made.meta = dict(old.meta)
+    return GraphModule(shell, base)
+
+
+def _ordered(parts: dict[str, Partition]) -> list[str]:
+    """Partitions, each after those whose results it uses."""
+    done: dict[str, None] = {}
+
+    def visit(key: str, path: tuple[str, ...]) -> None:
+        if key in done:
+            return
+        if key in path:
+            raise RuntimeError("cycle exists between partitions!")
+        for other in parts[key].needs:
+            visit(other, (*path, key))
+        done[key] = None
+
+    for key in parts:
+        visit(key, ())
+    return list(done)
+
+
+def _submodule(part: Partition, root: nn.Module) -> GraphModule:
+    graph, env = Graph(), {}
+    shell = nn.Module()
+    for used in part.inputs:
+        env[used] = graph.placeholder(used.name, type_expr=used.type)
+        env[used].meta = dict(used.meta)
+
+    def value(n: Node) -> Node:
+        if n.op == "get_attr" and n not in env:
+            name = str(n.target).replace(".", "_")
+            target: Any = root
+            for step in str(n.target).split("."):
+                target = getattr(target, step)
+            setattr(shell, name, target)
+            env[n] = graph.get_attr(name)
+            env[n].meta = dict(n.meta)
+        return env[n]
+
+    for node in part.nodes:
+        target = node.target
+        if node.op == "call_module":
+            target = str(node.target).replace(".", "_")
+            setattr(shell, target, root.get_submodule(str(node.target)))
+        args, kwargs = map_arg(node.args, value), map_arg(node.kwargs, value)
+        env[node] = graph.create_node(node.op, target, args, kwargs, node.name, node.type)
+        env[node].meta = dict(node.meta)
+    outs = tuple(env[n] for n in part.outputs)
+    if outs:
+        graph.output(outs if len(outs) > 1 else outs[0])
+    else:
+        graph.output(())
+    return GraphModule(shell, graph)
+
+
+def _call(part: Partition, made: GraphModule, base: Graph, env: dict[Node, Any], shell: nn.Module) -> None:
+    setattr(shell, part.submod_name, made)
+    node = base.call_module(part.submod_name, tuple(env[n] for n in part.inputs))
+    outs = list(part.outputs)
+    if len(outs) == 1:
+        env[outs[0]] = node
+        node.meta = dict(outs[0].meta)
+        return
+    for i, n in enumerate(outs):
+        env[n] = base.call_function(operator.getitem, (node, i))
+        env[n].meta = dict(n.meta)
