@@ -91,7 +91,7 @@ def test_put_by_arrays(dtype, op):
             for into in layouts(x):
                 got = kernels.put(into, s, case, op, True)
                 if got is None:
-                    assert op == "add" and np.dtype(dtype).kind == "c"
+                    assert not into.flags.c_contiguous  # more axes than the kernel has
                     continue
                 assert got is False
                 assert np.array_equal(into, want, equal_nan=True) if x.dtype.kind == "c" else same(into, want)
