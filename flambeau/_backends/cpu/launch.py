@@ -302,7 +302,9 @@ class Entry:
         threads = pool()
         api = ctypes.pythonapi
         memory.install()
-        native.provide("PyArray_NewFromDescr", ctypes.c_int64.from_address(memory.numpy_api() + 8 * NEW_FROM_DESCR).value)
+        native.provide(
+            "PyArray_NewFromDescr", ctypes.c_int64.from_address(memory.numpy_api() + 8 * NEW_FROM_DESCR).value
+        )
         native.provide("type_ndarray", id(np.ndarray))
         native.provide("type_float", id(float))
         native.provide("type_int", id(int))

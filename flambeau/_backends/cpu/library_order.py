@@ -6,6 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.library_product import native
+
+NATIVE = 1 << 10  # elements from which a generated kernel orders them
+
+
+def _native(x: Any) -> bool:
+    return x.size >= NATIVE and x.ndim > 0 and x.dtype.kind != "c" and type(x) is np.ndarray and native()
+
 
 def plain(x: Any) -> Any:
     """Narrow floats as float32: NumPy orders those."""
@@ -16,6 +24,12 @@ def sort(x: Any, *, dim: int, descending: bool) -> Any:
     """Stable. Returns (values, indices)."""
     if x.ndim == 0:
         return x.copy(), np.zeros((), np.int64)
+    if _native(x):
+        from flambeau._backends.cpu.sort import sort as kernel
+
+        found = kernel(x, dim, descending)
+        if found is not None:
+            return found
     source = plain(np.flip(x, dim) if descending else x)
     order = np.argsort(source, axis=dim, kind="stable")
     if descending:  # ties keep their order: sort the reversed array, then count from its end
@@ -27,6 +41,12 @@ def topk(x: Any, *, count: int, dim: int, largest: bool) -> Any:
     if x.ndim == 0:
         return (x.copy(), np.zeros((), np.int64)) if count else (x.reshape(1)[:0], np.zeros(0, np.int64))
     n = x.shape[dim]
+    if _native(x):
+        from flambeau._backends.cpu.sort import topk as kernel
+
+        chosen = kernel(x, count, dim, largest)
+        if chosen is not None:
+            return chosen
     cut = (slice(None),) * dim + (slice(0, count),)
     if largest or count * 8 > n or x.dtype.kind == "V" or n < 256:
         if largest and 0 < count * 8 <= n and n >= 256 and x.dtype.kind in "iuf":
@@ -47,7 +67,7 @@ def topk(x: Any, *, count: int, dim: int, largest: bool) -> Any:
 def kthvalue(x: Any, *, place: int, dim: int, keepdim: bool) -> Any:
     if x.ndim == 0:
         return x.copy(), np.zeros((), np.int64)
-    order = np.argsort(plain(x), axis=dim, kind="stable")
+    _, order = topk(x, count=place, dim=dim, largest=False) if _native(x) else sort(x, dim=dim, descending=False)
     index = order[(slice(None),) * dim + (slice(place - 1, place),)]
     values = np.take_along_axis(x, index, dim)
     return (values, np.ascontiguousarray(index)) if keepdim else (values.squeeze(dim), index.squeeze(dim).copy())
@@ -65,6 +85,8 @@ def unique(x: Any, *, dim: int | None) -> Any:
                 found = np.flatnonzero(often)
                 rank = np.cumsum(often > 0) - 1
                 return (found + least).astype(x.dtype), rank[shifted].reshape(x.shape), often[found]
+        if _native(x):
+            return _distinct(source.reshape(-1), x)
         values, inverse, counts = np.unique(source, return_inverse=True, return_counts=True, equal_nan=False)
         return values.astype(x.dtype, copy=False), inverse.reshape(x.shape).astype(np.int64, copy=False), counts
     n = x.shape[dim]
@@ -74,6 +96,17 @@ def unique(x: Any, *, dim: int | None) -> Any:
         return np.take(x, [0] if n else [], dim), one, np.array([n] if n else [], np.int64)
     _, first, inverse, counts = np.unique(rows, axis=0, return_index=True, return_inverse=True, return_counts=True)
     return np.take(x, first, dim), inverse.reshape(-1), counts
+
+
+def _distinct(flat: Any, x: Any) -> Any:
+    """`unique` by the kernel that sorts."""
+    ordered, order = sort(flat, dim=0, descending=False)
+    new = np.ones(flat.size, bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    at = np.flatnonzero(new)
+    inverse = np.empty(flat.size, np.int64)
+    inverse[order] = np.cumsum(new) - 1
+    return ordered[at].astype(x.dtype, copy=False), inverse.reshape(x.shape), np.diff(np.append(at, flat.size))
 
 
 def unique_runs(x: Any, *, dim: int | None) -> Any:

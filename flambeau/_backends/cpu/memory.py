@@ -85,7 +85,9 @@ def text() -> tuple[str, list[str]]:
     (bytes,) = f.params
     align = f.select(bytes >= HUGE, HUGE, PAGE, "i64")
     length = bytes + align + PAGE
-    base = f.call("i64", "mmap", f.value(0, "ptr"), length, *(f.value(n, "i32") for n in (3, 0x22, -1)), f.value(0, "i64"))
+    base = f.call(
+        "i64", "mmap", f.value(0, "ptr"), length, *(f.value(n, "i32") for n in (3, 0x22, -1)), f.value(0, "i64")
+    )
     with f.when(base == -1):
         f.ret(0)
     start = (base + PAGE + align - 1) & (0 - align)
@@ -270,7 +272,9 @@ def install() -> Memory | None:
     if ctypes.sizeof(ctypes.c_void_p) != 8 or os.sysconf("SC_PAGE_SIZE") != PAGE:
         return None
     malloc_settings = getattr(ctypes.CDLL(None), "mallopt", None)
-    if malloc_settings is not None:  # glibc: what is freed below LIMIT stays, as it does once large blocks have been freed
+    if (
+        malloc_settings is not None
+    ):  # glibc: what is freed below LIMIT stays, as it does once large blocks have been freed
         trim_threshold, mmap_threshold = -1, -3
         malloc_settings(trim_threshold, SLACK)
         malloc_settings(mmap_threshold, SLACK // 2)

@@ -1,0 +1,111 @@
+"""Sorting and selection by kernels against the array library's stable sort."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from flambeau._backends.cpu import sort as kernels
+from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
+
+DTYPES = [
+    np.bool_, np.int8, np.uint8, np.int16, np.int32, np.int64, np.float16, ml_dtypes.bfloat16, np.float32, np.float64,
+]  # fmt: skip
+
+
+def values(rng, shape, dtype, many):
+    d = np.dtype(dtype)
+    if d.kind in "iu":
+        top = np.iinfo(d)
+        return rng.integers(top.min, top.max, shape, d, endpoint=True) if many else rng.integers(0, 5, shape).astype(d)
+    if d.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    x = rng.standard_normal(shape) * 1e3 if many else rng.integers(-2, 3, shape)
+    x = np.asarray(x, np.float64)
+    flat = x.reshape(-1)
+    for i, special in enumerate((np.nan, np.inf, -np.inf, -0.0, 0.0, -np.nan)):
+        flat[i + 1 :: 19] = special
+    return x.astype(dtype)
+
+
+def expected(x, dim, descending):
+    """Stable order, NaN the largest."""
+    wide = x.astype(np.float64) if x.dtype.kind in "fV" else x
+    if not descending:
+        return np.argsort(wide, axis=dim, kind="stable")
+    turned = np.argsort(np.flip(wide, dim), axis=dim, kind="stable")
+    return np.flip(x.shape[dim] - 1 - turned, dim)
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.tobytes() == np.ascontiguousarray(b).tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("descending", [False, True])
+def test_sort(dtype, descending):
+    rng = np.random.default_rng(1)
+    for shape in [(1,), (2,), (5, 17), (3, 64), (2, 127), (2, 129), (257, 2), (3, 40, 7), (1100,)]:
+        for many in (True, False):
+            x = values(rng, shape, dtype, many)
+            for dim in range(len(shape)):
+                order = expected(x, dim, descending)
+                for a in (x, np.asfortranarray(x)):
+                    got = kernels.sort(a, dim, descending)
+                    assert np.array_equal(got[1], order)
+                    assert same(got[0], np.take_along_axis(x, order, dim))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.int64])
+def test_long_rows_are_sorted_in_parts(dtype, monkeypatch):
+    monkeypatch.setattr(kernels, "LONG", 1000)
+    rng = np.random.default_rng(2)
+    for shape, dim in [((2, 70001), 1), ((66000, 2), 0), ((3, 1000), 1)]:
+        for many in (True, False):
+            x = values(rng, shape, dtype, many)
+            for descending in (False, True):
+                order = expected(x, dim, descending)
+                plan = kernels.sort_plan(x, dim, descending)
+                assert len(plan.launches) > 2
+                table = kernels.run(("sort in parts", dim, descending), (x,), lambda plan=plan: plan)
+                assert np.array_equal(table[1], order) and same(table[0], np.take_along_axis(x, order, dim))
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("largest", [False, True])
+def test_topk(dtype, largest):
+    rng = np.random.default_rng(3)
+    for shape, dim in [((7,), 0), ((3, 300), 1), ((2, 1025), 1), ((900, 3), 0), ((2, 333, 2), 1)]:
+        for many in (True, False):
+            x = values(rng, shape, dtype, many)
+            order = expected(x, dim, largest)
+            n = shape[dim]
+            for count in sorted({1, min(5, n), min(16, n), min(17, n), n // 3, n}):
+                first = np.take(order, range(count), dim)
+                got = kernels.topk(x, count, dim, largest)
+                assert np.array_equal(got[1], first)
+                assert same(got[0], np.take_along_axis(x, first, dim))
+
+
+def test_topk_of_rows_in_order_and_of_equal_elements():
+    for x in (np.arange(5000.0), np.arange(5000.0)[::-1].copy(), np.zeros(5000), np.full(5000, np.nan)):
+        for largest in (False, True):
+            assert np.array_equal(kernels.topk(x, 20, 0, largest)[1], expected(x, 0, largest)[:20])
+
+
+def test_threads_change_nothing():
+    rng = np.random.default_rng(4)
+    x, y = rng.integers(0, 99, (50, 700)), rng.standard_normal(200_000).astype(np.float32)
+    before, got = get_num_threads(), []
+    try:
+        for n in (1, 2, 7):
+            set_num_threads(n)
+            got.append((*kernels.sort(x, 1, False), *kernels.sort(y, 0, True), *kernels.topk(x, 9, 1, True)))
+    finally:
+        set_num_threads(before)
+    assert np.array_equal(got[0][3], expected(y, 0, True))
+    for one in got[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(one, got[0]))
