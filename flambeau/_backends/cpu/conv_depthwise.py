@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.contract import GRAIN, TYPES, narrow, widen
-from flambeau._backends.cpu.conv import copy_row, steps
+from flambeau._backends.cpu.contract import APART, GRAIN, TYPES, narrow, widen
+from flambeau._backends.cpu.conv import steps
 from flambeau._backends.cpu.emit import Module, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
@@ -27,6 +27,37 @@ SLOTS = (
     *("n", "taps", "ny", "nx", "h", "w", "ho", "wo", "sy", "sx", "row0", "col0", "rows", "pitch"),
     *("xn", "xc", "xh", "xw", "gn", "gc", "gh"),
 )
+
+
+def copy_row(m: Module, memory: str, acc: str, n: int) -> None:
+    """Defines copy_row(to, from, w, xw, s, phase, col0, pitch): to[i] = from[((i + col0) * s + phase) * xw], 0 outside 0..w."""
+    f = m.function(
+        "internal void copy_row(ptr noalias to, ptr noalias src, i64 w, i64 xw, i64 s, i64 phase, i64 col0, i64 pitch)",
+        APART,
+    )
+    to, src, w, xw, s, phase, col0, pitch = f.params
+    low = f.min(f.max(0 - col0, 0), pitch)
+    high = f.max(f.min((w - 1 - phase + s) // s - col0, pitch), low)
+    wide = vector(acc, n)
+    for begin, end in ((f.value(0, "i64"), low), (high, pitch)):
+        with f.loop(begin, end, n) as i:
+            f.mstore(f.value(0, wide), f.gep(acc, to, i), f.lane_mask(n, end - i))
+    first = f.gep(memory, src, ((low + col0) * s + phase) * xw)
+    step, count, out = s * xw, high - low, f.gep(acc, to, low)
+    done = f.var("i64", 0)
+    full = count & -n
+    with f.when(step == 1):
+        with f.loop(0, full, n) as i:
+            f.store(widen(f, f.load(vector(memory, n), first, i), acc), out, i)
+        done.set(full)
+    with f.when(step == 2):  # every other element: two loads, one shuffle; the last pair may end past the row
+        full = f.max(count - 1, 0) & -n
+        with f.loop(0, full, n) as i:
+            pair = [f.load(vector(memory, n), f.gep(memory, first, i * 2 + j)) for j in (0, n)]
+            f.store(widen(f, f.shuffle(pair[0], pair[1], [2 * j for j in range(n)]), acc), out, i)
+        done.set(full)
+    with f.loop(done.get(), count) as i:
+        f.store(widen(f, f.load(memory, f.gep(memory, first, i * step)), acc), out, i)
 
 
 def text(target: Target, dtype: str) -> Module:

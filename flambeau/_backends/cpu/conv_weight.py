@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.contract import GRAIN, TYPES, Tile, micro_kernel, narrow, packer, run_tile, tile
-from flambeau._backends.cpu.conv import spread, steps, three
+from flambeau._backends.cpu.conv import steps, three
+from flambeau._backends.cpu.conv_tile import spread
 from flambeau._backends.cpu.conv_depthwise import depthwise_weight_plan
 from flambeau._backends.cpu.emit import Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
