@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu import contract, conv, conv_weight, pool
+from flambeau._backends.cpu import contract, conv, conv_depthwise, conv_tile, conv_weight, pool
 from flambeau._backends.cpu.emit import Module
 from flambeau._backends.cpu.engine import TARGETS, Engine
 from flambeau._backends.cpu.launch import entry_module
@@ -19,8 +19,11 @@ def test_kernels(name):
     t = contract.tile(target, "float32")
     texts = [
         contract.text(target, "float32", contract.PLAIN),
-        conv.pack_text(target, "float32", t),
-        conv.text(target, "float32", t, contract.PLAIN),
+        conv_tile.text(target, "float"),
+        conv_tile.pack_text(target, "float32"),
+        conv.text(target, "float32", contract.PLAIN),
+        conv_depthwise.text(target, "float32"),
+        conv_depthwise.weight_text(target, "float32"),
         conv_weight.text(target, "float32", t),
         pool.text(target, "float32"),
     ]

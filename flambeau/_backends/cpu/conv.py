@@ -39,7 +39,8 @@ from flambeau._backends.cpu.contract import (
     transpose,
     widen,
 )
-from flambeau._backends.cpu.conv_slab import copy_rows, pack_vector
+from flambeau._backends.cpu.conv_depthwise import depthwise_launch
+from flambeau._backends.cpu.conv_slab import copy_rows, pack_vector, steps
 from flambeau._backends.cpu.conv_tile import VECTORS, lanes, name_of, short_mask, spread_pairs, tile, tile_rows, weights
 from flambeau._backends.cpu.emit import Function, Module, V, floating, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
@@ -49,6 +50,7 @@ DEPTH = 640  # products summed before a partial tile is kept
 ROWS = 192 << 10  # of `a` that a block of the depth may hold, in elements: with the slab, the second-level cache
 SLAB = 256 << 10  # bytes of input that a chunk works on at a time
 POSITIONS = 256  # of a chunk: images are taken together up to so many
+FEW = 3  # rows of `a` to one channel that a tile would be wasted on
 PACKING = 5  # the price of packing a vector, in rows of sums
 
 PIECE = ("lane", "count", "image", "place", "offset", "x")  # lanes of a vector that are neighbours in the output
@@ -298,6 +300,9 @@ class Correlation:
 
         `offset` is an element offset into the output; `bias` its slot and its strides over groups and rows.
         """
+        if self.channels == 1 and len(self.taps[0]) == 1 and self.out[0] == self.inside[0] == 1 and self.rows <= FEW and e is PLAIN:
+            one, kept = depthwise_launch(self, c, offset, x, a, bias)
+            return (one,), 0, kept
         target = engine().target
         memory, acc = TYPES[self.dtype]
         n, word = lanes(target, acc), size(acc)
@@ -448,11 +453,6 @@ class Correlation:
 def three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
     """Leading spatial dimensions that are not there."""
     return (*(fill,) * (3 - len(values)), *values)  # type: ignore[return-value]
-
-
-def steps(x: np.ndarray[Any, Any]) -> list[int] | None:
-    """Strides in elements; None where a stride is no multiple."""
-    return None if any(s % x.itemsize for s in x.strides) else [s // x.itemsize for s in x.strides]
 
 
 def out_size(n: int, k: int, s: int, p: int, d: int) -> int:

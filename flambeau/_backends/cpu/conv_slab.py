@@ -6,6 +6,10 @@ split by phase, so that neighbouring output positions read neighbouring elements
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from flambeau._backends.cpu.contract import APART, transpose, widen
 from flambeau._backends.cpu.conv_tile import short_mask
 from flambeau._backends.cpu.emit import Function, Module, V, size, suffix, vector
@@ -114,3 +118,8 @@ def pack_vector(m: Module, target: Target, acc: str, n: int, step: int) -> None:
     every = V(f, f"<{n} x i1>", "<" + ", ".join(["i1 true"] * n) + ">")
     with f.loop(0, depth) as k:
         f.store(gather(f, acc, f.gep(acc, src, f.load("i64", table, k)), index, every, n), to, k * step)
+
+
+def steps(x: np.ndarray[Any, Any]) -> list[int] | None:
+    """Strides in elements; None where a stride is no multiple."""
+    return None if any(s % x.itemsize for s in x.strides) else [s // x.itemsize for s in x.strides]
