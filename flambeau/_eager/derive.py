@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import ERRORS, QUIET, K, loud, quiet
 from flambeau._eager import call, create, derived, large, record
 from flambeau._eager.choose import chooser
@@ -205,8 +206,16 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
     biggest = " or ".join(f"a{i}.size >= LARGE" for i in range(len(tensors)))
     # A mask's kernel gains nothing; one exponent for all (2, 0.5, ...) is what the array reading has short cuts for.
     large_enough = "False" if tensors[0].is_free else f"({biggest}) and a1.ndim" if op.aten == "pow" else biggest
+    small_ = [f"            r = {kernel}({operands}) if {large_enough} else None"]
+    if op.run is op.body and not tensors[0].is_free:
+        name = _bind(op, "SMALL", None)
+        small.install(SCOPE, name, root, ps, large.available)
+        small_ = [
+            f"            r = {name}({operands})",
+            f"            if r is None and ({large_enough}): r = {kernel}({operands})",
+        ]
     text = [f"    if {' and '.join(conditions)}:", *fetch, f"        if {' and '.join(ok)}:",
-            f"            r = {kernel}({operands}) if {large_enough} else None", "            if r is None:",
+            *small_, "            if r is None:",
             "                token = quiet(QUIET)", "                try:", *("                    " + line for line in body), f"                    r = {value}",
             "                except ValueError:", f"                    return general({me}, {_tuple(op)})",
             "                finally:", "                    loud(token)",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import K
 from flambeau._eager import large
 from flambeau._eager.graph import Node, saved_alias, unpack
@@ -219,9 +220,11 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
             ]
             kernel = _kernel_of(e, names_of, g, read, names)
             if kernel is not None:
-                scope[f"native{i}"] = kernel
+                scope[f"native{i}"], root, params = kernel
+                small.install(scope, f"small{i}", root, params, large.available)
                 out += [
-                    f"        if g.size >= LARGE and (d is F32 or d is F64): {r} = native{i}({', '.join(read)})",
+                    f"        {r} = small{i}({', '.join(read)})",
+                    f"        if {r} is None and g.size >= LARGE and (d is F32 or d is F64): {r} = native{i}({', '.join(read)})",
                     f"        if {r} is None:",
                 ]
         deep = "    " if not tensors and kernel is not None else ""
@@ -256,13 +259,12 @@ def _kernel_of(e: Expr, names_of: dict[Expr, str], g: Expr, read: list[str], nam
     order: dict[Expr, int] = {}
     for i, n in enumerate(read):
         order[g if n == "g" else _named(n, names_of)] = i
-    fresh: dict[Expr, Expr] = {}
+    fresh: dict[Expr, Expr] = {p: parameter(i, (), p.dtype) for p, i in order.items()}
     for node in _upto(e, order):
-        if node in order:
-            fresh[node] = parameter(order[node], (), node.dtype)
-        else:
+        if node not in order:
             fresh[node] = Expr(node.op, tuple(fresh[s] for s in node.src), node.arg, node.shape, node.dtype)
-    return large.again([fresh[e]], g.dtype)
+    params = [fresh[p] for p in sorted(order, key=lambda p: order[p])]
+    return large.again([fresh[e]], g.dtype), fresh[e], params
 
 
 def _upto(root: Expr, stop: dict[Expr, int]) -> list[Expr]:
