@@ -49,6 +49,7 @@ class Tensor(metaclass=_TensorMeta):
     _hooks: Any = None
     _post_hooks: Any = None
     _inference: bool = False
+    _tangents: Any = None  # level -> tangent, of a dual tensor
     _kind: Any = None  # what a tensor is that has no plain strided array (sparse, nested): None for all others
 
     # ---- facts read off the array ----
@@ -123,3 +124,24 @@ def wrap(array: Any) -> Tensor:
     t = new(Tensor)
     t._a = array
     return t
+
+
+def has_elements(t: Any) -> bool:
+    """Whether t's elements can be looked at: not those of meta tensors, nor of one sample of a batch."""
+    return getattr(t._a, "has_elements", True)  # type: ignore[no-any-return]
+
+
+def twin(t: Any) -> Any:
+    """Another object that is in all respects the tensor t."""
+    other = new(type(t))
+    other.__dict__.update(t.__dict__)
+    return other
+
+
+def bare(t: Any) -> Any:
+    """t without history; the same memory, and whatever else t carries (tangents, a batch)."""
+    if type(t) is Tensor and t._tangents is None:
+        return wrap(t._a)
+    other = twin(t)
+    other._node, other._nr, other._base = None, 0, None
+    return other

@@ -138,7 +138,8 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
     return handle_torch_function(fn, relevant, *args, **kwargs)
 
 
-EXTRA: list[Any] = []  # autocast, vmap, dispatch modes: asked first
+EXTRA: list[Any] = []  # forward mode, vmap, autocast: asked first, fn(op, values, out, into)
+EXTRA_METHODS: list[Any] = []  # the same for methods that are no operators, fn(method, args, kwargs)
 
 
 def _is_default(v: Any, default: Any) -> bool:
@@ -157,6 +158,10 @@ def _inherits(v: Any) -> bool:
 
 
 def _override_method(fn: Any, args: Any, kwargs: Any) -> Any:
+    for hook in EXTRA_METHODS:
+        result = hook(fn, args, kwargs)
+        if result is not NotImplemented:
+            return result
     if STATE.no_function and not STATE.function_modes:
         return NotImplemented
     if not STATE.function_modes and not any(

@@ -30,6 +30,7 @@ class MetaArray:
 
     torch_device = META
     base = None
+    has_elements = False  # what may look at elements only where there are some asks getattr(a, "has_elements", True)
     __slots__ = ("dtype", "shape", "strides")
 
     def __init__(self, shape: Any, dtype: Any, strides: Any = None) -> None:

@@ -238,7 +238,7 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
         return r
     if not isinstance(r, np.ndarray) and isinstance(r, np.generic):
         r = np.asarray(r)
-    if d is not None and r.dtype is not d.np and r.dtype.kind != "b" and not (d.is_complex and r.dtype.kind == "f"):
+    if d is not None and r.dtype is not d.np and r.dtype.kind != "b" and d.is_complex == (r.dtype.kind == "c"):
         r = astype(r, d.np)
     if op.view:
         source = values[0]

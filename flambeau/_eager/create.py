@@ -14,6 +14,8 @@ from flambeau._tensor import PLAIN, Tensor, wrap
 from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import device as Device, strided
 
+HOOKS: list[Any] = []  # asked first where a mode is active: fn(op, values, out, the keywords that all creation operators have)
+
 
 def _described(op: Op, arrays: tuple[Any, ...]) -> Any:
     """What the operator would make, told without making it: sizes are asked for with no element."""
@@ -42,9 +44,10 @@ def create(
     like = values[0] if isinstance(values[0], Tensor) else None
     if MODES or (like is not None and type(like) not in PLAIN):
         extra = {"layout": layout, "device": device, "pin_memory": pin_memory, "requires_grad": requires_grad}
-        result = call.HOOKS["create"](op, values, out, extra) if "create" in call.HOOKS else NotImplemented
-        if result is not NotImplemented:
-            return result
+        for hook in HOOKS:
+            result = hook(op, values, out, extra)
+            if result is not NotImplemented:
+                return result
     if layout is not None and layout is not strided:
         raise NotImplementedError(f"{op.name}() with layout={layout!r} is not implemented")
     if op.check is not None:

@@ -23,7 +23,7 @@ from flambeau._kernel.record import Expr, Record, parameter
 from flambeau._kernel.rules import gradients
 from flambeau._kernel.text import lines, uses
 from flambeau._operators.op import Op
-from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._tensor import PLAIN, Tensor, bare, wrap
 from flambeau._values import dtype as dtypes
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
@@ -49,7 +49,7 @@ def constant(value: Any, d: Any) -> Any:
 
 
 SCOPE: dict[str, Any] = {
-    "np": np, "K": K, "PLAIN": PLAIN, "unpack": unpack, "sum_to": sum_to, "recast": recast, "wrap": wrap, "constant": constant,
+    "np": np, "K": K, "PLAIN": PLAIN, "unpack": unpack, "sum_to": sum_to, "recast": recast, "wrap": wrap, "bare": bare, "constant": constant,
     "fit_tensor": fit_tensor, "F32": F32, "F64": F64, "LARGE": large.LARGE, "NARROW": dtypes.NARROW, "where": np.where,
     **{"np_" + word: getattr(np, name) for word, name in UFUNCS.items()},
 }  # fmt: skip
@@ -192,7 +192,7 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
     for n in names:
         if tensors:
             if n == "out":
-                out += ["    if out is not None:", "        out = wrap(out._a)", "        out._node = self"]
+                out += ["    if out is not None:", "        out = bare(out)", "        out._node = self"]
         else:
             out.append(f"    if {n} is not None:")
             out.append(

@@ -174,8 +174,56 @@ class IndexPlaceBackward0(Node):
         return (getitem(g, self.index),)
 
 
+def steps(index: tuple[Any, ...], ndim: int) -> list[tuple[str, int, Any]]:
+    """A basic index (one ellipsis among its items) as operators: ("select" | "slice" | "unsqueeze", dim, integer | slice | None)."""
+    dim, out = 0, []
+    taken = sum(i is not None and i is not Ellipsis for i in index)
+    for i in index:
+        if i is None:
+            out.append(("unsqueeze", dim, None))
+            dim += 1
+        elif i is Ellipsis:
+            dim += ndim - taken
+        elif isinstance(i, slice):
+            if i != _EVERYTHING:
+                out.append(("slice", dim, i))
+            dim += 1
+        else:
+            out.append(("select", dim, i))
+    return out
+
+
+def _placed_by_operators(g: Any, index: Any, into: Any) -> Any:
+    """`_placed` for gradients that are more than an array: batches, dual tensors."""
+    from flambeau._operators.op import REGISTRY
+
+    shape, d = into
+    index = index if type(index) is tuple else (index,)
+    index = index if any(i is Ellipsis for i in index) else (*index, Ellipsis)
+    undo = []
+    for what, dim, i in steps(index, len(shape)):
+        undo.append((what, dim, i, shape))
+        if what == "unsqueeze":
+            shape = (*shape[:dim], 1, *shape[dim:])
+        elif what == "select":
+            shape = (*shape[:dim], *shape[dim + 1 :])
+        else:
+            shape = (*shape[:dim], len(range(*i.indices(shape[dim]))), *shape[dim + 1 :])
+    for what, dim, i, before in reversed(undo):
+        if what == "unsqueeze":
+            g = g.squeeze(dim)
+        elif what == "select":
+            g = REGISTRY["select_backward"](g, before, dim, i)
+        else:
+            start, stop, step = i.indices(before[dim])
+            g = REGISTRY["slice_backward"](g, before, dim, start, stop, step)
+    return g
+
+
 def _placed(g: Any, index: Any, into: Any) -> Any:
     """Zeros of the input's shape with g at the index, with history."""
+    if MODES or type(g) not in PLAIN:
+        return _placed_by_operators(g, index, into)
     shape, d = into
     out = np.zeros(shape, d)
     out[index] = g._a

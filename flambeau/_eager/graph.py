@@ -18,7 +18,7 @@ import numpy as np
 
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.modes import STATE
-from flambeau._tensor import Tensor, new, wrap
+from flambeau._tensor import Tensor, bare, new, wrap
 from flambeau._values import dtype as dtypes
 
 serial = count()
@@ -213,8 +213,12 @@ def saved_alias(out: Tensor) -> Tensor:
     """An output as its own node may hold it: same memory and version, no history, hence no cycle."""
     if out._vc is None:
         out._vc = [0]
-    t = new(Tensor)
-    t._a, t._vc = out._a, out._vc
+    if type(out) is Tensor and out._tangents is None:  # hot: once per call that saves its result
+        t = new(Tensor)
+        t._a = out._a
+    else:
+        t = bare(out)
+    t._vc = out._vc
     return t
 
 
@@ -258,7 +262,7 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
     needed = _needed(order, targets) if targets is not None else None
     for leaf in [leaf for leaf, n in waiting.items() if n == 0]:
         _finish(leaf, buffer, create, targets)
-    grad_mode, STATE.grad = STATE.grad, create
+    grad_mode, STATE.grad = STATE.grad, create if STATE.lifted is None else STATE.lifted
     anomaly = STATE.anomaly
     token = None if create else quiet(QUIET)
     try:

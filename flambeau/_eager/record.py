@@ -26,7 +26,7 @@ from flambeau._eager.graph import (
 )
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
-from flambeau._tensor import PLAIN, Tensor, new, wrap
+from flambeau._tensor import PLAIN, Tensor, bare, new, wrap
 from flambeau._values import dtype as dtypes
 
 _named: dict[Op, Any] = {}
@@ -350,7 +350,7 @@ class RuleNode(Node):
         bound = dict(zip(self.names, saved, strict=True))
         for i in self.output_saved:
             if saved[i] is not None:
-                t = wrap(saved[i]._a)
+                t = bare(saved[i])
                 if tensors:
                     t._node, t._nr = self, self.fields.index(self.names[i])
                 bound[self.names[i]] = t

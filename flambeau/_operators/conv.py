@@ -67,7 +67,8 @@ _conv_input.vjp(
         _c(grad), g, weight_shape, stride, padding, dilation, groups),
 )  # fmt: skip
 _conv_weight.vjp(
-    grad=lambda g, input, stride, padding, dilation, groups: _conv(_c(input) if input.is_complex() else input, g, stride, padding, dilation, groups),
+    grad=lambda g, grad_shape, input, stride, padding, dilation, groups: _cropped(
+        _conv(_c(input) if input.is_complex() else input, g, stride, padding, dilation, groups), grad_shape),
     input=lambda g, grad, input_shape, stride, padding, dilation, groups: _conv_input(
         grad, _c(g), input_shape, stride, padding, dilation, groups),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import sizes
+from flambeau._tensor import has_elements
 from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import dtype as Kind, of
 from flambeau._values.shape import broadcast, wrap_dim, wrap_dims
@@ -355,7 +356,7 @@ def _check_repeats(repeats: Any) -> None:
         raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
     if repeats._a.dtype.kind not in "iu" or repeats._a.dtype.itemsize < 4:
         raise RuntimeError("repeats has to be Long or Int tensor")
-    if (repeats._a < 0).any():
+    if has_elements(repeats) and (repeats._a < 0).any():
         raise RuntimeError("repeats can not be negative")
 
 

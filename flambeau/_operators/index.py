@@ -10,6 +10,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Scalar, T
 from flambeau._operators.op import ALL_FORMS, METHOD, Op, composite, op
+from flambeau._tensor import has_elements
 from flambeau._values.dtype import SPOKEN, dtype as Kind, of
 from flambeau._values.shape import broadcast, wrap_dim
 
@@ -374,7 +375,7 @@ def take_along_dim(input: T, indices: T, dim: Dim | None = None) -> T:
     a, b = both[:], both[:]
     a[dim], b[dim] = input.shape[dim], indices.shape[dim]
     n = input.shape[dim]
-    if (indices._a < 0).any():
+    if not has_elements(indices) or (indices._a < 0).any():
         indices = indices.where(indices >= 0, indices + n)
     return input.expand(a).gather(dim, indices.expand(b))
 

@@ -10,6 +10,7 @@ from typing import Any
 from flambeau._ground.errors import LinAlgError
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import composite, op
+from flambeau._tensor import has_elements
 from flambeau._values.dtype import SPOKEN
 
 LINALG = {"promote": "none", "namespace": "linalg", "variants": ("function", "out")}
@@ -42,7 +43,7 @@ def square(name: str, A: Any, routine: str = "", what: str = "A") -> None:
 
 def refuse(info: Any, message: Any, batched: bool) -> None:
     """Raise for the first matrix of a batch that LAPACK gave up on."""
-    if info.is_meta:
+    if not has_elements(info):
         return
     bad = info._a.reshape(-1).nonzero()[0]
     if bad.size:

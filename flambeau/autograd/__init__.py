@@ -10,8 +10,8 @@ import numpy as np
 from flambeau._eager import views
 from flambeau._eager.derived import constant as _constant
 from flambeau._eager.graph import Node, as_tensor, execute, node_of, unwrap
-from flambeau._eager.modes import STATE
-from flambeau._tensor import Tensor, wrap
+from flambeau._eager.modes import MODES, STATE
+from flambeau._tensor import Tensor, bare, wrap
 from flambeau.autograd import forward_ad as forward_ad, function as function, grad_mode as grad_mode, graph as graph
 from flambeau.autograd.anomaly_mode import detect_anomaly as detect_anomaly, set_detect_anomaly as set_detect_anomaly
 from flambeau.autograd.function import Function as Function, NestedIOFunction as NestedIOFunction
@@ -183,7 +183,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
             else _stack(column)
             for column in zip(*rows, strict=True)
         )
-    found = _captured(_roots(outputs, grads, create_graph), inputs, bool(retain_graph), create_graph)
+    found = gradients(outputs, inputs, grads, bool(retain_graph), create_graph, False)
     out = []
     for i, (g, t) in enumerate(zip(found, inputs, strict=True)):
         if g is None:
@@ -197,8 +197,28 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
                 )
             out.append(None)
         else:
-            out.append(g if create_graph else as_tensor(g))
+            out.append(g)
     return tuple(out)
+
+
+def gradients(outputs: Sequence[Any], inputs: Sequence[Any], grads: Sequence[Any], keep: bool, create: bool,
+              recorded: bool) -> list[Any]:  # fmt: skip
+    """The gradients of outputs with respect to inputs, None where there is none.
+
+    `recorded`: where batches are inside, what happens to them is recorded even where their samples' history is not (`create`).
+    """
+    lifted = bool(MODES) and not create and _lifted()
+    before, STATE.lifted = STATE.lifted, recorded if lifted else None
+    try:
+        found = _captured(_roots(outputs, grads, create or lifted), inputs, keep, create or lifted)
+    finally:
+        STATE.lifted = before
+    return [None if g is None else bare(g) if lifted else g if create else as_tensor(g) for g in found]
+
+
+def _lifted() -> bool:
+    """Whether gradients must travel as tensors: bare arrays would lose tangents and batch dimensions."""
+    return "dual" in MODES or "vmap" in MODES
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:

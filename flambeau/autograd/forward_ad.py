@@ -1,8 +1,14 @@
-"""Forward-mode differentiation: dual numbers. The levels and the public calls; rules for operators come with `torch.func.jvp`."""
+"""Forward-mode differentiation: dual numbers. How operators act on them stands in `_dual`."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+
+from flambeau._eager import views
+from flambeau._tensor import Tensor
+from flambeau.autograd import _dual
+
+_open: list[int] = []
 
 
 class UnpackedDualTensor(NamedTuple):
@@ -12,29 +18,93 @@ class UnpackedDualTensor(NamedTuple):
     tangent: Any
 
 
-def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
-    """A dual tensor: `tensor` with a tangent."""
-    raise NotImplementedError("torch.autograd.forward_ad.make_dual is not implemented")
-
-
-def unpack_dual(tensor: Any, *, level: int | None = None) -> UnpackedDualTensor:
-    """The primal and the tangent of a tensor."""
-    return UnpackedDualTensor(tensor, None)
-
-
 def enter_dual_level() -> int:
-    raise NotImplementedError("torch.autograd.forward_ad.enter_dual_level is not implemented")
+    """Open a level, in which dual tensors can be made; its number.
+
+    Raises RuntimeError where one is open: levels of this interface do not nest (those of `torch.func.jvp` do).
+    """
+    if _open:
+        raise RuntimeError("Nested forward mode AD is not supported at the moment")
+    _open.append(_dual.enter())
+    return _open[-1]
 
 
 def exit_dual_level(*, level: int | None = None) -> None:
-    raise NotImplementedError("torch.autograd.forward_ad.exit_dual_level is not implemented")
+    """Close the level; its dual tensors lose their tangents."""
+    if not _open or (level is not None and level != _open[-1]):
+        raise RuntimeError(
+            "Trying to exit a forward AD level that was not the last one that was created. This is not supported."
+        )
+    _dual.leave(_open.pop())
 
 
 class dual_level:
-    """The block in which dual tensors live."""
+    """The block in which dual tensors live.
+
+    >>> import flambeau as torch
+    >>> from flambeau.autograd import forward_ad
+    >>> with forward_ad.dual_level():
+    ...     x = forward_ad.make_dual(torch.tensor(3.0), torch.tensor(1.0))
+    ...     forward_ad.unpack_dual(x * x).tangent
+    tensor(6.)
+    """
 
     def __enter__(self) -> int:
         return enter_dual_level()
 
     def __exit__(self, *exc: object) -> None:
         exit_dual_level()
+
+
+def _level(level: int | None, doing: str) -> int:
+    if level is None:
+        if not _open:
+            raise RuntimeError(f"Trying to {doing} a dual Tensor for forward AD but no level exists, make sure to "
+                               "enter_dual_level() first.")  # fmt: skip
+        return _open[-1]
+    return level
+
+
+def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
+    """A view of `tensor` whose derivative in the direction of interest is `tangent`.
+
+    Arguments:
+        tensor, tangent: tensors of one shape, floating or complex.
+        level: which level they are dual at (default: the open one).
+    """
+    level = _level(level, "create")
+    for name, t in (("tensor", tensor), ("tangent", tangent)):
+        if not (t.is_floating_point() or t.is_complex()):
+            raise ValueError(f"Expected {name} to be floating point or complex, but got: {t.dtype}")
+    if tensor.shape != tangent.shape:
+        raise RuntimeError(
+            f"Expected tangent to have the same shape as the primal: {tuple(tensor.shape)}, got {tuple(tangent.shape)}"
+        )
+    if _dual.tangent(tensor, level) is not None:
+        raise RuntimeError("Trying to set a forward gradient that has already been set")
+    dual = tensor.view_as(tensor) if type(tensor) is not Tensor or tensor.requires_grad else _plain_view(tensor)
+    _dual.set_tangent(dual, level, tangent)
+    return dual
+
+
+def _plain_view(tensor: Tensor) -> Tensor:
+    dual = views.view(tensor, tensor._a)
+    dual._tangents = tensor._tangents
+    return dual
+
+
+def unpack_dual(tensor: Any, *, level: int | None = None) -> UnpackedDualTensor:
+    """The tensor without its tangent, and the tangent (None where it has none)."""
+    if level is None:
+        if not _open:
+            return UnpackedDualTensor(tensor, None)
+        level = _open[-1]
+    return UnpackedDualTensor(_dual.primal(tensor, level), _dual.tangent(tensor, level))
+
+
+def _set_fwd_grad_enabled(mode: bool) -> Any:
+    raise NotImplementedError("torch.autograd.forward_ad._set_fwd_grad_enabled is not implemented")
+
+
+def _is_fwd_grad_enabled() -> bool:
+    return True

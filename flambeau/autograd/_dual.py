@@ -1,0 +1,323 @@
+"""Forward mode: what an operator does to tangents.
+
+A dual tensor is a plain tensor with tangents hung on it, one for each level at which it is dual. While a level is open, calls
+take the general lane, which asks here first. The rule for an operator follows from its derivative: the vector-Jacobian product
+u -> u^T J is linear in u, so its own vector-Jacobian product is v -> J v. One definition thus serves both directions
+(J. Townsend, "A new trick for calculating Jacobian vector products", 2017). Views, which are linear, map the tangent itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flambeau import overrides
+from flambeau._eager import call, modes, record
+from flambeau._eager.graph import AccumulateGrad, Node, node_of
+from flambeau._eager.modes import STATE
+from flambeau._operators.op import Op
+from flambeau._tensor import Tensor, bare, twin
+from flambeau._values.device import contiguous_format
+
+
+class _Levels(threading.local):
+    open: tuple[int, ...] = ()
+    variables: frozenset[Node] = frozenset()  # what transforms that are running differentiate with respect to
+
+
+LEVELS = _Levels()
+
+
+def enter() -> int:
+    """Open a level; its number."""
+    _install()
+    level = LEVELS.open[-1] + 1 if LEVELS.open else 0
+    LEVELS.open = (*LEVELS.open, level)
+    modes.enter("dual")
+    return level
+
+
+def leave(level: int) -> None:
+    """Close the innermost level."""
+    LEVELS.open = LEVELS.open[:-1]
+    modes.leave("dual")
+
+
+def tangent(t: Tensor, level: int) -> Tensor | None:
+    """The tangent of t at a level, or None."""
+    return t._tangents.get(level) if t._tangents else None
+
+
+def set_tangent(t: Tensor, level: int, v: Tensor | None) -> None:
+    """Make t dual at a level."""
+    if v is None:
+        if t._tangents:
+            t._tangents = {k: x for k, x in t._tangents.items() if k != level}
+        return
+    t._tangents = {**(t._tangents or {}), level: v}
+
+
+def primal(t: Tensor, level: int) -> Tensor:
+    """t without its tangent at a level; in all else (history, memory, other levels) the same."""
+    if not t._tangents or level not in t._tangents:
+        return t
+    other = twin(t)
+    set_tangent(other, level, None)
+    return other
+
+
+# ---------------------------------------------------------------- operators
+
+
+def tensors_of(op: Op, values: Sequence[Any]) -> list[Tensor]:
+    out = []
+    for p, v in zip(op.params, values, strict=True):
+        if p.is_list and v is not None:
+            out += [x for x in v if isinstance(x, Tensor)]
+        elif isinstance(v, Tensor):
+            out.append(v)
+    return out
+
+
+def mapped(op: Op, values: Sequence[Any], fn: Any) -> tuple[Any, ...]:
+    """The values with `fn` applied to each tensor."""
+    return tuple(
+        type(v)(fn(x) if isinstance(x, Tensor) else x for x in v)
+        if p.is_list and v is not None
+        else fn(v)
+        if isinstance(v, Tensor)
+        else v
+        for p, v in zip(op.params, values, strict=True)
+    )
+
+
+def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
+    """What the general lane asks: the result with its tangent, or NotImplemented where nothing is dual."""
+    if not LEVELS.open or op.kind == "composite":
+        return NotImplemented
+    levels = [k for t in tensors_of(op, values) if t._tangents for k in t._tangents if k in LEVELS.open]
+    if not levels:
+        return NotImplemented
+    level = max(levels)
+    plain = mapped(op, values, lambda t: bare(primal(t, level)))
+    if out is not None:
+        raise RuntimeError(
+            f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
+            "the arguments requires grad."
+        )
+    if into:
+        return _in_place(op, values, plain, level)
+    at = op.receiver_at
+    if op.view:
+        result = call.general(op, plain)
+        source = tangent(values[at], level)
+        if source is not None:
+            _give(result, _same_view(op, plain, source, values, level), level)
+        base = values[at] if values[at]._base is None else values[at]._base
+        for r in result if isinstance(result, (tuple, list)) else (result,):
+            if r._base is not None:
+                r._base = base
+    elif op.differentiable:
+        result, tangents = _evaluated(op, values, level)
+        _give(result, tangents, level)
+    else:
+        return call.general(op, plain)
+    if STATE.grad:
+        outs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+        record.record(op, outs, values, type(result) is list)
+    return result
+
+
+def _same_view(op: Op, plain: Any, source: Tensor, values: Any, level: int) -> Any:
+    """What a view operator makes of a tangent, which may lie in memory otherwise than its tensor."""
+    at = op.receiver_at
+    if op.overload == "_as_strided":  # counts in the tensor's memory
+        return _evaluated(op, values, level)[1]
+    try:
+        return call.general(op, (*plain[:at], source, *plain[at + 1 :]))
+    except RuntimeError:
+        again = source.clone(memory_format=contiguous_format)  # type: ignore[attr-defined]
+        return call.general(op, (*plain[:at], again, *plain[at + 1 :]))
+
+
+def _in_place(op: Op, values: Any, plain: Any, level: int) -> Any:
+    at = op.receiver_at
+    target = values[at]
+    v = tangent(target, level)
+    tracked = STATE.grad and op.differentiable and record.any_history(op, values)
+    old = None
+    if tracked or (STATE.grad and v is not None and node_of(v) is not None):
+        old = primal(target, level).clone()  # type: ignore[attr-defined]
+        old._node, old._nr = node_of(target), target._nr
+        set_tangent(old, level, None if v is None else v.clone())  # type: ignore[attr-defined]
+    if op.view:  # squeeze_ and its kind: the tangent becomes a view as the tensor does
+        set_tangent(target, level, None)
+        call.general(op, (*plain[:at], target, *plain[at + 1 :]), None, True)
+        moved = v if v is None else call.general(op, (*plain[:at], v, *plain[at + 1 :]))
+        set_tangent(target, level, moved)
+        return target
+    # What derivatives of these tangents save must not be what is overwritten.
+    before = values if old is None else (*values[:at], old, *values[at + 1 :])
+    (moved,) = _evaluated(op, before, level)[1] if op.differentiable else (None,)
+    if target._vc is None:
+        target._vc = plain[at]._vc = [0]
+    call.general(op, plain, None, True)
+    if v is not None:
+        v.copy_(moved) if moved is not None else v.zero_()  # type: ignore[attr-defined]
+    else:
+        set_tangent(target, level, moved)
+    return call._written(op, target, values, True, old) if tracked else target
+
+
+def _give(result: Any, tangents: Any, level: int) -> None:
+    results = result if isinstance(result, (tuple, list)) else (result,)
+    vs = tangents if isinstance(tangents, (tuple, list)) else (tangents,)
+    for r, v in zip(results, vs, strict=True):
+        if isinstance(r, Tensor) and v is not None:
+            set_tangent(r, level, v)
+
+
+class Variable(AccumulateGrad):
+    """The leaf that a transform made for itself."""
+
+
+class running:
+    """The block in which a transform differentiates with respect to some nodes."""
+
+    def __init__(self, own: set[Node]) -> None:
+        self.own = own
+
+    def __enter__(self) -> None:
+        self.before = LEVELS.variables
+        LEVELS.variables = self.before | self.own
+
+    def __exit__(self, *exc: object) -> None:
+        LEVELS.variables = self.before
+
+
+def variable(t: Tensor) -> Tensor:
+    """A tensor of the same value that derivatives are taken with respect to; behind it lies t's history."""
+    if node_of(t) is not None:
+        return t.view_as(t)  # type: ignore[attr-defined]
+    other = twin(t)
+    other._node, other._nr, other._base = Variable(other), 0, None
+    return other
+
+
+def beyond(nodes: Iterable[Node | None], own: set[Node]) -> bool:
+    """Whether the graph under some nodes reaches a leaf that is not one of `own`, or through those to older history."""
+    todo = [n for n in nodes if n is not None]
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        if node in own:
+            if not node.leaf and any(n is not None for n in node.next):
+                return True
+            continue
+        if node.leaf:
+            if type(node) is not Variable or node in LEVELS.variables:
+                return True
+            continue  # of a transform that has ended: nobody can ask for its gradient
+        for child in node.next:
+            if child is not None and child not in seen:
+                seen.add(child)
+                todo.append(child)
+    return False
+
+
+def closed(t: Any, own: set[Node], recorded: bool) -> Any:
+    """t without history that leads to `own` alone."""
+    value = getattr(t, "_value", None)
+    if value is not None:  # a batch: what is the same for all samples may have left history in it
+        inner = closed(value, own, True)
+        if inner is not value:
+            t = twin(t)
+            t._value = inner
+    node = node_of(t)
+    return t if node is None or (recorded and beyond([node], own)) else bare(t)
+
+
+def _evaluated(op: Op, values: Any, level: int) -> tuple[Any, list[Any]]:
+    """(an operator's results without history, their tangents): J v is the derivative of u -> u^T J."""
+    from flambeau import autograd
+
+    vs: list[Any] = []
+    xs: list[Tensor] = []
+
+    def fresh(t: Tensor) -> Tensor:
+        v = tangent(t, level)
+        x = primal(t, level)
+        if not before:
+            x = bare(x)
+        if v is not None:
+            x = variable(x)
+            vs.append(v)
+            xs.append(x)
+        return x
+
+    before, STATE.grad = STATE.grad, True
+    try:
+        given = mapped(op, values, fresh)
+        result = call.general(op, given)
+        outs = list(result) if isinstance(result, (tuple, list)) else [result]
+        live = [i for i, o in enumerate(outs) if isinstance(o, Tensor) and node_of(o) is not None]
+        found: list[Any] = [None] * len(outs)
+        own = {n for x in xs if (n := node_of(x)) is not None}
+        if live:
+            us = [variable(bare(outs[i]).new_zeros(outs[i].shape)) for i in live]  # type: ignore[attr-defined]
+            own |= {n for u in us if (n := node_of(u)) is not None}
+            gs = autograd.grad([outs[i] for i in live], xs, us, create_graph=True, allow_unused=True)
+            pairs = [(g, v) for g, v in zip(gs, vs, strict=True) if g is not None and node_of(g) is not None]
+            if pairs:
+                ts = autograd.grad(
+                    [g for g, _ in pairs], us, [v for _, v in pairs], create_graph=True, allow_unused=True
+                )
+                for i, t in zip(live, ts, strict=True):
+                    found[i] = t if t is None else closed(t, own, before)
+    finally:
+        STATE.grad = before
+    if isinstance(result, Tensor):
+        return bare(closed(result, own, False)), found
+    bared = [bare(closed(o, own, False)) if isinstance(o, Tensor) else o for o in outs]
+    return (
+        bared if isinstance(result, list) else type(result)(*bared) if hasattr(result, "_fields") else tuple(bared)
+    ), found
+
+
+# ---------------------------------------------------------------- calls that are no operators
+
+
+def _method(fn: Any, args: Any, kwargs: Any) -> Any:
+    """`x[i]` and `x[i] = y` of dual tensors."""
+    name = getattr(fn, "__name__", "")
+    if not LEVELS.open or name not in ("getitem", "setitem"):
+        return NotImplemented
+    involved = [a for a in args if isinstance(a, Tensor)]
+    levels = [k for t in involved if t._tangents for k in t._tangents if k in LEVELS.open]
+    if not levels:
+        return NotImplemented
+    level = max(levels)
+    self, index = args[0], args[1]
+    v = tangent(self, level)
+    if name == "getitem":
+        result = primal(self, level)[index]  # type: ignore[index]
+        if v is not None:
+            set_tangent(result, level, v[index])
+        return result
+    value = args[2]
+    w = tangent(value, level) if isinstance(value, Tensor) else None
+    set_tangent(self, level, None)
+    self[index] = primal(value, level) if isinstance(value, Tensor) else value
+    if v is None and w is not None:
+        v = self.new_zeros(self.shape)
+    if v is not None:
+        v[index] = 0 if w is None else w
+    set_tangent(self, level, v)
+    return None
+
+
+def _install() -> None:
+    if _operator not in overrides.EXTRA:
+        overrides.EXTRA.insert(0, _operator)
+        overrides.EXTRA_METHODS.insert(0, _method)

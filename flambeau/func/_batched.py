@@ -1,0 +1,385 @@
+"""Batched tensors: what `vmap` gives the function that it maps. An operator on them is its batch rule on what they hold.
+
+A batched tensor holds a value with one dimension more, which no operator sees; what it shows (`_a`) is a meta array of the shape
+of one sample. Its history is that of the sample (a gradient taken inside the mapped function), its value's history that of the
+batch (a gradient taken outside).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau import overrides
+from flambeau._backends.meta import MetaArray
+from flambeau._eager import call, create, modes, record
+from flambeau._eager.graph import bump
+from flambeau._eager.modes import STATE
+from flambeau._operators.op import Op
+from flambeau._tensor import Tensor, new, twin
+from flambeau.autograd._dual import mapped, set_tangent, tensors_of
+from flambeau.func import _batch_rules as rules
+from flambeau.overrides import _disabled_torch_function_impl
+
+
+class NeedsElements(RuntimeError):
+    """Something wants to see the elements of a batched tensor: of which sample, it does not say."""
+
+
+class SampleArray(MetaArray):
+    """The meta array of a batched tensor: it tells what is asked of it that a batch cannot answer."""
+
+    __slots__ = ()
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise NeedsElements("Cannot access data pointer of Tensor that doesn't have storage")
+
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __array__ = __getitem__ = __setitem__ = _refuse  # type: ignore[assignment]
+    __len__ = __bool__ = __iter__ = __add__ = __sub__ = __mul__ = __and__ = __or__ = __invert__ = item = tolist = (
+        copy
+    ) = astype = _refuse  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._refuse()
+
+
+class Level:
+    """One `vmap` that is running."""
+
+    def __init__(self, depth: int, size: int, randomness: str) -> None:
+        self.depth, self.size, self.randomness = depth, size, randomness
+
+
+class _Levels(threading.local):
+    open: tuple[Level, ...] = ()
+
+
+LEVELS = _Levels()
+
+
+class BatchedTensor(Tensor):
+    """A tensor of one sample; `_value` has all samples along its first dimension."""
+
+    __torch_function__ = _disabled_torch_function_impl
+    _value: Tensor
+    _level: int
+    _viewed: bool = False  # made by a view operator: writing to it writes to another batched tensor
+
+    device = property(lambda self: self._value.device)
+    is_cpu = property(lambda self: self._value.is_cpu)
+    is_meta = property(lambda self: self._value.is_meta)
+
+    def stride(self, dim: Any = None) -> Any:
+        strides = self._value.stride()[1:]
+        return strides if dim is None else strides[dim]
+
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        return self._value.is_contiguous() if memory_format is None else self._value[0].is_contiguous(memory_format)  # type: ignore[attr-defined,index]
+
+    def storage_offset(self) -> int:
+        return self._value.storage_offset()  # type: ignore[attr-defined,no-any-return]
+
+    def data_ptr(self) -> int:
+        raise RuntimeError("Cannot access data pointer of Tensor that doesn't have storage")
+
+    def detach(self) -> Any:
+        return batched(self._value.detach(), self._level)  # type: ignore[attr-defined]
+
+    @property
+    def data(self) -> Any:
+        return batched(self._value.data, self._level)  # type: ignore[attr-defined]
+
+    def item(self) -> Any:
+        raise NeedsElements(
+            "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, please "
+            "try to rewrite what you're doing with other operations. If error is occurring somewhere inside PyTorch internals, "
+            "please file a bug report."
+        )
+
+    def __bool__(self) -> bool:
+        raise NeedsElements(
+            "vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that yet, "
+            "please file an issue at https://github.com/pytorch/pytorch/issues ."
+        )
+
+    def __index__(self) -> int:
+        return int(self.item())
+
+    def numpy(self, *, force: bool = False) -> Any:
+        raise NeedsElements("Cannot access data pointer of Tensor that doesn't have storage")
+
+    tolist = numpy
+    __array__ = numpy
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"BatchedTensor(lvl={self._level}, bdim=0, value=\n    {self._value!r}\n)"
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.clone()  # type: ignore[attr-defined]
+
+
+def batched(value: Tensor, level: int) -> BatchedTensor:
+    """A tensor of one sample of `value`, whose first dimension is the batch."""
+    t = new(BatchedTensor)
+    a = value._a
+    t._a = SampleArray(a.shape[1:], a.dtype, a.strides[1:])
+    t._value, t._level = value, level
+    return t
+
+
+def value_at(t: Any, level: int) -> Any:
+    """What a tensor holds at a level, or None where it is no batch there."""
+    return t._value if type(t) is BatchedTensor and t._level == level else None
+
+
+class vmap_level:
+    """The block in which a new innermost batch dimension of a size exists."""
+
+    def __init__(self, size: int, randomness: str) -> None:
+        self.level = Level(LEVELS.open[-1].depth + 1 if LEVELS.open else 1, size, randomness)
+
+    def __enter__(self) -> Level:
+        _install()
+        LEVELS.open = (*LEVELS.open, self.level)
+        modes.enter("vmap")
+        return self.level
+
+    def __exit__(self, *exc: object) -> None:
+        LEVELS.open = LEVELS.open[:-1]
+        modes.leave("vmap")
+
+
+class outside:
+    """The block in which a level does not exist: what its batch rules run in."""
+
+    def __init__(self, level: Level) -> None:
+        self.level = level
+
+    def __enter__(self) -> None:
+        self.before = LEVELS.open
+        LEVELS.open = tuple(x for x in self.before if x.depth < self.level.depth)
+
+    def __exit__(self, *exc: object) -> None:
+        LEVELS.open = self.before
+
+
+def unwrap(t: Any, level: Level, dim: int) -> Any:
+    """What leaves the mapped function: the batch, its dimension where it is wanted."""
+    value = value_at(t, level.depth)
+    if value is None:
+        at = dim if dim >= 0 else dim + t.ndim + 1
+        return t.unsqueeze(at).expand(*t.shape[:at], level.size, *t.shape[at:])
+    if t._tangents:
+        value = twin(value)
+        for k, v in t._tangents.items():
+            set_tangent(value, k, unwrap(v, level, 0))
+    return value if dim == 0 else value.movedim(0, dim)
+
+
+# ---------------------------------------------------------------- operators
+
+_RANDOM = "flambeau._operators.random"
+_MODE = ("vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' randomness "
+         "flags on vmap or perform the randomness operation out of vmap")  # fmt: skip
+
+
+def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
+    """What the general lane asks: the operator over the batch, or NotImplemented where nothing is batched."""
+    if not LEVELS.open:
+        return NotImplemented
+    depths = [t._level for t in tensors_of(op, values) if type(t) is BatchedTensor]
+    random = op.body.__module__ == _RANDOM
+    if not depths:
+        if not random or op.kind == "composite" or "factory" in op.variants:
+            return NotImplemented
+        return _random_factory(op, values, out, into)
+    depth = max(depths)
+    level = next((x for x in LEVELS.open if x.depth == depth), None)
+    if level is None:
+        raise RuntimeError(f"vmap: a tensor of level {depth} is used after its vmap has ended")
+    if out is not None:
+        raise NotImplementedError(f"vmap: {op.name}(..., out=...) is not implemented")
+    if op.kind == "composite":
+        return _composite(op, values, into, level)
+    if random and level.randomness == "error":
+        raise RuntimeError(_MODE)
+    if into:
+        return _in_place(op, values, level)
+    inner = mapped(op, values, lambda t: held(t, depth))
+    with outside(level):
+        result = rules.apply(op, inner, level)
+    return finish(op, values, result, level)
+
+
+def _composite(op: Op, values: Any, into: bool, level: Level) -> Any:
+    """Its parts are mapped; where it looks at elements, it runs sample by sample."""
+    try:
+        return call._composite(op, values, None, into)
+    except NeedsElements:
+        if into:
+            raise
+        inner = mapped(op, values, lambda t: held(t, level.depth))
+        with outside(level):
+            results = rules.samples(op, inner, level)
+        if not all(isinstance(r, (Tensor, tuple, list)) for r in results):
+            raise
+        return finish(op, values, rules.stacked(results), level)
+
+
+def held(t: Tensor, depth: int) -> Any:
+    """A tensor as a batch rule sees it: `rules.Batch` around what it holds, or as it is."""
+    value = value_at(t, depth)
+    return t if value is None else rules.Batch(value)
+
+
+def finish(op: Op, values: Sequence[Any], result: Any, level: Level) -> Any:
+    """Results of a batch rule as batched tensors, with the history that one sample has."""
+
+    def one(r: Any) -> Any:
+        if not isinstance(r, Tensor):
+            return r
+        t = batched(r, level.depth)
+        t._viewed = op.view
+        return t
+
+    listed = type(result) is list
+    if isinstance(result, (tuple, list)):
+        outs = tuple(one(r) for r in result)
+    else:
+        outs = (one(result),)
+    if STATE.grad and op.differentiable:
+        record.record(op, outs, values, listed)
+    if listed:
+        return list(outs) if not op.view else outs
+    if isinstance(result, tuple):
+        return record.named(op)(outs) if op.outputs else outs
+    return outs[0]
+
+
+def _in_place(op: Op, values: Any, level: Level) -> Any:
+    target = values[op.receiver_at]
+    if value_at(target, level.depth) is None:
+        raise RuntimeError(
+            f"vmap: {op.name}_(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that has more "
+            "elements than `self`. This happened due to `other` being vmapped over but `self` not being vmapped over in a vmap. "
+            "Please try to use out-of-place operators instead of inplace arithmetic. If said operator is being called inside the "
+            "PyTorch framework, please file a bug report instead."
+        )
+    tracked = STATE.grad and op.differentiable and record.any_history(op, values)
+    if tracked and target._viewed:
+        raise NotImplementedError(
+            f"vmap: {op.name}_ on a view is not implemented where gradients are taken inside the mapped function"
+        )
+    old = None
+    if tracked:
+        old = twin(target)
+        old._value = target._value.clone()
+    inner = mapped(op, values, lambda t: held(t, level.depth))
+    with outside(level):
+        if op.view:
+            made = rules.apply(op, inner, level)
+            fresh = batched(made, level.depth)
+            target._a, target._value = fresh._a, fresh._value
+        else:
+            rules.write(op, inner, level)
+    bump(target)
+    if tracked:
+        target._node, target._nr = record.record_write(op, target, values, old), 0
+    return target
+
+
+def _random_factory(op: Op, values: Any, out: Any, into: bool) -> Any:
+    """Random numbers that depend on no batched tensor: the same for all samples, or different ones, as vmap was told."""
+    level = LEVELS.open[-1]
+    if level.randomness == "error":
+        raise RuntimeError(_MODE)
+    if level.randomness == "same" or out is not None:
+        return NotImplemented
+    if into:
+        raise RuntimeError(
+            "vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same randomness. If this "
+            "is necessary for your usage, please file an issue with functorch."
+        )
+    with outside(level):
+        made = [call.general(op, values) for _ in range(level.size)]
+        return finish(op, values, rules.stacked(made), level)
+
+
+def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
+    """Creation operators: like a batched tensor, or random."""
+    if not LEVELS.open:
+        return NotImplemented
+    like = values[0] if values and type(values[0]) is BatchedTensor else None
+    random = op.body.__module__ == _RANDOM
+    if like is None and not random:
+        return NotImplemented
+    level = LEVELS.open[-1] if like is None else next(x for x in LEVELS.open if x.depth == like._level)
+    if random and level.randomness == "error":
+        raise RuntimeError(_MODE)
+    wanted = extra["requires_grad"]
+    extra = {**extra, "requires_grad": False}
+    with outside(level):
+        if like is None:
+            if level.randomness == "same":
+                return create.create(op, values, out, **extra)
+            result = rules.stacked([create.create(op, values, None, **extra) for _ in range(level.size)])
+        elif random and level.randomness == "same":
+            return create.create(op, (like._value[0], *values[1:]), None, **extra)  # type: ignore[index]
+        else:
+            given = [like._value, *values[1:]]
+            sizes = [i for i, p in enumerate(op.params) if p.name == "size"]
+            for i in sizes:
+                given[i] = (level.size, *values[i])
+            for i, p in enumerate(op.params):
+                if p.name == "stride":
+                    span = 1 + sum((n - 1) * s for n, s in zip(values[i - 1], values[i], strict=True))
+                    given[i] = (span, *values[i])
+                if p.name == "memory_format" and given[i] is not None and given[i].name.startswith("channels"):
+                    given[i] = None
+            result = create.create(op, tuple(given), None, **extra)
+    t = batched(result, level.depth)
+    if wanted:
+        t.requires_grad = True  # type: ignore[attr-defined]
+    return t
+
+
+# ---------------------------------------------------------------- indexing
+
+
+def _method(fn: Any, args: Any, kwargs: Any) -> Any:
+    """`x[i]` and `x[i] = y` where x, or a tensor in i, is batched."""
+    name = getattr(fn, "__name__", "")
+    if not LEVELS.open or name not in ("getitem", "setitem"):
+        return NotImplemented
+    index = args[1]
+    items = list(index) if isinstance(index, tuple) else [index]
+    if not any(type(a) is BatchedTensor for a in (args[0], *items, *args[2:])):
+        return NotImplemented
+    view, tensors = rules.indexed(args[0], items)
+    if name == "getitem":
+        return view if tensors is None else _public("index")(view, tensors)
+    value = args[2]
+    if not isinstance(value, Tensor):
+        value = _public("tensor")(value, dtype=args[0].dtype)
+    if tensors is None:
+        view.copy_(value.expand(view.shape) if value.ndim <= view.ndim else value.reshape(view.shape))
+    else:
+        view.index_put_(tensors, value.to(args[0].dtype))
+    return None
+
+
+def _public(name: str) -> Any:
+    import flambeau
+
+    return getattr(flambeau, name, None) or getattr(flambeau.ops.aten, name)
+
+
+def _install() -> None:
+    if _operator not in overrides.EXTRA:  # behind forward mode, which may be inside or outside of a batch
+        overrides.EXTRA.append(_operator)
+        overrides.EXTRA_METHODS.append(_method)
+        create.HOOKS.append(_create)
