@@ -21,6 +21,15 @@ def temper(key: Words) -> Words:
     return y ^ (y >> np.uint32(18))
 
 
+_twist: Any = None  # native code that advances a key and writes blocks of words: (address, address, blocks)
+
+
+def accelerate(twist: Any) -> None:
+    """From now on blocks of words come from native code; they are the same words."""
+    global _twist
+    _twist = twist
+
+
 class MT19937:
     """A stream of 32-bit words, drawn from NumPy's engine in whole blocks of 624.
 
@@ -28,7 +37,7 @@ class MT19937:
     stands within the block is `position`. A fresh stream has a seeded key of which no word was drawn yet.
     """
 
-    __slots__ = ("_bits", "_fresh", "_legacy", "_list", "_words", "position")
+    __slots__ = ("_address", "_bits", "_fresh", "_legacy", "_list", "_words", "position")
 
     position: int
     _words: Words
@@ -38,6 +47,7 @@ class MT19937:
         import numpy.random as random  # costs 15 ms: on first use, not at import
 
         self._bits: Any = random.MT19937(0)
+        self._address: int = 0  # of the key, where native code reads it
         self._legacy: Any = random.RandomState(self._bits)  # its stream and seeding are frozen by NumPy's policy
         self.reseed(seed)
 
@@ -53,25 +63,50 @@ class MT19937:
         if start + n <= N:
             self.position = start + n
             return self._words[start : start + n]
-        if n <= LARGE:
-            rest = N - start
-            need = n - rest
-            blocks = (need + N - 1) // N
-            fresh = self._blocks(blocks)
-            out = fresh[:need] if rest == 0 else np.concatenate((self._words[start:], fresh[:need]))
-            self._words = fresh if blocks == 1 else fresh[-N:].copy()
-            self.position, self._fresh, self._list = need - (blocks - 1) * N, False, None
-            return out
         out = np.empty(n, np.uint32)
-        for place in range(0, n, LARGE):  # in parts that stay in cache
-            part = out[place : place + LARGE]
-            part[:] = self.take(part.size)
+        self.fill(out)
         return out
 
-    def _blocks(self, count: int) -> Words:
-        if count == 1:
-            return np.asarray(self._bits.random_raw(N).astype(np.uint32))
-        return np.asarray(self._legacy.randint(0, 1 << 32, count * N, dtype=np.uint32))
+    def fill(self, out: Words) -> None:
+        """The next words, as many as `out` has room for."""
+        n, start = out.size, self.position
+        if start + n <= N:
+            out[:] = self.take(n)
+            return
+        rest = N - start
+        out[:rest] = self._words[start:] if rest else 0
+        whole = (n - rest) // N * N
+        self._fill(out[rest : rest + whole])
+        self._fresh, self._list = False, None
+        left = n - rest - whole
+        if left:
+            self._words = np.empty(N, np.uint32)
+            self._fill(self._words)
+            out[n - left :] = self._words[:left]
+            self.position = left
+        else:
+            self._words, self.position = out[n - N :].copy(), N
+
+    def _fill(self, out: Words) -> None:
+        """Whole blocks."""
+        if _twist is not None and self._key():
+            _twist(self._address, out.ctypes.data, out.size // N)
+        elif out.size == N:
+            out[:] = self._bits.random_raw(N)
+        else:
+            for start in range(0, out.size, LARGE):  # in parts that stay in cache
+                part = out[start : start + LARGE]
+                part[:] = self._legacy.randint(0, 1 << 32, part.size, dtype=np.uint32)
+
+    def _key(self) -> bool:
+        """Finds where NumPy's engine keeps the key: in front of its state."""
+        if not self._address:
+            import ctypes
+
+            place = self._bits.ctypes.state_address
+            there = np.ctypeslib.as_array(ctypes.cast(place, ctypes.POINTER(ctypes.c_uint32)), (N,))
+            self._address = place if np.array_equal(there, self.key()) else -1
+        return self._address > 0
 
     def take64(self, n: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """The next `n` numbers of 64 bits: each is two words, the high one first."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau._values import rounding
-from flambeau._values.mt19937 import LARGE
 
 if TYPE_CHECKING:
     from flambeau._values.generator import Generator
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 f4, f8, i4 = np.float32, np.float64, np.int32
+PART = 1 << 18  # words drawn at a time
 CHUNK = 8192  # pairs computed at a time: their scratch stays in cache
 
 LOG = tuple(f8(f4(c)) for c in (
@@ -39,12 +39,12 @@ def normal(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: float
            native: Any = None) -> Array:  # fmt: skip
     """`n` normal numbers, in the order of memory; targets that are not contiguous get theirs in pairs.
 
-    `native(words, out, mean, std)`, if given, computes blocks of float32 in place of the NumPy text.
+    `native`, if given, computes blocks in place of the NumPy text.
     """
     with gen.lock:
         if n >= 16 and contiguous:
             if dtype == np.float64:
-                return _doubles(gen, n, mean, std)
+                return _doubles(gen, n, mean, std, native)
             return _floats(gen, n, dtype, mean, std, native)
         out = pairs(gen, n)
     out = rounding.fma(out, std, mean) if std != 1 else out + mean
@@ -81,8 +81,21 @@ def one(gen: Generator) -> float:
     return radius * math.cos(2.0 * math.pi * u1)
 
 
-def _doubles(gen: Generator, n: int, mean: float, std: float) -> Array:
+def _doubles(gen: Generator, n: int, mean: float, std: float, native: Any) -> Array:
     """Blocks of sixteen by libm; a last, partial block is overlapped by a fresh one."""
+    if native is not None:
+        whole = n - n % 16
+        out = np.empty(n, f8)
+        words = np.empty(min(2 * n, PART) + 32, np.uint32)
+        for start in range(0, whole, PART // 2):
+            part = out[start : min(start + PART // 2, whole)]
+            gen.engine.fill(words[: 2 * part.size])
+            native.normal64(words, part, mean, std)
+        if whole != n:
+            gen.engine.take(2 * (n - whole))
+            gen.engine.fill(words[:32])
+            native.normal64(words, out[-16:], mean, std)
+        return out
     words = gen.engine.take64(n)
     whole = n - n % 16
     if whole != n:
@@ -99,13 +112,21 @@ def _doubles(gen: Generator, n: int, mean: float, std: float) -> Array:
 
 def _floats(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: float, native: Any) -> Array:
     """Blocks of sixteen in float32, rounded to `dtype` at the end; a last, partial block is overlapped by a fresh one."""
-    fill, take = native or _fill, gen.engine.take
+    fill, take = _fill if native is None else native.normal, gen.engine.take
     out = np.empty(n, f4)
     whole = n - n % 16
     m, s = f8(f4(mean)), f8(f4(std))
-    for start in range(0, whole, LARGE):
-        part = out[start : min(start + LARGE, whole)]
-        fill(take(part.size), part, m, s)
+    if whole != n and n < CHUNK:  # the fresh block goes along with the others
+        words = take(whole + (n - whole if dtype == np.float32 else 0) + 16)
+        words = np.concatenate((words[:whole], words[-16:]))
+        fill(words, part := np.empty(words.size, f4), m, s)
+        out = _overlap(part, n)
+        return out if dtype == np.float32 else out.astype(dtype)
+    for start in range(0, whole, PART):  # in parts that stay in cache
+        part = out[start : min(start + PART, whole)]
+        words = part.view(np.uint32)
+        gen.engine.fill(words)
+        fill(words, part, m, s)
     if whole != n:
         if dtype == np.float32:
             take(n - whole)  # NOTE: narrower types do not draw numbers that they will not use

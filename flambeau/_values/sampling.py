@@ -14,7 +14,7 @@ import numpy as np
 
 from flambeau._values import rounding
 from flambeau._values.mt19937 import LARGE
-from flambeau._values.normal import normal
+from flambeau._values.normal import PART, normal
 
 if TYPE_CHECKING:
     from flambeau._values.generator import Generator
@@ -26,6 +26,7 @@ __all__ = ("arrange", "bernoulli", "bernoulli_each", "cauchy", "exponential", "f
            "memory_order", "multinomial", "normal", "randperm", "uniform", "whole_range")  # fmt: skip
 
 DIGITS = {np.dtype(np.float16): 11, np.dtype(ml_dtypes.bfloat16): 8, np.dtype(np.float32): 24, np.dtype(np.float64): 53}
+BOOL = np.dtype(np.bool_)
 WIDE_RANGE = 1 << 28  # integers from a range this wide take 64 bits each, to keep `%` fair
 LARGE_PERMUTATION = 0xFFFFFFFF // 20
 
@@ -58,8 +59,17 @@ def doubles(gen: Generator, n: int) -> Array:
     return out
 
 
-def uniform(gen: Generator, n: int, dtype: Type, low: float = 0.0, high: float = 1.0) -> Array:
+def uniform(gen: Generator, n: int, dtype: Type, low: float = 0.0, high: float = 1.0, native: Any = None) -> Array:
     """Uniform in [low, high): 53 random bits for doubles, 24 for the rest."""
+    if native is not None:
+        real = np.empty(n, np.float64 if dtype == np.float64 else np.float32)
+        narrow = real.dtype != dtype
+        with gen.lock:
+            for start in range(0, n, PART):
+                part = real[start : start + PART]
+                gen.engine.fill(words := part.view(np.uint32))
+                native.uniform(words, part, low, high, math.inf if narrow else high)
+        return _open(real, dtype, low, high) if narrow else real
     out = np.empty(n, dtype)
     with gen.lock:
         for start in range(0, n, LARGE):  # in parts that stay in cache
@@ -95,8 +105,18 @@ def _open(values: Array, dtype: Type, low: float, high: float) -> Array:
     return out
 
 
-def integers(gen: Generator, n: int, dtype: Type, low: int, span: int) -> Array:
+def integers(gen: Generator, n: int, dtype: Type, low: int, span: int, native: Any = None) -> Array:
     """Integers in [low, low + span), 0 < span < 2**64."""
+    if native is not None:
+        whole = np.empty(n, np.int64)
+        each = 2 if span >= WIDE_RANGE else 1
+        words = np.empty(each * min(n, PART), np.uint32)
+        with gen.lock:
+            for start in range(0, n, PART):
+                part = whole[start : start + PART]
+                gen.engine.fill(drawn := words[: each * part.size])
+                native.remainder(drawn, part, low, span)
+        return _narrow(whole, dtype)
     with gen.lock:
         if span >= WIDE_RANGE:
             draws = gen.engine.take64(n) % np.uint64(span)
@@ -127,8 +147,17 @@ def whole_range(gen: Generator, n: int, dtype: Type) -> Array:
     return _narrow(words, dtype)
 
 
-def bernoulli(gen: Generator, n: int, p: float) -> Array:
-    """True with probability `p`: booleans."""
+def bernoulli(gen: Generator, n: int, p: float, dtype: Type = BOOL, native: Any = None) -> Array:
+    """True with probability `p`: booleans; native code may write them as another dtype."""
+    if native is not None:
+        found = np.empty(n, dtype if dtype in native.ones else np.bool_)
+        words = np.empty(2 * min(n, PART), np.uint32)
+        with gen.lock:
+            for start in range(0, n, PART):
+                part = found[start : start + PART]
+                gen.engine.fill(drawn := words[: 2 * part.size])
+                native.less(drawn, part, p)
+        return found
     out = np.empty(n, np.bool_)
     with gen.lock:
         for start in range(0, n, LARGE):
@@ -186,9 +215,15 @@ def log_normal(gen: Generator, n: int, dtype: Type, mean: float, std: float) -> 
     return _narrow(_apply(math.exp, np.exp, x, dtype), dtype)
 
 
-def randperm(gen: Generator, n: int, dtype: Type) -> Array:
+def randperm(gen: Generator, n: int, dtype: Type, native: Any = None) -> Array:
     """0 .. n - 1, shuffled (Fisher and Yates)."""
     with gen.lock:
+        if native is not None and 1 < n < LARGE_PERMUTATION:
+            places = np.empty(n, np.int32)
+            words = np.empty(n - 1, np.uint32)
+            gen.engine.fill(words)
+            native.permutation(words, places)
+            return places.astype(dtype)
         if n >= LARGE_PERMUTATION:
             return _large_permutation(gen, n, dtype)
         steps = gen.engine.take(n - 1) if n > 1 else np.empty(0, np.uint32)
@@ -217,6 +252,12 @@ def multinomial(gen: Generator, weights: Array, count: int) -> Array:
     out = np.empty((weights.shape[0], count), np.int64)
     wide = weights if weights.dtype.itemsize > 2 else weights.astype(np.float32)
     with gen.lock:
+        if len(wide) > 1 and (wide >= 0).all() and np.isfinite(wide).all():
+            sums = np.cumsum(wide, 1, dtype=wide.dtype)
+            if (sums[:, -1] > 0).all():
+                sums /= sums[:, -1:]
+                sums[:, -1] = 1
+                return _first_not_below(sums, doubles(gen, out.size).reshape(out.shape))
         for row, values in enumerate(wide):
             if (values < 0).any():
                 raise RuntimeError("invalid multinomial distribution (encountering probability entry < 0)")
@@ -231,3 +272,14 @@ def multinomial(gen: Generator, weights: Array, count: int) -> Array:
             sums[-1] = 1
             out[row] = np.searchsorted(sums, doubles(gen, count), side="left")
     return out
+
+
+def _first_not_below(rows: Array, values: Array) -> Array:
+    """For each value the first place in its row (rising) whose element is not below it; the last element is above all."""
+    low, high = np.zeros(values.shape, np.int64), np.full(values.shape, rows.shape[1] - 1, np.int64)
+    for _ in range(rows.shape[1].bit_length()):
+        middle = (low + high) >> 1
+        below = np.take_along_axis(rows, middle, 1) < values
+        low = np.where(below, middle + 1, low)
+        high = np.where(below, high, middle)
+    return np.minimum(low, rows.shape[1] - 1)

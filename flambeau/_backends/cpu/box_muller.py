@@ -5,18 +5,17 @@ It gives the same bits as the NumPy text, which says what the steps are; here ev
 
 from __future__ import annotations
 
-import ctypes
 import struct
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.engine import available, engine
+from flambeau._backends.cpu.engine import Code, available, engine
 from flambeau._values import normal
 
 LANES = 8
+GRAIN = 1 << 10  # blocks of a chunk
 F, I = f"<{LANES} x float>", f"<{LANES} x i32>"
 
 
@@ -108,7 +107,7 @@ def _circle(t: _Text, u: str) -> tuple[str, str]:
 
 
 def text() -> str:
-    """void box_muller(words, out, blocks, mean, std): each block is eight words for radii and eight for angles."""
+    """Blocks of eight words for radii and eight for angles: a kernel, `normals`, over (words, out, blocks, mean, std)."""
     t = _Text()
     here = t("getelementptr i32, ptr %words, i64 %at")
     radius = _radius(t, _uniform(t, t(f"load {I}, ptr {here}, align 4")))
@@ -128,7 +127,7 @@ def text() -> str:
     return f"""; Box and Muller's transform
 declare {F} @llvm.fma.v{LANES}f32({F}, {F}, {F})
 declare {F} @llvm.sqrt.v{LANES}f32({F})
-define void @box_muller(ptr %words, ptr %out, i64 %blocks, float %mean, float %std) nounwind {{
+define internal void @box_muller(ptr %words, ptr %out, i64 %blocks, float %mean, float %std) nounwind {{
 entry:
 {splat}
   br label %loop
@@ -144,30 +143,38 @@ work:
 done:
   ret void
 }}
+define void @normals(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {{
+  %words = load ptr, ptr %args
+  %p1 = getelementptr i64, ptr %args, i64 1
+  %out = load ptr, ptr %p1
+  %p2 = getelementptr i64, ptr %args, i64 2
+  %count = load i64, ptr %p2
+  %p3 = getelementptr i64, ptr %args, i64 3
+  %mean8 = load double, ptr %p3
+  %mean = fptrunc double %mean8 to float
+  %p4 = getelementptr i64, ptr %args, i64 4
+  %std8 = load double, ptr %p4
+  %std = fptrunc double %std8 to float
+  %first = mul i64 %begin, {GRAIN}
+  %end1 = mul i64 %end, {GRAIN}
+  %last = call i64 @llvm.smin.i64(i64 %end1, i64 %count)
+  %blocks = sub i64 %last, %first
+  %at = mul i64 %first, {2 * LANES}
+  %from = getelementptr i32, ptr %words, i64 %at
+  %to = getelementptr float, ptr %out, i64 %at
+  call void @box_muller(ptr %from, ptr %to, i64 %blocks, float %mean, float %std)
+  ret void
+}}
+declare i64 @llvm.smin.i64(i64, i64)
 """
 
 
 @cache
-def _function() -> Callable[..., None] | None:
-    """The compiled function; None where there is no native code or no fused multiply-add."""
+def code() -> Code | None:
+    """The compiled functions; None where there is no native code or no fused multiply-add."""
     if not available():
         return None
     e = engine()
     if not (e.target.has("fma") or e.target.triple.startswith(("aarch64", "arm64"))):
         return None
-    f: Callable[..., None] = e.load(text, ["box_muller"], parts=[("kernel", "box_muller")]).function(
-        "box_muller", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_float
-    )
-    return f
-
-
-def blocks() -> Callable[[Any, Any, float, float], None] | None:
-    """What writes normal numbers made of contiguous words (a multiple of sixteen) to `out`; None where NumPy has to."""
-    f = _function()
-    if f is None:
-        return None
-
-    def fill(words: Any, out: Any, mean: float, std: float) -> None:
-        f(words.ctypes.data, out.ctypes.data, words.size // 16, mean, std)
-
-    return fill
+    return e.load(text, ["normals"], parts=[("kernel", "box_muller")])

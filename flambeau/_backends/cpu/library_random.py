@@ -13,7 +13,7 @@ from flambeau._values.generator import Generator, default_generator
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Gen = Generator | None
-NATIVE = 1 << 17  # numbers from which on native code pays for being loaded
+NATIVE = 1 << 12  # numbers from which on native code pays for being loaded
 REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
 
 
@@ -51,12 +51,12 @@ def _new(shape: Shape, dtype: Any, sample: Callable[[int, Any], Array]) -> Array
 
 
 def _native(n: int) -> Any:
-    """Native code for blocks of normals, where there are many."""
+    """Native code, where there are many numbers."""
     if n < NATIVE:
         return None
-    from flambeau._backends.cpu import box_muller  # brings the code generator
+    from flambeau._backends.cpu.draws import draws  # brings the code generator
 
-    return box_muller.blocks()
+    return draws()
 
 
 def _std(std: float, dtype: Any) -> float:
@@ -67,7 +67,7 @@ def _std(std: float, dtype: Any) -> float:
 def uniform(x: Any, *, low: float, high: float, generator: Gen) -> Any:
     """x with uniform numbers."""
     gen = _stream(generator)
-    return _like(x, lambda n, d: sampling.uniform(gen, n, d, low, high))
+    return _like(x, lambda n, d: sampling.uniform(gen, n, d, low, high, _native(n)))
 
 
 def normal(x: Any, *, mean: float, std: float, generator: Gen) -> Any:
@@ -82,7 +82,7 @@ def normal(x: Any, *, mean: float, std: float, generator: Gen) -> Any:
 def rand(*, shape: Shape, dtype: Any, generator: Gen) -> Array:
     """Uniform numbers in [0, 1)."""
     gen = _stream(generator)
-    return _new(shape, dtype.np, lambda n, d: sampling.uniform(gen, n, d))
+    return _new(shape, dtype.np, lambda n, d: sampling.uniform(gen, n, d, native=_native(n)))
 
 
 def randn(*, shape: Shape, dtype: Any, generator: Gen, mean: float = 0.0, std: float = 1.0) -> Array:
@@ -94,7 +94,7 @@ def randn(*, shape: Shape, dtype: Any, generator: Gen, mean: float = 0.0, std: f
 def randint(*, shape: Shape, dtype: Any, low: int, span: int, generator: Gen) -> Array:
     """Integers in [low, low + span)."""
     gen = _stream(generator)
-    return _new(shape, dtype.np, lambda n, d: sampling.integers(gen, n, d, low, span))
+    return _new(shape, dtype.np, lambda n, d: sampling.integers(gen, n, d, low, span, _native(n)))
 
 
 def integers(x: Any, *, low: int | None, span: int, generator: Gen) -> Any:
@@ -104,18 +104,18 @@ def integers(x: Any, *, low: int | None, span: int, generator: Gen) -> Any:
         return _like(x, lambda n, d: sampling.whole_range(gen, n, d))
     if span == 0:
         return _like(x, lambda n, d: sampling.full_range(gen, n, d))
-    return _like(x, lambda n, d: sampling.integers(gen, n, d, low, span))
+    return _like(x, lambda n, d: sampling.integers(gen, n, d, low, span, _native(n)))
 
 
 def randperm(*, n: int, dtype: Any, generator: Gen) -> Array:
     """0 .. n - 1 in random order."""
-    return sampling.randperm(_stream(generator), n, dtype.np)
+    return sampling.randperm(_stream(generator), n, dtype.np, _native(n))
 
 
 def bernoulli(x: Any, *, p: float, generator: Gen) -> Any:
     """x with ones and zeros, a one with probability p."""
     gen = _stream(generator)
-    return _like(x, lambda n, d: sampling.bernoulli(gen, n, p).astype(d))
+    return _like(x, lambda n, d: sampling.bernoulli(gen, n, p, d, _native(n)).astype(d, copy=False))
 
 
 def bernoulli_each(x: Any, p: Any, *, generator: Gen) -> Any:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.library_order import sort
+
 
 def median(x: Any, *, dim: int, ignore_nan: bool) -> tuple[Any, Any]:
     """The lower median along dim, and where it is. A NaN wins unless NaNs are ignored."""
     if not x.ndim:
         return x.copy(), np.zeros((), np.int64)
     n = x.shape[dim]
-    order = np.argsort(x, axis=dim, kind="stable")  # NaN is last
+    _, order = sort(x, dim=dim, descending=False)  # NaN is last
     nan = np.isnan(x) if x.dtype.kind == "f" else None
     if nan is None or not nan.any():
         at = np.take(order, [(n - 1) // 2], dim)
@@ -29,7 +31,7 @@ def mode(x: Any, *, dim: int) -> tuple[Any, Any]:
     if not x.ndim:
         return x.copy(), np.zeros((), np.int64)
     moved = np.moveaxis(x, dim, -1)
-    order = np.argsort(moved, axis=-1, kind="stable")
+    _, order = sort(moved, dim=moved.ndim - 1, descending=False)
     s = np.take_along_axis(moved, order, -1)
     places = np.arange(s.shape[-1])
     fresh = np.ones(s.shape, bool)
