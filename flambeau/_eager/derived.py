@@ -14,9 +14,9 @@ import numpy as np
 from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import K
 from flambeau._eager import large
-from flambeau._eager.graph import Node, saved_alias, unpack
+from flambeau._eager.graph import Node, node_of, saved_alias, serial, unpack
 from flambeau._eager.modes import STATE
-from flambeau._eager.record import class_name, fit_tensor, recast, sum_to
+from flambeau._eager.record import _parameters, class_name, fit_tensor, recast, sum_to
 from flambeau._ground.source import build
 from flambeau._kernel.arrays import UFUNCS
 from flambeau._kernel.record import Expr, Record, parameter
@@ -144,7 +144,15 @@ def make_class(op: Op, statics: dict[str, Any], present: tuple[str, ...], d: dty
     root, ps = trace(op, statics, present, d)
     g = parameter(len(ps), root.shape, root.dtype)
     edges = [p.name for p in op.params if p.is_tensor]
-    found = dict(zip(present, gradients(root, g, ps), strict=True))
+    if op.words:
+        bound = {**statics, **dict(zip(present, ps, strict=True)), "g": g, "out": root}
+        found = {
+            n: rule(Record(), *(bound[q] for q in _parameters(rule)[1:]))
+            for n, rule in op.words.items()
+            if n in present
+        }
+    else:
+        found = dict(zip(present, gradients(root, g, ps), strict=True))
     grads = [found.get(n) for n in edges]
     names_of = dict(zip(ps, present, strict=True)) | {root: "out"}
     read = {
@@ -162,6 +170,29 @@ def make_class(op: Op, statics: dict[str, Any], present: tuple[str, ...], d: dty
         "tensors": build("tensors", _text(op, edges, grads, names, names_of, g, True, scope), scope | TENSOR_WORDS),
     }  # fmt: skip
     return type(class_name(op), (DerivedNode,), namespace)
+
+
+class ZeroBackward0(Node):
+    """A gradient that does not change with what it was made of."""
+
+    def __init__(self, sources: Sequence[Tensor]) -> None:
+        self.next, self.nrs = tuple(map(node_of, sources)), tuple(t._nr for t in sources)
+        self.shapes = [(t._a.shape, t._a.dtype) for t in sources]
+        self.seq = next(serial)
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        return [np.zeros(*into) for into in self.shapes]
+
+    def tensors(self, g: Any) -> Sequence[Any]:
+        return [wrap(np.zeros(*into)) for into in self.shapes]
+
+
+def flat(r: Tensor, sources: Sequence[Any]) -> Tensor:
+    """r, with a history where only what is flat joins it to its sources: PyTorch's second derivatives there are zeros."""
+    live = [t for t in sources if isinstance(t, Tensor) and node_of(t) is not None]
+    if r._node is None and live:
+        r._node = ZeroBackward0(live)
+    return r
 
 
 def _named(name: str, names_of: dict[Expr, str]) -> Expr:
@@ -239,6 +270,8 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
             value = f"g * 0.0 + {value}" if tensors else f"np.full(g.shape, {value}, d)"
         out += ["        " + deep + line for line in body]
         out.append(f"        {deep}{r} = {value}")
+        if tensors and op.words:
+            out.append(f"        {r} = flat({r}, ({''.join(n + ', ' for n in names)}))")
         if tensors:
             out.append(
                 f"        {r} = fit_tensor({r}, into[{i}] if into is not None else (self.shapes[{i}], g._a.dtype) if self.shapes is not None else None)"
@@ -284,4 +317,4 @@ def _upto(root: Expr, stop: dict[Expr, int]) -> list[Expr]:
 
 
 DerivedNode.shapes = None  # type: ignore[attr-defined]  # the flat functions note shapes only; the general lane fills `into`
-SCOPE["Tensor"] = Tensor
+SCOPE["Tensor"], SCOPE["flat"] = Tensor, flat

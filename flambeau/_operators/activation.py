@@ -94,12 +94,12 @@ def mish(k: Kernel[T], input: T) -> T:
     return input * k.tanh(_softplus(k, input))
 
 
-mish.vjp(input=lambda g, input: _mish_vjp(g, input))
+def _mish_derivative(k: Any, g: Any, input: Any) -> Any:
+    t = k.tanh(_softplus(k, input))
+    return g * (t + input * k.sigmoid(input) * (1.0 - t * t))
 
 
-def _mish_vjp(g: Tensor, input: Tensor) -> Tensor:
-    t, s = softplus(input).tanh(), input.sigmoid()
-    return g * (t + input * s * (1 - t * t))
+mish.derivative(input=_mish_derivative)
 
 
 @_in_nn("softplus")
@@ -109,8 +109,10 @@ def softplus(k: Kernel[T], input: T, beta: Scalar = 1, threshold: Scalar = 20) -
     return k.where(k.gt(x, k.like(threshold, x)), input, k.log1p(k.exp(x)) / k.like(beta, x))
 
 
-softplus.vjp(
-    input=lambda g, input, beta, threshold: g.where((input * beta).gt(threshold), g * (input * beta).sigmoid())
+softplus.derivative(
+    input=lambda k, g, input, beta, threshold: k.where(
+        k.gt(input * beta, k.like(threshold, input)), g, g * k.sigmoid(input * beta)
+    )
 )
 
 
@@ -120,7 +122,7 @@ def log_sigmoid(k: Kernel[T], input: T) -> T:
     return k.minimum(input, k.like(0, input)) - k.log1p(k.exp(-k.abs(input)))
 
 
-log_sigmoid.vjp(input=lambda g, input: g * (-input).sigmoid())
+log_sigmoid.derivative(input=lambda k, g, input: g * k.sigmoid(-input))
 
 
 @pointwise("elu", namespace="nn", variants=FORMS)
@@ -130,9 +132,9 @@ def elu(k: Kernel[T], input: T, alpha: Scalar = 1, scale: Scalar = 1, input_scal
     return k.where(k.gt(input, zero), input * scale, k.expm1(input * input_scale) * (alpha * scale))
 
 
-elu.vjp(
-    input=lambda g, input, alpha, scale, input_scale: (g * scale).where(
-        input.gt(0), g * (input * input_scale).exp() * (alpha * scale * input_scale)
+elu.derivative(
+    input=lambda k, g, input, alpha, scale, input_scale: k.where(
+        k.le(input, k.like(0, input)), g * k.exp(input * input_scale) * (alpha * scale * input_scale), g * scale
     )
 )
 
@@ -154,14 +156,18 @@ def celu(input: T, alpha: Scalar = 1.0) -> T:
 # ---------------------------------------------------------------- piecewise linear
 
 
+def _unless(k: Any, condition: Any, g: Any) -> Any:
+    """g, and 0 where a condition holds, whatever g is there."""
+    return k.where(condition, k.like(0, g), g)
+
+
 @pointwise("relu", variants=("function", "method", "inplace"))
 def relu(k: Kernel[T], input: T) -> T:
     """max(x, 0)."""
     return k.maximum(input, k.like(0, input))
 
 
-relu.vjp(input=lambda g, out: g * out.gt(0))
-relu.vjp_arrays(input=lambda k, g, out: g * (out > 0))
+relu.derivative(input=lambda k, g, out: _unless(k, k.le(out, k.like(0, out)), g))
 
 
 @composite("relu6", namespace="nn", variants=("function", "inplace"))
@@ -176,7 +182,9 @@ def leaky_relu(k: Kernel[T], input: T, negative_slope: Scalar = 0.01) -> T:
     return k.where(k.gt(input, k.like(0, input)), input, input * negative_slope)
 
 
-leaky_relu.vjp(input=lambda g, input, negative_slope: g.where(input.gt(0), g * negative_slope))
+leaky_relu.derivative(
+    input=lambda k, g, input, negative_slope: k.where(k.gt(input, k.like(0, input)), g, g * negative_slope)
+)
 
 
 @pointwise("threshold", variants=ALL_FORMS)
@@ -185,7 +193,7 @@ def threshold(k: Kernel[T], input: T, threshold: Scalar, value: Scalar) -> T:
     return k.where(k.le(input, k.like(threshold, input)), k.like(value, input), input)
 
 
-threshold.vjp(input=lambda g, input, threshold: g.masked_fill(input.le(threshold), 0.0))
+threshold.derivative(input=lambda k, g, input, threshold: _unless(k, k.le(input, k.like(threshold, input)), g))
 
 
 @_in_nn("hardtanh")
@@ -194,8 +202,10 @@ def hardtanh(k: Kernel[T], input: T, min_val: Scalar = -1, max_val: Scalar = 1) 
     return k.minimum(k.maximum(input, k.like(min_val, input)), k.like(max_val, input))
 
 
-hardtanh.vjp(
-    input=lambda g, input, min_val, max_val: g.masked_fill(input.le(min_val).logical_or(input.ge(max_val)), 0.0)
+hardtanh.derivative(
+    input=lambda k, g, input, min_val, max_val: _unless(
+        k, k.logical_or(k.le(input, k.like(min_val, input)), k.ge(input, k.like(max_val, input))), g
+    )
 )
 
 
@@ -205,7 +215,7 @@ def hardsigmoid(k: Kernel[T], input: T) -> T:
     return k.minimum(k.maximum(input + 3.0, k.like(0.0, input)), k.like(6.0, input)) / 6.0
 
 
-hardsigmoid.vjp(input=lambda g, input: (g / 6).masked_fill(input.le(-3).logical_or(input.ge(3)), 0.0))
+hardsigmoid.derivative(input=lambda k, g, input: k.where(k.lt(k.abs(input), k.like(3.0, input)), g / 6.0, k.like(0, g)))
 
 
 @_in_nn("hardswish")
@@ -214,7 +224,11 @@ def hardswish(k: Kernel[T], input: T) -> T:
     return input * k.minimum(k.maximum(input + 3.0, k.like(0.0, input)), k.like(6.0, input)) / 6.0
 
 
-hardswish.vjp(input=lambda g, input: g.where(input.ge(3), (g * (input / 3 + 0.5)).masked_fill(input.le(-3), 0.0)))
+hardswish.derivative(
+    input=lambda k, g, input: k.where(
+        k.lt(input, k.like(3.0, input)), _unless(k, k.le(input, k.like(-3.0, input)), g * (input / 3.0 + 0.5)), g
+    )
+)
 
 
 @pointwise("hardshrink", variants=("function", "method", "out"))
@@ -224,7 +238,7 @@ def hardshrink(k: Kernel[T], input: T, lambd: Scalar = 0.5) -> T:
     return k.where(keep, input, k.like(0, input))
 
 
-hardshrink.vjp(input=lambda g, input, lambd: g.masked_fill(input.abs().le(lambd), 0.0))
+hardshrink.derivative(input=lambda k, g, input, lambd: _unless(k, k.le(k.abs(input), k.like(lambd, input)), g))
 
 
 @pointwise("softshrink", namespace="nn", variants=("function", "out"))
@@ -234,7 +248,7 @@ def softshrink(k: Kernel[T], input: T, lambd: Scalar = 0.5) -> T:
     return k.where(k.gt(input, limit), input - limit, k.where(k.lt(input, -limit), input + limit, input * zero))
 
 
-softshrink.vjp(input=lambda g, input, lambd: g.masked_fill(input.abs().le(lambd), 0.0))
+softshrink.derivative(input=lambda k, g, input, lambd: _unless(k, k.le(k.abs(input), k.like(lambd, input)), g))
 
 
 @softshrink.errors

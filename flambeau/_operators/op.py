@@ -74,6 +74,7 @@ class Op:
         self.native = native or kind == "pointwise"
         self.rules: dict[str, Callable[..., Any]] = {}
         self.array_rules: dict[str, Callable[..., Any]] = {}
+        self.words: dict[str, Callable[..., Any]] = {}
         self.run = body
         self.check: Callable[..., None] | None = None
         self.write: Callable[..., None] | None = None
@@ -129,6 +130,15 @@ class Op:
         An entry must name nothing that the entry of `vjp` for the same input does not name.
         """
         self.array_rules.update(rules)
+        return self
+
+    def derivative(self, **rules: Callable[..., Any]) -> Op:
+        """The derivatives of a pointwise operator in words of `k`: `k` first, then as in `vjp`.
+
+        From one line come the text over arrays, the one over tensors and the kernel. For where PyTorch defines the derivative
+        otherwise than the body says (ties, edges), or a steadier form exists.
+        """
+        self.words.update(rules)
         return self
 
     def errors(self, fn: Callable[..., None]) -> Op:
