@@ -145,7 +145,7 @@ def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
         common = dtypes.int64
     if op.lacks is not None and common.kind in op.lacks[0]:
         raise NotImplementedError(f"\"{op.lacks[1]}\" not implemented for '{dtypes.SPOKEN[common]}'")
-    compute = dtypes.NARROW.get(common.np, common.np)
+    compute = common.np if op.halves and common.np in dtypes.HALVES else dtypes.NARROW.get(common.np, common.np)
     for i in tensors:
         a = out[i]
         if not hasattr(a, "shape"):

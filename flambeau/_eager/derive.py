@@ -35,7 +35,7 @@ SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
     "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
-    "LARGE": large.LARGE, "structured": large.structured,
+    "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
 _inplace: dict[Op, Any] = {}
@@ -461,7 +461,8 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     conditions = ["not MODES", *(["out is None"] if out else []), f"type({leader.name}) in PLAIN",
                   *(["dtype is None"] if meet and any(p.name == "dtype" for p in op.params) else [])]  # fmt: skip
     text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
-    ok = ["(d is F32 or d is F64)"] if meet else [f"type(a{at}) is ndarray"]
+    floating = "(d is F32 or d is F64 or d in HALVES)" if op.halves else "(d is F32 or d is F64)"
+    ok = [floating] if meet else [f"type(a{at}) is ndarray"]
     for i, p in enumerate(tensors):
         if p is leader:
             continue

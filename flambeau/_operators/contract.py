@@ -33,18 +33,43 @@ def conj(x: Any) -> Any:
     return x.conj() if x._a.dtype.kind == "c" else x
 
 
-def product(k: Any, x: Any, y: Any) -> Any:
-    """x @ y. Integers go by way of float64, whose products BLAS computes, where every sum is exact there."""
-    if x.dtype.kind in "iu" and x.size > 4096 and y.size and y.ndim > 1:
+def product(k: Any, x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> Any:
+    """alpha * (x @ y) + beta * plus, a new array.
+
+    Integers go by way of float64, whose products BLAS computes, where every sum is exact there. Half precision is summed
+    in float32 and rounded once.
+    """
+    if x.ndim > 1 and y.ndim > 1 and (x.size * y.shape[-1] >= LARGE or half(x)) and x.dtype.kind in "fV":
+        return k.library("product", x, y, plus, beta=beta, alpha=alpha)
+    if half(x) and (x.ndim < 2 or y.ndim < 2):  # vectors
+        out = product(k, x if x.ndim > 1 else x[None], y if y.ndim > 1 else y[:, None], None, 1, alpha)
+        out = out.reshape((*out.shape[: -2 if x.ndim < 2 else -1], *(out.shape[-1:] if y.ndim > 1 else ())))
+        return out if plus is None else _plus(out, plus, beta, 1)
+    d = x.dtype
+    if d.kind in "iu" and x.size > 4096 and y.size and y.ndim > 1:
         top = k.xp.abs(x).max().item() * k.xp.abs(y).max().item() * x.shape[-1]
         if 0 <= top < 2**53:
-            return k.xp.matmul(x.astype("f8"), y.astype("f8")).astype(x.dtype)
-    if x.ndim > 1 and y.ndim > 1 and x.size * y.shape[-1] >= LARGE:
-        return k.library("product", x, y)
-    return k.xp.matmul(fast(x), fast(y))
+            x, y = x.astype("f8"), y.astype("f8")
+    out = k.xp.matmul(fast(x), fast(y)).astype(d, copy=False)
+    return out if plus is None and alpha == 1 else _plus(out, plus, beta, alpha)
 
 
-LARGE = 1 << 18  # multiplications from which the backend may have something better than the array library
+def _plus(out: Any, plus: Any, beta: Any, alpha: Any) -> Any:
+    """alpha * out + beta * plus, over `out`."""
+    beta, alpha = _whole(out, beta, alpha)
+    if alpha != 1:
+        out = (out * alpha).astype(out.dtype, copy=False)
+    if plus is not None:
+        out += plus if beta == 1 else (plus * beta).astype(out.dtype, copy=False)
+    return out
+
+
+def half(x: Any) -> bool:
+    """Whether an array is of float16 or bfloat16."""
+    return x.dtype.itemsize == 2 and x.dtype.kind not in "iu"
+
+
+LARGE = 1 << 14  # multiplications from which the backend may have something better than the array library
 
 
 def fast(x: Any) -> Any:
@@ -60,7 +85,7 @@ def fast(x: Any) -> Any:
 # ---------------------------------------------------------------- matmul
 
 
-@op("matmul", variants=OUT, lacks=("b", "addmm_impl_cpu_"))
+@op("matmul", variants=OUT, lacks=("b", "addmm_impl_cpu_"), halves=True)
 def matmul(k: Kernel[T], input: T, other: T) -> T:
     """The matrix product; vectors count as a row on the left and a column on the right, leading dimensions broadcast.
 
@@ -174,7 +199,7 @@ matmul.vjp(
 )
 
 
-@op("mm", variants=OUT, lacks=("b", "addmm_impl_cpu_"))
+@op("mm", variants=OUT, lacks=("b", "addmm_impl_cpu_"), halves=True)
 def mm(k: Kernel[T], input: T, mat2: T) -> T:
     """The product of two matrices.
 
@@ -207,7 +232,7 @@ def _(input: Any, mat2: Any) -> None:
 mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
 
 
-@op("bmm", variants=OUT, lacks=("b", "bmm"))
+@op("bmm", variants=OUT, lacks=("b", "bmm"), halves=True)
 def bmm(k: Kernel[T], input: T, mat2: T) -> T:
     """The products of two batches of matrices."""
     return k.matmul(input, mat2)
@@ -242,7 +267,7 @@ bmm.vjp(input=lambda g, mat2: bmm(g, adjoint(mat2)), mat2=lambda g, input: bmm(a
 # ---------------------------------------------------------------- linear layers
 
 
-@op("linear", namespace="nn", variants=("function", "out"))
+@op("linear", namespace="nn", variants=("function", "out"), halves=True)
 def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
     """input @ weight.T + bias."""
     out = k.matmul(input, k.permute(weight, (1, 0)))
@@ -251,15 +276,19 @@ def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
 
 @linear.arrays
 def _(k: Any, input: Any, weight: Any, bias: Any = None) -> Any:
+    fused = (
+        bias if bias is not None and weight.ndim == 2 and bias.shape == weight.shape[:1] and input.ndim > 1 else None
+    )
     try:
         if input.ndim > 2 and weight.ndim == 2 and input.size:
-            out = product(k, input.reshape(-1, input.shape[-1]), weight.T).reshape(*input.shape[:-1], weight.shape[0])
+            out = product(k, input.reshape(-1, input.shape[-1]), weight.T, fused)
+            out = out.reshape(*input.shape[:-1], weight.shape[0])
         else:
-            out = product(k, input, weight.T)
+            out = product(k, input, weight.T, fused)
     except ValueError:
         _explain(input.shape, weight.T.shape)
         raise
-    if bias is None:
+    if bias is None or fused is not None:
         return out
     try:
         out += bias
@@ -300,22 +329,20 @@ linear.vjp(_=lambda g, input, weight, needs: _linear_vjp(g, input, weight, needs
 
 
 def _linear_arrays(k: Any, g: Any, input: Any, weight: Any, needs: Any) -> tuple[Any, Any, Any]:
-    if weight.ndim == 1 or g.dtype.kind != "f":
+    if weight.ndim == 1 or g.dtype.kind not in "fV":
         out = _linear_vjp(wrap(g), wrap(input), wrap(weight), needs)
         return tuple(None if x is None else x._a for x in out)  # type: ignore[return-value]
     wants = (*needs, False)[:3]
     rows = g if g.ndim == 2 else g.reshape(-1, weight.shape[0])
     gi = gw = gb = None
     if wants[0]:
-        gi = rows.dot(weight)
+        gi = product(k, rows, weight)
         if g.ndim != 2:
             gi = gi.reshape(input.shape)
     if wants[1]:
-        gw = rows.T.dot(input if input.ndim == 2 else input.reshape(-1, input.shape[-1]))
-    if wants[2]:
-        gb = k.library("ones", rows.shape[0], rows.dtype).dot(
-            rows
-        )  # a product with ones: BLAS adds columns faster than a reduction
+        gw = product(k, rows.T, input if input.ndim == 2 else input.reshape(-1, input.shape[-1]))
+    if wants[2]:  # a product with ones adds columns faster than a reduction
+        gb = product(k, k.library("ones", rows.shape[0], rows.dtype)[None], rows)[0]
     return gi, gw, gb
 
 
@@ -358,10 +385,15 @@ def bilinear(input1: T, input2: T, weight: T, bias: T | None = None) -> T:
 # ---------------------------------------------------------------- vectors
 
 
-@op("mv", variants=OUT, lacks=("b", "addmv_impl_cpu"))
+@op("mv", variants=OUT, lacks=("b", "addmv_impl_cpu"), halves=True)
 def mv(k: Kernel[T], input: T, vec: T) -> T:
     """A matrix times a vector."""
     return k.reshape(k.matmul(input, k.reshape(vec, (-1, 1))), (input.shape[0],))
+
+
+@mv.arrays
+def _(k: Any, input: Any, vec: Any) -> Any:
+    return product(k, input, vec[:, None])[:, 0]
 
 
 @mv.errors
@@ -493,7 +525,7 @@ def _times(g: Any, v: Any) -> Any:
     return g if v == 1 else g * (v.conjugate() if isinstance(v, complex) else v)
 
 
-@op("addmm", variants=ALL_FORMS, lacks=("b", "addmm_impl_cpu_"))
+@op("addmm", variants=ALL_FORMS, lacks=("b", "addmm_impl_cpu_"), halves=True)
 def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat1 @ mat2)."""
     return _blend(k, input, k.matmul(mat1, mat2), beta, alpha)
@@ -501,14 +533,7 @@ def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: 
 
 @addmm.arrays
 def _(k: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
-    out = product(k, mat1, mat2)
-    beta, alpha = _whole(out, beta, alpha)
-    if alpha != 1:
-        out = (out * alpha).astype(out.dtype, copy=False)
-    if beta == 0:
-        return out
-    out += input if beta == 1 else (input * beta).astype(out.dtype, copy=False)
-    return out
+    return product(k, mat1, mat2, None if beta == 0 else input, beta, alpha)
 
 
 @addmm.errors
@@ -553,10 +578,16 @@ def _addmm_activation(input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Sc
     return out.relu()
 
 
-@op("addmv", variants=ALL_FORMS, lacks=("b", "addmv_impl_cpu"))
+@op("addmv", variants=ALL_FORMS, lacks=("b", "addmv_impl_cpu"), halves=True)
 def addmv(k: Kernel[T], input: T, mat: T, vec: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat @ vec)."""
     return _blend(k, input, k.reshape(k.matmul(mat, k.reshape(vec, (-1, 1))), (mat.shape[0],)), beta, alpha)
+
+
+@addmv.arrays
+def _(k: Any, input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    plus = None if beta == 0 else input if input.ndim == 0 else input[:, None]
+    return product(k, mat, vec[:, None], plus, beta, alpha)[:, 0]
 
 
 @addmv.errors
@@ -602,10 +633,15 @@ addr.vjp(
 )
 
 
-@op("baddbmm", variants=ALL_FORMS, lacks=("b", "baddbmm"))
+@op("baddbmm", variants=ALL_FORMS, lacks=("b", "baddbmm"), halves=True)
 def baddbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (batch1 @ batch2)."""
     return _blend(k, input, k.matmul(batch1, batch2), beta, alpha)
+
+
+@baddbmm.arrays
+def _(k: Any, input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    return product(k, batch1, batch2, None if beta == 0 else input, beta, alpha)
 
 
 @baddbmm.errors

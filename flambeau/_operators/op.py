@@ -53,6 +53,7 @@ class Op:
         view: the result shares the first tensor's memory.
         names: further public names (aliases: `arccos`, `concat`).
         native: large calls run the body as one generated kernel, even where `.arrays` exists (pointwise bodies always do).
+        halves: float16 and bfloat16 reach the array reading as they are, elsewhere they are widened before and narrowed after.
         differentiable: False where no gradient flows by definition.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
@@ -63,14 +64,14 @@ class Op:
                  variants: Iterable[str] = ("function", "method"), namespace: str = "", view: bool = False,
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
-                 native: bool = False) -> None:  # fmt: skip
+                 native: bool = False, halves: bool = False) -> None:  # fmt: skip
         self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
         self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view
         self.aten = overloads[0].partition(".")[0]
         base = self.aten.removeprefix(namespace + "_") if namespace else self.aten
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
-        self.lacks = lacks
+        self.lacks, self.halves = lacks, halves
         self.native = native or kind == "pointwise"
         self.rules: dict[str, Callable[..., Any]] = {}
         self.array_rules: dict[str, Callable[..., Any]] = {}

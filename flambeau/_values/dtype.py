@@ -76,6 +76,7 @@ ALIASES = {
 FLOAT8 = (float8_e5m2, float8_e4m3fn, float8_e5m2fnuz, float8_e4m3fnuz, float8_e8m0fnu)
 BY_NAME = {d.name: d for d in ALL} | ALIASES
 NARROW = {d.np: float32.np for d in (float16, bfloat16, *FLOAT8)}  # what arithmetic widens, and to what
+HALVES = frozenset((float16.np, bfloat16.np))
 COMPLEX = {float16: complex32, float32: complex64, float64: complex128, bfloat16: complex64}
 REAL = {complex32: float16, complex64: float32, complex128: float64}
 # How PyTorch's errors spell a dtype ("Float", "Long", ...).

@@ -106,7 +106,7 @@ def test_many_processes_share_a_folder(tmp_path):
 
 SECOND = """
 import numpy as np
-from flambeau._backends.cpu.contract import matmul
+from flambeau._backends.cpu.matmul import matmul
 from flambeau._backends.cpu.engine import engine
 a = np.ones((64, 64), np.float32)
 assert matmul(a, a)[0, 0] == 64

@@ -6,10 +6,34 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu import contract, conv, conv_depthwise, conv_tile, conv_weight, pool
+from flambeau._backends.cpu import amx, contract, conv, conv_depthwise, conv_tile, conv_weight, pool, product
 from flambeau._backends.cpu.emit import Module
-from flambeau._backends.cpu.engine import TARGETS, Engine
+from flambeau._backends.cpu.engine import TARGETS, Engine, Target
 from flambeau._backends.cpu.launch import entry_module
+
+
+BIASED = contract.ADD_ROW("float32")
+FORMS = (
+    product.Form("float32", 5, True, 2, 1, "rows", "lines", True, BIASED),
+    product.Form("float64", 6, False, 2, 0, "pack rows", "pack any", False),
+    product.Form("bfloat16", 3, False, 0, 1, "pack lines", "pack rows", True),
+    product.Form("float16", 2, True, 1, 1, "pack any", "pack lines", True),
+)
+TILES = Target(
+    "x86_64-unknown-linux-gnu", "sapphirerapids", TARGETS["linux-avx512"].features + ",+avx512bf16,+amx-tile,+amx-bf16"
+)
+
+
+def test_tile_registers():
+    assert amx.has_tiles(TILES) and not any(amx.has_tiles(t) for t in TARGETS.values())
+    for how in ("rows", "pack rows", "pack lines", "pack any"):
+        assembly = Engine(TILES).assembly(str(amx.text(TILES, amx.TileForm(how, contract.ADD_ROW("bfloat16")))))
+        assert "tdpbf16ps" in assembly and "ldtilecfg" in assembly and "tilerelease" in assembly
+
+
+def test_pairs_of_bfloat16():
+    plain = Target(TILES.triple, "cooperlake", TARGETS["linux-avx512"].features + ",+avx512bf16")
+    assert "vdpbf16ps" in Engine(plain).assembly(str(product.text(plain, FORMS[2])))
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -18,7 +42,7 @@ def test_kernels(name):
     native = Engine(target)
     t = contract.tile(target, "float32")
     texts = [
-        contract.text(target, "float32", contract.PLAIN),
+        *(product.text(target, form) for form in FORMS[: 2 if name == "wasm" else 4]),  # no half precision there
         conv_tile.text(target, "float"),
         conv_tile.pack_text(target, "float32"),
         conv.text(target, "float32", contract.PLAIN),
@@ -35,7 +59,7 @@ def test_kernels(name):
 
 def test_wide_vectors_are_used():
     target = TARGETS["linux-avx512"]
-    assert "zmm" in Engine(target).assembly(str(contract.text(target, "float32", contract.PLAIN)))
+    assert "zmm" in Engine(target).assembly(str(product.text(target, FORMS[0])))
 
 
 def test_emitted_text():

@@ -33,8 +33,6 @@ from flambeau._backends.cpu.contract import (
     TYPES,
     Epilogue,
     Operand,
-    kernel,
-    launch,
     narrow,
     transpose,
     widen,
@@ -45,6 +43,7 @@ from flambeau._backends.cpu.conv_tile import VECTORS, lanes, name_of, short_mask
 from flambeau._backends.cpu.emit import Function, Module, V, floating, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, c_strides
+from flambeau._backends.cpu.matmul import launch
 
 DEPTH = 640  # products summed before a partial tile is kept
 ROWS = 192 << 10  # of `a` that a block of the depth may hold, in elements: with the slab, the second-level cache
@@ -532,7 +531,7 @@ def pointwise(
     b = Operand((ARG, 0), (sx[0], depth * sx[1], sx[1], 1))
     c = Operand((OUT, 0), (so[0], rows * so[1], so[1], 1))
     work = launch(dtype, (n, groups, rows, positions, depth), c, a, b, e, operands)
-    return Plan((result,), (work,), release=prod(result.shape) * depth > 2 * GRAIN, keep=(kernel(dtype, e),))
+    return Plan((result,), (work,), release=prod(result.shape) * depth > 2 * GRAIN)
 
 
 def with_bias(dtype: str, bias: np.ndarray[Any, Any] | None, arg: int, rows: int) -> tuple[Epilogue, list[Operand]]:

@@ -236,6 +236,11 @@ class Function:
         align = self.value(WIDTH[lane(value.type)], "i32")
         self.call("void", f"llvm.masked.store.{kind}.p0", value, p, align, mask)
 
+    def prefetch(self, p: V) -> None:
+        """Asks for a line of memory to be in the first-level cache soon; any address will do."""
+        self.module.declare("void", "llvm.prefetch.p0", ["ptr", "i32", "i32", "i32"])
+        self.do(f"call void @llvm.prefetch.p0({p}, i32 0, i32 3, i32 1)")
+
     def alloca(self, type: str, count: int = 1, align: int = 8) -> V:
         name = "%" + self.fresh("slot")
         self.slots.append(f"  {name} = alloca {type}, i64 {count}, align {align}")

@@ -13,8 +13,13 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu import library_window as window
+from flambeau._backends.cpu.casts import astype
+from flambeau._values.dtype import HALVES
 
-NATIVE = 1 << 18  # multiplications from which a kernel runs: 64 x 64 x 64, about 6 us
+NATIVE = 1 << 18  # multiplications from which a convolution is a kernel
+PRODUCT = 1 << 16  # from which a product is one: 40 x 40 x 40, a microsecond
+HALF = 1 << 12  # and one of half precision, which the array library has no fast routine for
+F32, F64 = np.dtype("f4"), np.dtype("f8")
 DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))  # integers wrap the same either way, and are rare
 Ints = Sequence[int]
 
@@ -27,15 +32,32 @@ def native() -> bool:
     return available()
 
 
-def product(x: Any, y: Any) -> Any:
-    """x @ y, of arrays of two or more dimensions and one dtype."""
-    if x.size * y.shape[-1] >= NATIVE and x.shape[-1] == y.shape[-2] and x.dtype.name in DTYPES and native():
-        from flambeau._backends.cpu.contract import matmul
+def product(x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> Any:
+    """alpha * (x @ y) + beta * plus, of arrays of two or more dimensions and one dtype; half precision is rounded once."""
+    d, n = x.dtype, x.size * y.shape[-1]
+    half = d in HALVES
+    if (n >= PRODUCT if d is F32 or d is F64 else half and n >= HALF) and x.shape[-1] == y.shape[-2] and native():
+        if plus is not None or alpha == 1:
+            out = _matmul()(x, y, plus, beta, alpha)
+            if out is not None:
+                return out
+    wide = F32 if half else d
+    if half:
+        x, y = astype(x, F32), astype(y, F32)
+        plus = None if plus is None else astype(plus, F32)
+    out = np.matmul(_dense(x), _dense(y))
+    if alpha != 1:
+        out = (out * alpha).astype(wide, copy=False)
+    if plus is not None:
+        out += plus if beta == 1 else (plus * beta).astype(wide, copy=False)
+    return astype(out, d) if half else out
 
-        out = matmul(x, y)
-        if out is not None:
-            return out
-    return np.matmul(_dense(x), _dense(y))
+
+@cache
+def _matmul() -> Any:
+    from flambeau._backends.cpu.matmul import matmul  # with llvmlite
+
+    return matmul
 
 
 def _dense(x: Any) -> Any:

@@ -1,0 +1,289 @@
+"""Plans of matrix products: which kernel, which blocks. From shapes, dtypes, strides and the machine's vectors alone.
+
+`launch` is the entry for whoever composes native programs: one product on raw addresses, with an epilogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import gcd
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu.amx import DEPTH, SIDE, STEP, TileForm, allowed, has_tiles, kernel as tile_kernel
+from flambeau._backends.cpu.contract import (
+    ADD_COLUMN,
+    ADD_ROW,
+    CHUNKS,
+    GRAIN,
+    PLAIN,
+    TYPES,
+    Epilogue,
+    Operand,
+    collapse,
+    scaled,
+    tile,
+)
+from flambeau._backends.cpu.emit import size
+from flambeau._backends.cpu.engine import Target, engine
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
+from flambeau._backends.cpu.product import Form, kernel
+
+PANEL = 28 << 10  # bytes of a panel of `a`: it stays in a first-level cache of 32 to 48 KB while `b` streams past
+BLOCK = 1 << 20  # bytes of a packed block of `b`: half of a second-level cache
+TILE_DEPTH = 512  # of a panel of `a` for tile registers: 32 KB
+PAGE = 4096  # rows a multiple of it apart fall onto the same lines of the first-level cache
+FEW = 6  # tiles of rows up to which reading `b` again is cheaper than packing it
+NEAR = 1024  # bytes between rows of `b` up to which it is read in place by any number of tiles
+COST = {"lines": 0.5, "rows": 0.7, "any": 1.5}  # cycles to fetch and pack an element
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How `out` is cut: tiles of rows, and how many of them, of columns and of k make a block."""
+
+    tiles: int
+    tb: int
+    nb: int
+    kb: int
+    group: int
+    chunks: int
+
+
+def height(registers: int, m: int, tallest: int, widest: int) -> tuple[int, int]:
+    """(tiles of rows, vectors of a panel): all accumulators that fit beside the smaller side of a tile and one more."""
+    tiles = max(1, -(-m // tallest))
+    rows = max(1, -(-m // tiles))
+    vectors = 1
+    while vectors < widest and rows * (vectors + 1) + min(rows, vectors + 1) + 1 <= registers:
+        vectors += 1
+    return tiles, vectors
+
+
+def reads(along: int, down: int) -> str:
+    """How an operand lies whose strides along the tile and along k are these."""
+    return "lines" if along == 1 else "rows" if down == 1 else "any"
+
+
+def cut(
+    extents: tuple[int, ...], tiles: int, width: int, block: int, ca: float, cb: float, speed: float
+) -> tuple[int, int]:
+    """(tiles of rows, panels of columns) of a block: those that pack least, of about as many chunks as there is work for.
+
+    `block` is how many panels may be packed at a time, ca and cb are cycles to pack an element, `speed` is in
+    multiplications per cycle.
+    """
+    p, q, m, n, k = extents
+    panels, work = -(-n // width), p * q * m * n * k
+    wanted = max(1, min(CHUNKS, int(work / (GRAIN / 32 * speed))))
+    grids = []
+    for gn in range(-(-panels // block), max(min(panels, wanted), -(-panels // block)) + 1):
+        nb = -(-panels // gn)
+        for gm in range(1, min(tiles, wanted) + 1):
+            tb = -(-tiles // gm)
+            down, across = -(-tiles // tb), -(-panels // nb)
+            units = p * q * down * across
+            packing = p * q * k * (down * n * cb + across * m * ca)
+            idle = work / speed / units * (0.25 if units * 4 > wanted else 4)  # threads that wait for the last one
+            grids.append((packing + idle, tb, nb))
+    _, tb, nb = min(grids)
+    return tb, nb
+
+
+def grouped(extents: tuple[int, ...], tiles: int, tb: int, nb: int, kb: int, speed: float) -> Blocks:
+    """Blocks of these sizes, small ones several to a chunk."""
+    p, q, m, n, k = extents
+    units = p * q * -(-tiles // tb) * -(-n // nb)
+    work = max(p * q * m * n * k, 1)
+    group = max(1, min(-(-units // CHUNKS), int(GRAIN / 128 * speed * units / work)))
+    return Blocks(tiles, tb, nb, kb, group, -(-units // group))
+
+
+@cache
+def choose(
+    target: Target, dtype: str, extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], c: tuple[int, ...]
+) -> tuple[Form, Blocks]:
+    """The form and the blocks of a product; strides are those of (p, q, rows, columns) in elements."""
+    p, q, m, n, k = extents
+    memory, acc = TYPES[dtype]
+    t, item = tile(target, dtype), size(acc)
+    tiles, vectors = height(target.registers, m, t.rows, 1 if n <= t.lanes else 16)
+    rows, more = -(-m // tiles), m % tiles
+    vectors = max(1, min(vectors, -(-n // t.lanes)))
+    width = vectors * t.lanes
+    edge = -(-(n % width) // t.lanes)
+
+    # depth: as deep as a panel of `a` may be, in equal parts
+    deepest = max(64, PANEL // (item * t.rows) & -16)
+    kb = -(-k // -(-k // deepest)) if k > deepest * 5 // 4 else max(k, 1)
+    kb += kb & 1 if k > kb else 0  # pairs of k stay together
+
+    # how operands are read
+    widened = memory != acc or t.pairs
+    la, lb = reads(a[2], a[3]), reads(b[3], b[2])
+    la = "lines" if m == 1 else la
+    panels = -(-n // width)
+    if la == "rows":
+        clash = rows * gcd(a[2] * item, PAGE) > 9 * PAGE and panels > 2
+    else:
+        clash = panels > 3 and m > 1
+    fa = f"pack {la}" if widened or la == "any" or clash else la
+    masks = target.vector_bytes == 64 or n % t.lanes == 0
+    near = tiles <= FEW or abs(b[2]) * item <= NEAR
+    fb = "lines" if lb == "lines" and near and masks and not widened else f"pack {lb}"
+
+    ca, cb = (COST[x[5:]] if x.startswith("pack") else 0.0 for x in (fa, fb))
+    tb, nb = cut(extents, tiles, width, max(1, BLOCK // (kb * item * width)), ca, cb, 32)
+    form = Form(dtype, rows, more != 0 and tiles > 1, vectors if n >= width else 0, edge, fa, fb, c[3] == 1)
+    return form, grouped(extents, tiles, tb, nb * width, kb, 32)
+
+
+@cache
+def choose_tiles(extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> tuple[TileForm, Blocks]:
+    """As `choose`, for tile registers."""
+    p, q, m, n, k = extents
+    la = reads(a[2], a[3])
+    kb = -(-k // -(-k // TILE_DEPTH)) if k > TILE_DEPTH * 5 // 4 else max(k, 1)
+    kb += -kb % DEPTH
+    whole = la == "rows" and k % DEPTH == 0 and m % 16 == 0 and 16 * gcd(a[2] * 2, PAGE) <= 9 * PAGE
+    fa = "rows" if whole else f"pack {la}"
+    tiles = -(-m // SIDE)
+    cost = COST[reads(b[3], b[2])] / 2
+    tb, nb = cut(extents, tiles, SIDE, max(1, BLOCK // 2 // (kb * 2 * SIDE)), 0.0 if whole else COST[la] / 2, cost, 400)
+    if kb < k:
+        tb = min(tb, max(1, BLOCK // (nb * SIDE * SIDE * 4)))  # partial sums stay in the second-level cache
+    return TileForm(fa), grouped(extents, tiles, tb, nb * SIDE, kb, 400)
+
+
+def launch(
+    dtype: str,
+    extents: tuple[int, int, int, int, int],
+    c: Operand,
+    a: Operand,
+    b: Operand,
+    e: Epilogue = PLAIN,
+    operands: Sequence[Operand] = (),
+    scalars: Sequence[tuple[int, int]] = (),
+) -> Launch:
+    """A product as a launch of a plan: c[p, q, m, n] = e(sum over k of a[p, q, m, k] * b[p, q, k, n]).
+
+    `extents` are p, q, m, n, k. An operand names the slot's source and its strides over (p, q, rows, columns), in elements.
+    Those of the epilogue name their strides over (p, q, m, n); of these n's is 1 for a row and 0 for a column. `scalars`
+    are sources of float64 slots. c is written only, and overlaps nothing that is read.
+    """
+    target = engine().target
+    form: Form | TileForm
+    if dtype == "bfloat16" and c.strides[3] == 1 and extents[2] >= 4 and has_tiles(target) and allowed():
+        form, blocks = choose_tiles(extents, a.strides, b.strides)
+        code, bytes_ = tile_kernel(replace(form, epilogue=e)), tile_scratch(form, blocks, extents[4])
+    else:
+        form, blocks = choose(target, dtype, extents, a.strides, b.strides, c.strides)
+        code, bytes_ = kernel(replace(form, epilogue=e)), scratch(target, form, blocks, extents[4])
+    constants = [*extents, blocks.tiles, blocks.tb, blocks.nb, blocks.kb, blocks.group]
+    constants += [*a.strides, *b.strides, *c.strides]
+    slots = [c.slot, a.slot, b.slot, *((CONST, x) for x in constants)]
+    for o in operands:
+        slots += [o.slot, *((CONST, x) for x in o.strides[:3])]
+    return Launch(code["k"], (*slots, *scalars), blocks.chunks, bytes_)
+
+
+def scratch(target: Target, form: Form, blocks: Blocks, k: int) -> int:
+    """Bytes that a thread needs: panels of `a` and `b`, and partial sums where `out` cannot hold them."""
+    memory, acc = TYPES[form.dtype]
+    t = tile(target, form.dtype)
+    width = (form.vectors or form.edge) * t.lanes
+    deep = blocks.kb + 1 >> 1 if t.pairs else blocks.kb
+    words = deep * form.rows + t.lanes if form.a.startswith("pack") else 0
+    words += -(-blocks.nb // width) * width * deep if form.b.startswith("pack") else 0
+    if (memory != acc or not form.dense) and blocks.kb < k:
+        words += blocks.tb * form.rows * blocks.nb
+    return words * size(acc)
+
+
+def tile_scratch(form: TileForm, blocks: Blocks, k: int) -> int:
+    """As `scratch`, for tile registers."""
+    deep = -(-blocks.kb // DEPTH) * STEP
+    sums = blocks.tb * SIDE * blocks.nb * 4 if blocks.kb < k else 0
+    return (form.a != "rows") * deep + deep * -(-blocks.nb // SIDE) + sums
+
+
+def matmul_plan(
+    a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], plus: np.ndarray[Any, Any] | None = None, scaled_: bool = False
+) -> Plan | None:
+    """The plan of `a @ b`, of arrays of two or more dimensions, or of `alpha * (a @ b) + beta * plus`.
+
+    None where the template has no form for it. `plus` broadcasts to the result; with `scaled_`, beta and alpha are the
+    fourth and the fifth argument.
+    """
+    dtype = a.dtype.name
+    arrays = (a, b) if plus is None else (a, b, plus)
+    if dtype not in TYPES or any(x.dtype is not a.dtype for x in arrays) or a.ndim < 2 or b.ndim < 2:
+        return None
+    item = a.itemsize
+    if any(s % item for x in arrays for s in x.strides) or not all(x.flags.aligned for x in arrays):
+        return None
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    shape = (*batch, m, n)
+    step = lambda x, shape: [s // item for s in np.broadcast_to(x, shape).strides]
+    sa, sb = step(a, (*batch, m, k)), step(b, (*batch, k, n))
+    sc = [s // item for s in c_strides(Result(a.dtype, shape))]
+    sx = [0] * len(shape) if plus is None else step(plus, shape)
+    if n > 1 and sx[-1] not in (0, 1):
+        return None
+    # a batch that `b` does not have is more rows of `a`
+    dims, walks = collapse(batch, sa[:-2], sb[:-2], sc[:-2], sx[:-2])
+    if dims and walks[-1][1] == 0 and walks[-1][0] == m * sa[-2] and walks[-1][3] == m * sx[-2]:
+        m, dims, walks = m * dims[-1], dims[:-1], walks[:-1]
+    if len(dims) > 2:
+        return None
+    while len(dims) < 2:
+        dims, walks = [1, *dims], [[0, 0, 0, 0], *walks]
+    (p, q), (wp, wq) = dims, walks
+    oa = Operand((ARG, 0), (wp[0], wq[0], sa[-2], sa[-1]))
+    ob = Operand((ARG, 1), (wp[1], wq[1], sb[-2], sb[-1]))
+    oc = Operand((OUT, 0), (wp[2], wq[2], n, 1))
+    e, operands, scalars = PLAIN, [], []
+    if plus is not None:
+        along = "row" if sx[-1] == 1 else "column"
+        operands = [Operand((ARG, 2), (wp[3], wq[3], sx[-2], sx[-1]))]
+        e = scaled(dtype, along) if scaled_ else ADD_ROW(dtype) if along == "row" else ADD_COLUMN(dtype)
+        scalars = [(ARG, 4), (ARG, 3)] if scaled_ else []
+    elif n <= 8 and m > n and sa[-2] == 1:  # few columns, and the rows of `a`'s transpose are read in long runs
+        swap = lambda o: Operand(o.slot, (*o.strides[:2], o.strides[3], o.strides[2]))
+        m, n, oa, ob, oc = n, m, swap(ob), swap(oa), swap(oc)
+    work = launch(dtype, (p, q, m, n, k), oc, oa, ob, e, operands, scalars)
+    return Plan((Result(a.dtype, shape),), (work,), release=p * q * m * n * k > 2 * GRAIN)
+
+
+@cache
+def tables() -> tuple[Table, Table, Table]:
+    return Table("matmul"), Table("matmul_add"), Table("matmul_scaled")
+
+
+def matmul(
+    a: np.ndarray[Any, Any],
+    b: np.ndarray[Any, Any],
+    plus: np.ndarray[Any, Any] | None = None,
+    beta: float = 1.0,
+    alpha: float = 1.0,
+) -> np.ndarray[Any, Any] | None:
+    """`alpha * (a @ b) + beta * plus`, rounded once, or None where the array library should do it."""
+    plain, added, scales = tables()
+    if plus is None:
+        table, args = plain, (a, b)
+    elif beta == alpha == 1:
+        table, args = added, (a, b, plus)
+    else:
+        table, args = scales, (a, b, plus, float(beta), float(alpha))
+    out = table.call(*args)
+    if out is None:
+        plan = matmul_plan(a, b, plus, table is scales)
+        if plan is None:
+            return None
+        table.add(args, plan)
+        out = table.call(*args)
+    return out

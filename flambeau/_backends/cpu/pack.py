@@ -1,0 +1,117 @@
+"""Copying the operands of a product into panels: what a micro-kernel reads front to back."""
+
+from __future__ import annotations
+
+from flambeau._backends.cpu.emit import Function, Module, V, floating, lanes, vector
+
+APART = "nounwind noinline"  # inlined into one large function, these would compete for registers and compile slowly
+
+
+def transpose(f: Function, rows: list[V]) -> list[V]:
+    """n vectors of n lanes -> their transpose, in log2(n) rounds of two-operand shuffles."""
+    n = len(rows)
+    d = n // 2
+    while d:
+        order = [i if i & d == 0 else i - d + n for i in range(n)]  # of row r and r + d: the blocks with bit d clear
+        other = [i + d if i & d == 0 else i + n for i in range(n)]
+        done = list(rows)
+        for r in range(n):
+            if r & d == 0:
+                done[r], done[r + d] = f.shuffle(rows[r], rows[r + d], order), f.shuffle(rows[r], rows[r + d], other)
+        rows, d = done, d // 2
+    return rows
+
+
+def widen(f: Function, x: V, to: str) -> V:
+    """A value in memory's type, in the accumulator's."""
+    type = vector(to, lanes(x.type))
+    if x.type == type:
+        return x
+    return f.convert("fpext" if floating(to) else "sext", x, type)
+
+
+def narrow(f: Function, x: V, to: str) -> V:
+    type = vector(to, lanes(x.type))
+    if x.type == type:
+        return x
+    return f.convert("fptrunc" if floating(to) else "trunc", x, type)
+
+
+def packer(m: Module, name: str, memory: str, acc: str, n: int, how: str = "") -> None:
+    """Defines name(dst, step, src, lanes, depth, lane_stride, k_stride): dst[k * step + lane] = src[lane, k].
+
+    Writes whole vectors of n lanes: lanes past `lanes` are rubbish, and nothing past them is read. Rows are written in
+    order of k, so with a step below n each row overwrites the rubbish of the one before. `how` promises strides: "lines",
+    that of lanes is 1, "rows", that of k, "any", neither; without it all three are written and one is chosen when called.
+    """
+    f = m.function(
+        f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)", APART
+    )
+    dst, step, src, count, depth, sl, sk = f.params
+    count = f.min(count, n)
+    at = lambda lane, k: f.gep(memory, src, lane * sl + k * sk)
+    put = lambda x, k: f.store(widen(f, x, acc), dst, k * step)
+    wide = vector(memory, n)
+    start = f.var("i64", 0)
+    if how in ("", "lines"):
+        with f.when(sl == 1 if not how else f.value(1, "i1")):  # a row of the panel is contiguous
+            with f.when(count >= n):
+                with f.loop(0, depth) as k:
+                    put(f.load(wide, f.gep(memory, src, k * sk)), k)
+                f.ret()
+            mask = f.lane_mask(n, count)
+            with f.loop(0, depth) as k:
+                put(f.mload(wide, f.gep(memory, src, k * sk), mask), k)
+            f.ret()
+    if how in ("", "rows"):
+        with f.when(sk == 1 if not how else f.value(1, "i1")):  # blocks of n x n are transposed in registers
+            last = count - 1
+            lane = [f.gep(memory, src, f.min(f.value(i, "i64"), last) * sl) for i in range(n)]
+            full = depth & -n
+            with f.loop(0, full, n) as k:
+                rows = transpose(f, [widen(f, f.load(wide, p, k), acc) for p in lane])
+                for i, row in enumerate(rows):
+                    put(row, k + i)
+            start.set(full)
+    with f.loop(start.get(), depth) as k:
+        with f.loop(0, count) as i:
+            f.store(widen(f, f.load(memory, at(i, k)), acc), dst, k * step + i)
+
+
+def pair_packer(m: Module, name: str, n: int) -> None:
+    """As `packer`, for bfloat16 in pairs: dst[(k // 2) * step + lane] holds src[lane, k] and src[lane, k + 1].
+
+    A last odd k is paired with 0.
+    """
+    f = m.function(
+        f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 count, i64 depth, i64 sl, i64 sk)", APART
+    )
+    dst, step, src, count, depth, sl, sk = f.params
+    count = f.min(count, n)
+    even = depth & -2
+    with f.either((sk == 1) & (sl != 1)) as otherwise:  # pairs are whole in memory: they travel as 32-bit words
+        last = count - 1
+        lane_at = [f.gep("bfloat", src, f.min(f.value(i, "i64"), last) * sl) for i in range(n)]
+        full = depth & (-2 * n)
+        with f.loop(0, full, 2 * n) as k:
+            rows = transpose(f, [f.load(f"<{n} x i32>", f.gep("bfloat", p, k), align=2) for p in lane_at])
+            for i, row in enumerate(rows):
+                f.store(row, dst, ((k >> 1) + i) * step)
+        with f.loop(full, even, 2) as k, f.loop(0, count) as i:
+            f.store(f.load("i32", f.gep("bfloat", src, i * sl + k), align=2), dst, (k >> 1) * step + i)
+        otherwise()
+        with f.either((sl == 1) & (count >= n)) as otherwise2:
+            with f.loop(0, even, 2) as k:
+                x, y = (f.load(f"<{n} x i16>", f.gep("bfloat", src, (k + i) * sk)) for i in (0, 1))
+                f.store(
+                    f.shuffle(x, y, [i // 2 + n * (i % 2) for i in range(2 * n)]), f.gep("i32", dst, (k >> 1) * step)
+                )
+            otherwise2()
+            with f.loop(0, even, 2) as k, f.loop(0, count) as i:
+                x, y = (
+                    f.convert("zext", f.load("i16", f.gep("bfloat", src, i * sl + (k + j) * sk)), "i32") for j in (0, 1)
+                )
+                f.store(x | y << 16, dst, (k >> 1) * step + i)
+    with f.when(even < depth), f.loop(0, count) as i:
+        x = f.convert("zext", f.load("i16", f.gep("bfloat", src, i * sl + even * sk)), "i32")
+        f.store(x, dst, (even >> 1) * step + i)
