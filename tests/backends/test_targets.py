@@ -40,7 +40,6 @@ def test_pairs_of_bfloat16():
 def test_kernels(name):
     target = TARGETS[name]
     native = Engine(target)
-    t = contract.tile(target, "float32")
     texts = [
         *(product.text(target, form) for form in FORMS[: 2 if name == "wasm" else 4]),  # no half precision there
         conv_tile.text(target, "float"),
@@ -48,7 +47,7 @@ def test_kernels(name):
         conv.text(target, "float32", contract.PLAIN),
         conv_depthwise.text(target, "float32"),
         conv_depthwise.weight_text(target, "float32"),
-        conv_weight.text(target, "float32", t),
+        conv_weight.text(target, "float32"),
         pool.text(target, "float32"),
     ]
     for text in texts:
