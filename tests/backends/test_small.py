@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite")
+pytest.importorskip("scipy.special")
 
 import flambeau as torch
 from flambeau._backends.cpu import small

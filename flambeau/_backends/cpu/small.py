@@ -83,6 +83,10 @@ class Unsuitable(Exception):
     """The expression is not a chain of ufuncs over floating numbers."""
 
 
+class NotYetError(Exception):
+    """A library that the expression needs is not loaded."""
+
+
 class Value:
     """An array that is not there: where it will be, and whether it holds booleans."""
 
@@ -146,9 +150,11 @@ OWN = frozenset(("reciprocal", "rsqrt", "sigmoid", "fma"))
 
 
 def special(word: str) -> Any:
-    import scipy.special
-
-    found = getattr(scipy.special, SPECIAL.get(word, word))
+    """A ufunc of scipy.special; not imported for this: the array reading does that when it meets the word."""
+    library = sys.modules.get("scipy.special")
+    if library is None:
+        raise NotYetError(word)
+    found = getattr(library, SPECIAL.get(word, word))
     if not isinstance(found, np.ufunc):
         raise Unsuitable(word)
     return found
@@ -405,7 +411,7 @@ def install(scope: dict[str, Any], name: str, root: Expr, params: Sequence[Expr]
 
     def waiting(*arrays: Any) -> Any:
         _state["calls"] += 1
-        if _state["calls"] < PATIENCE and not loaded():
+        if (_state["calls"] < PATIENCE and not loaded()) or any(a.size >= MOST for a in arrays):
             return None
         made: Any = never
         if ready():
@@ -413,6 +419,8 @@ def install(scope: dict[str, Any], name: str, root: Expr, params: Sequence[Expr]
             if found is not None:
                 try:
                     made = found.make(traced(root, params), len(params))
+                except NotYetError:
+                    return None
                 except Unsuitable:
                     made = never
         scope[name] = made
