@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau._eager import views
 from flambeau._eager.graph import AccumulateGrad, Node, Removable, bump, node_of, version
-from flambeau._eager.modes import STATE
+from flambeau._eager.modes import MODES, STATE
 from flambeau._tensor import PLAIN, Tensor, new, wrap
 from flambeau._values import dtype as dtypes
 
@@ -149,6 +149,8 @@ class _Members:
 
     def detach(self: Any) -> Any:
         """A tensor over the same memory, without history."""
+        if MODES and STATE.recorder is not None:
+            return STATE.recorder.detach(self)
         return views.alias(self, self._a)
 
     def detach_(self: Any) -> Any:
@@ -201,6 +203,8 @@ class _Members:
 
     def item(self: Any) -> Any:
         """The only element, as a Python number."""
+        if MODES and STATE.recorder is not None:
+            STATE.recorder.read(self, "item()")
         a = self._a
         if a.size != 1:
             raise RuntimeError(f"a Tensor with {a.size} elements cannot be converted to Scalar")
@@ -209,11 +213,15 @@ class _Members:
 
     def tolist(self: Any) -> Any:
         """Nested lists of Python numbers; a number for a 0-d tensor."""
+        if MODES and STATE.recorder is not None:
+            STATE.recorder.read(self, "tolist()")
         a = self._a
         return a.astype(np.float64).tolist() if a.dtype.kind == "V" else a.tolist()
 
     def numpy(self: Any, *, force: bool = False) -> Any:
         """The array itself: it shares this tensor's memory."""
+        if MODES and STATE.recorder is not None:
+            STATE.recorder.read(self, "numpy()")
         if node_of(self) is not None and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.device.type != "cpu" and not force:
@@ -234,6 +242,8 @@ class _Members:
     __array_priority__ = 1000
 
     def __bool__(self: Any) -> bool:
+        if MODES and STATE.recorder is not None:
+            STATE.recorder.read(self, "bool()")
         a = self._a
         if a.size != 1:
             if a.size == 0:
@@ -251,6 +261,8 @@ class _Members:
         return complex(self.item())
 
     def __index__(self: Any) -> int:
+        if MODES and STATE.recorder is not None:
+            STATE.recorder.read(self, "int()")
         a = self._a
         if a.size != 1 or a.dtype.kind not in "iub":
             raise TypeError("only integer tensors of a single element can be converted to an index")
@@ -262,6 +274,8 @@ class _Members:
         return object.__format__(self, spec)
 
     def __contains__(self: Any, element: Any) -> bool:
+        if MODES and STATE.recorder is not None:
+            STATE.recorder.read(self, "in")
         if isinstance(element, (Tensor, int, float, complex, bool)):
             e = element._a if isinstance(element, Tensor) else element
             return bool((self._a == e).any())

@@ -366,7 +366,7 @@ class RuleNode(Node):
                 bound["g"] = gs if not self.op.outputs else gs[0]
         if self.joint:
             bound["needs"] = tuple(n is not None for n in self.next)
-            bound["recorded"] = tensors
+            bound["recorded"] = tensors and STATE.grad
             out = list(self.joint(*[bound[n] for n in self.wants["_"]]))
             return out + [None] * (len(self.next) - len(out))
         out = []

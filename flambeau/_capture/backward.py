@@ -1,0 +1,297 @@
+"""The backward pass while a capture records: the walk of `_eager.graph.execute`, with gradients as tensors throughout.
+
+Each derivative is the one written in tensor operations (`.vjp`), so that what it does is noted like everything else.
+Hooks and the backward of custom functions are followed by the capture, as all code of users is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+from flambeau._capture.breaks import Break
+from flambeau._eager import record
+from flambeau._eager.graph import TWICE, Node, node_of
+from flambeau._eager.modes import STATE
+from flambeau._eager.views import AsStridedBackward0, CopySlices
+from flambeau._tensor import Tensor
+from flambeau._values import dtype as dtypes
+from flambeau.autograd import NO_GRAD, _sequence
+from flambeau.autograd.function import BackwardCFunction
+
+_BY_SERIAL = attrgetter("seq")
+
+
+def backward(tracer: Any, tensors: Any, grad_tensors: Any = None, retain_graph: Any = None, create_graph: bool = False,
+             grad_variables: Any = None, inputs: Any = None) -> None:  # fmt: skip
+    """`torch.autograd.backward`."""
+    keep = create_graph if retain_graph is None else bool(retain_graph)
+    tensors = _sequence(tensors)
+    grads = (None,) * len(tensors) if grad_tensors is None else _sequence(grad_tensors)
+    roots = _roots(tracer, tensors, grads)
+    if inputs is None:
+        _execute(tracer, roots, keep, create_graph, None)
+        return
+    if not isinstance(inputs, Tensor) and len(inputs) == 0:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    targets = _sequence(inputs)
+    for t, g in zip(targets, _captured(tracer, roots, targets, keep, create_graph), strict=True):
+        if g is not None:
+            _accumulate(tracer, t, g, create_graph)
+
+
+def grad(tracer: Any, outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: Any = None, create_graph: bool = False,
+         only_inputs: bool = True, allow_unused: Any = None, is_grads_batched: bool = False,
+         materialize_grads: bool = False) -> tuple[Any, ...]:  # fmt: skip
+    """`torch.autograd.grad`."""
+    if is_grads_batched:
+        raise Break("torch.autograd.grad(is_grads_batched=True)")
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
+    allow_unused = materialize_grads if allow_unused is None else allow_unused
+    keep = create_graph if retain_graph is None else bool(retain_graph)
+    outputs, inputs = _sequence(outputs), _sequence(inputs)
+    grads = (None,) * len(outputs) if grad_outputs is None else _sequence(grad_outputs)
+    found = _captured(tracer, _roots(tracer, outputs, grads), inputs, keep, create_graph)
+    out: list[Any] = []
+    for i, (g, t) in enumerate(zip(found, inputs, strict=True)):
+        if g is None and materialize_grads:
+            g = _zeros(t._a.shape, t.dtype)
+        elif g is None and not allow_unused:
+            raise RuntimeError(
+                f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set allow_unused=True if this "
+                "is the desired behavior."
+            )
+        out.append(g)
+    return tuple(out)
+
+
+def _roots(tracer: Any, tensors: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Node, int, Any]]:
+    out = []
+    for i, (t, g) in enumerate(zip(tensors, grads, strict=True)):
+        node = node_of(t)
+        if node is None:
+            raise RuntimeError(NO_GRAD.format(i))
+        if g is None:
+            if t._a.size != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            if t._a.dtype.kind == "c":
+                raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
+            g = _unrecorded(_public("ones"), tuple(t._a.shape), dtype=t.dtype)
+        else:
+            if not isinstance(g, Tensor):
+                raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
+            if g._a.shape != t._a.shape:
+                raise RuntimeError(
+                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {t.shape}."
+                )
+            if g._a.dtype != t._a.dtype:
+                g = g.to(t.dtype)  # type: ignore[operator]
+        out.append((node, t._nr, g))
+    return out
+
+
+def _captured(tracer: Any, roots: Any, targets: Sequence[Any], keep: bool, create: bool) -> list[Any]:
+    wanted: dict[Node, dict[int, Any]] = {}
+    nodes = []
+    for t in targets:
+        node = node_of(t)
+        if node is None:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+        wanted.setdefault(node, {})[t._nr] = None
+        nodes.append(node)
+    before, STATE.partial = STATE.partial, True
+    try:
+        _execute(tracer, roots, keep, create, wanted)
+    finally:
+        STATE.partial = before
+    return [wanted[n][t._nr] for n, t in zip(nodes, targets, strict=True)]
+
+
+def _execute(tracer: Any, roots: Any, keep: bool, create: bool, targets: dict[Node, dict[int, Any]] | None) -> None:
+    buffer: dict[Node, list[Any]] = {}
+    order: list[Node] = []
+    waiting: dict[Node, int] = {}
+    seen: set[Node] = set()
+    stack: list[Node] = []
+    grad_mode, STATE.grad = STATE.grad, create
+    try:
+        for node, nr, g in roots:
+            _put(buffer, node, nr, g)
+            if node not in seen:
+                seen.add(node)
+                stack.append(node)
+                if node.leaf:
+                    waiting.setdefault(node, 0)
+        while stack:
+            node = stack.pop()
+            if node.leaf:
+                continue
+            if id(node) in tracer.outside_nodes:
+                if targets is not None and node in targets:
+                    order.append(node)
+                    continue
+                raise Break("backward() goes on into a graph that was recorded outside", "run the forward pass in the same function")
+            order.append(node)
+            for child in node.next:
+                if child is not None:
+                    if child.leaf:
+                        waiting[child] = waiting.get(child, 0) + 1
+                    if child not in seen:
+                        seen.add(child)
+                        stack.append(child)
+        order.sort(key=_BY_SERIAL, reverse=True)
+        needed = _needed(order, targets) if targets is not None else None
+        for leaf in [leaf for leaf, n in waiting.items() if n == 0]:
+            _finish(tracer, leaf, buffer, create, targets)
+        for node in order:
+            slots = buffer.pop(node, None)
+            if slots is not None and node.watched:
+                slots = _hooks(tracer, node, slots, create)
+            grads: Sequence[Any]
+            if targets is not None:
+                wanted = targets.get(node)
+                if wanted is not None and slots is not None:
+                    for nr in wanted:
+                        if slots[nr] is not None:
+                            wanted[nr] = slots[nr] if wanted[nr] is None else wanted[nr] + slots[nr]
+                if node not in needed:  # type: ignore[operator]
+                    for child in node.next:
+                        if child is not None and child.leaf:
+                            waiting[child] -= 1
+                            if not waiting[child]:
+                                _finish(tracer, child, buffer, create, targets)
+                    continue
+            if slots is None:
+                grads = (None,) * len(node.next)
+            else:
+                if node.saved is None:
+                    raise RuntimeError(TWICE)
+                grads = _through(tracer, node, slots, create)
+                if node.post:
+                    raise Break("a hook of an autograd node")
+                if not keep:
+                    tracer.spent.add(id(node))
+                    tracer.keep(node)
+                    node.release()
+            for i, child in enumerate(node.next):
+                if child is None:
+                    continue
+                gi = grads[i]
+                if gi is not None:
+                    _put(buffer, child, node.nrs[i] if node.nrs and not child.leaf else 0, gi)
+                if child.leaf:
+                    waiting[child] -= 1
+                    if not waiting[child]:
+                        _finish(tracer, child, buffer, create, targets)
+    finally:
+        STATE.grad = grad_mode
+
+
+def _through(tracer: Any, node: Node, slots: list[Any], create: bool) -> Sequence[Any]:
+    """The gradients of a node's inputs."""
+    if isinstance(node, (AsStridedBackward0, CopySlices)):
+        raise Break("backward() through a tensor that was written through one of its views")
+    many = node.outs > 1 or bool(getattr(getattr(node, "op", None), "outputs", ()))
+    if isinstance(node, BackwardCFunction):
+        if node.materialize_grads:
+            slots = [_filled(node, nr) if g is None else g for nr, g in enumerate(slots)]
+        return tracer.custom_backward(node, slots, create)
+    if many and isinstance(node, record.RuleNode):
+        slots = [_filled(node, nr) if g is None else g for nr, g in enumerate(slots)]
+    return node.tensors(slots if node.outs > 1 else slots[0])
+
+
+def _filled(node: Any, nr: int) -> Any:
+    meta = node.metas[nr] if node.metas else None
+    return None if meta is None else _zeros(meta[0], dtypes.of(meta[1]))
+
+
+def _zeros(shape: Any, dtype: Any) -> Any:
+    return _unrecorded(_public("zeros"), tuple(shape), dtype=dtype)
+
+
+def _public(name: str) -> Any:
+    from flambeau._eager.derive import public
+
+    return public(name)
+
+
+def _unrecorded(fn: Any, *args: Any, **kwargs: Any) -> Any:
+    return fn(*args, device="cpu", **kwargs)
+
+
+def _needed(order: list[Node], targets: dict[Node, Any]) -> set[Node]:
+    out: set[Node] = set()
+    for node in reversed(order):
+        if any(child is not None and (child in targets or child in out) for child in node.next):
+            out.add(node)
+    return out
+
+
+def _put(buffer: dict[Node, list[Any]], node: Node, nr: int, g: Any) -> None:
+    slots = buffer.get(node)
+    if slots is None:
+        slots = buffer[node] = [None] * node.outs
+    slots[nr] = g if slots[nr] is None else slots[nr] + g
+
+
+def _finish(tracer: Any, leaf: Any, buffer: dict[Node, list[Any]], create: bool, targets: Any) -> None:
+    slots = buffer.pop(leaf, None)
+    if slots is None:
+        return
+    t = leaf.ref()
+    if leaf.watched:
+        slots = _hooks(tracer, leaf, slots, create)
+    if targets is not None:
+        if leaf in targets:
+            targets[leaf][0] = slots[0]
+        return
+    if t is None:
+        return
+    _accumulate(tracer, t, slots[0], create)
+    if leaf.post or t._post_hooks:
+        raise Break("a hook after the accumulation of a gradient")
+
+
+def _accumulate(tracer: Any, t: Any, g: Any, create: bool) -> None:
+    """`t.grad += g`, as a read and a write of an attribute of t."""
+    old = tracer.tensor_grad(t)
+    if old is None:
+        made = g.clone() if g._node is None or not create else g
+        if made._a.strides != t._a.strides and made._a.flags.c_contiguous is False and t._a.flags.c_contiguous:
+            made = made.contiguous()
+        tracer.set_tensor_grad(t, made)
+    elif create:
+        tracer.set_tensor_grad(t, old + g)
+    else:
+        old.add_(g)
+
+
+def _hooks(tracer: Any, node: Node, slots: list[Any], create: bool) -> list[Any]:
+    """Hooks of the node's outputs, its pre-hooks, and gradients that are retained."""
+    if node.leaf and not tracer.is_inside(node):
+        raise Break("a hook of a tensor from outside")
+    slots = list(slots)
+    if node.hooks is not None:
+        for nr, hooks in node.hooks.items():
+            for fn in list(hooks.values()):
+                if slots[nr] is not None:
+                    result = tracer.call(fn, (slots[nr],), {})
+                    if result is not None:
+                        if not isinstance(result, Tensor) or result._a.shape != slots[nr]._a.shape:
+                            raise Break("a hook returns something other than a gradient")
+                        slots[nr] = result
+    if node.pre:
+        raise Break("a hook of an autograd node")
+    if node.retained is not None:
+        for nr, ref in node.retained.items():
+            t = ref()
+            if t is not None and slots[nr] is not None:
+                if t._grad is not None:
+                    raise Break("a retained gradient is accumulated")
+                t._grad = slots[nr]
+    return slots

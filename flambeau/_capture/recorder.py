@@ -1,0 +1,505 @@
+"""Notes each primitive operator that a capture runs: the program, before it is an `fx.Graph`.
+
+A recorder stands in the eager call path (`modes.STATE.recorder`). Operators run for real, on the real tensors; what they write is
+kept first, so that `undo` puts everything back. A tensor is known by its array: aliases of one array are one value.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from flambeau._capture.breaks import Break
+from flambeau._capture.numbers import Tracked, plain
+from flambeau._eager import call, create, getitem, modes, views
+from flambeau._eager.construct import parse_to
+from flambeau._eager.modes import STATE
+from flambeau._operators.op import REQUIRED, Op
+from flambeau._ops import OpOverload, _packet
+from flambeau._tensor import PLAIN, Tensor
+from flambeau._values.generator import default_generator
+from flambeau.overrides import EXTRA
+
+# Their results' sizes, or the results themselves, are read off the data.
+_DATA = frozenset(("nonzero", "masked_select", "unique_consecutive", "unique_dim", "_unique", "_unique2", "unique", "bincount",
+                   "repeat_interleave.Tensor", "equal", "is_nonzero", "argwhere", "_local_scalar_dense", "item", "resize",
+                   "set", "_histogramdd_bin_edges", "histogram.bin_ct"))  # fmt: skip
+_FIELDS = ("_a", "_node", "_nr", "_base", "_vc", "_seen", "_created", "_grad", "_retain", "_hooks", "_post_hooks")
+
+
+class Value:
+    """One line of the program: an input, or a call and its result."""
+
+    __slots__ = ("args", "effect", "grad", "kind", "kwargs", "number", "sample", "target", "users")
+
+    def __init__(self, kind: str, target: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> None:
+        self.kind, self.target, self.args, self.kwargs = kind, target, args, kwargs or {}
+        self.effect = False  # whether it does more than give a result
+        self.grad = True  # the grad mode it ran in
+        self.sample: Any = None  # (shape, dtype, strides, needs a gradient) of the result, or a tuple of such
+        self.number: int = -1
+        self.users = 0
+
+
+class Recorder:
+    """The program so far."""
+
+    def __init__(self, tracer: Any) -> None:
+        self.tracer = tracer
+        self.lines: list[Value] = []
+        self.inputs: list[tuple[Any, Value, Any]] = []  # (source, value, tensor or number)
+        self.random = False
+        self.inside_leaf = False  # a tensor made by the program became a leaf of the graph
+        self._arrays: dict[int, tuple[Any, Value]] = {}
+        self._outside: dict[int, Value] = {}  # by tensor
+        self._numbers: dict[int, Value] = {}
+        self._kept: list[Any] = []
+        self._memory: dict[int, tuple[Any, Any]] = {}  # owner -> its bytes before the first write
+        self._before: dict[int, tuple[Any, dict[str, Any], Any]] = {}
+        self._fresh: set[int] = set()
+        self._generator: Any = None
+        self.mutated: list[Any] = []  # outside tensors that were written
+
+    # ---- entering the call path ----
+
+    def start(self) -> None:
+        modes.enter("capture")
+        STATE.recorder = self
+
+    def stop(self) -> None:
+        STATE.recorder = None
+        modes.leave("capture")
+
+    # ---- tensors and values ----
+
+    def outside(self, t: Tensor) -> None:
+        """Remember how an outside tensor is before the program touches it."""
+        while t is not None and id(t) not in self._before:
+            held = vars(t) if False else {n: getattr(t, n) for n in _FIELDS}
+            self._before[id(t)] = (t, held, None if t._vc is None else t._vc[0])
+            t = t._base  # type: ignore[assignment]
+
+    def before(self, t: Tensor, field: str) -> Any:
+        """A field of an outside tensor as it was at the start."""
+        return self._before[id(t)][1][field]
+
+    def known(self, t: Tensor) -> bool:
+        return id(t) in self._outside or self._found(t._a) is not None
+
+    def _found(self, a: Any) -> Value | None:
+        entry = self._arrays.get(id(a))
+        return entry[1] if entry is not None and entry[0]() is a else None
+
+    def value(self, t: Any) -> Value:
+        """The value that a tensor is; an outside tensor becomes an input at its first use."""
+        if isinstance(t, Tracked):
+            return self.number(t)
+        found = self._outside.get(id(t))
+        if found is not None:
+            return found
+        found = self._found(t._a)
+        if found is not None:
+            return found
+        source = self.tracer.source_of(t)
+        if source is None:
+            raise Break("a tensor whose origin is unknown is used", "it was made or fetched by code that capture does not follow")
+        return self.add_input(source, t)
+
+    def add_input(self, source: Any, t: Tensor) -> Value:
+        if type(t._a) is not np.ndarray:
+            raise Break(f"a tensor on the device '{t.device}'")
+        v = Value("input", source)
+        v.sample = _sample(t)
+        self._outside[id(t)] = v
+        self._kept.append(t)
+        self._note(t._a, v)
+        self.inputs.append((source, v, t))
+        return v
+
+    def number(self, n: Tracked) -> Value:
+        """A number that changes is an input of its own."""
+        found = self._numbers.get(id(n.source))
+        if found is None:
+            found = self._numbers[id(n.source)] = Value("input", n.source)
+            found.sample = n.raw
+            self.inputs.append((n.source, found, n.raw))
+        return found
+
+    def _note(self, a: Any, v: Value) -> None:
+        self._arrays[id(a)] = (weakref.ref(a), v)
+
+    def emit(self, kind: str, target: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Value:
+        v = Value(kind, target, args, kwargs)
+        v.grad = STATE.grad
+        self.lines.append(v)
+        return v
+
+    def result(self, v: Value, t: Tensor) -> Tensor:
+        """`t` is what the line `v` gave."""
+        v.sample = _sample(t)
+        self._note(t._a, v)
+        self._fresh.add(id(views.memory_of(t._a)))
+        return t
+
+    def _results(self, v: Value, r: Any, op: Any) -> None:
+        if isinstance(r, Tensor):
+            self.result(v, r)
+        elif isinstance(r, (tuple, list)):
+            v.sample = []
+            for i, x in enumerate(r):
+                if x is None:
+                    v.sample.append(None)
+                    continue
+                if not isinstance(x, Tensor):
+                    raise Break(f"'{op.aten}' gives values of Python")
+                item = self.emit("item", None, (v, i))
+                self.result(item, x)
+                v.sample.append(item.sample)
+        elif r is not None:
+            raise Break(f"'{op.aten}' reads the elements of a tensor")
+
+    def converted(self, x: Any) -> Any:
+        """An argument as the program has it: tensors and changing numbers are values."""
+        if isinstance(x, (Tensor, Tracked)):
+            return self.value(x)
+        if type(x) in (list, tuple) or (isinstance(x, tuple) and not hasattr(x, "_fields")):
+            return [self.converted(y) for y in x]
+        if isinstance(x, slice):
+            return slice(self.converted(x.start), self.converted(x.stop), self.converted(x.step))
+        return x
+
+    def _arguments(self, op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = [], {}
+        for p, v in zip(op.params, values, strict=True):
+            if isinstance(v, np.ndarray):
+                raise Break(f"'{op.aten}' is given an array of NumPy")
+            if p.keyword:
+                if not _is_default(v, p.default):
+                    kwargs[p.name] = self.converted(v)
+            else:
+                args.append(v)
+        positional = [p for p in op.params if not p.keyword]
+        while args and _is_default(args[-1], positional[len(args) - 1].default):
+            args.pop()
+        return tuple(self.converted(a) for a in args), kwargs
+
+    # ---- operators ----
+
+    def operator(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
+        """Run one primitive operator, and note it."""
+        self._refuse(op, values)
+        if out is not None:
+            return self._out(op, values, out)
+        if op.kind == "composite":
+            return NotImplemented
+        if op.overload in _DATA or op.aten in _DATA:
+            raise Break(f"the size of the result of '{op.aten}' depends on the data")
+        if op.aten == "index" or op.aten.startswith("index_put"):
+            if any(isinstance(i, Tensor) and i.dtype.kind == "b" for i in values[1] or ()):
+                raise Break("the size of a selection by a mask depends on the data", "use torch.where")
+        args, kwargs = self._arguments(op, values)
+        if into:
+            self.writing(values[op.receiver_at])
+        if op.body.__module__.endswith(".random"):
+            self._draw(values)
+        if into and op.view:
+            return self._view_in_place(op, values, args, kwargs)
+        raw = tuple(map(_plain, values))
+        r = self.unwatched(call.general, op, raw, None, into)
+        v = self.emit("call", target(op, into), args, kwargs)
+        v.effect = into or self._is_random(op)
+        if into:
+            v.sample = _sample(r)
+        else:
+            self._results(v, r, op)
+        return r
+
+    def _is_random(self, op: Op) -> bool:
+        return op.body.__module__.endswith(".random")
+
+    def _view_in_place(self, op: Op, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+        t = values[op.receiver_at]
+        if id(t) in self._before:
+            raise Break(f"'{op.aten}_' changes the shape of a tensor from outside")
+        r = self.unwatched(call.general, op, tuple(map(_plain, values)), None, True)
+        return self.result(self.emit("call", target(op, False), args, kwargs), r)
+
+    def _refuse(self, op: Op, values: tuple[Any, ...]) -> None:
+        for v in values:
+            if isinstance(v, Tensor):
+                _plain_tensor(v)
+            elif isinstance(v, (list, tuple)):
+                for x in v:
+                    if isinstance(x, Tensor):
+                        _plain_tensor(x)
+
+    def _out(self, op: Op, values: tuple[Any, ...], out: Any) -> Any:
+        """`out=`: compute, then copy."""
+        if not isinstance(out, Tensor):
+            raise Break(f"'{op.aten}' with out= for several results")
+        from flambeau._eager.derive import function
+
+        n = next((i for i, p in enumerate(op.params) if p.keyword), len(values))
+        result = function(op)(*values[:n], **{p.name: v for p, v in zip(op.params[n:], values[n:], strict=True)})
+        if not isinstance(result, Tensor) or result._a.shape != out._a.shape or result._node is not None:
+            raise Break(f"'{op.aten}' with out= resizes it, or has a gradient")
+        out.copy_(result)
+        return out
+
+    def unwatched(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call something whose operators are not to be noted."""
+        STATE.recorder = None
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            STATE.recorder = self
+
+    def creation(self, op: Op, values: tuple[Any, ...], out: Any, extra: dict[str, Any]) -> Any:
+        """`zeros`, `randn`, `ones_like` ..."""
+        if out is not None:
+            raise Break(f"'{op.aten}' with out=")
+        if op.overload in _DATA:
+            raise Break(f"'{op.aten}' depends on the data")
+        args, kwargs = self._arguments(op, values)
+        given = {n: v for n, v in extra.items() if v not in (None, False) and n != "requires_grad"}
+        if op.body.__module__.endswith(".random"):
+            self._draw(values)
+        raw = tuple(map(_plain, values))
+        r = self.unwatched(create.create, op, raw, None, extra["layout"], extra["device"], extra["pin_memory"], False)
+        if type(r._a) is not np.ndarray:
+            raise Break(f"a tensor on the device '{r.device}'")
+        v = self.emit("call", target(op, False), args, kwargs | given)
+        v.effect = self._is_random(op)
+        self._results(v, r, op)
+        if extra["requires_grad"]:
+            create.require(r)
+            self.inside_leaf = True
+        return r
+
+    def constant(self, t: Tensor) -> Tensor:
+        """A new tensor whose elements are known now: `torch.tensor([1.0, 2.0])`."""
+        held = Value("constant", Tensor.clone(t) if False else t._a.copy())
+        held.sample = _sample(t)
+        self.lines.append(held)
+        v = self.emit("call", target(_op("clone"), False), (held,))
+        return self.result(v, t)
+
+    def detach(self, t: Tensor) -> Tensor:
+        """`t.detach()`, `t.data`: the same memory without history."""
+        source = self.value(t)
+        r = self.unwatched(views.alias, t, t._a[...])
+        v = self.emit("method", "detach", (source,))
+        v.sample = _sample(r)
+        self._note(r._a, v)
+        return r
+
+    def _draw(self, values: tuple[Any, ...]) -> None:
+        from flambeau._values.generator import Generator
+
+        if any(isinstance(v, Generator) for v in values):
+            raise Break("random numbers from a generator of one's own", "use the default generator inside compiled code")
+        self.random = True
+        if self._generator is None:
+            self._generator = default_generator.get_state()
+
+    # ---- writing ----
+
+    def writing(self, t: Tensor) -> None:
+        """Memory of the outside is about to be overwritten: keep what it holds."""
+        owner = views.memory_of(t._a)
+        if id(owner) in self._fresh and self._found(t._a) is not None and id(t) not in self._before:
+            return
+        if id(owner) not in self._memory:
+            self._memory[id(owner)] = (owner, owner.copy("K"))
+        if id(t) in self._before:
+            self.mutated.append(t)
+
+    def undo(self) -> None:
+        """Put all outside tensors, their memory and the generator back."""
+        for owner, held in self._memory.values():
+            owner[...] = held
+        for t, held, version in self._before.values():
+            for name, x in held.items():
+                if getattr(t, name) is not x:
+                    setattr(t, name, x)
+            if version is not None and t._vc is not None:
+                t._vc[0] = version
+        if self._generator is not None:
+            default_generator.set_state(self._generator)
+
+    def read(self, t: Any, what: str) -> None:
+        """The elements of a tensor are wanted in Python."""
+        if t is None:
+            raise Break(f"{what} is called by code that capture does not follow")
+        raise Break(f"{what} reads a tensor", "what follows depends on the data: keep it in a tensor, as torch.where does")
+
+    # ---- members that are no operators ----
+
+    def method(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = getattr(fn, "__name__", "")
+        if name == "getitem":
+            return self.index(*args)
+        if name == "setitem":
+            return self.set_index(*args)
+        if name == "to":
+            _, where, _, _, _ = parse_to(*args[1:], **kwargs)
+            if where is not None and where.type != args[0].device.type:
+                raise Break(f"a tensor moves to the device '{where}'")
+        return NotImplemented
+
+    def index(self, t: Any, index: Any) -> Any:
+        """`t[index]` as operators: select, slice, unsqueeze, and index for tensors."""
+        _plain_tensor(t)
+        for i in index if type(index) is tuple else (index,):
+            if isinstance(i, Tensor) and i._a.ndim == 0:
+                raise Break("a tensor is used as an integer index", "index with Python integers, or torch.index_select")
+            if isinstance(i, np.ndarray):
+                raise Break("an array of NumPy is used as an index")
+        index = _numbers_fixed(index)
+        self.unwatched(getitem.getitem, t, index)  # says what is wrong, if something is
+        basic, tensors = getitem.parse(t, index)
+        r = self._basic(t, basic)
+        if tensors is None:
+            return r
+        for i, x in enumerate(tensors):
+            if x is not None and not self.known(x) and self.tracer.source_of(x) is None:
+                tensors[i] = self.constant(x)
+        return _call("index.Tensor")(r, tensors)
+
+    def _basic(self, t: Any, basic: tuple[Any, ...]) -> Any:
+        dim, r = 0, t
+        skip = t._a.ndim - sum(i is not None and i is not Ellipsis for i in basic)
+        for i in basic:
+            if i is Ellipsis:
+                dim += skip
+            elif i is None:
+                r, dim = _call("unsqueeze")(r, dim), dim + 1
+            elif isinstance(i, slice):
+                if i != slice(None):
+                    r = _call("slice.Tensor")(r, dim, i.start, i.stop, 1 if i.step is None else i.step)
+                dim += 1
+            else:
+                r = _call("select.int")(r, dim, i)
+        return _call("alias")(t) if r is t else r
+
+    def set_index(self, t: Any, index: Any, value: Any) -> None:
+        _plain_tensor(t)
+        for i in index if type(index) is tuple else (index,):
+            if isinstance(i, Tensor) and (i._a.ndim == 0 or i._a.dtype.kind == "b"):
+                raise Break("a tensor is used as an integer or mask index in an assignment")
+            if isinstance(i, (np.ndarray, list)):
+                raise Break("an assignment to a list of indices")
+        index = _numbers_fixed(index)
+        basic, tensors = getitem.parse(t, index)
+        if any(isinstance(i, int) and not -n <= i < n for i, n in zip(basic, t._a.shape, strict=False)):
+            raise Break("an index out of range")
+        target_ = self._basic(t, basic)
+        if tensors is not None:
+            raise Break("an assignment to indices that are tensors")
+        if not isinstance(value, Tensor):
+            if not isinstance(value, (bool, int, float)):
+                raise Break(f"a {type(value).__name__} is assigned to part of a tensor")
+            target_.fill_(value)
+        else:
+            while value._a.ndim > target_._a.ndim and value._a.shape[0] == 1:
+                value = value[0]
+            target_.copy_(value)
+
+
+_targets: dict[Any, OpOverload] = {}
+
+
+def target(op: Op, into: bool) -> OpOverload:
+    """`torch.ops.aten.add_.Tensor`: what the graph calls."""
+    found = _targets.get((op, into))
+    if found is None:
+        base, _, overload = op.overload.partition(".")
+        name = base + "_" if into and not base.endswith("_") else base
+        packet = _packet("aten", name)
+        if packet is None:
+            raise Break(f"'{op.overload}' has no overload under torch.ops.aten")
+        found = _targets[op, into] = OpOverload(packet, overload or "default", op, "inplace" if into else "function")
+    return found
+
+
+def _op(name: str) -> Op:
+    from flambeau._operators.op import REGISTRY
+
+    return REGISTRY[name]
+
+
+def _call(name: str) -> Any:
+    from flambeau._eager.derive import function
+
+    return function(_op(name))
+
+
+def _plain(x: Any) -> Any:
+    if isinstance(x, Tracked):
+        return plain(x)
+    if type(x) in (list, tuple):
+        return type(x)(map(_plain, x))
+    return x
+
+
+def _numbers_fixed(index: Any) -> Any:
+    """An index is part of the program: changing numbers in it become guards."""
+    if isinstance(index, Tracked):
+        return index.fixed()
+    if type(index) is tuple:
+        return tuple(map(_numbers_fixed, index))
+    if type(index) is slice:
+        return slice(*map(_numbers_fixed, (index.start, index.stop, index.step)))
+    return index
+
+
+def _is_default(v: Any, default: Any) -> bool:
+    if default is REQUIRED or isinstance(v, (Tensor, Tracked)):
+        return False
+    return v is default or (isinstance(v, (bool, int, float, str)) and type(v) is type(default) and v == default)
+
+
+def _plain_tensor(t: Any) -> None:
+    if type(t) not in PLAIN:
+        raise Break(f"a tensor of the subclass '{type(t).__name__}'")
+    if getattr(t, "_kind", None) is not None:
+        raise Break("a sparse or nested tensor")
+
+
+def _sample(t: Tensor) -> Any:
+    from flambeau._eager.graph import node_of
+
+    a = t._a
+    return (a.shape, a.dtype, a.strides, node_of(t) is not None)
+
+
+# ---------------------------------------------------------------- in the call path
+
+
+def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
+    recorder = STATE.recorder
+    return NotImplemented if recorder is None else recorder.operator(op, values, out, into)
+
+
+def _creation(op: Op, values: Any, out: Any, extra: Any) -> Any:
+    recorder = STATE.recorder
+    if recorder is not None:
+        return recorder.creation(op, values, out, extra)
+    return NotImplemented if _previous_creation is None else _previous_creation(op, values, out, extra)
+
+
+def _method(fn: Any, args: Any, kwargs: Any) -> Any:
+    recorder = STATE.recorder
+    if recorder is not None:
+        result = recorder.method(fn, args, kwargs)
+        if result is not NotImplemented:
+            return result
+    return _previous_method(fn, args, kwargs)
+
+
+_previous_creation = call.HOOKS.get("create")
+_previous_method = call.HOOKS["method"]
+call.HOOKS["create"], call.HOOKS["method"] = _creation, _method
+EXTRA.append(_operator)

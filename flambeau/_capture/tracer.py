@@ -1,0 +1,439 @@
+"""What a capture knows of the world: which objects came from outside and by which way, and what reading or writing them means.
+
+Values on the interpreter's stack are real objects. An object from outside is registered with its source when it is first reached, and
+its type (or its value, or its identity) becomes a guard. Whatever the function makes itself is not registered, and needs no guard.
+"""
+
+from __future__ import annotations
+
+import collections
+import types
+from typing import Any
+
+from flambeau._capture.breaks import Break
+from flambeau._capture.effects import Journal
+from flambeau._capture.guards import Guards
+from flambeau._capture.numbers import Tracked, track
+from flambeau._capture.recorder import Recorder
+from flambeau._capture.sources import Source, Sources
+from flambeau._eager.graph import node_of
+from flambeau._eager.modes import STATE, State
+from flambeau._ops import OpOverload, OpOverloadPacket
+from flambeau._tensor import Tensor
+from flambeau._values.device import device, layout, memory_format
+from flambeau._values.dtype import dtype
+from flambeau._values.shape import Size
+
+PRIMITIVE = frozenset((type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented), range, slice,
+                       device, layout, memory_format, dtype, types.CodeType))  # fmt: skip
+LISTS = (list, tuple, collections.deque)
+SETS = (set, frozenset)
+BUILTIN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+           types.ClassMethodDescriptorType, OpOverload, OpOverloadPacket)  # fmt: skip
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
+HEAP = 1 << 9  # a class made by Python code: its attributes can be changed
+
+
+def is_constant(x: Any) -> bool:
+    """Whether a value is compared rather than looked into."""
+    kind = type(x)
+    if kind in PRIMITIVE:
+        return True
+    if kind is tuple or kind is Size or kind is frozenset:
+        return all(is_constant(y) for y in x)
+    return _is_enum(x)
+
+
+def _is_enum(x: Any) -> bool:
+    import enum
+
+    return isinstance(x, enum.Enum)
+
+
+def lookup(cls: type, name: str) -> Any:
+    """What a class defines, itself or by inheritance, unbound."""
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return MISSING
+
+
+def instance_dict(obj: Any) -> Any:
+    """An object's own attributes, or None where it has no dictionary."""
+    try:
+        found = object.__getattribute__(obj, "__dict__")
+    except AttributeError:
+        return None
+    return found if type(found) is dict else None
+
+
+class Tracer:
+    """One capture."""
+
+    def __init__(self, parameters: list[str], changing: set[str]) -> None:
+        self.sources = Sources()
+        self.guards = Guards(parameters)
+        self.recorder = Recorder(self)
+        self.journal = Journal(self)
+        self.changing = changing  # sources of numbers that were seen to change
+        self.outside_nodes: set[int] = set()
+        self.spent: set[int] = set()  # nodes whose graph a backward pass has freed
+        self._known: dict[int, tuple[Any, Source]] = {}
+        self._scanned: set[int] = set()
+        self._kept: list[Any] = []
+        self.state_before = _state()
+        self.depth = 0
+
+    def keep(self, x: Any) -> None:
+        self._kept.append(x)
+
+    # ---- what is known ----
+
+    def source_of(self, x: Any) -> Source | None:
+        entry = self._known.get(id(x))
+        return None if entry is None else entry[1]
+
+    def is_inside(self, node: Any) -> bool:
+        """Whether a leaf's node belongs to a tensor that the function made."""
+        t = node.ref()
+        return t is not None and self.source_of(t) is None
+
+    def outcome(self, text: str, operands: tuple[Any, ...], value: bool) -> bool:
+        """A condition over changing numbers: its outcome is assumed."""
+        self.guards.outcome(self.sources.expression(text, *operands), value)
+        return value
+
+    def reach(self, value: Any, source: Source) -> Any:
+        """A value read from outside: register it, and assume what must be assumed about it."""
+        kind = type(value)
+        if is_constant(value):
+            if (kind is float or kind is int) and source.spoken() in self.changing:
+                self.guards.type(source, kind)
+                return track(value, source, self)
+            self.guards.equal(source, value)
+            return value
+        entry = self._known.get(id(value))
+        if entry is not None:
+            if entry[1] is not source:
+                self.guards.same(source, entry[1])
+            return value
+        if isinstance(value, Tensor):
+            self._known[id(value)] = (value, source)
+            self._tensor(value, source)
+        elif self._by_identity(value, kind, source):
+            self.guards.identity(source, value)
+            self._known[id(value)] = (value, self.sources.const(value))
+        else:
+            self._known[id(value)] = (value, source)
+            self.guards.type(source, kind)
+            if kind is types.FunctionType:
+                self.guards.identity(self.sources.attr(source, "__code__"), value.__code__)
+            self.journal.note(value, source)
+        return value
+
+    def _by_identity(self, value: Any, kind: type, source: Source) -> bool:
+        if isinstance(value, (type, types.ModuleType)) or kind in BUILTIN or isinstance(value, State):
+            return True
+        return kind is types.FunctionType and source.kind == "item" and source.base.kind == "const"
+
+    def _tensor(self, t: Any, source: Source) -> None:
+        if type(t._a).__name__ != "ndarray":
+            raise Break(f"a tensor on the device '{t.device}'")
+        if getattr(t, "_kind", None) is not None:
+            raise Break("a sparse or nested tensor")
+        if t._inference and not STATE.inference:
+            raise Break("a tensor made in inference mode")
+        node = node_of(t)
+        self.guards.tensor(source, t)
+        if node is not None:
+            if node.leaf and node.watched:
+                raise Break("a tensor from outside has hooks")
+            if not node.leaf:
+                self.outside_nodes.add(id(node))
+            self.keep(node)
+        self.recorder.outside(t)
+
+    def constant(self, value: Any) -> Source:
+        """The source of an object that the code itself names (a class, a namespace)."""
+        return self.sources.const(value)
+
+    # ---- containers ----
+
+    def scan(self, c: Any) -> None:
+        """Assume what an outside container holds: then code that is not followed may read it."""
+        source = self.source_of(c)
+        if source is None or id(c) in self._scanned:
+            return
+        self._scanned.add(id(c))
+        held = self.journal.initial(c)
+        s = self.sources
+        if isinstance(c, dict):
+            if all(is_constant(k) for k in held):
+                self.guards.equal(s.expression("tuple({})", source), tuple(held))
+                for k, v in held.items():
+                    self.reach(v, s.item(source, k))
+            else:
+                self.guards.length(source, len(held))
+                for i, (k, v) in enumerate(held.items()):
+                    k = self.reach(k, s.nth(source, i))
+                    self.reach(v, s.item(source, k if is_constant(k) else self._key(k)))
+        elif isinstance(c, LISTS):
+            self.guards.length(source, len(held))
+            for i, v in enumerate(held):
+                self.reach(v, s.item(source, i))
+        elif isinstance(c, SETS):
+            if not all(is_constant(x) for x in held):
+                raise Break("a set of objects from outside is looked through")
+            self.guards.equal(s.expression("frozenset({})", source), frozenset(held))
+
+    def _key(self, key: Any) -> Any:
+        """A dictionary's key as a constant or a source."""
+        if isinstance(key, Tracked):
+            return key.fixed()
+        if is_constant(key):
+            return key
+        source = self.source_of(key)
+        return source if source is not None else MISSING
+
+    def deep(self, x: Any, depth: int = 4) -> Any:
+        """Before a value goes to code that is not followed: assume all that it holds."""
+        kind = type(x)
+        if kind in PRIMITIVE or isinstance(x, (Tensor, type, Tracked)):
+            return x
+        if isinstance(x, (dict, *LISTS, *SETS)):
+            self.scan(x)
+            if depth:
+                for y in list(x.values()) if isinstance(x, dict) else list(x):
+                    self.deep(y, depth - 1)
+        return x
+
+    def get_item(self, c: Any, key: Any) -> Any:
+        """`c[key]` of a list, tuple or dictionary."""
+        source = self.source_of(c)
+        if source is None:
+            if isinstance(c, collections.defaultdict) and key not in c:
+                return self._default(c, key)
+            return c[key.fixed() if isinstance(key, Tracked) else key]
+        key = key.fixed() if isinstance(key, Tracked) else key
+        if isinstance(c, dict):
+            mark = self._key(key)
+            held = self.journal.initial(c)
+            if key in c:
+                v = c[key]
+                if key in held and held[key] is v:
+                    if mark is MISSING:
+                        raise Break("a dictionary from outside is read under a key of one's own making")
+                    return self.reach(v, self.sources.item(source, mark))
+                return v
+            if key not in held and mark is not MISSING:
+                self.guards.present(source, mark, False)
+            if isinstance(c, collections.defaultdict) and c.default_factory is not None:
+                return self._default(c, key)
+            raise KeyError(key)
+        if isinstance(key, slice) or self.journal.touched(c):
+            self.scan(c)
+            return c[key]
+        if not isinstance(key, int):
+            return c[key]
+        if not -len(c) <= key < len(c):
+            self.guards.length(source, len(c))
+            return c[key]
+        if key < 0 and isinstance(c, list):
+            self.guards.length(source, len(c))
+            key += len(c)
+        return self.reach(c[key], self.sources.item(source, key))
+
+    def _default(self, c: Any, key: Any) -> Any:
+        if c.default_factory is None:
+            raise KeyError(key)
+        v = self.call(c.default_factory, (), {})
+        self.set_item(c, key, v)
+        return v
+
+    def set_item(self, c: Any, key: Any, value: Any) -> None:
+        """`c[key] = value` of a list or dictionary."""
+        key = key.fixed() if isinstance(key, Tracked) else key
+        if self.source_of(c) is not None:
+            if isinstance(c, dict) and self._key(key) is MISSING and not isinstance(key, Tensor):
+                self.hashable(key)
+            if not isinstance(c, dict):
+                self.scan(c)
+            self.journal.touch(c)
+        c[key] = value
+
+    def delete_item(self, c: Any, key: Any) -> None:
+        if self.source_of(c) is not None:
+            self.get_item(c, key) if not isinstance(key, slice) else self.scan(c)
+            if not isinstance(c, dict):
+                self.scan(c)
+            self.journal.touch(c)
+        del c[key]
+
+    def contains(self, c: Any, key: Any) -> bool:
+        """`key in c`."""
+        source = self.source_of(c)
+        if isinstance(c, (dict, *SETS)):
+            key = key.fixed() if isinstance(key, Tracked) else key
+            self.hashable(key)
+            if source is None:
+                return key in c
+            held = self.journal.initial(c)
+            mark = self._key(key)
+            there = key in c
+            if (key in held) == there and mark is not MISSING:
+                self.guards.present(source, mark, there)
+            return there
+        if isinstance(c, LISTS):
+            self.scan(c)
+            for x in c:
+                if x is key:
+                    return True
+                if self.truth(self.binary("==", x, key)):
+                    return True
+            return False
+        if isinstance(c, (str, bytes, range)):
+            return key in c
+        if isinstance(c, Tensor):
+            return key in c  # type: ignore[operator]
+        if isinstance(c, (type({}.keys()), type({}.values()), type({}.items()))):
+            return key in c
+        fn = lookup(type(c), "__contains__")
+        if fn is not MISSING and isinstance(fn, types.FunctionType):
+            return self.truth(self.call(self.load_attr(c, "__contains__"), (key,), {}))
+        raise Break(f"'in' of a {type(c).__name__}")
+
+    def hashable(self, key: Any) -> None:
+        """Keys whose hash runs Python code that is not followed cannot be looked up."""
+        fn = lookup(type(key), "__hash__")
+        if isinstance(fn, types.FunctionType) and not isinstance(key, Tensor):
+            if _is_enum(key) or (fn.__module__ or "").startswith("flambeau"):
+                return
+            raise Break(f"a key of the class {type(key).__name__}, which has its own __hash__")
+
+    # ---- truth ----
+
+    def truth(self, x: Any) -> bool:
+        """`bool(x)` as an `if` takes it."""
+        kind = type(x)
+        if kind is bool or x is None:
+            return bool(x)
+        if isinstance(x, Tensor):
+            if self.recorder.known(x) or self.source_of(x) is not None:
+                raise Break("a branch depends on the elements of a tensor", "use torch.where, or compile the parts around the branch")
+            return bool(x)
+        if isinstance(x, (dict, *LISTS, *SETS)) and not isinstance(lookup(kind, "__bool__"), types.FunctionType):
+            source = self.source_of(x)
+            if source is not None:
+                if self.journal.touched(x):
+                    self.scan(x)
+                elif x:
+                    self.guards.nonempty(source)
+                else:
+                    self.guards.length(source, 0)
+            return len(x) > 0
+        if kind in PRIMITIVE or isinstance(x, Tracked):
+            return bool(x)
+        for name in ("__bool__", "__len__"):
+            fn = lookup(kind, name)
+            if fn is not MISSING:
+                if isinstance(fn, types.FunctionType):
+                    result = self.call(self.load_attr(x, name), (), {})
+                    return self.truth(result)
+                self.deep(x)
+                return bool(x)
+        return True
+
+    # ---- attributes ----
+
+    def load_attr(self, obj: Any, name: str) -> Any:
+        """`obj.name`."""
+        from flambeau._capture import attributes
+
+        return attributes.load(self, obj, name)
+
+    def store_attr(self, obj: Any, name: str, value: Any) -> None:
+        from flambeau._capture import attributes
+
+        attributes.store(self, obj, name, value)
+
+    def delete_attr(self, obj: Any, name: str) -> None:
+        from flambeau._capture import attributes
+
+        attributes.delete(self, obj, name)
+
+    def tensor_grad(self, t: Any) -> Any:
+        """`t._grad`, read."""
+        source = self.source_of(t)
+        if source is None or self.journal.grad_written(t):
+            return t._grad
+        return self.reach(t._grad, self.sources.attr(source, "_grad"))
+
+    def set_tensor_grad(self, t: Any, g: Any) -> None:
+        """`t._grad = g`, checked before."""
+        if self.source_of(t) is not None:
+            self.journal.grad(t)
+        t._grad = g
+
+    # ---- globals and cells ----
+
+    def load_global(self, space: dict[str, Any], builtins: dict[str, Any], name: str) -> Any:
+        s = self.sources
+        base = s.const(space)
+        if name in space:
+            v = space[name]
+            if self.journal.touched(space) and self.journal.initial(space).get(name, MISSING) is not v:
+                return v
+            return self.reach(v, s.item(base, name))
+        if name not in builtins:
+            raise NameError(f"name '{name}' is not defined")
+        self.guards.present(base, name, False)
+        return self.reach(builtins[name], s.item(s.const(builtins), name))
+
+    def store_global(self, space: dict[str, Any], name: str, value: Any) -> None:
+        self._known.setdefault(id(space), (space, self.sources.const(space)))
+        self.journal.touch(space)
+        space[name] = value
+
+    def load_cell(self, cell: Any, name: str) -> Any:
+        try:
+            v = cell.cell_contents
+        except ValueError:
+            raise NameError(f"cannot access free variable '{name}' where it is not associated with a value") from None
+        source = self.source_of(cell)
+        if source is None or self.journal.cell_written(cell):
+            return v
+        return self.reach(v, self.sources.attr(source, "cell_contents"))
+
+    def store_cell(self, cell: Any, value: Any) -> None:
+        if self.source_of(cell) is not None:
+            self.journal.cell(cell)
+        cell.cell_contents = value
+
+    def register(self, x: Any, source: Source) -> None:
+        """An object that belongs to another (a cell, a dictionary of attributes): no guard of its own."""
+        self._known.setdefault(id(x), (x, source))
+
+    # ---- operators of Python ----
+
+    def binary(self, symbol: str, x: Any, y: Any) -> Any:
+        from flambeau._capture import operations
+
+        return operations.binary(self, symbol, x, y)
+
+    # ---- calls ----
+
+    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        from flambeau._capture import calls
+
+        return calls.call(self, fn, args, kwargs)
+
+    def custom_backward(self, node: Any, slots: list[Any], create: bool) -> Any:
+        from flambeau._capture import calls
+
+        return calls.custom_backward(self, node, slots, create)
+
+
+def _state() -> dict[str, Any]:
+    """The thread's switches."""
+    return {n: getattr(STATE, n) for n in ("grad", "inference", "anomaly", "function_modes", "autocast", "saved_hooks",
+                                           "no_function", "partial")}  # fmt: skip
