@@ -41,7 +41,7 @@ def load(tr: Tracer, obj: Any, name: str) -> Any:
         return _method(tr, obj, name)
     if isinstance(obj, (State, *BUILTIN, Tracked)) or is_constant(obj):
         return getattr(obj, name)
-    if kind.__getattribute__ is not object.__getattribute__:
+    if isinstance(kind.__getattribute__, types.FunctionType):
         raise Break(f"the class {kind.__name__} has its own __getattribute__")
     return _instance(tr, obj, kind, name)
 
@@ -409,7 +409,9 @@ def delete(tr: Tracer, obj: Any, name: str) -> None:
 
 def delete_plain(tr: Tracer, obj: Any, name: str) -> None:
     kind = type(obj)
-    if isinstance(obj, (type, types.ModuleType)) or (lookup(kind, name) is not MISSING and hasattr(type(lookup(kind, name)), "__delete__")):
+    if isinstance(obj, (type, types.ModuleType)) or (
+        lookup(kind, name) is not MISSING and hasattr(type(lookup(kind, name)), "__delete__")
+    ):
         raise Break(f"the attribute '{name}' of {kind.__name__} is deleted")
     d = instance_dict(obj)
     if d is None or name not in d:

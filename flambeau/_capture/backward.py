@@ -134,7 +134,10 @@ def _execute(tracer: Any, roots: Any, keep: bool, create: bool, targets: dict[No
                 if targets is not None and node in targets:
                     order.append(node)
                     continue
-                raise Break("backward() goes on into a graph that was recorded outside", "run the forward pass in the same function")
+                raise Break(
+                    "backward() goes on into a graph that was recorded outside",
+                    "run the forward pass in the same function",
+                )
             order.append(node)
             for child in node.next:
                 if child is not None:

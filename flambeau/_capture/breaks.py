@@ -23,3 +23,10 @@ class Unsupported(RuntimeError):
 
 
 Unsupported.__module__ = "torch._dynamo.exc"
+
+
+class InvalidBackend(RuntimeError):
+    """`backend=` names nothing. Public as `torch._dynamo.exc.InvalidBackend`."""
+
+
+InvalidBackend.__module__ = "torch._dynamo.exc"

@@ -285,7 +285,7 @@ def _reduce(tr: Tracer, fn: Any, xs: Any, *start: Any) -> Any:
 
 @handles(repr, format)
 def _repr(tr: Tracer, x: Any, *spec: Any) -> str:
-    if not _simple(x) or spec and not _simple(spec[0]):
+    if not _simple(x) or (spec and not _simple(spec[0])):
         raise Break(f"a {type(x).__name__} is made a string")
     return repr(x) if not spec else format(x, *spec)
 
@@ -303,7 +303,9 @@ def _spaces(tr: Tracer) -> Any:
 _OPERATORS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@", "and_": "&",
               "or_": "|", "xor": "^", "lt": "<", "le": "<=", "eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "iadd": "+=", "imul": "*="}  # fmt: skip
 for _name, _symbol in _OPERATORS.items():
-    HANDLERS[getattr(operator, _name)] = functools.partial(lambda tr, x, y, symbol: binary(tr, symbol, x, y), symbol=_symbol)
+    HANDLERS[getattr(operator, _name)] = functools.partial(
+        lambda tr, x, y, symbol: binary(tr, symbol, x, y), symbol=_symbol
+    )
 HANDLERS[operator.getitem] = subscript
 HANDLERS[operator.contains] = lambda tr, c, x: tr.contains(c, x)
 HANDLERS[operator.not_] = lambda tr, x: not tr.truth(x)
@@ -319,13 +321,16 @@ HANDLERS[operator.is_not] = lambda tr, x, y: x is not y
 def install() -> None:
     """Functions of the library that mean something else in a capture."""
     import flambeau
-    from flambeau import autograd, compiler
-    from flambeau._eager import construct, members
+    from flambeau import autograd
+    from flambeau._capture import control
+    from flambeau._eager import construct
 
     HANDLERS[autograd.backward] = backwards.backward
     HANDLERS[autograd.grad] = backwards.grad
-    HANDLERS[flambeau.Tensor.backward] = lambda tr, t, gradient=None, retain_graph=None, create_graph=False, inputs=None: (
-        backwards.backward(tr, t, gradient, retain_graph, create_graph, None, inputs)
+    HANDLERS[flambeau.Tensor.backward] = (
+        lambda tr, t, gradient=None, retain_graph=None, create_graph=False, inputs=None: backwards.backward(
+            tr, t, gradient, retain_graph, create_graph, None, inputs
+        )
     )
     HANDLERS[construct.tensor] = _tensor
     HANDLERS[construct.as_tensor] = _as_tensor
@@ -336,46 +341,17 @@ def install() -> None:
     HANDLERS[flambeau.Tensor._make_subclass] = _make_subclass
     HANDLERS[flambeau.Tensor.is_shared] = lambda tr, t: False
     for name in ("is_compiling", "is_dynamo_compiling"):
-        HANDLERS[getattr(compiler, name)] = lambda tr: True
-    for name in ("assume_constant_result", "graph_break"):
-        pass
-    HANDLERS[compiler.graph_break] = _graph_break
-    del members
+        HANDLERS[getattr(control, name)] = lambda tr: True
+    HANDLERS[control.graph_break] = _graph_break
 
 
 def _graph_break(tr: Tracer, *message: Any) -> None:
     raise Break("graph_break() is called")
 
 
-def _has_tensor(x: Any) -> bool:
-    if isinstance(x, Tensor):
-        return True
-    return isinstance(x, (list, tuple)) and any(map(_has_tensor, x))
-
-
 def _tensor(tr: Tracer, data: Any, **options: Any) -> Any:
-    from flambeau._eager.construct import tensor
-
     tr.deep(data)
-    if _has_tensor(data) or not _numbers(data):
-        raise Break("torch.tensor() of something other than numbers", "use torch.stack, or clone()")
-    where = options.get("device")
-    if where is not None and device(where).type != "cpu":
-        raise Break(f"a tensor on the device '{where}'")
-    needs = options.pop("requires_grad", False)
-    t = tr.recorder.constant(tr.recorder.unwatched(tensor, _fix_all(data), **options))
-    if needs:
-        t.requires_grad = True
-        tr.recorder.inside_leaf = True
-    return t
-
-
-def _numbers(x: Any) -> bool:
-    return isinstance(x, (bool, int, float, complex)) or (isinstance(x, (list, tuple)) and all(map(_numbers, x)))
-
-
-def _fix_all(x: Any) -> Any:
-    return type(x)(map(_fix_all, x)) if type(x) in (list, tuple) else fixed(x)
+    return tr.recorder.new_tensor(data, **options)
 
 
 def _as_tensor(tr: Tracer, data: Any, dtype: Any = None, device: Any = None) -> Any:
@@ -477,12 +453,24 @@ def instantiate(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, A
         if issubclass(cls, (dict, list, set, collections.deque)):
             for a in args:
                 tr.deep(a, 0)
-            init(obj, *[unpack(tr, a) if not isinstance(a, dict) and i == 0 and not callable(a) else a for i, a in enumerate(args)], **kwargs)
+            init(
+                obj,
+                *[
+                    unpack(tr, a) if not isinstance(a, dict) and i == 0 and not callable(a) else a
+                    for i, a in enumerate(args)
+                ],
+                **kwargs,
+            )
         elif issubclass(cls, BaseException):
             init(obj, *args)
         else:
             raise Break(f"the class {cls.__module__}.{cls.__name__} is called")
-    elif isinstance(made, types.FunctionType) is False and (args or kwargs) and init is object.__init__ and not issubclass(cls, tuple):
+    elif (
+        isinstance(made, types.FunctionType) is False
+        and (args or kwargs)
+        and init is object.__init__
+        and not issubclass(cls, tuple)
+    ):
         raise TypeError(f"{cls.__name__}() takes no arguments")
     return obj
 
@@ -725,7 +713,18 @@ def _of_dict(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: dict
         for k, v in kwargs.items():
             tr.set_item(me, k, v)
         return None
-    if name in ("items", "keys", "values", "copy", "__iter__", "__len__", "__reversed__", "__eq__", "__or__", "most_common"):
+    if name in (
+        "items",
+        "keys",
+        "values",
+        "copy",
+        "__iter__",
+        "__len__",
+        "__reversed__",
+        "__eq__",
+        "__or__",
+        "most_common",
+    ):
         if name == "__len__":
             return _len(tr, me)
         tr.scan(me)
@@ -793,7 +792,11 @@ def _of_sequence(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: 
 
 
 def _find(tr: Tracer, me: Any, name: str, args: tuple[Any, ...]) -> Any:
-    places = [i for i, x in enumerate(me) if x is args[0] or (not isinstance(x, Tensor) and tr.truth(binary(tr, "==", x, args[0])))]
+    places = [
+        i
+        for i, x in enumerate(me)
+        if x is args[0] or (not isinstance(x, Tensor) and tr.truth(binary(tr, "==", x, args[0])))
+    ]
     if name == "count":
         return len(places)
     if not places:

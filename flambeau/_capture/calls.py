@@ -61,9 +61,6 @@ def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return call(tr, tr.load_attr(fn, "func"), (*held[0], *args), {**held[1], **kwargs})
     if kind is functools._lru_cache_wrapper:
         return call(tr, tr.load_attr(fn, "__wrapped__") if tr.source_of(fn) else fn.__wrapped__, args, kwargs)
-    inner = getattr(kind, "captured_function", None)
-    if inner is not None:  # a compiled function: what it was made from
-        return call(tr, inner(fn), args, kwargs)
     method = lookup(kind, "__call__")
     if isinstance(method, types.FunctionType):
         return call(tr, tr.load_attr(fn, "__call__"), args, kwargs)
@@ -78,6 +75,9 @@ def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         return handler(tr, *args, **kwargs)
     if getattr(fn, "_torchdynamo_disable", False):
         raise Break(f"'{fn.__qualname__}' is disabled for the compiler")
+    inner = fn.__dict__.get("_torchdynamo_orig_callable")
+    if inner is not None:  # a compiled function: what it was made from
+        return call(tr, inner, args, kwargs)
     if getattr(fn, "__op__", None) is not None:
         return _leaf(tr, fn, args, kwargs)
     space = fn.__globals__.get("__name__", "")
@@ -118,7 +118,9 @@ def bind(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     at = n + code.co_kwonlyargcount
     if len(args) > n:
         if not code.co_flags & 0x04:
-            raise TypeError(f"{fn.__qualname__}() takes {n} positional argument{'s' * (n != 1)} but {len(args)} were given")
+            raise TypeError(
+                f"{fn.__qualname__}() takes {n} positional argument{'s' * (n != 1)} but {len(args)} were given"
+            )
         names[order[at]] = tuple(args[n:])
     elif code.co_flags & 0x04:
         names[order[at]] = ()
@@ -155,11 +157,19 @@ def _defaults(tr: Tracer, fn: Any, names: dict[str, Any]) -> None:
         k = code.co_varnames[first + i]
         if k not in names:
             quiet = ours and is_constant(v)
-            names[k] = v if source is None or quiet else tr.reach(v, tr.sources.item(tr.sources.attr(source, "__defaults__"), i))
+            names[k] = (
+                v
+                if source is None or quiet
+                else tr.reach(v, tr.sources.item(tr.sources.attr(source, "__defaults__"), i))
+            )
     for k, v in (fn.__kwdefaults__ or {}).items():
         if k not in names:
             quiet = ours and is_constant(v)
-            names[k] = v if source is None or quiet else tr.reach(v, tr.sources.item(tr.sources.attr(source, "__kwdefaults__"), k))
+            names[k] = (
+                v
+                if source is None or quiet
+                else tr.reach(v, tr.sources.item(tr.sources.attr(source, "__kwdefaults__"), k))
+            )
 
 
 def _leaf(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

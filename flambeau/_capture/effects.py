@@ -177,7 +177,9 @@ class Replay:
         self.outputs.append(v)
         name = self._name(t, f"out[{len(self.outputs) - 1}]")
         if type(t) is not Tensor:
-            self.build[-1] = f"{name} = Tensor._make_subclass({self.guards.constant(type(t))}, out[{len(self.outputs) - 1}])"
+            self.build[-1] = (
+                f"{name} = Tensor._make_subclass({self.guards.constant(type(t))}, out[{len(self.outputs) - 1}])"
+            )
         node = node_of(t)
         if node is not None:
             if node.leaf:
@@ -220,7 +222,11 @@ class Replay:
             return self._name(x, f"tuple.__new__({c(kind)}, ({''.join(p + ', ' for p in parts)}))")
         if kind is types.MethodType:
             return self._name(x, f"MethodType({self.expression(x.__func__)}, {self.expression(x.__self__)})")
-        if kind is types.BuiltinFunctionType and x.__self__ is not None and not isinstance(x.__self__, types.ModuleType):
+        if (
+            kind is types.BuiltinFunctionType
+            and x.__self__ is not None
+            and not isinstance(x.__self__, types.ModuleType)
+        ):
             return self._name(x, f"{self.expression(x.__self__)}.{x.__name__}")
         if kind is types.CellType:
             name = self._name(x, "CellType()")
@@ -236,7 +242,7 @@ class Replay:
             kw = ", ".join(f"{k}={self.expression(v)}" for k, v in x.keywords.items())
             args = "".join(", " + self.expression(a) for a in x.args)
             return self._name(x, f"{c(kind)}({self.expression(x.func)}{args}{', ' + kw if kw else ''})")
-        if isinstance(x, type) or isinstance(x, types.ModuleType):
+        if isinstance(x, (type, types.ModuleType)):
             return c(x)
         if kind.__flags__ & (1 << 9) and hasattr(x, "__dict__") and not getattr(kind, "traced_iterator", False):
             return self._instance(x, kind)
@@ -255,7 +261,9 @@ class Replay:
         c = self.guards.constant
         cells = "".join(self.expression(cell) + ", " for cell in x.__closure__ or ())
         defaults = self.expression(x.__defaults__) if x.__defaults__ else "None"
-        name = self._name(x, f"FunctionType({c(x.__code__)}, {c(x.__globals__)}, {x.__name__!r}, {defaults}, ({cells}) or None)")
+        name = self._name(
+            x, f"FunctionType({c(x.__code__)}, {c(x.__globals__)}, {x.__name__!r}, {defaults}, ({cells}) or None)"
+        )
         if x.__kwdefaults__:
             self.build.append(f"{name}.__kwdefaults__ = {self.expression(x.__kwdefaults__)}")
         if x.__qualname__ != x.__name__:
@@ -272,7 +280,9 @@ class Replay:
             raise Break("a node of the graph leaves the function")
         name = self._name(x, f"new({self.guards.constant(kind)})")
         for base in kind.__mro__:
-            for slot in base.__dict__.get("__slots__", ()) if not isinstance(base.__dict__.get("__slots__"), str) else ():
+            for slot in (
+                base.__dict__.get("__slots__", ()) if not isinstance(base.__dict__.get("__slots__"), str) else ()
+            ):
                 if slot not in ("__dict__", "__weakref__") and hasattr(x, slot):
                     self.build.append(f"{name}.{slot} = {self.expression(getattr(x, slot))}")
         for k, v in x.__dict__.items():

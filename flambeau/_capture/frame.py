@@ -59,9 +59,24 @@ def decode(code: types.CodeType) -> Code:
 class Frame:
     """One call: its code, variables, stack, and place."""
 
-    __slots__ = ("builtins", "code", "count", "decoded", "exc", "globals", "ip", "kwnames", "names", "stack", "top", "yielded")
+    __slots__ = (
+        "builtins",
+        "code",
+        "count",
+        "decoded",
+        "exc",
+        "globals",
+        "ip",
+        "kwnames",
+        "names",
+        "stack",
+        "top",
+        "yielded",
+    )
 
-    def __init__(self, code: types.CodeType, globals: dict[str, Any], names: dict[str, Any], cells: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, code: types.CodeType, globals: dict[str, Any], names: dict[str, Any], cells: tuple[Any, ...] = ()
+    ) -> None:
         self.code, self.globals, self.names = code, globals, names
         self.decoded = decode(code)
         held = globals.get("__builtins__")
@@ -170,7 +185,13 @@ class Generator:
         raise StopIteration(result)
 
     def throw(self, *exc: Any) -> Any:
-        e = exc[0] if isinstance(exc[0], BaseException) else exc[0](*exc[1:2]) if len(exc) > 1 and exc[1] is not None else exc[0]()
+        e = (
+            exc[0]
+            if isinstance(exc[0], BaseException)
+            else exc[0](*exc[1:2])
+            if len(exc) > 1 and exc[1] is not None
+            else exc[0]()
+        )
         if len(exc) > 1 and isinstance(exc[1], BaseException):
             e = exc[1]
         if self.done:
@@ -534,7 +555,7 @@ def formatted(tr: Tracer, v: Any, conversion: int, spec: str) -> str:
     from flambeau._capture.numbers import Tracked
 
     tr.deep(v)
-    if not is_constant(v) and not isinstance(v, Tracked):
+    if not tr.native and not is_constant(v) and not isinstance(v, Tracked):
         fn = lookup(type(v), "__str__" if conversion < 2 else "__repr__")
         if isinstance(fn, types.FunctionType) and not (fn.__module__ or "").startswith("flambeau._"):
             v = tr.call(tr.load_attr(v, fn.__name__), (), {})
@@ -663,7 +684,7 @@ def _call_ex(tr: Tracer, f: Frame, i: Any) -> None:
     fn = s.pop()
     if s and s[-1] is NULL:
         s.pop()
-    if kwargs:
+    if isinstance(kwargs, dict):
         tr.scan(kwargs)
     s.append(tr.call(fn, tuple(ops.unpack(tr, args)), dict(kwargs)))
 
@@ -690,7 +711,9 @@ def _return(tr: Tracer, f: Frame, i: Any) -> Any:
 
 @op("LOAD_BUILD_CLASS")
 def _build_class(tr: Tracer, f: Frame, i: Any) -> None:
-    raise Break("a class is defined", "define it outside")
+    if not tr.native:
+        raise Break("a class is defined", "define it outside")
+    f.stack.append(f.builtins["__build_class__"])
 
 
 # ---------------------------------------------------------------- generators
@@ -827,6 +850,9 @@ def _match_class(tr: Tracer, f: Frame, i: Any) -> None:
         return
     order = getattr(cls, "__match_args__", ())
     if i.arg and not order:
+        if i.arg == 1 and cls in (bool, bytes, dict, float, frozenset, int, list, set, str, tuple):
+            f.stack.append((x,))
+            return
         raise Break("a class pattern by position")
     try:
         f.stack.append(tuple(tr.load_attr(x, n) for n in (*order[: i.arg], *names)))

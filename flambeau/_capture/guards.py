@@ -110,7 +110,9 @@ class Guards:
 
     def identity(self, source: Source, value: Any) -> None:
         if self.once("identity", source):
-            self.check(f"{self.ref(source)} is not {self.constant(value)}", f"{source.spoken()} is {_short(value)}", source)
+            self.check(
+                f"{self.ref(source)} is not {self.constant(value)}", f"{source.spoken()} is {_short(value)}", source
+            )
 
     def same(self, source: Source, other: Source) -> None:
         if self.once("same", source, other):
@@ -135,7 +137,9 @@ class Guards:
         if value is None or value is True or value is False or value is Ellipsis or value is NotImplemented:
             self.check(f"{ref} is not {self.constant(value)}", f"{source.spoken()} is {value}", source)
         elif type(value) in (int, str, bytes):
-            self.check(f"{ref} != {self.constant(value)} or type({ref}) is not {self.constant(type(value))}", spoken, source)
+            self.check(
+                f"{ref} != {self.constant(value)} or type({ref}) is not {self.constant(type(value))}", spoken, source
+            )
         else:
             name = self.constant(value)
             self.check(f"{ref} is not {name} and not alike({ref}, {name})", spoken, source)

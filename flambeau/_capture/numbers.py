@@ -13,7 +13,14 @@ from flambeau._capture.sources import Source
 
 _ARITHMETIC = {"add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "truediv": "{} / {}", "floordiv": "{} // {}",
                "mod": "{} % {}", "pow": "{} ** {}"}  # fmt: skip
-_COMPARISONS = {"lt": "{} < {}", "le": "{} <= {}", "gt": "{} > {}", "ge": "{} >= {}", "eq": "{} == {}", "ne": "{} != {}"}
+_COMPARISONS = {
+    "lt": "{} < {}",
+    "le": "{} <= {}",
+    "gt": "{} > {}",
+    "ge": "{} >= {}",
+    "eq": "{} == {}",
+    "ne": "{} != {}",
+}
 _UNARY = {"neg": "-{}", "pos": "+{}", "abs": "abs({})"}
 
 

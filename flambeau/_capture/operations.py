@@ -29,6 +29,8 @@ _UNARY = {"-": ("__neg__", operator.neg), "+": ("__pos__", operator.pos), "~": (
 
 def binary(tr: Tracer, symbol: str, x: Any, y: Any) -> Any:
     """`x symbol y`."""
+    if tr.native:
+        return _NATIVE[symbol](x, y)
     if isinstance(x, Tensor) or isinstance(y, Tensor):
         _refuse_foreign(x)
         _refuse_foreign(y)
@@ -101,13 +103,21 @@ def _refuse_foreign(x: Any) -> None:
 def unary(tr: Tracer, symbol: str, x: Any) -> Any:
     """`-x`, `+x`, `~x`."""
     name, native = _UNARY[symbol]
-    if not isinstance(x, Tensor) and isinstance(lookup(type(x), name), types.FunctionType) and not isinstance(x, Tracked):
+    if tr.native:
+        return native(x)
+    if (
+        not isinstance(x, Tensor)
+        and isinstance(lookup(type(x), name), types.FunctionType)
+        and not isinstance(x, Tracked)
+    ):
         return tr.call(tr.load_attr(x, name), (), {})
     return native(x)
 
 
 def subscript(tr: Tracer, c: Any, key: Any) -> Any:
     """`c[key]`."""
+    if tr.native:
+        return c[key]
     if isinstance(c, Tensor):
         tr.deep(key)
         return c[key]  # type: ignore[index]
@@ -136,6 +146,9 @@ def _plain_index(key: Any) -> Any:
 
 def store_subscript(tr: Tracer, c: Any, key: Any, value: Any) -> None:
     """`c[key] = value`."""
+    if tr.native:
+        c[key] = value
+        return
     if isinstance(c, Tensor):
         tr.deep(key)
         c[key] = value  # type: ignore[index]
@@ -151,6 +164,10 @@ def store_subscript(tr: Tracer, c: Any, key: Any, value: Any) -> None:
 
 
 def delete_subscript(tr: Tracer, c: Any, key: Any) -> None:
+    """`del c[key]`."""
+    if tr.native:
+        del c[key]
+        return
     fn = lookup(type(c), "__delitem__")
     if isinstance(fn, types.FunctionType):
         tr.call(tr.load_attr(c, "__delitem__"), (key,), {})
@@ -165,6 +182,8 @@ _VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 
 def iterate(tr: Tracer, x: Any) -> Any:
     """`iter(x)`."""
+    if tr.native:
+        return iter(x)
     if isinstance(x, Tensor):
         return iter(x)  # type: ignore[call-overload]
     fn = lookup(type(x), "__iter__")
@@ -199,6 +218,8 @@ def _by_index(tr: Tracer, x: Any) -> Any:
 
 def advance(tr: Tracer, it: Any) -> Any:
     """`next(it)`; raises StopIteration."""
+    if tr.native:
+        return next(it)
     fn = lookup(type(it), "__next__")
     if isinstance(fn, types.FunctionType) and not getattr(it, "traced_iterator", False):
         return tr.call(tr.load_attr(it, "__next__"), (), {})
@@ -209,6 +230,8 @@ def advance(tr: Tracer, it: Any) -> Any:
 
 def unpack(tr: Tracer, x: Any) -> list[Any]:
     """All elements of x."""
+    if tr.native:
+        return list(x)
     if type(x) in (list, tuple):
         tr.scan(x)
         return list(x)

@@ -14,11 +14,12 @@ import numpy as np
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked, plain
 from flambeau._eager import call, create, getitem, modes, views
-from flambeau._eager.construct import parse_to
+from flambeau._eager.construct import parse_to, tensor
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import REQUIRED, Op
 from flambeau._ops import OpOverload, _packet
 from flambeau._tensor import PLAIN, Tensor
+from flambeau._values import dtype as dtypes
 from flambeau._values.generator import default_generator
 from flambeau.overrides import EXTRA
 
@@ -77,7 +78,7 @@ class Recorder:
     def outside(self, t: Tensor) -> None:
         """Remember how an outside tensor is before the program touches it."""
         while t is not None and id(t) not in self._before:
-            held = vars(t) if False else {n: getattr(t, n) for n in _FIELDS}
+            held = {n: getattr(t, n) for n in _FIELDS}
             self._before[id(t)] = (t, held, None if t._vc is None else t._vc[0])
             t = t._base  # type: ignore[assignment]
 
@@ -104,7 +105,10 @@ class Recorder:
             return found
         source = self.tracer.source_of(t)
         if source is None:
-            raise Break("a tensor whose origin is unknown is used", "it was made or fetched by code that capture does not follow")
+            raise Break(
+                "a tensor whose origin is unknown is used",
+                "it was made or fetched by code that capture does not follow",
+            )
         return self.add_input(source, t)
 
     def add_input(self, source: Any, t: Tensor) -> Value:
@@ -280,11 +284,29 @@ class Recorder:
 
     def constant(self, t: Tensor) -> Tensor:
         """A new tensor whose elements are known now: `torch.tensor([1.0, 2.0])`."""
-        held = Value("constant", Tensor.clone(t) if False else t._a.copy())
+        held = Value("constant", t._a.copy())
         held.sample = _sample(t)
         self.lines.append(held)
         v = self.emit("call", target(_op("clone"), False), (held,))
         return self.result(v, t)
+
+    def new_tensor(
+        self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **options: Any
+    ) -> Tensor:
+        """`torch.tensor(data)`: a constant, or a changing number as a tensor."""
+        if device is not None and str(device) != "cpu":
+            raise Break(f"a tensor on the device '{device}'")
+        if isinstance(data, Tracked):
+            dtype = dtype or (dtypes.get_default_dtype() if isinstance(data, float) else dtypes.int64)
+            t: Tensor = _call("full")((), data, dtype=dtype)
+        else:
+            if not _numbers(data):
+                raise Break("torch.tensor() of something other than numbers", "use torch.stack, or clone()")
+            t = self.constant(self.unwatched(tensor, _fixed(data), dtype=dtype))
+        if requires_grad:
+            t.requires_grad = True
+            self.inside_leaf = True
+        return t
 
     def detach(self, t: Tensor) -> Tensor:
         """`t.detach()`, `t.data`: the same memory without history."""
@@ -295,11 +317,19 @@ class Recorder:
         self._note(r._a, v)
         return r
 
+    def alias(self, v: Value, t: Tensor) -> Value:
+        """Another tensor object over a value's memory."""
+        made = self.emit("method", "detach", (v,))
+        made.sample = _sample(t)
+        return made
+
     def _draw(self, values: tuple[Any, ...]) -> None:
         from flambeau._values.generator import Generator
 
         if any(isinstance(v, Generator) for v in values):
-            raise Break("random numbers from a generator of one's own", "use the default generator inside compiled code")
+            raise Break(
+                "random numbers from a generator of one's own", "use the default generator inside compiled code"
+            )
         self.random = True
         if self._generator is None:
             self._generator = default_generator.get_state()
@@ -333,7 +363,9 @@ class Recorder:
         """The elements of a tensor are wanted in Python."""
         if t is None:
             raise Break(f"{what} is called by code that capture does not follow")
-        raise Break(f"{what} reads a tensor", "what follows depends on the data: keep it in a tensor, as torch.where does")
+        raise Break(
+            f"{what} reads a tensor", "what follows depends on the data: keep it in a tensor, as torch.where does"
+        )
 
     # ---- members that are no operators ----
 
@@ -442,6 +474,14 @@ def _plain(x: Any) -> Any:
     if type(x) in (list, tuple):
         return type(x)(map(_plain, x))
     return x
+
+
+def _numbers(x: Any) -> bool:
+    return isinstance(x, (bool, int, float, complex)) or (isinstance(x, (list, tuple)) and all(map(_numbers, x)))
+
+
+def _fixed(x: Any) -> Any:
+    return type(x)(map(_fixed, x)) if type(x) in (list, tuple) else x.fixed() if isinstance(x, Tracked) else x
 
 
 def _numbers_fixed(index: Any) -> Any:

@@ -70,6 +70,10 @@ def instance_dict(obj: Any) -> Any:
 class Tracer:
     """One capture."""
 
+    native = False  # whether instructions are carried out without being captured
+    stop_at = -1  # how many instructions of the outermost frame this capture has
+    frame: Any = None
+
     def __init__(self, parameters: list[str], changing: set[str]) -> None:
         self.sources = Sources()
         self.guards = Guards(parameters)
@@ -319,7 +323,10 @@ class Tracer:
             return bool(x)
         if isinstance(x, Tensor):
             if self.recorder.known(x) or self.source_of(x) is not None:
-                raise Break("a branch depends on the elements of a tensor", "use torch.where, or compile the parts around the branch")
+                raise Break(
+                    "a branch depends on the elements of a tensor",
+                    "use torch.where, or compile the parts around the branch",
+                )
             return bool(x)
         if isinstance(x, (dict, *LISTS, *SETS)) and not isinstance(lookup(kind, "__bool__"), types.FunctionType):
             source = self.source_of(x)

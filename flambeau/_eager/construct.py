@@ -28,6 +28,8 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
     tensor([[1, 2],
             [3, 4]])
     """
+    if MODES and STATE.recorder is not None:
+        return STATE.recorder.new_tensor(data, dtype=dtype, device=device, requires_grad=requires_grad)
     if isinstance(data, Tensor):
         import warnings
 

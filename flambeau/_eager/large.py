@@ -54,7 +54,7 @@ class Native:
         try:
             return self.call(*arrays)
         except (NotImplementedError, KeyError, AssertionError, TypeError) as problem:
-            if flags.get("logs"):
+            if "loops" in flags.get("logs"):
                 import warnings
 
                 warnings.warn(f"no kernel for this expression: {problem!r}", stacklevel=2)

@@ -185,7 +185,8 @@ def adam(
     if not _unscale(grads, grad_scale, found_inf):
         return
     beta1, beta2, lr = map(_to_scalar, (beta1, beta2, lr))
-    if not (capturable or differentiable) and isinstance(beta1, float) and _plain(params):
+    compiling = flambeau.compiler.is_compiling()
+    if not (capturable or differentiable or compiling) and isinstance(beta1, float) and _plain(params):
         flambeau._foreach_add_(state_steps, 1)
         (flambeau._fused_adamw_ if decoupled_weight_decay else flambeau._fused_adam_)(
             params,
@@ -264,8 +265,11 @@ def _update(
     else:
         exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=_get_value(1 - beta2))
     square = exp_avg_sq
-    if capturable or differentiable:  # the step count stays a tensor, and nothing that a gradient needs is overwritten
-        step = step_t.clone()
+    compiling = flambeau.compiler.is_compiling()
+    if (
+        capturable or differentiable or compiling
+    ):  # the step count stays a tensor; no operand of a gradient is overwritten
+        step = step_t.double() if compiling else step_t.clone()
         step_size = (lr / (1 - beta1**step)).neg()
         correction = (1 - beta2**step).sqrt()
         if max_exp_avg_sq is not None:

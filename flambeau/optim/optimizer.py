@@ -509,7 +509,9 @@ def _view_as_real(params, *state_and_grads):
 
 
 def _get_value(x):
-    return x.item() if isinstance(x, Tensor) else x
+    if not isinstance(x, Tensor):
+        return x
+    return x.double() if flambeau.compiler.is_compiling() else x.item()
 
 
 def _to_scalar(x):

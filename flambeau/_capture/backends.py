@@ -1,0 +1,61 @@
+"""What makes a function of a captured graph, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau._capture import logs
+
+BACKENDS: dict[str, Callable[..., Any]] = {}
+
+
+def register(name: str) -> Callable[[Any], Any]:
+    """Make a backend known under a name."""
+
+    def add(fn: Any) -> Any:
+        BACKENDS[name] = fn
+        return fn
+
+    return add
+
+
+@register("eager")
+@register("aot_eager")
+def eager(module: Any, examples: list[Any]) -> Any:
+    """The graph as it is, operator by operator."""
+    return module.forward
+
+
+@register("inductor")
+def native(module: Any, examples: list[Any]) -> Any:
+    """Native programs; what they cannot hold runs operator by operator."""
+    try:
+        from flambeau._capture.lower import compile_program
+    except ModuleNotFoundError:
+        return module.forward
+    try:
+        return compile_program(module, examples)
+    except NotImplementedError as problem:
+        if logs.wanted("breaks"):
+            logs._print(f"# a program runs operator by operator: {problem}")
+        return module.forward
+
+
+def find(backend: Any) -> Callable[..., Any]:
+    """The backend of a name; a function is one itself."""
+    if callable(backend):
+        return backend
+    found = BACKENDS.get(backend)
+    if found is None:
+        from flambeau._capture.breaks import InvalidBackend
+
+        raise InvalidBackend(
+            f"Invalid backend: '{backend}', see `torch._dynamo.list_backends()` for available backends."
+        )
+    return found
+
+
+def names() -> list[str]:
+    """All names, sorted."""
+    return sorted(n for n in BACKENDS if n not in ("eager", "aot_eager"))

@@ -1,0 +1,74 @@
+"""Marks and questions that compiled programs may contain; they mean nothing elsewhere."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+
+class _Settings:
+    stance = "default"
+
+
+SETTINGS = _Settings()
+
+
+def is_compiling() -> bool:
+    """Whether the function is being captured just now."""
+    return False
+
+
+def is_dynamo_compiling() -> bool:
+    """The same."""
+    return False
+
+
+def is_exporting() -> bool:
+    """Whether `export` is capturing."""
+    return False
+
+
+def graph_break(msg: str = "") -> None:
+    """Split a captured function here."""
+
+
+def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+    """Never capture `fn`: compiled code that calls it is split, and calls it in Python."""
+    if fn is None:
+        return functools.partial(disable, recursive=recursive, reason=reason)
+    import flambeau
+
+    if isinstance(fn, flambeau.nn.Module):
+        fn.forward = disable(fn.forward)
+        return fn
+    if isinstance(fn, type):
+        fn.__call__ = disable(fn.__call__)  # type: ignore[operator]
+        return fn
+
+    @functools.wraps(fn)
+    def disabled(*args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    disabled._torchdynamo_disable = True  # type: ignore[attr-defined]
+    disabled._torchdynamo_disable_msg = reason  # type: ignore[attr-defined]
+    return disabled
+
+
+def allow_in_graph(fn: Any) -> Any:
+    """Accepted: what a function does is followed in any case."""
+    return fn
+
+
+def assume_constant_result(fn: Any) -> Any:
+    """Accepted: a function's result is followed, not assumed."""
+    return fn
+
+
+def substitute_in_graph(original_fn: Any, **_: Any) -> Callable[[Any], Any]:
+    """Accepted: what a function does is followed."""
+    return lambda fn: fn
+
+
+def cudagraph_mark_step_begin() -> None:
+    """Nothing to mark: no device here replays recordings."""

@@ -1,0 +1,374 @@
+"""The captures of one function: choosing among them, making new ones, and going on after a break.
+
+A segment is a place where capturing starts: the function's beginning, or an instruction after one that could not be captured. Each has
+entries, the most recent first; an entry checks its guards, runs its program and replays its effects, in one generated function.
+"""
+
+from __future__ import annotations
+
+import threading
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from flambeau._capture import builtin_calls, calls, frame, logs
+from flambeau._capture.breaks import Break, Unsupported
+from flambeau._capture.effects import Replay
+from flambeau._capture.frame import Frame, Pending, Stop
+from flambeau._capture.guards import Failed, write
+from flambeau._capture.native import Native, step
+from flambeau._capture.program import Program
+from flambeau._capture.tracer import Tracer
+from flambeau._eager.modes import MODES, STATE
+from flambeau._ground.source import build
+from flambeau._values import default_device, dtype as dtypes
+
+LIMIT = 8  # captures of one segment
+_installed: list[bool] = []
+_lock = threading.RLock()
+_native = Native()
+
+
+class Partial:
+    """What an entry returns where the function goes on after a break: the frame as it is there."""
+
+    __slots__ = ("ip", "kwnames", "names", "stack")
+
+    def __init__(self, ip: int, names: dict[str, Any], stack: list[Any], kwnames: tuple[str, ...]) -> None:
+        self.ip, self.names, self.stack, self.kwnames = ip, names, stack, kwnames
+
+
+class Entry:
+    """One capture of one segment."""
+
+    def __init__(self, run: Any, text: str, guards: str, program: Program | None, stop: Break | None) -> None:
+        self.run, self.text, self.guards, self.program, self.stop = run, text, guards, program, stop
+
+
+class Segment:
+    """A place where capturing starts."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.changing: set[str] = set()
+        self.captures = 0
+        self.skip: str = ""  # why nothing is captured here any more
+
+
+class Function:
+    """A function and all its captures."""
+
+    def __init__(
+        self, fn: types.FunctionType, backend: Callable[..., Any], fullgraph: bool = False, dynamic: bool | None = None
+    ) -> None:
+        self.fn, self.backend, self.fullgraph, self.dynamic = fn, backend, fullgraph, dynamic
+        self.code = fn.__code__
+        self.breaks: list[Break] = []
+        self.segments: dict[Any, Segment] = {}
+        self.first = self.segments[None] = Segment()
+        code = self.code
+        n = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
+        self.parameters = list(code.co_varnames[:n])
+        if code.co_flags & (0x20 | 0x80 | 0x200):
+            self.first.skip = "generators and coroutines run eagerly"
+
+    def reset(self) -> None:
+        """Forget all captures."""
+        skip = self.first.skip if self.code.co_flags & (0x20 | 0x80 | 0x200) else ""
+        self.segments.clear()
+        self.first = self.segments[None] = Segment()
+        self.first.skip = skip
+        self.breaks.clear()
+
+    # ---- calls ----
+
+    def __call__(self, values: tuple[Any, ...], eager: Callable[[], Any]) -> Any:
+        """The function's result for the values of its parameters; `eager` runs the function itself."""
+        if (MODES and not _only_inference()) or STATE.recorder is not None:
+            return eager()
+        result = self._enter(self.first, values, self._begin(values))
+        if result is _EAGER:
+            return eager()
+        return self.finish(result)
+
+    def finish(self, result: Any) -> Any:
+        """Go on after breaks until the function has returned."""
+        while type(result) is Partial:
+            f = Frame(self.code, self.fn.__globals__, result.names)
+            f.stack, f.ip, f.kwnames = result.stack, result.ip, result.kwnames
+            left = step(_native, f)
+            if left is not None:
+                return left[0]
+            result = self._continue(f)
+        return result
+
+    def _continue(self, f: Frame) -> Any:
+        if f.exc is None and not MODES:
+            key = (f.ip, len(f.stack), f.kwnames, tuple(sorted(f.names)))
+            segment = self.segments.get(key)
+            if segment is None:
+                segment = self.segments[key] = Segment()
+            result = self._enter(segment, (f.names, f.stack), lambda: self._resumed(f))
+            if result is not _EAGER:
+                return result
+        return frame.run(_native, f)  # type: ignore[arg-type]
+
+    def _enter(self, segment: Segment, values: tuple[Any, ...], start: Callable[[], Any]) -> Any:
+        failed: list[Failed] = []
+        for at, entry in enumerate(segment.entries):
+            result = entry.run(*values)
+            if type(result) is not Failed:
+                if at:
+                    segment.entries.insert(0, segment.entries.pop(at))
+                return result
+            failed.append(result)
+        if segment.skip:
+            return _EAGER
+        with _lock:
+            return self._capture(segment, values, start, failed)
+
+    # ---- capturing ----
+
+    def _capture(
+        self, segment: Segment, values: tuple[Any, ...], start: Callable[[], Any], failed: list[Failed]
+    ) -> Any:
+        if failed:
+            logs.recompiling(self.fn, failed)
+            for f in failed:
+                if f.source is not None:
+                    segment.changing.add(f.source.spoken())
+        if segment.captures >= LIMIT:
+            segment.skip = f"more than {LIMIT} captures"
+            warnings.warn(
+                f"compile: '{self.fn.__qualname__}' was captured {LIMIT} times and runs eagerly for new inputs from now on; the last guards that "
+                f"failed: {'; '.join(sorted({f.text for f in failed}))}", stacklevel=4)  # fmt: skip
+            return _EAGER
+        segment.captures += 1
+        try:
+            entry = self._trace(segment, start)
+        except Break as b:
+            logs.broken(self.fn, b)
+            self.breaks.append(b)
+            if self.fullgraph:
+                raise Unsupported(b.spoken()) from None
+            segment.skip = b.spoken()
+            return _EAGER
+        except UserError:
+            return _EAGER  # eager raises it, with all effects up to there
+        logs.captured(self.fn, entry)
+        segment.entries.insert(0, entry)
+        result = entry.run(*values)
+        if type(result) is Failed:  # an assumption does not hold even for the call that made it
+            segment.entries.remove(entry)
+            segment.skip = f"the guard '{result.text}' fails at once"
+            logs.broken(self.fn, Break(segment.skip))
+            return _EAGER
+        return result
+
+    def _begin(self, values: tuple[Any, ...]) -> Callable[[], Any]:
+        def start() -> Any:
+            def frame_of(tr: Tracer) -> Frame:
+                s = tr.sources
+                tr.register(self.fn, s.const(self.fn))
+                tr.guards.identity(s.attr(s.const(self.fn), "__code__"), self.code)
+                names = {n: Pending(v, s.local(n)) for n, v in zip(self.parameters, values, strict=True)}
+                return Frame(self.code, self.fn.__globals__, names, calls.closure(tr, self.fn))
+
+            return self.parameters, frame_of
+
+        return start
+
+    def _resumed(self, f: Frame) -> Any:
+        def frame_of(tr: Tracer) -> Frame:
+            s = tr.sources
+            names, stack = s.local("names"), s.local("stack")
+            tr.register(self.fn, s.const(self.fn))
+            made = Frame(self.code, self.fn.__globals__, {})
+            free = set(self.code.co_freevars) | set(self.code.co_cellvars)
+            calls.closure(tr, self.fn)
+            for n, v in f.names.items():
+                source = s.item(names, n)
+                if n in free and type(v) is types.CellType:
+                    tr.register(v, source)
+                    made.names[n] = v
+                else:
+                    made.names[n] = Pending(v, source)
+            for i, v in enumerate(f.stack):
+                made.stack.append(v if v is frame.NULL else tr.reach(v, s.item(stack, i)))
+            made.ip, made.kwnames = f.ip, f.kwnames
+            return made
+
+        return ["names", "stack"], frame_of
+
+    def _trace(self, segment: Segment, start: Callable[[], Any]) -> Entry:
+        if not _installed:
+            builtin_calls.install()
+            _installed.append(True)
+        parameters, frame_of = start()
+        stop_at, stopped = -1, None
+        while True:
+            tr = Tracer(parameters, segment.changing)
+            tr.stop_at = stop_at
+            _assume_state(tr)
+            f: Frame | None = None
+            tr.recorder.start()
+            try:
+                f = frame_of(tr)
+                f.top = True
+                try:
+                    result = frame.run(tr, f)
+                except Stop:
+                    return self._finish(tr, f, None, stopped)
+                return self._finish(tr, f, (result,), None)
+            except Break as b:
+                if stop_at >= 0 or f is None or not self._can_split(f, b):
+                    raise
+                stop_at, stopped = f.count, b
+            except (KeyboardInterrupt, SystemExit, MemoryError):
+                raise
+            except Exception as error:
+                logs.raised(self.fn, error)
+                raise UserError from error
+            finally:
+                _stop(tr)
+
+    def _can_split(self, f: Frame, b: Break) -> bool:
+        """Whether the outermost frame can wait at its current instruction while that is carried out."""
+        if self.fullgraph or b.whole or f.exc is not None:
+            return False
+        i = f.decoded.instructions[f.ip - 1]
+        return i.opname not in (
+            "YIELD_VALUE",
+            "SEND",
+            "RERAISE",
+            "RAISE_VARARGS",
+            "RETURN_GENERATOR",
+            "WITH_EXCEPT_START",
+        )
+
+    def _finish(self, tr: Tracer, f: Frame, result: tuple[Any] | None, stopped: Break | None) -> Entry:
+        """The entry of a capture that came to its end (or to the break where it stops)."""
+        replay = Replay(tr)
+        if result is not None:
+            leave = f"return {replay.expression(result[0])}"
+        else:
+            if f.exc is not None:
+                raise Break("a break within the handler of an exception")
+            leave = f"return Partial({f.ip}, {_names(tr, f, replay)}, {_stack(tr, f, replay)}, {tr.guards.constant(f.kwnames)})"
+            tr.guards.scope["Partial"] = Partial
+            assert stopped is not None
+            self.breaks.append(stopped)
+            logs.broken(self.fn, stopped)
+        replay.collect()
+        if tr.recorder.inside_leaf and replay.live:
+            raise Break("a tensor made inside needs a gradient, and results have a history")
+        live = replay.live or any(t._node is not tr.recorder.before(t, "_node") for t in tr.recorder.mutated)
+        _undo(tr)
+        program: Program | None = None
+        lines: list[str] = []
+        made = Program(tr.recorder, replay.outputs, live)
+        if made.count or replay.outputs:
+            program = made
+            program.compile(self.backend, [x for _, _, x in program.inputs])
+            tr.guards.scope["program"] = program.call()
+            inputs = ", ".join(tr.guards.ref(s) for s, _, _ in program.inputs)
+            lines.append(f"{'out = ' if replay.outputs else ''}program({inputs})")
+        text = write("entry", tr.guards.parameters, tr.guards.lines)
+        text += "".join(f"    {line}\n" for line in (*lines, *replay.build, *replay.effects, leave))
+        run = build("entry", text, tr.guards.scope)
+        return Entry(run, text, tr.guards.source_text(), program, stopped)
+
+
+_EAGER: Any = object()
+
+
+class UserError(Exception):
+    """The function itself raised."""
+
+
+def _only_inference() -> bool:
+    return all(m == "inference" for m in MODES)
+
+
+def _stop(tr: Tracer) -> None:
+    if STATE.recorder is tr.recorder:
+        _undo(tr)
+
+
+def _undo(tr: Tracer) -> None:
+    """End the capture: everything outside is as it was."""
+    tr.recorder.stop()
+    for name, held in tr.state_before.items():
+        if getattr(STATE, name) is not held:
+            setattr(STATE, name, held)
+    tr.journal.undo()
+    tr.recorder.undo()
+
+
+def _assume_state(tr: Tracer) -> None:
+    """The switches that operators look at."""
+    g = tr.guards
+    g.scope.update(MODES=MODES, STATE=STATE, default_dtype=dtypes.get_default_dtype, default_device=default_device.get)
+    g.check(f"STATE.grad is not {STATE.grad}", f"grad mode is {'on' if STATE.grad else 'off'}")
+    if MODES:
+        g.check(f"MODES != {list(MODES)!r}", "the modes that are on")
+    else:
+        g.check("MODES", "no mode is on")
+    g.check(
+        f"default_dtype() is not {g.constant(dtypes.get_default_dtype())}",
+        f"the default dtype is {dtypes.get_default_dtype()}",
+    )
+    if STATE.anomaly or STATE.saved_hooks or STATE.function_modes or STATE.no_function or STATE.partial:
+        raise Break("anomaly mode, hooks of saved tensors, or a function mode is on")
+    g.check("STATE.anomaly or STATE.saved_hooks", "no anomaly mode, no hooks of saved tensors")
+    if default_device.get().type != "cpu":
+        raise Break("the default device is not the CPU")
+    g.check('default_device().type != "cpu"', "the default device is the CPU")
+
+
+def _names(tr: Tracer, f: Frame, replay: Replay) -> str:
+    """The variables that are still wanted, as a dictionary display."""
+    wanted = _live(f)
+    parts = []
+    for n, v in f.names.items():
+        if n in wanted:
+            parts.append(f"{n!r}: {tr.guards.ref(v.source) if type(v) is Pending else replay.expression(v)}")
+    return "{" + ", ".join(parts) + "}"
+
+
+def _live(f: Frame) -> set[str]:
+    """Names that an instruction from here on may read."""
+    instructions, at = f.decoded.instructions, f.decoded.at
+    seen: set[int] = set()
+    todo = [f.ip, *(at[e.target] for e in f.decoded.table)]
+    found = set(f.code.co_freevars)
+    if "__class__" in f.names and f.code.co_varnames:
+        found.add(f.code.co_varnames[0])
+    while todo:
+        k = todo.pop()
+        while k < len(instructions) and k not in seen:
+            seen.add(k)
+            i = instructions[k]
+            if i.opname.startswith(
+                ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE", "LOAD_CLASSDEREF", "STORE_DEREF", "DELETE_")
+            ):
+                found.update(i.argval if isinstance(i.argval, tuple) else (i.argval,))
+            if "JUMP" in i.opname or i.opname in ("FOR_ITER", "SEND"):
+                todo.append(at[i.argval])
+            if i.opname in (
+                "RETURN_VALUE",
+                "RERAISE",
+                "RAISE_VARARGS",
+                "JUMP_FORWARD",
+                "JUMP_BACKWARD",
+                "JUMP_BACKWARD_NO_INTERRUPT",
+            ):
+                break
+            k += 1
+    return found
+
+
+def _stack(tr: Tracer, f: Frame, replay: Replay) -> str:
+    tr.guards.scope["NULL"] = frame.NULL
+    return "[" + ", ".join("NULL" if v is frame.NULL else replay.expression(v) for v in f.stack) + "]"

@@ -1,0 +1,148 @@
+"""What a recorder noted, as an `fx.GraphModule`, and as what the backend made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau._backends.meta import MetaArray
+from flambeau._capture.recorder import Recorder, Value
+from flambeau._eager.graph import AccumulateGrad
+from flambeau._eager.modes import STATE
+from flambeau._tensor import Tensor, wrap
+from flambeau.fx import Graph, GraphModule
+
+
+class Program:
+    """A graph, its inputs in order, and the function that the backend made."""
+
+    def __init__(self, recorder: Recorder, outputs: list[Value], live: bool) -> None:
+        self.live = live
+        lines = _needed(recorder.lines, outputs)
+        self.count = sum(v.kind in ("call", "method") for v in lines)
+        used = {id(a) for v in lines for a in _values(v)} | {id(v) for v in outputs}
+        self.inputs = [(s, v, x) for s, v, x in recorder.inputs if id(v) in used]
+        self.module = _module(lines, self.inputs, outputs, live)
+        self.run: Callable[..., Sequence[Any]] = self.module
+
+    def compile(self, backend: Callable[..., Any], examples: list[Any]) -> None:
+        """Let the backend make a function of it."""
+        self.run = backend(self.module, examples)
+
+    def call(self) -> Callable[..., Sequence[Any]]:
+        """What an entry calls: without history where no result has one."""
+        run = self.run
+        if self.live:
+            return run
+
+        def quiet(*inputs: Any) -> Sequence[Any]:
+            before, STATE.grad = STATE.grad, False
+            try:
+                return run(*inputs)
+            finally:
+                STATE.grad = before
+
+        return quiet
+
+
+def _values(v: Value) -> list[Value]:
+    out: list[Value] = []
+    _collect(v.args, out)
+    _collect(tuple(v.kwargs.values()), out)
+    return out
+
+
+def _collect(x: Any, out: list[Value]) -> None:
+    if isinstance(x, Value):
+        out.append(x)
+    elif isinstance(x, (tuple, list)):
+        for y in x:
+            _collect(y, out)
+    elif isinstance(x, slice):
+        _collect((x.start, x.stop, x.step), out)
+
+
+def _needed(lines: list[Value], outputs: list[Value]) -> list[Value]:
+    """Without the lines whose results nobody uses."""
+    wanted = {id(v) for v in outputs}
+    keep = []
+    for v in reversed(lines):
+        if v.effect or id(v) in wanted:
+            keep.append(v)
+            wanted.update(id(a) for a in _values(v))
+    return keep[::-1]
+
+
+def _module(lines: list[Value], inputs: list[tuple[Any, Value, Any]], outputs: list[Value], live: bool) -> GraphModule:
+    graph = Graph()
+    nodes: dict[int, Any] = {}
+    constants: dict[str, Any] = {}
+    for source, v, x in inputs:
+        node = graph.placeholder(_name(source.spoken()))
+        if isinstance(x, Tensor):
+            node.meta["val"] = described(v.sample)
+        else:
+            node.meta["val"], node.meta["number"] = x, type(x)
+        node.meta["source"] = source.spoken()
+        nodes[id(v)] = node
+    mode = STATE.grad
+    for v in lines:
+        if live and v.grad != mode and v.kind != "constant":
+            _switch(graph, v.grad)
+            mode = v.grad
+        args, kwargs = _mapped(v.args, nodes), {k: _mapped(a, nodes) for k, a in v.kwargs.items()}
+        if v.kind == "constant":
+            name = f"_tensor_constant{len(constants)}"
+            constants[name] = wrap(v.target)
+            node = graph.create_node("get_attr", name)
+        elif v.kind == "item":
+            import operator
+
+            node = graph.call_function(operator.getitem, args)
+        elif v.kind == "method":
+            node = graph.call_method(v.target, args, kwargs)
+        else:
+            node = graph.call_function(v.target, args, kwargs)
+        node.meta["val"] = (
+            tuple(None if s is None else described(s) for s in v.sample)
+            if isinstance(v.sample, list)
+            else described(v.sample)
+        )
+        nodes[id(v)] = node
+    if live and mode != STATE.grad:
+        _switch(graph, STATE.grad)
+    graph.output(tuple(nodes[id(v)] for v in outputs))
+    return GraphModule(constants, graph)
+
+
+def _switch(graph: Graph, mode: bool) -> None:
+    from flambeau._C import _set_grad_enabled
+
+    graph.call_function(_set_grad_enabled, (mode,))
+
+
+def _mapped(x: Any, nodes: dict[int, Any]) -> Any:
+    if isinstance(x, Value):
+        return nodes[id(x)]
+    if isinstance(x, tuple):
+        return tuple(_mapped(y, nodes) for y in x)
+    if isinstance(x, list):
+        return [_mapped(y, nodes) for y in x]
+    if isinstance(x, slice):
+        return slice(*(_mapped(y, nodes) for y in (x.start, x.stop, x.step)))
+    return x
+
+
+def described(sample: Any) -> Any:
+    """A tensor without elements that has the shape, strides and dtype of a value."""
+    shape, dtype, strides, needs = sample
+    t = wrap(MetaArray(shape, dtype, strides))
+    if needs:
+        t._node = AccumulateGrad(t)
+    return t
+
+
+def _name(spoken: str) -> str:
+    name = re.sub(r"\W+", "_", spoken.removeprefix("self.")).strip("_")
+    return name[-60:] if name and not name[0].isdigit() else f"arg_{name}"

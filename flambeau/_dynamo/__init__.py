@@ -1,0 +1,101 @@
+"""The names under which other libraries reach the compiler: re-exports of `flambeau.compiler`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau._capture.control import (
+    allow_in_graph as allow_in_graph,
+    assume_constant_result as assume_constant_result,
+    disable as disable,
+    graph_break as graph_break,
+    is_dynamo_compiling as is_compiling,
+    substitute_in_graph as substitute_in_graph,
+)
+from flambeau._dynamo import config as config, exc as exc
+
+
+def reset() -> None:
+    """Forget everything that was captured."""
+    from flambeau._capture.api import reset as forget
+
+    forget()
+
+
+def explain(f: Any, *args: Any, **kwargs: Any) -> Any:
+    """`explain(f)(*args)`: how many programs f becomes, and where, why and what to do about the breaks."""
+    from flambeau._capture.api import explain as run
+
+    return run(f, *args, **kwargs)
+
+
+def optimize(
+    backend: str | Callable[..., Any] = "inductor", *, nopython: bool = False, dynamic: bool | None = None, **_: Any
+) -> Any:
+    """The older form of `flambeau.compile`: gives a decorator."""
+    from flambeau.compiler import compile
+
+    return lambda fn: compile(fn, backend=backend, fullgraph=nopython, dynamic=dynamic)
+
+
+def optimize_assert(backend: str | Callable[..., Any], **options: Any) -> Any:
+    """`optimize` that raises where the function cannot be captured whole."""
+    return optimize(backend, nopython=True, **options)
+
+
+def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
+    """Names that `backend=` understands."""
+    from flambeau._capture.backends import names
+
+    return names()
+
+
+def register_backend(compiler_fn: Any = None, name: str | None = None, tags: Any = ()) -> Any:
+    """Make a backend known under a name."""
+    from flambeau._capture.backends import register
+
+    if compiler_fn is None:
+        return lambda fn: register_backend(fn, name, tags)
+    return register(name or compiler_fn.__name__)(compiler_fn)
+
+
+def mark_dynamic(t: Any, index: Any, *, min: int | None = None, max: int | None = None, **_: Any) -> None:
+    """Accepted: each size has a program of its own."""
+
+
+def maybe_mark_dynamic(t: Any, index: Any) -> None:
+    """Accepted."""
+
+
+def mark_static(t: Any, index: Any = None) -> None:
+    """Accepted: sizes are static."""
+
+
+def mark_static_address(t: Any, guard: bool = True) -> None:
+    """Accepted."""
+
+
+def forbid_in_graph(fn: Any) -> Any:
+    """Never capture `fn`."""
+    return disable(fn)
+
+
+disallow_in_graph = forbid_in_graph
+
+
+def is_dynamo_supported() -> bool:
+    """Whether functions can be captured here."""
+    return True
+
+
+def __getattr__(name: str) -> Any:
+    if name == "OptimizedModule":
+        from flambeau._capture.api import OptimizedModule
+
+        return OptimizedModule
+    if name in ("eval_frame", "utils", "testing"):
+        import importlib
+
+        return importlib.import_module(f"flambeau._dynamo.{name}")
+    raise AttributeError(f"module 'torch._dynamo' has no attribute '{name}'")

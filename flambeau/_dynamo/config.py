@@ -1,0 +1,48 @@
+"""PyTorch's switches of the compiler. They can be set; none changes what is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+verbose = False
+suppress_errors = False
+recompile_limit = cache_size_limit = 8
+accumulated_recompile_limit = accumulated_cache_size_limit = 256
+assume_static_by_default = True
+automatic_dynamic_shapes = True
+specialize_int = False
+specialize_float = False
+capture_scalar_outputs = False
+capture_dynamic_output_shape_ops = False
+guard_nn_modules = True
+inline_inbuilt_nn_modules = True
+optimize_ddp = False
+error_on_recompile = False
+dynamic_shapes = True
+compiled_autograd = False
+disable = False
+
+
+class patch:
+    """Set switches for the length of a `with` block, or of a decorated function."""
+
+    def __init__(self, *args: Any, **changes: Any) -> None:
+        self.changes = {args[0]: args[1]} if len(args) == 2 else {**(args[0] if args else {}), **changes}
+
+    def __enter__(self) -> None:
+        space = globals()
+        self.before = {k: space.get(k) for k in self.changes}
+        space.update(self.changes)
+
+    def __exit__(self, *exc: object) -> None:
+        globals().update(self.before)
+
+    def __call__(self, fn: Any) -> Any:
+        import functools
+
+        @functools.wraps(fn)
+        def inner(*args: Any, **kwargs: Any) -> Any:
+            with patch(self.changes):
+                return fn(*args, **kwargs)
+
+        return inner

@@ -1,0 +1,3 @@
+"""Where other libraries look for `OptimizedModule`."""
+
+from flambeau._capture.api import OptimizedModule as OptimizedModule
