@@ -6,7 +6,9 @@ import math
 import os
 from typing import Any
 
+from flambeau._eager import autocast as _autocast
 from flambeau._eager.call import result_type as _result_type
+from flambeau._eager.modes import STATE as _STATE
 from flambeau._tensor import Tensor
 from flambeau._values import default_device as _default_device, dtype as _dtypes
 from flambeau._values.device import (
@@ -243,32 +245,73 @@ def is_vulkan_available() -> bool:
 
 
 def is_autocast_enabled(device_type: str = "cuda") -> bool:
-    from flambeau._eager.modes import STATE
-
-    return bool(STATE.autocast and device_type in STATE.autocast)
+    """Whether autocast is on for a type of device."""
+    return _autocast.enabled(device_type)
 
 
 def is_autocast_cpu_enabled() -> bool:
     return is_autocast_enabled("cpu")
 
 
+def set_autocast_enabled(device_type: Any, enabled: bool | None = None) -> None:
+    """Turn autocast on or off for a type of device ("cuda" where only a truth value is given)."""
+    kind, on = ("cuda", device_type) if enabled is None else (device_type, enabled)
+    _autocast.switch(kind, get_autocast_dtype(kind) if on else None)
+
+
+def set_autocast_cpu_enabled(enabled: bool) -> None:
+    set_autocast_enabled("cpu", enabled)
+
+
 def is_autocast_cache_enabled() -> bool:
-    return True
+    """Whether casts of parameters are remembered within an autocast block."""
+    return _STATE.autocast_cache
+
+
+def set_autocast_cache_enabled(enabled: bool) -> None:
+    _STATE.autocast_cache = enabled
+
+
+def clear_autocast_cache() -> None:
+    """Forget the casts of parameters that autocast has remembered."""
+    _autocast.clear()
+
+
+def autocast_increment_nesting() -> int:
+    return _autocast.nest(1)
+
+
+def autocast_decrement_nesting() -> int:
+    return _autocast.nest(-1)
 
 
 def get_autocast_dtype(device_type: str) -> Any:
-    from flambeau._eager.modes import STATE
+    """The lower dtype that autocast uses on a type of device."""
+    return (_STATE.autocast_dtypes or {}).get(device_type) or (
+        _dtypes.bfloat16 if device_type == "cpu" else _dtypes.float16
+    )
 
-    found = STATE.autocast.get(device_type) if STATE.autocast else None
-    return found or (_dtypes.bfloat16 if device_type == "cpu" else _dtypes.float16)
+
+def set_autocast_dtype(device_type: str, dtype: Any) -> None:
+    _STATE.autocast_dtypes = {**(_STATE.autocast_dtypes or {}), device_type: dtype}
+    if _autocast.enabled(device_type):
+        _autocast.switch(device_type, dtype)
 
 
 def get_autocast_gpu_dtype() -> Any:
     return get_autocast_dtype("cuda")
 
 
+def set_autocast_gpu_dtype(dtype: Any) -> None:
+    set_autocast_dtype("cuda", dtype)
+
+
 def get_autocast_cpu_dtype() -> Any:
     return get_autocast_dtype("cpu")
+
+
+def set_autocast_cpu_dtype(dtype: Any) -> None:
+    set_autocast_dtype("cpu", dtype)
 
 
 def get_device(input: Tensor) -> int:

@@ -219,7 +219,8 @@ _CATEGORY = {"b": 0, "i": 1, "f": 2, "c": 3, "q": 4}
 def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any, arrays: tuple[Any, ...]) -> Any:
     """Wrap what the body gave, in the dtype it should have, and record the call where an input has history."""
     if type(r) is tuple or type(r) is list:
-        outs = tuple(_wrap(op, values, x, None) for x in r)
+        narrow = None if result_dtype is None else dtypes.NARROW.get(result_dtype.np)  # what bodies compute in
+        outs = tuple(_wrap(op, values, x, result_dtype if x is not None and x.dtype == narrow else None) for x in r)
         if STATE.grad and op.differentiable:
             record.record(op, outs, values, type(r) is list)
         if type(r) is list:

@@ -18,7 +18,9 @@ class State(threading.local):
     anomaly = False
     anomaly_nan = True
     function_modes: tuple[Any, ...] = ()  # __torch_function__ modes, outermost first
-    autocast: Any = None
+    autocast: Any = None  # type of device -> the lower dtype, where autocast is on
+    autocast_dtypes: Any = None  # the same, as set for where none is given
+    autocast_cache = True
     saved_hooks: tuple[Any, ...] = ()  # (pack, unpack) pairs for saved tensors
     no_function: bool = False  # inside DisableTorchFunctionSubclass
     lifted: bool | None = None  # a backward pass carries tensors for another reason than to be recorded; whether it is, too

@@ -139,3 +139,30 @@ def _foreach_max(self: Sequence[T]) -> Any:
 def _foreach_copy_(self: Sequence[T], src: Sequence[T], non_blocking: bool = False) -> Any:
     """Copies each tensor of `src` into its tensor of a list."""
     return [x.copy_(y) for x, y in zip(self, _rows(self, src), strict=True)]  # type: ignore[attr-defined]
+
+
+@composite("_amp_foreach_non_finite_check_and_unscale_", variants=FUNCTION)
+def _amp_foreach_non_finite_check_and_unscale_(tensors: Sequence[T], found_inf: T, inv_scale: T) -> None:
+    """Multiply gradients by `inv_scale` in place; `found_inf` becomes 1 where one of them holds an infinity or NaN."""
+    for t in tensors:
+        if not t.isfinite().all():  # type: ignore[attr-defined]
+            found_inf.fill_(1.0)  # type: ignore[attr-defined]
+        t.mul_(inv_scale.to(t.dtype))  # type: ignore[attr-defined]
+
+
+@composite("_amp_update_scale_", variants=FUNCTION)
+def _amp_update_scale_(input: T, growth_tracker: T, found_inf: T, scale_growth_factor: float, scale_backoff_factor: float,
+                       growth_interval: int) -> T:  # fmt: skip
+    """A loss scale after a step: smaller after a bad one, larger after `growth_interval` good ones in a row."""
+    if found_inf.item():  # type: ignore[attr-defined]
+        input.mul_(scale_backoff_factor)  # type: ignore[attr-defined]
+        growth_tracker.fill_(0)  # type: ignore[attr-defined]
+        return input
+    good = growth_tracker.item() + 1  # type: ignore[attr-defined]
+    if good == growth_interval:
+        larger = input * scale_growth_factor
+        if larger.isfinite():  # type: ignore[attr-defined]
+            input.copy_(larger)  # type: ignore[attr-defined]
+        good = 0
+    growth_tracker.fill_(good)  # type: ignore[attr-defined]
+    return input

@@ -1,0 +1,80 @@
+"""The CPU with the interface of an accelerator: what programs that run on any device ask of it."""
+
+import contextlib
+import os
+import platform
+
+import flambeau as torch
+
+__all__ = ["Stream", "StreamContext", "current_device", "current_stream", "device_count", "get_capabilities", "is_available", "is_initialized",
+           "set_device", "stream", "synchronize"]  # fmt: skip
+
+
+def is_available() -> bool:
+    """Always: there is a CPU."""
+    return True
+
+
+def is_initialized() -> bool:
+    return True
+
+
+def device_count() -> int:
+    return 1
+
+
+def current_device() -> str:
+    return "cpu"
+
+
+def set_device(device) -> None:
+    """Nothing: there is one CPU."""
+
+
+def synchronize(device=None) -> None:
+    """Nothing: calls on the CPU have ended when they return."""
+
+
+class Stream:
+    """Stands for the order of calls on the CPU, which is the program's."""
+
+    def __init__(self, priority: int = -1) -> None:
+        pass
+
+    def wait_stream(self, stream) -> None:
+        pass
+
+    def record_event(self) -> None:
+        pass
+
+    def wait_event(self, event) -> None:
+        pass
+
+
+_default = Stream()
+
+
+def current_stream(device=None) -> Stream:
+    return _default
+
+
+class StreamContext(contextlib.AbstractContextManager):
+    """The block in which a stream is the current one."""
+
+    def __init__(self, stream) -> None:
+        self.stream = stream
+
+    def __enter__(self):
+        return self.stream
+
+    def __exit__(self, *exc):
+        return None
+
+
+def stream(stream) -> StreamContext:
+    return StreamContext(stream)
+
+
+def get_capabilities() -> dict:
+    """What the processor can do, by name."""
+    return {"architecture": platform.machine(), "num_cores": os.cpu_count(), "num_threads": torch.get_num_threads()}
