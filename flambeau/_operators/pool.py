@@ -79,18 +79,21 @@ def _max_pool(k: Kernel[T], input: T, size: Shape, stride: Shape, padding: Shape
     return k.library("max_pool", input, size=size, stride=stride, padding=padding, dilation=dilation, out=out)
 
 
-def _scatter_back(g: Tensor, input_shape: Ints, indices: Tensor, n: int) -> Tensor:
+@op("_max_pool_backward", variants=(), promote="none")
+def _max_pool_backward(k: Kernel[T], grad: T, indices: T, shape: Shape, n: int) -> T:
     """Each gradient goes to the element that was largest; overlapping windows add up."""
-    lead = tuple(input_shape[:-n])
-    cells = 1
-    for e in input_shape[-n:]:
-        cells *= e
-    zeros = g.new_zeros((*lead, cells))
-    return zeros.scatter_add(-1, indices.reshape(*lead, -1), g.reshape(*lead, -1)).reshape(input_shape)
+    return k.library("max_pool_backward", grad, indices, shape=shape, n=n)
 
 
+def _picked(g: Tensor, indices: Tensor, n: int) -> Tensor:
+    """The elements of the last n dims that the indices point at."""
+    lead = tuple(g.shape[:-n])
+    return g.reshape(*lead, -1).gather(-1, indices.reshape(*lead, -1)).reshape(indices.shape)
+
+
+_max_pool_backward.vjp(grad=lambda g, indices, n: _picked(g, indices, n))
 _max_pool.vjp(
-    input=lambda g_values, input_shape, indices, size: _scatter_back(g_values, input_shape, indices, len(size))
+    input=lambda g_values, input_shape, indices, size: _max_pool_backward(g_values, indices, input_shape, len(size))
 )
 
 
@@ -335,6 +338,8 @@ def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
 def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
     size = _adaptive_size(input, output_size, n, owner)
     spatial = tuple(input.shape[-n:])
+    if all(s == 1 for s in size):
+        return input.mean(tuple(range(-n, 0)), keepdim=True)
     if all(o and e % o == 0 for e, o in zip(spatial, size, strict=True)):
         window = tuple(e // o for e, o in zip(spatial, size, strict=True))
         return _avg_pool(
@@ -379,7 +384,7 @@ def _adaptive_max_pool(k: Kernel[T], input: T, out: Shape) -> T:
 
 
 _adaptive_max_pool.vjp(
-    input=lambda g_values, input_shape, indices, out: _scatter_back(g_values, input_shape, indices, len(out))
+    input=lambda g_values, input_shape, indices, out: _max_pool_backward(g_values, indices, input_shape, len(out))
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from flambeau._backends.cpu import library_window as window
-from flambeau._backends.cpu.pool import max_pool
+from flambeau._backends.cpu.pool import max_pool, max_pool_back, mean_pool
 
 CASES = [  # shape, size, stride, padding, dilation
     ((2, 3, 20, 41), (2, 2), (2, 2), (0, 0), (1, 1)),
@@ -51,3 +51,53 @@ def test_max_pool(case, dtype):
         assert np.array_equal(got[1][same], want[1][same])
     moved = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
     assert np.array_equal(max_pool(moved, size, stride, padding, dilation, out)[1], got[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_max_pool_backward(case, dtype):
+    shape, size, stride, padding, dilation = case
+    n = len(size)
+    out = tuple((e + 2 * p - d * (k - 1) - 1) // s + 1
+                for e, k, s, p, d in zip(shape[-n:], size, stride, padding, dilation))  # fmt: skip
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(shape)
+    index = window.max_pool(x, size=size, stride=stride, padding=padding, dilation=dilation, out=out)[1]
+    g = rng.integers(-4, 5, index.shape).astype(np.dtype(dtype) if dtype != "bfloat16" else ml_dtypes.bfloat16)
+    got = max_pool_back(g, index, shape, n)
+    want = window.max_pool_backward(g.astype(np.float64), index, shape=shape, n=n)
+    assert got.dtype == g.dtype and np.array_equal(got.astype(np.float64), want)
+
+
+MEANS = [  # shape, window, stride, padding
+    ((2, 3, 20, 41), (2, 2), (2, 2), (0, 0)),
+    ((2, 3, 19, 70), (3, 3), (1, 1), (1, 1)),
+    ((2, 3, 21, 35), (3, 3), (2, 2), (1, 1)),
+    ((3, 20, 41), (3, 2), (3, 4), (1, 0)),
+    ((4, 50), (5,), (2,), (2,)),
+    ((5, 4, 50), (7,), (1,), (0,)),
+    ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0)),
+    ((0, 3, 4, 4), (2, 2), (2, 2), (0, 0)),
+    ((2, 2, 5, 5), (2, 3), (4, 5), (0, 1)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("case", MEANS, ids=str)
+def test_means(case, dtype):
+    shape, size, stride, padding = case
+    n = len(size)
+    rng = np.random.default_rng(2)
+    x = rng.integers(-9, 9, shape).astype(dtype)
+    divisor = float(np.prod(size))
+    for ceil in (0, 1):
+        out = tuple((e + 2 * p - k + ceil * (s - 1)) // s + 1 for e, k, s, p in zip(shape[-n:], size, stride, padding))
+        want = window.avg_pool(x.astype(np.float64), size=size, stride=stride, padding=padding, out=out, divisor=divisor)
+        got = mean_pool(x, want.shape, size, stride, padding, divisor, False)
+        assert got.dtype == x.dtype and np.allclose(got, want, rtol=1e-3 if dtype == "float16" else 1e-6)
+        g = rng.integers(-9, 9, want.shape).astype(dtype)
+        want = window.avg_pool_backward(
+            g.astype(np.float64), shape=shape, size=size, stride=stride, padding=padding, divisor=divisor
+        )
+        got = mean_pool(g, shape, size, stride, padding, divisor, True)
+        assert np.allclose(got, want, rtol=1e-3 if dtype == "float16" else 1e-6, atol=1e-7)

@@ -16,7 +16,7 @@ sums of many rows m. Tables made with the plan say where everything is. Weights 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -572,37 +572,60 @@ def transposed_plan(
     so = [s // g.itemsize for s in c_strides(result)]
     launches: list[Launch] = []
     temp, keep = 0, []
-    one = ((0, 0),)
-    for phase in product(*(range(min(s, n)) for s, n in zip(stride[:-1], spatial[:-1], strict=True))):
-        # output index i = j * s + phase reads g at j + (phase + p - tap * d) / s, where that is whole
-        taps = [phase_taps(*v) for v in zip(phase, extent, stride, padding, dilation)]  # of all dims but the last
-        along = [phase_taps(r, extent[-1], stride[-1], padding[-1], dilation[-1]) for r in range(min(stride[-1], spatial[-1]))]
-        if not all(taps):  # no tap at all: the output is the bias
-            taps, along = [()] * (rank - 1), [() for _ in along]
-        counts = [-(-(n - r) // s) for n, r, s in zip(spatial, (*phase, 0), stride, strict=True)]
-        work = Correlation(
-            dtype,
-            g.shape[0],
-            groups,
-            c,
-            o,
-            three(counts, 1),
-            three(g.shape[2:], 1),
-            (1, 1, 1),
-            (*(one,) * (3 - rank), *taps),  # type: ignore[arg-type]
-            tuple(along),
-            (so[0], c * so[1], so[1], *three([a * s for a, s in zip(so[2:], stride, strict=True)], 0)),
-            (sg[0], o * sg[1], sg[1], *three(sg[2:], 0)),
-            (o * sw[0], sw[1], sw[0], *three(sw[2:], 0)),
-            spatial[-1],
-            so[-1],
-        )
-        offset = sum(r * a for r, a in zip(phase, so[2:]))
+    how = (extent, stride, padding, dilation)
+    co, cx = (so[0], c * so[1], *so[1:]), (sg[0], o * sg[1], *sg[1:])
+    sa = (o * sw[0], sw[1], sw[0], *sw[2:])
+    for work, offset in transposed_correlations(dtype, (g.shape[0], groups, c, o), spatial, g.shape[2:], how, co, cx, sa):
         some, used, kept = work.launches((OUT, 0), offset, (ARG, 0), (ARG, 1), bias_of(bias, c), temp)
         launches += some
         temp += used
         keep += kept
     return Plan((result,), tuple(launches), temp, prod(g.shape) * prod(w.shape[1:]) > 2 * GRAIN, keep=tuple(keep))
+
+
+def transposed_correlations(
+    dtype: str,
+    extents: tuple[int, int, int, int],
+    out: Sequence[int],
+    inside: Sequence[int],
+    how: tuple[Sequence[int], ...],
+    c: Sequence[int],
+    x: Sequence[int],
+    a: Sequence[int],
+) -> Iterator[tuple[Correlation, int]]:
+    """A transposed convolution as (correlation, element offset into the output), one for each phase of all dims but the last.
+
+    `extents` are images, groups, rows, channels; `how` the kernel's size, stride, padding and dilation; strides as in
+    `Correlation`, of the dims that are there.
+    """
+    (images, groups, rows, channels), (extent, stride, padding, dilation) = extents, how
+    rank, one = len(out), ((0, 0),)
+    along_all = [phase_taps(r, extent[-1], stride[-1], padding[-1], dilation[-1]) for r in range(min(stride[-1], out[-1]))]
+    for phase in product(*(range(min(s, n)) for s, n in zip(stride[:-1], out[:-1], strict=True))):
+        # output index i = j * s + phase reads the input at j + (phase + p - tap * d) / s, where that is whole
+        taps = [phase_taps(*v) for v in zip(phase, extent, stride, padding, dilation)]  # of all dims but the last
+        along = along_all
+        if not all(taps):  # no tap at all: the output is the bias
+            taps, along = [()] * (rank - 1), [() for _ in along]
+        counts = [-(-(n - r) // s) for n, r, s in zip(out, (*phase, 0), stride, strict=True)]
+        work = Correlation(
+            dtype,
+            images,
+            groups,
+            rows,
+            channels,
+            three(counts, 1),
+            three(inside, 1),
+            (1, 1, 1),
+            (*(one,) * (3 - rank), *taps),  # type: ignore[arg-type]
+            tuple(along),
+            (*c[:3], *three([b * s for b, s in zip(c[3:], stride, strict=True)], 0)),
+            (*x[:3], *three(x[3:], 0)),
+            (*a[:3], *three(a[3:], 0)),
+            out[-1],
+            c[-1],
+        )
+        yield work, sum(r * b for r, b in zip(phase, c[3:]))
 
 
 def phase_taps(phase: int, k: int, s: int, p: int, d: int) -> tuple[Tap, ...]:

@@ -24,7 +24,7 @@ from flambeau._backends.cpu.conv_tile import lanes as lanes_of
 from flambeau._backends.cpu.conv_tile import short_mask
 from flambeau._backends.cpu.emit import Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, bits
 
 SLOTS = (
     *("dw", "x", "g", "table"),  # result, input, gradient; offsets of taps, then phases along y and x
@@ -35,7 +35,7 @@ POINTERS = ("c", "x", "a", "bias", "phases", "offsets", "places", "phases_y", "p
 FORWARD = (
     *POINTERS,
     *("p", "q", "m", "ho", "wo", "yb", "h", "w", "sy", "sx", "ny", "nx", "row0", "col0", "rows", "halo", "pitch"),
-    *("xp", "xq", "xh", "xw", "ag", "am", "sb", "cp", "cq", "cm", "cy", "cn", "cf", "nf", "width"),
+    *("xp", "xq", "xh", "xw", "ag", "am", "sb", "cp", "cq", "cm", "cy", "cn", "cf", "nf", "width", "divisor"),
 )
 SHAPES = ((4, 2), (4, 1), (1, 4))  # rows and vectors summed at a time: wide planes, narrow ones, single rows
 PLANE = 96 << 10  # bytes of a plane that a chunk works on
@@ -91,6 +91,9 @@ def text(target: Target, dtype: str) -> Module:
     w: dict[str, V] = {}
     for i, name in enumerate(FORWARD):
         w[name] = f.load("ptr" if name in POINTERS else "i64", f.gep("i64", args, i))
+    divisor = f.emit("double", f"bitcast {w['divisor']} to double")
+    by = f.splat(divisor if acc == "double" else f.convert("fptrunc", divisor, acc), n)
+    divided = divisor != 1.0
     apart = most * n
     line = f.alloca(wide, align=64)
     slab = f.gep(acc, tiles, w["nf"] * apart)
@@ -115,6 +118,9 @@ def text(target: Target, dtype: str) -> Module:
                         f.call("void", f"sums_{rows}_{vectors}", f.gep(acc, tiles, phase * apart),
                                f.gep(acc, slab, y * w["pitch"] + x), w["pitch"], f.gep("i64", w["offsets"], first),
                                f.gep("i64", w["places"], first), weights, taps, with_bias.get())  # fmt: skip
+                    with f.when(divided), f.loop(0, w["nf"]) as phase, f.loop(0, rows * vectors) as v:
+                        sums = f.gep(acc, tiles, phase * apart + v * n)
+                        f.store(f.load(wide, sums) / by, sums)
                     with f.loop(0, f.min(ys - y, rows)) as r, f.loop(0, f.min(w["wo"] - x, vectors * n), n) as v:
                         to = f.gep(memory, out, (y + r) * w["cy"] + (x + v) * w["cn"])
                         src, here = f.gep(acc, tiles, r * (vectors * n) + v), w["wo"] - x - v
@@ -144,8 +150,8 @@ def kernel(dtype: str) -> Code:
 
 
 def depthwise_launch(work: Any, c: tuple[int, int], offset: int, x: tuple[int, int], a: tuple[int, int],
-                     bias: tuple[tuple[int, int], tuple[int, int]] | None) -> tuple[Launch, tuple[Any, ...]]:  # fmt: skip
-    """A `Correlation` of one channel and no depth as one launch: (launch, what to keep)."""
+                     bias: tuple[tuple[int, int], tuple[int, int]] | None = None, divisor: float = 1.0) -> tuple[Launch, tuple[Any, ...]]:  # fmt: skip
+    """A `Correlation` of one channel and no depth as one launch: (launch, what to keep). Sums are divided by `divisor`."""
     target = engine().target
     memory, acc = TYPES[work.dtype]
     n, word = lanes_of(target, acc), size(acc)
@@ -177,7 +183,7 @@ def depthwise_launch(work: Any, c: tuple[int, int], offset: int, x: tuple[int, i
     numbers = dict(
         p=work.images, q=work.groups, m=work.rows, ho=ho, wo=wo, yb=yb, h=h, w=w, sy=sy, sx=sx, ny=ny, nx=nx, row0=row0,
         col0=col0, rows=rows, halo=halo, pitch=pitch, ag=work.a[0], am=work.a[1], sb=sb, cf=work.apart,
-        nf=len(work.phases), width=work.width,
+        nf=len(work.phases), width=work.width, divisor=bits(divisor),
         **dict(zip(("xp", "xq", "xc", "xd", "xh", "xw"), work.x, strict=True)),
         **dict(zip(("cp", "cq", "cm", "cz", "cy", "cn"), work.c, strict=True)),
     )  # fmt: skip

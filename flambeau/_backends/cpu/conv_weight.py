@@ -279,7 +279,7 @@ def weight_plan(
     blocks_ = groups * -(-o // ob) * -(-c // cb)
     volume = (ob + ob % 2) * panels * kz * kyx * cols
     steps_ = -(-n // ib) * do * -(-ho // yb)
-    work = prod(g.shape[:1]) * prod(g.shape[2:]) * ob * cb * kz * ky * kx
+    work = n * prod(g.shape[2:]) * volume  # multiplications, those of empty lanes too
     shares = max(1, min(-(-CHUNKS // blocks_), steps_, work // (2 * GRAIN), SHARES // (volume * blocks_ * word)))
     numbers = {
         **dict(n=n, groups=groups, o=o, c=c, ob=ob, cb=cb, shares=shares, ib=ib, yb=yb, kz=kz, kyx=kyx, run=run),

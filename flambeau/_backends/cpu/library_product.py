@@ -115,3 +115,40 @@ def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
 
 
 POOLED = 1 << 13  # elements from which pooling is a kernel
+
+
+def max_pool_backward(g: Any, indices: Any, *, shape: Ints, n: int) -> Any:
+    """What reaches an input of a shape through the largest elements of its windows."""
+    if g.size >= POOLED and g.dtype.name in DTYPES and indices.dtype == np.int64 and native():
+        from flambeau._backends.cpu.pool import max_pool_back
+
+        found = max_pool_back(np.ascontiguousarray(g), np.ascontiguousarray(indices), tuple(shape), n)
+        if found is not None:
+            return found
+    return window.max_pool_backward(g, indices, shape=shape, n=n)
+
+
+def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divisor: Any) -> Any:
+    """Sums of windows, divided by `divisor` (a number, or an array over the output positions)."""
+    how = dict(size=size, stride=stride, padding=padding, out=out)
+    if x.size >= POOLED and x.dtype.name in DTYPES and native():
+        from flambeau._backends.cpu.pool import mean_pool
+
+        shape, one = (*x.shape[: x.ndim - len(size)], *out), isinstance(divisor, (int, float))
+        found = mean_pool(x, shape, tuple(size), tuple(stride), tuple(padding), float(divisor) if one else 1.0, False)
+        if found is not None:
+            return found if one else np.divide(found, np.asarray(divisor, found.dtype), out=found)
+    return window.avg_pool(x, divisor=divisor, **how)
+
+
+def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding: Ints, divisor: Any) -> Any:
+    """Spreads each output's gradient over its window."""
+    if prod(shape) >= POOLED and g.dtype.name in DTYPES and native():
+        from flambeau._backends.cpu.pool import mean_pool
+
+        one = isinstance(divisor, (int, float))
+        each = g if one else g / np.asarray(divisor, g.dtype)
+        found = mean_pool(each, tuple(shape), tuple(size), tuple(stride), tuple(padding), float(divisor) if one else 1.0, True)
+        if found is not None:
+            return found
+    return window.avg_pool_backward(g, shape=shape, size=size, stride=stride, padding=padding, divisor=divisor)

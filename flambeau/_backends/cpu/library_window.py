@@ -134,6 +134,17 @@ def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
     return np.ascontiguousarray(values), index
 
 
+def max_pool_backward(g: Any, indices: Any, *, shape: Ints, n: int) -> Any:
+    """What reaches an input of a shape through the largest elements of its windows; overlapping windows add up."""
+    planes, cells = prod(shape[:-n]), prod(shape[-n:])
+    wide = np.float32 if g.dtype.itemsize == 2 and g.dtype.kind in "fV" else g.dtype
+    acc = np.zeros((planes, cells), wide)
+    if acc.size and g.size:
+        at = np.minimum(indices.reshape(planes, -1), cells - 1)
+        np.add.at(acc, (np.arange(planes)[:, None], at), g.reshape(planes, -1).astype(wide, copy=False))
+    return acc.astype(g.dtype, copy=False).reshape(shape)
+
+
 def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divisor: Any) -> Any:
     """Sums of windows, divided by `divisor` (a number, or an array over the output positions)."""
     n = len(size)

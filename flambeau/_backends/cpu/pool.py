@@ -1,7 +1,8 @@
-"""The largest element of each window and where it is, as a generated kernel. One to three spatial dimensions.
+"""Pooling as generated kernels: the largest element of each window and where it is, and means. One to three dimensions.
 
-A chunk is some rows of output of one plane. Outputs whose windows lie inside the row are computed as vectors where the
-stride is 1 or 2; the others one by one. NaN is larger than everything; of equals the first one counts.
+For the largest element, a chunk is some rows of output of one plane. Outputs whose windows lie inside the row are computed as vectors where the
+stride is 1 or 2; the others one by one. NaN is larger than everything; of equals the first one counts. Its
+gradient is scattered plane by plane, in the order of the output. Means are depthwise convolutions with weights of one.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.contract import APART, TYPES, narrow, widen
-from flambeau._backends.cpu.conv import steps, three
+from flambeau._backends.cpu.conv import Correlation, three, transposed_correlations
+from flambeau._backends.cpu.conv_depthwise import depthwise_launch
+from flambeau._backends.cpu.conv_slab import steps
 from flambeau._backends.cpu.emit import Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
 
 SLOTS = (
     *(
@@ -158,6 +161,91 @@ def max_pool_plan(
     )
 
 
+def back_text(target: Target, dtype: str) -> Module:
+    """IR of the gradient of max pooling, `k`; chunks are planes."""
+    memory, acc = TYPES[dtype]
+    n = target.vector_bytes // size(acc)
+    m = Module(f"max pooling backward {dtype}")
+    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+    args, begin, end, scratch = f.params
+    out, g, index = (f.load("ptr", f.gep("i64", args, i)) for i in range(3))
+    cells, places = (f.load("i64", f.gep("i64", args, i)) for i in (3, 4))
+    with f.loop(begin, end) as plane:
+        to = f.gep(memory, out, plane * cells)
+        sums = to if memory == acc else scratch
+        with f.loop(0, cells & -n, n) as i:
+            f.store(f.value(0, vector(acc, n)), sums, i)
+        with f.loop(cells & -n, cells) as i:
+            f.store(f.value(0, acc), sums, i)
+        grad, where = f.gep(memory, g, plane * places), f.gep("i64", index, plane * places)
+        with f.loop(0, places) as i:
+            at = f.load("i64", where, i)
+            with f.when(f.emit("i1", f"icmp ult {at}, {cells.name}")):
+                p = f.gep(acc, sums, at)
+                f.store(f.load(acc, p) + widen(f, f.load(memory, grad, i), acc), p)
+        if memory != acc:
+            with f.loop(0, cells) as i:
+                f.store(narrow(f, f.load(acc, sums, i), memory), to, i)
+    return m
+
+
+@cache
+def back_kernel(dtype: str) -> Code:
+    native = engine()
+    parts = [("kernel", "max pooling backward"), ("dtype", dtype)]
+    return native.load(lambda: str(back_text(native.target, dtype)), ["k"], parts=parts)
+
+
+def max_pool_back_plan(g: np.ndarray[Any, Any], shape: Sequence[int], rank: int) -> Plan | None:
+    """The plan of the gradient of max pooling, from that of the values and the indices, both dense (`ARG` 0 and 1)."""
+    if g.dtype.name not in DTYPES:
+        return None
+    cells, places, planes = prod(shape[-rank:]), prod(g.shape[-rank:]), prod(shape[:-rank])
+    code = back_kernel(g.dtype.name)
+    acc = TYPES[g.dtype.name][1]
+    slots = ((OUT, 0), (ARG, 0), (ARG, 1), (CONST, cells), (CONST, places))
+    work = Launch(code["k"], slots, planes, 0 if TYPES[g.dtype.name][0] == acc else cells * size(acc))
+    return Plan((Result(g.dtype, tuple(shape)),), (work,), release=planes * (cells + places) > GRAIN, keep=(code,))
+
+
+def mean_plan(
+    x: np.ndarray[Any, Any],
+    shape: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    divisor: float,
+    back: bool,
+) -> Plan | None:
+    """The plan of sums of windows over a divisor, or of what spreads them back: a result of a shape."""
+    rank, e, dtype = len(window), steps(x), x.dtype.name
+    lead = x.shape[: x.ndim - rank]
+    if dtype not in DTYPES or rank not in (1, 2) or e is None or len(lead) > 2:
+        return None
+    result = Result(x.dtype, tuple(shape))
+    so = [s // x.itemsize for s in c_strides(result)]
+    fill = lambda v: (*(0,) * (2 - len(lead)), *v[: len(lead)], 0, *v[len(lead) :])
+    p, q = (*(1,) * (2 - len(lead)), *lead)
+    one = np.ones(1, x.dtype)
+    works: list[tuple[Correlation, int]]
+    if back:
+        how = (window, stride, padding, (1,) * rank)
+        found = transposed_correlations(dtype, (p, q, 1, 1), shape[-rank:], x.shape[-rank:], how, fill(so), fill(e), (0,) * (3 + rank))
+        works = list(found)
+    else:
+        taps = [tuple((i - before, 0) for i in range(k)) for k, before in zip(window, padding, strict=True)]
+        none = ((0, 0),)
+        work = Correlation(
+            dtype, p, q, 1, 1, three(shape[-rank:], 1), three(x.shape[-rank:], 1), three(stride, 1),
+            (*(none,) * (3 - rank), *taps)[:2], (taps[-1],), (*fill(so)[:3], *three(so[-rank:], 0)),
+            (*fill(e)[:3], *three(e[-rank:], 0)), (0,) * 6, shape[-1],
+        )  # fmt: skip
+        works = [(work, 0)]
+    made = [depthwise_launch(w, (OUT, 0), offset, (ARG, 0), (CONST, one.ctypes.data), None, divisor) for w, offset in works]
+    release = max(prod(shape), x.size) * prod(window) > GRAIN
+    return Plan((result,), tuple(m[0] for m in made), release=release, keep=(one, *(m[1] for m in made)))
+
+
 _tables: dict[Any, Table] = {}
 
 
@@ -171,14 +259,39 @@ def max_pool(
 ) -> tuple[Any, Any] | None:
     """(values, indices), or None where the kernel has no form for it."""
     how = (size, stride, padding, dilation, out)
-    table = _tables.get(how)
+    return _run(how, (x,), lambda: max_pool_plan(x, *how))
+
+
+def max_pool_back(
+    g: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], shape: tuple[int, ...], rank: int
+) -> np.ndarray[Any, Any] | None:
+    """The gradient of max pooling for an input of a shape, or None where the kernel has no form for it."""
+    return _run(("max back", shape, rank), (g, indices), lambda: max_pool_back_plan(g, shape, rank))
+
+
+def mean_pool(
+    x: np.ndarray[Any, Any],
+    shape: tuple[int, ...],
+    window: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    divisor: float,
+    back: bool,
+) -> np.ndarray[Any, Any] | None:
+    """Sums of windows over a divisor, or (`back`) its gradient; None where the kernel has no form for it."""
+    how = (shape, window, stride, padding, divisor, back)
+    return _run(how, (x,), lambda: mean_plan(x, *how))
+
+
+def _run(key: Any, args: tuple[Any, ...], make: Any) -> Any:
+    table = _tables.get(key)
     if table is None:
-        table = _tables[how] = Table("max_pool")
-    found = table.call(x)
+        table = _tables[key] = Table("pool")
+    found = table.call(*args)
     if found is None:
-        plan = max_pool_plan(x, *how)
+        plan = make()
         if plan is None:
             return None
-        table.add((x,), plan)
-        found = table.call(x)
+        table.add(args, plan)
+        found = table.call(*args)
     return found
