@@ -13,6 +13,8 @@ from flambeau import _operators
 from flambeau._eager import derive
 from flambeau._operators.op import REGISTRY, Op
 
+_DEFINED: dict[str, dict[str, dict[str, Any]]] = {}  # users' operators: filled by `torch.library`
+
 
 class OpOverload:
     """One overload of an operator; calling it calls the operator."""
@@ -64,6 +66,19 @@ class OpOverload:
     def is_random(self) -> bool:
         """Whether the call takes numbers from a generator."""
         return self.op.body.__module__.endswith((".random", ".dropout"))
+
+
+class CustomOverload(OpOverload):
+    """One overload of a user's operator."""
+
+    def __init__(self, packet: OpOverloadPacket, overload: str, definition: Any) -> None:
+        self.op, self._overloadname, self._overloadpacket, self.form = definition.op, overload, packet, "function"
+        self._fn, self._schema = definition, definition.schema
+        self.__name__ = f"{packet.__name__}.{overload}"
+        self.__qualname__, self.__module__, self.namespace = self.__name__, packet.__module__, packet.namespace
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._fn(*args, **kwargs)
 
 
 class OpOverloadPacket:
@@ -126,6 +141,12 @@ class _OpNamespace(types.ModuleType):
 
 
 def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
+    defined = _DEFINED.get(namespace, {}).get(name)
+    if defined:
+        packet = OpOverloadPacket(namespace, name, {k or "default": (d.op, "function") for k, d in defined.items()})
+        for k, d in defined.items():
+            packet._made[k or "default"] = CustomOverload(packet, k or "default", d)
+        return packet
     if namespace not in ("aten", "prims"):
         return None
     _operators.load()

@@ -79,6 +79,8 @@ def run(op: Op, arrays: tuple[Any, ...]) -> Any:
     token = quiet(QUIET)
     try:
         if meta.has_meta(arrays):
+            if op.custom is not None:
+                return call_body(op, op.run, (K,), arrays)
             return meta.lifted(call_body(op, op.run, (K,), meta.lowered(arrays)))
         return call_body(op, op.run, (kernel_for(arrays),), arrays)
     except ValueError:

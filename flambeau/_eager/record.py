@@ -156,6 +156,8 @@ _classes: dict[Any, type[Node]] = {}
 
 def node_class(op: Op, values: Sequence[Any]) -> type[Node]:
     """The class of an operator's nodes: one for the written rules; derived ones depend on the static arguments too."""
+    if op.custom is not None:
+        return _classes.get(op) or _classes.setdefault(op, op.custom.node_class())
     if op.rules:
         cls = _classes.get(op)
         if cls is None:

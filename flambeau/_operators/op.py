@@ -81,6 +81,7 @@ class Op:
         self.write: Callable[..., None] | None = None
         self.sample: Callable[..., Any] | None = None
         self.shapes: Callable[..., Any] | None = None
+        self.custom: Any = None  # the definition of a user's operator (`torch.library`)
         self._params: tuple[Param, ...] | None = None
         self.__doc__ = body.__doc__
         for overload in overloads:

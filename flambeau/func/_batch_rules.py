@@ -8,6 +8,7 @@ sample. Classes of primitives share a rule; the tables below say which belong to
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from flambeau._eager import call
@@ -45,10 +46,25 @@ def rule(*overloads: str) -> Callable[[Rule], Rule]:
 
 def apply(op: Op, values: Sequence[Any], level: Any) -> Any:
     """The operator over a batch."""
+    if op.custom is not None and op.custom.vmap is not None:
+        return _custom(op, values, level)
     found = RULES.get(op.overload)
     if found is None:
         found = aligned if op.kind == "pointwise" else one_by_one
     return found(op, list(values), level)
+
+
+def _custom(op: Op, values: Sequence[Any], level: Any) -> Any:
+    """A user's operator by the rule that was registered for it."""
+    info = SimpleNamespace(batch_size=level.size, randomness=level.randomness)
+    dims = tuple(0 if type(v) is Batch else None for v in values)
+    out, where = op.custom.vmap(info, dims, *[v.value if type(v) is Batch else v for v in values])
+    if isinstance(out, Tensor):
+        return out if where == 0 else out.movedim(where, 0) if where is not None else full(out, level.size)
+    wheres = where if isinstance(where, (tuple, list)) else (where,) * len(out)
+    return type(out)(
+        o.movedim(d, 0) if d is not None else full(o, level.size) for o, d in zip(out, wheres, strict=True)
+    )
 
 
 def write(op: Op, values: Sequence[Any], level: Any) -> None:

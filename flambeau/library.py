@@ -1,0 +1,465 @@
+"""User-defined operators: `torch.library`. An operator defined here is an `Op` like every other; its parts are Python functions on tensors.
+
+What it computes (`kernels`, by type of device), what its result looks like (`fake`), its derivative and its batch rule are registered
+apart from one another, in any order, by name. `torch.ops.<namespace>.<name>` finds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import flambeau
+from flambeau._eager import record
+from flambeau._library.definition import Definition, _flat, _tensors
+from flambeau._library.infer_schema import SCHEMA, infer_schema
+from flambeau._operators.op import REGISTRY
+from flambeau._ops import _DEFINED as DEFINED
+from flambeau._tensor import Tensor
+from flambeau._values.dtype import dtype
+
+__all__ = [
+    "CustomOpDef", "Library", "custom_op", "define", "fallthrough_kernel", "get_ctx", "get_kernel", "impl", "impl_abstract",
+    "infer_schema", "opcheck", "register_autocast", "register_autograd", "register_fake", "register_kernel", "register_torch_dispatch",
+    "register_vmap", "triton_op", "wrap_triton",
+]  # fmt: skip
+
+_RESERVED = ("prim",)
+_owners: dict[str, Any] = {}  # namespace -> the library that defines it
+
+
+# ---------------------------------------------------------------- defining and finding
+
+
+def _define(qualname: str, arguments: str, returns: str, overload: str = "", tags: Any = ()) -> Definition:
+    namespace, _, name = qualname.rpartition("::")
+    overloads = DEFINED.setdefault(namespace, {}).setdefault(name, {})
+    if overload in overloads:
+        raise RuntimeError(
+            f"Tried to register an operator ({overloads[overload].schema}) with the same name and overload name multiple times. Each "
+            "overload's schema should only be registered with a single call to def()."
+        )
+    made = overloads[overload] = Definition(namespace, name, overload, arguments, returns, tags)
+    _forget_packet(namespace, name)
+    return made
+
+
+def _forget_packet(namespace: str, name: str) -> None:
+    space = vars(flambeau.ops).get(namespace)
+    if space is not None:
+        vars(space).pop(name, None)
+
+
+def find(op: Any) -> Definition:
+    """The operator that a name, an overload, a packet or a `CustomOpDef` means."""
+    if isinstance(op, CustomOpDef):
+        return op._definition
+    definition = getattr(getattr(op, "op", None), "custom", None)
+    if definition is not None:
+        return definition  # type: ignore[no-any-return]
+    qualname = getattr(op, "_qualified_op_name", op)
+    if not isinstance(qualname, str) or "::" not in qualname:
+        raise ValueError(
+            f"torch.library: Expected `op` to be the name of an operator, `<namespace>::<name>`, or an operator, got {op!r}"
+        )
+    namespace, _, rest = qualname.partition("::")
+    name, _, overload = rest.partition(".")
+    found = DEFINED.get(namespace, {}).get(name, {})
+    overload = "" if overload == "default" else overload
+    if overload not in found:
+        raise RuntimeError(
+            f"operator {qualname} does not exist: define it with torch.library.define or torch.library.custom_op first"
+        )
+    return found[overload]
+
+
+_DEVICE_KEYS = {"CPU": "cpu", "CUDA": "cuda", "Meta": "meta", "MPS": "mps", "XPU": "xpu", "": "",
+                "CompositeExplicitAutograd": "", "BackendSelect": ""}  # fmt: skip
+
+
+def _register(d: Definition, key: str, fn: Callable[..., Any]) -> None:
+    """An implementation for a dispatch key of PyTorch's."""
+    if key.startswith("Autograd") or key == "ADInplaceOrView":
+        d.outer = fn
+    elif key == "CompositeImplicitAutograd":
+        d.composite = fn
+    elif key == "Meta":
+        d.fake = fn
+    elif key in _DEVICE_KEYS:
+        d.kernels[_DEVICE_KEYS[key]] = fn
+    else:
+        raise NotImplementedError(f"torch.library: implementations for the dispatch key {key!r} are not implemented")
+
+
+def fallthrough_kernel() -> None:
+    """Stands for 'nothing is done here' among implementations."""
+    raise NotImplementedError("fallthrough_kernel() should never be called.")
+
+
+class Library:
+    """A handle on a namespace: defines operators in it ("DEF", "FRAGMENT"), or implements operators of it ("IMPL").
+
+    >>> import flambeau as torch
+    >>> lib = torch.library.Library("readme", "DEF")
+    >>> _ = lib.define("twice(Tensor x) -> Tensor")
+    >>> lib.impl("twice", lambda x: x + x, "CPU")
+    >>> torch.ops.readme.twice(torch.ones(2))
+    tensor([2., 2.])
+    """
+
+    def __init__(self, ns: str, kind: str, dispatch_key: str = "") -> None:
+        if kind not in ("IMPL", "DEF", "FRAGMENT"):
+            raise ValueError(f"Unsupported kind: {kind}")
+        if ns in _RESERVED and kind in ("DEF", "FRAGMENT"):
+            raise ValueError(f"{ns} is a reserved namespace. Please try creating a library with another name.")
+        if kind == "DEF":
+            if ns in _owners:
+                raise RuntimeError(
+                    f"Only a single TORCH_LIBRARY can be used to register the namespace {ns}; please put all of your definitions in a single "
+                    "TORCH_LIBRARY block.  If you were trying to specify implementations, consider using TORCH_LIBRARY_IMPL (which can be "
+                    "duplicated).  If you really intended to define operators for a single namespace in a distributed way, you can use "
+                    "TORCH_LIBRARY_FRAGMENT to explicitly indicate this."
+                )
+            _owners[ns] = self
+        self.ns, self.kind, self.dispatch_key = ns, kind, dispatch_key
+        self._names: list[tuple[str, str]] = []
+        self._undo: list[Callable[[], Any]] = []
+
+    def __repr__(self) -> str:
+        return f"Library(kind={self.kind}, ns={self.ns}, dispatch_key={self.dispatch_key})>"
+
+    def define(self, schema: str, alias_analysis: str = "", *, tags: Any = ()) -> str:
+        """Define an operator by its schema: `name(Tensor x, int n=2) -> Tensor`; the name, with its overload."""
+        if alias_analysis not in ("", "FROMSCHEMA", "CONSERVATIVE"):
+            raise RuntimeError(f"Invalid alias_analysis type {alias_analysis}")
+        m = SCHEMA.match(schema)
+        if m is None or not m[2]:
+            raise RuntimeError(f"torch.library: cannot parse the schema {schema!r}")
+        overload = m[3] or ""
+        _define(f"{self.ns}::{m[2]}", m[4].strip(), m[5], overload, tags)
+        self._names.append((m[2], overload))
+        return m[2] + ("." + overload if overload else "")
+
+    def impl(self, op_name: Any, fn: Callable[..., Any], dispatch_key: str = "", *, with_keyset: bool = False,
+             allow_override: bool = False) -> None:  # fmt: skip
+        """Implement an operator for a dispatch key of PyTorch's ("CPU", "Meta", "CompositeImplicitAutograd", ...)."""
+        if not callable(fn):
+            raise TypeError(f"Input function is required to be a callable but found type {type(fn)}")
+        key = dispatch_key or self.dispatch_key or "CompositeImplicitAutograd"
+        if fn is fallthrough_kernel:
+            return
+        if isinstance(op_name, str):
+            op_name = op_name if "::" in op_name else f"{self.ns}::{op_name}"
+        _register(find(op_name), key, fn)
+
+    def fallback(self, fn: Callable[..., Any], dispatch_key: str = "", *, with_keyset: bool = False) -> None:
+        raise NotImplementedError("torch.library.Library.fallback is not implemented")
+
+    def _register_fake(
+        self, op_name: str, fn: Callable[..., Any], _stacklevel: int = 1, *, allow_override: bool = False
+    ) -> None:
+        find(op_name if "::" in op_name else f"{self.ns}::{op_name}").fake = fn
+
+    def _destroy(self) -> None:
+        """Take the operators that this library defined out again."""
+        for name, overload in self._names:
+            overloads = DEFINED.get(self.ns, {}).get(name, {})
+            overloads.pop(overload, None)
+            if not overloads:
+                DEFINED.get(self.ns, {}).pop(name, None)
+            REGISTRY.pop(f"{self.ns}::{name}" + (f".{overload}" if overload else ""), None)
+            _forget_packet(self.ns, name)
+        self._names.clear()
+        if _owners.get(self.ns) is self:
+            del _owners[self.ns]
+
+
+class CustomOpDef:
+    """What `custom_op` gives: call it, or register more for it."""
+
+    def __init__(self, definition: Definition, fn: Callable[..., Any]) -> None:
+        self._definition, self._init_fn = definition, fn
+        self.__name__ = definition.name
+        self.__doc__ = fn.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._definition(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<CustomOpDef({self._qualname})>"
+
+    @property
+    def _qualname(self) -> str:
+        return self._definition.qualname
+
+    @property
+    def _opoverload(self) -> Any:
+        packet = getattr(getattr(flambeau.ops, self._definition.namespace), self._definition.name)
+        return packet.default
+
+    def register_kernel(self, device_types: Any, fn: Callable[..., Any] | None = None, /) -> Any:
+        """What it computes on a type of device, or on several."""
+        return register_kernel(self, device_types, fn)
+
+    def register_fake(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """What its result looks like: a function that makes empty tensors."""
+        self._definition.fake = fn
+        return fn
+
+    def register_autograd(
+        self, backward: Callable[..., Any], /, *, setup_context: Callable[..., Any] | None = None
+    ) -> None:
+        """Its derivative: `backward(ctx, *grads)`, after `setup_context(ctx, inputs, output)`."""
+        register_autograd(self, backward, setup_context=setup_context)
+
+    def register_vmap(self, func: Callable[..., Any] | None = None) -> Any:
+        """How it maps over a batch: `func(info, in_dims, *args)` gives (outputs, out_dims)."""
+        return register_vmap(self, func)
+
+    def register_torch_dispatch(self, torch_dispatch_class: Any, fn: Callable[..., Any] | None = None, /) -> Any:
+        return register_torch_dispatch(self, torch_dispatch_class, fn)
+
+    def register_autocast(self, device_type: str, cast_inputs: dtype) -> None:
+        register_autocast(self, device_type, cast_inputs)
+
+    @contextlib.contextmanager
+    def set_kernel_enabled(self, device_type: str, enabled: bool = True) -> Any:
+        """The block in which the kernel of a type of device is, or is not, used."""
+        kernels = self._definition.kernels
+        before = dict(kernels)
+        if not enabled:
+            kernels.pop(device_type, None)
+            kernels.setdefault("", self._init_fn)
+        try:
+            yield
+        finally:
+            kernels.clear()
+            kernels.update(before)
+
+
+def custom_op(name: str, fn: Callable[..., Any] | None = None, /, *, mutates_args: str | Iterable[str], device_types: Any = None,
+              schema: str | None = None, tags: Any = None) -> Any:  # fmt: skip
+    """Make an operator of a function on tensors; nothing looks into it but what is registered for it.
+
+    Arguments:
+        name: `<namespace>::<name>`.
+        mutates_args: names of the arguments it writes to, or "unknown".
+        device_types: what it works on: "cpu", or several; default all.
+        schema: its schema, where the annotations of the function do not say it.
+
+    >>> import flambeau as torch
+    >>> @torch.library.custom_op("readme::cube", mutates_args=())
+    ... def cube(x: torch.Tensor) -> torch.Tensor:
+    ...     return x**3
+    >>> cube.register_autograd(lambda ctx, g: g * 3 * ctx.x**2, setup_context=lambda ctx, inputs, output: setattr(ctx, "x", inputs[0]))
+    >>> x = torch.tensor(2.0, requires_grad=True)
+    >>> cube(x).backward()
+    >>> x.grad
+    tensor(12.)
+    """
+
+    def decorate(fn: Callable[..., Any]) -> CustomOpDef:
+        if "::" not in name:
+            raise ValueError(
+                f"torch.library.custom_op({name!r}): expected a name with a namespace, `<namespace>::<name>`, got {name!r}"
+            )
+        text = infer_schema(fn, mutates_args=mutates_args) if schema is None else schema
+        m = SCHEMA.match(text)
+        if m is None:
+            raise RuntimeError(f"torch.library: cannot parse the schema {text!r}")
+        namespace, _, short = name.partition("::")
+        previous = DEFINED.get(namespace, {}).pop(short, None)
+        if previous is not None:  # a definition may be run again, in a notebook say
+            for overload in previous:
+                REGISTRY.pop(name + (f".{overload}" if overload else ""), None)
+        d = _define(name, m[4].strip(), m[5], tags=tags or ())
+        d.strict = True
+        for kind in _kinds(device_types):
+            d.kernels[kind] = fn
+        return CustomOpDef(d, fn)
+
+    return decorate if fn is None else decorate(fn)
+
+
+def _kinds(device_types: Any) -> tuple[str, ...]:
+    if device_types is None or device_types == "default":
+        return ("",)
+    return (device_types,) if isinstance(device_types, str) else tuple(device_types)
+
+
+# ---------------------------------------------------------------- registering by name
+
+
+def define(qualname: str, schema: str, *, lib: Library | None = None, tags: Any = ()) -> Any:
+    """Define an operator: `define("ns::name", "(Tensor x) -> Tensor")`."""
+    if not isinstance(qualname, str):
+        raise ValueError(f"define(qualname, schema): expected qualname to be instance of str, got {type(qualname)}")
+    m = SCHEMA.match(schema)
+    if m is None or "::" not in qualname:
+        raise ValueError(
+            f'define(qualname, schema, ...): expected schema to look like e.g. "(Tensor x) -> Tensor" but got "{schema}"'
+        )
+    namespace, _, name = qualname.partition("::")
+    short, _, overload = name.partition(".")
+    d = _define(f"{namespace}::{short}", m[4].strip(), m[5], overload, tags)
+    if lib is not None:
+        lib._names.append((short, overload))
+
+    def implement(fn: Callable[..., Any]) -> Callable[..., Any]:
+        d.composite = fn
+        return fn
+
+    return implement
+
+
+def _decorated(fn: Callable[..., Any] | None, register: Callable[[Callable[..., Any]], Any]) -> Any:
+    """Register `fn`, or, where it is not given yet, be the decorator that does."""
+
+    def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
+        register(fn)
+        return fn
+
+    return decorate if fn is None else decorate(fn)
+
+
+def impl(qualname: Any, types: Any, func: Callable[..., Any] | None = None, *, lib: Library | None = None) -> Any:
+    """Implement an operator for types of device ("cpu", "default", ...) or a dispatch key."""
+
+    def register(fn: Callable[..., Any]) -> None:
+        d = find(qualname)
+        for kind in (types,) if isinstance(types, str) else types:
+            if kind == "default":
+                d.composite = fn
+            elif kind.lower() == kind:
+                d.kernels[kind] = fn
+            else:
+                _register(d, kind, fn)
+
+    return _decorated(func, register)
+
+
+def register_kernel(op: Any, device_types: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None) -> Any:
+    """What an operator computes on types of device (None: all)."""
+    d = find(op)
+    return _decorated(func, lambda fn: d.kernels.update(dict.fromkeys(_kinds(device_types), fn)))
+
+
+def register_fake(op: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None, _stacklevel: int = 1,
+                  allow_override: bool = True) -> Any:  # fmt: skip
+    """What an operator's result looks like: a function of the same arguments that makes empty tensors."""
+    return _decorated(func, lambda fn: setattr(find(op), "fake", fn))
+
+
+impl_abstract = register_fake
+
+
+def register_autograd(
+    op: Any, backward: Callable[..., Any], /, *, setup_context: Callable[..., Any] | None = None, lib: Any = None
+) -> None:
+    """The derivative of an operator: `backward(ctx, *grads)`, which gives one gradient for each argument."""
+    d = find(op)
+    d.backward, d.setup_context = backward, setup_context
+    record._classes.pop(d.op, None)
+
+
+def register_vmap(op: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None) -> Any:
+    """How an operator maps over a batch: `func(info, in_dims, *args)` gives (outputs, out_dims)."""
+    return _decorated(func, lambda fn: setattr(find(op), "vmap", fn))
+
+
+def register_autocast(op: Any, device_type: str, cast_inputs: dtype, /, *, lib: Any = None) -> None:
+    """Under autocast of a type of device, the operator's floating inputs are cast first."""
+    if device_type not in ("cpu", "cuda"):
+        raise ValueError(f"Unknown device type: {device_type}")
+    find(op).lower[device_type] = cast_inputs
+
+
+def register_torch_dispatch(
+    op: Any, torch_dispatch_class: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None
+) -> Any:
+    """What an operator does on tensors of a class."""
+    return _decorated(func, lambda fn: find(op).dispatch.__setitem__(torch_dispatch_class, fn))
+
+
+def get_ctx() -> Any:
+    """The context of a fake implementation that is running: sizes that depend on data are not known before."""
+    raise NotImplementedError("torch.library.get_ctx: sizes that depend on data are not implemented")
+
+
+def get_kernel(op: Any, dispatch_key: Any) -> Any:
+    raise NotImplementedError("torch.library.get_kernel is not implemented")
+
+
+def triton_op(*args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError("torch.library.triton_op is not implemented: there is no Triton here")
+
+
+def wrap_triton(kernel: Any) -> Any:
+    raise NotImplementedError("torch.library.wrap_triton is not implemented: there is no Triton here")
+
+
+# ---------------------------------------------------------------- checking
+
+
+def opcheck(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, test_utils: Any = None,
+            raise_exception: bool = True, atol: Any = None, rtol: Any = None) -> dict[str, str]:  # fmt: skip
+    """Whether an operator does what it says: writes to what its schema marks, has a derivative where inputs ask for one, and a fake
+    implementation whose results look like the real ones."""
+    d, kwargs = find(op), kwargs or {}
+    wanted = test_utils or ("test_schema", "test_autograd_registration", "test_faketensor")
+    tests = {"test_schema": _test_schema, "test_autograd_registration": _test_autograd, "test_faketensor": _test_fake}
+    results = {}
+    for name in (wanted,) if isinstance(wanted, str) else wanted:
+        if name not in tests:
+            continue
+        try:
+            tests[name](d, args, kwargs)
+            results[name] = "SUCCESS"
+        except Exception as problem:
+            if raise_exception:
+                raise OpCheckError(f"opcheck(op, ...): {name} failed with {problem}") from problem
+            results[name] = str(problem)
+    return results
+
+
+class OpCheckError(Exception):
+    """An operator does not do what it says."""
+
+
+def _copied(values: Iterable[Any]) -> list[Any]:
+    return [v.detach().clone().requires_grad_(v.requires_grad) if isinstance(v, Tensor) else v for v in values]  # type: ignore[attr-defined]
+
+
+def _test_schema(d: Definition, args: Any, kwargs: Any) -> None:
+    values = _copied(d.bound(args, kwargs))
+    before = _copied(values)
+    with flambeau.no_grad():
+        d(*values[: len(args)], **{k: kwargs[k] for k in kwargs})
+    for p, old, new in zip(d.parameters, before, values, strict=True):
+        if isinstance(old, Tensor) and not p.mutated and not flambeau.equal(old, new):
+            raise RuntimeError(f"Argument {p.name} is not defined as mutable but was mutated")
+
+
+def _test_autograd(d: Definition, args: Any, kwargs: Any) -> None:
+    if (
+        any(t.requires_grad for t in _flat(d.bound(args, kwargs)))
+        and d.backward is None
+        and d.composite is None
+        and d.outer is None
+    ):  # type: ignore[attr-defined]
+        raise AssertionError(
+            f"{d.qualname}: an input requires a gradient but no autograd formula was registered; use register_autograd"
+        )
+
+
+def _test_fake(d: Definition, args: Any, kwargs: Any) -> None:
+    if d.composite is not None:
+        return
+    with flambeau.no_grad():
+        real = _flat((d(*_copied(args), **kwargs),))
+    values = tuple(v.to("meta") if isinstance(v, Tensor) else v for v in d.bound(args, kwargs))  # type: ignore[attr-defined]
+    fake = _flat((_tensors(d.described(values)),))
+    for r, f in zip(real, fake, strict=True):
+        if r.shape != f.shape or r.dtype is not f.dtype:
+            raise AssertionError(f"the fake result is {f.dtype}{list(f.shape)}, the real one {r.dtype}{list(r.shape)}")
