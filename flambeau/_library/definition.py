@@ -269,7 +269,7 @@ class CustomNode(BackwardCFunction):
             result = self._function.backward(self, *([gs] if self.definition.returns.endswith("[]") else gs))
         finally:
             STATE.grad = before
-        result = list(result) if isinstance(result, (tuple, list)) else [result]
+        result = list(result) if isinstance(result, tuple) else [result]
         params = [p for p in self.definition.op.params if not p.keyword]
         if len(result) != len(params):
             raise RuntimeError(
