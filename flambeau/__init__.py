@@ -70,7 +70,8 @@ _LATE = {
     **dict.fromkeys(("atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_tensors", "cartesian_prod", "chain_matmul",
                      "einsum", "meshgrid", "split", "tensordot", "unravel_index"), "functional"),
     "svd_lowrank": "_lowrank", "pca_lowrank": "_lowrank",
-    "_fused_adam_": "_eager.fused", "_fused_adamw_": "_eager.fused", "_foreach_add_": "_eager.fused",
+    "_fused_adam_": "_eager.fused", "_fused_adamw_": "_eager.fused", "_fused_sgd_": "_eager.fused",
+    "_foreach_add_": "_eager.fused", "_foreach_mul_": "_eager.fused",
     "UntypedStorage": "storage", "TypedStorage": "storage", "autocast": "amp", "GradScaler": "amp", "Stream": "_streams", "Event": "_streams",
     "set_warn_always": "_namespace", "is_warn_always_enabled": "_namespace",
 }  # fmt: skip

@@ -14,7 +14,9 @@ from flambeau._tensor import PLAIN, Tensor, wrap
 from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import device as Device, strided
 
-HOOKS: list[Any] = []  # asked first where a mode is active: fn(op, values, out, the keywords that all creation operators have)
+HOOKS: list[
+    Any
+] = []  # asked first where a mode is active: fn(op, values, out, the keywords that all creation operators have)
 
 
 def _described(op: Op, arrays: tuple[Any, ...]) -> Any:

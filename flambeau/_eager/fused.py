@@ -1,8 +1,8 @@
-"""The optimizers' steps over lists of tensors, `_fused_adam_` and its kin: all parameters in one native call.
+"""The optimizers' steps over lists of tensors, `_fused_adam_` and its kin: all parameters in one native launch.
 
 A step's mathematics is one body in words of `k`, read twice: with NumPy, and recorded and compiled into a kernel that
-writes parameters and states in place.  Both give the same bits, so it does not matter which one runs: NumPy does until
-a list of tensors has come back often enough to be worth a compilation.
+writes parameters and states in place. Both give the same bits, so it does not matter which one runs: NumPy does while
+lists are short and a step has not come back often enough to be worth a compilation.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import numpy as np
 
 from flambeau._backends.cpu.arrays import K
 from flambeau._eager.graph import bump
+from flambeau._eager.large import LARGE, available
 from flambeau._eager.modes import MODES, STATE
-from flambeau._kernel.record import Record, cast
 from flambeau._operators.op import REGISTRY
 from flambeau._tensor import PLAIN, Tensor
 
 FLOATS = (np.dtype("f4"), np.dtype("f8"))
-AT_ONCE = 8  # tensors per native call: kernels are shared, plans are not
-WORTH = 16  # how often a list is stepped by NumPy before its step is compiled
+WORTH = 16  # how often short lists are stepped by NumPy before their step is compiled
 
 
 class Step:
@@ -29,59 +28,47 @@ class Step:
 
     def __init__(self, body: Callable[..., tuple[Any, ...]], written: Sequence[int]) -> None:
         self.body, self.written = body, tuple(written)
-        self.seen: dict[tuple[Any, ...], int] = {}
-        self.table: Any = None
+        self.seen = 0
+        self.calls: dict[Any, Any] = {}  # dtype -> the native form, or one that always answers None
 
     def run(self, lists: Sequence[Sequence[Any]], numbers: tuple[float, ...]) -> None:  # hot: once per training step
-        rows = list(zip(*lists, strict=True))
-        for start in range(0, len(rows), AT_ONCE):
-            part = rows[start : start + AT_ONCE]
-            args = [t._a for row in part for t in row]
-            if self.table is None or STATE.grad or self.table.call(*args, *numbers) is None:
-                self._run(part, args, numbers)
+        arrays = [[t._a for t in tensors] for tensors in lists]
+        call = self.calls.get(arrays[0][0].dtype)
+        if call is None or STATE.grad or call(*arrays, *numbers) is None:
+            self._run(lists, arrays, numbers)
 
-    def _run(self, rows: list[tuple[Any, ...]], args: list[Any], numbers: tuple[float, ...]) -> None:
-        _refuse(rows)
-        arrays = [tuple(t._a for t in row) for row in rows]
-        key = tuple((a.shape, a.strides, a.dtype) for a in args)
-        self.seen[key] = count = self.seen.get(key, 0) + 1
-        if count == WORTH and _native() and all(_fits(a) for a in args):
-            self._compile(arrays, args, numbers)
-            if self.table.call(*args, *numbers) is not None:
-                return
-        for row in arrays:
+    def _run(self, lists: Sequence[Sequence[Any]], arrays: list[list[Any]], numbers: tuple[float, ...]) -> None:
+        _refuse(list(zip(*lists, strict=True)))
+        rows = list(zip(*arrays, strict=True))
+        self.seen += 1
+        if self.seen >= WORTH or sum(a.size for a in arrays[0]) >= LARGE:
+            good = [row for row in rows if _fits(row)]
+            rows = [row for row in rows if not _fits(row)]
+            for d in FLOATS:
+                some = [row for row in good if row[0].dtype is d]
+                if (
+                    some
+                    and self._native(d, len(numbers), len(lists))(*map(list, zip(*some, strict=True)), *numbers) is None
+                ):
+                    rows += some
+        for row in rows:
             results = self.body(K, *row, *numbers)
             for i, result in zip(self.written, results, strict=True):
                 row[i][...] = result
 
-    def _compile(self, rows: list[tuple[Any, ...]], args: list[Any], numbers: tuple[float, ...]) -> None:
-        from flambeau._backends.cpu.compile import layout, native, recorded
-        from flambeau._backends.cpu.launch import ARG, CONST, Launch, Plan, Table
-        from flambeau._kernel.fuse import fuse
-        from flambeau._values.dtype import of
+    def _native(self, d: Any, numbers: int, width: int) -> Any:
+        call = self.calls.get(d)
+        if call is None:
+            if available():
+                from flambeau._backends.cpu.lists import compiled
 
-        if self.table is None:
-            self.table = Table(self.body.__name__)
-        width, every = len(rows[0]), [*args, *numbers]
-        launches, codes, written = [], [], []
-        for r, row in enumerate(rows):
-            first = r * width
-            xs = [recorded(a, first + i) for i, a in enumerate(row)]
-            scalars = [cast(recorded(x, len(args) + i), of(row[0].dtype)) for i, x in enumerate(numbers)]
-            roots = self.body(Record(), *xs, *scalars)
-            targets = [first + i for i in self.written]
-            program = fuse(roots, [layout(a) for a in every], [layout(every[t]) for t in targets])
-            if program.temps:
-                return  # no such body so far: what lies between its parts would need memory
-            for step in program.launches:
-                code = native(step.kernel)
-                codes.append(code)
-                slots = [(ARG, n if kind == "in" else targets[n]) for kind, n in step.operands]
-                slots += [(CONST, n) for n in (*step.sizes, *step.grain)]
-                launches.append(Launch(code["k"], tuple(slots), step.chunks, step.scratch))
-            written += targets
-        work = max(a.size for a in args)
-        self.table.add(every, Plan((), tuple(launches), 0, work >= 1 << 16, tuple(written), tuple(codes)))
+                call = compiled(self.body, width, numbers, self.written, d)
+            self.calls[d] = call = call or _never
+        return call
+
+
+def _never(*args: Any) -> None:
+    """No native form."""
 
 
 def _refuse(rows: list[tuple[Any, ...]]) -> None:
@@ -95,14 +82,12 @@ def _refuse(rows: list[tuple[Any, ...]]) -> None:
             raise RuntimeError("params, grads, exp_avgs, and exp_avg_sqs must have same dtype, device, and layout")
 
 
-def _native() -> bool:
-    from flambeau._backends.cpu.engine import available
-
-    return available()
-
-
-def _fits(a: Any) -> bool:
-    return bool(a.flags.aligned and a.flags.writeable) and all(s % a.itemsize == 0 for s in a.strides)
+def _fits(row: tuple[Any, ...]) -> bool:
+    """Whether a native launch takes a row: see `lists`."""
+    a = row[0]
+    return (a.flags.c_contiguous or a.flags.f_contiguous) and all(
+        x.strides == a.strides and x.flags.aligned and x.flags.writeable for x in row
+    )
 
 
 _steps: dict[tuple[Any, ...], Step] = {}
@@ -125,6 +110,78 @@ def _counters(tensors: Sequence[Any]) -> bool:
         if type(t) not in PLAIN or t._a.ndim or t._a.dtype not in FLOATS:
             return False
     return True
+
+
+def _foreach_mul_(self: Sequence[Any], other: Any) -> Any:
+    """`x *= other` for each tensor of a list; `other` is one for all, or a list."""
+    if not MODES and not STATE.grad and len(self) and _floats(self):
+        one = isinstance(other, float) or (
+            type(other) in PLAIN and other._a.ndim == 0 and other._a.dtype is self[0]._a.dtype
+        )
+        if one and all(t._a.dtype is self[0]._a.dtype for t in self):
+            _scale().run((self,), (float(other),))
+            for t in self:
+                bump(t)
+            return list(self)
+    return REGISTRY["_foreach_mul_.List"](self, other)
+
+
+def _floats(tensors: Sequence[Any]) -> bool:
+    """Plain floating tensors, none twice, no views."""
+    return len(set(map(id, tensors))) == len(tensors) and all(
+        type(t) in PLAIN and t._a.dtype in FLOATS and t._base is None for t in tensors
+    )
+
+
+def _scale() -> Step:
+    made = _steps.get(("scale",))
+    if made is None:
+        made = _steps["scale",] = Step(lambda k, x, factor: (x * factor,), (0,))
+    return made
+
+
+# ---- SGD ---------------------------------------------------------------------------------------------------------
+def _sgd(decay: bool, momentum: bool, nesterov: bool, maximize: bool, first: bool) -> Step:
+    """SGD with these switches; at the `first` step buffers become the gradients."""
+    key = ("sgd", decay, momentum, nesterov, maximize, first)
+    made = _steps.get(key)
+    if made is not None:
+        return made
+
+    def sgd(k: Any, p: Any, g: Any, *rest: Any) -> tuple[Any, ...]:
+        *buffers, rate, shrink, keep, take = rest
+        if maximize:
+            g = -g
+        if decay:
+            g = g + p * shrink
+        if not momentum:
+            return (p + g * rate,)
+        b = g if first else buffers[0] * keep + g * take
+        return p + (g + b * keep if nesterov else b) * rate, b
+
+    made = _steps[key] = Step(sgd, (0, 2) if momentum else (0,))
+    return made
+
+
+def _fused_sgd_(
+    self: Sequence[Tensor], grads: Sequence[Tensor], momentum_buffer_list: Sequence[Tensor], *, weight_decay: float, momentum: float,
+    lr: Any, dampening: float, nesterov: bool, maximize: bool, is_first_step: bool, grad_scale: Tensor | None = None,
+    found_inf: Tensor | None = None,
+) -> None:  # fmt: skip
+    """One step of SGD over lists of float32 or float64 tensors; at the first step the buffers become the gradients."""
+    if found_inf is not None and float(found_inf):
+        return
+    if grad_scale is not None:
+        for g in grads:
+            g._a[...] = g._a / grad_scale._a.astype(g._a.dtype)
+            bump(g)
+    has = momentum != 0
+    lists = (self, grads, momentum_buffer_list) if has else (self, grads)
+    numbers = (-float(lr), float(weight_decay), float(momentum), 1 - float(dampening))
+    _sgd(weight_decay != 0, has, bool(nesterov), bool(maximize), bool(is_first_step)).run(lists, numbers)
+    for tensors in (self, momentum_buffer_list) if has else (self,):
+        for t in tensors:
+            bump(t)
 
 
 # ---- Adam --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ class State(threading.local):
     autocast_cache = True
     saved_hooks: tuple[Any, ...] = ()  # (pack, unpack) pairs for saved tensors
     no_function: bool = False  # inside DisableTorchFunctionSubclass
-    lifted: bool | None = None  # a backward pass carries tensors for another reason than to be recorded; whether it is, too
+    lifted: bool | None = (
+        None  # a backward pass carries tensors for another reason than to be recorded; whether it is, too
+    )
     partial: bool = False  # a backward pass towards some inputs only is running
     recorder: Any = None  # what notes the operators of a capture
 

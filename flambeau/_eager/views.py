@@ -114,7 +114,10 @@ def refresh(t: Tensor) -> None:
     t._seen = 0 if base._vc is None else base._vc[0]
     if t._created in ("no_grad", "inference"):
         return
-    t._node, t._nr = (AsStridedBackward0(base, t), 0) if node_of(base) is not None else (None, 0)
+    if node_of(base) is not None:
+        t._node, t._nr = AsStridedBackward0(base, t), 0
+    elif t._node is not None and not t._node.leaf:  # a leaf over memory without history stays one
+        t._node, t._nr = None, 0
 
 
 class CopySlices(Node):

@@ -18,6 +18,7 @@ from .optimizer import (
     _get_value,
     _modernise,
     _options,
+    _plain,
     _reals,
     _scalar,
     _to_scalar,
@@ -27,9 +28,6 @@ from .optimizer import (
 )
 
 __all__ = ["Adam", "adam"]
-
-PLAIN = (flambeau.nn.Parameter, Tensor)
-FLOATS = (flambeau.float32, flambeau.float64)
 
 
 class Adam(Optimizer):
@@ -218,14 +216,6 @@ def adam(
             differentiable=differentiable,
             decoupled_weight_decay=decoupled_weight_decay,
         )
-
-
-def _plain(params):  # hot: once per training step
-    """Can all parameters be stepped in one call?"""
-    for p in params:
-        if type(p) not in PLAIN or p.dtype not in FLOATS or p.device.type != "cpu":
-            return False
-    return bool(params)
 
 
 def _update(

@@ -28,6 +28,9 @@ GlobalOptimizerPreHook: TypeAlias = Callable[["Optimizer", Args, Kwargs], tuple[
 GlobalOptimizerPostHook: TypeAlias = Callable[["Optimizer", Args, Kwargs], None]
 ParamsT: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
+PLAIN = (flambeau.nn.Parameter, Tensor)
+FLOATS = (flambeau.float32, flambeau.float64)
+
 _global_optimizer_pre_hooks: dict[int, GlobalOptimizerPreHook] = OrderedDict()
 _global_optimizer_post_hooks: dict[int, GlobalOptimizerPostHook] = OrderedDict()
 
@@ -493,6 +496,14 @@ def _unscale(grads, grad_scale, found_inf):
         for grad in grads:
             grad.div_(grad_scale.to(grad.device))
     return True
+
+
+def _plain(params):  # hot: once per training step
+    """Can all parameters be stepped in one call?"""
+    for p in params:
+        if type(p) not in PLAIN or p.dtype not in FLOATS or p.device.type != "cpu":
+            return False
+    return bool(params)
 
 
 def _reals(*tensors):

@@ -1,5 +1,6 @@
 """Stochastic gradient descent with momentum, and its functional form."""
 
+import flambeau
 from flambeau import Tensor
 
 from .optimizer import (
@@ -12,6 +13,7 @@ from .optimizer import (
     _get_value,
     _modernise,
     _options,
+    _plain,
     _to_scalar,
     _unscale,
     _use_grad_for_differentiable,
@@ -132,12 +134,39 @@ def sgd(
     if not _unscale(d_p_list, grad_scale, found_inf):
         return
     lr = _to_scalar(lr)
+    if _listed(params, d_p_list, momentum_buffer_list if momentum != 0 else (), lr, weight_decay):
+        first = momentum != 0 and momentum_buffer_list[0] is None
+        if first:
+            momentum_buffer_list[:] = [flambeau.empty_like(g) for g in d_p_list]
+        flambeau._fused_sgd_(
+            params,
+            d_p_list,
+            list(momentum_buffer_list) if momentum != 0 else [],
+            weight_decay=weight_decay,
+            momentum=momentum,
+            lr=lr,
+            dampening=dampening,
+            nesterov=nesterov,
+            maximize=maximize,
+            is_first_step=first,
+        )
+        return
     for i, (param, grad) in enumerate(zip(params, d_p_list, strict=True)):
         buffer = momentum_buffer_list[i] if momentum != 0 else None
         options = (weight_decay, momentum, lr, dampening, nesterov, maximize)
         buffer = _update(param, grad, buffer, *options)
         if momentum != 0:
             momentum_buffer_list[i] = buffer
+
+
+def _listed(params, grads, buffers, lr, weight_decay):  # hot: once per training step
+    """Can all parameters be stepped in one call?"""
+    if flambeau.is_grad_enabled() or isinstance(lr, Tensor) or isinstance(weight_decay, Tensor):
+        return False
+    first = bool(buffers) and buffers[0] is None
+    if any((b is None) != first for b in buffers):
+        return False
+    return _plain(params) and all(g.layout is flambeau.strided and g.dtype is p.dtype for p, g in zip(params, grads))
 
 
 def _update(param, grad, buffer, weight_decay, momentum, lr, dampening, nesterov, maximize):

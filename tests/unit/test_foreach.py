@@ -115,6 +115,42 @@ def test_both_ways_give_the_same_bits(monkeypatch):
     assert all(fl.equal(a, b) for a, b in zip(run(1), run(10**9), strict=True))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+                                     {"momentum": 0.8, "dampening": 0.3, "maximize": True}, {"weight_decay": 0.2}])  # fmt: skip
+def test_sgd_steps_lists_as_it_steps_one(monkeypatch, dtype, options):
+    import flambeau as fl
+    from flambeau.optim import sgd
+
+    def run(listed):
+        if not listed:
+            monkeypatch.setattr(sgd, "_listed", lambda *args: False)
+        shapes = [(3, 4), (), (20_000,), (7,), (2, 3, 4)]
+        ps = [fl.linspace(-1, 1, int(np.prod(s)), dtype=getattr(fl, dtype)).reshape(s).requires_grad_() for s in shapes]
+        optimizer = fl.optim.SGD(ps, lr=0.05, **options)
+        for _ in range(4):
+            optimizer.zero_grad()
+            sum((p.sin() * p).sum() for p in ps).backward()
+            optimizer.step()
+        return [*ps, *(s["momentum_buffer"] for s in optimizer.state.values() if s.get("momentum_buffer") is not None)]
+
+    assert all(fl.equal(a, b) for a, b in zip(run(True), run(False), strict=True))
+
+
+def test_clipping_scales_lists():
+    import flambeau as fl
+
+    ps = [fl.ones(n, requires_grad=True) for n in (3, 9000, 1)]
+    for i, p in enumerate(ps):
+        p.grad = fl.full_like(p, i + 1.0)
+    ps[1].grad = fl.full((2, 9000), 2.0)[:, :][1]  # a view
+    before = [p.grad._version for p in ps]
+    total = fl.nn.utils.clip_grad_norm_(ps, 1.0)
+    factor = (1.0 / (total + 1e-6)).clamp(max=1.0)
+    assert all(fl.equal(p.grad, fl.full_like(p, i + 1.0) * factor) for i, p in enumerate(ps))
+    assert all(p.grad._version == v + 1 for p, v in zip(ps, before, strict=True))
+
+
 def test_a_leaf_that_requires_grad_is_refused():
     import flambeau as fl
 

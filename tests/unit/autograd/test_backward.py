@@ -546,3 +546,19 @@ def test_integer_results_have_no_history():
         assert not y.requires_grad
     (grad,) = torch.autograd.grad((x - x.long().to(x.dtype)).sum(), x)
     assert grad.tolist() == [1.0, 1.0]
+
+
+def test_a_leaf_over_memory_without_history_stays_one(agree):
+    def program(fl):
+        memory = fl.zeros(12)
+        p = memory[:6].view(2, 3).requires_grad_()
+        out = []
+        for _ in range(2):
+            (p + 1).square().sum().backward()
+            with fl.no_grad():
+                p.sub_(p.grad * 0.25)
+            memory.mul_(0.5)
+            out += [p.grad.clone(), p.requires_grad, p.is_leaf, p.grad_fn is None]
+        return out, memory
+
+    agree(program)
