@@ -186,7 +186,7 @@ class Writer:
         """The index as i64: of the first lane, or of every lane. Sums grow from the outermost scope inwards."""
         total: Value | None = None if i.const == 0 else self.size(i.const)
         deep = 0
-        terms = [(self.depth(_names(a)), a, c) for a, c in i.terms]
+        terms = [(self.deep(a), a, c) for a, c in i.terms]
         for d, a, c in sorted(terms, key=lambda t: t[0]):
             deep = max(deep, d)
             with self.at(d):
@@ -240,24 +240,29 @@ class Writer:
         vector = self.kernel.vector
         if role.role == "row" and self.outer_vector and self.lanes > 1:
             v = self.index(i) * self.lanes
-            return "lanes", self.gep(kind, base, v, i.variables), 1
+            return "lanes", self.gep(kind, base, v, i), 1
         if not self.varies(i.variables):
-            return "one", self.gep(kind, base, self.index(i), i.variables), 0
+            return "one", self.gep(kind, base, self.index(i), i), 0
         c = i.coefficient(vector) if i.affine_in(vector) else None
         if c == 1 or c == -1:
             at = self.index(i)
             if c == -1:
                 at = at - (self.lanes - 1)
-            return ("lanes" if c == 1 else "reverse"), self.gep(kind, base, at, i.variables), 1
+            return ("lanes" if c == 1 else "reverse"), self.gep(kind, base, at, i), 1
         if loading and isinstance(c, int) and 1 < c <= NEAR and c * self.lanes * words.BYTES[role.dtype] <= 512:
-            return "every", self.gep(kind, base, self.index(i), i.variables), c
+            return "every", self.gep(kind, base, self.index(i), i), c
         offsets = self.index(i, lanes=True)
         p = self.b.emit("ptr", self.lanes, f"getelementptr {kind}, {base}, {offsets}")
         return "scatter", p, 0
 
-    def gep(self, kind: str, base: Value, i: Value, variables: Any) -> Value:
-        with self.at(self.depth(variables)):
-            return self.b.emit("ptr", 1, f"getelementptr {kind}, {base}, {i}")
+    def gep(self, kind: str, base: Value, v: Value, i: Index) -> Value:
+        with self.at(max((self.deep(a) for a, _ in i.terms), default=0)):
+            return self.b.emit("ptr", 1, f"getelementptr {kind}, {base}, {v}")
+
+    def deep(self, a: Any) -> int:
+        """The outermost scope that knows a term of an index; what is gathered is read where the guard is known."""
+        d = self.depth(_names(a))
+        return max(d, self.guard_depth) if self.guard is not None and gathers(a) else d
 
     def load(self, e: Scalar) -> Value:
         name, i = e.arg
@@ -573,6 +578,11 @@ class Writer:
         with self.block():
             for s in self.kernel.stages:
                 self.stage(s)
+
+
+def gathers(a: Any) -> bool:
+    """Whether a term of an index reads memory."""
+    return isinstance(a, At) or (isinstance(a, Div | Mod) and any(gathers(x) for x, _ in a.index.terms))
 
 
 def _names(a: Any) -> frozenset[str]:

@@ -68,7 +68,7 @@ def transpose(w: Writer, e: Scalar, t: Value, v: Value, ends: tuple[Value, Value
     for n in range(SIDE):
         column = v + n if ends is None else b.smin(v + n, ends[1] - 1)
         with w.block(**{w.kernel.vector: column, w.kernel.tile: t}):
-            p = w.gep(kind, w.pointers[name], w.index(i), i.variables)
+            p = w.gep(kind, w.pointers[name], w.index(i), i)
             if ends is None:
                 rows.append(b.emit(type, SIDE, f"load {vec}, {p}, align {size}"))
             else:

@@ -1,0 +1,587 @@
+"""A graph of operators -> a program: what is to be computed, as expressions, and in which steps the rest runs. Functional.
+
+Operators' bodies are read with a recorder, so that whole stretches of the graph become expressions over leaves: the inputs, and
+what steps give. A step is a product of matrices, a routine that has kernels of its own (convolutions, pooling), or a call of an
+eager operator. Tensors are views (chains of moves) of storages; a write replaces the storage's expression, so nothing is ever
+written twice; what was written to an input's storage is stored there at the end.
+
+Not here: which expressions are computed together, where results lie, and how they run. That is `schedule` and `lower`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import flambeau
+from flambeau._backends.meta import MetaArray
+from flambeau._eager import call
+from flambeau._kernel.loops import Layout
+from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, expand, parameter, toposort
+from flambeau._operators.op import REQUIRED, Op
+from flambeau._ops import OpOverload
+from flambeau._tensor import Tensor, wrap
+from flambeau._values.dtype import NARROW, dtype, float64, int64, of, of_number
+from flambeau._values.shape import broadcast, contiguous_strides
+from flambeau.fx import GraphModule, Node
+
+K = Record()
+MOVES = ("reshape", "permute", "expand", "slice", "flip", "windows")
+
+
+class Unsupported(NotImplementedError):
+    """The graph holds something that programs have no form for; it runs node by node instead."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A value in memory: an input, or a result of a step. `expr` is the parameter by which expressions name it."""
+
+    expr: Expr
+    layout: Layout
+    input: int = -1
+
+
+@dataclass(eq=False)
+class Step:
+    """One opaque piece of work: `ins` are expressions that it needs in memory, `outs` the leaves that it makes.
+
+    kind: "product" (ins @ ins), "library" (a routine with kernels of its own, by name), "call" (an eager operator).
+    """
+
+    kind: str
+    ins: list[Expr]
+    outs: list[Leaf]
+    target: Any = None
+    params: dict[str, Any] = field(default_factory=dict)
+    effect: bool = False  # whether it does more than give results: it keeps its place among those that do
+
+    def __repr__(self) -> str:
+        name = self.target if isinstance(self.target, str) else str(self.target or "matmul")
+        return f"{name}({', '.join(map(short, self.ins))}) -> {', '.join(short(o.expr) for o in self.outs)}"
+
+
+@dataclass
+class Program:
+    """`results` are what the graph returns: (expression, strides of the eager result or None), an alias of an input, or a constant."""
+
+    leaves: list[Leaf]
+    steps: list[Step]
+    results: list[Result]
+    writes: list[tuple[int, Expr]]  # (input, what is stored there at the end)
+    inputs: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One thing returned. `expr` with its strides; or a view of an input (`source`, `chain`); or a `constant`."""
+
+    expr: Expr | None = None
+    strides: tuple[int, ...] | None = None
+    source: int = -1
+    chain: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    constant: Any = None
+
+
+class Storage:
+    """Memory that tensors share: what it holds now, as an expression."""
+
+    def __init__(self, expr: Expr, source: int = -1) -> None:
+        self.expr, self.source, self.written = expr, source, False
+
+
+@dataclass(frozen=True)
+class Tens:
+    """A tensor: a storage seen through a chain of moves."""
+
+    storage: Storage
+    chain: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+    @property
+    def expr(self) -> Expr:
+        e = self.storage.expr
+        for op, args in self.chain:
+            e = getattr(K, op)(e, *args)
+        return e
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that is an input."""
+
+    expr: Expr
+    example: Any
+
+
+class Recorder(Record):
+    """Reads bodies; what has no expression becomes a step."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+
+    def matmul(self, x: Expr, y: Expr) -> Expr:
+        return self.builder.product(x, y)
+
+    def library(self, name: str, *xs: Expr, **params: Any) -> Any:
+        known = LIBRARY.get(name)
+        if known is None:
+            raise Opaque(name)
+        return known(self.builder, *xs, **params)
+
+
+def build(gm: GraphModule, example_inputs: Sequence[Any]) -> Program:
+    """The program of a graph whose calls are operators of the registry, for inputs like these."""
+    return Builder().graph(gm, example_inputs)
+
+
+class Builder:
+    """Interprets a graph with expressions for values."""
+
+    def __init__(self) -> None:
+        self.leaves: list[Leaf] = []
+        self.steps: list[Step] = []
+        self.k = Recorder(self)
+        self.products: dict[tuple[Expr, Expr], Expr] = {}
+
+    # ---- leaves ----
+
+    def leaf(self, shape: tuple[int, ...], d: dtype, strides: tuple[int, ...] | None = None, source: int = -1, scalar: bool = False) -> Leaf:  # fmt: skip
+        e = parameter(len(self.leaves), tuple(shape), d)
+        steps = tuple(strides) if strides is not None else contiguous_strides(tuple(shape))
+        made = Leaf(e, Layout(d.name, tuple(shape), steps, scalar), source)
+        self.leaves.append(made)
+        return made
+
+    def graph(self, gm: GraphModule, example_inputs: Sequence[Any]) -> Program:
+        self.module = gm
+        env: dict[Node, Any] = {}
+        inputs = iter(enumerate(example_inputs))
+        storages: list[tuple[int, Storage]] = []
+        results: list[Result] = []
+        for node in gm.graph.nodes:
+            if node.op == "placeholder":
+                i, x = next(inputs)
+                env[node] = self.input(i, x)
+                if isinstance(env[node], Tens):
+                    storages.append((i, env[node].storage))
+            elif node.op == "output":
+                results = [self.result(r, env) for r in _flat(node.args[0])]
+            else:
+                env[node] = self.node(node, env)
+        writes = [(i, s.expr) for i, s in storages if s.written]
+        return Program(self.leaves, self.steps, results, writes, len(example_inputs))
+
+    def input(self, i: int, x: Any) -> Any:
+        if isinstance(x, Tensor):
+            a = x._a
+            if type(a) is not np.ndarray and not isinstance(a, MetaArray):
+                raise Unsupported(f"an input on the device {x.device}")
+            if any(s % a.itemsize for s in a.strides) or a.dtype.kind == "c":
+                raise Unsupported("an input whose elements are not a whole number of elements apart, or complex")
+            leaf = self.leaf(a.shape, of(a.dtype), tuple(s // a.itemsize for s in a.strides), i)
+            return Tens(Storage(leaf.expr, i))
+        if type(x) in (float, int):
+            return Number(self.leaf((), float64 if type(x) is float else int64, (), i, True).expr, x)
+        raise Unsupported(f"an input of type {type(x).__name__}")
+
+    def result(self, node: Any, env: dict[Node, Any]) -> Result:
+        if not isinstance(node, Node):
+            return Result(constant=node)
+        v = env[node]
+        if isinstance(v, Tens):
+            if v.storage.source >= 0:
+                return Result(source=v.storage.source, chain=v.chain)
+            val = node.meta.get("val")
+            strides = tuple(val.stride()) if isinstance(val, Tensor) and val.shape == v.expr.shape else None
+            return Result(v.expr, strides)
+        if isinstance(v, Number):
+            leaf = next(x for x in self.leaves if x.expr is v.expr)
+            return Result(source=leaf.input)
+        raise Unsupported("a result that is no tensor")
+
+    # ---- nodes ----
+
+    def node(self, node: Node, env: dict[Node, Any]) -> Any:
+        take = lambda a: flambeau.fx.node.map_aggregate(a, lambda x: env[x] if isinstance(x, Node) else x)
+        if node.op == "get_attr":
+            t = flambeau.fx.graph_module._get_attr(self.module, str(node.target))
+            if isinstance(t, Tensor) and t._a.size == 1 and t._a.dtype.kind in "fiub":
+                return Tens(Storage(expand(constant(t._a.item(), of(t._a.dtype)), t._a.shape)))
+            raise Unsupported(f"the attribute {node.target}")
+        args, kwargs = take(node.args), take(node.kwargs)
+        if node.op == "call_method" and node.target in ("detach", "alias"):
+            return args[0]
+        target: Any = node.target
+        if (
+            node.op == "call_function"
+            and getattr(target, "__name__", "") == "getitem"
+            and isinstance(args[0], (list, tuple))
+        ):
+            return args[0][args[1]]
+        if node.op != "call_function" or not isinstance(target, OpOverload):
+            raise Unsupported(f"{node.format_node()} is no operator of the registry")
+        return self.operator(target, args, kwargs, node.meta.get("val"))
+
+    def operator(self, target: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], val: Any) -> Any:
+        op = target.op
+        values = bound(op, args, kwargs)
+        if op.kind == "composite":
+            raise Unsupported(f"{target} is made of other operators")
+        if op.view and target.is_write:
+            raise Unsupported(f"{target} changes a tensor's shape in place")
+        try:
+            if target.is_random or _complex(values, val):
+                raise Opaque(op.name)
+            made = self.body(op, values)
+        except (Opaque, NotImplementedError, AttributeError, TypeError, KeyError) as problem:
+            if op.view:
+                raise Unsupported(f"the view {target}: {problem}") from problem
+            return self.call(target, values, val)
+        if target.is_write:
+            into = values[op.receiver_at]
+            self.write(into, made)
+            return into
+        return made
+
+    def body(self, op: Op, values: list[Any]) -> Any:
+        """What the operator's body gives, in the dtype that the eager call would give."""
+        if op.view:
+            return self.view(op, values)
+        operands, out = self.operands(op, values)
+        made = call.call_body(op, op.body, (self.k,), tuple(operands))
+        finish = lambda e: Tens(Storage(cast(e, out) if out is not None and e.dtype.kind != "b" and not (
+            out.is_complex and not e.dtype.is_complex) else e))  # fmt: skip
+        if isinstance(made, (tuple, list)):
+            return [None if e is None else finish(e) for e in made]
+        if not isinstance(made, Expr):
+            raise Opaque(op.name)
+        return finish(made)
+
+    def view(self, op: Op, values: list[Any]) -> Any:
+        source = values[0]
+        e = source.expr
+        stand = parameter(1 << 20, e.shape, e.dtype)
+        if any(isinstance(v, (Tens, Number)) for v in values[1:]):
+            raise Unsupported(f"{op.name} by a number that changes")
+        made = call.call_body(op, op.body, (K,), (stand, *values[1:]))
+        if isinstance(made, (tuple, list)):
+            return [self.moved(source, stand, m) for m in made]
+        return self.moved(source, stand, made)
+
+    def moved(self, source: Tens, stand: Expr, made: Any) -> Tens:
+        chain: list[tuple[str, tuple[Any, ...]]] = []
+        while made is not stand:
+            if not isinstance(made, Expr) or made.op not in MOVES:
+                raise Opaque("a view that is no move")
+            chain.append((made.op, tuple(made.arg) if made.op in ("slice", "windows") else (made.arg,)))
+            made = made.src[0]
+        return Tens(source.storage, (*source.chain, *reversed(chain)))
+
+    def operands(self, op: Op, values: list[Any]) -> tuple[list[Any], dtype | None]:
+        """The expressions that the body sees, and the dtype of the result: `call.prepare` without elements."""
+        out = list(values)
+        meet: list[int] = []
+        given = None
+        for i, p in enumerate(op.params):
+            v = values[i]
+            if p.is_tensor:
+                if v is not None and not p.is_free:
+                    meet.append(i)
+                if isinstance(v, Tens):
+                    out[i] = v.expr
+            elif p.is_list and v is not None:
+                out[i] = [None if x is None else x.expr for x in v]
+            elif p.name == "dtype":
+                given = v
+            elif isinstance(v, Tens):
+                out[i] = v.expr
+        if op.promote == "none":
+            for i in meet:
+                if not isinstance(out[i], Expr):
+                    out[i] = out[i].expr if isinstance(out[i], Number) else constant(out[i], of_number(out[i]))
+            scalars = next((e.dtype for e in out if isinstance(e, Expr)), float64)
+            return [self.scalar(v, scalars) for v in out], None
+        common = given if given is not None else call.result_type([stand_in(values[i]) for i in meet])
+        if given is None and op.promote == "float" and common.kind in "bi":
+            common = flambeau.get_default_dtype()
+        elif given is None and op.promote == "sum" and common.kind in "bi":
+            common = int64
+        compute = of(NARROW.get(common.np, common.np))
+        for i in meet:
+            e = out[i].expr if isinstance(out[i], Number) else out[i]
+            e = e if isinstance(e, Expr) else constant(e, common)
+            out[i] = cast(narrowed(e, common), compute)
+        return [self.scalar(v, compute) for v in out], None if op.promote == "bool" else common
+
+    def scalar(self, v: Any, d: dtype) -> Any:
+        """A changing number among the static arguments takes on the dtype of the tensors."""
+        if isinstance(v, Number):
+            return cast(v.expr, d) if d.is_floating_point or v.expr.dtype is int64 else v.expr
+        return v
+
+    # ---- writes ----
+
+    def write(self, into: Any, value: Any) -> None:
+        if not isinstance(into, Tens) or not isinstance(value, Tens):
+            raise Unsupported("an in-place operator over several tensors")
+        old, e = into.expr, value.expr
+        if e.shape != old.shape:
+            raise Unsupported("an in-place operator changes the shape")
+        storage = into.storage
+        storage.expr = put(storage.expr, into.chain, cast(narrowed(e, old.dtype), old.dtype))
+        storage.written = True
+
+    # ---- steps ----
+
+    def product(self, x: Expr, y: Expr) -> Expr:
+        """x @ y as a step; half operands that were only widened are multiplied as they are."""
+        halves = [e.src[0] for e in (x, y) if e.op == "cast" and e.src[0].dtype.name in ("float16", "bfloat16")]
+        narrow = len(halves) == 2 and halves[0].dtype is halves[1].dtype
+        if narrow:
+            x, y = halves
+        known = self.products.get((x, y))
+        if known is None:
+            if min(x.shape[-2], x.shape[-1], y.shape[-1]) == 1 and not narrow:
+                return thin(x, y)
+            if x.dtype.name not in ("float32", "float64", "float16", "bfloat16"):
+                raise Opaque("matmul")
+            batch = broadcast(x.shape[:-2], y.shape[:-2])
+            if x.shape[-1] != y.shape[-2]:
+                raise Unsupported("a product of matrices whose sizes do not fit")
+            out = self.leaf((*batch, x.shape[-2], y.shape[-1]), x.dtype)
+            self.steps.append(Step("product", [x, y], [out]))
+            known = self.products[x, y] = out.expr
+        return cast(known, of(np.dtype("f4"))) if narrow else known
+
+    def routine(
+        self, name: str, xs: Sequence[Expr], outs: Sequence[tuple[tuple[int, ...], dtype]], **params: Any
+    ) -> list[Expr]:
+        """A step of a library routine that has kernels of its own."""
+        made = [self.leaf(shape, d) for shape, d in outs]
+        self.steps.append(Step("library", list(xs), made, name, params))
+        return [leaf.expr for leaf in made]
+
+    def call(self, target: OpOverload, values: list[Any], val: Any) -> Any:
+        """An eager operator as a step. What it writes in place is written to a copy, which then replaces the storage."""
+        op = target.op
+        ins: list[Expr] = []
+
+        def hold(v: Any) -> Any:
+            if isinstance(v, Tens):
+                ins.append(v.expr)
+                return Hole(len(ins) - 1)
+            if isinstance(v, Number):
+                ins.append(v.expr)
+                return Hole(len(ins) - 1)
+            if isinstance(v, (list, tuple)):
+                return [hold(x) for x in v]
+            return v
+
+        held = [hold(v) for v in values]
+        written = values[op.receiver_at] if target.is_write else None
+        example = val if written is None else wrap(MetaArray(written.expr.shape, written.expr.dtype.np))
+        if example is None:
+            example = self.example(target, values)
+        many = isinstance(example, (list, tuple))
+        leaves = []
+        for t in example if many else [example]:
+            if t is None:
+                leaves.append(None)
+                continue
+            if not isinstance(t, Tensor):
+                raise Unsupported(f"{target} gives a {type(t).__name__}")
+            item = t._a.dtype.itemsize
+            leaves.append(self.leaf(t._a.shape, of(t._a.dtype), tuple(s // item for s in t._a.strides)))
+        effect = target.is_random
+        self.steps.append(Step("call", ins, [x for x in leaves if x is not None], target,
+                               {"values": held, "absent": [x is None for x in leaves], "written": op.receiver_at if written is not None else -1}, effect))  # fmt: skip
+        made = [None if x is None else Tens(Storage(x.expr)) for x in leaves]
+        if written is not None:
+            self.write(written, made[0])
+            return written
+        return made if many else made[0]
+
+    def example(self, target: OpOverload, values: list[Any]) -> Any:
+        """What a call gives, without elements."""
+
+        def stand(v: Any) -> Any:
+            if isinstance(v, Tens):
+                return wrap(MetaArray(v.expr.shape, v.expr.dtype.np))
+            if isinstance(v, Number):
+                return v.example
+            return [stand(x) for x in v] if isinstance(v, (list, tuple)) else v
+
+        args, kwargs = spread(target.op, [stand(v) for v in values])
+        try:
+            with flambeau.no_grad():
+                return target(*args, **kwargs)
+        except Exception as problem:
+            raise Unsupported(f"the shapes that {target} gives are unknown: {problem}") from problem
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Where an argument of a call stands that is known when the program runs."""
+
+    at: int
+
+
+def spread(op: Op, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Values in the order of the parameters, as a call passes them."""
+    args = [v for p, v in zip(op.params, values, strict=True) if not p.keyword]
+    return args, {p.name: v for p, v in zip(op.params, values, strict=True) if p.keyword}
+
+
+def bound(op: Op, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """A call's arguments in the order of the operator's parameters, defaults filled in."""
+    if len(args) > len(op.params):
+        raise Unsupported(f"{op.name} with {len(args)} arguments")
+    given = {p.name: a for p, a in zip(op.params, args)}
+    for name, v in kwargs.items():
+        key = op.params[op.receiver_at].name if name == "self" else name
+        if key in {p.name for p in op.params}:
+            given[key] = v
+        elif v not in (None, False) and str(v) not in ("cpu", "torch.strided"):
+            raise Unsupported(f"{op.name} with {name}={v!r}")
+    values = [given.get(p.name, p.default) for p in op.params]
+    if any(v is REQUIRED for v in values):
+        raise Unsupported(f"{op.name} lacks an argument")
+    return values
+
+
+def thin(x: Expr, y: Expr) -> Expr:
+    """A product with a vector as a sum of products: it reads everything once, and fuses with what is around it."""
+    batch = broadcast(x.shape[:-2], y.shape[:-2])
+    m, k, n = *x.shape[-2:], y.shape[-1]
+    if k == 1:
+        return x * y
+    if n == 1:
+        row = K.permute(y, (*range(y.ndim - 2), y.ndim - 1, y.ndim - 2))
+        return K.expand(K.sum(x * row, [-1]), (*batch, m, 1))
+    column = K.permute(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+    return K.expand(K.sum(column * y, [-2]), (*batch, 1, n))
+
+
+def stand_in(v: Any) -> Any:
+    """What a value is to promotion."""
+    if isinstance(v, Tens):
+        e = v.expr
+        return wrap(MetaArray(e.shape, e.dtype.np))
+    return v.example if isinstance(v, Number) else v
+
+
+def narrowed(e: Expr, d: dtype) -> Expr:
+    """In another dtype; a widened value of that very dtype is itself."""
+    if (
+        e.op == "cast"
+        and e.src[0].dtype is d
+        and e.dtype.is_floating_point
+        and d.is_floating_point
+        and e.dtype.itemsize >= d.itemsize
+    ):
+        return e.src[0]
+    return cast(e, d)
+
+
+def put(base: Expr, chain: Sequence[tuple[str, tuple[Any, ...]]], value: Expr) -> Expr:
+    """`base` with `value` written where the chain of moves looks."""
+    if not chain:
+        return value
+    (op, args), rest = chain[0], chain[1:]
+    inner = put(getattr(K, op)(base, *args), rest, value)
+    match op:
+        case "reshape":
+            return K.reshape(inner, base.shape)
+        case "permute":
+            order = args[0]
+            return K.permute(inner, tuple(order.index(d) for d in range(len(order))))
+        case "flip":
+            return K.flip(inner, args[0])
+        case "expand" if inner.shape == base.shape:
+            return inner
+        case "slice":
+            return sliced(base, *args, inner)
+    raise Unsupported(f"a write through {op}")
+
+
+def sliced(base: Expr, dim: int, start: int, stop: int, step: int, inner: Expr) -> Expr:
+    """`base` with the elements start, start + step ... along a dim replaced."""
+    n, m = base.shape[dim], inner.shape[dim]
+    if not m:
+        return base
+    along = K.reshape(K.iota(n, int64), tuple(n if d == dim else 1 for d in range(base.ndim)))
+    if step == 1:
+        widths = [(start, n - start - m) if d == dim else (0, 0) for d in range(base.ndim)]
+        spread_ = K.pad(inner, widths)
+        here = K.logical_and(K.ge(along, start), K.lt(along, start + m))
+    else:
+        at = K.floordiv(along - start, step)
+        place = K.minimum(K.maximum(at, 0), m - 1)
+        spread_ = K.take(inner, dim, K.reshape(place, (n,)))
+        here = K.logical_and(K.logical_and(K.ge(along, start), K.eq(K.remainder(along - start, step), 0)), K.lt(at, m))
+    return K.where(K.expand(here, base.shape), spread_, base)
+
+
+def _flat(results: Any) -> list[Any]:
+    return list(results) if isinstance(results, (tuple, list)) else [results]
+
+
+def _complex(values: Sequence[Any], val: Any) -> bool:
+    tensors = [v for v in values if isinstance(v, Tens)]
+    tensors += [x for v in values if isinstance(v, (list, tuple)) for x in v if isinstance(x, Tens)]
+    if any(t.expr.dtype.is_complex for t in tensors):
+        return True
+    return any(isinstance(t, Tensor) and t.is_complex() for t in (val if isinstance(val, (list, tuple)) else [val]))
+
+
+def short(e: Expr) -> str:
+    """An expression's name in dumps."""
+    return f"p{e.arg}" if e.op == "param" else f"{e.op}{list(e.shape)}"
+
+
+# ---------------------------------------------------------------- library routines that programs know
+
+
+def _full(b: Builder, shape: Any, value: Any, d: dtype) -> Expr:
+    return K.full(tuple(shape), value, d)
+
+
+def _dtype(d: Any) -> dtype:
+    return d if isinstance(d, dtype) else of(d)
+
+
+def _conv_shape(x: Expr, w: Expr, stride: Any, padding: Any, dilation: Any) -> tuple[int, ...]:
+    sizes = zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
+    return (x.shape[0], w.shape[0], *((n + 2 * p - d * (m - 1) - 1) // s + 1 for n, m, s, p, d in sizes))
+
+
+def _conv_forward(b: Builder, x: Expr, w: Expr, **how: Any) -> Expr:
+    shape = _conv_shape(x, w, how["stride"], how["padding"], how["dilation"])
+    return b.routine("conv_forward", [x, w], [(shape, x.dtype)], **how)[0]
+
+
+def _conv_sized(name: str) -> Callable[..., Expr]:
+    return lambda b, x, y, **how: b.routine(name, [x, y], [(tuple(how["size"]), x.dtype)], **how)[0]
+
+
+def _max_pool(b: Builder, x: Expr, **how: Any) -> tuple[Expr, ...]:
+    shape = (*x.shape[: x.ndim - len(how["size"])], *how["out"])
+    return tuple(b.routine("max_pool", [x], [(shape, x.dtype), (shape, int64)], **how))
+
+
+LIBRARY: dict[str, Callable[..., Any]] = {
+    "copied": lambda b, x, dtype=None, format="": x if dtype is None else cast(x, _dtype(dtype)),
+    "converted": lambda b, x, dtype: cast(x, _dtype(dtype)),
+    "zeros": lambda b, shape, dtype: _full(b, shape, 0, _dtype(dtype)),
+    "full_as": lambda b, x, value, dtype=None, format="": _full(
+        b, x.shape, value or 0, x.dtype if dtype is None else _dtype(dtype)
+    ),
+    "conv_forward": _conv_forward,
+    "conv_input": _conv_sized("conv_input"),
+    "conv_weight": _conv_sized("conv_weight"),
+    "max_pool": _max_pool,
+}
+__all__ = ["Builder", "Leaf", "Program", "Step", "Unsupported", "build", "toposort"]

@@ -1,0 +1,449 @@
+"""A program -> a schedule: which expressions are computed together, and in which order. Where results lie is `lower`'s business.
+
+Expressions that must be in memory (results, writes, operands of steps, what several kernels need) are targets. Targets over the
+same points that do not wait for one another are one kernel, as far as `_kernel.fuse` can. Kernels and steps run in the order of
+their dependencies.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from flambeau._capture import place
+from flambeau._capture.place import Place, Strided
+from flambeau._capture.expressions import Leaf, Program, Result, Step, short
+from flambeau._ground import flags
+from flambeau._kernel.fuse import fuse
+from flambeau._kernel.ir import COSTLY
+from flambeau._kernel.loops import FOLD, Cut, Layout, lower, peeled
+from flambeau._kernel.record import Expr, parameter
+
+FREE = {"param", "const", "iota", "reshape", "permute", "expand", "slice", "flip", "windows"}
+FAILURES = (NotImplementedError, KeyError, AssertionError, TypeError, Cut)
+
+
+@dataclass(eq=False)
+class Target:
+    """An expression that must be in memory. `place` is where, if that is decided from the start."""
+
+    expr: Expr
+    layout: Layout
+    place: Place | None = None
+    stand: Expr | None = None  # the parameter by which other kernels read it
+
+
+@dataclass(eq=False)
+class Unit:
+    """Targets that one kernel computes, or a step."""
+
+    targets: list[Target] = field(default_factory=list)
+    step: Step | None = None
+    index: float = math.inf
+    after: set[Unit] = field(default_factory=set)  # what must run before
+    reads: list[Expr] = field(default_factory=list)  # leaves and targets of other units
+    roots: list[Expr] = field(default_factory=list)  # what its kernels compute, over parameters
+    fused: Any = None  # its kernels
+    made: bool = False
+
+
+class Schedule:
+    """Units, and what each waits for."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.leaves = {leaf.expr: leaf for leaf in program.leaves}
+        self.producer: dict[Expr, Unit] = {}
+        self.want: dict[Expr, Target] = {}
+        self.fixed: list[Target] = []  # stores with a place of their own
+        self.homes: dict[Expr, Place] = {}  # leaves of steps that lie in a result
+        self.result_views: list[Any] = []
+        self.whole: set[Any] = set()  # targets (over what is in memory) that need no cut
+        self.steps = [Unit(step=s, index=i) for i, s in enumerate(program.steps)]
+        for unit in self.steps:
+            for leaf in unit.step.outs:  # type: ignore[union-attr]
+                self.producer[leaf.expr] = unit
+        self.demand()
+        self.units = self.group()
+        self.order = self.sorted()
+
+    # ---- what must be in memory ----
+
+    def strided(self, e: Expr) -> Strided:
+        """Where an expression's elements lie once its core is in memory."""
+        return place.strided(e, self.leaves)
+
+    def target(self, e: Expr) -> None:
+        if e not in self.leaves and e not in self.want:
+            self.want[e] = Target(e, Layout.dense(e.dtype.name, e.shape))
+
+    def demand(self) -> None:
+        for s in self.program.steps:
+            for e in s.ins:
+                self.target(self.strided(e).core)
+        taken: set[Expr] = set()
+        for n, r in enumerate(self.program.results):
+            if r.expr is not None:
+                self.result(n, r, taken)
+        for i, e in self.program.writes:
+            leaf = next(x for x in self.program.leaves if x.input == i)
+            self.fixed.append(Target(e, leaf.layout, Place("arg", i)))
+
+    def result(self, n: int, r: Result, taken: set[Expr]) -> None:
+        """A result lies where its core does if it is the first to ask, and is a copy otherwise."""
+        assert r.expr is not None
+        s = self.strided(r.expr)
+        owned = s.core not in self.leaves or self.leaves[s.core].input < 0
+        dense = place.covers(s.shape, s.strides) and s.offset == 0 and math.prod(s.shape) == math.prod(s.core.shape)
+        if (
+            owned
+            and dense
+            and s.core not in taken
+            and s.core.op not in ("const", "iota")
+            and (r.strides is None or place.alike(s, r.strides))
+        ):
+            taken.add(s.core)
+            here = Place("out", n)
+            if s.core in self.leaves:
+                self.homes[s.core] = here
+            else:
+                self.target(s.core)
+                self.want[s.core].place = here
+            self.result_views.append((n, s.shape, s.strides))
+            return
+        strides = r.strides if r.strides is not None and place.covers(r.expr.shape, r.strides) else None
+        layout = Layout.dense(r.expr.dtype.name, r.expr.shape)
+        layout = layout if strides is None else replace(layout, strides=tuple(strides))
+        self.fixed.append(Target(r.expr, layout, Place("out", n)))
+        self.result_views.append((n, layout.shape, layout.strides))
+
+    # ---- which targets are one kernel ----
+
+    def group(self) -> list[Unit]:
+        while True:
+            self.cones: dict[Target, tuple[dict[Expr, None], dict[Expr, None]]] = {}
+            units: list[Unit] = []
+            for t in [*self.want.values(), *self.fixed]:
+                self.cones[t] = self.cone(t.expr)
+            cuts = self.cuts()
+            if cuts:
+                for e in cuts:
+                    self.target(e)
+                continue
+            self.producer = {e: u for e, u in self.producer.items() if u.step is not None}
+            for unit in self.steps:
+                unit.reads = [self.strided(e).core for e in unit.step.ins]  # type: ignore[union-attr]
+            for t in self.ordered():
+                self.place_target(t, units)
+            shared = self.shared(units)
+            if not shared:
+                return units
+            for e in shared:
+                self.target(e)
+
+    def cuts(self) -> list[Expr]:
+        """What the loops of single targets cannot hold: reductions inside others, and their kind."""
+        found: dict[Expr, None] = {}
+        for t, (_, edge) in self.cones.items():
+            key = t, frozenset(edge)
+            if key not in self.whole:
+                known = {e: (f"p{n}", self.layout(e)) for n, e in enumerate(edge)}
+                self.whole.add(key)
+                try:
+                    lower([t.expr], known, [t.layout])
+                except Cut as c:
+                    if c.expr is not t.expr and c.expr not in self.leaves and c.expr not in self.want:
+                        found[c.expr] = None
+                        self.whole.discard(key)
+                except FAILURES:
+                    pass
+        return list(found)
+
+    def ordered(self) -> list[Target]:
+        """Targets, each after those that it reads."""
+        done: dict[Target, None] = {}
+
+        def visit(t: Target) -> None:
+            stack = [(t, False)]
+            while stack:
+                u, ready = stack.pop()
+                if u in done:
+                    continue
+                if ready:
+                    done[u] = None
+                    continue
+                stack.append((u, True))
+                stack += [(self.want[e], False) for e in self.cones[u][1] if e in self.want]
+
+        for t in [*self.want.values(), *self.fixed]:
+            visit(t)
+        return list(done)
+
+    def cone(self, root: Expr) -> tuple[dict[Expr, None], dict[Expr, None]]:
+        """What computes an expression, down to what is in memory: (inner, boundary)."""
+        inner: dict[Expr, None] = {}
+        edge: dict[Expr, None] = {}
+        stack = [root]
+        while stack:
+            e = stack.pop()
+            if e in inner:
+                continue
+            if e in self.leaves or (e is not root and e in self.want):
+                edge[e] = None
+                continue
+            inner[e] = None
+            stack.extend(e.src)
+        return inner, edge
+
+    def place_target(self, t: Target, units: list[Unit]) -> None:
+        """Put a target into a kernel that walks the same points and reads some of the same, or into one of its own."""
+        inner, edge = self.cones[t]
+        needs = {self.producer[e] for e in edge if e in self.producer}
+        for unit in reversed(units):
+            if not self.fits(t, unit, inner, edge):
+                continue
+            if any(n is not unit and self.reaches(n, unit) for n in needs):
+                continue  # something it needs waits for that kernel
+            self.join(t, unit, inner, edge, needs)
+            return
+        made = Unit()
+        units.append(made)
+        self.join(t, made, inner, edge, needs)
+
+    def join(self, t: Target, unit: Unit, inner: Any, edge: Any, needs: set[Unit]) -> None:
+        unit.targets.append(t)
+        unit.after |= needs - {unit}
+        if t.expr in self.want and self.want[t.expr] is t:
+            self.producer[t.expr] = unit
+
+    def fits(self, t: Target, unit: Unit, inner: dict[Expr, None], edge: dict[Expr, None]) -> bool:
+        """Whether a kernel for the unit may compute the target as well; `lower` has the last word."""
+        if len(unit.targets) >= 12:
+            return False
+        common = any(
+            e in self.cones[u][1] or u.expr is e
+            for u in unit.targets
+            for e in edge
+            if e.shape == () or math.prod(e.shape) > 1
+        )
+        if not common:
+            return False
+        shape = peeled(t.expr).shape
+        folds = {(e.arg, e.src[0].shape) for e in inner if e.op in FOLD}
+        for u in unit.targets:
+            other = peeled(u.expr).shape
+            theirs = {(e.arg, e.src[0].shape) for e in self.cones[u][0] if e.op in FOLD}
+            if len(folds | theirs) > 1:
+                return False
+            if other == shape and folds == theirs:
+                continue
+            if len(folds | theirs) != 1:
+                return False
+            ((axes, whole),) = folds | theirs
+            rows = tuple(1 if d in axes else n for d, n in enumerate(whole))
+            last = axes == tuple(range(len(whole) - len(axes), len(whole)))
+            if not last or not {shape, other} <= {whole, rows}:
+                return False
+        return self.lowers([*unit.targets, t])
+
+    def lowers(self, targets: Sequence[Target]) -> bool:
+        """Whether the loops of one kernel hold these targets."""
+        if len(targets) == 1:
+            return True
+        known = {e: (f"p{n}", self.layout(e)) for n, e in enumerate(self.edges(targets))}
+        try:
+            lower([t.expr for t in targets], known, [t.layout for t in targets])
+        except FAILURES:
+            return False
+        return True
+
+    def edges(self, targets: Sequence[Target]) -> dict[Expr, None]:
+        own = {t.expr for t in targets}
+        return {e: None for t in targets for e in self.cones[t][1] if e not in own or e in self.leaves}
+
+    def layout(self, e: Expr) -> Layout:
+        return self.leaves[e].layout if e in self.leaves else self.want[e].layout
+
+    def reaches(self, unit: Unit, goal: Unit) -> bool:
+        """Whether a unit waits, directly or not, for the goal."""
+        stack, seen = [unit], set()
+        while stack:
+            u = stack.pop()
+            if u is goal:
+                return True
+            if u in seen:
+                continue
+            seen.add(u)
+            stack.extend(self.before(u))
+        return False
+
+    def before(self, u: Unit) -> Iterable[Unit]:
+        if u.step is None:
+            return u.after
+        return [*u.after, *(self.producer[e] for e in u.reads if e in self.producer)]
+
+    # ---- what several kernels need ----
+
+    def shared(self, units: Sequence[Unit]) -> list[Expr]:
+        """Expressions that more than one kernel would compute, and that cost more than to be kept."""
+        where: dict[Expr, set[int]] = {}
+        small: dict[Expr, None] = {}
+        for n, unit in enumerate(units):
+            for t in unit.targets:
+                for e in self.cones[t][0]:
+                    where.setdefault(e, set()).add(n)
+                    if e.op == "expand" and math.prod(e.src[0].shape) == 1 < math.prod(e.shape) and self.dear(e.src[0]):
+                        small[core_of(e.src[0])] = None
+        own = {t.expr for t in [*self.want.values(), *self.fixed]}
+        found = [
+            e
+            for e, ns in where.items()
+            if len(ns) > 1 and e.op not in FREE and e not in self.want and self.worth(e, len(ns))
+        ]
+        top = set(found)
+        for e in found:  # only the largest: what is below one is computed with it
+            top -= set(self.cone(e)[0]) - {e}
+        return [
+            e
+            for e in {**dict.fromkeys(e for e in found if e in top), **small}
+            if e not in self.want and e not in self.leaves and (e not in own or e in top)
+        ]
+
+    def dear(self, e: Expr) -> bool:
+        """Whether one number costs so much that it is computed once, not at every point."""
+        return (
+            e not in self.leaves and e not in self.want and any(x.op in COSTLY or x.op in FOLD for x in self.cone(e)[0])
+        )
+
+    def worth(self, e: Expr, times: int) -> bool:
+        inner, edge = self.cone(e)
+        if any(x.op in FOLD or x.op in ("cumsum", "cumprod") for x in inner):
+            return True
+        size = math.prod(e.shape) * e.dtype.itemsize
+        if size <= 64:
+            return False
+        if any(x.op in COSTLY and math.prod(x.shape) >= math.prod(e.shape) for x in inner):
+            return True
+        read = sum(math.prod(x.shape) * x.dtype.itemsize for x in edge)
+        return (times - 1) * read > (times + 1) * size
+
+    # ---- order ----
+
+    def sorted(self) -> list[Unit]:
+        units = [*self.steps, *self.units]
+        for u in units:
+            u.reads = list(self.edges(u.targets)) if u.step is None else u.reads
+        last: Unit | None = None
+        for u in self.steps:
+            if u.step.effect:  # type: ignore[union-attr]
+                if last is not None:
+                    u.after.add(last)
+                last = u
+        self.in_place(units)
+        users: dict[Unit, list[Unit]] = {u: [] for u in units}
+        left: dict[Unit, int] = {}
+        for u in units:
+            needs = set(self.before(u)) - {u}
+            left[u] = len(needs)
+            for n in needs:
+                users[n].append(u)
+        # A kernel's turn is just before the first step that needs it.
+        for u in reversed(self.topological(units, users, left)):
+            if u.step is None:
+                u.index = min((v.index - (0.5 if v.step is not None else 1e-6) for v in users[u]), default=math.inf)
+        heap = [(u.index, n, u) for n, u in enumerate(units) if not left[u]]
+        place_ = {u: n for n, u in enumerate(units)}
+        heapq.heapify(heap)
+        order = []
+        while heap:
+            u = heapq.heappop(heap)[2]
+            order.append(u)
+            for v in users[u]:
+                left[v] -= 1
+                if not left[v]:
+                    heapq.heappush(heap, (v.index, place_[v], v))
+        assert len(order) == len(units), "units wait for one another"
+        return order
+
+    def topological(self, units: Sequence[Unit], users: dict[Unit, list[Unit]], left: dict[Unit, int]) -> list[Unit]:
+        count = dict(left)
+        ready = [u for u in units if not count[u]]
+        out = []
+        while ready:
+            u = ready.pop()
+            out.append(u)
+            for v in users[u]:
+                count[v] -= 1
+                if not count[v]:
+                    ready.append(v)
+        return out
+
+    def in_place(self, units: list[Unit]) -> None:
+        """An input is overwritten when nothing needs it any more: at once where that can be arranged, else by a copy at the end."""
+        copies: list[Target] = []
+        for u in list(self.units):
+            for t in u.targets:
+                if t.place is None or t.place.kind != "arg":
+                    continue
+                leaf = next(x for x in self.program.leaves if x.input == t.place.index)
+                readers = [v for v in units if v is not u and leaf.expr in v.reads]
+                alone = self.single(u) and all(place.pointwise(r, leaf.expr) for r in u.roots)
+                if not alone or any(self.reaches(v, u) for v in readers):
+                    copies.append(Target(t.expr, t.layout, t.place))
+                    t.place, t.layout = None, Layout.dense(t.layout.dtype, t.layout.shape)
+                    u.made, u.fused = False, None
+                    continue
+                u.after |= set(readers)
+        for t in copies:
+            source = next(x for u in self.units for x in u.targets if x.expr is t.expr and x.place is None)
+            source.stand = source.stand or self.stand_for(source)
+            copied = Target(source.stand, t.layout, t.place)
+            self.cones[copied] = ({}, {source.stand: None})
+            made = Unit([copied], index=math.inf)
+            made.after = set(units)
+            made.reads = [source.stand]
+            self.units.append(made)
+        units += [u for u in self.units if u not in units]
+
+    def single(self, u: Unit) -> bool:
+        made = self.fused(u)
+        return made is not None and len(made.launches) <= 1
+
+    def stand_for(self, t: Target) -> Expr:
+        """The parameter by which other kernels read a target."""
+        leaf = Leaf(parameter(len(self.program.leaves), t.expr.shape, t.expr.dtype), t.layout)
+        self.program.leaves.append(leaf)
+        self.leaves[leaf.expr] = leaf
+        t.stand = leaf.expr
+        return leaf.expr
+
+    # ---- kernels ----
+
+    def fused(self, u: Unit) -> Any:
+        """The kernels of a unit's targets, made once; None where the loops have no form for them."""
+        if u.made:
+            return u.fused
+        own = {t.expr for t in u.targets}
+        swap = {}
+        for e in self.edges(u.targets):
+            if e in self.want and e not in own:
+                t = self.want[e]
+                swap[e] = t.stand or self.stand_for(t)
+        u.roots = place.rewritten([t.expr for t in u.targets], swap)
+        layouts = {leaf.expr.arg: leaf.layout for leaf in self.program.leaves}
+        u.made = True
+        try:
+            u.fused = fuse(u.roots, layouts, [t.layout for t in u.targets])  # type: ignore[arg-type]
+        except FAILURES as problem:
+            if flags.get("logs"):
+                print(f"no kernel for {[short(t.expr) for t in u.targets]}: {problem!r}")
+        return u.fused
+
+
+def core_of(e: Expr) -> Expr:
+    while e.op in ("reshape", "permute", "expand") and math.prod(e.shape) == math.prod(e.src[0].shape):
+        e = e.src[0]
+    return e

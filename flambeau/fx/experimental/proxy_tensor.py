@@ -1,0 +1,214 @@
+"""make_fx: runs a function on real tensors and keeps the graph of the operators it reached.
+
+Composite operators are followed; what is recorded are `torch.ops.aten` overloads, those of derivatives too. Not here: guards,
+side effects and everything else by which `compile` makes such a graph valid for another call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import flambeau
+from flambeau._backends.meta import MetaArray
+from flambeau._eager import call, create, derive, getitem, modes
+from flambeau._operators.op import REGISTRY, Op
+from flambeau._ops import OpOverload, _packet
+from flambeau._tensor import Tensor, wrap
+from flambeau.fx.graph import Graph
+from flambeau.fx.graph_module import GraphModule
+from flambeau.fx.node import Node
+from flambeau.overrides import EXTRA
+from flambeau.utils import _pytree as pytree
+
+
+def make_fx(f: Callable[..., Any], decomposition_table: Any = None, tracing_mode: str = "real", *ignored: Any, **options: Any) -> Callable[..., GraphModule]:  # fmt: skip
+    """A function that runs `f` on its arguments and returns the graph of what it did.
+
+    >>> import flambeau as torch
+    >>> from flambeau.fx.experimental.proxy_tensor import make_fx
+    >>> print(make_fx(lambda x: torch.relu(x) + 1)(torch.ones(2)).graph)
+    graph():
+        %x_1 : [num_users=1] = placeholder[target=x_1]
+        %relu : [num_users=1] = call_function[target=torch.ops.aten.relu.default](args = (%x_1,), kwargs = {})
+        %add : [num_users=1] = call_function[target=torch.ops.aten.add.Tensor](args = (%relu, 1), kwargs = {})
+        return add
+    """
+
+    def traced(*args: Any) -> GraphModule:
+        recording = Recording()
+        leaves, spec = pytree.tree_flatten(args)
+        code = getattr(f, "__code__", None)
+        names = code.co_varnames[: code.co_argcount] if code is not None else ()
+        flat = len(leaves) == len(args)
+        for i, x in enumerate(leaves):
+            name = names[i] if flat and i < len(names) else f"arg{i}"
+            if isinstance(x, Tensor):
+                recording.note(x, recording.graph.placeholder(f"{name}_1"))
+            else:
+                recording.graph.placeholder(f"{name}_1")
+        with recording:
+            out = f(*pytree.tree_unflatten(leaves, spec))
+        recording.graph.output(pytree.tree_map(recording.value, out))
+        return GraphModule(recording.attributes, recording.graph, getattr(f, "__name__", "GraphModule"))
+
+    return traced
+
+
+class Recording:
+    """A graph that grows while operators run."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.attributes: dict[str, Any] = {}
+        self.nodes: dict[int, Node] = {}  # by the array that a tensor is around: aliases of one array are one value
+        self.kept: list[Any] = []
+        self.running = False
+
+    def __enter__(self) -> Recording:
+        modes.enter("make_fx")
+        self.method, call.HOOKS["method"] = call.HOOKS["method"], self.member
+        create.HOOKS.append(self.created)
+        EXTRA.append(self.called)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        modes.leave("make_fx")
+        EXTRA.remove(self.called)
+        call.HOOKS["method"] = self.method
+        create.HOOKS.remove(self.created)
+
+    # ---- values ----
+
+    def note(self, t: Tensor, node: Node) -> None:
+        a = t._a
+        self.nodes[id(a)] = node
+        self.kept.append(a)
+        node.meta["val"] = wrap(MetaArray(a.shape, a.dtype, a.strides))
+
+    def value(self, x: Any) -> Any:
+        """What stands in the graph for an argument or result."""
+        if isinstance(x, Tensor):
+            node = self.nodes.get(id(x._a))
+            if node is None:
+                name = f"_tensor_constant{len(self.attributes)}"
+                self.attributes[name] = x.detach() if isinstance(x._a, np.ndarray) else x
+                node = self.graph.get_attr(name)
+                self.note(x, node)
+            return node
+        return x
+
+    def values(self, x: Any) -> Any:
+        if isinstance(x, (list, tuple)) and not isinstance(x, flambeau.Size):
+            return [self.values(y) for y in x]
+        return list(x) if isinstance(x, flambeau.Size) else self.value(x)
+
+    def results(self, node: Node, r: Any) -> None:
+        if isinstance(r, Tensor):
+            self.note(r, node)
+        elif isinstance(r, (list, tuple)):
+            import operator
+
+            node.meta["val"] = [
+                wrap(MetaArray(x._a.shape, x._a.dtype, x._a.strides)) if isinstance(x, Tensor) else x for x in r
+            ]
+            for i, x in enumerate(r):
+                if isinstance(x, Tensor):
+                    self.note(x, self.graph.call_function(operator.getitem, (node, i)))
+
+    # ---- the call path ----
+
+    def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
+        """Asked by the general lane before it runs an operator."""
+        if self.running or op.kind == "composite":
+            return NotImplemented
+        if out is not None:
+            raise NotImplementedError("make_fx of a call with out=")
+        args, kwargs = self.arguments(op, values)
+        self.running = True
+        try:
+            r = call.general(op, values, None, into)
+        finally:
+            self.running = False
+        self.results(self.call(op, into, args, kwargs), r)
+        return r
+
+    def created(self, op: Op, values: tuple[Any, ...], out: Any, extra: dict[str, Any]) -> Any:
+        """Asked before a tensor is made from sizes."""
+        if self.running or out is not None:
+            return NotImplemented
+        args, kwargs = self.arguments(op, values)
+        self.running = True
+        try:
+            r = create.create(
+                op, values, None, *(extra[n] for n in ("layout", "device", "pin_memory", "requires_grad"))
+            )
+        finally:
+            self.running = False
+        self.results(self.call(op, False, args, kwargs), r)
+        return r
+
+    def member(self, fn: Any, args: Any, kwargs: Any) -> Any:
+        """Asked where a method that is no operator is called: indexing is made of operators here."""
+        name = getattr(fn, "__name__", "")
+        if self.running or name not in ("getitem", "setitem"):
+            return self.method(fn, args, kwargs)
+        if name == "getitem":
+            return indexed(*args)
+        basic, tensors = getitem.parse(args[0], args[1])
+        if tensors is not None:
+            raise NotImplementedError("make_fx of an assignment to indices that are tensors")
+        into, value = viewed(args[0], basic), args[2]
+        return into.copy_(value) if isinstance(value, Tensor) else into.fill_(value)
+
+    def call(self, op: Op, into: bool, args: Any, kwargs: Any) -> Node:
+        base, _, overload = op.overload.partition(".")
+        packet = _packet("aten", base + "_" if into else base)
+        assert packet is not None
+        made = OpOverload(packet, overload or "default", op, "inplace" if into else "function")
+        return self.graph.call_function(made, tuple(args), kwargs, name=op.aten + ("_" if into else ""))
+
+    def arguments(self, op: Op, values: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
+        args, kwargs = [], {}
+        for p, v in zip(op.params, values, strict=True):
+            if p.keyword:
+                if v is not p.default and v != p.default:
+                    kwargs[p.name] = self.values(v)
+            else:
+                args.append(v)
+        positional = [p for p in op.params if not p.keyword]
+        while args and not isinstance(args[-1], Tensor) and _same(args[-1], positional[len(args) - 1].default):
+            args.pop()
+        return [self.values(a) for a in args], kwargs
+
+
+def indexed(t: Tensor, index: Any) -> Tensor:
+    """`t[index]`, by operators."""
+    basic, tensors = getitem.parse(t, index)
+    r = viewed(t, basic)
+    return r if tensors is None else derive.function(REGISTRY["index.Tensor"])(r, tensors)
+
+
+def viewed(t: Tensor, basic: tuple[Any, ...]) -> Tensor:
+    """The part of `t[basic]` that is a view: select, slice, unsqueeze."""
+    name = lambda overload: derive.function(REGISTRY[overload])
+    dim, r = 0, t
+    skip = t.ndim - sum(i is not None and i is not Ellipsis for i in basic)
+    for i in basic:
+        if i is Ellipsis:
+            dim += skip
+        elif i is None:
+            r, dim = name("unsqueeze")(r, dim), dim + 1
+        elif isinstance(i, slice):
+            if i != slice(None):
+                r = name("slice.Tensor")(r, dim, i.start, i.stop, 1 if i.step is None else i.step)
+            dim += 1
+        else:
+            r = name("select.int")(r, dim, i)
+    return name("alias")(t) if r is t else r
+
+
+def _same(v: Any, default: Any) -> bool:
+    return v is default or (isinstance(v, (bool, int, float, str)) and type(v) is type(default) and v == default)

@@ -1,0 +1,308 @@
+"""Programs: what a graph computes natively is what it computes node by node; how many kernels that takes."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import flambeau as torch
+from flambeau import nn
+from flambeau._capture.lower import Compiled, Nodes, compile_program as compiled
+from flambeau._eager import large
+from flambeau.fx.experimental.proxy_tensor import make_fx
+
+F = nn.functional
+needs_native = pytest.mark.skipif(not large.available(), reason="no kernels can be generated here")
+
+
+def compile_program(gm, args):
+    try:
+        return compiled(gm, args)
+    except NotImplementedError:
+        return Nodes(gm)
+
+
+def copies(args):
+    return [a.clone() if isinstance(a, torch.Tensor) else a for a in args]
+
+
+def same(x, y, tolerance=1e-5):
+    if not isinstance(x, torch.Tensor):
+        return x == y
+    assert (x.shape, x.dtype, x.stride()) == (y.shape, y.dtype, y.stride())
+    if not x.is_floating_point():
+        return torch.equal(x, y)
+    if x.dtype in (torch.float16, torch.bfloat16):
+        tolerance = 2e-2
+    return torch.allclose(x.double(), y.detach().double(), rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def agree(f, *args, tolerance=1e-5, native=True):
+    """Results and writes of f, compiled and not; returns the program."""
+    gm = make_fx(f)(*copies(args))
+    program = compile_program(gm, copies(args))
+    assert isinstance(program, Compiled) or not (native and large.available())
+    for _ in range(2):
+        ours, theirs = copies(args), copies(args)
+        got, want = program(*ours), f(*theirs)
+        want = want if isinstance(want, (tuple, list)) else (want,)
+        for n, (x, y) in enumerate(zip([*got, *ours], [*want, *theirs], strict=True)):
+            assert same(x, y, tolerance), f"value {n}: {x} is not {y}"
+    return program
+
+
+def kernels(program):
+    return program.kernels
+
+
+# ---------------------------------------------------------------- counts
+
+
+@needs_native
+def test_pointwise_chains_are_one_kernel():
+    p = agree(lambda x, y: (torch.sin(x) * y + 1).relu().exp() / (x.abs() + 2), torch.randn(33, 7), torch.randn(7))
+    assert (kernels(p), p.calls) == (1, 0)
+
+
+@needs_native
+def test_reductions_and_what_follows_are_one_kernel():
+    assert kernels(agree(lambda x: torch.softmax(x * 2, 1).log(), torch.randn(9, 40))) == 1
+    layer_norm = lambda x, w, b: F.layer_norm(x, (40,), w, b) * 2
+    assert kernels(agree(layer_norm, torch.randn(9, 40), torch.randn(40), torch.randn(40))) == 1
+
+
+@needs_native
+def test_results_over_the_same_points_share_a_kernel():
+    p = agree(lambda x: (x * 2, (x + 1).t(), x.exp(), x.exp().sum(1)), torch.randn(9, 40))
+    assert kernels(p) == 1
+
+
+def adam_step(x, t, *rest):
+    n = len(rest) // 3
+    ps, ms, vs = rest[:n], rest[n : 2 * n], rest[2 * n :]
+    leaves = [p.detach().requires_grad_() for p in ps]
+    h = F.linear(F.linear(x, leaves[0], leaves[1]).relu(), leaves[2], leaves[3])
+    loss = F.mse_loss(h, t)
+    grads = torch.autograd.grad(loss, leaves, create_graph=True)
+    with torch.no_grad():
+        for p, g, m, v in zip(ps, grads, ms, vs, strict=True):
+            m.lerp_(g, 0.1)
+            v.mul_(0.999).addcmul_(g, g, value=0.001)
+            p.addcdiv_(m, (v.sqrt() / 0.03).add_(1e-8), value=-0.01)
+    return loss
+
+
+def adam_arguments():
+    ps = [torch.randn(64, 10) * 0.1, torch.randn(64) * 0.1, torch.randn(1, 64) * 0.1, torch.randn(1)]
+    ms, vs = [torch.zeros_like(p) for p in ps], [torch.rand(p.shape) * 1e-3 + 1e-4 for p in ps]
+    return [torch.randn(256, 10), torch.randn(256, 1), *ps, *ms, *vs]
+
+
+@needs_native
+def test_a_training_step_is_few_kernels_and_no_call():
+    p = agree(adam_step, *adam_arguments(), tolerance=1e-4)
+    assert p.calls == 0
+    assert kernels(p) <= 9
+
+
+# ---------------------------------------------------------------- soundness
+
+
+def test_writes_through_views():
+    def f(x, y):
+        x.add_(y)
+        x[1:3].mul_(2)
+        x[:, ::2].copy_(y[:, :4])
+        x[-1] = 7.0
+        x.t()[2].sub_(1)
+        z = x.view(-1)[3:9]
+        z.exp_()
+        return x.sum(0), z
+
+    agree(f, torch.randn(5, 7), torch.randn(5, 7))
+
+
+def test_reads_before_and_after_a_write():
+    def f(x, y):
+        a = x.t() @ y
+        x.mul_(2)
+        b = x @ y.t()
+        x.add_(b)
+        return a, b, x * 1
+
+    agree(f, torch.randn(6, 6), torch.randn(6, 6))
+
+
+def test_inputs_that_trade_places():
+    def f(x, y):
+        z = x.clone()
+        x.copy_(y.t())
+        y.copy_(z)
+        return x + y
+
+    agree(f, torch.randn(6, 6), torch.randn(6, 6))
+
+
+def test_results_that_are_inputs_or_views_of_them():
+    def f(x, y):
+        y.add_(1)
+        return x, y, x.t(), y[1:], 3, None
+
+    p = agree(f, torch.randn(4, 5), torch.randn(4, 5))
+    x, y = torch.randn(4, 5), torch.randn(4, 5)
+    out = p(x, y)
+    out[2].zero_()
+    assert not x.any()
+
+
+def test_results_have_the_strides_of_eager():
+    agree(lambda x: (x.t() * 2, x.t().contiguous(), (x.t() + 1).t(), x.permute(1, 0)[:2]), torch.randn(4, 5))
+
+
+def test_steps_in_python():
+    def f(x, i):
+        y = torch.sort(x * 2, dim=1)[0]
+        z = y + torch.cumsum(x, 0)
+        return torch.linalg.inv(z @ z.t() + torch.eye(5)) * 2, y.index_select(0, i)
+
+    agree(f, torch.randn(5, 7), torch.tensor([1, 0, 3]), tolerance=1e-3)
+
+
+def test_random_numbers_are_those_of_eager():
+    def f(x):
+        return torch.rand(4, 5) + x, torch.bernoulli(torch.full((4, 5), 0.5)) * x
+
+    x = torch.randn(4, 5)
+    gm = make_fx(f)(x)
+    p = compile_program(gm, [x])
+    torch.manual_seed(3)
+    want = f(x)
+    torch.manual_seed(3)
+    got = p(x)
+    assert torch.equal(got[0], want[0]) and torch.equal(got[1], want[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
+def test_dtypes(dtype):
+    def f(x, y):
+        return x + y * 2, (x > y).float() + 1, x.sum(), x.to(torch.float32).mean()
+
+    make = lambda: (torch.randn(4, 5) * 4).to(dtype)
+    agree(f, make(), make())
+
+
+def test_promotion():
+    def f(x, i, b, d):
+        return x + i, i / 2, x * b, d + x, i + True, b.sum(), x + d.sum(), torch.where(b, x, 0.0), i.float().mean()
+
+    agree(f, torch.randn(4, 5), torch.arange(20).view(4, 5), torch.randn(4, 5) > 0, torch.randn(4, 5).double())
+
+
+def test_odd_sizes():
+    for shape in [(0, 3), (1, 1), (13, 1), (1, 17), (2, 0)]:
+        agree(lambda x: (x * 2, x.sum(1), torch.relu(x).t()), torch.randn(shape))
+
+
+def test_strided_and_broadcast_inputs():
+    x, y = torch.randn(10, 14)[::2, 1::3], torch.randn(1, 5).expand(5, 5)
+    program = compile_program(make_fx(lambda x, y: (x @ y, x + y))(x, y), [x, y])
+    got = program(x, y)
+    assert torch.allclose(got[0], x @ y, atol=1e-5) and torch.equal(got[1], x + y)
+
+
+def test_other_layouts_than_the_examples_are_computed_all_the_same():
+    f = lambda x: (x * 2).sum(0)
+    program = compile_program(make_fx(f)(torch.randn(4, 5)), [torch.randn(4, 5)])
+    for x in (torch.randn(5, 4).t(), torch.randn(3, 5), torch.randn(4, 5).double()):
+        assert torch.allclose(program(x)[0], f(x))
+
+
+@needs_native
+def test_numbers_are_inputs():
+    gm = make_fx(lambda x, n: x * 3.25 + 1)(torch.randn(4), 2.0)
+    n = gm.graph.find_nodes(op="placeholder")[1]
+    mul = next(m for m in gm.graph.nodes if m.name == "mul")
+    mul.args = (mul.args[0], n)
+    gm.recompile()
+    x = torch.randn(4)
+    program = compile_program(gm, [x, 2.0])
+    for value in (2.0, -0.5, float("inf"), 3):
+        assert torch.allclose(program(x, value)[0], x * value + 1)
+    assert isinstance(program, Compiled)
+
+
+def test_composites_run_node_by_node():
+    graph = torch.fx.Graph()
+    x = graph.placeholder("x")
+    graph.output((graph.call_function(torch.nn.functional.gelu, (x,)),))
+    program = compile_program(torch.fx.GraphModule({}, graph), [torch.randn(3)])
+    assert isinstance(program, Nodes)
+    assert torch.equal(program(torch.ones(3))[0], F.gelu(torch.ones(3)))
+
+
+# ---------------------------------------------------------------- random programs
+
+
+@st.composite
+def programs(draw):
+    """A function of two matrices and a row, by random steps."""
+    n = draw(st.integers(1, 6))
+    steps = []
+    for _ in range(draw(st.integers(1, 9))):
+        steps.append((draw(st.integers(0, 17)), draw(st.integers(0, 30)), draw(st.integers(0, 30))))
+    written = draw(st.booleans())
+
+    def f(x, y, r):
+        values = [x, y, x + r]
+        for kind, i, j in steps:
+            a, b = values[i % len(values)], values[j % len(values)]
+            match kind:
+                case 0:
+                    v = a + b
+                case 1:
+                    v = a * b - r
+                case 2:
+                    v = torch.tanh(a)
+                case 3:
+                    v = torch.softmax(a, i % 2)
+                case 4:
+                    v = a - a.mean(j % 2, keepdim=True)
+                case 5:
+                    v = a @ b.t() @ b * 0.1
+                case 6:
+                    v = torch.where(a > b, a, b * 0.5)
+                case 7:
+                    v = (a.t() * 2).t()
+                case 8:
+                    v = a / (1 + a.abs().sum())
+                case 9:
+                    v = a.flip(0) + b.sum(0)
+                case 10:
+                    v = torch.cat([a, b], 0)[:n]
+                case 11:
+                    v = a.clone()
+                    v[: n // 2 + 1].mul_(2)
+                case 12:
+                    v = a.max(1, keepdim=True)[0] + b
+                case 13:
+                    v = torch.exp(-a.abs()) * b.sigmoid()
+                case 14:
+                    v = a.cumsum(1) * 0.1
+                case 15:
+                    v = a.expand(2, n, 5).sum(0) + b.view(-1).view(n, 5)
+                case 16:
+                    v = a.sort(1)[0]
+                case _:
+                    if not written:
+                        continue
+                    x.mul_(0.5).add_(b)
+                    v = x + 1
+            values.append(v)
+        return tuple(values[3:]) or x
+
+    return n, f
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs())
+def test_random_programs_equal_eager(case):
+    n, f = case
+    agree(f, torch.randn(n, 5), torch.randn(n, 5), torch.randn(5), tolerance=1e-4)
