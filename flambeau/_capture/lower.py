@@ -19,9 +19,9 @@ from flambeau._backends.cpu.arrays import QUIET, K as ARRAYS, loud, quiet
 from flambeau._backends.cpu.compile import RELEASE, native
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
 from flambeau._capture import place, routines
-from flambeau._capture.schedule import Schedule, Target, Unit
-from flambeau._capture.place import Place, Strided
 from flambeau._capture.expressions import Hole, Step, Unsupported, build, short, spread
+from flambeau._capture.place import Place, Strided
+from flambeau._capture.schedule import Schedule, Target, Unit
 from flambeau._eager import large
 from flambeau._ground import flags
 from flambeau._ground.source import build as written
@@ -42,7 +42,16 @@ def compile_program(gm: GraphModule, example_inputs: Sequence[Any]) -> Any:
     """
     if not large.available():
         raise Unsupported("no kernels can be generated here")
+    if needs_history(gm):
+        raise Unsupported("results that need gradients")
     return Compiled(gm, example_inputs)
+
+
+def needs_history(gm: GraphModule) -> bool:
+    """Whether a result of the graph takes part in a backward pass outside it."""
+    results = gm.graph.output_node().all_input_nodes
+    vals = [v for n in results for v in (n.meta.get("val"),) if isinstance(v, Tensor)]
+    return flambeau.is_grad_enabled() and any(v.requires_grad for v in vals)
 
 
 class Nodes:

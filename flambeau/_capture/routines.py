@@ -13,8 +13,8 @@ from flambeau._backends.cpu.conv_weight import weight_plan
 from flambeau._backends.cpu.launch import Plan
 from flambeau._backends.cpu.matmul import matmul_plan
 from flambeau._backends.cpu.pool import max_pool_plan
-from flambeau._capture.place import Strided
 from flambeau._capture.expressions import Step
+from flambeau._capture.place import Strided
 
 
 def plan(step: Step, operands: Sequence[Strided]) -> Plan | None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flambeau._capture import place
-from flambeau._capture.place import Place, Strided
 from flambeau._capture.expressions import Leaf, Program, Result, Step, short
+from flambeau._capture.place import Place, Strided
 from flambeau._ground import flags
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.ir import COSTLY
