@@ -86,15 +86,15 @@ def _doubles(gen: Generator, n: int, mean: float, std: float, native: Any) -> Ar
     if native is not None:
         whole = n - n % 16
         out = np.empty(n, f8)
-        words = np.empty(min(2 * n, PART) + 32, np.uint32)
+        drawn = np.empty(min(2 * n, PART) + 32, np.uint32)
         for start in range(0, whole, PART // 2):
             part = out[start : min(start + PART // 2, whole)]
-            gen.engine.fill(words[: 2 * part.size])
-            native.normal64(words, part, mean, std)
+            gen.engine.fill(drawn[: 2 * part.size])
+            native.normal64(drawn, part, mean, std)
         if whole != n:
             gen.engine.take(2 * (n - whole))
-            gen.engine.fill(words[:32])
-            native.normal64(words, out[-16:], mean, std)
+            gen.engine.fill(drawn[:32])
+            native.normal64(drawn, out[-16:], mean, std)
         return out
     words = gen.engine.take64(n)
     whole = n - n % 16

@@ -1,22 +1,13 @@
-"""Fourier transforms by SciPy, in the precision of their input. Modes: divide by nothing, the root of n, n."""
+"""Fourier transforms by kernels (fft.py) or SciPy, in the precision of their input. Modes: divide by nothing, the root of n, n."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-
-class _Later:
-    """scipy.fft, imported at its first use: SciPy may be missing where nobody transforms."""
-
-    def __getattr__(self, name: str) -> Any:
-        from scipy import fft as found
-
-        return getattr(found, name)
-
-
-fft = _Later()
+from flambeau._backends.cpu.library_product import native
 
 
 def library() -> Any:
@@ -30,16 +21,51 @@ def library() -> Any:
 
 _FORWARD: tuple[Any, ...] = ("backward", "ortho", "forward")
 _INVERSE: tuple[Any, ...] = ("forward", "ortho", "backward")
+NATIVE = 1 << 11  # numbers from which a generated kernel transforms them
 
 
 def _complex(x: Any) -> Any:
     return np.result_type(x.dtype, np.complex64)
 
 
+def _scale(mode: int, n: int) -> float:
+    return (1.0, 1 / math.sqrt(n), 1 / n)[mode]
+
+
+def _native(x: Any, kind: str, dims: tuple[int, ...], n: int, mode: int, inverse: bool) -> Any:
+    """x transformed by kernels: the last of the dims (of n points) as its kind says, the others as complex numbers.
+
+    None where there is no kernel for it.
+    """
+    if x.size < NATIVE or x.dtype.name not in REAL or not native():
+        return None
+    from flambeau._backends.cpu.fft import covers, one
+
+    points = [*(x.shape[d] for d in dims[:-1]), n]
+    if not all(covers(x, "c2c", d, m) for d, m in zip(dims[:-1], points, strict=False)) or not covers(
+        x, kind, dims[-1], n
+    ):
+        return None
+    x = np.ascontiguousarray(x)
+    scale = _scale(mode, math.prod(points))
+    steps = [(kind, dims[-1], n), *(("c2c", d, x.shape[d]) for d in reversed(dims[:-1]))]
+    if kind == "c2r":
+        steps.reverse()
+    for i, (what, d, m) in enumerate(steps):
+        x = one(x, what, d, m, inverse, scale if i == 0 else 1.0)
+    return x
+
+
+REAL = frozenset(("float32", "float64", "complex64", "complex128"))
+
+
 def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
-    fft = library()
     if not dims or not x.size:
         return x.astype(_complex(x))
+    found = _native(x, "c2c", dims, x.shape[dims[-1]], mode, not forward)
+    if found is not None:
+        return found
+    fft = library()
     if len(dims) == 1:
         out = (
             fft.fft(x, axis=dims[0], norm=_FORWARD[mode]) if forward else fft.ifft(x, axis=dims[0], norm=_INVERSE[mode])
@@ -50,13 +76,18 @@ def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
 
 
 def r2c(x: Any, *, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
-    fft = library()
+    if x.size:
+        kind = "r2c" if onesided else "r2full"
+        found = _native(x, kind, dims, x.shape[dims[-1]], mode, False)
+        if found is not None:
+            return found
     if not onesided:
         return c2c(x.astype(_complex(x)), dims=dims, mode=mode, forward=True)
     if not x.size:
         shape = list(x.shape)
         shape[dims[-1]] = shape[dims[-1]] // 2 + 1
         return np.zeros(shape, _complex(x))
+    fft = library()
     out = (
         fft.rfft(x, axis=dims[0], norm=_FORWARD[mode])
         if len(dims) == 1
@@ -66,11 +97,14 @@ def r2c(x: Any, *, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
 
 
 def c2r(x: Any, *, dims: tuple[int, ...], mode: int, last: int) -> Any:
-    fft = library()
     if not x.size:
         shape = list(x.shape)
         shape[dims[-1]] = last
         return np.zeros(shape, x.real.dtype)
+    found = _native(x, "c2r", dims, last, mode, True)
+    if found is not None:
+        return found
+    fft = library()
     if len(dims) > 1:
         x = c2c(x, dims=dims[:-1], mode=mode, forward=False)
     return fft.irfft(x, last, axis=dims[-1], norm=_INVERSE[mode]).astype(x.real.dtype, copy=False)

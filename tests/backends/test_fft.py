@@ -1,0 +1,95 @@
+"""Fourier transforms by kernels against NumPy's in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+import flambeau as fl
+from flambeau._backends.cpu import fft as kernels, library_transform as library
+from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
+
+SIZES = [4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16, 24, 30, 35, 49, 64, 96, 128, 210, 256, 343, 512, 1000, 1024, 2048]
+
+
+def close(got, want, dtype):
+    assert got.dtype == dtype and got.shape == want.shape
+    tolerance = 3e-7 if got.real.dtype == np.float32 else 6e-16
+    assert np.abs(got - want).max() <= tolerance * np.log2(got.size + 2) * max(1e-30, np.abs(want).max())
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+@pytest.mark.parametrize("n", SIZES)
+def test_every_kind_along_rows_and_columns(n, real):
+    rng = np.random.default_rng(n)
+    both = np.dtype("c8" if real == np.float32 else "c16")
+    for batch in (4, 16, 19):
+        z = (rng.standard_normal((batch, n)) + 1j * rng.standard_normal((batch, n))).astype(both)
+        for dim in (1, 0):
+            x = np.ascontiguousarray(z if dim else z.T)
+            r = np.ascontiguousarray(x.real)
+            h = np.ascontiguousarray(np.take(x, range(n // 2 + 1), dim))
+            wide, rw, hw = x.astype("c16"), r.astype("f8"), h.astype("c16")
+            close(kernels.one(x, "c2c", dim, n, False, 1.0), np.fft.fft(wide, axis=dim), both)
+            close(kernels.one(x, "c2c", dim, n, True, 1 / n), np.fft.ifft(wide, axis=dim), both)
+            close(kernels.one(r, "r2c", dim, n, False, 0.5), np.fft.rfft(rw, axis=dim) / 2, both)
+            close(kernels.one(r, "r2full", dim, n, False, 1.0), np.fft.fft(rw, axis=dim), both)
+            close(kernels.one(h, "c2r", dim, n, True, 1 / n), np.fft.irfft(hw, n, axis=dim), np.dtype(real))
+
+
+def test_radices():
+    for n in range(1, 3000):
+        found = kernels.factors(n)
+        assert found is None or np.prod(found, dtype=int) == n
+        smooth = n
+        for p in (2, 3, 5, 7):
+            while smooth % p == 0:
+                smooth //= p
+        assert (found is None) == (smooth != 1)
+
+
+SHAPES = [((40, 64), (1,)), ((64, 40), (0,)), ((5, 16, 48), (0, 1, 2)), ((6, 30, 32), (1, 2)), ((8, 6, 5, 14), (2, 1)), ((3, 2048), (1,)), ((11, 300), (1,))]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_several_dims_and_norms(shape, mode):
+    shape, dims = shape
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    norm = ("backward", "ortho", "forward")[mode]
+    back = ("forward", "ortho", "backward")[mode]
+    close(library.c2c(x, dims=dims, mode=mode, forward=True), np.fft.fftn(x, axes=dims, norm=norm), x.dtype)
+    close(library.c2c(x, dims=dims, mode=mode, forward=False), np.fft.ifftn(x, axes=dims, norm=back), x.dtype)
+    half = np.fft.rfftn(x.real, axes=dims, norm=norm)
+    close(library.r2c(x.real, dims=dims, mode=mode, onesided=True), half, x.dtype)
+    full = np.fft.fftn(x.real, axes=dims, norm=norm)
+    close(library.r2c(x.real, dims=dims, mode=mode, onesided=False), full, x.dtype)
+    sizes = [shape[d] for d in dims]
+    want = np.fft.irfftn(half, sizes, axes=dims, norm=back)
+    close(library.c2r(half, dims=dims, mode=mode, last=sizes[-1]), want, x.real.dtype)
+    turned = np.asfortranarray(x)  # another layout gives the same
+    assert np.array_equal(library.c2c(turned, dims=dims, mode=mode, forward=True), library.c2c(x, dims=dims, mode=mode, forward=True))  # fmt: skip
+
+
+def test_threads_change_nothing():
+    x = np.random.default_rng(1).standard_normal((200, 120)).astype(np.float32)
+    before, got = get_num_threads(), []
+    try:
+        for n in (1, 2, 7):
+            set_num_threads(n)
+            got.append(kernels.one(x, "r2c", 1, 120, False, 1.0))
+    finally:
+        set_num_threads(before)
+    assert np.array_equal(got[0], got[1]) and np.array_equal(got[0], got[2])
+
+
+def test_gradients_of_large_transforms():
+    x = fl.randn(20, 256, dtype=fl.float64, requires_grad=True)
+    g = fl.randn(20, 129, dtype=fl.float64)
+    (fl.fft.rfft(x).abs() * g).sum().backward()
+    small = x.detach()[:2, :].clone().requires_grad_()
+    (fl.fft.rfft(small).abs() * g[:2]).sum().backward()
+    assert np.allclose(x.grad[:2].numpy(), small.grad.numpy())
