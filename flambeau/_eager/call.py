@@ -13,7 +13,7 @@ import numpy as np
 from flambeau._backends import meta
 from flambeau._backends.cpu.arrays import QUIET, K, loud, quiet
 from flambeau._backends.cpu.casts import astype
-from flambeau._eager import record
+from flambeau._eager import large, record
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import check_writable, rebase, view
@@ -40,6 +40,8 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
             for p, v in zip(op.params, values, strict=True)
         )
     if MODES or not _plain(op, values):
+        if STATE.tracing:
+            return HOOKS["trace"](op, values, out, into)
         result = HOOKS["override"](op, values, out, into)
         if result is not NotImplemented:
             return result
@@ -49,9 +51,13 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
         op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
     if into or out is not None:
         return _store(op, values, out, into)
-    arrays, result_dtype = prepare(op, values)
+    met = meet(op, values)
+    r = large.call(op, *with_numbers(*met)) if op.native else None
+    if r is not None:
+        return finish(op, values, r, None)
+    arrays, result_dtype = converted(op, *met)
     r = run(op, arrays)
-    return finish(op, values, r, result_dtype, arrays)
+    return finish(op, values, r, result_dtype)
 
 
 def _plain(op: Op, values: tuple[Any, ...]) -> bool:
@@ -101,8 +107,8 @@ def kernel_for(arrays: tuple[Any, ...]) -> Any:
 # ---------------------------------------------------------------- dtypes
 
 
-def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
-    """The arrays that the body sees, and the dtype of its result (None: whatever the body gives)."""
+def meet(op: Op, values: tuple[Any, ...]) -> tuple[list[Any], list[int], Any]:
+    """The arguments with bare arrays for tensors, which of them meet in one dtype, and that dtype (None: each keeps its own)."""
     params = op.params
     out = list(values)
     device = None
@@ -137,7 +143,7 @@ def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
         for i in tensors:
             if not hasattr(out[i], "shape"):
                 out[i] = number(out[i], dtypes.of_number(out[i]))
-        return tuple(out), None
+        return out, tensors, None
     common = result_type([values[i] for i in tensors])
     if given is not None:
         common = given
@@ -147,6 +153,26 @@ def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
         common = dtypes.int64
     if op.lacks is not None and common.kind in op.lacks[0]:
         raise NotImplementedError(f"\"{op.lacks[1]}\" not implemented for '{dtypes.SPOKEN[common]}'")
+    return out, tensors, common
+
+
+def with_numbers(out: list[Any], tensors: list[int], common: Any) -> tuple[list[Any], list[int], Any]:
+    """The same, with numbers as 0-d arrays of the common dtype."""
+    if common is None or all(hasattr(out[i], "shape") for i in tensors):
+        return out, tensors, common
+    compute = dtypes.NARROW.get(common.np, common.np)
+    given = [number(a, common, compute) if i in tensors and not hasattr(a, "shape") else a for i, a in enumerate(out)]
+    return given, tensors, common
+
+
+def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+    """The arrays that the body sees, and the dtype of its result (None: whatever the body gives)."""
+    return converted(op, *meet(op, values))
+
+
+def converted(op: Op, out: list[Any], tensors: list[int], common: Any) -> tuple[tuple[Any, ...], Any]:
+    if common is None:
+        return tuple(out), None
     compute = common.np if op.halves and common.np in dtypes.HALVES else dtypes.NARROW.get(common.np, common.np)
     for i in tensors:
         a = out[i]
@@ -218,7 +244,7 @@ _CATEGORY = {"b": 0, "i": 1, "f": 2, "c": 3, "q": 4}
 # ---------------------------------------------------------------- results
 
 
-def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any, arrays: tuple[Any, ...]) -> Any:
+def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any) -> Any:
     """Wrap what the body gave, in the dtype it should have, and record the call where an input has history."""
     if type(r) is tuple or type(r) is list:
         narrow = None if result_dtype is None else dtypes.NARROW.get(result_dtype.np)  # what bodies compute in
@@ -285,11 +311,17 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         tracked or target._node is not None or (target._base is not None and node_of(target._base) is not None)
     ):
         check_writable(target)
-    arrays, result_dtype = prepare(op, values)
+    met = meet(op, values)
+    result_dtype = None if op.promote == "bool" else met[2]
     if result_dtype is not None and not dtypes.can_cast(result_dtype, target.dtype):
         raise RuntimeError(
             f"result type {dtypes.SPOKEN[result_dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}"
         )
+    if op.kind == "pointwise" and target._a.size >= large.LARGE and type(target._a) is np.ndarray:
+        before = record.before_write(op, values) if tracked else None
+        if large.call(op, *with_numbers(*met), target._a) is not None:
+            return _written(op, target, values, tracked, before)
+    arrays, _ = converted(op, *met)
     if op.write is not None and meta.has_meta(arrays):
         return _written(op, target, values, tracked, record.before_write(op, values) if tracked else None)
     if op.write is not None:
@@ -355,7 +387,10 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
             f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
             "the arguments requires grad."
         )
-    arrays, result_dtype = prepare(op, values)
+    met = meet(op, values)
+    if op.native and isinstance(out, Tensor) and _out_native(op, met, out):
+        return out
+    arrays, result_dtype = converted(op, *met)
     r = run(op, arrays)
     results = r if isinstance(r, (tuple, list)) else (r,)
     for o, x in zip(outs, results, strict=True):
@@ -367,6 +402,21 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
     if isinstance(out, (tuple, list)):
         return record.named(op)(tuple(outs)) if op.outputs else tuple(outs)
     return out
+
+
+def _out_native(op: Op, met: Any, out: Tensor) -> bool:
+    """A large result straight into `out`, where nothing needs converting, resizing or refusing."""
+    d = dtypes.bool_ if op.promote == "bool" else met[2]
+    a = out._a
+    if d is None or type(a) is not np.ndarray or not dtypes.can_cast(d, out.dtype):
+        return False
+    if op.kind != "pointwise" and any(type(x) is np.ndarray and np.may_share_memory(a, x) for x in met[0]):
+        return False
+    check_overlap(a)
+    if large.call(op, *with_numbers(*met), a) is None:
+        return False
+    bump(out)
+    return True
 
 
 def check_overlap(a: Any) -> None:

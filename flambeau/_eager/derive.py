@@ -13,7 +13,7 @@ import numpy as np
 
 from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import ERRORS, QUIET, K, loud, quiet
-from flambeau._eager import call, create, derived, large, record
+from flambeau._eager import call, create, derived, large, record, traced
 from flambeau._eager.choose import chooser
 from flambeau._eager.graph import Node, node_of, saved_alias, serial
 from flambeau._eager.modes import MODES, STATE
@@ -35,7 +35,7 @@ SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
     "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
-    "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured,
+    "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
 _inplace: dict[Op, Any] = {}
@@ -154,6 +154,7 @@ def _pointwise(op: Op) -> str:
     required = all(p.default is REQUIRED for p in op.params if not p.is_tensor)
     if (
         op.promote != "none"
+        and not (op.lacks and "f" in op.lacks[0])
         and not (required and len(tensors) < len(op.params))
         and all(p.default is not None for p in tensors)
     ):
@@ -384,7 +385,7 @@ def _inplace_lane(op: Op, me: str) -> list[str]:
                            for i, p in enumerate(tensors))  # fmt: skip
     first = tensors[0].name
     return [f"    if {' and '.join(['not MODES', f'type({first}) in PLAIN', *_statics(op)])}:", *fetch,
-            f"        if {' and '.join(ok)} and (not STATE.grad or ({history})):",
+            f"        if a0.size < LARGE and {' and '.join(ok)} and (not STATE.grad or ({history})):",
             "            token = quiet(QUIET)", "            try:", *("                " + line for line in body),
             "            except ValueError:", f"                return general({me}, {_tuple(op)}, None, True)",
             "            finally:", "                loud(token)",
@@ -511,7 +512,7 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
                        else f"(type({p.name}) in PLAIN and ({p.name}._node is not None or {p.name}._base is not None))" if p.annotation == "N"
                        else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors if not p.is_free)  # fmt: skip
     text += [f"{pad}if type(r) is not ndarray:", f"{pad}    if type(r) is tuple or type(r) is list:",
-             f"{pad}        return finish({me}, {_tuple(op)}, r, None, None)", f"{pad}    r = asarray(r)"]  # fmt: skip
+             f"{pad}        return finish({me}, {_tuple(op)}, r, None)", f"{pad}    r = asarray(r)"]  # fmt: skip
     if op.view:
         text.append(f"{pad}o = view({tensors[0].name}, r)")
     else:
@@ -536,7 +537,7 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
     arrays = {p.name: f"{p.name}._a" for p in tensors} | {many.name: "xs"}
     text += ["            token = quiet(QUIET)", "            try:", f"                r = {_bind(op, 'RUN', op.run)}(K, {_call(op, arrays)})",
              "            finally:", "                loud(token)", "            if type(r) is not ndarray:",
-             f"                return finish({me}, {_tuple(op)}, r, None, None)", "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
+             f"                return finish({me}, {_tuple(op)}, r, None)", "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
     if op.differentiable:
         text += ["            if STATE.grad:", f"                record({me}, (o,), {_tuple(op)})"]
     return [*text, "            return o"]
@@ -581,7 +582,12 @@ def _composite(op: Op) -> str:
     )
     conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
     fields = _bind(op, "FIELDS", record.named(op)) if op.outputs else ""
-    text += [f"    if {' and '.join(conditions)}:", f"        return {fields}({body}({_call(op, {})}))" if fields else f"        return {body}({_call(op, {})})",
+    text.append(f"    if {' and '.join(conditions)}:")
+    first = next((p.name for p in op.params if p.is_tensor), "")
+    if op.native and first:
+        text += [f"        if type({first}) in PLAIN and {first}._a.size >= LARGE:", f"            r = fused({me}, {_tuple(op)})",
+                 "            if r is not None: return r"]  # fmt: skip
+    text += [f"        return {fields}({body}({_call(op, {})}))" if fields else f"        return {body}({_call(op, {})})",
              f"    return general({me}, {_tuple(op)}{', out' if out else ''})"]  # fmt: skip
     return "\n".join(text) + "\n"
 

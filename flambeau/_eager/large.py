@@ -1,8 +1,9 @@
 """When a call is worth a compiled kernel, and the kernels of such calls.
 
-The rule is fixed: from `LARGE` elements on, a pointwise operator on float32 or float64 (or a structured one that says
-`native=True`) runs as one generated kernel, forward and backward; below, the array library runs it. It depends on shapes and
-dtypes alone. Where there is no llvmlite, or an expression has a word that kernels lack, the array library runs everything.
+The rule is fixed: from `LARGE` elements on, a pointwise operator (or a structured one that says `native=True`) runs as one
+generated kernel, forward and backward; below, the array library runs it. It depends on shapes and dtypes alone. Where there is
+no llvmlite, or an expression has a word that kernels lack, the array library runs everything. The flat functions come here for
+plain float32 and float64, the general lane (`call`, `write`) for every other dtype, and for results that go into a given tensor.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from flambeau._ground import flags
-from flambeau._kernel.record import Expr, Record, cast, constant, toposort
+from flambeau._kernel.ir import MEMORY
+from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, toposort
 from flambeau._operators.op import Op
-from flambeau._values.dtype import dtype
+from flambeau._values.dtype import ALL, NARROW, dtype, of
 
 LARGE = 1 << 13  # elements: below it a ufunc's call costs less than what a kernel saves
 _RECORD = Record()
@@ -32,13 +36,17 @@ def available() -> bool:
     return _state["on"]
 
 
+class Refusal(Exception):
+    """The operator refuses these arguments: no kernel for this call, but perhaps for the next one."""
+
+
 class Native:
     """One expression as a function of arrays; None is its answer where the array library must do it."""
 
-    __slots__ = ("body", "call", "dead")
+    __slots__ = ("body", "call", "dead", "write")
 
-    def __init__(self, body: Callable[..., Any]) -> None:
-        self.body, self.dead = body, False
+    def __init__(self, body: Callable[..., Any], write: bool = False) -> None:
+        self.body, self.dead, self.write = body, False, write
         self.call: Any = None
 
     def __call__(self, *arrays: Any) -> Any:
@@ -50,10 +58,12 @@ class Native:
                 return None
             from flambeau._backends.cpu.compile import compile
 
-            self.call = compile(self.body)
+            self.call = compile(self.body, self.write)
         try:
             return self.call(*arrays)
-        except (NotImplementedError, KeyError, AssertionError, TypeError) as problem:
+        except Refusal:
+            return None
+        except (NotImplementedError, KeyError, AssertionError, TypeError, Opaque) as problem:
             if "loops" in flags.get("logs"):
                 import warnings
 
@@ -101,6 +111,75 @@ def again(roots: Sequence[Expr], recorded: dtype) -> Native:
         return out[0] if len(out) == 1 else out
 
     return Native(body)
+
+
+# ---------------------------------------------------------------- the general lane
+
+HELD = frozenset(d.np for d in ALL if d.name in MEMORY)
+_EXACT = frozenset(("floordiv", "remainder", "fmod", "pow", "lshift", "rshift"))  # of integers: NumPy's to compute or refuse
+_calls: dict[Any, Native] = {}
+
+
+def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, target: Any = None) -> Any:
+    """An operator on large arrays of any dtypes that kernels know, written into `target` if there is one; None where the array
+    library must do it. `out`, `meeting` and `common` are what the general lane's `meet` found."""
+    arrays, positions, statics, largest = [], [], [], 0
+    for i, (p, a) in enumerate(zip(op.params, out, strict=True)):
+        if p.is_tensor and a is not None:
+            if type(a) is not np.ndarray or a.dtype not in HELD:
+                return None
+            arrays.append(a)
+            positions.append(i)
+            largest = max(largest, a.size)
+        elif p.is_list:
+            return None
+        else:
+            statics.append(a)
+    if largest < LARGE:
+        return None
+    try:
+        key = (op, tuple(statics), tuple(map(type, statics)), tuple(positions), common, target is not None)
+        kernel = _calls.get(key)
+    except TypeError:  # a list among the arguments
+        return None
+    if kernel is None:
+        if len(_calls) > 2048:
+            _calls.clear()
+        kernel = _calls[key] = Native(_general(op, statics, positions, set(meeting), common), target is not None)
+    return kernel(*arrays) if target is None else kernel(target, *arrays)
+
+
+def _general(op: Op, statics: list[Any], positions: list[int], meeting: set[int], common: dtype | None) -> Any:
+    """The body of such a call: operands widened to the dtype in which they meet, the result narrowed to it."""
+    compute = None if common is None else of(NARROW.get(common.np, common.np))
+
+    def body(*xs: Expr) -> Any:
+        tensors, rest = dict(zip(positions, xs, strict=True)), iter(statics)
+        args, kwargs = [], {}
+        for i, p in enumerate(op.params):
+            v = tensors.get(i) if p.is_tensor else next(rest)
+            if p.is_tensor and v is None:
+                next(rest)
+            elif i in meeting and compute is not None:
+                v = cast(v, compute)
+            if p.keyword:
+                kwargs[p.name] = v
+            else:
+                args.append(v)
+        out = op.body(_RECORD, *args, **kwargs)
+        outs = tuple(narrowed(e, op, common) for e in (out if isinstance(out, tuple) else (out,)))
+        if any(e.op in _EXACT and e.dtype.kind == "i" for e in toposort(*outs)):
+            raise Opaque(op.name)
+        return outs if isinstance(out, tuple) else outs[0]
+
+    return body
+
+
+def narrowed(e: Expr, op: Op, common: dtype | None) -> Expr:
+    """A result in the dtype in which the operands met."""
+    if common is None or op.promote == "bool" or e.dtype.kind == "b" or (e.dtype.kind == "i" and common.kind != "i"):
+        return e
+    return cast(e, common)
 
 
 _structured: dict[Any, Native] = {}

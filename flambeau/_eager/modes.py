@@ -26,6 +26,7 @@ class State(threading.local):
     lifted: bool | None = (
         None  # a backward pass carries tensors for another reason than to be recorded; whether it is, too
     )
+    tracing: bool = False  # calls are recorded as expressions: see traced
     partial: bool = False  # a backward pass towards some inputs only is running
     recorder: Any = None  # what notes the operators of a capture
 

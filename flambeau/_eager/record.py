@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.casts import astype
+from flambeau._backends.cpu.casts import LARGE, astype
 from flambeau._eager.graph import (
     Node,
     SparseGrad,
@@ -213,12 +213,30 @@ def _rule_class(op: Op) -> type[Node]:
         and not any(p.is_list for p in op.params)
         and "outs" not in names
     )
-    extra = {"arrays": _rule_arrays(op, names, wants, fields)} if simple else {}
+    arrays = _rule_arrays(op, names, wants, fields) if simple else RuleNode.arrays
+    extra = {"arrays": _natively(arrays) if op.native else arrays}
     return type(class_name(op), (RuleNode,), {
         **extra, "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
         "wanted": None if joint else frozenset(op.rules), "names_saved": frozenset(names),
         "output_saved": frozenset(i for i, n in enumerate(names) if n in fields),
     })  # fmt: skip
+
+
+def _natively(rules: Any) -> Any:
+    """A backward pass that runs as one kernel where it is large, else by the written rules."""
+
+    def arrays(self: Any, g: Any) -> Any:
+        if (type(g) is np.ndarray and g.size >= LARGE) or any(
+            isinstance(s, Tensor) and s._a.size >= LARGE for s in self.saved
+        ):
+            from flambeau._eager.traced import backward
+
+            found = backward(self, g)
+            if found is not None:
+                return found
+        return rules(self, g)
+
+    return arrays
 
 
 def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...]], fields: tuple[str, ...]) -> Any:

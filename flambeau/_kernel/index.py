@@ -112,11 +112,24 @@ class Index:
         rest = tuple((a, c) for a, c in self.terms if c % n)  # type: ignore[operator]
         return Index(whole, self.const // n), Index(rest, self.const % n)  # type: ignore[operator]
 
+    def grain(self, n: int) -> tuple[int, Index, Index] | None:
+        """(g, q, r) with self == g * q + r, 0 <= r < g and g a divisor of n: then self // n is q // (n / g)."""
+        for g in sorted({c for _, c in self.terms if c > 1 and n % c == 0}, reverse=True):  # type: ignore[operator]
+            q, r = self.split(g)  # type: ignore[arg-type]
+            lo, hi = r.bounds
+            if 0 <= lo and hi < g:  # type: ignore[operator]
+                return g, q, r  # type: ignore[return-value]
+        return None
+
     def __floordiv__(self, n: int) -> Index:
         whole, rest = self.split(n)
         lo, hi = rest.bounds
         if lo // n == hi // n:
             return whole + lo // n
+        coarse = rest.grain(n)
+        if coarse is not None:
+            g, q, _ = coarse
+            return whole + q // (n // g)
         if len(rest.terms) == 1 and rest.const == 0 and rest.terms[0][1] == 1:  # (x // a) // n == x // (a * n)
             atom = rest.terms[0][0]
             if isinstance(atom, Div):
@@ -128,6 +141,10 @@ class Index:
         lo, hi = rest.bounds
         if lo // n == hi // n:
             return rest - lo // n * n
+        coarse = rest.grain(n)
+        if coarse is not None:
+            g, q, r = coarse
+            return q % (n // g) * g + r
         if len(rest.terms) == 1 and rest.const == 0 and rest.terms[0][1] == 1:  # (x % (a * n)) % n == x % n
             atom = rest.terms[0][0]
             if isinstance(atom, Mod) and atom.by % n == 0:  # type: ignore[operator]

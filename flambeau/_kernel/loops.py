@@ -57,6 +57,7 @@ from flambeau._kernel.simplify import simplified
 FOLD = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and"}
 POINT = WORDS - {"cast"}
 REAL = FLOAT_WORDS - {"floor", "ceil", "round", "trunc", "fma"}
+WHOLE = {"invert", "bitwise_and", "bitwise_or", "bitwise_xor", "lshift", "rshift"}
 K = Record()
 
 
@@ -94,6 +95,7 @@ class Fold:
     level: int
     scan: bool
     expr: Expr
+    at: tuple[Index, ...]
 
 
 def lower(roots: Sequence[Expr], known: Mapping[Expr, tuple[str, Layout]], outs: Sequence[Layout]) -> Kernel:
@@ -108,6 +110,9 @@ def lower(roots: Sequence[Expr], known: Mapping[Expr, tuple[str, Layout]], outs:
             if n not in factors.get(key, ()) and all(b % a == 0 for a, b in itertools.pairwise(chain)):
                 factors[key], more = tuple(chain), True
         if not more:
+            for f in lowering.folds.values():
+                if any(isinstance(a, Div | Mod) for i in f.at for a in atoms(i)):
+                    raise Cut(f.expr)  # it would be folded again and again, for outer points that share it
             return kernel
 
 
@@ -282,6 +287,8 @@ class Lowering:
         src = [self.value(s, idx) for s in e.src]
         if e.op in REAL and src[-1].dtype not in FLOATS:
             raise NotImplementedError(f"{e.op} of {src[-1].dtype} in a native kernel")
+        if e.op in WHOLE and src[0].dtype in FLOATS:
+            raise NotImplementedError(f"{e.op} of {src[0].dtype} in a native kernel")
         if e.op in ("logical_and", "logical_or", "logical_xor", "logical_not"):
             src = [s if s.dtype == "bool" else self.cast(s, "bool") for s in src]
         return word(e.op, *src)
@@ -366,7 +373,7 @@ class Lowering:
             raise Cut(next(f.expr for f in inside if f.scan))
         level = 1 + max((f.level for f in inside), default=0)
         name = f"acc{len(self.folds)}"
-        self.folds[name] = Fold(name, op, v, axes, over, level, scan, e)
+        self.folds[name] = Fold(name, op, v, axes, over, level, scan, e, idx)
         return Scalar("acc", (), name, v.dtype)
 
 

@@ -7,7 +7,7 @@ dtypes and strides alone. `bind` comes last: it replaces numbers by names, so th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -173,8 +173,23 @@ def vectorise(kernel: Kernel) -> Kernel:
             best, least = a.name, price
     if best and limit(next(a.extent for a in kernel.axes if a.name == best)) == 1:
         best = ""
-    stages = tuple(replace(s, axes=tuple(sorted(s.axes, key=lambda a: a.name == best))) for s in kernel.stages)
+    stages = tuple(
+        replace(s, axes=tuple(sorted(s.axes, key=lambda a, own=along(s, best, outer): a.name == own)))
+        for s in kernel.stages
+    )
     return replace(kernel, stages=stages, vector=best, tile=crossing(kernel, best))
+
+
+def along(s: Stage, vector: str, outer: Container[str] = ()) -> str:
+    """The axis along which a stage is vectorised: the kernel's, or, where it is an inner one that this stage does not walk, the
+    stage's own that is dense in all it reads."""
+    if not vector or vector in outer or any(a.name == vector for a in s.axes):
+        return vector
+    every = [x.index for x in accesses(Kernel((), (), (), (s,)))]
+    for a in reversed(s.axes):
+        if all(i.affine_in(a.name) and i.coefficient(a.name) in (0, 1) for i in every):
+            return a.name
+    return ""
 
 
 def walking(step: int, kind: str) -> float:
@@ -408,6 +423,8 @@ class Binder:
         self.counts: dict[str, int] = {}
         self.known: dict[tuple[str, Any], str] = {}
         self.axes: dict[tuple[str, Any], Axis] = {}
+        names = {a.name for a in kernel.outer}
+        self.dense = {kernel.vector, *(along(s, kernel.vector, names) for s in kernel.stages)} - {""}
         lengths = [a.extent for a in kernel.axes if not isinstance(a.extent, Span)]
         over = {extents(s.axes) for s in kernel.stages if s.axes}
         # A number among the constants that is a size (a mean divides by it) is a size.
@@ -450,7 +467,7 @@ class Binder:
         for a, c in i.terms:
             new = self.atom(a, value)
             name = a.name if isinstance(a, Axis) else None
-            plain = (name == self.old.vector and c in range(-1, NEAR + 1)) or (name == self.old.tile and c == 1)
+            plain = (name in self.dense and c in range(-1, NEAR + 1)) or (name == self.old.tile and c == 1)
             terms.append((new, c if plain else self.name("s", c, (i, a))))
         return Index(tuple(terms), self.name("c", i.const, i) if i.const else 0)
 

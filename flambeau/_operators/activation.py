@@ -257,7 +257,7 @@ def _(input: Any, lambd: Any) -> None:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
 
 
-@composite("prelu", "_prelu_kernel")
+@composite("prelu", "_prelu_kernel", native=True)
 def prelu(input: T, weight: T) -> T:
     """x where positive, weight * x elsewhere; one weight for all, or one for each channel (dim 1)."""
     if weight.numel() != 1:
@@ -312,7 +312,7 @@ def rrelu(
     return rrelu_with_noise(input, input.detach().new_empty(input.shape), lower, upper, training, generator)
 
 
-@composite("glu", namespace="nn", variants=("function", "out"))
+@composite("glu", namespace="nn", variants=("function", "out"), native=True)
 def glu(input: T, dim: Dim = -1) -> T:
     """The first half along dim times the sigmoid of the second."""
     if input.ndim == 0:

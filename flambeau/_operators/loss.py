@@ -23,7 +23,7 @@ def reduce(loss: Any, reduction: int) -> Any:
 # ---------------------------------------------------------------- regression
 
 
-@op("mse_loss", **NN)
+@op("mse_loss", **NN, native=True)
 def mse_loss(k: Kernel[T], input: T, target: T, reduction: int = 1) -> T:
     """(input - target)^2."""
     d = input - target
@@ -64,13 +64,13 @@ mse_loss.vjp_arrays(
 )
 
 
-@composite("l1_loss", namespace="nn", variants=("function",))
+@composite("l1_loss", namespace="nn", variants=("function",), native=True)
 def l1_loss(input: T, target: T, reduction: int = 1) -> T:
     """|input - target|."""
     return reduce((input - target).abs(), reduction)
 
 
-@composite("smooth_l1_loss", **NN)
+@composite("smooth_l1_loss", **NN, native=True)
 def smooth_l1_loss(input: T, target: T, reduction: int = 1, beta: float = 1.0) -> T:
     """d^2 / (2 beta) where |d| < beta, |d| - beta / 2 elsewhere."""
     if beta < 0:
@@ -81,7 +81,7 @@ def smooth_l1_loss(input: T, target: T, reduction: int = 1, beta: float = 1.0) -
     return reduce((d * d * (0.5 / beta)).where(d.lt(beta), d - 0.5 * beta), reduction)
 
 
-@composite("huber_loss", **NN)
+@composite("huber_loss", **NN, native=True)
 def huber_loss(input: T, target: T, reduction: int = 1, delta: float = 1.0) -> T:
     """d^2 / 2 where |d| <= delta, delta (|d| - delta / 2) elsewhere."""
     if delta <= 0:
@@ -90,7 +90,7 @@ def huber_loss(input: T, target: T, reduction: int = 1, delta: float = 1.0) -> T
     return reduce((d * d * 0.5).where(d.le(delta), (d - 0.5 * delta) * delta), reduction)
 
 
-@composite("poisson_nll_loss", variants=("function",), receiver="input")
+@composite("poisson_nll_loss", variants=("function",), receiver="input", native=True)
 def poisson_nll_loss(input: T, target: T, log_input: bool, full: bool, eps: float, reduction: int) -> T:
     """The negative log likelihood of counts under a Poisson law; `full` adds Stirling's approximation of log(target!)."""
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
@@ -116,7 +116,7 @@ def binary_cross_entropy(input: T, target: T, weight: T | None = None, reduction
     return reduce(loss if weight is None else loss * weight, reduction)
 
 
-@op("_binary_cross_entropy", variants=())
+@op("_binary_cross_entropy", variants=(), native=True)
 def _bce(k: Kernel[T], input: T, target: T) -> T:
     low = k.like(-100.0, input)
     return (target - 1.0) * k.maximum(k.log1p(-input), low) - target * k.maximum(k.log(input), low)
@@ -128,7 +128,7 @@ _bce.vjp(
 )
 
 
-@composite("binary_cross_entropy_with_logits", variants=("function",))
+@composite("binary_cross_entropy_with_logits", variants=("function",), native=True)
 def binary_cross_entropy_with_logits(
     input: T, target: T, weight: T | None = None, pos_weight: T | None = None, reduction: int = 1
 ) -> T:
@@ -155,9 +155,38 @@ def _nll_back(
     dim = 1 if len(shape) > 1 else 0
     keep = target.ne(ignore_index)
     at = target.where(keep, target * 0).long()
-    w = g.new_ones(target.shape) if weight is None else weight.index_select(0, at.reshape(-1)).reshape(target.shape)
-    value = (-w * (g / total if reduction == 1 else g)).masked_fill(keep.logical_not(), 0)
-    return g.new_zeros(shape).scatter(dim, at.unsqueeze(dim), value.unsqueeze(dim).to(g.dtype))
+    value = -(g / total if reduction == 1 else g)
+    if weight is not None:
+        value = value * weight.index_select(0, at.reshape(-1)).reshape(target.shape)
+    return _placed(value.expand(target.shape).masked_fill(keep.logical_not(), 0).to(g.dtype), at, shape[dim], dim)
+
+
+@op("_placed", variants=(), promote="none")
+def _placed(k: Kernel[T], value: T, at: Index, size: int, dim: int) -> T:  # type: ignore[name-defined]  # noqa: F821
+    """A new dim of this size: `value` at the places `at`, 0 elsewhere."""
+    shape = (*value.shape[:dim], size, *value.shape[dim:])
+    return k.where(_hit(k, at, shape, dim), k.expand(_with(k, value, dim), shape), k.like(0, value))
+
+
+def _with(k: Any, x: Any, dim: int) -> Any:
+    """One more dim, of size 1."""
+    return k.reshape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
+
+
+def _hit(k: Any, at: Any, shape: Any, dim: int) -> Any:
+    """Whether a place along dim is the one that `at` says."""
+    along = k.reshape(k.iota(shape[dim], int64), tuple(n if d == dim else 1 for d, n in enumerate(shape)))
+    return k.eq(k.expand(along, shape), k.expand(_with(k, at, dim), shape))
+
+
+@_placed.arrays
+def _(k: Any, value: Any, at: Any, size: int, dim: int) -> Any:
+    out = k.xp.zeros((*value.shape[:dim], size, *value.shape[dim:]), value.dtype)
+    k.xp.put_along_axis(out, k.xp.expand_dims(at, dim), k.xp.expand_dims(value, dim), dim)
+    return out
+
+
+_placed.vjp(value=lambda g, at, dim: g.gather(dim, at.unsqueeze(dim)).squeeze(dim))
 
 
 nll_loss_forward.vjp(
@@ -169,7 +198,24 @@ nll_loss_forward.vjp(
 
 @op("_nll", variants=(), promote="none")
 def _nll(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: int) -> T:  # type: ignore[name-defined]  # noqa: F821
-    """The first result of `nll_loss_forward`."""
+    """The first result of `nll_loss_forward`; recorded, for targets that are known to be in bounds."""
+    dim = 1 if input.ndim > 1 else 0
+    target = k.cast(target, int64)
+    keep = k.ne(target, k.like(ignore_index, target))
+    at = k.where(keep, target, k.like(0, target))
+    picked = k.reshape(k.sum(k.where(_hit(k, at, input.shape, dim), input, k.like(0, input)), [dim]), target.shape)
+    w = k.cast(keep, input.dtype)
+    if weight is not None:
+        w = k.where(keep, k.reshape(k.take(weight, 0, k.reshape(at, (-1,))), at.shape), k.like(0, weight))
+    loss = k.where(keep, -(picked * w), k.like(0, picked))
+    if reduction == 0:
+        return loss
+    total = k.reshape(k.sum(loss, tuple(range(loss.ndim))), ())
+    return total / k.reshape(k.sum(w, tuple(range(w.ndim))), ()) if reduction == 1 else total
+
+
+@_nll.arrays
+def _(k: Any, input: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -> Any:
     return k.library("nll", input, target, weight, reduction=reduction, ignore_index=ignore_index)[0]
 
 
@@ -312,9 +358,9 @@ def cross_entropy_loss(
         return _probabilities(input, target, weight, reduction, label_smoothing, dim)
     if tuple(input.shape) == tuple(target.shape) and input.ndim > 1:
         raise RuntimeError("Expected floating point type for target with class probabilities, got " + _spoken(target))
-    log_p = input.log_softmax(dim)
     if label_smoothing == 0:
-        return nll_loss_nd(log_p, target, weight, reduction, ignore_index)
+        return _class_loss(input, target, weight, reduction, ignore_index)
+    log_p = input.log_softmax(dim)
     nll = nll_loss_nd(log_p, target, weight, reduction, ignore_index)
     classes = input.shape[dim]
     ignored = target.eq(ignore_index)
@@ -346,7 +392,25 @@ def _spoken(t: Tensor) -> str:
     return SPOKEN[t.dtype]
 
 
-def _probabilities(input: Any, target: Any, weight: Any, reduction: int, smoothing: float, dim: int) -> Any:
+@composite("_class_loss", variants=(), native=True)
+def _class_loss(input: T, target: T, weight: T | None, reduction: int, ignore_index: int) -> T:
+    """-log softmax(input) at the target class."""
+    return nll_loss_nd(input.log_softmax(0 if input.ndim == 1 else 1), target, weight, reduction, ignore_index)
+
+
+@_class_loss.errors
+def _(input: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -> None:
+    """What the recorded body takes for granted."""
+    at, classes = target._a, input.shape[min(1, input.ndim - 1)]
+    if at.dtype.kind in "iu" and at.size and (at.min() < 0 or at.max() >= classes):
+        bad = at[((at < 0) | (at >= classes)) & (at != ignore_index)].reshape(-1)
+        if bad.size:
+            raise IndexError(f"Target {int(bad[0])} is out of bounds.")
+
+
+@composite("_probability_loss", variants=(), native=True)
+def _probabilities(input: T, target: T, weight: T | None, reduction: int, smoothing: float, dim: int) -> T:
+    """-log softmax(input), averaged over target probabilities."""
     classes = input.shape[dim]
     if smoothing:
         target = target * (1 - smoothing) + smoothing / classes
@@ -361,7 +425,7 @@ def _probabilities(input: Any, target: Any, weight: Any, reduction: int, smoothi
     return -terms.sum()
 
 
-@composite("kl_div", variants=("function",))
+@composite("kl_div", variants=("function",), native=True)
 def kl_div(input: T, target: T, reduction: int = 1, *, log_target: bool = False) -> T:
     """target * (log target - input); `log_target` says that target holds logarithms."""
     if log_target:
@@ -369,7 +433,7 @@ def kl_div(input: T, target: T, reduction: int = 1, *, log_target: bool = False)
     return reduce(target.xlogy(target) - target * input, reduction)
 
 
-@composite("soft_margin_loss", **NN)
+@composite("soft_margin_loss", **NN, native=True)
 def soft_margin_loss(input: T, target: T, reduction: int = 1) -> T:
     """log(1 + exp(-target * input))."""
     return reduce((-target * input).exp().log1p(), reduction)
@@ -436,7 +500,7 @@ def multilabel_margin_loss_forward(input: T, target: T, reduction: int) -> T:
 # ---------------------------------------------------------------- embeddings
 
 
-@composite("cosine_similarity", variants=("function",))
+@composite("cosine_similarity", variants=("function",), native=True)
 def cosine_similarity(x1: T, x2: T, dim: int = 1, eps: float = 1e-08) -> T:
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim."""
     if not (x1.dtype.kind in "fc" and x2.dtype.kind in "fc"):
@@ -456,13 +520,13 @@ def cosine_similarity(x1: T, x2: T, dim: int = 1, eps: float = 1e-08) -> T:
     return ((x1 / n1.clamp(min=eps)) * (x2 / n2.clamp(min=eps))).sum(dim)
 
 
-@composite("pairwise_distance", variants=("function",))
+@composite("pairwise_distance", variants=("function",), native=True)
 def pairwise_distance(x1: T, x2: T, p: float = 2, eps: float = 1e-06, keepdim: bool = False) -> T:
     """The p-norm of x1 - x2 + eps along the last dim."""
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
-@composite("cosine_embedding_loss", variants=("function",))
+@composite("cosine_embedding_loss", variants=("function",), native=True)
 def cosine_embedding_loss(input1: T, input2: T, target: T, margin: float = 0.0, reduction: int = 1) -> T:
     """1 - cos where target is 1, max(0, cos - margin) where it is -1."""
     if target.ndim not in (0, 1):
@@ -484,14 +548,14 @@ def cosine_embedding_loss(input1: T, input2: T, target: T, margin: float = 0.0, 
     return reduce(loss, reduction)
 
 
-@composite("hinge_embedding_loss", variants=("function",))
+@composite("hinge_embedding_loss", variants=("function",), native=True)
 def hinge_embedding_loss(input: T, target: T, margin: float = 1.0, reduction: int = 1) -> T:
     """x where target is 1, max(0, margin - x) where it is -1."""
     zero = input * 0
     return reduce((margin - input).clamp(min=0).where(target.ne(1), zero) + input.where(target.ne(-1), zero), reduction)
 
 
-@composite("margin_ranking_loss", variants=("function",))
+@composite("margin_ranking_loss", variants=("function",), native=True)
 def margin_ranking_loss(input1: T, input2: T, target: T, margin: float = 0.0, reduction: int = 1) -> T:
     """max(0, -target * (input1 - input2) + margin)."""
     if not (input1.ndim == input2.ndim == target.ndim):
@@ -502,7 +566,7 @@ def margin_ranking_loss(input1: T, input2: T, target: T, margin: float = 0.0, re
     return reduce((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
-@composite("triplet_margin_loss", variants=("function",))
+@composite("triplet_margin_loss", variants=("function",), native=True)
 def triplet_margin_loss(anchor: T, positive: T, negative: T, margin: float = 1.0, p: float = 2, eps: float = 1e-06, swap: bool = False,
                         reduction: int = 1) -> T:  # fmt: skip
     """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""

@@ -15,7 +15,7 @@ INF = float("inf")
 TENSORS = {"namespace": "linalg", "variants": ("function", "out")}
 
 
-@op("linalg_vector_norm", namespace="linalg", promote="default", variants=("function", "out"))
+@op("linalg_vector_norm", namespace="linalg", promote="default", variants=("function", "out"), native=True)
 def linalg_vector_norm(
     k: Kernel[T], x: T, ord: Scalar = 2, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> T:

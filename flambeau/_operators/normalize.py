@@ -35,10 +35,13 @@ def native_layer_norm(
     return (out if bias is None else out + bias), mean, rstd
 
 
-def _layer_norm_vjp(g_out, g_mean, g_rstd, input, normalized_shape, weight, bias, mean, rstd, needs):  # type: ignore[no-untyped-def]
+def _layer_norm_vjp(g_out, g_mean, g_rstd, input, normalized_shape, weight, bias, eps, mean, rstd, needs, recorded):  # type: ignore[no-untyped-def]
     n = len(normalized_shape)
     dims = tuple(range(input.ndim - n, input.ndim))
     lead = tuple(range(input.ndim - n))
+    if recorded:  # from the input, not the outputs: the derivative must itself be differentiable
+        mean = input.mean(dims, keepdim=True)
+        rstd = ((input - mean).pow(2).mean(dims, keepdim=True) + eps).rsqrt()
     mean, rstd = mean.to(input.dtype), rstd.to(input.dtype)
     x = (input - mean) * rstd
     gx = gw = gb = None
@@ -97,7 +100,7 @@ def _tuple(shape: Shape) -> Shape:
     return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
-@composite("rms_norm", variants=("function",), receiver="input")
+@composite("rms_norm", variants=("function",), receiver="input", native=True)
 def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: float | None = None) -> T:
     """Divides by the root mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight."""
     shape = _tuple(normalized_shape)
@@ -122,7 +125,7 @@ def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: fl
     return out.to(input.dtype) if weight is None or weight.dtype is input.dtype else out
 
 
-@composite("group_norm", variants=("function",), receiver="input")
+@composite("group_norm", variants=("function",), receiver="input", native=True)
 def group_norm(
     input: T,
     num_groups: int,
@@ -209,7 +212,7 @@ def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs, recorded
 _batch_norm.vjp(_=_batch_norm_vjp)
 
 
-@composite("batch_norm", variants=("function",), receiver="input")
+@composite("batch_norm", variants=("function",), receiver="input", native=True)
 def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float, eps: float,
                cudnn_enabled: bool) -> T:  # fmt: skip
     """Normalises each channel: by the batch's statistics when training (the running ones are updated), else by the running ones."""
@@ -252,7 +255,7 @@ def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: 
     return out, x.mean(dims), (x.var(dims, unbiased=False) + eps).rsqrt()
 
 
-@composite("instance_norm", variants=("function",), receiver="input")
+@composite("instance_norm", variants=("function",), receiver="input", native=True)
 def instance_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, use_input_stats: bool, momentum: float,
                   eps: float, cudnn_enabled: bool) -> T:  # fmt: skip
     """Normalises each channel of each sample by its own statistics (or by the running ones)."""

@@ -107,26 +107,26 @@ def _(input: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
         )
 
 
-@composite("nansum", variants=OUT)
+@composite("nansum", variants=OUT, native=True)
 def nansum(input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The sum, NaN counting as 0."""
     x = input.masked_fill(input.isnan(), 0) if input.dtype.is_floating_point else input
     return x.sum(dim, keepdim, dtype=dtype)
 
 
-@composite("nanmean", variants=OUT)
+@composite("nanmean", variants=OUT, native=True)
 def nanmean(input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The mean of what is not NaN."""
     return nansum(input, dim, keepdim, dtype=dtype) / input.isnan().logical_not().sum(dim, keepdim)
 
 
-@op("prod", promote="sum", variants=("function", "method"))
+@op("prod", promote="sum", variants=("function", "method"), native=True)
 def prod(k: Kernel[T], input: T, *, dtype: DType | None = None) -> T:
     """The product of all elements."""
     return k.reshape(k.prod(input, tuple(range(input.ndim))), ())
 
 
-@op("prod.dim_int", promote="sum", variants=OUT)
+@op("prod.dim_int", promote="sum", variants=OUT, native=True)
 def prod_dim(k: Kernel[T], input: T, dim: Dim, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The product over one dimension."""
     dims = (wrap_dim(dim, input.ndim),) if input.ndim else ()
@@ -217,9 +217,9 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
         "a" + word,
         f"The {kind} element over some dimensions; equal ones share the gradient.",
     )
-    a = op(word, promote="none", variants=OUT)(full)
-    b = op(f"{word}.dim", promote="none", variants=OUT, outputs=("values", "indices"))(along)
-    c = op(f"a{word}", promote="none", variants=OUT)(several)
+    a = op(word, promote="none", variants=OUT, native=True)(full)
+    b = op(f"{word}.dim", promote="none", variants=OUT, outputs=("values", "indices"), native=True)(along)
+    c = op(f"a{word}", promote="none", variants=OUT, native=True)(several)
     a.errors(_nonempty(word))
     b.errors(lambda input, dim, keepdim: _refuse(input, dim, word) if input.ndim else wrap_dim(dim, 0))
     c.errors(lambda input, dim, keepdim: _refuse(input, dim, "a" + word))
@@ -305,7 +305,7 @@ def _arg(word: str) -> Op:
         word,
         f"Where the {'largest' if word == 'argmax' else 'smallest'} element is: flat, or along a dimension.",
     )
-    made = op(word, promote="none", variants=OUT, differentiable=False)(body)
+    made = op(word, promote="none", variants=OUT, differentiable=False, native=True)(body)
 
     def check(input: Any, dim: Any, keepdim: bool) -> None:
         if dim is None and not input.numel():
@@ -328,7 +328,7 @@ def _truth(word: str) -> Op:
         return k.reshape(out, dropped(input.shape, dims, keepdim))
 
     body.__name__, body.__doc__ = word, f"Whether {word} element{'s are' if word == 'all' else ' is'} nonzero."
-    return op(f"{word}", f"{word}.dim", f"{word}.dims", promote="none", variants=OUT, differentiable=False)(body)
+    return op(f"{word}", f"{word}.dim", f"{word}.dims", promote="none", variants=OUT, differentiable=False, native=True)(body)
 
 
 any_, all_ = _truth("any"), _truth("all")

@@ -13,13 +13,13 @@ from flambeau._values.shape import wrap_dim
 OUT = ("function", "method", "out")
 
 
-@op("cumsum", promote="sum", variants=ALL_FORMS)
+@op("cumsum", promote="sum", variants=ALL_FORMS, native=True)
 def cumsum(k: Kernel[T], input: T, dim: Dim, *, dtype: DType | None = None) -> T:
     """Sums of all elements up to each along dim."""
     return k.cumsum(input, dim) if input.ndim else k.library("copied", input)
 
 
-@op("cumprod", promote="sum", variants=ALL_FORMS)
+@op("cumprod", promote="sum", variants=ALL_FORMS, native=True)
 def cumprod(k: Kernel[T], input: T, dim: Dim, *, dtype: DType | None = None) -> T:
     """Products of all elements up to each along dim."""
     return k.cumprod(input, dim) if input.ndim else k.library("copied", input)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from flambeau._backends.cpu.llvm import Machine, generate
 from flambeau._kernel.fuse import Program, fuse
 from flambeau._kernel.ir import WORDS, Kernel
 from flambeau._kernel.loops import Layout
-from flambeau._kernel.record import Expr, parameter, toposort
+from flambeau._kernel.record import Expr, cast, parameter, toposort
 from flambeau._kernel.show import show
 from flambeau._values.dtype import BY_NAME, float64, int64, of
 
@@ -145,13 +146,39 @@ def empty(out: Layout) -> Any:
     return np.broadcast_to(np.uint8(0), out.shape)
 
 
-def compile(body: Callable[..., Any]) -> Callable[..., Any]:
-    """`body(*exprs)` as a function of arrays and numbers: recorded and compiled for each signature that it meets."""
+def prepared_into(root: Expr, args: Sequence[Any]) -> Plan | None:
+    """The plan that writes one expression of `args[1:]` into `args[0]`; None where it does not fit there."""
+    target = args[0]
+    where = layout(target)
+    if root.shape != target.shape or any(s == 0 and n > 1 for s, n in zip(where.strides, target.shape, strict=True)):
+        return None
+    program = fuse((cast(root, of(target.dtype)),), [layout(x) for x in args], [where])
+    made = plan(program, [where], target.size)
+    launches = tuple(
+        replace(x, slots=tuple((ARG, 0) if slot[0] == OUT else slot for slot in x.slots)) for x in made.launches
+    )
+    return replace(made, results=(), launches=launches, written=(0,))
+
+
+def compile(body: Callable[..., Any], write: bool = False) -> Callable[..., Any]:
+    """`body(*exprs)` as a function of arrays and numbers: recorded and compiled for each signature that it meets.
+
+    With `write`, a function of the array to write into and then those of the body; it answers None where the result does not
+    fit there, or the arrays overlap in some other way than being the same view.
+    """
     table = Table(getattr(body, "__name__", "kernel"))
 
     def call(*args: Any) -> Any:
         out = table.call(*args)
-        if out is None:
+        if out is None and not all(fits(x) for x in args if isinstance(x, np.ndarray)):
+            return None
+        if out is None and write:
+            root = body(*(recorded(x, i) for i, x in enumerate(args) if i))
+            made = None if isinstance(root, tuple) or not args[0].flags.writeable else prepared_into(root, args)
+            if made is not None:
+                table.add(args, made)
+                out = table.call(*args)
+        elif out is None:
             roots = body(*(recorded(x, i) for i, x in enumerate(args)))
             table.add(args, prepared(roots if isinstance(roots, tuple) else (roots,), args))
             out = table.call(*args)

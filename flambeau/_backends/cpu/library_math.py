@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._values.dtype import NARROW
+
 
 def gcd(x: Any, y: Any) -> Any:
     return np.gcd(x, y)
@@ -60,6 +62,10 @@ def filled(x: Any, *, shape: Any) -> Any:
 
 def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) -> tuple[Any, Any]:
     """(loss, total weight) of class indices `target`, for log-probabilities x with classes in dim 1 (or 0)."""
+    if x.dtype in NARROW:  # sums need more bits
+        wide = None if weight is None else weight.astype(NARROW[x.dtype])
+        loss, total = nll(x.astype(NARROW[x.dtype]), target, wide, reduction=reduction, ignore_index=ignore_index)
+        return loss.astype(x.dtype), total.astype(x.dtype)
     dim = 1 if x.ndim > 1 else 0
     keep = target != ignore_index
     classes = x.shape[dim]

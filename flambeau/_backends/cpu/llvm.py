@@ -45,7 +45,7 @@ from flambeau._kernel.ir import (
     unguarded,
     walk,
 )
-from flambeau._kernel.schedule import NEAR, TILE, accesses
+from flambeau._kernel.schedule import NEAR, TILE, accesses, along
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ class Writer:
         )
         if self.outer_vector and reduces and not spaced:  # columns side by side: their sums wait for one another
             self.lanes, self.unroll = self.lanes * self.unroll, 1
+        self.vector = kernel.vector if self.outer_vector else ""  # the axis along which the lanes lie: an outer one, or the stage's
         self.scopes: list[Scope] = []
         self.where: dict[str, int] = {}  # axis or accumulator -> depth of the scope that binds it
         self.bound: dict[str, Value] = {}  # axis -> scalar index of the first lane; accumulator -> value
@@ -180,7 +181,7 @@ class Writer:
             return self.b.smin(self.size(n.size), self.size(n.total) - start)
 
     def varies(self, variables: Any) -> bool:
-        return self.lanes > 1 and self.kernel.vector in variables
+        return self.lanes > 1 and self.vector in variables
 
     def index(self, i: Index, lanes: bool = False) -> Value:
         """The index as i64: of the first lane, or of every lane. Sums grow from the outermost scope inwards."""
@@ -237,7 +238,7 @@ class Writer:
         """(kind, pointer, step): one element, lanes side by side, in reverse, every few elements, or a vector of pointers."""
         role = self.roles[name]
         kind, base = words.MEMORY[role.dtype], self.pointers[name]
-        vector = self.kernel.vector
+        vector = self.vector
         if role.role == "row" and self.outer_vector and self.lanes > 1:
             v = self.index(i) * self.lanes
             return "lanes", self.gep(kind, base, v, i), 1
@@ -387,7 +388,9 @@ class Writer:
 
     def stage(self, s: Stage) -> None:
         updates = [b for b in s.body if isinstance(b, Update)]
-        inner = self.lanes > 1 and not self.outer_vector and any(a.name == self.kernel.vector for a in s.axes)
+        if not self.outer_vector:
+            self.vector = along(s, self.kernel.vector)
+        inner = self.lanes > 1 and not self.outer_vector and any(a.name == self.vector for a in s.axes)
         wide = self.lanes if inner or self.outer_vector else 1
         running = scanned(s)
         copies = self.unroll if inner and not running else 1
@@ -415,6 +418,8 @@ class Writer:
                 self.body(s, slots, 0, wide)
         for u in updates:
             self.bind(u.acc, self.combined(u, slots[u.acc], inner and not running, wide))
+        if not self.outer_vector:
+            self.vector = ""
 
     def steps(self, axis: str, start: Value, stop: Value, body: Any, unroll: int) -> None:
         """Walks an axis by whole vectors, `unroll` at a time, then one at a time, then the lanes that are left."""
