@@ -116,7 +116,9 @@ def again(roots: Sequence[Expr], recorded: dtype) -> Native:
 # ---------------------------------------------------------------- the general lane
 
 HELD = frozenset(d.np for d in ALL if d.name in MEMORY)
-_EXACT = frozenset(("floordiv", "remainder", "fmod", "pow", "lshift", "rshift"))  # of integers: NumPy's to compute or refuse
+_EXACT = frozenset(
+    ("floordiv", "remainder", "fmod", "pow", "lshift", "rshift")
+)  # of integers: NumPy's to compute or refuse
 _calls: dict[Any, Native] = {}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from flambeau._eager import call, large
 from flambeau._eager.graph import AccumulateGrad, Node, execute, node_of, serial, unpack
 from flambeau._eager.modes import STATE, enter, leave
-from flambeau._eager.record import RuleNode, class_name, fit_tensor, named, record
+from flambeau._eager.record import class_name, fit_tensor, named, record
 from flambeau._kernel.loops import FOLD
 from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, expand, parameter, toposort
 from flambeau._operators.op import Op
@@ -137,7 +137,13 @@ class Rule:
     def body(self, *xs: Expr) -> Any:
         rest = iter(xs)
         node = new(self.cls)
-        node.next, node.into, node.metas, node.outs, node.listed = self.next, self.into, self.metas, self.outs, self.listed
+        node.next, node.into, node.metas, node.outs, node.listed = (
+            self.next,
+            self.into,
+            self.metas,
+            self.outs,
+            self.listed,
+        )
         with refusing(), tracing(False):
             gs = [_operand(next(rest)) if there else self.zeros(nr) for nr, there in enumerate(self.gs)]
             node.saved = tuple(_operand(next(rest)) if v is None else v[0] for v in self.saved)
@@ -394,7 +400,10 @@ def composite(op: Op, values: tuple[Any, ...]) -> Any:
     if largest < large.LARGE or floating is None:
         return None
     needs = tuple(
-        STATE.grad and t._a.dtype is floating and (t._node is not None or t._base is not None) and node_of(t) is not None
+        STATE.grad
+        and t._a.dtype is floating
+        and (t._node is not None or t._base is not None)
+        and node_of(t) is not None
         for t in tensors
     )
     try:

@@ -117,7 +117,7 @@ class Index:
         for g in sorted({c for _, c in self.terms if c > 1 and n % c == 0}, reverse=True):  # type: ignore[operator]
             q, r = self.split(g)  # type: ignore[arg-type]
             lo, hi = r.bounds
-            if 0 <= lo and hi < g:  # type: ignore[operator]
+            if lo >= 0 and hi < g:  # type: ignore[operator]
                 return g, q, r  # type: ignore[return-value]
         return None
 

@@ -328,7 +328,9 @@ def _truth(word: str) -> Op:
         return k.reshape(out, dropped(input.shape, dims, keepdim))
 
     body.__name__, body.__doc__ = word, f"Whether {word} element{'s are' if word == 'all' else ' is'} nonzero."
-    return op(f"{word}", f"{word}.dim", f"{word}.dims", promote="none", variants=OUT, differentiable=False, native=True)(body)
+    return op(
+        f"{word}", f"{word}.dim", f"{word}.dims", promote="none", variants=OUT, differentiable=False, native=True
+    )(body)
 
 
 any_, all_ = _truth("any"), _truth("all")

@@ -103,7 +103,9 @@ class Writer:
         )
         if self.outer_vector and reduces and not spaced:  # columns side by side: their sums wait for one another
             self.lanes, self.unroll = self.lanes * self.unroll, 1
-        self.vector = kernel.vector if self.outer_vector else ""  # the axis along which the lanes lie: an outer one, or the stage's
+        self.vector = (
+            kernel.vector if self.outer_vector else ""
+        )  # the axis along which the lanes lie: an outer one, or the stage's
         self.scopes: list[Scope] = []
         self.where: dict[str, int] = {}  # axis or accumulator -> depth of the scope that binds it
         self.bound: dict[str, Value] = {}  # axis -> scalar index of the first lane; accumulator -> value
