@@ -17,19 +17,36 @@ Ints = int | Sequence[int]
 
 
 @op("_conv", variants=())
-def _conv(k: Kernel[T], input: T, weight: T, stride: Shape, padding: Shape, dilation: Shape, groups: int) -> T:
-    """Cross-correlates input (n, c, ...) with weight (o, c/groups, ...)."""
-    return k.library("conv_forward", input, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
+def _conv(
+    k: Kernel[T],
+    input: T,
+    weight: T,
+    stride: Shape,
+    padding: Shape,
+    dilation: Shape,
+    groups: int,
+    bias: T | None = None,
+) -> T:
+    """Cross-correlates input (n, c, ...) with weight (o, c/groups, ...); adds bias (o)."""
+    xs = (input, weight) if bias is None else (input, weight, bias)
+    return k.library("conv_forward", *xs, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 @op("_conv_input", variants=())
 def _conv_input(
-    k: Kernel[T], grad: T, weight: T, size: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int
+    k: Kernel[T],
+    grad: T,
+    weight: T,
+    size: Shape,
+    stride: Shape,
+    padding: Shape,
+    dilation: Shape,
+    groups: int,
+    bias: T | None = None,
 ) -> T:
-    """What reaches an input of shape `size` when `grad` reaches the correlation's result."""
-    return k.library(
-        "conv_input", grad, weight, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
+    """What reaches an input of shape `size` when `grad` reaches the correlation's result; a bias for the transposed one."""
+    xs = (grad, weight) if bias is None else (grad, weight, bias)
+    return k.library("conv_input", *xs, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 @op("_conv_weight", variants=())
@@ -54,17 +71,24 @@ def _cropped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return x
 
 
+def _per_channel(g: Tensor) -> Tensor:
+    """What reaches a bias."""
+    return g.sum([0, *range(2, g.ndim)])
+
+
 _conv.vjp(
     input=lambda g, input_shape, weight, stride, padding, dilation, groups: _conv_input(
         g, _c(weight), input_shape, stride, padding, dilation, groups),
     weight=lambda g, input, weight_shape, stride, padding, dilation, groups: _conv_weight(
         g, _c(input), weight_shape, stride, padding, dilation, groups),
+    bias=lambda g: _per_channel(g),
 )  # fmt: skip
 _conv_input.vjp(
     grad=lambda g, grad_shape, weight, stride, padding, dilation, groups: _cropped(
         _conv(g, _c(weight), stride, padding, dilation, groups), grad_shape),
     weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: _conv_weight(
         _c(grad), g, weight_shape, stride, padding, dilation, groups),
+    bias=lambda g: _per_channel(g),
 )  # fmt: skip
 _conv_weight.vjp(
     grad=lambda g, grad_shape, input, stride, padding, dilation, groups: _cropped(
@@ -147,10 +171,6 @@ def _checks(input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[in
             )
 
 
-def _with_bias(out: Tensor, bias: Tensor | None, n: int) -> Tensor:
-    return out if bias is None else out + bias.reshape(-1, *(1,) * n)
-
-
 @composite("convolution", variants=("function",), receiver="input")
 def convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Shape, dilation: Shape, transposed: bool, output_padding: Shape,
                 groups: int) -> T:  # fmt: skip
@@ -163,7 +183,7 @@ def convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Sha
     )
     _checks(input, weight, bias, stride, padding, dilation, groups, transposed)
     if not transposed:
-        return _with_bias(_conv(input, weight, stride, padding, dilation, groups), bias, n)
+        return _conv(input, weight, stride, padding, dilation, groups, bias)
     extra = spread(output_padding, n, "output_padding")
     for e, s, d in zip(extra, stride, dilation, strict=True):
         if e >= s and e >= d:
@@ -175,7 +195,7 @@ def convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Sha
     spatial = tuple((x - 1) * s - 2 * p + d * (kk - 1) + e + 1
                     for x, s, p, d, kk, e in zip(input.shape[2:], stride, padding, dilation, weight.shape[2:], extra, strict=True))  # fmt: skip
     size = (input.shape[0], weight.shape[1] * groups, *spatial)
-    return _with_bias(_conv_input(input, weight, size, stride, padding, dilation, groups), bias, n)
+    return _conv_input(input, weight, size, stride, padding, dilation, groups, bias)
 
 
 def _nd(

@@ -470,14 +470,20 @@ def _channels(v: Any, size: int) -> Any:
 def convolution(op: Op, values: list[Any], level: Any) -> Any:
     """A batch of images is more images; a batch of weights, or of weight gradients, is more groups."""
     b, out = level.size, list(values)
-    groups = values[-1]
+    at = position(op, "groups")
+    groups = values[at]
     first, second = values[:2]
+    bias = values[at + 1] if op.overload != "_conv_weight" else None
+    if bias is not None:
+        plain = convolution(op, [*values[: at + 1], None], level)
+        ones = (1,) * (plain.ndim - 3)
+        return plain + (bias.value.reshape(b, 1, -1, *ones) if type(bias) is Batch else bias.reshape(-1, *ones))
     if op.overload != "_conv_weight" and type(second) is not Batch:
         out[0] = _fold(first.value)
         if op.overload == "_conv_input":
             out[2] = (b * values[2][0], *values[2][1:])
         return run(op, out).unflatten(0, (b, -1))
-    out[-1] = groups * b
+    out[at] = groups * b
     if op.overload == "_conv_weight":
         out[0], out[1] = _channels(first, b), _channels(second, b)
         out[2] = (b * values[2][0], *values[2][1:])

@@ -40,7 +40,8 @@ SLOTS = (
     *("xn", "xg", "xc", "xd", "xh", "xw", "gn", "gg", "go", "gd", "gh", "gw"),  # strides of input and gradient
     *("wg", "wo_", "wc", "wz"),  # strides of the result
 )
-POSITIONS = 384  # summed at a time
+POSITIONS = 256  # summed at a time: their windows stay in the first-level cache
+COPIED = 128  # of copied windows, which are further apart
 FEW_LANES = 48  # windows of fewer lanes are copied side by side
 BLOCK_OUT, BLOCK_IN = 128, 64  # channels of a chunk
 SHARES = 8 << 20  # bytes that the shares of sums may take
@@ -248,8 +249,9 @@ def weight_plan(
     gather = run == kx and c * run * ky <= 8 * cols and c * run < FEW_LANES
     ob, cb = min(o, BLOCK_OUT), c if gather else min(c, BLOCK_IN)
     ob, cb = -(-o // -(-o // ob)), -(-c // -(-c // cb))
-    yb = max(1, min(ho, POSITIONS // max(wo, 1)))
-    ib = max(1, min(n, POSITIONS // max(ho * wo, 1))) if yb == ho else 1
+    most = COPIED if gather else POSITIONS
+    yb = max(1, min(ho, most // max(wo, 1)))
+    ib = max(1, min(n, most // max(ho * wo, 1))) if yb == ho else 1
     spacing = sy if ky == 1 else 1  # of one row of taps, only the rows that it reads
     rows = yb if ky == 1 else (yb - 1) * sy + (ky - 1) * dy + 1
     step = 1 if ky == 1 else sy

@@ -76,13 +76,18 @@ def _how(stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
     return convolution(tuple(stride), tuple(padding), tuple(dilation), groups)
 
 
-def conv_forward(x: Any, w: Any, *, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
-    """Cross-correlation: x (n, c, ...), w (o, c / groups, ...)."""
+def conv_forward(x: Any, w: Any, bias: Any = None, *, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
+    """Cross-correlation: x (n, c, ...), w (o, c / groups, ...), bias (o)."""
     if _suits(x, w, x.shape[0] * w.size * prod(x.shape[2:]) // prod(stride)):
-        out = _how(stride, padding, dilation, groups).forward(x, w)
+        out = _how(stride, padding, dilation, groups).forward(x, w, bias)
         if out is not None:
             return out
-    return window.conv_forward(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _biased(window.conv_forward(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups), bias)
+
+
+def _biased(out: Any, bias: Any) -> Any:
+    """out (n, o, ...) + bias (o)."""
+    return out if bias is None else out + bias.reshape(-1, *(1,) * (out.ndim - 2))
 
 
 def conv_weight(g: Any, x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
@@ -94,13 +99,14 @@ def conv_weight(g: Any, x: Any, *, size: Ints, stride: Ints, padding: Ints, dila
     return window.conv_weight(g, x, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-def conv_input(g: Any, w: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
+def conv_input(g: Any, w: Any, bias: Any = None, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
     """The gradient of the input, of shape `size`; also the transposed convolution."""
     if _suits(g, w, g.size * prod(w.shape[1:])):
-        out = _how(stride, padding, dilation, groups).transposed(g, w, tuple(size[2:]))
+        out = _how(stride, padding, dilation, groups).transposed(g, w, tuple(size[2:]), bias)
         if out is not None:
             return out
-    return window.conv_input(g, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    out = window.conv_input(g, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _biased(out, bias)
 
 
 def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> tuple[Any, Any]:
