@@ -103,7 +103,7 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
         if result is not NotImplemented:
             return result
     if STATE.no_function and not STATE.function_modes:
-        return NotImplemented
+        return _below(op, values, out, into)
     relevant: list[Any] = []
     for p, v in zip(op.params, values, strict=True):
         if p.is_list and v is not None:
@@ -114,7 +114,7 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
     if not STATE.function_modes and not any(v is not None and type(v) is not Tensor and hasattr(type(v), "__torch_function__")
                                             and (not isinstance(v, Tensor) or is_overriding(v) or _inherits(v))
                                             for v in relevant):  # fmt: skip
-        return NotImplemented
+        return _below(op, values, out, into)
     from flambeau._eager import derive
 
     fn = (
@@ -138,6 +138,16 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
     return handle_torch_function(fn, relevant, *args, **kwargs)
 
 
+def _below(op: Op, values: Any, out: Any, into: bool) -> Any:
+    for hook in BELOW:
+        result = hook(op, values, out, into)
+        if result is not NotImplemented:
+            return result
+    return NotImplemented
+
+
+BELOW: list[Any] = []  # asked last: `__torch_dispatch__`, fn(op, values, out, into)
+BELOW_METHODS: list[Any] = []  # the same for methods that are no operators, fn(method, args, kwargs)
 EXTRA: list[Any] = []  # forward mode, vmap, autocast: asked first, fn(op, values, out, into)
 EXTRA_METHODS: list[Any] = []  # the same for methods that are no operators, fn(method, args, kwargs)
 
@@ -162,13 +172,14 @@ def _override_method(fn: Any, args: Any, kwargs: Any) -> Any:
         result = hook(fn, args, kwargs)
         if result is not NotImplemented:
             return result
-    if STATE.no_function and not STATE.function_modes:
-        return NotImplemented
-    if not STATE.function_modes and not any(
-        is_overriding(a) or _inherits(a) for a in args if hasattr(type(a), "__torch_function__")
-    ):
-        return NotImplemented
-    return handle_torch_function(fn, [a for a in args if hasattr(type(a), "__torch_function__")], *args, **kwargs)
+    relevant = [a for a in args if hasattr(type(a), "__torch_function__")]
+    if STATE.function_modes or (not STATE.no_function and any(is_overriding(a) or _inherits(a) for a in relevant)):
+        return handle_torch_function(fn, relevant, *args, **kwargs)
+    for hook in BELOW_METHODS:
+        result = hook(fn, args, kwargs)
+        if result is not NotImplemented:
+            return result
+    return NotImplemented
 
 
 HOOKS["override"], HOOKS["method"] = _override_op, _override_method

@@ -193,6 +193,55 @@ def steps(index: tuple[Any, ...], ndim: int) -> list[tuple[str, int, Any]]:
     return out
 
 
+def by_operators(x: Any, items: list[Any]) -> tuple[Any, list[Any] | None]:
+    """(the view that the plain part of an index makes, the tensors that go on to index it), in operators of samples."""
+    from flambeau._eager.construct import tensor
+    from flambeau._operators.op import REGISTRY
+
+    basic: list[Any] = []
+    advanced: list[Any] = []  # one entry for each dimension of the view (None for plain ones); ... stands for several
+    for i in items if any(i is Ellipsis for i in items) else [*items, Ellipsis]:
+        if i is None or i is Ellipsis or isinstance(i, slice):
+            basic.append(i)
+            advanced.append(Ellipsis if i is Ellipsis else None)
+        elif isinstance(i, int) and not isinstance(i, bool):
+            basic.append(i)
+        else:
+            i = i if isinstance(i, Tensor) else tensor(i)
+            basic += [slice(None)] * (i.ndim if i.dtype.kind == "b" else 1)
+            advanced.append(i)
+    taken = sum(i is not None and i is not Ellipsis for i in basic)
+    if taken > x.ndim:
+        raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
+    rest = x.ndim - taken
+    for what, dim, i in steps(tuple(basic), x.ndim):
+        if what == "slice":
+            x = REGISTRY["slice.Tensor"](x, dim, i.start, i.stop, 1 if i.step is None else i.step)
+        else:
+            x = x.select(dim, i) if what == "select" else x.unsqueeze(dim)
+    if not any(isinstance(i, Tensor) for i in advanced):
+        return x, None
+    at = next(k for k, i in enumerate(advanced) if i is Ellipsis)
+    return x, [*advanced[:at], *[None] * rest, *advanced[at + 1 :]]
+
+
+def through_operators(name: str, self: Any, index: Any, value: Any = None) -> Any:
+    """`self[index]` ("getitem") or `self[index] = value` ("setitem") as calls of operators alone."""
+    from flambeau._eager.construct import tensor
+    from flambeau._eager.derive import public
+
+    view, tensors = by_operators(self, list(index) if isinstance(index, tuple) else [index])
+    if name == "getitem":
+        return view if tensors is None else public("index")(view, tensors)
+    if not isinstance(value, Tensor):
+        value = tensor(value, dtype=self.dtype)
+    if tensors is None:
+        view.copy_(value.expand(view.shape) if value.ndim <= view.ndim else value.reshape(view.shape))
+    else:
+        view.index_put_(tensors, value.to(self.dtype))
+    return None
+
+
 def _placed_by_operators(g: Any, index: Any, into: Any) -> Any:
     """`_placed` for gradients that are more than an array: batches, dual tensors."""
     from flambeau._operators.op import REGISTRY

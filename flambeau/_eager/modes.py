@@ -18,6 +18,8 @@ class State(threading.local):
     anomaly = False
     anomaly_nan = True
     function_modes: tuple[Any, ...] = ()  # __torch_function__ modes, outermost first
+    dispatch_modes: tuple[Any, ...] = ()  # __torch_dispatch__ modes, outermost first
+    no_dispatch: bool = False  # inside DisableTorchDispatch
     autocast: Any = None  # type of device -> the lower dtype, where autocast is on
     autocast_dtypes: Any = None  # the same, as set for where none is given
     autocast_cache = True

@@ -38,10 +38,18 @@ def named(op: Op) -> Any:
         name = op.aten.lstrip("_")
         cls = namedtuple(name, op.outputs)
         cls.__module__ = "flambeau.return_types"
+        cls.__new__ = _from_iterable  # type: ignore[method-assign,assignment]
+        cls.__getnewargs__ = lambda self: (tuple(self),)  # type: ignore[method-assign,assignment]
         _named[op] = cls._make
         cls.__str__ = cls.__repr__ = _show_named  # type: ignore[method-assign,assignment]
         RETURN_TYPES[name] = cls
     return _named[op]
+
+
+def _from_iterable(cls: Any, *values: Any) -> Any:
+    """As PyTorch's result tuples are made, of one sequence; or, as named tuples are, of their fields."""
+    one = len(values) == 1 and not isinstance(values[0], Tensor)
+    return cls._make(values[0] if one else values)
 
 
 RETURN_TYPES: dict[str, type] = {}

@@ -11,7 +11,8 @@ from flambeau._eager import views
 from flambeau._eager.derived import constant as _constant
 from flambeau._eager.graph import Node, as_tensor, execute, node_of, unwrap
 from flambeau._eager.modes import MODES, STATE
-from flambeau._tensor import Tensor, bare, wrap
+from flambeau._tensor import PLAIN, Tensor, bare, wrap
+from flambeau._torch_dispatch import takes_over
 from flambeau.autograd import forward_ad as forward_ad, function as function, grad_mode as grad_mode, graph as graph
 from flambeau.autograd.anomaly_mode import detect_anomaly as detect_anomaly, set_detect_anomaly as set_detect_anomaly
 from flambeau.autograd.function import Function as Function, NestedIOFunction as NestedIOFunction
@@ -38,7 +39,8 @@ def _roots(tensors: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
             if t._a.dtype.kind == "c":
                 raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
-            g = wrap(np.ones(t._a.shape, t._a.dtype))
+            plain = type(t) in PLAIN or not takes_over(t)
+            g = wrap(np.ones(t._a.shape, t._a.dtype)) if plain else t.new_ones(t.shape)  # type: ignore[attr-defined]
         else:
             if not isinstance(g, Tensor):
                 raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
@@ -83,7 +85,14 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if retain_graph is None:
         retain_graph = create_graph
     if isinstance(tensors, Tensor) and inputs is None:  # the usual call
-        if grad_tensors is None and not create_graph and tensors._a.ndim == 0 and tensors._a.dtype.kind == "f":
+        if (
+            not MODES
+            and type(tensors) in PLAIN
+            and grad_tensors is None
+            and not create_graph
+            and tensors._a.ndim == 0
+            and tensors._a.dtype.kind == "f"
+        ):
             node = node_of(tensors)
             if node is not None:
                 execute(((node, tensors._nr, _constant(1.0, tensors._a.dtype)),), bool(retain_graph), False)
@@ -92,14 +101,14 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         grads: Any = (
             (grad_tensors,) if isinstance(grad_tensors, Tensor) or grad_tensors is None else tuple(grad_tensors)
         )
-        execute(_roots(tensors, grads, create_graph), bool(retain_graph), create_graph)
+        _execute(tensors, grads, bool(retain_graph), create_graph)
         return
     tensors = _sequence(tensors)
     grads = (None,) * len(tensors) if grad_tensors is None else _sequence(grad_tensors)
-    roots = _roots(tensors, grads, create_graph)
     if inputs is None:
-        execute(roots, bool(retain_graph), create_graph)
+        _execute(tensors, grads, bool(retain_graph), create_graph)
         return
+    roots = _roots(tensors, grads, create_graph)
     targets = _sequence(inputs)
     found = _captured(roots, targets, bool(retain_graph), create_graph)
     for t, g in zip(targets, found, strict=True):
@@ -113,6 +122,16 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         else:
             t._grad._a += g._a
             views.bump(t._grad)
+
+
+def _execute(tensors: Sequence[Tensor], grads: Sequence[Any], keep: bool, create: bool) -> None:
+    """Gradients to the leaves."""
+    lifted = not create and _lifted(tensors)
+    before, STATE.lifted = STATE.lifted, False if lifted else None
+    try:
+        execute(_roots(tensors, grads, create or lifted), keep, create or lifted)
+    finally:
+        STATE.lifted = before
 
 
 def _captured(roots: Any, targets: Sequence[Tensor], keep: bool, create: bool) -> list[Any]:
@@ -207,7 +226,7 @@ def gradients(outputs: Sequence[Any], inputs: Sequence[Any], grads: Sequence[Any
 
     `recorded`: where batches are inside, what happens to them is recorded even where their samples' history is not (`create`).
     """
-    lifted = bool(MODES) and not create and _lifted()
+    lifted = not create and _lifted(outputs)
     before, STATE.lifted = STATE.lifted, recorded if lifted else None
     try:
         found = _captured(_roots(outputs, grads, create or lifted), inputs, keep, create or lifted)
@@ -216,9 +235,11 @@ def gradients(outputs: Sequence[Any], inputs: Sequence[Any], grads: Sequence[Any
     return [None if g is None else bare(g) if lifted else g if create else as_tensor(g) for g in found]
 
 
-def _lifted() -> bool:
-    """Whether gradients must travel as tensors: bare arrays would lose tangents and batch dimensions."""
-    return "dual" in MODES or "vmap" in MODES
+def _lifted(tensors: Sequence[Tensor]) -> bool:
+    """Whether gradients must travel as tensors: bare arrays would lose tangents, batches and subclasses, and modes not see them."""
+    if MODES and ("dual" in MODES or "vmap" in MODES or "dispatch" in MODES):
+        return True
+    return any(type(t) not in PLAIN and takes_over(t) for t in tensors)
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:

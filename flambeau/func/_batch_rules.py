@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from flambeau._eager import call
-from flambeau._eager.getitem import steps
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
 from flambeau._values.shape import wrap_dim
@@ -571,38 +570,6 @@ def embedding_backward(op: Op, values: list[Any], level: Any) -> Any:
 
 
 # ---------------------------------------------------------------- indexing
-
-
-def indexed(x: Any, items: list[Any]) -> tuple[Any, list[Any] | None]:
-    """(the view that the plain part of an index makes, the tensors that go on to index it), in operators of samples."""
-    from flambeau._eager.construct import tensor
-    from flambeau._operators.op import REGISTRY
-
-    basic: list[Any] = []
-    advanced: list[Any] = []  # one entry for each dimension of the view (None for plain ones); ... stands for several
-    for i in items if any(i is Ellipsis for i in items) else [*items, Ellipsis]:
-        if i is None or i is Ellipsis or isinstance(i, slice):
-            basic.append(i)
-            advanced.append(Ellipsis if i is Ellipsis else None)
-        elif isinstance(i, int) and not isinstance(i, bool):
-            basic.append(i)
-        else:
-            i = i if isinstance(i, Tensor) else tensor(i)
-            basic += [slice(None)] * (i.ndim if i.dtype.kind == "b" else 1)
-            advanced.append(i)
-    taken = sum(i is not None and i is not Ellipsis for i in basic)
-    if taken > x.ndim:
-        raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
-    rest = x.ndim - taken
-    for what, dim, i in steps(tuple(basic), x.ndim):
-        if what == "slice":
-            x = REGISTRY["slice.Tensor"](x, dim, i.start, i.stop, 1 if i.step is None else i.step)
-        else:
-            x = x.select(dim, i) if what == "select" else x.unsqueeze(dim)
-    if not any(isinstance(i, Tensor) for i in advanced):
-        return x, None
-    at = next(k for k, i in enumerate(advanced) if i is Ellipsis)
-    return x, [*advanced[:at], *[None] * rest, *advanced[at + 1 :]]
 
 
 def _arange(n: int, rank: int) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from flambeau import overrides
 from flambeau._backends.meta import MetaArray
 from flambeau._eager import call, create, modes, record
+from flambeau._eager.getitem import through_operators
 from flambeau._eager.graph import bump
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
@@ -359,23 +360,7 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     items = list(index) if isinstance(index, tuple) else [index]
     if not any(type(a) is BatchedTensor for a in (args[0], *items, *args[2:])):
         return NotImplemented
-    view, tensors = rules.indexed(args[0], items)
-    if name == "getitem":
-        return view if tensors is None else _public("index")(view, tensors)
-    value = args[2]
-    if not isinstance(value, Tensor):
-        value = _public("tensor")(value, dtype=args[0].dtype)
-    if tensors is None:
-        view.copy_(value.expand(view.shape) if value.ndim <= view.ndim else value.reshape(view.shape))
-    else:
-        view.index_put_(tensors, value.to(args[0].dtype))
-    return None
-
-
-def _public(name: str) -> Any:
-    import flambeau
-
-    return getattr(flambeau, name, None) or getattr(flambeau.ops.aten, name)
+    return through_operators(name, *args)
 
 
 def _install() -> None:

@@ -1,0 +1,196 @@
+"""`__torch_dispatch__`: modes, and subclasses, that take over primitive operators, below autograd.
+
+They see what is left of a call when composites have been taken apart, derivatives are being recorded elsewhere, and batches and tangents
+are gone. Inside, nothing is recorded; what comes back gets the history of the call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flambeau
+from flambeau import overrides
+from flambeau._backends.meta import MetaArray
+from flambeau._eager import call, create, modes, record
+from flambeau._eager.getitem import through_operators
+from flambeau._eager.graph import node_of
+from flambeau._eager.modes import STATE
+from flambeau._eager.views import check_writable
+from flambeau._operators.op import Op
+from flambeau._tensor import Tensor, new
+from flambeau._values.device import CPU, device as Device
+from flambeau._values.dtype import get_default_dtype
+
+
+class _Disabled:
+    """The `__torch_dispatch__` of classes that take no part."""
+
+    __name__ = "_disabled_torch_dispatch_impl"
+
+    def __call__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+disabled = _Disabled()
+
+
+def takes_over(t: Any) -> bool:
+    """Whether t's type brings a `__torch_dispatch__` of its own."""
+    return getattr(type(t), "__torch_dispatch__", disabled) is not disabled
+
+
+class WrapperArray(MetaArray):
+    """What a wrapper subclass shows: sizes, strides and a dtype on a device, and no elements."""
+
+    __slots__ = ("torch_device",)
+
+    def __init__(self, shape: Any, dtype: Any, strides: Any, device: Any) -> None:
+        super().__init__(shape, dtype, strides)
+        self.torch_device = device
+
+
+def make_wrapper_subclass(cls: type, size: Any, *, strides: Any = None, storage_offset: Any = None, memory_format: Any = None,
+                          dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+                          requires_grad: bool = False, dispatch_sizes_strides_policy: Any = None, dispatch_device: bool = False,
+                          dispatch_layout: bool = False, **_: Any) -> Any:  # fmt: skip
+    """A tensor of a subclass that holds no elements itself: its `__torch_dispatch__` knows where they are."""
+    if not takes_over(new(cls)):
+        raise RuntimeError(
+            f"Cannot construct a wrapper subclass from {cls}: the subclass must define a __torch_dispatch__ method"
+        )
+    d = (get_default_dtype() if dtype is None else dtype).np
+    t = new(cls)
+    t._a = WrapperArray(
+        size,
+        d,
+        None if strides is None else [s * d.itemsize for s in strides],
+        CPU if device is None else Device(device),
+    )
+    if requires_grad:
+        t.requires_grad = True  # type: ignore[attr-defined]
+    return t
+
+
+def enter(mode: Any) -> None:
+    """Offer every primitive operator to a mode first."""
+    STATE.dispatch_modes = (*STATE.dispatch_modes, mode)
+    modes.enter("dispatch")
+
+
+def leave() -> None:
+    STATE.dispatch_modes = STATE.dispatch_modes[:-1]
+    modes.leave("dispatch")
+
+
+def overload_of(op: Op, into: bool) -> Any:
+    """`torch.ops.aten.<name>.<overload>`."""
+    ops = flambeau.ops
+
+    if op.custom is not None:
+        packet = getattr(getattr(ops, op.custom.namespace), op.custom.name)
+        return getattr(packet, op.custom.overload or "default")
+    base, _, overload = op.overload.partition(".")
+    return getattr(getattr(ops.aten, base + "_" * into), overload or "default")
+
+
+def arguments(op: Op, values: Any, out: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments, without the defaults at the end."""
+    args, kwargs = [], {}
+    for p, v in zip(op.params, values, strict=True):
+        if p.keyword:
+            if not overrides._is_default(v, p.default):
+                kwargs[p.name] = v
+        else:
+            args.append(v)
+    while len(args) > 1 and overrides._is_default(args[-1], op.params[len(args) - 1].default):
+        args.pop()
+    if out is not None:
+        kwargs["out"] = out
+    return tuple(args), kwargs
+
+
+def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
+    """What the general lane asks: what the mode or the subclass makes of the call."""
+    if op.kind == "composite":
+        return NotImplemented
+    own = [
+        t
+        for v in (*values, out)
+        for t in (v if isinstance(v, (list, tuple)) else (v,))
+        if isinstance(t, Tensor) and type(t) is not Tensor and takes_over(t)
+    ]
+    if not STATE.dispatch_modes and (not own or STATE.no_dispatch):
+        return NotImplemented
+    target = values[op.receiver_at] if into else None
+    tracked = STATE.grad and op.differentiable and record.any_history(op, values)
+    before = None
+    if into and tracked:
+        check_writable(target)
+        before = record.before_write(op, values)
+    result = _asked(op, values, out, into, own)
+    if into:
+        return call._written(op, target, values, True, before) if tracked else target
+    if tracked and out is None:
+        outs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+        if all(o is None or isinstance(o, Tensor) for o in outs):
+            for o in outs:
+                if o is not None and node_of(o) is not None and not op.view:
+                    o._node, o._nr = None, 0
+            record.record(op, outs, values, type(result) is list)
+    return result
+
+
+def _asked(op: Op, values: Any, out: Any, into: bool, own: list[Any], extra: Any = None) -> Any:
+    func = overload_of(op, into)
+    args, kwargs = arguments(op, values, out)
+    kwargs |= extra or {}
+    types = tuple(dict.fromkeys(type(t) for t in own))
+    grad, STATE.grad = STATE.grad, False
+    try:
+        if STATE.dispatch_modes:
+            stack, STATE.dispatch_modes = STATE.dispatch_modes, STATE.dispatch_modes[:-1]
+            try:
+                result = stack[-1].__torch_dispatch__(func, types, args, kwargs)
+            finally:
+                STATE.dispatch_modes = stack
+            if result is not NotImplemented:
+                return result
+        for t in sorted(own, key=lambda t: -len(type(t).__mro__)):
+            result = type(t).__torch_dispatch__(func, types, args, kwargs)  # type: ignore[attr-defined]
+            if result is not NotImplemented:
+                return result
+    finally:
+        STATE.grad = grad
+    raise TypeError(
+        f"Multiple dispatch failed for '{func}'; all __torch_dispatch__ handlers returned NotImplemented:\n\n"
+        + "\n".join(f"  - tensor subclass {t}" for t in types)
+    )
+
+
+def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
+    """The same for creation operators, which take where and how besides."""
+    own = [t for t in values if isinstance(t, Tensor) and type(t) is not Tensor and takes_over(t)]
+    if out is not None or not (STATE.dispatch_modes or (own and not STATE.no_dispatch)):
+        return NotImplemented
+    given = {k: v for k, v in extra.items() if v is not None and v is not False and k != "requires_grad"}
+    result = _asked(op, values, None, False, own, given)
+    if extra["requires_grad"]:
+        result.requires_grad_(True)
+    return result
+
+
+def _method(fn: Any, args: Any, kwargs: Any) -> Any:
+    """`x[i]` and `x[i] = y`, as operators that can be seen."""
+    name = getattr(fn, "__name__", "")
+    if name not in ("getitem", "setitem"):
+        return NotImplemented
+    if STATE.dispatch_modes or (not STATE.no_dispatch and any(isinstance(a, Tensor) and takes_over(a) for a in args)):
+        return through_operators(name, *args)
+    return NotImplemented
+
+
+overrides.BELOW.append(_operator)
+overrides.BELOW_METHODS.append(_method)
+create.HOOKS.append(_create)
+Tensor.__torch_dispatch__ = disabled  # type: ignore[attr-defined]
+Tensor._make_wrapper_subclass = staticmethod(make_wrapper_subclass)  # type: ignore[attr-defined]
