@@ -410,8 +410,10 @@ def install(scope: dict[str, Any], name: str, root: Expr, params: Sequence[Expr]
     """
 
     def waiting(*arrays: Any) -> Any:
+        if arrays[0].size >= MOST:
+            return None
         _state["calls"] += 1
-        if (_state["calls"] < PATIENCE and not loaded()) or any(a.size >= MOST for a in arrays):
+        if _state["calls"] < PATIENCE and not loaded():
             return None
         made: Any = never
         if ready():
