@@ -1,0 +1,30 @@
+"""The accelerator of this machine, whichever it is: there is none yet."""
+
+from typing import NoReturn
+
+import flambeau as torch
+
+__all__ = ["current_accelerator", "current_device_idx", "current_device_index", "device_count", "is_available", "set_device_idx",
+           "set_device_index", "synchronize"]  # fmt: skip
+
+
+def is_available() -> bool:
+    """Whether there is an accelerator."""
+    return torch.cuda.is_available()
+
+
+def device_count() -> int:
+    """How many accelerators there are."""
+    return torch.cuda.device_count()
+
+
+def current_accelerator(check_available: bool = False):
+    """The kind of accelerator, as a device; None where there is none."""
+    return torch.device("cuda") if torch.cuda.is_available() else None
+
+
+def _refuse(*args, **kwargs) -> NoReturn:
+    raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
+current_device_index = current_device_idx = set_device_index = set_device_idx = synchronize = _refuse
