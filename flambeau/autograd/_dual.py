@@ -317,7 +317,36 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     return None
 
 
+def _applied(cls: Any, args: Any) -> Any:
+    """A user's Function on dual tensors, by its own `jvp`."""
+    from flambeau.autograd.function import _SingleLevelFunction
+
+    levels = [k for a in args if isinstance(a, Tensor) and a._tangents for k in a._tangents if k in LEVELS.open]
+    if not levels or cls.jvp is _SingleLevelFunction.jvp:
+        return NotImplemented
+    level = max(levels)
+    ctx: Any = None
+    plain = [primal(a, level) if isinstance(a, Tensor) else a for a in args]
+    result = cls.apply(*plain)
+    outs = list(result) if isinstance(result, (tuple, list)) else [result]
+    node = next((n for o in outs if isinstance(o, Tensor) and isinstance(n := node_of(o), cls._backward_cls)), None)
+    if node is None:  # nothing was recorded: the context is made for the occasion
+        ctx = cls._backward_cls()
+        if cls.setup_context is not _SingleLevelFunction.setup_context:
+            cls.setup_context(ctx, tuple(plain), result)
+        else:
+            cls.forward(ctx, *plain)
+    else:
+        ctx = node
+    tangents = cls.jvp(ctx, *[tangent(a, level) if isinstance(a, Tensor) else None for a in args])
+    _give(result, tangents, level)
+    return result
+
+
 def _install() -> None:
     if _operator not in overrides.EXTRA:
         overrides.EXTRA.insert(0, _operator)
         overrides.EXTRA_METHODS.insert(0, _method)
+        from flambeau.autograd.function import APPLIED
+
+        APPLIED.append(_applied)

@@ -10,10 +10,16 @@ import numpy as np
 
 from flambeau._eager import views
 from flambeau._eager.graph import TWICE, Node, as_tensor, bump, node_of, saved_alias, serial, stale, unwrap, version
-from flambeau._eager.modes import STATE
+from flambeau._eager.modes import MODES, STATE
 from flambeau._tensor import Tensor, wrap
 
 OLD_SAVED = "Hints: use ctx.saved_tensors instead of ctx.saved_variables"
+
+
+APPLIED: list[
+    Any
+] = []  # asked first where a mode is active: fn(cls, args) -> the result of `apply` or NotImplemented (forward mode)
+FORWARDS: list[Any] = []  # fn(cls, args) -> what runs in place of `forward`, or None (vmap)
 
 
 class FunctionCtx(Node):
@@ -60,6 +66,8 @@ class FunctionCtx(Node):
         saved = self.saved
         if saved is None:
             raise RuntimeError(TWICE)
+        if not saved:  # a `jvp` asks, and nothing was recorded
+            return tuple(self.__dict__.get("saved_for_forward", ()))
         out = []
         for entry in saved:
             kind, t, v = entry
@@ -255,6 +263,11 @@ class Function(_SingleLevelFunction):
         separate = cls.setup_context is not _SingleLevelFunction.setup_context
         if kwargs:
             args = _bound(cls, args, kwargs, separate)
+        if MODES:
+            for hook in APPLIED:
+                result = hook(cls, args)
+                if result is not NotImplemented:
+                    return result
         node: Any = cls._backward_cls()
         tensors = [a for a in args if isinstance(a, Tensor)]
         edges = tuple(node_of(t) for t in tensors)
@@ -269,7 +282,12 @@ class Function(_SingleLevelFunction):
         before, STATE.grad = STATE.grad, False
         try:
             if separate:
-                result = cls.forward(*args)
+                forward = (
+                    next((f for f in map(lambda hook: hook(cls, args), FORWARDS) if f is not None), cls.forward)
+                    if MODES
+                    else cls.forward
+                )
+                result = forward(*args)
                 cls.setup_context(node, args, result)
             else:
                 result = cls.forward(node, *args)

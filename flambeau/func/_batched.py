@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from flambeau import overrides
@@ -20,6 +21,7 @@ from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor, new, twin
 from flambeau.autograd._dual import mapped, set_tangent, tensors_of
+from flambeau.autograd.function import FORWARDS, Function
 from flambeau.func import _batch_rules as rules
 from flambeau.overrides import _disabled_torch_function_impl
 
@@ -363,8 +365,45 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     return through_operators(name, *args)
 
 
+def _forward(cls: Any, args: Any) -> Any:
+    """What runs in place of a user's Function's forward: its own batch rule; None where it has no batch, or says that forward maps."""
+    depths = [a._level for a in args if type(a) is BatchedTensor]
+    if not depths or not LEVELS.open or cls.generate_vmap_rule:
+        return None
+    if cls.vmap is Function.vmap:
+        raise RuntimeError(
+            f"You tried to vmap over {cls.__name__}, but it does not have vmap support. Please override and implement the vmap "
+            "staticmethod or set generate_vmap_rule=True."
+        )
+    level = next(x for x in LEVELS.open if x.depth == max(depths))
+
+    def forward(*args: Any) -> Any:
+        info = SimpleNamespace(batch_size=level.size, randomness=level.randomness)
+        values = [value_at(a, level.depth) for a in args]
+        dims = tuple(None if v is None else 0 for v in values)
+        with outside(level):
+            grad, STATE.grad = STATE.grad, True  # what is behind the batch is recorded in there
+            try:
+                out, where = cls.vmap(info, dims, *[a if v is None else v for a, v in zip(args, values, strict=True)])
+            finally:
+                STATE.grad = grad
+        if not isinstance(out, tuple):
+            return _placed(out, where, level)
+        wheres = where if isinstance(where, tuple) else (where,) * len(out)
+        return tuple(_placed(o, d, level) for o, d in zip(out, wheres, strict=True))
+
+    return forward
+
+
+def _placed(t: Any, dim: int | None, level: Level) -> Any:
+    if dim is None or not isinstance(t, Tensor):
+        return t
+    return batched(t if dim == 0 else t.movedim(dim, 0), level.depth)  # type: ignore[attr-defined]
+
+
 def _install() -> None:
     if _operator not in overrides.EXTRA:  # behind forward mode, which may be inside or outside of a batch
         overrides.EXTRA.append(_operator)
         overrides.EXTRA_METHODS.append(_method)
         create.HOOKS.append(_create)
+        FORWARDS.append(_forward)

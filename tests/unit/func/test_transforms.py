@@ -256,3 +256,47 @@ def test_refusals(agree):
     agree(lambda fl, x: fl.func.grad(lambda x: x * 2)(x), rand(3), raises=RuntimeError)
     agree(lambda fl, x: fl.func.grad(lambda x: x.sum(), argnums=1)(x), rand(3), raises=RuntimeError)
     agree(lambda fl, x: fl.func.jvp(lambda x: x, x, x), rand(3), raises=RuntimeError)
+
+
+def cube(fl, **members):
+    class Cube(fl.autograd.Function):
+        @staticmethod
+        def forward(x):
+            return x.detach() ** 3
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+            ctx.save_for_forward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * 3 * x**2
+
+        @staticmethod
+        def jvp(ctx, v):
+            (x,) = ctx.saved_tensors
+            return v * 3 * x**2
+
+    for name, value in members.items():
+        setattr(Cube, name, value)
+    return Cube
+
+
+def test_functions_of_users(agree):
+    def program(fl, x):
+        own = cube(fl, vmap=staticmethod(lambda info, in_dims, x: (x**3 + 0 * info.batch_size, in_dims[0])))
+        made = cube(fl, generate_vmap_rule=True)
+        each = fl.vmap(fl.func.grad(lambda r: made.apply(r).sum()))(x)
+        forward = fl.func.jvp(cube(fl).apply, (x,), (fl.ones_like(x),))
+        return (
+            fl.vmap(own.apply)(x),
+            fl.vmap(made.apply)(x),
+            each,
+            forward,
+            fl.func.grad(lambda x: made.apply(x).sum())(x),
+        )
+
+    agree(program, rand(4, 3), grads=0)
+    agree(lambda fl, x: fl.vmap(cube(fl).apply)(x), rand(4, 3), grads=0, raises=RuntimeError)
