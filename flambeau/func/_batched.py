@@ -373,7 +373,8 @@ def _forward(cls: Any, args: Any) -> Any:
     if cls.vmap is Function.vmap:
         raise RuntimeError(
             f"You tried to vmap over {cls.__name__}, but it does not have vmap support. Please override and implement the vmap "
-            "staticmethod or set generate_vmap_rule=True."
+            "staticmethod or set generate_vmap_rule=True. For more details, please see "
+            "https://pytorch.org/docs/main/notes/extending.func.html"
         )
     level = next(x for x in LEVELS.open if x.depth == max(depths))
 
