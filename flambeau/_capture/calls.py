@@ -82,7 +82,7 @@ def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         return _leaf(tr, fn, args, kwargs)
     space = fn.__globals__.get("__name__", "")
     if space.startswith(_LEAVES) or space == "flambeau.overrides":
-        if fn.__name__ in _MEMBERS or fn.__name__ in _FUNCTIONS:
+        if fn.__name__ in _MEMBERS or fn.__name__ in _FUNCTIONS or space == "flambeau._values.shape":
             return _leaf(tr, fn, args, kwargs)
         raise Break(f"'{fn.__qualname__}' of {space} is called", "")
     code = fn.__code__

@@ -525,9 +525,7 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
 
 def _creation(op: Op, values: Any, out: Any, extra: Any) -> Any:
     recorder = STATE.recorder
-    if recorder is not None:
-        return recorder.creation(op, values, out, extra)
-    return NotImplemented if _previous_creation is None else _previous_creation(op, values, out, extra)
+    return NotImplemented if recorder is None else recorder.creation(op, values, out, extra)
 
 
 def _method(fn: Any, args: Any, kwargs: Any) -> Any:
@@ -539,7 +537,7 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     return _previous_method(fn, args, kwargs)
 
 
-_previous_creation = call.HOOKS.get("create")
 _previous_method = call.HOOKS["method"]
-call.HOOKS["create"], call.HOOKS["method"] = _creation, _method
+call.HOOKS["method"] = _method
+create.HOOKS.append(_creation)
 EXTRA.append(_operator)
