@@ -374,6 +374,20 @@ class Otherwise:
         self.fn.label_after(f"{self.name}.else")
 
 
+class Words:
+    """A kernel's arguments by name."""
+
+    def __init__(self, f: Function, pointers: str, numbers: str) -> None:
+        names = [*pointers.split(), *numbers.split()]
+        self.all = {
+            name: f.load("ptr" if i < len(pointers.split()) else "i64", f.gep("i64", f.params[0], i))
+            for i, name in enumerate(names)
+        }
+
+    def __getitem__(self, name: str) -> V:
+        return self.all[name]
+
+
 def atomic_add(f: Function, p: V, value: int, type: str = "i64") -> V:
     """Adds to a word that other threads change too; the old value."""
     return f.emit(type, f"atomicrmw add {p}, {f.value(value, type)} seq_cst")

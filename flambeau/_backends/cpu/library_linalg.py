@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.library_product import native
+
 L = np.linalg
+NATIVE = 1 << 8  # elements of matrices from which kernels eliminate
+
+
+def eliminated(name: str, x: Any, *others: Any) -> Any:
+    """What lu.py's function of that name gives for square matrices (and right sides with the same batch), or None."""
+    if x.size < NATIVE or not native() or any(o.shape[:-2] != x.shape[:-2] for o in others):
+        return None
+    from flambeau._backends.cpu import lu
+
+    return getattr(lu, name)(x, *others)
 
 
 def each(x: Any, n: int = 2) -> Any:
@@ -49,6 +61,10 @@ def cholesky(x: Any, *, upper: bool) -> Any:
 
 
 def lu_factor(x: Any, *, pivot: bool) -> Any:
+    if x.shape[-1] == x.shape[-2] and pivot:
+        found = eliminated("factor", x)
+        if found is not None:
+            return found
     (getrf,) = lapack(("getrf",), x)
     k = min(x.shape[-2:])
     LU = np.array(x)
@@ -197,6 +213,9 @@ def _broken(x: Any) -> Any:
 
 
 def inv(x: Any) -> Any:
+    found = eliminated("solve", x, np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape))
+    if found is not None:
+        return found
     try:
         return (L.inv(x) if x.size else x.copy()), no_info(x)
     except L.LinAlgError:
@@ -213,6 +232,11 @@ def solve(A: Any, B: Any, *, left: bool, vector: bool) -> Any:
     if not left:
         A, b = np.swapaxes(A, -1, -2), np.swapaxes(b, -1, -2)
     batch = np.broadcast_shapes(A.shape[:-2], b.shape[:-2])
+    found = eliminated("solve", A, b)
+    if found is not None:
+        out, info = found
+        out = out if left else np.swapaxes(out, -1, -2)
+        return (out[..., 0] if vector else out), info
     info = np.zeros(A.shape[:-2], np.int32)
     if 0 in (*batch, *b.shape):
         out = np.zeros((*batch, *b.shape[-2:]), B.dtype)
@@ -263,11 +287,29 @@ def _eliminate(a: Any, b: Any, upper: bool, unit: bool) -> Any:
     return x
 
 
+def _diagonal(x: Any) -> Any:
+    """(the pivots of elimination, -1 where an odd number of rows was exchanged, else 1), by kernels; or None."""
+    found = eliminated("factor", x)
+    if found is None:
+        return None
+    factors, pivots, _ = found
+    odd = (pivots != np.arange(1, x.shape[-1] + 1)).sum(-1) % 2
+    return np.diagonal(factors, axis1=-2, axis2=-1), (1 - 2 * odd).astype(x.dtype)
+
+
 def det(x: Any) -> Any:
+    found = _diagonal(x)
+    if found is not None:
+        return np.asarray(found[0].prod(-1) * found[1], x.dtype)
     return np.asarray(L.det(x), x.dtype)
 
 
 def slogdet(x: Any) -> Any:
+    found = _diagonal(x)
+    if found is not None:
+        with np.errstate(divide="ignore"):
+            value = np.log(np.abs(found[0])).sum(-1, dtype=x.dtype)
+        return np.asarray(np.sign(found[0]).prod(-1) * found[1], x.dtype), np.asarray(value, x.dtype)
     sign, value = L.slogdet(x)
     return np.asarray(sign, x.dtype), np.asarray(value, real_dtype(x))
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.emit import Function, Module, V, lanes, suffix, vector
+from flambeau._backends.cpu.emit import Function, Module, V, Words, lanes, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import Array, any_lane, run
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result
@@ -170,20 +170,6 @@ def orderer(m: Module, s: Keys) -> None:
             now.set(to)
             other.set(src)
     f.ret(now.get())
-
-
-class Words:
-    """A kernel's arguments by name."""
-
-    def __init__(self, f: Function, pointers: str, numbers: str) -> None:
-        names = [*pointers.split(), *numbers.split()]
-        self.all = {
-            name: f.load("ptr" if i < len(pointers.split()) else "i64", f.gep("i64", f.params[0], i))
-            for i, name in enumerate(names)
-        }
-
-    def __getitem__(self, name: str) -> V:
-        return self.all[name]
 
 
 def flipped(f: Function, s: Keys, w: Words) -> V:
