@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu import casts
+from flambeau._backends.cpu.copies import copy_into
 from flambeau._values.shape import contiguous_strides
 from flambeau._values.storage import bytes_of, root
 
@@ -151,7 +152,7 @@ def copied(x: Any, *, dtype: Any = None, format: str = "preserve_format") -> Any
     out = empty_as(x, dtype=dtype, format=format)
     if dtype is not None and dtype.np is not x.dtype:
         x = converted(x, dtype=dtype)
-    out[...] = x
+    copy_into(out, x)
     return out
 
 

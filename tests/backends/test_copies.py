@@ -1,0 +1,66 @@
+"""Copies that turn dims about: every bit arrives, whatever the layouts, dtypes and values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+import flambeau as fl
+from flambeau._backends.cpu.copies import _turned, copy_into
+
+DTYPES = ["f4", "f8", "i4", "i8", "u4", "c8"]
+
+
+def filled(shape, dtype):
+    """Any bits at all, NaNs with payloads among them."""
+    n = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.random.default_rng(n).integers(0, 256, n, np.uint8).view(dtype).reshape(shape)
+
+
+def check(x):
+    out = np.empty(x.shape, x.dtype)
+    copy_into(out, x)
+    assert out.tobytes() == x.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_turned(dtype):
+    a = filled((211, 307), dtype)
+    for x in (a.T, a[::-1].T, a.T[:, ::-1], a[:, ::2].T, a[3:, 5:].T, a.T[1:]):
+        assert _turned(np.empty(x.shape, x.dtype), x)
+        check(x)
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0), (0, 2, 1), (2, 0, 1)])
+def test_permuted(order):
+    for shape in [(29, 37, 41), (1, 300, 200), (2, 7, 4001)]:
+        check(filled(shape, "f4").transpose(order))
+        check(filled(shape, "i8").transpose(order))
+
+
+def test_others():
+    a = filled((300, 301), "f4")
+    check(a)
+    check(a[:, :1])
+    check(np.broadcast_to(a[:1], (300, 301)).T)
+    check(filled((301, 300), "f2").T)
+    check(filled((301, 300), np.uint8).T)
+    memory = filled((300, 300), "f4")
+    want = memory.T.copy()
+    copy_into(memory, memory.T)  # onto itself
+    assert memory.tobytes() == want.tobytes()
+    odd = np.zeros(4 * 90_000 + 1, np.uint8)[1:].view("f4").reshape(300, 300)
+    copy_into(odd, a[:, :300].T)
+    assert odd.tobytes() == a[:, :300].T.tobytes()
+
+
+def test_where_tensors_use_them():
+    x = fl.arange(300 * 400).reshape(300, 400).float().requires_grad_()
+    for made in (x.t().contiguous(), x.t().reshape(-1).view(400, 300), x.t().clone(memory_format=fl.contiguous_format)):
+        assert made.is_contiguous() and fl.equal(made.t(), x)
+    y = x.view(2, 150, 400).transpose(1, 2).reshape(2, -1)
+    y.sum().backward()
+    assert (x.grad == 1).all()
+    assert x.view(1, 300, 20, 20).contiguous(memory_format=fl.channels_last).stride() == (120000, 1, 6000, 300)
