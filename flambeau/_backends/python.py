@@ -34,6 +34,7 @@ FOLDS: dict[str, Any] = {
     "minimum": np.minimum,
     "logical_and": lambda x, y: x & y,
     "logical_or": lambda x, y: x | y,
+    "logaddexp": np.logaddexp,
 }
 
 

@@ -19,7 +19,7 @@ from flambeau._capture.place import Place, Strided
 from flambeau._ground import flags
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.ir import COSTLY
-from flambeau._kernel.loops import FOLD, Cut, Layout, lower, peeled
+from flambeau._kernel.loops import FOLD, SCAN, Cut, Layout, lower, peeled
 from flambeau._kernel.record import Expr, parameter
 
 FREE = {"param", "const", "iota", "reshape", "permute", "expand", "slice", "flip", "windows"}
@@ -320,7 +320,7 @@ class Schedule:
 
     def worth(self, e: Expr, times: int) -> bool:
         inner, edge = self.cone(e)
-        if any(x.op in FOLD or x.op in ("cumsum", "cumprod") for x in inner):
+        if any(x.op in FOLD or x.op in SCAN for x in inner):
             return True
         size = math.prod(e.shape) * e.dtype.itemsize
         if size <= 64:

@@ -129,6 +129,15 @@ class Arrays:
     def cumprod(self, x: Any, dim: int) -> Any:
         return self.xp.cumprod(x, axis=dim, dtype=x.dtype)
 
+    def cummax(self, x: Any, dim: int) -> Any:
+        return self.xp.maximum.accumulate(x, axis=dim)
+
+    def cummin(self, x: Any, dim: int) -> Any:
+        return self.xp.minimum.accumulate(x, axis=dim)
+
+    def logcumsumexp(self, x: Any, dim: int) -> Any:
+        return self.xp.logaddexp.accumulate(x, axis=dim)
+
     # ---- moves ----
 
     def reshape(self, x: Any, shape: Shape) -> Any:

@@ -76,7 +76,7 @@ FLOAT_WORDS = set(
 LOGIC = {"logical_and", "logical_or", "logical_xor", "logical_not"}
 ABSENT = {"conj", "real", "imag", "complex", "polygamma", "zeta", "nextafter"}  # words that have no native code
 WORDS = {*language.UNARY, *language.BINARY, *language.TERNARY, "cast"} - ABSENT
-FOLDS = {"add", "mul", "maximum", "minimum", "logical_and", "logical_or"}
+FOLDS = {"add", "mul", "maximum", "minimum", "logical_and", "logical_or", "logaddexp"}
 # Worth keeping rather than computing again.
 COSTLY = FLOAT_WORDS - set(["floor", "ceil", "round", "trunc", "sqrt", "div", "reciprocal", "copysign", "fma"]) | {
     "pow",
@@ -220,7 +220,7 @@ def identity(op: str, dtype: str) -> Any:
             return False if dtype == "bool" else 0 if dtype in INTS else 0.0
         case "mul" | "logical_and":
             return True if dtype == "bool" else 1 if dtype in INTS else 1.0
-    low = op == "maximum"
+    low = op in ("maximum", "logaddexp")
     if dtype == "bool":
         return not low
     if dtype in FLOATS:

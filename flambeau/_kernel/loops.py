@@ -54,6 +54,7 @@ from flambeau._kernel.ir import (
 from flambeau._kernel.record import Expr, Record
 from flambeau._kernel.simplify import simplified
 
+SCAN = {"cumsum": "add", "cumprod": "mul", "cummax": "maximum", "cummin": "minimum", "logcumsumexp": "logaddexp"}
 FOLD = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and"}
 POINT = WORDS - {"cast"}
 REAL = FLOAT_WORDS - {"floor", "ceil", "round", "trunc", "fma"}
@@ -271,7 +272,7 @@ class Lowering:
                 return self.pad(e, idx)
             case "argmax" | "argmin":
                 return self.value(arg_extreme(e), idx)
-            case "cumsum" | "cumprod":
+            case "cumsum" | "cumprod" | "cummax" | "cummin" | "logcumsumexp":
                 return self.scan(e, idx)
             case "conj" | "real" if not e.src[0].dtype.is_complex:
                 return self.value(e.src[0], idx)
@@ -356,9 +357,10 @@ class Lowering:
                 return self.value(e.src[0], idx)
             raise Cut(e)
         v = self.value(e.src[0], idx)
-        wide = "float64" if v.dtype == "float32" else v.dtype
+        op = SCAN[e.op]
+        wide = "float64" if v.dtype == "float32" and op not in ("maximum", "minimum") else v.dtype
         rest = tuple(Index() if d == e.arg else j for d, j in enumerate(idx))
-        acc = self.accumulate(e, "add" if e.op == "cumsum" else "mul", self.cast(v, wide), axes, rest, scan=True)
+        acc = self.accumulate(e, op, self.cast(v, wide), axes, rest, scan=True)
         return self.cast(acc, v.dtype)
 
     def accumulate(
@@ -369,8 +371,9 @@ class Lowering:
         if any(not a.startswith("o") for a in over):
             raise Cut(e)  # inside another reduction, and different at every step of it
         inside = [self.folds[a.arg] for a in walk(v) if a.op == "acc"]
-        if any(f.scan for f in inside):
-            raise Cut(next(f.expr for f in inside if f.scan))
+        for f in inside:  # a running value of the same walk is there as it runs; any other is only there at its end
+            if f.scan and not (scan and f.axes == axes and f.over == over):
+                raise Cut(f.expr)
         level = 1 + max((f.level for f in inside), default=0)
         name = f"acc{len(self.folds)}"
         self.folds[name] = Fold(name, op, v, axes, over, level, scan, e, idx)

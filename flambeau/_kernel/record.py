@@ -202,6 +202,15 @@ class Record:
     def cumprod(self, x: Expr, dim: int) -> Expr:
         return Expr("cumprod", (x,), dim % x.ndim, x.shape, x.dtype)
 
+    def cummax(self, x: Expr, dim: int) -> Expr:
+        return Expr("cummax", (x,), dim % x.ndim, x.shape, x.dtype)
+
+    def cummin(self, x: Expr, dim: int) -> Expr:
+        return Expr("cummin", (x,), dim % x.ndim, x.shape, x.dtype)
+
+    def logcumsumexp(self, x: Expr, dim: int) -> Expr:
+        return Expr("logcumsumexp", (x,), dim % x.ndim, x.shape, x.dtype)
+
     # ---- moves ----
 
     def reshape(self, x: Expr, shape: Shape) -> Expr:

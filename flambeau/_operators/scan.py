@@ -8,6 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, DType, Kernel, T
 from flambeau._operators.op import ALL_FORMS, Op, composite, op
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import int64
 from flambeau._values.shape import wrap_dim
 
 OUT = ("function", "method", "out")
@@ -57,9 +58,14 @@ def _cumprod_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
 cumprod.vjp(input=_cumprod_vjp)
 
 
-@op("logcumsumexp", promote="float", variants=OUT)
+@op("logcumsumexp", promote="float", variants=OUT, native=True)
 def logcumsumexp(k: Kernel[T], input: T, dim: Dim) -> T:
     """log of the cumulative sum of exponentials."""
+    return k.logcumsumexp(input, dim)
+
+
+@logcumsumexp.arrays
+def _(k: Any, input: Any, dim: int) -> Any:
     return k.library("logcumsumexp", input, dim=dim)
 
 
@@ -84,13 +90,18 @@ def _lcse_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
 
 def _running(word: str) -> Op:
     def body(k: Kernel[T], input: T, dim: Dim) -> T:
-        return k.library("cumulative_extreme", input, dim=dim, word=word)
+        so_far = getattr(k, f"cum{word}")(input, dim)
+        along = tuple(n if d == dim % input.ndim else 1 for d, n in enumerate(input.shape))
+        places = k.expand(k.reshape(k.iota(input.shape[dim], int64), along), input.shape)
+        hit = k.logical_or(k.eq(input, so_far), k.ne(input, input))
+        return so_far, k.cummax(k.where(hit, places, k.like(0, places)), dim)
 
     body.__name__, body.__doc__ = (
         f"cum{word}",
         f"The {'largest' if word == 'max' else 'smallest'} element so far along dim, and where it is.",
     )
-    made = op(f"cum{word}", promote="none", variants=OUT, outputs=("values", "indices"))(body)
+    made = op(f"cum{word}", promote="none", variants=OUT, outputs=("values", "indices"), native=True)(body)
+    made.arrays(lambda k, input, dim: k.library("cumulative_extreme", input, dim=dim, word=word))
     made.errors(lambda input, dim: _range(input, dim))
     return made.vjp(input=lambda g_values, input_shape, indices, dim: g_values.new_zeros(input_shape).scatter_add(dim, indices, g_values) if input_shape
                     else g_values)  # fmt: skip

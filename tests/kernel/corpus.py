@@ -73,6 +73,12 @@ def cross_entropy(x: Any, target: Any) -> Any:
     return k.sum(-picked, [0]) / float(n)
 
 
+def cummax(x: Any, dim: int) -> Any:
+    v = k.cummax(x, dim)
+    places = k.expand(k.reshape(k.iota(x.shape[dim], int64), [x.shape[d] if d == dim else 1 for d in range(2)]), x.shape)
+    return v, k.cummax(k.where(k.eq(x, v), places, k.like(0, places)), dim)
+
+
 def depthwise(x: Any, w: Any) -> Any:
     v = k.windows(k.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)]), (3, 3), (1, 1), (1, 1))  # n c y x h w
     return k.reshape(k.sum(v * k.reshape(w, (1, x.shape[1], 1, 1, 3, 3)), (4, 5)), x.shape)
@@ -139,6 +145,12 @@ CORPUS: dict[str, Case] = {
     "cumsum outer": Case(lambda x: k.cumsum(x, 0), (f(9, 40),)),
     "cumprod": Case(lambda x: k.cumprod(x, 0), (d(30),)),
     "cumsum integers": Case(lambda x: k.cumsum(x, 1), (("int64", (4, 40)),)),
+    "cummax": Case(lambda x: cummax(x, 1), (f(5, 70),)),
+    "cummax outer": Case(lambda x: cummax(x, 0), (d(9, 40),)),
+    "cummin": Case(lambda x: k.cummin(x, 1), (("int64", (4, 40)),)),
+    "logcumsumexp": Case(lambda x: k.logcumsumexp(x * 30.0, 1), (f(5, 70),)),
+    "logcumsumexp outer": Case(lambda x: k.logcumsumexp(x, 0), (d(9, 40),)),
+    "norm of channels": Case(lambda x, w: group_norm(x, 2) * k.reshape(w, (1, 6, 1, 1)), (f(2, 6, 4, 5), f(6))),
     "take": Case(lambda x, i: k.take(x, 1, i), (f(3, 8, 20), ("index 8", (11,)))),
     "take inner": Case(lambda x, i: k.take(x, 1, i), (f(3, 8), ("index 8", (40,)))),
     "gather": Case(lambda x, i: k.gather(x, 0, i), (f(8, 20), ("index 8", (5, 20)))),

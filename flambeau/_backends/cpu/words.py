@@ -106,7 +106,15 @@ def fold(b: Builder, op: str, x: Value, y: Value, dtype: str) -> Value:
             return maximum(b, x, y, dtype, -1)
         case "logical_and":
             return x & y
+        case "logaddexp":
+            return logaddexp(b, x, y)
     return x | y
+
+
+def logaddexp(b: Builder, x: Value, y: Value) -> Value:
+    """log(exp(x) + exp(y)), without overflow; NaN where either is."""
+    apart = b.select(x == y, b.const(0.0, x), b.abs(x - y))  # equal infinities are no distance apart
+    return maximum(b, x, y, "") + vecmath.log1p(b, vecmath.exp(b, -apart))
 
 
 def compare(b: Builder, op: str, x: Value, y: Value, dtype: str) -> Value:

@@ -1,0 +1,242 @@
+"""Large calls run as kernels, forward and backward, in place and into `out=`: the same numbers as the array library's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as fl
+from flambeau._backends.cpu import engine
+from flambeau._eager import large
+from flambeau.nn import functional as F
+
+pytestmark = pytest.mark.skipif(not engine.available(), reason="llvmlite is not installed")
+TOLERANCE = {"bfloat16": 2e-2, "float16": 3e-3, "float32": 1e-4, "float64": 1e-9}
+SHAPE = (132, 131)
+
+
+class Watch:
+    """Counts the kernels that ran, or lets none run."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        self.allowed, self.ran = True, 0
+        call = large.Native.__call__
+
+        def watched(native: Any, *arrays: Any) -> Any:
+            r = call(native, *arrays) if self.allowed else None
+            self.ran += r is not None
+            return r
+
+        monkeypatch.setattr(large.Native, "__call__", watched)
+
+
+@pytest.fixture
+def watch(monkeypatch: Any) -> Iterator[Watch]:
+    yield Watch(monkeypatch)
+
+
+def tensor(dtype: Any, *shape: int, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    if dtype is fl.bool:
+        return fl.tensor(rng.standard_normal(shape) > 0)
+    if not dtype.is_floating_point:
+        return fl.tensor(rng.integers(1, 50, shape)).to(dtype)
+    return fl.tensor(rng.standard_normal(shape)).to(dtype)
+
+
+def numbers(x: Any) -> Any:
+    return x.detach().to(fl.float64).numpy()
+
+
+def alike(found: Any, expected: Any) -> None:
+    assert found.dtype is expected.dtype and found.shape == expected.shape and found.stride() == expected.stride()
+    t = TOLERANCE.get(found.dtype.name, 0)
+    scale = np.abs(numbers(expected)).max(initial=1.0, where=np.isfinite(numbers(expected)))
+    np.testing.assert_allclose(numbers(found), numbers(expected), rtol=t, atol=t * scale)
+
+
+def both(watch: Watch, f: Callable[..., Any], *xs: Any, kernels: int) -> None:
+    """f with kernels and without; at least so many must run."""
+    results = []
+    for allowed in (True, False):
+        watch.allowed = allowed
+        args = [x.detach().clone().requires_grad_(x.requires_grad) for x in xs]
+        out = f(*args)
+        outs = list(out) if isinstance(out, tuple) else [out]
+        leaves = [x for x in args if x.requires_grad]
+        if leaves:
+            g = tensor(outs[0].dtype, *outs[0].shape, seed=9)
+            outs[0].backward(g)
+            outs += [x.grad for x in leaves]
+        results.append(outs)
+    assert watch.ran >= kernels
+    for found, expected in zip(*results, strict=True):
+        alike(found, expected)
+
+
+def rows(*shape: int, dtype: Any = fl.float32, grad: bool = True, seed: int = 0) -> Any:
+    return tensor(dtype, *shape, seed=seed).requires_grad_(grad)
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "softmax": lambda x: x.softmax(-1),
+    "softmax outer": lambda x: x.softmax(0),
+    "log_softmax": lambda x: x.log_softmax(-1),
+    "logsumexp": lambda x: x.logsumexp(1),
+    "var": lambda x: x.var(0),
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[1:]),
+    "rms_norm": lambda x: F.rms_norm(x, x.shape[1:]),
+    "group_norm": lambda x: F.group_norm(x.reshape(2, 6, 11, 131), 3).reshape(x.shape),
+    "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
+    "instance_norm": lambda x: F.instance_norm(x.reshape(2, 6, 11, 131)).reshape(x.shape),
+    "relu": F.relu,
+    "elu": F.elu,
+    "hardswish": F.hardswish,
+    "clamp": lambda x: x.clamp(-0.5, 0.5),
+    "amax": lambda x: x.amax(1),
+    "norm": lambda x: x.norm(),
+    "cosine": lambda x: F.cosine_similarity(x, x.flip(0), dim=1),
+    "mse": lambda x: F.mse_loss(x, x.detach().flip(0)),
+    "smooth_l1": lambda x: F.smooth_l1_loss(x, x.detach().flip(0)),
+    "kl_div": lambda x: F.kl_div(x.log_softmax(1), x.detach().flip(0).softmax(1), reduction="batchmean"),
+    "bce": lambda x: F.binary_cross_entropy_with_logits(x, x.detach().flip(0).sigmoid()),
+    "cross_entropy": lambda x: F.cross_entropy(x, fl.arange(132) % 131),
+    "cross_entropy ignoring": lambda x: F.cross_entropy(x, fl.arange(132) % 5, ignore_index=3, reduction="sum"),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("dtype", [fl.float32, fl.bfloat16])
+def test_forward_and_backward(watch: Watch, name: str, dtype: Any) -> None:
+    both(watch, RULES[name], rows(*SHAPE, dtype=dtype), kernels=2)
+
+
+def test_weights_and_biases(watch: Watch) -> None:
+    x, w, b = rows(*SHAPE, dtype=fl.float64), rows(131, dtype=fl.float64, seed=1), rows(131, dtype=fl.float64, seed=2)
+    both(watch, lambda x, w, b: F.layer_norm(x, (131,), w, b), x, w, b, kernels=2)
+    both(watch, lambda x, w: F.rms_norm(x, (131,), w), x, w, kernels=2)
+    c = rows(6, dtype=fl.float64, seed=3)
+    both(watch, lambda x, c: F.group_norm(x.reshape(2, 6, 11, 131), 3, c, c), x, c, kernels=2)
+    both(watch, lambda x, c: F.prelu(x.reshape(22, 6, 131), c), x, c, kernels=2)
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "group_norm", "softmax", "smooth_l1", "cross_entropy"])
+def test_second_derivatives(watch: Watch, name: str) -> None:
+    """A composite that ran as one kernel has derivatives of every order."""
+    results = []
+    for allowed in (True, False):
+        watch.allowed = allowed
+        x = rows(*SHAPE, dtype=fl.float64)
+        y = RULES[name](x)
+        (g,) = fl.autograd.grad(y, x, y.detach().cos(), create_graph=True)
+        (h,) = fl.autograd.grad((g * g).sum(), x)
+        results.append([g, h])
+    for found, expected in zip(*results, strict=True):
+        alike(found, expected)
+
+
+def test_saved_operands_are_watched() -> None:
+    x = rows(*SHAPE)
+    y = x * 1.0
+    loss = F.smooth_l1_loss(y, y.detach().flip(0))
+    y.detach().zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+KINDS = [fl.float16, fl.bfloat16, fl.float64, fl.int64, fl.int32, fl.uint8, fl.bool]
+WORDS: dict[str, Callable[..., Any]] = {
+    "add": lambda x, y: x + y,
+    "mul": lambda x, y: x * y,
+    "maximum": lambda x, y: x.maximum(y),
+    "lt": lambda x, y: x < y,
+    "where": lambda x, y: fl.where(x > 1, x, y),
+    "div": lambda x, y: x / y,
+    "exp": lambda x, y: (x / 32).exp(),
+    "sum": lambda x, y: x.sum(1),
+    "max": lambda x, y: x.max(1),
+    "any": lambda x, y: x.any(0),
+    "argmin": lambda x, y: x.argmin(1),
+    "by a row": lambda x, y: x + y[0],
+    "by a number": lambda x, y: x * 3,
+    "transposed": lambda x, y: x.T * y.T,
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("dtype", KINDS)
+def test_dtypes(watch: Watch, name: str, dtype: Any) -> None:
+    both(watch, WORDS[name], tensor(dtype, *SHAPE), tensor(dtype, *SHAPE, seed=1), kernels=0 if name == "sum" else 1)
+
+
+@pytest.mark.parametrize("dtype", KINDS[:-1])
+def test_in_place(watch: Watch, dtype: Any) -> None:
+    def program(x: Any, y: Any) -> Any:
+        where = x.data_ptr()
+        x.add_(y).mul_(2).sub_(y[0])
+        x.T.add_(y.T)
+        x[1:].add_(x[:-1].clone())
+        x[:, ::2].mul_(y[:, ::2])
+        assert x.data_ptr() == where
+        return x
+
+    both(watch, program, tensor(dtype, *SHAPE), tensor(dtype, *SHAPE, seed=1), kernels=4)
+
+
+def test_in_place_keeps_history(watch: Watch) -> None:
+    both(watch, lambda x, y: (x * 1.0).mul_(y).add_(x).exp_(), rows(*SHAPE), rows(*SHAPE, seed=1), kernels=4)
+
+
+def test_out(watch: Watch) -> None:
+    def program(x: Any, y: Any) -> Any:
+        wide, turned, flags = fl.empty(SHAPE, dtype=fl.float64), fl.empty(131, 132).T, fl.empty(SHAPE, dtype=fl.bool)
+        fl.add(x, y, out=wide)
+        fl.exp(x, out=turned)
+        fl.gt(x, y, out=flags)
+        fl.softmax(x, 1, out=x)
+        fl.mul(x, y, out=y)
+        return wide, turned, flags, x, y
+
+    both(watch, program, tensor(fl.float32, *SHAPE), tensor(fl.float32, *SHAPE, seed=1), kernels=4)
+
+
+def test_out_versions() -> None:
+    x, out = rows(*SHAPE), fl.empty(SHAPE)
+    y = (out.requires_grad_() * 1.0) * x
+    with fl.no_grad():
+        fl.exp(x, out=out)
+    y.sum().backward()
+    before = out._version
+    with fl.no_grad():
+        fl.exp(x, out=out)
+    assert out._version == before + 1
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("name", ["cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"])
+@pytest.mark.parametrize("dtype", [fl.float32, fl.float64, fl.int64])
+def test_scans(watch: Watch, name: str, dim: int, dtype: Any) -> None:
+    x = tensor(dtype, *SHAPE)
+    if name == "logcumsumexp" and dtype is fl.int64:
+        pytest.skip("of floating numbers")
+    if name == "cumprod":
+        x = x * (0 if dtype is fl.int64 else 0.1) + 1
+    both(watch, lambda x: getattr(fl, name)(x, dim), x, kernels=1)
+
+
+def test_scans_at_the_edges(watch: Watch) -> None:
+    x = tensor(fl.float32, *SHAPE)
+    x[3, 5], x[4, 7], x[5, :] = float("nan"), float("inf"), -float("inf")
+    x[6, :3] = -float("inf")
+    x[7, 9:12] = 4.0  # equal ones: the last counts
+    both(watch, lambda x: (*x.cummax(1), *x.cummin(1), x.logcumsumexp(1)), x, kernels=3)
+
+
+def test_empty_and_small_are_the_librarys(watch: Watch) -> None:
+    for shape in ((0, 20000), (0,), (), (3, 4)):
+        x = fl.ones(shape)
+        (x + 1, x.exp(), x.sum(), x.cumsum(0), x.add_(1))
+    assert watch.ran == 0
