@@ -46,7 +46,8 @@ def fits(x: np.ndarray[Any, Any]) -> bool:
 def machine(target: Target) -> Machine:
     """What generation needs to know of a target."""
     arm = target.triple.startswith(("aarch64", "arm64"))
-    return Machine(target.vector_bytes, arm or target.has("fma"))
+    scale = not arm and target.has("avx512f") and target.has("avx512vl")
+    return Machine(target.vector_bytes, arm or target.has("fma"), scale)
 
 
 _codes: dict[str, Code] = {}
@@ -59,7 +60,7 @@ def native(kernel: Kernel) -> Code:
     if code is None:
         e = engine()
         m = machine(e.target)
-        parts = [("kernel", text), ("vector", m.vector), ("fma", m.fma), ("version", VERSION)]
+        parts = [("kernel", text), ("vector", m.vector), ("fma", m.fma), ("scale", m.scale), ("version", VERSION)]
         code = _codes[text] = e.load(lambda: generate(kernel, m), ["k"], parts=parts, level=LIGHT)
     return code
 

@@ -133,8 +133,8 @@ class Value:
 class Builder:
     """Writes the body of one function. `scope` is where lines go; `slots` are stack slots at its entry."""
 
-    def __init__(self, fma: bool = True) -> None:
-        self.fma_unit = fma
+    def __init__(self, fma: bool = True, scale: bool = False) -> None:
+        self.fma_unit, self.scale_unit = fma, scale
         self.scope: list[str] = []
         self.slots: list[str] = []
         self.declared: dict[str, str] = {}
@@ -284,6 +284,35 @@ class Builder:
         x, y = self.agree(x, y)
         return self.call(x.type, x.lanes, f"llvm.smin.{self.suffix(x)}", x, y)
 
+    def scaled(self, x: Value, n: Value) -> Value:
+        """x * 2**n for a whole n, rounded once; only where `scale_unit` says that there is such an instruction."""
+        wide = max(2, 16 // (BITS[INT_OF[x.type]] // 8), x.lanes)  # the narrowest register that has it
+        full = min(wide, 512 // BITS[INT_OF[x.type]])
+        parts = [self.part(v, j, full) for j in range(0, wide, full) for v in (x, n)]
+        bits = BITS[INT_OF[x.type]] * full
+        kind, mask = "ps" if x.type == "f32" else "pd", f"i{max(8, full)} -1"
+        zero = f"{spell(x.type, full)} zeroinitializer"
+        rounding = ["i32 4"] if bits == 512 else []
+        name = f"llvm.x86.avx512.mask.scalef.{kind}.{bits}"
+        out = [self.call(x.type, full, name, u, v, zero, mask, *rounding) for u, v in zip(parts[::2], parts[1::2], strict=True)]
+        return self.joined(out, x.lanes)
+
+    def part(self, x: Value, start: int, n: int) -> Value:
+        """n lanes from `start` on; those beyond the last are whatever they are."""
+        if x.lanes == n and start == 0:
+            return x
+        if x.lanes == 1:
+            return self.spread(x, n)
+        return self.shuffle(x, [min(start + i, x.lanes - 1) for i in range(n)])
+
+    def joined(self, parts: list[Value], n: int) -> Value:
+        """The first n lanes of several values side by side."""
+        while len(parts) > 1:
+            w = parts[0].lanes
+            parts = [self.shuffle(a, list(range(2 * w)), b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        v = parts[0]
+        return v if v.lanes == n else self.lane(v, 0) if n == 1 else self.shuffle(v, list(range(n)))
+
     # ---- changes of type ----
 
     def convert(self, code: str, x: Value, type: str) -> Value:
@@ -360,7 +389,7 @@ class Builder:
         """Defines `name(x...)` over scalars, once, as `body(b, x...)`; returns the name."""
         if name not in self.functions:
             self.functions[name] = ""  # being written: it may not call itself
-            inner = Builder(self.fma_unit)
+            inner = Builder(self.fma_unit, self.scale_unit)
             inner.declared, inner.functions = self.declared, self.functions
             xs = [Value(inner, type, 1, f"%x{i}") for i in range(operands)]
             result = body(inner, *xs)

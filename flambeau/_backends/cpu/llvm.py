@@ -50,10 +50,11 @@ from flambeau._kernel.schedule import NEAR, TILE, accesses, along
 
 @dataclass(frozen=True)
 class Machine:
-    """What generation depends on: bytes of a vector register, and whether a fused multiply-add is one instruction."""
+    """What generation depends on: bytes of a vector register, and which operations are one instruction."""
 
     vector: int = 32
     fma: bool = True
+    scale: bool = False  # whether x * 2**n is one instruction, of AVX-512
 
 
 @dataclass
@@ -79,9 +80,14 @@ def lanes_for(kernel: Kernel, machine: Machine) -> int:
     return max(2, machine.vector // widest)
 
 
-def cost(kernel: Kernel) -> int:
-    nodes = walk(*(b.value for s in kernel.stages for b in s.body))
+def cost(*stages: Stage) -> int:
+    nodes = walk(*(b.value for s in stages for b in s.body))
     return sum(12 if e.op in COSTLY else 1 for e in nodes if e.op not in ("const", "acc"))
+
+
+def copies_for(price: int) -> int:
+    """How many vectors a step takes: where it is short, several, so that results need not wait for one another."""
+    return 4 if price <= 10 else 2 if price <= 40 else 1
 
 
 def generate(kernel: Kernel, machine: Machine, name: str = "k") -> str:
@@ -92,10 +98,9 @@ def generate(kernel: Kernel, machine: Machine, name: str = "k") -> str:
 class Writer:
     def __init__(self, kernel: Kernel, machine: Machine, name: str) -> None:
         self.kernel, self.name = kernel, name
-        self.b = Builder(machine.fma)
+        self.b = Builder(machine.fma, machine.scale)
         self.lanes = lanes_for(kernel, machine)
-        price = cost(kernel)
-        self.unroll = 4 if price <= 10 else 2 if price <= 40 else 1
+        self.unroll = copies_for(cost(*kernel.stages))
         self.outer_vector = any(a.name == kernel.vector for a in kernel.outer)
         reduces = any(isinstance(b, Update) for s in kernel.stages for b in s.body)
         spaced = any(
@@ -395,7 +400,7 @@ class Writer:
         inner = self.lanes > 1 and not self.outer_vector and any(a.name == self.vector for a in s.axes)
         wide = self.lanes if inner or self.outer_vector else 1
         running = scanned(s)
-        copies = self.unroll if inner and not running else 1
+        copies = copies_for(cost(s)) if inner and not running else 1
         slots: dict[str, list[str]] = {}
         for u in updates:
             type = words.TYPES[u.value.dtype]

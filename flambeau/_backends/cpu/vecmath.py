@@ -129,18 +129,25 @@ def exponent(b: Builder, x: Value) -> tuple[Value, Value]:
 
 def reduced(b: Builder, x: Value, lo: float, hi: float, more: Value | None = None) -> tuple[Value, Value]:
     """(exp(r) - 1, i) with x == i log 2 + r; x is held between lo and hi; `more` is a second word of x."""
+    e, _, i = parted(b, x, lo, hi, more)
+    return e, i
+
+
+def parted(b: Builder, x: Value, lo: float, hi: float, more: Value | None = None) -> tuple[Value, Value, Value]:
+    """`reduced`, with i as a float too."""
     type = x.type
     x = b.larger(b.const(lo, x), x)  # a NaN stays one
     x = b.smaller(b.const(hi, x), x)
-    n, i = nearest(b, x * LOG2E)
+    shifted = b.fma(x, LOG2E, MAGIC[type])
+    n, i = shifted - MAGIC[type], b.bits(shifted) - MAGIC_BITS[type]
     r = b.fma(-n, LN2_HI[type], x)
     r = b.fma(-n, LN2_LO[type], r if more is None else r + more)
-    return b.fma(r * r, b.poly(r, table.EXP[type]), r), i
+    return b.fma(r * r, b.poly(r, table.EXP[type]), r), n, i
 
 
 def exp(b: Builder, x: Value) -> Value:
-    e, i = reduced(b, x, *((-104.0, 89.0) if x.type == "f32" else (-746.0, 710.0)))
-    return scaled(b, e + 1.0, i)
+    e, n, i = parted(b, x, *((-104.0, 89.0) if x.type == "f32" else (-746.0, 710.0)))
+    return b.scaled(e + 1.0, n) if b.scale_unit else scaled(b, e + 1.0, i)
 
 
 def half_exp(b: Builder, x: Value) -> Value:
