@@ -1,8 +1,9 @@
 """Pooling as generated kernels: the largest element of each window and where it is, and means. One to three dimensions.
 
-For the largest element, a chunk is some rows of output of one plane. Outputs whose windows lie inside the row are computed as vectors where the
-stride is 1 or 2; the others one by one. NaN is larger than everything; of equals the first one counts. Its
-gradient is scattered plane by plane, in the order of the output. Means are depthwise convolutions with weights of one.
+For the largest element, a chunk is some rows of output of one plane, a vector of neighbours at a time: loaded as they lie
+for strides 1 and 2, gathered for others and where rows are shorter than vectors. NaN is larger than everything; of equals
+the first one counts. The gradient is scattered plane by plane, in the order of the output. Means are depthwise
+convolutions with weights of one.
 """
 
 from __future__ import annotations
@@ -17,23 +18,16 @@ import numpy as np
 from flambeau._backends.cpu.contract import APART, TYPES, narrow, widen
 from flambeau._backends.cpu.conv import Correlation, three, transposed_correlations
 from flambeau._backends.cpu.conv_depthwise import depthwise_launch
-from flambeau._backends.cpu.conv_slab import steps
-from flambeau._backends.cpu.emit import Module, V, size, vector
+from flambeau._backends.cpu.conv_slab import gather, steps
+from flambeau._backends.cpu.conv_tile import lanes as lanes_of
+from flambeau._backends.cpu.conv_tile import short_mask
+from flambeau._backends.cpu.emit import Function, Module, V, lanes, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
 
 SLOTS = (
-    *(
-        "out",
-        "index",
-        "x",
-        "planes",
-        "q",
-        "do",
-        "ho",
-        "wo",
-        "rows",
-    ),  # q: planes along the inner batch stride; rows of a chunk
+    *("out", "index", "x", "starts", "packed"),  # z, y, x of windows, where rows are packed
+    *("planes", "q", "do", "ho", "wo", "rows"),  # q: planes along the inner batch stride; rows, or vectors, of a chunk
     *("d", "h", "w", "kz", "ky", "kx", "sz", "sy", "sx", "pz", "py", "px", "dz", "dy", "dx"),
     *("xp", "xq", "xd", "xh", "xw"),
 )
@@ -41,83 +35,111 @@ GRAIN = 1 << 15  # windows' elements in a chunk
 DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
 
 
-def some(m: Module, memory: str, acc: str, n: int, s: int) -> None:
-    """Defines best_<n>_<s>(args, out, index, plane, z, y, x): n neighbouring outputs, windows s apart; n is 1 for any stride."""
+def windows(m: Module, memory: str, acc: str, n: int, s: int) -> None:
+    """Defines best_<s>(args, out, index, plane, z, y, x, place, count): n outputs; their windows are s apart in a row.
+
+    z, y, x are where the first window begins. With s = 0 each window may be anywhere: they are pointers to n numbers.
+    """
+    at = "ptr" if s == 0 else "i64"
     f = m.function(
-        f"internal void best_{n}_{s}(ptr noalias args, ptr noalias out, ptr noalias index, ptr noalias plane, i64 z, i64 y, i64 x)",
+        f"internal void best_{s}(ptr noalias args, ptr noalias out, ptr noalias index, ptr noalias plane, {at} z, {at} y, "
+        f"{at} x, i64 place, i64 count)",
         APART,
     )
-    args, out, index, plane, z, y, x = f.params
-    w = {name: f.load("i64", f.gep("i64", args, i)) for i, name in enumerate(SLOTS) if i >= 3}
-    wide, places = vector(acc, n), vector("i64", n)
-    z0, y0, x0 = (at * w["s" + d] - w["p" + d] for at, d in ((z, "z"), (y, "y"), (x, "x")))
-    lanes = V(f, places, "<" + ", ".join(f"i64 {i * s}" for i in range(n)) + ">") if n > 1 else None
-    best, where, none = f.var(wide, -inf), f.var(places, 0), f.var("i64", 1)
-    with f.loop(0, w["kz"]) as i, f.loop(0, w["ky"]) as j:
-        iz, iy = z0 + i * w["dz"], y0 + j * w["dy"]
-        with f.when((iz >= 0) & (iz < w["d"]) & (iy >= 0) & (iy < w["h"])), f.loop(0, w["kx"]) as k:
-            ix = x0 + k * w["dx"]
-            with f.when((ix >= 0) & (ix < w["w"])):
-                at = f.gep(memory, plane, iz * w["xd"] + iy * w["xh"] + ix * w["xw"])
-                if n == 1:
-                    v = f.load(memory, at)
-                elif s == 1:
-                    v = f.load(vector(memory, n), at)
-                else:
-                    pair = [f.load(vector(memory, n), f.gep(memory, at, o)) for o in (0, n)]
+    args, out, index, plane, z, y, x, place, count = f.params
+    w = {name: f.load("i64", f.gep("i64", args, i)) for i, name in enumerate(SLOTS) if i >= 4}
+    short = {name: f.convert("trunc", v, "i32") for name, v in w.items()}
+    wide, places = vector(acc, n), f"<{n} x i32>"
+    iota = V(f, places, "<" + ", ".join(f"i32 {i}" for i in range(n)) + ">")
+    many = lambda v: f.splat(v, n)
+    there = short_mask(f, n, count)
+    best, where = f.var(wide, -inf), f.var(places, -1)
+
+    def meet(v: V, mask: V, here: V) -> None:
+        """A window's next element: NaN is larger than everything, the first of equals stays, some element is taken."""
+        old, before = best.get(), where.get()
+        nan = f.emit(f"<{n} x i1>", f"fcmp uno {v}, {v.name}")
+        number = f.emit(f"<{n} x i1>", f"fcmp ord {old}, {old.name}")
+        take = ((v > old) | (nan & number) | (before < 0)) & mask
+        best.set(f.select(take, v, old))
+        where.set(f.select(take, here, before))
+
+    if s == 0:
+        z0, y0, x0 = (f.load(places, p) for p in (z, y, x))
+        with f.loop(0, w["kz"]) as i, f.loop(0, w["ky"]) as j:
+            iz, iy = (v + many(f.convert("trunc", t * w[d], "i32")) for v, t, d in ((z0, i, "dz"), (y0, j, "dy")))
+            good = there & under(f, iz, many(short["d"])) & under(f, iy, many(short["h"]))
+            line, lane = iz * many(short["xd"]) + iy * many(short["xh"]), (iz * many(short["h"]) + iy) * many(short["w"])
+            with f.loop(0, w["kx"]) as k:
+                ix = x0 + many(f.convert("trunc", k * w["dx"], "i32"))
+                mask = good & under(f, ix, many(short["w"]))
+                v = gather(f, memory, plane, line + ix * many(short["xw"]), mask, n)
+                meet(widen(f, v, acc), mask, lane + ix)
+    else:
+        with f.loop(0, w["kz"]) as i, f.loop(0, w["ky"]) as j:
+            iz, iy = z + i * w["dz"], y + j * w["dy"]
+            with f.when((iz >= 0) & (iz < w["d"]) & (iy >= 0) & (iy < w["h"])), f.loop(0, w["kx"]) as k:
+                first = x + k * w["dx"]
+                ix = (iota * many(f.value(s, "i32"))) + many(f.convert("trunc", first, "i32"))
+                mask = there & under(f, ix, many(short["w"]))
+                src = f.gep(memory, plane, iz * w["xd"] + iy * w["xh"] + first)
+                if s == 1:
+                    v = f.mload(vector(memory, n), src, mask)
+                else:  # every other element: two loads, one shuffle
+                    pair = []
+                    for half in (0, n):
+                        inside = under(f, iota + many(f.convert("trunc", first + half, "i32")), many(short["w"]))
+                        pair.append(f.mload(vector(memory, n), f.gep(memory, src, half), inside))
                     v = f.shuffle(pair[0], pair[1], [2 * o for o in range(n)])
-                v = widen(f, v, acc)
-                nan = f.emit(vector("i1", n), f"fcmp uno {v}, {v.name}")
-                old = best.get()
-                was = f.emit(vector("i1", n), f"fcmp ord {old}, {old.name}")  # the first NaN stays
-                take = (v > old) | (nan & was)
-                here = f.splat((iz * w["h"] + iy) * w["w"] + ix, n)
-                here = here + lanes if lanes is not None else here
-                first = f.splat(none.get() != 0, n)  # a window of -inf alone points at its first element
-                best.set(f.select(take, v, old))
-                where.set(f.select(take | first, here, where.get()))
-                none.set(0)
-    place = (z * w["ho"] + y) * w["wo"] + x
-    f.store(narrow(f, best.get(), memory), f.gep(memory, out, place))
-    f.store(where.get(), f.gep("i64", index, place))
+                meet(widen(f, v, acc), mask, many(f.convert("trunc", (iz * w["h"] + iy) * w["w"], "i32")) + ix)
+    f.mstore(narrow(f, best.get(), memory), f.gep(memory, out, place), there)
+    f.mstore(f.convert("sext", where.get(), f"<{n} x i64>"), f.gep("i64", index, place), there)
+
+
+def under(f: Function, x: V, limit: V) -> V:
+    """Lanes with 0 <= x < limit."""
+    return f.emit(f"<{lanes(x.type)} x i1>", f"icmp ult {x}, {limit.name}")
 
 
 def text(target: Target, dtype: str) -> Module:
-    """IR of the kernel, `k`; chunks are (plane, rows of its output)."""
+    """IR of the kernel, `k`; chunks are (plane, rows of its output, or vectors where rows are shorter than those)."""
     memory, acc = TYPES[dtype]
-    n = target.vector_bytes // size(acc)
+    n = lanes_of(target, acc)
     m = Module(f"max pooling {dtype}")
-    some(m, memory, acc, 1, 0)
-    for s in (1, 2):
-        some(m, memory, acc, n, s)
+    for s in (0, 1, 2):
+        windows(m, memory, acc, n, s)
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, _ = f.params
-    out, index, x = (f.load("ptr", f.gep("i64", args, i)) for i in range(3))
-    w = {name: f.load("i64", f.gep("i64", args, i)) for i, name in enumerate(SLOTS) if i >= 3}
-    lines, area = w["do"] * w["ho"], w["do"] * w["ho"] * w["wo"]
+    out, index, x, starts = (f.load("ptr", f.gep("i64", args, i)) for i in range(4))
+    w = {name: f.load("i64", f.gep("i64", args, i)) for i, name in enumerate(SLOTS) if i >= 4}
+    area = w["do"] * w["ho"] * w["wo"]
+    packed = w["packed"] != 0
+    lines = f.select(packed, (area + (n - 1)) // n, w["do"] * w["ho"])
     blocks = (lines + w["rows"] - 1) // w["rows"]
+    iota = V(f, f"<{n} x i32>", "<" + ", ".join(f"i32 {i}" for i in range(n)) + ">")
+    own = [f.alloca(f"<{n} x i32>", align=64) for _ in range(3)]
     with f.loop(begin, end) as chunk:
         plane, line0 = chunk // blocks, chunk % blocks * w["rows"]
         src = f.gep(memory, x, plane // w["q"] * w["xp"] + plane % w["q"] * w["xq"])
         to, at = f.gep(memory, out, plane * area), f.gep("i64", index, plane * area)
         with f.loop(line0, f.min(line0 + w["rows"], lines)) as line:
-            z, y = line // w["ho"], line % w["ho"]
-            col = f.var("i64", 0)
-            with f.forever() as done:
-                here = col.get()
-                with f.when(here >= w["wo"]):
-                    f.jump(done)
-                first = here * w["sx"] - w["px"]
-                last = first + (w["kx"] - 1) * w["dx"]  # the first element that the last tap reads
-                inside = (first >= 0) & (here + n <= w["wo"]) & (w["xw"] == 1)
-                width = f.var("i64", 1)
-                for s in (1, 2):
-                    with f.when(inside & (w["sx"] == s) & (last + s * n <= w["w"])):
-                        f.call("void", f"best_{n}_{s}", args, to, at, src, z, y, here)
-                        width.set(n)
-                with f.when(width.get() == 1):
-                    f.call("void", "best_1_0", args, to, at, src, z, y, here)
-                col.set(here + width.get())
+            with f.either(packed) as otherwise:
+                spots = [f.gep("i32", starts, (lines * i + line) * n) for i in range(3)]
+                f.call("void", "best_0", args, to, at, src, *spots, line * n, area - line * n)
+                otherwise()
+                z, y = line // w["ho"] * w["sz"] - w["pz"], line % w["ho"] * w["sy"] - w["py"]
+                with f.loop(0, w["wo"], n) as col:
+                    first, place, left = col * w["sx"] - w["px"], line * w["wo"] + col, w["wo"] - col
+                    near = w["xw"] == 1
+                    for s in (1, 2):
+                        with f.when(near & (w["sx"] == s)):
+                            f.call("void", f"best_{s}", args, to, at, src, z, y, first, place, left)
+                    with f.when((near == 0) | (w["sx"] > 2)):
+                        step = iota * f.splat(f.convert("trunc", w["sx"], "i32"), n)
+                        for slot, v in zip(own, (z, y, first), strict=True):
+                            base = f.splat(f.convert("trunc", v, "i32"), n)
+                            f.store(base + step if v is first else base, slot)
+                        f.call("void", "best_0", args, to, at, src, *own, place, left)
     return m
 
 
@@ -144,27 +166,36 @@ def max_pool_plan(
         return None
     (d, h, w), (do, ho, wo) = three(x.shape[-rank:], 1), three(out, 1)
     strides = [*(0,) * (2 - len(lead)), *e[: len(lead)], *three(e[-rank:], 0)]
-    per_row = wo * prod(size)
-    rows = max(1, min(do * ho, GRAIN // max(per_row, 1)))
-    constants = [prod(lead), lead[-1] if lead else 1, do, ho, wo, rows, d, h, w]
+    if max(d * h * w, *(abs(v) * n for v, n in zip(e, x.shape, strict=True))) >= 1 << 30:
+        return None  # places are 32-bit numbers
+    n = lanes_of(engine().target, TYPES[x.dtype.name][1])
+    packed = 0 < wo < n
+    lines = -(-do * ho * wo // n) if packed else do * ho
+    rows = max(1, min(lines, GRAIN // max((n if packed else wo) * prod(size), 1)))
+    starts = np.zeros((3, lines * n if packed else 1), np.int32)
+    if packed:
+        found = np.indices((do, ho, wo)).reshape(3, -1)
+        first = np.array([three(stride, 1), three(padding, 0)])
+        starts[:, : do * ho * wo] = found * first[0][:, None] - first[1][:, None]
+    constants = [int(packed), prod(lead), lead[-1] if lead else 1, do, ho, wo, rows, d, h, w]
     constants += [*three(size, 1), *three(stride, 1), *three(padding, 0), *three(dilation, 1), *strides]
     code = kernel(x.dtype.name)
-    slots = ((OUT, 0), (OUT, 1), (ARG, 0), *((CONST, v) for v in constants))
+    slots = ((OUT, 0), (OUT, 1), (ARG, 0), (CONST, starts.ctypes.data), *((CONST, v) for v in constants))
     shape = (*lead, *out)
-    chunks = prod(lead) * -(-do * ho // rows)
+    chunks = prod(lead) * -(-lines // rows) if wo else 0
     work = Launch(code["k"], slots, chunks)
     return Plan(
         (Result(x.dtype, shape), Result(np.dtype(np.int64), shape)),
         (work,),
         release=prod(shape) * prod(size) > GRAIN,
-        keep=(code,),
+        keep=(code, starts),
     )
 
 
 def back_text(target: Target, dtype: str) -> Module:
     """IR of the gradient of max pooling, `k`; chunks are planes."""
     memory, acc = TYPES[dtype]
-    n = target.vector_bytes // size(acc)
+    n = lanes_of(target, acc)
     m = Module(f"max pooling backward {dtype}")
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, scratch = f.params
