@@ -10,7 +10,8 @@ Not here: which expressions are computed together, where results lie, and how th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,9 @@ import numpy as np
 import flambeau
 from flambeau._backends.meta import MetaArray
 from flambeau._eager import call
+from flambeau._ground import flags
 from flambeau._kernel.loops import Layout
-from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, expand, parameter, toposort
+from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, expand, parameter
 from flambeau._operators.op import REQUIRED, Op
 from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
@@ -73,6 +75,7 @@ class Program:
     results: list[Result]
     writes: list[tuple[int, Expr]]  # (input, what is stored there at the end)
     inputs: int
+    checks: list[Expr] = field(default_factory=list)  # numbers that are not 0 where an argument is refused
 
 
 @dataclass(frozen=True)
@@ -126,21 +129,26 @@ class Recorder(Record):
         return self.builder.product(x, y)
 
     def library(self, name: str, *xs: Expr, **params: Any) -> Any:
-        known = LIBRARY.get(name)
+        known = self.builder.routines.get(name)
         if known is None:
             raise Opaque(name)
         return known(self.builder, *xs, **params)
 
 
-def build(gm: GraphModule, example_inputs: Sequence[Any]) -> Program:
-    """The program of a graph whose calls are operators of the registry, for inputs like these."""
-    return Builder().graph(gm, example_inputs)
+def build(gm: GraphModule, example_inputs: Sequence[Any], routines: Mapping[str, Any], operators: Mapping[str, Any]) -> Program:
+    """The program of a graph whose calls are operators of the registry, for inputs like these.
+
+    `routines` read what bodies call of the array library, `operators` whole operators: see `readings`.
+    """
+    return Builder(routines, operators).graph(gm, example_inputs)
 
 
 class Builder:
     """Interprets a graph with expressions for values."""
 
-    def __init__(self) -> None:
+    def __init__(self, routines: Mapping[str, Any], operators: Mapping[str, Any]) -> None:
+        self.routines, self.operators = routines, operators
+        self.checks: list[Expr] = []
         self.leaves: list[Leaf] = []
         self.steps: list[Step] = []
         self.k = Recorder(self)
@@ -172,7 +180,7 @@ class Builder:
             else:
                 env[node] = self.node(node, env)
         writes = [(i, s.expr) for i, s in storages if s.written]
-        return Program(self.leaves, self.steps, results, writes, len(example_inputs))
+        return Program(self.leaves, self.steps, results, writes, len(example_inputs), self.checks)
 
     def input(self, i: int, x: Any) -> Any:
         if isinstance(x, Tensor):
@@ -239,6 +247,8 @@ class Builder:
         except (Opaque, NotImplementedError, AttributeError, TypeError, KeyError) as problem:
             if op.view:
                 raise Unsupported(f"the view {target}: {problem}") from problem
+            if flags.get("logs"):
+                print(f"a call: {target}: {problem!r}")
             return self.call(target, values, val)
         if target.is_write:
             into = values[op.receiver_at]
@@ -251,7 +261,8 @@ class Builder:
         if op.view:
             return self.view(op, values)
         operands, out = self.operands(op, values)
-        made = call.call_body(op, op.body, (self.k,), tuple(operands))
+        known = self.operators.get(op.aten)
+        made = known(self, *operands) if known is not None else call.call_body(op, op.body, (self.k,), tuple(operands))
         finish = lambda e: Tens(Storage(cast(e, out) if out is not None and e.dtype.kind != "b" and not (
             out.is_complex and not e.dtype.is_complex) else e))  # fmt: skip
         if isinstance(made, (tuple, list)):
@@ -355,6 +366,11 @@ class Builder:
             self.steps.append(Step("product", [x, y], [out]))
             known = self.products[x, y] = out.expr
         return cast(known, of(np.dtype("f4"))) if narrow else known
+
+    def check(self, bad: Expr) -> None:
+        """Where an element of `bad` is true, the call is refused, as the eager operator would."""
+        if math.prod(bad.shape):
+            self.checks.append(K.reshape(K.any(bad, range(bad.ndim)), ()) if bad.ndim else bad)
 
     def routine(
         self, name: str, xs: Sequence[Expr], outs: Sequence[tuple[tuple[int, ...], dtype]], **params: Any
@@ -540,48 +556,3 @@ def _complex(values: Sequence[Any], val: Any) -> bool:
 def short(e: Expr) -> str:
     """An expression's name in dumps."""
     return f"p{e.arg}" if e.op == "param" else f"{e.op}{list(e.shape)}"
-
-
-# ---------------------------------------------------------------- library routines that programs know
-
-
-def _full(b: Builder, shape: Any, value: Any, d: dtype) -> Expr:
-    return K.full(tuple(shape), value, d)
-
-
-def _dtype(d: Any) -> dtype:
-    return d if isinstance(d, dtype) else of(d)
-
-
-def _conv_shape(x: Expr, w: Expr, stride: Any, padding: Any, dilation: Any) -> tuple[int, ...]:
-    sizes = zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
-    return (x.shape[0], w.shape[0], *((n + 2 * p - d * (m - 1) - 1) // s + 1 for n, m, s, p, d in sizes))
-
-
-def _conv_forward(b: Builder, x: Expr, w: Expr, **how: Any) -> Expr:
-    shape = _conv_shape(x, w, how["stride"], how["padding"], how["dilation"])
-    return b.routine("conv_forward", [x, w], [(shape, x.dtype)], **how)[0]
-
-
-def _conv_sized(name: str) -> Callable[..., Expr]:
-    return lambda b, x, y, **how: b.routine(name, [x, y], [(tuple(how["size"]), x.dtype)], **how)[0]
-
-
-def _max_pool(b: Builder, x: Expr, **how: Any) -> tuple[Expr, ...]:
-    shape = (*x.shape[: x.ndim - len(how["size"])], *how["out"])
-    return tuple(b.routine("max_pool", [x], [(shape, x.dtype), (shape, int64)], **how))
-
-
-LIBRARY: dict[str, Callable[..., Any]] = {
-    "copied": lambda b, x, dtype=None, format="": x if dtype is None else cast(x, _dtype(dtype)),
-    "converted": lambda b, x, dtype: cast(x, _dtype(dtype)),
-    "zeros": lambda b, shape, dtype: _full(b, shape, 0, _dtype(dtype)),
-    "full_as": lambda b, x, value, dtype=None, format="": _full(
-        b, x.shape, value or 0, x.dtype if dtype is None else _dtype(dtype)
-    ),
-    "conv_forward": _conv_forward,
-    "conv_input": _conv_sized("conv_input"),
-    "conv_weight": _conv_sized("conv_weight"),
-    "max_pool": _max_pool,
-}
-__all__ = ["Builder", "Leaf", "Program", "Step", "Unsupported", "build", "toposort"]

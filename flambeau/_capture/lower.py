@@ -18,7 +18,7 @@ import flambeau
 from flambeau._backends.cpu.arrays import QUIET, K as ARRAYS, loud, quiet
 from flambeau._backends.cpu.compile import RELEASE, native
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
-from flambeau._capture import place, routines
+from flambeau._capture import place, readings, routines
 from flambeau._capture.expressions import Hole, Step, Unsupported, build, short, spread
 from flambeau._capture.place import Place, Strided
 from flambeau._capture.schedule import Schedule, Target, Unit
@@ -102,7 +102,7 @@ class Compiled:
 
     def __init__(self, gm: GraphModule, example_inputs: Sequence[Any]) -> None:
         self.gm = gm
-        program = build(gm, example_inputs)
+        program = build(gm, example_inputs, readings.ROUTINES, readings.OPERATORS)
         self.inputs = program.inputs
         self.schedule = Schedule(program)
         self.program = program
@@ -158,7 +158,12 @@ class Compiled:
         return f"view(i{r.source}, c{n})"
 
     def dtype(self, n: int) -> np.dtype[Any]:
-        return self.program.results[n].expr.dtype.np
+        return self.schedule.dtypes[n].np
+
+    def refused(self, *args: Any) -> Any:
+        """An index was out of range. The eager operator says so in its own words."""
+        self.declined(*args)
+        raise IndexError("index out of range in self")
 
     def single(self, text: list[str], scope: dict[str, Any], names: list[str], outs: Any, order: list[int]) -> None:
         segment = self.pieces[0]

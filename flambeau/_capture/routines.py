@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu import library
+from flambeau._backends.cpu import compile, library, scatter
 from flambeau._backends.cpu.conv import forward_plan, transposed_plan
 from flambeau._backends.cpu.conv_weight import weight_plan
-from flambeau._backends.cpu.launch import Plan
+from flambeau._backends.cpu.launch import ARG, OUT, Plan, Result
 from flambeau._backends.cpu.matmul import matmul_plan
 from flambeau._backends.cpu.pool import max_pool_plan
-from flambeau._capture.expressions import Step
+from flambeau._capture.expressions import K, Step
 from flambeau._capture.place import Strided
+from flambeau._kernel.fuse import fuse
+from flambeau._kernel.loops import Layout
 
 
 def plan(step: Step, operands: Sequence[Strided]) -> Plan | None:
@@ -32,6 +35,8 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
     if step.kind == "product":
         return matmul_plan(*xs)
     p = step.params
+    if step.target in ("add_rows", "add_places"):
+        return _added(step, *xs)
     how = (p["stride"], p["padding"], p["dilation"])
     match step.target:
         case "conv_forward":
@@ -39,10 +44,34 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
         case "conv_input":
             return transposed_plan(*xs, None, tuple(p["size"][2:]), *map(tuple, how), p["groups"])
         case "conv_weight":
-            return weight_plan(xs[1], xs[0], tuple(p["size"]), *map(tuple, how), p["groups"])
+            return weight_plan(*xs, tuple(p["size"]), *map(tuple, how), p["groups"])
         case "max_pool":
             return max_pool_plan(*xs, p["size"], *how, p["out"])
     return None
+
+
+def _added(step: Step, g: Any, index: Any) -> Plan | None:
+    """Zeros, and then every element of g added in its place: a row that index names, or a place in the line."""
+    out = step.outs[0].expr
+    size, n = g.itemsize, index.itemsize
+    if step.target == "add_rows":
+        width = g.shape[1]
+        shape, xs, ys = g.shape, (0, 1), (g.strides[0] // size, g.strides[1] // size)
+        place = scatter.Index(index.dtype, (index.strides[0] // n, 0), out.shape[0], width, index.size)
+    else:
+        cells = out.shape[1]
+        shape, xs, ys = g.shape, (cells, 0), tuple(t // size for t in g.strides)
+        place = scatter.Index(index.dtype, tuple(t // n for t in index.strides), cells, 1, index.size)
+    into = np.lib.stride_tricks.as_strided(np.zeros(1, g.dtype), out.shape, (out.shape[1] * size, size))
+    made = scatter.write_plan(into, g, shape, xs, ys, [place], "add", False)
+    if made is None:
+        return None
+    layout = Layout.dense(out.dtype.name, out.shape)
+    zeros = compile.plan(fuse([K.full(out.shape, 0, out.dtype)], {}, [layout]), [layout])  # type: ignore[arg-type]  # fmt: skip
+    swap = {(ARG, 0): (OUT, 0), (OUT, 0): (OUT, 1), (ARG, 1): (ARG, 0), (ARG, 2): (ARG, 1)}
+    moved = [replace(x, slots=tuple((*swap.get(tuple(s[:2]), s[:2]), *s[2:]) for s in x.slots)) for x in made.launches]
+    results = (Result(g.dtype, out.shape), *made.results)
+    return replace(made, results=results, launches=(*zeros.launches, *moved), written=(), keep=(made.keep, zeros.keep))
 
 
 def stand_in(s: Strided) -> Any:
@@ -55,5 +84,16 @@ def by_library(step: Step) -> Any:
     """The step as a function of arrays."""
     if step.kind == "product":
         return lambda x, y: np.matmul(x, y)
+    if step.target in ("add_rows", "add_places"):
+        return lambda g, index: _add(step, g, index)
+    if step.target == "conv_weight":
+        return lambda x, g: library.find("conv_weight")(g, x, **step.params)
     routine = library.find(step.target)
     return lambda *xs: routine(*xs, **step.params)
+
+
+def _add(step: Step, g: Any, index: Any) -> tuple[Any, Any]:
+    out = np.zeros(step.outs[0].expr.shape, g.dtype)
+    at = (index,) if step.target == "add_rows" else (np.arange(g.shape[0])[:, None], index)
+    np.add.at(out, at, g)
+    return out, np.zeros(1, np.int64)

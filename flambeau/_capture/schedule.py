@@ -20,7 +20,7 @@ from flambeau._ground import flags
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.ir import COSTLY
 from flambeau._kernel.loops import FOLD, SCAN, Cut, Layout, lower, peeled
-from flambeau._kernel.record import Expr, parameter
+from flambeau._kernel.record import Expr, parameter, pointwise
 
 FREE = {"param", "const", "iota", "reshape", "permute", "expand", "slice", "flip", "windows"}
 FAILURES = (NotImplementedError, KeyError, AssertionError, TypeError, Cut)
@@ -88,6 +88,15 @@ class Schedule:
         for n, r in enumerate(self.program.results):
             if r.expr is not None:
                 self.result(n, r, taken)
+        self.check: int | None = None
+        self.dtypes = {n: r.expr.dtype for n, r in enumerate(self.program.results) if r.expr is not None}
+        if self.program.checks:
+            bad = self.program.checks[0]
+            for e in self.program.checks[1:]:
+                bad = pointwise("logical_or", bad, e)
+            self.check = len(self.program.results)
+            self.dtypes[self.check] = bad.dtype
+            self.result(self.check, Result(bad, ()), taken)
         for i, e in self.program.writes:
             leaf = next(x for x in self.program.leaves if x.input == i)
             self.fixed.append(Target(e, leaf.layout, Place("arg", i)))

@@ -193,8 +193,11 @@ def split(k: Kernel[T], input: T, split_size: Any, dim: Dim = 0) -> tuple[T, ...
     >>> [len(p) for p in torch.arange(5).split(2)]
     [2, 2, 1]
     """
-    dim = wrap_dim(dim, input.ndim)
-    return tuple(_pieces(input, dim, _lengths(input.shape, split_size, dim)))
+    dim, out, start = wrap_dim(dim, input.ndim), [], 0
+    for n in _lengths(input.shape, split_size, dim):
+        out.append(k.slice(input, dim, start, start + n))
+        start += n
+    return tuple(out)
 
 
 split.vjp(input=lambda g, dim: _cat(g, dim))

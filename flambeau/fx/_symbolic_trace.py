@@ -115,7 +115,7 @@ class Tracer(TracerBase):
                     if n not in parameter_proxy_cache:
                         options: dict[str, Any] = {}
                         if parameter and self.param_shapes_constant:
-                            options["proxy_factory_fn"] = lambda node: ParameterProxy(self, node, n, attr_val)
+                            options["proxy_factory_fn"] = lambda node, n=n: ParameterProxy(self, node, n, attr_val)
                         parameter_proxy_cache[n] = self.create_proxy("get_attr", n, (), {}, **options)
                     return parameter_proxy_cache[n]
             return None

@@ -309,7 +309,7 @@ class Graph:
                 raise RuntimeError(f"Node '{node}' does not belong to this Graph!")
             if node in seen:
                 raise RuntimeError(f"Node '{node}' already exists in the Graph!")
-            map_arg((node.args, node.kwargs), lambda arg: check(arg, node))
+            map_arg((node.args, node.kwargs), lambda arg, node=node: check(arg, node))
             seen.add(node)
             if node.name in names:
                 raise RuntimeError(f"Node redefined name {node.name}!")

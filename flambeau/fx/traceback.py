@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-_current: ContextVar[dict[str, Any]] = ContextVar("current_meta", default={})
+_current: ContextVar[dict[str, Any]] = ContextVar("current_meta")
 _preserve: ContextVar[bool] = ContextVar("preserve_node_meta", default=False)
 
 
@@ -38,13 +38,13 @@ def set_current_meta(node: Any, pass_name: str = "") -> Iterator[None]:
 
 def get_current_meta() -> dict[str, Any]:
     """The meta of the node that runs."""
-    return _current.get()
+    return _current.get({})
 
 
 @contextmanager
 def annotate(annotation: dict[str, Any]) -> Iterator[None]:
     """Within the block, new nodes carry `meta["custom"]` with these entries."""
-    meta = dict(_current.get())
+    meta = dict(_current.get({}))
     meta["custom"] = {**meta.get("custom", {}), **annotation}
     token = _current.set(meta)
     try:

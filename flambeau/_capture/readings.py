@@ -1,0 +1,209 @@
+"""What bodies leave to the array library, read as expressions or as steps with kernels of their own.
+
+`ROUTINES` are by the library's name, `OPERATORS` by ATen's, for operators that write into a copy or join lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau._capture.expressions import Builder, K
+from flambeau._kernel.record import Expr, Opaque, cast
+from flambeau._values.dtype import bool_, dtype, int64, of, promote_types
+
+
+def _dtype(d: Any) -> dtype:
+    return d if isinstance(d, dtype) else of(d)
+
+
+def along(dim: int, shape: Sequence[int]) -> Expr:
+    """Each element's place along a dim, over the other dims 1."""
+    return K.reshape(K.iota(shape[dim], int64), tuple(n if d == dim else 1 for d, n in enumerate(shape)))
+
+
+def logical(e: Expr) -> Expr:
+    return e if e.dtype is bool_ else K.ne(e, 0)
+
+
+def within(b: Builder, index: Expr, n: int, wrap: bool = False) -> Expr:
+    """An index that is safe to read with; one that is out of range refuses the call."""
+    index = cast(index, int64)
+    b.check(K.logical_or(K.lt(index, -n if wrap else 0), K.ge(index, n)))
+    if wrap:
+        index = K.where(K.lt(index, 0), index + n, index)
+    return K.minimum(K.maximum(index, 0), max(n - 1, 0))
+
+
+# ---------------------------------------------------------------- routines
+
+
+def rows(b: Builder, table: Expr, index: Expr) -> Expr:
+    """Rows of a table by their numbers."""
+    return K.take(table, 0, within(b, index, table.shape[0]))
+
+
+def take(b: Builder, x: Expr, index: Expr, dim: int) -> Expr:
+    """Slices along a dim by their numbers."""
+    if x.ndim == 0 or index.ndim != 1:
+        raise Opaque("take")
+    return K.take(x, dim, within(b, index, x.shape[dim]))
+
+
+def gather(b: Builder, x: Expr, index: Expr, dim: int) -> Expr:
+    """For each element of index, the element at that place along dim."""
+    if x.ndim != index.ndim or x.ndim == 0:
+        raise Opaque("gather")
+    return K.gather(x, dim, within(b, index, x.shape[dim]))
+
+
+def rows_backward(b: Builder, g: Expr, index: Expr, count: int, padding: int, scale: bool) -> Expr:
+    """Rows of zeros, to which the rows of g are added in their places."""
+    if scale or g.dtype.name not in ("float32", "float64"):
+        raise Opaque("rows_backward")
+    index, g = K.reshape(index, (-1,)), K.reshape(g, (-1, g.shape[-1]))
+    at = within(b, index, count)
+    if 0 <= padding < count:
+        g = K.where(K.reshape(K.eq(index, padding), (-1, 1)), K.like(0, g), g)
+    return b.routine("add_rows", [g, at], [((count, g.shape[1]), g.dtype), ((1,), int64)], count=count)[0]
+
+
+def max_pool_backward(b: Builder, g: Expr, indices: Expr, shape: Sequence[int], n: int) -> Expr:
+    """What reaches an input through the largest elements of its windows."""
+    if g.dtype.name not in ("float32", "float64"):
+        raise Opaque("max_pool_backward")
+    planes, cells, wins = 1, 1, 1
+    for d, size in enumerate(shape):
+        planes, cells = (planes * size, cells) if d < len(shape) - n else (planes, cells * size)
+    for size in g.shape[g.ndim - n :]:
+        wins *= size
+    flat = [K.reshape(x, (planes, wins)) for x in (g, indices)]
+    made = b.routine("add_places", flat, [((planes, cells), g.dtype), ((1,), int64)])[0]
+    return K.reshape(made, tuple(shape))
+
+
+def nll(b: Builder, x: Expr, target: Expr, weight: Expr | None, reduction: int, ignore_index: int) -> tuple[Expr, Expr]:
+    """The negative log likelihood, and the weights' sum."""
+    if x.ndim != 2 or target.ndim != 1:
+        raise Opaque("nll")
+    keep = K.ne(target, ignore_index)
+    at = within(b, K.where(keep, cast(target, int64), K.like(0, cast(target, int64))), x.shape[1])
+    each = -K.reshape(K.gather(x, 1, K.reshape(at, (-1, 1))), (-1,))
+    w = K.full(each.shape, 1, x.dtype) if weight is None else K.take(weight, 0, at)
+    w = K.where(keep, w, K.like(0, w))
+    each = K.where(keep, each * w, K.like(0, each))
+    total = K.reshape(K.sum(w, [0]), ())
+    if reduction == 0:
+        return each, total
+    out = K.reshape(K.sum(each, [0]), ())
+    return (out / total if reduction == 1 else out), total
+
+
+def triangular(b: Builder, x: Expr, diagonal: int, lower: bool) -> Expr:
+    """Zeros on one side of a diagonal."""
+    row, column = along(x.ndim - 2, x.shape), along(x.ndim - 1, x.shape)
+    keep = K.le(column, row + diagonal) if lower else K.ge(column, row + diagonal)
+    return K.where(K.expand(keep, x.shape), x, K.like(0, x))
+
+
+def arange(b: Builder, start: Any, end: Any, step: Any, count: int, dtype: Any) -> Expr:
+    if not all(isinstance(v, int) for v in (start, step)):
+        raise Opaque("arange")
+    return cast(K.iota(count, int64) * step + start, _dtype(dtype))
+
+
+def eye(b: Builder, n: int, m: int, dtype: Any) -> Expr:
+    return cast(K.eq(along(0, (n, m)), along(1, (n, m))), _dtype(dtype))
+
+
+def full(b: Builder, shape: Any, value: Any, d: dtype) -> Expr:
+    return K.full(tuple(shape), value, d)
+
+
+def conv_forward(b: Builder, x: Expr, w: Expr, **how: Any) -> Expr:
+    """A correlation."""
+    sizes = zip(x.shape[2:], w.shape[2:], how["stride"], how["padding"], how["dilation"], strict=True)
+    shape = (x.shape[0], w.shape[0], *((n + 2 * p - d * (m - 1) - 1) // s + 1 for n, m, s, p, d in sizes))
+    return b.routine("conv_forward", [x, w], [(shape, x.dtype)], **how)[0]
+
+
+def conv_input(b: Builder, g: Expr, w: Expr, **how: Any) -> Expr:
+    """What reaches its input."""
+    return b.routine("conv_input", [g, w], [(tuple(how["size"]), g.dtype)], **how)[0]
+
+
+def conv_weight(b: Builder, g: Expr, x: Expr, **how: Any) -> Expr:
+    """What reaches its weights."""
+    return b.routine("conv_weight", [x, g], [(tuple(how["size"]), g.dtype)], **how)[0]
+
+
+def max_pool(b: Builder, x: Expr, **how: Any) -> tuple[Expr, ...]:
+    """The largest element of each window, and where it is."""
+    shape = (*x.shape[: x.ndim - len(how["size"])], *how["out"])
+    return tuple(b.routine("max_pool", [x], [(shape, x.dtype), (shape, int64)], **how))
+
+
+ROUTINES: dict[str, Callable[..., Any]] = {
+    "copied": lambda b, x, dtype=None, format="": x if dtype is None else cast(x, _dtype(dtype)),
+    "converted": lambda b, x, dtype: cast(x, _dtype(dtype)),
+    "zeros": lambda b, shape, dtype: full(b, shape, 0, _dtype(dtype)),
+    "full_as": lambda b, x, value, dtype=None, format="": full(b, x.shape, value or 0, _dtype(dtype or x.dtype)),
+    **{f.__name__: f for f in (rows, take, gather, rows_backward, max_pool_backward, nll, triangular, arange, eye, conv_forward,
+                               conv_input, conv_weight, max_pool)},
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------- operators
+
+FEW = 8  # tensors that are joined by choosing among them at each element
+
+
+def cat(b: Builder, tensors: list[Expr], dim: int = 0) -> Expr:
+    """One after another along a dim."""
+    xs = [x for x in tensors if x.shape != (0,)]
+    d = tensors[0].dtype
+    for x in tensors[1:]:
+        d = promote_types(d, x.dtype)
+    if not xs or len(xs) > FEW:
+        raise Opaque("cat")
+    xs = [cast(x, d) for x in xs]
+    dim %= xs[0].ndim
+    total = sum(x.shape[dim] for x in xs)
+    shape = tuple(total if i == dim else n for i, n in enumerate(xs[0].shape))
+    place = along(dim, shape)
+    out, stop = None, total
+    for x in reversed(xs):
+        start = stop - x.shape[dim]
+        whole = K.pad(x, [(start, total - stop) if i == dim else (0, 0) for i in range(x.ndim)])
+        out = whole if out is None else K.where(K.expand(K.lt(place, stop), shape), whole, out)
+        stop = start
+    assert out is not None
+    return out
+
+
+def stack(b: Builder, tensors: list[Expr], dim: int = 0) -> Expr:
+    """Side by side in a new dim."""
+    dim %= tensors[0].ndim + 1
+    return cat(b, [K.reshape(x, (*x.shape[:dim], 1, *x.shape[dim:])) for x in tensors], dim)
+
+
+def scatter(b: Builder, x: Expr, dim: int, index: Expr, src: Expr, reduce: Any = None) -> Expr:
+    """Elements in the places along a dim that index names: where there is one for each line, chosen at each element."""
+    if x.ndim == 0 or reduce not in (None, "add"):
+        raise Opaque("scatter")
+    dim %= x.ndim
+    lines = tuple(1 if d == dim else n for d, n in enumerate(x.shape))
+    if index.shape != lines or (src.ndim and src.shape != lines):
+        raise Opaque("scatter")
+    at = within(b, index, x.shape[dim])
+    here = K.eq(along(dim, x.shape), at)
+    src = K.expand(cast(src, x.dtype), x.shape)
+    return K.where(K.expand(here, x.shape), x + src if reduce == "add" else src, x)
+
+
+def scatter_add(b: Builder, x: Expr, dim: int, index: Expr, src: Expr) -> Expr:
+    """Elements added in the places along a dim that index names."""
+    return scatter(b, x, dim, index, src, "add")
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (cat, stack, scatter, scatter_add)}
