@@ -141,6 +141,9 @@ class Compiled:
             self.single(text, scope, names, outs, order)
         else:
             self.several(text, scope, names, outs)
+        if self.schedule.check is not None:
+            text.append(f"    if o{self.schedule.check}: return refused({', '.join(names)})")
+            scope["refused"] = self.refused
         text.append(
             f"    return ({''.join(self.returned(n, r, scope) + ', ' for n, r in enumerate(self.program.results))})"
         )

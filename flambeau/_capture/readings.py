@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._capture.expressions import Builder, K
-from flambeau._kernel.record import Expr, Opaque, cast
+from flambeau._kernel.ir import MEMORY
+from flambeau._kernel.record import Expr, Opaque, cast, toposort
 from flambeau._values.dtype import bool_, dtype, int64, of, promote_types
 
 
@@ -155,7 +156,7 @@ ROUTINES: dict[str, Callable[..., Any]] = {
 
 # ---------------------------------------------------------------- operators
 
-FEW = 8  # tensors that are joined by choosing among them at each element
+FREE = {"param", "const", "reshape", "permute", "expand", "slice"}  # what costs nothing to compute
 
 
 def cat(b: Builder, tensors: list[Expr], dim: int = 0) -> Expr:
@@ -164,12 +165,14 @@ def cat(b: Builder, tensors: list[Expr], dim: int = 0) -> Expr:
     d = tensors[0].dtype
     for x in tensors[1:]:
         d = promote_types(d, x.dtype)
-    if not xs or len(xs) > FEW:
+    if not xs or d.name not in MEMORY:
         raise Opaque("cat")
     xs = [cast(x, d) for x in xs]
     dim %= xs[0].ndim
     total = sum(x.shape[dim] for x in xs)
     shape = tuple(total if i == dim else n for i, n in enumerate(xs[0].shape))
+    if len(xs) > 2 or any(e.op not in FREE for x in xs for e in toposort(x)):
+        return b.routine("join", xs, [(shape, d)], dim=dim)[0]
     place = along(dim, shape)
     out, stop = None, total
     for x in reversed(xs):

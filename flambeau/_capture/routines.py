@@ -18,6 +18,7 @@ from flambeau._capture.expressions import K, Step
 from flambeau._capture.place import Strided
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.loops import Layout
+from flambeau._kernel.record import parameter
 
 
 def plan(step: Step, operands: Sequence[Strided]) -> Plan | None:
@@ -37,6 +38,8 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
     p = step.params
     if step.target in ("add_rows", "add_places"):
         return _added(step, *xs)
+    if step.target == "join":
+        return _joined(step, xs)
     how = (p["stride"], p["padding"], p["dilation"])
     match step.target:
         case "conv_forward":
@@ -48,6 +51,22 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
         case "max_pool":
             return max_pool_plan(*xs, p["size"], *how, p["out"])
     return None
+
+
+def _joined(step: Step, xs: list[Any]) -> Plan | None:
+    """Each array copied into its part of the result."""
+    out, dim, start = step.outs[0], step.params["dim"], 0
+    launches: list[Any] = []
+    keep: list[Any] = []
+    for n, x in enumerate(xs):
+        to = Layout(out.layout.dtype, x.shape, out.layout.strides)
+        e = parameter(n, x.shape, out.expr.dtype)
+        made = compile.plan(fuse([e], {n: compile.layout(x)}, [to]), [to])  # type: ignore[arg-type]
+        offset = start * out.layout.strides[dim] * x.itemsize
+        launches += [replace(w, slots=tuple((OUT, 0, offset) if s[:2] == (OUT, 0) else s for s in w.slots)) for w in made.launches]
+        keep.append(made.keep)
+        start += x.shape[dim]
+    return Plan((Result(out.expr.dtype.np, out.expr.shape),), tuple(launches), keep=tuple(keep))
 
 
 def _added(step: Step, g: Any, index: Any) -> Plan | None:
@@ -86,6 +105,8 @@ def by_library(step: Step) -> Any:
         return lambda x, y: np.matmul(x, y)
     if step.target in ("add_rows", "add_places"):
         return lambda g, index: _add(step, g, index)
+    if step.target == "join":
+        return lambda *xs: np.concatenate(xs, step.params["dim"])
     if step.target == "conv_weight":
         return lambda x, g: library.find("conv_weight")(g, x, **step.params)
     routine = library.find(step.target)

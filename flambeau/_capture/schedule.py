@@ -20,9 +20,10 @@ from flambeau._ground import flags
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.ir import COSTLY
 from flambeau._kernel.loops import FOLD, SCAN, Cut, Layout, lower, peeled
-from flambeau._kernel.record import Expr, parameter, pointwise
+from flambeau._kernel.record import Expr, parameter, pointwise, toposort
 
 FREE = {"param", "const", "iota", "reshape", "permute", "expand", "slice", "flip", "windows"}
+STEPS = 48  # operations below a value from which on it is kept if several others need it
 FAILURES = (NotImplementedError, KeyError, AssertionError, TypeError, Cut)
 
 
@@ -67,6 +68,7 @@ class Schedule:
             for leaf in unit.step.outs:  # type: ignore[union-attr]
                 self.producer[leaf.expr] = unit
         self.demand()
+        self.limit()
         self.units = self.group()
         self.order = self.sorted()
 
@@ -128,6 +130,21 @@ class Schedule:
         layout = layout if strides is None else replace(layout, strides=tuple(strides))
         self.fixed.append(Target(r.expr, layout, Place("out", n)))
         self.result_views.append((n, layout.shape, layout.strides))
+
+    def limit(self) -> None:
+        """What takes very many steps to compute, and is needed in several places, is kept; the longest chains are cut."""
+        roots = [*self.want, *(t.expr for t in self.fixed)]
+        nodes = toposort(*roots)
+        users: dict[Expr, int] = {}
+        for e in nodes:
+            for s in e.src:
+                users[s] = users.get(s, 0) + 1
+        for e in nodes:
+            if e.op in FREE or e in self.leaves or e in self.want:
+                continue
+            size = sum(x.op not in FREE for x in self.cone(e)[0])
+            if size > 4 * STEPS or (size > STEPS and users.get(e, 0) > 1):
+                self.target(e)
 
     # ---- which targets are one kernel ----
 
@@ -242,13 +259,16 @@ class Schedule:
             return False
         shape = peeled(t.expr).shape
         folds = {(e.arg, e.src[0].shape) for e in inner if e.op in FOLD}
+        plain = not any(e.op in SCAN for e in inner)
         for u in unit.targets:
             other = peeled(u.expr).shape
             theirs = {(e.arg, e.src[0].shape) for e in self.cones[u][0] if e.op in FOLD}
             if len(folds | theirs) > 1:
                 return False
             if other == shape and folds == theirs:
+                plain = plain and not folds
                 continue
+            plain = False
             if len(folds | theirs) != 1:
                 return False
             ((axes, whole),) = folds | theirs
@@ -256,7 +276,7 @@ class Schedule:
             last = axes == tuple(range(len(whole) - len(axes), len(whole)))
             if not last or not {shape, other} <= {whole, rows}:
                 return False
-        return self.lowers([*unit.targets, t])
+        return plain or self.lowers([*unit.targets, t])
 
     def lowers(self, targets: Sequence[Target]) -> bool:
         """Whether the loops of one kernel hold these targets."""

@@ -306,3 +306,68 @@ def programs(draw):
 def test_random_programs_equal_eager(case):
     n, f = case
     agree(f, torch.randn(n, 5), torch.randn(n, 5), torch.randn(5), tolerance=1e-4)
+
+
+# ---------------------------------------------------------------- what needs no call in Python
+
+
+def gradients(module, loss):
+    """A function of data and parameters: the loss, and its gradients."""
+    names = [n for n, _ in module.named_parameters()]
+    buffers = [n for n, _ in module.named_buffers()]
+
+    def f(x, t, *values):
+        given = dict(zip(names + buffers, values, strict=True))
+        leaves = {n: given[n].detach().requires_grad_() for n in names}
+        rest = {n: given[n] for n in buffers}
+        out = loss(torch.func.functional_call(module, {**leaves, **rest}, (x,)), t)
+        return (out, *torch.autograd.grad(out, list(leaves.values()), create_graph=True))
+
+    return f, [p.detach().clone() for p in module.parameters()] + [b.clone() for b in module.buffers()]
+
+
+@needs_native
+def test_convolutions_norms_and_pooling_run_natively():
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 3)
+    )
+    f, values = gradients(net, F.cross_entropy)
+    p = agree(f, torch.randn(5, 2, 8, 8), torch.randint(0, 3, (5,)), *values, tolerance=1e-3)
+    assert p.calls == 0
+
+
+@needs_native
+def test_language_models_run_natively():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.rnn, self.head = nn.Embedding(11, 6), nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 11)
+
+        def forward(self, i):
+            return self.head(self.rnn(self.table(i))[0])
+
+    f, values = gradients(Model(), lambda y, t: F.cross_entropy(y.reshape(-1, 11), t.reshape(-1)))
+    p = agree(f, torch.randint(0, 11, (3, 4)), torch.randint(0, 11, (3, 4)), *values, tolerance=1e-3)
+    assert p.calls == 0
+
+
+@needs_native
+def test_indices_out_of_range_are_refused():
+    f = lambda w, i: F.embedding(i, w) * 2
+    w, i = torch.randn(4, 3), torch.tensor([0, 3])
+    p = agree(f, w, i)
+    assert p.calls == 0
+    with pytest.raises(IndexError, match="index out of range in self"):
+        p(w, torch.tensor([0, 4]))
+
+
+@needs_native
+def test_joins_triangles_and_scattered_values():
+    def f(x, y, i):
+        a = torch.cat([x * 2, y, x.exp()], 1)
+        b = torch.stack([x, y], 1)[:, 0]
+        c = torch.zeros(4, 5).scatter(1, i, torch.ones(4, 1))
+        return a, b + c.triu(1), torch.eye(4, 5) - x.tril(), torch.arange(5) + x, x.gather(1, i)
+
+    p = agree(f, torch.randn(4, 5), torch.randn(4, 5), torch.randint(0, 5, (4, 1)))
+    assert p.calls == 0
