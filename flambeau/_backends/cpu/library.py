@@ -14,6 +14,7 @@ MODULES = (
     "order",
     "indexing",
     "product",
+    "attention",
     "window",
     "math",
     "linalg",

@@ -1,0 +1,343 @@
+"""Attention as one generated kernel: softmax(q k^T * scale + mask) v without the scores ever being a matrix in memory.
+
+The scheme is that of FlashAttention (Dao et al. 2022): a block of queries meets one block of keys after the other and
+keeps a running maximum and sum (Milakov & Gimelshein 2018). Here everything lies transposed, so that lanes are queries:
+scores are keys x queries and results width x queries. Then maxima and sums go down the lanes' columns without shuffles,
+masked scores of the next product are read where the last one wrote them, and of the operands only q and k are turned.
+
+- A chunk is a block of QUERIES of one head. It packs for itself; threads share nothing.
+- Scores are in base 2: q is scaled by log2(e) while it is packed.
+- Half and bfloat16 are widened while packing and summed in float32.
+- The order of all sums depends on shapes alone.
+
+The derivative is in `attention_backward.py`; the micro-kernel is that of `contract.py` with steps between rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu import pen, vecmath
+from flambeau._backends.cpu.contract import APART, TYPES, narrow, packer, transpose, widen
+from flambeau._backends.cpu.emit import Function, Module, V, size, vector
+from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table
+from flambeau._backends.cpu.library_attention import dense_like
+
+QUERIES, KEYS = 64, 64  # of a block
+DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
+LN2, LOG2E = 0.6931471805599453, 1.4426950408889634
+
+POINTERS = ("out", "lse", "q", "k", "v", "mask")
+SIZES = ("heads", "group", "tq", "tk", "d", "e", "causal")  # e: the width of v
+STRIDES = tuple(x + d for x, dims in (("q", "bhtd"), ("k", "bhtd"), ("v", "bhtd"), ("m", "bhqk"), ("o", "bht"), ("l", "bht"))
+                for d in dims)  # fmt: skip
+SLOTS = (*POINTERS, *SIZES, *STRIDES, "scale")
+
+
+def shape(target: Target, acc: str) -> tuple[int, int]:
+    """(lanes, rows) of a tile of two vectors: as many accumulators as leave room for operands."""
+    return target.vector_bytes // size(acc), 14 if target.registers == 32 else 6
+
+
+def fused(target: Target) -> bool:
+    """Whether the machine multiplies and adds at once."""
+    return target.triple.startswith(("aarch64", "arm64")) or target.has("fma")
+
+
+# -- products of blocks -----------------------------------------------------------------------------------------------
+
+
+def product(m: Module, name: str, acc: str, n: int, most: int, across: bool) -> None:
+    """Defines name(a, a_step, b, b_step, depth, rows, c, c_step, decay): two vectors' columns of c = a b + c * decay.
+
+    c[i] = sum over k of a[k * a_step + i] * b[k * b_step], or with `across` of a[i * a_step + k]. Without `decay` (a
+    factor for each column; null) c is overwritten.
+    """
+    wide = vector(acc, n)
+    for rows in range(1, most + 1):
+        f = m.function(
+            f"internal void {name}_{rows}(ptr noalias a, i64 a_step, ptr noalias b, i64 b_step, i64 depth, ptr noalias c,"
+            " i64 c_step, ptr noalias decay)", APART)  # fmt: skip
+        a, a_step, b, b_step, depth, c, c_step, decay = f.params
+        sums = [[f.var(wide, 0) for _ in range(2)] for _ in range(rows)]
+        with f.loop(0, depth) as k:
+            line = f.gep(acc, b, k * b_step)
+            bs = [f.load(wide, line, v * n) for v in range(2)]
+            column = f.gep(acc, a, k if across else k * a_step)
+            for i in range(rows):
+                x = f.splat(f.load(acc, column, a_step * i if across else i), n)
+                for v in range(2):
+                    sums[i][v].set(f.fma(x, bs[v], sums[i][v].get()))
+        with f.when(decay == 0):
+            for i in range(rows):
+                for v in range(2):
+                    f.store(sums[i][v].get(), f.gep(acc, c, c_step * i), v * n)
+            f.ret()
+        factor = [f.load(wide, decay, v * n) for v in range(2)]
+        for i in range(rows):
+            for v in range(2):
+                at = f.gep(acc, c, c_step * i + v * n)
+                f.store(f.fma(f.load(wide, at), factor[v], sums[i][v].get()), at)
+    f = m.function(
+        f"internal void {name}(ptr a, i64 a_step, ptr b, i64 b_step, i64 depth, i64 rows, ptr c, i64 c_step, ptr decay)", APART
+    )
+    a, a_step, b, b_step, depth, rows, c, c_step, decay = f.params
+    count = (rows + (most - 1)) // most
+    with f.when(count == 0):
+        f.ret()
+    few, more = rows // count, rows % count  # `more` tiles have one row above `few`
+    with f.loop(0, count) as i:
+        r0, now = i * few + f.min(i, more), few + f.convert("zext", i < more, "i64")
+        label = f.fresh("rows")
+        f.do(f"switch {now}, label %{label}.done [{' '.join(f'i64 {r}, label %{label}.{r}' for r in range(1, most + 1))}]")
+        f.closed = True
+        for r in range(1, most + 1):
+            f.label_after(f"{label}.{r}")
+            start = f.gep(acc, a, r0 * a_step if across else r0)
+            f.call("void", f"{name}_{r}", start, a_step, b, b_step, depth, f.gep(acc, c, r0 * c_step), c_step, decay)
+            f.jump(f"{label}.done")
+        f.label_after(f"{label}.done")
+
+
+def stage(f: Function, pack: str, dst: V, step: int | V, src: V, count: V, depth: V, sl: V, sk: V, kinds: tuple[str, str], n: int) -> None:
+    """dst[k * step + lane] = src[lane, k] for all lanes; the step has room for whole vectors. `kinds`: of src and of dst."""
+    with f.loop(0, count, n) as g:
+        f.call("void", pack, f.gep(kinds[1], dst, g), f.value(step, "i64"), f.gep(kinds[0], src, g * sl), count - g, depth, sl, sk)
+
+
+def softmax(m: Module, acc: str, n: int, mask: str, fma: bool) -> None:
+    """Defines softmax(s, rows, off, top, sum, decay, mask): exponentials of scores, in place, and the running statistics.
+
+    s and mask are rows of two vectors of queries, one row per key. Query lane t sees keys 0..off + t only. `top` becomes the
+    new maximum and `decay` the factor by which what was summed under the old one shrinks.
+    """
+    f = m.function(
+        "internal void softmax(ptr noalias s, i64 rows, i64 off, ptr noalias top, ptr noalias sum, ptr noalias decay, ptr noalias mask)", APART
+    )  # fmt: skip
+    s, rows, off, top, total, decay, masks = f.params
+    wide = vector(acc, n)
+    old = [f.load(wide, top, v * n) for v in range(2)]
+    best = [f.var(wide, x) for x in old]
+    seen = f.max(f.min(rows, off + 1), 0)  # keys that every lane sees
+    index = V(f, f"<{n} x i64>", "<" + ", ".join(f"i64 {i}" for i in range(n)) + ">")
+    for begin, end, cut in ((0, seen, False), (seen, rows, True)):
+        with f.loop(begin, end) as i:
+            for v in range(2):
+                x = f.load(wide, s, i * (2 * n) + v * n)
+                if mask:
+                    x = masked(f, x, masks, i * QUERIES + v * n, mask)
+                if cut:
+                    x = f.select(index >= f.splat(i - off - v * n, n), x, -inf)
+                if mask or cut:
+                    f.store(x, s, i * (2 * n) + v * n)
+                best[v].set(f.select(x > best[v].get(), x, best[v].get()))  # of NaN the exponentials will speak
+    sums = [f.var(wide, 0) for _ in range(2)]
+    base = []
+    for v in range(2):
+        x = best[v].get()
+        f.store(x, top, v * n)
+        base.append(f.select(x == -inf, 0, x))  # nothing is seen yet: all exponentials are 0
+        f.store(pen.apply(f, pen.decay, old[v] - base[v], fma=fma), decay, v * n)
+    with f.loop(0, rows) as i:
+        for v in range(2):
+            p = pen.apply(f, pen.decay, f.load(wide, s, i * (2 * n) + v * n) - base[v], fma=fma)
+            f.store(p, s, i * (2 * n) + v * n)
+            sums[v].set(sums[v].get() + p)
+    for v in range(2):
+        at = f.gep(acc, total, v * n)
+        f.store(f.fma(f.load(wide, at), f.load(wide, decay, v * n), sums[v].get()), at)
+
+
+def masked(f: Function, x: V, masks: V, at: V, kind: str) -> V:
+    """Scores under a staged mask: i8 where it is boolean."""
+    if kind == "bool":
+        hidden = f.load(vector("i8", int(x.type[1:].split()[0])), masks, at) == 0
+        return f.select(hidden, -inf, x, x.type)
+    return f.fma(f.load(x.type, masks, at), f.value(LOG2E, x.type), x)
+
+
+def mask_kinds(mask: str, acc: str) -> tuple[str, str]:
+    """The types of a mask in memory and staged."""
+    return ("i8", "i8") if mask == "bool" else (TYPES[mask][0], acc)
+
+
+def unstage(m: Module, memory: str, acc: str, n: int) -> None:
+    """Defines unstage(src, dst, step, count, depth, factor): dst[lane * step + k] = src[k * QUERIES + lane] * factor[lane]."""
+    f = m.function("internal void unstage(ptr noalias src, ptr noalias dst, i64 step, i64 count, i64 depth, ptr noalias factor)", APART)
+    src, dst, step, count, depth, factor = f.params
+    block = f.alloca(vector(memory, n), n, align=64)
+    with f.loop(0, count, n) as g:
+        by = f.load(vector(acc, n), factor, g)
+        here = f.min(count - g, n)
+        with f.loop(0, depth, n) as k:
+            rows = [f.load(vector(acc, n), src, (k + i) * QUERIES + g) * by for i in range(n)]
+            for i, row in enumerate(transpose(f, rows)):
+                f.store(narrow(f, row, memory), block, i * n)
+            with f.either(depth - k >= n) as otherwise:
+                with f.loop(0, here) as i:
+                    f.store(f.load(vector(memory, n), block, i * n), f.gep(memory, dst, (g + i) * step + k))
+                otherwise()
+                mask = f.lane_mask(n, depth - k)
+                with f.loop(0, here) as i:
+                    f.mstore(f.load(vector(memory, n), block, i * n), f.gep(memory, dst, (g + i) * step + k), mask)
+
+
+def words(f: Function, args: V, names: Sequence[str], pointers: int) -> dict[str, V]:
+    """The slots of a launch by their names."""
+    kind = lambda i, name: "ptr" if i < pointers else "double" if name == "scale" else "i64"
+    return {name: f.load(kind(i, name), f.gep("i64", args, i)) for i, name in enumerate(names)}
+
+
+def up(x: V, n: int) -> V:
+    return (x + (n - 1)) // n * n
+
+
+def text(target: Target, dtype: str, mask: str) -> Module:
+    """IR of the kernel, `k`, for a dtype and a mask of another (or none: "")."""
+    memory, acc = TYPES[dtype]
+    n, most = shape(target, acc)
+    cols, wide, fma = 2 * n, vector(acc, n), fused(target)
+    m = Module(f"attention {dtype} {mask}")
+    packer(m, "pack", memory, acc, n)
+    if mask:
+        packer(m, "pack_mask", *mask_kinds(mask, acc), n)
+    product(m, "mul", acc, n, most, False)
+    softmax(m, acc, n, mask, fma)
+    unstage(m, memory, acc, n)
+    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+    args, begin, end, scratch = f.params
+    w = words(f, args, SLOTS, len(POINTERS))
+    scale = w["scale"] * LOG2E
+    factor = f.splat(scale if acc == "double" else f.convert("fptrunc", scale, acc), n)
+    blocks = (w["tq"] + (QUERIES - 1)) // QUERIES
+    ve = up(w["e"], n)
+    at, memories = scratch, {}
+    for name, count in scratch_sizes(w["d"], w["e"], ve, n).items():
+        memories[name] = at
+        at = f.gep(acc, at, count)
+    x = memories
+    none = f.value(0, "ptr")
+    number = lambda i: f.value(i, "i64")
+    with f.loop(begin, end) as chunk:
+        block, rest = chunk % blocks, chunk // blocks
+        h, b = rest % w["heads"], rest // w["heads"]
+        q0 = (blocks - 1 - block) * QUERIES  # of causal attention the long rows first
+        count = f.min(w["tq"] - q0, QUERIES)
+        start = lambda name, head, t: f.gep(memory, w[name], b * w[name + "b"] + head * w[name + "h"] + t * w[name + "t"])
+        stage(f, "pack", x["q"], QUERIES, start("q", h, q0), count, w["d"], w["qt"], w["qd"], (memory, acc), n)
+        with f.loop(0, w["d"]) as i, f.loop(0, count, n) as c:
+            f.store(f.load(wide, x["q"], i * QUERIES + c) * factor, x["q"], i * QUERIES + c)
+        with f.loop(0, QUERIES, n) as i:
+            f.store(f.value(-inf, wide), x["top"], i)
+            f.store(f.value(0, wide), x["sum"], i)
+        limit = f.select(w["causal"] != 0, f.min(w["tk"], q0 + count), w["tk"])
+        with f.loop(0, limit, KEYS) as j0:
+            keys = f.min(limit - j0, KEYS)
+            stage(f, "pack", x["k"], KEYS, start("k", h // w["group"], j0), keys, w["d"], w["kt"], w["kd"], (memory, acc), n)
+            stage(f, "pack", x["v"], ve, start("v", h // w["group"], j0), w["e"], keys, w["vd"], w["vt"], (memory, acc), n)
+            if mask:
+                kinds = mask_kinds(mask, acc)
+                src = f.gep(kinds[0], w["mask"], b * w["mb"] + h * w["mh"] + q0 * w["mq"] + j0 * w["mk"])
+                stage(f, "pack_mask", x["mask"], QUERIES, src, count, keys, w["mq"], w["mk"], kinds, n)
+            with f.loop(0, count, cols) as c:
+                off = f.select(w["causal"] != 0, q0 + c - j0, 1 << 40, "i64")
+                rows = f.min(keys, off + cols)
+                with f.when(rows > 0):
+                    f.call("void", "mul", x["k"], number(KEYS), f.gep(acc, x["q"], c), number(QUERIES), w["d"], rows, x["s"],
+                           number(cols), none)  # fmt: skip
+                    here = f.gep(mask_kinds(mask, acc)[1] if mask else acc, x["mask"], c)
+                    f.call("void", "softmax", x["s"], rows, off, f.gep(acc, x["top"], c), f.gep(acc, x["sum"], c), x["decay"], here)
+                    first = f.select(j0 == 0, none, x["decay"])
+                    f.call("void", "mul", x["v"], ve, x["s"], number(cols), rows, w["e"], f.gep(acc, x["o"], c), number(QUERIES), first)
+        with f.loop(0, count, n) as c:
+            total, top = f.load(wide, x["sum"], c), f.load(wide, x["top"], c)
+            nothing = top == -inf
+            f.store(f.value(1, wide) / f.select(nothing, 1, total), x["sum"], c)  # a row that sees no key is 0
+            log = pen.apply(f, vecmath.log, total, fma=fma)
+            f.store(f.select(nothing, -inf, f.fma(top, f.value(LN2, wide), log)), x["top"], c)
+        to = f.gep(memory, w["out"], b * w["ob"] + h * w["oh"] + q0 * w["ot"])
+        f.call("void", "unstage", x["o"], to, w["ot"], count, w["e"], x["sum"])
+        with f.loop(0, count) as t:
+            f.store(f.load(acc, x["top"], t), f.gep(acc, w["lse"], b * w["lb"] + h * w["lh"] + (q0 + t) * w["lt"]))
+    return m
+
+
+def scratch_sizes(d: Any, e: Any, ve: Any, n: int) -> dict[str, Any]:
+    """Elements of each part of a thread's scratch memory; numbers, or values of a function."""
+    return {"q": d * QUERIES, "k": d * KEYS, "v": ve * KEYS, "o": (e + n) * QUERIES, "s": KEYS * 2 * n, "mask": KEYS * QUERIES,
+            "top": QUERIES, "sum": QUERIES, "decay": 2 * n}  # fmt: skip
+
+
+@cache
+def kernel(dtype: str, mask: str) -> Code:
+    native = engine()
+    parts = [("kernel", "attention"), ("dtype", dtype), ("mask", mask)]
+    return native.load(lambda: str(text(native.target, dtype, mask)), ["k"], parts=parts)
+
+
+# -- plans ------------------------------------------------------------------------------------------------------------
+
+
+def elements(x: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
+    """Strides in elements; None where they are no whole ones."""
+    return None if any(s % x.itemsize for s in x.strides) else tuple(s // x.itemsize for s in x.strides)
+
+
+def suits(arrays: Sequence[np.ndarray[Any, Any]], mask: np.ndarray[Any, Any] | None) -> bool:
+    """Whether kernels can walk the arrays, and know their dtypes."""
+    good = all(x.ndim == 4 and x.size and x.dtype.name in DTYPES and elements(x) is not None for x in arrays)
+    return good and (mask is None or (elements(mask) is not None and mask.dtype.name in (*DTYPES, "bool")))
+
+
+def forward_plan(q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None,
+                 causal: bool) -> Plan | None:  # fmt: skip
+    """The plan of attention over (batch, heads, length, width): results and logarithms of the sums."""
+    if not suits((q, k, v), mask):
+        return None
+    (b, h, tq, d), (tk, e) = q.shape, v.shape[2:]
+    dtype, kind = q.dtype.name, "" if mask is None else mask.dtype.name
+    acc = TYPES[dtype][1]
+    n, _ = shape(engine().target, acc)
+    steps = dense_like(q, (b, h, tq, e))
+    over = (0, 0, 0, 0) if mask is None else elements(np.broadcast_to(mask, (b, h, tq, tk)))
+    strides = [*elements(q), *elements(k), *elements(v), *over, *(s // q.itemsize for s in steps[:3]), tq * h, 1, h]  # type: ignore[misc]
+    sizes = [h, h // k.shape[1], tq, tk, d, e, int(causal)]
+    args = [(OUT, 0), (OUT, 1), (ARG, 0), (ARG, 1), (ARG, 2), (CONST, 0) if mask is None else (ARG, 4)]
+    code = kernel(dtype, kind)
+    scratch = sum(scratch_sizes(d, e, -(-e // n) * n, n).values()) * size(acc)
+    chunks = b * h * -(-tq // QUERIES)
+    work = Launch(code["k"], (*args, *((CONST, x) for x in (*sizes, *strides)), (ARG, 3)), chunks, scratch)
+    wide = np.dtype(np.float64 if acc == "double" else np.float32)
+    sums = Result(wide, (b, h, tq), (tq * h * wide.itemsize, wide.itemsize, h * wide.itemsize))
+    return Plan((Result(q.dtype, (b, h, tq, e), steps), sums), (work,), release=b * h * tq * tk > 1 << 13, keep=(code,))
+
+
+_tables: dict[Any, Table] = {}
+
+
+def table(name: str, *how: Any) -> Table:
+    found = _tables.get((name, *how))
+    if found is None:
+        found = _tables[(name, *how)] = Table(name)
+    return found
+
+
+def attention(q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None,
+              causal: bool, scale: float) -> tuple[Any, Any] | None:  # fmt: skip
+    """(result, logarithms of the sums of exponentials), or None where the kernel has no form for it."""
+    here = table("attention", causal)
+    args = (q, k, v, float(scale)) if mask is None else (q, k, v, float(scale), mask)
+    out = here.call(*args)
+    if out is None:
+        plan = forward_plan(q, k, v, mask, causal)
+        if plan is None:
+            return None
+        here.add(args, plan)
+        out = here.call(*args)
+    return out

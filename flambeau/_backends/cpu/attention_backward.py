@@ -1,0 +1,266 @@
+"""The derivative of attention as one generated kernel: the scores are computed again, block by block (Dao et al. 2022).
+
+With p the softmax, recomputed from the logarithms of the sums, and g the gradient of the result o:
+
+    dv = p' g        ds = p * (g v' - sum(g * o))        dq = ds k * scale        dk = ds' q * scale
+
+A chunk is one head of k and v and a share of its keys, in blocks; all queries that see them pass by. Scores lie transposed
+as in `attention.py`: keys x queries. The gradient of q is summed over the shares of keys by the caller, in order; so the
+bits of every result depend on shapes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends.cpu import pen
+from flambeau._backends.cpu.attention import (
+    KEYS,
+    LOG2E,
+    QUERIES,
+    elements,
+    fused,
+    mask_kinds,
+    masked,
+    product,
+    shape,
+    stage,
+    suits,
+    table,
+    unstage,
+    up,
+    words,
+)
+from flambeau._backends.cpu.contract import APART, TYPES, narrow, packer
+from flambeau._backends.cpu.emit import Module, V, size, vector
+from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+
+POINTERS = ("dq", "dk", "dv", "g", "q", "k", "v", "o", "lse", "mask")
+SIZES = ("heads", "group", "tq", "tk", "d", "e", "causal", "shares", "share")  # heads of k; keys of a share
+STRIDES = tuple(x + d for x, dims in (("q", "bhtd"), ("k", "bhtd"), ("v", "bhtd"), ("g", "bhtd"), ("o", "bhtd"), ("m", "bhqk"),
+                ("l", "bht"), ("x", "sbht"), ("y", "bht"), ("z", "bht")) for d in dims)  # x, y, z: of dq, dk, dv  # fmt: skip
+SLOTS = (*POINTERS, *SIZES, *STRIDES, "scale")
+
+
+def scores(m: Module, acc: str, n: int, mask: str, fma: bool) -> None:
+    """Defines scores(s, ds, rows, count, off, lse, delta, mask): s becomes p and ds becomes p * (ds - delta); rows of QUERIES lanes, of which
+    `count` matter.
+
+    lse is in base 2. Query lane t sees keys 0..off + t only.
+    """
+    f = m.function(
+        "internal void scores(ptr noalias s, ptr noalias ds, i64 rows, i64 count, i64 off, ptr noalias lse, ptr noalias delta, ptr noalias mask)", APART
+    )  # fmt: skip
+    s, ds, rows, count, off, lse, delta, masks = f.params
+    wide = vector(acc, n)
+    seen = f.max(f.min(rows, off + 1), 0)
+    index = V(f, f"<{n} x i64>", "<" + ", ".join(f"i64 {i}" for i in range(n)) + ">")
+    with f.loop(0, count, n) as c:
+        base, less = f.load(wide, lse, c), f.load(wide, delta, c)
+        for begin, end, cut in ((0, seen, False), (seen, rows, True)):
+            with f.loop(begin, end) as i:
+                at = i * QUERIES + c
+                x = f.load(wide, s, at)
+                if mask:
+                    x = masked(f, x, masks, at, mask)
+                if cut:
+                    x = f.select(index >= f.splat(i - off - c, n), x, -inf)
+                p = pen.apply(f, pen.decay, x - base, fma=fma)
+                f.store(p, s, at)
+                f.store(p * (f.load(wide, ds, at) - less), ds, at)
+
+
+def writer(m: Module, memory: str, acc: str, n: int) -> None:
+    """Defines write(src, src_step, dst, dst_step, rows, cols, factor): dst[i, j] = src[i, j] * factor."""
+    f = m.function(
+        f"internal void write(ptr noalias src, i64 src_step, ptr noalias dst, i64 dst_step, i64 rows, i64 cols, {acc} factor)", APART
+    )
+    src, src_step, dst, dst_step, rows, cols, factor = f.params
+    by = f.splat(factor, n)
+    with f.loop(0, rows) as i, f.loop(0, cols, n) as j:
+        x = narrow(f, f.load(vector(acc, n), src, i * src_step + j) * by, memory)
+        f.mstore(x, f.gep(memory, dst, i * dst_step + j), f.lane_mask(n, cols - j))
+
+
+def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
+    """IR of the kernel, `k`. With `partial`, dq is a sum of shares, in the dtype of sums."""
+    memory, acc = TYPES[dtype]
+    n, most = shape(target, acc)
+    cols, wide, fma = 2 * n, vector(acc, n), fused(target)
+    m = Module(f"attention backward {dtype} {mask}")
+    packer(m, "pack", memory, acc, n)
+    if mask:
+        packer(m, "pack_mask", *mask_kinds(mask, acc), n)
+    product(m, "mul", acc, n, most, False)
+    product(m, "across", acc, n, most, True)
+    scores(m, acc, n, mask, fma)
+    writer(m, memory, acc, n)
+    unstage(m, acc if partial else memory, acc, n)
+    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+    args, begin, end, scratch = f.params
+    w = words(f, args, SLOTS, len(POINTERS))
+    real = lambda x: x if acc == "double" else f.convert("fptrunc", x, acc)
+    scale, number, none = w["scale"], lambda i: f.value(i, "i64"), f.value(0, "ptr")
+    dw, ew = up(w["d"], cols), up(w["e"], cols)
+    at, x = scratch, {}
+    for name, count in scratch_sizes(w["d"], w["e"], dw, ew, up(w["tq"], QUERIES), w["share"], n).items():
+        x[name] = at
+        at = f.gep(acc, at, count)
+    kinds = (memory, acc)
+    start = lambda name, letter, b, h, t: f.gep(
+        memory, w[name], b * w[letter + "b"] + h * w[letter + "h"] + t * w[letter + "t"])  # fmt: skip
+    with f.loop(0, QUERIES, n) as i:
+        f.store(f.splat(f.value(1, acc), n), x["ones"], i)
+        f.store(f.splat(real(scale), n), x["scales"], i)
+    with f.loop(begin, end) as chunk:
+        share, rest = chunk % w["shares"], chunk // w["shares"]
+        hk, b = rest % w["heads"], rest // w["heads"]
+        key0 = share * w["share"]
+        key1 = f.min(key0 + w["share"], w["tk"])
+        with f.loop(0, w["group"]) as member:
+            h = hk * w["group"] + member
+            # of each block of queries: q and g turned, and as they lie; the sums that the softmax's derivative subtracts
+            with f.loop(0, w["tq"], QUERIES) as q0:
+                count = f.min(w["tq"] - q0, QUERIES)
+                qt, gt = f.gep(acc, x["qt"], q0 * w["d"]), f.gep(acc, x["gt"], q0 * w["e"])
+                stage(f, "pack", qt, QUERIES, start("q", "q", b, h, q0), count, w["d"], w["qt"], w["qd"], kinds, n)
+                stage(f, "pack", gt, QUERIES, start("g", "g", b, h, q0), count, w["e"], w["gt"], w["gd"], kinds, n)
+                stage(f, "pack", f.gep(acc, x["qn"], q0 * dw), dw, start("q", "q", b, h, q0), w["d"], count, w["qd"], w["qt"], kinds, n)
+                stage(f, "pack", f.gep(acc, x["gn"], q0 * ew), ew, start("g", "g", b, h, q0), w["e"], count, w["gd"], w["gt"], kinds, n)
+                stage(f, "pack", x["s"], QUERIES, start("o", "o", b, h, q0), count, w["e"], w["ot"], w["od"], kinds, n)
+                factor = f.splat(real(scale * LOG2E), n)
+                with f.loop(0, count, n) as c:
+                    with f.loop(0, w["d"]) as i:
+                        f.store(f.load(wide, qt, i * QUERIES + c) * factor, qt, i * QUERIES + c)
+                    total = f.var(wide, 0)
+                    with f.loop(0, w["e"]) as i:
+                        total.set(f.fma(f.load(wide, gt, i * QUERIES + c), f.load(wide, x["s"], i * QUERIES + c), total.get()))
+                    f.store(total.get(), x["delta"], q0 + c)
+                with f.loop(0, count) as t:
+                    lse = f.load(acc, w["lse"], b * w["lb"] + h * w["lh"] + (q0 + t) * w["lt"])
+                    f.store(f.select(lse == -inf, 0, lse * LOG2E), x["lse"], q0 + t)  # nothing is seen: all are exp(-inf)
+                with f.loop(0, w["d"] * QUERIES, n) as i:
+                    f.store(f.value(0, wide), x["dq"], q0 * w["d"] + i)
+            with f.loop(key0, key1, KEYS) as j0:
+                keys = f.min(key1 - j0, KEYS)
+                stage(f, "pack", x["kt"], KEYS, start("k", "k", b, hk, j0), keys, w["d"], w["kt"], w["kd"], kinds, n)
+                stage(f, "pack", x["kn"], dw, start("k", "k", b, hk, j0), w["d"], keys, w["kd"], w["kt"], kinds, n)
+                stage(f, "pack", x["vt"], KEYS, start("v", "v", b, hk, j0), keys, w["e"], w["vt"], w["vd"], kinds, n)
+                first = f.select(member == 0, none, x["ones"])
+                j = j0 - key0
+                dk, dv = f.gep(acc, x["dk"], j * dw), f.gep(acc, x["dv"], j * ew)
+                fresh = f.var("ptr", first)  # the first block of queries overwrites
+                seeing = f.select(w["causal"] != 0, j0 // QUERIES * QUERIES, 0, "i64")
+                with f.when(seeing >= w["tq"]), f.when(member == 0):  # keys that no query sees
+                    for dst, count in ((dk, dw), (dv, ew)):
+                        with f.loop(0, keys * count, n) as i:
+                            f.store(f.value(0, wide), dst, i)
+                with f.loop(seeing, w["tq"], QUERIES) as q0:
+                    count = f.min(w["tq"] - q0, QUERIES)
+                    off = f.select(w["causal"] != 0, q0 - j0, 1 << 40, "i64")
+                    qt, gt = f.gep(acc, x["qt"], q0 * w["d"]), f.gep(acc, x["gt"], q0 * w["e"])
+                    if mask:
+                        kind = mask_kinds(mask, acc)
+                        src = f.gep(kind[0], w["mask"], b * w["mb"] + h * w["mh"] + q0 * w["mq"] + j0 * w["mk"])
+                        stage(f, "pack_mask", x["mask"], QUERIES, src, count, keys, w["mq"], w["mk"], kind, n)
+                    with f.loop(0, count, cols) as c:
+                        f.call("void", "mul", x["kt"], number(KEYS), f.gep(acc, qt, c), number(QUERIES), w["d"], keys,
+                               f.gep(acc, x["s"], c), number(QUERIES), none)  # fmt: skip
+                        f.call("void", "mul", x["vt"], number(KEYS), f.gep(acc, gt, c), number(QUERIES), w["e"], keys,
+                               f.gep(acc, x["ds"], c), number(QUERIES), none)  # fmt: skip
+                    f.call("void", "scores", x["s"], x["ds"], keys, count, off, f.gep(acc, x["lse"], q0), f.gep(acc, x["delta"], q0), x["mask"])
+                    with f.loop(0, w["e"], cols) as c:
+                        f.call("void", "across", x["s"], number(QUERIES), f.gep(acc, x["gn"], q0 * ew + c), ew, count, keys,
+                               f.gep(acc, dv, c), ew, fresh.get())  # fmt: skip
+                    with f.loop(0, w["d"], cols) as c:
+                        f.call("void", "across", x["ds"], number(QUERIES), f.gep(acc, x["qn"], q0 * dw + c), dw, count, keys,
+                               f.gep(acc, dk, c), dw, fresh.get())  # fmt: skip
+                    fresh.set(x["ones"])
+                    with f.loop(0, count, cols) as c:
+                        f.call("void", "mul", x["kn"], dw, f.gep(acc, x["ds"], c), number(QUERIES), keys, w["d"],
+                               f.gep(acc, x["dq"], q0 * w["d"] + c), number(QUERIES), x["ones"])  # fmt: skip
+            to = acc if partial else memory
+            with f.loop(0, w["tq"], QUERIES) as q0:
+                dst = f.gep(to, w["dq"], share * w["xs"] + b * w["xb"] + h * w["xh"] + q0 * w["xt"])
+                f.call("void", "unstage", f.gep(acc, x["dq"], q0 * w["d"]), dst, w["xt"], f.min(w["tq"] - q0, QUERIES), w["d"], x["scales"])
+        rows = key1 - key0
+        for name, letter, src, step, width, by in (("dk", "y", x["dk"], dw, "d", real(scale)), ("dv", "z", x["dv"], ew, "e", f.value(1, acc))):
+            with f.when(rows > 0):
+                f.call("void", "write", src, step, start(name, letter, b, hk, key0), w[letter + "t"], rows, w[width], by)
+    return m
+
+
+def scratch_sizes(d: Any, e: Any, dw: Any, ew: Any, tq: Any, keys: Any, n: int) -> dict[str, Any]:
+    """Elements of each part of a thread's scratch memory but for dk and dv; tq and keys are whole blocks."""
+    widest = d + e  # room for a block of turned results where the scores will be
+    return {"qt": tq * d, "gt": tq * e, "qn": tq * dw, "gn": tq * ew, "dq": tq * d + n * QUERIES, "delta": tq, "lse": tq,
+            "kt": d * KEYS, "vt": e * KEYS, "kn": dw * KEYS, "s": (widest + KEYS) * QUERIES, "ds": KEYS * QUERIES,
+            "mask": KEYS * QUERIES, "ones": QUERIES, "scales": QUERIES, "dk": keys * dw, "dv": keys * ew}  # fmt: skip
+
+
+@cache
+def kernel(dtype: str, mask: str, partial: bool) -> Code:
+    native = engine()
+    parts = [("kernel", "attention backward"), ("dtype", dtype), ("mask", mask), ("partial", partial)]
+    return native.load(lambda: str(text(native.target, dtype, mask, partial)), ["k"], parts=parts)
+
+
+SHARES = 8  # chunks below which the keys of a head are shared out, if each has
+LEAST = 4 * KEYS  # keys at least
+
+
+def backward_plan(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any],
+                  o: np.ndarray[Any, Any], lse: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None, causal: bool) -> Plan | None:  # fmt: skip
+    """The plan of the derivative: dq (with a leading dim of shares, to be summed, where there are several), dk, dv."""
+    if not suits((q, k, v, g, o), mask) or elements(lse) is None:
+        return None
+    (b, h, tq, d), (hk, tk, e) = q.shape, v.shape[1:]
+    dtype, kind = q.dtype.name, "" if mask is None else mask.dtype.name
+    acc = TYPES[dtype][1]
+    n, _ = shape(engine().target, acc)
+    blocks = -(-tk // KEYS)
+    share = -(-blocks // max(1, min(-(-SHARES // (b * hk)), tk // LEAST))) * KEYS
+    shares = -(-tk // share)
+    word = size(acc)
+    wide = np.dtype(np.float64 if acc == "double" else np.float32)
+    turned = lambda heads, t, width: (t * heads * width, width, heads * width, 1)  # (b, h, t, d) laid out as b t h d
+    if shares > 1:
+        dq = Result(wide, (shares, b, h, tq, d))
+        dq_strides = (b * h * tq * d, h * tq * d, tq * d, d)
+    else:
+        dq = Result(q.dtype, (b, h, tq, d), tuple(s * q.itemsize for s in turned(h, tq, d)))
+        dq_strides = (0, *turned(h, tq, d)[:3])
+    dk, dv = (Result(q.dtype, (b, hk, tk, x), tuple(s * q.itemsize for s in turned(hk, tk, x))) for x in (d, e))
+    over = (0, 0, 0, 0) if mask is None else elements(np.broadcast_to(mask, (b, h, tq, tk)))
+    strides = [*elements(q), *elements(k), *elements(v), *elements(g), *elements(o), *over, *elements(lse), *dq_strides,  # type: ignore[misc]
+               *turned(hk, tk, d)[:3], *turned(hk, tk, e)[:3]]  # fmt: skip
+    sizes = [hk, h // hk, tq, tk, d, e, int(causal), shares, share]
+    args = [*((OUT, i) for i in range(3)), *((ARG, i) for i in range(6)), (CONST, 0) if mask is None else (ARG, 7)]
+    code = kernel(dtype, kind, shares > 1)
+    round_up = lambda x, to: -(-x // to) * to
+    parts = scratch_sizes(d, e, round_up(d, 2 * n), round_up(e, 2 * n), round_up(tq, QUERIES), share, n)
+    work = Launch(code["k"], (*args, *((CONST, x) for x in (*sizes, *strides)), (ARG, 6)), b * hk * shares, sum(parts.values()) * word)
+    return Plan((dq, dk, dv), (work,), release=b * h * tq * tk > 1 << 13, keep=(code,))
+
+
+def backward(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any],
+             o: np.ndarray[Any, Any], lse: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None, causal: bool,
+             scale: float) -> tuple[Any, Any, Any] | None:  # fmt: skip
+    """(dq, dk, dv), or None where the kernel has no form for it."""
+    here = table("attention backward", causal)
+    args = (g, q, k, v, o, lse, float(scale)) if mask is None else (g, q, k, v, o, lse, float(scale), mask)
+    out = here.call(*args)
+    if out is None:
+        plan = backward_plan(g, q, k, v, o, lse, mask, causal)
+        if plan is None:
+            return None
+        here.add(args, plan)
+        out = here.call(*args)
+    dq, dk, dv = out
+    return (dq.sum(0).astype(q.dtype, copy=False) if dq.ndim > 4 else dq), dk, dv

@@ -1,0 +1,36 @@
+"""Vector mathematics in functions written with `emit`: exp, log and their kind on its values.
+
+`lanes.Builder` writes the mathematics; here it writes into the body of an `emit.Function`. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau._backends.cpu import coefficients
+from flambeau._backends.cpu.emit import Function, V, lane, lanes
+from flambeau._backends.cpu.lanes import Builder, Value
+from flambeau._backends.cpu.vecmath import nearest, power_of_two
+
+KIND = {"float": "f32", "double": "f64"}
+LEAST = {"f32": -126.0, "f64": -1022.0}  # the least exponent of a normal number
+
+
+def apply(f: Function, function: Callable[..., Value], *xs: V, fma: bool = True) -> V:
+    """function(b, *xs) of vecmath, written where f stands."""
+    b = Builder(fma)
+    b.scope, b.slots, b.declared = f.lines, f.slots, f.module.declared
+    b.fresh = f.fresh  # type: ignore[method-assign]  # names are f's
+    x = xs[0]
+    out: Any = function(b, *(Value(b, KIND[lane(v.type)], lanes(v.type), v.name) for v in xs))
+    return V(f, x.type, out.name)
+
+
+def decay(b: Builder, x: Value) -> Value:
+    """2**x for x <= 0: 0 where that is no normal number, NaN for NaN. Half the work of `exp2`."""
+    n, i = nearest(b, x)
+    r = (x - n) * 0.6931471805599453
+    e = b.fma(r * r, b.poly(r, coefficients.EXP[x.type]), r)
+    p = power_of_two(b, i)
+    return b.select(x < LEAST[x.type], b.const(0.0, x), b.fma(p, e, p))
