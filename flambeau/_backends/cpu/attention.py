@@ -56,53 +56,62 @@ def fused(target: Target) -> bool:
 def product(m: Module, name: str, acc: str, n: int, most: int, across: bool) -> None:
     """Defines name(a, a_step, b, b_step, depth, rows, c, c_step, decay): two vectors' columns of c = a b + c * decay.
 
-    c[i] = sum over k of a[k * a_step + i] * b[k * b_step], or with `across` of a[i * a_step + k]. Without `decay` (a
-    factor for each column; null) c is overwritten.
+    c[i] = sum over k of a[k * a_step + i] * b[k * b_step], or with `across` of a[i * a_step + k]; depth is not 0. Without
+    `decay` (a factor for each column; null) c is overwritten.
     """
-    wide = vector(acc, n)
-    for rows in range(1, most + 1):
-        f = m.function(
-            f"internal void {name}_{rows}(ptr noalias a, i64 a_step, ptr noalias b, i64 b_step, i64 depth, ptr noalias c,"
-            " i64 c_step, ptr noalias decay)", APART)  # fmt: skip
-        a, a_step, b, b_step, depth, c, c_step, decay = f.params
-        sums = [[f.var(wide, 0) for _ in range(2)] for _ in range(rows)]
-        with f.loop(0, depth) as k:
-            line = f.gep(acc, b, k * b_step)
-            bs = [f.load(wide, line, v * n) for v in range(2)]
-            column = f.gep(acc, a, k if across else k * a_step)
-            for i in range(rows):
-                x = f.splat(f.load(acc, column, a_step * i if across else i), n)
-                for v in range(2):
-                    sums[i][v].set(f.fma(x, bs[v], sums[i][v].get()))
-        with f.when(decay == 0):
-            for i in range(rows):
-                for v in range(2):
-                    f.store(sums[i][v].get(), f.gep(acc, c, c_step * i), v * n)
-            f.ret()
-        factor = [f.load(wide, decay, v * n) for v in range(2)]
-        for i in range(rows):
-            for v in range(2):
-                at = f.gep(acc, c, c_step * i + v * n)
-                f.store(f.fma(f.load(wide, at), factor[v], sums[i][v].get()), at)
+    sizes = [most, *(x for x in (8, 4, 2, 1) if x < most)]
+    for rows in sizes:
+        tile(m, f"{name}_{rows}", acc, n, rows, across)
     f = m.function(
         f"internal void {name}(ptr a, i64 a_step, ptr b, i64 b_step, i64 depth, i64 rows, ptr c, i64 c_step, ptr decay)", APART
     )
     a, a_step, b, b_step, depth, rows, c, c_step, decay = f.params
-    count = (rows + (most - 1)) // most
-    with f.when(count == 0):
-        f.ret()
-    few, more = rows // count, rows % count  # `more` tiles have one row above `few`
-    with f.loop(0, count) as i:
-        r0, now = i * few + f.min(i, more), few + f.convert("zext", i < more, "i64")
-        label = f.fresh("rows")
-        f.do(f"switch {now}, label %{label}.done [{' '.join(f'i64 {r}, label %{label}.{r}' for r in range(1, most + 1))}]")
-        f.closed = True
-        for r in range(1, most + 1):
-            f.label_after(f"{label}.{r}")
+    done = f.var("i64", 0)
+    for size in sizes:
+        with f.forever() as over:
+            r0 = done.get()
+            with f.when(r0 + size > rows):
+                f.jump(over)
             start = f.gep(acc, a, r0 * a_step if across else r0)
-            f.call("void", f"{name}_{r}", start, a_step, b, b_step, depth, f.gep(acc, c, r0 * c_step), c_step, decay)
-            f.jump(f"{label}.done")
-        f.label_after(f"{label}.done")
+            f.call("void", f"{name}_{size}", start, a_step, b, b_step, depth, f.gep(acc, c, r0 * c_step), c_step, decay)
+            done.set(r0 + size)
+
+
+def tile(m: Module, name: str, acc: str, n: int, rows: int, across: bool) -> None:
+    """Defines the micro-kernel of `product` for a number of rows."""
+    f = m.function(
+        f"internal void {name}(ptr noalias a, i64 a_step, ptr noalias b, i64 b_step, i64 depth, ptr noalias c, i64 c_step,"
+        " ptr noalias decay)", APART)  # fmt: skip
+    a, a_step, b, b_step, depth, c, c_step, decay = f.params
+    wide = vector(acc, n)
+    sums = [[V(f, wide, f"%sum{i}.{v}") for v in range(2)] for i in range(rows)]
+    f.label("start")
+    f.label("step")  # a loop of one block, written as such: it is most of the text, and LLVM need not find it
+    k = f.emit("i64", "phi i64 [ 0, %start ], [ %k.next, %step ]")
+    for s in (s for row in sums for s in row):
+        f.do(f"{s.name} = phi {wide} [ zeroinitializer, %start ], [ {s.name}.next, %step ]")
+    line = f.gep(acc, b, k * b_step)
+    bs = [f.load(wide, line, v * n) for v in range(2)]
+    column = f.gep(acc, a, k if across else k * a_step)
+    for i, row in enumerate(sums):
+        x = f.splat(f.load(acc, column, a_step * i if across else i), n)
+        for s, y in zip(row, bs, strict=True):
+            made = f.fma(x, y, s)
+            f.lines[-1] = f.lines[-1].replace(f"{made.name} =", f"{s.name}.next =")
+    f.do(f"%k.next = add i64 {k.name}, 1")
+    f.branch(V(f, "i64", "%k.next") < depth, "step", "end")
+    f.label_after("end")
+    total = [[V(f, wide, f"{s.name}.next") for s in row] for row in sums]
+    with f.when(decay == 0):
+        for i, row in enumerate(total):
+            for v, s in enumerate(row):
+                f.store(s, f.gep(acc, c, c_step * i), v * n)
+        f.ret()
+    factor = [f.load(wide, decay, v * n) for v in range(2)]
+    for i, row in enumerate(total):
+        for v, s in enumerate(row):
+            at = f.gep(acc, c, c_step * i + v * n)
+            f.store(f.fma(f.load(wide, at), factor[v], s), at)
 
 
 def stage(f: Function, pack: str, dst: V, step: int | V, src: V, count: V, depth: V, sl: V, sk: V, kinds: tuple[str, str], n: int) -> None:
