@@ -6,7 +6,18 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu import amx, contract, conv, conv_depthwise, conv_tile, conv_weight, pool, product
+from flambeau._backends.cpu import (
+    amx,
+    attention,
+    attention_backward,
+    contract,
+    conv,
+    conv_depthwise,
+    conv_tile,
+    conv_weight,
+    pool,
+    product,
+)
 from flambeau._backends.cpu.emit import Module
 from flambeau._backends.cpu.engine import TARGETS, Engine, Target
 from flambeau._backends.cpu.launch import entry_module
@@ -50,6 +61,8 @@ def test_kernels(name):
         conv_weight.text(target, "float32"),
         pool.text(target, "float32"),
         pool.back_text(target, "float32"),
+        attention.text(target, "float32", ""),
+        attention_backward.text(target, "float64", "bool", True),
     ]
     for text in texts:
         assert len(native.emit(str(text), level=1)) > 500

@@ -5,7 +5,7 @@ keeps a running maximum and sum (Milakov & Gimelshein 2018). Here everything lie
 scores are keys x queries and results width x queries. Then maxima and sums go down the lanes' columns without shuffles,
 masked scores of the next product are read where the last one wrote them, and of the operands only q and k are turned.
 
-- A chunk is a block of QUERIES of one head. It packs for itself; threads share nothing.
+- A chunk is a block of queries of one head, in tiles as wide as the micro-kernel. It packs for itself; threads share nothing.
 - Scores are in base 2: q is scaled by log2(e) while it is packed.
 - Half and bfloat16 are widened while packing and summed in float32.
 - The order of all sums depends on shapes alone.
@@ -29,12 +29,12 @@ from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table
 from flambeau._backends.cpu.library_attention import dense_like
 
-QUERIES, KEYS = 64, 64  # of a block
+KEYS = 64  # of a block
 DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
 LN2, LOG2E = 0.6931471805599453, 1.4426950408889634
 
 POINTERS = ("out", "lse", "q", "k", "v", "mask")
-SIZES = ("heads", "group", "tq", "tk", "d", "e", "causal")  # e: the width of v
+SIZES = ("heads", "group", "tq", "tk", "d", "e", "causal", "block")  # e: the width of v
 STRIDES = tuple(x + d for x, dims in (("q", "bhtd"), ("k", "bhtd"), ("v", "bhtd"), ("m", "bhqk"), ("o", "bht"), ("l", "bht"))
                 for d in dims)  # fmt: skip
 SLOTS = (*POINTERS, *SIZES, *STRIDES, "scale")
@@ -140,7 +140,7 @@ def softmax(m: Module, acc: str, n: int, mask: str, fma: bool) -> None:
             for v in range(2):
                 x = f.load(wide, s, i * (2 * n) + v * n)
                 if mask:
-                    x = masked(f, x, masks, i * QUERIES + v * n, mask)
+                    x = masked(f, x, masks, i * (2 * n) + v * n, mask)
                 if cut:
                     x = f.select(index >= f.splat(i - off - v * n, n), x, -inf)
                 if mask or cut:
@@ -176,25 +176,43 @@ def mask_kinds(mask: str, acc: str) -> tuple[str, str]:
     return ("i8", "i8") if mask == "bool" else (TYPES[mask][0], acc)
 
 
+def zero(f: Function, type: str, p: V, count: Any, n: int) -> None:
+    """Clears `count` elements, in whole vectors."""
+    with f.loop(0, count, n) as i:
+        f.store(f.value(0, vector(type, n)), p, i)
+
+
+def blank(f: Function, acc: str, p: V, step: int, rows: V, count: V, width: Any, n: int, factor: V) -> None:
+    """p[row, lane] *= factor for lane < count, and 0 from there to `width`: no product ever meets rubbish."""
+    with f.loop(0, width, n) as c:
+        on = f.lane_mask(n, count - c)
+        with f.loop(0, rows) as i:
+            at = f.gep(acc, p, i * step + c)
+            f.store(f.select(on, f.load(vector(acc, n), at) * factor, 0), at)
+
+
 def unstage(m: Module, memory: str, acc: str, n: int) -> None:
-    """Defines unstage(src, dst, step, count, depth, factor): dst[lane * step + k] = src[k * QUERIES + lane] * factor[lane]."""
-    f = m.function("internal void unstage(ptr noalias src, ptr noalias dst, i64 step, i64 count, i64 depth, ptr noalias factor)", APART)
-    src, dst, step, count, depth, factor = f.params
+    """Defines unstage(src, src_step, dst, dst_step, count, depth, factor): dst[lane, k] = src[k, lane] * factor[lane]."""
+    f = m.function(
+        "internal void unstage(ptr noalias src, i64 src_step, ptr noalias dst, i64 dst_step, i64 count, i64 depth, ptr noalias factor)", APART
+    )
+    src, src_step, dst, dst_step, count, depth, factor = f.params
     block = f.alloca(vector(memory, n), n, align=64)
     with f.loop(0, count, n) as g:
         by = f.load(vector(acc, n), factor, g)
         here = f.min(count - g, n)
         with f.loop(0, depth, n) as k:
-            rows = [f.load(vector(acc, n), src, (k + i) * QUERIES + g) * by for i in range(n)]
-            for i, row in enumerate(transpose(f, rows)):
-                f.store(narrow(f, row, memory), block, i * n)
-            with f.either(depth - k >= n) as otherwise:
-                with f.loop(0, here) as i:
-                    f.store(f.load(vector(memory, n), block, i * n), f.gep(memory, dst, (g + i) * step + k))
+            rows = [f.load(vector(acc, n), src, (k + i) * src_step + g) * by for i in range(n)]
+            turned = [narrow(f, row, memory) for row in transpose(f, rows)]
+            with f.either((here >= n) & (depth - k >= n)) as otherwise:
+                for i, row in enumerate(turned):
+                    f.store(row, f.gep(memory, dst, (g + i) * dst_step + k))
                 otherwise()
+                for i, row in enumerate(turned):
+                    f.store(row, block, i * n)
                 mask = f.lane_mask(n, depth - k)
                 with f.loop(0, here) as i:
-                    f.mstore(f.load(vector(memory, n), block, i * n), f.gep(memory, dst, (g + i) * step + k), mask)
+                    f.mstore(f.load(vector(memory, n), block, i * n), f.gep(memory, dst, (g + i) * dst_step + k), mask)
 
 
 def words(f: Function, args: V, names: Sequence[str], pointers: int) -> dict[str, V]:
@@ -224,63 +242,73 @@ def text(target: Target, dtype: str, mask: str) -> Module:
     w = words(f, args, SLOTS, len(POINTERS))
     scale = w["scale"] * LOG2E
     factor = f.splat(scale if acc == "double" else f.convert("fptrunc", scale, acc), n)
-    blocks = (w["tq"] + (QUERIES - 1)) // QUERIES
+    blocks = (w["tq"] + (w["block"] - 1)) // w["block"]
     ve = up(w["e"], n)
-    at, memories = scratch, {}
-    for name, count in scratch_sizes(w["d"], w["e"], ve, n).items():
-        memories[name] = at
+    at, x = scratch, {}
+    for name, count in scratch_sizes(w["d"], ve, w["block"], n).items():
+        x[name] = at
         at = f.gep(acc, at, count)
-    x = memories
-    none = f.value(0, "ptr")
-    number = lambda i: f.value(i, "i64")
+    none, number = f.value(0, "ptr"), lambda i: f.value(i, "i64")
     with f.loop(begin, end) as chunk:
         block, rest = chunk % blocks, chunk // blocks
         h, b = rest % w["heads"], rest // w["heads"]
-        q0 = (blocks - 1 - block) * QUERIES  # of causal attention the long rows first
-        count = f.min(w["tq"] - q0, QUERIES)
+        q0 = (blocks - 1 - block) * w["block"]  # of causal attention the long rows first
+        count = f.min(w["tq"] - q0, w["block"])
         start = lambda name, head, t: f.gep(memory, w[name], b * w[name + "b"] + head * w[name + "h"] + t * w[name + "t"])
-        stage(f, "pack", x["q"], QUERIES, start("q", h, q0), count, w["d"], w["qt"], w["qd"], (memory, acc), n)
-        with f.loop(0, w["d"]) as i, f.loop(0, count, n) as c:
-            f.store(f.load(wide, x["q"], i * QUERIES + c) * factor, x["q"], i * QUERIES + c)
-        with f.loop(0, QUERIES, n) as i:
+        with f.loop(0, count, cols) as c:
+            to, here = f.gep(acc, x["q"], c * w["d"]), f.min(count - c, cols)
+            stage(f, "pack", to, cols, start("q", h, q0 + c), here, w["d"], w["qt"], w["qd"], (memory, acc), n)
+            blank(f, acc, to, cols, w["d"], here, cols, n, factor)
+        with f.loop(0, up(count, cols), n) as i:
             f.store(f.value(-inf, wide), x["top"], i)
-            f.store(f.value(0, wide), x["sum"], i)
+        zero(f, acc, x["sum"], up(count, cols), n)
         limit = f.select(w["causal"] != 0, f.min(w["tk"], q0 + count), w["tk"])
         with f.loop(0, limit, KEYS) as j0:
             keys = f.min(limit - j0, KEYS)
             stage(f, "pack", x["k"], KEYS, start("k", h // w["group"], j0), keys, w["d"], w["kt"], w["kd"], (memory, acc), n)
             stage(f, "pack", x["v"], ve, start("v", h // w["group"], j0), w["e"], keys, w["vd"], w["vt"], (memory, acc), n)
-            if mask:
-                kinds = mask_kinds(mask, acc)
-                src = f.gep(kinds[0], w["mask"], b * w["mb"] + h * w["mh"] + q0 * w["mq"] + j0 * w["mk"])
-                stage(f, "pack_mask", x["mask"], QUERIES, src, count, keys, w["mq"], w["mk"], kinds, n)
             with f.loop(0, count, cols) as c:
                 off = f.select(w["causal"] != 0, q0 + c - j0, 1 << 40, "i64")
                 rows = f.min(keys, off + cols)
                 with f.when(rows > 0):
-                    f.call("void", "mul", x["k"], number(KEYS), f.gep(acc, x["q"], c), number(QUERIES), w["d"], rows, x["s"],
+                    f.call("void", "mul", x["k"], number(KEYS), f.gep(acc, x["q"], c * w["d"]), number(cols), w["d"], rows, x["s"],
                            number(cols), none)  # fmt: skip
-                    here = f.gep(mask_kinds(mask, acc)[1] if mask else acc, x["mask"], c)
-                    f.call("void", "softmax", x["s"], rows, off, f.gep(acc, x["top"], c), f.gep(acc, x["sum"], c), x["decay"], here)
+                    if mask:
+                        kinds, here = mask_kinds(mask, acc), f.min(count - c, cols)
+                        src = f.gep(kinds[0], w["mask"], b * w["mb"] + h * w["mh"] + (q0 + c) * w["mq"] + j0 * w["mk"])
+                        with f.when(here < cols):
+                            zero(f, kinds[1], x["mask"], KEYS * cols, n)
+                        stage(f, "pack_mask", x["mask"], cols, src, here, rows, w["mq"], w["mk"], kinds, n)
+                    f.call("void", "softmax", x["s"], rows, off, f.gep(acc, x["top"], c), f.gep(acc, x["sum"], c), x["decay"], x["mask"])
                     first = f.select(j0 == 0, none, x["decay"])
-                    f.call("void", "mul", x["v"], ve, x["s"], number(cols), rows, w["e"], f.gep(acc, x["o"], c), number(QUERIES), first)
+                    f.call("void", "mul", x["v"], ve, x["s"], number(cols), rows, w["e"], f.gep(acc, x["o"], c * ve), number(cols), first)
         with f.loop(0, count, n) as c:
             total, top = f.load(wide, x["sum"], c), f.load(wide, x["top"], c)
             nothing = top == -inf
             f.store(f.value(1, wide) / f.select(nothing, 1, total), x["sum"], c)  # a row that sees no key is 0
             log = pen.apply(f, vecmath.log, total, fma=fma)
             f.store(f.select(nothing, -inf, f.fma(top, f.value(LN2, wide), log)), x["top"], c)
-        to = f.gep(memory, w["out"], b * w["ob"] + h * w["oh"] + q0 * w["ot"])
-        f.call("void", "unstage", x["o"], to, w["ot"], count, w["e"], x["sum"])
+        with f.loop(0, count, cols) as c:
+            to = f.gep(memory, w["out"], b * w["ob"] + h * w["oh"] + (q0 + c) * w["ot"])
+            f.call("void", "unstage", f.gep(acc, x["o"], c * ve), number(cols), to, w["ot"], f.min(count - c, cols), w["e"],
+                   f.gep(acc, x["sum"], c))  # fmt: skip
         with f.loop(0, count) as t:
             f.store(f.load(acc, x["top"], t), f.gep(acc, w["lse"], b * w["lb"] + h * w["lh"] + (q0 + t) * w["lt"]))
     return m
 
 
-def scratch_sizes(d: Any, e: Any, ve: Any, n: int) -> dict[str, Any]:
-    """Elements of each part of a thread's scratch memory; numbers, or values of a function."""
-    return {"q": d * QUERIES, "k": d * KEYS, "v": ve * KEYS, "o": (e + n) * QUERIES, "s": KEYS * 2 * n, "mask": KEYS * QUERIES,
-            "top": QUERIES, "sum": QUERIES, "decay": 2 * n}  # fmt: skip
+def scratch_sizes(d: Any, ve: Any, block: Any, n: int) -> dict[str, Any]:
+    """Elements of each part of a thread's scratch memory; numbers, or values of a function. A block is whole tiles."""
+    return {"q": d * block, "k": d * KEYS, "v": ve * KEYS, "o": ve * block, "s": KEYS * 2 * n, "mask": KEYS * 2 * n, "top": block,
+            "sum": block, "decay": 2 * n}  # fmt: skip
+
+
+def block_of(heads: int, tq: int) -> int:
+    """Queries of a chunk: more pack keys less often, fewer make chunks for more threads."""
+    return next((n for n in (256, 128) if n < 2 * tq and heads * -(-tq // n) >= CHUNKS), 64)
+
+
+CHUNKS = 16
 
 
 @cache
@@ -316,11 +344,12 @@ def forward_plan(q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray
     steps = dense_like(q, (b, h, tq, e))
     over = (0, 0, 0, 0) if mask is None else elements(np.broadcast_to(mask, (b, h, tq, tk)))
     strides = [*elements(q), *elements(k), *elements(v), *over, *(s // q.itemsize for s in steps[:3]), tq * h, 1, h]  # type: ignore[misc]
-    sizes = [h, h // k.shape[1], tq, tk, d, e, int(causal)]
+    block = block_of(b * h, tq)
+    sizes = [h, h // k.shape[1], tq, tk, d, e, int(causal), block]
     args = [(OUT, 0), (OUT, 1), (ARG, 0), (ARG, 1), (ARG, 2), (CONST, 0) if mask is None else (ARG, 4)]
     code = kernel(dtype, kind)
-    scratch = sum(scratch_sizes(d, e, -(-e // n) * n, n).values()) * size(acc)
-    chunks = b * h * -(-tq // QUERIES)
+    scratch = sum(scratch_sizes(d, -(-e // n) * n, block, n).values()) * size(acc)
+    chunks = b * h * -(-tq // block)
     work = Launch(code["k"], (*args, *((CONST, x) for x in (*sizes, *strides)), (ARG, 3)), chunks, scratch)
     wide = np.dtype(np.float64 if acc == "double" else np.float32)
     sums = Result(wide, (b, h, tq), (tq * h * wide.itemsize, wide.itemsize, h * wide.itemsize))

@@ -22,7 +22,7 @@ from flambeau._backends.cpu import pen
 from flambeau._backends.cpu.attention import (
     KEYS,
     LOG2E,
-    QUERIES,
+    blank,
     elements,
     fused,
     mask_kinds,
@@ -35,12 +35,14 @@ from flambeau._backends.cpu.attention import (
     unstage,
     up,
     words,
+    zero,
 )
 from flambeau._backends.cpu.contract import APART, TYPES, narrow, packer
 from flambeau._backends.cpu.emit import Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
 
+QUERIES = 64  # of a block
 POINTERS = ("dq", "dk", "dv", "g", "q", "k", "v", "o", "lse", "mask")
 SIZES = ("heads", "group", "tq", "tk", "d", "e", "causal", "shares", "share")  # heads of k; keys of a share
 STRIDES = tuple(x + d for x, dims in (("q", "bhtd"), ("k", "bhtd"), ("v", "bhtd"), ("g", "bhtd"), ("o", "bhtd"), ("m", "bhqk"),
@@ -83,9 +85,14 @@ def writer(m: Module, memory: str, acc: str, n: int) -> None:
     )
     src, src_step, dst, dst_step, rows, cols, factor = f.params
     by = f.splat(factor, n)
-    with f.loop(0, rows) as i, f.loop(0, cols, n) as j:
-        x = narrow(f, f.load(vector(acc, n), src, i * src_step + j) * by, memory)
-        f.mstore(x, f.gep(memory, dst, i * dst_step + j), f.lane_mask(n, cols - j))
+    whole, at = cols & -n, lambda i, j: f.gep(memory, dst, i * dst_step + j)
+    value = lambda i, j: narrow(f, f.load(vector(acc, n), src, i * src_step + j) * by, memory)
+    with f.loop(0, rows) as i, f.loop(0, whole, n) as j:
+        f.store(value(i, j), at(i, j))
+    with f.when(whole < cols):
+        mask = f.lane_mask(n, cols - whole)
+        with f.loop(0, rows) as i:
+            f.mstore(value(i, whole), at(i, whole), mask)
 
 
 def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
@@ -125,6 +132,9 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
         key1 = f.min(key0 + w["share"], w["tk"])
         with f.loop(0, w["group"]) as member:
             h = hk * w["group"] + member
+            for name, width, padded in (("qn", "d", dw), ("gn", "e", ew)):
+                with f.when(w[width] < padded):
+                    zero(f, acc, x[name], up(w["tq"], QUERIES) * padded, n)
             # of each block of queries: q and g turned, and as they lie; the sums that the softmax's derivative subtracts
             with f.loop(0, w["tq"], QUERIES) as q0:
                 count = f.min(w["tq"] - q0, QUERIES)
@@ -134,19 +144,19 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
                 stage(f, "pack", f.gep(acc, x["qn"], q0 * dw), dw, start("q", "q", b, h, q0), w["d"], count, w["qd"], w["qt"], kinds, n)
                 stage(f, "pack", f.gep(acc, x["gn"], q0 * ew), ew, start("g", "g", b, h, q0), w["e"], count, w["gd"], w["gt"], kinds, n)
                 stage(f, "pack", x["s"], QUERIES, start("o", "o", b, h, q0), count, w["e"], w["ot"], w["od"], kinds, n)
-                factor = f.splat(real(scale * LOG2E), n)
+                blank(f, acc, qt, QUERIES, w["d"], count, up(count, cols), n, f.splat(real(scale * LOG2E), n))
+                with f.when(count < QUERIES):
+                    blank(f, acc, gt, QUERIES, w["e"], count, up(count, cols), n, f.value(1, wide))
                 with f.loop(0, count, n) as c:
-                    with f.loop(0, w["d"]) as i:
-                        f.store(f.load(wide, qt, i * QUERIES + c) * factor, qt, i * QUERIES + c)
                     total = f.var(wide, 0)
                     with f.loop(0, w["e"]) as i:
                         total.set(f.fma(f.load(wide, gt, i * QUERIES + c), f.load(wide, x["s"], i * QUERIES + c), total.get()))
                     f.store(total.get(), x["delta"], q0 + c)
+                zero(f, acc, f.gep(acc, x["lse"], q0), QUERIES, n)
                 with f.loop(0, count) as t:
                     lse = f.load(acc, w["lse"], b * w["lb"] + h * w["lh"] + (q0 + t) * w["lt"])
                     f.store(f.select(lse == -inf, 0, lse * LOG2E), x["lse"], q0 + t)  # nothing is seen: all are exp(-inf)
-                with f.loop(0, w["d"] * QUERIES, n) as i:
-                    f.store(f.value(0, wide), x["dq"], q0 * w["d"] + i)
+                zero(f, acc, f.gep(acc, x["dq"], q0 * w["d"]), w["d"] * QUERIES, n)
             with f.loop(key0, key1, KEYS) as j0:
                 keys = f.min(key1 - j0, KEYS)
                 stage(f, "pack", x["kt"], KEYS, start("k", "k", b, hk, j0), keys, w["d"], w["kt"], w["kd"], kinds, n)
@@ -159,8 +169,7 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
                 seeing = f.select(w["causal"] != 0, j0 // QUERIES * QUERIES, 0, "i64")
                 with f.when(seeing >= w["tq"]), f.when(member == 0):  # keys that no query sees
                     for dst, count in ((dk, dw), (dv, ew)):
-                        with f.loop(0, keys * count, n) as i:
-                            f.store(f.value(0, wide), dst, i)
+                        zero(f, acc, dst, keys * count, n)
                 with f.loop(seeing, w["tq"], QUERIES) as q0:
                     count = f.min(w["tq"] - q0, QUERIES)
                     off = f.select(w["causal"] != 0, q0 - j0, 1 << 40, "i64")
@@ -168,6 +177,8 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
                     if mask:
                         kind = mask_kinds(mask, acc)
                         src = f.gep(kind[0], w["mask"], b * w["mb"] + h * w["mh"] + q0 * w["mq"] + j0 * w["mk"])
+                        with f.when(count < QUERIES):
+                            zero(f, kind[1], x["mask"], KEYS * QUERIES, n)
                         stage(f, "pack_mask", x["mask"], QUERIES, src, count, keys, w["mq"], w["mk"], kind, n)
                     with f.loop(0, count, cols) as c:
                         f.call("void", "mul", x["kt"], number(KEYS), f.gep(acc, qt, c), number(QUERIES), w["d"], keys,
@@ -188,7 +199,7 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
             to = acc if partial else memory
             with f.loop(0, w["tq"], QUERIES) as q0:
                 dst = f.gep(to, w["dq"], share * w["xs"] + b * w["xb"] + h * w["xh"] + q0 * w["xt"])
-                f.call("void", "unstage", f.gep(acc, x["dq"], q0 * w["d"]), dst, w["xt"], f.min(w["tq"] - q0, QUERIES), w["d"], x["scales"])
+                f.call("void", "unstage", f.gep(acc, x["dq"], q0 * w["d"]), number(QUERIES), dst, w["xt"], f.min(w["tq"] - q0, QUERIES), w["d"], x["scales"])
         rows = key1 - key0
         for name, letter, src, step, width, by in (("dk", "y", x["dk"], dw, "d", real(scale)), ("dv", "z", x["dv"], ew, "e", f.value(1, acc))):
             with f.when(rows > 0):
