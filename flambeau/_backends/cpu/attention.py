@@ -25,7 +25,7 @@ import numpy as np
 from flambeau._backends.cpu import pen, vecmath
 from flambeau._backends.cpu.contract import APART, TYPES, narrow, packer, transpose, widen
 from flambeau._backends.cpu.emit import Function, Module, V, size, vector
-from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table
 from flambeau._backends.cpu.library_attention import dense_like
 
@@ -85,6 +85,7 @@ def tile(m: Module, name: str, acc: str, n: int, rows: int, across: bool) -> Non
     a, a_step, b, b_step, depth, c, c_step, decay = f.params
     wide = vector(acc, n)
     sums = [[V(f, wide, f"%sum{i}.{v}") for v in range(2)] for i in range(rows)]
+    down = [a_step * i if across else i for i in range(rows)]
     f.label("start")
     f.label("step")  # a loop of one block, written as such: it is most of the text, and LLVM need not find it
     k = f.emit("i64", "phi i64 [ 0, %start ], [ %k.next, %step ]")
@@ -94,7 +95,7 @@ def tile(m: Module, name: str, acc: str, n: int, rows: int, across: bool) -> Non
     bs = [f.load(wide, line, v * n) for v in range(2)]
     column = f.gep(acc, a, k if across else k * a_step)
     for i, row in enumerate(sums):
-        x = f.splat(f.load(acc, column, a_step * i if across else i), n)
+        x = f.splat(f.load(acc, column, down[i]), n)
         for s, y in zip(row, bs, strict=True):
             made = f.fma(x, y, s)
             f.lines[-1] = f.lines[-1].replace(f"{made.name} =", f"{s.name}.next =")
@@ -315,7 +316,7 @@ CHUNKS = 16
 def kernel(dtype: str, mask: str) -> Code:
     native = engine()
     parts = [("kernel", "attention"), ("dtype", dtype), ("mask", mask)]
-    return native.load(lambda: str(text(native.target, dtype, mask)), ["k"], parts=parts)
+    return native.load(lambda: str(text(native.target, dtype, mask)), ["k"], parts=parts, level=LIGHT)
 
 
 # -- plans ------------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from flambeau._backends.cpu.attention import (
 )
 from flambeau._backends.cpu.contract import APART, TYPES, narrow, packer
 from flambeau._backends.cpu.emit import Module, V, size, vector
-from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
 
 QUERIES = 64  # of a block
@@ -219,7 +219,7 @@ def scratch_sizes(d: Any, e: Any, dw: Any, ew: Any, tq: Any, keys: Any, n: int) 
 def kernel(dtype: str, mask: str, partial: bool) -> Code:
     native = engine()
     parts = [("kernel", "attention backward"), ("dtype", dtype), ("mask", mask), ("partial", partial)]
-    return native.load(lambda: str(text(native.target, dtype, mask, partial)), ["k"], parts=parts)
+    return native.load(lambda: str(text(native.target, dtype, mask, partial)), ["k"], parts=parts, level=LIGHT)
 
 
 SHARES = 8  # chunks below which the keys of a head are shared out, if each has

@@ -6,7 +6,7 @@ import pytest
 
 from tests.agree import rand
 
-Q, K, V = (rand(2, 3, n, 16, seed=i, dtype="float32") for i, n in enumerate((70, 90, 90)))
+Q, K, V = (rand(2, 3, n, 4, seed=i, dtype="float32") for i, n in enumerate((7, 9, 9)))
 
 
 def attend(t, *tensors, **how):
@@ -14,13 +14,13 @@ def attend(t, *tensors, **how):
 
 
 def boolean(t, q, k, v):
-    mask = t.arange(70 * 90).reshape(70, 90) % 7 < 4
+    mask = t.arange(63).reshape(7, 9) % 5 < 3
     mask[3] = False
     return attend(t, q, k, v, mask)
 
 
 def additive(t, q, k, v):
-    mask = t.linspace(-1, 1, 2 * 70 * 90, dtype=q.dtype).reshape(2, 1, 70, 90).clone()
+    mask = t.linspace(-1, 1, 126, dtype=q.dtype).reshape(2, 1, 7, 9).clone()
     mask[:, :, 3], mask[:, :, :, 5] = -math.inf, -math.inf
     return attend(t, q, k, v, mask)
 
@@ -39,7 +39,7 @@ FORMS = {
     "negative scale": lambda t, q, k, v: attend(t, q, k, v, scale=-0.5),
     "boolean mask": boolean,
     "added mask": additive,
-    "mask of keys": lambda t, q, k, v: attend(t, q, k, v, (t.arange(180) % 5 < 3).reshape(2, 1, 1, 90)),
+    "mask of keys": lambda t, q, k, v: attend(t, q, k, v, (t.arange(18) % 5 < 3).reshape(2, 1, 1, 9)),
     "heads inside": lambda t, q, k, v: attend(t, *(x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k, v))),
     "not a number": special,
 }
@@ -56,19 +56,19 @@ def test_forms(agree, form, dtype):
 
 
 def test_layouts_where_pytorch_computes_the_weights(agree):
-    agree(lambda t, q, k, v: attend(t, q, k, v[..., :7]), Q, K, V)
+    agree(lambda t, q, k, v: attend(t, q, k, v[..., :3]), Q, K, V)
     agree(lambda t, q, k, v: attend(t, q[0], k[0], v[0], is_causal=True), Q, K, V)
     agree(lambda t, q, k, v: attend(t, q[0, 0], k[0, 0], v[0, 0]), Q, K, V)
     agree(lambda t, q, k, v: attend(t, q[:1], k, v[:, :1]), Q, K, V)
     agree(lambda t, q, k, v: attend(t, q[..., ::2], k[..., ::2], v[..., ::2]), Q, K, V)
     agree(lambda t, q, k, v: attend(t, q[:, :, :0], k, v), Q, K, V)
     agree(lambda t, q, k, v: attend(t, q, k[:, :, :0], v[:, :, :0]), Q, K, V)
-    agree(lambda t, q, k, v, m: attend(t, q, k, v, m), Q, K, V, rand(70, 90, dtype="float32"))
+    agree(lambda t, q, k, v, m: attend(t, q, k, v, m), Q, K, V, rand(7, 9, dtype="float32"))
     agree(lambda t, q, k, v: attend(t, q, k, v, dropout_p=0.4), Q, K, V)
 
 
 def test_heads_that_share_keys(agree):
-    q = rand(2, 6, 30, 16, dtype="float32")
+    q = rand(2, 6, 5, 4, dtype="float32")
     agree(lambda t, q, k, v: attend(t, q, k, v, enable_gqa=True, is_causal=True), q, K, V, strides=True)
     agree(lambda t, q, k, v: attend(t, q[:, :4], k, v, enable_gqa=True), q, K, V, raises=RuntimeError)
 
@@ -77,10 +77,10 @@ def test_transformer_layer(agree):
     def program(t, x):
         layer = t.nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
         mask = t.nn.Transformer.generate_square_subsequent_mask(x.shape[1])
-        hidden = t.arange(x.shape[0] * x.shape[1]).reshape(x.shape[:2]) % 11 == 10
+        hidden = t.arange(x.shape[0] * x.shape[1]).reshape(x.shape[:2]) % 4 == 3
         return layer(x), layer(x, mask, is_causal=True), layer(x, mask), layer(x, src_key_padding_mask=hidden)
 
-    agree(program, rand(3, 20, 16, dtype="float32"), rtol=1e-4, atol=1e-5)
+    agree(program, rand(3, 5, 16, dtype="float32"), rtol=1e-4, atol=1e-5)
 
 
 def test_derivatives_of_every_order():
