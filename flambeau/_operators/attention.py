@@ -113,7 +113,12 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop
 # ---------------------------------------------------------------- fused: (batch, heads, length, width)
 
 
-@op("_scaled_dot_product_flash_attention_for_cpu", promote="none", variants=("function",), outputs=("output", "logsumexp"))
+@op(
+    "_scaled_dot_product_flash_attention_for_cpu",
+    promote="none",
+    variants=("function",),
+    outputs=("output", "logsumexp"),
+)
 def _flash(k: Kernel[T], query: T, key: T, value: T, dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: T | None = None,
            scale: float | None = None) -> T:  # fmt: skip
     """Attention, and the logarithms of the sums of exponentials. A head of key and value may serve several of query."""
@@ -125,7 +130,9 @@ def _flash(k: Kernel[T], query: T, key: T, value: T, dropout_p: float = 0.0, is_
 @_flash.arrays
 def _(k: Any, query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: Any = None,
       scale: float | None = None) -> Any:  # fmt: skip
-    found = k.library("attention", query, key, value, attn_mask, causal=is_causal, scale=_factor(query.shape[-1], scale))
+    found = k.library(
+        "attention", query, key, value, attn_mask, causal=is_causal, scale=_factor(query.shape[-1], scale)
+    )
     if found:
         return found
     out, lse = _flash.body(k, query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
@@ -182,7 +189,9 @@ def _heads(k: Any, query: Any, x: Any) -> Any:
     b, h, t, d = x.shape
     if h == query.shape[1]:
         return x
-    return k.reshape(k.expand(k.reshape(x, (b, h, 1, t, d)), (b, h, query.shape[1] // h, t, d)), (b, query.shape[1], t, d))
+    return k.reshape(
+        k.expand(k.reshape(x, (b, h, 1, t, d)), (b, h, query.shape[1] // h, t, d)), (b, query.shape[1], t, d)
+    )
 
 
 def _scores(k: Any, query: Any, key: Any, is_causal: bool, mask: Any, factor: float) -> Any:
@@ -198,7 +207,9 @@ def _scores(k: Any, query: Any, key: Any, is_causal: bool, mask: Any, factor: fl
 def _flash_vjp(g_output: Any, query: Any, key: Any, value: Any, attn_mask: Any, is_causal: Any, scale: Any, output: Any, logsumexp: Any,
                needs: Any, recorded: Any) -> Any:  # fmt: skip
     if not recorded:
-        return _flash_backward(g_output, query, key, value, output, logsumexp, 0.0, is_causal, attn_mask=attn_mask, scale=scale)
+        return _flash_backward(
+            g_output, query, key, value, output, logsumexp, 0.0, is_causal, attn_mask=attn_mask, scale=scale
+        )
     factor = _factor(query.shape[-1], scale)
     whole, values = _grouped(query, key), _grouped(query, value)
     p = _weights(query, whole, attn_mask, is_causal, factor)
@@ -220,7 +231,12 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_ca
     tensors = (query, key, value) if mask is None else (query, key, value, mask)
     if not all(type(t._a).__module__ == "numpy" and t.numel() for t in tensors):
         return None
-    if not query.dtype.is_floating_point or query.dtype.itemsize == 1 or query.ndim > 4 or max(key.ndim, value.ndim) > 4:
+    if (
+        not query.dtype.is_floating_point
+        or query.dtype.itemsize == 1
+        or query.ndim > 4
+        or max(key.ndim, value.ndim) > 4
+    ):
         return None
     if mask is not None and (mask.requires_grad or mask.ndim > 4):
         return None

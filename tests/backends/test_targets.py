@@ -22,7 +22,6 @@ from flambeau._backends.cpu.emit import Module
 from flambeau._backends.cpu.engine import TARGETS, Engine, Target
 from flambeau._backends.cpu.launch import entry_module
 
-
 BIASED = contract.ADD_ROW("float32")
 FORMS = (
     product.Form("float32", 5, True, 2, 1, "rows", "lines", True, BIASED),

@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu import pen, vecmath
-from flambeau._backends.cpu.contract import APART, TYPES, narrow, packer, transpose, widen
+from flambeau._backends.cpu.contract import TYPES
 from flambeau._backends.cpu.emit import Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table
 from flambeau._backends.cpu.library_attention import dense_like
+from flambeau._backends.cpu.pack import APART, narrow, packer, transpose
 
 KEYS = 64  # of a block
 DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
@@ -63,7 +64,8 @@ def product(m: Module, name: str, acc: str, n: int, most: int, across: bool) -> 
     for rows in sizes:
         tile(m, f"{name}_{rows}", acc, n, rows, across)
     f = m.function(
-        f"internal void {name}(ptr a, i64 a_step, ptr b, i64 b_step, i64 depth, i64 rows, ptr c, i64 c_step, ptr decay)", APART
+        f"internal void {name}(ptr a, i64 a_step, ptr b, i64 b_step, i64 depth, i64 rows, ptr c, i64 c_step, ptr decay)",
+        APART,
     )
     a, a_step, b, b_step, depth, rows, c, c_step, decay = f.params
     done = f.var("i64", 0)
@@ -115,10 +117,32 @@ def tile(m: Module, name: str, acc: str, n: int, rows: int, across: bool) -> Non
             f.store(f.fma(f.load(wide, at), factor[v], s), at)
 
 
-def stage(f: Function, pack: str, dst: V, step: int | V, src: V, count: V, depth: V, sl: V, sk: V, kinds: tuple[str, str], n: int) -> None:
+def stage(
+    f: Function,
+    pack: str,
+    dst: V,
+    step: int | V,
+    src: V,
+    count: V,
+    depth: V,
+    sl: V,
+    sk: V,
+    kinds: tuple[str, str],
+    n: int,
+) -> None:
     """dst[k * step + lane] = src[lane, k] for all lanes; the step has room for whole vectors. `kinds`: of src and of dst."""
     with f.loop(0, count, n) as g:
-        f.call("void", pack, f.gep(kinds[1], dst, g), f.value(step, "i64"), f.gep(kinds[0], src, g * sl), count - g, depth, sl, sk)
+        f.call(
+            "void",
+            pack,
+            f.gep(kinds[1], dst, g),
+            f.value(step, "i64"),
+            f.gep(kinds[0], src, g * sl),
+            count - g,
+            depth,
+            sl,
+            sk,
+        )
 
 
 def softmax(m: Module, acc: str, n: int, mask: str, fma: bool) -> None:
@@ -195,7 +219,8 @@ def blank(f: Function, acc: str, p: V, step: int, rows: V, count: V, width: Any,
 def unstage(m: Module, memory: str, acc: str, n: int) -> None:
     """Defines unstage(src, src_step, dst, dst_step, count, depth, factor): dst[lane, k] = src[k, lane] * factor[lane]."""
     f = m.function(
-        "internal void unstage(ptr noalias src, i64 src_step, ptr noalias dst, i64 dst_step, i64 count, i64 depth, ptr noalias factor)", APART
+        "internal void unstage(ptr noalias src, i64 src_step, ptr noalias dst, i64 dst_step, i64 count, i64 depth, ptr noalias factor)",
+        APART,
     )
     src, src_step, dst, dst_step, count, depth, factor = f.params
     block = f.alloca(vector(memory, n), n, align=64)
@@ -255,7 +280,9 @@ def text(target: Target, dtype: str, mask: str) -> Module:
         h, b = rest % w["heads"], rest // w["heads"]
         q0 = (blocks - 1 - block) * w["block"]  # of causal attention the long rows first
         count = f.min(w["tq"] - q0, w["block"])
-        start = lambda name, head, t: f.gep(memory, w[name], b * w[name + "b"] + head * w[name + "h"] + t * w[name + "t"])
+        start = lambda name, head, t: f.gep(
+            memory, w[name], b * w[name + "b"] + head * w[name + "h"] + t * w[name + "t"]
+        )
         with f.loop(0, count, cols) as c:
             to, here = f.gep(acc, x["q"], c * w["d"]), f.min(count - c, cols)
             stage(f, "pack", to, cols, start("q", h, q0 + c), here, w["d"], w["qt"], w["qd"], (memory, acc), n)
@@ -266,8 +293,22 @@ def text(target: Target, dtype: str, mask: str) -> Module:
         limit = f.select(w["causal"] != 0, f.min(w["tk"], q0 + count), w["tk"])
         with f.loop(0, limit, KEYS) as j0:
             keys = f.min(limit - j0, KEYS)
-            stage(f, "pack", x["k"], KEYS, start("k", h // w["group"], j0), keys, w["d"], w["kt"], w["kd"], (memory, acc), n)
-            stage(f, "pack", x["v"], ve, start("v", h // w["group"], j0), w["e"], keys, w["vd"], w["vt"], (memory, acc), n)
+            stage(
+                f,
+                "pack",
+                x["k"],
+                KEYS,
+                start("k", h // w["group"], j0),
+                keys,
+                w["d"],
+                w["kt"],
+                w["kd"],
+                (memory, acc),
+                n,
+            )
+            stage(
+                f, "pack", x["v"], ve, start("v", h // w["group"], j0), w["e"], keys, w["vd"], w["vt"], (memory, acc), n
+            )
             with f.loop(0, count, cols) as c:
                 off = f.select(w["causal"] != 0, q0 + c - j0, 1 << 40, "i64")
                 rows = f.min(keys, off + cols)
@@ -280,9 +321,31 @@ def text(target: Target, dtype: str, mask: str) -> Module:
                         with f.when(here < cols):
                             zero(f, kinds[1], x["mask"], KEYS * cols, n)
                         stage(f, "pack_mask", x["mask"], cols, src, here, rows, w["mq"], w["mk"], kinds, n)
-                    f.call("void", "softmax", x["s"], rows, off, f.gep(acc, x["top"], c), f.gep(acc, x["sum"], c), x["decay"], x["mask"])
+                    f.call(
+                        "void",
+                        "softmax",
+                        x["s"],
+                        rows,
+                        off,
+                        f.gep(acc, x["top"], c),
+                        f.gep(acc, x["sum"], c),
+                        x["decay"],
+                        x["mask"],
+                    )
                     first = f.select(j0 == 0, none, x["decay"])
-                    f.call("void", "mul", x["v"], ve, x["s"], number(cols), rows, w["e"], f.gep(acc, x["o"], c * ve), number(cols), first)
+                    f.call(
+                        "void",
+                        "mul",
+                        x["v"],
+                        ve,
+                        x["s"],
+                        number(cols),
+                        rows,
+                        w["e"],
+                        f.gep(acc, x["o"], c * ve),
+                        number(cols),
+                        first,
+                    )
         with f.loop(0, count, n) as c:
             total, top = f.load(wide, x["sum"], c), f.load(wide, x["top"], c)
             nothing = top == -inf

@@ -11,7 +11,6 @@ bits of every result depend on shapes alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from math import inf
 from typing import Any
@@ -37,10 +36,11 @@ from flambeau._backends.cpu.attention import (
     words,
     zero,
 )
-from flambeau._backends.cpu.contract import APART, TYPES, narrow, packer
+from flambeau._backends.cpu.contract import TYPES
 from flambeau._backends.cpu.emit import Module, V, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+from flambeau._backends.cpu.pack import APART, narrow, packer
 
 QUERIES = 64  # of a block
 POINTERS = ("dq", "dk", "dv", "g", "q", "k", "v", "o", "lse", "mask")
@@ -81,7 +81,8 @@ def scores(m: Module, acc: str, n: int, mask: str, fma: bool) -> None:
 def writer(m: Module, memory: str, acc: str, n: int) -> None:
     """Defines write(src, src_step, dst, dst_step, rows, cols, factor): dst[i, j] = src[i, j] * factor."""
     f = m.function(
-        f"internal void write(ptr noalias src, i64 src_step, ptr noalias dst, i64 dst_step, i64 rows, i64 cols, {acc} factor)", APART
+        f"internal void write(ptr noalias src, i64 src_step, ptr noalias dst, i64 dst_step, i64 rows, i64 cols, {acc} factor)",
+        APART,
     )
     src, src_step, dst, dst_step, rows, cols, factor = f.params
     by = f.splat(factor, n)
@@ -141,8 +142,32 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
                 qt, gt = f.gep(acc, x["qt"], q0 * w["d"]), f.gep(acc, x["gt"], q0 * w["e"])
                 stage(f, "pack", qt, QUERIES, start("q", "q", b, h, q0), count, w["d"], w["qt"], w["qd"], kinds, n)
                 stage(f, "pack", gt, QUERIES, start("g", "g", b, h, q0), count, w["e"], w["gt"], w["gd"], kinds, n)
-                stage(f, "pack", f.gep(acc, x["qn"], q0 * dw), dw, start("q", "q", b, h, q0), w["d"], count, w["qd"], w["qt"], kinds, n)
-                stage(f, "pack", f.gep(acc, x["gn"], q0 * ew), ew, start("g", "g", b, h, q0), w["e"], count, w["gd"], w["gt"], kinds, n)
+                stage(
+                    f,
+                    "pack",
+                    f.gep(acc, x["qn"], q0 * dw),
+                    dw,
+                    start("q", "q", b, h, q0),
+                    w["d"],
+                    count,
+                    w["qd"],
+                    w["qt"],
+                    kinds,
+                    n,
+                )
+                stage(
+                    f,
+                    "pack",
+                    f.gep(acc, x["gn"], q0 * ew),
+                    ew,
+                    start("g", "g", b, h, q0),
+                    w["e"],
+                    count,
+                    w["gd"],
+                    w["gt"],
+                    kinds,
+                    n,
+                )
                 stage(f, "pack", x["s"], QUERIES, start("o", "o", b, h, q0), count, w["e"], w["ot"], w["od"], kinds, n)
                 blank(f, acc, qt, QUERIES, w["d"], count, up(count, cols), n, f.splat(real(scale * LOG2E), n))
                 with f.when(count < QUERIES):
@@ -150,12 +175,16 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
                 with f.loop(0, count, n) as c:
                     total = f.var(wide, 0)
                     with f.loop(0, w["e"]) as i:
-                        total.set(f.fma(f.load(wide, gt, i * QUERIES + c), f.load(wide, x["s"], i * QUERIES + c), total.get()))
+                        total.set(
+                            f.fma(f.load(wide, gt, i * QUERIES + c), f.load(wide, x["s"], i * QUERIES + c), total.get())
+                        )
                     f.store(total.get(), x["delta"], q0 + c)
                 zero(f, acc, f.gep(acc, x["lse"], q0), QUERIES, n)
                 with f.loop(0, count) as t:
                     lse = f.load(acc, w["lse"], b * w["lb"] + h * w["lh"] + (q0 + t) * w["lt"])
-                    f.store(f.select(lse == -inf, 0, lse * LOG2E), x["lse"], q0 + t)  # nothing is seen: all are exp(-inf)
+                    f.store(
+                        f.select(lse == -inf, 0, lse * LOG2E), x["lse"], q0 + t
+                    )  # nothing is seen: all are exp(-inf)
                 zero(f, acc, f.gep(acc, x["dq"], q0 * w["d"]), w["d"] * QUERIES, n)
             with f.loop(key0, key1, KEYS) as j0:
                 keys = f.min(key1 - j0, KEYS)
@@ -185,7 +214,18 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
                                f.gep(acc, x["s"], c), number(QUERIES), none)  # fmt: skip
                         f.call("void", "mul", x["vt"], number(KEYS), f.gep(acc, gt, c), number(QUERIES), w["e"], keys,
                                f.gep(acc, x["ds"], c), number(QUERIES), none)  # fmt: skip
-                    f.call("void", "scores", x["s"], x["ds"], keys, count, off, f.gep(acc, x["lse"], q0), f.gep(acc, x["delta"], q0), x["mask"])
+                    f.call(
+                        "void",
+                        "scores",
+                        x["s"],
+                        x["ds"],
+                        keys,
+                        count,
+                        off,
+                        f.gep(acc, x["lse"], q0),
+                        f.gep(acc, x["delta"], q0),
+                        x["mask"],
+                    )
                     with f.loop(0, w["e"], cols) as c:
                         f.call("void", "across", x["s"], number(QUERIES), f.gep(acc, x["gn"], q0 * ew + c), ew, count, keys,
                                f.gep(acc, dv, c), ew, fresh.get())  # fmt: skip
@@ -199,11 +239,26 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
             to = acc if partial else memory
             with f.loop(0, w["tq"], QUERIES) as q0:
                 dst = f.gep(to, w["dq"], share * w["xs"] + b * w["xb"] + h * w["xh"] + q0 * w["xt"])
-                f.call("void", "unstage", f.gep(acc, x["dq"], q0 * w["d"]), number(QUERIES), dst, w["xt"], f.min(w["tq"] - q0, QUERIES), w["d"], x["scales"])
+                f.call(
+                    "void",
+                    "unstage",
+                    f.gep(acc, x["dq"], q0 * w["d"]),
+                    number(QUERIES),
+                    dst,
+                    w["xt"],
+                    f.min(w["tq"] - q0, QUERIES),
+                    w["d"],
+                    x["scales"],
+                )
         rows = key1 - key0
-        for name, letter, src, step, width, by in (("dk", "y", x["dk"], dw, "d", real(scale)), ("dv", "z", x["dv"], ew, "e", f.value(1, acc))):
+        for name, letter, src, step, width, by in (
+            ("dk", "y", x["dk"], dw, "d", real(scale)),
+            ("dv", "z", x["dv"], ew, "e", f.value(1, acc)),
+        ):
             with f.when(rows > 0):
-                f.call("void", "write", src, step, start(name, letter, b, hk, key0), w[letter + "t"], rows, w[width], by)
+                f.call(
+                    "void", "write", src, step, start(name, letter, b, hk, key0), w[letter + "t"], rows, w[width], by
+                )
     return m
 
 
@@ -256,7 +311,12 @@ def backward_plan(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarra
     code = kernel(dtype, kind, shares > 1)
     round_up = lambda x, to: -(-x // to) * to
     parts = scratch_sizes(d, e, round_up(d, 2 * n), round_up(e, 2 * n), round_up(tq, QUERIES), share, n)
-    work = Launch(code["k"], (*args, *((CONST, x) for x in (*sizes, *strides)), (ARG, 6)), b * hk * shares, sum(parts.values()) * word)
+    work = Launch(
+        code["k"],
+        (*args, *((CONST, x) for x in (*sizes, *strides)), (ARG, 6)),
+        b * hk * shares,
+        sum(parts.values()) * word,
+    )
     return Plan((dq, dk, dv), (work,), release=b * h * tq * tk > 1 << 13, keep=(code,))
 
 
