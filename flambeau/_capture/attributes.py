@@ -73,6 +73,8 @@ def _instance(tr: Tracer, obj: Any, kind: type, name: str) -> Any:
                 return d
             v = found.__get__(obj, kind)
             return v if source is None else tr.reach(v, tr.sources.attr(source, name))
+        elif t.__name__ == "_tuplegetter":
+            return tr.get_item(obj, found.__reduce__()[1][0])
         elif hasattr(t, "__set__") and hasattr(t, "__get__"):
             fn = lookup(t, "__get__")
             if not isinstance(fn, types.FunctionType):

@@ -244,7 +244,7 @@ class Replay:
             return self._name(x, f"{c(kind)}({self.expression(x.func)}{args}{', ' + kw if kw else ''})")
         if isinstance(x, (type, types.ModuleType)):
             return c(x)
-        if kind.__flags__ & (1 << 9) and hasattr(x, "__dict__") and not getattr(kind, "traced_iterator", False):
+        if kind.__flags__ & (1 << 9) and not getattr(kind, "traced_iterator", False):
             return self._instance(x, kind)
         if hasattr(kind, "__next__") and kind.__reduce__ is not object.__reduce__ and not kind.__flags__ & (1 << 9):
             made = x.__reduce__()
@@ -285,7 +285,7 @@ class Replay:
             ):
                 if slot not in ("__dict__", "__weakref__") and hasattr(x, slot):
                     self.build.append(f"{name}.{slot} = {self.expression(getattr(x, slot))}")
-        for k, v in x.__dict__.items():
+        for k, v in getattr(x, "__dict__", {}).items():
             self.build.append(f"{name}.__dict__[{k!r}] = {self.expression(v)}")
         return name
 

@@ -261,6 +261,7 @@ class Function:
             self.breaks.append(stopped)
             logs.broken(self.fn, stopped)
         replay.collect()
+        tr.apart()
         if tr.recorder.inside_leaf and replay.live:
             raise Break("a tensor made inside needs a gradient, and results have a history")
         live = replay.live or any(t._node is not tr.recorder.before(t, "_node") for t in tr.recorder.mutated)

@@ -122,6 +122,13 @@ class Guards:
         if self.once("distinct", source, other) and self.once("distinct", other, source):
             self.check(f"{self.ref(source)} is {self.ref(other)}", f"{source.spoken()} is not {other.spoken()}", source)
 
+    def apart(self, sources: list[Source], kind: type) -> None:
+        """Objects of one kind, some of which are written: no two are the same."""
+        if len(sources) > 1:
+            self.scope.update(id=id)
+            ids = ", ".join(f"id({self.ref(s)})" for s in sources)
+            self.check(f"len({{{ids}}}) != {len(sources)}", f"{len(sources)} objects of {kind.__name__} are different ones")
+
     def type(self, source: Source, kind: type) -> None:
         if self.once("type", source):
             self.check(f"type({self.ref(source)}) is not {self.constant(kind)}",
@@ -138,7 +145,7 @@ class Guards:
             self.check(f"{ref} is not {self.constant(value)}", f"{source.spoken()} is {value}", source)
         elif type(value) in (int, str, bytes):
             self.check(
-                f"{ref} != {self.constant(value)} or type({ref}) is not {self.constant(type(value))}", spoken, source
+                f"type({ref}) is not {self.constant(type(value))} or {ref} != {self.constant(value)}", spoken, source
             )
         else:
             name = self.constant(value)

@@ -107,11 +107,11 @@ class Tracer:
         self.guards.outcome(self.sources.expression(text, *operands), value)
         return value
 
-    def reach(self, value: Any, source: Source) -> Any:
-        """A value read from outside: register it, and assume what must be assumed about it."""
+    def reach(self, value: Any, source: Source, fixed: bool = False) -> Any:
+        """A value read from outside: register it, and assume what must be assumed about it. `fixed`: a number is not tracked."""
         kind = type(value)
         if is_constant(value):
-            if (kind is float or kind is int) and source.spoken() in self.changing:
+            if (kind is float or kind is int) and not fixed and source.spoken() in self.changing:
                 self.guards.type(source, kind)
                 return track(value, source, self)
             self.guards.equal(source, value)
@@ -157,6 +157,19 @@ class Tracer:
             self.keep(node)
         self.recorder.outside(t)
 
+    def apart(self) -> None:
+        """Where something outside was written: the objects that the capture took for different ones must be different ones."""
+        written = {type(c) for c, _ in self.journal.containers.values()} | {types.CellType for _ in self.journal.cells}
+        written |= {type(o) for o, _, _ in self.journal.slots.values()}
+        groups: dict[type, list[Source]] = {}
+        tensors = bool(self.journal.grads or self.recorder.mutated)
+        for x, source in self._known.values():
+            kind = type(x)
+            if source.kind != "const" and (kind in written or (tensors and isinstance(x, Tensor))):
+                groups.setdefault(Tensor if isinstance(x, Tensor) else kind, []).append(source)
+        for kind, sources in groups.items():
+            self.guards.apart(sources, kind)
+
     def constant(self, value: Any) -> Source:
         """The source of an object that the code itself names (a class, a namespace)."""
         return self.sources.const(value)
@@ -175,16 +188,16 @@ class Tracer:
             if all(is_constant(k) for k in held):
                 self.guards.equal(s.expression("tuple({})", source), tuple(held))
                 for k, v in held.items():
-                    self.reach(v, s.item(source, k))
+                    self.reach(v, s.item(source, k), True)
             else:
                 self.guards.length(source, len(held))
                 for i, (k, v) in enumerate(held.items()):
                     k = self.reach(k, s.nth(source, i))
-                    self.reach(v, s.item(source, k if is_constant(k) else self._key(k)))
+                    self.reach(v, s.item(source, k if is_constant(k) else self._key(k)), True)
         elif isinstance(c, LISTS):
             self.guards.length(source, len(held))
             for i, v in enumerate(held):
-                self.reach(v, s.item(source, i))
+                self.reach(v, s.item(source, i), True)
         elif isinstance(c, SETS):
             if not all(is_constant(x) for x in held):
                 raise Break("a set of objects from outside is looked through")

@@ -1,0 +1,25 @@
+"""Compiled functions tell what eager ones tell, whatever changes between their calls."""
+
+import importlib
+
+import pytest
+
+import flambeau as torch
+from tests.capture import world
+
+for _topic in ("names", "containers", "objects", "modules", "tensors", "modes", "python"):
+    importlib.import_module(f"tests.capture.cases_{_topic}")
+
+
+@pytest.mark.parametrize("case", world.CASES, ids=lambda c: f"{c.__module__.rpartition('_')[2]}-{c.__name__}")
+def test_case(case):
+    torch.manual_seed(0)
+    expected = case(lambda fn, **options: fn)
+    torch.manual_seed(0)
+    options = {"fullgraph": True} if getattr(case, "whole", False) else {}
+    found = case(lambda fn, **more: torch.compile(fn, backend="eager", **options, **more))
+    assert world.same(expected, found), f"eager: {expected!r}\ncompiled: {found!r}"
+
+
+def test_there_are_many():
+    assert len(world.CASES) >= 200

@@ -1,0 +1,62 @@
+"""Cases of state that changes between calls: each runs its program twice, once eagerly and once compiled, and must tell the same.
+
+A case is a function of `wrap`, which is the identity or `torch.compile`. What it returns (results and state, nested) is compared bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flambeau as torch
+from flambeau import Tensor
+
+CASES: list[Any] = []
+
+
+def case(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Add a case."""
+    CASES.append(fn)
+    return fn
+
+
+def whole(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Add a case whose function must be captured without any break."""
+    fn.whole = True  # type: ignore[attr-defined]
+    return case(fn)
+
+
+def x(n: int = 3, seed: int = 0) -> Tensor:
+    """Some numbers, the same at each call."""
+    return torch.arange(n, dtype=torch.float32) * 0.75 - 1.0 + seed
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, of the same types, throughout."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Tensor):
+        return (
+            a.shape == b.shape and a.dtype is b.dtype and a.stride() == b.stride() and a.requires_grad == b.requires_grad
+            and a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+        )  # fmt: skip
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, (int, float, str, bool, type(None), set, frozenset, type, torch.dtype)):
+        return repr(a) == repr(b)
+    return same(vars(a), vars(b)) if hasattr(a, "__dict__") else bool(a == b)
+
+
+def freeze(v: Any) -> Any:
+    """A copy that later changes do not reach."""
+    if isinstance(v, Tensor):
+        return v.detach().clone() if not v.requires_grad else v.detach().clone().requires_grad_()
+    if isinstance(v, dict):
+        return {k: freeze(y) for k, y in v.items()}
+    if isinstance(v, list):
+        return [freeze(y) for y in v]
+    if type(v) is tuple:
+        return tuple(freeze(y) for y in v)
+    return v
