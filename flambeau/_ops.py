@@ -154,7 +154,8 @@ def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
     for full, op in REGISTRY.items():
         base, _, overload = full.partition(".")
         if base == name:
-            overloads[overload or "default"] = (op, "function")
+            only = name.endswith("_") and "function" not in op.variants and "inplace" in op.variants  # `bernoulli_`
+            overloads[overload or "default"] = (op, "inplace" if only else "function")
         elif base + "_" == name and "inplace" in op.variants:
             overloads[overload or "default"] = (op, "inplace")
     return OpOverloadPacket(namespace, name, overloads) if overloads else None

@@ -12,7 +12,8 @@ from typing import Any
 import flambeau
 from flambeau import Tensor  # noqa: F401
 from flambeau._capture import backends, control
-from flambeau._capture.entries import Entry, Function
+from flambeau._capture.entries import Entry, Function, Partial
+from flambeau._capture.guards import Failed
 from flambeau._eager.modes import MODES
 from flambeau._ground.source import build
 
@@ -94,12 +95,12 @@ def compiled(fn: types.FunctionType, backend: Callable[..., Any], fullgraph: boo
         ]
     )
     comma = "," if values else ""
-    scope: dict[str, Any] = {"F_MODES": MODES, "F_first": captures.first.entries, "F_slow": captures, "F_fn": fn, "F_special": _special(),
+    scope: dict[str, Any] = {"F_MODES": MODES, "F_first": captures.first.entries, "F_slow": captures, "F_fn": fn, "F_failed": Failed, "F_partial": Partial,
                              "F_settings": control.SETTINGS, "F_type": type}  # fmt: skip
     safe = fn.__name__ if fn.__name__.isidentifier() else "function"
     text = (f"def {safe}({', '.join(head)}):\n"
             f"    if F_first and not F_MODES:\n        F_result = F_first[0].run({values})\n"
-            f"        if F_type(F_result) not in F_special: return F_result\n"
+            f"        if F_type(F_result) is not F_failed: return F_result if F_type(F_result) is not F_partial else F_slow.finish(F_result)\n"
             f"    return F_slow(({values}{comma}), lambda: F_fn({given}))\n")  # fmt: skip
     made = build(safe, text, scope)
     made.__defaults__, made.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
@@ -110,13 +111,6 @@ def compiled(fn: types.FunctionType, backend: Callable[..., Any], fullgraph: boo
     made._torchdynamo_inline = fn
     made._captures = captures
     return made
-
-
-def _special() -> frozenset[type]:
-    from flambeau._capture.entries import Partial
-    from flambeau._capture.guards import Failed
-
-    return frozenset((Failed, Partial))
 
 
 class OptimizedModule(flambeau.nn.Module):

@@ -23,7 +23,7 @@ from flambeau._values.shape import Size
 
 HANDLERS: dict[Any, Any] = {}
 _PURE = frozenset((
-    abs, divmod, pow, round, ord, chr, hex, bin, oct, ascii, callable, hash,
+    operator.index, abs, divmod, pow, round, ord, chr, hex, bin, oct, ascii, callable, hash,
     *(f for n, f in vars(math).items() if callable(f) and not n.startswith("_")),
 ))  # fmt: skip
 _PURE_CLASSES = frozenset((int, float, bool, complex, str, bytes, slice, range, device, Size, finfo, iinfo, object))
@@ -322,7 +322,7 @@ def install() -> None:
     """Functions of the library that mean something else in a capture."""
     import flambeau
     from flambeau import autograd
-    from flambeau._capture import control
+    from flambeau._capture import calls, control
     from flambeau._eager import construct
 
     HANDLERS[autograd.backward] = backwards.backward
@@ -333,6 +333,9 @@ def install() -> None:
         )
     )
     HANDLERS[construct.tensor] = _tensor
+    HANDLERS[autograd.Function.apply.__func__] = calls.custom_apply
+    saved = autograd.function.FunctionCtx.saved_tensors.fget
+    HANDLERS[saved] = lambda tr, ctx: saved(ctx)
     HANDLERS[construct.as_tensor] = _as_tensor
     HANDLERS[flambeau.Tensor.requires_grad_] = _requires_grad
     HANDLERS[flambeau.Tensor.register_hook] = _register_hook
@@ -368,12 +371,14 @@ def _requires_grad(tr: Tracer, t: Any, requires_grad: bool = True) -> Any:
 def _register_hook(tr: Tracer, t: Any, hook: Any) -> Any:
     if tr.source_of(t) is not None:
         raise Break("a hook is put on a tensor from outside")
+    tr.recorder.custom = "a hook of a tensor"
     return t.register_hook(hook)
 
 
 def _retain_grad(tr: Tracer, t: Any) -> None:
     if tr.source_of(t) is not None and not t.is_leaf:
         raise Break("retain_grad() of a tensor from outside")
+    tr.recorder.custom = "retain_grad()"
     t.retain_grad()
 
 
@@ -506,6 +511,8 @@ def _pure_class(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, A
                     return tr.call(tr.load_attr(x, dunder), (), {})
             if cls is slice:
                 continue
+            if cls is str and isinstance(x, BaseException) and all(map(_simple, x.args)):
+                return str(x)
             raise Break(f"{cls.__name__}() of a {type(x).__name__}")
         if isinstance(x, Tensor) and cls is str:
             raise Break("a tensor is made a string")

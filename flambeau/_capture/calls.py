@@ -11,9 +11,10 @@ from typing import Any
 
 from flambeau._capture import builtin_calls, frame
 from flambeau._capture.breaks import Break
-from flambeau._capture.numbers import Tracked
 from flambeau._capture.tracer import MISSING, Tracer, is_constant, lookup
+from flambeau._eager.graph import node_of, serial
 from flambeau._eager.modes import STATE
+from flambeau._operators.op import Op
 from flambeau._ops import OpOverload, OpOverloadPacket
 from flambeau._tensor import Tensor
 
@@ -29,7 +30,7 @@ _MEMBERS = frozenset((
 ))  # fmt: skip
 _FUNCTIONS = frozenset((
     "get_default_dtype", "promote_types", "can_cast", "result_type", "is_overriding", "has_torch_function", "has_torch_function_unary",
-    "has_torch_function_variadic", "is_tensor_like", "broadcast", "contiguous_strides", "wrap_dim", "node_of",
+    "has_torch_function_variadic", "is_tensor_like", "broadcast", "contiguous_strides", "wrap_dim", "node_of", "_foreach_add_", "_foreach_mul_",
 ))  # fmt: skip
 DEPTH = 120
 
@@ -82,8 +83,18 @@ def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         return _leaf(tr, fn, args, kwargs)
     space = fn.__globals__.get("__name__", "")
     if space.startswith(_LEAVES) or space == "flambeau.overrides":
-        if fn.__name__ in _MEMBERS or fn.__name__ in _FUNCTIONS or space == "flambeau._values.shape":
+        if (
+            fn.__name__ in _MEMBERS
+            or fn.__name__ in _FUNCTIONS
+            or space == "flambeau._values.shape"
+            or fn is Op.__call__
+        ):
             return _leaf(tr, fn, args, kwargs)
+        if fn.__name__ in ("item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__", "__array__"):
+            raise Break(
+                f"{fn.__name__}() reads a tensor",
+                "what follows depends on the data: keep it in a tensor, as torch.where does",
+            )
         raise Break(f"'{fn.__qualname__}' of {space} is called", "")
     code = fn.__code__
     if code.co_flags & (0x80 | 0x200):
@@ -209,7 +220,34 @@ def custom_backward(tr: Tracer, node: Any, slots: list[Any], create: bool) -> li
     return out
 
 
-def plain_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Numbers that change are fixed before code that is not followed sees them."""
-    fix = lambda x: x.fixed() if isinstance(x, Tracked) else x
-    return tuple(map(fix, args)), {k: fix(v) for k, v in kwargs.items()}
+def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """`Function.apply`: forward is followed; the node keeps what backward needs."""
+    from flambeau.autograd import function as custom
+
+    separate = cls.setup_context is not custom._SingleLevelFunction.setup_context
+    if kwargs:
+        args = custom._bound(cls, args, kwargs, separate)
+    node: Any = cls._backward_cls()
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    edges = tuple(node_of(t) for t in tensors)
+    recording = STATE.grad and any(e is not None for e in edges)
+    node.needs_input_grad = (
+        tuple(isinstance(a, Tensor) and node_of(a) is not None for a in args) if STATE.grad else (False,) * len(args)
+    )
+    node._shapes = tuple((a._a.shape, a._a.dtype) if isinstance(a, Tensor) else None for a in args)
+    nrs = tuple(t._nr for t in tensors)
+    before, STATE.grad = STATE.grad, False
+    try:
+        forward = tr.load_attr(cls, "forward")
+        result = call(tr, forward, args if separate else (node, *args), {})
+        if separate:
+            call(tr, tr.load_attr(cls, "setup_context"), (node, args, result), {})
+    finally:
+        STATE.grad = before
+    node.next = edges
+    if any(nrs):
+        node.nrs = nrs
+    node.seq = next(serial)
+    if recording:
+        tr.recorder.custom = "a custom autograd function"
+    return custom._wrap_outputs(node, result, tensors, recording)

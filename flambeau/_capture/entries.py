@@ -264,7 +264,11 @@ class Function:
         tr.apart()
         if tr.recorder.inside_leaf and replay.live:
             raise Break("a tensor made inside needs a gradient, and results have a history")
-        live = replay.live or any(t._node is not tr.recorder.before(t, "_node") for t in tr.recorder.mutated)
+        live = replay.live or tr.recorder.history_changed()
+        if live and tr.recorder.custom:
+            raise Break(
+                f"{tr.recorder.custom} is part of the history of a result", "call backward() in the same function"
+            )
         _undo(tr)
         program: Program | None = None
         lines: list[str] = []

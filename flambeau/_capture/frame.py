@@ -560,7 +560,9 @@ def formatted(tr: Tracer, v: Any, conversion: int, spec: str) -> str:
         if isinstance(fn, types.FunctionType) and not (fn.__module__ or "").startswith("flambeau._"):
             v = tr.call(tr.load_attr(v, fn.__name__), (), {})
             conversion = 0
-        elif isinstance(v, (type, types.FunctionType)):
+        elif isinstance(v, (type, types.FunctionType)) or (
+            isinstance(v, BaseException) and all(map(is_constant, v.args))
+        ):
             pass
         else:
             raise Break(f"a {type(v).__name__} is made a string")

@@ -127,7 +127,9 @@ class Guards:
         if len(sources) > 1:
             self.scope.update(id=id)
             ids = ", ".join(f"id({self.ref(s)})" for s in sources)
-            self.check(f"len({{{ids}}}) != {len(sources)}", f"{len(sources)} objects of {kind.__name__} are different ones")
+            self.check(
+                f"len({{{ids}}}) != {len(sources)}", f"{len(sources)} objects of {kind.__name__} are different ones"
+            )
 
     def type(self, source: Source, kind: type) -> None:
         if self.once("type", source):
@@ -204,7 +206,7 @@ class Guards:
         if node is None:
             self.check(f"{ref}._node is not None", f"{spoken} needs no gradient", source)
         elif node.leaf:
-            self.check(f"{ref}._node is None or not {ref}._node.leaf or {ref}._node.watched",
+            self.check(f"{ref}._node is None or not {ref}._node.leaf or {ref}._node.watched or {ref}._post_hooks",
                        f"{spoken} is a leaf that needs a gradient, without hooks", source)  # fmt: skip
         else:
             self.check(f"{ref}._node is None or {ref}._node.leaf", f"{spoken} needs a gradient", source)

@@ -52,6 +52,7 @@ class Recorder:
         self.lines: list[Value] = []
         self.inputs: list[tuple[Any, Value, Any]] = []  # (source, value, tensor or number)
         self.random = False
+        self.custom = ""  # what makes the history other than that of the operators
         self.inside_leaf = False  # a tensor made by the program became a leaf of the graph
         self._arrays: dict[int, tuple[Any, Value]] = {}
         self._outside: dict[int, Value] = {}  # by tensor
@@ -59,7 +60,8 @@ class Recorder:
         self._kept: list[Any] = []
         self._memory: dict[int, tuple[Any, Any]] = {}  # owner -> its bytes before the first write
         self._before: dict[int, tuple[Any, dict[str, Any], Any]] = {}
-        self._fresh: set[int] = set()
+        self._fresh: set[int] = set()  # owners of memory that the program made
+        self._foreign: set[int] = set()  # owners of memory that inputs lie in
         self._generator: Any = None
         self.mutated: list[Any] = []  # outside tensors that were written
 
@@ -117,6 +119,7 @@ class Recorder:
         v = Value("input", source)
         v.sample = _sample(t)
         self._outside[id(t)] = v
+        self._foreign.add(id(views.memory_of(t._a)))
         self._kept.append(t)
         self._note(t._a, v)
         self.inputs.append((source, v, t))
@@ -144,7 +147,9 @@ class Recorder:
         """`t` is what the line `v` gave."""
         v.sample = _sample(t)
         self._note(t._a, v)
-        self._fresh.add(id(views.memory_of(t._a)))
+        owner = id(views.memory_of(t._a))
+        if owner not in self._foreign:
+            self._fresh.add(owner)
         return t
 
     def _results(self, v: Value, r: Any, op: Any) -> None:
@@ -339,12 +344,15 @@ class Recorder:
     def writing(self, t: Tensor) -> None:
         """Memory of the outside is about to be overwritten: keep what it holds."""
         owner = views.memory_of(t._a)
-        if id(owner) in self._fresh and self._found(t._a) is not None and id(t) not in self._before:
+        if id(owner) in self._fresh:
             return
         if id(owner) not in self._memory:
             self._memory[id(owner)] = (owner, owner.copy("K"))
-        if id(t) in self._before:
-            self.mutated.append(t)
+        self.mutated.append(t)
+
+    def history_changed(self) -> bool:
+        """Whether a write gave an outside tensor a history."""
+        return any(t._node is not held["_node"] for t, held, _ in self._before.values())
 
     def undo(self) -> None:
         """Put all outside tensors, their memory and the generator back."""

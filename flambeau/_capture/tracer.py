@@ -150,7 +150,7 @@ class Tracer:
         node = node_of(t)
         self.guards.tensor(source, t)
         if node is not None:
-            if node.leaf and node.watched:
+            if node.leaf and (node.watched or t._post_hooks):
                 raise Break("a tensor from outside has hooks")
             if not node.leaf:
                 self.outside_nodes.add(id(node))

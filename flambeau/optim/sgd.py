@@ -161,6 +161,8 @@ def sgd(
 
 def _listed(params, grads, buffers, lr, weight_decay):  # hot: once per training step
     """Can all parameters be stepped in one call?"""
+    if flambeau.compiler.is_compiling():  # the compiler has the parameters updated together in any case
+        return False
     if flambeau.is_grad_enabled() or isinstance(lr, Tensor) or isinstance(weight_decay, Tensor):
         return False
     first = bool(buffers) and buffers[0] is None

@@ -54,7 +54,7 @@ def global_flag(wrap):
 def global_int_as_float(wrap):
     global SCALE
     SCALE = 2
-    f = wrap(lambda t: (t.to(torch.int64) * SCALE))
+    f = wrap(lambda t: t.to(torch.int64) * SCALE)
     out = twice(f, x())
     SCALE = 2.0
     return out + twice(f, x())
@@ -388,7 +388,7 @@ def default_argument(wrap):
 
 @whole
 def default_mutable(wrap):
-    def inner(t, seen=[]):  # noqa: B006
+    def inner(t, seen=[]):
         seen.append(1)
         return t + len(seen)
 
