@@ -121,11 +121,11 @@ def full(b: Builder, shape: Any, value: Any, d: dtype) -> Expr:
     return K.full(tuple(shape), value, d)
 
 
-def conv_forward(b: Builder, x: Expr, w: Expr, **how: Any) -> Expr:
-    """A correlation."""
+def conv_forward(b: Builder, x: Expr, w: Expr, bias: Expr | None = None, **how: Any) -> Expr:
+    """A correlation, and a number added for each channel."""
     sizes = zip(x.shape[2:], w.shape[2:], how["stride"], how["padding"], how["dilation"], strict=True)
     shape = (x.shape[0], w.shape[0], *((n + 2 * p - d * (m - 1) - 1) // s + 1 for n, m, s, p, d in sizes))
-    return b.routine("conv_forward", [x, w], [(shape, x.dtype)], **how)[0]
+    return b.routine("conv_forward", [x, w] if bias is None else [x, w, bias], [(shape, x.dtype)], **how)[0]
 
 
 def conv_input(b: Builder, g: Expr, w: Expr, **how: Any) -> Expr:

@@ -43,7 +43,7 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
     how = (p["stride"], p["padding"], p["dilation"])
     match step.target:
         case "conv_forward":
-            return forward_plan(*xs, None, *map(tuple, how), p["groups"])
+            return forward_plan(*xs[:2], xs[2] if len(xs) > 2 else None, *map(tuple, how), p["groups"])
         case "conv_input":
             return transposed_plan(*xs, None, tuple(p["size"][2:]), *map(tuple, how), p["groups"])
         case "conv_weight":
