@@ -12,6 +12,8 @@ pytest.importorskip("llvmlite")
 
 from flambeau._backends.cpu.conv import out_size
 from flambeau._backends.cpu.convolve import convolution
+from flambeau._backends.cpu.layouts import channels_last, last_strides
+from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
 
 TOLERANCE = {"float32": 2e-6, "float64": 2e-15, "bfloat16": 8e-3, "float16": 1e-3}
 
@@ -77,8 +79,9 @@ def cast(x, dtype):
     return x.astype(np.dtype(dtype) if dtype != "bfloat16" else ml_dtypes.bfloat16, order="K")
 
 
-def close(got, want, scale, dtype):
-    assert got is not None and got.shape == want.shape and got.flags.c_contiguous
+def close(got, want, scale, dtype, last=False):
+    assert got is not None and got.shape == want.shape
+    assert got.strides == last_strides(got.shape, got.itemsize) if last else got.flags.c_contiguous
     assert np.all(np.abs(got.astype(np.float64) - want) <= TOLERANCE[dtype] * (scale + 1e-6))
 
 
@@ -95,7 +98,9 @@ def test_forward(case, dtype):
     close(conv.forward(x, w, bias), want + column, scale + np.abs(column), dtype)
     last = cast(rng.standard_normal((x_shape[0], *x_shape[2:], x_shape[1])), dtype)  # channels last
     x = np.moveaxis(last, -1, 1)
-    close(conv.forward(x, w), reference(x, w, *how), reference(np.abs(x), np.abs(w), *how), dtype)
+    want, scale = reference(x, w, *how), reference(np.abs(x), np.abs(w), *how)
+    close(conv.forward(x, w), want, scale, dtype, channels_last(x))
+    close(conv.forward(x, w, bias), want + column, scale + np.abs(column), dtype, channels_last(x))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -106,7 +111,14 @@ def test_transposed(case, dtype):
     sizes = [out_size(*v) for v in zip(x_shape[2:], w_shape[2:], *how[:3])]
     g, w = (cast(rng.standard_normal(s), dtype) for s in ((x_shape[0], w_shape[0], *sizes), w_shape))
     got = convolution(*how).transposed(g, w, tuple(x_shape[2:]))
-    close(got, transposed(g, w, x_shape[2:], *how), transposed(np.abs(g), np.abs(w), x_shape[2:], *how), dtype)
+    want, scale = transposed(g, w, x_shape[2:], *how), transposed(np.abs(g), np.abs(w), x_shape[2:], *how)
+    close(got, want, scale, dtype)
+    g = np.moveaxis(np.ascontiguousarray(np.moveaxis(g, 1, -1)), -1, 1)
+    close(convolution(*how).transposed(g, w, tuple(x_shape[2:])), want, scale, dtype, channels_last(g))
+    bias = cast(rng.standard_normal(w.shape[1] * how[-1]), dtype)
+    column = bias.astype(np.float64).reshape(-1, *(1,) * (g.ndim - 2))
+    got = convolution(*how).transposed(g, w, tuple(x_shape[2:]), bias)
+    close(got, want + column, scale + np.abs(column), dtype, channels_last(g))
 
 
 def weight(x, g, shape, stride, padding, dilation, groups):
@@ -142,3 +154,32 @@ def test_weight(case, dtype):
         weight(np.abs(x), np.abs(g), w_shape, *how),
         dtype,
     )
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_any_number_of_threads_gives_the_same_bits(case):
+    x_shape, w_shape, *how = case
+    rng = np.random.default_rng(0)
+    sizes = [out_size(*v) for v in zip(x_shape[2:], w_shape[2:], *how[:3])]
+    x, w, g = (cast(rng.standard_normal(s), "float32") for s in (x_shape, w_shape, (x_shape[0], w_shape[0], *sizes)))
+    conv, before = convolution(*how), get_num_threads()
+    got = []
+    try:
+        for n in (1, 2, 7):
+            set_num_threads(n)
+            got.append([conv.forward(x, w), conv.transposed(g, w, tuple(x_shape[2:])), conv.weight(x, g, w_shape)])
+    finally:
+        set_num_threads(before)
+    for other in got[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(got[0], other))
+
+
+def test_not_a_number_stays_in_its_windows():
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((4, 20, 9, 9), (18, 20, 3, 3)))
+    x[1, 3, 4, 4] = np.nan
+    x[2, 5, 0, 8] = np.inf
+    got = convolution((1, 1), (1, 1), (1, 1), 1).forward(x, w)
+    bad = np.zeros(got.shape, bool)
+    bad[1, :, 3:6, 3:6] = bad[2, :, 0:2, 7:9] = True
+    assert np.array_equal(~np.isfinite(got), bad)

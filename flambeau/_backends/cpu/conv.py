@@ -43,6 +43,7 @@ from flambeau._backends.cpu.conv_tile import VECTORS, lanes, name_of, short_mask
 from flambeau._backends.cpu.emit import Function, Module, V, floating, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, c_strides
+from flambeau._backends.cpu.layouts import channels_last, last_strides
 from flambeau._backends.cpu.matmul import launch
 
 DEPTH = 640  # products summed before a partial tile is kept
@@ -474,11 +475,11 @@ def forward_plan(
         return None
     o, extent = w.shape[0] // groups, w.shape[2:]
     spatial = tuple(out_size(*v) for v in zip(x.shape[2:], extent, stride, padding, dilation, strict=True))
-    result = Result(x.dtype, (x.shape[0], w.shape[0], *spatial))
-    if prod(extent) == 1 and max(stride) == 1 and max(padding) == 0 and flat(x):
+    result = result_like(x, w, (x.shape[0], w.shape[0], *spatial))
+    if prod(extent) == 1 and max(stride) == 1 and max(padding) == 0 and flat(x) and not result.strides:
         # a product for each image and group: w (o, c) times x (c, positions)
         return pointwise(x, w, bias, result, groups, o, w.shape[1], (o * sw[0], sw[0], sw[1]))
-    so = [s // x.itemsize for s in c_strides(result)]
+    so = [s // x.itemsize for s in result.strides or c_strides(result)]
     taps = [tuple((i * d - p, i) for i in range(k)) for k, p, d in zip(extent, padding, dilation, strict=True)]
     one = ((0, 0),)
     work = Correlation(
@@ -499,6 +500,11 @@ def forward_plan(
     )
     launches, temp, keep = work.launches((OUT, 0), 0, (ARG, 0), (ARG, 1), bias_of(bias, o), 0)
     return Plan((result,), launches, temp, prod(result.shape) * prod(w.shape[1:]) > 2 * GRAIN, keep=keep)
+
+
+def result_like(x: np.ndarray[Any, Any], w: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Result:
+    """The result of a shape, with channels last where an operand has them so."""
+    return Result(x.dtype, shape, last_strides(shape, x.itemsize) if channels_last(x, w) else None)
 
 
 def flat(x: np.ndarray[Any, Any]) -> bool:
@@ -524,7 +530,7 @@ def pointwise(
     """A convolution of one tap as matrix products; `steps_a` are the weights' strides over (group, row, channel)."""
     dtype, n, positions = x.dtype.name, x.shape[0], prod(x.shape[2:])
     sx = steps(x) or []
-    so = [s // x.itemsize for s in c_strides(result)]
+    so = [s // x.itemsize for s in result.strides or c_strides(result)]
     e, operands = with_bias(dtype, bias, 2, rows)
     ag, am, ak = steps_a
     a = Operand((ARG, 1), (0, ag, am, ak))
@@ -566,10 +572,10 @@ def transposed_plan(
     if dtype not in TYPES or w.dtype is not g.dtype or rank not in (1, 2, 3) or sg is None or sw is None:
         return None
     o, c, extent = w.shape[0] // groups, w.shape[1], w.shape[2:]
-    result = Result(g.dtype, (g.shape[0], c * groups, *spatial))
-    if prod(extent) == 1 and max(stride) == 1 and max(padding) == 0 and flat(g) and tuple(spatial) == g.shape[2:]:
+    result = result_like(g, w, (g.shape[0], c * groups, *spatial))
+    if prod(extent) == 1 and max(stride) == 1 and max(padding) == 0 and flat(g) and not result.strides and tuple(spatial) == g.shape[2:]:
         return pointwise(g, w, bias, result, groups, c, o, (o * sw[0], sw[1], sw[0]))
-    so = [s // g.itemsize for s in c_strides(result)]
+    so = [s // g.itemsize for s in result.strides or c_strides(result)]
     launches: list[Launch] = []
     temp, keep = 0, []
     how = (extent, stride, padding, dilation)

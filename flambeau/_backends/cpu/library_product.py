@@ -14,6 +14,7 @@ import numpy as np
 
 from flambeau._backends.cpu import library_window as window
 from flambeau._backends.cpu.casts import astype
+from flambeau._backends.cpu.layouts import channels_last, laid
 from flambeau._values.dtype import HALVES
 
 NATIVE = 1 << 18  # multiplications from which a convolution is a kernel
@@ -82,7 +83,8 @@ def conv_forward(x: Any, w: Any, bias: Any = None, *, stride: Ints, padding: Int
         out = _how(stride, padding, dilation, groups).forward(x, w, bias)
         if out is not None:
             return out
-    return _biased(window.conv_forward(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups), bias)
+    out = window.conv_forward(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return laid(_biased(out, bias), channels_last(x, w))
 
 
 def _biased(out: Any, bias: Any) -> Any:
@@ -106,7 +108,7 @@ def conv_input(g: Any, w: Any, bias: Any = None, *, size: Ints, stride: Ints, pa
         if out is not None:
             return out
     out = window.conv_input(g, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return _biased(out, bias)
+    return laid(_biased(out, bias), channels_last(g, w))
 
 
 def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> tuple[Any, Any]:
@@ -116,8 +118,9 @@ def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
 
         found = pooled(x, tuple(size), tuple(stride), tuple(padding), tuple(dilation), tuple(out))
         if found is not None:
-            return found
-    return window.max_pool(x, size=size, stride=stride, padding=padding, dilation=dilation, out=out)
+            return found if not channels_last(x) else tuple(laid(v, True) for v in found)
+    found = window.max_pool(x, size=size, stride=stride, padding=padding, dilation=dilation, out=out)
+    return found if not channels_last(x) else tuple(laid(v, True) for v in found)
 
 
 POOLED = 1 << 13  # elements from which pooling is a kernel
@@ -143,8 +146,9 @@ def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divi
         shape, one = (*x.shape[: x.ndim - len(size)], *out), isinstance(divisor, (int, float))
         found = mean_pool(x, shape, tuple(size), tuple(stride), tuple(padding), float(divisor) if one else 1.0, False)
         if found is not None:
-            return found if one else np.divide(found, np.asarray(divisor, found.dtype), out=found)
-    return window.avg_pool(x, divisor=divisor, **how)
+            found = found if one else np.divide(found, np.asarray(divisor, found.dtype), out=found)
+            return laid(found, channels_last(x))
+    return laid(window.avg_pool(x, divisor=divisor, **how), channels_last(x))
 
 
 def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding: Ints, divisor: Any) -> Any:
