@@ -39,9 +39,9 @@ def product(k: Any, x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any 
     Integers go by way of float64, whose products BLAS computes, where every sum is exact there. Half precision is summed
     in float32 and rounded once.
     """
-    if x.ndim > 1 and y.ndim > 1 and (x.size * y.shape[-1] >= LARGE or half(x)) and x.dtype.kind in "fV":
-        return k.library("product", x, y, plus, beta=beta, alpha=alpha)
-    if half(x) and (x.ndim < 2 or y.ndim < 2):  # vectors
+    if x.ndim > 1 and y.ndim > 1 and x.dtype.kind in "fV":
+        return k.library("product", x, y, plus, beta, alpha)
+    if x.dtype.kind in "fV" and x.ndim and y.ndim and (half(x) or x.size * y.size >= LARGE):  # vectors
         out = product(k, x if x.ndim > 1 else x[None], y if y.ndim > 1 else y[:, None], None, 1, alpha)
         out = out.reshape((*out.shape[: -2 if x.ndim < 2 else -1], *(out.shape[-1:] if y.ndim > 1 else ())))
         return out if plus is None else _plus(out, plus, beta, 1)
@@ -69,7 +69,7 @@ def half(x: Any) -> bool:
     return x.dtype.itemsize == 2 and x.dtype.kind not in "iu"
 
 
-LARGE = 1 << 14  # multiplications from which the backend may have something better than the array library
+LARGE = 1 << 14  # multiplications from which a product with a vector is worth being one of matrices
 
 
 def fast(x: Any) -> Any:

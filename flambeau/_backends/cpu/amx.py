@@ -45,9 +45,10 @@ def has_tiles(target: Target) -> bool:
 
 @dataclass(frozen=True)
 class TileForm:
-    """What a kernel is specialised to: how `a` is read, as in `product.Form`, and the epilogue."""
+    """What a kernel is specialised to: how `a` is read, as in `product.Form`; the epilogue."""
 
     a: str
+    turned: bool = False  # `out` is written transposed: the product was given as that of the transposes
     epilogue: Epilogue = PLAIN
 
 
@@ -70,7 +71,7 @@ def instruction(f: Function, name: str, *args: V | int) -> None:
     f.do(f"call void @llvm.x86.{name}({listed})")
 
 
-def micro(m: Module, e: Epilogue) -> None:
+def micro(m: Module, e: Epilogue, turned: bool) -> None:
     """Defines tile(args, a, a_row, a_step, b, steps, part, step, flags, p, q, m0, n0, rows, cols): 32 x 32 of `out`.
 
     As `product.micro`; a_row and a_step are the bytes between rows of `a` and from one step of k to the next.
@@ -103,7 +104,7 @@ def micro(m: Module, e: Epilogue) -> None:
         instruction(f, "tdpbf16ps", 2, 5, 6)
         instruction(f, "tdpbf16ps", 3, 5, 7)
         for i in range(0, STEP, 64):
-            f.prefetch(here_b + (STEP * 2 + i))
+            f.prefetch(here_b + (2 * STEP + i))
     with f.when((flags & 2) == 0):
         for i, j, c in quarters:
             instruction(f, "tilestored64", c, at(part, bytes_, i, j), bytes_)
@@ -114,7 +115,8 @@ def micro(m: Module, e: Epilogue) -> None:
 
     slot = {name: i for i, name in enumerate(SLOTS)}
     word = lambda i, type="i64": f.load(type, f.gep("i64", args, i))
-    wide = vector("float", LANES)
+    if turned:  # from here on rows and columns are those of `out`
+        m0, n0, rows, cols = n0, m0, f.min(cols, SIDE), rows
     operands = []
     for j, (dtype, along) in enumerate(e.operands):
         kind, first = TYPES[dtype][0], len(SLOTS) + 4 * j
@@ -122,22 +124,35 @@ def micro(m: Module, e: Epilogue) -> None:
         operands.append((kind, along, base, word(first + 3)))
     scalars = [word(len(SLOTS) + 4 * len(e.operands) + j, "double") for j in range(e.scalars)]
     scalars = [f.splat(f.convert("fptrunc", s, "float"), LANES) for s in scalars]
-    cm = word(slot["cm"])
-    out = f.gep("bfloat", word(slot["c"], "ptr"), p * word(slot["cp"]) + q * word(slot["cq"]) + m0 * cm + n0)
+    down = word(slot["cn" if turned else "cm"])
+    out = f.gep("bfloat", word(slot["c"], "ptr"), p * word(slot["cp"]) + q * word(slot["cq"]) + m0 * down + n0)
+    wide = vector("float", LANES)
+
+    def put(x: V, i: V, v: int, mask: V | None) -> None:
+        """Stores the v-th vector of row i; `mask`: which of its columns exist."""
+        read = f.load if mask is None else lambda type, at: f.mload(type, at, mask)
+        got = []
+        for kind, along, base, sm in operands:
+            place = f.gep(kind, base, sm * i + (n0 + v * LANES if along == "row" else 0))
+            o = read(vector(kind, LANES), place) if along == "row" else f.splat(f.load(kind, place), LANES)
+            got.append(widen(f, o, "float"))
+        made, to = narrow(f, e.body(f, x, got, scalars), "bfloat"), f.gep("bfloat", out, down * i + v * LANES)
+        f.store(made, to) if mask is None else f.mstore(made, to, mask)
 
     def rest(masks: list[V | None]) -> None:
         """The epilogue of all rows; None is a vector whose columns all exist."""
+        if turned:
+            with f.loop(0, SIDE, LANES) as half, f.when(half < rows):
+                for v, mask in enumerate(masks):
+                    corner = f.gep("float", sums, half + v * LANES * SIDE)
+                    block = transpose(f, [f.load(wide, corner, i * SIDE) for i in range(LANES)])
+                    for i, x in enumerate(block):
+                        with f.when(half + i < rows):
+                            put(x, half + i, v, mask)
+            return
         with f.loop(0, rows) as i:
             for v, mask in enumerate(masks):
-                read = f.load if mask is None else lambda type, at, mask=mask: f.mload(type, at, mask)
-                got = []
-                for kind, along, base, sm in operands:
-                    place = f.gep(kind, base, sm * i + (n0 + v * LANES if along == "row" else 0))
-                    o = read(vector(kind, LANES), place) if along == "row" else f.splat(f.load(kind, place), LANES)
-                    got.append(widen(f, o, "float"))
-                x = f.load(wide, sums, i * SIDE + v * LANES)
-                made, to = narrow(f, e.body(f, x, got, scalars), "bfloat"), f.gep("bfloat", out, cm * i + v * LANES)
-                f.store(made, to) if mask is None else f.mstore(made, to, mask)
+                put(f.load(wide, sums, i * SIDE + v * LANES), i, v, mask)
 
     with f.either(cols >= SIDE) as otherwise:
         rest([None, None])
@@ -191,8 +206,8 @@ def turn(f: Function, panel: V, first: int, line: Callable[[int], V]) -> None:
 
 def text(target: Target, form: TileForm) -> Module:
     """IR of one kernel, `k`: chunks are groups of units, as in `product.text`."""
-    m = Module(f"product of tiles {form.a} {form.epilogue.name}")
-    micro(m, form.epilogue)
+    m = Module(f"product of tiles {form.a} {form.turned} {form.epilogue.name}")
+    micro(m, form.epilogue, form.turned)
     pair_packer(m, "pack_b", LANES)
     if form.a != "rows":
         row_packer(m, form.a[5:])
@@ -251,5 +266,5 @@ def text(target: Target, form: TileForm) -> Module:
 def kernel(form: TileForm) -> Code:
     """The compiled product; `code["k"]` has the signature of every kernel."""
     native = engine()
-    parts = [("kernel", "product of tiles"), ("a", form.a), ("epilogue", form.epilogue.name)]
+    parts = [("kernel", "product of tiles"), ("a", form.a), ("turned", form.turned), ("epilogue", form.epilogue.name)]
     return native.load(lambda: str(text(native.target, form)), ["k"], parts=parts)

@@ -37,16 +37,20 @@ def product(x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> 
     """alpha * (x @ y) + beta * plus, of arrays of two or more dimensions and one dtype; half precision is rounded once."""
     d, n = x.dtype, x.size * y.shape[-1]
     half = d in HALVES
-    if (n >= PRODUCT if d is F32 or d is F64 else half and n >= HALF) and x.shape[-1] == y.shape[-2] and native():
-        if plus is not None or alpha == 1:
-            out = _matmul()(x, y, plus, beta, alpha)
-            if out is not None:
-                return out
+    if (
+        (n >= PRODUCT if d is F32 or d is F64 else half and n >= HALF)
+        and x.shape[-1] == y.shape[-2]
+        and (plus is not None or alpha == 1)
+        and native()
+    ):
+        out = _matmul()(x, y, plus, beta, alpha)
+        if out is not None:
+            return out
     wide = F32 if half else d
     if half:
         x, y = astype(x, F32), astype(y, F32)
         plus = None if plus is None else astype(plus, F32)
-    out = np.matmul(_dense(x), _dense(y))
+    out = np.matmul(x if x.flags.forc else _dense(x), y if y.flags.forc else _dense(y))
     if alpha != 1:
         out = (out * alpha).astype(wide, copy=False)
     if plus is not None:

@@ -27,14 +27,18 @@ from flambeau._backends.cpu.contract import (
     scaled,
     tile,
 )
+from flambeau._backends.cpu.dots import TALLEST, DotForm, kernel as dot_kernel, width as dot_width
 from flambeau._backends.cpu.emit import size
 from flambeau._backends.cpu.engine import Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
 from flambeau._backends.cpu.product import Form, kernel
 
-PANEL = 28 << 10  # bytes of a panel of `a`: it stays in a first-level cache of 32 to 48 KB while `b` streams past
+TALL = 9  # rows of a tile of 3 vectors of 64 bytes: of all that fit 32 registers, nearly the fewest loads
+PANEL = 18 << 10  # bytes of a panel of `a`: it stays in a first-level cache of 32 to 48 KB while `b` streams past
 BLOCK = 1 << 20  # bytes of a packed block of `b`: half of a second-level cache
-TILE_DEPTH = 512  # of a panel of `a` for tile registers: 32 KB
+REAL = frozenset(("float32", "float64", "float16", "bfloat16"))
+FEWEST, SOME, LONG = 2, 40, 128  # rows that are summed along k without packing; the shortest sums of which many are
+TILE_DEPTH = 1024  # of a panel of `a` for tile registers: deeper than these, sums wait in memory less often
 PAGE = 4096  # rows a multiple of it apart fall onto the same lines of the first-level cache
 FEW = 6  # tiles of rows up to which reading `b` again is cheaper than packing it
 NEAR = 1024  # bytes between rows of `b` up to which it is read in place by any number of tiles
@@ -88,7 +92,7 @@ def cut(
             units = p * q * down * across
             packing = p * q * k * (down * n * cb + across * m * ca)
             idle = work / speed / units * (0.25 if units * 4 > wanted else 4)  # threads that wait for the last one
-            grids.append((packing + idle, tb, nb))
+            grids.append((packing + idle + 1000 * units, tb, nb))
     _, tb, nb = min(grids)
     return tb, nb
 
@@ -110,14 +114,15 @@ def choose(
     p, q, m, n, k = extents
     memory, acc = TYPES[dtype]
     t, item = tile(target, dtype), size(acc)
-    tiles, vectors = height(target.registers, m, t.rows, 1 if n <= t.lanes else 16)
+    tallest = TALL if target.vector_bytes == 64 else t.rows
+    tiles, vectors = height(target.registers, m, tallest, 1 if n <= t.lanes else 16)
     rows, more = -(-m // tiles), m % tiles
     vectors = max(1, min(vectors, -(-n // t.lanes)))
     width = vectors * t.lanes
     edge = -(-(n % width) // t.lanes)
 
     # depth: as deep as a panel of `a` may be, in equal parts
-    deepest = max(64, PANEL // (item * t.rows) & -16)
+    deepest = max(64, PANEL // (item * tallest) & -16)
     kb = -(-k // -(-k // deepest)) if k > deepest * 5 // 4 else max(k, 1)
     kb += kb & 1 if k > kb else 0  # pairs of k stay together
 
@@ -158,6 +163,42 @@ def choose_tiles(extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...
     return TileForm(fa), grouped(extents, tiles, tb, nb * SIDE, kb, 400)
 
 
+def tiles_suit(target: Target, extents: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether tile registers are worth their padding, and packing `b` for rows that are few."""
+    *_, m, n, k = extents
+    return (m >= 4 or b[2] == 1) and n >= 4 and k > 1 and has_tiles(target) and allowed()
+
+
+def dots_suit(dtype: str, extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether sums run along contiguous memory on both sides, and rows are so few that packing `b` would cost more."""
+    *_, m, n, k = extents
+    return (
+        a[3] == 1
+        and b[2] == 1
+        and k > 1
+        and (n > 1 or m == 1)
+        and m <= (FEWEST if k < LONG else SOME)
+        and dtype in REAL
+    )
+
+
+@cache
+def choose_dots(target: Target, dtype: str, extents: tuple[int, ...]) -> tuple[DotForm, Blocks]:
+    """As `choose`, for products that are not packed."""
+    p, q, m, n, k = extents
+    tiles = max(1, -(-m // TALLEST))
+    rows = max(1, -(-m // tiles))
+    cols = min(dot_width(target.registers, rows), max(n, 1))
+    work = p * q * m * n * k
+    reads_ = max(work // 8, p * q * n * k)  # memory bounds few rows, multiplications many
+    parts = max(1, min(CHUNKS, 8 * reads_ // GRAIN, -(-n // cols)) // (p * q))
+    nb = -(-n // parts)
+    nb += -nb % cols
+    units = p * q * -(-n // nb)
+    group = max(1, -(-units // CHUNKS)) if p * q > CHUNKS else 1
+    return DotForm(dtype, rows, m % tiles != 0, cols), Blocks(tiles, tiles, nb, k, group, -(-units // group))
+
+
 def launch(
     dtype: str,
     extents: tuple[int, int, int, int, int],
@@ -175,13 +216,21 @@ def launch(
     are sources of float64 slots. c is written only, and overlaps nothing that is read.
     """
     target = engine().target
-    form: Form | TileForm
-    if dtype == "bfloat16" and c.strides[3] == 1 and extents[2] >= 4 and has_tiles(target) and allowed():
+    form: Form | TileForm | DotForm
+    p, q, m, n, k = extents
+    if dtype == "bfloat16" and c.strides[3] == 1 and tiles_suit(target, extents, b.strides):
+        turned = b.strides[2] == 1 and m < n  # rows of `b`'s transpose need no packing into pairs
+        if turned:
+            extents = (p, q, n, m, k)
+            a, b, c = b.transposed(), a.transposed(), c.transposed()
         form, blocks = choose_tiles(extents, a.strides, b.strides)
-        code, bytes_ = tile_kernel(replace(form, epilogue=e)), tile_scratch(form, blocks, extents[4])
+        code, bytes_ = tile_kernel(replace(form, turned=turned, epilogue=e)), tile_scratch(form, blocks, k)
+    elif dots_suit(dtype, extents, a.strides, b.strides):
+        form, blocks = choose_dots(target, dtype, extents)
+        code, bytes_ = dot_kernel(replace(form, epilogue=e)), 0
     else:
         form, blocks = choose(target, dtype, extents, a.strides, b.strides, c.strides)
-        code, bytes_ = kernel(replace(form, epilogue=e)), scratch(target, form, blocks, extents[4])
+        code, bytes_ = kernel(replace(form, epilogue=e)), scratch(target, form, blocks, k)
     constants = [*extents, blocks.tiles, blocks.tb, blocks.nb, blocks.kb, blocks.group]
     constants += [*a.strides, *b.strides, *c.strides]
     slots = [c.slot, a.slot, b.slot, *((CONST, x) for x in constants)]
@@ -228,6 +277,8 @@ def matmul_plan(
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*batch, m, n)
+    if 0 in shape:
+        return Plan((Result(a.dtype, shape),), ())
     step = lambda x, shape: [s // item for s in np.broadcast_to(x, shape).strides]
     sa, sb = step(a, (*batch, m, k)), step(b, (*batch, k, n))
     sc = [s // item for s in c_strides(Result(a.dtype, shape))]
@@ -252,9 +303,11 @@ def matmul_plan(
         operands = [Operand((ARG, 2), (wp[3], wq[3], sx[-2], sx[-1]))]
         e = scaled(dtype, along) if scaled_ else ADD_ROW(dtype) if along == "row" else ADD_COLUMN(dtype)
         scalars = [(ARG, 4), (ARG, 3)] if scaled_ else []
-    elif n <= 8 and m > n and sa[-2] == 1:  # few columns, and the rows of `a`'s transpose are read in long runs
-        swap = lambda o: Operand(o.slot, (*o.strides[:2], o.strides[3], o.strides[2]))
-        m, n, oa, ob, oc = n, m, swap(ob), swap(oa), swap(oc)
+    elif m > n and (
+        (n <= 8 and sa[-2] == 1 and sa[-1] != 1)  # few columns, and the rows of `a`'s transpose are read in long runs
+        or dots_suit(dtype, (p, q, n, m, k), ob.transposed().strides, oa.transposed().strides)
+    ):
+        m, n, oa, ob, oc = n, m, ob.transposed(), oa.transposed(), oc.transposed()
     work = launch(dtype, (p, q, m, n, k), oc, oa, ob, e, operands, scalars)
     return Plan((Result(a.dtype, shape),), (work,), release=p * q * m * n * k > 2 * GRAIN)
 

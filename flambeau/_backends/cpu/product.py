@@ -30,7 +30,8 @@ SIZES = ("p", "q", "m", "n", "k")  # extents
 BLOCK = ("tiles", "tb", "nb", "kb", "group")  # tiles of rows; tiles and columns of a block; depth; units of a chunk
 STRIDES = tuple(f"{x}{d}" for x, dims in (("a", "pqmk"), ("b", "pqkn"), ("c", "pqmn")) for d in dims)  # in elements
 SLOTS = ("c", "a", "b", *SIZES, *BLOCK, *STRIDES)  # then 4 per operand of the epilogue, then its scalars
-AHEAD = 8  # steps of k by which a panel of b is fetched before it is read
+UNROLL = 2  # steps of k in a turn of the loop
+AHEAD = 8  # steps of k by which a wide panel of b is fetched before it is read
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,10 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
                 sums[i][v].set(read(wide, f.gep(acc, part, step * i + v * n), v))
 
     in_place = form.b == "lines"
-    fetch = [v * n for v in range(0, vectors, max(1, 64 // (n * size(element))))]
-    with f.loop(0, depth) as k:
+    fetch = [v * n for v in range(0, vectors, max(1, 64 // (n * size(element))))] if rows < vectors else []
+
+    def multiply(k: V) -> None:
+        """One step of k. What is fewer is held in registers: elements of a, or vectors of b."""
         at_a = f.gep(element, a, k if form.a == "rows" else k * as_)
         at_b = f.gep(element, b, k * bk)
         for o in fetch:
@@ -105,9 +108,7 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
         line = lambda v: (read if in_place else lambda type, at, v: f.load(type, at))(
             vector(element, n), f.gep(element, at_b, v * n), v
         )
-        add = lambda s, x, y: s.set(
-            pair_product(f, s.get(), x, y, t) if t.pairs else f.fma(x, y, s.get())
-        )  # hold what is fewer in registers: elements of a, or vectors of b
+        add = lambda s, x, y: s.set(pair_product(f, s.get(), x, y, t) if t.pairs else f.fma(x, y, s.get()))
         if rows < vectors:
             xs = [one(i) for i in range(rows)]
             for v in range(vectors):
@@ -120,6 +121,13 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
                 x = one(i)
                 for v in range(vectors):
                     add(sums[i][v], x, ys[v])
+
+    with f.loop(0, depth & -UNROLL, UNROLL) as k:
+        for u in range(UNROLL):
+            multiply(k + u)
+    if UNROLL > 1:
+        with f.loop(depth & -UNROLL, depth) as k:
+            multiply(k)
 
     with f.when((flags & 2) == 0):
         for i in range(rows):
