@@ -16,11 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
+from flambeau._eager.large import LARGE, Native, available
 from flambeau._eager.modes import STATE
+from flambeau._kernel.record import parameter
 from flambeau._tensor import Tensor, bare, new, wrap
 from flambeau._values import dtype as dtypes
 
+F32, F64 = np.dtype("f4"), np.dtype("f8")
 serial = count()
 _BY_SERIAL = attrgetter("seq")
 Array = Any
@@ -238,9 +242,8 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
     waiting: dict[Node, int] = {}  # how many edges a leaf still waits for
     seen: set[Node] = set()
     stack: list[Node] = []
-    add = _add_tensors if create else _add_arrays
     for node, nr, g in roots:
-        _put(buffer, node, nr, g, add)
+        _put(buffer, node, nr, g, _add_tensors if create else _add_arrays)
         if node not in seen:
             seen.add(node)
             stack.append(node)
@@ -261,71 +264,119 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
                 elif child.leaf:
                     waiting[child] += 1
     order.sort(key=_BY_SERIAL, reverse=True)
-    needed = _needed(order, targets) if targets is not None else None
     for leaf in [leaf for leaf, n in waiting.items() if n == 0]:
         _finish(leaf, buffer, create, targets)
     grad_mode, STATE.grad = STATE.grad, create if STATE.lifted is None else STATE.lifted
-    anomaly = STATE.anomaly
     token = None if create else quiet(QUIET)
     try:
-        for node in order:
-            g = buffer.pop(node, None)
-            watched = node.watched
-            if watched and g is not None:
-                g = _run_hooks(node, g, create)
-            if targets is not None and _capture(node, g, targets, add) and node not in needed:  # type: ignore[operator]
-                for child in node.next:
-                    if child is not None and child.leaf:
-                        waiting[child] -= 1
-                        if not waiting[child]:
-                            _finish(child, buffer, create, targets)
-                continue
-            if g is None:
-                grads: Any = (None,) * len(node.next)
-            else:
-                saved = node.saved
-                if saved is None:
-                    raise RuntimeError(TWICE)
-                if anomaly:
-                    grads = _watched(node, g, create)
-                else:
-                    grads = node.tensors(g) if create else node.arrays(g)
-                if watched and node.post:
-                    grads = _run_post_hooks(node, grads, g, create)
-                if not keep:
-                    if saved:
-                        node.saved = None
-                    elif node.own_release:
-                        node.release()
-            ready = None
-            i = 0
-            for child in node.next:
-                if child is not None:
-                    gi = grads[i]
-                    if child.leaf:
-                        if gi is not None:
-                            before = buffer.get(child)
-                            buffer[child] = gi if before is None else add(before, gi)
-                        left = waiting[child] - 1
-                        waiting[child] = left
-                        if not left:
-                            ready = [child] if ready is None else [*ready, child]
-                    elif gi is not None:
-                        if child.outs == 1:
-                            before = buffer.get(child)
-                            buffer[child] = gi if before is None else add(before, gi)
-                        else:
-                            nrs = node.nrs
-                            _put(buffer, child, nrs[i] if nrs else 0, gi, add)
-                i += 1
-            if ready is not None:
-                g = gi = grads = before = None
-                for leaf in ready:
-                    _finish(leaf, buffer, create, targets)
+        if targets is None and not create and not STATE.anomaly:
+            _flow(order, buffer, waiting, keep)
+        else:
+            _flow_watched(order, buffer, waiting, keep, create, targets)
     finally:
         STATE.grad = grad_mode
         if token is not None:
             loud(token)
+
+
+def _flow(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node, int], keep: bool) -> None:
+    """The usual pass: arrays only, to every leaf. `_flow_watched` says what it means."""
+    take, held, leaves = buffer.pop, buffer.get, waiting.get
+    for node in order:  # hot: once per recorded call
+        g = take(node, None)
+        if g is None:
+            grads: Any = (None,) * len(node.next)
+        else:
+            saved = node.saved
+            if saved is None:
+                raise RuntimeError(TWICE)
+            if node.watched:
+                g = _run_hooks(node, g, False)
+                grads = node.arrays(g)
+                if node.post:
+                    grads = _run_post_hooks(node, grads, g, False)
+            else:
+                grads = node.arrays(g)
+            if not keep:
+                if saved:
+                    node.saved = None
+                elif node.own_release:
+                    node.release()
+        ready = None
+        i = 0
+        for child in node.next:
+            if child is not None:
+                gi = grads[i]
+                left = leaves(child)
+                if left is None:
+                    if gi is not None:
+                        if child.outs == 1:
+                            before = held(child)
+                            buffer[child] = gi if before is None else _add_arrays(before, gi)
+                        else:
+                            nrs = node.nrs
+                            _put(buffer, child, nrs[i] if nrs else 0, gi, _add_arrays)
+                else:
+                    if gi is not None:
+                        before = held(child)
+                        buffer[child] = gi if before is None else _add_arrays(before, gi)
+                    waiting[child] = left - 1
+                    if left == 1:
+                        ready = [child] if ready is None else [*ready, child]
+            i += 1
+        if ready is not None:
+            g = gi = grads = before = None
+            for leaf in ready:
+                _finish(leaf, buffer, False, None)
+
+
+def _flow_watched(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node, int], keep: bool, create: bool,
+                  targets: dict[Node, dict[int, Any]] | None) -> None:  # fmt: skip
+    """A pass that records itself, or ends at targets, or looks for anomalies."""
+    needed = _needed(order, targets) if targets is not None else None
+    add = _add_tensors if create else _add_arrays
+    for node in order:
+        g = buffer.pop(node, None)
+        watched = node.watched
+        if watched and g is not None:
+            g = _run_hooks(node, g, create)
+        if targets is not None and _capture(node, g, targets, add) and node not in needed:  # type: ignore[operator]
+            for child in node.next:
+                if child is not None and child.leaf:
+                    waiting[child] -= 1
+                    if not waiting[child]:
+                        _finish(child, buffer, create, targets)
+            continue
+        if g is None:
+            grads: Any = (None,) * len(node.next)
+        else:
+            saved = node.saved
+            if saved is None:
+                raise RuntimeError(TWICE)
+            if STATE.anomaly:
+                grads = _watched(node, g, create)
+            else:
+                grads = node.tensors(g) if create else node.arrays(g)
+            if watched and node.post:
+                grads = _run_post_hooks(node, grads, g, create)
+            if not keep:
+                if saved:
+                    node.saved = None
+                elif node.own_release:
+                    node.release()
+        ready = []
+        for i, child in enumerate(node.next):
+            if child is None:
+                continue
+            if grads[i] is not None:
+                _put(buffer, child, node.nrs[i] if node.nrs else 0, grads[i], add)
+            if child.leaf:
+                waiting[child] -= 1
+                if not waiting[child]:
+                    ready.append(child)
+        g = grads = None
+        for leaf in ready:
+            _finish(leaf, buffer, create, targets)
 
 
 def _capture(node: Node, g: Any, targets: dict[Node, Any], add: Any) -> bool:
@@ -362,7 +413,15 @@ def _put(buffer: dict[Node, Any], node: Node, nr: int, g: Any, add: Any) -> None
 def _add_arrays(x: Array, y: Array) -> Array:
     if type(x) is SparseGrad or type(y) is SparseGrad:
         return x.merge(y) if type(x) is SparseGrad else y.merge(x)
-    return x + y if x.ndim else np.asarray(x + y)  # a sum of 0-d arrays is a number to NumPy
+    out = _SUM["small"](x, y) if x.size < LARGE else _SUM["large"](x, y) if x.dtype in (F32, F64) else None
+    return (
+        out if out is not None else x + y if x.ndim else np.asarray(x + y)
+    )  # a sum of 0-d arrays is a number to NumPy
+
+
+_SUM: dict[str, Any] = {"large": Native(lambda x, y: x + y)}
+small.install(_SUM, "small", parameter(0, (), dtypes.float64) + parameter(1, (), dtypes.float64),
+              [parameter(i, (), dtypes.float64) for i in range(2)], available)  # fmt: skip
 
 
 def _add_tensors(x: Tensor, y: Tensor) -> Tensor:

@@ -234,9 +234,12 @@ def _natively(rules: Any) -> Any:
     """A backward pass that runs as one kernel where it is large, else by the written rules."""
 
     def arrays(self: Any, g: Any) -> Any:
-        if (type(g) is np.ndarray and g.size >= LARGE) or any(
-            isinstance(s, Tensor) and s._a.size >= LARGE for s in self.saved
-        ):
+        large = type(g) is np.ndarray and g.size >= LARGE
+        if not large:
+            for s in self.saved:  # noqa: SIM110  hot: a loop, not a generator
+                if isinstance(s, Tensor) and s._a.size >= LARGE:
+                    large = True
+        if large:
             from flambeau._eager.traced import backward
 
             found = backward(self, g)

@@ -57,7 +57,9 @@ def cumulative_extreme(x: Any, *, dim: int, word: str) -> tuple[Any, Any]:
 
 def filled(x: Any, *, shape: Any) -> Any:
     """An array of one value throughout."""
-    return np.full(shape, x.reshape(-1)[0], x.dtype)
+    out = np.empty(shape, x.dtype)
+    out.fill(x.item() if x.dtype.kind != "V" else x.reshape(-1)[0])
+    return out
 
 
 def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) -> tuple[Any, Any]:
