@@ -206,7 +206,7 @@ def turn(f: Function, panel: V, first: int, line: Callable[[int], V]) -> None:
 
 def text(target: Target, form: TileForm) -> Module:
     """IR of one kernel, `k`: chunks are groups of units, as in `product.text`."""
-    m = Module(f"product of tiles {form.a} {form.turned} {form.epilogue.name}")
+    m = Module(f"product of tiles {form.a} {form.turned} {form.epilogue.name}", target.has("avx512bf16"))
     micro(m, form.epilogue, form.turned)
     pair_packer(m, "pack_b", LANES)
     if form.a != "rows":

@@ -114,7 +114,7 @@ def micro(m: Module, target: Target, form: DotForm, rows: int) -> None:
 def text(target: Target, form: DotForm) -> Module:
     """IR of one kernel, `k`: chunks are groups of units, a unit is `nb` columns and all rows."""
     memory, _ = TYPES[form.dtype]
-    m = Module(f"dots {form.dtype} {form.rows} {form.both} {form.cols} {form.epilogue.name}")
+    m = Module(f"dots {form.dtype} {form.rows} {form.both} {form.cols} {form.epilogue.name}", target.has("avx512bf16"))
     for rows in form.heights:
         micro(m, target, form, rows)
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")

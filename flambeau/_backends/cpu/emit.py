@@ -226,12 +226,16 @@ class Function:
 
     def mload(self, type: str, p: V, mask: V) -> V:
         """Masked load; lanes that are off read 0 and touch no memory."""
+        if lane(type) == "bfloat":  # machines without bfloat16 would move it by way of float
+            return self.convert("bitcast", self.mload(vector("i16", lanes(type)), p, mask), type)
         kind = suffix(type)
         align = self.value(WIDTH[lane(type)], "i32")
         zero = V(self, type, "zeroinitializer")
         return self.call(type, f"llvm.masked.load.{kind}.p0", p, align, mask, zero)
 
     def mstore(self, value: V, p: V, mask: V) -> None:
+        if lane(value.type) == "bfloat":
+            value = self.convert("bitcast", value, vector("i16", lanes(value.type)))
         kind = suffix(value.type)
         align = self.value(WIDTH[lane(value.type)], "i32")
         self.call("void", f"llvm.masked.store.{kind}.p0", value, p, align, mask)
@@ -403,10 +407,13 @@ def suffix(type: str) -> str:
 
 
 class Module:
-    """Functions and the declarations they need; `str(module)` is the IR text."""
+    """Functions and the declarations they need; `str(module)` is the IR text.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    `rounds_bfloat`: the machine has an instruction that rounds to bfloat16; without one LLVM would call a routine.
+    """
+
+    def __init__(self, name: str, rounds_bfloat: bool = False) -> None:
+        self.name, self.rounds_bfloat = name, rounds_bfloat
         self.functions: list[Function] = []
         self.declared: dict[str, str] = {}
         self.globals: list[str] = []

@@ -49,6 +49,11 @@ class Target:
         return 32 if arm or self.has("avx512f") else 16
 
     @property
+    def halves(self) -> bool:
+        """Whether there are instructions that convert float16."""
+        return self.has("f16c") or self.triple.startswith(("aarch64", "arm64"))
+
+    @property
     def linux(self) -> bool:
         return "linux" in self.triple
 

@@ -271,6 +271,8 @@ def matmul_plan(
     arrays = (a, b) if plus is None else (a, b, plus)
     if dtype not in TYPES or any(x.dtype is not a.dtype for x in arrays) or a.ndim < 2 or b.ndim < 2:
         return None
+    if dtype == "float16" and not engine().target.halves:
+        return None
     item = a.itemsize
     if any(s % item for x in arrays for s in x.strides) or not all(x.flags.aligned for x in arrays):
         return None

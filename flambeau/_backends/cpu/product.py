@@ -179,7 +179,7 @@ def text(target: Target, form: Form) -> Module:
     memory, acc = TYPES[form.dtype]
     t = tile(target, form.dtype)
     n = t.lanes
-    m = Module(f"product {form.name}")
+    m = Module(f"product {form.name}", target.has("avx512bf16"))
     element = "i32" if t.pairs else acc  # of panels
     for operand, how in (("a", form.a), ("b", form.b)):
         if how.startswith("pack"):
