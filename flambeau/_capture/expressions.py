@@ -135,7 +135,9 @@ class Recorder(Record):
         return known(self.builder, *xs, **params)
 
 
-def build(gm: GraphModule, example_inputs: Sequence[Any], routines: Mapping[str, Any], operators: Mapping[str, Any]) -> Program:
+def build(
+    gm: GraphModule, example_inputs: Sequence[Any], routines: Mapping[str, Any], operators: Mapping[str, Any]
+) -> Program:
     """The program of a graph whose calls are operators of the registry, for inputs like these.
 
     `routines` read what bodies call of the array library, `operators` whole operators: see `readings`.
@@ -187,9 +189,10 @@ class Builder:
             a = x._a
             if type(a) is not np.ndarray and not isinstance(a, MetaArray):
                 raise Unsupported(f"an input on the device {x.device}")
-            if any(s % a.itemsize for s in a.strides) or a.dtype.kind == "c":
+            item = a.dtype.itemsize
+            if any(s % item for s in a.strides) or a.dtype.kind == "c":
                 raise Unsupported("an input whose elements are not a whole number of elements apart, or complex")
-            leaf = self.leaf(a.shape, of(a.dtype), tuple(s // a.itemsize for s in a.strides), i)
+            leaf = self.leaf(a.shape, of(a.dtype), tuple(s // item for s in a.strides), i)
             return Tens(Storage(leaf.expr, i))
         if type(x) in (float, int):
             return Number(self.leaf((), float64 if type(x) is float else int64, (), i, True).expr, x)

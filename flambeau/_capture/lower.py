@@ -49,6 +49,8 @@ def compile_program(gm: GraphModule, example_inputs: Sequence[Any]) -> Any:
 
 def needs_history(gm: GraphModule) -> bool:
     """Whether a result of the graph takes part in a backward pass outside it."""
+    if "live" in gm.meta:
+        return bool(gm.meta["live"])
     results = gm.graph.output_node().all_input_nodes
     vals = [v for n in results for v in (n.meta.get("val"),) if isinstance(v, Tensor)]
     return flambeau.is_grad_enabled() and any(v.requires_grad for v in vals)
@@ -114,29 +116,33 @@ class Compiled:
         self.kernels = sum(len(p.launches) for p in self.pieces if isinstance(p, Segment))
         self.calls = sum(isinstance(p, InPython) for p in self.pieces)
         self.lock = threading.Lock()
-        self.run = self.driver()
+        self.arena: Any = None
+        self.run = self.driver(False)  # on arrays
+        self.call = self.driver(True)  # on tensors
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
-        args = [x._a if isinstance(x, Tensor) else x for x in inputs]
-        out = self.run(*args)
-        return tuple(wrap(x) if isinstance(x, np.ndarray) else x for x in out)
+        return self.call(*inputs)
 
     # ---- the function that runs everything ----
 
-    def driver(self) -> Callable[..., tuple[Any, ...]]:
+    def driver(self, tensors: bool) -> Callable[..., tuple[Any, ...]]:
         """Written as source: one call where all work is native, else a line for each piece."""
         names = [f"i{n}" for n in range(self.inputs)]
         scope: dict[str, Any] = {
             "empty": np.empty,
             "ndarray": np.ndarray,
-            "declined": self.declined,
+            "declined": self.declined_tensors if tensors else self.declined,
             "lock": self.lock,
             "view": view,
         }
         outs = {n: (shape, strides) for n, shape, strides in self.schedule.result_views}
         order = sorted(outs)
         single = len(self.pieces) == 1 and isinstance(self.pieces[0], Segment)
-        text = [f"def program({', '.join(names)}):", '    """One call of the compiled program, on arrays."""']
+        what = "tensors" if tensors else "arrays"
+        text = [f"def program({', '.join(names)}):", f'    """One call of the compiled program, on {what}."""']
+        if tensors:
+            text += [f"    i{n} = i{n}._a" for n, layout in sorted(self.layouts.items()) if not layout.scalar]
+            scope["wrap"] = wrap
         if single:
             self.single(text, scope, names, outs, order)
         else:
@@ -144,10 +150,15 @@ class Compiled:
         if self.schedule.check is not None:
             text.append(f"    if o{self.schedule.check}: return refused({', '.join(names)})")
             scope["refused"] = self.refused
-        text.append(
-            f"    return ({''.join(self.returned(n, r, scope) + ', ' for n, r in enumerate(self.program.results))})"
-        )
+        results = [self.returned(n, r, scope) for n, r in enumerate(self.program.results)]
+        if tensors:
+            results = [f"wrap({x})" if self.is_array(r) else x for x, r in zip(results, self.program.results)]
+        text.append(f"    return ({''.join(x + ', ' for x in results)})")
         return written("program", "\n".join(text) + "\n", scope)
+
+    def is_array(self, r: Any) -> bool:
+        """Whether a result is a tensor."""
+        return r.expr is not None or (r.source >= 0 and not self.layouts[r.source].scalar)
 
     def returned(self, n: int, r: Any, scope: dict[str, Any]) -> str:
         if r.expr is not None:
@@ -239,8 +250,12 @@ class Compiled:
         out = Nodes(self.gm)(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
         return tuple(x._a if isinstance(x, Tensor) else x for x in out)
 
+    def declined_tensors(self, *args: Any) -> tuple[Any, ...]:
+        """The same, with tensors for results."""
+        return Nodes(self.gm)(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
+
     def several(self, text: list[str], scope: dict[str, Any], names: list[str], outs: Any) -> None:
-        arena = scope["arena"] = aligned(self.arena_size)
+        arena = scope["arena"] = self.arena = aligned(self.arena_size) if self.arena is None else self.arena
         scope["accepts"] = self.accepts
         self.seen = scope["seen"] = set()
         text += [f"    if not lock.acquire(False): return declined({', '.join(names)})", "    try:"]

@@ -24,6 +24,7 @@ class Program:
         used = {id(a) for v in lines for a in _values(v)} | {id(v) for v in outputs}
         self.inputs = [(s, v, x) for s, v, x in recorder.inputs if id(v) in used]
         self.module = _module(lines, self.inputs, outputs, live)
+        self.module.meta["live"] = live  # whether results take part in a backward pass outside
         self.run: Callable[..., Sequence[Any]] = self.module
 
     def compile(self, backend: Callable[..., Any], examples: list[Any]) -> None:

@@ -63,7 +63,10 @@ def _joined(step: Step, xs: list[Any]) -> Plan | None:
         e = parameter(n, x.shape, out.expr.dtype)
         made = compile.plan(fuse([e], {n: compile.layout(x)}, [to]), [to])  # type: ignore[arg-type]
         offset = start * out.layout.strides[dim] * x.itemsize
-        launches += [replace(w, slots=tuple((OUT, 0, offset) if s[:2] == (OUT, 0) else s for s in w.slots)) for w in made.launches]
+        launches += [
+            replace(w, slots=tuple((OUT, 0, offset) if s[:2] == (OUT, 0) else s for s in w.slots))
+            for w in made.launches
+        ]
         keep.append(made.keep)
         start += x.shape[dim]
     return Plan((Result(out.expr.dtype.np, out.expr.shape),), tuple(launches), keep=tuple(keep))

@@ -1,0 +1,239 @@
+"""A captured forward pass whose results need gradients outside -> two programs, forward and backward, as one node of autograd's graph.
+
+The backward pass is traced through the written derivatives (`.vjp`) on copies of the example inputs. What it needs of the forward
+pass is saved; views, and cheap results of what is saved anyway, are computed again instead: that moves less memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import flambeau
+from flambeau._capture.expressions import Unsupported
+from flambeau._capture.lower import Compiled
+from flambeau._eager.graph import TWICE, Node, as_tensor, node_of, serial, unpack
+from flambeau._eager.modes import STATE
+from flambeau._kernel.ir import COSTLY
+from flambeau._ops import OpOverload
+from flambeau._tensor import Tensor, wrap
+from flambeau.fx import Graph, GraphModule
+from flambeau.fx.experimental.proxy_tensor import make_fx
+from flambeau.fx.node import Node as Line, map_arg
+
+
+class Joint:
+    """Forward and backward of a graph. Called like the graph, it gives results with history."""
+
+    def __init__(self, gm: GraphModule, examples: Sequence[Any]) -> None:
+        self.gm = gm
+        self.wanted = [i for i, x in enumerate(examples) if isinstance(x, Tensor) and x.requires_grad]
+        if not self.wanted:
+            raise Unsupported("results with a history of their own")
+        joint = self.trace(examples)
+        forward, backward, self.saved_inputs = split(joint, len(examples), self.results, self.kept)
+        self.forward = Compiled(forward, list(examples))
+        self.kernels, self.calls = self.forward.kernels, self.forward.calls
+        self._backward, self._made = backward, None
+        self.call = self
+
+    def trace(self, examples: Sequence[Any]) -> GraphModule:
+        """The graph of (inputs, gradients of results) -> (results, gradients of inputs)."""
+        inputs = [x.detach().clone() if isinstance(x, Tensor) else x for x in examples]
+        with flambeau.no_grad():
+            shapes = _like(self.gm, inputs)
+        self.results = len(shapes)
+
+        def joint(*values: Any) -> Any:
+            xs = list(values[: len(inputs)])
+            leaves = {i: xs[i].detach().requires_grad_() for i in self.wanted}
+            with flambeau.enable_grad():
+                out = self.gm(*(leaves.get(i, x) for i, x in enumerate(xs)))
+                out = list(out) if isinstance(out, (tuple, list)) else [out]
+                self.kept = [n for n, t in enumerate(out) if isinstance(t, Tensor) and t.requires_grad]
+                if any(isinstance(t, Tensor) and any(t._a is x._a for x in xs if isinstance(x, Tensor)) for t in out):
+                    raise Unsupported("a result that is an input")
+                grads = flambeau.autograd.grad([out[n] for n in self.kept], list(leaves.values()),
+                                               [values[len(inputs) + n] for n in range(len(self.kept))],
+                                               create_graph=True, allow_unused=True)  # fmt: skip
+            return (*out, *grads)
+
+        self.kept = [n for n, t in enumerate(shapes) if isinstance(t, Tensor) and t.is_floating_point()]
+        state = flambeau.get_rng_state()
+        try:
+            needs = _needing(self.gm, inputs, self.wanted)
+            grads = [flambeau.zeros_like(shapes[n]) for n in needs]
+            copies = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
+            made = make_fx(joint)(*copies, *grads)
+        finally:
+            flambeau.set_rng_state(state)
+        return made
+
+    @property
+    def backward(self) -> Compiled:
+        """The backward program, compiled when it is first wanted."""
+        if self._made is None:
+            vals = [n.meta["val"] for n in self._backward.graph.find_nodes(op="placeholder")]
+            self._made = Compiled(self._backward, vals)
+        return self._made
+
+    def __call__(self, *inputs: Any) -> tuple[Any, ...]:
+        arrays = [x._a if isinstance(x, Tensor) else x for x in inputs]
+        out = self.forward.run(*arrays)
+        results = [wrap(x) if hasattr(x, "dtype") and hasattr(x, "strides") else x for x in out[: self.results]]
+        if not STATE.grad:
+            return tuple(results)
+        edges = [node_of(inputs[i]) for i in self.wanted]
+        if not any(edges):
+            return tuple(results)
+        node = CompiledFunctionBackward()
+        node.joint, node.inputs = self, inputs
+        node.next, node.nrs = tuple(edges), tuple(inputs[i]._nr for i in self.wanted)
+        node.outs = len(self.kept)
+        node.metas = tuple((results[n]._a.shape, results[n]._a.dtype) for n in self.kept)
+        held = [inputs[i] for i in self.saved_inputs]
+        node.saved = (*held, *out[self.results :], None)
+        node.versions = (*((0 if t._vc is None else t._vc[0]) if isinstance(t, Tensor) else -1 for t in held),
+                         *(-1 for _ in out[self.results :]), -1)  # fmt: skip
+        node.seq = next(serial)
+        for nr, n in enumerate(self.kept):
+            results[n]._node, results[n]._nr = node, nr
+        return tuple(results)
+
+
+class CompiledFunctionBackward(Node):
+    """The whole graph, seen from outside."""
+
+    joint: Joint
+    inputs: Any = ()
+    own_release = True
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        values = [x._a if isinstance(x, Tensor) else x for x in unpack(self)[:-1]]
+        gs = [g] if self.outs == 1 else g
+        dense = [np.zeros(*m) if x is None else np.ascontiguousarray(x if isinstance(x, np.ndarray) else as_tensor(x)._a)
+                 for x, m in zip(gs, self.metas or (), strict=True)]  # fmt: skip
+        return self.joint.backward.run(
+            *values, *(x.reshape(m[0]) for x, m in zip(dense, self.metas or (), strict=True))
+        )
+
+    def tensors(self, g: Any) -> Sequence[Any]:
+        """With history: the graph runs once more, operator by operator."""
+        if self.saved is None:
+            raise RuntimeError(TWICE)
+        gs = [as_tensor(x) if not isinstance(x, Tensor) else x for x in ([g] if self.outs == 1 else g)]
+        with flambeau.enable_grad():
+            inputs = list(self.inputs)
+            out = self.joint.gm(*inputs)
+            out = out if isinstance(out, (tuple, list)) else (out,)
+            wanted = [inputs[i] for i in self.joint.wanted]
+            return flambeau.autograd.grad(
+                [out[n] for n in self.joint.kept], wanted, gs, create_graph=True, allow_unused=True
+            )
+
+    def release(self) -> None:
+        self.saved, self.inputs = None, ()
+
+
+def _like(gm: GraphModule, inputs: Sequence[Any]) -> list[Any]:
+    """What the graph returns, for copies of the inputs."""
+    state = flambeau.get_rng_state()
+    try:
+        out = gm(*(x.clone() if isinstance(x, Tensor) else x for x in inputs))
+    finally:
+        flambeau.set_rng_state(state)
+    return list(out) if isinstance(out, (tuple, list)) else [out]
+
+
+def _needing(gm: GraphModule, inputs: Sequence[Any], wanted: Sequence[int]) -> list[int]:
+    """Which results need gradients."""
+    with flambeau.enable_grad():
+        xs = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
+        xs = [x.requires_grad_() if i in wanted else x for i, x in enumerate(xs)]
+        out = gm(*(x * 1 if i in wanted and x.is_floating_point() else x for i, x in enumerate(xs)))
+    out = out if isinstance(out, (tuple, list)) else (out,)
+    return [n for n, t in enumerate(out) if isinstance(t, Tensor) and t.requires_grad]
+
+
+def split(
+    joint: GraphModule, inputs: int, results: int, kept: Sequence[int]
+) -> tuple[GraphModule, GraphModule, list[int]]:
+    """(forward, backward, the inputs that backward reads). Forward gives the results and then what backward needs."""
+    graph = joint.graph
+    places = graph.find_nodes(op="placeholder")
+    output = list(graph.output_node().args[0])
+    outs, grads = output[:results], output[results:]
+    tangents = set(places[inputs:])
+    late: dict[Line, None] = {}
+    for n in graph.nodes:
+        if n in tangents or any(a in late for a in n.all_input_nodes):
+            late[n] = None
+    late.pop(graph.output_node(), None)
+    early = [n for n in graph.nodes if n not in late and n.op not in ("placeholder", "output")]
+    written = {a for n in early if isinstance(n.target, OpOverload) and n.target.is_write for a in n.args[:1]}
+    ends = [g for g in grads if isinstance(g, Line)]
+    needed = {a: None for n in late for a in n.all_input_nodes if a not in late} | {
+        g: None for g in ends if g not in late
+    }
+    saved, again = chosen(list(needed), set(places), written)
+    if any(s in written and s.op == "placeholder" for s in saved):
+        raise Unsupported("backward reads an input that forward overwrites")
+    held = [n for n in saved if n.op == "placeholder"]
+    made = [n for n in saved if n.op != "placeholder"]
+    forward, env = Graph(), {}
+    for n in [*places[:inputs], *early]:
+        env[n] = forward.node_copy(n, lambda x: env[x])
+    forward.output(tuple([*(env[o] if isinstance(o, Line) else o for o in outs), *(env[n] for n in made)]))
+    backward, back = Graph(), {}
+    for n in [*held, *made, *places[inputs:]]:
+        back[n] = backward.placeholder(n.name)
+        back[n].meta = dict(n.meta)
+    for n in graph.nodes:
+        if n in again or (n in late and n.op != "placeholder"):
+            back[n] = backward.node_copy(n, lambda x: back[x])
+    backward.output(tuple(map_arg(g, lambda x: back[x]) if isinstance(g, Line) else g for g in grads))
+    attributes = joint
+    first, second = GraphModule(attributes, forward), GraphModule(attributes, backward)
+    first.meta["live"] = second.meta["live"] = False
+    return first, second, [places.index(n) for n in held]
+
+
+def chosen(needed: list[Line], places: set[Line], written: set[Line]) -> tuple[list[Line], set[Line]]:
+    """What is saved of what backward needs, and what is computed again from that."""
+    saved, again = dict.fromkeys(needed), set()
+    for n in reversed(needed):
+        free = n.op == "get_attr" or _view(n)
+        if n.op == "placeholder" or n in written or any(a in written for a in n.all_input_nodes):
+            continue
+        there = all(a in saved or a in again or a in places for a in n.all_input_nodes)
+        if not (free or (there and _cheap(n))):
+            continue
+        stack, path = [n], set()
+        while stack:  # a view of a view: down to what is saved
+            x = stack.pop()
+            if x in path or (x in saved and x is not n):
+                continue
+            path.add(x)
+            for a in x.all_input_nodes:
+                if a in saved or a in again or a in path:
+                    continue
+                if a.op != "placeholder" and (_view(a) or a.op == "get_attr"):
+                    stack.append(a)
+                else:
+                    saved[a] = None
+        del saved[n]
+        again |= path
+    return list(saved), again
+
+
+def _view(n: Line) -> bool:
+    return isinstance(n.target, OpOverload) and n.target.is_view and not n.target.is_write
+
+
+def _cheap(n: Line) -> bool:
+    """Whether one more pass computes it from what is read anyway."""
+    if not isinstance(n.target, OpOverload) or n.target.is_write or n.target.is_random:
+        return False
+    return n.target.op.kind == "pointwise" and n.target.op.name not in COSTLY

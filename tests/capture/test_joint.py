@@ -1,0 +1,116 @@
+"""Compiled modules in eager training: results with history, compiled backward passes, what is saved."""
+
+import copy
+
+import pytest
+
+import flambeau as torch
+from flambeau import nn
+from flambeau._capture.joint import Joint
+from flambeau._capture.lower import needs_history
+from flambeau._eager import large
+from flambeau.fx.experimental.proxy_tensor import make_fx
+
+pytestmark = pytest.mark.skipif(not large.available(), reason="no kernels can be generated here")
+
+
+def joint(f, *args):
+    gm = make_fx(f)(*(a.detach() for a in args))
+    gm.meta["live"] = True
+    assert needs_history(gm)
+    return Joint(gm, args)
+
+
+def both(f, *args, tolerance=1e-5):
+    """Gradients of a compiled function and of the function."""
+    made = joint(f, *args)
+    for _ in range(2):
+        got, want = made(*args), f(*args)
+        want = want if isinstance(want, (tuple, list)) else (want,)
+        weights = [torch.randn_like(w) if w.requires_grad else None for w in want]
+        gradients = []
+        for out in (got, want):
+            total = sum((o * w).sum() for o, w in zip(out, weights, strict=True) if w is not None)
+            wanted = [a for a in args if a.requires_grad]
+            gradients.append(torch.autograd.grad(total, wanted, allow_unused=True))
+        for x, y in zip([*got, *gradients[0]], [*want, *gradients[1]], strict=True):
+            assert (x is None) == (y is None)
+            if x is not None:
+                assert (x.shape, x.dtype, x.requires_grad) == (y.shape, y.dtype, y.requires_grad)
+                assert torch.allclose(x, y, rtol=tolerance, atol=tolerance)
+    return made
+
+
+def needs(*shape):
+    return torch.randn(*shape).requires_grad_()
+
+
+def test_gradients_are_those_of_eager():
+    both(lambda x, w: torch.tanh(x @ w).softmax(1), needs(5, 4), needs(4, 3))
+    both(lambda x, w: ((x * w).sum(0), x.exp(), (x > 0).float()), needs(5, 4), needs(4))
+    both(lambda x, w: x.t()[1:] * 2 + w.mean(), needs(5, 4), torch.randn(4))
+
+
+def test_views_and_cheap_results_are_computed_again():
+    f = lambda x, w: torch.relu(x @ w.t())
+    made = both(f, needs(5, 4), needs(3, 4))
+    outputs = made.forward.program.results
+    assert len(outputs) == 2  # the result, and the same again: no mask, no transposed weight
+    assert made.saved_inputs == [0, 1]
+
+
+def test_results_that_nobody_needs():
+    made = joint(lambda x: (x * 2, x.sin()), needs(4))
+    x = needs(4)
+    a, _ = made(x)
+    a.sum().backward()
+    assert torch.equal(x.grad, torch.full((4,), 2.0))
+
+
+def test_nothing_is_recorded_without_grad():
+    made = joint(lambda x: x * 2, needs(4))
+    with torch.no_grad():
+        assert not made(needs(4))[0].requires_grad
+    assert not made(torch.randn(4))[0].requires_grad
+
+
+def test_freed_and_overwritten_values_are_noticed():
+    made = joint(lambda x: x.exp() * x, needs(4))
+    x = needs(4)
+    y = made(x)[0].sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        y.backward()
+    leaf = needs(4)
+    x = leaf * 1
+    y = made(x)[0].sum()
+    x.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+def test_derivatives_of_derivatives():
+    f = lambda x: (x.sin() * x).sum()
+    made, x = joint(f, needs(4)), needs(4)
+    found = []
+    for h in (f, lambda x: made(x)[0]):
+        (g,) = torch.autograd.grad(h(x), x, create_graph=True)
+        found += [g, *torch.autograd.grad(g.exp().sum(), x)]
+    assert torch.allclose(found[0], found[2]) and torch.allclose(found[1], found[3])
+
+
+def test_a_compiled_module_trains_as_the_module_does():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.LayerNorm(8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    fast = copy.deepcopy(plain)
+    compiled = torch.compile(fast)
+    steps = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (plain, fast)]
+    for _ in range(6):
+        x, t = torch.randn(7, 6), torch.randint(0, 2, (7,))
+        for m, opt in zip((plain, compiled), steps, strict=True):
+            loss = nn.functional.cross_entropy(m(x), t)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+    for p, q in zip(plain.state_dict().values(), fast.state_dict().values(), strict=True):
+        assert torch.allclose(p.float(), q.float(), atol=1e-5)
