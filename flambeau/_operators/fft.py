@@ -347,6 +347,8 @@ def ifftshift(input: T, dim: Dims | None = None) -> T:
 
 def _reflected(x: Any, by: int, mode: str) -> Any:
     """Both ends of the last dimension continued by mirroring, repeating, or zeros."""
+    from flambeau._operators.create import arange
+
     n = x.shape[-1]
     if mode == "constant":
         return slice_backward(x, (*x.shape[:-1], n + 2 * by), x.ndim - 1, by, by + n, 1)
@@ -357,14 +359,14 @@ def _reflected(x: Any, by: int, mode: str) -> Any:
                 f"but got: padding ({by}, {by}) at dimension "
                 f"{x.ndim - 1} of input {list(x.shape)}"
             )
-        at = [*range(by, 0, -1), *range(n), *range(n - 2, n - 2 - by, -1)]
+        at = (n - 1) - (arange(-by, n + by).abs() - (n - 1)).abs()
     elif mode == "replicate":
-        at = [0] * by + list(range(n)) + [n - 1] * by
+        at = arange(-by, n + by).clamp(0, n - 1)
     elif mode == "circular":
-        at = [*range(n - by, n), *range(n), *range(by)]
+        at = arange(-by, n + by) % n
     else:
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    return x[..., at]
+    return x.index_select(-1, at)
 
 
 def _window(x: Any, window: Any, win_length: int, n_fft: int) -> Any:

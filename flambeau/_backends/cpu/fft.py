@@ -505,9 +505,21 @@ class Side:
 
 
 def transform(
-    kind: str, real: str, n: int, outer: int, inner: int, src: Side, to: Side, inverse: bool, scale: float
+    kind: str,
+    real: str,
+    n: int,
+    outer: int,
+    inner: int,
+    src: Side,
+    to: Side,
+    inverse: bool,
+    scale: float,
+    at: int = OUT,
 ) -> Launch:
-    """One launch: `outer` times `inner` transforms of n points. Kinds: c2c, r2c, r2full (all n points), c2r."""
+    """One launch: `outer` times `inner` transforms of n points. Kinds: c2c, r2c, r2full (all n points), c2r.
+
+    The result is a new array, or the argument itself where `at` is ARG.
+    """
     lanes = engine().target.vector_bytes // WIDTH[real]
     h = n // 2
     even = n % 2 == 0
@@ -542,7 +554,7 @@ def transform(
         *((CONST, x) for x in (int(first), int(last), join, unfold, 0 if last else split, mirror)),
         (CONST, bits(scale)),
     ]
-    pointers = [(OUT, 0), (ARG, 0), *((CONST, t.ctypes.data) for t in (found, twiddles, w))]
+    pointers = [(at, 0), (ARG, 0), *((CONST, t.ctypes.data) for t in (found, twiddles, w))]
     scratch = (capacity + points + 1) * 2 * lanes * WIDTH[real]
     return Launch(kernel(real)["k"], (*pointers, *numbers), outer * blocks, scratch)
 
@@ -558,8 +570,12 @@ def covers(x: Array, kind: str, dim: int, n: int) -> bool:
     return 2 <= points <= MOST and factors(points) is not None and side >= SIDE
 
 
-def one(x: Array, kind: str, dim: int, n: int, inverse: bool, scale: float) -> Array:
-    """The transform of a contiguous array along one dim, of n points (of the result, for c2r)."""
+def one(x: Array, kind: str, dim: int, n: int, inverse: bool, scale: float, own: bool = False) -> Array:
+    """The transform of a contiguous array along one dim, of n points (of the result, for c2r).
+
+    `own`: the array belongs to the caller, and complex numbers are transformed in place.
+    """
+    own = own and kind == "c2c"
     real = REAL[x.dtype.name]
     before, after = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
     count = {"c2c": n, "r2c": n // 2 + 1, "r2full": n, "c2r": n}[kind]
@@ -577,8 +593,9 @@ def one(x: Array, kind: str, dim: int, n: int, inverse: bool, scale: float) -> A
             src = Side(COLUMNS, width_in * after, each_in * after, each_in == 1)
             to = Side(COLUMNS, width_out * after, each_out * after, each_out == 1)
             outer, inner = before, after
-        work = transform(kind, real, n, outer, inner, src, to, inverse, scale)
-        return Plan((Result(dtype, shape),), (work,), release=True, keep=(kernel(real),))
+        work = transform(kind, real, n, outer, inner, src, to, inverse, scale, ARG if own else OUT)
+        results = () if own else (Result(dtype, shape),)
+        return Plan(results, (work,), release=True, written=(0,) if own else (), keep=(kernel(real),))
 
-    found: Array = run(("fft", kind, dim, n, inverse, scale), (x,), make)
-    return found
+    found: Array = run(("fft", kind, dim, n, inverse, scale, own), (x,), make)
+    return x if own else found

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.blas import alone
 from flambeau._backends.cpu.library_product import native
 
 L = np.linalg
@@ -36,6 +39,19 @@ def lapack(names: tuple[str, ...], *xs: Any) -> Any:
     return get_lapack_funcs(names, xs)
 
 
+DIRECT = 32  # rows and columns from which one matrix goes to LAPACK as it lies: its transpose is what Fortran reads
+
+
+def direct(x: Any) -> bool:
+    """Whether to call LAPACK for x.T, without the copies and checks of NumPy's routines."""
+    return x.ndim == 2 and min(x.shape) >= DIRECT and x.dtype.char in "fdFD" and _scipy()
+
+
+@cache
+def _scipy() -> bool:
+    return importlib.util.find_spec("scipy") is not None
+
+
 def real_dtype(x: Any) -> Any:
     return x.real.dtype
 
@@ -43,8 +59,13 @@ def real_dtype(x: Any) -> Any:
 # ---------------------------------------------------------------- factorizations
 
 
+@alone
 def cholesky(x: Any, *, upper: bool) -> Any:
     """One triangle of x is read: the lower one, or the upper one where that is asked for."""
+    if direct(x):
+        (potrf,) = lapack(("potrf",), x)
+        factor, code = potrf(x.T, lower=upper, clean=True)  # x.T = conj(L) L.T
+        return factor.T, np.asarray(code, np.int32)
     info = no_info(x)
     try:
         out = L.cholesky(x if not upper else np.swapaxes(x, -1, -2).conj())
@@ -90,6 +111,7 @@ def lu_unpack(LU: Any, pivots: Any) -> Any:
     return P, low, np.triu(LU[..., :k, :])
 
 
+@alone
 def qr(x: Any, *, mode: str) -> Any:
     if mode == "r":
         return np.zeros(0, x.dtype), L.qr(x, "r")
@@ -99,10 +121,22 @@ def qr(x: Any, *, mode: str) -> Any:
         return np.broadcast_to(np.eye(m, k, dtype=x.dtype), (*x.shape[:-2], m, k)).copy(), np.zeros(
             (*x.shape[:-2], k, n), x.dtype
         )
+    m, n = x.shape[-2:]
+    if direct(x) and (m == n or (m > n and mode == "reduced")):
+        geqrf, orgqr = lapack(("geqrf", "orgqr" if x.dtype.kind == "f" else "ungqr"), x)
+        work = BLOCK * n
+        packed, tau, _, _ = geqrf(np.array(x, order="F"), lwork=work, overwrite_a=True)
+        R = np.triu(packed[:n])
+        Q, _, _ = orgqr(packed, tau, lwork=work, overwrite_a=True)
+        return np.ascontiguousarray(Q), np.ascontiguousarray(R)
     out = L.qr(x, mode)
     return out[0], out[1]
 
 
+BLOCK = 64  # columns that LAPACK's blocked routines may take at a time, by the work space they get
+
+
+@alone
 def geqrf(x: Any) -> Any:
     (routine,) = lapack(("geqrf",), x)
     k = min(x.shape[-2:])
@@ -113,17 +147,25 @@ def geqrf(x: Any) -> Any:
     return a, tau
 
 
+@alone
 def eigh(x: Any, *, lower: bool) -> Any:
+    if direct(x) and x.dtype.kind == "f" and x.shape[0] == x.shape[1]:
+        (syevd,) = lapack(("syevd",), x)
+        values, vectors, code = syevd(x.T, lower=not lower)  # symmetric: its transpose's other triangle
+        if code == 0:
+            return values, np.ascontiguousarray(vectors)
     values, vectors = L.eigh(x, "L" if lower else "U")
     return values, vectors
 
 
+@alone
 def eig(x: Any) -> Any:
     values, vectors = L.eig(x)
     d = np.result_type(x.dtype, np.complex64)
     return values.astype(d), vectors.astype(d)
 
 
+@alone
 def svd(x: Any, *, full: bool) -> Any:
     if 0 in x.shape[-2:]:
         m, n = x.shape[-2:]
@@ -131,16 +173,25 @@ def svd(x: Any, *, full: bool) -> Any:
         U = np.broadcast_to(np.eye(m, m if full else k, dtype=x.dtype), (*batch, m, m if full else k)).copy()
         V = np.broadcast_to(np.eye(n if full else k, n, dtype=x.dtype), (*batch, n if full else k, n)).copy()
         return U, np.zeros((*batch, k), real_dtype(x)), V
+    if direct(x):
+        gesdd, query = lapack(("gesdd", "gesdd_lwork"), x)
+        n, m = x.shape
+        work = int(query(m, n, compute_uv=True, full_matrices=full)[0].real)
+        other, S, first, code = gesdd(x.T, compute_uv=True, full_matrices=full, lwork=work)  # x.T = conj(V) S U.T
+        if code == 0:
+            return first.T, S, other.T
     U, S, Vh = L.svd(x, full)
     return U, S, Vh
 
 
+@alone
 def svdvals(x: Any) -> Any:
     if 0 in x.shape[-2:]:
         return np.zeros((*x.shape[:-2], 0), real_dtype(x))
     return L.svd(x, compute_uv=False)
 
 
+@alone
 def ldl_factor(x: Any, *, hermitian: bool) -> Any:
     (routine,) = lapack(("hetrf" if hermitian and x.dtype.kind == "c" else "sytrf",), x)
     LD, pivots, info = np.array(x), np.zeros(x.shape[:-1], np.int32), np.array(no_info(x))
@@ -262,6 +313,16 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool, unit: bool) -> 
     A, B = np.broadcast_to(A, (*batch, *A.shape[-2:])), np.broadcast_to(B, (*batch, *B.shape[-2:]))
     if not B.size:
         return np.array(B)
+    if A.size >= NATIVE and not batch and native():
+        from flambeau._backends.cpu import lu
+
+        a, b = (A, B) if upper else (A[::-1, ::-1], B[::-1])  # turned by 180 degrees, a lower triangle is an upper one
+        if unit:
+            a = a.copy()
+            np.fill_diagonal(a, 1)
+        found = lu.triangle(a, b)
+        if found is not None:
+            return found if upper else np.ascontiguousarray(found[::-1])
     (trtrs,) = lapack(("trtrs",), A, B)
     out = np.empty(B.shape, B.dtype)
     for i in each(B):
@@ -314,6 +375,7 @@ def slogdet(x: Any) -> Any:
     return np.asarray(sign, x.dtype), np.asarray(value, real_dtype(x))
 
 
+@alone
 def pinv(x: Any, atol: Any, rtol: Any, *, hermitian: bool) -> Any:
     if hermitian:
         values, V = L.eigh(x)
@@ -327,6 +389,7 @@ def pinv(x: Any, atol: Any, rtol: Any, *, hermitian: bool) -> Any:
     return np.matmul(np.swapaxes(Vh, -1, -2).conj() * inverse[..., None, :], np.swapaxes(U, -1, -2).conj())
 
 
+@alone
 def lstsq(A: Any, B: Any, *, rcond: Any, driver: str, vector: bool) -> Any:
     """Solution, and what the driver says besides: residuals (full rank), rank (not gels), singular values (gelsd, gelss)."""
     b = B[..., None] if vector else B
@@ -337,7 +400,14 @@ def lstsq(A: Any, B: Any, *, rcond: Any, driver: str, vector: bool) -> Any:
     cut = np.finfo(real).eps * max(m, n) if rcond is None else rcond
     out = np.zeros((*batch, n, b.shape[-1]), B.dtype)
     rank, values = np.zeros(batch, np.int64), np.zeros((*batch, min(m, n)), real)
-    if A.size:
+    if driver in ("gels", "gelsy") and direct(A):
+        gelsy, query = lapack(("gelsy", "gelsy_lwork"), A, b)
+        full = np.zeros((max(m, n), b.shape[-1]), B.dtype, order="F")
+        full[:m] = b
+        work = int(query(m, n, b.shape[-1], cut)[0].real)
+        _, found, _, rank[()], _ = gelsy(A, full, np.zeros(n, np.int32), cut, work)
+        out[...] = found[:n]
+    elif A.size:
         for i in np.ndindex(batch):
             out[i], _, rank[i], values[i] = L.lstsq(A[i], b[i], cut)
     residuals = np.zeros(0, real)

@@ -14,6 +14,8 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Gen = Generator | None
 NATIVE = 1 << 12  # numbers from which on native code pays for being loaded
+FEW = 64  # numbers below which NumPy is quicker in any case
+_loaded: dict[str, bool] = {}
 REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
 
 
@@ -51,11 +53,12 @@ def _new(shape: Shape, dtype: Any, sample: Callable[[int, Any], Array]) -> Array
 
 
 def _native(n: int) -> Any:
-    """Native code, where there are many numbers."""
-    if n < NATIVE:
+    """Native code, where there are many numbers, or where it is there anyway: it gives the same bits as NumPy."""
+    if n < NATIVE and (n < FEW or "draws" not in _loaded):
         return None
     from flambeau._backends.cpu.draws import draws  # brings the code generator
 
+    _loaded["draws"] = True
     return draws()
 
 

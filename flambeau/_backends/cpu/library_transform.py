@@ -52,7 +52,7 @@ def _native(x: Any, kind: str, dims: tuple[int, ...], n: int, mode: int, inverse
     if kind == "c2r":
         steps.reverse()
     for i, (what, d, m) in enumerate(steps):
-        x = one(x, what, d, m, inverse, scale if i == 0 else 1.0)
+        x = one(x, what, d, m, inverse, scale if i == 0 else 1.0, i > 0)
     return x
 
 

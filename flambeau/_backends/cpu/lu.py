@@ -335,8 +335,8 @@ def small_plan(a: Array, b: Array | None) -> Plan:
     return Plan(results, (work,), release=batch * n * n * ld > GRAIN, keep=(code,))
 
 
-def block_plan(a: Array, b: Array | None) -> Plan:
-    """The same for one large matrix."""
+def block_plan(a: Array, b: Array | None, reduced: bool = False) -> Plan:
+    """The same for one large matrix; with `reduced`, of which only the upper triangle counts: (solutions, info)."""
     dtype = a.dtype.name
     real, item = TYPES[dtype], a.itemsize
     lanes = engine().target.vector_bytes // item
@@ -362,7 +362,7 @@ def block_plan(a: Array, b: Array | None) -> Plan:
             slots = (w, p, *consts(n, ld, start, count, first, end, solve))
             steps.append(Launch(code["right"], slots, -(-(end - first) // PIECE)))
 
-    for start in range(0, n, panel):
+    for start in range(0, 0 if reduced else n, panel):
         count = min(panel, n - start)
         steps.append(Launch(code["panel"], (w, p, info, *consts(n, ld, start, count, panel))))
         right(start, count, start + panel, last, 1)
@@ -379,10 +379,6 @@ def block_plan(a: Array, b: Array | None) -> Plan:
     return Plan(results, tuple(steps), temp=pivots + 4 * n + 64, release=True, keep=(code,))
 
 
-def usable(*xs: Array) -> bool:
-    return all(x.flags.aligned and not any(s % x.itemsize for s in x.strides) for x in xs)
-
-
 def solve(a: Array, b: Array) -> tuple[Array, Array] | None:
     """(the solutions of a @ x = b, info) for matrices with the same batch dims; None where LAPACK should do it."""
     return _run("solve", a, b)
@@ -393,11 +389,28 @@ def factor(a: Array) -> tuple[Array, Array, Array] | None:
     return _run("factor", a, None)
 
 
-def _run(name: str, a: Array, b: Array | None) -> Any:
-    if a.dtype.name not in TYPES or not a.size or a.shape[-1] > MOST or (b is not None and not b.size):
+def triangle(a: Array, b: Array) -> Array | None:
+    """The solutions of a @ x = b for the upper triangle of a matrix; None where LAPACK should do it."""
+    if not fit(a, b):
         return None
+    found = run(("triangle",), (a, b), lambda: block_plan(a, b, True))
+    return None if found is None else found[0]
+
+
+def fit(*xs: Array) -> bool:
+    """Whether kernels read the arrays: of one dtype, not empty, and no more rows than they are good for."""
+    a = xs[0]
+    return (
+        a.dtype.name in TYPES
+        and a.shape[-1] <= MOST
+        and all(x.size and x.dtype == a.dtype and x.flags.aligned for x in xs)
+        and not any(s % x.itemsize for x in xs for s in x.strides)
+    )
+
+
+def _run(name: str, a: Array, b: Array | None) -> Any:
     arrays = (a,) if b is None else (a, b)
-    if any(x.dtype != a.dtype for x in arrays) or not usable(*arrays):
+    if not fit(*arrays):
         return None
     batch, n = a.shape[:-2], a.shape[-1]
     if n <= SMALL:
