@@ -640,6 +640,21 @@ def _standard_gamma(k: Kernel[T], input: T, generator: Generator | None = None) 
     return k.library("standard_gamma", input, generator=generator)
 
 
+@op("_standard_gamma_grad", promote="none", variants=("function",), differentiable=False)
+def _standard_gamma_grad(k: Kernel[T], input: T, output: T) -> T:
+    """How a gamma number moves with its shape parameter: -(dF/d alpha) / (dF/dx), F the distribution function."""
+    return k.library("gamma_slope", input, output)
+
+
+_standard_gamma.vjp(input=lambda g, out, input: g * _standard_gamma_grad(input, out))
+
+
+@op("_dirichlet_grad", promote="none", variants=("function",), differentiable=False)
+def _dirichlet_grad(k: Kernel[T], x: T, alpha: T, total: T) -> T:
+    """How an entry of a Dirichlet number moves with its concentration, the entry being Beta(alpha, total - alpha) distributed."""
+    return k.library("beta_slope", x, alpha, total)
+
+
 @op("_sample_dirichlet", promote="none", variants=("function",), differentiable=False)
 def _sample_dirichlet(k: Kernel[T], input: T, generator: Generator | None = None) -> T:
     """Points of the simplex, one for each row of concentrations."""
