@@ -53,6 +53,14 @@ def fuse(
     return Fuser(inputs, check or (lambda kernel, after: None)).program(roots, outs)
 
 
+def groups(roots: Sequence[Expr]) -> list[list[int]]:
+    """Roots that do not fit into one kernel, by shape: those of one shape may. Where all have one, each alone."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for n, r in enumerate(roots):
+        found.setdefault(r.shape, []).append(n)
+    return list(found.values()) if len(found) > 1 else [[n] for n in range(len(roots))]
+
+
 class Fuser:
     def __init__(self, inputs: Sequence[Layout], check: Check) -> None:
         self.inputs, self.check = inputs, check
@@ -80,8 +88,8 @@ class Fuser:
                 break
             except Cut as c:
                 if c.expr in roots and len(roots) > 1:
-                    for r, o, p in zip(roots, outs, places, strict=True):
-                        self.compute([r], [o], [p])
+                    for group in groups(roots):
+                        self.compute(*([every[n] for n in group] for every in (roots, outs, places)))  # type: ignore[arg-type]
                     return
                 if c.expr in roots:
                     raise

@@ -6,6 +6,7 @@ Each is the polynomial of least relative error on an interval, found by Remez's 
 
 from __future__ import annotations
 
+import struct
 import sys
 
 import mpmath as mp
@@ -158,8 +159,39 @@ FITS = {
     },
 }
 
+# Odd functions in pieces of one width, the n-th around n * width, for x >= 0: (f, width, number of pieces, degree).
+PIECES = {"ERF_PIECES": (mp.erf, mp.mpf(1) / 8, 32, 4)}
+
+
+def pieces(name):
+    """`coefficients_pieces.py`: for each power, highest first, its coefficient in every piece, in float32; of the first power
+    less 1, so that near 0, where f(x) is about x, it is rounded less; the constant in two words, the second one first."""
+    f, width, count, degree = PIECES[name]
+    first, e = remez(near(lambda u: f(u) / u), 0, width / 2, degree - 1)  # exactly 0 at 0
+    found = [([mp.mpf(0), *first], e)]
+    found += [remez(lambda u, c=n * width: f(c + u), -width / 2, width / 2, degree) for n in range(1, count)]
+    print(f"{name} = (  # {mp.nstr(max(e for _, e in found), 2)}")
+    rows = [[p[power] - (power == 1) for p, _ in found] for power in reversed(range(1, degree + 1))]
+    constant = [single(p[0]) for p, _ in found]
+    for row in [*rows, [p[0] - c for (p, _), c in zip(found, constant)], constant]:
+        print("    (")
+        for c in row:
+            print(f"        {single(c)!r},")
+        print("    ),")
+    print(")")
+
+
+def single(x):
+    """The nearest float32."""
+    return struct.unpack("f", struct.pack("f", float(x)))[0]
+
 
 def main():
+    if sys.argv[1:] == ["pieces"]:
+        print('"""Functions of `vecmath` in pieces, for table look-ups in registers. Printed by `tests/kernel/fit.py pieces`."""\n')
+        for name in PIECES:
+            pieces(name)
+        return
     print(
         '"""Coefficients of `vecmath`, highest power first. Printed by `tests/kernel/fit.py`, with the relative error of each."""\n'
     )

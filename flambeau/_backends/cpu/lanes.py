@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flambeau._backends.cpu.emit import literal
@@ -296,6 +296,15 @@ class Builder:
         name = f"llvm.x86.avx512.mask.scalef.{kind}.{bits}"
         out = [self.call(x.type, full, name, u, v, zero, mask, *rounding) for u, v in zip(parts[::2], parts[1::2], strict=True)]
         return self.joined(out, x.lanes)
+
+    def lookup(self, table: Sequence[float], i: Value) -> Value:
+        """table[i], of 32 numbers of float32; the bits of i above the fifth are not looked at. Only where `scale_unit`."""
+        held = [", ".join(f"float {literal('float', v)}" for v in table[n : n + 16]) for n in (0, 16)]
+        halves = [Value(self, "f32", 16, f"<{numbers}>") for numbers in held]
+        wide = -(-i.lanes // 16) * 16
+        name = "llvm.x86.avx512.vpermi2var.ps.512"
+        out = [self.call("f32", 16, name, halves[0], self.part(i, j, 16), halves[1]) for j in range(0, wide, 16)]
+        return self.joined(out, i.lanes)
 
     def part(self, x: Value, start: int, n: int) -> Value:
         """n lanes from `start` on; those beyond the last are whatever they are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from flambeau._backends.cpu import coefficients as table
+from flambeau._backends.cpu.coefficients_pieces import ERF_PIECES
 from flambeau._backends.cpu.lanes import Builder, Value
 from flambeau._backends.cpu.vecmath import INF, MAGIC, NAN, PI, circular, exp, log, reduce_f64, through_f64, two_product
 
@@ -12,12 +13,28 @@ from flambeau._backends.cpu.vecmath import INF, MAGIC, NAN, PI, circular, exp, l
 
 
 def erf(b: Builder, x: Value) -> Value:
+    if x.type == "f32" and b.scale_unit:  # in pieces of 1/8, the nearest of which the sum with a large number finds
+        a = b.abs(x)
+        near = b.smaller(b.const(3.92, a), a)
+        shifted = near + MAGIC["f32"] / 8
+        u = near - (shifted - MAGIC["f32"] / 8)
+        which = b.bits(shifted)
+        first, *rest, low, high = (b.lookup(row, which) for row in ERF_PIECES)
+        y = first
+        for c in rest:
+            y = b.fma(y, u, c)
+        y = high + b.fma(y, u, low + u)
+        return b.copysign(b.select(a >= 3.92, b.const(1.0, x), y), x)
     if x.type == "f32":
         a, z = b.abs(x), x * x
         q = b.poly(b.smaller(b.const(3.92, a), a) - 2.46, table.ERFC_LOG2["f32"])
-        shifted = q + MAGIC["f32"]
-        power = b.poly(q - (shifted - MAGIC["f32"]), table.EXP2["f32"])
-        tail = b.from_bits(b.bits(power) + (b.bits(shifted) << 23))  # the integer goes straight to the exponent
+        if b.scale_unit:
+            whole = b.rint(q)
+            tail = b.scaled(b.poly(q - whole, table.EXP2["f32"]), whole)
+        else:
+            shifted = q + MAGIC["f32"]
+            power = b.poly(q - (shifted - MAGIC["f32"]), table.EXP2["f32"])
+            tail = b.from_bits(b.bits(power) + (b.bits(shifted) << 23))  # the integer goes straight to the exponent
         far = b.copysign(1.0 - tail, x)
         *high, last = table.ERF["f32"]
         return b.select(a >= 1.0, far, b.fma(x, b.poly(z, (*high, last - 1.0)), x))
