@@ -152,8 +152,8 @@ class Other:
     def __init__(self, target):
         self.target, self.compiler = target, engine.Engine(target, engine.engine().store)
 
-    def load(self, text, exports, parts):
-        return engine.engine().link(self.compiler.object(text, parts), exports)
+    def load(self, text, exports, parts, level):
+        return engine.engine().link(self.compiler.object(text, parts, level), exports)
 
 
 def variants():

@@ -19,7 +19,7 @@ from functools import cache
 
 from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue
 from flambeau._backends.cpu.emit import Function, Module, V, vector
-from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.pack import APART, narrow, pair_packer, transpose, widen
 from flambeau._backends.cpu.product import SLOTS
 
@@ -267,4 +267,4 @@ def kernel(form: TileForm) -> Code:
     """The compiled product; `code["k"]` has the signature of every kernel."""
     native = engine()
     parts = [("kernel", "product of tiles"), ("a", form.a), ("turned", form.turned), ("epilogue", form.epilogue.name)]
-    return native.load(lambda: str(text(native.target, form)), ["k"], parts=parts)
+    return native.load(lambda: str(text(native.target, form)), ["k"], parts=parts, level=LIGHT)

@@ -13,7 +13,7 @@ from functools import cache
 
 from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue, pair_product, tile
 from flambeau._backends.cpu.emit import Module, V, floating, suffix, vector
-from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.pack import APART, narrow, widen
 from flambeau._backends.cpu.product import SLOTS
 
@@ -147,4 +147,6 @@ def kernel(form: DotForm) -> Code:
     """The compiled product; `code["k"]` has the signature of every kernel."""
     native = engine()
     name = f"{form.dtype} {form.rows} {form.both} {form.cols} {form.epilogue.name}"
-    return native.load(lambda: str(text(native.target, form)), ["k"], parts=[("kernel", "dots"), ("form", name)])
+    return native.load(
+        lambda: str(text(native.target, form)), ["k"], parts=[("kernel", "dots"), ("form", name)], level=LIGHT
+    )

@@ -23,14 +23,13 @@ from functools import cache
 
 from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue, pair_product, tile
 from flambeau._backends.cpu.emit import Module, V, floating, size, vector
-from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.pack import APART, narrow, packer, pair_packer, widen
 
 SIZES = ("p", "q", "m", "n", "k")  # extents
 BLOCK = ("tiles", "tb", "nb", "kb", "group")  # tiles of rows; tiles and columns of a block; depth; units of a chunk
 STRIDES = tuple(f"{x}{d}" for x, dims in (("a", "pqmk"), ("b", "pqkn"), ("c", "pqmn")) for d in dims)  # in elements
 SLOTS = ("c", "a", "b", *SIZES, *BLOCK, *STRIDES)  # then 4 per operand of the epilogue, then its scalars
-UNROLL = 2  # steps of k in a turn of the loop
 AHEAD = 8  # steps of k by which a wide panel of b is fetched before it is read
 
 
@@ -64,7 +63,7 @@ class Form:
 # -- one tile -------------------------------------------------------------------------------------------------------
 
 
-def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: bool) -> str:
+def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: bool, prefix: str = "k") -> str:
     """Defines a micro-kernel and returns its name; it computes one tile of `out`.
 
         (args, a, as, b, bk, depth, part, step, flags, p, q, m0, n0, cols)
@@ -77,7 +76,7 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
     memory, acc = TYPES[form.dtype]
     t = tile(target, form.dtype)
     n = t.lanes
-    name = f"tile_{rows}_{'edge' if edge else vectors}"
+    name = f"{prefix}_tile_{rows}_{'edge' if edge else vectors}"
     f = m.function(
         f"internal void {name}(ptr args, ptr noalias a, i64 as, ptr noalias b, i64 bk, i64 depth, ptr part, i64 step, "
         "i64 flags, i64 p, i64 q, i64 m0, i64 n0, i64 cols)",
@@ -98,8 +97,7 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
     in_place = form.b == "lines"
     fetch = [v * n for v in range(0, vectors, max(1, 64 // (n * size(element))))] if rows < vectors else []
 
-    def multiply(k: V) -> None:
-        """One step of k. What is fewer is held in registers: elements of a, or vectors of b."""
+    with f.loop(0, depth) as k:  # what is fewer is held in registers: elements of a, or vectors of b
         at_a = f.gep(element, a, k if form.a == "rows" else k * as_)
         at_b = f.gep(element, b, k * bk)
         for o in fetch:
@@ -121,13 +119,6 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
                 x = one(i)
                 for v in range(vectors):
                     add(sums[i][v], x, ys[v])
-
-    with f.loop(0, depth & -UNROLL, UNROLL) as k:
-        for u in range(UNROLL):
-            multiply(k + u)
-    if UNROLL > 1:
-        with f.loop(depth & -UNROLL, depth) as k:
-            multiply(k)
 
     with f.when((flags & 2) == 0):
         for i in range(rows):
@@ -175,28 +166,41 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
 
 
 def text(target: Target, form: Form) -> Module:
-    """IR of one kernel, `k`: chunks are groups of units."""
+    """IR of one kernel, `k`."""
+    m = Module(f"product {form.name}", target.has("avx512bf16"))
+    define(m, target, form)
+    return m
+
+
+def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
+    """Defines name(args, begin, end, scratch), the product of a form, in a module: another kernel may call it there.
+
+    `args` points to 64-bit words, those of `SLOTS` in their order: addresses, extents, blocks (`matmul.choose`) and strides
+    in elements; then for each operand of the epilogue its address and its strides over p, q and m; then the scalars, as
+    float64. Chunks begin..end are computed, each `group` units, of p * q * blocks of rows * blocks of columns; any thread
+    may compute any chunk, and they write disjoint parts of `out`. `scratch` is `matmul.scratch` bytes of the calling
+    thread's own, aligned to a cache line. `out` is written only, and overlaps nothing that is read.
+    """
     memory, acc = TYPES[form.dtype]
     t = tile(target, form.dtype)
     n = t.lanes
-    m = Module(f"product {form.name}", target.has("avx512bf16"))
     element = "i32" if t.pairs else acc  # of panels
     for operand, how in (("a", form.a), ("b", form.b)):
         if how.startswith("pack"):
             if t.pairs:
-                pair_packer(m, f"pack_{operand}", n)
+                pair_packer(m, f"{name}_pack_{operand}", n)
             else:
-                packer(m, f"pack_{operand}", memory, acc, n, how[5:])
+                packer(m, f"{name}_pack_{operand}", memory, acc, n, how[5:])
     tiles = {}
     for rows in form.heights:
-        tiles[rows] = [micro(m, target, form, rows, form.vectors, False)] if form.vectors else []
-        tiles[rows] += [micro(m, target, form, rows, form.edge, True)] if form.edge else []
+        tiles[rows] = [micro(m, target, form, rows, form.vectors, False, name)] if form.vectors else []
+        tiles[rows] += [micro(m, target, form, rows, form.edge, True, name)] if form.edge else []
     width = (form.vectors or form.edge) * n  # of panels
 
-    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+    f = m.function(f"void {name}(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, scratch = f.params
     c_, a_, b_ = (f.load("ptr", f.gep("i64", args, i)) for i in range(3))
-    w = {name: f.load("i64", f.gep("i64", args, 3 + i)) for i, name in enumerate(SLOTS[3:])}
+    w = {slot: f.load("i64", f.gep("i64", args, 3 + i)) for i, slot in enumerate(SLOTS[3:])}
     up = lambda x, by: (x + (by - 1)) // by
     mblocks, nblocks = up(w["tiles"], w["tb"]), up(w["n"], w["nb"])
     units = w["p"] * w["q"] * mblocks * nblocks
@@ -227,7 +231,7 @@ def text(target: Target, form: Form) -> Module:
                             src = f.gep(memory, b0, (j + v * n) * w["bn"] + k0 * w["bk"])
                             dst = f.gep(element, bp, j * steps + v * n)
                             gap = f.value(width, "i64")
-                            f.call("void", "pack_b", dst, gap, src, count, depth, w["bn"], w["bk"])
+                            f.call("void", f"{name}_pack_b", dst, gap, src, count, depth, w["bn"], w["bk"])
             flags = f.select(k0 == 0, 1, 0, "i64") | f.select(k0 + w["kb"] >= w["k"], 2, 0, "i64")
 
             def across(i: V, rows: int) -> None:
@@ -240,22 +244,23 @@ def text(target: Target, form: Form) -> Module:
                     for g in reversed(range(-(-rows // n))):
                         part_of = f.gep(memory, src, w["am"] * (g * n))
                         count, to = f.value(rows - g * n, "i64"), f.gep(element, ap, g * n)
-                        f.call("void", "pack_a", to, f.value(rows, "i64"), part_of, count, depth, w["am"], w["ak"])
+                        f.call(
+                            "void", f"{name}_pack_a", to, f.value(rows, "i64"), part_of, count, depth, w["am"], w["ak"]
+                        )
                     panel, gap = ap, f.value(rows, "i64")
                 if own:
                     part, step = f.gep(memory, c_, p * w["cp"] + q * w["cq"] + row * w["cm"] + n0), w["cm"]
                 else:
                     part, step = f.gep(acc, sums, (row - first_row) * w["nb"]), w["nb"]
 
-                def call(name: str, j: V) -> None:
+                def call(micro_kernel: str, j: V) -> None:
                     if form.b == "lines":
                         line, down = f.gep(memory, b0, k0 * w["bk"] + j), w["bk"]
                     else:
                         line, down = f.gep(element, bp, j * steps), f.value(width, "i64")
                     here = f.gep(acc, part, j)
-                    f.call(
-                        "void", name, args, panel, gap, line, down, steps, here, step, flags, p, q, row, n0 + j, cols - j
-                    )  # fmt: skip
+                    f.call("void", micro_kernel, args, panel, gap, line, down, steps, here, step,
+                           flags, p, q, row, n0 + j, cols - j)  # fmt: skip
 
                 names = list(tiles[rows])
                 if form.vectors and form.edge:
@@ -274,13 +279,11 @@ def text(target: Target, form: Form) -> Module:
             if form.both:
                 with f.loop(middle, i1) as i:
                     across(i, form.rows - 1)
-    return m
 
 
 @cache
 def kernel(form: Form) -> Code:
     """The compiled product; `code["k"]` has the signature of every kernel."""
     native = engine()
-    return native.load(
-        lambda: str(text(native.target, form)), ["k"], parts=[("kernel", "product"), ("form", form.name)]
-    )
+    parts = [("kernel", "product"), ("form", form.name)]
+    return native.load(lambda: str(text(native.target, form)), ["k"], parts=parts, level=LIGHT)

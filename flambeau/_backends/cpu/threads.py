@@ -181,9 +181,14 @@ def pool_text(target: Target) -> tuple[str, list[str]]:
     kernel, args, chunks, bytes = f.params
     pool = here(f)
     several = (chunks > 1) & (f.load("i64", pool + THREADS) > 1) & (f.load("i64", pool + LIVE) > 0)
-    with f.when(several):
+    with f.when(several | (bytes != 0)):
         got = f.emit("{ i32, i1 }", f"cmpxchg {pool + LOCK}, i32 0, i32 1 seq_cst seq_cst")
         with f.when(f.emit("i1", f"extractvalue {got}, 1")):
+            with f.when(several ^ True):  # alone, in the memory that the owner of the pool has
+                own = f.call("ptr", "own", f.value(0, "i64"), bytes)
+                f.call_pointer("void", kernel, args, f.value(0, "i64"), chunks, own)
+                write(f, pool + LOCK, 0)
+                f.ret()
             for i, word in enumerate((kernel, args, chunks, bytes)):
                 f.store(word, pool + (JOB + 8 * i))
             write(f, pool + NEXT, 0, "i64")
