@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from flambeau._capture import builtin_calls, calls, frame, logs
+from flambeau._capture import backends, builtin_calls, calls, frame, logs
 from flambeau._capture.breaks import Break, Unsupported
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import Frame, Pending, Stop
@@ -269,13 +269,15 @@ class Function:
             raise Break(
                 f"{tr.recorder.custom} is part of the history of a result", "call backward() in the same function"
             )
+        tr.journal.close()
         _undo(tr)
         program: Program | None = None
         lines: list[str] = []
         made = Program(tr.recorder, replay.outputs, live)
         if made.count or replay.outputs:
             program = made
-            program.compile(self.backend, [x for _, _, x in program.inputs])
+            backend = backends.eager if self.backend is backends.native and once_only(tr) else self.backend
+            program.compile(backend, [x for _, _, x in program.inputs])
             tr.guards.scope["program"] = program.call()
             inputs = ", ".join(tr.guards.ref(s) for s, _, _ in program.inputs)
             lines.append(f"{'out = ' if replay.outputs else ''}program({inputs})")
@@ -283,6 +285,21 @@ class Function:
         text += "".join(f"    {line}\n" for line in (*lines, *replay.build, *replay.effects, leave))
         run = build("entry", text, tr.guards.scope)
         return Entry(run, text, tr.guards.source_text(), program, stopped)
+
+
+def once_only(tr: Tracer) -> bool:
+    """Whether the entry undoes an assumption of its own (an optimizer makes its state): then it runs once, and is not worth compiling."""
+    for t, held, now in tr.journal.grad_changes():
+        source = tr.source_of(t)
+        if held is None and now is not None and source is not None and tr.guards.assumed("equal", tr.sources.attr(source, "_grad")):
+            return True
+    return any(
+        tr.guards.assumed("present", source, (type(k), k))
+        for c, held, now in tr.journal.dict_changes()
+        if (source := tr.source_of(c)) is not None
+        for k in now
+        if k not in held and isinstance(k, str)
+    )
 
 
 _EAGER: Any = object()

@@ -108,6 +108,10 @@ class Guards:
         self._done.add(key)
         return True
 
+    def assumed(self, *mark: Any) -> bool:
+        """Whether an assumption was made."""
+        return tuple(id(m) if isinstance(m, Source) else m for m in mark) in self._done
+
     def identity(self, source: Source, value: Any) -> None:
         if self.once("identity", source):
             self.check(

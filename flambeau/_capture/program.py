@@ -28,8 +28,12 @@ class Program:
         self.run: Callable[..., Sequence[Any]] = self.module
 
     def compile(self, backend: Callable[..., Any], examples: list[Any]) -> None:
-        """Let the backend make a function of it."""
-        self.run = backend(self.module, examples)
+        """Let the backend make a function of it, in the grad mode in which it will run."""
+        before, STATE.grad = STATE.grad, STATE.grad and self.live
+        try:
+            self.run = backend(self.module, examples)
+        finally:
+            STATE.grad = before
 
     def call(self) -> Callable[..., Sequence[Any]]:
         """What an entry calls: without history where no result has one."""
