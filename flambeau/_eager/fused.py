@@ -45,7 +45,7 @@ class Step:
             good = [row for row in rows if _fits(row)]
             rows = [row for row in rows if not _fits(row)]
             for d in FLOATS:
-                some = [row for row in good if row[0].dtype is d]
+                some = [row for row in good if row[0].dtype is d]  # an answer of None: some overlap, and go one by one
                 if (
                     some
                     and self._native(d, len(numbers), len(lists))(*map(list, zip(*some, strict=True)), *numbers) is None

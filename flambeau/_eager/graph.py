@@ -246,22 +246,22 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
         _put(buffer, node, nr, g, _add_tensors if create else _add_arrays)
         if node not in seen:
             seen.add(node)
-            stack.append(node)
             if node.leaf:
-                waiting.setdefault(node, 0)
+                waiting[node] = 0
+            else:
+                stack.append(node)
     while stack:
         node = stack.pop()
-        if node.leaf:
-            continue
         order.append(node)
         for child in node.next:
             if child is not None:
                 if child not in seen:
                     seen.add(child)
-                    stack.append(child)
                     if child.leaf:
                         waiting[child] = waiting.get(child, 0) + 1
-                elif child.leaf:
+                    else:
+                        stack.append(child)
+                elif child in waiting:
                     waiting[child] += 1
     order.sort(key=_BY_SERIAL, reverse=True)
     for leaf in [leaf for leaf, n in waiting.items() if n == 0]:

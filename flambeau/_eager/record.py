@@ -236,7 +236,7 @@ def _natively(rules: Any) -> Any:
     def arrays(self: Any, g: Any) -> Any:
         large = type(g) is np.ndarray and g.size >= LARGE
         if not large:
-            for s in self.saved:  # noqa: SIM110  hot: a loop, not a generator
+            for s in self.saved:
                 if isinstance(s, Tensor) and s._a.size >= LARGE:
                     large = True
         if large:

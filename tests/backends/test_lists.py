@@ -62,6 +62,16 @@ def test_many_small_rows(case):
     assert call([], [], 2.0, 3.0) is True
 
 
+def test_rows_that_overlap_are_left(case):
+    dtype, call = case
+    memory, other = np.ones(300, dtype), np.ones(300, dtype)
+    apart = ([memory[:100], memory[200:], memory[100:200]], [other[:100], other[200:], other[100:200]])
+    assert call(*apart, 1.0, 1.0) is True
+    assert call([memory[:100], memory[99:]], [other[:100], other[99:]], 1.0, 1.0) is None
+    assert call([memory, memory], [other, other], 1.0, 1.0) is None
+    assert call([memory[:0], memory], [other[:0], other], 1.0, 1.0) is True
+
+
 def test_what_it_leaves_to_others(case):
     dtype, call = case
     other = np.dtype("f8" if dtype == "f4" else "f4")

@@ -92,8 +92,8 @@ def lists_module() -> Module:
     with f.loop(nlists, nargs) as i, f.when(f.load("ptr", f.load("ptr", args, i) + OB_TYPE) != pyfloat):
         decline(f)
 
-    # room for the rows' slots, the pieces before each row, and (its size is not known yet) nothing for the jobs
-    memory = f.call("ptr", "malloc", (rows * nslots + rows + 1) * 8)
+    # room for the rows' slots, the pieces before each row, and where the first list's arrays begin and end
+    memory = f.call("ptr", "malloc", (rows * nslots + rows * 3 + 1) * 8)
     with f.when(memory == 0):
         decline(f)
 
@@ -102,6 +102,7 @@ def lists_module() -> Module:
         decline(f)
 
     before = f.gep("i64", memory, rows * nslots)
+    spans = f.gep("i64", before, rows + 1)
     total, pieces = f.var("i64", 0), f.var("i64", 0)
     low = f.alloca("i64", 16, 16)
     with f.loop(0, rows) as r:
@@ -138,6 +139,13 @@ def lists_module() -> Module:
                 with f.when((gap != 0) & (gap < bytes) & (gap > 0 - bytes)):
                     refuse()
             f.store(at, low, i)
+        start = f.load("i64", low)
+        end = start + n.get() * word(7)
+        with f.loop(0, r) as q:  # rows run side by side: none may write where another does
+            with f.when((start < f.load("i64", spans, q * 2 + 1)) & (f.load("i64", spans, q * 2) < end)):
+                refuse()
+        f.store(start, spans, r * 2)
+        f.store(end, spans, r * 2 + 1)
         slots = f.gep("i64", memory, r * nslots)
         with f.loop(0, nslots) as s:
             kind, which = (f.load("i64", spec + 8, s * 2 + part) for part in (0, 1))
