@@ -170,7 +170,7 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
         with f.loop(0, f.max(w["channels"], 1), w["cb"]) as c0:
             channels = f.min(w["channels"] - c0, w["cb"])
             first, last = c0 == 0, c0 + w["cb"] >= w["channels"]
-            slab_fill(f, memory, acc, w, slab, f.gep(memory, source, c0 * w["xc"]), z, y0, ys, images, channels)
+            slab_fill(f, memory, acc, n, w, slab, f.gep(memory, source, c0 * w["xc"]), z, y0, ys, images, channels)
             with f.loop(0, count, VECTORS) as j:
                 record = f.gep("i64", w["vectors"], j * 3)
                 two = j + 1 < count
@@ -217,7 +217,7 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
     return m
 
 
-def slab_fill(f: Function, memory: str, acc: str, w: dict[str, V], slab: V, source: V, z: V, y0: V, ys: V, images: V,
+def slab_fill(f: Function, memory: str, acc: str, n: int, w: dict[str, V], slab: V, source: V, z: V, y0: V, ys: V, images: V,
               channels: V) -> None:  # fmt: skip
     """Writes the rows that a chunk's taps touch, phase by phase and in order: rows overrun into the next one."""
     with f.loop(0, w["nz"]) as tap:
@@ -226,10 +226,12 @@ def slab_fill(f: Function, memory: str, acc: str, w: dict[str, V], slab: V, sour
         with f.loop(0, w["ny"]) as py, f.loop(0, w["nx"]) as px:
             phase_y, phase_x = f.load("i64", w["phases_y"], py), f.load("i64", w["phases_x"], px)
             group = f.gep(acc, slab, tap * w["plane"] + (py * w["nx"] + px) * w["group"])
-            with f.loop(0, images) as image, f.loop(0, ys + w["halo"]) as r:
+            rows = ys + w["halo"]
+            with f.loop(0, images) as image, f.loop(0, rows + 1) as r:
                 iy = (y0 + r + w["row0"]) * w["sy"] + phase_y
-                inside = inside_z & (iy >= 0) & (iy < w["h"])
+                inside = inside_z & (iy >= 0) & (iy < w["h"]) & (r < rows)
                 line = f.gep(memory, source, image * w["xp"] + iz * w["xd"] + iy * w["xh"])
+                # after the last row come zeros: vectors end there, and what memory happens to hold may be denormal, hence slow
                 f.call(
                     "void",
                     "copy_rows",
@@ -243,7 +245,7 @@ def slab_fill(f: Function, memory: str, acc: str, w: dict[str, V], slab: V, sour
                     w["sx"],
                     phase_x,
                     w["col0"],
-                    w["pitch"],
+                    f.select(r < rows, w["pitch"], 2 * n, "i64"),
                 )
 
 
@@ -325,7 +327,7 @@ class Correlation:
         yb, ib, tb = self.blocks(cb * nz * max(ny * nx, 1) * pitch * word, halo, tiles, self.channels * nz * taps)
         height = yb + halo
         group = ib * height * pitch
-        plane = -(-(ny * nx * group + n) // 16) * 16
+        plane = -(-(ny * nx * group + 3 * n) // 16) * 16
         plane += 16 * (plane // 16 % 2 == 0)  # an odd number of cache lines: channels do not meet in one set
         vpr = -(-wo // n) if wo else 0
         packed = wo and vpr * n / wo > 1 + PACKING / max(self.rows, 1)

@@ -38,12 +38,16 @@ FORWARD = (
     *("xp", "xq", "xh", "xw", "ag", "am", "sb", "cp", "cq", "cm", "cy", "cn", "cf", "nf", "width", "divisor"),
 )
 SHAPES = ((4, 2), (4, 1), (1, 4))  # rows and vectors summed at a time: wide planes, narrow ones, single rows
+MORE = max(rows for rows, _ in SHAPES)
 PLANE = 96 << 10  # bytes of a plane that a chunk works on
 
 
 def fill_plane(f: Function, memory: str, acc: str, n: int, w: dict[str, V], slab: V, plane: V, first: V, rows: V,
                phases_y: V, phases_x: V) -> None:  # fmt: skip
-    """Copies the rows first.. of a plane, padded, for each phase: `rows` of them, `w["rows"]` apart from phase to phase."""
+    """Copies the rows first.. of a plane, padded, for each phase: `rows` of them, `w["rows"]` apart from phase to phase.
+
+    A few rows of zeros follow: they are read, for nothing, and what memory happens to hold may be denormal, hence slow.
+    """
     with f.loop(0, w["ny"]) as py, f.loop(0, w["nx"]) as px:
         # row r is at (first + r + row0) * sy + phase of the input: rows low..high are inside
         phase = f.load("i64", phases_y, py)
@@ -53,7 +57,7 @@ def fill_plane(f: Function, memory: str, acc: str, n: int, w: dict[str, V], slab
         room = w["h"] - top
         high = f.max(f.min(f.select(room > 0, (room + w["sy"] - 1) // w["sy"], 0, "i64"), rows), low)
         group = f.gep(acc, slab, (py * w["nx"] + px) * w["rows"] * w["pitch"])
-        for begin, end, width in ((f.value(0, "i64"), low, 0), (low, high, w["w"]), (high, rows, 0)):
+        for begin, end, width in ((f.value(0, "i64"), low, 0), (low, high, w["w"]), (high, rows + MORE, 0)):
             line = f.gep(memory, plane, f.select(begin < high, top + begin * w["sy"], 0, "i64") * w["xh"])
             f.call("void", "copy_rows", f.gep(acc, group, begin * w["pitch"]), w["pitch"], line, w["sy"] * w["xh"], end - begin,
                    f.value(width, "i64"), w["xw"], w["sx"], f.load("i64", phases_x, px), w["col0"], w["pitch"])  # fmt: skip
@@ -191,7 +195,7 @@ def depthwise_launch(work: Any, c: tuple[int, int], offset: int, x: tuple[int, i
     slots += [(CONST, int(numbers[name])) for name in FORWARD[len(slots) :]]
     most = max(r * v for r, v in SHAPES)
     # rows past the last one are read where fewer are left than are summed at a time
-    scratch = len(work.phases) * most * n + max(ny * nx, 1) * rows * pitch + 4 * pitch + 4 * n
+    scratch = len(work.phases) * most * n + max(ny * nx, 1) * rows * pitch + (MORE + 1) * pitch + 4 * n
     code = kernel(work.dtype)
     chunks = work.images * work.groups * -(-ho // yb) if wo else 0
     return Launch(code["k"], tuple(slots), chunks, scratch * word), (*arrays, code)
@@ -308,6 +312,6 @@ def depthwise_weight_plan(
     ]
     constants += [eg[0], eg[1], eg[2] if rank == 2 else 0]
     slots = ((OUT, 0), (ARG, 0), (ARG, 1), (CONST, table.ctypes.data), *((CONST, v) for v in constants))
-    scratch = (taps * lanes + ny * nx * rows * pitch + 2 * lanes) * size(TYPES[dtype][1])
+    scratch = (taps * lanes + (ny * nx * rows + MORE) * pitch + 2 * lanes) * size(TYPES[dtype][1])
     work = Launch(code["k"], slots, shape[0], scratch)
     return Plan((Result(x.dtype, tuple(shape)),), (work,), release=prod(g.shape) * taps > 2 * GRAIN, keep=(table, code))

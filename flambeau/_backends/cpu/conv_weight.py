@@ -145,6 +145,10 @@ def text(target: Target, dtype: str) -> Module:
                             to = f.gep(acc, ap, r0 * depth + (image * area + line * length) * rows + group * n)
                             left = f.min(rows, outs - r0) - group * n
                             f.call("void", "pack", to, rows, src, left, length, w["go"], w["gw"])
+            with f.when(outs < padded), f.loop(0, tiles) as i:  # the row that is no channel
+                r0, rows = spread_pairs(f, i, pairs, tiles)
+                with f.loop(0, f.select(r0 + rows > outs, depth, 0, "i64")) as k:
+                    f.store(f.value(0, acc), f.gep(acc, ap, r0 * depth), k * rows + rows - 1)
             with f.loop(0, w["kz"]) as kz:
                 iz = z * w["sz"] + kz * w["dz"] - w["pz"]
                 with f.when((iz >= 0) & (iz < w["d"])):
@@ -152,6 +156,7 @@ def text(target: Target, dtype: str) -> Module:
                     with f.loop(0, images) as image:
                         to = f.gep(acc, slab, image * w["rows"] * w["pitch"] * w["cb"])
                         f.call("void", "slab_rows", args, to, f.gep(memory, source, image * w["xn"]), y0, ys, ins)
+                    f.call("void", "zeros", f.gep(acc, copied, depth * nlanes), f.select(gather, 2 * cols, 0, "i64"))
                     with f.when(gather), f.loop(0, images) as image, f.loop(0, ys) as y, f.loop(0, w["wo"]) as col:
                         to = f.gep(acc, copied, ((image * ys + y) * w["wo"] + col) * nlanes)
                         with f.loop(0, w["ky"]) as tap:
@@ -202,12 +207,16 @@ def slab_rows(m: Module, memory: str, acc: str, n: int) -> None:
             with f.loop(0, groups) as back:  # from the last group of lanes to the first: see `packer`
                 lane = (groups - 1 - back) * n
                 src = f.gep(memory, image, lane * w["xc"] + iy * w["xh"] + (low + col0) * w["xw"])
-                to = f.gep(acc, line, low * w["cb"] + lane)
-                f.call("void", "pack", to, w["cb"], src, ins - lane, high - low, w["xc"], w["xw"])
+                place_ = f.gep(acc, line, low * w["cb"] + lane)
+                f.call("void", "pack", place_, w["cb"], src, ins - lane, high - low, w["xc"], w["xw"])
             f.call("void", "zeros", line, low * w["cb"])
             f.call("void", "zeros", f.gep(acc, line, high * w["cb"]), (w["pitch"] - high) * w["cb"])
+            with f.when(ins < w["cb"]), f.loop(low, high) as x:  # channels that are not there
+                f.call("void", "zeros", f.gep(acc, line, x * w["cb"] + ins), w["cb"] - ins)
             otherwise()
             f.call("void", "zeros", line, w["pitch"] * w["cb"])
+    # vectors end past the last window, and what memory happens to hold may be denormal, hence slow
+    f.call("void", "zeros", f.gep(acc, to, count * w["pitch"] * w["cb"]), f.value(2 * n * VECTORS, "i64"))
 
 
 @cache
