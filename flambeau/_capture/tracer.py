@@ -116,6 +116,8 @@ class Tracer:
                 return track(value, source, self)
             self.guards.equal(source, value)
             return value
+        if source.kind == "local" and not isinstance(value, (Tensor, dict, *LISTS, *SETS)):
+            self.guards.stable.add(source.key)
         entry = self._known.get(id(value))
         if entry is not None:
             if entry[1] is not source:
