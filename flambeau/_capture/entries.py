@@ -16,7 +16,7 @@ from flambeau._capture import backends, builtin_calls, calls, frame, logs
 from flambeau._capture.breaks import Break, Unsupported
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import Frame, Pending, Stop
-from flambeau._capture.guards import Failed
+from flambeau._capture.guards import Failed, write
 from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
 from flambeau._capture.tracer import Tracer
@@ -281,8 +281,8 @@ class Function:
             tr.guards.scope["program"] = program.call()
             inputs = ", ".join(tr.guards.ref(s) for s, _, _ in program.inputs)
             lines.append(f"{'out = ' if replay.outputs else ''}program({inputs})")
-        text, names = tr.guards.entry([*lines, *replay.build, *replay.effects, leave])
-        tr.guards.scope.update(names)
+        text = write("entry", tr.guards.parameters, tr.guards.lines)
+        text += "".join(f"    {line}\n" for line in (*lines, *replay.build, *replay.effects, leave))
         run = build("entry", text, tr.guards.scope)
         return Entry(run, text, tr.guards.source_text(), program, stopped)
 

@@ -412,7 +412,7 @@ class Module:
     `rounds_bfloat`: the machine has an instruction that rounds to bfloat16; without one LLVM would call a routine.
     """
 
-    def __init__(self, name: str, rounds_bfloat: bool = False) -> None:
+    def __init__(self, name: str, rounds_bfloat: bool = True) -> None:
         self.name, self.rounds_bfloat = name, rounds_bfloat
         self.functions: list[Function] = []
         self.declared: dict[str, str] = {}

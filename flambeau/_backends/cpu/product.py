@@ -30,7 +30,7 @@ SIZES = ("p", "q", "m", "n", "k")  # extents
 BLOCK = ("tiles", "tb", "nb", "kb", "group")  # tiles of rows; tiles and columns of a block; depth; units of a chunk
 STRIDES = tuple(f"{x}{d}" for x, dims in (("a", "pqmk"), ("b", "pqkn"), ("c", "pqmn")) for d in dims)  # in elements
 SLOTS = ("c", "a", "b", *SIZES, *BLOCK, *STRIDES)  # then 4 per operand of the epilogue, then its scalars
-AHEAD = 8  # steps of k by which a wide panel of b is fetched before it is read
+AHEAD = 8  # steps of k by which lines of b are fetched before they are read
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
                 sums[i][v].set(read(wide, f.gep(acc, part, step * i + v * n), v))
 
     in_place = form.b == "lines"
-    fetch = [v * n for v in range(0, vectors, max(1, 64 // (n * size(element))))] if rows < vectors else []
+    lines = range(0, vectors, max(1, 64 // (n * size(element))))
+    fetch = [v * n for v in lines] if in_place or rows < vectors else []  # packed panels come by themselves
 
     with f.loop(0, depth) as k:  # what is fewer is held in registers: elements of a, or vectors of b
         at_a = f.gep(element, a, k if form.a == "rows" else k * as_)
