@@ -97,6 +97,12 @@ def finish(m: Module, memory: str, acc: str, n: int, e: Epilogue) -> None:
                for o, (d, _) in zip(others, e.operands, strict=True)]  # fmt: skip
         f.mstore(narrow(f, e.body(f, x, got, scalars), memory), f.gep(memory, out, place), mask)
 
+    def put_one(x: V, place: V) -> None:
+        """The same for a single element, by scalar moves: LLVM 22 narrows a masked store of one known lane to a store too wide."""
+        got = [f.splat(widen(f, f.load(TYPES[d][0], o, place), acc), n) for o, (d, _) in zip(others, e.operands, strict=True)]
+        made = narrow(f, e.body(f, f.splat(x, n), got, scalars), memory)
+        f.store(f.emit(memory, f"extractelement {made}, i64 0"), out, place)
+
     with f.loop(0, count) as v:
         record = f.gep("i64", vectors, v * 3)
         first, some = f.load("i64", record, 1), f.load("i64", record, 2)
@@ -124,10 +130,9 @@ def finish(m: Module, memory: str, acc: str, n: int, e: Epilogue) -> None:
                     with f.when(here > j):
                         put(row, at + cn * j, mask)
             with f.when(kind == ANY), f.loop(0, f.select(here > 0, rows, 0)) as r, f.loop(0, nf) as phase:
-                one = short_mask(f, n, f.value(1, "i64"))
                 f.store(f.load(wide, src, apart * phase + r * cols), line)
                 with f.loop(0, here) as j, f.when((piece["x"] + j) * nf + phase < width):
-                    put(f.splat(f.load(acc, line, j), n), at + r * cm + phase * cf + j * cn, one)
+                    put_one(f.load(acc, line, j), at + r * cm + phase * cf + j * cn)
 
 
 def text(target: Target, dtype: str, e: Epilogue) -> Module:
