@@ -51,13 +51,14 @@ def test_same_bits(native, name, dtype, monkeypatch):
 @pytest.mark.parametrize("span", [1, 2, 1000, (1 << 28) - 1, 1 << 28, 1 << 40, (1 << 64) - 1])
 def test_same_integers(native, span, monkeypatch):
     for low, dtype in ((0, np.int64), (-5, np.int32), (-(1 << 62), np.int64)):
-        both(native, lambda g, n, x: sampling.integers(g, n, np.dtype(dtype), low, span, x), monkeypatch)
+        sample = lambda g, n, x, d=np.dtype(dtype), low=low: sampling.integers(g, n, d, low, span, x)
+        both(native, sample, monkeypatch)
 
 
 def test_same_choices(native, monkeypatch):
     for d in (np.bool_, np.float32, np.float64, np.int64):
         for p in (0.0, 0.3, 1.0):
-            sample = lambda g, n, x: sampling.bernoulli(g, n, p, np.dtype(d), x).astype(d)
+            sample = lambda g, n, x, p=p, d=d: sampling.bernoulli(g, n, p, np.dtype(d), x).astype(d)
             both(native, sample, monkeypatch)
     both(native, lambda g, n, x: sampling.randperm(g, n, np.dtype(np.int64), x), monkeypatch)
     both(native, lambda g, n, x: sampling.randperm(g, n, np.dtype(np.int16), x), monkeypatch, [1, 2, 300, 5000])
