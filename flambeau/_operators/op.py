@@ -52,7 +52,8 @@ class Op:
         namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
         view: the result shares the first tensor's memory.
         names: further public names (aliases: `arccos`, `concat`).
-        native: large calls run the body as one generated kernel, even where `.arrays` exists (pointwise bodies always do).
+        native: large calls run as one generated kernel, even where `.arrays` exists (pointwise bodies always do): the body and the
+            written derivative of an op; a whole composite, forward and backward.
         halves: float16 and bfloat16 reach the array reading as they are, elsewhere they are widened before and narrowed after.
         differentiable: False where no gradient flows by definition.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
