@@ -205,8 +205,8 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
     kernel = _bind(op, "NATIVE", large.forward(op))
     operands = ", ".join(f"a{i}" for i in range(len(tensors)))
     biggest = " or ".join(f"a{i}.size >= LARGE" for i in range(len(tensors)))
-    # A mask's kernel gains nothing; one exponent for all (2, 0.5, ...) is what the array reading has short cuts for.
-    large_enough = "False" if tensors[0].is_free else f"({biggest}) and a1.ndim" if op.aten == "pow" else biggest
+    # One exponent for all (2, 0.5, ...) is what the array reading has short cuts for.
+    large_enough = f"({biggest}) and a1.ndim" if op.aten == "pow" else biggest
     small_ = [f"            r = {kernel}({operands}) if {large_enough} else None"]
     if op.run is op.body and not tensors[0].is_free:
         name = _bind(op, "SMALL", None)

@@ -87,7 +87,7 @@ class Fuser:
                 kernel = lower(roots, self.known, outs)
                 break
             except Cut as c:
-                if c.expr in roots and len(roots) > 1:
+                if len(roots) > 1 and (c.expr in roots or len({r.shape for r in roots}) > 1):
                     for group in groups(roots):
                         self.compute(*([every[n] for n in group] for every in (roots, outs, places)))  # type: ignore[arg-type]
                     return

@@ -383,7 +383,7 @@ def take_along_dim(input: T, indices: T, dim: Dim | None = None) -> T:
 # ---------------------------------------------------------------- masks
 
 
-@op("masked_fill.Scalar", "masked_fill.Tensor", promote="none", variants=("function", "method", "inplace"))
+@op("masked_fill.Scalar", "masked_fill.Tensor", promote="none", variants=("function", "method", "inplace"), native=True)
 def masked_fill(k: Kernel[T], input: T, mask: Mask, value: N) -> T:
     """`value` where the mask is true, `input` elsewhere.
 

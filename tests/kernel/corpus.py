@@ -75,7 +75,9 @@ def cross_entropy(x: Any, target: Any) -> Any:
 
 def cummax(x: Any, dim: int) -> Any:
     v = k.cummax(x, dim)
-    places = k.expand(k.reshape(k.iota(x.shape[dim], int64), [x.shape[d] if d == dim else 1 for d in range(2)]), x.shape)
+    places = k.expand(
+        k.reshape(k.iota(x.shape[dim], int64), [x.shape[d] if d == dim else 1 for d in range(2)]), x.shape
+    )
     return v, k.cummax(k.where(k.eq(x, v), places, k.like(0, places)), dim)
 
 

@@ -188,7 +188,9 @@ def single(x):
 
 def main():
     if sys.argv[1:] == ["pieces"]:
-        print('"""Functions of `vecmath` in pieces, for table look-ups in registers. Printed by `tests/kernel/fit.py pieces`."""\n')
+        print(
+            '"""Functions of `vecmath` in pieces, for table look-ups in registers. Printed by `tests/kernel/fit.py pieces`."""\n'
+        )
         for name in PIECES:
             pieces(name)
         return

@@ -15,7 +15,9 @@ FDLIBM = "Sun's fdlibm"
 PAYNE = "Cody and Waite; Payne and Hanek, 1983, from 2^30 on"
 SOURCES = {
     **dict.fromkeys(("exp", "exp2", "expm1", "sigmoid", "tanh", "sinh", "cosh"), CODY),
-    **dict.fromkeys(("log", "log2", "log10", "log1p", "asinh", "acosh", "atanh", "pow"), FDLIBM + "; Moller and Knuth's sums"),
+    **dict.fromkeys(
+        ("log", "log2", "log10", "log1p", "asinh", "acosh", "atanh", "pow"), FDLIBM + "; Moller and Knuth's sums"
+    ),
     **dict.fromkeys(("sin", "cos", "tan"), PAYNE),
     **dict.fromkeys(("asin", "acos", "atan", "atan2"), FDLIBM),
     **dict.fromkeys(("erf", "erfc"), "minimax polynomials, Remes, 1934"),

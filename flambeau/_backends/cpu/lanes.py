@@ -294,7 +294,10 @@ class Builder:
         zero = f"{spell(x.type, full)} zeroinitializer"
         rounding = ["i32 4"] if bits == 512 else []
         name = f"llvm.x86.avx512.mask.scalef.{kind}.{bits}"
-        out = [self.call(x.type, full, name, u, v, zero, mask, *rounding) for u, v in zip(parts[::2], parts[1::2], strict=True)]
+        out = [
+            self.call(x.type, full, name, u, v, zero, mask, *rounding)
+            for u, v in zip(parts[::2], parts[1::2], strict=True)
+        ]
         return self.joined(out, x.lanes)
 
     def lookup(self, table: Sequence[float], i: Value) -> Value:

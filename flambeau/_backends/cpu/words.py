@@ -114,6 +114,9 @@ def fold(b: Builder, op: str, x: Value, y: Value, dtype: str) -> Value:
 def logaddexp(b: Builder, x: Value, y: Value) -> Value:
     """log(exp(x) + exp(y)), without overflow; NaN where either is."""
     apart = b.select(x == y, b.const(0.0, x), b.abs(x - y))  # equal infinities are no distance apart
+    apart = b.smaller(
+        b.const(80.0 if x.type == "f32" else 700.0, x), apart
+    )  # denormal exponentials are slow, and nothing
     return maximum(b, x, y, "") + vecmath.log1p(b, vecmath.exp(b, -apart))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,8 @@ class Watch:
 
 
 @pytest.fixture
-def watch(monkeypatch: Any) -> Iterator[Watch]:
-    yield Watch(monkeypatch)
+def watch(monkeypatch: Any) -> Watch:
+    return Watch(monkeypatch)
 
 
 def tensor(dtype: Any, *shape: int, seed: int = 0) -> Any:
