@@ -29,7 +29,7 @@ from flambeau._ground import flags
 
 MAX_THREADS = 256
 LINE = 64  # bytes of a cache line: words that different threads write are kept apart
-SPIN = 2000  # looks at a word before sleeping on it: about 20 us, the price of a sleep and a wake
+SPIN = 10000  # looks at a word before sleeping on it: about 100 us, what lies between two launches of a training step
 
 # The pool's memory, in bytes from its start.
 GENERATION = 0  # i32, counts jobs; idle workers sleep on it
