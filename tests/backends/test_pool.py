@@ -95,7 +95,9 @@ def test_means(case, dtype):
     divisor = float(np.prod(size))
     for ceil in (0, 1):
         out = tuple((e + 2 * p - k + ceil * (s - 1)) // s + 1 for e, k, s, p in zip(shape[-n:], size, stride, padding))
-        want = window.avg_pool(x.astype(np.float64), size=size, stride=stride, padding=padding, out=out, divisor=divisor)
+        want = window.avg_pool(
+            x.astype(np.float64), size=size, stride=stride, padding=padding, out=out, divisor=divisor
+        )
         got = mean_pool(x, want.shape, size, stride, padding, divisor, False)
         assert got.dtype == x.dtype and np.allclose(got, want, rtol=1e-3 if dtype == "float16" else 1e-6)
         g = rng.integers(-9, 9, want.shape).astype(dtype)

@@ -10,7 +10,9 @@ from flambeau.nn import functional as F
 @pytest.mark.parametrize("which", ["input", "weight"])
 def test_convolutions(size, which):
     x, w = torch.randn(2, 8, size, size), torch.randn(8, 8, 3, 3)
-    moved = [t.contiguous(memory_format=torch.channels_last) if n == which else t for n, t in (("input", x), ("weight", w))]
+    moved = [
+        t.contiguous(memory_format=torch.channels_last) if n == which else t for n, t in (("input", x), ("weight", w))
+    ]
     for f in (F.conv2d, F.conv_transpose2d):
         y = f(*moved, padding=1)
         assert y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous()
@@ -34,3 +36,24 @@ def test_pooling(size, f):
 def test_one_channel_tells_nothing():
     x = torch.randn(2, 1, 6, 6).contiguous(memory_format=torch.channels_last)
     assert F.conv2d(x, torch.randn(4, 1, 3, 3)).is_contiguous()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [((2, 16, 20, 20), (24, 16, 1, 1), 1), ((2, 24, 30, 30), (24, 1, 3, 3), 24), ((2, 3, 30, 30), (16, 3, 3, 3), 1)],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients(case, dtype):
+    x_shape, w_shape, groups = case
+    found = []
+    for last in (False, True):
+        torch.manual_seed(0)
+        x, w, b = (torch.randn(*s, dtype=dtype) for s in (x_shape, w_shape, w_shape[:1]))
+        if last:
+            x, w = (t.contiguous(memory_format=torch.channels_last) for t in (x, w))
+        leaves = [t.requires_grad_() for t in (x, w, b)]
+        y = F.conv2d(x, w, b, groups=groups)
+        y.sin().sum().backward()
+        found.append([y, *(t.grad for t in leaves)])
+    for plain, moved in zip(*found):
+        assert torch.allclose(plain, moved, atol=1e-3)

@@ -40,7 +40,7 @@ from flambeau._backends.cpu.contract import (
 from flambeau._backends.cpu.conv_depthwise import depthwise_launch
 from flambeau._backends.cpu.conv_slab import copy_rows, pack_vector, steps
 from flambeau._backends.cpu.conv_tile import VECTORS, lanes, name_of, short_mask, spread_pairs, tile, tile_rows, weights
-from flambeau._backends.cpu.emit import Function, Module, V, floating, size, vector
+from flambeau._backends.cpu.emit import Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, c_strides
 from flambeau._backends.cpu.layouts import channels_last, last_strides
@@ -54,20 +54,60 @@ FEW = 3  # rows of `a` to one channel that a tile would be wasted on
 PACKING = 5  # the price of packing a vector, in rows of sums
 
 PIECE = ("lane", "count", "image", "place", "offset", "x")  # lanes of a vector that are neighbours in the output
-POINTERS = ("c", "x", "a", "start", "phases", "tables", "union", "vectors", "pieces", "places", "taps_z", "phases_y", "phases_x")
+POINTERS = (
+    "c",
+    "x",
+    "a",
+    "start",
+    "phases",
+    "tables",
+    "union",
+    "vectors",
+    "pieces",
+    "places",
+    "taps_z",
+    "phases_y",
+    "phases_x",
+)
 SLOTS = (
     *POINTERS,
-    *("p", "q", "m", "channels", "do", "ho", "wo"),  # images, groups, rows of `a`, channels; output planes, rows, columns
+    *(
+        "p",
+        "q",
+        "m",
+        "channels",
+        "do",
+        "ho",
+        "wo",
+    ),  # images, groups, rows of `a`, channels; output planes, rows, columns
     *("tiles", "tb", "yb", "ib", "cb"),  # tiles of rows of `a`; tiles, output rows, images, channels at a time
-    *("nz", "taps", "packed", "vpr"),  # taps along z, and along y and x of all phases; whether panels are; vectors of a row
+    *(
+        "nz",
+        "taps",
+        "packed",
+        "vpr",
+    ),  # taps along z, and along y and x of all phases; whether panels are; vectors of a row
     *("d", "h", "w", "sz", "sy", "sx"),  # input extents and strides of the correlation
     *("ny", "nx", "row0", "col0", "height", "halo", "pitch", "group", "plane"),  # the slab
     *("xp", "xq", "xc", "xd", "xh", "xw"),  # strides of the input
-    *("cp", "cq", "cm", "cz", "cy", "cn", "cf", "nf", "width", "kind"),  # of the output; phases, the row they make together, how tiles are stored
+    *(
+        "cp",
+        "cq",
+        "cm",
+        "cz",
+        "cy",
+        "cn",
+        "cf",
+        "nf",
+        "width",
+        "kind",
+    ),  # of the output; phases, the row they make together, how tiles are stored
 )
 
 
-ALONG, PAIRS, ACROSS, ANY = range(4)  # how a tile is stored: rows as they are, two phases interleaved, transposed, one by one
+ALONG, PAIRS, ACROSS, ANY = range(
+    4
+)  # how a tile is stored: rows as they are, two phases interleaved, transposed, one by one
 
 
 def finish(m: Module, memory: str, acc: str, n: int, e: Epilogue) -> None:
@@ -186,7 +226,16 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
                         with f.when(f.value(1, "i1") if v == 0 else two):
                             places = f.gep("i32", w["places"], (j + v) * (n + 1))
                             near = f.convert("zext", f.load("i32", places, n), "i64")
-                            f.call("void", "pack_vector", f.gep(acc, panel, v * n), bases[v], w["union"], depth, places, near)
+                            f.call(
+                                "void",
+                                "pack_vector",
+                                f.gep(acc, panel, v * n),
+                                bases[v],
+                                w["union"],
+                                depth,
+                                places,
+                                near,
+                            )
                 bs = [f.select(packed, f.gep(acc, panel, v * n), bases[v]) for v in range(VECTORS)]
                 bs[1] = f.select(two, bs[1], bs[0])
                 # where both vectors go to one place each, tiles are stored there at once
@@ -218,7 +267,9 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
                                f.convert("zext", at_once & (real < rows), "i64"), rows)  # fmt: skip
                     with f.when(last & (at_once == 0)):
                         left = f.min(count - j, VECTORS)
-                        f.call("void", "finish", args, tiles, apart, real, out0 + r0 * w["cm"], record, left, images, area)
+                        f.call(
+                            "void", "finish", args, tiles, apart, real, out0 + r0 * w["cm"], record, left, images, area
+                        )
     return m
 
 
@@ -307,7 +358,13 @@ class Correlation:
 
         `offset` is an element offset into the output; `bias` its slot and its strides over groups and rows.
         """
-        if self.channels == 1 and len(self.taps[0]) == 1 and self.out[0] == self.inside[0] == 1 and self.rows <= FEW and e is PLAIN:
+        if (
+            self.channels == 1
+            and len(self.taps[0]) == 1
+            and self.out[0] == self.inside[0] == 1
+            and self.rows <= FEW
+            and e is PLAIN
+        ):
             one, kept = depthwise_launch(self, c, offset, x, a, bias)
             return (one,), 0, kept
         target = engine().target
@@ -324,7 +381,9 @@ class Correlation:
         offsets_y = [o for o, _ in ty]
         phases_y, phases_x = (sorted({o % s for o in os}) for os, s in ((offsets_y, sy), (tx, sx)))
         row0, col0 = (min((o // s for o in os), default=0) for os, s in ((offsets_y, sy), (tx, sx)))
-        halo, cols_more = (max((o // s for o in os), default=0) - at for os, s, at in ((offsets_y, sy, row0), (tx, sx, col0)))
+        halo, cols_more = (
+            max((o // s for o in os), default=0) - at for os, s, at in ((offsets_y, sy, row0), (tx, sx, col0))
+        )
         pitch, ny, nx = wo + cols_more, len(phases_y), len(phases_x)
         depth = min(DEPTH, max(ROWS // max(self.rows, 1), 128))
         cb = max(1, min(self.channels, depth // max(nz * taps, 1)))
@@ -340,7 +399,12 @@ class Correlation:
 
         # tables: where each k is, in the slab and in a panel
         at_tap = [
-            ((phases_y.index(oy % sy) * nx + phases_x.index(ox % sx)) * group + (oy // sy - row0) * pitch + ox // sx - col0)
+            (
+                (phases_y.index(oy % sy) * nx + phases_x.index(ox % sx)) * group
+                + (oy // sy - row0) * pitch
+                + ox // sx
+                - col0
+            )
             for oy, ox in product(offsets_y, tx)
         ]
         union = np.array([i * plane + o for i in range(cb * nz) for o in at_tap], np.int64)
@@ -580,7 +644,14 @@ def transposed_plan(
         return None
     o, c, extent = w.shape[0] // groups, w.shape[1], w.shape[2:]
     result = result_like(g, w, (g.shape[0], c * groups, *spatial))
-    if prod(extent) == 1 and max(stride) == 1 and max(padding) == 0 and flat(g) and not result.strides and tuple(spatial) == g.shape[2:]:
+    if (
+        prod(extent) == 1
+        and max(stride) == 1
+        and max(padding) == 0
+        and flat(g)
+        and not result.strides
+        and tuple(spatial) == g.shape[2:]
+    ):
         return pointwise(g, w, bias, result, groups, c, o, (o * sw[0], sw[1], sw[0]))
     so = [s // g.itemsize for s in result.strides or c_strides(result)]
     launches: list[Launch] = []
@@ -588,7 +659,9 @@ def transposed_plan(
     how = (extent, stride, padding, dilation)
     co, cx = (so[0], c * so[1], *so[1:]), (sg[0], o * sg[1], *sg[1:])
     sa = (o * sw[0], sw[1], sw[0], *sw[2:])
-    for work, offset in transposed_correlations(dtype, (g.shape[0], groups, c, o), spatial, g.shape[2:], how, co, cx, sa):
+    for work, offset in transposed_correlations(
+        dtype, (g.shape[0], groups, c, o), spatial, g.shape[2:], how, co, cx, sa
+    ):
         some, used, kept = work.launches((OUT, 0), offset, (ARG, 0), (ARG, 1), bias_of(bias, c), temp)
         launches += some
         temp += used
@@ -613,7 +686,9 @@ def transposed_correlations(
     """
     (images, groups, rows, channels), (extent, stride, padding, dilation) = extents, how
     rank, one = len(out), ((0, 0),)
-    along_all = [phase_taps(r, extent[-1], stride[-1], padding[-1], dilation[-1]) for r in range(min(stride[-1], out[-1]))]
+    along_all = [
+        phase_taps(r, extent[-1], stride[-1], padding[-1], dilation[-1]) for r in range(min(stride[-1], out[-1]))
+    ]
     for phase in product(*(range(min(s, n)) for s, n in zip(stride[:-1], out[:-1], strict=True))):
         # output index i = j * s + phase reads the input at j + (phase + p - tap * d) / s, where that is whole
         taps = [phase_taps(*v) for v in zip(phase, extent, stride, padding, dilation)]  # of all dims but the last

@@ -20,8 +20,7 @@ import numpy as np
 
 from flambeau._backends.cpu.contract import APART, GRAIN, TYPES, narrow, widen
 from flambeau._backends.cpu.conv_slab import copy_rows, steps
-from flambeau._backends.cpu.conv_tile import lanes as lanes_of
-from flambeau._backends.cpu.conv_tile import short_mask
+from flambeau._backends.cpu.conv_tile import lanes as lanes_of, short_mask
 from flambeau._backends.cpu.emit import Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, bits

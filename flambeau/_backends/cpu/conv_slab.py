@@ -55,7 +55,9 @@ def copy_rows(m: Module, memory: str, acc: str, n: int) -> None:
             places = [f.gep(memory, src, f.select(g, x, 0, "i64") * xw) for g, x in zip(good, firsts, strict=True)]
             masks = [f.splat(g, n) for g in good]
             with f.loop(0, whole, n) as c:
-                rows = [widen(f, f.mload(narrow, f.gep(memory, p, c), g), acc) for p, g in zip(places, masks, strict=True)]
+                rows = [
+                    widen(f, f.mload(narrow, f.gep(memory, p, c), g), acc) for p, g in zip(places, masks, strict=True)
+                ]
                 for j, row in enumerate(transpose(f, rows)):
                     f.store(row, f.gep(acc, to, (c + j) * to_step + i))
             with f.when(whole < count):

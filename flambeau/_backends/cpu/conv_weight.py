@@ -33,10 +33,31 @@ from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, R
 POINTERS = ("dw", "x", "g", "sums", "table", "windows", "lanes_at")
 SLOTS = (
     *POINTERS,  # result, input, gradient, shares of sums; where positions, windows and lanes are
-    *("n", "groups", "o", "c", "ob", "cb", "shares", "ib", "yb"),  # images, groups, channels; of them in a chunk; at a time
-    *("kz", "kyx", "run", "ky", "gather"),  # taps along z, windows, taps and rows of taps of one; whether windows are copied
+    *(
+        "n",
+        "groups",
+        "o",
+        "c",
+        "ob",
+        "cb",
+        "shares",
+        "ib",
+        "yb",
+    ),  # images, groups, channels; of them in a chunk; at a time
+    *(
+        "kz",
+        "kyx",
+        "run",
+        "ky",
+        "gather",
+    ),  # taps along z, windows, taps and rows of taps of one; whether windows are copied
     *("d", "h", "w", "do", "ho", "wo", "sz", "sy", "sx", "pz", "py", "px", "dz", "dy"),  # sy: in rows of the slab
-    *("rows", "spacing", "pitch", "flat"),  # the slab: rows of an image, their distance in x, row length; grad's rows follow
+    *(
+        "rows",
+        "spacing",
+        "pitch",
+        "flat",
+    ),  # the slab: rows of an image, their distance in x, row length; grad's rows follow
     *("xn", "xg", "xc", "xd", "xh", "xw", "gn", "gg", "go", "gd", "gh", "gw"),  # strides of input and gradient
     *("wg", "wo_", "wc", "wz"),  # strides of the result
 )

@@ -15,6 +15,7 @@ import numpy as np
 from flambeau._backends.cpu import library_window as window
 from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import channels_last, laid
+from flambeau._backends.cpu.library_memory import copied
 from flambeau._values.dtype import HALVES
 
 NATIVE = 1 << 18  # multiplications from which a convolution is a kernel
@@ -84,11 +85,36 @@ def _how(stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
 def conv_forward(x: Any, w: Any, bias: Any = None, *, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
     """Cross-correlation: x (n, c, ...), w (o, c / groups, ...), bias (o)."""
     if _suits(x, w, x.shape[0] * w.size * prod(x.shape[2:]) // prod(stride)):
+        if _plain(w.shape, stride, padding, groups) and channels_last(x):
+            return _images(product(_rows(x), w.reshape(w.shape[:2]).T, bias), x.shape)
+        if groups == x.shape[1] and channels_last(x):
+            out = _how(stride, padding, dilation, groups).forward(_planes(x), _planes(w), bias)
+            return laid(out, True)
         out = _how(stride, padding, dilation, groups).forward(x, w, bias)
         if out is not None:
             return out
     out = window.conv_forward(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
     return laid(_biased(out, bias), channels_last(x, w))
+
+
+def _plain(w: Sequence[int], stride: Ints, padding: Ints, groups: int) -> bool:
+    """Whether a convolution with weights of a shape is a matrix product of positions and channels."""
+    return prod(w[2:]) == 1 and groups == 1 and max(stride) == 1 and max(padding) == 0
+
+
+def _rows(x: Any) -> Any:
+    """Positions by channels: a view where channels are last."""
+    return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+
+
+def _images(rows: Any, shape: tuple[int, ...]) -> Any:
+    """The inverse of `_rows`, for images of a shape but for its channels."""
+    return np.moveaxis(rows.reshape(shape[0], *shape[2:], -1), -1, 1)
+
+
+def _planes(x: Any) -> Any:
+    """x with each channel's plane in one piece, as kernels for single channels want it."""
+    return copied(x, format="contiguous_format") if channels_last(x) else x
 
 
 def _biased(out: Any, bias: Any) -> Any:
@@ -99,15 +125,26 @@ def _biased(out: Any, bias: Any) -> Any:
 def conv_weight(g: Any, x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
     """The gradient of the weight, of shape `size`."""
     if _suits(x, g, g.size * prod(size[1:])):
+        if _plain(size, stride, padding, groups) and channels_last(x) and channels_last(g):
+            return product(_rows(g).T, _rows(x)).reshape(size)
+        if groups == x.shape[1]:
+            x, g = _planes(x), _planes(g)
         out = _how(stride, padding, dilation, groups).weight(x, g, tuple(size))
         if out is not None:
             return out
     return window.conv_weight(g, x, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-def conv_input(g: Any, w: Any, bias: Any = None, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
+def conv_input(
+    g: Any, w: Any, bias: Any = None, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Any:
     """The gradient of the input, of shape `size`; also the transposed convolution."""
     if _suits(g, w, g.size * prod(w.shape[1:])):
+        if _plain(w.shape, stride, padding, groups) and channels_last(g):
+            return _images(product(_rows(g), w.reshape(w.shape[:2]), bias), g.shape)
+        if groups == g.shape[1] and channels_last(g):
+            out = _how(stride, padding, dilation, groups).transposed(_planes(g), _planes(w), tuple(size[2:]), bias)
+            return laid(out, True)
         out = _how(stride, padding, dilation, groups).transposed(g, w, tuple(size[2:]), bias)
         if out is not None:
             return out
@@ -162,7 +199,9 @@ def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding:
 
         one = isinstance(divisor, (int, float))
         each = g if one else g / np.asarray(divisor, g.dtype)
-        found = mean_pool(each, tuple(shape), tuple(size), tuple(stride), tuple(padding), float(divisor) if one else 1.0, True)
+        found = mean_pool(
+            each, tuple(shape), tuple(size), tuple(stride), tuple(padding), float(divisor) if one else 1.0, True
+        )
         if found is not None:
             return found
     return window.avg_pool_backward(g, shape=shape, size=size, stride=stride, padding=padding, divisor=divisor)

@@ -19,8 +19,7 @@ from flambeau._backends.cpu.contract import APART, TYPES, narrow, widen
 from flambeau._backends.cpu.conv import Correlation, three, transposed_correlations
 from flambeau._backends.cpu.conv_depthwise import depthwise_launch
 from flambeau._backends.cpu.conv_slab import gather, steps
-from flambeau._backends.cpu.conv_tile import lanes as lanes_of
-from flambeau._backends.cpu.conv_tile import short_mask
+from flambeau._backends.cpu.conv_tile import lanes as lanes_of, short_mask
 from flambeau._backends.cpu.emit import Function, Module, V, lanes, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
@@ -69,7 +68,10 @@ def windows(m: Module, memory: str, acc: str, n: int, s: int) -> None:
         with f.loop(0, w["kz"]) as i, f.loop(0, w["ky"]) as j:
             iz, iy = (v + many(f.convert("trunc", t * w[d], "i32")) for v, t, d in ((z0, i, "dz"), (y0, j, "dy")))
             good = there & under(f, iz, many(short["d"])) & under(f, iy, many(short["h"]))
-            line, lane = iz * many(short["xd"]) + iy * many(short["xh"]), (iz * many(short["h"]) + iy) * many(short["w"])
+            line, lane = (
+                iz * many(short["xd"]) + iy * many(short["xh"]),
+                (iz * many(short["h"]) + iy) * many(short["w"]),
+            )
             with f.loop(0, w["kx"]) as k:
                 ix = x0 + many(f.convert("trunc", k * w["dx"], "i32"))
                 mask = good & under(f, ix, many(short["w"]))
@@ -261,7 +263,9 @@ def mean_plan(
     works: list[tuple[Correlation, int]]
     if back:
         how = (window, stride, padding, (1,) * rank)
-        found = transposed_correlations(dtype, (p, q, 1, 1), shape[-rank:], x.shape[-rank:], how, fill(so), fill(e), (0,) * (3 + rank))
+        found = transposed_correlations(
+            dtype, (p, q, 1, 1), shape[-rank:], x.shape[-rank:], how, fill(so), fill(e), (0,) * (3 + rank)
+        )
         works = list(found)
     else:
         taps = [tuple((i - before, 0) for i in range(k)) for k, before in zip(window, padding, strict=True)]
@@ -272,7 +276,9 @@ def mean_plan(
             (*fill(e)[:3], *three(e[-rank:], 0)), (0,) * 6, shape[-1],
         )  # fmt: skip
         works = [(work, 0)]
-    made = [depthwise_launch(w, (OUT, 0), offset, (ARG, 0), (CONST, one.ctypes.data), None, divisor) for w, offset in works]
+    made = [
+        depthwise_launch(w, (OUT, 0), offset, (ARG, 0), (CONST, one.ctypes.data), None, divisor) for w, offset in works
+    ]
     release = max(prod(shape), x.size) * prod(window) > GRAIN
     return Plan((result,), tuple(m[0] for m in made), release=release, keep=(one, *(m[1] for m in made)))
 
