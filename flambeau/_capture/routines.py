@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu import compile, library, scatter
-from flambeau._backends.cpu.conv import forward_plan, transposed_plan
+from flambeau._backends.cpu.conv_plan import forward_plan, transposed_plan
 from flambeau._backends.cpu.conv_weight import weight_plan
 from flambeau._backends.cpu.launch import ARG, OUT, Plan, Result
 from flambeau._backends.cpu.matmul import matmul_plan

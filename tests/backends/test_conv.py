@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu.conv import out_size
+from flambeau._backends.cpu.conv_plan import out_size
 from flambeau._backends.cpu.convolve import convolution
 from flambeau._backends.cpu.layouts import channels_last, last_strides
 from flambeau._backends.cpu.threads import get_num_threads, set_num_threads

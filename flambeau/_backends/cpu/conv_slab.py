@@ -36,7 +36,7 @@ def copy_rows(m: Module, memory: str, acc: str, n: int) -> None:
         APART,
     )
     to, to_step, src, from_step, count, w, xw, s, phase, col0, pitch = f.params
-    wide, narrow = vector(acc, n), vector(memory, n)
+    narrow = vector(memory, n)
     iota = V(f, f"<{n} x i32>", "<" + ", ".join(f"i32 {i}" for i in range(n)) + ">")
 
     def inside(first: V) -> V:

@@ -110,7 +110,7 @@ def pack_text(target: Target, dtype: str) -> Module:
     """
     memory, acc = TYPES[dtype]
     n = lanes(target, acc)
-    wide, cols = vector(acc, n), n * VECTORS
+    cols = n * VECTORS
     m = Module(f"convolution weights {dtype}")
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, _ = f.params

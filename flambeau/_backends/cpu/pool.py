@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.contract import APART, TYPES, narrow, widen
-from flambeau._backends.cpu.conv import Correlation, three, transposed_correlations
+from flambeau._backends.cpu.conv import Correlation, three
 from flambeau._backends.cpu.conv_depthwise import depthwise_launch
+from flambeau._backends.cpu.conv_plan import transposed_correlations
 from flambeau._backends.cpu.conv_slab import gather, steps
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of, short_mask
 from flambeau._backends.cpu.emit import Function, Module, V, lanes, size, vector
