@@ -6,7 +6,7 @@ again. Passes of radix 8, 4, 2, 3, 5 and 7 need no shuffles; twiddle factors are
 transform exchanges real and imaginary parts on the way in and out. Real numbers are transformed as half as many complex
 ones, then taken apart; where their number is odd, as complex ones.
 
-A few long transforms of n = a b points are a transforms of b points after b of a points: `long` in library_transform.py.
+Not here: a few long transforms, which SciPy does.
 """
 
 from __future__ import annotations
