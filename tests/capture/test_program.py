@@ -120,6 +120,17 @@ def test_writes_through_views():
     agree(f, torch.randn(5, 7), torch.randn(5, 7))
 
 
+def test_pieces_within_pieces():
+    def f(x, y, r):
+        a = torch.cat([x + r, y], 0)[:3]
+        b = torch.cat([a, x * r], 0)[1:4].expand(2, 3, 5).sum(0)
+        c = b.clone()
+        c[:2].mul_(a[1:])
+        return torch.cat([c.flip(0), a.sum(1, keepdim=True) + c], 0)[:3] + r, b.view(-1)[2:9]
+
+    agree(f, torch.randn(3, 5), torch.randn(3, 5), torch.randn(5))
+
+
 def test_reads_before_and_after_a_write():
     def f(x, y):
         a = x.t() @ y

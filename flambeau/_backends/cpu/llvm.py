@@ -368,25 +368,25 @@ class Writer:
     def guarded(self, e: Scalar) -> Value:
         b = self.b
         test: Value | None = None
-        for i, n in e.arg:
-            inside = b.below(self.index(i, lanes=True), self.size(n))
-            if test is None:
-                test = inside
-            else:
-                test, inside = b.agree(test, inside)
-                test = test & inside
-        assert test is not None
-        other = self.value(e.src[1])
+        # The test stands where its own indices are known: what it guards may, too.
+        deep = max((self.deep(a) for i, _ in e.arg for a, _ in i.terms), default=0)
+        deep = deep if self.guard is None else max(deep, self.guard_depth)
         saved = self.guard, self.guard_depth
-        if self.guard is not None:
-            x, y = b.agree(self.guard, test)
-            both = x & y
-        else:
+        with self.at(deep):
+            for i, n in e.arg:
+                inside = b.below(self.index(i, lanes=True), self.size(n))
+                if test is None:
+                    test = inside
+                else:
+                    test, inside = b.agree(test, inside)
+                    test = test & inside
+            assert test is not None
             both = test
-        self.guard, self.guard_depth = (
-            both,
-            max(self.guard_depth, self.depth(frozenset().union(*(i.variables for i, _ in e.arg)))),
-        )
+            if self.guard is not None:
+                x, y = b.agree(self.guard, test)
+                both = x & y
+        other = self.value(e.src[1])
+        self.guard, self.guard_depth = both, deep
         v = self.value(e.src[0])
         self.guard, self.guard_depth = saved
         return b.select(test, v, other)
