@@ -98,7 +98,8 @@ class Index:
         for atom, c in other.terms:
             total[atom] = total.get(atom, 0) + c  # type: ignore[operator]
         terms = tuple((a, c) for a, c in total.items() if c)
-        return Index(rejoin(terms), self.const + other.const)  # type: ignore[operator]
+        terms, more = rejoin(terms)
+        return Index(terms, self.const + other.const + more)  # type: ignore[operator]
 
     def __sub__(self, other: Index | int) -> Index:
         return self + other * -1
@@ -198,8 +199,8 @@ def names(a: Atom) -> frozenset[str]:
     return a.index.variables
 
 
-def rejoin(terms: tuple[tuple[Atom, Size], ...]) -> tuple[tuple[Atom, Size], ...]:
-    """x // n * (n * c) + x % n * c == x * c: the pieces of a reshape come together again."""
+def rejoin(terms: tuple[tuple[Atom, Size], ...]) -> tuple[tuple[tuple[Atom, Size], ...], int]:
+    """x // n * (n * c) + x % n * c == x * c: the pieces of a reshape come together again. Terms, and what x adds to the constant."""
     for a, c in terms:
         if not isinstance(a, Mod):
             continue
@@ -209,8 +210,9 @@ def rejoin(terms: tuple[tuple[Atom, Size], ...]) -> tuple[tuple[Atom, Size], ...
         pair = (whole.terms[0][0], whole.terms[0][1] * a.by * c)  # type: ignore[operator]
         if pair in terms:
             left = Index(tuple(t for t in terms if t not in ((a, c), pair)))
-            return (left + a.index * c).terms  # type: ignore[operator]
-    return terms
+            joined = left + a.index * c  # type: ignore[operator]
+            return joined.terms, joined.const  # type: ignore[return-value]
+    return terms, 0
 
 
 def number(v: Size) -> Index:

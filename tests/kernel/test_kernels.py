@@ -298,3 +298,12 @@ def test_random_programs(case: tuple[Any, tuple[int, ...]]) -> None:
     program, outs = program_of(roots, [x])
     python.run(program, [x], outs)
     same(outs, want)
+
+
+def test_part_of_a_flattened_array():
+    """x // n * n + x % n is x, also where x begins at some number."""
+    from flambeau._kernel.index import Axis, variable
+
+    i = variable(Axis("i", 7)) + 2
+    assert i // 5 * 5 + i % 5 == i
+    assert i % 5 * 3 + i // 5 * 15 + 1 == i * 3 + 1
