@@ -11,7 +11,7 @@ from typing import Any
 
 import flambeau
 from flambeau import Tensor  # noqa: F401
-from flambeau._capture import backends, control
+from flambeau._capture import backends
 from flambeau._capture.entries import Entry, Function, Partial
 from flambeau._capture.guards import Failed
 from flambeau._eager.modes import MODES
@@ -43,8 +43,7 @@ def optimized(model: Any, backend: Any, fullgraph: bool, dynamic: bool | None, o
             if isinstance(model.__func__, types.FunctionType)
             else model.__func__
         )
-        made = types.MethodType(inner, model.__self__)
-        return _named(lambda *args, **kwargs: made(*args, **kwargs), model, inner)
+        return types.MethodType(inner, model.__self__)
     if isinstance(model, types.FunctionType):
         original = model.__dict__.get("_torchdynamo_orig_callable")
         return compiled(model if original is None else original, found, fullgraph, dynamic)
@@ -96,7 +95,7 @@ def compiled(fn: types.FunctionType, backend: Callable[..., Any], fullgraph: boo
     )
     comma = "," if values else ""
     scope: dict[str, Any] = {"F_MODES": MODES, "F_first": captures.first.entries, "F_slow": captures, "F_fn": fn, "F_failed": Failed, "F_partial": Partial,
-                             "F_settings": control.SETTINGS, "F_type": type}  # fmt: skip
+                             "F_type": type}  # fmt: skip
     safe = fn.__name__ if fn.__name__.isidentifier() else "function"
     text = (f"def {safe}({', '.join(head)}):\n"
             f"    if F_first and not F_MODES:\n        F_result = F_first[0].run({values})\n"
@@ -136,8 +135,6 @@ class OptimizedModule(flambeau.nn.Module):
             object.__setattr__(self, "_forward", self._orig_mod)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if control.SETTINGS.stance == "force_eager":
-            return self._orig_mod(*args, **kwargs)
         return self._forward(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -231,7 +228,12 @@ def explain(f: Any, *extra_args: Any, **extra_kwargs: Any) -> Any:
     """`explain(f)(*args)`: what capturing f with these arguments gives, and where and why it stops."""
 
     def inner(*args: Any, **kwargs: Any) -> ExplainOutput:
-        target = f._orig_mod if isinstance(f, OptimizedModule) else getattr(f, "_torchdynamo_orig_callable", f)
+        if isinstance(f, OptimizedModule):
+            target = f._orig_mod
+        elif isinstance(f, types.MethodType):
+            target = types.MethodType(getattr(f.__func__, "_torchdynamo_orig_callable", f.__func__), f.__self__)
+        else:
+            target = getattr(f, "_torchdynamo_orig_callable", f)
         made = optimized(target, "eager", False, None, {})
         result = made(*args, **kwargs)
         return ExplainOutput(made._captures, result)

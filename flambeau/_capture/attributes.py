@@ -290,9 +290,13 @@ def _method(tr: Tracer, m: Any, name: str) -> Any:
 
 
 def _tensor(tr: Tracer, t: Any, name: str) -> Any:
+    if name not in ("grad", "_grad", "__class__"):
+        tr.examine(t)
     if name in _FACTS:
         return _fact(tr, t, name)
     if name in ("grad", "_grad"):
+        if t._grad is None:
+            tr.examine(t)
         if t._grad is None and name == "grad" and t._node is not None and not t._node.leaf and not t._retain:
             raise Break("the .grad of a tensor that is not a leaf is read")
         return tr.tensor_grad(t)
@@ -426,6 +430,7 @@ def delete_plain(tr: Tracer, obj: Any, name: str) -> None:
 
 def _store_tensor(tr: Tracer, t: Any, name: str, value: Any) -> None:
     source = tr.source_of(t)
+    tr.examine(t)
     if name == "grad":
         if value is None:
             tr.set_tensor_grad(t, None)

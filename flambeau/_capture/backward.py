@@ -72,6 +72,7 @@ def grad(tracer: Any, outputs: Any, inputs: Any, grad_outputs: Any = None, retai
 def _roots(tracer: Any, tensors: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Node, int, Any]]:
     out = []
     for i, (t, g) in enumerate(zip(tensors, grads, strict=True)):
+        tracer.deep((t, g))
         node = node_of(t)
         if node is None:
             raise RuntimeError(NO_GRAD.format(i))
@@ -98,6 +99,7 @@ def _captured(tracer: Any, roots: Any, targets: Sequence[Any], keep: bool, creat
     wanted: dict[Node, dict[int, Any]] = {}
     nodes = []
     for t in targets:
+        tracer.examine(t)
         node = node_of(t)
         if node is None:
             raise RuntimeError("One of the differentiated Tensors does not require grad")

@@ -111,6 +111,7 @@ def _delattr(tr: Tracer, obj: Any, name: str) -> None:
 @handles(len)
 def _len(tr: Tracer, obj: Any) -> int:
     if isinstance(obj, Tensor):
+        tr.examine(obj)
         return len(obj)
     fn = lookup(type(obj), "__len__")
     if isinstance(fn, types.FunctionType):

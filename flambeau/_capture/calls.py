@@ -227,6 +227,7 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
     separate = cls.setup_context is not custom._SingleLevelFunction.setup_context
     if kwargs:
         args = custom._bound(cls, args, kwargs, separate)
+    tr.deep(args)
     node: Any = cls._backward_cls()
     tensors = [a for a in args if isinstance(a, Tensor)]
     edges = tuple(node_of(t) for t in tensors)

@@ -7,13 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 
-class _Settings:
-    stance = "default"
-
-
-SETTINGS = _Settings()
-
-
 def is_compiling() -> bool:
     """Whether the function is being captured just now."""
     return False

@@ -16,9 +16,10 @@ from flambeau._capture import backends, builtin_calls, calls, frame, logs
 from flambeau._capture.breaks import Break, Unsupported
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import Frame, Pending, Stop
-from flambeau._capture.guards import Failed, write
+from flambeau._capture.guards import Failed
 from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
+from flambeau._capture.sources import evaluate
 from flambeau._capture.tracer import Tracer
 from flambeau._eager.modes import MODES, STATE
 from flambeau._ground.source import build
@@ -42,8 +43,9 @@ class Partial:
 class Entry:
     """One capture of one segment."""
 
-    def __init__(self, run: Any, text: str, guards: str, program: Program | None, stop: Break | None) -> None:
-        self.run, self.text, self.guards, self.program, self.stop = run, text, guards, program, stop
+    def __init__(self, run: Any, text: str, tr: Tracer, program: Program | None, stop: Break | None) -> None:
+        self.run, self.text, self.program, self.stop = run, text, program, stop
+        self.guards, self.numbers, self.parameters = tr.guards.source_text(), tr.guards.numbers, tr.guards.parameters
 
 
 class Segment:
@@ -138,6 +140,8 @@ class Function:
             for f in failed:
                 if f.source is not None:
                     segment.changing.add(f.source.spoken())
+            for entry in segment.entries[:1]:
+                segment.changing |= _changed(entry, values)
         if segment.captures >= LIMIT:
             segment.skip = f"more than {LIMIT} captures"
             warnings.warn(
@@ -281,17 +285,36 @@ class Function:
             tr.guards.scope["program"] = program.call()
             inputs = ", ".join(tr.guards.ref(s) for s, _, _ in program.inputs)
             lines.append(f"{'out = ' if replay.outputs else ''}program({inputs})")
-        text = write("entry", tr.guards.parameters, tr.guards.lines)
-        text += "".join(f"    {line}\n" for line in (*lines, *replay.build, *replay.effects, leave))
+        text, names = tr.guards.entry([*lines, *replay.build, *replay.effects, leave])
+        tr.guards.scope.update(names)
         run = build("entry", text, tr.guards.scope)
-        return Entry(run, text, tr.guards.source_text(), program, stopped)
+        return Entry(run, text, tr, program, stopped)
+
+
+def _changed(entry: Entry, values: tuple[Any, ...]) -> set[str]:
+    """The numbers of an entry that are other ones now."""
+    found = dict(zip(entry.parameters, values, strict=True))
+    out = set()
+    for source, value in entry.numbers:
+        try:
+            now = evaluate(source, found)
+        except (LookupError, AttributeError, TypeError):
+            continue
+        if type(now) is type(value) and now != value:
+            out.add(source.spoken())
+    return out
 
 
 def once_only(tr: Tracer) -> bool:
     """Whether the entry undoes an assumption of its own (an optimizer makes its state): then it runs once, and is not worth compiling."""
     for t, held, now in tr.journal.grad_changes():
         source = tr.source_of(t)
-        if held is None and now is not None and source is not None and tr.guards.assumed("equal", tr.sources.attr(source, "_grad")):
+        if (
+            held is None
+            and now is not None
+            and source is not None
+            and tr.guards.assumed("equal", tr.sources.attr(source, "_grad"))
+        ):
             return True
     return any(
         tr.guards.assumed("present", source, (type(k), k))

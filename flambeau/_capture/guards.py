@@ -6,6 +6,7 @@ a variable; what follows the checks (`effects`) uses the same variables.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,12 @@ class Guards:
 
     def __init__(self, parameters: list[str]) -> None:
         self.lines: list[str] = []
+        self.always: list[bool] = []  # for each line, whether it must run at each call; the others are watched
+        self.stable: set[str] = set()  # parameters that are the same object from call to call
+        self.watches: list[tuple[str, str]] = []  # (variable, "content" | "type" | "class")
+        self.volatile: list[str] = []  # what must be looked at where the rest is watched
+        self.numbers: list[tuple[Source, Any]] = []  # numbers that are assumed not to change
+        self.held: list[str] = []  # variables whose values are kept from the last full check
         self.scope: dict[str, Any] = {"ndarray": np.ndarray, "alike": alike, "MISSING": Failed("something is missing")}
         self.parameters = parameters
         self._names: dict[int, str] = {}
@@ -55,6 +62,26 @@ class Guards:
             self._kept.append(value)
         return name
 
+    def fresh(self, source: Any) -> bool:
+        """Whether what a source finds may be another object at each call."""
+        if not isinstance(source, Source):
+            return False
+        if source.kind == "local":
+            return source.key not in self.stable
+        if source.kind == "const":
+            return False
+        if source.kind == "expression":
+            return any(self.fresh(o) for o in source.base)
+        return source.key == "_grad" or self.fresh(source.base) or self.fresh(source.key)
+
+    def line(self, text: str, always: bool) -> None:
+        self.lines.append(text)
+        self.always.append(always)
+
+    def watch(self, name: str, kind: str) -> None:
+        """What is assumed depends on an object's content, type, or class."""
+        self.watches.append((name, kind))
+
     def ref(self, source: Source) -> str:
         """The variable that holds what a source finds; fetches it at this place when first asked for."""
         name = self._names.get(id(source))
@@ -66,10 +93,28 @@ class Guards:
             else:
                 text = self.text(source)
                 name = f"v{len(self._names)}"
-                self.lines.append(f"{name} = {text}")
+                fresh = self.fresh(source)
+                self.line(f"{name} = {text}", fresh)
+                if not fresh:
+                    self._depend(source, name)
             self._names[id(source)] = name
             self._kept.append(source)
         return name
+
+    def _depend(self, source: Source, name: str) -> None:
+        self.held.append(name)
+        if source.kind == "expression":
+            for o in source.base:
+                if isinstance(o, Source):
+                    self.watch(self.ref(o), "content")
+        elif source.kind == "item" and _restless(source.base):
+            self.volatile.append(f"{self.ref(source.base)}[{source.key!r}] is F_{name}")
+        elif source.kind in ("item", "nth"):
+            self.watch(self.ref(source.base), "content")
+        else:
+            what = "__dict__" if source.kind == "dict" else source.key
+            base = self.ref(source.base)
+            self.volatile.append(f"{'F_' + base if base in self.held else base}.{what} is F_{name}")
 
     def text(self, source: Source) -> str:
         """The expression of a source over the variables of what it is made from."""
@@ -94,10 +139,12 @@ class Guards:
 
     # ---- checks ----
 
-    def check(self, condition: str, spoken: str, source: Source | None = None) -> None:
+    def check(self, condition: str, spoken: str, source: Source | None = None, always: bool | None = None) -> None:
         """`condition` is the failure."""
         name = self.constant(Failed(spoken, source))
-        self.lines.append(f"if {condition}: return {name}")
+        self.line(
+            f"if {condition}: return {name}", (source is None or self.fresh(source)) if always is None else always
+        )
         self.count += 1
 
     def once(self, *mark: Any) -> bool:
@@ -120,23 +167,22 @@ class Guards:
 
     def same(self, source: Source, other: Source) -> None:
         if self.once("same", source, other):
-            self.check(f"{self.ref(source)} is not {self.ref(other)}", f"{source.spoken()} is {other.spoken()}", source)
-
-    def distinct(self, source: Source, other: Source) -> None:
-        if self.once("distinct", source, other) and self.once("distinct", other, source):
-            self.check(f"{self.ref(source)} is {self.ref(other)}", f"{source.spoken()} is not {other.spoken()}", source)
+            always = self.fresh(source) or self.fresh(other)
+            spoken = f"{source.spoken()} is {other.spoken()}"
+            self.check(f"{self.ref(source)} is not {self.ref(other)}", spoken, source, always)
 
     def apart(self, sources: list[Source], kind: type) -> None:
         """Objects of one kind, some of which are written: no two are the same."""
         if len(sources) > 1:
             self.scope.update(id=id)
             ids = ", ".join(f"id({self.ref(s)})" for s in sources)
-            self.check(
-                f"len({{{ids}}}) != {len(sources)}", f"{len(sources)} objects of {kind.__name__} are different ones"
-            )
+            spoken = f"{len(sources)} objects of {kind.__name__} are different ones"
+            self.check(f"len({{{ids}}}) != {len(sources)}", spoken, None, any(map(self.fresh, sources)))
 
     def type(self, source: Source, kind: type) -> None:
         if self.once("type", source):
+            if not self.fresh(source):
+                self.watch(self.ref(source), "type")
             self.check(f"type({self.ref(source)}) is not {self.constant(kind)}",
                        f"type({source.spoken()}) is {kind.__qualname__}", source)  # fmt: skip
 
@@ -144,6 +190,8 @@ class Guards:
         """A constant of Python: equal, and of the same type."""
         if not self.once("equal", source):
             return
+        if type(value) in (int, float):
+            self.numbers.append((source, value))
         if self.once("type", source):
             pass
         ref, spoken = self.ref(source), f"{source.spoken()} == {_short(value)}"
@@ -163,11 +211,17 @@ class Guards:
         if self.once("present", source, mark):
             k = self.ref(key) if isinstance(key, Source) else self.constant(key)
             spoken = f"{key.spoken() if isinstance(key, Source) else repr(key)} {'in' if there else 'not in'} {source.spoken()}"
-            self.check(f"{k} {'not in' if there else 'in'} {self.ref(source)}", spoken, source)
+            if _restless(source):
+                self.volatile.append(f"{k} {'in' if there else 'not in'} {self.ref(source)}")
+            else:
+                self.content(source)
+            always = self.fresh(source) or self.fresh(key)
+            self.check(f"{k} {'not in' if there else 'in'} {self.ref(source)}", spoken, source, always)
 
     def length(self, source: Source, n: int) -> None:
         if self.once("length", source):
             ref = self.ref(source)
+            self.content(source)
             if n == 0:
                 self.check(ref, f"{source.spoken()} is empty", source)
             else:
@@ -175,24 +229,37 @@ class Guards:
 
     def nonempty(self, source: Source) -> None:
         if self.once("nonempty", source):
+            self.content(source)
             self.check(f"not {self.ref(source)}", f"{source.spoken()} is not empty", source)
+
+    def content(self, source: Source) -> None:
+        """What is assumed depends on what a container holds."""
+        if not self.fresh(source):
+            self.watch(self.ref(source), "content")
 
     def class_attribute(self, cls: type, name: str, value: Any, through: str = "") -> None:
         """What a class (and its bases) define under a name; `through` unwraps a bound class method."""
         if self.once("class", id(cls), name):
             c = self.constant(cls)
-            self.check(f"{c}.{name}{through} is not {self.constant(value)}", f"{cls.__qualname__}.{name} was redefined")
+            self.watch(c, "class")
+            self.check(
+                f"{c}.{name}{through} is not {self.constant(value)}",
+                f"{cls.__qualname__}.{name} was redefined",
+                None,
+                False,
+            )
 
     def no_class_attribute(self, cls: type, name: str) -> None:
         if self.once("no class", id(cls), name):
             self.scope["hasattr"] = hasattr
-            self.check(f"hasattr({self.constant(cls)}, {name!r})", f"{cls.__qualname__} has no {name}")
+            self.watch(self.constant(cls), "class")
+            self.check(f"hasattr({self.constant(cls)}, {name!r})", f"{cls.__qualname__} has no {name}", None, False)
 
     def outcome(self, source: Source, value: bool) -> None:
         """What a condition over changing numbers came to."""
         if self.once("outcome", source):
             text = self.text(source)
-            self.check(f"not {text}" if value else text, f"{source.spoken()} is {value}", None)
+            self.check(f"not {text}" if value else text, f"{source.spoken()} is {value}", None, self.fresh(source))
 
     def tensor(self, source: Source, t: Tensor) -> None:
         """All that the operators see of a tensor but its elements."""
@@ -201,12 +268,28 @@ class Guards:
         ref, a, d = self.ref(source), t._a, self.constant(t._a.dtype)
         kind = type(t)
         spoken = f"{source.spoken()}: {dtypes.SPOKEN[t.dtype]}{list(a.shape)}"
-        self.check(f"type({ref}) is not {self.constant(kind)}", f"{spoken}, a {kind.__name__}", source)
+        if self.once("type", source):
+            self.check(f"type({ref}) is not {self.constant(kind)}", f"{spoken}, a {kind.__name__}", source)
         name = f"a{self.count}"
-        self.lines.append(f"{name} = {ref}._a")
+        fresh = self.fresh(source)
+        self.line(f"{name} = {ref}._a", fresh)
+        if not fresh:
+            self.watch(ref, "type")
+            self.held.append(name)
+            self.volatile.append(f"F_{ref}._a is F_{name}")
         self.check(f"{name}.dtype is not {d} or {name}.shape != {a.shape!r} or {name}.strides != {a.strides!r}"
                    f" or type({name}) is not ndarray", spoken, source)  # fmt: skip
         node = t._node if t._base is None else self._node_of()(t)
+        if not fresh:
+            self.volatile.append(f"F_{ref}._base is {'None' if t._base is None else 'not None'}")
+            if node is None:
+                self.volatile.append(f"F_{ref}._node is None")
+            elif node.leaf:
+                self.line(f"n{name} = {ref}._node", False)
+                self.held.append(f"n{name}")
+                self.volatile += [f"F_{ref}._node is F_n{name}", f"not F_n{name}.watched", f"not F_{ref}._post_hooks"]
+            else:
+                self.volatile.append(f"(F_{ref}._node is not None and not F_{ref}._node.leaf)")
         if node is None:
             self.check(f"{ref}._node is not None", f"{spoken} needs no gradient", source)
         elif node.leaf:
@@ -224,6 +307,32 @@ class Guards:
 
         return node_of
 
+    # ---- watching ----
+
+    def entry(self, after: list[str]) -> tuple[str, dict[str, Any]]:
+        """The text of an entry that looks at what is watched, and checks everything where that was changed; and its names."""
+        from flambeau._backends.cpu import watch
+
+        same = watch.same()
+        if same is None or not self.watches:
+            return write("entry", self.parameters, self.lines) + "".join(f"    {line}\n" for line in after), {}
+        fresh = [line for line, always in zip(self.lines, self.always, strict=True) if always]
+        wanted = set(re.findall(r"\b(?:v|a|na)\d+\b", "\n".join([*fresh, *after]))) & set(self.held)
+        stable = [p for p in self.parameters if p in self.stable]
+        names = [*stable, *self.held]
+        conditions = [*(f"{p} is F_{p}" for p in stable), "F_same(F_words)", *dict.fromkeys(self.volatile)]
+        quick = [f"{v} = F_{v}" for v in sorted(wanted, key=self.held.index)] + fresh
+        lines = [f"if {' and '.join(conditions)}:", *(f"    {line}" for line in quick or ["pass"]), "else:",
+                 *(f"    {line}" for line in self.lines), "    F_settle(locals())"]  # fmt: skip
+        settle = Settle(self, names, same[1])
+        scope = {f"F_{n}": None for n in names} | {
+            "F_same": same[0],
+            "F_words": NEVER,
+            "F_settle": settle,
+            "locals": locals,
+        }
+        return write("entry", self.parameters, lines) + "".join(f"    {line}\n" for line in after), scope
+
     # ---- the text ----
 
     def source_text(self, name: str = "guards") -> str:
@@ -231,11 +340,48 @@ class Guards:
         return write(name, self.parameters, [*self.lines, "return None"])
 
 
+_word = np.zeros(1, np.int64)
+NEVER = np.array([[_word.ctypes.data, 1]], np.int64)  # a word that is never so
+
+
+class Settle:
+    """Keeps what a full check found: from then on, changes are watched."""
+
+    def __init__(self, guards: Guards, names: list[str], alive: Any) -> None:
+        self.names, self.watches, self.scope = names, list(dict.fromkeys(guards.watches)), guards.scope
+        self.alive, self.left = alive, 64
+
+    def __call__(self, found: dict[str, Any]) -> None:
+        from flambeau._backends.cpu import watch
+
+        if self.left <= 0:
+            return  # something watched changes all the time: checking is all there is to do
+        self.left -= 1
+        scope = self.scope
+        scope["F_words"] = NEVER
+        for n in self.names:
+            scope["F_" + n] = found[n]
+        try:
+            made = watch.words([(found[v] if v in found else scope[v], kind) for v, kind in self.watches])
+        except watch.Unwatchable:
+            self.left = 0
+            return
+        scope["F_words"] = made
+
+
 def write(name: str, parameters: list[str], lines: list[str]) -> str:
     """A function whose lines may meet things that are not there: that is a failed assumption too."""
     body = "\n".join("        " + line for line in lines)
     return (f"def {name}({', '.join(parameters)}):\n    try:\n{body}\n"
             "    except (KeyError, AttributeError, IndexError, TypeError):\n        return MISSING\n")  # fmt: skip
+
+
+def _restless(source: Source) -> bool:
+    """Whether a dictionary is the namespace of a program, where any loop's variable is a change."""
+    d = source.key
+    return (
+        source.kind == "const" and isinstance(d, dict) and not str(d.get("__name__", "flambeau")).startswith("flambeau")
+    )
 
 
 def alike(x: Any, y: Any) -> bool:

@@ -32,8 +32,9 @@ def binary(tr: Tracer, symbol: str, x: Any, y: Any) -> Any:
     if tr.native:
         return _NATIVE[symbol](x, y)
     if isinstance(x, Tensor) or isinstance(y, Tensor):
-        _refuse_foreign(x)
-        _refuse_foreign(y)
+        for v in (x, y):
+            _refuse_foreign(v)
+            tr.deep(v)
         if isinstance(x, list) and symbol in ("+", "+="):
             raise Break("a list and a tensor are added")
         return _NATIVE[symbol](x, y)
@@ -111,6 +112,7 @@ def unary(tr: Tracer, symbol: str, x: Any) -> Any:
         and not isinstance(x, Tracked)
     ):
         return tr.call(tr.load_attr(x, name), (), {})
+    tr.deep(x)
     return native(x)
 
 
@@ -119,6 +121,7 @@ def subscript(tr: Tracer, c: Any, key: Any) -> Any:
     if tr.native:
         return c[key]
     if isinstance(c, Tensor):
+        tr.examine(c)
         tr.deep(key)
         return c[key]  # type: ignore[index]
     fn = lookup(type(c), "__getitem__")
@@ -150,6 +153,7 @@ def store_subscript(tr: Tracer, c: Any, key: Any, value: Any) -> None:
         c[key] = value
         return
     if isinstance(c, Tensor):
+        tr.examine(c)
         tr.deep(key)
         c[key] = value  # type: ignore[index]
         return
@@ -185,6 +189,7 @@ def iterate(tr: Tracer, x: Any) -> Any:
     if tr.native:
         return iter(x)
     if isinstance(x, Tensor):
+        tr.examine(x)
         return iter(x)  # type: ignore[call-overload]
     fn = lookup(type(x), "__iter__")
     if isinstance(fn, types.FunctionType):

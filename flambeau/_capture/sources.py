@@ -51,6 +51,25 @@ class Source:
         return key.format(*(b.spoken() if isinstance(b, Source) else repr(b) for b in base))
 
 
+def evaluate(source: Any, found: dict[str, Any]) -> Any:
+    """What a source finds now; `found` are the locals."""
+    if not isinstance(source, Source):
+        return source
+    kind, base, key = source.kind, source.base, source.key
+    if kind == "local":
+        return found[key]
+    if kind == "const":
+        return key
+    if kind == "expression":
+        raise LookupError
+    x = evaluate(base, found)
+    if kind == "attr":
+        return getattr(x, key)
+    if kind == "dict":
+        return x.__dict__
+    return list(x)[key] if kind == "nth" else x[evaluate(key, found)]
+
+
 def _spoken_const(value: Any) -> str:
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     if name is None and isinstance(value, dict):

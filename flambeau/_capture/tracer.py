@@ -84,6 +84,7 @@ class Tracer:
         self.spent: set[int] = set()  # nodes whose graph a backward pass has freed
         self._known: dict[int, tuple[Any, Source]] = {}
         self._scanned: set[int] = set()
+        self.examined: set[int] = set()
         self._kept: list[Any] = []
         self.state_before = _state()
         self.depth = 0
@@ -116,6 +117,8 @@ class Tracer:
                 return track(value, source, self)
             self.guards.equal(source, value)
             return value
+        if source.kind == "local" and not isinstance(value, (Tensor, dict, *LISTS, *SETS)):
+            self.guards.stable.add(source.key)
         entry = self._known.get(id(value))
         if entry is not None:
             if entry[1] is not source:
@@ -141,21 +144,33 @@ class Tracer:
         return kind is types.FunctionType and source.kind == "item" and source.base.kind == "const"
 
     def _tensor(self, t: Any, source: Source) -> None:
+        """An outside tensor is reached; what it is like is assumed only when that matters (`examine`)."""
+        self.guards.type(source, type(t))
+        self.recorder.outside(t)
+
+    def examine(self, t: Any) -> None:
+        """An outside tensor is used: assume all that operators see of it but its elements."""
+        entry = self._known.get(id(t))
+        if entry is None or id(t) in self.examined:
+            return
+        self.examined.add(id(t))
         if type(t._a).__name__ != "ndarray":
             raise Break(f"a tensor on the device '{t.device}'")
         if getattr(t, "_kind", None) is not None:
             raise Break("a sparse or nested tensor")
         if t._inference and not STATE.inference:
             raise Break("a tensor made in inference mode")
+        before = self.recorder.before(t, "_a"), self.recorder.before(t, "_node")
+        if t._a is not before[0] or t._node is not before[1]:
+            raise Break("a tensor is looked at only after it was changed")
         node = node_of(t)
-        self.guards.tensor(source, t)
+        self.guards.tensor(entry[1], t)
         if node is not None:
             if node.leaf and (node.watched or t._post_hooks):
                 raise Break("a tensor from outside has hooks")
             if not node.leaf:
                 self.outside_nodes.add(id(node))
             self.keep(node)
-        self.recorder.outside(t)
 
     def apart(self) -> None:
         """Where something outside was written: the objects that the capture took for different ones must be different ones."""
@@ -165,7 +180,7 @@ class Tracer:
         tensors = bool(self.journal.grads or self.recorder.mutated)
         for x, source in self._known.values():
             kind = type(x)
-            if source.kind != "const" and (kind in written or (tensors and isinstance(x, Tensor))):
+            if source.kind != "const" and (kind in written or (tensors and id(x) in self.examined)):
                 groups.setdefault(Tensor if isinstance(x, Tensor) else kind, []).append(source)
         for kind, sources in groups.items():
             self.guards.apart(sources, kind)
@@ -215,7 +230,10 @@ class Tracer:
     def deep(self, x: Any, depth: int = 4) -> Any:
         """Before a value goes to code that is not followed: assume all that it holds."""
         kind = type(x)
-        if kind in PRIMITIVE or isinstance(x, (Tensor, type, Tracked)):
+        if isinstance(x, Tensor):
+            self.examine(x)
+            return x
+        if kind in PRIMITIVE or isinstance(x, (type, Tracked)):
             return x
         if isinstance(x, (dict, *LISTS, *SETS)):
             self.scan(x)
@@ -335,6 +353,7 @@ class Tracer:
         if kind is bool or x is None:
             return bool(x)
         if isinstance(x, Tensor):
+            self.examine(x)
             if self.recorder.known(x) or self.source_of(x) is not None:
                 raise Break(
                     "a branch depends on the elements of a tensor",

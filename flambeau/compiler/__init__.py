@@ -87,8 +87,6 @@ class set_stance:
     def __init__(
         self, stance: str = "default", *, skip_guard_eval_unsafe: bool = False, force_backend: Any = None
     ) -> None:
-        from flambeau._capture import control
-
         if stance not in (
             "default",
             "force_eager",
@@ -98,12 +96,17 @@ class set_stance:
             "aot_eager_then_compile",
         ):
             raise RuntimeError(f"invalid torch.compile stance '{stance}'")
-        self.before, control.SETTINGS.stance = control.SETTINGS.stance, stance
+        from flambeau._eager import modes
+
+        self.eager = stance == "force_eager"
+        if self.eager:
+            modes.enter("force_eager")
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *exc: object) -> None:
-        from flambeau._capture import control
+        from flambeau._eager import modes
 
-        control.SETTINGS.stance = self.before
+        if self.eager:
+            modes.leave("force_eager")

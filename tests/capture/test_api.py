@@ -1,0 +1,168 @@
+"""The public surface: options, errors, backends, explain, reset, limits, modules."""
+
+import warnings
+
+import pytest
+
+import flambeau as torch
+from flambeau import nn
+
+
+def _breaking(x):
+    y = x * 2
+    n = y.sum().item()
+    return y + n
+
+
+def test_fullgraph_names_the_place_and_the_reason():
+    f = torch.compile(_breaking, backend="eager", fullgraph=True)
+    with pytest.raises(
+        torch._dynamo.exc.Unsupported, match=r"test_api\.py:13 in _breaking: item\(\) reads a tensor \(.*\)"
+    ):
+        f(torch.ones(3))
+
+
+def test_fullgraph_leaves_nothing_changed():
+    log, x = [], torch.ones(3)
+
+    def f(t):
+        log.append(1)
+        t.add_(1)
+        print(t)
+
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        torch.compile(f, backend="eager", fullgraph=True)(x)
+    assert log == []
+    assert torch.equal(x, torch.ones(3))
+
+
+def test_explain():
+    found = torch._dynamo.explain(_breaking)(torch.ones(3))
+    assert found.graph_count == 2
+    assert found.graph_break_count == 1
+    assert "item() reads a tensor" in found.break_reasons[0].reason
+    assert "test_api.py:13" in str(found)
+
+
+def test_a_backend_is_a_function_of_a_graph_and_inputs():
+    seen = []
+
+    def backend(gm, inputs):
+        seen.append((gm, inputs))
+        assert isinstance(gm, torch.fx.GraphModule)
+        assert all(n.meta["val"].shape == (3,) for n in gm.graph.nodes if n.op == "placeholder")
+        return gm.forward
+
+    f = torch.compile(lambda a, b: (a + b).sin(), backend=backend)
+    a, b = torch.ones(3), torch.arange(3.0)
+    assert torch.equal(f(a, b), (a + b).sin())
+    assert torch.equal(f(a, b), (a + b).sin())
+    assert len(seen) == 1
+    assert [str(n.target) for n in seen[0][0].graph.nodes if n.op == "call_function"] == [
+        "aten.add.Tensor",
+        "aten.sin.default",
+    ]
+
+
+def test_an_unknown_backend():
+    with pytest.raises(torch._dynamo.exc.InvalidBackend, match="nothing"):
+        torch.compile(lambda x: x, backend="nothing")
+
+
+def test_decorator_and_disable():
+    @torch.compile(backend="eager")
+    def f(x):
+        return x + 1
+
+    assert f(torch.ones(1)).item() == 2
+    assert f.__name__ == "f"
+
+    def g(x):
+        return x
+
+    assert torch.compile(g, disable=True) is g
+    with pytest.raises(RuntimeError, match="mode or options"):
+        torch.compile(g, mode="default", options={})
+
+
+def test_is_compiling():
+    f = torch.compile(lambda x: x + (1 if torch.compiler.is_compiling() else 100), backend="eager")
+    assert f(torch.zeros(1)).item() == 1
+    assert not torch.compiler.is_compiling()
+
+
+def test_reset_and_the_limit():
+    f = torch.compile(lambda x, key: x + len(key), backend="eager")
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        for i in range(12):
+            assert f(torch.zeros(1), "k" * i).item() == i
+    assert len(f._captures.first.entries) == 8
+    assert any("captured 8 times" in str(w.message) and "key ==" in str(w.message) for w in found)
+    torch.compiler.reset()
+    assert f(torch.zeros(1), "abc").item() == 3
+    assert len(f._captures.first.entries) == 1
+
+
+def test_a_module_stays_a_module():
+    m = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5))
+    c = torch.compile(m, backend="eager")
+    assert isinstance(c, nn.Module)
+    assert c._orig_mod is m
+    assert list(c.state_dict()) == ["_orig_mod.0.weight", "_orig_mod.0.bias"]
+    assert len(list(c.parameters())) == 2
+    c.eval()
+    assert not m.training
+    assert not m[1].training
+    x = torch.ones(1, 2)
+    assert torch.equal(c(x), m(x))
+    c.note = 5
+    assert m.note == 5
+    assert c[0] is m[0]
+
+
+def test_module_compile_in_place():
+    m = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    x = torch.ones(1, 2)
+    expected = m(x)
+    m.compile(backend="eager")
+    assert torch.equal(m(x), expected)
+    assert torch.equal(m(x), expected)
+
+
+def test_stance():
+    f = torch.compile(lambda x: x + 1, backend="eager")
+    with torch.compiler.set_stance("force_eager"):
+        assert f(torch.zeros(1)).item() == 1
+    assert not f._captures.first.entries
+
+
+def test_guards_print(golden):
+    from flambeau._backends.cpu import watch
+
+    m = nn.Linear(3, 2)
+    f = torch.compile(m, backend="eager")
+    with torch.no_grad():
+        f(torch.ones(1, 3))
+    golden(f._captures.first.entries[0].guards)
+    assert watch.same() is None or "F_same(F_words)" in f._captures.first.entries[0].text
+
+
+def test_native_step_agrees_with_eager():
+    def case(wrap):
+        torch.manual_seed(0)
+        m = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 1))
+        o = torch.optim.Adam(m.parameters(), lr=1e-2)
+        x, y = torch.randn(32, 6), torch.randn(32, 1)
+
+        def step(x, y):
+            o.zero_grad()
+            loss = nn.functional.mse_loss(m(x), y)
+            loss.backward()
+            o.step()
+            return loss
+
+        step = wrap(step)
+        return [step(x, y).item() for _ in range(30)]
+
+    assert case(torch.compile) == pytest.approx(case(lambda f: f), rel=1e-4)
