@@ -128,9 +128,9 @@ def conv_forward(b: Builder, x: Expr, w: Expr, bias: Expr | None = None, **how: 
     return b.routine("conv_forward", [x, w] if bias is None else [x, w, bias], [(shape, x.dtype)], **how)[0]
 
 
-def conv_input(b: Builder, g: Expr, w: Expr, **how: Any) -> Expr:
-    """What reaches its input."""
-    return b.routine("conv_input", [g, w], [(tuple(how["size"]), g.dtype)], **how)[0]
+def conv_input(b: Builder, g: Expr, w: Expr, bias: Expr | None = None, **how: Any) -> Expr:
+    """What reaches its input; or the transposed one, with a number added for each channel."""
+    return b.routine("conv_input", [g, w] if bias is None else [g, w, bias], [(tuple(how["size"]), g.dtype)], **how)[0]
 
 
 def conv_weight(b: Builder, g: Expr, x: Expr, **how: Any) -> Expr:

@@ -45,7 +45,8 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
         case "conv_forward":
             return forward_plan(*xs[:2], xs[2] if len(xs) > 2 else None, *map(tuple, how), p["groups"])
         case "conv_input":
-            return transposed_plan(*xs, None, tuple(p["size"][2:]), *map(tuple, how), p["groups"])
+            bias = xs[2] if len(xs) > 2 else None
+            return transposed_plan(*xs[:2], bias, tuple(p["size"][2:]), *map(tuple, how), p["groups"])
         case "conv_weight":
             return weight_plan(*xs, tuple(p["size"]), *map(tuple, how), p["groups"])
         case "max_pool":

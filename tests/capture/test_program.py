@@ -348,6 +348,15 @@ def test_convolutions_norms_and_pooling_run_natively():
 
 
 @needs_native
+def test_transposed_convolutions_with_a_bias_run_natively():
+    def f(x, w, b):
+        return (F.conv_transpose2d(x, w, b, stride=2).relu(),)
+
+    p = agree(f, torch.randn(2, 3, 6, 7), torch.randn(3, 4, 3, 3), torch.randn(4), tolerance=1e-4)
+    assert p.calls == 0
+
+
+@needs_native
 def test_language_models_run_natively():
     class Model(nn.Module):
         def __init__(self):
