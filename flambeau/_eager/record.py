@@ -397,7 +397,7 @@ class RuleNode(Node):
                 bound["g"] = gs if not self.op.outputs else gs[0]
         if self.joint:
             bound["needs"] = tuple(n is not None for n in self.next)
-            bound["recorded"] = tensors and STATE.grad
+            bound["recorded"] = tensors and STATE.grad and not STATE.tracing
             out = list(self.joint(*[bound[n] for n in self.wants["_"]]))
             return out + [None] * (len(self.next) - len(out))
         out = []

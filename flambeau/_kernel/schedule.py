@@ -251,7 +251,7 @@ def wanted(roots: list[Scalar], have: set[Scalar], inner: set[str]) -> list[Scal
     todo = list(roots)
     while todo:
         e = todo.pop()
-        if e in have and e.variables & inner and any(n.op in COSTLY for n in walk(e)):
+        if e in have and e.variables & inner and any(n.op in COSTLY and n.variables & inner for n in walk(e)):
             out.append(e)
         elif e.op != "guard":
             todo.extend(e.src)
