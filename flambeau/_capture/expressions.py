@@ -87,6 +87,7 @@ class Result:
     source: int = -1
     chain: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     constant: Any = None
+    apart: bool = False  # whether it must be an array of its own, not part of a larger one
 
 
 class Storage:

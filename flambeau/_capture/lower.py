@@ -161,6 +161,12 @@ class Compiled:
         return r.expr is not None or (r.source >= 0 and not self.layouts[r.source].scalar)
 
     def returned(self, n: int, r: Any, scope: dict[str, Any]) -> str:
+        part = self.schedule.parts.get(n)
+        if part is not None:
+            whole, s = part
+            size = self.dtype(whole).itemsize
+            scope["strided"], scope[f"part{n}"] = strided, (tuple(t * size for t in s.strides), s.offset, s.shape)
+            return f"strided(o{whole}, *part{n})"
         if r.expr is not None:
             return f"o{n}"
         if r.source < 0:

@@ -86,12 +86,13 @@ class Schedule:
         for s in self.program.steps:
             for e in s.ins:
                 self.target(self.strided(e).core)
+        self.check: int | None = None
+        self.dtypes = {n: r.expr.dtype for n, r in enumerate(self.program.results) if r.expr is not None}
+        self.parts: dict[int, tuple[int, Strided]] = {}  # results that are part of a larger array: which one, and where
         taken: set[Expr] = set()
         for n, r in enumerate(self.program.results):
             if r.expr is not None:
                 self.result(n, r, taken)
-        self.check: int | None = None
-        self.dtypes = {n: r.expr.dtype for n, r in enumerate(self.program.results) if r.expr is not None}
         if self.program.checks:
             bad = self.program.checks[0]
             for e in self.program.checks[1:]:
@@ -124,6 +125,27 @@ class Schedule:
                 self.target(s.core)
                 self.want[s.core].place = here
             self.result_views.append((n, s.shape, s.strides))
+            return
+        if (
+            not r.apart
+            and owned
+            and s.core not in taken
+            and s.core.op not in ("const", "iota")
+            and r.strides is not None
+            and place.alike(s, r.strides)
+        ):
+            taken.add(s.core)  # part of something larger, as in eager: that is what is kept
+            whole = len(self.program.results) + 1 + len(self.parts)
+            self.parts[n] = whole, s
+            self.dtypes[whole] = s.core.dtype
+            if s.core in self.leaves:
+                self.homes[s.core] = Place("out", whole)
+                layout = self.leaves[s.core].layout
+            else:
+                self.target(s.core)
+                self.want[s.core].place = Place("out", whole)
+                layout = self.want[s.core].layout
+            self.result_views.append((whole, layout.shape, tuple(layout.strides)))
             return
         strides = r.strides if r.strides is not None and place.covers(r.expr.shape, r.strides) else None
         layout = Layout.dense(r.expr.dtype.name, r.expr.shape)

@@ -144,7 +144,7 @@ class Laid:
         for n, r in enumerate(program.results):
             if r.expr is None:
                 raise NotImplementedError("a result that is an input or a constant, in an object file")
-            program.results[n] = replace(r, strides=contiguous_strides(r.expr.shape))
+            program.results[n] = replace(r, strides=contiguous_strides(r.expr.shape), apart=True)
         if program.writes:
             raise NotImplementedError("a model that writes its inputs or parameters, in an object file")
         self.program, self.inputs = program, inputs

@@ -258,7 +258,7 @@ def programs(draw):
     n = draw(st.integers(1, 6))
     steps = []
     for _ in range(draw(st.integers(1, 9))):
-        steps.append((draw(st.integers(0, 17)), draw(st.integers(0, 30)), draw(st.integers(0, 30))))
+        steps.append((draw(st.integers(0, 21)), draw(st.integers(0, 30)), draw(st.integers(0, 30))))
     written = draw(st.booleans())
 
     def f(x, y, r):
@@ -301,6 +301,15 @@ def programs(draw):
                     v = a.expand(2, n, 5).sum(0) + b.view(-1).view(n, 5)
                 case 16:
                     v = a.sort(1)[0]
+                case 17:
+                    v = torch.stack([a, b], 1).flatten()[i % 5 : i % 5 + 5 * n].view(5, n).t() * 2
+                case 18:
+                    v = torch.cat([b[:, 3:], a[:, : j % 4], b.exp()], 1)[:, 1:6]
+                case 19:
+                    v = a.clone()
+                    v.view(-1)[i % 3 :: 2].copy_(b.reshape(-1)[: (5 * n - i % 3 + 1) // 2])
+                case 20:
+                    v = F.pad(a, (1, 2))[:, j % 3 : j % 3 + 5] + a.gather(1, (b > 0).long())[:, :1]
                 case _:
                     if not written:
                         continue
@@ -316,7 +325,7 @@ def programs(draw):
 @given(programs())
 def test_random_programs_equal_eager(case):
     n, f = case
-    agree(f, torch.randn(n, 5), torch.randn(n, 5), torch.randn(5), tolerance=1e-4)
+    agree(f, torch.randn(n, 5), torch.randn(n, 5), torch.randn(5), tolerance=1e-4, native=False)
 
 
 # ---------------------------------------------------------------- what needs no call in Python

@@ -85,3 +85,8 @@ def test_this_process_goes_on_as_before(tmp_path):
 def test_what_has_no_native_code_is_said(tmp_path):
     with pytest.raises(NotImplementedError, match="has no native code"):
         emit(lambda x: torch.linalg.inv(x) + 1, [torch.eye(3)], tmp_path / "model.o")
+
+
+def test_results_are_arrays_of_their_own(tmp_path):
+    emit(lambda x: (x * 2).flatten()[2:7], [torch.randn(3, 4)], tmp_path / "model.o")
+    assert "out0: float [5] = 5" in (tmp_path / "model.h").read_text()
