@@ -6,6 +6,7 @@ entries, the most recent first; an entry checks its guards, runs its program and
 
 from __future__ import annotations
 
+import sys
 import threading
 import types
 import warnings
@@ -72,15 +73,16 @@ class Function:
         code = self.code
         n = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
         self.parameters = list(code.co_varnames[:n])
-        if code.co_flags & (0x20 | 0x80 | 0x200):
-            self.first.skip = "generators and coroutines run eagerly"
+        self.first.skip = self.never = _never(code)
 
     def reset(self) -> None:
-        """Forget all captures."""
-        skip = self.first.skip if self.code.co_flags & (0x20 | 0x80 | 0x200) else ""
+        """Forget all captures. The first segment's list stays: the compiled function itself holds it."""
+        first = self.first
+        first.entries.clear()
+        first.changing.clear()
+        first.captures, first.skip = 0, self.never
         self.segments.clear()
-        self.first = self.segments[None] = Segment()
-        self.first.skip = skip
+        self.segments[None] = first
         self.breaks.clear()
 
     # ---- calls ----
@@ -289,6 +291,13 @@ class Function:
         tr.guards.scope.update(names)
         run = build("entry", text, tr.guards.scope)
         return Entry(run, text, tr, program, stopped)
+
+
+def _never(code: types.CodeType) -> str:
+    """Why a function cannot be captured at all, if so."""
+    if sys.version_info[:2] not in frame.VERSIONS:
+        return f"the bytecode of Python {sys.version_info[0]}.{sys.version_info[1]} is not understood yet"
+    return "generators and coroutines run eagerly" if code.co_flags & (0x20 | 0x80 | 0x200) else ""
 
 
 def _changed(entry: Entry, values: tuple[Any, ...]) -> set[str]:

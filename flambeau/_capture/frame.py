@@ -1,13 +1,13 @@
 """Interprets the bytecode of one function call. What the instructions mean for values is `tracer`, `operations` and `calls`.
 
-Instructions are handled by name; each Python version adds or replaces a few (`_VERSIONS`).
+Instructions are handled by name, as Python 3.11 has them. Later versions lay out calls and attributes otherwise under the same names:
+they need handlers of their own, and until then nothing is captured there (`VERSIONS`).
 """
 
 from __future__ import annotations
 
 import dis
 import functools
-import sys
 import types
 from typing import Any
 
@@ -17,7 +17,7 @@ from flambeau._capture.tracer import MISSING, Tracer, is_constant, lookup
 
 NULL: Any = type("Null", (), {"__repr__": lambda self: "NULL"})()
 HANDLERS: dict[str, Any] = {}
-_GENERATOR = 0x20
+VERSIONS = frozenset(((3, 11),))  # whose instructions the handlers below understand
 
 
 class Stop(BaseException):
@@ -860,9 +860,3 @@ def _match_class(tr: Tracer, f: Frame, i: Any) -> None:
         f.stack.append(tuple(tr.load_attr(x, n) for n in (*order[: i.arg], *names)))
     except AttributeError:
         f.stack.append(None)
-
-
-# ---------------------------------------------------------------- later versions
-
-_VERSIONS: dict[tuple[int, int], dict[str, Any]] = {}
-HANDLERS.update(_VERSIONS.get(sys.version_info[:2], {}))

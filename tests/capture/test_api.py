@@ -99,9 +99,11 @@ def test_reset_and_the_limit():
             assert f(torch.zeros(1), "k" * i).item() == i
     assert len(f._captures.first.entries) == 8
     assert any("captured 8 times" in str(w.message) and "key ==" in str(w.message) for w in found)
+    before = f._captures.first.entries[0]
     torch.compiler.reset()
     assert f(torch.zeros(1), "abc").item() == 3
     assert len(f._captures.first.entries) == 1
+    assert f._captures.first.entries[0] is not before
 
 
 def test_a_module_stays_a_module():
@@ -166,3 +168,14 @@ def test_native_step_agrees_with_eager():
         return [step(x, y).item() for _ in range(30)]
 
     assert case(torch.compile) == pytest.approx(case(lambda f: f), rel=1e-4)
+
+
+def test_bytecode_that_is_not_understood_runs_eagerly(monkeypatch):
+    from flambeau._capture import frame
+
+    monkeypatch.setattr(frame, "VERSIONS", frozenset())
+    f = torch.compile(lambda x: x + 1, backend="eager")
+    assert f(torch.zeros(1)).item() == 1
+    torch.compiler.reset()
+    assert f(torch.zeros(1)).item() == 1
+    assert not f._captures.first.entries
