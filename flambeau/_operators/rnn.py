@@ -1,6 +1,8 @@
 """Recurrent networks: Elman, GRU and LSTM, one cell each, run over layers, directions and (packed) time.
 
-Gates are laid out as PyTorch lays them out: LSTM input, forget, cell, output; GRU reset, update, new.
+Gates are laid out as PyTorch lays them out: LSTM input, forget, cell, output; GRU reset, update, new. A layer's products with
+its inputs are one for all times; what is left, the walk over time, is one operator (`_recurrent_layer`). Projected states and
+narrow dtypes are walked in tensor operations.
 """
 
 from __future__ import annotations
@@ -8,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau._kernel.language import T
-from flambeau._operators.op import composite
+from flambeau._kernel.language import Kernel, Shape, T
+from flambeau._operators.contract import linear
+from flambeau._operators.op import composite, op
 
 State = tuple[Any, ...]
 
@@ -50,11 +53,123 @@ def _lstm(gates: Any, state: State, w: Any, b: Any, p: Any) -> State:
 STEPS: dict[str, Callable[..., State]] = {"tanh": _elman("tanh"), "relu": _elman("relu"), "gru": _gru, "lstm": _lstm}
 
 
-# ---------------------------------------------------------------- over time
+# ---------------------------------------------------------------- over time, in one operator
+
+GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
+
+
+@op("_recurrent_layer", promote="none", variants=(), outputs=("output", "h_n", "c_n", "saved", "cells"))
+def _recurrent_layer(k: Kernel[T], x: T, h_0: T, c_0: T, weight: T, bias: T, sizes: Shape, kind: str, reverse: bool) -> T:
+    """One layer and direction over the rows x of its gates' sums, `sizes[t]` of them at time t: states, and the last ones.
+
+    A kind without cells is given h_0 for c_0.
+    """
+    return k.library("recurrent_layer", x, h_0, c_0, weight, bias, kind=kind, sizes=sizes, reverse=reverse)
+
+
+@op("_recurrent_layer_backward", promote="none", variants=(), outputs=("x", "h_0", "c_0", "weight", "bias"), differentiable=False)
+def _recurrent_layer_backward(k: Kernel[T], g: T, g_h: T, g_c: T, output: T, saved: T, cells: T, h_0: T, c_0: T, weight: T, sizes: Shape,
+                              kind: str, reverse: bool) -> T:  # fmt: skip
+    """The gradients of `_recurrent_layer`."""
+    return k.library(
+        "recurrent_backward", g, g_h, g_c, output, saved, cells, h_0, c_0, weight, kind=kind, sizes=sizes, reverse=reverse
+    )
+
+
+def _layer_vjp(g_output: Any, g_h_n: Any, g_c_n: Any, x: Any, h_0: Any, c_0: Any, weight: Any, bias: Any, sizes: Any, kind: Any,
+               reverse: Any, output: Any, saved: Any, cells: Any, recorded: Any) -> Any:  # fmt: skip
+    if kind != "lstm":
+        g_c_n = g_h_n
+    if recorded:
+        grads = _through_time(g_output, g_h_n, g_c_n, x, h_0, c_0, weight, bias, sizes, kind, reverse)
+    else:
+        grads = _recurrent_layer_backward(
+            g_output, g_h_n, g_c_n, output, saved, cells, h_0, c_0, weight, sizes, kind, reverse
+        )
+    dx, dh, dc, dw, db = grads
+    return dx, dh, dc if kind == "lstm" else None, dw, db
+
+
+_recurrent_layer.vjp(_=_layer_vjp)
+
+
+def _through_time(g: Any, dh: Any, dc: Any, x: Any, h_0: Any, c_0: Any, weight: Any, bias: Any, sizes: Sequence[int], kind: str,
+                  reverse: bool) -> State:  # fmt: skip
+    """The derivative of a layer in tensor operations, so that it has derivatives itself: forward again, and back."""
+    xs, gs = x.split(list(sizes), 0), g.split(list(sizes), 0)
+    times = list(range(len(sizes)))[:: -1 if reverse else 1]
+    h = c = x[:0, : weight.shape[1]]
+    trail = []
+    for t in times:
+        n = sizes[t]
+        old = min(n, h.shape[0])
+        h, c = _cat([h[:old], h_0[old:n]]), _cat([c[:old], c_0[old:n]])
+        before, fed = (h, c), h @ weight.t() + bias
+        if kind == "gru":
+            parts = [*((a + b).sigmoid() for a, b in zip(xs[t].chunk(3, 1)[:2], fed.chunk(3, 1), strict=False)), fed.chunk(3, 1)[2]]
+            parts.append((xs[t].chunk(3, 1)[2] + parts[0] * parts[2]).tanh())
+            h = (h - parts[3]) * parts[1] + parts[3]
+        elif kind == "lstm":
+            i, f, u, o = (xs[t] + fed).chunk(4, 1)
+            parts = [i.sigmoid(), f.sigmoid(), u.tanh(), o.sigmoid()]
+            c = parts[1] * c + parts[0] * parts[2]
+            h = parts[3] * c.tanh()
+            parts.append(c.tanh())
+        else:
+            h = (xs[t] + fed).tanh() if kind == "tanh" else (xs[t] + fed).relu()
+            parts = [h]
+        trail.append((t, n, before, parts))
+    outer: list[Any] = [None] * len(sizes)
+    inner, states = list(outer), list(outer)
+    for t, n, (h, c), parts in reversed(trail):
+        d, left = gs[t] + dh[:n], 0.0
+        if kind == "gru":
+            r, z, fed, new = parts
+            dn = d * (1 - z) * (1 - new * new)
+            first = [dn * fed * r * (1 - r), d * (h - new) * z * (1 - z)]
+            outer[t], inner[t], left = _cat([*first, dn], 1), _cat([*first, dn * r], 1), d * z
+        elif kind == "lstm":
+            i, f, u, o, y = parts
+            e = dc[:n] + d * o * (1 - y * y)
+            dc = _cat([e * f, dc[n:]])
+            outer[t] = _cat([e * u * i * (1 - i), e * c * f * (1 - f), e * i * (1 - u * u), d * y * o * (1 - o)], 1)
+        else:
+            outer[t] = d * (1 - parts[0] * parts[0]) if kind == "tanh" else d * (parts[0] > 0)
+        inner[t] = outer[t] if kind != "gru" else inner[t]
+        states[t] = h
+        dh = _cat([inner[t] @ weight + left, dh[n:]])
+    sums = _cat(inner)
+    return _cat(outer), dh, dc, sums.t() @ _cat(states), sums.sum(0)
+
+
+def _fused(kind: str, x: Any, sizes: Sequence[int], state: State, weights: Sequence[Any], reverse: bool) -> tuple[Any, State] | None:
+    """One layer and direction over rows x, or None where the operator does not take them."""
+    w_ih, w_hh, b_ih, b_hh, p = weights
+    tensors = [t for t in (x, *state, w_ih, w_hh, b_ih, b_hh) if t is not None]
+    if p is not None or x.dtype.name not in ("float32", "float64") or not x.numel() or any(t.dtype is not x.dtype for t in tensors):
+        return None
+    units, lead = w_hh.shape[-1], GATES[kind] * w_hh.shape[-1]
+    if not all(type(t._a).__module__ == "numpy" for t in tensors) or w_ih.shape != (lead, x.shape[1]) or w_hh.shape != (lead, units):
+        return None
+    if any(s.shape != (sizes[0], units) for s in state) or any(b is not None and b.shape != (lead,) for b in (b_ih, b_hh)):
+        return None
+    sums = linear(x, w_ih, b_ih)
+    out, h, c, *_ = _recurrent_layer(
+        sums, state[0], state[-1], w_hh, w_hh.new_zeros(lead) if b_hh is None else b_hh, tuple(sizes), kind, reverse
+    )
+    return out, (h, c) if kind == "lstm" else (h,)
+
+
+# ---------------------------------------------------------------- over time, in tensor operations
 
 
 def _dense(kind: str, x: Any, state: State, weights: Sequence[Any], reverse: bool) -> tuple[Any, State]:
     """x: (time, batch, features)."""
+    if x.ndim == 3:
+        times, batch, width = x.shape
+        found = _fused(kind, x.reshape(times * batch, width), (batch,) * times, state, weights, reverse)
+        if found is not None:
+            return found[0].view(times, batch, -1), found[1]
     w_ih, w_hh, b_ih, b_hh, p = weights
     step = STEPS[kind]
     gates = _product(x, w_ih, b_ih).unbind(0)  # one product for all times
@@ -71,6 +186,9 @@ def _packed(
     kind: str, data: Any, sizes: Sequence[int], state: State, weights: Sequence[Any], reverse: bool
 ) -> tuple[Any, State]:
     """data: all times one after the other, `sizes[t]` sequences each, longest first."""
+    found = _fused(kind, data, sizes, state, weights, reverse)
+    if found is not None:
+        return found
     w_ih, w_hh, b_ih, b_hh, p = weights
     step = STEPS[kind]
     gates = _product(data, w_ih, b_ih).split(list(sizes), 0)

@@ -15,6 +15,7 @@ MODULES = (
     "indexing",
     "product",
     "attention",
+    "recurrent",
     "window",
     "math",
     "linalg",
