@@ -59,7 +59,9 @@ GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
 
 
 @op("_recurrent_layer", promote="none", variants=(), outputs=("output", "h_n", "c_n", "saved", "cells"))
-def _recurrent_layer(k: Kernel[T], x: T, h_0: T, c_0: T, weight: T, bias: T, sizes: Shape, kind: str, reverse: bool) -> T:
+def _recurrent_layer(
+    k: Kernel[T], x: T, h_0: T, c_0: T, weight: T, bias: T, sizes: Shape, kind: str, reverse: bool
+) -> T:
     """One layer and direction over the rows x of its gates' sums, `sizes[t]` of them at time t: states, and the last ones.
 
     A kind without cells is given h_0 for c_0.
@@ -67,12 +69,30 @@ def _recurrent_layer(k: Kernel[T], x: T, h_0: T, c_0: T, weight: T, bias: T, siz
     return k.library("recurrent_layer", x, h_0, c_0, weight, bias, kind=kind, sizes=sizes, reverse=reverse)
 
 
-@op("_recurrent_layer_backward", promote="none", variants=(), outputs=("x", "h_0", "c_0", "weight", "bias"), differentiable=False)
+@op(
+    "_recurrent_layer_backward",
+    promote="none",
+    variants=(),
+    outputs=("x", "h_0", "c_0", "weight", "bias"),
+    differentiable=False,
+)
 def _recurrent_layer_backward(k: Kernel[T], g: T, g_h: T, g_c: T, output: T, saved: T, cells: T, h_0: T, c_0: T, weight: T, sizes: Shape,
                               kind: str, reverse: bool) -> T:  # fmt: skip
     """The gradients of `_recurrent_layer`."""
     return k.library(
-        "recurrent_backward", g, g_h, g_c, output, saved, cells, h_0, c_0, weight, kind=kind, sizes=sizes, reverse=reverse
+        "recurrent_backward",
+        g,
+        g_h,
+        g_c,
+        output,
+        saved,
+        cells,
+        h_0,
+        c_0,
+        weight,
+        kind=kind,
+        sizes=sizes,
+        reverse=reverse,
     )
 
 
@@ -106,7 +126,10 @@ def _through_time(g: Any, dh: Any, dc: Any, x: Any, h_0: Any, c_0: Any, weight: 
         h, c = _cat([h[:old], h_0[old:n]]), _cat([c[:old], c_0[old:n]])
         before, fed = (h, c), h @ weight.t() + bias
         if kind == "gru":
-            parts = [*((a + b).sigmoid() for a, b in zip(xs[t].chunk(3, 1)[:2], fed.chunk(3, 1), strict=False)), fed.chunk(3, 1)[2]]
+            parts = [
+                *((a + b).sigmoid() for a, b in zip(xs[t].chunk(3, 1)[:2], fed.chunk(3, 1), strict=False)),
+                fed.chunk(3, 1)[2],
+            ]
             parts.append((xs[t].chunk(3, 1)[2] + parts[0] * parts[2]).tanh())
             h = (h - parts[3]) * parts[1] + parts[3]
         elif kind == "lstm":
@@ -142,16 +165,29 @@ def _through_time(g: Any, dh: Any, dc: Any, x: Any, h_0: Any, c_0: Any, weight: 
     return _cat(outer), dh, dc, sums.t() @ _cat(states), sums.sum(0)
 
 
-def _fused(kind: str, x: Any, sizes: Sequence[int], state: State, weights: Sequence[Any], reverse: bool) -> tuple[Any, State] | None:
+def _fused(
+    kind: str, x: Any, sizes: Sequence[int], state: State, weights: Sequence[Any], reverse: bool
+) -> tuple[Any, State] | None:
     """One layer and direction over rows x, or None where the operator does not take them."""
     w_ih, w_hh, b_ih, b_hh, p = weights
     tensors = [t for t in (x, *state, w_ih, w_hh, b_ih, b_hh) if t is not None]
-    if p is not None or x.dtype.name not in ("float32", "float64") or not x.numel() or any(t.dtype is not x.dtype for t in tensors):
+    if (
+        p is not None
+        or x.dtype.name not in ("float32", "float64")
+        or not x.numel()
+        or any(t.dtype is not x.dtype for t in tensors)
+    ):
         return None
     units, lead = w_hh.shape[-1], GATES[kind] * w_hh.shape[-1]
-    if not all(type(t._a).__module__ == "numpy" for t in tensors) or w_ih.shape != (lead, x.shape[1]) or w_hh.shape != (lead, units):
+    if (
+        not all(type(t._a).__module__ == "numpy" for t in tensors)
+        or w_ih.shape != (lead, x.shape[1])
+        or w_hh.shape != (lead, units)
+    ):
         return None
-    if any(s.shape != (sizes[0], units) for s in state) or any(b is not None and b.shape != (lead,) for b in (b_ih, b_hh)):
+    if any(s.shape != (sizes[0], units) for s in state) or any(
+        b is not None and b.shape != (lead,) for b in (b_ih, b_hh)
+    ):
         return None
     sums = linear(x, w_ih, b_ih)
     out, h, c, *_ = _recurrent_layer(

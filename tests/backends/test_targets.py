@@ -17,6 +17,7 @@ from flambeau._backends.cpu import (
     conv_weight,
     pool,
     product,
+    recurrent,
 )
 from flambeau._backends.cpu.emit import Module
 from flambeau._backends.cpu.engine import TARGETS, Engine, Target
@@ -61,6 +62,8 @@ def test_kernels(name):
         pool.text(target, "float32"),
         pool.back_text(target, "float32"),
         attention.text(target, "float32", ""),
+        recurrent.text(target, "float32", "lstm"),
+        recurrent.backward_text(target, "float64", "gru"),
         attention_backward.text(target, "float64", "bool", True),
     ]
     for text in texts:

@@ -52,7 +52,9 @@ def _last(states: Any, sizes: Sizes, reverse: bool) -> Any:
     return states[starts[length - 1] + np.arange(batch)]
 
 
-def recurrent_layer(x: Any, h0: Any, c0: Any, weight: Any, bias: Any, *, kind: str, sizes: Sizes, reverse: bool) -> tuple[Any, ...]:
+def recurrent_layer(
+    x: Any, h0: Any, c0: Any, weight: Any, bias: Any, *, kind: str, sizes: Sizes, reverse: bool
+) -> tuple[Any, ...]:
     """(hidden states, final hidden, final cell, what the derivative needs, cell states) from rows x of gates' sums."""
     x, h0, c0, weight, bias = (np.ascontiguousarray(a) for a in (x, h0, c0, weight, bias))
     out = None
@@ -94,7 +96,9 @@ def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-def _forward(kind: str, x: Any, h0: Any, c0: Any, weight: Any, bias: Any, sizes: Sizes, reverse: bool) -> tuple[Any, Any, Any]:
+def _forward(
+    kind: str, x: Any, h0: Any, c0: Any, weight: Any, bias: Any, sizes: Sizes, reverse: bool
+) -> tuple[Any, Any, Any]:
     units = weight.shape[1]
     out = np.empty((len(x), units), x.dtype)
     saved = np.empty((len(x), units * (4 if kind in ("lstm", "gru") else 0)), x.dtype)

@@ -26,11 +26,33 @@ from flambeau._backends.cpu.pack import APART, packer
 
 ROWS = 8  # sequences of a chunk, at most
 GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
-SAVED = {"lstm": 4, "gru": 4, "tanh": 0, "relu": 0}  # vectors of units that the derivative needs: gates, and of a GRU W h
+SAVED = {
+    "lstm": 4,
+    "gru": 4,
+    "tanh": 0,
+    "relu": 0,
+}  # vectors of units that the derivative needs: gates, and of a GRU W h
 DTYPES = frozenset(("float32", "float64"))
 SIZES = ("times", "units", "batch", "rows", "back")  # rows of a chunk; back: time runs backwards
 FORWARD = ("out", "saved", "cells", "x", "h0", "c0", "bias", "sizes", "starts", "panels", *SIZES)
-BACKWARD = ("dx", "dh", "dh0", "dc0", "g", "gh", "gc", "out", "saved", "cells", "h0", "c0", "sizes", "starts", "panels", *SIZES)
+BACKWARD = (
+    "dx",
+    "dh",
+    "dh0",
+    "dc0",
+    "g",
+    "gh",
+    "gc",
+    "out",
+    "saved",
+    "cells",
+    "h0",
+    "c0",
+    "sizes",
+    "starts",
+    "panels",
+    *SIZES,
+)
 PACK = ("panels", "weight", "units", "depth", "lane", "step", "gates")
 
 
@@ -124,7 +146,8 @@ def moment(f: Function, w: dict[str, V], s: V, r0: V) -> Moment:
 def cell(m: Module, kind: str, acc: str, n: int, fma: bool) -> None:
     """Defines cell(sums, x, bias, saved, h, out, c, cell, u, units): one row's group of units, one step."""
     f = m.function(
-        "internal void cell(ptr sums, ptr x, ptr bias, ptr saved, ptr h, ptr out, ptr c, ptr cell, i64 u, i64 units)", APART
+        "internal void cell(ptr sums, ptr x, ptr bias, ptr saved, ptr h, ptr out, ptr c, ptr cell, i64 u, i64 units)",
+        APART,
     )
     sums, x, bias, saved, h, out, c, cells, u, units = f.params
     wide = vector(acc, n)
@@ -133,7 +156,10 @@ def cell(m: Module, kind: str, acc: str, n: int, fma: bool) -> None:
     for v in range(2):
         at = u + v * n
         row = Row(f, wide, at, f.lane_mask(n, units - at))
-        total = [f.load(wide, sums, gate * (ROWS * 2 * n) + v * n) + row.load(bias, units * gate) for gate in range(GATES[kind])]
+        total = [
+            f.load(wide, sums, gate * (ROWS * 2 * n) + v * n) + row.load(bias, units * gate)
+            for gate in range(GATES[kind])
+        ]
         given = [row.load(x, units * gate) for gate in range(GATES[kind])]
         if kind == "lstm":
             i, f_, g, o = (a + b for a, b in zip(given, total, strict=True))
@@ -210,7 +236,8 @@ def cell_back(m: Module, kind: str, acc: str, n: int, fma: bool) -> None:
     dh and dc come from the step after and leave for the step before, dh without what goes through the weights.
     """
     f = m.function(
-        "internal void cell(ptr g, ptr dh, ptr dc, ptr saved, ptr out, ptr h, ptr cell, ptr c, ptr dx, ptr dhs, i64 units)", APART
+        "internal void cell(ptr g, ptr dh, ptr dc, ptr saved, ptr out, ptr h, ptr cell, ptr c, ptr dx, ptr dhs, i64 units)",
+        APART,
     )
     g, dh, dc, saved, out, h, cells, c, dx, dhs, units = f.params
     wide = vector(acc, n)
@@ -224,7 +251,12 @@ def cell_back(m: Module, kind: str, acc: str, n: int, fma: bool) -> None:
             t = pen.apply(f, vecmath.tanh, row.load(cells), fma=fma)
             e = f.fma(d * o, one - t * t, f.load(wide, dc, at))
             f.store(e * f_, dc, at)
-            sums = [e * g_ * i * (one - i), e * row.load(c) * f_ * (one - f_), e * i * (one - g_ * g_), d * t * o * (one - o)]
+            sums = [
+                e * g_ * i * (one - i),
+                e * row.load(c) * f_ * (one - f_),
+                e * i * (one - g_ * g_),
+                d * t * o * (one - o),
+            ]
             inner = sums
         elif kind == "gru":
             r, z, new, fed = (row.load(saved, units * j) for j in range(4))
@@ -247,7 +279,12 @@ def cell_back(m: Module, kind: str, acc: str, n: int, fma: bool) -> None:
 def kernel(dtype: str, kind: str, back: bool) -> Code:
     native = engine()
     parts = [("kernel", "recurrent"), ("dtype", dtype), ("kind", kind), ("back", back)]
-    return native.load(lambda: str((backward_text if back else text)(native.target, dtype, kind)), ["pack", "k"], parts=parts, level=LIGHT)
+    return native.load(
+        lambda: str((backward_text if back else text)(native.target, dtype, kind)),
+        ["pack", "k"],
+        parts=parts,
+        level=LIGHT,
+    )
 
 
 # -- plans ------------------------------------------------------------------------------------------------------------
@@ -284,7 +321,9 @@ def plan(kind: str, back: bool, x: Array, batch: int, times: int, reverse: bool,
 
 
 def suits(*arrays: Array) -> bool:
-    return all(a.dtype is arrays[0].dtype and a.dtype.name in DTYPES and a.flags.c_contiguous and a.size for a in arrays)
+    return all(
+        a.dtype is arrays[0].dtype and a.dtype.name in DTYPES and a.flags.c_contiguous and a.size for a in arrays
+    )
 
 
 def forward(kind: str, x: Array, h0: Array, c0: Array, weight: Array, bias: Array, sizes: Array, starts: Array,
@@ -315,7 +354,11 @@ def backward(kind: str, g: Array, gh: Array, gc: Array, out: Array, saved: Array
         if not suits(g, gh, gc, out, h0, c0, weight):
             return None
         sums = Result(g.dtype, (len(g), GATES[kind] * weight.shape[1]))
-        results = [Result(g.dtype, (len(g), 0)) if kind != "gru" else sums, sums, *(Result(g.dtype, h.shape) for h in (h0, c0))]
+        results = [
+            Result(g.dtype, (len(g), 0)) if kind != "gru" else sums,
+            sums,
+            *(Result(g.dtype, h.shape) for h in (h0, c0)),
+        ]
         slots = [*((OUT, i) for i in range(4)), *((ARG, i) for i in (0, 1, 2, 3, 4, 5, 6, 7, 9, 10))]
         here.add(args, plan(kind, True, g, len(h0), len(sizes), reverse, weight, 8, results, slots))
         found = here.call(*args)

@@ -1,0 +1,75 @@
+"""The recurrent kernels against the same walk in NumPy: odd sizes, packed rows, both directions, any number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from flambeau._backends.cpu import library_recurrent as library
+from flambeau._backends.cpu import recurrent
+from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
+
+CASES = [((5, 5, 5), 7), ((16,) * 6, 64), ((9, 7, 7, 3, 1), 33), ((1,), 1), ((3, 2, 1, 1), 40)]  # sizes, units
+
+
+def arrays(kind, sizes, units, dtype):
+    rng = np.random.default_rng(units)
+    rows, lead = sum(sizes), recurrent.GATES[kind] * units
+    shapes = {
+        "x": (rows, lead),
+        **dict.fromkeys(("h0", "c0", "gh", "gc"), (sizes[0], units)),
+        "w": (lead, units),
+        "b": (lead,),
+    }
+    made = {name: (rng.standard_normal(shape) / 3).astype(dtype) for name, shape in shapes.items()}
+    return made | {"g": rng.standard_normal((rows, units)).astype(dtype)}
+
+
+def both_ways(kind, sizes, a, reverse):
+    """Results and gradients of the kernels."""
+    places = library._places(sizes)
+    out = recurrent.forward(kind, a["x"], a["h0"], a["c0"], a["w"], a["b"], *places, reverse)
+    return out, recurrent.backward(kind, a["g"], a["gh"], a["gc"], *out, a["h0"], a["c0"], a["w"], *places, reverse)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-4)])
+@pytest.mark.parametrize("kind", recurrent.GATES)
+def test_against_the_array_reading(kind, dtype, tolerance):
+    for sizes, units in CASES:
+        a = arrays(kind, sizes, units, dtype)
+        for reverse in (False, True):
+            out, grads = both_ways(kind, sizes, a, reverse)
+            want = library._forward(kind, a["x"], a["h0"], a["c0"], a["w"], a["b"], sizes, reverse)
+            back = library._backward(kind, a["g"], a["gh"], a["gc"], *out, a["h0"], a["c0"], a["w"], sizes, reverse)
+            pairs = [
+                *zip(out, want, strict=True),
+                *zip(grads, back if kind == "lstm" else back[:3], strict=kind == "lstm"),
+            ]
+            for x, y in pairs:
+                assert x.shape == y.shape
+                assert np.allclose(x, y, tolerance, tolerance)
+
+
+def test_special_values():
+    for kind in recurrent.GATES:
+        a = arrays(kind, (4, 4), 20, "float32")
+        a["x"][0, 3], a["x"][1, 5], a["x"][2, 7] = np.nan, np.inf, -np.inf
+        out, _ = both_ways(kind, (4, 4), a, False)
+        with np.errstate(all="ignore"):
+            want = library._forward(kind, a["x"], a["h0"], a["c0"], a["w"], a["b"], (4, 4), False)
+        assert np.allclose(out[0], want[0], 1e-5, 1e-5, equal_nan=True)
+
+
+def test_same_bits_for_any_number_of_threads():
+    a = arrays("lstm", (21, 21, 20, 4), 50, "float32")
+    before, results = get_num_threads(), []
+    try:
+        for n in (1, 2, 7):
+            set_num_threads(n)
+            out, grads = both_ways("lstm", (21, 21, 20, 4), a, True)
+            results.append([x.tobytes() for x in (*out, *grads)])
+    finally:
+        set_num_threads(before)
+    assert results[0] == results[1] == results[2]
