@@ -31,10 +31,15 @@ def eager(module: Any, examples: list[Any]) -> Any:
 def native(module: Any, examples: list[Any]) -> Any:
     """Native programs; what they cannot hold runs operator by operator."""
     try:
-        from flambeau._capture.joint import Joint
         from flambeau._capture.lower import compile_program, needs_history
 
-        made = Joint(module, examples) if needs_history(module) else compile_program(module, examples)
+        made: Any = None
+        if needs_history(module):
+            from flambeau._capture.joint import Joint
+
+            made = Joint(module, examples)
+        else:
+            made = compile_program(module, examples)
     except NotImplementedError as problem:
         if logs.wanted("breaks"):
             logs._print(f"# a program runs operator by operator: {problem}")

@@ -220,8 +220,10 @@ class Builder:
         take = lambda a: flambeau.fx.node.map_aggregate(a, lambda x: env[x] if isinstance(x, Node) else x)
         if node.op == "get_attr":
             t = flambeau.fx.graph_module._get_attr(self.module, str(node.target))
-            if isinstance(t, Tensor) and t._a.size == 1 and t._a.dtype.kind in "fiub":
-                return Tens(Storage(expand(constant(t._a.item(), of(t._a.dtype)), t._a.shape)))
+            if isinstance(t, Tensor) and t._a.size and t._a.dtype.kind in "fiub":
+                first = t._a.flat[0]
+                if (t._a == first).all():  # one number everywhere: zeros that stand for a gradient, say
+                    return Tens(Storage(expand(constant(first.item(), of(t._a.dtype)), t._a.shape)))
             raise Unsupported(f"the attribute {node.target}")
         args, kwargs = take(node.args), take(node.kwargs)
         if node.op == "call_method" and node.target in ("detach", "alias"):

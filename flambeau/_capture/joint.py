@@ -14,9 +14,11 @@ import numpy as np
 import flambeau
 from flambeau._capture.expressions import Unsupported
 from flambeau._capture.lower import Compiled
+from flambeau._capture.place import span
 from flambeau._eager.graph import TWICE, Node, as_tensor, node_of, serial, unpack
 from flambeau._eager.modes import STATE
 from flambeau._kernel.ir import COSTLY
+from flambeau._kernel.loops import Layout
 from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
 from flambeau.fx import Graph, GraphModule
@@ -111,13 +113,11 @@ class CompiledFunctionBackward(Node):
     own_release = True
 
     def arrays(self, g: Any) -> Sequence[Any]:
+        program = self.joint.backward
         values = [x._a if isinstance(x, Tensor) else x for x in unpack(self)[:-1]]
-        gs = [g] if self.outs == 1 else g
-        dense = [np.zeros(*m) if x is None else np.ascontiguousarray(x if isinstance(x, np.ndarray) else as_tensor(x)._a)
-                 for x, m in zip(gs, self.metas or (), strict=True)]  # fmt: skip
-        return self.joint.backward.run(
-            *values, *(x.reshape(m[0]) for x, m in zip(dense, self.metas or (), strict=True))
-        )
+        for x, (shape, d) in zip([g] if self.outs == 1 else g, self.metas or (), strict=True):
+            values.append(np.zeros(shape, d) if x is None else x if isinstance(x, np.ndarray) else as_tensor(x)._a)
+        return program.run(*(laid(x, program.layouts[n]) for n, x in enumerate(values)))
 
     def tensors(self, g: Any) -> Sequence[Any]:
         """With history: the graph runs once more, operator by operator."""
@@ -135,6 +135,22 @@ class CompiledFunctionBackward(Node):
 
     def release(self) -> None:
         self.saved, self.inputs = None, ()
+
+
+def laid(x: Any, layout: Layout) -> Any:
+    """An array as the program was made for it: it believes in strides."""
+    if not isinstance(x, np.ndarray):
+        return x
+    strides = tuple(t * x.itemsize for t in layout.strides)
+    if x.flags.aligned and all(n == 1 or s == t for n, s, t in zip(x.shape, x.strides, strides)):
+        return x
+    if any(t == 0 and n > 1 for n, t in zip(layout.shape, strides)):
+        return np.broadcast_to(x, layout.shape)
+    made = np.ndarray(
+        layout.shape, x.dtype, np.empty(max(1, span(layout.shape, layout.strides)) * x.itemsize, np.uint8), 0, strides
+    )
+    np.copyto(made, x)
+    return made
 
 
 def _like(gm: GraphModule, inputs: Sequence[Any]) -> list[Any]:

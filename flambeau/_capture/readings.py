@@ -144,12 +144,28 @@ def max_pool(b: Builder, x: Expr, **how: Any) -> tuple[Expr, ...]:
     return tuple(b.routine("max_pool", [x], [(shape, x.dtype), (shape, int64)], **how))
 
 
+def avg_pool(b: Builder, x: Expr, size: Any, stride: Any, padding: Any, out: Any, divisor: Any) -> Expr:
+    """Sums of windows, divided."""
+    n = len(size)
+    need = [(o - 1) * s + k for o, s, k in zip(out, stride, size)]
+    have = [m + p for m, p in zip(x.shape[x.ndim - n :], padding)]
+    if not isinstance(divisor, (int, float)) or not x.dtype.is_floating_point:
+        raise Opaque("avg_pool")
+    ends = [(p, max(0, k - m)) for p, k, m in zip(padding, need, have)]
+    wide = K.pad(x, [*((0, 0),) * (x.ndim - n), *ends])
+    w = K.windows(wide, tuple(size), tuple(stride), (1,) * n)
+    for d, o in enumerate(out):
+        w = K.slice(w, x.ndim - n + d, 0, o)
+    total = K.sum(w, range(w.ndim - n, w.ndim))
+    return K.reshape(total, (*x.shape[: x.ndim - n], *out)) / float(divisor)
+
+
 ROUTINES: dict[str, Callable[..., Any]] = {
     "copied": lambda b, x, dtype=None, format="": x if dtype is None else cast(x, _dtype(dtype)),
     "converted": lambda b, x, dtype: cast(x, _dtype(dtype)),
     "zeros": lambda b, shape, dtype: full(b, shape, 0, _dtype(dtype)),
     "full_as": lambda b, x, value, dtype=None, format="": full(b, x.shape, value or 0, _dtype(dtype or x.dtype)),
-    **{f.__name__: f for f in (rows, take, gather, rows_backward, max_pool_backward, nll, triangular, arange, eye, conv_forward,
+    **{f.__name__: f for f in (rows, take, gather, rows_backward, max_pool_backward, nll, triangular, arange, eye, avg_pool, conv_forward,
                                conv_input, conv_weight, max_pool)},
 }  # fmt: skip
 

@@ -66,7 +66,7 @@ def _recurrent_layer(
 
     A kind without cells is given h_0 for c_0.
     """
-    return k.library("recurrent_layer", x, h_0, c_0, weight, bias, kind=kind, sizes=sizes, reverse=reverse)
+    return k.library("recurrent_layer", x, h_0, c_0, weight, bias, kind=kind, sizes=tuple(sizes), reverse=reverse)
 
 
 @op(
@@ -91,7 +91,7 @@ def _recurrent_layer_backward(k: Kernel[T], g: T, g_h: T, g_c: T, output: T, sav
         c_0,
         weight,
         kind=kind,
-        sizes=sizes,
+        sizes=tuple(sizes),
         reverse=reverse,
     )
 

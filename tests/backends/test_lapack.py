@@ -81,3 +81,18 @@ def test_threads_of_the_array_library_are_given_back():
     with pytest.raises(np.linalg.LinAlgError):
         library.eig(np.full((3, 3), np.nan))
     assert [get() for get, _ in blas.controls()] == before
+
+
+@pytest.mark.parity
+def test_signs_are_pytorchs(torch):
+    import flambeau as fl
+
+    for m, n in [(40, 40), (64, 50), (50, 64)]:
+        a = matrix(m, n, "float64")
+        for factors in (
+            lambda t, x: t.linalg.svd(x, full_matrices=False),
+            lambda t, x: t.linalg.qr(x),
+            lambda t, x: t.linalg.eigh(x[:40, :40] + x[:40, :40].mT),
+        ):
+            ours, theirs = factors(fl, fl.from_numpy(a)), factors(torch, torch.from_numpy(a))
+            assert all(np.allclose(x.numpy(), y.numpy(), atol=1e-8) for x, y in zip(ours, theirs, strict=True))

@@ -7,8 +7,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu import library_recurrent as library
-from flambeau._backends.cpu import recurrent
+from flambeau._backends.cpu import library_recurrent as library, recurrent
 from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
 
 CASES = [((5, 5, 5), 7), ((16,) * 6, 64), ((9, 7, 7, 3, 1), 33), ((1,), 1), ((3, 2, 1, 1), 40)]  # sizes, units

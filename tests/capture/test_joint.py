@@ -114,3 +114,12 @@ def test_a_compiled_module_trains_as_the_module_does():
             opt.step()
     for p, q in zip(plain.state_dict().values(), fast.state_dict().values(), strict=True):
         assert torch.allclose(p.float(), q.float(), atol=1e-5)
+
+
+def test_gradients_come_in_any_layout():
+    f = lambda x, w: (x @ w).transpose(0, 1)
+    made, x, w = joint(f, needs(5, 4), needs(4, 3)), needs(5, 4), needs(4, 3)
+    for g in (torch.randn(3, 5), torch.randn(5, 3).t(), torch.ones(1, 1).expand(3, 5)):
+        ours = torch.autograd.grad(made(x, w)[0], [x, w], g)
+        theirs = torch.autograd.grad(f(x, w), [x, w], g)
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))

@@ -377,7 +377,7 @@ def test_language_models_run_natively():
 
     f, values = gradients(Model(), lambda y, t: F.cross_entropy(y.reshape(-1, 11), t.reshape(-1)))
     p = agree(f, torch.randint(0, 11, (3, 4)), torch.randint(0, 11, (3, 4)), *values, tolerance=1e-3)
-    assert p.calls == 0
+    assert p.calls == 2  # the recurrent layer and its derivative are kernels of their own
 
 
 @needs_native

@@ -69,14 +69,14 @@ def product(m: Module, name: str, acc: str, n: int, most: int, across: bool) -> 
     )
     a, a_step, b, b_step, depth, rows, c, c_step, decay = f.params
     done = f.var("i64", 0)
-    for size in sizes:
+    for many in sizes:
         with f.forever() as over:
             r0 = done.get()
-            with f.when(r0 + size > rows):
+            with f.when(r0 + many > rows):
                 f.jump(over)
             start = f.gep(acc, a, r0 * a_step if across else r0)
-            f.call("void", f"{name}_{size}", start, a_step, b, b_step, depth, f.gep(acc, c, r0 * c_step), c_step, decay)
-            done.set(r0 + size)
+            f.call("void", f"{name}_{many}", start, a_step, b, b_step, depth, f.gep(acc, c, r0 * c_step), c_step, decay)
+            done.set(r0 + many)
 
 
 def tile(m: Module, name: str, acc: str, n: int, rows: int, across: bool) -> None:

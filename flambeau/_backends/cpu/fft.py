@@ -29,12 +29,14 @@ from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result,
 APART = "nounwind noinline"
 RADICES = (8, 4, 2, 3, 5, 7)
 ROWS, COLUMNS = 0, 1
+PAGE = 4096  # a load waits for a store before it that differs by a multiple of this: buffers lie half of it apart
 RUN = 4  # vectors of a row written one after the other
 Pair = tuple[V, V]
 
 SLOTS = (
     *("out", "in", "factors", "twiddles", "halves"),
     *("n", "count", "inner", "blocks"),  # points of the complex transform, its passes, transforms side by side
+    *("outer", "far"),
     *("in_mode", "in_outer", "in_stride", "in_columns", "in_step", "in_flip", "in_reals"),
     *("out_mode", "out_outer", "out_stride", "out_columns", "out_step", "out_flip", "out_reals"),
     *("enter", "leave"),  # 1 where the first or the last pass does more
@@ -382,9 +384,12 @@ def text(target: Target, real: str) -> Module:
         w[name] = f.load(kind, f.gep("i64", args, i))
     scale = w["scale"] if real == "double" else f.convert("fptrunc", w["scale"], real)
     n = w["n"]
-    x, y = scratch, v.at(f, scratch, n + 1)
+    bytes_ = (n + 1) * (2 * v.n * WIDTH[real])
+    x, y = scratch, scratch + ((bytes_ + (PAGE - 1) & -PAGE) + PAGE // 2)
     with f.loop(begin, end) as chunk:
-        p, first = chunk // w["blocks"], chunk % w["blocks"] * v.n
+        # neighbours may share lines of memory: chunks taken at the same time are far apart
+        at = chunk * w["far"] % (w["outer"] * w["blocks"])
+        p, first = at // w["blocks"], at % w["blocks"] * v.n
         lanes = f.min(w["inner"] - first, v.n)
 
         def place(side: str, p: V = p, first: V = first) -> V:
@@ -487,6 +492,14 @@ def tables(n: int, real: str) -> tuple[Array, Array]:
     return np.array(found or (0,), np.int64), whole.astype(kind)
 
 
+def distance(n: int) -> int:
+    """Far from 0 among n places in a ring, and without a common divisor: its multiples come by all places."""
+    d = max(1, round(n * 0.382))
+    while math.gcd(d, n) != 1:
+        d += 1
+    return d
+
+
 @cache
 def half_table(h: int, real: str) -> Array:
     """exp(-pi i k / h)."""
@@ -548,14 +561,14 @@ def transform(
     blocks = -(-inner // lanes)
     capacity = (n if mirror else points) + 1
     numbers: list[tuple[int, ...]] = [
-        *((CONST, x) for x in (points, len(radices), inner, blocks)),
+        *((CONST, x) for x in (points, len(radices), inner, blocks, outer, distance(outer * blocks))),
         *((CONST, x) for x in (src.mode, src.outer, src.stride, columns_in, in_step, in_flip, int(src.reals))),
         *((CONST, x) for x in (to.mode, to.outer, to.stride, columns_out, out_step, out_flip, int(to.reals))),
         *((CONST, x) for x in (int(first), int(last), join, unfold, 0 if last else split, mirror)),
         (CONST, bits(scale)),
     ]
     pointers = [(at, 0), (ARG, 0), *((CONST, t.ctypes.data) for t in (found, twiddles, w))]
-    scratch = (capacity + points + 1) * 2 * lanes * WIDTH[real]
+    scratch = (capacity + points + 1) * 2 * lanes * WIDTH[real] + 2 * PAGE
     return Launch(kernel(real)["k"], (*pointers, *numbers), outer * blocks, scratch)
 
 

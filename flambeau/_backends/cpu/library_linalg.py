@@ -39,11 +39,11 @@ def lapack(names: tuple[str, ...], *xs: Any) -> Any:
     return get_lapack_funcs(names, xs)
 
 
-DIRECT = 32  # rows and columns from which one matrix goes to LAPACK as it lies: its transpose is what Fortran reads
+DIRECT = 32  # rows and columns from which one matrix goes straight to LAPACK
 
 
 def direct(x: Any) -> bool:
-    """Whether to call LAPACK for x.T, without the copies and checks of NumPy's routines."""
+    """Whether to call LAPACK without the copies and checks of NumPy's routines."""
     return x.ndim == 2 and min(x.shape) >= DIRECT and x.dtype.char in "fdFD" and _scipy()
 
 
@@ -151,7 +151,7 @@ def geqrf(x: Any) -> Any:
 def eigh(x: Any, *, lower: bool) -> Any:
     if direct(x) and x.dtype.kind == "f" and x.shape[0] == x.shape[1]:
         (syevd,) = lapack(("syevd",), x)
-        values, vectors, code = syevd(x.T, lower=not lower)  # symmetric: its transpose's other triangle
+        values, vectors, code = syevd(x, lower=lower)
         if code == 0:
             return values, np.ascontiguousarray(vectors)
     values, vectors = L.eigh(x, "L" if lower else "U")
@@ -175,11 +175,10 @@ def svd(x: Any, *, full: bool) -> Any:
         return U, np.zeros((*batch, k), real_dtype(x)), V
     if direct(x):
         gesdd, query = lapack(("gesdd", "gesdd_lwork"), x)
-        n, m = x.shape
-        work = int(query(m, n, compute_uv=True, full_matrices=full)[0].real)
-        other, S, first, code = gesdd(x.T, compute_uv=True, full_matrices=full, lwork=work)  # x.T = conj(V) S U.T
+        work = int(query(*x.shape, compute_uv=True, full_matrices=full)[0].real)
+        U, S, Vh, code = gesdd(x, compute_uv=True, full_matrices=full, lwork=work)
         if code == 0:
-            return first.T, S, other.T
+            return np.ascontiguousarray(U), S, np.ascontiguousarray(Vh)
     U, S, Vh = L.svd(x, full)
     return U, S, Vh
 
