@@ -8,13 +8,14 @@ from typing import Any
 
 import flambeau as torch
 from flambeau.distributions import constraints
+from flambeau.distributions._odds import Odds
 from flambeau.distributions.exp_family import ExponentialFamily
-from flambeau.distributions.utils import broadcast_all, lazy_property, logits_to_probs, probs_to_logits
+from flambeau.distributions.utils import broadcast_all
 
 __all__ = ["Bernoulli"]
 
 
-class Bernoulli(ExponentialFamily):
+class Bernoulli(Odds, ExponentialFamily):
     """1 with probability `probs`, else 0; `logits` are its log-odds."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
@@ -33,24 +34,6 @@ class Bernoulli(ExponentialFamily):
             (self.logits,) = broadcast_all(logits)
         self._param = self.probs if probs is not None else self.logits
         super().__init__(torch.Size() if number else self._param.size(), validate_args=validate_args)
-
-    def _expand_more(self, new: Any, batch_shape: Any) -> None:
-        new._param = new.__dict__.get("probs", new.__dict__.get("logits"))
-
-    def _new(self, *args: Any, **kwargs: Any) -> Any:
-        return self._param.new(*args, **kwargs)
-
-    @lazy_property
-    def logits(self) -> Any:
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def param_shape(self) -> Any:
-        return self._param.size()
 
     mean = property(lambda self: self.probs)
     variance = property(lambda self: self.probs * (1 - self.probs))

@@ -6,8 +6,9 @@ from typing import Any
 
 import flambeau as torch
 from flambeau.distributions import constraints
+from flambeau.distributions._odds import Odds
 from flambeau.distributions.distribution import Distribution
-from flambeau.distributions.utils import broadcast_all, lazy_property, logits_to_probs, probs_to_logits
+from flambeau.distributions.utils import broadcast_all
 
 __all__ = ["Binomial"]
 
@@ -17,7 +18,7 @@ def _clamp_by_zero(x: Any) -> Any:
     return (x.clamp(min=0) + x - x.clamp(max=0)) / 2
 
 
-class Binomial(Distribution):
+class Binomial(Odds, Distribution):
     """How many of `total_count` trials succeed, each with probability `probs`."""
 
     arg_constraints = {
@@ -40,12 +41,6 @@ class Binomial(Distribution):
         self.total_count = self.total_count.type_as(self._param)
         super().__init__(self._param.size(), validate_args=validate_args)
 
-    def _expand_more(self, new: Any, batch_shape: Any) -> None:
-        new._param = new.__dict__.get("probs", new.__dict__.get("logits"))
-
-    def _new(self, *args: Any, **kwargs: Any) -> Any:
-        return self._param.new(*args, **kwargs)
-
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:
         return constraints.integer_interval(0, self.total_count)
@@ -53,15 +48,6 @@ class Binomial(Distribution):
     mean = property(lambda self: self.total_count * self.probs)
     mode = property(lambda self: ((self.total_count + 1) * self.probs).floor().clamp(max=self.total_count))
     variance = property(lambda self: self.total_count * self.probs * (1 - self.probs))
-    param_shape = property(lambda self: self._param.size())
-
-    @lazy_property
-    def logits(self) -> Any:
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        return logits_to_probs(self.logits, is_binary=True)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Any:
         shape = self._extended_shape(sample_shape)

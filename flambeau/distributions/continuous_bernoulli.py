@@ -8,13 +8,14 @@ from typing import Any
 
 import flambeau as torch
 from flambeau.distributions import constraints
+from flambeau.distributions._odds import Odds
 from flambeau.distributions.exp_family import ExponentialFamily
-from flambeau.distributions.utils import broadcast_all, clamp_probs, lazy_property, logits_to_probs, probs_to_logits
+from flambeau.distributions.utils import broadcast_all, clamp_probs, lazy_property, logits_to_probs
 
 __all__ = ["ContinuousBernoulli"]
 
 
-class ContinuousBernoulli(ExponentialFamily):
+class ContinuousBernoulli(Odds, ExponentialFamily):
     """Density proportional to p^x (1 - p)^(1 - x) on [0, 1]; near p = 1/2 (within `lims`) by series.
 
     Source: Loaiza-Ganem, Cunningham (2019), "The continuous Bernoulli: fixing a pervasive error in variational autoencoders".
@@ -44,10 +45,7 @@ class ContinuousBernoulli(ExponentialFamily):
 
     def _expand_more(self, new: Any, batch_shape: Any) -> None:
         new._lims = self._lims
-        new._param = new.__dict__.get("probs", new.__dict__.get("logits"))
-
-    def _new(self, *args: Any, **kwargs: Any) -> Any:
-        return self._param.new(*args, **kwargs)
+        super()._expand_more(new, batch_shape)
 
     def _outside_unstable_region(self) -> Any:
         return torch.max(torch.le(self.probs, self._lims[0]), torch.gt(self.probs, self._lims[1]))
@@ -88,16 +86,8 @@ class ContinuousBernoulli(ExponentialFamily):
         return torch.where(self._outside_unstable_region(), value, series)
 
     @lazy_property
-    def logits(self) -> Any:
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
     def probs(self) -> Any:
         return clamp_probs(logits_to_probs(self.logits, is_binary=True))
-
-    @property
-    def param_shape(self) -> Any:
-        return self._param.size()
 
     def sample(self, sample_shape: Any = torch.Size()) -> Any:
         with torch.no_grad():

@@ -7,13 +7,14 @@ from typing import Any
 
 import flambeau as torch
 from flambeau.distributions import constraints
+from flambeau.distributions._odds import Odds
 from flambeau.distributions.distribution import Distribution
-from flambeau.distributions.utils import broadcast_all, lazy_property, logits_to_probs, probs_to_logits
+from flambeau.distributions.utils import broadcast_all
 
 __all__ = ["Geometric"]
 
 
-class Geometric(Distribution):
+class Geometric(Odds, Distribution):
     """How many trials fail before the first success of probability `probs`: (1 - probs)^k probs."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
@@ -36,24 +37,6 @@ class Geometric(Distribution):
                 f"Expected parameter probs ({type(self.probs).__name__} of shape {tuple(self.probs.shape)}) of distribution {self!r} to be "
                 f"positive but found invalid values:\n{value}"
             )
-
-    def _expand_more(self, new: Any, batch_shape: Any) -> None:
-        new._param = new.__dict__.get("probs", new.__dict__.get("logits"))
-
-    def _new(self, *args: Any, **kwargs: Any) -> Any:
-        return self._param.new(*args, **kwargs)
-
-    @lazy_property
-    def logits(self) -> Any:
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def param_shape(self) -> Any:
-        return self._param.size()
 
     mean = property(lambda self: 1.0 / self.probs - 1.0)
     mode = property(lambda self: torch.zeros_like(self.probs))

@@ -7,15 +7,16 @@ from typing import Any
 
 import flambeau as torch
 from flambeau.distributions import constraints
+from flambeau.distributions._odds import Odds
 from flambeau.distributions.distribution import Distribution
 from flambeau.distributions.transformed_distribution import TransformedDistribution
 from flambeau.distributions.transforms import SigmoidTransform
-from flambeau.distributions.utils import broadcast_all, clamp_probs, lazy_property, logits_to_probs, probs_to_logits
+from flambeau.distributions.utils import broadcast_all, clamp_probs
 
 __all__ = ["LogitRelaxedBernoulli", "RelaxedBernoulli"]
 
 
-class LogitRelaxedBernoulli(Distribution):
+class LogitRelaxedBernoulli(Odds, Distribution):
     """The log-odds of a relaxed Bernoulli variable.
 
     Source: Maddison, Mnih, Teh (2017), "The concrete distribution"; Jang, Gu, Poole (2017).
@@ -40,22 +41,7 @@ class LogitRelaxedBernoulli(Distribution):
 
     def _expand_more(self, new: Any, batch_shape: Any) -> None:
         new.temperature = self.temperature
-        new._param = new.__dict__.get("probs", new.__dict__.get("logits"))
-
-    def _new(self, *args: Any, **kwargs: Any) -> Any:
-        return self._param.new(*args, **kwargs)
-
-    @lazy_property
-    def logits(self) -> Any:
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def param_shape(self) -> Any:
-        return self._param.size()
+        super()._expand_more(new, batch_shape)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Any:
         shape = self._extended_shape(sample_shape)
