@@ -400,29 +400,13 @@ class Recorder:
         index = _numbers_fixed(index)
         self.unwatched(getitem.getitem, t, index)  # says what is wrong, if something is
         basic, tensors = getitem.parse(t, index)
-        r = self._basic(t, basic)
+        r = getitem.viewed(t, basic, _call)
         if tensors is None:
             return r
         for i, x in enumerate(tensors):
             if x is not None and not self.known(x) and self.tracer.source_of(x) is None:
                 tensors[i] = self.constant(x)
         return _call("index.Tensor")(r, tensors)
-
-    def _basic(self, t: Any, basic: tuple[Any, ...]) -> Any:
-        dim, r = 0, t
-        skip = t._a.ndim - sum(i is not None and i is not Ellipsis for i in basic)
-        for i in basic:
-            if i is Ellipsis:
-                dim += skip
-            elif i is None:
-                r, dim = _call("unsqueeze")(r, dim), dim + 1
-            elif isinstance(i, slice):
-                if i != slice(None):
-                    r = _call("slice.Tensor")(r, dim, i.start, i.stop, 1 if i.step is None else i.step)
-                dim += 1
-            else:
-                r = _call("select.int")(r, dim, i)
-        return _call("alias")(t) if r is t else r
 
     def set_index(self, t: Any, index: Any, value: Any) -> None:
         _plain_tensor(t)
@@ -435,7 +419,7 @@ class Recorder:
         basic, tensors = getitem.parse(t, index)
         if any(isinstance(i, int) and not -n <= i < n for i, n in zip(basic, t._a.shape, strict=False)):
             raise Break("an index out of range")
-        target_ = self._basic(t, basic)
+        target_ = getitem.viewed(t, basic, _call)
         if tensors is not None:
             raise Break("an assignment to indices that are tensors")
         if not isinstance(value, Tensor):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -556,3 +556,21 @@ def _override(self: Any, name: str, *args: Any) -> Any:
 
 Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
 Tensor.__setitem__ = setitem  # type: ignore[attr-defined]
+
+
+def viewed(t: Any, basic: tuple[Any, ...], operator: Callable[[str], Callable[..., Any]]) -> Any:
+    """The part of `t[basic]` that is a view, as calls of select, slice and unsqueeze; `operator` finds them by name."""
+    dim, r = 0, t
+    skip = t.ndim - sum(i is not None and i is not Ellipsis for i in basic)
+    for i in basic:
+        if i is Ellipsis:
+            dim += skip
+        elif i is None:
+            r, dim = operator("unsqueeze")(r, dim), dim + 1
+        elif isinstance(i, slice):
+            if i != slice(None):
+                r = operator("slice.Tensor")(r, dim, i.start, i.stop, 1 if i.step is None else i.step)
+            dim += 1
+        else:
+            r = operator("select.int")(r, dim, i)
+    return operator("alias")(t) if r is t else r

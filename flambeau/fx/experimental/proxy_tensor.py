@@ -193,21 +193,7 @@ def indexed(t: Tensor, index: Any) -> Tensor:
 
 def viewed(t: Tensor, basic: tuple[Any, ...]) -> Tensor:
     """The part of `t[basic]` that is a view: select, slice, unsqueeze."""
-    name = lambda overload: derive.function(REGISTRY[overload])
-    dim, r = 0, t
-    skip = t.ndim - sum(i is not None and i is not Ellipsis for i in basic)
-    for i in basic:
-        if i is Ellipsis:
-            dim += skip
-        elif i is None:
-            r, dim = name("unsqueeze")(r, dim), dim + 1
-        elif isinstance(i, slice):
-            if i != slice(None):
-                r = name("slice.Tensor")(r, dim, i.start, i.stop, 1 if i.step is None else i.step)
-            dim += 1
-        else:
-            r = name("select.int")(r, dim, i)
-    return name("alias")(t) if r is t else r
+    return getitem.viewed(t, basic, lambda overload: derive.function(REGISTRY[overload]))
 
 
 def _same(v: Any, default: Any) -> bool:
