@@ -19,8 +19,8 @@ from flambeau._capture.place import Place, Strided
 from flambeau._ground import flags
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.ir import COSTLY
-from flambeau._kernel.loops import FOLD, SCAN, Cut, Layout, lower, peeled
-from flambeau._kernel.record import Expr, parameter, pointwise, toposort
+from flambeau._kernel.loops import Cut, Layout, lower, peeled
+from flambeau._kernel.record import FOLD, SCAN, Expr, parameter, pointwise, toposort
 
 FREE = {"param", "const", "iota", "reshape", "permute", "expand", "slice", "flip", "windows"}
 STEPS = 48  # operations below a value from which on it is kept if several others need it

@@ -18,8 +18,7 @@ from flambeau._eager import call, large
 from flambeau._eager.graph import AccumulateGrad, Node, execute, node_of, serial, unpack
 from flambeau._eager.modes import STATE, enter, leave
 from flambeau._eager.record import class_name, fit_tensor, named, record
-from flambeau._kernel.loops import FOLD
-from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, expand, parameter, toposort
+from flambeau._kernel.record import FOLD, Expr, Opaque, Record, cast, constant, expand, parameter, toposort
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor, new, wrap
 from flambeau._values import dtype as dtypes

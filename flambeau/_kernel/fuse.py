@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flambeau._kernel.ir import Buffer, Kernel
-from flambeau._kernel.loops import FOLD, Cut, Layout, lower
-from flambeau._kernel.record import Expr, toposort
+from flambeau._kernel.loops import Cut, Layout, lower
+from flambeau._kernel.record import FOLD, Expr, toposort
 from flambeau._kernel.schedule import Bound, bind, cut, scheduled, widen
 
 ROWS = 8  # fewer rows than this, and longer than LONG: each stage of the row is its own kernel

@@ -51,11 +51,9 @@ from flambeau._kernel.ir import (
     walk,
     word,
 )
-from flambeau._kernel.record import Expr, Record
+from flambeau._kernel.record import FOLD, SCAN, Expr, Record
 from flambeau._kernel.simplify import simplified
 
-SCAN = {"cumsum": "add", "cumprod": "mul", "cummax": "maximum", "cummin": "minimum", "logcumsumexp": "logaddexp"}
-FOLD = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and"}
 POINT = WORDS - {"cast"}
 REAL = FLOAT_WORDS - {"floor", "ceil", "round", "trunc", "fma"}
 WHOLE = {"invert", "bitwise_and", "bitwise_or", "bitwise_xor", "lshift", "rshift"}

@@ -17,6 +17,9 @@ from flambeau._values.dtype import bool_, dtype, int64, promote_types
 from flambeau._values.shape import broadcast, contiguous_strides, infer
 
 Shape = tuple[int, ...]
+# Reductions and scans, each with the operation that joins two partial results.
+FOLD = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and"}
+SCAN = {"cumsum": "add", "cumprod": "mul", "cummax": "maximum", "cummin": "minimum", "logcumsumexp": "logaddexp"}
 _POINTWISE = frozenset((*UNARY, *BINARY, *TERNARY))
 
 
