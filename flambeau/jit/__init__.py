@@ -1,0 +1,62 @@
+"""TorchScript: a typed part of Python, compiled from functions and modules, and the archives it is kept in."""
+
+from __future__ import annotations
+
+import importlib as _importlib
+from typing import Any as _Any, Final as Final
+
+from flambeau._jit_internal import (
+    _Await as _Await,
+    _drop as _drop,
+    _IgnoreContextManager as _IgnoreContextManager,
+    _isinstance as _isinstance,
+    _overload as _overload,
+    _overload_method as _overload_method,
+    export,
+    ignore,
+    is_scripting as is_scripting,
+    unused,
+)
+from flambeau.futures import Future
+
+__all__ = ["Attribute", "Future", "ScriptFunction", "ScriptModule", "annotate", "export", "ignore", "interface", "isinstance",
+           "script", "script_if_tracing", "unused"]  # fmt: skip
+
+_LATE = {
+    **dict.fromkeys(("Attribute", "ScriptFunction", "ScriptModule", "RecursiveScriptModule", "RecursiveScriptClass",
+                     "ScriptWarning", "interface", "script", "script_method", "_unwrap_optional"), "_script"),
+    **dict.fromkeys(("TracerWarning", "TracingCheckError", "is_tracing", "_script_if_tracing", "script_if_tracing"), "_trace"),
+    **dict.fromkeys(("_awaitable", "_awaitable_nowait", "_awaitable_wait"), "_await"),
+}  # fmt: skip
+_MODULES = ("annotations", "_script", "_trace", "_await", "_state")
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _LATE:
+        made = getattr(_importlib.import_module(f"flambeau.jit.{_LATE[name]}"), name)
+        globals()[name] = made
+        return made
+    if name in _MODULES:
+        return _importlib.import_module(f"flambeau.jit.{name}")
+    raise AttributeError(f"module 'torch.jit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE, *_MODULES})
+
+
+def annotate(the_type: _Any, the_value: _Any) -> _Any:
+    """The value; TorchScript takes the type for its own."""
+    return the_value
+
+
+def isinstance(obj: _Any, target_type: _Any) -> bool:
+    """isinstance that looks at elements: `isinstance(x, List[int])`."""
+    return _isinstance(obj, target_type)
+
+
+class Error(RuntimeError):
+    """What a scripted program raises."""
+
+
+Error.__name__ = Error.__qualname__ = "JITException"
