@@ -111,7 +111,7 @@ def arguments(op: Op, values: Any, out: Any) -> tuple[tuple[Any, ...], dict[str,
 
 def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     """What the general lane asks: what the mode or the subclass makes of the call."""
-    if op.kind == "composite":
+    if op.kind == "composite" or (op.view and op.is_flat):  # a mark of ours
         return NotImplemented
     own = [
         t

@@ -321,11 +321,9 @@ class Builder:
                     out[i] = out[i].expr if isinstance(out[i], Number) else constant(out[i], of_number(out[i]))
             scalars = next((e.dtype for e in out if isinstance(e, Expr)), float64)
             return [self.scalar(v, scalars) for v in out], None
-        common = given if given is not None else call.result_type([stand_in(values[i]) for i in meet])
-        if given is None and op.promote == "float" and common.kind in "bi":
-            common = flambeau.get_default_dtype()
-        elif given is None and op.promote == "sum" and common.kind in "bi":
-            common = int64
+        common = (
+            given if given is not None else call.promoted(op, call.result_type([stand_in(values[i]) for i in meet]))
+        )
         compute = of(NARROW.get(common.np, common.np))
         for i in meet:
             e = out[i].expr if isinstance(out[i], Number) else out[i]

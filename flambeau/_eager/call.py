@@ -46,9 +46,16 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
         if result is not NotImplemented:
             return result
     if op.kind == "composite":
+        for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
+            if p.is_tensor and not p.takes_number and isinstance(v, NUMBERS):
+                raise TypeError(misfit(op, values, i))
         return _composite(op, values, out, into)
     if op.check is not None:
-        op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
+        try:
+            op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
+        except AttributeError:  # it met a number where a tensor should be
+            meet(op, values)
+            raise
     if into or out is not None:
         return _store(op, values, out, into)
     met = meet(op, values)
@@ -122,12 +129,10 @@ def meet(op: Op, values: tuple[Any, ...]) -> tuple[list[Any], list[int], Any]:
                     tensors.append(i)
                 out[i] = v._a
                 device = _same_device(device, v, op)
-            elif v is not None and isinstance(v, NUMBERS):
+            elif v is not None and p.takes_number and isinstance(v, NUMBERS):
                 tensors.append(i)
             elif v is not None:
-                raise TypeError(
-                    f"{op.name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {type(v).__name__}"
-                )
+                raise TypeError(misfit(op, values, i))
         elif p.is_list and v is not None:
             arrays = []
             for x in v:
@@ -139,21 +144,36 @@ def meet(op: Op, values: tuple[Any, ...]) -> tuple[list[Any], list[int], Any]:
             out[i] = arrays
         elif p.name == "dtype":
             given = v
+    if device is None and tensors and "factory" not in op.variants:
+        raise TypeError(misfit(op, values, tensors[0]))  # numbers alone
     if op.promote == "none":
         for i in tensors:
             if not hasattr(out[i], "shape"):
                 out[i] = number(out[i], dtypes.of_number(out[i]))
         return out, tensors, None
-    common = result_type([values[i] for i in tensors])
-    if given is not None:
-        common = given
-    elif op.promote == "float" and common.kind in "bi":
-        common = dtypes.get_default_dtype()
-    elif op.promote == "sum" and common.kind in "bi":
-        common = dtypes.int64
+    common = given if given is not None else promoted(op, result_type([values[i] for i in tensors]))
     if op.lacks is not None and common.kind in op.lacks[0]:
         raise NotImplementedError(f"\"{op.lacks[1]}\" not implemented for '{dtypes.SPOKEN[common]}'")
     return out, tensors, common
+
+
+def promoted(op: Op, common: dtypes.dtype) -> dtypes.dtype:
+    """The dtype of the result where operands meet in `common`."""
+    if op.promote == "float" and common.kind in "bi":
+        return dtypes.get_default_dtype()
+    if (op.promote == "sum" and common.kind in "bi") or (op.promote == "number" and common.kind == "b"):
+        return dtypes.int64
+    return common
+
+
+def misfit(op: Op, values: tuple[Any, ...], i: int) -> str:
+    """What PyTorch says where the argument at a position is no tensor."""
+    if len(op.overloads) == 1:
+        p, v = op.params[i], values[i]
+        return f"{op.aten}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {type(v).__name__}"
+    from flambeau._eager.choose import refusal
+
+    return refusal(op.aten, [op], tuple(v for v, p in zip(values, op.params, strict=True) if not p.keyword), {}, False)
 
 
 def with_numbers(out: list[Any], tensors: list[int], common: Any) -> tuple[list[Any], list[int], Any]:
@@ -312,6 +332,8 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     ):
         check_writable(target)
     met = meet(op, values)
+    if op.kind == "pointwise":
+        check_apart(target._a, met[0], True)
     result_dtype = None if op.promote == "bool" else met[2]
     if result_dtype is not None and not dtypes.can_cast(result_dtype, target.dtype):
         raise RuntimeError(
@@ -388,6 +410,9 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
             "the arguments requires grad."
         )
     met = meet(op, values)
+    for o in outs:
+        if isinstance(o, Tensor) and (op.promote == "none" or op.kind == "pointwise"):
+            check_apart(o._a, met[0], op.kind == "pointwise")
     if op.native and isinstance(out, Tensor) and _out_native(op, met, out):
         return out
     arrays, result_dtype = converted(op, *met)
@@ -397,7 +422,10 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
         if not isinstance(o, Tensor):
             raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(o).__name__}")
         x = np.asarray(x)
-        d = result_dtype if result_dtype is not None and x.dtype.kind != "b" else dtypes.of(x.dtype)
+        d = dtypes.of(x.dtype)
+        if result_dtype is not None and x.dtype.kind != "b" and result_dtype.is_complex == d.is_complex:
+            d = result_dtype
+        check_exact(op, o, d)
         write_out(o, x, d, op.name)
     if isinstance(out, (tuple, list)):
         return record.named(op)(tuple(outs)) if op.outputs else tuple(outs)
@@ -426,6 +454,49 @@ def check_overlap(a: Any) -> None:
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone() the "
             "tensor before performing the operation."
         )
+
+
+def check_exact(op: Op, o: Tensor, d: dtypes.dtype) -> None:
+    """Raise where `out=` must have the dtype of the result, and has not."""
+    if op.exact and d is not o.dtype:
+        want, got = (_C_NAMES.get(x.name, x.name) for x in (d, o.dtype))
+        raise RuntimeError(f"Expected out tensor to have dtype {want}, but got {got} instead")
+
+
+def check_apart(a: Any, sources: Any, elementwise: bool) -> None:
+    """Raise where an array to be written shares memory with one that is read; elementwise, they may be the same elements."""
+    for x in sources:
+        if type(x) is list:
+            check_apart(a, x, elementwise)
+        elif (
+            isinstance(x, np.ndarray)
+            and isinstance(a, np.ndarray)
+            and (x is not a or not elementwise)
+            and np.may_share_memory(a, x)
+        ):
+            same = a.__array_interface__["data"] == x.__array_interface__["data"] and a.strides == x.strides
+            if not (elementwise and same and a.shape == x.shape) and _dense(a) and _dense(x):
+                raise RuntimeError(
+                    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
+                    "Please clone() the tensor before performing the operation."
+                )
+
+
+def _dense(a: Any) -> bool:
+    """Whether the elements fill one run of memory."""
+    step = a.itemsize
+    for s, n in sorted((s, n) for s, n in zip(a.strides, a.shape, strict=True) if n != 1):
+        if s != step:
+            return False
+        step *= n
+    return True
+
+
+_C_NAMES = {
+    "float32": "float", "float64": "double", "int64": "long int", "int32": "int", "int16": "short int", "int8": "signed char",
+    "uint8": "unsigned char", "bool": "bool", "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
+    "float16": "c10::Half", "bfloat16": "c10::BFloat16",
+}  # fmt: skip
 
 
 def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str) -> None:
@@ -468,5 +539,6 @@ def store(op: Op, target: Tensor, result: Any, into: bool) -> Any:
             f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
             "the arguments requires grad."
         )
+    check_exact(op, target, result.dtype)
     write_out(target, result._a, result.dtype, op.name)
     return target

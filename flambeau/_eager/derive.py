@@ -24,7 +24,7 @@ from flambeau._kernel.record import Opaque
 from flambeau._kernel.text import lines
 from flambeau._operators import load
 from flambeau._operators.op import METHODS, NAMES, REQUIRED, Op, Param
-from flambeau._tensor import Tensor, _attach, new
+from flambeau._tensor import Tensor, _attach, new, wrap
 from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import CPU
 
@@ -35,7 +35,7 @@ SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
     "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
-    "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
+    "may_share": np.may_share_memory, "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
 _inplace: dict[Op, Any] = {}
@@ -384,6 +384,10 @@ def _inplace_lane(op: Op, me: str) -> list[str]:
                            f"(k{i} not in PLAIN or ({p.name}._node is None and {p.name}._base is None))"
                            for i, p in enumerate(tensors))  # fmt: skip
     first = tensors[0].name
+    ok += [
+        f"(a{i}.base is None and a0.base is None or a{i}.size == 1 or not may_share(a0, a{i}))"
+        for i in range(1, len(tensors))
+    ]
     return [f"    if {' and '.join(['not MODES', f'type({first}) in PLAIN', *_statics(op)])}:", *fetch,
             f"        if a0.size < LARGE and {' and '.join(ok)} and (not STATE.grad or ({history})):",
             "            token = quiet(QUIET)", "            try:", *("                " + line for line in body),
@@ -576,7 +580,11 @@ def _composite(op: Op) -> str:
     me, body = _bind(op, "OP", op), _bind(op, "BODY", op.body)
     text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
     types = " and ".join(
-        f"({p.name} is None or type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))"
+        f"({p.name} is None or type({p.name}) in PLAIN)"
+        if p.default is None
+        else f"(type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))"
+        if p.takes_number
+        else f"type({p.name}) in PLAIN"
         for p in op.params
         if p.is_tensor
     )
@@ -691,9 +699,33 @@ def _late(name: str) -> Any:
             raise NotImplementedError(f"the word '{name}' has no operator on tensors")
         if name == "conj" and not isinstance(args[0], Tensor):
             return args[0].conjugate()
-        return fn(*args)
+        return fn(*args) if STATE.tracing or all(isinstance(a, Tensor) for a in args) else _with_numbers(name, fn, args)
 
     return call_late
+
+
+def _with_numbers(name: str, fn: Any, args: tuple[Any, ...]) -> Any:
+    """A word that also meets numbers: as 0-d tensors where the operator takes tensors only."""
+    if name == "sub" and not isinstance(args[0], Tensor):
+        return public("rsub")(args[1], args[0])
+    like = next((a for a in args if isinstance(a, Tensor)), None)
+    params = fn.__op__.params
+    if like is None or len(params) < len(args):
+        return fn(*args)
+    made = [
+        a if isinstance(a, Tensor) or p.takes_number or not p.is_tensor else _as_operand(a, like)
+        for a, p in zip(args, params, strict=False)
+    ]
+    return fn(*made)
+
+
+def _as_operand(value: Any, like: Tensor) -> Tensor:
+    d = like._a.dtype
+    return wrap(
+        np.asarray(
+            value, None if isinstance(value, complex) and d.kind != "c" else np.dtype(d.str) if d.kind != "V" else d
+        )
+    )
 
 
 Op.call = staticmethod(function)  # type: ignore[assignment]

@@ -14,9 +14,9 @@ import numpy as np
 from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import K
 from flambeau._eager import large
-from flambeau._eager.graph import Node, node_of, saved_alias, serial, unpack
+from flambeau._eager.graph import Node, saved_alias, unpack
 from flambeau._eager.modes import STATE
-from flambeau._eager.record import _parameters, class_name, fit_tensor, recast, sum_to
+from flambeau._eager.record import _parameters, class_name, fit_tensor, flat, recast, sum_to
 from flambeau._ground.source import build
 from flambeau._kernel.arrays import UFUNCS
 from flambeau._kernel.record import Expr, Record, parameter
@@ -154,14 +154,14 @@ def make_class(op: Op, statics: dict[str, Any], present: tuple[str, ...], d: dty
     else:
         found = dict(zip(present, gradients(root, g, ps), strict=True))
     grads = [found.get(n) for n in edges]
-    names_of = dict(zip(ps, present, strict=True)) | {root: "out"}
+    names_of = ({} if root in ps else {root: "out"}) | dict(zip(ps, present, strict=True))
     read = {
         n: tuple(
             i for i, e in enumerate(grads) if e is not None and _named(n, names_of) in uses([e], list(names_of), [root])
         )
-        for n in (*present, "out")
+        for n in dict.fromkeys((*present, *names_of.values()))
     }
-    names = tuple(n for n in (*present, "out") if read[n])
+    names = tuple(n for n in read if read[n])
     scope = dict(SCOPE)
     namespace = {
         "names": names, "names_saved": frozenset(names), "needed_by": read, "op": op,
@@ -170,29 +170,6 @@ def make_class(op: Op, statics: dict[str, Any], present: tuple[str, ...], d: dty
         "tensors": build("tensors", _text(op, edges, grads, names, names_of, g, True, scope), scope | TENSOR_WORDS),
     }  # fmt: skip
     return type(class_name(op), (DerivedNode,), namespace)
-
-
-class ZeroBackward0(Node):
-    """A gradient that does not change with what it was made of."""
-
-    def __init__(self, sources: Sequence[Tensor]) -> None:
-        self.next, self.nrs = tuple(map(node_of, sources)), tuple(t._nr for t in sources)
-        self.shapes = [(t._a.shape, t._a.dtype) for t in sources]
-        self.seq = next(serial)
-
-    def arrays(self, g: Any) -> Sequence[Any]:
-        return [np.zeros(*into) for into in self.shapes]
-
-    def tensors(self, g: Any) -> Sequence[Any]:
-        return [wrap(np.zeros(*into)) for into in self.shapes]
-
-
-def flat(r: Tensor, sources: Sequence[Any]) -> Tensor:
-    """r, with a history where only what is flat joins it to its sources: PyTorch's second derivatives there are zeros."""
-    live = [t for t in sources if isinstance(t, Tensor) and node_of(t) is not None]
-    if r._node is None and live:
-        r._node = ZeroBackward0(live)
-    return r
 
 
 def _named(name: str, names_of: dict[Expr, str]) -> Expr:
@@ -266,7 +243,7 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
         if e.op == "const" or (e.op == "expand" and e.src[0].op == "const"):  # the same everywhere, whatever g is
             number = literal(e.arg if e.op == "const" else e.src[0].arg)
             value = f"g.new_full(g.shape, {number})" if tensors else f"np.full_like(g, {number})"
-        if e.op in ("const", "expand"):  # the same everywhere: give it the gradient's shape
+        elif e.op == "expand":  # the same everywhere: give it the gradient's shape
             value = f"g * 0.0 + {value}" if tensors else f"np.full(g.shape, {value}, d)"
         out += ["        " + deep + line for line in body]
         out.append(f"        {deep}{r} = {value}")

@@ -88,7 +88,7 @@ def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any], listed: bool = 
     """Give the outputs their history, if an input has one. Called in grad mode."""
     if not any_history(op, values):
         return
-    live = [o is not None and o._a.dtype.kind in "fcV" for o in outs]
+    live = [o is not None and o._a.dtype.kind in "fcV" and i not in op.constants for i, o in enumerate(outs)]
     if not any(live):
         return
     node = make_node(op, values, outs, None)
@@ -320,6 +320,38 @@ def _fit(a: Any, into: Any) -> Any:
     return a if a.dtype is d else recast(a, d)
 
 
+class FlatBackward0(Node):
+    """A gradient, and what it was made of but does not change with."""
+
+    def __init__(self, r: Tensor, edges: Sequence[tuple[Node, int, Any]]) -> None:
+        self.next = (node_of(r), *(n for n, _, _ in edges))
+        self.nrs = (r._nr, *(nr for _, nr, _ in edges))
+        self.into = [like for _, _, like in edges]
+        self.seq = next(serial)
+
+    def arrays(self, g: Any) -> Sequence[Any]:
+        return [None if self.next[0] is None else g, *(np.zeros(*like) for like in self.into)]
+
+    def tensors(self, g: Any) -> Sequence[Any]:
+        return [None if self.next[0] is None else g, *(wrap(np.zeros(*like)) for like in self.into)]
+
+
+def beside(r: Tensor, edges: Sequence[tuple[Node, int, Any]]) -> Tensor:
+    """r, joined to what it is flat in: PyTorch's second derivatives there are zeros, not absent."""
+    if not edges or not STATE.grad or type(r) is not Tensor or (STATE.tracing and r._node is not None):
+        return r
+    o = new(Tensor)
+    o._a = r._a
+    o._node = FlatBackward0(r, edges)
+    return o
+
+
+def flat(r: Tensor, sources: Sequence[Any]) -> Tensor:
+    """The same for tensors, or None, that it was made of."""
+    live = [t for t in sources if isinstance(t, Tensor) and node_of(t) is not None]
+    return beside(r, [(node_of(t), t._nr, (t._a.shape, t._a.dtype)) for t in live])
+
+
 class RuleNode(Node):
     """Calls the operator's written derivatives. `saved` holds what they name, in the order of `names`."""
 
@@ -440,8 +472,13 @@ class RuleNode(Node):
     def tensors(self, g: Any) -> Sequence[Any]:
         if type(g) is list:
             g = [self._filled(x, nr) if x is None else x for nr, x in enumerate(g)]
+        rs = [None if x is None else fit_tensor(x, into) for x, into in zip(self._run(g, True), self.into, strict=True)]
+        if not self.op.is_flat:
+            return rs
+        nrs = self.nrs or (0,) * len(rs)
         return [
-            None if x is None else fit_tensor(x, into) for x, into in zip(self._run(g, True), self.into, strict=True)
+            r if r is None else beside(r, [(n, nr, (r._a.shape, r._a.dtype))])
+            for r, n, nr in zip(rs, self.next, nrs, strict=True)
         ]
 
     def _filled(self, g: Any, nr: int) -> Any:

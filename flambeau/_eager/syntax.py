@@ -10,7 +10,7 @@ from flambeau._tensor import Tensor
 from flambeau._values.dtype import float64, promote_types
 
 BINARY = {
-    "__add__": "add", "__radd__": "add", "__sub__": "sub", "__mul__": "mul", "__rmul__": "mul", "__truediv__": "div",
+    "__add__": "add", "__radd__": "add", "__sub__": "sub", "__div__": "div", "__mul__": "mul", "__rmul__": "mul", "__truediv__": "div",
     "__floordiv__": "floor_divide", "__mod__": "remainder", "__pow__": "pow", "__matmul__": "matmul", "__and__": "bitwise_and",
     "__rand__": "bitwise_and", "__or__": "bitwise_or", "__ror__": "bitwise_or", "__xor__": "bitwise_xor",
     "__rxor__": "bitwise_xor", "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift", "__eq__": "eq",
@@ -19,7 +19,7 @@ BINARY = {
 REFLECTED = {"__rpow__": "pow", "__rmod__": "remainder", "__rlshift__": "bitwise_left_shift", "__rrshift__": "bitwise_right_shift",
              "__rmatmul__": "matmul", "__rfloordiv__": "floor_divide", "__rtruediv__": "div"}  # fmt: skip
 INPLACE = {
-    "__iadd__": "add_", "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_", "__ifloordiv__": "floor_divide_",
+    "__iadd__": "add_", "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_", "__idiv__": "div_", "__ifloordiv__": "floor_divide_",
     "__imod__": "remainder_", "__ipow__": "pow_", "__iand__": "bitwise_and_", "__ior__": "bitwise_or_",
     "__ixor__": "bitwise_xor_", "__ilshift__": "bitwise_left_shift_", "__irshift__": "bitwise_right_shift_",
 }  # fmt: skip
@@ -30,6 +30,7 @@ def _declining(fn: Any, dunder: str) -> Any:
     """Operands that the operator refuses get their own say, as Python's protocol wants."""
 
     def binary(self: Any, other: Any) -> Any:
+        _applies(self, dunder)
         try:
             return fn(self, other)
         except TypeError:
@@ -92,9 +93,18 @@ def _guarded(fn: Any, dunder: str) -> Any:
     return made
 
 
+def _applies(self: Any, name: str) -> None:
+    """A descriptor is for tensors: `Tensor.__radd__(1, x)` is no call."""
+    if isinstance(self, (bool, int, float, complex)):
+        raise TypeError(
+            f"descriptor '{name}' for 'torch._C.TensorBase' objects doesn't apply to a '{type(self).__name__}' object"
+        )
+
+
 def _general_operator(op: Any, values: Any, out: Any = None) -> Any:
     from flambeau._eager.call import general
 
+    _applies(values[0], op.name)
     try:
         return general(op, values, out)
     except TypeError:
@@ -103,6 +113,12 @@ def _general_operator(op: Any, values: Any, out: Any = None) -> Any:
         raise
 
 
+def _rdiv(self: Any, other: Any) -> Any:
+    """Division as Python 2 spelled it."""
+    return self.reciprocal() * other
+
+
+Tensor.__rdiv__ = _rdiv  # type: ignore[attr-defined]
 for _d, _n in (BINARY | UNARY).items():
     setattr(Tensor, _d, _late(_d, _n, public))
 for _d, _n in REFLECTED.items():

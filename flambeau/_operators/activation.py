@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
-from flambeau._operators.op import ALL_FORMS, composite, op, pointwise
+from flambeau._operators.flat import still
+from flambeau._operators.op import ALL_FORMS, FUNCTION, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import float64
 from flambeau._values.shape import wrap_dim
@@ -59,6 +60,18 @@ log_softmax.vjp(input=lambda g, out, dim: g - out.exp() * g.sum(dim, keepdim=Tru
 log_softmax.vjp_arrays(
     input=lambda k, g, out, dim: g - k.exp(out) * k.xp.add.reduce(g, dim if out.ndim else (), None, None, True)
 )
+
+
+@composite("_softmax_backward_data", variants=FUNCTION)
+def _softmax_backward_data(grad_output: T, output: T, dim: int, input_dtype: DType) -> T:
+    """What reaches the input of a softmax."""
+    return (output * (grad_output - (output * grad_output).sum(dim, keepdim=True))).to(input_dtype)
+
+
+@composite("_log_softmax_backward_data", variants=FUNCTION)
+def _log_softmax_backward_data(grad_output: T, output: T, dim: int, input_dtype: DType) -> T:
+    """What reaches the input of a log_softmax."""
+    return (grad_output - output.exp() * grad_output.sum(dim, keepdim=True)).to(input_dtype)
 
 
 # ---------------------------------------------------------------- smooth
@@ -276,6 +289,7 @@ def prelu(input: T, weight: T) -> T:
         weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
     elif weight.ndim == 1 and input.ndim <= 1:
         weight = weight.reshape(()) if input.ndim == 0 else weight
+    input, weight = still(input), still(weight)
     return input.where(input.gt(0), input * weight)
 
 
@@ -301,7 +315,7 @@ def rrelu_with_noise(
     first, last = noise.new_full((), lower).item(), noise.new_full((), upper).item()  # bounds of input's dtype
     slopes = noise.new_empty(int(falling.sum()), dtype=float64).uniform_(first, last, generator=generator)
     noise.copy_(noise.new_ones(input.shape).masked_scatter(falling, slopes.to(noise.dtype)))
-    return input * noise
+    return still(input) * noise
 
 
 @composite("rrelu", variants=("function", "inplace"))

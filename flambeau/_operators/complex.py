@@ -29,7 +29,7 @@ def angle(k: Kernel[T], input: T) -> T:
 
 def _angle_vjp(g: Tensor, input: Tensor) -> Tensor:
     if not input.is_complex():
-        return g * 0.0
+        return g.new_zeros(g.shape)
     size = input.abs()
     unit = complex_(-(input.imag / size), input.real / size)  # i z / |z|
     return (g / size * unit).masked_fill(size.eq(0), 0.0)
@@ -38,7 +38,7 @@ def _angle_vjp(g: Tensor, input: Tensor) -> Tensor:
 angle.vjp(input=_angle_vjp)
 
 
-@op("complex", variants=("function", "out"))
+@op("complex", variants=("function", "out"), exact=True)
 def complex_(k: Kernel[T], real: T, imag: T) -> T:
     """real + i imag."""
     return k.complex(real, imag)

@@ -94,7 +94,7 @@ _conv_weight.vjp(
     grad=lambda g, grad_shape, input, stride, padding, dilation, groups: _cropped(
         _conv(_c(input) if input.is_complex() else input, g, stride, padding, dilation, groups), grad_shape),
     input=lambda g, grad, input_shape, stride, padding, dilation, groups: _conv_input(
-        grad, _c(g), input_shape, stride, padding, dilation, groups),
+        _c(grad), g, input_shape, stride, padding, dilation, groups),
 )  # fmt: skip
 
 
@@ -113,6 +113,14 @@ def spread(value: Ints, n: int, name: str) -> tuple[int, ...]:
     return value
 
 
+def _same_rank(x: tuple[int, ...], w: tuple[int, ...]) -> None:
+    if len(x) != len(w):
+        raise RuntimeError(
+            f"Expected {len(w)}-dimensional input for {len(w)}-dimensional weight {list(w)}, but got {len(x)}-dimensional input of "
+            f"size {list(x)} instead"
+        )
+
+
 def _checks(input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...],
             groups: int, transposed: bool) -> None:  # fmt: skip
     """PyTorch's refusals, in its order."""
@@ -125,11 +133,7 @@ def _checks(input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[in
         raise RuntimeError("non-positive stride is not supported")
     if any(d <= 0 for d in dilation):
         raise RuntimeError("dilation should be greater than zero")
-    if len(x) != len(w):
-        raise RuntimeError(
-            f"Expected {len(w)}-dimensional input for {len(w)}-dimensional weight {list(w)}, but got {len(x)}-dimensional input of "
-            f"size {list(x)} instead"
-        )
+    _same_rank(x, w)
     if w[0] < groups:
         raise RuntimeError(
             f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size {list(w)} instead"
@@ -208,6 +212,7 @@ def _nd(
         )
     x = input.unsqueeze(0) if single else input
     if isinstance(padding, str):
+        _same_rank(tuple(x.shape), tuple(weight.shape))
         x, padding = _named_padding(x, weight, padding, spread(stride, n, "stride"), spread(dilation, n, "dilation"), n)
     out = convolution(
         x,

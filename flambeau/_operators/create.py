@@ -127,7 +127,16 @@ def empty_permuted(k: Kernel[T], size: Shape, physical_layout: Shape, *, dtype: 
             f"len(size) = {len(sizes(size))} is not equal "
             f"to len(physical_layout) = {len(sizes(physical_layout))}"
         )
-    return k.library("laid_out", shape=shaped(size), d=chosen(dtype).np, order=sizes(physical_layout))
+    order = sizes(physical_layout)
+    for i, d in enumerate(order):
+        if not 0 <= d < len(order):
+            raise RuntimeError(
+                f"Dimension out of range (expected to be between 0 and {len(order) - 1}, but got {d} at index {i}).  "
+                "NB: negative dims not currently supported; file an issue if you want it."
+            )
+    if len(set(order)) < len(order):
+        raise RuntimeError("Duplicate dim not allowed")
+    return k.library("laid_out", shape=shaped(size), d=chosen(dtype).np, order=order)
 
 
 # ---------------------------------------------------------------- like another tensor
@@ -211,6 +220,8 @@ def arange(
         start, end = 0, start
     start, end, step = number(start), number(end), number(step)
     whole = all(isinstance(v, int) for v in (start, end, step))
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
     if dtype is None:
         dtype = int64 if whole else get_default_dtype()
     if dtype is int64:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from flambeau._kernel.language import Shape, T
+from flambeau._operators.flat import still
 from flambeau._operators.op import FUNCTION, composite
 
 _NAMES = {2: ("height", "width"), 3: ("time", "height", "width")}
@@ -53,6 +54,7 @@ def _pool(input: Any, kernel_size: Any, output_size: Any, samples: Any, n: int) 
     size, out = size * (n // len(size) or 1), out * (n // len(out) or 1)
     _check(input, size, out, samples, n)
     batched = input.ndim == n + 2
+    input = still(input)
     x = input if batched else input.unsqueeze(0)
     lead, spatial = x.shape[:2], x.shape[2:]
     order = (1, 0) if n == 2 else (0, 1, 2)  # in two dims the first sample is the width's

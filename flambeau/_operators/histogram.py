@@ -100,6 +100,8 @@ def histogramdd(
     """Counts of points (the last dim has their coordinates) in a grid; and the edges along each coordinate."""
     x: Any = input
     x = x.reshape(-1, x.shape[-1])
+    if not isinstance(bins, int) and len(bins) != x.shape[1]:
+        raise RuntimeError("histogramdd: The size of bins must be equal to the innermost dimension of the input.")
     bins = (bins,) * x.shape[1] if isinstance(bins, int) else tuple(b._a if isinstance(b, Tensor) else b for b in bins)
     _check(x, bins)
     counts, *edges = _counted(x, bins, range, weight, density)

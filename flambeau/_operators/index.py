@@ -403,7 +403,8 @@ def _(input: Any, mask: Any, value: Any) -> None:
         raise RuntimeError(
             f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
         )
-    if isinstance(value, complex) and input._a.dtype.kind != "c":
+    given = isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())
+    if given and input._a.dtype.kind != "c":
         raise RuntimeError(
             f"value cannot be converted to type {C_KIND.get(SPOKEN[input.dtype], 'float')} without overflow"
         )

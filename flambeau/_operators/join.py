@@ -31,7 +31,7 @@ def _agreed(k: Any, xs: Sequence[Any]) -> Sequence[Any]:
     return xs if d is None else [k.library("converted", x, dtype=d) for x in xs]
 
 
-@op("cat", variants=OUT, promote="none", names=("concat", "concatenate"))
+@op("cat", variants=OUT, promote="none", exact=False, names=("concat", "concatenate"))
 def cat(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors one after another along `dim`.
 
@@ -86,7 +86,7 @@ def _(tensors: Any, dim: int) -> None:
 def _uncat(g: Any, shapes: Sequence[Shape], dim: int) -> list[Any]:
     dim, start, out = wrap_dim(dim, g.ndim), 0, []
     for shape in shapes:
-        if shape == (0,) and g.ndim != 1:
+        if shape == (0,):
             out.append(g.new_zeros((0,)))
             continue
         out.append(slice_(g, dim, start, start + shape[dim], 1))
@@ -94,7 +94,7 @@ def _uncat(g: Any, shapes: Sequence[Shape], dim: int) -> list[Any]:
     return out
 
 
-@op("stack", variants=OUT, promote="none")
+@op("stack", variants=OUT, promote="none", exact=False)
 def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors of equal sizes side by side in a new dimension.
 

@@ -20,7 +20,7 @@ def cholesky(input: T, upper: bool = False) -> T:
     return L
 
 
-@op("cholesky_solve", promote="none", variants=BOTH)
+@op("cholesky_solve", promote="none", exact=False, variants=BOTH)
 def cholesky_solve(k: Kernel[T], input: T, input2: T, upper: bool = False) -> T:
     """The solution X of A @ X = input from the Cholesky factor `input2` of A."""
     return k.library("cholesky_solve", input2, input, upper=upper)
@@ -46,7 +46,7 @@ def _cholesky_solve_back(g: Any, input2: Any, out: Any, upper: bool) -> tuple[An
 cholesky_solve.vjp(_=lambda g, input2, out, upper, needs: _cholesky_solve_back(g, input2, out, upper))
 
 
-@op("cholesky_inverse", promote="none", variants=BOTH)
+@op("cholesky_inverse", promote="none", exact=False, variants=BOTH)
 def cholesky_inverse(k: Kernel[T], input: T, upper: bool = False) -> T:
     """The inverse of A from its Cholesky factor."""
     eye = k.library("eye", n=input.shape[-1], m=input.shape[-1], dtype=of(input.dtype))

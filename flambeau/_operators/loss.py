@@ -193,7 +193,7 @@ nll_loss_forward.vjp(
     input=lambda g_output, input_shape, target, weight, total_weight, reduction, ignore_index: _nll_back(
         g_output, input_shape, target, weight, total_weight, reduction, ignore_index
     )
-)
+).flat()
 
 
 @op("_nll", variants=(), promote="none")
@@ -234,7 +234,7 @@ _nll.vjp(
     input=lambda g, input_shape, target, weight, reduction, ignore_index: _nll_back(
         g, input_shape, target, weight, _nll_total(g, target, weight, reduction, ignore_index), reduction, ignore_index
     )
-)
+).flat()
 
 
 def _nll_arrays(k: Any, g: Any, input_shape: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -> Any:
@@ -477,6 +477,10 @@ def multilabel_margin_loss(input: T, target: T, reduction: int = 1) -> T:
     """Margins between each target class (up to the first -1) and every class that is none."""
     if tuple(input.shape) != tuple(target.shape) or input.ndim > 2:
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
+    if not input.numel() and (input.ndim < 2 or not input.shape[1]):
+        raise RuntimeError(
+            f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
+        )
     single = input.ndim < 2
     x, t = (input.reshape(1, -1), target.reshape(1, -1)) if single else (input, target)
     n, c = x.shape

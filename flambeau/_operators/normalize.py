@@ -7,6 +7,7 @@ from math import prod
 from flambeau._kernel.language import Kernel, Shape, T
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import uint8
 
 # ---------------------------------------------------------------- over trailing dims
 
@@ -17,6 +18,7 @@ from flambeau._tensor import Tensor
     promote="default",
     receiver="input",
     outputs=("out", "mean", "rstd"),
+    constants=("mean", "rstd"),
     native=True,
 )
 def native_layer_norm(
@@ -163,6 +165,21 @@ def group_norm(
     return out if out.dtype is input.dtype else out.to(input.dtype)
 
 
+@composite("native_group_norm", variants=("function",), receiver="input")
+def native_group_norm(
+    input: T, weight: T | None, bias: T | None, N: int, C: int, HxW: int, group: int, eps: float
+) -> T:
+    """`group_norm` of sizes as given, and the mean and 1/sqrt(var + eps) of each group."""
+    groups = input.reshape(N, group, C * HxW // group)
+    mean = groups.mean(2)
+    rstd = ((groups - mean.unsqueeze(2)).pow(2).mean(2) + eps).rsqrt()
+    out = ((groups - mean.unsqueeze(2)) * rstd.unsqueeze(2)).reshape(N, C, HxW)
+    if weight is not None:
+        out = out * weight.reshape(1, C, 1)
+    out = out if bias is None else out + bias.reshape(1, C, 1)
+    return out.reshape(input.shape), mean, rstd
+
+
 # ---------------------------------------------------------------- over the batch
 
 
@@ -242,7 +259,7 @@ def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | Non
     return out if out.dtype is input.dtype else out.to(input.dtype)
 
 
-@composite("native_batch_norm", variants=("function",), receiver="input")
+@composite("native_batch_norm", variants=("function", "out"), receiver="input")
 def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float,
                       eps: float) -> T:  # fmt: skip
     """`batch_norm`, and the mean and 1/sqrt(var + eps) that it used (empty outside training)."""
@@ -253,6 +270,30 @@ def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: 
     out = batch_norm(input, weight, bias, running_mean, running_var, True, momentum, eps, False)
     x = input.detach()
     return out, x.mean(dims), (x.var(dims, unbiased=False) + eps).rsqrt()
+
+
+@composite("_native_batch_norm_legit", variants=("function", "out"), receiver="input")
+def _native_batch_norm_legit(input: T, weight: T | None, bias: T | None, running_mean: T, running_var: T, training: bool, momentum: float,
+                             eps: float) -> T:  # fmt: skip
+    """`native_batch_norm`, where there are running statistics."""
+    return native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+
+
+@composite("_native_batch_norm_legit.no_stats", variants=("function", "out"), receiver="input")
+def _native_batch_norm_legit_no_stats(
+    input: T, weight: T | None, bias: T | None, training: bool, momentum: float, eps: float
+) -> T:
+    """`native_batch_norm`, where there are none."""
+    return native_batch_norm(input, weight, bias, None, None, training, momentum, eps)
+
+
+@composite("_batch_norm_with_update", variants=(), receiver="input")
+def _batch_norm_with_update(
+    input: T, weight: T | None, bias: T | None, running_mean: T, running_var: T, momentum: float, eps: float
+) -> T:
+    """`native_batch_norm` in training, and what a GPU's library would keep: nothing."""
+    out = native_batch_norm(input, weight, bias, running_mean, running_var, True, momentum, eps)
+    return (*out, input.detach().new_empty((0,), dtype=uint8))
 
 
 @composite("instance_norm", variants=("function",), receiver="input", native=True)

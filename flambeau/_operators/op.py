@@ -22,19 +22,21 @@ _FREE = frozenset(
     ("Mask", "Mask | None", "Index", "Index | None")
 )  # tensors that keep their dtype where the others meet
 _TENSOR = frozenset(("T", "T | None", "N", "N | None", "T | Scalar")) | _FREE
+_NUMBERS_TOO = frozenset(("N", "N | None", "T | Scalar"))
 _LISTS = frozenset(("Sequence[T]", "Sequence[T] | None", "Sequence[T | None]"))
 
 
 class Param:
     """One parameter of an operator: its name, annotation, default, and whether it is keyword-only."""
 
-    __slots__ = ("annotation", "default", "is_free", "is_list", "is_tensor", "keyword", "name")
+    __slots__ = ("annotation", "default", "is_free", "is_list", "is_tensor", "keyword", "name", "takes_number")
 
     def __init__(self, name: str, annotation: str, default: Any, keyword: bool) -> None:
         self.name, self.annotation, self.default, self.keyword = name, annotation, default, keyword
         self.is_tensor = annotation in _TENSOR
         self.is_free = annotation in _FREE
         self.is_list = annotation in _LISTS
+        self.takes_number = annotation in _NUMBERS_TOO
 
 
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
@@ -46,7 +48,7 @@ class Op:
     Arguments of the decorators:
         overloads: ATen's names; the first is this operator's own, the others are served by the same body.
         promote: "default" (operands meet in one dtype), "float" (and integers become floating), "sum" (and integers become
-            int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
+            int64), "number" (and bools become int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
         lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu").
         variants: of "function", "method", "inplace", "out", and "factory" (takes device=, layout=, pin_memory=, requires_grad= too).
         namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
@@ -56,6 +58,8 @@ class Op:
             written derivative of an op; a whole composite, forward and backward.
         halves: float16 and bfloat16 reach the array reading as they are, elsewhere they are widened before and narrowed after.
         differentiable: False where no gradient flows by definition.
+        exact: whether `out=` must have the dtype of the result, and none that it could be cast to (where promote is "none").
+        constants: those of the outputs that no gradient flows back from.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
 
@@ -65,7 +69,7 @@ class Op:
                  variants: Iterable[str] = ("function", "method"), namespace: str = "", view: bool = False,
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
-                 native: bool = False, halves: bool = False) -> None:  # fmt: skip
+                 native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None) -> None:  # fmt: skip
         self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
         self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view
         self.aten = overloads[0].partition(".")[0]
@@ -73,6 +77,8 @@ class Op:
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks, self.halves = lacks, halves
+        self.exact = promote == "none" if exact is None else exact
+        self.constants = frozenset(outputs.index(n) for n in constants)
         self.native = native or kind == "pointwise"
         self.rules: dict[str, Callable[..., Any]] = {}
         self.array_rules: dict[str, Callable[..., Any]] = {}
@@ -82,6 +88,7 @@ class Op:
         self.write: Callable[..., None] | None = None
         self.sample: Callable[..., Any] | None = None
         self.shapes: Callable[..., Any] | None = None
+        self.is_flat = False
         self.custom: Any = None  # the definition of a user's operator (`torch.library`)
         self._params: tuple[Param, ...] | None = None
         self.__doc__ = body.__doc__
@@ -142,6 +149,12 @@ class Op:
         otherwise than the body says (ties, edges), or a steadier form exists.
         """
         self.words.update(rules)
+        return self
+
+    def flat(self) -> Op:
+        """The derivatives change with no input (a selection, a mean), and PyTorch still says so with zeros: a second
+        derivative is there, and zero."""
+        self.is_flat = True
         return self
 
     def errors(self, fn: Callable[..., None]) -> Op:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flambeau._kernel.language import Kernel, Scalar, Shape, T
+from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import int64
 
 
 def _widths(rank: int, pad: Sequence[int]) -> list[tuple[int, int]]:
@@ -57,10 +59,12 @@ def _indices(n: int, before: int, after: int, mode: str) -> list[int]:
 
 
 def _take_each(input: Tensor, pad: Sequence[int], mode: str) -> Tensor:
-    out = input
+    out = still(input) if mode != "circular" else input
     for d, (before, after) in enumerate(_widths(input.ndim, pad)):
         if before or after:
-            index = input.new_tensor(_indices(input.shape[d], before, after, mode)).long() if input.shape[d] else None
+            index = (
+                input.new_tensor(_indices(input.shape[d], before, after, mode), dtype=int64) if input.shape[d] else None
+            )
             out = out.index_select(d, index) if index is not None else out
     return out
 

@@ -121,7 +121,7 @@ def narrow(input: T, dim: Dim, start: Any, length: int) -> T:
     >>> torch.arange(5).narrow(0, 1, 3)
     tensor([1, 2, 3])
     """
-    if not isinstance(start, int) and (getattr(start, "ndim", 0) or start._a.dtype.kind not in "iub"):
+    if not isinstance(start, int) and (getattr(start, "ndim", 0) or start._a.dtype.kind not in "iu"):
         raise RuntimeError("start must be an 0-dim integral Tensor.")
     if input.ndim == 0:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
@@ -141,6 +141,11 @@ def narrow(input: T, dim: Dim, start: Any, length: int) -> T:
 @composite("narrow_copy", variants=("function", "method", "out"))
 def narrow_copy(input: T, dim: Dim, start: int, length: int) -> T:
     """A copy of the part of `input` that `narrow` views."""
+    if input.ndim and dim >= input.ndim:
+        raise RuntimeError(
+            "Expected dim < static_cast<int64_t>(self_sizes.size()) to be true, but got false.  (Could this error message be improved?  "
+            "If so, please report an enhancement request to PyTorch.)"
+        )
     return narrow(input, dim, start, length).clone()
 
 

@@ -115,8 +115,10 @@ def div_mode(k: Kernel[T], input: T, other: N, *, rounding_mode: str | None) -> 
 
 
 div_mode.vjp(
-    input=lambda g, other, rounding_mode: g / other if rounding_mode is None else g * 0.0,
-    other=lambda g, input, other, rounding_mode: -g * (input / other) / other if rounding_mode is None else g * 0.0,
+    input=lambda g, other, rounding_mode: g / other if rounding_mode is None else g.new_zeros(g.shape),
+    other=lambda g, input, other, rounding_mode: (
+        -g * (input / other) / other if rounding_mode is None else g.new_zeros(g.shape)
+    ),
 )
 
 
@@ -237,7 +239,7 @@ def _(k: Any, input: Any, exponent: Any) -> Any:
     return k.pow(input, exponent)
 
 
-@pointwise("square", variants=ALL_FORMS)
+@pointwise("square", variants=ALL_FORMS, promote="number")
 def square(k: Kernel[T], input: T) -> T:
     """The square of each element."""
     return input * input
@@ -334,7 +336,7 @@ def nextafter(k: Kernel[T], input: T, other: T) -> T:
     return k.nextafter(input, other)
 
 
-nextafter.vjp(input=lambda g: g, other=lambda g: g * 0)
+nextafter.vjp(input=lambda g: g, other=lambda g: g.new_zeros(g.shape))
 
 
 @pointwise("hypot", variants=ALL_FORMS, lacks=("bic", "hypot_cpu"))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
+from flambeau._operators.flat import flat_in
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
 
@@ -80,9 +81,9 @@ def _max_pool(k: Kernel[T], input: T, size: Shape, stride: Shape, padding: Shape
 
 
 @op("_max_pool_backward", variants=(), promote="none")
-def _max_pool_backward(k: Kernel[T], grad: T, indices: T, shape: Shape, n: int) -> T:
+def _max_pool_backward(k: Kernel[T], grad: T, indices: T, shape: Shape, dims: int) -> T:
     """Each gradient goes to the element that was largest; overlapping windows add up."""
-    return k.library("max_pool_backward", grad, indices, shape=shape, n=n)
+    return k.library("max_pool_backward", grad, indices, shape=shape, n=dims)
 
 
 def _picked(g: Tensor, indices: Tensor, n: int) -> Tensor:
@@ -91,10 +92,10 @@ def _picked(g: Tensor, indices: Tensor, n: int) -> Tensor:
     return g.reshape(*lead, -1).gather(-1, indices.reshape(*lead, -1)).reshape(indices.shape)
 
 
-_max_pool_backward.vjp(grad=lambda g, indices, n: _picked(g, indices, n))
+_max_pool_backward.vjp(grad=lambda g, indices, dims: _picked(g, indices, dims))
 _max_pool.vjp(
     input=lambda g_values, input_shape, indices, size: _max_pool_backward(g_values, indices, input_shape, len(size))
-)
+).flat()
 
 
 def _max(input: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, n: int, owner: str) -> Any:
@@ -122,6 +123,13 @@ def max_pool2d_with_indices(
 ) -> T:
     """The largest element of each window of the last two dims, and its flat position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")
+
+
+@composite("max_pool2d_with_indices_backward", variants=())
+def max_pool2d_with_indices_backward(grad_output: T, input: T, kernel_size: Shape, stride: Shape, padding: Shape, dilation: Shape,
+                                     ceil_mode: bool, indices: T) -> T:  # fmt: skip
+    """What reaches the input of `max_pool2d_with_indices`."""
+    return flat_in(_max_pool_backward(grad_output, indices, tuple(input.shape), 2), input)
 
 
 @composite("max_pool3d_with_indices", namespace="nn", variants=("function",), outputs=("out", "indices"))
@@ -215,7 +223,7 @@ _avg_pool.vjp(
     input=lambda g, input_shape, size, stride, padding, divisor: _avg_pool_backward(
         g, input_shape, size, stride, padding, divisor
     )
-)
+).flat()
 _avg_pool_backward.vjp(
     grad=lambda g, grad_shape, size, stride, padding, divisor: _avg_pool(
         g, size, stride, padding, grad_shape[-len(size) :], divisor
@@ -292,14 +300,14 @@ def avg_pool1d(
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, None, 1, "avg_pool1d")
 
 
-@composite("avg_pool2d", namespace="nn", variants=("function",))
+@composite("avg_pool2d", namespace="nn", variants=("function", "out"))
 def avg_pool2d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> T:  # fmt: skip
     """The mean of each window of the last two dims."""
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2, "avg_pool2d")
 
 
-@composite("avg_pool3d", namespace="nn", variants=("function",))
+@composite("avg_pool3d", namespace="nn", variants=("function", "out"))
 def avg_pool3d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> T:  # fmt: skip
     """The mean of each window of the last three dims."""
@@ -385,7 +393,7 @@ def _adaptive_max_pool(k: Kernel[T], input: T, out: Shape) -> T:
 
 _adaptive_max_pool.vjp(
     input=lambda g_values, input_shape, indices, out: _max_pool_backward(g_values, indices, input_shape, len(out))
-)
+).flat()
 
 
 @composite("adaptive_max_pool1d", variants=("function",))

@@ -173,7 +173,7 @@ def randn_like(k: Kernel[T], input: T, *, generator: Generator | None = None, dt
     return k.library("normal", _empty_like(k, input, d, memory_format), mean=0.0, std=1.0, generator=generator)
 
 
-@op("normal.Tensor_Tensor", promote="none", variants=("function", "out"))
+@op("normal.Tensor_Tensor", promote="none", exact=False, variants=("function", "out"))
 def normal_each(k: Kernel[T], mean: T, std: T, *, generator: Generator | None = None) -> T:
     """Normal numbers, each with its own mean and standard deviation.
 
@@ -193,7 +193,7 @@ def _(mean: Any, std: Any, generator: Any) -> None:
 normal_each.vjp(mean=_nothing, std=_nothing)
 
 
-@op("normal.Tensor_float", promote="none", variants=("function", "out"), python_name="normal")
+@op("normal.Tensor_float", promote="none", exact=False, variants=("function", "out"), python_name="normal")
 def normal_mean(k: Kernel[T], mean: T, std: float = 1, *, generator: Generator | None = None) -> T:
     """Normal numbers, each with its own mean."""
     return k.library("randn", shape=mean.shape, dtype=_of(mean), generator=generator, std=float(std)) + mean
@@ -208,7 +208,7 @@ def _(mean: Any, std: float, generator: Any) -> None:
 normal_mean.vjp(mean=_nothing)
 
 
-@op("normal.float_Tensor", promote="none", variants=("function", "out"), python_name="normal")
+@op("normal.float_Tensor", promote="none", exact=False, variants=("function", "out"), python_name="normal")
 def normal_std(k: Kernel[T], mean: float, std: T, *, generator: Generator | None = None) -> T:
     """Normal numbers, each with its own standard deviation."""
     return k.library("randn", shape=std.shape, dtype=_of(std), generator=generator) * std + mean
@@ -470,7 +470,7 @@ def _check_each(d: dtype, p: Any) -> None:
           "report an enhancement request to PyTorch.)")  # fmt: skip
 
 
-@op("bernoulli", promote="none", variants=("function", "method", "out"))
+@op("bernoulli", promote="none", exact=False, variants=("function", "method", "out"))
 def bernoulli(k: Kernel[T], input: T, *, generator: Generator | None = None) -> T:
     """Ones and zeros, a one with the probability that stands in `input`.
 

@@ -191,6 +191,10 @@ def _refuse(input: Any, dims: Any, name: str) -> None:
         from flambeau._values.dtype import SPOKEN
 
         raise RuntimeError(f"\"{name}\" not implemented for '{SPOKEN[input.dtype]}'" if name else "")
+    if not input.numel() and not isinstance(dims, int) and not len(dims):
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+        )
     for d in wrap_dims(dims, input.ndim):
         if input.shape[d] == 0:
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
@@ -284,7 +288,7 @@ max_, max_dim, amax = _extreme("max")
 min_, min_dim, amin = _extreme("min")
 
 
-@composite("aminmax", variants=OUT, outputs=("min", "max"))
+@composite("aminmax", variants=OUT, outputs=("min", "max"), exact=True)
 def aminmax(input: T, *, dim: Dim | None = None, keepdim: bool = False) -> T:
     """The smallest and the largest element."""
     if dim is None and not input.numel():

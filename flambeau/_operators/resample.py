@@ -12,6 +12,7 @@ from typing import Any
 from flambeau._kernel.language import Shape, T
 from flambeau._operators.op import composite
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import int64
 
 # ---------------------------------------------------------------- interpolation
 
@@ -153,7 +154,7 @@ def _define(name: str, n: int, rows: Any, aligned: bool) -> None:
         if rows is None:
             out = input
             for d, (e, o, s) in enumerate(zip(input.shape[2:], size, scales, strict=True)):
-                out = out.index_select(d + 2, input.new_tensor(_nearest(e, o, s, "exact" in name)).long())
+                out = out.index_select(d + 2, input.new_tensor(_nearest(e, o, s, "exact" in name), dtype=int64))
             return out
         return _apply(input, [rows(e, o, align, s) for e, o, s in zip(input.shape[2:], size, scales, strict=True)])
 
@@ -401,8 +402,8 @@ def im2col(input: T, kernel_size: Shape, dilation: Shape, padding: Shape, stride
             f"the array of sliding blocks as ({y}, {z}), but its components must be at least one."
         )
     x = x.constant_pad_nd((pw, pw, ph, ph), 0) if ph or pw else x
-    rows = input.new_tensor([i * sh + a * dh for a in range(kh) for i in range(y)]).long()
-    cols = input.new_tensor([j * sw + b * dw for b in range(kw) for j in range(z)]).long()
+    rows = input.new_tensor([i * sh + a * dh for a in range(kh) for i in range(y)], dtype=int64)
+    cols = input.new_tensor([j * sw + b * dw for b in range(kw) for j in range(z)], dtype=int64)
     out = (
         x.index_select(2, rows)
         .index_select(3, cols)
@@ -438,8 +439,8 @@ def col2im(input: T, output_size: Shape, kernel_size: Shape, dilation: Shape, pa
         )
     c = ckk // (kh * kw)
     x = x.reshape(n, c, kh, kw, y, z).permute(0, 1, 2, 4, 3, 5).reshape(n, c, kh * y, kw * z)
-    rows = input.new_tensor([i * sh + a * dh for a in range(kh) for i in range(y)]).long()
-    cols = input.new_tensor([j * sw + b * dw for b in range(kw) for j in range(z)]).long()
+    rows = input.new_tensor([i * sh + a * dh for a in range(kh) for i in range(y)], dtype=int64)
+    cols = input.new_tensor([j * sw + b * dw for b in range(kw) for j in range(z)], dtype=int64)
     out = x.new_zeros((n, c, h + 2 * ph, kw * z)).index_add(2, rows, x)
     out = out.new_zeros((n, c, h + 2 * ph, w + 2 * pw)).index_add(3, cols, out)
     out = out[:, :, ph : ph + h, pw : pw + w].contiguous()

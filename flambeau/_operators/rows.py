@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flambeau._kernel.language import T
 from flambeau._operators.op import FUNCTION, composite
+from flambeau._values.dtype import int64
 
 
 @composite("norm_except_dim", variants=FUNCTION)
@@ -33,7 +34,7 @@ def pdist(input: T, p: float = 2.0) -> T:
     rows = input.shape[0]
     if rows < 2:
         return input.reshape(-1)[:0]
-    index = input.detach().new_tensor(range(rows)).long()
+    index = input.detach().new_tensor(range(rows), dtype=int64)
     pairs = [index[i + 1 :] for i in range(rows - 1)]
     from flambeau._operators.join import cat
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators import activation, elementary, reduce, select
-from flambeau._operators.op import ALL_FORMS, NAMES, REGISTRY, Op, composite, op
+from flambeau._operators.op import ALL_FORMS, NAMES, REGISTRY, Op, composite, op, pointwise
 from flambeau._tensor import Tensor
 
 N = T
@@ -40,12 +40,17 @@ i0.vjp(input=lambda g, input: g * i1(input))
 i0e.vjp(input=lambda g, input, out: g * (i1e(input) - input.sgn() * out))
 
 
+def _unless_zero(x: Tensor) -> Tensor:
+    """A divisor whose quotient is not used where it was zero."""
+    return x.masked_fill(x == 0, 1.0)
+
+
 def _i1_derivative(g: Tensor, input: Tensor, out: Tensor) -> Tensor:
-    return g * (i0(input) - out / input).masked_fill(input == 0, 0.5)
+    return g * (i0(input) - out / _unless_zero(input)).masked_fill(input == 0, 0.5)
 
 
 def _i1e_derivative(g: Tensor, input: Tensor, out: Tensor) -> Tensor:
-    return g * (i0e(input) - out * (input.sgn() + input.reciprocal())).masked_fill(input == 0, 0.5)
+    return g * (i0e(input) - out * (input.sgn() + _unless_zero(input).reciprocal())).masked_fill(input == 0, 0.5)
 
 
 i1.vjp(input=_i1_derivative)
@@ -82,7 +87,14 @@ def spherical_bessel_j0(k: Kernel[T], input: T) -> T:
 # ---------------------------------------------------------------- the normal distribution
 
 erfcx = _one("special_erfcx", "erfcx", "exp(x^2) erfc(x).")
-ndtr = _one("special_ndtr", "ndtr", "The area under the standard normal density up to x.")
+
+
+@pointwise("special_ndtr", promote="float", namespace="special", variants=OUT, lacks=("c", "ndtr_cpu"))
+def ndtr(k: Kernel[T], input: T) -> T:
+    """The area under the standard normal density up to x."""
+    return (k.erf(input * math.sqrt(0.5)) + 1.0) * 0.5
+
+
 ndtri = _one("special_ndtri", "ndtri", "The x up to which the standard normal density has this area.")
 log_ndtr = _one("special_log_ndtr", "log_ndtr", "log(ndtr(x)).")
 entr = _one("special_entr", "entr", "-x log(x); 0 at 0, -inf below.")

@@ -402,6 +402,8 @@ def gradient(input: T, *, spacing: Any = None, dim: Any = None, edge_order: int 
                 f"length, but got a spacing argument of length {len(steps)} and a dim argument of length {len(dims)}."
             )
     for d in dims:
+        if dims.count(d) > 1:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
         if x.shape[d] < edge_order + 1:
             raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
     return tuple(_slope(x, d, step, edge_order) for d, step in zip(dims, steps, strict=True))

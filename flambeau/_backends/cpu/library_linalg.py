@@ -410,7 +410,7 @@ def lstsq(A: Any, B: Any, *, rcond: Any, driver: str, vector: bool) -> Any:
         for i in np.ndindex(batch):
             out[i], _, rank[i], values[i] = L.lstsq(A[i], b[i], cut)
     residuals = np.zeros(0, real)
-    if m > n and (driver == "gels" or (rank == n).all()):
+    if m > n and (driver == "gels" or (driver != "gelsy" and (rank == n).all())):
         residuals = np.asarray((np.abs(np.matmul(A, out) - b) ** 2).sum(-2), real)
     none = np.zeros(0, np.int64)
     return (

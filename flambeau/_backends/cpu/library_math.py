@@ -95,3 +95,12 @@ def ones(n: int, dtype: Any) -> Any:
         found = _ones[dtype] = np.ones(max(n, 1024), dtype)
         found.flags.writeable = False
     return found[:n]
+
+
+def hash_bits(x: Any, *, dim: Any, keepdim: bool) -> Any:
+    """The exclusive or of elements along dims (all where there are none), as bits of doubles or 64-bit integers."""
+    wide = x if x.dtype.itemsize == 8 else x.astype(np.int64 if x.dtype.kind in "biu" else np.float64)
+    bits = np.ascontiguousarray(wide).view(np.uint64).reshape(x.shape)
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    axes = tuple(range(x.ndim)) if not dims or not x.ndim else tuple(d % x.ndim for d in dims)
+    return np.bitwise_xor.reduce(bits, axis=axes, keepdims=keepdim)

@@ -1,0 +1,31 @@
+"""Marks of flatness: where PyTorch's second derivatives are there, and zero, though a result does not change with an input."""
+
+from __future__ import annotations
+
+from flambeau._kernel.language import Kernel, T
+from flambeau._operators.op import op
+from flambeau._tensor import Tensor
+
+
+@op("_still", variants=(), promote="none", view=True)
+def _still(k: Kernel[T], input: T) -> T:
+    """The input itself; gradients through it are flat in it."""
+    return k.reshape(input, input.shape)
+
+
+_still.vjp(input=lambda g: g).flat()
+
+
+def still(x: Tensor) -> Tensor:
+    """x, where what is made of it is piecewise linear in it (a choice of elements, a factor for each sign)."""
+    return _still(x) if x.requires_grad else x
+
+
+@op("_flat_in", variants=(), promote="none")
+def flat_in(k: Kernel[T], x: T, input: T) -> T:
+    """x, which was made of `input` and does not change with it: the derivative by `input` is there, and zero."""
+    return x
+
+
+flat_in.arrays(lambda k, x, input: x.copy())
+flat_in.vjp(x=lambda g: g, input=lambda g, input_shape: g.new_zeros(input_shape))

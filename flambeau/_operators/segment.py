@@ -1,0 +1,133 @@
+"""Operators over runs of a tensor: reductions of segments, chunks laid side by side, masked indexing, and a hash of the bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from flambeau._kernel.language import Dims, Kernel, Scalar, T
+from flambeau._operators.index import index
+from flambeau._operators.op import FUNCTION, composite, op
+from flambeau._tensor import Tensor
+from flambeau._values.dtype import int64
+from flambeau._values.shape import wrap_dim
+
+_EMPTY = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": float("-inf"), "min": float("inf")}
+
+
+@composite("segment_reduce", variants=("function", "out"), names=("_segment_reduce",))
+def segment_reduce(
+    data: T,
+    reduce: str,
+    *,
+    lengths: T | None = None,
+    indices: T | None = None,
+    offsets: T | None = None,
+    axis: int = 0,
+    unsafe: bool = False,
+    initial: Scalar | None = None,
+) -> T:
+    """The sum, mean, product, maximum or minimum of each run along `axis`, given by lengths or by where runs begin."""
+    if reduce not in _EMPTY:
+        raise RuntimeError(f"unsupported reduction {reduce}")
+    if axis != wrap_dim(axis, data.ndim):
+        axis = wrap_dim(axis, data.ndim)
+    if (lengths is None) == (offsets is None):
+        raise RuntimeError("Expected exactly one of lengths or offsets to be given.")
+    lengths = offsets.diff(dim=-1) if lengths is None else lengths  # type: ignore[union-attr]
+    if not unsafe and lengths.numel():
+        if int(lengths.min()) < 0:
+            raise RuntimeError("lengths contains negative value!")
+        if not bool((lengths.sum(-1) == data.shape[axis]).all()):
+            raise RuntimeError(
+                "Expected all rows of lengths along axis to sum to data.size(lengths.dim()-1) when !unsafe."
+            )
+    lead, rest = tuple(data.shape[:axis]), tuple(data.shape[axis + 1 :])
+    segments = lengths.shape[-1]
+    each = lengths.reshape(-1)
+    runs = each.new_tensor(range(each.numel()), dtype=int64)
+    at = runs.repeat_interleave(each)
+    begin = (lengths.cumsum(-1) - lengths).reshape(-1) + runs // max(segments, 1) * data.shape[
+        axis
+    ]  # of each run, in rows
+    place = at.new_tensor(range(at.numel()), dtype=int64) + (begin - (each.cumsum(0) - each)).index_select(0, at)
+    rows = data.reshape(prod(lead) * data.shape[axis], *rest).index_select(0, place)
+    start = _EMPTY[reduce] if initial is None else initial
+    out = data.new_full((each.numel(), *rest), start)
+    if reduce in ("sum", "mean"):
+        out = out.index_add(0, at, rows)
+    else:
+        name = {"max": "amax", "min": "amin", "prod": "prod"}[reduce]
+        out = out.scatter_reduce(0, at.reshape(-1, *(1,) * len(rest)).expand(rows.shape), rows, name)
+    if reduce == "mean":
+        count = each.reshape(-1, *(1,) * len(rest)).to(data.dtype)
+        if initial is not None:  # what an empty run gives
+            out = out / count.clamp(min=1)
+        else:
+            out = out / count
+    return out.reshape(*lead, segments, *rest)
+
+
+@composite("_chunk_cat", variants=("function", "out"))
+def _chunk_cat(tensors: Sequence[T], dim: int, num_chunks: int) -> T:
+    """Each tensor in equal chunks along dim (padded with zeros), flattened; chunk by chunk side by side."""
+    from flambeau._operators.join import cat
+
+    if num_chunks < 1:
+        raise RuntimeError("_chunk_cat expects positive num_chunks")
+    if not tensors:
+        raise RuntimeError("_chunk_cat expects a non-empty input tensor list")
+    first = tensors[0]
+    for t in tensors:
+        if t.dtype is not first.dtype:
+            raise RuntimeError("_chunk_cat expects all input tensors with the same dtype")
+        if not t.numel():
+            raise RuntimeError("_chunk_cat expects non-empty tensor")
+    if dim < 0:
+        if any(t.ndim != first.ndim for t in tensors):
+            raise RuntimeError("_chunk_cat expects non-negative dim when input tensors have different ndims")
+        dim = wrap_dim(dim, first.ndim)
+    for t in tensors:
+        if dim >= t.ndim:
+            raise RuntimeError("_chunk_cat expects dim < ndim for all input tensors")
+        if tuple(t.shape[:dim]) != tuple(first.shape[:dim]):
+            raise RuntimeError("_chunk_cat expects same sizes of 0,...,dim-1 dimensions for all tensors")
+    parts = []
+    for t in tensors:
+        missing = -t.shape[dim] % num_chunks
+        t = t.constant_pad_nd((0, 0) * (t.ndim - dim - 1) + (0, missing)) if missing else t
+        parts.append(t.reshape(*t.shape[:dim], num_chunks, -1))
+    return cat(parts, dim + 1)
+
+
+def _clamped(input: Tensor, indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Indices in bounds, for elements that a mask leaves out anyway."""
+    return [None if i is None else i.clamp(-input.shape[d], input.shape[d] - 1) for d, i in enumerate(indices)]
+
+
+@composite("_unsafe_masked_index", variants=FUNCTION)
+def _unsafe_masked_index(input: T, mask: T, indices: Sequence[T | None], fill: Scalar) -> T:
+    """input[indices] where the mask holds, `fill` elsewhere; there indices may lie anywhere."""
+    return index(input, _clamped(input, indices)).masked_fill(mask.logical_not(), fill)
+
+
+@composite("_unsafe_masked_index_put_accumulate", variants=FUNCTION)
+def _unsafe_masked_index_put_accumulate(input: T, mask: T, indices: Sequence[T | None], values: T) -> T:
+    """`values` added to input[indices] where the mask holds."""
+    return input.index_put(_clamped(input, indices), values.masked_fill(mask.logical_not(), 0), accumulate=True)
+
+
+@op("hash_tensor", promote="none", variants=("function", "method", "out"), differentiable=False)
+def hash_tensor(k: Kernel[T], input: T, dim: Dims = (), *, keepdim: bool = False, mode: int = 0) -> T:
+    """The exclusive or of the bits of all elements, or of those along dims, widened to 64 bits."""
+    return k.library("hash_bits", input, dim=dim, keepdim=keepdim)
+
+
+@hash_tensor.errors
+def _(input: Tensor, dim: Dims, keepdim: bool, mode: int) -> None:
+    if mode != 0:
+        raise RuntimeError(f"Unknown hash_tensor mode: {mode}")
+    if input.is_complex():
+        raise RuntimeError("hash_tensor does not support complex dtypes")
+    for d in (dim,) if isinstance(dim, int) else dim:
+        wrap_dim(d, input.ndim)

@@ -1,0 +1,55 @@
+"""What operators refuse: numbers where tensors belong, overlapping memory, other dtypes of `out=`."""
+
+import numpy as np
+import pytest
+
+import flambeau as fl
+from tests.agree import rand
+
+
+@pytest.mark.parametrize(
+    "name", ["atan2", "maximum", "fmin", "gcd", "logical_and", "ldexp", "heaviside", "isclose", "logaddexp"]
+)
+def test_tensors_only(agree, name):
+    agree(lambda t, x: getattr(t, name)(x, 2), rand(3), raises=TypeError)
+    with pytest.raises(TypeError):
+        getattr(fl, name)(2, fl.ones(3))
+
+
+@pytest.mark.parametrize("name", ["eq", "lt", "fmod", "copysign", "clamp_min", "rsub"])
+def test_numbers_come_second(name):
+    with pytest.raises(TypeError, match="invalid combination of arguments"):
+        getattr(fl, name)(2, fl.ones(3, dtype=fl.int64))
+    with pytest.raises(TypeError):
+        getattr(fl, name)(2, 3)
+
+
+@pytest.mark.parametrize("name", ["__radd__", "__rmul__", "__ror__"])
+def test_descriptors(name):
+    x = fl.ones(3, dtype=fl.int64)
+    getattr(x, name)(1)
+    with pytest.raises(TypeError, match="doesn't apply to"):
+        getattr(fl.Tensor, name)(1, x)
+
+
+def test_writes_into_what_is_read(agree):
+    agree(lambda t, x: x[1:].add_(x[:-1]), rand(5), raises=RuntimeError)
+    agree(lambda t, x: t.mul(x[:4], x[:4], out=x[2:6]), rand(6), raises=RuntimeError)
+    agree(lambda t, x: t.gather(x, 0, t.tensor([0, 0, 1]), out=x), rand(3), raises=RuntimeError)
+    agree(lambda t, x: (t.mul(x, x, out=x), x.add_(x)), rand(6), grads=0)  # the same elements may be
+    agree(lambda t, x: x[::2].add_(x[1::2]), rand(6), grads=0)  # gaps: not looked into
+
+
+def test_out_of_the_same_dtype(agree):
+    agree(
+        lambda t, x: t.gather(x, 0, t.tensor([0]), out=t.empty(1, dtype=t.float64)),
+        np.ones(2, "f4"),
+        raises=RuntimeError,
+    )
+    agree(lambda t, x: t.cat([x, x], out=t.empty(4, dtype=t.float64)), np.ones(2, "f4"), grads=0)
+    agree(lambda t, x: (t.abs(x, out=t.empty(2)), t.angle(x, out=t.empty(2))), np.ones(2, "c8"), grads=0)
+
+
+def test_square_of_bools(agree):
+    agree(lambda t, x: (x.square(), t.square(x)), np.array([True, False]))
+    agree(lambda t, x: x.square_(), np.array([True, False]), raises=RuntimeError)
