@@ -397,10 +397,13 @@ def storage_to_tensor_type(storage: Any) -> Any:
 # ---------------------------------------------------------------- save
 
 
-class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
+_PythonPickler: Any = pickle._Pickler  # type: ignore[attr-defined]
+
+
+class Pickler(_PythonPickler):  # type: ignore[misc]
     """Pickles under PyTorch's names. Python's own pickler, since the C one insists on importing what it names."""
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: dict[Any, Any] = dict(_PythonPickler.dispatch)
 
     def __init__(self, file: Any, protocol: int, persistent: Callable[[Any], Any]) -> None:
         super().__init__(file, protocol=protocol)
@@ -420,7 +423,7 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
 
     def save_global(self, obj: Any, name: str | None = None) -> None:
         name = name or getattr(obj, "__qualname__", None) or obj.__name__
-        module = pickle.whichmodule(obj, name)
+        module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
         if isinstance(obj, dtypes.dtype) or obj is devices.device:
             module = "torch"
         elif obj is _get_layout:
@@ -693,7 +696,7 @@ class _Loader:
         kind, cls, key, location, numel = pid
         if _text(kind) != "storage":
             raise AssertionError(f"Unknown typename for persistent_load, expected 'storage' but got '{_text(kind)}'")
-        dtype = dtypes.uint8 if cls is storages.UntypedStorage else getattr(cls, "dtype", None)
+        dtype: Any = dtypes.uint8 if cls is storages.UntypedStorage else getattr(cls, "dtype", None)
         location, facts = _text(location), isinstance(dtype, dtypes.dtype) and isinstance(key, str)
         if not facts or not isinstance(numel, int) or numel < 0 or not isinstance(location, str):
             raise pickle.UnpicklingError("the description of a storage is corrupted")
@@ -766,7 +769,7 @@ def _unpickler(file: IO[bytes], persistent: Callable[[Any], Any], module: Any, w
     """A reader of one pickle: the one that knows only data, or Python's, with PyTorch's names led to ours."""
     if weights_only:
         machine = _weights_only_unpickler.Unpickler(file, encoding=arguments["encoding"])
-        machine.persistent_load = persistent  # type: ignore[method-assign]
+        machine.persistent_load = persistent  # type: ignore[method-assign,assignment]
         return machine
 
     class Machine(module.Unpickler):  # type: ignore[misc]

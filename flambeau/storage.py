@@ -313,7 +313,7 @@ class UntypedStorage(_Casts):
         """The format of old files: how many elements, then their bytes."""
         if save_size:
             file.write((self.nbytes() // element_size).to_bytes(8, "little"))
-        file.write(memoryview(self._data))
+        file.write(self._data.data)
 
     # ---- Python ----
 

@@ -134,7 +134,7 @@ def meet(op: Op, values: tuple[Any, ...]) -> tuple[list[Any], list[int], Any]:
             elif v is not None:
                 raise TypeError(misfit(op, values, i))
         elif p.is_list and v is not None:
-            arrays = []
+            arrays: list[Any] = []
             for x in v:
                 if x is not None and not isinstance(x, Tensor):
                     raise TypeError(
@@ -245,16 +245,15 @@ def result_type(operands: list[Any]) -> dtypes.dtype:
         else:
             rank, d = 2, dtypes.of_number(v)
         ranks[rank] = d if ranks[rank] is None else dtypes.promote_types(ranks[rank], d)  # type: ignore[arg-type]
-    result = ranks[0]
-    for d in ranks[1:]:
-        if d is None:
+    result: dtypes.dtype | None = ranks[0]
+    for lower in ranks[1:]:
+        if lower is None:
             continue
         if result is None:
-            result = d
-        elif _CATEGORY[d.kind] > _CATEGORY[result.kind]:
-            result = (
-                dtypes.promote_types(result, d) if not (d.kind == "c" and result.kind == "f") else result.to_complex()
-            )
+            result = lower
+        elif _CATEGORY[lower.kind] > _CATEGORY[result.kind]:
+            widens = lower.kind == "c" and result.kind == "f"
+            result = result.to_complex() if widens else dtypes.promote_types(result, lower)
     return result if result is not None else dtypes.get_default_dtype()
 
 

@@ -136,7 +136,7 @@ def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
     overloaded.__name__ = overloaded.__qualname__ = name
     overloaded.__module__ = forms[0].__module__
     overloaded.__doc__ = ops[0].body.__doc__
-    overloaded.__op__ = ops[0]
+    overloaded.__op__ = ops[0]  # type: ignore[attr-defined]
     return overloaded
 
 

@@ -197,7 +197,7 @@ def _has_objects(data: Any) -> bool:
 
 
 def _shape_of(data: Any) -> tuple[int, ...]:
-    out = []
+    out: list[int] = []
     while True:
         if isinstance(data, (Tensor, np.ndarray)):
             return (*out, *(data._a.shape if isinstance(data, Tensor) else data.shape))

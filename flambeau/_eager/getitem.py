@@ -176,7 +176,8 @@ class IndexPlaceBackward0(Node):
 
 def steps(index: tuple[Any, ...], ndim: int) -> list[tuple[str, int, Any]]:
     """A basic index (one ellipsis among its items) as operators: ("select" | "slice" | "unsqueeze", dim, integer | slice | None)."""
-    dim, out = 0, []
+    dim = 0
+    out: list[tuple[str, int, Any]] = []
     taken = sum(i is not None and i is not Ellipsis for i in index)
     for i in index:
         if i is None:
@@ -554,8 +555,8 @@ def _override(self: Any, name: str, *args: Any) -> Any:
     return HOOKS["method"](getattr(Tensor, name), (self, *args), {})
 
 
-Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
-Tensor.__setitem__ = setitem  # type: ignore[attr-defined]
+Tensor.__getitem__ = getitem  # type: ignore[method-assign]
+Tensor.__setitem__ = setitem  # type: ignore[method-assign]
 
 
 def viewed(t: Any, basic: tuple[Any, ...], operator: Callable[[str], Callable[..., Any]]) -> Any:

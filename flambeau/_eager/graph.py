@@ -55,6 +55,8 @@ class Node:
     trace: str | None = None  # where it was recorded, in anomaly mode
     metas: tuple[Any, ...] | None = None  # (shape, dtype) of each output
     _metadata: dict[Any, Any] | None = None
+    into: Any  # (shape, dtype) of each input, for those who ask what a gradient must be like
+    index: Any
 
     def arrays(self, g: Any) -> Sequence[Any]:
         """Gradients of the inputs, as arrays; `g` is the output's gradient, or a list where there are several outputs."""

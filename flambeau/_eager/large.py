@@ -163,7 +163,7 @@ def _general(op: Op, statics: list[Any], positions: list[int], meeting: set[int]
             if p.is_tensor and v is None:
                 next(rest)
             elif i in meeting and compute is not None:
-                v = cast(v, compute)
+                v = cast(tensors[i], compute)
             if p.keyword:
                 kwargs[p.name] = v
             else:

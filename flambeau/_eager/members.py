@@ -144,7 +144,7 @@ class _Members:
         if not node.leaf:
             raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
         if self._post_hooks is None:
-            self._post_hooks = {}
+            self._post_hooks = dict[int, Any]()
         return Removable(self._post_hooks, hook)
 
     def detach(self: Any) -> Any:
@@ -385,7 +385,7 @@ class _Members:
         """A tensor of type `cls` over data's memory, a leaf."""
         if cls not in PLAIN and _acts_plain(cls):
             PLAIN.add(cls)
-        t = new(cls)
+        t: Any = new(cls)
         t._a = data._a
         if require_grad:
             t.requires_grad = True
@@ -404,7 +404,7 @@ def _acts_plain(cls: Any) -> bool:
 
 def subclass(cls: type, source: Any) -> Any:
     """A view of a tensor as another class, with its history."""
-    t = new(cls)
+    t: Any = new(cls)
     t._a, t._node, t._nr = source._a, node_of(source), source._nr
     if source._vc is None:
         source._vc = [0]

@@ -36,10 +36,10 @@ def named(op: Op) -> Any:
     """The class of an operator's tuple of results: fields by name, as `torch.return_types` has them."""
     if op not in _named:
         name = op.aten.lstrip("_")
-        cls = namedtuple(name, op.outputs)
+        cls: Any = namedtuple(name, op.outputs)  # type: ignore[misc]
         cls.__module__ = "flambeau.return_types"
         cls.__new__ = _from_iterable  # type: ignore[method-assign,assignment]
-        cls.__getnewargs__ = lambda self: (tuple(self),)  # type: ignore[method-assign,assignment]
+        cls.__getnewargs__ = lambda self: (tuple(self),)  # type: ignore[attr-defined]
         _named[op] = cls._make
         cls.__str__ = cls.__repr__ = _show_named  # type: ignore[method-assign,assignment]
         RETURN_TYPES[name] = cls

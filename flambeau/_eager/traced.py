@@ -29,6 +29,7 @@ RECORD = Record()
 MOVES = frozenset(("param", "const", "expand", "reshape", "permute", "slice", "flip"))
 SMALL = 8  # a reduction's result is kept for the backward pass if it is so many times smaller than the largest operand
 Refused = (RuntimeError, ValueError, IndexError)  # what the operator says of bad arguments: it will say so again
+_DENSE = np.empty(0).flags
 
 
 class Stub:
@@ -47,9 +48,6 @@ class Stub:
     nbytes = property(lambda self: self.size * self.dtype.itemsize)
     strides = property(lambda self: tuple(s * self.dtype.itemsize for s in contiguous_strides(self.shape)))
     flags = property(lambda self: _DENSE)
-
-
-_DENSE = np.empty(0).flags
 
 
 @contextlib.contextmanager
@@ -74,11 +72,13 @@ def trace(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         return named(op)(result) if op.outputs and isinstance(result, tuple) else result
     given, meeting, common = call.meet(op, values)
     compute = None if common is None else dtypes.of(dtypes.NARROW.get(common.np, common.np))
-    xs = []
+    xs: list[Any] = []
     for i, (p, a) in enumerate(zip(op.params, given, strict=True)):
-        if p.is_list or (p.is_tensor and a is not None):
-            a = [_expr(x, common) for x in a] if p.is_list else _expr(a, common)
-            a = cast(a, compute) if i in meeting and compute is not None else a
+        if p.is_list:
+            a = [_expr(x, common) for x in a]
+        elif p.is_tensor and a is not None:
+            e = _expr(a, common)
+            a = cast(e, compute) if i in meeting and compute is not None else e
         xs.append(a)
     r = call.call_body(op, op.body, (RECORD,), tuple(xs))
     if isinstance(r, list):

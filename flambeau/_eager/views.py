@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from flambeau._eager.graph import Node, bump, node_of, serial, spoken_name, unwrap, wrap
+from flambeau._eager.graph import Node, bump, node_of, serial, spoken_name, unwrap
 from flambeau._eager.modes import STATE
-from flambeau._tensor import Tensor, new
+from flambeau._tensor import Tensor, new, wrap
 
 
 def view(source: Tensor, array: Any) -> Tensor:
@@ -110,7 +110,7 @@ def _zeros_tensor(base: Any, g: Tensor) -> Tensor:
 
 def refresh(t: Tensor) -> None:
     """A view's base was written since its history was made: make it anew from the base's."""
-    base = t._base
+    base = cast(Tensor, t._base)
     t._seen = 0 if base._vc is None else base._vc[0]
     if t._created in ("no_grad", "inference"):
         return

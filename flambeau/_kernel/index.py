@@ -94,11 +94,10 @@ class Index:
 
     def __add__(self, other: Index | int) -> Index:
         other = other if isinstance(other, Index) else Index((), other)
-        total: dict[Atom, int] = dict(self.terms)  # type: ignore[arg-type]
+        total: dict[Atom, Size] = dict(self.terms)
         for atom, c in other.terms:
             total[atom] = total.get(atom, 0) + c  # type: ignore[operator]
-        terms = tuple((a, c) for a, c in total.items() if c)
-        terms, more = rejoin(terms)
+        terms, more = rejoin(tuple((a, c) for a, c in total.items() if c))
         return Index(terms, self.const + other.const + more)  # type: ignore[operator]
 
     def __sub__(self, other: Index | int) -> Index:

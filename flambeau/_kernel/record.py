@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from flambeau._kernel.arrays import windowed
 from flambeau._kernel.language import BINARY, TERNARY, TO_BOOL, TO_REAL, UNARY
-from flambeau._values.dtype import bool_, dtype, int64, promote_types
+from flambeau._values.dtype import bool_, dtype as DType, int64, promote_types
 from flambeau._values.shape import broadcast, contiguous_strides, infer
 
 Shape = tuple[int, ...]
@@ -31,9 +31,9 @@ class Expr:
     src: tuple[Expr, ...]
     arg: Any
     shape: Shape
-    dtype: dtype
+    dtype: DType
 
-    def __new__(cls, op: str, src: tuple[Expr, ...], arg: Any, shape: Shape, dtype: dtype) -> Expr:
+    def __new__(cls, op: str, src: tuple[Expr, ...], arg: Any, shape: Shape, dtype: DType) -> Expr:
         key = (op, src, repr(arg), shape, dtype)  # repr: 0.0 and -0.0, 1 and 1.0 and True are different constants
         found = _TABLE.get(key)
         if found is None:
@@ -105,12 +105,12 @@ class Expr:
 _TABLE: WeakValueDictionary[Any, Expr] = WeakValueDictionary()
 
 
-def parameter(i: int, shape: Shape, dtype: dtype) -> Expr:
+def parameter(i: int, shape: Shape, dtype: DType) -> Expr:
     """The i-th input of a recorded body."""
     return Expr("param", (), i, tuple(shape), dtype)
 
 
-def constant(value: Any, dtype: dtype) -> Expr:
+def constant(value: Any, dtype: DType) -> Expr:
     """A 0-d constant."""
     return Expr("const", (), value, (), dtype)
 
@@ -139,7 +139,7 @@ def pointwise(op: str, *xs: Any) -> Expr:
     return Expr(op, tuple(expand(x, shape) for x in src), None, shape, out)
 
 
-def cast(x: Expr, dtype: dtype) -> Expr:
+def cast(x: Expr, dtype: DType) -> Expr:
     if x.dtype is dtype:
         return x
     return constant(x.arg, dtype) if x.op == "const" else Expr("cast", (x,), dtype, x.shape, dtype)
@@ -157,21 +157,21 @@ class Record:
             return lambda *xs: pointwise(op, *xs)
         raise AttributeError(f"the kernel language has no word {op!r}")
 
-    def cast(self, x: Expr, dtype: dtype) -> Expr:
+    def cast(self, x: Expr, dtype: DType) -> Expr:
         return cast(x, dtype)
 
     def like(self, value: Any, x: Expr) -> Expr:
         return constant(value, x.dtype)
 
-    def full(self, shape: Shape, value: Any, dtype: dtype) -> Expr:
+    def full(self, shape: Shape, value: Any, dtype: DType) -> Expr:
         return expand(constant(value, dtype), tuple(shape))
 
-    def iota(self, n: int, dtype: dtype) -> Expr:
+    def iota(self, n: int, dtype: DType) -> Expr:
         return Expr("iota", (), n, (n,), dtype)
 
     # ---- reductions ----
 
-    def _reduce(self, op: str, x: Expr, dims: Sequence[int], dtype: dtype) -> Expr:
+    def _reduce(self, op: str, x: Expr, dims: Sequence[int], dtype: DType) -> Expr:
         axes = tuple(sorted(d % x.ndim for d in dims))
         return Expr(op, (x,), axes, tuple(1 if i in axes else n for i, n in enumerate(x.shape)), dtype)
 

@@ -173,11 +173,12 @@ def vectorise(kernel: Kernel) -> Kernel:
             best, least = a.name, price
     if best and limit(next(a.extent for a in kernel.axes if a.name == best)) == 1:
         best = ""
-    stages = tuple(
-        replace(s, axes=tuple(sorted(s.axes, key=lambda a, own=along(s, best, outer): a.name == own)))
-        for s in kernel.stages
-    )
-    return replace(kernel, stages=stages, vector=best, tile=crossing(kernel, best))
+
+    def last(s: Stage) -> Stage:
+        own = along(s, best, outer)
+        return replace(s, axes=tuple(sorted(s.axes, key=lambda a: a.name == own)))
+
+    return replace(kernel, stages=tuple(last(s) for s in kernel.stages), vector=best, tile=crossing(kernel, best))
 
 
 def along(s: Stage, vector: str, outer: Container[str] = ()) -> str:

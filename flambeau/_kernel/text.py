@@ -13,8 +13,10 @@ from flambeau._kernel.record import Expr, toposort
 def lines(roots: Sequence[Expr], names: dict[Expr, str], word: Callable[[str], str], const: Callable[[Expr], str],
           cast: Callable[[Expr, str], str], tail: Callable[[str], str] = lambda op: "", prefix: str = "v") -> tuple[list[str], list[str]]:  # fmt: skip
     """Assignments that compute the roots, and the names that hold them. `names` are the nodes that are already known."""
-    known, out = dict(names), []
-    stack, order, seen = [], [], set(names)
+    known, seen = dict(names), set(names)
+    out: list[str] = []
+    order: list[Expr] = []
+    stack: list[tuple[Expr, bool]] = []
 
     def visit(root: Expr) -> None:  # like toposort, but stops at what is known
         stack.append((root, False))

@@ -203,7 +203,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
             for column in zip(*rows, strict=True)
         )
     found = gradients(outputs, inputs, grads, bool(retain_graph), create_graph, False)
-    out = []
+    out: list[Any] = []
     for i, (g, t) in enumerate(zip(found, inputs, strict=True)):
         if g is None:
             if materialize_grads:

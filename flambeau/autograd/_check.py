@@ -172,7 +172,7 @@ def _pairs(numerical: list[Any], analytic: list[Any], complex_in: bool) -> Any:
     """What must agree. With L = <g, f>, a backward pass for the seed g gives dL/dRe(x) + i dL/dIm(x)."""
     for s, got in enumerate(analytic):
         seed_is_imaginary = s == 1
-        project = (lambda j: j.imag) if seed_is_imaginary else (lambda j: np.real(j))
+        project: Any = np.imag if seed_is_imaginary else np.real
         part = "While considering the imaginary part of complex outputs only, " if seed_is_imaginary else ""
         expected = project(numerical[0])
         if complex_in:

@@ -68,7 +68,7 @@ class FunctionCtx(Node):
             raise RuntimeError(TWICE)
         if not saved:  # a `jvp` asks, and nothing was recorded
             return tuple(self.__dict__.get("saved_for_forward", ()))
-        out = []
+        out: list[Any] = []
         for entry in saved:
             kind, t, v = entry
             if kind == "none":
@@ -349,7 +349,7 @@ def _wrap_outputs(node: Any, result: Any, inputs: list[Tensor], recording: bool)
 
 def _save(node: Any, outs: list[Any]) -> None:
     positions = {id(o): nr for nr, o in enumerate(outs)}
-    saved = []
+    saved: list[tuple[str, Any, int]] = []
     for t in node._to_save:
         if t is None:
             saved.append(("none", None, 0))

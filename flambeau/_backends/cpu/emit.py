@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterator
+from typing import TypeAlias
 
-Operand = "V | int | float"
+Operand: TypeAlias = "V | int | float"
 
 
 def lane(type: str) -> str:
