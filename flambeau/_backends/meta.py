@@ -28,13 +28,12 @@ def marked(d: Any) -> Any:
 class MetaArray:
     """Shape, strides (in bytes) and dtype of an array that is not there."""
 
-    torch_device = META
-    base = None
     has_elements = False  # what may look at elements only where there are some asks getattr(a, "has_elements", True)
-    __slots__ = ("dtype", "shape", "strides")
+    __slots__ = ("__weakref__", "base", "dtype", "shape", "strides", "torch_device")
 
     def __init__(self, shape: Any, dtype: Any, strides: Any = None) -> None:
         self.shape, self.dtype = tuple(shape), marked(dtype)
+        self.torch_device, self.base = META, None
         self.strides = (
             tuple(strides)
             if strides is not None
@@ -54,12 +53,18 @@ class MetaArray:
         return {"data": (0, False)}
 
     def copy(self, order: str = "K") -> MetaArray:
-        return MetaArray(self.shape, self.dtype)
+        return self.astype(self.dtype)
 
     def astype(self, dtype: Any, copy: bool = True) -> MetaArray:
-        return MetaArray(self.shape, dtype)
+        made = MetaArray(self.shape, dtype)
+        made.torch_device = self.torch_device
+        return made
 
     def __getitem__(self, index: Any) -> MetaArray:
+        if index is Ellipsis:
+            made = MetaArray(self.shape, self.dtype, self.strides)
+            made.torch_device, made.base = self.torch_device, self
+            return made
         return lifted(stand_in(self)[index])
 
     def __setitem__(self, index: Any, value: Any) -> None:

@@ -30,6 +30,10 @@ def eager(module: Any, examples: list[Any]) -> Any:
 @register("inductor")
 def native(module: Any, examples: list[Any]) -> Any:
     """Native programs; what they cannot hold runs operator by operator."""
+    if "atoms" in module.meta:
+        from flambeau._capture.sized import Sized
+
+        return Sized(module, native)
     try:
         from flambeau._capture.lower import compile_program, needs_history
 

@@ -30,3 +30,10 @@ class InvalidBackend(RuntimeError):
 
 
 InvalidBackend.__module__ = "torch._dynamo.exc"
+
+
+class RecompileError(RuntimeError):
+    """A function would be captured again, and `config.error_on_recompile` is set. Public as `torch._dynamo.exc.RecompileError`."""
+
+
+RecompileError.__module__ = "torch._dynamo.exc"

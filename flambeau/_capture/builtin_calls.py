@@ -112,7 +112,7 @@ def _delattr(tr: Tracer, obj: Any, name: str) -> None:
 def _len(tr: Tracer, obj: Any) -> int:
     if isinstance(obj, Tensor):
         tr.examine(obj)
-        return len(obj)
+        return obj.shape[0] if obj.dim() else len(obj)
     fn = lookup(type(obj), "__len__")
     if isinstance(fn, types.FunctionType):
         return tr.call(tr.load_attr(obj, "__len__"), (), {})
@@ -288,7 +288,7 @@ def _reduce(tr: Tracer, fn: Any, xs: Any, *start: Any) -> Any:
 def _repr(tr: Tracer, x: Any, *spec: Any) -> str:
     if not _simple(x) or (spec and not _simple(spec[0])):
         raise Break(f"a {type(x).__name__} is made a string")
-    return repr(x) if not spec else format(x, *spec)
+    return repr(fixed(x)) if not spec else format(fixed(x), *spec)
 
 
 @handles(print)
@@ -496,9 +496,9 @@ def _pure_class(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, A
     if cls is Size:
         return Size(fixed(x) for x in unpack(tr, args[0])) if args else Size(())
     if args and isinstance(args[0], Tracked) and len(args) == 1:
-        if (cls is float and isinstance(args[0], TrackedFloat)) or (cls is int and isinstance(args[0], TrackedInt)):
+        if (cls is float and isinstance(args[0], TrackedFloat)) or (cls is int and type(args[0].raw) is int):
             return args[0]
-        if cls is float and isinstance(args[0], TrackedInt):
+        if cls is float and type(args[0].raw) is int:
             from flambeau._capture.numbers import track
 
             return track(float(args[0].raw), tr.sources.expression("float({})", args[0].source), tr)

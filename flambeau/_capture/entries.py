@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._capture import backends, builtin_calls, calls, frame, logs
-from flambeau._capture.breaks import Break, Unsupported
+from flambeau._capture.breaks import Break, RecompileError, Unsupported
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.guards import Failed
@@ -22,11 +22,13 @@ from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
 from flambeau._capture.sources import evaluate
 from flambeau._capture.tracer import Tracer
+from flambeau._dynamo import config
 from flambeau._eager.modes import MODES, STATE
 from flambeau._ground.source import build
+from flambeau._tensor import Tensor
 from flambeau._values import default_device, dtype as dtypes
+from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 
-LIMIT = 8  # captures of one segment
 _installed: list[bool] = []
 _lock = threading.RLock()
 _native = Native()
@@ -47,6 +49,7 @@ class Entry:
     def __init__(self, run: Any, text: str, tr: Tracer, program: Program | None, stop: Break | None) -> None:
         self.run, self.text, self.program, self.stop = run, text, program, stop
         self.guards, self.numbers, self.parameters = tr.guards.source_text(), tr.guards.numbers, tr.guards.parameters
+        self.tensors = tr.guards.tensors
 
 
 class Segment:
@@ -56,6 +59,7 @@ class Segment:
         self.entries: list[Entry] = []
         self.changing: set[str] = set()
         self.captures = 0
+        self.symbolic = False  # whether a size, or an integer, was seen to change
         self.skip: str = ""  # why nothing is captured here any more
 
 
@@ -80,7 +84,7 @@ class Function:
         first = self.first
         first.entries.clear()
         first.changing.clear()
-        first.captures, first.skip = 0, self.never
+        first.captures, first.symbolic, first.skip = 0, False, self.never
         self.segments.clear()
         self.segments[None] = first
         self.breaks.clear()
@@ -143,16 +147,23 @@ class Function:
                 if f.source is not None:
                     segment.changing.add(f.source.spoken())
             for entry in segment.entries[:1]:
-                segment.changing |= _changed(entry, values)
-        if segment.captures >= LIMIT:
-            segment.skip = f"more than {LIMIT} captures"
+                changed, sizes = _changed(entry, values)
+                segment.changing |= changed
+                segment.symbolic |= sizes
+        limit = min(config.recompile_limit, config.cache_size_limit)
+        if segment.captures >= limit:
+            segment.skip = f"more than {limit} captures"
             warnings.warn(
-                f"compile: '{self.fn.__qualname__}' was captured {LIMIT} times and runs eagerly for new inputs from now on; the last guards that "
-                f"failed: {'; '.join(sorted({f.text for f in failed}))}", stacklevel=4)  # fmt: skip
+                f"compile: '{self.fn.__qualname__}' was captured {limit} times (torch._dynamo.config.recompile_limit) and runs eagerly for new "
+                f"inputs from now on; the last guards that failed: {'; '.join(sorted({f.text for f in failed}))}", stacklevel=4)  # fmt: skip
             return _EAGER
+        if failed and config.error_on_recompile:
+            raise RecompileError(
+                f"'{self.fn.__qualname__}' is captured again: {'; '.join(sorted({f.text for f in failed}))}"
+            )
         segment.captures += 1
         try:
-            entry = self._trace(segment, start)
+            entry = self._trace(segment, start, values)
         except Break as b:
             logs.broken(self.fn, b)
             self.breaks.append(b)
@@ -207,14 +218,32 @@ class Function:
 
         return ["names", "stack"], frame_of
 
-    def _trace(self, segment: Segment, start: Callable[[], Any]) -> Entry:
+    def _trace(self, segment: Segment, start: Callable[[], Any], values: tuple[Any, ...]) -> Entry:
+        """A capture; with sizes as expressions where some change. What cannot be captured so has one for each size."""
         if not _installed:
             builtin_calls.install()
             _installed.append(True)
+        marked = _marked(values)
+        automatic = self.dynamic is None and config.automatic_dynamic_shapes
+        if (
+            marked
+            or (self.dynamic is None and segment.symbolic and automatic)
+            or (self.dynamic and config.dynamic_shapes)
+        ):
+            try:
+                return self._attempt(segment, start, True)
+            except (Break, UserError) as problem:
+                if isinstance(problem.__cause__, ConstraintViolationError):
+                    raise problem.__cause__ from None
+                if logs.wanted("breaks") or logs.wanted("dynamic"):
+                    logs._print(f"# {self.fn.__qualname__} is captured for one size: {problem!r} {problem.__cause__!r}")
+        return self._attempt(segment, start, False)
+
+    def _attempt(self, segment: Segment, start: Callable[[], Any], symbolic: bool) -> Entry:
         parameters, frame_of = start()
         stop_at, stopped = -1, None
         while True:
-            tr = Tracer(parameters, segment.changing)
+            tr = Tracer(parameters, segment.changing, symbolic, symbolic and self.dynamic is True)
             tr.stop_at = stop_at
             _assume_state(tr)
             f: Frame | None = None
@@ -280,6 +309,8 @@ class Function:
         program: Program | None = None
         lines: list[str] = []
         made = Program(tr.recorder, replay.outputs, live)
+        if tr.symbols is not None:
+            tr.symbols.closed = True
         if made.count or replay.outputs:
             program = made
             backend = backends.eager if self.backend is backends.native and once_only(tr) else self.backend
@@ -287,6 +318,8 @@ class Function:
             tr.guards.scope["program"] = program.call()
             inputs = ", ".join(tr.guards.ref(s) for s, _, _ in program.inputs)
             lines.append(f"{'out = ' if replay.outputs else ''}program({inputs})")
+        if tr.symbols is not None:
+            tr.symbols.check_marks()
         text, names = tr.guards.entry([*lines, *replay.build, *replay.effects, leave])
         tr.guards.scope.update(names)
         run = build("entry", text, tr.guards.scope)
@@ -300,10 +333,23 @@ def _never(code: types.CodeType) -> str:
     return "generators and coroutines run eagerly" if code.co_flags & (0x20 | 0x80 | 0x200) else ""
 
 
-def _changed(entry: Entry, values: tuple[Any, ...]) -> set[str]:
-    """The numbers of an entry that are other ones now."""
+def _changed(entry: Entry, values: tuple[Any, ...]) -> tuple[set[str], bool]:
+    """The numbers of an entry, and the sizes of its tensors, that are other ones now; and whether sizes, or what may be one, are among them."""
     found = dict(zip(entry.parameters, values, strict=True))
-    out = set()
+    out, sizes = set(), False
+    for source, shape, dtype in entry.tensors:
+        try:
+            t = evaluate(source, found)
+        except (LookupError, AttributeError, TypeError):
+            continue
+        if isinstance(t, Tensor) and t._a.dtype == dtype and t._a.ndim == len(shape):
+            other = {
+                f"{source.spoken()}.shape[{d}]"
+                for d, (n, m) in enumerate(zip(shape, t._a.shape, strict=True))
+                if n != m
+            }
+            out |= other
+            sizes |= bool(other)
     for source, value in entry.numbers:
         try:
             now = evaluate(source, found)
@@ -311,7 +357,18 @@ def _changed(entry: Entry, values: tuple[Any, ...]) -> set[str]:
             continue
         if type(now) is type(value) and now != value:
             out.add(source.spoken())
-    return out
+            sizes |= type(now) is int
+    return out, sizes
+
+
+def _marked(values: Any, depth: int = 3) -> bool:
+    """Whether a tensor among the values was given to `mark_dynamic`."""
+    if isinstance(values, Tensor):
+        facts = vars(values)
+        return bool(facts.get("_dynamo_dynamic_indices") or facts.get("_dynamo_weak_dynamic_indices"))
+    if depth and type(values) in (tuple, list, dict):
+        return any(_marked(v, depth - 1) for v in (values.values() if type(values) is dict else values))
+    return False
 
 
 def once_only(tr: Tracer) -> bool:

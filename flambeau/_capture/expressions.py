@@ -319,7 +319,7 @@ class Builder:
             for i in meet:
                 if not isinstance(out[i], Expr):
                     out[i] = out[i].expr if isinstance(out[i], Number) else constant(out[i], of_number(out[i]))
-            scalars = next((e.dtype for e in out if isinstance(e, Expr)), float64)
+            scalars = next((e.dtype for e in out if isinstance(e, Expr)), None)
             return [self.scalar(v, scalars) for v in out], None
         common = (
             given if given is not None else call.promoted(op, call.result_type([stand_in(values[i]) for i in meet]))
@@ -331,10 +331,10 @@ class Builder:
             out[i] = cast(narrowed(e, common), compute)
         return [self.scalar(v, compute) for v in out], None if op.promote == "bool" else common
 
-    def scalar(self, v: Any, d: dtype) -> Any:
+    def scalar(self, v: Any, d: dtype | None) -> Any:
         """A changing number among the static arguments takes on the dtype of the tensors."""
         if isinstance(v, Number):
-            return cast(v.expr, d) if d.is_floating_point or v.expr.dtype is int64 else v.expr
+            return v.expr if d is None else cast(v.expr, d) if d.is_floating_point or v.expr.dtype is int64 else v.expr
         return v
 
     # ---- writes ----

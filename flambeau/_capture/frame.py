@@ -566,6 +566,7 @@ def formatted(tr: Tracer, v: Any, conversion: int, spec: str) -> str:
             pass
         else:
             raise Break(f"a {type(v).__name__} is made a string")
+    v = v.fixed() if isinstance(v, Tracked) else v
     v = str(v) if conversion == 1 else repr(v) if conversion == 2 else ascii(v) if conversion == 3 else v
     return format(v, spec)
 

@@ -38,6 +38,9 @@ class Guards:
         self.watches: list[tuple[str, str]] = []  # (variable, "content" | "type" | "class")
         self.volatile: list[str] = []  # what must be looked at where the rest is watched
         self.numbers: list[tuple[Source, Any]] = []  # numbers that are assumed not to change
+        self.tensors: list[
+            tuple[Source, tuple[int, ...], Any]
+        ] = []  # sizes and dtypes of the tensors that are looked at
         self.held: list[str] = []  # variables whose values are kept from the last full check
         self.scope: dict[str, Any] = {"ndarray": np.ndarray, "alike": alike, "MISSING": Failed("something is missing")}
         self.parameters = parameters
@@ -109,6 +112,8 @@ class Guards:
                     self.watch(self.ref(o), "content")
         elif source.kind == "item" and _restless(source.base):
             self.volatile.append(f"{self.ref(source.base)}[{source.key!r}] is F_{name}")
+        elif source.kind == "size":
+            pass  # the array is looked at
         elif source.kind in ("item", "nth"):
             self.watch(self.ref(source.base), "content")
         else:
@@ -129,6 +134,8 @@ class Guards:
             return f"{self.ref(base)}[{self.ref(key) if isinstance(key, Source) else self.constant(key)}]"
         if kind == "nth":
             return f"list({self.ref(base)})[{key}]"
+        if kind == "size":
+            return f"{self.ref(base)}._a.shape[{key}]"
         parts = [self.ref(b) if isinstance(b, Source) else self.literal(b) for b in base]
         return f"({key.format(*parts)})"
 
@@ -261,13 +268,15 @@ class Guards:
             text = self.text(source)
             self.check(f"not {text}" if value else text, f"{source.spoken()} is {value}", None, self.fresh(source))
 
-    def tensor(self, source: Source, t: Tensor) -> None:
-        """All that the operators see of a tensor but its elements."""
+    def tensor(self, source: Source, t: Tensor, a: Any, stand: Any = None) -> None:
+        """All that the operators see of a tensor but its elements. `a` is its array, `stand` what stands for that where sizes change."""
         if not self.once("tensor", source):
             return
-        ref, a, d = self.ref(source), t._a, self.constant(t._a.dtype)
+        ref, d = self.ref(source), self.constant(a.dtype)
         kind = type(t)
-        spoken = f"{source.spoken()}: {dtypes.SPOKEN[t.dtype]}{list(a.shape)}"
+        sizes = a.shape if stand is None else stand.shape
+        spoken = f"{source.spoken()}: {dtypes.SPOKEN[t.dtype]}{list(sizes)}"
+        self.tensors.append((source, a.shape, a.dtype))
         if self.once("type", source):
             self.check(f"type({ref}) is not {self.constant(kind)}", f"{spoken}, a {kind.__name__}", source)
         name = f"a{self.count}"
@@ -277,8 +286,11 @@ class Guards:
             self.watch(ref, "type")
             self.held.append(name)
             self.volatile.append(f"F_{ref}._a is F_{name}")
-        self.check(f"{name}.dtype is not {d} or {name}.shape != {a.shape!r} or {name}.strides != {a.strides!r}"
-                   f" or type({name}) is not ndarray", spoken, source)  # fmt: skip
+        if stand is None or all(type(n) is int for n in (*stand.shape, *stand.strides)):
+            self.check(f"{name}.dtype is not {d} or {name}.shape != {a.shape!r} or {name}.strides != {a.strides!r}"
+                       f" or type({name}) is not ndarray", spoken, source)  # fmt: skip
+        else:
+            self.sized(name, d, stand, spoken, source)
         node = t._node if t._base is None else self._node_of()(t)
         if not fresh:
             self.volatile.append(f"F_{ref}._base is {'None' if t._base is None else 'not None'}")
@@ -301,6 +313,22 @@ class Guards:
             self.check(f"{ref}._base is not None", f"{spoken} is no view", source)
         else:
             self.check(f"{ref}._base is None", f"{spoken} is a view", source)
+
+    def sized(self, name: str, d: str, stand: Any, spoken: str, source: Source) -> None:
+        """A tensor some of whose sizes may change: the others are as they were, and its strides follow from them."""
+        shape = stand.shape
+        self.check(
+            f"type({name}) is not ndarray or {name}.dtype is not {d} or len({name}.shape) != {len(shape)}",
+            spoken,
+            source,
+        )
+        sizes = [str(n) if type(n) is int else self.ref(n.source) for n in shape]
+        wrong = [
+            f"{r} < 2" if type(n) is not int else f"{name}.shape[{i}] != {n}"
+            for i, (n, r) in enumerate(zip(shape, sizes, strict=True))
+        ]
+        strides = "".join(f"{s if type(s) is int else self.text(s.source)}, " for s in stand.strides)
+        self.check(f"{' or '.join(wrong)} or {name}.strides != ({strides})", spoken, source)
 
     def _node_of(self) -> Any:
         from flambeau._eager.graph import node_of

@@ -69,7 +69,7 @@ def follow(s: Strided, move: Expr) -> Strided | None:
 
 def reshaped(shape: Ints, strides: Ints, new: Ints) -> Ints | None:
     """The strides of a view in another shape; None where there is no such view."""
-    if math.prod(shape) == 0:
+    if math.prod(shape) == 0 or tuple(strides) == contiguous_strides(shape):
         return contiguous_strides(new)
     dims = [(n, t) for n, t in zip(shape, strides) if n != 1]
     merged: list[tuple[int, int]] = []

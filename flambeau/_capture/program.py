@@ -23,9 +23,37 @@ class Program:
         self.count = sum(v.kind in ("call", "method") for v in lines)
         used = {id(a) for v in lines for a in _values(v)} | {id(v) for v in outputs}
         self.inputs = [(s, v, x) for s, v, x in recorder.inputs if id(v) in used]
+        atoms = self._atoms(lines) if recorder.tracer.symbols is not None else None
         self.module = _module(lines, self.inputs, outputs, live)
+        if atoms:
+            self.module.meta["atoms"] = atoms  # which input tells each number that sizes depend on
         self.module.meta["live"] = live  # whether results take part in a backward pass outside
         self.run: Callable[..., Sequence[Any]] = self.module
+
+    def _atoms(self, lines: list[Value]) -> dict[Any, tuple[int, int]]:
+        """Where the inputs tell what sizes are made of; what none tells becomes an input."""
+        from flambeau._capture.sizes import SymInt, atoms
+
+        wanted = set[Any]()
+        for v in (*lines, *(v for _, v, _ in self.inputs)):
+            for sample in v.sample if isinstance(v.sample, list) else [v.sample]:
+                if isinstance(sample, tuple):
+                    wanted |= atoms(tuple(sample[0])) | atoms(tuple(sample[2]))
+        found: dict[Any, tuple[int, int]] = {}
+        for i, (_, v, x) in enumerate(self.inputs):
+            if isinstance(x, Tensor):
+                for d, n in enumerate(v.sample[0]):
+                    if type(n) is SymInt and len(n.poly) == 1 and n.source.kind == "size":
+                        found.setdefault(next(iter(atoms(n))), (i, d))
+        for i, (s, _, x) in enumerate(self.inputs):
+            if not isinstance(x, Tensor):
+                found |= {a: (i, -1) for a in wanted if a.source is s and a not in found}
+        for a in sorted(wanted - set(found), key=lambda a: a.order):
+            found[a] = (len(self.inputs), -1)
+            v = Value("input", a.source)
+            v.sample = a.value
+            self.inputs.append((a.source, v, a.value))
+        return {a: found[a] for a in wanted}
 
     def compile(self, backend: Callable[..., Any], examples: list[Any]) -> None:
         """Let the backend make a function of it, in the grad mode in which it will run."""

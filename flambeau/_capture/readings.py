@@ -10,8 +10,10 @@ from typing import Any
 
 from flambeau._capture.expressions import Builder, K
 from flambeau._kernel.ir import MEMORY
-from flambeau._kernel.record import Expr, Opaque, cast, toposort
-from flambeau._values.dtype import bool_, dtype, int64, of, promote_types
+from flambeau._kernel.record import Expr, Opaque, cast, constant, toposort
+from flambeau._operators.create import wrapped
+from flambeau._operators.view import sizes
+from flambeau._values.dtype import bool_, dtype, get_default_dtype, int64, of, of_number, promote_types
 
 
 def _dtype(d: Any) -> dtype:
@@ -225,4 +227,24 @@ def scatter_add(b: Builder, x: Expr, dim: int, index: Expr, src: Expr) -> Expr:
     return scatter(b, x, dim, index, src, "add")
 
 
-OPERATORS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (cat, stack, scatter, scatter_add)}
+def filled(b: Builder, size: Any, fill_value: Any, dtype: Any = None) -> Expr:
+    """One number everywhere, which may be one that changes."""
+    given = fill_value.dtype if isinstance(fill_value, Expr) else of_number(fill_value)
+    d = _dtype(dtype) if dtype is not None else get_default_dtype() if given.is_floating_point else given
+    value = cast(fill_value, d) if isinstance(fill_value, Expr) else constant(wrapped(fill_value, d), d)
+    return K.expand(value, sizes(size))
+
+
+def full_like(b: Builder, x: Expr, fill_value: Any, dtype: Any = None, memory_format: Any = None) -> Expr:
+    """`filled`, of another's sizes and dtype."""
+    return filled(b, x.shape, fill_value, dtype or x.dtype)
+
+
+def new_full(b: Builder, x: Expr, size: Any, fill_value: Any, dtype: Any = None) -> Expr:
+    """`filled`, of another's dtype."""
+    return filled(b, size, fill_value, dtype or x.dtype)
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {"full": filled} | {
+    f.__name__: f for f in (cat, stack, scatter, scatter_add, full_like, new_full)
+}

@@ -27,6 +27,7 @@ from flambeau.overrides import EXTRA
 _DATA = frozenset(("nonzero", "masked_select", "unique_consecutive", "unique_dim", "_unique", "_unique2", "unique", "bincount",
                    "repeat_interleave.Tensor", "equal", "is_nonzero", "argwhere", "_local_scalar_dense", "item", "resize",
                    "set", "_histogramdd_bin_edges", "histogram.bin_ct"))  # fmt: skip
+_SCALARS = frozenset(("Scalar", "float", "Scalar | None", "float | None"))
 _FIELDS = ("_a", "_node", "_nr", "_base", "_vc", "_seen", "_created", "_grad", "_retain", "_hooks", "_post_hooks")
 
 
@@ -57,6 +58,7 @@ class Recorder:
         self._arrays: dict[int, tuple[Any, Value]] = {}
         self._outside: dict[int, Value] = {}  # by tensor
         self._numbers: dict[int, Value] = {}
+        self._stands: dict[int, Any] = {}
         self._kept: list[Any] = []
         self._memory: dict[int, tuple[Any, Any]] = {}  # owner -> its bytes before the first write
         self._before: dict[int, tuple[Any, dict[str, Any], Any]] = {}
@@ -70,9 +72,13 @@ class Recorder:
     def start(self) -> None:
         modes.enter("capture")
         STATE.recorder = self
+        if self.tracer.symbols is not None:
+            from flambeau._capture import sizes
+
+            STATE.stand = sizes.run
 
     def stop(self) -> None:
-        STATE.recorder = None
+        STATE.recorder = STATE.stand = None
         modes.leave("capture")
 
     # ---- tensors and values ----
@@ -84,9 +90,17 @@ class Recorder:
             self._before[id(t)] = (t, held, None if t._vc is None else t._vc[0])
             t = t._base  # type: ignore[assignment]
 
+    def stand(self, t: Tensor, array: Any) -> None:
+        """While the capture lasts, another array stands in an outside tensor."""
+        self._stands[id(t)] = t._a = array
+
     def before(self, t: Tensor, field: str) -> Any:
         """A field of an outside tensor as it was at the start."""
         return self._before[id(t)][1][field]
+
+    def stands(self, t: Tensor) -> Any:
+        """What stands for an outside tensor's array, or None."""
+        return self._stands.get(id(t))
 
     def known(self, t: Tensor) -> bool:
         return id(t) in self._outside or self._found(t._a) is not None
@@ -114,7 +128,7 @@ class Recorder:
         return self.add_input(source, t)
 
     def add_input(self, source: Any, t: Tensor) -> Value:
-        if type(t._a) is not np.ndarray:
+        if type(t._a) is not np.ndarray and self.stands(t) is not t._a:
             raise Break(f"a tensor on the device '{t.device}'")
         v = Value("input", source)
         v.sample = _sample(t)
@@ -184,6 +198,8 @@ class Recorder:
         for p, v in zip(op.params, values, strict=True):
             if isinstance(v, np.ndarray):
                 raise Break(f"'{op.aten}' is given an array of NumPy")
+            if self.tracer.symbols is None and not p.is_tensor and p.annotation not in _SCALARS:
+                v = _fixed(v)  # a size: results are as large as it says
             if p.keyword:
                 if not _is_default(v, p.default):
                     kwargs[p.name] = self.converted(v)
@@ -215,14 +231,37 @@ class Recorder:
             self._draw(values)
         if into and op.view:
             return self._view_in_place(op, values, args, kwargs)
-        raw = tuple(map(_plain, values))
-        r = self.unwatched(call.general, op, raw, None, into)
+        r = self._run(op, values, into)
         v = self.emit("call", target(op, into), args, kwargs)
         v.effect = into or self._is_random(op)
         if into:
             v.sample = _sample(r)
         else:
             self._results(v, r, op)
+        return r
+
+    def _run(self, op: Op, values: tuple[Any, ...], into: bool) -> Any:
+        """Call the operator. What its derivative keeps of changing numbers is those, not what they are now."""
+        if op.kind == "pointwise" and not op.rules and STATE.grad:  # its derivative is made for these very numbers
+            for p, v in zip(op.params, values, strict=True):
+                if isinstance(v, Tracked) and not p.is_tensor:
+                    v.fixed()
+            values = tuple(v if p.is_tensor else _plain(v) for p, v in zip(op.params, values, strict=True))
+        if self.tracer.symbols is not None:
+            return self.unwatched(call.general, op, values, None, into)
+        raw = tuple(map(_plain, values))
+        r = self.unwatched(call.general, op, raw, None, into)
+        tracked = [(x, y) for x, y in zip(raw, values, strict=True) if isinstance(y, Tracked)]
+        node = getattr(r[0] if isinstance(r, (tuple, list)) and r else r, "_node", None) if tracked else None
+        if node is not None and node.saved and not node.leaf:
+            for x, y in tracked:
+                if any(s is x for s in node.saved):
+                    if type(x) is int and sum(z is x for z in raw) > 1:
+                        y.fixed()
+                    else:
+                        node.saved = tuple(y if s is x else s for s in node.saved)
+                elif any(type(s) is type(x) and s == x for s in node.saved):
+                    y.fixed()
         return r
 
     def _is_random(self, op: Op) -> bool:
@@ -232,7 +271,7 @@ class Recorder:
         t = values[op.receiver_at]
         if id(t) in self._before:
             raise Break(f"'{op.aten}_' changes the shape of a tensor from outside")
-        r = self.unwatched(call.general, op, tuple(map(_plain, values)), None, True)
+        r = self._run(op, values, True)
         return self.result(self.emit("call", target(op, False), args, kwargs), r)
 
     def _refuse(self, op: Op, values: tuple[Any, ...]) -> None:
@@ -275,9 +314,9 @@ class Recorder:
         given = {n: v for n, v in extra.items() if v not in (None, False) and n != "requires_grad"}
         if op.body.__module__.endswith(".random"):
             self._draw(values)
-        raw = tuple(map(_plain, values))
+        raw = tuple(map(_plain, values)) if self.tracer.symbols is None else values
         r = self.unwatched(create.create, op, raw, None, extra["layout"], extra["device"], extra["pin_memory"], False)
-        if type(r._a) is not np.ndarray:
+        if r.device.type != "cpu":
             raise Break(f"a tensor on the device '{r.device}'")
         v = self.emit("call", target(op, False), args, kwargs | given)
         v.effect = self._is_random(op)
@@ -347,7 +386,7 @@ class Recorder:
         if id(owner) in self._fresh:
             return
         if id(owner) not in self._memory:
-            self._memory[id(owner)] = (owner, owner.copy("K"))
+            self._memory[id(owner)] = (owner, owner.copy("K") if isinstance(owner, np.ndarray) else None)
         self.mutated.append(t)
 
     def history_changed(self) -> bool:
@@ -357,7 +396,8 @@ class Recorder:
     def undo(self) -> None:
         """Put all outside tensors, their memory and the generator back."""
         for owner, held in self._memory.values():
-            owner[...] = held
+            if held is not None:
+                owner[...] = held
         for t, held, version in self._before.values():
             for name, x in held.items():
                 if getattr(t, name) is not x:
@@ -397,8 +437,10 @@ class Recorder:
                 raise Break("a tensor is used as an integer index", "index with Python integers, or torch.index_select")
             if isinstance(i, np.ndarray):
                 raise Break("an array of NumPy is used as an index")
-        index = _numbers_fixed(index)
-        self.unwatched(getitem.getitem, t, index)  # says what is wrong, if something is
+        symbolic = self.tracer.symbols is not None
+        index = _numbers_fixed(index, symbolic)
+        if not symbolic:
+            self.unwatched(getitem.getitem, t, index)  # says what is wrong, if something is
         basic, tensors = getitem.parse(t, index)
         r = getitem.viewed(t, basic, _call)
         if tensors is None:
@@ -415,7 +457,7 @@ class Recorder:
                 raise Break("a tensor is used as an integer or mask index in an assignment")
             if isinstance(i, (np.ndarray, list)):
                 raise Break("an assignment to a list of indices")
-        index = _numbers_fixed(index)
+        index = _numbers_fixed(index, self.tracer.symbols is not None)
         basic, tensors = getitem.parse(t, index)
         if any(isinstance(i, int) and not -n <= i < n for i, n in zip(basic, t._a.shape, strict=False)):
             raise Break("an index out of range")
@@ -476,14 +518,14 @@ def _fixed(x: Any) -> Any:
     return type(x)(map(_fixed, x)) if type(x) in (list, tuple) else x.fixed() if isinstance(x, Tracked) else x
 
 
-def _numbers_fixed(index: Any) -> Any:
-    """An index is part of the program: changing numbers in it become guards."""
+def _numbers_fixed(index: Any, symbolic: bool) -> Any:
+    """An index is part of the program: changing numbers in it become guards, but for the ends of slices where sizes are expressions."""
     if isinstance(index, Tracked):
         return index.fixed()
     if type(index) is tuple:
-        return tuple(map(_numbers_fixed, index))
-    if type(index) is slice:
-        return slice(*map(_numbers_fixed, (index.start, index.stop, index.step)))
+        return tuple(_numbers_fixed(i, symbolic) for i in index)
+    if type(index) is slice and not symbolic:
+        return slice(*(_numbers_fixed(i, symbolic) for i in (index.start, index.stop, index.step)))
     return index
 
 

@@ -48,6 +48,8 @@ class Source:
             return f"{base.spoken()}[{key.spoken() if isinstance(key, Source) else repr(key)}]"
         if kind == "nth":
             return f"list({base.spoken()})[{key}]"
+        if kind == "size":
+            return f"{base.spoken()}.shape[{key}]"
         return key.format(*(b.spoken() if isinstance(b, Source) else repr(b) for b in base))
 
 
@@ -67,6 +69,8 @@ def evaluate(source: Any, found: dict[str, Any]) -> Any:
         return getattr(x, key)
     if kind == "dict":
         return x.__dict__
+    if kind == "size":
+        return x._a.shape[key]
     return list(x)[key] if kind == "nth" else x[evaluate(key, found)]
 
 
@@ -112,6 +116,10 @@ class Sources:
     def nth(self, base: Source, i: int) -> Source:
         """The i-th key of a dictionary, or element of what can only be iterated over."""
         return self._get("nth", base, i, ("nth", id(base), i))
+
+    def size(self, base: Source, d: int) -> Source:
+        """How large a tensor is in a dimension."""
+        return self._get("size", base, d, ("size", id(base), d))
 
     def expression(self, text: str, *operands: Any) -> Source:
         """Arithmetic over other sources (and constants): `{} + {}`."""

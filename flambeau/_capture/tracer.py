@@ -10,6 +10,8 @@ import collections
 import types
 from typing import Any
 
+import numpy as np
+
 from flambeau._capture.breaks import Break
 from flambeau._capture.effects import Journal
 from flambeau._capture.guards import Guards
@@ -74,8 +76,14 @@ class Tracer:
     stop_at = -1  # how many instructions of the outermost frame this capture has
     frame: Any = None
 
-    def __init__(self, parameters: list[str], changing: set[str]) -> None:
+    def __init__(self, parameters: list[str], changing: set[str], symbolic: bool = False, every: bool = False) -> None:
         self.sources = Sources()
+        self.symbols: Any = None  # where sizes are expressions: what these are made of
+        self.every = every  # whether all sizes are
+        if symbolic:
+            from flambeau._capture.sizes import Symbols
+
+            self.symbols = Symbols(self)
         self.guards = Guards(parameters)
         self.recorder = Recorder(self)
         self.journal = Journal(self)
@@ -114,6 +122,8 @@ class Tracer:
         if is_constant(value):
             if (kind is float or kind is int) and not fixed and source.spoken() in self.changing:
                 self.guards.type(source, kind)
+                if kind is int and self.symbols is not None:
+                    return self.symbols.symbol(source, value)
                 return track(value, source, self)
             self.guards.equal(source, value)
             return value
@@ -147,6 +157,27 @@ class Tracer:
         """An outside tensor is reached; what it is like is assumed only when that matters (`examine`)."""
         self.guards.type(source, type(t))
         self.recorder.outside(t)
+        if self.symbols is not None and type(t._a) is np.ndarray:
+            from flambeau._capture import sizes
+
+            shape = tuple(self._size(t, source, d, n) for d, n in enumerate(t._a.shape))
+            self.recorder.stand(t, sizes.stand_in(t._a, shape))
+            if any(type(n) is not int for n in shape):
+                self.examine(t)
+
+    def _size(self, t: Tensor, source: Source, d: int, n: int) -> Any:
+        """A size of an outside tensor: a number, or an expression where it may change. 0 and 1 are numbers."""
+        facts = vars(t)
+        marked = d in facts.get("_dynamo_dynamic_indices", ()) or d in facts.get("_dynamo_weak_dynamic_indices", ())
+        changes = marked or (
+            not facts.get("_is_param") and (self.every or f"{source.spoken()}.shape[{d}]" in self.changing)
+        )
+        if n < 2 or not changes or (d in facts.get("_dynamo_static_indices", ()) and not marked):
+            return n
+        made = self.symbols.symbol(self.sources.size(source, d), n, 2)
+        if d in facts.get("_dynamo_dynamic_indices", ()):
+            self.symbols.marked += made.atoms
+        return made
 
     def examine(self, t: Any) -> None:
         """An outside tensor is used: assume all that operators see of it but its elements."""
@@ -154,17 +185,18 @@ class Tracer:
         if entry is None or id(t) in self.examined:
             return
         self.examined.add(id(t))
-        if type(t._a).__name__ != "ndarray":
+        stand = self.recorder.stands(t)
+        if type(t._a).__name__ != "ndarray" and t._a is not stand:
             raise Break(f"a tensor on the device '{t.device}'")
         if getattr(t, "_kind", None) is not None:
             raise Break("a sparse or nested tensor")
         if t._inference and not STATE.inference:
             raise Break("a tensor made in inference mode")
-        before = self.recorder.before(t, "_a"), self.recorder.before(t, "_node")
-        if t._a is not before[0] or t._node is not before[1]:
+        array = self.recorder.before(t, "_a")
+        if t._a is not (array if stand is None else stand) or t._node is not self.recorder.before(t, "_node"):
             raise Break("a tensor is looked at only after it was changed")
         node = node_of(t)
-        self.guards.tensor(entry[1], t)
+        self.guards.tensor(entry[1], t, array, stand)
         if node is not None:
             if node.leaf and (node.watched or t._post_hooks):
                 raise Break("a tensor from outside has hooks")

@@ -61,15 +61,26 @@ def register_backend(compiler_fn: Any = None, name: str | None = None, tags: Any
 
 
 def mark_dynamic(t: Any, index: Any, *, min: int | None = None, max: int | None = None, **_: Any) -> None:
-    """Accepted: each size has a program of its own."""
+    """Compile for all sizes of a dimension (or of several) of t from the first call on."""
+    _mark(t, "_dynamo_dynamic_indices", index)
+
+
+mark_unbacked = mark_dynamic
 
 
 def maybe_mark_dynamic(t: Any, index: Any) -> None:
-    """Accepted."""
+    """`mark_dynamic`, for sizes that the function may fix after all."""
+    _mark(t, "_dynamo_weak_dynamic_indices", index)
 
 
 def mark_static(t: Any, index: Any = None) -> None:
-    """Accepted: sizes are static."""
+    """Compile for each size of a dimension of t (of all where none is given) anew."""
+    _mark(t, "_dynamo_static_indices", range(t.dim()) if index is None else index)
+
+
+def _mark(t: Any, name: str, index: Any) -> None:
+    found = t.__dict__.setdefault(name, set())
+    found.update([index] if isinstance(index, int) else index)
 
 
 def mark_static_address(t: Any, guard: bool = True) -> None:

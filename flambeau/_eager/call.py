@@ -89,6 +89,8 @@ def call_body(op: Op, body: Any, first: tuple[Any, ...], values: tuple[Any, ...]
 
 def run(op: Op, arrays: tuple[Any, ...]) -> Any:
     """Read the body with arrays, quietly."""
+    if STATE.stand is not None:
+        return STATE.stand(op, arrays)
     token = quiet(QUIET)
     try:
         if meta.has_meta(arrays):
@@ -219,6 +221,8 @@ def _same_device(device: Any, t: Tensor, op: Op) -> Any:
 
 def number(value: Any, d: dtypes.dtype, compute: Any = None) -> Any:
     """A Python number as a 0-d array of a dtype; integers wrap around as in PyTorch."""
+    if STATE.stand is not None:
+        value = getattr(value, "raw", value)  # a capture's number: what it is now is of no interest
     if d.kind == "i" and not isinstance(value, (bool, np.bool_)):
         return np.asarray(int(value)).astype(d.np) if -(2**63) <= int(value) < 2**64 else _overflow(value)
     a = np.asarray(value)
@@ -338,7 +342,7 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         raise RuntimeError(
             f"result type {dtypes.SPOKEN[result_dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}"
         )
-    if op.kind == "pointwise" and target._a.size >= large.LARGE and type(target._a) is np.ndarray:
+    if op.kind == "pointwise" and type(target._a) is np.ndarray and target._a.size >= large.LARGE:
         before = record.before_write(op, values) if tracked else None
         if large.call(op, *with_numbers(*met), target._a) is not None:
             return _written(op, target, values, tracked, before)

@@ -307,7 +307,9 @@ def _checked(s: Any) -> Any:
     if step is not None and (step._a.item() if isinstance(step, Tensor) else step) <= 0:
         raise ValueError("step must be greater than zero")
     try:
-        return slice(*(None if v is None else v.__index__() for v in (s.start, s.stop, s.step)))
+        return slice(
+            *(None if v is None else v if isinstance(v, int) else v.__index__() for v in (s.start, s.stop, s.step))
+        )
     except (AttributeError, TypeError):
         raise TypeError("slice indices must be integers or None or have an __index__ method") from None
 

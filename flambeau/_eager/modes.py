@@ -31,6 +31,7 @@ class State(threading.local):
     tracing: bool = False  # calls are recorded as expressions: see traced
     partial: bool = False  # a backward pass towards some inputs only is running
     recorder: Any = None  # what notes the operators of a capture
+    stand: Any = None  # what runs operators' bodies where arrays have no elements and sizes are expressions
 
 
 STATE = State()

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from flambeau._backends.meta import MetaArray
 from flambeau._eager.graph import Node, bump, node_of, serial, spoken_name, unwrap
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, new, wrap
@@ -69,7 +70,7 @@ def over(buffer: Any, like: Any, base: Any) -> Any:
 
 def memory_of(a: Any) -> Any:
     """The array that owns a's memory."""
-    while isinstance(a.base, np.ndarray):
+    while isinstance(a.base, (np.ndarray, MetaArray)):
         a = a.base
     return a
 

@@ -151,6 +151,8 @@ class Fuser:
             for r in self.reductions(roots)
             if r.op in FOLD and (r.arg, r.shape, r.src[0].shape) == (e.arg, e.shape, e.src[0].shape)
         ]
+        if e not in found:
+            return [e]
         try:
             lower(found, self.known, [Layout.dense(r.dtype.name, r.shape) for r in found])
         except Cut:

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from flambeau._kernel.arrays import windowed
 from flambeau._kernel.language import BINARY, TERNARY, TO_BOOL, TO_REAL, UNARY
 from flambeau._values.dtype import bool_, dtype as DType, int64, promote_types
-from flambeau._values.shape import broadcast, contiguous_strides, infer
+from flambeau._values.shape import broadcast, contiguous_strides, infer, whole
 
 Shape = tuple[int, ...]
 # Reductions and scans, each with the operation that joins two partial results.
@@ -145,8 +145,13 @@ def cast(x: Expr, dtype: DType) -> Expr:
     return constant(x.arg, dtype) if x.op == "const" else Expr("cast", (x,), dtype, x.shape, dtype)
 
 
+def same(x: Shape, y: Shape) -> bool:
+    """Whether two shapes are one. A size that is known only as an expression is never taken for a number."""
+    return len(x) == len(y) and all(type(n) is type(m) and n == m for n, m in zip(x, y))
+
+
 def expand(x: Expr, shape: Shape) -> Expr:
-    return x if x.shape == tuple(shape) else Expr("expand", (x,), tuple(shape), tuple(shape), x.dtype)
+    return x if same(x.shape, shape) else Expr("expand", (x,), tuple(shape), tuple(shape), x.dtype)
 
 
 class Record:
@@ -218,7 +223,7 @@ class Record:
 
     def reshape(self, x: Expr, shape: Shape) -> Expr:
         shape = infer(shape, math.prod(x.shape))
-        return x if shape == x.shape else Expr("reshape", (x,), shape, shape, x.dtype)
+        return x if same(shape, x.shape) else Expr("reshape", (x,), shape, shape, x.dtype)
 
     def permute(self, x: Expr, dims: Sequence[int]) -> Expr:
         dims = tuple(d % x.ndim for d in dims)
@@ -231,8 +236,7 @@ class Record:
 
     def slice(self, x: Expr, dim: int, start: int, stop: int, step: int = 1) -> Expr:
         dim %= x.ndim
-        start, stop, step = slice(start, stop, step).indices(x.shape[dim])
-        n = len(range(start, stop, step))
+        start, stop, n = part(start, stop, step, x.shape[dim])
         shape = (*x.shape[:dim], n, *x.shape[dim + 1 :])
         return x if shape == x.shape and step == 1 else Expr("slice", (x,), (dim, start, stop, step), shape, x.dtype)
 
@@ -240,7 +244,7 @@ class Record:
         return Expr("flip", (x,), tuple(sorted(d % x.ndim for d in dims)), x.shape, x.dtype) if dims else x
 
     def pad(self, x: Expr, widths: Sequence[tuple[int, int]], value: Any = 0) -> Expr:
-        widths = tuple((int(a), int(b)) for a, b in widths)
+        widths = tuple((whole(a), whole(b)) for a, b in widths)
         if not any(a or b for a, b in widths):
             return x
         shape = tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True))
@@ -266,6 +270,16 @@ class Record:
 
     def library(self, name: str, *xs: Expr, **params: Any) -> Any:
         raise Opaque(name)
+
+
+def part(start: int, stop: int, step: int, n: int) -> tuple[int, int, int]:
+    """Where a slice of n elements begins and ends, and how many it has."""
+    if all(type(i) is int or i is None for i in (start, stop, n)):
+        start, stop, step = slice(start, stop, step).indices(n)
+        return start, stop, len(range(start, stop, step))
+    start, stop = (0 if start is None else start), (n if stop is None else stop)
+    start, stop = (min(max(i + n if i < 0 else i, 0), n) for i in (start, stop))
+    return start, stop, max(stop - start + (step - 1), 0) // step if step > 1 else max(stop - start, 0)
 
 
 class Opaque(Exception):

@@ -10,6 +10,7 @@ from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
 from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import default_complex, dtype, float32, get_default_dtype, int64, of, of_number
+from flambeau._values.shape import whole
 
 FACTORY = ("function", "out", "factory")
 LIKE = ("function", "factory")
@@ -219,20 +220,20 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = number(start), number(end), number(step)
-    whole = all(isinstance(v, int) for v in (start, end, step))
+    integers = all(isinstance(v, int) for v in (start, end, step))
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if dtype is None:
-        dtype = int64 if whole else get_default_dtype()
+        dtype = int64 if integers else get_default_dtype()
     if dtype is int64:
-        start, end, step = int(start), int(end), int(step)
+        start, end, step = whole(start), whole(end), whole(step)
     return k.library("arange", start=start, end=end, step=step, count=_count(start, end, step), dtype=dtype)
 
 
 def _count(start: Any, end: Any, step: Any) -> int:
     if step == 0:
         raise ValueError("step must be nonzero")
-    if not (math.isfinite(start) and math.isfinite(end)):
+    if not all(isinstance(v, int) or math.isfinite(v) for v in (start, end)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (step > 0 and end < start) or (step < 0 and end > start):
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")

@@ -34,7 +34,7 @@ def mse_loss(k: Kernel[T], input: T, target: T, reduction: int = 1) -> T:
     n = 1
     for s in loss.shape:
         n *= s
-    return total if reduction == 2 else total / float(n) if n else total * math.nan
+    return total if reduction == 2 else total / n if n else total * math.nan
 
 
 @mse_loss.arrays

@@ -187,7 +187,7 @@ def native_group_norm(
 def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: float) -> T:
     """Normalises over all dims but the second, by the batch's own statistics; and the mean and biased variance."""
     dims = (0, *range(2, input.ndim))
-    count = float(max(1, prod(input.shape[d] for d in dims)))
+    count = max(1, prod(input.shape[d] for d in dims))
     mean = k.sum(input, dims) / count
     centred = input - mean
     var = k.sum(centred * centred, dims) / count
@@ -216,7 +216,7 @@ def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs, recorded
     total = g_out.sum(dims, keepdim=True)
     product = (g_out * x).sum(dims, keepdim=True)
     if needs[0]:
-        n = float(max(1, input.numel() // max(1, input.shape[1])))
+        n = max(1, input.numel() // max(1, input.shape[1]))
         w = r if weight is None else r * weight.reshape(along)
         gx = w * (g_out - total / n - x * (product / n))
     if needs[1]:

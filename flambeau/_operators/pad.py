@@ -9,13 +9,14 @@ from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64
+from flambeau._values.shape import whole
 
 
 def _widths(rank: int, pad: Sequence[int]) -> list[tuple[int, int]]:
     """PyTorch gives (before, after) of the last dim first."""
     out = [(0, 0)] * rank
     for i in range(len(pad) // 2):
-        out[rank - 1 - i] = (int(pad[2 * i]), int(pad[2 * i + 1]))
+        out[rank - 1 - i] = (whole(pad[2 * i]), whole(pad[2 * i + 1]))
     return out
 
 
@@ -26,7 +27,7 @@ def constant_pad_nd(k: Kernel[T], input: T, pad: Shape, value: Scalar = 0) -> T:
     return k.library("copied", out) if out is input or not any(n > 0 for n in pad) else out
 
 
-constant_pad_nd.vjp(input=lambda g, pad: constant_pad_nd(g, [-int(n) for n in pad]))
+constant_pad_nd.vjp(input=lambda g, pad: constant_pad_nd(g, [-whole(n) for n in pad]))
 
 
 @constant_pad_nd.errors

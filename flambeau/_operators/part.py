@@ -8,7 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import VIEW, elements, sizes
-from flambeau._values.shape import wrap_dim
+from flambeau._values.shape import whole, wrap_dim
 
 Array = Any
 ALL = slice(None)
@@ -74,8 +74,8 @@ def _(k: Any, input: Array, input_sizes: Shape, dim: int, index: int) -> Array:
 
 def clamped(n: int, start: Any, end: Any) -> tuple[int, int]:
     """A slice's ends as PyTorch reads them: counted from the back where negative, then held within the size."""
-    start = 0 if start is None else int(start)
-    end = n if end is None else int(end)
+    start = 0 if start is None else whole(start)
+    end = n if end is None else whole(end)
     start, end = start + n if start < 0 else start, end + n if end < 0 else end
     start = min(max(start, 0), n)
     return start, min(max(end, start), n)
@@ -128,7 +128,7 @@ def narrow(input: T, dim: Dim, start: Any, length: int) -> T:
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
     dim = wrap_dim(dim, input.ndim)
-    start, n = int(start), input.shape[dim]
+    start, n = whole(start), input.shape[dim]
     if not -n <= start <= n:
         raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
     if start < 0:
@@ -224,7 +224,7 @@ def _lengths(shape: Shape, size: Any, dim: int) -> Any:
     n = shape[dim]
     if isinstance(size, (list, tuple)):
         return _checked(sizes(size), n, dim)
-    size = int(size)
+    size = whole(size)
     if size < 0:
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
     if size == 0:

@@ -66,7 +66,7 @@ def mean(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False,
     """The mean over `dim` (all dimensions where it is None or empty)."""
     dims = wrap_dims(dim, input.ndim)
     n = product(input.shape[d] for d in dims)
-    out = k.sum(input, dims) / float(n) if n else k.sum(input, dims) * math.nan
+    out = k.sum(input, dims) / n if n else k.sum(input, dims) * math.nan
     return out if keepdim else k.reshape(out, dropped(input.shape, dims, False))
 
 
@@ -355,11 +355,11 @@ def var(
     dims = wrap_dims(dim, input.ndim)
     n = product(input.shape[d] for d in dims)
     c = 1 if correction is None else correction
-    d = input - k.sum(input, dims) / float(max(n, 1))
+    d = input - k.sum(input, dims) / max(n, 1)
     square = d * d if input.dtype.kind != "c" else k.real(d) * k.real(d) + k.imag(d) * k.imag(d)
     left = max(n - c, 0)
     out = (
-        k.sum(square, dims) / float(left)
+        k.sum(square, dims) / left
         if left
         else k.sum(square, dims) / k.like(0.0, k.real(square) if input.dtype.kind == "c" else square)
     )

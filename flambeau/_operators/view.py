@@ -10,7 +10,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._values.dtype import SPOKEN, dtype, of
-from flambeau._values.shape import infer, view_strides, wrap_dim, wrap_dims
+from flambeau._values.shape import infer, view_strides, whole, wrap_dim, wrap_dims
 
 VIEW = {"promote": "none", "view": True}
 
@@ -27,7 +27,7 @@ def sizes(size: Any) -> Shape:
         return (size,)
     for n in size:
         if type(n) is not int:
-            return tuple([int(n) for n in size])
+            return tuple([whole(n) for n in size])
     return size if type(size) is tuple else tuple(size)
 
 

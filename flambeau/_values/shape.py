@@ -49,6 +49,11 @@ class Size(tuple[int, ...]):
 Size.__module__ = "flambeau"
 
 
+def whole(n: Any) -> int:
+    """A number as an integer. One that is an integer stays what it is: a capture may follow it."""
+    return n if isinstance(n, int) else int(n)
+
+
 def wrap_dim(dim: int, rank: int, scalar: bool = True) -> int:
     """`dim` counted from the front; a 0-d tensor counts as having one dimension when `scalar`."""
     if rank == 0:

@@ -43,7 +43,7 @@ def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None 
     Args:
         model: a function, method or module
         fullgraph: raise where the function cannot be captured whole, instead of splitting it
-        dynamic: accepted; a program is made for each combination of sizes
+        dynamic: whether sizes may change without a new capture: True, False, or None for those that were seen to change
         backend: "inductor" (native code), "eager" (the captured graph, operator by operator), "aot_eager", or a function that takes
             an `fx.GraphModule` and example inputs, and returns a function of the inputs that gives a tuple
         mode, options: accepted as PyTorch's; not both

@@ -23,7 +23,7 @@ def astype(x: Any, d: Any) -> Any:
     """x in another dtype; x itself where it has that already."""
     if x.dtype is d or x.dtype == d:
         return x
-    if x.size < LARGE or (x.dtype, d) not in _FAST or type(x) is not np.ndarray:
+    if type(x) is not np.ndarray or x.size < LARGE or (x.dtype, d) not in _FAST:
         return x.astype(d)
     kernel = _kernels.get((x.dtype, d))
     if kernel is None:

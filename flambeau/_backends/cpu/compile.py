@@ -68,7 +68,7 @@ def native(kernel: Kernel) -> Code:
 def result_layout(root: Expr, args: Sequence[Any]) -> Layout:
     """Dense; but a pointwise result lies as its operands do: the dims in the order of the first one's strides that differ."""
     dense = Layout.dense(root.dtype.name, root.shape)
-    arrays = [x for x in args if isinstance(x, np.ndarray) and x.ndim and x.size > 1]
+    arrays = [x for x in args if hasattr(x, "strides") and x.ndim and x.size > 1]
     if all(x.flags.c_contiguous for x in arrays) or not all(
         e.op in WORDS or e.op in ELEMENTWISE for e in toposort(root)
     ):

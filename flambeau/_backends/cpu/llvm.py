@@ -188,7 +188,9 @@ class Writer:
             return self.b.smin(self.size(n.size), self.size(n.total) - start)
 
     def varies(self, variables: Any) -> bool:
-        return self.lanes > 1 and self.vector in variables
+        if self.lanes == 1:
+            return False
+        return self.vector in variables or (self.outer_vector and any(v.startswith("acc") for v in variables))
 
     def index(self, i: Index, lanes: bool = False) -> Value:
         """The index as i64: of the first lane, or of every lane. Sums grow from the outermost scope inwards."""
@@ -251,7 +253,8 @@ class Writer:
             return "lanes", self.gep(kind, base, v, i), 1
         if not self.varies(i.variables):
             return "one", self.gep(kind, base, self.index(i), i), 0
-        c = i.coefficient(vector) if i.affine_in(vector) else None
+        steady = all(isinstance(x, Axis) or not self.varies(_names(x)) for x, _ in i.terms)  # but for the axis itself
+        c = i.coefficient(vector) if steady else None
         if c == 1 or c == -1:
             at = self.index(i)
             if c == -1:

@@ -1,0 +1,107 @@
+"""A graph whose sizes change -> a function that makes, and keeps, one native program for each combination of sizes that it meets.
+
+The capture, its guards and its graph serve all sizes; a program is planned for one: which kernels, how work is cut and where results lie
+follow from the sizes alone, so that a program gives the same bits however the function was called before. Kernels take sizes at run
+time, so a new size compiles next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau._capture.sizes import Atom, evaluate
+from flambeau._ops import OpOverload
+from flambeau._tensor import Tensor, wrap
+from flambeau.fx import Graph, GraphModule
+from flambeau.fx.node import Node, map_aggregate
+
+KEPT = 64  # programs of one graph; the one that was not used for longest goes first
+_NUMERIC = frozenset(("Scalar", "float", "Scalar | None", "float | None"))
+
+
+class Sized:
+    """The programs of a graph, by sizes."""
+
+    def __init__(self, gm: GraphModule, make: Callable[[GraphModule, Sequence[Any]], Callable[..., Any]]) -> None:
+        self.gm, self.make = gm, make
+        self.atoms: dict[Atom, tuple[int, int]] = gm.meta[
+            "atoms"
+        ]  # where a call's inputs tell each: (input, dim or -1)
+        places = gm.graph.find_nodes(op="placeholder")
+        self.places = {n: i for i, n in enumerate(places)}
+        self.numbers = sorted({self.places[n] for n in _structural(gm) if n in self.places})
+        self.keys = sorted({*self.atoms.values(), *((i, -1) for i in self.numbers)})
+        self.programs: OrderedDict[tuple[int, ...], Callable[..., Any]] = OrderedDict()
+
+    def __call__(self, *inputs: Any) -> Any:
+        key = tuple([inputs[i]._a.shape[d] if d >= 0 else inputs[i] for i, d in self.keys])
+        program = self.programs.get(key)
+        if program is None:
+            program = self.programs[key] = self.make(self.concrete(inputs), inputs)
+            if len(self.programs) > KEPT:
+                self.programs.popitem(last=False)
+        return program(*inputs)
+
+    def concrete(self, inputs: Sequence[Any]) -> GraphModule:
+        """The graph for the sizes of these inputs."""
+        values = {a: inputs[i]._a.shape[d] if d >= 0 else inputs[i] for a, (i, d) in self.atoms.items()}
+        graph, env = Graph(), dict[Node, Node]()
+        known = {n: inputs[i] for n, i in self.places.items() if i in self.numbers}
+        for node in self.gm.graph.nodes:
+            made = env[node] = graph.node_copy(node, lambda x: env[x])
+            made.meta = {k: _at(v, values) if k == "val" else v for k, v in node.meta.items()}
+            if node.op == "call_function" and known:
+                numeric = _numeric(node)
+                put = lambda a: map_aggregate(a, lambda x: known.get(x, env[x]) if isinstance(x, Node) else x)
+                made.args = tuple(
+                    a if i in numeric else b for i, (a, b) in enumerate(zip(made.args, put(node.args), strict=True))
+                )
+                made.kwargs = {k: made.kwargs[k] if k in numeric else v for k, v in put(node.kwargs).items()}
+        made = GraphModule(self.gm, graph)
+        made.meta["live"] = self.gm.meta["live"]
+        return made
+
+
+def _numeric(node: Node) -> set[Any]:
+    """The arguments (by place, or by name) in which a number is one that kernels are given."""
+    target: Any = node.target
+    if not isinstance(target, OpOverload):
+        return set()
+    found: set[Any] = set()
+    counts = target.op.body.__module__.endswith(".create")  # arange and its kind: numbers say how many
+    for i, p in enumerate(target.op.params):
+        if p.is_tensor or (p.annotation in _NUMERIC and not (counts and p.name != "fill_value")):
+            found |= {i, p.name}
+    return found
+
+
+def _structural(gm: GraphModule) -> set[Node]:
+    """Inputs on which the graph's sizes depend."""
+    found: set[Node] = set()
+    for node in gm.graph.nodes:
+        if node.op == "call_function":
+            numeric = _numeric(node)
+            for k, a in (*enumerate(node.args), *node.kwargs.items()):
+                if k not in numeric:
+                    map_aggregate(a, lambda x: found.add(x) if isinstance(x, Node) and "number" in x.meta else None)
+    return found
+
+
+def _at(val: Any, values: dict[Atom, int]) -> Any:
+    """What a node gives, at other sizes."""
+    from flambeau._backends.meta import MetaArray
+
+    if isinstance(val, tuple):
+        return tuple(_at(v, values) for v in val)
+    if not isinstance(val, Tensor):
+        return val
+    a = val._a
+    made = wrap(MetaArray(evaluate(tuple(a.shape), values), a.dtype, evaluate(tuple(a.strides), values)))
+    if val._node is not None:
+        made._node = val._node
+    return made
+
+
+__all__ = ["Sized"]

@@ -1,0 +1,513 @@
+"""Sizes that change: integers which know the expression that gives them at a later call, as polynomials over what is read outside.
+
+A `SymInt` is no int for C code, which asks for `__index__` and so fixes it (its value becomes a guard); for Python it is one.
+Arithmetic gives new ones, equal ones have one form, a comparison that bounds do not decide is a guard. A capture that meets such
+sizes runs on arrays that have no elements, whose sizes are these: `run` reads an operator's body to find those of its result.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from flambeau._backends import meta
+from flambeau._backends.cpu import compile as native
+from flambeau._backends.cpu.arrays import K
+from flambeau._backends.meta import MetaArray
+from flambeau._capture import logs, readings
+from flambeau._capture.expressions import Builder, Recorder
+from flambeau._capture.numbers import Tracked, track
+from flambeau._capture.sources import Source
+from flambeau._eager import call
+from flambeau._kernel.record import Expr, Opaque, Record, parameter
+from flambeau._namespace import SymInt as Public
+from flambeau._operators.op import Op
+from flambeau._values.device import CPU
+from flambeau._values.dtype import int64, of
+from flambeau._values.shape import broadcast, contiguous_strides
+
+Poly = dict[tuple["Atom", ...], int]  # monomial -> coefficient; the empty monomial is the constant
+
+
+class Atom:
+    """What polynomials are made of: a number read outside, or a quotient or remainder of two. `low`: it is never less (None: unknown)."""
+
+    __slots__ = ("low", "order", "source", "value")
+
+    def __init__(self, order: int, source: Source, value: int, low: int | None) -> None:
+        self.order, self.source, self.value, self.low = order, source, value, low
+
+
+class Symbols:
+    """The atoms of one capture."""
+
+    def __init__(self, tracer: Any) -> None:
+        self.tracer, self.closed = tracer, False
+        self.made: dict[Any, Atom] = {}
+        self.marked: list[Atom] = []  # sizes that the user says change
+
+    def check_marks(self) -> None:
+        """Refuse a capture that fixes what was marked as changing."""
+        from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
+
+        for a in self.marked:
+            if self.tracer.guards.assumed("equal", a.source):
+                name = a.source.spoken()
+                raise ConstraintViolationError(
+                    f'Constraints violated ({name})! For more information, run with FLAMBEAU_LOGS="dynamic".\n  - You marked {name} as dynamic '
+                    f"but your code specialized it to be a constant ({a.value}). If you're using mark_dynamic, either remove it or use "
+                    "maybe_mark_dynamic."
+                )
+
+    def atom(self, source: Source, value: int, low: int | None) -> Atom:
+        found = self.made.get(id(source))
+        if found is None:
+            found = self.made[id(source)] = Atom(len(self.made), source, value, low)
+        return found
+
+    def symbol(self, source: Source, value: int, low: int | None = None) -> SymInt:
+        """A number read outside."""
+        return SymInt(self, {(self.atom(source, value, low),): 1}, value)
+
+    def apart(self, text: str, x: Any, y: Any, value: int) -> SymInt:
+        """`x // y` or `x % y` where the polynomials do not tell."""
+        nonnegative = _bounds(_poly(x))[0], _bounds(_poly(y))[0]
+        low = 0 if all(b is not None and b >= 0 for b in nonnegative) else None
+        return self.symbol(self.tracer.sources.expression(text, _source(x), _source(y)), value, low)
+
+    def outcome(self, text: str, x: Any, y: Any, value: bool) -> bool:
+        return value if self.closed else bool(self.tracer.outcome(text, (_source(x), _source(y)), value))
+
+
+class SymInt(Tracked, Public):
+    """An integer that may be another one at each call."""
+
+    __slots__ = ("poly", "symbols", "value")
+
+    def __init__(self, symbols: Symbols, poly: Poly, value: int) -> None:
+        self.symbols, self.poly, self.value = symbols, poly, value
+
+    __class__ = property(lambda self: int)  # type: ignore[assignment]  # what isinstance sees
+
+    @property
+    def raw(self) -> int:
+        return self.value
+
+    @property
+    def tracer(self) -> Any:  # type: ignore[override]
+        return self.symbols.tracer
+
+    @property
+    def source(self) -> Source:  # type: ignore[override]
+        """Where the number comes from, as one expression."""
+        if list(self.poly.values()) == [1] and len(next(iter(self.poly))) == 1:
+            return next(iter(self.poly))[0].source
+        terms, operands = [], []
+        for atoms, c in sorted(self.poly.items(), key=lambda t: [a.order for a in t[0]]):
+            terms.append("*".join([*(["{}"] * len(atoms)), *([] if c == 1 and atoms else [str(c)])]))
+            operands += [a.source for a in atoms]
+        return self.tracer.sources.expression(" + ".join(terms), *operands)
+
+    @property
+    def atoms(self) -> set[Atom]:
+        return {t for a in self.poly for t in a}
+
+    @property
+    def key(self) -> frozenset[Any]:
+        return frozenset(self.poly.items())
+
+    def fixed(self) -> int:
+        if not self.symbols.closed:
+            self.tracer.guards.equal(self.source, self.value)
+        return self.value
+
+    @property
+    def node(self) -> SymInt:
+        return self
+
+    @property
+    def hint(self) -> int:
+        return self.value
+
+    def __repr__(self) -> str:
+        return self.source.spoken()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __bool__(self) -> bool:
+        return self != 0
+
+    def __neg__(self) -> Any:
+        return _made(self.symbols, {a: -c for a, c in self.poly.items()}, -self.value)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return self if self >= 0 else -self
+
+    def __round__(self, *digits: Any) -> Any:
+        return self
+
+    def __trunc__(self) -> Any:
+        return self
+
+    __floor__ = __ceil__ = __trunc__
+
+    def __pow__(self, n: Any) -> Any:
+        if type(n) is int and 0 <= n <= 8:
+            return math.prod([self] * n, start=1)
+        return track(
+            self.value ** _raw(n), self.tracer.sources.expression("{} ** {}", self.source, _source(n)), self.tracer
+        )
+
+    def __rpow__(self, n: Any) -> Any:
+        return track(
+            _raw(n) ** self.value, self.tracer.sources.expression("{} ** {}", _source(n), self.source), self.tracer
+        )
+
+
+def _raw(x: Any) -> Any:
+    return x.raw if isinstance(x, Tracked) else x
+
+
+def _source(x: Any) -> Any:
+    return x.source if isinstance(x, Tracked) else x
+
+
+def _poly(x: Any) -> Poly:
+    return x.poly if type(x) is SymInt else {(): int(x)} if x else {}
+
+
+def _made(symbols: Symbols, poly: Poly, value: int) -> Any:
+    poly = {a: c for a, c in poly.items() if c}
+    if not any(poly):  # no atom is left
+        return poly.get((), 0)
+    return SymInt(symbols, poly, value)
+
+
+def _sum(x: Poly, y: Poly, sign: int = 1) -> Poly:
+    out = dict(x)
+    for a, c in y.items():
+        out[a] = out.get(a, 0) + sign * c
+    return {a: c for a, c in out.items() if c}
+
+
+def _product(x: Poly, y: Poly) -> Poly:
+    out: Poly = {}
+    for a, c in x.items():
+        for b, d in y.items():
+            m = tuple(sorted((*a, *b), key=lambda t: t.order))
+            out[m] = out.get(m, 0) + c * d
+    return {a: c for a, c in out.items() if c}
+
+
+def _quotient(x: Poly, y: Poly) -> tuple[Poly, Poly] | None:
+    """(q, r) with x == y * q + r, where y is one term: r what it does not divide."""
+    if len(y) != 1:
+        return None
+    ((by, n),) = y.items()
+    q: Poly = {}
+    r: Poly = {}
+    for a, c in x.items():
+        left = list(a)
+        for t in by:
+            if t not in left:
+                break
+            left.remove(t)
+        else:
+            if c % n == 0:
+                q[tuple(left)] = c // n
+                continue
+        r[a] = c
+    return q, r
+
+
+def _bounds(p: Poly) -> tuple[float | None, float | None]:
+    """The least and the greatest value, where the atoms' bounds tell."""
+    terms = [(a, c) for a, c in p.items() if a]
+    if any(t.low is None or t.low < 0 for a, _ in terms for t in a):
+        return None, None
+    least = p.get((), 0) + sum(c * math.prod(t.low for t in a) for a, c in terms)  # type: ignore[misc]
+    low = least if all(c > 0 for _, c in terms) else None
+    high = least if all(c < 0 for _, c in terms) else None
+    return low, high
+
+
+def _arithmetic(name: str, text: str, fn: Any, swap: bool) -> Any:
+    def method(self: SymInt, other: Any) -> Any:
+        if not isinstance(other, (int, float)):
+            return NotImplemented
+        x, y = (other, self) if swap else (self, other)
+        value = fn(_raw(x), _raw(y))
+        if isinstance(other, float) or type(value) is float:
+            return track(value, self.tracer.sources.expression(text, _source(x), _source(y)), self.tracer)
+        for v in (x, y):
+            if isinstance(v, Tracked) and type(v) is not SymInt:
+                return track(value, self.tracer.sources.expression(text, _source(x), _source(y)), self.tracer)
+        p, q = _poly(x), _poly(y)
+        match name:
+            case "add":
+                return _made(self.symbols, _sum(p, q), value)
+            case "sub":
+                return _made(self.symbols, _sum(p, q, -1), value)
+            case "mul":
+                return _made(self.symbols, _product(p, q), value)
+        parts = _quotient(p, q)
+        if parts is not None:
+            whole, rest = parts
+            low, high = _bounds(rest)
+            by = _bounds(q)[0]
+            if not rest:
+                return _made(self.symbols, whole, value) if name == "floordiv" else 0
+            if (
+                low is not None and high is not None and by is not None and low >= 0 and high < by
+            ):  # a small constant is left
+                return _made(self.symbols, whole if name == "floordiv" else rest, value)
+            if name == "mod":
+                p = rest
+                x = _made(self.symbols, rest, sum(c * math.prod(t.value for t in a) for a, c in rest.items()))
+            elif whole and type(y) is int:  # (q * y + r) // y == q + r // y
+                least = sum(c * math.prod(t.value for t in a) for a, c in rest.items())
+                return _made(self.symbols, whole, value - least // y) + _made(self.symbols, rest, least) // y
+        return self.symbols.apart(text, x, y, value)
+
+    return method
+
+
+def _compared(name: str, text: str, fn: Any) -> Any:
+    def method(self: SymInt, other: Any) -> Any:
+        if not isinstance(other, (int, float)):
+            return NotImplemented
+        if isinstance(other, float):
+            return self.symbols.outcome(text, self, other, fn(self.value, _raw(other)))
+        if isinstance(other, Tracked) and type(other) is not SymInt:
+            return self.symbols.outcome(text, self, other, fn(self.value, _raw(other)))
+        d = _sum(self.poly, _poly(other), -1)
+        if not any(d):
+            return fn(d.get((), 0), 0)
+        low, high = _bounds(d)
+        if (low is not None and low > 0) or (high is not None and high < 0):
+            return fn(1 if low is not None and low > 0 else -1, 0)
+        if (low == 0 and name in ("ge", "lt")) or (high == 0 and name in ("le", "gt")):
+            return name in ("ge", "le")
+        return self.symbols.outcome(text, self, other, fn(self.value, _raw(other)))
+
+    return method
+
+
+def _define() -> None:
+    import operator
+
+    from flambeau._capture.numbers import _ARITHMETIC, _COMPARISONS
+
+    for name, text in _ARITHMETIC.items():
+        if name != "pow":
+            setattr(SymInt, f"__{name}__", _arithmetic(name, text, getattr(operator, name), False))
+            setattr(SymInt, f"__r{name}__", _arithmetic(name, text, getattr(operator, name), True))
+    for name, text in _COMPARISONS.items():
+        setattr(SymInt, f"__{name}__", _compared(name, text, getattr(operator, name)))
+    for name in ("and", "or", "xor", "lshift", "rshift"):
+        fn = getattr(operator, f"{name}_" if name in ("and", "or") else name)
+        setattr(SymInt, f"__{name}__", lambda self, other, fn=fn: fn(self.fixed(), other))
+        setattr(SymInt, f"__r{name}__", lambda self, other, fn=fn: fn(other, self.fixed()))
+    SymInt.__hash__ = lambda self: hash(self.key)  # type: ignore[method-assign]
+
+
+_define()
+
+
+# ---------------------------------------------------------------- at a later call
+
+
+def evaluate(x: Any, values: dict[Atom, int]) -> Any:
+    """A size for other values of its atoms; containers of sizes likewise."""
+    if type(x) is SymInt:
+        return sum(c * math.prod(values[t] for t in a) for a, c in x.poly.items())
+    if isinstance(x, (tuple, list)):
+        return type(x)(evaluate(y, values) for y in x)
+    return x
+
+
+def atoms(x: Any) -> set[Atom]:
+    """The atoms that a size, or a container of sizes, depends on."""
+    if type(x) is SymInt:
+        return x.atoms
+    if isinstance(x, (tuple, list)):
+        return set().union(*map(atoms, x)) if x else set()
+    return set()
+
+
+# ---------------------------------------------------------------- arrays without elements
+
+
+def standing(shape: Any, d: Any, strides: Any = None, base: Any = None) -> MetaArray:
+    """An array of the CPU that has no elements."""
+    made = MetaArray(shape, d, strides)
+    made.torch_device, made.base = CPU, base
+    return made
+
+
+def stand_in(a: Any, shape: tuple[Any, ...]) -> MetaArray:
+    """In the place of an array from outside: strides are functions of the sizes where they are dense, and numbers otherwise."""
+    item = a.dtype.itemsize
+    order = sorted(range(a.ndim), key=lambda d: (-a.strides[d], d))
+    strides: list[Any] = [0] * a.ndim
+    for d, s in zip(order, contiguous_strides(tuple(shape[d] for d in order)), strict=True):
+        strides[d] = s * item
+    dense = all(_raw(s) == t for s, t in zip(strides, a.strides, strict=True))
+    return standing(shape, a.dtype, strides if dense else a.strides)
+
+
+_LIBRARY: dict[str, Any] = {  # what routines of the array library give that programs call as operators
+    "placed": lambda x, shape, **_: parameter(-1, tuple(shape), x.dtype),
+    "roll": lambda x, **_: x,
+    "sort": lambda x, **_: (x, parameter(-1, x.shape, int64)),
+    "tile": lambda x, repeats: parameter(-1, _tiled(x.shape, tuple(repeats)), x.dtype),
+}
+
+
+def _tiled(shape: tuple[Any, ...], repeats: tuple[Any, ...]) -> tuple[Any, ...]:
+    shape = (1,) * (len(repeats) - len(shape)) + tuple(shape)
+    return tuple(n * r for n, r in zip(shape, repeats, strict=True))
+
+
+def _indexed(b: Any, x: Expr, indices: list[Any]) -> Expr:
+    at = [d for d, i in enumerate(indices) if i is not None]
+    if any(indices[d].dtype.kind == "b" for d in at):
+        raise Opaque("index")
+    found = broadcast(*(indices[d].shape for d in at))
+    first = at[0] if at == list(range(at[0], at[-1] + 1)) else 0
+    rest = [n for d, n in enumerate(x.shape) if d not in at]
+    return parameter(-1, (*rest[:first], *found, *rest[first:]), x.dtype)
+
+
+_OPERATORS: dict[str, Any] = {"index": _indexed, "alias": lambda b, x: x}
+
+
+class ShapeRecorder(Recorder):
+    """Reads what bodies call of the library, too."""
+
+    def library(self, name: str, *xs: Any, **params: Any) -> Any:
+        known = _LIBRARY.get(name)
+        return super().library(name, *xs, **params) if known is None else known(*xs, **params)
+
+
+class Shapes(Builder):
+    """Reads bodies for the sizes of their results alone."""
+
+    def __init__(self) -> None:
+        super().__init__(readings.ROUTINES, readings.OPERATORS)
+        self.k = ShapeRecorder(self)
+
+    def product(self, x: Expr, y: Expr) -> Expr:
+        return Record.matmul(self.k, x, y)
+
+    def check(self, bad: Expr) -> None:
+        """Elements are not looked at."""
+
+
+def run(op: Op, arrays: tuple[Any, ...]) -> Any:
+    """What an operator gives on arrays without elements; where its body does not tell, sizes are fixed."""
+    try:
+        return _read(op, arrays)
+    except (Opaque, NotImplementedError, AttributeError, KeyError, TypeError) as problem:
+        if logs.wanted("dynamic"):
+            logs._print(f"# the sizes of what '{op.aten}' gives are fixed: {problem!r}")
+        return _concrete(op, arrays)
+
+
+def _read(op: Op, arrays: tuple[Any, ...]) -> Any:
+    if op.body.__module__.endswith(".random") or (
+        op.body.__module__.endswith(".create") and any(p.name == "size" for p in op.params)
+    ):
+        return _drawn(op, arrays)
+    b = Shapes()
+    held: dict[Expr, Any] = {}
+
+    def take(v: Any) -> Any:
+        if isinstance(v, (MetaArray, np.ndarray)):
+            item = v.dtype.itemsize
+            e = b.leaf(v.shape, of(v.dtype), tuple(s // item for s in v.strides)).expr
+            held[e] = v
+            return e
+        return (
+            [take(x) for x in v]
+            if type(v) in (list, tuple) and any(isinstance(x, (MetaArray, np.ndarray)) for x in v)
+            else v
+        )
+
+    values = tuple(take(v) for v in arrays)
+    known = _OPERATORS.get(op.aten) or readings.OPERATORS.get(op.aten)
+    made = known(b, *values) if known is not None else call.call_body(op, op.body, (b.k,), values)
+    if isinstance(made, (tuple, list)):
+        return type(made)(None if e is None else _array(op, e, b, held) for e in made)
+    return _array(op, made, b, held)
+
+
+def _array(op: Op, e: Any, b: Builder, held: dict[Expr, Any]) -> MetaArray:
+    if not isinstance(e, Expr):
+        raise Opaque(op.name)
+    item = e.dtype.np.itemsize
+    if op.view:
+        from flambeau._capture.place import strided
+
+        s = strided(e, {leaf.expr: leaf for leaf in b.leaves})
+        if s.core not in held:
+            raise Opaque(op.name)
+        return standing(e.shape, e.dtype.np, tuple(t * item for t in s.strides), held[s.core])
+    if op.kind == "pointwise":
+        layout = native.result_layout(e, list(held.values()))
+        return standing(e.shape, e.dtype.np, tuple(t * item for t in layout.strides))
+    return standing(e.shape, e.dtype.np)
+
+
+def _drawn(op: Op, arrays: tuple[Any, ...]) -> MetaArray:
+    """What is drawn or filled: as large as it says, or as its first array."""
+    at = next((i for i, p in enumerate(op.params) if p.name == "size"), None)
+    if at is not None and isinstance(arrays[0], MetaArray) and not op.body.__module__.endswith(".random"):
+        arrays = (np.empty((0,), np.dtype(arrays[0].dtype.str)), *arrays[1:])  # only its dtype matters
+    if at is None:
+        if not isinstance(arrays[0], MetaArray) or any(isinstance(x, MetaArray) for x in arrays[1:]):
+            raise Opaque(op.name)
+        size = arrays[0].shape
+        small = call.call_body(
+            op, op.run, (K,), (np.empty((0,) * len(size), np.dtype(arrays[0].dtype.str)), *arrays[1:])
+        )
+    else:
+        size = arrays[at]
+        size = (size,) if isinstance(size, int) else tuple(size)
+        if any(n < 0 for n in size) or any(isinstance(x, MetaArray) for x in arrays):
+            raise Opaque(op.name)
+        small = call.call_body(op, op.run, (K,), (*arrays[:at], (0,) * max(1, len(size)), *arrays[at + 1 :]))
+    return standing(size, np.asarray(small).dtype)
+
+
+def _concrete(op: Op, arrays: tuple[Any, ...]) -> Any:
+    """On real stand-ins: every size of an operand becomes a guard."""
+
+    def plain(v: Any) -> Any:
+        if isinstance(v, Tracked):
+            return v.fixed()
+        return type(v)(map(plain, v)) if type(v) in (list, tuple) else v
+
+    fixed = tuple(map(plain, arrays))
+    for v in arrays:
+        for x in v if type(v) is list else (v,):
+            if isinstance(x, MetaArray):
+                plain(tuple(x.shape))
+    made = meta.lifted(call.call_body(op, op.run, (K,), meta.lowered(fixed)))
+    source = next((x for x in arrays if isinstance(x, MetaArray)), None)
+
+    def settle(x: Any) -> Any:
+        if isinstance(x, (tuple, list)):
+            return type(x)(map(settle, x)) if not hasattr(x, "_fields") else type(x)(*map(settle, x))
+        if isinstance(x, MetaArray):
+            x.torch_device = CPU
+            x.base = source if op.view else None
+        return x
+
+    return settle(made)
