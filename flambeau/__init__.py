@@ -57,7 +57,7 @@ from flambeau.autograd.grad_mode import (
 from flambeau.random import get_rng_state, initial_seed, manual_seed, seed, set_rng_state, thread_safe_generator
 from flambeau.version import __version__
 
-for _d in _dtypes.ALL:
+for _d in (*_dtypes.ALL, *_dtypes.LABELS):
     globals()[_d.name] = _d
 for _name, _d in _dtypes.ALIASES.items():
     globals()[_name] = _d
@@ -66,13 +66,17 @@ float8_e4m3fn = _dtypes.float8_e4m3fn
 _LATE = {
     "ops": "_ops",  # names that live in modules which load when they are first asked for
     "save": "serialization", "load": "serialization", "set_printoptions": "_tensor_str", "compile": "compiler",
-    "vmap": "func", "norm": None,
+    "vmap": "func", "norm": None, "cond": "_higher_order_ops", "while_loop": "_higher_order_ops",
     **dict.fromkeys(("atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_tensors", "cartesian_prod", "chain_matmul",
                      "einsum", "meshgrid", "split", "tensordot", "unravel_index"), "functional"),
     "svd_lowrank": "_lowrank", "pca_lowrank": "_lowrank",
     "_fused_adam_": "_eager.fused", "_fused_adamw_": "_eager.fused", "_fused_sgd_": "_eager.fused",
     "_foreach_add_": "_eager.fused", "_foreach_mul_": "_eager.fused",
     "UntypedStorage": "storage", "TypedStorage": "storage", "autocast": "amp", "GradScaler": "amp", "Stream": "_streams", "Event": "_streams",
+    **dict.fromkeys(("_check", "_check_with", "_check_is_size", "_check_index", "_check_value", "_check_type", "_check_not_implemented",
+                     "_check_tensor_all", "_check_tensor_all_with", "_assert_async"), "_checks"),
+    "classes": "_classes", "Future": "futures", "StorageBase": "storage", "get_device_module": "_utils",
+    **dict.fromkeys(("ScriptModule", "ScriptFunction", "ScriptObject", "CompilationUnit"), "jit"),
     "set_warn_always": "_namespace", "is_warn_always_enabled": "_namespace",
 }  # fmt: skip
 _MODULES = frozenset((
@@ -81,7 +85,7 @@ _MODULES = frozenset((
     "mtia", "backends", "distributed", "_dynamo", "_inductor", "_C", "_tensor_str", "functional", "signal", "masked", "quasirandom",
     "package", "types", "return_types", "_ops", "library", "_library", "overrides", "random", "autograd", "version", "ao",
     "quantization", "accelerator", "contrib", "_jit_internal", "_lowrank", "_utils_internal", "_guards", "_subclasses", "_prims", "_refs",
-    "_decomp", "_higher_order_ops", "_functorch", "_VF", "__future__", "__config__", "_classes", "classes", "_compile", "_vmap_internals",
+    "_decomp", "_higher_order_ops", "_functorch", "_VF", "__future__", "__config__", "_classes", "_compile", "_vmap_internals",
     "_weights_only_unpickler", "_logging", "_streams", "_environment", "numerics", "monitor", "_awaits", "_linalg_utils", "_custom_ops",
     "_numpy", "_thread_safe_fork", "utils_internal", "headeronly", "_sources", "_storage_docs", "_tensor_docs", "_torch_docs", "serve",
 ))  # fmt: skip

@@ -71,6 +71,31 @@ def find(name: str) -> Any:
     return _types[name]
 
 
+class _ElsewhereMeta(type):
+    """The class of `cuda.FloatTensor` where there is no such device: nothing is one, and none can be made."""
+
+    def __instancecheck__(cls, x: Any) -> bool:
+        return False
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        kind = cls.__module__.removeprefix("torch.").upper()
+        raise TypeError(f"type {cls.__module__}.{cls.__name__} not available. Torch not compiled with {kind} enabled.")
+
+
+def elsewhere(device: str, name: str) -> Any:
+    """The type of a name such as `LongTensor` or `LongStorage` on another type of device, or None."""
+    kind = "Tensor" if name.endswith("Tensor") else "Storage"
+    d = _BY_NAME.get(name.removesuffix(kind) + "Tensor")
+    if d is None:
+        return None
+    key = f"{device}.{name}"
+    if key not in _types:
+        _types[key] = _ElsewhereMeta(
+            name, (), {"dtype": d, "__module__": f"torch.{device}", "is_cuda": device == "cuda"}
+        )
+    return _types[key]
+
+
 def dtype_of(kind: Any) -> dtypes.dtype:
     """The dtype that an old type (or its name) stands for."""
     if isinstance(kind, _TypeMeta):

@@ -221,7 +221,7 @@ def _str(tensor: Any, *, tensor_contents: str | None = None) -> str:
         numbers = _tensor_str(tensor, indent) if tensor_contents is None else tensor_contents
     numbers = numbers if tensor_contents is None else tensor_contents
     suffixes += _history(tensor)
-    text = _join(prefix + numbers, suffixes, indent)
+    text = _add_suffixes(prefix + numbers, suffixes, indent)
     if type(tensor) not in PLAIN and getattr(tensor, "_is_param", False):
         return f"Parameter({text})"
     return text
@@ -247,10 +247,16 @@ def _history(tensor: Any) -> list[str]:
     return out
 
 
-def _join(text: str, suffixes: list[str], indent: int) -> str:
+def _str_intern(tensor: Any, *, tensor_contents: str | None = None) -> str:
+    """The text of a tensor, for subclasses that add to it."""
+    return _str(tensor, tensor_contents=tensor_contents)
+
+
+def _add_suffixes(text: str, suffixes: list[str], indent: int, force_newline: bool = False) -> str:
+    """The text of a tensor, with what is said after its elements."""
     length = len(text) - text.rfind("\n") + 1
     for suffix in suffixes:
-        if length + len(suffix) + 2 > PRINT_OPTS.linewidth:
+        if force_newline or length + len(suffix) + 2 > PRINT_OPTS.linewidth:
             text += ",\n" + " " * indent + suffix
             length = indent + len(suffix)
         else:

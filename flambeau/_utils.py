@@ -351,3 +351,59 @@ class classproperty:
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self.function(type(instance) if owner is None else owner)
+
+
+def _get_available_device_type() -> str | None:
+    """The type of accelerator that this machine has, or None."""
+    import flambeau
+
+    return "cuda" if flambeau.cuda.is_available() else None
+
+
+def _get_device_module(device_type: str) -> Any:
+    """The module of a type of device: `torch.cuda` for "cuda"."""
+    import flambeau
+
+    module = getattr(flambeau, device_type, None)
+    if module is None:
+        raise RuntimeError(
+            f"Device '{device_type}' does not have a corresponding module registered as 'torch.{device_type}'."
+        )
+    return module
+
+
+def get_device_module(device: Any = None) -> Any:
+    """The module of a device: of this machine's accelerator, or of the CPU, where none is named.
+
+    >>> get_device_module().__name__
+    'flambeau.cpu'
+    """
+    from flambeau._values.device import device as _device
+
+    if isinstance(device, str):
+        device = _device(device)
+    if device is not None and not isinstance(device, _device):
+        raise RuntimeError(f"Invalid value of device '{device}', expect torch.device, str, or None")
+    return _get_device_module(device.type if device is not None else _get_available_device_type() or "cpu")
+
+
+def _get_device_index(device: Any, optional: bool = False, allow_cpu: bool = False) -> int:
+    """The number of a device; where it has none and `optional`, the one in use."""
+    from flambeau._values.device import device as _device
+
+    if isinstance(device, str):
+        device = _device(device)
+    index = None
+    if isinstance(device, _device):
+        if not allow_cpu and device.type == "cpu":
+            raise ValueError(f"Expected a non cpu device, but got: {device}")
+        index = -1 if device.type == "cpu" else device.index
+    elif isinstance(device, int):
+        index = device
+    if index is None:
+        if not optional:
+            raise ValueError(f"Expected a torch.device with a specified index or an integer, but got:{device}")
+        import flambeau
+
+        index = flambeau.cuda.current_device()
+    return index

@@ -364,6 +364,9 @@ def _load_from_bytes(content: bytes) -> Any:
     return importlib.import_module("flambeau.serialization").load(io.BytesIO(content), weights_only=False)
 
 
+StorageBase = UntypedStorage
+
+
 class TypedStorage(_Casts):
     """A storage seen as elements of one dtype: how programs and files from before UntypedStorage name memory.
 

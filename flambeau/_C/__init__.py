@@ -8,7 +8,7 @@ from flambeau._C import _nn as _nn
 from flambeau._eager.modes import STATE
 from flambeau._eager.record import RETURN_TYPES
 from flambeau._ground.errors import LinAlgError as _LinAlgError, OutOfMemoryError as OutOfMemoryError
-from flambeau._tensor import Tensor as Tensor, Tensor as TensorBase
+from flambeau._tensor import Tensor as Tensor, Tensor as TensorBase, _TensorMeta as _TensorMeta
 from flambeau._values.device import device as device, layout as layout, memory_format as memory_format
 from flambeau._values.dtype import dtype as dtype
 from flambeau._values.generator import Generator as Generator
@@ -52,6 +52,32 @@ def _get_default_device() -> str:
     from flambeau._values import default_device
 
     return str(default_device.get())
+
+
+def _get_accelerator(check: bool | None = None) -> device:
+    """The accelerator of this machine; the CPU where there is none."""
+    import flambeau
+
+    return device("cuda") if flambeau.cuda.is_available() else device("cpu")
+
+
+def _get_privateuse1_backend_name() -> str:
+    """The name of the type of device that extensions may add."""
+    return "privateuseone"
+
+
+def _is_alias_of(a: Any, b: Any) -> bool:
+    """Whether two tensors lie in the same memory."""
+    one, other = a.untyped_storage(), b.untyped_storage()
+    return bool(one.data_ptr() == other.data_ptr() and one.nbytes() and other.nbytes())
+
+
+def _are_functorch_transforms_active() -> bool:
+    """Whether this runs inside `vmap` or forward-mode differentiation."""
+    import sys
+
+    batched, dual = sys.modules.get("flambeau.func._batched"), sys.modules.get("flambeau.autograd.forward_ad")
+    return bool(batched is not None and batched.LEVELS.open) or bool(dual is not None and dual._current_level >= 0)
 
 
 _jit_internal_types = RETURN_TYPES

@@ -12,7 +12,7 @@ import numpy as np
 from flambeau._operators.op import REQUIRED, Op, Param
 from flambeau._tensor import Tensor
 from flambeau._values.device import device, layout, memory_format
-from flambeau._values.dtype import dtype
+from flambeau._values.dtype import dtype, of_type
 
 RENAMED = {
     "axis": "dim",
@@ -65,7 +65,7 @@ def accepts(p: Param, v: Any) -> bool:
         case "Sequence[float]" | "Sequence[Scalar]":
             return isinstance(v, (list, tuple)) and all(isinstance(x, _NUMBER) for x in v)
         case "DType":
-            return isinstance(v, dtype)
+            return isinstance(v, dtype) or of_type(v) is not v
         case "Device":
             return isinstance(v, (device, str, int))
         case "Layout":

@@ -53,7 +53,7 @@ def on(t: Tensor, where: Any) -> Tensor:
 
 def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
     """The array that Python data stand for, in a dtype or the one PyTorch infers."""
-    kind = type(data)
+    kind, d = type(data), dtypes.of_type(d)
     if kind is float:
         return np.array(data, dtypes.get_default_dtype().np if d is None else d.np)
     if kind in (int, bool):
@@ -306,7 +306,7 @@ def frombuffer(
     buffer: Any, *, dtype: dtypes.dtype, count: int = -1, offset: int = 0, requires_grad: bool = False
 ) -> Tensor:
     """A 1-d tensor over an object that has the buffer protocol."""
-    n = memoryview(buffer).nbytes
+    n, dtype = memoryview(buffer).nbytes, dtypes.of_type(dtype)
     size = dtype.itemsize
     if n == 0 or count == 0:
         raise ValueError(f"both buffer length ({n}) and count ({count}) must not be 0")
@@ -371,11 +371,11 @@ def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
         first = rest.pop(0)
         if isinstance(first, Tensor):
             other = first
-        elif isinstance(first, dtypes.dtype):
+        elif isinstance(first, dtypes.dtype) or dtypes.of_type(first) is not first:
             d = first
         elif isinstance(first, (device, str, int)) or first is None:
             where = first if first is None else device(first)
-            if rest and (isinstance(rest[0], dtypes.dtype) or rest[0] is None):
+            if rest and (isinstance(dtypes.of_type(rest[0]), dtypes.dtype) or rest[0] is None):
                 d = rest.pop(0)
         else:
             raise TypeError(
@@ -391,7 +391,7 @@ def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
         copy = rest.pop(0)
     if other is not None:
         d, where = other.dtype, other.device
-    return d, (device(where) if where is not None else None), non_blocking, copy, fmt
+    return dtypes.of_type(d), (device(where) if where is not None else None), non_blocking, copy, fmt
 
 
 def converted(self: Any, d: Any, where: Any, copy: bool, fmt: Any) -> Any:

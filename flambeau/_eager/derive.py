@@ -34,7 +34,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
@@ -45,7 +45,8 @@ def function(op: Op) -> Any:
     """The flat function of one operator."""
     made = _functions.get(op)
     if made is None:
-        text = _numpy_names(op, {"pointwise": _pointwise, "op": _structured, "composite": _composite}[op.kind](op))
+        text = {"pointwise": _pointwise, "op": _structured, "composite": _composite}[op.kind](op)
+        text = _python_types(op, _numpy_names(op, text))
         made = _functions[op] = _finish(op, build(op.name, text, SCOPE))
     return made
 
@@ -108,6 +109,16 @@ def _numpy_names(op: Op, text: str) -> str:
         if p.default is REQUIRED:
             lines_ += [f"    elif {p.name} is MISSING:",
                        f"        raise TypeError('{op.name}() missing 1 required positional arguments: \"{p.name}\"')"]  # fmt: skip
+    return "\n".join([head, doc, *lines_, rest])
+
+
+def _python_types(op: Op, text: str) -> str:
+    """PyTorch takes `int` for int64 among dtypes, and its kin: written below the docstring of a function."""
+    taken = [p.name for p in op.params if p.annotation.startswith("DType")]
+    if not taken:
+        return text
+    head, doc, rest = text.split("\n", 2)
+    lines_ = [f"    if type({name}) is type: {name} = of_type({name})" for name in taken]
     return "\n".join([head, doc, *lines_, rest])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
-from flambeau._values.dtype import SPOKEN, dtype, of
+from flambeau._values.dtype import SPOKEN, dtype, of, of_type
 from flambeau._values.shape import infer, view_strides, whole, wrap_dim, wrap_dims
 
 VIEW = {"promote": "none", "view": True}
@@ -50,8 +50,8 @@ view.vjp(input=lambda g, input_shape: g.reshape(input_shape))
 @view.arrays
 def _(k: Any, input: Any, size: Any = None, *, dtype: Any = None) -> Any:
     if type(size) is not tuple:
-        if size is None or isinstance(size, DType):
-            return _reinterpreted(input, dtype if size is None else size)
+        if size is None or isinstance(size, (DType, type)):
+            return _reinterpreted(input, of_type(dtype if size is None else size))
         size = sizes(size)
     if input.flags.c_contiguous:
         try:

@@ -64,6 +64,15 @@ qint8, quint8, qint32 = (
     dtype(n, np.dtype([(n, s)]), "q") for n, s in (("qint8", "i1"), ("quint8", "u1"), ("qint32", "i4"))
 )
 
+# Names for packed data: bytes that libraries label and unpack themselves. Nothing is computed in them, in PyTorch neither.
+LABELS = tuple(
+    dtype(name, np.dtype([(name, np.uint16 if name == "bits16" else np.uint8)]), "q" if name.startswith("quint") else "i")
+    for name in (
+        *(f"{sign}int{n}" for sign in ("u", "") for n in range(1, 8)),
+        "bits8", "bits16", "bits1x8", "bits2x4", "bits4x2", "quint4x2", "quint2x4",
+    )
+)  # fmt: skip
+
 ALL: tuple[dtype, ...] = (
     uint8, int8, int16, int32, int64, float16, float32, float64, complex32, complex64, complex128, bool_, qint8, quint8,
     qint32, bfloat16, float8_e5m2, float8_e4m3fn, float8_e5m2fnuz, float8_e4m3fnuz, uint16, uint32, uint64,
@@ -74,7 +83,7 @@ ALIASES = {
     "chalf": complex32, "cfloat": complex64, "cdouble": complex128, "bool": bool_,
 }  # fmt: skip
 FLOAT8 = (float8_e5m2, float8_e4m3fn, float8_e5m2fnuz, float8_e4m3fnuz, float8_e8m0fnu)
-BY_NAME = {d.name: d for d in ALL} | ALIASES
+BY_NAME = {d.name: d for d in (*ALL, *LABELS)} | ALIASES
 NARROW = {d.np: float32.np for d in (float16, bfloat16, *FLOAT8)}  # what arithmetic widens, and to what
 HALVES = frozenset((float16.np, bfloat16.np))
 COMPLEX = {float16: complex32, float32: complex64, float64: complex128, bfloat16: complex64}
@@ -86,7 +95,7 @@ SPOKEN = {
     bfloat16: "BFloat16", uint16: "UInt16", uint32: "UInt32", uint64: "UInt64", float8_e5m2: "Float8_e5m2",
     float8_e4m3fn: "Float8_e4m3fn", float8_e5m2fnuz: "Float8_e5m2fnuz", float8_e4m3fnuz: "Float8_e4m3fnuz",
     float8_e8m0fnu: "Float8_e8m0fnu", float4_e2m1fn_x2: "Float4_e2m1fn_x2", qint8: "QInt8", quint8: "QUInt8",
-    qint32: "QInt32",
+    qint32: "QInt32", **{d: d.name.replace("uint", "UInt").replace("int", "Int").replace("bits", "Bits").replace("quInt", "QUInt") for d in LABELS},
 }  # fmt: skip
 
 
@@ -95,7 +104,7 @@ def named(name: str) -> dtype:
     return BY_NAME[name]
 
 
-_FROM_NUMPY: dict[np.dtype[Any], dtype] = {d.np: d for d in ALL}
+_FROM_NUMPY: dict[np.dtype[Any], dtype] = {d.np: d for d in (*ALL, *LABELS)}
 
 
 def of(np_dtype: np.dtype[Any]) -> dtype:
@@ -108,6 +117,14 @@ def of(np_dtype: np.dtype[Any]) -> dtype:
             "are: float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, "
             "uint8, and bool."
         ) from None
+
+
+_PYTHON = {bool: bool_, int: int64, float: float64, complex: complex128}
+
+
+def of_type(kind: Any) -> Any:
+    """The dtype that a Python type stands for among dtypes (`int` for int64); anything else as it is."""
+    return _PYTHON.get(kind, kind) if type(kind) is type else kind
 
 
 # ---------------------------------------------------------------- the default dtype

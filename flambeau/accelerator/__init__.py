@@ -5,7 +5,9 @@ from typing import NoReturn
 import flambeau as torch
 
 __all__ = ["current_accelerator", "current_device_idx", "current_device_index", "device_count", "is_available", "set_device_idx",
-           "set_device_index", "synchronize"]  # fmt: skip
+           "set_device_index", "synchronize", "current_stream", "set_stream", "empty_cache", "get_memory_info", "max_memory_allocated",
+           "max_memory_reserved", "memory_allocated", "memory_reserved", "memory_stats", "reset_accumulated_memory_stats",
+           "reset_peak_memory_stats", "get_device_capability"]  # fmt: skip
 
 
 def is_available() -> bool:
@@ -28,3 +30,9 @@ def _refuse(*args, **kwargs) -> NoReturn:
 
 
 current_device_index = current_device_idx = set_device_index = set_device_idx = synchronize = _refuse
+current_stream = set_stream = empty_cache = memory_stats = memory_allocated = max_memory_allocated = memory_reserved = (
+    _refuse
+)
+max_memory_reserved = reset_accumulated_memory_stats = reset_peak_memory_stats = get_memory_info = (
+    get_device_capability
+) = _refuse

@@ -18,6 +18,12 @@ class UnpackedDualTensor(NamedTuple):
     tangent: Any
 
 
+def __getattr__(name: str) -> Any:
+    if name == "_current_level":  # the open level, -1 where none is
+        return _open[-1] if _open else -1
+    raise AttributeError(f"module 'torch.autograd.forward_ad' has no attribute '{name}'")
+
+
 def enter_dual_level() -> int:
     """Open a level, in which dual tensors can be made; its number.
 

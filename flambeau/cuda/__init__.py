@@ -6,6 +6,7 @@ What is harmless without a device (seeds, caches, statistics) does nothing; what
 from __future__ import annotations
 
 import contextlib
+import importlib
 from typing import Any, NoReturn
 
 has_half = True
@@ -14,6 +15,10 @@ has_magma = False
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
     raise AssertionError("Torch not compiled with CUDA enabled")
+
+
+def _lazy_call(callable: Any, **_: Any) -> None:
+    """Would wait for the device and then call."""
 
 
 def _lazy_init() -> None:
@@ -47,6 +52,24 @@ def init() -> None:
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:
     """Whether the device computes in bfloat16."""
+    return False
+
+
+def is_tf32_supported() -> bool:
+    """Whether the device computes in TensorFloat32."""
+    return False
+
+
+def get_gencode_flags() -> str:
+    """The flags that kernels were compiled with."""
+    return ""
+
+
+def _is_compiled() -> bool:
+    return False
+
+
+def _is_in_bad_fork() -> bool:
     return False
 
 
@@ -131,21 +154,89 @@ def stream(stream: Any) -> Any:
     yield
 
 
-class Stream:
+class StreamContext:
+    """The block in which a stream is used; None changes nothing."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __enter__(self) -> None:
+        if self.stream is not None:
+            _refuse()
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def set_stream(stream: Any) -> None:
+    """Uses a stream from now on; None changes nothing."""
+    if stream is not None:
+        _refuse()
+
+
+class _Dummy:
+    """Objects of a device: there is none, so that none can be made."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError(f"Tried to instantiate dummy base class {type(self).__name__}")
+
+
+class Stream(_Dummy):
     """A queue of a device."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        _refuse()
+        raise RuntimeError("torch.cuda.Stream requires CUDA support")
 
 
-class Event:
+class ExternalStream(Stream):
+    """A queue that another library made."""
+
+
+class Event(_Dummy):
     """A mark in a queue."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        _refuse()
 
+class CUDAGraph(_Dummy):
+    """Recorded work of a device."""
+
+
+class MemPool(_Dummy):
+    """A pool of a device's memory."""
+
+
+class CUDAPluggableAllocator(_Dummy):
+    """An allocator from a compiled library."""
+
+
+class graph:
+    """Records the work inside the block."""
+
+    def __init__(
+        self, cuda_graph: Any, pool: Any = None, stream: Any = None, capture_error_mode: str = "global"
+    ) -> None:
+        Stream()
+
+
+graph_pool_handle = make_graphed_callables = _refuse
+
+
+class CudaError(RuntimeError):
+    """An error that the driver reports."""
+
+
+class DeferredCudaCallError(Exception):
+    """An error of a call that waited for the device."""
+
+
+cudart = current_blas_handle = set_per_process_memory_fraction = get_per_process_memory_fraction = _refuse
+caching_allocator_alloc = caching_allocator_delete = get_sync_debug_mode = set_sync_debug_mode = (
+    get_stream_from_external
+) = _refuse
 
 # ---- random numbers ----
+default_generators: tuple[Any, ...] = ()
+
+
 def manual_seed(seed: int) -> None:
     """Seeds the device in use."""
 
@@ -189,6 +280,11 @@ def set_rng_state_all(new_states: Any) -> None:
 
 
 # ---- memory ----
+def host_memory_stats() -> dict[str, Any]:
+    """What the allocator of pinned memory counts."""
+    return {}
+
+
 def empty_cache() -> None:
     """Gives unused memory back."""
 
@@ -225,3 +321,16 @@ def mem_get_info(device: Any = None) -> tuple[int, int]:
 def is_current_stream_capturing() -> bool:
     """Whether a graph is being captured."""
     return False
+
+
+# ---- rarely used ----
+def __getattr__(name: str) -> Any:
+    if name in ("amp", "graphs", "memory", "nvtx", "profiler", "random", "sparse", "streams"):
+        return importlib.import_module(f"{__name__}.{name}")
+    if name.endswith(("Tensor", "Storage")):
+        from flambeau import _legacy_types
+
+        found = _legacy_types.elsewhere("cuda", name)
+        if found is not None:
+            return found
+    raise AttributeError(f"module 'torch.cuda' has no attribute '{name}'")

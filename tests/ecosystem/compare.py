@@ -24,7 +24,11 @@ def differences(expected, got, path="", relative=1e-4, absolute=1e-5):
     if isinstance(expected, list) and isinstance(got, list):
         if len(expected) != len(got):
             return [f"{path}: length {len(expected)} != {len(got)}"]
-        return [d for i, (a, b) in enumerate(zip(expected, got)) for d in differences(a, b, f"{path}[{i}]", relative, absolute)]
+        return [
+            d
+            for i, (a, b) in enumerate(zip(expected, got))
+            for d in differences(a, b, f"{path}[{i}]", relative, absolute)
+        ]
     if isinstance(expected, float) and isinstance(got, float):
         if expected == got or (math.isnan(expected) and math.isnan(got)):
             return []
@@ -41,7 +45,16 @@ if __name__ == "__main__":
         if case == "(import)":
             print(f"  import: {want['seconds']} s, here {have.get('seconds')} s")
             continue
-        found = [] if "error" in have and "error" in want else [have["error"]] if "error" in have else differences(want.get("result"), have.get("result"))
-        print(f"  {'ok  ' if not found else 'FAIL'} {case} ({want['seconds']} s, here {have.get('seconds')} s)", *([want["error"]] if "error" in want else []))
+        found = (
+            []
+            if "error" in have and "error" in want
+            else [have["error"]]
+            if "error" in have
+            else differences(want.get("result"), have.get("result"))
+        )
+        print(
+            f"  {'ok  ' if not found else 'FAIL'} {case} ({want['seconds']} s, here {have.get('seconds')} s)",
+            *([want["error"]] if "error" in want else []),
+        )
         for line in found[:4]:
             print("      ", line[:300])

@@ -1,0 +1,44 @@
+"""`torch.classes`: C++ classes that compiled libraries register. There are none here, and asking for one says so."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, NoReturn
+
+
+class _ClassNamespace(types.ModuleType):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"torch.classes.{name}")
+        self.name = name
+
+    def __getattr__(self, attr: str) -> NoReturn:
+        if attr.startswith("__"):
+            raise AttributeError(attr)
+        raise RuntimeError(
+            f"Tried to instantiate class '{self.name}.{attr}', but it does not exist! Ensure that it is registered via "
+            "torch::class_"
+        )
+
+
+class _Classes(types.ModuleType):
+    """`torch.classes`."""
+
+    __file__ = "_classes.py"
+
+    def __init__(self) -> None:
+        super().__init__("torch.classes")
+        self.loaded_libraries: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module 'torch.classes' has no attribute '{name}'")
+        namespace = _ClassNamespace(name)
+        setattr(self, name, namespace)
+        return namespace
+
+    def load_library(self, path: str) -> None:
+        """Compiled libraries are built against PyTorch's C++; they cannot be loaded."""
+        raise NotImplementedError(f"torch.classes.load_library({path!r}) is not implemented")
+
+
+classes = _Classes()

@@ -1,0 +1,1 @@
+"""`torch.cuda.sparse`: nothing is public here, in PyTorch neither."""
