@@ -1,0 +1,135 @@
+"""Names that libraries take for granted: conditions, devices that are not there, functions as operators, dtypes by Python's types."""
+
+import pytest
+
+from tests.agree import rand
+
+
+def test_python_types_are_dtypes(agree):
+    for kind in (int, float, bool, complex):
+        agree(lambda fl, x: [fl.zeros(2, dtype=kind), fl.tensor(1, dtype=kind), x.to(kind), x.new_zeros(3, dtype=kind), x.sum(dtype=kind),
+                             fl.full((2,), 1, dtype=kind), fl.as_tensor([1, 0], dtype=kind), x.to("cpu", kind)], rand(3), grads=0)  # fmt: skip
+    agree(
+        lambda fl, x: [
+            fl.arange(3, dtype=int),
+            x.cumsum(0, dtype=int),
+            fl.randint(0, 9, (2,), dtype=float).dtype is fl.float64,
+            x.view(int),
+        ],
+        rand(4, dtype="float64"),
+        grads=0,
+    )
+
+
+GROUPS = [((8, 16), (3, 16, 12)), ((3, 4, 16), (16, 8)), ((5, 8), (8, 4)), ((3, 4, 16), (3, 16, 8))]
+
+
+@pytest.mark.parametrize(("a", "b"), GROUPS)
+def test_products_of_groups(agree, a, b):
+    ends = None if len(a) == len(b) == 3 else [2, 2, 8]
+
+    def product(fl, x, y):
+        offs = None if ends is None else fl.tensor(ends, dtype=fl.int32)
+        return fl.nn.functional.grouped_mm(x, y, offs=offs)
+
+    agree(product, rand(*a, dtype="float32"), rand(*b, dtype="float32"))
+
+
+@pytest.mark.parametrize("wrong", ["offsets", "long", "double", "inner", "groups", "bias", "rank"])
+def test_products_of_groups_refuse(agree, wrong):
+    def product(fl, x, y):
+        offs = fl.tensor([2, 5, 8], dtype=fl.int64 if wrong == "long" else fl.int32)
+        x = x.double() if wrong == "double" else x[:, :8] if wrong == "inner" else x[0] if wrong == "rank" else x
+        offs = None if wrong == "offsets" else offs[:2] if wrong == "groups" else offs
+        return fl._grouped_mm(x, y, offs=offs, bias=fl.ones(12) if wrong == "bias" else None)
+
+    agree(product, rand(8, 16, dtype="float32"), rand(3, 16, 12, dtype="float32"), raises=RuntimeError)
+
+
+@pytest.mark.parametrize("name", ["", "_index", "_value", "_type", "_not_implemented", "_tensor_all"])
+def test_checks(agree, name):
+    errors = {"_index": IndexError, "_value": ValueError, "_type": TypeError, "_not_implemented": NotImplementedError}
+
+    def check(fl, x, holds, message):
+        cond = fl.tensor([holds, True]) if name == "_tensor_all" else holds
+        getattr(fl, "_check" + name)(cond, message)
+        return x
+
+    agree(lambda fl, x: check(fl, x, True, None), rand(1))
+    for message in (None, lambda: "said so"):
+        agree(
+            lambda fl, x, message=message: check(fl, x, False, message), rand(1), raises=errors.get(name, RuntimeError)
+        )
+    agree(lambda fl, x: getattr(fl, "_check" + name)("no"), rand(1), raises=TypeError)
+
+
+def test_associative_scan(agree):
+    def scan(fl, x, y, dim=0, reverse=False):
+        from importlib import import_module
+
+        f = import_module(fl.__name__ + "._higher_order_ops.associative_scan").associative_scan
+
+        def combine(a, b):
+            return a[0] * b[0], a[1] * b[0] + b[1]
+
+        return list(f(combine, (x, y), dim, reverse, "generic"))
+
+    for n in (1, 2, 3, 4, 7, 8):
+        agree(scan, rand(n, 3), rand(n, 3), grads=1)
+    agree(lambda fl, x, y: scan(fl, x, y, 1, True), rand(2, 5), rand(2, 5))
+
+
+def test_functions_as_operators():
+    import flambeau as torch
+    from flambeau._higher_order_ops import map, scan
+
+    x = torch.arange(6.0).view(3, 2).requires_grad_()
+    assert torch.cond(x.sum() > 0, lambda x: x + 1, lambda x: x - 1, (x,)).equal(x + 1)
+    assert (
+        torch.while_loop(lambda i, s: i < 3, lambda i, s: (i + 1, s * 2), (torch.tensor(0), torch.tensor(1)))[1].item()
+        == 8
+    )
+    last, all_of_them = scan(lambda s, row: (s + row, s * row), x.new_ones(2), x, reverse=True)
+    assert last.tolist() == [7, 10]
+    assert all_of_them.shape == (3, 2)
+    assert map(lambda row, y: row.sum() * y, x, torch.tensor(2.0)).tolist() == [2, 10, 18]
+    with pytest.raises(RuntimeError, match="bool or tensor"):
+        torch.cond("yes", lambda: 1, lambda: 2)
+
+
+@pytest.mark.parametrize(("text", "error"), [
+    ("cuda.CUDAGraph()", RuntimeError), ("cuda.Event()", RuntimeError), ("cuda.Stream()", RuntimeError), ("cuda.graph(None)", RuntimeError),
+    ("cuda.FloatTensor(2)", TypeError), ("cuda.nvtx.range_push('a')", RuntimeError), ("cuda.profiler.start()", AssertionError),
+    ("cuda.cudart()", AssertionError), ("mps.empty_cache()", RuntimeError), ("mps.get_rng_state()", RuntimeError),
+    ("xpu.mem_get_info()", AssertionError), ("accelerator.memory_allocated()", RuntimeError), ("classes.some.Thing", RuntimeError),
+    ("Stream().record_event()", RuntimeError), ("Event().elapsed_time(torch.Event())", ValueError),
+    ("_assert_async(torch.tensor(0))", RuntimeError), ("get_device_module(1.0)", RuntimeError), ("_utils._get_device_index('cpu')", ValueError),
+])  # fmt: skip
+def test_devices_that_are_not_there(agree, text, error):
+    agree(lambda fl, x: eval("torch." + text, {"torch": fl}), rand(1), raises=error)
+
+
+def test_what_devices_answer_when_there_are_none():
+    import flambeau as torch
+
+    assert not isinstance(torch.ones(1), torch.cuda.FloatTensor)
+    assert torch.cuda.default_generators == ()
+    assert not torch.mps.is_available()
+    assert not torch.mtia.is_available()
+    assert torch.xpu.memory_allocated() == 0
+    assert torch.get_device_module() is torch.cpu
+    assert torch.Stream().query()
+    assert torch.Event("cpu").query()
+    assert not torch.distributed.is_available()
+    assert not hasattr(torch.distributed, "init_process_group")
+    assert "NumPy" in torch.__config__.show()
+    with torch.cuda.StreamContext(None):
+        pass
+
+
+def test_names_for_packed_data():
+    import flambeau as torch
+
+    assert torch.uint4.itemsize == 1
+    assert repr(torch.bits1x8) == "torch.bits1x8"
+    assert torch.ones(4, dtype=torch.uint8).view(torch.uint4).view(torch.uint8).sum() == 4
