@@ -69,6 +69,9 @@ _LATE = {
     "vmap": "func", "norm": None, "cond": "_higher_order_ops", "while_loop": "_higher_order_ops",
     **dict.fromkeys(("atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_tensors", "cartesian_prod", "chain_matmul",
                      "einsum", "meshgrid", "split", "tensordot", "unravel_index"), "functional"),
+    **dict.fromkeys(("from_file", "to_dlpack", "get_device_module", "init_num_threads", "sym_sqrt", "has_lapack", "has_mkl",
+                     "has_openmp", "has_spectral", "is_anomaly_enabled", "is_anomaly_check_nan_enabled", "set_anomaly_enabled",
+                     "is_distributed", "slice_inverse", "sym_constrain_range", "sym_constrain_range_for_size"), "_seldom"),
     "svd_lowrank": "_lowrank", "pca_lowrank": "_lowrank",
     "_fused_adam_": "_eager.fused", "_fused_adamw_": "_eager.fused", "_fused_sgd_": "_eager.fused",
     "_foreach_add_": "_eager.fused", "_foreach_mul_": "_eager.fused",
@@ -148,7 +151,19 @@ def _first_use(name: str) -> _Any:
     return _build(name)
 
 
-_build = _attach["build"]
+def _build(name: str) -> _Any:
+    """A method made from an operator, or one that few programs call."""
+    made = _made(name)
+    if made is None and (not name.startswith("_") or name in ("__long__", "__nonzero__")):
+        from flambeau._seldom import METHODS
+
+        made = METHODS.get(name)
+        if made is not None:
+            setattr(Tensor, name, made)
+    return made
+
+
+_made = _attach["build"]
 _attach["build"] = _first_use
 from flambeau import _tensor_methods as _tensor_methods
 

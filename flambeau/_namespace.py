@@ -314,6 +314,38 @@ def set_autocast_cpu_dtype(dtype: Any) -> None:
     set_autocast_dtype("cpu", dtype)
 
 
+def get_autocast_ipu_dtype() -> Any:
+    return get_autocast_dtype("ipu")
+
+
+def set_autocast_ipu_dtype(dtype: Any) -> None:
+    set_autocast_dtype("ipu", dtype)
+
+
+def is_autocast_ipu_enabled() -> bool:
+    return is_autocast_enabled("ipu")
+
+
+def set_autocast_ipu_enabled(enabled: bool) -> None:
+    set_autocast_enabled("ipu", enabled)
+
+
+def get_autocast_xla_dtype() -> Any:
+    return get_autocast_dtype("xla")
+
+
+def set_autocast_xla_dtype(dtype: Any) -> None:
+    set_autocast_dtype("xla", dtype)
+
+
+def is_autocast_xla_enabled() -> bool:
+    return is_autocast_enabled("xla")
+
+
+def set_autocast_xla_enabled(enabled: bool) -> None:
+    set_autocast_enabled("xla", enabled)
+
+
 def get_device(input: Tensor) -> int:
     return input.get_device()
 

@@ -240,27 +240,27 @@ def _infer(flat: list[Any]) -> dtypes.dtype:
     return d or dtypes.get_default_dtype()
 
 
-def from_numpy(array: Any) -> Tensor:
+def from_numpy(ndarray: Any) -> Tensor:
     """A tensor over the array's own memory."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    if any(s < 0 for s in array.strides):
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    if any(s < 0 for s in ndarray.strides):
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently supported. "
             "(You can probably work around this by making a copy of your array  with array.copy().) "
         )
-    if array.dtype.byteorder == ">":
+    if ndarray.dtype.byteorder == ">":
         raise ValueError(
             "given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not supported."
         )
-    dtypes.of(array.dtype)
-    if not array.flags.writeable:
+    dtypes.of(ndarray.dtype)
+    if not ndarray.flags.writeable:
         import warnings
 
         warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means writing to this tensor will "
                       "result in undefined behavior. You may want to copy the array to protect its data or make it writable before converting it to a "
                       "tensor. This type of warning will be suppressed for the rest of this program.", UserWarning, stacklevel=2)  # fmt: skip
-    return wrap(array.view(np.ndarray))
+    return wrap(ndarray.view(np.ndarray))
 
 
 def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) -> Tensor:
@@ -326,11 +326,11 @@ def frombuffer(
     return t.requires_grad_(True) if requires_grad else t
 
 
-def from_dlpack(ext: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor over the memory of any object that speaks DLPack."""
-    if isinstance(ext, Tensor):
-        return ext.detach()
-    return wrap(np.from_dlpack(ext))
+    if isinstance(ext_tensor, Tensor):
+        return ext_tensor.detach()
+    return wrap(np.from_dlpack(ext_tensor))
 
 
 # ---------------------------------------------------------------- conversion

@@ -414,7 +414,7 @@ class RuleNode(Node):
         for i in self.output_saved:
             if saved[i] is not None:
                 t = bare(saved[i])
-                if tensors:
+                if tensors and t._a.dtype.kind in "fcV":
                     t._node, t._nr = self, self.fields.index(self.names[i])
                 bound[self.names[i]] = t
         if self.outs == 1 and not self.op.outputs:

@@ -46,7 +46,7 @@ def _declining(fn: Any, dunder: str) -> Any:
 def _late(dunder: str, name: str, find: Any, reflected: bool = False) -> Any:
     """A method that finds its operator at its first call and then takes itself out of the way."""
 
-    def first(self: Any, *args: Any) -> Any:
+    def found(self: Any, *args: Any) -> Any:
         _operators.load()
         fn = find(name)
         if fn is None:
@@ -62,6 +62,11 @@ def _late(dunder: str, name: str, find: Any, reflected: bool = False) -> Any:
         setattr(Tensor, dunder, made)
         return made(self, *args)
 
+    def first(self: Any, other: Any) -> Any:
+        return found(self, other)
+
+    if dunder in UNARY:
+        first = found  # type: ignore[assignment]
     first.__name__ = dunder
     return first
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
+from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import slice_, slice_backward
 from flambeau._operators.view import sizes, view_as_real
@@ -350,6 +351,8 @@ def _reflected(x: Any, by: int, mode: str) -> Any:
     from flambeau._operators.create import arange
 
     n = x.shape[-1]
+    if mode in ("reflect", "replicate"):
+        x = still(x)
     if mode == "constant":
         return slice_backward(x, (*x.shape[:-1], n + 2 * by), x.ndim - 1, by, by + n, 1)
     if mode == "reflect":

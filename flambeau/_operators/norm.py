@@ -174,24 +174,24 @@ def linalg_matrix_norm(
 
 @composite("linalg_norm", "linalg_norm.ord_str", **TENSORS)
 def linalg_norm(
-    A: T, ord: Any = None, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None
+    input: T, ord: Any = None, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> T:
-    """A vector norm, or where `dim` names two dimensions (or A is a matrix and `ord` is given) a matrix norm."""
+    """A vector norm, or where `dim` names two dimensions (or `input` is a matrix and `ord` is given) a matrix norm."""
     given = None if dim is None else sizes(dim)
     if given is not None and len(given) not in (1, 2):
         raise RuntimeError(f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(given)}")
     if ord is not None:
-        if given is None and A.ndim not in (1, 2):
+        if given is None and input.ndim not in (1, 2):
             raise RuntimeError(
-                f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D."
+                f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {input.ndim}D."
             )
-        if (given is not None and len(given) == 2) or (given is None and A.ndim == 2):
-            return linalg_matrix_norm(A, ord, given if given is not None else (0, 1), keepdim, dtype=dtype)
+        if (given is not None and len(given) == 2) or (given is None and input.ndim == 2):
+            return linalg_matrix_norm(input, ord, given if given is not None else (0, 1), keepdim, dtype=dtype)
         if isinstance(ord, str):
             raise RuntimeError(
-                f"linalg.norm: If ord is a string, dim must be of length 2 or the input a matrix. Got {A.ndim}D."
+                f"linalg.norm: If ord is a string, dim must be of length 2 or the input a matrix. Got {input.ndim}D."
             )
-    return linalg_vector_norm(A, 2 if ord is None else ord, given, keepdim, dtype=dtype)
+    return linalg_vector_norm(input, 2 if ord is None else ord, given, keepdim, dtype=dtype)
 
 
 @composite("linalg_cond", "linalg_cond.p_str", **TENSORS)

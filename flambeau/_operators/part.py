@@ -285,7 +285,19 @@ def unsafe_chunk(input: T, chunks: int, dim: Dim = 0) -> tuple[T, ...]:
     return chunk(input, chunks, dim)
 
 
-@composite("tensor_split.sections", "tensor_split.indices", "tensor_split.tensor_indices_or_sections")
+@composite("tensor_split.sections", python_name="tensor_split")
+def tensor_split_sections(input: T, sections: int, dim: Dim = 0) -> tuple[T, ...]:
+    """So many pieces along `dim`, sizes differing by at most one."""
+    return tensor_split(input, sections, dim)
+
+
+@composite("tensor_split.indices", python_name="tensor_split")
+def tensor_split_indices(input: T, indices: Shape, dim: Dim = 0) -> tuple[T, ...]:
+    """Pieces along `dim`, cut at the given indices."""
+    return tensor_split(input, indices, dim)
+
+
+@composite("tensor_split.tensor_indices_or_sections")
 def tensor_split(input: T, indices_or_sections: Any, dim: Dim = 0) -> tuple[T, ...]:
     """So many pieces along `dim`, sizes differing by at most one, or pieces cut at the given indices."""
     if input.ndim == 0:

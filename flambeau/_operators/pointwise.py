@@ -304,7 +304,7 @@ def sgn(k: Kernel[T], input: T) -> T:
 
 def sgn_derivative(g: Tensor, input: Tensor, out: Tensor) -> Tensor:
     if not input.is_complex():
-        return g * 0
+        return g.new_zeros(g.shape)
     size = input.abs()
     turned = (g - (out.conj() * g).real * out) / size
     return turned.masked_fill(size == 0, 0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
-from flambeau._operators.flat import flat_in
+from flambeau._operators.flat import flat_in, still
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
 
@@ -346,6 +346,7 @@ def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
 def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
     size = _adaptive_size(input, output_size, n, owner)
     spatial = tuple(input.shape[-n:])
+    input = still(input)
     if all(s == 1 for s in size):
         return input.mean(tuple(range(-n, 0)), keepdim=True)
     if all(o and e % o == 0 for e, o in zip(spatial, size, strict=True)):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau._kernel.language import Shape, T
+from flambeau._operators.flat import flat_in
 from flambeau._operators.op import composite
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64
@@ -304,7 +305,8 @@ def _grid_sample(input: Any, grid: Any, mode: int, padding: int, align: bool) ->
         return _grid_cubic(input, places, padding, align)
     places = [_placed(p, e, padding, align) for p, e in zip(places, spatial, strict=True)]
     if mode == 1:
-        return _read(input, [p.detach().round() for p in places])
+        out = _read(input, [p.detach().round() for p in places])
+        return flat_in(out, grid) if grid.requires_grad else out
     low = [p.detach().floor() for p in places]
     out: Any = 0
     for corner in range(2**n):

@@ -8,6 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Kernel, Shape, T
 from flambeau._operators import linalg as factor
 from flambeau._operators.contract import matmul
+from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import diagonal
 from flambeau._values.dtype import SPOKEN
@@ -333,11 +334,7 @@ def linalg_pinv(A: T, rcond: Any = None, hermitian: bool = False, *, atol: Any =
             "cdouble types"
         )
     if A.numel() == 0:
-        return (
-            A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2])) + A.sum() * 0
-            if A.requires_grad
-            else A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2]))
-        )
+        return still(A).mT.clone() if A.requires_grad else A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2]))
     low, part = _tolerances(
         A, 0.0 if rcond is not None and atol is None else atol, rcond if rcond is not None else rtol
     )

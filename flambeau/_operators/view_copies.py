@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau._kernel.language import T
 from flambeau._operators import part, view
 from flambeau._operators.op import Op, composite
 
@@ -38,6 +39,12 @@ def _copying(name: str, source: Op) -> Op:
     made.__annotations__ = {n: a for n, a in body.__annotations__.items() if n != "k"}
     made.__doc__ = f"A copy of what `{base}` views."
     return composite(f"{base}_copy{dot}{overload}", variants=("function", "out"))(made)
+
+
+@composite("detach_copy", variants=("function", "out"))
+def detach_copy(input: T) -> T:
+    """A copy without history."""
+    return input.detach().clone()
 
 
 for _name, _op in COPIED.items():

@@ -174,17 +174,17 @@ _FLOATS = {float16: 0, bfloat16: 0, float32: 1, float64: 2}
 _cache: dict[tuple[dtype, dtype], dtype] = {}
 
 
-def promote_types(a: dtype, b: dtype) -> dtype:
+def promote_types(type1: dtype, type2: dtype) -> dtype:
     """The smallest dtype that holds both, by PyTorch's table (float16 with bfloat16 gives float32).
 
     >>> promote_types(uint8, int8)
     torch.int16
     """
-    if a is b:
-        return a
-    found = _cache.get((a, b))
+    if type1 is type2:
+        return type1
+    found = _cache.get((type1, type2))
     if found is None:
-        found = _cache[a, b] = _cache[b, a] = _promote(a, b)
+        found = _cache[type1, type2] = _cache[type2, type1] = _promote(type1, type2)
     return found
 
 
@@ -225,10 +225,10 @@ def _promote(a: dtype, b: dtype) -> dtype:
     return a if a.itemsize > b.itemsize else b
 
 
-def can_cast(source: dtype, to: dtype) -> bool:
+def can_cast(from_: dtype, to: dtype) -> bool:
     """Whether a result of one dtype may be stored into a tensor of the other."""
-    if source.is_complex and not to.is_complex:
+    if from_.is_complex and not to.is_complex:
         return False
-    if source.is_floating_point and to.kind in "bi":
+    if from_.is_floating_point and to.kind in "bi":
         return False
-    return not (source.kind == "i" and to.kind == "b")
+    return not (from_.kind == "i" and to.kind == "b")

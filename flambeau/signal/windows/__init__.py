@@ -53,6 +53,7 @@ def _window(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
             out = fn(M, *args, sym=sym, dtype=dtype, device=device, **kwargs)
         return out.requires_grad_(True) if requires_grad else out
 
+    del window.__wrapped__  # type: ignore[attr-defined]  # the signature is this one
     return window
 
 

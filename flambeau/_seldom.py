@@ -1,0 +1,146 @@
+"""Functions of `torch` that few programs call: tensors over files, old spellings."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flambeau import autograd, cpu
+from flambeau._tensor import Tensor, wrap
+from flambeau._values import dtype as dtypes
+from flambeau._values.device import device as Device
+
+has_lapack, has_mkl, has_openmp, has_spectral = True, False, True, True
+
+
+def from_file(
+    filename: str,
+    shared: bool | None = None,
+    size: int = 0,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor over the bytes of a file: changes reach the file where it is shared."""
+    d = (dtypes.get_default_dtype() if dtype is None else dtype).np
+    if shared:
+        with open(filename, "ab") as file:  # a file too short grows
+            file.truncate(max(file.tell(), size * d.itemsize))
+    if not size:
+        return wrap(np.empty(0, d)).requires_grad_(requires_grad)  # type: ignore[attr-defined,no-any-return]
+    a = np.memmap(filename, d, "r+" if shared else "c", shape=(size,))
+    t = wrap(np.asarray(a)).to(device="cpu" if device is None else device)  # type: ignore[attr-defined]
+    return t.requires_grad_(requires_grad)  # type: ignore[no-any-return]
+
+
+def to_dlpack(tensor: Tensor, /) -> Any:
+    """The tensor as a DLPack capsule."""
+    return tensor.__dlpack__()
+
+
+def get_device_module(device: Any = None) -> Any:
+    """The module of a kind of device: `torch.cpu`, `torch.cuda`."""
+    import flambeau
+
+    name = "cpu" if device is None else device.type if isinstance(device, Device) else Device(device).type
+    module = cpu if name == "cpu" else getattr(flambeau, name, None)
+    if module is None:
+        raise RuntimeError(f"Device '{name}' does not have a corresponding module registered as 'torch.{name}'.")
+    return module
+
+
+def init_num_threads() -> None:
+    """Threads are started when they are first needed: nothing to do."""
+
+
+def sym_sqrt(a: Any) -> Any:
+    return math.sqrt(a)
+
+
+def is_anomaly_enabled() -> bool:
+    return autograd.anomaly_mode.is_anomaly_enabled()
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    return autograd.anomaly_mode.STATE.anomaly_nan
+
+
+def set_anomaly_enabled(enabled: bool, check_nan: bool = True) -> None:
+    autograd.anomaly_mode.set_detect_anomaly(enabled, check_nan)
+
+
+def is_distributed(input: Tensor) -> bool:
+    """False: no tensor is spread over processes."""
+    return False
+
+
+def slice_inverse(
+    input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
+    """The tensor of src's shape that `input` is a slice of."""
+    return input.as_strided(src.shape, src.stride(), src.storage_offset())  # type: ignore[attr-defined,no-any-return]
+
+
+def sym_constrain_range(size: Any, *, min: int | None = None, max: int | None = None) -> None:
+    """Refuse a number out of a range."""
+    low, high = (-math.inf if min is None else min), (math.inf if max is None else max)
+    if not low <= size <= high:
+        raise RuntimeError(f"Invalid value range for {size} between [{min}, {max}].")
+
+
+def sym_constrain_range_for_size(size: Any, *, min: int | None = None, max: int | None = None) -> None:
+    """The same for a size: never negative."""
+    sym_constrain_range(size, min=0 if min is None else min, max=max)
+
+
+def _removed(name: str, instead: str) -> Callable[..., Any]:
+    def gone(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            f"This function was deprecated since version 1.9 and is now removed. `torch.{name}` is deprecated in favor of `{instead}`."
+        )
+
+    gone.__name__ = name
+    return gone
+
+
+def _volatile(self: Any) -> bool:
+    warnings.warn("volatile was removed (Variable.volatile is always False)", UserWarning, stacklevel=2)
+    return False
+
+
+def _module_load(self: Any, other: Any, assign: bool = False) -> Any:
+    """What a module's parameter becomes when `other` is loaded: `other` itself, or a copy in place."""
+    if assign:
+        return other.detach()
+    return self.copy_(other).detach()
+
+
+def _reinforce(self: Any, reward: Any) -> None:
+    raise RuntimeError(
+        "reinforce() was removed.\nUse torch.distributions instead.\nSee https://pytorch.org/docs/main/distributions.html"
+    )
+
+
+def _elsewhere(kind: str) -> Callable[..., Any]:
+    def move(self: Any, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
+        raise AssertionError(f"Torch not compiled with {kind.upper()} enabled")
+
+    move.__name__ = kind
+    return move
+
+
+METHODS: dict[str, Any] = {
+    "eig": _removed("eig", "torch.linalg.eig"), "lstsq": _removed("lstsq", "torch.linalg.lstsq"),
+    "solve": _removed("solve", "torch.linalg.solve"), "symeig": _removed("symeig", "torch.linalg.eigh"),
+    "volatile": property(_volatile, lambda self, value: _volatile(self)), "name": property(lambda self: None),
+    "module_load": _module_load, "reinforce": _reinforce, "is_distributed": is_distributed, "slice_inverse": slice_inverse,
+    "__nonzero__": lambda self: bool(self), "__long__": lambda self: int(self),
+    **{kind: _elsewhere(kind) for kind in ("xpu", "mtia", "ipu")},
+}  # fmt: skip
