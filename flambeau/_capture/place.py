@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flambeau._kernel.ir import WORDS
-from flambeau._kernel.record import Expr, toposort
+from flambeau._kernel.record import Expr, parameter, toposort
 from flambeau._values.shape import contiguous_strides
 
 Ints = tuple[int, ...]
@@ -155,6 +155,31 @@ def rewritten(roots: Sequence[Expr], swap: Mapping[Expr, Expr]) -> list[Expr]:
         stack.append((e, True))
         stack.extend((s, False) for s in e.src)
     return [done[r] for r in roots]
+
+
+def canonical(roots: Sequence[Expr], edges: Iterable[Expr]) -> tuple[tuple[Expr, ...], dict[Expr, Expr]]:
+    """Expressions over their edges as numbered parameters, so that equal layers of a model look equal; and what became of each node."""
+    done = {e: parameter(n, e.shape, e.dtype) for n, e in enumerate(edges)}
+    for e in toposort_to(roots, done):
+        src = tuple(done[s] for s in e.src)
+        done[e] = e if src == e.src else Expr(e.op, src, e.arg, e.shape, e.dtype)
+    return tuple(done[r] for r in roots), done
+
+
+def toposort_to(roots: Sequence[Expr], stop: Mapping[Expr, Any]) -> list[Expr]:
+    """Every node above those where to stop, sources first."""
+    seen: dict[Expr, None] = {}
+    stack = [(r, False) for r in reversed(roots)]
+    while stack:
+        e, ready = stack.pop()
+        if e in seen or e in stop:
+            continue
+        if ready:
+            seen[e] = None
+        else:
+            stack.append((e, True))
+            stack += [(s, False) for s in reversed(e.src)]
+    return list(seen)
 
 
 def span(shape: Sequence[int], strides: Sequence[int]) -> int:

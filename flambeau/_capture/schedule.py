@@ -25,6 +25,11 @@ from flambeau._kernel.record import FOLD, SCAN, Expr, parameter, pointwise, topo
 FREE = {"param", "const", "iota", "reshape", "permute", "expand", "slice", "flip", "windows"}
 STEPS = 48  # operations below a value from which on it is kept if several others need it
 FAILURES = (NotImplementedError, KeyError, AssertionError, TypeError, Cut)
+MEMORY = 1 << 13  # kernels that are remembered
+_lowered: dict[
+    Any, Exception | None
+] = {}  # roots over numbered parameters, with layouts -> what was wrong with one kernel of them
+_fused: dict[Any, Any] = {}  # the same -> their kernels, or why there are none
 
 
 @dataclass(eq=False)
@@ -181,16 +186,29 @@ class Schedule:
                 for e in cuts:
                     self.target(e)
                 continue
-            self.producer = {e: u for e, u in self.producer.items() if u.step is not None}
             for unit in self.steps:
                 unit.reads = [self.strided(e).core for e in unit.step.ins]  # type: ignore[union-attr]
-            for t in self.ordered():
-                self.place_target(t, units)
+            order = self.ordered()
+            self.careful = False
+            self.arrange(order, units)
+            if not all(self.lowers(u.targets) for u in self.asked):  # seldom: then every step of the way is checked
+                self.careful = True
+                self.arrange(order, units)
             shared = self.shared(units)
             if not shared:
                 return units
             for e in shared:
                 self.target(e)
+
+    def arrange(self, order: Sequence[Target], units: list[Unit]) -> None:
+        """Put targets into units, in order."""
+        units.clear()
+        self.producer = {e: u for e, u in self.producer.items() if u.step is not None}
+        self.touching: dict[Expr, dict[Unit, None]] = {}  # which units compute or read an expression that is in memory
+        self.rank: dict[Unit, int] = {}
+        self.asked: dict[Unit, None] = {}  # units whose loops may not hold what was put into them
+        for t in order:
+            self.place_target(t, units)
 
     def cuts(self) -> list[Expr]:
         """What the loops of single targets cannot hold: reductions inside others, and their kind."""
@@ -198,17 +216,32 @@ class Schedule:
         for t, (_, edge) in self.cones.items():
             key = t, frozenset(edge)
             if key not in self.whole:
-                known = {e: (f"p{n}", self.layout(e)) for n, e in enumerate(edge)}
                 self.whole.add(key)
-                try:
-                    lower([t.expr], known, [t.layout])
-                except Cut as c:
-                    if c.expr is not t.expr and c.expr not in self.leaves and c.expr not in self.want:
-                        found[c.expr] = None
+                wrong, done = self.lowered([t], edge)
+                if isinstance(wrong, Cut):
+                    cut = place.rewritten([wrong.expr], {c: e for e, c in done.items()})[0]
+                    if cut is not t.expr and cut not in self.leaves and cut not in self.want:
+                        found[cut] = None
                         self.whole.discard(key)
-                except FAILURES:
-                    pass
         return list(found)
+
+    def lowered(self, targets: Sequence[Target], edges: Iterable[Expr]) -> tuple[Exception | None, dict[Expr, Expr]]:
+        """What keeps the loops of one kernel from holding these targets, if anything; and what the targets' nodes are in it."""
+        edges = list(edges)
+        roots, done = place.canonical([t.expr for t in targets], edges)
+        known = {done[e]: (f"p{n}", self.layout(e)) for n, e in enumerate(edges)}
+        key = roots, tuple(known.values()), tuple(t.layout for t in targets)
+        if key not in _lowered:
+            if len(_lowered) > MEMORY:
+                _lowered.clear()
+            _lowered[key] = None
+            try:
+                lower(roots, known, key[2])
+            except Cut as c:
+                _lowered[key] = c.with_traceback(None)
+            except FAILURES as problem:
+                _lowered[key] = problem.with_traceback(None)
+        return _lowered[key], done
 
     def ordered(self) -> list[Target]:
         """Targets, each after those that it reads."""
@@ -250,7 +283,8 @@ class Schedule:
         """Put a target into a kernel that walks the same points and reads some of the same, or into one of its own."""
         inner, edge = self.cones[t]
         needs = {self.producer[e] for e in edge if e in self.producer}
-        for unit in reversed(units):
+        shared = {u for e in edge if e.shape == () or math.prod(e.shape) > 1 for u in self.touching.get(e, ())}
+        for unit in sorted(shared, key=lambda u: self.rank[u], reverse=True):
             if not self.fits(t, unit, inner, edge):
                 continue
             if any(n is not unit and self.reaches(n, unit) for n in needs):
@@ -258,26 +292,21 @@ class Schedule:
             self.join(t, unit, inner, edge, needs)
             return
         made = Unit()
+        self.rank[made] = len(units)
         units.append(made)
         self.join(t, made, inner, edge, needs)
 
     def join(self, t: Target, unit: Unit, inner: Any, edge: Any, needs: set[Unit]) -> None:
         unit.targets.append(t)
         unit.after |= needs - {unit}
+        for e in (t.expr, *edge):
+            self.touching.setdefault(e, {})[unit] = None
         if t.expr in self.want and self.want[t.expr] is t:
             self.producer[t.expr] = unit
 
     def fits(self, t: Target, unit: Unit, inner: dict[Expr, None], edge: dict[Expr, None]) -> bool:
         """Whether a kernel for the unit may compute the target as well; `lower` has the last word."""
         if len(unit.targets) >= 12:
-            return False
-        common = any(
-            e in self.cones[u][1] or u.expr is e
-            for u in unit.targets
-            for e in edge
-            if e.shape == () or math.prod(e.shape) > 1
-        )
-        if not common:
             return False
         shape = peeled(t.expr).shape
         folds = {(e.arg, e.src[0].shape) for e in inner if e.op in FOLD}
@@ -298,18 +327,14 @@ class Schedule:
             last = axes == tuple(range(len(whole) - len(axes), len(whole)))
             if not last or not {shape, other} <= {whole, rows}:
                 return False
-        return plain or self.lowers([*unit.targets, t])
+        if plain:
+            return True
+        self.asked[unit] = None
+        return not self.careful or self.lowers([*unit.targets, t])
 
     def lowers(self, targets: Sequence[Target]) -> bool:
         """Whether the loops of one kernel hold these targets."""
-        if len(targets) == 1:
-            return True
-        known = {e: (f"p{n}", self.layout(e)) for n, e in enumerate(self.edges(targets))}
-        try:
-            lower([t.expr for t in targets], known, [t.layout for t in targets])
-        except FAILURES:
-            return False
-        return True
+        return len(targets) == 1 or self.lowered(targets, self.edges(targets))[0] is None
 
     def edges(self, targets: Sequence[Target]) -> dict[Expr, None]:
         own = {t.expr for t in targets}
@@ -484,13 +509,27 @@ class Schedule:
                 t = self.want[e]
                 swap[e] = t.stand or self.stand_for(t)
         u.roots = place.rewritten([t.expr for t in u.targets], swap)
-        layouts = {leaf.expr.arg: leaf.layout for leaf in self.program.leaves}
         u.made = True
-        try:
-            u.fused = fuse(u.roots, layouts, [t.layout for t in u.targets])  # type: ignore[arg-type]
-        except FAILURES as problem:
+        edges = [e for e in toposort(*u.roots) if e.op == "param"]
+        roots, _ = place.canonical(u.roots, edges)
+        ins, outs = tuple(self.leaves[e].layout for e in edges), tuple(t.layout for t in u.targets)
+        found = _fused.get((roots, ins, outs))
+        if found is None:
+            if len(_fused) > MEMORY:
+                _fused.clear()
+            try:
+                found = fuse(roots, ins, outs)
+            except FAILURES as problem:
+                found = problem.with_traceback(None)
+            _fused[roots, ins, outs] = found
+        if isinstance(found, Exception):
             if flags.get("logs"):
-                print(f"no kernel for {[short(t.expr) for t in u.targets]}: {problem!r}")
+                print(f"no kernel for {[short(t.expr) for t in u.targets]}: {found!r}")
+            return None
+        numbers = [e.arg for e in edges]
+        named = lambda kind, n: (kind, numbers[n] if kind == "in" else n)
+        launches = (replace(w, operands=tuple(named(*o) for o in w.operands)) for w in found.launches)
+        u.fused = replace(found, launches=tuple(launches))
         return u.fused
 
 

@@ -124,8 +124,18 @@ class Cache:
                 temporary.unlink()
             return False
         self._writes += 1
-        if self._writes % SWEEP_EVERY == 1:
+        if self._writes % SWEEP_EVERY == 0 or (self._writes == 1 and self._unswept()):
             self.sweep()
+        return True
+
+    def _unswept(self) -> bool:
+        """Whether no process has looked at the folder's size for a day. To look takes long where there is much."""
+        stamp = self.folder / "swept"
+        with contextlib.suppress(OSError):
+            if time.time() - stamp.stat().st_mtime < FRESH:
+                return False
+        with contextlib.suppress(OSError):
+            stamp.write_bytes(b"")
         return True
 
     def entries(self) -> list[tuple[float, int, Path]]:
