@@ -72,3 +72,19 @@ def test_same_bits_for_any_number_of_threads():
     finally:
         set_num_threads(before)
     assert results[0] == results[1] == results[2]
+
+
+def test_gradients_leave_blas_and_its_threads_alone(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("an array library's product: its threads would spin beside the kernels'")
+
+    sizes, units = (16,) * 6, 64
+    a = arrays("lstm", sizes, units, "float32")
+    out, _ = both_ways("lstm", sizes, a, False)
+    monkeypatch.setattr(np, "matmul", refuse)
+    grads = library.recurrent_backward(
+        a["g"], a["gh"], a["gc"], *out, a["h0"], a["c0"], a["w"], kind="lstm", sizes=sizes, reverse=False
+    )
+    assert np.allclose(grads[4], grads[0].sum(0), 1e-4, 1e-4)
+    x = np.ones((97, 96), np.float32)
+    assert (library.product(x, np.ones((96, 1), np.float32)) == 96).all()

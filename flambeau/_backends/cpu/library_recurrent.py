@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.library_math import ones
 from flambeau._backends.cpu.library_product import native, product
 
 Sizes = tuple[int, ...]
@@ -78,7 +79,8 @@ def recurrent_backward(g: Any, gh: Any, gc: Any, out: Any, saved: Any, cells: An
     if found is None:
         found = _backward(kind, g, gh, gc, out, saved, cells, h0, c0, weight, sizes, reverse)
     dx, dsums, dh0, dc0 = found
-    return dx, dh0, dc0, product(dsums.T, _prior(out, h0, sizes, reverse)), np.ones(len(dsums), dsums.dtype).dot(dsums)
+    row = ones(len(dsums), dsums.dtype)[None]
+    return dx, dh0, dc0, product(dsums.T, _prior(out, h0, sizes, reverse)), product(row, dsums)[0]
 
 
 def _steps(sizes: Sizes, reverse: bool) -> Iterator[tuple[slice, slice, int, int]]:
