@@ -78,7 +78,7 @@ _LATE = {
     "UntypedStorage": "storage", "TypedStorage": "storage", "autocast": "amp", "GradScaler": "amp", "Stream": "_streams", "Event": "_streams",
     **dict.fromkeys(("_check", "_check_with", "_check_is_size", "_check_index", "_check_value", "_check_type", "_check_not_implemented",
                      "_check_tensor_all", "_check_tensor_all_with", "_assert_async"), "_checks"),
-    "classes": "_classes", "Future": "futures", "StorageBase": "storage", "get_device_module": "_utils",
+    "classes": "_classes", "Future": "futures", "StorageBase": "storage", "PyTorchFileReader": "_C", "get_device_module": "_utils",
     **dict.fromkeys(("ScriptModule", "ScriptFunction", "ScriptObject", "CompilationUnit"), "jit"),
     "set_warn_always": "_namespace", "is_warn_always_enabled": "_namespace",
 }  # fmt: skip

@@ -29,7 +29,47 @@ class _TensorMeta(type):
         return getattr(cls, name)
 
 
-class Tensor(metaclass=_TensorMeta):
+class _Space:
+    """Gives tensors a dict each, under a name of its own: `space(t)` is all of it, `t.__dict__` what users put there."""
+
+
+space = _Space.__dict__["__dict__"].__get__
+
+
+class _Attributes(dict[str, Any]):
+    """What users hung on a tensor; writing here writes there."""
+
+    def __init__(self, owner: Any) -> None:
+        super().__init__((name, value) for name, value in space(owner).items() if name not in OURS)
+        self._owner = space(owner)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        self._owner[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        del self._owner[name]
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def pop(self, name: str, *default: Any) -> Any:
+        self._owner.pop(name, None)
+        return super().pop(name, *default)
+
+    def clear(self) -> None:
+        for name in list(self):
+            del self[name]
+
+
+class Tensor(_Space, metaclass=_TensorMeta):
     """A multi-dimensional array of one dtype, on one device, that can record what is done to it.
 
     >>> import flambeau as torch
@@ -79,6 +119,16 @@ class Tensor(metaclass=_TensorMeta):
         def __ge__(self, other: Any) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        return _Attributes(self)
+
+    @__dict__.setter
+    def __dict__(self, attributes: dict[str, Any]) -> None:
+        own = _Attributes(self)
+        own.clear()
+        own.update(attributes)
 
     # ---- facts read off the array ----
 
@@ -143,6 +193,7 @@ class Tensor(metaclass=_TensorMeta):
 
 
 Tensor.__module__ = "flambeau"
+OURS = frozenset(Tensor.__annotations__)  # instance attributes that are ours, not the user's
 PLAIN.add(Tensor)
 new = object.__new__
 
@@ -162,7 +213,7 @@ def has_elements(t: Any) -> bool:
 def twin(t: Any) -> Any:
     """Another object that is in all respects the tensor t."""
     other = new(type(t))
-    other.__dict__.update(t.__dict__)
+    space(other).update(space(t))
     return other
 
 

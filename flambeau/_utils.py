@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau import storage as storages
-from flambeau._tensor import Tensor, wrap
+from flambeau._tensor import OURS, Tensor, wrap
 from flambeau._values import device as devices, dtype as dtypes, storage as memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-INTERNAL = frozenset(Tensor.__annotations__)  # instance attributes that are ours, not the user's
 
 
 def _public(path: str) -> Any:
@@ -97,9 +96,9 @@ def deepcopy_tensor(tensor: Any, memo: dict[Any, Any]) -> Any:
 
 def _attributes(tensor: Any) -> dict[str, Any]:
     """What the user (or a subclass) hung on a tensor."""
-    own = {name: value for name, value in tensor.__dict__.items() if name not in INTERNAL}
+    own = dict(tensor.__dict__)
     for slot in copyreg._slotnames(type(tensor)) if type(tensor) is not Tensor else ():  # type: ignore[attr-defined]
-        if slot not in INTERNAL and hasattr(tensor, slot):
+        if slot not in OURS and hasattr(tensor, slot):
             own[slot] = getattr(tensor, slot)
     return own
 
@@ -125,7 +124,7 @@ def _set_obj_state(obj: Any, state: Any) -> Any:
         parts = (state,)
     for part in parts:
         for name, value in (part or {}).items():
-            if name in INTERNAL:
+            if name in OURS:
                 raise RuntimeError(f"Invalid serialized state: {name} is not an attribute that can be set")
             setattr(obj, name, value)
     return obj

@@ -94,4 +94,12 @@ class _VariableFunctions(metaclass=_VariableFunctionsMeta):
     """Where PyTorch keeps its generated functions."""
 
 
+def __getattr__(name: str) -> Any:
+    if name == "PyTorchFileReader":
+        from flambeau._C._archives import PyTorchFileReader
+
+        return PyTorchFileReader
+    raise AttributeError(f"module 'torch._C' has no attribute '{name}'")
+
+
 __all__ = ["TensorBase", "_LinAlgError"]

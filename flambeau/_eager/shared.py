@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau import storage as storages
-from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._tensor import PLAIN, Tensor, space, wrap
 from flambeau._values import dtype as dtypes, storage as memory
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _move(old: Array, tensors: list[Any] | None) -> None:
 
 
 def _lies_in(tensor: Tensor, start: int, size: int) -> bool:
-    array = tensor.__dict__.get("_a")
+    array = space(tensor).get("_a")
     return isinstance(array, np.ndarray) and array.nbytes > 0 and start <= memory.pointer(array) < start + size
 
 

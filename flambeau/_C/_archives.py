@@ -1,0 +1,56 @@
+"""`torch._C.PyTorchFileReader`: the records of a checkpoint, for programs that load parts of it themselves."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from flambeau import storage as storages
+from flambeau._ground import archive
+from flambeau._tensor import wrap
+from flambeau._values import dtype as dtypes
+
+
+class PyTorchFileReader:
+    """Reads records of the archive in a file (a path, or an open binary file)."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = open(file, "rb") if isinstance(file, (str, os.PathLike)) else file
+        self._reader = archive.Reader(self._file)
+
+    def has_record(self, name: str) -> bool:
+        """Whether there is such a record."""
+        return name in self._reader
+
+    def get_all_records(self) -> list[str]:
+        """The names of all records."""
+        return self._reader.records()
+
+    def get_record(self, name: str) -> bytes:
+        """The bytes of a record."""
+        return bytes(self._reader.read(name))
+
+    def get_record_size(self, name: str) -> int:
+        """How many bytes a record has."""
+        return self._reader.size(name)
+
+    def get_record_offset(self, name: str) -> int:
+        """Where in the file the record's bytes start."""
+        return self._reader.offset(name)
+
+    def archive_name(self) -> str:
+        """The name of the folder in which all records are."""
+        return self._reader.name
+
+    def get_storage_from_record(self, name: str, numel: int, dtype: Any) -> Any:
+        """The elements of a record, as a tensor of one dimension (bytes, where a storage's class is given for a dtype)."""
+        d = dtype if isinstance(dtype, dtypes.dtype) else dtypes.uint8
+        nbytes = numel * d.itemsize
+        have = self._reader.size(name)
+        if have != nbytes:
+            raise RuntimeError(f"record size ({have} bytes) does not match expected size ({nbytes} bytes = {numel} elements * {d.itemsize} bytes/element)")  # fmt: skip
+        storage = storages.UntypedStorage(nbytes)
+        if nbytes:
+            self._reader.read(name, into=storage._data)
+        tensor: Any = wrap(storage._data)
+        return tensor if d is dtypes.uint8 else tensor.view(d)
