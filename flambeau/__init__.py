@@ -69,7 +69,7 @@ _LATE = {
     "vmap": "func", "norm": None, "cond": "_higher_order_ops", "while_loop": "_higher_order_ops",
     **dict.fromkeys(("atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_tensors", "cartesian_prod", "chain_matmul",
                      "einsum", "meshgrid", "split", "tensordot", "unravel_index"), "functional"),
-    **dict.fromkeys(("from_file", "to_dlpack", "get_device_module", "init_num_threads", "sym_sqrt", "has_lapack", "has_mkl",
+    **dict.fromkeys(("from_file", "to_dlpack", "init_num_threads", "sym_sqrt", "has_lapack", "has_mkl",
                      "has_openmp", "has_spectral", "is_anomaly_enabled", "is_anomaly_check_nan_enabled", "set_anomaly_enabled",
                      "is_distributed", "slice_inverse", "sym_constrain_range", "sym_constrain_range_for_size"), "_seldom"),
     "svd_lowrank": "_lowrank", "pca_lowrank": "_lowrank",

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from flambeau import autograd, cpu
+from flambeau import autograd
 from flambeau._tensor import Tensor, wrap
 from flambeau._values import dtype as dtypes
-from flambeau._values.device import device as Device
 
 has_lapack, has_mkl, has_openmp, has_spectral = True, False, True, True
 
@@ -43,17 +42,6 @@ def from_file(
 def to_dlpack(tensor: Tensor, /) -> Any:
     """The tensor as a DLPack capsule."""
     return tensor.__dlpack__()
-
-
-def get_device_module(device: Any = None) -> Any:
-    """The module of a kind of device: `torch.cpu`, `torch.cuda`."""
-    import flambeau
-
-    name = "cpu" if device is None else device.type if isinstance(device, Device) else Device(device).type
-    module = cpu if name == "cpu" else getattr(flambeau, name, None)
-    if module is None:
-        raise RuntimeError(f"Device '{name}' does not have a corresponding module registered as 'torch.{name}'.")
-    return module
 
 
 def init_num_threads() -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
-
 def _public(path: str) -> Any:
     """Something of the public package, found when it is needed: files may name what floors above this one define."""
     module, _, name = path.rpartition(".")

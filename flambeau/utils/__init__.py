@@ -3,6 +3,8 @@
 import importlib as _importlib
 from types import ModuleType as _Module
 
+from flambeau._tensor import space as _space
+
 
 def set_module(obj, mod) -> None:
     """Says that `obj` belongs to the module named `mod`."""
@@ -20,7 +22,11 @@ def swap_tensors(t1, t2) -> None:
     tensor([1., 1.])
     """
     t1.__class__, t2.__class__ = t2.__class__, t1.__class__
-    t1.__dict__, t2.__dict__ = t2.__dict__, t1.__dict__
+    one, other = _space(t1), _space(t2)
+    first, second = dict(one), dict(other)
+    for into, what in ((one, second), (other, first)):
+        into.clear()
+        into.update(what)
     for t in (t1, t2):
         if t.is_leaf and t.requires_grad:  # the node that collects its gradient is the other's
             t.requires_grad_(False).requires_grad_(True)

@@ -1,9 +1,15 @@
 """accelerate: a training loop through its Accelerator, with accumulation, clipping, schedules, saved states; empty weights and device maps."""
 
 import torch
-from accelerate import Accelerator, dispatch_model, infer_auto_device_map, init_empty_weights, load_checkpoint_and_dispatch
-from accelerate.utils import find_executable_batch_size, set_seed
+from accelerate import (
+    Accelerator,
+    dispatch_model,
+    infer_auto_device_map,
+    init_empty_weights,
+    load_checkpoint_and_dispatch,
+)
 from accelerate.state import AcceleratorState
+from accelerate.utils import find_executable_batch_size, set_seed
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -19,7 +25,9 @@ def loop():
     net = _net()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
-    net, optimizer, loader, schedule = accelerator.prepare(net, optimizer, DataLoader(data, batch_size=8, shuffle=True), schedule)
+    net, optimizer, loader, schedule = accelerator.prepare(
+        net, optimizer, DataLoader(data, batch_size=8, shuffle=True), schedule
+    )
     losses = []
     for _ in range(2):
         for x, y in loader:

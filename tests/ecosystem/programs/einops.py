@@ -13,7 +13,14 @@ def functions():
     z.square().mean().backward()
     packed, shapes = pack([x.detach(), torch.ones(2, 3, 8)], "b * w")
     parts = unpack(packed, shapes, "b * w")
-    return {"z": z, "grad": x.grad, "product": einsum(y, x, "b h w c, b k h w -> b c k"), "packed": packed, "part": parts[1], "shape": parse_shape(x, "b c _ w")}
+    return {
+        "z": z,
+        "grad": x.grad,
+        "product": einsum(y, x, "b h w c, b k h w -> b c k"),
+        "packed": packed,
+        "part": parts[1],
+        "shape": parse_shape(x, "b c _ w"),
+    }
 
 
 def layers():

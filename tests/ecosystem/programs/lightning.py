@@ -27,7 +27,12 @@ class Net(L.LightningModule):
 
     def validation_step(self, batch, batch_idx):
         out = self(batch[0])
-        self.log_dict({"val_loss": nn.functional.cross_entropy(out, batch[1]), "right": (out.argmax(1) == batch[1]).float().mean()})
+        self.log_dict(
+            {
+                "val_loss": nn.functional.cross_entropy(out, batch[1]),
+                "right": (out.argmax(1) == batch[1]).float().mean(),
+            }
+        )
 
     test_step = validation_step
 
@@ -36,7 +41,13 @@ class Net(L.LightningModule):
 
     def configure_optimizers(self):
         optimizer = torch.optim.Adam(self.parameters(), lr=self.hparams.rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0), "monitor": "val_loss"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0),
+                "monitor": "val_loss",
+            },
+        }
 
 
 def _loader(shuffle=False):
@@ -96,7 +107,15 @@ def manual():
 
     L.seed_everything(4)
     net = Manual()
-    L.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, barebones=False, profiler="simple").fit(net, _loader(), _loader())
+    L.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        barebones=False,
+        profiler="simple",
+    ).fit(net, _loader(), _loader())
     return {"losses": net.seen}
 
 

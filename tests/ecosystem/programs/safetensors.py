@@ -7,15 +7,38 @@ from torch import nn
 
 
 def files():
-    kinds = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool, torch.float8_e4m3fn, torch.float8_e5m2]
-    tensors = {str(d): (torch.arange(12).view(3, 4) % 5).to(d) for d in kinds} | {"empty": torch.zeros(0, 3), "scalar": torch.tensor(2.5)}
+    kinds = [
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+        torch.float8_e4m3fn,
+        torch.float8_e5m2,
+    ]
+    tensors = {str(d): (torch.arange(12).view(3, 4) % 5).to(d) for d in kinds} | {
+        "empty": torch.zeros(0, 3),
+        "scalar": torch.tensor(2.5),
+    }
     save_file(tensors, "all.safetensors", metadata={"format": "pt"})
     again = load_file("all.safetensors")
     with safe_open("all.safetensors", framework="pt") as file:
         keys, part, meta = sorted(file.keys()), file.get_slice("torch.float32")[1:, :2], file.metadata()
     same = {k: bool(again[k].dtype is v.dtype and (again[k].float() == v.float()).all()) for k, v in tensors.items()}
     size = len(save({"x": torch.ones(3)}))
-    return {"same": same, "keys": keys, "part": part, "meta": meta, "size": size, "bytes": load(save({"x": torch.randn(3)}))["x"]}
+    return {
+        "same": same,
+        "keys": keys,
+        "part": part,
+        "meta": meta,
+        "size": size,
+        "bytes": load(save({"x": torch.randn(3)}))["x"],
+    }
 
 
 def models():

@@ -35,7 +35,9 @@ def vit():
 
 
 def swin():
-    return _step("swin_tiny_patch4_window7_224", img_size=32, window_size=4, depths=(1, 1), num_heads=(2, 4), embed_dim=16)
+    return _step(
+        "swin_tiny_patch4_window7_224", img_size=32, window_size=4, depths=(1, 1), num_heads=(2, 4), embed_dim=16
+    )
 
 
 def convnext():
@@ -54,7 +56,10 @@ def training():
     from timm.utils import ModelEmaV3
 
     net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 3))
-    out = {"smooth": LabelSmoothingCrossEntropy(0.1)(torch.randn(3, 4), torch.tensor([0, 1, 2])), "soft": SoftTargetCrossEntropy()(torch.randn(3, 4), torch.rand(3, 4).softmax(-1))}
+    out = {
+        "smooth": LabelSmoothingCrossEntropy(0.1)(torch.randn(3, 4), torch.tensor([0, 1, 2])),
+        "soft": SoftTargetCrossEntropy()(torch.randn(3, 4), torch.rand(3, 4).softmax(-1)),
+    }
     ema = ModelEmaV3(net, decay=0.9)
     for name in ("adamw", "lamb", "lion", "adabelief", "nadamw", "madgrad", "lookahead_radam"):
         optimizer = create_optimizer_v2(net, name, lr=1e-3, weight_decay=0.05)

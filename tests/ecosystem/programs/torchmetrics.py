@@ -16,7 +16,13 @@ def classification():
     out = metrics.compute()
     q, b = torch.rand(30), torch.randint(0, 2, (30,))
     roc, curve = F.roc(q, b, "binary"), F.precision_recall_curve(q, b, "binary", thresholds=5)
-    return {**out, "roc": roc[0], "curve": curve[0], "labels": F.accuracy(torch.rand(6, 3), torch.randint(0, 2, (6, 3)), "multilabel", num_labels=3), "hinge": F.hinge_loss(q, b, "binary")}
+    return {
+        **out,
+        "roc": roc[0],
+        "curve": curve[0],
+        "labels": F.accuracy(torch.rand(6, 3), torch.randint(0, 2, (6, 3)), "multilabel", num_labels=3),
+        "hinge": F.hinge_loss(q, b, "binary"),
+    }
 
 
 def regression():
@@ -53,4 +59,11 @@ def states():
     for i in range(3):
         track.increment()
         track.update(torch.ones(2) * i, torch.zeros(2))
-    return {"state": {k: v for k, v in mean.state_dict().items()}, "mean": mean.compute(), "boot": boot.compute(), "sum": sum_of.compute(), "best": track.best_metric(), "text": repr(mean)}
+    return {
+        "state": {k: v for k, v in mean.state_dict().items()},
+        "mean": mean.compute(),
+        "boot": boot.compute(),
+        "sum": sum_of.compute(),
+        "best": track.best_metric(),
+        "text": repr(mean),
+    }
