@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._capture.sources import Source
+from flambeau._ground.source import build
 from flambeau._tensor import Tensor
 from flambeau._values import dtype as dtypes
 
@@ -36,7 +37,9 @@ class Guards:
         self.always: list[bool] = []  # for each line, whether it must run at each call; the others are watched
         self.stable: set[str] = set()  # parameters that are the same object from call to call
         self.watches: list[tuple[str, str]] = []  # (variable, "content" | "type" | "class")
-        self.volatile: list[str] = []  # what must be looked at where the rest is watched
+        self.volatile: list[
+            tuple[str, str, str]
+        ] = []  # what must be looked at, unless it can be watched: (condition, variable, attributes)
         self.numbers: list[tuple[Source, Any]] = []  # numbers that are assumed not to change
         self.tensors: list[
             tuple[Source, tuple[int, ...], Any]
@@ -111,7 +114,10 @@ class Guards:
                 if isinstance(o, Source):
                     self.watch(self.ref(o), "content")
         elif source.kind == "item" and _restless(source.base):
-            self.volatile.append(f"{self.ref(source.base)}[{source.key!r}] is F_{name}")
+            base = self.ref(source.base)
+            self.volatile.append(
+                (f"{base}[{source.key!r}] is F_{name}", base, source.key if _plain(source.key) else "")
+            )
         elif source.kind == "size":
             pass  # the array is looked at
         elif source.kind in ("item", "nth"):
@@ -119,7 +125,14 @@ class Guards:
         else:
             what = "__dict__" if source.kind == "dict" else source.key
             base = self.ref(source.base)
-            self.volatile.append(f"{'F_' + base if base in self.held else base}.{what} is F_{name}")
+            if source.kind == "attr" and source.base.kind == "const" and isinstance(source.base.key, type):
+                self.watch(base, "class")
+            else:
+                self.volatile.append((f"{self.kept(base)}.{what} is F_{name}", base, what))
+
+    def kept(self, name: str) -> str:
+        """A variable, as it is known where nothing is fetched anew."""
+        return f"F_{name}" if name in self.held or name in self.stable else name
 
     def text(self, source: Source) -> str:
         """The expression of a source over the variables of what it is made from."""
@@ -219,7 +232,7 @@ class Guards:
             k = self.ref(key) if isinstance(key, Source) else self.constant(key)
             spoken = f"{key.spoken() if isinstance(key, Source) else repr(key)} {'in' if there else 'not in'} {source.spoken()}"
             if _restless(source):
-                self.volatile.append(f"{k} {'in' if there else 'not in'} {self.ref(source)}")
+                self.volatile.append((f"{k} {'in' if there else 'not in'} {self.ref(source)}", "", ""))
             else:
                 self.content(source)
             always = self.fresh(source) or self.fresh(key)
@@ -285,7 +298,7 @@ class Guards:
         if not fresh:
             self.watch(ref, "type")
             self.held.append(name)
-            self.volatile.append(f"F_{ref}._a is F_{name}")
+            looks = [f"{self.kept(ref)}._a is F_{name}"]
         if stand is None or all(type(n) is int for n in (*stand.shape, *stand.strides)):
             self.check(f"{name}.dtype is not {d} or {name}.shape != {a.shape!r} or {name}.strides != {a.strides!r}"
                        f" or type({name}) is not ndarray", spoken, source)  # fmt: skip
@@ -293,15 +306,18 @@ class Guards:
             self.sized(name, d, stand, spoken, source)
         node = t._node if t._base is None else self._node_of()(t)
         if not fresh:
-            self.volatile.append(f"F_{ref}._base is {'None' if t._base is None else 'not None'}")
+            mine = self.kept(ref)
+            looks.append(f"{mine}._base is {'None' if t._base is None else 'not None'}")
             if node is None:
-                self.volatile.append(f"F_{ref}._node is None")
+                looks.append(f"{mine}._node is None")
             elif node.leaf:
                 self.line(f"n{name} = {ref}._node", False)
                 self.held.append(f"n{name}")
-                self.volatile += [f"F_{ref}._node is F_n{name}", f"not F_n{name}.watched", f"not F_{ref}._post_hooks"]
+                looks += [f"{mine}._node is F_n{name}", f"not {mine}._post_hooks"]
+                self.volatile.append((f"not F_n{name}.watched", f"n{name}", "watched"))
             else:
-                self.volatile.append(f"(F_{ref}._node is not None and not F_{ref}._node.leaf)")
+                looks.append(f"({mine}._node is not None and not {mine}._node.leaf)")
+            self.volatile.append((" and ".join(looks), ref, "_a _base _node _post_hooks"))
         if node is None:
             self.check(f"{ref}._node is not None", f"{spoken} needs no gradient", source)
         elif node.leaf:
@@ -348,7 +364,7 @@ class Guards:
         wanted = set(re.findall(r"\b(?:v|a|na)\d+\b", "\n".join([*fresh, *after]))) & set(self.held)
         stable = [p for p in self.parameters if p in self.stable]
         names = [*stable, *self.held]
-        conditions = [*(f"{p} is F_{p}" for p in stable), "F_same(F_words)", *dict.fromkeys(self.volatile)]
+        conditions = [*(f"{p} is F_{p}" for p in stable), "F_same(F_words)", "(F_look is None or F_look())"]
         quick = [f"{v} = F_{v}" for v in sorted(wanted, key=self.held.index)] + fresh
         lines = [f"if {' and '.join(conditions)}:", *(f"    {line}" for line in quick or ["pass"]), "else:",
                  *(f"    {line}" for line in self.lines), "    F_settle(locals())"]  # fmt: skip
@@ -356,6 +372,7 @@ class Guards:
         scope = {f"F_{n}": None for n in names} | {
             "F_same": same[0],
             "F_words": NEVER,
+            "F_look": None,
             "F_settle": settle,
             "locals": locals,
         }
@@ -377,6 +394,8 @@ class Settle:
 
     def __init__(self, guards: Guards, names: list[str], alive: Any) -> None:
         self.names, self.watches, self.scope = names, list(dict.fromkeys(guards.watches)), guards.scope
+        self.volatile = list(dict.fromkeys(guards.volatile))
+        self.looks: dict[tuple[str, ...], Any] = {(): None}
         self.alive, self.left = alive, 64
 
     def __call__(self, found: dict[str, Any]) -> None:
@@ -389,11 +408,19 @@ class Settle:
         scope["F_words"] = NEVER
         for n in self.names:
             scope["F_" + n] = found[n]
+        held = lambda v: found[v] if v in found else scope[v]
+        traced = [v for v in self.volatile if v[2]]
         try:
-            made = watch.words([(found[v] if v in found else scope[v], kind) for v, kind in self.watches])
+            made, left = watch.words(
+                [(held(v), kind) for v, kind in self.watches], [(held(v), kind) for _, v, kind in traced]
+            )
         except watch.Unwatchable:
             self.left = 0
             return
+        looks = (*(text for text, _, kind in self.volatile if not kind), *(traced[n][0] for n in left))
+        if looks not in self.looks:
+            self.looks[looks] = build("look", f"def look():\n    return {' and '.join(looks)}\n", scope)
+        scope["F_look"] = self.looks[looks]
         scope["F_words"] = made
 
 
@@ -402,6 +429,11 @@ def write(name: str, parameters: list[str], lines: list[str]) -> str:
     body = "\n".join("        " + line for line in lines)
     return (f"def {name}({', '.join(parameters)}):\n    try:\n{body}\n"
             "    except (KeyError, AttributeError, IndexError, TypeError):\n        return MISSING\n")  # fmt: skip
+
+
+def _plain(key: Any) -> bool:
+    """Whether a key names an item as an attribute is named."""
+    return isinstance(key, str) and key.isidentifier()
 
 
 def _restless(source: Source) -> bool:

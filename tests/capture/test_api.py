@@ -179,3 +179,50 @@ def test_bytecode_that_is_not_understood_runs_eagerly(monkeypatch):
     torch.compiler.reset()
     assert f(torch.zeros(1)).item() == 1
     assert not f._captures.first.entries
+
+
+def test_what_is_watched_is_seen_to_change():
+    """Attributes of tensors, nodes and instances, cells, code and globals: changed between two calls, by any way."""
+    from flambeau._backends.cpu import watch
+
+    if watch.same() is None:
+        pytest.skip("nothing is watched here")
+    same = watch.same()[0]
+
+    class Thing:
+        pass
+
+    def fresh():
+        x = Thing()
+        x.a, x.b = [1], [2]
+        return x
+
+    def combined():
+        x = fresh()
+        vars(x)["c"] = 3
+        vars(x).pop("c")
+        x.__dict__ = dict(vars(x))
+        return x
+
+    changes = (
+        lambda x: setattr(x, "a", [1]), lambda x: delattr(x, "a"), lambda x: setattr(x, "late", 1), lambda x: vars(x).update(a=0),
+        lambda x: vars(x).clear(), lambda x: setattr(x, "__dict__", {"a": x.a}), lambda x: vars(x).update(late=0),
+        lambda x: [setattr(x, f"n{i}", i) for i in range(40)], lambda x: vars(x).update({f"m{i}": i for i in range(40)}),
+    )  # fmt: skip
+    for make in (fresh, combined, lambda: (x := fresh(), vars(x))[0]):
+        for change in changes:
+            x = make()
+            words, left = watch.words([], [(x, "a late")])
+            if left:
+                continue
+            assert same(words)
+            x.b = [3]
+            assert same(words)
+            change(x)
+            assert not same(words) or (x.a == [1] and not hasattr(x, "late"))
+    x = combined()
+    words, left = watch.words([(vars(x), "a")])
+    x.late = 1
+    assert same(words)
+    x.a = 0
+    assert not same(words)

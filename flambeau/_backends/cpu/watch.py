@@ -10,6 +10,7 @@ import collections
 import ctypes
 import gc
 import sys
+import types
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -17,7 +18,10 @@ from typing import Any
 import numpy as np
 
 TYPE, VERSION, SIZE, ITEMS = 8, 24, 16, 24  # offsets in objects, dictionaries and lists
-HEAP = 1 << 9
+KEYS, VALUES = 32, 40  # of a dictionary: its table of keys, and its values where the keys are shared
+INLINE, DICT = -32, -24  # of an instance: its values while it has no dictionary, and its dictionary
+CELL, FUNCTION = 16, {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64, "__closure__": 72}
+HEAP, MANAGED = 1 << 9, 1 << 4  # flags of types
 TEXT = """
 define i8* @flambeau_same(i8* %self, i8** %args, i64 %n) {{
 entry:
@@ -74,10 +78,55 @@ def _as_described() -> bool:
     before = word(id(d) + VERSION)
     d["a"] = 2
     xs = [d, before]
+
+    def function(x: int = 1, *, y: int = 2) -> int:
+        return d["a"]
+
+    assert function.__closure__ is not None
+    facts = (function.__code__, function.__defaults__, function.__kwdefaults__, function.__closure__)
+    if [word(id(function) + at) for at in FUNCTION.values()] != [id(x) for x in facts]:
+        return False
+    if word(id(function.__closure__[0]) + CELL) != id(d) or not _instances_as_described():
+        return False
     return (
         word(id(d) + VERSION) != before and word(id(d) + TYPE) == id(dict) and word(id(xs) + SIZE) == 2
         and word(word(id(xs) + ITEMS)) == id(d)
     )  # fmt: skip
+
+
+class _Known:
+    pass
+
+
+def _instances_as_described() -> bool:
+    """Whether instances keep their attributes where `attributes` looks for them."""
+    x, y, z = _Known(), _Known(), _Known()
+    for o in (x, y, z):
+        o.first, o.second = [1], [2]  # type: ignore[attr-defined]
+    vars(y)
+    vars(z)["third"] = 3
+    try:
+        for o in (x, y, z):
+            for name in ("first", "second"):
+                out: dict[int, int] = {}
+                attributes(o, (name,), out)
+                if list(out.values()).count(id(getattr(o, name))) != 1:
+                    return False
+        out = {}
+        attributes(x, ("first", "absent"), out)
+        x.absent = 1  # type: ignore[attr-defined]
+        return any(word(a) != w for a, w in out.items())
+    except Unwatchable:
+        return False
+
+
+@cache
+def _cached_keys() -> int:
+    """Where a class keeps the keys that its instances share."""
+    x = _Known()
+    x.first = 1  # type: ignore[attr-defined]
+    keys = word(id(vars(x)) + KEYS)
+    return next((at for at in range(0, type.__basicsize__, 8) if word(id(_Known) + at) == keys), 0)
 
 
 @cache
@@ -103,30 +152,122 @@ class Unwatchable(Exception):
     """An object whose changes leave no trace in memory."""
 
 
-def words(objects: Iterable[tuple[Any, str]]) -> np.ndarray[Any, Any]:
-    """What to compare: for each object its "type", its "content", or all that its class defines ("class")."""
+def words(
+    objects: Iterable[tuple[Any, str]], perhaps: Iterable[tuple[Any, str]] = ()
+) -> tuple[np.ndarray[Any, Any], list[int]]:
+    """What to compare: for each object its "type", its "content", all that its class defines ("class"), or some of its attributes
+    (their names, between spaces). What of `perhaps` leaves no trace is left out: the second result says which."""
     out: dict[int, int] = {}
     for x, kind in objects:
-        if kind == "type":
-            out[id(x) + TYPE] = id(type(x))
-        elif kind == "class":
-            for c in x.__mro__:
-                if c.__flags__ & HEAP:
-                    _dictionary(gc.get_referents(c.__dict__)[0], out)
-        elif isinstance(x, dict):
-            if isinstance(x, collections.OrderedDict) and x:
-                raise Unwatchable  # its order changes without a trace
-            _dictionary(x, out)
-        elif type(x) is list:
-            items = word(id(x) + ITEMS)
-            out[id(x) + SIZE], out[id(x) + ITEMS] = len(x), items
-            for i, y in enumerate(x):
-                out[items + 8 * i] = id(y)
-        elif not isinstance(x, (tuple, str, int, float, frozenset)):
-            raise Unwatchable
+        _add(x, kind, out)
+    left = []
+    for n, (x, kind) in enumerate(perhaps):
+        more = dict(out)
+        try:
+            _add(x, kind, more)
+        except Unwatchable:
+            left.append(n)
+        else:
+            out = more
     made = np.empty((len(out), 2), np.int64)
     for i, pair in enumerate(out.items()):
         made[i] = pair
+    return made, left
+
+
+def _add(x: Any, kind: str, out: dict[int, int]) -> None:
+    if kind == "type":
+        out[id(x) + TYPE] = id(type(x))
+    elif kind == "class":
+        for c in x.__mro__:
+            if c.__flags__ & HEAP:
+                _dictionary(gc.get_referents(c.__dict__)[0], out)
+    elif kind != "content":
+        attributes(x, kind.split(), out)
+    elif isinstance(x, dict):
+        if isinstance(x, collections.OrderedDict) and x:
+            raise Unwatchable  # its order changes without a trace
+        _dictionary(x, out)
+    elif type(x) is list:
+        items = word(id(x) + ITEMS)
+        out[id(x) + SIZE], out[id(x) + ITEMS] = len(x), items
+        for i, y in enumerate(x):
+            out[items + 8 * i] = id(y)
+    elif not isinstance(x, (tuple, str, int, float, frozenset)):
+        raise Unwatchable
+
+
+def attributes(x: Any, names: Iterable[str], out: dict[int, int]) -> None:
+    """Which objects an instance's own attributes are (or that there are none), a function's parts, a cell's content, a dictionary's items.
+
+    A word that says where others lie comes before them: those are not read any more when it has changed.
+    """
+    kind = type(x)
+    if kind is types.CellType:
+        out[id(x) + CELL] = word(id(x) + CELL)
+    elif kind is types.FunctionType and all(n in FUNCTION for n in names):
+        for n in names:
+            out[id(x) + FUNCTION[n]] = word(id(x) + FUNCTION[n])
+    elif kind is dict:
+        _items(id(x), names, out, False)
+    elif not kind.__flags__ & MANAGED or "__getattribute__" in kind.__dict__ or not _cached_keys():
+        raise Unwatchable
+    elif names == ["__dict__"]:
+        if not word(id(x) + DICT):
+            raise Unwatchable
+        out[id(x) + DICT] = word(id(x) + DICT)
+    else:
+        values = word(id(x) + INLINE)
+        out[id(x) + INLINE], d = values, word(id(x) + DICT)
+        if values:
+            _shared(word(id(kind) + _cached_keys()), values, names, out)
+        else:
+            out[id(x) + DICT] = d
+            if d:
+                _items(d, names, out, True)
+
+
+def _shared(keys: int, values: int, names: Iterable[str], out: dict[int, int]) -> None:
+    """Values of shared keys. Before them lies in which order they were added."""
+    found = {k: i for i, (k, _) in enumerate(_entries(keys))}
+    if (word(values - 8) >> 48 & 0xFF) > 6:  # how many there are; the order of six is in the same word
+        out[values - 16] = word(values - 16)
+    out[values - 8] = word(values - 8)
+    for n in names:
+        if n in found:
+            out[values + 8 * found[n]] = word(values + 8 * found[n])
+
+
+def _items(d: int, names: Iterable[str], out: dict[int, int], absent: bool) -> None:
+    """Items of the dictionary at an address; where some may be `absent`, that nothing is added, too."""
+    keys, values = word(d + KEYS), word(d + VALUES)
+    out[d + KEYS], out[d + VALUES] = keys, values
+    if values:
+        _shared(keys, values, names, out)
+        return
+    found = dict(_entries(keys))
+    if absent:
+        out[keys + 24] = word(keys + 24)
+    elif any(n not in found for n in names):
+        raise Unwatchable
+    for n in names:
+        if n in found:
+            out[found[n]] = word(found[n])
+
+
+def _entries(keys: int) -> list[tuple[str, int]]:
+    """The keys of a table of strings, and where their values are."""
+    head = word(keys + 8)
+    if head >> 16 & 0xFF == 0:  # keys that are no strings
+        raise Unwatchable
+    start = keys + 32 + (1 << (head >> 8 & 0xFF))
+    made = []
+    for i in range(word(keys + 24)):
+        key = word(start + 16 * i)
+        if key:
+            made.append((ctypes.cast(key, ctypes.py_object).value, start + 16 * i + 8))
+        else:
+            made.append(("", 0))
     return made
 
 
