@@ -48,6 +48,15 @@ class OpOverload:
     def overloadpacket(self) -> OpOverloadPacket:
         return self._overloadpacket
 
+    @property
+    def _schema(self) -> Any:
+        """The schema, taken apart: arguments with names, types and defaults, and results."""
+        from flambeau._ground.function_schema import function_schema
+        from flambeau._operators._schema import form
+
+        wanted = self._overloadname if self._overloadname != "default" else ""
+        return function_schema(form(self.op, self._overloadpacket.__name__, wanted, self.form))
+
     def name(self) -> str:
         """`aten::add.Tensor`; the default overload has no name."""
         suffix = "" if self._overloadname == "default" else "." + self._overloadname
@@ -71,9 +80,15 @@ class OpOverload:
 class CustomOverload(OpOverload):
     """One overload of a user's operator."""
 
+    @property
+    def _schema(self) -> Any:
+        from flambeau._ground.function_schema import function_schema
+
+        return function_schema(self._text)
+
     def __init__(self, packet: OpOverloadPacket, overload: str, definition: Any) -> None:
         self.op, self._overloadname, self._overloadpacket, self.form = definition.op, overload, packet, "function"
-        self._fn, self._schema = definition, definition.schema
+        self._fn, self._text = definition, definition.schema
         self.__name__ = f"{packet.__name__}.{overload}"
         self.__qualname__, self.__module__, self.namespace = self.__name__, packet.__module__, packet.namespace
 
@@ -94,6 +109,8 @@ class OpOverloadPacket:
     def __getattr__(self, key: str) -> Any:
         if key.startswith("__") and key != "__":
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{key}'")
+        if key not in self._overloads and key == "default" and len({op for op, _ in self._overloads.values()}) == 1:
+            key = next(iter(self._overloads))  # `transpose_` has no overloads, `transpose.int` has
         if key not in self._overloads:
             raise AttributeError(f"The underlying op of '{self}' has no overload name '{key}'")
         if key not in self._made:
@@ -153,6 +170,12 @@ def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
     overloads: dict[str, tuple[Op, str]] = {}
     for full, op in REGISTRY.items():
         base, _, overload = full.partition(".")
+        if name in op.aliases or name.removesuffix("_") in op.aliases:
+            base = name if name in op.aliases else name[:-1]
+        if (
+            base == name and "out" in op.variants
+        ):  # `add.out` beside `add.Tensor`; `sum.IntList_out` has a name of its own
+            overloads.setdefault("out" if overload in ("", "Tensor", "self") else f"{overload}_out", (op, "out"))
         if base == name:
             only = name.endswith("_") and "function" not in op.variants and "inplace" in op.variants  # `bernoulli_`
             overloads[overload or "default"] = (op, "inplace" if only else "function")

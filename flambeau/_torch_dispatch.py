@@ -11,12 +11,14 @@ from typing import Any
 import flambeau
 from flambeau import overrides
 from flambeau._backends.meta import MetaArray
-from flambeau._eager import call, create, modes, record
+from flambeau._eager import call, create, derive, modes, record
 from flambeau._eager.getitem import through_operators
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
 from flambeau._eager.views import check_writable
-from flambeau._operators.op import Op
+from flambeau._operators import load
+from flambeau._operators._schema import is_number
+from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import Tensor, new
 from flambeau._values.device import CPU, device as Device
 from flambeau._values.dtype import get_default_dtype
@@ -82,15 +84,41 @@ def leave() -> None:
     modes.leave("dispatch")
 
 
-def overload_of(op: Op, into: bool) -> Any:
+def overload_of(op: Op, values: Any, into: bool) -> Any:
     """`torch.ops.aten.<name>.<overload>`."""
     ops = flambeau.ops
 
     if op.custom is not None:
         packet = getattr(getattr(ops, op.custom.namespace), op.custom.name)
         return getattr(packet, op.custom.overload or "default")
-    base, _, overload = op.overload.partition(".")
-    return getattr(getattr(ops.aten, base + "_" * into), overload or "default")
+    base, _, overload = _served(op, values).partition(".")
+    base += "_" * (into and not base.endswith("_"))
+    return getattr(getattr(ops.aten, base), overload or "default")
+
+
+def _served(op: Op, values: Any) -> str:
+    """Which of the overloads that an operator serves a call is: by which arguments are numbers, and which are given."""
+    if len(op.overloads) == 1 or op.wraps:
+        return op.overload
+    numbers = [i for i, p in enumerate(op.params) if p.takes_number and isinstance(values[i], (int, float, complex))]
+    given = {
+        p.name: v
+        for p, v in zip(op.params, values, strict=True)
+        if not p.is_tensor and not overrides._is_default(v, p.default)
+    }
+    for name in op.overloads:
+        suffix = name.partition(".")[2]
+        if not suffix and not given and not numbers and op.params[0].is_tensor:  # `sum(x)`
+            return name
+        if suffix in ("dim", "dims") and isinstance(given.get("dim"), int if suffix == "dim" else (tuple, list)):
+            return name
+        if (
+            numbers
+            and suffix
+            and all(is_number(suffix, i) == (i in numbers) for i, p in enumerate(op.params) if p.takes_number)
+        ):
+            return name
+    return op.overload
 
 
 def arguments(op: Op, values: Any, out: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -111,7 +139,7 @@ def arguments(op: Op, values: Any, out: Any) -> tuple[tuple[Any, ...], dict[str,
 
 def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     """What the general lane asks: what the mode or the subclass makes of the call."""
-    if op.kind == "composite" or (op.view and op.is_flat):  # a mark of ours
+    if (not op.is_primitive and op.seen_as is None) or (op.view and op.is_flat):  # a mark of ours
         return NotImplemented
     own = [
         t
@@ -121,8 +149,14 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     ]
     if not STATE.dispatch_modes and (not own or STATE.no_dispatch):
         return NotImplemented
+    if op.seen_as is not None:
+        return NotImplemented if into or out is not None else call.call_body(op, op.seen_as, (), values)
+    if op.kind == "composite" and (into or out is not None):
+        return NotImplemented
     target = values[op.receiver_at] if into else None
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
+    if tracked and op.kind == "composite" and not op.seen_rules:
+        return NotImplemented  # its parts have derivatives
     before = None
     if into and tracked:
         check_writable(target)
@@ -136,12 +170,12 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
             for o in outs:
                 if o is not None and node_of(o) is not None and not op.view:
                     o._node, o._nr = None, 0
-            record.record(op, outs, values, type(result) is list)
+            record.record(op, outs, values, type(result) is list, bool(op.seen_rules))
     return result
 
 
 def _asked(op: Op, values: Any, out: Any, into: bool, own: list[Any], extra: Any = None) -> Any:
-    func = overload_of(op, into)
+    func = overload_of(op, values, into)
     args, kwargs = arguments(op, values, out)
     kwargs |= extra or {}
     types = tuple(dict.fromkeys(type(t) for t in own))
@@ -189,6 +223,15 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     return NotImplemented
 
 
+def _member(name: str, t: Any) -> Any:
+    """A method that is no operator here, as the one that is seen."""
+    if STATE.dispatch_modes or (takes_over(t) and not STATE.no_dispatch):
+        load()
+        return derive.function(REGISTRY[name])(t)
+    return NotImplemented
+
+
+call.HOOKS["seen"] = _member
 overrides.BELOW.append(_operator)
 overrides.BELOW_METHODS.append(_method)
 create.HOOKS.append(_create)

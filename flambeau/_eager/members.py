@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._eager import views
+from flambeau._eager.call import HOOKS
 from flambeau._eager.graph import AccumulateGrad, Node, Removable, bump, node_of, version
 from flambeau._eager.modes import MODES, STATE
 from flambeau._tensor import PLAIN, Tensor, new, wrap
@@ -151,6 +152,8 @@ class _Members:
         """A tensor over the same memory, without history."""
         if MODES and STATE.recorder is not None:
             return STATE.recorder.detach(self)
+        if MODES and STATE.dispatch_modes:
+            return HOOKS["seen"]("detach", self)
         return views.alias(self, self._a)
 
     def detach_(self: Any) -> Any:
@@ -205,6 +208,10 @@ class _Members:
         """The only element, as a Python number."""
         if MODES and STATE.recorder is not None:
             STATE.recorder.read(self, "item()")
+        if (MODES and STATE.dispatch_modes) or type(self) not in PLAIN:
+            taken = HOOKS["seen"]("_local_scalar_dense", self)
+            if taken is not NotImplemented:
+                return taken
         a = self._a
         if a.size != 1:
             raise RuntimeError(f"a Tensor with {a.size} elements cannot be converted to Scalar")

@@ -84,14 +84,14 @@ def any_history(op: Op, values: Sequence[Any]) -> bool:
     return False
 
 
-def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any], listed: bool = False) -> None:
-    """Give the outputs their history, if an input has one. Called in grad mode."""
+def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any], listed: bool = False, seen: bool = False) -> None:
+    """Give the outputs their history, if an input has one. Called in grad mode. `seen`: by the rules for PyTorch's graphs."""
     if not any_history(op, values):
         return
     live = [o is not None and o._a.dtype.kind in "fcV" and i not in op.constants for i, o in enumerate(outs)]
     if not any(live):
         return
-    node = make_node(op, values, outs, None)
+    node = make_node(op, values, outs, None, seen_class(op) if seen else None)
     node.listed = listed  # type: ignore[attr-defined]
     if len(outs) > 1 or op.outputs:
         node.outs = len(outs)
@@ -107,9 +107,9 @@ def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any], listed: bool = 
             outs[0]._created = ""
 
 
-def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) -> Node:
+def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any, cls: type[Node] | None = None) -> Node:
     """The node of one call; `old` stands for the first input where that was overwritten (an in-place call)."""
-    cls = node_class(op, values)
+    cls = cls or node_class(op, values)
     node = new(cls)
     ins = inputs_of(op, values)
     wanted = cls.wanted  # type: ignore[attr-defined]
@@ -181,6 +181,14 @@ def node_class(op: Op, values: Sequence[Any]) -> type[Node]:
     return cls
 
 
+def seen_class(op: Op) -> type[Node]:
+    """The class of nodes whose derivative is what PyTorch's graphs show."""
+    cls = _classes.get((op, "seen"))
+    if cls is None:
+        cls = _classes[op, "seen"] = _rule_class(op, op.seen_rules)
+    return cls
+
+
 def class_name(op: Op) -> str:
     """`MulBackward0`, `AddmmBackward0`: what `grad_fn` prints as."""
     return "".join(part[:1].upper() + part[1:] for part in op.aten.strip("_").split("_")) + "Backward0"
@@ -201,10 +209,11 @@ def _parameters(rule: Any) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
-def _rule_class(op: Op) -> type[Node]:
+def _rule_class(op: Op, rules: dict[str, Any] | None = None) -> type[Node]:
+    own, rules = rules is None, op.rules if rules is None else rules
     fields = op.outputs or ("out",)
-    joint = op.rules.get("_")
-    wants = {name: _parameters(rule) for name, rule in op.rules.items()}
+    joint = rules.get("_")
+    wants = {name: _parameters(rule) for name, rule in rules.items()}
     names = tuple(
         dict.fromkeys(
             n for ps in wants.values() for n in ps if n not in ("g", "needs", "recorded") and not n.startswith("g_")
@@ -216,16 +225,17 @@ def _rule_class(op: Op) -> type[Node]:
         if n not in positions and n not in fields and base not in positions and n not in ("outs",):
             raise TypeError(f"the derivative of {op} names {n!r}, which is no parameter or result")
     simple = (
-        (not joint or "_" in op.array_rules)
+        own
+        and (not joint or "_" in op.array_rules)
         and not op.outputs
         and not any(p.is_list for p in op.params)
         and "outs" not in names
     )
     arrays = _rule_arrays(op, names, wants, fields) if simple else RuleNode.arrays
-    extra = {"arrays": _natively(arrays) if op.native else arrays}
+    extra = {"arrays": _natively(arrays) if op.native and own else arrays, "rules": rules}
     return type(class_name(op), (RuleNode,), {
         **extra, "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
-        "wanted": None if joint else frozenset(op.rules), "names_saved": frozenset(names),
+        "wanted": None if joint else frozenset(rules), "names_saved": frozenset(names),
         "output_saved": frozenset(i for i, n in enumerate(names) if n in fields),
     })  # fmt: skip
 
@@ -323,7 +333,7 @@ def _fit(a: Any, into: Any) -> Any:
 class FlatBackward0(Node):
     """A gradient, and what it was made of but does not change with."""
 
-    def __init__(self, r: Tensor, edges: Sequence[tuple[Node, int, Any]]) -> None:
+    def __init__(self, r: Tensor, edges: Sequence[tuple[Any, int, Any]]) -> None:
         self.next = (node_of(r), *(n for n, _, _ in edges))
         self.nrs = (r._nr, *(nr for _, nr, _ in edges))
         self.into = [like for _, _, like in edges]
@@ -336,7 +346,7 @@ class FlatBackward0(Node):
         return [None if self.next[0] is None else g, *(wrap(np.zeros(*like)) for like in self.into)]
 
 
-def beside(r: Tensor, edges: Sequence[tuple[Node, int, Any]]) -> Tensor:
+def beside(r: Tensor, edges: Sequence[tuple[Any, int, Any]]) -> Tensor:
     """r, joined to what it is flat in: PyTorch's second derivatives there are zeros, not absent."""
     if not edges or not STATE.grad or type(r) is not Tensor or (STATE.tracing and r._node is not None):
         return r
@@ -356,6 +366,7 @@ class RuleNode(Node):
     """Calls the operator's written derivatives. `saved` holds what they name, in the order of `names`."""
 
     op: Op
+    rules: dict[str, Any]
     wants: dict[str, tuple[str, ...]]
     names: tuple[str, ...]
     positions: dict[str, int]
@@ -438,7 +449,7 @@ class RuleNode(Node):
             if n is None:
                 out.append(None)
                 continue
-            rule = self.op.rules[name]
+            rule = self.rules[name]
             if k < 0:
                 out.append(rule(*[bound[p] for p in self.wants[name]]))
             else:

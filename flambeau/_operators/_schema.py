@@ -35,12 +35,12 @@ def _default(value: Any) -> str:
 def _type(p: Param, overload: str, position: int) -> str:
     kind, optional = p.annotation.removesuffix(" | None"), p.annotation.endswith(" | None")
     text = _TYPES.get(kind, kind)
-    if kind == "N" and _is_number(overload, position):
+    if kind == "N" and is_number(overload, position):
         text = "Scalar"
     return text + ("?" if optional else "")
 
 
-def _is_number(overload: str, position: int) -> bool:
+def is_number(overload: str, position: int) -> bool:
     """Whether the operand at a position is a number in this overload: "Scalar", "Tensor_Scalar", "ScalarSelf", "n_scalar", ..."""
     if overload in (
         "Scalar",
@@ -81,7 +81,7 @@ def schema(op: Op, overload: str | None = None) -> str:
         if position == 0 and (op.view or writes):
             kind = kind.replace("Tensor", "Tensor(a!)" if writes else "Tensor(a)")
         parts.append(
-            f"{kind} {'self' if p.name == 'input' else p.name}"
+            f"{kind} {op.receiver if p.name == 'input' else p.name}"
             + ("" if p.default is REQUIRED else f"={_default(float(p.default) if kind == 'float' else p.default)}")
         )
         if makes and p.keyword and p.name == "dtype":
@@ -97,3 +97,22 @@ def schema(op: Op, overload: str | None = None) -> str:
         else one
     )
     return f"aten::{name}({', '.join(parts)}) -> {result}"
+
+
+def form(op: Op, name: str, overload: str, kind: str) -> str:
+    """The schema of an overload by its public name, in one of its forms: "function", "inplace", "out"."""
+    full = f"{op.aten}.{overload}" if overload else op.aten
+    text = schema(op, full if full in op.overloads else None)
+    _, _, rest = text.partition("(")
+    rest, _, result = rest.rpartition(") -> ")
+    shown = f"aten::{name}" + (f".{overload}" if overload else "")
+    if kind == "inplace":
+        rest = rest.replace("Tensor(a) self", "Tensor self").replace("Tensor self", "Tensor(a!) self", 1)
+        return f"{shown}({rest}) -> Tensor(a!)"
+    if kind == "out":
+        names = op.outputs or ("out",)
+        outs = [f"Tensor({chr(ord('a') + i)}!) {n}" for i, n in enumerate(names)]
+        results = ", ".join(f"Tensor({chr(ord('a') + i)}!)" for i in range(len(names)))
+        rest += (", " if "*" in rest else ", *, ") + ", ".join(outs)
+        return f"{shown}({rest}) -> {results if len(names) == 1 else f'({results})'}"
+    return f"{shown}({rest}) -> {result}"

@@ -25,7 +25,7 @@ def same_dtype(a: Any, b: Any, say: str = "expected m1 and m2 to have the same d
 
 def adjoint(x: Any) -> Any:
     """The transpose of the last two dimensions, conjugated where complex."""
-    x = x.transpose(-2, -1)
+    x = x.t() if x.ndim == 2 else x.transpose(-2, -1)
     return x.conj() if x._a.dtype.kind == "c" else x
 
 

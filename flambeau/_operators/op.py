@@ -58,6 +58,7 @@ class Op:
             written derivative of an op; a whole composite, forward and backward.
         halves: float16 and bfloat16 reach the array reading as they are, elsewhere they are widened before and narrowed after.
         differentiable: False where no gradient flows by definition.
+        wraps: graphs show numbers as 0-d tensors do, by the overload for tensors.
         exact: whether `out=` must have the dtype of the result, and none that it could be cast to (where promote is "none").
         constants: those of the outputs that no gradient flows back from.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
@@ -69,7 +70,8 @@ class Op:
                  variants: Iterable[str] = ("function", "method"), namespace: str = "", view: bool = False,
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
-                 native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None) -> None:  # fmt: skip
+                 native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
+                 wraps: bool = False) -> None:  # fmt: skip
         self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
         self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view
         self.aten = overloads[0].partition(".")[0]
@@ -77,6 +79,7 @@ class Op:
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks, self.halves = lacks, halves
+        self.wraps = wraps
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)
         self.native = native or kind == "pointwise"
@@ -89,6 +92,8 @@ class Op:
         self.sample: Callable[..., Any] | None = None
         self.shapes: Callable[..., Any] | None = None
         self.is_flat = False
+        self.is_primitive, self.seen_rules = kind != "composite", {}
+        self.seen_as: Callable[..., Any] | None = None
         self.custom: Any = None  # the definition of a user's operator (`torch.library`)
         self._params: tuple[Param, ...] | None = None
         self.__doc__ = body.__doc__
@@ -115,6 +120,9 @@ class Op:
                     NAMES[namespace].setdefault(name + "_", []).append(self)
 
     call: ClassVar[Callable[..., Any]]  # installed by the floor above: the public function of an Op
+    gradients: ClassVar[
+        Callable[..., Any]
+    ]  # likewise: gradients(function, inputs, g), what reaches inputs of function(*inputs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the operator on tensors, as its public function does."""
@@ -155,6 +163,19 @@ class Op:
         """The derivatives change with no input (a selection, a mean), and PyTorch still says so with zeros: a second
         derivative is there, and zero."""
         self.is_flat = True
+        return self
+
+    def primitive(self, **rules: Callable[..., Any]) -> Op:
+        """One operator in PyTorch's graphs: `__torch_dispatch__` and `make_fx` see it whole, though here it may be a composite.
+
+        `rules`: its derivative there, as in `vjp`, in operators that are seen in turn.
+        """
+        self.is_primitive, self.seen_rules = True, rules
+        return self
+
+    def parts(self, fn: Callable[..., Any]) -> Op:
+        """Several operators in PyTorch's graphs, though one here: fn, of the same parameters, calls them."""
+        self.seen_as = fn
         return self
 
     def errors(self, fn: Callable[..., None]) -> Op:

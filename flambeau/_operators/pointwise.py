@@ -47,7 +47,7 @@ def check_sub(input: Any, other: Any, alpha: Any) -> None:
     check_alpha(input, other, alpha)
 
 
-@pointwise("add.Tensor", "add.Scalar", variants=ALL_FORMS)
+@pointwise("add.Tensor", "add.Scalar", wraps=True, variants=ALL_FORMS)
 def add(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Adds `other`, scaled by `alpha`, to `input`: input + alpha * other."""
     return input + other if alpha == 1 else input + other * alpha
@@ -58,7 +58,7 @@ def _(input: Any, other: Any, alpha: Any) -> None:
     check_alpha(input, other, alpha)
 
 
-@pointwise("sub.Tensor", "sub.Scalar", variants=ALL_FORMS, names=("subtract",))
+@pointwise("sub.Tensor", "sub.Scalar", wraps=True, variants=ALL_FORMS, names=("subtract",))
 def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `other`, scaled by `alpha`, from `input`: input - alpha * other."""
     return input - other if alpha == 1 else input - other * alpha
@@ -76,13 +76,13 @@ def rsub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
 rsub.errors(check_sub)
 
 
-@pointwise("mul.Tensor", "mul.Scalar", variants=ALL_FORMS, names=("multiply",))
+@pointwise("mul.Tensor", "mul.Scalar", wraps=True, variants=ALL_FORMS, names=("multiply",))
 def mul(k: Kernel[T], input: T, other: N) -> T:
     """Multiplies elementwise: input * other."""
     return input * other
 
 
-@pointwise("div.Tensor", "div.Scalar", variants=ALL_FORMS, promote="float", names=("divide", "true_divide"))
+@pointwise("div.Tensor", "div.Scalar", wraps=True, variants=ALL_FORMS, promote="float", names=("divide", "true_divide"))
 def div(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise: input / other."""
     return input / other

@@ -25,9 +25,9 @@ def dropped(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tup
 
 def restored(g: Tensor, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Tensor:
     """A reduced tensor with its dims back as 1, so that it broadcasts against the input."""
-    if keepdim or not shape:
-        return g
     dims = wrap_dims(dim, len(shape))
+    if keepdim or len(dims) == len(shape):
+        return g
     return g.reshape(tuple(1 if i in dims else n for i, n in enumerate(shape)))
 
 

@@ -11,6 +11,7 @@ from flambeau._eager import views
 from flambeau._eager.derived import constant as _constant
 from flambeau._eager.graph import Node, as_tensor, execute, node_of, unwrap
 from flambeau._eager.modes import MODES, STATE
+from flambeau._operators.op import Op
 from flambeau._tensor import PLAIN, Tensor, bare, wrap
 from flambeau._torch_dispatch import takes_over
 from flambeau.autograd import forward_ad as forward_ad, function as function, grad_mode as grad_mode, graph as graph
@@ -258,6 +259,20 @@ def variable(*args: Any, **kwargs: Any) -> Any:
 
 
 _LAZY = {"Variable": "variable", "functional": None}
+
+
+def _of_function(fn: Any, inputs: Sequence[Any], g: Any) -> list[Any]:
+    """What reaches the inputs of fn(*inputs), of whose (first) result g is the gradient; zeros where nothing does."""
+    recorded = STATE.grad and any(node_of(x) is not None for x in (*inputs, g))
+    with enable_grad():
+        xs = [x.view_as(x) if recorded and node_of(x) is not None else x.detach().requires_grad_() for x in inputs]
+        out = fn(*xs)
+        out = out[0] if isinstance(out, (tuple, list)) else out
+        found = gradients([out], xs, [g], False, recorded, False)
+    return [x.new_zeros(x.shape) if r is None else r for r, x in zip(found, xs, strict=True)]
+
+
+Op.gradients = staticmethod(_of_function)  # type: ignore[assignment]
 
 
 def gradcheck(func: Any, inputs: Any, **options: Any) -> bool:

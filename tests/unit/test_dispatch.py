@@ -1,5 +1,7 @@
 """`__torch_dispatch__`: modes and subclasses that take over primitive operators."""
 
+import pytest
+
 import flambeau
 from flambeau.utils._python_dispatch import (
     TorchDispatchMode,
@@ -141,3 +143,106 @@ def test_subclasses_are_taken_apart():
     t = transform_subclass(cls(flambeau.ones(2)), lambda name, inside: inside * 2)
     assert type(t) is cls
     assert (t.inside == 2).all()
+
+
+def seen(fl, program):
+    """The operators that a mode sees, but for those that join gradients."""
+    import importlib
+
+    base = importlib.import_module(f"{fl.__name__}.utils._python_dispatch").TorchDispatchMode
+    names = []
+
+    class Seen(base):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            names.append(str(func).removeprefix("aten."))
+            return func(*args, **(kwargs or {}))
+
+    with Seen():
+        program()
+    joined = ("detach.default", "add_.Tensor", "add.Tensor", "clone.default", "ones_like.default")
+    return [n for n in names if n not in joined]
+
+
+def functional(fl):
+    return fl.nn.functional
+
+
+OURS = (
+    "lift_fresh.default",
+    "t.default",
+    "new_empty_strided.default",
+    "copy_.default",
+)  # order, and layout, of gradients
+GRAPHS = {
+    "matmul": lambda t, x, w, im: t.matmul(x.unsqueeze(0), w.t().unsqueeze(0)),
+    "relu": lambda t, x, w, im: t.relu(x),
+    "gelu": lambda t, x, w, im: functional(t).gelu(x, approximate="tanh"),
+    "silu": lambda t, x, w, im: functional(t).silu(x),
+    "tanh": lambda t, x, w, im: x.tanh(),
+    "elu": lambda t, x, w, im: functional(t).elu(x),
+    "softmax": lambda t, x, w, im: t.softmax(x, 1),
+    "cross_entropy": lambda t, x, w, im: functional(t).cross_entropy(x, t.tensor([0, 2]).clone()),
+    "mse": lambda t, x, w, im: functional(t).mse_loss(x, t.ones(2, 3)),
+    "conv2d": lambda t, x, w, im: functional(t).conv2d(im, im[:, :, :3, :3].detach()),
+    "max_pool2d": lambda t, x, w, im: functional(t).max_pool2d(im, 2),
+    "avg_pool2d": lambda t, x, w, im: functional(t).avg_pool2d(im, 2),
+    "adaptive": lambda t, x, w, im: functional(t).adaptive_avg_pool2d(im, 2),
+    "layer_norm": lambda t, x, w, im: functional(t).layer_norm(x, (3,)),
+    "group_norm": lambda t, x, w, im: functional(t).group_norm(im, 2),
+    "embedding": lambda t, x, w, im: functional(t).embedding(t.tensor([0, 1]).clone(), w),
+    "nearest": lambda t, x, w, im: functional(t).interpolate(im, scale_factor=2),
+    "bilinear": lambda t, x, w, im: functional(t).interpolate(im, scale_factor=2, mode="bilinear"),
+    "reflect": lambda t, x, w, im: functional(t).pad(im, (1, 1, 1, 1), mode="reflect"),
+    "reshape": lambda t, x, w, im: x.t().reshape(6),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs_show_pytorchs_primitives(name, agree):
+    """The same operators, forward and backward, and the gradients of an ordinary run."""
+
+    def program(t, x, w, im):
+        leaves = [v.detach().clone().requires_grad_(True) for v in (x, w, im)]
+        names = seen(t, lambda: GRAPHS[name](t, *leaves).sum().backward())
+        names = [n for n in names if n not in OURS]
+        plain = [v.detach().clone().requires_grad_(True) for v in (x, w, im)]
+        GRAPHS[name](t, *plain).sum().backward()
+        same = all(
+            (a.grad is None) == (b.grad is None) and (a.grad is None or t.allclose(a.grad, b.grad))
+            for a, b in zip(leaves, plain, strict=True)
+        )
+        return [t.tensor([sum(map(ord, n)) for n in names]), t.tensor(same)]
+
+    agree(program, rand(2, 3), rand(4, 3), rand(1, 2, 6, 6), grads=0)
+
+
+def test_graphs_may_be_differentiated_twice():
+    x = flambeau.randn(3, 4, dtype=flambeau.float64, requires_grad=True)
+
+    def second():
+        y = flambeau.softmax(x, 1).pow(2).sum() + flambeau.tanh(x).sum()
+        (g,) = flambeau.autograd.grad(y, x, create_graph=True)
+        return flambeau.autograd.grad(g.pow(2).sum(), x)[0]
+
+    plain = second()
+    with Names():
+        assert flambeau.allclose(second(), plain)
+
+
+def test_numbers_and_detached_tensors_are_seen():
+    x = flambeau.ones(1, requires_grad=True)
+    with Names() as mode:
+        assert x.item() == 1.0
+        x.detach()
+    assert mode.seen == ["aten._local_scalar_dense.default", "aten.detach.default"]
+
+
+def test_schemas_are_objects():
+    schema = flambeau.ops.aten.add.Tensor._schema
+    assert str(schema) == "aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"
+    assert [a.name for a in schema.arguments] == ["self", "other", "alpha"] and not schema.is_mutable
+    assert schema.arguments[2].default_value == 1 and schema.arguments[2].kwarg_only
+    assert flambeau.ops.aten.add_.Tensor._schema.is_mutable and flambeau.ops.aten.add.out._schema.arguments[-1].is_out
+    assert [r.name for r in flambeau.ops.aten.max.dim._schema.returns] == ["values", "indices"]
+    out = flambeau.empty(2)
+    assert flambeau.ops.aten.add.out(flambeau.ones(2), 1, out=out) is out and out.tolist() == [2, 2]
