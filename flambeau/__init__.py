@@ -85,7 +85,7 @@ _LATE = {
 _MODULES = frozenset((
     "nn", "optim", "utils", "linalg", "fft", "special", "serialization", "storage", "multiprocessing", "distributions", "amp", "sparse",
     "nested", "futures", "fx", "func", "compiler", "export", "jit", "onnx", "hub", "profiler", "testing", "cuda", "cpu", "mps", "xpu",
-    "mtia", "backends", "distributed", "_dynamo", "_inductor", "_C", "_tensor_str", "functional", "signal", "masked", "quasirandom",
+    "mtia", "backends", "distributed", "_dynamo", "_inductor", "_C", "_tensor_str", "functional", "signal", "masked", "array_api", "quasirandom",
     "package", "types", "return_types", "_ops", "library", "_library", "overrides", "random", "autograd", "version", "ao",
     "quantization", "accelerator", "contrib", "_jit_internal", "_lowrank", "_utils_internal", "_guards", "_subclasses", "_prims", "_refs",
     "_decomp", "_higher_order_ops", "_functorch", "_VF", "__future__", "__config__", "_classes", "_compile", "_vmap_internals",

@@ -101,11 +101,26 @@ def _new(self: Any, *args: Any, **kwargs: Any) -> Any:
     return _legacy_types.construct(self.dtype, *args, **kwargs)
 
 
+def _array_namespace(self: Any, *, api_version: str | None = None) -> Any:
+    """The functions of the array API standard for this tensor."""
+    from flambeau import array_api
+
+    if api_version not in (None, "2021.12", "2022.12", "2023.12", array_api.__array_api_version__):
+        raise ValueError(f"unsupported array API version: {api_version!r}")
+    return array_api
+
+
+def _to_device(self: Any, device: Any, /, *, stream: Any = None) -> Any:
+    """`to(device)`, by the array API standard's name."""
+    return self.to(device)
+
+
 Tensor.__repr__ = _repr  # type: ignore[assignment,method-assign]
 Tensor.__deepcopy__, Tensor.__reduce_ex__, Tensor.__setstate__ = _deepcopy, _reduce_ex, _set_state  # type: ignore[attr-defined,assignment,method-assign]
 Tensor.untyped_storage, Tensor.storage, Tensor._typed_storage = _untyped_storage, _storage, _storage  # type: ignore[attr-defined]
 Tensor.type, Tensor.cpu, Tensor.cuda, Tensor.pin_memory, Tensor.new = _type, _cpu, _cuda, _pin_memory, _new  # type: ignore[attr-defined]
 Tensor.share_memory_, Tensor.is_shared = _share_memory_, _is_shared  # type: ignore[attr-defined]
+Tensor.__array_namespace__, Tensor.to_device = _array_namespace, _to_device  # type: ignore[attr-defined]
 Tensor.__dlpack__, Tensor.__dlpack_device__ = _dlpack, _dlpack_device  # type: ignore[attr-defined]
 
 

@@ -1,0 +1,113 @@
+"""Functions of each element: one row each, the standard's name and PyTorch's. Operands meet in one dtype first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import flambeau
+from flambeau import Tensor
+from flambeau.array_api._types import WIDE, by_numpy, meet, whole
+
+
+def _round(x: Tensor) -> Tensor:
+    return flambeau.complex(x.real.round(), x.imag.round()) if x.is_complex() else x.round()
+
+
+def _sign(x: Tensor) -> Tensor:
+    """NaN where x is NaN (PyTorch's is 0 there); a complex number's direction."""
+    if x.is_complex():
+        return x.sgn()
+    return flambeau.where(x.isnan(), x, x.sign()) if x.is_floating_point() else x.sign()
+
+
+def _imag(x: Tensor) -> Tensor:
+    return flambeau.imag(x) if x.is_complex() else flambeau.zeros_like(x)
+
+
+def _same(x: Tensor) -> Tensor:
+    return x.clone()
+
+
+UNARY: dict[str, Callable[[Any], Any]] = {
+    **{name: getattr(flambeau, name) for name in (
+        "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "exp", "expm1", "floor", "isfinite",
+        "isinf", "isnan", "log", "log1p", "log2", "log10", "logical_not", "real", "reciprocal", "signbit", "sin", "sinh",
+        "sqrt", "square", "tan", "tanh", "trunc",
+    )},
+    "bitwise_invert": flambeau.bitwise_not,
+    "conj": lambda x: flambeau.conj(x).resolve_conj(),
+    "imag": _imag,
+    "negative": flambeau.neg,
+    "positive": _same,
+    "round": _round,
+    "sign": _sign,
+}  # fmt: skip
+KEEPS_INTEGERS = frozenset(("ceil", "floor", "round", "trunc"))
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    **{name: getattr(flambeau, name) for name in (
+        "add", "atan2", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift", "copysign",
+        "divide", "floor_divide", "greater", "greater_equal", "hypot", "less", "less_equal", "logaddexp", "logical_and",
+        "logical_or", "logical_xor", "maximum", "minimum", "multiply", "nextafter", "not_equal", "pow", "remainder", "subtract",
+    )},
+    "equal": flambeau.eq,
+}  # fmt: skip
+
+
+def _unary(name: str, function: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
+    other = getattr(np, name)
+
+    def call(x: Tensor, /) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}(): argument 'x' must be an array, not {type(x).__name__}")
+        if name in KEEPS_INTEGERS and whole(x.dtype):
+            return x.clone()
+        if x.dtype in WIDE:
+            return by_numpy(other, x)  # type: ignore[no-any-return]
+        return function(x)  # type: ignore[no-any-return]
+
+    return _named(call, name, f"{name} of each element.")
+
+
+def _binary(name: str, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Tensor]:
+    other = getattr(np, name)
+
+    def call(x1: Any, x2: Any, /) -> Tensor:
+        a, b = meet(x1, x2)
+        if a.dtype in WIDE:
+            return by_numpy(other, a, b)  # type: ignore[no-any-return]
+        return function(a, b)  # type: ignore[no-any-return]
+
+    return _named(
+        call, name, f"{name} of elements side by side; shapes broadcast, dtypes meet, either may be a Python number."
+    )
+
+
+def _named(call: Any, name: str, doc: str) -> Any:
+    call.__name__ = call.__qualname__ = name
+    call.__doc__, call.__module__ = doc, "flambeau.array_api"
+    return call
+
+
+for _name, _function in UNARY.items():
+    globals()[_name] = _unary(_name, _function)
+for _name, _function2 in BINARY.items():
+    globals()[_name] = _binary(_name, _function2)
+
+
+def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
+    """min(max(x, min), max), of x's dtype; a bound may be an array that broadcasts, or None."""
+    bounds = [None if b is None else flambeau.asarray(b, device=x.device).to(x.dtype) for b in (min, max)]
+    if x.dtype in WIDE:
+        return by_numpy(np.clip, x, *bounds) if min is not None or max is not None else x.clone()  # type: ignore[no-any-return]
+    out = x.clone() if min is None and max is None else x
+    if bounds[0] is not None:
+        out = flambeau.maximum(out, bounds[0])
+    if bounds[1] is not None:
+        out = flambeau.minimum(out, bounds[1])
+    return out
+
+
+__all__ = [*UNARY, *BINARY, "clip"]
