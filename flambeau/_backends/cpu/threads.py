@@ -2,9 +2,11 @@
 
 Workers are Python threads that call one generated function, give up the GIL in it, and wait there: they spin for a
 moment after a job and then sleep on a futex (Linux), an address (macOS, Windows) or a condition variable (elsewhere).
-A job is a kernel and a number of chunks; whoever is free takes the next chunk from an atomic counter. Chunks are cut
-by size alone and write disjoint memory, so results do not depend on the number of threads. A second caller, or a
-kernel that calls `flambeau_parallel` itself, does not wait: it runs its chunks alone.
+A job is a kernel and a number of chunks. Each thread has its own range of them, the same one from job to job: what it
+wrote is what it reads next, still in its cache. Whoever is through with its range helps with the others'; a chunk is
+taken from its range's atomic counter. Chunks are cut by size alone and write disjoint memory, so results do not depend
+on the number of threads. A second caller, or a kernel that calls `flambeau_parallel` itself, does not wait: it runs its
+chunks alone.
 
 A worker that wakes late must not touch a job that has ended. So the job has an `open` word and an `active` count: a
 worker counts itself in and then looks whether the job is open; the caller closes the job and then waits until the
@@ -35,17 +37,19 @@ SPIN = 10000  # looks at a word before sleeping on it: about 100 us, what lies b
 GENERATION = 0  # i32, counts jobs; idle workers sleep on it
 OPEN = LINE  # i32, 1 while chunks of the current job may be taken
 STOP = LINE + 4  # i32, 1 when workers should return
-NEXT = 2 * LINE  # i64, the next chunk
 ACTIVE = 3 * LINE  # i32, workers inside the job; the caller sleeps on it
 WAITING = 3 * LINE + 4  # i32, 1 while the caller sleeps
 SLEEPERS = 4 * LINE  # i32, workers asleep
 LOCK = 5 * LINE  # i32, 1 while a caller owns the pool
-JOB = 6 * LINE  # kernel, args, chunks, scratch bytes
+JOB = 6 * LINE  # kernel, args, ranges, scratch bytes
 THREADS = 7 * LINE  # i64, how many threads may take part, the caller included
 LIVE = 7 * LINE + 8  # i64, workers that exist
 MUTEX = 8 * LINE  # room for a pthread mutex and a condition variable, where they are needed
 SCRATCH = 12 * LINE  # per thread: pointer, bytes
-SIZE = SCRATCH + 16 * (MAX_THREADS + 1)
+RANGES = (
+    SCRATCH + 16 * MAX_THREADS
+)  # per thread, in a line of its own: the next chunk of its range, and the range's end
+SIZE = RANGES + LINE * MAX_THREADS
 
 
 def atomic(f: Function, op: str, p: V, value: int, type: str = "i32") -> V:
@@ -143,18 +147,23 @@ def pool_text(target: Target) -> tuple[str, list[str]]:
         f.store(bytes, entry + 8)
     f.ret(aligned(f, f.load("ptr", entry)))
 
-    # take(id): runs chunks of the current job until none is left
+    # take(id): runs chunks of the current job until none is left, those of its own range first
     f = m.function("internal void take(i64 id)")
     (id,) = f.params
     pool = here(f)
     kernel, args = f.load("ptr", pool + JOB), f.load("ptr", pool + (JOB + 8))
-    chunks, bytes = f.load("i64", pool + (JOB + 16)), f.load("i64", pool + (JOB + 24))
+    ranges, bytes = f.load("i64", pool + (JOB + 16)), f.load("i64", pool + (JOB + 24))
     scratch = f.call("ptr", "own", id, bytes)
-    with f.forever() as done:
-        i = atomic(f, "add", pool + NEXT, 1, "i64")
-        with f.when(i >= chunks):
-            f.jump(done)
-        f.call_pointer("void", kernel, args, i, i + 1, scratch)
+    with f.loop(id, id + ranges) as whose:
+        next = pool + (RANGES + whose % ranges * LINE)
+        last = f.load("i64", next + 8)
+        with f.forever() as done:
+            with f.when(read(f, next, "i64") >= last):  # most often so: nothing is written where others look
+                f.jump(done)
+            i = atomic(f, "add", next, 1, "i64")
+            with f.when(i >= last):
+                f.jump(done)
+            f.call_pointer("void", kernel, args, i, i + 1, scratch)
 
     # flambeau_worker(id): a worker's whole life
     f = m.function("void flambeau_worker(i64 id)")
@@ -189,9 +198,12 @@ def pool_text(target: Target) -> tuple[str, list[str]]:
                 f.call_pointer("void", kernel, args, f.value(0, "i64"), chunks, own)
                 write(f, pool + LOCK, 0)
                 f.ret()
-            for i, word in enumerate((kernel, args, chunks, bytes)):
+            ranges = f.min(f.load("i64", pool + THREADS), f.load("i64", pool + LIVE) + 1)
+            for i, word in enumerate((kernel, args, ranges, bytes)):
                 f.store(word, pool + (JOB + 8 * i))
-            write(f, pool + NEXT, 0, "i64")
+            with f.loop(0, ranges) as i:
+                f.store(i * chunks // ranges, pool + (RANGES + i * LINE))
+                f.store((i + 1) * chunks // ranges, pool + (RANGES + i * LINE), 1)
             write(f, pool + OPEN, 1)
             atomic(f, "add", pool + GENERATION, 1)
             with f.when(read(f, pool + SLEEPERS) != 0):
