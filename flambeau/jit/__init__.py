@@ -24,16 +24,19 @@ __all__ = ["Attribute", "Future", "ScriptFunction", "ScriptModule", "annotate", 
 
 _LATE = {
     **dict.fromkeys(("Attribute", "ScriptFunction", "ScriptModule", "RecursiveScriptModule", "RecursiveScriptClass",
-                     "ScriptWarning", "interface", "script", "script_method", "_unwrap_optional"), "_script"),
+                     "ScriptWarning", "interface", "script", "script_method", "_unwrap_optional", "CompilationUnit", "_python_cu",
+                     "TopLevelTracedModule"), "_script"),
+    **dict.fromkeys(("fork", "wait"), "_async"), "_fork": "_async", "_wait": "_async",
+    **dict.fromkeys(("load", "save"), "_serialization"),
     **dict.fromkeys(("TracerWarning", "TracingCheckError", "is_tracing", "_script_if_tracing", "script_if_tracing"), "_trace"),
     **dict.fromkeys(("_awaitable", "_awaitable_nowait", "_awaitable_wait"), "_await"),
 }  # fmt: skip
-_MODULES = ("annotations", "_script", "_trace", "_await", "_state")
+_MODULES = ("annotations", "frontend", "_script", "_trace", "_await", "_state", "_serialization", "_recursive")
 
 
 def __getattr__(name: str) -> _Any:
     if name in _LATE:
-        made = getattr(_importlib.import_module(f"flambeau.jit.{_LATE[name]}"), name)
+        made = getattr(_importlib.import_module(f"flambeau.jit.{_LATE[name]}"), name[1:] if name in ("_fork", "_wait") else name)
         globals()[name] = made
         return made
     if name in _MODULES:

@@ -1,0 +1,1 @@
+"""TorchScript itself: types, graphs, and the ways between Python, graphs and archives."""

@@ -1,0 +1,404 @@
+"""The types of TorchScript: what they are called, which is part of which, and what two have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+class Type:
+    """A type. `str(t)` is its name in graphs (`int[]`), `t.annotation_str` in programs (`List[int]`)."""
+
+    kind = "Type"
+
+    def __init__(self, name: str, written: str | None = None) -> None:
+        self.name, self.written = name, written or name
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    @property
+    def annotation_str(self) -> str:
+        return self.written
+
+    @property
+    def contained(self) -> tuple[Type, ...]:
+        return ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Type) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def isSubtypeOf(self, other: Type) -> bool:
+        return subtype(self, other)
+
+    def str(self) -> str:
+        return str_(self)
+
+
+str_ = str
+TENSOR, INT, FLOAT, COMPLEX, BOOL, STR = (
+    Type("Tensor"), Type("int"), Type("float"), Type("complex"), Type("bool"), Type("str"),
+)  # fmt: skip
+NONE, ANY, NUMBER, DEVICE = Type("NoneType"), Type("Any"), Type("Scalar", "number"), Type("Device")
+GENERATOR, STREAM, STORAGE = Type("Generator"), Type("Stream"), Type("Storage")
+ANY_LIST, ANY_TUPLE, ANY_ENUM, ANY_CLASS = Type("list"), Type("tuple"), Type("AnyEnumType"), Type("AnyClassType")
+FUNCTION_VALUE = Type("Function")
+
+
+class Contained(Type):
+    """A type made of others."""
+
+    def __init__(self, *parts: Type) -> None:
+        self.parts = parts
+
+    @property
+    def contained(self) -> tuple[Type, ...]:
+        return self.parts
+
+    @property
+    def element(self) -> Type:
+        return self.parts[0]
+
+    def with_parts(self, parts: Iterable[Type]) -> Type:
+        return type(self)(*parts)
+
+
+class List(Contained):
+    kind = "ListType"
+
+    def __str__(self) -> str:
+        return f"{self.element}[]"
+
+    @property
+    def annotation_str(self) -> str:
+        return f"List[{self.element.annotation_str}]"
+
+
+class Optional(Contained):
+    kind = "OptionalType"
+
+    def __str__(self) -> str:
+        return f"{self.element}?"
+
+    @property
+    def annotation_str(self) -> str:
+        return f"Optional[{self.element.annotation_str}]"
+
+
+class Dict(Contained):
+    kind = "DictType"
+
+    def __str__(self) -> str:
+        return f"Dict({self.parts[0]}, {self.parts[1]})"
+
+    @property
+    def annotation_str(self) -> str:
+        return f"Dict[{self.parts[0].annotation_str}, {self.parts[1].annotation_str}]"
+
+
+class Future(Contained):
+    kind = "FutureType"
+
+    def __str__(self) -> str:
+        return f"Future({self.element})"
+
+    @property
+    def annotation_str(self) -> str:
+        return f"Future[{self.element.annotation_str}]"
+
+
+class Await(Contained):
+    kind = "AwaitType"
+
+    def __str__(self) -> str:
+        return f"Await({self.element})"
+
+    @property
+    def annotation_str(self) -> str:
+        return f"Await[{self.element.annotation_str}]"
+
+
+class Union(Contained):
+    kind = "UnionType"
+
+    def __str__(self) -> str:
+        return f"Union({', '.join(map(str, self.parts))})"
+
+    @property
+    def annotation_str(self) -> str:
+        return f"Union[{', '.join(p.annotation_str for p in self.parts)}]"
+
+
+class Tuple(Contained):
+    """A tuple; with a qualified name and fields it is a named one."""
+
+    kind = "TupleType"
+
+    def __init__(self, *parts: Type, name: str | None = None, fields: tuple[str, ...] = (), defaults: Any = ()) -> None:
+        self.parts, self.qualified, self.fields, self.defaults = parts, name, fields, tuple(defaults)
+        self.python: Any = None  # the class whose objects these are
+
+    def __str__(self) -> str:
+        inner = ", ".join(map(str, self.parts))
+        if self.qualified:
+            return f"NamedTuple({', '.join(f'{t} {n}' for n, t in zip(self.fields, self.parts))})"
+        return f"({inner})"
+
+    @property
+    def annotation_str(self) -> str:
+        if self.qualified:
+            return self.qualified
+        return f"Tuple[{', '.join(p.annotation_str for p in self.parts) or '()'}]"
+
+    def with_parts(self, parts: Iterable[Type]) -> Type:
+        made = Tuple(*parts, name=self.qualified, fields=self.fields, defaults=self.defaults)
+        made.python = self.python
+        return made
+
+
+class Variable(Type):
+    """A type variable of a schema."""
+
+    kind = "VarType"
+
+
+class Enum(Type):
+    kind = "EnumType"
+
+    def __init__(self, qualified: str, value: Type, members: list[tuple[str, Any]], python: Any) -> None:
+        self.qualified, self.value, self.members, self.python = qualified, value, members, python
+
+    def __str__(self) -> str:
+        return f"Enum<{self.qualified}>"
+
+    @property
+    def annotation_str(self) -> str:
+        return self.qualified
+
+
+class Class(Type):
+    """A class or module: attributes with types, methods, constants."""
+
+    kind = "ClassType"
+
+    def __init__(self, qualified: str, is_module: bool = False) -> None:
+        self.qualified, self.is_module = qualified, is_module
+        self.attributes: dict[str, Type] = {}
+        self.parameters: set[str] = set()
+        self.buffers: set[str] = set()
+        self.constants: dict[str, Any] = {}
+        self.methods: dict[str, Any] = {}
+        self.static: dict[str, Any] = {}
+        self.properties: dict[str, tuple[str, str | None]] = {}
+        self.hooks: list[Any] = []
+        self.pre_hooks: list[Any] = []
+        self.python: Any = None
+        self.concrete: Any = None  # how Python's module is seen: for modules that are being scripted
+
+    def __str__(self) -> str:
+        return self.qualified
+
+    @property
+    def annotation_str(self) -> str:
+        return self.qualified
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def name(self) -> str:
+        return self.qualified.rpartition(".")[2]
+
+    def qualified_name(self) -> str:
+        return self.qualified
+
+
+class Interface(Type):
+    kind = "InterfaceType"
+
+    def __init__(self, qualified: str, is_module: bool) -> None:
+        self.qualified, self.is_module = qualified, is_module
+        self.methods: dict[str, Any] = {}  # name -> schema
+        self.python: Any = None
+
+    def __str__(self) -> str:
+        return f"InterfaceType<{self.qualified.rpartition('.')[2]}>"
+
+    @property
+    def annotation_str(self) -> str:
+        return self.qualified
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+SIMPLE = {t.written: t for t in (TENSOR, INT, FLOAT, COMPLEX, BOOL, STR, NONE, ANY, NUMBER, DEVICE, GENERATOR, STREAM, STORAGE)}
+NUMBERS = (INT, FLOAT, COMPLEX)
+
+
+def alternatives(t: Type) -> tuple[Type, ...]:
+    """What a value of this type may be: the members of a union or optional, the type itself."""
+    if isinstance(t, Optional):
+        return (*alternatives(t.element), NONE)
+    if isinstance(t, Union):
+        return tuple(a for p in t.parts for a in alternatives(p))
+    if t is NUMBER:
+        return NUMBERS
+    return (t,)
+
+
+def subtype(a: Type, b: Type) -> bool:
+    """Whether a value of type a may stand where b is asked for."""
+    if a is b or b is ANY or a == b:
+        return True
+    if isinstance(b, Variable):
+        return False
+    if isinstance(a, (Optional, Union)):
+        return all(subtype(x, b) for x in alternatives(a))
+    if isinstance(b, (Optional, Union)):
+        return any(subtype(a, x) for x in alternatives(b))
+    if b is NUMBER:
+        return a in NUMBERS
+    if b is ANY_LIST:
+        return isinstance(a, List)
+    if b is ANY_TUPLE:
+        return isinstance(a, Tuple)
+    if b is ANY_ENUM:
+        return isinstance(a, Enum)
+    if b is ANY_CLASS:
+        return isinstance(a, Class)
+    if isinstance(a, Tuple) and isinstance(b, Tuple):
+        if b.qualified and a.qualified != b.qualified:
+            return False
+        return len(a.parts) == len(b.parts) and all(map(subtype, a.parts, b.parts))
+    if isinstance(a, List) and isinstance(b, List):
+        return b.element is ANY or a.element == b.element
+    if isinstance(a, Future) and isinstance(b, Future):
+        return subtype(a.element, b.element)
+    if isinstance(b, Interface) and isinstance(a, (Class, Interface)):
+        return satisfies(a, b) is None
+    return False
+
+
+def satisfies(a: Class | Interface, b: Interface) -> str | None:
+    """Why a class does not satisfy an interface; None where it does."""
+    if b.is_module and not a.is_module:
+        return f"Class '{a}' is not a subtype of the module interface '{b}'"
+    for name, wanted in b.methods.items():
+        found = a.methods.get(name)
+        if found is None:
+            return f"Class '{a}' does not have method '{name}'"
+        schema = getattr(found, "schema", found)
+        pairs = list(zip(schema.arguments[1:], wanted.arguments[1:]))
+        if len(schema.arguments) != len(wanted.arguments) or not all(subtype(w.type, f.type) for f, w in pairs):
+            return f"Method '{name}' of '{a}' has another signature than the interface asks for"
+        if not all(subtype(f.type, w.type) for f, w in zip(schema.returns, wanted.returns)):
+            return f"Method '{name}' of '{a}' returns another type than the interface asks for"
+    return None
+
+
+def optional(t: Type) -> Type:
+    if t is NONE or t is ANY or isinstance(t, Optional) or (isinstance(t, Union) and NONE in alternatives(t)):
+        return t
+    return Optional(t)
+
+
+def union(parts: Iterable[Type]) -> Type:
+    """The union of types, written in the least way."""
+    kept: list[Type] = []
+    for p in (a for part in parts for a in (alternatives(part) if not part is NUMBER else (part,))):
+        if any(subtype(p, k) for k in kept):
+            continue
+        kept = [k for k in kept if not subtype(k, p)] + [p]
+    if all(n in kept for n in NUMBERS):
+        kept = [NUMBER, *(k for k in kept if k not in NUMBERS)]
+    if len(kept) == 1:
+        return kept[0]
+    rest = [k for k in kept if k is not NONE]
+    if len(rest) == 1:
+        return Optional(rest[0])
+    return Union(*sorted(kept, key=lambda t: t is NONE))
+
+
+def unify(a: Type, b: Type, default_union: bool = False) -> Type | None:
+    """The least type that holds both; None where there is none."""
+    if a == b:
+        return a
+    if subtype(a, b):
+        return b
+    if subtype(b, a):
+        return a
+    if a is NONE:
+        return optional(b)
+    if b is NONE:
+        return optional(a)
+    if isinstance(a, Optional) and subtype(b, a.element):
+        return a
+    if isinstance(a, Optional) or isinstance(b, Optional):
+        inner = unify(a.element if isinstance(a, Optional) else a, b.element if isinstance(b, Optional) else b)
+        if inner is not None:
+            return optional(inner)
+    if isinstance(a, Tuple) and isinstance(b, Tuple) and len(a.parts) == len(b.parts):
+        parts = [unify(x, y) for x, y in zip(a.parts, b.parts)]
+        if all(p is not None for p in parts):
+            return Tuple(*parts)  # type: ignore[arg-type]
+    return union((a, b)) if default_union else None
+
+
+def walk(t: Type) -> Iterator[Type]:
+    """A type and all that it is made of."""
+    yield t
+    for p in t.contained:
+        yield from walk(p)
+
+
+def substitute(t: Type, bound: dict[str, Type]) -> Type:
+    """The type with its variables replaced."""
+    if isinstance(t, Variable):
+        return bound[t.name]
+    if isinstance(t, Contained) and any(isinstance(x, Variable) for x in walk(t)):
+        return t.with_parts(substitute(p, bound) for p in t.parts)
+    return t
+
+
+def bind(formal: Type, actual: Type, bound: dict[str, Type]) -> str | None:
+    """Bind the variables of `formal` so that it becomes `actual`; says why where that cannot be."""
+    if isinstance(formal, Variable):
+        known = bound.get(formal.name)
+        if known is None:
+            bound[formal.name] = actual
+            return None
+        joined = unify(known, actual)
+        if joined is None:
+            return f"Type variable '{formal}' previously matched to type {known} is matched to type {actual}"
+        bound[formal.name] = joined
+        return None
+    if not any(isinstance(x, Variable) for x in walk(formal)):
+        return None
+    if isinstance(formal, Optional):
+        if isinstance(actual, Optional):
+            return bind(formal.element, actual.element, bound)
+        return None if actual is NONE else bind(formal.element, actual, bound)
+    if isinstance(formal, List) and isinstance(actual, Tuple):
+        joined2: Type | None = actual.parts[0] if actual.parts else None
+        for p in actual.parts:
+            joined2 = unify(joined2, p) if joined2 is not None else None
+        return f"Cannot match {formal} to {actual}" if joined2 is None else bind(formal.element, joined2, bound)
+    if type(formal) is not type(actual) or len(formal.contained) != len(actual.contained):
+        return f"Cannot match {formal} to {actual}"
+    for f, a in zip(formal.contained, actual.contained):
+        why = bind(f, a, bound)
+        if why:
+            return why
+    return None

@@ -1,0 +1,1036 @@
+"""Python to TorchScript: functions, classes and modules with all that they use."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import enum
+import inspect
+import math
+import textwrap
+import types as python_types
+import typing
+from typing import Any
+
+import flambeau
+from flambeau import _jit_internal as marks
+from flambeau.jit._language import names, operators, types as ty
+from flambeau.jit._language.emit import Emitter
+from flambeau.jit._language.graph import Value
+from flambeau.jit._language.program import Compiled
+from flambeau.jit._language.reader import fork
+from flambeau.jit._language.schema import REQUIRED, Argument, Schema, overloads
+from flambeau.jit._language.values import (
+    Builtin,
+    Constructor,
+    EnumClass,
+    Function,
+    Items,
+    Method,
+    NamedTupleMaker,
+    Overloaded,
+    PythonModule,
+    Special,
+    Sugared,
+    as_value,
+    object_attr,
+)
+from flambeau.nn import Module, ModuleDict, ModuleList, Parameter, ParameterDict, ParameterList, Sequential
+
+_KINDS = {int: ty.INT, float: ty.FLOAT, bool: ty.BOOL, str: ty.STR, complex: ty.COMPLEX, type(None): ty.NONE, None: ty.NONE, Any: ty.ANY,
+          flambeau.Tensor: ty.TENSOR, Parameter: ty.TENSOR, flambeau.device: ty.DEVICE, flambeau.dtype: ty.INT, flambeau.Size: ty.List(ty.INT),
+          flambeau.Generator: ty.GENERATOR, list: ty.ANY_LIST, tuple: ty.ANY_TUPLE, flambeau.layout: ty.INT,
+          flambeau.memory_format: ty.INT, typing.List: ty.ANY_LIST, typing.Tuple: ty.ANY_TUPLE}  # noqa: UP006  # fmt: skip
+
+
+def from_python(obj: Any, scope: Any = None) -> ty.Type | None:
+    """The type that a Python annotation means."""
+    try:
+        if obj in _KINDS:
+            return _KINDS[obj]
+    except TypeError:
+        pass
+    origin, inner = typing.get_origin(obj), typing.get_args(obj)
+    if origin is list:
+        return ty.List(need(inner[0], scope))
+    if origin is dict:
+        return ty.Dict(need(inner[0], scope), need(inner[1], scope))
+    if origin is tuple:
+        return ty.Tuple(*(need(i, scope) for i in inner))
+    if origin is typing.Union or isinstance(obj, python_types.UnionType):
+        return ty.union(need(i, scope) for i in inner)
+    if origin is typing.Final:
+        return need(inner[0], scope)
+    if origin is not None and getattr(origin, "__name__", "") in ("Future", "_Await"):
+        return (ty.Future if origin.__name__ == "Future" else ty.Await)(need(inner[0], scope))
+    if isinstance(obj, str):
+        em = Emitter(PythonResolver(scope or {}))
+        return names.structural(ast.parse(obj, mode="eval").body, lambda n: em.resolver.find_type(n), em)
+    if isinstance(obj, typing.ForwardRef):
+        return from_python(obj.__forward_arg__, scope)
+    if inspect.isclass(obj):
+        return class_type(obj)
+    return None
+
+
+def need(obj: Any, scope: Any = None) -> ty.Type:
+    t = from_python(obj, scope)
+    if t is None:
+        raise RuntimeError(f"Unknown type annotation: '{obj}'")
+    return t
+
+
+_types: dict[Any, ty.Type] = {}
+_taken: dict[str, int] = {}
+
+
+def class_type(cls: type) -> ty.Type | None:
+    """The type of a Python class: enum, named tuple, interface, plain class."""
+    if cls in _types:
+        return _types[cls]
+    if issubclass(cls, enum.Enum):
+        members = [(m.name, m.value) for m in cls]
+        kinds = {type(v) for _, v in members}
+        if len(kinds) != 1 or not kinds <= {int, float, str}:
+            raise RuntimeError(f"No type to unify to for members of enum '{cls.__name__}'")
+        _types[cls] = ty.Enum(marks._qualified_name(cls), _KINDS[kinds.pop()], members, cls)
+        return _types[cls]
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        notes = typing.get_type_hints(cls) if cls.__annotations__ or hasattr(cls, "__orig_bases__") else {}
+        fields = tuple(cls._fields)
+        made = ty.Tuple(*(need(notes[f]) if f in notes else ty.TENSOR for f in fields), name=marks._qualified_name(cls), fields=fields,
+                        defaults=[cls._field_defaults[f] for f in fields if f in cls._field_defaults])  # fmt: skip
+        made.python = cls
+        _types[cls] = made
+        return made
+    if getattr(cls, "__torch_script_interface__", False):
+        face = ty.Interface(marks._qualified_name(cls), issubclass(cls, Module))
+        _types[cls] = face
+        for name, fn in vars(cls).items():
+            if inspect.isfunction(fn):
+                face.methods[name] = signature(fn, face)[1]
+        return face
+    if issubclass(cls, (Module, BaseException)) or cls.__module__ == "builtins" or not marks.can_compile_class(cls):
+        return None
+    return script_class_type(cls)
+
+
+def source_of(fn: Any) -> tuple[ast.FunctionDef, str, int, list[str]]:
+    """The syntax tree of a function, its file, the line before its first, its lines."""
+    lines, first = inspect.getsourcelines(fn)
+    file = inspect.getsourcefile(fn) or ""
+    text = textwrap.dedent("".join(lines))
+    tree = ast.parse(text).body[0]
+    if isinstance(tree, ast.Assign) or not isinstance(tree, ast.FunctionDef):
+        raise RuntimeError(f"Expected a single top-level function: {file}:{first}")
+    return tree, file, first - 1, text.split("\n")
+
+
+def signature(fn: Any, owner: Any = None) -> tuple[ast.FunctionDef, Schema, Emitter, Any]:
+    """What a Python function takes and gives as TorchScript, with an emitter for it."""
+    fn = inspect.unwrap(fn) if not hasattr(fn, "__code__") else fn
+    tree, file, first, lines = source_of(fn)
+    em = Emitter(PythonResolver(marks.get_closure(fn)), file, first, lines)
+    if tree.args.vararg is not None or tree.args.kwarg is not None:
+        from flambeau.jit.frontend import NotSupportedError
+
+        raise NotSupportedError(None, "Compiled functions can't take variable number of arguments or use keyword-only arguments with defaults:\n"
+                                + em.at(tree).highlight())  # fmt: skip
+    given = {k: p.default for k, p in inspect.signature(fn).parameters.items() if p.default is not inspect.Parameter.empty}
+    comment = type_comment(lines)
+    params = [*tree.args.args, *tree.args.kwonlyargs]
+    arguments = []
+    for i, p in enumerate(params):
+        if i == 0 and owner is not None:
+            t: ty.Type = owner
+        elif comment is not None:
+            t = em.annotation(comment[0][i - (owner is not None)])
+        elif p.annotation is not None:
+            t = em.annotation(p.annotation)
+        else:
+            t = ty.TENSOR
+        default = given.get(p.arg, REQUIRED)
+        if default is not REQUIRED:
+            default = operators.code_of(default)
+            inner = t.element if isinstance(t, ty.Optional) else t
+            if isinstance(inner, ty.List) and isinstance(default, (tuple, list)):
+                default = list(default)
+            if inner is ty.FLOAT and isinstance(default, int):
+                default = float(default)
+        arguments.append(Argument(p.arg, t, default, keyword=i >= len(tree.args.args)))
+    note = comment[1] if comment is not None else tree.returns
+    returns = [Argument("", em.annotation(note))] if note is not None else []
+    return tree, Schema(fn.__name__, "", arguments, returns), em, fn
+
+
+def type_comment(lines: list[str]) -> Any:
+    """A signature written as a comment: `# type: (Tensor, int) -> Tensor`."""
+    for line in lines:
+        _, mark, text = line.partition("# type:")
+        if mark and "->" in text:
+            left, _, right = text.rpartition("->")
+            parts = ast.parse(left.strip(), mode="eval").body
+            elements = parts.elts if isinstance(parts, ast.Tuple) else [parts] if ast.unparse(parts) != "()" else []
+            return elements, ast.parse(right.strip(), mode="eval").body
+    return None
+
+
+def compile_python(fn: Any, compiled: Compiled, owner: Any = None, sugar: Any = None) -> Any:
+    tree, schema, em, _ = signature(fn, owner)
+    if schema.returns:
+        compiled._schema = schema
+    graph = em.function(tree, [(a.name, a.type) for a in schema.arguments], schema.returns[0].type if schema.returns else None, sugar)
+    if not schema.returns:
+        schema.returns = [Argument("", em.result)]
+    return graph, schema
+
+
+_functions: dict[Any, Compiled] = {}
+
+
+def function(fn: Any, name: str | None = None) -> Compiled:
+    """The compiled form of a Python function; made when it is first called or looked at."""
+    if fn not in _functions:
+        _functions[fn] = Compiled(unique(name or marks._qualified_name(fn)), lambda c: compile_python(fn, c))
+    return _functions[fn]
+
+
+def unique(name: str) -> str:
+    """A name that no other definition has, made as PyTorch makes it."""
+    n = _taken.get(name)
+    _taken[name] = 0 if n is None else n + 1
+    if n is None:
+        return name
+    module, _, short = name.rpartition(".")
+    serial[0] += 1
+    return f"{module}.___torch_mangle_{serial[0] - 1}.{short}"
+
+
+serial = [0]
+
+
+def script_function(fn: Any) -> Any:
+    from flambeau.jit._script import ScriptFunction
+
+    known = _scripted.get(fn)
+    if known is None:
+        overloaded = marks._get_fn_overloads(marks._qualified_name(fn)) if not inspect.ismethod(fn) else None
+        if overloaded:
+            raise RuntimeError(f"Function {fn.__name__} cannot be directly compiled because it is overloaded. It must be used in a context of a function where its inputs can determine which overload to call.")  # fmt: skip
+        compiled = function(fn)
+        try:
+            compiled.ensure()
+        except BaseException:
+            _functions.pop(fn, None)
+            raise
+        known = _scripted[fn] = ScriptFunction(compiled, fn)
+    return known
+
+
+_scripted: dict[Any, Any] = {}
+
+
+def define_functions(text: str, scope: dict[str, Any]) -> dict[str, Compiled]:
+    text = textwrap.dedent(text)
+    made: dict[str, Compiled] = {}
+    for tree in ast.parse(text).body:
+        if isinstance(tree, ast.FunctionDef):
+            made[tree.name] = _defined(tree, {**scope, **{n: _Ready(f) for n, f in made.items()}}, text, None)
+            made[tree.name].ensure()
+    return made
+
+
+class _Ready:
+    def __init__(self, fn: Compiled) -> None:
+        self.compiled = fn
+
+
+def _defined(tree: ast.FunctionDef, scope: dict[str, Any], text: str, owner: Any) -> Compiled:
+    def make(c: Compiled) -> Any:
+        em = Emitter(PythonResolver(scope), "", 0, text.split("\n"))
+        defaults = [REQUIRED] * (len(tree.args.args) - len(tree.args.defaults)) + [ast.literal_eval(d) for d in tree.args.defaults]
+        arguments = [Argument(p.arg, owner if i == 0 and owner is not None else em.annotation(p.annotation) if p.annotation else ty.TENSOR, d)
+                     for i, (p, d) in enumerate(zip(tree.args.args, defaults))]  # fmt: skip
+        returns = [Argument("", em.annotation(tree.returns))] if tree.returns is not None else []
+        graph = em.function(tree, [(a.name, a.type) for a in arguments], returns[0].type if returns else None, ModuleValue if owner is not None else None)
+        return graph, Schema(tree.name, "", arguments, returns or [Argument("", em.result)])
+
+    made = Compiled(f"{owner.qualified}.{tree.name}" if owner is not None else "__torch__." + tree.name, make)
+    made.owner = owner
+    return made
+
+
+def define(module: Any, text: str) -> None:
+    """Add methods to a scripted module from their source."""
+    t = module._c._type() if "_class_type" in module.__dict__ else module_type(module, {})
+    module.__dict__["_class_type"] = t
+    text = textwrap.dedent(text)
+    frame = inspect.currentframe().f_back.f_back  # type: ignore[union-attr]
+    scope = {**frame.f_globals, **frame.f_locals}  # type: ignore[union-attr]
+    for tree in ast.parse(text).body:
+        if isinstance(tree, ast.FunctionDef):
+            t.methods[tree.name] = _defined(tree, scope, text, t)
+    for fn in t.methods.values():
+        fn.ensure()
+
+
+# ---------------------------------------------------------------- names
+
+
+_MATH = {"pi": math.pi, "inf": math.inf, "nan": math.nan, "e": math.e, "tau": math.tau}
+_NO_GRAD = (flambeau.no_grad, flambeau.enable_grad)
+
+
+class PythonResolver:
+    """Looks names up where a function was written."""
+
+    archive = False
+
+    def __init__(self, scope: dict[str, Any]) -> None:
+        self.scope = scope
+
+    def python(self, node: Any, em: Any) -> Any:
+        """The Python object that an expression of names means; None where a local name is part of it."""
+        if isinstance(node, ast.Name):
+            if em is not None and node.id in em.env:
+                return None
+            return self.scope.get(node.id, getattr(builtins, node.id, None))
+        if isinstance(node, ast.Attribute):
+            left = self.python(node.value, em)
+            return getattr(left, node.attr, None) if left is not None else None
+        return None
+
+    def name(self, name: str, em: Any, place: Any) -> Any:
+        if name in self.scope:
+            return self.sugar(self.scope[name], em, place, name)
+        if name in names.BUILTINS:
+            return names.BUILTINS[name]
+        obj = getattr(builtins, name, None)
+        return None if obj is None else self.sugar(obj, em, place, name)
+
+    def member(self, module: Any, name: str, em: Any, place: Any) -> Any:
+        if module.__name__ == "math":
+            if name in _MATH:
+                return em.constant(_MATH[name])
+            if overloads("aten::" + name):
+                return Builtin("aten::" + name)
+        where = module.__name__
+        if where.startswith("flambeau"):
+            if where == "flambeau.nn.functional":
+                return self.functional(name, em, place, module)
+            if where in ("flambeau", "flambeau._C._nn", "flambeau._VF") and overloads("aten::" + name) and name not in ("device", "Generator"):
+                return Builtin("aten::" + name)
+            last = where.rpartition(".")[2]
+            if last in ("linalg", "fft", "special") and overloads(f"aten::{last}_{name}"):
+                return Builtin(f"aten::{last}_{name}")
+        if not hasattr(module, name):
+            return None
+        return self.sugar(getattr(module, name), em, place, name)
+
+    def functional(self, name: str, em: Any, place: Any, module: Any) -> Any:
+        from flambeau.jit._language import functional
+
+        text = getattr(functional, name, None)
+        if inspect.isfunction(text) and text.__module__ == functional.__name__:
+            return Function(function(text, f"__torch__.torch.nn.functional.{name}"))
+        if overloads("aten::" + name):
+            return Builtin("aten::" + name)
+        obj = getattr(module, name, None)
+        return None if obj is None else self.sugar(obj, em, place, name, plain=True)
+
+    def sugar(self, obj: Any, em: Any, place: Any, name: str, plain: bool = False) -> Any:
+        """What a Python object means in a program."""
+        from flambeau.jit._language import functional
+        from flambeau.jit._script import RecursiveScriptModule, ScriptFunction
+
+        if isinstance(obj, _Ready):
+            return Function(obj.compiled)
+        if obj is None or isinstance(obj, (bool, int, float, str, complex)) and not isinstance(obj, enum.Enum):
+            return em.constant(obj)
+        code = operators.code_of(obj)
+        if isinstance(code, int) and not isinstance(obj, enum.Enum):
+            return em.constant(code)
+        if isinstance(obj, flambeau.device):
+            return em.constant(obj)
+        if isinstance(obj, python_types.ModuleType):
+            return PythonModule(obj, self)
+        if isinstance(obj, enum.Enum):
+            return em.constant(obj, class_type(type(obj)))
+        if isinstance(obj, ScriptFunction):
+            return Function(obj._fn)
+        if isinstance(obj, tuple) and not hasattr(obj, "_fields"):
+            return Items([self.sugar(o, em, place, name) for o in obj])
+        if isinstance(obj, flambeau.Tensor):
+            em.fail(f"python value of type 'Tensor' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local varible instead.", place)  # fmt: skip
+        if isinstance(obj, (RecursiveScriptModule, Module)):
+            em.fail(f"module '{type(obj).__name__}' cannot be used as a value: it must be an attribute of the module that is compiled", place)
+        if inspect.isclass(obj):
+            return self.class_(obj, em, place)
+        dispatched = marks._try_get_dispatched_fn(obj) if callable(obj) else None
+        if dispatched is not None:
+            return Special(name, lambda em, a, k, p: self.dispatch(dispatched, em, a, k, p))
+        if callable(obj):
+            if marks.should_drop(obj):
+                return Special(name, lambda em, a, k, p: dropped(em, name, p))
+            if marks.is_ignored_fn(obj):
+                return Special(name, lambda em, a, k, p: python_call(em, obj, name, a, k, p))
+            module = getattr(obj, "__module__", "") or ""
+            found = None
+            if getattr(obj, "__script_if_tracing_wrapper", False):
+                obj = obj.__original_fn
+            if not plain and getattr(flambeau.nn.functional, getattr(obj, "__name__", ""), None) is obj and getattr(functional, obj.__name__, None) is not None:
+                return self.functional(obj.__name__, em, place, flambeau.nn.functional)
+            short = getattr(obj, "__name__", "") or name
+            for space, prefix in ((flambeau, ""), (flambeau._C._nn, ""), (flambeau.nn.functional, ""), (flambeau.linalg, "linalg_"), (flambeau.special, "special_"), (flambeau.fft, "fft_")):  # fmt: skip
+                for candidate in {short, name}:
+                    if getattr(space, candidate, None) is obj and overloads("aten::" + prefix + candidate):
+                        found = Builtin("aten::" + prefix + candidate)
+            if found is not None:
+                return found
+            if obj in _MATH_FUNCTIONS:
+                return Builtin("aten::" + obj.__name__)
+            kind = type(obj).__name__
+            if kind in ("OpOverloadPacket", "OpOverload"):
+                return Builtin(str(obj._qualified_op_name if kind == "OpOverloadPacket" else obj.name().partition(".")[0]))
+            if type(obj).__name__ == "_OpNamespace":
+                return PythonModule(obj, self)
+            if inspect.isfunction(obj):
+                declared = marks._get_fn_overloads(marks._qualified_name(obj)) if "." not in obj.__name__ else None
+                if declared:
+                    return Overloaded([Function(overload_of(obj, d)) for d in declared])
+                return Function(function(obj))
+            del module
+        if isinstance(obj, list):
+            return em.constant(obj)
+        em.fail(f"python value of type '{type(obj).__name__}' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local varible instead.", place)  # fmt: skip
+
+    def class_(self, obj: Any, em: Any, place: Any) -> Any:
+        if obj in _NO_GRAD:
+            return Special("no_grad", lambda em, a, k, p: Special("python manager", (obj, [])))
+        if obj is flambeau.device:
+            from flambeau.jit._language.reader import _device
+
+            return Special("device", _device)
+        if obj.__name__ in names.BUILTINS and obj.__module__ == "builtins":
+            return names.BUILTINS[obj.__name__]
+        t = class_type(obj)
+        if isinstance(t, ty.Enum):
+            return EnumClass(t)
+        if isinstance(t, ty.Tuple):
+            return NamedTupleMaker(t)
+        if isinstance(t, ty.Class):
+            return Constructor(t)
+        if obj is flambeau.autograd.profiler.record_function if hasattr(flambeau.autograd, "profiler") else False:
+            return Special("record_function", lambda em, a, k, p: Special("python manager", (obj, [as_value(em, x, p) for x in a])))
+        em.fail(f"Python class '{obj.__name__}' cannot be used in TorchScript", place)
+
+    def dispatch(self, table: dict[str, Any], em: Any, args: list[Any], kwargs: dict[str, Any], place: Any) -> Any:
+        flag: Any = table["default"]
+        if table["arg_name"] in kwargs:
+            flag = kwargs[table["arg_name"]]
+        elif table["index"] < len(args):
+            flag = args[table["index"]]
+        if isinstance(flag, Value):
+            flag = flag.node.attrs["value"] if flag.node is not None else None
+        return self.sugar(table["if_true" if flag else "if_false"], em, place, "").call(em, args, kwargs, place)
+
+    def is_name(self, node: Any, name: str, em: Any) -> bool:
+        if not isinstance(node, (ast.Name, ast.Attribute)):
+            return False
+        obj = self.python(node, em)
+        return obj is not None and obj in (flambeau.jit.isinstance, marks._isinstance)
+
+    def special(self, e: ast.Call, em: Any, hint: Any) -> Any:
+        """Calls that the compiler itself understands, by the Python object that is called."""
+        fn = self.python(e.func, em)
+        if fn is None:
+            if isinstance(e.func, ast.Attribute) and isinstance(e.func.value, ast.Call) and isinstance(e.func.value.func, ast.Name) and e.func.value.func.id == "super":  # fmt: skip
+                return self.super_(e, em)
+            return None
+        jit = flambeau.jit
+        if fn is jit.annotate or fn is typing.cast:
+            return names.form(e, "annotate", em, hint)
+        if fn in (getattr, hasattr, isinstance) if not isinstance(fn, (list, dict)) else False:
+            return names.form(e, fn.__name__, em, hint)
+        if fn in (jit.isinstance,) if callable(fn) else False:
+            return em.condition(e).as_value(em)
+        if fn is jit.is_scripting:
+            return em.constant(True)
+        if fn is jit.is_tracing or getattr(fn, "__name__", "") in ("is_compiling", "is_dynamo_compiling", "is_exporting"):
+            return em.constant(False)
+        if fn is jit._unwrap_optional:
+            return em.op("aten::_unwrap_optional", as_value(em, em.expression(e.args[0]), e), place=e)
+        if fn is jit.fork:
+            args = [em.expression(a) for a in e.args]
+            return fork(em, args, {k.arg: em.expression(k.value) for k in e.keywords}, em.at(e))
+        if fn is jit.wait:
+            v = as_value(em, em.expression(e.args[0]), e)
+            return em.op("aten::wait", v, place=e) if overloads("aten::wait") else em.node("aten::wait", [v], v.type.element, e)
+        if fn is flambeau._assert if hasattr(flambeau, "_assert") else False:
+            em.assert_(ast.copy_location(ast.Assert(test=e.args[0], msg=e.args[1] if len(e.args) > 1 else None), e))
+            return em.constant(None)
+        if getattr(fn, "__name__", "") in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
+            return em.constant(False)
+        return None
+
+    def super_(self, e: ast.Call, em: Any) -> Any:
+        self_value = em.env.get("self")
+        t = self_value.type if isinstance(self_value, Value) else self_value.v.type
+        name = e.func.attr  # type: ignore[attr-defined]
+        owner = self.scope.get("__class__") or t.python
+        mro = t.python.__mro__
+        for base in mro[mro.index(owner) + 1 :]:
+            if name in vars(base):
+                key = f"__super_{base.__name__}_{name}"
+                if key not in t.methods:
+                    t.methods[key] = method_of(t, vars(base)[name], key)
+                box = self_value if isinstance(self_value, Value) else self_value.v
+                args = [em.expression(a) for a in e.args]
+                return Method(box, key).call(em, args, {k.arg: em.expression(k.value) for k in e.keywords}, em.at(e))
+        em.fail(f"super() has no method '{name}'", e)
+
+    # ---- types ----
+
+    def type(self, node: Any, em: Any) -> ty.Type:
+        return names.structural(node, self.find_type, em)
+
+    def find_type(self, node: Any) -> ty.Type | None:
+        try:
+            obj = eval(compile(ast.Expression(node), "<annotation>", "eval"), {**vars(typing), **vars(builtins)}, self.scope)
+        except Exception:
+            return None
+        return from_python(obj, self.scope)
+
+    def types_of(self, node: Any, em: Any) -> list[ty.Type]:
+        obj = self.python(node, em)
+        if isinstance(obj, tuple):
+            return [t for o in obj if (t := from_python(o)) is not None]
+        if isinstance(node, (ast.Tuple, ast.List)):
+            return [t for n in node.elts for t in self.types_of(n, em)]
+        if inspect.isclass(obj) and issubclass(obj, Module):
+            return []
+        return [self.type(node, em)]
+
+    def python_objects(self, node: Any, em: Any) -> tuple[Any, ...]:
+        obj = self.python(node, em)
+        if isinstance(node, ast.Tuple):
+            return tuple(o for n in node.elts for o in self.python_objects(n, em))
+        return obj if isinstance(obj, tuple) else (obj,)
+
+    def exception(self, name: str) -> str | None:
+        obj = self.scope.get(name, getattr(builtins, name, None))
+        return f"{obj.__module__}.{obj.__name__}" if inspect.isclass(obj) else None
+
+    def may_define(self, t: ty.Class, name: str) -> bool:
+        return getattr(t, "in_init", False)
+
+
+_MATH_FUNCTIONS = frozenset(f for n, f in vars(math).items() if callable(f) and overloads("aten::" + n))
+
+
+def overload_of(fn: Any, declaration: Any) -> Compiled:
+    """One compiled form of an overloaded function: the body of `fn` under the signature of a declaration."""
+    key = (fn, declaration)
+    if key not in _functions:
+
+        def make(c: Compiled) -> Any:
+            tree, _, em, _ = signature(fn)
+            _, schema, _, _ = signature(declaration)
+            graph = em.function(tree, [(a.name, a.type) for a in schema.arguments], schema.returns[0].type if schema.returns else None)
+            if not schema.returns:
+                schema.returns = [Argument("", em.result)]
+            return graph, schema
+
+        _functions[key] = Compiled(unique(marks._qualified_name(fn)), make)
+    return _functions[key]
+
+
+def dropped(em: Any, name: str, place: Any) -> Any:
+    em.raise_(ast.parse(f"raise RuntimeError({'Cannot run a function that was marked as unused: ' + name!r})").body[0])
+    return em.node("prim::Uninitialized", [], ty.TENSOR, place)
+
+
+def python_call(em: Any, fn: Any, name: str, args: list[Any], kwargs: dict[str, Any], place: Any, owner: Any = None) -> Any:
+    """A call that goes back to Python."""
+    try:
+        notes = typing.get_type_hints(fn)
+    except Exception:
+        notes = {}
+    result = need(notes["return"]) if "return" in notes else ty.TENSOR
+    order = [p for p in inspect.signature(fn).parameters if owner is None or p != "self"]
+    vs = [as_value(em, a, place) for a in args] + [as_value(em, kwargs[k], place) for k in order if k in kwargs]
+    inputs = [owner, *vs] if owner is not None else vs
+    out = em.node("prim::PythonOp", inputs, result, place, name=name, _python=fn)
+    return out
+
+
+# ---------------------------------------------------------------- classes
+
+
+def method_of(t: ty.Class, fn: Any, name: str | None = None, sugar: Any = None) -> Compiled:
+    name = name or fn.__name__
+    made = Compiled(f"{t.qualified}.{name}", lambda c: compile_python(fn, c, t, sugar if sugar is not None else ModuleValue if t.is_module else None))
+    made.owner = t
+    return made
+
+
+def script_class_type(cls: type) -> ty.Class:
+    """A plain class: its attributes are what `__init__` assigns."""
+    t = ty.Class(unique(marks._qualified_name(cls)))
+    t.python = cls
+    _types[cls] = t
+    try:
+        for name, fn in vars(cls).items():
+            if isinstance(fn, staticmethod):
+                t.static[name] = function(fn.__func__)
+            elif isinstance(fn, property):
+                if marks.is_ignored_fn(fn.fget):
+                    continue
+                t.methods[f"__{name}_getter"] = method_of(t, fn.fget, f"__{name}_getter")
+                t.properties[name] = (f"__{name}_getter", None)
+            elif inspect.isfunction(fn) and not marks.is_ignored_fn(fn):
+                t.methods[name] = method_of(t, fn)
+        for name, note in cls.__dict__.get("__annotations__", {}).items():
+            t.attributes[name] = need(note, vars(inspect.getmodule(cls) or builtins))
+        t.in_init = True  # type: ignore[attr-defined]
+        if "__init__" in t.methods:
+            t.methods["__init__"].ensure()
+        t.in_init = False  # type: ignore[attr-defined]
+        for fn in list(t.methods.values()):
+            fn.ensure()
+    except BaseException:
+        _types.pop(cls, None)
+        raise
+    return t
+
+
+def script_class(cls: type) -> Any:
+    if class_type(cls) is None:
+        raise RuntimeError(f"Cannot instantiate class '{cls.__name__}' in a script function" if not issubclass(cls, Module) else f"Type '{cls}' cannot be compiled since it inherits from nn.Module, consider passing an instance instead")  # fmt: skip
+    return cls
+
+
+def script_class_instance(obj: Any) -> Any:
+    from flambeau.jit._language.call import into
+    from flambeau.jit._script import RecursiveScriptClass
+
+    return RecursiveScriptClass(into(obj, need(type(obj))))
+
+
+# ---------------------------------------------------------------- modules
+
+
+class ModuleValue(Sugared):
+    """A module while it is compiled: its members are found on Python's module."""
+
+    def __init__(self, v: Value) -> None:
+        self.v = v
+
+    @property
+    def type(self) -> Any:
+        return self.v.type
+
+    @property
+    def module(self) -> Any:
+        return self.v.type.concrete
+
+    def kind(self) -> str:
+        return "module"
+
+    def value(self, em: Any, place: Any) -> Value:
+        return self.v
+
+    def python_is(self, wanted: Any, objects: tuple[Any, ...]) -> bool:
+        return isinstance(self.module, tuple(o for o in objects if inspect.isclass(o)))
+
+    python_type = True
+
+    def has(self, name: str) -> bool:
+        return name in self.type.attributes or name in self.type.constants or hasattr(self.module, name)
+
+    def child(self, em: Any, name: str, place: Any = None) -> Any:
+        t = self.type.attributes[name]
+        v = em.node("prim::GetAttr", [self.v], t, place, out=name, name=name)
+        return ModuleValue(v) if isinstance(t, ty.Class) and t.is_module else v
+
+    def children(self, em: Any, place: Any) -> list[Any]:
+        return [self.child(em, n, place) for n in self.module._modules]
+
+    def items(self, em: Any, place: Any) -> list[Any] | None:
+        if isinstance(self.module, (Sequential, ModuleList)):
+            return self.children(em, place)
+        if isinstance(self.module, ModuleDict):
+            return [em.constant(n) for n in self.module._modules]
+        if isinstance(self.module, ParameterList):
+            return [self.child(em, str(i), place) for i in range(len(self.module))]
+        em.fail(f"Only constant Sequential, ModuleList, ModuleDict, or ParameterList can be used as an iterable", place)
+        return None
+
+    def getitem(self, em: Any, index: Any, place: Any) -> Any:
+        if isinstance(self.module, ModuleDict):
+            v = as_value(em, index, place)
+            if v.node is None or v.node.kind != "prim::Constant":
+                em.fail("Unable to extract string literal index. ModuleDict indexing is only supported with string literals. For example, 'i = \"a\"; self.layers[i](x)' will fail because i is not a literal.", place)  # fmt: skip
+            return self.child(em, v.node.attrs["value"], place)
+        return Items(self.items(em, place) or []).getitem(em, index, place)
+
+    def attr(self, em: Any, name: str, place: Any) -> Any:
+        t, m = self.type, self.module
+        if isinstance(m, (ModuleDict, ParameterDict)) and name in ("items", "keys", "values"):
+            keys = list(m._modules) if isinstance(m, ModuleDict) else list(m.keys())
+            parts = [em.constant(k) if name == "keys" else self.child(em, k, place) if name == "values" else Items([em.constant(k), self.child(em, k, place)]) for k in keys]  # fmt: skip
+            return Special(name, lambda em, a, k, p: Items(parts))
+        if name in ("named_children", "children", "modules", "named_modules", "parameters", "named_parameters", "buffers", "named_buffers") and name not in t.attributes:  # fmt: skip
+            return Special(name, lambda em, a, k, p: self.listing(em, name, p))
+        if name in t.attributes:
+            if t.attributes[name] is ty.NONE:
+                return em.constant(None)
+            return self.child(em, name, place)
+        if name in t.constants:
+            value = t.constants[name]
+            return em.constant(value) if not isinstance(value, (tuple, list)) else constant_items(em, value)
+        if name in t.methods and name not in ("forward",):
+            return Method(self.v, name)
+        functions = t.functions
+        if name in functions:
+            return PythonResolver({}).sugar(functions[name], em, place, name)
+        if name in t.failed:
+            em.fail(f"Module '{t.name()}' has no attribute '{name}' ({t.failed[name]})", place)
+        found = inspect.getattr_static(type(m), name, None)
+        if isinstance(found, property):
+            key = f"__{name}_getter"
+            if marks.is_ignored_fn(found.fget) or name in getattr(type(m), "__jit_unused_properties__", ()):
+                em.fail(f"Module '{t.name()}' has no attribute '{name}' (it is an unused or ignored property)", place)
+            if key not in t.methods:
+                t.methods[key] = method_of(t, found.fget, key)
+                t.properties[name] = (key, None)
+            return Method(self.v, key).call(em, [], {}, place)
+        if isinstance(found, staticmethod):
+            return PythonResolver({}).sugar(found.__func__, em, place, name)
+        fn = getattr(m, name, None)
+        if callable(fn):
+            return self.method(em, name, fn, place)
+        if found is not None:
+            return PythonResolver({}).sugar(getattr(m, name), em, place, name)
+        em.fail(f"Module '{t.name()}' has no attribute '{name}' ", place)
+
+    def listing(self, em: Any, name: str, place: Any) -> Any:
+        m = self.module
+        if name in ("children", "named_children"):
+            parts = self.children(em, place)
+            return Items([Items([em.constant(k), p]) for k, p in zip(m._modules, parts)] if name[0] == "n" else parts)
+        em.fail(f"{name} is not supported in TorchScript", place)
+
+    def method(self, em: Any, name: str, fn: Any, place: Any) -> Any:
+        t = self.type
+        if name in t.methods:
+            return Method(self.v, name)
+        if marks.should_drop(fn):
+            return Special(name, lambda em, a, k, p: dropped(em, name, p))
+        if marks.is_ignored_fn(fn):
+            return Special(name, lambda em, a, k, p: python_call(em, getattr(fn, "__func__", fn), name, a, k, p, self.v))
+        plain = getattr(fn, "__func__", None)
+        if plain is None:
+            return PythonResolver({}).sugar(fn, em, place, name)
+        declared = marks._get_overloaded_methods(fn, type(self.module))
+        if declared:
+            made = []
+            for i, d in enumerate(declared):
+                key = f"{name}__{i}"
+                if key not in t.methods:
+                    t.methods[key] = overloaded_method(t, plain, d, key)
+                made.append(Method(self.v, key))
+            return Overloaded(made)
+        t.methods[name] = method_of(t, text_of(type(self.module), name) or plain, name)
+        return Method(self.v, name)
+
+    def call(self, em: Any, args: list[Any], kwargs: dict[str, Any], place: Any) -> Any:
+        if self.module is None:
+            return Method(self.v, "forward").call(em, args, kwargs, place)
+        return self.attr(em, "forward", place).call(em, args, kwargs, place) if "forward" not in self.type.methods else Method(self.v, "forward").call(em, args, kwargs, place)  # fmt: skip
+
+
+def constant_items(em: Any, value: Any) -> Any:
+    parts = [constant_items(em, v) if isinstance(v, (tuple, list)) else em.constant(v) for v in value]
+    return Items(parts) if any(isinstance(p, Sugared) for p in parts) else em.tuple_of(parts) if isinstance(value, tuple) else em.constant(value)
+
+
+def overloaded_method(t: ty.Class, fn: Any, declaration: Any, name: str) -> Compiled:
+    def make(c: Compiled) -> Any:
+        tree, _, em, _ = signature(fn, t)
+        _, schema, _, _ = signature(declaration, t)
+        graph = em.function(tree, [(a.name, a.type) for a in schema.arguments], schema.returns[0].type if schema.returns else None, ModuleValue)
+        if not schema.returns:
+            schema.returns = [Argument("", em.result)]
+        return graph, schema
+
+    made = Compiled(f"{t.qualified}.{name}", make)
+    made.owner = t
+    return made
+
+
+def text_of(cls: type, name: str) -> Any:
+    """The TorchScript text of a method of one of the library's own modules."""
+    from flambeau.jit._language import nn_text
+
+    for base in cls.__mro__:
+        if name in vars(base):
+            if not base.__module__.startswith("flambeau.nn"):
+                return None
+            for known in cls.__mro__:
+                texts = getattr(nn_text, known.__name__, None)
+                if texts is not None and known.__module__.startswith("flambeau.nn"):
+                    return vars(texts).get(name)
+            return None
+    return None
+
+
+_SKIPPED = frozenset(vars(Module()).keys()) - {"training"}
+_module_types: dict[Any, ty.Class] = {}
+
+
+def infer(value: Any, seen: dict[int, Any] | None = None) -> ty.Type | None:
+    """The type of an attribute's value; None where it has none."""
+    if isinstance(value, flambeau.Tensor):
+        return ty.TENSOR
+    if isinstance(value, enum.Enum):
+        return class_type(type(value))
+    for kind in (bool, int, float, complex, str):
+        if isinstance(value, kind):
+            return _KINDS[kind]
+    if value is None:
+        return ty.NONE
+    if isinstance(value, flambeau.device):
+        return ty.DEVICE
+    if isinstance(value, (flambeau.dtype, flambeau.layout, flambeau.memory_format)):
+        return ty.INT
+    if isinstance(value, tuple):
+        parts = [infer(v) for v in value]
+        if any(p is None for p in parts):
+            return None
+        if hasattr(value, "_fields"):
+            return class_type(type(value))
+        return ty.Tuple(*parts)  # type: ignore[arg-type]
+    if isinstance(value, list):
+        return _joined(value, ty.List)
+    if isinstance(value, dict):
+        k, v = _joined(list(value), ty.List), _joined(list(value.values()), ty.List)
+        return ty.Dict(k.element, v.element) if k is not None and v is not None else None
+    from flambeau.jit._script import RecursiveScriptClass
+
+    if isinstance(value, RecursiveScriptClass):
+        return value._c._type
+    if type(value) in _types and isinstance(_types[type(value)], ty.Class):
+        return _types[type(value)]
+    return None
+
+
+def _joined(values: list[Any], make: Any) -> Any:
+    if not values:
+        return None
+    t = infer(values[0])
+    for v in values[1:]:
+        other = infer(v)
+        t = ty.unify(t, other) if t is not None and other is not None else None
+    return make(t) if t is not None else None
+
+
+def annotations_of(cls: type) -> dict[str, Any]:
+    notes: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__.startswith("flambeau.nn") or base is object:
+            continue
+        scope = vars(inspect.getmodule(base)) if inspect.getmodule(base) is not None else {}
+        for name, note in base.__dict__.get("__annotations__", {}).items():
+            notes[name] = (note, scope)
+    return notes
+
+
+def module_type(module: Any, memo: dict[int, Any]) -> ty.Class:
+    """The type of a module: attributes with types, constants, what Python alone can tell."""
+    from flambeau.jit._script import Attribute, RecursiveScriptModule
+
+    if isinstance(module, RecursiveScriptModule):
+        return module._c._type()
+    if id(module) in memo:
+        return memo[id(module)]
+    cls = type(module)
+    t = ty.Class(marks._qualified_name(cls), is_module=True)
+    t.python, t.concrete = cls, module
+    t.functions, t.failed = {}, {}  # type: ignore[attr-defined]
+    notes = annotations_of(cls)
+    listed = set(getattr(cls, "__constants__", ()))
+    for name, p in module._parameters.items():
+        t.attributes[name] = ty.TENSOR if p is not None else ty.NONE
+        if p is not None:
+            t.parameters.add(name)
+    for name, b in module._buffers.items():
+        t.attributes[name] = ty.TENSOR if b is not None else ty.NONE
+        if b is not None:
+            t.buffers.add(name)
+        if name in notes and isinstance(b, flambeau.Tensor):
+            declared = from_python(notes[name][0], notes[name][1])
+            if isinstance(declared, ty.Optional):
+                t.attributes[name] = declared
+    t.attributes["training"] = ty.BOOL
+    values = {k: v for k, v in vars(module).items() if k not in _SKIPPED or k == "training"}
+    for name in listed:
+        if name not in values and hasattr(cls, name) and name not in module._modules:
+            values[name] = getattr(cls, name)
+    for name, value in values.items():
+        if name == "training":
+            continue
+        note = notes.get(name)
+        final = note is not None and (typing.get_origin(note[0]) is typing.Final or note[0] is typing.Final or isinstance(note[0], str) and "Final" in note[0])  # fmt: skip
+        if isinstance(value, Attribute):
+            t.attributes[name] = need(value.type)
+        elif (name in listed or final) and constant(value):
+            t.constants[name] = operators.code_of(value) if not isinstance(value, (bool, int, float, str)) else value
+        elif note is not None and not final:
+            declared = from_python(note[0], note[1])
+            if declared is None:
+                t.failed[name] = f"its annotation {note[0]} is no type of TorchScript"  # type: ignore[attr-defined]
+            else:
+                t.attributes[name] = declared
+        elif (kind := infer(value)) is not None:
+            t.attributes[name] = kind
+        elif inspect.isfunction(value) or inspect.isbuiltin(value) or callable(value) and not isinstance(value, Module):
+            t.functions[name] = value  # type: ignore[attr-defined]
+        else:
+            hint = "Attempted to infer its type from an empty container" if value in ([], {}) else f"This attribute exists on the Python module, but we failed to convert Python type: '{type(value).__name__}' to a TorchScript type"
+            t.failed[name] = hint  # type: ignore[attr-defined]
+    for name, child in module._modules.items():
+        if child is None:
+            t.attributes[name] = ty.NONE
+            continue
+        if name in notes and (face := _interface_of(notes[name])) is not None:
+            t.attributes[name] = face
+            module_type(child, memo)
+            continue
+        t.attributes[name] = module_type(child, memo)
+    key = (cls, tuple((n, a if not isinstance(a, ty.Class) else id(a)) for n, a in t.attributes.items()), repr(t.constants),
+           tuple((n, id(f)) for n, f in t.functions.items()), tuple(t.failed), frozenset(t.parameters), frozenset(t.buffers),
+           tuple(module._modules) if isinstance(module, (ModuleList, ModuleDict, Sequential)) else ())  # type: ignore[attr-defined]  # fmt: skip
+    known = _module_types.get(key)
+    if known is None:
+        t.qualified = unique(t.qualified)
+        known = _module_types[key] = t
+    memo[id(module)] = known
+    return known
+
+
+def _interface_of(note: Any) -> Any:
+    try:
+        t = from_python(note[0], note[1])
+    except Exception:
+        return None
+    return t if isinstance(t, ty.Interface) else None
+
+
+def constant(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(constant, value))
+    return value is None or isinstance(value, (bool, int, float, str, complex, flambeau.dtype, flambeau.device, flambeau.layout))
+
+
+def script_module(module: Any) -> Any:
+    """The compiled form of a module; parameters and buffers are shared with it."""
+    if hasattr(module, "__prepare_scriptable__"):
+        module = module.__prepare_scriptable__()
+    if not hasattr(module, "_parameters"):
+        raise RuntimeError(f"'{type(module).__name__}' has not been initialized, did you forget to call 'super()'?")
+    memo: dict[int, Any] = {}
+    try:
+        made = build(module, memo, {})
+    except BaseException:
+        for t in memo.values():
+            for key in [k for k, v in _module_types.items() if v is t]:
+                del _module_types[key]
+        raise
+    return made
+
+
+def build(module: Any, memo: dict[int, Any], seen: dict[int, Any], entry: bool = True, cls: Any = None) -> Any:
+    from flambeau.jit._language.archive import put
+    from flambeau.jit._language.call import into
+    from flambeau.jit._script import Attribute, RecursiveScriptModule, new_module
+
+    if isinstance(module, RecursiveScriptModule):
+        return module
+    if id(module) in seen:
+        return seen[id(module)]
+    t = module_type(module, memo)
+    made = new_module(t, cls)
+    seen[id(module)] = made
+    made.__dict__["_python_class"] = type(module)
+    made.__dict__["training"] = module.training
+    for name, child in module._modules.items():
+        made._modules[name] = build(child, memo, seen) if child is not None else None
+    for name, kind in t.attributes.items():
+        if name in module._modules or name == "training":
+            continue
+        if name in module._parameters:
+            made._parameters[name] = module._parameters[name]
+        elif name in module._buffers:
+            made._buffers[name] = module._buffers[name]
+        else:
+            value = getattr(module, name)
+            value = value.value if isinstance(value, Attribute) else value
+            put(made, t, name, into(value, kind) if not isinstance(value, flambeau.Tensor) else value)
+    made._non_persistent_buffers_set = set(module._non_persistent_buffers_set)
+    made.__dict__["_non_persistent_buffers_set"] = set(module._non_persistent_buffers_set)
+    if entry:
+        compile_methods(module, t)
+    for name in dir(type(module)):
+        fn = inspect.getattr_static(type(module), name, None)
+        mark = marks.get_torchscript_modifier(fn) if inspect.isfunction(fn) else None
+        if mark in (marks.FunctionModifiers.IGNORE, marks.FunctionModifiers.COPY_TO_SCRIPT_WRAPPER) and not hasattr(RecursiveScriptModule, name):
+            made.__dict__[name] = python_types.MethodType(fn, made)
+    return made
+
+
+def compile_methods(module: Any, t: ty.Class) -> None:
+    """Compile `forward` and what is exported."""
+    cls = type(module)
+    wanted = []
+    forward = getattr(cls, "forward", None)
+    if forward is not None and forward is not Module.forward and not marks.is_ignored_fn(getattr(module, "forward", None)) and not isinstance(module, (ModuleList, ModuleDict)):  # fmt: skip
+        wanted.append("forward")
+    for name in dir(cls):
+        fn = inspect.getattr_static(cls, name, None)
+        if inspect.isfunction(fn) and marks.get_torchscript_modifier(fn) == marks.FunctionModifiers.EXPORT and name not in wanted:
+            wanted.append(name)
+    for name in wanted:
+        if name not in t.methods:
+            fn = getattr(module, name)
+            plain = getattr(fn, "__func__", fn)
+            declared = marks._get_overloaded_methods(fn, cls)
+            if declared:
+                for i, d in enumerate(declared):
+                    t.methods[f"{name}__{i}"] = overloaded_method(t, plain, d, f"{name}__{i}")
+                continue
+            t.methods[name] = method_of(t, text_of(cls, name) or plain, name)
+    for fn in list(t.methods.values()):
+        fn.ensure()
+
+
+def compile_into(module: Any, stubs: dict[str, Any]) -> None:
+    """Compile the marked methods of a `ScriptModule` that has been made."""
+    memo: dict[int, Any] = {}
+    for name, child in list(module._modules.items()):
+        if child is not None and not isinstance(child, flambeau.jit.ScriptModule):
+            module._modules[name] = script_module(child)
+    t = module_type(module, memo)
+    module.__dict__["_class_type"] = t
+    for name, fn in stubs.items():
+        t.methods[name] = method_of(t, fn, name)
+    for fn in list(t.methods.values()):
+        fn.ensure()
+
+
+def wrap_cpp_module(cpp_module: Any) -> Any:
+    """The module of a compiled handle."""
+    return cpp_module.module
+
+
+_ = (object_attr,)
