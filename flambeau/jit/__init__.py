@@ -19,8 +19,9 @@ from flambeau._jit_internal import (
 )
 from flambeau.futures import Future
 
-__all__ = ["Attribute", "Future", "ScriptFunction", "ScriptModule", "annotate", "export", "ignore", "interface", "isinstance",
-           "script", "script_if_tracing", "unused"]  # fmt: skip
+__all__ = ["Attribute", "CompilationUnit", "Error", "Future", "ScriptFunction", "ScriptModule", "annotate", "enable_onednn_fusion", "export",
+           "export_opnames", "fork", "freeze", "ignore", "interface", "isinstance", "load", "onednn_fusion_enabled", "optimize_for_inference",
+           "save", "script", "script_if_tracing", "set_fusion_strategy", "strict_fusion", "trace", "trace_module", "unused", "wait"]  # fmt: skip
 
 _LATE = {
     **dict.fromkeys(("Attribute", "ScriptFunction", "ScriptModule", "RecursiveScriptModule", "RecursiveScriptClass",
@@ -28,15 +29,34 @@ _LATE = {
                      "TopLevelTracedModule"), "_script"),
     **dict.fromkeys(("fork", "wait"), "_async"), "_fork": "_async", "_wait": "_async",
     **dict.fromkeys(("load", "save"), "_serialization"),
-    **dict.fromkeys(("TracerWarning", "TracingCheckError", "is_tracing", "_script_if_tracing", "script_if_tracing"), "_trace"),
+    **dict.fromkeys(("TracerWarning", "TracingCheckError", "is_tracing", "_script_if_tracing", "script_if_tracing", "trace",
+                     "trace_module"), "_trace"),
+    **dict.fromkeys(("freeze", "optimize_for_inference", "run_frozen_optimizations"), "_freeze"),
+    **dict.fromkeys(("set_fusion_strategy", "_set_fusion_strategy", "fuser", "optimized_execution", "enable_onednn_fusion",
+                     "onednn_fusion_enabled", "strict_fusion"), "_fuser"),
     **dict.fromkeys(("_awaitable", "_awaitable_nowait", "_awaitable_wait"), "_await"),
 }  # fmt: skip
-_MODULES = ("annotations", "frontend", "_script", "_trace", "_await", "_state", "_serialization", "_recursive")
+_MODULES = (
+    "annotations",
+    "frontend",
+    "_script",
+    "_trace",
+    "_await",
+    "_state",
+    "_serialization",
+    "_recursive",
+    "_freeze",
+    "_fuser",
+    "_async",
+)
 
 
 def __getattr__(name: str) -> _Any:
     if name in _LATE:
-        made = getattr(_importlib.import_module(f"flambeau.jit.{_LATE[name]}"), name[1:] if name in ("_fork", "_wait") else name)
+        made = getattr(
+            _importlib.import_module(f"flambeau.jit.{_LATE[name]}"),
+            name[1:] if name in ("_fork", "_wait", "_set_fusion_strategy") else name,
+        )
         globals()[name] = made
         return made
     if name in _MODULES:
@@ -63,3 +83,15 @@ class Error(RuntimeError):
 
 
 Error.__name__ = Error.__qualname__ = "JITException"
+
+
+def export_opnames(m: _Any) -> list[str]:
+    """The operators that a compiled module uses, sorted."""
+    from flambeau.jit._language.program import inline
+
+    found = set()
+    for fn in m._c._type().methods.values():
+        for node in inline(fn.graph).block.walk():
+            if node.schema is not None:
+                found.add(node.schema.key)
+    return sorted(found)

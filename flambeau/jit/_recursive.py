@@ -7,6 +7,7 @@ import builtins
 import enum
 import inspect
 import math
+import re
 import textwrap
 import types as python_types
 import typing
@@ -36,6 +37,7 @@ from flambeau.jit._language.values import (
     object_attr,
 )
 from flambeau.nn import Module, ModuleDict, ModuleList, Parameter, ParameterDict, ParameterList, Sequential
+from flambeau.nn.modules.rnn import RNNBase
 
 _KINDS = {int: ty.INT, float: ty.FLOAT, bool: ty.BOOL, str: ty.STR, complex: ty.COMPLEX, type(None): ty.NONE, None: ty.NONE, Any: ty.ANY,
           flambeau.Tensor: ty.TENSOR, Parameter: ty.TENSOR, flambeau.device: ty.DEVICE, flambeau.dtype: ty.INT, flambeau.Size: ty.List(ty.INT),
@@ -136,7 +138,9 @@ def signature(fn: Any, owner: Any = None) -> tuple[ast.FunctionDef, Schema, Emit
 
         raise NotSupportedError(None, "Compiled functions can't take variable number of arguments or use keyword-only arguments with defaults:\n"
                                 + em.at(tree).highlight())  # fmt: skip
-    given = {k: p.default for k, p in inspect.signature(fn).parameters.items() if p.default is not inspect.Parameter.empty}
+    given = {
+        k: p.default for k, p in inspect.signature(fn).parameters.items() if p.default is not inspect.Parameter.empty
+    }
     comment = type_comment(lines)
     params = [*tree.args.args, *tree.args.kwonlyargs]
     arguments = []
@@ -149,6 +153,8 @@ def signature(fn: Any, owner: Any = None) -> tuple[ast.FunctionDef, Schema, Emit
             t = em.annotation(p.annotation)
         else:
             t = ty.TENSOR
+        found = re.search(r"BroadcastingList(\d)", ast.unparse(p.annotation)) if p.annotation is not None else None
+        length = int(found[1]) if found is not None else None
         default = given.get(p.arg, REQUIRED)
         if default is not REQUIRED:
             default = operators.code_of(default)
@@ -157,7 +163,7 @@ def signature(fn: Any, owner: Any = None) -> tuple[ast.FunctionDef, Schema, Emit
                 default = list(default)
             if inner is ty.FLOAT and isinstance(default, int):
                 default = float(default)
-        arguments.append(Argument(p.arg, t, default, keyword=i >= len(tree.args.args)))
+        arguments.append(Argument(p.arg, t, default, keyword=i >= len(tree.args.args), length=length))
     note = comment[1] if comment is not None else tree.returns
     returns = [Argument("", em.annotation(note))] if note is not None else []
     return tree, Schema(fn.__name__, "", arguments, returns), em, fn
@@ -179,7 +185,9 @@ def compile_python(fn: Any, compiled: Compiled, owner: Any = None, sugar: Any = 
     tree, schema, em, _ = signature(fn, owner)
     if schema.returns:
         compiled._schema = schema
-    graph = em.function(tree, [(a.name, a.type) for a in schema.arguments], schema.returns[0].type if schema.returns else None, sugar)
+    graph = em.function(
+        tree, [(a.name, a.type) for a in schema.arguments], schema.returns[0].type if schema.returns else None, sugar
+    )
     if not schema.returns:
         schema.returns = [Argument("", em.result)]
     return graph, schema
@@ -248,11 +256,18 @@ class _Ready:
 def _defined(tree: ast.FunctionDef, scope: dict[str, Any], text: str, owner: Any) -> Compiled:
     def make(c: Compiled) -> Any:
         em = Emitter(PythonResolver(scope), "", 0, text.split("\n"))
-        defaults = [REQUIRED] * (len(tree.args.args) - len(tree.args.defaults)) + [ast.literal_eval(d) for d in tree.args.defaults]
+        defaults = [REQUIRED] * (len(tree.args.args) - len(tree.args.defaults)) + [
+            ast.literal_eval(d) for d in tree.args.defaults
+        ]
         arguments = [Argument(p.arg, owner if i == 0 and owner is not None else em.annotation(p.annotation) if p.annotation else ty.TENSOR, d)
                      for i, (p, d) in enumerate(zip(tree.args.args, defaults))]  # fmt: skip
         returns = [Argument("", em.annotation(tree.returns))] if tree.returns is not None else []
-        graph = em.function(tree, [(a.name, a.type) for a in arguments], returns[0].type if returns else None, ModuleValue if owner is not None else None)
+        graph = em.function(
+            tree,
+            [(a.name, a.type) for a in arguments],
+            returns[0].type if returns else None,
+            ModuleValue if owner is not None else None,
+        )
         return graph, Schema(tree.name, "", arguments, returns or [Argument("", em.result)])
 
     made = Compiled(f"{owner.qualified}.{tree.name}" if owner is not None else "__torch__." + tree.name, make)
@@ -318,7 +333,11 @@ class PythonResolver:
         if where.startswith("flambeau"):
             if where == "flambeau.nn.functional":
                 return self.functional(name, em, place, module)
-            if where in ("flambeau", "flambeau._C._nn", "flambeau._VF") and overloads("aten::" + name) and name not in ("device", "Generator"):
+            if (
+                where in ("flambeau", "flambeau._C._nn", "flambeau._VF")
+                and overloads("aten::" + name)
+                and name not in ("device", "Generator")
+            ):
                 return Builtin("aten::" + name)
             last = where.rpartition(".")[2]
             if last in ("linalg", "fft", "special") and overloads(f"aten::{last}_{name}"):
@@ -345,7 +364,7 @@ class PythonResolver:
 
         if isinstance(obj, _Ready):
             return Function(obj.compiled)
-        if obj is None or isinstance(obj, (bool, int, float, str, complex)) and not isinstance(obj, enum.Enum):
+        if obj is None or (isinstance(obj, (bool, int, float, str, complex)) and not isinstance(obj, enum.Enum)):
             return em.constant(obj)
         code = operators.code_of(obj)
         if isinstance(code, int) and not isinstance(obj, enum.Enum):
@@ -361,9 +380,12 @@ class PythonResolver:
         if isinstance(obj, tuple) and not hasattr(obj, "_fields"):
             return Items([self.sugar(o, em, place, name) for o in obj])
         if isinstance(obj, flambeau.Tensor):
-            em.fail(f"python value of type 'Tensor' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local varible instead.", place)  # fmt: skip
+            em.fail("python value of type 'Tensor' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local varible instead.", place)  # fmt: skip
         if isinstance(obj, (RecursiveScriptModule, Module)):
-            em.fail(f"module '{type(obj).__name__}' cannot be used as a value: it must be an attribute of the module that is compiled", place)
+            em.fail(
+                f"module '{type(obj).__name__}' cannot be used as a value: it must be an attribute of the module that is compiled",
+                place,
+            )
         if inspect.isclass(obj):
             return self.class_(obj, em, place)
         dispatched = marks._try_get_dispatched_fn(obj) if callable(obj) else None
@@ -378,7 +400,11 @@ class PythonResolver:
             found = None
             if getattr(obj, "__script_if_tracing_wrapper", False):
                 obj = obj.__original_fn
-            if not plain and getattr(flambeau.nn.functional, getattr(obj, "__name__", ""), None) is obj and getattr(functional, obj.__name__, None) is not None:
+            if (
+                not plain
+                and getattr(flambeau.nn.functional, getattr(obj, "__name__", ""), None) is obj
+                and getattr(functional, obj.__name__, None) is not None
+            ):
                 return self.functional(obj.__name__, em, place, flambeau.nn.functional)
             short = getattr(obj, "__name__", "") or name
             for space, prefix in ((flambeau, ""), (flambeau._C._nn, ""), (flambeau.nn.functional, ""), (flambeau.linalg, "linalg_"), (flambeau.special, "special_"), (flambeau.fft, "fft_")):  # fmt: skip
@@ -391,7 +417,9 @@ class PythonResolver:
                 return Builtin("aten::" + obj.__name__)
             kind = type(obj).__name__
             if kind in ("OpOverloadPacket", "OpOverload"):
-                return Builtin(str(obj._qualified_op_name if kind == "OpOverloadPacket" else obj.name().partition(".")[0]))
+                return Builtin(
+                    str(obj._qualified_op_name if kind == "OpOverloadPacket" else obj.name().partition(".")[0])
+                )
             if type(obj).__name__ == "_OpNamespace":
                 return PythonModule(obj, self)
             if inspect.isfunction(obj):
@@ -421,7 +449,9 @@ class PythonResolver:
         if isinstance(t, ty.Class):
             return Constructor(t)
         if obj is flambeau.autograd.profiler.record_function if hasattr(flambeau.autograd, "profiler") else False:
-            return Special("record_function", lambda em, a, k, p: Special("python manager", (obj, [as_value(em, x, p) for x in a])))
+            return Special(
+                "record_function", lambda em, a, k, p: Special("python manager", (obj, [as_value(em, x, p) for x in a]))
+            )
         em.fail(f"Python class '{obj.__name__}' cannot be used in TorchScript", place)
 
     def dispatch(self, table: dict[str, Any], em: Any, args: list[Any], kwargs: dict[str, Any], place: Any) -> Any:
@@ -456,7 +486,11 @@ class PythonResolver:
             return em.condition(e).as_value(em)
         if fn is jit.is_scripting:
             return em.constant(True)
-        if fn is jit.is_tracing or getattr(fn, "__name__", "") in ("is_compiling", "is_dynamo_compiling", "is_exporting"):
+        if fn is jit.is_tracing or getattr(fn, "__name__", "") in (
+            "is_compiling",
+            "is_dynamo_compiling",
+            "is_exporting",
+        ):
             return em.constant(False)
         if fn is jit._unwrap_optional:
             return em.op("aten::_unwrap_optional", as_value(em, em.expression(e.args[0]), e), place=e)
@@ -465,11 +499,19 @@ class PythonResolver:
             return fork(em, args, {k.arg: em.expression(k.value) for k in e.keywords}, em.at(e))
         if fn is jit.wait:
             v = as_value(em, em.expression(e.args[0]), e)
-            return em.op("aten::wait", v, place=e) if overloads("aten::wait") else em.node("aten::wait", [v], v.type.element, e)
+            return (
+                em.op("aten::wait", v, place=e)
+                if overloads("aten::wait")
+                else em.node("aten::wait", [v], v.type.element, e)
+            )
         if fn is flambeau._assert if hasattr(flambeau, "_assert") else False:
-            em.assert_(ast.copy_location(ast.Assert(test=e.args[0], msg=e.args[1] if len(e.args) > 1 else None), e))
+            em.assertion(ast.copy_location(ast.Assert(test=e.args[0], msg=e.args[1] if len(e.args) > 1 else None), e))
             return em.constant(None)
-        if getattr(fn, "__name__", "") in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
+        if getattr(fn, "__name__", "") in (
+            "has_torch_function",
+            "has_torch_function_unary",
+            "has_torch_function_variadic",
+        ):
             return em.constant(False)
         return None
 
@@ -496,7 +538,9 @@ class PythonResolver:
 
     def find_type(self, node: Any) -> ty.Type | None:
         try:
-            obj = eval(compile(ast.Expression(node), "<annotation>", "eval"), {**vars(typing), **vars(builtins)}, self.scope)
+            obj = eval(
+                compile(ast.Expression(node), "<annotation>", "eval"), {**vars(typing), **vars(builtins)}, self.scope
+            )
         except Exception:
             return None
         return from_python(obj, self.scope)
@@ -536,7 +580,9 @@ def overload_of(fn: Any, declaration: Any) -> Compiled:
         def make(c: Compiled) -> Any:
             tree, _, em, _ = signature(fn)
             _, schema, _, _ = signature(declaration)
-            graph = em.function(tree, [(a.name, a.type) for a in schema.arguments], schema.returns[0].type if schema.returns else None)
+            graph = em.function(
+                tree, [(a.name, a.type) for a in schema.arguments], schema.returns[0].type if schema.returns else None
+            )
             if not schema.returns:
                 schema.returns = [Argument("", em.result)]
             return graph, schema
@@ -550,7 +596,9 @@ def dropped(em: Any, name: str, place: Any) -> Any:
     return em.node("prim::Uninitialized", [], ty.TENSOR, place)
 
 
-def python_call(em: Any, fn: Any, name: str, args: list[Any], kwargs: dict[str, Any], place: Any, owner: Any = None) -> Any:
+def python_call(
+    em: Any, fn: Any, name: str, args: list[Any], kwargs: dict[str, Any], place: Any, owner: Any = None
+) -> Any:
     """A call that goes back to Python."""
     try:
         notes = typing.get_type_hints(fn)
@@ -569,7 +617,10 @@ def python_call(em: Any, fn: Any, name: str, args: list[Any], kwargs: dict[str, 
 
 def method_of(t: ty.Class, fn: Any, name: str | None = None, sugar: Any = None) -> Compiled:
     name = name or fn.__name__
-    made = Compiled(f"{t.qualified}.{name}", lambda c: compile_python(fn, c, t, sugar if sugar is not None else ModuleValue if t.is_module else None))
+    made = Compiled(
+        f"{t.qualified}.{name}",
+        lambda c: compile_python(fn, c, t, sugar if sugar is not None else ModuleValue if t.is_module else None),
+    )
     made.owner = t
     return made
 
@@ -590,7 +641,7 @@ def script_class_type(cls: type) -> ty.Class:
                 t.properties[name] = (f"__{name}_getter", None)
             elif inspect.isfunction(fn) and not marks.is_ignored_fn(fn):
                 t.methods[name] = method_of(t, fn)
-        for name, note in cls.__dict__.get("__annotations__", {}).items():
+        for name, note in inspect.get_annotations(cls).items():
             t.attributes[name] = need(note, vars(inspect.getmodule(cls) or builtins))
         t.in_init = True  # type: ignore[attr-defined]
         if "__init__" in t.methods:
@@ -663,7 +714,7 @@ class ModuleValue(Sugared):
             return [em.constant(n) for n in self.module._modules]
         if isinstance(self.module, ParameterList):
             return [self.child(em, str(i), place) for i in range(len(self.module))]
-        em.fail(f"Only constant Sequential, ModuleList, ModuleDict, or ParameterList can be used as an iterable", place)
+        em.fail("Only constant Sequential, ModuleList, ModuleDict, or ParameterList can be used as an iterable", place)
         return None
 
     def getitem(self, em: Any, index: Any, place: Any) -> Any:
@@ -728,7 +779,9 @@ class ModuleValue(Sugared):
         if marks.should_drop(fn):
             return Special(name, lambda em, a, k, p: dropped(em, name, p))
         if marks.is_ignored_fn(fn):
-            return Special(name, lambda em, a, k, p: python_call(em, getattr(fn, "__func__", fn), name, a, k, p, self.v))
+            return Special(
+                name, lambda em, a, k, p: python_call(em, getattr(fn, "__func__", fn), name, a, k, p, self.v)
+            )
         plain = getattr(fn, "__func__", None)
         if plain is None:
             return PythonResolver({}).sugar(fn, em, place, name)
@@ -752,14 +805,25 @@ class ModuleValue(Sugared):
 
 def constant_items(em: Any, value: Any) -> Any:
     parts = [constant_items(em, v) if isinstance(v, (tuple, list)) else em.constant(v) for v in value]
-    return Items(parts) if any(isinstance(p, Sugared) for p in parts) else em.tuple_of(parts) if isinstance(value, tuple) else em.constant(value)
+    return (
+        Items(parts)
+        if any(isinstance(p, Sugared) for p in parts)
+        else em.tuple_of(parts)
+        if isinstance(value, tuple)
+        else em.constant(value)
+    )
 
 
 def overloaded_method(t: ty.Class, fn: Any, declaration: Any, name: str) -> Compiled:
     def make(c: Compiled) -> Any:
         tree, _, em, _ = signature(fn, t)
         _, schema, _, _ = signature(declaration, t)
-        graph = em.function(tree, [(a.name, a.type) for a in schema.arguments], schema.returns[0].type if schema.returns else None, ModuleValue)
+        graph = em.function(
+            tree,
+            [(a.name, a.type) for a in schema.arguments],
+            schema.returns[0].type if schema.returns else None,
+            ModuleValue,
+        )
         if not schema.returns:
             schema.returns = [Argument("", em.result)]
         return graph, schema
@@ -841,7 +905,7 @@ def annotations_of(cls: type) -> dict[str, Any]:
         if base.__module__.startswith("flambeau.nn") or base is object:
             continue
         scope = vars(inspect.getmodule(base)) if inspect.getmodule(base) is not None else {}
-        for name, note in base.__dict__.get("__annotations__", {}).items():
+        for name, note in inspect.get_annotations(base).items():
             notes[name] = (note, scope)
     return notes
 
@@ -874,6 +938,9 @@ def module_type(module: Any, memo: dict[int, Any]) -> ty.Class:
                 t.attributes[name] = declared
     t.attributes["training"] = ty.BOOL
     values = {k: v for k, v in vars(module).items() if k not in _SKIPPED or k == "training"}
+    if isinstance(module, RNNBase):
+        values["_flat_weights"] = list(module._flat_weights)
+    own = cls.__module__.startswith("flambeau.nn")  # the library's modules: what is no tensor does not change
     for name in listed:
         if name not in values and hasattr(cls, name) and name not in module._modules:
             values[name] = getattr(cls, name)
@@ -881,10 +948,10 @@ def module_type(module: Any, memo: dict[int, Any]) -> ty.Class:
         if name == "training":
             continue
         note = notes.get(name)
-        final = note is not None and (typing.get_origin(note[0]) is typing.Final or note[0] is typing.Final or isinstance(note[0], str) and "Final" in note[0])  # fmt: skip
+        final = note is not None and (typing.get_origin(note[0]) is typing.Final or note[0] is typing.Final or (isinstance(note[0], str) and "Final" in note[0]))  # fmt: skip
         if isinstance(value, Attribute):
             t.attributes[name] = need(value.type)
-        elif (name in listed or final) and constant(value):
+        elif (name in listed or final or (own and value is not None and name[0] != "_")) and constant(value):
             t.constants[name] = operators.code_of(value) if not isinstance(value, (bool, int, float, str)) else value
         elif note is not None and not final:
             declared = from_python(note[0], note[1])
@@ -894,10 +961,16 @@ def module_type(module: Any, memo: dict[int, Any]) -> ty.Class:
                 t.attributes[name] = declared
         elif (kind := infer(value)) is not None:
             t.attributes[name] = kind
-        elif inspect.isfunction(value) or inspect.isbuiltin(value) or callable(value) and not isinstance(value, Module):
+        elif (
+            inspect.isfunction(value) or inspect.isbuiltin(value) or (callable(value) and not isinstance(value, Module))
+        ):
             t.functions[name] = value  # type: ignore[attr-defined]
         else:
-            hint = "Attempted to infer its type from an empty container" if value in ([], {}) else f"This attribute exists on the Python module, but we failed to convert Python type: '{type(value).__name__}' to a TorchScript type"
+            hint = (
+                "Attempted to infer its type from an empty container"
+                if value in ([], {})
+                else f"This attribute exists on the Python module, but we failed to convert Python type: '{type(value).__name__}' to a TorchScript type"
+            )
             t.failed[name] = hint  # type: ignore[attr-defined]
     for name, child in module._modules.items():
         if child is None:
@@ -930,7 +1003,9 @@ def _interface_of(note: Any) -> Any:
 def constant(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return all(map(constant, value))
-    return value is None or isinstance(value, (bool, int, float, str, complex, flambeau.dtype, flambeau.device, flambeau.layout))
+    return value is None or isinstance(
+        value, (bool, int, float, str, complex, flambeau.dtype, flambeau.device, flambeau.layout)
+    )
 
 
 def script_module(module: Any) -> Any:
@@ -984,7 +1059,9 @@ def build(module: Any, memo: dict[int, Any], seen: dict[int, Any], entry: bool =
     for name in dir(type(module)):
         fn = inspect.getattr_static(type(module), name, None)
         mark = marks.get_torchscript_modifier(fn) if inspect.isfunction(fn) else None
-        if mark in (marks.FunctionModifiers.IGNORE, marks.FunctionModifiers.COPY_TO_SCRIPT_WRAPPER) and not hasattr(RecursiveScriptModule, name):
+        if mark in (marks.FunctionModifiers.IGNORE, marks.FunctionModifiers.COPY_TO_SCRIPT_WRAPPER) and not hasattr(
+            RecursiveScriptModule, name
+        ):
             made.__dict__[name] = python_types.MethodType(fn, made)
     return made
 
@@ -998,7 +1075,11 @@ def compile_methods(module: Any, t: ty.Class) -> None:
         wanted.append("forward")
     for name in dir(cls):
         fn = inspect.getattr_static(cls, name, None)
-        if inspect.isfunction(fn) and marks.get_torchscript_modifier(fn) == marks.FunctionModifiers.EXPORT and name not in wanted:
+        if (
+            inspect.isfunction(fn)
+            and marks.get_torchscript_modifier(fn) == marks.FunctionModifiers.EXPORT
+            and name not in wanted
+        ):
             wanted.append(name)
     for name in wanted:
         if name not in t.methods:

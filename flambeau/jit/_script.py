@@ -178,8 +178,7 @@ def _magic(name: str) -> Any:
     return call
 
 
-for _n in ("__len__ __neg__ __mul__ __contains__ __add__ __sub__ __pow__ __truediv__ __mod__ __ne__ __eq__ __lt__ __gt__ __le__ __ge__ __and__ "
-           "__or__ __xor__ __getitem__ __setitem__ __call__ __int__ __float__ __bool__ __str__ __enter__ __exit__ __iter__").split():  # fmt: skip
+for _n in ["__len__", "__neg__", "__mul__", "__contains__", "__add__", "__sub__", "__pow__", "__truediv__", "__mod__", "__ne__", "__eq__", "__lt__", "__gt__", "__le__", "__ge__", "__and__", "__or__", "__xor__", "__getitem__", "__setitem__", "__call__", "__int__", "__float__", "__bool__", "__str__", "__enter__", "__exit__", "__iter__"]:  # fmt: skip
     setattr(RecursiveScriptClass, _n, _magic(_n))
 RecursiveScriptClass.__hash__ = object.__hash__  # type: ignore[method-assign]
 
@@ -311,7 +310,9 @@ class ScriptModule(Module, metaclass=ScriptMeta):
         return buffer.getvalue()
 
     def _save_for_lite_interpreter(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("_save_for_lite_interpreter is not implemented: archives for the mobile interpreter are not written")
+        raise NotImplementedError(
+            "_save_for_lite_interpreter is not implemented: archives for the mobile interpreter are not written"
+        )
 
     def _save_to_buffer_for_lite_interpreter(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("_save_to_buffer_for_lite_interpreter is not implemented")
@@ -373,7 +374,9 @@ class RecursiveScriptModule(ScriptModule):
                 try:
                     self.__dict__[name] = into(value, kind)
                 except Unfit:
-                    raise RuntimeError(f"Could not cast attribute '{name}' to type {kind}: Unable to cast {value!r}") from None
+                    raise RuntimeError(
+                        f"Could not cast attribute '{name}' to type {kind}: Unable to cast {value!r}"
+                    ) from None
                 return
         super().__setattr__(name, value)
 
@@ -404,7 +407,9 @@ class RecursiveScriptModule(ScriptModule):
         if memo is not None:
             memo[id(self)] = made
         for k, v in self.__dict__.items():
-            made.__dict__[k] = v if k == "_class_type" else dict(each(v)) if k in ("_parameters", "_buffers", "_modules") else each(v)
+            made.__dict__[k] = (
+                v if k == "_class_type" else dict(each(v)) if k in ("_parameters", "_buffers", "_modules") else each(v)
+            )
         return made
 
     def __getstate__(self) -> Any:
@@ -473,8 +478,12 @@ def interface(obj: Any) -> Any:
     """Make a class of method declarations a type that other classes and modules can satisfy."""
     if not inspect.isclass(obj):
         raise RuntimeError("interface must be applied to a class")
-    if not (obj.__mro__[1] is object or issubclass(obj, Module)) or len(obj.__mro__) > 3 and not issubclass(obj, Module):
-        raise RuntimeError("TorchScript interface does not support inheritance yet. Please directly inherit from 'object' or 'nn.Module'.")
+    if not (obj.__mro__[1] is object or issubclass(obj, Module)) or (
+        len(obj.__mro__) > 3 and not issubclass(obj, Module)
+    ):
+        raise RuntimeError(
+            "TorchScript interface does not support inheritance yet. Please directly inherit from 'object' or 'nn.Module'."
+        )
     obj.__torch_script_interface__ = True
     return obj
 
@@ -484,14 +493,18 @@ def script(obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None
     if not _enabled:
         return obj
     if optimize is not None:
-        warnings.warn("`optimize` is deprecated and has no effect. Use `with torch.jit.optimized_execution()` instead", FutureWarning, stacklevel=2)
+        warnings.warn(
+            "`optimize` is deprecated and has no effect. Use `with torch.jit.optimized_execution()` instead",
+            FutureWarning,
+            stacklevel=2,
+        )
     if isinstance(obj, (ScriptModule, ScriptFunction, RecursiveScriptClass)):
         return obj
     from flambeau.jit import _recursive
 
     if isinstance(obj, Module):
         return _recursive.script_module(obj)
-    if isinstance(obj, dict) or isinstance(obj, list):
+    if isinstance(obj, (dict, list)):
         return obj
     if inspect.isclass(obj):
         return _recursive.script_class(obj)

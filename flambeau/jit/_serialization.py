@@ -52,7 +52,9 @@ def _holder(fn: ScriptFunction) -> Any:
     return module
 
 
-def load(f: Any, map_location: Any = None, _extra_files: dict[str, Any] | None = None, _restore_shapes: bool = False) -> Any:
+def load(
+    f: Any, map_location: Any = None, _extra_files: dict[str, Any] | None = None, _restore_shapes: bool = False
+) -> Any:
     """Read an archive that `save`, or PyTorch, wrote."""
     from flambeau.jit._language import archive
 
@@ -73,7 +75,9 @@ def validate_map_location(map_location: Any = None) -> Any:
     if isinstance(map_location, str):
         map_location = flambeau.device(map_location)
     elif not (map_location is None or isinstance(map_location, flambeau.device)):
-        raise ValueError(f"map_location should be either None, string or torch.device, but got type: {type(map_location)}")
+        raise ValueError(
+            f"map_location should be either None, string or torch.device, but got type: {type(map_location)}"
+        )
     if str(map_location).startswith("cuda") and not flambeau.cuda.is_available():
         raise RuntimeError("Attempting to deserialize object on CUDA device but torch.cuda.is_available() is False")
     return map_location

@@ -33,7 +33,7 @@ def test_marks(agree):
     "value, kind",
     [
         ([1], List[int]), ([1.5], List[int]), ({"a": [1]}, Dict[str, List[int]]), ((1, "b"), Tuple[int, str]),  # noqa: UP006
-        (None, Optional[int]), (3, Optional[int]), ("a", (int, str)), (3, int),
+        (None, Optional[int]), (3, Optional[int]), ("a", (int, str)), (3, int),  # noqa: UP045
     ],
 )  # fmt: skip
 def test_isinstance(agree, value, kind):
@@ -57,7 +57,7 @@ def test_overloads_are_noted():
     def with_body(x: int) -> int:
         return x
 
-    with pytest.raises(RuntimeError, match="Only `pass` statement or `...` can be the body of overload declaration"):
+    with pytest.raises(RuntimeError, match=r"Only `pass` statement or `...` can be the body of overload declaration"):
         flambeau.jit._overload(with_body)
 
 

@@ -41,7 +41,9 @@ class _Loaded:
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
     dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
-    def __init__(self, data: bytes, reader: Any, folder: str, unit: Unit | None, move: Any, storages: dict[str, Any]) -> None:
+    def __init__(
+        self, data: bytes, reader: Any, folder: str, unit: Unit | None, move: Any, storages: dict[str, Any]
+    ) -> None:
         super().__init__(io.BytesIO(data))
         self.reader, self.folder, self.unit, self.move, self.storages = reader, folder, unit, move, storages
 
@@ -137,7 +139,9 @@ def read(file: Any, map_location: Any = None, extra: dict[str, Any] | None = Non
         return texts.get(module.replace(".", "/"))
 
     unit = Unit(code, constants)
-    constants += list(_Unpickler(bytes(reader.read("constants.pkl")), reader, "constants", unit, map_location, shared).load())
+    constants += list(
+        _Unpickler(bytes(reader.read("constants.pkl")), reader, "constants", unit, map_location, shared).load()
+    )
     loaded = _Unpickler(bytes(reader.read("data.pkl")), reader, "data", unit, map_location, shared).load()
     return build(loaded, {})
 
@@ -283,7 +287,12 @@ class _Pickler:
 
     def list_(self, v: list[Any], t: Any) -> None:
         element = t.element
-        kinds = {"int": "build_intlist", "float": "build_doublelist", "bool": "build_boollist", "Tensor": "build_tensorlist"}
+        kinds = {
+            "int": "build_intlist",
+            "float": "build_doublelist",
+            "bool": "build_boollist",
+            "Tensor": "build_tensorlist",
+        }
         special = kinds.get(str(element))
         self.glob("torch.jit._pickle", special or "restore_type_tag")
         self.out += b"]("
@@ -373,7 +382,9 @@ class _Program:
         return t.qualified if not isinstance(t, Compiled) else t.name
 
     def use(self, what: Any) -> None:
-        if isinstance(what, (ty.Class, ty.Enum, ty.Interface, Compiled)) or (isinstance(what, ty.Tuple) and what.qualified):
+        if isinstance(what, (ty.Class, ty.Enum, ty.Interface, Compiled)) or (
+            isinstance(what, ty.Tuple) and what.qualified
+        ):
             name = self.rename(what)
             if name not in self.known:
                 self.known[name] = what
@@ -387,7 +398,9 @@ class _Program:
         elif isinstance(what, ty.Class):
             text = self.class_(what)
         elif isinstance(what, ty.Enum):
-            text = f"class {name.rpartition('.')[2]}(Enum):\n" + "".join(f"  {n} = {written(v)}\n" for n, v in what.members)
+            text = f"class {name.rpartition('.')[2]}(Enum):\n" + "".join(
+                f"  {n} = {written(v)}\n" for n, v in what.members
+            )
         elif isinstance(what, ty.Interface):
             base = "ModuleInterface" if what.is_module else "Interface"
             text = f"class {name.rpartition('.')[2]}({base}):\n"
@@ -411,7 +424,11 @@ class _Program:
                 listed = "".join(f'"{n}", ' for n in t.attributes if n in kept)
                 out.append(f"  {key} = [{listed}]\n")
         for name, kind in t.attributes.items():
-            out.append(f"  {name} : {self.note(kind)}\n" if name.isidentifier() else f'  __annotations__["{name}"] = {self.note(kind)}\n')
+            out.append(
+                f"  {name} : {self.note(kind)}\n"
+                if name.isidentifier()
+                else f'  __annotations__["{name}"] = {self.note(kind)}\n'
+            )
         for name, value in t.constants.items():
             try:
                 out.append(f"  {name} : Final[{flambeau_type(value).annotation_str}] = {written(value)}\n")

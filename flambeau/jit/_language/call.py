@@ -44,7 +44,7 @@ def into(value: Any, t: ty.Type) -> Any:
                 return int(code)
         if isinstance(value, Tensor) and value.ndim == 0 and kind in (int, float, bool) and not value.requires_grad:
             floating = value.is_floating_point()
-            if kind is float and floating or kind is int and not floating:
+            if (kind is float and floating) or (kind is int and not floating):
                 return value.item()
         if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
@@ -118,7 +118,9 @@ def arguments(schema: Schema, name: str, args: tuple[Any, ...], kwargs: dict[str
     shown = Schema(name, "", schema.arguments, schema.returns)
     if given > len([f for f in formals if not f.keyword]):
         most = len(schema.arguments)
-        raise RuntimeError(f"{name}() expected at most {most} argument(s) but received {given + bound} argument(s). Declaration: {shown}")
+        raise RuntimeError(
+            f"{name}() expected at most {most} argument(s) but received {given + bound} argument(s). Declaration: {shown}"
+        )
     used = 0
     for i, f in enumerate(formals):
         if i < given and not f.keyword:

@@ -95,6 +95,7 @@ class Emitter(Expressions):
         self.result_seen: ty.Type | None = None
         self.expected: ty.Type | None = None
         self.depth = 0
+        self.again: Any = None  # emits whether the innermost loop goes on
 
     # ---- places and errors ----
 
@@ -129,8 +130,13 @@ class Emitter(Expressions):
         status = self.statements(body)
         out = self.env.get(RESULT)
         if out is None:
-            if status != "raise" and self.result is not None and self.result is not ty.NONE and not ty.subtype(ty.NONE, self.result):
-                self.fail(f"Function was not annotated as having type None, but does not return along all paths", tree)
+            if (
+                status != "raise"
+                and self.result is not None
+                and self.result is not ty.NONE
+                and not ty.subtype(ty.NONE, self.result)
+            ):
+                self.fail("Function was not annotated as having type None, but does not return along all paths", tree)
             out = self.constant(None) if status != "raise" or self.result in (None, ty.NONE) else self.node("prim::Uninitialized", [], self.result)  # fmt: skip
         elif status == "fall":
             left = self.env.get(LEFT)
@@ -144,7 +150,12 @@ class Emitter(Expressions):
         return isinstance(left, Value)
 
     def is_true(self, v: Any) -> bool:
-        return isinstance(v, Value) and v.node is not None and v.node.kind == "prim::Constant" and v.node.attrs["value"] is True
+        return (
+            isinstance(v, Value)
+            and v.node is not None
+            and v.node.kind == "prim::Constant"
+            and v.node.attrs["value"] is True
+        )
 
     # ---- statements ----
 
@@ -167,7 +178,7 @@ class Emitter(Expressions):
                 self.give(s)
                 return "exit"
             elif isinstance(s, (ast.Break, ast.Continue)):
-                self.env[GO] = self.constant(isinstance(s, ast.Continue))
+                self.env[GO] = self.again() if isinstance(s, ast.Continue) else self.constant(False)
                 self.env[LEFT] = self.constant(True)
                 self.env["$kind"] = "break" if isinstance(s, ast.Break) else "continue"
                 return "exit"
@@ -266,6 +277,7 @@ class Emitter(Expressions):
         if a is b:
             self.env[name] = a
             return
+        values = [env.get(name) for env in envs]  # a type that one branch proved matters where the other assigned
         special = name[0] == "$"
         for i, end in enumerate(ends_):
             dead = end == "raise" or (end == "exit" and not special and ends_[1 - i] != "exit")
@@ -279,7 +291,10 @@ class Emitter(Expressions):
             for i in range(2):
                 if values[i] is None:
                     values[i] = self.absent(node.blocks[i], values[1 - i].type) if name == RESULT else self.constant(filler[name], block=node.blocks[i])  # fmt: skip
-            known = [v.node.attrs.get("value") if v.node is not None and v.node.kind == "prim::Constant" else None for v in values]
+            known = [
+                v.node.attrs.get("value") if v.node is not None and v.node.kind == "prim::Constant" else None
+                for v in values
+            ]
             if name != RESULT and known[0] is not None and known[0] == known[1]:
                 self.env[name] = self.constant(known[0])
                 return
@@ -380,21 +395,15 @@ class Emitter(Expressions):
         if not while_:
             self.assign(s.target, element(index))
         self.depth += 1
-        again = lambda: self.condition(s.test).as_value(self) if while_ else self.constant(True)  # noqa: E731
+        again = lambda: self.condition(s.test).as_value(self) if while_ else self.constant(True)
+        outer_again, self.again = self.again, again
         if broken:
-            status = self.statements([*s.body, _Again(again)])
-            if status == "exit":
-                kind = self.env.get("$kind")
-                if kind == "continue":
-                    self.env[GO] = again()
+            self.statements([*s.body, _Again(again)])
             go = self.env.get(GO) or again()
-            if status != "exit" and self.env.get(LEFT) is not None:
-                left = self.env[LEFT]
-                if not (self.is_true(left) or self.is_false(left)):
-                    go = self.env[GO]
         else:
             self.statements(s.body)
             go = again()
+        self.again = outer_again
         self.depth -= 1
         body.returns = [go]
         for n, v in start.items():
@@ -509,7 +518,9 @@ class Emitter(Expressions):
             v = convert(self, v, self.result, True)
             if not ty.subtype(v.type, self.result):
                 self.fail(f"Return value was annotated as having type {self.result.annotation_str} but is actually of type {v.type.annotation_str}", s)  # fmt: skip
-        elif self.env.get(RESULT) is None and self.result_seen is not None and ty.unify(v.type, self.result_seen) is None:
+        elif (
+            self.env.get(RESULT) is None and self.result_seen is not None and ty.unify(v.type, self.result_seen) is None
+        ):
             self.fail(f"Previous return statement returned a value of type {self.result_seen.annotation_str} but this return statement returns a value of type {v.type.annotation_str}", s)  # fmt: skip
         self.result_seen = v.type if self.result_seen is None else ty.unify(self.result_seen, v.type) or v.type
         self.env[RESULT] = v
@@ -546,13 +557,15 @@ class Emitter(Expressions):
                     self.fail(f"Variable '{what}' is annotated with type {t.annotation_str} but is being assigned to a value of type {v.type.annotation_str}", s)  # fmt: skip
                 if isinstance(s.target, ast.Name):
                     self.declared[s.target.id] = t
-                    if v.type != t and not (isinstance(t, ty.Optional) and v.type is not ty.NONE and not self.resolver.archive):
+                    if v.type != t and not (
+                        isinstance(t, ty.Optional) and v.type is not ty.NONE and not self.resolver.archive
+                    ):
                         v = self.widened(v, t)
                 self.assign(s.target, v)
             case ast.AugAssign():
                 self.augmented(s)
             case ast.Assert():
-                self.assert_(s)
+                self.assertion(s)
             case ast.Delete():
                 for target in s.targets:
                     if isinstance(target, ast.Subscript):
@@ -560,14 +573,14 @@ class Emitter(Expressions):
                         self.op("aten::Delete", box, as_value(self, self.expression(target.slice), s), place=s)
                     else:
                         self.env.pop(target.id, None)
-            case ast.Pass():
-                pass
             case _Again():
                 self.env[GO] = s.run()
+            case ast.Pass():
+                pass
             case ast.Global() | ast.Nonlocal() | ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.Try() | _:
                 self.unsupported(s)
 
-    def assert_(self, s: ast.Assert) -> None:
+    def assertion(self, s: ast.Assert) -> None:
         cond = self.condition(s.test)
         if cond.static is True:
             self.refine(cond.when_true)

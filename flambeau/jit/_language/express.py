@@ -9,7 +9,7 @@ from flambeau.jit._language import types as ty
 from flambeau.jit._language.graph import Node, Value
 from flambeau.jit._language.match import choose, convert
 from flambeau.jit._language.schema import Schema, overloads
-from flambeau.jit._language.values import Builtin, Items, Method, Special, Sugared, as_value, value_attr
+from flambeau.jit._language.values import Items, Method, Special, Sugared, as_value, value_attr
 
 _BINARY = {
     ast.Add: ("add", "__add__"), ast.Sub: ("sub", "__sub__"), ast.Mult: ("mul", "__mul__"), ast.Div: ("div", "__truediv__"),
@@ -17,7 +17,16 @@ _BINARY = {
     ast.MatMult: ("matmul", "__matmul__"), ast.BitAnd: ("__and__", "__and__"), ast.BitOr: ("__or__", "__or__"),
     ast.BitXor: ("__xor__", "__xor__"), ast.LShift: ("__lshift__", "__lshift__"), ast.RShift: ("__rshift__", "__rshift__"),
 }  # fmt: skip
-_COMPARE = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne", ast.Is: "__is__", ast.IsNot: "__isnot__"}
+_COMPARE = {
+    ast.Lt: "lt",
+    ast.LtE: "le",
+    ast.Gt: "gt",
+    ast.GtE: "ge",
+    ast.Eq: "eq",
+    ast.NotEq: "ne",
+    ast.Is: "__is__",
+    ast.IsNot: "__isnot__",
+}
 _INPLACE = {ast.Add: "add_", ast.Sub: "sub_", ast.Mult: "mul_", ast.Div: "div_", ast.Mod: "remainder_", ast.Pow: "pow_", ast.FloorDiv: "floor_divide_",
             ast.BitAnd: "__iand__", ast.BitOr: "__ior__", ast.BitXor: "__ixor__", ast.LShift: "__ilshift__", ast.RShift: "__irshift__"}  # fmt: skip
 
@@ -25,7 +34,9 @@ _INPLACE = {ast.Add: "add_", ast.Sub: "sub_", ast.Mult: "mul_", ast.Div: "div_",
 class Condition:
     """A truth value, perhaps known while compiling, and the types it proves for names."""
 
-    def __init__(self, value: Value | None = None, static: bool | None = None, when_true: Any = None, when_false: Any = None) -> None:
+    def __init__(
+        self, value: Value | None = None, static: bool | None = None, when_true: Any = None, when_false: Any = None
+    ) -> None:
         self.value, self.static = value, static
         self.when_true, self.when_false = when_true or {}, when_false or {}
 
@@ -58,7 +69,9 @@ class Expressions:
 
     # ---- nodes ----
 
-    def node(self, kind: str, inputs: list[Value], type: ty.Type | None, place: Any = None, out: str = "", **attrs: Any) -> Any:
+    def node(
+        self, kind: str, inputs: list[Value], type: ty.Type | None, place: Any = None, out: str = "", **attrs: Any
+    ) -> Any:
         n = self.block.add(Node(kind, inputs, place=self.at(place) if isinstance(place, ast.AST) else place, **attrs))
         return n.output(type, out) if type is not None else None
 
@@ -84,7 +97,11 @@ class Expressions:
                 return self.tuple_of(parts)
             element = inner.element if isinstance(inner, ty.List) else parts[0].type if parts else ty.TENSOR
             return self.list_of(parts, element)
-        actual = t if t is not None and value is not None and not isinstance(t, (ty.Optional, ty.Union)) and t is not ty.NUMBER else type_of(value)
+        actual = (
+            t
+            if t is not None and value is not None and not isinstance(t, (ty.Optional, ty.Union)) and t is not ty.NUMBER
+            else type_of(value)
+        )
         if actual is ty.FLOAT and isinstance(value, int):
             value = float(value)
         n = Node("prim::Constant", value=value)
@@ -197,7 +214,9 @@ class Expressions:
             rest = self.short_circuit(op, parts[1:], place)
             self.env = saved
             both = {**first.when_true, **rest.when_true} if not is_or else rest.when_true
-            return Condition(rest.value, rest.static, both, rest.when_false if not is_or else {**first.when_false, **rest.when_false})
+            return Condition(
+                rest.value, rest.static, both, rest.when_false if not is_or else {**first.when_false, **rest.when_false}
+            )
         node = Node("prim::If", [first.value], place=self.at(place))
         outer, env = self.block, dict(self.env)
         results: list[Value] = []
@@ -456,7 +475,10 @@ class Expressions:
         a, b = (x.returns[0].type for x in node.blocks)
         t = ty.unify(a, b) or (hint if hint is not None and ty.subtype(a, hint) and ty.subtype(b, hint) else None)
         if t is None:
-            self.fail(f"Type mismatch: if-expression's true branch has type {a.annotation_str} but its false branch has type {b.annotation_str}", e)
+            self.fail(
+                f"Type mismatch: if-expression's true branch has type {a.annotation_str} but its false branch has type {b.annotation_str}",
+                e,
+            )
         outer.add(node)
         return node.output(t)
 
@@ -497,7 +519,9 @@ class Expressions:
         keys = [as_value(self, self.expression(x, k), e) for x in e.keys]
         values = [as_value(self, self.expression(x, v), e) for x in e.values]
         if not keys:
-            return self.node("prim::DictConstruct", [], hint if isinstance(hint, ty.Dict) else ty.Dict(ty.STR, ty.TENSOR), self.at(e))
+            return self.node(
+                "prim::DictConstruct", [], hint if isinstance(hint, ty.Dict) else ty.Dict(ty.STR, ty.TENSOR), self.at(e)
+            )
         kt, vt = k or keys[0].type, v or values[0].type
         for x in values if v is None else ():
             vt = ty.unify(vt, x.type) or ty.union((vt, x.type))
@@ -511,7 +535,9 @@ class Expressions:
                 template += part.value.replace("{", "{{").replace("}", "}}")
             else:
                 if part.format_spec is not None or part.conversion not in (-1, 0):
-                    self.unsupported(part) if part.format_spec is None else self.fail("Format specifiers are not supported in f-strings", e)
+                    self.unsupported(part) if part.format_spec is None else self.fail(
+                        "Format specifiers are not supported in f-strings", e
+                    )
                 template += "{}"
                 values.append(as_value(self, self.expression(part.value), e))
         return self.op("aten::format", self.constant(template), *values, place=e)
@@ -619,9 +645,14 @@ class Expressions:
         if isinstance(t, ty.Tuple):
             at = self.literal(index)
             if at is None:
-                self.fail("tuple index must be a compile-time integer literal" if False else "tuple index must be an integer constant", e)
+                self.fail(
+                    "tuple index must be a compile-time integer literal"
+                    if False
+                    else "tuple index must be an integer constant",
+                    e,
+                )
             if not -len(t.parts) <= at < len(t.parts):
-                self.fail("Tuple index out of range. Tuple is length {}".format(len(t.parts)), e)
+                self.fail(f"Tuple index out of range. Tuple is length {len(t.parts)}", e)
             if box.node is not None and box.node.kind == "prim::TupleConstruct":
                 return box.node.inputs[at]
             return self.node("prim::TupleIndex", [box, self.constant(at)], t.parts[at], e)
@@ -637,7 +668,11 @@ class Expressions:
         if e is None:
             return None
         v = self.expression(e)
-        return v.node.attrs.get("value") if isinstance(v, Value) and v.node is not None and v.node.kind == "prim::Constant" else None
+        return (
+            v.node.attrs.get("value")
+            if isinstance(v, Value) and v.node is not None and v.node.kind == "prim::Constant"
+            else None
+        )
 
     def bounds(self, s: ast.Slice) -> list[Value]:
         values = [as_value(self, self.expression(x), s) if x is not None else None for x in (s.lower, s.upper, s.step)]
@@ -669,22 +704,17 @@ class Expressions:
                 flat.append(v)
         values = flat
 
-        def takes(v: Any) -> bool:
-            return not (isinstance(v, Special) or (isinstance(v, Value) and v.type is ty.NONE))
-
         dim, gathers = 0, {}
-        count = sum(takes(v) for v in values)
         seen_dots = False
         for i, v in enumerate(values):
             if isinstance(v, Special):  # ...
                 rest = [w for w in values[i + 1 :]]
                 dim = -sum(1 for w in rest if not isinstance(w, Special))
-                negative = dim < 0
                 seen_dots = True
                 if dim == 0:
                     break
                 continue
-            at = lambda: self.constant(dim)  # noqa: B023, E731
+            at = lambda: self.constant(dim)  # noqa: B023
             if isinstance(v, ast.Slice):
                 x = self.op("aten::slice", x, at(), *self.bounds(v), place=e)
                 dim += 1
@@ -720,7 +750,12 @@ class Expressions:
                         value = convert(self, value, declared, False)
                         if not ty.subtype(value.type, declared):
                             self.fail(f"Variable '{target.id}' previously had type {declared.annotation_str} but is now being assigned to a value of type {value.type.annotation_str}", target)  # fmt: skip
-                    elif self.depth == 0 and target.id in self.env and isinstance(self.env[target.id], Value) and not self.resolver.archive:
+                    elif (
+                        self.depth == 0
+                        and target.id in self.env
+                        and isinstance(self.env[target.id], Value)
+                        and not self.resolver.archive
+                    ):
                         old = self.env[target.id].type
                         if not ty.subtype(value.type, old) and not isinstance(old, (ty.Optional, ty.Union)):
                             self.fail(f"Variable '{target.id}' previously had type {old.annotation_str} but is now being assigned to a value of type {value.type.annotation_str}", target)  # fmt: skip
@@ -743,7 +778,10 @@ class Expressions:
                 elif isinstance(t, ty.Class) and self.resolver.may_define(t, target.attr):
                     t.attributes[target.attr] = v.type
                 else:
-                    self.fail(f"Tried to set nonexistent attribute: {target.attr}. Did you forget to initialize it in __init__()?", target)
+                    self.fail(
+                        f"Tried to set nonexistent attribute: {target.attr}. Did you forget to initialize it in __init__()?",
+                        target,
+                    )
                 self.node("prim::SetAttr", [box, v], None, target, name=target.attr)
             case ast.Subscript():
                 self.store(target, value)
@@ -787,7 +825,9 @@ class Expressions:
         x, indices = self.tensor_index(box, target.slice, target, for_store=True)
         if v.type is not ty.TENSOR:
             d, t = self.op("prim::dtype", x), self.op("prim::device", x)
-            v = choose(self, "aten::tensor", overloads("aten::tensor"), [v], {"dtype": d, "device": t}, None, self.at(target))
+            v = choose(
+                self, "aten::tensor", overloads("aten::tensor"), [v], {"dtype": d, "device": t}, None, self.at(target)
+            )
         if indices is None:
             self.op("aten::copy_", x, v, place=target)
         else:

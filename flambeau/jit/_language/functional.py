@@ -1,9 +1,10 @@
 """`torch.nn.functional` as TorchScript sees it: each function in operators alone, with types. Eager calls never come here."""
 
-from typing import List, Optional, Tuple, Union  # noqa: UP035
+from __future__ import annotations
 
 import flambeau as torch
 from flambeau import Tensor
+from flambeau._jit_internal import BroadcastingList1, BroadcastingList2, BroadcastingList3
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -96,7 +97,9 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     return result
 
 
-def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False) -> Tensor:
+def rrelu(
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
     if inplace:
         result = torch.rrelu_(input, lower, upper, training)
     else:
@@ -126,7 +129,7 @@ def sigmoid(input: Tensor) -> Tensor:
     return input.sigmoid()
 
 
-def softmax(input: Tensor, dim: Optional[int] = None, _stacklevel: int = 3, dtype: Optional[int] = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: int | None = None) -> Tensor:
     if dim is None:
         dim = 0 if input.dim() == 0 or input.dim() == 1 or input.dim() == 3 else 1
     if dtype is None:
@@ -136,7 +139,7 @@ def softmax(input: Tensor, dim: Optional[int] = None, _stacklevel: int = 3, dtyp
     return ret
 
 
-def log_softmax(input: Tensor, dim: Optional[int] = None, _stacklevel: int = 3, dtype: Optional[int] = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: int | None = None) -> Tensor:
     if dim is None:
         dim = 0 if input.dim() == 0 or input.dim() == 1 or input.dim() == 3 else 1
     if dtype is None:
@@ -146,11 +149,11 @@ def log_softmax(input: Tensor, dim: Optional[int] = None, _stacklevel: int = 3, 
     return ret
 
 
-def softmin(input: Tensor, dim: Optional[int] = None, _stacklevel: int = 3, dtype: Optional[int] = None) -> Tensor:
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: int | None = None) -> Tensor:
     return softmax(-input, dim, _stacklevel, dtype)
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Optional[Tensor] = None) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     denom = input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
     return input / denom
 
@@ -203,7 +206,7 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return feature_dropout_(input, p, training, inplace)
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: Optional[int] = None, max_norm: Optional[float] = None, norm_type: float = 2.0,
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
               scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:  # fmt: skip
     if padding_idx is not None:
         if padding_idx > 0:
@@ -219,59 +222,69 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: Optional[int] = None, 
     return torch.embedding(weight, input, padding_idx, scale_grad_by_freq, sparse)
 
 
-def batch_norm(input: Tensor, running_mean: Optional[Tensor], running_var: Optional[Tensor], weight: Optional[Tensor] = None,
-               bias: Optional[Tensor] = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:  # fmt: skip
+def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:  # fmt: skip
     return torch.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, True)
 
 
-def instance_norm(input: Tensor, running_mean: Optional[Tensor] = None, running_var: Optional[Tensor] = None, weight: Optional[Tensor] = None,
-                  bias: Optional[Tensor] = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:  # fmt: skip
+def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+                  bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:  # fmt: skip
     return torch.instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, True)
 
 
-def layer_norm(input: Tensor, normalized_shape: List[int], weight: Optional[Tensor] = None, bias: Optional[Tensor] = None, eps: float = 1e-5) -> Tensor:
+def layer_norm(
+    input: Tensor,
+    normalized_shape: list[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
     return torch.layer_norm(input, normalized_shape, weight, bias, eps, True)
 
 
-def group_norm(input: Tensor, num_groups: int, weight: Optional[Tensor] = None, bias: Optional[Tensor] = None, eps: float = 1e-5) -> Tensor:
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
     return torch.group_norm(input, num_groups, weight, bias, eps, True)
 
 
-def rms_norm(input: Tensor, normalized_shape: List[int], weight: Optional[Tensor] = None, eps: Optional[float] = None) -> Tensor:
+def rms_norm(
+    input: Tensor, normalized_shape: list[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
     return torch.rms_norm(input, normalized_shape, weight, eps)
 
 
-def pad(input: Tensor, pad: List[int], mode: str = "constant", value: Optional[float] = None) -> Tensor:
+def pad(input: Tensor, pad: list[int], mode: str = "constant", value: float | None = None) -> Tensor:
     return torch._C._nn.pad(input, pad, mode, value)
 
 
-def max_pool1d(input: Tensor, kernel_size: List[int], stride: Optional[List[int]] = None, padding: List[int] = (0,), dilation: List[int] = (1,),
+def max_pool1d(input: Tensor, kernel_size: BroadcastingList1[int], stride: BroadcastingList1[int] | None = None, padding: BroadcastingList1[int] = (0,), dilation: BroadcastingList1[int] = (1,),
                ceil_mode: bool = False, return_indices: bool = False) -> Tensor:  # fmt: skip
     if stride is None:
-        stride = torch.jit.annotate(List[int], [])
+        stride = torch.jit.annotate(list[int], [])
     return torch.max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def max_pool2d(input: Tensor, kernel_size: List[int], stride: Optional[List[int]] = None, padding: List[int] = (0, 0), dilation: List[int] = (1, 1),
+def max_pool2d(input: Tensor, kernel_size: BroadcastingList2[int], stride: BroadcastingList2[int] | None = None, padding: BroadcastingList2[int] = (0, 0), dilation: BroadcastingList2[int] = (1, 1),
                ceil_mode: bool = False, return_indices: bool = False) -> Tensor:  # fmt: skip
     if stride is None:
-        stride = torch.jit.annotate(List[int], [])
+        stride = torch.jit.annotate(list[int], [])
     return torch.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def max_pool3d(input: Tensor, kernel_size: List[int], stride: Optional[List[int]] = None, padding: List[int] = (0, 0, 0),
-               dilation: List[int] = (1, 1, 1), ceil_mode: bool = False, return_indices: bool = False) -> Tensor:  # fmt: skip
+def max_pool3d(input: Tensor, kernel_size: BroadcastingList3[int], stride: BroadcastingList3[int] | None = None, padding: BroadcastingList3[int] = (0, 0, 0),
+               dilation: BroadcastingList3[int] = (1, 1, 1), ceil_mode: bool = False, return_indices: bool = False) -> Tensor:  # fmt: skip
     if stride is None:
-        stride = torch.jit.annotate(List[int], [])
+        stride = torch.jit.annotate(list[int], [])
     return torch.max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def adaptive_avg_pool1d(input: Tensor, output_size: List[int]) -> Tensor:
+def adaptive_avg_pool1d(input: Tensor, output_size: BroadcastingList1[int]) -> Tensor:
     return torch.adaptive_avg_pool1d(input, output_size)
 
 
-def adaptive_avg_pool2d(input: Tensor, output_size: List[Optional[int]]) -> Tensor:
-    sizes: List[int] = []
+def adaptive_avg_pool2d(input: Tensor, output_size: BroadcastingList2[int | None]) -> Tensor:
+    sizes: list[int] = []
     for i in range(len(output_size)):
         n = output_size[i]
         if n is None:
@@ -281,8 +294,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size: List[Optional[int]]) -> Tens
     return torch._C._nn.adaptive_avg_pool2d(input, sizes)
 
 
-def adaptive_avg_pool3d(input: Tensor, output_size: List[Optional[int]]) -> Tensor:
-    sizes: List[int] = []
+def adaptive_avg_pool3d(input: Tensor, output_size: BroadcastingList3[int | None]) -> Tensor:
+    sizes: list[int] = []
     for i in range(len(output_size)):
         n = output_size[i]
         if n is None:
@@ -292,8 +305,8 @@ def adaptive_avg_pool3d(input: Tensor, output_size: List[Optional[int]]) -> Tens
     return torch._C._nn.adaptive_avg_pool3d(input, sizes)
 
 
-def interpolate(input: Tensor, size: Optional[List[int]] = None, scale_factor: Optional[List[float]] = None, mode: str = "nearest",
-                align_corners: Optional[bool] = None, recompute_scale_factor: Optional[bool] = None, antialias: bool = False) -> Tensor:  # fmt: skip
+def interpolate(input: Tensor, size: list[int] | None = None, scale_factor: list[float] | None = None, mode: str = "nearest",
+                align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False) -> Tensor:  # fmt: skip
     corners = False
     if align_corners is not None:
         corners = align_corners
@@ -327,43 +340,49 @@ def reduction_code(reduction: str) -> int:
     return ret
 
 
-def mse_loss(input: Tensor, target: Tensor, size_average: Optional[bool] = None, reduce: Optional[bool] = None, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
     a, b = torch.broadcast_tensors([input, target])
     return torch._C._nn.mse_loss(a, b, reduction_code(reduction))
 
 
-def l1_loss(input: Tensor, target: Tensor, size_average: Optional[bool] = None, reduce: Optional[bool] = None, reduction: str = "mean") -> Tensor:
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
     a, b = torch.broadcast_tensors([input, target])
     return torch._C._nn.l1_loss(a, b, reduction_code(reduction))
 
 
-def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Optional[bool] = None, reduce: Optional[bool] = None, reduction: str = "mean",
+def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
                    beta: float = 1.0) -> Tensor:  # fmt: skip
     a, b = torch.broadcast_tensors([input, target])
     return torch._C._nn.smooth_l1_loss(a, b, reduction_code(reduction), beta)
 
 
-def cross_entropy(input: Tensor, target: Tensor, weight: Optional[Tensor] = None, size_average: Optional[bool] = None, ignore_index: int = -100,
-                  reduce: Optional[bool] = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:  # fmt: skip
-    return torch._C._nn.cross_entropy_loss(input, target, weight, reduction_code(reduction), ignore_index, label_smoothing)
+def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
+                  reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:  # fmt: skip
+    return torch._C._nn.cross_entropy_loss(
+        input, target, weight, reduction_code(reduction), ignore_index, label_smoothing
+    )
 
 
-def nll_loss(input: Tensor, target: Tensor, weight: Optional[Tensor] = None, size_average: Optional[bool] = None, ignore_index: int = -100,
-             reduce: Optional[bool] = None, reduction: str = "mean") -> Tensor:  # fmt: skip
+def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
+             reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     return torch._C._nn.nll_loss_nd(input, target, weight, reduction_code(reduction), ignore_index)
 
 
-def binary_cross_entropy(input: Tensor, target: Tensor, weight: Optional[Tensor] = None, size_average: Optional[bool] = None,
-                         reduce: Optional[bool] = None, reduction: str = "mean") -> Tensor:  # fmt: skip
+def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+                         reduce: bool | None = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     return torch._C._nn.binary_cross_entropy(input, target, weight, reduction_code(reduction))
 
 
-def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Optional[Tensor] = None, size_average: Optional[bool] = None,
-                                     reduce: Optional[bool] = None, reduction: str = "mean", pos_weight: Optional[Tensor] = None) -> Tensor:  # fmt: skip
+def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+                                     reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None) -> Tensor:  # fmt: skip
     return torch.binary_cross_entropy_with_logits(input, target, weight, pos_weight, reduction_code(reduction))
 
 
-def kl_div(input: Tensor, target: Tensor, size_average: Optional[bool] = None, reduce: Optional[bool] = None, reduction: str = "mean",
+def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
            log_target: bool = False) -> Tensor:  # fmt: skip
     code = 2 if reduction == "batchmean" else reduction_code(reduction)
     reduced = torch.kl_div(input, target, code, log_target=log_target)
@@ -380,9 +399,9 @@ def split_heads(x: Tensor, length: int, heads: int, size: int) -> Tensor:
     return x.contiguous().view(length, heads, size).transpose(0, 1)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int, weight: Tensor, bias: Optional[Tensor], out_weight: Tensor,
-              out_bias: Optional[Tensor], dropout_p: float, training: bool, key_padding_mask: Optional[Tensor], need_weights: bool,
-              attn_mask: Optional[Tensor], average: bool) -> Tuple[Tensor, Optional[Tensor]]:  # fmt: skip
+def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int, weight: Tensor, bias: Tensor | None, out_weight: Tensor,
+              out_bias: Tensor | None, dropout_p: float, training: bool, key_padding_mask: Tensor | None, need_weights: bool,
+              attn_mask: Tensor | None, average: bool) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """Multi-head attention, sequence first, with one packed projection."""
     length, batch, size = query.size(0), query.size(1), query.size(2)
     source = key.size(0)
@@ -414,7 +433,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int, weight:
         scores = torch.dropout(scores, dropout_p, True)
     out = torch.bmm(scores, v).transpose(0, 1).contiguous().view(length * batch, size)
     out = torch.linear(out, out_weight, out_bias).view(length, batch, size)
-    weights: Optional[Tensor] = None
+    weights: Tensor | None = None
     if need_weights:
         weights = scores.view(batch, num_heads, length, source)
         if average:
@@ -422,4 +441,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int, weight:
     return out, weights
 
 
-__all__ = [n for n in dir() if not n.startswith("_") and n not in ("List", "Optional", "Tuple", "Union", "torch", "Tensor")]
+__all__ = [
+    n for n in dir() if not n.startswith("_") and n not in ("List", "Optional", "Tuple", "Union", "torch", "Tensor")
+]

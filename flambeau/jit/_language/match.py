@@ -28,6 +28,15 @@ def convert(em: Any, v: Value, formal: ty.Type, loose: bool) -> Value:
         if v.node.attrs.get("_bare") and t != target:
             v.type = target
             return v
+    if (
+        isinstance(target, ty.List)
+        and v.node is not None
+        and v.node.kind == "prim::ListConstruct"
+        and not ty.subtype(t, formal)
+        and not any(isinstance(x, ty.Variable) for x in ty.walk(target))
+        and all(ty.subtype(x.type, target.element) for x in v.node.inputs)
+    ):
+        return em.list_of(v.node.inputs, target.element)
     if loose and not ty.subtype(t, formal):
         if t is ty.TENSOR and target is ty.INT:
             return em.op("aten::IntImplicit", v)
@@ -103,7 +112,11 @@ def fit(em: Any, schema: Schema, args: list[Value], kwargs: dict[str, Value], lo
 def one(em: Any, a: Argument, v: Value, bound: dict[str, ty.Type], loose: bool) -> Value:
     formal = a.type
     inner = formal.element if isinstance(formal, ty.Optional) else formal
-    if a.length is not None and isinstance(inner, ty.List) and (ty.subtype(v.type, inner.element) or (loose and v.type is ty.TENSOR)):
+    if (
+        a.length is not None
+        and isinstance(inner, ty.List)
+        and (ty.subtype(v.type, inner.element) or (loose and v.type is ty.TENSOR))
+    ):
         return em.list_of([convert(em, v, inner.element, loose)] * a.length, inner.element)
     if any(isinstance(x, ty.Variable) for x in ty.walk(formal)):
         if v.node is not None and v.node.attrs.get("_bare"):
@@ -114,7 +127,11 @@ def one(em: Any, a: Argument, v: Value, bound: dict[str, ty.Type], loose: bool) 
         why = ty.bind(formal, v.type, bound)
         if why:
             raise Mismatch(f"Could not match type {v.type} to {formal} in argument '{a.name}': {why}.")
-        formal = ty.substitute(formal, bound) if all(x.name in bound for x in ty.walk(formal) if isinstance(x, ty.Variable)) else ty.ANY
+        formal = (
+            ty.substitute(formal, bound)
+            if all(x.name in bound for x in ty.walk(formal) if isinstance(x, ty.Variable))
+            else ty.ANY
+        )
         if isinstance(formal, ty.List) and isinstance(v.type, ty.Tuple):
             return em.list_of(em.unpack(v), formal.element)
         return v
@@ -130,7 +147,9 @@ def one(em: Any, a: Argument, v: Value, bound: dict[str, ty.Type], loose: bool) 
     return v
 
 
-def choose(em: Any, name: str, schemas: Any, args: list[Value], kwargs: dict[str, Value], self_value: Value | None, place: Any) -> Value:
+def choose(
+    em: Any, name: str, schemas: Any, args: list[Value], kwargs: dict[str, Value], self_value: Value | None, place: Any
+) -> Value:
     """Emit a call of the first overload that fits."""
     whys: list[str] = []
     if not schemas:
@@ -151,7 +170,9 @@ def choose(em: Any, name: str, schemas: Any, args: list[Value], kwargs: dict[str
             return em.emit_schema(s, inputs, bound, place)
     text = "\n".join(whys) if len(schemas) > 1 else whys[0] if whys else ""
     if len(schemas) > 1:
-        text = f"Arguments for call are not valid.\nThe following variants are available:\n\n{text}\nThe original call is"
+        text = (
+            f"Arguments for call are not valid.\nThe following variants are available:\n\n{text}\nThe original call is"
+        )
         em.fail(text, place)
     em.fail(f"\n{text}", place)
     raise AssertionError

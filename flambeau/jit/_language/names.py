@@ -12,7 +12,15 @@ from flambeau.jit._language.match import convert
 from flambeau.jit._language.schema import overloads
 from flambeau.jit._language.values import Builtin, Items, Method, Special, Sugared, as_value
 
-_SIMPLE = {**ty.SIMPLE, "Tensor": ty.TENSOR, "None": ty.NONE, "Number": ty.NUMBER, "list": ty.ANY_LIST, "tuple": ty.ANY_TUPLE, "AnyEnumType": ty.ANY_ENUM}
+_SIMPLE = {
+    **ty.SIMPLE,
+    "Tensor": ty.TENSOR,
+    "None": ty.NONE,
+    "Number": ty.NUMBER,
+    "list": ty.ANY_LIST,
+    "tuple": ty.ANY_TUPLE,
+    "AnyEnumType": ty.ANY_ENUM,
+}
 
 
 def cast(name: str) -> Any:
@@ -31,7 +39,11 @@ def cast(name: str) -> Any:
             return Method(v, f"__{name}__").call(em, [], {}, place)
         if isinstance(v.type, ty.Class) and name == "bool":
             return em.constant(True)
-        if name == "int" and v.type is ty.BOOL or v.type in (ty.INT, ty.FLOAT, ty.BOOL, ty.STR, ty.TENSOR, ty.NUMBER) or name in ("str", "complex"):
+        if (
+            (name == "int" and v.type is ty.BOOL)
+            or v.type in (ty.INT, ty.FLOAT, ty.BOOL, ty.STR, ty.TENSOR, ty.NUMBER)
+            or name in ("str", "complex")
+        ):
             return em.op("aten::" + kinds[name], *vs, place=place)
         return em.op("aten::" + kinds[name], *vs, place=place)
 

@@ -1,6 +1,6 @@
 """The methods of `torch.nn`'s modules as TorchScript sees them, where their own are not TorchScript."""
 
-from typing import List, Optional, Tuple  # noqa: UP035
+from __future__ import annotations
 
 import flambeau as torch
 import flambeau.nn.functional as F
@@ -33,17 +33,23 @@ class Conv3d:
 
 class ConvTranspose1d:
     def forward(self, input: Tensor) -> Tensor:
-        return torch.conv_transpose1d(input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return torch.conv_transpose1d(
+            input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
 
 
 class ConvTranspose2d:
     def forward(self, input: Tensor) -> Tensor:
-        return torch.conv_transpose2d(input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return torch.conv_transpose2d(
+            input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
 
 
 class ConvTranspose3d:
     def forward(self, input: Tensor) -> Tensor:
-        return torch.conv_transpose3d(input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return torch.conv_transpose3d(
+            input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
 
 
 class _BatchNorm:
@@ -90,17 +96,35 @@ class MaxPool3d:
 
 class AvgPool1d:
     def forward(self, input: Tensor) -> Tensor:
-        return torch.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        return torch.avg_pool1d(
+            input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+        )
 
 
 class AvgPool2d:
     def forward(self, input: Tensor) -> Tensor:
-        return torch.avg_pool2d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor_override)
+        return torch.avg_pool2d(
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
 
 
 class AvgPool3d:
     def forward(self, input: Tensor) -> Tensor:
-        return torch.avg_pool3d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor_override)
+        return torch.avg_pool3d(
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
 
 
 class Upsample:
@@ -126,7 +150,7 @@ class Sequential:
 
 
 class LSTM:
-    def forward(self, input: Tensor, hx: Optional[Tuple[Tensor, Tensor]] = None) -> Tuple[Tensor, Tuple[Tensor, Tensor]]:
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         batched = input.dim() == 3
         dim = 0 if self.batch_first else 1
         if not batched:
@@ -141,14 +165,24 @@ class LSTM:
             h, c = hx
             if not batched:
                 h, c = h.unsqueeze(1), c.unsqueeze(1)
-        out, h, c = torch.lstm(input, [h, c], self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first)
+        out, h, c = torch.lstm(
+            input,
+            [h, c],
+            self._flat_weights,
+            self.bias,
+            self.num_layers,
+            self.dropout,
+            self.training,
+            self.bidirectional,
+            self.batch_first,
+        )
         if not batched:
             out, h, c = out.squeeze(dim), h.squeeze(1), c.squeeze(1)
         return out, (h, c)
 
 
 class GRU:
-    def forward(self, input: Tensor, hx: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batched = input.dim() == 3
         dim = 0 if self.batch_first else 1
         if not batched:
@@ -159,14 +193,24 @@ class GRU:
             h = torch.zeros(count, size, self.hidden_size, dtype=input.dtype, device=input.device)
         else:
             h = hx if batched else hx.unsqueeze(1)
-        out, h = torch.gru(input, h, self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first)
+        out, h = torch.gru(
+            input,
+            h,
+            self._flat_weights,
+            self.bias,
+            self.num_layers,
+            self.dropout,
+            self.training,
+            self.bidirectional,
+            self.batch_first,
+        )
         if not batched:
             out, h = out.squeeze(dim), h.squeeze(1)
         return out, h
 
 
 class RNN:
-    def forward(self, input: Tensor, hx: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batched = input.dim() == 3
         dim = 0 if self.batch_first else 1
         if not batched:
@@ -178,18 +222,38 @@ class RNN:
         else:
             h = hx if batched else hx.unsqueeze(1)
         if self.mode == "RNN_TANH":
-            out, h = torch.rnn_tanh(input, h, self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first)
+            out, h = torch.rnn_tanh(
+                input,
+                h,
+                self._flat_weights,
+                self.bias,
+                self.num_layers,
+                self.dropout,
+                self.training,
+                self.bidirectional,
+                self.batch_first,
+            )
         else:
-            out, h = torch.rnn_relu(input, h, self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, self.batch_first)
+            out, h = torch.rnn_relu(
+                input,
+                h,
+                self._flat_weights,
+                self.bias,
+                self.num_layers,
+                self.dropout,
+                self.training,
+                self.bidirectional,
+                self.batch_first,
+            )
         if not batched:
             out, h = out.squeeze(dim), h.squeeze(1)
         return out, h
 
 
 class MultiheadAttention:
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Optional[Tensor] = None, need_weights: bool = True,
-                attn_mask: Optional[Tensor] = None, average_attn_weights: bool = True,
-                is_causal: bool = False) -> Tuple[Tensor, Optional[Tensor]]:  # fmt: skip
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None, need_weights: bool = True,
+                attn_mask: Tensor | None = None, average_attn_weights: bool = True,
+                is_causal: bool = False) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         batched = query.dim() == 3
         if not batched:
             query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
@@ -205,7 +269,13 @@ class MultiheadAttention:
 
 
 class TransformerEncoderLayer:
-    def forward(self, src: Tensor, src_mask: Optional[Tensor] = None, src_key_padding_mask: Optional[Tensor] = None, is_causal: bool = False) -> Tensor:
+    def forward(
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> Tensor:
         x = src
         if self.norm_first:
             y = self.norm1(x)
@@ -223,4 +293,4 @@ class CrossEntropyLoss:
                                label_smoothing=self.label_smoothing)  # fmt: skip
 
 
-_ = (List,)
+_ = (list,)

@@ -15,11 +15,40 @@ from flambeau.jit._language.schema import Schema
 
 # dtypes, layouts and memory formats are ints in TorchScript
 
-_ORDER = (
-    "uint8 int8 int16 int32 int64 float16 float32 float64 complex32 complex64 complex128 bool qint8 quint8 qint32 bfloat16 quint4x2 "
-    "quint2x4 bits1x8 bits2x4 bits4x2 bits8 bits16 float8_e5m2 float8_e4m3fn float8_e5m2fnuz float8_e4m3fnuz uint16 uint32 uint64"
-).split()
-DTYPES: dict[int, Any] = {i: getattr(dtypes, n) for i, n in enumerate(_ORDER) if hasattr(dtypes, n)}
+_ORDER = [
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "complex32",
+    "complex64",
+    "complex128",
+    "bool",
+    "qint8",
+    "quint8",
+    "qint32",
+    "bfloat16",
+    "quint4x2",
+    "quint2x4",
+    "bits1x8",
+    "bits2x4",
+    "bits4x2",
+    "bits8",
+    "bits16",
+    "float8_e5m2",
+    "float8_e4m3fn",
+    "float8_e5m2fnuz",
+    "float8_e4m3fnuz",
+    "uint16",
+    "uint32",
+    "uint64",
+]
+_NAMED = {d.name: d for d in dtypes.ALL}
+DTYPES: dict[int, Any] = {i: _NAMED[n] for i, n in enumerate(_ORDER) if n in _NAMED}
 DTYPE_CODES = {d: i for i, d in DTYPES.items()}
 LAYOUTS = dict(enumerate((devices.strided, devices.sparse_coo, devices.sparse_csr)))
 LAYOUT_CODES = {v: k for k, v in LAYOUTS.items()}
@@ -81,9 +110,47 @@ _TEXT = {
     "__round_to_zero_floordiv": "int({0} / {1})", "unchecked_unwrap_optional": "{0}", "AutogradZero": "None",
 }  # fmt: skip
 _METHODS = frozenset(
-    "capitalize center count endswith expandtabs find isalnum isalpha isdecimal isdigit isidentifier islower isnumeric isprintable "
-    "isspace istitle isupper ljust lower lstrip partition replace rfind rindex rjust rpartition rsplit rstrip split splitlines "
-    "startswith strip swapcase title upper zfill index clear popitem".split()
+    [
+        "capitalize",
+        "center",
+        "count",
+        "endswith",
+        "expandtabs",
+        "find",
+        "isalnum",
+        "isalpha",
+        "isdecimal",
+        "isdigit",
+        "isidentifier",
+        "islower",
+        "isnumeric",
+        "isprintable",
+        "isspace",
+        "istitle",
+        "isupper",
+        "ljust",
+        "lower",
+        "lstrip",
+        "partition",
+        "replace",
+        "rfind",
+        "rindex",
+        "rjust",
+        "rpartition",
+        "rsplit",
+        "rstrip",
+        "split",
+        "splitlines",
+        "startswith",
+        "strip",
+        "swapcase",
+        "title",
+        "upper",
+        "zfill",
+        "index",
+        "clear",
+        "popitem",
+    ]
 )
 
 
@@ -117,7 +184,13 @@ def _format(template: str, *args: Any) -> str:
 def shown(value: Any) -> Any:
     """How TorchScript prints a value."""
     if isinstance(value, float):
-        return f"{value:g}" if value != int(value) or abs(value) > 1e5 else f"{int(value)}." if math.isfinite(value) else value
+        return (
+            f"{value:g}"
+            if value != int(value) or abs(value) > 1e5
+            else f"{int(value)}."
+            if math.isfinite(value)
+            else value
+        )
     return value
 
 
@@ -206,7 +279,9 @@ def _encoder_layer(src, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight,
     F = flambeau.nn.functional
 
     def attend(x: Any) -> Any:
-        return _attend(x, x, x, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias, mask, False, True, mask_type)[0]
+        return _attend(
+            x, x, x, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias, mask, False, True, mask_type
+        )[0]
 
     def feed(x: Any) -> Any:
         return F.linear((F.gelu if use_gelu else F.relu)(F.linear(x, fw1, fb1)), fw2, fb2)
@@ -274,9 +349,44 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "awaitable_wait": lambda a: a.wait(), "set_grad_enabled": lambda on: flambeau._C._set_grad_enabled(on),
 }  # fmt: skip
 _FIRST = frozenset(  # tensors, but not by the operator of this name
-    "append extend insert reverse remove update _set_item Delete format percentFormat tensor as_tensor to NumToTensor index_put_ "
-    "_convolution _convolution_mode size stride item dtype layout _no_grad_uniform_ _no_grad_normal_ _no_grad_fill_ _no_grad_zero_ "
-    "_shape_as_tensor __contains__ setdefault get pop dict _tensor_to_list wait has_torch_function awaitable_wait".split()
+    [
+        "append",
+        "extend",
+        "insert",
+        "reverse",
+        "remove",
+        "update",
+        "_set_item",
+        "Delete",
+        "format",
+        "percentFormat",
+        "tensor",
+        "as_tensor",
+        "to",
+        "NumToTensor",
+        "index_put_",
+        "_convolution",
+        "_convolution_mode",
+        "size",
+        "stride",
+        "item",
+        "dtype",
+        "layout",
+        "_no_grad_uniform_",
+        "_no_grad_normal_",
+        "_no_grad_fill_",
+        "_no_grad_zero_",
+        "_shape_as_tensor",
+        "__contains__",
+        "setdefault",
+        "get",
+        "pop",
+        "dict",
+        "_tensor_to_list",
+        "wait",
+        "has_torch_function",
+        "awaitable_wait",
+    ]
 )
 
 
@@ -308,7 +418,10 @@ def how(schema: Schema) -> str | Callable[..., Any] | None:
         return getattr(getattr(flambeau.ops, namespace), name)
     if overload in FUNCTIONS:
         return FUNCTIONS[overload]
-    tensors = any(a.type is ty.TENSOR or (isinstance(a.type, ty.Optional) and a.type.element is ty.TENSOR) for a in schema.arguments)
+    tensors = any(
+        a.type is ty.TENSOR or (isinstance(a.type, ty.Optional) and a.type.element is ty.TENSOR)
+        for a in schema.arguments
+    )
     if name == "sort" and isinstance(first, ty.List):
         return FUNCTIONS["sort.list"]
     if name == "device" and schema.name.startswith("aten"):
@@ -317,9 +430,18 @@ def how(schema: Schema) -> str | Callable[..., Any] | None:
         return FUNCTIONS[name]
     if name in ("__is__", "__isnot__"):
         return f"({{0}} {_BINARY[name]} {{1}})"
-    if name in ("Int", "Float", "Bool", "IntImplicit", "FloatImplicit", "ScalarImplicit", "Complex", "numel", "dim", "len") or (
-        schema.name.startswith("prim::") and name in _TEXT
-    ):
+    if name in (
+        "Int",
+        "Float",
+        "Bool",
+        "IntImplicit",
+        "FloatImplicit",
+        "ScalarImplicit",
+        "Complex",
+        "numel",
+        "dim",
+        "len",
+    ) or (schema.name.startswith("prim::") and name in _TEXT):
         return _TEXT[name]
     if not tensors and (first is None or not isinstance(first, ty.List) or plain(first) or name in ("len", "__getitem__", "slice", "add", "mul", "eq", "ne", "list", "sum")):  # fmt: skip
         list_of_tensors = isinstance(first, ty.List) and first.element is ty.TENSOR

@@ -9,11 +9,27 @@ from flambeau.jit._language import types as ty
 from flambeau.jit._language.graph import Block, Graph, Node, Value, uses
 from flambeau.jit._language.schema import Schema, quoted, written
 
-_CASTS = {"aten::Int": "int", "aten::Float": "float", "aten::Bool": "bool", "aten::Complex": "complex", "aten::str": "str"}
+_CASTS = {
+    "aten::Int": "int",
+    "aten::Float": "float",
+    "aten::Bool": "bool",
+    "aten::Complex": "complex",
+    "aten::str": "str",
+}
 _IMPLICIT = {"aten::IntImplicit": "int", "aten::FloatImplicit": "float", "aten::ScalarImplicit": "number"}
-_STATEMENTS = frozenset(("prim::If", "prim::Loop", "prim::With", "prim::SetAttr", "prim::Enter", "prim::Exit"))
-_RESERVED = frozenset("torch self ops CONSTANTS annotate uninitialized unchecked_cast getattr print int float bool str complex range inf nan infj nanj "
-                      "fork isinstance device".split()) | frozenset(keyword.kwlist)  # fmt: skip
+_STATEMENTS = frozenset(
+    (
+        "prim::If",
+        "prim::Loop",
+        "prim::With",
+        "prim::SetAttr",
+        "prim::Enter",
+        "prim::Exit",
+        "prim::TupleUnpack",
+        "prim::ListUnpack",
+    )
+)
+_RESERVED = frozenset(["torch", "self", "ops", "CONSTANTS", "annotate", "uninitialized", "unchecked_cast", "getattr", "print", "int", "float", "bool", "str", "complex", "range", "inf", "nan", "infj", "nanj", "fork", "isinstance", "device"]) | frozenset(keyword.kwlist)  # fmt: skip
 _LIMIT = 88
 
 
@@ -100,16 +116,27 @@ class Printer:
                 t = n.output().type
                 inner = f"[{', '.join(a)}]"
                 same = all(v.type == t.element for v in n.inputs)
-                tensors = isinstance(t.element, ty.Optional) and t.element.element is ty.TENSOR and any(v.type is ty.TENSOR for v in n.inputs)
+                tensors = (
+                    isinstance(t.element, ty.Optional)
+                    and t.element.element is ty.TENSOR
+                    and any(v.type is ty.TENSOR for v in n.inputs)
+                )
                 if not a or not (same or tensors):
-                    return inner if not a and t.element is ty.TENSOR and n.attrs.get("_plain") else f"annotate({self.annotated(t)}, {inner})"
+                    return (
+                        inner
+                        if not a and t.element is ty.TENSOR and n.attrs.get("_plain")
+                        else f"annotate({self.annotated(t)}, {inner})"
+                    )
                 return inner
             case "prim::TupleConstruct":
                 t = n.output().type
                 if isinstance(t, ty.Tuple) and t.qualified:
                     self.used(t)
                     return f"{t.qualified}({', '.join(a)})"
-                parts = [f"annotate({self.annotated(p)}, {x})" if p != v.type else x for x, v, p in zip(a, n.inputs, t.contained)]
+                parts = [
+                    f"annotate({self.annotated(p)}, {x})" if p != v.type else x
+                    for x, v, p in zip(a, n.inputs, t.contained)
+                ]
                 return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
             case "prim::DictConstruct":
                 pairs = ", ".join(f"{k}: {v}" for k, v in zip(a[::2], a[1::2]))
@@ -145,7 +172,11 @@ class Printer:
             case "prim::tolist":
                 return f"annotate({self.annotated(n.output().type)}, ops.prim.tolist({', '.join(a)}))"
             case "prim::fork":
-                return f"fork({a[0]})" if "_function" not in n.attrs else f"fork({self.callee(n.attrs['_function'])}, {', '.join(a)})"
+                return (
+                    f"fork({a[0]})"
+                    if "_function" not in n.attrs
+                    else f"fork({self.callee(n.attrs['_function'])}, {', '.join(a)})"
+                )
             case "prim::PythonOp":
                 raise RuntimeError(f"Could not export Python function call '{n.attrs['name']}'. Remove calls to Python functions before export. Did you forget to add @script or @script_method annotation? If this is a nn.ModuleList, add it to __constants__")  # fmt: skip
         if kind == "aten::__getitem__":
@@ -166,7 +197,9 @@ class Printer:
         from flambeau.jit._language.run import _Writer
 
         test = _Writer("")
-        while last and last <= len(schema.arguments) and test.is_default(n.inputs[last - 1], schema.arguments[last - 1]):
+        while (
+            last and last <= len(schema.arguments) and test.is_default(n.inputs[last - 1], schema.arguments[last - 1])
+        ):
             last -= 1
         out = []
         for i in range(last):
@@ -185,11 +218,23 @@ class Printer:
 
         def scan(n: Node) -> None:
             nonlocal at
-            for v in reversed(n.inputs[:1] if n.kind == "prim::Loop" and len(n.inputs) == 2 else () if n.kind == "prim::Loop" else n.inputs):
+            for v in reversed(
+                n.inputs[:1]
+                if n.kind == "prim::Loop" and len(n.inputs) == 2
+                else ()
+                if n.kind == "prim::Loop"
+                else n.inputs
+            ):
                 m = v.node
                 if m is None or m.kind == "prim::Constant" or at == 0 or nodes[at - 1] is not m:
                     continue
-                if len(m.outputs) == 1 and count.get(v) == 1 and not v.name and not m.blocks and m.kind not in _STATEMENTS:
+                if (
+                    len(m.outputs) == 1
+                    and count.get(v) == 1
+                    and not v.name
+                    and not m.blocks
+                    and m.kind not in _STATEMENTS
+                ):
                     at -= 1
                     inline.add(m)
                     scan(m)
@@ -231,7 +276,9 @@ class Printer:
         for m in list(pending):
             v = m.output()
             text = self.texts[v]
-            if m.kind == "prim::ListConstruct" and all(i.node is not None and i.node.kind == "prim::Constant" for i in m.inputs):
+            if m.kind == "prim::ListConstruct" and all(
+                i.node is not None and i.node.kind == "prim::Constant" for i in m.inputs
+            ):
                 continue
             self.say(depth, f"{self.declare(v)} = {text}")
             del pending[m]
@@ -289,7 +336,11 @@ class Printer:
                 values = []
                 for v, o in zip(b.returns, n.outputs):
                     text = self.text(v)
-                    odd = v.type != o.type and (isinstance(o.type, (ty.Union,)) or o.type is ty.NUMBER or v.type is not ty.NONE and not isinstance(o.type, ty.Optional))
+                    odd = v.type != o.type and (
+                        isinstance(o.type, (ty.Union,))
+                        or o.type is ty.NUMBER
+                        or (v.type is not ty.NONE and not isinstance(o.type, ty.Optional))
+                    )
                     values.append(f"annotate({self.annotated(o.type)}, {text})" if odd else text)
                 self.say(depth + 1, f"{', '.join(names)} = {', '.join(values)}")
             if len(self.lines) == before:
@@ -326,7 +377,10 @@ class Printer:
         if counted or self.count.get(b.params[0]):
             index = self.declare(b.params[0])
             self.say(depth, f"{index} = 0")
-        self.say(depth, f"{going} = torch.__and__(torch.gt({trip_text}, 0), {go_text})" if counted else f"{going} = {go_text}")
+        self.say(
+            depth,
+            f"{going} = torch.__and__(torch.gt({trip_text}, 0), {go_text})" if counted else f"{going} = {go_text}",
+        )
         self.say(depth, f"while {going}:")
         self.body(b, depth + 1)
         after = self.text(back)

@@ -32,7 +32,9 @@ class Compiled:
         if self.busy:
             if self._schema is not None:
                 return
-            raise RuntimeError(f"function '{self.name.rpartition('.')[2]}' is called recursively. Recursive calls are not supported")
+            raise RuntimeError(
+                f"function '{self.name.rpartition('.')[2]}' is called recursively. Recursive calls are not supported"
+            )
         self.busy = True
         try:
             assert self.make is not None
@@ -91,7 +93,7 @@ def dead_code(block: Block) -> None:
         changed = False
         count = uses(block)
 
-        def sweep(b: Block) -> None:
+        def sweep(b: Block, count: dict[Value, int] = count) -> None:
             nonlocal changed
             kept = []
             for n in b.nodes:
@@ -153,7 +155,11 @@ def forward_tuples(block: Block) -> None:
     """Unpack and index tuples that were made in sight."""
     renamed: dict[Value, Value] = {}
     for n in block.walk():
-        if n.kind == "prim::TupleUnpack" and n.inputs[0].node is not None and n.inputs[0].node.kind == "prim::TupleConstruct":
+        if (
+            n.kind == "prim::TupleUnpack"
+            and n.inputs[0].node is not None
+            and n.inputs[0].node.kind == "prim::TupleConstruct"
+        ):
             renamed.update(zip(n.outputs, n.inputs[0].node.inputs))
     replace(block, renamed)
 

@@ -11,7 +11,16 @@ from flambeau.jit._language import names, types as ty
 from flambeau.jit._language.emit import Emitter
 from flambeau.jit._language.program import Compiled
 from flambeau.jit._language.schema import REQUIRED, Argument, Schema, overloads
-from flambeau.jit._language.values import Builtin, Constructor, EnumClass, Function, NamedTupleMaker, Special, Sugared, as_value
+from flambeau.jit._language.values import (
+    Builtin,
+    Constructor,
+    EnumClass,
+    Function,
+    NamedTupleMaker,
+    Special,
+    Sugared,
+    as_value,
+)
 
 
 class Unit:
@@ -28,7 +37,9 @@ class Unit:
             text = self.read(module)
             tree = ast.parse(text) if text is not None else ast.Module(body=[], type_ignores=[])
             lines = (text or "").split("\n")
-            self.sources[module] = {d.name: (d, lines) for d in tree.body if isinstance(d, (ast.ClassDef, ast.FunctionDef))}
+            self.sources[module] = {
+                d.name: (d, lines) for d in tree.body if isinstance(d, (ast.ClassDef, ast.FunctionDef))
+            }
         return self.sources[module]
 
     def find(self, name: str) -> Any:
@@ -93,7 +104,10 @@ class Unit:
 
     def member(self, t: ty.Class, s: Any, lines: list[str]) -> None:
         if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name):
-            key, value = s.targets[0].id, ast.literal_eval(s.value) if isinstance(s.value, (ast.List, ast.Constant)) else None
+            key, value = (
+                s.targets[0].id,
+                ast.literal_eval(s.value) if isinstance(s.value, (ast.List, ast.Constant)) else None,
+            )
             if key == "__parameters__":
                 t.parameters = set(value)
             elif key == "__buffers__":
@@ -122,10 +136,18 @@ class Unit:
     def signature(self, tree: ast.FunctionDef, owner: Any) -> Schema:
         arguments = []
         params = [*tree.args.args, *tree.args.kwonlyargs]
-        defaults: list[Any] = [REQUIRED] * (len(tree.args.args) - len(tree.args.defaults)) + [self.literal(d) for d in tree.args.defaults]
+        defaults: list[Any] = [REQUIRED] * (len(tree.args.args) - len(tree.args.defaults)) + [
+            self.literal(d) for d in tree.args.defaults
+        ]
         defaults += [REQUIRED if d is None else self.literal(d) for d in tree.args.kw_defaults]
         for i, (p, d) in enumerate(zip(params, defaults)):
-            t = owner if i == 0 and owner is not None else self.type_(p.annotation) if p.annotation is not None else ty.TENSOR
+            t = (
+                owner
+                if i == 0 and owner is not None
+                else self.type_(p.annotation)
+                if p.annotation is not None
+                else ty.TENSOR
+            )
             arguments.append(Argument(p.arg, t, d, keyword=i >= len(tree.args.args)))
         returns = [Argument("", self.type_(tree.returns))] if tree.returns is not None else []
         return Schema(tree.name, "", arguments, returns)

@@ -130,7 +130,10 @@ class _Writer:
             value = node.attrs.get("value")
             return type(value) is type(formal.default) and value == formal.default
         if node.kind == "prim::ListConstruct" and isinstance(formal.default, list):
-            inner = [i.node.attrs.get("value") if i.node is not None and i.node.kind == "prim::Constant" else ty_required for i in node.inputs]
+            inner = [
+                i.node.attrs.get("value") if i.node is not None and i.node.kind == "prim::Constant" else ty_required
+                for i in node.inputs
+            ]
             return inner == formal.default
         return False
 
@@ -206,7 +209,10 @@ class _Writer:
         if n.outputs:
             left = ", ".join(map(self.name, n.outputs))
             check = self.bind(_exactly, "exactly")
-            self.say(depth, f"{left}{',' if len(n.outputs) == 1 else ''} = {check}({self.read(n.inputs[0])}, {len(n.outputs)})")
+            self.say(
+                depth,
+                f"{left}{',' if len(n.outputs) == 1 else ''} = {check}({self.read(n.inputs[0])}, {len(n.outputs)})",
+            )
 
     def _prim_TupleIndex(self, n: Node, depth: int) -> None:
         self.assign(n, depth, f"{self.read(n.inputs[0])}[{self.read(n.inputs[1])}]")
@@ -284,7 +290,11 @@ class _Writer:
     def _prim_Enter(self, n: Node, depth: int) -> None:
         box = self.read(n.inputs[0])
         t = n.inputs[0].type
-        enter = f"{self.bind(t.methods['__enter__'].run, 'enter')}({box})" if isinstance(t, ty.Class) else f"{box}.__enter__()"
+        enter = (
+            f"{self.bind(t.methods['__enter__'].run, 'enter')}({box})"
+            if isinstance(t, ty.Class)
+            else f"{box}.__enter__()"
+        )
         self.assign(n, depth, enter)
 
     def _prim_Exit(self, n: Node, depth: int) -> None:

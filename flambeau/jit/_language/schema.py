@@ -69,7 +69,17 @@ def number(value: float) -> str:
     return f"{value:.17g}"
 
 
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
+_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\n": "\\n",
+    "\t": "\\t",
+    "\r": "\\r",
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\v": "\\v",
+}
 
 
 def quoted(text: str) -> str:
@@ -83,8 +93,16 @@ def quoted(text: str) -> str:
 class Schema:
     """What a function takes and gives."""
 
-    def __init__(self, name: str, overload: str, arguments: list[Argument], returns: list[Argument], varargs: bool = False) -> None:
-        self.name, self.overload_name, self.arguments, self.returns, self.varargs = name, overload, arguments, returns, varargs
+    def __init__(
+        self, name: str, overload: str, arguments: list[Argument], returns: list[Argument], varargs: bool = False
+    ) -> None:
+        self.name, self.overload_name, self.arguments, self.returns, self.varargs = (
+            name,
+            overload,
+            arguments,
+            returns,
+            varargs,
+        )
 
     def __str__(self) -> str:
         parts, starred = [], False

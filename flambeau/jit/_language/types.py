@@ -243,7 +243,10 @@ class Interface(Type):
         return id(self)
 
 
-SIMPLE = {t.written: t for t in (TENSOR, INT, FLOAT, COMPLEX, BOOL, STR, NONE, ANY, NUMBER, DEVICE, GENERATOR, STREAM, STORAGE)}
+SIMPLE = {
+    t.written: t
+    for t in (TENSOR, INT, FLOAT, COMPLEX, BOOL, STR, NONE, ANY, NUMBER, DEVICE, GENERATOR, STREAM, STORAGE)
+}
 NUMBERS = (INT, FLOAT, COMPLEX)
 
 
@@ -317,7 +320,7 @@ def optional(t: Type) -> Type:
 def union(parts: Iterable[Type]) -> Type:
     """The union of types, written in the least way."""
     kept: list[Type] = []
-    for p in (a for part in parts for a in (alternatives(part) if not part is NUMBER else (part,))):
+    for p in (a for part in parts for a in (alternatives(part) if part is not NUMBER else (part,))):
         if any(subtype(p, k) for k in kept):
             continue
         kept = [k for k in kept if not subtype(k, p)] + [p]

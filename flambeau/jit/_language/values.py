@@ -144,7 +144,10 @@ class Items(Sugared):
         v = as_value(em, index, place)
         if v.node is not None and v.node.kind == "prim::Constant":
             return self.parts[v.node.attrs["value"]]
-        em.fail("Expected integer literal for index. ModuleList/Sequential indexing is only supported with integer literals.", place)
+        em.fail(
+            "Expected integer literal for index. ModuleList/Sequential indexing is only supported with integer literals.",
+            place,
+        )
 
 
 class Special(Sugared):
@@ -212,9 +215,16 @@ class EnumClass(Sugared):
         return [em.constant(self.type.python[n], self.type) for n, _ in self.type.members]
 
 
-_PROPERTIES = frozenset("device dtype layout is_cuda is_cpu is_sparse is_quantized is_meta is_mkldnn is_mps is_xpu requires_grad grad data "
-                        "itemsize nbytes name is_nested".split())  # fmt: skip
-_ATTRIBUTE_OPS = {"T": "numpy_T", "mT": "mT", "H": "matrix_H", "mH": "mH", "real": "real", "imag": "imag", "is_leaf": "is_leaf"}
+_PROPERTIES = frozenset(["device", "dtype", "layout", "is_cuda", "is_cpu", "is_sparse", "is_quantized", "is_meta", "is_mkldnn", "is_mps", "is_xpu", "requires_grad", "grad", "data", "itemsize", "nbytes", "name", "is_nested"])  # fmt: skip
+_ATTRIBUTE_OPS = {
+    "T": "numpy_T",
+    "mT": "mT",
+    "H": "matrix_H",
+    "mH": "mH",
+    "real": "real",
+    "imag": "imag",
+    "is_leaf": "is_leaf",
+}
 
 
 def value_attr(em: Any, v: Value, name: str, place: Any) -> Any:
