@@ -493,8 +493,15 @@ class RuleNode(Node):
         ]
 
     def _filled(self, g: Any, nr: int) -> Any:
+        """Zeros for a gradient that never came, if a rule names it."""
         meta = self.metas[nr] if self.metas else None
-        return None if meta is None else wrap(np.zeros(meta[0], meta[1]))
+        if meta is None or (self.op.outputs and not self._reads(nr)):
+            return None
+        return wrap(np.zeros(meta[0], meta[1]))
+
+    def _reads(self, nr: int) -> bool:
+        name = f"g_{self.op.outputs[nr]}"
+        return any(name in named or (nr == 0 and "g" in named) for named in self.wants.values())
 
 
 # ---------------------------------------------------------------- what a gradient must look like

@@ -88,3 +88,19 @@ def test_gradients_leave_blas_and_its_threads_alone(monkeypatch):
     assert np.allclose(grads[4], grads[0].sum(0), 1e-4, 1e-4)
     x = np.ones((97, 96), np.float32)
     assert (library.product(x, np.ones((96, 1), np.float32)) == 96).all()
+
+
+def test_gradients_that_no_rule_names_are_not_made(monkeypatch):
+    import flambeau as fl
+
+    made, zeros = [], np.zeros
+
+    def counted(shape, *args, **kwargs):
+        made.append(tuple(np.atleast_1d(shape)))
+        return zeros(shape, *args, **kwargs)
+
+    lstm = fl.nn.LSTM(12, 20)
+    loss = lstm(fl.randn(6, 4, 12))[0].sum()
+    monkeypatch.setattr(np, "zeros", counted)
+    loss.backward()
+    assert made and (24, 80) not in made and (24, 20) not in made  # of what is kept for the derivative
