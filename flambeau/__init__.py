@@ -7,6 +7,7 @@ on first use, so that importing this costs next to nothing.
 from __future__ import annotations
 
 import importlib as _importlib
+import sys as _sys
 from typing import Any as _Any
 
 from flambeau import _operators, _utils, autograd, overrides
@@ -103,6 +104,8 @@ def __getattr__(name: str) -> _Any:
     if name.startswith("__") and name not in ("__future__", "__config__"):
         raise AttributeError(f"module 'flambeau' has no attribute '{name}'")
     made: _Any = None
+    if name == "torch":  # there, because PyTorch imports itself
+        return _sys.modules[__name__]
     if name in _MODULES:
         try:
             return _importlib.import_module(f"flambeau.{name}")

@@ -38,7 +38,9 @@ class _Classes(types.ModuleType):
 
     def load_library(self, path: str) -> None:
         """Compiled libraries are built against PyTorch's C++; they cannot be loaded."""
-        raise NotImplementedError(f"torch.classes.load_library({path!r}) is not implemented")
+        raise OSError(
+            f"Could not load this library: {path} (it is built against PyTorch's C++, which flambeau does not have)"
+        )
 
 
 classes = _Classes()

@@ -201,8 +201,18 @@ class _Ops(types.ModuleType):
         return namespace
 
     def load_library(self, path: str) -> None:
-        """Compiled operator libraries are built against PyTorch's C++; they cannot be loaded."""
-        raise NotImplementedError(f"torch.ops.load_library({path!r}) is not implemented")
+        """Compiled operator libraries are built against PyTorch's C++ and cannot be loaded; torchvision's operators are known in Python."""
+        import importlib
+        import os
+
+        folder, name = os.path.split(str(path))
+        if os.path.basename(folder) == "torchvision" and name.split(".")[0] == "_C":
+            importlib.import_module("flambeau._torchvision").register()
+            self.loaded_libraries.add(str(path))
+            return
+        raise OSError(
+            f"Could not load this library: {path} (it is built against PyTorch's C++, which flambeau does not have)"
+        )
 
     def import_module(self, module: str) -> None:
         """Import a Python module that registers operators."""

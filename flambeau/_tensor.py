@@ -21,6 +21,11 @@ _attach: dict[str, Any] = {}  # name -> what builds a missing method; filled by 
 class _TensorMeta(type):
     """Builds methods when they are first asked for, on the class as on instances."""
 
+    def __new__(mcls, name: str, bases: tuple[type, ...], space: dict[str, Any], **kwargs: Any) -> _TensorMeta:
+        if len(bases) > 1:  # another base may come first, with Python's own idea of an instance's dict
+            space.setdefault("__dict__", _user_dict)
+        return super().__new__(mcls, name, bases, space, **kwargs)
+
     def __getattr__(cls, name: str) -> Any:
         build = _attach.get("build")
         made = build(name) if build is not None else None
@@ -67,6 +72,18 @@ class _Attributes(dict[str, Any]):
     def clear(self) -> None:
         for name in list(self):
             del self[name]
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)  # a copy belongs to no tensor
+
+
+def _set_user_dict(self: Any, attributes: dict[str, Any]) -> None:
+    own = _Attributes(self)
+    own.clear()
+    own.update(attributes)
+
+
+_user_dict: Any = property(_Attributes, _set_user_dict)
 
 
 class Tensor(_Space, metaclass=_TensorMeta):
@@ -120,15 +137,7 @@ class Tensor(_Space, metaclass=_TensorMeta):
         def __neg__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
 
-    @property
-    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-        return _Attributes(self)
-
-    @__dict__.setter
-    def __dict__(self, attributes: dict[str, Any]) -> None:
-        own = _Attributes(self)
-        own.clear()
-        own.update(attributes)
+    __dict__ = _user_dict
 
     # ---- facts read off the array ----
 

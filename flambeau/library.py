@@ -84,6 +84,8 @@ def _register(d: Definition, key: str, fn: Callable[..., Any]) -> None:
         d.outer = fn
     elif key == "CompositeImplicitAutograd":
         d.composite = fn
+    elif key.startswith("Autocast"):
+        d.autocast[key.removeprefix("Autocast").lower()] = fn
     elif key == "Meta":
         d.fake = fn
     elif key in _DEVICE_KEYS:

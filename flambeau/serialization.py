@@ -47,6 +47,9 @@ NO_CUDA = (
 )
 
 
+MAP_LOCATION = Callable[[Any, str], Any] | devices.device | str | dict[str, str] | None  # what `map_location` may be
+
+
 class SourceChangeWarning(Warning):
     """The source of a class changed since a checkpoint was written."""
 

@@ -94,11 +94,18 @@ class _VariableFunctions(metaclass=_VariableFunctionsMeta):
     """Where PyTorch keeps its generated functions."""
 
 
-def __getattr__(name: str) -> Any:
-    if name == "PyTorchFileReader":
-        from flambeau._C._archives import PyTorchFileReader
+_LATE = {
+    "PyTorchFileReader": "_archives", "DispatchKey": "_dispatch", "DispatchKeySet": "_dispatch", "_ExcludeDispatchKeyGuard": "_dispatch",
+    "_functorch": "_functorch",
+}  # fmt: skip
 
-        return PyTorchFileReader
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        import importlib
+
+        found = importlib.import_module(f"flambeau._C.{_LATE[name]}")
+        return found if name == _LATE[name] else getattr(found, name)
     raise AttributeError(f"module 'torch._C' has no attribute '{name}'")
 
 

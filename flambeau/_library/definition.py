@@ -38,6 +38,7 @@ class Definition:
         self.setup_context: Callable[..., Any] | None = None
         self.vmap: Callable[..., Any] | None = None
         self.lower: dict[str, dtype] = {}  # type of device -> what autocast gives it
+        self.autocast: dict[str, Callable[..., Any]] = {}  # type of device -> what runs under its autocast
         self.dispatch: dict[type, Callable[..., Any]] = {}
         self.strict = False  # results may not share memory with inputs
         self.op = self._op()
@@ -81,6 +82,10 @@ class Definition:
             rule = self.dispatch.get(type(t))
             if rule is not None:
                 return rule(None, self.overload, (type(t),), args, kwargs)
+        if self.autocast and STATE.autocast and tensors:
+            fn = self.autocast.get(tensors[0].device.type)
+            if fn is not None and tensors[0].device.type in STATE.autocast:
+                return self._spread(fn, values)
         if self.lower and STATE.autocast:
             values = self._cast(values)
         if self.composite is not None and not self.kernels:

@@ -414,3 +414,9 @@ for _name, _kind in {
     "chalf": "complex32",
 }.items():
     _conversion(_name, _kind)
+
+
+@composite("_pin_memory", variants=("function",))
+def _pin_memory(input: T, device: Any = None) -> T:
+    """A copy in memory that an accelerator reads directly: there is no accelerator."""
+    raise RuntimeError("Cannot access accelerator device when none is available.")

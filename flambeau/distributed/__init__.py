@@ -1,5 +1,7 @@
 """Programs on many processes: not there yet, and `is_available` says so, as in builds of PyTorch without it."""
 
+import importlib
+
 
 def is_available() -> bool:
     """Whether processes can work together here.
@@ -15,6 +17,8 @@ class ProcessGroup:
 
 
 def __getattr__(name: str) -> object:
+    if name in ("device_mesh", "fsdp", "optim", "tensor"):
+        return importlib.import_module(f"{__name__}.{name}")
     # Names are missing rather than stubbed: libraries ask `is_available` first, and `hasattr` must say the truth.
     raise AttributeError(
         f"module 'torch.distributed' has no attribute '{name}': flambeau has no torch.distributed yet "

@@ -29,7 +29,11 @@ def acquired():
     model, y = _model()
     x = torch.rand(4, 1, 2, dtype=torch.float64)
     sampler = SobolQMCNormalSampler(torch.Size([16]), seed=1)
-    return {"ucb": UpperConfidenceBound(model, beta=0.2)(x), "ei": LogExpectedImprovement(model, y.max())(x), "qei": qExpectedImprovement(model, y.max(), sampler)(x)}
+    return {
+        "ucb": UpperConfidenceBound(model, beta=0.2)(x),
+        "ei": LogExpectedImprovement(model, y.max())(x),
+        "qei": qExpectedImprovement(model, y.max(), sampler)(x),
+    }
 
 
 def optimized():

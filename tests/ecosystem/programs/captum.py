@@ -1,7 +1,21 @@
 """captum: attributions of several kinds for a small network."""
 
 import torch
-from captum.attr import DeepLift, FeatureAblation, GradientShap, GuidedBackprop, InputXGradient, IntegratedGradients, LayerConductance, LayerGradCam, NeuronConductance, NoiseTunnel, Occlusion, Saliency, ShapleyValueSampling
+from captum.attr import (
+    DeepLift,
+    FeatureAblation,
+    GradientShap,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    LayerConductance,
+    LayerGradCam,
+    NeuronConductance,
+    NoiseTunnel,
+    Occlusion,
+    Saliency,
+    ShapleyValueSampling,
+)
 from torch import nn
 
 
@@ -26,4 +40,8 @@ def perturbations():
 
 def layers():
     net, x = _net(), torch.randn(1, 1, 8, 8)
-    return {"gradcam": LayerGradCam(net, net[0]).attribute(x, target=2), "conductance": LayerConductance(net, net[1]).attribute(x, target=2, n_steps=5), "neuron": NeuronConductance(net, net[1]).attribute(x, (0, 1, 1), target=2, n_steps=5)}
+    return {
+        "gradcam": LayerGradCam(net, net[0]).attribute(x, target=2),
+        "conductance": LayerConductance(net, net[1]).attribute(x, target=2, n_steps=5),
+        "neuron": NeuronConductance(net, net[1]).attribute(x, (0, 1, 1), target=2, n_steps=5),
+    }

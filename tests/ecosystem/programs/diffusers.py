@@ -1,7 +1,17 @@
 """diffusers: a small UNet trained to denoise, schedulers, a pipeline that samples, autoencoders."""
 
 import torch
-from diffusers import AutoencoderKL, DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, UNet2DConditionModel, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
 
 
 def _unet():
@@ -27,10 +37,15 @@ def training():
 def pipelines():
     net = _unet().eval()
     out = {}
-    for kind, schedule in ((DDPMPipeline, DDPMScheduler(num_train_timesteps=20)), (DDIMPipeline, DDIMScheduler(num_train_timesteps=20))):
+    for kind, schedule in (
+        (DDPMPipeline, DDPMScheduler(num_train_timesteps=20)),
+        (DDIMPipeline, DDIMScheduler(num_train_timesteps=20)),
+    ):
         pipe = kind(net, schedule)
         pipe.set_progress_bar_config(disable=True)
-        out[kind.__name__] = pipe(batch_size=1, generator=torch.Generator().manual_seed(1), num_inference_steps=4, output_type="np").images
+        out[kind.__name__] = pipe(
+            batch_size=1, generator=torch.Generator().manual_seed(1), num_inference_steps=4, output_type="np"
+        ).images
     return out
 
 
@@ -47,9 +62,21 @@ def schedulers():
 
 
 def others():
-    vae = AutoencoderKL(in_channels=3, out_channels=3, block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=2, norm_num_groups=4)
+    vae = AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=2,
+        norm_num_groups=4,
+    )
     x = torch.randn(1, 3, 16, 16)
     latent = vae.encode(x).latent_dist
     net = UNet2DConditionModel(sample_size=8, in_channels=2, out_channels=2, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=12, attention_head_dim=4,
                                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"))  # fmt: skip
-    return {"kl": latent.kl(), "decoded": vae.decode(latent.mode()).sample, "denoised": net(latent.mode(), 5, torch.randn(1, 3, 12)).sample}
+    return {
+        "kl": latent.kl(),
+        "decoded": vae.decode(latent.mode()).sample,
+        "denoised": net(latent.mode(), 5, torch.randn(1, 3, 12)).sample,
+    }

@@ -55,7 +55,13 @@ def vae():
     class VAE(nn.Module):
         def __init__(self):
             super().__init__()
-            self.fc1, self.fc21, self.fc22, self.fc3, self.fc4 = nn.Linear(784, 40), nn.Linear(40, 5), nn.Linear(40, 5), nn.Linear(5, 40), nn.Linear(40, 784)
+            self.fc1, self.fc21, self.fc22, self.fc3, self.fc4 = (
+                nn.Linear(784, 40),
+                nn.Linear(40, 5),
+                nn.Linear(40, 5),
+                nn.Linear(5, 40),
+                nn.Linear(40, 784),
+            )
 
         def forward(self, x):
             h = F.relu(self.fc1(x.view(-1, 784)))
@@ -69,7 +75,9 @@ def vae():
     for batch in x.split(16):
         optimizer.zero_grad()
         out, mu, logvar = net(batch)
-        loss = F.binary_cross_entropy(out, batch.view(-1, 784), reduction="sum") - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+        loss = F.binary_cross_entropy(out, batch.view(-1, 784), reduction="sum") - 0.5 * torch.sum(
+            1 + logvar - mu.pow(2) - logvar.exp()
+        )
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -88,7 +96,11 @@ def dcgan():
                       nn.ConvTranspose2d(8, 1, 4, 2, 1, bias=False), nn.Tanh()).apply(init)  # fmt: skip
     d = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(8, 16, 4, 2, 1, bias=False), nn.BatchNorm2d(16), nn.LeakyReLU(0.2, inplace=True),
                       nn.Conv2d(16, 1, 4, 1, 0, bias=False), nn.Sigmoid()).apply(init)  # fmt: skip
-    criterion, of_d, of_g = nn.BCELoss(), optim.Adam(d.parameters(), lr=2e-4, betas=(0.5, 0.999)), optim.Adam(g.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    criterion, of_d, of_g = (
+        nn.BCELoss(),
+        optim.Adam(d.parameters(), lr=2e-4, betas=(0.5, 0.999)),
+        optim.Adam(g.parameters(), lr=2e-4, betas=(0.5, 0.999)),
+    )
     losses = []
     for _ in range(3):
         real, noise = torch.randn(8, 1, 16, 16), torch.randn(8, 10, 1, 1)
@@ -146,7 +158,10 @@ def transformer_language_model():
     class Positions(nn.Module):
         def __init__(self, width, longest=32):
             super().__init__()
-            at, by = torch.arange(longest).unsqueeze(1), torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+            at, by = (
+                torch.arange(longest).unsqueeze(1),
+                torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width)),
+            )
             pe = torch.zeros(longest, 1, width)
             pe[:, 0, 0::2], pe[:, 0, 1::2] = torch.sin(at * by), torch.cos(at * by)
             self.register_buffer("pe", pe)
@@ -154,7 +169,14 @@ def transformer_language_model():
         def forward(self, x):
             return x + self.pe[: x.size(0)]
 
-    net = nn.ModuleList([nn.Embedding(40, 16), Positions(16), nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, 0.1), 2), nn.Linear(16, 40)])
+    net = nn.ModuleList(
+        [
+            nn.Embedding(40, 16),
+            Positions(16),
+            nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, 0.1), 2),
+            nn.Linear(16, 40),
+        ]
+    )
     text = torch.randint(0, 40, (11, 4))
     mask = nn.Transformer.generate_square_subsequent_mask(10)
     optimizer, losses = optim.SGD(net.parameters(), lr=0.5), []
@@ -170,7 +192,14 @@ def transformer_language_model():
 
 
 def super_resolution():
-    net = nn.Sequential(nn.Conv2d(1, 16, 5, 1, 2), nn.ReLU(), nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU(), nn.Conv2d(16, 9, 3, 1, 1), nn.PixelShuffle(3))
+    net = nn.Sequential(
+        nn.Conv2d(1, 16, 5, 1, 2),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, 1, 1),
+        nn.ReLU(),
+        nn.Conv2d(16, 9, 3, 1, 1),
+        nn.PixelShuffle(3),
+    )
     for m in net:
         if isinstance(m, nn.Conv2d):
             nn.init.orthogonal_(m.weight, nn.init.calculate_gain("relu"))
@@ -229,7 +258,11 @@ def reinforce():
 
 def actor_critic():
     body, actor, critic = nn.Linear(5, 16), nn.Linear(16, 2), nn.Linear(16, 1)
-    optimizer, env, losses = optim.Adam([*body.parameters(), *actor.parameters(), *critic.parameters()], lr=3e-2), _Walk(), []
+    optimizer, env, losses = (
+        optim.Adam([*body.parameters(), *actor.parameters(), *critic.parameters()], lr=3e-2),
+        _Walk(),
+        [],
+    )
     for _ in range(4):
         state, done, saved, rewards = env.reset(), False, [], []
         while not done:
@@ -308,7 +341,15 @@ def regression():
 
 def siamese():
     x, y = _digits(32)
-    net = nn.Sequential(nn.Conv2d(1, 8, 5, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 8))
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 5, 2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(128, 8),
+    )
     head = nn.Sequential(nn.Linear(16, 8), nn.ReLU(inplace=True), nn.Linear(8, 1), nn.Sigmoid())
     optimizer, losses = optim.Adadelta([*net.parameters(), *head.parameters()], lr=1.0), []
     for i in range(4):
@@ -327,12 +368,22 @@ def fast_neural_style():
     class Residual(nn.Module):
         def __init__(self, c):
             super().__init__()
-            self.pad, self.conv, self.norm = nn.ReflectionPad2d(1), nn.Conv2d(c, c, 3), nn.InstanceNorm2d(c, affine=True)
+            self.pad, self.conv, self.norm = (
+                nn.ReflectionPad2d(1),
+                nn.Conv2d(c, c, 3),
+                nn.InstanceNorm2d(c, affine=True),
+            )
 
         def forward(self, x):
             return F.relu(self.norm(self.conv(self.pad(x)))) + x
 
-    net = nn.Sequential(nn.ReflectionPad2d(2), nn.Conv2d(3, 8, 5, 2), Residual(8), nn.Upsample(scale_factor=2), nn.Conv2d(8, 3, 3, padding=1))
+    net = nn.Sequential(
+        nn.ReflectionPad2d(2),
+        nn.Conv2d(3, 8, 5, 2),
+        Residual(8),
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(8, 3, 3, padding=1),
+    )
     target, x = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
 
     def gram(y):

@@ -13,7 +13,9 @@ class Exact(gpytorch.models.ExactGP):
     def __init__(self, x, y, likelihood):
         super().__init__(x, y, likelihood)
         self.mean_module = gpytorch.means.ConstantMean()
-        self.covar_module = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel() + gpytorch.kernels.MaternKernel(nu=2.5))
+        self.covar_module = gpytorch.kernels.ScaleKernel(
+            gpytorch.kernels.RBFKernel() + gpytorch.kernels.MaternKernel(nu=2.5)
+        )
 
     def forward(self, x):
         return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
@@ -42,8 +44,13 @@ def variational():
     class Sparse(gpytorch.models.ApproximateGP):
         def __init__(self, points):
             distribution = gpytorch.variational.CholeskyVariationalDistribution(points.size(0))
-            super().__init__(gpytorch.variational.VariationalStrategy(self, points, distribution, learn_inducing_locations=True))
-            self.mean_module, self.covar_module = gpytorch.means.ZeroMean(), gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel())
+            super().__init__(
+                gpytorch.variational.VariationalStrategy(self, points, distribution, learn_inducing_locations=True)
+            )
+            self.mean_module, self.covar_module = (
+                gpytorch.means.ZeroMean(),
+                gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel()),
+            )
 
         def forward(self, x):
             return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
@@ -62,7 +69,12 @@ def variational():
 
 
 def operators():
-    from linear_operator.operators import DenseLinearOperator, DiagLinearOperator, KroneckerProductLinearOperator, ToeplitzLinearOperator
+    from linear_operator.operators import (
+        DenseLinearOperator,
+        DiagLinearOperator,
+        KroneckerProductLinearOperator,
+        ToeplitzLinearOperator,
+    )
 
     a = torch.randn(5, 5, dtype=torch.float64)
     a = a @ a.T + 5 * torch.eye(5, dtype=torch.float64)
@@ -70,4 +82,12 @@ def operators():
     b = torch.randn(5, 2, dtype=torch.float64)
     k = KroneckerProductLinearOperator(DenseLinearOperator(a[:2, :2]), DenseLinearOperator(a[:3, :3]))
     t = ToeplitzLinearOperator(torch.tensor([4.0, 1, 0.5], dtype=torch.float64))
-    return {"solve": lo.solve(b), "logdet": lo.logdet(), "product": lo @ b, "cholesky": lo.cholesky().to_dense(), "kronecker": k.to_dense(), "toeplitz": t.to_dense(), "diagonal": lo.diagonal()}
+    return {
+        "solve": lo.solve(b),
+        "logdet": lo.logdet(),
+        "product": lo @ b,
+        "cholesky": lo.cholesky().to_dense(),
+        "kronecker": k.to_dense(),
+        "toeplitz": t.to_dense(),
+        "diagonal": lo.diagonal(),
+    }

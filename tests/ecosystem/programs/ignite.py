@@ -15,12 +15,20 @@ def run():
     x = torch.randn(30, 4)
     loader = DataLoader(TensorDataset(x, x[:, :3].argmax(1)), batch_size=10, shuffle=True)
     trainer = create_supervised_trainer(net, optimizer, loss_of)
-    evaluator = create_supervised_evaluator(net, metrics={"right": Accuracy(), "loss": Loss(loss_of), "table": ConfusionMatrix(3)})
+    evaluator = create_supervised_evaluator(
+        net, metrics={"right": Accuracy(), "loss": Loss(loss_of), "table": ConfusionMatrix(3)}
+    )
     RunningAverage(output_transform=lambda out: out).attach(trainer, "average")
     losses, seen = [], []
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output))
     trainer.add_event_handler(Events.ITERATION_STARTED, LRScheduler(torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.9)))
-    saver = Checkpoint({"net": net, "optimizer": optimizer}, DiskSaver("saved", require_empty=False), n_saved=1, score_function=lambda e: e.state.metrics["right"], global_step_transform=global_step_from_engine(trainer))
+    saver = Checkpoint(
+        {"net": net, "optimizer": optimizer},
+        DiskSaver("saved", require_empty=False),
+        n_saved=1,
+        score_function=lambda e: e.state.metrics["right"],
+        global_step_transform=global_step_from_engine(trainer),
+    )
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def validate(engine):
@@ -29,4 +37,9 @@ def run():
     evaluator.add_event_handler(Events.COMPLETED, saver)
     evaluator.add_event_handler(Events.COMPLETED, EarlyStopping(3, lambda e: e.state.metrics["right"], trainer))
     trainer.run(loader, max_epochs=3)
-    return {"losses": losses, "seen": seen, "average": trainer.state.metrics["average"], "rate": optimizer.param_groups[0]["lr"]}
+    return {
+        "losses": losses,
+        "seen": seen,
+        "average": trainer.state.metrics["average"],
+        "rate": optimizer.param_groups[0]["lr"],
+    }

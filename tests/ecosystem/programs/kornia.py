@@ -6,7 +6,18 @@ import torch
 
 def colour():
     x = torch.rand(2, 3, 8, 8)
-    return {n: getattr(K.color, n)(x) for n in ("rgb_to_hsv", "rgb_to_lab", "rgb_to_grayscale", "rgb_to_yuv", "rgb_to_luv", "rgb_to_xyz", "rgb_to_hls")}
+    return {
+        n: getattr(K.color, n)(x)
+        for n in (
+            "rgb_to_hsv",
+            "rgb_to_lab",
+            "rgb_to_grayscale",
+            "rgb_to_yuv",
+            "rgb_to_luv",
+            "rgb_to_xyz",
+            "rgb_to_hls",
+        )
+    }
 
 
 def filters():

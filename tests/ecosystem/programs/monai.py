@@ -23,14 +23,24 @@ def unet():
 
 def nets():
     x = torch.randn(1, 1, 32, 32)
-    return {"densenet": DenseNet121(spatial_dims=2, in_channels=1, out_channels=3).eval()(x), "vit": ViT(1, (32, 32), (8, 8), hidden_size=24, mlp_dim=32, num_layers=2, num_heads=3, spatial_dims=2).eval()(x)[0]}
+    return {
+        "densenet": DenseNet121(spatial_dims=2, in_channels=1, out_channels=3).eval()(x),
+        "vit": ViT(1, (32, 32), (8, 8), hidden_size=24, mlp_dim=32, num_layers=2, num_heads=3, spatial_dims=2).eval()(
+            x
+        )[0],
+    }
 
 
 def losses():
     a, b = torch.randn(2, 3, 8, 8), torch.randint(0, 2, (2, 3, 8, 8)).float()
     metric = DiceMetric(include_background=True)
     metric(y_pred=(a > 0).float(), y=b)
-    return {"dice": DiceLoss(sigmoid=True)(a, b), "focal": FocalLoss()(a, b), "metric": metric.aggregate(), "hausdorff": compute_hausdorff_distance((a > 0).float(), b, include_background=True)}
+    return {
+        "dice": DiceLoss(sigmoid=True)(a, b),
+        "focal": FocalLoss()(a, b),
+        "metric": metric.aggregate(),
+        "hausdorff": compute_hausdorff_distance((a > 0).float(), b, include_background=True),
+    }
 
 
 def windows():
@@ -39,6 +49,14 @@ def windows():
 
 
 def transforms():
-    steps = Compose([ScaleIntensity(), NormalizeIntensity(), RandFlip(prob=1.0, spatial_axis=0), Resize((6, 6)), RandGaussianNoise(prob=1.0)])
+    steps = Compose(
+        [
+            ScaleIntensity(),
+            NormalizeIntensity(),
+            RandFlip(prob=1.0, spatial_axis=0),
+            Resize((6, 6)),
+            RandGaussianNoise(prob=1.0),
+        ]
+    )
     steps.set_random_state(seed=1)
     return {"out": torch.as_tensor(steps(torch.arange(64.0).view(1, 8, 8)))}

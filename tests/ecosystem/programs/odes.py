@@ -16,7 +16,10 @@ class Field(torch.nn.Module):
 
 def solved():
     field, y, t = Field(), torch.tensor([[2.0, 0.0]]), torch.linspace(0, 1, 5)
-    out = {method: odeint(field, y, t, method=method) for method in ("dopri5", "rk4", "euler", "midpoint", "bosh3", "adaptive_heun", "explicit_adams", "dopri8")}
+    out = {
+        method: odeint(field, y, t, method=method)
+        for method in ("dopri5", "rk4", "euler", "midpoint", "bosh3", "adaptive_heun", "explicit_adams", "dopri8")
+    }
     return out
 
 
@@ -27,7 +30,14 @@ def adjoint():
 
 
 def event():
-    t, y = odeint_event(lambda t, y: torch.stack([y[1], torch.full_like(y[1], -9.8)]), torch.tensor([10.0, 0.0]), torch.tensor(0.0), event_fn=lambda t, y: y[0], odeint_interface=odeint, method="dopri5")
+    t, y = odeint_event(
+        lambda t, y: torch.stack([y[1], torch.full_like(y[1], -9.8)]),
+        torch.tensor([10.0, 0.0]),
+        torch.tensor(0.0),
+        event_fn=lambda t, y: y[0],
+        odeint_interface=odeint,
+        method="dopri5",
+    )
     return {"t": t, "y": y[-1]}
 
 
@@ -47,7 +57,7 @@ class Noisy(torch.nn.Module):
 
 def stochastic():
     sde, y, t = Noisy(), torch.full((4, 3), 0.1, requires_grad=True), torch.linspace(0, 1, 5)
-    path = torchsde.BrownianInterval(0.0, 1.0, size=(4, 3), entropy=3)
+    path = torchsde.BrownianInterval(0.0, 1.0, size=(4, 3), entropy=3, levy_area_approximation="space-time")
     out = torchsde.sdeint(sde, y, t, bm=path, method="srk", dt=0.1)
     out.mean().backward()
     return {"out": out, "grad": y.grad}
@@ -55,6 +65,13 @@ def stochastic():
 
 def stochastic_adjoint():
     sde, y, t = Noisy(), torch.full((4, 3), 0.1), torch.linspace(0, 1, 3)
-    out = torchsde.sdeint_adjoint(sde, y, t, bm=torchsde.BrownianInterval(0.0, 1.0, size=(4, 3), entropy=3, levy_area_approximation="space-time"), method="euler", dt=0.1)
+    out = torchsde.sdeint_adjoint(
+        sde,
+        y,
+        t,
+        bm=torchsde.BrownianInterval(0.0, 1.0, size=(4, 3), entropy=3, levy_area_approximation="space-time"),
+        method="euler",
+        dt=0.1,
+    )
     out.mean().backward()
     return {"out": out, "grad": sde.mu.weight.grad}

@@ -7,7 +7,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def samples():
-    net = GradSampleModule(nn.Sequential(nn.Conv2d(1, 3, 3), nn.GroupNorm(1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 4)))
+    net = GradSampleModule(
+        nn.Sequential(nn.Conv2d(1, 3, 3), nn.GroupNorm(1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 4))
+    )
     nn.functional.cross_entropy(net(torch.randn(5, 1, 8, 8)), torch.arange(5) % 4).backward()
     return {n: p.grad_sample for n, p in net.named_parameters()}
 
@@ -17,7 +19,15 @@ def training():
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     loader = DataLoader(TensorDataset(torch.randn(32, 6), torch.randint(0, 3, (32,))), batch_size=8)
     engine = PrivacyEngine()
-    net, optimizer, loader = engine.make_private(module=net, optimizer=optimizer, data_loader=loader, noise_multiplier=1.0, max_grad_norm=1.0, poisson_sampling=True, noise_generator=torch.Generator().manual_seed(1))
+    net, optimizer, loader = engine.make_private(
+        module=net,
+        optimizer=optimizer,
+        data_loader=loader,
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+        poisson_sampling=True,
+        noise_generator=torch.Generator().manual_seed(1),
+    )
     losses = []
     for x, y in loader:
         loss = nn.functional.cross_entropy(net(x), y)
@@ -33,4 +43,8 @@ def layers():
 
     lstm, attention = DPLSTM(4, 5, batch_first=True), DPMultiheadAttention(8, 2)
     x = torch.randn(3, 2, 8)
-    return {"lstm": lstm(torch.randn(2, 3, 4))[0], "attention": attention(x, x, x)[0], "functorch": GradSampleModule(nn.Linear(3, 2), force_functorch=True)(torch.ones(2, 3))}
+    return {
+        "lstm": lstm(torch.randn(2, 3, 4))[0],
+        "attention": attention(x, x, x)[0],
+        "functorch": GradSampleModule(nn.Linear(3, 2), force_functorch=True)(torch.ones(2, 3)),
+    }

@@ -13,8 +13,14 @@ def search():
 
     def trial(trial):
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Linear(3, trial.suggest_int("width", 4, 12)), getattr(nn, trial.suggest_categorical("activation", ["ReLU", "Tanh"]))(), nn.LazyLinear(1))
-        optimizer = getattr(torch.optim, trial.suggest_categorical("optimizer", ["Adam", "RMSprop", "SGD"]))([*net[0].parameters()], lr=trial.suggest_float("rate", 1e-3, 1e-1, log=True))
+        net = nn.Sequential(
+            nn.Linear(3, trial.suggest_int("width", 4, 12)),
+            getattr(nn, trial.suggest_categorical("activation", ["ReLU", "Tanh"]))(),
+            nn.LazyLinear(1),
+        )
+        optimizer = getattr(torch.optim, trial.suggest_categorical("optimizer", ["Adam", "RMSprop", "SGD"]))(
+            [*net[0].parameters()], lr=trial.suggest_float("rate", 1e-3, 1e-1, log=True)
+        )
         for step in range(5):
             loss = nn.functional.mse_loss(net(x), y)
             optimizer.zero_grad()
@@ -25,6 +31,8 @@ def search():
                 raise optuna.TrialPruned
         return loss.item()
 
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=2), pruner=optuna.pruners.MedianPruner(n_startup_trials=2))
+    study = optuna.create_study(
+        sampler=optuna.samplers.TPESampler(seed=2), pruner=optuna.pruners.MedianPruner(n_startup_trials=2)
+    )
     study.optimize(trial, n_trials=8)
     return {"values": [t.value for t in study.trials], "best": study.best_params["width"]}

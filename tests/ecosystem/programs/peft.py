@@ -7,7 +7,9 @@ from peft import IA3Config, LoHaConfig, LoraConfig, PeftModel, PrefixTuningConfi
 
 def _base():
     torch.manual_seed(0)
-    return tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=50, n_positions=32, n_embd=16, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=2))
+    return tf.GPT2LMHeadModel(
+        tf.GPT2Config(vocab_size=50, n_positions=32, n_embd=16, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=2)
+    )
 
 
 def _train(model, ids):
@@ -23,13 +25,23 @@ def _train(model, ids):
 
 def lora():
     ids = torch.randint(3, 50, (2, 6))
-    model = get_peft_model(_base(), LoraConfig(r=4, lora_alpha=8, target_modules=["c_attn"], lora_dropout=0.1, task_type="CAUSAL_LM", fan_in_fan_out=True))
+    model = get_peft_model(
+        _base(),
+        LoraConfig(
+            r=4, lora_alpha=8, target_modules=["c_attn"], lora_dropout=0.1, task_type="CAUSAL_LM", fan_in_fan_out=True
+        ),
+    )
     losses = _train(model, ids)
     model.save_pretrained("adapter")
     again = PeftModel.from_pretrained(_base(), "adapter").eval()
     model.eval()
     merged = model.merge_and_unload()
-    return {"losses": losses, "trained": sum(p.numel() for p in again.parameters() if p.requires_grad), "difference": (again(ids).logits - merged(ids).logits).abs().max() < 1e-4, "out": merged(ids).logits}
+    return {
+        "losses": losses,
+        "trained": sum(p.numel() for p in again.parameters() if p.requires_grad),
+        "difference": (again(ids).logits - merged(ids).logits).abs().max() < 1e-4,
+        "out": merged(ids).logits,
+    }
 
 
 def others():

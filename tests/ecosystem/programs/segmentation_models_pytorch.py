@@ -23,4 +23,7 @@ def training():
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return {"losses": losses, "stats": [s.sum() for s in smp.metrics.get_stats(net(x).sigmoid(), y, mode="binary", threshold=0.5)]}
+    return {
+        "losses": losses,
+        "stats": [s.sum() for s in smp.metrics.get_stats(net(x).sigmoid(), y, mode="binary", threshold=0.5)],
+    }

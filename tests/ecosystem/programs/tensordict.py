@@ -14,7 +14,10 @@ def dictionaries():
 
 
 def modules():
-    net = TensorDictSequential(TensorDictModule(torch.nn.Linear(3, 4), ["x"], ["h"]), TensorDictModule(lambda h: (h.tanh(), h.sum(-1)), ["h"], ["y", "z"]))
+    net = TensorDictSequential(
+        TensorDictModule(torch.nn.Linear(3, 4), ["x"], ["h"]),
+        TensorDictModule(lambda h: (h.tanh(), h.sum(-1)), ["h"], ["y", "z"]),
+    )
     d = net(TensorDict({"x": torch.randn(5, 3)}, [5]))
     d["z"].sum().backward()
     p = TensorDict.from_module(net)

@@ -4,7 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
-from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, TransformerConv, global_add_pool, global_max_pool, global_mean_pool
+from torch_geometric.nn import (
+    GATConv,
+    GCNConv,
+    GINConv,
+    SAGEConv,
+    TransformerConv,
+    global_add_pool,
+    global_max_pool,
+    global_mean_pool,
+)
 from torch_geometric.utils import add_self_loops, degree, scatter, softmax, to_dense_adj, to_undirected
 
 
@@ -31,14 +40,24 @@ def gcn():
 
 def kinds():
     data = _ring(9, 2)
-    layers = {"gat": GATConv(4, 3, heads=2), "sage": SAGEConv(4, 3), "gin": GINConv(torch.nn.Linear(4, 3)), "transformer": TransformerConv(4, 3)}
+    layers = {
+        "gat": GATConv(4, 3, heads=2),
+        "sage": SAGEConv(4, 3),
+        "gin": GINConv(torch.nn.Linear(4, 3)),
+        "transformer": TransformerConv(4, 3),
+    }
     return {name: layer(data.x, data.edge_index) for name, layer in layers.items()}
 
 
 def batches():
     out = {}
     for i, batch in enumerate(DataLoader([_ring(n, n) for n in (3, 5, 4)], batch_size=2, shuffle=True)):
-        out[str(i)] = [batch.num_graphs, global_mean_pool(batch.x, batch.batch), global_max_pool(batch.x, batch.batch), global_add_pool(batch.x, batch.batch)]
+        out[str(i)] = [
+            batch.num_graphs,
+            global_mean_pool(batch.x, batch.batch),
+            global_max_pool(batch.x, batch.batch),
+            global_add_pool(batch.x, batch.batch),
+        ]
     whole = Batch.from_data_list([_ring(3, 1), _ring(4, 2)])
     return {**out, "second": whole[1].x}
 

@@ -7,7 +7,16 @@ from torchvision.transforms import v2
 
 def models():
     x, out = torch.randn(1, 3, 64, 64), {}
-    for name in ("resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "efficientnet_b0", "densenet121", "regnet_y_400mf", "mnasnet0_5"):
+    for name in (
+        "resnet18",
+        "mobilenet_v3_small",
+        "squeezenet1_1",
+        "shufflenet_v2_x0_5",
+        "efficientnet_b0",
+        "densenet121",
+        "regnet_y_400mf",
+        "mnasnet0_5",
+    ):
         torch.manual_seed(1)
         out[name] = torchvision.models.get_model(name, weights=None, num_classes=4).eval()(x)
     return out
@@ -28,8 +37,22 @@ def training():
 
 def transforms():
     x = (torch.rand(3, 20, 20) * 255).to(torch.uint8)
-    steps = v2.Compose([v2.RandomResizedCrop(12, antialias=True), v2.RandomHorizontalFlip(), v2.ColorJitter(0.2, 0.2), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.2] * 3)])
-    old = torchvision.transforms.Compose([torchvision.transforms.Resize(10), torchvision.transforms.RandomRotation(20), torchvision.transforms.GaussianBlur(3)])
+    steps = v2.Compose(
+        [
+            v2.RandomResizedCrop(12, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(0.2, 0.2),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5] * 3, [0.2] * 3),
+        ]
+    )
+    old = torchvision.transforms.Compose(
+        [
+            torchvision.transforms.Resize(10),
+            torchvision.transforms.RandomRotation(20),
+            torchvision.transforms.GaussianBlur(3),
+        ]
+    )
     return {"new": steps(x), "old": old(x.float()), "grid": torchvision.utils.make_grid(torch.rand(4, 3, 5, 5))}
 
 

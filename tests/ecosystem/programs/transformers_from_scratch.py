@@ -19,14 +19,24 @@ def _train(net, loss_of, steps=3):
 
 
 def decoder():
-    net = AutoregressiveWrapper(TransformerWrapper(num_tokens=30, max_seq_len=16, attn_layers=Decoder(dim=16, depth=2, heads=2, rotary_pos_emb=True, ff_glu=True, attn_flash=True)))
+    net = AutoregressiveWrapper(
+        TransformerWrapper(
+            num_tokens=30,
+            max_seq_len=16,
+            attn_layers=Decoder(dim=16, depth=2, heads=2, rotary_pos_emb=True, ff_glu=True, attn_flash=True),
+        )
+    )
     ids = torch.randint(0, 30, (2, 12))
     losses = _train(net, lambda n: n(ids))
     return {"losses": losses, "out": net.generate(ids[:, :4], 5, temperature=0.0)}
 
 
 def encoder():
-    net = TransformerWrapper(num_tokens=30, max_seq_len=16, attn_layers=Encoder(dim=16, depth=2, heads=2, use_rmsnorm=True, alibi_pos_bias=True))
+    net = TransformerWrapper(
+        num_tokens=30,
+        max_seq_len=16,
+        attn_layers=Encoder(dim=16, depth=2, heads=2, use_rmsnorm=True, alibi_pos_bias=True),
+    )
     return {"out": net(torch.randint(0, 30, (2, 12)), mask=torch.ones(2, 12, dtype=torch.bool))}
 
 

@@ -1,0 +1,1 @@
+"""The private home of `torch.func`, where other libraries reach parts of it."""

@@ -1,0 +1,1 @@
+"""Ways of spreading modules over processes, under their older path."""

@@ -1,0 +1,3 @@
+"""`torch.distributed.tensor` under its older path."""
+
+from flambeau.distributed.tensor import DTensor as DTensor

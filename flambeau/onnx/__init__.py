@@ -1,0 +1,42 @@
+"""Programs as ONNX files: not there yet. What other libraries register when they are imported is kept."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+__all__ = ["export", "is_in_onnx_export", "register_custom_op_symbolic", "unregister_custom_op_symbolic"]
+
+_symbolics: dict[tuple[str, int], Callable[..., Any]] = {}  # (operator, version of the operator set) -> what it becomes
+
+
+def is_in_onnx_export() -> bool:
+    """Whether an export is running.
+
+    >>> is_in_onnx_export()
+    False
+    """
+    return False
+
+
+def register_custom_op_symbolic(symbolic_name: str, symbolic_fn: Callable[..., Any], opset_version: int) -> None:
+    """Says what an operator becomes, from a version of the operator set on."""
+    if "::" not in symbolic_name:
+        raise ValueError(f"Failed to register operator {symbolic_name}. The symbolic name must match the format domain::name, and should start with a letter and contain only alphanumerical characters")  # fmt: skip
+    _symbolics[symbolic_name, opset_version] = symbolic_fn
+
+
+def unregister_custom_op_symbolic(symbolic_name: str, opset_version: int) -> None:
+    """Forgets what an operator becomes."""
+    _symbolics.pop((symbolic_name, opset_version), None)
+
+
+def export(*args: Any, **kwargs: Any) -> NoReturn:
+    """Writes a module as an ONNX file."""
+    raise NotImplementedError("torch.onnx.export is not implemented")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "symbolic_helper" or name.startswith("symbolic_opset"):
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'torch.onnx' has no attribute '{name}'")
