@@ -2,7 +2,7 @@
 
 import torch
 from ignite.contrib.handlers import ProgressBar  # noqa: F401
-from ignite.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
+from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.handlers import Checkpoint, DiskSaver, EarlyStopping, LRScheduler, global_step_from_engine
 from ignite.metrics import Accuracy, ConfusionMatrix, Loss, RunningAverage
 from torch import nn

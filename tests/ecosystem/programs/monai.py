@@ -4,7 +4,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from monai.losses import DiceCELoss, DiceLoss, FocalLoss
 from monai.metrics import DiceMetric, compute_hausdorff_distance
-from monai.networks.nets import UNet, DenseNet121, SwinUNETR, ViT
+from monai.networks.nets import DenseNet121, UNet, ViT
 from monai.transforms import Compose, NormalizeIntensity, RandFlip, RandGaussianNoise, Resize, ScaleIntensity
 
 

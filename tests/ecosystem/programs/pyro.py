@@ -3,7 +3,7 @@
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.infer import MCMC, NUTS, SVI, HMC, Predictive, Trace_ELBO, TraceEnum_ELBO, config_enumerate
+from pyro.infer import HMC, MCMC, NUTS, SVI, Predictive, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoMultivariateNormal
 from torch.distributions import constraints
 

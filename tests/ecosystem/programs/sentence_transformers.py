@@ -2,7 +2,7 @@
 
 import torch
 import transformers as tf
-from sentence_transformers import InputExample, SentenceTransformer, losses, util
+from sentence_transformers import SentenceTransformer, losses, util
 from sentence_transformers.models import Dense, Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers
 
