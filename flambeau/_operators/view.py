@@ -622,3 +622,9 @@ _imag.vjp(input=lambda g: g * 1j)
 def _(input: Any) -> None:
     if not input.is_complex():
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+
+
+@composite("sym_size.int", variants=())
+def sym_size(self: T, dim: int) -> int:
+    """The size of a dimension, as graphs read it."""
+    return int(self.shape[dim])

@@ -126,6 +126,10 @@ class Recording:
             return NotImplemented
         if out is not None:
             raise NotImplementedError("make_fx of a call with out=")
+        return self.record(op, values, into)
+
+    def record(self, op: Op, values: tuple[Any, ...], into: bool) -> Any:
+        """One call: a node for it, and its result."""
         args, kwargs = self.arguments(op, values)
         self.running = True
         try:

@@ -1,0 +1,326 @@
+"""`export`: a module's operators as a graph whose inputs are its parameters, its buffers and what a caller gives."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import flambeau
+from flambeau._operators.op import Op
+from flambeau.export import dynamic_shapes as shapes
+from flambeau.export.exported_program import CallSpec, ExportedProgram
+from flambeau.export.graph_signature import (
+    ConstantArgument,
+    ExportGraphSignature,
+    InputKind,
+    InputSpec,
+    OutputKind,
+    OutputSpec,
+    TensorArgument,
+)
+from flambeau.fx.experimental.proxy_tensor import Recording
+from flambeau.fx.graph import Graph
+from flambeau.fx.graph_module import GraphModule
+from flambeau.fx.node import Node, map_arg
+from flambeau.utils import _pytree as pytree
+
+
+class Composites(Recording):
+    """Records calls as they are made: what is made of other operators stays one node, if PyTorch has an operator of that name."""
+
+    def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
+        if op.kind == "composite" and not self.running and out is None:
+            return self.record(op, values, into)
+        return super().called(op, values, out, into)
+
+
+def export(
+    mod: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_shapes: Any = None,
+    strict: bool = False,
+    preserve_module_call_signature: tuple[str, ...] = (),
+    prefer_deferred_runtime_asserts_over_guards: bool = False,
+) -> ExportedProgram:
+    """A graph of all operators that a module's call with these arguments reaches.
+
+    Args:
+        mod: the module.
+        args, kwargs: example arguments.
+        dynamic_shapes: for each argument (by position or name) the dimensions that vary: a dict or sequence of `Dim`s, or None.
+        strict: no difference here: operators are recorded while the module runs.
+
+    Raises:
+        TypeError: `args` is no tuple, `mod` no module.
+        RuntimeError: the graph is another one for other sizes, or a size took a form that is no polynomial of the dynamic ones.
+
+    >>> import flambeau as torch
+    >>> program = torch.export.export(torch.nn.Linear(2, 3), (torch.ones(4, 2),))
+    >>> [node.name for node in program.graph.nodes]
+    ['p_weight', 'p_bias', 'input_1', 'linear', 'output']
+    """
+    if not isinstance(mod, flambeau.nn.Module):
+        raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
+    if not isinstance(args, tuple):
+        raise TypeError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
+    if preserve_module_call_signature:
+        raise NotImplementedError("torch.export.export with preserve_module_call_signature")
+    kwargs = dict(kwargs or {})
+    leaves, in_spec = pytree.tree_flatten((args, kwargs))
+    given = _spread(mod, args, kwargs, dynamic_shapes)
+    varying, where = shapes.symbols(leaves, given)
+    names = _input_names(mod, args, kwargs)
+    traced = _Trace(mod, leaves, in_spec, names)
+    if varying:
+        _generalize(traced, mod, leaves, in_spec, names, varying, where)
+    bounds = {s.name: shapes.Bounds(s.low, s.high) for s in varying}
+    return traced.program((args, kwargs), bounds, where)
+
+
+class _Trace:
+    """One run of the module, recorded; placeholders stand before everything else."""
+
+    def __init__(self, mod: Any, leaves: list[Any], in_spec: Any, names: list[str]) -> None:
+        self.mod, self.in_spec, self.recording = mod, in_spec, Composites()
+        self.inputs: list[InputSpec] = []
+        self.constants: dict[str, Any] = {}
+        graph = self.graph = self.recording.graph
+        self.state: dict[str, Any] = {}
+        seen: set[int] = set()
+        persistent = mod.state_dict().keys()
+        for name, p in mod.named_parameters(remove_duplicate=False):
+            self._lift(InputKind.PARAMETER, "p_", name, p, None, seen)
+        for name, b in mod.named_buffers(remove_duplicate=False):
+            self._lift(InputKind.BUFFER, "b_", name, b, name in persistent, seen)
+        for name, t in _plain_tensors(mod):
+            if id(t) not in seen:
+                self.constants[name] = t
+                self._lift(InputKind.CONSTANT_TENSOR, "c_", name, t, None, seen)
+        self.given: list[Node] = []
+        for name, x in zip(names, leaves, strict=True):
+            node = graph.placeholder(name)
+            self.given.append(node)
+            if isinstance(x, flambeau.Tensor):
+                self.recording.note(x, node)
+                self.inputs.append(InputSpec(InputKind.USER_INPUT, TensorArgument(node.name), None))
+            else:
+                node.meta["val"] = x
+                self.inputs.append(InputSpec(InputKind.USER_INPUT, ConstantArgument(node.name, x), None))
+        self.first = len(graph.nodes)
+        args, kwargs = pytree.tree_unflatten(leaves, in_spec)
+        with self.recording:
+            out = mod(*args, **kwargs)
+        results, self.out_spec = pytree.tree_flatten(out)
+        self._lift_constants()
+        values = tuple(self.recording.value(r) for r in results)
+        graph.output(values)
+        self.outputs = [
+            OutputSpec(
+                OutputKind.USER_OUTPUT,
+                TensorArgument(v.name) if isinstance(v, Node) else ConstantArgument("", v),
+                None,
+            )
+            for v in values
+        ]
+        graph.eliminate_dead_code(lambda n: _acts(n))
+
+    def _lift(self, kind: InputKind, prefix: str, name: str, t: Any, persistent: bool | None, seen: set[int]) -> None:
+        if kind is not InputKind.CONSTANT_TENSOR:
+            self.state[name] = t
+        if id(t) in seen:
+            return
+        seen.add(id(t))
+        node = self.graph.placeholder(prefix + name.replace(".", "_"))
+        self.recording.note(t, node)
+        self.inputs.append(InputSpec(kind, TensorArgument(node.name), name, persistent))
+
+    def _lift_constants(self) -> None:
+        """Tensors that came up on the way become inputs, too."""
+        last = self.given[0] if self.given else None
+        position = sum(s.kind is not InputKind.USER_INPUT for s in self.inputs)
+        for n in [n for n in self.graph.nodes if n.op == "get_attr"]:
+            name = f"lifted_tensor_{len([c for c in self.constants if c.startswith('lifted_tensor_')])}"
+            self.constants[name] = self.recording.attributes[n.target]
+            anchor = last or next(iter(self.graph.nodes))
+            with self.graph.inserting_before(anchor):
+                node = self.graph.placeholder(f"c_{name}")
+            node.meta.update(n.meta)
+            n.replace_all_uses_with(node)
+            self.recording.nodes = {k: node if v is n else v for k, v in self.recording.nodes.items()}
+            self.graph.erase_node(n)
+            self.inputs.insert(position, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(node.name), name))
+            position += 1
+
+    def calls(self) -> list[Node]:
+        return [n for n in self.graph.nodes if n.op != "placeholder"]
+
+    def program(self, example: Any, bounds: dict[str, Any], where: Any) -> ExportedProgram:
+        module = GraphModule({}, self.graph, "GraphModule")
+        state = {k: v for k, v in self.state.items()}
+        signature = ExportGraphSignature(self.inputs, self.outputs)
+        return ExportedProgram(
+            self.mod,
+            module,
+            signature,
+            state,
+            bounds,
+            CallSpec(self.in_spec, self.out_spec),
+            example,
+            self.constants,
+            where,
+        )
+
+
+def _acts(n: Node) -> bool:
+    """Whether a node must stay though nobody uses its result."""
+    if n.op in ("placeholder", "output"):
+        return True
+    schema = getattr(n.target, "_schema", None)
+    return bool(getattr(schema, "is_mutable", False))
+
+
+def _plain_tensors(mod: Any) -> list[tuple[str, Any]]:
+    """Tensors that modules hold as plain attributes, by name."""
+    out = []
+    for prefix, m in mod.named_modules():
+        for name, value in vars(m).items():
+            if isinstance(value, flambeau.Tensor):
+                out.append((f"{prefix}.{name}" if prefix else name, value))
+    return out
+
+
+def _input_names(mod: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+    """A name for every leaf of the arguments: the parameter's, and where in it the leaf is."""
+    parameters = list(inspect.signature(mod.forward).parameters.values())
+    names: list[str] = []
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
+    plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    for i, a in enumerate(args):
+        base = plain[i] if i < len(plain) else f"{rest}_{i - len(plain)}"
+        names += [base + _path(path) for path, _ in pytree.tree_flatten_with_path(a)[0]]
+    for key, a in kwargs.items():
+        names += [key + _path(path) for path, _ in pytree.tree_flatten_with_path(a)[0]]
+    return names
+
+
+def _path(path: Any) -> str:
+    return "".join(f"_{getattr(k, 'key', getattr(k, 'idx', getattr(k, 'name', '')))}" for k in path)
+
+
+def _spread(mod: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: Any) -> list[Any]:
+    """What was said of each leaf's dimensions, in the order of the leaves."""
+    if isinstance(given, shapes.ShapesCollection):
+        given = given.dynamic_shapes(mod, args, kwargs)
+    bound = [*args, *kwargs.values()]
+    if given is None:
+        return [None] * len(pytree.tree_leaves((args, kwargs)))
+    if isinstance(given, dict):
+        parameters = [*list(inspect.signature(mod.forward).parameters)[: len(args)], *kwargs]
+        unknown = set(given) - set(parameters)
+        if unknown:
+            raise ValueError(f"dynamic_shapes names {sorted(unknown)}, which are no arguments of forward")
+        given = [given.get(name) for name in parameters]
+    if len(given) != len(bound):
+        raise ValueError(f"dynamic_shapes has {len(given)} entries for {len(bound)} arguments")
+    out: list[Any] = []
+    for x, spec in zip(bound, given, strict=True):
+        _one(x, spec, out)
+    return out
+
+
+def _one(x: Any, spec: Any, out: list[Any]) -> None:
+    if isinstance(x, (list, tuple)) and spec is not None:
+        for y, s in zip(x, spec, strict=True):
+            _one(y, s, out)
+    elif isinstance(x, dict) and spec is not None:
+        for k, y in x.items():
+            _one(y, spec.get(k), out)
+    else:
+        out += [spec] + [None] * (len(pytree.tree_leaves(x)) - 1)
+
+
+def _generalize(traced: _Trace, mod: Any, leaves: list[Any], in_spec: Any, names: list[str], varying: list[shapes.Symbol],
+                where: dict[tuple[int, int], shapes.Symbol]) -> None:  # fmt: skip
+    """Replace every number of the graph that depends on dynamic sizes by what computes it."""
+    points = [{s: s.hint for s in varying}, *shapes.samples(varying)]
+    graphs = [traced.calls()]
+    for sizes in points[1:]:
+        state = {k: v.detach().clone() for k, v in mod.state_dict().items()}
+        generator = flambeau.get_rng_state()
+        graphs.append(_Trace(mod, shapes.resized(leaves, where, sizes), in_spec, names).calls())
+        flambeau.set_rng_state(generator)
+        mod.load_state_dict(state)  # running statistics and the like are as the one traced call left them
+    if any(len(g) != len(graphs[0]) for g in graphs):
+        raise RuntimeError(
+            "Constraints violated: the model takes other operators for other sizes of its dynamic dimensions"
+        )
+    sizes_of: dict[shapes.Symbol, Node] = {}
+    graph = traced.graph
+    anchor = graphs[0][0]
+    for rows in zip(*graphs, strict=True):
+        if any(r.target != rows[0].target for r in rows):
+            raise RuntimeError(
+                f"Constraints violated: the model takes other operators for other sizes of its dynamic dimensions ({rows[0].target})"
+            )
+        flat = [pytree.tree_flatten((list(_unnested(r.args)), dict(r.kwargs))) for r in rows]
+        if any(f[1] != flat[0][1] for f in flat):
+            raise RuntimeError(f"Constraints violated: arguments of {rows[0].target} change their form with the sizes")
+        changed, values = False, []
+        for column in zip(*(f[0] for f in flat), strict=True):
+            first = column[0]
+            if isinstance(first, Node) or all(type(c) is type(first) and c == first for c in column):
+                values.append(first)
+                continue
+            if not all(isinstance(c, int) for c in column):
+                raise RuntimeError(
+                    f"Constraints violated: an argument of {rows[0].target} depends on a dynamic size: {column}"
+                )
+            form = shapes.polynomial(varying, points, column)
+            if form is None:
+                raise RuntimeError(
+                    f"Constraints violated: {rows[0].target} takes {list(column)} for sizes {[list(p.values()) for p in points]} of "
+                    f"{[s.name for s in varying]}, which is no polynomial of them"
+                )
+            values.append(_computed(graph, rows[0], form, sizes_of, traced.given, anchor))
+            changed = True
+        if changed:
+            args, kwargs = pytree.tree_unflatten(values, flat[0][1])
+            rows[0].args, rows[0].kwargs = tuple(args), kwargs
+
+
+def _unnested(args: Any) -> Any:
+    return map_arg(list(args), lambda n: n)
+
+
+def _computed(
+    graph: Graph, before: Node, form: Any, sizes_of: dict[Any, Node], given: list[Node], anchor: Node
+) -> Node:
+    """Nodes that compute a polynomial of sizes."""
+
+    def size(s: Any) -> Node:
+        if s not in sizes_of:
+            i, d = s.place
+            with graph.inserting_before(anchor):
+                sizes_of[s] = graph.call_function(flambeau.ops.aten.sym_size.int, (given[i], d))
+                sizes_of[s].meta["val"] = s.hint
+        return sizes_of[s]
+
+    needed = {s for _, m in form for s in m}
+    for s in needed:
+        size(s)
+    common = math.lcm(*(f.denominator for f, _ in form))
+    total: Any = None
+    with graph.inserting_before(before):
+        for f, m in form:
+            term: Any = int(f * common)
+            for s in m:
+                term = size(s) if term == 1 else graph.call_function(operator.mul, (size(s), term))
+            total = term if total is None else graph.call_function(operator.add, (total, term))
+        if common != 1:
+            total = graph.call_function(operator.floordiv, (total, common))
+    return total  # type: ignore[no-any-return]

@@ -1,0 +1,177 @@
+"""Sizes that may differ from call to call: how they are named, and how a graph is found that holds for all of them.
+
+A model is traced several times, with other sizes in each dynamic dimension. The graphs must be alike node by node; a number that
+differs between them is a polynomial of the sizes, found from the traces and confirmed by one more that had no say in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+import flambeau
+from flambeau.utils import _pytree as pytree
+
+
+class Dim:
+    """A named size, between `min` and `max`; `Dim.DYNAMIC`, `Dim.AUTO` and `Dim.STATIC` are sizes without a name.
+
+    >>> from flambeau.export import Dim
+    >>> Dim("batch", min=1, max=64)
+    Dim('batch', min=1, max=64)
+    """
+
+    AUTO: Any
+    STATIC: Any
+    DYNAMIC: Any
+
+    def __init__(self, name: str, *, min: int | None = None, max: int | None = None) -> None:
+        if not name.isidentifier():
+            raise AssertionError(f"Dim name must be a valid identifier, got {name}")
+        self.__name__ = name
+        self.min = 0 if min is None else min
+        self.max = math.inf if max is None else max
+        if self.max <= self.min:
+            raise AssertionError(f"Cannot create Dim with inconsistent min={min}, max={max}")
+
+    def __repr__(self) -> str:
+        return f"Dim('{self.__name__}', min={self.min}, max={'inf' if self.max == math.inf else self.max})"
+
+
+class _Hint:
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __repr__(self) -> str:
+        return f"Dim.{self.__name__}"
+
+
+Dim.AUTO, Dim.STATIC, Dim.DYNAMIC = _Hint("AUTO"), _Hint("STATIC"), _Hint("DYNAMIC")
+
+
+def dims(*names: str, min: int | None = None, max: int | None = None) -> tuple[Dim, ...]:
+    """Several named sizes with the same bounds."""
+    return tuple(Dim(name, min=min, max=max) for name in names)
+
+
+class ShapesCollection:
+    """Dynamic shapes by tensor: filled like a dict, spread over the arguments by `dynamic_shapes`."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[int, Any] = {}
+
+    def __setitem__(self, t: Any, shape: Any) -> None:
+        if not isinstance(t, flambeau.Tensor):
+            raise AssertionError(f"Cannot assign shape to non-tensor type {type(t)}")
+        if id(t) in self._shapes and self._shapes[id(t)] != shape:
+            raise AssertionError(f"Shapes assigned to tensor do not match: expected {self._shapes[id(t)]}, got {shape}")
+        self._shapes[id(t)] = shape
+
+    def __getitem__(self, t: Any) -> Any:
+        return self._shapes.setdefault(id(t), {})
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def dynamic_shapes(self, m: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        """The shapes in the structure of the arguments."""
+        return pytree.tree_map(lambda x: self._shapes.get(id(x)), (*args, *(kwargs or {}).values()))
+
+
+class Symbol:
+    """One size that varies: its name, its value in the example, its bounds, and where it is read: (input, dim)."""
+
+    def __init__(self, name: str, hint: int, low: int, high: float, place: tuple[int, int]) -> None:
+        self.name, self.hint, self.low, self.high, self.place = name, hint, low, high, place
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def symbols(leaves: Sequence[Any], shapes: Sequence[Any]) -> tuple[list[Symbol], dict[tuple[int, int], Symbol]]:
+    """The sizes that vary, and for each dynamic (input, dim) which of them it is. `shapes`: per input a dict, sequence or None."""
+    found: dict[Any, Symbol] = {}
+    where: dict[tuple[int, int], Symbol] = {}
+    for i, (x, spec) in enumerate(zip(leaves, shapes, strict=True)):
+        if spec is None or not isinstance(x, flambeau.Tensor):
+            continue
+        entries = spec.items() if isinstance(spec, dict) else enumerate(spec)
+        for d, dim in entries:
+            if dim is None or dim is Dim.STATIC or isinstance(dim, int):
+                if isinstance(dim, int) and not isinstance(dim, bool) and dim != x.shape[d]:
+                    raise ValueError(f"the size of dimension {d} was given as {dim}, but the example has {x.shape[d]}")
+                continue
+            key = dim if isinstance(dim, Dim) else (i, d)
+            if key not in found:
+                name = dim.__name__ if isinstance(dim, Dim) else f"s{len(found)}"
+                low, high = (dim.min, dim.max) if isinstance(dim, Dim) else (0, math.inf)
+                found[key] = Symbol(name, x.shape[d], int(low), high, (i, d))
+            s = found[key]
+            if s.hint != x.shape[d]:
+                raise RuntimeError(
+                    f"Constraints violated ({s.name})! dimension {d} of an input is {x.shape[d]}, where {s.name} was {s.hint} before"
+                )
+            where[i, d] = s
+    return list(found.values()), where
+
+
+def resized(leaves: Sequence[Any], where: dict[tuple[int, int], Symbol], sizes: dict[Symbol, int]) -> list[Any]:
+    """Example inputs with other sizes: the example's elements again and again."""
+    out = list(leaves)
+    for i, x in enumerate(leaves):
+        changed = {d: sizes[s] for (j, d), s in where.items() if j == i}
+        if changed:
+            for d, n in changed.items():
+                index = flambeau.arange(n) % max(x.shape[d], 1)
+                x = x.index_select(d, index)
+            out[i] = x.detach().clone().requires_grad_(leaves[i].requires_grad)
+    return out
+
+
+def samples(varying: Sequence[Symbol]) -> list[dict[Symbol, int]]:
+    """Sizes to trace with, besides the example's: enough to tell products and sums of them apart, and one to confirm."""
+    out = []
+    for shift in (1, 2, 4, 7):
+        sizes = {}
+        for k, s in enumerate(varying):
+            n = s.hint + shift * (k + 1) + k
+            n = int(min(n, s.high))
+            sizes[s] = max(n, s.low, 2 if s.hint > 1 else 1)
+        out.append(sizes)
+    for k, s in enumerate(varying if len(varying) > 1 else ()):
+        out.append({t: t.hint + (3 + k if t is s else 0) for t in varying})
+    return out
+
+
+def polynomial(varying: Sequence[Symbol], points: Sequence[dict[Symbol, int]], values: Sequence[int]) -> list[tuple[Fraction, tuple[Symbol, ...]]] | None:  # fmt: skip
+    """values as a sum of products of sizes, each size at most once (twice where there is one only); None if they are none."""
+    monomials: list[tuple[Symbol, ...]] = [()]
+    for n in range(1, len(varying) + 1):
+        monomials += list(itertools.combinations(varying, n))
+    if len(varying) == 1:
+        monomials.append((varying[0],) * 2)
+    table = [[math.prod(p[s] for s in m) for m in monomials] for p in points]
+    for count in (1, 2, 3):  # the shortest that fits is the one that was meant
+        for chosen in itertools.combinations(range(len(monomials)), count):
+            a = np.array([[row[c] for c in chosen] for row in table], float)
+            fit, *_ = np.linalg.lstsq(a, np.array(values, float), rcond=None)
+            exact = [Fraction(float(f)).limit_denominator(4096) for f in fit]
+            sums = [sum(f * row[c] for f, c in zip(exact, chosen, strict=True)) for row in table]
+            if all(got == want for got, want in zip(sums, values, strict=True)):
+                return [(f, monomials[c]) for f, c in zip(exact, chosen, strict=True) if f]
+    return None
+
+
+class Bounds:
+    """The smallest and largest value of a size; prints as PyTorch's ranges do."""
+
+    def __init__(self, lower: int, upper: float) -> None:
+        self.lower, self.upper = lower, upper
+
+    def __repr__(self) -> str:
+        return f"VR[{self.lower}, {'int_oo' if self.upper == math.inf else self.upper}]"
