@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from flambeau._C import _nn as _nn
@@ -25,7 +26,8 @@ _has_torch_function: Any = None
 
 def _get_tracing_state() -> Any:
     """What a TorchScript trace in progress keeps; None when there is none."""
-    return None
+    tracing = sys.modules.get("flambeau.jit._language.tracing")
+    return None if tracing is None else tracing.STATE.current
 
 
 def _log_api_usage_once(name: str) -> None:
@@ -37,7 +39,7 @@ def _set_grad_enabled(mode: bool) -> None:
 
 
 def _is_tracing() -> bool:
-    return False
+    return _get_tracing_state() is not None
 
 
 def _is_torch_function_mode_enabled() -> bool:

@@ -161,6 +161,8 @@ def signature(fn: Any, owner: Any = None) -> tuple[ast.FunctionDef, Schema, Emit
             inner = t.element if isinstance(t, ty.Optional) else t
             if isinstance(inner, ty.List) and isinstance(default, (tuple, list)):
                 default = list(default)
+            if length is not None and isinstance(default, (int, float)):
+                default = [default] * length
             if inner is ty.FLOAT and isinstance(default, int):
                 default = float(default)
         arguments.append(Argument(p.arg, t, default, keyword=i >= len(tree.args.args), length=length))

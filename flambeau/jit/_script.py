@@ -295,18 +295,19 @@ class ScriptModule(Module, metaclass=ScriptMeta):
     def graph_for(self, *args: Any, **kwargs: Any) -> Any:
         return self._method().graph_for(*args, **kwargs)
 
-    def get_debug_state(self) -> Any:
+    def get_debug_state(self, *args: Any, **kwargs: Any) -> Any:
         return self._method().get_debug_state()
 
-    def save(self, f: Any, _extra_files: Any = None) -> None:
+    def save(self, f: Any, **kwargs: Any) -> None:
         """Write an archive; see `torch.jit.save`."""
         from flambeau.jit._serialization import save
 
-        save(self, f, _extra_files)
+        save(self, f, **kwargs)
 
-    def save_to_buffer(self, _extra_files: Any = None) -> bytes:
+    def save_to_buffer(self, *args: Any, **kwargs: Any) -> bytes:
+        """The bytes of an archive."""
         buffer = io.BytesIO()
-        self.save(buffer, _extra_files)
+        self.save(buffer, **dict(zip(("_extra_files",), args)), **kwargs)
         return buffer.getvalue()
 
     def _save_for_lite_interpreter(self, *args: Any, **kwargs: Any) -> Any:

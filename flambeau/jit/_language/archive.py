@@ -378,6 +378,11 @@ class _Program:
         self.queue: list[Any] = []
         self.known: dict[str, Any] = {}
 
+    def named(self, t: Any) -> str:
+        """The name of a type whose object is pickled: its text goes along."""
+        self.use(t)
+        return self.rename(t)
+
     def rename(self, t: Any) -> str:
         return t.qualified if not isinstance(t, Compiled) else t.name
 
@@ -451,7 +456,7 @@ def write(module: Any, file: Any, name: str, extra: dict[str, Any] | None = None
     for key, value in (extra or {}).items():
         writer.add(f"extra/{key}", value.encode() if isinstance(value, str) else value)
     storages = Storages()
-    pickler = _Pickler(storages, program.rename)
+    pickler = _Pickler(storages, program.named)
     pickler.object_(module)
     for key, storage in storages.kept.items():
         writer.add(f"data/{key}", storage.cpu()._data)

@@ -401,8 +401,7 @@ class Expressions:
             name = {"floordiv": "floor_divide"}.get(name, name)
         if name == "remainder" and a.type is ty.STR:
             name = "percentFormat"
-            if isinstance(b.type, ty.Tuple):
-                return self.op("aten::percentFormat", a, *self.unpack(b), place=e)
+            return self.op("aten::percentFormat", a, b, place=e)
         if ty.TENSOR not in (a.type,) and b.type is ty.TENSOR and a.type in (ty.INT, ty.FLOAT, ty.BOOL) and name in ("sub", "div", "floor_divide"):  # fmt: skip
             if name == "sub":
                 return self.op("aten::rsub", b, a, place=e)
@@ -580,6 +579,7 @@ class Expressions:
     def comprehension(self, e: Any, hint: ty.Type | None) -> Any:
         if len(e.generators) != 1:
             self.fail("Only a single generator is currently supported", e)
+        hint = hint.element if isinstance(hint, ty.Optional) else hint
         g = e.generators[0]
         is_dict = isinstance(e, ast.DictComp)
         source = self.iterable(g.iter)

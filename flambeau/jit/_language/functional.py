@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Union
+
 import flambeau as torch
 from flambeau import Tensor
 from flambeau._jit_internal import BroadcastingList1, BroadcastingList2, BroadcastingList3
@@ -305,26 +307,102 @@ def adaptive_avg_pool3d(input: Tensor, output_size: BroadcastingList3[int | None
     return torch._C._nn.adaptive_avg_pool3d(input, sizes)
 
 
-def interpolate(input: Tensor, size: list[int] | None = None, scale_factor: list[float] | None = None, mode: str = "nearest",
-                align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False) -> Tensor:  # fmt: skip
+def interpolate(input: Tensor, size: Union[int, list[int]] | None = None, scale_factor: Union[float, list[float]] | None = None,
+                mode: str = "nearest", align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
+                antialias: bool = False) -> Tensor:  # fmt: skip
+    sizes: list[int] | None = None
+    if size is not None:
+        if isinstance(size, int):
+            sizes = [size for _ in range(input.dim() - 2)]
+        else:
+            sizes = size
+    scales: list[float] | None = None
+    if scale_factor is not None:
+        if isinstance(scale_factor, float):
+            scales = [scale_factor for _ in range(input.dim() - 2)]
+        else:
+            scales = scale_factor
     corners = False
     if align_corners is not None:
         corners = align_corners
     if input.dim() == 3 and mode == "nearest":
-        return torch._C._nn.upsample_nearest1d(input, size, scale_factor)
+        return torch._C._nn.upsample_nearest1d(input, sizes, scales)
     if input.dim() == 4 and mode == "nearest":
-        return torch._C._nn.upsample_nearest2d(input, size, scale_factor)
+        return torch._C._nn.upsample_nearest2d(input, sizes, scales)
     if input.dim() == 5 and mode == "nearest":
-        return torch._C._nn.upsample_nearest3d(input, size, scale_factor)
+        return torch._C._nn.upsample_nearest3d(input, sizes, scales)
     if input.dim() == 3 and mode == "linear":
-        return torch._C._nn.upsample_linear1d(input, size, corners, scale_factor)
+        return torch._C._nn.upsample_linear1d(input, sizes, corners, scales)
     if input.dim() == 4 and mode == "bilinear":
-        return torch._C._nn.upsample_bilinear2d(input, size, corners, scale_factor)
+        return torch._C._nn.upsample_bilinear2d(input, sizes, corners, scales)
     if input.dim() == 5 and mode == "trilinear":
-        return torch._C._nn.upsample_trilinear3d(input, size, corners, scale_factor)
+        return torch._C._nn.upsample_trilinear3d(input, sizes, corners, scales)
     if input.dim() == 4 and mode == "bicubic":
-        return torch._C._nn.upsample_bicubic2d(input, size, corners, scale_factor)
+        return torch._C._nn.upsample_bicubic2d(input, sizes, corners, scales)
     raise NotImplementedError(f"Input Error: {input.dim()}D input and mode {mode} do not go together")
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: BroadcastingList1[int], return_indices: bool = False) -> Tensor:
+    return torch.adaptive_max_pool1d(input, output_size)[0]
+
+
+def adaptive_max_pool2d(input: Tensor, output_size: BroadcastingList2[int], return_indices: bool = False) -> Tensor:
+    return torch._C._nn.adaptive_max_pool2d(input, output_size)[0]
+
+
+def adaptive_max_pool3d(input: Tensor, output_size: BroadcastingList3[int], return_indices: bool = False) -> Tensor:
+    return torch._C._nn.adaptive_max_pool3d(input, output_size)[0]
+
+
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    if input.dim() < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality input (got {input.dim()} dimensions)")
+    shape = input.size()
+    squares = (input * input).reshape([shape[0], 1, shape[1], -1])
+    padded = torch._C._nn.pad(squares, [0, 0, size // 2, (size - 1) // 2])
+    mean = torch._C._nn.avg_pool2d(padded, [size, 1], [1, 1]).squeeze(1).reshape(shape)
+    return input / (mean * alpha + k).pow(beta)
+
+
+def unfold(input: Tensor, kernel_size: BroadcastingList2[int], dilation: BroadcastingList2[int] = 1, padding: BroadcastingList2[int] = 0,
+           stride: BroadcastingList2[int] = 1) -> Tensor:  # fmt: skip
+    return torch._C._nn.im2col(input, kernel_size, dilation, padding, stride)
+
+
+def fold(input: Tensor, output_size: BroadcastingList2[int], kernel_size: BroadcastingList2[int], dilation: BroadcastingList2[int] = 1,
+         padding: BroadcastingList2[int] = 0, stride: BroadcastingList2[int] = 1) -> Tensor:  # fmt: skip
+    return torch._C._nn.col2im(input, output_size, kernel_size, dilation, padding, stride)
+
+
+def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None, norm_type: float = 2.0,
+                  scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
+                  include_last_offset: bool = False, padding_idx: int | None = None) -> Tensor:  # fmt: skip
+    code = 0
+    if mode == "mean":
+        code = 1
+    elif mode == "max":
+        code = 2
+    if max_norm is not None:
+        torch.embedding_renorm_(weight, input, max_norm, norm_type)
+    if input.dim() == 2:
+        starts = torch.arange(0, input.numel(), input.size(1), dtype=input.dtype, device=input.device)
+        flat = input.reshape(-1)
+        weights = per_sample_weights.reshape(-1) if per_sample_weights is not None else None
+    else:
+        assert offsets is not None, "offsets has to be a 1D Tensor but got None"
+        starts = offsets
+        flat = input
+        weights = per_sample_weights
+    return torch.embedding_bag(
+        weight, flat, starts, scale_grad_by_freq, code, sparse, weights, include_last_offset, padding_idx
+    )[0]
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    a, b = torch.broadcast_tensors([input, target])
+    return torch._C._nn.huber_loss(a, b, reduction_code(reduction), delta)
 
 
 def reduction_code(reduction: str) -> int:

@@ -17,6 +17,11 @@ def convert(em: Any, v: Value, formal: ty.Type, loose: bool) -> Value:
     """The value as the type `formal`, where TorchScript converts by itself."""
     target = formal.element if isinstance(formal, ty.Optional) else formal
     t = v.type
+    if isinstance(target, ty.Union) and isinstance(t, ty.Tuple) and not ty.subtype(t, formal):
+        for a in ty.alternatives(target):
+            made = convert(em, v, a, loose) if isinstance(a, ty.List) else v
+            if made is not v:
+                return made
     if isinstance(target, ty.List) and isinstance(t, ty.Tuple) and not t.qualified and not ty.subtype(t, formal):
         if all(ty.subtype(p, target.element) for p in t.parts):
             return em.list_of(em.unpack(v), target.element)

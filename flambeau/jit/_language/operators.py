@@ -181,6 +181,11 @@ def _format(template: str, *args: Any) -> str:
     return template.format(*(shown(a) for a in args))
 
 
+def _percent(template: str, *args: Any) -> str:
+    values = args[0] if len(args) == 1 and isinstance(args[0], tuple) else args
+    return template % tuple(shown(a) for a in values)
+
+
 def shown(value: Any) -> Any:
     """How TorchScript prints a value."""
     if isinstance(value, float):
@@ -325,7 +330,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "insert": _in_place(lambda t, i, e: t.insert(i, e)), "reverse": _in_place(lambda t: t.reverse()),
     "remove": _in_place(lambda t, e: t.remove(e)), "sort.list": _in_place(lambda t, reverse=False: t.sort(reverse=reverse)),
     "update": _in_place(lambda t, o: t.update(o)), "add_.t": _in_place(lambda t, o: t.extend(o)), "_set_item": _set, "Delete": _delete,
-    "format": _format, "percentFormat": lambda text, *args: text % tuple(shown(a) for a in args), "__range_length": _range_length,
+    "format": _format, "percentFormat": _percent, "__range_length": _range_length,
     "__derive_index": lambda i, start, step: start + i * step, "setdefault": lambda d, k, v: d.setdefault(k, v),
     "get": lambda d, k, default=None: d.get(k, default), "pop": _pop, "split.str": _split, "tensor": _tensor_from,
     "as_tensor": _tensor_from, "to": _to, "NumToTensor": _number_to_tensor, "index.Tensor": _index, "index_put_": _index_put_sliced,

@@ -220,6 +220,12 @@ class _Writer:
     def _prim_TupleSlice(self, n: Node, depth: int) -> None:
         self.assign(n, depth, f"{self.read(n.inputs[0])}[{n.attrs['beg']}:{n.attrs['end']}]")
 
+    def _prim_EnumName(self, n: Node, depth: int) -> None:
+        self.assign(n, depth, f"{self.read(n.inputs[0])}.name")
+
+    def _prim_EnumValue(self, n: Node, depth: int) -> None:
+        self.assign(n, depth, f"{self.read(n.inputs[0])}.value")
+
     def _prim_unchecked_cast(self, n: Node, depth: int) -> None:
         self.names[n.output()] = self.read(n.inputs[0])
         name = f"v{len(self.names)}c"

@@ -249,7 +249,8 @@ class Tracer(TorchFunctionMode):
 
     def number_like(self, v: Value, t: ty.Type) -> Value:
         inner = t.element if isinstance(t, ty.Optional) else t
-        if inner is ty.FLOAT and v.type is ty.INT:
+        kinds = ty.alternatives(t)
+        if v.type is ty.INT and (inner is ty.FLOAT or (ty.FLOAT in kinds and ty.INT not in kinds)):
             return self.em.op("aten::Float", v)
         return v
 
