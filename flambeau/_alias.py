@@ -27,6 +27,7 @@ def install() -> ModuleType:
     if BESIDE not in sys.path:  # the metadata is found there, and spawned children inherit the path
         sys.path.append(BESIDE)
     sys.modules["torch"] = flambeau
+    flambeau.__name__ = "torch"  # programs compare it with the first part of a path
     for name, module in list(sys.modules.items()):
         if name.startswith("flambeau."):
             sys.modules.setdefault("torch" + name[8:], module)

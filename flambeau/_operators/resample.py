@@ -13,7 +13,7 @@ from flambeau._kernel.language import Shape, T
 from flambeau._operators.flat import flat_in
 from flambeau._operators.op import composite
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import int64
+from flambeau._values.dtype import SPOKEN, float64, int64, uint8
 
 # ---------------------------------------------------------------- interpolation
 
@@ -137,13 +137,30 @@ def _check(input: Tensor, size: Sequence[int], n: int) -> None:
         )
 
 
-def _apply(input: Tensor, tables: list[list[list[float]]]) -> Tensor:
+def _apply(input: Tensor, tables: list[list[list[float]]], cubic: bool) -> Tensor:
+    if not input.is_floating_point():
+        if input.dtype is uint8 and len(tables) == 2:
+            return _bytes(input, tables)
+        kind = "cubic" if cubic else "linear"
+        raise NotImplementedError(f"\"compute_indices_weights_{kind}\" not implemented for '{SPOKEN[input.dtype]}'")
     out = input
     for d, rows in enumerate(tables):
         dim = d + 2
         matrix = input.new_tensor(rows)
         out = (out.movedim(dim, -1) @ matrix.mT).movedim(-1, dim)
     return out.contiguous()
+
+
+def _bytes(input: Any, tables: list[list[list[float]]]) -> Any:
+    """Images of bytes, in fixed point: columns, then rows, each rounded to bytes, by weights of at most 16 bits (as Pillow does it)."""
+    out = input.double()  # sums of products of integers are exact
+    for dim, rows in ((3, tables[1]), (2, tables[0])):
+        largest = max(max(row) for row in rows)
+        bits = next((b for b in range(22) if int(0.5 + largest * (1 << (b + 1))) >= 1 << 15), 22)
+        weights = input.new_tensor([[math.floor(w * (1 << bits) + 0.5) if w >= 0 else math.ceil(w * (1 << bits) - 0.5) for w in row] for row in rows], dtype=float64)  # fmt: skip
+        total = (out.movedim(dim, -1) @ weights.mT).movedim(-1, dim)
+        out = ((total + (1 << (bits - 1))) / (1 << bits)).floor().clamp(0, 255)
+    return out.to(uint8).contiguous()
 
 
 def _define(name: str, n: int, rows: Any, aligned: bool) -> None:
@@ -157,7 +174,8 @@ def _define(name: str, n: int, rows: Any, aligned: bool) -> None:
             for d, (e, o, s) in enumerate(zip(input.shape[2:], size, scales, strict=True)):
                 out = out.index_select(d + 2, input.new_tensor(_nearest(e, o, s, "exact" in name), dtype=int64))
             return out
-        return _apply(input, [rows(e, o, align, s) for e, o, s in zip(input.shape[2:], size, scales, strict=True)])
+        tables = [rows(e, o, align, s) for e, o, s in zip(input.shape[2:], size, scales, strict=True)]
+        return _apply(input, tables, "cubic" in name)
 
     def vec(input: T, output_size: Shape | None, align_corners: bool, scale_factors: Any) -> T:
         return run(input, output_size, align_corners, scale_factors)

@@ -159,8 +159,11 @@ class _Bounded(Constraint):
 
     _bounds: tuple[str, ...] = ()
 
-    def __init__(self, *bounds: Any) -> None:
-        for name, value in zip(self._bounds, bounds, strict=True):
+    def __init__(self, *bounds: Any, **named: Any) -> None:
+        given = dict(zip(self._bounds, bounds, strict=False)) | named
+        if len(bounds) + len(named) != len(self._bounds) or given.keys() != set(self._bounds):
+            raise TypeError(f"{type(self).__name__}() takes {', '.join(self._bounds)}, but got {(*bounds, *named)}")
+        for name, value in given.items():
             setattr(self, name, value)
 
     def __repr__(self) -> str:

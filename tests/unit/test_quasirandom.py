@@ -9,7 +9,13 @@ import flambeau
 def test_points(agree, dimension):
     def draw(fl):
         engine = fl.quasirandom.SobolEngine(dimension)
-        return [engine.draw(5), engine.draw(1), engine.fast_forward(9).draw(3), engine.reset().draw_base2(2), engine.draw(2, dtype=fl.float64)]
+        return [
+            engine.draw(5),
+            engine.draw(1),
+            engine.fast_forward(9).draw(3),
+            engine.reset().draw_base2(2),
+            engine.draw(2, dtype=fl.float64),
+        ]
 
     agree(draw)
 

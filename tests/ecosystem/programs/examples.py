@@ -245,7 +245,7 @@ def reinforce():
         for r in rewards[::-1]:
             back = r + 0.99 * back
             returns.insert(0, back)
-        returns = torch.tensor(returns)
+        returns = torch.tensor(returns, dtype=torch.float64)
         returns = (returns - returns.mean()) / (returns.std() + 1e-4)
         loss = torch.stack([-a * r for a, r in zip(logs, returns)]).sum()
         optimizer.zero_grad()

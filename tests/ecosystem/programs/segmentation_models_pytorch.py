@@ -14,9 +14,9 @@ def nets():
 
 
 def training():
-    net = smp.Unet("resnet18", encoder_weights=None, classes=1, decoder_channels=(32, 16, 8, 8, 4))
+    net = smp.Unet("resnet18", encoder_weights=None, classes=1, decoder_channels=(32, 16, 8, 8, 4)).double()
     loss_of, optimizer = smp.losses.DiceLoss("binary"), torch.optim.Adam(net.parameters(), lr=1e-3)
-    x, y, losses = torch.randn(2, 3, 32, 32), torch.randint(0, 2, (2, 1, 32, 32)), []
+    x, y, losses = torch.randn(2, 3, 32, 32).double(), torch.randint(0, 2, (2, 1, 32, 32)), []
     for _ in range(2):
         loss = loss_of(net(x), y)
         optimizer.zero_grad()

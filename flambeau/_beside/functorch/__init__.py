@@ -1,0 +1,24 @@
+"""functorch, as PyTorch ships it beside itself: `torch.func` under its older name."""
+
+import torch
+from torch._functorch.make_functional import (
+    FunctionalModule as FunctionalModule,
+    FunctionalModuleWithBuffers as FunctionalModuleWithBuffers,
+    combine_state_for_ensemble as combine_state_for_ensemble,
+    make_functional as make_functional,
+    make_functional_with_buffers as make_functional_with_buffers,
+)
+from torch.func import (
+    functionalize as functionalize,
+    grad as grad,
+    grad_and_value as grad_and_value,
+    hessian as hessian,
+    jacfwd as jacfwd,
+    jacrev as jacrev,
+    jvp as jvp,
+    vjp as vjp,
+    vmap as vmap,
+)
+from torch.fx.experimental.proxy_tensor import make_fx as make_fx
+
+__version__ = torch.__version__
