@@ -257,7 +257,7 @@ class Emitter(Expressions):
         outer.add(node)
         self.env = dict(before)
         names = [n for n in dict.fromkeys([*envs[0], *envs[1]]) if envs[0].get(n) is not envs[1].get(n) or envs[0].get(n) is not before.get(n)]  # fmt: skip
-        for name in names:
+        for name in sorted(names):
             self.join(node, name, envs, ends_, before)
         if "raise" in ends_:
             return "raise" if ends_ == ["raise", "raise"] else ends_[1 - ends_.index("raise")]
@@ -366,7 +366,7 @@ class Emitter(Expressions):
                 return None
             count, element = self.iteration(source, s)
         broken = leaves(s.body)
-        names = [n for n in assigned(s.body) if n in self.env and isinstance(self.env[n], (Value, Items)) and n not in assigned([ast.Assign(targets=[s.target], value=ast.Constant(0))] if not while_ else [])]  # fmt: skip
+        names = [n for n in sorted(assigned(s.body)) if n in self.env and isinstance(self.env[n], (Value, Items)) and n not in assigned([ast.Assign(targets=[s.target], value=ast.Constant(0))] if not while_ else [])]  # fmt: skip
         start: dict[str, Value] = {}
         for n in names:
             v = as_value(self, self.env[n], s)

@@ -759,7 +759,12 @@ class Expressions:
                         old = self.env[target.id].type
                         if not ty.subtype(value.type, old) and not isinstance(old, (ty.Optional, ty.Union)):
                             self.fail(f"Variable '{target.id}' previously had type {old.annotation_str} but is now being assigned to a value of type {value.type.annotation_str}", target)  # fmt: skip
-                    if not value.name and value.node is not None and value.node.kind != "prim::Constant":
+                    if (
+                        not value.name
+                        and value.node is not None
+                        and value.node.kind != "prim::Constant"
+                        and any(m is value.node for m in reversed(self.block.nodes))
+                    ):
                         name = target.id.rstrip("0123456789") if self.resolver.archive else target.id
                         value.name = "" if name == "_" else name
                 self.env[target.id] = value

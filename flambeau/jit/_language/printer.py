@@ -30,7 +30,7 @@ _STATEMENTS = frozenset(
     )
 )
 _RESERVED = frozenset(["torch", "self", "ops", "CONSTANTS", "annotate", "uninitialized", "unchecked_cast", "getattr", "print", "int", "float", "bool", "str", "complex", "range", "inf", "nan", "infj", "nanj", "fork", "isinstance", "device"]) | frozenset(keyword.kwlist)  # fmt: skip
-_LIMIT = 88
+_LIMIT = 40  # an expression within another that is longer gets a line of its own
 
 
 class Printer:
@@ -43,13 +43,20 @@ class Printer:
         self.texts: dict[Value, str] = {}
         self.taken: set[str] = set(_RESERVED)
         self.serial = 0
+        self.inline: set[Node] = set()  # nodes that are printed within an expression
+        self.hoisted: dict[str, str] = {}  # functions that have been given a name
+        self.splits: dict[Node, int] = {}  # up to which input a node's expressions have been given names
+        self.ends: dict[Block, Node] = {}
+        self.use: dict[Value, tuple[Node, int]] = {}
 
     # ---- names ----
 
     def fresh(self, v: Value | None = None) -> str:
         base = (v.name.partition(".")[0] if v is not None else "") or ""
         base = "".join(c if c.isalnum() or c == "_" else "_" for c in base)
-        if not base or base[0].isdigit() or base == "_":
+        if base and base[0].isdigit():
+            base = "_" + base
+        if not base or base == "_":
             name = f"_{self.serial}"
             self.serial += 1
             while name in self.taken:
@@ -106,7 +113,23 @@ class Printer:
 
     def callee(self, fn: Any) -> str:
         self.used(fn)
-        return fn.name
+        return self.hoisted.get(fn.name, fn.name)
+
+    def hoist(self, block: Block, depth: int) -> None:
+        """Give names to constants whose text is long, in the order of their use."""
+        for n in block.nodes:
+            for v in n.inputs:
+                if v not in self.texts and v.node is not None and v.node.kind == "prim::Constant" and v.type is ty.STR:
+                    text = self.constant(v.node, v)
+                    if len(text) + 2 * depth >= _LIMIT:
+                        self.say(depth, f"{self.declare(v)} = {text}")
+            fn = n.attrs.get("_function")
+            if fn is not None and fn.name not in self.hoisted and len(fn.name) + 2 * depth >= _LIMIT:
+                name = self.fresh()
+                self.say(depth, f"{name} = {self.callee(fn)}")
+                self.hoisted[fn.name] = name
+            for inner in n.blocks:
+                self.hoist(inner, depth)
 
     def expression(self, n: Node) -> str:
         kind = n.kind
@@ -214,78 +237,65 @@ class Printer:
         inline: set[Node] = set()
         nodes = [n for n in block.nodes if n.kind != "prim::Constant"]
         at = len(nodes)
-        self.returned = set(block.returns)
 
         def scan(n: Node) -> None:
             nonlocal at
-            for v in reversed(
-                n.inputs[:1]
-                if n.kind == "prim::Loop" and len(n.inputs) == 2
-                else ()
-                if n.kind == "prim::Loop"
-                else n.inputs
-            ):
+            for v in reversed(n.inputs[:2] if n.kind == "prim::Loop" else n.inputs):
                 m = v.node
                 if m is None or m.kind == "prim::Constant" or at == 0 or nodes[at - 1] is not m:
                     continue
-                if (
-                    len(m.outputs) == 1
-                    and count.get(v) == 1
-                    and not v.name
-                    and not m.blocks
-                    and m.kind not in _STATEMENTS
-                ):
+                single = len(m.outputs) == 1 and count.get(v) == 1 and not m.blocks
+                if single and not v.name and m.kind not in _STATEMENTS:
                     at -= 1
                     inline.add(m)
                     scan(m)
 
-        if block.owner is None and len(block.returns) == 1:
-            pseudo = Node("prim::Return", block.returns)
-            scan(pseudo)
-        elif block.owner is not None:
-            scan(Node("prim::Return", block.returns))
+        scan(self.ends[block])
         while at:
             at -= 1
             scan(nodes[at])
         return inline
 
     def body(self, block: Block, depth: int) -> None:
-        inline = self.plan(block, self.count)
-        pending: dict[Node, str] = {}
+        self.inline |= self.plan(block, self.count)
         for n in block.nodes:
             if n.kind == "prim::Constant":
                 continue
-            if n in inline:
-                self.spill(n, pending, depth)
-                text = self.expression(n)
-                self.texts[n.output()] = text
-                pending[n] = text
+            if n not in self.inline:
+                self.statement(n, depth)
                 continue
-            self.spill(n, pending, depth)
-            self.statement(n, depth)
-            pending.clear()
-        self.pending = pending
+            self.texts[n.output()] = self.expression(n)
+            if len(self.texts[n.output()]) + 2 * depth >= _LIMIT:
+                self.split(n, depth)
 
-    def spill(self, n: Node, pending: dict[Node, str], depth: int) -> None:
-        """Give names to what stands in an expression, where that would become too long to read."""
-        parts = [v for v in n.inputs if v.node in pending]
-        if not parts or sum(len(self.text(v)) for v in n.inputs) + 2 * len(n.inputs) < _LIMIT - 2 * depth:
-            for v in parts:
-                pending.pop(v.node, None)
-            return
-        for m in list(pending):
-            v = m.output()
-            text = self.texts[v]
-            if m.kind == "prim::ListConstruct" and all(
-                i.node is not None and i.node.kind == "prim::Constant" for i in m.inputs
-            ):
-                continue
-            self.say(depth, f"{self.declare(v)} = {text}")
-            del pending[m]
-        for v in parts:
-            pending.pop(v.node, None)
-            if v in self.names:
-                continue
+    def split(self, n: Node, depth: int) -> None:
+        """Give a long expression a name, and all that is evaluated before it in the statement that it is part of."""
+        user, offset = self.use[n.output()]
+        named: list[Node] = []
+        while True:
+            known = self.splits.get(user)
+            for i in range(offset, -1 if known is None else known, -1):
+                m = user.inputs[i].node
+                if m is not None and m in self.inline:
+                    named.append(m)
+            self.splits[user] = offset
+            if known is not None or user not in self.inline:
+                break
+            user, offset = self.use[user.output()]
+            offset -= 1
+        for m in reversed(named):
+            text = self.texts[m.output()]
+            self.inline.discard(m)
+            self.say(depth, f"{self.declare(m.output())} = {text}")
+
+    def look(self, block: Block) -> None:
+        """Note where each value is used; what a block gives is used by a node at its end."""
+        self.ends[block] = Node("prim::Return", block.returns)
+        for n in (*block.nodes, self.ends[block]):
+            for i, v in enumerate(n.inputs):
+                self.use[v] = (n, i)
+            for inner in n.blocks:
+                self.look(inner)
 
     def statement(self, n: Node, depth: int) -> None:
         match n.kind:
@@ -356,7 +366,8 @@ class Printer:
         for p, o, text, v in zip(b.params[1:], n.outputs, begin, start):
             name = self.fresh(o if o.name else p)
             names.append(name)
-            note = f": {self.annotated(o.type)}" if v.type != o.type else ""
+            odd = v.type != o.type or isinstance(o.type, (ty.Optional, ty.Union))
+            note = f": {self.annotated(o.type)}" if odd else ""
             self.say(depth, f"{name}{note} = {text}")
             self.texts[p] = self.texts[o] = self.names[p] = self.names[o] = name
         go_text, trip_text = self.text(go), self.text(trip)
@@ -397,6 +408,7 @@ class Printer:
 
     def function(self, graph: Graph, name: str, schema: Schema, depth: int = 0, self_type: str | None = None) -> str:
         self.count = uses(graph.block)
+        self.look(graph.block)
         params = []
         for i, (v, formal) in enumerate(zip(graph.block.params, schema.arguments)):
             if i == 0 and self_type is not None:
@@ -410,6 +422,7 @@ class Printer:
             params.append(f"{text}: {self.annotated(formal.type)}{default}")
         joined = (",\n" + "  " * depth + "    ").join(params)
         head = f"def {name}({joined}) -> {self.annotated(schema.result)}:"
+        self.hoist(graph.block, depth + 1)
         self.body(graph.block, depth + 1)
         v = graph.block.returns[0]
         text = self.text(v)
