@@ -26,7 +26,7 @@ __all__ = ["Attribute", "CompilationUnit", "Error", "Future", "ScriptFunction", 
 _LATE = {
     **dict.fromkeys(("Attribute", "ScriptFunction", "ScriptModule", "RecursiveScriptModule", "RecursiveScriptClass",
                      "ScriptWarning", "interface", "script", "script_method", "_unwrap_optional", "CompilationUnit", "_python_cu",
-                     "TopLevelTracedModule"), "_script"),
+                     "TopLevelTracedModule", "TracedModule"), "_script"),
     **dict.fromkeys(("fork", "wait"), "_async"), "_fork": "_async", "_wait": "_async",
     **dict.fromkeys(("load", "save"), "_serialization"),
     **dict.fromkeys(("TracerWarning", "TracingCheckError", "is_tracing", "_script_if_tracing", "script_if_tracing", "trace",

@@ -9,8 +9,7 @@ import io
 import warnings
 from typing import Any
 
-from flambeau._jit_internal import _qualified_name
-from flambeau.jit import _state
+from flambeau._tensor import Tensor
 from flambeau.jit._language import types as ty
 from flambeau.jit._language.call import arguments, out
 from flambeau.jit._language.printer import Printer
@@ -229,9 +228,9 @@ class ScriptMeta(type):
         made = super().__call__(*args, **kwargs)
         if not stubs or not _enabled or isinstance(made, RecursiveScriptModule):
             return made
-        from flambeau.jit import _recursive
+        from flambeau.jit._language import modules
 
-        _recursive.compile_into(made, {n: s.fn for n, s in stubs.items()})
+        modules.compile_into(made, {n: s.fn for n, s in stubs.items()})
         return made
 
 
@@ -320,9 +319,9 @@ class ScriptModule(Module, metaclass=ScriptMeta):
 
     def define(self, src: str) -> None:
         """Add a method from its source."""
-        from flambeau.jit import _recursive
+        from flambeau.jit._language import modules
 
-        _recursive.define(self, src)
+        modules.define(self, src)
 
     def forward_magic_method(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
         return self._method(method_name)(*args, **kwargs)
@@ -367,7 +366,7 @@ class RecursiveScriptModule(ScriptModule):
         t = self.__dict__.get("_class_type")
         if t is not None:
             if name in t.constants:
-                raise AttributeError(f"Cannot mutate TorchScript constant value: '{name}'. Value: '{value}'")
+                raise RuntimeError(f"Can't set constant '{name}' which has value:{t.constants[name]}")
             kind = t.attributes.get(name)
             if kind is not None and name not in t.parameters and name not in t.buffers and name not in self._modules:
                 from flambeau.jit._language.call import Unfit, into
@@ -379,6 +378,10 @@ class RecursiveScriptModule(ScriptModule):
                         f"Could not cast attribute '{name}' to type {kind}: Unable to cast {value!r}"
                     ) from None
                 return
+            if kind is ty.TENSOR and not isinstance(value, Tensor):
+                raise RuntimeError(
+                    f"Could not cast attribute '{name}' to type Tensor: Unable to cast {value!r} to Tensor"
+                )
         super().__setattr__(name, value)
 
     def __dir__(self) -> Any:
@@ -414,11 +417,8 @@ class RecursiveScriptModule(ScriptModule):
         return made
 
     def __getstate__(self) -> Any:
-        raise RuntimeError(
-            "Cannot serialize custom bound C++ class"
-            if False
-            else "ScriptModules cannot be deepcopied using copy.deepcopy or saved using torch.save. Mixed serialization of script and non-script modules is not supported. For purely script modules use my_script_module.save(<filename>) instead."
-        )
+        t = self.__dict__["_class_type"]
+        raise RuntimeError(f"Tried to serialize object {t} which does not have a __getstate__ method defined!")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__getstate__()
@@ -453,11 +453,15 @@ for _n in ("__len__", "__iter__", "__getitem__", "__contains__"):
     setattr(RecursiveScriptModule, _n, _container(_n))
 
 
-class TopLevelTracedModule(RecursiveScriptModule):
-    """What `torch.jit.trace` gives for a module or a function that is not one."""
+class TracedModule(RecursiveScriptModule):
+    """A module within one that was traced."""
 
     def _get_name(self) -> str:
-        return type(self).__name__
+        return self.original_name
+
+
+class TopLevelTracedModule(TracedModule):
+    """What `torch.jit.trace` gives for a module."""
 
 
 def new_module(t: ty.Class, cls: Any = None) -> Any:
@@ -551,4 +555,3 @@ class CompilationUnit:
 _python_cu = CompilationUnit()
 __all__ = ["Attribute", "CompilationUnit", "RecursiveScriptClass", "RecursiveScriptModule", "ScriptFunction", "ScriptModule", "ScriptWarning",
            "interface", "script", "script_method"]  # fmt: skip
-_ = (_qualified_name, _state)

@@ -79,13 +79,13 @@ def _traced_type(module: Any, memo: dict[int, Any], top: bool = False) -> Any:
 
 def _build(module: Any, memo: dict[int, Any], seen: dict[int, Any], cls: Any = None) -> Any:
     from flambeau.jit import ScriptModule
-    from flambeau.jit._script import new_module
+    from flambeau.jit._script import TracedModule, new_module
 
     if isinstance(module, ScriptModule):
         return module
     if id(module) in seen:
         return seen[id(module)]
-    made = new_module(memo[id(module)], cls)
+    made = new_module(memo[id(module)], cls or TracedModule)
     seen[id(module)] = made
     made.__dict__["training"] = module.training
     made._parameters.update(module._parameters)

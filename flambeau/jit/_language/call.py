@@ -116,10 +116,10 @@ def arguments(schema: Schema, name: str, args: tuple[Any, ...], kwargs: dict[str
     given = len(args)
     inputs: list[Any] = []
     shown = Schema(name, "", schema.arguments, schema.returns)
-    if given > len([f for f in formals if not f.keyword]):
+    if given > len([f for f in formals if not f.keyword]) or given + len(kwargs) > len(formals):
         most = len(schema.arguments)
         raise RuntimeError(
-            f"{name}() expected at most {most} argument(s) but received {given + bound} argument(s). Declaration: {shown}"
+            f"{name}() expected at most {most} argument(s) but received {given + len(kwargs) + bound} argument(s). Declaration: {shown}"
         )
     used = 0
     for i, f in enumerate(formals):

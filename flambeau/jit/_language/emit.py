@@ -1,4 +1,4 @@
-"""From syntax to graph: statements. One pass over Python's own syntax tree emits nodes with types; expressions are in `express.py`.
+"""From syntax to graph: statements. One pass over Python's own syntax tree emits nodes with types; expressions are in `express.py`, places in `assign.py`.
 
 What leaves a block early (`return`, `break`, `continue`) becomes values: a flag that says so, what is returned, whether the loop goes
 on. Where the flag is known while compiling, the rest of the block moves into the branch that goes on.
@@ -10,7 +10,7 @@ import ast
 from typing import Any, NamedTuple
 
 from flambeau.jit._language import types as ty
-from flambeau.jit._language.express import Expressions
+from flambeau.jit._language.assign import Assignments
 from flambeau.jit._language.graph import Block, Graph, Node, Value
 from flambeau.jit._language.match import convert
 from flambeau.jit._language.values import Items, Sugared, as_value
@@ -81,7 +81,7 @@ def assigned(stmts: Any) -> list[str]:
     return list(out)
 
 
-class Emitter(Expressions):
+class Emitter(Assignments):
     """Compiles one function."""
 
     def __init__(self, resolver: Any, file: str = "", first: int = 0, text: list[str] | None = None) -> None:

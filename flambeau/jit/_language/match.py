@@ -144,10 +144,6 @@ def one(em: Any, a: Argument, v: Value, bound: dict[str, ty.Type], loose: bool) 
     if not ty.subtype(v.type, formal):
         shown = formal.annotation_str
         message = f"Expected a value of type '{shown}' for argument '{a.name}' but instead found type '{v.type.annotation_str}'."
-        if isinstance(v.type, (ty.Optional,)) and ty.subtype(v.type.element, formal):
-            message += ""
-        if v.type is ty.NONE or not isinstance(formal, ty.Class):
-            message += ""
         raise Mismatch(message)
     return v
 
