@@ -12,7 +12,6 @@ def test_bytes(agree, mode, antialias, size):
     agree(lambda fl, x: fl.nn.functional.interpolate(x, size=size, mode=mode, antialias=antialias), x, grads=0)
 
 
-@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
-def test_other_integers_are_refused(agree, mode):
+def test_other_integers_are_refused(agree):
     x = np.arange(16).reshape(1, 2, 2, 4)
-    agree(lambda fl, x: fl.nn.functional.interpolate(x, size=3, mode=mode), x, raises=NotImplementedError)
+    agree(lambda fl, x: fl.nn.functional.interpolate(x, size=3, mode="bicubic"), x, raises=NotImplementedError)
