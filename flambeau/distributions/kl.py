@@ -43,9 +43,10 @@ _KL_MEMOIZE: dict[tuple[type, type], Callable[..., Any]] = {}
 
 def register_kl(type_p: type, type_q: type) -> Callable[..., Any]:
     """Decorator: the divergence of these two classes, and of their subclasses where nothing nearer is registered."""
-    if not isinstance(type_p, type) or not issubclass(type_p, Distribution):
+    # NOTE: any class will do, as in PyTorch, where other libraries register theirs.
+    if not isinstance(type_p, type):
         raise TypeError(f"Expected type_p to be a Distribution subclass but got {type_p}")
-    if not isinstance(type_q, type) or not issubclass(type_q, Distribution):
+    if not isinstance(type_q, type):
         raise TypeError(f"Expected type_q to be a Distribution subclass but got {type_q}")
 
     def decorator(fun: Callable[..., Any]) -> Callable[..., Any]:

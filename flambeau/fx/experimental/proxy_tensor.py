@@ -57,6 +57,14 @@ def make_fx(f: Callable[..., Any], decomposition_table: Any = None, tracing_mode
     return traced
 
 
+def get_proxy_mode() -> Recording | None:
+    """The recording that is running, if one is."""
+    return _running[-1] if _running else None
+
+
+_running: list[Recording] = []
+
+
 class Recording:
     """A graph that grows while operators run."""
 
@@ -68,6 +76,7 @@ class Recording:
         self.running = False
 
     def __enter__(self) -> Recording:
+        _running.append(self)
         modes.enter("make_fx")
         self.method, call.HOOKS["method"] = call.HOOKS["method"], self.member
         create.HOOKS.append(self.created)
@@ -75,6 +84,7 @@ class Recording:
         return self
 
     def __exit__(self, *error: object) -> None:
+        _running.remove(self)
         modes.leave("make_fx")
         EXTRA.remove(self.called)
         call.HOOKS["method"] = self.method
