@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from typing import Any
 
 from flambeau import storage as storages
@@ -16,6 +17,8 @@ class PyTorchFileReader:
 
     def __init__(self, file: Any) -> None:
         self._file = open(file, "rb") if isinstance(file, (str, os.PathLike)) else file
+        if self._file is not file:
+            weakref.finalize(self, self._file.close)
         self._reader = archive.Reader(self._file)
 
     def has_record(self, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import pytest
 
+import flambeau as torch
 from tests.agree import rand
 
 
@@ -83,7 +84,6 @@ def test_associative_scan(agree):
 
 
 def test_functions_as_operators():
-    import flambeau as torch
     from flambeau._higher_order_ops import map, scan
 
     x = torch.arange(6.0).view(3, 2).requires_grad_()
@@ -113,8 +113,6 @@ def test_devices_that_are_not_there(agree, text, error):
 
 
 def test_what_devices_answer_when_there_are_none():
-    import flambeau as torch
-
     assert not isinstance(torch.ones(1), torch.cuda.FloatTensor)
     assert torch.cuda.default_generators == ()
     assert not torch.mps.is_available()
@@ -131,8 +129,104 @@ def test_what_devices_answer_when_there_are_none():
 
 
 def test_names_for_packed_data():
-    import flambeau as torch
-
     assert torch.uint4.itemsize == 1
     assert repr(torch.bits1x8) == "torch.bits1x8"
     assert torch.ones(4, dtype=torch.uint8).view(torch.uint4).view(torch.uint8).sum() == 4
+
+
+def _into(x, y):
+    z = torch.empty_like(x)
+    torch.mul(x, y, out=z)
+    return torch.addcmul(z, x, y, value=2, out=z).sum(dim=0)
+
+
+def test_scripts_write_into_tensors():
+    assert torch.jit.script(_into)(torch.ones(2, 2), torch.full((2, 2), 3.0)).tolist() == [18, 18]
+
+
+def test_what_users_hang_on_tensors():
+    import copy
+    import pickle
+
+    p = torch.nn.Parameter(torch.ones(2))
+    assert p.__dict__ == {}
+    p.mark = 3
+    p.__dict__["other"] = 4
+    assert vars(p) == {"mark": 3, "other": 4} == copy.deepcopy(p.__dict__)
+    assert p.other == 4
+    assert pickle.loads(pickle.dumps(p)).mark == 3
+    p.__dict__ = {"new": 1}
+    assert not hasattr(p, "mark")
+    assert p.new == 1
+    assert p.tolist() == [1, 1]
+
+
+class _Mixin:
+    pass
+
+
+class _Mixed(_Mixin, torch.Tensor):
+    pass
+
+
+def test_what_users_hang_on_tensors_of_mixed_classes():
+    t = torch.ones(2).as_subclass(_Mixed)
+    assert t.__dict__ == {}
+    t.__dict__ = {"k": 1}
+    assert (t + 1).tolist() == [2, 2]
+
+
+def test_archives_by_record(tmp_path):
+    torch.save({"a": torch.arange(3.0)}, tmp_path / "a.pt")
+    reader = torch.PyTorchFileReader(str(tmp_path / "a.pt"))
+    assert reader.has_record("data.pkl")
+    assert not reader.has_record("data/9")
+    assert reader.get_storage_from_record("data/0", 3, torch.float32).tolist() == [0, 1, 2]
+    assert reader.get_storage_from_record("data/0", 12, torch.UntypedStorage).shape == (12,)
+    with pytest.raises(RuntimeError, match="record size"):
+        reader.get_storage_from_record("data/0", 4, torch.float32)
+
+
+def test_keys_of_dispatch():
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU) | torch._C.DispatchKeySet(
+        torch._C.DispatchKey.AutocastCUDA
+    )
+    x = torch.ones(2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (x @ x).dtype is torch.bfloat16
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            assert (x @ x).dtype is torch.float32
+        assert (x @ x).dtype is torch.bfloat16
+    assert keys.has(torch._C.DispatchKey.AutocastCPU)
+
+
+def test_modules_as_functions_of_their_parameters():
+    from flambeau._functorch import make_functional as older
+
+    models = [torch.nn.Linear(2, 3) for _ in range(4)]
+    x = torch.randn(5, 2)
+    f, params = older.make_functional(models[0])
+    assert torch.equal(f(params, x), models[0](x))
+    fs, stacked, buffers = older.combine_state_for_ensemble(models)
+    out = torch.vmap(lambda p, b: fs(p, b, x))(stacked, buffers)
+    assert torch.allclose(out[2], models[2](x))
+
+
+def test_batched_tensors_by_their_parts():
+    from flambeau._functorch.vmap import (
+        _add_batch_dim,
+        _maybe_remove_batch_dim,
+        _vmap_decrement_nesting,
+        _vmap_increment_nesting,
+    )
+
+    x = torch.arange(6.0).view(2, 3)
+    level = _vmap_increment_nesting(3, "error")
+    try:
+        inside = _add_batch_dim(x, 1, level)
+        assert torch._C._functorch.is_batchedtensor(inside)
+        assert inside.shape == (2,)
+        out = _maybe_remove_batch_dim("f", inside.sum(), level, 3, 0)
+    finally:
+        _vmap_decrement_nesting()
+    assert out.tolist() == [3, 5, 7]

@@ -267,11 +267,31 @@ def _lines() -> dict[str, list[str]]:
 def overloads(name: str) -> tuple[Schema, ...]:
     """The schemas of an operator: `aten::add`."""
     if name in _lines():
-        return tuple(parse(line) for line in _lines()[name])
+        return tuple(parse(line) for line in (*_lines()[name], *_into(name)))
     namespace, _, base = name.partition("::")
     if namespace in ("aten", "prim"):
         return ()
     return custom(namespace, base)
+
+
+def _into(name: str) -> list[str]:
+    """The forms with `out=` of an operator that has them."""
+    from flambeau._operators.op import NAMES
+
+    ops = NAMES[""].get(name.removeprefix("aten::"), ())
+    if not name.startswith("aten::") or not any("out" in op.variants for op in ops):
+        return []
+    found = []
+    for line in _lines()[name]:
+        head, returns = line.rsplit(" -> ", 1)
+        if returns == "Tensor":
+            full, arguments = head.split("(", 1)
+            star = "" if "*, " in arguments else "*, "
+            overload = full.removeprefix(name).removeprefix(".")
+            found.append(
+                f"{name}.{overload + '_' if overload else ''}out({arguments[:-1]}, {star}Tensor(a!) out) -> Tensor(a!)"
+            )
+    return found
 
 
 def custom(namespace: str, base: str) -> tuple[Schema, ...]:
