@@ -48,6 +48,8 @@ def native(module: Any, examples: list[Any]) -> Any:
         if logs.wanted("breaks"):
             logs._print(f"# a program runs operator by operator: {problem}")
         return module.forward
+    if not getattr(made, "calls", 1):
+        made.call.native = True
     return made.call
 
 

@@ -66,7 +66,7 @@ class Program:
     def call(self) -> Callable[..., Sequence[Any]]:
         """What an entry calls: without history where no result has one."""
         run = self.run
-        if self.live:
+        if self.live or getattr(run, "native", False):  # a native program asks for no switch
             return run
 
         def quiet(*inputs: Any) -> Sequence[Any]:

@@ -59,3 +59,34 @@ def test_split_steps(optimizer):
     assert found == pytest.approx(expected, rel=1e-5)
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.allclose(p, q, atol=1e-6)
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    """A training step: object code is found on disk, and nothing else is compiled."""
+    import os
+    import subprocess
+    import sys
+
+    text = """
+import flambeau as torch
+from flambeau import nn
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 1))
+opt = torch.optim.Adam(model.parameters())
+x, y = torch.randn(256, 10), torch.randn(256, 1)
+@torch.compile
+def step():
+    opt.zero_grad()
+    loss = nn.functional.mse_loss(model(x), y)
+    loss.backward()
+    opt.step()
+    return loss.detach()
+print([float(step()) for _ in range(4)])
+"""
+    out = []
+    for sealed in ("0", "1"):
+        env = os.environ | {"FLAMBEAU_CACHE_DIR": str(tmp_path), "FLAMBEAU_ASSERT_CACHED": sealed}
+        out.append(
+            subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=True).stdout
+        )
+    assert out[0] == out[1]
