@@ -65,8 +65,8 @@ class Definition:
             heads.append(p.name if p.default is inspect.Parameter.empty else f"{p.name}={p.default!r}")
             notes[p.name] = _NOTES.get(p.type, "Any")
         names = "".join(p.name + ", " for p in self.parameters)
-        text = f"def {self.name}(k{''.join(', ' + h for h in heads)}):\n    return run(k, ({names}))\n"
-        body = build(self.name, text, {"run": self._run})
+        text = f"def {self.name}(_kernel_{''.join(', ' + h for h in heads)}):\n    return _run_(_kernel_, ({names}))\n"
+        body = build(self.name, text, {"_run_": self._run})
         body.__annotations__ = notes
         full = f"{self.qualname}.{self.overload}" if self.overload else self.qualname
         op = Op("op", body, (full,), promote="none", variants=())

@@ -230,3 +230,11 @@ def test_batched_tensors_by_their_parts():
     finally:
         _vmap_decrement_nesting()
     assert out.tolist() == [3, 5, 7]
+
+
+def test_operators_whose_arguments_have_any_name():
+    @torch.library.custom_op("taken_for_granted::attend", mutates_args=())
+    def attend(q: torch.Tensor, k: torch.Tensor, run: torch.Tensor, self: torch.Tensor) -> torch.Tensor:
+        return q + k * run
+
+    assert attend(torch.ones(1), torch.ones(1) * 2, torch.ones(1) * 3, torch.ones(1)).item() == 7
