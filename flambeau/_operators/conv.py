@@ -11,6 +11,7 @@ from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
 from flambeau._operators.op import composite, op
+from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
 
 Ints = int | Sequence[int]
@@ -239,7 +240,7 @@ def _named_padding(
         raise RuntimeError("padding='same' is not supported for strided convolutions")
     total = [d * (kk - 1) for d, kk in zip(dilation, weight.shape[2:], strict=True)]
     if any(t % 2 for t in total):  # the odd cell goes after
-        x = x.constant_pad_nd([v for t in reversed(total) for v in (0, t % 2)], 0)
+        x = constant_pad_nd(x, [v for t in reversed(total) for v in (0, t % 2)], 0)
     return x, tuple(t // 2 for t in total)
 
 

@@ -20,7 +20,7 @@ def _widths(rank: int, pad: Sequence[int]) -> list[tuple[int, int]]:
     return out
 
 
-@op("constant_pad_nd", promote="none")
+@op("constant_pad_nd", promote="none", variants=("function",))
 def constant_pad_nd(k: Kernel[T], input: T, pad: Shape, value: Scalar = 0) -> T:
     """Cells of `value` before and after: pad = (last dim before, after, dim before that ...); negative widths crop."""
     out = k.pad(input, _widths(input.ndim, pad), value)

@@ -12,6 +12,7 @@ from typing import Any
 from flambeau._kernel.language import Shape, T
 from flambeau._operators.flat import flat_in
 from flambeau._operators.op import composite
+from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, float64, int64, uint8
 
@@ -421,7 +422,7 @@ def im2col(input: T, kernel_size: Shape, dilation: Shape, padding: Shape, stride
             f"Given input with spatial size ({h}, {w}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, {pw}), calculated shape of "
             f"the array of sliding blocks as ({y}, {z}), but its components must be at least one."
         )
-    x = x.constant_pad_nd((pw, pw, ph, ph), 0) if ph or pw else x
+    x = constant_pad_nd(x, (pw, pw, ph, ph), 0) if ph or pw else x
     rows = input.new_tensor([i * sh + a * dh for a in range(kh) for i in range(y)], dtype=int64)
     cols = input.new_tensor([j * sw + b * dw for b in range(kw) for j in range(z)], dtype=int64)
     out = (

@@ -8,6 +8,7 @@ from math import prod
 from flambeau._kernel.language import Dims, Kernel, Scalar, T
 from flambeau._operators.index import index
 from flambeau._operators.op import FUNCTION, composite, op
+from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64
 from flambeau._values.shape import wrap_dim
@@ -95,7 +96,7 @@ def _chunk_cat(tensors: Sequence[T], dim: int, num_chunks: int) -> T:
     parts = []
     for t in tensors:
         missing = -t.shape[dim] % num_chunks
-        t = t.constant_pad_nd((0, 0) * (t.ndim - dim - 1) + (0, missing)) if missing else t
+        t = constant_pad_nd(t, (0, 0) * (t.ndim - dim - 1) + (0, missing)) if missing else t
         parts.append(t.reshape(*t.shape[:dim], num_chunks, -1))
     return cat(parts, dim + 1)
 

@@ -26,7 +26,7 @@ def sort(k: Kernel[T], input: T, dim: Dim = -1, descending: bool = False, *, sta
     >>> torch.tensor([3, 1, 2]).sort().indices
     tensor([1, 2, 0])
     """
-    return k.library("sort", input, dim=wrap_dim(dim, input.ndim), descending=descending)
+    return k.library("sort", input, dim=wrap_dim(dim, input.ndim), descending=descending, stable=bool(stable))
 
 
 sort.vjp(input=lambda g_values, input_shape, dim, indices: _scattered(g_values, input_shape, dim, indices))
@@ -53,7 +53,7 @@ def msort(input: T) -> T:
 @op("topk", promote="none", variants=OUT, outputs=PAIR)
 def topk(kernel: Kernel[T], input: T, k: int, dim: Dim = -1, largest: bool = True, sorted: bool = True) -> tuple[T, T]:
     """The `k` largest (or smallest) elements along `dim`, and where they were."""
-    return kernel.library("topk", input, count=k, dim=wrap_dim(dim, input.ndim), largest=largest)
+    return kernel.library("topk", input, count=k, dim=wrap_dim(dim, input.ndim), largest=largest, ordered=sorted)
 
 
 topk.vjp(input=lambda g_values, input_shape, dim, indices: _scattered(g_values, input_shape, dim, indices))

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu import ties
 from flambeau._backends.cpu.library_product import native
 
+FEW = 1 << 6  # entries up to which Python puts equal elements in their places
+LONGEST = 1 << 16  # of longer rows, equal elements stay in their order
 NATIVE = 1 << 10  # elements from which a generated kernel orders them
 
 
@@ -20,10 +23,13 @@ def plain(x: Any) -> Any:
     return x.astype(np.float32) if x.dtype.kind == "V" else x
 
 
-def sort(x: Any, *, dim: int, descending: bool) -> Any:
-    """Stable. Returns (values, indices)."""
+def sort(x: Any, *, dim: int, descending: bool, stable: bool = True) -> Any:
+    """Returns (values, indices); equal elements in their order, or equal integers in the one that PyTorch leaves."""
     if x.ndim == 0:
         return x.copy(), np.zeros((), np.int64)
+    if not stable and ties.SMALL < x.shape[dim] <= LONGEST and x.dtype.kind in "iub":
+        order = _as_left(x, x.shape[dim], dim, descending, ties.SORT)
+        return np.take_along_axis(x, order, dim), order
     if _native(x):
         from flambeau._backends.cpu.sort import sort as kernel
 
@@ -37,7 +43,70 @@ def sort(x: Any, *, dim: int, descending: bool) -> Any:
     return np.take_along_axis(x, order, dim), order
 
 
-def topk(x: Any, *, count: int, dim: int, largest: bool) -> Any:
+def _as_left(x: Any, count: int, dim: int, descending: bool, routine: int) -> Any:
+    """The first positions of each row as a routine of PyTorch leaves them."""
+    rank = np.moveaxis(_rank(x, dim, descending), dim, -1)
+    n = rank.shape[-1]
+    entries = np.ascontiguousarray(rank.reshape(-1, n) << 32 | np.arange(n))
+    run = ties.native if entries.size >= FEW and native() else ties.plain
+    order = run(entries, count, routine).reshape(*rank.shape[:-1], count)
+    return np.ascontiguousarray(np.moveaxis(order, -1, dim))
+
+
+def sort_as_left(x: Any) -> Any:
+    """Positions of the elements of the last dim in order, equal ones as PyTorch leaves them in rows that are not too long."""
+    n = x.shape[-1]
+    if not x.size or not ties.SMALL < n <= LONGEST:
+        return sort(x, dim=x.ndim - 1, descending=False)[1]
+    return _as_left(x, n, x.ndim - 1, False, ties.SORT)
+
+
+def _rank(x: Any, dim: int, descending: bool) -> Any:
+    """Small integers that compare as the elements do; every NaN is alike, and the largest."""
+    if x.dtype.kind == "b":
+        return (~x if descending else x).astype(np.int64)
+    if x.dtype.kind in "iu":
+        low, high = int(x.min()), int(x.max())
+        if high - low < 1 << 31 and high < 1 << 63:
+            wide = x.astype(np.int64, copy=False)
+            return high - wide if descending else wide - low
+    ordered, order = sort(x, dim=dim, descending=descending)
+    s = np.moveaxis(plain(ordered), dim, -1)
+    new = np.zeros(s.shape, bool)
+    np.not_equal(s[..., 1:], s[..., :-1], out=new[..., 1:])
+    if s.dtype.kind == "f":
+        nan = np.isnan(s)
+        new[..., 1:] &= ~(nan[..., 1:] & nan[..., :-1])
+    rank = np.empty(s.shape, np.int64)
+    np.put_along_axis(rank, np.moveaxis(order, dim, -1), np.cumsum(new, -1), -1)
+    return np.moveaxis(rank, -1, dim)
+
+
+def _tied(x: Any, values: Any, dim: int) -> bool:
+    """Whether some selected element equals another one of its row."""
+    x, values = plain(x), plain(values)
+    last = values[(slice(None),) * dim + (slice(-1, None),)]
+    return bool(
+        (values[(slice(None),) * dim + (slice(1, None),)] == values[(slice(None),) * dim + (slice(None, -1),)]).any()
+        or ((x == last).sum(dim) > (values == last).sum(dim)).any()
+        or (values.dtype.kind == "f" and np.isnan(values).any())
+    )
+
+
+def topk(x: Any, *, count: int, dim: int, largest: bool, ordered: bool = True) -> Any:
+    """The first `count`, equal elements (and where no order is asked for, all) as PyTorch leaves them in rows that are not too long."""
+    values, index = _first(x, count=count, dim=dim, largest=largest)
+    if not x.ndim or not count or not x.size or x.shape[dim] > LONGEST:
+        return values, index
+    few = count * 64 <= x.shape[dim]
+    routine = ties.PARTIAL if few else ties.NTH if ordered else ties.LOOSE
+    if routine != ties.LOOSE and not _tied(x, values, dim):
+        return values, index
+    index = _as_left(x, count, dim, largest, routine)
+    return np.take_along_axis(x, index, dim), index
+
+
+def _first(x: Any, *, count: int, dim: int, largest: bool) -> Any:
     if x.ndim == 0:
         return (x.copy(), np.zeros((), np.int64)) if count else (x.reshape(1)[:0], np.zeros(0, np.int64))
     n = x.shape[dim]
@@ -67,9 +136,11 @@ def topk(x: Any, *, count: int, dim: int, largest: bool) -> Any:
 def kthvalue(x: Any, *, place: int, dim: int, keepdim: bool) -> Any:
     if x.ndim == 0:
         return x.copy(), np.zeros((), np.int64)
-    _, order = topk(x, count=place, dim=dim, largest=False) if _native(x) else sort(x, dim=dim, descending=False)
+    _, order = _first(x, count=place, dim=dim, largest=False) if _native(x) else sort(x, dim=dim, descending=False)
     index = order[(slice(None),) * dim + (slice(place - 1, place),)]
     values = np.take_along_axis(x, index, dim)
+    if x.size and x.shape[dim] <= LONGEST and _tied(x, values, dim):
+        index = _as_left(x, place, dim, False, ties.SELECT)[(slice(None),) * dim + (slice(place - 1, place),)]
     return (values, np.ascontiguousarray(index)) if keepdim else (values.squeeze(dim), index.squeeze(dim).copy())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.library_order import sort
+from flambeau._backends.cpu.library_order import sort, sort_as_left
 
 
 def median(x: Any, *, dim: int, ignore_nan: bool) -> tuple[Any, Any]:
@@ -31,7 +31,7 @@ def mode(x: Any, *, dim: int) -> tuple[Any, Any]:
     if not x.ndim:
         return x.copy(), np.zeros((), np.int64)
     moved = np.moveaxis(x, dim, -1)
-    _, order = sort(moved, dim=moved.ndim - 1, descending=False)
+    order = sort_as_left(moved)
     s = np.take_along_axis(moved, order, -1)
     places = np.arange(s.shape[-1])
     fresh = np.ones(s.shape, bool)
