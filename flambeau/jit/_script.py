@@ -428,25 +428,29 @@ class RecursiveScriptModule(ScriptModule):
         return bool(self._method("__bool__")()) if "__bool__" in t.methods else True
 
 
+def _contained(module: Any, name: str, *args: Any) -> Any:
+    """What containers of modules do, on their scripted form."""
+    from flambeau import nn
+
+    kind = getattr(nn, module.original_name, None)
+    if kind not in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
+        raise NotImplementedError(name)
+    held = module._modules
+    if name == "__len__":
+        return len(held)
+    if name == "__iter__":
+        return iter(list(held) if kind is nn.ModuleDict else list(held.values()))
+    if name == "__contains__":
+        return args[0] in (held if kind is nn.ModuleDict else held.values())
+    return held[args[0]] if kind is nn.ModuleDict else list(held.values())[args[0]]
+
+
 def _container(name: str) -> Any:
     def call(self: Any, *args: Any) -> Any:
         t = self.__dict__["_class_type"]
-        if name in t.methods:
-            return self._method(name)(*args)
-        python = self.__dict__.get("_python_class") or _container_class(t)
-        own = getattr(python, name, None)
-        if own is None:
-            raise NotImplementedError(name)
-        return own(self, *args)
+        return self._method(name)(*args) if name in t.methods else _contained(self, name, *args)
 
     return call
-
-
-def _container_class(t: ty.Class) -> Any:
-    from flambeau import nn
-
-    kind = getattr(nn, t.name(), None)
-    return kind if kind in (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict) else None
 
 
 for _n in ("__len__", "__iter__", "__getitem__", "__contains__"):
