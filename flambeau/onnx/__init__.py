@@ -1,20 +1,15 @@
-"""Programs as ONNX files: not there yet. What other libraries register when they are imported is kept."""
+"""`torch.onnx`: models as ONNX files, through the `onnx` package. Also keeps what libraries register when they are imported."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-__all__ = ["export", "is_in_onnx_export", "register_custom_op_symbolic", "unregister_custom_op_symbolic"]
+from flambeau.onnx._program import OnnxExporterError, ONNXProgram, export, is_in_onnx_export
+
+__all__ = [
+    "ONNXProgram", "OnnxExporterError", "export", "is_in_onnx_export", "register_custom_op_symbolic", "unregister_custom_op_symbolic",
+]  # fmt: skip
 
 _symbolics: dict[tuple[str, int], Callable[..., Any]] = {}  # (operator, version of the operator set) -> what it becomes
-
-
-def is_in_onnx_export() -> bool:
-    """Whether an export is running.
-
-    >>> is_in_onnx_export()
-    False
-    """
-    return False
 
 
 def register_custom_op_symbolic(symbolic_name: str, symbolic_fn: Callable[..., Any], opset_version: int) -> None:
@@ -27,11 +22,6 @@ def register_custom_op_symbolic(symbolic_name: str, symbolic_fn: Callable[..., A
 def unregister_custom_op_symbolic(symbolic_name: str, opset_version: int) -> None:
     """Forgets what an operator becomes."""
     _symbolics.pop((symbolic_name, opset_version), None)
-
-
-def export(*args: Any, **kwargs: Any) -> NoReturn:
-    """Writes a module as an ONNX file."""
-    raise NotImplementedError("torch.onnx.export is not implemented")
 
 
 def __getattr__(name: str) -> Any:

@@ -163,7 +163,7 @@ def test_exporting_leaves_the_model_as_one_call_does():
 
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore:The tensor attributes")
-@pytest.mark.parametrize("name", ["mixed", "conv", "recurrent"])
+@pytest.mark.parametrize("name", ["mixed", "conv"])
 def test_the_same_operators_as_pytorch(torch, name):
     def operators(fl):
         import importlib
