@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
 import enum
 import inspect
 import math
@@ -15,6 +16,7 @@ from typing import Any
 
 import flambeau
 from flambeau import _jit_internal as marks
+from flambeau._ground.source import build
 from flambeau.jit._language import names, operators, types as ty
 from flambeau.jit._language.emit import Emitter
 from flambeau.jit._language.graph import Value
@@ -634,6 +636,12 @@ def script_class_type(cls: type) -> ty.Class:
                 t.methods[f"__{name}_getter"] = method_of(t, fn.fget, f"__{name}_getter")
                 t.properties[name] = (f"__{name}_getter", None)
             elif inspect.isfunction(fn) and not marks.is_ignored_fn(fn):
+                if dataclasses.is_dataclass(cls) and fn.__code__.co_filename.startswith(
+                    "<"
+                ):  # generated: there is no source
+                    if name != "__init__":
+                        continue
+                    fn = _fields_init(cls)
                 t.methods[name] = method_of(t, fn)
         for name, note in inspect.get_annotations(cls).items():
             t.attributes[name] = need(note, vars(inspect.getmodule(cls) or builtins))
@@ -647,6 +655,27 @@ def script_class_type(cls: type) -> ty.Class:
         _types.pop(cls, None)
         raise
     return t
+
+
+def _fields_init(cls: type) -> Any:
+    """The `__init__` that a dataclass has, with a source."""
+    scope: dict[str, Any] = {}
+    heads, lines = [], []
+    notes = inspect.get_annotations(cls)
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if f.default_factory is not dataclasses.MISSING:
+            raise NotImplementedError("Default factory initializers are not supported in TorchScript dataclasses")
+        scope[f"T_{f.name}"], scope[f"D_{f.name}"] = notes.get(f.name, f.type), f.default
+        if f.init:
+            heads.append(f"{f.name}: T_{f.name}" + ("" if f.default is dataclasses.MISSING else f" = D_{f.name}"))
+            lines.append(f"    self.{f.name} = {f.name}")
+    if hasattr(cls, "__post_init__"):
+        lines.append("    self.__post_init__()")
+    return build(
+        "__init__",
+        "\n".join([f"def __init__(self, {', '.join(heads)}) -> None:", *(lines or ["    pass"])]) + "\n",
+        scope,
+    )
 
 
 def script_class(cls: type) -> Any:

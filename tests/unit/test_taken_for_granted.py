@@ -1,5 +1,7 @@
 """Names that libraries take for granted: conditions, devices that are not there, functions as operators, dtypes by Python's types."""
 
+import dataclasses
+
 import pytest
 
 import flambeau as torch
@@ -238,3 +240,20 @@ def test_operators_whose_arguments_have_any_name():
         return q + k * run
 
     assert attend(torch.ones(1), torch.ones(1) * 2, torch.ones(1) * 3, torch.ones(1)).item() == 7
+
+
+@dataclasses.dataclass
+class _Pair:
+    x: torch.Tensor
+    n: int = 2
+
+    def total(self) -> torch.Tensor:
+        return self.x * self.n
+
+
+def _total(x):
+    return _Pair(x, 3).total() + _Pair(x).n
+
+
+def test_scripts_make_dataclasses():
+    assert torch.jit.script(_total)(torch.ones(2)).tolist() == [5, 5]
