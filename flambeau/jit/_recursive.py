@@ -636,7 +636,7 @@ def script_class_type(cls: type) -> ty.Class:
                 t.methods[f"__{name}_getter"] = method_of(t, fn.fget, f"__{name}_getter")
                 t.properties[name] = (f"__{name}_getter", None)
             elif inspect.isfunction(fn) and not marks.is_ignored_fn(fn):
-                if dataclasses.is_dataclass(cls) and fn.__code__.co_filename.startswith(
+                if dataclasses.is_dataclass(cls) and inspect.unwrap(fn).__code__.co_filename.startswith(
                     "<"
                 ):  # generated: there is no source
                     if name != "__init__":
