@@ -1,6 +1,7 @@
 # Everything a newcomer or CI runs. Needs Python >= 3.11 and make; each target makes the environment it wants.
 #   .venv         flambeau, its tests, its demo: without real PyTorch
 #   .venv-parity  the same with real PyTorch 2.13, for comparing
+#   .venv-3.13    the tests under another version of Python (scripts/test --python 3.13)
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
@@ -37,7 +38,7 @@ size:
 	scripts/size
 
 clean:
-	rm -rf .venv .venv-parity build dist
+	rm -rf .venv .venv-parity .venv-3.* build dist
 
 # An environment is made once; an extra is installed again when pyproject.toml changes.
 .venv/bin/python .venv-parity/bin/python:
@@ -50,4 +51,9 @@ clean:
 
 .venv-parity/.parity: pyproject.toml | .venv-parity/bin/python
 	.venv-parity/bin/python -m pip install --quiet --editable '.[test,parity]'
+	touch $@
+
+.venv-3.%/.test: pyproject.toml
+	test -x $(@D)/bin/python || python3.$* -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --editable '.[test]'
 	touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import traceback
 import types
 import weakref
 from collections.abc import Callable
@@ -214,10 +215,10 @@ class BreakReason:
     """One place where capturing stopped."""
 
     def __init__(self, b: Any) -> None:
-        self.reason, self.remedy = b.reason, b.remedy
+        self.reason, self.remedy = b.reason + b.note, b.remedy
         self.file, self.line, self.function = b.file, b.line, b.function
         self.where = f"{b.file}:{b.line} in {b.function}" if b.file else ""
-        self.user_stack: list[Any] = []
+        self.user_stack = [traceback.FrameSummary(*call) for call in b.calls]
         self.graph_break = True
 
     def __repr__(self) -> str:

@@ -89,7 +89,7 @@ def _instance(tr: Tracer, obj: Any, kind: type, name: str) -> Any:
                 return v
             base = tr.sources.dict(source)
             tr.register(d, base)
-            if tr.journal.touched(d) and tr.journal.initial(d).get(name, MISSING) is not v:
+            if tr.journal.written(d, name):
                 return v
             return tr.reach(v, tr.sources.item(base, name))
         if source is not None and (found is not MISSING or not _is_module(tr, obj)):
@@ -115,7 +115,7 @@ def _missing(tr: Tracer, obj: Any, kind: type, name: str, source: Any) -> Any:
             held = own.get(table)
             if held is None:
                 continue
-            if source is not None and not tr.journal.touched(own):
+            if source is not None and not tr.journal.written(own, table):
                 base = tr.sources.item(tr.sources.dict(source), table)
                 if tr.source_of(held) is None:
                     tr.register(held, base)
@@ -263,7 +263,7 @@ def _function(tr: Tracer, fn: Any, name: str) -> Any:
             return v
         base = tr.sources.dict(source)
         tr.register(d, base)
-        if tr.journal.touched(d) and tr.journal.initial(d).get(name, MISSING) is not v:
+        if tr.journal.written(d, name):
             return v
         return tr.reach(v, tr.sources.item(base, name))
     if name == "__dict__":
@@ -394,7 +394,7 @@ def store_plain(tr: Tracer, obj: Any, name: str, value: Any) -> None:
         return
     if source is not None:
         tr.register(d, tr.sources.dict(source))
-        tr.journal.touch(d)
+        tr.journal.put(d, name)
     d[name] = value
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Break(BaseException):
     """Something that cannot be captured. Not an Exception: the function's own handlers must not catch it."""
@@ -10,12 +12,28 @@ class Break(BaseException):
         super().__init__(reason)
         self.reason, self.remedy = reason, remedy
         self.file, self.line, self.function = "", 0, ""
+        self.frame: Any = None  # where it happened
+        self.calls: list[tuple[str, int, str]] = []  # file, line and function of all calls that were under way
+        self.note = ""  # what it means for the functions around it
         self.whole = False  # whether the function cannot even be split here
+
+    def place(self, f: Any) -> None:
+        """It happened in this frame."""
+        from flambeau._capture.frame import callers
+
+        self.frame = f
+        self.calls = [(c.code.co_filename, c.line, c.code.co_qualname) for c in callers(f)]
+        self.file, self.line, self.function = self.calls[-1]
+
+    def settle(self) -> Break:
+        """Keep the words only: not the frames, and all that they hold."""
+        self.frame = self.__traceback__ = self.__context__ = None
+        return self
 
     def spoken(self) -> str:
         """One line for people: where, why, and the remedy."""
         where = f"{self.file}:{self.line} in {self.function}: " if self.file else ""
-        return f"{where}{self.reason}" + (f" ({self.remedy})" if self.remedy else "")
+        return f"{where}{self.reason}" + (f" ({self.remedy})" if self.remedy else "") + self.note
 
 
 class Unsupported(RuntimeError):

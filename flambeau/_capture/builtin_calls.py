@@ -229,7 +229,7 @@ def _sorted(tr: Tracer, xs: Any, *, key: Any = None, reverse: Any = False) -> An
 @handles(map)
 def _map(tr: Tracer, fn: Any, *xs: Any) -> Any:
     its = [iterate(tr, x) for x in xs]
-    return Steps(tr, lambda: tr.call(fn, tuple(advance(tr, it) for it in list(its)), {}))
+    return Steps(tr, lambda: tr.call(fn, tuple(advance(tr, it) for it in list(its)), {}), (map, fn, *its))
 
 
 @handles(filter)
@@ -242,7 +242,7 @@ def _filter(tr: Tracer, fn: Any, xs: Any) -> Any:
             if tr.truth(x if fn is None else tr.call(fn, (x,), {})):
                 return x
 
-    return Steps(tr, step)
+    return Steps(tr, step, (filter, fn, it))
 
 
 class Steps:
@@ -250,8 +250,9 @@ class Steps:
 
     traced_iterator = True
 
-    def __init__(self, tr: Tracer, step: Any) -> None:
+    def __init__(self, tr: Tracer, step: Any, made: Any = None) -> None:
         self.step = step
+        self.made = made  # the call that gives the same outside of captures, as a tuple
 
     def __iter__(self) -> Any:
         return self
@@ -780,9 +781,9 @@ def _of_sequence(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: 
     if name == "__len__":
         return _len(tr, me)
     if name == "add" and known:
-        tr.hashable(args[0])
-        tr.journal.touch(me)
-        me.add(fixed(args[0]))
+        if not tr.contains(me, args[0]):
+            tr.journal.touch(me)
+            me.add(fixed(args[0]))
         return None
     if name in _WRITES or name in _READS:
         tr.scan(me)

@@ -35,13 +35,13 @@ _FUNCTIONS = frozenset((
 DEPTH = 120
 
 
-def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`fn(*args, **kwargs)`."""
+def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool = False) -> Any:
+    """`fn(*args, **kwargs)`. `tail`: the instruction of the current frame does nothing more than push the result."""
     kind = type(fn)
     if kind is types.MethodType:
-        return call(tr, tr.load_attr(fn, "__func__"), (tr.load_attr(fn, "__self__"), *args), kwargs)
+        return call(tr, tr.load_attr(fn, "__func__"), (tr.load_attr(fn, "__self__"), *args), kwargs, tail)
     if kind is types.FunctionType:
-        return _function(tr, fn, args, kwargs)
+        return _function(tr, fn, args, kwargs, tail)
     if isinstance(fn, type):
         return builtin_calls.construct(tr, fn, args, kwargs)
     if kind is OpOverload or kind is OpOverloadPacket:
@@ -59,18 +59,18 @@ def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         held = tr.load_attr(fn, "args"), tr.load_attr(fn, "keywords")
         tr.deep(held[0], 0)
         tr.deep(held[1], 0)
-        return call(tr, tr.load_attr(fn, "func"), (*held[0], *args), {**held[1], **kwargs})
+        return call(tr, tr.load_attr(fn, "func"), (*held[0], *args), {**held[1], **kwargs}, tail)
     if kind is functools._lru_cache_wrapper:
-        return call(tr, tr.load_attr(fn, "__wrapped__") if tr.source_of(fn) else fn.__wrapped__, args, kwargs)
+        return call(tr, tr.load_attr(fn, "__wrapped__") if tr.source_of(fn) else fn.__wrapped__, args, kwargs, tail)
     method = lookup(kind, "__call__")
     if isinstance(method, types.FunctionType):
-        return call(tr, tr.load_attr(fn, "__call__"), args, kwargs)
+        return call(tr, tr.load_attr(fn, "__call__"), args, kwargs, tail)
     if method is MISSING:
         raise TypeError(f"'{kind.__name__}' object is not callable")
     raise Break(f"a {kind.__module__}.{kind.__name__} is called")
 
 
-def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool) -> Any:
     handler = builtin_calls.find(fn)
     if handler is not None:
         return handler(tr, *args, **kwargs)
@@ -78,7 +78,7 @@ def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         raise Break(f"'{fn.__qualname__}' is disabled for the compiler")
     inner = fn.__dict__.get("_torchdynamo_orig_callable")
     if inner is not None:  # a compiled function: what it was made from
-        return call(tr, inner, args, kwargs)
+        return call(tr, inner, args, kwargs, tail)
     if getattr(fn, "__op__", None) is not None:
         return _leaf(tr, fn, args, kwargs)
     space = fn.__globals__.get("__name__", "")
@@ -106,7 +106,8 @@ def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     if source is not None and not space.startswith("flambeau"):
         tr.guards.identity(tr.sources.attr(source, "__code__"), code)
     f = frame.Frame(code, fn.__globals__, names, closure(tr, fn))
-    return frame.start(tr, f)
+    f.caller, f.tail = tr.frame, tail and not code.co_flags & 0x20  # a generator is run by whoever advances it
+    return frame.run(tr, f)
 
 
 def closure(tr: Tracer, fn: Any) -> tuple[Any, ...]:

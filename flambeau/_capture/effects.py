@@ -31,6 +31,7 @@ class Journal:
         self.grads: dict[int, tuple[Any, Any]] = {}
         self.cells: dict[int, tuple[Any, Any]] = {}
         self.slots: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self._puts: dict[int, set[Any]] = {}  # keys of dictionaries that were assigned
 
     def note(self, value: Any, source: Any) -> None:
         """An outside object is reached for the first time."""
@@ -39,6 +40,18 @@ class Journal:
         """A list, dictionary, set or deque is about to be written."""
         if id(c) not in self.containers:
             self.containers[id(c)] = (c, c.copy() if not isinstance(c, collections.defaultdict) else dict(c))
+
+    def put(self, d: Any, key: Any) -> None:
+        """`d[key]` is about to be assigned."""
+        self.touch(d)
+        self._puts.setdefault(id(d), set()).add(key)
+
+    def written(self, d: Any, key: Any) -> bool:
+        """Whether what a dictionary holds under a key now is the function's own doing."""
+        held = self.containers.get(id(d))
+        if held is None:
+            return False
+        return key in self._puts.get(id(d), ()) or held[1].get(key, MISSING) is not d.get(key, MISSING)
 
     def touched(self, c: Any) -> bool:
         return id(c) in self.containers
@@ -257,6 +270,8 @@ class Replay:
             return self._name(x, f"{c(kind)}({self.expression(x.func)}{args}{', ' + kw if kw else ''})")
         if isinstance(x, (type, types.ModuleType)):
             return c(x)
+        if getattr(kind, "traced_iterator", False) and getattr(x, "made", None) is not None:
+            return self._name(x, f"{c(x.made[0])}({', '.join(map(self.expression, x.made[1:]))})")
         if kind.__flags__ & (1 << 9) and not getattr(kind, "traced_iterator", False):
             return self._instance(x, kind)
         if hasattr(kind, "__next__") and kind.__reduce__ is not object.__reduce__ and not kind.__flags__ & (1 << 9):
@@ -311,18 +326,20 @@ class Replay:
             source = self.tracer.source_of(c)
             if source is None:
                 raise Break("a container of unknown origin was written")
-            self._container(self.guards.ref(source), c, held)
+            self._container(source, c, held)
         for cell, held in journal.cells.values():
             source = self.tracer.source_of(cell)
-            if cell.cell_contents is not held:
+            if cell.cell_contents is not held or not self._assumed(held, source, "cell_contents"):
                 self.effects.append(f"{self.guards.ref(source)}.cell_contents = {self.expression(cell.cell_contents)}")
         for obj, name, held in journal.slots.values():
-            if getattr(obj, name, MISSING) is not held:
-                ref = self.guards.ref(self.tracer.source_of(obj))
+            source = self.tracer.source_of(obj)
+            if getattr(obj, name, MISSING) is not held or not self._assumed(held, source, name):
+                ref = self.guards.ref(source)
                 self.effects.append(f"{ref}.{name} = {self.expression(getattr(obj, name))}")
         for t, held in journal.grads.values():
-            if t._grad is not held:
-                self.effects.append(f"{self.guards.ref(self.tracer.source_of(t))}._grad = {self.expression(t._grad)}")
+            source = self.tracer.source_of(t)
+            if t._grad is not held or not self._assumed(held, source, "_grad"):
+                self.effects.append(f"{self.guards.ref(source)}._grad = {self.expression(t._grad)}")
         for name, held in self.tracer.state_before.items():
             now = getattr(STATE, name)
             if now is not held:
@@ -330,8 +347,13 @@ class Replay:
                     raise Break(f"the function leaves the thread's '{name}' changed")
                 self.effects.append(f"STATE.{name} = {now!r}")
 
-    def _container(self, ref: str, c: Any, held: Any) -> None:
-        put = self.effects.append
+    def _assumed(self, held: Any, source: Any, name: str) -> bool:
+        """Whether what was there at the start is assumed to be there at each call: then writing it again changes nothing."""
+        return self.guards.assumed("equal", self.tracer.sources.attr(source, name)) and not isinstance(held, Tracked)
+
+    def _container(self, source: Any, c: Any, held: Any) -> None:
+        put, ref = self.effects.append, self.guards.ref(source)
+        journal, item = self.tracer.journal, self.tracer.sources.item
         if isinstance(c, dict):
             gone = [k for k in held if k not in c]
             stayed = [k for k in held if k in c]
@@ -345,7 +367,10 @@ class Replay:
             for k in gone:
                 put(f"{ref}.pop({self.expression(k)})")
             for k, v in c.items():
-                if k not in held or not _same(held[k], v):
+                same = k in held and _same(held[k], v)
+                if same and journal.written(c, k):
+                    same = isinstance(k, str) and self.guards.assumed("equal", item(source, k))
+                if not same:
                     put(f"{ref}[{self.expression(k)}] = {self.expression(v)}")
         elif isinstance(c, (set, frozenset)):
             for x in held - c:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from flambeau._capture import backends, builtin_calls, calls, frame, logs
+from flambeau._capture import backends, builtin_calls, bytecode, calls, flow, frame, logs, waiting  # noqa: F401  (flow: fills the table of instructions)
 from flambeau._capture.breaks import Break, RecompileError, Unsupported
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import Frame, Pending, Stop
@@ -22,6 +22,7 @@ from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
 from flambeau._capture.sources import evaluate
 from flambeau._capture.tracer import Tracer
+from flambeau._capture.waiting import Partial, Place
 from flambeau._dynamo import config
 from flambeau._eager.modes import MODES, STATE
 from flambeau._ground.source import build
@@ -31,16 +32,6 @@ from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 _installed: list[bool] = []
 _lock = threading.RLock()
-_native = Native()
-
-
-class Partial:
-    """What an entry returns where the function goes on after a break: the frame as it is there."""
-
-    __slots__ = ("ip", "kwnames", "names", "stack")
-
-    def __init__(self, ip: int, names: dict[str, Any], stack: list[Any], kwnames: tuple[str, ...]) -> None:
-        self.ip, self.names, self.stack, self.kwnames = ip, names, stack, kwnames
 
 
 class Entry:
@@ -102,25 +93,25 @@ class Function:
 
     def finish(self, result: Any) -> Any:
         """Go on after breaks until the function has returned."""
+        native = Native()
         while type(result) is Partial:
-            f = Frame(self.code, self.fn.__globals__, result.names)
-            f.stack, f.ip, f.kwnames = result.stack, result.ip, result.kwnames
-            left = step(_native, f)
+            frames = result.frames()
+            left = step(native, frames)
             if left is not None:
                 return left[0]
-            result = self._continue(f)
+            result = self._continue(native, frames)
         return result
 
-    def _continue(self, f: Frame) -> Any:
-        if f.exc is None and not MODES:
-            key = (f.ip, len(f.stack), f.kwnames, tuple(sorted(f.names)))
+    def _continue(self, native: Native, frames: list[Frame]) -> Any:
+        if not MODES and all(f.exc is None for f in frames):
+            key = waiting.key(frames)
             segment = self.segments.get(key)
             if segment is None:
                 segment = self.segments[key] = Segment()
-            result = self._enter(segment, (f.names, f.stack), lambda: self._resumed(f))
+            result = self._enter(segment, waiting.values(frames), self._resumed(frames))
             if result is not _EAGER:
                 return result
-        return frame.run(_native, f)  # type: ignore[arg-type]
+        return frame.run_all(native, frames)
 
     def _enter(self, segment: Segment, values: tuple[Any, ...], start: Callable[[], Any]) -> Any:
         failed: list[Failed] = []
@@ -166,7 +157,7 @@ class Function:
             entry = self._trace(segment, start, values)
         except Break as b:
             logs.broken(self.fn, b)
-            self.breaks.append(b)
+            self.breaks.append(b.settle())
             if self.fullgraph:
                 raise Unsupported(b.spoken()) from None
             segment.skip = b.spoken()
@@ -185,38 +176,28 @@ class Function:
 
     def _begin(self, values: tuple[Any, ...]) -> Callable[[], Any]:
         def start() -> Any:
-            def frame_of(tr: Tracer) -> Frame:
+            def frames_of(tr: Tracer) -> list[Frame]:
                 s = tr.sources
                 tr.register(self.fn, s.const(self.fn))
                 tr.guards.identity(s.attr(s.const(self.fn), "__code__"), self.code)
                 names = {n: Pending(v, s.local(n)) for n, v in zip(self.parameters, values, strict=True)}
-                return Frame(self.code, self.fn.__globals__, names, calls.closure(tr, self.fn))
+                return [Frame(self.code, self.fn.__globals__, names, calls.closure(tr, self.fn))]
 
-            return self.parameters, frame_of
+            return self.parameters, frames_of
 
         return start
 
-    def _resumed(self, f: Frame) -> Any:
-        def frame_of(tr: Tracer) -> Frame:
-            s = tr.sources
-            names, stack = s.local("names"), s.local("stack")
-            tr.register(self.fn, s.const(self.fn))
-            made = Frame(self.code, self.fn.__globals__, {})
-            free = set(self.code.co_freevars) | set(self.code.co_cellvars)
-            calls.closure(tr, self.fn)
-            for n, v in f.names.items():
-                source = s.item(names, n)
-                if n in free and type(v) is types.CellType:
-                    tr.register(v, source)
-                    made.names[n] = v
-                else:
-                    made.names[n] = Pending(v, source)
-            for i, v in enumerate(f.stack):
-                made.stack.append(v if v is frame.NULL else tr.reach(v, s.item(stack, i)))
-            made.ip, made.kwnames = f.ip, f.kwnames
-            return made
+    def _resumed(self, frames: list[Frame]) -> Callable[[], Any]:
+        def start() -> Any:
+            def frames_of(tr: Tracer) -> list[Frame]:
+                tr.register(self.fn, tr.sources.const(self.fn))
+                if frames[0].code is self.code:
+                    calls.closure(tr, self.fn)
+                return waiting.reached(tr, frames)
 
-        return ["names", "stack"], frame_of
+            return waiting.parameters(len(frames)), frames_of
+
+        return start
 
     def _trace(self, segment: Segment, start: Callable[[], Any], values: tuple[Any, ...]) -> Entry:
         """A capture; with sizes as expressions where some change. What cannot be captured so has one for each size."""
@@ -240,26 +221,29 @@ class Function:
         return self._attempt(segment, start, False)
 
     def _attempt(self, segment: Segment, start: Callable[[], Any], symbolic: bool) -> Entry:
-        parameters, frame_of = start()
-        stop_at, stopped = -1, None
+        parameters, frames_of = start()
+        places: list[Place] = []
+        stopped: Break | None = None
         while True:
             tr = Tracer(parameters, segment.changing, symbolic, symbolic and self.dynamic is True)
-            tr.stop_at = stop_at
+            tr.stop_at = places[0].at if places else -1
             _assume_state(tr)
-            f: Frame | None = None
             tr.recorder.start()
             try:
-                f = frame_of(tr)
-                f.top = True
+                frames = frames_of(tr)
                 try:
-                    result = frame.run(tr, f)
-                except Stop:
-                    return self._finish(tr, f, None, stopped)
-                return self._finish(tr, f, (result,), None)
+                    return self._finish(tr, (frame.run_all(tr, frames),), [], None)
+                except Stop as stop:
+                    return self._finish(tr, None, places[0].reached(stop.frame), stopped)
             except Break as b:
-                if stop_at >= 0 or f is None or not self._can_split(f, b):
-                    raise
-                stop_at, stopped = f.count, b
+                if stopped is None:
+                    stopped, places = b, [] if self.fullgraph else waiting.places(b)
+                else:  # what waits there cannot be built again: the call as a whole
+                    failed, places = places[0], places[1:]
+                    what = f"the call of {failed.function}" if places else "the function"
+                    stopped.note = f"; {what} runs eagerly: {b.reason}"
+                if not places:
+                    raise stopped from b.__cause__
             except (KeyboardInterrupt, SystemExit, MemoryError):
                 raise
             except Exception as error:
@@ -268,32 +252,15 @@ class Function:
             finally:
                 _stop(tr)
 
-    def _can_split(self, f: Frame, b: Break) -> bool:
-        """Whether the outermost frame can wait at its current instruction while that is carried out."""
-        if self.fullgraph or b.whole or f.exc is not None:
-            return False
-        i = f.decoded.instructions[f.ip - 1]
-        return i.opname not in (
-            "YIELD_VALUE",
-            "SEND",
-            "RERAISE",
-            "RAISE_VARARGS",
-            "RETURN_GENERATOR",
-            "WITH_EXCEPT_START",
-        )
-
-    def _finish(self, tr: Tracer, f: Frame, result: tuple[Any] | None, stopped: Break | None) -> Entry:
-        """The entry of a capture that came to its end (or to the break where it stops)."""
+    def _finish(self, tr: Tracer, result: tuple[Any] | None, frames: list[Frame], stopped: Break | None) -> Entry:
+        """The entry of a capture that came to its end (or to the break where it stops, with the frames that wait there)."""
         replay = Replay(tr)
         if result is not None:
             leave = f"return {replay.expression(result[0])}"
         else:
-            if f.exc is not None:
-                raise Break("a break within the handler of an exception")
-            leave = f"return Partial({f.ip}, {_names(tr, f, replay)}, {_stack(tr, f, replay)}, {tr.guards.constant(f.kwnames)})"
-            tr.guards.scope["Partial"] = Partial
+            leave = waiting.leave(tr, frames, replay)
             assert stopped is not None
-            self.breaks.append(stopped)
+            self.breaks.append(stopped.settle())
             logs.broken(self.fn, stopped)
         replay.collect()
         tr.apart()
@@ -328,7 +295,7 @@ class Function:
 
 def _never(code: types.CodeType) -> str:
     """Why a function cannot be captured at all, if so."""
-    if sys.version_info[:2] not in frame.VERSIONS:
+    if sys.version_info[:2] not in bytecode.TABLES:
         return f"the bytecode of Python {sys.version_info[0]}.{sys.version_info[1]} is not understood yet"
     return "generators and coroutines run eagerly" if code.co_flags & (0x20 | 0x80 | 0x200) else ""
 
@@ -436,50 +403,3 @@ def _assume_state(tr: Tracer) -> None:
     if default_device.get().type != "cpu":
         raise Break("the default device is not the CPU")
     g.check('default_device().type != "cpu"', "the default device is the CPU")
-
-
-def _names(tr: Tracer, f: Frame, replay: Replay) -> str:
-    """The variables that are still wanted, as a dictionary display."""
-    wanted = _live(f)
-    parts = []
-    for n, v in f.names.items():
-        if n in wanted:
-            parts.append(f"{n!r}: {tr.guards.ref(v.source) if type(v) is Pending else replay.expression(v)}")
-    return "{" + ", ".join(parts) + "}"
-
-
-def _live(f: Frame) -> set[str]:
-    """Names that an instruction from here on may read."""
-    instructions, at = f.decoded.instructions, f.decoded.at
-    seen: set[int] = set()
-    todo = [f.ip, *(at[e.target] for e in f.decoded.table)]
-    found = set(f.code.co_freevars)
-    if "__class__" in f.names and f.code.co_varnames:
-        found.add(f.code.co_varnames[0])
-    while todo:
-        k = todo.pop()
-        while k < len(instructions) and k not in seen:
-            seen.add(k)
-            i = instructions[k]
-            if i.opname.startswith(
-                ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE", "LOAD_CLASSDEREF", "STORE_DEREF", "DELETE_")
-            ):
-                found.update(i.argval if isinstance(i.argval, tuple) else (i.argval,))
-            if "JUMP" in i.opname or i.opname in ("FOR_ITER", "SEND"):
-                todo.append(at[i.argval])
-            if i.opname in (
-                "RETURN_VALUE",
-                "RERAISE",
-                "RAISE_VARARGS",
-                "JUMP_FORWARD",
-                "JUMP_BACKWARD",
-                "JUMP_BACKWARD_NO_INTERRUPT",
-            ):
-                break
-            k += 1
-    return found
-
-
-def _stack(tr: Tracer, f: Frame, replay: Replay) -> str:
-    tr.guards.scope["NULL"] = frame.NULL
-    return "[" + ", ".join("NULL" if v is frame.NULL else replay.expression(v) for v in f.stack) + "]"

@@ -14,7 +14,7 @@ class Native:
 
     native = True
     stop_at = -1
-    depth = 0
+    depth = count = 0
     frame: Any = None
 
     def __init__(self, call: Any = None) -> None:
@@ -54,7 +54,7 @@ class Native:
     def store_cell(self, cell: Any, value: Any) -> None:
         cell.cell_contents = value
 
-    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool = False) -> Any:
         if self._call is not None and type(fn) in (types.FunctionType, types.MethodType):
             return self._call(fn, args, kwargs)
         return fn(*args, **kwargs)
@@ -71,13 +71,21 @@ class Native:
     scan = deep = hashable = register = _nothing
 
 
-def step(tr: Native, f: Frame) -> tuple[Any] | None:
-    """One instruction; a 1-tuple where the function returned. An exception goes to its handler, and all the rest is carried out."""
+def step(tr: Native, frames: list[Frame]) -> tuple[Any] | None:
+    """One instruction of the last frame; a 1-tuple where the first returned. After an exception all the rest is carried out."""
+    f = frames[-1]
     i = f.decoded.instructions[f.ip]
     f.ip += 1
     try:
-        result: tuple[Any] | None = frame.HANDLERS[i.opname](tr, f, i)
-        return result
+        result: tuple[Any] | None = frame.HANDLERS[i.name](tr, f, i)
     except BaseException as e:
-        frame.unwind(f, i, e)
-    return (frame.run(tr, f),)  # type: ignore[arg-type]
+        if not frame.unwind_all(frames, e):
+            raise
+        return (frame.run_all(tr, frames),)
+    if result is None:
+        return None
+    frames.pop()
+    if not frames:
+        return result
+    frames[-1].stack.append(result[0])
+    return None

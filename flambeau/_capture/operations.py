@@ -55,6 +55,9 @@ def binary(tr: Tracer, symbol: str, x: Any, y: Any) -> Any:
                 if tr.source_of(x) is not None:
                     tr.scan(x)
                     tr.journal.touch(x)
+                    if isinstance(x, dict) and isinstance(y, dict):
+                        for key in y:
+                            tr.journal.put(x, key)
                 return _NATIVE[symbol](x, y)
             symbol = symbol[:-1]
         left, right = f"__{name}__", f"__r{name}__"

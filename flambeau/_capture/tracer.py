@@ -73,7 +73,8 @@ class Tracer:
     """One capture."""
 
     native = False  # whether instructions are carried out without being captured
-    stop_at = -1  # how many instructions of the outermost frame this capture has
+    stop_at = -1  # how many instructions this capture has
+    count = 0
     frame: Any = None
 
     def __init__(self, parameters: list[str], changing: set[str], symbolic: bool = False, every: bool = False) -> None:
@@ -137,6 +138,11 @@ class Tracer:
         if isinstance(value, Tensor):
             self._known[id(value)] = (value, source)
             self._tensor(value, source)
+        elif kind in (types.BuiltinFunctionType, types.MethodWrapperType) and _owned(value.__self__):
+            self._known[id(value)] = (value, source)
+            self.guards.type(source, kind)
+            self.guards.equal(self.sources.attr(source, "__name__"), value.__name__)
+            self.reach(value.__self__, self.sources.attr(source, "__self__"))
         elif self._by_identity(value, kind, source):
             self.guards.identity(source, value)
             self._known[id(value)] = (value, self.sources.const(value))
@@ -287,7 +293,7 @@ class Tracer:
             held = self.journal.initial(c)
             if key in c:
                 v = c[key]
-                if key in held and held[key] is v:
+                if key in held and not self.journal.written(c, key):
                     if mark is MISSING:
                         raise Break("a dictionary from outside is read under a key of one's own making")
                     return self.reach(v, self.sources.item(source, mark))
@@ -325,7 +331,9 @@ class Tracer:
                 self.hashable(key)
             if not isinstance(c, dict):
                 self.scan(c)
-            self.journal.touch(c)
+                self.journal.touch(c)
+            else:
+                self.journal.put(c, key)
         c[key] = value
 
     def delete_item(self, c: Any, key: Any) -> None:
@@ -452,7 +460,7 @@ class Tracer:
         base = s.const(space)
         if name in space:
             v = space[name]
-            if self.journal.touched(space) and self.journal.initial(space).get(name, MISSING) is not v:
+            if self.journal.written(space, name):
                 return v
             return self.reach(v, s.item(base, name))
         if name not in builtins:
@@ -462,7 +470,7 @@ class Tracer:
 
     def store_global(self, space: dict[str, Any], name: str, value: Any) -> None:
         self._known.setdefault(id(space), (space, self.sources.const(space)))
-        self.journal.touch(space)
+        self.journal.put(space, name)
         space[name] = value
 
     def load_cell(self, cell: Any, name: str) -> Any:
@@ -493,15 +501,20 @@ class Tracer:
 
     # ---- calls ----
 
-    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool = False) -> Any:
         from flambeau._capture import calls
 
-        return calls.call(self, fn, args, kwargs)
+        return calls.call(self, fn, args, kwargs, tail)
 
     def custom_backward(self, node: Any, slots: list[Any], create: bool) -> Any:
         from flambeau._capture import calls
 
         return calls.custom_backward(self, node, slots, create)
+
+
+def _owned(me: Any) -> bool:
+    """Whether a builtin method belongs to an object: it is made anew whenever it is asked for."""
+    return me is not None and not isinstance(me, types.ModuleType)
 
 
 def _state() -> dict[str, Any]:

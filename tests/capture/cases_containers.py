@@ -430,3 +430,81 @@ def list_equality(wrap):
 def walrus_and_chained(wrap):
     f = wrap(lambda t, n: [y := t * n, y + 1, 0 < n < 3, n if 1 <= n <= 2 else -n])
     return calls(f, (x(), 1), (x(), 2), (x(), 3))
+
+
+@whole
+def bound_methods_of_builtin_types(wrap):
+    first, second, table = [], [], {"a": 1}
+    f = wrap(lambda t, push, get: (push(t * 2), t + get("a", 5))[1])
+    found = [f(x(), first.append, table.get), f(x(), second.append, table.get), f(x(), first.append, {}.get)]
+    table["a"] = 3
+    return found, f(x(), first.append, table.get), freeze(first), freeze(second)
+
+
+class _Slots:
+    __slots__ = ("flag",)
+
+
+@whole
+def what_is_there_already_is_written_again(wrap):
+    class Plain:
+        flag = None
+
+    global _flag
+    _flag, cell = True, True
+    table, plain, slots, members = {"flag": True}, Plain(), _Slots(), {1}
+    plain.flag = slots.flag = True
+    w = torch.ones(3, requires_grad=True)
+
+    def f(t):
+        global _flag
+        nonlocal cell
+        _flag = cell = table["flag"] = plain.flag = slots.flag = True
+        members.add(1)
+        w.grad = None
+        return t + 1
+
+    f = wrap(f)
+    out = [f(x())]
+    _flag = cell = table["flag"] = plain.flag = slots.flag = False
+    members.clear()
+    w.grad = torch.zeros(3)
+    return [*out, f(x()), _flag, cell, table, plain.flag, slots.flag, sorted(members), w.grad]
+
+
+@whole
+def a_number_that_changes_is_written_before_it_is_read(wrap):
+    table, box = {"n": 0}, _Slots()
+    box.flag = 0
+
+    def f(t, first):
+        if first:
+            return t * table["n"] * box.flag
+        table["n"] = box.flag = 0
+        return t + table["n"] + box.flag
+
+    f = wrap(f)
+    out = []
+    for i in range(3):  # the numbers are seen to change
+        table["n"] = box.flag = i
+        out.append(f(x(), True))
+    table["n"] = box.flag = 0
+    out.append(f(x(), False))
+    table["n"] = box.flag = 7
+    return [*out, f(x(), False), dict(table), box.flag]
+
+
+@whole
+def a_counter_before_the_tables_of_a_module(wrap):
+    class M(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.n, self.w = 0, torch.nn.Parameter(torch.ones(3))
+
+        def forward(self, t):
+            self.n += 1
+            return t * self.w
+
+    m = M()
+    f = wrap(m)
+    return [f(x()).detach() for _ in range(3)], m.n

@@ -171,9 +171,9 @@ def test_native_step_agrees_with_eager():
 
 
 def test_bytecode_that_is_not_understood_runs_eagerly(monkeypatch):
-    from flambeau._capture import frame
+    from flambeau._capture import bytecode
 
-    monkeypatch.setattr(frame, "VERSIONS", frozenset())
+    monkeypatch.setattr(bytecode, "TABLES", {})
     f = torch.compile(lambda x: x + 1, backend="eager")
     assert f(torch.zeros(1)).item() == 1
     torch.compiler.reset()
@@ -226,3 +226,38 @@ def test_what_is_watched_is_seen_to_change():
     assert same(words)
     x.a = 0
     assert not same(words)
+
+
+def _helper(x):
+    y = x * 2
+    n = y.sum().item()
+    return y + n
+
+
+def test_a_break_in_a_called_function_splits_it():
+    def f(x):
+        return _helper(x + 1).cos() * 3
+
+    found = torch._dynamo.explain(f)(torch.ones(3))
+    assert [[str(t) for t in ops] for ops in found.ops_per_graph] == [
+        ["aten.add.Tensor", "aten.mul.Tensor", "aten.sum.dim_IntList"],
+        ["aten.add.Tensor", "aten.cos.default", "aten.mul.Tensor"],
+    ]
+    assert found.break_reasons[0].function == "_helper"
+    assert [s.name for s in found.break_reasons[0].user_stack] == [f.__qualname__, "_helper"]
+
+
+def test_a_call_that_cannot_be_split_is_named():
+    def f(x):
+        return sum(map(_helper, [x, x + 1])).cos()
+
+    found = torch._dynamo.explain(f)(torch.ones(3))
+    assert found.graph_count == 2
+    assert "reads a tensor; the call of _helper runs eagerly: it is made by the instruction CALL" in str(found)
+
+    def g(x):
+        return sum(_helper(x + i) for i in range(3))
+
+    found = torch._dynamo.explain(g)(torch.ones(3))
+    assert found.graph_count == 0
+    assert "reads a tensor; the function runs eagerly: a Generator that the function made leaves it" in str(found)
