@@ -229,7 +229,7 @@ class _Members:
         """The array itself: it shares this tensor's memory."""
         if MODES and STATE.recorder is not None:
             STATE.recorder.read(self, "numpy()")
-        if node_of(self) is not None and not force:
+        if node_of(self) is not None and STATE.grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.device.type != "cpu" and not force:
             raise TypeError(

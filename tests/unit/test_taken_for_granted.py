@@ -257,3 +257,12 @@ def _total(x):
 
 def test_scripts_make_dataclasses():
     assert torch.jit.script(_total)(torch.ones(2)).tolist() == [5, 5]
+
+
+def test_numpy_where_no_gradient_is_recorded(agree):
+    def array(fl, x):
+        with fl.no_grad():
+            return fl.from_numpy(x.numpy().copy())
+
+    agree(array, rand(3), grads=0)
+    agree(lambda fl, x: fl.nn.Parameter(x).numpy(), rand(3), grads=0, raises=RuntimeError)
