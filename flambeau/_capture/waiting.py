@@ -7,6 +7,7 @@ otherwise (by an operator, a property, an iterator, a library function that is g
 from __future__ import annotations
 
 import types
+from itertools import pairwise
 from typing import Any
 
 from flambeau._capture.breaks import Break
@@ -48,7 +49,7 @@ Codes = tuple[tuple[types.CodeType, dict[str, Any]], ...]
 
 def link(frames: list[Frame]) -> list[Frame]:
     """Frames, each of which waits for the next."""
-    for outer, inner in zip(frames, frames[1:], strict=False):
+    for outer, inner in pairwise(frames):
         inner.caller, inner.tail = outer, True
     return frames
 
