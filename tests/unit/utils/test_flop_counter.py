@@ -72,9 +72,11 @@ def test_modules_are_tracked_in_both_directions():
     x = flambeau.ones(1, 2, requires_grad=True)
     with ModuleTracker() as tracker:
         net[0].register_forward_pre_hook(lambda *_: seen.append(sorted(tracker.parents)))
+        net[0].register_forward_hook(
+            lambda m, i, o: o.register_hook(lambda g: seen.append(sorted(tracker.parents))) and None
+        )
         out = net(x)
         assert tracker.parents == {"Global"}
-        net[0].weight.register_hook(lambda g: seen.append(sorted(tracker.parents)))
         out.sum().backward()
     assert seen[0] == ["Global", "Sequential", "Sequential.0"]
     assert "Sequential.0" in seen[1]
