@@ -231,6 +231,9 @@ def saved_alias(out: Tensor) -> Tensor:
 # ---------------------------------------------------------------- the engine
 
 
+WATCHERS: list[Any] = []  # asked to run a node of a backward pass: fn(node, gradient, how)
+
+
 def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
             targets: dict[Node, dict[int, Any]] | None = None, accumulate: bool = True) -> None:  # fmt: skip
     """Send gradients from the roots to the leaves, or to `targets` (node -> output number -> None, filled in) alone.
@@ -271,7 +274,7 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
     grad_mode, STATE.grad = STATE.grad, create if STATE.lifted is None else STATE.lifted
     token = None if create else quiet(QUIET)
     try:
-        if targets is None and not create and not STATE.anomaly:
+        if targets is None and not create and not STATE.anomaly and not WATCHERS:
             _flow(order, buffer, waiting, keep)
         else:
             _flow_watched(order, buffer, waiting, keep, create, targets)
@@ -357,6 +360,8 @@ def _flow_watched(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node
                 raise RuntimeError(TWICE)
             if STATE.anomaly:
                 grads = _watched(node, g, create)
+            elif WATCHERS:
+                grads = WATCHERS[-1](node, g, node.tensors if create else node.arrays)
             else:
                 grads = node.tensors(g) if create else node.arrays(g)
             if watched and node.post:

@@ -1,0 +1,306 @@
+"""Records which operators run and for how long.
+
+While a profile runs, every call goes through the general lane, whose first hook notes its start and end; calls within calls nest.
+The backward engine notes its nodes, optimizers and data loaders their steps. When none runs, nothing is asked.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import time
+from typing import Any
+
+import flambeau
+from flambeau import overrides
+from flambeau._eager import call, create, graph, modes
+from flambeau._operators.op import Op
+from flambeau._tensor import Tensor
+from flambeau.autograd.profiler_util import EventList, FunctionEvent, FunctionEventAvg
+
+__all__ = ["EventList", "FunctionEvent", "FunctionEventAvg", "emit_itt", "emit_nvtx", "profile", "record_function"]
+
+FUNCTION, BACKWARD, USER = 0, 1, 7  # scopes, by PyTorch's numbers
+
+
+class _Thread(threading.local):
+    """What runs in one thread, innermost last; and the operator whose call was just noted."""
+
+    def __init__(self) -> None:
+        self.open: list[FunctionEvent] = []
+        self.noted: Any = None
+
+
+class Session:
+    """The events of one recording."""
+
+    def __init__(self, record_shapes: bool, with_stack: bool) -> None:
+        self.shapes, self.stacks = record_shapes, with_stack
+        self.events: list[FunctionEvent] = []
+        self.threads: dict[int, int] = {}
+        self.local = _Thread()
+        self.recording = True
+
+    def begin(self, name: str, values: Any = (), scope: int = FUNCTION, sequence: int = -1) -> FunctionEvent | None:
+        if not self.recording:
+            return None
+        ident = threading.get_ident()
+        thread = self.threads.setdefault(ident, len(self.threads) + 1)
+        event = FunctionEvent(
+            len(self.events) + 1,
+            name,
+            thread,
+            0.0,
+            0.0,
+            scope=scope,
+            sequence_nr=sequence,
+            is_user_annotation=scope == USER,
+        )
+        if self.shapes and scope != USER:
+            event.input_shapes = [_shape(v) for v in values]
+        if self.stacks:
+            event.stack = _stack()
+        if self.local.open:
+            self.local.open[-1].append_cpu_child(event)
+        self.events.append(event)
+        self.local.open.append(event)
+        event.time_range.start = time.perf_counter_ns() / 1000
+        return event
+
+    def end(self, event: FunctionEvent | None) -> None:
+        if event is None:
+            return
+        event.time_range.end = time.perf_counter_ns() / 1000
+        opened = self.local.open
+        while opened and opened.pop() is not event:
+            pass
+
+    # ---- hooks ----
+
+    def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
+        local = self.local
+        if local.noted is op or not self.recording:
+            local.noted = None
+            return NotImplemented
+        event = self.begin(f"aten::{op.aten}{'_' if into else ''}", values)
+        local.noted = op
+        try:
+            return call.general(op, values, out, into)
+        finally:
+            local.noted = None
+            self.end(event)
+
+    def created(self, op: Op, values: tuple[Any, ...], out: Any, extra: dict[str, Any]) -> Any:
+        local = self.local
+        if local.noted is op or not self.recording:
+            local.noted = None
+            return NotImplemented
+        event = self.begin(f"aten::{op.aten}", values)
+        local.noted = op
+        try:
+            return create.create(
+                op, values, out, *(extra[n] for n in ("layout", "device", "pin_memory", "requires_grad"))
+            )
+        finally:
+            local.noted = None
+            self.end(event)
+
+    def node(self, node: Any, g: Any, run: Any) -> Any:
+        """One node of a backward pass."""
+        name = node.name() if hasattr(node, "name") else type(node).__name__
+        outer = self.begin(f"autograd::engine::evaluate_function: {name}", scope=FUNCTION, sequence=node.seq)
+        inner = self.begin(name, g if isinstance(g, (list, tuple)) else (g,), BACKWARD, node.seq)
+        try:
+            return run(g)
+        finally:
+            self.end(inner)
+            self.end(outer)
+
+    def start(self) -> None:
+        overrides.EXTRA.insert(0, self.called)
+        create.HOOKS.insert(0, self.created)
+        graph.WATCHERS.append(self.node)
+        modes.enter("profile")
+
+    def stop(self) -> None:
+        modes.leave("profile")
+        overrides.EXTRA.remove(self.called)
+        create.HOOKS.remove(self.created)
+        graph.WATCHERS.remove(self.node)
+        now = time.perf_counter_ns() / 1000
+        for e in self.events:  # still running
+            if e.time_range.end == 0.0:
+                e.time_range.end = now
+
+
+SESSIONS: list[Session] = []
+
+
+def _profiler_enabled() -> bool:
+    """Whether a profile is being recorded."""
+    return bool(SESSIONS)
+
+
+flambeau.autograd._profiler_enabled = _profiler_enabled  # type: ignore[attr-defined]
+
+
+def _shape(v: Any) -> list[Any]:
+    if isinstance(v, Tensor):
+        return list(v.shape)
+    if isinstance(v, (list, tuple)) and v and isinstance(v[0], Tensor):
+        return [list(t.shape) for t in v]
+    shape = getattr(v, "shape", None)
+    return list(shape) if isinstance(shape, tuple) else []
+
+
+def _stack() -> list[str]:
+    """Lines of the program itself, innermost first."""
+    lines, frame = [], sys._getframe(2)
+    here = flambeau.__path__[0]
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith((here, "<")):
+            lines.append(f"{code.co_filename}({frame.f_lineno}): {code.co_name}")
+        frame = frame.f_back  # type: ignore[assignment]
+    return lines
+
+
+class record_function:
+    """A name for what runs inside, in profiles; a context or a decorator.
+
+    >>> import flambeau as torch
+    >>> with torch.autograd.profiler.profile() as p:
+    ...     with record_function("double"):
+    ...         y = torch.ones(2) * 2
+    >>> [e.name for e in p.function_events]
+    ['double', 'aten::ones', 'aten::mul']
+    """
+
+    def __init__(self, name: str, args: str | None = None) -> None:
+        self.name, self.args = name, args
+        self.run_callbacks_on_exit = True
+        self._open: list[tuple[Session, Any]] = []
+
+    def __enter__(self) -> record_function:
+        self._open = [(s, s.begin(self.name, scope=USER)) for s in SESSIONS]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for session, event in reversed(self._open):
+            session.end(event)
+        self._open = []
+
+    def __call__(self, fn: Any) -> Any:
+        @functools.wraps(fn)
+        def named(*args: Any, **kwargs: Any) -> Any:
+            with type(self)(self.name, self.args):
+                return fn(*args, **kwargs)
+
+        return named
+
+
+class profile:
+    """Records operators while it is entered; afterwards `function_events`, `table()`, `key_averages()`, `export_chrome_trace()`."""
+
+    def __init__(self, enabled: bool = True, *, use_cuda: bool = False, use_device: str | None = None, record_shapes: bool = False,
+                 with_flops: bool = False, profile_memory: bool = False, with_stack: bool = False, with_modules: bool = False,
+                 use_kineto: bool = False, use_cpu: bool = True, experimental_config: Any = None, acc_events: bool = False,
+                 custom_trace_id_callback: Any = None) -> None:  # fmt: skip
+        if profile_memory:
+            raise NotImplementedError("torch.autograd.profiler.profile with profile_memory=True")
+        self.enabled, self.record_shapes, self.with_stack = enabled, record_shapes, with_stack
+        self.function_events: EventList | None = None
+        self.entered = False
+        self._session: Session | None = None
+
+    def __enter__(self) -> profile | None:
+        if not self.enabled:
+            return None
+        if self.entered:
+            raise RuntimeError("Profiler context manager is not reentrant")
+        self.entered = True
+        self._start()
+        return self
+
+    def _start(self) -> None:
+        self._session = Session(self.record_shapes, self.with_stack)
+        self._session.start()
+        SESSIONS.append(self._session)
+
+    def __exit__(self, *error: Any) -> None:
+        if not self.enabled or self._session is None:
+            return
+        SESSIONS.remove(self._session)
+        self._session.stop()
+        self.function_events = EventList(self._session.events, self.record_shapes, self.with_stack)
+
+    def _events(self) -> EventList:
+        if self.function_events is None:
+            raise RuntimeError("Profiler didn't finish running")
+        return self.function_events
+
+    def __repr__(self) -> str:
+        return "<unfinished torch.autograd.profile>" if self.function_events is None else repr(self.function_events)
+
+    def __str__(self) -> str:
+        return "<unfinished torch.autograd.profile>" if self.function_events is None else str(self.function_events)
+
+    def table(self, sort_by: str | None = None, row_limit: int = 100, max_src_column_width: int = 75, max_name_column_width: int = 55,
+              max_shapes_column_width: int = 80, header: str | None = None, top_level_events_only: bool = False,
+              time_unit: str | None = None) -> str:  # fmt: skip
+        """See `EventList.table`."""
+        return self._events().table(sort_by, row_limit, max_src_column_width, max_name_column_width, max_shapes_column_width, header,
+                                    top_level_events_only, time_unit)  # fmt: skip
+
+    def export_chrome_trace(self, path: str) -> None:
+        """See `EventList.export_chrome_trace`."""
+        self._events().export_chrome_trace(path)
+
+    def export_stacks(self, path: str, metric: str = "self_cpu_time_total") -> None:
+        """See `EventList.export_stacks`."""
+        if not self.with_stack:
+            raise AssertionError("export_stacks() requires with_stack=True")
+        self._events().export_stacks(path, metric)
+
+    def key_averages(
+        self, group_by_input_shape: bool = False, group_by_stack_n: int = 0, group_by_overload_name: bool = False
+    ) -> EventList:
+        """See `EventList.key_averages`."""
+        return self._events().key_averages(group_by_input_shape, group_by_stack_n, group_by_overload_name)
+
+    def total_average(self) -> FunctionEventAvg:
+        """See `EventList.total_average`."""
+        return self._events().total_average()
+
+    def toggle_collection_dynamic(self, enabled: bool, activities: Any) -> None:
+        """Pause, or go on."""
+        if self._session is not None:
+            self._session.recording = enabled
+
+    @property
+    def self_cpu_time_total(self) -> float:
+        """The time of all events, in microseconds."""
+        return self._events().self_cpu_time_total
+
+
+def _needs_cuda(name: str) -> Any:
+    class Emit:
+        def __init__(self, enabled: bool = True, record_shapes: bool = False) -> None:
+            self.enabled = enabled
+
+        def __enter__(self) -> None:
+            if not self.enabled:
+                return None
+            raise RuntimeError("NVTX functions not installed. Are you sure you have a CUDA build?" if name == "emit_nvtx"
+                               else "ITT functions not installed. Are you sure you have an ITT build?")  # fmt: skip
+
+        def __exit__(self, *error: Any) -> None:
+            return None
+
+    Emit.__name__ = Emit.__qualname__ = name
+    Emit.__doc__ = "Marks for another profiler: there is none without its libraries."
+    return Emit
+
+
+emit_nvtx, emit_itt = _needs_cuda("emit_nvtx"), _needs_cuda("emit_itt")

@@ -1,0 +1,188 @@
+"""torch.profiler: what is recorded, how it nests, tables, traces, schedules."""
+
+import gzip
+import json
+
+import pytest
+
+import flambeau
+from flambeau import nn
+from flambeau.profiler import (
+    ProfilerAction,
+    ProfilerActivity,
+    profile,
+    record_function,
+    schedule,
+    tensorboard_trace_handler,
+)
+
+
+def step(fl):
+    net = fl.nn.Sequential(fl.nn.Linear(4, 8), fl.nn.ReLU(), fl.nn.Linear(8, 2))
+    optimizer = fl.optim.SGD(net.parameters(), 0.1)
+    with fl.profiler.profile(activities=[fl.profiler.ProfilerActivity.CPU], record_shapes=True) as p:
+        with fl.profiler.record_function("forward"):
+            loss = net(fl.ones(3, 4)).sum()
+        loss.backward()
+        optimizer.step()
+    return p
+
+
+def test_what_is_recorded_and_how_it_nests():
+    events = step(flambeau).events()
+    names = [e.name for e in events]
+    for name in ("forward", "aten::linear", "aten::relu", "aten::sum", "LinearBackward0", "Optimizer.step#SGD.step"):
+        assert name in names
+    relu = events[names.index("aten::relu")]
+    assert relu.cpu_parent.name == "forward"
+    assert relu.input_shapes[0] == [3, 8]
+    assert (
+        events[names.index("LinearBackward0")].cpu_parent.name == "autograd::engine::evaluate_function: LinearBackward0"
+    )
+    for e in events:
+        assert e.time_range.end >= e.time_range.start
+        for child in e.cpu_children:
+            assert e.time_range.start <= child.time_range.start <= child.time_range.end <= e.time_range.end
+    assert [e.name for e in events if e.scope == 7] == ["forward", "Optimizer.step#SGD.step"]
+
+
+@pytest.mark.parity
+def test_top_level_names_are_pytorchs(torch, capfd):
+    import torch.profiler
+
+    def top(p):
+        return [
+            e.name
+            for e in p.events()
+            if e.cpu_parent is None and not e.name.startswith(("aten::", "autograd::", "Optimizer.zero"))
+        ]
+
+    def inside(p):
+        return [e.name for e in p.events() if e.cpu_parent is not None and e.cpu_parent.name == "forward"]
+
+    ours, theirs = step(flambeau), step(torch)
+    assert top(ours) == top(theirs)
+    assert inside(ours) == inside(theirs)
+
+
+def test_nothing_is_left_behind():
+    from flambeau import overrides
+    from flambeau._eager import graph, modes
+
+    before = list(modes.MODES), list(overrides.EXTRA), list(graph.WATCHERS)
+    with pytest.raises(ZeroDivisionError), profile():
+        flambeau.ones(2) + 1 / 0
+    with pytest.raises(RuntimeError), profile() as p:
+        flambeau.ones(2) @ flambeau.ones(3)
+    assert "aten::matmul" in {e.name for e in p.events()}
+    assert (list(modes.MODES), list(overrides.EXTRA), list(graph.WATCHERS)) == before
+
+
+def test_results_are_the_same():
+    x = flambeau.randn(5, 4, requires_grad=True)
+    net = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3), nn.GELU())
+    expected = flambeau.autograd.grad(net(x).square().sum(), x)[0]
+    with profile():
+        got = flambeau.autograd.grad(net(x).square().sum(), x, create_graph=True)[0]
+        assert flambeau.equal(got, expected)
+        got.sum().backward()
+
+
+def test_the_table():
+    averages = step(flambeau).key_averages(group_by_input_shape=True)
+    text = averages.table(sort_by="cpu_time_total", row_limit=3)
+    lines = text.splitlines()
+    assert lines[1].split() == [
+        "Name",
+        "Self",
+        "CPU",
+        "%",
+        "Self",
+        "CPU",
+        "CPU",
+        "total",
+        "%",
+        "CPU",
+        "total",
+        "CPU",
+        "time",
+        "avg",
+        "#",
+        "of",
+        "Calls",
+        "Input",
+        "Shapes",
+    ]
+    assert len(lines) == 3 + 3 + 2
+    assert {len(line) for line in lines[:-1]} == {len(lines[0])}
+    assert lines[-1].startswith("Self CPU time total: ")
+    totals = [e.cpu_time_total for e in sorted(averages, key=lambda e: -e.cpu_time_total)]
+    assert totals[0] >= totals[1]
+    whole = step(flambeau).key_averages()
+    assert {e.key: e.count for e in whole}["aten::linear"] == 2
+    assert abs(sum(e.self_cpu_time_total for e in whole) - whole.self_cpu_time_total) < 1e-6
+    assert whole.total_average().key == "Total"
+
+
+def test_traces(tmp_path):
+    p = step(flambeau)
+    p.add_metadata_json("run", "[1, 2]")
+    p.export_chrome_trace(str(tmp_path / "a.json"))
+    p.export_chrome_trace(str(tmp_path / "b.json.gz"))
+    trace = json.loads((tmp_path / "a.json").read_text())
+    assert trace["run"] == [1, 2]
+    complete = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+    assert len(complete) == len(p.events())
+    assert all(e["dur"] >= 0 for e in complete)
+    assert {e["cat"] for e in complete} == {"cpu_op", "user_annotation"}
+    assert json.loads(gzip.decompress((tmp_path / "b.json.gz").read_bytes()))["traceEvents"]
+
+
+def test_stacks(tmp_path):
+    with profile(with_stack=True) as p:
+        flambeau.ones(3).exp()
+    exp = next(e for e in p.events() if e.name == "aten::exp")
+    assert exp.stack[0].startswith(__file__)
+    p.export_stacks(str(tmp_path / "stacks"))
+    assert "test_profiler" in (tmp_path / "stacks").read_text()
+
+
+def test_schedules(tmp_path):
+    ready = []
+    plan = schedule(skip_first=1, wait=1, warmup=1, active=2, repeat=2)
+    assert [plan(i) for i in range(5)] == [
+        ProfilerAction.NONE,
+        ProfilerAction.NONE,
+        ProfilerAction.WARMUP,
+        ProfilerAction.RECORD,
+        ProfilerAction.RECORD_AND_SAVE,
+    ]
+    with profile(schedule=plan, on_trace_ready=lambda p: ready.append([e.name for e in p.events()])) as p:
+        for _ in range(12):
+            flambeau.ones(2).exp()
+            p.step()
+    assert len(ready) == 2
+    assert ready[0].count("aten::exp") == 2
+    assert [n for n in ready[0] if n.startswith("ProfilerStep")] == ["ProfilerStep#3", "ProfilerStep#4"]
+    with profile(on_trace_ready=tensorboard_trace_handler(str(tmp_path / "logs"), "w")):
+        flambeau.ones(1)
+    assert [f.name.split(".")[0] for f in (tmp_path / "logs").iterdir()] == ["w"]
+    with pytest.raises(AssertionError, match="Invalid profiler schedule"):
+        schedule(wait=-1, warmup=0, active=1)
+
+
+def test_marks_and_loaders():
+    @record_function("marked")
+    def f(x):
+        return x + 1
+
+    with profile() as p:
+        f(flambeau.ones(1))
+        list(flambeau.utils.data.DataLoader(flambeau.utils.data.TensorDataset(flambeau.arange(4)), batch_size=2))
+    names = [e.name for e in p.events()]
+    assert "marked" in names
+    assert any(n.startswith("enumerate(DataLoader)") for n in names)
+    f(flambeau.ones(1))  # no profile: nothing happens
+    with pytest.raises(RuntimeError, match="CUDA build"), flambeau.autograd.profiler.emit_nvtx():
+        pass
+    assert flambeau.profiler.supported_activities() == {ProfilerActivity.CPU}
