@@ -258,7 +258,13 @@ def variable(*args: Any, **kwargs: Any) -> Any:
     raise RuntimeError("torch.autograd.variable(...) is deprecated, use torch.tensor(...) instead")
 
 
-_LAZY = {"Variable": "variable", "functional": None}
+_LAZY = {
+    "Variable": "variable",
+    "functional": None,
+    "profiler": None,
+    "profiler_util": None,
+    "kineto_available": "profiler",
+}
 
 
 def _of_function(fn: Any, inputs: Sequence[Any], g: Any) -> list[Any]:

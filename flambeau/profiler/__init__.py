@@ -1,6 +1,6 @@
 """`torch.profiler`: what ran, how long, in tables and as traces."""
 
-from flambeau.autograd.profiler import record_function
+from flambeau.autograd.profiler import kineto_available, record_function
 from flambeau.profiler.profiler import (
     ProfilerAction,
     ProfilerActivity,

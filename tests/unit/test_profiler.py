@@ -186,3 +186,14 @@ def test_marks_and_loaders():
     with pytest.raises(RuntimeError, match="CUDA build"), flambeau.autograd.profiler.emit_nvtx():
         pass
     assert flambeau.profiler.supported_activities() == {ProfilerActivity.CPU}
+
+
+def test_names_load_when_they_are_asked_for():
+    import subprocess
+    import sys
+
+    line = "import flambeau as t, sys; assert 'flambeau.autograd.profiler' not in sys.modules; print(t.autograd.profiler.record_function.__name__)"
+    assert (
+        subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True).stdout
+        == "record_function\n"
+    )
