@@ -105,6 +105,11 @@ def is_nonzero(input: Tensor) -> bool:
     return bool(input)
 
 
+def dsmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of a sparse matrix with a dense one."""
+    return input.mm(mat2)
+
+
 def detach(input: Tensor) -> Tensor:
     return input.detach()
 

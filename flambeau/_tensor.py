@@ -15,6 +15,9 @@ from flambeau._values.device import CPU, device, layout, strided
 from flambeau._values.shape import Size
 
 PLAIN: set[type] = set()  # Tensor, and subclasses that change no operator (Parameter, Buffer)
+LAYOUTS: set[type] = (
+    set()
+)  # classes of arrays that are not strided (sparse ones, once they exist): operators have other readings
 _attach: dict[str, Any] = {}  # name -> what builds a missing method; filled by _eager.derive
 
 
@@ -107,7 +110,6 @@ class Tensor(_Space, metaclass=_TensorMeta):
     _post_hooks: Any = None
     _inference: bool = False
     _tangents: Any = None  # level -> tangent, of a dual tensor
-    _kind: Any = None  # what a tensor is that has no plain strided array (sparse, nested): None for all others
 
     if TYPE_CHECKING:  # what `_eager` attaches
         requires_grad: bool
@@ -159,7 +161,7 @@ class Tensor(_Space, metaclass=_TensorMeta):
 
     @property
     def layout(self) -> layout:
-        return strided
+        return getattr(self._a, "layout", strided)  # type: ignore[no-any-return]
 
     @property
     def itemsize(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from flambeau import _utils
 from flambeau._eager.graph import node_of
 from flambeau._tensor import Tensor
-from flambeau._values.device import CPU
+from flambeau._values.device import CPU, sparse_coo, strided
 from flambeau._values.dtype import SPOKEN
 
 
@@ -33,6 +33,9 @@ def _untyped_storage(self: Any) -> Any:
     """The bytes that this tensor (and every tensor sharing its memory) lies in."""
     from flambeau import storage
 
+    if self.layout is not strided:
+        kind = "SparseTensorImpl" if self.layout is sparse_coo else "SparseCsrTensorImpl"
+        raise NotImplementedError(f"Cannot access storage of {kind}")
     return storage.of(self._a)
 
 
@@ -46,6 +49,10 @@ def _storage(self: Any) -> Any:
 def _type(self: Any, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
     """The type's old-style name, or the tensor as another type."""
     if dtype is None:
+        if self.layout is not strided:
+            if not self.is_sparse:
+                raise RuntimeError("Unimplemented backend SparseCsrCPU")
+            return f"torch.sparse.{SPOKEN[self.dtype]}Tensor"
         module = "torch" if self.device.type in ("cpu", "meta") else f"torch.{self.device.type}"
         return f"{module}.{SPOKEN[self.dtype]}Tensor"
     if isinstance(dtype, (str, type)):
@@ -73,6 +80,8 @@ def _share_memory_(self: Any) -> Any:
     """Move to memory that other processes can see, with every tensor that shares it."""
     from flambeau._eager import shared
 
+    if self.layout is not strided:
+        _untyped_storage(self)  # there is none, and it says so
     return shared.share(self)
 
 

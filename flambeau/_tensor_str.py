@@ -206,7 +206,7 @@ def _str(tensor: Any, *, tensor_contents: str | None = None) -> str:
     default = dtypes.get_default_dtype()
     shape = f"size={tuple(tensor.shape)}"
     if tensor.layout is not devices.strided:
-        raise NotImplementedError(f"printing tensors of layout {tensor.layout}")
+        return _sparse(tensor, prefix, suffixes + _dtype_suffix(tensor))
     if device.type == "meta" or tensor.numel() == 0:
         if device.type == "meta" or tensor.dim() != 1:
             suffixes.append(shape)
@@ -225,6 +225,40 @@ def _str(tensor: Any, *, tensor_contents: str | None = None) -> str:
     if type(tensor) not in PLAIN and getattr(tensor, "_is_param", False):
         return f"Parameter({text})"
     return text
+
+
+def _dtype_suffix(tensor: Any) -> list[str]:
+    known = (dtypes.get_default_dtype(), dtypes.default_complex(), dtypes.int64, dtypes.bool_)
+    return [] if tensor.dtype in known else [f"dtype={tensor.dtype}"]
+
+
+def _sparse(tensor: Any, prefix: str, dtype: list[str]) -> str:
+    """A sparse tensor: its parts, each like a tensor of its own."""
+    t = tensor.detach()
+    coordinates = t.layout is devices.sparse_coo
+    if coordinates:
+        parts = {"indices": t._indices(), "values": t._values()}
+        count = t._nnz()
+    else:
+        starts, plain = ("crow", "col") if t.layout in (devices.sparse_csr, devices.sparse_bsr) else ("ccol", "row")
+        parts = {
+            f"{starts}_indices": getattr(t, f"{starts}_indices")(),
+            f"{plain}_indices": getattr(t, f"{plain}_indices")(),
+            "values": t.values(),
+        }
+        count = t._nnz()
+    text = prefix
+    for i, (name, part) in enumerate(parts.items()):
+        head = f"{name}=tensor("
+        indent = len(prefix) + len(head)
+        shown = _tensor_str(part, indent)
+        if part.numel() == 0:
+            shown += f", size={tuple(part.shape)}"
+        text += (",\n" + " " * len(prefix) if i else "") + head + shown + ")"
+    rest = [f"size={tuple(t.shape)}", f"nnz={count}", *dtype, f"layout={t.layout}", *_history(tensor)]
+    if coordinates:
+        return _join(text + ",\n" + " " * len(prefix) + rest[0], rest[1:], len(prefix))
+    return _join(text, rest, len(prefix))
 
 
 def _history(tensor: Any) -> list[str]:

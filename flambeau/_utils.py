@@ -45,16 +45,24 @@ def _parts(tensor: Any) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
     if _hooks_of(tensor):
         _public("flambeau.utils.hooks.warn_if_has_hooks")(tensor)
     dtype, requires_grad = tensor.dtype, bool(tensor.requires_grad)
+    if tensor.layout is not devices.strided:
+        return _rebuild_sparse_tensor, _sparse_parts(tensor)
     size, stride = tuple(tensor.shape), tuple(tensor.stride())
     if tensor.device.type == "meta":
         return _rebuild_meta_tensor_no_storage, (dtype, size, stride, requires_grad)
-    if tensor.layout is not devices.strided:
-        raise NotImplementedError(f"sparse tensor __reduce_ex__ for layout `{tensor.layout}`")
     bytes_ = storages.of(tensor._a)
     place = (memory.offset(tensor._a), size, stride, requires_grad, OrderedDict())
     if dtype in storages.LEGACY_NAME:
         return _rebuild_tensor_v2, (storages.TypedStorage(wrap_storage=bytes_, dtype=dtype), *place)
     return _rebuild_tensor_v3, (bytes_, *place, dtype)
+
+
+def _sparse_parts(tensor: Any) -> tuple[Any, ...]:
+    if tensor.layout is devices.sparse_coo:
+        return tensor.layout, (tensor._indices(), tensor._values(), tensor.size(), tensor.is_coalesced())
+    by_rows = tensor.layout in (devices.sparse_csr, devices.sparse_bsr)
+    starts, plain = ("crow_indices", "col_indices") if by_rows else ("ccol_indices", "row_indices")
+    return tensor.layout, (getattr(tensor, starts)(), getattr(tensor, plain)(), tensor.detach().values(), tensor.size())
 
 
 def _hooks_of(tensor: Any) -> dict[int, Any] | None:
@@ -75,7 +83,7 @@ def deepcopy_tensor(tensor: Any, memo: dict[Any, Any]) -> Any:
     if id(tensor) in memo:
         return memo[id(tensor)]
     array = tensor._a
-    if tensor.device.type == "cpu":
+    if tensor.device.type == "cpu" and tensor.layout is devices.strided:
         data = copy.deepcopy(storages.of(array), memo)._data
         strides = tuple(s // array.itemsize for s in array.strides)
         array = memory.view(data, array.dtype, memory.offset(array), array.shape, strides)
@@ -201,6 +209,13 @@ def _rebuild_from_type_v2(func: Any, new_type: type, args: Any, state: Any) -> A
 
 
 def _rebuild_sparse_tensor(layout: Any, data: Any) -> Any:
+    if layout is devices.sparse_coo:
+        indices, values, size, *rest = data
+        return _public("flambeau.sparse_coo_tensor")(
+            indices, values, size, check_invariants=False, is_coalesced=rest[0] if rest else None
+        )
+    if layout in (devices.sparse_csr, devices.sparse_csc, devices.sparse_bsr, devices.sparse_bsc):
+        return _public("flambeau.sparse_compressed_tensor")(*data, layout=layout, check_invariants=False)
     raise NotImplementedError(f"rebuilding sparse tensor for layout {layout}")
 
 

@@ -19,7 +19,7 @@ _FACTS = frozenset(("shape", "dtype", "device", "ndim", "layout", "requires_grad
                     "is_xla", "is_vulkan", "is_maia", "is_mtia", "retains_grad", "names", "output_nr", "grad_fn", "__class__",
                     "_is_param", "_is_buffer", "persistent"))  # fmt: skip
 _OPERATOR_PROPERTIES = frozenset(("T", "mT", "H", "mH", "real", "imag"))
-_FIELDS = frozenset(("_a", "_node", "_nr", "_base", "_vc", "_seen", "_created", "_retain", "_hooks", "_post_hooks", "_inference", "_kind",
+_FIELDS = frozenset(("_a", "_node", "_nr", "_base", "_vc", "_seen", "_created", "_retain", "_hooks", "_post_hooks", "_inference",
                      "_version", "_post_accumulate_grad_hooks", "_backward_hooks"))  # fmt: skip
 _MODULE_TABLES = ("_parameters", "_buffers", "_modules")
 

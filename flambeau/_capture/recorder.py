@@ -18,7 +18,7 @@ from flambeau._eager.construct import parse_to, tensor
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import REQUIRED, Op
 from flambeau._ops import OpOverload, _packet
-from flambeau._tensor import PLAIN, Tensor
+from flambeau._tensor import LAYOUTS, PLAIN, Tensor
 from flambeau._values import dtype as dtypes
 from flambeau._values.generator import default_generator
 from flambeau.overrides import EXTRA
@@ -538,7 +538,7 @@ def _is_default(v: Any, default: Any) -> bool:
 def _plain_tensor(t: Any) -> None:
     if type(t) not in PLAIN:
         raise Break(f"a tensor of the subclass '{type(t).__name__}'")
-    if getattr(t, "_kind", None) is not None:
+    if type(t._a) in LAYOUTS:
         raise Break("a sparse or nested tensor")
 
 

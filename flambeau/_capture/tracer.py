@@ -21,7 +21,7 @@ from flambeau._capture.sources import Source, Sources
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE, State
 from flambeau._ops import OpOverload, OpOverloadPacket
-from flambeau._tensor import Tensor
+from flambeau._tensor import LAYOUTS, Tensor
 from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import dtype
 from flambeau._values.shape import Size
@@ -194,7 +194,7 @@ class Tracer:
         stand = self.recorder.stands(t)
         if type(t._a).__name__ != "ndarray" and t._a is not stand:
             raise Break(f"a tensor on the device '{t.device}'")
-        if getattr(t, "_kind", None) is not None:
+        if type(t._a) in LAYOUTS:
             raise Break("a sparse or nested tensor")
         if t._inference and not STATE.inference:
             raise Break("a tensor made in inference mode")

@@ -18,7 +18,7 @@ from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import check_writable, rebase, view
 from flambeau._operators.op import Op
-from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import dtype as dtypes
 from flambeau._values.shape import broadcast
 
@@ -45,6 +45,10 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
         result = HOOKS["override"](op, values, out, into)
         if result is not NotImplemented:
             return result
+        if (op.layouts and op.kind != "composite") or (LAYOUTS and _laid_out_otherwise(values, out)):
+            from flambeau._eager import sparse  # loads with the first tensor that needs it
+
+            return sparse.call(op, values, out, into)
     if op.kind == "composite":
         for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
             if p.is_tensor and not p.takes_number and isinstance(v, NUMBERS):
@@ -68,17 +72,31 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
 
 
 def _plain(op: Op, values: tuple[Any, ...]) -> bool:
+    if op.layouts and op.kind != "composite":
+        return False
     for p, v in zip(op.params, values, strict=True):
         if p.is_tensor:
-            if type(v) not in PLAIN and v is not None and not isinstance(v, NUMBERS):
+            if type(v) in PLAIN:
+                if type(v._a) in LAYOUTS:
+                    return False
+            elif v is not None and not isinstance(v, NUMBERS):
                 return False
         elif p.is_list and v is not None:
             for x in v:
-                if type(x) not in PLAIN and x is not None:
+                if (type(x) not in PLAIN and x is not None) or (x is not None and type(x._a) in LAYOUTS):
                     return False
         elif isinstance(v, Tensor):
             return False
     return True
+
+
+def _laid_out_otherwise(values: tuple[Any, ...], out: Any) -> bool:
+    """Whether some tensor is not strided."""
+    for v in (*values, out):
+        for t in v if type(v) in (list, tuple) else (v,):
+            if isinstance(t, Tensor) and type(t._a) in LAYOUTS:
+                return True
+    return False
 
 
 def call_body(op: Op, body: Any, first: tuple[Any, ...], values: tuple[Any, ...]) -> Any:

@@ -10,7 +10,7 @@ from flambeau._backends import meta
 from flambeau._eager import call
 from flambeau._eager.modes import MODES, STATE
 from flambeau._operators.op import Op
-from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import device as Device, strided
 
@@ -50,8 +50,14 @@ def create(
             result = hook(op, values, out, extra)
             if result is not NotImplemented:
                 return result
-    if layout is not None and layout is not strided:
-        raise NotImplementedError(f"{op.name}() with layout={layout!r} is not implemented")
+    if (layout is not None and layout is not strided) or (like is not None and type(like._a) in LAYOUTS):
+        from flambeau._eager import sparse
+
+        t = sparse.created(op, values, layout, like)
+        if t is not None:
+            if requires_grad:
+                require(t)
+            return t
     if op.check is not None:
         op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
     if isinstance(out, Tensor):  # what is drawn or computed depends on the dtype

@@ -24,7 +24,7 @@ from flambeau._kernel.record import Opaque
 from flambeau._kernel.text import lines
 from flambeau._operators import load
 from flambeau._operators.op import METHODS, NAMES, REQUIRED, Op, Param
-from flambeau._tensor import Tensor, _attach, new, wrap
+from flambeau._tensor import LAYOUTS, Tensor, _attach, new, wrap
 from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import CPU
 
@@ -34,7 +34,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
@@ -454,7 +454,9 @@ def _structured(op: Op) -> str:
     text = [f"def {op.name}({_header(op, out)}):", f'    """{op.aten}"""']
     tensors = [p for p in op.params if p.is_tensor]
     lists = [p for p in op.params if p.is_list]
-    if tensors and tensors[0] is op.params[0] and not lists and tensors[0].default is REQUIRED:
+    if op.layouts:
+        pass
+    elif tensors and tensors[0] is op.params[0] and not lists and tensors[0].default is REQUIRED:
         text += _structured_lane(op, me, tensors, out)
     elif (
         len(lists) == 1
@@ -600,6 +602,8 @@ def _composite(op: Op) -> str:
         if p.is_tensor
     )
     conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
+    if op.layouts:
+        conditions.append(f"type({op.params[0].name}._a) not in LAYOUTS")
     fields = _bind(op, "FIELDS", record.named(op)) if op.outputs else ""
     text.append(f"    if {' and '.join(conditions)}:")
     first = next((p.name for p in op.params if p.is_tensor), "")
@@ -614,7 +618,7 @@ def _composite(op: Op) -> str:
 # ---------------------------------------------------------------- public names
 
 _METHODS_TOO = frozenset(
-    ("addmv_", "as_strided_", "fill_", "index_put_", "resize_as_", "zero_")
+    ("addmv_", "as_strided_", "fill_", "resize_as_sparse_", "index_put_", "resize_as_", "zero_")
 )  # in place, and functions of torch
 
 

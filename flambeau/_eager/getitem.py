@@ -10,7 +10,7 @@ import numpy as np
 from flambeau._eager.graph import Node, bump, node_of, serial
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import view
-from flambeau._tensor import PLAIN, Tensor, new, wrap
+from flambeau._tensor import LAYOUTS, PLAIN, Tensor, new, wrap
 
 _EVERYTHING = slice(None)
 _INT64 = np.dtype("i8")
@@ -26,6 +26,8 @@ def getitem(self: Any, index: Any) -> Any:
             return result
     kind = type(index)
     a = self._a
+    if type(a) is not np.ndarray and type(a) in LAYOUTS:
+        return through_operators("getitem", self, index)
     if kind is int or kind is slice:
         if kind is slice and index.step is not None:
             index = _checked(index)

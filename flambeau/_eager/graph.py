@@ -21,7 +21,7 @@ from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.large import LARGE, Native, available
 from flambeau._eager.modes import STATE
 from flambeau._kernel.record import parameter
-from flambeau._tensor import Tensor, bare, new, wrap
+from flambeau._tensor import LAYOUTS, Tensor, bare, new, wrap
 from flambeau._values import dtype as dtypes
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
@@ -297,11 +297,11 @@ def _flow(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node, int], 
                 raise RuntimeError(TWICE)
             if node.watched:
                 g = _run_hooks(node, g, False)
-                grads = node.arrays(g)
+                grads = node.arrays(g) if type(g) not in LAYOUTS else by_tensors(node, g)
                 if node.post:
                     grads = _run_post_hooks(node, grads, g, False)
             else:
-                grads = node.arrays(g)
+                grads = node.arrays(g) if type(g) not in LAYOUTS else by_tensors(node, g)
             if not keep:
                 if saved:
                     node.saved = None
@@ -363,7 +363,7 @@ def _flow_watched(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node
             elif WATCHERS:
                 grads = WATCHERS[-1](node, g, node.tensors if create else node.arrays)
             else:
-                grads = node.tensors(g) if create else node.arrays(g)
+                grads = node.tensors(g) if create else node.arrays(g) if type(g) not in LAYOUTS else by_tensors(node, g)
             if watched and node.post:
                 grads = _run_post_hooks(node, grads, g, create)
             if not keep:
@@ -418,8 +418,8 @@ def _put(buffer: dict[Node, Any], node: Node, nr: int, g: Any, add: Any) -> None
 
 
 def _add_arrays(x: Array, y: Array) -> Array:
-    if type(x) is SparseGrad or type(y) is SparseGrad:
-        return x.merge(y) if type(x) is SparseGrad else y.merge(x)
+    if type(x) in LAYOUTS or type(y) in LAYOUTS:
+        return (wrap(x) + wrap(y) if type(x) not in LAYOUTS else wrap(y) + wrap(x))._a  # type: ignore[operator]
     out = _SUM["small"](x, y) if x.size < LARGE else _SUM["large"](x, y) if x.dtype in (F32, F64) else None
     return (
         out if out is not None else x + y if x.ndim else np.asarray(x + y)
@@ -432,31 +432,39 @@ small.install(_SUM, "small", parameter(0, (), dtypes.float64) + parameter(1, (),
 
 
 def _add_tensors(x: Tensor, y: Tensor) -> Tensor:
-    return x + y  # type: ignore[operator]
-
-
-class SparseGrad:
-    """A gradient that is a tensor of its own kind (sparse): travels through the engine as it is."""
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-    def merge(self, other: Any) -> Any:
-        return unwrap(self.tensor + as_tensor(other))  # type: ignore[operator]
+    return x + y if type(x._a) not in LAYOUTS else y + x  # type: ignore[operator]
 
 
 def as_tensor(g: Any) -> Tensor:
     """The tensor that a travelling gradient is."""
-    return g.tensor if type(g) is SparseGrad else wrap(g)
+    return wrap(g)
 
 
 def unwrap(t: Any) -> Any:
-    """A gradient as the engine carries it: the array, or the tensor itself where it is no plain strided one."""
-    if t is None:
-        return None
-    return SparseGrad(t) if getattr(t, "_kind", None) is not None else t._a
+    """A gradient as the engine carries it: the array."""
+    return None if t is None else t._a
+
+
+def by_tensors(node: Node, g: Any) -> list[Any]:
+    """The gradients of a node's inputs where its derivative over bare arrays would not do: sparse arrays have no operations of their own."""
+    given = (
+        [None if x is None else wrap(x) for x in g]
+        if type(g) is list and not (g and isinstance(g[0], Tensor))
+        else wrap(g)
+    )
+    return [unwrap(x) for x in node.tensors(given)]
+
+
+_by_tensors: dict[type[Node], type[Node]] = {}
+
+
+def differentiate_by_tensors(node: Node) -> None:
+    """Make a node of a call on sparse tensors take its derivative in tensor operations always."""
+    cls = type(node)
+    found = _by_tensors.get(cls)
+    if found is None:
+        found = _by_tensors[cls] = type(cls.__name__, (cls,), {"arrays": by_tensors, "__module__": cls.__module__})
+    node.__class__ = found
 
 
 def _finish(leaf: Node, buffer: dict[Node, Any], create: bool, targets: Any) -> None:
@@ -487,8 +495,13 @@ def accumulate(t: Tensor, g: Any, create: bool) -> None:
     if create:
         t._grad = (g if old is None else old + g) if g._node is not None or old is not None else g.clone()
         return
-    if type(g) is SparseGrad or (old is not None and getattr(old, "_kind", None) is not None):
-        t._grad = as_tensor(g) if old is None else old + as_tensor(g)
+    if type(g) in LAYOUTS or (old is not None and type(old._a) in LAYOUTS):
+        if old is None:
+            t._grad = wrap(g)
+        elif type(old._a) in LAYOUTS and type(g) not in LAYOUTS:
+            t._grad = wrap(g) + old  # type: ignore[operator]
+        else:
+            old += wrap(g)  # type: ignore[operator]
         return
     if old is None:
         # Two references (this name, and getrefcount's own) mean that the array is ours alone to keep.

@@ -11,8 +11,9 @@ from flambeau._eager import views
 from flambeau._eager.call import HOOKS
 from flambeau._eager.graph import AccumulateGrad, Node, Removable, bump, node_of, version
 from flambeau._eager.modes import MODES, STATE
-from flambeau._tensor import PLAIN, Tensor, new, wrap
+from flambeau._tensor import LAYOUTS, PLAIN, Tensor, new, wrap
 from flambeau._values import dtype as dtypes
+from flambeau._values.device import sparse_coo, sparse_csr
 
 _BACKWARD: dict[str, Any] = {}  # autograd.backward, which stands above this module
 
@@ -231,6 +232,10 @@ class _Members:
             STATE.recorder.read(self, "numpy()")
         if node_of(self) is not None and STATE.grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        if type(self._a) in LAYOUTS:
+            from flambeau._backends.sparse_arrays import spoken
+
+            raise TypeError(f"can't convert {spoken(self._a)} layout tensor to numpy. Use Tensor.to_dense() first.")
         if self.device.type != "cpu" and not force:
             raise TypeError(
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
@@ -312,12 +317,14 @@ class _Members:
     def storage_offset(self: Any) -> int:
         """Where the first element lies in the storage, in elements."""
         a = self._a
+        if type(a) in LAYOUTS:
+            return 0
         owner = views.memory_of(a)
         return (views.address(a) - views.address(owner)) // a.dtype.itemsize if a is not owner else 0
 
     def data_ptr(self: Any) -> int:
         """The address of the first element (0 for an empty tensor)."""
-        return views.address(self._a) if self._a.size else 0
+        return views.address(self._a) if self._a.size or type(self._a) in LAYOUTS else 0
 
     def size(self: Any, dim: Any = None) -> Any:
         """The sizes, or that of one dimension."""
@@ -353,10 +360,11 @@ class _Members:
     is_cuda = property(lambda self: self.device.type == "cuda")
     is_cpu = property(lambda self: self.device.type == "cpu")
     is_meta = property(lambda self: self.device.type == "meta")
-    is_sparse = property(lambda self: False)
-    is_sparse_csr = is_quantized = is_nested = is_mkldnn = is_xpu = is_mps = is_ipu = is_xla = is_vulkan = is_maia = (
-        is_mtia
-    ) = is_sparse
+    is_sparse = property(lambda self: self.layout is sparse_coo)
+    is_sparse_csr = property(lambda self: self.layout is sparse_csr)
+    is_quantized = is_nested = is_mkldnn = is_xpu = is_mps = is_ipu = is_xla = is_vulkan = is_maia = is_mtia = property(
+        lambda self: False
+    )
 
     def is_conj(self: Any) -> bool:
         return False

@@ -15,9 +15,9 @@ import numpy as np
 from flambeau._backends.cpu.casts import LARGE, astype
 from flambeau._eager.graph import (
     Node,
-    SparseGrad,
     Undifferentiable,
     as_tensor,
+    differentiate_by_tensors,
     node_of,
     saved_alias,
     serial,
@@ -26,7 +26,7 @@ from flambeau._eager.graph import (
 )
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
-from flambeau._tensor import PLAIN, Tensor, bare, new, wrap
+from flambeau._tensor import LAYOUTS, PLAIN, Tensor, bare, new, wrap
 from flambeau._values import dtype as dtypes
 
 _named: dict[Op, Any] = {}
@@ -123,6 +123,8 @@ def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any, cl
     node.into = tuple(None if n is None else (t._a.shape, t._a.dtype) for n, (_, _, t) in zip(edges, ins, strict=True))
     node.seq = next(serial)
     cls.save(node, op, values, outs, old)  # type: ignore[attr-defined]
+    if LAYOUTS and any(t is not None and type(t._a) in LAYOUTS for t in (*(t for _, _, t in ins), *outs)):
+        differentiate_by_tensors(node)
     if any(isinstance(s, Tensor) and s._inference for s in node.saved or ()):
         raise RuntimeError(
             "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation tracked by "
@@ -509,10 +511,8 @@ class RuleNode(Node):
 
 def fit_array(t: Any, into: Any) -> Any:
     """A gradient as the input it belongs to: summed over the dims that were broadcast, in the input's dtype."""
-    if getattr(t, "_kind", None) is not None:
-        return SparseGrad(t)
     a = t._a
-    if into is None:
+    if into is None or type(a) in LAYOUTS:
         return a
     shape, d = into
     if a.shape != shape:
@@ -539,7 +539,7 @@ def sum_to(a: Any, shape: tuple[int, ...]) -> Any:
 
 
 def fit_tensor(t: Any, into: Any) -> Any:
-    if into is None or getattr(t, "_kind", None) is not None:
+    if into is None:
         return t
     shape, d = into
     if t._a.shape != shape:

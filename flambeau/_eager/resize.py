@@ -10,7 +10,7 @@ import numpy as np
 from flambeau._eager import call
 from flambeau._eager.graph import bump, node_of
 from flambeau._operators.op import REGISTRY
-from flambeau._tensor import Tensor
+from flambeau._tensor import LAYOUTS, Tensor
 from flambeau._values.shape import contiguous_strides
 
 
@@ -28,6 +28,10 @@ def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
         if n < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(shape)}")
     a = self._a
+    if type(a) in LAYOUTS:
+        from flambeau._eager.sparse import refused
+
+        raise refused("resize_", (self,), "")
     if a.shape == shape:
         return self
     from flambeau._backends.cpu.library_memory import owner  # library routines load when they are needed
@@ -50,6 +54,8 @@ def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
 
 def resize_as_(self: Any, the_template: Any, *, memory_format: Any = None) -> Any:
     """The sizes of another tensor."""
+    if type(self._a) in LAYOUTS:
+        return self.resize_as_sparse_(the_template)
     return resize_(self, tuple(the_template.shape), memory_format=memory_format)
 
 

@@ -15,7 +15,7 @@ def conj_physical(k: Kernel[T], input: T) -> T:
     return k.conj(input)
 
 
-@composite("conj")
+@composite("conj", layouts=True)
 def conj(input: T) -> T:
     """The complex conjugate; a real tensor itself."""
     return conj_physical(input) if input.is_complex() else input

@@ -37,7 +37,7 @@ def _(k: Any, input: Any, *, memory_format: Any = None) -> Any:
     return k.library("copied", input, format="preserve_format" if memory_format is None else memory_format.name)
 
 
-@composite("contiguous", variants=METHOD)
+@composite("contiguous", variants=METHOD, layouts=True)
 def contiguous(input: T, memory_format: MemoryFormat | None = None) -> T:
     """This tensor if its elements lie in order, else a copy in which they do."""
     if memory_format is None:

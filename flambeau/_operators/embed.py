@@ -7,6 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.index import Index, InPlace, changed, writes
 from flambeau._operators.op import composite, op
+from flambeau._operators.sparse import embedding_sparse_backward
 from flambeau._values.dtype import SPOKEN
 
 
@@ -28,14 +29,12 @@ def _(weight: Any, input: Any, padding_idx: int, scale_grad_by_freq: bool, spars
             "Long, Int; but got "
             f"torch.{SPOKEN[input.dtype]}Tensor instead (while checking arguments for embedding)"
         )
-    if sparse:
-        raise NotImplementedError("embedding with sparse gradients is not implemented")
 
 
 embedding.vjp(
-    weight=lambda g, weight_shape, input, padding_idx, scale_grad_by_freq: embedding_dense_backward(
-        g, input, weight_shape[0], padding_idx, scale_grad_by_freq
-    )
+    weight=lambda g, weight_shape, input, padding_idx, scale_grad_by_freq, sparse: (
+        embedding_sparse_backward if sparse else embedding_dense_backward
+    )(g, input, weight_shape[0], padding_idx, scale_grad_by_freq)
 )
 
 

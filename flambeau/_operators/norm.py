@@ -221,6 +221,7 @@ def linalg_cond(A: T, p: Any = None) -> T:
     "norm.ScalarOpt_dim_dtype",
     "norm.ScalarOpt_dtype",
     variants=("function", "method"),
+    layouts=True,
 )
 def norm(
     input: T,

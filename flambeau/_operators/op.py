@@ -61,6 +61,8 @@ class Op:
         wraps: graphs show numbers as 0-d tensors do, by the overload for tensors.
         exact: whether `out=` must have the dtype of the result, and none that it could be cast to (where promote is "none").
         constants: those of the outputs that no gradient flows back from.
+        layouts: what it computes depends on the layouts of its tensors: the general lane asks for a reading before there is any
+            other (`_eager/sparse`), also for composites and for strided tensors.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
 
@@ -71,14 +73,14 @@ class Op:
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
-                 wraps: bool = False) -> None:  # fmt: skip
+                 wraps: bool = False, layouts: bool = False) -> None:  # fmt: skip
         self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
         self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view
         self.aten = overloads[0].partition(".")[0]
         base = self.aten.removeprefix(namespace + "_") if namespace else self.aten
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
-        self.lacks, self.halves = lacks, halves
+        self.lacks, self.halves, self.layouts = lacks, halves, layouts
         self.wraps = wraps
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)

@@ -138,7 +138,7 @@ def narrow(input: T, dim: Dim, start: Any, length: int) -> T:
     return slice_(input, dim, start, start + length, 1)
 
 
-@composite("narrow_copy", variants=("function", "method", "out"))
+@composite("narrow_copy", variants=("function", "method", "out"), layouts=True)
 def narrow_copy(input: T, dim: Dim, start: int, length: int) -> T:
     """A copy of the part of `input` that `narrow` views."""
     if input.ndim and dim >= input.ndim:
@@ -458,7 +458,7 @@ unfold_backward.vjp(input=lambda g, dim, size, step: g.unfold(dim, size, step))
 # ---------------------------------------------------------------- as_strided
 
 
-@composite("as_strided")
+@composite("as_strided", layouts=True)
 def as_strided(input: T, size: Shape, stride: Shape, storage_offset: int | None = None) -> T:
     """A view of the storage with any sizes, strides and offset."""
     size, stride = sizes(size), sizes(stride)

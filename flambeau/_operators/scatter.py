@@ -7,6 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Kernel, Scalar, T
 from flambeau._operators.index import Index, N, changed, writes
 from flambeau._operators.op import ALL_FORMS, op
+from flambeau._operators.sparse import _gather_sparse_backward
 from flambeau._values.dtype import SPOKEN
 from flambeau._values.shape import wrap_dim
 
@@ -70,7 +71,13 @@ def _(input: Any, dim: int, index: Any, sparse_grad: bool) -> None:
             )
 
 
-gather.vjp(input=lambda g, input_shape, dim, index: scatter_add(g.new_zeros(input_shape), dim, index, g))
+gather.vjp(
+    input=lambda g, input_shape, dim, index, sparse_grad: (
+        _gather_sparse_backward(g.new_empty(1).expand(input_shape), dim, index, g)
+        if sparse_grad
+        else scatter_add(g.new_zeros(input_shape), dim, index, g)
+    )
+)
 
 
 @op("scatter.src", "scatter.reduce", promote="none", variants=ALL_FORMS)

@@ -162,7 +162,7 @@ def _(k, condition, input, other):  # type: ignore[no-untyped-def]
     return k.where(condition if condition.dtype.kind == "b" else condition != 0, input, other)
 
 
-@composite("nan_to_num", variants=ALL_FORMS)
+@composite("nan_to_num", variants=ALL_FORMS, layouts=True)
 def nan_to_num(input: T, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> T:
     """Numbers instead of NaN (0) and infinities (the dtype's limits)."""
     if input.dtype.kind in "bi":

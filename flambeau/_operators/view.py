@@ -117,7 +117,7 @@ def _(k: Any, input: Any, size: Shape) -> Any:
     return input.reshape(-1).reshape(size) if not input.flags.c_contiguous else input.copy().reshape(size)
 
 
-@composite("reshape")
+@composite("reshape", layouts=True)
 def reshape(input: T, shape: Shape) -> T:
     """The same elements in another shape: a view where the strides allow it, else a copy.
 
@@ -285,7 +285,7 @@ def _(k: Any, input: Any) -> Any:
     return input.T
 
 
-@composite("numpy_T", variants=METHOD, python_name="T")
+@composite("numpy_T", variants=METHOD, python_name="T", layouts=True)
 def numpy_t(input: T) -> T:
     """The dimensions in reverse order."""
     if input._a.ndim == 2:
@@ -304,7 +304,7 @@ def numpy_t(input: T) -> T:
     return permute(input, tuple(range(input.ndim))[::-1])
 
 
-@composite("mT", variants=METHOD)
+@composite("mT", variants=METHOD, layouts=True)
 def m_t(input: T) -> T:
     """The last two dimensions exchanged."""
     if input.ndim < 2:
@@ -314,7 +314,7 @@ def m_t(input: T) -> T:
     return transpose(input, -2, -1)
 
 
-@composite("matrix_H", variants=METHOD, python_name="H")
+@composite("matrix_H", variants=METHOD, python_name="H", layouts=True)
 def matrix_h(input: T) -> T:
     """The conjugate transpose of a matrix."""
     if input.ndim == 0:
@@ -327,7 +327,7 @@ def matrix_h(input: T) -> T:
     return _conj(transpose(input, 0, 1))
 
 
-@composite("mH", variants=METHOD)
+@composite("mH", variants=METHOD, layouts=True)
 def m_h(input: T) -> T:
     """The last two dimensions exchanged, and conjugated."""
     if input.ndim < 2:
@@ -337,7 +337,7 @@ def m_h(input: T) -> T:
     return _conj(transpose(input, -2, -1))
 
 
-@composite("adjoint")
+@composite("adjoint", layouts=True)
 def adjoint(input: T) -> T:
     """The last two dimensions exchanged, and conjugated."""
     if input.ndim < 2:

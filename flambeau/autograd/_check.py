@@ -14,7 +14,7 @@ import numpy as np
 
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
-from flambeau._tensor import Tensor, wrap
+from flambeau._tensor import LAYOUTS, Tensor, wrap
 
 
 class GradcheckError(RuntimeError):
@@ -100,6 +100,10 @@ def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol:
     True
     """
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if any(isinstance(x, Tensor) and type(x._a) in LAYOUTS for x in given):
+        from flambeau._eager.sparse.check import over_parts
+
+        func, given = over_parts(func, given, bool(masked))
     try:
         _check(func, given, eps, atol, rtol, nondet_tol)
         if check_forward_ad:
