@@ -257,8 +257,8 @@ def _sparse(tensor: Any, prefix: str, dtype: list[str]) -> str:
         text += (",\n" + " " * len(prefix) if i else "") + head + shown + ")"
     rest = [f"size={tuple(t.shape)}", f"nnz={count}", *dtype, f"layout={t.layout}", *_history(tensor)]
     if coordinates:
-        return _join(text + ",\n" + " " * len(prefix) + rest[0], rest[1:], len(prefix))
-    return _join(text, rest, len(prefix))
+        return _add_suffixes(text + ",\n" + " " * len(prefix) + rest[0], rest[1:], len(prefix))
+    return _add_suffixes(text, rest, len(prefix))
 
 
 def _history(tensor: Any) -> list[str]:

@@ -184,6 +184,6 @@ from flambeau._eager.sparse import (
     pointwise as _pointwise,
     product as _product,
     reduce as _reduce,
-)  # noqa: I001
+)
 
 __all__ = ["_convert", "_create", "_move", "_pointwise", "_product", "_reduce", "np"]

@@ -11,7 +11,9 @@ from flambeau._eager.sparse.parts import is_sparse
 from flambeau._tensor import Tensor
 
 
-def over_parts(func: Callable[..., Any], given: tuple[Any, ...], masked: bool) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def over_parts(
+    func: Callable[..., Any], given: tuple[Any, ...], masked: bool
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """The same function of strided tensors: the values that are there (masked), or all elements; and those tensors."""
     patterns: list[Any] = []
     parts: list[Any] = []

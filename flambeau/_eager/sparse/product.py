@@ -99,7 +99,11 @@ def _sparse_sparse_matmul(input: Any, other: Any) -> Any:
     v = r.data.astype(a.values.dtype, copy=False)
     rows = np.repeat(np.arange(r.shape[0]), np.diff(r.indptr))
     made = CooArray(np.stack([rows, r.indices]).astype(np.int64), v, r.shape, True)
-    return wrap(made if is_coo(input) else _compressed(made, sparse_csr if sparse_csr in (a.layout, b.layout) else a.layout, *made.shape, made.shape))
+    return wrap(
+        made
+        if is_coo(input)
+        else _compressed(made, sparse_csr if sparse_csr in (a.layout, b.layout) else a.layout, *made.shape, made.shape)
+    )
 
 
 @reading("mv")

@@ -37,7 +37,19 @@ def test_coordinates(agree, dense):
     def program(fl, i, v):
         t = fl.sparse_coo_tensor(i, v, (4, 3, *dense))
         c = t.coalesce()
-        return parts(t), parts(c), t.to_dense(), t.sparse_dim(), t.dense_dim(), t._nnz(), c.indices(), repr(t), str(c), t.layout, t.is_sparse
+        return (
+            parts(t),
+            parts(c),
+            t.to_dense(),
+            t.sparse_dim(),
+            t.dense_dim(),
+            t._nnz(),
+            c.indices(),
+            repr(t),
+            str(c),
+            t.layout,
+            t.is_sparse,
+        )
 
     agree(program, PLACES, rand(4, *dense))
     agree(program, PLACES, rand(4, *dense).astype("float32"))
@@ -47,15 +59,27 @@ def test_coordinates(agree, dense):
 def test_empty(agree):
     agree(lambda fl: [parts(fl.sparse_coo_tensor(size=s)) for s in ((2, 3), (0,), (2, 0))])
     agree(lambda fl: [parts(fl.zeros(2, 3, layout=getattr(fl, n))) for n in LAYOUTS[:3]])
-    agree(lambda fl, x: [parts(x.to_sparse()), parts(x.to_sparse_csr()), x.to_sparse().to_dense()], np.zeros((3, 2)), grads=0)
-    agree(lambda fl, x: [parts(fl.zeros_like(x.to_sparse())), fl.zeros_like(x.to_sparse(), layout=fl.strided)], holed(3, 2), grads=0)
+    agree(
+        lambda fl, x: [parts(x.to_sparse()), parts(x.to_sparse_csr()), x.to_sparse().to_dense()],
+        np.zeros((3, 2)),
+        grads=0,
+    )
+    agree(
+        lambda fl, x: [parts(fl.zeros_like(x.to_sparse())), fl.zeros_like(x.to_sparse(), layout=fl.strided)],
+        holed(3, 2),
+        grads=0,
+    )
     agree(lambda fl, x: fl.sparse.mm(x.to_sparse(), fl.ones(2, 4).double()), np.zeros((3, 2)), grads=0)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float16", "float32", "complex128"])
 def test_dtypes(agree, dtype):
     x = (holed(4, 4) * 5).astype(dtype)
-    agree(lambda fl, x: [parts(as_layout(fl, x, n)) for n in LAYOUTS] + [as_layout(fl, x, n).to_dense() for n in LAYOUTS], x, grads=0)
+    agree(
+        lambda fl, x: [parts(as_layout(fl, x, n)) for n in LAYOUTS] + [as_layout(fl, x, n).to_dense() for n in LAYOUTS],
+        x,
+        grads=0,
+    )
     agree(lambda fl, x: repr(x.to_sparse()) + repr(x.to_sparse_csr()), x, grads=0)
 
 
@@ -134,13 +158,18 @@ def test_invariants_switch(agree):
     agree(program)
 
 
-UNARY = ("abs asin asinh atan atanh ceil deg2rad erf erfinv expm1 floor frac isnan isinf log1p neg rad2deg relu round sgn sign signbit sin "
-         "sinh sqrt tan tanh trunc nan_to_num").split()  # fmt: skip
+UNARY = ["abs", "asin", "asinh", "atan", "atanh", "ceil", "deg2rad", "erf", "erfinv", "expm1", "floor", "frac", "isnan", "isinf", "log1p", "neg", "rad2deg", "relu", "round", "sgn", "sign", "signbit", "sin", "sinh", "sqrt", "tan", "tanh", "trunc", "nan_to_num"]  # fmt: skip
 
 
 def test_unary(agree):
-    agree(lambda fl, i, v: [parts(getattr(fl.sparse_coo_tensor(i, v.detach(), (4, 3)), n)()) for n in UNARY], PLACES, rand(4, low=0.0) / 4)
-    agree(lambda fl, x: [parts(getattr(x.detach().to_sparse_csr(), n)()) for n in UNARY if n != "nan_to_num"], holed(4, 3))
+    agree(
+        lambda fl, i, v: [parts(getattr(fl.sparse_coo_tensor(i, v.detach(), (4, 3)), n)()) for n in UNARY],
+        PLACES,
+        rand(4, low=0.0) / 4,
+    )
+    agree(
+        lambda fl, x: [parts(getattr(x.detach().to_sparse_csr(), n)()) for n in UNARY if n != "nan_to_num"], holed(4, 3)
+    )
     for n in ("abs", "neg", "relu", "sgn", "sign", "floor"):
         agree(lambda fl, x, n=n: getattr(x.to_sparse(), n)().to_dense(), holed(4, 3))
 
@@ -148,12 +177,33 @@ def test_unary(agree):
 def test_arithmetic(agree):
     def program(fl, i, v, x, y):
         s, c, d, e = fl.sparse_coo_tensor(i, v, (4, 3)), x.to_sparse(), y, y.to_sparse()
-        out = [s + s, c + e, c - e, d + s, d - c, c * e, s * 2, c / 2, c * d, d * c, c * d[0], c // 0.5, c**2, c.add(e, alpha=3), -s, s * fl.tensor(3)]
+        out = [
+            s + s,
+            c + e,
+            c - e,
+            d + s,
+            d - c,
+            c * e,
+            s * 2,
+            c / 2,
+            c * d,
+            d * c,
+            c * d[0],
+            c // 0.5,
+            c**2,
+            c.add(e, alpha=3),
+            -s,
+            s * fl.tensor(3),
+        ]
         return [parts(t.detach()) for t in out]
 
     agree(program, PLACES, rand(4), holed(4, 3), holed(4, 3, seed=1), grads=0)
     for form in ("a + b", "a - b", "a * b", "a * 2", "a / 2", "a.add(b, alpha=3)"):
-        agree(lambda fl, x, y, form=form: eval(form, {"a": x.to_sparse(), "b": y.to_sparse()}).to_dense(), holed(4, 3), holed(4, 3, seed=1))
+        agree(
+            lambda fl, x, y, form=form: eval(form, {"a": x.to_sparse(), "b": y.to_sparse()}).to_dense(),
+            holed(4, 3),
+            holed(4, 3, seed=1),
+        )
     agree(lambda fl, x, y: [parts(t) for t in (x.to_sparse_csr() + y.to_sparse_csr(), x.to_sparse_csr() * y, x.to_sparse_csr() * 2)], holed(4, 3), holed(4, 3, seed=1), grads=0)  # fmt: skip
 
 
@@ -190,9 +240,19 @@ def test_moves(agree):
 @pytest.mark.parametrize("layout", ["sparse_coo", "sparse_csr"])
 def test_products(agree, layout):
     def run(form, *arrays, grads=1):
-        agree(lambda fl, x, *rest: eval(form, {"fl": fl, "s": as_layout(fl, x, layout), "r": rest}), holed(5, 7), *arrays, grads=grads)
+        agree(
+            lambda fl, x, *rest: eval(form, {"fl": fl, "s": as_layout(fl, x, layout), "r": rest}),
+            holed(5, 7),
+            *arrays,
+            grads=grads,
+        )
 
-    for form in ("s @ r[0]", "fl.sparse.mm(s, r[0])", "fl.sparse.mm(r[0].t(), s.t()) if s.is_sparse else r[0].t() @ s.t()", "s.mm(r[0])"):
+    for form in (
+        "s @ r[0]",
+        "fl.sparse.mm(s, r[0])",
+        "fl.sparse.mm(r[0].t(), s.t()) if s.is_sparse else r[0].t() @ s.t()",
+        "s.mm(r[0])",
+    ):
         run(form, rand(7, 3))
     for form in ("fl.addmm(r[1], s, r[0], beta=2, alpha=3)", "fl.sparse.addmm(r[1], s, r[0], beta=2, alpha=3)"):
         run(form, rand(7, 3), rand(5, 3))
@@ -203,26 +263,52 @@ def test_products(agree, layout):
 
 
 def test_products_of_sparse(agree):
-    agree(lambda fl, x, y: [fl.sparse.mm(x.to_sparse(), y.to_sparse()).to_dense(), (x.to_sparse() @ y.to_sparse()).to_dense()], holed(5, 7), holed(7, 4))
+    agree(
+        lambda fl, x, y: [
+            fl.sparse.mm(x.to_sparse(), y.to_sparse()).to_dense(),
+            (x.to_sparse() @ y.to_sparse()).to_dense(),
+        ],
+        holed(5, 7),
+        holed(7, 4),
+    )
     agree(lambda fl, x, y: (x.to_sparse_csr() @ y.to_sparse_csr()).to_dense(), holed(5, 7), holed(7, 4))
     agree(lambda fl, x, y: [parts(t) for t in (fl.smm(x.to_sparse(), y), fl.hspmm(x.to_sparse(), y), fl.dsmm(x.to_sparse(), y),
                             fl.sspaddmm(fl.eye(5, 4).double().to_sparse(), x.to_sparse(), y, beta=2, alpha=3))], holed(5, 7), rand(7, 4), grads=0)  # fmt: skip
     agree(lambda fl, x, y: fl.bmm(x.to_sparse(), y), holed(2, 3, 4), rand(2, 4, 5), grads=0)
-    agree(lambda fl, x, a, b: fl.sparse.sampled_addmm(x.to_sparse_csr(), a, b, beta=2, alpha=3).to_dense(), holed(5, 7), rand(5, 2), rand(2, 7))
+    agree(
+        lambda fl, x, a, b: fl.sparse.sampled_addmm(x.to_sparse_csr(), a, b, beta=2, alpha=3).to_dense(),
+        holed(5, 7),
+        rand(5, 2),
+        rand(2, 7),
+    )
     for reduce in ("sum", "mean", "amax", "amin"):
         agree(lambda fl, x, y, reduce=reduce: fl.sparse.mm(x.to_sparse_csr(), y, reduce), holed(5, 7), rand(7, 3))
 
 
 def test_sums_and_softmax(agree):
     for dim in (None, 0, 1, (0, 1), -1):
-        agree(lambda fl, x, dim=dim: (lambda t: t if str(t.layout) == "torch.strided" else t.to_dense())(fl.sparse.sum(x.to_sparse(), dim)), holed(4, 3, 2))
-        agree(lambda fl, x, dim=dim: (lambda t: t if str(t.layout) == "torch.strided" else t.to_dense())(fl.sparse.sum(x.to_sparse(1), dim)), holed(4, 3, 2))
+        agree(
+            lambda fl, x, dim=dim: (lambda t: t if str(t.layout) == "torch.strided" else t.to_dense())(
+                fl.sparse.sum(x.to_sparse(), dim)
+            ),
+            holed(4, 3, 2),
+        )
+        agree(
+            lambda fl, x, dim=dim: (lambda t: t if str(t.layout) == "torch.strided" else t.to_dense())(
+                fl.sparse.sum(x.to_sparse(1), dim)
+            ),
+            holed(4, 3, 2),
+        )
     agree(lambda fl, x: [parts(t) for t in (x.to_sparse().sum(), x.to_sparse().sum(0), x.to_sparse().sum(1, keepdim=True), x.to_sparse().norm(), x.to_sparse_csr().sum())], holed(4, 3), grads=0)  # fmt: skip
     for dim in (0, 1):
         for n in ("softmax", "log_softmax"):
             agree(lambda fl, x, dim=dim, n=n: getattr(fl.sparse, n)(x.to_sparse(), dim).to_dense(), holed(4, 3))
             agree(lambda fl, x, dim=dim, n=n: getattr(fl.sparse, n)(x.to_sparse(1), dim).to_dense(), holed(4, 3))
-    agree(lambda fl, x: [parts(fl.sparse.spdiags(x, fl.tensor([0, -1, 2]), s)) for s in ((4, 4), (3, 5), (5, 3))], rand(3, 4), grads=0)
+    agree(
+        lambda fl, x: [parts(fl.sparse.spdiags(x, fl.tensor([0, -1, 2]), s)) for s in ((4, 4), (3, 5), (5, 3))],
+        rand(3, 4),
+        grads=0,
+    )
 
 
 def test_masks(agree):
@@ -234,7 +320,11 @@ def test_gradients_keep_their_layout(agree):
     def program(fl, i, v, y):
         found = []
         for make in (lambda: fl.sparse_coo_tensor(i, v.detach(), (4, 3)), lambda: y.detach().to_sparse_csr()):
-            for use in (lambda s: s.to_dense(), lambda s: fl.sparse.mm(s, fl.ones(3, 2).double()), lambda s: s * 2 if s.is_sparse else -s):
+            for use in (
+                lambda s: s.to_dense(),
+                lambda s: fl.sparse.mm(s, fl.ones(3, 2).double()),
+                lambda s: s * 2 if s.is_sparse else -s,
+            ):
                 s = make().requires_grad_()
                 out = use(s)
                 (out if str(out.layout) == "torch.strided" else out.to_dense()).sum().backward()
