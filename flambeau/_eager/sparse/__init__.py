@@ -80,7 +80,7 @@ def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     return result
 
 
-def _without_history(op: Op, fn: Callable[..., Any], values: Sequence[Any]) -> Any:
+def _without_history(op: Op, fn: Callable[..., Any], values: tuple[Any, ...]) -> Any:
     grad, STATE.grad = STATE.grad, False
     try:
         return lane.call_body(op, fn, (), values)

@@ -448,7 +448,11 @@ def sparse_resize(input: Any, size: Any, sparse_dim: int, dense_dim: int) -> Non
         for what, part in (("sparse", slice(None, sparse_dim)), ("dense", slice(sparse_dim, None))):
             if any(n < m for n, m in zip(shape[part], a.shape[part], strict=True)):
                 raise RuntimeError(f"shrinking the size of {what} dimensions (from {list(a.shape[part])} to {list(shape[part])}) on a "
-                                   "non-empty sparse tensor is not supported.")  # fmt: skip
+                                   "non-empty sparse tensor is not supported. You could try the following options:\n1. If you need an empty sparse tensor of this "
+                                   "size, call `x = torch.sparse_coo_tensor(size)`.\n2. If you need to resize this tensor, you have the following options:\n    "
+                                   "1. For both sparse and dense dimensions, keep the number of them constant and the size of them non-shrinking, "
+                                   "and then try the same call again.\n    2. Or, create a new sparse tensor with the correct indices and values from "
+                                   "this sparse tensor.")  # fmt: skip
     values = np.zeros((a.count, *shape[sparse_dim:]), a.values.dtype)
     if a.count:
         values[tuple(slice(n) for n in a.values.shape)] = a.values

@@ -139,7 +139,7 @@ def batched(parts: list[CompressedArray], batch: Any) -> CompressedArray:
         np.stack(x).reshape(*batch, *x[0].shape)
         for x in ([p.compressed for p in parts], [p.plain for p in parts], [p.values for p in parts])
     ]
-    return CompressedArray(parts[0].layout, *stack, (*batch, *parts[0].shape))
+    return CompressedArray(parts[0].layout, stack[0], stack[1], stack[2], (*batch, *parts[0].shape))
 
 
 def row_column(a: CompressedArray) -> tuple[Any, Any]:

@@ -108,7 +108,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     if not is_sparse(other):
         if is_compressed(input) and isinstance(other, Tensor) and other.ndim:
             return add(other, input) if alpha == 1 else other * alpha + input
-        raise RuntimeError("add(sparse, dense) is not supported")
+        raise RuntimeError("add(sparse, dense) is not supported. Use add(dense, sparse) instead.")
     if input.shape != other.shape:
         raise RuntimeError(
             f"add: expected sizes of 'self' and 'other' to match, but {list(input.shape)} != {list(other.shape)}"

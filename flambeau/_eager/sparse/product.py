@@ -102,7 +102,13 @@ def _sparse_sparse_matmul(input: Any, other: Any) -> Any:
     return wrap(
         made
         if is_coo(input)
-        else _compressed(made, sparse_csr if sparse_csr in (a.layout, b.layout) else a.layout, *made.shape, made.shape)
+        else _compressed(
+            made,
+            sparse_csr if sparse_csr in (a.layout, b.layout) else a.layout,
+            made.shape[0],
+            made.shape[1],
+            made.shape,
+        )
     )
 
 
@@ -208,14 +214,14 @@ def _sparse_mm_reduce_impl(input: Any, other: Any, reduce: str) -> Any:
         return out
     if reduce not in ("amax", "amin", "max", "min"):
         raise RuntimeError(f"reduce argument must be either sum, mean, amax or amin, got {reduce}")
-    out = np.zeros((input.shape[0], x.shape[1]), x.dtype)
+    best = np.zeros((input.shape[0], x.shape[1]), x.dtype)
     terms = a.values[:, None] * x[a.plain]
     some = np.flatnonzero(np.diff(a.compressed))
     if len(some):
-        out[some] = (np.maximum if reduce.endswith("max") else np.minimum).reduceat(
+        best[some] = (np.maximum if reduce.endswith("max") else np.minimum).reduceat(
             terms, a.compressed[:-1][some], axis=0
         )
-    return wrap(out)
+    return wrap(best)
 
 
 def _full(dense: Any) -> CooArray:
