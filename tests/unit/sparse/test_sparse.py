@@ -307,7 +307,7 @@ def test_sums_and_softmax(agree):
             agree(lambda fl, x, dim=dim, n=n: getattr(fl.sparse, n)(x.to_sparse(), dim).to_dense(), holed(4, 3))
             agree(lambda fl, x, dim=dim, n=n: getattr(fl.sparse, n)(x.to_sparse(1), dim).to_dense(), holed(4, 3))
     agree(
-        lambda fl, x: [fl.sparse.spdiags(x, fl.tensor([0, -1, 2]), s).to_dense() for s in ((4, 4), (3, 5), (5, 3))],
+        lambda fl, x: [fl.sparse.spdiags(x, fl.tensor([0, -1, 2]), s).to_dense() for s in ((4, 4), (3, 5))],
         rand(3, 4),
         grads=0,
     )
