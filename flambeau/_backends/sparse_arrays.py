@@ -75,7 +75,8 @@ class CooArray(SparseArray):
     layout = sparse_coo
 
     def __init__(self, indices: Any, values: Any, shape: Any, coalesced: bool = False) -> None:
-        self.indices, self.values, self.shape, self.coalesced = indices, values, tuple(shape), coalesced
+        self.indices, self.values, self.shape = indices, values, tuple(shape)
+        self.coalesced = coalesced or values.shape[0] < 2
 
     sparse_dim = property(lambda self: self.indices.shape[0])
     dense_dim = property(lambda self: self.values.ndim - 1)

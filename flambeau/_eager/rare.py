@@ -104,6 +104,22 @@ def const_data_ptr(self: Any) -> int:
     return self.data_ptr()
 
 
-for _fn in (apply_, map_, map2_, fill_diagonal_, is_set_to, resize, resize_as, dim_order, const_data_ptr):
+def to_sparse_coo(self: Any) -> Any:
+    """The tensor in coordinates: `to_sparse()`."""
+    return self.to_sparse()
+
+
+for _fn in (
+    to_sparse_coo,
+    apply_,
+    map_,
+    map2_,
+    fill_diagonal_,
+    is_set_to,
+    resize,
+    resize_as,
+    dim_order,
+    const_data_ptr,
+):
     setattr(Tensor, _fn.__name__, _fn)
 __all__ = ["apply_", "fill_diagonal_", "map_"]

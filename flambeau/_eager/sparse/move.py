@@ -105,9 +105,9 @@ def unsqueeze(input: Any, dim: int) -> Any:
     a, n = input._a, input._a.sparse_dim
     shape = (*a.shape[:d], 1, *a.shape[d:])
     if d > n:
-        return wrap(CooArray(a.indices, np.expand_dims(a.values, d - n + 1), shape, a.coalesced))
+        return wrap(CooArray(a.indices, np.expand_dims(a.values, d - n + 1), shape))
     row = np.zeros((1, a.count), np.int64)
-    return wrap(CooArray(np.concatenate([a.indices[:d], row, a.indices[d:]]), a.values, shape, a.coalesced))
+    return wrap(CooArray(np.concatenate([a.indices[:d], row, a.indices[d:]]), a.values, shape))
 
 
 @reading("select.int")
@@ -127,12 +127,12 @@ def select(input: Any, dim: int, index: int) -> Any:
     n = a.sparse_dim
     shape = (*a.shape[:d], *a.shape[d + 1 :])
     if d >= n:
-        return wrap(CooArray(a.indices, np.take(a.values, index, axis=d - n + 1), shape, a.coalesced))
+        return wrap(CooArray(a.indices, np.take(a.values, index, axis=d - n + 1), shape))
     hit = np.flatnonzero(a.indices[d] == index % size)
     if n == 1:
         v = wrap(a.values[hit])
         return v.sum(0) if v.dtype.kind != "b" else v.any(0)
-    return wrap(CooArray(np.delete(a.indices[:, hit], d, 0), a.values[hit], shape, a.coalesced))
+    return wrap(CooArray(np.delete(a.indices[:, hit], d, 0), a.values[hit], shape))
 
 
 @reading("unbind.int", composed=True)
@@ -155,7 +155,7 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     i = i % max(size, 1)
     shape = (*a.shape[:d], len(i), *a.shape[d + 1 :])
     if d >= n:
-        return wrap(CooArray(a.indices, np.take(a.values, i, axis=d - n + 1), shape, a.coalesced))
+        return wrap(CooArray(a.indices, np.take(a.values, i, axis=d - n + 1), shape))
     order = np.argsort(a.indices[d], kind="stable")
     row = a.indices[d][order]
     first, last = np.searchsorted(row, i), np.searchsorted(row, i, "right")

@@ -269,7 +269,7 @@ def hspmm(mat1: Any, mat2: Any) -> Any:
         raise refused("hspmm", (mat1,), "")
     rows = np.unique(coalesced_array(mat1._a).indices[0])
     product = mm(mat1, mat2)._a[rows]
-    return wrap(CooArray(rows.reshape(1, -1), product, (mat1.shape[0], mat2.shape[1]), True))
+    return wrap(CooArray(rows.reshape(1, -1), product, (mat1.shape[0], mat2.shape[1])))
 
 
 @reading("sparse_sampled_addmm")

@@ -48,7 +48,7 @@ def _kept(made: CooArray, a: CooArray, dims: tuple[int, ...]) -> Any:
     rows = iter(made.indices)
     indices = np.stack([np.zeros(made.count, np.int64) if d in dims else next(rows) for d in range(a.sparse_dim)])
     shape = [1 if d in dims else n for d, n in enumerate(a.shape)]
-    return wrap(CooArray(indices, made.values.reshape(made.count, *shape[a.sparse_dim :]), shape, True))
+    return wrap(CooArray(indices, made.values.reshape(made.count, *shape[a.sparse_dim :]), shape))
 
 
 def summed_over(t: Any, dims: tuple[int, ...], dtype: Any = None) -> Any:
