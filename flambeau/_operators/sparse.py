@@ -278,9 +278,9 @@ def _sparse_addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1,
 
 
 _sparse_addmm.vjp(
-    input=lambda g, beta: g * beta,
-    mat1=lambda g, mat1, mat2, alpha: (g @ mat2.mT.conj()).mul(alpha).sparse_mask(_ordered(mat1)),
-    mat2=lambda g, mat1, alpha: (mat1.t().conj() @ g).mul(alpha),
+    input=lambda g, beta: g * _conjugate(beta),
+    mat1=lambda g, mat1, mat2, alpha: (g @ mat2.mT.conj()).mul(_conjugate(alpha)).sparse_mask(_ordered(mat1)),
+    mat2=lambda g, mat1, alpha: (mat1.t().conj() @ g).mul(_conjugate(alpha)),
 )
 
 
@@ -320,14 +320,21 @@ def sampled_addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1,
 
 
 sampled_addmm.vjp(
-    input=lambda g, beta: g * beta,
-    mat1=lambda g, mat2, alpha: (g @ mat2.mT.conj()).mul(alpha),
-    mat2=lambda g, mat1, alpha: (
-        (g.transpose(-2, -1).conj() @ mat1).mT.conj().mul(alpha)
-        if mat1.is_complex()
-        else (g.transpose(-2, -1) @ mat1).mT.mul(alpha)
+    input=lambda g, beta: g * _conjugate(beta),
+    mat1=lambda g, input, mat2, alpha: (_where(g, input) @ mat2.mT.conj()).mul(_conjugate(alpha)),
+    mat2=lambda g, input, mat1, alpha: (
+        (_where(g, input).transpose(-2, -1).conj() @ mat1).mT.conj().mul(_conjugate(alpha))
     ),
 )
+
+
+def _conjugate(number: Any) -> Any:
+    return number.conjugate() if isinstance(number, complex) else number
+
+
+def _where(g: Any, t: Any) -> Any:
+    """A gradient, of any layout, where a sparse tensor has elements."""
+    return g if g.layout is t.layout else g.sparse_mask(t.detach())
 
 
 # ---------------------------------------------------------------- sums, softmax

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,7 @@ def _at_compressed(dense: Any, a: CompressedArray) -> Any:
     b = a.batch_dim
     h, w = a.blocksize
     out = []
-    for part, x in zip(batches(a), dense.reshape(-1, *dense.shape[b:]), strict=True):
+    for part, x in zip(batches(a), dense.reshape(prod(a.shape[:b]), *dense.shape[b:]), strict=True):
         row, column = row_column(part)
         if a.layout in BLOCKED:
             blocks = x.reshape(x.shape[0] // h, h, x.shape[1] // w, w, *x.shape[2:]).swapaxes(1, 2)
@@ -319,7 +320,7 @@ def to_compressed(input: Any, layout: Any, blocksize: Any, dense_dim: Any, name:
             )
         b = input.ndim - dense - 2
         batch = a.shape[:b]
-        parts = [dense_to_coo(x, 2) for x in a.reshape(-1, *a.shape[b:])]
+        parts = [dense_to_coo(x, 2) for x in a.reshape(prod(batch), *a.shape[b:])]
     rows, columns = input.shape[len(batch) : len(batch) + 2]
     if layout in BLOCKED:
         h, w = blocksize

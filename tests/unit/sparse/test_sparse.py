@@ -409,3 +409,15 @@ def test_gradcheck(agree, masked):
         return fl.autograd.gradcheck(lambda t: t.to_dense(masked_grad=masked), s, masked=masked)
 
     agree(program, holed(3, 4))
+
+
+def test_gradients_of_sampled_products(agree):
+    """A dense gradient counts where the result has elements."""
+
+    def program(fl, x, a, b):
+        s, a, b = x.detach().to_sparse_csr().requires_grad_(), a.detach().requires_grad_(), b.detach().requires_grad_()
+        out = fl.sparse.sampled_addmm(s, a, b, beta=2, alpha=3)
+        return fl.autograd.grad(out, [a, b], fl.ones(*x.shape).double())
+
+    agree(program, holed(5, 7), rand(5, 2), rand(2, 7), grads=0)
+    agree(program, holed(0, 3), rand(0, 2), rand(2, 3), grads=0)
