@@ -241,8 +241,11 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
                                (lambda c, x: f"{x}.to(g.dtype)") if tensors else (lambda c, x: f"{x}.astype(d)"),
                                (lambda w: "") if tensors else array_tail)  # fmt: skip
         if e.op == "const" or (e.op == "expand" and e.src[0].op == "const"):  # the same everywhere, whatever g is
-            number = literal(e.arg if e.op == "const" else e.src[0].arg)
-            value = f"g.new_full(g.shape, {number})" if tensors else f"np.full_like(g, {number})"
+            number = e.arg if e.op == "const" else e.src[0].arg
+            if tensors:  # zeros are made in any layout
+                value = f"g.new_full(g.shape, {literal(number)})" if number else "g.new_zeros(g.shape)"
+            else:
+                value = f"np.full_like(g, {literal(number)})"
         elif e.op == "expand":  # the same everywhere: give it the gradient's shape
             value = f"g * 0.0 + {value}" if tensors else f"np.full(g.shape, {value}, d)"
         out += ["        " + deep + line for line in body]
