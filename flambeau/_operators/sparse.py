@@ -381,7 +381,7 @@ _sparse_log_softmax.vjp(input=lambda g, out, dim, input: _sparse_log_softmax_bac
 # ---------------------------------------------------------------- gradients that are sparse
 
 
-@_laid_out("embedding_sparse_backward", variants=FUNCTION)
+@_laid_out("embedding_sparse_backward", variants=())
 def embedding_sparse_backward(
     k: Kernel[T], grad: T, indices: T, num_weights: int, padding_idx: int, scale_grad_by_freq: bool
 ) -> T:

@@ -76,11 +76,6 @@ def test_muon(agree, kwargs):
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "SparseAdam"])
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 def test_sparse(agree, name):
-    import flambeau
-
-    if not hasattr(flambeau, "sparse_coo_tensor"):
-        pytest.skip("there are no sparse tensors yet")
-
     def program(fl):
         p = fl.nn.Parameter(fl.linspace(-1, 1, 18).reshape(6, 3))
         optimizer = getattr(fl.optim, name)([p], lr=0.05)
