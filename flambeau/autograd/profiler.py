@@ -10,11 +10,12 @@ import functools
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import flambeau
 from flambeau import overrides
-from flambeau._eager import call, create, graph, modes
+from flambeau._eager import call, create, graph, modes, traced
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
 from flambeau.autograd.profiler_util import EventList, FunctionEvent, FunctionEventAvg
@@ -79,29 +80,24 @@ class Session:
     # ---- hooks ----
 
     def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
-        local = self.local
-        if local.noted is op or not self.recording:
-            local.noted = None
-            return NotImplemented
-        event = self.begin(f"aten::{op.aten}{'_' if into else ''}", values)
-        local.noted = op
-        try:
-            return call.general(op, values, out, into)
-        finally:
-            local.noted = None
-            self.end(event)
+        """Asked by the general lane before it runs an operator."""
+        return self.note(op, f"{op.aten}{'_' if into else ''}", values, lambda: _run(op, values, out, into))
 
     def created(self, op: Op, values: tuple[Any, ...], out: Any, extra: dict[str, Any]) -> Any:
+        """Asked before a tensor is made from sizes."""
+        rest = (extra[n] for n in ("layout", "device", "pin_memory", "requires_grad"))
+        return self.note(op, op.aten, values, lambda: create.create(op, values, out, *rest))
+
+    def note(self, op: Op, name: str, values: tuple[Any, ...], run: Callable[[], Any]) -> Any:
+        """Run a call between its start and end; running it asks again, which is left unanswered."""
         local = self.local
         if local.noted is op or not self.recording:
             local.noted = None
             return NotImplemented
-        event = self.begin(f"aten::{op.aten}", values)
+        event = self.begin(f"aten::{name}", values)
         local.noted = op
         try:
-            return create.create(
-                op, values, out, *(extra[n] for n in ("layout", "device", "pin_memory", "requires_grad"))
-            )
+            return run()
         finally:
             local.noted = None
             self.end(event)
@@ -132,6 +128,16 @@ class Session:
         for e in self.events:  # still running
             if e.time_range.end == 0.0:
                 e.time_range.end = now
+
+
+def _run(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
+    """The call as it would run without a profile: a large composite as one kernel."""
+    alone = all(mode == "profile" for mode in modes.MODES)
+    if op.kind == "composite" and op.native and alone and out is None and not into and call._plain(op, values):
+        made = traced.composite(op, values)
+        if made is not None:
+            return made
+    return call.general(op, values, out, into)
 
 
 SESSIONS: list[Session] = []

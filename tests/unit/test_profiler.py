@@ -88,6 +88,18 @@ def test_results_are_the_same():
         got.sum().backward()
 
 
+def test_large_composites_stay_one_kernel():
+    pytest.importorskip("llvmlite")
+    x, weight = flambeau.randn(1024, 1024), flambeau.ones(1024)
+    expected = nn.functional.rms_norm(x, (1024,), weight, 1e-5), nn.functional.mse_loss(x, x * 2)
+    with profile() as p:
+        got = nn.functional.rms_norm(x, (1024,), weight, 1e-5), nn.functional.mse_loss(x, x * 2)
+    assert all(map(flambeau.equal, got, expected))
+    assert {
+        c.name for e in p.events() if e.name in ("aten::rms_norm", "aten::mse_loss") for c in e.cpu_children
+    } == set()
+
+
 def test_the_table():
     averages = step(flambeau).key_averages(group_by_input_shape=True)
     text = averages.table(sort_by="cpu_time_total", row_limit=3)
