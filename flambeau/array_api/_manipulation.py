@@ -76,7 +76,7 @@ def roll(x: Tensor, /, shift: Axes, *, axis: Axes | None = None) -> Tensor:
     """Elements moved on along axes, those that fall off the end come in at the start."""
     if axis is None:
         return flambeau.roll(x, shift)
-    axes = axes_of(axis if isinstance(axis, int) else None, x.ndim) if isinstance(axis, int) else tuple(axis)
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)  # one may come up twice
     shifts = (shift,) * len(axes) if isinstance(shift, int) else tuple(shift)
     return flambeau.roll(x, shifts, axes)
 

@@ -127,7 +127,7 @@ class _Trace:
             )
             for v in values
         ]
-        graph.eliminate_dead_code(lambda n: _acts(n))
+        graph.eliminate_dead_code(_acts)
 
     def _lift(self, kind: InputKind, prefix: str, name: str, t: Any, persistent: bool | None, seen: set[int]) -> None:
         if kind is not InputKind.CONSTANT_TENSOR:
@@ -161,13 +161,12 @@ class _Trace:
 
     def program(self, example: Any, bounds: dict[str, Any], where: Any) -> ExportedProgram:
         module = GraphModule({}, self.graph, "GraphModule")
-        state = {k: v for k, v in self.state.items()}
         signature = ExportGraphSignature(self.inputs, self.outputs)
         return ExportedProgram(
             self.mod,
             module,
             signature,
-            state,
+            self.state,
             bounds,
             CallSpec(self.in_spec, self.out_spec),
             example,
@@ -267,7 +266,7 @@ def _generalize(traced: _Trace, mod: Any, leaves: list[Any], in_spec: Any, names
             raise RuntimeError(
                 f"Constraints violated: the model takes other operators for other sizes of its dynamic dimensions ({rows[0].target})"
             )
-        flat = [pytree.tree_flatten((list(_unnested(r.args)), dict(r.kwargs))) for r in rows]
+        flat = [pytree.tree_flatten((map_arg(list(r.args), lambda n: n), dict(r.kwargs))) for r in rows]
         if any(f[1] != flat[0][1] for f in flat):
             raise RuntimeError(f"Constraints violated: arguments of {rows[0].target} change their form with the sizes")
         changed, values = False, []
@@ -291,10 +290,6 @@ def _generalize(traced: _Trace, mod: Any, leaves: list[Any], in_spec: Any, names
         if changed:
             args, kwargs = pytree.tree_unflatten(values, flat[0][1])
             rows[0].args, rows[0].kwargs = tuple(args), kwargs
-
-
-def _unnested(args: Any) -> Any:
-    return map_arg(list(args), lambda n: n)
 
 
 def _computed(

@@ -168,8 +168,8 @@ def _binary(word: str, boolean: str | None = None) -> Callable[..., Any]:
 BINARY = {"add": ("Add", "Or"), "sub": ("Sub", None), "mul": ("Mul", "And"), "minimum": ("Min", "And"), "maximum": ("Max", "Or"),
           "lt": ("Less", None), "le": ("LessOrEqual", None), "gt": ("Greater", None), "ge": ("GreaterOrEqual", None),
           "eq": ("Equal", None), "bitwise_and": ("BitwiseAnd", "And"), "bitwise_or": ("BitwiseOr", "Or"),
-          "bitwise_xor": ("BitwiseXor", "Xor"), "atan2": ("Atan2", None)}  # fmt: skip
-RULES.update({name: _binary(*words) for name, words in BINARY.items() if name != "atan2"})
+          "bitwise_xor": ("BitwiseXor", "Xor")}  # fmt: skip
+RULES.update({name: _binary(*words) for name, words in BINARY.items()})
 
 
 @rule("rsub")

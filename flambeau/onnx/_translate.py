@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -206,8 +205,3 @@ class Builder:
         for v in values[2:]:
             out = flambeau.promote_types(out, v.dtype) if isinstance(v, flambeau.Tensor) else out
         return out
-
-
-def infinite(d: Any) -> float:
-    """-inf, or the smallest integer."""
-    return -math.inf if d.is_floating_point else flambeau.iinfo(d).min

@@ -32,7 +32,6 @@ class ModuleTracker:
         self.parents = {"Global"}
         self._known: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
         self._seen: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-        self._has_callback = False
         self._hooks: list[Any] = []
 
     @property

@@ -1,14 +1,14 @@
 """functorch, as PyTorch ships it beside itself: `torch.func` under its older name."""
 
-import torch
-from torch._functorch.make_functional import (
+import flambeau
+from flambeau._functorch.make_functional import (
     FunctionalModule as FunctionalModule,
     FunctionalModuleWithBuffers as FunctionalModuleWithBuffers,
     combine_state_for_ensemble as combine_state_for_ensemble,
     make_functional as make_functional,
     make_functional_with_buffers as make_functional_with_buffers,
 )
-from torch.func import (
+from flambeau.func import (
     functionalize as functionalize,
     grad as grad,
     grad_and_value as grad_and_value,
@@ -19,6 +19,6 @@ from torch.func import (
     vjp as vjp,
     vmap as vmap,
 )
-from torch.fx.experimental.proxy_tensor import make_fx as make_fx
+from flambeau.fx.experimental.proxy_tensor import make_fx as make_fx
 
-__version__ = torch.__version__
+__version__ = flambeau.__version__

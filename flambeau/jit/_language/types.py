@@ -52,7 +52,9 @@ FUNCTION_VALUE = Type("Function")
 
 
 class Contained(Type):
-    """A type made of others."""
+    """A type made of others, with how it is written in graphs (`form`) and in Python (`annotation`)."""
+
+    form = annotation = ""
 
     def __init__(self, *parts: Type) -> None:
         self.parts = parts
@@ -65,63 +67,35 @@ class Contained(Type):
     def element(self) -> Type:
         return self.parts[0]
 
+    def __str__(self) -> str:
+        return self.form.format(*self.parts)
+
+    @property
+    def annotation_str(self) -> str:
+        return self.annotation.format(*(p.annotation_str for p in self.parts))
+
     def with_parts(self, parts: Iterable[Type]) -> Type:
         return type(self)(*parts)
 
 
 class List(Contained):
-    kind = "ListType"
-
-    def __str__(self) -> str:
-        return f"{self.element}[]"
-
-    @property
-    def annotation_str(self) -> str:
-        return f"List[{self.element.annotation_str}]"
+    kind, form, annotation = "ListType", "{}[]", "List[{}]"
 
 
 class Optional(Contained):
-    kind = "OptionalType"
-
-    def __str__(self) -> str:
-        return f"{self.element}?"
-
-    @property
-    def annotation_str(self) -> str:
-        return f"Optional[{self.element.annotation_str}]"
+    kind, form, annotation = "OptionalType", "{}?", "Optional[{}]"
 
 
 class Dict(Contained):
-    kind = "DictType"
-
-    def __str__(self) -> str:
-        return f"Dict({self.parts[0]}, {self.parts[1]})"
-
-    @property
-    def annotation_str(self) -> str:
-        return f"Dict[{self.parts[0].annotation_str}, {self.parts[1].annotation_str}]"
+    kind, form, annotation = "DictType", "Dict({}, {})", "Dict[{}, {}]"
 
 
 class Future(Contained):
-    kind = "FutureType"
-
-    def __str__(self) -> str:
-        return f"Future({self.element})"
-
-    @property
-    def annotation_str(self) -> str:
-        return f"Future[{self.element.annotation_str}]"
+    kind, form, annotation = "FutureType", "Future({})", "Future[{}]"
 
 
 class Await(Contained):
-    kind = "AwaitType"
-
-    def __str__(self) -> str:
-        return f"Await({self.element})"
-
-    @property
-    def annotation_str(self) -> str:
-        return f"Await[{self.element.annotation_str}]"
+    kind, form, annotation = "AwaitType", "Await({})", "Await[{}]"
 
 
 class Union(Contained):
