@@ -38,6 +38,19 @@ def _set_grad_enabled(mode: bool) -> None:
     STATE.grad = mode
 
 
+def _current_graph_task_id() -> int:
+    """The number of the backward pass that runs on this thread; -1 when none does."""
+    return STATE.task
+
+
+def _get_graph_exec_group() -> Any:
+    return STATE.exec_group
+
+
+def _set_graph_exec_group(group: Any) -> None:
+    STATE.exec_group = group
+
+
 def _is_tracing() -> bool:
     return _get_tracing_state() is not None
 

@@ -188,13 +188,18 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
             "        d = F32",
         ]
     if names and not tensors and len(names) <= 2:  # what `unpack` does, without a call where nothing is wrong
-        out += ["    saved, versions = self.saved, self.versions"]
-        for j, n in enumerate(names):
-            out += [
-                f"    {n} = saved[{j}]",
-                f"    if versions[{j}] >= 0 and versions[{j}] != (0 if {n}._vc is None else {n}._vc[0]) or versions[{j}] == -2:",
-                f"        {', '.join(names)}{',' if len(names) == 1 else ''} = saved = unpack(self)",
-            ]
+        out += [
+            "    saved, versions = self.saved, self.versions",
+            *(f"    {n} = saved[{j}]" for j, n in enumerate(names)),
+        ]
+        wrong = (
+            f"versions[{j}] >= 0 and versions[{j}] != (0 if {n}._vc is None else {n}._vc[0]) or versions[{j}] == -2"
+            for j, n in enumerate(names)
+        )
+        out += [
+            f"    if {' or '.join(wrong)}:",
+            f"        {', '.join(names)}{',' if len(names) == 1 else ''} = saved = unpack(self)",
+        ]
     elif names:
         out.append(f"    {', '.join(names)}{',' if len(names) == 1 else ''} = unpack(self)")
     for n in names:

@@ -7,6 +7,7 @@ had. Gradients travel as bare arrays; only `create_graph=True` makes them tensor
 
 from __future__ import annotations
 
+import itertools
 import sys
 import weakref
 from collections.abc import Callable, Sequence
@@ -232,6 +233,7 @@ def saved_alias(out: Tensor) -> Tensor:
 
 
 WATCHERS: list[Any] = []  # asked to run a node of a backward pass: fn(node, gradient, how)
+_tasks = itertools.count()
 
 
 def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
@@ -273,13 +275,14 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
         _finish(leaf, buffer, create, targets)
     grad_mode, STATE.grad = STATE.grad, create if STATE.lifted is None else STATE.lifted
     token = None if create else quiet(QUIET)
+    outer, STATE.task = STATE.task, next(_tasks)
     try:
         if targets is None and not create and not STATE.anomaly and not WATCHERS:
             _flow(order, buffer, waiting, keep)
         else:
             _flow_watched(order, buffer, waiting, keep, create, targets)
     finally:
-        STATE.grad = grad_mode
+        STATE.grad, STATE.task = grad_mode, outer
         if token is not None:
             loud(token)
 

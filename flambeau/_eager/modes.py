@@ -30,6 +30,8 @@ class State(threading.local):
     )
     tracing: bool = False  # calls are recorded as expressions: see traced
     partial: bool = False  # a backward pass towards some inputs only is running
+    task: int = -1  # the number of the backward pass that is running
+    exec_group: Any = None  # what joins several backward passes: see utils.checkpoint.GraphExecGroup
     recorder: Any = None  # what notes the operators of a capture
     stand: Any = None  # what runs operators' bodies where arrays have no elements and sizes are expressions
 

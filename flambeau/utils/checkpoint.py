@@ -11,13 +11,26 @@ from warnings import warn
 
 import flambeau
 from flambeau.autograd.graph import saved_tensors_hooks
+from flambeau.utils import _selective
 from flambeau.utils._pytree import tree_leaves
+from flambeau.utils._selective import (
+    CheckpointPolicy,
+    SelectiveCheckpointContext,
+    _CachedTorchDispatchMode,
+    _CachingTorchDispatchMode,
+    create_selective_checkpoint_contexts,
+)
 
 __all__ = [
     "checkpoint", "checkpoint_sequential", "CheckpointError", "CheckpointFunction", "check_backward_validity",
     "detach_variable", "get_device_states", "set_device_states", "noop_context_fn", "set_checkpoint_early_stop",
-    "DefaultDeviceType", "set_checkpoint_debug_enabled",
+    "DefaultDeviceType", "set_checkpoint_debug_enabled", "CheckpointPolicy", "SelectiveCheckpointContext",
+    "create_selective_checkpoint_contexts", "SAC_IGNORED_OPS", "GraphExecGroup",
 ]  # fmt: skip
+
+for _x in (CheckpointPolicy, SelectiveCheckpointContext, create_selective_checkpoint_contexts, _CachingTorchDispatchMode,
+           _CachedTorchDispatchMode):  # fmt: skip
+    _x.__module__ = __name__
 
 _DEFAULT_DETERMINISM_MODE = "default"
 _checkpoint_debug_enabled = None
@@ -224,6 +237,40 @@ class _Stop(Exception):
     """Raised when the second run has made all that is needed."""
 
 
+class GraphExecGroup:
+    """Inside, the backward passes together run a part again at most once (`use_reentrant=False` only).
+
+    They must need different tensors of it, even with `retain_graph`.
+
+    >>> x = flambeau.ones(2, requires_grad=True)
+    >>> runs = []
+    >>> def part(x):
+    ...     runs.append(1)
+    ...     return x.sin(), x.exp()
+    >>> a, b = flambeau.utils.checkpoint.checkpoint(part, x, use_reentrant=False)
+    >>> with flambeau.utils.checkpoint.GraphExecGroup():
+    ...     a.sum().backward()
+    ...     b.sum().backward()
+    >>> len(runs)
+    2
+    """
+
+    def __enter__(self):
+        inside = flambeau._C._get_graph_exec_group()
+        if inside is not None:
+            raise RuntimeError(f"GraphExecGroup contexts cannot be nested. Already inside group {inside}")
+        flambeau._C._set_graph_exec_group(self)
+        return self
+
+    def __exit__(self, *error):
+        flambeau._C._set_graph_exec_group(None)
+
+    @classmethod
+    def _get_current_group(cls):
+        """The group that this runs in, or None."""
+        return flambeau._C._get_graph_exec_group()
+
+
 class _Holder:
     """Stands in the graph for a tensor that is not kept."""
 
@@ -231,6 +278,17 @@ class _Holder:
 
     def __init__(self, number):
         self.number = number
+
+
+_TWICE = "torch.utils.checkpoint: Unpack is being triggered for a tensor that was already unpacked once. "
+_OVERLAP = (
+    "Performing two backward calls that overlap (i.e. require the same saved activation in order to compute gradients) "
+    "is not allowed while under the torch.utils.checkpoint.GraphExecGroup context. "
+)
+_ONCE = (
+    "If you are calling ctx.saved_tensors in backward, make sure to do so only once. Otherwise please open an issue with "
+    "details on your use case."
+)
 
 
 class _Keep(flambeau.autograd.Function):
@@ -258,6 +316,7 @@ class _Frame:
         self.holders = []  # weak: a part of the graph that is gone needs nothing
         self.expected = []  # metadata of what the first run saved
         self.values = {}  # number of a holder -> what the second run saved there
+        self.values_of = None  # the backward pass, or group of them, that the second run was for
         self.count = 0
         self.args = [None if isinstance(x, flambeau.Tensor) else x for x in args]
         self.where = [i for i, x in enumerate(args) if isinstance(x, flambeau.Tensor)]
@@ -272,8 +331,15 @@ class _Frame:
         return holder
 
     def unpack(self, holder):
-        if holder.number not in self.values:
+        group = GraphExecGroup._get_current_group()
+        asks = group or flambeau._C._current_graph_task_id()
+        if asks == -1:
+            asks = object()  # outside of a backward pass each look is one of its own
+        if asks != self.values_of:
             self.again()
+            self.values_of = asks
+        if holder.number not in self.values:
+            raise CheckpointError(_TWICE + (_OVERLAP if group is not None else "") + _ONCE)
         return self.values.pop(holder.number)
 
     def again(self):
@@ -281,6 +347,7 @@ class _Frame:
         for i, tensor, grad in zip(self.where, self.kept.saved_tensors, self.grads, strict=True):
             args[i] = tensor if tensor.requires_grad == grad else tensor.detach().requires_grad_(grad)
         self.values.clear()
+        self.values_of = None
         self.count = 0
         try:
             with saved_tensors_hooks(self.collect, lambda x: x), flambeau.enable_grad():
@@ -428,3 +495,9 @@ def checkpoint_sequential(functions, segments, input, use_reentrant=None, **kwar
         part = chain(functions[start : start + size])
         input = checkpoint(part, input, use_reentrant=use_reentrant, preserve_rng_state=preserve)
     return chain(functions[last:])(input)
+
+
+def __getattr__(name):
+    if name == "SAC_IGNORED_OPS":  # when it is asked for: this file does without the table of operators
+        return _selective.ignored()
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -181,3 +181,181 @@ def test_what_is_refused():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         checkpoint_sequential([flambeau.exp], 1, x, use_reentrant=False)
+
+
+# ---- selective ---------------------------------------------------------------------------------------------------
+def module(fl):
+    return __import__(f"{fl.__name__}.utils.checkpoint", fromlist=["checkpoint"])
+
+
+def counted(fl, keep, **options):
+    """A part under a policy: which operators the policy saw, and the gradients."""
+    u, seen = module(fl), []
+
+    def policy(ctx, op, *args, **kwargs):
+        seen.append((str(op), ctx.is_recompute, tuple(ctx.op_output.shape)))
+        return keep(u, str(op))
+
+    x = (fl.arange(9.0).view(3, 3) / 9).requires_grad_()
+    w = (fl.arange(9.0).view(3, 3).cos() / 3).requires_grad_()
+
+    def part(x, w):
+        return fl.sigmoid(fl.mm(fl.mm(x, w), w)) * w
+
+    def contexts():
+        return u.create_selective_checkpoint_contexts(policy, **options)
+
+    u.checkpoint(part, x, w, use_reentrant=False, context_fn=contexts).sum().backward()
+    return [s for s in seen if "detach" not in s[0]], x.grad, w.grad
+
+
+@pytest.mark.parametrize("policy", ["MUST_SAVE", "PREFER_SAVE", "MUST_RECOMPUTE", "PREFER_RECOMPUTE", True, False])
+@pytest.mark.parametrize("which", ["aten.mm.default", "aten.sigmoid.default", ""])
+def test_policies(agree, policy, which):
+    def keep(u, op):
+        chosen = policy if isinstance(policy, bool) else getattr(u.CheckpointPolicy, policy)
+        return chosen if which in op else u.CheckpointPolicy.PREFER_RECOMPUTE
+
+    agree(lambda fl: counted(fl, keep))
+
+
+def test_kept_operators_do_not_run_again():
+    from flambeau.utils._python_dispatch import TorchDispatchMode
+    from flambeau.utils.checkpoint import create_selective_checkpoint_contexts
+
+    class Count(TorchDispatchMode):
+        def __init__(self):
+            self.names = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.names.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    x = flambeau.rand(3, 3, requires_grad=True)
+    for ops, times in (([flambeau.ops.aten.mm.default], 0), ([], 1)):
+        y = checkpoint(
+            lambda x: (x @ x).sigmoid().exp(),
+            x,
+            use_reentrant=False,
+            context_fn=lambda: create_selective_checkpoint_contexts(ops),
+        )
+        with Count() as count:
+            flambeau.autograd.grad(y.sum(), x)
+        assert count.names.count("aten.mm.default") == 2 + times  # two of them are the gradient's
+
+
+def test_selective_errors(agree):
+    def mutated(fl, allow):
+        u = module(fl)
+        held = []
+
+        def part(x):
+            held.append(x.exp())
+            return held[0].sin()
+
+        def contexts():
+            return u.create_selective_checkpoint_contexts([fl.ops.aten.exp.default], allow)
+
+        x = fl.ones(3, requires_grad=True)
+        y = u.checkpoint(part, x, use_reentrant=False, context_fn=contexts).sum()
+        with fl.no_grad():
+            held[0].mul_(2)
+        y.backward()
+        return x.grad
+
+    agree(lambda fl: mutated(fl, False), raises=RuntimeError)
+
+    def twice(fl):
+        u = module(fl)
+        x = fl.ones(3, requires_grad=True)
+        y = u.checkpoint(
+            lambda x: x.exp().sin(),
+            x,
+            use_reentrant=False,
+            context_fn=lambda: u.create_selective_checkpoint_contexts([fl.ops.aten.exp.default]),
+        ).sum()
+        y.backward(retain_graph=True)
+        y.backward()
+
+    agree(twice, raises=RuntimeError)
+
+    def other(fl):
+        u, runs = module(fl), []
+
+        def part(x):
+            runs.append(1)
+            return x.exp() if len(runs) == 1 else x.tanh()
+
+        y = u.checkpoint(
+            part,
+            fl.ones(3, requires_grad=True),
+            use_reentrant=False,
+            context_fn=lambda: u.create_selective_checkpoint_contexts(lambda *a, **k: False),
+        )
+        y.sum().backward()
+
+    agree(other, raises=RuntimeError)
+    agree(lambda fl: module(fl).create_selective_checkpoint_contexts(3), raises=TypeError)
+
+
+def test_a_packet_is_not_an_overload():
+    with pytest.raises(ValueError, match="Please update the OpOverloadPacket to a specific OpOverload"):
+        module(flambeau).create_selective_checkpoint_contexts([flambeau.ops.aten.mm])
+    assert flambeau.ops.aten.detach.default in module(flambeau).SAC_IGNORED_OPS
+
+
+# ---- several backward passes -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("grouped", [True, False])
+def test_groups_of_backward_passes(agree, grouped):
+    def program(fl):
+        u, runs = module(fl), []
+
+        def part(x):
+            runs.append(1)
+            return x.sin(), x.exp()
+
+        x = fl.ones(2, requires_grad=True)
+        a, b = u.checkpoint(part, x, use_reentrant=False)
+        group = u.GraphExecGroup() if grouped else u.noop_context_fn()[0]
+        with group:
+            a.sum().backward()
+            b.sum().backward()
+        return len(runs), x.grad
+
+    agree(program)
+
+
+def test_groups_that_overlap(agree):
+    def program(fl):
+        u = module(fl)
+        x = fl.ones(2, requires_grad=True)
+        y = u.checkpoint(lambda x: x.sin().exp(), x, use_reentrant=False).sum()
+        with u.GraphExecGroup():
+            y.backward(retain_graph=True)
+            y.backward()
+
+    agree(program, raises=CheckpointError)
+    with (
+        pytest.raises(RuntimeError, match="GraphExecGroup contexts cannot be nested"),
+        module(flambeau).GraphExecGroup(),
+    ):
+        with module(flambeau).GraphExecGroup():
+            pass
+
+
+def test_hooks_unpack_each_tensor_once(agree):
+    def program(fl):
+        seen = []
+
+        def look(i):
+            seen.append(i)
+            return held[i]
+
+        held = []
+        with fl.autograd.graph.saved_tensors_hooks(lambda x: held.append(x) or len(held) - 1, look):
+            x, y = fl.ones(2, requires_grad=True), fl.ones(2, requires_grad=True)
+            z = (x * y).sum()
+        z.backward()
+        return sorted(seen)
+
+    agree(program)
