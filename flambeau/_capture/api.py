@@ -27,11 +27,14 @@ def reset() -> None:
         f.reset()
 
 
-def optimized(model: Any, backend: Any, fullgraph: bool, dynamic: bool | None, options: dict[str, Any]) -> Any:
+def optimized(model: Any, backend: Any, fullgraph: bool, dynamic: bool | None, options: dict[str, Any], limit: int | None = None) -> Any:  # fmt: skip
     """The compiled form of a function, method, module or other callable."""
     if isinstance(model, flambeau.nn.Module):
         return OptimizedModule(
-            model, functools.partial(optimized, backend=backend, fullgraph=fullgraph, dynamic=dynamic, options=options)
+            model,
+            functools.partial(
+                optimized, backend=backend, fullgraph=fullgraph, dynamic=dynamic, options=options, limit=limit
+            ),
         )
     if not callable(model):
         raise RuntimeError("torch.compile() needs something that can be called")
@@ -40,23 +43,23 @@ def optimized(model: Any, backend: Any, fullgraph: bool, dynamic: bool | None, o
         found = functools.partial(found, options=options)
     if isinstance(model, types.MethodType):
         inner = (
-            compiled(model.__func__, found, fullgraph, dynamic)
+            compiled(model.__func__, found, fullgraph, dynamic, limit)
             if isinstance(model.__func__, types.FunctionType)
             else model.__func__
         )
         return types.MethodType(inner, model.__self__)
     if isinstance(model, types.FunctionType):
         original = model.__dict__.get("_torchdynamo_orig_callable")
-        return compiled(model if original is None else original, found, fullgraph, dynamic)
+        return compiled(model if original is None else original, found, fullgraph, dynamic, limit)
     call = getattr(type(model), "__call__", None)  # noqa: B004  (which function it is)
     if isinstance(call, types.FunctionType) and not isinstance(model, type):
-        inner = compiled(call, found, fullgraph, dynamic)
+        inner = compiled(call, found, fullgraph, dynamic, limit)
         return _named(lambda *args, **kwargs: inner(model, *args, **kwargs), model, inner)
 
     def through(*args: Any, **kwargs: Any) -> Any:
         return model(*args, **kwargs)
 
-    return compiled(through, found, fullgraph, dynamic)
+    return compiled(through, found, fullgraph, dynamic, limit)
 
 
 def _named(fn: Any, model: Any, inner: Any) -> Any:
@@ -66,9 +69,11 @@ def _named(fn: Any, model: Any, inner: Any) -> Any:
     return fn
 
 
-def compiled(fn: types.FunctionType, backend: Callable[..., Any], fullgraph: bool, dynamic: bool | None) -> Any:
+def compiled(
+    fn: types.FunctionType, backend: Callable[..., Any], fullgraph: bool, dynamic: bool | None, limit: int | None
+) -> Any:
     """A function with the signature of `fn` that runs its captures."""
-    captures = Function(fn, backend, fullgraph, dynamic)
+    captures = Function(fn, backend, fullgraph, dynamic, limit)
     _made.add(captures)
     code = fn.__code__
     n, k, only = code.co_argcount, code.co_kwonlyargcount, code.co_posonlyargcount

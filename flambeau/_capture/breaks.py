@@ -55,3 +55,10 @@ class RecompileError(RuntimeError):
 
 
 RecompileError.__module__ = "torch._dynamo.exc"
+
+
+class FailOnRecompileLimitHit(Exception):
+    """A function was captured too often, and `fullgraph=True`. Public as `torch._dynamo.exc.FailOnRecompileLimitHit`."""
+
+
+FailOnRecompileLimitHit.__module__ = "torch._dynamo.exc"

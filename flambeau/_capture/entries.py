@@ -14,13 +14,14 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._capture import backends, builtin_calls, bytecode, calls, flow, frame, logs, waiting  # noqa: F401  (flow: fills the table of instructions)
-from flambeau._capture.breaks import Break, RecompileError, Unsupported
+from flambeau._capture.breaks import Break, FailOnRecompileLimitHit, RecompileError, Unsupported
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.guards import Failed
 from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
 from flambeau._capture.sources import evaluate
+from flambeau._capture.stance import stance
 from flambeau._capture.tracer import Tracer
 from flambeau._capture.waiting import Partial, Place
 from flambeau._dynamo import config
@@ -52,15 +53,21 @@ class Segment:
         self.captures = 0
         self.symbolic = False  # whether a size, or an integer, was seen to change
         self.skip: str = ""  # why nothing is captured here any more
+        self.waited = False  # whether a call ran eagerly because the stance puts capturing off
 
 
 class Function:
     """A function and all its captures."""
 
     def __init__(
-        self, fn: types.FunctionType, backend: Callable[..., Any], fullgraph: bool = False, dynamic: bool | None = None
+        self,
+        fn: types.FunctionType,
+        backend: Callable[..., Any],
+        fullgraph: bool = False,
+        dynamic: bool | None = None,
+        limit: int | None = None,
     ) -> None:
-        self.fn, self.backend, self.fullgraph, self.dynamic = fn, backend, fullgraph, dynamic
+        self.fn, self.backend, self.fullgraph, self.dynamic, self.limit = fn, backend, fullgraph, dynamic, limit
         self.code = fn.__code__
         self.breaks: list[Break] = []
         self.segments: dict[Any, Segment] = {}
@@ -122,10 +129,25 @@ class Function:
                     segment.entries.insert(0, segment.entries.pop(at))
                 return result
             failed.append(result)
-        if segment.skip:
+        if segment.skip or (stance()[0] != "default" and self._stands(segment, failed)):
             return _EAGER
         with _lock:
             return self._capture(segment, values, start, failed)
+
+    def _stands(self, segment: Segment, failed: list[Failed]) -> bool:
+        """Whether the stance in force has this call run eagerly, though it could be captured."""
+        name = stance()[0]
+        if name == "fail_on_recompile":
+            reasons = "".join(f"\n    - {text}" for text in sorted({f.text for f in failed}))
+            raise RuntimeError(
+                f"Detected recompile when torch.compile stance is 'fail_on_recompile'. filename: '{self.code.co_filename}', "
+                f"function name: '{self.code.co_name}', line number: {self.code.co_firstlineno}"
+                + (f"\n    triggered by the following guard failure(s):{reasons}" if reasons else "")
+            )
+        if name == "eager_on_recompile":
+            return True
+        first, segment.waited = not segment.waited, True
+        return first and not segment.captures
 
     # ---- capturing ----
 
@@ -141,8 +163,10 @@ class Function:
                 changed, sizes = _changed(entry, values)
                 segment.changing |= changed
                 segment.symbolic |= sizes
-        limit = min(config.recompile_limit, config.cache_size_limit)
+        limit = self.limit or min(config.recompile_limit, config.cache_size_limit)
         if segment.captures >= limit:
+            if self.fullgraph:
+                raise FailOnRecompileLimitHit("Hard failure due to fullgraph=True")
             segment.skip = f"more than {limit} captures"
             warnings.warn(
                 f"compile: '{self.fn.__qualname__}' was captured {limit} times (torch._dynamo.config.recompile_limit) and runs eagerly for new "
@@ -280,7 +304,9 @@ class Function:
             tr.symbols.closed = True
         if made.count or replay.outputs:
             program = made
-            backend = backends.eager if self.backend is backends.native and once_only(tr) else self.backend
+            forced = stance()[1]
+            chosen = self.backend if forced is None else backends.find(forced)
+            backend = backends.eager if chosen is backends.native and once_only(tr) else chosen
             program.compile(backend, [x for _, _, x in program.inputs])
             tr.guards.scope["program"] = program.call()
             inputs = ", ".join(tr.guards.ref(s) for s, _, _ in program.inputs)

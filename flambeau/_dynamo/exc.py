@@ -1,6 +1,7 @@
 """Errors of the compiler."""
 
 from flambeau._capture.breaks import (
+    FailOnRecompileLimitHit as FailOnRecompileLimitHit,
     InvalidBackend as InvalidBackend,
     RecompileError as RecompileError,
     Unsupported as Unsupported,

@@ -628,3 +628,21 @@ def _(input: Any) -> None:
 def sym_size(self: T, dim: int) -> int:
     """The size of a dimension, as graphs read it."""
     return int(self.shape[dim])
+
+
+@composite("sym_stride.int", variants=())
+def sym_stride(self: T, dim: int) -> int:
+    """The stride of a dimension, as graphs read it."""
+    return int(self.stride(dim))
+
+
+@composite("sym_storage_offset", variants=())
+def sym_storage_offset(self: T) -> int:
+    """Where the tensor starts in its storage, as graphs read it."""
+    return int(self.storage_offset())
+
+
+@composite("sym_numel", variants=())
+def sym_numel(self: T) -> int:
+    """The number of elements, as graphs read it."""
+    return int(self.numel())

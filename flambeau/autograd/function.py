@@ -13,6 +13,8 @@ from flambeau._eager.graph import TWICE, Node, as_tensor, bump, node_of, saved_a
 from flambeau._eager.modes import MODES, STATE
 from flambeau._tensor import Tensor, wrap
 
+ONCE = ("saved_tensors can only be accessed once when clear_saved_tensors_on_access=True is set on the autograd.Function. Either access "
+        "saved_tensors only once, or set clear_saved_tensors_on_access=False.")  # fmt: skip
 OLD_SAVED = "Hints: use ctx.saved_tensors instead of ctx.saved_variables"
 
 
@@ -25,16 +27,19 @@ FORWARDS: list[Any] = []  # fn(cls, args) -> what runs in place of `forward`, or
 class FunctionCtx(Node):
     """What `forward` and `backward` share: the node of the call itself."""
 
-    _to_save: Sequence[Any] = ()
-    _dirty: tuple[Any, ...] = ()
-    _non_differentiable: tuple[Any, ...] = ()
+    to_save: Sequence[Any] | None = None
+    dirty_tensors: tuple[Any, ...] | None = None
+    non_differentiable: tuple[Any, ...] | None = None
+    saved_for_forward: tuple[Any, ...] | None = None
     materialize_grads: bool = True
+    clear_saved_tensors_on_access: bool = False
+    _accessed: bool = False
     needs_input_grad: tuple[bool, ...] = ()
     _once: bool = False
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors for backward: `ctx.saved_tensors` gives them back. Call it in forward."""
-        self._to_save = tensors
+        self.to_save = tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
         """Keep tensors for a `jvp`."""
@@ -47,11 +52,11 @@ class FunctionCtx(Node):
 
     def mark_dirty(self, *args: Any) -> None:
         """Say which inputs forward modified in place; they must also be returned."""
-        self._dirty = args
+        self.dirty_tensors = args
 
     def mark_non_differentiable(self, *args: Any) -> None:
         """Say which outputs no gradient flows through."""
-        self._non_differentiable = args
+        self.non_differentiable = args
 
     def set_materialize_grads(self, value: bool) -> None:
         """Whether undefined gradients arrive in backward as zeros (the default) or as None."""
@@ -61,13 +66,22 @@ class FunctionCtx(Node):
         pass
 
     @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient flows to an input."""
+        return any(self.needs_input_grad)
+
+    @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What `save_for_backward` kept, checked for in-place changes."""
         saved = self.saved
         if saved is None:
             raise RuntimeError(TWICE)
         if not saved:  # a `jvp` asks, and nothing was recorded
-            return tuple(self.__dict__.get("saved_for_forward", ()))
+            return self.saved_for_forward or ()
+        if self.clear_saved_tensors_on_access:
+            if self._accessed:
+                raise RuntimeError(ONCE)
+            self._accessed, self.saved = True, (None,) * len(saved)
         out: list[Any] = []
         for entry in saved:
             kind, t, v = entry
@@ -90,6 +104,11 @@ class FunctionCtx(Node):
 
     saved_variables = saved_tensors
 
+    def maybe_clear_saved_tensors(self) -> None:
+        """Forget what was saved, where `clear_saved_tensors_on_access` asks for it."""
+        if self.clear_saved_tensors_on_access and self.saved is not None:
+            self._accessed, self.saved = True, (None,) * len(self.saved)
+
 
 class BackwardCFunction(FunctionCtx):
     """The node of a custom function's call."""
@@ -111,7 +130,11 @@ class BackwardCFunction(FunctionCtx):
         before = STATE.grad
         STATE.grad = create
         try:
-            result = backward(self, *gs)
+            if cls.boxed_grads_call:
+                boxed, gs = gs, []  # backward has the only reference
+                result = backward(self, boxed)
+            else:
+                result = backward(self, *gs)
         finally:
             STATE.grad = before
         result = result if isinstance(result, tuple) else tuple(result) if isinstance(result, list) else (result,)
@@ -178,7 +201,10 @@ class FunctionMeta(type):
     """Gives each Function the class of its nodes."""
 
     def __init__(cls, name: str, bases: Any, attrs: Any) -> None:
-        cls._backward_cls = type(name + "Backward", (BackwardCFunction,), {"_function": cls})
+        once = getattr(cls, "clear_saved_tensors_on_access", False)
+        cls._backward_cls = type(
+            name + "Backward", (BackwardCFunction,), {"_function": cls, "clear_saved_tensors_on_access": once}
+        )
         super().__init__(name, bases, attrs)
 
 
@@ -213,7 +239,7 @@ class _SingleLevelFunction(metaclass=FunctionMeta):
         )
 
 
-class Function(_SingleLevelFunction):
+class Function(_SingleLevelFunction, FunctionCtx):
     """An operation with a backward of its own: subclass it, write static `forward` and `backward`, call `apply`.
 
     >>> import flambeau as torch
@@ -233,6 +259,8 @@ class Function(_SingleLevelFunction):
     """
 
     generate_vmap_rule = False
+    clear_saved_tensors_on_access = False  # whether `ctx.saved_tensors` is given out once, and forgotten here
+    boxed_grads_call = False  # whether backward takes its gradients as one list, which it may empty as it goes
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         import warnings
@@ -311,7 +339,7 @@ def _bound(cls: Any, args: Any, kwargs: Any, separate: bool) -> tuple[Any, ...]:
 
 def _wrap_outputs(node: Any, result: Any, inputs: list[Tensor], recording: bool) -> Any:
     outs = list(result) if isinstance(result, (tuple, list)) else [result]
-    dirty, undifferentiable = {id(t) for t in node._dirty}, {id(t) for t in node._non_differentiable}
+    dirty, undifferentiable = {id(t) for t in node.dirty_tensors or ()}, {id(t) for t in node.non_differentiable or ()}
     given = {id(t): t for t in inputs}
     for i, o in enumerate(outs):
         if not isinstance(o, Tensor):
@@ -343,14 +371,14 @@ def _wrap_outputs(node: Any, result: Any, inputs: list[Tensor], recording: bool)
         _save(node, outs)
         if node.outs == 1:
             node.outs = 1
-    node._to_save = node._dirty = node._non_differentiable = ()
+    node.to_save = node.dirty_tensors = node.non_differentiable = None
     return (tuple(outs) if isinstance(result, tuple) else outs) if isinstance(result, (tuple, list)) else outs[0]
 
 
 def _save(node: Any, outs: list[Any]) -> None:
     positions = {id(o): nr for nr, o in enumerate(outs)}
     saved: list[tuple[str, Any, int]] = []
-    for t in node._to_save:
+    for t in node.to_save or ():
         if t is None:
             saved.append(("none", None, 0))
             continue

@@ -17,6 +17,7 @@ from flambeau._capture.control import (
     is_exporting,
     substitute_in_graph,
 )
+from flambeau._capture.stance import set_stance
 
 __all__ = [
     "allow_in_graph",
@@ -24,18 +25,35 @@ __all__ = [
     "compile",
     "cudagraph_mark_step_begin",
     "disable",
+    "get_default_backend",
     "is_compiling",
     "is_dynamo_compiling",
     "is_exporting",
+    "keep_portable_guards_unsafe",
+    "keep_tensor_guards_unsafe",
     "list_backends",
+    "nested_compile_region",
     "reset",
+    "set_default_backend",
+    "set_enable_guard_collectives",
     "set_stance",
+    "skip_all_guards_unsafe",
+    "skip_guard_on_all_nn_modules_unsafe",
+    "skip_guard_on_globals_unsafe",
+    "skip_guard_on_inbuilt_nn_modules_unsafe",
     "substitute_in_graph",
+    "wrap_numpy",
 ]
 
+_default: list[Any] = [
+    "inductor",
+    False,
+]  # the backend where none is named; whether guards are to be agreed on by all ranks
 
-def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: str | Callable[..., Any] = "inductor",
-            mode: str | None = None, options: dict[str, Any] | None = None, disable: bool = False) -> Any:  # fmt: skip
+
+def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: str | Callable[..., Any] | None = None,
+            mode: str | None = None, options: dict[str, Any] | None = None, name: str | None = None, disable: bool = False,
+            recompile_limit: int | None = None, isolate_recompiles: bool = False, shapes_spec: Any = None) -> Any:  # fmt: skip
     """A function (or module) that does the same, captured once for each kind of input and run as one program.
 
     Without `model` it is a decorator. What cannot be captured runs in Python, between programs; `flambeau._dynamo.explain` says where.
@@ -46,8 +64,11 @@ def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None 
         dynamic: whether sizes may change without a new capture: True, False, or None for those that were seen to change
         backend: "inductor" (native code), "eager" (the captured graph, operator by operator), "aot_eager", or a function that takes
             an `fx.GraphModule` and example inputs, and returns a function of the inputs that gives a tuple
-        mode, options: accepted as PyTorch's; not both
+        mode, options: accepted as PyTorch's; not both. No guard is left out for a `guard_filter_fn`: results stay sound
+        name: accepted
         disable: change nothing
+        recompile_limit: captures of this function before new inputs run in Python; `torch._dynamo.config.recompile_limit` otherwise
+        isolate_recompiles: accepted: each `compile` has captures of its own
 
     >>> import flambeau as torch
     >>> f = torch.compile(lambda x: torch.sin(x) ** 2 + torch.cos(x) ** 2, backend="eager")
@@ -56,15 +77,19 @@ def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None 
     """
     if mode is not None and options is not None:
         raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if shapes_spec is not None:
+        raise NotImplementedError("torch.compile with shapes_spec")
     if model is None:
         return functools.partial(
-            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
-        )
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, name=name,
+            disable=disable, recompile_limit=recompile_limit, isolate_recompiles=isolate_recompiles
+        )  # fmt: skip
     if disable:
         return model
     from flambeau._capture.api import optimized
 
-    return optimized(model, backend, fullgraph, dynamic, options or {})
+    given = {k: v for k, v in (options or {}).items() if k != "guard_filter_fn"}
+    return optimized(model, _default[0] if backend is None else backend, fullgraph, dynamic, given, recompile_limit)
 
 
 def reset() -> None:
@@ -81,32 +106,81 @@ def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
     return names()
 
 
-class set_stance:
-    """How compiled functions behave: "default", "force_eager" (as if they were not compiled), ..."""
+def get_default_backend() -> str | Callable[..., Any]:
+    """The backend of `compile` where none is named."""
+    return _default[0]
 
-    def __init__(
-        self, stance: str = "default", *, skip_guard_eval_unsafe: bool = False, force_backend: Any = None
-    ) -> None:
-        if stance not in (
-            "default",
-            "force_eager",
-            "eager_on_recompile",
-            "fail_on_recompile",
-            "eager_then_compile",
-            "aot_eager_then_compile",
-        ):
-            raise RuntimeError(f"invalid torch.compile stance '{stance}'")
-        from flambeau._eager import modes
 
-        self.eager = stance == "force_eager"
-        if self.eager:
-            modes.enter("force_eager")
+def set_default_backend(backend: str | Callable[..., Any] | None) -> None:
+    """Choose the backend of `compile` where none is named; None chooses "inductor" again."""
+    _default[0] = "inductor" if backend is None else backend
 
-    def __enter__(self) -> None:
-        pass
 
-    def __exit__(self, *exc: object) -> None:
-        from flambeau._eager import modes
+def nested_compile_region(fn: Any = None, *, options: Any = None, max_reuse_entries: int = 8, reuse_hash_fn: Any = None) -> Any:  # fmt: skip
+    """Accepted: equal kernels are made once wherever they come from, so a repeated region needs no mark."""
+    if options is not None:
+        raise RuntimeError("nested_compile_region config is an experimental feature for testing only.")
+    return fn if fn is not None else lambda f: f
 
-        if self.eager:
-            modes.leave("force_eager")
+
+def wrap_numpy(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of NumPy arrays as a function of tensors. NumPy computes; no gradient passes."""
+    import numpy as np
+
+    import flambeau
+    from flambeau.utils import _pytree as pytree
+
+    @functools.wraps(fn)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = pytree.tree_map_only(flambeau.Tensor, lambda t: t.numpy(), (args, kwargs))
+        out = fn(*args, **kwargs)
+        return pytree.tree_map(lambda x: flambeau.as_tensor(x) if isinstance(x, (np.ndarray, np.generic)) else x, out)
+
+    return wrapped
+
+
+def set_enable_guard_collectives(enabled: bool) -> bool:
+    """Accepted: no rank waits for another before it captures. The former setting is returned."""
+    before, _default[1] = _default[1], bool(enabled)
+    return before
+
+
+# Functions for `options={"guard_filter_fn": ...}`. Each takes entries as PyTorch describes guards, and says which to keep.
+
+
+def keep_portable_guards_unsafe(guard_entries: Any) -> list[bool]:
+    """Guards on tensors and on global state."""
+    return [
+        g.guard_type in ("GLOBAL_STATE", "SHAPE_ENV") or (g.guard_type == "TENSOR_MATCH" and not g.is_global)
+        for g in guard_entries
+    ]
+
+
+def keep_tensor_guards_unsafe(guard_entries: Any, keep_parameters: bool = False) -> list[bool]:
+    """Guards on tensors, those on parameters only where asked."""
+    from flambeau.nn import Parameter
+
+    return [
+        g.guard_type == "TENSOR_MATCH" and (keep_parameters or not isinstance(g.value, Parameter))
+        for g in guard_entries
+    ]
+
+
+def skip_all_guards_unsafe(guard_entries: Any) -> list[bool]:
+    """No guard."""
+    return [False for _ in guard_entries]
+
+
+def skip_guard_on_all_nn_modules_unsafe(guard_entries: Any) -> list[bool]:
+    """All but those on modules."""
+    return [not g.orig_guard.source.is_unspecialized_nn_module() for g in guard_entries]
+
+
+def skip_guard_on_globals_unsafe(guard_entries: Any) -> list[bool]:
+    """All but those on globals."""
+    return [not g.is_global for g in guard_entries]
+
+
+def skip_guard_on_inbuilt_nn_modules_unsafe(guard_entries: Any) -> list[bool]:
+    """All but those on modules of `torch.nn`."""
+    return [not g.orig_guard.source.is_unspecialized_builtin_nn_module() for g in guard_entries]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import flambeau
 from flambeau.fx import codegen
 from flambeau.fx.codegen import CodeGen, PythonCode, _BoxedCodeGen, _custom_builtins, _PyTreeCodeGen, _PyTreeInfo  # noqa: F401
 from flambeau.fx.node import Node, Target, map_arg
@@ -126,9 +127,20 @@ class Graph:
         self._insert: Callable[[Node], None] = self._root.prepend
         self._len = 0
         self._ordered = False
-        self.owning_module = owning_module
+        self._owning_module, self._owners = owning_module, int(owning_module is not None)
         self._tracer_cls, self._tracer_extras = tracer_cls, tracer_extras
         self._codegen = CodeGen()
+
+    @property
+    def owning_module(self) -> Any:
+        """The module whose graph this is; None where it is that of several."""
+        return self._owning_module
+
+    @owning_module.setter
+    def owning_module(self, mod: Any) -> None:
+        if mod is not None:
+            self._owning_module = None if self._owners else mod
+            self._owners += 1
 
     # ---- making nodes ----
 
@@ -190,6 +202,36 @@ class Graph:
         node = self._root._prev
         assert node.op == "output", f"Expected output node, got {node.op}"
         return node
+
+    def create_size_node(self, tensor_node: Node, dim: int) -> Node:
+        """A node for `tensor_node.size(dim)`."""
+        return self._asked(flambeau.ops.aten.sym_size.int, tensor_node, "size", dim)
+
+    def create_stride_node(self, tensor_node: Node, dim: int) -> Node:
+        """A node for `tensor_node.stride(dim)`."""
+        return self._asked(flambeau.ops.aten.sym_stride.int, tensor_node, "stride", dim)
+
+    def create_storage_offset_node(self, tensor_node: Node) -> Node:
+        """A node for `tensor_node.storage_offset()`."""
+        return self._asked(flambeau.ops.aten.sym_storage_offset.default, tensor_node, "storage_offset")
+
+    def _asked(self, target: Any, tensor_node: Node, method: str, *args: int) -> Node:
+        node = self.call_function(target, (tensor_node, *args))
+        for key in ("example_value", "val"):
+            if isinstance(value := tensor_node.meta.get(key), flambeau.Tensor):
+                node.meta[key] = getattr(value, method)(*args)
+                break
+        return node
+
+    def materialize_symints(self, values: Any) -> list[Any]:
+        """Sizes as values of the graph. Sizes of metas are numbers here, and stand for themselves."""
+        if not all(isinstance(v, int) for v in values):
+            raise NotImplementedError("torch.fx.Graph.materialize_symints of a symbolic size")
+        return list(values)
+
+    def materialize_symint(self, value: Any) -> Any:
+        """The same for one size."""
+        return self.materialize_symints([value])[0]
 
     def node_copy(self, node: Node, arg_transform: Callable[[Node], Any] = lambda x: x) -> Node:
         """A copy, here, of a node of another graph; `arg_transform` maps its arguments to nodes of this one."""

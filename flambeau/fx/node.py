@@ -123,6 +123,9 @@ class Node:
     `users` are the nodes that use the result, `meta` is for whoever works on the graph.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_args", "_erased", "_input_nodes", "_kwargs", "_next", "_order", "_prev", "_repr_fn", "graph", "meta",
+                 "name", "op", "target", "type", "users")  # fmt: skip
+
     def __init__(self, graph: Any, name: str, op: str, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any],
                  return_type: Any = None) -> None:  # fmt: skip
         assert op in _legal_ops, f"op '{op}' is not in _legal_ops"

@@ -261,3 +261,67 @@ def test_a_call_that_cannot_be_split_is_named():
     found = torch._dynamo.explain(g)(torch.ones(3))
     assert found.graph_count == 0
     assert "reads a tensor; the function runs eagerly: a Generator that the function made leaves it" in str(found)
+
+
+def test_stances():
+    calls = []
+
+    def f(x):
+        calls.append(1)  # an effect, replayed; capturing itself runs it once
+        return x * 2
+
+    g = torch.compile(f, backend=count_calls(made := []))
+    with torch.compiler.set_stance("eager_on_recompile"):
+        assert g(torch.ones(2)).tolist() == [2.0, 2.0] and not made
+    with (
+        torch.compiler.set_stance("fail_on_recompile"),
+        pytest.raises(RuntimeError, match="Detected recompile when torch.compile stance"),
+    ):
+        g(torch.ones(2))
+    with torch.compiler.set_stance("eager_then_compile"):
+        g(torch.ones(2))
+        assert not made
+        g(torch.ones(2))
+        assert len(made) == 1
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert g(torch.ones(2)).tolist() == [2.0, 2.0]
+    with pytest.raises(RuntimeError, match="non-default stance cannot have force_backend set"):
+        torch.compiler.set_stance("force_eager", force_backend="eager")
+
+    @torch.compiler.set_stance("fail_on_recompile")
+    def within():
+        return g(torch.ones(3, 3))
+
+    with pytest.raises(RuntimeError, match="triggered by the following guard failure"):
+        within()
+    assert g(torch.ones(3, 3)).sum() == 18
+    assert len(made) == 2 and len(calls) == 5
+
+
+def count_calls(made):
+    def backend(module, examples):
+        made.append(module)
+        return module.forward
+
+    return backend
+
+
+def test_default_backend_and_limits():
+    made = []
+    torch.compiler.set_default_backend(count_calls(made))
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(2))
+    finally:
+        torch.compiler.set_default_backend(None)
+    assert len(made) == 1 and torch.compiler.get_default_backend() == "inductor"
+    f = torch.compile(lambda x, flag: x + 1 if flag else x - 1, fullgraph=True, recompile_limit=1, backend="eager")
+    f(torch.ones(1), True)
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+        f(torch.ones(1), False)
+
+
+def test_wrap_numpy():
+    import numpy as np
+
+    f = torch.compiler.wrap_numpy(lambda a: np.sum(a * a))
+    assert f(torch.arange(4.0)).item() == 14.0

@@ -6,7 +6,8 @@ side effects and everything else by which `compile` makes such a graph valid for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,19 @@ def get_proxy_mode() -> Recording | None:
 
 
 _running: list[Recording] = []
+
+
+get_innermost_proxy_mode = get_proxy_mode
+py_sym_types = (flambeau.SymInt, flambeau.SymFloat, flambeau.SymBool)
+
+
+@contextmanager
+def maybe_enable_thunkify() -> Iterator[None]:
+    """Sizes are numbers while a graph is recorded: there is nothing to put off."""
+    yield
+
+
+maybe_disable_thunkify = maybe_enable_thunkify
 
 
 class Recording:

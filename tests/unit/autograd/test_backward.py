@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import flambeau as torch
 from tests.agree import rand
 
 X, Y = rand(3, 4), rand(3, 4, seed=1)
@@ -562,3 +563,62 @@ def test_a_leaf_over_memory_without_history_stays_one(agree):
         return out, memory
 
     agree(program)
+
+
+def test_saved_tensors_are_given_out_once_where_asked():
+    class F(torch.autograd.Function):
+        clear_saved_tensors_on_access = True
+
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            assert ctx.to_save == (x,)
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            assert ctx.to_save is ctx.dirty_tensors is ctx.non_differentiable is None
+            assert ctx.requires_grad
+            ctx.saved_tensors  # noqa: B018
+            with pytest.raises(
+                RuntimeError, match="saved_tensors can only be accessed once when clear_saved_tensors_on_access=True"
+            ):
+                ctx.saved_tensors  # noqa: B018
+            return g * 2
+
+    x = torch.ones(2, requires_grad=True)
+    y = F.apply(x)
+    y.sum().backward(retain_graph=True)
+    assert x.grad.tolist() == [2.0, 2.0]
+    with pytest.raises(RuntimeError, match="can only be accessed once"):
+        y.sum().backward()
+
+
+def test_gradients_arrive_as_one_list_where_asked():
+    class G(torch.autograd.Function):
+        boxed_grads_call = True
+
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2, x * 3
+
+        @staticmethod
+        def backward(ctx, grads):
+            assert type(grads) is list
+            second = grads.pop()
+            return grads[0] * 2 + second * 3
+
+    x = torch.ones(2, requires_grad=True)
+    a, b = G.apply(x)
+    (a + b).sum().backward()
+    assert x.grad.tolist() == [5.0, 5.0]
+    assert issubclass(torch.autograd.Function, torch.autograd.function.FunctionCtx)
+
+
+def test_limits_of_dtypes_are_pytorchs():
+    assert repr(torch.finfo(torch.float16)) == ("finfo(resolution=0.001, min=-65504, max=65504, eps=0.000976562, smallest_normal=6.10352e-05, "
+                                                "tiny=6.10352e-05, dtype=float16)")  # fmt: skip
+    assert [torch.finfo(d).resolution for d in (torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn)] == [0.01, 1e-6, 1e-15, 1.0]  # fmt: skip
+    assert torch.finfo(torch.float32) == torch.finfo(torch.complex64)
+    with pytest.raises(AttributeError):
+        torch.finfo().eps = 1

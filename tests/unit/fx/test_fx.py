@@ -289,3 +289,65 @@ def test_a_tracer_may_be_changed():
     assert not gm.graph.find_nodes(op="call_module") and {"linear", "relu"} <= {n.name for n in gm.graph.nodes}
     x = fl.randn(2, 3)
     assert fl.equal(gm(x), m(x))
+
+
+def test_where_nodes_came_from():
+    from flambeau.fx import traceback as where
+
+    graph = fl.fx.symbolic_trace(lambda x: fl.relu(x) + 1).graph
+    relu = next(n for n in graph.nodes if n.name == "relu")
+    source = where.NodeSource(relu, "pass", where.NodeSourceAction.CREATE)
+    relu.meta["from_node"] = [source]
+    again = where.NodeSource(relu, "other", [where.NodeSourceAction.REPLACE, where.NodeSourceAction.CREATE])
+    assert again.to_dict()["action"] == "replace+create"
+    assert again.from_node == [source]
+    assert where.NodeSource._from_dict(again.to_dict()) == again
+    assert hash(where.NodeSource._from_dict(again.to_dict())) == hash(again)
+    lines = str(again).splitlines()
+    assert lines[0].startswith("(name=relu, pass_name=other, action=replace+create, graph_id=")
+    assert lines[1].startswith("    (name=relu, pass_name=pass, action=create, graph_id=")
+    assert where.get_graph_provenance_json(graph) == {"relu": [source.to_dict()], "add": []}
+
+
+def test_meta_that_new_nodes_inherit():
+    from flambeau.fx import traceback as where
+
+    where.set_stack_trace(["lost"])
+    assert "stack_trace" not in where.get_current_meta()
+    with where.preserve_node_meta():
+        where.set_stack_trace(["a", "b"])
+        assert where.format_stack() == ["ab"]
+        where.set_grad_fn_seq_nr(3)
+        where.set_grad_fn_seq_nr(5)
+        assert where.get_current_meta()["grad_fn_seq_nr"] == [3, 5]
+        where.reset_grad_fn_seq_nr()
+        where.reset_grad_fn_seq_nr()
+        assert "in_grad_fn" not in where.get_current_meta()
+        where.set_stack_trace([])
+    with where.set_current_replay_node("n"):
+        assert where.get_current_replay_node() == "n"
+    assert where.get_current_replay_node() is None
+
+    @where.annotate_fn({"stage": 1})
+    def f():
+        return where.get_current_meta()["custom"]
+
+    assert f() == {"stage": 1}
+
+
+def test_nodes_that_ask_for_sizes():
+    graph = fl.fx.Graph()
+    x = graph.placeholder("x")
+    x.meta["val"] = fl.empty(2, 3)
+    node = graph.create_stride_node(x, 0)
+    assert (node.target, node.args, node.meta["val"]) == (fl.ops.aten.sym_stride.int, (x, 0), 3)
+    graph.output((graph.create_size_node(x, 1), node, graph.create_storage_offset_node(x)))
+    assert fl.fx.GraphModule({}, graph)(fl.ones(4, 5)[1:]) == (5, 5, 5)
+    assert graph.materialize_symint(4) == 4
+
+
+def test_a_graph_of_two_modules_is_owned_by_neither():
+    graph = fl.fx.symbolic_trace(lambda x: x + 1).graph
+    assert graph.owning_module is not None
+    fl.fx.GraphModule({}, graph).graph = graph
+    assert graph.owning_module is None
