@@ -63,5 +63,6 @@ __version__ = TorchVersion(f"{torch}+flambeau.{flambeau}")
 debug = False
 cuda: str | None = None
 hip: str | None = None
+rocm: str | None = None
 xpu: str | None = None
 git_version = "unknown"

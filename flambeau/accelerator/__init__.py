@@ -3,11 +3,12 @@
 from typing import NoReturn
 
 import flambeau as torch
+from flambeau import _absent
 
 __all__ = ["current_accelerator", "current_device_idx", "current_device_index", "device_count", "is_available", "set_device_idx",
            "set_device_index", "synchronize", "current_stream", "set_stream", "empty_cache", "get_memory_info", "max_memory_allocated",
            "max_memory_reserved", "memory_allocated", "memory_reserved", "memory_stats", "reset_accumulated_memory_stats",
-           "reset_peak_memory_stats", "get_device_capability"]  # fmt: skip
+           "reset_peak_memory_stats", "get_device_capability", "empty_host_cache", "device_index", "Graph"]  # fmt: skip
 
 
 def is_available() -> bool:
@@ -36,3 +37,17 @@ current_stream = set_stream = empty_cache = memory_stats = memory_allocated = ma
 max_memory_reserved = reset_accumulated_memory_stats = reset_peak_memory_stats = get_memory_info = (
     get_device_capability
 ) = _refuse
+empty_host_cache = _refuse
+
+
+class device_index(_absent.Device):
+    """Uses the accelerator of this number inside a ``with``; None changes nothing."""
+
+    refuse = _refuse
+
+
+class Graph:
+    """Recorded work of the accelerator."""
+
+    def __init__(self, keep_graph: bool = False, *, pool: object = None, capture_error_mode: str = "default") -> None:
+        _refuse()

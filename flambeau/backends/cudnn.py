@@ -9,6 +9,8 @@ benchmark = False
 benchmark_limit = 10
 deterministic = False
 allow_tf32 = True
+depthwise_kernel = "auto"
+conv, rnn = switches.Precision("tf32"), switches.Precision("tf32")
 fp32_precision = "none"
 
 

@@ -8,6 +8,7 @@ enabled = True
 deterministic = False
 allow_tf32 = True
 fp32_precision = "none"
+conv, matmul, rnn = switches.Precision(), switches.Precision(), switches.Precision()
 VERBOSE_OFF, VERBOSE_ON, VERBOSE_ON_CREATION = 0, 1, 2
 
 

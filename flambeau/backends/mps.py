@@ -19,3 +19,11 @@ def is_macos_or_newer(major, minor):
 def is_macos13_or_newer(minor=0):
     """Whether the system is at least macOS 13."""
     return False
+
+
+def get_name():
+    """The device's name."""
+    raise RuntimeError("MPS is not available")
+
+
+get_core_count = get_name

@@ -9,6 +9,8 @@ import contextlib
 import importlib
 from typing import Any, NoReturn
 
+from flambeau import _absent
+
 has_half = True
 has_magma = False
 
@@ -110,17 +112,10 @@ def get_device_properties(device: Any = None) -> Any:
     _refuse()
 
 
-class device:
+class device(_absent.Device):
     """Uses a device inside a ``with``; without one, a negative number or None is allowed."""
 
-    def __init__(self, device: Any) -> None:
-        self.idx = -1 if device is None else device
-
-    def __enter__(self) -> None:
-        set_device(self.idx)
-
-    def __exit__(self, *_: object) -> None:
-        return None
+    refuse = _refuse
 
 
 class device_of(device):
@@ -154,18 +149,10 @@ def stream(stream: Any) -> Any:
     yield
 
 
-class StreamContext:
+class StreamContext(_absent.StreamContext):
     """The block in which a stream is used; None changes nothing."""
 
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-
-    def __enter__(self) -> None:
-        if self.stream is not None:
-            _refuse()
-
-    def __exit__(self, *_: object) -> None:
-        return None
+    refuse = _refuse
 
 
 def set_stream(stream: Any) -> None:
@@ -174,14 +161,7 @@ def set_stream(stream: Any) -> None:
         _refuse()
 
 
-class _Dummy:
-    """Objects of a device: there is none, so that none can be made."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError(f"Tried to instantiate dummy base class {type(self).__name__}")
-
-
-class Stream(_Dummy):
+class Stream(_absent.Dummy):
     """A queue of a device."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -192,29 +172,34 @@ class ExternalStream(Stream):
     """A queue that another library made."""
 
 
-class Event(_Dummy):
+class Event(_absent.Dummy):
     """A mark in a queue."""
 
 
-class CUDAGraph(_Dummy):
+class CUDAGraph(_absent.Dummy):
     """Recorded work of a device."""
 
 
-class MemPool(_Dummy):
+class MemPool(_absent.Dummy):
     """A pool of a device's memory."""
 
 
-class CUDAPluggableAllocator(_Dummy):
+class CUDAPluggableAllocator(_absent.Dummy):
     """An allocator from a compiled library."""
 
 
-class graph:
+class GreenContext(_absent.Dummy):
+    """Some of a device's processors."""
+
+
+class graph(_absent.Recorded):
     """Records the work inside the block."""
 
-    def __init__(
-        self, cuda_graph: Any, pool: Any = None, stream: Any = None, capture_error_mode: str = "global"
-    ) -> None:
-        Stream()
+    refuse = Stream
+
+    def __init__(self, cuda_graph: Any, pool: Any = None, stream: Any = None, capture_error_mode: str = "global",
+                 enable_annotations: bool = False, check_input_liveness: bool = False) -> None:  # fmt: skip
+        super().__init__(cuda_graph, pool, stream)
 
 
 graph_pool_handle = make_graphed_callables = _refuse
@@ -224,11 +209,20 @@ class CudaError(RuntimeError):
     """An error that the driver reports."""
 
 
+class cudaStatus:
+    """The numbers of the driver's answers that programs compare with."""
+
+    SUCCESS: int = 0
+    ERROR_NOT_READY: int = 34
+
+
 class DeferredCudaCallError(Exception):
     """An error of a call that waited for the device."""
 
 
-cudart = current_blas_handle = set_per_process_memory_fraction = get_per_process_memory_fraction = _refuse
+cudart = check_error = current_solver_handle = change_current_allocator = get_allocator_backend = _refuse
+memory_snapshot = memory_summary = reset_accumulated_host_memory_stats = reset_peak_host_memory_stats = _refuse
+current_blas_handle = set_per_process_memory_fraction = get_per_process_memory_fraction = _refuse
 caching_allocator_alloc = caching_allocator_delete = get_sync_debug_mode = set_sync_debug_mode = (
     get_stream_from_external
 ) = _refuse
@@ -285,6 +279,39 @@ def host_memory_stats() -> dict[str, Any]:
     return {}
 
 
+host_memory_stats_as_nested_dict = host_memory_stats
+
+
+def caching_allocator_enable(value: bool = True) -> None:
+    """Whether freed memory is kept: there is none."""
+
+
+@contextlib.contextmanager
+def caching_allocator_disabled() -> Any:
+    """Keeps no freed memory inside a ``with``."""
+    yield
+
+
+use_mem_pool = _absent.within(_refuse)
+
+
+def _no_monitor() -> Exception:
+    return ModuleNotFoundError("nvidia-ml-py does not seem to be installed or it can't be imported.")
+
+
+utilization = memory_usage = device_memory_used = _absent.monitor("pynvml", _no_monitor, _refuse)
+temperature = power_draw = clock_rate = utilization
+
+
+def list_gpu_processes(device: Any = None) -> str:
+    """The processes that use a device, as text."""
+    import importlib.util
+
+    if importlib.util.find_spec("pynvml") is None:
+        return "pynvml module not found, please install nvidia-ml-py"
+    _refuse()
+
+
 def empty_cache() -> None:
     """Gives unused memory back."""
 
@@ -311,6 +338,9 @@ max_memory_allocated = memory_reserved = max_memory_reserved = memory_cached = m
 def memory_stats(device: Any = None) -> dict[str, Any]:
     """What the allocator counts."""
     return {}
+
+
+memory_stats_as_nested_dict = memory_stats
 
 
 def mem_get_info(device: Any = None) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-__all__ = ["current_allocated_memory", "device_count", "driver_allocated_memory", "empty_cache", "event", "get_rng_state", "is_available", "manual_seed",
+__all__ = ["Event", "compile_shader", "current_allocated_memory", "device_count", "driver_allocated_memory", "empty_cache", "event", "get_rng_state", "is_available", "load_metallib", "manual_seed",
            "profiler", "recommended_max_memory", "seed", "set_per_process_memory_fraction", "set_rng_state", "synchronize"]  # fmt: skip
 
 
@@ -41,9 +41,23 @@ recommended_max_memory = _without("getRecommendedMaxMemory")
 set_per_process_memory_fraction = _without("setMemoryFraction")
 
 
+def compile_shader(source: str) -> NoReturn:
+    """Would compile a shader and give its functions."""
+    raise RuntimeError("MPS is not available")
+
+
+def load_metallib(source: Any) -> NoReturn:
+    """Would load a compiled shader library."""
+    raise RuntimeError("MPS is not available")
+
+
 def __getattr__(name: str) -> Any:
     if name in ("event", "profiler"):
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "Event":
+        from flambeau.mps.event import Event
+
+        return Event
     raise AttributeError(f"module 'torch.mps' has no attribute '{name}'")

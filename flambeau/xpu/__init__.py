@@ -2,6 +2,8 @@
 
 from typing import Any, NoReturn
 
+from flambeau import _absent
+
 default_generators: tuple[Any, ...] = ()
 
 
@@ -87,37 +89,92 @@ def seed() -> None:
 seed_all = seed
 
 
-class device:
+def _without_device(*args: object, **kwargs: object) -> NoReturn:
+    raise NotImplementedError("PyTorch was compiled without XPU support")
+
+
+class device(_absent.Device):
     """Uses a device inside a ``with``; a negative number or None is allowed."""
 
-    def __init__(self, device: Any) -> None:
-        self.idx = -1 if device is None else device
-
-    def __enter__(self) -> None:
-        if not (isinstance(self.idx, int) and self.idx < 0):
-            raise NotImplementedError("PyTorch was compiled without XPU support")
-
-    def __exit__(self, *_: object) -> None:
-        return None
+    refuse = _without_device
 
 
-class _Dummy:
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError(f"Tried to instantiate dummy base class {type(self).__name__}")
+class device_of(device):
+    """Uses a tensor's device inside a ``with``; a tensor on the CPU changes nothing."""
+
+    def __init__(self, obj: Any) -> None:
+        super().__init__(obj.get_device() if getattr(obj, "is_xpu", False) else -1)
 
 
-class Stream(_Dummy):
+class StreamContext(_absent.StreamContext):
+    """The block in which a stream is used; None changes nothing."""
+
+    refuse = _refuse
+
+
+def stream(stream: Any) -> StreamContext:
+    """Queues what is inside a ``with`` on a stream; None changes nothing."""
+    return StreamContext(stream)
+
+
+class Stream(_absent.Dummy):
     """A queue of a device."""
 
 
-class Event(_Dummy):
+class Event(_absent.Dummy):
     """A mark in a queue."""
 
 
-class XPUGraph(_Dummy):
+class XPUGraph(_absent.Dummy):
     """Recorded work of a device."""
 
 
-init = initial_seed = get_rng_state = mem_get_info = get_device_capability = set_stream = _refuse
+class MemPool(_absent.Dummy):
+    """A pool of a device's memory."""
 
+
+class XPUPluggableAllocator(_absent.Dummy):
+    """An allocator from a compiled library."""
+
+
+class graph(_absent.Recorded):
+    """Records the work inside the block."""
+
+    refuse = XPUGraph
+
+
+def get_arch_list() -> list[str]:
+    """The architectures that kernels were compiled for."""
+    return []
+
+
+def get_gencode_flags() -> str:
+    """The flags that kernels were compiled with."""
+    return ""
+
+
+def is_tf32_supported() -> bool:
+    """Whether the device computes in TensorFloat32."""
+    return False
+
+
+def memory_snapshot(mempool_id: Any = None) -> list[dict[str, Any]]:
+    """The segments of memory that are held."""
+    return []
+
+
+memory_stats_as_nested_dict = memory_stats
+use_mem_pool = _absent.within(_refuse)
+
+
+def _no_monitor() -> Exception:
+    return ImportError("pyzes is required; install it with 'pip install pyzes'.")
+
+
+utilization = memory_usage = device_memory_used = _absent.monitor("pyzes", _no_monitor, _refuse)
+temperature = power_draw = clock_rate = utilization
+
+init = initial_seed = get_rng_state = mem_get_info = get_device_capability = set_stream = _refuse
 current_device = set_device = synchronize = current_stream = get_device_name = get_device_properties = _refuse
+can_device_access_peer = change_current_allocator = get_stream_from_external = graph_pool_handle = _refuse
+make_graphed_callables = get_per_process_memory_fraction = set_per_process_memory_fraction = _refuse

@@ -275,7 +275,7 @@ def test_stances():
         assert g(torch.ones(2)).tolist() == [2.0, 2.0] and not made
     with (
         torch.compiler.set_stance("fail_on_recompile"),
-        pytest.raises(RuntimeError, match="Detected recompile when torch.compile stance"),
+        pytest.raises(RuntimeError, match="Detected recompile when"),
     ):
         g(torch.ones(2))
     with torch.compiler.set_stance("eager_then_compile"):

@@ -5,7 +5,7 @@ import functools
 import flambeau as torch
 from flambeau.amp import autocast_mode, grad_scaler
 
-__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
+__all__ = ["GradScaler", "amp_definitely_not_available", "autocast", "custom_bwd", "custom_fwd"]
 
 
 class autocast(autocast_mode.autocast):
@@ -24,3 +24,8 @@ class GradScaler(grad_scaler.GradScaler):
 
 custom_fwd = functools.partial(autocast_mode.custom_fwd, device_type="cuda")
 custom_bwd = functools.partial(autocast_mode.custom_bwd, device_type="cuda")
+
+
+def amp_definitely_not_available() -> bool:
+    """Whether there is surely no CUDA to scale gradients for."""
+    return not torch.cuda.is_available()
