@@ -25,7 +25,7 @@ __all__ = [
     "checkpoint", "checkpoint_sequential", "CheckpointError", "CheckpointFunction", "check_backward_validity",
     "detach_variable", "get_device_states", "set_device_states", "noop_context_fn", "set_checkpoint_early_stop",
     "DefaultDeviceType", "set_checkpoint_debug_enabled", "CheckpointPolicy", "SelectiveCheckpointContext",
-    "create_selective_checkpoint_contexts", "SAC_IGNORED_OPS", "GraphExecGroup",
+    "create_selective_checkpoint_contexts", "SAC_IGNORED_OPS", "GraphExecGroup",  # noqa: F822 (made when asked for)
 ]  # fmt: skip
 
 for _x in (CheckpointPolicy, SelectiveCheckpointContext, create_selective_checkpoint_contexts, _CachingTorchDispatchMode,

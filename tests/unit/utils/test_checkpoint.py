@@ -237,7 +237,7 @@ def test_kept_operators_do_not_run_again():
             lambda x: (x @ x).sigmoid().exp(),
             x,
             use_reentrant=False,
-            context_fn=lambda: create_selective_checkpoint_contexts(ops),
+            context_fn=lambda ops=ops: create_selective_checkpoint_contexts(ops),
         )
         with Count() as count:
             flambeau.autograd.grad(y.sum(), x)
