@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,21 @@ def from_file(
 def to_dlpack(tensor: Tensor, /) -> Any:
     """The tensor as a DLPack capsule."""
     return tensor.__dlpack__()
+
+
+class AggregationType(Enum):
+    """How statistics over time become one number."""
+
+    SUM = 0
+    AVG = 1
+
+
+SUM, AVG = AggregationType.SUM, AggregationType.AVG
+
+
+def sym_fresh_size(expr: Any) -> Any:
+    """Refused: sizes are numbers where this is called."""
+    raise NotImplementedError("torch.sym_fresh_size")
 
 
 def init_num_threads() -> None:

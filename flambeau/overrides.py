@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from flambeau._eager import modes
@@ -40,6 +41,9 @@ def is_overriding(x: Any) -> bool:
 
 def has_torch_function(relevant_args: Any) -> bool:
     """Whether some argument (or an active mode) takes over."""
+    if STATE.skip_function:
+        STATE.skip_function = False
+        return False
     return bool(STATE.function_modes) or (
         not STATE.no_function
         and any(
@@ -102,6 +106,9 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
         result = hook(op, values, out, into)
         if result is not NotImplemented:
             return result
+    if STATE.skip_function:
+        STATE.skip_function = False
+        return _below(op, values, out, into)
     if STATE.no_function and not STATE.function_modes:
         return _below(op, values, out, into)
     relevant: list[Any] = []
@@ -173,7 +180,9 @@ def _override_method(fn: Any, args: Any, kwargs: Any) -> Any:
         if result is not NotImplemented:
             return result
     relevant = [a for a in args if hasattr(type(a), "__torch_function__")]
-    if STATE.function_modes or (not STATE.no_function and any(is_overriding(a) or _inherits(a) for a in relevant)):
+    if STATE.skip_function:
+        STATE.skip_function = False
+    elif STATE.function_modes or (not STATE.no_function and any(is_overriding(a) or _inherits(a) for a in relevant)):
         return handle_torch_function(fn, relevant, *args, **kwargs)
     for hook in BELOW_METHODS:
         result = hook(fn, args, kwargs)
@@ -250,9 +259,9 @@ def get_default_nowrap_functions() -> set[Any]:
     return set()
 
 
-def is_tensor_like(x: Any) -> bool:
+def is_tensor_like(inp: Any) -> bool:
     """Whether x is a tensor, or takes over as one would."""
-    return isinstance(x, Tensor) or hasattr(x, "__torch_function__")
+    return isinstance(inp, Tensor) or hasattr(inp, "__torch_function__")
 
 
 def is_tensor_method_or_property(func: Any) -> bool:
@@ -287,6 +296,43 @@ def wrap_torch_function(dispatcher: Any) -> Any:
 
 def get_ignored_functions() -> set[Any]:
     return set()
+
+
+def redispatch_function(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """Call a function whose first question for overriding arguments is answered with no: inside `__torch_function__`, the function's own body.
+
+    What the body calls in turn is offered to the arguments (and active modes) again.
+    """
+    before, STATE.skip_function = STATE.skip_function, True
+    try:
+        return func(*args, **(kwargs or {}))
+    finally:
+        STATE.skip_function = before
+
+
+@contextlib.contextmanager
+def enable_reentrant_dispatch() -> Any:
+    """Modes stay as they are inside the block: calls made from `__torch_dispatch__` see them without it."""
+    yield
+
+
+def get_testing_overrides() -> dict[Any, Any]:
+    """For each function that can be overridden, one of the same signature that answers -1."""
+    import inspect
+
+    def dummy(fn: Any) -> Any:
+        def answer(*args: Any, **kwargs: Any) -> int:
+            if signature is not None:
+                signature.bind(*args, **kwargs)
+            return -1
+
+        try:
+            signature = answer.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]
+        except (TypeError, ValueError):
+            signature = None
+        return answer
+
+    return {fn: dummy(fn) for functions in get_overridable_functions().values() for fn in functions if callable(fn)}
 
 
 def get_overridable_functions() -> dict[Any, list[Any]]:

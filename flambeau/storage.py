@@ -576,6 +576,7 @@ def _legacy(name: str, dtype: dtypes.dtype) -> type:
 
 LEGACY_CLASSES: dict[str, type] = {f"{name}Storage": _legacy(f"{name}Storage", dtype) for name, dtype in LEGACY.items()}
 globals().update(LEGACY_CLASSES)
+Storage = LEGACY_CLASSES["FloatStorage"]
 
 
 def storage_classes() -> Sequence[type]:

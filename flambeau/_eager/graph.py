@@ -508,16 +508,26 @@ def accumulate(t: Tensor, g: Any, create: bool) -> None:
         return
     if old is None:
         # Two references (this name, and getrefcount's own) mean that the array is ours alone to keep.
-        if g.base is None and sys.getrefcount(g) <= 2 and (g.flags.c_contiguous or g.strides == t._a.strides):
+        ours = g.base is None and sys.getrefcount(g) <= 2
+        a = t._a
+        if ours and (
+            (g.flags.c_contiguous and a.flags.c_contiguous) or g.strides == a.strides or not STATE.grad_layout
+        ):
             t._grad = wrap(g)
-        elif t._a.flags.c_contiguous:
-            t._grad = wrap(g.copy("C"))
         else:
-            t._grad = wrap(g.copy("K"))
+            t._grad = wrap(g.copy("C") if a.flags.c_contiguous else _laid_out_as(a, g))
     else:
         a = old._a
         a += g
         bump(old)
+
+
+def _laid_out_as(a: Array, g: Array) -> Array:
+    """A copy of g with the strides of a, where a has no gaps and no overlaps; else contiguous. PyTorch's rule for gradients of leaves."""
+    like = np.empty_like(a, dtype=g.dtype, subok=False)
+    out = like if like.strides == a.strides else np.empty(a.shape, g.dtype)
+    out[...] = g
+    return out
 
 
 def _run_hooks(node: Node, g: Any, create: bool) -> Any:

@@ -25,6 +25,8 @@ class State(threading.local):
     autocast_cache = True
     saved_hooks: tuple[Any, ...] = ()  # (pack, unpack) pairs for saved tensors
     no_function: bool = False  # inside DisableTorchFunctionSubclass
+    skip_function: bool = False  # the next question whether an argument takes over is answered with no
+    grad_layout: bool = True  # gradients of leaves are laid out as the leaves
     lifted: bool | None = (
         None  # a backward pass carries tensors for another reason than to be recorded; whether it is, too
     )

@@ -7,6 +7,14 @@ class OutOfMemoryError(RuntimeError):
     """An allocation failed."""
 
 
+class AcceleratorError(RuntimeError):
+    """A device reports that a call failed."""
+
+
+class FatalError(Exception):
+    """The program cannot go on."""
+
+
 class LinAlgError(RuntimeError):
     """A decomposition does not exist or did not converge."""
 

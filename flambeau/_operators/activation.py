@@ -6,7 +6,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
 from flambeau._operators.flat import still
-from flambeau._operators.op import ALL_FORMS, FUNCTION, composite, op, pointwise
+from flambeau._operators.op import FUNCTION, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import float64
 from flambeau._values.shape import wrap_dim
@@ -200,7 +200,7 @@ leaky_relu.derivative(
 )
 
 
-@pointwise("threshold", variants=ALL_FORMS)
+@pointwise("threshold", variants=("function", "inplace", "out"))
 def threshold(k: Kernel[T], input: T, threshold: Scalar, value: Scalar) -> T:
     """x where above the threshold, value elsewhere."""
     return k.where(k.le(input, k.like(threshold, input)), k.like(value, input), input)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Scalar, T
-from flambeau._operators.op import ALL_FORMS, METHOD, Op, composite, op
+from flambeau._operators.op import ALL_FORMS, Op, composite, op
 from flambeau._tensor import has_elements
 from flambeau._values.dtype import SPOKEN, dtype as Kind, of
 from flambeau._values.shape import broadcast, wrap_dim
@@ -509,7 +509,7 @@ def _nonzero(k: Kernel[T], input: T) -> T:
     return k.library("nonzero", input)
 
 
-@composite("nonzero_numpy", variants=METHOD)
+@composite("nonzero_numpy", variants=())
 def nonzero_numpy(input: T) -> tuple[T, ...]:
     """The indices of all elements that are not zero, one vector for each dimension."""
     x = input.reshape(1) if input.ndim == 0 else input

@@ -67,7 +67,7 @@ def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
 sub.errors(check_sub)
 
 
-@pointwise("rsub.Tensor", "rsub.Scalar")
+@pointwise("rsub.Tensor", "rsub.Scalar", variants=("function",))
 def rsub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `input`, scaled by `alpha`, from `other`: other - alpha * input."""
     return other - input if alpha == 1 else other - input * alpha

@@ -468,7 +468,7 @@ def col2im(input: T, output_size: Shape, kernel_size: Shape, dilation: Shape, pa
     return out.squeeze(0) if single else out
 
 
-@composite("pixel_shuffle")
+@composite("pixel_shuffle", variants=("function",))
 def pixel_shuffle(input: T, upscale_factor: int) -> T:
     """(..., c r^2, h, w) to (..., c, h r, w r)."""
     r = upscale_factor
@@ -489,7 +489,7 @@ def pixel_shuffle(input: T, upscale_factor: int) -> T:
     return x.reshape(*lead, c // (r * r), h * r, w * r)
 
 
-@composite("pixel_unshuffle")
+@composite("pixel_unshuffle", variants=("function",))
 def pixel_unshuffle(input: T, downscale_factor: int) -> T:
     """(..., c, h r, w r) to (..., c r^2, h, w)."""
     r = downscale_factor

@@ -81,6 +81,7 @@ ALL: tuple[dtype, ...] = (
 ALIASES = {
     "half": float16, "float": float32, "double": float64, "short": int16, "int": int32, "long": int64,
     "chalf": complex32, "cfloat": complex64, "cdouble": complex128, "bool": bool_,
+    "bit": LABELS[0],
 }  # fmt: skip
 FLOAT8 = (float8_e5m2, float8_e4m3fn, float8_e5m2fnuz, float8_e4m3fnuz, float8_e8m0fnu)
 BY_NAME = {d.name: d for d in (*ALL, *LABELS)} | ALIASES

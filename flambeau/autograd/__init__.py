@@ -19,6 +19,7 @@ from flambeau.autograd.anomaly_mode import detect_anomaly as detect_anomaly, set
 from flambeau.autograd.function import Function as Function, NestedIOFunction as NestedIOFunction
 from flambeau.autograd.grad_mode import (
     enable_grad as enable_grad,
+    enforce_grad_layout_policy as enforce_grad_layout_policy,
     inference_mode as inference_mode,
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,

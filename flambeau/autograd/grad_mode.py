@@ -189,3 +189,24 @@ def _set_grad_enabled(mode: bool) -> None:
 
 def _unsafe_preserve_version_counter(*_: Any) -> Any:
     raise NotImplementedError("torch.autograd._unsafe_preserve_version_counter is not implemented")
+
+
+class enforce_grad_layout_policy(_Context):
+    """Whether a leaf's gradient is laid out in memory as the leaf (the default), within a block, a function, or from now on."""
+
+    def __init__(self, enable: bool = True) -> None:
+        self.before, STATE.grad_layout = STATE.grad_layout, enable
+        self.mode = enable
+
+    def __call__(self, fn: F) -> F:
+        STATE.grad_layout = self.before
+        return super().__call__(fn)
+
+    def __enter__(self) -> None:
+        STATE.grad_layout = self.mode
+
+    def __exit__(self, *error: object) -> None:
+        STATE.grad_layout = self.before
+
+    def clone(self) -> Any:
+        return enforce_grad_layout_policy(self.mode)

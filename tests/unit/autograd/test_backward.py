@@ -622,3 +622,30 @@ def test_limits_of_dtypes_are_pytorchs():
     assert torch.finfo(torch.float32) == torch.finfo(torch.complex64)
     with pytest.raises(AttributeError):
         torch.finfo().eps = 1
+
+
+def test_gradients_are_laid_out_as_their_leaves(agree):
+    def case(t):
+        out = []
+        for use in (lambda p: p * 2, lambda p: p.contiguous() * 3, lambda p: p.expand(5, 4, 2, 3), lambda p: p.sum(0)):
+            p = t.ones(2, 3, 4).permute(2, 0, 1).detach().requires_grad_()
+            use(p).sum().backward()
+            out += [p.grad, p.grad.stride()]
+        w = t.ones(2, 3, 4, 4).to(memory_format=t.channels_last).requires_grad_()
+        t.nn.functional.conv2d(t.ones(1, 3, 6, 6), w).sum().backward()
+        out += [w.grad, w.grad.stride()]
+        gap = t.ones(4, 6)[:, ::2].detach().requires_grad_()
+        (gap * 2).sum().backward()
+        return [*out, gap.grad.stride()]
+
+    agree(case)
+
+
+def test_layouts_may_be_left_as_they_come():
+    p = torch.ones(2, 3).t().detach().requires_grad_()
+    with torch.autograd.enforce_grad_layout_policy(False):
+        (p.contiguous() * torch.ones(3, 2)).sum().backward()
+    assert p.grad.stride() in ((2, 1), (1, 3))
+    p.grad = None
+    (p.contiguous() * torch.ones(3, 2)).sum().backward()
+    assert p.grad.stride() == (1, 3)

@@ -1,0 +1,62 @@
+"""`__torch_function__`: what overriding code may ask for."""
+
+import inspect
+
+import flambeau as torch
+from flambeau.overrides import TorchFunctionMode, handle_torch_function, has_torch_function, redispatch_function
+
+
+def scaled(a, b):
+    if has_torch_function((a, b)):
+        return handle_torch_function(scaled, (a, b), a, b)
+    return a * b + 1
+
+
+def test_a_subclass_runs_the_body_of_what_it_took_over():
+    called = []
+
+    class Logging(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args, kwargs=None):
+            called.append(func.__name__)
+            return redispatch_function(func, types, args, kwargs)
+
+    a, b = torch.tensor([3.0]).as_subclass(Logging), torch.tensor([4.0]).as_subclass(Logging)
+    called.clear()
+    result = scaled(a, b)
+    assert called == ["scaled", "mul"]
+    assert type(result) is torch.Tensor
+    assert result.tolist() == [13.0]
+
+
+def test_a_mode_sees_what_the_body_calls():
+    called = []
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, func, types, args, kwargs=None):
+            called.append(func.__name__)
+            with self:
+                return redispatch_function(func, types, args, kwargs)
+
+    with Mode():
+        result = scaled(torch.tensor([3.0]), torch.tensor([4.0]))
+    assert called == ["scaled", "mul", "add"]
+    assert result.tolist() == [13.0]
+
+
+def test_functions_for_tests_of_overrides():
+    found = torch.overrides.get_testing_overrides()
+    add = found[torch.add]
+    assert add(torch.ones(1), 2) == -1
+    assert list(inspect.signature(add).parameters)[:2] == list(inspect.signature(torch.add).parameters)[:2]
+    with torch.overrides.enable_reentrant_dispatch():
+        pass
+
+
+def test_names_of_the_namespace():
+    assert issubclass(torch.AcceleratorError, RuntimeError)
+    assert not issubclass(torch.FatalError, RuntimeError)
+    assert torch.fork is torch.jit.fork
+    assert torch.Storage is torch.FloatStorage
+    assert torch.bit is torch.uint1
+    assert torch.SUM.value == 0
