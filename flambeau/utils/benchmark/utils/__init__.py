@@ -1,0 +1,1 @@
+"""The parts of `utils.benchmark`, at PyTorch's paths."""

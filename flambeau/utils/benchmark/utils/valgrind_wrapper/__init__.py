@@ -1,0 +1,1 @@
+"""Instruction counts, by way of Callgrind."""
