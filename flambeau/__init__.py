@@ -46,6 +46,14 @@ from flambeau._values.device import (
 from flambeau._values.dtype import can_cast, dtype, get_default_dtype, promote_types, set_default_dtype
 from flambeau._values.generator import Generator, default_generator
 from flambeau._values.limits import finfo, iinfo
+from flambeau._values.qscheme import (
+    per_channel_affine,
+    per_channel_affine_float_qparams,
+    per_channel_symmetric,
+    per_tensor_affine,
+    per_tensor_symmetric,
+    qscheme,
+)
 from flambeau._values.shape import Size
 from flambeau.autograd.grad_mode import (
     enable_grad,

@@ -15,9 +15,10 @@ from flambeau._values.device import CPU, device, layout, strided
 from flambeau._values.shape import Size
 
 PLAIN: set[type] = set()  # Tensor, and subclasses that change no operator (Parameter, Buffer)
-LAYOUTS: set[type] = (
-    set()
-)  # classes of arrays that are not strided (sparse ones, once they exist): operators have other readings
+LAYOUTS: dict[
+    type, str
+] = {}  # classes of arrays that are more than strided memory (sparse, quantized; once they exist), and the room
+# of `_eager` where operators have other readings for them
 _attach: dict[str, Any] = {}  # name -> what builds a missing method; filled by _eager.derive
 
 

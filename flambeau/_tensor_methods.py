@@ -53,6 +53,8 @@ def _type(self: Any, dtype: Any = None, non_blocking: bool = False, **kwargs: An
             if not self.is_sparse:
                 raise RuntimeError("Unimplemented backend SparseCsrCPU")
             return f"torch.sparse.{SPOKEN[self.dtype]}Tensor"
+        if self.is_quantized:
+            return f"torch.quantized.{SPOKEN[self.dtype]}Tensor"
         module = "torch" if self.device.type in ("cpu", "meta") else f"torch.{self.device.type}"
         return f"{module}.{SPOKEN[self.dtype]}Tensor"
     if isinstance(dtype, (str, type)):

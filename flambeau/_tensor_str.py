@@ -186,8 +186,6 @@ def _plain(tensor: Any) -> Array:
         return np.asarray(array["real"].astype(np.float32) + 1j * array["imag"].astype(np.float32))
     if dtype is dtypes.float4_e2m1fn_x2:
         return np.asarray(array["x2"])
-    if dtype.kind == "q":
-        raise NotImplementedError(f"printing tensors of {dtype}")
     wide: Array = array.astype(np.float32) if dtype.is_floating_point and dtype.itemsize < 4 else array
     return wide
 
@@ -207,6 +205,8 @@ def _str(tensor: Any, *, tensor_contents: str | None = None) -> str:
     shape = f"size={tuple(tensor.shape)}"
     if tensor.layout is not devices.strided:
         return _sparse(tensor, prefix, suffixes + _dtype_suffix(tensor))
+    if tensor.is_quantized:
+        return _quantized(tensor, prefix)
     if device.type == "meta" or tensor.numel() == 0:
         if device.type == "meta" or tensor.dim() != 1:
             suffixes.append(shape)
@@ -259,6 +259,18 @@ def _sparse(tensor: Any, prefix: str, dtype: list[str]) -> str:
     if coordinates:
         return _add_suffixes(text + ",\n" + " " * len(prefix) + rest[0], rest[1:], len(prefix))
     return _add_suffixes(text, rest, len(prefix))
+
+
+def _quantized(tensor: Any, prefix: str) -> str:
+    """A quantized tensor: what its elements stand for, and how."""
+    scheme = tensor.qscheme()
+    suffixes = [f"size={tuple(tensor.shape)}", f"dtype={tensor.dtype}", f"quantization_scheme={scheme}"]
+    if "tensor" in scheme.name:
+        suffixes += [f"scale={tensor.q_scale()}", f"zero_point={tensor.q_zero_point()}"]
+    else:
+        suffixes += [f"scale={tensor.q_per_channel_scales()}", f"zero_point={tensor.q_per_channel_zero_points()}",
+                     f"axis={tensor.q_per_channel_axis()}"]  # fmt: skip
+    return _add_suffixes(prefix + _tensor_str(tensor.dequantize(), len(prefix)), suffixes, len(prefix))
 
 
 def _history(tensor: Any) -> list[str]:

@@ -51,6 +51,10 @@ def _parts(tensor: Any) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
     if tensor.device.type == "meta":
         return _rebuild_meta_tensor_no_storage, (dtype, size, stride, requires_grad)
     bytes_ = storages.of(tensor._a)
+    if tensor.is_quantized:
+        typed = storages.TypedStorage(wrap_storage=bytes_, dtype=dtype)
+        meaning = _meaning(tensor)
+        return _rebuild_qtensor, (typed, memory.offset(tensor._a), size, stride, meaning, requires_grad, OrderedDict())
     place = (memory.offset(tensor._a), size, stride, requires_grad, OrderedDict())
     if dtype in storages.LEGACY_NAME:
         return _rebuild_tensor_v2, (storages.TypedStorage(wrap_storage=bytes_, dtype=dtype), *place)
@@ -63,6 +67,14 @@ def _sparse_parts(tensor: Any) -> tuple[Any, ...]:
     by_rows = tensor.layout in (devices.sparse_csr, devices.sparse_bsr)
     starts, plain = ("crow_indices", "col_indices") if by_rows else ("ccol_indices", "row_indices")
     return tensor.layout, (getattr(tensor, starts)(), getattr(tensor, plain)(), tensor.detach().values(), tensor.size())
+
+
+def _meaning(tensor: Any) -> tuple[Any, ...]:
+    """How a quantized tensor is quantized, as files say it."""
+    scheme = tensor.qscheme()
+    if "tensor" in scheme.name:
+        return scheme, tensor.q_scale(), tensor.q_zero_point()
+    return scheme, tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points(), tensor.q_per_channel_axis()
 
 
 def _hooks_of(tensor: Any) -> dict[int, Any] | None:
@@ -86,7 +98,8 @@ def deepcopy_tensor(tensor: Any, memo: dict[Any, Any]) -> Any:
     if tensor.device.type == "cpu" and tensor.layout is devices.strided:
         data = copy.deepcopy(storages.of(array), memo)._data
         strides = tuple(s // array.itemsize for s in array.strides)
-        array = memory.view(data, array.dtype, memory.offset(array), array.shape, strides)
+        whole = memory.view(data, array.dtype, memory.offset(array), array.shape, strides)
+        array = whole if not tensor.is_quantized else _public("flambeau._eager.quantized.create.again")(whole, array)
     else:
         array = array.copy()
     out = Tensor.__new__(type(tensor)) if type(tensor) is not Tensor else wrap(array)
@@ -219,8 +232,11 @@ def _rebuild_sparse_tensor(layout: Any, data: Any) -> Any:
     raise NotImplementedError(f"rebuilding sparse tensor for layout {layout}")
 
 
-def _rebuild_qtensor(*args: Any, **kwargs: Any) -> Any:
-    raise NotImplementedError("rebuilding quantized tensors")
+def _rebuild_qtensor(storage: Any, storage_offset: int, size: Sequence[int], stride: Sequence[int], quantizer_params: Any,
+                     requires_grad: bool, backward_hooks: Any) -> Any:  # fmt: skip
+    from flambeau._eager.quantized.create import around
+
+    return around(_rebuild_tensor(storage, storage_offset, size, stride), quantizer_params)
 
 
 def _rebuild_nested_tensor(*args: Any, **kwargs: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from flambeau import _utils, storage as storages
 from flambeau._tensor import Tensor
-from flambeau._values import device as devices, dtype as dtypes
+from flambeau._values import device as devices, dtype as dtypes, qscheme as qschemes
 from flambeau._values.shape import Size
 
 BLOCKED = ("sys", "os", "posix", "nt")  # never, whatever the user says
@@ -116,7 +116,7 @@ def _get_allowed_globals() -> dict[str, Any]:
         "torch.storage.UntypedStorage": storages.UntypedStorage,
         "torch._tensor._rebuild_from_type_v2": _utils._rebuild_from_type_v2,
     }
-    out |= {str(d): d for d in dtypes.ALL}
+    out |= {str(d): d for d in (*dtypes.ALL, *qschemes.ALL)}
     out |= {f"torch.{name}": StorageType(name) for name in storages.LEGACY_CLASSES}
     out |= {f"torch._utils.{name}": getattr(_utils, name) for name in REBUILDERS}
     return out

@@ -23,6 +23,7 @@ from flambeau._ground import archive
 from flambeau._utils import _public
 from flambeau._values import device as devices, dtype as dtypes
 from flambeau._values.generator import Generator
+from flambeau._values.qscheme import qscheme
 from flambeau._weights_only_unpickler import StorageType, _get_layout
 
 __all__ = ["LoadEndianness", "SourceChangeWarning", "StorageType", "add_safe_globals", "check_module_version_greater_or_equal",
@@ -414,7 +415,7 @@ class Pickler(_PythonPickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
-        if kind is dtypes.dtype:
+        if kind is dtypes.dtype or kind is qscheme:
             return obj.name  # a global: torch.float32
         if kind is devices.device:
             return devices.device, (obj.type,) if obj.index is None else (obj.type, obj.index)
@@ -427,7 +428,7 @@ class Pickler(_PythonPickler):  # type: ignore[misc]
     def save_global(self, obj: Any, name: str | None = None) -> None:
         name = name or getattr(obj, "__qualname__", None) or obj.__name__
         module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
-        if isinstance(obj, dtypes.dtype) or obj is devices.device:
+        if isinstance(obj, (dtypes.dtype, qscheme)) or obj is devices.device:
             module = "torch"
         elif obj is _get_layout:
             module = "torch.serialization"

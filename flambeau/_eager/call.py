@@ -5,6 +5,7 @@ A call is: overrides and modes, one device, promotion, refusals, the body, wrapp
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import Any
 
@@ -45,10 +46,11 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
         result = HOOKS["override"](op, values, out, into)
         if result is not NotImplemented:
             return result
-        if (op.layouts and op.kind != "composite") or (LAYOUTS and _laid_out_otherwise(values, out)):
-            from flambeau._eager import sparse  # loads with the first tensor that needs it
-
-            return sparse.call(op, values, out, into)
+        room = _laid_out_otherwise(values, out) if LAYOUTS else ""
+        if not room and op.layouts and op.kind != "composite":
+            room = "sparse" if op.layouts is True else op.layouts
+        if room:  # they load with the first tensor that needs them
+            return importlib.import_module(f"flambeau._eager.{room}").call(op, values, out, into)
     if op.kind == "composite":
         for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
             if p.is_tensor and not p.takes_number and isinstance(v, NUMBERS):
@@ -90,13 +92,13 @@ def _plain(op: Op, values: tuple[Any, ...]) -> bool:
     return True
 
 
-def _laid_out_otherwise(values: tuple[Any, ...], out: Any) -> bool:
-    """Whether some tensor is not strided."""
+def _laid_out_otherwise(values: tuple[Any, ...], out: Any) -> str:
+    """The room for the first tensor that is more than strided memory, if there is one."""
     for v in (*values, out):
         for t in v if type(v) in (list, tuple) else (v,):
             if isinstance(t, Tensor) and type(t._a) in LAYOUTS:
-                return True
-    return False
+                return LAYOUTS[type(t._a)]
+    return ""
 
 
 def call_body(op: Op, body: Any, first: tuple[Any, ...], values: tuple[Any, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,8 @@ def create(
             if result is not NotImplemented:
                 return result
     if (layout is not None and layout is not strided) or (like is not None and type(like._a) in LAYOUTS):
-        from flambeau._eager import sparse
-
-        t = sparse.created(op, values, layout, like)
+        room = LAYOUTS.get(type(like._a), "sparse") if like is not None else "sparse"
+        t = importlib.import_module(f"flambeau._eager.{room}").created(op, values, layout, like)
         if t is not None:
             if requires_grad:
                 require(t)

@@ -11,6 +11,7 @@ from flambeau._eager.graph import Node, bump, node_of, serial
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import view
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, new, wrap
+from flambeau._values import dtype as dtypes
 
 _EVERYTHING = slice(None)
 _INT64 = np.dtype("i8")
@@ -236,12 +237,13 @@ def through_operators(name: str, self: Any, index: Any, value: Any = None) -> An
     view, tensors = by_operators(self, list(index) if isinstance(index, tuple) else [index])
     if name == "getitem":
         return view if tensors is None else public("index")(view, tensors)
+    held = self.dtype if not self.is_quantized else dtypes.float32  # what elements are given in
     if not isinstance(value, Tensor):
-        value = tensor(value, dtype=self.dtype)
+        value = tensor(value, dtype=held)
     if tensors is None:
         view.copy_(value.expand(view.shape) if value.ndim <= view.ndim else value.reshape(view.shape))
     else:
-        view.index_put_(tensors, value.to(self.dtype))
+        view.index_put_(tensors, value if value.is_quantized else value.to(held))
     return None
 
 
@@ -460,6 +462,9 @@ def setitem(self: Any, index: Any, value: Any) -> None:
         result = _override(self, "__setitem__", index, value)
         if result is not NotImplemented:
             return
+    if LAYOUTS and LAYOUTS.get(type(self._a)) == "quantized":
+        through_operators("setitem", self, index, value)
+        return
     tracked = STATE.grad and (node_of(self) is not None or (isinstance(value, Tensor) and node_of(value) is not None))
     kind = type(index)
     basic, tensors = (

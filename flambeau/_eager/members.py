@@ -216,6 +216,8 @@ class _Members:
         a = self._a
         if a.size != 1:
             raise RuntimeError(f"a Tensor with {a.size} elements cannot be converted to Scalar")
+        if self.is_quantized:
+            a = self.dequantize()._a
         v = a.item()
         return v if isinstance(v, (int, float, complex, bool)) else float(v)
 
@@ -224,6 +226,8 @@ class _Members:
         if MODES and STATE.recorder is not None:
             STATE.recorder.read(self, "tolist()")
         a = self._a
+        if self.is_quantized:
+            raise RuntimeError("load_scalar: invalid type")
         return a.astype(np.float64).tolist() if a.dtype.kind == "V" else a.tolist()
 
     def numpy(self: Any, *, force: bool = False) -> Any:
@@ -232,7 +236,7 @@ class _Members:
             STATE.recorder.read(self, "numpy()")
         if node_of(self) is not None and STATE.grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        if type(self._a) in LAYOUTS:
+        if LAYOUTS.get(type(self._a)) == "sparse":
             from flambeau._backends.sparse_arrays import spoken
 
             raise TypeError(f"can't convert {spoken(self._a)} layout tensor to numpy. Use Tensor.to_dense() first.")
@@ -261,6 +265,8 @@ class _Members:
             if a.size == 0:
                 raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        if self.is_quantized:
+            return bool(self.item())
         return bool(a.item() if a.dtype.kind != "V" else float(a.reshape(())))
 
     def __float__(self: Any) -> float:
@@ -317,14 +323,14 @@ class _Members:
     def storage_offset(self: Any) -> int:
         """Where the first element lies in the storage, in elements."""
         a = self._a
-        if type(a) in LAYOUTS:
+        if LAYOUTS.get(type(a)) == "sparse":
             return 0
         owner = views.memory_of(a)
         return (views.address(a) - views.address(owner)) // a.dtype.itemsize if a is not owner else 0
 
     def data_ptr(self: Any) -> int:
         """The address of the first element (0 for an empty tensor)."""
-        return views.address(self._a) if self._a.size or type(self._a) in LAYOUTS else 0
+        return views.address(self._a) if self._a.size or LAYOUTS.get(type(self._a)) == "sparse" else 0
 
     def size(self: Any, dim: Any = None) -> Any:
         """The sizes, or that of one dimension."""
@@ -362,7 +368,8 @@ class _Members:
     is_meta = property(lambda self: self.device.type == "meta")
     is_sparse = property(lambda self: self.layout is sparse_coo)
     is_sparse_csr = property(lambda self: self.layout is sparse_csr)
-    is_quantized = is_nested = is_mkldnn = is_xpu = is_mps = is_ipu = is_xla = is_vulkan = is_maia = is_mtia = property(
+    is_quantized = property(lambda self: LAYOUTS.get(type(self._a)) == "quantized")
+    is_nested = is_mkldnn = is_xpu = is_mps = is_ipu = is_xla = is_vulkan = is_maia = is_mtia = property(
         lambda self: False
     )
 

@@ -62,7 +62,7 @@ class Op:
         exact: whether `out=` must have the dtype of the result, and none that it could be cast to (where promote is "none").
         constants: those of the outputs that no gradient flows back from.
         layouts: what it computes depends on the layouts of its tensors: the general lane asks for a reading before there is any
-            other (`_eager/sparse`), also for composites and for strided tensors.
+            other, also for composites and for strided tensors, in `_eager/sparse` (True) or in the room of that name ("quantized").
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
 
@@ -73,7 +73,7 @@ class Op:
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
-                 wraps: bool = False, layouts: bool = False) -> None:  # fmt: skip
+                 wraps: bool = False, layouts: bool | str = False) -> None:  # fmt: skip
         self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
         self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view
         self.aten = overloads[0].partition(".")[0]

@@ -368,19 +368,19 @@ def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
     return out.contiguous()
 
 
-@composite("adaptive_avg_pool1d", variants=("function",))
+@composite("adaptive_avg_pool1d", variants=("function",), layouts=True)
 def adaptive_avg_pool1d(input: T, output_size: Shape) -> T:
     """The mean of each of `output_size` nearly equal parts of the last dim."""
     return _adaptive_avg(input, output_size, 1, "adaptive_avg_pool1d")
 
 
-@composite("adaptive_avg_pool2d", namespace="nn", variants=("function",))
+@composite("adaptive_avg_pool2d", namespace="nn", variants=("function",), layouts=True)
 def adaptive_avg_pool2d(input: T, output_size: Shape) -> T:
     """The mean of each of `output_size` nearly equal parts of the last two dims."""
     return _adaptive_avg(input, output_size, 2, "adaptive_avg_pool2d")
 
 
-@composite("adaptive_avg_pool3d", namespace="nn", variants=("function",))
+@composite("adaptive_avg_pool3d", namespace="nn", variants=("function",), layouts=True)
 def adaptive_avg_pool3d(input: T, output_size: Shape) -> T:
     """The mean of each of `output_size` nearly equal parts of the last three dims."""
     return _adaptive_avg(input, output_size, 3, "adaptive_avg_pool3d")

@@ -401,7 +401,7 @@ def var_all(input: T, unbiased: bool) -> T:
     return var(input, None, correction=int(unbiased))
 
 
-@composite("std.correction", variants=OUT)
+@composite("std.correction", variants=OUT, layouts=True)
 def std(input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
     """The square root of `var`."""
     return _root(var(input, dim, correction=correction, keepdim=keepdim))
@@ -416,13 +416,13 @@ def _root(k: Kernel[T], input: T) -> T:
 _root.vjp(input=lambda g, out: (g / (out * 2)).masked_fill(out.eq(0), 0.0))
 
 
-@composite("std", "std.dim", python_name="std")
+@composite("std", "std.dim", python_name="std", layouts=True)
 def std_unbiased(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
     """`std` with correction 1 (unbiased) or 0."""
     return std(input, dim, correction=int(unbiased), keepdim=keepdim)
 
 
-@composite("std.all", python_name="std")
+@composite("std.all", python_name="std", layouts=True)
 def std_all(input: T, unbiased: bool) -> T:
     """`std` of all elements."""
     return std(input, None, correction=int(unbiased))

@@ -188,9 +188,9 @@ def _define(name: str, n: int, rows: Any, aligned: bool) -> None:
     fn.__name__ = name
     fn.__doc__ = f"Interpolates the last {n} dims on a new grid, along ({', '.join(dims)}) in turn."
     fn.__annotations__["scale_factors"] = "Any"
-    composite(f"{name}.vec", namespace="nn", variants=("function",), receiver="input")(fn)
+    composite(f"{name}.vec", namespace="nn", variants=("function",), receiver="input", layouts=True)(fn)
     plain = _plain(name, n, run, aligned)
-    composite(name, namespace="nn", variants=("function",))(plain)
+    composite(name, namespace="nn", variants=("function",), layouts=True)(plain)
 
 
 def _plain(name: str, n: int, run: Any, aligned: bool) -> Any:

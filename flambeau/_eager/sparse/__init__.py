@@ -176,7 +176,7 @@ def created(op: Op, values: tuple[Any, ...], layout: Any, like: Any) -> Tensor |
 
 
 load()  # readings stand beside definitions
-LAYOUTS.update((CooArray, CompressedArray))
+LAYOUTS.update({CooArray: "sparse", CompressedArray: "sparse"})
 from flambeau._eager.sparse import (
     convert as _convert,
     create as _create,
