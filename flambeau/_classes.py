@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import Any, NoReturn
+from typing import Any
 
 
 class _ClassNamespace(types.ModuleType):
@@ -11,9 +11,14 @@ class _ClassNamespace(types.ModuleType):
         super().__init__(f"torch.classes.{name}")
         self.name = name
 
-    def __getattr__(self, attr: str) -> NoReturn:
+    def __getattr__(self, attr: str) -> Any:
         if attr.startswith("__"):
             raise AttributeError(attr)
+        if self.name in ("quantized", "rnn"):
+            from flambeau._quantized.params import CLASSES
+
+            if attr in CLASSES[self.name]:
+                return CLASSES[self.name][attr]
         raise RuntimeError(
             f"Tried to instantiate class '{self.name}.{attr}', but it does not exist! Ensure that it is registered via "
             "torch::class_"

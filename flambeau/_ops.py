@@ -6,6 +6,7 @@ Packets and overloads are made from the registry when they are asked for. Operat
 
 from __future__ import annotations
 
+import importlib
 import types
 from typing import Any
 
@@ -158,6 +159,8 @@ class _OpNamespace(types.ModuleType):
 
 
 def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
+    if namespace in ("quantized", "_quantized"):
+        importlib.import_module("flambeau._quantized")
     defined = _DEFINED.get(namespace, {}).get(name)
     if defined:
         packet = OpOverloadPacket(namespace, name, {k or "default": (d.op, "function") for k, d in defined.items()})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.arrays import K
-from flambeau._backends.quantized_arrays import PerChannel, PerTensor, code, codes, decode, quantized
+from flambeau._backends.quantized_arrays import PerChannel, PerTensor, code, codes, decode, encode, quantized
 from flambeau._eager import call as lane
 from flambeau._eager.quantized import _view, codes_of, like, moved, reading, writing
 from flambeau._eager.quantized.convert import is_quantized
@@ -124,7 +124,7 @@ def joined(tensors: Any, dim: int, scale: float | None, zero_point: int | None) 
     if scale is not None or zero_point is not None:
         q = PerTensor(q.scale if scale is None else scale, q.zero_point if zero_point is None else zero_point)
     parts = [
-        codes(t._a) if t._a.quantizer.same(q) else code(decode(t._a), q, first.dtype)
+        codes(t._a) if t._a.quantizer.same(q) else encode(decode(t._a), q, first.dtype)
         for t in tensors
         if t.numel() or t.ndim != 1
     ]
