@@ -9,6 +9,7 @@ from math import ceil
 from typing import Any, Generic, TypeVar
 from warnings import warn
 
+from ._utils import pipes
 from ._utils.collate import default_collate, default_convert
 from ._utils.iterator import _BaseDataLoaderIter, _SingleProcessDataLoaderIter
 from ._utils.worker import get_worker_info
@@ -119,7 +120,8 @@ class DataLoader(Generic[T_co]):
             prefetch_factor = 2
         _expect(prefetch_factor is None or prefetch_factor >= 0, "prefetch_factor option should be non-negative")
         _expect(not persistent_workers or num_workers > 0, "persistent_workers option needs num_workers > 0")
-        self.dataset = dataset
+        pipe = pipes.kind(dataset)
+        self.dataset = pipes.wrapped(dataset, shuffle if pipe == "iter" else None) if pipe else dataset
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
         self.pin_memory = pin_memory
@@ -132,9 +134,10 @@ class DataLoader(Generic[T_co]):
         by_index = self._dataset_kind == _DatasetKind.Map
         if not by_index:
             unused = "DataLoader with IterableDataset: expected unspecified {0} option, but got {0}={1}"
-            _expect(shuffle in (False, None), unused.format("shuffle", shuffle))
+            _expect(shuffle in (False, None) or pipe, unused.format("shuffle", shuffle))
             _expect(sampler is None, unused.format("sampler", sampler))
             _expect(batch_sampler is None, unused.format("batch_sampler", batch_sampler))
+            shuffle = False
         _expect(sampler is None or not shuffle, "sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None:
             _expect(

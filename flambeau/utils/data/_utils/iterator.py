@@ -4,6 +4,7 @@ from warnings import warn
 
 import flambeau
 
+from . import pipes
 from .worker import Task, _fetcher
 
 
@@ -12,6 +13,9 @@ class _BaseDataLoaderIter:
 
     def __init__(self, loader) -> None:
         self._dataset = loader.dataset
+        self._pipe = pipes.kind(self._dataset)
+        self._shared_seed = None
+        self._seed_pipes(loader)
         self._dataset_kind = loader._dataset_kind
         self._IterableDataset_len_called = loader._IterableDataset_len_called
         self._auto_collation = loader._auto_collation
@@ -34,6 +38,12 @@ class _BaseDataLoaderIter:
         self._sampler_iter = iter(self._index_sampler)
         self._num_yielded = 0
         self._IterableDataset_len_called = loader._IterableDataset_len_called
+        self._seed_pipes(loader)
+
+    def _seed_pipes(self, loader):
+        if self._pipe == "iter":
+            self._shared_seed = pipes.shared_seed(loader.generator)
+            pipes.apply_seed(self._dataset, self._shared_seed)
 
     def _next_index(self):
         return next(self._sampler_iter)
@@ -111,6 +121,8 @@ class _SingleProcessDataLoaderIter(_BaseDataLoaderIter):
         task = Task(
             self._dataset_kind, self._dataset, self._auto_collation, self._collate_fn, self._drop_last, 0, None, 0, 0
         )
+        if self._pipe:
+            pipes.shard(self._dataset, 1, 0)
         self._dataset_fetcher = _fetcher(task)
 
     def _next_data(self):

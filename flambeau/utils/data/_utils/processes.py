@@ -57,6 +57,7 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
             self._worker_init_fn,
             i,
             self._num_workers,
+            self._shared_seed,
         )
         ours, theirs = pair()
         self._channels.append(ours)
@@ -93,7 +94,7 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
     def _resume(self):
         """Begins another epoch with the same workers; what is left of the last one is dropped."""
         for i in range(self._num_workers):
-            self._send(i, worker._ResumeIteration())
+            self._send(i, worker._ResumeIteration(self._shared_seed))
         missing = self._num_workers
         self._workers_status = [True] * self._num_workers
         while missing:

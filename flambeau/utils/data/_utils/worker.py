@@ -69,6 +69,7 @@ class Task(NamedTuple):
     init_fn: Any
     worker_id: int
     num_workers: int
+    shared_seed: int | None = None  # of random pipes
 
 
 def _worker_loop(channel, task):
@@ -82,7 +83,7 @@ def _worker_loop(channel, task):
 
 def _serve(channel, task):
     global _worker_info, arena
-    from . import parcel
+    from . import parcel, pipes
 
     flambeau.set_num_threads(1)
     _seed(task.base_seed, task.worker_id)
@@ -92,6 +93,10 @@ def _serve(channel, task):
     parcels = parcel.Arena()
     failure = fetcher = None
     try:
+        if task.shared_seed is not None:
+            pipes.apply_seed(task.dataset, task.shared_seed)
+        if pipes.kind(task.dataset):
+            pipes.shard(task.dataset, task.num_workers, task.worker_id)
         if task.init_fn is not None:
             task.init_fn(task.worker_id)
         fetcher = _fetcher(task)
@@ -102,6 +107,8 @@ def _serve(channel, task):
             channel.send(*parcel.pack((message, None), parcels))
             failure = fetcher = None
             try:
+                if message.seed is not None:
+                    pipes.apply_seed(task.dataset, message.seed)
                 fetcher = _fetcher(task)
             except Exception:
                 failure = ExceptionWrapper(where=where)

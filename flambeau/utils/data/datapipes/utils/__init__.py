@@ -1,0 +1,1 @@
+"""Streams, files, and checks of functions, for the pipes."""
