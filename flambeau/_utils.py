@@ -16,6 +16,7 @@ import numpy as np
 from flambeau import storage as storages
 from flambeau._tensor import OURS, Tensor, wrap
 from flambeau._values import device as devices, dtype as dtypes, storage as memory
+from flambeau._values.qscheme import PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,8 +53,11 @@ def _parts(tensor: Any) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
         return _rebuild_meta_tensor_no_storage, (dtype, size, stride, requires_grad)
     bytes_ = storages.of(tensor._a)
     if tensor.is_quantized:
-        typed = storages.TypedStorage(wrap_storage=bytes_, dtype=dtype)
         meaning = _meaning(tensor)
+        if dtype in PACKED:  # several codes to a byte
+            size, stride = tuple(tensor.shape), tuple(tensor.contiguous().stride())
+            bytes_, tensor = storages.of(tensor.int_repr()._a), wrap(np.empty(0, np.uint8))
+        typed = storages.TypedStorage(wrap_storage=bytes_, dtype=dtype)
         return _rebuild_qtensor, (typed, memory.offset(tensor._a), size, stride, meaning, requires_grad, OrderedDict())
     place = (memory.offset(tensor._a), size, stride, requires_grad, OrderedDict())
     if dtype in storages.LEGACY_NAME:
@@ -234,8 +238,11 @@ def _rebuild_sparse_tensor(layout: Any, data: Any) -> Any:
 
 def _rebuild_qtensor(storage: Any, storage_offset: int, size: Sequence[int], stride: Sequence[int], quantizer_params: Any,
                      requires_grad: bool, backward_hooks: Any) -> Any:  # fmt: skip
-    from flambeau._eager.quantized.create import around
+    from flambeau._eager.quantized.create import around, unpacked
 
+    if storage.dtype in PACKED:
+        flat = _rebuild_tensor(storage, 0, (storage.nbytes(),), (1,))
+        return around(unpacked(flat, storage.dtype, tuple(size)), quantizer_params)
     return around(_rebuild_tensor(storage, storage_offset, size, stride), quantizer_params)
 
 

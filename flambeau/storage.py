@@ -32,7 +32,7 @@ LEGACY = {
     "Double": dtypes.float64, "Float": dtypes.float32, "Half": dtypes.float16, "Long": dtypes.int64, "Int": dtypes.int32,
     "Short": dtypes.int16, "Char": dtypes.int8, "Byte": dtypes.uint8, "Bool": dtypes.bool_, "BFloat16": dtypes.bfloat16,
     "ComplexDouble": dtypes.complex128, "ComplexFloat": dtypes.complex64, "QInt8": dtypes.qint8, "QInt32": dtypes.qint32,
-    "QUInt8": dtypes.quint8,
+    "QUInt8": dtypes.quint8, "QUInt4x2": dtypes.BY_NAME["quint4x2"], "QUInt2x4": dtypes.BY_NAME["quint2x4"],
 }  # fmt: skip
 LEGACY_NAME = {d: f"{name}Storage" for name, d in LEGACY.items()}
 

@@ -33,5 +33,5 @@ def operator(*schemas: str, namespace: str = "quantized") -> Callable[[Callable[
     return add
 
 
-for _name in ("products", "elements", "normalizations"):
+for _name in ("products", "elements", "normalizations", "embeddings", "recurrent"):
     importlib.import_module(f"{__name__}.{_name}")

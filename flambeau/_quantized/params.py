@@ -128,32 +128,28 @@ class Conv3dPackedParamsBase(ConvPackedParams):
 
 
 class EmbeddingPackedParamsBase(Packed):
-    """Rows of a table, as bytes: codes, then their scale and what zero stands for."""
+    """A table of embeddings: a scale and a zero point for each row."""
 
     qualname = "__torch__.torch.classes.quantized.EmbeddingPackedParamsBase"
 
-    def __init__(self, packed: Any, scales: Any, zero_points: Any, bit_rate: int, axis: int, dtype: Any) -> None:
-        self._packed, self._scales, self._zero_points = packed, scales, zero_points
-        self._bit_rate, self._axis, self.dtype = bit_rate, axis, dtype
+    def __init__(self, weight: Any) -> None:
+        self._weight = weight
 
     def bit_rate(self) -> int:
-        return self._bit_rate
+        return 8 if self._weight.dtype is dtypes.quint8 else 4
 
     def version(self) -> int:
         return 1
 
     def unpack(self) -> Any:
         """The table as a quantized tensor."""
-        from flambeau._quantized.embeddings import unpacked
-
-        return unpacked(self)
+        return self._weight
 
     def __getstate__(self) -> Any:
-        return (1, [self._packed, self._scales, self._zero_points], [], [self._bit_rate, self._axis]), self.qualname
+        return (1, [self._weight], [], [self.bit_rate()]), self.qualname
 
     def __setstate__(self, state: Any) -> None:
-        _, (self._packed, self._scales, self._zero_points), _, (self._bit_rate, self._axis) = state[0]
-        self.dtype = dtypes.quint8 if self._bit_rate == 8 else dtypes.BY_NAME["quint4x2"]
+        self._weight = state[0][1][0]
 
 
 class CellParamsBase(Packed):
@@ -170,6 +166,19 @@ class CellParamsBase(Packed):
             b_hh,
             reduce_range,
         )
+
+    def linear_ih(self, x: Any) -> Any:
+        """What comes in, times its weights."""
+        return self._linear(x, self.w_ih)
+
+    def linear_hh(self, x: Any) -> Any:
+        """A state, times its weights."""
+        return self._linear(x, self.w_hh)
+
+    def _linear(self, x: Any, weight: Any) -> Any:
+        from flambeau._quantized.products import dynamic, linear_dynamic_fp16
+
+        return linear_dynamic_fp16(x, weight) if self.kind.endswith("fp16") else dynamic(x, weight, self.reduce_range)
 
     def __getstate__(self) -> Any:
         return (self.kind, [self.b_ih, self.b_hh], [], [int(self.reduce_range)], [self.w_ih, self.w_hh]), self.qualname

@@ -12,7 +12,7 @@ import numpy as np
 
 import flambeau
 from flambeau._backends.quantized_arrays import PerTensor, codes, encode, quantized
-from flambeau._eager.quantized.convert import qparams_of_range, range_of
+from flambeau._eager.quantized.ranges import qparams_of_range, range_of
 from flambeau._quantized import CONV2, CONV3, LINEAR, operator
 from flambeau._quantized.params import (
     Conv2dPackedParamsBase,

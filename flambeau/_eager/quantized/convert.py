@@ -17,6 +17,7 @@ from flambeau._backends.quantized_arrays import (
     quantized,
 )
 from flambeau._eager.quantized import codes_of, reading, refused
+from flambeau._eager.quantized.ranges import best_range, qparams_of_range, range_of
 from flambeau._tensor import wrap
 from flambeau._values import dtype as dtypes
 from flambeau._values.qscheme import CODES, PACKED, per_channel_affine, per_tensor_affine
@@ -100,45 +101,16 @@ def quantize_per_channel(input: Any, scales: Any, zero_points: Any, axis: int, d
     return made(input._a, q, dtype)
 
 
-def qparams_of_range(
-    low: float, high: float, qmin: int, qmax: int, symmetric: bool = False, force_power_of_two: bool = False
-) -> tuple[float, int]:
-    """The scale and zero point by which codes from qmin to qmax cover a range, and zero exactly."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    if symmetric and low < 0 < high:
-        steps = -((qmax - qmin) // 2 + 1), (qmax - qmin) // 2
-        widest = max(abs(F32(low) / F32(steps[0])), abs(F32(high) / F32(steps[1])))
-        low, high = float(widest * F32(steps[0])), float(widest * F32(steps[1]))
-    scale = (float(high) - float(low)) / (qmax - qmin)
-    if float(F32(scale)) == 0.0 or np.isinf(F32(1.0) / F32(scale)):
-        scale = 0.1
-    if scale < 6.1e-5:  # smaller ones lose all accuracy in integer arithmetic
-        before, scale = scale, float(F32(6.1e-5))
-        if low == 0.0:
-            high = 6.1e-5 * (qmax - qmin)
-        elif high == 0.0:
-            low = -6.1e-5 * (qmax - qmin)
-        else:
-            low, high = low * 6.1e-5 / before, high * 6.1e-5 / before
-    from_low, from_high = qmin - low / scale, qmax - high / scale
-    error_low = abs(qmin) - abs(low / scale)
-    error_high = abs(qmax) - abs(high / scale)
-    initial = from_low if error_low < error_high else from_high
-    if symmetric and low < 0 < high:
-        initial = qmin + (qmax - qmin) // 2 + (1 if (qmax - qmin) % 2 else 0) if qmin >= 0 else (qmin + qmax) / 2
-    zero = qmin if initial < qmin else qmax if initial > qmax else round(initial)
-    return scale, int(zero)
-
-
-def range_of(a: Any) -> tuple[float, float]:
-    """The least and the greatest element; none: zero."""
-    return (float(a.min()), float(a.max())) if a.size else (0.0, 0.0)
-
-
 @reading("_choose_qparams_per_tensor")
 def _choose_qparams_per_tensor(input: Any, reduce_range: bool = False) -> Any:
     low, high = range_of(input._a)
     return qparams_of_range(low, high, 0, 127 if reduce_range else 255)
+
+
+@reading("choose_qparams_optimized")
+def choose_qparams_optimized(input: Any, numel: int, n_bins: int, ratio: float, bit_width: int) -> Any:
+    low, high = best_range(np.ascontiguousarray(input._a, F32).reshape(-1)[:numel], n_bins, ratio, bit_width)
+    return wrap(np.array([high], F32)), wrap(np.array([low], F32))
 
 
 @reading("quantize_per_tensor_dynamic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from flambeau._eager.quantized.convert import is_quantized, per_channel
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor, wrap
 from flambeau._values import dtype as dtypes
-from flambeau._values.qscheme import CODES, per_channel_affine_float_qparams, per_tensor_affine
+from flambeau._values.qscheme import CODES, PACKED, per_channel_affine_float_qparams, per_tensor_affine
 
 
 def _empty(size: Any, quantizer: Any, d: Any, memory_format: Any) -> Any:
@@ -63,6 +64,14 @@ def around(integers: Any, meaning: Any) -> Any:
     a.quantizer = quantizer
     integers._a = a
     return integers
+
+
+def unpacked(flat: Any, d: Any, shape: Any) -> Any:
+    """The codes of bytes that hold several each, the first in the lowest bits."""
+    each = PACKED[d]
+    shifts = np.arange(each, dtype=np.uint8) * (8 // each)
+    c = (flat._a.view(np.uint8)[:, None] >> shifts) & ((1 << (8 // each)) - 1)
+    return wrap(np.ascontiguousarray(c.reshape(-1)[: math.prod(shape)].reshape(shape)).view(d.np))
 
 
 def again(array: Any, like: Any) -> Any:

@@ -158,6 +158,85 @@ def test_normalizations(agree):
     agree(lambda fl: told(program(fl)))
 
 
+def tables(fl):
+    """A float table, and packed ones of eight and of four bits."""
+    w = fl.from_numpy(numbers(10, 12, low=-2, high=2))
+    scales, zeros = fl.linspace(0.01, 0.02, 10), fl.linspace(0, 99.5, 10)
+    packed = [
+        fl.quantize_per_channel(w, scales, zeros, 0, fl.quint8),
+        fl.quantize_per_channel(w, scales * 10, zeros / 10, 0, fl.quint4x2),
+    ]
+    return w, [fl.ops.quantized.embedding_bag_prepack(p) for p in packed]
+
+
+def test_embeddings(agree):
+    def program(fl):
+        ops, (_, (p8, p4)) = fl.ops.quantized, tables(fl)
+        i, starts, w = fl.tensor([1, 3, 3, 0, 9]), fl.tensor([0, 2, 2]), fl.from_numpy(numbers(5))
+        return [ops.embedding_byte(p8, i), ops.embedding_4bit(p4, i), ops.embedding_bag_byte(p8, i, starts), ops.embedding_bag_4bit(p4, i, starts),
+                ops.embedding_bag_4bit(p4, i, starts, False, 0, False, w), ops.embedding_bag_byte(p8, i[:4].reshape(2, 2)),
+                ops.embedding_bag_byte(p8, i, fl.tensor([0, 2, 5]), False, 0, False, None, None, True),
+                p8.unpack().int_repr(), p4.unpack().int_repr()]  # fmt: skip
+
+    agree(program)
+
+
+@pytest.mark.parametrize("name", ["byte", "4bit", "2bit"])
+def test_tables_in_bytes(agree, name):
+    def program(fl):
+        w, _ = tables(fl)
+        ops, i, starts = fl.ops.quantized, fl.tensor([1, 3, 3, 0, 9]), fl.tensor([0, 2, 2])
+        ranges = fl.stack([w.min(1)[0] - 1, w.max(1)[0] + 1], 1)
+        b = getattr(ops, f"embedding_bag_{name}_prepack")(w)
+        best = [] if name == "byte" else [getattr(ops, f"embedding_bag_{name}_prepack")(w, True)]
+        return [b, getattr(ops, f"embedding_bag_{name}_unpack")(b), getattr(ops, f"embedding_bag_{name}_rowwise_offsets")(b, i, starts), *best,
+                getattr(ops, f"embedding_bag_{name}_prepack_with_rowwise_min_max")(w, ranges)]  # fmt: skip
+
+    agree(program)
+    agree(lambda fl: fl.choose_qparams_optimized(tables(fl)[0][0], 12, 200, 0.16, 4))
+
+
+def cell(fl, out, width, seed):
+    """Packed weights of a cell, by input and by state."""
+    return [fl.ops.quantized.linear_prepack(coded(fl, numbers(out, n, seed=seed + n, low=-2, high=2), 0.02, 0, "qint8"), fl.from_numpy(numbers(out, seed=n)))
+            for n in (width, 8)]  # fmt: skip
+
+
+def test_cells(agree):
+    def program(fl):
+        ops, x, h = fl.ops.quantized, fl.from_numpy(numbers(3, 12)), fl.from_numpy(numbers(3, 8, low=-1, high=1))
+
+        def parts(out):
+            i, s = cell(fl, out, 12, 0)
+            return i, s, i.unpack()[1], s.unpack()[1]
+
+        return [*ops.quantized_lstm_cell_dynamic(x, [h, h * 0.5], *parts(32)), ops.quantized_gru_cell_dynamic(x, h, *parts(24)),
+                ops.quantized_rnn_tanh_cell_dynamic(x, h, *parts(8)), ops.quantized_rnn_relu_cell_dynamic(x, h, *parts(8))]  # fmt: skip
+
+    agree(program, atol=1e-5)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_recurrent_networks(agree, packed):
+    def program(fl):
+        x = fl.from_numpy(numbers(5, 3, 12))
+        p = fl.nn.utils.rnn.pack_padded_sequence(x, fl.tensor([5, 3, 2]))
+        first, last = ((p.data, p.batch_sizes), ()) if packed else ((x,), (False,))
+
+        def cells(out):
+            made = [cell(fl, out, w, i) for i, w in enumerate((12, 12, 16, 16))]
+            return [
+                fl.ops.quantized.make_quantized_cell_params_dynamic(i, s, i.unpack()[1], s.unpack()[1], True)
+                for i, s in made
+            ]
+
+        h = fl.from_numpy(numbers(4, 3, 8, low=-1, high=1))
+        return [*fl.quantized_lstm(*first, [h, h * 0.5], cells(32), True, 2, 0.0, False, True, *last, dtype=fl.qint8, use_dynamic=True),
+                *fl.quantized_gru(*first, h, cells(24), True, 2, 0.0, False, True, *last)]  # fmt: skip
+
+    agree(program, atol=1e-4)
+
+
 def test_packed_weights_are_copied_and_kept():
     w, b = numbers(7, 12), flambeau.from_numpy(numbers(7))
     for p in (flambeau.ops.quantized.linear_prepack(weights(flambeau, w)[2], b),
