@@ -1,0 +1,1 @@
+"""Sparsifiers: what chooses the masks."""
