@@ -587,6 +587,38 @@ def to_dtype_layout(
     return input.to(copy=copy, **{n: v for n, v in given.items() if v is not None})
 
 
+@composite("to.other", **HIDDEN)
+def to_other(
+    input: T, other: T, non_blocking: bool = False, copy: bool = False, memory_format: MemoryFormat | None = None
+) -> T:
+    """The tensor in another's dtype, on its device."""
+    return input.to(other, non_blocking, copy, memory_format=memory_format)
+
+
+@composite("lift_fresh_copy", **HIDDEN)
+def lift_fresh_copy(input: T) -> T:
+    """A copy of a constant, as graphs start from it."""
+    return input.clone()
+
+
+@composite("_assert_tensor_metadata", **HIDDEN)
+def _assert_tensor_metadata(
+    a: T,
+    size: Shape | None = None,
+    stride: Shape | None = None,
+    dtype: DType | None = None,
+    *,
+    device: Device | None = None,
+    layout: Layout | None = None,
+) -> None:
+    """Raise unless a tensor is what a graph was made for."""
+    for what, given, found in (("sizes", size, tuple(a.shape)), ("strides", stride, tuple(a.stride())), ("dtype", dtype, a.dtype),
+                               ("device", device, a.device), ("layout", layout, a.layout)):  # fmt: skip
+        expected = tuple(given) if isinstance(given, (list, tuple)) else given
+        if expected is not None and expected != found:
+            raise RuntimeError(f"Tensor {what} mismatch! Expected: {given}, Got: {found}")
+
+
 @composite("detach_", **HIDDEN)
 def detach_(input: T) -> T:
     """Forget the history."""

@@ -6,6 +6,7 @@ import inspect
 import math
 import operator
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import flambeau
@@ -247,11 +248,13 @@ def _generalize(traced: _Trace, mod: Any, leaves: list[Any], in_spec: Any, names
                 where: dict[tuple[int, int], shapes.Symbol]) -> None:  # fmt: skip
     """Replace every number of the graph that depends on dynamic sizes by what computes it."""
     points = [{s: s.hint for s in varying}, *shapes.samples(varying)]
-    graphs = [traced.calls()]
+    graphs, inputs = [traced.calls()], [traced.given]
     for sizes in points[1:]:
         state = {k: v.detach().clone() for k, v in mod.state_dict().items()}
         generator = flambeau.get_rng_state()
-        graphs.append(_Trace(mod, shapes.resized(leaves, where, sizes), in_spec, names).calls())
+        other = _Trace(mod, shapes.resized(leaves, where, sizes), in_spec, names)
+        graphs.append(other.calls())
+        inputs.append(other.given)
         flambeau.set_rng_state(generator)
         mod.load_state_dict(state)  # running statistics and the like are as the one traced call left them
     if any(len(g) != len(graphs[0]) for g in graphs):
@@ -261,7 +264,11 @@ def _generalize(traced: _Trace, mod: Any, leaves: list[Any], in_spec: Any, names
     sizes_of: dict[shapes.Symbol, Node] = {}
     graph = traced.graph
     anchor = graphs[0][0]
+    describe = _Described(varying, points)
+    for rows in zip(*inputs, strict=True):
+        describe(rows)
     for rows in zip(*graphs, strict=True):
+        describe(rows)
         if any(r.target != rows[0].target for r in rows):
             raise RuntimeError(
                 f"Constraints violated: the model takes other operators for other sizes of its dynamic dimensions ({rows[0].target})"
@@ -292,6 +299,31 @@ def _generalize(traced: _Trace, mod: Any, leaves: list[Any], in_spec: Any, names
             rows[0].args, rows[0].kwargs = tuple(args), kwargs
 
 
+class _Described:
+    """Notes what the sizes of a node's tensor are in terms of the dynamic ones: `meta["shape"]`, `meta["stride"]`, `meta["offset"]`."""
+
+    def __init__(self, varying: list[shapes.Symbol], points: list[dict[shapes.Symbol, int]]) -> None:
+        self.varying, self.points = varying, points
+        self.known: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, rows: tuple[Node, ...]) -> None:
+        values = [r.meta.get("val") for r in rows]
+        if not all(isinstance(v, flambeau.Tensor) for v in values) or len({v.ndim for v in values}) > 1:
+            return
+        for name, read in (("shape", lambda v: v.shape), ("stride", lambda v: v.stride())):
+            rows[0].meta[name] = tuple(self.size(column) for column in zip(*map(read, values), strict=True))
+        rows[0].meta["offset"] = self.size(tuple(v.storage_offset() for v in values))
+
+    def size(self, column: tuple[int, ...]) -> Any:
+        """A number where all agree; else what computes it, or the example's where that is no polynomial."""
+        if len(set(column)) == 1:
+            return column[0]
+        if column not in self.known:
+            form = shapes.polynomial(self.varying, self.points, column)
+            self.known[column] = column[0] if form is None else shapes.Size(form, column[0])
+        return self.known[column]
+
+
 def _computed(
     graph: Graph, before: Node, form: Any, sizes_of: dict[Any, Node], given: list[Node], anchor: Node
 ) -> Node:
@@ -303,6 +335,7 @@ def _computed(
             with graph.inserting_before(anchor):
                 sizes_of[s] = graph.call_function(flambeau.ops.aten.sym_size.int, (given[i], d))
                 sizes_of[s].meta["val"] = s.hint
+                sizes_of[s].meta["size"] = shapes.Size([(Fraction(1), (s,))], s.hint)
         return sizes_of[s]
 
     needed = {s for _, m in form for s in m}
@@ -314,8 +347,22 @@ def _computed(
         for f, m in form:
             term: Any = int(f * common)
             for s in m:
-                term = size(s) if term == 1 else graph.call_function(operator.mul, (size(s), term))
-            total = term if total is None else graph.call_function(operator.add, (total, term))
+                term = size(s) if term == 1 else _arithmetic(graph, operator.mul, size(s), term)
+            total = term if total is None else _arithmetic(graph, operator.add, total, term)
         if common != 1:
-            total = graph.call_function(operator.floordiv, (total, common))
+            total = _arithmetic(graph, operator.floordiv, total, common)
     return total  # type: ignore[no-any-return]
+
+
+def _arithmetic(graph: Graph, fn: Any, x: Any, y: Any) -> Node:
+    """A node that computes with sizes; what its result is stands in its meta."""
+    node = graph.call_function(fn, (x, y))
+    hints = [v.meta["val"] if isinstance(v, Node) else v for v in (x, y)]
+    a, b = (v.meta["size"].terms if isinstance(v, Node) else [(Fraction(v), ())] for v in (x, y))
+    node.meta["val"] = fn(*hints)
+    if fn is operator.add:
+        terms = [*a, *b]
+    else:
+        terms = [(f * (g if fn is operator.mul else 1 / g), (*m, *n)) for f, m in a for g, n in b]
+    node.meta["size"] = shapes.Size(terms, node.meta["val"])
+    return node

@@ -93,6 +93,28 @@ class Symbol:
         return self.name
 
 
+class Size:
+    """A number that depends on dynamic sizes: a sum of products, [(coefficient, (size, ...)), ...]."""
+
+    def __init__(self, terms: list[tuple[Fraction, tuple[Symbol, ...]]], hint: int) -> None:
+        self.terms, self.hint = terms, hint
+
+    def __str__(self) -> str:
+        """The sum, as people write it: `2*s0 + 1`."""
+        parts = []
+        for factor, names in sorted(self.terms, key=lambda t: (-len(t[1]), [s.name for s in t[1]])):
+            product = "*".join(sorted(s.name for s in names)) or "1"
+            parts.append(product if factor == 1 else f"{factor}" if not names else f"{factor}*{product}")
+        return " + ".join(parts).replace("+ -", "- ")
+
+    __repr__ = __str__
+
+    @property
+    def symbol(self) -> Symbol | None:
+        """The size itself, where it is one and nothing more."""
+        return self.terms[0][1][0] if len(self.terms) == 1 and self.terms[0][0] == 1 and len(self.terms[0][1]) == 1 else None  # fmt: skip
+
+
 def symbols(leaves: Sequence[Any], shapes: Sequence[Any]) -> tuple[list[Symbol], dict[tuple[int, int], Symbol]]:
     """The sizes that vary, and for each dynamic (input, dim) which of them it is. `shapes`: per input a dict, sequence or None."""
     found: dict[Any, Symbol] = {}

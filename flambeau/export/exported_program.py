@@ -30,6 +30,7 @@ class ExportedProgram:
         self._root, self._graph_module, self._graph_signature = root, graph_module, signature
         self._state, self._range_constraints, self._call_spec = state, bounds, call
         self._example_inputs, self._constants, self._dynamic = example, constants, dynamic
+        self._dialect = "TRAINING"
 
     @property
     def graph_module(self) -> GraphModule:
@@ -80,8 +81,8 @@ class ExportedProgram:
 
     @property
     def dialect(self) -> str:
-        """TRAINING: composite operators and writes in place are kept."""
-        return "TRAINING"
+        """TRAINING: composite operators and writes in place are kept. ATEN: neither is there."""
+        return self._dialect
 
     def parameters(self) -> Any:
         """Parameters, in order."""

@@ -216,16 +216,19 @@ class _Writer:
         if self.verbose:
             value = node.meta.get("val", node.meta.get("tensor_meta", node.meta.get("example_value")))
             if isinstance(value, flambeau.Tensor):
-                return f': "{self.tensor(value)}"'
+                return f': "{self.tensor(value, node.meta)}"'
+            if "size" in node.meta:  # a number computed from dynamic sizes
+                return f': "Sym({node.meta["size"]})"'
             if hasattr(value, "dtype") and hasattr(value, "shape"):
                 return f': "{ABBREVIATIONS[value.dtype.name]}{_shape(value.shape)}"'
             if type(value) in (int, float, bool):
                 return f': "{type(value).__name__}"' if node.op != "placeholder" else ""
         return ""
 
-    def tensor(self, t: Any) -> str:
-        stride = _shape(t.stride()) if self.stride else ""
-        return f"{ABBREVIATIONS[t.dtype.name]}{_shape(t.shape)}{stride}{t.device if self.device else ''}"
+    def tensor(self, t: Any, meta: dict[str, Any]) -> str:
+        """dtype and sizes; dynamic ones by what they depend on."""
+        stride = _shape(meta.get("stride", t.stride())) if self.stride else ""
+        return f"{ABBREVIATIONS[t.dtype.name]}{_shape(meta.get('shape', t.shape))}{stride}{t.device if self.device else ''}"
 
     def forget(self, node: Node, last: list[Node]) -> None:
         """Drop the names that are used for the last time here."""
