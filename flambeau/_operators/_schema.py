@@ -62,9 +62,30 @@ _DEVICE = (
 )  # what every constructor takes after its dtype
 
 
+_RESULTS = {"T": "Tensor", "int": "int", "bool": "bool", "float": "float", "Scalar": "Scalar", "None": "()", "DType": "ScalarType"}
+
+
+def _result(op: Op) -> str:
+    """What comes back: by the body's annotation, under the names of the outputs."""
+    note = str(op.body.__annotations__.get("return", "T"))
+    one = "Tensor(a)" if op.view else "Tensor"
+    if op.outputs:
+        return f"({', '.join(f'{one} {n}' for n in op.outputs)})"
+    if note.startswith("tuple[") and "..." not in note:
+        kinds = [k.strip() for k in note[6:-1].split(",")]
+        return f"({', '.join(one if k.startswith('T') else _TYPES.get(k, k) for k in kinds)})"
+    if note in ("list[T]", "Sequence[T]", "tuple[T, ...]"):
+        return f"{one}[]"
+    known = _RESULTS.get(note, "Tensor")
+    return one if known == "Tensor" else known
+
+
 def schema(op: Op, overload: str | None = None) -> str:
     """The schema of one of the overloads that an operator serves."""
     name = overload or op.overload
+    if name in op.schemas:
+        given = op.schemas[name]
+        return f"aten::{name}{given}" + ("" if " -> " in given else f" -> {_result(op)}")
     suffix = name.partition(".")[2]
     makes = (
         op.aten.startswith("new_") or op.aten.endswith("_like") or not any(p.is_tensor or p.is_list for p in op.params)
@@ -86,16 +107,7 @@ def schema(op: Op, overload: str | None = None) -> str:
         )
         if makes and p.keyword and p.name == "dtype":
             parts += _DEVICE
-    one = "Tensor(a)" if op.view else "Tensor"
-    result = (
-        "()"
-        if writes
-        else "Tensor[]"
-        if each
-        else f"({', '.join(f'{one} {n}' for n in op.outputs)})"
-        if op.outputs
-        else one
-    )
+    result = "()" if each and writes else "Tensor[]" if each else _result(op)
     return f"aten::{name}({', '.join(parts)}) -> {result}"
 
 

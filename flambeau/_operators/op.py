@@ -46,7 +46,8 @@ class Op:
     """One operator: what it computes (`body`), its derivative (`rules`), what it refuses (`check`), how it is named.
 
     Arguments of the decorators:
-        overloads: ATen's names; the first is this operator's own, the others are served by the same body.
+        overloads: ATen's names; the first is this operator's own, the others are served by the same body. One whose parameters are not those
+            of the body is written with its schema: "mean(Tensor self, *, ScalarType? dtype=None)".
         promote: "default" (operands meet in one dtype), "float" (and integers become floating), "sum" (and integers become
             int64), "number" (and bools become int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
         lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu").
@@ -74,6 +75,8 @@ class Op:
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
                  wraps: bool = False, layouts: bool | str = False) -> None:  # fmt: skip
+        self.schemas: dict[str, str] = {}  # overload -> what stands after its name, where that is not the body's signature
+        overloads = tuple(self._named(o) if "(" in o else o for o in overloads)
         self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
         self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view
         self.aten = overloads[0].partition(".")[0]
@@ -120,6 +123,12 @@ class Op:
                 METHODS.setdefault(name + "_", []).append(self)
                 if "function" in self.variants:
                     NAMES[namespace].setdefault(name + "_", []).append(self)
+
+    def _named(self, written: str) -> str:
+        """The name of an overload; its schema is kept."""
+        name, _, rest = written.partition("(")
+        self.schemas[name] = f"({rest}"
+        return name
 
     call: ClassVar[Callable[..., Any]]  # installed by the floor above: the public function of an Op
     gradients: ClassVar[
