@@ -12,6 +12,7 @@ from typing import Any
 
 from flambeau import _operators
 from flambeau._eager import derive
+from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
 
 _DEFINED: dict[str, dict[str, dict[str, Any]]] = {}  # users' operators: filled by `torch.library`
@@ -27,8 +28,14 @@ class OpOverload:
         self.__qualname__ = self.__name__
         self.__module__ = packet.__module__
         self.namespace = packet.namespace
+        name = f"{op.aten}.{overload}" if overload != "default" else op.aten
+        self._own = (
+            name if name in op.schemas else ""
+        )  # an overload whose arguments are not those of the public function
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if self._own:
+            return self._fn(**overloads.bound(self.op, self._own, args, kwargs))
         if "self" in kwargs:
             kwargs[self.op.params[self.op.receiver_at].name] = kwargs.pop("self")
         return self._fn(*args, **kwargs)

@@ -16,8 +16,7 @@ from flambeau._eager.getitem import through_operators
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
 from flambeau._eager.views import check_writable
-from flambeau._operators import load
-from flambeau._operators._schema import is_number
+from flambeau._operators import load, overloads
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import Tensor, new
 from flambeau._values.device import CPU, device as Device
@@ -91,50 +90,9 @@ def overload_of(op: Op, values: Any, into: bool) -> Any:
     if op.custom is not None:
         packet = getattr(getattr(ops, op.custom.namespace), op.custom.name)
         return getattr(packet, op.custom.overload or "default")
-    base, _, overload = _served(op, values).partition(".")
+    base, _, overload = overloads.chosen(op, values).partition(".")
     base += "_" * (into and not base.endswith("_"))
     return getattr(getattr(ops.aten, base), overload or "default")
-
-
-def _served(op: Op, values: Any) -> str:
-    """Which of the overloads that an operator serves a call is: by which arguments are numbers, and which are given."""
-    if len(op.overloads) == 1 or op.wraps:
-        return op.overload
-    numbers = [i for i, p in enumerate(op.params) if p.takes_number and isinstance(values[i], (int, float, complex))]
-    given = {
-        p.name: v
-        for p, v in zip(op.params, values, strict=True)
-        if not p.is_tensor and not overrides._is_default(v, p.default)
-    }
-    for name in op.overloads:
-        suffix = name.partition(".")[2]
-        if not suffix and not given and not numbers and op.params[0].is_tensor:  # `sum(x)`
-            return name
-        if suffix in ("dim", "dims") and isinstance(given.get("dim"), int if suffix == "dim" else (tuple, list)):
-            return name
-        if (
-            numbers
-            and suffix
-            and all(is_number(suffix, i) == (i in numbers) for i, p in enumerate(op.params) if p.takes_number)
-        ):
-            return name
-    return op.overload
-
-
-def arguments(op: Op, values: Any, out: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments, without the defaults at the end."""
-    args, kwargs = [], {}
-    for p, v in zip(op.params, values, strict=True):
-        if p.keyword:
-            if not overrides._is_default(v, p.default):
-                kwargs[p.name] = v
-        else:
-            args.append(v)
-    while len(args) > 1 and overrides._is_default(args[-1], op.params[len(args) - 1].default):
-        args.pop()
-    if out is not None:
-        kwargs["out"] = out
-    return tuple(args), kwargs
 
 
 def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
@@ -176,21 +134,23 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
 
 def _asked(op: Op, values: Any, out: Any, into: bool, own: list[Any], extra: Any = None) -> Any:
     func = overload_of(op, values, into)
-    args, kwargs = arguments(op, values, out)
+    args, kwargs = overloads.arguments(op, overloads.chosen(op, values), values)
     kwargs |= extra or {}
+    if out is not None:
+        kwargs["out"] = out
     types = tuple(dict.fromkeys(type(t) for t in own))
     grad, STATE.grad = STATE.grad, False
     try:
         if STATE.dispatch_modes:
             stack, STATE.dispatch_modes = STATE.dispatch_modes, STATE.dispatch_modes[:-1]
             try:
-                result = stack[-1].__torch_dispatch__(func, types, args, kwargs)
+                result = stack[-1].__torch_dispatch__(func, types, tuple(args), kwargs)
             finally:
                 STATE.dispatch_modes = stack
             if result is not NotImplemented:
                 return result
         for t in sorted(own, key=lambda t: -len(type(t).__mro__)):
-            result = type(t).__torch_dispatch__(func, types, args, kwargs)  # type: ignore[attr-defined]
+            result = type(t).__torch_dispatch__(func, types, tuple(args), kwargs)  # type: ignore[attr-defined]
             if result is not NotImplemented:
                 return result
     finally:

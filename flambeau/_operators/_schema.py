@@ -15,7 +15,7 @@ _TYPES = {
     "T": "Tensor", "N": "Tensor", "Mask": "Tensor", "Index": "Tensor", "Scalar": "Scalar", "Dim": "int", "int": "int", "float": "float",
     "bool": "bool", "str": "str", "Shape": "SymInt[]", "Dims": "int[]", "Ints": "int[]", "DType": "ScalarType", "Device": "Device",
     "Layout": "Layout", "MemoryFormat": "MemoryFormat", "Generator": "Generator", "Sequence[T]": "Tensor[]",
-    "Sequence[T | None]": "Tensor?[]", "Sequence[float]": "float[]", "Any": "Any", "T | Scalar": "Tensor",
+    "Sequence[T | None]": "Tensor?[]", "Sequence[float]": "float[]", "Sequence[bool]": "bool[]", "Any": "Any", "T | Scalar": "Tensor",
 }  # fmt: skip
 
 
@@ -62,7 +62,15 @@ _DEVICE = (
 )  # what every constructor takes after its dtype
 
 
-_RESULTS = {"T": "Tensor", "int": "int", "bool": "bool", "float": "float", "Scalar": "Scalar", "None": "()", "DType": "ScalarType"}
+_RESULTS = {
+    "T": "Tensor",
+    "int": "int",
+    "bool": "bool",
+    "float": "float",
+    "Scalar": "Scalar",
+    "None": "()",
+    "DType": "ScalarType",
+}
 
 
 def _result(op: Op) -> str:
@@ -83,9 +91,9 @@ def _result(op: Op) -> str:
 def schema(op: Op, overload: str | None = None) -> str:
     """The schema of one of the overloads that an operator serves."""
     name = overload or op.overload
-    if name in op.schemas:
+    if name in op.schemas:  # written out beside its name
         given = op.schemas[name]
-        return f"aten::{name}{given}" + ("" if " -> " in given else f" -> {_result(op)}")
+        return f"aten::{name}{given}" + ("" if ") -> " in given else f" -> {_result(op)}")
     suffix = name.partition(".")[2]
     makes = (
         op.aten.startswith("new_") or op.aten.endswith("_like") or not any(p.is_tensor or p.is_list for p in op.params)

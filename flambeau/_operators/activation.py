@@ -297,7 +297,11 @@ def _spoken(t: Tensor) -> str:
     return {"float32": "float", "float64": "double"}.get(t.dtype.name, t.dtype.name)
 
 
-@composite("rrelu_with_noise", namespace="nn", variants=("function", "inplace"))
+@composite(
+    "rrelu_with_noise(Tensor self, Tensor(b!) noise, Scalar lower=0.125, Scalar upper=0.33333333333333331, bool training=False, Generator? generator=None)",
+    namespace="nn",
+    variants=("function", "inplace"),
+)
 def rrelu_with_noise(
     input: T,
     noise: T,
@@ -318,7 +322,10 @@ def rrelu_with_noise(
     return still(input) * noise
 
 
-@composite("rrelu", variants=("function", "inplace"))
+@composite(
+    "rrelu(Tensor self, Scalar lower=0.125, Scalar upper=0.33333333333333331, bool training=False, Generator? generator=None)",
+    variants=("function", "inplace"),
+)
 def rrelu(
     input: T, lower: Scalar = 0.125, upper: Scalar = 0.3333333333333333, training: bool = False, generator: Any = None
 ) -> T:

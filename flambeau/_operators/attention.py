@@ -286,7 +286,10 @@ def _check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
         raise RuntimeError("Number of heads in key and value must divide the number of heads in ")
 
 
-@composite("_scaled_dot_product_attention_math", variants=("function",))
+@composite(
+    "_scaled_dot_product_attention_math(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, float dropout_p=0., bool is_causal=False, Tensor? dropout_mask=None, *, float? scale=None, bool enable_gqa=False) -> (Tensor, Tensor)",
+    variants=("function",),
+)
 def _scaled_dot_product_attention_math(query: T, key: T, value: T, attn_mask: T | None = None, dropout_p: float = 0.0, is_causal: bool = False,
                                        dropout_mask: T | None = None, *, scale: float | None = None, enable_gqa: bool = False) -> T:  # fmt: skip
     """`scaled_dot_product_attention`, and the weights."""

@@ -267,7 +267,7 @@ bmm.vjp(input=lambda g, mat2: bmm(g, adjoint(mat2)), mat2=lambda g, input: bmm(a
 # ---------------------------------------------------------------- linear layers
 
 
-@op("linear", namespace="nn", variants=("function", "out"), halves=True)
+@op("linear", namespace="nn", variants=("function", "out"), halves=True, receiver="input")
 def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
     """input @ weight.T + bias."""
     out = k.matmul(input, k.permute(weight, (1, 0)))

@@ -244,7 +244,12 @@ def _named_padding(
     return x, tuple(t // 2 for t in total)
 
 
-@composite("conv1d", "conv1d.padding", variants=("function",), receiver="input")
+@composite(
+    "conv1d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[1] stride=[1], SymInt[1] padding=[0], SymInt[1] dilation=[1], SymInt groups=1)",
+    'conv1d.padding(Tensor input, Tensor weight, Tensor? bias=None, SymInt[1] stride=[1], str padding="valid", SymInt[1] dilation=[1], SymInt groups=1)',
+    variants=("function",),
+    receiver="input",
+)
 def conv1d(
     input: T,
     weight: T,
@@ -258,7 +263,12 @@ def conv1d(
     return _nd(input, weight, bias, stride, padding, dilation, groups, 1, "conv1d")
 
 
-@composite("conv2d", "conv2d.padding", variants=("function",), receiver="input")
+@composite(
+    "conv2d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=[1, 1], SymInt[2] padding=[0, 0], SymInt[2] dilation=[1, 1], SymInt groups=1)",
+    'conv2d.padding(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=[1, 1], str padding="valid", SymInt[2] dilation=[1, 1], SymInt groups=1)',
+    variants=("function",),
+    receiver="input",
+)
 def conv2d(
     input: T,
     weight: T,
@@ -272,7 +282,12 @@ def conv2d(
     return _nd(input, weight, bias, stride, padding, dilation, groups, 2, "conv2d")
 
 
-@composite("conv3d", "conv3d.padding", variants=("function",), receiver="input")
+@composite(
+    "conv3d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[3] stride=[1, 1, 1], SymInt[3] padding=[0, 0, 0], SymInt[3] dilation=[1, 1, 1], SymInt groups=1)",
+    'conv3d.padding(Tensor input, Tensor weight, Tensor? bias=None, SymInt[3] stride=[1, 1, 1], str padding="valid", SymInt[3] dilation=[1, 1, 1], SymInt groups=1)',
+    variants=("function",),
+    receiver="input",
+)
 def conv3d(
     input: T,
     weight: T,
@@ -309,7 +324,11 @@ def _transposed(
     return out.squeeze(0) if single else out
 
 
-@composite("conv_transpose1d", variants=("function",), receiver="input")
+@composite(
+    "conv_transpose1d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[1] stride=[1], SymInt[1] padding=[0], SymInt[1] output_padding=[0], SymInt groups=1, SymInt[1] dilation=[1])",
+    variants=("function",),
+    receiver="input",
+)
 def conv_transpose1d(input: T, weight: T, bias: T | None = None, stride: Shape = 1, padding: Shape = 0, output_padding: Shape = 0, groups: int = 1,
                      dilation: Shape = 1) -> T:  # fmt: skip
     """The transpose of `conv1d` as a linear map: weight is (c, o/groups, t)."""

@@ -37,7 +37,7 @@ def _(k: Any, input: Any, *, memory_format: Any = None) -> Any:
     return k.library("copied", input, format="preserve_format" if memory_format is None else memory_format.name)
 
 
-@composite("contiguous", variants=METHOD, layouts=True)
+@composite("contiguous(Tensor(a) self, *, MemoryFormat memory_format=0) -> Tensor(a)", variants=METHOD, layouts=True)
 def contiguous(input: T, memory_format: MemoryFormat | None = None) -> T:
     """This tensor if its elements lie in order, else a copy in which they do."""
     if memory_format is None:
@@ -61,7 +61,11 @@ def _(k: Any, input: Any) -> Any:
     return k.library("copied", input, format="contiguous_format") if input.size >= 1 << 15 else input.copy("C")
 
 
-@op("_to_copy", promote="none", variants=("function",))
+@op(
+    "_to_copy(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, bool non_blocking=False, MemoryFormat? memory_format=None)",
+    promote="none",
+    variants=("function",),
+)
 def _to_copy(
     k: Kernel[T],
     input: T,
@@ -315,7 +319,11 @@ def _repeats_index(k: Kernel[T], input: T, output_size: int | None = None) -> T:
     return k.library("repeats_index", input)
 
 
-@composite("repeat_interleave.self_int", "repeat_interleave.self_Tensor", "repeat_interleave.Tensor")
+@composite(
+    "repeat_interleave.self_int(Tensor self, SymInt repeats, int? dim=None, *, SymInt? output_size=None)",
+    "repeat_interleave.self_Tensor(Tensor self, Tensor repeats, int? dim=None, *, SymInt? output_size=None)",
+    "repeat_interleave.Tensor(Tensor repeats, *, SymInt? output_size=None)",
+)
 def repeat_interleave(input: T, repeats: Any = None, dim: Dim | None = None, *, output_size: int | None = None) -> T:
     """Every element repeated, along `dim` or in the flattened tensor.
 
@@ -416,7 +424,7 @@ for _name, _kind in {
     _conversion(_name, _kind)
 
 
-@composite("_pin_memory", variants=("function",))
+@composite("_pin_memory(Tensor self, Device? device=None)", variants=("function",))
 def _pin_memory(input: T, device: Any = None) -> T:
     """A copy in memory that an accelerator reads directly: there is no accelerator."""
     raise RuntimeError("Cannot access accelerator device when none is available.")

@@ -208,7 +208,13 @@ def new_empty_strided(k: Kernel[T], input: T, size: Shape, stride: Shape, *, dty
 # ---------------------------------------------------------------- ranges
 
 
-@op("arange.start_step", "arange.start", "arange", promote="none", variants=FACTORY)
+@op(
+    "arange.start_step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "arange.start(Scalar start, Scalar end, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "arange(Scalar end, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=FACTORY,
+)
 def arange(
     k: Kernel[T], start: Scalar = 0, end: Scalar | None = None, step: Scalar = 1, *, dtype: DType | None = None
 ) -> T:
@@ -230,6 +236,9 @@ def arange(
     return k.library("arange", start=start, end=end, step=step, count=_count(start, end, step), dtype=dtype)
 
 
+arange.renamed["arange"] = {"end": "start"}
+
+
 def _count(start: Any, end: Any, step: Any) -> int:
     if step == 0:
         raise ValueError("step must be nonzero")
@@ -242,7 +251,12 @@ def _count(start: Any, end: Any, step: Any) -> int:
     return math.ceil((end - start) / step)
 
 
-@op("range.step", "range", promote="none", variants=FACTORY)
+@op(
+    "range.step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "range(Scalar start, Scalar end, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=FACTORY,
+)
 def range_(k: Kernel[T], start: Scalar = 0, end: Scalar = 0, step: Scalar = 1, *, dtype: DType | None = None) -> T:
     """start, start + step, ... up to and with `end`. Deprecated: use `arange`."""
     from warnings import warn
@@ -262,9 +276,9 @@ def range_(k: Kernel[T], start: Scalar = 0, end: Scalar = 0, step: Scalar = 1, *
 
 @op(
     "linspace",
-    "linspace.Tensor_Tensor",
-    "linspace.Tensor_Scalar",
-    "linspace.Scalar_Tensor",
+    "linspace.Tensor_Tensor(Tensor start, Tensor end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "linspace.Tensor_Scalar(Tensor start, Scalar end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "linspace.Scalar_Tensor(Scalar start, Tensor end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
     promote="none",
     variants=FACTORY,
 )
@@ -301,9 +315,9 @@ def _ends(start: Any, end: Any, steps: int, d: dtype | None) -> tuple[Any, Any, 
 
 @op(
     "logspace",
-    "logspace.Tensor_Tensor",
-    "logspace.Tensor_Scalar",
-    "logspace.Scalar_Tensor",
+    "logspace.Tensor_Tensor(Tensor start, Tensor end, int steps, float base=10., *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "logspace.Tensor_Scalar(Tensor start, Scalar end, int steps, float base=10., *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "logspace.Scalar_Tensor(Scalar start, Tensor end, int steps, float base=10., *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
     promote="none",
     variants=FACTORY,
 )
@@ -315,7 +329,12 @@ def logspace(
     return k.library("logspace", start=start, end=end, steps=int(steps), base=base, dtype=dtype)
 
 
-@op("eye.m", "eye", promote="none", variants=FACTORY)
+@op(
+    "eye.m(SymInt n, SymInt m, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "eye(SymInt n, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=FACTORY,
+)
 def eye(k: Kernel[T], n: int, m: int | None = None, *, dtype: DType | None = None) -> T:
     """Ones on the diagonal of an n by m matrix, zeros elsewhere."""
     if n < 0:
@@ -325,14 +344,22 @@ def eye(k: Kernel[T], n: int, m: int | None = None, *, dtype: DType | None = Non
     return k.library("eye", n=int(n), m=int(n if m is None else m), dtype=chosen(dtype))
 
 
-@op("tril_indices", promote="none", variants=("function", "factory"))
+@op(
+    "tril_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=("function", "factory"),
+)
 def tril_indices(k: Kernel[T], row: int, col: int, offset: int = 0, *, dtype: DType | None = None) -> T:
     """Row and column numbers of the lower triangle of a row by col matrix."""
     _triangle(row, col)
     return k.library("triangle", row=row, col=col, offset=offset, lower=True, dtype=int64 if dtype is None else dtype)
 
 
-@op("triu_indices", promote="none", variants=("function", "factory"))
+@op(
+    "triu_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=("function", "factory"),
+)
 def triu_indices(k: Kernel[T], row: int, col: int, offset: int = 0, *, dtype: DType | None = None) -> T:
     """Row and column numbers of the upper triangle of a row by col matrix."""
     _triangle(row, col)
@@ -362,13 +389,23 @@ def _window(k: Any, name: str, length: int, periodic: bool, given: dtype | None,
     return k.library("window", kind=name, length=length, periodic=periodic, dtype=d, **shape)
 
 
-@op("hann_window.periodic", "hann_window", promote="none", variants=("function", "factory"))
+@op(
+    "hann_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "hann_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=("function", "factory"),
+)
 def hann_window(k: Kernel[T], window_length: int, periodic: bool = True, *, dtype: DType | None = None) -> T:
     """(1 - cos(2 pi n / N)) / 2."""
     return _window(k, "hann", window_length, periodic, dtype)
 
 
-@op("hamming_window.periodic_alpha_beta", "hamming_window", promote="none", variants=("function", "factory"))
+@op(
+    "hamming_window.periodic_alpha_beta(int window_length, bool periodic, float alpha, float beta, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "hamming_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=("function", "factory"),
+)
 def hamming_window(
     k: Kernel[T],
     window_length: int,
@@ -382,19 +419,34 @@ def hamming_window(
     return _window(k, "hamming", window_length, periodic, dtype, alpha=alpha, beta=beta)
 
 
-@op("blackman_window.periodic", "blackman_window", promote="none", variants=("function", "factory"))
+@op(
+    "blackman_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "blackman_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=("function", "factory"),
+)
 def blackman_window(k: Kernel[T], window_length: int, periodic: bool = True, *, dtype: DType | None = None) -> T:
     """0.42 - cos(2 pi n / N) / 2 + 0.08 cos(4 pi n / N)."""
     return _window(k, "blackman", window_length, periodic, dtype)
 
 
-@op("bartlett_window.periodic", "bartlett_window", promote="none", variants=("function", "factory"))
+@op(
+    "bartlett_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "bartlett_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=("function", "factory"),
+)
 def bartlett_window(k: Kernel[T], window_length: int, periodic: bool = True, *, dtype: DType | None = None) -> T:
     """1 - |2 n / N - 1|."""
     return _window(k, "bartlett", window_length, periodic, dtype)
 
 
-@op("kaiser_window.beta", "kaiser_window", promote="none", variants=("function", "factory"))
+@op(
+    "kaiser_window.beta(int window_length, bool periodic, float beta, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "kaiser_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=("function", "factory"),
+)
 def kaiser_window(
     k: Kernel[T], window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: DType | None = None
 ) -> T:

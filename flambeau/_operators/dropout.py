@@ -71,7 +71,9 @@ def feature_alpha_dropout(input: T, p: float, train: bool) -> T:
     return _alpha(input, p, train, True)
 
 
-@composite("native_dropout", variants=("function",), receiver="input")
+@composite(
+    "native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor)", variants=("function",), receiver="input"
+)
 def native_dropout(input: T, p: float, train: bool | None) -> T:
     """`dropout`, and the mask of what was kept."""
     if train is False or not input.numel():

@@ -11,7 +11,7 @@ from flambeau._operators.sparse import embedding_sparse_backward
 from flambeau._values.dtype import SPOKEN
 
 
-@op("embedding", promote="none", variants=("function", "out"))
+@op("embedding", promote="none", variants=("function", "out"), receiver="indices")
 def embedding(
     k: Kernel[T], weight: T, input: Index, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
 ) -> T:
@@ -65,7 +65,13 @@ def embedding_renorm(k: Kernel[T], input: T, indices: Index, max_norm: float, no
     return changed(k, "renorm_rows", input, indices, limit=max_norm, p=norm_type)
 
 
-@op("embedding_renorm_", promote="none", variants=("function",), differentiable=False, view=True)
+@op(
+    "embedding_renorm_(Tensor(a!) self, Tensor indices, float max_norm, float norm_type) -> Tensor(a!)",
+    promote="none",
+    variants=("function",),
+    differentiable=False,
+    view=True,
+)
 def embedding_renorm_(k: Kernel[T], input: T, indices: Index, max_norm: float, norm_type: float) -> T:
     """The same, in place."""
     k.library("renorm_rows", input, indices, limit=max_norm, p=norm_type)
@@ -82,7 +88,12 @@ def _segments(k: Kernel[T], input: Index, offsets: Index, include_last_offset: b
     return k.library("segments", input, offsets, last=include_last_offset)
 
 
-@composite("embedding_bag.padding_idx", "embedding_bag", variants=("function",), names=("_embedding_bag",))
+@composite(
+    "embedding_bag.padding_idx(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq, int mode, bool sparse, Tensor? per_sample_weights, bool include_last_offset, int? padding_idx) -> (Tensor, Tensor, Tensor, Tensor)",
+    "embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False, int mode=0, bool sparse=False, Tensor? per_sample_weights=None, bool include_last_offset=False) -> (Tensor, Tensor, Tensor, Tensor)",
+    variants=("function",),
+    names=("_embedding_bag",),
+)
 def embedding_bag(
     weight: T,
     indices: T,

@@ -382,7 +382,11 @@ def _window(x: Any, window: Any, win_length: int, n_fft: int) -> Any:
     return window
 
 
-@composite("stft.center", "stft", variants=("function", "method"))
+@composite(
+    "stft.center",
+    "stft(Tensor self, int n_fft, int? hop_length=None, int? win_length=None, Tensor? window=None, bool normalized=False, bool? onesided=None, bool? return_complex=None, bool? align_to_window=None)",
+    variants=("function", "method"),
+)
 def stft(
     input: T,
     n_fft: int,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._kernel.language import T
-from flambeau._operators.op import FUNCTION, composite
+from flambeau._operators.op import FUNCTION, REGISTRY, composite
 
 UNARY = (
     "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "frac", "lgamma", "log", "log10",
@@ -50,18 +50,22 @@ def _collected(results: list[Any], name: str) -> Any:
     return results if name.endswith("_") else tuple(results)
 
 
-def _define(name: str, body: Callable[..., Any], *overloads: str) -> None:
+def _define(name: str, body: Callable[..., Any], **overloads: str) -> None:
+    """An operator by its name; `overloads`: what each takes besides the list."""
+    writes = name.endswith("_")
+    first, result = ("Tensor(a!)[] self", "()") if writes else ("Tensor[] self", "Tensor[]")
     body.__doc__ = f"`{name.removesuffix('_')}{'_' * name.endswith('_')}` of each tensor of a list."
     body.__name__ = f"_foreach_{name}"
-    composite(*(f"_foreach_{name}" + (f".{o}" if o else "") for o in overloads or ("",)), variants=FUNCTION)(body)
+    schemas = [f"_foreach_{name}.{o}({first}, {rest}) -> {result}" for o, rest in overloads.items()]
+    composite(*(schemas or [f"_foreach_{name}"]), variants=FUNCTION)(body)
 
 
-def _unary(name: str) -> None:
+def _unary(name: str, **overloads: str) -> None:
     def body(self: Sequence[T]) -> Any:
         _nonempty(self)
         return _collected([_apply(x, name) for x in self], name)
 
-    _define(name, body)
+    _define(name, body, **overloads)
 
 
 def _scaled(name: str) -> None:
@@ -69,7 +73,16 @@ def _scaled(name: str) -> None:
         rows = _rows(self, other)
         return _collected([_apply(x, name, y, alpha=alpha) for x, y in zip(self, rows, strict=True)], name)
 
-    _define(name, body, "List", "Scalar", "ScalarList", "Tensor")
+    scaled = "*, Scalar alpha=1"
+    with_tensor = {"Tensor": f"Tensor other, {scaled}"} if name.startswith("add") else {}
+    _define(
+        name,
+        body,
+        List=f"Tensor[] other, {scaled}",
+        Scalar="Scalar scalar",
+        ScalarList="Scalar[] scalars",
+        **with_tensor,
+    )
 
 
 def _binary(name: str) -> None:
@@ -79,7 +92,9 @@ def _binary(name: str) -> None:
         rows = _rows(self, other)
         return _collected([_apply(x, name, y) for x, y in zip(self, rows, strict=True)], name)
 
-    _define(name, body, "List", "Scalar", "ScalarList", "Tensor")
+    one, many, lists = ("exponent",) * 3 if name.startswith("pow") else ("scalar", "scalars", "other")
+    with_tensor = {"Tensor": "Tensor other"} if name.rstrip("_") in ("mul", "div") else {}
+    _define(name, body, List=f"Tensor[] {lists}", Scalar=f"Scalar {one}", ScalarList=f"Scalar[] {many}", **with_tensor)
 
 
 def _ternary(name: str) -> None:
@@ -90,7 +105,14 @@ def _ternary(name: str) -> None:
         rows = zip(self, first, second, _rows(self, value), strict=True)
         return _collected([_apply(x, name, a, b, value=v) for x, a, b, v in rows], name)
 
-    _define(name, body, "Scalar", "ScalarList", "Tensor")
+    both = "Tensor[] tensor1, Tensor[] tensor2"
+    _define(
+        name,
+        body,
+        Scalar=f"{both}, Scalar value=1",
+        ScalarList=f"{both}, Scalar[] scalars",
+        Tensor=f"{both}, Tensor scalars",
+    )
 
 
 def _lerp(name: str) -> None:
@@ -98,7 +120,10 @@ def _lerp(name: str) -> None:
         rows = zip(self, _rows(self, tensors1), _rows(self, weight), strict=True)
         return _collected([_apply(x, name, y, w) for x, y, w in rows], name)
 
-    _define(name, body, "List", "Scalar", "ScalarList")
+    _define(
+        name, body, List="Tensor[] tensors1, Tensor[] weights", Scalar="Tensor[] tensors1, Scalar weight",
+        ScalarList="Tensor[] tensors1, Scalar[] weight",
+    )  # fmt: skip
 
 
 for _base in UNARY:
@@ -117,13 +142,14 @@ _lerp("lerp")
 _lerp("lerp_")
 _unary("zero_")
 _unary("clone")
+REGISTRY["_foreach_clone"].schemas["_foreach_clone"] = (
+    "(Tensor[] self, *, MemoryFormat? memory_format=None) -> Tensor[]"
+)
 
 
-@composite("_foreach_norm.Scalar", variants=FUNCTION)
+@composite("_foreach_norm.Scalar(Tensor[] self, Scalar ord=2, ScalarType? dtype=None) -> Tensor[]", variants=FUNCTION)
 def _foreach_norm(self: Sequence[T], ord: Any = 2, dtype: Any = None) -> Any:
     """The norm of each tensor of a list, taken as a vector."""
-    from flambeau._operators.op import REGISTRY
-
     _nonempty(self)
     return tuple(REGISTRY["linalg_vector_norm"](x, ord, dtype=dtype) for x in self)
 
@@ -141,7 +167,10 @@ def _foreach_copy_(self: Sequence[T], src: Sequence[T], non_blocking: bool = Fal
     return [x.copy_(y) for x, y in zip(self, _rows(self, src), strict=True)]  # type: ignore[attr-defined]
 
 
-@composite("_amp_foreach_non_finite_check_and_unscale_", variants=FUNCTION)
+@composite(
+    "_amp_foreach_non_finite_check_and_unscale_(Tensor(a!)[] self, Tensor(b!) found_inf, Tensor inv_scale)",
+    variants=FUNCTION,
+)
 def _amp_foreach_non_finite_check_and_unscale_(tensors: Sequence[T], found_inf: T, inv_scale: T) -> None:
     """Multiply gradients by `inv_scale` in place; `found_inf` becomes 1 where one of them holds an infinity or NaN."""
     for t in tensors:
@@ -150,7 +179,10 @@ def _amp_foreach_non_finite_check_and_unscale_(tensors: Sequence[T], found_inf: 
         t.mul_(inv_scale.to(t.dtype))  # type: ignore[attr-defined]
 
 
-@composite("_amp_update_scale_", variants=FUNCTION)
+@composite(
+    "_amp_update_scale_(Tensor(a!) self, Tensor(b!) growth_tracker, Tensor found_inf, float scale_growth_factor, float scale_backoff_factor, int growth_interval) -> Tensor(a!)",
+    variants=FUNCTION,
+)
 def _amp_update_scale_(input: T, growth_tracker: T, found_inf: T, scale_growth_factor: float, scale_backoff_factor: float,
                        growth_interval: int) -> T:  # fmt: skip
     """A loss scale after a step: smaller after a bad one, larger after `growth_interval` good ones in a row."""

@@ -93,7 +93,12 @@ def _counted(
     return (counts, *edges)
 
 
-@composite("histogramdd", "histogramdd.int_bins", "histogramdd.TensorList_bins", variants=FUNCTION)
+@composite(
+    "histogramdd(Tensor self, int[] bins, float[]? range=None, Tensor? weight=None, bool density=False) -> (Tensor hist, Tensor[] bin_edges)",
+    "histogramdd.int_bins(Tensor self, int bins, float[]? range=None, Tensor? weight=None, bool density=False) -> (Tensor hist, Tensor[] bin_edges)",
+    "histogramdd.TensorList_bins(Tensor self, Tensor[] bins, float[]? range=None, Tensor? weight=None, bool density=False) -> (Tensor hist, Tensor[] bin_edges)",
+    variants=FUNCTION,
+)
 def histogramdd(
     input: T, bins: Any, range: Sequence[float] | None = None, weight: T | None = None, density: bool = False
 ) -> Any:

@@ -216,7 +216,12 @@ index_copy.vjp(
 )
 
 
-@op("index_fill.int_Scalar", "index_fill.int_Tensor", promote="none", variants=("function", "method", "inplace"))
+@op(
+    "index_fill.int_Scalar(Tensor self, int dim, Tensor index, Scalar value)",
+    "index_fill.int_Tensor",
+    promote="none",
+    variants=("function", "method", "inplace"),
+)
 def index_fill(k: Kernel[T], input: T, dim: Dim, index: Index, value: N) -> T:
     """`input` with one value in the slices that `index` names."""
     return changed(k, "index_fill", input, index, value, dim=wrap_dim(dim, input.ndim))

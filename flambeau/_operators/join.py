@@ -218,7 +218,7 @@ def broadcast_tensors(tensors: Sequence[T]) -> tuple[T, ...]:
     return tuple(t.expand(shape) for t in tensors)
 
 
-@composite("meshgrid", "meshgrid.indexing", variants=())
+@composite("meshgrid(Tensor[] tensors)", "meshgrid.indexing(Tensor[] tensors, *, str indexing)", variants=())
 def meshgrid(tensors: Sequence[T], indexing: str | None = None) -> tuple[T, ...]:
     """Coordinates of a grid: each vector, expanded over the dimensions of all the others."""
     if not tensors:

@@ -172,7 +172,7 @@ def _not_positive(name: str) -> Any:
     )
 
 
-@composite("linalg_cholesky", namespace="linalg", variants=("function", "out"))
+@composite("linalg_cholesky(Tensor self, *, bool upper=False)", namespace="linalg", variants=("function", "out"))
 def linalg_cholesky(A: T, *, upper: bool = False) -> T:
     """The lower (or upper) triangular factor of a positive-definite matrix: A = L @ L.mH.
 
@@ -404,13 +404,18 @@ def _eigh_back(gL: Any, gV: Any, L: Any, V: Any) -> Any:
     return V @ core @ V.mH
 
 
-@composite("linalg_eigh", namespace="linalg", variants=("function", "out"), outputs=("eigenvalues", "eigenvectors"))
+@composite(
+    'linalg_eigh(Tensor self, str UPLO="L")',
+    namespace="linalg",
+    variants=("function", "out"),
+    outputs=("eigenvalues", "eigenvectors"),
+)
 def linalg_eigh(A: T, UPLO: str = "L") -> tuple[T, T]:
     """Eigenvalues (ascending) and eigenvectors of a Hermitian matrix: A = V @ diag(L) @ V.mH."""
     return tuple(_linalg_eigh(A, UPLO))  # type: ignore[return-value]
 
 
-@composite("linalg_eigvalsh", namespace="linalg", variants=("function", "out"))
+@composite('linalg_eigvalsh(Tensor self, str UPLO="L")', namespace="linalg", variants=("function", "out"))
 def linalg_eigvalsh(A: T, UPLO: str = "L") -> T:
     """The eigenvalues of a Hermitian matrix, ascending."""
     return _linalg_eigh(A, UPLO)[0]
@@ -454,7 +459,7 @@ def _eig_back(gL: Any, gV: Any, L: Any, V: Any, dtype: Any) -> Any:
     return g if dtype.is_complex else g.real
 
 
-@composite("linalg_eigvals", namespace="linalg", variants=("function", "out"))
+@composite("linalg_eigvals(Tensor self)", namespace="linalg", variants=("function", "out"))
 def linalg_eigvals(A: T) -> T:
     """The eigenvalues of a square matrix, complex."""
     return linalg_eig(A)[0]

@@ -439,7 +439,10 @@ def soft_margin_loss(input: T, target: T, reduction: int = 1) -> T:
     return reduce((-target * input).exp().log1p(), reduction)
 
 
-@composite("multi_margin_loss", **NN)
+@composite(
+    "multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? weight=None, int reduction=1)",
+    **NN,
+)
 def multi_margin_loss(
     input: T, target: T, p: Any = 1, margin: Any = 1, weight: T | None = None, reduction: int = 1
 ) -> T:
@@ -495,7 +498,11 @@ def multilabel_margin_loss(input: T, target: T, reduction: int = 1) -> T:
     return reduce(loss.reshape(()) if single else loss, reduction)
 
 
-@composite("multilabel_margin_loss_forward", namespace="nn", variants=("function",))
+@composite(
+    "multilabel_margin_loss_forward(Tensor self, Tensor target, int reduction) -> (Tensor output, Tensor is_target)",
+    namespace="nn",
+    variants=("function",),
+)
 def multilabel_margin_loss_forward(input: T, target: T, reduction: int) -> T:
     """`multilabel_margin_loss`, and which classes are targets."""
     return multilabel_margin_loss(input, target, reduction), input.new_zeros(input.shape)

@@ -15,7 +15,13 @@ INF = float("inf")
 TENSORS = {"namespace": "linalg", "variants": ("function", "out")}
 
 
-@op("linalg_vector_norm", namespace="linalg", promote="default", variants=("function", "out"), native=True)
+@op(
+    "linalg_vector_norm(Tensor self, Scalar ord=2, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None)",
+    namespace="linalg",
+    promote="default",
+    variants=("function", "out"),
+    native=True,
+)
 def linalg_vector_norm(
     k: Kernel[T], x: T, ord: Scalar = 2, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> T:
@@ -131,7 +137,11 @@ def _extreme(x: Any, ord: float) -> Any:
     return x.amax(-1) if x.shape[-1] else x.sum(-1)
 
 
-@composite("linalg_matrix_norm", "linalg_matrix_norm.str_ord", **TENSORS)
+@composite(
+    "linalg_matrix_norm(Tensor self, Scalar ord, int[] dim=[-2, -1], bool keepdim=False, *, ScalarType? dtype=None)",
+    'linalg_matrix_norm.str_ord(Tensor self, str ord="fro", int[] dim=[-2, -1], bool keepdim=False, *, ScalarType? dtype=None)',
+    **TENSORS,
+)
 def linalg_matrix_norm(
     A: T, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None
 ) -> T:
@@ -172,7 +182,11 @@ def linalg_matrix_norm(
     return out
 
 
-@composite("linalg_norm", "linalg_norm.ord_str", **TENSORS)
+@composite(
+    "linalg_norm(Tensor self, Scalar? ord=None, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None)",
+    "linalg_norm.ord_str(Tensor self, str ord, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None)",
+    **TENSORS,
+)
 def linalg_norm(
     input: T, ord: Any = None, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> T:
@@ -194,7 +208,7 @@ def linalg_norm(
     return linalg_vector_norm(input, 2 if ord is None else ord, given, keepdim, dtype=dtype)
 
 
-@composite("linalg_cond", "linalg_cond.p_str", **TENSORS)
+@composite("linalg_cond(Tensor self, Scalar? p=None)", "linalg_cond.p_str(Tensor self, str p)", **TENSORS)
 def linalg_cond(A: T, p: Any = None) -> T:
     """How much a matrix can magnify relative errors: |A| * |A^-1|."""
     if A.ndim < 2:
@@ -216,10 +230,10 @@ def linalg_cond(A: T, p: Any = None) -> T:
 
 
 @composite(
-    "norm.ScalarOpt_dim",
-    "norm.Scalar",
-    "norm.ScalarOpt_dim_dtype",
-    "norm.ScalarOpt_dtype",
+    "norm.ScalarOpt_dim(Tensor self, Scalar? p, int[1] dim, bool keepdim=False)",
+    "norm.Scalar(Tensor self, Scalar p=2)",
+    "norm.ScalarOpt_dim_dtype(Tensor self, Scalar? p, int[1] dim, bool keepdim, *, ScalarType dtype)",
+    "norm.ScalarOpt_dtype(Tensor self, Scalar? p, *, ScalarType dtype)",
     variants=("function", "method"),
     layouts=True,
 )
@@ -254,7 +268,11 @@ def frobenius_norm(input: T, dim: Dims, keepdim: bool = False) -> T:
     return linalg_vector_norm(input, 2, sizes(dim) or None, keepdim)
 
 
-@composite("nuclear_norm.dim", "nuclear_norm", variants=("function", "out"))
+@composite(
+    "nuclear_norm.dim(Tensor self, int[2] dim, bool keepdim=False)",
+    "nuclear_norm(Tensor self, bool keepdim=False)",
+    variants=("function", "out"),
+)
 def nuclear_norm(input: T, dim: Any = None, keepdim: bool = False) -> T:
     """The sum of the singular values."""
     return linalg_matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)

@@ -165,7 +165,11 @@ def group_norm(
     return out if out.dtype is input.dtype else out.to(input.dtype)
 
 
-@composite("native_group_norm", variants=("function",), receiver="input")
+@composite(
+    "native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW, int group, float eps) -> (Tensor, Tensor, Tensor)",
+    variants=("function",),
+    receiver="input",
+)
 def native_group_norm(
     input: T, weight: T | None, bias: T | None, N: int, C: int, HxW: int, group: int, eps: float
 ) -> T:
@@ -259,7 +263,11 @@ def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | Non
     return out if out.dtype is input.dtype else out.to(input.dtype)
 
 
-@composite("native_batch_norm", variants=("function", "out"), receiver="input")
+@composite(
+    "native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
+    variants=("function", "out"),
+    receiver="input",
+)
 def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float,
                       eps: float) -> T:  # fmt: skip
     """`batch_norm`, and the mean and 1/sqrt(var + eps) that it used (empty outside training)."""
@@ -272,14 +280,22 @@ def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: 
     return out, x.mean(dims), (x.var(dims, unbiased=False) + eps).rsqrt()
 
 
-@composite("_native_batch_norm_legit", variants=("function", "out"), receiver="input")
+@composite(
+    "_native_batch_norm_legit(Tensor input, Tensor? weight, Tensor? bias, Tensor(a!) running_mean, Tensor(b!) running_var, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
+    variants=("function", "out"),
+    receiver="input",
+)
 def _native_batch_norm_legit(input: T, weight: T | None, bias: T | None, running_mean: T, running_var: T, training: bool, momentum: float,
                              eps: float) -> T:  # fmt: skip
     """`native_batch_norm`, where there are running statistics."""
     return native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
 
 
-@composite("_native_batch_norm_legit.no_stats", variants=("function", "out"), receiver="input")
+@composite(
+    "_native_batch_norm_legit.no_stats(Tensor input, Tensor? weight, Tensor? bias, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
+    variants=("function", "out"),
+    receiver="input",
+)
 def _native_batch_norm_legit_no_stats(
     input: T, weight: T | None, bias: T | None, training: bool, momentum: float, eps: float
 ) -> T:
@@ -287,7 +303,11 @@ def _native_batch_norm_legit_no_stats(
     return native_batch_norm(input, weight, bias, None, None, training, momentum, eps)
 
 
-@composite("_batch_norm_with_update", variants=(), receiver="input")
+@composite(
+    "_batch_norm_with_update(Tensor input, Tensor? weight, Tensor? bias, Tensor(a!) running_mean, Tensor(b!) running_var, float momentum, float eps) -> (Tensor, Tensor, Tensor, Tensor)",
+    variants=(),
+    receiver="input",
+)
 def _batch_norm_with_update(
     input: T, weight: T | None, bias: T | None, running_mean: T, running_var: T, momentum: float, eps: float
 ) -> T:

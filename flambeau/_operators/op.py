@@ -75,7 +75,10 @@ class Op:
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
                  wraps: bool = False, layouts: bool | str = False) -> None:  # fmt: skip
-        self.schemas: dict[str, str] = {}  # overload -> what stands after its name, where that is not the body's signature
+        # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
+        # argument is, where one name means another thing.
+        self.schemas: dict[str, str] = {}
+        self.renamed: dict[str, dict[str, str]] = {}
         overloads = tuple(self._named(o) if "(" in o else o for o in overloads)
         self.kind, self.body, self.overload, self.overloads = kind, body, overloads[0], overloads
         self.promote, self.variants, self.namespace, self.view = promote, frozenset(variants), namespace, view

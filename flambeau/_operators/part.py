@@ -54,7 +54,7 @@ def _(k: Any, input: Array, dim: int, index: int) -> Array:
         ) from None
 
 
-@op("select_backward", promote="none", variants=("function",))
+@op("select_backward", promote="none", variants=("function",), receiver="grad_output")
 def select_backward(k: Kernel[T], input: T, input_sizes: Shape, dim: Dim, index: int) -> T:
     """Zeros of the given sizes with `input` at `index` along `dim`."""
     dim = wrap_dim(dim, len(input_sizes))
@@ -103,7 +103,7 @@ def _(input: Any, dim: int, start: Any, end: Any, step: int) -> None:
         raise RuntimeError("slice step must be positive")
 
 
-@op("slice_backward", promote="none", variants=("function",))
+@op("slice_backward", promote="none", variants=("function",), receiver="grad_output")
 def slice_backward(k: Kernel[T], input: T, input_sizes: Shape, dim: Dim, start: int, end: int, step: int) -> T:
     """Zeros of the given sizes with `input` in the slice along `dim`."""
     dim = wrap_dim(dim, len(input_sizes))
@@ -114,7 +114,10 @@ def slice_backward(k: Kernel[T], input: T, input_sizes: Shape, dim: Dim, start: 
 slice_backward.vjp(input=lambda g, dim, start, end, step: slice_(g, dim, start, end, step))
 
 
-@composite("narrow", "narrow.Tensor")
+@composite(
+    "narrow(Tensor(a) self, int dim, SymInt start, SymInt length) -> Tensor(a)",
+    "narrow.Tensor(Tensor(a) self, int dim, Tensor start, SymInt length) -> Tensor(a)",
+)
 def narrow(input: T, dim: Dim, start: Any, length: int) -> T:
     """The part of `input` from `start`, `length` elements long, along `dim`.
 
@@ -152,7 +155,7 @@ def narrow_copy(input: T, dim: Dim, start: int, length: int) -> T:
 # ---------------------------------------------------------------- several views at once
 
 
-@op("unbind.int", **VIEW)
+@op("unbind.int(Tensor(a -> *) self, int dim=0)", **VIEW)
 def unbind(k: Kernel[T], input: T, dim: Dim = 0) -> tuple[T, ...]:
     """All slices along `dim`, as a tuple."""
     dim = wrap_dim(dim, input.ndim, False)
@@ -191,7 +194,11 @@ def _pieces(x: Array, dim: int, lengths: Any) -> list[Array]:
     return out
 
 
-@op("split.Tensor", "split.sizes", **VIEW)
+@op(
+    "split.Tensor(Tensor(a -> *) self, SymInt split_size, int dim=0)",
+    "split.sizes(Tensor(a -> *) self, SymInt[] split_size, int dim=0)",
+    **VIEW,
+)
 def split(k: Kernel[T], input: T, split_size: Any, dim: Dim = 0) -> tuple[T, ...]:
     """Pieces of `split_size` along `dim` (the last may be shorter), or pieces of the given sizes.
 
@@ -248,7 +255,7 @@ def _checked(given: Shape, n: int, dim: int) -> Shape:
     return given
 
 
-@composite("split_with_sizes")
+@composite("split_with_sizes(Tensor(a -> *) self, SymInt[] split_sizes, int dim=0) -> Tensor(a)[]")
 def split_with_sizes(input: T, split_sizes: Shape, dim: Dim = 0) -> tuple[T, ...]:
     """Pieces of the given sizes along `dim`."""
     if input.ndim == 0:
@@ -268,7 +275,7 @@ def unsafe_split_with_sizes(input: T, split_sizes: Shape, dim: Dim = 0) -> tuple
     return split(input, tuple(split_sizes), dim)
 
 
-@composite("chunk")
+@composite("chunk(Tensor(a -> *) self, int chunks, int dim=0) -> Tensor(a)[]")
 def chunk(input: T, chunks: int, dim: Dim = 0) -> tuple[T, ...]:
     """At most `chunks` pieces of equal size along `dim` (the last may be shorter)."""
     if input.ndim == 0:
@@ -285,19 +292,25 @@ def unsafe_chunk(input: T, chunks: int, dim: Dim = 0) -> tuple[T, ...]:
     return chunk(input, chunks, dim)
 
 
-@composite("tensor_split.sections", python_name="tensor_split")
+@composite(
+    "tensor_split.sections(Tensor(a -> *) self, SymInt sections, int dim=0) -> Tensor(a)[]", python_name="tensor_split"
+)
 def tensor_split_sections(input: T, sections: int, dim: Dim = 0) -> tuple[T, ...]:
     """So many pieces along `dim`, sizes differing by at most one."""
     return tensor_split(input, sections, dim)
 
 
-@composite("tensor_split.indices", python_name="tensor_split")
+@composite(
+    "tensor_split.indices(Tensor(a -> *) self, SymInt[] indices, int dim=0) -> Tensor(a)[]", python_name="tensor_split"
+)
 def tensor_split_indices(input: T, indices: Shape, dim: Dim = 0) -> tuple[T, ...]:
     """Pieces along `dim`, cut at the given indices."""
     return tensor_split(input, indices, dim)
 
 
-@composite("tensor_split.tensor_indices_or_sections")
+@composite(
+    "tensor_split.tensor_indices_or_sections(Tensor(a -> *) self, Tensor tensor_indices_or_sections, int dim=0) -> Tensor(a)[]"
+)
 def tensor_split(input: T, indices_or_sections: Any, dim: Dim = 0) -> tuple[T, ...]:
     """So many pieces along `dim`, sizes differing by at most one, or pieces cut at the given indices."""
     if input.ndim == 0:
@@ -340,19 +353,28 @@ def _equally(name: str, x: Any, given: Any, dim: int, least: int) -> Any:
     return tensor_split(x, tuple(given), dim)
 
 
-@composite("hsplit.int", "hsplit.array")
+@composite(
+    "hsplit.int(Tensor(a -> *) self, int sections) -> Tensor(a)[]",
+    "hsplit.array(Tensor(a -> *) self, int[] indices) -> Tensor(a)[]",
+)
 def hsplit(input: T, indices_or_sections: Any) -> tuple[T, ...]:
     """Splits along columns (a vector along its only dimension)."""
     return _equally("hsplit", input, indices_or_sections, 0 if input.ndim == 1 else 1, 1)
 
 
-@composite("vsplit.int", "vsplit.array")
+@composite(
+    "vsplit.int(Tensor(a -> *) self, int sections) -> Tensor(a)[]",
+    "vsplit.array(Tensor(a -> *) self, int[] indices) -> Tensor(a)[]",
+)
 def vsplit(input: T, indices_or_sections: Any) -> tuple[T, ...]:
     """Splits along rows."""
     return _equally("vsplit", input, indices_or_sections, 0, 2)
 
 
-@composite("dsplit.int", "dsplit.array")
+@composite(
+    "dsplit.int(Tensor(a -> *) self, int sections) -> Tensor(a)[]",
+    "dsplit.array(Tensor(a -> *) self, int[] indices) -> Tensor(a)[]",
+)
 def dsplit(input: T, indices_or_sections: Any) -> tuple[T, ...]:
     """Splits along the third dimension."""
     return _equally("dsplit", input, indices_or_sections, 2, 3)
@@ -389,7 +411,7 @@ def _(input: Any, offset: int, dim1: int, dim2: int) -> None:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
 
 
-@op("diagonal_backward", promote="none", variants=("function",))
+@op("diagonal_backward", promote="none", variants=("function",), receiver="grad_output")
 def diagonal_backward(k: Kernel[T], input: T, input_sizes: Shape, offset: int, dim1: Dim, dim2: Dim) -> T:
     """Zeros of the given sizes with `input` on a diagonal."""
     out = k.library("zeros", shape=input_sizes, dtype=input.dtype)
@@ -442,7 +464,7 @@ def _(input: Any, dimension: int, size: int, step: int) -> None:
         raise RuntimeError(f"step is {step} but must be > 0")
 
 
-@op("unfold_backward", promote="none", variants=("function",))
+@op("unfold_backward", promote="none", variants=("function",), receiver="grad_in")
 def unfold_backward(k: Kernel[T], input: T, input_sizes: Shape, dim: Dim, size: int, step: int) -> T:
     """Zeros of the given sizes to which every window of `input` is added in its place."""
     out = k.library("zeros", shape=input_sizes, dtype=input.dtype)

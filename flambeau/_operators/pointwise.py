@@ -47,7 +47,7 @@ def check_sub(input: Any, other: Any, alpha: Any) -> None:
     check_alpha(input, other, alpha)
 
 
-@pointwise("add.Tensor", "add.Scalar", wraps=True, variants=ALL_FORMS)
+@pointwise("add.Tensor", "add.Scalar(Tensor self, Scalar other, Scalar alpha=1)", wraps=True, variants=ALL_FORMS)
 def add(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Adds `other`, scaled by `alpha`, to `input`: input + alpha * other."""
     return input + other if alpha == 1 else input + other * alpha
@@ -58,7 +58,13 @@ def _(input: Any, other: Any, alpha: Any) -> None:
     check_alpha(input, other, alpha)
 
 
-@pointwise("sub.Tensor", "sub.Scalar", wraps=True, variants=ALL_FORMS, names=("subtract",))
+@pointwise(
+    "sub.Tensor",
+    "sub.Scalar(Tensor self, Scalar other, Scalar alpha=1)",
+    wraps=True,
+    variants=ALL_FORMS,
+    names=("subtract",),
+)
 def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `other`, scaled by `alpha`, from `input`: input - alpha * other."""
     return input - other if alpha == 1 else input - other * alpha
@@ -67,7 +73,7 @@ def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
 sub.errors(check_sub)
 
 
-@pointwise("rsub.Tensor", "rsub.Scalar", variants=("function",))
+@pointwise("rsub.Tensor", "rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1)", variants=("function",))
 def rsub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `input`, scaled by `alpha`, from `other`: other - alpha * input."""
     return other - input if alpha == 1 else other - input * alpha
@@ -176,7 +182,7 @@ def _(k: Any, input: Any, other: Any) -> Any:
 # ---------------------------------------------------------------- powers
 
 
-@pointwise("pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar", variants=ALL_FORMS)
+@pointwise("pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar(Scalar self, Tensor exponent)", variants=ALL_FORMS)
 def pow(k: Kernel[T], input: N, exponent: N) -> T:
     """Raises each element of `input` to the power `exponent`."""
     return k.pow(input, exponent)

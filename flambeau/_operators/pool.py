@@ -140,7 +140,10 @@ def max_pool3d_with_indices(
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")
 
 
-@composite("max_pool1d_with_indices", variants=("function",))
+@composite(
+    "max_pool1d_with_indices(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=[0], int[1] dilation=[1], bool ceil_mode=False) -> (Tensor, Tensor)",
+    variants=("function",),
+)
 def max_pool1d_with_indices(
     input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
 ) -> T:
@@ -148,7 +151,10 @@ def max_pool1d_with_indices(
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 1, "max_pool1d")
 
 
-@composite("max_pool1d", variants=("function",))
+@composite(
+    "max_pool1d(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=[0], int[1] dilation=[1], bool ceil_mode=False)",
+    variants=("function",),
+)
 def max_pool1d(
     input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
 ) -> T:
@@ -287,7 +293,10 @@ def _avg(
     )
 
 
-@composite("avg_pool1d", variants=("function",))
+@composite(
+    "avg_pool1d(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=[0], bool ceil_mode=False, bool count_include_pad=True)",
+    variants=("function",),
+)
 def avg_pool1d(
     input: T,
     kernel_size: Shape,
@@ -397,19 +406,23 @@ _adaptive_max_pool.vjp(
 ).flat()
 
 
-@composite("adaptive_max_pool1d", variants=("function",))
+@composite("adaptive_max_pool1d(Tensor self, int[1] output_size) -> (Tensor, Tensor)", variants=("function",))
 def adaptive_max_pool1d(input: T, output_size: Shape) -> T:
     """The largest element of each of `output_size` nearly equal parts of the last dim, and its position."""
     return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 1, "adaptive_max_pool1d")))
 
 
-@composite("adaptive_max_pool2d", namespace="nn", variants=("function",))
+@composite(
+    "adaptive_max_pool2d(Tensor self, int[2] output_size) -> (Tensor, Tensor)", namespace="nn", variants=("function",)
+)
 def adaptive_max_pool2d(input: T, output_size: Shape) -> T:
     """The largest element of each part of the last two dims, and its flat position."""
     return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 2, "adaptive_max_pool2d")))
 
 
-@composite("adaptive_max_pool3d", namespace="nn", variants=("function",))
+@composite(
+    "adaptive_max_pool3d(Tensor self, int[3] output_size) -> (Tensor, Tensor)", namespace="nn", variants=("function",)
+)
 def adaptive_max_pool3d(input: T, output_size: Shape) -> T:
     """The largest element of each part of the last three dims, and its flat position."""
     return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 3, "adaptive_max_pool3d")))

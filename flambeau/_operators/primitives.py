@@ -256,7 +256,11 @@ contract.linear.parts(_linear)
 # ---------------------------------------------------------------- convolutions, pools
 
 
-@composite("convolution_backward", receiver="input", **HIDDEN)
+@composite(
+    "convolution_backward(Tensor grad_output, Tensor input, Tensor weight, SymInt[]? bias_sizes, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups, bool[3] output_mask)",
+    receiver="input",
+    **HIDDEN,
+)
 def convolution_backward(
     grad_output: T,
     input: T,
@@ -341,7 +345,11 @@ pool.adaptive_avg_pool2d.parts(_adaptive)
 # ---------------------------------------------------------------- normalisation
 
 
-@composite("native_layer_norm_backward", receiver="input", **HIDDEN)
+@composite(
+    "native_layer_norm_backward(Tensor grad_out, Tensor input, SymInt[] normalized_shape, Tensor mean, Tensor rstd, Tensor? weight, Tensor? bias, bool[3] output_mask)",
+    receiver="input",
+    **HIDDEN,
+)
 def native_layer_norm_backward(
     grad_out: T,
     input: T,
@@ -367,7 +375,11 @@ normalize.native_layer_norm.primitive(
 )
 
 
-@composite("native_group_norm_backward", receiver="input", **HIDDEN)
+@composite(
+    "native_group_norm_backward(Tensor grad_out, Tensor input, Tensor mean, Tensor rstd, Tensor? weight, SymInt N, SymInt C, SymInt HxW, int group, bool[3] output_mask)",
+    receiver="input",
+    **HIDDEN,
+)
 def native_group_norm_backward(
     grad_out: T,
     input: T,
@@ -411,7 +423,11 @@ normalize.native_group_norm.primitive(_=_group_norm_rule)
 normalize.group_norm.parts(_grouped)
 
 
-@composite("native_batch_norm_backward", receiver="input", **HIDDEN)
+@composite(
+    "native_batch_norm_backward(Tensor grad_out, Tensor input, Tensor? weight, Tensor? running_mean, Tensor? running_var, Tensor? save_mean, Tensor? save_invstd, bool train, float eps, bool[3] output_mask)",
+    receiver="input",
+    **HIDDEN,
+)
 def native_batch_norm_backward(
     grad_out: T,
     input: T,
@@ -519,13 +535,13 @@ def lift_fresh(input: T) -> T:
     return input
 
 
-@composite("_local_scalar_dense", differentiable=False, **HIDDEN)
+@composite("_local_scalar_dense(Tensor self) -> Scalar", differentiable=False, **HIDDEN)
 def _local_scalar_dense(input: T) -> Any:
     """The only element, as a Python number."""
     return input.item()
 
 
-@composite("item", **HIDDEN)
+@composite("item(Tensor self) -> Scalar", **HIDDEN)
 def item(input: T) -> Any:
     """The only element, as a Python number."""
     return input.item()
@@ -619,31 +635,36 @@ def _assert_tensor_metadata(
             raise RuntimeError(f"Tensor {what} mismatch! Expected: {given}, Got: {found}")
 
 
-@composite("detach_", **HIDDEN)
+@composite("detach_(Tensor(a!) self) -> Tensor(a!)", **HIDDEN)
 def detach_(input: T) -> T:
     """Forget the history."""
     return input.detach_()
 
 
-@composite("as_strided_", **HIDDEN)
+@composite(
+    "as_strided_(Tensor(a!) self, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor(a!)", **HIDDEN
+)
 def as_strided_(input: T, size: Shape, stride: Shape, storage_offset: int | None = None) -> T:
     """The tensor becomes a view of its memory."""
     return input.as_strided_(size, stride, storage_offset)
 
 
-@composite("set_.source_Storage", **HIDDEN)
+@composite("set_.source_Storage(Tensor(a!) self, Storage source) -> Tensor(a!)", **HIDDEN)
 def set_source(input: T, source: Any) -> T:
     """The tensor becomes one over a storage."""
     return input.set_(source)
 
 
-@composite("set_.source_Storage_storage_offset", **HIDDEN)
+@composite(
+    "set_.source_Storage_storage_offset(Tensor(a!) self, Storage source, SymInt storage_offset, SymInt[] size, SymInt[] stride=[]) -> Tensor(a!)",
+    **HIDDEN,
+)
 def set_source_offset(input: T, source: Any, storage_offset: int, size: Shape, stride: Shape = ()) -> T:
     """The tensor becomes a part of a storage."""
     return input.set_(source, storage_offset, size, stride)
 
 
-@composite("promote_types", **HIDDEN)
+@composite("promote_types(ScalarType type1, ScalarType type2) -> ScalarType", **HIDDEN)
 def promote_types(type1: DType, type2: DType) -> Any:
     """The dtype in which two meet."""
     return _promote_types(type1, type2)
@@ -692,7 +713,11 @@ def _weight_norm_interface_backward(grad_w: T, saved_v: T, saved_g: T, saved_nor
     return tuple(_gradients(lambda v, g: REGISTRY["_weight_norm"](v, g, dim), (saved_v, saved_g), grad_w))  # type: ignore[return-value]
 
 
-@composite("grid_sampler_2d_backward", receiver="input", **HIDDEN)
+@composite(
+    "grid_sampler_2d_backward(Tensor grad_output, Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners, bool[2] output_mask)",
+    receiver="input",
+    **HIDDEN,
+)
 def grid_sampler_2d_backward(
     grad_output: T,
     input: T,

@@ -89,7 +89,7 @@ def _check_uniform(d: dtype, low: float, high: float) -> None:
           f"to={high:g} and from={low:g} which result in to-from to exceed the limit")  # fmt: skip
 
 
-@op("uniform", **FILLS)
+@op("uniform(Tensor self, float from=0., float to=1., *, Generator? generator=None)", **FILLS)
 def uniform(k: Kernel[T], input: T, from_: float = 0, to: float = 1, *, generator: Generator | None = None) -> T:
     """Fills the tensor with numbers from the uniform distribution on [from, to)."""
     return k.library("uniform", input, low=float(from_), high=float(to), generator=generator)
@@ -104,7 +104,12 @@ def _(input: Any, from_: float, to: float, generator: Any) -> None:
         _check_uniform(real(input.dtype), from_, to)
 
 
-@op("rand", "rand.generator", promote="none", variants=FACTORY)
+@op(
+    "rand(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "rand.generator(SymInt[] size, *, Generator? generator, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=FACTORY,
+)
 def rand(k: Kernel[T], size: Shape, *, generator: Generator | None = None, dtype: DType | None = None) -> T:
     """Numbers from the uniform distribution on [0, 1).
 
@@ -116,7 +121,13 @@ def rand(k: Kernel[T], size: Shape, *, generator: Generator | None = None, dtype
     return k.library("rand", shape=shaped(size), dtype=d, generator=generator)
 
 
-@op("rand_like", "rand_like.generator", promote="none", variants=LIKE, differentiable=False)
+@op(
+    "rand_like(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    "rand_like.generator(Tensor self, *, Generator? generator, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    promote="none",
+    variants=LIKE,
+    differentiable=False,
+)
 def rand_like(k: Kernel[T], input: T, *, generator: Generator | None = None, dtype: DType | None = None,
               memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
     """Uniform numbers on [0, 1) in a tensor of `input`'s sizes."""
@@ -136,7 +147,13 @@ def _check_std(std: float) -> None:
     check(std >= 0, RuntimeError, f"normal expects std >= 0.0, but found std {std:g}")
 
 
-@op("normal_", "normal_functional", promote="none", variants=("inplace",), python_name="normal")
+@op(
+    "normal_(Tensor(a!) self, float mean=0., float std=1., *, Generator? generator=None) -> Tensor(a!)",
+    "normal_functional",
+    promote="none",
+    variants=("inplace",),
+    python_name="normal",
+)
 def normal_fill(k: Kernel[T], input: T, mean: float = 0, std: float = 1, *, generator: Generator | None = None) -> T:
     """Fills the tensor with normal numbers."""
     return k.library("normal", input, mean=float(mean), std=float(std), generator=generator)
@@ -152,7 +169,12 @@ def _(input: Any, mean: float, std: float, generator: Any) -> None:
         supported("normal_kernel_cpu", real(input.dtype), FLOATS)
 
 
-@op("randn", "randn.generator", promote="none", variants=FACTORY)
+@op(
+    "randn(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "randn.generator(SymInt[] size, *, Generator? generator, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=FACTORY,
+)
 def randn(k: Kernel[T], size: Shape, *, generator: Generator | None = None, dtype: DType | None = None) -> T:
     """Numbers from the standard normal distribution.
 
@@ -164,7 +186,13 @@ def randn(k: Kernel[T], size: Shape, *, generator: Generator | None = None, dtyp
     return k.library("randn", shape=shaped(size), dtype=d, generator=generator)
 
 
-@op("randn_like", "randn_like.generator", promote="none", variants=LIKE, differentiable=False)
+@op(
+    "randn_like(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    "randn_like.generator(Tensor self, *, Generator? generator, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    promote="none",
+    variants=LIKE,
+    differentiable=False,
+)
 def randn_like(k: Kernel[T], input: T, *, generator: Generator | None = None, dtype: DType | None = None,
                memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
     """Standard normal numbers in a tensor of `input`'s sizes."""
@@ -334,7 +362,12 @@ def random_to(k: Kernel[T], input: T, to: int, *, generator: Generator | None = 
 random_to.vjp(input=_nothing)
 
 
-@op("random.from", promote="none", variants=("inplace",), python_name="random")
+@op(
+    "random.from(Tensor self, int from, int? to, *, Generator? generator=None)",
+    promote="none",
+    variants=("inplace",),
+    python_name="random",
+)
 def random_from(k: Kernel[T], input: T, from_: int, to: int | None, *, generator: Generator | None = None) -> T:
     """Fills the tensor with integers from `from` to `to` - 1, or to the largest that its dtype holds."""
     if from_ == LOWEST and to is None:
@@ -347,7 +380,12 @@ def random_from(k: Kernel[T], input: T, from_: int, to: int | None, *, generator
 random_from.vjp(input=_nothing)
 
 
-@op("randint", "randint.generator", promote="none", variants=FACTORY)
+@op(
+    "randint(SymInt high, SymInt[] size, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "randint.generator(SymInt high, SymInt[] size, *, Generator? generator, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=FACTORY,
+)
 def randint(
     k: Kernel[T], high: int, size: Shape, *, generator: Generator | None = None, dtype: DType | None = None
 ) -> T:
@@ -359,7 +397,13 @@ def randint(
     return _randint(k, 0, high, size, dtype, generator)
 
 
-@op("randint.low", "randint.low_generator", promote="none", variants=FACTORY, python_name="randint")
+@op(
+    "randint.low(SymInt low, SymInt high, SymInt[] size, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "randint.low_generator(SymInt low, SymInt high, SymInt[] size, *, Generator? generator, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=FACTORY,
+    python_name="randint",
+)
 def randint_low(k: Kernel[T], low: int, high: int, size: Shape, *, generator: Generator | None = None,
                 dtype: DType | None = None) -> T:  # fmt: skip
     """Integers from `low` to `high` - 1."""
@@ -378,14 +422,26 @@ def _randint(k: Any, low: int, high: int, size: Any, d: dtype | None, generator:
     return k.library("randint", shape=shape, dtype=d, low=low, span=span, generator=generator)
 
 
-@op("randint_like", "randint_like.Tensor", promote="none", variants=LIKE, differentiable=False)
+@op(
+    "randint_like(Tensor self, SymInt high, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    "randint_like.Tensor(Tensor self, Tensor high, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    promote="none",
+    variants=LIKE,
+    differentiable=False,
+)
 def randint_like(k: Kernel[T], input: T, high: int, *, generator: Generator | None = None, dtype: DType | None = None,
                  memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
     """Integers from 0 to `high` - 1, or from `low` to `high` - 1, in a tensor of `input`'s sizes."""
     return _randint_like(k, input, 0, high, generator, dtype, memory_format)
 
 
-@op("randint_like.low_dtype", promote="none", variants=LIKE, differentiable=False, python_name="randint_like")
+@op(
+    "randint_like.low_dtype(Tensor self, SymInt low, SymInt high, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    promote="none",
+    variants=LIKE,
+    differentiable=False,
+    python_name="randint_like",
+)
 def randint_like_low(k: Kernel[T], input: T, low: int, high: int, *, generator: Generator | None = None,
                      dtype: DType | None = None, memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
     """Integers from `low` to `high` - 1 in a tensor of `input`'s sizes."""
@@ -398,7 +454,12 @@ def _randint_like(k: Any, x: Any, low: Any, high: Any, generator: Any, d: dtype 
     return k.library("integers", _empty_like(k, x, d, format), low=first, span=span, generator=generator)
 
 
-@op("randperm", "randperm.generator", promote="none", variants=FACTORY)
+@op(
+    "randperm(SymInt n, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "randperm.generator(SymInt n, *, Generator? generator, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    promote="none",
+    variants=FACTORY,
+)
 def randperm(k: Kernel[T], n: int, *, generator: Generator | None = None, dtype: DType | None = None) -> T:
     """The integers from 0 to `n` - 1 in random order.
 
@@ -428,7 +489,12 @@ def _check_p(p: float) -> None:
     check(0 <= p <= 1, RuntimeError, f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
 
 
-@op("bernoulli_.float", promote="none", variants=("inplace",), python_name="bernoulli")
+@op(
+    "bernoulli_.float(Tensor(a!) self, float p=0.5, *, Generator? generator=None) -> Tensor(a!)",
+    promote="none",
+    variants=("inplace",),
+    python_name="bernoulli",
+)
 def bernoulli_fill(k: Kernel[T], input: T, p: float = 0.5, *, generator: Generator | None = None) -> T:
     """Fills the tensor with ones, each with probability `p`, and zeros."""
     return k.library("bernoulli", input, p=float(p), generator=generator)
@@ -443,7 +509,12 @@ def _(input: Any, p: float, generator: Any) -> None:
     supported("bernoulli_scalar_cpu_", input.dtype, ZERO_ONE)
 
 
-@op("bernoulli_.Tensor", promote="none", variants=("inplace",), python_name="bernoulli")
+@op(
+    "bernoulli_.Tensor(Tensor(a!) self, Tensor p, *, Generator? generator=None) -> Tensor(a!)",
+    promote="none",
+    variants=("inplace",),
+    python_name="bernoulli",
+)
 def bernoulli_fill_each(k: Kernel[T], input: T, p: T, *, generator: Generator | None = None) -> T:
     """Fills the tensor with ones, each with the probability that stands in `p`, and zeros."""
     _check_each(_of(input), p)

@@ -31,7 +31,13 @@ def restored(g: Tensor, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Tens
     return g.reshape(tuple(1 if i in dims else n for i, n in enumerate(shape)))
 
 
-@op("sum.dim_IntList", "sum", promote="sum", variants=OUT, native=True)
+@op(
+    "sum.dim_IntList(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None)",
+    "sum(Tensor self, *, ScalarType? dtype=None)",
+    promote="sum",
+    variants=OUT,
+    native=True,
+)
 def sum(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The sum over `dim` (all dimensions where it is None or empty)."""
     dims = wrap_dims(dim, input.ndim)
@@ -61,7 +67,12 @@ sum.vjp(input=lambda g, input_shape, dim, keepdim: restored(g, input_shape, dim,
 sum.vjp_arrays(input=_sum_back)
 
 
-@op("mean.dim", "mean", variants=OUT, native=True)
+@op(
+    "mean.dim(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None)",
+    "mean(Tensor self, *, ScalarType? dtype=None)",
+    variants=OUT,
+    native=True,
+)
 def mean(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The mean over `dim` (all dimensions where it is None or empty)."""
     dims = wrap_dims(dim, input.ndim)
@@ -337,8 +348,9 @@ def _truth(word: str) -> Op:
 
     body.__name__, body.__doc__ = word, f"Whether {word} element{'s are' if word == 'all' else ' is'} nonzero."
     return op(
-        f"{word}", f"{word}.dim", f"{word}.dims", promote="none", variants=OUT, differentiable=False, native=True
-    )(body)
+        f"{word}(Tensor self)", f"{word}.dim(Tensor self, int dim, bool keepdim=False)", f"{word}.dims", promote="none", variants=OUT,
+        differentiable=False, native=True,
+    )(body)  # fmt: skip
 
 
 any_, all_ = _truth("any"), _truth("all")
@@ -389,7 +401,11 @@ def _(input: Any, dim: Any, correction: Any, keepdim: bool) -> None:
                       UserWarning, stacklevel=5)  # fmt: skip
 
 
-@composite("var", "var.dim", python_name="var")
+@composite(
+    "var(Tensor self, bool unbiased=True)",
+    "var.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)",
+    python_name="var",
+)
 def var_unbiased(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
     """`var` with correction 1 (unbiased) or 0."""
     return var(input, dim, correction=int(unbiased), keepdim=keepdim)
@@ -416,7 +432,12 @@ def _root(k: Kernel[T], input: T) -> T:
 _root.vjp(input=lambda g, out: (g / (out * 2)).masked_fill(out.eq(0), 0.0))
 
 
-@composite("std", "std.dim", python_name="std", layouts=True)
+@composite(
+    "std(Tensor self, bool unbiased=True)",
+    "std.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)",
+    python_name="std",
+    layouts=True,
+)
 def std_unbiased(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
     """`std` with correction 1 (unbiased) or 0."""
     return std(input, dim, correction=int(unbiased), keepdim=keepdim)
@@ -429,16 +450,19 @@ def std_all(input: T, unbiased: bool) -> T:
 
 
 def _with_mean(name: str, spread: Op) -> None:
-    def correction_(input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
+    def correction_(
+        input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False
+    ) -> tuple[T, T]:
         return spread(input, dim, correction=correction, keepdim=keepdim), input.mean(dim, keepdim)
 
-    def unbiased_(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
+    def unbiased_(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> tuple[T, T]:
         return spread(input, dim, correction=int(unbiased), keepdim=keepdim), input.mean(dim, keepdim)
 
-    def all_of(input: T, unbiased: bool) -> T:
+    def all_of(input: T, unbiased: bool) -> tuple[T, T]:
         return spread(input, None, correction=int(unbiased)), input.mean()
 
-    for fn, overload in ((correction_, "correction"), (unbiased_, "dim"), (all_of, "all")):
+    by_dim = "dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)"
+    for fn, overload in ((correction_, "correction"), (unbiased_, by_dim), (all_of, "all")):
         fn.__name__, fn.__doc__ = f"{name}_mean", f"`{name}` and the mean."
         composite(f"{name}_mean.{overload}", variants=("function",), python_name=f"{name}_mean")(fn)
 

@@ -187,7 +187,7 @@ def _define(name: str, n: int, rows: Any, aligned: bool) -> None:
     fn = vec if aligned else vec_nearest
     fn.__name__ = name
     fn.__doc__ = f"Interpolates the last {n} dims on a new grid, along ({', '.join(dims)}) in turn."
-    fn.__annotations__["scale_factors"] = "Any"
+    fn.__annotations__["scale_factors"] = "Sequence[float] | None"
     composite(f"{name}.vec", namespace="nn", variants=("function",), receiver="input", layouts=True)(fn)
     plain = _plain(name, n, run, aligned)
     composite(name, namespace="nn", variants=("function",), layouts=True)(plain)

@@ -329,7 +329,7 @@ def _define(kind: str, name: str, state: str) -> None:
     for fn, what in ((padded, "a padded sequence"), (packed, "packed sequences")):
         fn.__name__ = name
         fn.__doc__ = f"Runs the recurrent network `{name}` over {what}: outputs and the final {state}."
-        fn.__annotations__["hx"] = hx_note
+        fn.__annotations__ |= {"hx": hx_note, "return": "tuple[T, T, T]" if kind == "lstm" else "tuple[T, T]"}
     composite(f"{name}.input", variants=("function",), receiver="input")(padded)
     composite(f"{name}.data", variants=("function",), receiver="data")(packed)
 
@@ -375,7 +375,11 @@ def gru_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T |
     return _gru(_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
 
 
-@composite("lstm_cell", variants=("function",), receiver="input")
+@composite(
+    "lstm_cell(Tensor input, Tensor[] hx, Tensor w_ih, Tensor w_hh, Tensor? b_ih=None, Tensor? b_hh=None) -> (Tensor, Tensor)",
+    variants=("function",),
+    receiver="input",
+)
 def lstm_cell(input: T, hx: Sequence[T], w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
     """One step of an LSTM (Hochreiter and Schmidhuber, 1997): the hidden and the cell state."""
     _check_cell(input, tuple(hx), w_ih, w_hh)

@@ -128,7 +128,12 @@ def diff(input: T, n: int = 1, dim: Dim = -1, prepend: T | None = None, append: 
     return x.clone() if n == 0 else x
 
 
-@composite("trapezoid.x", "trapezoid.dx", variants=("function",), names=("trapz",))
+@composite(
+    "trapezoid.x(Tensor y, Tensor x, *, int dim=-1)",
+    "trapezoid.dx(Tensor y, *, Scalar dx=1, int dim=-1)",
+    variants=("function",),
+    names=("trapz",),
+)
 def trapezoid(y: T, x: T | None = None, *, dx: float = 1, dim: Dim = -1) -> T:
     """The integral of y by the trapezoidal rule, at places x or dx apart."""
     n = y.shape[dim]
@@ -138,7 +143,11 @@ def trapezoid(y: T, x: T | None = None, *, dx: float = 1, dim: Dim = -1) -> T:
     return (mid * _steps(y, x, dim)).sum(dim) / 2 if x is not None else mid.sum(dim) * dx / 2
 
 
-@composite("cumulative_trapezoid.x", "cumulative_trapezoid.dx", variants=("function",))
+@composite(
+    "cumulative_trapezoid.x(Tensor y, Tensor x, *, int dim=-1)",
+    "cumulative_trapezoid.dx(Tensor y, *, Scalar dx=1, int dim=-1)",
+    variants=("function",),
+)
 def cumulative_trapezoid(y: T, x: T | None = None, *, dx: float = 1, dim: Dim = -1) -> T:
     """`trapezoid` up to each place."""
     n = y.shape[dim]

@@ -80,7 +80,12 @@ gather.vjp(
 )
 
 
-@op("scatter.src", "scatter.reduce", promote="none", variants=ALL_FORMS)
+@op(
+    "scatter.src(Tensor self, int dim, Tensor index, Tensor src)",
+    "scatter.reduce(Tensor self, int dim, Tensor index, Tensor src, *, str reduce)",
+    promote="none",
+    variants=ALL_FORMS,
+)
 def scatter(k: Kernel[T], input: T, dim: Dim, index: Index, src: N, *, reduce: str | None = None) -> T:
     """`input` with each element of `src` in the place along `dim` that `index` names; or added ("add"), or multiplied."""
     return changed(k, "scatter", input, index, src, dim=wrap_dim(dim, input.ndim), reduce=reduce)
@@ -106,7 +111,12 @@ scatter.vjp(
 )
 
 
-@op("scatter.value", "scatter.value_reduce", promote="none", variants=ALL_FORMS)
+@op(
+    "scatter.value(Tensor self, int dim, Tensor index, Scalar value)",
+    "scatter.value_reduce(Tensor self, int dim, Tensor index, Scalar value, *, str reduce)",
+    promote="none",
+    variants=ALL_FORMS,
+)
 def scatter_value(k: Kernel[T], input: T, dim: Dim, index: Index, value: Scalar, *, reduce: str | None = None) -> T:
     """`input` with one value in the places along `dim` that `index` names."""
     return changed(k, "scatter_value", input, index, value=value, dim=wrap_dim(dim, input.ndim), reduce=reduce)

@@ -22,7 +22,12 @@ def true_divide(k: Kernel[T], input: T, other: N) -> T:
     return input / other
 
 
-@composite("float_power.Tensor_Tensor", "float_power.Tensor_Scalar", "float_power.Scalar", variants=ALL_FORMS)
+@composite(
+    "float_power.Tensor_Tensor",
+    "float_power.Tensor_Scalar",
+    "float_power.Scalar(Scalar self, Tensor exponent)",
+    variants=ALL_FORMS,
+)
 def float_power(input: N, exponent: N) -> T:
     """`pow` in double precision."""
     from flambeau._values.dtype import complex128, float64
@@ -137,7 +142,13 @@ def _(input: Any, min: Any, max: Any) -> None:
         raise RuntimeError("clamp is not supported for complex types")
 
 
-@pointwise("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar", variants=OUT)
+@pointwise(
+    "where.self",
+    "where.ScalarOther(Tensor condition, Tensor self, Scalar other)",
+    "where.ScalarSelf(Tensor condition, Scalar self, Tensor other)",
+    "where.Scalar",
+    variants=OUT,
+)
 def where(k: Kernel[T], condition: Mask, input: N, other: N) -> T:
     """input where condition holds, other elsewhere."""
     return k.where(condition, input, other)

@@ -38,7 +38,11 @@ def pad_sequence(
     return stack(padded, 0 if batch_first else 1)
 
 
-@composite("_pack_padded_sequence", variants=FUNCTION, receiver="input")
+@composite(
+    "_pack_padded_sequence(Tensor input, Tensor lengths, bool batch_first) -> (Tensor, Tensor)",
+    variants=FUNCTION,
+    receiver="input",
+)
 def _pack_padded_sequence(input: T, lengths: Any, batch_first: bool) -> Any:
     """The rows of a padded batch step by step, without the padding, and how many sequences reach each step."""
     if lengths.ndim != 1 or lengths.dtype is not int64 or lengths.device.type != "cpu":
@@ -70,7 +74,10 @@ def _pack_padded_sequence(input: T, lengths: Any, batch_first: bool) -> Any:
     return flat.index_select(0, lengths.new_tensor(rows)), lengths.new_tensor(reach)
 
 
-@composite("_pad_packed_sequence", variants=FUNCTION)
+@composite(
+    "_pad_packed_sequence(Tensor data, Tensor batch_sizes, bool batch_first, Scalar padding_value, int total_length) -> (Tensor, Tensor)",
+    variants=FUNCTION,
+)
 def _pad_packed_sequence(data: T, batch_sizes: Any, batch_first: bool, padding_value: Scalar, total_length: int) -> Any:
     """The padded batch that was packed, `total_length` long, and the lengths of its sequences."""
     reach = batch_sizes.tolist()
@@ -96,7 +103,13 @@ def _pad_packed_sequence(data: T, batch_sizes: Any, batch_first: bool, padding_v
 # ---------------------------------------------------------------- connectionist temporal classification
 
 
-@op("_ctc_loss", "_ctc_loss.Tensor", variants=FUNCTION, promote="none", outputs=("neg_log_likelihood", "log_alpha"))
+@op(
+    "_ctc_loss",
+    "_ctc_loss.Tensor(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor target_lengths, int blank=0, bool zero_infinity=False) -> (Tensor, Tensor)",
+    variants=FUNCTION,
+    promote="none",
+    outputs=("neg_log_likelihood", "log_alpha"),
+)
 def _ctc_loss(k: Kernel[T], log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints, blank: int = 0,  # type: ignore[name-defined]  # noqa: F821
               zero_infinity: bool = False) -> T:  # fmt: skip
     """Minus the log-probability of all alignments of each target with log_probs (t, n, c), and the forward table.
@@ -158,7 +171,11 @@ def _check_ctc(log_probs: Any, targets: Any, inputs: list[int], labels: list[int
         refuse(f"Expected tensor to have size at least {longest} at dimension 1, but got size {have[1]} {at}")
 
 
-@composite("ctc_loss.IntList", "ctc_loss.Tensor", variants=FUNCTION)
+@composite(
+    "ctc_loss.IntList(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, int blank=0, int reduction=1, bool zero_infinity=False)",
+    "ctc_loss.Tensor(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor target_lengths, int blank=0, int reduction=1, bool zero_infinity=False)",
+    variants=FUNCTION,
+)
 def ctc_loss(log_probs: T, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: int = 1,
              zero_infinity: bool = False) -> T:  # fmt: skip
     """Minus the log-probability of all alignments of each target with log_probs (t, n, c) or (t, c)."""

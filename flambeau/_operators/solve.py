@@ -118,7 +118,7 @@ def linalg_inv(A: T) -> T:
     return out
 
 
-@composite("linalg_tensorinv", **TENSORS)
+@composite("linalg_tensorinv(Tensor self, int ind=2)", **TENSORS)
 def linalg_tensorinv(A: T, ind: int = 2) -> T:
     """The inverse of a tensor seen as a linear map between its first `ind` dimensions and the rest."""
     if ind <= 0:
@@ -132,7 +132,7 @@ def linalg_tensorinv(A: T, ind: int = 2) -> T:
     return linalg_inv(A.reshape(n, m)).reshape((*A.shape[ind:], *A.shape[:ind]))
 
 
-@composite("linalg_tensorsolve", **TENSORS)
+@composite("linalg_tensorsolve(Tensor self, Tensor other, int[]? dims=None)", **TENSORS)
 def linalg_tensorsolve(A: T, B: T, dims: Shape | None = None) -> T:
     """The solution X of tensordot(A, X) = B."""
     rank = A.ndim
@@ -195,7 +195,7 @@ def _(input: Any, hermitian: bool, check_errors: bool) -> None:
     factor.square("torch.linalg.ldl_factor_ex", input)
 
 
-@composite("linalg_ldl_factor", outputs=("LD", "pivots"), **TENSORS)
+@composite("linalg_ldl_factor(Tensor self, *, bool hermitian=False)", outputs=("LD", "pivots"), **TENSORS)
 def linalg_ldl_factor(A: T, *, hermitian: bool = False) -> tuple[T, T]:
     """The factors of a symmetric matrix in LAPACK's packed form."""
     LD, pivots, info = linalg_ldl_factor_ex(A, hermitian=hermitian)
@@ -323,7 +323,11 @@ def _largest(A: Any, hermitian: bool) -> tuple[Any, Any]:
 
 
 @composite(
-    "linalg_pinv.atol_rtol_tensor", "linalg_pinv", "linalg_pinv.atol_rtol_float", "linalg_pinv.rcond_tensor", **TENSORS
+    "linalg_pinv.atol_rtol_tensor(Tensor self, *, Tensor? atol=None, Tensor? rtol=None, bool hermitian=False)",
+    "linalg_pinv(Tensor self, float rcond, bool hermitian=False)",
+    "linalg_pinv.atol_rtol_float(Tensor self, *, float? atol=None, float? rtol=None, bool hermitian=False)",
+    "linalg_pinv.rcond_tensor(Tensor self, Tensor rcond, bool hermitian=False)",
+    **TENSORS,
 )
 def linalg_pinv(A: T, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> T:
     """The Moore-Penrose pseudoinverse."""
@@ -342,10 +346,10 @@ def linalg_pinv(A: T, rcond: Any = None, hermitian: bool = False, *, atol: Any =
 
 
 @composite(
-    "linalg_matrix_rank.atol_rtol_tensor",
-    "linalg_matrix_rank",
-    "linalg_matrix_rank.atol_rtol_float",
-    "linalg_matrix_rank.tol_tensor",
+    "linalg_matrix_rank.atol_rtol_tensor(Tensor input, *, Tensor? atol=None, Tensor? rtol=None, bool hermitian=False)",
+    "linalg_matrix_rank(Tensor self, float tol, bool hermitian=False)",
+    "linalg_matrix_rank.atol_rtol_float(Tensor self, *, float? atol=None, float? rtol=None, bool hermitian=False)",
+    "linalg_matrix_rank.tol_tensor(Tensor input, Tensor tol, bool hermitian=False)",
     **TENSORS,
 )
 def linalg_matrix_rank(A: T, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> T:
@@ -359,7 +363,11 @@ def linalg_matrix_rank(A: T, tol: Any = None, hermitian: bool = False, *, atol: 
     return ((part * largest).maximum(low).unsqueeze(-1) < S).sum(-1)
 
 
-@composite("linalg_lstsq", outputs=("solution", "residuals", "rank", "singular_values"), **TENSORS)
+@composite(
+    "linalg_lstsq(Tensor self, Tensor b, float? rcond=None, *, str? driver=None)",
+    outputs=("solution", "residuals", "rank", "singular_values"),
+    **TENSORS,
+)
 def linalg_lstsq(A: T, B: T, rcond: float | None = None, *, driver: str | None = None) -> tuple[T, T, T, T]:
     """The X that minimizes |A @ X - B|, with residuals, rank and singular values where the driver gives them."""
     solution, residuals, rank, values = _lstsq(A, B, rcond, driver)
@@ -465,7 +473,7 @@ def linalg_vander(x: T, *, N: int | None = None) -> T:
     return factor._cat([ones, x.unsqueeze(-1).expand((*x.shape, n - 1)).cumprod(-1)], -1)
 
 
-@composite("linalg_matrix_power", **TENSORS)
+@composite("linalg_matrix_power(Tensor self, int n)", **TENSORS)
 def linalg_matrix_power(A: T, n: int) -> T:
     """A multiplied by itself n times; for negative n, its inverse."""
     if A.ndim < 2:
@@ -513,7 +521,7 @@ def _exp_back(g: Any, A: Any) -> Any:
     return linalg_matrix_exp(whole)[..., :n, n:]
 
 
-@composite("linalg_householder_product", **TENSORS)
+@composite("linalg_householder_product", **TENSORS, receiver="input")
 def linalg_householder_product(input: T, tau: T) -> T:
     """The first columns of the product of reflections 1 - tau * v @ v.mH, as LAPACK stores them."""
     if input.ndim < 2:

@@ -19,7 +19,13 @@ def _scattered(g: Any, shape: Any, dim: int, indices: Any) -> Any:
     return g.new_zeros(shape).scatter(dim, indices, g) if shape else g
 
 
-@op("sort", "sort.stable", promote="none", variants=OUT, outputs=PAIR)
+@op(
+    "sort(Tensor self, int dim=-1, bool descending=False)",
+    "sort.stable(Tensor self, *, bool? stable, int dim=-1, bool descending=False)",
+    promote="none",
+    variants=OUT,
+    outputs=PAIR,
+)
 def sort(k: Kernel[T], input: T, dim: Dim = -1, descending: bool = False, *, stable: bool | None = None) -> tuple[T, T]:
     """The elements in order along `dim`, and where they were.
 
@@ -38,7 +44,10 @@ def _(input: Any, dim: int, descending: bool, stable: Any) -> None:
         raise RuntimeError("Sort does not support complex dtypes on CPU")
 
 
-@composite("argsort", "argsort.stable")
+@composite(
+    "argsort(Tensor self, int dim=-1, bool descending=False)",
+    "argsort.stable(Tensor self, *, bool stable, int dim=-1, bool descending=False)",
+)
 def argsort(input: T, dim: Dim = -1, descending: bool = False, *, stable: bool = False) -> T:
     """The indices that would sort along `dim`."""
     return sort(input, dim, descending, stable=stable)[1]
@@ -145,7 +154,10 @@ def unique(
     return _wanted(_unique2(input) if dim is None else unique_dim(input, dim), return_inverse, return_counts)
 
 
-@composite("unique_consecutive", variants=("function", "method"))
+@composite(
+    "unique_consecutive(Tensor self, bool return_inverse=False, bool return_counts=False, int? dim=None) -> (Tensor, Tensor, Tensor)",
+    variants=("function", "method"),
+)
 def unique_consecutive(
     input: T, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
 ) -> Any:
@@ -241,7 +253,13 @@ C = {
 }
 
 
-@op("bucketize.Tensor", "bucketize.Scalar", promote="none", variants=("function", "out"), differentiable=False)
+@op(
+    "bucketize.Tensor",
+    "bucketize.Scalar(Scalar self, Tensor boundaries, *, bool out_int32=False, bool right=False)",
+    promote="none",
+    variants=("function", "out"),
+    differentiable=False,
+)
 def bucketize(k: Kernel[T], input: N, boundaries: T, *, out_int32: bool = False, right: bool = False) -> T:
     """Which interval between boundaries each value lies in."""
     return k.library("searchsorted", boundaries, input, None, right=right, dtype=int32 if out_int32 else int64)
@@ -259,8 +277,8 @@ def _(input: Any, boundaries: Any, out_int32: bool, right: bool) -> None:
 
 @op(
     "isin.Tensor_Tensor",
-    "isin.Tensor_Scalar",
-    "isin.Scalar_Tensor",
+    "isin.Tensor_Scalar(Tensor elements, Scalar test_element, *, bool assume_unique=False, bool invert=False)",
+    "isin.Scalar_Tensor(Scalar element, Tensor test_elements, *, bool assume_unique=False, bool invert=False)",
     promote="bool",
     variants=("function", "out"),
     differentiable=False,

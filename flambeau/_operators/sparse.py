@@ -175,7 +175,12 @@ def to_dense(k: Kernel[T], input: T, dtype: DType | None = None, *, masked_grad:
 to_dense.vjp(input=lambda g, input, masked_grad: _seen_through(g, input, masked_grad))
 
 
-@_laid_out("to_sparse", "to_sparse.sparse_dim", variants=METHOD, names=("_to_sparse",))
+@_laid_out(
+    "to_sparse(Tensor self, *, Layout? layout=None, int[2]? blocksize=None, int? dense_dim=None)",
+    "to_sparse.sparse_dim(Tensor self, int sparse_dim)",
+    variants=METHOD,
+    names=("_to_sparse",),
+)
 def to_sparse(
     k: Kernel[T],
     input: T,
@@ -205,12 +210,16 @@ def to_sparse_csc(k: Kernel[T], input: T, dense_dim: int | None = None) -> T:
     """The tensor in compressed columns."""
 
 
-@_laid_out("to_sparse_bsr", variants=METHOD, names=("_to_sparse_bsr",))
+@_laid_out(
+    "to_sparse_bsr(Tensor self, int[2] blocksize, int? dense_dim=None)", variants=METHOD, names=("_to_sparse_bsr",)
+)
 def to_sparse_bsr(k: Kernel[T], input: T, blocksize: Any, dense_dim: int | None = None) -> T:
     """The tensor in compressed rows of blocks."""
 
 
-@_laid_out("to_sparse_bsc", variants=METHOD, names=("_to_sparse_bsc",))
+@_laid_out(
+    "to_sparse_bsc(Tensor self, int[2] blocksize, int? dense_dim=None)", variants=METHOD, names=("_to_sparse_bsc",)
+)
 def to_sparse_bsc(k: Kernel[T], input: T, blocksize: Any, dense_dim: int | None = None) -> T:
     """The tensor in compressed columns of blocks."""
 
@@ -235,12 +244,18 @@ def _sparse_mask_projection(k: Kernel[T], input: T, mask: T, accumulate_matches:
 # ---------------------------------------------------------------- products
 
 
-@_laid_out("_sparse_mm", "_sparse_mm.reduce", variants=FUNCTION)
+@_laid_out(
+    "_sparse_mm(Tensor sparse, Tensor dense)",
+    "_sparse_mm.reduce(Tensor sparse, Tensor dense, str reduce)",
+    variants=FUNCTION,
+)
 def _sparse_mm(k: Kernel[T], sparse: T, dense: T, reduce: str | None = None) -> T:
     """The product of two matrices, one sparse at least; the gradient of a sparse one has elements only where that has."""
 
 
-@_laid_out("_sparse_mm_reduce_impl", variants=FUNCTION, outputs=())
+@_laid_out(
+    "_sparse_mm_reduce_impl(Tensor self, Tensor other, str reduce) -> (Tensor, Tensor)", variants=FUNCTION, outputs=()
+)
 def _sparse_mm_reduce_impl(k: Kernel[T], input: T, other: T, reduce: str) -> T:
     """A product whose rows are the sums, means, maxima or minima of what is there."""
 
@@ -340,7 +355,11 @@ def _where(g: Any, t: Any) -> Any:
 # ---------------------------------------------------------------- sums, softmax
 
 
-@_laid_out("_sparse_sum.dim", "_sparse_sum.dim_dtype", variants=FUNCTION)
+@_laid_out(
+    "_sparse_sum.dim(Tensor self, int[1] dim)",
+    "_sparse_sum.dim_dtype(Tensor self, int[1] dim, *, ScalarType dtype)",
+    variants=FUNCTION,
+)
 def _sparse_sum(k: Kernel[T], input: T, dim: Dims, *, dtype: DType | None = None) -> T:
     """The sum over some dimensions of what is there."""
 

@@ -23,11 +23,12 @@ def _one(overload: str, routine: str, what: str, differentiable: bool = True) ->
     def body(k: Kernel[T], input: T) -> T:
         return k.library("scipy_special", input, routine=routine)
 
-    body.__name__ = overload.removeprefix("special_")
+    name = overload.partition("(")[0]
+    body.__name__ = name.removeprefix("special_")
     body.__doc__ = what
     space, forms = ("special", OUT) if overload.startswith("special_") else ("", ALL_FORMS)
     return op(overload, promote="float", namespace=space, variants=forms, differentiable=differentiable,
-              lacks=("c", f"{overload.removeprefix('special_')}_cpu"))(body)  # fmt: skip
+              lacks=("c", f"{name.removeprefix('special_')}_cpu"))(body)  # fmt: skip
 
 
 # ---------------------------------------------------------------- Bessel and Airy functions
@@ -56,7 +57,7 @@ def _i1e_derivative(g: Tensor, input: Tensor, out: Tensor) -> Tensor:
 i1.vjp(input=_i1_derivative)
 i1e.vjp(input=_i1e_derivative)
 
-airy_ai = _one("special_airy_ai", "airy", "The Airy function Ai.", False)
+airy_ai = _one("special_airy_ai(Tensor x)", "airy", "The Airy function Ai.", False)
 bessel_j0 = _one("special_bessel_j0", "j0", "The Bessel function of the first kind, of order 0.", False)
 bessel_j1 = _one("special_bessel_j1", "j1", "The Bessel function of the first kind, of order 1.", False)
 bessel_y0 = _one("special_bessel_y0", "y0", "The Bessel function of the second kind, of order 0.", False)
@@ -73,11 +74,22 @@ modified_bessel_k0 = _one(
 modified_bessel_k1 = _one(
     "special_modified_bessel_k1", "k1", "The modified Bessel function of the second kind, of order 1.", False
 )
-scaled_modified_bessel_k0 = _one("special_scaled_modified_bessel_k0", "k0e", "exp(x) modified_bessel_k0(x).", False)
-scaled_modified_bessel_k1 = _one("special_scaled_modified_bessel_k1", "k1e", "exp(x) modified_bessel_k1(x).", False)
+scaled_modified_bessel_k0 = _one(
+    "special_scaled_modified_bessel_k0(Tensor x)", "k0e", "exp(x) modified_bessel_k0(x).", False
+)
+scaled_modified_bessel_k1 = _one(
+    "special_scaled_modified_bessel_k1(Tensor x)", "k1e", "exp(x) modified_bessel_k1(x).", False
+)
 
 
-@op("special_spherical_bessel_j0", promote="float", namespace="special", variants=OUT, differentiable=False)
+@op(
+    "special_spherical_bessel_j0",
+    promote="float",
+    namespace="special",
+    variants=OUT,
+    differentiable=False,
+    receiver="x",
+)
 def spherical_bessel_j0(k: Kernel[T], input: T) -> T:
     """The spherical Bessel function of the first kind, of order 0: sin(x) / x."""
     zero = k.eq(input, 0.0)
@@ -213,3 +225,7 @@ ALIASES: dict[str, tuple[Op, ...]] = {
 for _name, _ops in ALIASES.items():
     NAMES["special"].setdefault(_name, []).extend(_ops)
     REGISTRY[f"special_{_name}"] = _ops[0]
+# Where the other name's schema is not the first's.
+REGISTRY["special_log_softmax"].schemas["special_log_softmax"] = "(Tensor self, int dim, *, ScalarType? dtype=None)"
+REGISTRY["special_round"].schemas["special_round"] = "(Tensor self, *, int decimals=0)"
+REGISTRY["special_xlogy"].schemas["special_xlogy"] = "(Tensor self, Tensor other)"

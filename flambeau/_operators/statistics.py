@@ -164,7 +164,11 @@ def _quantile(input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, i
     return out.squeeze(0) if single else out
 
 
-@composite("quantile", "quantile.scalar", variants=OUT)
+@composite(
+    "quantile",
+    'quantile.scalar(Tensor self, float q, int? dim=None, bool keepdim=False, *, str interpolation="linear")',
+    variants=OUT,
+)
 def quantile(
     input: T, q: T | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> T:
@@ -172,7 +176,11 @@ def quantile(
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
-@composite("nanquantile", "nanquantile.scalar", variants=OUT)
+@composite(
+    "nanquantile",
+    'nanquantile.scalar(Tensor self, float q, int? dim=None, bool keepdim=False, *, str interpolation="linear")',
+    variants=OUT,
+)
 def nanquantile(
     input: T, q: T | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> T:
@@ -183,7 +191,7 @@ def nanquantile(
 # ---------------------------------------------------------------- counts and covariances
 
 
-@composite("count_nonzero.dim_IntList", "count_nonzero")
+@composite("count_nonzero.dim_IntList(Tensor self, int[] dim)", "count_nonzero(Tensor self, int? dim=None)")
 def count_nonzero(input: T, dim: Dims | None = None) -> T:
     """How many elements are not zero."""
     return (input != 0).sum(dim)  # type: ignore[attr-defined]
@@ -284,7 +292,7 @@ def renorm(input: T, p: Scalar, dim: Dim, maxnorm: Scalar) -> T:
     return x * (maxnorm / (size + 1e-7)).masked_fill(size <= maxnorm, 1)
 
 
-@op("_euclidean_dist", variants=FUNCTION)
+@op("_euclidean_dist(Tensor x1, Tensor x2)", variants=FUNCTION)
 def _euclidean_dist(k: Kernel[T], input: T, other: T) -> T:
     """The distances between the rows of two matrices, by one matrix product."""
     return k.library("euclidean", input, other)
@@ -304,7 +312,7 @@ _MM = {None: None, 0: None, 1: True, 2: False}  # compute_mode: whether by a mat
 _MODES = {"use_mm_for_euclid_dist_if_necessary": 0, "use_mm_for_euclid_dist": 1, "donot_use_mm_for_euclid_dist": 2}
 
 
-@composite("cdist", variants=FUNCTION)
+@composite("cdist(Tensor x1, Tensor x2, float p=2., int? compute_mode=None)", variants=FUNCTION)
 def cdist(x1: T, x2: T, p: float = 2.0, compute_mode: Any = None) -> T:
     """The p-norms of the differences between each row of `x1` and each of `x2`."""
     a: Any = x1
@@ -377,8 +385,8 @@ def _cat(xs: list[Any], dim: int) -> Any:
     return cat(xs, dim)
 
 
-@composite("gradient.scalarint", "gradient.scalararray", "gradient.array", "gradient.scalarrayint", "gradient.scalarrayarray",
-           "gradient.tensorarrayint", "gradient.tensorarray", variants=FUNCTION)  # fmt: skip
+@composite("gradient.scalarint(Tensor self, *, Scalar? spacing=None, int? dim=None, int edge_order=1) -> Tensor[]", "gradient.scalararray(Tensor self, *, Scalar spacing, int[] dim, int edge_order=1) -> Tensor[]", "gradient.array(Tensor self, *, int[] dim, int edge_order=1) -> Tensor[]", "gradient.scalarrayint(Tensor self, *, Scalar[] spacing, int? dim=None, int edge_order=1) -> Tensor[]", "gradient.scalarrayarray(Tensor self, *, Scalar[] spacing, int[] dim, int edge_order=1) -> Tensor[]",
+           "gradient.tensorarrayint(Tensor self, *, Tensor[] spacing, int? dim=None, int edge_order=1) -> Tensor[]", "gradient.tensorarray(Tensor self, *, Tensor[] spacing, int[] dim, int edge_order=1) -> Tensor[]", variants=FUNCTION)  # fmt: skip
 def gradient(input: T, *, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> Any:
     """The derivative along each of `dim`, estimated from samples `spacing` apart (a step, or coordinates, for each dim)."""
     x: Any = input

@@ -34,7 +34,7 @@ def sizes(size: Any) -> Shape:
 # ---------------------------------------------------------------- view, reshape
 
 
-@op("view", "view.dtype", variants=METHOD, **VIEW)
+@op("view(Tensor(a) self, SymInt[] size)", "view.dtype(Tensor(a) self, ScalarType dtype)", variants=METHOD, **VIEW)
 def view(k: Kernel[T], input: T, size: Shape | DType | None = None, *, dtype: DType | None = None) -> T:
     """The same elements in another shape (one size may be -1), or the same bytes as another dtype.
 
@@ -351,7 +351,9 @@ def _conj(x: Any) -> Any:
     return x.conj() if x.is_complex() else x
 
 
-@composite("movedim.intlist", "movedim.int", names=("moveaxis",))
+@composite(
+    "movedim.intlist", "movedim.int(Tensor(a) self, int source, int destination) -> Tensor(a)", names=("moveaxis",)
+)
 def movedim(input: T, source: Dims, destination: Dims) -> T:
     """Moves dimensions to other places; the rest keep their order."""
     rank = input.ndim
@@ -378,7 +380,13 @@ def movedim(input: T, source: Dims, destination: Dims) -> T:
 # ---------------------------------------------------------------- dimensions of size one
 
 
-@op("squeeze", "squeeze.dim", "squeeze.dims", **VIEW, variants=("function", "method", "inplace"))
+@op(
+    "squeeze(Tensor(a) self)",
+    "squeeze.dim(Tensor(a) self, int dim)",
+    "squeeze.dims(Tensor(a) self, int[] dim)",
+    **VIEW,
+    variants=("function", "method", "inplace"),
+)
 def squeeze(k: Kernel[T], input: T, dim: Dims | None = None) -> T:
     """Without the dimensions of size 1 (or those of `dim` that have size 1)."""
     return k.reshape(input, tuple(input.shape[i] for i in _kept(input.shape, dim)))
@@ -624,25 +632,25 @@ def _(input: Any) -> None:
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
 
 
-@composite("sym_size.int", variants=())
+@composite("sym_size.int(Tensor self, int dim) -> SymInt", variants=())
 def sym_size(self: T, dim: int) -> int:
     """The size of a dimension, as graphs read it."""
     return int(self.shape[dim])
 
 
-@composite("sym_stride.int", variants=())
+@composite("sym_stride.int(Tensor self, int dim) -> SymInt", variants=())
 def sym_stride(self: T, dim: int) -> int:
     """The stride of a dimension, as graphs read it."""
     return int(self.stride(dim))
 
 
-@composite("sym_storage_offset", variants=())
+@composite("sym_storage_offset(Tensor self) -> SymInt", variants=())
 def sym_storage_offset(self: T) -> int:
     """Where the tensor starts in its storage, as graphs read it."""
     return int(self.storage_offset())
 
 
-@composite("sym_numel", variants=())
+@composite("sym_numel(Tensor self) -> SymInt", variants=())
 def sym_numel(self: T) -> int:
     """The number of elements, as graphs read it."""
     return int(self.numel())

@@ -38,7 +38,12 @@ def _copying(name: str, source: Op) -> Op:
     made = scope["copying"]
     made.__annotations__ = {n: a for n, a in body.__annotations__.items() if n != "k"}
     made.__doc__ = f"A copy of what `{base}` views."
-    return composite(f"{base}_copy{dot}{overload}", variants=("function", "out"))(made)
+    made.__annotations__["return"] = "T" if source.body.__annotations__.get("return") == "T" else "tuple[T, ...]"
+    schema = source.schemas.get(name, "").partition(") -> ")[0]
+    schema += ")" if schema and not schema.endswith(")") else ""
+    for alias in ("(a -> *)", "(a)"):
+        schema = schema.replace(alias, "")
+    return composite(f"{base}_copy{dot}{overload}{schema}", variants=("function", "out"))(made)
 
 
 @composite("detach_copy", variants=("function", "out"))

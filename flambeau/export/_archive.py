@@ -1,11 +1,11 @@
 """`.pt2` files: an exported program's graph as JSON, its tensors as records of their bytes. PyTorch reads and writes the same.
 
-    models/model.json                           the graph, its signature, the bounds of sizes
-    data/weights/weight_0 ...                   parameters and buffers, one record for each storage
-    data/weights/model_weights_config.json      which record a name has, and how the tensor lies in it
-    data/constants/...                          the same for constants
-    data/sample_inputs/model.pt                 the example inputs, as `torch.save` writes them
-    extra/NAME                                  what the caller adds
+models/model.json                           the graph, its signature, the bounds of sizes
+data/weights/weight_0 ...                   parameters and buffers, one record for each storage
+data/weights/model_weights_config.json      which record a name has, and how the tensor lies in it
+data/constants/...                          the same for constants
+data/sample_inputs/model.pt                 the example inputs, as `torch.save` writes them
+extra/NAME                                  what the caller adds
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def load(f: Any, *, extra_files: dict[str, Any] | None = None, expected_opset_ve
 def _load(file: IO[bytes], extra_files: dict[str, Any] | None) -> ExportedProgram:
     reader = archive.Reader(file)
     if "archive_format" not in reader or bytes(reader.read("archive_format")) != b"pt2":
-        raise RuntimeError("Unable to load package. f must be a buffer or a file ending in .pt2: this is no archive of that format")
+        raise RuntimeError(
+            "Unable to load package. f must be a buffer or a file ending in .pt2: this is no archive of that format"
+        )
     version = bytes(reader.read("archive_version")).decode() if "archive_version" in reader else "0"
     if version != "0":
         raise RuntimeError(f"Saved archive version {version} does not match our current archive version 0.")

@@ -105,7 +105,9 @@ class _Sizes:
         if name not in self.symbols:
             bounds = self.ranges.get(name) or {}
             high = bounds.get("max_val")
-            self.symbols[name] = Symbol(name, 1, bounds.get("min_val") or 0, math.inf if high is None else high, (-1, -1))
+            self.symbols[name] = Symbol(
+                name, 1, bounds.get("min_val") or 0, math.inf if high is None else high, (-1, -1)
+            )
         return self.symbols[name]  # type: ignore[no-any-return]
 
     def terms(self, e: ast.expr) -> list[tuple[Fraction, tuple[Symbol, ...]]] | None:
@@ -271,7 +273,9 @@ def to_json(program: ExportedProgram, opset: dict[str, int] | None = None) -> di
         if isinstance(value, flambeau.Tensor):
             tensors[n.name] = tensor_meta(value, {**n.meta, "requires_grad": n.name in requires})
         elif isinstance(value, (list, tuple)):  # results that nobody uses have no node, but a name
-            tensors |= {f"{n.name}_unused_{i}": tensor_meta(v) for i, v in enumerate(value) if isinstance(v, flambeau.Tensor)}
+            tensors |= {
+                f"{n.name}_unused_{i}": tensor_meta(v) for i, v in enumerate(value) if isinstance(v, flambeau.Tensor)
+            }
         elif n.op == "call_function" and type(value) is int:
             numbers[n.name] = _size(n.meta.get("size", value))
         if n.op == "call_function" and not _is_part(n):
@@ -428,16 +432,16 @@ class _Reading:
         for i, (entry, known) in enumerate(zip(data["inputs"], names, strict=True)):
             _, value = _one(entry)
             name = value.get("name") or value.get("as_name") if isinstance(value, dict) else known
-            node = self.graph.placeholder(name or f"input_{i}")
-            self.argument.nodes[node.name] = node
-            self.describe(node)
+            self.note(self.graph.placeholder(name or f"input_{i}"), name or f"input_{i}")
         self.placeholders = list(self.graph.nodes)
         for entry in data["nodes"]:
             self.call(entry)
         self.graph.output(tuple(self.argument(x) for x in data["outputs"]))
 
-    def describe(self, node: Node) -> None:
-        """What the file says of a node's value."""
+    def note(self, node: Node, name: str) -> None:
+        """Give a node the name it has in the file (some are no names that graphs here would give), and what is said of its value."""
+        node.name = name
+        self.argument.nodes[name] = node
         meta = self.data["tensor_values"].get(node.name)
         if meta is None:
             number = self.data["sym_int_values"].get(node.name)
@@ -471,8 +475,7 @@ class _Reading:
         name = entry.get("name") or (self.result(outputs[0]) if single else None)
         node = self.graph.create_node("call_function", fn, tuple(args), kwargs, name=name)
         if single:
-            self.argument.nodes[self.result(outputs[0])] = node
-            self.describe(node)
+            self.note(node, self.result(outputs[0]))
             return
         results = outputs[0][1] if len(outputs) == 1 and outputs[0][0] == "as_tensors" else [v if k == "as_tensor" else None for k, v in outputs]  # fmt: skip
         values = []
@@ -484,8 +487,7 @@ class _Reading:
                 values.append(self.value(self.data["tensor_values"][r["name"]])[0])
                 continue
             part = self.graph.create_node("call_function", operator.getitem, (node, i), {}, name=r["name"])
-            self.argument.nodes[r["name"]] = part
-            self.describe(part)
+            self.note(part, r["name"])
             values.append(part.meta.get("val"))
         if values:
             node.meta["val"] = values

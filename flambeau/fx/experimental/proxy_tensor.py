@@ -15,6 +15,7 @@ import numpy as np
 import flambeau
 from flambeau._backends.meta import MetaArray
 from flambeau._eager import call, create, derive, getitem, modes
+from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._ops import OpOverload, _packet
 from flambeau._tensor import Tensor, wrap
@@ -154,20 +155,24 @@ class Recording:
 
     def record(self, op: Op, values: tuple[Any, ...], into: bool) -> Any:
         """One call: a node for it, and its result."""
-        args, kwargs = self.arguments(op, values)
+        overload = overloads.chosen(op, values)
+        args, kwargs = overloads.arguments(op, overload, values)
+        args, kwargs = [self.values(a) for a in args], {k: self.values(v) for k, v in kwargs.items()}
         self.running = True
         try:
             r = call.general(op, values, None, into)
         finally:
             self.running = False
-        self.results(self.call(op, into, args, kwargs), r)
+        self.results(self.call(op, overload, into, args, kwargs), r)
         return r
 
     def created(self, op: Op, values: tuple[Any, ...], out: Any, extra: dict[str, Any]) -> Any:
         """Asked before a tensor is made from sizes."""
         if self.running or out is not None:
             return NotImplemented
-        args, kwargs = self.arguments(op, values)
+        overload = overloads.chosen(op, values)
+        args, kwargs = overloads.arguments(op, overload, values)
+        args, kwargs = [self.values(a) for a in args], {k: self.values(v) for k, v in kwargs.items()}
         self.running = True
         try:
             r = create.create(
@@ -175,7 +180,7 @@ class Recording:
             )
         finally:
             self.running = False
-        self.results(self.call(op, False, args, kwargs), r)
+        self.results(self.call(op, overload, False, args, kwargs), r)
         return r
 
     def member(self, fn: Any, args: Any, kwargs: Any) -> Any:
@@ -191,25 +196,12 @@ class Recording:
         into, value = viewed(args[0], basic), args[2]
         return into.copy_(value) if isinstance(value, Tensor) else into.fill_(value)
 
-    def call(self, op: Op, into: bool, args: Any, kwargs: Any) -> Node:
-        base, _, overload = op.overload.partition(".")
+    def call(self, op: Op, overload: str, into: bool, args: Any, kwargs: Any) -> Node:
+        base, _, overload = overload.partition(".")
         packet = _packet("aten", base + "_" if into else base)
         assert packet is not None
         made = OpOverload(packet, overload or "default", op, "inplace" if into else "function")
         return self.graph.call_function(made, tuple(args), kwargs, name=op.aten + ("_" if into else ""))
-
-    def arguments(self, op: Op, values: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
-        args, kwargs = [], {}
-        for p, v in zip(op.params, values, strict=True):
-            if p.keyword:
-                if v is not p.default and v != p.default:
-                    kwargs[p.name] = self.values(v)
-            else:
-                args.append(v)
-        positional = [p for p in op.params if not p.keyword]
-        while args and not isinstance(args[-1], Tensor) and _same(args[-1], positional[len(args) - 1].default):
-            args.pop()
-        return [self.values(a) for a in args], kwargs
 
 
 def indexed(t: Tensor, index: Any) -> Tensor:
@@ -222,7 +214,3 @@ def indexed(t: Tensor, index: Any) -> Tensor:
 def viewed(t: Tensor, basic: tuple[Any, ...]) -> Tensor:
     """The part of `t[basic]` that is a view: select, slice, unsqueeze."""
     return getitem.viewed(t, basic, lambda overload: derive.function(REGISTRY[overload]))
-
-
-def _same(v: Any, default: Any) -> bool:
-    return v is default or (isinstance(v, (bool, int, float, str)) and type(v) is type(default) and v == default)
