@@ -38,7 +38,10 @@ def quantize_per_tensor_by_tensors(k: Kernel[T], input: T, scale: T, zero_point:
     """The same, with scale and zero point as tensors."""
 
 
-@_quantized("quantize_per_tensor.tensors", variants=FUNCTION)
+@_quantized(
+    "quantize_per_tensor.tensors(Tensor[] tensors, Tensor scales, Tensor zero_points, ScalarType dtype) -> Tensor[]",
+    variants=FUNCTION,
+)
 def quantize_each(k: Kernel[T], tensors: Sequence[T], scales: T, zero_points: T, dtype: DType) -> Any:
     """Several tensors, each with its own scale and zero point."""
 
@@ -62,12 +65,12 @@ def dequantize(k: Kernel[T], input: T) -> T:
     """
 
 
-@_quantized("dequantize.tensors", variants=FUNCTION)
+@_quantized("dequantize.tensors(Tensor[] tensors) -> Tensor[]", variants=FUNCTION)
 def dequantize_each(k: Kernel[T], tensors: Sequence[T]) -> Any:
     """The same of several tensors."""
 
 
-@_quantized("_choose_qparams_per_tensor", variants=FUNCTION)
+@_quantized("_choose_qparams_per_tensor(Tensor self, bool reduce_range=False) -> (float, int)", variants=FUNCTION)
 def _choose_qparams_per_tensor(k: Kernel[T], input: T, reduce_range: bool = False) -> Any:
     """The scale and zero point by which eight bits hold the elements of a tensor."""
 
@@ -110,7 +113,7 @@ def q_per_channel_axis(k: Kernel[T], input: T) -> int:
     """The dimension that has scales and zero points."""
 
 
-@_quantized("qscheme", variants=METHOD)
+@_quantized("qscheme(Tensor self) -> QScheme", variants=METHOD)
 def qscheme(k: Kernel[T], input: T) -> Any:
     """How a tensor is quantized."""
 
@@ -128,7 +131,10 @@ def _make_per_channel_quantized_tensor(k: Kernel[T], input: T, scale: T, zero_po
     """The same with a scale and a zero point for each index of a dimension."""
 
 
-@_quantized("_empty_affine_quantized", variants=FUNCTION)
+@_quantized(
+    "_empty_affine_quantized(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, float scale=1., int zero_point=0, MemoryFormat? memory_format=0)",
+    variants=FUNCTION,
+)
 def _empty_affine_quantized(
     k: Kernel[T],
     size: Shape,
@@ -144,7 +150,10 @@ def _empty_affine_quantized(
     """A quantized tensor whose elements are whatever was in memory."""
 
 
-@_quantized("_empty_per_channel_affine_quantized", variants=FUNCTION)
+@_quantized(
+    "_empty_per_channel_affine_quantized(SymInt[] size, *, Tensor scales, Tensor zero_points, int axis, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=0)",
+    variants=FUNCTION,
+)
 def _empty_per_channel_affine_quantized(
     k: Kernel[T],
     size: Shape,
@@ -161,7 +170,10 @@ def _empty_per_channel_affine_quantized(
     """The same with a scale and a zero point for each index of a dimension."""
 
 
-@_quantized("empty_quantized", variants=FUNCTION)
+@_quantized(
+    "empty_quantized(int[] size, Tensor qtensor, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    variants=FUNCTION,
+)
 def empty_quantized(
     k: Kernel[T],
     size: Ints,
@@ -176,7 +188,10 @@ def empty_quantized(
     """A quantized tensor that means the same by its integers as another; its elements are whatever was in memory."""
 
 
-@_quantized("quantized_max_pool1d", variants=FUNCTION)
+@_quantized(
+    "quantized_max_pool1d(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=[0], int[1] dilation=[1], bool ceil_mode=False)",
+    variants=FUNCTION,
+)
 def quantized_max_pool1d(
     k: Kernel[T],
     input: T,
@@ -215,7 +230,7 @@ def quantized_max_pool3d(
     """The largest element of each window of a quantized tensor."""
 
 
-@_quantized("quantized_batch_norm", variants=FUNCTION)
+@_quantized("quantized_batch_norm", variants=FUNCTION, receiver="input")
 def quantized_batch_norm(
     k: Kernel[T],
     input: T,
