@@ -75,7 +75,10 @@ def _choose_qparams_per_tensor(k: Kernel[T], input: T, reduce_range: bool = Fals
     """The scale and zero point by which eight bits hold the elements of a tensor."""
 
 
-@_quantized("choose_qparams_optimized", variants=FUNCTION)
+@_quantized(
+    "choose_qparams_optimized(Tensor input, int numel, int n_bins, float ratio, int bit_width) -> (Tensor, Tensor)",
+    variants=FUNCTION,
+)
 def choose_qparams_optimized(k: Kernel[T], input: T, numel: int, n_bins: int, ratio: float, bit_width: int) -> Any:
     """The upper and the lower end of the range that codes of few bits cover with the least loss."""
 

@@ -88,7 +88,10 @@ def _by_sizes(batch_sizes: Any) -> Any:
     return lambda step, x, state, cell, backwards: _packed_steps(step, x, sizes, state, cell, backwards)
 
 
-@composite("quantized_lstm.input", variants=FUNCTION)
+@composite(
+    "quantized_lstm.input(Tensor input, Tensor[] hx, __torch__.torch.classes.rnn.CellParamsBase[] params, bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, bool batch_first, *, ScalarType? dtype=None, bool use_dynamic=False) -> (Tensor, Tensor, Tensor)",
+    variants=FUNCTION,
+)
 def quantized_lstm(
     input: T,
     hx: Sequence[T],
@@ -109,7 +112,11 @@ def quantized_lstm(
     return out.transpose(0, 1) if batch_first else out, h, c
 
 
-@composite("quantized_lstm.data", variants=FUNCTION, python_name="quantized_lstm")
+@composite(
+    "quantized_lstm.data(Tensor data, Tensor batch_sizes, Tensor[] hx, __torch__.torch.classes.rnn.CellParamsBase[] params, bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, *, ScalarType? dtype=None, bool use_dynamic=False) -> (Tensor, Tensor, Tensor)",
+    variants=FUNCTION,
+    python_name="quantized_lstm",
+)
 def quantized_lstm_packed(
     data: T,
     batch_sizes: T,
@@ -128,7 +135,10 @@ def quantized_lstm_packed(
     return _lstm(_by_sizes(batch_sizes), data, hx, params, num_layers, dropout, train, bidirectional)
 
 
-@composite("quantized_gru.input", variants=FUNCTION)
+@composite(
+    "quantized_gru.input(Tensor input, Tensor hx, __torch__.torch.classes.rnn.CellParamsBase[] params, bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, bool batch_first) -> (Tensor, Tensor)",
+    variants=FUNCTION,
+)
 def quantized_gru(
     input: T,
     hx: T,
@@ -146,7 +156,11 @@ def quantized_gru(
     return out.transpose(0, 1) if batch_first else out, h
 
 
-@composite("quantized_gru.data", variants=FUNCTION, python_name="quantized_gru")
+@composite(
+    "quantized_gru.data(Tensor data, Tensor batch_sizes, Tensor hx, __torch__.torch.classes.rnn.CellParamsBase[] params, bool has_biases, int num_layers, float dropout, bool train, bool bidirectional) -> (Tensor, Tensor)",
+    variants=FUNCTION,
+    python_name="quantized_gru",
+)
 def quantized_gru_packed(
     data: T,
     batch_sizes: T,
