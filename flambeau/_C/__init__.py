@@ -110,7 +110,7 @@ class _VariableFunctions(metaclass=_VariableFunctionsMeta):
 
 
 _LATE = {
-    "PyTorchFileReader": "_archives", "DispatchKey": "_dispatch", "DispatchKeySet": "_dispatch", "_ExcludeDispatchKeyGuard": "_dispatch",
+    "PyTorchFileReader": "_archives", "PyTorchFileWriter": "_archives", "DispatchKey": "_dispatch", "DispatchKeySet": "_dispatch", "_ExcludeDispatchKeyGuard": "_dispatch",
     "_functorch": "_functorch", "_valgrind_supported_platform": "_valgrind", "_valgrind_toggle": "_valgrind",
     "_valgrind_toggle_and_dump_stats": "_valgrind",
 }  # fmt: skip

@@ -1,0 +1,63 @@
+"""Pickling under PyTorch's names, with importers that say what everything else is called."""
+
+import copyreg
+import pickle
+from struct import pack
+from types import FunctionType
+
+from flambeau.package.importer import ObjMismatchError, ObjNotFoundError, attribute, sys_importer
+from flambeau.serialization import Pickler
+
+
+class PackagePickler(Pickler):
+    """Names objects as an importer does."""
+
+    def __init__(self, importer, *args, **kwargs):
+        self.importer = importer
+        super().__init__(*args, **kwargs)
+        self.dispatch = {**Pickler.dispatch, type: PackagePickler.save_type, FunctionType: PackagePickler.save_global}
+
+    def save_global(self, obj, name=None):
+        """Writes the name of something that is imported."""
+        if str(getattr(obj, "__module__", None)).partition(".")[0] in ("flambeau", "torch") or not hasattr(
+            obj, "__module__"
+        ):
+            super().save_global(obj, name)
+            return
+        try:
+            module_name, name = self.importer.get_name(obj, name)
+        except (ObjNotFoundError, ObjMismatchError) as err:
+            raise pickle.PicklingError(f"Can't pickle {obj}: {err}") from err
+        module = self.importer.import_module(module_name)
+        _, parent = attribute(module, name)
+        code = copyreg._extension_registry.get((module_name, name))
+        if code:
+            kind, form = (
+                (pickle.EXT1, "<B") if code <= 0xFF else (pickle.EXT2, "<H") if code <= 0xFFFF else (pickle.EXT4, "<i")
+            )
+            self.write(kind + pack(form, code))
+            return
+        last = name.rpartition(".")[2]
+        if self.proto >= 4:
+            self.save(module_name)
+            self.save(last if parent is module else name)
+            self.write(pickle.STACK_GLOBAL)
+        elif parent is not module:
+            self.save_reduce(getattr, (parent, last))
+        else:
+            self.write(pickle.GLOBAL + f"{module_name}\n{last}\n".encode())
+        self.memoize(obj)
+
+    def save_type(self, obj):
+        """Writes the name of a class."""
+        if obj in (type(None), type(NotImplemented), type(...)):
+            super().save_type(obj)
+        else:
+            self.save_global(obj)
+
+
+def create_pickler(data_buf, importer, protocol=4, persistent_id=lambda obj: None):
+    """A pickler for packages."""
+    if importer is sys_importer:
+        return Pickler(data_buf, protocol, persistent_id)
+    return PackagePickler(importer, data_buf, protocol, persistent_id)
