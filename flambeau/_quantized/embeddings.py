@@ -8,11 +8,11 @@ import numpy as np
 
 import flambeau
 from flambeau._backends.quantized_arrays import codes
-from flambeau._eager.quantized.ranges import best_range
 from flambeau._quantized import ROWS, operator
 from flambeau._quantized.params import EmbeddingPackedParamsBase
 from flambeau._tensor import wrap
 from flambeau._values import dtype as dtypes
+from flambeau._values.ranges import best_range
 
 F32 = np.float32
 HALF = np.float16

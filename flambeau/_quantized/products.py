@@ -12,7 +12,6 @@ import numpy as np
 
 import flambeau
 from flambeau._backends.quantized_arrays import PerTensor, codes, encode, quantized
-from flambeau._eager.quantized.ranges import qparams_of_range, range_of
 from flambeau._quantized import CONV2, CONV3, LINEAR, operator
 from flambeau._quantized.params import (
     Conv2dPackedParamsBase,
@@ -23,6 +22,7 @@ from flambeau._quantized.params import (
 )
 from flambeau._tensor import wrap
 from flambeau._values import dtype as dtypes
+from flambeau._values.ranges import qparams_of_range, range_of
 
 F32 = np.float32
 

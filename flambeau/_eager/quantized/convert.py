@@ -17,10 +17,10 @@ from flambeau._backends.quantized_arrays import (
     quantized,
 )
 from flambeau._eager.quantized import codes_of, reading, refused
-from flambeau._eager.quantized.ranges import best_range, qparams_of_range, range_of
 from flambeau._tensor import wrap
 from flambeau._values import dtype as dtypes
 from flambeau._values.qscheme import CODES, PACKED, per_channel_affine, per_tensor_affine
+from flambeau._values.ranges import best_range, qparams_of_range, range_of
 
 F32 = np.float32
 OF_CODES = {dtypes.of(np.dtype(kind)): d for d, (kind, *_) in list(CODES.items())[:3]}  # int8 -> qint8, ...
