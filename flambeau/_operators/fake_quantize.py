@@ -217,7 +217,7 @@ def _learned_grads(
 @composite("_fake_quantize_learnable_per_tensor_affine_backward", variants=())
 def _fake_quantize_learnable_per_tensor_affine_backward(
     grad: T, input: T, scale: T, zero_point: T, quant_min: int, quant_max: int, grad_factor: float = 1.0
-) -> Any:
+) -> tuple[T, T, T]:
     """The gradients of input, scale and zero point."""
     return _learned_grads(grad, input, scale, zero_point, quant_min, quant_max, grad_factor, None)
 
@@ -225,7 +225,7 @@ def _fake_quantize_learnable_per_tensor_affine_backward(
 @composite("_fake_quantize_learnable_per_channel_affine_backward", variants=())
 def _fake_quantize_learnable_per_channel_affine_backward(
     grad: T, input: T, scale: T, zero_point: T, axis: int, quant_min: int, quant_max: int, grad_factor: float = 1.0
-) -> Any:
+) -> tuple[T, T, T]:
     """The gradients of input, scales and zero points."""
     return _learned_grads(grad, input, scale, zero_point, quant_min, quant_max, grad_factor, axis)
 
@@ -279,7 +279,11 @@ def _observe(x: Any, least: Any, most: Any, constant: float, rows: bool) -> None
         running.copy_(new.where(running.isinf(), running + (new - running) * constant))
 
 
-@composite("_fused_moving_avg_obs_fq_helper", variants=FUNCTION, outputs=("output", "mask"))
+@composite(
+    "_fused_moving_avg_obs_fq_helper(Tensor self, Tensor observer_on, Tensor fake_quant_on, Tensor(a!) running_min, Tensor(b!) running_max, Tensor(c!) scale, Tensor(d!) zero_point, float averaging_const, int quant_min, int quant_max, int ch_axis, bool per_row_fake_quant=False, bool symmetric_quant=False)",
+    variants=FUNCTION,
+    outputs=("output", "mask"),
+)
 def _fused_moving_avg_obs_fq_helper(
     input: T,
     observer_on: T,
@@ -326,7 +330,10 @@ def _fused_moving_avg_obs_fq_helper(
     return fake_quantize_per_tensor_affine_cachemask(x, scales.item(), int(zeros.item()), quant_min, quant_max)
 
 
-@composite("fused_moving_avg_obs_fake_quant", variants=FUNCTION)
+@composite(
+    "fused_moving_avg_obs_fake_quant(Tensor self, Tensor observer_on, Tensor fake_quant_on, Tensor(a!) running_min, Tensor(b!) running_max, Tensor(c!) scale, Tensor(d!) zero_point, float averaging_const, int quant_min, int quant_max, int ch_axis, bool per_row_fake_quant=False, bool symmetric_quant=False)",
+    variants=FUNCTION,
+)
 def fused_moving_avg_obs_fake_quant(
     input: T,
     observer_on: T,
