@@ -38,6 +38,14 @@ def raised(fn: Any, error: Exception) -> None:
         _print(f"# {fn.__qualname__} raises {error!r}\n{''.join(traceback.format_exception(error))}")
 
 
+def failed(error: Exception) -> None:
+    """A graph that should have become a native program did not: it runs operator by operator."""
+    if flags.get("logs"):
+        import traceback
+
+        _print(f"# a program runs operator by operator, lowering failed:\n{''.join(traceback.format_exception(error))}")
+
+
 def recompiling(fn: Any, failed: list[Any]) -> None:
     if wanted("recompiles") or wanted("guards"):
         _print(f"# {fn.__qualname__} is captured again: {'; '.join(f.text for f in failed)}")

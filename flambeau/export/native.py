@@ -24,8 +24,8 @@ from flambeau._backends.cpu.engine import LEVEL, TARGETS, Code, Engine, Target, 
 from flambeau._backends.cpu.launch import Plan, native_entry
 from flambeau._backends.cpu.threads import pool
 from flambeau._capture import readings
+from flambeau._capture.assembly import Assembly, Segment
 from flambeau._capture.expressions import Program, build
-from flambeau._capture.lower import Assembly, Segment
 from flambeau._capture.place import Place
 from flambeau._capture.schedule import Schedule
 from flambeau._values.shape import contiguous_strides
@@ -149,8 +149,8 @@ class Laid:
             raise NotImplementedError("a model that writes its inputs or parameters, in an object file")
         self.program, self.inputs = program, inputs
         self.schedule = Schedule(program)
-        self.arena_size = self.work = 0
-        self.pieces = Assembly(self).pieces  # type: ignore[arg-type]
+        made = Assembly(self.schedule)
+        self.arena_size, self.pieces = made.arena_size, made.pieces
         for piece in self.pieces:
             if not isinstance(piece, Segment):
                 raise NotImplementedError(f"{piece.name} has no native code")

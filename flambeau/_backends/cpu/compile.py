@@ -16,7 +16,7 @@ from flambeau._kernel.fuse import Program, fuse
 from flambeau._kernel.ir import WORDS, Kernel
 from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import Expr, cast, parameter, toposort
-from flambeau._kernel.show import show
+from flambeau._kernel.show import read, show
 from flambeau._values.dtype import BY_NAME, float64, int64, of
 
 RELEASE = 1 << 16  # elements from which the interpreter's lock is given up
@@ -53,15 +53,15 @@ def machine(target: Target) -> Machine:
 _codes: dict[str, Code] = {}
 
 
-def native(kernel: Kernel) -> Code:
-    """The kernel's machine code, made once; its entry is `k`."""
-    text = show(kernel)
+def native(kernel: Kernel | str) -> Code:
+    """The machine code of a kernel, or of its text, made once; its entry is `k`."""
+    text = kernel if isinstance(kernel, str) else show(kernel)
     code = _codes.get(text)
     if code is None:
         e = engine()
         m = machine(e.target)
         parts = [("kernel", text), ("vector", m.vector), ("fma", m.fma), ("scale", m.scale), ("version", VERSION)]
-        code = _codes[text] = e.load(lambda: generate(kernel, m), ["k"], parts=parts, level=LIGHT)
+        code = _codes[text] = e.load(lambda: generate(read(text), m), ["k"], parts=parts, level=LIGHT)
     return code
 
 

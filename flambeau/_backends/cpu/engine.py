@@ -87,11 +87,11 @@ def available() -> bool:
 
 
 @cache
-def stamp() -> str:
-    """A hash of the generators' own source, so that a key may name its inputs instead of the text made from them."""
+def stamp(*folders: str) -> str:
+    """A hash of the generators' own source (and of other folders'), so that a key may name its inputs instead of the text made from them."""
     h = hashlib.blake2b(digest_size=16)
-    here = Path(__file__).parent
-    for path in sorted([*here.glob("*.py"), *(here.parents[1] / "_kernel").glob("*.py")]):
+    here = Path(__file__).parents[2]
+    for path in sorted(p for folder in ("_backends/cpu", "_kernel", *folders) for p in (here / folder).glob("*.py")):
         h.update(path.name.encode() + path.read_bytes())
     return h.hexdigest()
 

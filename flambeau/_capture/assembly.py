@@ -1,0 +1,468 @@
+"""A schedule -> pieces: places for all values, and what runs in which order. Native work in a row is one segment.
+
+A piece says, in plain data, what it was made of (`Segment.items`, `InPython.item`), so that it can be made again elsewhere (`stored`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import flambeau
+from flambeau._backends.cpu.arrays import QUIET, K as ARRAYS, loud, quiet
+from flambeau._backends.cpu.compile import RELEASE, native
+from flambeau._backends.cpu.launch import ARG, CONST, TEMP, Plan
+from flambeau._capture import place, routines
+from flambeau._capture.expressions import Hole, Leaf, Step, short, spread
+from flambeau._capture.place import Place, Strided
+from flambeau._capture.schedule import Schedule, Target, Unit
+from flambeau._ground import flags
+from flambeau._kernel.loops import Layout
+from flambeau._kernel.record import Expr, evaluate, parameter
+from flambeau._kernel.show import show
+from flambeau._tensor import wrap
+from flambeau._values.dtype import BY_NAME
+
+LINE = 64
+
+
+@dataclass
+class Segment:
+    """A stretch of native work: its launches, with places for slots."""
+
+    launches: list[tuple[int, list[tuple[Any, int]], int, int]] = field(
+        default_factory=list
+    )  # address, slots, chunks, scratch
+    keep: list[Any] = field(default_factory=list)
+    items: list[KernelItem | StepItem] = field(default_factory=list)
+
+    def kernel(self, item: KernelItem) -> None:
+        """Launch a kernel."""
+        code = native(item.text)
+        self.keep.append(code)
+        self.items.append(item)
+        self.launches.append((code["k"], list(item.slots), item.chunks, item.scratch))
+
+    def step(self, item: StepItem, plan: Plan) -> None:
+        """Launch what a step's plan says."""
+        self.keep.append(plan)
+        self.items.append(item)
+        for launch in plan.launches:
+            slots: list[tuple[Any, int]] = []
+            for source, value, *offset in launch.slots:
+                extra = sum(offset)
+                if source == CONST:
+                    slots.append((value + extra, 0))
+                elif source == TEMP:
+                    slots.append((Place("temp", item.temp + value), extra))
+                else:
+                    h = item.ins[value] if source == ARG else item.outs[value]
+                    slots.append((h.place, h.offset * BY_NAME[h.dtype].itemsize + extra))
+            self.launches.append((launch.address, slots, launch.chunks, launch.scratch))
+
+
+@dataclass
+class InPython:
+    """A call between segments: `fn(*arrays)` gives a tuple of arrays, which go to `outs`."""
+
+    fn: Callable[..., Any]
+    ins: list[Any]
+    outs: list[Any]
+    name: str
+    item: CallItem | ArraysItem | None = None  # None: a copy
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a value is when the program runs: a place, the array's facts, and where it begins (in elements)."""
+
+    place: Place
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class KernelItem:
+    """A kernel by its text, and what its slots hold: a place and an offset in bytes, or a number."""
+
+    text: str
+    slots: tuple[tuple[Any, int], ...]
+    chunks: int
+    scratch: int
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What a step's plan is made from: `ins` and `outs` are (dtype, shape, strides)."""
+
+    kind: str
+    target: Any
+    params: dict[str, Any]
+    ins: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    outs: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+    @staticmethod
+    def of(step: Step, operands: Sequence[Strided]) -> StepFacts:
+        ins = tuple((s.core.dtype.name, tuple(s.shape), tuple(s.strides)) for s in operands)
+        outs = tuple((o.layout.dtype, tuple(o.layout.shape), tuple(o.layout.strides)) for o in step.outs)
+        return StepFacts(step.kind, step.target, step.params, ins, outs)
+
+    def step(self) -> Step:
+        """A step like it, of no graph."""
+        outs = [
+            Leaf(parameter(n, shape, BY_NAME[d]), Layout(d, shape, strides))
+            for n, (d, shape, strides) in enumerate(self.outs)
+        ]
+        return Step(self.kind, [], outs, self.target, self.params)
+
+    def operands(self) -> list[Strided]:
+        return [Strided(parameter(0, shape, BY_NAME[d]), shape, strides) for d, shape, strides in self.ins]
+
+
+@dataclass(frozen=True)
+class StepItem:
+    """A step that has kernels of its own, where its operands lie, and which part of the arena (offset, bytes) is its own."""
+
+    facts: StepFacts
+    ins: tuple[Held, ...]
+    outs: tuple[Held, ...]
+    temp: int
+    size: int
+
+
+@dataclass(frozen=True)
+class CallItem:
+    """A step that runs in Python."""
+
+    facts: StepFacts
+
+
+@dataclass(frozen=True)
+class ArraysItem:
+    """Expressions on the array library: the parameter of each number is an argument, the last arguments are written."""
+
+    roots: tuple[Expr, ...]
+    places: tuple[tuple[int, int], ...]
+    reads: int
+
+
+@dataclass(frozen=True)
+class Returned:
+    """One result: an array that was `made`, a view of an input (`source`, `chain`), or a `constant`."""
+
+    made: bool
+    source: int = -1
+    chain: tuple[Any, ...] = ()
+    constant: Any = None
+
+
+@dataclass
+class Blueprint:
+    """All that was decided on a program. `views`: (result, shape, strides); `parts`: results that are part of one of those."""
+
+    inputs: int
+    layouts: dict[int, Layout]
+    written: tuple[int, ...]
+    results: list[Returned]
+    views: list[tuple[int, tuple[int, ...], tuple[int, ...]]]
+    parts: dict[int, tuple[int, tuple[int, ...], int, tuple[int, ...]]]  # of which, strides, offset, shape
+    dtypes: dict[int, str]
+    check: int | None
+    arena: int
+    work: int
+    pieces: list[Segment | InPython]
+
+
+class Assembly:
+    """Places for all values, and the pieces that run. `work` is the number of elements of the largest kernel."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.s = schedule
+        self.work = 0
+        self.homes: dict[Expr, Held] = {}
+        self.pieces: list[Any] = []
+        self.held = 0
+        self.memory = Memory()
+        self.lives()
+        for n, unit in enumerate(self.s.order):
+            self.now = n
+            self.unit(unit)
+            for e in self.ends.get(n, ()):
+                self.memory.free(self.homes[e].place.index)
+        self.arena_size = self.memory.top
+
+    def lives(self) -> None:
+        """When each value that lies in the arena is needed for the last time."""
+        last: dict[Expr, int] = {}
+        for n, u in enumerate(self.s.order):
+            made = [self.name(t) for t in u.targets if t.place is None or self.wanted(t)]
+            for e in [*u.reads, *made, *(o.expr for o in (u.step.outs if u.step else ()))]:
+                last[self.key(e)] = n
+        self.ends: dict[int, list[Expr]] = {}
+        for e, n in last.items():
+            self.ends.setdefault(n, []).append(e)
+        for leaf in self.s.program.leaves:
+            if leaf.input >= 0:
+                self.homes[leaf.expr] = Held(
+                    Place("arg", leaf.input), leaf.layout.dtype, leaf.layout.shape, leaf.layout.strides
+                )
+        for key in list(self.ends):
+            self.ends[key] = [e for e in self.ends[key] if e not in self.homes]
+
+    def key(self, e: Expr) -> Expr:
+        """The expression by which a value is known: a target's own, where it is read through a parameter."""
+        return self.stands.get(e, e)
+
+    @property
+    def stands(self) -> dict[Expr, Expr]:
+        return {t.stand: t.expr for t in self.s.want.values() if t.stand is not None}
+
+    def wanted(self, t: Target) -> bool:
+        return self.s.want.get(t.expr) is t
+
+    def name(self, t: Target) -> Expr:
+        """What a target's value is known by: its expression, or where others hold that too, the parameter that stands for it."""
+        return t.expr if self.wanted(t) or t.stand is None else t.stand
+
+    def home(self, e: Expr) -> Held:
+        return self.homes[self.key(e)]
+
+    def view(self, e: Expr) -> Held:
+        """Where an operand of a step lies."""
+        s = self.s.strided(e)
+        h = self.home(s.core)
+        return Held(h.place, h.dtype, s.shape, s.strides, s.offset)
+
+    def out(self, t: Target) -> Held:
+        """Where a target goes."""
+        facts = t.layout.dtype, t.layout.shape, t.layout.strides
+        if t.place is not None and not self.wanted(t):
+            return Held(t.place, *facts)
+        return self.settle(self.name(t), *facts, t.place)
+
+    def settle(
+        self, e: Expr, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...], given: Place | None
+    ) -> Held:
+        """Choose a place for a value that is about to be made."""
+        if given is None:
+            size = place.span(shape, strides) * BY_NAME[dtype].itemsize
+            given = Place("temp", self.memory.take(size))
+        else:
+            ends = next((n for n, es in self.ends.items() if e in es), None)
+            if ends is not None:
+                self.ends[ends].remove(e)
+        self.homes[e] = Held(given, dtype, shape, strides)
+        return self.homes[e]
+
+    # ---- pieces ----
+
+    def segment(self) -> Segment:
+        if not self.pieces or not isinstance(self.pieces[-1], Segment):
+            self.pieces.append(Segment())
+        return self.pieces[-1]
+
+    def unit(self, u: Unit) -> None:
+        if u.step is not None:
+            self.step(u.step)
+            return
+        fused = self.s.fused(u)
+        if fused is None:
+            self.in_python(u)
+            return
+        outs = [self.out(t) for t in u.targets]
+        temps = [self.memory.take(size * BY_NAME[d].itemsize) for d, size in fused.temps]
+        segment = self.segment()
+        leaves = self.s.program.leaves
+        for launch in fused.launches:
+            text = show(launch.kernel)
+            if "loops" in flags.get("logs"):
+                print(text)
+            slots: list[tuple[Any, int]] = []
+            for kind, n in launch.operands:
+                if kind == "temp":
+                    slots.append((Place("temp", temps[n]), 0))
+                    continue
+                h = outs[n] if kind == "out" else self.home(leaves[n].expr)
+                slots.append((h.place, h.offset * BY_NAME[h.dtype].itemsize))
+            slots += [(n, 0) for n in (*launch.sizes, *launch.grain)]
+            segment.kernel(KernelItem(text, tuple(slots), launch.chunks, launch.scratch))
+        self.work = max(self.work, *(math.prod(r.shape) for r in u.roots), *(math.prod(e.shape) for e in u.reads), 0)
+        for t in temps:
+            self.memory.free(t)
+
+    def step(self, step: Step) -> None:
+        operands = [self.s.strided(e) for e in step.ins]
+        plan = routines.plan(step, operands)
+        if plan is None:
+            self.call(step)
+            return
+        ins = [self.view(e) for e in step.ins]
+        outs = [
+            self.settle(o.expr, o.layout.dtype, o.layout.shape, o.layout.strides, self.s.homes.get(o.expr))
+            for o in step.outs
+        ]
+        temp = self.memory.take(plan.temp) if plan.temp else 0
+        facts = StepFacts.of(step, operands)
+        self.segment().step(StepItem(facts, tuple(ins), tuple(outs), temp, plan.temp), plan)
+        self.work = max(self.work, RELEASE if plan.release else 0)
+        if plan.temp:
+            self.memory.free(temp)
+
+    def call(self, step: Step) -> None:
+        """A step that runs in Python. Its results are arrays of their own."""
+        ins = [self.view(e) for e in step.ins]
+        outs = []
+        for o in step.outs:
+            self.held += 1
+            h = Held(Place("held", self.held), o.layout.dtype, o.layout.shape, o.layout.strides)
+            self.homes[o.expr] = h
+            for es in self.ends.values():
+                if o.expr in es:
+                    es.remove(o.expr)
+            outs.append(h)
+        item = CallItem(StepFacts.of(step, [self.s.strided(e) for e in step.ins]))
+        self.pieces.append(InPython(settled(called(step), outs), ins, outs, repr(step), item))
+        for o, h in zip(step.outs, outs):
+            given = self.s.homes.get(o.expr)
+            if given is not None:  # a result: hand the array itself out
+                self.copy(h, Held(given, h.dtype, h.shape, h.strides))
+
+    def copy(self, source: Held, to: Held) -> None:
+        self.pieces.append(InPython(copied, [source, to], [], "copy"))
+
+    def in_python(self, u: Unit) -> None:
+        """Expressions that the loops have no form for, on the array library."""
+        reads = [e for e in u.reads]
+        numbers = [self.home(e) for e in reads]
+        stand = {e: (self.s.want[e].stand if e in self.s.want else e) for e in reads}
+        places = {stand[e].arg: n for n, e in enumerate(reads)}  # type: ignore[union-attr]
+        outs = [self.out(t) for t in u.targets]
+        item = ArraysItem(tuple(u.roots), tuple(places.items()), len(reads))
+        name = ", ".join(short(t.expr) for t in u.targets)
+        self.pieces.append(InPython(on_arrays(item), [*numbers, *outs], [], name, item))
+
+
+class Memory:
+    """Offsets in the arena: the smallest free block that fits, or the end."""
+
+    def __init__(self) -> None:
+        self.top = 0
+        self.used: dict[int, int] = {}
+        self.free_: list[tuple[int, int]] = []  # offset, size
+
+    def take(self, size: int) -> int:
+        size = max(LINE, (size + LINE - 1) & -LINE)
+        fits = [(n, at) for at, n in self.free_ if n >= size]
+        if fits:
+            n, at = min(fits)
+            self.free_.remove((at, n))
+            if n > size:
+                self.free_.append((at + size, n - size))
+        else:
+            at = self.top
+            last = next(((a, n) for a, n in self.free_ if a + n == self.top), None)
+            if last is not None:
+                self.free_.remove(last)
+                at = last[0]
+            self.top = at + size
+        self.used[at] = size
+        return at
+
+    def free(self, at: int) -> None:
+        size = self.used.pop(at)
+        for a, n in sorted(self.free_):
+            if a + n == at:
+                self.free_.remove((a, n))
+                at, size = a, size + n
+            elif at + size == a:
+                self.free_.remove((a, n))
+                size += n
+        self.free_.append((at, size))
+
+
+def eager(step: Step) -> Callable[..., tuple[Any, ...]]:
+    """An operator on arrays, as eager code runs it."""
+    target, held, into, absent = step.target, step.params["values"], step.params["written"], step.params["absent"]
+
+    def fill(v: Any, xs: Sequence[Any]) -> Any:
+        if isinstance(v, Hole):
+            x = xs[v.at]
+            return wrap(x) if isinstance(x, np.ndarray) else x
+        return [fill(x, xs) for x in v] if isinstance(v, list) else v
+
+    def run(*xs: Any) -> tuple[Any, ...]:
+        values = [fill(v, xs) for v in held]
+        if into >= 0:
+            values[into] = values[into].clone()
+        args, kwargs = spread(target.op, values)
+        with flambeau.no_grad():
+            out = target(*args, **kwargs)
+        outs = out if isinstance(out, (tuple, list)) else (out,)
+        return tuple(x._a for x, no in zip(outs, absent, strict=True) if not no)
+
+    return run
+
+
+def called(step: Step) -> Callable[..., tuple[Any, ...]]:
+    """A step as a function of arrays."""
+    return eager(step) if step.kind == "call" else by_arrays(routines.by_library(step))
+
+
+def copied(x: Any, to: Any) -> tuple[Any, ...]:
+    """Write an array over another."""
+    np.copyto(to, x)
+    return ()
+
+
+def on_arrays(item: ArraysItem) -> Callable[..., tuple[Any, ...]]:
+    """Expressions as a function of arrays."""
+    reads, roots, places = item.reads, item.roots, dict(item.places)
+
+    def run(*arrays: Any) -> tuple[Any, ...]:
+        xs, into = arrays[:reads], arrays[reads:]
+        token = quiet(QUIET)
+        try:
+            args = {n: xs[k] for n, k in places.items()}
+            made = evaluate(ARRAYS, roots, args)  # type: ignore[arg-type]
+        finally:
+            loud(token)
+        for y, x in zip(into, made, strict=True):
+            np.copyto(y, x, casting="unsafe")
+        return ()
+
+    return run
+
+
+def by_arrays(fn: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    def run(*xs: Any) -> tuple[Any, ...]:
+        out = fn(*xs)
+        return tuple(out) if isinstance(out, (tuple, list)) else (out,)
+
+    return run
+
+
+def settled(fn: Callable[..., tuple[Any, ...]], outs: Sequence[Held]) -> Callable[..., tuple[Any, ...]]:
+    """fn, whose results lie as the program believes and share no memory with what goes in."""
+    facts = [(h.shape, tuple(s * BY_NAME[h.dtype].itemsize for s in h.strides), BY_NAME[h.dtype].np) for h in outs]
+
+    def run(*xs: Any) -> tuple[Any, ...]:
+        made = []
+        for a, (shape, strides, d) in zip(fn(*xs), facts, strict=True):
+            a = np.asarray(a)
+            lies = all(n == 1 or s == t for n, s, t in zip(shape, a.strides, strides)) and a.flags.aligned
+            if a.dtype != d or not lies or a.base is not None:
+                fresh = np.ndarray(
+                    shape, d, np.empty(max(1, place.span(shape, strides)) * d.itemsize, np.uint8), 0, strides
+                )
+                np.copyto(fresh, a, casting="unsafe")
+                a = fresh
+            made.append(a)
+        return tuple(made)
+
+    return run

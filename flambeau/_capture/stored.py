@@ -1,0 +1,286 @@
+"""Programs on disk, by content: a graph that was met before is neither lowered nor scheduled again.
+
+The key is the graph (operators, arguments, shapes, dtypes, strides), the machine, and the source of all that makes programs of graphs.
+The entry is the blueprint as plain data: kernels by their text, steps by what their plans are made from, places. Object code has
+entries of its own (`_backends/cpu/engine.py`), in the same folder and under the same bound. A graph that holds something else than
+plain data has no key, or no entry; a damaged entry is a miss.
+"""
+
+from __future__ import annotations
+
+import marshal
+import operator
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+import flambeau
+from flambeau import _ops
+from flambeau._backends.cpu.engine import LIGHT, engine, stamp
+from flambeau._capture import routines
+from flambeau._capture.assembly import (
+    ArraysItem,
+    Blueprint,
+    CallItem,
+    Held,
+    InPython,
+    KernelItem,
+    Returned,
+    Segment,
+    StepFacts,
+    StepItem,
+    called,
+    copied,
+    on_arrays,
+    settled,
+)
+from flambeau._capture.expressions import Hole
+from flambeau._capture.place import Place
+from flambeau._ground import flags
+from flambeau._kernel.loops import Layout
+from flambeau._kernel.record import Expr, toposort
+from flambeau._tensor import Tensor
+from flambeau._values.device import device, layout, memory_format
+from flambeau._values.dtype import BY_NAME, dtype, get_default_dtype, of
+from flambeau._values.shape import Size
+from flambeau.fx import GraphModule, Node
+
+SOURCES = ("_capture", "_operators", "_values", "_eager", "fx")  # beside the generators' own
+RECORDS = {c.__name__: c for c in (KernelItem, StepItem, StepFacts, CallItem, Held, Place, Hole, Layout, Returned)}
+SIMPLE = (type(None), bool, int, float, complex, str)
+MARSHAL = 4
+
+
+class Strange(Exception):
+    """A value that is no plain data, or an entry that does not fit."""
+
+
+# ---------------------------------------------------------------- the key
+
+
+def key(gm: GraphModule, examples: Sequence[Any]) -> list[tuple[str, Any]] | None:
+    """The parts of a graph's key; None where it has none. While stages are printed, programs are made anew."""
+    if flags.get("logs"):
+        return None
+    try:
+        text = marshal.dumps((_nodes(gm), [_input(x) for x in examples]), 2)  # 2: equal values are equal bytes
+    except Strange:
+        return None
+    parts = [
+        ("program", text),
+        ("default dtype", get_default_dtype().name),
+        ("python", f"{sys.implementation.cache_tag}"),
+        ("sources", stamp(*SOURCES)),
+    ]
+    return engine().key(parts, LIGHT)
+
+
+def _nodes(gm: GraphModule) -> list[Any]:
+    number: dict[Node, int] = {}
+
+    def words(v: Any) -> Any:
+        if isinstance(v, Node):
+            return {"node": number[v]}
+        if isinstance(v, (list, tuple)):
+            return ("tuple" if isinstance(v, tuple) else "list", *(words(x) for x in v))
+        if isinstance(v, slice):
+            return {"slice": (words(v.start), words(v.stop), words(v.step))}
+        return plain(v)
+
+    found: list[Any] = []
+    for node in gm.graph.nodes:
+        target: Any = node.op
+        if node.op == "call_function":
+            target = "getitem" if node.target is operator.getitem else plain(node.target)
+            if "val" not in node.meta and target != "getitem":
+                raise Strange("a node of unknown shape")
+        elif node.op == "get_attr":
+            target = _uniform(flambeau.fx.graph_module._get_attr(gm, str(node.target)))
+        elif node.op == "call_method":
+            target = str(node.target)
+        args = (words(node.args), tuple((k, words(v)) for k, v in sorted(node.kwargs.items())))
+        found.append((node.op, target, *args, _val(node.meta.get("val"))))
+        number[node] = len(number)
+    return found
+
+
+def _uniform(t: Any) -> Any:
+    """A constant that is one number everywhere: others are in no program."""
+    if isinstance(t, Tensor) and type(t._a) is np.ndarray and t._a.size and t._a.dtype.kind in "fiub":
+        first = t._a.flat[0]
+        if (t._a == first).all():
+            return (of(t._a.dtype).name, t._a.shape, repr(first.item()))
+    raise Strange("a constant")
+
+
+def _val(v: Any) -> Any:
+    if isinstance(v, (tuple, list)):
+        return tuple(_val(x) for x in v)
+    return (*_array(v), v._node is not None) if isinstance(v, Tensor) else plain(v)
+
+
+def _input(x: Any) -> Any:
+    return _array(x) if isinstance(x, Tensor) else type(x).__name__
+
+
+def _array(t: Tensor) -> Any:
+    a = t._a
+    if any(type(n) is not int for n in (*a.shape, *a.strides)):
+        raise Strange("a size that is an expression")
+    return (of(a.dtype).name, tuple(a.shape), tuple(a.strides), type(a).__name__)
+
+
+# ---------------------------------------------------------------- entries
+
+
+def find(parts: list[tuple[str, Any]]) -> Blueprint | None:
+    """The blueprint kept under a key."""
+    data = engine().store.get(parts)
+    if data is None:
+        return None
+    try:
+        return unpacked(data)
+    except (Strange, ValueError, EOFError, TypeError, KeyError, AttributeError, IndexError):
+        return None  # an entry that does not fit this machine's plans is made anew
+
+
+def keep(parts: list[tuple[str, Any]], made: Blueprint) -> None:
+    """Keep a blueprint, where it is plain data."""
+    try:
+        data = packed(made)
+    except (Strange, ValueError):
+        return
+    engine().store.put(parts, data)
+
+
+def packed(made: Blueprint) -> bytes:
+    values = {f.name: getattr(made, f.name) for f in fields(Blueprint) if f.name != "pieces"}
+    return marshal.dumps((plain(values), [_piece(p) for p in made.pieces]), MARSHAL)
+
+
+def unpacked(data: bytes) -> Blueprint:
+    values, pieces = marshal.loads(data)
+    return Blueprint(**made(values), pieces=[_remade(*p) for p in pieces])
+
+
+def _piece(p: Segment | InPython) -> Any:
+    if isinstance(p, Segment):
+        return "native", [plain(x) for x in p.items]
+    item: Any = p.item
+    if isinstance(item, ArraysItem):
+        item = {"arrays": (_expressions(item.roots), item.places, item.reads)}
+    elif item is not None:
+        item = plain(item)
+    return "python", (item, plain(p.ins), plain(p.outs), p.name)
+
+
+def _remade(kind: str, facts: Any) -> Segment | InPython:
+    if kind == "native":
+        segment = Segment()
+        for item in map(made, facts):
+            if isinstance(item, KernelItem):
+                segment.kernel(item)
+                continue
+            plan = routines.plan(item.facts.step(), item.facts.operands())
+            if plan is None or plan.temp > item.size:
+                raise Strange("a step whose plan is another one here")
+            segment.step(item, plan)
+        return segment
+    item, ins, outs, name = facts
+    ins, outs = made(ins), made(outs)
+    if item is None:
+        return InPython(copied, ins, outs, name)
+    if "arrays" in item:
+        roots, places, reads = item["arrays"]
+        arrays = ArraysItem(_rebuilt(roots), places, reads)
+        return InPython(on_arrays(arrays), ins, outs, name, arrays)
+    call = made(item)
+    return InPython(settled(called(call.facts.step()), outs), ins, outs, name, call)
+
+
+def _expressions(roots: Sequence[Expr]) -> Any:
+    nodes = toposort(*roots)
+    at = {e: n for n, e in enumerate(nodes)}
+    lines = [(e.op, tuple(at[s] for s in e.src), plain(e.arg), plain(tuple(e.shape)), e.dtype.name) for e in nodes]
+    return lines, tuple(at[r] for r in roots)
+
+
+def _rebuilt(facts: Any) -> tuple[Expr, ...]:
+    lines, roots = facts
+    found: list[Expr] = []
+    for op, src, arg, shape, d in lines:
+        found.append(Expr(op, tuple(found[n] for n in src), made(arg), shape, BY_NAME[d]))
+    return tuple(found[n] for n in roots)
+
+
+# ---------------------------------------------------------------- values as plain data
+
+
+def plain(v: Any) -> Any:
+    """A value as what marshal writes; everything that is not a number, a text or a sequence is a dictionary of one tag."""
+    kind = type(v)
+    if kind in SIMPLE:
+        return v
+    if kind is tuple:
+        return tuple(plain(x) for x in v)
+    if isinstance(v, list):  # a graph's lists are of a kind of their own
+        return [plain(x) for x in v]
+    if kind is Size:
+        return {"size": tuple(v)}
+    if kind is dict:
+        return {"dict": tuple((plain(k), plain(x)) for k, x in v.items())}
+    if kind is dtype:
+        return {"dtype": v.name}
+    if isinstance(v, np.dtype):
+        return {"numpy": of(v).name}
+    if kind is device:
+        return {"device": str(v)}
+    if kind in (layout, memory_format):
+        return {"named": v.name}
+    if kind is _ops.OpOverload:
+        return {"operator": (v.namespace, v.overloadpacket.__name__, v._overloadname)}
+    if kind is slice:
+        return {"slice": plain((v.start, v.stop, v.step))}
+    if RECORDS.get(kind.__name__) is kind:
+        return {kind.__name__: tuple(plain(getattr(v, f.name)) for f in fields(v))}
+    return _strange(v)
+
+
+def made(v: Any) -> Any:
+    """The value of plain data."""
+    kind = type(v)
+    if kind is tuple or kind is list:
+        return kind(made(x) for x in v)
+    if kind is not dict:
+        return v
+    ((tag, x),) = v.items()
+    if tag in RECORDS:
+        return RECORDS[tag](*made(x))
+    match tag:
+        case "dict":
+            return {made(k): made(y) for k, y in x}
+        case "dtype":
+            return BY_NAME[x]
+        case "numpy":
+            return BY_NAME[x].np
+        case "device":
+            return device(x)
+        case "named":
+            return getattr(flambeau, x)
+        case "operator":
+            found = flambeau.ops
+            for name in x:
+                found = getattr(found, name)
+            return found
+        case "size":
+            return Size(x)
+        case "slice":
+            return slice(*made(x))
+    raise Strange(tag)
+
+
+def _strange(v: Any) -> Any:
+    raise Strange(f"a {type(v).__name__}")

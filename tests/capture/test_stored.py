@@ -1,0 +1,188 @@
+"""Programs on disk: a graph that was met before is neither lowered nor scheduled again, and computes the same."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import flambeau as torch
+from flambeau import nn
+from flambeau._backends.cpu.engine import engine
+from flambeau._capture import backends, lower, stored
+from flambeau._eager import large
+from flambeau._ground import flags
+from flambeau._ground.cache import Cache
+from flambeau.fx.experimental.proxy_tensor import make_fx
+
+F = nn.functional
+pytestmark = pytest.mark.skipif(not large.available(), reason="no kernels can be generated here")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine(), "store", Cache(tmp_path))
+    return tmp_path
+
+
+def _writes(x, y):
+    x.mul_(2)
+    y[1:3].add_(x[0, :2].sum())
+    return x.t(), y * 1, None, x.sum()
+
+
+CASES = {
+    "pointwise": (lambda x, y: (x.sin() * y + 1, x.relu().sum(1)), [(5, 7), (7,)]),
+    "rows": (lambda x: (torch.softmax(x, 1), F.layer_norm(x, (40,))), [(9, 40)]),
+    "products": (lambda x, y: F.linear(x, y).relu() @ y, [(17, 10), (33, 10)]),
+    "windows": (lambda x, w: F.max_pool2d(F.conv2d(x, w, padding=1).relu(), 2), [(2, 3, 8, 8), (4, 3, 3, 3)]),
+    "writes": (_writes, [(4, 6), (5,)]),
+    "parts": (lambda x: (x * 2).split(2, 1), [(4, 6)]),
+    "sort": (lambda x: torch.sort(x * 2, 1)[0].exp() + x, [(4, 6)]),
+    "no loops": (lambda x: torch.polygamma(2, x.abs() + 1) * x, [(4, 6)]),
+    "dtypes": (lambda x: (x.to(torch.bfloat16).to(torch.float64), x > 0, torch.full_like(x, -0.0)), [(4, 6)]),
+    "inverse": (lambda x: torch.linalg.inv(x @ x.t() + torch.eye(5)).sum(0), [(5, 5)]),
+    "join": (lambda x, y: torch.cat([x, y, x * y], 1), [(4, 6), (4, 6)]),
+}
+
+
+def _met_again(f, args, monkeypatch):
+    """Results of a program made now, and of the same one from the disk."""
+    gm = make_fx(f)(*(a.clone() for a in args))
+    first = lower.Compiled(gm, args)
+    with monkeypatch.context() as m:
+        m.setattr(lower, "drawn", lambda *_: pytest.fail("the program was made anew"))
+        second = lower.Compiled(gm, args)
+    return first, second
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_found_programs_are_the_same(name, folder, monkeypatch):
+    f, shapes = CASES[name]
+    args = [torch.randn(s) for s in shapes]
+    first, second = _met_again(f, args, monkeypatch)
+    assert (second.kernels, second.calls, second.arena_size) == (first.kernels, first.calls, first.arena_size)
+    assert stored.packed(second.plan) == stored.packed(first.plan)
+    for _ in range(2):
+        one, two = ([a.clone() for a in args] for _ in range(2))
+        for x, y in zip([*first(*one), *one], [*second(*two), *two], strict=True):
+            assert (x is None) == (y is None)
+            if x is not None:
+                assert (x.shape, x.stride(), x.dtype) == (y.shape, y.stride(), y.dtype)
+                assert torch.equal(x, y)
+
+
+def test_random_numbers_of_a_found_program(folder, monkeypatch):
+    first, second = _met_again(lambda x: F.dropout(x, 0.5) + torch.rand_like(x), [torch.ones(6, 7)], monkeypatch)
+    out = []
+    for program in (first, second):
+        torch.manual_seed(3)
+        out.append([program(torch.ones(6, 7))[0] for _ in range(2)])
+    assert all(map(torch.equal, *out))
+
+
+def _key(f, *args):
+    return stored.key(make_fx(f)(*(a.clone() for a in args)), args)
+
+
+def test_what_a_program_depends_on_is_in_its_key(folder):
+    x = torch.randn(4, 4)
+    base = _key(lambda x: (x + 1.0).sum(1), x)
+    assert base == _key(lambda y: (y + 1.0).sum(1), x.clone())
+    others = [
+        _key(lambda x: (x + 2.0).sum(1), x),
+        _key(lambda x: (x + 1).sum(1), x),
+        _key(lambda x: (x + 1.0).sum(0), x),
+        _key(lambda x: (x - 1.0).sum(1), x),
+        _key(lambda x: (x + 1.0).sum(1), x.t()),
+        _key(lambda x: (x + 1.0).sum(1), x.double()),
+        _key(lambda x: (x + 1.0).sum(1), torch.randn(4, 5)),
+        _key(lambda x: ((x + 1.0).sum(1), x), x),
+    ]
+    assert len({repr(k) for k in (base, *others)}) == 1 + len(others)
+
+
+def test_damaged_entries_are_made_anew(folder):
+    f, x = lambda x: x.exp().sum(1) * 2, torch.randn(5, 9)
+    gm = make_fx(f)(x)
+    lower.Compiled(gm, [x])
+    path = engine().store.path(stored.key(gm, [x]))
+    whole = path.read_bytes()
+    for data in (b"", whole[:-9], whole[:60] + b"\xff\x00" + whole[62:]):
+        path.write_bytes(data)
+        assert torch.allclose(lower.Compiled(gm, [x])(x)[0], f(x))
+        assert path.read_bytes() == whole
+    engine().store.put(stored.key(gm, [x]), b"not a program")
+    assert torch.allclose(lower.Compiled(gm, [x])(x)[0], f(x))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(engine(), "store", Cache(tmp_path / "file"))
+    x = torch.randn(5, 9)
+    program = lower.Compiled(make_fx(lambda x: x.sin() + 1)(x), [x])
+    assert torch.allclose(program(x)[0], x.sin() + 1)
+
+
+def test_constants_and_operators_of_users_have_no_key():
+    held = torch.randn(3)
+    gm = make_fx(lambda x: x + held)(torch.randn(3))
+    assert stored.key(gm, [torch.randn(3)]) is None
+
+
+def test_a_mistake_in_lowering_is_told_and_the_program_runs(monkeypatch, capsys):
+    """An exception of the compiler's own is no exception of the function."""
+
+    def broken(*_):
+        raise IndexError("a mistake")
+
+    monkeypatch.setattr(lower, "Compiled", broken)
+    calls = []
+
+    def f(x):
+        calls.append(1)
+        return x * 2 + 1
+
+    compiled = torch.compile(f)
+    with flags.override("logs", "breaks"):
+        assert compiled(torch.ones(3)).tolist() == [3, 3, 3]
+    told = capsys.readouterr().err
+    assert "lowering failed" in told
+    assert "IndexError: a mistake" in told
+    assert len(compiled._captures.first.entries) == 1  # captured all the same, once
+    assert compiled(torch.zeros(3)).tolist() == [1, 1, 1]
+    assert calls == [1, 1]
+    assert backends.BACKENDS["inductor"] is backends.native
+
+
+PROGRAM = """
+import flambeau as torch
+from flambeau import nn
+from flambeau._capture import lower
+made = []
+drawn = lower.drawn
+lower.drawn = lambda *a: (made.append(1), drawn(*a))[1]
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 1))
+opt = torch.optim.Adam(model.parameters())
+x, y = torch.randn(256, 10), torch.randn(256, 1)
+@torch.compile
+def step():
+    opt.zero_grad()
+    loss = nn.functional.mse_loss(model(x), y)
+    loss.backward()
+    opt.step()
+    return loss.detach()
+print([float(step()) for _ in range(4)])
+print(len(made))
+"""
+
+
+def test_a_second_process_schedules_nothing(tmp_path):
+    out = []
+    for sealed in ("0", "1"):
+        env = os.environ | {"FLAMBEAU_CACHE_DIR": str(tmp_path), "FLAMBEAU_ASSERT_CACHED": sealed}
+        done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=True)
+        out.append(done.stdout.splitlines())
+    assert out[0][0] == out[1][0]
+    assert (out[0][1], out[1][1]) == ("1", "0")
