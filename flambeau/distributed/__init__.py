@@ -17,7 +17,7 @@ class ProcessGroup:
 
 
 def __getattr__(name: str) -> object:
-    if name in ("device_mesh", "fsdp", "optim", "rpc", "tensor"):
+    if name in ("checkpoint", "device_mesh", "fsdp", "optim", "rpc", "tensor"):
         return importlib.import_module(f"{__name__}.{name}")
     # Names are missing rather than stubbed: libraries ask `is_available` first, and `hasattr` must say the truth.
     raise AttributeError(
