@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+from flambeau import autograd
 from flambeau._capture.breaks import Break
 from flambeau._eager import record
 from flambeau._eager.graph import TWICE, Node, node_of
@@ -17,7 +18,7 @@ from flambeau._eager.modes import STATE
 from flambeau._eager.views import AsStridedBackward0, CopySlices
 from flambeau._tensor import Tensor
 from flambeau._values import dtype as dtypes
-from flambeau.autograd import NO_GRAD, _sequence
+from flambeau.autograd import _sequence
 from flambeau.autograd.function import BackwardCFunction
 
 _BY_SERIAL = attrgetter("seq")
@@ -69,30 +70,10 @@ def grad(tracer: Any, outputs: Any, inputs: Any, grad_outputs: Any = None, retai
     return tuple(out)
 
 
-def _roots(tracer: Any, tensors: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Node, int, Any]]:
-    out = []
-    for i, (t, g) in enumerate(zip(tensors, grads, strict=True)):
-        tracer.deep((t, g))
-        node = node_of(t)
-        if node is None:
-            raise RuntimeError(NO_GRAD.format(i))
-        if g is None:
-            if t._a.size != 1:
-                raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            if t._a.dtype.kind == "c":
-                raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
-            g = _unrecorded(_public("ones"), tuple(t._a.shape), dtype=t.dtype)
-        else:
-            if not isinstance(g, Tensor):
-                raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
-            if g._a.shape != t._a.shape:
-                raise RuntimeError(
-                    f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {t.shape}."
-                )
-            if g._a.dtype != t._a.dtype:
-                g = g.to(t.dtype)  # type: ignore[operator]
-        out.append((node, t._nr, g))
-    return out
+def _roots(tracer: Any, tensors: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Node, int, Tensor]]:
+    """Where the pass begins, as in eager; gradients that are made up are not recorded as a call."""
+    tracer.deep(list(zip(tensors, grads, strict=True)))
+    return autograd._roots(tensors, grads, lambda t: _unrecorded(_public("ones"), tuple(t._a.shape), dtype=t.dtype))
 
 
 def _captured(tracer: Any, roots: Any, targets: Sequence[Any], keep: bool, create: bool) -> list[Any]:

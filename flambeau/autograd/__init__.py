@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,8 @@ from flambeau.autograd.grad_mode import (
 NO_GRAD = "element {} of tensors does not require grad and does not have a grad_fn"
 
 
-def _roots(tensors: Sequence[Tensor], grads: Sequence[Any], create: bool) -> list[tuple[Node, int, Any]]:
-    """(node, output number, gradient) for each output; gradients are made up for scalars."""
+def _roots(tensors: Sequence[Tensor], grads: Sequence[Any], ones: Callable[[Tensor], Tensor]) -> list[tuple[Node, int, Tensor]]:
+    """(node, output number, gradient) for each output; gradients of scalars that are not given are `ones`."""
     out = []
     for i, (t, g) in enumerate(zip(tensors, grads, strict=True)):
         node = node_of(t)
@@ -41,8 +41,7 @@ def _roots(tensors: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
             if t._a.dtype.kind == "c":
                 raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
-            plain = type(t) in PLAIN or not takes_over(t)
-            g = wrap(np.ones(t._a.shape, t._a.dtype)) if plain else t.new_ones(t.shape)  # type: ignore[attr-defined]
+            g = ones(t)
         else:
             if not isinstance(g, Tensor):
                 raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
@@ -57,8 +56,18 @@ def _roots(tensors: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
                 )
             if g._a.dtype != t._a.dtype:
                 g = g.to(t.dtype)
-        out.append((node, t._nr, g if create else unwrap(g)))
+        out.append((node, t._nr, g))
     return out
+
+
+def _begun(tensors: Sequence[Tensor], grads: Sequence[Any], create: bool) -> list[tuple[Node, int, Any]]:
+    """The roots of an eager pass: arrays, or tensors where it is recorded itself."""
+    return [(node, nr, g if create else unwrap(g)) for node, nr, g in _roots(tensors, grads, _ones)]
+
+
+def _ones(t: Tensor) -> Tensor:
+    plain = type(t) in PLAIN or not takes_over(t)
+    return wrap(np.ones(t._a.shape, t._a.dtype)) if plain else t.new_ones(t.shape)  # type: ignore[attr-defined]
 
 
 def _sequence(x: Any) -> tuple[Any, ...]:
@@ -110,7 +119,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if inputs is None:
         _execute(tensors, grads, bool(retain_graph), create_graph)
         return
-    roots = _roots(tensors, grads, create_graph)
+    roots = _begun(tensors, grads, create_graph)
     targets = _sequence(inputs)
     found = _captured(roots, targets, bool(retain_graph), create_graph)
     for t, g in zip(targets, found, strict=True):
@@ -131,7 +140,7 @@ def _execute(tensors: Sequence[Tensor], grads: Sequence[Any], keep: bool, create
     lifted = not create and _lifted(tensors)
     before, STATE.lifted = STATE.lifted, False if lifted else None
     try:
-        execute(_roots(tensors, grads, create or lifted), keep, create or lifted)
+        execute(_begun(tensors, grads, create or lifted), keep, create or lifted)
     finally:
         STATE.lifted = before
 
@@ -231,7 +240,7 @@ def gradients(outputs: Sequence[Any], inputs: Sequence[Any], grads: Sequence[Any
     lifted = not create and _lifted(outputs)
     before, STATE.lifted = STATE.lifted, recorded if lifted else None
     try:
-        found = _captured(_roots(outputs, grads, create or lifted), inputs, keep, create or lifted)
+        found = _captured(_begun(outputs, grads, create or lifted), inputs, keep, create or lifted)
     finally:
         STATE.lifted = before
     return [None if g is None else bare(g) if lifted else g if create else as_tensor(g) for g in found]

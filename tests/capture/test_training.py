@@ -90,3 +90,18 @@ print([float(step()) for _ in range(4)])
             subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=True).stdout
         )
     assert out[0] == out[1]
+
+
+def test_gradients_of_another_kind_are_refused_as_in_eager():
+    """A real gradient of a complex output: the capture raises what eager raises."""
+    x = torch.randn(3, dtype=torch.complex64, requires_grad=True)
+
+    def step(x):
+        y = x * 2
+        y.backward(torch.ones(3))
+        return x.grad
+
+    with pytest.raises(RuntimeError, match="Mismatch in dtype: grad_output\\[0\\] has a dtype of torch.float32"):
+        step(x)
+    with pytest.raises(RuntimeError, match="Mismatch in dtype: grad_output\\[0\\] has a dtype of torch.float32"):
+        torch.compile(step)(x)
