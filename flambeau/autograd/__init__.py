@@ -29,7 +29,9 @@ from flambeau.autograd.grad_mode import (
 NO_GRAD = "element {} of tensors does not require grad and does not have a grad_fn"
 
 
-def _roots(tensors: Sequence[Tensor], grads: Sequence[Any], ones: Callable[[Tensor], Tensor]) -> list[tuple[Node, int, Tensor]]:
+def _roots(
+    tensors: Sequence[Tensor], grads: Sequence[Any], ones: Callable[[Tensor], Tensor]
+) -> list[tuple[Node, int, Tensor]]:
     """(node, output number, gradient) for each output; gradients of scalars that are not given are `ones`."""
     out = []
     for i, (t, g) in enumerate(zip(tensors, grads, strict=True)):
