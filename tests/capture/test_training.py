@@ -101,7 +101,7 @@ def test_gradients_of_another_kind_are_refused_as_in_eager():
         y.backward(torch.ones(3))
         return x.grad
 
-    with pytest.raises(RuntimeError, match="Mismatch in dtype: grad_output\\[0\\] has a dtype of torch.float32"):
+    with pytest.raises(RuntimeError, match=r"Mismatch in dtype: grad_output\[0\] has a dtype of torch\.float32"):
         step(x)
-    with pytest.raises(RuntimeError, match="Mismatch in dtype: grad_output\\[0\\] has a dtype of torch.float32"):
+    with pytest.raises(RuntimeError, match=r"Mismatch in dtype: grad_output\[0\] has a dtype of torch\.float32"):
         torch.compile(step)(x)
