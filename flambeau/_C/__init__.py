@@ -10,7 +10,7 @@ from flambeau._eager.modes import STATE
 from flambeau._eager.record import RETURN_TYPES
 from flambeau._ground.errors import LinAlgError as _LinAlgError, OutOfMemoryError as OutOfMemoryError
 from flambeau._tensor import Tensor as Tensor, Tensor as TensorBase, _TensorMeta as _TensorMeta
-from flambeau._values.device import device as device, layout as layout, memory_format as memory_format
+from flambeau._values.device import RENAMED, device as device, layout as layout, memory_format as memory_format
 from flambeau._values.dtype import dtype as dtype
 from flambeau._values.generator import Generator as Generator
 from flambeau._values.shape import Size as Size
@@ -78,7 +78,14 @@ def _get_accelerator(check: bool | None = None) -> device:
 
 def _get_privateuse1_backend_name() -> str:
     """The name of the type of device that extensions may add."""
-    return "privateuseone"
+    return RENAMED.get("privateuseone", "privateuseone")
+
+
+def _rename_privateuse1_backend(name: str) -> None:
+    """Give it a name, once."""
+    known = RENAMED.setdefault("privateuseone", name)
+    if known != name:
+        raise RuntimeError(f"torch.register_privateuse1_backend() has already been set! Current backend: {known}")
 
 
 def _is_alias_of(a: Any, b: Any) -> bool:

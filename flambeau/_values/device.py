@@ -7,6 +7,8 @@ from typing import Any
 TYPES = ("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy",
          "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone")  # fmt: skip
 
+RENAMED: dict[str, str] = {}  # what "privateuseone" is called, once an extension has named it
+
 
 class device:
     """A device, by type and index: `device("cuda:1")`, `device("cpu")`.
@@ -39,7 +41,7 @@ class device:
             if not number.isdigit() or (len(number) > 1 and number[0] == "0"):
                 raise RuntimeError(f"Invalid device string: '{type}'")
             index = int(number)
-        if name not in TYPES:
+        if name not in TYPES and name not in RENAMED.values():
             if not name.isidentifier():
                 raise RuntimeError(f"Invalid device string: '{type}'")
             raise RuntimeError(f"Expected one of {', '.join(TYPES)} device type at start of device string: {name}")

@@ -1,7 +1,7 @@
 """Tools around the library: data loading, checkpointing, pytrees; submodules load when first used."""
 
 import importlib as _importlib
-from types import ModuleType as _Module
+from typing import Any as _Any
 
 from flambeau._tensor import space as _space
 
@@ -32,7 +32,15 @@ def swap_tensors(t1, t2) -> None:
             t.requires_grad_(False).requires_grad_(True)
 
 
-def __getattr__(name: str) -> _Module:
+_LATE = {
+    "ThroughputBenchmark": "throughput_benchmark", "get_cpp_backtrace": "cpp_backtrace",
+    "generate_methods_for_privateuse1_backend": "backend_registration", "rename_privateuse1_backend": "backend_registration",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _LATE:
+        return getattr(_importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
     if not name.startswith("__"):
         try:
             return _importlib.import_module(f"{__name__}.{name}")

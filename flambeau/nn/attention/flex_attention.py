@@ -5,7 +5,7 @@ made of elementwise operations and indexing, which is what compiled versions of 
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import flambeau
 from flambeau import Tensor
@@ -15,6 +15,7 @@ __all__ = [
     "flex_attention",
     "AuxOutput",
     "AuxRequest",
+    "FlexKernelOptions",
     "create_block_mask",
     "create_mask",
     "or_masks",
@@ -23,6 +24,30 @@ __all__ = [
 ]
 
 _DEFAULT_SPARSE_BLOCK_SIZE = 128
+_Backend = Literal["AUTO", "TRITON", "TRITON_DECODE", "FLASH"]
+
+
+class FlexKernelOptions(TypedDict, total=False):
+    """What `kernel_options` may say: how PyTorch's GPU kernels are cut. None of it changes a result, and here nothing follows it."""
+
+    num_warps: NotRequired[int]
+    num_stages: NotRequired[int]
+    BLOCK_M: NotRequired[int]
+    BLOCK_N: NotRequired[int]
+    BLOCK_M1: NotRequired[int]
+    BLOCK_N1: NotRequired[int]
+    BLOCK_M2: NotRequired[int]
+    BLOCK_N2: NotRequired[int]
+    PRESCALE_QK: NotRequired[bool]
+    ROWS_GUARANTEED_SAFE: NotRequired[bool]
+    BLOCKS_ARE_CONTIGUOUS: NotRequired[bool]
+    WRITE_DQ: NotRequired[bool]
+    FORCE_USE_FLEX_ATTENTION: NotRequired[bool]
+    USE_TMA: NotRequired[bool]
+    kpack: NotRequired[int]
+    matrix_instr_nonkdim: NotRequired[int]
+    waves_per_eu: NotRequired[int]
+    BACKEND: NotRequired[_Backend]
 
 
 def noop_mask(batch, head, token_q, token_kv):
