@@ -498,9 +498,9 @@ def accumulate(t: Tensor, g: Any, create: bool) -> None:
     if create:
         t._grad = (g if old is None else old + g) if g._node is not None or old is not None else g.clone()
         return
-    if type(g) in LAYOUTS or (old is not None and type(old._a) in LAYOUTS):
+    if type(g) in LAYOUTS or type(t._a) in LAYOUTS or (old is not None and type(old._a) in LAYOUTS):
         if old is None:
-            t._grad = wrap(g)
+            t._grad = wrap(g if type(g) in LAYOUTS else g.copy())
         elif type(old._a) in LAYOUTS and type(g) not in LAYOUTS:
             t._grad = wrap(g) + old  # type: ignore[operator]
         else:

@@ -135,7 +135,14 @@ def log_sigmoid(k: Kernel[T], input: T) -> T:
     return k.minimum(input, k.like(0, input)) - k.log1p(k.exp(-k.abs(input)))
 
 
-log_sigmoid.derivative(input=lambda k, g, input: g * k.sigmoid(-input))
+@pointwise("_log_sigmoid_slope", variants=())
+def _log_sigmoid_slope(k: Kernel[T], input: T) -> T:
+    """1 / (1 + exp(x))."""
+    return k.sigmoid(-input)
+
+
+_log_sigmoid_slope.derivative(input=lambda k, g, input: -g * k.sigmoid(input) * k.sigmoid(-input))
+log_sigmoid.vjp(input=lambda g, input: g * _log_sigmoid_slope(input))
 
 
 @pointwise("elu", namespace="nn", variants=FORMS)

@@ -300,6 +300,8 @@ def _(k: Any, input: Any, repeats: Any) -> Any:
 
 
 def _unrepeat(g: Any, shape: Shape, repeats: Shape) -> Any:
+    if 0 in repeats:
+        return g.new_zeros(shape)
     full = (1,) * (len(repeats) - len(shape)) + shape
     wide = [m for pair in zip(repeats, full, strict=True) for m in pair]
     g = g.reshape(wide)

@@ -23,9 +23,19 @@ def still(x: Tensor) -> Tensor:
 
 @op("_flat_in", variants=(), promote="none")
 def flat_in(k: Kernel[T], x: T, input: T) -> T:
-    """x, which was made of `input` and does not change with it: the derivative by `input` is there, and zero."""
+    """x, which was made of `input` and does not change with it: the derivative by `input` is there, and zero.
+
+    `flat_in(x, still(input))` where the second one is there, too.
+    """
     return x
 
 
+@op("_blind_in", variants=(), promote="none")
+def blind_in(k: Kernel[T], x: T, input: T) -> T:
+    """x, whose graph holds `input` too, though no gradient comes back to it."""
+    return k.library("copied", x)
+
+
+blind_in.vjp(x=lambda g: g, input=lambda g: None)
 flat_in.arrays(lambda k, x, input: x.copy())
-flat_in.vjp(x=lambda g: g, input=lambda g, input_shape: g.new_zeros(input_shape)).flat()
+flat_in.vjp(x=lambda g: g, input=lambda g, input_shape: g.new_zeros(input_shape))

@@ -6,6 +6,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, T
 from flambeau._operators import linalg as factor, solve
+from flambeau._operators.flat import blind_in
 from flambeau._operators.op import composite, op
 from flambeau._values.dtype import SPOKEN, of
 
@@ -168,10 +169,18 @@ def _lu_with_info(input: T, pivot: bool = True, check_errors: bool = True) -> tu
 
 
 @composite("lu", variants=("function", "method"))
-def lu(input: T, pivot: bool = True, get_infos: bool = False) -> Any:
+def lu(input: T, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
     """The packed factors of A = P @ L @ U and the row exchanges. Superseded by `linalg.lu_factor`."""
-    found = _lu_with_info(input, pivot, not get_infos)
-    return found if get_infos else (found[0], found[1])
+    found = _lu_with_info(input, pivot, not get_infos)[: 3 if get_infos else 2]
+    if out is None:
+        return tuple(found)
+    if not isinstance(out, (tuple, list)):
+        raise TypeError(f"argument 'out' must be tuple of Tensors, not {type(out).__name__}")
+    if len(out) != len(found):
+        raise TypeError(f"expected tuple of {len(found)} elements but got {len(out)}")
+    for place, value in zip(out, found, strict=True):
+        place.resize_(value.shape).copy_(value)
+    return out
 
 
 @composite("triangular_solve", variants=BOTH, outputs=("solution", "cloned_coefficient"))
@@ -242,4 +251,6 @@ def ormqr(input: T, input2: T, input3: T, left: bool = True, transpose: bool = F
         v, t = V[..., :, i : i + 1], input2[..., i : i + 1].unsqueeze(-1)
         t = t.conj() if transpose and t.is_complex() else t
         out = out - t * (v @ (v.mH @ out)) if left else out - t * ((out @ v) @ v.mH)
+    if not input.numel() or not input2.numel():
+        return blind_in(blind_in(input3, input), input2)
     return out

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from flambeau._kernel.language import Kernel, T
-from flambeau._operators.op import composite, op
+from flambeau._operators.op import composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64, uint8
 from flambeau._values.shape import broadcast
@@ -436,7 +436,38 @@ def kl_div(input: T, target: T, reduction: int = 1, *, log_target: bool = False)
 @composite("soft_margin_loss", **NN, native=True)
 def soft_margin_loss(input: T, target: T, reduction: int = 1) -> T:
     """log(1 + exp(-target * input))."""
-    return reduce((-target * input).exp().log1p(), reduction)
+    return reduce(_soft_margin(input, target), reduction)
+
+
+@pointwise("_soft_margin", variants=())
+def _soft_margin(k: Kernel[T], input: T, target: T) -> T:
+    """log(1 + exp(-target * input)), elementwise."""
+    return k.log1p(k.exp(-target * input))
+
+
+@pointwise("_soft_margin_slope", variants=())
+def _soft_margin_slope(k: Kernel[T], input: T, target: T) -> T:
+    """z / (1 + z) for z = exp(-target * input)."""
+    z = k.exp(-target * input)
+    return z / (z + 1)
+
+
+_soft_margin_slope.derivative(
+    input=lambda k, g, input, target: -g * target * _bell(k, input, target),
+    target=lambda k, g, input, target: -g * input * _bell(k, input, target),
+)
+
+
+def _bell(k: Any, input: Any, target: Any) -> Any:
+    """z / (1 + z)^2: without the difference of two near ones."""
+    z = k.exp(-target * input)
+    return z / ((z + 1) * (z + 1))
+
+
+_soft_margin.vjp(
+    input=lambda g, input, target: g * -target * _soft_margin_slope(input, target),
+    target=lambda g, input, target: g * -input * _soft_margin_slope(input, target),
+)
 
 
 @composite(

@@ -102,7 +102,7 @@ def _norm_back(g: Any, x: Any, out: Any, p: float, dim: Any, keepdim: bool) -> A
         for d in sorted(dims):
             g, out = g.unsqueeze(d), out.unsqueeze(d)
     if p == 0:
-        return x.new_zeros(x.shape)
+        return None
     if out.dtype is not x.dtype and not x.is_complex():
         x = x.to(out.dtype)
     if p in (INF, -INF):
@@ -112,7 +112,7 @@ def _norm_back(g: Any, x: Any, out: Any, p: float, dim: Any, keepdim: bool) -> A
     if p == 1:
         return x.sgn() * g
     if p == 2:
-        return x * (g / out).masked_fill(out == 0, 0)
+        return g * (x / out).masked_fill(out == 0, 0)
     if p < 1:
         part = (x.sgn() * x.abs().pow(p - 1)).masked_fill(x == 0, 0)
         return part * (g * out.pow(1 - p))

@@ -47,10 +47,22 @@ def check_sub(input: Any, other: Any, alpha: Any) -> None:
     check_alpha(input, other, alpha)
 
 
+def _plus(a: T, b: Any, alpha: Any) -> T:
+    if type(alpha) is int and alpha < 0:  # unsigned integers hold no negative factor
+        return a - b if alpha == -1 else a - b * -alpha
+    return a + b if alpha == 1 else a + b * alpha
+
+
+def _minus(a: Any, b: Any, alpha: Any) -> Any:
+    if type(alpha) is int and alpha < 0:
+        return a + b if alpha == -1 else a + b * -alpha
+    return a - b if alpha == 1 else a - b * alpha
+
+
 @pointwise("add.Tensor", "add.Scalar(Tensor self, Scalar other, Scalar alpha=1)", wraps=True, variants=ALL_FORMS)
 def add(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Adds `other`, scaled by `alpha`, to `input`: input + alpha * other."""
-    return input + other if alpha == 1 else input + other * alpha
+    return _plus(input, other, alpha)
 
 
 @add.errors
@@ -67,7 +79,7 @@ def _(input: Any, other: Any, alpha: Any) -> None:
 )
 def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `other`, scaled by `alpha`, from `input`: input - alpha * other."""
-    return input - other if alpha == 1 else input - other * alpha
+    return _minus(input, other, alpha)
 
 
 sub.errors(check_sub)
@@ -76,7 +88,7 @@ sub.errors(check_sub)
 @pointwise("rsub.Tensor", "rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1)", variants=("function",))
 def rsub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `input`, scaled by `alpha`, from `other`: other - alpha * input."""
-    return other - input if alpha == 1 else other - input * alpha
+    return _minus(other, input, alpha)
 
 
 rsub.errors(check_sub)

@@ -355,9 +355,9 @@ def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
 def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
     size = _adaptive_size(input, output_size, n, owner)
     spatial = tuple(input.shape[-n:])
-    input = still(input)
     if all(s == 1 for s in size):
         return input.mean(tuple(range(-n, 0)), keepdim=True)
+    input = still(input)
     if all(o and e % o == 0 for e, o in zip(spatial, size, strict=True)):
         window = tuple(e // o for e, o in zip(spatial, size, strict=True))
         return _avg_pool(

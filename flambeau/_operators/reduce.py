@@ -405,6 +405,7 @@ def _(input: Any, dim: Any, correction: Any, keepdim: bool) -> None:
     "var(Tensor self, bool unbiased=True)",
     "var.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)",
     python_name="var",
+    variants=OUT,
 )
 def var_unbiased(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
     """`var` with correction 1 (unbiased) or 0."""
@@ -437,6 +438,7 @@ _root.vjp(input=lambda g, out: (g / (out * 2)).masked_fill(out.eq(0), 0.0))
     "std.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)",
     python_name="std",
     layouts=True,
+    variants=OUT,
 )
 def std_unbiased(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
     """`std` with correction 1 (unbiased) or 0."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau._kernel.language import Shape, T
-from flambeau._operators.flat import flat_in
+from flambeau._operators.flat import flat_in, still
 from flambeau._operators.op import composite
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
@@ -325,7 +325,7 @@ def _grid_sample(input: Any, grid: Any, mode: int, padding: int, align: bool) ->
     places = [_placed(p, e, padding, align) for p, e in zip(places, spatial, strict=True)]
     if mode == 1:
         out = _read(input, [p.detach().round() for p in places])
-        return flat_in(out, grid) if grid.requires_grad else out
+        return flat_in(out, still(grid)) if grid.requires_grad else out
     low = [p.detach().floor() for p in places]
     out: Any = 0
     for corner in range(2**n):

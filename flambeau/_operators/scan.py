@@ -37,7 +37,7 @@ cumsum.vjp(input=lambda g, dim: g.flip(dim).cumsum(dim).flip(dim) if g.ndim else
 
 def _cumprod_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
     """d out_j / d x_i = product of x_k, k <= j, k != i; by division where no element is 0."""
-    if not input.ndim or not input.numel():
+    if not input.ndim or not input.numel() or input.shape[dim] == 1:
         return g
     conj = (lambda t: t.conj()) if input.is_complex() else (lambda t: t)
     if not bool(input.eq(0).any()):
@@ -119,13 +119,15 @@ def diff(input: T, n: int = 1, dim: Dim = -1, prepend: T | None = None, append: 
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
+    if n == 0:  # whatever was to be joined
+        return input.clone()
     parts = [t for t in (prepend, input, append) if t is not None]
     x = cat(parts, dim) if len(parts) > 1 else input
     for _ in range(min(n, x.shape[dim])):
         size = x.shape[dim]
         after, before = x.narrow(dim, 1, size - 1), x.narrow(dim, 0, size - 1)
         x = after.logical_xor(before) if x.dtype.kind == "b" else after - before
-    return x.clone() if n == 0 else x
+    return x
 
 
 @composite(

@@ -8,7 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Kernel, Shape, T
 from flambeau._operators import linalg as factor
 from flambeau._operators.contract import matmul
-from flambeau._operators.flat import still
+from flambeau._operators.flat import blind_in, still
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import diagonal
 from flambeau._values.dtype import SPOKEN
@@ -235,6 +235,8 @@ linalg_det.vjp(A=lambda g, A, out: _det_back(g, A, out))
 
 
 def _det_back(g: Any, A: Any, det: Any) -> Any:
+    if not A.numel():
+        return A.new_zeros(A.shape)
     scale = g.unsqueeze(-1).unsqueeze(-1)
     if (det._a == 0).any():  # the cofactors of a singular matrix come from its singular values
         U, S, Vh = factor._linalg_svd(A, True)
@@ -548,8 +550,8 @@ def linalg_householder_product(input: T, tau: T) -> T:
         )
     batch = tuple(input.shape[:-2])
     out = factor._eye(m, input)[:, :n].expand((*batch, m, n))
-    if not tau.shape[-1]:
-        return input.clone().copy_(out)
+    if not input.numel() or not tau.numel():
+        return blind_in(blind_in(out, input), tau)
     V = input.tril(-1) + factor._eye(m, input)[:, :n]
     for i in range(tau.shape[-1] - 1, -1, -1):
         v = V[..., :, i : i + 1]

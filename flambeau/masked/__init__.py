@@ -78,12 +78,14 @@ def prod(
 
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = None) -> Tensor:
     """Running sums of the selected elements."""
-    return _kept(_accumulated(input, dtype), mask, 0).cumsum(dim)
+    x = _kept(input if dtype is None else input.to(dtype), mask, 0)
+    return x.cumsum(dim, dtype=x.dtype)
 
 
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = None) -> Tensor:
     """Running products of the selected elements."""
-    return _kept(_accumulated(input, dtype), mask, 1).cumprod(dim)
+    x = _kept(input if dtype is None else input.to(dtype), mask, 1)
+    return x.cumprod(dim, dtype=x.dtype)
 
 
 def amax(

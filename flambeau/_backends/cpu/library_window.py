@@ -63,7 +63,10 @@ def conv_forward(x: Any, w: Any, *, stride: Ints, padding: Ints, dilation: Ints,
 def conv_weight(g: Any, x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
     """The gradient of the weight, of shape `size`."""
     n, o = g.shape[:2]
-    cols, _ = _columns(x, size[2:], stride, padding, dilation, groups)
+    # A window more than g has positions fits where a transposed convolution pads its output by a stride.
+    reach = [d * (k - 1) + (e - 1) * s + 1 for k, e, s, d in zip(size[2:], g.shape[2:], stride, dilation, strict=True)]
+    x = padded(x, padding)[(..., *(slice(r) for r in reach))]
+    cols, _ = _columns(x, size[2:], stride, (0,) * len(reach), dilation, groups)
     positions = prod(g.shape[2:])
     if 0 in cols.shape or not positions:
         return np.zeros(size, x.dtype)
@@ -71,7 +74,7 @@ def conv_weight(g: Any, x: Any, *, size: Ints, stride: Ints, padding: Ints, dila
     rows = (
         g.reshape(n, groups, o // groups, positions).transpose(1, 2, 0, 3).reshape(groups, o // groups, n * positions)
     )
-    cols = cols[..., :positions].transpose(1, 2, 0, 3).reshape(groups, -1, n * positions)
+    cols = cols.transpose(1, 2, 0, 3).reshape(groups, -1, n * positions)
     return np.matmul(rows, cols.transpose(0, 2, 1)).reshape(size)
 
 

@@ -37,6 +37,47 @@ def second(t, f, x):
     return t.full((1,), 2.0 if back[0] is not None else 1.0), first.detach(), *(b for b in back if b is not None)
 
 
+SOLE = {
+    "norm of order 0": lambda t, x: t.linalg.vector_norm(x, 0),
+    "norm of order 2": lambda t, x: t.linalg.vector_norm(x * 0, 2) + x.sum(),
+    "cumprod of one": lambda t, x: x[:, :1].cumprod(1),
+    "vander of two": lambda t, x: t.linalg.vander(x, N=2),
+    "no repeats": lambda t, x: x.repeat(0, 1, 1),
+    "mean over all": lambda t, x: t.nn.functional.adaptive_avg_pool1d(x, 1),
+    "nearest": lambda t, x: t.nn.functional.grid_sample(x[None], x.new_full((1, 1, 1, 2), 0.3), "nearest", align_corners=False),
+    "det of nothing": lambda t, x: t.linalg.det(x[:, :0, :0]),
+    "soft margin": lambda t, x: t.nn.functional.soft_margin_loss(x * 40, t.ones(2, 3, 4, dtype=x.dtype)),
+    "log of the sigmoid": lambda t, x: t.nn.functional.logsigmoid(x * 20 - 20),
+}  # fmt: skip
+
+
+def seconds(t, f, x):
+    """First and second derivatives, and which of them are missing."""
+    x = x.clone().requires_grad_(True)
+    y = f(t, x)
+    w = t.ones_like(y).requires_grad_(True)
+    (g,) = t.autograd.grad(y, x, w, create_graph=True, allow_unused=True)
+    again = t.autograd.grad(g.sum(), (x, w), allow_unused=True) if g is not None and g.requires_grad else ()
+    return [("none",) if v is None else (v.detach(), v.requires_grad) for v in (g, *again)]
+
+
+@pytest.mark.parametrize("name", SOLE)
+def test_missing_and_steady(agree, name):
+    agree(lambda t, x: seconds(t, SOLE[name], x), X.astype("float32"), grads=0)
+
+
+def test_products_of_no_reflections(agree):
+    def run(t):
+        a, tau = t.zeros(3, 0, requires_grad=True), t.zeros(0, requires_grad=True)
+        q = t.linalg.householder_product(a, tau)
+        other = t.ones(3, 2, requires_grad=True)
+        y = t.ormqr(a, tau, other)
+        y.sum().backward()
+        return q.requires_grad, a.grad is None, tau.grad is None, other.grad
+
+    agree(run)
+
+
 @pytest.mark.parametrize("name", PIECEWISE)
 def test_piecewise_linear(agree, name):
     agree(lambda t, x: second(t, PIECEWISE[name], x), X)
