@@ -165,7 +165,7 @@ def _channels(input: Any, scale: Any, zero_point: Any, axis: int, low: int, high
 @composite("fake_quantize_per_channel_affine", variants=FUNCTION)
 def fake_quantize_per_channel_affine(input: T, scale: T, zero_point: T, axis: int, quant_min: int, quant_max: int) -> T:
     """The same with a scale and a zero point for each index of a dimension."""
-    return _channels(input, scale.detach(), zero_point.detach(), axis, quant_min, quant_max)[0]  # type: ignore[attr-defined,no-any-return]
+    return _channels(input, scale.detach().clone(), zero_point.detach().clone(), axis, quant_min, quant_max)[0]  # type: ignore[attr-defined,no-any-return]
 
 
 @composite("fake_quantize_per_channel_affine_cachemask", variants=(), outputs=("output", "mask"))
@@ -173,7 +173,7 @@ def fake_quantize_per_channel_affine_cachemask(
     input: T, scale: T, zero_point: T, axis: int, quant_min: int, quant_max: int
 ) -> Any:
     """The same, with the mask of the elements whose codes are in bounds."""
-    return _channels(input, scale.detach(), zero_point.detach(), axis, quant_min, quant_max)  # type: ignore[attr-defined]
+    return _channels(input, scale.detach().clone(), zero_point.detach().clone(), axis, quant_min, quant_max)  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- scales that are learned

@@ -79,11 +79,11 @@ class iinfo:
             raise TypeError(f"iinfo(): argument 'type' (position 1) must be torch.dtype, not {type.__class__.__name__}")
         if type.kind == "b":
             raise TypeError("torch.bool is not supported by torch.iinfo")
-        if type.kind != "i":
+        if type.kind not in "iq":
             raise TypeError(
                 "torch.iinfo() requires an integer input type. Use torch.finfo to handle '" + str(type) + "'"
             )
-        info = np.iinfo(type.np)
+        info = np.iinfo(type.np if type.kind == "i" else type.np[0])  # of a quantized dtype, its codes
         _fill(self, info.bits, int(info.max), int(info.min), type.name)
 
     def __repr__(self) -> str:
