@@ -23,15 +23,20 @@ FLOATS = (np.dtype("f4"), np.dtype("f8"))
 WORTH = 16  # how often short lists are stepped by NumPy before their step is compiled
 
 
+WATCHERS: list[Any] = []  # asked to run a step: fn(step, lists, numbers), which says whether it has
+
+
 class Step:
     """One body with fixed switches: `run(lists, numbers)` replaces what the lists at `written` hold."""
 
-    def __init__(self, body: Callable[..., tuple[Any, ...]], written: Sequence[int]) -> None:
-        self.body, self.written = body, tuple(written)
+    def __init__(self, name: str, body: Callable[..., tuple[Any, ...]], written: Sequence[int]) -> None:
+        self.name, self.body, self.written = name, body, tuple(written)
         self.seen = 0
         self.calls: dict[Any, Any] = {}  # dtype -> the native form, or one that always answers None
 
     def run(self, lists: Sequence[Sequence[Any]], numbers: tuple[float, ...]) -> None:  # hot: once per training step
+        if WATCHERS and WATCHERS[-1](self, lists, numbers):
+            return
         arrays = [[t._a for t in tensors] for tensors in lists]
         call = self.calls.get(arrays[0][0].dtype)
         if call is None or STATE.grad or call(*arrays, *numbers) is None:
@@ -136,7 +141,7 @@ def _floats(tensors: Sequence[Any]) -> bool:
 def _scale() -> Step:
     made = _steps.get(("scale",))
     if made is None:
-        made = _steps["scale",] = Step(lambda k, x, factor: (x * factor,), (0,))
+        made = _steps["scale",] = Step("_foreach_mul_", lambda k, x, factor: (x * factor,), (0,))
     return made
 
 
@@ -159,7 +164,7 @@ def _sgd(decay: bool, momentum: bool, nesterov: bool, maximize: bool, first: boo
         b = g if first else buffers[0] * keep + g * take
         return p + (g + b * keep if nesterov else b) * rate, b
 
-    made = _steps[key] = Step(sgd, (0, 2) if momentum else (0,))
+    made = _steps[key] = Step("_fused_sgd_", sgd, (0, 2) if momentum else (0,))
     return made
 
 
@@ -206,7 +211,8 @@ def _adam(amsgrad: bool, maximize: bool, decay: str, far: bool) -> Step:
         p = p + step * m / (k.sqrt(square) / root + eps)
         return (p, m, v, square) if amsgrad else (p, m, v)
 
-    made = _steps[key] = Step(adam, (0, 2, 3, 4) if amsgrad else (0, 2, 3))
+    name = "_fused_adamw_" if decay == "decoupled" else "_fused_adam_"
+    made = _steps[key] = Step(name, adam, (0, 2, 3, 4) if amsgrad else (0, 2, 3))
     return made
 
 

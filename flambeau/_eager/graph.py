@@ -483,7 +483,10 @@ def _finish(leaf: Node, buffer: dict[Node, Any], create: bool, targets: Any) -> 
         return
     if t is None:
         return
-    accumulate(t, buffer.pop(leaf), create)
+    if WATCHERS:
+        WATCHERS[-1](leaf, buffer, lambda b: accumulate(t, b.pop(leaf), create))
+    else:
+        accumulate(t, buffer.pop(leaf), create)
     if leaf.watched and leaf.post:
         for fn in list(leaf.post.values()):
             fn((), (t._grad,))

@@ -6,21 +6,30 @@ The backward engine notes its nodes, optimizers and data loaders their steps. Wh
 
 from __future__ import annotations
 
+import bisect
 import functools
 import sys
 import threading
 import time
+import uuid
+import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import flambeau
 from flambeau import overrides
-from flambeau._eager import call, create, graph, modes, traced
+from flambeau._backends.cpu.arrays import K
+from flambeau._eager import call, create, fused, graph, modes, traced
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
+from flambeau.autograd.profiler_memory import Ledger
 from flambeau.autograd.profiler_util import EventList, FunctionEvent, FunctionEventAvg
 
-__all__ = ["EventList", "FunctionEvent", "FunctionEventAvg", "emit_itt", "emit_nvtx", "profile", "record_function"]
+__all__ = [
+    "EnforceUnique", "EventList", "FunctionEvent", "FunctionEventAvg", "KinetoStepTracker", "MemRecordsAcc", "emit_itt", "emit_nvtx",
+    "load_nvprof", "profile", "record_function",
+]  # fmt: skip
 
 FUNCTION, BACKWARD, USER = 0, 1, 7  # scopes, by PyTorch's numbers
 
@@ -36,8 +45,9 @@ class _Thread(threading.local):
 class Session:
     """The events of one recording."""
 
-    def __init__(self, record_shapes: bool, with_stack: bool) -> None:
+    def __init__(self, record_shapes: bool, with_stack: bool, profile_memory: bool = False) -> None:
         self.shapes, self.stacks = record_shapes, with_stack
+        self.memory = Ledger(self) if profile_memory else None
         self.events: list[FunctionEvent] = []
         self.threads: dict[int, int] = {}
         self.local = _Thread()
@@ -97,7 +107,10 @@ class Session:
         event = self.begin(f"aten::{name}", values)
         local.noted = op
         try:
-            return run()
+            result = run()
+            if self.memory is not None:
+                self.memory.took(event, result, values)
+            return result
         finally:
             local.noted = None
             self.end(event)
@@ -105,18 +118,59 @@ class Session:
     def node(self, node: Any, g: Any, run: Any) -> Any:
         """One node of a backward pass."""
         name = node.name() if hasattr(node, "name") else type(node).__name__
-        outer = self.begin(f"autograd::engine::evaluate_function: {name}", scope=FUNCTION, sequence=node.seq)
-        inner = self.begin(name, g if isinstance(g, (list, tuple)) else (g,), BACKWARD, node.seq)
+        sequence = node.seq
+        if node.leaf:
+            name, sequence = f"torch::autograd::{name}", -1
+        outer = self.begin(f"autograd::engine::evaluate_function: {name}", scope=FUNCTION, sequence=sequence)
+        inner = self.begin(name, g if isinstance(g, (list, tuple)) else (g,), BACKWARD, sequence)
         try:
-            return run(g)
+            result = run(g)
+            if self.memory is not None:
+                new = node.ref()._grad if node.leaf else result
+                self.memory.took(inner, new, g if isinstance(g, (list, tuple)) else (g,))
+            return result
         finally:
             self.end(inner)
             self.end(outer)
+
+    def word(self, name: str, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """One word of the kernel language: noted directly within a backward node, where no operator is called."""
+        opened = self.local.open
+        if not opened or opened[-1].scope != BACKWARD:
+            return run(*args, **kwargs)
+        what = args[0] if name == "library" else name
+        if what in _UNSEEN:
+            return run(*args, **kwargs)
+        event = self.begin(f"aten::{_AS_OPERATORS.get(what, what)}", args)
+        try:
+            result = run(*args, **kwargs)
+            if self.memory is not None:
+                self.memory.took(event, result, args)
+            return result
+        finally:
+            self.end(event)
+
+    def stepped(self, step: Any, lists: Any, numbers: Any) -> bool:
+        """Asked before an optimizer steps over lists of parameters."""
+        if self.local.noted is step or not self.recording:
+            self.local.noted = None
+            return False
+        event = self.begin(f"aten::{step.name}", lists)
+        self.local.noted = step
+        try:
+            step.run(lists, numbers)
+        finally:
+            self.local.noted = None
+            self.end(event)
+        return True
 
     def start(self) -> None:
         overrides.EXTRA.insert(0, self.called)
         create.HOOKS.insert(0, self.created)
         graph.WATCHERS.append(self.node)
+        fused.WATCHERS.append(self.stepped)
+        _LISTENERS.append(self)
+        K.__class__ = _Heard
         modes.enter("profile")
 
     def stop(self) -> None:
@@ -124,10 +178,43 @@ class Session:
         overrides.EXTRA.remove(self.called)
         create.HOOKS.remove(self.created)
         graph.WATCHERS.remove(self.node)
+        fused.WATCHERS.remove(self.stepped)
+        _LISTENERS.remove(self)
+        if not _LISTENERS:
+            K.__class__ = _Heard.__base__
         now = time.perf_counter_ns() / 1000
         for e in self.events:  # still running
             if e.time_range.end == 0.0:
                 e.time_range.end = now
+        if self.memory is not None:
+            self.memory.close()
+
+
+# Words of the kernel language that operators are called otherwise, and those that cost nothing.
+_AS_OPERATORS = {
+    "product": "mm",
+    "take": "index_select",
+    "iota": "arange",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+}
+_UNSEEN = frozenset(
+    ("reshape", "permute", "expand", "slice", "flip", "windows", "cast", "like", "full", "real", "imag", "ones")
+)
+_LISTENERS: list[Session] = []
+
+
+class _Heard(type(K)):  # type: ignore[misc]
+    """The array reading of operators' bodies while a profile runs: its words are told to the session."""
+
+    def __getattribute__(self, word: str) -> Any:
+        found = super().__getattribute__(word)
+        if word.startswith("_") or word == "xp" or not callable(found):
+            return found
+        return lambda *args, **kwargs: (
+            _LISTENERS[-1].word(word, found, args, kwargs) if _LISTENERS else found(*args, **kwargs)
+        )
 
 
 def _run(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
@@ -217,10 +304,11 @@ class profile:
     def __init__(self, enabled: bool = True, *, use_cuda: bool = False, use_device: str | None = None, record_shapes: bool = False,
                  with_flops: bool = False, profile_memory: bool = False, with_stack: bool = False, with_modules: bool = False,
                  use_kineto: bool = False, use_cpu: bool = True, experimental_config: Any = None, acc_events: bool = False,
-                 custom_trace_id_callback: Any = None) -> None:  # fmt: skip
-        if profile_memory:
-            raise NotImplementedError("torch.autograd.profiler.profile with profile_memory=True")
+                 custom_trace_id_callback: Any = None, post_processing_timeout_s: float | None = None,
+                 activity_filters: Any = None) -> None:  # fmt: skip
         self.enabled, self.record_shapes, self.with_stack = enabled, record_shapes, with_stack
+        self.profile_memory, self.custom_trace_id_callback = profile_memory, custom_trace_id_callback
+        self.trace_id: str | None = None
         self.function_events: EventList | None = None
         self.entered = False
         self._session: Session | None = None
@@ -235,7 +323,9 @@ class profile:
         return self
 
     def _start(self) -> None:
-        self._session = Session(self.record_shapes, self.with_stack)
+        given = self.custom_trace_id_callback
+        self.trace_id = uuid.uuid4().hex.upper() if given is None else given()
+        self._session = Session(self.record_shapes, self.with_stack, self.profile_memory)
         self._session.start()
         SESSIONS.append(self._session)
 
@@ -244,7 +334,9 @@ class profile:
             return
         SESSIONS.remove(self._session)
         self._session.stop()
-        self.function_events = EventList(self._session.events, self.record_shapes, self.with_stack)
+        self.function_events = EventList(
+            self._session.events, self.record_shapes, self.with_stack, profile_memory=self.profile_memory
+        )
 
     def _events(self) -> EventList:
         if self.function_events is None:
@@ -293,6 +385,75 @@ class profile:
     def self_cpu_time_total(self) -> float:
         """The time of all events, in microseconds."""
         return self._events().self_cpu_time_total
+
+
+class EnforceUnique:
+    """Refuses what it has seen."""
+
+    def __init__(self) -> None:
+        self.seen: set[Any] = set()
+
+    def see(self, *key: Any) -> None:
+        """Raises the second time."""
+        if key in self.seen:
+            raise RuntimeError(f"duplicate key: {key}")
+        self.seen.add(key)
+
+
+class KinetoStepTracker:
+    """How many steps a program has made, as the one that counts furthest among those who count says."""
+
+    _current_step = 0
+    _step_dict: defaultdict[str, int] = defaultdict(int)
+
+    @classmethod
+    def init_step_count(cls, requester: str) -> None:
+        """Somebody counts from here on."""
+        cls._step_dict[requester] = cls._current_step
+
+    @classmethod
+    def erase_step_count(cls, requester: str) -> bool:
+        """Somebody counts no longer; whether they did."""
+        return cls._step_dict.pop(requester, None) is not None
+
+    @classmethod
+    def increment_step(cls, requester: str) -> int:
+        """Somebody has made a step; the number of steps now."""
+        if requester not in cls._step_dict:
+            cls.init_step_count(requester)
+        cls._step_dict[requester] += 1
+        most = max(cls._step_dict.values())
+        if most > cls._current_step + 1:
+            warnings.warn(
+                f"Profiler step count has increased more than 1 - current_step = {cls._current_step} step dict =  {cls._step_dict}",
+                stacklevel=2,
+            )
+        cls._current_step = max(most, cls._current_step)
+        return cls._current_step
+
+    @classmethod
+    def current_step(cls) -> int:
+        """The number of steps now."""
+        return cls._current_step
+
+
+class MemRecordsAcc:
+    """Records of memory, found by time."""
+
+    def __init__(self, mem_records: Any) -> None:
+        self._records = sorted(mem_records, key=lambda r: r[0].start_ns())
+        self._starts = [r[0].start_ns() for r in self._records]
+
+    def in_interval(self, start_ns: int, end_ns: int) -> Any:
+        """Those between two times."""
+        yield from self._records[bisect.bisect_left(self._starts, start_ns) : bisect.bisect_right(self._starts, end_ns)]
+
+
+def load_nvprof(path: str) -> EventList:
+    """The annotated calls in a file of nvprof's, with the kernels that they started."""
+    from flambeau.autograd.nvprof import read
+
+    return EventList(read(path))
 
 
 def _needs_cuda(name: str) -> Any:

@@ -7,10 +7,39 @@ import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 
 WIDTH = 12
+
+
+class DeviceType(Enum):
+    """Where something ran."""
+
+    CPU = 0
+    CUDA = 1
+    MKLDNN = 2
+    OPENGL = 3
+    OPENCL = 4
+    IDEEP = 5
+    HIP = 6
+    FPGA = 7
+    MAIA = 8
+    XLA = 9
+    Vulkan = 10
+    Metal = 11
+    XPU = 12
+    MPS = 13
+    Meta = 14
+    HPU = 15
+    VE = 16
+    Lazy = 17
+    IPU = 18
+    MTIA = 19
+    PrivateUse1 = 20
+
+    def __int__(self) -> int:
+        return self.value
 
 
 class Interval:
@@ -47,24 +76,65 @@ class _Formatted:
     device_time_total_str = property(lambda self: _time(0.0))
 
 
+class Kernel(NamedTuple):
+    """Something that ran on another device, for so many microseconds."""
+
+    name: str
+    device: int
+    duration: float
+
+
 class FunctionEvent(_Formatted):
     """One call: its name, when it ran, in which thread, within which other call."""
 
-    def __init__(self, id: int, name: str, thread: int, start_us: float, end_us: float, *, input_shapes: Any = None, stack: Any = None,
-                 scope: int = 0, sequence_nr: int = -1, is_user_annotation: bool = False) -> None:  # fmt: skip
-        self.id, self.name, self.trace_name, self.thread = id, name, name, thread
+    def __init__(self, id: int, name: str, thread: int, start_us: float, end_us: float, overload_name: str | None = None,
+                 fwd_thread: int | None = None, input_shapes: Any = None, stack: Any = None, scope: int = 0, use_device: str | None = None,
+                 cpu_memory_usage: int = 0, device_memory_usage: int = 0, is_async: bool = False, is_remote: bool = False,
+                 sequence_nr: int = -1, node_id: int = -1, device_type: DeviceType = DeviceType.CPU, device_index: int = 0,
+                 device_resource_id: int | None = None, is_legacy: bool = False, flops: int | None = None, trace_name: str | None = None,
+                 concrete_inputs: Any = None, kwinputs: Any = None, is_user_annotation: bool = False, is_python_function: bool = False,
+                 activity_type: Any = None, metadata_json: Any = None, flow_id: int | None = None, flow_type: int | None = None,
+                 flow_start: bool | None = None, external_id: int = 0, linked_correlation_id: int = 0, extra_meta: Any = None,
+                 structured_input_shapes: Any = None, structured_input_strides: Any = None, input_dtypes: Any = None, python_id: int = -1,
+                 python_parent_id: int = -1, python_module_id: int = -1) -> None:  # fmt: skip
+        self.id, self.name, self.trace_name, self.thread = id, name, trace_name or name, thread
+        self.overload_name, self.use_device = overload_name, use_device
         self.time_range = Interval(start_us, end_us)
         self.input_shapes = [] if input_shapes is None else input_shapes
         self.stack = [] if stack is None else stack
         self.scope, self.sequence_nr, self.is_user_annotation = scope, sequence_nr, is_user_annotation
-        self.count, self.node_id, self.fwd_thread = 1, -1, None
-        self.is_async = self.is_remote = self.is_legacy = False
+        self.count, self.node_id, self.fwd_thread = 1, node_id, fwd_thread
+        self.is_async, self.is_remote, self.is_legacy = is_async, is_remote, is_legacy
+        self.is_python_function, self.activity_type, self.metadata_json = (
+            is_python_function,
+            activity_type,
+            metadata_json,
+        )
+        self.device_type, self.device_index = device_type, device_index
+        self.device_resource_id = thread if device_resource_id is None else device_resource_id
+        self.flow_id, self.flow_type, self.flow_start = flow_id, flow_type, flow_start
+        self.external_id, self.linked_correlation_id, self.extra_meta = external_id, linked_correlation_id, extra_meta
+        self.concrete_inputs = [] if concrete_inputs is None else concrete_inputs
+        self.kwinputs = {} if kwinputs is None else kwinputs
+        self.structured_input_shapes = [] if structured_input_shapes is None else structured_input_shapes
+        self.structured_input_strides = [] if structured_input_strides is None else structured_input_strides
+        self.input_dtypes = [] if input_dtypes is None else input_dtypes
+        self.python_id, self.python_parent_id, self.python_module_id = python_id, python_parent_id, python_module_id
         self.cpu_children: list[FunctionEvent] = []
         self.cpu_parent: FunctionEvent | None = None
-        self.kernels: list[Any] = []
-        self.flops: int | None = None
-        self.cpu_memory_usage = self.device_memory_usage = 0
-        self.self_cpu_memory_usage = self.self_device_memory_usage = 0
+        self.kernels: list[Kernel] = []
+        self.flops = flops
+        self.cpu_memory_usage, self.device_memory_usage = cpu_memory_usage, device_memory_usage
+        self.self_device_memory_usage = device_memory_usage
+
+    @property
+    def self_cpu_memory_usage(self) -> int:
+        """What it took of memory less what it gave back, without what it called; in bytes."""
+        return self.cpu_memory_usage - sum(c.cpu_memory_usage for c in self.cpu_children)
+
+    def append_kernel(self, name: str, device: int, duration: float) -> None:
+        """Note something that it started on another device."""
+        self.kernels.append(Kernel(name, device, duration))
 
     @property
     def key(self) -> str:
@@ -90,8 +160,8 @@ class FunctionEvent(_Formatted):
         return (
             f"<FunctionEvent id={self.id} name={self.name} device_type=DeviceType.CPU node_id={self.node_id} cpu_time={self.cpu_time_str} "
             f"start_us={self.time_range.start} end_us={self.time_range.end} cpu_children={[c.id for c in self.cpu_children]} "
-            f"cuda_time={self.device_time_str} name={self.name} thread={self.thread} input_shapes={self.input_shapes} cpu_memory_usage=0 "
-            f"cuda_memory_usage=0 is_async={self.is_async} is_remote={self.is_remote} seq_nr={self.sequence_nr} is_legacy={self.is_legacy}>"
+            f"cuda_time={self.device_time_str} name={self.name} thread={self.thread} input_shapes={self.input_shapes} cpu_memory_usage={self.cpu_memory_usage} "
+            f"cuda_memory_usage={self.device_memory_usage} is_async={self.is_async} is_remote={self.is_remote} seq_nr={self.sequence_nr} is_legacy={self.is_legacy}>"
         )
 
 
@@ -120,6 +190,8 @@ class FunctionEventAvg(_Formatted):
         self.cpu_time_total += other.cpu_time_total
         self.self_cpu_time_total += other.self_cpu_time_total
         self.count += other.count
+        self.cpu_memory_usage += other.cpu_memory_usage
+        self.self_cpu_memory_usage += other.self_cpu_memory_usage
         self.flops = (self.flops or 0) + (other.flops or 0)
         return self
 
@@ -136,9 +208,12 @@ class FunctionEventAvg(_Formatted):
 class EventList(list[Any]):
     """Events, or averages of them."""
 
-    def __init__(self, events: Iterable[Any] = (), record_shapes: bool = False, with_stack: bool = False) -> None:
-        super().__init__(events)
-        self._record_shapes, self._with_stack = record_shapes, with_stack
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._record_shapes = bool(kwargs.pop("record_shapes", args[1] if len(args) > 1 else False))
+        self._with_stack = bool(kwargs.pop("with_stack", args[2] if len(args) > 2 else False))
+        self._profile_memory = bool(kwargs.pop("profile_memory", False))
+        self._use_device, self._with_flops = kwargs.pop("use_device", None), kwargs.pop("with_flops", False)
+        super().__init__(*args[:1], **kwargs)
 
     def __str__(self) -> str:
         return self.table()
@@ -169,7 +244,12 @@ class EventList(list[Any]):
             if not group_by_input_shape:
                 average.input_shapes = ""
             average.stack = e.stack[:group_by_stack_n]
-        return EventList(found.values(), self._record_shapes and group_by_input_shape, group_by_stack_n > 0)
+        return EventList(
+            found.values(),
+            self._record_shapes and group_by_input_shape,
+            group_by_stack_n > 0,
+            profile_memory=self._profile_memory,
+        )
 
     def table(self, sort_by: str | None = None, row_limit: int = 100, max_src_column_width: int = 75, max_name_column_width: int = 55,
               max_shapes_column_width: int = 80, header: str | None = None, top_level_events_only: bool = False,
@@ -183,9 +263,9 @@ class EventList(list[Any]):
             events.sort(key=lambda e: getattr(e, attribute), reverse=True)
         name = min(max(len(str(e.key)) for e in events) + 4, max_name_column_width)
         columns: list[tuple[str, int]] = [("Name", name)]
-        columns += [
-            (c, WIDTH) for c in ("Self CPU %", "Self CPU", "CPU total %", "CPU total", "CPU time avg", "# of Calls")
-        ]
+        memory = ("CPU Mem", "Self CPU Mem") if self._profile_memory else ()
+        times = ("Self CPU %", "Self CPU", "CPU total %", "CPU total", "CPU time avg")
+        columns += [(c, WIDTH) for c in (*times, *memory, "# of Calls")]
         shapes = self._record_shapes
         if shapes:
             columns.append(
@@ -207,7 +287,8 @@ class EventList(list[Any]):
         for e in events[: row_limit if row_limit >= 0 else None]:
             cells = [
                 str(e.key), _share(e.self_cpu_time_total, whole), _time(e.self_cpu_time_total, time_unit), _share(e.cpu_time_total, whole),
-                _time(e.cpu_time_total, time_unit), _time(e.cpu_time, time_unit), str(e.count),
+                _time(e.cpu_time_total, time_unit), _time(e.cpu_time, time_unit),
+                *((_memory(e.cpu_memory_usage), _memory(e.self_cpu_memory_usage)) if memory else ()), str(e.count),
             ]  # fmt: skip
             if shapes:
                 cells.append(str(e.input_shapes))
@@ -239,6 +320,12 @@ class EventList(list[Any]):
             args: dict[str, Any] = {"External id": e.id, "Sequence number": e.sequence_nr}
             if e.input_shapes:
                 args["Input Dims"] = e.input_shapes
+            if e.name == "[memory]":
+                trace.append({"ph": "i", "s": "t", "cat": "cpu_instant_event", "name": e.name, "pid": pid, "tid": e.thread,
+                              "ts": e.time_range.start, "args": {"Bytes": e.cpu_memory_usage, "Device Type": 0, "Device Id": -1}})  # fmt: skip
+                continue
+            if self._profile_memory:
+                args["Self CPU Mem (bytes)"] = e.self_cpu_memory_usage
             if e.stack:
                 args["Call stack"] = ";".join(e.stack)
             kind = "user_annotation" if e.is_user_annotation else "cpu_op"
@@ -298,6 +385,14 @@ def _time(us: float, unit: str | None = None) -> str:
     if unit == "ms" or (unit is None and us >= 1000):
         return f"{us / 1000:.3f}ms"
     return f"{us:.3f}us"
+
+
+def _memory(n: int) -> str:
+    """1.50 KB"""
+    for unit, size in (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)):
+        if abs(n) >= size:
+            return f"{n / size:.2f} {unit}"
+    return f"{n} B"
 
 
 def _share(part: float, whole: float) -> str:

@@ -72,7 +72,7 @@ def schedule(*, wait: int, warmup: int, active: int, repeat: int = 0, skip_first
 
 
 def tensorboard_trace_handler(
-    dir_name: str, worker_name: str | None = None, use_gzip: bool = False
+    dir_name: str, worker_name: str | None = None, use_gzip: bool = False, use_python_export: bool = False
 ) -> Callable[[Any], None]:
     """What writes each trace into a folder, under a name by which TensorBoard's plugin finds it."""
 
@@ -91,14 +91,15 @@ class _KinetoProfile:
 
     def __init__(self, *, activities: Iterable[ProfilerActivity] | None = None, record_shapes: bool = False, profile_memory: bool = False,
                  with_stack: bool = False, with_flops: bool = False, with_modules: bool = False, experimental_config: Any = None,
-                 execution_trace_observer: Any = None, acc_events: bool = False, custom_trace_id_callback: Any = None) -> None:  # fmt: skip
+                 execution_trace_observer: Any = None, acc_events: bool = False, custom_trace_id_callback: Any = None,
+                 post_processing_timeout_s: float | None = None) -> None:  # fmt: skip
         self.activities = set(activities) if activities else supported_activities()
         if not self.activities:
             raise AssertionError("No valid profiler activities found")
-        if execution_trace_observer is not None:
-            raise NotImplementedError("torch.profiler.profile with execution_trace_observer")
-        if profile_memory:
-            raise NotImplementedError("torch.profiler.profile with profile_memory=True")
+        self.execution_trace_observer, self.custom_trace_id_callback = (
+            execution_trace_observer,
+            custom_trace_id_callback,
+        )
         self.record_shapes, self.profile_memory, self.with_stack = record_shapes, profile_memory, with_stack
         self.with_flops, self.with_modules, self.acc_events = with_flops, with_modules, acc_events
         self.profiler: prof.profile | None = None
@@ -117,12 +118,15 @@ class _KinetoProfile:
     def prepare_trace(self) -> None:
         """Get ready."""
         if self.profiler is None or self.profiler.function_events is not None:
-            self.profiler = prof.profile(record_shapes=self.record_shapes, with_stack=self.with_stack)
+            self.profiler = prof.profile(record_shapes=self.record_shapes, with_stack=self.with_stack, profile_memory=self.profile_memory,
+                                         custom_trace_id_callback=self.custom_trace_id_callback)  # fmt: skip
 
     def start_trace(self) -> None:
         """Record."""
         if self.profiler is None:
             raise AssertionError("Profiler must be initialized before starting trace")
+        if self.execution_trace_observer is not None:
+            self.execution_trace_observer.start()
         self.profiler.__enter__()
         self._metadata.update(self.preset_metadata)
 
@@ -131,13 +135,23 @@ class _KinetoProfile:
         if self.profiler is None:
             raise AssertionError("Profiler must be initialized before stopping trace")
         self.profiler.__exit__(None, None, None)
+        if self.execution_trace_observer is not None:
+            self.execution_trace_observer.stop()
+
+    def set_custom_trace_id_callback(self, callback: Callable[[], str]) -> None:
+        """What names the recordings from the next on."""
+        self.custom_trace_id_callback = callback
+
+    def get_trace_id(self) -> str | None:
+        """The name of the present recording."""
+        return None if self.profiler is None else self.profiler.trace_id
 
     def _finished(self, what: str) -> Any:
         if self.profiler is None:
             raise AssertionError(f"Profiler must be initialized before {what}")
         return self.profiler
 
-    def export_chrome_trace(self, path: str) -> None:
+    def export_chrome_trace(self, path: str, use_python_export: bool = False) -> None:
         """Write a trace that Perfetto and chrome://tracing open; gzipped where the name ends in .gz."""
         self._finished("exporting chrome trace")._events().export_chrome_trace(path, self._metadata)
 
@@ -174,7 +188,7 @@ class _KinetoProfile:
         self._finished("toggling collection").toggle_collection_dynamic(enable, activities)
 
     def export_memory_timeline(self, path: str, device: str | None = None) -> None:
-        """Not here: memory is not recorded."""
+        """Not here: what memory was for is not recorded."""
         raise NotImplementedError("torch.profiler.profile.export_memory_timeline")
 
 
@@ -186,6 +200,8 @@ class profile(_KinetoProfile):
         schedule: step number -> action, see `schedule`.
         on_trace_ready: called with the profile after each recording.
         record_shapes, with_stack: whether events know shapes, and lines of the program.
+        profile_memory: whether they know the memory that their results took, and gave back.
+        execution_trace_observer: also writes what was called with what, see `ExecutionTraceObserver`.
 
     >>> import flambeau as torch
     >>> with profile() as p:
@@ -198,10 +214,11 @@ class profile(_KinetoProfile):
                  on_trace_ready: Callable[..., Any] | None = None, record_shapes: bool = False, profile_memory: bool = False,
                  with_stack: bool = False, with_flops: bool = False, with_modules: bool = False, experimental_config: Any = None,
                  execution_trace_observer: Any = None, acc_events: bool = False, use_cuda: bool | None = None,
-                 custom_trace_id_callback: Any = None) -> None:  # fmt: skip
+                 custom_trace_id_callback: Any = None, post_processing_timeout_s: float | None = None) -> None:  # fmt: skip
         super().__init__(
             activities=activities, record_shapes=record_shapes, profile_memory=profile_memory, with_stack=with_stack, with_flops=with_flops,
             with_modules=with_modules, execution_trace_observer=execution_trace_observer, acc_events=acc_events,
+            custom_trace_id_callback=custom_trace_id_callback,
         )  # fmt: skip
         self.schedule = schedule or (lambda step: ProfilerAction.RECORD)
         self.record_steps = schedule is not None

@@ -209,3 +209,137 @@ def test_names_load_when_they_are_asked_for():
         subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True).stdout
         == "record_function\n"
     )
+
+
+def trained(**options):
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = flambeau.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    x = flambeau.ones(16, 4)
+    with profile(**options) as p:
+        net(x).sum().backward()
+        optimizer.step()
+    return p
+
+
+def test_inside_of_backward_and_optimizers():
+    events = trained().events()
+    inside = [c.name for e in events if e.name == "LinearBackward0" for c in e.cpu_children]
+    assert inside.count("aten::mm") == 5
+    arriving = [e for e in events if e.name == "torch::autograd::AccumulateGrad"]
+    assert len(arriving) == 4
+    assert {e.cpu_parent.name for e in arriving} == {
+        "autograd::engine::evaluate_function: torch::autograd::AccumulateGrad"
+    }
+    step = next(e for e in events if e.name == "Optimizer.step#SGD.step")
+    assert step.cpu_children[-1].name == "aten::_fused_sgd_"
+
+
+def test_the_same_bits_with_a_profile():
+    def train():
+        flambeau.manual_seed(0)
+        net = nn.Sequential(nn.Conv1d(2, 3, 3), nn.GELU(), nn.Flatten(), nn.Linear(18, 5), nn.LayerNorm(5))
+        optimizer = flambeau.optim.Adam(net.parameters(), 0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(flambeau.rand(4, 2, 8)), flambeau.tensor([0, 1, 2, 3])).backward()
+            optimizer.step()
+        return [p.detach().clone() for p in net.parameters()]
+
+    expected = train()
+    with profile(profile_memory=True):
+        got = train()
+    assert all(map(flambeau.equal, got, expected))
+
+
+def test_memory():
+    p = trained(profile_memory=True, record_shapes=True)
+    found = {}
+    for e in p.events():
+        found.setdefault(e.name, []).append((e.cpu_memory_usage, e.self_cpu_memory_usage))
+    assert found["aten::linear"] == [(512, 512), (128, 128)]
+    assert found["aten::relu"] == [(512, 512)]
+    assert found["LinearBackward0"][0] == (584, 0)
+    assert sum(total for total, _ in found["Optimizer.step#SGD.step"]) == 4 * (32 + 8 + 16 + 2)
+    assert all(total < 0 for total, _ in found["[memory]"])
+    assert sum(total for total, _ in found["torch::autograd::AccumulateGrad"]) == 0
+    averages = p.key_averages()
+    lines = averages.table(sort_by="self_cpu_memory_usage").splitlines()
+    assert "Self CPU Mem" in lines[1]
+    assert "640 B" in next(line for line in lines if "aten::linear" in line)
+    kept = flambeau.ones(1024, 1024)
+    with profile(profile_memory=True) as p:
+        flambeau.autograd.profiler._profiler_enabled()
+        with record_function("all"):
+            y = kept * 2
+            del y
+    outer, mul = p.events()
+    assert (outer.cpu_memory_usage, outer.self_cpu_memory_usage, mul.cpu_memory_usage) == (0, -(4 << 20), 4 << 20)
+    assert "4.00 MB" in p.key_averages().table()
+
+
+def test_execution_traces(tmp_path):
+    observer = flambeau.profiler.ExecutionTraceObserver().register_callback(str(tmp_path / "t.json"))
+    assert observer.is_registered
+    p = trained(execution_trace_observer=observer)
+    assert not observer.is_running()
+    trace = json.loads((tmp_path / "t.json").read_text())
+    by_name = {n["name"]: n for n in trace["nodes"]}
+    relu = by_name["aten::relu"]
+    assert relu["inputs"]["shapes"] == [[16, 8]]
+    assert relu["outputs"]["types"] == ["Tensor(float32)"]
+    numbers = {n["id"] for n in trace["nodes"]}
+    assert all(n["ctrl_deps"] in numbers for n in trace["nodes"])
+    assert len(p.get_trace_id()) == 32
+    p.set_custom_trace_id_callback(lambda: "mine")
+    p.start()
+    assert p.get_trace_id() == "mine"
+    p.stop()
+
+
+def test_steps_are_counted():
+    tracker = flambeau.autograd.profiler.KinetoStepTracker
+    start = tracker.current_step()
+    tracker.init_step_count("a")
+    tracker.init_step_count("b")
+    assert [tracker.increment_step(n) - start for n in "aabab"] == [1, 2, 2, 3, 3]
+    assert tracker.erase_step_count("a")
+    assert tracker.erase_step_count("b")
+    assert not tracker.erase_step_count("a")
+
+
+def test_what_other_profilers_wrote(tmp_path):
+    import sqlite3
+
+    path = str(tmp_path / "nvprof.db")
+    base = sqlite3.connect(path)
+    base.executescript("""
+        CREATE TABLE StringTable (_id_ INTEGER, value TEXT);
+        CREATE TABLE CUPTI_ACTIVITY_KIND_MARKER (id INTEGER, name INTEGER, timestamp INTEGER);
+        CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME (_id_ INTEGER, cbid INTEGER, start INTEGER, end INTEGER, correlationId INTEGER);
+        CREATE TABLE CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL (name INTEGER, start INTEGER, end INTEGER, correlationId INTEGER);
+        INSERT INTO StringTable VALUES (1, 'add'), (2, 'mul');
+        INSERT INTO CUPTI_ACTIVITY_KIND_MARKER VALUES (7, 2, 50), (7, 0, 90), (6, 1, 10), (6, 0, 40);
+        INSERT INTO CUPTI_ACTIVITY_KIND_RUNTIME VALUES (1, 211, 15, 20, 3);
+        INSERT INTO CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL VALUES (1, 16, 30, 3);
+    """)
+    base.commit()
+    base.close()
+    events = flambeau.autograd.profiler.load_nvprof(path)
+    assert [(e.name, e.cpu_time_total, [k.duration for k in e.kernels]) for e in events] == [
+        ("add", 30, [14]),
+        ("mul", 40, []),
+    ]
+    unique = flambeau.autograd.profiler.EnforceUnique()
+    unique.see(1)
+    with pytest.raises(RuntimeError, match="duplicate key"):
+        unique.see(1)
+
+    class Record:
+        def __init__(self, start):
+            self.start = start
+
+        def start_ns(self):
+            return self.start
+
+    records = flambeau.autograd.profiler.MemRecordsAcc([(Record(n),) for n in (5, 1, 9)])
+    assert [r[0].start for r in records.in_interval(2, 9)] == [5, 9]
