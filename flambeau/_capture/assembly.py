@@ -189,6 +189,7 @@ class Assembly:
         self.pieces: list[Any] = []
         self.held = 0
         self.memory = Memory()
+        self.heirs: dict[Expr, Place] = {}  # values that are about to be made -> the place that they take over
         self.lives()
         for n, unit in enumerate(self.s.order):
             self.now = n
@@ -250,7 +251,9 @@ class Assembly:
         self, e: Expr, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...], given: Place | None
     ) -> Held:
         """Choose a place for a value that is about to be made."""
-        if given is None:
+        if given is None and e in self.heirs:
+            given = self.heirs.pop(e)
+        elif given is None:
             size = place.span(shape, strides) * BY_NAME[dtype].itemsize
             given = Place("temp", self.memory.take(size))
         else:
@@ -275,6 +278,8 @@ class Assembly:
         if fused is None:
             self.in_python(u)
             return
+        if len(fused.launches) == 1:
+            self.take_over(u)
         outs = [self.out(t) for t in u.targets]
         temps = [self.memory.take(size * BY_NAME[d].itemsize) for d, size in fused.temps]
         segment = self.segment()
@@ -295,6 +300,24 @@ class Assembly:
         self.work = max(self.work, *(math.prod(r.shape) for r in u.roots), *(math.prod(e.shape) for e in u.reads), 0)
         for t in temps:
             self.memory.free(t)
+
+    def take_over(self, u: Unit) -> None:
+        """A value that is needed for the last time is overwritten by one that lies as it does, where each point reads only itself."""
+        ends = self.ends.get(self.now, [])
+        self.heirs = {}
+        for t in u.targets:
+            if t.place is not None:
+                continue
+            for e in ends:
+                h = self.homes.get(e)
+                if h is None or h.place.kind != "temp" or h.offset or e not in u.reads:
+                    continue
+                stand = e if e in self.s.leaves else self.s.want[e].stand
+                same = (h.dtype, h.shape, h.strides) == (t.layout.dtype, t.layout.shape, t.layout.strides)
+                if same and stand is not None and all(place.pointwise(r, stand) for r in u.roots):
+                    self.heirs[self.name(t)] = h.place
+                    ends.remove(e)
+                    break
 
     def step(self, step: Step) -> None:
         operands = [self.s.strided(e) for e in step.ins]
