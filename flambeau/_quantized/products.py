@@ -181,6 +181,8 @@ def dynamic(x: Any, packed: Any, reduce_range: bool = False) -> Any:
         raise RuntimeError(f"expected scalar type Float but found {dtypes.SPOKEN[x.dtype]}")
     weight, bias = packed.unpack()
     _check_width(a, weight)
+    if not weight.is_quantized:  # packed in float16
+        return flambeau.nn.functional.linear(x.detach(), weight, bias)
     c, scale = in_range_of(a, reduce_range)
     return wrap(np.ascontiguousarray(_floats(c, scale, weight, bias)))
 
@@ -198,8 +200,7 @@ def linear_relu_dynamic(x: Any, packed: Any, reduce_range: bool = False) -> Any:
 
 @operator(f"linear_dynamic_fp16(Tensor X, {LINEAR} W_prepack) -> Tensor Y")
 def linear_dynamic_fp16(x: Any, packed: Any) -> Any:
-    weight, bias = packed.unpack()
-    return flambeau.nn.functional.linear(x.detach(), weight, bias)
+    return dynamic(x, packed)
 
 
 @operator(f"linear_relu_dynamic_fp16(Tensor X, {LINEAR} W_prepack) -> Tensor Y")

@@ -57,6 +57,10 @@ _HOMES = {
         "get_default_static_sparse_quant_module_mappings get_dynamic_quant_module_class get_embedding_qat_module_mappings "
         "get_embedding_static_quant_module_mappings get_quantized_operator get_static_quant_module_class no_observer_set"
     ),
+    "quantize_jit": (
+        "convert_dynamic_jit convert_jit fuse_conv_bn_jit prepare_dynamic_jit prepare_jit quantize_dynamic_jit quantize_jit script_qconfig "
+        "script_qconfig_dict"
+    ),
     "quantize": (
         "add_quant_dequant convert get_default_custom_config_dict prepare prepare_qat propagate_qconfig_ quantize quantize_dynamic "
         "quantize_qat swap_module"
