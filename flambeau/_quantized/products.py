@@ -317,12 +317,11 @@ def _in_floats(sums: Any, in_scale: float, p: Any) -> Any:
 
 
 def conv_dynamic(x: Any, p: Any, reduce_range: bool) -> Any:
-    """A convolution of floats, computed in codes of the range that its input has."""
-    narrow = x.ndim == 3 and p.dims == 2
+    """A convolution of floats in codes of the range that its input has, which the result is held to as well."""
     a = x.detach()._a
-    c, scale = in_range_of(a[:, :, None] if narrow else a, reduce_range)
-    y = wrap(np.ascontiguousarray(_in_floats(_exactly(c, p), scale, p)))
-    return y.squeeze(2) if narrow else y.contiguous(memory_format=_last(p.dims))
+    scale, zero_point = qparams_of_range(*range_of(a), 0, 127 if reduce_range else 255)
+    codes_of_x = flambeau.quantize_per_tensor(x.detach(), scale, zero_point, dtypes.quint8)
+    return conv(codes_of_x, p, scale, zero_point, False).dequantize()
 
 
 def _convolutions(n: int) -> None:

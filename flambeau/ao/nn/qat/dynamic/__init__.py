@@ -1,0 +1,7 @@
+"""Modules trained for dynamic quantization."""
+
+from .modules import Linear
+
+__all__ = [
+    "Linear",
+]
