@@ -1,4 +1,8 @@
-"""DistributedDataParallel: gradients averaged over processes. There are no process groups here yet."""
+"""DistributedDataParallel: the same model in every process of a group, gradients averaged over them."""
+
+import contextlib
+
+import flambeau as torch
 
 from ..modules.module import Module
 
@@ -6,12 +10,191 @@ __all__ = ["DistributedDataParallel"]
 
 
 class DistributedDataParallel(Module):
-    """Wraps a module so that its gradients are averaged over the processes of a group."""
+    r"""Wraps a module so that after every backward pass its gradients are the means over the processes of a group.
 
-    def __init__(self, module, *args, process_group=None, **kwargs):
+    Parameters and buffers are taken over from rank 0. Each process feeds its own part of a batch; while the backward pass runs, gradients go to the
+    others in buckets as they come, and when it ends they are there. With the same start and the same means, models stay equal.
+
+    Args:
+        module: the module; some parameter requires a gradient.
+        process_group: the group; all ranks without one.
+        broadcast_buffers: take over rank 0's buffers before every forward pass.
+        find_unused_parameters: look after every forward pass which parameters no gradient will reach. Without it, such parameters are an error.
+        bucket_cap_mb: the size of a bucket, in MiB.
+        static_graph: parameters that are unused in the first pass are so always.
+        gradient_as_bucket_view: accepted: gradients keep their memory.
+
+    Raises:
+        ValueError: no process group.
+        RuntimeError: no parameter requires a gradient, or ranks have other models.
+    """
+
+    def __init__(
+        self,
+        module,
+        device_ids=None,
+        output_device=None,
+        dim=0,
+        broadcast_buffers=True,
+        init_sync=True,
+        process_group=None,
+        bucket_cap_mb=None,
+        find_unused_parameters=False,
+        check_reduction=False,
+        gradient_as_bucket_view=False,
+        static_graph=False,
+        delay_all_reduce_named_params=None,
+        param_to_hook_all_reduce=None,
+        mixed_precision=None,
+        device_mesh=None,
+        skip_all_reduce_unused_params=False,
+        bucket_cap_mb_list=None,
+    ):
         super().__init__()
-        if process_group is None:
-            raise ValueError(
-                "Default process group has not been initialized, please make sure to call init_process_group."
+        from flambeau.distributed import distributed_c10d as c10d
+
+        if process_group is not None and device_mesh is not None:
+            raise RuntimeError("Cannot specify both process_group and device_mesh arguments.")
+        for given, name in (
+            (mixed_precision, "mixed_precision"),
+            (delay_all_reduce_named_params, "delay_all_reduce_named_params"),
+        ):
+            if given is not None:
+                raise NotImplementedError(f"torch.nn.parallel.DistributedDataParallel with {name}")
+        self.process_group = (
+            device_mesh.get_group()
+            if device_mesh is not None
+            else process_group
+            if process_group is not None
+            else c10d._the(None)
+        )
+        if not any(p.requires_grad for p in module.parameters()):
+            raise RuntimeError(
+                "DistributedDataParallel is not needed when a module doesn't have any parameters that require a gradient."
             )
-        raise NotImplementedError("DistributedDataParallel over a process group")
+        if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in module.parameters()):
+            raise RuntimeError(
+                "Modules with uninitialized parameters can't be used with `DistributedDataParallel`. Run a dummy forward pass to correctly initialize the modules"
+            )
+        if any(p.device.type != "cpu" for p in module.parameters()) or device_ids or output_device:
+            raise NotImplementedError("torch.nn.parallel.DistributedDataParallel on devices other than the CPU")
+        self.module, self.dim, self.device_ids, self.output_device = module, dim, None, None
+        self.device, self.device_type, self.is_multi_device_module = torch.device("cpu"), "cpu", False
+        self.broadcast_buffers, self.find_unused_parameters = broadcast_buffers, find_unused_parameters
+        self.gradient_as_bucket_view, self.static_graph = gradient_as_bucket_view, static_graph
+        self.require_backward_grad_sync = self.require_forward_param_sync = True
+        ignored = set(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
+        self.parameters_to_ignore = ignored
+        self._parameters_to_average = [p for n, p in module.named_parameters() if p.requires_grad and n not in ignored]
+        self._same_on_all_ranks()
+        if init_sync:
+            self._take_over([*(p for n, p in module.named_parameters() if n not in ignored), *self._buffers_to_share()])
+        from ._reducer import Logger, Reducer
+
+        self.bucket_bytes_cap = int((25 if bucket_cap_mb is None else bucket_cap_mb) * 1024 * 1024)
+        first = 1 << 20 if bucket_cap_mb is None else self.bucket_bytes_cap
+        self.reducer = Reducer(
+            self._parameters_to_average, self.process_group, min(first, self.bucket_bytes_cap), self.bucket_bytes_cap
+        )
+        self.logger = Logger(self.reducer)
+        self._unused = None
+
+    def _buffers_to_share(self):
+        return [b for n, b in self.module.named_buffers() if n not in self.parameters_to_ignore]
+
+    def _same_on_all_ranks(self):
+        """Raise unless all ranks have as many parameters, of the same shapes."""
+        from flambeau import distributed as dist
+
+        shapes = [tuple(p.shape) for p in self._parameters_to_average]
+        everywhere = [None] * dist.get_world_size(self.process_group)
+        dist.all_gather_object(everywhere, shapes, group=self.process_group)
+        for rank, other in enumerate(everywhere):
+            if len(other) != len(everywhere[0]):
+                raise RuntimeError(
+                    f"DDP expects same model across all ranks, but Rank 0 has {len(everywhere[0])} params, while rank {rank} has inconsistent {len(other)} params."
+                )
+            for i, (a, b) in enumerate(zip(everywhere[0], other, strict=True)):
+                if a != b:
+                    raise RuntimeError(
+                        f"[{i}]: params[{i}] in this process with sizes {list(b)} appears not to match sizes of the same param in process 0."
+                    )
+
+    def _take_over(self, tensors):
+        """Rank 0's values, for each tensor."""
+        from flambeau import distributed as dist
+
+        with torch.no_grad():
+            for t in tensors:
+                data = t.detach().contiguous()
+                dist.broadcast(data, group=self.process_group, group_src=0)
+                if data.data_ptr() != t.data_ptr():
+                    t.copy_(data)
+
+    def forward(self, *inputs, **kwargs):
+        averaging = torch.is_grad_enabled() and self.require_backward_grad_sync
+        if averaging:
+            self.reducer.check_finished()
+        if self.require_forward_param_sync and self.broadcast_buffers:
+            self._take_over(self._buffers_to_share())
+        output = self.module(*inputs, **kwargs)
+        self.require_forward_param_sync = not torch.is_grad_enabled() or self.require_backward_grad_sync
+        if averaging:
+            self.reducer.prepare(self._unused_parameters(output))
+        return output
+
+    def _unused_parameters(self, output):
+        from ._reducer import reached
+
+        if not (self.find_unused_parameters or self.static_graph):
+            return ()
+        if self.static_graph and self._unused is not None:
+            return self._unused
+        used = reached(output)
+        self._unused = [p for p in self._parameters_to_average if id(p) not in used]
+        self.reducer.unused_everywhere = self._unused_on_all_ranks()
+        return self._unused
+
+    def _unused_on_all_ranks(self):
+        """Those that no rank used: their gradients stay as they were."""
+        from flambeau import distributed as dist
+
+        mark = {id(p) for p in self._unused}
+        used = torch.tensor([id(p) not in mark for p in self._parameters_to_average], dtype=torch.int32)
+        dist.all_reduce(used, group=self.process_group)
+        return {id(p) for p, n in zip(self._parameters_to_average, used.tolist(), strict=True) if n == 0}
+
+    @contextlib.contextmanager
+    def no_sync(self):
+        """Within the block gradients add up in each process by itself; the next pass outside averages them all."""
+        before, self.require_backward_grad_sync = self.require_backward_grad_sync, False
+        try:
+            yield
+        finally:
+            self.require_backward_grad_sync = before
+
+    def register_comm_hook(self, state, hook):
+        """Average gradients by `hook(state, bucket)`, which gives a future of the tensor that replaces the bucket's."""
+        if not callable(hook):
+            raise TypeError("Communication hook must be callable.")
+        if self.reducer.hook is not None:
+            raise RuntimeError("register_comm_hook or register_builtin_comm_hook can only be called once.")
+        self.reducer.hook = (state, hook)
+
+    def join(self, divide_by_initial_world_size=True, enable=True, throw_on_early_termination=False):
+        """Refused: ranks need as many batches as each other."""
+        raise NotImplementedError("torch.nn.parallel.DistributedDataParallel.join")
+
+    def train(self, mode=True):
+        super().train(mode)
+        return self
+
+    def __getstate__(self):
+        raise RuntimeError("a DistributedDataParallel is not pickled: save its `module`'s state_dict")
+
+    def _get_ddp_logging_data(self):
+        return self.logger._get_ddp_logging_data()
+
+    def _set_static_graph(self):
+        """The graph is the same in every pass."""
+        self.static_graph = True

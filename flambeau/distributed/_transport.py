@@ -1,0 +1,154 @@
+"""Messages between ranks: every pair of processes has one connection, and one thread reads each.
+
+A message has a channel (which group and what for) and a sender; who waits for it takes it from the mailbox. Reading threads never wait for those
+who use the messages, so that all ranks may send before they receive. A rank that is gone, or breaks off, is noticed by everybody at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import socket
+import threading
+import time
+from collections import deque
+from datetime import timedelta
+from typing import Any
+
+from flambeau.distributed import _wire
+from flambeau.distributed._errors import DistBackendError
+from flambeau.distributed._store import Store, _connected
+
+DATA, ABORT, GOODBYE = 0, 1, 2
+Channel = tuple[int, int]  # group, tag
+
+
+class Transport:
+    """This process's connections to all others."""
+
+    def __init__(self, store: Store, rank: int, size: int, timeout: timedelta, host: str) -> None:
+        self.rank, self.size = rank, size
+        self.socks: dict[int, socket.socket] = {}
+        self.sending = [threading.Lock() for _ in range(size)]
+        self.mail: dict[tuple[Channel, int], deque[Any]] = {}
+        self.arrived = threading.Condition()
+        self.gone: dict[int, str] = {}  # rank -> why nothing more comes from it
+        self.broken: dict[int, str] = {}  # group -> why its collectives are over
+        self.closing = False
+        if size > 1:
+            self._connect(store, timeout, host)
+
+    def _connect(self, store: Store, timeout: timedelta, host: str) -> None:
+        listener = socket.create_server((host, 0), backlog=self.size)
+        store.set(f"address/{self.rank}", pickle.dumps((host, listener.getsockname()[1])))
+        listener.settimeout(timeout.total_seconds())
+        for peer in range(self.rank):  # to those before, from those after
+            there, port = pickle.loads(store.get(f"address/{peer}"))
+            sock = _connected(there, port, timeout)
+            _wire.send(sock, DATA, 0, self.rank, b"")
+            self.socks[peer] = sock
+        try:
+            for _ in range(self.rank + 1, self.size):
+                sock, _ = listener.accept()
+                sock.settimeout(None)
+                self.socks[_wire.receive(sock)[2]] = _wire.quick(sock)
+        except TimeoutError:
+            missing = sorted(set(range(self.size)) - {self.rank} - set(self.socks))
+            raise DistBackendError(f"Timed out after {int(timeout.total_seconds() * 1000)}ms: ranks {missing} did not connect") from None  # fmt: skip
+        finally:
+            listener.close()
+        for peer, sock in self.socks.items():
+            threading.Thread(target=self._read, args=(peer, sock), name=f"flambeau-rank-{peer}", daemon=True).start()
+
+    def _read(self, peer: int, sock: socket.socket) -> None:
+        why = "Connection closed by peer"
+        try:
+            while True:
+                kind, group, tag, data = _wire.receive(sock)
+                if kind == GOODBYE:
+                    why = "it has left the process group"
+                    break
+                with self.arrived:
+                    if kind == ABORT:
+                        self.broken.setdefault(group, f"rank {peer} failed: {data.decode()}")
+                    else:
+                        self.mail.setdefault(((group, tag), peer), deque()).append(data)
+                    self.arrived.notify_all()
+        except OSError as error:
+            if not isinstance(error, ConnectionError) or "closed by peer" not in str(error):
+                why = f"Connection closed by peer: {error}"
+        with self.arrived:
+            self.gone[peer] = why
+            self.arrived.notify_all()
+
+    def send(self, peer: int, channel: Channel, data: Any) -> None:
+        """Give a message on its way."""
+        if peer == self.rank:
+            with self.arrived:
+                self.mail.setdefault((channel, peer), deque()).append(bytearray(data))
+                self.arrived.notify_all()
+            return
+        try:
+            with self.sending[peer]:
+                _wire.send(self.socks[peer], DATA, *channel, data)
+        except OSError as error:
+            raise DistBackendError(f"[rank {self.rank}] sending to rank {peer} failed: {self.gone.get(peer, error)}") from None  # fmt: skip
+
+    def ready(self, channel: Channel, peers: list[int]) -> bool:
+        """Whether a message from one of the peers has come."""
+        with self.arrived:
+            return any(self.mail.get((channel, p)) for p in peers)
+
+    def receive(self, peers: list[int], channel: Channel, timeout: float) -> tuple[int, bytearray]:
+        """The next message on a channel from one of the peers, and from whom.
+
+        Raises:
+            DistBackendError: a peer is gone, the group is broken, or nothing comes in time.
+        """
+        deadline = time.monotonic() + timeout
+        with self.arrived:
+            while True:
+                for p in peers:
+                    box = self.mail.get((channel, p))
+                    if box:
+                        data = box.popleft()
+                        if not box:
+                            del self.mail[channel, p]
+                        return p, data
+                if channel[0] in self.broken:
+                    raise DistBackendError(f"[rank {self.rank}] {self.broken[channel[0]]}")
+                lost = [p for p in peers if p in self.gone]
+                if lost and len(lost) == len(peers):
+                    raise DistBackendError(f"[rank {self.rank}] rank {lost[0]}: {self.gone[lost[0]]}")
+                if self.closing:
+                    raise DistBackendError(f"[rank {self.rank}] the process group was destroyed")
+                left = deadline - time.monotonic()
+                if left <= 0 or not self.arrived.wait(left):
+                    raise DistBackendError(f"[rank {self.rank}] Timed out waiting {int(timeout * 1000)}ms for recv operation to complete (from rank {', '.join(map(str, peers))})")  # fmt: skip
+
+    def abort(self, group: int, ranks: list[int], why: str) -> None:
+        """Tell the others that a group's collective failed here: none of them waits in vain."""
+        with self.arrived:
+            self.broken.setdefault(group, why)
+            self.arrived.notify_all()
+        for peer in ranks:
+            if peer != self.rank and peer not in self.gone:
+                with contextlib.suppress(OSError), self.sending[peer]:
+                    _wire.send(self.socks[peer], ABORT, group, 0, why.encode())
+
+    def close(self) -> None:
+        """Leave."""
+        with self.arrived:
+            self.closing = True
+            self.arrived.notify_all()
+        for peer, sock in self.socks.items():
+            with contextlib.suppress(OSError):
+                with self.sending[peer]:
+                    _wire.send(sock, GOODBYE, 0, 0, b"")
+                sock.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + 5
+        for sock in self.socks.values():  # what is on its way to others may still be read by them
+            with contextlib.suppress(OSError):
+                sock.settimeout(max(deadline - time.monotonic(), 0.01))
+            with contextlib.suppress(OSError):
+                sock.close()
