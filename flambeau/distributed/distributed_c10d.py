@@ -104,15 +104,6 @@ _world = _World()
 # ---------------------------------------------------------------- groups
 
 
-def is_available() -> bool:
-    """Whether processes can work together here.
-
-    >>> is_available()
-    True
-    """
-    return True
-
-
 def is_initialized() -> bool:
     """Whether this process has joined others."""
     return GroupMember.WORLD is not None

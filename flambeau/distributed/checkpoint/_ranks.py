@@ -15,7 +15,7 @@ class Ranks:
 
     def __init__(self, group: Any = None, alone: bool = False, coordinator: int = 0) -> None:
         self.group = group
-        self.alone = alone or not (dist.is_available() and dist.is_initialized())
+        self.alone = alone or not dist.is_initialized()
         self.rank = 0 if self.alone else dist.get_rank(group)
         self.size = 1 if self.alone else dist.get_world_size(group)
         self.coordinator = coordinator
