@@ -495,7 +495,7 @@ def check_apart(a: Any, sources: Any, elementwise: bool) -> None:
             isinstance(x, np.ndarray)
             and isinstance(a, np.ndarray)
             and (x is not a or not elementwise)
-            and np.may_share_memory(a, x)
+            and (x is a or np.may_share_memory(a, x))
         ):
             same = a.__array_interface__["data"] == x.__array_interface__["data"] and a.strides == x.strides
             if not (elementwise and same and a.shape == x.shape) and _dense(a) and _dense(x):
@@ -507,6 +507,8 @@ def check_apart(a: Any, sources: Any, elementwise: bool) -> None:
 
 def _dense(a: Any) -> bool:
     """Whether the elements fill one run of memory."""
+    if not a.size:
+        return True
     step = a.itemsize
     for s, n in sorted((s, n) for s, n in zip(a.strides, a.shape, strict=True) if n != 1):
         if s != step:

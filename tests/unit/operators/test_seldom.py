@@ -107,3 +107,8 @@ def test_dense_gradients_of_sparse_leaves(agree):
         return a.grad.layout == t.strided, a.grad.to_dense()
 
     agree(lambda t: run(t, t.arange(9.0, dtype=t.float64).reshape(3, 3)))
+
+
+def test_joined_into_a_part(agree):
+    for n in (0, 4):
+        agree(lambda t, n=n: t.cat((x := t.zeros(n), t.zeros(3)), out=x), raises=RuntimeError)
