@@ -156,7 +156,7 @@ class _OpNamespace(types.ModuleType):
         self.name = name
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") and name not in ("__and__", "__or__", "__xor__", "__lshift__", "__rshift__"):
             raise AttributeError(f"'_OpNamespace' '{self.name}' object has no attribute '{name}'")
         found = _packet(self.name, name)
         if found is None:
@@ -168,6 +168,8 @@ class _OpNamespace(types.ModuleType):
 def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
     if namespace in ("quantized", "_quantized"):
         importlib.import_module("flambeau._quantized")
+    if namespace == "profiler":
+        return importlib.import_module("flambeau._record_function").PACKETS.get(name)  # type: ignore[no-any-return]
     defined = _DEFINED.get(namespace, {}).get(name)
     if defined:
         packet = OpOverloadPacket(namespace, name, {k or "default": (d.op, "function") for k, d in defined.items()})

@@ -21,8 +21,8 @@ def _deepcopy(self: Any, memo: dict[Any, Any]) -> Any:
     return _utils.deepcopy_tensor(self, memo)
 
 
-def _reduce_ex(self: Any, protocol: Any) -> Any:
-    return _utils.reduce_tensor(self, protocol)
+def _reduce_ex(self: Any, proto: Any) -> Any:
+    return _utils.reduce_tensor(self, proto)
 
 
 def _set_state(self: Any, state: Any) -> None:

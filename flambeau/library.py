@@ -397,7 +397,7 @@ def triton_op(*args: Any, **kwargs: Any) -> Any:
     raise NotImplementedError("torch.library.triton_op is not implemented: there is no Triton here")
 
 
-def wrap_triton(kernel: Any) -> Any:
+def wrap_triton(triton_kernel: Any) -> Any:
     raise NotImplementedError("torch.library.wrap_triton is not implemented: there is no Triton here")
 
 

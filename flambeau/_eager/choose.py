@@ -18,6 +18,7 @@ RENAMED = {
     "axis": "dim",
     "keepdims": "keepdim",
     "x": "input",
+    "from": "from_",
     "x1": "input",
     "x2": "other",
     "self": "input",

@@ -7,6 +7,7 @@ calls the general lane (`call.general`), which defines what the call means. Func
 from __future__ import annotations
 
 from itertools import count
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def function(op: Op) -> Any:
     made = _functions.get(op)
     if made is None:
         text = {"pointwise": _pointwise, "op": _structured, "composite": _composite}[op.kind](op)
-        text = _python_types(op, _numpy_names(op, text))
+        text = _python_types(op, _numpy_names(op, _reserved_names(op, text)))
         made = _functions[op] = _finish(op, build(op.name, text, SCOPE))
     return made
 
@@ -59,7 +60,7 @@ def inplace(op: Op) -> Any:
         text = "\n".join([f"def {op.name}_({_header(op, out=False)}):", f'    """In-place version of :func:`{op.name}`."""',
                           *(_inplace_lane(op, me) if op.kind == "pointwise" else _write_lane(op, me) if op.kind == "op" else []),
                           f"    return general({me}, {_tuple(op)}, None, True)"]) + "\n"  # fmt: skip
-        made = _inplace[op] = _finish(op, build(op.name + "_", text, SCOPE))
+        made = _inplace[op] = _finish(op, build(op.name + "_", _reserved_names(op, text), SCOPE))
     return made
 
 
@@ -110,6 +111,21 @@ def _numpy_names(op: Op, text: str) -> str:
             lines_ += [f"    elif {p.name} is MISSING:",
                        f"        raise TypeError('{op.name}() missing 1 required positional arguments: \"{p.name}\"')"]  # fmt: skip
     return "\n".join([head, doc, *lines_, rest])
+
+
+def _reserved_names(op: Op, text: str) -> str:
+    """A parameter called as a word of Python is (`from`): taken where it is given by name, in a dict."""
+    named = [p.name for p in op.params if p.name.endswith("_") and iskeyword(p.name[:-1]) and p.default is not REQUIRED]
+    if not named:
+        return text
+    head, doc, rest = text.split("\n", 2)
+    lines_ = [
+        "    if reserved:",
+        *(f"        {name} = reserved.pop('{name[:-1]}', {name})" for name in named),
+        "        for name in reserved:",
+        f"            raise TypeError(f\"{head[4:].partition('(')[0]}() got an unexpected keyword argument '{{name}}'\")",
+    ]
+    return "\n".join([head[:-2] + ", **reserved):", doc, *lines_, rest])
 
 
 def _python_types(op: Op, text: str) -> str:

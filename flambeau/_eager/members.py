@@ -286,10 +286,13 @@ class _Members:
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(a.item())
 
-    def __format__(self: Any, spec: str) -> str:
-        if (self._a.ndim == 0 and type(self) is Tensor) or (self._a.ndim == 0 and spec):
-            return self.item().__format__(spec)
-        return object.__format__(self, spec)
+    def __format__(self: Any, format_spec: str) -> str:
+        if (self._a.ndim == 0 and type(self) is Tensor) or (self._a.ndim == 0 and format_spec):
+            return self.item().__format__(format_spec)
+        return object.__format__(self, format_spec)
+
+    def __delitem__(self: Any, key: Any) -> None:
+        raise TypeError("Tensor does not support deleting items")
 
     def __contains__(self: Any, element: Any) -> bool:
         if MODES and STATE.recorder is not None:

@@ -46,10 +46,9 @@ def named(op: Op) -> Any:
     return _named[op]
 
 
-def _from_iterable(cls: Any, *values: Any) -> Any:
+def _from_iterable(cls: Any, iterable: Any = (), *more: Any) -> Any:
     """As PyTorch's result tuples are made, of one sequence; or, as named tuples are, of their fields."""
-    one = len(values) == 1 and not isinstance(values[0], Tensor)
-    return cls._make(values[0] if one else values)
+    return cls._make((iterable, *more) if more or isinstance(iterable, Tensor) else iterable)
 
 
 RETURN_TYPES: dict[str, type] = {}

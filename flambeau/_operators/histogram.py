@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, T
 from flambeau._operators.op import FUNCTION, composite, op
@@ -98,6 +98,7 @@ def _counted(
     "histogramdd.int_bins(Tensor self, int bins, float[]? range=None, Tensor? weight=None, bool density=False) -> (Tensor hist, Tensor[] bin_edges)",
     "histogramdd.TensorList_bins(Tensor self, Tensor[] bins, float[]? range=None, Tensor? weight=None, bool density=False) -> (Tensor hist, Tensor[] bin_edges)",
     variants=FUNCTION,
+    outputs=("hist", "bin_edges"),
 )
 def histogramdd(
     input: T, bins: Any, range: Sequence[float] | None = None, weight: T | None = None, density: bool = False
@@ -110,12 +111,4 @@ def histogramdd(
     bins = (bins,) * x.shape[1] if isinstance(bins, int) else tuple(b._a if isinstance(b, Tensor) else b for b in bins)
     _check(x, bins)
     counts, *edges = _counted(x, bins, range, weight, density)
-    return _Counts(counts, tuple(edges))
-
-
-class _Counts(NamedTuple):
-    hist: Any
-    bin_edges: Any
-
-
-_Counts.__name__, _Counts.__module__ = "histogramdd", "flambeau.return_types"
+    return counts, tuple(edges)

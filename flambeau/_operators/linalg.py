@@ -41,14 +41,14 @@ def square(name: str, A: Any, routine: str = "", what: str = "A") -> None:
     matrices(name, A, routine)
 
 
-def refuse(info: Any, message: Any, batched: bool) -> None:
+def refuse(info: Any, message: Any, batched: bool, error: type[Exception] = LinAlgError) -> None:
     """Raise for the first matrix of a batch that LAPACK gave up on."""
     if not has_elements(info):
         return
     bad = info._a.reshape(-1).nonzero()[0]
     if bad.size:
         which = f"(Batch element {bad[0]}): " if batched else ""
-        raise LinAlgError(message(which, int(info._a.reshape(-1)[bad[0]])))
+        raise error(message(which, int(info._a.reshape(-1)[bad[0]])))
 
 
 # ---------------------------------------------------------------- small formulas
@@ -261,6 +261,7 @@ def linalg_lu_factor(A: T, *, pivot: bool = True) -> tuple[T, T]:
             "linalg.lu_factor_ex(A, pivot)"
         ),
         A.ndim > 2,
+        RuntimeError,
     )
     return LU, pivots
 

@@ -153,19 +153,7 @@ def lu_solve(input: T, LU_data: T, LU_pivots: T) -> T:
 @composite("_lu_with_info", variants=("function",), outputs=("LU", "pivots", "info"))
 def _lu_with_info(input: T, pivot: bool = True, check_errors: bool = True) -> tuple[T, T, T]:
     """The packed factors, the row exchanges, and where U has a zero on its diagonal."""
-    LU, pivots, info = factor.linalg_lu_factor_ex(input, pivot=pivot)
-    if check_errors:
-        factor.refuse(
-            info,
-            lambda which, i: (
-                f"torch.linalg.lu_factor_ex: {which}U[{i},{i}] is zero and using it "
-                "on lu_solve would result in a division by "
-                "zero. If you still want to perform the factorization, consider calling linalg.lu(A, pivot) "
-                "or linalg.lu_factor_ex(A, pivot)"
-            ),
-            input.ndim > 2,
-        )
-    return LU, pivots, info
+    return tuple(factor.linalg_lu_factor_ex(input, pivot=pivot))
 
 
 @composite("lu", variants=("function", "method"))

@@ -1,0 +1,153 @@
+"""Operators that PyTorch's own Python code calls by name: parts of others, conversions, checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._kernel.language import DType, Shape, T
+from flambeau._operators import embed, linalg, norm, solve, sparse
+from flambeau._operators.compare import bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
+from flambeau._operators.op import FUNCTION, Op, composite
+from flambeau._values.dtype import int32
+
+N = T
+
+# ---------------------------------------------------------------- operators of Python
+
+
+def _operator_of(sign: str, does: Op) -> None:
+    def operator(input: T, other: N) -> T:
+        return does(input, other)
+
+    operator.__doc__ = f"What `__{sign}__` of a tensor calls."
+    composite(f"__{sign}__.Tensor", f"__{sign}__.Scalar", variants=())(operator)
+
+
+for _sign, _does in {
+    "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor, "lshift": bitwise_left_shift, "rshift": bitwise_right_shift,
+}.items():  # fmt: skip
+    _operator_of(_sign, _does)
+
+
+# ---------------------------------------------------------------- parts of sparse tensors, as copies
+
+
+def _copy_of_part(part: Op) -> None:
+    def copy(input: T) -> T:
+        return part(input).clone()
+
+    copy.__doc__ = f"A copy of what `{part.name}` views."
+    composite(f"{part.name}_copy", variants=FUNCTION, layouts=True)(copy)
+
+
+for _part in (sparse.values, sparse.indices, sparse.crow_indices, sparse.col_indices, sparse.ccol_indices, sparse.row_indices):  # fmt: skip
+    _copy_of_part(_part)
+
+
+@composite("spmm", variants=FUNCTION, layouts=True)
+def spmm(input: T, mat2: T) -> T:
+    """The product of a sparse matrix and a dense one: `mm`."""
+    return input.mm(mat2)
+
+
+@composite(
+    "_convert_indices_from_coo_to_csr(Tensor self, int size, *, bool out_int32=False) -> Tensor", variants=FUNCTION
+)
+def _convert_indices_from_coo_to_csr(input: T, size: int, *, out_int32: bool = False) -> T:
+    """Where each of `size` rows begins in a sorted list of the rows of elements."""
+    starts = input.new_zeros((size + 1,))
+    starts[1:] = input.bincount(minlength=size).cumsum(0)
+    return starts.to(int32) if out_int32 else starts
+
+
+@composite(
+    "_convert_indices_from_csr_to_coo(Tensor crow_indices, Tensor col_indices, *, bool out_int32=False, bool transpose=False) -> Tensor",
+    variants=FUNCTION,
+)
+def _convert_indices_from_csr_to_coo(
+    crow_indices: T, col_indices: T, *, out_int32: bool = False, transpose: bool = False
+) -> T:
+    """The row and the column of each element."""
+    rows = crow_indices.new_tensor(range(crow_indices.shape[-1] - 1)).repeat_interleave(crow_indices.diff())
+    both = (col_indices, rows) if transpose else (rows, col_indices)
+    found = rows.new_zeros((2, rows.shape[0]))
+    found[0], found[1] = both
+    return found.to(int32) if out_int32 else found
+
+
+# ---------------------------------------------------------------- linear algebra
+
+
+@composite("_linalg_det", variants=FUNCTION, outputs=("result", "LU", "pivots"))
+def _linalg_det(A: T) -> tuple[T, T, T]:
+    """The determinant, and the factors that it is the product of: those of the transpose where A lies row by row."""
+    x = A.detach()
+    LU, pivots, _ = linalg.linalg_lu_factor_ex(x.mT if x.is_contiguous() and not x.is_complex() else x)
+    return solve.linalg_det(A), LU, pivots
+
+
+_CAUSES = {
+    "inv": lambda i: f"The diagonal element {i} is zero, the inversion could not be completed because the input matrix is singular.",
+    "solve": lambda i: "The solver failed because the input matrix is singular.",
+    "cholesky": lambda i: (
+        "The factorization could not be completed because the input is not positive-definite (the leading minor of order "
+        f"{i} is not positive-definite)."
+    ),
+    "svd": lambda i: (
+        "The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated singular "
+        f"values (error code: {i})."
+    ),
+    "eig": lambda i: (
+        "The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated eigenvalues "
+        f"(error code: {i})."
+    ),
+    "lstsq": lambda i: f"The least squares solution could not be computed because the input matrix does not have full rank (error code: {i}).",
+    "lu_factor": lambda i: (
+        f"U[{i},{i}] is zero and using it on lu_solve would result in a division by zero. If you still want to perform the "
+        "factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)"
+    ),
+}  # fmt: skip
+
+
+@composite("_linalg_check_errors(Tensor info, str api_name, *, bool is_matrix) -> ()", variants=FUNCTION)
+def _linalg_check_errors(info: T, api_name: str, *, is_matrix: bool) -> None:
+    """Raises for the first matrix that LAPACK gave up on, in the words of the function that asked."""
+    if not info.any():
+        return
+    cause = next((text for word, text in _CAUSES.items() if word in api_name), None)
+    if cause is None:
+        raise RuntimeError(f"{api_name}: Unknown error code")
+    error = RuntimeError if "lu_factor" in api_name else linalg.LinAlgError
+    linalg.refuse(info, lambda which, i: f"{api_name}: {which}{cause(i)}", not is_matrix, error)
+
+
+# ---------------------------------------------------------------- others
+
+
+@composite(
+    "_embedding_bag_forward_only(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False, int mode=0, bool sparse=False, "
+    "Tensor? per_sample_weights=None, bool include_last_offset=False, int padding_idx=-1) -> (Tensor, Tensor, Tensor, Tensor)",
+    variants=FUNCTION,
+)
+def _embedding_bag_forward_only(weight: T, indices: T, offsets: T, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
+                                per_sample_weights: T | None = None, include_last_offset: bool = False, padding_idx: int = -1) -> Any:  # fmt: skip
+    """`embedding_bag`, without history."""
+    given = (weight, per_sample_weights)
+    weight, per_sample_weights = (None if t is None else t.detach() for t in given)
+    return embed.embedding_bag(weight, indices, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset,
+                               None if padding_idx < 0 else padding_idx)  # fmt: skip
+
+
+@composite("_has_compatible_shallow_copy_type(Tensor self, Tensor from) -> bool", variants=FUNCTION)
+def _has_compatible_shallow_copy_type(input: T, from_: T) -> Any:
+    """Whether `input.data = from_` may keep the object: both have the same layout and device."""
+    return str(input.layout) == str(from_.layout) and str(input.device) == str(from_.device)
+
+
+@composite("native_norm", "native_norm.ScalarOpt_dim_dtype(Tensor self, Scalar? p, int[1] dim, bool keepdim, ScalarType? dtype) -> Tensor",
+           variants=FUNCTION, layouts=True)  # fmt: skip
+def native_norm(input: T, p: Any = 2, dim: Shape = (), keepdim: bool = False, dtype: DType | None = None) -> T:
+    """The norm of a sparse tensor's elements."""
+    if str(input.layout) == "torch.strided":
+        raise NotImplementedError("Could not run 'aten::native_norm' with arguments from the 'CPU' backend.")
+    return norm.norm(input, 2 if p is None else p, dim or None, keepdim, dtype=dtype)
