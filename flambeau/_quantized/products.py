@@ -88,13 +88,13 @@ def linear_prepack(weight: Any, bias: Any = None) -> Any:
         raise RuntimeError(f"expected scalar type QInt8 but found {dtypes.SPOKEN[weight.dtype]}")
     if bias is not None and (bias.ndim != 1 or bias.shape[0] != weight.shape[0]):
         raise RuntimeError("bias should have N elements: " + str(weight.shape[0]))
-    return LinearPackedParamsBase(single(weight), None if bias is None else bias.detach().contiguous())
+    return LinearPackedParamsBase(single(weight), None if bias is None else bias.contiguous())
 
 
 @operator(f"linear_prepack_fp16(Tensor W, Tensor? B=None) -> {LINEAR} W_prepack")
 def linear_prepack_fp16(weight: Any, bias: Any = None) -> Any:
     limited = weight.detach().clamp(-65504.0, 65504.0).to(dtypes.float16).to(dtypes.float32)
-    return LinearPackedParamsBase(limited, None if bias is None else bias.detach())
+    return LinearPackedParamsBase(limited, bias)
 
 
 @operator(f"linear_unpack({LINEAR} W_prepack) -> (Tensor W_origin, Tensor? B_origin)",
@@ -250,14 +250,13 @@ def _prepack(n: int, weight: Any, bias: Any, stride: Any, padding: Any, dilation
         raise RuntimeError(f"Weights are expected to have {n + 2} dimensions")
     if n == 1:  # one row high
         weight = weight.unsqueeze(2)
-        stride, padding, dilation = [1, *stride], [0, *padding], [1, *dilation]
+        stride, padding, dilation = [1, *stride[:1]], [0, *padding[:1]], [1, *dilation[:1]]
         output_padding = None if output_padding is None else [0, *output_padding]
     for name, given in (("stride", stride), ("padding", padding), ("dilation", dilation)):
         if len(given) != weight.ndim - 2:
             raise RuntimeError(f"{name} should contain {weight.ndim - 2} elements for {weight.ndim - 2}D convolution.")
     weight.qscheme()
-    b = None if bias is None else bias.detach()
-    return _packed(n)(weight.clone(), b, stride, padding, dilation, groups, output_padding, transpose)
+    return _packed(n)(weight.clone(), bias, stride, padding, dilation, groups, output_padding, transpose)
 
 
 def _exactly(x: Any, p: Any) -> Any:
@@ -313,7 +312,7 @@ def _added(x: Any, p: Any, sums: Any, scale: float, zero_point: int, relu: bool,
 
 def _in_floats(sums: Any, in_scale: float, p: Any) -> Any:
     y = sums.astype(F32) * _along(F32(in_scale) * _channel_scales(p), sums.ndim, 1)
-    return y if p._bias is None else y + _along(p._bias._a.astype(F32), sums.ndim, 1)
+    return y if p._bias is None else y + _along(p._bias.detach()._a.astype(F32), sums.ndim, 1)
 
 
 def conv_dynamic(x: Any, p: Any, reduce_range: bool) -> Any:

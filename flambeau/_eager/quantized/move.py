@@ -79,6 +79,22 @@ def unsqueeze(input: Any, dim: int) -> Any:
     return _view(input, np.expand_dims(input._a, d), moved_)
 
 
+def _squeezed(input: Any, dims: Any) -> Any:
+    """Without those of these dimensions that are of size one; scales stand along the same dimension as before."""
+    gone = {d for d in dims if input.shape[d] == 1}
+    q = input._a.quantizer
+    if q.axis in gone:
+        raise RuntimeError("Squeeze is only possible on non-axis dimension for Per-Channel Quantized Tensors.")
+    moved_ = None if q.axis is None else PerChannel(q.scales, q.zero_points, q.axis - sum(d < q.axis for d in gone))
+    return _view(input, np.squeeze(input._a, tuple(gone)), moved_)
+
+
+@reading("squeeze")
+def squeeze(input: Any, dim: Any = None) -> Any:
+    dims = range(input.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    return _squeezed(input, [wrap_dim(d, input.ndim, True) for d in dims])
+
+
 @reading("alias")
 def alias(input: Any) -> Any:
     return _view(input, input._a[...])
