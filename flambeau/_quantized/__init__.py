@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._library.infer_schema import SCHEMA
+from flambeau._tensor import Tensor
 from flambeau.library import _define
 
 LINEAR = "__torch__.torch.classes.quantized.LinearPackedParamsBase"
@@ -27,10 +28,25 @@ def operator(*schemas: str, namespace: str = "quantized") -> Callable[[Callable[
             m = SCHEMA.match(text)
             if m is None:
                 raise TypeError(f"no schema: {text}")
-            _define(f"{namespace}::{m[2]}", m[4].strip(), m[5], m[3] or "").composite = fn
+            made = _define(f"{namespace}::{m[2]}", m[4].strip(), m[5], m[3] or "")
+            made.composite = _numbers(fn, made.parameters)
         return fn
 
     return add
+
+
+def _numbers(fn: Callable[..., Any], parameters: Any) -> Callable[..., Any]:
+    """The function, which is given numbers where its schema says so, also of tensors: modules keep scales as buffers."""
+    at = [i for i, p in enumerate(parameters) if p.type in ("float", "int", "float?", "int?", "Scalar", "Scalar?")]
+    if not at:
+        return fn
+
+    def run(*args: Any) -> Any:
+        if any(isinstance(args[i], Tensor) for i in at):
+            args = tuple(a.item() if i in at and isinstance(a, Tensor) else a for i, a in enumerate(args))  # type: ignore[attr-defined]
+        return fn(*args)
+
+    return run
 
 
 for _name in ("products", "elements", "normalizations", "embeddings", "recurrent"):

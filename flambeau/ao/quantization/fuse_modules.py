@@ -51,10 +51,10 @@ def fuse_modules(model: Any, modules_to_fuse: Any, inplace: bool = False, fuser_
                  fuse_custom_config_dict: Any = None) -> Any:  # fmt: skip
     """Fuse modules that follow one another: convolution or linear layer, normalization, activation.
 
-    from flambeau import nn
-    from flambeau.ao.quantization import fuse_modules
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()).eval()
-    [type(m).__name__ for m in fuse_modules(model, ["0", "1", "2"])]
+    >>> from flambeau import nn
+    >>> from flambeau.ao.quantization import fuse_modules
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()).eval()
+    >>> [type(m).__name__ for m in fuse_modules(model, ["0", "1", "2"])]
     ['ConvReLU2d', 'Identity', 'Identity']
     """
     return _fuse_modules(model, modules_to_fuse, False, inplace, fuser_func, fuse_custom_config_dict)

@@ -332,9 +332,9 @@ def quantize_dynamic(
         mapping: the class that takes the place of each class.
         inplace: change the model itself.
 
-    from flambeau import nn
-    from flambeau.ao.quantization import quantize_dynamic
-    quantize_dynamic(nn.Sequential(nn.Linear(4, 2)))
+    >>> from flambeau import nn
+    >>> from flambeau.ao.quantization import quantize_dynamic
+    >>> quantize_dynamic(nn.Sequential(nn.Linear(4, 2)))
     Sequential(
       (0): DynamicQuantizedLinear(in_features=4, out_features=2, dtype=torch.qint8, qscheme=torch.per_tensor_affine)
     )

@@ -1,0 +1,1 @@
+"""Quantization of traced graphs: what `quantize_fx` is made of."""
