@@ -426,10 +426,12 @@ class Schedule:
             left[u] = len(needs)
             for n in needs:
                 users[n].append(u)
-        # A kernel's turn is just before the first step that needs it.
+        # A kernel's turn is just before the first step that needs it; where it frees memory, at once.
         for u in reversed(self.topological(units, users, left)):
             if u.step is None:
                 u.index = min((v.index - (0.5 if v.step is not None else 1e-6) for v in users[u]), default=math.inf)
+                if self.shrinks(u):
+                    u.index = -1
         heap = [(u.index, n, u) for n, u in enumerate(units) if not left[u]]
         place_ = {u: n for n, u in enumerate(units)}
         heapq.heapify(heap)
@@ -443,6 +445,13 @@ class Schedule:
                     heapq.heappush(heap, (v.index, place_[v], v))
         assert len(order) == len(units), "units wait for one another"
         return order
+
+    def shrinks(self, u: Unit) -> bool:
+        """Whether a kernel makes little of much that need not be kept: then it runs as soon as it can."""
+        made = sum(math.prod(t.expr.shape) * t.expr.dtype.itemsize for t in u.targets)
+        kept = {leaf.expr for leaf in self.program.leaves if leaf.input >= 0}
+        read = [math.prod(e.shape) * e.dtype.itemsize for e in u.reads if e not in kept]
+        return 4 * made <= max(read, default=0)
 
     def topological(self, units: Sequence[Unit], users: dict[Unit, list[Unit]], left: dict[Unit, int]) -> list[Unit]:
         count = dict(left)

@@ -306,7 +306,9 @@ def matmul_plan(
         e = scaled(dtype, along) if scaled_ else ADD_ROW(dtype) if along == "row" else ADD_COLUMN(dtype)
         scalars = [(ARG, 4), (ARG, 3)] if scaled_ else []
     elif m > n and (
-        (n <= 8 and sa[-2] == 1 and sa[-1] != 1)  # few columns, and the rows of `a`'s transpose are read in long runs
+        (
+            n < max(9, tile(engine().target, dtype).lanes) and sa[-2] == 1 and sa[-1] != 1
+        )  # few columns, and the rows of `a`'s transpose are read in long runs
         or dots_suit(dtype, (p, q, n, m, k), ob.transposed().strides, oa.transposed().strides)
     ):
         m, n, oa, ob, oc = n, m, ob.transposed(), oa.transposed(), oc.transposed()
