@@ -395,22 +395,13 @@ def sym_ite(b: Any, t: Any, f: Any) -> Any:
 class SymInt:
     """A symbolic integer: sizes are concrete in eager mode, so that none is ever made."""
 
-    def __init__(self, node: Any) -> None:
-        self.node = node
-
 
 class SymFloat:
     """A symbolic float: see SymInt."""
 
-    def __init__(self, node: Any) -> None:
-        self.node = node
-
 
 class SymBool:
     """A symbolic truth value: see SymInt."""
-
-    def __init__(self, node: Any) -> None:
-        self.node = node
 
 
 __all__ = [

@@ -10,7 +10,11 @@ _SUBMODULES = {
     "attention",
     "common_types",
     "grad",
+    "intrinsic",
     "parallel",
+    "qat",
+    "quantizable",
+    "quantized",
     "utils",
 }
 
