@@ -20,12 +20,12 @@ _FROM = {
 
 
 def is_available() -> bool:
-    """Whether all of this is here: not yet (tensors spread over ranks are missing), so libraries that ask take their other way.
+    """Whether processes can work together here.
 
     >>> is_available()
-    False
+    True
     """
-    return False
+    return True
 
 
 def is_initialized() -> bool:

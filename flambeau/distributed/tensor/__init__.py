@@ -3,6 +3,12 @@
 from typing import Any, NoReturn
 
 import flambeau
+from flambeau.distributed.tensor.placement_types import (
+    Partial as Partial,
+    Placement as Placement,
+    Replicate as Replicate,
+    Shard as Shard,
+)
 
 
 class DTensor(flambeau.Tensor):
@@ -15,3 +21,8 @@ class DTensor(flambeau.Tensor):
     def from_local(*args: Any, **kwargs: Any) -> NoReturn:
         """A spread tensor from each process's part."""
         raise NotImplementedError("torch.distributed.tensor.DTensor.from_local is not implemented")
+
+
+def distribute_tensor(*args: Any, **kwargs: Any) -> NoReturn:
+    """A tensor spread over the ranks of a mesh."""
+    raise NotImplementedError("torch.distributed.tensor.distribute_tensor is not implemented")

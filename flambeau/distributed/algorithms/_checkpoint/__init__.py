@@ -1,0 +1,1 @@
+"""Modules that do not keep what their backward pass can compute again."""
