@@ -494,15 +494,10 @@ def _padded(x: Any, shape: Any) -> Any:
     for m in shape:
         n *= m
     if x.numel() < n:
-        out = x.new_zeros((n,))
-        x = index_put(out, [_first(x)], x) if x.numel() else out
+        from flambeau._operators.join import cat
+
+        x = cat([x, x.new_zeros((n - x.numel(),))])
     return x[:n].reshape(shape)
-
-
-def _first(x: Any) -> Any:
-    from flambeau._operators.create import arange
-
-    return arange(x.shape[0])
 
 
 # ---------------------------------------------------------------- where there is something

@@ -46,6 +46,7 @@ SOLE = {
     "mean over all": lambda t, x: t.nn.functional.adaptive_avg_pool1d(x, 1),
     "nearest": lambda t, x: t.nn.functional.grid_sample(x[None], x.new_full((1, 1, 1, 2), 0.3), "nearest", align_corners=False),
     "det of nothing": lambda t, x: t.linalg.det(x[:, :0, :0]),
+    "scattered": lambda t, x: t.zeros(5, dtype=x.dtype).masked_scatter(t.zeros(5, dtype=t.bool), x),
     "soft margin": lambda t, x: t.nn.functional.soft_margin_loss(x * 40, t.ones(2, 3, 4, dtype=x.dtype)),
     "log of the sigmoid": lambda t, x: t.nn.functional.logsigmoid(x * 20 - 20),
 }  # fmt: skip
