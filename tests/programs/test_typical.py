@@ -134,3 +134,16 @@ OUTPUT = {
     "2 workers: 16 batches, first (64, 32) with 31 positive, last (40, 32)\n",
     "save": "same predictions: True\n",
 }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sockets of processes that were spawned")
+def test_two_processes_have_pytorchs_losses():
+    command = [sys.executable, "-m", "flambeau", "run", str(EXAMPLES / "ddp.py")]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert [line.split()[-1] for line in out.splitlines()] == [
+        "0.3790",
+        "0.3267",
+        "0.3091",
+        "0.2860",
+        "0.2649",
+    ]  # PyTorch's
