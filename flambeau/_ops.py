@@ -166,7 +166,7 @@ class _OpNamespace(types.ModuleType):
 
 
 def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
-    if namespace in ("quantized", "_quantized"):
+    if namespace in ("quantized", "_quantized", "sparse"):
         importlib.import_module("flambeau._quantized")
     if namespace == "profiler":
         return importlib.import_module("flambeau._record_function").PACKETS.get(name)  # type: ignore[no-any-return]

@@ -126,8 +126,6 @@ class Definition:
                     f"'{type(v).__name__}'.\nPosition: {i}\nValue: {v}\nDeclaration: {self.schema}\n"
                     f"Cast error details: Unable to cast {v} to Tensor"
                 )
-            if isinstance(v, Tensor) and p.type in ("float", "int", "bool"):  # of one element, as numbers are wanted
-                v = {"float": float, "int": int, "bool": bool}[p.type](v.item())
             values.append(list(v) if p.type.endswith("[]") and isinstance(v, tuple) and "Tensor" in p.type else v)
         return tuple(values)
 

@@ -49,5 +49,5 @@ def _numbers(fn: Callable[..., Any], parameters: Any) -> Callable[..., Any]:
     return run
 
 
-for _name in ("products", "elements", "normalizations", "embeddings", "recurrent"):
+for _name in ("products", "elements", "normalizations", "embeddings", "recurrent", "sparse"):
     importlib.import_module(f"{__name__}.{_name}")

@@ -1,0 +1,3 @@
+"""Modules whose weights have blocks of zeros."""
+
+from . import quantized
