@@ -168,14 +168,16 @@ class _OpNamespace(types.ModuleType):
 def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
     if namespace in ("quantized", "_quantized", "sparse"):
         importlib.import_module("flambeau._quantized")
-    if namespace == "profiler":
-        return importlib.import_module("flambeau._record_function").PACKETS.get(name)  # type: ignore[no-any-return]
     defined = _DEFINED.get(namespace, {}).get(name)
     if defined:
         packet = OpOverloadPacket(namespace, name, {k or "default": (d.op, "function") for k, d in defined.items()})
         for k, d in defined.items():
             packet._made[k or "default"] = CustomOverload(packet, k or "default", d)
         return packet
+    if namespace in ("aten", "profiler"):
+        plain = importlib.import_module("flambeau._plain_ops").find(namespace, name)
+        if plain is not None:
+            return plain  # type: ignore[no-any-return]
     if namespace not in ("aten", "prims"):
         return None
     _operators.load()

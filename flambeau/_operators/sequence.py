@@ -119,7 +119,14 @@ def _ctc_loss(k: Kernel[T], log_probs: T, targets: Index, input_lengths: Ints, t
     return k.library("ctc", log_probs, targets, input_lengths=input_lengths, target_lengths=target_lengths, blank=blank)
 
 
-@op("_ctc_loss_backward", variants=FUNCTION, promote="none", differentiable=False)
+@op(
+    "_ctc_loss_backward",
+    "_ctc_loss_backward.Tensor(Tensor grad, Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor target_lengths, "
+    "Tensor neg_log_likelihood, Tensor log_alpha, int blank, bool zero_infinity=False) -> Tensor",
+    variants=FUNCTION,
+    promote="none",
+    differentiable=False,
+)
 def _ctc_loss_backward(k: Kernel[T], grad: T, log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints,  # type: ignore[name-defined]  # noqa: F821
                        neg_log_likelihood: T, log_alpha: T, blank: int, zero_infinity: bool = False) -> T:  # fmt: skip
     """The gradient by what log_softmax was taken of, which log_softmax's own derivative leaves as it is."""

@@ -92,5 +92,26 @@ def test_ranges_of_profiles():
         fl.ops.profiler._record_function_exit._RecordFunction(handle)
     names = [e.name for e in p.function_events]
     assert names[0] == "outer" and "aten::add" in names
+    assert fl.ops.aten._fused_sgd_.tensor_lr._schema.arguments[5].name == "lr"
     assert fl.ops.profiler._record_function_exit.overloads() == ["_RecordFunction"]
     assert not hasattr(fl.ops.profiler, "nothing")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_plain_functions(agree):
+    def run(t):
+        aten = t.ops.aten
+        i, v = t.tensor([[0, 1]]), t.tensor([2.0, 3.0])
+        x, g, m, s = [t.ones(2)], [t.full((2,), 0.5)], [t.zeros(2)], [t.zeros(2)]
+        aten._fused_adamw_.default(x, g, m, s, [], [t.tensor(1.0)], lr=0.1, beta1=0.9, beta2=0.99, weight_decay=0.1, eps=1e-8,
+                                   amsgrad=False, maximize=False)  # fmt: skip
+        return (
+            aten.sparse_coo_tensor.size([3], dtype=t.float32, device="cpu").to_dense(),
+            aten.sparse_coo_tensor.indices(i, v).to_dense(),
+            aten._sparse_coo_tensor_with_dims_and_tensors(1, 0, [3], i, v, dtype=t.float32, layout=t.sparse_coo, device="cpu").to_dense(),
+            aten.sparse_compressed_tensor.comp_plain_value_size(
+                t.tensor([0, 1, 2]), t.tensor([1, 0]), v, [2, 2], layout=t.sparse_csr, device="cpu").to_dense(),
+            x[0], str(aten.sparse_coo_tensor.size._schema), str(aten._fused_adamw_.default._schema), sorted(aten._fused_sgd_.overloads())[:1],
+        )  # fmt: skip
+
+    agree(run)
