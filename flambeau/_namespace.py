@@ -15,6 +15,7 @@ from flambeau._values.device import (
     contiguous_format as legacy_contiguous_format,  # noqa: F401
     device,
 )
+from flambeau._values.symbolic import SymBool, SymFloat, SymInt  # noqa: F401
 
 e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
 
@@ -390,18 +391,6 @@ def sym_sum(args: Any) -> Any:
 
 def sym_ite(b: Any, t: Any, f: Any) -> Any:
     return t if b else f
-
-
-class SymInt:
-    """A symbolic integer: sizes are concrete in eager mode, so that none is ever made."""
-
-
-class SymFloat:
-    """A symbolic float: see SymInt."""
-
-
-class SymBool:
-    """A symbolic truth value: see SymInt."""
 
 
 __all__ = [

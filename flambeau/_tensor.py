@@ -19,6 +19,7 @@ LAYOUTS: dict[
     type, str
 ] = {}  # classes of arrays that are more than strided memory (sparse, quantized; once they exist), and the room
 # of `_eager` where operators have other readings for them
+CLASSES: dict[type, type] = {}  # those around which tensors are of a class of their own
 _attach: dict[str, Any] = {}  # name -> what builds a missing method; filled by _eager.derive
 
 
@@ -110,6 +111,7 @@ class Tensor(_Space, metaclass=_TensorMeta):
     _hooks: Any = None
     _post_hooks: Any = None
     _inference: bool = False
+    _ragged: Any = None  # the symbolic size that these offsets stand for, in nested tensors
     _tangents: Any = None  # level -> tangent, of a dual tensor
 
     if TYPE_CHECKING:  # what `_eager` attaches
@@ -215,6 +217,13 @@ def wrap(array: Any) -> Tensor:
     t = new(Tensor)
     t._a = array
     return t
+
+
+def around(array: Any) -> Tensor:
+    """The same, of the class that goes with the array's layout."""
+    t = new(CLASSES.get(type(array), Tensor))
+    t._a = array
+    return t  # type: ignore[no-any-return]
 
 
 def has_elements(t: Any) -> bool:

@@ -49,7 +49,7 @@ def _storage(self: Any) -> Any:
 def _type(self: Any, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
     """The type's old-style name, or the tensor as another type."""
     if dtype is None:
-        if self.layout is not strided:
+        if self.layout is not strided and not self.is_nested:
             if not self.is_sparse:
                 raise RuntimeError("Unimplemented backend SparseCsrCPU")
             return f"torch.sparse.{SPOKEN[self.dtype]}Tensor"

@@ -246,8 +246,10 @@ def _rebuild_qtensor(storage: Any, storage_offset: int, size: Sequence[int], str
     return around(_rebuild_tensor(storage, storage_offset, size, stride), quantizer_params)
 
 
-def _rebuild_nested_tensor(*args: Any, **kwargs: Any) -> Any:
-    raise NotImplementedError("rebuilding nested tensors")
+def _rebuild_nested_tensor(buffer: Any, sizes: Any, strides: Any, storage_offsets: Any) -> Any:
+    from flambeau._eager.nested.strided import over
+
+    return over(buffer, sizes._a, strides._a, storage_offsets._a)
 
 
 def _rebuild_wrapper_subclass(*args: Any, **kwargs: Any) -> Any:

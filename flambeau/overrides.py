@@ -7,25 +7,9 @@ from typing import Any
 
 from flambeau._eager import modes
 from flambeau._eager.call import HOOKS
-from flambeau._eager.modes import STATE
+from flambeau._eager.modes import STATE, disabled as _disabled_torch_function_impl
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
-
-
-class _Disabled:
-    """The `__torch_function__` of classes that take no part: runs the function as if its arguments were plain tensors.
-
-    An object rather than a function, because as an attribute of a class it must not be bound.
-    """
-
-    __name__ = "_disabled_torch_function_impl"
-
-    def __call__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with DisableTorchFunctionSubclass():
-            return func(*args, **(kwargs or {}))
-
-
-_disabled_torch_function_impl = _Disabled()
 
 
 def is_overriding(x: Any) -> bool:

@@ -783,6 +783,8 @@ def _unpickler(file: IO[bytes], persistent: Callable[[Any], Any], module: Any, w
         def find_class(self, module_name: str, name: str) -> Any:
             if name in storages.LEGACY_CLASSES:
                 return StorageType(name)
+            if (module_name, name) == ("torch._tensor", "_rebuild_from_type_v2"):
+                module_name = "torch._utils"
             return super().find_class(_our_module(module_name), name)
 
     return Machine(file, **arguments)

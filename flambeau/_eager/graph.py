@@ -22,7 +22,7 @@ from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.large import LARGE, Native, available
 from flambeau._eager.modes import STATE
 from flambeau._kernel.record import parameter
-from flambeau._tensor import LAYOUTS, Tensor, bare, new, wrap
+from flambeau._tensor import LAYOUTS, Tensor, around, bare, new, wrap
 from flambeau._values import dtype as dtypes
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
@@ -422,7 +422,7 @@ def _put(buffer: dict[Node, Any], node: Node, nr: int, g: Any, add: Any) -> None
 
 def _add_arrays(x: Array, y: Array) -> Array:
     if type(x) in LAYOUTS or type(y) in LAYOUTS:
-        return (wrap(x) + wrap(y) if type(x) not in LAYOUTS else wrap(y) + wrap(x))._a  # type: ignore[operator]
+        return (around(x) + around(y) if type(x) not in LAYOUTS else around(y) + around(x))._a  # type: ignore[operator]
     out = _SUM["small"](x, y) if x.size < LARGE else _SUM["large"](x, y) if x.dtype in (F32, F64) else None
     return (
         out if out is not None else x + y if x.ndim else np.asarray(x + y)
@@ -440,7 +440,7 @@ def _add_tensors(x: Tensor, y: Tensor) -> Tensor:
 
 def as_tensor(g: Any) -> Tensor:
     """The tensor that a travelling gradient is."""
-    return wrap(g)
+    return around(g)
 
 
 def unwrap(t: Any) -> Any:
@@ -451,9 +451,9 @@ def unwrap(t: Any) -> Any:
 def by_tensors(node: Node, g: Any) -> list[Any]:
     """The gradients of a node's inputs where its derivative over bare arrays would not do: sparse arrays have no operations of their own."""
     given = (
-        [None if x is None else wrap(x) for x in g]
+        [None if x is None else around(x) for x in g]
         if type(g) is list and not (g and isinstance(g[0], Tensor))
-        else wrap(g)
+        else around(g)
     )
     return [unwrap(x) for x in node.tensors(given)]
 
@@ -503,11 +503,11 @@ def accumulate(t: Tensor, g: Any, create: bool) -> None:
         return
     if type(g) in LAYOUTS or type(t._a) in LAYOUTS or (old is not None and type(old._a) in LAYOUTS):
         if old is None:
-            t._grad = wrap(g if type(g) in LAYOUTS else g.copy())
+            t._grad = around(g if type(g) in LAYOUTS else g.copy())
         elif type(old._a) in LAYOUTS and type(g) not in LAYOUTS:
-            t._grad = wrap(g) + old  # type: ignore[operator]
+            t._grad = around(g) + old  # type: ignore[operator]
         else:
-            old += wrap(g)  # type: ignore[operator]
+            old += around(g)  # type: ignore[operator]
         return
     if old is None:
         # Two references (this name, and getrefcount's own) mean that the array is ours alone to keep.

@@ -52,3 +52,22 @@ def enter(name: str) -> None:
 def leave(name: str) -> None:
     with _lock:
         MODES.remove(name)
+
+
+class _Disabled:
+    """The `__torch_function__` of classes that take no part: runs the function as if its arguments were plain tensors.
+
+    An object rather than a function, because as an attribute of a class it must not be bound.
+    """
+
+    __name__ = "_disabled_torch_function_impl"
+
+    def __call__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before, STATE.no_function = STATE.no_function, True
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            STATE.no_function = before
+
+
+disabled = _Disabled()

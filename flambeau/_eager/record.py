@@ -119,7 +119,10 @@ def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any, cl
     nrs = tuple(0 if t is None else t._nr for _, _, t in ins)
     if any(nrs):
         node.nrs = nrs
-    node.into = tuple(None if n is None else (t._a.shape, t._a.dtype) for n, (_, _, t) in zip(edges, ins, strict=True))
+    node.into = tuple(
+        None if n is None or LAYOUTS.get(type(t._a)) == "nested" else (t._a.shape, t._a.dtype)
+        for n, (_, _, t) in zip(edges, ins, strict=True)
+    )
     node.seq = next(serial)
     cls.save(node, op, values, outs, old)  # type: ignore[attr-defined]
     if LAYOUTS and any(t is not None and type(t._a) in LAYOUTS for t in (*(t for _, _, t in ins), *outs)):

@@ -1,0 +1,1 @@
+"""What other people's code reaches for below `torch.nested`."""
