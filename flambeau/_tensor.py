@@ -221,7 +221,7 @@ def wrap(array: Any) -> Tensor:
 
 def around(array: Any) -> Tensor:
     """The same, of the class that goes with the array's layout."""
-    t = new(CLASSES.get(type(array), Tensor))
+    t: Any = new(CLASSES.get(type(array), Tensor))
     t._a = array
     return t  # type: ignore[no-any-return]
 

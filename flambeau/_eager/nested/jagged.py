@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from flambeau._tensor import Tensor, around, wrap
 from flambeau._values.symbolic import NestedInt
 
 
-def jagged_reading(*overloads: str, needs_op: bool = False) -> Any:
+def jagged_reading(*overloads: str, needs_op: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Makes a function the reading of operators for the jagged layout; one that `needs_op` is given the operator too."""
 
-    def add(fn: Any) -> Any:
-        fn.needs_op = needs_op
+    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
+        fn.needs_op = needs_op  # type: ignore[attr-defined]
         return reading(JAGGED, *overloads)(fn)
 
     return add

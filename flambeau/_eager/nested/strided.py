@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,11 @@ _UNARY = frozenset(
 _WITH_NUMBERS = frozenset(("add", "sub", "mul", "div", "eq", "ge", "gt", "masked_fill"))
 
 
-def strided_reading(*overloads: str, needs_op: bool = False) -> Any:
+def strided_reading(*overloads: str, needs_op: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Makes a function the reading of operators for the strided layout; one that `needs_op` is given the operator too."""
 
-    def add(fn: Any) -> Any:
-        fn.needs_op = needs_op
+    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
+        fn.needs_op = needs_op  # type: ignore[attr-defined]
         return reading(STRIDED, *overloads)(fn)
 
     return add
