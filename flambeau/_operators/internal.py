@@ -144,7 +144,7 @@ def _has_compatible_shallow_copy_type(input: T, from_: T) -> Any:
     return str(input.layout) == str(from_.layout) and str(input.device) == str(from_.device)
 
 
-@composite("native_norm", "native_norm.ScalarOpt_dim_dtype(Tensor self, Scalar? p, int[1] dim, bool keepdim, ScalarType? dtype) -> Tensor",
+@composite("native_norm(Tensor self, Scalar p=2) -> Tensor", "native_norm.ScalarOpt_dim_dtype(Tensor self, Scalar? p, int[1] dim, bool keepdim, ScalarType? dtype) -> Tensor",
            variants=FUNCTION, layouts=True)  # fmt: skip
 def native_norm(input: T, p: Any = 2, dim: Shape = (), keepdim: bool = False, dtype: DType | None = None) -> T:
     """The norm of a sparse tensor's elements."""
