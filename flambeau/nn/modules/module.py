@@ -173,7 +173,7 @@ class Module:
             return self._compiled_call_impl(*args, **kwargs)
         return self._call_impl(*args, **kwargs)
 
-    def __call__(self, *args, **kwargs):  # hot: the two methods above in one
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # hot: the two methods above in one
         if (
             self._compiled_call_impl is not None
             or self._forward_hooks
@@ -252,7 +252,7 @@ class Module:
         self.add_module(name, module)
 
     # ---- attributes ----
-    def __getattr__(self, name):  # hot: called for each use of a parameter, after ordinary lookup failed
+    def __getattr__(self, name: str) -> Any:  # hot: called for each use of a parameter, after ordinary lookup failed
         mine = self.__dict__
         params = mine.get("_parameters", ())
         if name in params:
