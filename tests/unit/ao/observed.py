@@ -63,3 +63,12 @@ def told(value):
     if type(value).__name__ == "dtype":
         return str(value)
     return value
+
+
+def with_engine(fl, engine, run):
+    """Runs something with this engine chosen: PyTorch has some operators in one engine only."""
+    before, fl.backends.quantized.engine = fl.backends.quantized.engine, engine
+    try:
+        return run()
+    finally:
+        fl.backends.quantized.engine = before

@@ -3,18 +3,9 @@
 import pytest
 
 from tests.agree import rand
-from tests.unit.ao.observed import observed, told
+from tests.unit.ao.observed import observed, told, with_engine
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated")
-
-
-def with_engine(fl, engine, run):
-    """PyTorch has the static layer in one engine only and the dynamic one in another."""
-    before, fl.backends.quantized.engine = fl.backends.quantized.engine, engine
-    try:
-        return run()
-    finally:
-        fl.backends.quantized.engine = before
 
 
 def pruned(fl):

@@ -42,13 +42,13 @@ class _Activated(quantized.Linear):
             raise AssertionError(f"Input float module should be {cls._FLOAT_MODULE.__name__}")
         if not hasattr(mod, "qconfig"):
             raise AssertionError("Input float module must have qconfig defined")
-        linear, activation = mod
+        linear, activation = mod[0], mod[1]  # the observer of the results is a third
         return cls._quantized(linear, linear.qconfig.weight(), observed_qparams(mod), True, cls._beyond(activation))
 
     @classmethod
     def from_reference(cls, ref_mod, output_scale, output_zero_point):
         """What becomes of a reference module."""
-        linear, activation = ref_mod
+        linear, activation = ref_mod[0], ref_mod[1]
         made = cls(linear.in_features, linear.out_features, *cls._beyond(activation))
         made.set_weight_bias(linear.get_quantized_weight(), linear.bias)
         made.scale, made.zero_point = float(output_scale), int(output_zero_point)
