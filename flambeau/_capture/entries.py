@@ -298,7 +298,7 @@ class Function:
         tr.journal.close()
         _undo(tr)
         program: Program | None = None
-        lines: list[str] = []
+        inputs: list[str] | None = None
         made = Program(tr.recorder, replay.outputs, live)
         if tr.symbols is not None:
             tr.symbols.closed = True
@@ -309,11 +309,13 @@ class Function:
             backend = backends.eager if chosen is backends.native and once_only(tr) else chosen
             program.compile(backend, [x for _, _, x in program.inputs])
             tr.guards.scope["program"] = program.call()
-            inputs = ", ".join(tr.guards.ref(s) for s, _, _ in program.inputs)
-            lines.append(f"{'out = ' if replay.outputs else ''}program({inputs})")
+            if getattr(program.run, "native", False) and hasattr(program.run, "arrays"):
+                tr.guards.scope["program_arrays"] = program.run.arrays
+            inputs = [tr.guards.ref(s) for s, _, _ in program.inputs]
         if tr.symbols is not None:
             tr.symbols.check_marks()
-        text, names = tr.guards.entry([*lines, *replay.build, *replay.effects, leave])
+        after = [*replay.build, *replay.effects, leave]
+        text, names = tr.guards.entry(inputs, "out = " if replay.outputs else "", after)
         tr.guards.scope.update(names)
         run = build("entry", text, tr.guards.scope)
         return Entry(run, text, tr, program, stopped)

@@ -45,6 +45,7 @@ class Guards:
             tuple[Source, tuple[int, ...], Any]
         ] = []  # sizes and dtypes of the tensors that are looked at
         self.held: list[str] = []  # variables whose values are kept from the last full check
+        self.arrays: dict[str, str] = {}  # a tensor that is held -> its array
         self.scope: dict[str, Any] = {"ndarray": np.ndarray, "alike": alike, "MISSING": Failed("something is missing")}
         self.parameters = parameters
         self._names: dict[int, str] = {}
@@ -298,6 +299,7 @@ class Guards:
         if not fresh:
             self.watch(ref, "type")
             self.held.append(name)
+            self.arrays[ref] = name
             looks = [f"{self.kept(ref)}._a is F_{name}"]
         if stand is None or all(type(n) is int for n in (*stand.shape, *stand.strides)):
             self.check(f"{name}.dtype is not {d} or {name}.shape != {a.shape!r} or {name}.strides != {a.strides!r}"
@@ -353,21 +355,36 @@ class Guards:
 
     # ---- watching ----
 
-    def entry(self, after: list[str]) -> tuple[str, dict[str, Any]]:
-        """The text of an entry that looks at what is watched, and checks everything where that was changed; and its names."""
+    def entry(self, inputs: list[str] | None, out: str, after: list[str]) -> tuple[str, dict[str, Any]]:
+        """The text of an entry that looks at what is watched, and checks everything where that was changed; and its names.
+
+        `inputs` go to the program, where there is one; if all are tensors that are watched, their arrays do, as they were found.
+        """
         from flambeau._backends.cpu import watch
 
         same = watch.same()
+        whole = [f"{out}program({', '.join(inputs)})"] if inputs is not None else []
         if same is None or not self.watches:
+            after = [*whole, *after]
             return write("entry", self.parameters, self.lines) + "".join(f"    {line}\n" for line in after), {}
         fresh = [line for line, always in zip(self.lines, self.always, strict=True) if always]
+        arrays = [self.arrays.get(r, "") for r in inputs or ()]
+        kept = bool(arrays) and all(arrays) and "program_arrays" in self.scope
+        if kept:
+            whole = [f"{out}program_arrays(*args)"]
+        after = [*whole, *after]
         wanted = set(re.findall(r"\b(?:v|a|na)\d+\b", "\n".join([*fresh, *after]))) & set(self.held)
         stable = [p for p in self.parameters if p in self.stable]
-        names = [*stable, *self.held]
+        names = [*stable, *self.held, *(["args"] if kept else [])]
         conditions = [*(f"{p} is F_{p}" for p in stable), "F_same(F_words)", "(F_look is None or F_look())"]
-        quick = [f"{v} = F_{v}" for v in sorted(wanted, key=self.held.index)] + fresh
+        quick = [
+            *(["args = F_args"] if kept else []),
+            *(f"{v} = F_{v}" for v in sorted(wanted, key=self.held.index)),
+            *fresh,
+        ]
+        found = [f"    args = ({', '.join(arrays)},)"] if kept else []
         lines = [f"if {' and '.join(conditions)}:", *(f"    {line}" for line in quick or ["pass"]), "else:",
-                 *(f"    {line}" for line in self.lines), "    F_settle(locals())"]  # fmt: skip
+                 *(f"    {line}" for line in self.lines), *found, "    F_settle(locals())"]  # fmt: skip
         settle = Settle(self, names, same[1])
         scope = {f"F_{n}": None for n in names} | {
             "F_same": same[0],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -105,13 +105,15 @@ class Compiled:
         self.arena: Any = None
         self.run = self.driver(False)  # on arrays
         self.call = self.driver(True)  # on tensors
+        if not any(layout.scalar for layout in self.layouts.values()):
+            self.call.arrays = self.driver(True, True)  # on tensors' arrays, giving tensors
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
         return self.call(*inputs)
 
     # ---- the function that runs everything ----
 
-    def driver(self, tensors: bool) -> Callable[..., tuple[Any, ...]]:
+    def driver(self, tensors: bool, from_arrays: bool = False) -> Any:
         """Written as source: one call where all work is native, else a line for each piece."""
         names = [f"i{n}" for n in range(self.inputs)]
         scope: dict[str, Any] = {
@@ -125,10 +127,13 @@ class Compiled:
         order = sorted(outs)
         single = len(self.pieces) == 1 and isinstance(self.pieces[0], Segment)
         what = "tensors" if tensors else "arrays"
+        if from_arrays and single and self.plan.check is None and all(r.source < 0 for r in self.results):
+            names = ["*args"]
         text = [f"def program({', '.join(names)}):", f'    """One call of the compiled program, on {what}."""']
         if tensors:
-            text += [f"    i{n} = i{n}._a" for n, layout in sorted(self.layouts.items()) if not layout.scalar]
             scope["wrap"] = wrap
+        if tensors and not from_arrays:
+            text += [f"    i{n} = i{n}._a" for n, layout in sorted(self.layouts.items()) if not layout.scalar]
         if single:
             self.single(text, scope, names, outs, order)
         else:
