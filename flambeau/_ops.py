@@ -168,6 +168,8 @@ class _OpNamespace(types.ModuleType):
 def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
     if namespace in ("quantized", "_quantized", "sparse"):
         importlib.import_module("flambeau._quantized")
+    if namespace == "quantized_decomposed":  # a library over the public interface, which registers its operators
+        importlib.import_module("flambeau.ao.quantization.fx._decomposed")
     defined = _DEFINED.get(namespace, {}).get(name)
     if defined:
         packet = OpOverloadPacket(namespace, name, {k or "default": (d.op, "function") for k, d in defined.items()})

@@ -41,10 +41,10 @@ def _numbers(fn: Callable[..., Any], parameters: Any) -> Callable[..., Any]:
     if not at:
         return fn
 
-    def run(*args: Any) -> Any:
+    def run(*args: Any, **given: Any) -> Any:
         if any(isinstance(args[i], Tensor) for i in at):
             args = tuple(a.item() if i in at and isinstance(a, Tensor) else a for i, a in enumerate(args))  # type: ignore[attr-defined]
-        return fn(*args)
+        return fn(*args, **given)
 
     return run
 

@@ -21,7 +21,7 @@ def is_initialized() -> bool:
     return False
 
 
-def is_bf16_supported() -> bool:
+def is_bf16_supported(including_emulation: bool = True) -> bool:
     return False
 
 
