@@ -238,3 +238,10 @@ class _Ops(types.ModuleType):
 
 
 ops = _Ops()
+
+
+def written(name: str) -> OpOverload | None:
+    """The overload of `ops.aten` that a name such as `add.Tensor` or `relu` is of."""
+    base, _, overload = name.partition(".")
+    packet = getattr(ops.aten, base, None)
+    return getattr(packet, overload or "default") if packet and (overload or "default") in packet._overloads else None

@@ -9,8 +9,14 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 import flambeau
+from flambeau._decomp.core import CORE
+from flambeau._eager import call
+from flambeau._operators import overloads
 from flambeau._operators.op import Op
+from flambeau._ops import written
 from flambeau.export import dynamic_shapes as shapes
 from flambeau.export.exported_program import CallSpec, ExportedProgram
 from flambeau.export.graph_signature import (
@@ -36,6 +42,51 @@ class Composites(Recording):
         if op.kind == "composite" and not self.running and out is None:
             return self.record(op, values, into)
         return super().called(op, values, out, into)
+
+
+class Functional(Recording):
+    """Records operators taken apart by a table, without writes in place: a written tensor is from then on the result of an operator."""
+
+    def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
+        if not self.running and out is None and not into:
+            overload = overloads.chosen(op, values)
+            if overload in CORE and written(overload) not in self.table:
+                return self.record(op, values, False)
+            if op.seen_as is not None and op not in self.apart:
+                self.apart.append(op)
+                try:
+                    return call.call_body(op, op.seen_as, (), values)
+                finally:
+                    self.apart.pop()
+        return super().called(op, values, out, into)
+
+    def record(self, op: Op, values: tuple[Any, ...], into: bool) -> Any:
+        if op.aten == "view" and not isinstance(values[1], flambeau.dtype) and _scattered(values[0], values[1]):
+            # What was in order in the model need not be so when operators before it were taken apart.
+            values = (values[0].clone(memory_format=flambeau.contiguous_format), *values[1:])
+        if not into:
+            return super().record(op, values, into)
+        target = values[op.receiver_at]
+        for other in self.kept:
+            if other is not target._a and np.may_share_memory(other, target._a):
+                raise NotImplementedError(f"ExportedProgram.run_decompositions of a model that writes into a view ({op.aten}_)")
+        overload = overloads.chosen(op, values)
+        args, kwargs = overloads.arguments(op, overload, values)
+        args, kwargs = [self.values(a) for a in args], {k: self.values(v) for k, v in kwargs.items()}
+        self.running = True
+        try:
+            call.general(op, values, None, True)
+        finally:
+            self.running = False
+        self.note(target, self.call(op, overload, False, args, kwargs))
+        return target
+
+
+def _scattered(t: Any, shape: Any) -> bool:
+    """Whether a tensor's strides allow no view of a shape."""
+    from flambeau._operators.view import elements, infer, sizes, view_strides
+
+    return not t.is_contiguous() and view_strides(t.shape, elements(t._a), infer(sizes(shape), t.numel())) is None
 
 
 def export(
@@ -86,8 +137,8 @@ def export(
 class _Trace:
     """One run of the module, recorded; placeholders stand before everything else."""
 
-    def __init__(self, mod: Any, leaves: list[Any], in_spec: Any, names: list[str]) -> None:
-        self.mod, self.in_spec, self.recording = mod, in_spec, Composites()
+    def __init__(self, mod: Any, leaves: list[Any], in_spec: Any, names: list[str], recording: Recording | None = None) -> None:
+        self.mod, self.in_spec, self.recording = mod, in_spec, recording or Composites()
         self.inputs: list[InputSpec] = []
         self.constants: dict[str, Any] = {}
         graph = self.graph = self.recording.graph
@@ -112,15 +163,16 @@ class _Trace:
             else:
                 node.meta["val"] = x
                 self.inputs.append(InputSpec(InputKind.USER_INPUT, ConstantArgument(node.name, x), None))
-        self.first = len(graph.nodes)
+        started = dict(self.recording.nodes)
         args, kwargs = pytree.tree_unflatten(leaves, in_spec)
         with self.recording:
             out = mod(*args, **kwargs)
         results, self.out_spec = pytree.tree_flatten(out)
         self._lift_constants()
         values = tuple(self.recording.value(r) for r in results)
-        graph.output(values)
-        self.outputs = [
+        self.outputs = self._mutations(started)
+        graph.output((*(self.changed[s.arg.name] for s in self.outputs), *values))
+        self.outputs += [
             OutputSpec(
                 OutputKind.USER_OUTPUT,
                 TensorArgument(v.name) if isinstance(v, Node) else ConstantArgument("", v),
@@ -129,6 +181,21 @@ class _Trace:
             for v in values
         ]
         graph.eliminate_dead_code(_acts)
+
+    def _mutations(self, started: dict[int, Node]) -> list[OutputSpec]:
+        """Inputs that are other values at the end than at the beginning: buffers, parameters, what the caller gave."""
+        kinds = {InputKind.BUFFER: OutputKind.BUFFER_MUTATION, InputKind.PARAMETER: OutputKind.PARAMETER_MUTATION,
+                 InputKind.USER_INPUT: OutputKind.USER_INPUT_MUTATION}  # fmt: skip
+        now = {node: self.recording.nodes[key] for key, node in started.items() if self.recording.nodes.get(key) is not node}  # fmt: skip
+        by_name = {node.name: made for node, made in now.items()}
+        self.changed = {made.name: made for made in now.values()}
+        found = []
+        for order in kinds:
+            for s in self.inputs:
+                made = by_name.get(s.arg.name)
+                if made is not None and s.kind is order:
+                    found.append(OutputSpec(kinds[order], TensorArgument(made.name), s.target or s.arg.name))
+        return found
 
     def _lift(self, kind: InputKind, prefix: str, name: str, t: Any, persistent: bool | None, seen: set[int]) -> None:
         if kind is not InputKind.CONSTANT_TENSOR:
@@ -244,15 +311,39 @@ def _one(x: Any, spec: Any, out: list[Any]) -> None:
         out += [spec] + [None] * (len(pytree.tree_leaves(x)) - 1)
 
 
+def decomposed(program: ExportedProgram, table: Any) -> ExportedProgram:
+    """The program once more, with operators taken apart by a table and without writes in place."""
+    args, kwargs = program.example_inputs
+    leaves, in_spec = pytree.tree_flatten((args, kwargs))
+    names = [s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+    module = program.module(check_guards=False)
+    tensors = [t for t in (*program._state.values(), *program._constants.values(), *leaves) if isinstance(t, flambeau.Tensor)]
+    before = [t.detach().clone() for t in tensors]
+    where = program._dynamic
+    varying = list(dict.fromkeys(where.values()))
+    make = lambda: Functional(table)
+    try:
+        traced = _Trace(module, leaves, in_spec, names, make())
+        if varying:
+            _generalize(traced, module, leaves, in_spec, names, varying, where, make)
+    finally:
+        with flambeau.no_grad():
+            for t, old in zip(tensors, before, strict=True):
+                t.copy_(old)
+    made = traced.program(program.example_inputs, program.range_constraints, where)
+    made._dialect, made._root = "ATEN", program._root
+    return made
+
+
 def _generalize(traced: _Trace, mod: Any, leaves: list[Any], in_spec: Any, names: list[str], varying: list[shapes.Symbol],
-                where: dict[tuple[int, int], shapes.Symbol]) -> None:  # fmt: skip
+                where: dict[tuple[int, int], shapes.Symbol], recording: Any = Composites) -> None:  # fmt: skip
     """Replace every number of the graph that depends on dynamic sizes by what computes it."""
     points = [{s: s.hint for s in varying}, *shapes.samples(varying)]
     graphs, inputs = [traced.calls()], [traced.given]
     for sizes in points[1:]:
         state = {k: v.detach().clone() for k, v in mod.state_dict().items()}
         generator = flambeau.get_rng_state()
-        other = _Trace(mod, shapes.resized(leaves, where, sizes), in_spec, names)
+        other = _Trace(mod, shapes.resized(leaves, where, sizes), in_spec, names, recording())
         graphs.append(other.calls())
         inputs.append(other.given)
         flambeau.set_rng_state(generator)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flambeau
-from flambeau.export.graph_signature import ExportGraphSignature, InputKind
+from flambeau.export.graph_signature import ExportGraphSignature, InputKind, OutputKind
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
 from flambeau.utils import _pytree as pytree
@@ -110,8 +110,24 @@ class ExportedProgram:
         return ProgramModule(self, check_guards)
 
     def run_decompositions(self, decomp_table: dict[Any, Callable[..., Any]] | None = None) -> ExportedProgram:
-        """Not here: graphs of primitives alone."""
-        raise NotImplementedError("ExportedProgram.run_decompositions")
+        """The program in fewer kinds of operators, and without writes: what the model writes to becomes further outputs.
+
+        Args:
+            decomp_table: overload -> a function of tensors that stands for it; `default_decompositions()` if None, which leaves core ATen
+                alone. With an empty table composite operators alone are taken apart.
+
+        Raises:
+            NotImplementedError: the model writes into a view of a tensor.
+
+        >>> import flambeau as torch
+        >>> program = torch.export.export(torch.nn.SiLU(), (torch.ones(2),)).run_decompositions()
+        >>> [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+        ['aten.sigmoid.default', 'aten.mul.Tensor']
+        """
+        from flambeau._decomp import core_aten_decompositions
+        from flambeau.export._trace import decomposed
+
+        return decomposed(self, core_aten_decompositions() if decomp_table is None else dict(decomp_table))
 
     def __str__(self) -> str:
         code = self.graph_module.print_readable(print_output=False).replace("\n", "\n    ")
@@ -120,6 +136,9 @@ class ExportedProgram:
             + str(self.graph_signature).replace("\n", "\n    ")
             + f"\nRange constraints: {self.range_constraints}\n"
         )
+
+
+_MUTATIONS = (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION, OutputKind.USER_INPUT_MUTATION)
 
 
 class ProgramModule(flambeau.nn.Module):
@@ -163,8 +182,17 @@ class ProgramModule(flambeau.nn.Module):
         values = []
         for s in program.graph_signature.input_specs:
             values.append(next(user) if s.kind is InputKind.USER_INPUT else self._tensor(str(s.target)))
-        results = program.graph_module(*values)
-        return pytree.tree_unflatten(list(results), program.call_spec.out_spec)
+        results = list(program.graph_module(*values))
+        specs = program.graph_signature.output_specs
+        while specs and results and specs[0].kind in _MUTATIONS:
+            spec, specs, value = specs[0], specs[1:], results.pop(0)
+            if spec.kind is OutputKind.USER_INPUT_MUTATION:
+                names = [s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+                leaves[names.index(str(spec.target))].copy_(value)
+            else:
+                with flambeau.no_grad():
+                    self._tensor(str(spec.target)).copy_(value)
+        return pytree.tree_unflatten(results, program.call_spec.out_spec)
 
     def _tensor(self, target: str) -> Any:
         value: Any = self

@@ -17,7 +17,7 @@ from flambeau._backends.meta import MetaArray
 from flambeau._eager import call, create, derive, getitem, modes
 from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
-from flambeau._ops import OpOverload, _packet
+from flambeau._ops import OpOverload, ops, written
 from flambeau._tensor import Tensor, wrap
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
@@ -40,7 +40,7 @@ def make_fx(f: Callable[..., Any], decomposition_table: Any = None, tracing_mode
     """
 
     def traced(*args: Any) -> GraphModule:
-        recording = Recording()
+        recording = Recording(decomposition_table)
         leaves, spec = pytree.tree_flatten(args)
         code = getattr(f, "__code__", None)
         names = code.co_varnames[: code.co_argcount] if code is not None else ()
@@ -83,8 +83,9 @@ maybe_disable_thunkify = maybe_enable_thunkify
 class Recording:
     """A graph that grows while operators run."""
 
-    def __init__(self) -> None:
-        self.graph = Graph()
+    def __init__(self, table: Any = None) -> None:
+        self.graph, self.table = Graph(), table
+        self.apart: list[Op] = []  # what is being taken apart: an operator that comes up within itself stays whole
         self.attributes: dict[str, Any] = {}
         self.nodes: dict[int, Node] = {}  # by the array that a tensor is around: aliases of one array are one value
         self.kept: list[Any] = []
@@ -147,11 +148,37 @@ class Recording:
 
     def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         """Asked by the general lane before it runs an operator."""
-        if self.running or op.kind == "composite":
+        if self.running:
+            return NotImplemented
+        if self.table and out is None and not into:
+            made = self.decomposed(op, values)
+            if made is not NotImplemented:
+                return made
+        if op.kind == "composite":
             return NotImplemented
         if out is not None:
             raise NotImplementedError("make_fx of a call with out=")
         return self.record(op, values, into)
+
+    def decomposed(self, op: Op, values: tuple[Any, ...]) -> Any:
+        """What the table of decompositions makes of a call: its parts are recorded. What cannot be taken apart leaves no trace."""
+        from flambeau._decomp import applied
+
+        overload = overloads.chosen(op, values)
+        target = written(overload)
+        if target is None or target not in self.table or op in self.apart:
+            return NotImplemented
+        before, known = list(self.graph.nodes), dict(self.nodes)
+        self.apart.append(op)
+        try:
+            made = applied(self.table, target, *overloads.arguments(op, overload, values))
+        finally:
+            self.apart.pop()
+        if made is NotImplemented:
+            for node in reversed(list(self.graph.nodes)[len(before) :]):
+                self.graph.erase_node(node)
+            self.nodes = known
+        return made
 
     def record(self, op: Op, values: tuple[Any, ...], into: bool) -> Any:
         """One call: a node for it, and its result."""
@@ -198,8 +225,7 @@ class Recording:
 
     def call(self, op: Op, overload: str, into: bool, args: Any, kwargs: Any) -> Node:
         base, _, overload = overload.partition(".")
-        packet = _packet("aten", base + "_" if into else base)
-        assert packet is not None
+        packet = getattr(ops.aten, base + "_" if into else base)
         made = OpOverload(packet, overload or "default", op, "inplace" if into else "function")
         return self.graph.call_function(made, tuple(args), kwargs, name=op.aten + ("_" if into else ""))
 
