@@ -69,7 +69,9 @@ class Functional(Recording):
         target = values[op.receiver_at]
         for other in self.kept:
             if other is not target._a and np.may_share_memory(other, target._a):
-                raise NotImplementedError(f"ExportedProgram.run_decompositions of a model that writes into a view ({op.aten}_)")
+                raise NotImplementedError(
+                    f"ExportedProgram.run_decompositions of a model that writes into a view ({op.aten}_)"
+                )
         overload = overloads.chosen(op, values)
         args, kwargs = overloads.arguments(op, overload, values)
         args, kwargs = [self.values(a) for a in args], {k: self.values(v) for k, v in kwargs.items()}
@@ -137,7 +139,9 @@ def export(
 class _Trace:
     """One run of the module, recorded; placeholders stand before everything else."""
 
-    def __init__(self, mod: Any, leaves: list[Any], in_spec: Any, names: list[str], recording: Recording | None = None) -> None:
+    def __init__(
+        self, mod: Any, leaves: list[Any], in_spec: Any, names: list[str], recording: Recording | None = None
+    ) -> None:
         self.mod, self.in_spec, self.recording = mod, in_spec, recording or Composites()
         self.inputs: list[InputSpec] = []
         self.constants: dict[str, Any] = {}
@@ -317,7 +321,9 @@ def decomposed(program: ExportedProgram, table: Any) -> ExportedProgram:
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     names = [s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
     module = program.module(check_guards=False)
-    tensors = [t for t in (*program._state.values(), *program._constants.values(), *leaves) if isinstance(t, flambeau.Tensor)]
+    tensors = [
+        t for t in (*program._state.values(), *program._constants.values(), *leaves) if isinstance(t, flambeau.Tensor)
+    ]
     before = [t.detach().clone() for t in tensors]
     where = program._dynamic
     varying = list(dict.fromkeys(where.values()))
