@@ -9,7 +9,7 @@ import functools
 import types
 from typing import Any
 
-from flambeau._capture import builtin_calls, frame
+from flambeau._capture import builtin_calls, builtin_classes, builtin_methods, frame
 from flambeau._capture.breaks import Break
 from flambeau._capture.tracer import MISSING, Tracer, is_constant, lookup
 from flambeau._eager.graph import node_of, serial
@@ -43,18 +43,18 @@ def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tai
     if kind is types.FunctionType:
         return _function(tr, fn, args, kwargs, tail)
     if isinstance(fn, type):
-        return builtin_calls.construct(tr, fn, args, kwargs)
+        return builtin_classes.construct(tr, fn, args, kwargs)
     if kind is OpOverload or kind is OpOverloadPacket:
         return _leaf(tr, fn, args, kwargs)
     handler = builtin_calls.find(fn)
     if handler is not None:
         return handler(tr, *args, **kwargs)
     if kind in (types.BuiltinFunctionType, types.MethodWrapperType):
-        return builtin_calls.bound(tr, fn, args, kwargs)
+        return builtin_methods.bound(tr, fn, args, kwargs)
     if kind in (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType):
         if not args:
             raise TypeError(f"unbound method {fn.__name__}() needs an argument")
-        return builtin_calls.bound(tr, fn.__get__(args[0], type(args[0])), args[1:], kwargs, fn)
+        return builtin_methods.bound(tr, fn.__get__(args[0], type(args[0])), args[1:], kwargs, fn)
     if kind is functools.partial:
         held = tr.load_attr(fn, "args"), tr.load_attr(fn, "keywords")
         tr.deep(held[0], 0)

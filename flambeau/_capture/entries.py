@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from flambeau._capture import backends, builtin_calls, bytecode, calls, flow, frame, logs, waiting  # noqa: F401  (flow: fills the table of instructions)
+from flambeau._capture import backends, bytecode, calls, flow, frame, library_calls, logs, waiting  # noqa: F401  (flow: fills the table of instructions)
 from flambeau._capture.breaks import Break, FailOnRecompileLimitHit, RecompileError, Unsupported
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import Frame, Pending, Stop
@@ -226,7 +226,7 @@ class Function:
     def _trace(self, segment: Segment, start: Callable[[], Any], values: tuple[Any, ...]) -> Entry:
         """A capture; with sizes as expressions where some change. What cannot be captured so has one for each size."""
         if not _installed:
-            builtin_calls.install()
+            library_calls.install()
             _installed.append(True)
         marked = _marked(values)
         automatic = self.dynamic is None and config.automatic_dynamic_shapes

@@ -6,14 +6,16 @@ pass is saved; views, and cheap results of what is saved anyway, are computed ag
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 import flambeau
+from flambeau._capture import logs
 from flambeau._capture.expressions import Unsupported
-from flambeau._capture.lower import Compiled
+from flambeau._capture.lower import Compiled, Nodes
 from flambeau._capture.place import span
 from flambeau._eager.graph import TWICE, Node, as_tensor, node_of, serial, unpack
 from flambeau._eager.modes import STATE
@@ -38,7 +40,8 @@ class Joint:
         forward, backward, self.saved_inputs = split(joint, len(examples), self.results, self.kept)
         self.forward = Compiled(forward, list(examples))
         self.kernels, self.calls = self.forward.kernels, self.forward.calls
-        self._backward, self._made = backward, None
+        self._backward = backward
+        self._made: Compiled | ByNodes | None = None
         self.call = self
 
     def trace(self, examples: Sequence[Any]) -> GraphModule:
@@ -74,11 +77,15 @@ class Joint:
         return made
 
     @property
-    def backward(self) -> Compiled:
-        """The backward program, compiled when it is first wanted."""
+    def backward(self) -> Compiled | ByNodes:
+        """The backward program, compiled when it is first wanted; what programs have no form for runs operator by operator."""
         if self._made is None:
             vals = [n.meta["val"] for n in self._backward.graph.find_nodes(op="placeholder")]
-            self._made = Compiled(self._backward, vals)
+            try:
+                self._made = Compiled(self._backward, vals)
+            except Exception as problem:
+                logs.refused(problem)
+                self._made = ByNodes(self._backward)
         return self._made
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
@@ -105,6 +112,17 @@ class Joint:
         return tuple(results)
 
 
+class ByNodes:
+    """A graph on arrays, operator by operator."""
+
+    def __init__(self, gm: GraphModule) -> None:
+        self.nodes = Nodes(gm)
+
+    def run(self, *values: Any) -> tuple[Any, ...]:
+        out = self.nodes(*(wrap(x) if isinstance(x, np.ndarray) else x for x in values))
+        return tuple(x._a if isinstance(x, Tensor) else x for x in out)
+
+
 class CompiledFunctionBackward(Node):
     """The whole graph, seen from outside."""
 
@@ -117,6 +135,8 @@ class CompiledFunctionBackward(Node):
         values = [x._a if isinstance(x, Tensor) else x for x in unpack(self)[:-1]]
         for x, (shape, d) in zip([g] if self.outs == 1 else g, self.metas or (), strict=True):
             values.append(np.zeros(shape, d) if x is None else x if isinstance(x, np.ndarray) else as_tensor(x)._a)
+        if isinstance(program, ByNodes):
+            return program.run(*values)
         return program.run(*(laid(x, program.layouts[n]) for n, x in enumerate(values)))
 
     def tensors(self, g: Any) -> Sequence[Any]:
@@ -188,7 +208,7 @@ def split(
             late[n] = None
     late.pop(graph.output_node(), None)
     early = [n for n in graph.nodes if n not in late and n.op not in ("placeholder", "output")]
-    written = {a for n in early if isinstance(n.target, OpOverload) and n.target.is_write for a in n.args[:1]}
+    written = overwritten([*places[:inputs], *early])
     ends = [g for g in grads if isinstance(g, Line)]
     needed = {a: None for n in late for a in n.all_input_nodes if a not in late} | {
         g: None for g in ends if g not in late
@@ -242,6 +262,20 @@ def chosen(needed: list[Line], places: set[Line], written: set[Line]) -> tuple[l
         del saved[n]
         again |= path
     return list(saved), again
+
+
+def overwritten(nodes: Sequence[Line]) -> set[Line]:
+    """What is written in place, and all that shares memory with it."""
+    memory: dict[Line, Line] = {}
+    changed: set[Line] = set()
+    for n in nodes:
+        first = n.args[0] if n.args else None
+        writes = isinstance(n.target, OpOverload) and n.target.is_write
+        alias = writes or _view(n) or n.op == "call_method" or n.target is operator.getitem
+        memory[n] = memory.get(first, first) if alias and isinstance(first, Line) else n
+        if writes:
+            changed.add(memory[n])
+    return {n for n in nodes if memory[n] in changed}
 
 
 def _view(n: Line) -> bool:

@@ -38,8 +38,16 @@ def raised(fn: Any, error: Exception) -> None:
         _print(f"# {fn.__qualname__} raises {error!r}\n{''.join(traceback.format_exception(error))}")
 
 
+def refused(problem: Exception) -> None:
+    """A graph that became no native program runs operator by operator: it has no native form, or the compiler made a mistake."""
+    if not isinstance(problem, NotImplementedError):
+        failed(problem)
+    elif wanted("breaks"):
+        _print(f"# a program runs operator by operator: {problem}")
+
+
 def failed(error: Exception) -> None:
-    """A graph that should have become a native program did not: it runs operator by operator."""
+    """A mistake of the compiler's own."""
     if flags.get("logs"):
         import traceback
 

@@ -123,3 +123,22 @@ def test_gradients_come_in_any_layout():
         ours = torch.autograd.grad(made(x, w)[0], [x, w], g)
         theirs = torch.autograd.grad(f(x, w), [x, w], g)
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_backward_passes_without_a_native_form():
+    """A write into a part of what needs a gradient: the way back runs operator by operator."""
+
+    def f(x, w):
+        y = x * w
+        y[0] = y[-1]
+        return (y * y).sum()
+
+    x = torch.randn(5, 4)
+    compiled = torch.compile(f)
+    found = []
+    for g in (f, compiled, compiled):
+        w = torch.full((4,), 0.5, requires_grad=True)
+        g(x, w).backward()
+        found.append(w.grad)
+    assert torch.allclose(found[0], found[1])
+    assert torch.allclose(found[0], found[2])

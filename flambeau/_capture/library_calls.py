@@ -1,0 +1,87 @@
+"""Functions of the library that mean something else in a capture than what their code says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau._capture import backward as backwards
+from flambeau._capture.breaks import Break
+from flambeau._capture.builtin_calls import HANDLERS
+from flambeau._capture.tracer import Tracer
+from flambeau._tensor import Tensor
+
+
+def install() -> None:
+    """Functions of the library that mean something else in a capture."""
+    import flambeau
+    from flambeau import autograd
+    from flambeau._capture import calls, control
+    from flambeau._eager import construct
+
+    HANDLERS[autograd.backward] = backwards.backward
+    HANDLERS[autograd.grad] = backwards.grad
+    HANDLERS[flambeau.Tensor.backward] = (
+        lambda tr, t, gradient=None, retain_graph=None, create_graph=False, inputs=None: backwards.backward(
+            tr, t, gradient, retain_graph, create_graph, None, inputs
+        )
+    )
+    HANDLERS[construct.tensor] = _tensor
+    HANDLERS[autograd.Function.apply.__func__] = calls.custom_apply
+    saved = autograd.function.FunctionCtx.saved_tensors.fget
+    HANDLERS[saved] = lambda tr, ctx: saved(ctx)
+    HANDLERS[construct.as_tensor] = _as_tensor
+    HANDLERS[flambeau.Tensor.requires_grad_] = _requires_grad
+    HANDLERS[flambeau.Tensor.register_hook] = _register_hook
+    HANDLERS[flambeau.Tensor.retain_grad] = _retain_grad
+    HANDLERS[flambeau.Tensor.detach_] = _detach_in_place
+    HANDLERS[flambeau.Tensor._make_subclass] = _make_subclass
+    HANDLERS[flambeau.Tensor.is_shared] = lambda tr, t: False
+    for name in ("is_compiling", "is_dynamo_compiling"):
+        HANDLERS[getattr(control, name)] = lambda tr: True
+    HANDLERS[control.graph_break] = _graph_break
+
+
+def _graph_break(tr: Tracer, *message: Any) -> None:
+    raise Break("graph_break() is called")
+
+
+def _tensor(tr: Tracer, data: Any, **options: Any) -> Any:
+    tr.deep(data)
+    return tr.recorder.new_tensor(data, **options)
+
+
+def _as_tensor(tr: Tracer, data: Any, dtype: Any = None, device: Any = None) -> Any:
+    if isinstance(data, Tensor):
+        return data if dtype is None and device is None else data.to(device=device, dtype=dtype)  # type: ignore[operator]
+    return _tensor(tr, data, dtype=dtype, device=device)
+
+
+def _requires_grad(tr: Tracer, t: Any, requires_grad: bool = True) -> Any:
+    tr.store_attr(t, "requires_grad", requires_grad)
+    return t
+
+
+def _register_hook(tr: Tracer, t: Any, hook: Any) -> Any:
+    if tr.source_of(t) is not None:
+        raise Break("a hook is put on a tensor from outside")
+    tr.recorder.custom = "a hook of a tensor"
+    return t.register_hook(hook)
+
+
+def _retain_grad(tr: Tracer, t: Any) -> None:
+    if tr.source_of(t) is not None and not t.is_leaf:
+        raise Break("retain_grad() of a tensor from outside")
+    tr.recorder.custom = "retain_grad()"
+    t.retain_grad()
+
+
+def _detach_in_place(tr: Tracer, t: Any) -> Any:
+    raise Break("detach_() is called", "use detach()")
+
+
+def _make_subclass(tr: Tracer, cls: Any, data: Any, require_grad: bool = False, **_: Any) -> Any:
+    made = Tensor._make_subclass(cls, tr.recorder.detach(data), False)  # type: ignore[attr-defined]
+    if require_grad:
+        made.requires_grad = True
+        tr.recorder.inside_leaf = True
+    return made
