@@ -38,7 +38,12 @@ class Work:
             self._error = error
             self._ended.set()
             future = self._future
-        if future is not None:
+        if future is None:
+            return
+        if future._inner._done_callbacks:
+            # Callbacks may wait for further collectives (communication hooks do), for which this thread is needed.
+            threading.Thread(target=self._settle, args=(future,), name="flambeau-callbacks", daemon=True).start()
+        else:
             self._settle(future)
 
     def _settle(self, future: Any) -> None:

@@ -25,6 +25,9 @@ class RedOpType(IntEnum):
     def __repr__(self) -> str:
         return f"<RedOpType.{self.name}: {int(self)}>"
 
+    def __str__(self) -> str:
+        return f"RedOpType.{self.name}"
+
 
 class ReduceOp:
     """A way to combine: `ReduceOp.SUM`, `AVG`, `PRODUCT`, `MIN`, `MAX`, `BAND`, `BOR`, `BXOR`."""
@@ -51,15 +54,27 @@ _FUNCTIONS: dict[RedOpType, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def combine(parts: Sequence[Any], op: Any) -> Any:
-    """Arrays of all ranks as one, added up in the order of ranks."""
+_NAMES = {"int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool"}
+
+
+def check(op: Any, tensor: Any, what: str) -> None:
+    """Refuse what cannot be combined so, before any rank is asked: the others need not fail with this one."""
     kind = op.op if isinstance(op, ReduceOp) else RedOpType(op)
     if kind is RedOpType.PREMUL_SUM:
         raise NotImplementedError("torch.distributed.ReduceOp.PREMUL_SUM")
-    if kind in (RedOpType.BAND, RedOpType.BOR, RedOpType.BXOR) and parts[0].dtype.kind not in "iub":
+    if tensor.is_complex() and kind not in (RedOpType.SUM, RedOpType.AVG):
+        raise ValueError(f"{what} does not support {kind} on complex tensors")
+    whole = not (tensor.is_floating_point() or tensor.is_complex())
+    if kind in (RedOpType.BAND, RedOpType.BOR, RedOpType.BXOR) and not whole:
         raise RuntimeError(f"Cannot use ReduceOp.{kind.name} with non-integral dtype")
-    if parts[0].dtype.kind == "c" and kind not in (RedOpType.SUM, RedOpType.AVG):
-        raise RuntimeError("all_reduce does not support this operator on complex tensors")
+    if kind is RedOpType.AVG and whole:
+        name = str(tensor.dtype).removeprefix("torch.")
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {_NAMES.get(name, name)}")
+
+
+def combine(parts: Sequence[Any], op: Any) -> Any:
+    """Arrays of all ranks as one, added up in the order of ranks."""
+    kind = op.op if isinstance(op, ReduceOp) else RedOpType(op)
     fn = _FUNCTIONS[kind]
     out = np.array(parts[0])
     for p in parts[1:]:

@@ -7,10 +7,12 @@ who use the messages, so that all ranks may send before they receive. A rank tha
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from datetime import timedelta
 from typing import Any
@@ -20,6 +22,18 @@ from flambeau.distributed._errors import DistBackendError
 from flambeau.distributed._store import Store, _connected
 
 DATA, ABORT, GOODBYE = 0, 1, 2
+_open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    """In forked children connections are closed: held open there, they would hide from the others that this process has ended."""
+    for sock in list(_open):
+        with contextlib.suppress(OSError):
+            os.close(sock.detach())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 Channel = tuple[int, int]  # group, tag
 
 
@@ -58,6 +72,7 @@ class Transport:
         finally:
             listener.close()
         for peer, sock in self.socks.items():
+            _open.add(sock)
             threading.Thread(target=self._read, args=(peer, sock), name=f"flambeau-rank-{peer}", daemon=True).start()
 
     def _read(self, peer: int, sock: socket.socket) -> None:

@@ -19,7 +19,7 @@ import flambeau
 from flambeau._tensor import Tensor
 from flambeau.distributed._errors import DistBackendError
 from flambeau.distributed._group import ProcessGroup, Work, _bytes_of, _Receipt, array_of, store as _store
-from flambeau.distributed._reduce_op import ReduceOp
+from flambeau.distributed._reduce_op import ReduceOp, check
 from flambeau.distributed._store import PrefixStore, Store
 from flambeau.distributed._transport import Transport
 from flambeau.distributed.rendezvous import rendezvous
@@ -325,10 +325,13 @@ def new_group(ranks: Sequence[int] | None = None, timeout: timedelta | None = No
     """A group of some ranks. All ranks call this, in the same order, also those that are not in it."""
     world = _the(None)
     chosen = list(range(world.size())) if ranks is None else [int(r) for r in ranks]
+    for r in chosen:
+        if not 0 <= r < world.size():
+            raise ValueError(f"Rank {r} is out of range. Valid ranks are 0 to {world.size() - 1} (world_size={world.size()})")  # fmt: skip
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"ranks list must not contain duplicate entries, got {chosen}")
     if sort_ranks:
         chosen.sort()
-    if len(set(chosen)) < len(chosen) or any(not 0 <= r < world.size() for r in chosen):
-        raise ValueError("The new group's rank should be within the world_size set by init_process_group, and each stand once")  # fmt: skip
     if backend is not None and Backend(backend) not in (Backend.GLOO, Backend.UNDEFINED) and ":" not in str(backend):
         raise RuntimeError(f"Distributed package doesn't have {str(backend).upper()} built in")
     number = next(_world.counter)
@@ -414,14 +417,20 @@ def _checked(t: Any, name: str) -> Tensor:
 
 def _list_checked(ts: Any, name: str) -> Sequence[Tensor]:
     if not isinstance(ts, (list, tuple)) or not all(isinstance(t, Tensor) for t in ts):
-        raise TypeError(f"Invalid function argument. Expected parameter `{name}` of type List[torch.Tensor]\n             but got {type(ts)} with elements of type {[type(t) for t in ts] if isinstance(ts, (list, tuple)) else ts}.")  # fmt: skip
+        raise TypeError(f"Invalid function argument. Expected parameter `{name}` of type List[torch.Tensor]\n             but got {type(ts)} instead.")  # fmt: skip
     return ts
+
+
+def _one_dtype(ts: Sequence[Tensor]) -> None:
+    for t in ts:
+        if t.dtype != ts[0].dtype:
+            raise ValueError(f"Invalid usage of tensors with different dtypesFound {ts[0].dtype} and  {t.dtype}")
 
 
 def _root(g: ProcessGroup, whole: int | None, own: int | None, name: str) -> int:
     """A rank given as of the whole, or as of the group."""
     if whole is not None and own is not None:
-        raise ValueError(f"Can't specify both group_{name} and {name}")
+        raise ValueError("Can't specify both group_rank and global_rank")
     if own is not None:
         return own
     return 0 if whole is None else get_group_rank(g, whole)
@@ -429,7 +438,7 @@ def _root(g: ProcessGroup, whole: int | None, own: int | None, name: str) -> int
 
 def _needs_root(g: ProcessGroup, whole: int | None, own: int | None, name: str) -> int:
     if whole is None and own is None:
-        raise ValueError(f"Must specify {name} or group_{name}")
+        raise ValueError("Must specify global_rank or group_rank")
     return _root(g, whole, own, name)
 
 
@@ -467,6 +476,7 @@ def all_reduce(tensor: Tensor, op: Any = ReduceOp.SUM, group: ProcessGroup | Non
     _checked(tensor, "tensor")
     if _outside(group):
         return None
+    check(op, tensor, "all_reduce")
     g = _the(group)
     return _started(g.run(lambda turn: _store(tensor, g.reduced(turn, array_of(tensor), op)), [tensor], async_op), async_op)  # fmt: skip
 
@@ -474,8 +484,11 @@ def all_reduce(tensor: Tensor, op: Any = ReduceOp.SUM, group: ProcessGroup | Non
 def all_reduce_coalesced(tensors: Sequence[Tensor], op: Any = ReduceOp.SUM, group: ProcessGroup | None = None, async_op: bool = False) -> Work | None:  # fmt: skip
     """`all_reduce` of several tensors of one dtype at once."""
     _list_checked(tensors, "tensors")
+    _one_dtype(tensors)
     if _outside(group):
         return None
+    for t in tensors:
+        check(op, t, "all_reduce")
     g = _the(group)
 
     def step(turn: int) -> None:
@@ -493,6 +506,7 @@ def reduce(tensor: Tensor, dst: int | None = None, op: Any = ReduceOp.SUM, group
     _checked(tensor, "tensor")
     if _outside(group):
         return None
+    check(op, tensor, "reduce")
     g = _the(group)
     root = _needs_root(g, dst, group_dst, "dst")
 
@@ -511,11 +525,12 @@ def all_gather(tensor_list: Sequence[Tensor], tensor: Tensor, group: ProcessGrou
     """Every rank's tensor, on all ranks."""
     _list_checked(tensor_list, "tensor_list")
     _checked(tensor, "tensor")
+    _one_dtype([*tensor_list, tensor])
     if _outside(group):
         return None
     g = _the(group)
     if len(tensor_list) != g.size():
-        raise ValueError("ProcessGroupGloo::allgather: invalid output tensor list: expected length " f"{g.size()}, got {len(tensor_list)}")  # fmt: skip
+        raise RuntimeError(f"ProcessGroupGloo::allgather: invalid output tensor list at index 0 (expected length {g.size()}, got {len(tensor_list)})")  # fmt: skip
 
     def step(turn: int) -> None:
         for t, data in zip(tensor_list, g.gathered(turn, _bytes_of(array_of(tensor))), strict=True):
@@ -598,6 +613,7 @@ def reduce_scatter(output: Tensor, input_list: Sequence[Tensor], op: Any = Reduc
     _list_checked(input_list, "input_list")
     if _outside(group):
         return None
+    check(op, output, "reduce_scatter")
     g = _the(group)
     return _started(g.run(lambda turn: _store(output, g.scatter_reduced(turn, [array_of(t) for t in input_list], op)), [output], async_op), async_op)  # fmt: skip
 
@@ -608,6 +624,7 @@ def reduce_scatter_tensor(output: Tensor, input: Tensor, op: Any = ReduceOp.SUM,
     _checked(input, "input")
     if _outside(group):
         return None
+    check(op, output, "reduce_scatter")
     g = _the(group)
     if input.numel() != output.numel() * g.size():
         raise ValueError("input tensor must be the same size as output size times world size")

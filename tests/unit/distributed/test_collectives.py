@@ -307,3 +307,53 @@ def test_numbers_are_added_in_the_order_of_ranks():
     parts = [np.array([1e8], np.float32), np.array([1.0], np.float32), np.array([-1e8], np.float32)]
     assert combine(parts, dist.ReduceOp.SUM)[0] == (np.float32(1e8) + np.float32(1)) - np.float32(1e8)
     assert combine(parts, dist.ReduceOp.AVG).dtype == np.float32
+
+
+def hooked(rank, size):
+    def again(future):
+        y = future.value()[0].clone()
+        return dist.all_reduce(y, async_op=True).get_future().wait()[0] * 10
+
+    return dist.all_reduce(torch.tensor([float(rank + 1)]), async_op=True).get_future().then(again).wait().item()
+
+
+def test_callbacks_may_wait_for_collectives():
+    assert set(run(hooked, size=2).values()) == {60.0}
+
+
+def refused(rank, size):
+    op = dist.ReduceOp
+    found = []
+    for f in (
+        lambda: dist.new_group([0, 7]),
+        lambda: dist.new_group([0, 0]),
+        lambda: dist.all_reduce(torch.ones(2), op.BAND),
+        lambda: dist.all_reduce(torch.ones(2, dtype=torch.int64), op.AVG),
+        lambda: dist.all_reduce(torch.ones(2, dtype=torch.complex64), op.MAX),
+        lambda: dist.all_gather([torch.ones(1)], torch.ones(1)),
+        lambda: dist.all_gather([torch.ones(1), torch.ones(1, dtype=torch.int64)], torch.ones(1)),
+        lambda: dist.broadcast(torch.ones(1)),
+    ):
+        try:
+            f()
+        except (RuntimeError, ValueError) as problem:
+            found.append((type(problem).__name__, str(problem)))
+    dist.barrier()  # whatever is refused here breaks nothing for the others
+    return found
+
+
+def test_refusals_in_pytorchs_words():
+    expected = [  # of PyTorch 2.13's gloo, by two ranks
+        ("ValueError", "Rank 7 is out of range. Valid ranks are 0 to 1 (world_size=2)"),
+        ("ValueError", "ranks list must not contain duplicate entries, got [0, 0]"),
+        ("RuntimeError", "Cannot use ReduceOp.BAND with non-integral dtype"),
+        ("RuntimeError", "result type Float can't be cast to the desired output type Long"),
+        ("ValueError", "all_reduce does not support RedOpType.MAX on complex tensors"),
+        (
+            "RuntimeError",
+            "ProcessGroupGloo::allgather: invalid output tensor list at index 0 (expected length 2, got 1)",
+        ),
+        ("ValueError", "Invalid usage of tensors with different dtypesFound torch.float32 and  torch.int64"),
+        ("ValueError", "Must specify global_rank or group_rank"),
+    ]
+    assert run(refused, size=2) == {0: expected, 1: expected}
