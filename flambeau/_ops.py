@@ -14,6 +14,7 @@ from flambeau import _operators
 from flambeau._eager import derive
 from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
+from flambeau._tensor import Tensor
 
 _DEFINED: dict[str, dict[str, dict[str, Any]]] = {}  # users' operators: filled by `torch.library`
 
@@ -101,7 +102,22 @@ class CustomOverload(OpOverload):
         self.__qualname__, self.__module__, self.namespace = self.__name__, packet.__module__, packet.namespace
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        stand_ins = _stand_ins(args, kwargs)
+        if stand_ins:
+            return _record(self, stand_ins, args, kwargs)
         return self._fn(*args, **kwargs)
+
+
+def _stand_ins(args: Any, kwargs: Any) -> list[Any]:
+    """Arguments that are no tensors and take over calls: values of a graph that is being traced."""
+    given = [*args, *kwargs.values()]
+    flat = [a for v in given for a in (v if isinstance(v, (list, tuple)) else (v,))]
+    return [a for a in flat if not isinstance(a, Tensor) and hasattr(type(a), "__torch_function__")]
+
+
+def _record(target: Any, stand_ins: list[Any], args: Any, kwargs: Any) -> Any:
+    """The first of them does the call."""
+    return stand_ins[0].__torch_function__(target, tuple(type(a) for a in stand_ins), args, kwargs)
 
 
 class OpOverloadPacket:
@@ -128,6 +144,10 @@ class OpOverloadPacket:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         from flambeau._eager.choose import matches
 
+        if self.namespace not in ("aten", "prims"):
+            stand_ins = _stand_ins(args, kwargs)
+            if stand_ins:
+                return _record(self, stand_ins, args, kwargs)
         if "self" in kwargs:
             kwargs["input"] = kwargs.pop("self")
         for key, (op, _) in self._overloads.items():

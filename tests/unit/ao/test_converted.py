@@ -348,3 +348,63 @@ def test_squeezed_by_channel(agree):
         fl.quantize_per_channel(fl.ones(1, 2), fl.tensor([0.1]), fl.tensor([0]), 0, fl.qint8).squeeze(0)
 
     agree(refused, raises=RuntimeError)
+
+
+def test_traced(agree):
+    """Converted modules are calls of modules in a graph, operators of functional ones are calls of functions."""
+
+    def program(fl, x):
+        q = fl.ao.quantization
+
+        class Net(fl.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.quant, self.dequant = q.QuantStub(), q.DeQuantStub()
+                self.linear, self.add = fl.nn.Linear(6, 6), fl.ao.nn.quantized.FloatFunctional()
+                self.cat = fl.ao.nn.quantized.FloatFunctional()
+
+            def forward(self, x):
+                x = self.linear(self.quant(x))
+                return self.dequant(self.cat.cat([self.add.add(x, x), x], dim=1))
+
+        fl.manual_seed(0)
+        x, model = x.detach().float(), Net().eval()
+        model.qconfig = q.get_default_qconfig("x86")
+        model = q.prepare(model)
+        model(x)
+        model = q.convert(model)
+        traced = fl.fx.symbolic_trace(model)
+        nodes = [(n.op, str(n.target), sorted(n.kwargs)) for n in traced.graph.nodes]
+        assert fl.equal(traced(x), model(x))
+        return nodes, traced(x)
+
+    agree(program, rand(4, 6), grads=0)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_trained_with_fake_quantization(agree, norm):
+    """Losses of a few steps, and the converted model, are PyTorch's."""
+
+    def program(fl, x):
+        q, nn, x = fl.ao.quantization, fl.nn, x.detach().float()
+        parts = [nn.Conv2d(1, 3, 2), *([nn.BatchNorm2d(3)] if norm else []), nn.ReLU()]
+        model = seeded(
+            fl, q.QuantStub(), nn.Sequential(*parts), nn.Flatten(), nn.Linear(36, 4), q.DeQuantStub()
+        ).train()
+        q.fuse_modules_qat(model, [[f"1.{i}" for i in range(len(parts))]], inplace=True)
+        model.qconfig = q.get_default_qat_qconfig("x86")
+        model = q.prepare_qat(model)
+        optimizer, losses = fl.optim.SGD(model.parameters(), 0.05), []
+        for step in range(4):
+            if step == 3:
+                model.apply(q.disable_observer)
+                model.apply(fl.ao.nn.intrinsic.qat.freeze_bn_stats)
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), fl.tensor([0, 3, 1]))
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        small = q.convert(model.eval())
+        return losses, [type(m).__name__ for m in small.modules()], small(x), small[3].scale
+
+    agree(program, rand(3, 1, 5, 4), grads=0, rtol=1e-4)
