@@ -31,6 +31,8 @@ def meshes(rank, size):
     dist.all_reduce(y, group=mesh["tp"].get_group())
     with pytest.raises(KeyError, match="Invalid mesh_dim_name"):
         mesh["pp"]
+    with pytest.raises(KeyError, match="ascending order"):
+        mesh["tp", "dp"]
     with pytest.raises(RuntimeError, match="bigger than default world size"):
         dist.init_device_mesh("cpu", (8,))
     gathered = funcol.all_gather_tensor(torch.tensor([[float(rank)]]), 1, mesh["tp"])
@@ -41,7 +43,6 @@ def meshes(rank, size):
         "sums": (x.item(), y.item()),
         "gathered": gathered.tolist(),
         "scattered": scattered.tolist(),
-        "transposed": mesh["tp", "dp"].mesh.tolist(),
     }
 
 
@@ -49,12 +50,11 @@ def meshes(rank, size):
 def test_meshes():
     for rank, out in run(meshes, size=4).items():
         assert out == {
-            "repr": "DeviceMesh((dp=2, tp=2), 'cpu')",
-            "place": ([rank // 2, rank % 2], rank % 2, 2),
+            "repr": "DeviceMesh((dp=2, tp=2), 'cpu', stride=(2, 1))",
+            "place": ((rank // 2, rank % 2), rank % 2, 2),
             "sums": ((rank % 2) * 2.0 + 2, 4.0 * (rank // 2) + 1),
             "gathered": [[2.0 * (rank // 2), 2.0 * (rank // 2) + 1]],
             "scattered": [4.0 * rank],
-            "transposed": [[0, 2], [1, 3]],
         }
 
 
