@@ -189,6 +189,7 @@ class _ConvNd(WeightedQuantizedModule):
         return (*facts, *self._weight_bias(), self.scale, self.zero_point, self.training)
 
     def __setstate__(self, state):
+        nn.Module.__init__(self)
         for name, value in zip(_STATE, state):
             setattr(self, name, value)
         weight, bias, self.scale, self.zero_point, self.training = state[len(_STATE) :]
@@ -196,7 +197,6 @@ class _ConvNd(WeightedQuantizedModule):
 
     def __deepcopy__(self, memo):
         new = type(self).__new__(type(self))
-        nn.Module.__init__(new)
         new.__setstate__(self.__getstate__())
         return new
 
