@@ -21,6 +21,7 @@ from flambeau._values.qscheme import (
 
 F32 = np.float32
 _LARGEST = F32(2147483520.0)  # the largest float32 that an int32 holds
+_BLOCK = 1 << 15
 
 
 class PerTensor:
@@ -91,6 +92,17 @@ def bounds(dtype: dtypes.dtype) -> tuple[int, int]:
     return CODES[dtype][1:]
 
 
+def _in_blocks(fn: Any, x: Any, dtype: Any) -> Any:
+    """A function of single elements, of a large array: block by block, so that what lies between stays in cache."""
+    if x.size <= _BLOCK or not x.flags.c_contiguous:
+        return np.asarray(fn(x))
+    out = np.empty(x.shape, dtype)
+    flat, made = x.reshape(-1), out.reshape(-1)
+    for start in range(0, x.size, _BLOCK):
+        made[start : start + _BLOCK] = fn(flat[start : start + _BLOCK])
+    return out
+
+
 def encode(x: Any, quantizer: Any, dtype: dtypes.dtype) -> Any:
     """The codes of an array of float32 that is quantized as a whole.
 
@@ -104,8 +116,17 @@ def encode(x: Any, quantizer: Any, dtype: dtypes.dtype) -> Any:
             if kind == "i4":
                 y = np.rint(x * inverse + F32(zero)).astype(np.float64)
                 return np.asarray(np.clip(np.where(np.isnan(y), low, y), low, high).astype(np.int64).astype(kind))
-            y = np.rint((x.astype(np.float64) * np.float64(inverse) + zero).astype(F32))
-            return np.asarray(np.clip(np.where(np.isnan(y), _LARGEST, y), low, high).astype(kind))
+
+            def fused(x: Any) -> Any:
+                y = np.asarray(x.astype(np.float64))
+                y *= np.float64(inverse)
+                y += zero
+                z = np.asarray(np.rint(y.astype(F32)))
+                np.fmin(z, F32(high), out=z)  # NaN becomes the greatest code
+                np.maximum(z, F32(low), out=z)
+                return z.astype(kind)
+
+            return _in_blocks(fused, x, kind)
     return code(x, quantizer, dtype)
 
 
@@ -124,6 +145,16 @@ def code(x: Any, quantizer: Any, dtype: dtypes.dtype) -> Any:
         if np.asarray(zero).dtype.kind == "f":
             inverse = np.where(scale == 0, F32(1), inverse)
             return np.asarray(np.clip(np.rint(x * inverse + zero.astype(F32)), low, high).astype(kind))
+        if kind != "i4" and type(quantizer) is PerTensor:
+
+            def plain(x: Any) -> Any:
+                y = np.asarray(np.rint(x * inverse))
+                np.fmin(y, F32(high - zero), out=y)
+                np.maximum(y, F32(low - zero), out=y)
+                y += F32(zero)
+                return y.astype(kind)
+
+            return _in_blocks(plain, x, kind)
         y = np.asarray(np.rint(x * inverse))
         if kind == "i4":
             wide = np.where(np.isnan(y), low, y.astype(np.float64) + zero)
@@ -136,16 +167,19 @@ def decode(a: Any) -> Any:
     """What the elements of a quantized array stand for, in float32."""
     q, c = a.quantizer, codes(a)
     if type(q) is PerTensor:
-        return np.asarray((c.astype(np.int64) - q.zero_point).astype(F32) * F32(q.scale))
-    scale, zero = q.along(a.ndim)
-    if zero.dtype.kind == "f":
-        return (c.astype(F32) - zero.astype(F32)) * scale.astype(F32)
-    return (c.astype(np.int64) - zero).astype(F32) * scale.astype(F32)
+        scale, zero = F32(q.scale), q.zero_point
+        if c.dtype.itemsize == 1:
+            return _in_blocks(lambda c: (c.astype(F32) - F32(zero)) * scale, c, F32)
+        return np.asarray((c.astype(np.int64) - zero).astype(F32) * scale)
+    scales, zeros = q.along(a.ndim)
+    if zeros.dtype.kind == "f":
+        return (c.astype(F32) - zeros.astype(F32)) * scales.astype(F32)
+    return (c.astype(np.int64) - zeros).astype(F32) * scales.astype(F32)
 
 
 def decode_fused(a: Any) -> Any:
     """The same as operators on single elements see it: the zero point multiplied first, in one fused step with the scale."""
     q = a.quantizer
     scale = F32(q.scale)
-    before = F32(scale * F32(-q.zero_point))
-    return np.asarray((codes(a).astype(np.float64) * np.float64(scale) + np.float64(before)).astype(F32))
+    before = np.float64(F32(scale * F32(-q.zero_point)))
+    return _in_blocks(lambda c: (c.astype(np.float64) * np.float64(scale) + before).astype(F32), codes(a), F32)

@@ -38,9 +38,11 @@ def distances(t: Any, kind: Any = F32, axis: int | None = None) -> Any:
     return c.astype(kind) - q.along(c.ndim, axis)[1].astype(kind)
 
 
-def exact_kind(terms: int) -> Any:
-    """The kind of float that holds sums of so many products of codes exactly."""
-    return F32 if terms * 255 * 256 < 1 << 24 else np.float64
+def exact_kind(terms: int, weight: Any) -> Any:
+    """The kind of float that holds sums of so many products of codes with those of a weight exactly."""
+    q = weight._a.quantizer
+    centred = not np.any(q.zero_point if q.axis is None else q.zero_points)
+    return F32 if terms * 255 * (128 if centred else 256) < 1 << 24 else np.float64
 
 
 def weight_scales(weight: Any) -> Any:
@@ -105,7 +107,7 @@ def linear_unpack(packed: Any) -> Any:
 
 def _sums(x: Any, weight: Any) -> Any:
     """Rows of distances from zero, times the rows of a weight."""
-    kind = exact_kind(weight.shape[1])
+    kind = exact_kind(weight.shape[1], weight)
     return x.astype(kind, copy=False) @ distances(weight, kind).T
 
 
@@ -263,7 +265,7 @@ def _exactly(x: Any, p: Any) -> Any:
     """The sums of a convolution (n, channels, ...) of distances from zero."""
     w = p._weight
     terms = int(np.prod(w.shape[1:])) if not p._transpose else int(np.prod(w.shape[2:])) * w.shape[0]
-    kind = exact_kind(terms)
+    kind = exact_kind(terms, w)
     weight = wrap(distances(w, kind))
     n = w.ndim - 2
     data = wrap(x.astype(kind, copy=False))

@@ -13,6 +13,9 @@ from tests.unit.quantized.test_tensors import told
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions"),
     pytest.mark.filterwarnings("ignore:All inputs of this cat"),
+    pytest.mark.filterwarnings("ignore:fbgemm_"),
+    pytest.mark.filterwarnings("ignore:.*will be deprecated in a future release"),
+    pytest.mark.filterwarnings("ignore:.*is deprecated"),
 ]
 
 
@@ -235,6 +238,33 @@ def test_recurrent_networks(agree, packed):
                 *fl.quantized_gru(*first, h, cells(24), True, 2, 0.0, False, True, *last)]  # fmt: skip
 
     agree(program, atol=1e-4)
+
+
+def test_older_operators(agree):
+    def weight(fl, out, width, seed):
+        q, sums, scale, zero = fl.fbgemm_linear_quantize_weight(fl.from_numpy(numbers(out, width, seed=seed)))
+        return q, sums, scale, zero, fl.fbgemm_pack_quantized_matrix(q)
+
+    def program(fl):
+        x, h = fl.from_numpy(numbers(3, 12)), fl.from_numpy(numbers(3, 8, seed=1, low=-1, high=1))
+        q, sums, scale, zero, packed = weight(fl, 4, 12, 2)
+        b, half = (
+            fl.from_numpy(numbers(32, seed=3)),
+            fl.fbgemm_pack_gemm_matrix_fp16(fl.from_numpy(numbers(4, 12, seed=4))),
+        )
+        yield from (q, sums, scale, zero, fl.fbgemm_linear_int8_weight(x, q, packed, sums, scale, zero, b[:4]))
+        yield from (
+            fl.fbgemm_linear_fp16_weight(x, half, b[:4]),
+            fl.fbgemm_linear_fp16_weight_fp32_activation(x, half, None),
+        )
+        for name, out in (("lstm", 32), ("gru", 24), ("rnn_relu", 8), ("rnn_tanh", 8)):
+            (q, c, s, z, p), (q2, c2, s2, z2, p2) = weight(fl, out, 12, 5), weight(fl, out, 8, 6)
+            state = [h, h * 0.5] if name == "lstm" else h
+            yield getattr(fl, f"quantized_{name}_cell")(
+                x, state, q, q2, b[:out], b[:out] * 0.5, p, p2, c, c2, s, s2, z, z2
+            )
+
+    agree(lambda fl: list(program(fl)), atol=1e-5)
 
 
 def test_packed_weights_are_copied_and_kept():
