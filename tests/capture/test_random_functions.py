@@ -131,3 +131,28 @@ def test_gradients_inside(text):
     got = trained(torch.compile(step_of(made(text))))
     for x, y in zip(got, want, strict=True):
         assert agree(x, y), f"{x} is not {y}\n{text}"
+
+
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(functions())
+def test_gradients_outside(text):
+    """A compiled function in eager training: its results have a history, its backward pass is a program as well."""
+
+    def trained(f):
+        w = torch.full((4,), 0.5, requires_grad=True)
+        state, seen, out = {"calls": 0, "scale": 0.75}, [], []
+        for n in range(3):
+            try:
+                results = f(*(x * w for x in inputs(5, 4, n)), state, seen)
+                sum((o * o).mean() for o in results).backward()
+                out += [r.detach().clone() for r in results]
+            except Exception as e:
+                out.append(type(e).__name__)
+            out.append(None if w.grad is None else w.grad.clone())
+        return [*out, state, seen]
+
+    want = trained(made(text))
+    torch._dynamo.reset()
+    got = trained(torch.compile(made(text)))
+    for x, y in zip(got, want, strict=True):
+        assert agree(x, y), f"{x} is not {y}\n{text}"
