@@ -2,7 +2,7 @@
 
 from flambeau.export._archive import load, save
 from flambeau.export._trace import export
-from flambeau.export.dynamic_shapes import Dim, ShapesCollection, dims
+from flambeau.export.dynamic_shapes import AdditionalInputs, Dim, ShapesCollection, dims
 from flambeau.export.exported_program import ExportedProgram
 from flambeau.export.graph_signature import ExportBackwardSignature, ExportGraphSignature
 from flambeau.export.native import emit

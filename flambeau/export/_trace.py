@@ -127,13 +127,23 @@ def export(
     kwargs = dict(kwargs or {})
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     given = _spread(mod, args, kwargs, dynamic_shapes)
-    varying, where = shapes.symbols(leaves, given)
     names = _input_names(mod, args, kwargs)
-    traced = _Trace(mod, leaves, in_spec, names)
-    if varying:
-        _generalize(traced, mod, leaves, in_spec, names, varying, where)
+    for tied in (False, True):
+        varying, where = shapes.symbols(leaves, given, tied)
+        traced = _Trace(mod, leaves, in_spec, names)
+        if not varying:
+            break
+        try:
+            _generalize(traced, mod, leaves, in_spec, names, varying, where)
+            break
+        except RuntimeError:  # sizes that have no names may be one and the same: PyTorch finds that out, too
+            if tied or len(shapes.symbols(leaves, given, True)[0]) == len(varying):
+                raise
     bounds = {s.name: shapes.Bounds(s.low, s.high) for s in varying}
-    return traced.program((args, kwargs), bounds, where)
+    program = traced.program((args, kwargs), bounds, where)
+    if isinstance(dynamic_shapes, shapes.AdditionalInputs):
+        dynamic_shapes.verify(program)
+    return program
 
 
 class _Trace:
@@ -285,7 +295,7 @@ def _path(path: Any) -> str:
 
 def _spread(mod: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: Any) -> list[Any]:
     """What was said of each leaf's dimensions, in the order of the leaves."""
-    if isinstance(given, shapes.ShapesCollection):
+    if isinstance(given, (shapes.ShapesCollection, shapes.AdditionalInputs)):
         given = given.dynamic_shapes(mod, args, kwargs)
     bound = [*args, *kwargs.values()]
     if given is None:
@@ -349,11 +359,13 @@ def _generalize(traced: _Trace, mod: Any, leaves: list[Any], in_spec: Any, names
     for sizes in points[1:]:
         state = {k: v.detach().clone() for k, v in mod.state_dict().items()}
         generator = flambeau.get_rng_state()
-        other = _Trace(mod, shapes.resized(leaves, where, sizes), in_spec, names, recording())
+        try:
+            other = _Trace(mod, shapes.resized(leaves, where, sizes), in_spec, names, recording())
+        finally:
+            flambeau.set_rng_state(generator)
+            mod.load_state_dict(state)  # running statistics and the like are as the one traced call left them
         graphs.append(other.calls())
         inputs.append(other.given)
-        flambeau.set_rng_state(generator)
-        mod.load_state_dict(state)  # running statistics and the like are as the one traced call left them
     if any(len(g) != len(graphs[0]) for g in graphs):
         raise RuntimeError(
             "Constraints violated: the model takes other operators for other sizes of its dynamic dimensions"

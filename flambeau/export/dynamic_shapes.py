@@ -83,6 +83,51 @@ class ShapesCollection:
         return pytree.tree_map(lambda x: self._shapes.get(id(x)), (*args, *(kwargs or {}).values()))
 
 
+class AdditionalInputs:
+    """Dynamic shapes by example: a dimension varies if it has another size in one of the inputs that are added."""
+
+    def __init__(self) -> None:
+        self._examples: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def add(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        """Further inputs that the program shall take."""
+        if type(args) is not tuple:
+            raise AssertionError(f"Representative args {args} must be a tuple")
+        if kwargs is not None and type(kwargs) is not dict:
+            raise AssertionError(f"Representative kwargs {kwargs} must be None or a dict")
+        self._examples.append((args, kwargs or {}))
+
+    def dynamic_shapes(self, m: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        """`Dim.DYNAMIC` or None, for every dimension and every number, in the structure of the arguments."""
+        examples = [(*a, *k.values()) for a, k in [(args, kwargs or {}), *self._examples]]
+        (first, spec), *others = [pytree.tree_flatten(e) for e in examples]
+        if any(other_spec != spec for _, other_spec in others):
+            raise ValueError("The representative inputs are not all of one structure")
+        return pytree.tree_unflatten([_varies(*column) for column in zip(first, *(o for o, _ in others), strict=True)], spec)  # fmt: skip
+
+    def verify(self, ep: Any) -> None:
+        """Raises what the program raises for inputs that it does not take, of each example."""
+        from flambeau.export.exported_program import check
+
+        for args, kwargs in self._examples:
+            check(ep, args, kwargs)
+
+
+def _varies(first: Any, *others: Any) -> Any:
+    if any(type(o) is not type(first) for o in others):
+        raise ValueError(f"The following inputs were found to have differing types, so they cannot be marked as dynamic: {(first, *others)}.")  # fmt: skip
+    if isinstance(first, flambeau.Tensor):
+        if any(o.ndim != first.ndim for o in others):
+            raise ValueError("The following inputs were found to have differing numbers of dimensions, so they cannot be marked as dynamic: "
+                             f"{tuple(tuple(t.shape) for t in (first, *others))}.")  # fmt: skip
+        return tuple(None if len(set(column)) == 1 else Dim.DYNAMIC for column in zip(first.shape, *(o.shape for o in others), strict=True))  # fmt: skip
+    if all(o == first for o in others):
+        return None
+    if isinstance(first, int) and not isinstance(first, bool):
+        return Dim.DYNAMIC
+    raise ValueError(f"The following inputs were found to have differing values, but they cannot be marked as dynamic: {(first, *others)}.")  # fmt: skip
+
+
 class Symbol:
     """One size that varies: its name, its value in the example, its bounds, and where it is read: (input, dim)."""
 
@@ -115,11 +160,19 @@ class Size:
         return self.terms[0][1][0] if len(self.terms) == 1 and self.terms[0][0] == 1 and len(self.terms[0][1]) == 1 else None  # fmt: skip
 
 
-def symbols(leaves: Sequence[Any], shapes: Sequence[Any]) -> tuple[list[Symbol], dict[tuple[int, int], Symbol]]:
-    """The sizes that vary, and for each dynamic (input, dim) which of them it is. `shapes`: per input a dict, sequence or None."""
+def symbols(leaves: Sequence[Any], shapes: Sequence[Any], tied: bool = False) -> tuple[list[Symbol], dict[tuple[int, int], Symbol]]:  # fmt: skip
+    """The sizes that vary, and for each dynamic (input, dim) which of them it is.
+
+    Args:
+        leaves: the example inputs.
+        shapes: per input a dict, sequence or None.
+        tied: sizes without a name that are equal in the example are one size.
+    """
     found: dict[Any, Symbol] = {}
     where: dict[tuple[int, int], Symbol] = {}
     for i, (x, spec) in enumerate(zip(leaves, shapes, strict=True)):
+        if isinstance(x, int) and isinstance(spec, _Hint) and spec is not Dim.STATIC:
+            raise NotImplementedError(f"torch.export with numbers as inputs that vary (input {i})")
         if spec is None or not isinstance(x, flambeau.Tensor):
             continue
         entries = spec.items() if isinstance(spec, dict) else enumerate(spec)
@@ -128,7 +181,7 @@ def symbols(leaves: Sequence[Any], shapes: Sequence[Any]) -> tuple[list[Symbol],
                 if isinstance(dim, int) and not isinstance(dim, bool) and dim != x.shape[d]:
                     raise ValueError(f"the size of dimension {d} was given as {dim}, but the example has {x.shape[d]}")
                 continue
-            key = dim if isinstance(dim, Dim) else (i, d)
+            key = dim if isinstance(dim, Dim) else x.shape[d] if tied else (i, d)
             if key not in found:
                 name = dim.__name__ if isinstance(dim, Dim) else f"s{len(found)}"
                 low, high = (dim.min, dim.max) if isinstance(dim, Dim) else (0, math.inf)

@@ -166,16 +166,7 @@ class ProgramModule(flambeau.nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         program = self._program[0]
-        leaves, spec = pytree.tree_flatten((args, kwargs))
-        if spec != program.call_spec.in_spec:
-            example_args, example_kwargs = program.example_inputs
-            ordered = {k: kwargs[k] for k in example_kwargs if k in kwargs}
-            leaves, spec = pytree.tree_flatten((args, ordered))
-            if spec != program.call_spec.in_spec or len(ordered) != len(kwargs):
-                raise ValueError(
-                    f"Trying to flatten user inputs with exported input tree spec: \n{program.call_spec.in_spec}\nbut actually got "
-                    f"inputs with tree spec of: \n{spec}"
-                )
+        leaves = _leaves(program, args, kwargs)
         if self._check:
             _check(program, leaves)
         user = iter(leaves)
@@ -217,6 +208,26 @@ class ProgramModule(flambeau.nn.Module):
     def eval(self) -> Any:
         """Refused: what the module does was fixed when it was exported."""
         raise NotImplementedError("Calling eval() is not supported yet.")
+
+
+def _leaves(program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """Arguments in the order of the graph's inputs."""
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    if spec != program.call_spec.in_spec:
+        example_args, example_kwargs = program.example_inputs
+        ordered = {k: kwargs[k] for k in example_kwargs if k in kwargs}
+        leaves, spec = pytree.tree_flatten((args, ordered))
+        if spec != program.call_spec.in_spec or len(ordered) != len(kwargs):
+            raise ValueError(
+                f"Trying to flatten user inputs with exported input tree spec: \n{program.call_spec.in_spec}\nbut actually got "
+                f"inputs with tree spec of: \n{spec}"
+            )
+    return leaves
+
+
+def check(program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raises AssertionError or ValueError if the program does not hold for these arguments."""
+    _check(program, _leaves(program, args, kwargs))
 
 
 def _check(program: ExportedProgram, leaves: list[Any]) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 import flambeau
 from flambeau import nn
-from flambeau.export import Dim, ShapesCollection, dims, export
+from flambeau.export import AdditionalInputs, Dim, ShapesCollection, dims, export
 
 
 def models(fl):
@@ -122,6 +122,48 @@ def test_sizes_shared_and_collected():
     shapes = ShapesCollection()
     shapes[x], shapes[y] = {0: n}, {0: n}
     assert export(Add(), (x, y), dynamic_shapes=shapes).module()(flambeau.ones(3), flambeau.ones(3)).shape == (3,)
+
+
+def test_shapes_by_example():
+    class Add(nn.Module):
+        def forward(self, x, y, *, scale):
+            return x + y * scale
+
+    def inputs(n, m=3, scale=2):
+        return (flambeau.ones(n, m), flambeau.ones(n, m)), {"scale": scale}
+
+    more = AdditionalInputs()
+    more.add(*inputs(5))
+    assert more.dynamic_shapes(Add(), *inputs(4)) == ((Dim.DYNAMIC, None), (Dim.DYNAMIC, None), None)
+    args, kwargs = inputs(4)
+    program = export(Add(), args, kwargs, dynamic_shapes=more)
+    args, kwargs = inputs(9)
+    assert program.module()(*args, **kwargs).shape == (9, 3)
+    with pytest.raises(AssertionError, match="Guard failed"):
+        program.module()(flambeau.ones(9, 4), flambeau.ones(9, 4), scale=2)
+    more.add(*inputs(5, scale=3))
+    with pytest.raises(NotImplementedError, match="numbers as inputs that vary"):
+        args, kwargs = inputs(4)
+        export(Add(), args, kwargs, dynamic_shapes=more)
+    more = AdditionalInputs()
+    more.add(*inputs(5, scale="a"))
+    with pytest.raises(ValueError, match="differing types"):
+        args, kwargs = inputs(4)
+        export(Add(), args, kwargs, dynamic_shapes=more)
+    with pytest.raises(AssertionError, match="must be a tuple"):
+        more.add([flambeau.ones(1)])
+
+
+def test_sizes_without_names_that_must_be_equal_are():
+    class Add(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    for hint in (Dim.AUTO, Dim.DYNAMIC):
+        module = export(Add(), (flambeau.ones(4), flambeau.ones(4)), dynamic_shapes=({0: hint}, {0: hint})).module()
+        assert module(flambeau.ones(7), flambeau.ones(7)).shape == (7,)
+        with pytest.raises(AssertionError, match="Guard failed"):
+            module(flambeau.ones(7), flambeau.ones(6))
 
 
 def test_what_depends_on_sizes_otherwise_is_refused():
