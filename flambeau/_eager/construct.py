@@ -97,6 +97,14 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
     return _from_sequence(data, d)
 
 
+def _fits(a: Any, d: dtypes.dtype) -> None:
+    """Refuse integers that a smaller dtype does not hold; unsigned ones count down from the top."""
+    bits = 8 * d.itemsize
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if d.is_signed else (1 - (1 << bits), (1 << bits) - 1)
+    if a.min() < low or a.max() > high:
+        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
+
+
 def _checked_int(v: Any) -> Any:
     if not -(2**63) <= v < 2**64:
         raise RuntimeError("Overflow when unpacking long long")
@@ -153,6 +161,8 @@ def _from_sequence(data: Any, d: dtypes.dtype | None) -> Any:
                     d = dtypes.default_complex()
                 else:
                     return np.ascontiguousarray(a) if a.ndim else a
+            if a.dtype.kind in "iu" and d.kind == "i" and d.itemsize < 8:
+                _fits(a, d)
             return convert(a, d) if a.dtype != d.np else a
     flat: list[Any] = []
     _flatten(data, shape, flat, 0)

@@ -40,7 +40,12 @@ def constant(value: Any, d: Any) -> Any:
         known = _constants[d] = {}
     found = known.get(value)
     if found is None or type(value) is bool:
-        found = np.asarray(value, dtype=d)
+        try:
+            found = np.asarray(value, dtype=d)
+        except OverflowError:  # integers wrap around
+            if not -(2**63) <= value < 2**64:
+                raise RuntimeError("Overflow when unpacking long long") from None
+            found = np.asarray(value).astype(d)
         if value != 0:  # 0.0 and -0.0 are one key, but two numbers
             if len(known) > 4096:
                 known.clear()

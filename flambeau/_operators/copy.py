@@ -9,7 +9,7 @@ from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import sizes
 from flambeau._tensor import has_elements
 from flambeau._values.device import memory_format as MemoryFormat
-from flambeau._values.dtype import dtype as Kind, of
+from flambeau._values.dtype import check_fits, dtype as Kind, of
 from flambeau._values.shape import broadcast, wrap_dim, wrap_dims
 
 N = T
@@ -154,6 +154,7 @@ fill.vjp(input=lambda g: g.new_zeros(g.shape), value=lambda g: g.sum())
 def _(input: Any, value: Any) -> None:
     if getattr(value, "ndim", 0):
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
+    check_fits(value, input.dtype)
 
 
 @fill.into

@@ -9,7 +9,7 @@ from flambeau._kernel.language import DType, Kernel, Scalar, Shape, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
 from flambeau._values.device import memory_format as MemoryFormat
-from flambeau._values.dtype import default_complex, dtype, float32, get_default_dtype, int64, of, of_number
+from flambeau._values.dtype import check_fits, default_complex, dtype, float32, get_default_dtype, int64, of, of_number
 from flambeau._values.shape import whole
 
 FACTORY = ("function", "out", "factory")
@@ -46,6 +46,7 @@ def filled(k: Any, size: Any, value: Any, d: dtype) -> Any:
 
 def wrapped(value: Any, d: dtype) -> Any:
     """A number as an unsigned dtype holds it: negative ones count from the top."""
+    check_fits(value, d)
     if d.kind == "i" and not d.is_signed and isinstance(value, (int, float)) and value < 0:
         return int(value) % (1 << 8 * d.itemsize)
     return value
@@ -172,6 +173,7 @@ def full_like(
     k: Kernel[T], input: T, fill_value: Scalar, *, dtype: DType | None = None, memory_format: MemoryFormat | None = None
 ) -> T:
     """One value in a tensor of `input`'s sizes and dtype."""
+    check_fits(fill_value, own(input, dtype))
     return _as(k, input, number(fill_value), dtype, memory_format)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Kernel, Scalar, T
 from flambeau._operators.op import ALL_FORMS, Op, composite, op
 from flambeau._tensor import has_elements
-from flambeau._values.dtype import SPOKEN, dtype as Kind, of
+from flambeau._values.dtype import SPOKEN, check_fits, dtype as Kind, of
 from flambeau._values.shape import broadcast, wrap_dim
 
 N = T
@@ -237,6 +237,7 @@ def _(input: Any, dim: int, index: Any, value: Any) -> None:
         raise RuntimeError(
             f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
         )
+    check_fits(value, input.dtype)
     if input._a.dtype.kind not in "c" and (
         isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())
     ):
@@ -408,6 +409,7 @@ def _(input: Any, mask: Any, value: Any) -> None:
         raise RuntimeError(
             f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
         )
+    check_fits(value, input.dtype)
     given = isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())
     if given and input._a.dtype.kind != "c":
         raise RuntimeError(

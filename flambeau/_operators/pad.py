@@ -8,7 +8,7 @@ from flambeau._kernel.language import Kernel, Scalar, Shape, T
 from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import int64
+from flambeau._values.dtype import check_fits, int64
 from flambeau._values.shape import whole
 
 
@@ -34,6 +34,7 @@ constant_pad_nd.vjp(input=lambda g, pad: constant_pad_nd(g, [-whole(n) for n in 
 def _(input: Tensor, pad: Shape, value: Scalar) -> None:
     if len(pad) % 2:
         raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
+    check_fits(value, input.dtype)
     if input.ndim * 2 < len(pad):
         raise RuntimeError(
             "Length of pad should be no more than twice the number of dimensions of the input. Pad length is "

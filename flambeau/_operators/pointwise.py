@@ -7,6 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Scalar, T
 from flambeau._operators.op import ALL_FORMS, pointwise
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import check_fits
 
 N = T  # a tensor or a number
 
@@ -19,6 +20,10 @@ def is_bool(x: Any) -> bool:
 def check_alpha(input: Any, other: Any, alpha: Any) -> None:
     """What may scale the second operand depends on the kinds of both."""
     if type(alpha) is int:
+        if not -128 <= alpha < 128 and all(
+            not isinstance(x, Tensor) or x._a.dtype.kind in "iu" for x in (input, other)
+        ):
+            check_fits(alpha, (input if isinstance(input, Tensor) else other).dtype)
         return
     kinds = [
         x._a.dtype.kind if isinstance(x, Tensor) else "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f"
@@ -369,14 +374,17 @@ def hypot(k: Kernel[T], input: T, other: T) -> T:
 @pointwise("addcmul", variants=ALL_FORMS)
 def addcmul(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1) -> T:
     """input + value * tensor1 * tensor2."""
-    return input + tensor1 * tensor2 if value == 1 else input + tensor1 * tensor2 * value
+    return _plus(input, tensor1 * tensor2, value)
+
+
+addcmul.errors(lambda input, tensor1, tensor2, value: check_fits(value, input.dtype))
 
 
 @addcmul.arrays
 def _(k: Any, input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     if input.dtype.kind in "iu":
         value = int(value)
-    return input + tensor1 * tensor2 * value
+    return _plus(input, tensor1 * tensor2, value)
 
 
 @pointwise("addcdiv", variants=ALL_FORMS)

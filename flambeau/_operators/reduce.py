@@ -9,6 +9,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Dims, DType, Kernel, Scalar, T
 from flambeau._operators.op import Op, composite, op
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import uint8
 from flambeau._values.shape import wrap_dim, wrap_dims
 
 OUT = ("function", "method", "out")
@@ -344,6 +345,8 @@ def _truth(word: str) -> Op:
     def body(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False) -> T:
         dims = tuple(range(input.ndim)) if dim is None else wrap_dims(dim, input.ndim, empty_is_all=False)
         out = getattr(k, word)(k.ne(input, k.like(0, input)) if input.dtype.kind not in "b?" else input, dims)
+        if input.dtype.name == "uint8":  # PyTorch's truth values of old
+            out = k.cast(out, uint8)
         return k.reshape(out, dropped(input.shape, dims, keepdim))
 
     body.__name__, body.__doc__ = word, f"Whether {word} element{'s are' if word == 'all' else ' is'} nonzero."

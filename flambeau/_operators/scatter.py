@@ -8,7 +8,7 @@ from flambeau._kernel.language import Dim, Kernel, Scalar, T
 from flambeau._operators.index import Index, N, changed, writes
 from flambeau._operators.op import ALL_FORMS, op
 from flambeau._operators.sparse import _gather_sparse_backward
-from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import SPOKEN, check_fits
 from flambeau._values.shape import wrap_dim
 
 REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
@@ -96,6 +96,7 @@ def _(input: Any, dim: int, index: Any, src: Any, reduce: Any) -> None:
     if reduce not in (None, "add", "multiply"):
         raise RuntimeError("reduce argument must be either add or multiply.")
     _fits("scatter", input, dim, index, src if hasattr(src, "_a") else None)
+    check_fits(src, input.dtype)
     if hasattr(src, "_a") and src._a.dtype != input._a.dtype:
         raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
 
@@ -127,6 +128,7 @@ def _(input: Any, dim: int, index: Any, value: Any, reduce: Any) -> None:
     if reduce not in (None, "add", "multiply"):
         raise RuntimeError("reduce argument must be either add or multiply.")
     _fits("scatter", input, dim, index)
+    check_fits(value, input.dtype)
 
 
 writes(scatter_value)

@@ -8,6 +8,7 @@ from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import ALL_FORMS, composite, pointwise
 from flambeau._operators.pointwise import pow
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import check_fits
 
 N = T  # a tensor or a number
 Mask = T  # keeps its dtype where the others meet
@@ -140,6 +141,12 @@ def _(input: Any, min: Any, max: Any) -> None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if input.is_complex():
         raise RuntimeError("clamp is not supported for complex types")
+    check_fits(min, input.dtype)
+    check_fits(max, input.dtype)
+
+
+clamp_min.errors(lambda input, min: check_fits(min, input.dtype))
+clamp_max.errors(lambda input, max: check_fits(max, input.dtype))
 
 
 @pointwise(
@@ -166,6 +173,9 @@ def _(condition: Any, input: Any, other: Any) -> None:
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
         )
+    for tensor, value in ((input, other), (other, input)):
+        if isinstance(tensor, Tensor):
+            check_fits(value, tensor.dtype)
 
 
 @where.arrays

@@ -100,6 +100,24 @@ SPOKEN = {
 }  # fmt: skip
 
 
+_C_INTEGERS = {uint8: "uint8_t", int8: "int8_t", int16: "int16_t", int32: "int", int64: "int64_t",
+               uint16: "uint16_t", uint32: "uint32_t", uint64: "uint64_t"}  # fmt: skip
+
+
+def check_fits(value: object, d: dtype) -> None:
+    """Refuse a Python integer that is to be stored as an integer dtype and does not fit; unsigned ones count down from the top.
+
+    (As an operand of arithmetic it wraps around.)
+    """
+    name = _C_INTEGERS.get(d)
+    if name is None or type(value) is not int:
+        return
+    bits = 8 * d.itemsize
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if d.is_signed else (1 - (1 << bits), (1 << bits) - 1)
+    if not low <= value <= high:
+        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+
+
 def named(name: str) -> dtype:
     """The dtype of that name: what pickles call, since a dtype is itself only as long as it is unique."""
     return BY_NAME[name]

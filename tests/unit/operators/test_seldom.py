@@ -112,3 +112,69 @@ def test_dense_gradients_of_sparse_leaves(agree):
 def test_joined_into_a_part(agree):
     for n in (0, 4):
         agree(lambda t, n=n: t.cat((x := t.zeros(n), t.zeros(3)), out=x), raises=RuntimeError)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32"])
+@pytest.mark.parametrize("number", [-1, 200, -300, 70000, 2**40])
+def test_numbers_beyond_a_dtype_wrap_in_arithmetic(agree, dtype, number):
+    def run(t):
+        x = t.tensor([5, 1, 0]).to(getattr(t, dtype))
+        return (
+            x + number,
+            number - x,
+            x * number,
+            x == number,
+            x < number,
+            x & number,
+            x.clone().add_(number),
+            t.maximum(x, t.tensor(3)),
+        )
+
+    agree(run)
+
+
+STORED = {
+    "fill": lambda t, x, v: x.fill_(v),
+    "full": lambda t, x, v: t.full((2,), v, dtype=x.dtype),
+    "full_like": lambda t, x, v: t.full_like(x, v),
+    "new_full": lambda t, x, v: x.new_full((2,), v),
+    "clamp": lambda t, x, v: (x.clamp(max=v), x.clamp_min(v), x.clamp_max(v)),
+    "index_fill": lambda t, x, v: x.index_fill(0, t.tensor([0]), v),
+    "masked_fill": lambda t, x, v: x.masked_fill(x > 0, v),
+    "where": lambda t, x, v: t.where(x > 0, x, v),
+    "setitem": lambda t, x, v: x.__setitem__(0, v),
+    "part": lambda t, x, v: x.__setitem__(slice(0, 2), v),
+    "tensor": lambda t, x, v: t.tensor([v, 1], dtype=x.dtype),
+    "scatter": lambda t, x, v: x.scatter(0, t.tensor([0]), v),
+    "alpha": lambda t, x, v: t.add(x, x, alpha=v),
+    "addcmul": lambda t, x, v: t.addcmul(x, x, x, value=v),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_numbers_beyond_a_dtype_are_not_stored(agree, name):
+    for dtype in ("uint8", "int8", "int32"):
+        for number in (3, 300, -300, 2**40):
+
+            def run(t, dtype=dtype, number=number):
+                try:
+                    return STORED[name](t, t.tensor([5, 1, 0]).to(getattr(t, dtype)), number)
+                except RuntimeError as error:
+                    return str(error)
+
+            agree(run)
+
+
+def test_truth_of_bytes_is_a_byte(agree):
+    def run(t):
+        x = t.tensor([[255, 0], [0, 0]]).to(t.uint8)
+        return (
+            x.any(),
+            x.all(),
+            x.any(1),
+            t.all(x, 0, keepdim=True),
+            t.any(x, out=t.zeros((), dtype=t.uint8)),
+            x.bool().any(1),
+        )
+
+    agree(run)
