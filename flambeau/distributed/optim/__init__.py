@@ -1,12 +1,7 @@
-"""Optimizers whose state is spread over processes: not there yet. The class can be named and asked about."""
+"""Optimizers of several ranks: state spread over them, models averaged now and then; optimizers that are given gradients."""
 
-from typing import Any, NoReturn
+from .functional import as_functional_optim
+from .post_localSGD_optimizer import PostLocalSGDOptimizer
+from .zero_redundancy_optimizer import ZeroRedundancyOptimizer
 
-from flambeau.optim import Optimizer
-
-
-class ZeroRedundancyOptimizer(Optimizer):
-    """An optimizer whose state is spread over processes; none can be made yet."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError("torch.distributed.optim.ZeroRedundancyOptimizer is not implemented")
+__all__ = ["as_functional_optim", "PostLocalSGDOptimizer", "ZeroRedundancyOptimizer"]
