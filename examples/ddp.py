@@ -1,39 +1,45 @@
-"""Several processes train one model: python -m flambeau.distributed.run --standalone --nproc-per-node 2 examples/ddp.py
+"""Trains one network on two processes: each sees half of every batch, gradients are averaged over both."""
 
-Each sees its own part of the data; gradients are averaged while the backward pass runs.
-"""
+import socket
 
-import flambeau as torch
-import flambeau.distributed as dist
-from flambeau import nn
-from flambeau.nn.parallel import DistributedDataParallel
-from flambeau.utils.data import DataLoader, DistributedSampler, TensorDataset
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn, optim
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 
-def main() -> None:
-    dist.init_process_group("gloo")
+def data():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1024, 10, generator=generator)
+    return TensorDataset(x, x[:, :3].sum(1, keepdim=True).sin())
+
+
+def train(rank, size, port):
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
     torch.manual_seed(0)
-    x = torch.rand(2048, 8)
-    y = x.square().sum(1, keepdim=True)
-    data = TensorDataset(x, y)
-    sampler: DistributedSampler = DistributedSampler(data)
-    loader = DataLoader(data, batch_size=32, sampler=sampler)
-    model = DistributedDataParallel(nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 1)))
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 1)))
+    optimizer = optim.Adam(model.parameters(), lr=1e-2)
+    dataset = data()
+    sampler = DistributedSampler(dataset, size, rank)
     for epoch in range(5):
-        sampler.set_epoch(epoch)  # another order in every epoch
+        sampler.set_epoch(epoch)
         total = torch.zeros(1)
-        for a, b in loader:
+        for x, y in DataLoader(dataset, batch_size=32, sampler=sampler):
+            loss = nn.functional.mse_loss(model(x), y)
             optimizer.zero_grad()
-            loss = nn.functional.mse_loss(model(a), b)
             loss.backward()
             optimizer.step()
-            total += loss.detach()
+            total += loss.detach() * len(x)
         dist.all_reduce(total)
-        if dist.get_rank() == 0:
-            print(f"epoch {epoch}: loss {total.item() / len(loader) / dist.get_world_size():.4f}")
+        if rank == 0:
+            print(f"epoch {epoch + 1}: loss {total.item() / len(dataset):.4f}", flush=True)
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(train, args=(2, port), nprocs=2)
