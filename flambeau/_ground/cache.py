@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
+import re
 import sys
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -71,9 +75,12 @@ class Cache:
         self.limit = flags.get("cache_size_mb") << 20 if limit is None else limit  # bytes
         self.hits = self.misses = self.damaged = 0
         self._writes = 0
+        self.used: dict[str, None] = {}  # names of the entries that were read or written, in order
 
     def path(self, parts: Parts) -> Path:
-        name = digest(parts)
+        return self._at(digest(parts))
+
+    def _at(self, name: str) -> Path:
         return self.folder / name[:2] / name[2:]
 
     def fetch(self, parts: Parts, build: Callable[[], bytes]) -> bytes:
@@ -103,6 +110,7 @@ class Cache:
                 path.unlink()
             return None
         self.hits += 1
+        self.used[path.parent.name + path.name] = None
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > FRESH:
                 os.utime(path)  # eviction removes what was not used for longest
@@ -113,7 +121,9 @@ class Cache:
         path = self.path(parts)
         head = json.dumps(describe(parts)).encode()
         body = len(head).to_bytes(4, "little") + head + data
-        raw = MAGIC + hashlib.blake2b(body, digest_size=DIGEST).digest() + body
+        return self._write(path, MAGIC + hashlib.blake2b(body, digest_size=DIGEST).digest() + body)
+
+    def _write(self, path: Path, raw: bytes) -> bool:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns():x}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +133,7 @@ class Cache:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             return False
+        self.used[path.parent.name + path.name] = None
         self._writes += 1
         if self._writes % SWEEP_EVERY == 0 or (self._writes == 1 and self._unswept()):
             self.sweep()
@@ -162,6 +173,25 @@ class Cache:
                 with contextlib.suppress(OSError):
                     path.unlink()
                     total -= n
+
+    def archive(self) -> tuple[bytes, list[str]]:
+        """A ZIP file of the entries that this process read or wrote, and their names."""
+        made, names = io.BytesIO(), []
+        with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as z:
+            for name in self.used:
+                with contextlib.suppress(OSError):  # evicted since
+                    z.writestr(name, self._at(name).read_bytes())
+                    names.append(name)
+        return made.getvalue(), names
+
+    def restore(self, archive: bytes) -> list[str]:
+        """Stores the entries of an archive; the names of those that were whole. Raises ValueError if it is none."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(archive)) as z:
+                entries = {n: z.read(n) for n in z.namelist() if re.fullmatch("[0-9a-f]{40}", n)}
+        except (zipfile.BadZipFile, EOFError, zlib.error) as e:
+            raise ValueError(f"these bytes are no archive of a cache: {e}") from e
+        return [n for n, raw in entries.items() if unpack(raw) is not None and self._write(self._at(n), raw)]
 
     def clear(self) -> None:
         for _, _, path in self.entries():

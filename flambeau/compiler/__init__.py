@@ -18,6 +18,7 @@ from flambeau._capture.control import (
     substitute_in_graph,
 )
 from flambeau._capture.stance import set_stance
+from flambeau.compiler._cache import load_cache_artifacts, save_cache_artifacts
 
 __all__ = [
     "allow_in_graph",
@@ -32,8 +33,10 @@ __all__ = [
     "keep_portable_guards_unsafe",
     "keep_tensor_guards_unsafe",
     "list_backends",
+    "load_cache_artifacts",
     "nested_compile_region",
     "reset",
+    "save_cache_artifacts",
     "set_default_backend",
     "set_enable_guard_collectives",
     "set_stance",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,55 @@ def test_a_second_process_compiles_nothing(tmp_path):
     )
     assert int(run()) > 0
     assert int(run(FLAMBEAU_ASSERT_CACHED="1")) == 0
+
+
+ARTIFACTS = """
+import sys
+import flambeau as torch
+if len(sys.argv) > 2:
+    info = torch.compiler.load_cache_artifacts(open(sys.argv[2], "rb").read())
+    assert info.inductor_artifacts and not info.empty()
+f = torch.compile(lambda x: (x.sin() + x.cos()).sum(1))
+x = torch.ones(300, 400)
+torch.testing.assert_close(f(x), x.sin().add(x.cos()).sum(1))
+if len(sys.argv) == 2:
+    data, info = torch.compiler.save_cache_artifacts()
+    assert info.inductor_artifacts
+    open(sys.argv[1], "wb").write(data)
+"""
+
+
+def test_what_was_compiled_is_carried_to_another_cache(tmp_path):
+    pytest.importorskip("llvmlite")
+
+    def run(folder, *args, **more):
+        env = {**os.environ, "FLAMBEAU_CACHE_DIR": str(tmp_path / folder), **more}
+        done = subprocess.run(
+            [sys.executable, "-c", ARTIFACTS, *args],
+            env=env,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+    saved = str(tmp_path / "saved")
+    run("first", saved)
+    run("second", "", saved, FLAMBEAU_ASSERT_CACHED="1")
+
+
+def test_archives_that_are_none(tmp_path):
+    cache = Cache(tmp_path / "a")
+    cache.put([("k", 1)], b"one")
+    archive, names = cache.archive()
+    other = Cache(tmp_path / "b")
+    assert other.restore(archive) == names and other.get([("k", 1)]) == b"one"
+    for bad in (b"", b"PK", archive[:-30]):
+        with pytest.raises(ValueError, match="no archive of a cache"):
+            other.restore(bad)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as z:
+        z.writestr("../outside", "x")
+        z.writestr(names[0], "damaged")
+    assert other.restore(made.getvalue()) == [] and not (tmp_path / "outside").exists()
+    assert other.get([("k", 1)]) == b"one"
