@@ -51,6 +51,7 @@ class Guards:
         self._names: dict[int, str] = {}
         self._constants: dict[int, str] = {}
         self._done: set[Any] = set()
+        self._fresh: dict[tuple[int, int], bool] = {}
         self._kept: list[Any] = []
         self.count = 0
 
@@ -77,9 +78,15 @@ class Guards:
             return source.key not in self.stable
         if source.kind == "const":
             return False
-        if source.kind == "expression":
-            return any(self.fresh(o) for o in source.base)
-        return source.key == "_grad" or self.fresh(source.base) or self.fresh(source.key)
+        mark = id(source), len(self.stable)  # what is stable only grows
+        found = self._fresh.get(mark)
+        if found is None:
+            if source.kind == "expression":
+                found = any(self.fresh(o) for o in source.base)
+            else:
+                found = source.key == "_grad" or self.fresh(source.base) or self.fresh(source.key)
+            self._fresh[mark] = found
+        return found
 
     def line(self, text: str, always: bool) -> None:
         self.lines.append(text)
