@@ -13,7 +13,7 @@ from flambeau import overrides
 from flambeau._backends.meta import MetaArray
 from flambeau._eager import call, create, derive, modes, record
 from flambeau._eager.getitem import through_operators
-from flambeau._eager.graph import node_of
+from flambeau._eager.graph import WRAPPERS, node_of
 from flambeau._eager.modes import STATE
 from flambeau._eager.views import check_writable
 from flambeau._operators import load, overloads
@@ -60,6 +60,8 @@ def make_wrapper_subclass(cls: type, size: Any, *, strides: Any = None, storage_
             f"Cannot construct a wrapper subclass from {cls}: the subclass must define a __torch_dispatch__ method"
         )
     d = (get_default_dtype() if dtype is None else dtype).np
+    if not WRAPPERS:
+        WRAPPERS.append(True)
     t = new(cls)
     t._a = WrapperArray(
         size,

@@ -232,6 +232,7 @@ def saved_alias(out: Tensor) -> Tensor:
 # ---------------------------------------------------------------- the engine
 
 
+WRAPPERS: list[bool] = []  # not empty once a wrapper subclass (a tensor without elements of its own) exists
 WATCHERS: list[Any] = []  # asked to run a node of a backward pass: fn(node, gradient, how)
 _tasks = itertools.count()
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau._eager import views
 from flambeau._eager.derived import constant as _constant
-from flambeau._eager.graph import Node, as_tensor, execute, node_of, unwrap
+from flambeau._eager.graph import WRAPPERS, Node, as_tensor, execute, node_of, unwrap
 from flambeau._eager.modes import MODES, STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import PLAIN, Tensor, bare, wrap
@@ -100,6 +100,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if isinstance(tensors, Tensor) and inputs is None:  # the usual call
         if (
             not MODES
+            and not WRAPPERS
             and type(tensors) in PLAIN
             and grad_tensors is None
             and not create_graph
@@ -252,7 +253,26 @@ def _lifted(tensors: Sequence[Tensor]) -> bool:
     """Whether gradients must travel as tensors: bare arrays would lose tangents, batches and subclasses, and modes not see them."""
     if MODES and ("dual" in MODES or "vmap" in MODES or "dispatch" in MODES):
         return True
-    return any(type(t) not in PLAIN and takes_over(t) for t in tensors)
+    return any(type(t) not in PLAIN and takes_over(t) for t in tensors) or (bool(WRAPPERS) and _reach_wrappers(tensors))
+
+
+def _reach_wrappers(tensors: Sequence[Tensor]) -> bool:
+    """Whether a tensor without elements of its own takes part in the graph of some: a leaf, or what a node was given."""
+    waiting = [node for node in map(node_of, tensors) if node is not None]
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if node.leaf:
+            leaf = node.ref()  # type: ignore[attr-defined]
+            if leaf is not None and type(leaf) not in PLAIN and takes_over(leaf):
+                return True
+        elif any(into is not None and into[1].metadata for into in getattr(node, "into", None) or ()):
+            return True
+        for child in node.next:
+            if child is not None and child not in seen:
+                seen.add(child)
+                waiting.append(child)
+    return False
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
