@@ -289,6 +289,8 @@ def get_default_backend_for_device(device: Any) -> str:
 
 def get_group_rank(group: ProcessGroup, global_rank: int) -> int:
     """A rank of the whole as a rank of a group."""
+    if _the(group) is GroupMember.WORLD:
+        return global_rank
     if global_rank not in _the(group).ranks:
         raise ValueError(f"Global rank {global_rank} is not part of group {group}")
     return _the(group).ranks.index(global_rank)
@@ -296,6 +298,8 @@ def get_group_rank(group: ProcessGroup, global_rank: int) -> int:
 
 def get_global_rank(group: ProcessGroup, group_rank: int) -> int:
     """A rank of a group as a rank of the whole."""
+    if _the(group) is GroupMember.WORLD:
+        return group_rank
     if not 0 <= group_rank < len(_the(group).ranks):
         raise ValueError(f"Group rank {group_rank} is not part of group {group}")
     return _the(group).ranks[group_rank]
@@ -427,19 +431,27 @@ def _one_dtype(ts: Sequence[Tensor]) -> None:
             raise ValueError(f"Invalid usage of tensors with different dtypesFound {ts[0].dtype} and  {t.dtype}")
 
 
-def _root(g: ProcessGroup, whole: int | None, own: int | None, name: str) -> int:
+def _place(g: ProcessGroup, whole: int | None, own: int | None) -> int:
     """A rank given as of the whole, or as of the group."""
     if whole is not None and own is not None:
         raise ValueError("Can't specify both group_rank and global_rank")
     if own is not None:
         return own
-    return 0 if whole is None else get_group_rank(g, whole)
-
-
-def _needs_root(g: ProcessGroup, whole: int | None, own: int | None, name: str) -> int:
-    if whole is None and own is None:
+    if whole is None:
         raise ValueError("Must specify global_rank or group_rank")
-    return _root(g, whole, own, name)
+    return get_group_rank(g, whole)
+
+
+def _root(g: ProcessGroup, whole: int | None, own: int | None, what: str) -> int:
+    """The rank of the group from which a collective starts, or to which it goes."""
+    root = _place(g, whole, own)
+    if not 0 <= root < g.size():
+        raise RuntimeError(f"ProcessGroupGloo::{what}: invalid root rank: {root}")
+    return root
+
+
+def _root_or_first(g: ProcessGroup, whole: int | None, own: int | None, what: str) -> int:
+    return _root(g, get_global_rank(g, 0) if whole is None and own is None else whole, own, what)
 
 
 def _started(work: Work, async_op: bool) -> Work | None:
@@ -455,7 +467,7 @@ def broadcast(tensor: Tensor, src: int | None = None, group: ProcessGroup | None
     if _outside(group):
         return None
     g = _the(group)
-    root = _needs_root(g, src, group_src, "src")
+    root = _root(g, src, group_src, "broadcast")
 
     def step(turn: int) -> None:
         data = g.broadcast_bytes(turn, _bytes_of(array_of(tensor)) if g.rank() == root else None, root)
@@ -508,7 +520,7 @@ def reduce(tensor: Tensor, dst: int | None = None, op: Any = ReduceOp.SUM, group
         return None
     check(op, tensor, "reduce")
     g = _the(group)
-    root = _needs_root(g, dst, group_dst, "dst")
+    root = _root(g, dst, group_dst, "reduce")
 
     def step(turn: int) -> None:
         a = array_of(tensor)
@@ -574,7 +586,7 @@ def gather(tensor: Tensor, gather_list: Sequence[Tensor] | None = None, dst: int
     if _outside(group):
         return None
     g = _the(group)
-    root = _root(g, dst, group_dst, "dst")
+    root = _root_or_first(g, dst, group_dst, "gather")
     if g.rank() == root and not gather_list:
         raise ValueError("Argument ``gather_list`` must be specified on destination rank.")
     if g.rank() != root and gather_list:
@@ -595,7 +607,7 @@ def scatter(tensor: Tensor, scatter_list: Sequence[Tensor] | None = None, src: i
     if _outside(group):
         return None
     g = _the(group)
-    root = _root(g, src, group_src, "src")
+    root = _root_or_first(g, src, group_src, "scatter")
     if g.rank() == root and not scatter_list:
         raise ValueError("Argument ``scatter_list`` must be specified on source rank.")
     if g.rank() != root and scatter_list:
@@ -714,7 +726,9 @@ def monitored_barrier(group: ProcessGroup | None = None, timeout: timedelta | No
 
 
 def _peer(g: ProcessGroup, whole: int | None, own: int | None, name: str) -> int:
-    peer = _needs_root(g, whole, own, name)
+    peer = _place(g, whole, own)
+    if not 0 <= peer < g.size():
+        raise ValueError(f"Rank {peer} is not part of group {g}")
     if peer == g.rank():
         raise ValueError("Invalid destination rank: destination rank should not be the same as the rank of the current process." if name == "dst" else "Invalid source rank: source rank should not be the same as the rank of the current process.")  # fmt: skip
     return peer
@@ -770,7 +784,7 @@ class P2POp:
             raise ValueError("Invalid ``op``. Expected ``op`` to be of type ``torch.distributed.isend`` or ``torch.distributed.irecv``.")  # fmt: skip
         self.op, self.tensor, self.group, self.tag = op, _checked(tensor, "tensor"), group, tag
         g = _the(group)
-        self.group_peer = _needs_root(g, peer, group_peer, "peer")
+        self.group_peer = _place(g, peer, group_peer)
         self.peer = get_global_rank(g, self.group_peer)
 
 
@@ -809,7 +823,7 @@ def gather_object(obj: Any, object_gather_list: list[Any] | None = None, dst: in
     if _outside(group):
         return
     g = _the(group)
-    root = _root(g, dst, group_dst, "dst")
+    root = _root_or_first(g, dst, group_dst, "gather")
     if (g.rank() == root) != (object_gather_list is not None):
         raise ValueError("Argument ``gather_list`` must be specified on destination rank." if g.rank() == root else "Argument ``gather_list`` must NOT be specified on non-destination ranks.")  # fmt: skip
     g.run(lambda turn: _put_all(object_gather_list or [], g.gathered_to(turn, _pickled(obj), root) or ()), None, False).wait()  # fmt: skip
@@ -820,7 +834,7 @@ def broadcast_object_list(object_list: list[Any], src: int | None = None, group:
     if _outside(group):
         return
     g = _the(group)
-    root = _root(g, src, group_src, "src")
+    root = _root_or_first(g, src, group_src, "broadcast")
 
     def step(turn: int) -> None:
         data = g.broadcast_bytes(turn, _pickled(list(object_list)) if g.rank() == root else None, root)
@@ -838,7 +852,7 @@ def scatter_object_list(scatter_object_output_list: list[Any], scatter_object_in
     if not isinstance(scatter_object_output_list, list) or not scatter_object_output_list:
         raise ValueError("Expected argument scatter_object_output_list to be a list of size at least 1.")
     g = _the(group)
-    root = _root(g, src, group_src, "src")
+    root = _root_or_first(g, src, group_src, "scatter")
 
     def step(turn: int) -> None:
         parts = [_pickled(o) for o in scatter_object_input_list or ()] if g.rank() == root else None
