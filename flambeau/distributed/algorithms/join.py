@@ -82,7 +82,7 @@ class Join:
         while (running := self._running(0)) > 0:
             if self._throw:
                 self._tell(True)
-                raise RuntimeError("Detected at least one rank that exhausted inputs. Throwing across all ranks.")
+                raise RuntimeError(f"Rank {self._rank} exhausted all inputs.")
             last = False
             rounds += 1
             if rounds == 1000:

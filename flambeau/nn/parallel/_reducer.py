@@ -77,6 +77,7 @@ class Reducer:
 
     def __init__(self, parameters: Sequence[Tensor], group: Any, first: int = 1 << 20, cap: int = 25 << 20) -> None:
         self.group, self.size = group, dist.get_world_size(group)
+        self.divisor = self.size
         lists = assigned(parameters, first, cap)
         self.buckets = [GradBucket(i, ps, i == len(lists) - 1) for i, ps in enumerate(lists)]
         self.place = {id(p): (b, i) for b in self.buckets for i, p in enumerate(b._parameters)}
@@ -95,6 +96,15 @@ class Reducer:
         self.next, self.futures, self.used = 0, [], set()
         for p in unused:
             self._mark(p, None)
+
+    def answer(self) -> None:
+        """The collectives of a backward pass, with zeros: for a rank that has no batch."""
+        futures = []
+        for bucket in self.buckets:
+            bucket.buffer().zero_()
+            futures.append(self._started(bucket))
+        for future in futures:
+            future.wait()
 
     def check_finished(self) -> None:
         """Raise where a backward pass ended and some gradients never came."""
@@ -131,7 +141,7 @@ class Reducer:
         work: Any = dist.all_reduce(buffer, group=self.group, async_op=True)
 
         def averaged(_: Any) -> Any:
-            return buffer.div_(self.size)  # type: ignore[attr-defined]
+            return buffer.div_(self.divisor)  # type: ignore[attr-defined]
 
         return work.get_future().then(averaged) if work is not None else _done(buffer)
 

@@ -3,13 +3,43 @@
 import contextlib
 
 import flambeau as torch
+from flambeau.distributed.algorithms.join import Join, Joinable, JoinHook
 
 from ..modules.module import Module
 
 __all__ = ["DistributedDataParallel"]
 
 
-class DistributedDataParallel(Module):
+class _AnswersForDone(JoinHook):
+    """What a rank that has no more batches does: the collectives of an iteration, with zeros."""
+
+    def __init__(self, ddp, divide_by_initial_world_size):
+        super().__init__()
+        self.ddp = ddp
+        ddp._divide_by_initial_world_size = divide_by_initial_world_size
+
+    def main_hook(self):
+        ddp = self.ddp
+        if ddp._shares_buffers():
+            ddp._take_over(ddp._buffers_to_share(), ddp._last_that(False))
+        ddp.require_forward_param_sync = ddp._anyone_averages(False)
+        if not ddp.require_forward_param_sync:
+            return
+        if ddp._looks_for_unused():
+            ddp._unused = list(ddp._parameters_to_average)
+            ddp.reducer.unused_everywhere = ddp._unused_on_all_ranks()
+        ddp.reducer.answer()
+
+    def post_hook(self, is_last_joiner):
+        ddp = self.ddp
+        everything = [
+            *(p for n, p in ddp.module.named_parameters() if n not in ddp.parameters_to_ignore),
+            *ddp._buffers_to_share(),
+        ]
+        ddp._take_over(everything, ddp._last_that(is_last_joiner))
+
+
+class DistributedDataParallel(Module, Joinable):
     r"""Wraps a module so that after every backward pass its gradients are the means over the processes of a group.
 
     Parameters and buffers are taken over from rank 0. Each process feeds its own part of a batch; while the backward pass runs, gradients go to the
@@ -50,7 +80,8 @@ class DistributedDataParallel(Module):
         skip_all_reduce_unused_params=False,
         bucket_cap_mb_list=None,
     ):
-        super().__init__()
+        Module.__init__(self)
+        Joinable.__init__(self)
         from flambeau.distributed import distributed_c10d as c10d
 
         if process_group is not None and device_mesh is not None:
@@ -120,14 +151,14 @@ class DistributedDataParallel(Module):
                         f"[{i}]: params[{i}] in this process with sizes {list(b)} appears not to match sizes of the same param in process 0."
                     )
 
-    def _take_over(self, tensors):
-        """Rank 0's values, for each tensor."""
+    def _take_over(self, tensors, rank=0):
+        """A rank's values, for each tensor."""
         from flambeau import distributed as dist
 
         with torch.no_grad():
             for t in tensors:
                 data = t.detach().contiguous()
-                dist.broadcast(data, group=self.process_group, group_src=0)
+                dist.broadcast(data, group=self.process_group, group_src=rank)
                 if data.data_ptr() != t.data_ptr():
                     t.copy_(data)
 
@@ -135,8 +166,16 @@ class DistributedDataParallel(Module):
         averaging = torch.is_grad_enabled() and self.require_backward_grad_sync
         if averaging:
             self.reducer.check_finished()
-        if self.require_forward_param_sync and self.broadcast_buffers:
-            self._take_over(self._buffers_to_share())
+        joining = self._join_config.enable
+        work = Join.notify_join_context(self)
+        if self._shares_buffers():
+            self._take_over(self._buffers_to_share(), self._last_that(True) if joining else 0)
+        if joining:
+            self._anyone_averages(averaging)
+            self.reducer.divisor = self.reducer.size
+            if work is not None and not self._divide_by_initial_world_size:
+                work.wait()
+                self.reducer.divisor = int(work.result()[0])
         output = self.module(*inputs, **kwargs)
         self.require_forward_param_sync = not torch.is_grad_enabled() or self.require_backward_grad_sync
         if averaging:
@@ -146,14 +185,15 @@ class DistributedDataParallel(Module):
     def _unused_parameters(self, output):
         from ._reducer import reached
 
-        if not (self.find_unused_parameters or self.static_graph):
-            return ()
-        if self.static_graph and self._unused is not None:
-            return self._unused
+        if not self._looks_for_unused():
+            return self._unused if self.static_graph else ()
         used = reached(output)
         self._unused = [p for p in self._parameters_to_average if id(p) not in used]
         self.reducer.unused_everywhere = self._unused_on_all_ranks()
         return self._unused
+
+    def _looks_for_unused(self):
+        return self._unused is None if self.static_graph else self.find_unused_parameters
 
     def _unused_on_all_ranks(self):
         """Those that no rank used: their gradients stay as they were."""
@@ -182,8 +222,51 @@ class DistributedDataParallel(Module):
         self.reducer.hook = (state, hook)
 
     def join(self, divide_by_initial_world_size=True, enable=True, throw_on_early_termination=False):
-        """Refused: ranks need as many batches as each other."""
-        raise NotImplementedError("torch.nn.parallel.DistributedDataParallel.join")
+        """A block in which ranks may have different numbers of batches: those that are done answer the others' collectives with zeros.
+
+        At its end all ranks have the model of one that was running last.
+
+        Args:
+            divide_by_initial_world_size: gradients are divided by the number of all ranks; else by that of the ranks that still run.
+            enable: whether to do anything.
+            throw_on_early_termination: raise on all ranks as soon as one is done.
+        """
+        return Join(
+            [self], enable, throw_on_early_termination, divide_by_initial_world_size=divide_by_initial_world_size
+        )
+
+    def join_hook(self, **kwargs):
+        """What this rank does when it is done."""
+        return _AnswersForDone(self, kwargs.get("divide_by_initial_world_size", True))
+
+    @property
+    def join_device(self):
+        """Where the parameters are."""
+        return self.device
+
+    @property
+    def join_process_group(self):
+        """The group whose ranks join."""
+        return self.process_group
+
+    def _shares_buffers(self):
+        return self.require_forward_param_sync and self.broadcast_buffers and bool(self._buffers_to_share())
+
+    def _last_that(self, own):
+        """The highest of the ranks for which something holds."""
+        from flambeau import distributed as dist
+
+        rank = torch.tensor([dist.get_rank(self.process_group) if own else -1])
+        dist.all_reduce(rank, op=dist.ReduceOp.MAX, group=self.process_group)
+        return int(rank)
+
+    def _anyone_averages(self, own):
+        """Whether gradients are averaged in this iteration. Ranks that are done ask, those that run tell."""
+        from flambeau import distributed as dist
+
+        count = torch.tensor([int(own)])
+        dist.all_reduce(count, group=self.process_group)
+        return int(count) > 0
 
     def train(self, mode=True):
         super().train(mode)

@@ -1,5 +1,6 @@
 """DistributedDataParallel: the numbers of one process with the whole batch; unused parameters, no_sync, hooks, refusals."""
 
+import contextlib
 import os
 
 import pytest
@@ -149,3 +150,75 @@ def test_checkpoints_of_several_ranks():
         assert shared == [0.0, 1.0, 2.0, 3.0]
         assert own == 0 or own == 1
         assert files == ["__0_0.distcp", "__1_0.distcp"]
+
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.l, self.bn, self.spare = nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(1, 1)
+
+    def forward(self, x):
+        return self.bn(self.l(x))
+
+
+def uneven(rank, size):
+    """Rank 0 has five batches, rank 1 three."""
+    out = []
+    for initially in (True, False):
+        d = DistributedDataParallel(Normed(), find_unused_parameters=True, bucket_cap_mb=0.00001)
+        o = torch.optim.SGD(d.parameters(), lr=0.1)
+        g = torch.Generator().manual_seed(rank)
+        with d.join(divide_by_initial_world_size=initially):
+            for i in range(5 - 2 * rank):
+                o.zero_grad()
+                x = torch.randn(6, 4, generator=g)
+                with d.no_sync() if i == 1 else contextlib.nullcontext():
+                    nn.functional.mse_loss(d(x), x[:, :3]).backward()
+                o.step()
+        out += [d.module.l.weight.tolist(), d.module.bn.running_mean.tolist(), d.module.spare.weight.grad]
+    return out
+
+
+# PyTorch's, to five digits: weights and running means, for both ways to divide; no gradient for what no rank used.
+UNEVEN = [
+    [
+        [0.114912, 0.317031, -0.389075, -0.341658],
+        [-0.134182, 0.335256, -0.038721, 0.320244],
+        [0.048055, 0.209103, 0.266608, -0.053608],
+    ],
+    [-0.234464, -0.15153, -0.083439],
+    None,
+    [
+        [0.132349, 0.313655, -0.400715, -0.327091],
+        [-0.148855, 0.375878, -0.041284, 0.276113],
+        [0.039597, 0.157018, 0.325276, -0.04304],
+    ],
+    [-0.233397, -0.154642, -0.07803],
+    None,
+]
+
+
+def stopped(rank, size):
+    d = DistributedDataParallel(nn.Linear(2, 2))
+    done = 0
+    with pytest.raises(
+        RuntimeError,
+        match="Rank 1 exhausted all inputs." if rank else "Detected at least one rank that exhausted inputs",
+    ):
+        with d.join(throw_on_early_termination=True):
+            for _ in range(3 - rank):
+                d(torch.ones(1, 2)).sum().backward()
+                done += 1
+    return done
+
+
+def test_unequal_numbers_of_batches():
+    answers = run(uneven, size=2)
+    assert answers[0] == answers[1]
+    for mine, pytorchs in zip(answers[0], UNEVEN, strict=True):
+        if pytorchs is None:
+            assert mine is None
+        else:
+            torch.testing.assert_close(torch.tensor(mine), torch.tensor(pytorchs), rtol=1e-4, atol=2e-6)
+    assert run(stopped, size=2) == {0: 2, 1: 2}
