@@ -8,6 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Shape, T
 from flambeau._operators.flat import flat_in, still
 from flambeau._operators.op import composite, op
+from flambeau._operators.resample import resampled
 from flambeau._tensor import Tensor
 
 Ints = tuple[int, ...]
@@ -363,18 +364,11 @@ def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
         return _avg_pool(
             input, window, window, (0,) * n, size, _divisor(spatial, window, window, (0,) * n, size, True, None)
         )
-    out = input
-    for i, (e, o) in enumerate(
-        zip(spatial, size, strict=True)
-    ):  # a window is a product of ranges: one dim after the other
-        rows = [[0.0] * e for _ in range(o)]
-        for j in range(o):
-            start, stop = j * e // o, -((-(j + 1) * e) // o)
-            for c in range(start, stop):
-                rows[j][c] = 1.0 / (stop - start)
-        matrix = input.new_tensor(rows).reshape(o, e)
-        out = (out.movedim(i - n, -1) @ matrix.mT).movedim(-1, i - n)
-    return out.contiguous()
+    out: Any = input
+    for i, (e, o) in enumerate(zip(spatial, size, strict=True)):  # a window is a product of ranges: dim by dim
+        if e != o:
+            out = resampled(out, i - n, "parts", e, o, False, None, False)
+    return out
 
 
 @composite("adaptive_avg_pool1d", variants=("function",), layouts=True)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
-from flambeau._kernel.language import Shape, T
+from flambeau._kernel.language import Kernel, Shape, T
 from flambeau._operators.flat import flat_in, still
-from flambeau._operators.op import composite
+from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, float64, int64, uint8
@@ -33,18 +34,17 @@ def _source(i: int, ratio: float, align: bool, cubic: bool = False) -> float:
     return s if cubic else max(s, 0.0)
 
 
-def _linear_rows(n: int, out: int, align: bool, scale: float | None) -> list[list[float]]:
+Row = dict[int, float]  # of a matrix: columns and weights
+
+
+def _linear_rows(n: int, out: int, align: bool, scale: float | None) -> list[Row]:
     ratio = _scale(n, out, align, scale)
     rows = []
     for i in range(out):
         s = _source(i, ratio, align)
         lo = min(int(s), n - 1)
-        hi = min(lo + 1, n - 1)
         w = min(max(s - lo, 0.0), 1.0)
-        row = [0.0] * n
-        row[lo] += 1.0 - w
-        row[hi] += w
-        rows.append(row)
+        rows.append({lo: 1.0 - w, lo + 1: w} if lo + 1 < n else {lo: 1.0})
     return rows
 
 
@@ -60,20 +60,21 @@ def _cubic(t: float, a: float = -0.75) -> list[float]:
     return [far(t + 1), near(t), near(1 - t), far(2 - t)]
 
 
-def _cubic_rows(n: int, out: int, align: bool, scale: float | None) -> list[list[float]]:
+def _cubic_rows(n: int, out: int, align: bool, scale: float | None) -> list[Row]:
     ratio = _scale(n, out, align, scale)
     rows = []
     for i in range(out):
         s = _source(i, ratio, align, cubic=True)
         lo = math.floor(s)
-        row = [0.0] * n
+        row: Row = {}
         for j, w in enumerate(_cubic(s - lo)):
-            row[min(max(lo - 1 + j, 0), n - 1)] += w
+            at = min(max(lo - 1 + j, 0), n - 1)
+            row[at] = row.get(at, 0.0) + w
         rows.append(row)
     return rows
 
 
-def _antialias_rows(n: int, out: int, align: bool, scale: float | None, cubic: bool) -> list[list[float]]:
+def _antialias_rows(n: int, out: int, align: bool, scale: float | None, cubic: bool) -> list[Row]:
     """Weights of a filter stretched by the downscaling factor, normalised (as Pillow resizes)."""
     ratio = _scale(n, out, align, scale)
     size = 4 if cubic else 2
@@ -85,10 +86,7 @@ def _antialias_rows(n: int, out: int, align: bool, scale: float | None, cubic: b
         lo, hi = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), n)
         ws = [_filter((j + lo - centre + 0.5) / stretch, cubic) for j in range(hi - lo)]
         total = sum(ws) or 1.0
-        row = [0.0] * n
-        for j, w in enumerate(ws):
-            row[lo + j] = w / total
-        rows.append(row)
+        rows.append({lo + j: w / total for j, w in enumerate(ws)})
     return rows
 
 
@@ -106,6 +104,16 @@ def _nearest(n: int, out: int, scale: float | None, exact: bool) -> list[int]:
     ratio = 1.0 / scale if scale is not None and scale > 0 else n / out
     ratio = _float32(ratio)
     return [min(math.floor(_float32((i + 0.5) * ratio) if exact else _float32(i * ratio)), n - 1) for i in range(out)]
+
+
+def _part_rows(n: int, out: int, align: bool, scale: float | None) -> list[Row]:
+    """Means of nearly equal parts, which share cells where they are not equal."""
+    ranges = [range(i * n // out, -(-(i + 1) * n // out)) for i in range(out)]
+    return [dict.fromkeys(r, 1.0 / len(r)) for r in ranges]
+
+
+def _nearest_rows(n: int, out: int, align: bool, scale: float | None, exact: bool) -> list[Row]:
+    return [{i: 1.0} for i in _nearest(n, out, scale, exact)]
 
 
 def _float32(x: float) -> float:
@@ -138,18 +146,62 @@ def _check(input: Tensor, size: Sequence[int], n: int) -> None:
         )
 
 
-def _apply(input: Tensor, tables: list[list[list[float]]], cubic: bool) -> Tensor:
+Bands = tuple[tuple[int, tuple[float, ...]], ...]  # the rows of a matrix: where what is not 0 begins, and what it is
+
+
+@cache
+def _bands(kind: str, n: int, points: int, align: bool, scale: float | None) -> Bands:
+    """The matrix of an interpolation, without the zeros around each row."""
+    bands = []
+    for row in _ROWS[kind](n, points, align, scale):
+        found = [j for j, w in row.items() if w]
+        first, last = min(found, default=0), max(found, default=-1)
+        bands.append((first, tuple(row.get(j, 0.0) for j in range(first, last + 1))))
+    return tuple(bands)
+
+
+@cache
+def _turned(bands: Bands, n: int) -> Bands:
+    """The bands of the transpose, which has n rows: later bands begin and end later, or nearly so, and its rows are bands too."""
+    columns: list[dict[int, float]] = [{} for _ in range(n)]
+    for i, (first, weights) in enumerate(bands):
+        for j, w in enumerate(weights):
+            columns[first + j][i] = w
+    return tuple(
+        (min(c, default=0), tuple(c.get(i, 0.0) for i in range(min(c), max(c) + 1)) if c else ()) for c in columns
+    )
+
+
+@op("_resampled", promote="none", variants=(), halves=True)
+def resampled(
+    k: Kernel[T], input: T, dim: int, kind: str, cells: int, points: int, align: bool, scale: float | None, turned: bool
+) -> T:
+    """A dim of the input, counted from the end, by the matrix of an interpolation from cells to points, or its transpose."""
+    bands = _bands(kind, cells, points, align, scale)
+    return k.library("banded", input, dim=dim, bands=_turned(bands, cells) if turned else bands)
+
+
+resampled.vjp(
+    input=lambda g, dim, kind, cells, points, align, scale, turned: resampled(
+        g, dim, kind, cells, points, align, scale, not turned
+    )
+)
+
+
+def _apply(input: Tensor, kind: str, how: list[tuple[int, int, bool, float | None]]) -> Tensor:
+    """One dim after the other: cells, points, whether corners are aligned, scale."""
     if not input.is_floating_point():
-        if input.dtype is uint8 and len(tables) == 2:
-            return _bytes(input, tables)
-        kind = "cubic" if cubic else "linear"
-        raise NotImplementedError(f"\"compute_indices_weights_{kind}\" not implemented for '{SPOKEN[input.dtype]}'")
-    out = input
-    for d, rows in enumerate(tables):
-        dim = d + 2
-        matrix = input.new_tensor(rows)
-        out = (out.movedim(dim, -1) @ matrix.mT).movedim(-1, dim)
-    return out.contiguous()
+        if input.dtype is uint8 and len(how) == 2:
+            return _bytes(input, [[[row.get(j, 0.0) for j in range(h[0])] for row in _ROWS[kind](*h)] for h in how])
+        word = "cubic" if "cubic" in kind else "linear"
+        raise NotImplementedError(f"\"compute_indices_weights_{word}\" not implemented for '{SPOKEN[input.dtype]}'")
+    steps = [(d - len(how), h) for d, h in enumerate(how)]
+    if len(how) > 1 and how[-1][1] * how[-2][0] <= how[-2][1] * how[-1][0]:
+        steps.reverse()  # the last dim costs most: it is done while there is least
+    out: Any = input
+    for dim, h in steps:
+        out = resampled(out, dim, kind, *h, False)
+    return out
 
 
 def _bytes(input: Any, tables: list[list[list[float]]]) -> Any:
@@ -164,19 +216,20 @@ def _bytes(input: Any, tables: list[list[list[float]]]) -> Any:
     return out.to(uint8).contiguous()
 
 
-def _define(name: str, n: int, rows: Any, aligned: bool) -> None:
+def _define(name: str, n: int, kind: str, aligned: bool) -> None:
     dims = {1: "s", 2: "h w", 3: "d h w"}[n].split()
 
     def run(input: Any, output_size: Any, align: bool, scales: Any) -> Any:
         size, scales = _output_size(input, output_size, scales, n)
         _check(input, size, n)
-        if rows is None:
-            out = input
-            for d, (e, o, s) in enumerate(zip(input.shape[2:], size, scales, strict=True)):
-                out = out.index_select(d + 2, input.new_tensor(_nearest(e, o, s, "exact" in name), dtype=int64))
-            return out
-        tables = [rows(e, o, align, s) for e, o, s in zip(input.shape[2:], size, scales, strict=True)]
-        return _apply(input, tables, "cubic" in name)
+        if aligned or input.is_floating_point():
+            return _apply(
+                input, kind, [(e, o, align, s) for e, o, s in zip(input.shape[2:], size, scales, strict=True)]
+            )
+        out = input
+        for d, (e, o, s) in enumerate(zip(input.shape[2:], size, scales, strict=True)):
+            out = out.index_select(d + 2, input.new_tensor(_nearest(e, o, s, "exact" in name), dtype=int64))
+        return out
 
     def vec(input: T, output_size: Shape | None, align_corners: bool, scale_factors: Any) -> T:
         return run(input, output_size, align_corners, scale_factors)
@@ -238,15 +291,25 @@ def _plain(name: str, n: int, run: Any, aligned: bool) -> Any:
     return fn
 
 
+_ROWS: dict[str, Any] = {
+    "nearest": partial(_nearest_rows, exact=False),
+    "nearest-exact": partial(_nearest_rows, exact=True),
+    "linear": _linear_rows,
+    "cubic": _cubic_rows,
+    "linear antialias": partial(_antialias_rows, cubic=False),
+    "parts": _part_rows,
+    "cubic antialias": partial(_antialias_rows, cubic=True),
+}
+
 for _n in (1, 2, 3):
-    _define(f"upsample_nearest{_n}d", _n, None, False)
-    _define(f"_upsample_nearest_exact{_n}d", _n, None, False)
-_define("upsample_linear1d", 1, _linear_rows, True)
-_define("upsample_bilinear2d", 2, _linear_rows, True)
-_define("upsample_trilinear3d", 3, _linear_rows, True)
-_define("upsample_bicubic2d", 2, _cubic_rows, True)
-_define("_upsample_bilinear2d_aa", 2, lambda n, o, a, s: _antialias_rows(n, o, a, s, False), True)
-_define("_upsample_bicubic2d_aa", 2, lambda n, o, a, s: _antialias_rows(n, o, a, s, True), True)
+    _define(f"upsample_nearest{_n}d", _n, "nearest", False)
+    _define(f"_upsample_nearest_exact{_n}d", _n, "nearest-exact", False)
+_define("upsample_linear1d", 1, "linear", True)
+_define("upsample_bilinear2d", 2, "linear", True)
+_define("upsample_trilinear3d", 3, "linear", True)
+_define("upsample_bicubic2d", 2, "cubic", True)
+_define("_upsample_bilinear2d_aa", 2, "linear antialias", True)
+_define("_upsample_bicubic2d_aa", 2, "cubic antialias", True)
 
 
 # ---------------------------------------------------------------- sampling at given places

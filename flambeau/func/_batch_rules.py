@@ -509,6 +509,12 @@ def pooling(op: Op, values: list[Any], level: Any) -> Any:
     return _each(result, lambda t: t.unflatten(0, (level.size, -1))) if extra else result
 
 
+@rule("_resampled")
+def resampled(op: Op, values: list[Any], level: Any) -> Any:
+    """Dims are counted from the end: one more before them changes nothing."""
+    return run(op, [values[0].value, *values[1:]])
+
+
 @rule("native_layer_norm")
 def layer_norm(op: Op, values: list[Any], level: Any) -> Any:
     x, shape, w, b, eps = values

@@ -14,7 +14,7 @@ import numpy as np
 
 from flambeau._backends.cpu import library_window as window
 from flambeau._backends.cpu.casts import astype
-from flambeau._backends.cpu.layouts import channels_last, laid
+from flambeau._backends.cpu.layouts import channels_last, laid, last_strides
 from flambeau._backends.cpu.library_memory import copied
 from flambeau._values.dtype import HALVES
 
@@ -207,3 +207,34 @@ def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding:
         if found is not None:
             return found
     return window.avg_pool_backward(g, shape=shape, size=size, stride=stride, padding=padding, divisor=divisor)
+
+
+def banded(x: Any, *, dim: int, bands: Any) -> Any:
+    """A dim of x by a matrix, a row of it as (first column, elements from there on): sums of products, in x's dtype."""
+    last = channels_last(x)
+    order = [0, *range(2, x.ndim), 1] if last else list(range(x.ndim))
+    y = np.ascontiguousarray(x.transpose(order))
+    at = order.index(dim % x.ndim)
+    size = prod(x.shape) // max(x.shape[dim], 1) * len(bands)
+    out = None
+    if size >= POOLED and x.dtype.name in DTYPES and native():
+        from flambeau._backends.cpu.bands import banded as by_kernel
+
+        out = by_kernel(y, at, bands)
+    if out is None:
+        out = _banded(y, at, bands)
+    out = np.ascontiguousarray(out).transpose(np.argsort(order))
+    return np.lib.stride_tricks.as_strided(out, strides=last_strides(out.shape, out.itemsize)) if last else out
+
+
+def _banded(x: Any, dim: int, bands: Any) -> Any:
+    """`banded` one tap after the other, so that what no weight is for is not looked at."""
+    wide = F32 if x.dtype in HALVES else x.dtype
+    y = np.moveaxis(astype(x, wide), dim, -1)
+    out = np.zeros((*y.shape[:-1], len(bands)), wide)
+    for t in range(max((len(weights) for _, weights in bands), default=0)):
+        rows = [i for i, (_, weights) in enumerate(bands) if len(weights) > t]
+        part = y[..., [bands[i][0] + t for i in rows]] * np.array([bands[i][1][t] for i in rows], wide)
+        out[..., rows] = part if t == 0 else out[..., rows] + part
+    shape = (*x.shape[:dim], len(bands), *x.shape[dim + 1 :])
+    return astype(np.moveaxis(out, -1, dim), x.dtype).reshape(-1).reshape(shape)  # strides as of a new array
