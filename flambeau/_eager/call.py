@@ -156,9 +156,13 @@ def meet(op: Op, values: tuple[Any, ...]) -> tuple[list[Any], list[int], Any]:
             elif v is not None:
                 raise TypeError(misfit(op, values, i))
         elif p.is_list and v is not None:
+            if isinstance(v, Tensor):
+                raise TypeError(
+                    f"{op.aten}(): argument '{p.name}' (position {i + 1}) must be tuple of Tensors, not Tensor"
+                )
             arrays: list[Any] = []
             for x in v:
-                if x is not None and not isinstance(x, Tensor):
+                if not isinstance(x, Tensor) and (x is not None or "T | None]" not in p.annotation):
                     raise TypeError(
                         f"expected Tensor as element {len(arrays)} in argument {i}, but got {type(x).__name__}"
                     )

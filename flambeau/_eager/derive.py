@@ -561,9 +561,16 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
 
 def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) -> list[str]:
     """Operators over a list of tensors (and some single ones) that look after dtypes themselves."""
-    conditions = ["not MODES", *(["out is None"] if out else []), *(f"type({p.name}) in PLAIN" for p in tensors)]
-    text = [f"    if {' and '.join(conditions)}:", f"        xs = [None if t is None else t._a for t in {many.name} if type(t) in PLAIN or t is None]",
-            f"        if len(xs) == len({many.name}) and all(type(a) is ndarray or a is None for a in xs)"
+    conditions = [
+        "not MODES",
+        *(["out is None"] if out else []),
+        f"type({many.name}) not in PLAIN",
+        *(f"type({p.name}) in PLAIN" for p in tensors),
+    ]
+    gaps = "T | None]" in many.annotation
+    value, given, array = ("None if t is None else ", " or t is None", " or a is None") if gaps else ("", "", "")
+    text = [f"    if {' and '.join(conditions)}:", f"        xs = [{value}t._a for t in {many.name} if type(t) in PLAIN{given}]",
+            f"        if len(xs) == len({many.name}) and all(type(a) is ndarray{array} for a in xs)"
             + "".join(f" and type({p.name}._a) is ndarray" for p in tensors) + ":"]  # fmt: skip
     if op.check is not None:
         text.append(f"            {_bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")

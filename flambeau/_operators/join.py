@@ -9,6 +9,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Kernel, Shape, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import _pieces, slice_, unbind
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import of, promote_types
 from flambeau._values.shape import broadcast, wrap_dim
 
@@ -79,6 +80,8 @@ def _explain(tensors: Sequence[Any], dim: int) -> None:
 
 @cat.errors
 def _(tensors: Any, dim: int) -> None:
+    if isinstance(tensors, Tensor):
+        raise TypeError("cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
     if not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
 

@@ -159,9 +159,10 @@ def _lu_with_info(input: T, pivot: bool = True, check_errors: bool = True) -> tu
 @composite("lu", variants=("function", "method"))
 def lu(input: T, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
     """The packed factors of A = P @ L @ U and the row exchanges. Superseded by `linalg.lu_factor`."""
-    found = _lu_with_info(input, pivot, not get_infos)[: 3 if get_infos else 2]
+    found = _lu_with_info(input, pivot, not get_infos)
+    found = found if get_infos else (found[0], found[1])
     if out is None:
-        return tuple(found)
+        return found
     if not isinstance(out, (tuple, list)):
         raise TypeError(f"argument 'out' must be tuple of Tensors, not {type(out).__name__}")
     if len(out) != len(found):

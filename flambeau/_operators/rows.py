@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flambeau._kernel.language import T
 from flambeau._operators.op import FUNCTION, composite
+from flambeau._operators.statistics import distance
 from flambeau._values.dtype import int64
 
 
@@ -40,4 +41,4 @@ def pdist(input: T, p: float = 2.0) -> T:
 
     later = cat(pairs)
     earlier = cat([index[i].expand(rows - 1 - i) for i in range(rows - 1)])
-    return (input.index_select(0, earlier) - input.index_select(0, later)).norm(p, 1)
+    return distance(input.index_select(0, earlier) - input.index_select(0, later), p, 1)

@@ -237,6 +237,8 @@ linalg_det.vjp(A=lambda g, A, out: _det_back(g, A, out))
 def _det_back(g: Any, A: Any, det: Any) -> Any:
     if not A.numel():
         return A.new_zeros(A.shape)
+    if A.shape[-1] == 1:
+        return g.unsqueeze(-1).unsqueeze(-1)
     scale = g.unsqueeze(-1).unsqueeze(-1)
     if (det._a == 0).any():  # the cofactors of a singular matrix come from its singular values
         U, S, Vh = factor._linalg_svd(A, True)

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, Kernel, Scalar, T
+from flambeau._operators.flat import flat_in
 from flambeau._operators.op import ALL_FORMS, FUNCTION, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, float32, float64
@@ -312,6 +313,13 @@ _MM = {None: None, 0: None, 1: True, 2: False}  # compute_mode: whether by a mat
 _MODES = {"use_mm_for_euclid_dist_if_necessary": 0, "use_mm_for_euclid_dist": 1, "donot_use_mm_for_euclid_dist": 2}
 
 
+def distance(difference: Any, p: float, dim: int) -> Any:
+    """A norm; that of order 0 (how many coordinates differ) has a derivative, which is zero."""
+    if p == 0:
+        return flat_in(difference.detach().norm(0, dim), difference)
+    return difference.norm(p, dim)
+
+
 @composite("cdist(Tensor x1, Tensor x2, float p=2., int? compute_mode=None)", variants=FUNCTION)
 def cdist(x1: T, x2: T, p: float = 2.0, compute_mode: Any = None) -> T:
     """The p-norms of the differences between each row of `x1` and each of `x2`."""
@@ -336,7 +344,7 @@ def cdist(x1: T, x2: T, p: float = 2.0, compute_mode: Any = None) -> T:
     difference = a.unsqueeze(-2) - b.unsqueeze(-3)
     if not difference.shape[-1]:
         return difference.sum(-1)
-    return difference.norm(p, -1)
+    return distance(difference, p, -1)
 
 
 # ---------------------------------------------------------------- numerical gradient

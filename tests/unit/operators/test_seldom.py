@@ -178,3 +178,21 @@ def test_truth_of_bytes_is_a_byte(agree):
         )
 
     agree(run)
+
+
+def test_distances_of_order_zero(agree):
+    def run(t, x):
+        return [t.cdist(x, x.roll(1, 0), 0.0), t.nn.functional.pdist(x, 0.0)]
+
+    agree(run, np.arange(12.0).reshape(4, 3) % 5)
+
+
+def test_lists_hold_tensors(agree):
+    agree(lambda t: t.cat((t.ones(2), None)), raises=TypeError)
+    agree(lambda t: t.cat(t.ones(2, 2)), raises=TypeError)
+    agree(lambda t: t.cat(t.ones(2, 2), dim=0), raises=TypeError)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_fields_of_lu(agree):
+    agree(lambda t: (t.lu(t.eye(2), get_infos=True).pivots, type(t.lu(t.eye(2))).__name__))
