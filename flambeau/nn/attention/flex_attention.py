@@ -106,45 +106,70 @@ def _pair(block_size):
 
 
 class BlockMask:
-    """A mask function with a note of which blocks of the score matrix it empties, fills or cuts."""
+    """A mask function with a note of which blocks of the score matrix it empties, fills or cuts.
 
-    def __init__(
-        self,
-        seq_lengths,
-        kv_num_blocks,
-        kv_indices,
-        full_kv_num_blocks=None,
-        full_kv_indices=None,
-        BLOCK_SIZE=_DEFAULT_SPARSE_BLOCK_SIZE,
-        mask_mod=None,
-    ):
-        self.seq_lengths = seq_lengths
-        self.kv_num_blocks = kv_num_blocks
-        self.kv_indices = kv_indices
-        self.full_kv_num_blocks = full_kv_num_blocks
-        self.full_kv_indices = full_kv_indices
-        self.BLOCK_SIZE = _pair(BLOCK_SIZE)
-        self.mask_mod = noop_mask if mask_mod is None else mask_mod
+    `kv_...` say it per row of blocks, `q_...` per column. `dq_...` fix the order in which GPU kernels of PyTorch's add up
+    gradients; they are kept.
+    """
+
+    _TENSOR_ATTRS = [
+        "kv_num_blocks", "kv_indices", "full_kv_num_blocks", "full_kv_indices", "q_num_blocks", "q_indices", "full_q_num_blocks",
+        "full_q_indices", "dq_write_order", "dq_write_order_full", "dq_kv_order",
+    ]  # fmt: skip
+    _CONTEXT_ATTRS = ["seq_lengths", "BLOCK_SIZE", "mask_mod", "dq_kv_order_spt"]
+
+    def __init__(self, seq_lengths, kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices, q_num_blocks, q_indices,
+                 full_q_num_blocks, full_q_indices, BLOCK_SIZE=(_DEFAULT_SPARSE_BLOCK_SIZE, _DEFAULT_SPARSE_BLOCK_SIZE),
+                 mask_mod=noop_mask, *, dq_write_order=None, dq_write_order_full=None, dq_kv_order=None,
+                 dq_kv_order_spt=None):  # fmt: skip
+        if kv_indices.dim() < 2:
+            raise RuntimeError("BlockMask must have at least 2 dimensions")
+        for side, counts, indices in (
+            ("kv", full_kv_num_blocks, full_kv_indices),
+            ("q", full_q_num_blocks, full_q_indices),
+        ):
+            if (counts is None) != (indices is None):
+                raise AssertionError(f"full_{side}_num_blocks and full_{side}_indices must be both provided or omitted")
+        if dq_write_order_full is not None and dq_write_order is None:
+            raise ValueError("dq_write_order_full requires dq_write_order")
+        self.seq_lengths, self.BLOCK_SIZE, self.mask_mod = seq_lengths, BLOCK_SIZE, mask_mod
+        self.kv_num_blocks, self.kv_indices = kv_num_blocks, kv_indices
+        self.full_kv_num_blocks, self.full_kv_indices = full_kv_num_blocks, full_kv_indices
+        self.q_num_blocks, self.q_indices = q_num_blocks, q_indices
+        self.full_q_num_blocks, self.full_q_indices = full_q_num_blocks, full_q_indices
+        self.dq_write_order, self.dq_write_order_full = dq_write_order, dq_write_order_full
+        self.dq_kv_order, self.dq_kv_order_spt = dq_kv_order, dq_kv_order_spt
 
     @classmethod
-    def from_kv_blocks(
-        cls,
-        kv_num_blocks,
-        kv_indices,
-        full_kv_num_blocks=None,
-        full_kv_indices=None,
-        BLOCK_SIZE=_DEFAULT_SPARSE_BLOCK_SIZE,
-        mask_mod=None,
-        seq_lengths=None,
-    ):
+    def from_kv_blocks(cls, kv_num_blocks, kv_indices, full_kv_num_blocks=None, full_kv_indices=None,
+                       BLOCK_SIZE=_DEFAULT_SPARSE_BLOCK_SIZE, mask_mod=None, seq_lengths=None, compute_q_blocks=True, *,
+                       dq_write_order=None, dq_write_order_full=None, dq_kv_order=None):  # fmt: skip
         """A block mask from, per row of blocks, how many of them there are and which."""
         if kv_indices.dim() < 2:
             raise RuntimeError("BlockMask must have at least 2 dimensions")
+        if (full_kv_num_blocks is None) != (full_kv_indices is None):
+            raise AssertionError("full_kv_num_blocks and full_kv_indices must be both provided or omitted")
+        if dq_kv_order is not None and not isinstance(dq_kv_order, (bool, Tensor)):
+            raise ValueError("dq_kv_order must be a bool, Tensor, or None")
+        columns = full_columns = (None, None)
+        if compute_q_blocks:
+            columns = _ordered(_dense(kv_num_blocks, kv_indices).transpose(-2, -1))
+            if full_kv_num_blocks is not None:
+                full_columns = _ordered(_dense(full_kv_num_blocks, full_kv_indices).transpose(-2, -1))
         size = _pair(BLOCK_SIZE)
         if seq_lengths is None:
             rows, cols = kv_indices.shape[-2:]
             seq_lengths = (rows * size[0], cols * size[1])
-        return cls(seq_lengths, kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices, size, mask_mod)
+        return cls(seq_lengths, kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices, *columns, *full_columns, size,
+                   noop_mask if mask_mod is None else mask_mod, dq_write_order=dq_write_order,
+                   dq_write_order_full=dq_write_order_full, dq_kv_order=dq_kv_order if isinstance(dq_kv_order, Tensor) else None,
+                   dq_kv_order_spt=dq_kv_order if isinstance(dq_kv_order, bool) else None)  # fmt: skip
+
+    def as_tuple(self, flatten=True):
+        """All that it is made of, in a fixed order; flat, or with lengths and sizes in pairs."""
+        lengths, size = (self.seq_lengths, self.BLOCK_SIZE) if flatten else ((self.seq_lengths,), (self.BLOCK_SIZE,))
+        tensors = (getattr(self, name) for name in self._TENSOR_ATTRS)
+        return (*lengths, *tensors, self.dq_kv_order_spt, *size, self.mask_mod)
 
     @property
     def shape(self):
@@ -167,11 +192,9 @@ class BlockMask:
 
     def to(self, device):
         """The same mask on another device."""
-        moved = (
-            t if t is None else t.to(device)
-            for t in (self.kv_num_blocks, self.kv_indices, self.full_kv_num_blocks, self.full_kv_indices)
-        )
-        return BlockMask(self.seq_lengths, *moved, self.BLOCK_SIZE, self.mask_mod)
+        moved = {name: getattr(self, name) for name in self._TENSOR_ATTRS}
+        moved = {name: t if t is None else t.to(device) for name, t in moved.items()}
+        return BlockMask(**moved, **{name: getattr(self, name) for name in self._CONTEXT_ATTRS})
 
     def __repr__(self):
         return f"BlockMask(shape={self.shape}, block_size={self.BLOCK_SIZE})"
@@ -191,18 +214,41 @@ def _ordered(blocks):
     return blocks.sum(dim=-1).to(flambeau.int32), order.to(flambeau.int32)
 
 
-def create_block_mask(
-    mask_mod, B, H, Q_LEN, KV_LEN, device=None, BLOCK_SIZE=_DEFAULT_SPARSE_BLOCK_SIZE, _compile=False
-):
-    """A :class:`BlockMask` for ``mask_mod(b, h, q_idx, kv_idx)``; B and H may be None where it does not use them."""
+def create_block_mask(mask_mod, B, H, Q_LEN, KV_LEN, device=None, BLOCK_SIZE=_DEFAULT_SPARSE_BLOCK_SIZE, _compile=False,
+                      separate_full_blocks=True, compute_dq_write_order=False, dq_kv_order=True):  # fmt: skip
+    """A :class:`BlockMask` for ``mask_mod(b, h, q_idx, kv_idx)``; B and H may be None where it does not use them.
+
+    Blocks that are shown whole are noted apart, unless `separate_full_blocks` is off.
+    """
+    if not isinstance(dq_kv_order, bool):
+        raise ValueError("dq_kv_order must be a bool when using create_block_mask")
     q_size, kv_size = size = _pair(BLOCK_SIZE)
     mask = create_mask(mask_mod, B, H, Q_LEN, KV_LEN, device)
     padding = (0, -KV_LEN % kv_size, 0, -Q_LEN % q_size)
     tiles = flambeau._C._nn.pad(mask.int(), padding, "constant", 0)
     tiles = tiles.unflatten(-1, (-1, kv_size)).unflatten(-3, (-1, q_size)).sum(dim=(-3, -1))
-    full = tiles == q_size * kv_size
-    partial = (tiles > 0) & ~full
-    return BlockMask((Q_LEN, KV_LEN), *_ordered(partial), *_ordered(full), size, mask_mod)
+    full, shown = tiles == q_size * kv_size, tiles > 0
+    blocks = (*_ordered(shown & ~full), *_ordered(full)) if separate_full_blocks else (*_ordered(shown), None, None)
+    made = BlockMask.from_kv_blocks(*blocks, size, mask_mod, (Q_LEN, KV_LEN))
+    if compute_dq_write_order:
+        made.dq_write_order, made.dq_write_order_full = _write_order(made, dq_kv_order)
+        made.dq_kv_order_spt = dq_kv_order
+    return made
+
+
+def _write_order(mask, last_first):
+    """For each block, per column, its place among those shown of its row: from the first, or from the last."""
+    shown = mask.to_dense()
+    rank = shown.cumsum(-1) - shown
+    if last_first:
+        rank = shown.sum(-1, keepdim=True) - 1 - rank
+    rank = rank.to(flambeau.int32).transpose(-2, -1)  # b h columns rows
+
+    def of(indices):
+        rows = indices.long().clamp(0, rank.size(-1) - 1)
+        return rank.expand(*rows.shape[:2], *rank.shape[2:]).gather(-1, rows)
+
+    return of(mask.q_indices), None if mask.full_q_indices is None else of(mask.full_q_indices)
 
 
 class AuxRequest(NamedTuple):

@@ -83,15 +83,13 @@ class PacketChannel(_End):
         """Sends a parcel and closes its segments; without `block`, keeps what does not fit at once (see `flush`)."""
         inline = len(data) <= INLINE
         if not inline:
-            segment = parcel.Segment(len(data))
+            segment = parcel.Segment(np.frombuffer(data, np.uint8))
             segment.take(len(data))
-            segment.bytes[:] = np.frombuffer(data, np.uint8)
             segments = [*segments, segment]
         head = _HEAD.pack(len(segments), inline) + b"".join(_SIZE.pack(s.used) for s in segments)
         packet = head + data if inline else head
         for segment in segments:
-            # Nothing beyond what is used: a mapping of it would be charged to nobody's purpose.
-            os.ftruncate(segment.fd, segment.used)
+            segment.seal()
         self.waiting.append((packet, segments))
         self.flush(block)
 

@@ -5,6 +5,7 @@ those segments.  A segment is an anonymous file: it lives as long as somebody ho
 nothing is left behind whichever process dies first.  Not here: how a parcel is sent (`channel.py`).
 """
 
+import functools
 import io
 import math
 import mmap
@@ -23,28 +24,29 @@ SMALL = 2048  # bytes below which a copy inside the pickle costs less than a map
 _LEAST = 1 << 20
 
 
-def _anonymous_file(size):
+def _anonymous_file():
     """The descriptor of a new file in memory that has no name."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("flambeau", os.MFD_CLOEXEC)
-    else:
-        directory = "/dev/shm" if os.path.isdir("/dev/shm") else None
-        fd, path = tempfile.mkstemp(prefix="flambeau-", dir=directory)
-        os.unlink(path)
-    os.ftruncate(fd, size)
+        return os.memfd_create("flambeau", os.MFD_CLOEXEC)
+    directory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    fd, path = tempfile.mkstemp(prefix="flambeau-", dir=directory)
+    os.unlink(path)
     return fd
 
 
 class Segment:
-    """Shared memory of one parcel, filled from its beginning."""
+    """Memory of one parcel, filled from its beginning; `seal` makes it shared.
 
-    def __init__(self, size):
-        self.fd = _anonymous_file(size)
-        self.map = mmap.mmap(self.fd, size)
-        self.bytes = np.frombuffer(self.map, np.uint8)
-        self.start = _address(self.bytes)
-        self.size = size
+    It is filled in memory of this process, used again and again, and written to the file in one call: touching the pages
+    of a new mapping one by one costs several times more.
+    """
+
+    def __init__(self, memory):
+        self.bytes = memory
+        self.start = _address(memory)
+        self.size = memory.nbytes
         self.used = 0
+        self.fd = -1
 
     def take(self, size):
         """The offset of `size` bytes not taken before, or None if there are none."""
@@ -54,9 +56,19 @@ class Segment:
         self.used = offset + size
         return offset
 
+    def seal(self):
+        """Writes what is used to an anonymous file; the memory may be used for something else."""
+        self.fd = _anonymous_file()
+        done = 0
+        while done < self.used:
+            done += os.pwrite(self.fd, self.bytes[done : self.used], done)
+        self.bytes = None
+
     def close(self):
         """Gives up the descriptor; the memory lives on while it is mapped."""
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 def _address(array):
@@ -69,6 +81,15 @@ class Arena:
     def __init__(self):
         self.segments = []
         self.expected = _LEAST
+        self.spare = []  # memory of parcels before
+
+    def _memory(self, size):
+        """Bytes that nobody looks at: those of a parcel before, if its tensors are gone, or new ones."""
+        while self.spare:
+            memory = self.spare.pop()
+            if memory.nbytes >= size and sys.getrefcount(memory) == 2:  # this name, and getrefcount's own
+                return memory
+        return np.empty(size, np.uint8)
 
     def take(self, size):
         """(number of a segment, offset in it) of fresh bytes."""
@@ -78,7 +99,7 @@ class Arena:
                 return i, offset
         # Memory that is not touched costs nothing, so there may be room for what is still to come.
         room = max(self.expected, size, sum(segment.size for segment in self.segments))
-        self.segments.append(Segment(room))
+        self.segments.append(Segment(self._memory(room)))
         return len(self.segments) - 1, self.segments[-1].take(size)
 
     def empty(self, shape, like):
@@ -99,6 +120,7 @@ class Arena:
     def release(self):
         """The segments, which are the caller's to close; the arena is empty again."""
         segments, self.segments = self.segments, []
+        self.spare = [segment.bytes for segment in segments]
         # The next parcel is probably like this one.
         self.expected = max(_LEAST, sum(segment.used for segment in segments) * 9 // 8)
         return segments
@@ -203,6 +225,14 @@ def unpack(data, maps):
     views = [memoryview(m) for m in maps]
     buffers = [views[i][offset : offset + size] for i, offset, size in pickle.load(stream)]
     return pickle.load(stream, buffers=buffers)
+
+
+@functools.cache
+def warm():
+    """Does once what workers do for each batch, so that what is made at first use is there before they are forked."""
+    arena, x = Arena(), flambeau.zeros(SMALL)
+    batch = flambeau.stack([x, x], 0, out=arena.empty((2, SMALL), x))
+    pack((0, [batch, flambeau.tensor([0, 1]), x]), arena)
 
 
 def attach(fd, size):

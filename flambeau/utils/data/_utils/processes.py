@@ -38,6 +38,7 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
         self._channels, self._workers = [], []
         self._arena = parcel.Arena()
         context = loader.multiprocessing_context or flambeau.multiprocessing
+        parcel.warm()
         try:
             for i in range(self._num_workers):
                 self._start(context, i)
