@@ -430,8 +430,9 @@ class Schedule:
         for u in reversed(self.topological(units, users, left)):
             if u.step is None:
                 u.index = min((v.index - (0.5 if v.step is not None else 1e-6) for v in users[u]), default=math.inf)
-                if self.shrinks(u):
-                    u.index = -1
+        for u in units:
+            if u.step is None and self.shrinks(u):
+                u.index = -1
         heap = [(u.index, n, u) for n, u in enumerate(units) if not left[u]]
         place_ = {u: n for n, u in enumerate(units)}
         heapq.heapify(heap)
