@@ -140,6 +140,16 @@ class UntypedStorage(_Casts):
     def is_cuda(self) -> bool:
         return self.device.type == "cuda"
 
+    is_hpu = property(lambda self: False)
+
+    def hpu(self, device: Any = None, non_blocking: bool = False) -> Any:
+        """Refused: there is no such device."""
+        raise AssertionError("HPU device module is not loaded")
+
+    def mps(self) -> Any:
+        """Refused: there is no such device."""
+        raise RuntimeError("torch.UntypedStorage(): Storage device not recognized: mps")
+
     def get_device(self) -> int:
         """The index of the device; -1 on the CPU."""
         return -1 if self.device.index is None else self.device.index

@@ -34,6 +34,23 @@ class dtype:
     def __reduce__(self) -> Any:
         return named, (self.name,)
 
+    @property
+    def abbr(self) -> str:
+        """A short name: `f32`, `i64`, `bf16`; that of dtypes of parts of bytes is their name."""
+        name = self.name
+        if name in ("bool", "bfloat16"):
+            return {"bool": "b8", "bfloat16": "bf16"}[name]
+        if name.startswith("bits"):
+            return "b" + name[4:] + ("" if "x" in name else "x1")
+        if name.startswith(("float", "complex")):
+            return name[0] + name.lstrip("floatcmpex").replace("_", "")
+        kind = name.rstrip("0123456789")
+        return (
+            {"int": "i", "uint": "u"}[kind] + name[len(kind) :]
+            if kind in ("int", "uint") and self.itemsize * 8 == int(name[len(kind) :])
+            else name
+        )
+
     def to_real(self) -> dtype:
         """The dtype of the real part."""
         return REAL.get(self, self)

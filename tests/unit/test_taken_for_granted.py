@@ -266,3 +266,27 @@ def test_numpy_where_no_gradient_is_recorded(agree):
 
     agree(array, rand(3), grads=0)
     agree(lambda fl, x: fl.nn.Parameter(x).numpy(), rand(3), grads=0, raises=RuntimeError)
+
+
+def test_short_names_of_dtypes(agree):
+    names = (
+        "bool",
+        "uint8",
+        "int8",
+        "int64",
+        "uint64",
+        "float16",
+        "bfloat16",
+        "float32",
+        "complex64",
+        "complex128",
+        "float8_e4m3fn",
+        "quint8",
+    )
+    agree(lambda fl: [getattr(fl, n).abbr for n in names])
+
+
+def test_storages_of_absent_devices(agree):
+    agree(lambda fl: fl.ones(2).untyped_storage().is_hpu)
+    agree(lambda fl: fl.ones(2).untyped_storage().hpu(), raises=AssertionError)
+    agree(lambda fl: fl.ones(2).untyped_storage().mps(), raises=RuntimeError)
