@@ -19,7 +19,7 @@ from flambeau._values.ranges import qparams_of_range
 Scalar = Any
 
 
-@composite("fbgemm_linear_quantize_weight", variants=FUNCTION)
+@composite("fbgemm_linear_quantize_weight", variants=FUNCTION, receiver="input")
 def fbgemm_linear_quantize_weight(input: T) -> tuple[T, T, float, int]:
     """A weight in codes of eight bits: codes, sums of rows of distances from zero, scale, zero point."""
     w: Any = input
@@ -29,13 +29,18 @@ def fbgemm_linear_quantize_weight(input: T) -> tuple[T, T, float, int]:
     return codes.to(int8), (codes - zero).sum(1).to(int32), _single(scale), zero
 
 
-@composite("fbgemm_pack_quantized_matrix", "fbgemm_pack_quantized_matrix.KN", variants=FUNCTION)
+@composite(
+    "fbgemm_pack_quantized_matrix(Tensor input)",
+    "fbgemm_pack_quantized_matrix.KN(Tensor input, int K, int N)",
+    variants=FUNCTION,
+    receiver="input",
+)
 def fbgemm_pack_quantized_matrix(input: T, K: Any = None, N: Any = None) -> T:
     """A weight as `fbgemm_linear_int8_weight` takes it."""
     return input.clone()  # type: ignore[attr-defined,no-any-return]
 
 
-@composite("fbgemm_pack_gemm_matrix_fp16", variants=FUNCTION)
+@composite("fbgemm_pack_gemm_matrix_fp16", variants=FUNCTION, receiver="input")
 def fbgemm_pack_gemm_matrix_fp16(input: T) -> T:
     """A weight in half precision, as `fbgemm_linear_fp16_weight` takes it."""
     return input.detach().clamp(-65504.0, 65504.0).to(float16)  # type: ignore[attr-defined,no-any-return]
@@ -50,7 +55,7 @@ def _product(x: Any, weight: Any, scale: Any, zero: Any, bias: Any) -> Any:
     return (seen.double() @ (weight.double() - int(zero)).mT).float() * unit + bias
 
 
-@composite("fbgemm_linear_int8_weight_fp32_activation", variants=FUNCTION)
+@composite("fbgemm_linear_int8_weight_fp32_activation", variants=FUNCTION, receiver="input")
 def fbgemm_linear_int8_weight_fp32_activation(
     input: T, weight: T, packed: T, col_offsets: T, weight_scale: Scalar, weight_zero_point: Scalar, bias: T
 ) -> T:
@@ -58,7 +63,7 @@ def fbgemm_linear_int8_weight_fp32_activation(
     return _product(input, weight, weight_scale, weight_zero_point, bias)  # type: ignore[no-any-return]
 
 
-@composite("fbgemm_linear_int8_weight", variants=FUNCTION)
+@composite("fbgemm_linear_int8_weight", variants=FUNCTION, receiver="input")
 def fbgemm_linear_int8_weight(
     input: T, weight: T, packed: T, col_offsets: T, weight_scale: Scalar, weight_zero_point: Scalar, bias: T
 ) -> T:
@@ -66,14 +71,14 @@ def fbgemm_linear_int8_weight(
     return _product(input, weight, weight_scale, weight_zero_point, bias)  # type: ignore[no-any-return]
 
 
-@composite("fbgemm_linear_fp16_weight_fp32_activation", variants=FUNCTION)
+@composite("fbgemm_linear_fp16_weight_fp32_activation", variants=FUNCTION, receiver="input")
 def fbgemm_linear_fp16_weight_fp32_activation(input: T, packed_weight: T, bias: T | None) -> T:
     """A linear layer whose weight is in half precision."""
     out = input.detach() @ packed_weight.to(float32).mT  # type: ignore[attr-defined]
     return out if bias is None else out + bias  # type: ignore[no-any-return]
 
 
-@composite("fbgemm_linear_fp16_weight", variants=FUNCTION)
+@composite("fbgemm_linear_fp16_weight", variants=FUNCTION, receiver="input")
 def fbgemm_linear_fp16_weight(input: T, packed_weight: T, bias: T) -> T:
     """The same with a bias."""
     return fbgemm_linear_fp16_weight_fp32_activation(input, packed_weight, bias)  # type: ignore[no-any-return]
@@ -89,7 +94,7 @@ class _Cell:
         return _product(x, *self.parts)
 
 
-@composite("quantized_lstm_cell", variants=FUNCTION)
+@composite("quantized_lstm_cell", variants=FUNCTION, receiver="input")
 def quantized_lstm_cell(
     input: T, hx: Sequence[T], w_ih: T, w_hh: T, b_ih: T, b_hh: T, packed_ih: T, packed_hh: T, col_offsets_ih: T, col_offsets_hh: T,
     scale_ih: Scalar, scale_hh: Scalar, zero_point_ih: Scalar, zero_point_hh: Scalar,
@@ -99,7 +104,7 @@ def quantized_lstm_cell(
     return lstm_cell(_product(input, w_ih, scale_ih, zero_point_ih, b_ih), tuple(hx), cell)  # type: ignore[no-any-return]
 
 
-@composite("quantized_gru_cell", variants=FUNCTION)
+@composite("quantized_gru_cell", variants=FUNCTION, receiver="input")
 def quantized_gru_cell(
     input: T, hx: T, w_ih: T, w_hh: T, b_ih: T, b_hh: T, packed_ih: T, packed_hh: T, col_offsets_ih: T, col_offsets_hh: T,
     scale_ih: Scalar, scale_hh: Scalar, zero_point_ih: Scalar, zero_point_hh: Scalar,
@@ -109,7 +114,7 @@ def quantized_gru_cell(
     return gru_cell(_product(input, w_ih, scale_ih, zero_point_ih, b_ih), hx, cell)  # type: ignore[no-any-return]
 
 
-@composite("quantized_rnn_relu_cell", variants=FUNCTION)
+@composite("quantized_rnn_relu_cell", variants=FUNCTION, receiver="input")
 def quantized_rnn_relu_cell(
     input: T, hx: T, w_ih: T, w_hh: T, b_ih: T, b_hh: T, packed_ih: T, packed_hh: T, col_offsets_ih: T, col_offsets_hh: T,
     scale_ih: Scalar, scale_hh: Scalar, zero_point_ih: Scalar, zero_point_hh: Scalar,
@@ -120,7 +125,7 @@ def quantized_rnn_relu_cell(
     ).relu()  # type: ignore[no-any-return]
 
 
-@composite("quantized_rnn_tanh_cell", variants=FUNCTION)
+@composite("quantized_rnn_tanh_cell", variants=FUNCTION, receiver="input")
 def quantized_rnn_tanh_cell(
     input: T, hx: T, w_ih: T, w_hh: T, b_ih: T, b_hh: T, packed_ih: T, packed_hh: T, col_offsets_ih: T, col_offsets_hh: T,
     scale_ih: Scalar, scale_hh: Scalar, zero_point_ih: Scalar, zero_point_hh: Scalar,
