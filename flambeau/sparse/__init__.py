@@ -9,7 +9,17 @@ from flambeau._eager import derive as _derive
 from flambeau._eager.sparse.check import over_parts as _over_parts
 from flambeau._eager.sparse.create import Checks as _Checks
 
+from .semi_structured import (
+    SparseSemiStructuredTensor,
+    SparseSemiStructuredTensorCUSPARSELT,
+    SparseSemiStructuredTensorCUTLASS,
+    to_sparse_semi_structured,
+)
+
 __all__ = [
+    "SparseSemiStructuredTensor",
+    "SparseSemiStructuredTensorCUSPARSELT",
+    "SparseSemiStructuredTensorCUTLASS",
     "addmm",
     "as_sparse_gradcheck",
     "check_sparse_tensor_invariants",
@@ -19,6 +29,7 @@ __all__ = [
     "softmax",
     "spdiags",
     "sum",
+    "to_sparse_semi_structured",
 ]
 
 sampled_addmm = _derive.public("sampled_addmm", "sparse")

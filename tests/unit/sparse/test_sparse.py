@@ -421,3 +421,9 @@ def test_gradients_of_sampled_products(agree):
 
     agree(program, holed(5, 7), rand(5, 2), rand(2, 7), grads=0)
     agree(program, holed(0, 3), rand(0, 2), rand(2, 3), grads=0)
+
+
+def test_semi_structured_is_for_gpus(agree):
+    agree(lambda fl: fl.sparse.to_sparse_semi_structured(fl.ones(32, 32)), raises=RuntimeError)
+    agree(lambda fl: fl.sparse.SparseSemiStructuredTensorCUTLASS.from_dense(fl.ones(4)), raises=RuntimeError)
+    agree(lambda fl: fl.sparse.SparseSemiStructuredTensor.from_dense(fl.ones(4)), raises=NotImplementedError)
