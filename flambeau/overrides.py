@@ -115,6 +115,8 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
         if "function" in op.variants
         else getattr(Tensor, op.name)
     )
+    if isinstance(fn, property):  # what is asked for without a call comes as what a call of it is
+        fn = fn.__get__
     args, kwargs = [], {}
     for p, v in zip(op.params, values, strict=True):
         if p.keyword or kwargs:

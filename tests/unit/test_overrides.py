@@ -4,6 +4,7 @@ import inspect
 
 import flambeau as torch
 from flambeau.overrides import TorchFunctionMode, handle_torch_function, has_torch_function, redispatch_function
+from tests.agree import rand
 
 
 def scaled(a, b):
@@ -60,3 +61,21 @@ def test_names_of_the_namespace():
     assert torch.Storage is torch.FloatStorage
     assert torch.bit is torch.uint1
     assert torch.SUM.value == 0
+
+
+def test_transposed_views_under_a_mode(agree):
+    def program(fl, x):
+        from importlib import import_module
+
+        seen = []
+
+        class Listen(import_module(fl.__name__ + ".overrides").TorchFunctionMode):
+            def __torch_function__(self, func, types, args=(), kwargs=None):
+                seen.append(func.__name__)
+                return func(*args, **(kwargs or {}))
+
+        with Listen():
+            made = [x.T, x.mT, x.H]
+        return made, seen
+
+    agree(program, rand(2, 3))
