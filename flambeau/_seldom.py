@@ -140,7 +140,16 @@ def _elsewhere(kind: str) -> Callable[..., Any]:
     return move
 
 
+def prepare_multiprocessing_environment(path: str) -> None:
+    """Nothing: processes that are started here find what they need."""
+
+
+def _record_stream(self: Any, s: Any) -> None:
+    raise NotImplementedError("record_stream: only memory of an accelerator is used on streams")
+
+
 METHODS: dict[str, Any] = {
+    "record_stream": _record_stream,
     "eig": _removed("eig", "torch.linalg.eig"), "lstsq": _removed("lstsq", "torch.linalg.lstsq"),
     "solve": _removed("solve", "torch.linalg.solve"), "symeig": _removed("symeig", "torch.linalg.eigh"),
     "volatile": property(_volatile, lambda self, value: _volatile(self)), "name": property(lambda self: None),

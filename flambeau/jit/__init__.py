@@ -61,6 +61,8 @@ def __getattr__(name: str) -> _Any:
         return made
     if name in _MODULES:
         return _importlib.import_module(f"flambeau.jit.{name}")
+    if name == "JITException":  # for `torch.JITException`
+        return Error
     raise AttributeError(f"module 'torch.jit' has no attribute '{name}'")
 
 

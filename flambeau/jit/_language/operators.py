@@ -75,10 +75,6 @@ def code_of(value: Any) -> Any:
     return value
 
 
-class JITException(RuntimeError):
-    """What a scripted program raises where the exception is not one of Python's."""
-
-
 def raise_exception(message: str, name: str | None = None) -> None:
     import builtins
 
