@@ -105,7 +105,7 @@ def _view(self: Any, r: Any, index: Any) -> Any:
             n.next = (node,)
             if self._nr:
                 n.nrs = (self._nr,)
-            n.index, n.into, n.seq = index, (self._a.shape, self._a.dtype), next(serial)
+            n.index, n.into, n.seq = index, ((self._a.shape, self._a.dtype),), next(serial)
             t._node = n
     return t
 
@@ -139,13 +139,12 @@ class _Indexed(Node):
     saved = ()
 
     def arrays(self, g: Any) -> Sequence[Any]:
-        shape, d = self.into
-        out = np.zeros(shape, d)
+        out = np.zeros(*self.into[0])
         out[self.index] = g
         return (out,)
 
     def tensors(self, g: Any) -> Sequence[Any]:
-        return (_placed(g, self.index, self.into),)
+        return (_placed(g, self.index, self.into[0]),)
 
 
 class SelectBackward0(_Indexed):

@@ -17,7 +17,7 @@ BINARY = {
     "__ne__": "ne", "__lt__": "lt", "__le__": "le", "__gt__": "gt", "__ge__": "ge", "__rsub__": "rsub",
 }  # fmt: skip
 REFLECTED = {"__rpow__": "pow", "__rmod__": "remainder", "__rlshift__": "bitwise_left_shift", "__rrshift__": "bitwise_right_shift",
-             "__rmatmul__": "matmul", "__rfloordiv__": "floor_divide", "__rtruediv__": "div"}  # fmt: skip
+             "__rmatmul__": "matmul", "__rfloordiv__": "floor_divide"}  # fmt: skip
 INPLACE = {
     "__iadd__": "add_", "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_", "__idiv__": "div_", "__ifloordiv__": "floor_divide_",
     "__imod__": "remainder_", "__ipow__": "pow_", "__iand__": "bitwise_and_", "__ior__": "bitwise_or_",
@@ -119,11 +119,15 @@ def _general_operator(op: Any, values: Any, out: Any = None) -> Any:
 
 
 def _rdiv(self: Any, other: Any) -> Any:
-    """Division as Python 2 spelled it."""
-    return self.reciprocal() * other
+    """other / self. PyTorch takes the reciprocal first, and with it another last bit than a quotient has."""
+    _applies(self, "__rtruediv__")
+    try:
+        return self.reciprocal() * other
+    except TypeError:
+        return NotImplemented
 
 
-Tensor.__rdiv__ = _rdiv  # type: ignore[attr-defined]
+Tensor.__rdiv__ = Tensor.__rtruediv__ = _rdiv  # type: ignore[attr-defined]
 for _d, _n in (BINARY | UNARY).items():
     setattr(Tensor, _d, _late(_d, _n, public))
 for _d, _n in REFLECTED.items():

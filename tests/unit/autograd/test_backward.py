@@ -649,3 +649,31 @@ def test_layouts_may_be_left_as_they_come():
     p.grad = None
     (p.contiguous() * torch.ones(3, 2)).sum().backward()
     assert p.grad.stride() == (1, 3)
+
+
+@pytest.mark.parametrize("index", [0, slice(1), None, ..., (slice(None), 1)], ids=str)
+def test_backward_through_views_while_wrapper_subclasses_exist(index):
+    class Wrapper(torch.Tensor):
+        @staticmethod
+        def __new__(cls, inner):
+            return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            raise AssertionError("not called")
+
+    Wrapper(torch.ones(2))
+    x = torch.tensor(X, requires_grad=True)
+    x[index].sum().backward()
+    expected = torch.zeros(3, 4)
+    expected[index] = 1
+    assert torch.equal(x.grad, expected)
+
+
+def test_a_number_divided_by_a_tensor_is_a_reciprocal_times_the_number():
+    """As in PyTorch: another last bit than a quotient has."""
+    for n in (7, 5000):
+        x = torch.rand(n, generator=torch.Generator().manual_seed(0)) + 0.1
+        assert torch.equal(0.37 / x, x.reciprocal() * 0.37)
+    with pytest.raises(TypeError, match="unsupported operand type"):
+        "a" / x
