@@ -127,7 +127,7 @@ def _rdiv(self: Any, other: Any) -> Any:
         return NotImplemented
 
 
-Tensor.__rdiv__ = Tensor.__rtruediv__ = _rdiv  # type: ignore[attr-defined]
+Tensor.__rdiv__ = Tensor.__rtruediv__ = _rdiv  # type: ignore[attr-defined, method-assign]
 for _d, _n in (BINARY | UNARY).items():
     setattr(Tensor, _d, _late(_d, _n, public))
 for _d, _n in REFLECTED.items():
