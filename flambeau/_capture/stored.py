@@ -48,7 +48,7 @@ from flambeau._values.dtype import BY_NAME, dtype, get_default_dtype, of
 from flambeau._values.shape import Size
 from flambeau.fx import GraphModule, Node
 
-SOURCES = ("_capture", "_operators", "_values", "_eager", "fx")  # beside the generators' own
+SOURCES = ("_capture", "_operators", "_values", "_eager", "fx", "_ops.py", "_tensor.py")  # beside the generators' own
 RECORDS = {c.__name__: c for c in (KernelItem, StepItem, StepFacts, CallItem, Held, Place, Hole, Layout, Returned)}
 SIMPLE = (type(None), bool, int, float, complex, str)
 MARSHAL = 4

@@ -183,3 +183,19 @@ def test_archives_that_are_none(tmp_path):
         z.writestr(names[0], "damaged")
     assert other.restore(made.getvalue()) == [] and not (tmp_path / "outside").exists()
     assert other.get([("k", 1)]) == b"one"
+
+
+def test_keys_cover_all_sources_that_make_programs():
+    pytest.importorskip("llvmlite")
+    from flambeau._backends.cpu.engine import sources
+    from flambeau._capture.stored import SOURCES
+
+    root = Path(__file__).parents[2] / "flambeau"
+    found = {path.relative_to(root).as_posix() for path in sources(*SOURCES)}
+    assert {
+        "_ops.py",
+        "_tensor.py",
+        "_eager/nested/jagged.py",
+        "_kernel/ir.py",
+        "fx/experimental/proxy_tensor.py",
+    } <= found

@@ -86,12 +86,17 @@ def available() -> bool:
     return bool(flags.get("native")) and importlib.util.find_spec("llvmlite") is not None
 
 
-@cache
-def stamp(*folders: str) -> str:
-    """A hash of the generators' own source (and of other folders'), so that a key may name its inputs instead of the text made from them."""
-    h = hashlib.blake2b(digest_size=16)
+def sources(*places: str) -> list[Path]:
+    """The generators' own source files, and those of other folders (whatever is below them) or modules."""
     here = Path(__file__).parents[2]
-    for path in sorted(p for folder in ("_backends/cpu", "_kernel", *folders) for p in (here / folder).glob("*.py")):
+    return sorted(p for place in ("_backends/cpu", "_kernel", *places) for p in ((here / place).rglob("*.py") if (here / place).is_dir() else [here / place]))  # fmt: skip
+
+
+@cache
+def stamp(*places: str) -> str:
+    """A hash of the generators' own source (and of others'), so that a key may name its inputs instead of the text made from them."""
+    h = hashlib.blake2b(digest_size=16)
+    for path in sources(*places):
         h.update(path.name.encode() + path.read_bytes())
     return h.hexdigest()
 
