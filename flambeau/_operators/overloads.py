@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flambeau._ground.function_schema import Argument, function_schema
 from flambeau._operators._schema import schema
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
+
+if TYPE_CHECKING:
+    from flambeau._ground.function_schema import Argument
 
 
 @cache
 def arguments_of(op: Op, overload: str) -> tuple[tuple[Argument, int], ...]:
     """The arguments of an overload's schema, each with the position of the body's parameter that takes it."""
+    from flambeau._ground.function_schema import function_schema  # late: import flambeau needs no parser
+
     positions = {p.name: i for i, p in enumerate(op.params)}
     out: list[tuple[Argument, int]] = []
     for i, a in enumerate(function_schema(schema(op, overload)).arguments):
