@@ -6,6 +6,7 @@ Packets and overloads are made from the registry when they are asked for. Operat
 
 from __future__ import annotations
 
+import functools
 import importlib
 import types
 from typing import Any
@@ -265,3 +266,11 @@ def written(name: str) -> OpOverload | None:
     base, _, overload = name.partition(".")
     packet = getattr(ops.aten, base, None)
     return getattr(packet, overload or "default") if packet and (overload or "default") in packet._overloads else None
+
+
+@functools.cache
+def target(op: Op, overload: str, into: bool = False) -> OpOverload | None:
+    """What a graph calls for a call of this operator's overload, in place or not: `torch.ops.aten.add_.Tensor`. None where there is no such name."""
+    base, _, name = overload.partition(".")
+    packet = getattr(ops.aten, base + "_" if into and not base.endswith("_") else base, None)
+    return packet and OpOverload(packet, name or "default", op, "inplace" if into else "function")

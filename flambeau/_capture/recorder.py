@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from flambeau import _ops
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked, plain
 from flambeau._eager import call, create, getitem, modes, views
 from flambeau._eager.construct import parse_to, tensor
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import REQUIRED, Op
-from flambeau._ops import OpOverload, _packet
+from flambeau._ops import OpOverload
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor
 from flambeau._values import dtype as dtypes
 from flambeau._values.generator import default_generator
@@ -474,19 +475,11 @@ class Recorder:
             target_.copy_(value)
 
 
-_targets: dict[Any, OpOverload] = {}
-
-
 def target(op: Op, into: bool) -> OpOverload:
     """`torch.ops.aten.add_.Tensor`: what the graph calls."""
-    found = _targets.get((op, into))
+    found = _ops.target(op, op.overload, into)
     if found is None:
-        base, _, overload = op.overload.partition(".")
-        name = base + "_" if into and not base.endswith("_") else base
-        packet = _packet("aten", name)
-        if packet is None:
-            raise Break(f"'{op.overload}' has no overload under torch.ops.aten")
-        found = _targets[op, into] = OpOverload(packet, overload or "default", op, "inplace" if into else "function")
+        raise Break(f"'{op.overload}' has no overload under torch.ops.aten")
     return found
 
 

@@ -72,15 +72,8 @@ class Functional(Recording):
                 raise NotImplementedError(
                     f"ExportedProgram.run_decompositions of a model that writes into a view ({op.aten}_)"
                 )
-        overload = overloads.chosen(op, values)
-        args, kwargs = overloads.arguments(op, overload, values)
-        args, kwargs = [self.values(a) for a in args], {k: self.values(v) for k, v in kwargs.items()}
-        self.running = True
-        try:
-            call.general(op, values, None, True)
-        finally:
-            self.running = False
-        self.note(target, self.call(op, overload, False, args, kwargs))
+        node, _ = self.ran(op, values, lambda: call.general(op, values, None, True))
+        self.note(target, node)
         return target
 
 

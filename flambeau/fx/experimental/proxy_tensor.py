@@ -17,7 +17,7 @@ from flambeau._backends.meta import MetaArray
 from flambeau._eager import call, create, derive, getitem, modes
 from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
-from flambeau._ops import OpOverload, ops, written
+from flambeau._ops import target, written
 from flambeau._tensor import Tensor, wrap
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
@@ -165,13 +165,13 @@ class Recording:
         from flambeau._decomp import applied
 
         overload = overloads.chosen(op, values)
-        target = written(overload)
-        if target is None or target not in self.table or op in self.apart:
+        whole = written(overload)
+        if whole is None or whole not in self.table or op in self.apart:
             return NotImplemented
         before, known = list(self.graph.nodes), dict(self.nodes)
         self.apart.append(op)
         try:
-            made = applied(self.table, target, *overloads.arguments(op, overload, values))
+            made = applied(self.table, whole, *overloads.arguments(op, overload, values))
         finally:
             self.apart.pop()
         if made is NotImplemented:
@@ -182,33 +182,32 @@ class Recording:
 
     def record(self, op: Op, values: tuple[Any, ...], into: bool) -> Any:
         """One call: a node for it, and its result."""
-        overload = overloads.chosen(op, values)
-        args, kwargs = overloads.arguments(op, overload, values)
-        args, kwargs = [self.values(a) for a in args], {k: self.values(v) for k, v in kwargs.items()}
-        self.running = True
-        try:
-            r = call.general(op, values, None, into)
-        finally:
-            self.running = False
-        self.results(self.call(op, overload, into, args, kwargs), r)
+        node, r = self.ran(op, values, lambda: call.general(op, values, None, into), into)
+        self.results(node, r)
         return r
 
     def created(self, op: Op, values: tuple[Any, ...], out: Any, extra: dict[str, Any]) -> Any:
         """Asked before a tensor is made from sizes."""
         if self.running or out is not None:
             return NotImplemented
+        options = [extra[n] for n in ("layout", "device", "pin_memory", "requires_grad")]
+        node, r = self.ran(op, values, lambda: create.create(op, values, None, *options))
+        self.results(node, r)
+        return r
+
+    def ran(self, op: Op, values: tuple[Any, ...], run: Callable[[], Any], into: bool = False) -> tuple[Node, Any]:
+        """Runs a call: a node for it, with what its arguments stood for before, and what came back."""
         overload = overloads.chosen(op, values)
         args, kwargs = overloads.arguments(op, overload, values)
         args, kwargs = [self.values(a) for a in args], {k: self.values(v) for k, v in kwargs.items()}
         self.running = True
         try:
-            r = create.create(
-                op, values, None, *(extra[n] for n in ("layout", "device", "pin_memory", "requires_grad"))
-            )
+            r = run()
         finally:
             self.running = False
-        self.results(self.call(op, overload, False, args, kwargs), r)
-        return r
+        return self.graph.call_function(
+            target(op, overload, into), tuple(args), kwargs, name=op.aten + ("_" if into else "")
+        ), r
 
     def member(self, fn: Any, args: Any, kwargs: Any) -> Any:
         """Asked where a method that is no operator is called: indexing is made of operators here."""
@@ -222,12 +221,6 @@ class Recording:
             raise NotImplementedError("make_fx of an assignment to indices that are tensors")
         into, value = viewed(args[0], basic), args[2]
         return into.copy_(value) if isinstance(value, Tensor) else into.fill_(value)
-
-    def call(self, op: Op, overload: str, into: bool, args: Any, kwargs: Any) -> Node:
-        base, _, overload = overload.partition(".")
-        packet = getattr(ops.aten, base + "_" if into else base)
-        made = OpOverload(packet, overload or "default", op, "inplace" if into else "function")
-        return self.graph.call_function(made, tuple(args), kwargs, name=op.aten + ("_" if into else ""))
 
 
 def indexed(t: Tensor, index: Any) -> Tensor:
