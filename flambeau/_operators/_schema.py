@@ -91,8 +91,8 @@ def _result(op: Op) -> str:
 def schema(op: Op, overload: str | None = None) -> str:
     """The schema of one of the overloads that an operator serves."""
     name = overload or op.overload
-    if name in op.schemas:  # written out beside its name
-        given = op.schemas[name]
+    if name in op.schemas:  # written out beside its name; "..." is what every constructor takes after its dtype
+        given = op.schemas[name].replace("...", ", ".join(_DEVICE))
         return f"aten::{name}{given}" + ("" if ") -> " in given else f" -> {_result(op)}")
     suffix = name.partition(".")[2]
     makes = (

@@ -62,7 +62,7 @@ def _(k: Any, input: Any) -> Any:
 
 
 @op(
-    "_to_copy(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, bool non_blocking=False, MemoryFormat? memory_format=None)",
+    "_to_copy(Tensor self, *, ScalarType? dtype=None, ..., bool non_blocking=False, MemoryFormat? memory_format=None)",
     promote="none",
     variants=("function",),
 )

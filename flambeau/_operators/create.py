@@ -211,9 +211,9 @@ def new_empty_strided(k: Kernel[T], input: T, size: Shape, stride: Shape, *, dty
 
 
 @op(
-    "arange.start_step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "arange.start(Scalar start, Scalar end, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "arange(Scalar end, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "arange.start_step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, ...)",
+    "arange.start(Scalar start, Scalar end, *, ScalarType? dtype=None, ...)",
+    "arange(Scalar end, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=FACTORY,
 )
@@ -254,8 +254,8 @@ def _count(start: Any, end: Any, step: Any) -> int:
 
 
 @op(
-    "range.step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "range(Scalar start, Scalar end, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "range.step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, ...)",
+    "range(Scalar start, Scalar end, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=FACTORY,
 )
@@ -278,9 +278,9 @@ def range_(k: Kernel[T], start: Scalar = 0, end: Scalar = 0, step: Scalar = 1, *
 
 @op(
     "linspace",
-    "linspace.Tensor_Tensor(Tensor start, Tensor end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "linspace.Tensor_Scalar(Tensor start, Scalar end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "linspace.Scalar_Tensor(Scalar start, Tensor end, int steps, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "linspace.Tensor_Tensor(Tensor start, Tensor end, int steps, *, ScalarType? dtype=None, ...)",
+    "linspace.Tensor_Scalar(Tensor start, Scalar end, int steps, *, ScalarType? dtype=None, ...)",
+    "linspace.Scalar_Tensor(Scalar start, Tensor end, int steps, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=FACTORY,
 )
@@ -317,9 +317,9 @@ def _ends(start: Any, end: Any, steps: int, d: dtype | None) -> tuple[Any, Any, 
 
 @op(
     "logspace",
-    "logspace.Tensor_Tensor(Tensor start, Tensor end, int steps, float base=10., *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "logspace.Tensor_Scalar(Tensor start, Scalar end, int steps, float base=10., *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "logspace.Scalar_Tensor(Scalar start, Tensor end, int steps, float base=10., *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "logspace.Tensor_Tensor(Tensor start, Tensor end, int steps, float base=10., *, ScalarType? dtype=None, ...)",
+    "logspace.Tensor_Scalar(Tensor start, Scalar end, int steps, float base=10., *, ScalarType? dtype=None, ...)",
+    "logspace.Scalar_Tensor(Scalar start, Tensor end, int steps, float base=10., *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=FACTORY,
 )
@@ -332,8 +332,8 @@ def logspace(
 
 
 @op(
-    "eye.m(SymInt n, SymInt m, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "eye(SymInt n, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "eye.m(SymInt n, SymInt m, *, ScalarType? dtype=None, ...)",
+    "eye(SymInt n, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=FACTORY,
 )
@@ -347,7 +347,7 @@ def eye(k: Kernel[T], n: int, m: int | None = None, *, dtype: DType | None = Non
 
 
 @op(
-    "tril_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "tril_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, ...)",
     promote="none",
     variants=("function", "factory"),
 )
@@ -358,7 +358,7 @@ def tril_indices(k: Kernel[T], row: int, col: int, offset: int = 0, *, dtype: DT
 
 
 @op(
-    "triu_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "triu_indices(int row, int col, int offset=0, *, ScalarType? dtype=4, ...)",
     promote="none",
     variants=("function", "factory"),
 )
@@ -392,8 +392,8 @@ def _window(k: Any, name: str, length: int, periodic: bool, given: dtype | None,
 
 
 @op(
-    "hann_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "hann_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "hann_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, ...)",
+    "hann_window(int window_length, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=("function", "factory"),
 )
@@ -403,8 +403,8 @@ def hann_window(k: Kernel[T], window_length: int, periodic: bool = True, *, dtyp
 
 
 @op(
-    "hamming_window.periodic_alpha_beta(int window_length, bool periodic, float alpha, float beta, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "hamming_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "hamming_window.periodic_alpha_beta(int window_length, bool periodic, float alpha, float beta, *, ScalarType? dtype=None, ...)",
+    "hamming_window(int window_length, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=("function", "factory"),
 )
@@ -422,8 +422,8 @@ def hamming_window(
 
 
 @op(
-    "blackman_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "blackman_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "blackman_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, ...)",
+    "blackman_window(int window_length, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=("function", "factory"),
 )
@@ -433,8 +433,8 @@ def blackman_window(k: Kernel[T], window_length: int, periodic: bool = True, *, 
 
 
 @op(
-    "bartlett_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "bartlett_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "bartlett_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, ...)",
+    "bartlett_window(int window_length, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=("function", "factory"),
 )
@@ -444,8 +444,8 @@ def bartlett_window(k: Kernel[T], window_length: int, periodic: bool = True, *, 
 
 
 @op(
-    "kaiser_window.beta(int window_length, bool periodic, float beta, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "kaiser_window(int window_length, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "kaiser_window.beta(int window_length, bool periodic, float beta, *, ScalarType? dtype=None, ...)",
+    "kaiser_window(int window_length, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=("function", "factory"),
 )

@@ -47,7 +47,8 @@ class Op:
 
     Arguments of the decorators:
         overloads: ATen's names; the first is this operator's own, the others are served by the same body. One whose parameters are not those
-            of the body is written with its schema: "mean(Tensor self, *, ScalarType? dtype=None)".
+            of the body is written with its schema: "mean(Tensor self, *, ScalarType? dtype=None)"; "..." after a constructor's dtype
+            is for layout, device and pin_memory.
         promote: "default" (operands meet in one dtype), "float" (and integers become floating), "sum" (and integers become
             int64), "number" (and bools become int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
         lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu").

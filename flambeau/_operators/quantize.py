@@ -135,7 +135,7 @@ def _make_per_channel_quantized_tensor(k: Kernel[T], input: T, scale: T, zero_po
 
 
 @_quantized(
-    "_empty_affine_quantized(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, float scale=1., int zero_point=0, MemoryFormat? memory_format=0)",
+    "_empty_affine_quantized(SymInt[] size, *, ScalarType? dtype=None, ..., float scale=1., int zero_point=0, MemoryFormat? memory_format=0)",
     variants=FUNCTION,
 )
 def _empty_affine_quantized(
@@ -154,7 +154,7 @@ def _empty_affine_quantized(
 
 
 @_quantized(
-    "_empty_per_channel_affine_quantized(SymInt[] size, *, Tensor scales, Tensor zero_points, int axis, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=0)",
+    "_empty_per_channel_affine_quantized(SymInt[] size, *, Tensor scales, Tensor zero_points, int axis, ScalarType? dtype=None, ..., MemoryFormat? memory_format=0)",
     variants=FUNCTION,
 )
 def _empty_per_channel_affine_quantized(
@@ -174,7 +174,7 @@ def _empty_per_channel_affine_quantized(
 
 
 @_quantized(
-    "empty_quantized(int[] size, Tensor qtensor, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    "empty_quantized(int[] size, Tensor qtensor, *, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
     variants=FUNCTION,
 )
 def empty_quantized(

@@ -105,8 +105,8 @@ def _(input: Any, from_: float, to: float, generator: Any) -> None:
 
 
 @op(
-    "rand(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "rand.generator(SymInt[] size, *, Generator? generator, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "rand(SymInt[] size, *, ScalarType? dtype=None, ...)",
+    "rand.generator(SymInt[] size, *, Generator? generator, ScalarType? dtype=None, ...)",
     promote="none",
     variants=FACTORY,
 )
@@ -122,8 +122,8 @@ def rand(k: Kernel[T], size: Shape, *, generator: Generator | None = None, dtype
 
 
 @op(
-    "rand_like(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
-    "rand_like.generator(Tensor self, *, Generator? generator, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    "rand_like(Tensor self, *, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
+    "rand_like.generator(Tensor self, *, Generator? generator, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
     promote="none",
     variants=LIKE,
     differentiable=False,
@@ -170,8 +170,8 @@ def _(input: Any, mean: float, std: float, generator: Any) -> None:
 
 
 @op(
-    "randn(SymInt[] size, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "randn.generator(SymInt[] size, *, Generator? generator, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "randn(SymInt[] size, *, ScalarType? dtype=None, ...)",
+    "randn.generator(SymInt[] size, *, Generator? generator, ScalarType? dtype=None, ...)",
     promote="none",
     variants=FACTORY,
 )
@@ -187,8 +187,8 @@ def randn(k: Kernel[T], size: Shape, *, generator: Generator | None = None, dtyp
 
 
 @op(
-    "randn_like(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
-    "randn_like.generator(Tensor self, *, Generator? generator, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    "randn_like(Tensor self, *, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
+    "randn_like.generator(Tensor self, *, Generator? generator, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
     promote="none",
     variants=LIKE,
     differentiable=False,
@@ -381,8 +381,8 @@ random_from.vjp(input=_nothing)
 
 
 @op(
-    "randint(SymInt high, SymInt[] size, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "randint.generator(SymInt high, SymInt[] size, *, Generator? generator, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "randint(SymInt high, SymInt[] size, *, ScalarType? dtype=4, ...)",
+    "randint.generator(SymInt high, SymInt[] size, *, Generator? generator, ScalarType? dtype=4, ...)",
     promote="none",
     variants=FACTORY,
 )
@@ -398,8 +398,8 @@ def randint(
 
 
 @op(
-    "randint.low(SymInt low, SymInt high, SymInt[] size, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "randint.low_generator(SymInt low, SymInt high, SymInt[] size, *, Generator? generator, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "randint.low(SymInt low, SymInt high, SymInt[] size, *, ScalarType? dtype=4, ...)",
+    "randint.low_generator(SymInt low, SymInt high, SymInt[] size, *, Generator? generator, ScalarType? dtype=4, ...)",
     promote="none",
     variants=FACTORY,
     python_name="randint",
@@ -423,8 +423,8 @@ def _randint(k: Any, low: int, high: int, size: Any, d: dtype | None, generator:
 
 
 @op(
-    "randint_like(Tensor self, SymInt high, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
-    "randint_like.Tensor(Tensor self, Tensor high, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    "randint_like(Tensor self, SymInt high, *, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
+    "randint_like.Tensor(Tensor self, Tensor high, *, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
     promote="none",
     variants=LIKE,
     differentiable=False,
@@ -436,7 +436,7 @@ def randint_like(k: Kernel[T], input: T, high: int, *, generator: Generator | No
 
 
 @op(
-    "randint_like.low_dtype(Tensor self, SymInt low, SymInt high, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None)",
+    "randint_like.low_dtype(Tensor self, SymInt low, SymInt high, *, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
     promote="none",
     variants=LIKE,
     differentiable=False,
@@ -455,8 +455,8 @@ def _randint_like(k: Any, x: Any, low: Any, high: Any, generator: Any, d: dtype 
 
 
 @op(
-    "randperm(SymInt n, *, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
-    "randperm.generator(SymInt n, *, Generator? generator, ScalarType? dtype=4, Layout? layout=None, Device? device=None, bool? pin_memory=None)",
+    "randperm(SymInt n, *, ScalarType? dtype=4, ...)",
+    "randperm.generator(SymInt n, *, Generator? generator, ScalarType? dtype=4, ...)",
     promote="none",
     variants=FACTORY,
 )
