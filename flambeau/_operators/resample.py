@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
@@ -149,27 +149,23 @@ def _check(input: Tensor, size: Sequence[int], n: int) -> None:
 Bands = tuple[tuple[int, tuple[float, ...]], ...]  # the rows of a matrix: where what is not 0 begins, and what it is
 
 
-@cache
-def _bands(kind: str, n: int, points: int, align: bool, scale: float | None) -> Bands:
-    """The matrix of an interpolation, without the zeros around each row."""
+@lru_cache(maxsize=256)
+def _bands(kind: str, cells: int, points: int, align: bool, scale: float | None, turned: bool) -> Bands:
+    """The matrix of an interpolation, without the zeros around each row; or its transpose, whose rows are bands too: those of later points begin and
+    end later, or nearly so."""
+    rows: list[Row] = _ROWS[kind](cells, points, align, scale)
+    if turned:
+        columns: list[Row] = [{} for _ in range(cells)]
+        for i, row in enumerate(rows):
+            for j, w in row.items():
+                columns[j][i] = w
+        rows = columns
     bands = []
-    for row in _ROWS[kind](n, points, align, scale):
+    for row in rows:
         found = [j for j, w in row.items() if w]
         first, last = min(found, default=0), max(found, default=-1)
         bands.append((first, tuple(row.get(j, 0.0) for j in range(first, last + 1))))
     return tuple(bands)
-
-
-@cache
-def _turned(bands: Bands, n: int) -> Bands:
-    """The bands of the transpose, which has n rows: later bands begin and end later, or nearly so, and its rows are bands too."""
-    columns: list[dict[int, float]] = [{} for _ in range(n)]
-    for i, (first, weights) in enumerate(bands):
-        for j, w in enumerate(weights):
-            columns[first + j][i] = w
-    return tuple(
-        (min(c, default=0), tuple(c.get(i, 0.0) for i in range(min(c), max(c) + 1)) if c else ()) for c in columns
-    )
 
 
 @op("_resampled", promote="none", variants=(), halves=True)
@@ -177,8 +173,7 @@ def resampled(
     k: Kernel[T], input: T, dim: int, kind: str, cells: int, points: int, align: bool, scale: float | None, turned: bool
 ) -> T:
     """A dim of the input, counted from the end, by the matrix of an interpolation from cells to points, or its transpose."""
-    bands = _bands(kind, cells, points, align, scale)
-    return k.library("banded", input, dim=dim, bands=_turned(bands, cells) if turned else bands)
+    return k.library("banded", input, dim=dim, bands=_bands(kind, cells, points, align, scale, turned))
 
 
 resampled.vjp(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flambeau._backends.cpu import library_product
-from flambeau._operators.resample import _bands, _turned
+from flambeau._operators.resample import _bands
 
 SHAPES = [(3, 41, 67), (64, 33, 1), (2, 3, 40, 37), (1, 5, 3000), (3000, 3), (7, 1, 1300)]
 
@@ -20,8 +20,8 @@ def test_the_kernel_and_the_array_library_agree(shape, dtype):
             ("cubic", n + 3),
             ("linear antialias", n // 3 + 1),
         ):
-            bands = _bands(kind, n, points, False, None)
-            for given, b in ((x, bands), (None, _turned(bands, n))):
+            bands, turned = (_bands(kind, n, points, False, None, t) for t in (False, True))
+            for given, b in ((x, bands), (None, turned)):
                 if given is None:
                     given = library_product._banded(x, dim, bands)
                 found = library_product.banded(given, dim=dim - x.ndim, bands=b)
@@ -35,7 +35,7 @@ def test_only_what_has_a_weight_is_read(size):
     x = np.zeros((2, 4, size, size), np.float32)
     x[..., 1, 2], x[..., 3, :] = np.inf, -0.0
     for dim in (-1, -2):
-        out = library_product.banded(x, dim=dim, bands=_bands("nearest", size, 2 * size, False, None))
+        out = library_product.banded(x, dim=dim, bands=_bands("nearest", size, 2 * size, False, None, False))
         assert np.isinf(out).sum() == 2 * np.isinf(x).sum() and not np.isnan(out).any()
         assert np.signbit(out).sum() == 2 * np.signbit(x).sum()
 

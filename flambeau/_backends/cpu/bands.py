@@ -8,7 +8,7 @@ element that no weight is for being left alone. Half precision is summed in floa
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from typing import Any
 
@@ -88,7 +88,7 @@ def kernel(dtype: str, along: bool) -> Code:
     return native.load(lambda: str(text(native.target, dtype, along)), ["k"], parts=parts)
 
 
-@cache
+@lru_cache(maxsize=256)
 def tables(bands: Bands, acc: str, along: bool, n: int) -> tuple[int, tuple[Array, Array, Array]]:
     """(taps, (starts, counts, weights)): weights of one output side by side (`along`), or those of one tap; padded by n."""
     m, taps = len(bands), max((len(ws) for _, ws in bands), default=0)
