@@ -6,11 +6,19 @@ Not here: the trees themselves (`tree.py`).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
 from .tree import TreeSpec, treespec_leaf
-from .tree_nodes import NO_SERIALIZED_TYPE_NAME_FOUND, SERIALIZED_TYPE_TO_PYTHON_TYPE, SUPPORTED_SERIALIZED_TYPES
+from .tree_nodes import (
+    NO_SERIALIZED_TYPE_NAME_FOUND,
+    SERIALIZED_TYPE_TO_PYTHON_TYPE,
+    SUPPORTED_SERIALIZED_TYPES,
+    TRUSTED,
+    class_named,
+)
 
 DEFAULT_TREESPEC_SERIALIZATION_PROTOCOL = 1
 
@@ -29,12 +37,7 @@ def enum_object_hook(obj: dict[str, Any]) -> Any:
     """Reads what `EnumEncoder` wrote."""
     if "__enum__" not in obj:
         return obj
-    from importlib import import_module
-
-    module, _, path = obj["fqn"].partition(":")
-    found: Any = import_module(module)
-    for name in path.split("."):
-        found = getattr(found, name)
+    found = class_named(*obj["fqn"].split(":"))
     return found[obj["name"]]
 
 
@@ -52,6 +55,16 @@ def treespec_loads(serialized: str) -> TreeSpec:
     protocol, schema = json.loads(serialized)
     _check_protocol(protocol)
     return _load(schema)
+
+
+@contextmanager
+def importing_nothing() -> Iterator[None]:
+    """Within the block structures are read as those of an untrusted file."""
+    token = TRUSTED.set(False)
+    try:
+        yield
+    finally:
+        TRUSTED.reset(token)
 
 
 def _check_protocol(protocol: int) -> None:

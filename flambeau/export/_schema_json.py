@@ -401,7 +401,8 @@ def from_json(data: dict[str, Any], state: dict[str, Any], constants: dict[str, 
     inputs = [read.input(s) for s in module["signature"]["input_specs"]]
     outputs = [read.output(s) for s in module["signature"]["output_specs"]]
     whole = next(entry["signature"] for entry in module["module_call_graph"] if not entry["fqn"])
-    spec = CallSpec(treespec_json.treespec_loads(whole["in_spec"]), treespec_json.treespec_loads(whole["out_spec"]))
+    with treespec_json.importing_nothing():
+        spec = CallSpec(treespec_json.treespec_loads(whole["in_spec"]), treespec_json.treespec_loads(whole["out_spec"]))
     bounds = {name: Bounds(r.get("min_val") or 0, math.inf if r.get("max_val") is None else r["max_val"]) for name, r in ranges.items()}  # fmt: skip
     program = ExportedProgram(
         None,
@@ -432,7 +433,8 @@ class _Reading:
         for i, (entry, known) in enumerate(zip(data["inputs"], names, strict=True)):
             _, value = _one(entry)
             name = value.get("name") or value.get("as_name") if isinstance(value, dict) else known
-            self.note(self.graph.placeholder(name or f"input_{i}"), name or f"input_{i}")
+            name = _identifier(name or f"input_{i}")
+            self.note(self.graph.placeholder(name), name)
         self.placeholders = list(self.graph.nodes)
         for entry in data["nodes"]:
             self.call(entry)
@@ -440,7 +442,7 @@ class _Reading:
 
     def note(self, node: Node, name: str) -> None:
         """Give a node the name it has in the file (some are no names that graphs here would give), and what is said of its value."""
-        node.name = name
+        node.name = _identifier(name)
         self.argument.nodes[name] = node
         meta = self.data["tensor_values"].get(node.name)
         if meta is None:
@@ -469,7 +471,7 @@ class _Reading:
         if fn is None:
             fn = _operator(target)
         args = [self.argument(a["arg"]) for a in entry["inputs"] if a.get("kind") != 2]
-        kwargs = {a["name"]: self.argument(a["arg"]) for a in entry["inputs"] if a.get("kind") == 2}
+        kwargs = {_identifier(a["name"]): self.argument(a["arg"]) for a in entry["inputs"] if a.get("kind") == 2}
         outputs = [_one(o) for o in entry["outputs"]]
         single = len(outputs) == 1 and outputs[0][0] in ("as_tensor", "as_sym_int", "as_sym_bool", "as_sym_float")
         name = entry.get("name") or (self.result(outputs[0]) if single else None)
@@ -538,6 +540,13 @@ class _Reading:
                     if size.symbol.place == (-1, -1):
                         size.symbol.place = (i, d)
         return where
+
+
+def _identifier(name: Any) -> str:
+    """A name that may stand in the graph's code. Code is made of them: a file's names are not taken unseen."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise RuntimeError(f"the graph has a value with the name {name!r}, which is no identifier")
+    return name
 
 
 def _operator(target: str) -> Any:

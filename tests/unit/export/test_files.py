@@ -84,6 +84,21 @@ def test_shared_storages_are_written_once(tmp_path):
     assert state["embed.weight"].data_ptr() == state["out.weight"].data_ptr()
 
 
+def renamed(part, old, new):
+    """Another name for a value, everywhere in a graph."""
+    text = json.dumps(part)
+    assert json.dumps(old) in text
+    part.clear()
+    part.update(json.loads(text.replace(json.dumps(old), json.dumps(new))))
+
+
+def structured(model, module, name):
+    """The outputs come in a dictionary whose default factory is a function of a module."""
+    whole = model["graph_module"]["module_call_graph"][0]["signature"]
+    context = {"default_factory_module": module, "default_factory_name": name, "dict_context": []}
+    whole["out_spec"] = json.dumps([1, {"type": "collections.defaultdict", "context": context, "children_spec": []}])
+
+
 def test_refusals(tmp_path):
     with pytest.raises(
         TypeError, match="The 'ep' parameter must be an instance of 'ExportedProgram', got 'int' instead"
@@ -94,7 +109,13 @@ def test_refusals(tmp_path):
         load(tmp_path / "other.pt")
     save(program(), tmp_path / "p.pt2")
     old = zipfile.ZipFile(tmp_path / "p.pt2")
+    evil = "y=__import__('flambeau.not_there')"
     for change, error, words in (
+        (lambda m: renamed(m["graph_module"], "x", evil), RuntimeError, "which is no identifier"),
+        (lambda m: renamed(m["graph_module"], m["graph_module"]["graph"]["nodes"][0]["name"], evil), RuntimeError, "which is no identifier"),
+        (lambda m: m["graph_module"]["graph"]["nodes"][0]["inputs"][0].update(name=evil, kind=2), RuntimeError, "which is no identifier"),
+        (lambda m: structured(m, "antigravity", "geohash"), RuntimeError, "reading a file imports nothing"),
+        (lambda m: structured(m, "os", "abort"), RuntimeError, "which is no class"),
         (lambda m: m["schema_version"].update(major=7), RuntimeError, "does not match our current schema version"),
         (lambda m: m["graph_module"]["graph"]["nodes"][0].update(target="os.system"), NotImplementedError, "calls os.system"),
         (lambda m: m["graph_module"]["graph"]["nodes"][0].update(target="torch.ops.aten.nothing.default"), NotImplementedError, "not here"),
