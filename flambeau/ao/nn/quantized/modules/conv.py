@@ -3,7 +3,7 @@
 import flambeau
 import flambeau.nn.functional as F
 from flambeau import nn, ops
-from flambeau.ao.nn import intrinsic
+from flambeau.ao.nn import _arguments, intrinsic
 from flambeau.ao.nn.intrinsic import qat
 from flambeau.nn.modules.utils import _ntuple
 from flambeau.nn.utils import fuse_conv_bn_weights
@@ -38,6 +38,8 @@ def _reverse_repeat_padding(padding):
 class _ConvNd(WeightedQuantizedModule):
     """What all of them share. The result has ``scale`` and ``zero_point``; a state dict holds the weight unpacked."""
 
+    _stem = "conv"  # of the names of operators
+    _arguments = staticmethod(_arguments.of_conv)
     _NNIQAT_CONV_BN_MODULE = None
     _NNI_CONV_RELU_MODULE = None
     _NNI_CONV_ADD_MODULE = None
@@ -124,11 +126,14 @@ class _ConvNd(WeightedQuantizedModule):
     def _get_name(self):
         return f"QuantizedConv{self._dims}d"
 
+    def _operator(self, suffix=""):
+        """An operator of these dimensions."""
+        return getattr(ops.quantized, f"{self._stem}{self._dims}d{suffix}")
+
     def set_weight_bias(self, w, b):
         """Packs a weight of codes and a bias."""
         padding = self.padding if self.padding_mode == "zeros" else _ntuple(self._dims)(0)
-        pack = getattr(ops.quantized, f"conv{self._dims}d_prepack")
-        self._packed_params = pack(w, b, self.stride, padding, self.dilation, self.groups)
+        self._packed_params = self._operator("_prepack")(w, b, self.stride, padding, self.dilation, self.groups)
 
     def _weight_bias(self):
         if self._dims == 1:
@@ -152,8 +157,7 @@ class _ConvNd(WeightedQuantizedModule):
         return input
 
     def forward(self, input):
-        conv = getattr(ops.quantized, f"conv{self._dims}d")
-        return conv(self._padded(input), self._packed_params, self.scale, self.zero_point)
+        return self._operator()(self._padded(input), self._packed_params, self.scale, self.zero_point)
 
     def extra_repr(self):
         s = (
@@ -202,21 +206,6 @@ class _ConvNd(WeightedQuantizedModule):
 
     def __copy__(self):
         return self.__deepcopy__({})
-
-    @staticmethod
-    def _arguments(conv):
-        """What the constructor takes, of another convolution."""
-        return (
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            conv.stride,
-            conv.padding,
-            conv.dilation,
-            conv.groups,
-            conv.bias is not None,
-            conv.padding_mode,
-        )
 
     @classmethod
     def get_qconv(cls, mod, activation_post_process, weight_post_process=None):
@@ -305,6 +294,9 @@ class Conv3d(_ConvNd):
 class _ConvTransposeNd(_ConvNd):
     """What transposed convolutions share."""
 
+    _stem = "conv_transpose"
+    _arguments = staticmethod(_arguments.of_conv_transpose)
+
     def __init__(
         self,
         in_channels,
@@ -342,8 +334,8 @@ class _ConvTransposeNd(_ConvNd):
         return f"QuantizedConvTranspose{self._dims}d"
 
     def set_weight_bias(self, w, b):
-        pack = getattr(ops.quantized, f"conv_transpose{self._dims}d_prepack")
-        self._packed_params = pack(w, b, self.stride, self.padding, self.output_padding, self.dilation, self.groups)
+        geometry = self.stride, self.padding, self.output_padding, self.dilation, self.groups
+        self._packed_params = self._operator("_prepack")(w, b, *geometry)
 
     def _weight_bias(self):
         if self._dims == 1:
@@ -355,25 +347,6 @@ class _ConvTransposeNd(_ConvNd):
             shape = "(N, C, T, H, W)" if self._dims == 3 else _SHAPES[self._dims]
             raise ValueError(f"Input shape must be `{shape}`!")
         return input
-
-    def forward(self, input):
-        conv = getattr(ops.quantized, f"conv_transpose{self._dims}d")
-        return conv(self._padded(input), self._packed_params, self.scale, self.zero_point)
-
-    @staticmethod
-    def _arguments(conv):
-        return (
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            conv.stride,
-            conv.padding,
-            conv.output_padding,
-            conv.groups,
-            conv.bias is not None,
-            conv.dilation,
-            conv.padding_mode,
-        )
 
     @classmethod
     def from_float(cls, mod, use_precomputed_fake_quant=False):

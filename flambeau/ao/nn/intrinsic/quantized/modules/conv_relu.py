@@ -1,6 +1,5 @@
 """Convolutions fused with ReLU, of quantized tensors."""
 
-from flambeau import ops
 from flambeau.ao.nn import intrinsic, quantized
 from flambeau.ao.nn.intrinsic import qat
 from flambeau.ao.nn.quantized.modules.conv import _fuse_normalization
@@ -12,8 +11,7 @@ class _ConvReLU:
     """What the three dimensions share, mixed into the quantized convolution."""
 
     def forward(self, input):
-        conv = getattr(ops.quantized, f"conv{self._dims}d_relu")
-        return conv(self._padded(input), self._packed_params, self.scale, self.zero_point)
+        return self._operator("_relu")(self._padded(input), self._packed_params, self.scale, self.zero_point)
 
     def _get_name(self):
         return f"QuantizedConvReLU{self._dims}d"

@@ -2,6 +2,7 @@
 
 import flambeau.nn.functional as F
 from flambeau import nn
+from flambeau.ao.nn import _arguments
 
 from .utils import ReferenceQuantizedModule
 
@@ -12,20 +13,6 @@ class _ConvNd(nn.modules.conv._ConvNd, ReferenceQuantizedModule):
     """What all of them share."""
 
     _IS_REFERENCE = True
-
-    @staticmethod
-    def _arguments(conv):
-        return (
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            conv.stride,
-            conv.padding,
-            conv.dilation,
-            conv.groups,
-            conv.bias is not None,
-            conv.padding_mode,
-        )
 
     @classmethod
     def from_float(cls, float_conv, weight_qparams):
@@ -42,263 +29,125 @@ class _ConvNd(nn.modules.conv._ConvNd, ReferenceQuantizedModule):
         return f"Quantized{type(self).__name__}(Reference)"
 
 
-class Conv1d(_ConvNd, nn.Conv1d):
+class _Conv(_ConvNd, nn.modules.conv._Conv):
+    """What ordinary convolutions share."""
+
+    _arguments = staticmethod(_arguments.of_conv)
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
+        weight_qparams=None,
+    ):
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+        self._init_weight_qparams(weight_qparams, device)
+
+    def forward(self, x):
+        return self._convolve(x, self.get_weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv1d(_Conv, nn.Conv1d):
     """``nn.Conv1d`` with a weight that is quantized and dequantized."""
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-        weight_qparams=None,
-    ):
-        nn.Conv1d.__init__(
-            self,
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-        )
-        self._init_weight_qparams(weight_qparams, device)
-
-    def forward(self, x):
-        return F.conv1d(x, self.get_weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+    _convolve = staticmethod(F.conv1d)
 
 
-class Conv2d(_ConvNd, nn.Conv2d):
+class Conv2d(_Conv, nn.Conv2d):
     """``nn.Conv2d`` with a weight that is quantized and dequantized."""
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-        weight_qparams=None,
-    ):
-        nn.Conv2d.__init__(
-            self,
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-        )
-        self._init_weight_qparams(weight_qparams, device)
-
-    def forward(self, x):
-        return F.conv2d(x, self.get_weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+    _convolve = staticmethod(F.conv2d)
 
 
-class Conv3d(_ConvNd, nn.Conv3d):
+class Conv3d(_Conv, nn.Conv3d):
     """``nn.Conv3d`` with a weight that is quantized and dequantized."""
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-        weight_qparams=None,
-    ):
-        nn.Conv3d.__init__(
-            self,
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            device,
-            dtype,
-        )
-        self._init_weight_qparams(weight_qparams, device)
-
-    def forward(self, x):
-        return F.conv3d(x, self.get_weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+    _convolve = staticmethod(F.conv3d)
 
 
 class _ConvTransposeNd(_ConvNd, nn.modules.conv._ConvTransposeNd):
     """What transposed convolutions share."""
 
-    @staticmethod
-    def _arguments(conv):
-        return (
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            conv.stride,
-            conv.padding,
-            conv.output_padding,
-            conv.groups,
-            conv.bias is not None,
-            conv.dilation,
-            conv.padding_mode,
-        )
+    _arguments = staticmethod(_arguments.of_conv_transpose)
 
-    def _transposed(self, function, x, output_size):
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        output_padding=0,
+        groups=1,
+        bias=True,
+        dilation=1,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
+        weight_qparams=None,
+    ):
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            output_padding,
+            groups,
+            bias,
+            dilation,
+            padding_mode,
+            device,
+            dtype,
+        )
+        self._init_weight_qparams(weight_qparams, device)
+
+    def forward(self, x, output_size=None):
         padding = self.output_padding
         if output_size is not None:
             dims = len(self.kernel_size)
             padding = self._output_padding(
                 x, output_size, self.stride, self.padding, self.kernel_size, dims, self.dilation
             )
-        return function(x, self.get_weight(), self.bias, self.stride, self.padding, padding, self.groups, self.dilation)
+        return self._convolve(
+            x, self.get_weight(), self.bias, self.stride, self.padding, padding, self.groups, self.dilation
+        )
 
 
 class ConvTranspose1d(_ConvTransposeNd, nn.ConvTranspose1d):
     """``nn.ConvTranspose1d`` with a weight that is quantized and dequantized."""
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        groups=1,
-        bias=True,
-        dilation=1,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-        weight_qparams=None,
-    ):
-        nn.ConvTranspose1d.__init__(
-            self,
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            output_padding,
-            groups,
-            bias,
-            dilation,
-            padding_mode,
-            device,
-            dtype,
-        )
-        self._init_weight_qparams(weight_qparams, device)
-
-    def forward(self, x, output_size=None):
-        return self._transposed(F.conv_transpose1d, x, output_size)
+    _convolve = staticmethod(F.conv_transpose1d)
 
 
 class ConvTranspose2d(_ConvTransposeNd, nn.ConvTranspose2d):
     """``nn.ConvTranspose2d`` with a weight that is quantized and dequantized."""
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        groups=1,
-        bias=True,
-        dilation=1,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-        weight_qparams=None,
-    ):
-        nn.ConvTranspose2d.__init__(
-            self,
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            output_padding,
-            groups,
-            bias,
-            dilation,
-            padding_mode,
-            device,
-            dtype,
-        )
-        self._init_weight_qparams(weight_qparams, device)
-
-    def forward(self, x, output_size=None):
-        return self._transposed(F.conv_transpose2d, x, output_size)
+    _convolve = staticmethod(F.conv_transpose2d)
 
 
 class ConvTranspose3d(_ConvTransposeNd, nn.ConvTranspose3d):
     """``nn.ConvTranspose3d`` with a weight that is quantized and dequantized."""
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        groups=1,
-        bias=True,
-        dilation=1,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-        weight_qparams=None,
-    ):
-        nn.ConvTranspose3d.__init__(
-            self,
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            output_padding,
-            groups,
-            bias,
-            dilation,
-            padding_mode,
-            device,
-            dtype,
-        )
-        self._init_weight_qparams(weight_qparams, device)
-
-    def forward(self, x, output_size=None):
-        return self._transposed(F.conv_transpose3d, x, output_size)
+    _convolve = staticmethod(F.conv_transpose3d)
