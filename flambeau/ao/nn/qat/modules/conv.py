@@ -1,13 +1,13 @@
 """Convolutions with fake quantization of their weights."""
 
 from flambeau import nn
+from flambeau.ao.nn import _arguments
 from flambeau.ao.nn.intrinsic import _FusedModule
-from flambeau.nn.modules.utils import _pair, _single, _triple
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 
 
-class _ConvNd(nn.modules.conv._ConvNd):
+class _ConvNd(nn.modules.conv._Conv):
     """A convolution whose weight passes through ``weight_fake_quant``, which the configuration makes."""
 
     def __init__(
@@ -15,29 +15,24 @@ class _ConvNd(nn.modules.conv._ConvNd):
         in_channels,
         out_channels,
         kernel_size,
-        stride,
-        padding,
-        dilation,
-        transposed,
-        output_padding,
-        groups,
-        bias,
-        padding_mode,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
         qconfig=None,
         device=None,
         dtype=None,
     ):
         options = {"device": device, "dtype": dtype}
-        nn.modules.conv._ConvNd.__init__(
-            self,
+        super().__init__(
             in_channels,
             out_channels,
             kernel_size,
             stride,
             padding,
             dilation,
-            transposed,
-            output_padding,
             groups,
             bias,
             padding_mode,
@@ -64,18 +59,7 @@ class _ConvNd(nn.modules.conv._ConvNd):
             raise AssertionError("Input float module must have a valid qconfig")
         if isinstance(mod, _FusedModule):
             mod = mod[0]
-        made = cls(
-            mod.in_channels,
-            mod.out_channels,
-            mod.kernel_size,
-            stride=mod.stride,
-            padding=mod.padding,
-            dilation=mod.dilation,
-            groups=mod.groups,
-            bias=mod.bias is not None,
-            padding_mode=mod.padding_mode,
-            qconfig=mod.qconfig,
-        )
+        made = cls(*_arguments.of_conv(mod), qconfig=mod.qconfig)
         made.weight, made.bias = mod.weight, mod.bias
         return made
 
@@ -91,17 +75,7 @@ class _ConvNd(nn.modules.conv._ConvNd):
 
 def _plain(conv):
     """The float convolution with the same parameters."""
-    made = conv._FLOAT_CONV_MODULE(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        conv.bias is not None,
-        conv.padding_mode,
-    )
+    made = conv._FLOAT_CONV_MODULE(*_arguments.of_conv(conv))
     made.weight = nn.Parameter(conv.weight.detach())
     if conv.bias is not None:
         made.bias = nn.Parameter(conv.bias.detach())
@@ -114,38 +88,6 @@ class Conv1d(_ConvNd, nn.Conv1d):
     _FLOAT_MODULE = nn.Conv1d
     _FLOAT_CONV_MODULE = nn.Conv1d
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        qconfig=None,
-        device=None,
-        dtype=None,
-    ):
-        super().__init__(
-            in_channels,
-            out_channels,
-            _single(kernel_size),
-            _single(stride),
-            padding if isinstance(padding, str) else _single(padding),
-            _single(dilation),
-            False,
-            _single(0),
-            groups,
-            bias,
-            padding_mode,
-            qconfig,
-            device,
-            dtype,
-        )
-
 
 class Conv2d(_ConvNd, nn.Conv2d):
     """``nn.Conv2d`` with fake quantization of its weight."""
@@ -153,73 +95,9 @@ class Conv2d(_ConvNd, nn.Conv2d):
     _FLOAT_MODULE = nn.Conv2d
     _FLOAT_CONV_MODULE = nn.Conv2d
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        qconfig=None,
-        device=None,
-        dtype=None,
-    ):
-        super().__init__(
-            in_channels,
-            out_channels,
-            _pair(kernel_size),
-            _pair(stride),
-            padding if isinstance(padding, str) else _pair(padding),
-            _pair(dilation),
-            False,
-            _pair(0),
-            groups,
-            bias,
-            padding_mode,
-            qconfig,
-            device,
-            dtype,
-        )
-
 
 class Conv3d(_ConvNd, nn.Conv3d):
     """``nn.Conv3d`` with fake quantization of its weight."""
 
     _FLOAT_MODULE = nn.Conv3d
     _FLOAT_CONV_MODULE = nn.Conv3d
-
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        qconfig=None,
-        device=None,
-        dtype=None,
-    ):
-        super().__init__(
-            in_channels,
-            out_channels,
-            _triple(kernel_size),
-            _triple(stride),
-            padding if isinstance(padding, str) else _triple(padding),
-            _triple(dilation),
-            False,
-            _triple(0),
-            groups,
-            bias,
-            padding_mode,
-            qconfig,
-            device,
-            dtype,
-        )

@@ -5,10 +5,9 @@ import math
 import flambeau
 import flambeau.nn.functional as F
 from flambeau import nn
-from flambeau.ao.nn import intrinsic, qat
+from flambeau.ao.nn import _arguments, intrinsic, qat
 from flambeau.ao.nn.qat.modules.conv import _plain
 from flambeau.nn import init
-from flambeau.nn.modules.utils import _pair, _single, _triple
 from flambeau.nn.utils import fuse_conv_bn_weights
 
 from .normalized import Normalized
@@ -28,45 +27,40 @@ __all__ = [
 ]
 
 
-class _ConvBnNd(Normalized, nn.modules.conv._ConvNd, intrinsic._FusedModule):
+class _ConvBnNd(Normalized, nn.modules.conv._Conv, intrinsic._FusedModule):
     """A convolution, then batch normalization, whose scale the weight carries when it is quantized."""
 
     _version = 2
+    _FLOAT_RELU_MODULE = None
 
     def __init__(
         self,
         in_channels,
         out_channels,
         kernel_size,
-        stride,
-        padding,
-        dilation,
-        transposed,
-        output_padding,
-        groups,
-        bias,
-        padding_mode,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=None,
+        padding_mode="zeros",
         eps=1e-05,
         momentum=0.1,
         freeze_bn=False,
         qconfig=None,
-        dim=2,
     ):
-        nn.modules.conv._ConvNd.__init__(
-            self,
+        super().__init__(
             in_channels,
             out_channels,
             kernel_size,
             stride,
-            padding,
+            self._each(padding),  # names of padding are not understood
             dilation,
-            transposed,
-            output_padding,
             groups,
             False,
             padding_mode,
         )
-        bn = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dim - 1](out_channels, eps, momentum, True, True)
+        bn = self._FLOAT_BN_MODULE(out_channels, eps, momentum, True, True)
         self._normalize(bn, bias, freeze_bn, qconfig)
         self._enable_slow_path_for_better_numerical_stability = False
 
@@ -153,21 +147,7 @@ class _ConvBnNd(Normalized, nn.modules.conv._ConvNd, intrinsic._FusedModule):
         if not mod.qconfig:
             raise AssertionError("Input float module must have a valid qconfig")
         conv, bn = mod[0], mod[1]
-        made = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            conv.stride,
-            conv.padding,
-            conv.dilation,
-            conv.groups,
-            conv.bias is not None,
-            conv.padding_mode,
-            bn.eps,
-            bn.momentum,
-            False,
-            mod.qconfig,
-        )
+        made = cls(*_arguments.of_conv(conv), bn.eps, bn.momentum, False, mod.qconfig)
         made._take_over(conv, bn)
         return made
 
@@ -183,69 +163,19 @@ class _ConvBnNd(Normalized, nn.modules.conv._ConvNd, intrinsic._FusedModule):
         return conv
 
 
-class ConvBn1d(_ConvBnNd, nn.Conv1d):
-    """A convolution, then batch normalization."""
+class _WithReLU:
+    """Mixed into a convolution: its result, then ReLU."""
 
-    _FLOAT_MODULE = intrinsic.ConvBn1d
-    _FLOAT_CONV_MODULE = nn.Conv1d
-    _FLOAT_BN_MODULE = nn.BatchNorm1d
-    _FLOAT_RELU_MODULE = None
-
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=None,
-        padding_mode="zeros",
-        eps=1e-05,
-        momentum=0.1,
-        freeze_bn=False,
-        qconfig=None,
-    ):
-        _ConvBnNd.__init__(
-            self,
-            in_channels,
-            out_channels,
-            _single(kernel_size),
-            _single(stride),
-            _single(padding),
-            _single(dilation),
-            False,
-            _single(0),
-            groups,
-            bias,
-            padding_mode,
-            eps,
-            momentum,
-            freeze_bn,
-            qconfig,
-            dim=1,
-        )
-
-
-class ConvBnReLU1d(ConvBn1d):
-    """A convolution, then batch normalization, then ReLU."""
-
-    _FLOAT_MODULE = intrinsic.ConvBnReLU1d
     _FLOAT_RELU_MODULE = nn.ReLU
-    _FUSED_FLOAT_MODULE = intrinsic.ConvReLU1d
 
     def forward(self, input):
-        return F.relu(self._forward(input))
+        return F.relu(super().forward(input))
 
 
-class ConvReLU1d(qat.Conv1d, intrinsic._FusedModule):
-    """A convolution, then ReLU."""
+class _ConvReLU(_WithReLU):
+    """The constructor of those without normalization, mixed into the one with fake quantization."""
 
-    _FLOAT_MODULE = intrinsic.ConvReLU1d
-    _FLOAT_CONV_MODULE = nn.Conv1d
     _FLOAT_BN_MODULE = None
-    _FLOAT_RELU_MODULE = nn.ReLU
 
     def __init__(
         self,
@@ -264,8 +194,26 @@ class ConvReLU1d(qat.Conv1d, intrinsic._FusedModule):
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, qconfig
         )
 
-    def forward(self, input):
-        return F.relu(self._conv_forward(input, self.weight_fake_quant(self.weight), self.bias))
+
+class ConvBn1d(_ConvBnNd, nn.Conv1d):
+    """A convolution, then batch normalization."""
+
+    _FLOAT_MODULE = intrinsic.ConvBn1d
+    _FLOAT_CONV_MODULE = nn.Conv1d
+    _FLOAT_BN_MODULE = nn.BatchNorm1d
+
+
+class ConvBnReLU1d(_WithReLU, ConvBn1d):
+    """A convolution, then batch normalization, then ReLU."""
+
+    _FLOAT_MODULE = intrinsic.ConvBnReLU1d
+    _FUSED_FLOAT_MODULE = intrinsic.ConvReLU1d
+
+
+class ConvReLU1d(_ConvReLU, qat.Conv1d, intrinsic._FusedModule):
+    """A convolution, then ReLU."""
+
+    _FLOAT_MODULE = intrinsic.ConvReLU1d
 
 
 class ConvBn2d(_ConvBnNd, nn.Conv2d):
@@ -274,83 +222,19 @@ class ConvBn2d(_ConvBnNd, nn.Conv2d):
     _FLOAT_MODULE = intrinsic.ConvBn2d
     _FLOAT_CONV_MODULE = nn.Conv2d
     _FLOAT_BN_MODULE = nn.BatchNorm2d
-    _FLOAT_RELU_MODULE = None
-
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=None,
-        padding_mode="zeros",
-        eps=1e-05,
-        momentum=0.1,
-        freeze_bn=False,
-        qconfig=None,
-    ):
-        _ConvBnNd.__init__(
-            self,
-            in_channels,
-            out_channels,
-            _pair(kernel_size),
-            _pair(stride),
-            _pair(padding),
-            _pair(dilation),
-            False,
-            _pair(0),
-            groups,
-            bias,
-            padding_mode,
-            eps,
-            momentum,
-            freeze_bn,
-            qconfig,
-            dim=2,
-        )
 
 
-class ConvBnReLU2d(ConvBn2d):
+class ConvBnReLU2d(_WithReLU, ConvBn2d):
     """A convolution, then batch normalization, then ReLU."""
 
     _FLOAT_MODULE = intrinsic.ConvBnReLU2d
-    _FLOAT_RELU_MODULE = nn.ReLU
     _FUSED_FLOAT_MODULE = intrinsic.ConvReLU2d
 
-    def forward(self, input):
-        return F.relu(self._forward(input))
 
-
-class ConvReLU2d(qat.Conv2d, intrinsic._FusedModule):
+class ConvReLU2d(_ConvReLU, qat.Conv2d, intrinsic._FusedModule):
     """A convolution, then ReLU."""
 
     _FLOAT_MODULE = intrinsic.ConvReLU2d
-    _FLOAT_CONV_MODULE = nn.Conv2d
-    _FLOAT_BN_MODULE = None
-    _FLOAT_RELU_MODULE = nn.ReLU
-
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        qconfig=None,
-    ):
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, qconfig
-        )
-
-    def forward(self, input):
-        return F.relu(self._conv_forward(input, self.weight_fake_quant(self.weight), self.bias))
 
 
 class ConvBn3d(_ConvBnNd, nn.Conv3d):
@@ -359,83 +243,19 @@ class ConvBn3d(_ConvBnNd, nn.Conv3d):
     _FLOAT_MODULE = intrinsic.ConvBn3d
     _FLOAT_CONV_MODULE = nn.Conv3d
     _FLOAT_BN_MODULE = nn.BatchNorm3d
-    _FLOAT_RELU_MODULE = None
-
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=None,
-        padding_mode="zeros",
-        eps=1e-05,
-        momentum=0.1,
-        freeze_bn=False,
-        qconfig=None,
-    ):
-        _ConvBnNd.__init__(
-            self,
-            in_channels,
-            out_channels,
-            _triple(kernel_size),
-            _triple(stride),
-            _triple(padding),
-            _triple(dilation),
-            False,
-            _triple(0),
-            groups,
-            bias,
-            padding_mode,
-            eps,
-            momentum,
-            freeze_bn,
-            qconfig,
-            dim=3,
-        )
 
 
-class ConvBnReLU3d(ConvBn3d):
+class ConvBnReLU3d(_WithReLU, ConvBn3d):
     """A convolution, then batch normalization, then ReLU."""
 
     _FLOAT_MODULE = intrinsic.ConvBnReLU3d
-    _FLOAT_RELU_MODULE = nn.ReLU
     _FUSED_FLOAT_MODULE = intrinsic.ConvReLU3d
 
-    def forward(self, input):
-        return F.relu(self._forward(input))
 
-
-class ConvReLU3d(qat.Conv3d, intrinsic._FusedModule):
+class ConvReLU3d(_ConvReLU, qat.Conv3d, intrinsic._FusedModule):
     """A convolution, then ReLU."""
 
     _FLOAT_MODULE = intrinsic.ConvReLU3d
-    _FLOAT_CONV_MODULE = nn.Conv3d
-    _FLOAT_BN_MODULE = None
-    _FLOAT_RELU_MODULE = nn.ReLU
-
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        qconfig=None,
-    ):
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, qconfig
-        )
-
-    def forward(self, input):
-        return F.relu(self._conv_forward(input, self.weight_fake_quant(self.weight), self.bias))
 
 
 _NORMALIZED = (ConvBnReLU1d, ConvBnReLU2d, ConvBnReLU3d, ConvBn1d, ConvBn2d, ConvBn3d)
