@@ -13,7 +13,7 @@ from flambeau import overrides
 from flambeau._backends.meta import MetaArray
 from flambeau._eager import call, create, derive, modes, record
 from flambeau._eager.getitem import through_operators
-from flambeau._eager.graph import WRAPPERS, node_of
+from flambeau._eager.graph import DISPATCHED, node_of
 from flambeau._eager.modes import STATE
 from flambeau._eager.views import check_writable
 from flambeau._operators import load, overloads
@@ -60,8 +60,6 @@ def make_wrapper_subclass(cls: type, size: Any, *, strides: Any = None, storage_
             f"Cannot construct a wrapper subclass from {cls}: the subclass must define a __torch_dispatch__ method"
         )
     d = (get_default_dtype() if dtype is None else dtype).np
-    if not WRAPPERS:
-        WRAPPERS.append(True)
     t = new(cls)
     t._a = WrapperArray(
         size,
@@ -123,7 +121,10 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
         before = record.before_write(op, values)
     result = _asked(op, values, out, into, own)
     if into:
-        return call._written(op, target, values, True, before) if tracked else target
+        if tracked:
+            call._written(op, target, values, True, before)
+            _mark(own, (target, target._base))
+        return target
     if tracked and out is None:
         outs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
         if all(o is None or isinstance(o, Tensor) for o in outs):
@@ -131,7 +132,14 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
                 if o is not None and node_of(o) is not None and not op.view:
                     o._node, o._nr = None, 0
             record.record(op, outs, values, type(result) is list, bool(op.seen_rules))
+            _mark(own, outs)
     return result
+
+
+def _mark(own: list[Any], outs: Any) -> None:
+    """Backward is to know that subclasses had part in what gave these their history."""
+    if own:
+        DISPATCHED.update(n for n in (None if o is None else node_of(o) for o in outs) if n is not None)
 
 
 def _asked(op: Op, values: Any, out: Any, into: bool, own: list[Any], extra: Any = None) -> Any:

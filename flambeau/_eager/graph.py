@@ -232,15 +232,16 @@ def saved_alias(out: Tensor) -> Tensor:
 # ---------------------------------------------------------------- the engine
 
 
-WRAPPERS: list[bool] = []  # not empty once a wrapper subclass (a tensor without elements of its own) exists
+DISPATCHED: weakref.WeakSet[Node] = weakref.WeakSet()  # calls that a subclass with a `__torch_dispatch__` had part in
 WATCHERS: list[Any] = []  # asked to run a node of a backward pass: fn(node, gradient, how)
 _tasks = itertools.count()
 
 
 def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
-            targets: dict[Node, dict[int, Any]] | None = None, accumulate: bool = True) -> None:  # fmt: skip
+            targets: dict[Node, dict[int, Any]] | None = None, recorded: bool | None = None) -> None:  # fmt: skip
     """Send gradients from the roots to the leaves, or to `targets` (node -> output number -> None, filled in) alone.
 
+    They travel as tensors where `create` says so, and what happens to them is recorded, unless `recorded` says otherwise.
     Nodes run in the reverse of the order in which they were recorded, each once, when everything that uses it has run.
     """
     if STATE.recorder is not None:
@@ -274,7 +275,7 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
     order.sort(key=_BY_SERIAL, reverse=True)
     for leaf in [leaf for leaf, n in waiting.items() if n == 0]:
         _finish(leaf, buffer, create, targets)
-    grad_mode, STATE.grad = STATE.grad, create if STATE.lifted is None else STATE.lifted
+    grad_mode, STATE.grad = STATE.grad, create if recorded is None else recorded
     token = None if create else quiet(QUIET)
     outer, STATE.task = STATE.task, next(_tasks)
     try:

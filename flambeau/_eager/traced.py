@@ -356,7 +356,7 @@ class FusedNode(Node):
             targets: Any = {}
             for t in wanted:
                 targets.setdefault(node_of(t), {})[t._nr] = None
-            execute([(node_of(out), out._nr, g if create else g._a)], True, create, targets)  # type: ignore[list-item]
+            execute([(node_of(out), out._nr, g if create else g._a)], True, create, targets, before)  # type: ignore[list-item]
         finally:
             STATE.grad = before
         rest = iter(targets[node_of(t)][t._nr] for t in wanted)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._eager import views
 from flambeau._eager.derived import constant as _constant
-from flambeau._eager.graph import WRAPPERS, Node, as_tensor, execute, node_of, unwrap
+from flambeau._eager.graph import DISPATCHED, Node, accumulate, as_tensor, execute, node_of, unwrap
 from flambeau._eager.modes import MODES, STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import PLAIN, Tensor, bare, wrap
@@ -100,7 +99,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if isinstance(tensors, Tensor) and inputs is None:  # the usual call
         if (
             not MODES
-            and not WRAPPERS
+            and not DISPATCHED
             and type(tensors) in PLAIN
             and grad_tensors is None
             and not create_graph
@@ -122,34 +121,28 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if inputs is None:
         _execute(tensors, grads, bool(retain_graph), create_graph)
         return
-    roots = _begun(tensors, grads, create_graph)
     targets = _sequence(inputs)
-    found = _captured(roots, targets, bool(retain_graph), create_graph)
-    for t, g in zip(targets, found, strict=True):
-        if g is None:
-            continue
-        g = g if create_graph else as_tensor(g)
-        if t._grad is None:
-            t._grad = g if create_graph else wrap(g._a.copy())
-        elif create_graph:
-            t._grad = t._grad + g
-        else:
-            t._grad._a += g._a
-            views.bump(t._grad)
+    found, lifted = _captured(tensors, grads, targets, bool(retain_graph), create_graph, False)
+    before, STATE.grad = STATE.grad, create_graph
+    try:
+        for t, g in zip(targets, found, strict=True):
+            if g is not None:
+                accumulate(t, g, lifted)
+    finally:
+        STATE.grad = before
 
 
 def _execute(tensors: Sequence[Tensor], grads: Sequence[Any], keep: bool, create: bool) -> None:
     """Gradients to the leaves."""
-    lifted = not create and _lifted(tensors)
-    before, STATE.lifted = STATE.lifted, False if lifted else None
-    try:
-        execute(_begun(tensors, grads, create or lifted), keep, create or lifted)
-    finally:
-        STATE.lifted = before
+    lifted = create or _lifted(tensors)
+    execute(_begun(tensors, grads, lifted), keep, lifted, recorded=create)
 
 
-def _captured(roots: Any, targets: Sequence[Tensor], keep: bool, create: bool) -> list[Any]:
-    """The gradients that reach the targets."""
+def _captured(tensors: Sequence[Tensor], grads: Sequence[Any], targets: Sequence[Tensor], keep: bool, create: bool,
+              recorded: bool) -> tuple[list[Any], bool]:  # fmt: skip
+    """The gradients that reach the targets, and whether they are tensors."""
+    lifted = create or _lifted(tensors)
+    roots = _begun(tensors, grads, lifted)
     wanted: dict[Node, dict[int, Any]] = {}
     nodes = []
     for t in targets:
@@ -160,10 +153,10 @@ def _captured(roots: Any, targets: Sequence[Tensor], keep: bool, create: bool) -
         nodes.append(node)
     before, STATE.partial = STATE.partial, True
     try:
-        execute(roots, keep, create, wanted)
+        execute(roots, keep, lifted, wanted, create or (lifted and recorded))
     finally:
         STATE.partial = before
-    return [wanted[n][t._nr] for n, t in zip(nodes, targets, strict=True)]
+    return [wanted[n][t._nr] for n, t in zip(nodes, targets, strict=True)], lifted
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
@@ -240,33 +233,26 @@ def gradients(outputs: Sequence[Any], inputs: Sequence[Any], grads: Sequence[Any
 
     `recorded`: where batches are inside, what happens to them is recorded even where their samples' history is not (`create`).
     """
-    lifted = not create and _lifted(outputs)
-    before, STATE.lifted = STATE.lifted, recorded if lifted else None
-    try:
-        found = _captured(_begun(outputs, grads, create or lifted), inputs, keep, create or lifted)
-    finally:
-        STATE.lifted = before
-    return [None if g is None else bare(g) if lifted else g if create else as_tensor(g) for g in found]
+    found, lifted = _captured(outputs, grads, inputs, keep, create, recorded)
+    return [None if g is None else g if create else bare(g) if lifted else as_tensor(g) for g in found]
 
 
 def _lifted(tensors: Sequence[Tensor]) -> bool:
     """Whether gradients must travel as tensors: bare arrays would lose tangents, batches and subclasses, and modes not see them."""
     if MODES and ("dual" in MODES or "vmap" in MODES or "dispatch" in MODES):
         return True
-    return any(type(t) not in PLAIN and takes_over(t) for t in tensors) or (bool(WRAPPERS) and _reach_wrappers(tensors))
+    return any(type(t) not in PLAIN and takes_over(t) for t in tensors) or (
+        bool(DISPATCHED) and _reaches_dispatched(tensors)
+    )
 
 
-def _reach_wrappers(tensors: Sequence[Tensor]) -> bool:
-    """Whether a tensor without elements of its own takes part in the graph of some: a leaf, or what a node was given."""
+def _reaches_dispatched(tensors: Sequence[Tensor]) -> bool:
+    """Whether a subclass that takes over had part in the history of some tensors."""
     waiting = [node for node in map(node_of, tensors) if node is not None]
     seen = set(waiting)
     while waiting:
         node = waiting.pop()
-        if node.leaf:
-            leaf = node.ref()  # type: ignore[attr-defined]
-            if leaf is not None and type(leaf) not in PLAIN and takes_over(leaf):
-                return True
-        elif any(into is not None and into[1].metadata for into in getattr(node, "into", None) or ()):
+        if node in DISPATCHED:
             return True
         for child in node.next:
             if child is not None and child not in seen:

@@ -9,9 +9,22 @@ from typing import Any
 import numpy as np
 
 from flambeau._eager import views
-from flambeau._eager.graph import TWICE, Node, as_tensor, bump, node_of, saved_alias, serial, stale, unwrap, version
+from flambeau._eager.graph import (
+    DISPATCHED,
+    TWICE,
+    Node,
+    as_tensor,
+    bump,
+    node_of,
+    saved_alias,
+    serial,
+    stale,
+    unwrap,
+    version,
+)
 from flambeau._eager.modes import MODES, STATE
-from flambeau._tensor import Tensor, wrap
+from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._torch_dispatch import takes_over
 
 ONCE = ("saved_tensors can only be accessed once when clear_saved_tensors_on_access=True is set on the autograd.Function. Either access "
         "saved_tensors only once, or set clear_saved_tensors_on_access=False.")  # fmt: skip
@@ -369,8 +382,8 @@ def _wrap_outputs(node: Any, result: Any, inputs: list[Tensor], recording: bool)
             else:
                 o._node, o._nr = node, nr
         _save(node, outs)
-        if node.outs == 1:
-            node.outs = 1
+        if any(type(t) not in PLAIN and takes_over(t) for t in (*inputs, *outs)):
+            DISPATCHED.add(node)
     node.to_save = node.dirty_tensors = node.non_differentiable = None
     return (tuple(outs) if isinstance(result, tuple) else outs) if isinstance(result, (tuple, list)) else outs[0]
 

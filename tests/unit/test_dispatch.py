@@ -246,3 +246,21 @@ def test_schemas_are_objects():
     assert [r.name for r in flambeau.ops.aten.max.dim._schema.returns] == ["values", "indices"]
     out = flambeau.empty(2)
     assert flambeau.ops.aten.add.out(flambeau.ones(2), 1, out=out) is out and out.tolist() == [2, 2]
+
+
+def test_histories_that_subclasses_had_part_in_are_known_while_they_live():
+    """What has none pays nothing in backward, whatever else exists."""
+    import gc
+
+    from flambeau._eager.graph import DISPATCHED
+
+    gc.collect()
+    before = len(DISPATCHED)
+    t = wrapper(flambeau)(flambeau.ones(2))
+    assert len(DISPATCHED) == before
+    t.requires_grad_()
+    y = t * 2
+    assert y.grad_fn in DISPATCHED
+    del y
+    gc.collect()
+    assert len(DISPATCHED) == before

@@ -97,6 +97,26 @@ def test_gradients(agree):
     agree(program)
 
 
+def test_gradients_of_data(agree):
+    """Also where no operator was called on the masked tensor, and towards some tensors only."""
+
+    def program(fl):
+        out = []
+        for fn in (lambda t: t, lambda t: t * 3):
+            x = fl.tensor(X, requires_grad=True)
+            fn(fl.masked.as_masked_tensor(x, fl.tensor(M))).get_data().sum().backward()
+            out.append(parts(x.grad))
+            for t in (fl.masked.as_masked_tensor(x, fl.tensor(M)), masked(fl, X, requires_grad=True)):
+                source = x if t.grad_fn is not None else t
+                fn(t).get_data().sum().backward(inputs=[source])
+                fn(t).get_data().sum().backward(inputs=[source])
+                out.append(parts(source.grad))
+                out.append(parts(fl.autograd.grad(fn(t).get_data().sum(), source)))
+        return out
+
+    agree(program)
+
+
 @pytest.mark.parametrize("layout", ["sparse", "sparse_csr"])
 def test_sparse(agree, layout):
     def program(fl):
