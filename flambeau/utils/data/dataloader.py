@@ -121,7 +121,7 @@ class DataLoader(Generic[T_co]):
         _expect(prefetch_factor is None or prefetch_factor >= 0, "prefetch_factor option should be non-negative")
         _expect(not persistent_workers or num_workers > 0, "persistent_workers option needs num_workers > 0")
         pipe = pipes.kind(dataset)
-        self.dataset = pipes.wrapped(dataset, shuffle if pipe == "iter" else None) if pipe else dataset
+        self.dataset = pipes.wrapped(dataset, shuffle) if pipe else dataset
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
         self.pin_memory = pin_memory

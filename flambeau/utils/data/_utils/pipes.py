@@ -10,21 +10,16 @@ def kind(dataset):
     module = sys.modules.get(f"{__package__.rpartition('.')[0]}.datapipes.datapipe")
     if module is None:
         return None
-    return (
-        "iter"
-        if isinstance(dataset, module.IterDataPipe)
-        else "map"
-        if isinstance(dataset, module.MapDataPipe)
-        else None
-    )
+    if isinstance(dataset, module.IterDataPipe):
+        return "iter"
+    return "map" if isinstance(dataset, module.MapDataPipe) else None
 
 
 def wrapped(dataset, shuffle):
     """What a loader holds in place of a pipe; the settings of its shuffling are applied."""
     from ..datapipes import datapipe
 
-    what = kind(dataset)
-    if what == "map":
+    if isinstance(dataset, datapipe.MapDataPipe):
         return datapipe._MapDataPipeSerializationWrapper(dataset)
     if shuffle is not None:
         from ..graph_settings import apply_shuffle_settings

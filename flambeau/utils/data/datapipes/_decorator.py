@@ -24,22 +24,23 @@ class functional_datapipe:
         return cls
 
 
-_determinism = False
+class _Switch:
+    """A context that is on from when it is made."""
 
-
-class guaranteed_datapipes_determinism:
-    """Inside, pipes that are not deterministic cannot be made."""
+    on = False
 
     def __init__(self) -> None:
-        global _determinism
-        self.prev, _determinism = _determinism, True
+        self.prev, type(self).on = self.on, True
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, exc_type, exc_value, traceback) -> None:
-        global _determinism
-        _determinism = self.prev
+        type(self).on = self.prev
+
+
+class guaranteed_datapipes_determinism(_Switch):
+    """Inside, pipes that are not deterministic cannot be made."""
 
 
 class non_deterministic:
@@ -81,7 +82,7 @@ class non_deterministic:
         return self.cls(*args, **kwargs)
 
     def _refuse(self, how):
-        if _determinism:
+        if guaranteed_datapipes_determinism.on:
             raise TypeError(
                 f"{self.cls.__name__} is non-deterministic{how}, but you set 'guaranteed_datapipes_determinism'. You can "
                 "turn off determinism for this DataPipe if that is acceptable for your application"
@@ -109,22 +110,8 @@ def argument_validation(f):
     return checked
 
 
-_runtime_validation_enabled = True
-
-
-class runtime_validation_disabled:
+class runtime_validation_disabled(_Switch):
     """Inside, items are not checked."""
-
-    def __init__(self) -> None:
-        global _runtime_validation_enabled
-        self.prev, _runtime_validation_enabled = _runtime_validation_enabled, False
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, exc_type, exc_value, traceback) -> None:
-        global _runtime_validation_enabled
-        _runtime_validation_enabled = self.prev
 
 
 def runtime_validation(f):
@@ -136,7 +123,7 @@ def runtime_validation(f):
     def checked(self):
         kind = item_type(type(self))
         for item in f(self):
-            if _runtime_validation_enabled and not is_a(item, kind):
+            if not runtime_validation_disabled.on and not is_a(item, kind):
                 name = getattr(kind, "__name__", kind) if not get_args(kind) else kind
                 raise RuntimeError(f"Expected an instance as subtype of {name}, but found {item}({type(item)})")
             yield item

@@ -74,15 +74,11 @@ class _Names:
         return self._hooked(self.__dict__)
 
     def _hooked(self, state):
-        hook = self._kind().getstate_hook
+        hook = type(self).getstate_hook
         return state if hook is None else hook(state)
 
-    @classmethod
-    def _kind(cls):
-        return next(base for base in cls.__mro__ if "functions" in base.__dict__)
-
     def __reduce_ex__(self, *args, **kwargs):
-        hook = self._kind().reduce_ex_hook
+        hook = type(self).reduce_ex_hook
         if hook is not None:
             try:
                 return hook(self)

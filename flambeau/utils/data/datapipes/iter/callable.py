@@ -2,13 +2,12 @@
 
 import functools
 from collections import namedtuple
-from collections.abc import Sized
 
 from flambeau.utils.data._utils.collate import default_collate
 
 from .._decorator import functional_datapipe
 from ..datapipe import IterDataPipe
-from ..utils.common import _check_unpickable_fn, no_length, validate_input_col
+from ..utils.common import _check_unpickable_fn, length_of, validate_input_col
 
 __all__ = ["CollatorIterDataPipe", "MapperIterDataPipe"]
 
@@ -67,9 +66,7 @@ class MapperIterDataPipe(IterDataPipe):
             yield self._apply_fn(data)
 
     def __len__(self) -> int:
-        if isinstance(self.datapipe, Sized):
-            return len(self.datapipe)
-        raise no_length(self)
+        return length_of(self.datapipe, self)
 
 
 def _collate_frame(conversion, item):

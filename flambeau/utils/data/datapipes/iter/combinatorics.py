@@ -8,7 +8,7 @@ from flambeau.utils.data.sampler import SequentialSampler
 
 from .._decorator import functional_datapipe
 from ..datapipe import IterDataPipe
-from ..utils.common import no_length
+from ..utils.common import length_of
 
 __all__ = ["SamplerIterDataPipe", "ShufflerIterDataPipe"]
 
@@ -30,9 +30,7 @@ class SamplerIterDataPipe(IterDataPipe):
         return iter(self.sampler)
 
     def __len__(self) -> int:
-        if isinstance(self.sampler, Sized):
-            return len(self.sampler)
-        raise no_length(self)
+        return length_of(self.sampler, self)
 
 
 def drawn_seed():
@@ -40,18 +38,8 @@ def drawn_seed():
     return int(flambeau.empty((), dtype=flambeau.int64).random_().item())
 
 
-@functional_datapipe("shuffle")
-class ShufflerIterDataPipe(IterDataPipe):
-    """Items in random order: a buffer is filled, and each new item takes the place of a random one."""
-
-    def __init__(self, datapipe, *, buffer_size: int = 10000, unbatch_level: int = 0) -> None:
-        super().__init__()
-        self._buffer = []
-        if buffer_size <= 0:
-            raise AssertionError("buffer_size should be larger than 0")
-        self.datapipe = datapipe.unbatch(unbatch_level=unbatch_level) if unbatch_level else datapipe
-        self.buffer_size = buffer_size
-        self._enabled, self._seed, self._rng = True, None, random.Random()
+class Shuffling:
+    """What the shufflers of both kinds of pipes are told."""
 
     def set_shuffle(self, shuffle=True):
         """Whether it shuffles."""
@@ -62,6 +50,20 @@ class ShufflerIterDataPipe(IterDataPipe):
         """The seed of the next pass."""
         self._seed = seed
         return self
+
+
+@functional_datapipe("shuffle")
+class ShufflerIterDataPipe(Shuffling, IterDataPipe):
+    """Items in random order: a buffer is filled, and each new item takes the place of a random one."""
+
+    def __init__(self, datapipe, *, buffer_size: int = 10000, unbatch_level: int = 0) -> None:
+        super().__init__()
+        self._buffer = []
+        if buffer_size <= 0:
+            raise AssertionError("buffer_size should be larger than 0")
+        self.datapipe = datapipe.unbatch(unbatch_level=unbatch_level) if unbatch_level else datapipe
+        self.buffer_size = buffer_size
+        self._enabled, self._seed, self._rng = True, None, random.Random()
 
     def __iter__(self):
         if not self._enabled:
@@ -79,9 +81,7 @@ class ShufflerIterDataPipe(IterDataPipe):
             yield buffer.pop(self._rng.randint(0, len(buffer) - 1))
 
     def __len__(self) -> int:
-        if isinstance(self.datapipe, Sized):
-            return len(self.datapipe)
-        raise no_length(self)
+        return length_of(self.datapipe, self)
 
     def reset(self) -> None:
         """An empty buffer, and the seed that was set, or a drawn one."""

@@ -1,20 +1,25 @@
 """Items in batches, out of batches, and in groups of one key: `batch`, `unbatch`, `groupby`."""
 
 from collections import defaultdict
-from collections.abc import Sized
 
 from .._decorator import functional_datapipe
 from ..datapipe import DataChunk, IterDataPipe
-from ..utils.common import _check_unpickable_fn, no_length
+from ..utils.common import _check_unpickable_fn, length_of
 
 __all__ = ["BatcherIterDataPipe", "GrouperIterDataPipe", "UnBatcherIterDataPipe"]
 
 
+def hold(pipe, datapipe, batch_size, drop_last, wrapper_class) -> None:
+    """What a pipe of batches, of either kind, is made of."""
+    if batch_size <= 0:
+        raise AssertionError("Batch size is required to be larger than 0!")
+    pipe.datapipe, pipe.batch_size = datapipe, batch_size
+    pipe.drop_last, pipe.wrapper_class = drop_last, wrapper_class
+
+
 def batches(pipe) -> int:
     """How many batches a pipe's source makes."""
-    if not isinstance(pipe.datapipe, Sized):
-        raise no_length(pipe)
-    n = len(pipe.datapipe)
+    n = length_of(pipe.datapipe, pipe)
     return n // pipe.batch_size if pipe.drop_last else -(-n // pipe.batch_size)
 
 
@@ -23,15 +28,8 @@ class BatcherIterDataPipe(IterDataPipe):
     """Batches of items; the last may be smaller, or is dropped."""
 
     def __init__(self, datapipe, batch_size: int, drop_last: bool = False, wrapper_class=DataChunk) -> None:
-        if batch_size <= 0:
-            raise AssertionError("Batch size is required to be larger than 0!")
         super().__init__()
-        self.datapipe, self.batch_size, self.drop_last, self.wrapper_class = (
-            datapipe,
-            batch_size,
-            drop_last,
-            wrapper_class,
-        )
+        hold(self, datapipe, batch_size, drop_last, wrapper_class)
 
     def __iter__(self):
         batch: list = []

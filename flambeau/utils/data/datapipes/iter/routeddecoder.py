@@ -1,11 +1,10 @@
 """`routed_decode`: what files hold, by their extensions."""
 
 import warnings
-from collections.abc import Sized
 
 from .._decorator import functional_datapipe
 from ..datapipe import IterDataPipe
-from ..utils.common import no_length
+from ..utils.common import length_of
 from ..utils.decoder import Decoder, basichandlers, extension_extract_fn, imagehandler
 
 __all__ = ["RoutedDecoderIterDataPipe"]
@@ -35,6 +34,4 @@ class RoutedDecoderIterDataPipe(IterDataPipe):
             yield data[0], self.decoder(data)[data[0]]
 
     def __len__(self) -> int:
-        if isinstance(self.datapipe, Sized):
-            return len(self.datapipe)
-        raise no_length(self)
+        return length_of(self.datapipe, self)

@@ -1,11 +1,10 @@
 """`sharding_filter`: each worker, or process, its own part of the items."""
 
-from collections.abc import Sized
 from enum import IntEnum
 
 from .._decorator import functional_datapipe
 from ..datapipe import IterDataPipe
-from ..utils.common import no_length
+from ..utils.common import length_of
 
 __all__ = ["SHARDING_PRIORITIES", "ShardingFilterIterDataPipe"]
 
@@ -58,6 +57,4 @@ class ShardingFilterIterDataPipe(_ShardingIterDataPipe):
                 yield item
 
     def __len__(self) -> int:
-        if isinstance(self.source_datapipe, Sized):
-            return len(range(self.instance_id, len(self.source_datapipe), self.num_of_instances))
-        raise no_length(self)
+        return len(range(self.instance_id, length_of(self.source_datapipe, self), self.num_of_instances))

@@ -2,10 +2,9 @@
 
 import copy
 import warnings
-from collections.abc import Sized
 
 from ..datapipe import IterDataPipe
-from ..utils.common import no_length
+from ..utils.common import length_of
 
 __all__ = ["IterableWrapperIterDataPipe"]
 
@@ -30,6 +29,4 @@ class IterableWrapperIterDataPipe(IterDataPipe):
         yield from source
 
     def __len__(self) -> int:
-        if isinstance(self.iterable, Sized):
-            return len(self.iterable)
-        raise no_length(self)
+        return length_of(self.iterable, self)

@@ -3,12 +3,12 @@
 import random
 
 from ..datapipe import IterDataPipe, MapDataPipe
-from ..iter.combinatorics import drawn_seed
+from ..iter.combinatorics import Shuffling, drawn_seed
 
 __all__ = ["ShufflerIterDataPipe"]
 
 
-class ShufflerIterDataPipe(IterDataPipe):
+class ShufflerIterDataPipe(Shuffling, IterDataPipe):
     """The items of a pipe by index in random order; `indices` are those it has, if they are not 0, 1, ..."""
 
     def __init__(self, datapipe, *, indices: list | None = None) -> None:
@@ -17,16 +17,6 @@ class ShufflerIterDataPipe(IterDataPipe):
         self.indices = list(range(len(datapipe))) if indices is None else indices
         self._enabled, self._seed, self._rng = True, None, random.Random()
         self._shuffled_indices = self.indices
-
-    def set_shuffle(self, shuffle=True):
-        """Whether it shuffles."""
-        self._enabled = shuffle
-        return self
-
-    def set_seed(self, seed: int):
-        """The seed of the next pass."""
-        self._seed = seed
-        return self
 
     def __iter__(self):
         if not self._enabled:

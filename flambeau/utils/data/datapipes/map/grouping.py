@@ -2,7 +2,7 @@
 
 from .._decorator import functional_datapipe
 from ..datapipe import DataChunk, MapDataPipe
-from ..iter.grouping import batches
+from ..iter.grouping import batches, hold
 
 __all__ = ["BatcherMapDataPipe"]
 
@@ -12,15 +12,8 @@ class BatcherMapDataPipe(MapDataPipe):
     """Batches of items; the last may be smaller, or is dropped."""
 
     def __init__(self, datapipe, batch_size: int, drop_last: bool = False, wrapper_class=DataChunk) -> None:
-        if batch_size <= 0:
-            raise AssertionError("Batch size is required to be larger than 0!")
         super().__init__()
-        self.datapipe, self.batch_size, self.drop_last, self.wrapper_class = (
-            datapipe,
-            batch_size,
-            drop_last,
-            wrapper_class,
-        )
+        hold(self, datapipe, batch_size, drop_last, wrapper_class)
 
     def __getitem__(self, index):
         batch: list = []

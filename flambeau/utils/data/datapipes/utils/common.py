@@ -5,7 +5,7 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from io import IOBase
 
 from flambeau.utils._import_utils import dill_available
@@ -19,6 +19,13 @@ __all__ = [
 def no_length(pipe):
     """The error of pipes that do not know their length."""
     return TypeError(f"{type(pipe).__name__} instance doesn't have valid length")
+
+
+def length_of(source, pipe) -> int:
+    """The length of what a pipe reads from."""
+    if isinstance(source, Sized):
+        return len(source)
+    raise no_length(pipe)
 
 
 def validate_input_col(fn, input_col) -> None:

@@ -1,6 +1,7 @@
 """From the bytes of a file to what is in it, by the file's extension."""
 
 import functools
+import importlib
 import io
 import json
 import os.path
@@ -20,7 +21,7 @@ __all__ = [
 
 
 def basichandlers(extension: str, data):
-    """Text, numbers, JSON, pickles and tensors."""
+    """Text, numbers, JSON, tensors; and pickles, which may run anything: only of files that one trusts."""
     if extension in "txt text transcript":
         return data.decode("utf-8")
     if extension in ("cls", "cls2", "class", "count", "index", "inx", "id"):
@@ -95,19 +96,17 @@ def imagehandler(imagespec):
     return ImageHandler(imagespec)
 
 
-def _by_file(extension, data, kinds, package, load):
-    if extension not in kinds:
-        return None
+def _by_file(extension, data, load):
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, f"file.{extension}")
         with open(path, "wb") as file:
             file.write(data)
-        return load(package, path)
+        return load(path)
 
 
 def _needed(name, purpose):
     try:
-        return __import__(name, fromlist=["_"])
+        return importlib.import_module(name)
     except ImportError as e:
         top = name.partition(".")[0]
         raise ModuleNotFoundError(
@@ -117,20 +116,16 @@ def _needed(name, purpose):
 
 def videohandler(extension, data):
     """Videos, by torchvision."""
-    kinds = ("mp4", "ogv", "mjpeg", "avi", "mov", "h264", "mpg", "webm", "wmv")
-    if extension not in kinds:
+    if extension not in ("mp4", "ogv", "mjpeg", "avi", "mov", "h264", "mpg", "webm", "wmv"):
         return None
-    vision = _needed("torchvision.io", "default video file loader")
-    return _by_file(extension, data, kinds, vision, lambda io, path: io.read_video(path))
+    return _by_file(extension, data, _needed("torchvision.io", "default video file loader").read_video)
 
 
 def audiohandler(extension, data):
     """Sound, by torchaudio."""
-    kinds = ("flac", "mp3", "sox", "wav", "m4a", "ogg", "wma")
-    if extension not in kinds:
+    if extension not in ("flac", "mp3", "sox", "wav", "m4a", "ogg", "wma"):
         return None
-    audio = _needed("torchaudio", "default audio file loader")
-    return _by_file(extension, data, kinds, audio, lambda torchaudio, path: torchaudio.load(path))
+    return _by_file(extension, data, _needed("torchaudio", "default audio file loader").load)
 
 
 class MatHandler:
