@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 from flambeau.autograd.profiler_util import FunctionEvent
 
@@ -23,7 +24,7 @@ JOIN CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL AS kernel ON kernel.correlationId = r
 
 def read(path: str) -> list[FunctionEvent]:
     """The marked calls, by time."""
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base:
         base.row_factory = sqlite3.Row
         names = {row["id"]: row["value"] for row in base.execute("SELECT _id_ AS id, value FROM StringTable")}
         events: dict[int, FunctionEvent] = {}

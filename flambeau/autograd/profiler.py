@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import sys
 import threading
 import time
@@ -35,9 +36,10 @@ FUNCTION, BACKWARD, USER = 0, 1, 7  # scopes, by PyTorch's numbers
 
 
 class _Thread(threading.local):
-    """What runs in one thread, innermost last; and the operator whose call was just noted."""
+    """What runs in one thread, innermost last; the thread's number; and the operator whose call was just noted."""
 
     def __init__(self) -> None:
+        self.number = 0
         self.open: list[FunctionEvent] = []
         self.noted: Any = None
 
@@ -49,32 +51,28 @@ class Session:
         self.shapes, self.stacks = record_shapes, with_stack
         self.memory = Ledger(self) if profile_memory else None
         self.events: list[FunctionEvent] = []
-        self.threads: dict[int, int] = {}
+        self.numbers, self.thread_numbers = itertools.count(1), itertools.count(1)
         self.local = _Thread()
         self.recording = True
+
+    def event(self, name: str, at: float = 0.0, **facts: Any) -> FunctionEvent:
+        """A new event of this thread."""
+        local = self.local
+        local.number = local.number or next(self.thread_numbers)
+        made = FunctionEvent(next(self.numbers), name, local.number, at, at, **facts)
+        self.events.append(made)
+        return made
 
     def begin(self, name: str, values: Any = (), scope: int = FUNCTION, sequence: int = -1) -> FunctionEvent | None:
         if not self.recording:
             return None
-        ident = threading.get_ident()
-        thread = self.threads.setdefault(ident, len(self.threads) + 1)
-        event = FunctionEvent(
-            len(self.events) + 1,
-            name,
-            thread,
-            0.0,
-            0.0,
-            scope=scope,
-            sequence_nr=sequence,
-            is_user_annotation=scope == USER,
-        )
+        event = self.event(name, scope=scope, sequence_nr=sequence, is_user_annotation=scope == USER)
         if self.shapes and scope != USER:
             event.input_shapes = [_shape(v) for v in values]
         if self.stacks:
             event.stack = _stack()
         if self.local.open:
             self.local.open[-1].append_cpu_child(event)
-        self.events.append(event)
         self.local.open.append(event)
         event.time_range.start = time.perf_counter_ns() / 1000
         return event
@@ -86,6 +84,16 @@ class Session:
         opened = self.local.open
         while opened and opened.pop() is not event:
             pass
+
+    def _ran(self, event: FunctionEvent | None, run: Callable[[], Any], values: Any) -> Any:
+        """What a call gives; its event has the memory of that, and ends."""
+        try:
+            result = run()
+            if self.memory is not None:
+                self.memory.took(event, result, values)
+            return result
+        finally:
+            self.end(event)
 
     # ---- hooks ----
 
@@ -107,13 +115,9 @@ class Session:
         event = self.begin(f"aten::{name}", values)
         local.noted = op
         try:
-            result = run()
-            if self.memory is not None:
-                self.memory.took(event, result, values)
-            return result
+            return self._ran(event, run, values)
         finally:
             local.noted = None
-            self.end(event)
 
     def node(self, node: Any, g: Any, run: Any) -> Any:
         """One node of a backward pass."""
@@ -122,12 +126,13 @@ class Session:
         if node.leaf:
             name, sequence = f"torch::autograd::{name}", -1
         outer = self.begin(f"autograd::engine::evaluate_function: {name}", scope=FUNCTION, sequence=sequence)
-        inner = self.begin(name, g if isinstance(g, (list, tuple)) else (g,), BACKWARD, sequence)
+        given = g if isinstance(g, (list, tuple)) else (g,)
+        inner = self.begin(name, given, BACKWARD, sequence)
         try:
             result = run(g)
             if self.memory is not None:
                 new = node.ref()._grad if node.leaf else result
-                self.memory.took(inner, new, g if isinstance(g, (list, tuple)) else (g,))
+                self.memory.took(inner, new, given)
             return result
         finally:
             self.end(inner)
@@ -142,13 +147,7 @@ class Session:
         if what in _UNSEEN:
             return run(*args, **kwargs)
         event = self.begin(f"aten::{_AS_OPERATORS.get(what, what)}", args)
-        try:
-            result = run(*args, **kwargs)
-            if self.memory is not None:
-                self.memory.took(event, result, args)
-            return result
-        finally:
-            self.end(event)
+        return self._ran(event, lambda: run(*args, **kwargs), args)
 
     def stepped(self, step: Any, lists: Any, numbers: Any) -> bool:
         """Asked before an optimizer steps over lists of parameters."""
@@ -319,15 +318,12 @@ class profile:
         if self.entered:
             raise RuntimeError("Profiler context manager is not reentrant")
         self.entered = True
-        self._start()
-        return self
-
-    def _start(self) -> None:
         given = self.custom_trace_id_callback
         self.trace_id = uuid.uuid4().hex.upper() if given is None else given()
         self._session = Session(self.record_shapes, self.with_stack, self.profile_memory)
         self._session.start()
         SESSIONS.append(self._session)
+        return self
 
     def __exit__(self, *error: Any) -> None:
         if not self.enabled or self._session is None:

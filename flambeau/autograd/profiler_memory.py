@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from typing import Any
@@ -44,11 +43,7 @@ class Ledger:
         if opened:
             self.own[opened[-1].id] = self.own.get(opened[-1].id, 0) - nbytes
             return
-        now = time.perf_counter_ns() / 1000
-        thread = session.threads.setdefault(threading.get_ident(), len(session.threads) + 1)
-        event = FunctionEvent(len(session.events) + 1, "[memory]", thread, now, now)
-        session.events.append(event)
-        self.own[event.id] = -nbytes
+        self.own[session.event("[memory]", time.perf_counter_ns() / 1000).id] = -nbytes
 
     def close(self) -> None:
         """No more; each event has the memory of those that it called."""

@@ -22,13 +22,9 @@ class _Observed(Session):
         self.facts: dict[int, tuple[Any, Any]] = {}
 
     def note(self, op: Any, name: str, values: tuple[Any, ...], run: Any) -> Any:
-        if self.local.noted is op or not self.recording:
-            return super().note(op, name, values, run)
-        before = len(self.events)
-
         def kept() -> Any:
-            result = run()
-            self.facts[self.events[before].id] = _described(values), _described((result,))
+            event, result = self.local.open[-1], run()
+            self.facts[event.id] = _described(values), _described((result,))
             return result
 
         return super().note(op, name, values, kept)

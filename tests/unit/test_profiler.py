@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import sys
+import threading
+from collections import defaultdict
 
 import pytest
 
@@ -294,6 +297,46 @@ def test_execution_traces(tmp_path):
     p.start()
     assert p.get_trace_id() == "mine"
     p.stop()
+
+
+def test_threads_keep_their_events_apart(tmp_path):
+    """Threads that call at once: each event has a number of its own, and what its own call was given."""
+    observer = flambeau.profiler.ExecutionTraceObserver().register_callback(str(tmp_path / "t.json"))
+    inputs = [flambeau.ones(n) for n in range(2, 6)]
+    inputs[0] + 1  # what is made at first use
+    start = threading.Barrier(len(inputs))
+
+    def work(x):
+        start.wait()
+        for _ in range(100):
+            x + 1
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        observer.start()
+        threads = [threading.Thread(target=work, args=(x,)) for x in inputs]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        observer.stop()
+    finally:
+        sys.setswitchinterval(interval)
+    nodes = json.loads((tmp_path / "t.json").read_text())["nodes"]
+    assert len({n["id"] for n in nodes}) == len(nodes) == 401
+    shapes = defaultdict(set)
+    for n in nodes[1:]:
+        (thread,) = (a["value"] for a in n["attrs"] if a["name"] == "tid")
+        shapes[thread].add(str(n["inputs"]["shapes"][0]))
+    assert sorted(map(sorted, shapes.values())) == [["[2]"], ["[3]"], ["[4]"], ["[5]"]]
+
+
+def test_events_of_other_devices():
+    event = flambeau.autograd.profiler_util.FunctionEvent(
+        1, "a", 0, 0, 1, device_type=flambeau.profiler.DeviceType.CUDA
+    )
+    assert "device_type=DeviceType.CUDA " in repr(event)
 
 
 def test_steps_are_counted():
