@@ -42,10 +42,9 @@ class Event:
     """Something that happened: a name, a time, and data (strings and numbers by name)."""
 
     def __init__(self, name: str, timestamp: datetime, data: dict[str, data_value_t]) -> None:
-        values = data.values() if isinstance(data, dict) else ()
         if not isinstance(name, str) or not isinstance(timestamp, datetime) or not isinstance(data, dict):
             raise TypeError("Event(name: str, timestamp: datetime.datetime, data: dict[str, str | float | int | bool])")
-        for value in values:
+        for value in data.values():
             if not isinstance(value, (str, float, int)):
                 raise TypeError(f"Event: data must be str, float, int or bool, but got {type(value).__name__}")
         self.name, self.timestamp, self.data = name, timestamp, dict(data)
@@ -82,8 +81,9 @@ def unregister_event_handler(handler: EventHandlerHandle) -> None:
 
 def log_event(event: Event) -> None:
     """Gives an event to all handlers."""
-    for handle in list(_handlers):
-        _handlers[handle](event)
+    for handle, callback in list(_handlers.items()):
+        if handle in _handlers:  # a handler may take others away
+            callback(event)
 
 
 class Stat:
@@ -121,8 +121,9 @@ class Stat:
     def add(self, v: float) -> None:
         """Adds a number."""
         with self._lock:
-            if self._now() != self._at:
-                self._at, self._closed = self._now(), False
+            now = self._now()
+            if now != self._at:
+                self._at, self._closed = now, False
                 self._log()
             if self._closed:
                 return

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 
 import flambeau
+from flambeau.autograd.profiler import profile
+from flambeau.autograd.profiler_util import _time
 
 
 def format_time(time_us=None, time_ms=None, time_s=None) -> str:
@@ -16,8 +18,7 @@ def format_time(time_us=None, time_ms=None, time_s=None) -> str:
     given = [t * scale for t, scale in ((time_us, 1), (time_ms, 1e3), (time_s, 1e6)) if t is not None]
     if len(given) != 1:
         raise AssertionError("Expected only one of time_us, time_ms, time_s is given.")
-    (us,) = given
-    return f"{us / 1e6:.3f}s" if us >= 1e6 else f"{us / 1e3:.3f}ms" if us >= 1e3 else f"{us:.3f}us"
+    return _time(given[0])
 
 
 @dataclass
@@ -112,14 +113,11 @@ class ThroughputBenchmark:
         except threading.BrokenBarrierError:
             pass
         begin = time.perf_counter()
-        profiling = profiler_output_path and flambeau.autograd.profiler.profile()
-        if profiling:
-            profiling.__enter__()
-        for thread in threads:
-            thread.join()
-        seconds = time.perf_counter() - begin
-        if profiling:
-            profiling.__exit__(None, None, None)
+        with profile(bool(profiler_output_path)) as profiling:
+            for thread in threads:
+                thread.join()
+            seconds = time.perf_counter() - begin
+        if profiling is not None:
             profiling.export_chrome_trace(profiler_output_path)
         if problems:
             raise problems[0]

@@ -66,6 +66,17 @@ def test_windows():
     assert stat.count == 1
 
 
+def test_handlers_may_take_each_other_away():
+    seen = []
+    first = monitor.register_event_handler(lambda e: monitor.unregister_event_handler(second))
+    second = monitor.register_event_handler(seen.append)
+    try:
+        monitor.log_event(monitor.Event("x", datetime.now(), {}))
+    finally:
+        monitor.unregister_event_handler(first)
+    assert not seen
+
+
 def test_what_events_refuse():
     with pytest.raises(TypeError):
         monitor.Event("x", datetime.now(), {"a": [1]})

@@ -5,8 +5,6 @@ import dataclasses
 import os
 import tempfile
 import textwrap
-import time
-import uuid
 from typing import Any
 
 import flambeau
@@ -226,6 +224,5 @@ def _make_temp_dir(prefix: str | None = None, gc_dev_shm: bool = False) -> str:
     """A new directory; in memory where $BENCHMARK_USE_DEV_SHM says so. Who asks removes it."""
     in_memory = (os.getenv("BENCHMARK_USE_DEV_SHM") or "").lower() in ("1", "true")
     root = "/dev/shm/pytorch_benchmark_utils" if in_memory else tempfile.gettempdir()
-    path = os.path.join(root, f"{prefix or tempfile.gettempprefix()}__{int(time.time())}__{uuid.uuid4()}")
-    os.makedirs(path)
-    return path
+    os.makedirs(root, exist_ok=True)
+    return tempfile.mkdtemp(prefix=f"{prefix or tempfile.gettempprefix()}__", dir=root)
