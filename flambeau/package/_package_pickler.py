@@ -15,7 +15,6 @@ class PackagePickler(Pickler):
     def __init__(self, importer, *args, **kwargs):
         self.importer = importer
         super().__init__(*args, **kwargs)
-        self.dispatch = {**Pickler.dispatch, type: PackagePickler.save_type, FunctionType: PackagePickler.save_global}
 
     def save_global(self, obj, name=None):
         """Writes the name of something that is imported."""
@@ -37,15 +36,14 @@ class PackagePickler(Pickler):
             )
             self.write(kind + pack(form, code))
             return
-        last = name.rpartition(".")[2]
         if self.proto >= 4:
             self.save(module_name)
-            self.save(last if parent is module else name)
+            self.save(name)
             self.write(pickle.STACK_GLOBAL)
         elif parent is not module:
-            self.save_reduce(getattr, (parent, last))
+            self.save_reduce(getattr, (parent, name.rpartition(".")[2]))
         else:
-            self.write(pickle.GLOBAL + f"{module_name}\n{last}\n".encode())
+            self.write(pickle.GLOBAL + f"{module_name}\n{name}\n".encode())
         self.memoize(obj)
 
     def save_type(self, obj):
@@ -54,6 +52,8 @@ class PackagePickler(Pickler):
             super().save_type(obj)
         else:
             self.save_global(obj)
+
+    dispatch = {**Pickler.dispatch, type: save_type, FunctionType: save_global}
 
 
 def create_pickler(data_buf, importer, protocol=4, persistent_id=lambda obj: None):

@@ -32,6 +32,10 @@ EXTERN_IMPORT_COMPAT_NAME_MAPPING = {"numpy": {"str": str, "bool": bool}}  # nam
 class PackageImporter(Importer):
     """The modules of a package; code in it imports from it, or what it says is external.
 
+    Opening a package runs nothing of it. Importing a module runs its source, loading a text or bytes that of the package they
+    lie in, and unpickling an object calls what the file names: that is for packages that one trusts. `module_allowed` is asked
+    for what the file says that it needs; it does not hold code back.
+
     Args:
         file_or_buffer: a path to an archive or an unpacked directory, or an open binary file
         module_allowed: which external modules it may use

@@ -263,6 +263,34 @@ def test_hooks(agree, sources):
     agree(program)
 
 
+class Spy:
+    """Unpickled, it says so."""
+
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+def test_what_runs_of_a_package(capsys):
+    """Opening one and asking what lies in it runs nothing; the rest runs what the documentation says."""
+    file = io.BytesIO()
+    with PackageExporter(file) as exporter:
+        exporter.save_source_string("data", "print('data')", is_package=True)
+        exporter.save_source_string("data.code", "print('code')")
+        exporter.save_text("data", "a.txt", "a")
+        exporter.save_pickle("data", "a.pkl", Spy(), dependencies=False)
+    file.seek(0)
+    importer = PackageImporter(file)
+    assert importer.file_structure().has_file("data/code.py")
+    assert importer.python_version()
+    assert not capsys.readouterr().out
+    importer.load_text("data", "a.txt")
+    assert capsys.readouterr().out == "data\n"
+    importer.load_pickle("data", "a.pkl")
+    assert capsys.readouterr().out == "unpickled\n"
+    importer.import_module("data.code")
+    assert capsys.readouterr().out == "code\n"
+
+
 def test_own_ways(sources):
     """`__reduce_package__`: objects that write what they are loaded from."""
 
