@@ -1,14 +1,23 @@
 """Embeddings as references."""
 
-import flambeau.nn.functional as F
-from flambeau import nn
+from flambeau.ao.nn import _embeddings
 
 from .utils import ReferenceQuantizedModule
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
 
-class Embedding(nn.Embedding, ReferenceQuantizedModule):
+class _Reference:
+    """Mixed into an embedding: its table is quantized and dequantized."""
+
+    def _get_name(self):
+        return "QuantizedEmbedding(Reference)"
+
+    def _table(self):
+        return self.get_weight()
+
+
+class Embedding(_Reference, _embeddings.Embedding, ReferenceQuantizedModule):
     """``nn.Embedding`` with a table that is quantized and dequantized."""
 
     def __init__(
@@ -39,39 +48,14 @@ class Embedding(nn.Embedding, ReferenceQuantizedModule):
         )
         self._init_weight_qparams(weight_qparams, device)
 
-    def _get_name(self):
-        return "QuantizedEmbedding(Reference)"
-
-    def forward(self, input):
-        return F.embedding(
-            input,
-            self.get_weight(),
-            self.padding_idx,
-            self.max_norm,
-            self.norm_type,
-            self.scale_grad_by_freq,
-            self.sparse,
-        )
-
     @classmethod
     def from_float(cls, mod, weight_qparams):
         """With the table of ``mod``."""
-        return cls(
-            mod.num_embeddings,
-            mod.embedding_dim,
-            mod.padding_idx,
-            mod.max_norm,
-            mod.norm_type,
-            mod.scale_grad_by_freq,
-            mod.sparse,
-            mod.weight,
-            mod.weight.device,
-            mod.weight.dtype,
-            weight_qparams,
-        )
+        weight = mod.weight
+        return cls(*cls._arguments(mod, weight), weight.device, weight.dtype, weight_qparams)
 
 
-class EmbeddingBag(nn.EmbeddingBag, ReferenceQuantizedModule):
+class EmbeddingBag(_Reference, _embeddings.EmbeddingBag, ReferenceQuantizedModule):
     """``nn.EmbeddingBag`` with a table that is quantized and dequantized."""
 
     def __init__(
@@ -106,39 +90,8 @@ class EmbeddingBag(nn.EmbeddingBag, ReferenceQuantizedModule):
         )
         self._init_weight_qparams(weight_qparams, device)
 
-    def _get_name(self):
-        return "QuantizedEmbedding(Reference)"
-
-    def forward(self, input, offsets=None, per_sample_weights=None):
-        return F.embedding_bag(
-            input,
-            self.get_weight(),
-            offsets,
-            self.max_norm,
-            self.norm_type,
-            self.scale_grad_by_freq,
-            self.mode,
-            self.sparse,
-            per_sample_weights,
-            self.include_last_offset,
-            self.padding_idx,
-        )
-
     @classmethod
     def from_float(cls, mod, weight_qparams, use_precomputed_fake_quant=False):
         """With the table of ``mod``."""
-        return cls(
-            mod.num_embeddings,
-            mod.embedding_dim,
-            mod.max_norm,
-            mod.norm_type,
-            mod.scale_grad_by_freq,
-            mod.mode,
-            mod.sparse,
-            mod.weight,
-            mod.include_last_offset,
-            mod.padding_idx,
-            mod.weight.device,
-            mod.weight.dtype,
-            weight_qparams,
-        )
+        weight = mod.weight
+        return cls(*cls._arguments(mod, weight), weight.device, weight.dtype, weight_qparams)
