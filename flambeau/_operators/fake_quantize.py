@@ -10,7 +10,7 @@ from typing import Any
 
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import FUNCTION, composite, op, pointwise
-from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import SPOKEN, bool_
 from flambeau._values.ranges import qparams_of_range
 from flambeau._values.shape import wrap_dim
 
@@ -111,14 +111,8 @@ def _fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
 ) -> Any:
     """The same, where a tensor says so; else a copy."""
     if not fake_quant_enabled.item():  # type: ignore[attr-defined]
-        return input.clone(), input.detach().new_ones(input.shape, dtype=_bool())  # type: ignore[attr-defined]
+        return input.clone(), input.detach().new_ones(input.shape, dtype=bool_)  # type: ignore[attr-defined]
     return fake_quantize_per_tensor_affine_cachemask(input, scale.item(), int(zero_point.item()), quant_min, quant_max)  # type: ignore[attr-defined]
-
-
-def _bool() -> Any:
-    from flambeau._values.dtype import bool_
-
-    return bool_
 
 
 @composite(
@@ -269,6 +263,8 @@ _fake_quantize_learnable_per_channel_affine.vjp(
 
 # ---------------------------------------------------------------- observed on the way
 
+_MOVING = "(Tensor self, Tensor observer_on, Tensor fake_quant_on, Tensor(a!) running_min, Tensor(b!) running_max, Tensor(c!) scale, Tensor(d!) zero_point, float averaging_const, int quant_min, int quant_max, int ch_axis, bool per_row_fake_quant=False, bool symmetric_quant=False)"
+
 
 def _observe(x: Any, least: Any, most: Any, constant: float, rows: bool) -> None:
     """Moves the running ends of the range towards those of x."""
@@ -280,7 +276,7 @@ def _observe(x: Any, least: Any, most: Any, constant: float, rows: bool) -> None
 
 
 @composite(
-    "_fused_moving_avg_obs_fq_helper(Tensor self, Tensor observer_on, Tensor fake_quant_on, Tensor(a!) running_min, Tensor(b!) running_max, Tensor(c!) scale, Tensor(d!) zero_point, float averaging_const, int quant_min, int quant_max, int ch_axis, bool per_row_fake_quant=False, bool symmetric_quant=False)",
+    f"_fused_moving_avg_obs_fq_helper{_MOVING}",
     variants=FUNCTION,
     outputs=("output", "mask"),
 )
@@ -315,7 +311,7 @@ def _fused_moving_avg_obs_fq_helper(
             )
         _observe(x.detach(), least, most, averaging_const, per_row_fake_quant)
     if not fake_quant_on.item():  # type: ignore[attr-defined]
-        return x.clone(), x.detach().new_ones(x.shape, dtype=_bool())
+        return x.clone(), x.detach().new_ones(x.shape, dtype=bool_)
     found = [
         qparams_of_range(low, high, quant_min, quant_max, symmetric_quant)
         for low, high in zip(least.reshape(-1).tolist(), most.reshape(-1).tolist(), strict=True)
@@ -331,7 +327,7 @@ def _fused_moving_avg_obs_fq_helper(
 
 
 @composite(
-    "fused_moving_avg_obs_fake_quant(Tensor self, Tensor observer_on, Tensor fake_quant_on, Tensor(a!) running_min, Tensor(b!) running_max, Tensor(c!) scale, Tensor(d!) zero_point, float averaging_const, int quant_min, int quant_max, int ch_axis, bool per_row_fake_quant=False, bool symmetric_quant=False)",
+    f"fused_moving_avg_obs_fake_quant{_MOVING}",
     variants=FUNCTION,
 )
 def fused_moving_avg_obs_fake_quant(

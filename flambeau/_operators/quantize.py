@@ -207,30 +207,8 @@ def quantized_max_pool1d(
     """The largest element of each window of a quantized tensor."""
 
 
-@_quantized("quantized_max_pool2d", variants=FUNCTION)
-def quantized_max_pool2d(
-    k: Kernel[T],
-    input: T,
-    kernel_size: Ints,
-    stride: Ints = (),
-    padding: Ints = 0,
-    dilation: Ints = 1,
-    ceil_mode: bool = False,
-) -> T:
-    """The largest element of each window of a quantized tensor."""
-
-
-@_quantized("quantized_max_pool3d", variants=FUNCTION)
-def quantized_max_pool3d(
-    k: Kernel[T],
-    input: T,
-    kernel_size: Ints,
-    stride: Ints = (),
-    padding: Ints = 0,
-    dilation: Ints = 1,
-    ceil_mode: bool = False,
-) -> T:
-    """The largest element of each window of a quantized tensor."""
+quantized_max_pool2d = _quantized("quantized_max_pool2d", variants=FUNCTION)(quantized_max_pool1d.body)
+quantized_max_pool3d = _quantized("quantized_max_pool3d", variants=FUNCTION)(quantized_max_pool1d.body)
 
 
 @_quantized("quantized_batch_norm", variants=FUNCTION, receiver="input")

@@ -8,12 +8,10 @@ import numpy as np
 
 import flambeau
 from flambeau._backends.quantized_arrays import PerTensor, bounds, code, codes, quantized
-from flambeau._eager.quantized import like
 from flambeau._eager.quantized.move import joined
 from flambeau._eager.quantized.pointwise import clamped, seen, through
 from flambeau._quantized import operator
 from flambeau._tensor import wrap
-from flambeau._values import dtype as dtypes
 
 F32 = np.float32
 
@@ -222,4 +220,3 @@ def dropout(x: Any, scale: float, zero_point: int, p: Any = 0.5, training: bool 
 _window = "Tensor qx, int[] kernel_size, int[] stride, int[] padding, int[] dilation, bool ceil_mode"
 operator(f"max_pool1d({_window}) -> Tensor")(lambda *args: flambeau.quantized_max_pool1d(*args))
 operator(f"max_pool2d({_window}) -> Tensor")(lambda *args: flambeau.quantized_max_pool2d(*args))
-__all__ = ["dtypes", "like"]

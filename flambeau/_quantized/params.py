@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.quantized_arrays import PerChannel, PerTensor, codes, quantized
-from flambeau._tensor import Tensor, wrap
+from flambeau._tensor import wrap
 from flambeau._values import dtype as dtypes
 
 F32 = np.float32
@@ -192,4 +192,3 @@ CLASSES = {
     "quantized": {c.__name__: c for c in (LinearPackedParamsBase, Conv2dPackedParamsBase, Conv3dPackedParamsBase, EmbeddingPackedParamsBase)},
     "rnn": {"CellParamsBase": CellParamsBase},
 }  # fmt: skip
-__all__ = ["CLASSES", "Tensor"]

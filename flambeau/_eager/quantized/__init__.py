@@ -18,7 +18,7 @@ from flambeau._eager.modes import STATE
 from flambeau._eager.sparse import _REFUSAL, spelled
 from flambeau._eager.views import view
 from flambeau._operators import load
-from flambeau._operators.op import REGISTRY, Op
+from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, Tensor, wrap
 
 READINGS: dict[str, Callable[..., Any]] = {}  # overload -> the reading
@@ -159,4 +159,4 @@ from flambeau._eager.quantized import (
     pool as _pool,
 )
 
-__all__ = ["REGISTRY", "_convert", "_create", "_move", "_pointwise", "_pool"]
+__all__ = ["_convert", "_create", "_move", "_pointwise", "_pool"]
