@@ -53,7 +53,7 @@ def create(
                 return result
     if (layout is not None and layout is not strided) or (like is not None and type(like._a) in LAYOUTS):
         room = LAYOUTS.get(type(like._a), "sparse") if like is not None else "sparse"
-        t = importlib.import_module(f"flambeau._eager.{room}").created(op, values, layout, like)
+        t = importlib.import_module(f"flambeau._eager.{room}.create").created(op, values, layout, like)
         if t is not None:
             if requires_grad:
                 require(t)

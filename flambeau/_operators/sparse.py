@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
-from flambeau._operators.op import FUNCTION, METHOD, Op, op
+from flambeau._operators.op import FUNCTION, METHOD, op
 
 Scalar = Any
 Layout = Any
@@ -423,6 +423,3 @@ def _spsolve(k: Kernel[T], A: T, B: T, *, left: bool = True) -> T:
 @_laid_out("_spdiags", variants=FUNCTION, differentiable=False)
 def _spdiags(k: Kernel[T], diagonals: T, offsets: T, shape: Shape, layout: Layout | None = None) -> T:
     """A sparse matrix with given diagonals."""
-
-
-__all__ = ["Op"]

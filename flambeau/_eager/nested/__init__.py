@@ -15,26 +15,18 @@ from flambeau._eager import call as lane
 from flambeau._eager.derive import function
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import STATE
-from flambeau._eager.sparse import _REFUSAL, spelled
+from flambeau._eager.readings import Table, entering, refusal, spelled
 from flambeau._eager.views import check_writable
 from flambeau._operators import load
 from flambeau._operators.op import Op
 from flambeau._tensor import CLASSES, LAYOUTS, Tensor
 
-JAGGED: dict[str, Callable[..., Any]] = {}  # overload -> the reading
-STRIDED: dict[str, Callable[..., Any]] = {}
+JAGGED: Table = {}
+STRIDED: Table = {}
+jagged_reading = entering(JAGGED)  # a reading that `needs_op` is given the operator, too
+strided_reading = entering(STRIDED)
 PLAIN_ONES: dict[type, Callable[..., Any]] = {}  # kind of array -> the reading of pointwise operators
 ELEMENTWISE = frozenset(("clone", "frexp.Tensor", "i0", "igamma", "igammac", "masked_fill.Scalar", "angle", "native_dropout_backward"))  # fmt: skip
-
-
-def reading(table: dict[str, Any], *overloads: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Makes a function the reading of operators for the nested tensors of one layout."""
-
-    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-        table.update(dict.fromkeys(overloads, fn))
-        return fn
-
-    return add
 
 
 def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
@@ -49,7 +41,7 @@ def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         result = PLAIN_ONES[kind](op, values)
     else:
         bound = dict(zip((p.name for p in op.params), values, strict=True))
-        result = fn(op, **bound) if getattr(fn, "needs_op", False) else fn(**bound)
+        result = fn(op, **bound) if fn.__dict__.get("needs_op") else fn(**bound)
     if into:
         return _into(values[op.receiver_at], result)
     if out is not None:
@@ -109,15 +101,7 @@ def refused(op: Op | str, values: Any, suffix: str = "") -> Exception:
     name = op if isinstance(op, str) else spelled(op, values, suffix)
     if kind_of(values) is JaggedArray:
         return NotImplementedError(f"aten.{name if '.' in name else name + '.default'}")
-    return NotImplementedError(
-        f"Could not run 'aten::{name}' with arguments from the 'NestedTensorCPU' backend. {_REFUSAL} 'aten::{name}' is only "
-        "available for other layouts and devices."
-    )
-
-
-def created(op: Op, values: tuple[Any, ...], layout: Any, like: Any) -> Any:
-    """What a creation operator makes after a nested tensor."""
-    return _create.created(op, values, like)
+    return refusal(name, "NestedTensorCPU")
 
 
 load()  # readings stand beside definitions

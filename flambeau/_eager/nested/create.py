@@ -14,7 +14,7 @@ from flambeau._tensor import around, wrap
 _STRIDED = frozenset(("zeros_like", "ones_like", "empty_like", "rand_like", "randn_like"))
 
 
-def created(op: Op, values: tuple[Any, ...], like: Any) -> Any:
+def created(op: Op, values: tuple[Any, ...], layout: Any, like: Any) -> Any:
     """`zeros_like(nested)` and its kind: the same structure, other elements."""
     if like is None:
         raise refused(op, values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,12 @@ from flambeau._backends.nested_arrays import JaggedArray, Ragged
 from flambeau._eager.derive import public
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
-from flambeau._eager.nested import JAGGED, PLAIN_ONES, dense, is_jagged, is_nested, reading, refused
+from flambeau._eager.nested import PLAIN_ONES, dense, is_jagged, is_nested, jagged_reading, refused
 from flambeau._eager.nested.classes import size_of, structure
 from flambeau._eager.record import record
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import Tensor, around, wrap
 from flambeau._values.symbolic import NestedInt
-
-
-def jagged_reading(*overloads: str, needs_op: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Makes a function the reading of operators for the jagged layout; one that `needs_op` is given the operator too."""
-
-    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-        fn.needs_op = needs_op  # type: ignore[attr-defined]
-        return reading(JAGGED, *overloads)(fn)
-
-    return add
-
 
 # ---------------------------------------------------------------- apart and together
 

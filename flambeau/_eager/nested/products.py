@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from flambeau._eager.derive import public
-from flambeau._eager.nested import JAGGED, dense, is_jagged, reading
+from flambeau._eager.nested import dense, is_jagged, jagged_reading
 from flambeau._eager.nested.jagged import (
     again,
     contiguous_only,
-    jagged_reading,
     like,
     listed,
     outer,
@@ -158,7 +157,7 @@ def native_dropout(input: Any, p: float, train: Any = None) -> Any:
     return tuple(like(input, x) for x in REGISTRY["native_dropout"](values_of(input), p, train))
 
 
-@reading(JAGGED, "embedding")
+@jagged_reading("embedding")
 def embedding(
     weight: Any, input: Any, padding_idx: Any = -1, scale_grad_by_freq: bool = False, sparse: bool = False
 ) -> Any:

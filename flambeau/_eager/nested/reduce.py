@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._eager.nested import dense
-from flambeau._eager.nested.jagged import inner, jagged_reading, like, outer, padded, values_of
+from flambeau._eager.nested import dense, jagged_reading
+from flambeau._eager.nested.jagged import inner, like, outer, padded, values_of
 from flambeau._operators.op import Op
 from flambeau._tensor import wrap
 

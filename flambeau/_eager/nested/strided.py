@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from flambeau._backends.nested_arrays import NO_SIZES, StridedArray
 from flambeau._eager.derive import public
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
-from flambeau._eager.nested import PLAIN_ONES, STRIDED, dense, is_nested, reading, refused
+from flambeau._eager.nested import PLAIN_ONES, dense, is_nested, refused, strided_reading
 from flambeau._eager.nested.jagged import get_values, structure_of, with_values
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import Tensor, wrap
@@ -21,16 +20,6 @@ _UNARY = frozenset(
     ("abs", "sgn", "logical_not", "isinf", "isposinf", "isneginf", "isnan", "relu", "gelu", "silu", "neg", "tanh", "sin", "cos", "sqrt", "clone", "elu")
 )  # fmt: skip
 _WITH_NUMBERS = frozenset(("add", "sub", "mul", "div", "eq", "ge", "gt", "masked_fill"))
-
-
-def strided_reading(*overloads: str, needs_op: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Makes a function the reading of operators for the strided layout; one that `needs_op` is given the operator too."""
-
-    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-        fn.needs_op = needs_op  # type: ignore[attr-defined]
-        return reading(STRIDED, *overloads)(fn)
-
-    return add
 
 
 strided_reading("_nested_get_values", "values", needs_op=True)(get_values)

@@ -15,34 +15,16 @@ from flambeau._backends.quantized_arrays import QuantizedArray, codes, quantized
 from flambeau._eager import call as lane
 from flambeau._eager.graph import bump
 from flambeau._eager.modes import STATE
-from flambeau._eager.sparse import _REFUSAL, spelled
+from flambeau._eager.readings import Table, entering, refusal, spelled
 from flambeau._eager.views import view
 from flambeau._operators import load
 from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, Tensor, wrap
 
-READINGS: dict[str, Callable[..., Any]] = {}  # overload -> the reading
-IN_PLACE: dict[str, Callable[..., Any]] = {}  # overload -> what writes into its first tensor
-
-
-def reading(*overloads: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Makes a function the reading of operators for quantized tensors."""
-
-    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-        READINGS.update(dict.fromkeys(overloads, fn))
-        return fn
-
-    return add
-
-
-def writing(*overloads: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Makes a function the in-place form of operators: it is given their arguments and changes the first."""
-
-    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-        IN_PLACE.update(dict.fromkeys(overloads, fn))
-        return fn
-
-    return add
+READINGS: Table = {}
+IN_PLACE: Table = {}  # what writes into its first tensor
+reading = entering(READINGS)
+writing = entering(IN_PLACE)  # is given an operator's arguments and changes the first
 
 
 def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
@@ -138,15 +120,7 @@ def refused(op: Op | str, values: Any, suffix: str) -> NotImplementedError:
         overload = {"dim_IntList": "IntList"}.get(overload, overload)
         name = base + (".out" if overload in ("", "Tensor") else f".{overload}_out")
     kind = "QuantizedCPU" if LAYOUTS and lane._laid_out_otherwise(tuple(values), None) == "quantized" else "CPU"
-    return NotImplementedError(
-        f"Could not run 'aten::{name}' with arguments from the '{kind}' backend. {_REFUSAL} 'aten::{name}' is only "
-        "available for other dtypes and devices."
-    )
-
-
-def created(op: Op, values: tuple[Any, ...], layout: Any, like: Any) -> Any:
-    """What a creation operator makes after a quantized tensor."""
-    return _create.created(op, values, like)
+    return refusal(name, kind, "dtypes")
 
 
 load()  # readings stand beside definitions

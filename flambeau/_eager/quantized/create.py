@@ -81,7 +81,7 @@ def again(array: Any, like: Any) -> Any:
     return a
 
 
-def created(op: Op, values: tuple[Any, ...], like: Any) -> Any:
+def created(op: Op, values: tuple[Any, ...], layout: Any, like: Any) -> Any:
     """`empty_like(q)` and its kind."""
     bound = {p.name: v for p, v in zip(op.params, values, strict=True)}
     d = bound.get("dtype") or like.dtype

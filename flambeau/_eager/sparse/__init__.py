@@ -10,51 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from flambeau._backends.sparse_arrays import CompressedArray, CooArray, SparseArray, spoken
 from flambeau._eager import call as lane, record
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import STATE
+from flambeau._eager.readings import Table, entering, refusal, spelled
 from flambeau._eager.views import check_writable, rebase
 from flambeau._operators import load
 from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, Tensor
 
-READINGS: dict[str, Callable[..., Any]] = {}  # overload -> the reading
-COMPOSED: set[str] = set()  # those that call other operators, which record themselves
-IN_PLACE: dict[
-    str, Callable[..., Any]
-] = {}  # overload -> what writes into its first tensor, where that is no plain replacement
-_REFUSAL = (
-    "This could be because the operator doesn't exist for this backend, or was omitted during the selective/custom build process (if "
-    "using custom build). If you are a Facebook employee using PyTorch on mobile, please visit https://fburl.com/ptmfixes for possible "
-    "resolutions."
-)
-
-
-def reading(*overloads: str, composed: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Makes a function the reading of operators for tensors that are not all strided."""
-
-    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-        for name in overloads:
-            READINGS[name] = fn
-            if composed:
-                COMPOSED.add(name)
-        return fn
-
-    return add
-
-
-def writing(*overloads: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Makes a function the in-place form of operators: it is given their arguments and changes the first."""
-
-    def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-        for name in overloads:
-            IN_PLACE[name] = fn
-        return fn
-
-    return add
+READINGS: Table = {}
+IN_PLACE: Table = {}  # what writes into its first tensor, where that is no plain replacement
+reading = entering(
+    READINGS
+)  # for tensors that are not all strided; `composed`: of other operators, which record themselves
+writing = entering(IN_PLACE)  # is given an operator's arguments and changes the first
 
 
 def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
@@ -70,7 +41,7 @@ def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         raise refused(op, values, "")
     if out is not None:
         return _out(op, values, out, fn)
-    if op.overload in COMPOSED:
+    if fn.__dict__.get("composed"):
         return lane.call_body(op, fn, (), values)
     result = _without_history(op, fn, values)
     if STATE.grad and op.differentiable and isinstance(result, Tensor) and record.any_history(op, values):
@@ -123,7 +94,7 @@ def replace(target: Tensor, made: Tensor) -> None:
 
 
 def _out(op: Op, values: tuple[Any, ...], out: Any, fn: Callable[..., Any]) -> Any:
-    made = _without_history(op, fn, values) if op.overload not in COMPOSED else lane.call_body(op, fn, (), values)
+    made = lane.call_body(op, fn, (), values) if fn.__dict__.get("composed") else _without_history(op, fn, values)
     if isinstance(made._a, SparseArray) or isinstance(out._a, SparseArray):
         replace(out, made)
         bump(out)
@@ -135,30 +106,11 @@ def _out(op: Op, values: tuple[Any, ...], out: Any, fn: Callable[..., Any]) -> A
 def refused(op: Op | str, values: Sequence[Any], suffix: str) -> NotImplementedError:
     """The error for an operator that has no reading for its arguments."""
     name = op if isinstance(op, str) else spelled(op, values, suffix)
-    return NotImplementedError(
-        f"Could not run 'aten::{name}' with arguments from the '{backend_of(values)}' backend. {_REFUSAL} 'aten::{name}' is only "
-        "available for other layouts and devices."
-    )
+    return refusal(name, backend_of(values))
 
 
 def _layout_in(values: Sequence[Any]) -> str:
     return next(spoken(v._a) for v in values if isinstance(v, Tensor) and isinstance(v._a, CompressedArray))
-
-
-def spelled(op: Op, values: Sequence[Any], suffix: str) -> str:
-    """The overload that a call would have in PyTorch: numbers take other overloads than tensors."""
-    name = op.overload
-    base, dot, rest = next((o for o in op.overloads if o.startswith("_")), name).partition(".")
-    if base.endswith("_"):
-        suffix = ""
-    if rest == "Tensor" and any(
-        p.annotation.startswith("N") and not isinstance(v, Tensor)
-        for p, v in zip(op.params[1:], values[1:], strict=True)
-    ):
-        for other in op.overloads:
-            if other.partition(".")[2] in ("Scalar", "Tensor_Scalar"):
-                base, dot, rest = other.partition(".")
-    return base + suffix + dot + rest
 
 
 def backend_of(values: Sequence[Any]) -> str:
@@ -168,11 +120,6 @@ def backend_of(values: Sequence[Any]) -> str:
             if isinstance(t, Tensor) and isinstance(t._a, SparseArray):
                 return "SparseCPU" if isinstance(t._a, CooArray) else "SparseCsrCPU"
     return "CPU"
-
-
-def created(op: Op, values: tuple[Any, ...], layout: Any, like: Any) -> Tensor | None:
-    """What a creation operator makes in a sparse layout; None where it is to be strided after all."""
-    return _create.created(op, values, layout, like)
 
 
 load()  # readings stand beside definitions
@@ -186,4 +133,4 @@ from flambeau._eager.sparse import (
     reduce as _reduce,
 )
 
-__all__ = ["_convert", "_create", "_move", "_pointwise", "_product", "_reduce", "np"]
+__all__ = ["_convert", "_create", "_move", "_pointwise", "_product", "_reduce"]

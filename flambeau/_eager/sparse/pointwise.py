@@ -9,13 +9,12 @@ import numpy as np
 from flambeau._backends.sparse_arrays import CompressedArray, CooArray, spoken
 from flambeau._eager.call import result_type
 from flambeau._eager.derive import function
-from flambeau._eager.sparse import IN_PLACE, READINGS, reading, refused, writing
-from flambeau._eager.sparse.convert import _same_places, _sparse_values_at, _type, to_compressed
+from flambeau._eager.sparse import READINGS, reading, refused, writing
+from flambeau._eager.sparse.convert import _same_places, _sparse_values_at, to_compressed
 from flambeau._eager.sparse.parts import (
     as_coo,
     coalesced,
     coalesced_array,
-    dense_array,
     flat_indices,
     found,
     is_compressed,
@@ -280,9 +279,6 @@ def nan_to_num(input: Any, nan: Any = None, posinf: Any = None, neginf: Any = No
 @reading("conj", "real", composed=True)
 def conj(input: Any) -> Any:
     return input.conj_physical() if input.is_complex() else input
-
-
-__all__ = ["IN_PLACE", "_type", "dense_array"]
 
 
 @reading("relu", composed=True)

@@ -7,23 +7,18 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.sparse_arrays import BLOCKED, CompressedArray, CooArray, spoken
-from flambeau._eager.sparse import READINGS, backend_of, reading, refused
-from flambeau._eager.sparse.convert import _at_compressed, _compressed, to_compressed
+from flambeau._eager.sparse import reading, refused
+from flambeau._eager.sparse.convert import _at_compressed, _compressed
 from flambeau._eager.sparse.parts import (
     as_coo,
     coalesced_array,
-    dense_array,
-    flat_indices,
-    in_order,
     is_compressed,
     is_coo,
     is_sparse,
-    summed,
     values_of,
 )
-from flambeau._tensor import Tensor, wrap
-from flambeau._values import dtype as dtypes
-from flambeau._values.device import sparse_coo, sparse_csr
+from flambeau._tensor import wrap
+from flambeau._values.device import sparse_csr
 
 _HELD = frozenset(np.dtype(c) for c in ("f4", "f8", "c8", "c16"))
 
@@ -294,17 +289,3 @@ def sampled_addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any
         row = np.repeat(np.arange(input.shape[0]), np.diff(a.compressed))
         v = wrap(np.einsum("ij,ij->i", mat1._a[row], mat2._a.T[a.plain]).astype(a.values.dtype, copy=False))
     return wrap(a.with_values(_sum(values_of(input), v, beta, alpha)._a))
-
-
-__all__ = [
-    "READINGS",
-    "Tensor",
-    "backend_of",
-    "dense_array",
-    "dtypes",
-    "flat_indices",
-    "in_order",
-    "sparse_coo",
-    "summed",
-    "to_compressed",
-]
