@@ -98,9 +98,8 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
 
 
 def _fits(a: Any, d: dtypes.dtype) -> None:
-    """Refuse integers that a smaller dtype does not hold; unsigned ones count down from the top."""
-    bits = 8 * d.itemsize
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if d.is_signed else (1 - (1 << bits), (1 << bits) - 1)
+    """Refuse integers that a smaller dtype does not hold."""
+    low, high = dtypes.storable(d)
     if a.min() < low or a.max() > high:
         raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
 

@@ -520,9 +520,7 @@ def _as_value(value: Any, a: Any) -> Any:
     if isinstance(value, float) and a.dtype.kind in "iu":
         value = int(value)
     if a.dtype.kind in "iu":
-        from flambeau._values.dtype import check_fits, of
-
-        check_fits(value, of(a.dtype))
+        dtypes.check_fits(value, dtypes.of(a.dtype))
     return np.array(value).astype(a.dtype) if a.dtype.kind != "V" or not a.dtype.fields else np.array(value)
 
 

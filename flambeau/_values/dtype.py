@@ -129,10 +129,15 @@ def check_fits(value: object, d: dtype) -> None:
     name = _C_INTEGERS.get(d)
     if name is None or type(value) is not int:
         return
-    bits = 8 * d.itemsize
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if d.is_signed else (1 - (1 << bits), (1 << bits) - 1)
+    low, high = storable(d)
     if not low <= value <= high:
         raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+
+
+def storable(d: dtype) -> tuple[int, int]:
+    """The least and the greatest Python integer that may be stored as an integer dtype."""
+    bits = 8 * d.itemsize
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if d.is_signed else (1 - (1 << bits), (1 << bits) - 1)
 
 
 def named(name: str) -> dtype:
