@@ -16,6 +16,7 @@ from flambeau._eager.nested.classes import size_of, structure
 from flambeau._eager.record import record
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import Tensor, around, wrap
+from flambeau._values.shape import wrap_dim
 from flambeau._values.symbolic import NestedInt
 
 # ---------------------------------------------------------------- apart and together
@@ -25,26 +26,24 @@ from flambeau._values.symbolic import NestedInt
 def get_values(op: Op, input: Any) -> Any:
     if not is_nested(input):
         raise RuntimeError("values expected sparse tensor layout but got Strided")
-    t = wrap(input._a.values)
-    if input._vc is None:
-        input._vc = [0]
-    t._vc = input._vc
-    return _recorded(REGISTRY["_nested_get_values"], t, (input,))
+    return _recorded(REGISTRY["_nested_get_values"], wrap(input._a.values), (input,))
 
 
 @jagged_reading("_nested_with_values", needs_op=True)
 def with_values(op: Op, input: Any, structure: Any) -> Any:
     t = around(JaggedArray(input._a, structure) if isinstance(structure, Ragged) else structure.with_values(input._a))
-    if input._vc is None:
-        input._vc = [0]
-    t._vc = input._vc
     return _recorded(op, t, (input, structure))
 
 
 def _recorded(op: Op, t: Any, values: tuple[Any, ...]) -> Any:
+    """A tensor over the memory of the first argument, with the history of the call."""
+    source = values[0]
+    if source._vc is None:
+        source._vc = [0]
+    t._vc = source._vc
     if STATE.inference:
         t._inference = True
-    if STATE.grad and node_of(values[0]) is not None:
+    if STATE.grad and node_of(source) is not None:
         record(op, (t,), values)
     return t
 
@@ -82,16 +81,9 @@ def inner(t: Any, dim: int) -> int:
     return t._a.ragged.at - 1 if dim == 0 else dim - 1
 
 
-def outer(dim: int, ndim: int) -> int:
-    """A dimension counted from the front."""
-    if -ndim <= dim < ndim:
-        return dim % ndim
-    raise IndexError(f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {dim})")
-
-
 def inner_dim(t: Any, dim: int, name: str, ndim: int | None = None, ragged: bool = False, batch: bool = False) -> int:
     """The same of a dimension given by the user, which may not be one that members differ in."""
-    d = outer(dim, t.dim() if ndim is None else ndim)
+    d = wrap_dim(dim, t.dim() if ndim is None else ndim)
     if d == t._a.ragged.at and not ragged:
         raise RuntimeError(f"{name}(): not supported for NestedTensor on ragged dim")
     if d == 0 and not batch:
@@ -336,7 +328,7 @@ def unbind(input: Any, dim: int = 0) -> Any:
 @jagged_reading("select.int")
 def select(input: Any, dim: int, index: Any) -> Any:
     at = inner_dim(input, dim, "select", batch=True)
-    if outer(dim, input.dim()) == 0:
+    if wrap_dim(dim, input.dim()) == 0:
         return input.unbind()[int(index)]
     r = input._a.ragged
     if r.lengths is not None:
@@ -358,7 +350,7 @@ def narrow(input: Any, dim: int, start: Any, length: Any) -> Any:
 
 @jagged_reading("transpose.int")
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
-    d0, d1 = outer(dim0, input.dim()), outer(dim1, input.dim())
+    d0, d1 = wrap_dim(dim0, input.dim()), wrap_dim(dim1, input.dim())
     at = input._a.ragged.at
     if at in (d0, d1):
         if 0 in (d0, d1):
@@ -377,7 +369,7 @@ def permute(input: Any, dims: Any) -> Any:
             f"permute(): number of dimensions in the tensor input ({n}) does not match the length of the desired ordering of "
             f"dimensions ({len(dims)})."
         )
-    order = [outer(d, n) for d in dims]
+    order = [wrap_dim(d, n) for d in dims]
     if len(set(order)) != n:
         raise ValueError("permute(): duplicate dims are not allowed.")
     if input.lengths() is not None:
@@ -409,7 +401,7 @@ def view(input: Any, size: Any = None, dtype: Any = None, shape: Any = None) -> 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     n = input.dim()
     inner_dim(input, start_dim, "flatten"), inner_dim(input, end_dim, "flatten")
-    first, last = outer(start_dim, n), outer(end_dim, n)
+    first, last = wrap_dim(start_dim, n), wrap_dim(end_dim, n)
     if first == last:
         return input
     s = input._a.shape
@@ -418,7 +410,7 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 
 @jagged_reading("unflatten.int")
 def unflatten(input: Any, dim: int, sizes: Any) -> Any:
-    d, s = outer(dim, input.dim()), input._a.shape
+    d, s = wrap_dim(dim, input.dim()), input._a.shape
     return view(input, (*s[:d], *sizes, *s[d + 1 :]))
 
 
@@ -471,7 +463,7 @@ def split(input: Any, split_size: Any = None, dim: int = 0, split_sizes: Any = N
 def chunk(input: Any, chunks: int, dim: int = 0) -> Any:
     contiguous_only("chunk_default", "self: jt, chunks: any, dim: any?", input)
     at = inner_dim(input, dim, "chunk", batch=True)
-    if outer(dim, input.dim()):
+    if wrap_dim(dim, input.dim()):
         return tuple(like(input, x) for x in values_of(input).chunk(chunks, at))
     lengths = wrap(np.diff(input._a.ragged.offsets._a)).chunk(chunks)  # type: ignore[attr-defined]
     parts = values_of(input).split([int(n.sum()) for n in lengths])

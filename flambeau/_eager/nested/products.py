@@ -13,7 +13,6 @@ from flambeau._eager.nested.jagged import (
     contiguous_only,
     like,
     listed,
-    outer,
     packed,
     padded,
     same_structure,
@@ -21,6 +20,7 @@ from flambeau._eager.nested.jagged import (
 )
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import wrap
+from flambeau._values.shape import wrap_dim
 
 
 @jagged_reading("linear")
@@ -117,7 +117,7 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: Any = N
 
 @jagged_reading("softmax.int")
 def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
-    r, d = input._a.ragged, outer(dim, input.dim())
+    r, d = input._a.ragged, wrap_dim(dim, input.dim())
     if d == 0:
         raise RuntimeError("softmax(): not supported when reducing across the batch dimension for NestedTensor")
     if d == r.at and r.at > 1:
@@ -138,7 +138,7 @@ def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
 
 @jagged_reading("log_softmax.int")
 def log_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
-    d = outer(dim, input.dim())
+    d = wrap_dim(dim, input.dim())
     if d == 0:
         raise RuntimeError("log_softmax(): not supported when reducing across the batch dimension for NestedTensor")
     if d == input._a.ragged.at:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from flambeau._eager.nested import dense, jagged_reading
-from flambeau._eager.nested.jagged import inner, like, outer, padded, values_of
+from flambeau._eager.nested.jagged import inner, like, padded, values_of
 from flambeau._operators.op import Op
 from flambeau._tensor import wrap
+from flambeau._values.shape import wrap_dim
 
 # What padding must be so that it changes nothing.
 _NEUTRAL = {"sum": 0, "mean": 0, "prod": 1, "any": False, "all": True, "amin": "max", "min": "max", "argmin": "max",
@@ -26,7 +27,7 @@ def reduced(op: Op, input: Any, dim: Any = None, **rest: Any) -> Any:
         out = _run(op, values_of(input), dim, rest)
         return _each(out, lambda o: o.unsqueeze(input._a.ragged.at)) if keepdim else out
     at = input._a.ragged.at
-    dims = [outer(d, input.dim()) for d in (dim if many else [dim])]
+    dims = [wrap_dim(d, input.dim()) for d in (dim if many else [dim])]
     over_batch, over_ragged, over_plain = 0 in dims, at in dims, any(d not in (0, at) for d in dims)
     if over_ragged and input.lengths() is not None:
         raise RuntimeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from flambeau._eager.derive import public
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
 from flambeau._eager.nested import PLAIN_ONES, dense, is_nested, refused, strided_reading
-from flambeau._eager.nested.jagged import get_values, structure_of, with_values
+from flambeau._eager.nested.jagged import get_values, structure_of, values_of, with_values
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import Tensor, wrap
+from flambeau._values.shape import wrap_dim
 
 # Pointwise operators that nested tensors of this layout have in PyTorch: a fact about it, which no body tells.
 _UNARY = frozenset(
@@ -30,13 +32,13 @@ strided_reading("_nested_structure")(structure_of)
 def buffer_of(t: Any) -> Any:
     """The elements, in the order of members that are each contiguous, with their history."""
     if t._a.packed:
-        return REGISTRY["_nested_get_values"](t)
+        return values_of(t)
     return join(members_of(t))
 
 
 def members_of(t: Any) -> list[Any]:
     """The members, with their history."""
-    v, a = REGISTRY["_nested_get_values"](t), t._a
+    v, a = values_of(t), t._a
     return [
         v.as_strided(n, p, o) for n, p, o in zip(a.sizes.tolist(), a.places.tolist(), a.offsets.tolist(), strict=True)
     ]
@@ -93,10 +95,14 @@ def pointwise(op: Op, values: tuple[Any, ...]) -> Any:
     nested = [i for i, v in enumerate(values) if is_nested(v)]
     t = values[nested[0]]
     name = op.aten
+
+    def over_buffers(values: Sequence[Any]) -> Any:
+        return like(t, dense(op, tuple(buffer_of(v) if is_nested(v) else v for v in values)))
+
     if len(nested) == 1 and len([v for v in values if isinstance(v, Tensor)]) == 1:
         if name not in _UNARY and name not in _WITH_NUMBERS:
             raise refused(op, values)
-        return like(t, dense(op, tuple(buffer_of(v) if is_nested(v) else v for v in values)))
+        return over_buffers(values)
     if name in ("eq", "ge", "gt"):
         raise RuntimeError(f"{name} does not support nested tensor as other value.")
     if name not in _WITH_NUMBERS:
@@ -107,13 +113,10 @@ def pointwise(op: Op, values: tuple[Any, ...]) -> Any:
             raise RuntimeError(f"{name} expects both inputs to have the same dimension")
         if not np.array_equal(t._a.sizes, other._a.sizes):
             raise RuntimeError(f"{name} does not support broadcasting when given a NestedTensor")
-        return like(t, dense(op, tuple(buffer_of(v) if is_nested(v) else v for v in values)))
+        return over_buffers(values)
     i, other = next((i, v) for i, v in enumerate(values) if isinstance(v, Tensor) and not is_nested(v))
     if other.numel() == 1 or not other.dim():
-        scalar = other.reshape(())
-        return like(
-            t, dense(op, tuple(buffer_of(v) if is_nested(v) else scalar if j == i else v for j, v in enumerate(values)))
-        )
+        return over_buffers([*values[:i], other.reshape(()), *values[i + 1 :]])
     return _with_rows(op, values, t, other, i)
 
 
@@ -161,7 +164,7 @@ def unbind(input: Any, dim: int = 0) -> Any:
 
 @strided_reading("select.int")
 def select(input: Any, dim: int, index: Any) -> Any:
-    d = _outer(input, dim)
+    d = wrap_dim(dim, input.dim())
     index = int(index)
     if d == 0:
         n = input._a.count
@@ -175,20 +178,13 @@ def select(input: Any, dim: int, index: Any) -> Any:
         raise IndexError(f"select(): index {index} out of range for tensor of size {bad} at dimension {d}")
     at = np.where(index < 0, index + sizes, index)
     offsets = a.offsets + at * a.places[:, d - 1]
-    buffer = REGISTRY["_nested_get_values"](input)
+    buffer = values_of(input)
     return over(buffer, np.delete(a.sizes, d - 1, 1), np.delete(a.places, d - 1, 1), offsets)
-
-
-def _outer(t: Any, dim: int) -> int:
-    n = t.dim()
-    if -n <= dim < n:
-        return dim % n
-    raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
 
 
 @strided_reading("transpose.int")
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
-    d0, d1 = _outer(input, dim0), _outer(input, dim1)
+    d0, d1 = wrap_dim(dim0, input.dim()), wrap_dim(dim1, input.dim())
     if d0 == d1:
         return input
     for d in (d0, d1):
@@ -197,15 +193,12 @@ def transpose(input: Any, dim0: int, dim1: int) -> Any:
     a = input._a
     order = list(range(a.sizes.shape[1]))
     order[d0 - 1], order[d1 - 1] = order[d1 - 1], order[d0 - 1]
-    return over(REGISTRY["_nested_get_values"](input), a.sizes[:, order], a.places[:, order], a.offsets)
+    return over(values_of(input), a.sizes[:, order], a.places[:, order], a.offsets)
 
 
 @strided_reading("unsqueeze")
 def unsqueeze(input: Any, dim: int) -> Any:
-    n = input.dim()
-    d = dim % (n + 1) if -n - 1 <= dim <= n else None
-    if d is None:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-n - 1}, {n}], but got {dim})")
+    d = wrap_dim(dim, input.dim() + 1)
     if d == 0:
         raise RuntimeError(
             "unsqueeze(): For nested tensors, unsqueezing dimension 0 is not supported at the moment if you need this feature, please "
@@ -215,7 +208,7 @@ def unsqueeze(input: Any, dim: int) -> Any:
     inner = a.sizes[:, d - 1 :].prod(1) if d <= a.sizes.shape[1] else np.ones(a.count, np.int64)
     step = a.places[:, d - 1] * a.sizes[:, d - 1] if d <= a.sizes.shape[1] else inner
     return over(
-        REGISTRY["_nested_get_values"](input),
+        values_of(input),
         np.insert(a.sizes, d - 1, 1, 1),
         np.insert(a.places, d - 1, step, 1),
         a.offsets,
@@ -229,7 +222,7 @@ def squeeze(input: Any, dim: Any = None) -> Any:
             "squeeze(): For nested tensors, squeeze without the dim argument is not supported at the moment, however you can use "
             "squeeze(Tensor self, int dim) instead if you need this feature, please open an issue on github describing your use case."
         )
-    d = _outer(input, dim)
+    d = wrap_dim(dim, input.dim())
     if d == 0:
         raise RuntimeError(
             "squeeze(): For nested tensors, squeezing dimension 0 is not supported at the moment if you need this feature, please open "
@@ -238,9 +231,7 @@ def squeeze(input: Any, dim: Any = None) -> Any:
     a = input._a
     if (a.sizes[:, d - 1] != 1).any():
         return input
-    return over(
-        REGISTRY["_nested_get_values"](input), np.delete(a.sizes, d - 1, 1), np.delete(a.places, d - 1, 1), a.offsets
-    )
+    return over(values_of(input), np.delete(a.sizes, d - 1, 1), np.delete(a.places, d - 1, 1), a.offsets)
 
 
 @strided_reading("view", "reshape")
@@ -268,7 +259,7 @@ def view(input: Any, size: Any = None, dtype: Any = None, shape: Any = None) -> 
 
 @strided_reading("chunk")
 def chunk(input: Any, chunks: int, dim: int = 0) -> Any:
-    if _outer(input, dim) != input.dim() - 1:
+    if wrap_dim(dim, input.dim()) != input.dim() - 1:
         raise RuntimeError("Chunk for nested tensors is currently only supported for the last dimension.")
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
@@ -280,7 +271,7 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> Any:
     a, n = input._a, last // chunks
     sizes = a.sizes.copy()
     sizes[:, -1] = n
-    buffer = REGISTRY["_nested_get_values"](input)
+    buffer = values_of(input)
     return tuple(over(buffer, sizes, a.places, a.offsets + i * n) for i in range(chunks))
 
 
@@ -292,7 +283,7 @@ def narrow(input: Any, dim: int, start: Any, length: Any) -> Any:
     if not 0 <= start <= a.count - length:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({a.count}).")
     part = slice(start, start + length)
-    return over(REGISTRY["_nested_get_values"](input), a.sizes[part], a.places[part], a.offsets[part])
+    return over(values_of(input), a.sizes[part], a.places[part], a.offsets[part])
 
 
 @strided_reading("_nested_tensor_size")
@@ -385,7 +376,7 @@ def total(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None)
         raise refused("sum", (input,))
     if len(dims) != 1:
         raise RuntimeError("NestedTensor only allows reduction of a single dimension for now.")
-    d = _outer(input, dims[0])
+    d = wrap_dim(dims[0], input.dim())
     if d != input.dim() - 1:
         raise RuntimeError(
             f"NestedTensor can only be reduced across the last dimension for now got dimension {d} instead."
@@ -397,7 +388,7 @@ def total(input: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None)
 
 @strided_reading("softmax.int")
 def softmax(input: Any, dim: int, dtype: Any = None) -> Any:
-    d = _outer(input, dim)
+    d = wrap_dim(dim, input.dim())
     if d == 0:
         raise RuntimeError("Cannot apply softmax across nested dimension 0")
     return each(input, lambda m: m.softmax(d - 1, dtype))

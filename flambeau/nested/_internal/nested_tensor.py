@@ -30,9 +30,11 @@ __all__ = [
 
 def nested_view_from_values_offsets_lengths(values, offsets, lengths, ragged_idx=1, min_seqlen=None, max_seqlen=None):
     """The jagged tensor over values, by where its members begin and how long they are."""
-    known = {"min_seqlen": min_seqlen, "max_seqlen": max_seqlen}
-    known = {k: v for k, v in known.items() if v is not None}
-    return _again(values, _structure(offsets, lengths, ragged_idx, known))
+    return _again(values, _structure(offsets, lengths, ragged_idx, _known(min_seqlen, max_seqlen)))
+
+
+def _known(min_seqlen, max_seqlen):
+    return {k: v for k, v in (("min_seqlen", min_seqlen), ("max_seqlen", max_seqlen)) if v is not None}
 
 
 def nested_view_from_values_offsets(values, offsets, ragged_idx=1, min_seqlen=None, max_seqlen=None):
@@ -42,8 +44,7 @@ def nested_view_from_values_offsets(values, offsets, ragged_idx=1, min_seqlen=No
 
 def nested_from_padded(padded, offsets, ragged_idx=1, min_seqlen=None, max_seqlen=None, sum_S=None):
     """The jagged tensor whose members are the beginnings of dense rows."""
-    known = {"min_seqlen": min_seqlen, "max_seqlen": max_seqlen}
-    ragged = _structure(offsets, None, ragged_idx, {k: v for k, v in known.items() if v is not None})
+    ragged = _structure(offsets, None, ragged_idx, _known(min_seqlen, max_seqlen))
     return _again(_packed(padded, ragged), ragged)
 
 
