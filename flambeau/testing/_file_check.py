@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-_FORM = re.compile(r"#\s*CHECK(-[A-Z-]*?)?(-\d+)?: ?(.*)")
-_KINDS = {"": "CHECK", "-NEXT": "CHECK-NEXT", "-SAME": "CHECK-SAME", "-NOT": "CHECK-NOT", "-DAG": "CHECK-DAG",
-          "-REGEX": "CHECK-REGEX", "-SOURCE-HIGHLIGHTED": "CHECK-SOURCE-HIGHLIGHTED"}  # fmt: skip
+_START = re.compile(r"#[ \t]{0,6}(CHECK|.)", re.DOTALL)
+_FORM = re.compile(
+    r"(?:(|-NEXT|-SAME|-NOT|-DAG|-REGEX|-SOURCE-HIGHLIGHTED): |-COUNT-(EXACTLY-)?(\d+)[^:\n]*: ?)([^\n]*)"
+)
 
 
 @dataclass(frozen=True)
@@ -104,19 +105,20 @@ class FileCheck:
             at = end
 
     def _parse(self, checks: str) -> None:
-        for line in checks.splitlines():
-            if "CHECK" not in line or "#" not in line:
+        at = 0
+        while (found := _START.search(checks, at)) is not None:
+            at = found.end()
+            if found[1] != "CHECK":
                 continue
-            found = _FORM.search(line)
-            if found is None:
-                continue
-            kind, number, text = found[1] or "", found[2], found[3].strip()
-            if number is not None and kind in ("-COUNT", "-COUNT-EXACTLY"):
-                self.check_count(text, int(number[1:]), exactly=kind.endswith("EXACTLY"))
-            elif number is None and kind in _KINDS and found[0][found[0].index(":") + 1 :].startswith(" "):
-                self._add(_KINDS[kind], text)
+            form = _FORM.match(checks, at)
+            if form is None:
+                raise RuntimeError(f"Could not parse check at:\n{_lines(checks, at, 1)}Check for bad input.")
+            at = form.end()
+            kind, exactly, count, text = form.groups()
+            if count is None:
+                self._add(f"CHECK{kind}", text)
             else:
-                raise RuntimeError(f"Could not parse check at:\n{line}\nCheck for bad input.")
+                self.check_count(text, int(count), exactly=exactly is not None)
 
     def _match(self, group: list[_Check], text: str, at: int) -> tuple[int, int]:
         """Where a group is found, from a place on."""
@@ -137,14 +139,15 @@ class FileCheck:
                 place = _present(text, check.text, end, check)
                 first, end = place if first is None else first, place + len(check.text)
             return first or 0, end
+        if check.kind == "CHECK-SOURCE-HIGHLIGHTED":
+            _highlighted(text, at, check)
+            return at, at
         start = at
         if check.kind == "CHECK-NEXT":
             start = _present(text, "\n", at, check) + 1
         place = _present(text, check.text, start, check)
         if check.kind in ("CHECK-NEXT", "CHECK-SAME"):
             _absent(text, "\n", start, place, check)
-        if check.kind == "CHECK-SOURCE-HIGHLIGHTED":
-            _highlighted(text, place, check)
         return place, place + len(check.text)
 
 
@@ -167,18 +170,21 @@ def _absent(text: str, unwanted: str, start: int, end: int, check: _Check) -> No
         )
 
 
-def _highlighted(text: str, place: int, check: _Check) -> None:
-    begin = text.rfind("\n", 0, place) + 1
-    below = text.find("\n", place) + 1
-    where = below + place - begin
-    line_end = text.find("\n", below)
-    marks = (
-        text[where : where + len(check.text)] if below and where < (line_end if line_end >= 0 else len(text)) else ""
-    )
-    if marks != "~" * len(check.text):
-        raise RuntimeError(
-            f'Expected to find "{check.text}"highlighted but it is not.\n{_lines(text, place, len(check.text))}'
-        )
+def _highlighted(text: str, at: int, check: _Check) -> None:
+    """One of those behind a place has as many marks below it, and no more."""
+    place, size = _present(text, check.text, at, check), len(check.text)
+    while place >= 0:
+        below = text.find("\n", place) + 1
+        where = below + place - (text.rfind("\n", 0, place) + 1)
+        if not below or where + size >= len(text):
+            at = place
+            break
+        if text[where : where + size] == "~" * size:
+            _absent(text, "~", where - 1, where, check)
+            _absent(text, "~", where + size, where + size + 1, check)
+            return
+        place = text.find(check.text, place + 1)
+    raise RuntimeError(f'Expected to find "{check.text}"highlighted but it is not.\n{_lines(text, at, size)}')
 
 
 def _lines(text: str, at: int, length: int = 0) -> str:

@@ -149,6 +149,7 @@ def test_checks(agree, name):
         "# CHECK: one\n# CHECK-NEXT: two\n#CHECK-NOT: six\n", "# CHECK: one\n# CHECK-NEXT: six\n", "# CHECK-COUNT-2: two\n",
         "# CHECK-COUNT-EXACTLY-1: two\n", "# CHECK-DAG: four\n# CHECK-DAG: one", "# CHECK: two\n# CHECK-SAME: three",
         "# CHECK-REGEX: t.o\n", "nothing", "# CHECK-BAD: one",
+        "# CHECK: one\n# CHECK : six", "# CHECKS: six", "# CHECK-COUNT-EXACTLY-1:one\n# CHECKS: two", "# CHECK: one ", "# # CHECK: six",
     ],
 )  # fmt: skip
 def test_checks_in_comments(agree, checks):
@@ -159,7 +160,13 @@ def test_checks_in_comments(agree, checks):
     agree(program)
 
 
-@pytest.mark.parametrize("below", ["    ~~~~~ <--- HERE\n", "    ~~ <--- HERE\n"])
+@pytest.mark.parametrize(
+    "below",
+    [
+        "    ~~~~~ <--- HERE\n", "    ~~ <--- HERE\n", "    ~~~~~~ <--- HERE\n", "   ~~~~~~ <--- HERE\n", "    ~~~~~",
+        "three\n~~~~~ <--- HERE\n",
+    ],
+)  # fmt: skip
 def test_marks_below(agree, below):
     def program(fl):
         check = sub(fl, "testing").FileCheck().check_source_highlighted("three")
