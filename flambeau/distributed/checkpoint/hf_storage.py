@@ -63,18 +63,28 @@ class HuggingFaceStorageWriter(FileSystemWriter):
         self.fqn_to_index_mapping = fqn_to_index_mapping
 
     def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
+        writer: dict[int, int] = {}
+        for rank, plan in enumerate(plans):
+            for number in self._files(plan):
+                if writer.setdefault(number, rank) != rank:
+                    raise ValueError(f"file {number} would be written by several ranks: save by a planner with dedup_save_to_lowest_rank=True")  # fmt: skip
         return plans
 
-    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Any:
+    def _files(self, plan: SavePlan) -> dict[int, list[Any]]:
+        """What goes into which file."""
         mapping = self.fqn_to_index_mapping
         files: dict[int, list[Any]] = {}
         for item in plan.items:
             if item.type is WriteItemType.BYTE_IO:
                 raise ValueError(f"a .safetensors file holds tensors only, and {item.index.fqn!r} is none")
             files.setdefault(1 if mapping is None else mapping[item.index.fqn], []).append(item)
+        return files
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Any:
+        mapping = self.fqn_to_index_mapping
         last = 1 if mapping is None else max(mapping.values())
         results = []
-        for number, items in files.items():
+        for number, items in self._files(plan).items():
             name = f"model-{number:05d}-of-{last:05d}.safetensors"
             tensors = {i.index.fqn: planner.resolve_data(i).detach().cpu().contiguous() for i in items}
             with serialization._replacing(self.path / name) as file:

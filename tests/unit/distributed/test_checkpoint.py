@@ -7,6 +7,7 @@ import pytest
 
 import flambeau as torch
 import flambeau.distributed.checkpoint as dcp
+from flambeau import distributed as dist
 from flambeau.distributed.checkpoint import format_utils
 from flambeau.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -16,6 +17,8 @@ from flambeau.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
     set_state_dict,
 )
+
+from .ranks import run
 
 
 def trained(t):
@@ -172,6 +175,26 @@ def test_hugging_faces_layout(tmp_path):
     check(torch, before, after)
     with pytest.raises(dcp.CheckpointException, match="holds tensors only"):
         dcp.save({"n": 1}, storage_writer=dcp.HuggingFaceStorageWriter(str(tmp_path)))
+
+
+def saved_by_two(rank, size):
+    import tempfile
+
+    state = {"a": torch.ones(4), "b": torch.full((4,), 2.0)}
+    folder = [tempfile.mkdtemp()]
+    dist.broadcast_object_list(folder, 0)
+    writer = dcp.HuggingFaceStorageWriter(folder[0])
+    with pytest.raises(dcp.CheckpointException, match="written by several ranks"):
+        dcp.save(state, storage_writer=writer)
+    dcp.save(state, storage_writer=writer, planner=dcp.DefaultSavePlanner(dedup_save_to_lowest_rank=True))
+    after = {k: torch.zeros(4) for k in state}
+    dcp.load(after, storage_reader=dcp.HuggingFaceStorageReader(folder[0]))
+    return after["a"].sum().item(), after["b"].sum().item()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ranks are forked")
+def test_one_rank_writes_a_file_of_hugging_faces_layout():
+    assert set(run(saved_by_two, size=2).values()) == {(4.0, 8.0)}
 
 
 def test_files_of_torch_save(tmp_path):
