@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import errno
+import io
 import os
 import pickle
 import socket
@@ -128,7 +130,7 @@ class Store(abc.ABC):
 
 
 class _Table:
-    """The keys of a store, and what waits for them."""
+    """The keys of a store, and what waits for them. Keys that begin with a zero byte are the stores' own: they are not told."""
 
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
@@ -179,10 +181,10 @@ class _Table:
         return self.values.pop(key, None) is not None
 
     def _num_keys(self) -> int:
-        return len(self.values)
+        return len(self._list_keys())
 
     def _list_keys(self) -> list[str]:
-        return list(self.values)
+        return [key for key in self.values if key[:1] != "\0"]
 
     def _queue_push(self, key: str, value: bytes) -> None:
         self.queues.setdefault(key, []).append(value)
@@ -228,10 +230,13 @@ class PrefixStore(Store):
         return self._store
 
     def _ask(self, what: str, *args: Any) -> Any:
-        if what in ("num_keys", "list_keys"):
+        start = f"{self.prefix}/"
+        if what == "num_keys":
             return self._store._ask(what)
+        if what == "list_keys":
+            return [k.removeprefix(start) for k in self._store._ask(what) if k.startswith(start)]
         first = args[0]
-        keys = [f"{self.prefix}/{k}" for k in first] if isinstance(first, list) else f"{self.prefix}/{first}"
+        keys = [start + k for k in first] if isinstance(first, list) else start + first
         return self._store._ask(what, keys, *args[1:])
 
 
@@ -261,7 +266,7 @@ class FileStore(Store):
                         break
                     record = file.read(struct.unpack("<I", head)[0])
                     self._read = file.tell()
-                    known, values = pickle.loads(record)
+                    known, values = _plain(record)
                     self._table.do(known, values)
                 try:
                     result = self._table.do(what, (*args[:-1], 0.0) if waits else args)
@@ -275,7 +280,7 @@ class FileStore(Store):
                         record = pickle.dumps((what, (*args[:-1], 0.0) if waits else args))
                         file.write(struct.pack("<I", len(record)) + record)
                         self._read = file.tell()
-                    return result - 1 if what == "num_keys" else [k for k in result if k[:1] != "\0"] if what == "list_keys" else result  # fmt: skip
+                    return result
             time.sleep(0.01)
 
     def __del__(self) -> None:
@@ -320,7 +325,7 @@ class TCPStore(Store):
         super().__init__()
         self._timeout, self.host = timeout, host_name
         self._sock: Any = None
-        self._server: Any = _Server(host_name, port, master_listen_fd) if is_master else None
+        self._server: Any = _Server(port, master_listen_fd) if is_master else None
         self.port = self._server.port if self._server else port
         self._lock = threading.Lock()
         self._sock = _connected(host_name, self.port, timeout)
@@ -347,12 +352,6 @@ class TCPStore(Store):
             raise (QueueEmptyError if failed == 2 else DistStoreError)(value)
         return value
 
-    def num_keys(self) -> int:
-        return sum(k[:1] != "\0" for k in self._ask("list_keys"))
-
-    def list_keys(self) -> list[str]:
-        return [k for k in self._ask("list_keys") if k[:1] != "\0"]
-
     def close(self) -> None:
         """Leave; who keeps the store ends it for all."""
         for part in (self._sock, self._server):
@@ -368,16 +367,16 @@ class TCPStore(Store):
         return TCPStore(self.host, self.port, timeout=self._timeout, wait_for_workers=False)
 
 
+class _Plain(pickle.Unpickler):
+    """Reads plain values only, so that nothing runs when they are read."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"a store's message names {module}.{name}")
+
+
 def _plain(data: Any) -> Any:
-    """What was sent: plain values only, so that nothing runs when they are read."""
-
-    class Plain(pickle.Unpickler):
-        def find_class(self, module: str, name: str) -> Any:
-            raise pickle.UnpicklingError(f"a store's message names {module}.{name}")
-
-    import io
-
-    return Plain(io.BytesIO(bytes(data))).load()
+    """What was sent, or written."""
+    return _Plain(io.BytesIO(data)).load()
 
 
 def _connected(host: str, port: int, timeout: timedelta) -> socket.socket:
@@ -399,12 +398,9 @@ def _connected(host: str, port: int, timeout: timedelta) -> socket.socket:
 class _Server:
     """Keeps a table for others; one thread for each of them."""
 
-    def __init__(self, host: str, port: int, fd: int | None) -> None:
+    def __init__(self, port: int, fd: int | None) -> None:
         self.table = _Table()
-        if fd is not None:
-            self.sock = socket.socket(fileno=fd)
-        else:
-            self.sock = _listening(port)
+        self.sock = _listening(port) if fd is None else socket.socket(fileno=fd)
         self.port: int = self.sock.getsockname()[1]
         self.clients: list[socket.socket] = []
         threading.Thread(target=self._accept, name="flambeau-store", daemon=True).start()
@@ -445,8 +441,6 @@ def _listening(port: int) -> socket.socket:
         if socket.has_dualstack_ipv6():
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
     except OSError as error:
-        import errno
-
         if error.errno == errno.EADDRINUSE:
             raise _in_use(port, error) from None
     try:

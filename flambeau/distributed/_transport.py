@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
+import selectors
 import socket
 import threading
 import time
@@ -53,27 +53,40 @@ class Transport:
             self._connect(store, timeout, host)
 
     def _connect(self, store: Store, timeout: timedelta, host: str) -> None:
-        listener = socket.create_server((host, 0), backlog=self.size)
-        store.set(f"address/{self.rank}", pickle.dumps((host, listener.getsockname()[1])))
-        listener.settimeout(timeout.total_seconds())
-        for peer in range(self.rank):  # to those before, from those after
-            there, port = pickle.loads(store.get(f"address/{peer}"))
-            sock = _connected(there, port, timeout)
-            _wire.send(sock, DATA, 0, self.rank, b"")
-            self.socks[peer] = sock
-        try:
-            for _ in range(self.rank + 1, self.size):
-                sock, _ = listener.accept()
-                sock.settimeout(None)
-                self.socks[_wire.receive(sock)[2]] = _wire.quick(sock)
-        except TimeoutError:
-            missing = sorted(set(range(self.size)) - {self.rank} - set(self.socks))
-            raise DistBackendError(f"Timed out after {int(timeout.total_seconds() * 1000)}ms: ranks {missing} did not connect") from None  # fmt: skip
-        finally:
-            listener.close()
+        with socket.create_server((host, 0), backlog=self.size) as listener:
+            store.set(f"address/{self.rank}", f"{host} {listener.getsockname()[1]}")
+            try:
+                for peer in range(self.rank):  # to those before, from those after
+                    there, _, port = store.get(f"address/{peer}").decode().rpartition(" ")
+                    self.socks[peer] = _connected(there, int(port), timeout)
+                    _wire.send(self.socks[peer], DATA, 0, self.rank, b"")
+                self._await(set(range(self.rank + 1, self.size)), listener, timeout)
+            except BaseException:
+                for sock in self.socks.values():
+                    sock.close()
+                raise
         for peer, sock in self.socks.items():
             _open.add(sock)
             threading.Thread(target=self._read, args=(peer, sock), name=f"flambeau-rank-{peer}", daemon=True).start()
+
+    def _await(self, missing: set[int], listener: socket.socket, timeout: timedelta) -> None:
+        """Connections from ranks, which say who they are. Whoever else finds the port is not waited for."""
+        deadline = time.monotonic() + timeout.total_seconds()
+        with contextlib.ExitStack() as unknown, selectors.DefaultSelector() as selector:
+            selector.register(listener, selectors.EVENT_READ)
+            while missing:
+                ready = selector.select(max(deadline - time.monotonic(), 0))
+                if not ready:
+                    raise DistBackendError(f"Timed out after {int(timeout.total_seconds() * 1000)}ms: ranks {sorted(missing)} did not connect")  # fmt: skip
+                for key, _ in ready:
+                    if key.fileobj is listener:
+                        selector.register(unknown.enter_context(listener.accept()[0]), selectors.EVENT_READ)
+                        continue
+                    sock: Any = key.fileobj
+                    selector.unregister(sock)
+                    if (peer := _wire.introduced(sock)) in missing:
+                        missing.remove(peer)
+                        self.socks[peer] = _wire.quick(sock.dup())
 
     def _read(self, peer: int, sock: socket.socket) -> None:
         why = "Connection closed by peer"
@@ -95,14 +108,10 @@ class Transport:
         with self.arrived:
             self.gone[peer] = why
             self.arrived.notify_all()
+        sock.close()
 
     def send(self, peer: int, channel: Channel, data: Any) -> None:
         """Give a message on its way."""
-        if peer == self.rank:
-            with self.arrived:
-                self.mail.setdefault((channel, peer), deque()).append(bytearray(data))
-                self.arrived.notify_all()
-            return
         try:
             with self.sending[peer]:
                 _wire.send(self.socks[peer], DATA, *channel, data)
@@ -152,7 +161,7 @@ class Transport:
                     _wire.send(self.socks[peer], ABORT, group, 0, why.encode())
 
     def close(self) -> None:
-        """Leave."""
+        """Leave. What is on its way to the others still reaches them: a connection ends when both sides have left."""
         with self.arrived:
             self.closing = True
             self.arrived.notify_all()
@@ -161,9 +170,3 @@ class Transport:
                 with self.sending[peer]:
                     _wire.send(sock, GOODBYE, 0, 0, b"")
                 sock.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + 5
-        for sock in self.socks.values():  # what is on its way to others may still be read by them
-            with contextlib.suppress(OSError):
-                sock.settimeout(max(deadline - time.monotonic(), 0.01))
-            with contextlib.suppress(OSError):
-                sock.close()

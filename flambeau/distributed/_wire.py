@@ -34,6 +34,19 @@ def receive(sock: socket.socket) -> tuple[int, int, int, bytearray]:
     return kind, group, tag, payload
 
 
+def introduced(sock: socket.socket) -> int | None:
+    """The rank that a first message, without bytes, has as its tag; None if something else comes."""
+    head = bytearray(HEADER.size)
+    try:
+        sock.settimeout(1)
+        read_exactly(sock, memoryview(head))
+        sock.settimeout(None)
+    except OSError:
+        return None
+    _, _, rank, length = HEADER.unpack(head)
+    return None if length else int(rank)
+
+
 def send(sock: socket.socket, kind: int, group: int, tag: int, data: Any) -> None:
     """Send one message; `data` has a buffer of bytes."""
     view = memoryview(data)
