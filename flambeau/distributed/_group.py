@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._eager.graph import bump
 from flambeau._tensor import Tensor
 from flambeau.distributed._errors import DistBackendError
 from flambeau.distributed._reduce_op import ReduceOp, combine
@@ -54,7 +55,7 @@ class Work:
 
     def wait(self, timeout: timedelta | None = None) -> bool:
         """Wait for the end; raises what went wrong."""
-        if not self._ended.wait(None if timeout is None or not timeout else timeout.total_seconds()):
+        if not self._ended.wait(timeout.total_seconds() if timeout else None):
             raise DistBackendError(f"Operation timed out after {timeout}")
         if self._error is not None:
             raise self._error
@@ -105,28 +106,29 @@ class _Receipt(Work):
 
     def __init__(self, group: ProcessGroup, tensor: Tensor, peers: list[int], tag: int) -> None:
         super().__init__([tensor])
-        self._group, self._tensor, self._peers, self._tag, self._from = group, tensor, peers, tag, -1
+        self._group, self._tensor, self._from = group, tensor, -1
+        self._peers, self._channel = [group.ranks[p] for p in peers], group.channel(tag)
+        self._taking = threading.Lock()
 
     def _take(self, seconds: float) -> None:
-        with self._lock:
+        with self._taking:
             if self._ended.is_set():
                 return
-            group = self._group
             try:
-                peer, data = group.transport.receive([group.ranks[p] for p in self._peers], group.channel(self._tag), seconds)  # fmt: skip
-                self._from = group.ranks.index(peer)
-                _fill(self._tensor, data)
+                peer, data = self._group.transport.receive(self._peers, self._channel, seconds)
+                self._from = self._group.ranks.index(peer)
+                fill(self._tensor, data)
             except BaseException as error:
-                self._error = error  # type: ignore[assignment]
-            self._ended.set()
+                self._finish(error)
+            else:
+                self._finish()
 
     def wait(self, timeout: timedelta | None = None) -> bool:
         self._take((timeout or self._group.timeout).total_seconds())
         return super().wait()
 
     def is_completed(self) -> bool:
-        group = self._group
-        if not self._ended.is_set() and group.transport.ready(group.channel(self._tag), [group.ranks[p] for p in self._peers]):  # fmt: skip
+        if not self._ended.is_set() and self._group.transport.ready(self._channel, self._peers):
             self._take(1.0)
         return self._ended.is_set()
 
@@ -143,22 +145,25 @@ def array_of(t: Tensor) -> Array:
     return np.ascontiguousarray(t._a)
 
 
-def _bytes_of(a: Array) -> Any:
+def bytes_of(a: Array) -> Any:
+    """An array's bytes, in order."""
     return np.ascontiguousarray(a).reshape(-1).view(np.uint8).data
 
 
-def _fill(t: Tensor, data: Any) -> None:
+def arrays_of(parts: Sequence[Any], dtype: Any) -> list[Array]:
+    """Received bytes as arrays."""
+    return [np.frombuffer(p, dtype) for p in parts]
+
+
+def fill(t: Tensor, data: Any) -> None:
     """Put received bytes into a tensor."""
-    a = t._a
-    if len(data) != a.nbytes:
-        raise DistBackendError(f"a message of {len(data)} bytes came for a tensor of {a.nbytes} bytes: ranks do not agree on sizes")  # fmt: skip
-    store(t, np.frombuffer(data, a.dtype).reshape(a.shape))
+    if len(data) != t._a.nbytes:
+        raise DistBackendError(f"{len(data)} bytes came for a tensor of {t._a.nbytes} bytes: ranks do not agree on sizes")  # fmt: skip
+    store(t, np.frombuffer(data, t._a.dtype))
 
 
 def store(t: Tensor, values: Array) -> None:
     """Put elements into a tensor."""
-    from flambeau._eager.graph import bump
-
     np.copyto(t._a, values.reshape(t._a.shape), casting="no")
     bump(t)
 
@@ -211,14 +216,13 @@ class ProcessGroup:
 
     # ---- running ----
 
-    def run(self, step: Callable[[int], None], result: Any, background: bool, timeout: timedelta | None = None) -> Work:
+    def run(self, step: Callable[[int], Any], result: Any, background: bool) -> Work:
         """Do a collective: `step` gets its number. In the background, or here if nothing goes on before it."""
         work = Work(result)
         with self._lock:
             self._turn += 1
             turn = self._turn
-            busy = self._pending > 0
-            if background or busy:
+            if background or self._pending:
                 self._pending += 1
                 if self._thread is None or not self._thread.is_alive():
                     self._thread = threading.Thread(target=self._serve, name=f"flambeau-group-{self.number}", daemon=True)  # fmt: skip
@@ -237,7 +241,7 @@ class ProcessGroup:
             with self._lock:
                 self._pending -= 1
 
-    def _do(self, step: Callable[[int], None], turn: int, work: Work) -> None:
+    def _do(self, step: Callable[[int], Any], turn: int, work: Work) -> None:
         try:
             step(turn)
         except BaseException as error:
@@ -254,11 +258,14 @@ class ProcessGroup:
 
     # ---- messages within a collective ----
 
-    def _put(self, to: int, turn: int, data: Any) -> None:
+    def put(self, to: int, turn: int, data: Any) -> None:
+        """Give a rank bytes."""
         self.transport.send(self.ranks[to], (self.number, -turn), data)
 
-    def _get(self, source: int, turn: int) -> bytearray:
-        return self.transport.receive([self.ranks[source]], (self.number, -turn), self.timeout.total_seconds())[1]
+    def get(self, source: int, turn: int, timeout: timedelta | None = None) -> bytearray:
+        """What a rank gave."""
+        seconds = (timeout or self.timeout).total_seconds()
+        return self.transport.receive([self.ranks[source]], (self.number, -turn), seconds)[1]
 
     def _others(self) -> list[int]:
         """The other ranks, from the next one on: not all begin with the same."""
@@ -268,8 +275,8 @@ class ProcessGroup:
     def exchange(self, turn: int, outgoing: Sequence[Any]) -> list[Any]:
         """Give each rank its bytes; what each gave to this one."""
         for to in self._others():
-            self._put(to, turn, outgoing[to])
-        return [outgoing[r] if r == self._rank else self._get(r, turn) for r in range(len(self.ranks))]
+            self.put(to, turn, outgoing[to])
+        return [outgoing[r] if r == self._rank else self.get(r, turn) for r in range(len(self.ranks))]
 
     # ---- collectives over arrays ----
 
@@ -280,13 +287,13 @@ class ProcessGroup:
         mask = 1
         while mask < n:
             if me & mask:
-                data = self._get((me - mask + root) % n, turn)
+                data = self.get((me - mask + root) % n, turn)
                 break
             mask <<= 1
         mask >>= 1
         while mask:
             if me + mask < n:
-                self._put((me + mask + root) % n, turn, data)
+                self.put((me + mask + root) % n, turn, data)
             mask >>= 1
         return data
 
@@ -296,15 +303,10 @@ class ProcessGroup:
         if n == 1:
             return combine([flat], op).reshape(a.shape)
         if flat.nbytes <= 16384:  # everyone gets everything
-            parts = self.exchange(turn, [_bytes_of(flat)] * n)
-            return combine([np.frombuffer(p, a.dtype) for p in parts], op).reshape(a.shape)
+            return combine(arrays_of(self.gathered(turn, bytes_of(flat)), a.dtype), op).reshape(a.shape)
         cuts = [len(flat) * r // n for r in range(n + 1)]
-        parts = self.exchange(turn, [_bytes_of(flat[cuts[r] : cuts[r + 1]]) for r in range(n)])
-        mine = combine([np.frombuffer(p, a.dtype) for p in parts], op)
-        out = np.empty_like(flat)
-        for r, p in enumerate(self.exchange(turn, [_bytes_of(mine)] * n)):
-            out[cuts[r] : cuts[r + 1]] = np.frombuffer(p, a.dtype)
-        return out.reshape(a.shape)
+        mine = self.scatter_reduced(turn, [flat[cuts[r] : cuts[r + 1]] for r in range(n)], op)
+        return np.concatenate(arrays_of(self.gathered(turn, bytes_of(mine)), a.dtype)).reshape(a.shape)
 
     def gathered(self, turn: int, data: Any) -> list[Any]:
         """Every rank's bytes, on all ranks."""
@@ -313,24 +315,24 @@ class ProcessGroup:
     def gathered_to(self, turn: int, data: Any, root: int) -> list[Any] | None:
         """Every rank's bytes, on the root."""
         if self._rank != root:
-            self._put(root, turn, data)
+            self.put(root, turn, data)
             return None
-        return [data if r == root else self._get(r, turn) for r in range(len(self.ranks))]
+        return [data if r == root else self.get(r, turn) for r in range(len(self.ranks))]
 
     def scattered(self, turn: int, parts: Sequence[Any] | None, root: int) -> Any:
         """The root's bytes for this rank."""
         if self._rank != root:
-            return self._get(root, turn)
+            return self.get(root, turn)
         assert parts is not None
         for to in self._others():
-            self._put(to, turn, parts[to])
+            self.put(to, turn, parts[to])
         return parts[root]
 
     def scatter_reduced(self, turn: int, parts: Sequence[Array], op: ReduceOp) -> Array:
         """This rank's part of all ranks' arrays, combined."""
-        got = self.exchange(turn, [_bytes_of(p) for p in parts])
+        got = self.exchange(turn, [bytes_of(p) for p in parts])
         mine = parts[self._rank]
-        return combine([np.frombuffer(p, mine.dtype) for p in got], op).reshape(mine.shape)
+        return combine(arrays_of(got, mine.dtype), op).reshape(mine.shape)
 
 
 ProcessGroup.__module__ = Work.__module__ = "torch.distributed"

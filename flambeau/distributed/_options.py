@@ -10,6 +10,7 @@ from typing import Any
 
 from flambeau.distributed._group import ProcessGroup
 from flambeau.distributed._reduce_op import ReduceOp
+from flambeau.distributed.constants import default_pg_timeout
 
 
 class DebugLevel(IntEnum):
@@ -53,8 +54,13 @@ set_debug_level_from_env()
 
 @dataclass
 class _Options:
-    timeout: timedelta = timedelta(minutes=30)
+    timeout: timedelta = default_pg_timeout
     asyncOp: bool = True
+
+
+@dataclass
+class _Rooted(_Options):
+    rootRank: int = 0
 
 
 @dataclass
@@ -83,25 +89,20 @@ class ReduceScatterOptions(AllreduceOptions):
 
 
 @dataclass
-class BroadcastOptions(_Options):
+class BroadcastOptions(_Rooted):
     """Whose tensor."""
 
-    rootRank: int = 0
     rootTensor: int = 0
 
 
 @dataclass
-class GatherOptions(_Options):
+class GatherOptions(_Rooted):
     """For whom."""
-
-    rootRank: int = 0
 
 
 @dataclass
-class ScatterOptions(_Options):
+class ScatterOptions(_Rooted):
     """From whom."""
-
-    rootRank: int = 0
 
 
 @dataclass

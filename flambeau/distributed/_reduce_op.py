@@ -57,9 +57,13 @@ _FUNCTIONS: dict[RedOpType, Callable[..., Any]] = {
 _NAMES = {"int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool"}
 
 
+def _kind(op: Any) -> RedOpType:
+    return op.op if isinstance(op, ReduceOp) else RedOpType(op)
+
+
 def check(op: Any, tensor: Any, what: str) -> None:
     """Refuse what cannot be combined so, before any rank is asked: the others need not fail with this one."""
-    kind = op.op if isinstance(op, ReduceOp) else RedOpType(op)
+    kind = _kind(op)
     if kind is RedOpType.PREMUL_SUM:
         raise NotImplementedError("torch.distributed.ReduceOp.PREMUL_SUM")
     if tensor.is_complex() and kind not in (RedOpType.SUM, RedOpType.AVG):
@@ -74,7 +78,7 @@ def check(op: Any, tensor: Any, what: str) -> None:
 
 def combine(parts: Sequence[Any], op: Any) -> Any:
     """Arrays of all ranks as one, added up in the order of ranks."""
-    kind = op.op if isinstance(op, ReduceOp) else RedOpType(op)
+    kind = _kind(op)
     fn = _FUNCTIONS[kind]
     out = np.array(parts[0])
     for p in parts[1:]:

@@ -44,24 +44,27 @@ def _missing(scheme: str, what: str) -> ValueError:
     return ValueError(f"Error initializing torch.distributed using {scheme}:// rendezvous: {what}")
 
 
+def _place(scheme: str, query: dict[str, str]) -> tuple[int, int]:
+    """The rank, and how many there are."""
+    for name in ("rank", "world_size"):
+        if name not in query:
+            raise _missing(scheme, f"{name.replace('_', ' ')} parameter missing")
+    return int(query["rank"]), int(query["world_size"])
+
+
 def _file(parts: Any, query: dict[str, str], timeout: timedelta = DEFAULT, **_: Any) -> Iterator[tuple[Any, int, int]]:
     if not parts.path:
         raise _missing("file", "path missing")
-    for name in ("rank", "world_size"):
-        if name not in query:
-            raise _missing("file", f"{name.replace('_', ' ')} parameter missing")
-    store = FileStore(parts.path, int(query["world_size"]))
+    rank, size = _place("file", query)
+    store = FileStore(parts.path, size)
     store.set_timeout(timeout)
-    yield store, int(query["rank"]), int(query["world_size"])
+    yield store, rank, size
 
 
 def _tcp(parts: Any, query: dict[str, str], timeout: timedelta = DEFAULT, **_: Any) -> Iterator[tuple[Any, int, int]]:
     if not parts.port:
         raise _missing("tcp", "port number missing")
-    for name in ("rank", "world_size"):
-        if name not in query:
-            raise _missing("tcp", f"{name.replace('_', ' ')} parameter missing")
-    rank, size = int(query["rank"]), int(query["world_size"])
+    rank, size = _place("tcp", query)
     yield TCPStore(str(parts.hostname), parts.port, size, rank == 0, timeout), rank, size
 
 

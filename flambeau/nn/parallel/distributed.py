@@ -97,7 +97,7 @@ class DistributedDataParallel(Module, Joinable):
             if device_mesh is not None
             else process_group
             if process_group is not None
-            else c10d._the(None)
+            else c10d._get_default_group()
         )
         if not any(p.requires_grad for p in module.parameters()):
             raise RuntimeError(

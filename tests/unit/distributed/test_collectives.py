@@ -1,6 +1,10 @@
 """torch.distributed on three processes: collectives, messages, groups, objects; a rank that is killed; stores."""
 
+import contextlib
 import os
+import pickle
+import socket
+import struct
 import threading
 import time
 from datetime import timedelta
@@ -234,6 +238,7 @@ def test_refusals():
         with pytest.raises(ValueError, match="gather_list"):
             dist.gather(torch.ones(1))
         assert dist.get_backend() == "gloo"
+        assert dist.distributed_c10d._get_default_group() is dist.group.WORLD
         assert repr(dist.ReduceOp.SUM) == "<RedOpType.SUM: 0>"
         with pytest.raises(RuntimeError, match="BAND with non-integral dtype"):
             dist.all_reduce(torch.ones(2), op=dist.ReduceOp.BAND)
@@ -285,8 +290,6 @@ def test_stores(tmp_path):
 
 
 def test_a_message_to_the_store_runs_nothing():
-    import pickle
-
     from flambeau.distributed import _store, _wire
 
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -299,6 +302,86 @@ def test_a_message_to_the_store_runs_nothing():
     assert store.get("a") == b"1"
     client.close()
     store.close()
+
+
+class Runs:
+    def __reduce__(self):
+        return os.mkdir, (str(self.where),)
+
+
+def test_what_others_put_into_a_store_runs_nothing(tmp_path):
+    from flambeau.distributed._transport import Transport
+
+    program = Runs()
+    program.where = tmp_path / "ran"
+    store = dist.HashStore()
+    store.set("address/0", pickle.dumps(program))
+    with contextlib.suppress(Exception):
+        Transport(store, 1, 2, timedelta(seconds=2), "127.0.0.1")
+    record = pickle.dumps(("set", ("a", program)))
+    (tmp_path / "store").write_bytes(struct.pack("<I", len(record)) + record)
+    with contextlib.suppress(pickle.UnpicklingError):
+        dist.FileStore(str(tmp_path / "store"))
+    assert not program.where.exists()
+
+
+def test_keys_of_a_part_of_a_store(tmp_path):
+    for whole in (dist.HashStore(), dist.FileStore(str(tmp_path / "store"), 1), dist.TCPStore("127.0.0.1", 0, 1, True)):
+        part = dist.PrefixStore("part", dist.PrefixStore("inner", whole))
+        whole.set("a", "1")
+        part.set("b", "2")
+        assert sorted(whole.list_keys()) == ["a", "inner/part/b"]
+        assert part.list_keys() == ["b"]
+        assert part.num_keys() == whole.num_keys() == 2
+        getattr(whole, "close", int)()
+
+
+def joined_among_strays():
+    """Somebody else finds a rank's port first: nothing that it says makes it one of the ranks."""
+    from flambeau.distributed import _wire
+    from flambeau.distributed._transport import Transport
+
+    store = dist.HashStore()
+    made = []
+    waiting = threading.Thread(target=lambda: made.append(Transport(store, 0, 2, timedelta(seconds=20), "127.0.0.1")))
+    waiting.start()
+    host, port = _transport_address(store.get("address/0"))
+    silent, wrong = socket.create_connection((host, port)), socket.create_connection((host, port))
+    _wire.send(wrong, 0, 0, 7, b"")
+    gone = socket.create_connection((host, port))
+    gone.close()
+    other = Transport(store, 1, 2, timedelta(seconds=20), "127.0.0.1")
+    waiting.join(20)
+    silent.close()
+    wrong.close()
+    other.send(0, (0, 1), b"here")
+    return bytes(made[0].receive([1], (0, 1), 5)[1])
+
+
+def _transport_address(value):
+    host, _, port = value.decode().rpartition(" ")
+    return host, int(port)
+
+
+def test_strays_are_no_ranks():
+    assert joined_among_strays() == b"here"
+
+
+def promised(rank, size):
+    if rank:
+        time.sleep(0.3)
+        dist.send(torch.arange(3.0), 0)
+        return None
+    t = torch.zeros(3)
+    start = time.monotonic()
+    work = dist.irecv(t, 1)
+    future = work.get_future().then(lambda f: f.value()[0].sum().item())
+    asked = time.monotonic() - start
+    return asked < 0.2, future.wait(), work.source_rank(), work.get_future().wait()[0].tolist()
+
+
+def test_the_future_of_a_message():
+    assert run(promised, size=2)[0] == (True, 3.0, 1, [0.0, 1.0, 2.0])
 
 
 def test_numbers_are_added_in_the_order_of_ranks():
