@@ -22,7 +22,4 @@ def _sync_params_and_buffers(process_group: Any, module_states: Sequence[Any], b
     """Tensors of rank `src`, on all ranks."""
     with flambeau.no_grad():
         for t in module_states:
-            data = t.contiguous()
-            dist.broadcast(data, group=process_group, group_src=src)
-            if data is not t:
-                t.copy_(data)
+            dist.broadcast(t.detach(), group=process_group, group_src=src)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import flambeau
@@ -45,9 +46,11 @@ class Joinable(ABC):
         """The group of its collectives."""
 
 
+@dataclass
 class _Config:
-    def __init__(self, enable: bool, throw_on_early_termination: bool, is_first_joinable: bool) -> None:
-        self.enable, self.throw_on_early_termination, self.is_first_joinable = enable, throw_on_early_termination, is_first_joinable  # fmt: skip
+    enable: bool
+    throw_on_early_termination: bool
+    is_first_joinable: bool
 
 
 class Join:
@@ -79,9 +82,9 @@ class Join:
         if not self._enable or kind:
             return
         last, rounds = True, 0
-        while (running := self._running(0)) > 0:
+        while (running := _total(0, self._group)) > 0:
             if self._throw:
-                self._tell(True)
+                _total(1, self._group)
                 raise RuntimeError(f"Rank {self._rank} exhausted all inputs.")
             last = False
             rounds += 1
@@ -92,14 +95,6 @@ class Join:
         for hook in self._hooks:
             hook.post_hook(last)
 
-    def _running(self, own: int) -> int:
-        count = flambeau.tensor([own])
-        dist.all_reduce(count, group=self._group)
-        return int(count.item())
-
-    def _tell(self, stop: bool) -> None:
-        dist.all_reduce(flambeau.tensor([int(stop)]), group=self._group)
-
     @staticmethod
     def notify_join_context(joinable: Joinable) -> Any:
         """Say that this rank begins another iteration; called by the first joinable before its collectives."""
@@ -108,9 +103,13 @@ class Join:
             return None
         group = joinable.join_process_group
         work: Any = dist.all_reduce(flambeau.ones(1, dtype=flambeau.int64), group=group, async_op=True)
-        if config.throw_on_early_termination:
-            count = flambeau.zeros(1, dtype=flambeau.int64)
-            dist.all_reduce(count, group=group)
-            if count.item():
-                raise RuntimeError("Detected at least one rank that exhausted inputs. Throwing across all ranks.")
+        if config.throw_on_early_termination and _total(0, group):
+            raise RuntimeError("Detected at least one rank that exhausted inputs. Throwing across all ranks.")
         return work
+
+
+def _total(own: int, group: Any) -> int:
+    """The sum of what all ranks give."""
+    count = flambeau.tensor([own])
+    dist.all_reduce(count, group=group)
+    return int(count.item())

@@ -96,10 +96,7 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         loss = self.optim.step(closure=closure, **kwargs) if closure is not None else self.optim.step(**kwargs)
         with flambeau.no_grad():
             for param, owner in self._owner.items():
-                data = param.detach().contiguous()
-                dist.broadcast(data, group=self.process_group, group_src=owner)
-                if data.data_ptr() != param.data_ptr():
-                    param.copy_(data)
+                dist.broadcast(param.detach(), group=self.process_group, group_src=owner)
         self._exchange_options(self.optim.param_groups, self.param_groups)
         return loss
 

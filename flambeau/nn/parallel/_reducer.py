@@ -41,7 +41,10 @@ class GradBucket:
 
     def gradients(self) -> list[Tensor]:
         """Each parameter's part, in its shape."""
-        return [self._buffer[a : a + p.numel()].view(p.shape) for p, a in zip(self._parameters, self._starts, strict=False)]  # fmt: skip
+        return [self._part(i) for i in range(len(self._parameters))]
+
+    def _part(self, i: int) -> Tensor:
+        return self._buffer[self._starts[i] : self._starts[i + 1]].view(self._parameters[i].shape)  # type: ignore[no-any-return]
 
     def parameters(self) -> list[Tensor]:
         """The parameters."""
@@ -62,14 +65,16 @@ def assigned(parameters: Sequence[Tensor], first: int, cap: int) -> list[list[Te
     sizes: dict[Any, int] = {}
     for p in reversed(parameters):
         key = p.dtype
-        limit = first if not buckets else cap
+        limit = cap if buckets else first
         if key in open_ and sizes[key] + p.nbytes > limit:
             buckets.append(open_.pop(key))
-        open_.setdefault(key, []).append(p)
-        sizes[key] = sum(q.nbytes for q in open_[key])
+        if key not in open_:
+            open_[key], sizes[key] = [], 0
+        open_[key].append(p)
+        sizes[key] += p.nbytes
         if sizes[key] >= limit:
             buckets.append(open_.pop(key))
-    return buckets + [ps for ps in open_.values() if ps]
+    return [*buckets, *open_.values()]
 
 
 class Reducer:
@@ -87,7 +92,9 @@ class Reducer:
         self.next = 0
         self.futures: list[Any] = []
         self.used: set[int] = set()
-        self.handles = [p.register_post_accumulate_grad_hook(self._ready) for p in parameters]  # type: ignore[attr-defined]
+        self.unused_everywhere: set[int] = set()
+        for p in parameters:
+            p.register_post_accumulate_grad_hook(self._ready)  # type: ignore[attr-defined]
 
     def prepare(self, unused: Sequence[Tensor]) -> None:
         """A forward pass has run; parameters that no gradient will reach count as ready."""
@@ -124,7 +131,7 @@ class Reducer:
         self.used.add(id(p))
         bucket, i = self.place[id(p)]
         with flambeau.no_grad():
-            part = bucket.gradients()[i]
+            part: Any = bucket._part(i)
             part.zero_() if grad is None else part.copy_(grad)
         self.left[bucket._index] -= 1
         while self.next < len(self.buckets) and self.left[self.next] == 0:
@@ -156,10 +163,8 @@ class Reducer:
                     grad = p.grad  # type: ignore[attr-defined]
                     if grad is not None:
                         grad.copy_(g)
-                    elif self.unused_everywhere is None or id(p) not in self.unused_everywhere:
+                    elif id(p) not in self.unused_everywhere:
                         p.grad = g.clone()  # type: ignore[attr-defined]
-
-    unused_everywhere: set[int] | None = None
 
 
 class Logger:

@@ -3,9 +3,12 @@
 import contextlib
 
 import flambeau as torch
+from flambeau import distributed as dist
 from flambeau.distributed.algorithms.join import Join, Joinable, JoinHook
+from flambeau.distributed.utils import _sync_params_and_buffers
 
 from ..modules.module import Module
+from ._reducer import Logger, Reducer, reached
 
 __all__ = ["DistributedDataParallel"]
 
@@ -82,8 +85,6 @@ class DistributedDataParallel(Module, Joinable):
     ):
         Module.__init__(self)
         Joinable.__init__(self)
-        from flambeau.distributed import distributed_c10d as c10d
-
         if process_group is not None and device_mesh is not None:
             raise RuntimeError("Cannot specify both process_group and device_mesh arguments.")
         for given, name in (
@@ -97,7 +98,7 @@ class DistributedDataParallel(Module, Joinable):
             if device_mesh is not None
             else process_group
             if process_group is not None
-            else c10d._get_default_group()
+            else dist.distributed_c10d._get_default_group()
         )
         if not any(p.requires_grad for p in module.parameters()):
             raise RuntimeError(
@@ -120,8 +121,6 @@ class DistributedDataParallel(Module, Joinable):
         self._same_on_all_ranks()
         if init_sync:
             self._take_over([*(p for n, p in module.named_parameters() if n not in ignored), *self._buffers_to_share()])
-        from ._reducer import Logger, Reducer
-
         self.bucket_bytes_cap = int((25 if bucket_cap_mb is None else bucket_cap_mb) * 1024 * 1024)
         first = 1 << 20 if bucket_cap_mb is None else self.bucket_bytes_cap
         self.reducer = Reducer(
@@ -135,8 +134,6 @@ class DistributedDataParallel(Module, Joinable):
 
     def _same_on_all_ranks(self):
         """Raise unless all ranks have as many parameters, of the same shapes."""
-        from flambeau import distributed as dist
-
         shapes = [tuple(p.shape) for p in self._parameters_to_average]
         everywhere = [None] * dist.get_world_size(self.process_group)
         dist.all_gather_object(everywhere, shapes, group=self.process_group)
@@ -153,14 +150,7 @@ class DistributedDataParallel(Module, Joinable):
 
     def _take_over(self, tensors, rank=0):
         """A rank's values, for each tensor."""
-        from flambeau import distributed as dist
-
-        with torch.no_grad():
-            for t in tensors:
-                data = t.detach().contiguous()
-                dist.broadcast(data, group=self.process_group, group_src=rank)
-                if data.data_ptr() != t.data_ptr():
-                    t.copy_(data)
+        _sync_params_and_buffers(self.process_group, tensors, 0, rank)
 
     def forward(self, *inputs, **kwargs):
         averaging = torch.is_grad_enabled() and self.require_backward_grad_sync
@@ -183,8 +173,6 @@ class DistributedDataParallel(Module, Joinable):
         return output
 
     def _unused_parameters(self, output):
-        from ._reducer import reached
-
         if not self._looks_for_unused():
             return self._unused if self.static_graph else ()
         used = reached(output)
@@ -197,8 +185,6 @@ class DistributedDataParallel(Module, Joinable):
 
     def _unused_on_all_ranks(self):
         """Those that no rank used: their gradients stay as they were."""
-        from flambeau import distributed as dist
-
         mark = {id(p) for p in self._unused}
         used = torch.tensor([id(p) not in mark for p in self._parameters_to_average], dtype=torch.int32)
         dist.all_reduce(used, group=self.process_group)
@@ -254,23 +240,15 @@ class DistributedDataParallel(Module, Joinable):
 
     def _last_that(self, own):
         """The highest of the ranks for which something holds."""
-        from flambeau import distributed as dist
-
         rank = torch.tensor([dist.get_rank(self.process_group) if own else -1])
         dist.all_reduce(rank, op=dist.ReduceOp.MAX, group=self.process_group)
         return int(rank)
 
     def _anyone_averages(self, own):
         """Whether gradients are averaged in this iteration. Ranks that are done ask, those that run tell."""
-        from flambeau import distributed as dist
-
         count = torch.tensor([int(own)])
         dist.all_reduce(count, group=self.process_group)
         return int(count) > 0
-
-    def train(self, mode=True):
-        super().train(mode)
-        return self
 
     def __getstate__(self):
         raise RuntimeError("a DistributedDataParallel is not pickled: save its `module`'s state_dict")
