@@ -125,10 +125,6 @@ def determine_local_world_size(nproc_per_node: str) -> int:
     return os.cpu_count() or 1
 
 
-def _streams(text: str) -> Any:
-    return Std.from_str(text)
-
-
 def config_from_args(args: argparse.Namespace) -> tuple[LaunchConfig, Any, list[str]]:
     """The launch, what is run, and its arguments."""
     least, most = parse_min_max_nnodes(args.nnodes)
@@ -150,7 +146,7 @@ def config_from_args(args: argparse.Namespace) -> tuple[LaunchConfig, Any, list[
         )
         os.environ["OMP_NUM_THREADS"] = "1"
     shown = {int(r) for r in args.local_ranks_filter.split(",")} if args.local_ranks_filter else None
-    logs = DefaultLogsSpecs(args.log_dir, _streams(args.redirects), _streams(args.tee), shown)
+    logs = DefaultLogsSpecs(args.log_dir, Std.from_str(args.redirects), Std.from_str(args.tee), shown)
     config = LaunchConfig(
         min_nodes=least, max_nodes=most, nproc_per_node=count, logs_specs=logs, run_id=args.rdzv_id, role=args.role,
         rdzv_endpoint=endpoint, rdzv_backend=args.rdzv_backend, rdzv_configs=configs, max_restarts=args.max_restarts,

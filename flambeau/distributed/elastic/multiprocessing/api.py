@@ -95,13 +95,7 @@ class LogsDest:
 class LogsSpecs(abc.ABC):
     """Where output goes: `redirects` into files, `tee` into files and here."""
 
-    def __init__(
-        self,
-        log_dir: str | None = None,
-        redirects: Any = Std.NONE,
-        tee: Any = Std.NONE,
-        local_ranks_filter: set[int] | None = None,
-    ) -> None:
+    def __init__(self, log_dir: str | None = None, redirects: Any = Std.NONE, tee: Any = Std.NONE, local_ranks_filter: set[int] | None = None) -> None:  # fmt: skip
         self._root_log_dir, self._redirects, self._tee = log_dir, redirects, tee
         self._local_ranks_filter = local_ranks_filter
 
@@ -118,13 +112,7 @@ class LogsSpecs(abc.ABC):
 class DefaultLogsSpecs(LogsSpecs):
     """Files `LOG_DIR/RUN_ID/attempt_N/LOCAL_RANK/{stdout,stderr}.log` and `error.json`."""
 
-    def __init__(
-        self,
-        log_dir: str | None = None,
-        redirects: Any = Std.NONE,
-        tee: Any = Std.NONE,
-        local_ranks_filter: set[int] | None = None,
-    ) -> None:
+    def __init__(self, log_dir: str | None = None, redirects: Any = Std.NONE, tee: Any = Std.NONE, local_ranks_filter: set[int] | None = None) -> None:  # fmt: skip
         if log_dir and log_dir != os.devnull:
             if os.path.exists(log_dir) and not os.path.isdir(log_dir):
                 raise NotADirectoryError(f"log_dir: {log_dir} is a file")
@@ -139,11 +127,8 @@ class DefaultLogsSpecs(LogsSpecs):
 
     def _folder(self, run_id: str) -> str:
         if self._run_log_dir is None:
-            base = (
-                self._root_log_dir
-                if self._root_log_dir not in (None, os.devnull)
-                else tempfile.mkdtemp(prefix="torchelastic_")
-            )
+            kept = self._root_log_dir not in (None, os.devnull)
+            base = self._root_log_dir if kept else tempfile.mkdtemp(prefix="torchelastic_")
             self._run_log_dir = tempfile.mkdtemp(prefix=f"{run_id}_", dir=base)
         return self._run_log_dir
 
@@ -236,16 +221,10 @@ class PContext(abc.ABC):
     """Processes that were started together: `start`, then `wait`, and `close` in any case."""
 
     def __init__(
-        self,
-        name: str,
-        entrypoint: Callable[..., Any] | str,
-        args: dict[int, tuple[Any, ...]],
-        envs: dict[int, dict[str, str]],
-        logs_specs: LogsSpecs,
-        log_line_prefixes: dict[int, str] | None = None,
-        duplicate_stdout_filters: list[str] | None = None,
+        self, name: str, entrypoint: Callable[..., Any] | str, args: dict[int, tuple[Any, ...]], envs: dict[int, dict[str, str]],
+        logs_specs: LogsSpecs, log_line_prefixes: dict[int, str] | None = None, duplicate_stdout_filters: list[str] | None = None,
         duplicate_stderr_filters: list[str] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if set(args) != set(envs) or set(args) != set(range(len(args))):
             raise RuntimeError(
                 f"args and envs must have the same local ranks 0, 1, ...: {sorted(args)} and {sorted(envs)}"
@@ -255,6 +234,7 @@ class PContext(abc.ABC):
         self.stdouts, self.stderrs, self.error_files = dest.stdouts, dest.stderrs, dest.error_files
         prefixes = log_line_prefixes or {rank: f"[{name}{rank}]:" for rank in args}
         self._tails = [_Tail(dest.tee_stdouts, prefixes, sys.stdout), _Tail(dest.tee_stderrs, prefixes, sys.stderr)]
+        self._processes: dict[int, Any] = {}
         self._failed_at: dict[int, float] = {}
         self._handlers: dict[int, Any] = {}  # those that were there before
 
@@ -278,12 +258,13 @@ class PContext(abc.ABC):
     def _results(self) -> dict[int, Any]:
         """What they returned."""
 
-    @abc.abstractmethod
     def pids(self) -> dict[int, int]:
         """Their ids."""
+        return {rank: process.pid for rank, process in self._processes.items()}
 
-    @abc.abstractmethod
-    def _signal(self, rank: int, number: int) -> None: ...
+    def _signal(self, rank: int, number: int) -> None:
+        with contextlib.suppress(OSError):
+            os.kill(self._processes[rank].pid, number)
 
     def _poll(self) -> RunProcsResult | None:
         codes = self._codes()
@@ -345,28 +326,11 @@ class SubprocessContext(PContext):
     """Processes that run a program."""
 
     def __init__(
-        self,
-        name: str,
-        entrypoint: str,
-        args: dict[int, tuple[Any, ...]],
-        envs: dict[int, dict[str, str]],
-        logs_specs: LogsSpecs,
-        log_line_prefixes: dict[int, str] | None = None,
-        numa_options: Any = None,
-        duplicate_stdout_filters: list[str] | None = None,
+        self, name: str, entrypoint: str, args: dict[int, tuple[Any, ...]], envs: dict[int, dict[str, str]], logs_specs: LogsSpecs,
+        log_line_prefixes: dict[int, str] | None = None, numa_options: Any = None, duplicate_stdout_filters: list[str] | None = None,
         duplicate_stderr_filters: list[str] | None = None,
-    ) -> None:
-        super().__init__(
-            name,
-            entrypoint,
-            args,
-            envs,
-            logs_specs,
-            log_line_prefixes,
-            duplicate_stdout_filters,
-            duplicate_stderr_filters,
-        )
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+    ) -> None:  # fmt: skip
+        super().__init__(name, entrypoint, args, envs, logs_specs, log_line_prefixes, duplicate_stdout_filters, duplicate_stderr_filters)  # fmt: skip
 
     def _start(self) -> None:
         if self._processes:
@@ -392,14 +356,6 @@ class SubprocessContext(PContext):
     def _results(self) -> dict[int, Any]:
         return {}
 
-    def pids(self) -> dict[int, int]:
-        """Their ids."""
-        return {rank: process.pid for rank, process in self._processes.items()}
-
-    def _signal(self, rank: int, number: int) -> None:
-        with contextlib.suppress(OSError):
-            self._processes[rank].send_signal(number)
-
 
 def _run_function(rank: int, fn: Any, args: Any, env: dict[str, str], out: str, err: str, results: Any) -> None:
     os.environ.update(env)
@@ -417,55 +373,29 @@ class MultiprocessContext(PContext):
     """Processes that run a function; what it returns is in `return_values`."""
 
     def __init__(
-        self,
-        name: str,
-        entrypoint: Callable[..., Any],
-        args: dict[int, tuple[Any, ...]],
-        envs: dict[int, dict[str, str]],
-        start_method: str,
-        logs_specs: LogsSpecs,
-        log_line_prefixes: dict[int, str] | None = None,
-        numa_options: Any = None,
-        duplicate_stdout_filters: list[str] | None = None,
-        duplicate_stderr_filters: list[str] | None = None,
-    ) -> None:
-        super().__init__(
-            name,
-            entrypoint,
-            args,
-            envs,
-            logs_specs,
-            log_line_prefixes,
-            duplicate_stdout_filters,
-            duplicate_stderr_filters,
-        )
+        self, name: str, entrypoint: Callable[..., Any], args: dict[int, tuple[Any, ...]], envs: dict[int, dict[str, str]], start_method: str,
+        logs_specs: LogsSpecs, log_line_prefixes: dict[int, str] | None = None, numa_options: Any = None,
+        duplicate_stdout_filters: list[str] | None = None, duplicate_stderr_filters: list[str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(name, entrypoint, args, envs, logs_specs, log_line_prefixes, duplicate_stdout_filters, duplicate_stderr_filters)  # fmt: skip
         self.start_method = start_method
         self._context: Any = multiprocessing.get_context(start_method)
         self._queue = self._context.SimpleQueue()
         self._returned: dict[int, Any] = {}
-        self._processes: list[Any] = []
 
     def _start(self) -> None:
         if self._processes:
             raise ValueError("The process context already initialized. Most likely the start method got called twice.")
         for rank in range(self.nprocs):
             env = {**self.envs[rank], "TORCHELASTIC_ERROR_FILE": self.error_files[rank]}
-            arguments = (
-                rank,
-                self.entrypoint,
-                self.args[rank],
-                env,
-                self.stdouts[rank],
-                self.stderrs[rank],
-                self._queue,
-            )
-            process = self._context.Process(target=_run_function, args=arguments, daemon=False)
+            given = (rank, self.entrypoint, self.args[rank], env, self.stdouts[rank], self.stderrs[rank], self._queue)
+            process = self._context.Process(target=_run_function, args=given, daemon=False)
             process.start()
-            self._processes.append(process)
+            self._processes[rank] = process
 
     def _codes(self) -> dict[int, int | None]:
         self._drain()  # a process does not end before what it returned is taken
-        return {rank: process.exitcode for rank, process in enumerate(self._processes)}
+        return {rank: process.exitcode for rank, process in self._processes.items()}
 
     def _drain(self) -> None:
         while not self._queue.empty():
@@ -475,11 +405,3 @@ class MultiprocessContext(PContext):
     def _results(self) -> dict[int, Any]:
         self._drain()
         return dict(sorted(self._returned.items()))
-
-    def pids(self) -> dict[int, int]:
-        """Their ids."""
-        return {rank: process.pid for rank, process in enumerate(self._processes)}
-
-    def _signal(self, rank: int, number: int) -> None:
-        with contextlib.suppress(OSError):
-            os.kill(self._processes[rank].pid, number)
