@@ -264,7 +264,7 @@ def dedup_save_plans(all_plans: list[SavePlan], save_to_lowest_rank: bool = Fals
     keeper: dict[MetadataIndex, int] = {}
     sizes = {item.index: item.tensor_storage_size() or 1 for plan in all_plans for item in plan.items}
     for index, ranks in holders.items():
-        rank = ranks[0] if save_to_lowest_rank else min(ranks, key=lambda r: load[r])
+        rank = ranks[0] if save_to_lowest_rank else min(ranks, key=load.__getitem__)
         keeper[index] = rank
         load[rank] += sizes[index]
     return [dataclasses.replace(p, items=[i for i in p.items if keeper[i.index] == rank]) for rank, p in enumerate(all_plans)]  # fmt: skip

@@ -5,11 +5,12 @@ Each thing is an archive of its own, as `torch.save` writes it; `.metadata` says
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import io
 import os
 import pickle
 import uuid
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any
@@ -42,7 +43,7 @@ class SerializationFormat(Enum):
     SAFETENSORS = "safetensors"
 
 
-@dataclass
+@dataclasses.dataclass
 class _StorageInfo:
     """Where a thing lies."""
 
@@ -55,7 +56,7 @@ class _StorageInfo:
         return {k: v for k, v in self.__dict__.items() if v is not None}
 
 
-@dataclass
+@dataclasses.dataclass
 class _StoragePrefix:
     """What a rank's files are called."""
 
@@ -107,15 +108,12 @@ class FileSystemWriter(StorageWriter):
         return plan
 
     def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
-        import dataclasses
-
         return [dataclasses.replace(p, storage_data=_StoragePrefix(f"__{i}_")) for i, p in enumerate(plans)]
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Any:
         prefix = plan.storage_data.prefix
-        items = sorted(
-            plan.items, key=lambda item: item.type is not WriteItemType.BYTE_IO
-        )  # objects first, they are small
+        # objects first, they are small
+        items = sorted(plan.items, key=lambda item: item.type is not WriteItemType.BYTE_IO)
         groups = [items] if self.single_file_per_rank else [[item] for item in items]
         results: list[WriteResult] = []
         for number, group in enumerate(g for g in groups if g):
@@ -127,7 +125,8 @@ class FileSystemWriter(StorageWriter):
                     if item.type is WriteItemType.BYTE_IO:
                         file.write(data.getbuffer())
                     else:
-                        serialization.save(data.detach().cpu().clone() if _shares(data) else data.detach().cpu(), file)
+                        data = data.detach().cpu()
+                        serialization.save(data.clone() if _shares(data) else data, file)
                     length = file.tell() - start
                     results.append(WriteResult(item.index, length, _StorageInfo(name, start, length)))
                 if self.sync_files:
@@ -241,9 +240,8 @@ class _Metadata(pickle.Unpickler):
             return getattr(flambeau, name)
         if module == "torch" and isinstance(getattr(flambeau, name, None), (flambeau.dtype, flambeau.layout)):
             return getattr(flambeau, name)
-        if (module, name) in (("collections", "OrderedDict"), ("builtins", "set")):
-            import builtins
-            import collections
-
-            return getattr({"collections": collections, "builtins": builtins}[module], name)
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("builtins", "set"):
+            return set
         raise pickle.UnpicklingError(f"a checkpoint's metadata names {module}.{name}, which is no part of one")

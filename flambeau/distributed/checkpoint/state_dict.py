@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import flambeau
 from flambeau import nn
+from flambeau.distributed.checkpoint._ranks import Ranks
 from flambeau.optim import Optimizer
 
 __all__ = [
@@ -95,11 +95,7 @@ def _given(value: Any, options: StateDictOptions) -> Any:
 
 def _sent(value: Any, options: StateDictOptions) -> Any:
     """Rank 0's value, where it is to be sent."""
-    if not options.broadcast_from_rank0:
-        return value
-    from flambeau.distributed.checkpoint._ranks import Ranks
-
-    return Ranks().from_coordinator(value)
+    return Ranks().from_coordinator(value) if options.broadcast_from_rank0 else value
 
 
 def get_model_state_dict(model: Any, *, submodules: set[Any] | None = None, options: StateDictOptions | None = None) -> dict[str, Any]:  # fmt: skip
@@ -139,9 +135,8 @@ def _optimizers(optimizers: Any) -> tuple[Any, ...]:
     return (optimizers,) if isinstance(optimizers, Optimizer) else tuple(optimizers)
 
 
-@contextlib.contextmanager
-def _initialized(optimizer: Any) -> Iterator[None]:
-    """The optimizer with a state for every parameter: one step that changes nothing, if it has none yet."""
+def _state_of(optimizer: Any) -> dict[str, Any]:
+    """The optimizer's state, with an entry for every parameter: made by a step that changes nothing, if there is none yet."""
     if not optimizer.state:
         parameters = [p for g in optimizer.param_groups for p in g["params"]]
         if any(p.grad is not None for p in parameters):
@@ -162,7 +157,7 @@ def _initialized(optimizer: Any) -> Iterator[None]:
             if rate is not None:
                 g["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-    yield
+    return optimizer.state_dict()  # type: ignore[no-any-return]
 
 
 def get_optimizer_state_dict(model: Any, optimizers: Any, *, submodules: set[Any] | None = None, options: StateDictOptions | None = None) -> dict[str, Any]:  # fmt: skip
@@ -171,8 +166,7 @@ def get_optimizer_state_dict(model: Any, optimizers: Any, *, submodules: set[Any
     names = {id(p): n for n, p in _parameters(model, options).items()}
     out: dict[str, Any] = {"state": {}, _PG: []}
     for optimizer in _optimizers(optimizers):
-        with _initialized(optimizer):
-            state = optimizer.state_dict()
+        state = _state_of(optimizer)
         order = [p for g in optimizer.param_groups for p in g["params"]]
         called = {i: names[id(p)] for i, p in enumerate(order) if id(p) in names}
         out["state"] |= {called[i]: _given(entry, options) for i, entry in state["state"].items() if i in called}
@@ -221,8 +215,7 @@ def set_optimizer_state_dict(model: Any, optimizers: Any, optim_state_dict: dict
         given = _nested(given, all_of, names)
     groups_of = {n: g for g in given[_PG] for n in g["params"]}
     for optimizer in all_of:
-        with _initialized(optimizer):
-            state = optimizer.state_dict()
+        state = _state_of(optimizer)
         numbers = iter(range(sum(len(g["params"]) for g in optimizer.param_groups)))
         new_state, new_groups = {}, []
         for own, saved in zip(optimizer.param_groups, state[_PG], strict=True):

@@ -64,8 +64,7 @@ def save(state_dict: STATE_DICT_TYPE, *, checkpoint_id: str | os.PathLike[str] |
     if not use_collectives:
         raise NotImplementedError("torch.distributed.checkpoint.save with use_collectives=False")
     writer = _writer(storage_writer, checkpoint_id)
-    state_dict = {k: v.state_dict() if isinstance(v, Stateful) else v for k, v in state_dict.items()}
-    return _save(state_dict, writer, Ranks(process_group, no_dist), planner or DefaultSavePlanner())
+    return _save(_states(state_dict), writer, Ranks(process_group, no_dist), planner or DefaultSavePlanner())
 
 
 def save_state_dict(state_dict: STATE_DICT_TYPE, storage_writer: StorageWriter, process_group: Any = None, coordinator_rank: int = 0,
@@ -84,16 +83,18 @@ def async_save(state_dict: STATE_DICT_TYPE, *, checkpoint_id: str | os.PathLike[
     """
     if async_checkpointer_type is not AsyncCheckpointerType.THREAD:
         raise NotImplementedError("torch.distributed.checkpoint.async_save in a process")
-    state_dict = {k: v.state_dict() if isinstance(v, Stateful) else v for k, v in state_dict.items()}
-    if async_stager is not None:
-        state_dict = async_stager.stage(state_dict)
-    else:
-        state_dict = pytree.tree_map(_copied, state_dict)
+    state_dict = _states(state_dict)
+    state_dict = pytree.tree_map(_copied, state_dict) if async_stager is None else async_stager.stage(state_dict)
     pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="flambeau-checkpoint")
     future = pool.submit(save, state_dict, checkpoint_id=checkpoint_id, storage_writer=storage_writer, planner=planner, process_group=process_group,
                          no_dist=no_dist, use_collectives=use_collectives)  # fmt: skip
     pool.shutdown(wait=False)
     return future
+
+
+def _states(state_dict: STATE_DICT_TYPE) -> STATE_DICT_TYPE:
+    """The states of objects that have one, and the rest as it is."""
+    return {k: v.state_dict() if isinstance(v, Stateful) else v for k, v in state_dict.items()}
 
 
 def _copied(x: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from flambeau import distributed as dist
 
+from .debugging_hooks import noop_hook
 from .default_hooks import _mean
 
 __all__ = ["PostLocalSGDState", "post_localSGD_hook"]
@@ -40,8 +41,6 @@ def post_localSGD_hook(state: PostLocalSGDState, bucket: Any) -> Any:
     if not local:
         return _mean(state.process_group, bucket.buffer())
     if not state.post_local_gradient_allreduce:
-        from .debugging_hooks import noop_hook
-
         return noop_hook(None, bucket)
     if state.subgroup is None:
         state.subgroup, _ = dist.new_subgroups()

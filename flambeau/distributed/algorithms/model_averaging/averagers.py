@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -35,8 +36,6 @@ class PeriodicModelAverager(ModelAverager):
         if period < 1:
             raise ValueError("Arg ``period`` must be a positive value.")
         if period == 1:
-            import warnings
-
             warnings.warn(
                 "When period is 1, no need to use model averaging because the communication cost of all-reducing parameters will be "
                 "no less than the cost of all-reducing gradients by DistributedDataParallel in the backward pass. Therefore, only "
