@@ -53,7 +53,7 @@ class Transport:
             self._connect(store, timeout, host)
 
     def _connect(self, store: Store, timeout: timedelta, host: str) -> None:
-        with socket.create_server((host, 0), backlog=self.size) as listener:
+        with socket.create_server((host, 0), backlog=max(self.size, 128)) as listener:
             store.set(f"address/{self.rank}", f"{host} {listener.getsockname()[1]}")
             try:
                 for peer in range(self.rank):  # to those before, from those after
