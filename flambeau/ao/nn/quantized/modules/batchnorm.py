@@ -42,34 +42,26 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         """What the operators take after the input."""
         return (*(getattr(self, name) for name in _STATE), self.eps, self.scale, self.zero_point)
 
+    def _get_name(self):
+        return f"QuantizedBatchNorm{self._dims}d"
+
+    def _check_input_dim(self, input):
+        if len(input.shape) != self._dims + 2:
+            raise ValueError("Input shape must be `(N, C, H, W)`!")
+
+    def forward(self, input):
+        return getattr(ops.quantized, f"batch_norm{self._dims}d")(input, *self._arguments())
+
 
 class BatchNorm2d(_BatchNorm):
     """``nn.BatchNorm2d`` of quantized images."""
 
+    _dims = 2
     _NNI_BN_RELU_MODULE = intrinsic.BNReLU2d
-
-    def _get_name(self):
-        return "QuantizedBatchNorm2d"
-
-    def _check_input_dim(self, input):
-        if len(input.shape) != 4:
-            raise ValueError("Input shape must be `(N, C, H, W)`!")
-
-    def forward(self, input):
-        return ops.quantized.batch_norm2d(input, *self._arguments())
 
 
 class BatchNorm3d(_BatchNorm):
     """``nn.BatchNorm3d`` of quantized volumes."""
 
+    _dims = 3
     _NNI_BN_RELU_MODULE = intrinsic.BNReLU3d
-
-    def _get_name(self):
-        return "QuantizedBatchNorm3d"
-
-    def _check_input_dim(self, input):
-        if len(input.shape) != 5:
-            raise ValueError("Input shape must be `(N, C, H, W)`!")
-
-    def forward(self, input):
-        return ops.quantized.batch_norm3d(input, *self._arguments())
