@@ -87,6 +87,19 @@ def codes(a: Any) -> Any:
     return a.view(np.dtype(CODES[dtypes.of(a.dtype)][0]), np.ndarray)
 
 
+def side_by_side(codes: Any, each: int) -> Any:
+    """Codes of few bits, so many of a row to a byte, the first in the lowest bits."""
+    c = np.concatenate([codes, np.zeros((*codes.shape[:-1], -codes.shape[-1] % each), np.uint8)], -1)
+    c = c.reshape(*c.shape[:-1], -1, each)
+    return np.bitwise_or.reduce(c << (np.arange(each, dtype=np.uint8) * (8 // each)), -1).astype(np.uint8)
+
+
+def apart(packed: Any, each: int) -> Any:
+    """The codes of bytes that hold so many each, those of a byte along a last dimension."""
+    bits = 8 // each
+    return (packed[..., None] >> (np.arange(each, dtype=np.uint8) * bits)) & ((1 << bits) - 1)
+
+
 def bounds(dtype: dtypes.dtype) -> tuple[int, int]:
     """The least and the greatest code of a dtype."""
     return CODES[dtype][1:]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import flambeau
-from flambeau._backends.quantized_arrays import codes
+from flambeau._backends.quantized_arrays import apart, codes, side_by_side
 from flambeau._quantized import ROWS, operator
 from flambeau._quantized.params import EmbeddingPackedParamsBase
 from flambeau._tensor import wrap
@@ -28,17 +28,7 @@ def to_bytes(table: Table, bits: int) -> Any:
     kind = F32 if bits == 8 else HALF
     facts = np.stack([scales, biases], -1).astype(kind)
     facts = facts.reshape(*facts.shape[:-1], 2).view(np.uint8).reshape(*facts.shape[:-1], -1)
-    return np.concatenate([_squeezed(c, bits), facts], -1)
-
-
-def _squeezed(c: Any, bits: int) -> Any:
-    """Codes of few bits side by side, the first in the lowest."""
-    if bits == 8:
-        return c
-    each = 8 // bits
-    c = np.concatenate([c, np.zeros((*c.shape[:-1], -c.shape[-1] % each), np.uint8)], -1)
-    c = c.reshape(*c.shape[:-1], -1, each)
-    return np.bitwise_or.reduce(c << (np.arange(each, dtype=np.uint8) * bits), -1).astype(np.uint8)
+    return np.concatenate([c if bits == 8 else side_by_side(c, 8 // bits), facts], -1)
 
 
 def from_bytes(rows: Any, bits: int) -> Table:
@@ -46,8 +36,7 @@ def from_bytes(rows: Any, bits: int) -> Table:
     kind, size = (F32, 8) if bits == 8 else (HALF, 4)
     body, facts = rows[..., :-size], np.ascontiguousarray(rows[..., -size:]).view(kind).astype(F32)
     if bits != 8:
-        shifts = np.arange(8 // bits, dtype=np.uint8) * bits
-        body = ((body[..., None] >> shifts) & ((1 << bits) - 1)).reshape(*body.shape[:-1], -1)
+        body = apart(body, 8 // bits).reshape(*body.shape[:-1], -1)
     return body, facts[..., 0], facts[..., 1]
 
 
@@ -162,7 +151,7 @@ def _picked(table: Table, at: Any) -> Any:
     return floats(tuple(part[at] for part in table))  # type: ignore[arg-type]
 
 
-def embedding(table: Table, indices: Any, pruned: bool = False) -> Any:
+def embedding(table: Table, indices: Any) -> Any:
     """The rows at indices."""
     at = indices._a
     n = len(table[0])
@@ -200,28 +189,25 @@ _LOOK = (
 )
 
 
+def _bags(of: Any) -> Any:
+    def run(weight: Any, indices: Any, offsets: Any = None, freq: bool = False, mode: int = 0, pruned: bool = False,
+            per_sample_weights: Any = None, mapping: Any = None, last: bool = False) -> Any:  # fmt: skip
+        return bag(of(weight), indices, offsets, per_sample_weights, mapping if pruned else None, last)
+
+    return run
+
+
 def _lookups(name: str, bits: int) -> None:
     @operator(f"embedding_{name}({ROWS} weight, Tensor indices, bool pruned_weights=False) -> Tensor")
     def one(packed: Any, indices: Any, pruned: bool = False) -> Any:
-        return embedding(table_of(packed), indices, pruned)
+        return embedding(table_of(packed), indices)
 
-    def bags(of: Any) -> Any:
-        def run(weight: Any, indices: Any, offsets: Any = None, freq: bool = False, mode: int = 0, pruned: bool = False,
-                per_sample_weights: Any = None, mapping: Any = None, last: bool = False) -> Any:  # fmt: skip
-            return bag(of(weight), indices, offsets, per_sample_weights, mapping if pruned else None, last)
-
-        return run
-
-    operator(f"embedding_bag_{name}({ROWS} weight, {_LOOK}) -> Tensor")(bags(table_of))
+    operator(f"embedding_bag_{name}({ROWS} weight, {_LOOK}) -> Tensor")(_bags(table_of))
     operator(f"embedding_bag_{name}_rowwise_offsets(Tensor weight, {_LOOK}) -> Tensor")(
-        bags(lambda w: from_bytes(w._a, bits))
+        _bags(lambda w: from_bytes(w._a, bits))
     )
 
 
 _lookups("byte", 8)
 _lookups("4bit", 4)
-operator(f"embedding_bag_2bit_rowwise_offsets(Tensor weight, {_LOOK}) -> Tensor")(
-    lambda weight, indices, offsets=None, freq=False, mode=0, pruned=False, per_sample_weights=None, mapping=None, last=False: (
-        bag(from_bytes(weight._a, 2), indices, offsets, per_sample_weights, mapping if pruned else None, last)
-    )
-)
+operator(f"embedding_bag_2bit_rowwise_offsets(Tensor weight, {_LOOK}) -> Tensor")(_bags(lambda w: from_bytes(w._a, 2)))

@@ -15,6 +15,7 @@ from flambeau._backends.quantized_arrays import (
     decode,
     encode,
     quantized,
+    side_by_side,
 )
 from flambeau._eager.quantized import codes_of, reading, refused
 from flambeau._tensor import wrap
@@ -168,16 +169,8 @@ def int_repr(input: Any) -> Any:
     if not is_quantized(input):
         raise refused("int_repr", (input,), "")
     if input.dtype in PACKED:
-        return wrap(packed(codes(input._a), PACKED[input.dtype]))
+        return wrap(side_by_side(codes(input._a).reshape(-1), PACKED[input.dtype]))
     return codes_of(input).clone()
-
-
-def packed(c: Any, each: int) -> Any:
-    """Codes of few bits, several to a byte, the first in the lowest bits."""
-    flat = c.reshape(-1)
-    flat = np.concatenate([flat, np.zeros(-len(flat) % each, np.uint8)]).reshape(-1, each)
-    bits = 8 // each
-    return np.bitwise_or.reduce(flat << (np.arange(each, dtype=np.uint8) * bits), axis=1).astype(np.uint8)
 
 
 @reading("q_scale")

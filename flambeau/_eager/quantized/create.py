@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.quantized_arrays import PerTensor, QuantizedArray, quantized
+from flambeau._backends.quantized_arrays import PerTensor, QuantizedArray, apart, quantized
 from flambeau._eager.derive import public
 from flambeau._eager.quantized import reading, refused
 from flambeau._eager.quantized.convert import is_quantized, per_channel
@@ -68,9 +68,7 @@ def around(integers: Any, meaning: Any) -> Any:
 
 def unpacked(flat: Any, d: Any, shape: Any) -> Any:
     """The codes of bytes that hold several each, the first in the lowest bits."""
-    each = PACKED[d]
-    shifts = np.arange(each, dtype=np.uint8) * (8 // each)
-    c = (flat._a.view(np.uint8)[:, None] >> shifts) & ((1 << (8 // each)) - 1)
+    c = apart(flat._a.view(np.uint8), PACKED[d])
     return wrap(np.ascontiguousarray(c.reshape(-1)[: math.prod(shape)].reshape(shape)).view(d.np))
 
 
