@@ -59,6 +59,11 @@ class Ragged:
     def __init__(self, offsets: Any, lengths: Any, at: int, size: Any, seqlens: dict[str, Any]) -> None:
         self.offsets, self.lengths, self.at, self.size, self.seqlens = offsets, lengths, at, size, seqlens
 
+    @property
+    def counts(self) -> Any:
+        """How long each member is."""
+        return np.diff(self.offsets._a) if self.lengths is None else self.lengths._a
+
     def moved(self, at: int) -> Ragged:
         """The same structure, its ragged dimension elsewhere."""
         return self if at == self.at else Ragged(self.offsets, self.lengths, at, self.size, self.seqlens)
@@ -88,11 +93,10 @@ class JaggedArray(NestedArray):
 
     @property
     def size(self) -> int:
-        lengths = self.ragged.lengths
-        if lengths is None:
+        if self.ragged.lengths is None:
             return self.values.size  # type: ignore[no-any-return]
         v = self.values.shape
-        return int(lengths._a.sum()) * prod(v[: self.ragged.at - 1]) * prod(v[self.ragged.at :])
+        return int(self.ragged.counts.sum()) * prod(v[: self.ragged.at - 1]) * prod(v[self.ragged.at :])
 
     @property
     def flags(self) -> Any:
@@ -159,11 +163,14 @@ class _Flags:
         self.c_contiguous = c_contiguous
 
 
+def begins(counts: Any) -> Any:
+    """Where each of some members that follow each other begins, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
 def packed(sizes: Any) -> tuple[Any, Any]:
     """Strides and offsets of members of these sizes that follow each other."""
     if sizes.ndim != 2:
         return sizes, np.zeros(0, np.int64)
     strides = np.array([contiguous_strides(n) for n in sizes.tolist()], np.int64).reshape(sizes.shape)
-    offsets = np.zeros(len(sizes), np.int64)
-    np.cumsum(sizes.prod(1)[:-1], out=offsets[1:])
-    return strides, offsets
+    return strides, begins(sizes.prod(1))[:-1]

@@ -231,8 +231,7 @@ class NestedTensor(_Nested):
 
 def _known(ragged: Ragged, which: str, pick: Any) -> int:
     if which not in ragged.seqlens:
-        lengths = np.diff(ragged.offsets._a) if ragged.lengths is None else ragged.lengths._a
-        ragged.seqlens[which] = int(pick(lengths))
+        ragged.seqlens[which] = int(pick(ragged.counts))
     return ragged.seqlens[which]  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.nested_arrays import JaggedArray, Ragged
+from flambeau._backends.nested_arrays import JaggedArray, Ragged, begins
 from flambeau._eager.derive import public
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
@@ -167,8 +167,7 @@ def _met(a: Any, b: Any, name: str) -> tuple[Any, Any, Any]:
             rows = tuple(size_of(r.offsets) if i == r.at else n for i, n in enumerate(t.shape))
             shapes = (nested._a.shape, rows)
             raise RuntimeError(said.format(*(listed(x) for x in (shapes if nested is a else shapes[::-1]))))
-        longest = r.seqlens.get("max_seqlen", nested._a.values.shape[r.at - 1])
-        other = packed(t.expand([longest if i == r.at else n for i, n in enumerate(t.shape)]), r)
+        other = packed(t.expand([longest(nested) if i == r.at else n for i, n in enumerate(t.shape)]), r)
     else:
         raise RuntimeError(said.format(a.shape, b.shape))
     return (nested, values_of(a), other) if nested is a else (nested, other, values_of(b))
@@ -201,10 +200,16 @@ def where(condition: Any, input: Any, other: Any) -> Any:
 # ---------------------------------------------------------------- padding
 
 
+def longest(t: Any) -> int:
+    """The length of the longest member where it is known, else one that none exceeds."""
+    r = t._a.ragged
+    return r.seqlens.get("max_seqlen", t._a.values.shape[r.at - 1])  # type: ignore[no-any-return]
+
+
 def _positions(r: Ragged, width: int, total: int) -> tuple[Any, Any]:
     """For each member and position up to a width: where it stands along the ragged dimension, and whether it is there."""
     starts = r.offsets._a[:-1, None]
-    lengths = np.diff(r.offsets._a)[:, None]
+    lengths = r.counts[:, None]
     j = np.arange(width)[None]
     there = j < lengths
     return np.where(there, starts + j, 0).clip(0, max(total - 1, 0)), there
@@ -249,9 +254,9 @@ def packed(t: Any, r: Ragged) -> Any:
     at = r.at
     if at > 1:
         t = t.transpose(at, 1)
-    lengths = np.diff(r.offsets._a)
+    lengths = r.counts
     member = np.repeat(np.arange(len(lengths)), lengths)
-    position = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    position = np.arange(len(member)) - begins(lengths)[member]
     fits = position < t.shape[1]
     values = t.reshape(-1, *t.shape[2:]).index_select(0, wrap(member * t.shape[1] + np.where(fits, position, 0)))
     if not fits.all():
@@ -321,7 +326,7 @@ def unbind(input: Any, dim: int = 0) -> Any:
         raise RuntimeError("unbind(): only supported for NestedTensor on dim=0")
     r, v = input._a.ragged, values_of(input)
     if r.lengths is None:
-        return tuple(v.split(np.diff(r.offsets._a).tolist(), r.at - 1))
+        return tuple(v.split(r.counts.tolist(), r.at - 1))
     return [v.narrow(r.at - 1, s, n) for s, n in zip(r.offsets._a.tolist(), r.lengths._a.tolist(), strict=False)]
 
 
@@ -465,9 +470,9 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> Any:
     at = inner_dim(input, dim, "chunk", batch=True)
     if wrap_dim(dim, input.dim()):
         return tuple(like(input, x) for x in values_of(input).chunk(chunks, at))
-    lengths = wrap(np.diff(input._a.ragged.offsets._a)).chunk(chunks)  # type: ignore[attr-defined]
+    lengths = wrap(input._a.ragged.counts).chunk(chunks)  # type: ignore[attr-defined]
     parts = values_of(input).split([int(n.sum()) for n in lengths])
-    starts = [wrap(np.concatenate([np.zeros(1, np.int64), np.cumsum(n._a)])) for n in lengths]
+    starts = [wrap(begins(n._a)) for n in lengths]
     return tuple(again(v, structure(o, None, input._a.ragged.at)) for v, o in zip(parts, starts, strict=True))
 
 
@@ -522,7 +527,7 @@ def from_list(tensors: Any, dtype: Any = None, device: Any = None) -> Any:
     if device is not None or dtype is not None:
         values = values.to(device=device, dtype=dtype)
     lengths = [s[at] for s in sizes]
-    offsets = wrap(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]).astype(np.int64))
+    offsets = wrap(begins(lengths))
     return again(values, structure(offsets, None, at + 1, {"min_seqlen": min(lengths), "max_seqlen": max(lengths)}))
 
 
@@ -536,9 +541,9 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
             raise RuntimeError(
                 "index_put(): If ragged dimension is not part of indices, this only works on contiguous NJTs"
             )
-        rows = padded(input, 0.0, r.seqlens.get("max_seqlen", v.shape[r.at - 1]))
+        rows = padded(input, 0.0, longest(input))
         return like(input, packed(rows.index_put(indices, values, accumulate), r))
-    lengths = wrap(np.diff(r.offsets._a)) if r.lengths is None else r.lengths
+    lengths = wrap(r.counts)
     if not bool((indices[r.at] < lengths).all()):
         raise RuntimeError("Some indices in the ragged dimension are out of bounds!")
     joined = r.offsets[indices[0]] + indices[r.at]
@@ -553,7 +558,7 @@ def masked_select(input: Any, mask: Any) -> Any:
     if input.shape != mask.shape:
         raise RuntimeError(f"Mask with shape {mask.shape} is not compatible with input's shape {input.shape}")
     m = values_of(mask)
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(m._a)])
+    before = begins(m._a)
     r = input._a.ragged
     kept = structure(wrap(before[r.offsets._a]), None, r.at, r.seqlens)
     return again(values_of(input).masked_select(m), kept)

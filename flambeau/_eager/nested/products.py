@@ -13,6 +13,7 @@ from flambeau._eager.nested.jagged import (
     contiguous_only,
     like,
     listed,
+    longest,
     packed,
     padded,
     same_structure,
@@ -57,9 +58,7 @@ def matmul(input: Any, other: Any) -> Any:
 
 def _by_rows(t: Any, fn: Any) -> Any:
     """What a function of dense rows makes of a jagged tensor's, with the same structure."""
-    r = t._a.ragged
-    longest = r.seqlens.get("max_seqlen", t._a.values.shape[r.at - 1])
-    return like(t, packed(fn(padded(t, 0.0, longest)), r))
+    return like(t, packed(fn(padded(t, 0.0, longest(t))), t._a.ragged))
 
 
 @jagged_reading("bmm")
@@ -98,7 +97,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
             "layer_norm(): not supported where lengths is not None if operating on the ragged dimension for NestedTensor"
         )
     v = values_of(input)
-    lengths = np.diff(r.offsets._a)
+    lengths = r.counts
     flat = again(v.flatten(r.at), r)
     rows = padded(flat, 0.0, input._get_max_seqlen())
     there = wrap((np.arange(rows.shape[1])[None] < lengths[:, None])[..., None]).expand(rows.shape)  # type: ignore[attr-defined]
