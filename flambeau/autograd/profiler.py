@@ -122,12 +122,12 @@ class Session:
     def node(self, node: Any, g: Any, run: Any) -> Any:
         """One node of a backward pass."""
         name = node.name() if hasattr(node, "name") else type(node).__name__
-        sequence = node.seq
+        sequence, given = node.seq, g if isinstance(g, (list, tuple)) else (g,)
         if node.leaf:
             name, sequence = f"torch::autograd::{name}", -1
         outer = self.begin(f"autograd::engine::evaluate_function: {name}", scope=FUNCTION, sequence=sequence)
-        given = g if isinstance(g, (list, tuple)) else (g,)
-        inner = self.begin(name, given, BACKWARD, sequence)
+        # A leaf's gradient is one of those that wait; it must not be held here, or it would be copied.
+        inner = self.begin(name, (g[node],) if node.leaf else given, BACKWARD, sequence)
         try:
             result = run(g)
             if self.memory is not None:

@@ -233,6 +233,10 @@ def test_inside_of_backward_and_optimizers():
     assert {e.cpu_parent.name for e in arriving} == {
         "autograd::engine::evaluate_function: torch::autograd::AccumulateGrad"
     }
+    x = flambeau.ones(3, 2, requires_grad=True)
+    with profile(record_shapes=True) as p:
+        (x * 2).sum().backward()
+    assert [e.input_shapes for e in p.events() if e.name == arriving[0].name] == [[[3, 2]]]
     step = next(e for e in events if e.name == "Optimizer.step#SGD.step")
     assert step.cpu_children[-1].name == "aten::_fused_sgd_"
 
