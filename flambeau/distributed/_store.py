@@ -347,6 +347,10 @@ class TCPStore(Store):
                 failed, _, _, data = _wire.receive(self._sock)
             except OSError as error:
                 raise DistNetworkError(f"the store at {self.host}:{self.port} is gone: {error}") from None
+            except BaseException:  # interrupted: the answer that is still to come must not be taken for another one's
+                self._sock.close()
+                self._sock = _connected(self.host, self.port, self._timeout)
+                raise
         value = _plain(data)
         if failed:
             raise (QueueEmptyError if failed == 2 else DistStoreError)(value)
