@@ -252,9 +252,11 @@ class ProcessGroup:
             work._finish()
 
     def shutdown(self) -> None:
-        """Stop the group's thread."""
+        """Stop the group's thread, when it has done what it was given."""
         if self._thread is not None:
             self._tasks.put(None)
+            if self._thread is not threading.current_thread():
+                self._thread.join()
 
     # ---- messages within a collective ----
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import signal
 import socket
 import struct
 import threading
@@ -382,6 +383,44 @@ def promised(rank, size):
 
 def test_the_future_of_a_message():
     assert run(promised, size=2)[0] == (True, 3.0, 1, [0.0, 1.0, 2.0])
+
+
+def left_early(rank, size):
+    time.sleep(0.3 * rank)
+    tensors = [torch.full((100_000,), float(i)) for i in range(6)]
+    for t in tensors:
+        dist.all_reduce(t, async_op=True)
+    dist.destroy_process_group()
+    assert not dist.is_initialized()
+    values = [t[-1].item() for t in tensors]
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    return values
+
+
+def test_what_goes_on_is_finished_before_a_group_is_left():
+    assert run(left_early, size=2) == {r: [2.0 * i for i in range(6)] for r in range(2)}
+
+
+class Stop(BaseException):
+    pass
+
+
+def test_an_answer_that_nobody_waited_for_is_not_anothers():
+    def stop(*_):
+        raise Stop
+
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Stop):
+            store.get("late")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    store.set("late", "1")
+    store.set("a", "2")
+    assert store.get("a") == b"2"
+    store.close()
 
 
 def test_numbers_are_added_in_the_order_of_ranks():
