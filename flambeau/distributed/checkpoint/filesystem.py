@@ -118,7 +118,7 @@ class FileSystemWriter(StorageWriter):
         results: list[WriteResult] = []
         for number, group in enumerate(g for g in groups if g):
             name = f"{prefix}{number}.distcp"
-            with open(self.path / name, "wb") as file:
+            with serialization._replacing(self.path / name) as file:
                 for item in group:
                     start = file.tell()
                     data = planner.resolve_data(item)

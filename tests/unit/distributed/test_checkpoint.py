@@ -153,6 +153,16 @@ def test_refusals(tmp_path):
         dcp.load({"a": torch.ones(3)}, checkpoint_id=tmp_path)
 
 
+def test_a_save_that_fails_leaves_the_checkpoint_that_was_there(tmp_path):
+    dcp.save({"a": torch.ones(3)}, checkpoint_id=tmp_path)
+    with pytest.raises(dcp.CheckpointException):
+        dcp.save({"a": torch.zeros(3), "f": lambda: None}, checkpoint_id=tmp_path)
+    after = {"a": torch.zeros(3)}
+    dcp.load(after, checkpoint_id=tmp_path)
+    assert after["a"].tolist() == [1, 1, 1]
+    assert sorted(os.listdir(tmp_path)) == [".metadata", "__0_0.distcp"]
+
+
 def test_saving_while_the_program_goes_on(tmp_path):
     x = torch.ones(3)
     future = dcp.async_save({"x": x}, checkpoint_id=tmp_path)
