@@ -69,6 +69,13 @@ class Future(Generic[T]):
         self._inner.set_exception(result)
 
 
+def _done(value: T) -> Future[T]:
+    """A future that holds its value from the start."""
+    out: Future[T] = Future()
+    out.set_result(value)
+    return out
+
+
 def collect_all(futures: list[Future[Any]]) -> Future[list[Future[Any]]]:
     """The future of a list of futures, done when they all are."""
     out: Future[list[Future[Any]]] = Future()

@@ -21,6 +21,7 @@ from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.large import LARGE, Native, available
 from flambeau._eager.modes import STATE
+from flambeau._ground.owners import LONE
 from flambeau._kernel.record import parameter
 from flambeau._tensor import LAYOUTS, Tensor, around, bare, new, wrap
 from flambeau._values import dtype as dtypes
@@ -512,8 +513,7 @@ def accumulate(t: Tensor, g: Any, create: bool) -> None:
             old += around(g)  # type: ignore[operator]
         return
     if old is None:
-        # Two references (this name, and getrefcount's own) mean that the array is ours alone to keep.
-        ours = g.base is None and sys.getrefcount(g) <= 2
+        ours = g.base is None and sys.getrefcount(g) <= LONE  # else somebody may see it change
         a = t._a
         if ours and (
             (g.flags.c_contiguous and a.flags.c_contiguous) or g.strides == a.strides or not STATE.grad_layout

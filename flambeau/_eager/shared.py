@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau import storage as storages
+from flambeau._ground.owners import LONE
 from flambeau._tensor import PLAIN, Tensor, space, wrap
 from flambeau._values import dtype as dtypes, storage as memory
 
@@ -96,7 +97,7 @@ def share(tensor: Any) -> Any:
     if not isinstance(array, np.ndarray) or array.nbytes == 0 or is_shared(array):
         return tensor
     root = memory.root(array)
-    alone = array is root and sys.getrefcount(root) <= 4  # held by the tensor, `array`, `root` and the count's argument
+    alone = array is root and sys.getrefcount(root) <= LONE + 2  # held by the tensor, `array` and `root`
     _move(memory.bytes_of(root), [tensor] if alone else None)
     return tensor
 

@@ -29,7 +29,7 @@ from flambeau.distributed.checkpoint.planner import (
     WriteItemType,
 )
 from flambeau.distributed.checkpoint.storage import StorageReader, StorageWriter, WriteResult
-from flambeau.futures import Future
+from flambeau.futures import _done
 
 __all__ = ["FileSystemReader", "FileSystemWriter", "SerializationFormat"]
 
@@ -61,12 +61,6 @@ class _StoragePrefix:
     """What a rank's files are called."""
 
     prefix: str
-
-
-def _done(value: Any) -> Any:
-    future: Any = Future()
-    future.set_result(value)
-    return future
 
 
 class FileSystemWriter(StorageWriter):

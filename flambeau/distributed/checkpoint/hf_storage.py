@@ -13,7 +13,7 @@ import numpy as np
 import flambeau
 from flambeau import serialization
 from flambeau.distributed.checkpoint.default_planner import narrow
-from flambeau.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter, _done
+from flambeau.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from flambeau.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
     Metadata,
@@ -24,6 +24,7 @@ from flambeau.distributed.checkpoint.metadata import (
 )
 from flambeau.distributed.checkpoint.planner import LoadPlan, LoadPlanner, SavePlan, SavePlanner, WriteItemType
 from flambeau.distributed.checkpoint.storage import WriteResult
+from flambeau.futures import _done
 
 __all__ = ["HuggingFaceStorageReader", "HuggingFaceStorageWriter"]
 

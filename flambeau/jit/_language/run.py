@@ -6,6 +6,7 @@ from typing import Any
 
 import flambeau
 from flambeau._ground import source
+from flambeau.jit._async import fork
 from flambeau.jit._language import operators, types as ty
 from flambeau.jit._language.graph import Block, Graph, Node, Value
 
@@ -319,15 +320,6 @@ class _Writer:
 
     def _prim_tolist(self, n: Node, depth: int) -> None:
         self.assign(n, depth, f"{self.read(n.inputs[0])}.tolist()")
-
-
-def fork(fn: Any, *args: Any) -> Any:
-    """The call, made at once: its result is a future that is done."""
-    from flambeau.futures import Future
-
-    made: Any = Future()
-    made.set_result(fn(*args))
-    return made
 
 
 def _exactly(values: Any, n: int) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import flambeau
 from flambeau import distributed as dist
 from flambeau._tensor import Tensor
-from flambeau.futures import Future
+from flambeau.futures import _done
 
 UNFINISHED = (
     "Expected to have finished reduction in the prior iteration before starting a new one. This error indicates that your module has parameters that "
@@ -180,12 +180,6 @@ class Logger:
 
 
 Reducer.__module__ = Logger.__module__ = "torch.distributed"
-
-
-def _done(value: Any) -> Any:
-    future: Any = Future()
-    future.set_result(value)
-    return future
 
 
 def reached(outputs: Any) -> set[int]:

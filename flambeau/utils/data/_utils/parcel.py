@@ -18,6 +18,7 @@ from multiprocessing.reduction import ForkingPickler
 import numpy as np
 
 import flambeau
+from flambeau._ground.owners import LONE
 
 ALIGNMENT = 64  # a cache line, and more than any dtype needs
 SMALL = 2048  # bytes below which a copy inside the pickle costs less than a mapping
@@ -87,7 +88,7 @@ class Arena:
         """Bytes that nobody looks at: those of a parcel before, if its tensors are gone, or new ones."""
         while self.spare:
             memory = self.spare.pop()
-            if memory.nbytes >= size and sys.getrefcount(memory) == 2:  # this name, and getrefcount's own
+            if memory.nbytes >= size and sys.getrefcount(memory) == LONE:
                 return memory
         return np.empty(size, np.uint8)
 
