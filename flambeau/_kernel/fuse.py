@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flambeau._kernel.ir import Buffer, Kernel
-from flambeau._kernel.loops import Cut, Layout, lower
+from flambeau._kernel.loops import Cut, Layout, arg_extreme, lower
 from flambeau._kernel.record import FOLD, Expr, toposort
 from flambeau._kernel.schedule import Bound, bind, cut, scheduled, widen
 
@@ -98,6 +98,7 @@ class Fuser:
         kernel = scheduled(kernel)
         self.check(kernel, "schedule")
         if self.apart(kernel):
+            roots = [arg_extreme(r) if r.op in ("argmax", "argmin") else r for r in roots]
             for e in self.reductions(roots):
                 self.materialise(e)
             self.compute(roots, outs, places)

@@ -235,6 +235,16 @@ def test_scans_at_the_edges(watch: Watch) -> None:
     both(watch, lambda x: (*x.cummax(1), *x.cummin(1), x.logcumsumexp(1)), x, kernels=3)
 
 
+@pytest.mark.parametrize("dtype", [fl.float32, fl.int64], ids=str)
+@pytest.mark.parametrize("shape", [(70001,), (3, 70001), (300, 301)], ids=str)
+def test_where_the_extreme_of_long_rows_is(watch: Watch, shape: tuple[int, ...], dtype: Any) -> None:
+    x = tensor(dtype, *shape)
+    for dim in (None, -1):
+        assert x.argmax(dim).tolist() == x.numpy().argmax(dim).tolist()
+        assert x.argmin(dim).tolist() == x.numpy().argmin(dim).tolist()
+    assert watch.ran == 4
+
+
 def test_empty_and_small_are_the_librarys(watch: Watch) -> None:
     for shape in ((0, 20000), (0,), (), (3, 4)):
         x = fl.ones(shape)
