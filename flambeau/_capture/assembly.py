@@ -20,7 +20,6 @@ from flambeau._capture import place, routines
 from flambeau._capture.expressions import Hole, Leaf, Step, short, spread
 from flambeau._capture.place import Place, Strided
 from flambeau._capture.schedule import Schedule, Target, Unit
-from flambeau._ground import flags
 from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import Expr, evaluate, parameter
 from flambeau._kernel.show import show
@@ -286,8 +285,6 @@ class Assembly:
         leaves = self.s.program.leaves
         for launch in fused.launches:
             text = show(launch.kernel)
-            if "loops" in flags.get("logs"):
-                print(text)
             slots: list[tuple[Any, int]] = []
             for kind, n in launch.operands:
                 if kind == "temp":

@@ -26,6 +26,7 @@ from flambeau._capture.tracer import Tracer
 from flambeau._capture.waiting import Partial, Place
 from flambeau._dynamo import config
 from flambeau._eager.modes import MODES, STATE
+from flambeau._ground import dumps
 from flambeau._ground.source import build
 from flambeau._tensor import Tensor
 from flambeau._values import default_device, dtype as dtypes
@@ -240,8 +241,8 @@ class Function:
             except (Break, UserError) as problem:
                 if isinstance(problem.__cause__, ConstraintViolationError):
                     raise problem.__cause__ from None
-                if logs.wanted("breaks") or logs.wanted("dynamic"):
-                    logs._print(f"# {self.fn.__qualname__} is captured for one size: {problem!r} {problem.__cause__!r}")
+                if dumps.wanted("breaks") or dumps.wanted("dynamic"):
+                    dumps.say(f"# {self.fn.__qualname__} is captured for one size: {problem!r} {problem.__cause__!r}")
         return self._attempt(segment, start, False)
 
     def _attempt(self, segment: Segment, start: Callable[[], Any], symbolic: bool) -> Entry:

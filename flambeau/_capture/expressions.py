@@ -20,7 +20,7 @@ import numpy as np
 import flambeau
 from flambeau._backends.meta import MetaArray
 from flambeau._eager import call
-from flambeau._ground import flags
+from flambeau._ground import dumps
 from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, expand, parameter
 from flambeau._operators.op import REQUIRED, Op
@@ -253,8 +253,7 @@ class Builder:
         except (Opaque, NotImplementedError, AttributeError, TypeError, KeyError) as problem:
             if op.view:
                 raise Unsupported(f"the view {target}: {problem}") from problem
-            if flags.get("logs"):
-                print(f"a call: {target}: {problem!r}")
+            dumps.dump("breaks", f"{target} is called as it is", repr(problem))
             return self.call(target, values, val)
         if target.is_write:
             into = values[op.receiver_at]

@@ -16,7 +16,8 @@ from typing import Any
 from flambeau._capture import place
 from flambeau._capture.expressions import Leaf, Program, Result, Step, short
 from flambeau._capture.place import Place, Strided
-from flambeau._ground import flags
+from flambeau._ground import dumps
+from flambeau._kernel.body import dump as dump_body
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.ir import COSTLY
 from flambeau._kernel.loops import Cut, Layout, lower, peeled
@@ -527,14 +528,14 @@ class Schedule:
         if found is None:
             if len(_fused) > MEMORY:
                 _fused.clear()
+            dump_body("kernel", roots)
             try:
                 found = fuse(roots, ins, outs)
             except FAILURES as problem:
                 found = problem.with_traceback(None)
             _fused[roots, ins, outs] = found
         if isinstance(found, Exception):
-            if flags.get("logs"):
-                print(f"no kernel for {[short(t.expr) for t in u.targets]}: {found!r}")
+            dumps.dump("breaks", f"no kernel for {[short(t.expr) for t in u.targets]}", repr(found))
             return None
         numbers = [e.arg for e in edges]
         named = lambda kind, n: (kind, numbers[n] if kind == "in" else n)

@@ -16,11 +16,12 @@ from flambeau._backends import meta
 from flambeau._backends.cpu import compile as native
 from flambeau._backends.cpu.arrays import K
 from flambeau._backends.meta import MetaArray
-from flambeau._capture import logs, readings
+from flambeau._capture import readings
 from flambeau._capture.expressions import Builder, Recorder
 from flambeau._capture.numbers import Tracked, track
 from flambeau._capture.sources import Source
 from flambeau._eager import call
+from flambeau._ground import dumps
 from flambeau._kernel.record import Expr, Opaque, Record, parameter
 from flambeau._namespace import SymInt as Public
 from flambeau._operators.op import Op
@@ -415,8 +416,8 @@ def run(op: Op, arrays: tuple[Any, ...]) -> Any:
     try:
         return _read(op, arrays)
     except (Opaque, NotImplementedError, AttributeError, KeyError, TypeError) as problem:
-        if logs.wanted("dynamic"):
-            logs._print(f"# the sizes of what '{op.aten}' gives are fixed: {problem!r}")
+        if dumps.wanted("dynamic"):
+            dumps.say(f"# the sizes of what '{op.aten}' gives are fixed: {problem!r}")
         return _concrete(op, arrays)
 
 

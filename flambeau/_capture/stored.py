@@ -39,7 +39,7 @@ from flambeau._capture.assembly import (
 )
 from flambeau._capture.expressions import Hole
 from flambeau._capture.place import Place
-from flambeau._ground import flags
+from flambeau._ground import dumps
 from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import Expr, toposort
 from flambeau._tensor import Tensor
@@ -63,7 +63,7 @@ class Strange(Exception):
 
 def key(gm: GraphModule, examples: Sequence[Any]) -> list[tuple[str, Any]] | None:
     """The parts of a graph's key; None where it has none. While stages are printed, programs are made anew."""
-    if flags.get("logs"):
+    if dumps.anything():
         return None
     try:
         text = marshal.dumps((_nodes(gm), [_input(x) for x in examples]), 2)  # 2: equal values are equal bytes

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._ground import flags
+from flambeau._ground import dumps, flags
 from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, toposort
 from flambeau._operators.op import Op
@@ -43,10 +43,10 @@ class Refusal(Exception):
 class Native:
     """One expression as a function of arrays; None is its answer where the array library must do it."""
 
-    __slots__ = ("body", "call", "dead", "write")
+    __slots__ = ("body", "call", "dead", "name", "write")
 
-    def __init__(self, body: Callable[..., Any], write: bool = False) -> None:
-        self.body, self.dead, self.write = body, False, write
+    def __init__(self, body: Callable[..., Any], name: str = "kernel", write: bool = False) -> None:
+        self.body, self.name, self.dead, self.write = body, name, False, write
         self.call: Any = None
 
     def __call__(self, *arrays: Any) -> Any:
@@ -58,16 +58,13 @@ class Native:
                 return None
             from flambeau._backends.cpu.compile import compile
 
-            self.call = compile(self.body, self.write)
+            self.call = compile(self.body, self.name, self.write)
         try:
             return self.call(*arrays)
         except Refusal:
             return None
         except (NotImplementedError, KeyError, AssertionError, TypeError, Opaque) as problem:
-            if "loops" in flags.get("logs"):
-                import warnings
-
-                warnings.warn(f"no kernel for this expression: {problem!r}", stacklevel=2)
+            dumps.dump("breaks", f"no kernel for {self.name}", repr(problem))
             self.dead = True
             return None
 
@@ -86,7 +83,7 @@ def forward(op: Op) -> Native:
                 args.append(v)
         return op.body(_RECORD, *args, **kwargs)
 
-    return Native(body)
+    return Native(body, op.name)
 
 
 def again(roots: Sequence[Expr], recorded: dtype) -> Native:
@@ -110,7 +107,7 @@ def again(roots: Sequence[Expr], recorded: dtype) -> Native:
         out = tuple(env[r] for r in roots)
         return out[0] if len(out) == 1 else out
 
-    return Native(body)
+    return Native(body, "derivative")
 
 
 # ---------------------------------------------------------------- the general lane
@@ -147,7 +144,9 @@ def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, targe
     if kernel is None:
         if len(_calls) > 2048:
             _calls.clear()
-        kernel = _calls[key] = Native(_general(op, statics, positions, set(meeting), common), target is not None)
+        kernel = _calls[key] = Native(
+            _general(op, statics, positions, set(meeting), common), op.name, target is not None
+        )
     return kernel(*arrays) if target is None else kernel(target, *arrays)
 
 
@@ -210,5 +209,5 @@ def structured(op: Op, statics: tuple[Any, ...], present: tuple[bool, ...]) -> N
 
         if len(_structured) > 2048:
             _structured.clear()
-        found = _structured[key] = Native(body)
+        found = _structured[key] = Native(body, op.name)
     return found

@@ -41,9 +41,7 @@ TABLE = {
         Flag("cache_size_mb", int, 512, "Above this size the oldest compiled kernels are deleted."),
         Flag("assert_cached", bool, False, "Make any compilation an error: proves that a program is warm."),
         Flag("num_threads", int, 0, "Threads for native kernels; 0 means one for each core."),
-        Flag(
-            "logs", str, "", "Comma-separated stages to print: graph, guards, breaks, recompiles, source, loops, llvm."
-        ),
+        Flag("logs", str, "", "Comma-separated stages to print, those of `_ground/dumps.py`."),
     )
 }
 

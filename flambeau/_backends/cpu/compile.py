@@ -12,6 +12,8 @@ import numpy as np
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
 from flambeau._backends.cpu.llvm import Machine, generate
+from flambeau._ground import dumps
+from flambeau._kernel.body import dump as dump_body
 from flambeau._kernel.fuse import Program, fuse
 from flambeau._kernel.ir import WORDS, Kernel
 from flambeau._kernel.loops import Layout
@@ -60,6 +62,7 @@ def native(kernel: Kernel | str) -> Code:
     if code is None:
         e = engine()
         m = machine(e.target)
+        dumps.dump("loops", "a kernel", text)
         parts = [("kernel", text), ("vector", m.vector), ("fma", m.fma), ("scale", m.scale), ("version", VERSION)]
         code = _codes[text] = e.load(lambda: generate(read(text), m), ["k"], parts=parts, level=LIGHT)
     return code
@@ -161,13 +164,13 @@ def prepared_into(root: Expr, args: Sequence[Any]) -> Plan | None:
     return replace(made, results=(), launches=launches, written=(0,))
 
 
-def compile(body: Callable[..., Any], write: bool = False) -> Callable[..., Any]:
+def compile(body: Callable[..., Any], name: str = "kernel", write: bool = False) -> Callable[..., Any]:
     """`body(*exprs)` as a function of arrays and numbers: recorded and compiled for each signature that it meets.
 
     With `write`, a function of the array to write into and then those of the body; it answers None where the result does not
     fit there, or the arrays overlap in some other way than being the same view.
     """
-    table = Table(getattr(body, "__name__", "kernel"))
+    table = Table(name)
 
     def call(*args: Any) -> Any:
         out = table.call(*args)
@@ -175,13 +178,16 @@ def compile(body: Callable[..., Any], write: bool = False) -> Callable[..., Any]
             return None
         if out is None and write:
             root = body(*(recorded(x, i) for i, x in enumerate(args) if i))
+            dump_body(name, root if isinstance(root, tuple) else (root,))
             made = None if isinstance(root, tuple) or not args[0].flags.writeable else prepared_into(root, args)
             if made is not None:
                 table.add(args, made)
                 out = table.call(*args)
         elif out is None:
-            roots = body(*(recorded(x, i) for i, x in enumerate(args)))
-            table.add(args, prepared(roots if isinstance(roots, tuple) else (roots,), args))
+            root = body(*(recorded(x, i) for i, x in enumerate(args)))
+            roots = root if isinstance(root, tuple) else (root,)
+            dump_body(name, roots)
+            table.add(args, prepared(roots, args))
             out = table.call(*args)
         return out
 

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flambeau._ground import flags
+from flambeau._ground import dumps, flags
 from flambeau._ground.cache import Cache
 
 LIGHT = 1  # five function passes, for kernels, which come hoisted and vectorised: half the time, the same code
@@ -164,6 +164,8 @@ class Engine:
         written when it is missed.
         """
         named = [("text", text)] if parts is None else [*parts, ("generators", stamp())]
+        if parts is not None and (dumps.wanted("llvm") or dumps.wanted("assembly")):
+            self.dump(named, text if isinstance(text, str) else text(), level)
 
         def build() -> bytes:
             with self.lock:
@@ -213,6 +215,14 @@ class Engine:
         with self.lock:
             module, machine = self.optimized(text, level)
             return str(machine.emit_assembly(module))
+
+    def dump(self, named: list[tuple[str, Any]], text: str, level: int) -> None:
+        """FLAMBEAU_LOGS=llvm,assembly, of kernels; what is named by its text alone is the machinery around them."""
+        kind, *rest = ("a kernel" if "\n" in str(value) else str(value) for _, value in named[:-1])
+        title = f"{kind} ({', '.join(rest)})"
+        dumps.dump("llvm", title, text)
+        if dumps.wanted("assembly"):
+            dumps.dump("assembly", title, self.assembly(text, level))
 
     # -- loading ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,58 @@
+"""The documentation is true: what its pages show as Python runs, top to bottom, and what they quote from the sources stands there.
+
+A block below `<!-- from FILE -->` is a quotation; one below `<!-- printed -->` is what a program prints, and is only parsed.
+"""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+import flambeau
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(?:^<!-- (from|printed) ?(\S*) -->\n+)?^```python\n(.*?)^```", re.M | re.S)
+NEEDS = {"export": "onnxruntime"}
+
+
+def blocks(page):
+    return BLOCK.findall(page.read_text())
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if any(not kind for kind, _, _ in blocks(p))], ids=lambda p: p.stem)
+@pytest.mark.filterwarnings("ignore:.*MaskedTensor")
+def test_a_page_runs(page, tmp_path, monkeypatch, capsys):
+    if page.stem in NEEDS:
+        pytest.importorskip(NEEDS[page.stem])
+    monkeypatch.chdir(tmp_path)
+    flambeau.manual_seed(0)
+    program = tmp_path / f"{page.stem}.py"  # a file, since TorchScript reads sources
+    program.write_text("\n\n".join(code for kind, _, code in blocks(page) if not kind))
+    exec(compile(program.read_text(), str(program), "exec"), {"__name__": "page"})
+    if page.stem == "inside":
+        out = capsys.readouterr().out
+        assert "def sigmoid_backward(x, g):" in out
+        assert "learned:" in out
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if any(kind for kind, _, _ in blocks(p))], ids=lambda p: p.stem)
+def test_a_page_quotes_what_is_there(page):
+    for kind, source, code in blocks(page):
+        if kind == "from":
+            assert "".join(code.split()) in "".join((ROOT / source).read_text().split()), f"{source} has no\n{code}"
+        elif kind == "printed":
+            ast.parse(code)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_links_lead_somewhere(page):
+    prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_index_names_every_page():
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert [p.name for p in PAGES[1:] if p.name != "index.md" and f"({p.name})" not in index] == []
