@@ -55,7 +55,7 @@ def constant(value: Any, d: Any) -> Any:
 
 SCOPE: dict[str, Any] = {
     "np": np, "K": K, "PLAIN": PLAIN, "unpack": unpack, "sum_to": sum_to, "recast": recast, "wrap": wrap, "bare": bare, "constant": constant,
-    "fit_tensor": fit_tensor, "F32": F32, "F64": F64, "LARGE": large.LARGE, "NARROW": dtypes.NARROW, "where": np.where,
+    "fit_tensor": fit_tensor, "F32": F32, "F64": F64, "LARGE": large.LARGE, "NARROW": dtypes.NARROW, "HALVES": dtypes.HALVES, "where": np.where,
     **{"np_" + word: getattr(np, name) for word, name in UFUNCS.items()},
 }  # fmt: skip
 TENSOR_WORDS: dict[str, Any] = {}  # word -> the public function on tensors; filled by derive
@@ -69,6 +69,11 @@ def array_constant(scope: dict[str, Any], value: Any) -> str:
     name = f"C32_{_named_constants.setdefault((type(value).__name__, text), str(len(_named_constants)))}"
     scope[name] = np.asarray(value, dtype=F32)
     return f"({name} if d is F32 else constant({text}, d))"
+
+
+def widened(a: Any) -> Any:
+    """float16 and its kin as float32."""
+    return a.astype(dtypes.NARROW[a.dtype]) if a.dtype in dtypes.NARROW else a
 
 
 def array_word(word: str) -> str:
@@ -187,9 +192,10 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
     out = [f"def {what}(self, g):", f'    """The derivative of {op.name}, over {what}."""']
     if not tensors:
         out += [
-            "    d = g.dtype",
+            "    d, half, low = g.dtype, None, False",
             "    if d is not F32 and d is not F64 and d in NARROW:",
-            "        g = g.astype(F32)",
+            "        if d in HALVES and g.size >= LARGE and self.into is not None: half = g",
+            "        else: g, low = g.astype(F32), True",
             "        d = F32",
         ]
     if names and not tensors and len(names) <= 2:  # what `unpack` does, without a call where nothing is wrong
@@ -218,6 +224,7 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
                 if n != "out"
                 else "        out = out._a"
             )
+            out.append(f"        if low: {n} = widened({n})")
     known = {e: n for e, n in names_of.items() if n in names} | {g: "g"}
     binary = len(edges) > 1
     out += ["    into = self.into", *(["    shapes = self.shapes"] if binary else [])]
@@ -240,11 +247,20 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
             if kernel is not None:
                 scope[f"native{i}"], root, params = kernel
                 small.install(scope, f"small{i}", root, params, large.available)
+                scope[f"half{i}"], scope[f"wide{i}"] = large.halves(root, True), large.halves(root, False)
+                given = ", ".join(read)
                 out += [
-                    f"        {r} = small{i}({', '.join(read)})",
-                    f"        if {r} is None and g.size >= LARGE and (d is F32 or d is F64): {r} = native{i}({', '.join(read)})",
+                    f"        if half is not None: {r} = (half{i} if half.shape == into[{i}][0] else wide{i})({given})",
+                    "        else:",
+                    f"            {r} = small{i}({given})",
+                    f"            if {r} is None and g.size >= LARGE and (d is F32 or d is F64): {r} = native{i}({given})",
                     f"        if {r} is None:",
+                    "            if half is not None:",
+                    "                g = half.astype(F32)",
+                    *(f"                {n} = widened({n})" for n in read if n != "g"),
                 ]
+            else:
+                out.append(f"        if half is not None: g = half if half.shape == into[{i}][0] else half.astype(F32)")
         deep = "    " if not tensors and kernel is not None else ""
         body, (value,) = lines([e], known, (lambda w: "t_" + w) if tensors else array_word,
                                (lambda c: literal(c.arg)) if tensors else (lambda c: array_constant(scope, c.arg)),
@@ -307,4 +323,4 @@ def _upto(root: Expr, stop: dict[Expr, int]) -> list[Expr]:
 
 
 DerivedNode.shapes = None  # type: ignore[attr-defined]  # the flat functions note shapes only; the general lane fills `into`
-SCOPE["Tensor"], SCOPE["flat"] = Tensor, flat
+SCOPE["Tensor"], SCOPE["flat"], SCOPE["widened"] = Tensor, flat, widened

@@ -17,7 +17,7 @@ from flambeau._ground import dumps, flags
 from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, toposort
 from flambeau._operators.op import Op
-from flambeau._values.dtype import ALL, NARROW, dtype, of
+from flambeau._values.dtype import ALL, NARROW, dtype, float32, of
 
 LARGE = 1 << 13  # elements: below it a ufunc's call costs less than what a kernel saves
 _RECORD = Record()
@@ -108,6 +108,18 @@ def again(roots: Sequence[Expr], recorded: dtype) -> Native:
         return out[0] if len(out) == 1 else out
 
     return Native(body, "derivative")
+
+
+def halves(root: Expr, narrow: bool) -> Native:
+    """An expression recorded on 0-d parameters, of arrays of which the last is float16 or bfloat16: in float32, and rounded
+    once at the end if `narrow`."""
+
+    def body(*xs: Expr) -> Any:
+        wide = (cast(x, float32) if x.dtype.is_floating_point else x for x in xs)
+        out = again((root,), root.dtype).body(*wide)
+        return cast(out, xs[-1].dtype) if narrow else out
+
+    return Native(body)
 
 
 # ---------------------------------------------------------------- the general lane

@@ -138,6 +138,35 @@ def test_second_derivatives(watch: Watch, name: str) -> None:
         alike(found, expected)
 
 
+DERIVED: dict[str, Callable[..., Any]] = {
+    "exp": lambda x, y: x.exp() - y,
+    "silu": lambda x, y: F.silu(x) - y,
+    "tanh": lambda x, y: x.tanh() - y,
+    "mul": lambda x, y: x * y,
+    "div": lambda x, y: x / (y.abs() + 1),
+    "add": lambda x, y: x + y,
+    "where": lambda x, y: fl.where(x > y, x, y),
+    "by a row": lambda x, y: x * y[:1] + y[1:2],
+}
+
+
+@pytest.mark.parametrize("name", DERIVED)
+@pytest.mark.parametrize("dtype", [fl.float16, fl.bfloat16])
+def test_halves_derive_in_float32(watch: Watch, name: str, dtype: Any) -> None:
+    """The derivative of numbers in half precision is that of the same numbers in float32, rounded; of small arrays as of large."""
+    for shape in (SHAPE, (3, 5)):
+        grads = []
+        for d in (dtype, fl.float32):
+            x, y = (tensor(dtype, *shape, seed=n).to(d).requires_grad_() for n in (0, 1))
+            out = DERIVED[name](x, y)
+            out.backward(tensor(dtype, *out.shape, seed=2).to(d))
+            grads += [x.grad, y.grad]
+        for found, expected in zip(grads[:2], grads[2:], strict=True):
+            assert found.dtype is dtype
+            np.testing.assert_allclose(numbers(found), numbers(expected), rtol=2 * TOLERANCE[dtype.name], atol=1e-2)
+    both(watch, DERIVED[name], rows(*SHAPE, dtype=dtype), rows(*SHAPE, dtype=dtype, seed=1), kernels=1)
+
+
 def test_saved_operands_are_watched() -> None:
     x = rows(*SHAPE)
     y = x * 1.0
