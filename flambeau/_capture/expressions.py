@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 import flambeau
+from flambeau._backends.cpu.library_attention import dense_like
 from flambeau._backends.meta import MetaArray
+from flambeau._capture import place
 from flambeau._eager import call
 from flambeau._ground import dumps
 from flambeau._kernel.loops import Layout
@@ -375,11 +377,14 @@ class Builder:
         if math.prod(bad.shape):
             self.checks.append(K.reshape(K.any(bad, range(bad.ndim)), ()) if bad.ndim else bad)
 
-    def routine(
-        self, name: str, xs: Sequence[Expr], outs: Sequence[tuple[tuple[int, ...], dtype]], **params: Any
-    ) -> list[Expr]:
-        """A step of a library routine that has kernels of its own."""
-        made = [self.leaf(shape, d) for shape, d in outs]
+    def laid(self, like: Expr, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Strides in elements of a new array with the dims in another's order in memory: the last one innermost."""
+        s = place.strided(like, {leaf.expr: leaf for leaf in self.leaves})
+        return dense_like(s.strides, shape, 1)
+
+    def routine(self, name: str, xs: Sequence[Expr], outs: Sequence[tuple[Any, ...]], **params: Any) -> list[Expr]:
+        """A step of a library routine that has kernels of its own. `outs`: shapes, dtypes, strides where they are not C order's."""
+        made = [self.leaf(*out) for out in outs]
         self.steps.append(Step("library", list(xs), made, name, params))
         return [leaf.expr for leaf in made]
 

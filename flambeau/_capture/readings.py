@@ -5,15 +5,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flambeau._backends.cpu.attention import DTYPES as FLOATS
+from flambeau._backends.cpu.attention_backward import shared_out, turned
 from flambeau._capture.expressions import Builder, K
+from flambeau._eager.call import call_body
 from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, cast, constant, toposort
+from flambeau._operators.attention import flash_attention, flash_attention_backward
 from flambeau._operators.create import wrapped
+from flambeau._operators.op import Op
 from flambeau._operators.view import sizes
-from flambeau._values.dtype import bool_, dtype, get_default_dtype, int64, of, of_number, promote_types
+from flambeau._values.dtype import (
+    bool_,
+    dtype,
+    float32,
+    float64,
+    get_default_dtype,
+    int64,
+    of,
+    of_number,
+    promote_types,
+)
 
 
 def _dtype(d: Any) -> dtype:
@@ -162,13 +178,52 @@ def avg_pool(b: Builder, x: Expr, size: Any, stride: Any, padding: Any, out: Any
     return K.reshape(total, (*x.shape[: x.ndim - n], *out)) / float(divisor)
 
 
+def attention(b: Builder, q: Expr, k: Expr, v: Expr, mask: Expr | None, *, causal: bool, scale: Any) -> list[Expr]:
+    """Attention without its scores in memory, and the logarithms of the sums of exponentials."""
+    attends([q, k, v], mask, scale)
+    heads, length = q.shape[1:3]
+    out = (*q.shape[:3], v.shape[3])
+    sums = q.shape[:3], wide(q), (length * heads, 1, heads)
+    xs = [q, k, v, *(() if mask is None else (mask,))]
+    return b.routine("attention", xs, [(out, q.dtype, b.laid(q, out)), sums], causal=causal, scale=float(scale))
+
+
+def attention_backward(b: Builder, g: Expr, q: Expr, k: Expr, v: Expr, out: Expr, lse: Expr, mask: Expr | None, *, causal: bool,
+                       scale: Any) -> list[Expr]:  # fmt: skip
+    """What reaches its query, key and value."""
+    attends([q, k, v, g, out], mask, scale)
+    made = [(x.shape, x.dtype, turned(x.shape)) for x in (q, k, v)]
+    parts, _ = shared_out(k.shape[0] * k.shape[1], k.shape[2])
+    if parts > 1:
+        made[0] = (parts, *q.shape), wide(q), None
+    xs = [g, q, k, v, out, lse, *(() if mask is None else (mask,))]
+    dq, dk, dv = b.routine("attention_backward", xs, made, causal=causal, scale=float(scale))
+    return [dq if parts == 1 else cast(K.reshape(K.sum(dq, [0]), q.shape), q.dtype), dk, dv]
+
+
+def attends(xs: Sequence[Expr], mask: Expr | None, scale: Any) -> None:
+    """Refuses what the kernels of attention have no form for."""
+    known = all(x.ndim == 4 and math.prod(x.shape) and x.dtype.name in FLOATS for x in xs)
+    if (
+        not known
+        or not isinstance(scale, (int, float))
+        or (mask is not None and mask.dtype.name not in FLOATS | {"bool"})
+    ):
+        raise Opaque("attention")
+
+
+def wide(x: Expr) -> dtype:
+    """The dtype in which sums over x are kept."""
+    return float64 if x.dtype is float64 else float32
+
+
 ROUTINES: dict[str, Callable[..., Any]] = {
     "copied": lambda b, x, dtype=None, format="": x if dtype is None else cast(x, _dtype(dtype)),
     "converted": lambda b, x, dtype: cast(x, _dtype(dtype)),
     "zeros": lambda b, shape, dtype: full(b, shape, 0, _dtype(dtype)),
     "full_as": lambda b, x, value, dtype=None, format="": full(b, x.shape, value or 0, _dtype(dtype or x.dtype)),
     **{f.__name__: f for f in (rows, take, gather, rows_backward, max_pool_backward, nll, triangular, arange, eye, avg_pool, conv_forward,
-                               conv_input, conv_weight, max_pool)},
+                               conv_input, conv_weight, max_pool, attention, attention_backward)},
 }  # fmt: skip
 
 
@@ -245,6 +300,13 @@ def new_full(b: Builder, x: Expr, size: Any, fill_value: Any, dtype: Any = None)
     return filled(b, size, fill_value, dtype or x.dtype)
 
 
-OPERATORS: dict[str, Callable[..., Any]] = {"full": filled} | {
-    f.__name__: f for f in (cat, stack, scatter, scatter_add, full_like, new_full)
-}
+def whole(op: Op) -> Callable[..., Any]:
+    """An operator by the routine that its arrays run by, where its body is for those who have none."""
+    return lambda b, *xs: call_body(op, op.run, (b.k,), xs)
+
+
+OPERATORS: dict[str, Callable[..., Any]] = (
+    {"full": filled}
+    | {op.aten: whole(op) for op in (flash_attention, flash_attention_backward)}
+    | {f.__name__: f for f in (cat, stack, scatter, scatter_add, full_like, new_full)}
+)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu import compile, library, scatter
+from flambeau._backends.cpu import attention, attention_backward, compile, library, scatter
 from flambeau._backends.cpu.conv_plan import forward_plan, transposed_plan
 from flambeau._backends.cpu.conv_weight import weight_plan
-from flambeau._backends.cpu.launch import ARG, OUT, Plan, Result
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Plan, Result, bits
 from flambeau._backends.cpu.matmul import matmul_plan
 from flambeau._backends.cpu.pool import max_pool_plan
 from flambeau._capture.expressions import K, Step
@@ -19,6 +19,7 @@ from flambeau._capture.place import Strided
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import parameter
+from flambeau._values.shape import contiguous_strides
 
 
 def plan(step: Step, operands: Sequence[Strided]) -> Plan | None:
@@ -27,9 +28,16 @@ def plan(step: Step, operands: Sequence[Strided]) -> Plan | None:
         return None
     arrays = [stand_in(s) for s in operands]
     made = _make(step, arrays)
-    if made is None or any(r.strides is not None for r in made.results):
+    if made is None or not all(_lies(r, o.layout) for r, o in zip(made.results, step.outs, strict=True)):
         return None
     return made
+
+
+def _lies(made: Result, layout: Layout) -> bool:
+    """Whether a result lies as the program believes."""
+    if made.strides is None:
+        return tuple(layout.strides) == contiguous_strides(layout.shape)
+    return made.strides == tuple(s * made.dtype.itemsize for s in layout.strides)
 
 
 def _make(step: Step, xs: list[Any]) -> Plan | None:
@@ -40,6 +48,8 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
         return _added(step, *xs)
     if step.target == "join":
         return _joined(step, xs)
+    if step.target in ("attention", "attention_backward"):
+        return _attending(step, xs)
     how = (p["stride"], p["padding"], p["dilation"])
     match step.target:
         case "conv_forward":
@@ -52,6 +62,22 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
         case "max_pool":
             return max_pool_plan(*xs, p["size"], *how, p["out"])
     return None
+
+
+def _attending(step: Step, xs: list[Any]) -> Plan | None:
+    """Attention or its derivative: the scale is a constant, and a mask is the last operand."""
+    causal, fixed = step.params["causal"], 3 if step.target == "attention" else 6
+    mask = xs[fixed] if len(xs) > fixed else None
+    if fixed == 3:
+        steps = tuple(s * xs[0].itemsize for s in step.outs[0].layout.strides)
+        made = attention.forward_plan(*xs[:3], mask, causal, steps)
+    else:
+        made = attention_backward.backward_plan(*xs[:6], mask, causal)
+    if made is None:
+        return None
+    swap = {(ARG, fixed): (CONST, bits(step.params["scale"])), (ARG, fixed + 1): (ARG, fixed)}
+    launches = (replace(w, slots=tuple(swap.get(s, s) for s in w.slots)) for w in made.launches)
+    return replace(made, launches=tuple(launches))
 
 
 def _joined(step: Step, xs: list[Any]) -> Plan | None:
@@ -114,6 +140,9 @@ def by_library(step: Step) -> Any:
     if step.target == "conv_weight":
         return lambda x, g: library.find("conv_weight")(g, x, **step.params)
     routine = library.find(step.target)
+    if step.target in ("attention", "attention_backward"):
+        fixed = 3 if step.target == "attention" else 6
+        return lambda *xs: routine(*xs, *(None,) * (fixed + 1 - len(xs)), **step.params)
     return lambda *xs: routine(*xs, **step.params)
 
 

@@ -119,7 +119,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop
     variants=("function",),
     outputs=("output", "logsumexp"),
 )
-def _flash(k: Kernel[T], query: T, key: T, value: T, dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: T | None = None,
+def flash_attention(k: Kernel[T], query: T, key: T, value: T, dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: T | None = None,
            scale: float | None = None) -> T:  # fmt: skip
     """Attention, and the logarithms of the sums of exponentials. A head of key and value may serve several of query."""
     e, top, total = _exponentials(k, _scores(k, query, key, is_causal, attn_mask, _factor(query.shape[-1], scale)), -1)
@@ -127,7 +127,7 @@ def _flash(k: Kernel[T], query: T, key: T, value: T, dropout_p: float = 0.0, is_
     return _narrow(k, k.matmul(e / total, _heads(k, query, value)), query), k.reshape(lse, lse.shape[:-1])
 
 
-@_flash.arrays
+@flash_attention.arrays
 def _(k: Any, query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: Any = None,
       scale: float | None = None) -> Any:  # fmt: skip
     found = k.library(
@@ -135,13 +135,13 @@ def _(k: Any, query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causa
     )
     if found:
         return found
-    out, lse = _flash.body(k, query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
+    out, lse = flash_attention.body(k, query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
     return k.library("laid_like", out, query), lse
 
 
 @op("_scaled_dot_product_flash_attention_for_cpu_backward", promote="none", variants=("function",), differentiable=False,
     outputs=("grad_query", "grad_key", "grad_value"))  # fmt: skip
-def _flash_backward(k: Kernel[T], grad_out: T, query: T, key: T, value: T, out: T, logsumexp: T, dropout_p: float, is_causal: bool, *,
+def flash_attention_backward(k: Kernel[T], grad_out: T, query: T, key: T, value: T, out: T, logsumexp: T, dropout_p: float, is_causal: bool, *,
                     attn_mask: T | None = None, scale: float | None = None) -> T:  # fmt: skip
     """The gradients of query, key and value; the weights are computed again."""
     factor = _factor(query.shape[-1], scale)
@@ -158,14 +158,14 @@ def _flash_backward(k: Kernel[T], grad_out: T, query: T, key: T, value: T, out: 
     )
 
 
-@_flash_backward.arrays
+@flash_attention_backward.arrays
 def _(k: Any, grad_out: Any, query: Any, key: Any, value: Any, out: Any, logsumexp: Any, dropout_p: float, is_causal: bool, *,
       attn_mask: Any = None, scale: float | None = None) -> Any:  # fmt: skip
     found = k.library("attention_backward", grad_out, query, key, value, out, logsumexp, attn_mask, causal=is_causal,
                       scale=_factor(query.shape[-1], scale))  # fmt: skip
     if found:
         return found
-    grads = _flash_backward.body(
+    grads = flash_attention_backward.body(
         k, grad_out, query, key, value, out, logsumexp, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
     )
     return tuple(k.library("laid_like", g, k.permute(g, (0, 2, 1, 3))) for g in grads)
@@ -207,7 +207,7 @@ def _scores(k: Any, query: Any, key: Any, is_causal: bool, mask: Any, factor: fl
 def _flash_vjp(g_output: Any, query: Any, key: Any, value: Any, attn_mask: Any, is_causal: Any, scale: Any, output: Any, logsumexp: Any,
                needs: Any, recorded: Any) -> Any:  # fmt: skip
     if not recorded:
-        return _flash_backward(
+        return flash_attention_backward(
             g_output, query, key, value, output, logsumexp, 0.0, is_causal, attn_mask=attn_mask, scale=scale
         )
     factor = _factor(query.shape[-1], scale)
@@ -219,7 +219,7 @@ def _flash_vjp(g_output: Any, query: Any, key: Any, value: Any, attn_mask: Any, 
     return ds @ whole, shared(ds.mT @ query, key), shared(p.mT @ g_output, value)
 
 
-_flash.vjp(_=_flash_vjp)
+flash_attention.vjp(_=_flash_vjp)
 
 
 # ---------------------------------------------------------------- the public operators
@@ -257,7 +257,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_ca
         if mask.dtype.kind != "b" and mask.dtype is not query.dtype and query.dtype.itemsize == 8:
             mask = mask.to(query.dtype)
         mask = mask.expand(*q.shape[:2], tq, tk)
-    out = _flash(q, k, v, 0.0, is_causal, attn_mask=mask, scale=scale).output
+    out = flash_attention(q, k, v, 0.0, is_causal, attn_mask=mask, scale=scale).output
     out = out if query.ndim == 4 else out.reshape(out.shape[4 - max(query.ndim, key.ndim, value.ndim) :])
     return out if theirs else out.contiguous()
 

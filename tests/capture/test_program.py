@@ -398,6 +398,41 @@ def test_language_models_run_natively():
 
 
 @needs_native
+@needs_native
+@pytest.mark.parametrize(
+    "b, h, tq, tk, d, e, dtype, mask, causal, groups",
+    [
+        (2, 3, 5, 7, 8, 8, "float32", None, False, 3),
+        (2, 3, 5, 5, 8, 4, "float64", None, True, 3),
+        (1, 1, 70, 600, 16, 16, "float32", None, True, 1),  # keys that are shared out: the query's gradient is a sum
+        (2, 4, 65, 65, 32, 32, "bfloat16", "float", False, 4),
+        (1, 2, 1, 3, 4, 4, "float32", "bool", False, 2),
+        (2, 4, 9, 9, 8, 8, "float32", "float", False, 2),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_attention_is_the_kernels_of_eager(b, h, tq, tk, d, e, dtype, mask, causal, groups, turned):
+    dtype = getattr(torch, dtype)
+
+    def drawn(*shape):
+        x = torch.randn(shape[0], shape[2], shape[1], shape[3]).transpose(1, 2) if turned else torch.randn(shape)
+        return x.to(dtype).requires_grad_()
+
+    q, k, v = drawn(b, h, tq, d), drawn(b, groups, tk, d), drawn(b, groups, tk, e)
+    mask = torch.randn(tq, tk) if mask == "float" else torch.rand(b, 1, tq, tk) > 0.3 if mask == "bool" else None
+    weight = torch.randn(b, h, tq, e).to(dtype)
+
+    def f(q, k, v, mask):
+        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=0.3, enable_gqa=groups != h)
+        return (y, *torch.autograd.grad((y * weight).sum(), (q, k, v)))
+
+    program = torch.compile(f)
+    for _ in range(2):
+        for ours, eager in zip(program(q, k, v, mask), f(q, k, v, mask), strict=True):
+            assert ours.stride() == eager.stride()
+            assert torch.equal(ours, eager)
+
+
 def test_recurrent_layers_are_called():
     class Model(nn.Module):
         def __init__(self):

@@ -397,15 +397,15 @@ def suits(arrays: Sequence[np.ndarray[Any, Any]], mask: np.ndarray[Any, Any] | N
 
 
 def forward_plan(q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None,
-                 causal: bool) -> Plan | None:  # fmt: skip
-    """The plan of attention over (batch, heads, length, width): results and logarithms of the sums."""
+                 causal: bool, steps: tuple[int, ...] | None = None) -> Plan | None:  # fmt: skip
+    """The plan of attention over (batch, heads, length, width): results, `steps` bytes apart, and logarithms of the sums."""
     if not suits((q, k, v), mask):
         return None
     (b, h, tq, d), (tk, e) = q.shape, v.shape[2:]
     dtype, kind = q.dtype.name, "" if mask is None else mask.dtype.name
     acc = TYPES[dtype][1]
     n, _ = shape(engine().target, acc)
-    steps = dense_like(q, (b, h, tq, e))
+    steps = dense_like(q.strides, (b, h, tq, e), q.itemsize) if steps is None else steps
     over = (0, 0, 0, 0) if mask is None else elements(np.broadcast_to(mask, (b, h, tq, tk)))
     strides = [*elements(q), *elements(k), *elements(v), *over, *(s // q.itemsize for s in steps[:3]), tq * h, 1, h]  # type: ignore[misc]
     block = block_of(b * h, tq)

@@ -11,6 +11,7 @@ bits of every result depend on shapes alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from math import inf
 from typing import Any
@@ -281,6 +282,19 @@ SHARES = 8  # chunks below which the keys of a head are shared out, if each has
 LEAST = 4 * KEYS  # keys at least
 
 
+def shared_out(heads: int, keys: int) -> tuple[int, int]:
+    """(into how many shares the keys of each of the heads are divided, how long a share is)."""
+    blocks, most = -(-keys // KEYS), max(1, min(-(-SHARES // heads), keys // LEAST))
+    share = -(-blocks // most) * KEYS
+    return -(-keys // share), share
+
+
+def turned(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides in elements of (batch, heads, length, width), heads of a place side by side."""
+    _, heads, length, width = shape
+    return length * heads * width, width, heads * width, 1
+
+
 def backward_plan(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any],
                   o: np.ndarray[Any, Any], lse: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None, causal: bool) -> Plan | None:  # fmt: skip
     """The plan of the derivative: dq (with a leading dim of shares, to be summed, where there are several), dk, dv."""
@@ -290,22 +304,20 @@ def backward_plan(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarra
     dtype, kind = q.dtype.name, "" if mask is None else mask.dtype.name
     acc = TYPES[dtype][1]
     n, _ = shape(engine().target, acc)
-    blocks = -(-tk // KEYS)
-    share = -(-blocks // max(1, min(-(-SHARES // (b * hk)), tk // LEAST))) * KEYS
-    shares = -(-tk // share)
+    shares, share = shared_out(b * hk, tk)
     word = size(acc)
     wide = np.dtype(np.float64 if acc == "double" else np.float32)
-    turned = lambda heads, t, width: (t * heads * width, width, heads * width, 1)  # (b, h, t, d) laid out as b t h d
+    steps = lambda shape: tuple(s * q.itemsize for s in turned(shape))
     if shares > 1:
         dq = Result(wide, (shares, b, h, tq, d))
         dq_strides = (b * h * tq * d, h * tq * d, tq * d, d)
     else:
-        dq = Result(q.dtype, (b, h, tq, d), tuple(s * q.itemsize for s in turned(h, tq, d)))
-        dq_strides = (0, *turned(h, tq, d)[:3])
-    dk, dv = (Result(q.dtype, (b, hk, tk, x), tuple(s * q.itemsize for s in turned(hk, tk, x))) for x in (d, e))
+        dq = Result(q.dtype, q.shape, steps(q.shape))
+        dq_strides = (0, *turned(q.shape)[:3])
+    dk, dv = (Result(q.dtype, x.shape, steps(x.shape)) for x in (k, v))
     over = (0, 0, 0, 0) if mask is None else elements(np.broadcast_to(mask, (b, h, tq, tk)))
     strides = [*elements(q), *elements(k), *elements(v), *elements(g), *elements(o), *over, *elements(lse), *dq_strides,  # type: ignore[misc]
-               *turned(hk, tk, d)[:3], *turned(hk, tk, e)[:3]]  # fmt: skip
+               *turned(k.shape)[:3], *turned(v.shape)[:3]]  # fmt: skip
     sizes = [hk, h // hk, tq, tk, d, e, int(causal), shares, share]
     args = [*((OUT, i) for i in range(3)), *((ARG, i) for i in range(6)), (CONST, 0) if mask is None else (ARG, 7)]
     code = kernel(dtype, kind, shares > 1)

@@ -32,16 +32,16 @@ def attention_backward(
 
 def laid_like(x: Any, like: Any) -> Any:
     """x in memory as results for a query `like` lie."""
-    out = np.ndarray(x.shape, x.dtype, np.empty(x.nbytes, np.uint8), 0, dense_like(like, x.shape))
+    out = np.ndarray(x.shape, x.dtype, np.empty(x.nbytes, np.uint8), 0, dense_like(like.strides, x.shape, x.itemsize))
     out[...] = x
     return out
 
 
-def dense_like(x: Any, shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides in bytes of a new array of a shape: the last dim innermost, the others in x's order."""
-    order = sorted(range(x.ndim - 1), key=lambda i: -abs(x.strides[i]))  # stable: of equals the outer one stays outer
-    strides, step = [0] * x.ndim, x.itemsize
-    for i in [*order, x.ndim - 1][::-1]:
-        strides[i] = step
+def dense_like(strides: Sequence[int], shape: Sequence[int], item: int) -> tuple[int, ...]:
+    """Strides of a new array of a shape: the last dim innermost, the others in the order of these strides; `item` is the least."""
+    order = sorted(range(len(shape) - 1), key=lambda i: -abs(strides[i]))  # stable: of equals the outer one stays outer
+    made, step = [0] * len(shape), item
+    for i in [*order, len(shape) - 1][::-1]:
+        made[i] = step
         step *= max(shape[i], 1)
-    return tuple(strides)
+    return tuple(made)
