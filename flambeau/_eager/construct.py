@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from flambeau import storage as storages
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._tensor import PLAIN, Tensor, wrap
-from flambeau._values import default_device, dtype as dtypes
+from flambeau._values import default_device, dtype as dtypes, storage as memory
 from flambeau._values.device import CPU, device
 
 _SIMPLE = {float: None, int: np.dtype("i8"), bool: np.dtype("?")}
@@ -78,6 +79,8 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
         return a.copy() if copy else a
     if isinstance(data, complex):
         return np.array(data, (d or dtypes.default_complex()).np)
+    if isinstance(data, (storages.UntypedStorage, storages.TypedStorage)):
+        return _of_storage(data, d)
     if isinstance(data, (str, bytes)) or data is None:
         raise TypeError(
             f"new(): invalid data type '{kind.__name__}'"
@@ -95,6 +98,18 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
             return np.array(float(data), (d or dtypes.get_default_dtype()).np)
         raise RuntimeError(f"Could not infer dtype of {kind.__name__}")
     return _from_sequence(data, d)
+
+
+def _of_storage(storage: Any, d: dtypes.dtype | None) -> Any:
+    """The elements that lie in a storage, in place: never a copy, even where one is asked for."""
+    held = getattr(storage, "dtype", None)
+    if d is not None and held is not None and d is not held:
+        want, have = (storages.LEGACY_NAME.get(x, x.name.capitalize()).removesuffix("Storage") for x in (d, held))
+        raise RuntimeError(f"Expected a Storage of type {want} or an UntypedStorage, but got {have}")
+    d = d or held or dtypes.int64
+    data = storage.untyped()._writable()
+    count = data.size // d.itemsize
+    return memory.view(data, d.np, 0, (count,), (1,))
 
 
 def _fits(a: Any, d: dtypes.dtype) -> None:

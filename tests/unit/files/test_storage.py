@@ -21,6 +21,28 @@ def test_views_share_their_storage():
     assert a.tolist() == [0] * 6
 
 
+def test_a_tensor_of_a_storage_shares_it():
+    """So safetensors reads files: `asarray(storage[a:b], dtype=uint8).view(dtype)`; not even `tensor` copies."""
+    a = flambeau.arange(6.0)
+    s = a.untyped_storage()
+    for make in (flambeau.asarray, flambeau.as_tensor, flambeau.tensor):
+        assert make(s, dtype=flambeau.float32).equal(a)
+        assert make(s).dtype is flambeau.int64
+        assert make(s[0:7], dtype=flambeau.float32).tolist() == [0]
+        assert make(flambeau.UntypedStorage(0), dtype=flambeau.uint8).shape == (0,)
+        assert make(a.storage()).dtype is flambeau.float32
+        with pytest.raises(RuntimeError, match="Expected a Storage of type Long or an UntypedStorage, but got Float"):
+            make(a.storage(), dtype=flambeau.int64)
+    part = flambeau.asarray(s[4:12], dtype=flambeau.uint8)
+    assert part.data_ptr() == a.data_ptr() + 4
+    part.view(flambeau.float32)[0] = 7
+    assert a.tolist() == [0, 7, 2, 3, 4, 5]
+    whole = flambeau.asarray(s, dtype=flambeau.uint8, copy=True)
+    assert whole.untyped_storage() is s
+    with pytest.raises(ValueError, match="can't alias arbitrary sequence"):
+        flambeau.asarray(s, copy=False)
+
+
 def test_untyped():
     s = flambeau.UntypedStorage(4)
     s[0], s[1], s[2], s[3] = 1, 2, 3, 255
