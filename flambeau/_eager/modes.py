@@ -27,6 +27,7 @@ class State(threading.local):
     no_function: bool = False  # inside DisableTorchFunctionSubclass
     skip_function: bool = False  # the next question whether an argument takes over is answered with no
     grad_layout: bool = True  # gradients of leaves are laid out as the leaves
+    transforms: int = 0  # how many of torch.func's transforms are running
     tracing: bool = False  # calls are recorded as expressions: see traced
     partial: bool = False  # a backward pass towards some inputs only is running
     task: int = -1  # the number of the backward pass that is running

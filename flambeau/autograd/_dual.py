@@ -8,9 +8,12 @@ u -> u^T J is linear in u, so its own vector-Jacobian product is v -> J v. One d
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from flambeau import overrides
 from flambeau._eager import call, modes, record
@@ -27,12 +30,13 @@ class _Levels(threading.local):
 
 
 LEVELS = _Levels()
+_numbers = itertools.count()
 
 
 def enter() -> int:
-    """Open a level; its number."""
+    """Open a level; its number, which no level had before: what was dual at one that is closed stays plain."""
     _install()
-    level = LEVELS.open[-1] + 1 if LEVELS.open else 0
+    level = next(_numbers)
     LEVELS.open = (*LEVELS.open, level)
     modes.enter("dual")
     return level
@@ -191,15 +195,19 @@ class running:
     def __enter__(self) -> None:
         self.before = LEVELS.variables
         LEVELS.variables = self.before | self.own
+        STATE.transforms += 1
 
     def __exit__(self, *exc: object) -> None:
         LEVELS.variables = self.before
+        STATE.transforms -= 1
 
 
 def variable(t: Tensor) -> Tensor:
     """A tensor of the same value that derivatives are taken with respect to; behind it lies t's history."""
     if node_of(t) is not None:
         return t.view_as(t)  # type: ignore[attr-defined]
+    if t.dtype.kind not in "fcV":
+        raise RuntimeError("only Tensors of floating point dtype can require gradients")
     other = twin(t)
     other._node, other._nr, other._base = Variable(other), 0, None
     return other
@@ -234,6 +242,11 @@ def closed(t: Any, own: set[Node], recorded: bool) -> Any:
         if inner is not value:
             t = twin(t)
             t._value = inner
+    if t._tangents:
+        vs = {k: closed(v, own, recorded) for k, v in t._tangents.items()}
+        if any(v is not t._tangents[k] for k, v in vs.items()):
+            t = twin(t)
+            t._tangents = vs
     node = node_of(t)
     return t if node is None or (recorded and beyond([node], own)) else bare(t)
 
@@ -274,7 +287,7 @@ def _evaluated(op: Op, values: Any, level: int) -> tuple[Any, list[Any]]:
                     [g for g, _ in pairs], us, [v for _, v in pairs], create_graph=True, allow_unused=True
                 )
                 for i, t in zip(live, ts, strict=True):
-                    found[i] = t if t is None else closed(t, own, before)
+                    found[i] = t if t is None else _apart(closed(t, own, before), vs)
     finally:
         STATE.grad = before
     if isinstance(result, Tensor):
@@ -283,6 +296,19 @@ def _evaluated(op: Op, values: Any, level: int) -> tuple[Any, list[Any]]:
     return (
         bared if isinstance(result, list) else type(result)(*bared) if hasattr(result, "_fields") else tuple(bared)
     ), found
+
+
+def _apart(t: Any, vs: list[Any]) -> Any:
+    """t in memory of its own: a write to the result also writes to its tangent, and must not reach those it was made of."""
+
+    def memory(x: Any) -> Any:
+        while (inner := getattr(x, "_value", None)) is not None:
+            x = inner
+        return x._a
+
+    at = memory(t)
+    shared = any(t is v or (isinstance(at, np.ndarray) and np.may_share_memory(at, memory(v))) for v in vs)
+    return t.clone() if shared else t
 
 
 # ---------------------------------------------------------------- calls that are no operators
@@ -319,28 +345,30 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
 
 def _applied(cls: Any, args: Any) -> Any:
     """A user's Function on dual tensors, by its own `jvp`."""
-    from flambeau.autograd.function import _SingleLevelFunction
+    from flambeau.autograd.function import called
 
     levels = [k for a in args if isinstance(a, Tensor) and a._tangents for k in a._tangents if k in LEVELS.open]
-    if not levels or cls.jvp is _SingleLevelFunction.jvp:
+    if not levels:
         return NotImplemented
     level = max(levels)
-    ctx: Any = None
-    plain = [primal(a, level) if isinstance(a, Tensor) else a for a in args]
-    result = cls.apply(*plain)
-    outs = list(result) if isinstance(result, (tuple, list)) else [result]
-    node = next((n for o in outs if isinstance(o, Tensor) and isinstance(n := node_of(o), cls._backward_cls)), None)
-    if node is None:  # nothing was recorded: the context is made for the occasion
-        ctx = cls._backward_cls()
-        if cls.setup_context is not _SingleLevelFunction.setup_context:
-            cls.setup_context(ctx, tuple(plain), result)
-        else:
-            cls.forward(ctx, *plain)
-    else:
-        ctx = node
-    tangents = cls.jvp(ctx, *[tangent(a, level) if isinstance(a, Tensor) else None for a in args])
+    before, LEVELS.open = LEVELS.open, tuple(k for k in LEVELS.open if k != level)
+    try:  # in here the tensors are not dual at this level, though what the node saves keeps its tangents
+        vs = [tangent(a, level) if isinstance(a, Tensor) else None for a in args]
+        node, result = called(cls, args)
+        if node.materialize_grads:
+            vs = [
+                a.new_zeros(a.shape) if v is None and isinstance(a, Tensor) else v
+                for a, v in zip(args, vs, strict=True)
+            ]
+        tangents = cls.jvp(node, *vs)
+    finally:
+        LEVELS.open = before
+    outs = result if isinstance(result, (tuple, list)) else (result,)
     _give(result, tangents, level)
-    return result
+    for kind, saved, _ in node.saved or ():
+        if kind.isdigit():
+            saved._tangents = outs[int(kind)]._tangents
+    return node, result
 
 
 def _install() -> None:

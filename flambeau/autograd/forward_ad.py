@@ -8,7 +8,7 @@ from flambeau._eager import views
 from flambeau._tensor import Tensor
 from flambeau.autograd import _dual
 
-_open: list[int] = []
+_open: list[int] = []  # the level that is open here, by the number that it has inside; outside it is 0
 
 
 class UnpackedDualTensor(NamedTuple):
@@ -20,7 +20,7 @@ class UnpackedDualTensor(NamedTuple):
 
 def __getattr__(name: str) -> Any:
     if name == "_current_level":  # the open level, -1 where none is
-        return _open[-1] if _open else -1
+        return len(_open) - 1
     raise AttributeError(f"module 'torch.autograd.forward_ad' has no attribute '{name}'")
 
 
@@ -32,12 +32,14 @@ def enter_dual_level() -> int:
     if _open:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
     _open.append(_dual.enter())
-    return _open[-1]
+    return 0
 
 
 def exit_dual_level(*, level: int | None = None) -> None:
     """Close the level; its dual tensors lose their tangents."""
-    if not _open or (level is not None and level != _open[-1]):
+    if not _open and level in (None, -1):
+        raise RuntimeError("Dual level must be a positive number.")
+    if level not in (None, 0) or not _open:
         raise RuntimeError(
             "Trying to exit a forward AD level that was not the last one that was created. This is not supported."
         )
@@ -62,15 +64,6 @@ class dual_level:
         exit_dual_level()
 
 
-def _level(level: int | None, doing: str) -> int:
-    if level is None:
-        if not _open:
-            raise RuntimeError(f"Trying to {doing} a dual Tensor for forward AD but no level exists, make sure to "
-                               "enter_dual_level() first.")  # fmt: skip
-        return _open[-1]
-    return level
-
-
 def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
     """A view of `tensor` whose derivative in the direction of interest is `tangent`.
 
@@ -78,16 +71,27 @@ def make_dual(tensor: Any, tangent: Any, *, level: int | None = None) -> Any:
         tensor, tangent: tensors of one shape, floating or complex.
         level: which level they are dual at (default: the open one).
     """
-    level = _level(level, "create")
-    for name, t in (("tensor", tensor), ("tangent", tangent)):
+    if not _open:
+        raise RuntimeError(
+            "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
+        )
+    return dual_at(tensor, tangent, _open[-1])
+
+
+def dual_at(tensor: Any, tangent: Any, level: int) -> Any:
+    """`make_dual` at a level that has this number inside."""
+    for name, t in (("primal", tensor), ("tangent", tangent)):
         if not (t.is_floating_point() or t.is_complex()):
             raise ValueError(f"Expected {name} to be floating point or complex, but got: {t.dtype}")
     if tensor.shape != tangent.shape:
         raise RuntimeError(
-            f"Expected tangent to have the same shape as the primal: {tuple(tensor.shape)}, got {tuple(tangent.shape)}"
+            "Trying to set a forward gradient that has a different size than that of the original Tensor, this is not supported. "
+            f"Tensor is of size {list(tensor.shape)} while the given forward gradient is of size {list(tangent.shape)}."
         )
     if _dual.tangent(tensor, level) is not None:
-        raise RuntimeError("Trying to set a forward gradient that has already been set")
+        raise RuntimeError(
+            "Making a dual Tensor based on a Tensor that already has a forward gradient at the same level 0 is not supported."
+        )
     dual = tensor.view_as(tensor) if type(tensor) is not Tensor or tensor.requires_grad else _plain_view(tensor)
     _dual.set_tangent(dual, level, tangent)
     return dual
@@ -101,11 +105,9 @@ def _plain_view(tensor: Tensor) -> Tensor:
 
 def unpack_dual(tensor: Any, *, level: int | None = None) -> UnpackedDualTensor:
     """The tensor without its tangent, and the tangent (None where it has none)."""
-    if level is None:
-        if not _open:
-            return UnpackedDualTensor(tensor, None)
-        level = _open[-1]
-    return UnpackedDualTensor(_dual.primal(tensor, level), _dual.tangent(tensor, level))
+    if not _open:
+        return UnpackedDualTensor(tensor, None)
+    return UnpackedDualTensor(_dual.primal(tensor, _open[-1]), _dual.tangent(tensor, _open[-1]))
 
 
 def _set_fwd_grad_enabled(mode: bool) -> Any:

@@ -23,7 +23,7 @@ from flambeau._eager.graph import (
     version,
 )
 from flambeau._eager.modes import MODES, STATE
-from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._tensor import PLAIN, Tensor, bare, wrap
 from flambeau._torch_dispatch import takes_over
 
 ONCE = ("saved_tensors can only be accessed once when clear_saved_tensors_on_access=True is set on the autograd.Function. Either access "
@@ -31,9 +31,12 @@ ONCE = ("saved_tensors can only be accessed once when clear_saved_tensors_on_acc
 OLD_SAVED = "Hints: use ctx.saved_tensors instead of ctx.saved_variables"
 
 
+NO_CONTEXT = ("In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must override the "
+              "setup_context staticmethod. For more details, please see https://pytorch.org/docs/main/notes/extending.func.html")  # fmt: skip
+
 APPLIED: list[
     Any
-] = []  # asked first where a mode is active: fn(cls, args) -> the result of `apply` or NotImplemented (forward mode)
+] = []  # asked first where a mode is active: fn(cls, args) -> what `called` gives, or NotImplemented (forward mode)
 FORWARDS: list[Any] = []  # fn(cls, args) -> what runs in place of `forward`, or None (vmap)
 
 
@@ -87,10 +90,10 @@ class FunctionCtx(Node):
     def saved_tensors(self) -> tuple[Any, ...]:
         """What `save_for_backward` kept, checked for in-place changes."""
         saved = self.saved
+        if self.saved_for_forward is not None:  # a `jvp` asks: forgotten when the call ends
+            return self.saved_for_forward
         if saved is None:
             raise RuntimeError(TWICE)
-        if not saved:  # a `jvp` asks, and nothing was recorded
-            return self.saved_for_forward or ()
         if self.clear_saved_tensors_on_access:
             if self._accessed:
                 raise RuntimeError(ONCE)
@@ -108,7 +111,7 @@ class FunctionCtx(Node):
                 if kind == "input":
                     out.append(t)
                 else:  # an output: give it its history back
-                    alias = wrap(t._a)
+                    alias = bare(t)
                     alias._vc = t._vc
                     if kind != "plain":
                         alias._node, alias._nr = self, int(kind)
@@ -304,41 +307,50 @@ class Function(_SingleLevelFunction, FunctionCtx):
         separate = cls.setup_context is not _SingleLevelFunction.setup_context
         if kwargs:
             args = _bound(cls, args, kwargs, separate)
-        if MODES:
-            for hook in APPLIED:
-                result = hook(cls, args)
-                if result is not NotImplemented:
-                    return result
-        node: Any = cls._backward_cls()
-        tensors = [a for a in args if isinstance(a, Tensor)]
-        edges = tuple(node_of(t) for t in tensors)
-        recording = STATE.grad and any(e is not None for e in edges)
-        node.needs_input_grad = (
-            tuple(isinstance(a, Tensor) and node_of(a) is not None for a in args)
-            if STATE.grad
-            else (False,) * len(args)
-        )
-        node._shapes = tuple((a._a.shape, a._a.dtype) if isinstance(a, Tensor) else None for a in args)
-        nrs = tuple(t._nr for t in tensors)
-        before, STATE.grad = STATE.grad, False
-        try:
-            if separate:
-                forward = (
-                    next((f for f in map(lambda hook: hook(cls, args), FORWARDS) if f is not None), cls.forward)
-                    if MODES
-                    else cls.forward
-                )
-                result = forward(*args)
-                cls.setup_context(node, args, result)
-            else:
-                result = cls.forward(node, *args)
-        finally:
-            STATE.grad = before
-        node.next = edges
-        if any(nrs):
-            node.nrs = nrs
-        node.seq = next(serial)
-        return _wrap_outputs(node, result, tensors, recording)
+        if STATE.transforms and not separate:
+            raise RuntimeError(NO_CONTEXT)
+        node, result = called(cls, args)
+        node.saved_for_forward = None
+        return result
+
+
+def called(cls: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
+    """(the node of a call, its result); the node leads somewhere only where the call was recorded."""
+    if MODES:
+        for hook in APPLIED:
+            found = hook(cls, args)
+            if found is not NotImplemented:
+                return found  # type: ignore[no-any-return]
+    node: Any = cls._backward_cls()
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    edges = tuple(node_of(t) for t in tensors)
+    recording = STATE.grad and any(e is not None for e in edges)
+    node.needs_input_grad = (
+        tuple(isinstance(a, Tensor) and node_of(a) is not None for a in args) if STATE.grad else (False,) * len(args)
+    )
+    node._shapes = tuple((a._a.shape, a._a.dtype) if isinstance(a, Tensor) else None for a in args)
+    nrs = tuple(t._nr for t in tensors)
+    before, STATE.grad = STATE.grad, False
+    try:
+        if cls.setup_context is not _SingleLevelFunction.setup_context:
+            forward = (
+                next((f for f in map(lambda hook: hook(cls, args), FORWARDS) if f is not None), cls.forward)
+                if MODES
+                else cls.forward
+            )
+            result = forward(*args)
+            cls.setup_context(node, args, result)
+        else:
+            result = cls.forward(node, *args)
+    finally:
+        STATE.grad = before
+    node.next = edges
+    if any(nrs):
+        node.nrs = nrs
+    node.seq = next(serial)
+    if MODES and not recording and node.saved_for_forward is None:
+        node.saved_for_forward = tuple(node.to_save or ())
+    return node, _wrap_outputs(node, result, tensors, recording)
 
 
 def _bound(cls: Any, args: Any, kwargs: Any, separate: bool) -> tuple[Any, ...]:

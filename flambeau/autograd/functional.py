@@ -81,6 +81,45 @@ def _grad(outputs: Any, inputs: Any, grads: Any, create: bool, strict: bool = Fa
     return out
 
 
+def _differentiable(ys: Any, strict: bool) -> None:
+    """In strict mode every output must have history."""
+    for i, y in enumerate(ys):
+        if strict and node_of(y) is None:
+            raise RuntimeError(
+                f"Output {i} of the user-provided function does not require gradients. The outputs must be computed in a "
+                "differentiable manner from the input when running in strict mode."
+            )
+
+
+_STRATEGY = ('Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function has more outputs than inputs, '
+             '"forward-mode" tends to be more performant. Otherwise, prefer to use "reverse-mode".')  # fmt: skip
+
+
+def _check_strategy(create_graph: bool, strict: bool, vectorize: bool, strategy: str) -> None:
+    if strategy not in ("forward-mode", "reverse-mode"):
+        raise AssertionError(_STRATEGY)
+    advice = "are not supported together (yet). Please either set"
+    owner = "torch.autograd.functional.jacobian:"
+    if strategy == "forward-mode":
+        if create_graph:
+            raise NotImplementedError(
+                f'{owner} `create_graph=True` and `strategy="forward-mode"` {advice} `create_graph=False` or `strategy="reverse-mode"`.'
+            )
+        if strict:
+            raise RuntimeError(
+                f'{owner} `strict=True` and `strategy="forward-mode"` {advice} `strict=False` or `strategy="reverse-mode"`.'
+            )
+        if not vectorize:
+            raise NotImplementedError(
+                "Computing Jacobian using forward-AD or forward-over-reverse Hessian isonly implemented for `vectorize=True`."
+            )
+    elif strict and vectorize:
+        raise RuntimeError(
+            f"{owner} `strict=True` and `vectorized=True` are not supported together. Please either set `strict=False` or "
+            "`vectorize=False`."
+        )
+
+
 def _finish(xs: list[Tensor], single: bool, create: bool) -> Any:
     out = tuple(x if create else x.detach() for x in xs)
     return out[0] if single else out
@@ -102,6 +141,7 @@ def vjp(
         xs, single = _tuple(inputs, "inputs", "vjp")
         xs = _fresh(xs, create_graph)
         ys, single_out = _tuple(func(*xs), "outputs of the user-provided function", "vjp")
+        _differentiable(ys, strict)
         out = _grad(ys, xs, _vectors(v, ys, "out"), create_graph, strict)
     return _finish(list(ys), single_out, create_graph), _finish(out, single, create_graph)
 
@@ -115,6 +155,7 @@ def jvp(
         vs = _vectors(v, xs, "in")
         xs = _fresh(xs, create_graph)
         ys, single_out = _tuple(func(*xs), "outputs of the user-provided function", "jvp")
+        _differentiable(ys, strict)
         us = tuple(wrap(np.zeros_like(y._a)).requires_grad_(True) for y in ys)
         gs = _grad(ys, xs, us, True, strict)
         out = _grad(gs, us, vs, create_graph)
@@ -130,10 +171,12 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
     tensor([[2., 0.],
             [0., 4.]])
     """
+    _check_strategy(create_graph, strict, vectorize, strategy)
     with _grad_on():
         xs, single = _tuple(inputs, "inputs", "jacobian")
         xs = _fresh(xs, create_graph)
         ys, single_out = _tuple(func(*xs), "outputs of the user-provided function", "jacobian")
+        _differentiable(ys, strict)
         table = []
         for y in ys:
             rows: list[list[Tensor]] = [[] for _ in xs]
@@ -188,6 +231,7 @@ def vhp(
         vs = _vectors(v, xs, "in")
         xs = _fresh(xs, create_graph)
         y = func(*xs)
+        _differentiable((y,), strict)
         gs = _grad((_scalar(y, "vhp"),), xs, (wrap(np.ones((), y._a.dtype)),), True, strict)
         out = _grad(gs, xs, vs, create_graph, strict)
     return _finish([y], True, create_graph), _finish(out, single, create_graph)

@@ -8,8 +8,7 @@ sample. Classes of primitives share a rule; the tables below say which belong to
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from flambeau._eager import call
 from flambeau._operators.op import Op
@@ -18,6 +17,13 @@ from flambeau._values.shape import wrap_dim
 
 Rule = Callable[[Op, list[Any], Any], Any]
 RULES: dict[str, Rule] = {}
+
+
+class VmapInfo(NamedTuple):
+    """What users' batch rules are told of the `vmap` that is running."""
+
+    batch_size: int
+    randomness: str
 
 
 class Batch:
@@ -53,9 +59,45 @@ def apply(op: Op, values: Sequence[Any], level: Any) -> Any:
     return found(op, list(values), level)
 
 
+_ASK = "Please file an issue at https://github.com/pytorch/pytorch/issues if you need this feature."
+_REFUSED = {
+    "equal": "Batching rule not implemented for aten::equal. We could not generate a fallback.",
+    "allclose": f"vmap over torch.allclose isn't supported yet. {_ASK}",
+}
+_STATISTICS = ("Batch norm got a batched tensor as input while the running_mean or running_var, which will be updated in place, were not "
+               "batched.\nIf you are using a module and do not need eval mode, please set `track_running_stats` to be False.If you are "
+               "using a prebuilt module and do not need eval mode, please see the functorch website for resources on how to patch your "
+               "module to work with vmap")  # fmt: skip
+_DYNAMIC = {name: f"vmap: We do not support batching operators that can output dynamic shape. Attempted to vmap over aten::{shown}. {_ASK}"
+            for name, shown in (("nonzero", "nonzero"), ("_unique2", "_unique2"), ("unique_dim", "unique_dim"),
+                                ("_unique_runs", "unique_consecutive"))}  # fmt: skip
+_DYNAMIC["masked_select"] = ("vmap: Attempted to vmap over `mask` in torch.masked_select(self, mask) We cannot support this because for "
+                             f"each batch this would return a differently shaped Tensor. {_ASK}")  # fmt: skip
+
+
+def check(op: Op, values: Sequence[Any]) -> None:
+    """Refuse what has no meaning, or no one shape, for a batch."""
+    if op.overload in _REFUSED:
+        raise RuntimeError(_REFUSED[op.overload])
+    if op.overload in _DYNAMIC:
+        from flambeau.func._batched import BatchedTensor, DynamicShape
+
+        if op.overload != "masked_select" or type(values[1]) is BatchedTensor:
+            raise DynamicShape(_DYNAMIC[op.overload])
+    if op.overload == "batch_norm" and values[5]:
+        from flambeau.func._batched import BatchedTensor
+
+        if type(values[0]) is BatchedTensor and isinstance(values[3], Tensor) and type(values[3]) is not BatchedTensor:
+            raise RuntimeError(_STATISTICS)
+    if op.overload == "one_hot" and values[1] == -1:
+        raise RuntimeError(
+            "When vmap-ing torch.nn.functional.one_hot, please provide an explicit positive num_classes argument."
+        )
+
+
 def _custom(op: Op, values: Sequence[Any], level: Any) -> Any:
     """A user's operator by the rule that was registered for it."""
-    info = SimpleNamespace(batch_size=level.size, randomness=level.randomness)
+    info = VmapInfo(level.size, level.randomness)
     dims = tuple(0 if type(v) is Batch else None for v in values)
     out, where = op.custom.vmap(info, dims, *[v.value if type(v) is Batch else v for v in values])
     if isinstance(out, Tensor):
@@ -351,6 +393,12 @@ def sized(op: Op, values: list[Any], level: Any) -> Any:
     return run(op, out)
 
 
+@rule("_as_strided")
+def as_strided(op: Op, values: list[Any], level: Any) -> Any:
+    v, size, stride, offset = values[0].value, *values[1:4]
+    return run(op, (v, (level.size, *size), (v.stride(0), *stride), offset, v.stride(), v.storage_offset()))
+
+
 @rule("t")
 def t(op: Op, values: list[Any], level: Any) -> Any:
     x = values[0]
@@ -599,8 +647,8 @@ def index(op: Op, values: list[Any], level: Any) -> Any:
         return out if adjacent else out.movedim(depth, 0)
     if any(type(i) is Batch and i.value.dtype.kind == "b" for i in indices):
         raise RuntimeError(
-            "vmap: It looks like you're indexing with a boolean mask that is vmapped over, whose result would have another shape for "
-            "each sample."
+            "vmap: We do not support batching operators that can support dynamic shape. Attempting to batch over indexing with a "
+            "boolean mask."
         )
     t = full(x, level.size)
     spread = [None if i is None else _behind(i, depth) for i in indices]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from flambeau import overrides
@@ -21,13 +20,17 @@ from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor, new, twin
 from flambeau.autograd._dual import mapped, set_tangent, tensors_of
-from flambeau.autograd.function import FORWARDS, Function
+from flambeau.autograd.function import FORWARDS
 from flambeau.func import _batch_rules as rules
 from flambeau.overrides import _disabled_torch_function_impl
 
 
 class NeedsElements(RuntimeError):
     """Something wants to see the elements of a batched tensor: of which sample, it does not say."""
+
+
+class DynamicShape(NeedsElements):
+    """A result would have another shape for each sample."""
 
 
 class SampleArray(MetaArray):
@@ -94,7 +97,23 @@ class BatchedTensor(Tensor):
 
     @property
     def data(self) -> Any:
-        return batched(self._value.data, self._level)  # type: ignore[attr-defined]
+        raise RuntimeError("accessing `data` under vmap transform is not allowed")
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        raise RuntimeError("mutating directly with `.data` under vmap transform is not allowed.")
+
+    def storage(self, *args: Any) -> Any:
+        raise NotImplementedError("Cannot access storage of BatchedTensorImpl")
+
+    untyped_storage = storage
+    __reduce_ex__ = storage
+
+    def resize_(self, *size: Any, memory_format: Any = None) -> Any:
+        shape = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
+        self._value.resize_(self._value.shape[0], *shape)
+        self._a = batched(self._value, self._level)._a
+        return self
 
     def item(self) -> Any:
         raise NeedsElements(
@@ -119,10 +138,13 @@ class BatchedTensor(Tensor):
     __array__ = numpy
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return f"BatchedTensor(lvl={self._level}, bdim=0, value=\n    {self._value!r}\n)"
+        from textwrap import indent
+
+        value = indent(repr(self._value), "    ")
+        return f"BatchedTensor(lvl={self._level}, bdim=0, value=\n{value}\n)"
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return self.clone()  # type: ignore[attr-defined]
+        return self.storage()
 
 
 def batched(value: Tensor, level: int) -> BatchedTensor:
@@ -148,11 +170,13 @@ class vmap_level:
     def __enter__(self) -> Level:
         _install()
         LEVELS.open = (*LEVELS.open, self.level)
+        STATE.transforms += 1
         modes.enter("vmap")
         return self.level
 
     def __exit__(self, *exc: object) -> None:
         LEVELS.open = LEVELS.open[:-1]
+        STATE.transforms -= 1
         modes.leave("vmap")
 
 
@@ -165,8 +189,10 @@ class outside:
     def __enter__(self) -> None:
         self.before = LEVELS.open
         LEVELS.open = tuple(x for x in self.before if x.depth < self.level.depth)
+        STATE.transforms -= len(self.before) - len(LEVELS.open)
 
     def __exit__(self, *exc: object) -> None:
+        STATE.transforms += len(self.before) - len(LEVELS.open)
         LEVELS.open = self.before
 
 
@@ -186,6 +212,10 @@ def unwrap(t: Any, level: Level, dim: int) -> Any:
 # ---------------------------------------------------------------- operators
 
 _RANDOM = "flambeau._operators.random"
+_DROPOUT = "flambeau._operators.dropout"
+_SAME = (
+    "Vmap does not currently support same randomness with a batched tensor input. Please file an issue with functorch"
+)
 _MODE = ("vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' randomness "
          "flags on vmap or perform the randomness operation out of vmap")  # fmt: skip
 
@@ -197,6 +227,10 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     depths = [t._level for t in tensors_of(op, values) if type(t) is BatchedTensor]
     random = op.body.__module__ == _RANDOM
     if not depths:
+        if op.body.__module__ == _DROPOUT and LEVELS.open[-1].randomness == "different":
+            x, *rest = values
+            level = LEVELS.open[-1]
+            return call.general(op, (batched(x.expand(level.size, *x.shape).contiguous(), level.depth), *rest))
         if not random or op.kind == "composite" or "factory" in op.variants:
             return NotImplemented
         return _random_factory(op, values, out, into)
@@ -205,7 +239,10 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     if level is None:
         raise RuntimeError(f"vmap: a tensor of level {depth} is used after its vmap has ended")
     if out is not None:
-        raise NotImplementedError(f"vmap: {op.name}(..., out=...) is not implemented")
+        raise RuntimeError(
+            f"Batching rule not implemented for aten::{op.overload.split('.')[0]}.out; the fallback path doesn't work on out= or view ops."
+        )
+    rules.check(op, values)
     if op.kind == "composite":
         return _composite(op, values, into, level)
     if random and level.randomness == "error":
@@ -213,6 +250,8 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     if into:
         return _in_place(op, values, level)
     inner = mapped(op, values, lambda t: held(t, depth))
+    if random and level.randomness == "same":
+        raise RuntimeError(_SAME)
     with outside(level):
         result = rules.apply(op, inner, level)
     return finish(op, values, result, level)
@@ -222,8 +261,8 @@ def _composite(op: Op, values: Any, into: bool, level: Level) -> Any:
     """Its parts are mapped; where it looks at elements, it runs sample by sample."""
     try:
         return call._composite(op, values, None, into)
-    except NeedsElements:
-        if into:
+    except NeedsElements as problem:
+        if into or (isinstance(problem, DynamicShape) and op.overload != "nonzero_static"):
             raise
         inner = mapped(op, values, lambda t: held(t, level.depth))
         with outside(level):
@@ -266,12 +305,16 @@ def finish(op: Op, values: Sequence[Any], result: Any, level: Level) -> Any:
 def _in_place(op: Op, values: Any, level: Level) -> Any:
     target = values[op.receiver_at]
     if value_at(target, level.depth) is None:
+        plain = op.kind == "pointwise" or op.overload == "copy"
         raise RuntimeError(
-            f"vmap: {op.name}_(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that has more "
-            "elements than `self`. This happened due to `other` being vmapped over but `self` not being vmapped over in a vmap. "
-            "Please try to use out-of-place operators instead of inplace arithmetic. If said operator is being called inside the "
-            "PyTorch framework, please file a bug report instead."
+            f"vmap: {'inplace arithmetic' if plain else op.name + '_'}(self, *extra_args) is not possible because there exists a Tensor "
+            "`other` in extra_args that has more elements than `self`. This happened due to `other` being vmapped over but `self` not "
+            "being vmapped over in a vmap. Please try to use out-of-place operators instead of "
+            f"{'inplace arithmetic' if plain else op.name + '_'}. If said operator is being called inside the PyTorch framework, please "
+            "file a bug report instead."
         )
+    if op.body.__module__ == _RANDOM and level.randomness == "same":
+        return _same_numbers(op, values, target, level)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     if tracked and target._viewed:
         raise NotImplementedError(
@@ -293,6 +336,16 @@ def _in_place(op: Op, values: Any, level: Level) -> Any:
     if tracked:
         target._node, target._nr = record.record_write(op, target, values, old), 0
     return target
+
+
+def _same_numbers(op: Op, values: Any, target: Any, level: Level) -> Any:
+    """Fill every sample with the same random numbers."""
+    if sum(type(t) is BatchedTensor for t in tensors_of(op, values)) > 1:
+        raise RuntimeError(_SAME)
+    at = op.receiver_at
+    with outside(level):
+        one = call.general(op, (*values[:at], target._value[0].clone(), *values[at + 1 :]), None, True)
+    return target.copy_(one)
 
 
 def _random_factory(op: Op, values: Any, out: Any, into: bool) -> Any:
@@ -365,46 +418,11 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     return through_operators(name, *args)
 
 
-def _forward(cls: Any, args: Any) -> Any:
-    """What runs in place of a user's Function's forward: its own batch rule; None where it has no batch, or says that forward maps."""
-    depths = [a._level for a in args if type(a) is BatchedTensor]
-    if not depths or not LEVELS.open or cls.generate_vmap_rule:
-        return None
-    if cls.vmap is Function.vmap:
-        raise RuntimeError(
-            f"You tried to vmap over {cls.__name__}, but it does not have vmap support. Please override and implement the vmap "
-            "staticmethod or set generate_vmap_rule=True. For more details, please see "
-            "https://pytorch.org/docs/main/notes/extending.func.html"
-        )
-    level = next(x for x in LEVELS.open if x.depth == max(depths))
-
-    def forward(*args: Any) -> Any:
-        info = SimpleNamespace(batch_size=level.size, randomness=level.randomness)
-        values = [value_at(a, level.depth) for a in args]
-        dims = tuple(None if v is None else 0 for v in values)
-        with outside(level):
-            grad, STATE.grad = STATE.grad, True  # what is behind the batch is recorded in there
-            try:
-                out, where = cls.vmap(info, dims, *[a if v is None else v for a, v in zip(args, values, strict=True)])
-            finally:
-                STATE.grad = grad
-        if not isinstance(out, tuple):
-            return _placed(out, where, level)
-        wheres = where if isinstance(where, tuple) else (where,) * len(out)
-        return tuple(_placed(o, d, level) for o, d in zip(out, wheres, strict=True))
-
-    return forward
-
-
-def _placed(t: Any, dim: int | None, level: Level) -> Any:
-    if dim is None or not isinstance(t, Tensor):
-        return t
-    return batched(t if dim == 0 else t.movedim(dim, 0), level.depth)  # type: ignore[attr-defined]
-
-
 def _install() -> None:
     if _operator not in overrides.EXTRA:  # behind forward mode, which may be inside or outside of a batch
         overrides.EXTRA.append(_operator)
         overrides.EXTRA_METHODS.append(_method)
         create.HOOKS.append(_create)
-        FORWARDS.append(_forward)
+        from flambeau.func._functions import mapped_forward
+
+        FORWARDS.append(mapped_forward)

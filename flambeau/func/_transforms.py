@@ -289,8 +289,9 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
             if not isinstance(x, Tensor):
                 raise RuntimeError(f"{api}: Expected {name} to only contain Tensors, got {type(x)}")
     level = _dual.enter()
+    STATE.transforms += 1
     try:
-        duals = [autograd.forward_ad.make_dual(x, v, level=level) for x, v in zip(leaves, vs, strict=True)]
+        duals = [autograd.forward_ad.dual_at(x, v, level) for x, v in zip(leaves, vs, strict=True)]
         result = func(*tree_unflatten(duals, spec))
         aux = None
         if has_aux:
@@ -309,6 +310,7 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
             )
         aux = tree_map(lambda t: _dual.primal(t, level) if isinstance(t, Tensor) else t, aux)
     finally:
+        STATE.transforms -= 1
         _dual.leave(level)
     moved = _zeros(found, values)
     out = tree_unflatten(values, out_spec), tree_unflatten(moved, out_spec)
