@@ -21,7 +21,8 @@ import numpy as np
 import flambeau
 from flambeau._backends.cpu import compile as compiling, engine as engines
 from flambeau._backends.cpu.engine import LEVEL, TARGETS, Code, Engine, Target, host
-from flambeau._backends.cpu.launch import Plan, native_entry
+from flambeau._backends.cpu.entry import native_entry
+from flambeau._backends.cpu.launch import Plan
 from flambeau._backends.cpu.threads import pool
 from flambeau._capture import readings
 from flambeau._capture.assembly import Assembly, Segment

@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu import launch, threads
+from flambeau._backends.cpu import threads
 from flambeau._backends.cpu.arrays import K
+from flambeau._backends.cpu.entry import native_entry
 from flambeau._backends.cpu.lists import compiled
 
 SIZES = [(3, 5), (), (1,), (0,), (17,), (40_000,), (2, 0), (300, 301), (64,), (32768,), (32769,), (5,), (100_003,)]
@@ -21,7 +22,7 @@ def body(k, x, y, a, b):
 
 @pytest.fixture(scope="module", params=["f4", "f8"])
 def case(request):
-    if launch.native_entry() is None:
+    if native_entry() is None:
         pytest.skip("structs differ here")
     dtype = np.dtype(request.param)
     return dtype, compiled(body, 2, 2, (0, 1), dtype)

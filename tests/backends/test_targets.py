@@ -24,7 +24,7 @@ from flambeau._backends.cpu import (
 )
 from flambeau._backends.cpu.emit import Module
 from flambeau._backends.cpu.engine import TARGETS, Engine, Target
-from flambeau._backends.cpu.launch import entry_module
+from flambeau._backends.cpu.entry import entry_module
 
 BIASED = contract.ADD_ROW("float32")
 FORMS = (

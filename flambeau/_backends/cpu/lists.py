@@ -18,7 +18,8 @@ import numpy as np
 from flambeau._backends.cpu.compile import native
 from flambeau._backends.cpu.emit import Module, V
 from flambeau._backends.cpu.engine import engine
-from flambeau._backends.cpu.launch import (
+from flambeau._backends.cpu.entry import decline, native_entry
+from flambeau._backends.cpu.objects import (
     BYTES_VALUE,
     DATA,
     DESCR,
@@ -30,8 +31,6 @@ from flambeau._backends.cpu.launch import (
     OB_TYPE,
     STRIDES,
     MethodDef,
-    decline,
-    native_entry,
 )  # fmt: skip
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.loops import Layout

@@ -256,7 +256,8 @@ def small_module() -> Any:
     ones, and the result.
     """
     from flambeau._backends.cpu.emit import Module
-    from flambeau._backends.cpu.launch import BYTES_VALUE, DATA, DESCR, DIMS, FLAGS, NDIM, OB_TYPE, decline
+    from flambeau._backends.cpu.entry import decline
+    from flambeau._backends.cpu.objects import BYTES_VALUE, DATA, DESCR, DIMS, FLAGS, NDIM, OB_TYPE
 
     m = Module("small calls")
     f = m.function("ptr flambeau_small(ptr self, ptr args, i64 nargs)")
@@ -369,7 +370,8 @@ class Builtins:
 
     def __init__(self) -> None:
         from flambeau._backends.cpu.engine import engine
-        from flambeau._backends.cpu.launch import METH_FASTCALL, MethodDef, native_entry
+        from flambeau._backends.cpu.entry import native_entry
+        from flambeau._backends.cpu.objects import METH_FASTCALL, MethodDef
 
         self.entry = native_entry()
         if self.entry is None or not readable():
@@ -433,5 +435,5 @@ def install(scope: dict[str, Any], name: str, root: Expr, params: Sequence[Expr]
 
 def loaded() -> bool:
     """Whether the launcher is there already."""
-    launch = sys.modules.get("flambeau._backends.cpu.launch")
-    return launch is not None and bool(launch.native_entry.cache_info().currsize)
+    entry = sys.modules.get("flambeau._backends.cpu.entry")
+    return entry is not None and bool(entry.native_entry.cache_info().currsize)

@@ -132,19 +132,18 @@ def _cached_keys() -> int:
 @cache
 def same() -> Any:
     """The function of an array of (address, word) pairs that says whether all are as they were; None where there is none."""
-    from flambeau._backends.cpu import launch
     from flambeau._backends.cpu.engine import available, engine
+    from flambeau._backends.cpu.entry import native_entry
+    from flambeau._backends.cpu.objects import METH_FASTCALL, MethodDef
 
-    if not available() or not _as_described() or not launch.layout():
+    if not available() or not _as_described():
         return None
-    entry = launch.native_entry()
+    entry = native_entry()
     if entry is None:
         return None
     text = TEXT.format(true=id(True), false=id(False))  # addresses of this process: the cache would be of no use
     code = engine().link(engine().emit(text), ["flambeau_same"])
-    method = launch.MethodDef(
-        b"same", code["flambeau_same"], launch.METH_FASTCALL, b"Whether all words are as they were."
-    )
+    method = MethodDef(b"same", code["flambeau_same"], METH_FASTCALL, b"Whether all words are as they were.")
     return entry.new(ctypes.addressof(method), None, (code, method)), (code, method)
 
 
