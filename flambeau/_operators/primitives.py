@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from flambeau._kernel.language import DType, Kernel, Scalar, Shape, T
-from flambeau._operators import activation, contract, conv, loss, normalize, pad, pool, resample
+from flambeau._operators import activation, contract, conv, grid as grids, loss, normalize, pad, pool, resample
 from flambeau._operators.op import REGISTRY, REQUIRED, Op, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.device import (
@@ -728,13 +728,13 @@ def grid_sampler_2d_backward(
     output_mask: Sequence[bool],
 ) -> tuple[T, T]:
     """What reaches input and grid of `grid_sampler_2d`."""
-    run = lambda x, where: resample.grid_sampler_2d(x, where, interpolation_mode, padding_mode, align_corners)
+    run = lambda x, where: grids.grid_sampler_2d(x, where, interpolation_mode, padding_mode, align_corners)
     return tuple(_gradients_of(run, (input, grid), output_mask, grad_output))  # type: ignore[return-value]
 
 
 for _op in (lift_fresh, _local_scalar_dense, grid_sampler_2d_backward, _cdist_backward):
     _op.primitive()
-resample.grid_sampler_2d.primitive(
+grids.grid_sampler_2d.primitive(
     _=lambda g, input, grid, interpolation_mode, padding_mode, align_corners, needs: grid_sampler_2d_backward(
         g, input, grid, interpolation_mode, padding_mode, align_corners, list(needs)
     )

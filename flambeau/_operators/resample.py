@@ -11,7 +11,6 @@ from functools import lru_cache, partial
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
-from flambeau._operators.flat import flat_in, still
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
@@ -307,133 +306,7 @@ _define("_upsample_bilinear2d_aa", 2, "linear antialias", True)
 _define("_upsample_bicubic2d_aa", 2, "cubic antialias", True)
 
 
-# ---------------------------------------------------------------- sampling at given places
-
-
-def _unnormalise(x: Tensor, size: int, align: bool) -> Tensor:
-    return (x + 1) / 2 * (size - 1) if align else ((x + 1) * size - 1) / 2
-
-
-def _reflect(x: Tensor, lo2: int, hi2: int) -> Tensor:
-    """x mirrored at lo2/2 and hi2/2 until it lies between them."""
-    if lo2 == hi2:
-        return x * 0
-    low, span = lo2 / 2, (hi2 - lo2) / 2
-    x = (x - low).abs()
-    extra = x.detach().fmod(span)
-    flips = ((x.detach() - extra) / span).round()
-    x = x - flips * span  # the same as fmod, with the derivative 1
-    even = flips.fmod(2).eq(0)
-    return x.where(even, span - x) + low
-
-
-def _placed(x: Tensor, size: int, padding: int, align: bool) -> Tensor:
-    if padding == 1:
-        return x.clamp(0, size - 1)
-    if padding == 2:
-        x = _reflect(x, 0, 2 * (size - 1)) if align else _reflect(x, -1, 2 * size - 1)
-        return x.clamp(0, size - 1)
-    return x
-
-
-def _read(input: Tensor, index: list[Tensor]) -> Tensor:
-    """input[n, :, i, j ...] at integer positions; 0 where one lies outside. Positions are (n, *out)."""
-    spatial = input.shape[2:]
-    inside: Any = None
-    flat: Any = None
-    for i, e in zip(index, spatial, strict=True):
-        ok = i.ge(0).logical_and(i.lt(e))
-        inside = ok if inside is None else inside.logical_and(ok)
-        c = i.clamp(0, e - 1)
-        flat = c if flat is None else flat * e + c
-    n, c = input.shape[:2]
-    out = tuple(flat.shape[1:])
-    at = flat.long().reshape(n, 1, -1).expand(n, c, -1)
-    values = input.reshape(n, c, -1).gather(2, at).reshape(n, c, *out)
-    return values * inside.unsqueeze(1).to(values.dtype)
-
-
-def _grid_sample(input: Any, grid: Any, mode: int, padding: int, align: bool) -> Any:
-    n = input.ndim - 2
-    if grid.ndim != input.ndim:
-        raise RuntimeError(
-            f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes {list(input.shape)} and "
-            f"grid with sizes {list(grid.shape)}"
-        )
-    if input.shape[0] != grid.shape[0]:
-        raise RuntimeError(
-            f"grid_sampler(): expected grid and input to have same batch size, but got input with sizes {list(input.shape)} and grid with sizes "
-            f"{list(grid.shape)}"
-        )
-    if grid.shape[-1] != n:
-        raise RuntimeError(
-            f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with sizes {list(grid.shape)}"
-        )
-    if any(e <= 0 for e in input.shape[2:]):
-        raise RuntimeError(
-            f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes {list(input.shape)} with dimension 2 "
-            "being empty"
-        )
-    spatial = input.shape[2:]
-    places = [_unnormalise(grid[..., n - 1 - d], spatial[d], align) for d in range(n)]  # grid gives x first
-    if mode == 2:
-        if n != 2:
-            raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
-        return _grid_cubic(input, places, padding, align)
-    places = [_placed(p, e, padding, align) for p, e in zip(places, spatial, strict=True)]
-    if mode == 1:
-        out = _read(input, [p.detach().round() for p in places])
-        return flat_in(out, still(grid)) if grid.requires_grad else out
-    low = [p.detach().floor() for p in places]
-    out: Any = 0
-    for corner in range(2**n):
-        index, weight = [], None
-        for d in range(n):
-            bit = corner >> d & 1
-            index.append(low[d] + bit)
-            w = places[d] - low[d] if bit else low[d] + 1 - places[d]
-            weight = w if weight is None else weight * w
-        out = out + _read(input, index) * weight.unsqueeze(1)
-    return out
-
-
-def _grid_cubic(input: Tensor, places: list[Tensor], padding: int, align: bool) -> Tensor:
-    a = -0.75
-    spatial = input.shape[2:]
-    low = [p.detach().floor() for p in places]
-    weights = []
-    for p, f in zip(places, low, strict=True):
-        t = p - f
-        far = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-        near = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1
-        weights.append([far(t + 1), near(t), near(1 - t), far(2 - t)])
-    out: Any = 0
-    for i in range(4):
-        for j in range(4):
-            index = [
-                _placed(low[0] + (i - 1), spatial[0], padding, align),
-                _placed(low[1] + (j - 1), spatial[1], padding, align),
-            ]
-            out = out + _read(input, index) * (weights[0][i] * weights[1][j]).unsqueeze(1)
-    return out
-
-
-@composite("grid_sampler", variants=("function",), receiver="input")
-def grid_sampler(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
-    """Samples input (n, c, ...) at grid (n, ..., dims), whose last dim holds positions from -1 to 1, x first."""
-    return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
-
-
-@composite("grid_sampler_2d", variants=("function",), receiver="input")
-def grid_sampler_2d(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
-    """`grid_sampler` of images."""
-    return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
-
-
-@composite("grid_sampler_3d", variants=("function",), receiver="input")
-def grid_sampler_3d(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
-    """`grid_sampler` of volumes."""
-    return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
+# ---------------------------------------------------------------- grids of affine maps
 
 
 def _axis(theta: Tensor, n: int, align: bool) -> Tensor:

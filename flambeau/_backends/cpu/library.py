@@ -23,6 +23,7 @@ MODULES = (
     "special",
     "statistics",
     "ctc",
+    "taps",
     "transform",
 )  # library_<name>.py
 
