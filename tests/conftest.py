@@ -10,6 +10,7 @@ import difflib
 import importlib.util
 import pathlib
 import re
+import signal
 from typing import Any
 
 import pytest
@@ -19,6 +20,11 @@ from tests import agree as agreement
 HERE = pathlib.Path(__file__).parent
 GOLDEN = HERE / "golden"
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # as a shell starts what it runs in the background; children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
     import hypothesis

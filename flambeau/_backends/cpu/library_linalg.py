@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu import bidiagonal
 from flambeau._backends.cpu.blas import alone
 from flambeau._backends.cpu.library_product import native
 
@@ -173,6 +174,8 @@ def svd(x: Any, *, full: bool) -> Any:
         U = np.broadcast_to(np.eye(m, m if full else k, dtype=x.dtype), (*batch, m, m if full else k)).copy()
         V = np.broadcast_to(np.eye(n if full else k, n, dtype=x.dtype), (*batch, n if full else k, n)).copy()
         return U, np.zeros((*batch, k), real_dtype(x)), V
+    if bidiagonal.parts(x):
+        return bidiagonal.svd(x, full)
     if direct(x):
         gesdd, query = lapack(("gesdd", "gesdd_lwork"), x)
         work = int(query(*x.shape, compute_uv=True, full_matrices=full)[0].real)

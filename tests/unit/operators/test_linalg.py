@@ -6,6 +6,7 @@ Factorizations that are unique only up to signs are compared through what does n
 import numpy as np
 import pytest
 
+import flambeau
 from tests.agree import rand
 
 
@@ -81,6 +82,29 @@ def test_linalg(agree, name, dtype):
 @pytest.mark.parametrize("name", ["cholesky", "inv", "eigh", "norms", "triangular"])
 def test_second_derivatives(agree, name):
     agree(SQUARE[name], rand(2, 3, 3) + np.eye(3), grads=2, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize(
+    "shape", [(1, 4), (2, 3), (3, 20), (2, 5, 9), (5, 7), (6, 40), (7, 5), (29, 20), (30, 20), (2, 9, 4)]
+)
+def test_singular_vectors_have_the_same_signs(agree, shape, dtype):
+    """Where the ratio of the sides makes LAPACK libraries part; see bidiagonal.py."""
+    for full in (False, True):
+        agree(lambda t, x, full=full: t.linalg.svd(x, full_matrices=full), rand(*shape, dtype=dtype))
+
+
+def test_singular_vectors_of_special_matrices():
+    for x in (
+        np.zeros((3, 8)),
+        np.eye(3, 9),
+        np.ones((4, 20)),
+        np.diag([1e300, 1e-300, 0])[:2],
+        1e200 * np.eye(2, 6)[::-1],
+    ):
+        U, S, Vh = flambeau.linalg.svd(flambeau.tensor(x), full_matrices=True)
+        np.testing.assert_allclose((U * S) @ Vh[: len(S)], x, rtol=1e-12, atol=1e-12 * abs(x).max())
+        np.testing.assert_allclose(Vh @ Vh.mH, np.eye(x.shape[1]), atol=1e-12)
 
 
 def test_eigenvalues(agree):
