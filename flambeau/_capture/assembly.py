@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from flambeau._kernel.record import Expr, evaluate, parameter
 from flambeau._kernel.show import show
 from flambeau._tensor import wrap
 from flambeau._values.dtype import BY_NAME
+from flambeau._values.shape import symbolic
 
 LINE = 64
 
@@ -179,15 +180,19 @@ class Blueprint:
 
 
 class Assembly:
-    """Places for all values, and the pieces that run. `work` is the number of elements of the largest kernel."""
+    """Places for all values, and the pieces that run. `work` are the numbers of elements of kernels.
 
-    def __init__(self, schedule: Schedule) -> None:
+    With a tape for memory, sizes may be expressions: places are then blocks, and steps are not planned yet.
+    """
+
+    def __init__(self, schedule: Schedule, tape: Tape | None = None) -> None:
         self.s = schedule
-        self.work = 0
+        self.work: list[int] = []
         self.homes: dict[Expr, Held] = {}
         self.pieces: list[Any] = []
         self.held = 0
-        self.memory = Memory()
+        self.later = tape is not None
+        self.memory: Any = Memory() if tape is None else tape
         self.heirs: dict[Expr, Place] = {}  # values that are about to be made -> the place that they take over
         self.lives()
         for n, unit in enumerate(self.s.order):
@@ -285,6 +290,8 @@ class Assembly:
         leaves = self.s.program.leaves
         for launch in fused.launches:
             text = show(launch.kernel)
+            if "«" in text:
+                raise NotImplementedError(f"a kernel whose text holds a size: {text}")
             slots: list[tuple[Any, int]] = []
             for kind, n in launch.operands:
                 if kind == "temp":
@@ -294,7 +301,7 @@ class Assembly:
                 slots.append((h.place, h.offset * BY_NAME[h.dtype].itemsize))
             slots += [(n, 0) for n in (*launch.sizes, *launch.grain)]
             segment.kernel(KernelItem(text, tuple(slots), launch.chunks, launch.scratch))
-        self.work = max(self.work, *(math.prod(r.shape) for r in u.roots), *(math.prod(e.shape) for e in u.reads), 0)
+        self.work += [*(math.prod(r.shape) for r in u.roots), *(math.prod(e.shape) for e in u.reads)]
         for t in temps:
             self.memory.free(t)
 
@@ -318,7 +325,9 @@ class Assembly:
 
     def step(self, step: Step) -> None:
         operands = [self.s.strided(e) for e in step.ins]
-        plan = routines.plan(step, operands)
+        facts = StepFacts.of(step, operands)
+        now = plain(facts) if self.later else facts
+        plan = routines.plan(now.step(), now.operands()) if self.later else routines.plan(step, operands)
         if plan is None:
             self.call(step)
             return
@@ -327,10 +336,14 @@ class Assembly:
             self.settle(o.expr, o.layout.dtype, o.layout.shape, o.layout.strides, self.s.homes.get(o.expr))
             for o in step.outs
         ]
+        if self.later:
+            temp = self.memory.step()
+            self.segment().items.append(StepItem(facts, tuple(ins), tuple(outs), temp, 0))
+            self.memory.free(temp)
+            return
         temp = self.memory.take(plan.temp) if plan.temp else 0
-        facts = StepFacts.of(step, operands)
         self.segment().step(StepItem(facts, tuple(ins), tuple(outs), temp, plan.temp), plan)
-        self.work = max(self.work, RELEASE if plan.release else 0)
+        self.work += [RELEASE] * plan.release
         if plan.temp:
             self.memory.free(temp)
 
@@ -404,6 +417,66 @@ class Memory:
                 self.free_.remove((a, n))
                 size += n
         self.free_.append((at, size))
+
+
+class Block:
+    """A part of the arena of which it is not known yet where it lies. -1 is all of it: its size."""
+
+    __slots__ = ("n",)
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+
+class Tape:
+    """Stands for the memory while sizes are expressions: in which order blocks are taken (number, size) and given back (number,).
+
+    The memory of steps is taken as well: as much as their plans will say (a tuple of the step's number).
+    """
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.blocks = self.steps = 0
+        self.top = Block(-1)
+
+    def take(self, size: Any) -> Block:
+        self.events.append((self.blocks, size))
+        self.blocks += 1
+        return Block(self.blocks - 1)
+
+    def step(self) -> Block:
+        self.steps += 1
+        return self.take((self.steps - 1,))
+
+    def free(self, block: Block) -> None:
+        self.events.append((block.n,))
+
+    @staticmethod
+    def replay(events: Sequence[Any], steps: Sequence[int]) -> dict[int, int]:
+        """Where the blocks lie, now that sizes are known."""
+        memory, at = Memory(), dict[int, int]()
+        for n, *size in events:
+            if not size:
+                if n in at:
+                    memory.free(at[n])
+                continue
+            need = steps[size[0][0]] if isinstance(size[0], tuple) else size[0]
+            if need or not isinstance(size[0], tuple):
+                at[n] = memory.take(need)
+        return {**{n: 0 for n, *_ in events}, **at, -1: memory.top}
+
+
+def plain(facts: StepFacts) -> StepFacts:
+    """A step's facts for the sizes at hand."""
+    return replace(facts, params=_hinted(facts.params), ins=_hinted(facts.ins), outs=_hinted(facts.outs))
+
+
+def _hinted(v: Any) -> Any:
+    if symbolic(v):
+        return v.hint
+    if isinstance(v, dict):
+        return {k: _hinted(x) for k, x in v.items()}
+    return type(v)(map(_hinted, v)) if type(v) in (tuple, list) else v
 
 
 def eager(step: Step) -> Callable[..., tuple[Any, ...]]:

@@ -30,7 +30,7 @@ from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import NARROW, dtype, float64, int64, of, of_number
 from flambeau._values.shape import broadcast, contiguous_strides
-from flambeau.fx import GraphModule, Node
+from flambeau.fx import Graph, GraphModule, Node
 
 K = Record()
 MOVES = ("reshape", "permute", "expand", "slice", "flip", "windows")
@@ -139,13 +139,14 @@ class Recorder(Record):
 
 
 def build(
-    gm: GraphModule, example_inputs: Sequence[Any], routines: Mapping[str, Any], operators: Mapping[str, Any]
-) -> Program:
+    gm: GraphModule, example_inputs: Sequence[Any], routines: Mapping[str, Any], operators: Mapping[str, Any],
+    graph: Graph | None = None,
+) -> Program:  # fmt: skip
     """The program of a graph whose calls are operators of the registry, for inputs like these.
 
-    `routines` read what bodies call of the array library, `operators` whole operators: see `readings`.
+    `routines` read what bodies call of the array library, `operators` whole operators: see `readings`. `graph` stands for the module's own.
     """
-    return Builder(routines, operators).graph(gm, example_inputs)
+    return Builder(routines, operators).graph(gm, gm.graph if graph is None else graph, example_inputs)
 
 
 class Builder:
@@ -168,13 +169,13 @@ class Builder:
         self.leaves.append(made)
         return made
 
-    def graph(self, gm: GraphModule, example_inputs: Sequence[Any]) -> Program:
+    def graph(self, gm: GraphModule, graph: Graph, example_inputs: Sequence[Any]) -> Program:
         self.module = gm
         env: dict[Node, Any] = {}
         inputs = iter(enumerate(example_inputs))
         storages: list[tuple[int, Storage]] = []
         results: list[Result] = []
-        for node in gm.graph.nodes:
+        for node in graph.nodes:
             if node.op == "placeholder":
                 i, x = next(inputs)
                 env[node] = self.input(i, x)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,16 @@ from flambeau._backends.cpu.arrays import K as ARRAYS
 from flambeau._backends.cpu.compile import RELEASE
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
 from flambeau._capture import place, readings, stored
-from flambeau._capture.assembly import LINE, Assembly, Blueprint, Held, InPython, Returned, Segment
+from flambeau._capture.assembly import LINE, Assembly, Blueprint, Held, InPython, Returned, Segment, Tape
 from flambeau._capture.expressions import Unsupported, build
 from flambeau._capture.place import Place
+from flambeau._capture.planner import Planner, Template
 from flambeau._capture.schedule import Schedule
 from flambeau._eager import large
 from flambeau._ground.source import build as written
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import BY_NAME
-from flambeau.fx import GraphModule, Interpreter
+from flambeau.fx import Graph, GraphModule, Interpreter
 
 
 def compile_program(gm: GraphModule, example_inputs: Sequence[Any]) -> Any:
@@ -67,9 +68,21 @@ class Nodes:
 
 def drawn(gm: GraphModule, example_inputs: Sequence[Any]) -> Blueprint:
     """The blueprint of a graph, made now."""
-    program = build(gm, example_inputs, readings.ROUTINES, readings.OPERATORS)
-    schedule = Schedule(program)
-    laid = Assembly(schedule)
+    laid = Assembly(Schedule(build(gm, example_inputs, readings.ROUTINES, readings.OPERATORS)))
+    return blueprint(laid, max(laid.work, default=0))
+
+
+def planned(gm: GraphModule, graph: Graph, example_inputs: Sequence[Any], planner: Planner) -> Template:
+    """The template of a graph whose sizes are a planner's. `gm` has its constants."""
+    tape = Tape()
+    laid = Assembly(Schedule(build(gm, example_inputs, readings.ROUTINES, readings.OPERATORS, graph)), tape)
+    return Template.of(planner, blueprint(laid, laid.work), tape)
+
+
+def blueprint(laid: Assembly, work: Any) -> Blueprint:
+    """What was decided."""
+    schedule = laid.s
+    program = schedule.program
     return Blueprint(
         program.inputs,
         {leaf.input: leaf.layout for leaf in program.leaves if leaf.input >= 0},
@@ -80,7 +93,7 @@ def drawn(gm: GraphModule, example_inputs: Sequence[Any]) -> Blueprint:
         {n: d.name for n, d in schedule.dtypes.items()},
         schedule.check,
         laid.arena_size,
-        laid.work,
+        work,
         laid.pieces,
     )
 
@@ -88,14 +101,16 @@ def drawn(gm: GraphModule, example_inputs: Sequence[Any]) -> Blueprint:
 class Compiled:
     """A program that runs. `kernels` is the number of launches in a call, `calls` that of calls in Python."""
 
-    def __init__(self, gm: GraphModule, example_inputs: Sequence[Any]) -> None:
-        self.gm = gm
-        key = stored.key(gm, example_inputs)
-        made = None if key is None else stored.find(key)
+    def __init__(self, gm: GraphModule | Callable[[], GraphModule], example_inputs: Sequence[Any], made: Blueprint | None = None) -> None:  # fmt: skip
+        self.gm = gm  # a function gives it where it is seldom wanted: a blueprint is given then
         if made is None:
-            made = drawn(gm, example_inputs)
-            if key is not None:
-                stored.keep(key, made)
+            assert isinstance(gm, GraphModule)
+            key = stored.key(gm, example_inputs)
+            made = None if key is None else stored.find(key)
+            if made is None:
+                made = drawn(gm, example_inputs)
+                if key is not None:
+                    stored.keep(key, made)
         self.plan = made
         self.inputs, self.layouts, self.written, self.results = made.inputs, made.layouts, made.written, made.results
         self.pieces, self.arena_size, self.work = made.pieces, made.arena, made.work
@@ -242,14 +257,19 @@ class Compiled:
                 return False
         return True
 
+    @property
+    def nodes(self) -> Nodes:
+        """The graph, to be run node by node."""
+        return Nodes(self.gm if isinstance(self.gm, GraphModule) else self.gm())
+
     def declined(self, *args: Any) -> tuple[Any, ...]:
         """Arguments that the native code was not made for: node by node."""
-        out = Nodes(self.gm)(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
+        out = self.nodes(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
         return tuple(x._a if isinstance(x, Tensor) else x for x in out)
 
     def declined_tensors(self, *args: Any) -> tuple[Any, ...]:
         """The same, with tensors for results."""
-        return Nodes(self.gm)(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
+        return self.nodes(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
 
     def several(self, text: list[str], scope: dict[str, Any], names: list[str], outs: Any) -> None:
         arena = scope["arena"] = self.arena = aligned(self.arena_size) if self.arena is None else self.arena

@@ -11,6 +11,7 @@ from flambeau._capture.recorder import Recorder, Value
 from flambeau._eager.graph import AccumulateGrad
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, wrap
+from flambeau._values.shape import symbolic
 from flambeau.fx import Graph, GraphModule
 
 
@@ -27,6 +28,9 @@ class Program:
         self.module = _module(lines, self.inputs, outputs, live)
         if atoms:
             self.module.meta["atoms"] = atoms  # which input tells each number that sizes depend on
+            self.module.meta["sizes"] = {
+                i: v.size for i, (_, v, _) in enumerate(self.inputs) if symbolic(v.size) and v.size.atoms <= set(atoms)
+            }  # inputs that these numbers tell
         self.module.meta["live"] = live  # whether results take part in a backward pass outside
         self.run: Callable[..., Sequence[Any]] = self.module
 

@@ -35,7 +35,7 @@ _FIELDS = ("_a", "_node", "_nr", "_base", "_vc", "_seen", "_created", "_grad", "
 class Value:
     """One line of the program: an input, or a call and its result."""
 
-    __slots__ = ("args", "effect", "grad", "kind", "kwargs", "number", "sample", "target", "users")
+    __slots__ = ("args", "effect", "grad", "kind", "kwargs", "number", "sample", "size", "target", "users")
 
     def __init__(self, kind: str, target: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> None:
         self.kind, self.target, self.args, self.kwargs = kind, target, args, kwargs or {}
@@ -43,6 +43,7 @@ class Value:
         self.grad = True  # the grad mode it ran in
         self.sample: Any = None  # (shape, dtype, strides, needs a gradient) of the result, or a tuple of such
         self.number: int = -1
+        self.size: Any = None  # the number that an input is, where it is made of sizes
         self.users = 0
 
 
@@ -145,7 +146,7 @@ class Recorder:
         found = self._numbers.get(id(n.source))
         if found is None:
             found = self._numbers[id(n.source)] = Value("input", n.source)
-            found.sample = n.raw
+            found.sample, found.size = n.raw, n
             self.inputs.append((n.source, found, n.raw))
         return found
 

@@ -1,8 +1,8 @@
 """A graph whose sizes change -> a function that makes, and keeps, one native program for each combination of sizes that it meets.
 
-The capture, its guards and its graph serve all sizes; a program is planned for one: which kernels, how work is cut and where results lie
-follow from the sizes alone, so that a program gives the same bits however the function was called before. Kernels take sizes at run
-time, so a new size compiles next to nothing.
+The capture, its guards and its graph serve all sizes. So does the plan of a program (`planner`): which kernels, how work is cut and where
+results lie follow from the sizes alone, by comparisons that come out alike for all sizes of a kind. A new size of a known kind fills in
+numbers. Kernels take sizes at run time, so it compiles nothing, and gives the same bits whatever came before.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._capture.sizes import Atom, evaluate
+from flambeau._eager import large
+from flambeau._ground import dumps
 from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
 from flambeau.fx import Graph, GraphModule
 from flambeau.fx.node import Node, map_aggregate
 
+KINDS = 16  # templates of one graph
 KEPT = 64  # programs of one graph; the one that was not used for longest goes first
 _NUMERIC = frozenset(("Scalar", "float", "Scalar | None", "float | None"))
 
@@ -32,23 +35,77 @@ class Sized:
         places = gm.graph.find_nodes(op="placeholder")
         self.places = {n: i for i, n in enumerate(places)}
         self.numbers = sorted({self.places[n] for n in _structural(gm) if n in self.places})
-        self.keys = sorted({*self.atoms.values(), *((i, -1) for i in self.numbers)})
+        self.sizes: dict[int, Any] = gm.meta["sizes"]  # inputs that are made of these
+        self.keys = sorted({*self.atoms.values(), *((i, -1) for i in self.numbers if i not in self.sizes)})
         self.programs: OrderedDict[tuple[int, ...], Callable[..., Any]] = OrderedDict()
+        self.templates: list[Any] | None = None if gm.meta["live"] or not large.available() else []
 
     def __call__(self, *inputs: Any) -> Any:
         key = tuple([inputs[i]._a.shape[d] if d >= 0 else inputs[i] for i, d in self.keys])
         program = self.programs.get(key)
         if program is None:
-            program = self.programs[key] = self.make(self.concrete(inputs), inputs)
+            program = self.programs[key] = self.program(key, inputs)
             if len(self.programs) > KEPT:
                 self.programs.popitem(last=False)
         return program(*inputs)
 
+    def program(self, key: Sequence[int], inputs: Sequence[Any]) -> Any:
+        """The program for these sizes: by a template, or made for them alone."""
+        made = self.by_template(key) if self.templates is not None else None
+        if made is None and self.templates is not None:
+            self.plan(key)
+            made = self.by_template(key) if self.templates is not None else None
+        return self.make(self.concrete(inputs), inputs) if made is None else made
+
+    def by_template(self, key: Sequence[int]) -> Any:
+        from flambeau._capture.lower import Compiled
+
+        for t in self.templates or ():
+            blueprint = t.at(key)
+            if blueprint is not None:
+                made = Compiled(lambda: self.at(key), (), blueprint)
+                if not made.calls:
+                    made.call.native = True
+                return made.call
+        return None
+
+    def plan(self, key: Sequence[int]) -> None:
+        """One template more, for the kind that these sizes are of. Where there is none, programs are made for each size."""
+        from flambeau._capture.lower import planned
+        from flambeau._capture.planner import Planner
+
+        assert self.templates is not None
+        if len(self.templates) == KINDS:
+            return
+        planner = Planner()
+        low = {at: a.low for a, at in self.atoms.items()}
+        given = {at: planner.argument(n, low.get(at), at[1] >= 0) for n, at in zip(key, self.keys, strict=True)}
+        try:
+            graph, standing = self.placed(given)
+            self.templates.append(planned(self.gm, graph, standing, planner))
+        except Exception as problem:
+            if dumps.wanted("dynamic"):
+                dumps.say(f"# a program for each size: {problem!r}")
+            self.templates = None
+
     def concrete(self, inputs: Sequence[Any]) -> GraphModule:
         """The graph for the sizes of these inputs."""
-        values = {a: inputs[i]._a.shape[d] if d >= 0 else inputs[i] for a, (i, d) in self.atoms.items()}
+        return self.at([inputs[i]._a.shape[d] if d >= 0 else inputs[i] for i, d in self.keys])
+
+    def at(self, key: Sequence[int]) -> GraphModule:
+        """The graph for these sizes."""
+        made = GraphModule(self.gm, self.placed(dict(zip(self.keys, key, strict=True)))[0])
+        made.meta["live"] = self.gm.meta["live"]
+        return made
+
+    def placed(self, given: dict[tuple[int, int], Any]) -> tuple[Graph, list[Any]]:
+        """The graph for sizes, which may be expressions; and what stands for its inputs."""
+        values = {a: given[at] for a, at in self.atoms.items()}
         graph, env = Graph(), dict[Node, Node]()
-        known = {n: inputs[i] for n, i in self.places.items() if i in self.numbers}
+        known = {}
+        for n, i in self.places.items():
+            if i in self.numbers:
+                known[n] = evaluate(self.sizes[i], values) if i in self.sizes else given[i, -1]
         for node in self.gm.graph.nodes:
             made = env[node] = graph.node_copy(node, lambda x: env[x])
             made.meta = {k: _at(v, values) if k == "val" else v for k, v in node.meta.items()}
@@ -59,9 +116,7 @@ class Sized:
                     a if i in numeric else b for i, (a, b) in enumerate(zip(made.args, put(node.args), strict=True))
                 )
                 made.kwargs = {k: made.kwargs[k] if k in numeric else v for k, v in put(node.kwargs).items()}
-        made = GraphModule(self.gm, graph)
-        made.meta["live"] = self.gm.meta["live"]
-        return made
+        return graph, [env[n].meta["val"] if "number" not in n.meta else n.meta["val"] for n in self.places]
 
 
 def _numeric(node: Node) -> set[Any]:

@@ -132,6 +132,12 @@ class SymInt(Tracked, Public):
     def hint(self) -> int:
         return self.value
 
+    def through(self, fn: Any, count: int, numbers: tuple[Any, ...]) -> Any:
+        """What a function gives of numbers like this."""
+        values = fn(*(n.hint if type(n) is SymInt else n for n in numbers))
+        sources = self.tracer.calls(fn, count, *map(_source, numbers))
+        return tuple([self.symbols.symbol(s, v, 0) for s, v in zip(sources, values, strict=True)])
+
     def __repr__(self) -> str:
         return self.source.spoken()
 

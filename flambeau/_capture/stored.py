@@ -23,6 +23,7 @@ from flambeau._backends.cpu.engine import LIGHT, engine, stamp
 from flambeau._capture import routines
 from flambeau._capture.assembly import (
     ArraysItem,
+    Block,
     Blueprint,
     CallItem,
     Held,
@@ -39,6 +40,7 @@ from flambeau._capture.assembly import (
 )
 from flambeau._capture.expressions import Hole
 from flambeau._capture.place import Place
+from flambeau._capture.sizes import SymInt
 from flambeau._ground import dumps
 from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import Expr, toposort
@@ -51,6 +53,7 @@ from flambeau.fx import GraphModule, Node
 SOURCES = ("_capture", "_operators", "_values", "_eager", "fx", "_ops.py", "_tensor.py")  # beside the generators' own
 RECORDS = {c.__name__: c for c in (KernelItem, StepItem, StepFacts, CallItem, Held, Place, Hole, Layout, Returned)}
 SIMPLE = (type(None), bool, int, float, complex, str)
+LATER = (SymInt, Block)  # what a planner replaces
 MARSHAL = 4
 
 
@@ -67,7 +70,7 @@ def key(gm: GraphModule, examples: Sequence[Any]) -> list[tuple[str, Any]] | Non
         return None
     try:
         text = marshal.dumps((_nodes(gm), [_input(x) for x in examples]), 2)  # 2: equal values are equal bytes
-    except Strange:
+    except (Strange, ValueError):
         return None
     parts = [
         ("program", text),
@@ -157,13 +160,18 @@ def keep(parts: list[tuple[str, Any]], made: Blueprint) -> None:
 
 
 def packed(made: Blueprint) -> bytes:
+    return marshal.dumps(facts(made), MARSHAL)
+
+
+def facts(made: Blueprint) -> Any:
+    """A blueprint as plain data."""
     values = {f.name: getattr(made, f.name) for f in fields(Blueprint) if f.name != "pieces"}
-    return marshal.dumps((plain(values), [_piece(p) for p in made.pieces]), MARSHAL)
+    return {k: plain(v) for k, v in values.items()}, [_piece(p) for p in made.pieces]
 
 
 def unpacked(data: bytes) -> Blueprint:
     values, pieces = marshal.loads(data)
-    return Blueprint(**made(values), pieces=[_remade(*p) for p in pieces])
+    return Blueprint(**{k: made(v) for k, v in values.items()}, pieces=[remade(*p) for p in pieces])
 
 
 def _piece(p: Segment | InPython) -> Any:
@@ -177,7 +185,7 @@ def _piece(p: Segment | InPython) -> Any:
     return "python", (item, plain(p.ins), plain(p.outs), p.name)
 
 
-def _remade(kind: str, facts: Any) -> Segment | InPython:
+def remade(kind: str, facts: Any) -> Segment | InPython:
     if kind == "native":
         segment = Segment()
         for item in map(made, facts):
@@ -222,7 +230,7 @@ def _rebuilt(facts: Any) -> tuple[Expr, ...]:
 def plain(v: Any) -> Any:
     """A value as what marshal writes; everything that is not a number, a text or a sequence is a dictionary of one tag."""
     kind = type(v)
-    if kind in SIMPLE:
+    if kind in SIMPLE or kind in LATER:
         return v
     if kind is tuple:
         return tuple(plain(x) for x in v)

@@ -99,10 +99,16 @@ class Fuser:
         self.check(kernel, "schedule")
         if self.apart(kernel):
             roots = [arg_extreme(r) if r.op in ("argmax", "argmin") else r for r in roots]
-            for e in self.reductions(roots):
+            inside = self.reductions(roots)
+            for e in inside:
                 self.materialise(e)
-            self.compute(roots, outs, places)
-            return
+            if inside:
+                self.compute(roots, outs, places)
+                return
+            if len(roots) > 1:  # all of them are reductions themselves
+                for one in zip(roots, outs, places, strict=True):
+                    self.compute(*([x] for x in one))  # type: ignore[arg-type]
+                return
         where = {f"out{n}": p for n, p in enumerate(places)}
         self.emit(kernel, where)
 

@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 
 from flambeau._kernel import language
 from flambeau._kernel.index import At, Axis, Index, Size, Span, atoms
+from flambeau._values.shape import symbolic
 
 FLOATS = {"float32": 32, "float64": 64}
 INTS = {f"{u}int{n}": n for u in ("", "u") for n in (8, 16, 32, 64)}
@@ -127,8 +128,8 @@ class Scalar:
 
 
 def const(value: Any, dtype: str) -> Scalar:
-    """A number of the dtype; a name is a run-time size."""
-    if isinstance(value, str):
+    """A number of the dtype; a name is a run-time size, as is an integer that is known only as an expression."""
+    if isinstance(value, str) or symbolic(value):
         return Scalar("const", (), value, dtype)
     value = bool(value) if dtype == "bool" else int(value) if dtype in INTS else float(value)
     return Scalar("const", (), value, dtype)

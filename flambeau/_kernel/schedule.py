@@ -29,6 +29,7 @@ from flambeau._kernel.ir import (
     scanned,
     walk,
 )
+from flambeau._values.shape import symbolic, through, whole
 
 WORK = 32768  # scalar steps in a chunk: some ten microseconds
 BLOCK = 16384  # steps of one partial result, where a long reduction is cut
@@ -397,11 +398,17 @@ def grain(kernel: Kernel) -> tuple[int, int, int]:
         if a is not column
     )
     inner *= TILE if kernel.tile else 1
-    width = limit(column.extent) if column else 1
-    columns = min(max(LANES, round_up(WORK // max(inner, 1), LANES)), round_up(width, LANES)) if column else 1
+    return through(cuts, 3, inner, rows, limit(column.extent) if column else -1)  # type: ignore[return-value]
+
+
+def cuts(inner: int, rows: int, width: int) -> tuple[int, int, int]:
+    """The same of numbers: the steps of one point, rows of points, and columns (-1: none are side by side)."""
+    if width < 0:
+        per = max(1, WORK // max(inner, 1))
+        return per, 1, -(-rows // per)
+    columns = min(max(LANES, round_up(WORK // max(inner, 1), LANES)), round_up(width, LANES))
     per = 1 if columns < width else max(1, WORK // max(inner * min(columns, width), 1))
-    blocks = -(-width // columns)
-    return per, columns, -(-rows // per) * blocks if width else 0
+    return per, columns, -(-rows // per) * -(-width // columns)
 
 
 def price(s: Stage) -> int:
@@ -473,8 +480,8 @@ class Binder:
         return Index(tuple(terms), self.name("c", i.const, i) if i.const else 0)
 
     def leaf(self, e: Scalar) -> Scalar | None:
-        if e.op == "const" and e.arg in self.sizes and not isinstance(e.arg, bool | str):
-            return const(self.name("m", int(e.arg), e.arg), e.dtype)
+        if e.op == "const" and (symbolic(e.arg) or (e.arg in self.sizes and not isinstance(e.arg, bool | str))):
+            return const(self.name("m", whole(e.arg), e.arg), e.dtype)
         return None
 
     def kernel(self) -> Kernel:

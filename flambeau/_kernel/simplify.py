@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from flambeau._kernel.ir import FLOATS, HALVES, INTS, Scalar, const, rewrite, same, walk, word
+from flambeau._values.shape import symbolic
 
 Rule = Callable[[Scalar], "Scalar | None"]
 RULES: dict[str, list[Rule]] = {}
@@ -50,7 +51,7 @@ def _over(e: Scalar) -> Scalar | None:
     n = number(y)
     if n == 1:
         return x
-    if n and e.dtype in FLOATS and math.frexp(n)[0] in (0.5, -0.5) and 2**-100 < abs(n) < 2**100:
+    if n and not symbolic(n) and e.dtype in FLOATS and math.frexp(n)[0] in (0.5, -0.5) and 2**-100 < abs(n) < 2**100:
         return word("mul", x, const(1 / n, e.dtype))  # a power of two: exact
     return None
 

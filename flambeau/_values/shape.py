@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 Shape = tuple[int, ...]
@@ -52,6 +52,17 @@ Size.__module__ = "flambeau"
 def whole(n: Any) -> int:
     """A number as an integer. One that is an integer stays what it is: a capture may follow it."""
     return n if isinstance(n, int) else int(n)
+
+
+def symbolic(n: Any) -> bool:
+    """Whether a number is an integer that is known only as an expression: it stands for more than one value."""
+    return isinstance(n, int) and not issubclass(type(n), int)
+
+
+def through(fn: Callable[..., Sequence[int]], count: int, *numbers: Any) -> Sequence[int]:
+    """`count` integers, as a function gives them that decides nothing but these: of expressions it makes expressions."""
+    known = next((n for n in numbers if symbolic(n)), None)
+    return fn(*numbers) if known is None else known.through(fn, count, numbers)  # type: ignore[no-any-return]
 
 
 def wrap_dim(dim: int, rank: int, scalar: bool = True) -> int:
