@@ -170,20 +170,9 @@ def multi_head_attention_forward(
             key_padding_mask = key_padding_mask.unsqueeze(0)
     tgt_len, batch, embed_dim = query.shape
     src_len, count = key.shape[0], batch * num_heads
-
-    key_padding_mask = _canonical_mask(
-        key_padding_mask, "key_padding_mask", _none_or_dtype(attn_mask), "attn_mask", query.dtype
+    attn_mask, key_padding_mask, is_causal = _canonical_masks(
+        attn_mask, key_padding_mask, is_causal, need_weights, query.dtype
     )
-    if is_causal and attn_mask is None:
-        raise RuntimeError(
-            "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "
-            "`generate_square_subsequent_mask` to create this mask."
-        )
-    if is_causal and key_padding_mask is None and not need_weights:
-        attn_mask = None  # the hint says all that the mask says
-    else:
-        attn_mask = _canonical_mask(attn_mask, "attn_mask", None, "", query.dtype, check_other=False)
-        is_causal = is_causal and key_padding_mask is None
     _assert(
         embed_dim == embed_dim_to_check,
         f"was expecting embedding dimension of {embed_dim_to_check}, but got {embed_dim}",
@@ -192,15 +181,8 @@ def multi_head_attention_forward(
     _assert(head_dim * num_heads == embed_dim, f"embed_dim {embed_dim} not divisible by num_heads {num_heads}")
 
     if use_separate_proj_weight:
-        _assert(
-            key.shape[:2] == value.shape[:2],
-            f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}",
-        )
         weights = (q_proj_weight, k_proj_weight, v_proj_weight)
-        for name, weight in zip("qkv", weights, strict=True):
-            _assert(weight is not None, f"use_separate_proj_weight is True but {name}_proj_weight is None")
-        biases = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
-        q, k, v = _in_projection(query, key, value, *weights, *biases)
+        q, k, v = _separately_projected(query, key, value, weights, in_proj_bias)
     else:
         _assert(key.shape == value.shape, f"key shape {key.shape} does not match value shape {value.shape}")
         _assert(in_proj_weight is not None, "use_separate_proj_weight is False but in_proj_weight is None")
@@ -226,36 +208,75 @@ def multi_head_attention_forward(
             for x in (k, v)
         )
         attn_mask, key_padding_mask = _one_longer(attn_mask, key_padding_mask)
-    src_len = k.size(1)
-    if key_padding_mask is not None:
-        _check_key_padding_mask(key_padding_mask, src_len, batch)
-        hidden = key_padding_mask.view(batch, 1, 1, src_len).expand(-1, num_heads, -1, -1)
-        hidden = hidden.reshape(count, 1, src_len)
-        attn_mask = hidden if attn_mask is None else attn_mask + hidden
-    dropout_p = dropout_p if training else 0.0
+    attn_mask = _joined_masks(attn_mask, key_padding_mask, k.size(1), batch, num_heads)
 
-    weights = None
-    if need_weights:
-        _assert(not (is_causal and attn_mask is None), "FIXME: is_causal not implemented for need_weights")
-        q = q * math.sqrt(1.0 / float(head_dim))
-        k = k.transpose(-2, -1)
-        weights = flambeau.bmm(q, k) if attn_mask is None else flambeau.baddbmm(attn_mask, q, k)
-        weights = softmax(weights, dim=-1)
-        if dropout_p > 0.0:
-            weights = dropout(weights, p=dropout_p)
-        out = flambeau.bmm(weights, v).transpose(0, 1)
-        weights = weights.view(batch, num_heads, tgt_len, src_len)
-        weights = weights.mean(dim=1) if average_attn_weights else weights
-    else:
-        if attn_mask is not None:
-            whole = attn_mask.size(0) == 1 and attn_mask.dim() == 3
-            attn_mask = attn_mask.unsqueeze(0) if whole else attn_mask.view(batch, num_heads, -1, src_len)
-        q, k, v = (x.view(batch, num_heads, -1, head_dim) for x in (q, k, v))
-        out = nn.scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal)
-        out = out.permute(2, 0, 1, 3)
+    attend = _attend_weighing if need_weights else _attend
+    out, weights = attend(q, k, v, attn_mask, dropout_p if training else 0.0, is_causal, (batch, num_heads))
     out = nn.linear(out.reshape(tgt_len * batch, embed_dim), out_proj_weight, out_proj_bias)
     out = out.view(tgt_len, batch, out.size(1))
+    if weights is not None and average_attn_weights:
+        weights = weights.mean(dim=1)
     if not batched:
         out = out.squeeze(1)
         weights = None if weights is None else weights.squeeze(0)
     return out, weights
+
+
+def _canonical_masks(attn_mask, key_padding_mask, is_causal, need_weights, dtype):
+    """Both masks as floats to add, and whether the hint that the first one is causal remains."""
+    key_padding_mask = _canonical_mask(
+        key_padding_mask, "key_padding_mask", _none_or_dtype(attn_mask), "attn_mask", dtype
+    )
+    if is_causal and attn_mask is None:
+        raise RuntimeError(
+            "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "
+            "`generate_square_subsequent_mask` to create this mask."
+        )
+    if is_causal and key_padding_mask is None and not need_weights:
+        return None, None, True  # the hint says all that the mask says
+    attn_mask = _canonical_mask(attn_mask, "attn_mask", None, "", dtype, check_other=False)
+    return attn_mask, key_padding_mask, is_causal and key_padding_mask is None
+
+
+def _separately_projected(query, key, value, weights, bias):
+    """The three projections, each with a weight of its own."""
+    _assert(
+        key.shape[:2] == value.shape[:2],
+        f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}",
+    )
+    for name, weight in zip("qkv", weights, strict=True):
+        _assert(weight is not None, f"use_separate_proj_weight is True but {name}_proj_weight is None")
+    biases = (None, None, None) if bias is None else bias.chunk(3)
+    return _in_projection(query, key, value, *weights, *biases)
+
+
+def _joined_masks(attn_mask, key_padding_mask, src_len, batch, num_heads):
+    """One mask to add to the scores of all heads."""
+    if key_padding_mask is None:
+        return attn_mask
+    _check_key_padding_mask(key_padding_mask, src_len, batch)
+    hidden = key_padding_mask.view(batch, 1, 1, src_len).expand(-1, num_heads, -1, -1)
+    hidden = hidden.reshape(batch * num_heads, 1, src_len)
+    return hidden if attn_mask is None else attn_mask + hidden
+
+
+def _attend_weighing(q, k, v, mask, dropout_p, is_causal, batches):
+    """(L, batch * heads, d), and the weights as (batch, heads, L, S). `batches` is (batch, heads)."""
+    _assert(not (is_causal and mask is None), "FIXME: is_causal not implemented for need_weights")
+    q = q * math.sqrt(1.0 / float(q.size(-1)))
+    k = k.transpose(-2, -1)
+    weights = flambeau.bmm(q, k) if mask is None else flambeau.baddbmm(mask, q, k)
+    weights = softmax(weights, dim=-1)
+    if dropout_p > 0.0:
+        weights = dropout(weights, p=dropout_p)
+    out = flambeau.bmm(weights, v).transpose(0, 1)
+    return out, weights.view(*batches, *weights.shape[1:])
+
+
+def _attend(q, k, v, mask, dropout_p, is_causal, batches):
+    """(L, batch, heads, d), by the operator that keeps no weights."""
+    if mask is not None:
+        mask = mask.unsqueeze(0) if mask.size(0) == 1 else mask.view(*batches, *mask.shape[1:])
+    q, k, v = (x.view(*batches, *x.shape[1:]) for x in (q, k, v))
+    out = nn.scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal)
+    return out.permute(2, 0, 1, 3), None

@@ -106,20 +106,7 @@ class DataLoader(Generic[T_co]):
         pin_memory_device: str = "",
         in_order: bool = True,
     ) -> None:
-        _expect(
-            num_workers >= 0,
-            "num_workers option should be non-negative; use num_workers=0 to disable multiprocessing.",
-        )
-        _expect(timeout >= 0, "timeout option should be non-negative")
-        _expect(
-            num_workers > 0 or prefetch_factor is None,
-            "prefetch_factor option could only be specified in multiprocessing."
-            "let num_workers > 0 to enable multiprocessing, otherwise set prefetch_factor to None.",
-        )
-        if num_workers > 0 and prefetch_factor is None:
-            prefetch_factor = 2
-        _expect(prefetch_factor is None or prefetch_factor >= 0, "prefetch_factor option should be non-negative")
-        _expect(not persistent_workers or num_workers > 0, "persistent_workers option needs num_workers > 0")
+        prefetch_factor = _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
         pipe = pipes.kind(dataset)
         self.dataset = pipes.wrapped(dataset, shuffle) if pipe else dataset
         self.num_workers = num_workers
@@ -138,18 +125,9 @@ class DataLoader(Generic[T_co]):
             _expect(sampler is None, unused.format("sampler", sampler))
             _expect(batch_sampler is None, unused.format("batch_sampler", batch_sampler))
             shuffle = False
-        _expect(sampler is None or not shuffle, "sampler option is mutually exclusive with shuffle")
+        _check_sampling(batch_size, shuffle, sampler, batch_sampler, drop_last)
         if batch_sampler is not None:
-            _expect(
-                batch_size == 1 and not shuffle and sampler is None and not drop_last,
-                "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last",
-            )
             batch_size, drop_last = None, False
-        elif batch_size is None:
-            _expect(
-                not drop_last,
-                "batch_size=None option disables auto-batching and is mutually exclusive with drop_last",
-            )
         if sampler is None:
             if not by_index:
                 sampler = _InfiniteConstantSampler()
@@ -270,6 +248,37 @@ class DataLoader(Generic[T_co]):
             "avoid potential slowness/freeze if necessary.",
             stacklevel=3,
         )
+
+
+def _check_workers(num_workers, timeout, prefetch_factor, persistent_workers):
+    """Refuses options of workers that contradict each other; how many batches each worker makes ahead."""
+    _expect(
+        num_workers >= 0,
+        "num_workers option should be non-negative; use num_workers=0 to disable multiprocessing.",
+    )
+    _expect(timeout >= 0, "timeout option should be non-negative")
+    _expect(
+        num_workers > 0 or prefetch_factor is None,
+        "prefetch_factor option could only be specified in multiprocessing."
+        "let num_workers > 0 to enable multiprocessing, otherwise set prefetch_factor to None.",
+    )
+    if num_workers > 0 and prefetch_factor is None:
+        prefetch_factor = 2
+    _expect(prefetch_factor is None or prefetch_factor >= 0, "prefetch_factor option should be non-negative")
+    _expect(not persistent_workers or num_workers > 0, "persistent_workers option needs num_workers > 0")
+    return prefetch_factor
+
+
+def _check_sampling(batch_size, shuffle, sampler, batch_sampler, drop_last):
+    """Refuses options of sampling that contradict each other."""
+    _expect(sampler is None or not shuffle, "sampler option is mutually exclusive with shuffle")
+    if batch_sampler is not None:
+        _expect(
+            batch_size == 1 and not shuffle and sampler is None and not drop_last,
+            "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last",
+        )
+    elif batch_size is None:
+        _expect(not drop_last, "batch_size=None option disables auto-batching and is mutually exclusive with drop_last")
 
 
 def _expect(condition, message):
