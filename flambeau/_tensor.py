@@ -29,7 +29,10 @@ class _TensorMeta(type):
     def __new__(mcls, name: str, bases: tuple[type, ...], space: dict[str, Any], **kwargs: Any) -> _TensorMeta:
         if len(bases) > 1:  # another base may come first, with Python's own idea of an instance's dict
             space.setdefault("__dict__", _user_dict)
-        return super().__new__(mcls, name, bases, space, **kwargs)
+        made = super().__new__(mcls, name, bases, space, **kwargs)
+        if "subclass" in _attach and not space.get("__module__", "").startswith("flambeau."):
+            _attach["subclass"](made)
+        return made
 
     def __getattr__(cls, name: str) -> Any:
         build = _attach.get("build")

@@ -133,6 +133,9 @@ Tensor.type, Tensor.cpu, Tensor.cuda, Tensor.pin_memory, Tensor.new = _type, _cp
 Tensor.share_memory_, Tensor.is_shared = _share_memory_, _is_shared  # type: ignore[attr-defined]
 Tensor.__array_namespace__, Tensor.to_device = _array_namespace, _to_device  # type: ignore[attr-defined]
 Tensor.__dlpack__, Tensor.__dlpack_device__ = _dlpack, _dlpack_device  # type: ignore[attr-defined]
+for _name, _fn in vars(Tensor).items():
+    if getattr(_fn, "__module__", "") == __name__ and hasattr(_fn, "__qualname__"):
+        _fn.__name__, _fn.__qualname__ = _name, f"Tensor.{_name}"
 
 
 def _construct(cls: Any, *args: Any, **kwargs: Any) -> Any:

@@ -185,7 +185,7 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
 
 def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     """`x[i]` and `x[i] = y`, as operators that can be seen."""
-    name = getattr(fn, "__name__", "")
+    name = getattr(fn, "__name__", "").strip("_")
     if name not in ("getitem", "setitem"):
         return NotImplemented
     if STATE.dispatch_modes or (not STATE.no_dispatch and any(isinstance(a, Tensor) and takes_over(a) for a in args)):

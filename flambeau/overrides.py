@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from flambeau._eager import modes
+from flambeau._eager import create, modes
 from flambeau._eager.call import HOOKS
 from flambeau._eager.modes import STATE, disabled as _disabled_torch_function_impl
-from flambeau._operators.op import Op
-from flambeau._tensor import Tensor
+from flambeau._operators.op import METHODS, NAMES, Op
+from flambeau._tensor import Tensor, _attach
 
 
 def is_overriding(x: Any) -> bool:
@@ -65,6 +65,14 @@ def handle_torch_function(public_api: Any, relevant_args: Any, *args: Any, **kwa
     """Ask the active mode, then each overriding argument, to do `public_api(*args, **kwargs)`."""
     found = _overloaded(relevant_args)
     types = tuple(type(a) for a in found)
+    members, STATE.members = STATE.members, True
+    try:
+        return _handled(public_api, found, types, args, kwargs)
+    finally:
+        STATE.members = members
+
+
+def _handled(public_api: Any, found: list[Any], types: tuple[type, ...], args: Any, kwargs: Any) -> Any:
     if STATE.function_modes:
         mode = STATE.function_modes[-1]
         stack, STATE.function_modes = STATE.function_modes, STATE.function_modes[:-1]
@@ -113,8 +121,10 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
         if into
         else derive.public(op.name, op.namespace)
         if "function" in op.variants
-        else getattr(Tensor, op.name)
+        else getattr(Tensor, op.name, None)
     )
+    if fn is None:  # no name of the library's: below what can be overridden
+        return _below(op, values, out, into)
     if isinstance(fn, property):  # what is asked for without a call comes as what a call of it is
         fn = fn.__get__
     args, kwargs = [], {}
@@ -177,6 +187,32 @@ def _override_method(fn: Any, args: Any, kwargs: Any) -> Any:
     return NotImplemented
 
 
+def _override_create(op: Op, values: Any, out: Any, extra: Any) -> Any:
+    """What creation operators ask: a mode, or the class of the tensor that the result is to be like."""
+    if STATE.skip_function:
+        STATE.skip_function = False
+        return NotImplemented
+    like = values[0] if values and isinstance(values[0], Tensor) else None
+    seen = like is not None and not STATE.no_function and (is_overriding(like) or _inherits(like))
+    if not STATE.function_modes and not seen:
+        return NotImplemented
+    from flambeau._eager import derive
+
+    fn = derive.public(op.name, op.namespace) if "function" in op.variants else getattr(Tensor, op.name)
+    args, kwargs = [], {k: v for k, v in extra.items() if v is not None and v is not False}
+    for p, v in zip(op.params, values, strict=True):
+        if not p.keyword:
+            args.append(v)
+        elif not _is_default(v, p.default):
+            kwargs[p.name] = v
+    while len(args) > 1 and _is_default(args[-1], op.params[len(args) - 1].default):
+        args.pop()
+    if out is not None:
+        kwargs["out"] = out
+    return handle_torch_function(fn, (like, out), *args, **kwargs)
+
+
+create.HOOKS.insert(0, _override_create)
 HOOKS["override"], HOOKS["method"] = _override_op, _override_method
 
 
@@ -251,15 +287,25 @@ def is_tensor_like(inp: Any) -> bool:
 
 
 def is_tensor_method_or_property(func: Any) -> bool:
-    return getattr(Tensor, getattr(func, "__name__", ""), None) is func or isinstance(func, property)
+    """Whether a function is a method of Tensor, or what one of its attributes is asked for with."""
+    name = getattr(func, "__name__", "")
+    return name == "__get__" or getattr(Tensor, name, None) is func
 
 
 def resolve_name(f: Any) -> str | None:
     """The public dotted name of a function."""
-    if isinstance(f, property) or not hasattr(f, "__name__"):
+    owner = getattr(f, "__self__", None)
+    if isinstance(owner, property):  # what an attribute is asked for with
+        name = next((n for n, v in vars(Tensor).items() if v is owner), None)
+        return f"torch.Tensor.{name}.{f.__name__}"
+    if isinstance(f, property) or not hasattr(f, "__name__") or not hasattr(f, "__qualname__"):
         return None
-    if f.__qualname__.startswith("Tensor."):
-        return "torch." + f.__qualname__
+    if f.__qualname__.startswith("Tensor.") or (vars(Tensor).get(f.__name__) is f and f.__name__ not in NAMES[""]):
+        return f"torch.Tensor.{f.__name__}"
+    import flambeau
+
+    if getattr(flambeau, f.__name__, None) is f:
+        return f"torch.{f.__name__}"
     return f.__module__.replace("flambeau", "torch", 1) + "." + f.__name__
 
 
@@ -280,8 +326,73 @@ def wrap_torch_function(dispatcher: Any) -> Any:
     return inner
 
 
+_IGNORED = [
+    "as_tensor",
+    "asarray",
+    "from_dlpack",
+    "from_file",
+    "from_numpy",
+    "frombuffer",
+    "get_default_device",
+    "get_default_dtype",
+    "get_device_module",
+    "get_num_interop_threads",
+    "get_num_threads",
+    "get_rng_state",
+    "import_ir_module",
+    "initial_seed",
+    "is_anomaly_enabled",
+    "is_autocast_enabled",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "is_storage",
+    "is_tensor",
+    "load",
+    "manual_seed",
+    "parse_type",
+    "promote_types",
+    "result_type",
+    "save",
+    "seed",
+    "set_anomaly_enabled",
+    "set_autocast_enabled",
+    "set_default_device",
+    "set_default_dtype",
+    "set_default_tensor_type",
+    "set_flush_denormal",
+    "set_grad_enabled",
+    "set_num_interop_threads",
+    "set_num_threads",
+    "set_printoptions",
+    "set_rng_state",
+    "sparse_bsc_tensor",
+    "sparse_bsr_tensor",
+    "sparse_compressed_tensor",
+    "sparse_coo_tensor",
+    "sparse_csc_tensor",
+    "sparse_csr_tensor",
+    "tensor",
+    "typename",
+    "vmap",
+    "can_cast",
+    "cudnn_is_acceptable",
+]
+
+
 def get_ignored_functions() -> set[Any]:
-    return set()
+    """Public functions that no argument can take over: what makes tensors of none, and what sets or asks for a state."""
+    import flambeau
+    from flambeau._operators import load
+
+    load()
+    made = {
+        n for n, ops in NAMES[""].items() if all("factory" in o.variants and not o.params[0].is_tensor for o in ops)
+    }
+    names = (*_IGNORED, *made)
+    of_tensor = ("as_subclass", "new", "__iter__", "__init__", "__delattr__", "__setattr__", "__getattribute__", "__torch_function__",
+                 "__new__", "__class__", "__hash__", "__init_subclass__", "_make_subclass", "_make_wrapper_subclass")  # fmt: skip
+    found = {f for n in names if (f := getattr(flambeau, n, None)) is not None}
+    return found | {getattr(Tensor, n) for n in of_tensor if hasattr(Tensor, n) and n != "__class__"}
 
 
 def redispatch_function(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -289,11 +400,12 @@ def redispatch_function(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
 
     What the body calls in turn is offered to the arguments (and active modes) again.
     """
-    before, STATE.skip_function = STATE.skip_function, True
+    before = STATE.skip_function, STATE.members
+    STATE.skip_function, STATE.members = True, False
     try:
         return func(*args, **(kwargs or {}))
     finally:
-        STATE.skip_function = before
+        STATE.skip_function, STATE.members = before
 
 
 @contextlib.contextmanager
@@ -324,11 +436,43 @@ def get_testing_overrides() -> dict[Any, Any]:
 def get_overridable_functions() -> dict[Any, list[Any]]:
     """Namespace -> the functions in it that can be overridden."""
     import flambeau
-    from flambeau._operators.op import METHODS, NAMES
+    from flambeau._overridden import DUNDERS, asked_about
 
-    return {flambeau: [getattr(flambeau, n) for n in NAMES[""]], Tensor: [getattr(Tensor, n) for n in METHODS]}
+    def public(module: Any, names: Any) -> list[Any]:
+        found = [getattr(module, n, None) for n in sorted(names)]
+        return [f for f in dict.fromkeys(found) if callable(f) and not isinstance(f, type) and f not in ignored]
+
+    ignored = get_ignored_functions()
+    getters = [v.__get__ for n, v in sorted(vars(Tensor).items()) if isinstance(v, property) and not n.startswith("_")]
+    functional, nn = flambeau.functional, flambeau.nn
+    own = {
+        n for n, ops in METHODS.items() if any(n.rstrip("_") == o.name for o in ops)
+    }  # aliases are the same functions
+    methods = public(
+        Tensor, {n for n in {*own, *asked_about(), *DUNDERS} if not isinstance(getattr(Tensor, n, None), property)}
+    )
+    found = {flambeau: public(flambeau, NAMES[""]), functional: public(functional, functional.__all__),
+             nn.functional: public(nn.functional, [n for n in dir(nn.functional) if not n.startswith("_") and n.islower()]),
+             nn.init: [nn.init.uniform_, nn.init.normal_, nn.init.constant_, nn.init.kaiming_uniform_],
+             Tensor: methods + getters}  # fmt: skip
+    for name in ("linalg", "fft", "special"):
+        module = getattr(flambeau, name)
+        found[module] = public(module, [n for n in dir(module) if not n.startswith("_")])
+    return found
 
 
+HOOKS["function"] = handle_torch_function
 Tensor.__torch_function__ = classmethod(_torch_function)  # type: ignore[attr-defined]
+
+
+def _subclassed(cls: Any) -> None:
+    """Asked about every class that users make of Tensor."""
+    if cls.__torch_function__ is not _disabled_torch_function_impl:
+        from flambeau._overridden import attend
+
+        attend(cls)
+
+
+_attach["subclass"] = _subclassed
 for _f in (_disabled_torch_function_impl,):
     _f.__module__ = "flambeau._C"

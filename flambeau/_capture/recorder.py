@@ -421,9 +421,9 @@ class Recorder:
 
     def method(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = getattr(fn, "__name__", "")
-        if name == "getitem":
+        if name == "__getitem__":
             return self.index(*args)
-        if name == "setitem":
+        if name == "__setitem__":
             return self.set_index(*args)
         if name == "to":
             _, where, _, _, _ = parse_to(*args[1:], **kwargs)

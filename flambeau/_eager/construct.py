@@ -31,6 +31,19 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
     """
     if MODES and STATE.recorder is not None:
         return STATE.recorder.new_tensor(data, dtype=dtype, device=device, requires_grad=requires_grad)
+    if MODES and STATE.function_modes and not STATE.skip_function:
+        from flambeau._eager.call import HOOKS
+
+        given = {
+            "dtype": dtype,
+            "device": device,
+            "pin_memory": pin_memory,
+            "names": names,
+            "requires_grad": requires_grad,
+        }
+        return HOOKS["function"](
+            tensor, (), data, **{k: v for k, v in given.items() if v is not None and v is not False}
+        )
     if isinstance(data, Tensor):
         import warnings
 

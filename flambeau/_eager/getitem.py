@@ -565,6 +565,8 @@ def _override(self: Any, name: str, *args: Any) -> Any:
     return HOOKS["method"](getattr(Tensor, name), (self, *args), {})
 
 
+for _fn in (getitem, setitem):
+    _fn.__name__, _fn.__qualname__ = f"__{_fn.__name__}__", f"Tensor.__{_fn.__name__}__"
 Tensor.__getitem__ = getitem  # type: ignore[method-assign]
 Tensor.__setitem__ = setitem  # type: ignore[method-assign]
 

@@ -153,8 +153,10 @@ class _Members:
         """A tensor over the same memory, without history."""
         if MODES and STATE.recorder is not None:
             return STATE.recorder.detach(self)
-        if MODES and STATE.dispatch_modes:
-            return HOOKS["seen"]("detach", self)
+        if (MODES and STATE.dispatch_modes) or type(self) not in PLAIN:
+            taken = HOOKS["seen"]("detach", self)
+            if taken is not NotImplemented:
+                return taken
         return views.alias(self, self._a)
 
     def detach_(self: Any) -> Any:

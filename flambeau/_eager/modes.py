@@ -25,6 +25,7 @@ class State(threading.local):
     autocast_cache = True
     saved_hooks: tuple[Any, ...] = ()  # (pack, unpack) pairs for saved tensors
     no_function: bool = False  # inside DisableTorchFunctionSubclass
+    members: bool = True  # whether attributes and methods that are no operators ask `__torch_function__`
     skip_function: bool = False  # the next question whether an argument takes over is answered with no
     grad_layout: bool = True  # gradients of leaves are laid out as the leaves
     transforms: int = 0  # how many of torch.func's transforms are running

@@ -18,7 +18,10 @@ _still.vjp(input=lambda g: g).flat()
 
 def still(x: Tensor) -> Tensor:
     """x, where what is made of it is piecewise linear in it (a choice of elements, a factor for each sign)."""
-    return _still(x) if x.requires_grad else x
+    own = getattr(type(x), "__torch_dispatch__", None) is not getattr(
+        Tensor, "__torch_dispatch__", None
+    )  # sees no marks
+    return _still(x) if x.requires_grad and not own else x
 
 
 @op("_flat_in", variants=(), promote="none")

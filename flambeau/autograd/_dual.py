@@ -316,7 +316,7 @@ def _apart(t: Any, vs: list[Any]) -> Any:
 
 def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     """`x[i]` and `x[i] = y` of dual tensors."""
-    name = getattr(fn, "__name__", "")
+    name = getattr(fn, "__name__", "").strip("_")
     if not LEVELS.open or name not in ("getitem", "setitem"):
         return NotImplemented
     involved = [a for a in args if isinstance(a, Tensor)]

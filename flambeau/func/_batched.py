@@ -408,7 +408,7 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
 
 def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     """`x[i]` and `x[i] = y` where x, or a tensor in i, is batched."""
-    name = getattr(fn, "__name__", "")
+    name = getattr(fn, "__name__", "").strip("_")
     if not LEVELS.open or name not in ("getitem", "setitem"):
         return NotImplemented
     index = args[1]

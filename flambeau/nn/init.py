@@ -5,6 +5,7 @@ import math
 import warnings
 
 import flambeau
+from flambeau import overrides as _overrides
 
 __all__ = [
     "calculate_gain",
@@ -79,12 +80,18 @@ def calculate_gain(nonlinearity, param=None):
 
 def uniform_(tensor, a=0.0, b=1.0, generator=None):
     """Uniform in [a, b)."""
+    if _overrides.has_torch_function((tensor,)):
+        return _overrides.handle_torch_function(uniform_, (tensor,), tensor=tensor, a=a, b=b, generator=generator)
     with flambeau.no_grad():
         return tensor.uniform_(a, b, generator=generator)
 
 
 def normal_(tensor, mean=0.0, std=1.0, generator=None):
     """Normal."""
+    if _overrides.has_torch_function((tensor,)):
+        return _overrides.handle_torch_function(
+            normal_, (tensor,), tensor=tensor, mean=mean, std=std, generator=generator
+        )
     with flambeau.no_grad():
         return tensor.normal_(mean, std, generator=generator)
 
@@ -141,6 +148,8 @@ def _reject_uniform(tensor, mean, std, a, b, generator):
 
 def constant_(tensor, val):
     """All ``val``."""
+    if _overrides.has_torch_function((tensor,)):
+        return _overrides.handle_torch_function(constant_, (tensor,), tensor=tensor, val=val)
     with flambeau.no_grad():
         return tensor.fill_(val)
 
@@ -228,6 +237,10 @@ def _kaiming_std(tensor, a, mode, nonlinearity):
 
 def kaiming_uniform_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", generator=None):
     r"""Uniform with standard deviation :math:`gain / \sqrt{fan}`; ``a`` is leaky_relu's slope."""
+    if _overrides.has_torch_function((tensor,)):
+        return _overrides.handle_torch_function(
+            kaiming_uniform_, (tensor,), tensor=tensor, a=a, mode=mode, nonlinearity=nonlinearity, generator=generator
+        )
     std = _kaiming_std(tensor, a, mode, nonlinearity)
     if std is None:
         return tensor

@@ -39,8 +39,9 @@ def test_a_mode_sees_what_the_body_calls():
             with self:
                 return redispatch_function(func, types, args, kwargs)
 
+    x, y = torch.tensor([3.0]), torch.tensor([4.0])
     with Mode():
-        result = scaled(torch.tensor([3.0]), torch.tensor([4.0]))
+        result = scaled(x, y)
     assert called == ["scaled", "mul", "add"]
     assert result.tolist() == [13.0]
 

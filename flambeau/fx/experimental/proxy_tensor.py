@@ -211,7 +211,7 @@ class Recording:
 
     def member(self, fn: Any, args: Any, kwargs: Any) -> Any:
         """Asked where a method that is no operator is called: indexing is made of operators here."""
-        name = getattr(fn, "__name__", "")
+        name = getattr(fn, "__name__", "").strip("_")
         if self.running or name not in ("getitem", "setitem"):
             return self.method(fn, args, kwargs)
         if name == "getitem":
