@@ -43,10 +43,12 @@ class Refusal(Exception):
 class Native:
     """One expression as a function of arrays; None is its answer where the array library must do it."""
 
-    __slots__ = ("body", "call", "dead", "name", "write")
+    __slots__ = ("body", "call", "dead", "formats", "name", "write")
 
-    def __init__(self, body: Callable[..., Any], name: str = "kernel", write: bool = False) -> None:
-        self.body, self.name, self.dead, self.write = body, name, False, write
+    def __init__(
+        self, body: Callable[..., Any], name: str = "kernel", write: bool = False, formats: bool = False
+    ) -> None:
+        self.body, self.name, self.dead, self.write, self.formats = body, name, False, write, formats
         self.call: Any = None
 
     def __call__(self, *arrays: Any) -> Any:
@@ -58,7 +60,7 @@ class Native:
                 return None
             from flambeau._backends.cpu.compile import compile
 
-            self.call = compile(self.body, self.name, self.write)
+            self.call = compile(self.body, self.name, self.write, self.formats)
         try:
             return self.call(*arrays)
         except Refusal:
@@ -221,5 +223,5 @@ def structured(op: Op, statics: tuple[Any, ...], present: tuple[bool, ...]) -> N
 
         if len(_structured) > 2048:
             _structured.clear()
-        found = _structured[key] = Native(body, op.name)
+        found = _structured[key] = Native(body, op.name, formats=op.formats)
     return found

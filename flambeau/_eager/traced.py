@@ -131,7 +131,7 @@ class Rule:
         self.gs = tuple(g is not None for g in gs)
         self.saved = tuple(None if isinstance(v, Tensor) else (v,) for v in saved)
         self.where: list[int] = []
-        self.kernel = large.Native(self.body, self.cls.__name__)
+        self.kernel = large.Native(self.body, self.cls.__name__, formats=self.cls.op.formats)
 
     def body(self, *xs: Expr) -> Any:
         rest = iter(xs)
@@ -222,8 +222,8 @@ class Fused:
         self.op, self.statics, self.needs = op, tuple(statics), tuple(needs)
         self.known: dict[tuple[Expr, ...], tuple[list[Expr], list[Expr]]] = {}
         self.kept: dict[tuple[Any, ...], list[bool]] = {}
-        self.forward = large.Native(self.value, op.name)
-        self.backward = large.Native(self.gradients, f"{op.name} backward")
+        self.forward = large.Native(self.value, op.name, formats=op.formats)
+        self.backward = large.Native(self.gradients, f"{op.name} backward", formats=op.formats)
 
     def traced(self, xs: tuple[Expr, ...]) -> tuple[list[Expr], list[Expr]]:
         """(value and what is kept, gradients of a parameter that follows the operands and what is kept)."""

@@ -167,7 +167,9 @@ class Lowering:
         return out, tuple(reversed(axes))
 
     def kernel(self) -> Kernel:
-        bodies = [peeled(r) for r in self.roots]
+        bodies = [
+            peeled(r) if o.strides == contiguous(o.shape) else r for r, o in zip(self.roots, self.outs, strict=True)
+        ]
         rank = max(r.ndim for r in bodies)
         if any(r.ndim not in (rank, 0) for r in bodies):
             raise Cut(self.roots[-1])

@@ -277,7 +277,7 @@ def _(input: Any, lambd: Any) -> None:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
 
 
-@composite("prelu", "_prelu_kernel", native=True)
+@composite("prelu", "_prelu_kernel", native=True, formats=True)
 def prelu(input: T, weight: T) -> T:
     """x where positive, weight * x elsewhere; one weight for all, or one for each channel (dim 1)."""
     if weight.numel() != 1:

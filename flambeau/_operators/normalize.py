@@ -102,7 +102,7 @@ def _tuple(shape: Shape) -> Shape:
     return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
-@composite("rms_norm", variants=("function",), receiver="input", native=True)
+@composite("rms_norm", variants=("function",), receiver="input", native=True, formats=True)
 def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: float | None = None) -> T:
     """Divides by the root mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight."""
     shape = _tuple(normalized_shape)
@@ -127,7 +127,7 @@ def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: fl
     return out.to(input.dtype) if weight is None or weight.dtype is input.dtype else out
 
 
-@composite("group_norm", variants=("function",), receiver="input", native=True)
+@composite("group_norm", variants=("function",), receiver="input", native=True, formats=True)
 def group_norm(
     input: T,
     num_groups: int,
@@ -187,7 +187,7 @@ def native_group_norm(
 # ---------------------------------------------------------------- over the batch
 
 
-@op("native_batch_norm_statistics", variants=(), outputs=("out", "mean", "rstd"), native=True)
+@op("native_batch_norm_statistics", variants=(), outputs=("out", "mean", "rstd"), native=True, formats=True)
 def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: float) -> T:
     """Normalises over all dims but the second, by the batch's own statistics; and the mean and biased variance."""
     dims = (0, *range(2, input.ndim))
@@ -233,7 +233,7 @@ def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs, recorded
 _batch_norm.vjp(_=_batch_norm_vjp)
 
 
-@composite("batch_norm", variants=("function",), receiver="input", native=True)
+@composite("batch_norm", variants=("function",), receiver="input", native=True, formats=True)
 def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float, eps: float,
                cudnn_enabled: bool) -> T:  # fmt: skip
     """Normalises each channel: by the batch's statistics when training (the running ones are updated), else by the running ones."""

@@ -59,6 +59,7 @@ class Op:
         native: large calls run as one generated kernel, even where `.arrays` exists (pointwise bodies always do): the body and the
             written derivative of an op; a whole composite, forward and backward.
         halves: float16 and bfloat16 reach the array reading as they are, elsewhere they are widened before and narrowed after.
+        formats: results and gradients of native calls lie as images with channels last do, where an operand of their shape does.
         differentiable: False where no gradient flows by definition.
         wraps: graphs show numbers as 0-d tensors do, by the overload for tensors.
         exact: whether `out=` must have the dtype of the result, and none that it could be cast to (where promote is "none").
@@ -75,7 +76,7 @@ class Op:
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
-                 wraps: bool = False, layouts: bool | str = False) -> None:  # fmt: skip
+                 wraps: bool = False, layouts: bool | str = False, formats: bool = False) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -88,7 +89,7 @@ class Op:
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks, self.halves, self.layouts = lacks, halves, layouts
-        self.wraps = wraps
+        self.wraps, self.formats = wraps, formats
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)
         self.native = native or kind == "pointwise"

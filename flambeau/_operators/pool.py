@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
@@ -238,6 +239,7 @@ _avg_pool_backward.vjp(
 )
 
 
+@lru_cache(maxsize=256)
 def _divisor(
     spatial: Sequence[int], size: Ints, stride: Ints, padding: Ints, out: Ints, include_pad: bool, override: int | None
 ) -> Any:
@@ -290,7 +292,12 @@ def _avg(
     out = out_sizes(input.shape[-n:], size, stride, padding, ones, ceil_mode) if input.ndim >= n else (0,) * n
     _check(input, n, size, stride, padding, ones, out, owner)
     return _avg_pool(
-        input, size, stride, padding, out, _divisor(input.shape[-n:], size, stride, padding, out, include_pad, override)
+        input,
+        size,
+        stride,
+        padding,
+        out,
+        _divisor(tuple(input.shape[-n:]), size, stride, padding, out, include_pad, override),
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu import library_window as window
+from flambeau._backends.cpu import library_product, library_window as window
+from flambeau._backends.cpu.layouts import channels_last, laid
 from flambeau._backends.cpu.pool import max_pool, max_pool_back, mean_pool
 
 CASES = [  # shape, size, stride, padding, dilation
@@ -106,3 +107,35 @@ def test_means(case, dtype):
         )
         got = mean_pool(g, shape, size, stride, padding, divisor, True)
         assert np.allclose(got, want, rtol=1e-3 if dtype == "float16" else 1e-6, atol=1e-7)
+
+
+DIMS = [  # shape, size, stride, padding: what is summed dim by dim
+    ((2, 3, 60, 61), (5, 7), (5, 7), (0, 0)),
+    ((2, 3, 60, 61), (7, 5), (2, 3), (3, 1)),
+    ((2, 16, 23, 24), (2, 3), (2, 3), (1, 0)),
+    ((2, 3, 9, 20, 21), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
+    ((2, 3, 11, 20, 21), (3, 1, 4), (1, 2, 5), (1, 0, 2)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("case", DIMS, ids=str)
+@pytest.mark.parametrize("last", [False, True])
+def test_means_dim_by_dim(case, dtype, last):
+    shape, size, stride, padding = case
+    n, rng = len(size), np.random.default_rng(0)
+    x = laid(rng.standard_normal(shape).astype(dtype), last)
+    t = {"float32": 1e-5, "float64": 1e-13, "float16": 2e-3}[dtype]
+    for ceil in (0, 1):
+        out = tuple((e + 2 * p - k + ceil * (s - 1)) // s + 1 for e, k, s, p in zip(shape[-n:], size, stride, padding))
+        how = dict(size=size, stride=stride, padding=padding)
+        for divisor in (4, 7, rng.integers(1, 9, out).tolist()):
+            wide = x.astype("f8")
+            found = library_product.avg_pool(x, **how, out=out, divisor=divisor)
+            assert found.dtype == x.dtype and channels_last(found) == (last and n == 2)
+            np.testing.assert_allclose(found, window.avg_pool(wide, **how, out=out, divisor=divisor), rtol=t, atol=t)
+            g = laid(rng.standard_normal(found.shape).astype(dtype), last)
+            found = library_product.avg_pool_backward(g, **how, shape=shape, divisor=divisor)
+            want = window.avg_pool_backward(g.astype("f8"), **how, shape=shape, divisor=divisor)
+            assert found.dtype == g.dtype and found.shape == shape
+            np.testing.assert_allclose(found, want, rtol=t, atol=t)

@@ -11,6 +11,7 @@ import numpy as np
 
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
+from flambeau._backends.cpu.layouts import channels_last, last_strides
 from flambeau._backends.cpu.llvm import Machine, generate
 from flambeau._ground import dumps
 from flambeau._kernel.body import dump as dump_body
@@ -98,6 +99,14 @@ def result_layout(root: Expr, args: Sequence[Any]) -> Layout:
     return Layout(root.dtype.name, root.shape, tuple(strides))
 
 
+def format_layout(root: Expr, args: Sequence[Any]) -> Layout | None:
+    """As an image or volume lies that has its channels last, if there is one of the result's shape among the arguments."""
+    if any(x.shape == root.shape and channels_last(x) for x in args if isinstance(x, np.ndarray)):
+        strides = last_strides(root.shape, 1)
+        return Layout(root.dtype.name, root.shape, strides)
+    return None
+
+
 def before(d: int, other: int, steps: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> int:
     """1 if dim d is walked faster than the other, -1 if slower, 0 if no operand says."""
     for s in steps:
@@ -136,9 +145,9 @@ def result(out: Layout) -> Result:
     return Result(dtype, out.shape, None if dense else tuple(s * dtype.itemsize for s in out.strides))
 
 
-def prepared(roots: Sequence[Expr], args: Sequence[Any]) -> Plan:
+def prepared(roots: Sequence[Expr], args: Sequence[Any], formats: bool = False) -> Plan:
     """The plan of recorded expressions for arguments like these."""
-    outs = [result_layout(r, args) for r in roots]
+    outs = [(format_layout(r, args) if formats else None) or result_layout(r, args) for r in roots]
     program = fuse(roots, [layout(x) for x in args], outs)
     return plan(
         program, outs, max(x.size for x in (*(a for a in args if isinstance(a, np.ndarray)), *map(empty, outs)))
@@ -164,11 +173,14 @@ def prepared_into(root: Expr, args: Sequence[Any]) -> Plan | None:
     return replace(made, results=(), launches=launches, written=(0,))
 
 
-def compile(body: Callable[..., Any], name: str = "kernel", write: bool = False) -> Callable[..., Any]:
+def compile(
+    body: Callable[..., Any], name: str = "kernel", write: bool = False, formats: bool = False
+) -> Callable[..., Any]:
     """`body(*exprs)` as a function of arrays and numbers: recorded and compiled for each signature that it meets.
 
     With `write`, a function of the array to write into and then those of the body; it answers None where the result does not
-    fit there, or the arrays overlap in some other way than being the same view.
+    fit there, or the arrays overlap in some other way than being the same view. With `formats`, results have their channels
+    last where an argument of their shape has.
     """
     table = Table(name)
 
@@ -187,7 +199,7 @@ def compile(body: Callable[..., Any], name: str = "kernel", write: bool = False)
             root = body(*(recorded(x, i) for i, x in enumerate(args)))
             roots = root if isinstance(root, tuple) else (root,)
             dump_body(name, roots)
-            table.add(args, prepared(roots, args))
+            table.add(args, prepared(roots, args, formats))
             out = table.call(*args)
         return out
 

@@ -6,7 +6,7 @@ The choice depends on shapes, dtypes and layouts alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from typing import Any
 
@@ -183,6 +183,16 @@ def max_pool_backward(g: Any, indices: Any, *, shape: Ints, n: int) -> Any:
 def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divisor: Any) -> Any:
     """Sums of windows, divided by `divisor` (a number, or an array over the output positions)."""
     how = dict(size=size, stride=stride, padding=padding, out=out)
+    if x.size >= POOLED and x.dtype.name in DTYPES and native() and _one_by_one(x, size):
+        y, n = astype(x, F32) if x.dtype in HALVES else x, len(size)
+        exact = (
+            isinstance(divisor, int) and divisor > 0 and divisor & (divisor - 1) == 0
+        )  # a weight as good as a divisor
+        for d, windows in enumerate(zip(x.shape[-n:], size, stride, padding, out, strict=True)):
+            weight = 1 / divisor if exact and d == n - 1 else 1.0
+            y = banded(y, dim=d - n, bands=_window_bands(*windows, weight=weight, turned=False))
+        y = y if exact else np.divide(y, np.asarray(divisor, y.dtype), out=y)
+        return astype(y if n < 3 else np.ascontiguousarray(y), x.dtype)  # means of volumes lie as PyTorch's do
     if x.size >= POOLED and x.dtype.name in DTYPES and native():
         from flambeau._backends.cpu.pool import mean_pool
 
@@ -191,11 +201,19 @@ def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divi
         if found is not None:
             found = found if one else np.divide(found, np.asarray(divisor, found.dtype), out=found)
             return laid(found, channels_last(x))
-    return laid(window.avg_pool(x, divisor=divisor, **how), channels_last(x))
+    found = window.avg_pool(x, divisor=divisor, **how)
+    return laid(found, channels_last(x)) if len(size) < 3 else np.ascontiguousarray(found)
 
 
 def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding: Ints, divisor: Any) -> Any:
     """Spreads each output's gradient over its window."""
+    if prod(shape) >= POOLED and g.dtype.name in DTYPES and native() and _one_by_one(g, size):
+        y = astype(g, F32) if g.dtype in HALVES else g
+        y = y / np.asarray(divisor, y.dtype)
+        windows = list(zip(shape[-len(size) :], size, stride, padding, g.shape[-len(size) :], strict=True))
+        for d in reversed(range(len(size))):  # the last dim, which costs most, while there is least
+            y = banded(y, dim=d - len(size), bands=_window_bands(*windows[d], weight=1.0, turned=True))
+        return astype(y, g.dtype)
     if prod(shape) >= POOLED and g.dtype.name in DTYPES and native():
         from flambeau._backends.cpu.pool import mean_pool
 
@@ -207,6 +225,21 @@ def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding:
         if found is not None:
             return found
     return window.avg_pool_backward(g, shape=shape, size=size, stride=stride, padding=padding, divisor=divisor)
+
+
+def _one_by_one(x: Any, size: Ints) -> bool:
+    """Whether sums of windows are taken dim by dim: of volumes, large windows, and channels that lie side by side."""
+    return len(size) > 1 and (len(size) > 2 or prod(size) > 16 or channels_last(x))
+
+
+@lru_cache(maxsize=256)
+def _window_bands(cells: int, size: int, stride: int, padding: int, out: int, *, weight: float, turned: bool) -> Any:
+    """The matrix of sums of windows along a dim, as bands; or its transpose."""
+    found = [(max(i * stride - padding, 0), min(i * stride - padding + size, cells)) for i in range(out)]
+    if turned:
+        over = [[i for i, (first, stop) in enumerate(found) if first <= j < stop] for j in range(cells)]
+        found = [(each[0], each[-1] + 1) if each else (0, 0) for each in over]
+    return tuple((first, (weight,) * max(stop - first, 0)) for first, stop in found)
 
 
 def banded(x: Any, *, dim: int, bands: Any) -> Any:

@@ -138,6 +138,32 @@ def test_second_derivatives(watch: Watch, name: str) -> None:
         alike(found, expected)
 
 
+FORMATS: dict[str, Callable[..., Any]] = {
+    "batch_norm": lambda x, w: F.batch_norm(x, None, None, w, w, training=True),
+    "batch_norm, fixed": lambda x, w: F.batch_norm(x, w.detach(), w.detach() ** 2, w, w),
+    "group_norm": lambda x, w: F.group_norm(x, 3, w, w),
+    "prelu": lambda x, w: F.prelu(x, w),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("shape", [(5, 6, 11, 37), (2, 6, 5, 11, 17)], ids=str)
+def test_channels_stay_last(watch: Watch, name: str, shape: tuple[int, ...]) -> None:
+    """Results and gradients lie as the images do, with the numbers that those of plain ones have."""
+    form, results = fl.channels_last if len(shape) == 4 else fl.channels_last_3d, []
+    for last in (True, False):
+        x, w, g = tensor(fl.float64, *shape), tensor(fl.float64, 6, seed=1), tensor(fl.float64, *shape, seed=2)
+        x, g = (t.contiguous(memory_format=form) if last else t for t in (x, g))
+        x, w = x.detach().requires_grad_(), w.requires_grad_()
+        y = FORMATS[name](x, w)
+        (dx, dw) = fl.autograd.grad(y, (x, w), g)
+        assert y.is_contiguous(memory_format=form) is last and dx.is_contiguous(memory_format=form) is last
+        results.append([y, dx, dw])
+    assert watch.ran >= 4
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(numbers(found), numbers(expected), rtol=1e-9, atol=1e-12)
+
+
 DERIVED: dict[str, Callable[..., Any]] = {
     "exp": lambda x, y: x.exp() - y,
     "silu": lambda x, y: F.silu(x) - y,
