@@ -1,4 +1,4 @@
-"""The three typical programs: files under examples/ that PyTorch runs too, with the same numbers."""
+"""The typical programs: files under examples/ that PyTorch runs too, with the same numbers."""
 
 import pathlib
 import subprocess
@@ -53,6 +53,14 @@ def test_a_saved_model_predicts_the_same(agree, tmp_path, monkeypatch):
         return names["expected"].detach()
 
     agree(save)
+
+
+def test_a_transformer_learns_as_pytorchs(agree):
+    def train(fl):
+        names = program.run(fl, EXAMPLES / "characters.py", name="characters")
+        return names["train"](6, False)[1]
+
+    agree(train, rtol=1e-4, atol=0)
 
 
 def test_pytorchs_file_is_read():

@@ -4,8 +4,10 @@ A block below `<!-- from FILE -->` is a quotation; one below `<!-- printed -->` 
 """
 
 import ast
+import importlib
 import pathlib
 import re
+import sys
 
 import pytest
 
@@ -28,9 +30,11 @@ def test_a_page_runs(page, tmp_path, monkeypatch, capsys):
         pytest.importorskip(NEEDS[page.stem])
     monkeypatch.chdir(tmp_path)
     flambeau.manual_seed(0)
-    program = tmp_path / f"{page.stem}.py"  # a file, since TorchScript reads sources
-    program.write_text("\n\n".join(code for kind, _, code in blocks(page) if not kind))
-    exec(compile(program.read_text(), str(program), "exec"), {"__name__": "page"})
+    name = f"page_{page.stem}"  # a module, since TorchScript reads sources and pickles name classes
+    (tmp_path / f"{name}.py").write_text("\n\n".join(code for kind, _, code in blocks(page) if not kind))
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module(name)
+    del sys.modules[name]
     if page.stem == "inside":
         out = capsys.readouterr().out
         assert "def sigmoid_backward(x, g):" in out
