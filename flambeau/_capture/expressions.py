@@ -22,6 +22,7 @@ from flambeau._backends.cpu.library_attention import dense_like
 from flambeau._backends.meta import MetaArray
 from flambeau._capture import place
 from flambeau._eager import call
+from flambeau._eager.narrow import expressions, narrowed, way
 from flambeau._ground import dumps
 from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, expand, parameter
@@ -125,8 +126,13 @@ class Number:
 class Recorder(Record):
     """Reads bodies; what has no expression becomes a step."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, narrow: dtype | None = None) -> None:
+        super().__init__(narrow)
         self.builder = builder
+
+    def at(self, narrow: dtype | None) -> Recorder:
+        """The recorder for operands that were widened from a dtype."""
+        return self if narrow is None else type(self)(self.builder, narrow)
 
     def matmul(self, x: Expr, y: Expr) -> Expr:
         return self.builder.product(x, y)
@@ -268,9 +274,10 @@ class Builder:
         """What the operator's body gives, in the dtype that the eager call would give."""
         if op.view:
             return self.view(op, values)
-        operands, out = self.operands(op, values)
+        operands, out, steps = self.operands(op, values)
         known = self.operators.get(op.aten)
-        made = known(self, *operands) if known is not None else call.call_body(op, op.body, (self.k,), tuple(operands))
+        k = self.k.at(steps)
+        made = known(self, *operands) if known is not None else call.call_body(op, op.body, (k,), tuple(operands))
         finish = lambda e: Tens(Storage(cast(e, out) if out is not None and e.dtype.kind != "b" and not (
             out.is_complex and not e.dtype.is_complex) else e))  # fmt: skip
         if isinstance(made, (tuple, list)):
@@ -299,8 +306,8 @@ class Builder:
             made = made.src[0]
         return Tens(source.storage, (*source.chain, *reversed(chain)))
 
-    def operands(self, op: Op, values: list[Any]) -> tuple[list[Any], dtype | None]:
-        """The expressions that the body sees, and the dtype of the result: `call.prepare` without elements."""
+    def operands(self, op: Op, values: list[Any]) -> tuple[list[Any], dtype | None, dtype | None]:
+        """The expressions that the body sees, the dtypes of the result and of the steps: `call.converted` without elements."""
         out = list(values)
         meet: list[int] = []
         given = None
@@ -322,16 +329,14 @@ class Builder:
                 if not isinstance(out[i], Expr):
                     out[i] = out[i].expr if isinstance(out[i], Number) else constant(out[i], of_number(out[i]))
             scalars = next((e.dtype for e in out if isinstance(e, Expr)), None)
-            return [self.scalar(v, scalars) for v in out], None
+            return [self.scalar(v, scalars) for v in out], None, None
         common = (
             given if given is not None else call.promoted(op, call.result_type([stand_in(values[i]) for i in meet]))
         )
+        how = way(op, out, common)
+        expressions(out, meet, common, how)
         compute = of(NARROW.get(common.np, common.np))
-        for i in meet:
-            e = out[i].expr if isinstance(out[i], Number) else out[i]
-            e = e if isinstance(e, Expr) else constant(e, common)
-            out[i] = cast(narrowed(e, common), compute)
-        return [self.scalar(v, compute) for v in out], None if op.promote == "bool" else common
+        return [self.scalar(v, compute) for v in out], None if op.promote == "bool" else common, how.steps
 
     def scalar(self, v: Any, d: dtype | None) -> Any:
         """A changing number among the static arguments takes on the dtype of the tensors."""
@@ -496,19 +501,6 @@ def stand_in(v: Any) -> Any:
         e = v.expr
         return wrap(MetaArray(e.shape, e.dtype.np))
     return v.example if isinstance(v, Number) else v
-
-
-def narrowed(e: Expr, d: dtype) -> Expr:
-    """In another dtype; a widened value of that very dtype is itself."""
-    if (
-        e.op == "cast"
-        and e.src[0].dtype is d
-        and e.dtype.is_floating_point
-        and d.is_floating_point
-        and e.dtype.itemsize >= d.itemsize
-    ):
-        return e.src[0]
-    return cast(e, d)
 
 
 def put(base: Expr, chain: Sequence[tuple[str, tuple[Any, ...]]], value: Expr) -> Expr:

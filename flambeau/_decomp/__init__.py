@@ -12,7 +12,7 @@ from typing import Any
 import flambeau
 from flambeau import _operators
 from flambeau._decomp.core import CORE
-from flambeau._eager import call, record
+from flambeau._eager import call, narrow, record
 from flambeau._eager.derived import TENSOR_WORDS
 from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
@@ -28,7 +28,10 @@ class _Whole(Exception):
 
 
 class Words:
-    """The words of the kernel language, on tensors."""
+    """The words of the kernel language, on tensors; operands that were widened are of the dtype `narrow`."""
+
+    def __init__(self, narrow: Any = None) -> None:
+        self.narrow = narrow
 
     def __getattr__(self, word: str) -> Any:
         fn = TENSOR_WORDS.get("t_" + word)
@@ -38,6 +41,11 @@ class Words:
 
     def cast(self, x: Any, dtype: Any) -> Any:
         return x.to(dtype)
+
+    def rounded(self, x: Any) -> Any:
+        if self.narrow is None:
+            return x
+        return x.to(self.narrow).to(x.dtype) if isinstance(x, Tensor) else dtypes.held(x, self.narrow)
 
     def like(self, value: Any, x: Any) -> Any:
         return value
@@ -112,22 +120,28 @@ def _apart(op: Op) -> Callable[..., Any]:
         at = {p.name: i for i, p in enumerate(op.params)}
         for k, v in kwargs.items():
             values[at.get(k, op.receiver_at)] = v
-        narrow: Any = None
+        result: Any = None
+        k = Words()
         if op.kind != "composite" and op.promote != "none":
-            _, tensors, common = call.meet(op, tuple(values))
+            met, tensors, common = call.meet(op, tuple(values))
             wide = dtypes.of(dtypes.NARROW.get(common.np, common.np))
+            how = narrow.way(op, met, common)
+            k = Words(how.steps)
             for i in tensors:
-                if isinstance(values[i], Tensor) and values[i].dtype is not wide:
-                    values[i] = values[i].to(wide)
-            narrow = None if op.promote == "bool" or wide is common else common
-        first = () if op.kind == "composite" else (Words(),)
+                x, d = values[i], wide if i == how.wide else common
+                if isinstance(x, Tensor):
+                    values[i] = x.to(d).to(wide) if x.dtype is not wide or d is not wide else x
+                elif wide is not common and d is common:
+                    values[i] = dtypes.held(x, common)
+            result = None if op.promote == "bool" or wide is common else common
+        first = () if op.kind == "composite" else (k,)
         positional = [v for p, v in zip(op.params, values, strict=True) if not p.keyword]
         named = {p.name: v for p, v in zip(op.params, values, strict=True) if p.keyword}
         out = op.body(*first, *positional, **named)
         if isinstance(out, Tensor):
-            return out if narrow is None else out.to(narrow)
+            return out if result is None else out.to(result)
         if isinstance(out, tuple) and op.outputs:
-            return record.named(op)(out if narrow is None else tuple(o.to(narrow) for o in out))
+            return record.named(op)(out if result is None else tuple(o.to(result) for o in out))
         return out
 
     decomposed.__name__ = op.aten

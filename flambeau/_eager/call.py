@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends import meta
-from flambeau._backends.cpu.arrays import QUIET, K, loud, quiet
+from flambeau._backends.cpu.arrays import QUIET, K, kernel, loud, quiet
 from flambeau._backends.cpu.casts import astype
-from flambeau._eager import large, record
+from flambeau._eager import large, narrow, record
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import check_writable, rebase, view
@@ -65,11 +65,11 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
     if into or out is not None:
         return _store(op, values, out, into)
     met = meet(op, values)
-    r = large.call(op, *with_numbers(*met)) if op.native else None
+    r = large.call(op, *settled(op, *met)) if op.native else None
     if r is not None:
         return finish(op, values, r, None)
-    arrays, result_dtype = converted(op, *met)
-    r = run(op, arrays)
+    arrays, result_dtype, steps = converted(op, *met)
+    r = run(op, arrays, steps)
     return finish(op, values, r, result_dtype)
 
 
@@ -107,8 +107,8 @@ def call_body(op: Op, body: Any, first: tuple[Any, ...], values: tuple[Any, ...]
     return body(*first, *values[:n], **{p.name: v for p, v in zip(op.params[n:], values[n:], strict=True)})
 
 
-def run(op: Op, arrays: tuple[Any, ...]) -> Any:
-    """Read the body with arrays, quietly."""
+def run(op: Op, arrays: tuple[Any, ...], steps: Any = None) -> Any:
+    """Read the body with arrays, quietly; `steps` is the dtype to which its steps are rounded."""
     if STATE.stand is not None:
         return STATE.stand(op, arrays)
     token = quiet(QUIET)
@@ -117,7 +117,7 @@ def run(op: Op, arrays: tuple[Any, ...]) -> Any:
             if op.custom is not None:
                 return call_body(op, op.run, (K,), arrays)
             return meta.lifted(call_body(op, op.run, (K,), meta.lowered(arrays)))
-        return call_body(op, op.run, (kernel_for(arrays),), arrays)
+        return call_body(op, op.run, (kernel_for(arrays, steps),), arrays)
     except ValueError:
         if op.kind == "pointwise":
             broadcast(
@@ -128,9 +128,9 @@ def run(op: Op, arrays: tuple[Any, ...]) -> Any:
         loud(token)
 
 
-def kernel_for(arrays: tuple[Any, ...]) -> Any:
+def kernel_for(arrays: tuple[Any, ...], steps: Any = None) -> Any:
     """The kernel of the backend that the arrays belong to."""
-    return K
+    return K if steps is None else kernel(steps)
 
 
 # ---------------------------------------------------------------- dtypes
@@ -202,33 +202,34 @@ def misfit(op: Op, values: tuple[Any, ...], i: int) -> str:
     return refusal(op.aten, [op], tuple(v for v, p in zip(values, op.params, strict=True) if not p.keyword), {}, False)
 
 
-def with_numbers(out: list[Any], tensors: list[int], common: Any) -> tuple[list[Any], list[int], Any]:
-    """The same, with numbers as 0-d arrays of the common dtype."""
+def settled(op: Op, out: list[Any], tensors: list[int], common: Any) -> tuple[list[Any], list[int], Any, Any]:
+    """The same, with numbers as 0-d arrays, and how operands meet: what a kernel takes."""
+    how = narrow.way(op, out, common)
     if common is None or all(hasattr(out[i], "shape") for i in tensors):
-        return out, tensors, common
-    compute = dtypes.NARROW.get(common.np, common.np)
-    given = [number(a, common, compute) if i in tensors and not hasattr(a, "shape") else a for i, a in enumerate(out)]
-    return given, tensors, common
+        return out, tensors, common, how
+    given = list(out)
+    for i in tensors:
+        if not hasattr(out[i], "shape"):
+            given[i] = number(out[i], dtypes.float32 if i == how.wide else common)
+    return given, tensors, common, how
 
 
-def prepare(op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
-    """The arrays that the body sees, and the dtype of its result (None: whatever the body gives)."""
-    return converted(op, *meet(op, values))
-
-
-def converted(op: Op, out: list[Any], tensors: list[int], common: Any) -> tuple[tuple[Any, ...], Any]:
+def converted(op: Op, out: list[Any], tensors: list[int], common: Any) -> tuple[tuple[Any, ...], Any, Any]:
+    """The arrays that the body sees, the dtype of its result (None: whatever the body gives) and that of its steps."""
     if common is None:
-        return tuple(out), None
+        return tuple(out), None, None
     compute = common.np if op.halves and common.np in dtypes.HALVES else dtypes.NARROW.get(common.np, common.np)
+    how = narrow.way(op, out, common)
     for i in tensors:
         a = out[i]
+        d = dtypes.float32 if i == how.wide else common
         if not hasattr(a, "shape"):
-            out[i] = number(a, common, compute)
-        elif a.dtype is not compute:
+            out[i] = number(a, d, compute)
+        elif a.dtype is not compute or d.np is not compute:
             if a.dtype.kind == "c" and not common.is_complex and common.kind != "b":
                 a = a.real
-            out[i] = astype(astype(a, common.np), compute)
-    return tuple(out), (None if op.promote == "bool" else common)
+            out[i] = astype(astype(a, d.np), compute)
+    return tuple(out), (None if op.promote == "bool" else common), how.steps
 
 
 def _same_device(device: Any, t: Tensor, op: Op) -> Any:
@@ -252,6 +253,8 @@ def number(value: Any, d: dtypes.dtype, compute: Any = None) -> Any:
     a = np.asarray(value)
     token = quiet(QUIET)
     try:
+        if d.np in dtypes.HALVES:  # through float32, as in PyTorch
+            a = a.astype(F32)
         return a.astype(d.np).astype(compute if compute is not None else d.np, copy=False)
     finally:
         loud(token)
@@ -285,6 +288,7 @@ def result_type(operands: list[Any]) -> dtypes.dtype:
     return result if result is not None else dtypes.get_default_dtype()
 
 
+Op.meeting = staticmethod(result_type)  # type: ignore[assignment]
 _CATEGORY = {"b": 0, "i": 1, "f": 2, "c": 3, "q": 4}
 
 
@@ -368,20 +372,20 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         )
     if op.kind == "pointwise" and type(target._a) is np.ndarray and target._a.size >= large.LARGE:
         before = record.before_write(op, values) if tracked else None
-        if large.call(op, *with_numbers(*met), target._a) is not None:
+        if large.call(op, *settled(op, *met), target._a) is not None:
             return _written(op, target, values, tracked, before)
-    arrays, _ = converted(op, *met)
+    arrays, _, steps = converted(op, *met)
     if op.write is not None and meta.has_meta(arrays):
         return _written(op, target, values, tracked, record.before_write(op, values) if tracked else None)
     if op.write is not None:
         before = record.before_write(op, values) if tracked else None
         token = quiet(QUIET)
         try:
-            call_body(op, op.write, (kernel_for(arrays),), arrays)
+            call_body(op, op.write, (kernel_for(arrays, steps),), arrays)
         finally:
             loud(token)
         return _written(op, target, values, tracked, before)
-    r = run(op, arrays)
+    r = run(op, arrays, steps)
     a = target._a
     if r.shape != a.shape:
         raise RuntimeError(f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(r.shape)}")
@@ -403,8 +407,8 @@ def _view_in_place(op: Op, target: Tensor, values: tuple[Any, ...]) -> Tensor:
     node = node_of(target)
     if STATE.grad and node is not None:
         check_writable(target)
-    arrays, _ = prepare(op, values)
-    r = run(op, arrays)
+    arrays, _, steps = converted(op, *meet(op, values))
+    r = run(op, arrays, steps)
     made = record.make_node(op, values, (target,), wrap(target._a)) if STATE.grad and node is not None else None
     target._a = r
     bump(target)
@@ -442,8 +446,8 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
             check_apart(o._a, met[0], op.kind == "pointwise")
     if op.native and isinstance(out, Tensor) and _out_native(op, met, out):
         return out
-    arrays, result_dtype = converted(op, *met)
-    r = run(op, arrays)
+    arrays, result_dtype, steps = converted(op, *met)
+    r = run(op, arrays, steps)
     results = r if isinstance(r, (tuple, list)) else (r,)
     for o, x in zip(outs, results, strict=True):
         if not isinstance(o, Tensor):
@@ -452,6 +456,8 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
         d = dtypes.of(x.dtype)
         if result_dtype is not None and x.dtype.kind != "b" and result_dtype.is_complex == d.is_complex:
             d = result_dtype
+        if d.np in dtypes.NARROW and o.dtype is not d:  # a wider target gets what the dtype of the result holds
+            x = astype(x, d.np)
         check_exact(op, o, d)
         write_out(o, x, d, op.name)
     if isinstance(out, (tuple, list)):
@@ -468,7 +474,7 @@ def _out_native(op: Op, met: Any, out: Tensor) -> bool:
     if op.kind != "pointwise" and any(type(x) is np.ndarray and np.may_share_memory(a, x) for x in met[0]):
         return False
     check_overlap(a)
-    if large.call(op, *with_numbers(*met), a) is None:
+    if large.call(op, *settled(op, *met), a) is None:
         return False
     bump(out)
     return True

@@ -41,7 +41,8 @@ def constant(value: Any, d: Any) -> Any:
     found = known.get(value)
     if found is None or type(value) is bool:
         try:
-            found = np.asarray(value, dtype=d)
+            with np.errstate(over="ignore"):
+                found = np.asarray(value, dtype=d)
         except OverflowError:  # integers wrap around
             if not -(2**63) <= value < 2**64:
                 raise RuntimeError("Overflow when unpacking long long") from None

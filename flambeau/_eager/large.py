@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._eager.narrow import Way, expressions
 from flambeau._ground import dumps, flags
 from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, toposort
 from flambeau._operators.op import Op
-from flambeau._values.dtype import ALL, NARROW, dtype, float32, of
+from flambeau._values.dtype import ALL, dtype, float32
 
 LARGE = 1 << 13  # elements: below it a ufunc's call costs less than what a kernel saves
 _RECORD = Record()
@@ -133,9 +134,9 @@ _EXACT = frozenset(
 _calls: dict[Any, Native] = {}
 
 
-def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, target: Any = None) -> Any:
+def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, how: Way, target: Any = None) -> Any:  # fmt: skip
     """An operator on large arrays of any dtypes that kernels know, written into `target` if there is one; None where the array
-    library must do it. `out`, `meeting` and `common` are what the general lane's `meet` found."""
+    library must do it. The rest of the arguments is what the general lane found (`settled`)."""
     arrays, positions, statics, largest = [], [], [], 0
     for i, (p, a) in enumerate(zip(op.params, out, strict=True)):
         if p.is_tensor and a is not None:
@@ -151,7 +152,7 @@ def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, targe
     if largest < LARGE:
         return None
     try:
-        key = (op, tuple(statics), tuple(map(type, statics)), tuple(positions), common, target is not None)
+        key = (op, tuple(statics), tuple(map(type, statics)), tuple(positions), common, how, target is not None)
         kernel = _calls.get(key)
     except TypeError:  # a list among the arguments
         return None
@@ -159,29 +160,27 @@ def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, targe
         if len(_calls) > 2048:
             _calls.clear()
         kernel = _calls[key] = Native(
-            _general(op, statics, positions, set(meeting), common), op.name, target is not None
+            _general(op, statics, positions, meeting, common, how), op.name, target is not None
         )
     return kernel(*arrays) if target is None else kernel(target, *arrays)
 
 
-def _general(op: Op, statics: list[Any], positions: list[int], meeting: set[int], common: dtype | None) -> Any:
+def _general(op: Op, statics: list[Any], positions: list[int], meeting: list[int], common: dtype | None, how: Way) -> Any:  # fmt: skip
     """The body of such a call: operands widened to the dtype in which they meet, the result narrowed to it."""
-    compute = None if common is None else of(NARROW.get(common.np, common.np))
 
     def body(*xs: Expr) -> Any:
         tensors, rest = dict(zip(positions, xs, strict=True)), iter(statics)
+        values = [tensors.get(i) if i in tensors else next(rest) for i in range(len(op.params))]
+        if common is not None:
+            expressions(values, meeting, common, how)
+        k = _RECORD if how.steps is None else Record(how.steps)
         args, kwargs = [], {}
-        for i, p in enumerate(op.params):
-            v = tensors.get(i) if p.is_tensor else next(rest)
-            if p.is_tensor and v is None:
-                next(rest)
-            elif i in meeting and compute is not None:
-                v = cast(tensors[i], compute)
+        for p, v in zip(op.params, values, strict=True):
             if p.keyword:
                 kwargs[p.name] = v
             else:
                 args.append(v)
-        out = op.body(_RECORD, *args, **kwargs)
+        out = op.body(k, *args, **kwargs)
         outs = tuple(narrowed(e, op, common) for e in (out if isinstance(out, tuple) else (out,)))
         if any(e.op in _EXACT and e.dtype.kind == "i" for e in toposort(*outs)):
             raise Opaque(op.name)

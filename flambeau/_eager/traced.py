@@ -17,6 +17,7 @@ import numpy as np
 from flambeau._eager import call, large
 from flambeau._eager.graph import AccumulateGrad, Node, execute, node_of, serial, unpack
 from flambeau._eager.modes import STATE, enter, leave
+from flambeau._eager.narrow import expressions, way
 from flambeau._eager.record import class_name, fit_tensor, named, record
 from flambeau._kernel.record import FOLD, Expr, Opaque, Record, cast, constant, expand, parameter, toposort
 from flambeau._operators.op import Op
@@ -71,16 +72,17 @@ def trace(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         result = call.call_body(op, op.body, (), values)
         return named(op)(result) if op.outputs and isinstance(result, tuple) else result
     given, meeting, common = call.meet(op, values)
-    compute = None if common is None else dtypes.of(dtypes.NARROW.get(common.np, common.np))
     xs: list[Any] = []
     for i, (p, a) in enumerate(zip(op.params, given, strict=True)):
         if p.is_list:
             a = [_expr(x, common) for x in a]
-        elif p.is_tensor and a is not None:
-            e = _expr(a, common)
-            a = cast(e, compute) if i in meeting and compute is not None else e
+        elif p.is_tensor and a is not None and (hasattr(a, "shape") or common is None or i not in meeting):
+            a = _expr(a, common)
         xs.append(a)
-    r = call.call_body(op, op.body, (RECORD,), tuple(xs))
+    how = way(op, given, common)
+    if common is not None:
+        expressions(xs, meeting, common, how)
+    r = call.call_body(op, op.body, (RECORD if how.steps is None else Record(how.steps),), tuple(xs))
     if isinstance(r, list):
         raise Opaque(op.name)
     outs = tuple(wrap(Stub(_narrowed(e, op, common))) for e in (r if isinstance(r, tuple) else (r,)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau._values.dtype import dtype as DType
+from flambeau._values.dtype import dtype as DType, held
 
 Shape = tuple[int, ...]
 
@@ -33,10 +33,11 @@ class Arrays:
     """Interprets a body on whole arrays.
 
     `special` maps a word of `SPECIAL` to its function; `library` maps the name of a library routine to its function.
+    Operands that were widened are of the dtype `narrow`.
     """
 
-    def __init__(self, xp: Any, special: Callable[[str], Any], library: Callable[[str], Any]) -> None:
-        self.xp, self._special, self._library = xp, special, library
+    def __init__(self, xp: Any, special: Callable[[str], Any], library: Callable[[str], Any], narrow: DType | None = None) -> None:  # fmt: skip
+        self.xp, self._special, self._library, self.narrow = xp, special, library, narrow
         for word, name in UFUNCS.items():
             setattr(self, word, getattr(xp, name))
 
@@ -87,6 +88,11 @@ class Arrays:
         if x.dtype.kind == "c" and not dtype.is_complex and dtype.kind != "b":
             x = x.real
         return x.astype(dtype.np, copy=False)
+
+    def rounded(self, x: Any) -> Any:
+        if self.narrow is None:
+            return x
+        return x.astype(self.narrow.np).astype(x.dtype) if hasattr(x, "dtype") else held(x, self.narrow)
 
     def like(self, value: Any, x: Any) -> Any:
         return x.dtype.type(value)

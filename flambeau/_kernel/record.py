@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from flambeau._kernel.arrays import windowed
 from flambeau._kernel.language import BINARY, TERNARY, TO_BOOL, TO_REAL, UNARY
-from flambeau._values.dtype import bool_, dtype as DType, int64, promote_types
+from flambeau._values.dtype import bool_, dtype as DType, held, int64, promote_types
 from flambeau._values.shape import broadcast, contiguous_strides, infer, whole
 
 Shape = tuple[int, ...]
@@ -111,7 +111,9 @@ def parameter(i: int, shape: Shape, dtype: DType) -> Expr:
 
 
 def constant(value: Any, dtype: DType) -> Expr:
-    """A 0-d constant."""
+    """A 0-d constant, as the dtype holds it."""
+    if dtype.itemsize < 4 and dtype.kind == "f":
+        value = held(value, dtype)
     return Expr("const", (), value, (), dtype)
 
 
@@ -155,7 +157,10 @@ def expand(x: Expr, shape: Shape) -> Expr:
 
 
 class Record:
-    """Interprets a body by recording it."""
+    """Interprets a body by recording it; operands that were widened are of the dtype `narrow`."""
+
+    def __init__(self, narrow: DType | None = None) -> None:
+        self.narrow = narrow
 
     def __getattr__(self, op: str) -> Any:
         if op in _POINTWISE:
@@ -164,6 +169,16 @@ class Record:
 
     def cast(self, x: Expr, dtype: DType) -> Expr:
         return cast(x, dtype)
+
+    def nextafter(self, x: Any, y: Any) -> Expr:
+        if self.narrow is not None:
+            raise Opaque("nextafter")  # of widened operands it is another number
+        return pointwise("nextafter", x, y)
+
+    def rounded(self, x: Any) -> Any:
+        if self.narrow is None:
+            return x
+        return cast(cast(x, self.narrow), x.dtype) if isinstance(x, Expr) else held(x, self.narrow)
 
     def like(self, value: Any, x: Expr) -> Expr:
         return constant(value, x.dtype)

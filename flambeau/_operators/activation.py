@@ -8,7 +8,7 @@ from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
 from flambeau._operators.flat import still
 from flambeau._operators.op import FUNCTION, composite, op, pointwise
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import float64
+from flambeau._values.dtype import check_fits, float64
 from flambeau._values.shape import wrap_dim
 
 FORMS = ("function", "inplace", "out")
@@ -222,6 +222,7 @@ def hardtanh(k: Kernel[T], input: T, min_val: Scalar = -1, max_val: Scalar = 1) 
     return k.minimum(k.maximum(input, k.like(min_val, input)), k.like(max_val, input))
 
 
+hardtanh.errors(lambda input, min_val, max_val: [check_fits(x, input.dtype) for x in (min_val, max_val)] and None)
 hardtanh.derivative(
     input=lambda k, g, input, min_val, max_val: _unless(
         k, k.logical_or(k.le(input, k.like(min_val, input)), k.ge(input, k.like(max_val, input))), g
@@ -258,6 +259,7 @@ def hardshrink(k: Kernel[T], input: T, lambd: Scalar = 0.5) -> T:
     return k.where(keep, input, k.like(0, input))
 
 
+hardshrink.errors(lambda input, lambd: check_fits(lambd, input.dtype))
 hardshrink.derivative(input=lambda k, g, input, lambd: _unless(k, k.le(k.abs(input), k.like(lambd, input)), g))
 
 
@@ -275,6 +277,8 @@ softshrink.derivative(input=lambda k, g, input, lambd: _unless(k, k.le(k.abs(inp
 def _(input: Any, lambd: Any) -> None:
     if lambd < 0:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
+    if lambd > 65504 and input.dtype.name == "float16":
+        raise RuntimeError(f"lambda must be in range [0, 65504] for input dtype Half, but found {lambd:g}")
 
 
 @composite("prelu", "_prelu_kernel", native=True, formats=True)

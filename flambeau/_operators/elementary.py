@@ -9,7 +9,8 @@ import math
 from typing import Any
 
 from flambeau._kernel.language import Kernel, T
-from flambeau._operators.op import ALL_FORMS, Op, pointwise
+from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise
+from flambeau._operators.pointwise import pow
 from flambeau._tensor import Tensor
 
 N = T
@@ -177,8 +178,9 @@ sinc.vjp(input=sinc_derivative)
 def logit(k: Kernel[T], input: T, eps: float | None = None) -> T:
     """log(x / (1 - x)), with x kept between eps and 1 - eps where eps is given."""
     if eps is not None:
-        input = k.minimum(k.maximum(input, k.like(eps, input)), k.like(1 - eps, input))
-    return k.log(input / (1.0 - input))
+        low = k.rounded(eps)
+        input = k.minimum(k.maximum(input, k.like(low, input)), k.like(k.rounded(1 - low), input))
+    return k.log(k.rounded(input / k.rounded(1.0 - input)))
 
 
 def logit_derivative(g: Tensor, input: Tensor, eps: float | None) -> Tensor:
@@ -244,7 +246,7 @@ def _(k: Any, input: Any, other: Any) -> Any:
 )
 def xlogy(k: Kernel[T], input: N, other: N) -> T:
     """input * log(other); 0 where input is 0, NaN where other is."""
-    y = k.where(k.eq(input, 0.0), k.like(0.0, input), input * k.log(other))
+    y = k.where(k.eq(input, 0.0), k.like(0.0, input), input * k.rounded(k.log(other)))
     return k.where(k.isnan(other), other, y)
 
 
@@ -258,15 +260,10 @@ xlogy.vjp(
 )
 
 
-@pointwise("ldexp.Tensor", variants=ALL_FORMS, promote="float")
-def ldexp(k: Kernel[T], input: T, other: T) -> T:
+@composite("ldexp.Tensor", variants=ALL_FORMS)
+def ldexp(input: T, other: T) -> T:
     """input * 2^other."""
-    return input * k.exp2(other)
-
-
-@ldexp.arrays
-def _(k: Any, input: Any, other: Any) -> Any:
-    return input * (k.exp(other * math.log(2)) if other.dtype.kind == "c" else k.exp2(other))
+    return input * pow(2.0, other)
 
 
 @pointwise("heaviside", variants=ALL_FORMS, differentiable=False)

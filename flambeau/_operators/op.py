@@ -58,6 +58,9 @@ class Op:
         names: further public names (aliases: `arccos`, `concat`).
         native: large calls run as one generated kernel, even where `.arrays` exists (pointwise bodies always do): the body and the
             written derivative of an op; a whole composite, forward and backward.
+        single: an operand that, where it is one number for all elements (a Python number, a tensor of one element), float16 and bfloat16
+            meet in float32: it is not rounded, nor is any step. Elsewhere numbers and 0-d tensors are rounded as they meet.
+        scalar: an operand that they meet so where it is a Python number.
         halves: float16 and bfloat16 reach the array reading as they are, elsewhere they are widened before and narrowed after.
         formats: results and gradients of native calls lie as images with channels last do, where an operand of their shape does.
         differentiable: False where no gradient flows by definition.
@@ -76,7 +79,8 @@ class Op:
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
-                 wraps: bool = False, layouts: bool | str = False, formats: bool = False) -> None:  # fmt: skip
+                 wraps: bool = False, layouts: bool | str = False, formats: bool = False,
+                 single: str = "", scalar: str = "") -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -90,6 +94,7 @@ class Op:
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks, self.halves, self.layouts = lacks, halves, layouts
         self.wraps, self.formats = wraps, formats
+        self.single, self.scalar = single, scalar
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)
         self.native = native or kind == "pointwise"
@@ -136,6 +141,7 @@ class Op:
         return name
 
     call: ClassVar[Callable[..., Any]]  # installed by the floor above: the public function of an Op
+    meeting: ClassVar[Callable[..., Any]]  # likewise: the dtype in which a list of operands meets
     gradients: ClassVar[
         Callable[..., Any]
     ]  # likewise: gradients(function, inputs, g), what reaches inputs of function(*inputs)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, T
-from flambeau._operators.op import ALL_FORMS, pointwise
+from flambeau._operators.op import ALL_FORMS, Op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import check_fits
 
 N = T  # a tensor or a number
+LARGE = 65504  # what every floating dtype of arithmetic holds
 
 
 def is_bool(x: Any) -> bool:
@@ -20,10 +21,11 @@ def is_bool(x: Any) -> bool:
 def check_alpha(input: Any, other: Any, alpha: Any) -> None:
     """What may scale the second operand depends on the kinds of both."""
     if type(alpha) is int:
-        if not -128 <= alpha < 128 and all(
-            not isinstance(x, Tensor) or x._a.dtype.kind in "iu" for x in (input, other)
-        ):
-            check_fits(alpha, (input if isinstance(input, Tensor) else other).dtype)
+        if not -128 <= alpha < 128:
+            if all(not isinstance(x, Tensor) or x._a.dtype.kind in "iu" for x in (input, other)):
+                check_fits(alpha, (input if isinstance(input, Tensor) else other).dtype)
+            elif not -LARGE <= alpha <= LARGE:
+                check_fits(alpha, Op.meeting([input, other]))
         return
     kinds = [
         x._a.dtype.kind if isinstance(x, Tensor) else "b" if isinstance(x, bool) else "i" if isinstance(x, int) else "f"
@@ -35,6 +37,8 @@ def check_alpha(input: Any, other: Any, alpha: Any) -> None:
     elif isinstance(alpha, float):
         if all(kind in "biu" for kind in kinds):
             raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        if not -LARGE <= alpha <= LARGE and "c" not in kinds:
+            check_fits(alpha, Op.meeting([input, other]))
     elif isinstance(alpha, complex) and "c" not in kinds:
         raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
 
@@ -67,7 +71,7 @@ def _minus(a: Any, b: Any, alpha: Any) -> Any:
 @pointwise("add.Tensor", "add.Scalar(Tensor self, Scalar other, Scalar alpha=1)", wraps=True, variants=ALL_FORMS)
 def add(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Adds `other`, scaled by `alpha`, to `input`: input + alpha * other."""
-    return _plus(input, other, alpha)
+    return _plus(input, other, k.rounded(alpha))
 
 
 @add.errors
@@ -84,7 +88,7 @@ def _(input: Any, other: Any, alpha: Any) -> None:
 )
 def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `other`, scaled by `alpha`, from `input`: input - alpha * other."""
-    return _minus(input, other, alpha)
+    return _minus(input, other, k.rounded(alpha))
 
 
 sub.errors(check_sub)
@@ -93,19 +97,27 @@ sub.errors(check_sub)
 @pointwise("rsub.Tensor", "rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1)", variants=("function",))
 def rsub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `input`, scaled by `alpha`, from `other`: other - alpha * input."""
-    return _minus(other, input, alpha)
+    return _minus(other, input, k.rounded(alpha))
 
 
 rsub.errors(check_sub)
 
 
-@pointwise("mul.Tensor", "mul.Scalar", wraps=True, variants=ALL_FORMS, names=("multiply",))
+@pointwise("mul.Tensor", "mul.Scalar", wraps=True, variants=ALL_FORMS, names=("multiply",), single="other")
 def mul(k: Kernel[T], input: T, other: N) -> T:
     """Multiplies elementwise: input * other."""
     return input * other
 
 
-@pointwise("div.Tensor", "div.Scalar", wraps=True, variants=ALL_FORMS, promote="float", names=("divide", "true_divide"))
+@pointwise(
+    "div.Tensor",
+    "div.Scalar",
+    wraps=True,
+    variants=ALL_FORMS,
+    promote="float",
+    names=("divide", "true_divide"),
+    single="other",
+)
 def div(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise: input / other."""
     return input / other
@@ -117,24 +129,43 @@ def check_divisor(kernel: Any, x: Any) -> None:
         raise RuntimeError("ZeroDivisionError")
 
 
+def quotient_below(k: Any, a: T, b: T) -> T:
+    """The quotient, rounded down; of narrow floats each step is rounded."""
+    if k.narrow is None:
+        return k.floordiv(a, b)
+    rest = k.fmod(a, b)
+    quotient = k.rounded(k.rounded(a - rest) / b)
+    below = k.logical_and(k.ne(rest, 0.0), k.ne(k.lt(rest, 0.0), k.lt(b, 0.0)))
+    quotient = k.where(below, k.rounded(quotient - 1.0), quotient)
+    whole = k.floor(quotient)
+    whole = k.where(k.gt(quotient - whole, 0.5), k.rounded(whole + 1.0), whole)
+    whole = k.where(k.eq(quotient, 0.0), k.copysign(k.like(0.0, a), a / b), whole)
+    return k.where(k.eq(b, 0.0), a / b, whole)
+
+
 @pointwise(
-    "floor_divide", "floor_divide.Scalar", variants=ALL_FORMS, differentiable=False, lacks=("bc", "div_floor_cpu")
+    "floor_divide",
+    "floor_divide.Scalar",
+    variants=ALL_FORMS,
+    differentiable=False,
+    lacks=("bc", "div_floor_cpu"),
+    single="other",
 )
 def floor_divide(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise and rounds down: floor(input / other)."""
-    return k.floordiv(input, other)
+    return quotient_below(k, input, other)
 
 
 @floor_divide.arrays
 def _(k: Any, input: Any, other: Any) -> Any:
     check_divisor(k, other)
-    return k.floordiv(input, other)
+    return quotient_below(k, input, other)
 
 
-@pointwise("div.Tensor_mode", "div.Scalar_mode", variants=ALL_FORMS, names=("divide",))
+@pointwise("div.Tensor_mode", "div.Scalar_mode", variants=ALL_FORMS, names=("divide",), single="other")
 def div_mode(k: Kernel[T], input: T, other: N, *, rounding_mode: str | None) -> T:
     """Divides elementwise and rounds: not at all (None), towards zero ("trunc") or down ("floor")."""
-    return k.floordiv(input, other) if rounding_mode == "floor" else k.trunc(input / other)
+    return quotient_below(k, input, other) if rounding_mode == "floor" else k.trunc(k.rounded(input / other))
 
 
 div_mode.vjp(
@@ -164,9 +195,9 @@ def _(k: Any, input: Any, other: Any, *, rounding_mode: str | None) -> Any:
         )
     check_divisor(k, other)
     if rounding_mode == "floor":
-        return k.floordiv(input, other)
+        return quotient_below(k, input, other)
     if input.dtype.kind == "f":
-        return k.trunc(input / other)
+        return k.trunc(k.rounded(input / other))
     return k.floordiv(input - k.fmod(input, other), other)
 
 
@@ -353,7 +384,7 @@ def copysign(k: Kernel[T], input: T, other: N) -> T:
     return k.copysign(input, other)
 
 
-@pointwise("nextafter", variants=ALL_FORMS, lacks=("bic", "nextafter_cpu"))
+@pointwise("nextafter", variants=ALL_FORMS, lacks=("bic", "nextafter_cpu"), halves=True)
 def nextafter(k: Kernel[T], input: T, other: T) -> T:
     """The next representable number after `input` in the direction of `other`."""
     return k.nextafter(input, other)
@@ -405,7 +436,7 @@ def _(input: Any, tensor1: Any, tensor2: Any, value: Any) -> None:
         )
 
 
-@pointwise("lerp.Tensor", "lerp.Scalar", variants=ALL_FORMS, lacks=("bi", "lerp_kernel_scalar"))
+@pointwise("lerp.Tensor", "lerp.Scalar", variants=ALL_FORMS, lacks=("bi", "lerp_kernel_scalar"), scalar="weight")
 def lerp(k: Kernel[T], input: T, end: T, weight: N) -> T:
     """From `input` (weight 0) to `end` (weight 1): input + weight * (end - input)."""
     return k.where(k.lt(k.abs(weight), 0.5), input + (end - input) * weight, end - (end - input) * (1 - weight))

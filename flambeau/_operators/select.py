@@ -174,7 +174,7 @@ def _(condition: Any, input: Any, other: Any) -> None:
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
         )
     for tensor, value in ((input, other), (other, input)):
-        if isinstance(tensor, Tensor):
+        if isinstance(tensor, Tensor) and tensor.dtype.kind == "i":
             check_fits(value, tensor.dtype)
 
 

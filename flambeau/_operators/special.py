@@ -104,7 +104,7 @@ erfcx = _one("special_erfcx", "erfcx", "exp(x^2) erfc(x).")
 @pointwise("special_ndtr", promote="float", namespace="special", variants=OUT, lacks=("c", "ndtr_cpu"))
 def ndtr(k: Kernel[T], input: T) -> T:
     """The area under the standard normal density up to x."""
-    return (k.erf(input * math.sqrt(0.5)) + 1.0) * 0.5
+    return (k.rounded(k.erf(k.rounded(input * math.sqrt(0.5)))) + 1.0) * 0.5
 
 
 ndtri = _one("special_ndtri", "ndtri", "The x up to which the standard normal density has this area.")
@@ -160,7 +160,7 @@ def mvlgamma(input: T, p: int) -> T:
     variants=OUT, lacks=("c", "xlog1py_cpu"))  # fmt: skip
 def xlog1py(k: Kernel[T], input: N, other: N) -> T:
     """input * log1p(other); 0 where input is 0, NaN where other is."""
-    y = k.where(k.eq(input, 0.0), k.like(0.0, input), input * k.log1p(other))
+    y = k.where(k.eq(input, 0.0), k.like(0.0, input), input * k.rounded(k.log1p(other)))
     return k.where(k.isnan(other), other, y)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ml_dtypes
@@ -119,18 +120,30 @@ SPOKEN = {
 
 _C_INTEGERS = {uint8: "uint8_t", int8: "int8_t", int16: "int16_t", int32: "int", int64: "int64_t",
                uint16: "uint16_t", uint32: "uint32_t", uint64: "uint64_t"}  # fmt: skip
+_C_FLOATS = {d: (name, float(ml_dtypes.finfo(d.np).max)) for d, name in (
+    (float16, "c10::Half"), (bfloat16, "c10::BFloat16"), (float32, "float"))}  # fmt: skip
 
 
 def check_fits(value: object, d: dtype) -> None:
-    """Refuse a Python integer that is to be stored as an integer dtype and does not fit; unsigned ones count down from the top.
+    """Refuse a Python number that is to be stored and does not fit: an integer as an integer dtype (unsigned ones count down from
+    the top), a finite number as a floating one.
 
-    (As an operand of arithmetic it wraps around.)
+    (As an operand of arithmetic an integer wraps around, and a number becomes infinite.)
     """
-    name = _C_INTEGERS.get(d)
-    if name is None or type(value) is not int:
+    kind = type(value)
+    if kind is not int and kind is not float:
         return
-    low, high = storable(d)
-    if not low <= value <= high:
+    if d in _C_FLOATS:
+        name, high = _C_FLOATS[d]
+        low = -high
+        if value in (math.inf, -math.inf) or value != value:
+            return
+    elif kind is int and d in _C_INTEGERS:
+        name = _C_INTEGERS[d]
+        low, high = storable(d)
+    else:
+        return
+    if not low <= value <= high:  # type: ignore[operator]
         raise RuntimeError(f"value cannot be converted to type {name} without overflow")
 
 
@@ -138,6 +151,12 @@ def storable(d: dtype) -> tuple[int, int]:
     """The least and the greatest Python integer that may be stored as an integer dtype."""
     bits = 8 * d.itemsize
     return (-(1 << bits - 1), (1 << bits - 1) - 1) if d.is_signed else (1 - (1 << bits), (1 << bits) - 1)
+
+
+def held(value: Any, d: dtype) -> Any:
+    """The number that a narrow floating dtype holds for a Python number: the double goes through float32, as in PyTorch."""
+    with np.errstate(all="ignore"):
+        return float(np.asarray(value, np.float32).astype(d.np))
 
 
 def named(name: str) -> dtype:

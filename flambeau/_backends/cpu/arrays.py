@@ -35,3 +35,12 @@ _routines: dict[str, Any] = {}
 
 
 K: Arrays = Arrays(np, special, library)
+_narrow: dict[Any, Arrays] = {None: K}
+
+
+def kernel(narrow: Any) -> Arrays:
+    """The kernel for operands that were widened from a dtype (None: operands as they are)."""
+    found = _narrow.get(narrow)
+    if found is None:
+        found = _narrow[narrow] = Arrays(np, special, library, narrow)
+    return found

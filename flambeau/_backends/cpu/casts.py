@@ -7,6 +7,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from flambeau._backends.cpu.arrays import QUIET, loud, quiet
+
 LARGE = 1 << 13  # elements
 _HALF, _BRAIN, _SINGLE, _DOUBLE = np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16), np.dtype("f4"), np.dtype("f8")
 _FAST = frozenset(
@@ -24,7 +26,7 @@ def astype(x: Any, d: Any) -> Any:
     if x.dtype is d or x.dtype == d:
         return x
     if type(x) is not np.ndarray or x.size < LARGE or (x.dtype, d) not in _FAST:
-        return x.astype(d)
+        return _converted(x, d)
     kernel = _kernels.get((x.dtype, d))
     if kernel is None:
         kernel = _kernels[x.dtype, d] = _compiled(d)
@@ -32,7 +34,18 @@ def astype(x: Any, d: Any) -> Any:
         found = kernel(x)
     except (NotImplementedError, KeyError, TypeError):
         found = None
-    return x.astype(d) if found is None else found
+    return _converted(x, d) if found is None else found
+
+
+def _converted(x: Any, d: Any) -> Any:
+    """By NumPy, which is not to warn of numbers that a narrow float has no room for."""
+    if d.itemsize > 2 or not hasattr(x, "dtype"):
+        return x.astype(d)
+    token = quiet(QUIET)
+    try:
+        return x.astype(d)
+    finally:
+        loud(token)
 
 
 def _compiled(d: Any) -> Any:
