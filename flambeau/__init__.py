@@ -79,7 +79,7 @@ _LATE = {
     **dict.fromkeys(("atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_tensors", "cartesian_prod", "chain_matmul",
                      "einsum", "meshgrid", "split", "tensordot", "unravel_index"), "functional"),
     **dict.fromkeys(("from_file", "to_dlpack", "init_num_threads", "sym_sqrt", "has_lapack", "has_mkl",
-                     "has_openmp", "has_spectral", "is_anomaly_enabled", "is_anomaly_check_nan_enabled", "set_anomaly_enabled",
+                     "has_openmp", "has_spectral", "eig", "lstsq", "matrix_rank", "solve", "symeig", "is_anomaly_enabled", "is_anomaly_check_nan_enabled", "set_anomaly_enabled",
                      "is_distributed", "slice_inverse", "prepare_multiprocessing_environment", "sym_constrain_range", "sym_constrain_range_for_size"), "_seldom"),
     **dict.fromkeys(("sparse_coo_tensor", "sparse_compressed_tensor", "sparse_csr_tensor", "sparse_csc_tensor", "sparse_bsr_tensor",
                      "sparse_bsc_tensor", "_validate_sparse_coo_tensor_args", "_validate_sparse_compressed_tensor_args"),
@@ -95,6 +95,9 @@ _LATE = {
                      "_check_tensor_all", "_check_tensor_all_with", "_assert_async"), "_checks"),
     "classes": "_classes", "Future": "futures", "StorageBase": "storage", "PyTorchFileReader": "_C", "get_device_module": "_utils",
     **dict.fromkeys(("ScriptModule", "ScriptFunction", "ScriptObject", "CompilationUnit"), "jit"),
+    **dict.fromkeys(("AnyType", "AwaitType", "BoolType", "ClassType", "ComplexType", "DeviceObjType", "DictType", "EnumType", "FloatType", "FutureType",
+                     "IntType", "InterfaceType", "ListType", "NoneType", "NumberType", "OptionalType", "StreamObjType", "StringType", "TensorType",
+                     "TupleType", "Type", "UnionType"), "_C"),
     "set_warn_always": "_namespace", "is_warn_always_enabled": "_namespace",
 }  # fmt: skip
 _MODULES = frozenset((
@@ -104,7 +107,7 @@ _MODULES = frozenset((
     "package", "types", "return_types", "_ops", "library", "_library", "overrides", "random", "autograd", "version", "ao",
     "quantization", "accelerator", "contrib", "_jit_internal", "_lowrank", "_utils_internal", "_guards", "_subclasses", "_prims", "_refs",
     "_decomp", "_higher_order_ops", "_functorch", "_VF", "__future__", "__config__", "_classes", "_compile", "_vmap_internals",
-    "_weights_only_unpickler", "_logging", "_streams", "_environment", "numerics", "monitor", "_awaits", "_linalg_utils", "_custom_ops",
+    "_weights_only_unpickler", "_logging", "_streams", "_environment", "torch_version", "numerics", "monitor", "_awaits", "_linalg_utils", "_custom_ops",
     "_numpy", "_thread_safe_fork", "utils_internal", "headeronly", "_sources", "_storage_docs", "_tensor_docs", "_torch_docs", "serve",
 ))  # fmt: skip
 

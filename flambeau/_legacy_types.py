@@ -9,7 +9,7 @@ import numpy as np
 from flambeau._eager.construct import array_of
 from flambeau._eager.members import subclass
 from flambeau._tensor import Tensor, new, wrap
-from flambeau._values import dtype as dtypes
+from flambeau._values import device as devices, dtype as dtypes
 from flambeau._values.shape import Size
 
 _BY_NAME = {f"{spoken}Tensor": d for d, spoken in dtypes.SPOKEN.items()}
@@ -69,6 +69,31 @@ def find(name: str) -> Any:
     if name not in _types:
         _types[name] = _TypeMeta(name, (), {"dtype": d, "__module__": "torch", "is_cuda": False})
     return _types[name]
+
+
+class _SparseMeta(_TypeMeta):
+    """The class of `sparse.FloatTensor`: called with indices, elements and sizes."""
+
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, Tensor) and x.dtype is cls.dtype and x.layout is devices.sparse_coo
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        from flambeau._eager.sparse.create import sparse_coo_tensor
+
+        if all(isinstance(a, int) for a in args):
+            return sparse_coo_tensor(size=args, dtype=cls.dtype)
+        return sparse_coo_tensor(*args)  # elements that are a tensor say their dtype
+
+
+def sparse(name: str) -> Any:
+    """The type of sparse tensors of a name such as `LongTensor`, or None."""
+    d = _BY_NAME.get(name)
+    if d is None:
+        return None
+    key = f"sparse.{name}"
+    if key not in _types:
+        _types[key] = _SparseMeta(name, (), {"dtype": d, "__module__": "torch.sparse", "is_cuda": False})
+    return _types[key]
 
 
 class _ElsewhereMeta(type):

@@ -238,13 +238,15 @@ class _Ops(types.ModuleType):
         return namespace
 
     def load_library(self, path: str) -> None:
-        """Compiled operator libraries are built against PyTorch's C++ and cannot be loaded; torchvision's operators are known in Python."""
+        """Compiled operator libraries are built against PyTorch's C++ and cannot be loaded; those of torchvision and torchaudio are known in Python."""
         import importlib
         import os
 
-        folder, name = os.path.split(str(path))
-        if os.path.basename(folder) == "torchvision" and name.split(".")[0] == "_C":
-            importlib.import_module("flambeau._torchvision").register()
+        *_, package, folder, name = ("", "", *os.path.normpath(str(path)).split(os.sep))
+        name = name.split(".")[0]
+        ours = {("torchvision", "_C"): "_torchvision", ("lib", "_torchaudio"): "_torchaudio", ("lib", "libtorchaudio"): "_torchaudio"}.get((folder, name))  # fmt: skip
+        if ours and (folder != "lib" or package == "torchaudio"):
+            importlib.import_module(f"flambeau.{ours}").register()
             self.loaded_libraries.add(str(path))
             return
         raise OSError(

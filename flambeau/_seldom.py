@@ -157,3 +157,6 @@ METHODS: dict[str, Any] = {
     "__nonzero__": lambda self: bool(self), "__long__": lambda self: int(self),
     **{kind: _elsewhere(kind) for kind in ("xpu", "mtia", "ipu")},
 }  # fmt: skip
+
+eig, lstsq, solve, symeig = (METHODS[name] for name in ("eig", "lstsq", "solve", "symeig"))
+matrix_rank = _removed("matrix_rank", "torch.linalg.matrix_rank")

@@ -120,6 +120,13 @@ _LATE = {
     "PyTorchFileReader": "_archives", "PyTorchFileWriter": "_archives", "DispatchKey": "_dispatch", "DispatchKeySet": "_dispatch", "_ExcludeDispatchKeyGuard": "_dispatch",
     "_functorch": "_functorch", "_valgrind_supported_platform": "_valgrind", "_valgrind_toggle": "_valgrind",
     "_valgrind_toggle_and_dump_stats": "_valgrind",
+    **dict.fromkeys((
+        "Graph", "Node", "Value", "Block", "Type", "ListType", "DictType", "TupleType", "OptionalType", "UnionType", "FutureType", "AwaitType",
+        "ClassType", "EnumType", "InterfaceType", "AnyType", "BoolType", "ComplexType", "DeviceObjType", "FloatType", "IntType", "NoneType",
+        "NumberType", "StreamObjType", "StringType", "TensorType", "_jit_set_profiling_mode", "_jit_set_profiling_executor",
+        "_jit_set_texpr_fuser_enabled", "_jit_texpr_fuser_enabled", "_jit_override_can_fuse_on_cpu", "_jit_override_can_fuse_on_gpu",
+        "_jit_can_fuse_on_cpu", "_jit_can_fuse_on_gpu",
+    ), "_script"),
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
 from flambeau._ops import OpOverload, OpOverloadPacket
 from flambeau._tensor import Tensor
+from flambeau.library import CustomOpDef
 
 # Modules whose functions are called, not followed: they make or describe values, and what they call is noted.
 _LEAVES = ("flambeau._eager.", "flambeau._values.", "flambeau._operators.", "flambeau._ground.", "flambeau._backends.", "flambeau._ops",
@@ -46,6 +47,8 @@ def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tai
         return builtin_classes.construct(tr, fn, args, kwargs)
     if kind is OpOverload or kind is OpOverloadPacket:
         return _leaf(tr, fn, args, kwargs)
+    if kind is CustomOpDef:
+        return _leaf(tr, fn._opoverload, args, kwargs)
     handler = builtin_calls.find(fn)
     if handler is not None:
         return handler(tr, *args, **kwargs)

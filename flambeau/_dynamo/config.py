@@ -23,26 +23,42 @@ compiled_autograd = False
 disable = False
 
 
-class patch:
-    """Set switches for the length of a `with` block, or of a decorated function."""
+def patched(space: dict[str, Any]) -> type:
+    """The `patch` of a module of switches."""
 
-    def __init__(self, *args: Any, **changes: Any) -> None:
-        self.changes = {args[0]: args[1]} if len(args) == 2 else {**(args[0] if args else {}), **changes}
+    def swap(changes: dict[str, Any]) -> dict[str, Any]:
+        before = {}
+        for path, value in changes.items():
+            *owners, name = path.split(".")
+            at = space
+            for owner in owners:
+                at = vars(at[owner])
+            before[path], at[name] = at.get(name), value
+        return before
 
-    def __enter__(self) -> None:
-        space = globals()
-        self.before = {k: space.get(k) for k in self.changes}
-        space.update(self.changes)
+    class patch:
+        """Set switches for the length of a `with` block, or of a decorated function."""
 
-    def __exit__(self, *exc: object) -> None:
-        globals().update(self.before)
+        def __init__(self, *args: Any, **changes: Any) -> None:
+            self.changes = {args[0]: args[1]} if len(args) == 2 else {**(args[0] if args else {}), **changes}
 
-    def __call__(self, fn: Any) -> Any:
-        import functools
+        def __enter__(self) -> None:
+            self.before = swap(self.changes)
 
-        @functools.wraps(fn)
-        def inner(*args: Any, **kwargs: Any) -> Any:
-            with patch(self.changes):
-                return fn(*args, **kwargs)
+        def __exit__(self, *exc: object) -> None:
+            swap(self.before)
 
-        return inner
+        def __call__(self, fn: Any) -> Any:
+            import functools
+
+            @functools.wraps(fn)
+            def inner(*args: Any, **kwargs: Any) -> Any:
+                with patch(self.changes):
+                    return fn(*args, **kwargs)
+
+            return inner
+
+    return patch
+
+
+patch = patched(globals())

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
+
+warn_once_cache: set[str] = set()
+
+
+def warn_once(msg: str, stacklevel: int = 1) -> None:
+    """Warn of something that was not warned of before."""
+    if msg not in warn_once_cache:
+        warn_once_cache.add(msg)
+        warnings.warn(msg, stacklevel=stacklevel + 1)
 
 
 def is_compile_supported(device_type: Any) -> bool:

@@ -203,6 +203,13 @@ def convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Sha
     return _conv_input(input, weight, size, stride, padding, dilation, groups, bias)
 
 
+@composite("_convolution", variants=("function",), receiver="input")
+def _convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Shape, dilation: Shape, transposed: bool, output_padding: Shape,
+                 groups: int, benchmark: bool, deterministic: bool, cudnn_enabled: bool, allow_tf32: bool) -> T:  # fmt: skip
+    """`convolution`, told of the ways of other devices as well."""
+    return convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
+
+
 def _nd(
     input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str
 ) -> Any:

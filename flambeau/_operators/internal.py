@@ -8,7 +8,7 @@ from flambeau._kernel.language import DType, Shape, T
 from flambeau._operators import embed, linalg, norm, solve, sparse
 from flambeau._operators.compare import bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
 from flambeau._operators.op import FUNCTION, Op, composite
-from flambeau._values.dtype import int32
+from flambeau._values.dtype import float16, float32, float64, int8, int16, int32, int64, uint8
 
 N = T
 
@@ -73,6 +73,33 @@ def _convert_indices_from_csr_to_coo(
     found = rows.new_zeros((2, rows.shape[0]))
     found[0], found[1] = both
     return found.to(int32) if out_int32 else found
+
+
+# ---------------------------------------------------------------- older names
+
+
+@composite("_shape_as_tensor", variants=FUNCTION, differentiable=False)
+def _shape_as_tensor(input: T) -> T:
+    """The sizes, as a tensor."""
+    return input.new_tensor(tuple(input.shape), dtype=int64, requires_grad=False)
+
+
+@composite("_reshape_from_tensor(Tensor self, Tensor shape) -> Tensor", variants=FUNCTION)
+def _reshape_from_tensor(input: T, shape: T) -> T:
+    """`reshape` to sizes that stand in a tensor."""
+    return input.reshape(shape.tolist())
+
+
+def _cast_to(name: str, dtype: Any) -> None:
+    def cast(input: T, non_blocking: bool = False) -> T:
+        return input.to(dtype, non_blocking=non_blocking)
+
+    cast.__doc__ = f"`to` {dtype}."
+    composite(f"_cast_{name}", variants=FUNCTION)(cast)
+
+
+for _name, _dtype in (("Byte", uint8), ("Char", int8), ("Double", float64), ("Float", float32), ("Half", float16), ("Int", int32), ("Long", int64), ("Short", int16)):  # fmt: skip
+    _cast_to(_name, _dtype)
 
 
 # ---------------------------------------------------------------- linear algebra

@@ -1,7 +1,8 @@
 """gradcheck: compares analytic derivatives with finite differences; gradgradcheck: the derivatives of the derivatives.
 
 The numerical Jacobian uses central differences, (f(x + eps) - f(x - eps)) / (2 eps), in each real (and imaginary) direction of each
-input; the analytic one is assembled from one backward pass for each element of each output. Both are float64.
+input; the analytic one is assembled from one backward pass for each element of each output, or, in forward mode, from one dual
+number for each element of each input. All are float64.
 """
 
 from __future__ import annotations
@@ -88,6 +89,33 @@ def _analytic(output: Tensor, inputs: list[Tensor], create: bool) -> tuple[list[
     ], same
 
 
+def _tangents(func: Callable[..., Any], given: tuple[Any, ...], x: Tensor, wanted: list[int]) -> list[list[Any]]:
+    """For each wanted output, its Jacobian with respect to x by forward mode, in the real and, for a complex x, the imaginary direction."""
+    from flambeau.autograd import forward_ad
+
+    def replaced(value: Any, dual: Tensor) -> Any:
+        if isinstance(value, (tuple, list)):
+            return type(value)(replaced(v, dual) for v in value)
+        return dual if value is x else value.detach() if isinstance(value, Tensor) else value
+
+    a = x._a
+    directions = (1.0, 1j) if a.dtype.kind == "c" else (1.0,)
+    rows: list[list[list[Any]]] = [[[] for _ in directions] for _ in wanted]
+    for d, direction in enumerate(directions):
+        for index in np.ndindex(a.shape):
+            g = np.zeros(a.shape, a.dtype)
+            g[index] = direction
+            with forward_ad.dual_level():
+                dual = forward_ad.make_dual(x.detach(), wrap(g))  # type: ignore[attr-defined]
+                results = _tensors(func(*(replaced(v, dual) for v in given)))
+                for k, which in enumerate(wanted):
+                    out, tangent = forward_ad.unpack_dual(results[which])
+                    rows[k][d].append(
+                        np.zeros(out._a.size, out._a.dtype) if tangent is None else tangent._a.reshape(-1).copy()
+                    )
+    return [[np.array(r) if r else np.zeros((0, 0)) for r in per] for per in rows]
+
+
 def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True,
               nondet_tol: float = 0.0, check_undefined_grad: bool = True, check_grad_dtypes: bool = False, check_batched_grad: bool = False,
               check_batched_forward_grad: bool = False, check_forward_ad: bool = False, check_backward_ad: bool = True,
@@ -104,10 +132,10 @@ def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol:
         from flambeau._eager.sparse.check import over_parts
 
         func, given = over_parts(func, given, bool(masked))
+    if not (check_forward_ad or check_backward_ad):
+        raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad to be True")
     try:
-        _check(func, given, eps, atol, rtol, nondet_tol)
-        if check_forward_ad:
-            raise NotImplementedError("torch.autograd.gradcheck with check_forward_ad=True is not implemented")
+        _check(func, given, eps, atol, rtol, nondet_tol, check_backward_ad, check_forward_ad)
     except GradcheckError:
         if raise_exception:
             raise
@@ -116,12 +144,12 @@ def gradcheck(func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol:
 
 
 def _check(
-    func: Callable[..., Any], given: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet_tol: float
-) -> None:
+    func: Callable[..., Any], given: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet_tol: float, backward: bool, forward: bool
+) -> None:  # fmt: skip
     live = [t for x in given for t in _tensors(x) if node_of(t) is not None]
     if not live:
         raise ValueError(
-            "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
+            "gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True."
         )
     for i, t in enumerate(live):
         if t._a.dtype not in (np.float64, np.complex128):
@@ -153,7 +181,18 @@ def _check(
                 ):
                     raise GradcheckError("Numerical gradient for function expected to be zero")
         return
-    for which in recorded:
+    if forward:
+        for i, t in enumerate(live):
+            columns = _tangents(func, given, t, recorded)
+            for which, analytic in zip(recorded, columns, strict=True):
+                for d, expected in enumerate(_numerical(call, t, eps, which)):
+                    if not np.allclose(analytic[d], expected, rtol=rtol, atol=atol, equal_nan=True):
+                        part = "While considering the imaginary part of complex inputs only, " if d else ""
+                        raise GradcheckError(
+                            f"{part}Jacobian computed with forward mode mismatch for output {which} with respect to input {i},\n"
+                            f"numerical:{wrap(expected)}\nanalytical:{wrap(analytic[d])}\n"
+                        )
+    for which in recorded if backward else ():
         analytic, same = _analytic(tensors[which], live, False)
         if not same and nondet_tol == 0.0:
             raise GradcheckError(

@@ -42,6 +42,9 @@ def device_count() -> int:
     return 0
 
 
+_initialized = False  # whether a device has been used
+
+
 def is_initialized() -> bool:
     """Whether a device has been used."""
     return False
@@ -357,6 +360,10 @@ def is_current_stream_capturing() -> bool:
 def __getattr__(name: str) -> Any:
     if name in ("amp", "graphs", "memory", "nvtx", "profiler", "random", "sparse", "streams"):
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "OutOfMemoryError":
+        from flambeau._ground.errors import OutOfMemoryError
+
+        return OutOfMemoryError
     if name.endswith(("Tensor", "Storage")):
         from flambeau import _legacy_types
 

@@ -5,7 +5,7 @@ Everything loads when it is first asked for: a program of one process does not p
 
 import importlib
 
-_MODULES = ("algorithms", "checkpoint", "constants", "device_mesh", "distributed_c10d", "elastic", "fsdp", "launcher", "nn", "optim", "pipelining",
+_MODULES = ("algorithms", "autograd", "checkpoint", "constants", "device_mesh", "distributed_c10d", "elastic", "fsdp", "launcher", "nn", "optim", "pipelining",
             "rendezvous", "rpc", "run", "tensor", "utils", "_composable", "_functional_collectives", "_shard", "_tensor")  # fmt: skip
 _FROM = {
     **dict.fromkeys(("DistError", "DistBackendError", "DistNetworkError", "DistStoreError", "QueueEmptyError"), "_errors"),

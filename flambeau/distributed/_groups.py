@@ -258,6 +258,11 @@ def get_rank(group: ProcessGroup | None = None) -> int:
     return -1 if g is None else g.rank()
 
 
+def _rank_not_in_group(group: Any) -> bool:
+    """Whether this process is outside a group."""
+    return group is not None and group == GroupMember.NON_GROUP_MEMBER
+
+
 def get_world_size(group: ProcessGroup | None = None) -> int:
     """How many ranks a group has; -1 outside of it."""
     g = member(group)

@@ -11,6 +11,7 @@ from flambeau.distributed._group import ProcessGroup as ProcessGroup, Work as Wo
 from flambeau.distributed._groups import *  # noqa: F403
 from flambeau.distributed._groups import (
     _get_default_group as _get_default_group,
+    _rank_not_in_group as _rank_not_in_group,
     _resolve_process_group as _resolve_process_group,
     _world as _world,
 )

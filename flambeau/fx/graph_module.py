@@ -326,7 +326,7 @@ def _import_of(name: str, obj: Any) -> str:
     return f"from {module} import {getattr(obj, '__qualname__', name)} as {name}"
 
 
-class _CodeOnly(nn.Module):
+class _CodeOnlyModule(nn.Module):
     """The attributes of a GraphModule that is being loaded; its forward is traced again."""
 
     def __init__(self, body: dict[str, Any]) -> None:
@@ -342,8 +342,8 @@ def _rebuild(body: dict[str, Any], imports: dict[str, str], class_name: str) -> 
     for statement in imports.values():
         exec(statement, scope)
     forward = _forward_from_src(body["_code"], scope)
-    shell = _CodeOnly(body)
-    shell.__class__ = type("_CodeOnly", (_CodeOnly,), {"forward": forward})
+    shell = _CodeOnlyModule(body)
+    shell.__class__ = type("_CodeOnly", (_CodeOnlyModule,), {"forward": forward})
 
     class Keep(Tracer):
         def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:

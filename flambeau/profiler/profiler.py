@@ -35,6 +35,11 @@ class ProfilerAction(Enum):
     DEVICE_STOPPED = 4
 
 
+def _default_schedule_fn(_: int) -> ProfilerAction:
+    """Where there is no schedule, all steps are recorded."""
+    return ProfilerAction.RECORD
+
+
 def supported_activities() -> set[ProfilerActivity]:
     """What can be recorded on this machine."""
     return {ProfilerActivity.CPU}
@@ -220,7 +225,7 @@ class profile(_KinetoProfile):
             with_modules=with_modules, execution_trace_observer=execution_trace_observer, acc_events=acc_events,
             custom_trace_id_callback=custom_trace_id_callback,
         )  # fmt: skip
-        self.schedule = schedule or (lambda step: ProfilerAction.RECORD)
+        self.schedule = schedule or _default_schedule_fn
         self.record_steps = schedule is not None
         self.on_trace_ready = on_trace_ready
         self.step_num = 0

@@ -124,3 +124,13 @@ def as_sparse_gradcheck(gradcheck):
         return gradcheck(func, given, **kwargs)
 
     return checked
+
+
+def __getattr__(name):
+    if name.endswith("Tensor"):
+        from flambeau import _legacy_types
+
+        found = _legacy_types.sparse(name)
+        if found is not None:
+            return found
+    raise AttributeError(f"module 'torch.sparse' has no attribute '{name}'")

@@ -91,6 +91,21 @@ def dicts(d: Dict[str, Tensor]) -> Tuple[List[str], Tensor, int]:
 def comment(x, n=2):
     # type: (Tensor, int) -> Tensor
     return x * n
+def becomes(xs: List[Tensor]) -> Tuple[Tensor, str, int]:
+    parts = [x.reshape(-1) for x in xs]
+    parts = torch.cat(parts)
+    n: int = 3
+    n = "three"
+    count = 1
+    if parts.sum() > 0:
+        local = 2
+        local = parts
+        count = int(local.sum())
+        if local.numel() > 100: return local, "long", 0
+        last = 1
+        last = "one"
+    xs = len(xs)
+    return parts * xs, n, count
 def nested(x: Tensor) -> Tensor:
     while x.sum() < 50:
         for i in range(10):
@@ -121,6 +136,7 @@ NAMES = [
     "strs",
     "dicts",
     "comment",
+    "becomes",
     "nested",
     "opt",
     "shapes",
@@ -147,7 +163,7 @@ def calls(t, m, name):
 
     return {
         "enums": [(m.Color.RED,), (m.Color.BLUE,)], "tuples": [(a(2),)], "Uses": [(a(2),)], "Acts": [(a(1, 2),)], "Sub": [(a(2),)],
-        "forked": [(a(2),)], "strs": [("abc", 3)], "dicts": [({"b": a(2), "a": a(3)},)], "comment": [(a(2),)], "nested": [(a(3),)],
+        "forked": [(a(2),)], "strs": [("abc", 3)], "dicts": [({"b": a(2), "a": a(3)},)], "comment": [(a(2),)], "becomes": [([a(2), a(3)],), ([a(2) * 0],)], "nested": [(a(3),)],
         "opt": [(1, [5, 6, 7]), (None, None), (9, [1])], "shapes": [(a(2, 3),)], "anyt": [(a(2, 3),)],
     }[name]  # fmt: skip
 
@@ -174,6 +190,35 @@ def test_as_pytorch(torch, tmp_path, name):
         read = torch.jit.load(file)
         if name != "enums":  # an enum of an archive is another class
             assert [plain(read(*c)) for c in calls(torch, theirs, name)] == want
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_variables_of_an_outer_block_keep_their_type(agree, tmp_path):
+    (tmp_path / "outer.py").write_text("""
+def branch(x):
+    y = 1
+    if x.sum() > 0:
+        y = "s"
+    return y
+def loop(x):
+    y = 1
+    for i in range(3):
+        y = [x]
+    return y
+def converted(x):
+    y = 1
+    if x.sum() > 0:
+        y = x
+    return y
+""")
+    spec = importlib.util.spec_from_file_location("outer", tmp_path / "outer.py")
+    m = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(m)
+    said = "Variable 'y' previously had type int but is now being assigned to a value of type "
+    for name in ("branch", "loop"):
+        with pytest.raises(RuntimeError, match=said):
+            flambeau.jit.script(getattr(m, name))
+    agree(lambda fl: fl.jit.script(m.converted)(fl.tensor(2)))
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "Acts"])

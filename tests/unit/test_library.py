@@ -146,6 +146,17 @@ def test_opcheck():
         flambeau.library.opcheck(op, (flambeau.randn(3),))
 
 
+def test_compiled():
+    op = cube(flambeau)
+    x = flambeau.tensor([1.0, -2.0], requires_grad=True)
+    f = flambeau.compile(lambda v: op(v * 2, scale=0.5) + 1, fullgraph=True)
+    out = f(x)
+    out.sum().backward()
+    assert out.tolist() == [5.0, -31.0] and x.grad.tolist() == [24.0 * 0.5, 96.0 * 0.5]
+    with flambeau.no_grad():
+        assert f(x + 1).tolist() == [33.0, -3.0]
+
+
 def test_refusals(agree):
     def plain(fl, body=lambda x: x.clone(), **notes):
         def op(x):

@@ -8,6 +8,51 @@ import flambeau as torch
 from tests.agree import rand
 
 
+def test_types_of_scripts_and_switches(agree):
+    agree(lambda fl: [str(fl.TensorType.get()), str(fl.DeviceObjType.get()), isinstance(fl.IntType.get(), fl.IntType),
+                      isinstance(fl.IntType.get(), fl.TensorType), isinstance(fl.ListType(fl.IntType.get()), fl.ListType),
+                      fl._C._jit_set_profiling_executor(True), fl._C._jit_can_fuse_on_gpu()])  # fmt: skip
+
+
+def test_older_names_of_operators(agree):
+    agree(
+        lambda fl, x: [fl._cast_Double(x), fl._cast_Float(x), fl._reshape_from_tensor(x, fl.tensor([3, 2]))], rand(2, 3)
+    )
+    agree(lambda fl, x: [fl._shape_as_tensor(x), fl._cast_Long(x), fl._shape_as_tensor(x[0, 0])], rand(2, 3), grads=0)
+    agree(lambda fl, x, w: fl.ops.aten._convolution(x, w, None, [1, 1], [1, 0], [1, 1], True, [0, 0], 1, False, False, True, True), rand(1, 2, 3, 3), rand(2, 2, 2, 2))  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_old_types_of_sparse_tensors(agree):
+    def program(fl, v):
+        made = fl.sparse.FloatTensor(fl.tensor([[0, 1], [1, 0]]), v, fl.Size((2, 3)))
+        return [made.to_dense(), isinstance(made, fl.sparse.FloatTensor), isinstance(made.double(), fl.sparse.FloatTensor),
+                isinstance(v, fl.sparse.FloatTensor), fl.sparse.DoubleTensor(2, 3).to_dense(), fl.sparse.LongTensor(fl.tensor([[1]]), fl.tensor([2])).to_dense()]  # fmt: skip
+
+    agree(program, rand(2), grads=0)
+
+
+def test_modules_that_libraries_ask_for():
+    import flambeau._inductor.config as config
+    from flambeau.cuda.amp.common import amp_definitely_not_available
+    from flambeau.distributed.autograd import context, is_available
+    from flambeau.onnx import OperatorExportTypes, TensorProtoDataType, TrainingMode, operators
+    from flambeau.profiler.profiler import ProfilerAction, _default_schedule_fn
+    from flambeau.torch_version import TorchVersion
+
+    assert amp_definitely_not_available() and not torch.cuda._initialized and TorchVersion("1.2") < "1.10"
+    assert _default_schedule_fn(7) is ProfilerAction.RECORD and not is_available()
+    assert (OperatorExportTypes.ONNX, TrainingMode.TRAINING, TensorProtoDataType.FLOAT) == (0, 2, 1)
+    assert operators.shape_as_tensor(torch.ones(2, 3)).tolist() == [2, 3]
+    with pytest.raises(NotImplementedError, match="context"), context():
+        pass
+    with config.patch({"max_autotune": True, "triton.unique_kernel_names": False}):
+        assert config.max_autotune and not config.triton.unique_kernel_names
+    assert not config.max_autotune and config.triton.unique_kernel_names
+    with pytest.raises(RuntimeError, match="is now removed"):
+        torch.symeig(torch.eye(2))
+
+
 @pytest.mark.parametrize("kind", [int, float, bool, complex])
 def test_python_types_are_dtypes(agree, kind):
     agree(lambda fl, x: [fl.zeros(2, dtype=kind), fl.tensor(1, dtype=kind), x.to(kind), x.new_zeros(3, dtype=kind), x.sum(dtype=kind),

@@ -127,20 +127,20 @@ class Assignments(Expressions):
         match target:
             case ast.Name():
                 if isinstance(value, Value):
-                    declared = self.declared.get(target.id)
-                    if declared is not None:
-                        value = convert(self, value, declared, False)
-                        if not ty.subtype(value.type, declared):
-                            self.fail(f"Variable '{target.id}' previously had type {declared.annotation_str} but is now being assigned to a value of type {value.type.annotation_str}", target)  # fmt: skip
-                    elif (
-                        self.depth == 0
-                        and target.id in self.env
-                        and isinstance(self.env[target.id], Value)
-                        and not self.resolver.archive
-                    ):
-                        old = self.env[target.id].type
-                        if not ty.subtype(value.type, old) and not isinstance(old, (ty.Optional, ty.Union)):
+                    outer, declared = self.enclosing.get(target.id), self.declared.get(target.id)
+                    if isinstance(outer, Value) and (declared is not None or not self.resolver.archive):
+                        old = declared or outer.type
+                        value = convert(self, value, old, True)
+                        if not ty.subtype(value.type, old) and (
+                            declared or not isinstance(old, (ty.Optional, ty.Union))
+                        ):
                             self.fail(f"Variable '{target.id}' previously had type {old.annotation_str} but is now being assigned to a value of type {value.type.annotation_str}", target)  # fmt: skip
+                    elif declared is not None:
+                        made = convert(self, value, declared, False)
+                        if ty.subtype(made.type, declared):
+                            value = made
+                        else:  # in the block that it comes from, a variable may become anything
+                            del self.declared[target.id]
                     if (
                         not value.name
                         and value.node is not None

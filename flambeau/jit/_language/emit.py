@@ -91,6 +91,9 @@ class Emitter(Assignments):
         self.block: Block = self.graph.block
         self.env: dict[str, Any] = {}
         self.declared: dict[str, ty.Type] = {}
+        self.enclosing: dict[
+            str, Any
+        ] = {}  # what was known where the innermost branch or loop began: those variables keep their types
         self.result: ty.Type | None = None
         self.result_seen: ty.Type | None = None
         self.expected: ty.Type | None = None
@@ -223,19 +226,24 @@ class Emitter(Assignments):
         def run(stmts: list[Any], refinements: Any) -> Any:
             def go() -> str:
                 self.refine(refinements)
-                return self.statements(stmts)
+                kept, self.enclosing = self.enclosing, before
+                status = self.statements(stmts)
+                self.enclosing = kept
+                return status
 
             return go
 
+        before = dict(self.env)
+        outside = _Outside(self.enclosing)
+
         if leaves(s.body) or leaves(s.orelse):
             a, b = ends(s.body), ends(s.orelse)
-            first = s.body if a else [*s.body, *rest] if b else s.body
-            second = s.orelse if b else [*s.orelse, *rest] if a else s.orelse
+            first = s.body if a else [*s.body, outside, *rest] if b else s.body
+            second = s.orelse if b else [*s.orelse, outside, *rest] if a else s.orelse
             status = self.branch(cond.value, run(first, cond.when_true), run(second, cond.when_false), s)
             if a or b:
                 return status
             return self.unless_left(rest)
-        before = dict(self.env)
         status = self.branch(cond.value, run(s.body, cond.when_true), run(s.orelse, cond.when_false), s)
         if status == "raise":
             return "raise"
@@ -388,6 +396,7 @@ class Emitter(Assignments):
         body = node.block()
         index = body.param(ty.INT)
         self.block, self.env = body, dict(before)
+        kept, self.enclosing = self.enclosing, before
         self.env.pop(LEFT, None)
         self.env.pop(GO, None)
         for n, v in start.items():
@@ -416,7 +425,7 @@ class Emitter(Assignments):
             if not ty.subtype(new.type, v.type):
                 self.fail(f"Variable '{n}' previously had type {v.type.annotation_str} but is now being assigned to a value of type {new.type.annotation_str}", s)  # fmt: skip
             body.returns.append(new)
-        self.block, self.env = outer, before
+        self.block, self.env, self.enclosing = outer, before, kept
         outer.add(node)
         for n, v in start.items():
             self.env[n] = node.output(v.type, self.label(n))
@@ -575,6 +584,8 @@ class Emitter(Assignments):
                         self.env.pop(target.id, None)
             case _Again():
                 self.env[GO] = s.run()
+            case _Outside():
+                self.enclosing = s.enclosing
             case ast.Pass():
                 pass
             case ast.Global() | ast.Nonlocal() | ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.Try() | _:
@@ -615,6 +626,14 @@ class _Again(ast.Pass):
     def __init__(self, run: Any) -> None:
         super().__init__()
         self.run = run
+
+
+class _Outside(ast.Pass):
+    """The end of a branch whose other branch leaves: what follows in it stands behind the `if`."""
+
+    def __init__(self, enclosing: dict[str, Any]) -> None:
+        super().__init__()
+        self.enclosing = enclosing
 
 
 def _raise_schema() -> Any:

@@ -432,6 +432,56 @@ def test_gradcheck():
     assert not fl.autograd.gradcheck(Wrong.apply, (x,), raise_exception=False)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_gradcheck_of_forward_mode(agree):
+    def program(fl, x, which, **how):
+        class Wrong(fl.autograd.Function):
+            @staticmethod
+            def forward(ctx, a):
+                ctx.save_for_forward(a)
+                ctx.save_for_backward(a)
+                return a * a
+
+            @staticmethod
+            def jvp(ctx, t):
+                return t * ctx.saved_tensors[0]
+
+            @staticmethod
+            def backward(ctx, g):
+                return 2 * g * ctx.saved_tensors[0]
+
+        fns = {
+            "wrong": Wrong.apply,
+            "exp": fl.exp,
+            "two": lambda a: (a.sin(), a.sum()),
+            "conj": lambda a: (a * a.conj()).real,
+        }
+        return fl.autograd.gradcheck(fns[which], (x.detach().requires_grad_(),), **how)
+
+    x, z = rand(2, dtype="float64"), rand(2, dtype="complex128")
+    for which, given in (("exp", x), ("two", x), ("exp", z), ("conj", z)):
+        for backward in (True, False):
+            agree(
+                lambda fl, a, w=which, b=backward: program(fl, a, w, check_forward_ad=True, check_backward_ad=b),
+                given,
+                grads=0,
+            )
+    agree(lambda fl, a: program(fl, a, "wrong"), x, grads=0)
+    agree(lambda fl, a: program(fl, a, "wrong", check_forward_ad=True, raise_exception=False), x, grads=0)
+    agree(
+        lambda fl, a: program(fl, a, "exp", check_forward_ad=False, check_backward_ad=False),
+        x,
+        grads=0,
+        raises=AssertionError,
+    )
+    import flambeau
+
+    with pytest.raises(
+        RuntimeError, match="Jacobian computed with forward mode mismatch for output 0 with respect to input 0"
+    ):
+        program(flambeau, flambeau.tensor(x), "wrong", check_forward_ad=True)
+
+
 def test_a_long_chain_neither_recurses_nor_leaks():
     import flambeau as fl
 
