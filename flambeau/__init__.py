@@ -13,9 +13,9 @@ from typing import Any as _Any
 from flambeau import _operators, _utils, autograd, overrides
 from flambeau._eager import (
     construct as _construct,
-    derive as _derive,
     getitem as _getitem,
     members as _members,
+    names as _names,
     rare as _rare,
     resize as _resize,
     syntax as _syntax,
@@ -137,7 +137,7 @@ def __getattr__(name: str) -> _Any:
                 raise
     else:
         _operators.load()
-        made = _derive.public(name)
+        made = _names.public(name)
         if made is None:
             made = _legacy_type(name)
     if made is None:

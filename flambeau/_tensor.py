@@ -20,7 +20,7 @@ LAYOUTS: dict[
 ] = {}  # classes of arrays that are more than strided memory (sparse, quantized; once they exist), and the room
 # of `_eager` where operators have other readings for them
 CLASSES: dict[type, type] = {}  # those around which tensors are of a class of their own
-_attach: dict[str, Any] = {}  # name -> what builds a missing method; filled by _eager.derive
+_attach: dict[str, Any] = {}  # name -> what builds a missing method; filled by _eager.names
 
 
 class _TensorMeta(type):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau import _operators
-from flambeau._eager.derive import public
+from flambeau._eager.names import public
 from flambeau._namespace import broadcast_shapes
 from flambeau._operators.op import REGISTRY
 from flambeau._tensor import Tensor

@@ -114,12 +114,13 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
                                             and (not isinstance(v, Tensor) or is_overriding(v) or _inherits(v))
                                             for v in relevant):  # fmt: skip
         return _below(op, values, out, into)
-    from flambeau._eager import derive
+    from flambeau._eager.derive import inplace
+    from flambeau._eager.names import public
 
     fn = (
-        derive.inplace(op)
+        inplace(op)
         if into
-        else derive.public(op.name, op.namespace)
+        else public(op.name, op.namespace)
         if "function" in op.variants
         else getattr(Tensor, op.name, None)
     )
@@ -196,9 +197,9 @@ def _override_create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     seen = like is not None and not STATE.no_function and (is_overriding(like) or _inherits(like))
     if not STATE.function_modes and not seen:
         return NotImplemented
-    from flambeau._eager import derive
+    from flambeau._eager.names import public
 
-    fn = derive.public(op.name, op.namespace) if "function" in op.variants else getattr(Tensor, op.name)
+    fn = public(op.name, op.namespace) if "function" in op.variants else getattr(Tensor, op.name)
     args, kwargs = [], {k: v for k, v in extra.items() if v is not None and v is not False}
     for p, v in zip(op.params, values, strict=True):
         if not p.keyword:

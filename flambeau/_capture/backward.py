@@ -201,7 +201,7 @@ def _zeros(shape: Any, dtype: Any) -> Any:
 
 
 def _public(name: str) -> Any:
-    from flambeau._eager.derive import public
+    from flambeau._eager.names import public
 
     return public(name)
 

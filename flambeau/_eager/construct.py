@@ -433,7 +433,7 @@ def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
 
 def converted(self: Any, d: Any, where: Any, copy: bool, fmt: Any) -> Any:
     """`to`, with its arguments sorted out."""
-    from flambeau._eager.derive import public
+    from flambeau._eager.names import public
 
     a = self._a
     target = self.device if where is None else where

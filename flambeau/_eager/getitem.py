@@ -68,7 +68,7 @@ def getitem(self: Any, index: Any) -> Any:
         except IndexError:
             raise _explain_all(basic, a) from None
         if tensors is not None:
-            from flambeau._eager.derive import public
+            from flambeau._eager.names import public
 
             return public("index")(_view(self, r, basic) if basic != (Ellipsis,) else self, tensors)
         index = basic
@@ -231,7 +231,7 @@ def by_operators(x: Any, items: list[Any]) -> tuple[Any, list[Any] | None]:
 def through_operators(name: str, self: Any, index: Any, value: Any = None) -> Any:
     """`self[index]` ("getitem") or `self[index] = value` ("setitem") as calls of operators alone."""
     from flambeau._eager.construct import tensor
-    from flambeau._eager.derive import public
+    from flambeau._eager.names import public
 
     view, tensors = by_operators(self, list(index) if isinstance(index, tuple) else [index])
     if name == "getitem":

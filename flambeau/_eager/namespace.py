@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau import _operators
-from flambeau._eager.derive import public
+from flambeau._eager.names import public
 from flambeau._operators.op import NAMES
 
 

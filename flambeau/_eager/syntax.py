@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau import _operators
-from flambeau._eager.derive import method, public
+from flambeau._eager.names import method, public
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import float64, promote_types
 

@@ -262,7 +262,7 @@ def _reaches_dispatched(tensors: Sequence[Tensor]) -> bool:
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    from flambeau._eager.derive import public
+    from flambeau._eager.names import public
 
     return public("stack")(list(tensors))
 

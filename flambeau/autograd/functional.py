@@ -193,7 +193,7 @@ def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False, 
 
 
 def _stacked(rows: list[Tensor], shape: tuple[int, ...], x: Tensor) -> Tensor:
-    from flambeau._eager.derive import public
+    from flambeau._eager.names import public
 
     if not rows:
         return wrap(np.zeros(shape + x._a.shape, x._a.dtype))

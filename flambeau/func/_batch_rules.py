@@ -165,7 +165,7 @@ def stacked(results: list[Any]) -> Any:
     """Results of the samples, put together."""
     first = results[0]
     if isinstance(first, Tensor):
-        from flambeau._eager.derive import public
+        from flambeau._eager.names import public
 
         return public("stack")(results)
     if isinstance(first, (tuple, list)):
@@ -615,7 +615,7 @@ def embedding_backward(op: Op, values: list[Any], level: Any) -> Any:
     g, i, n, padding, by_frequency = values
     b = level.size
     g, i = full(g, b), full(i, b)
-    from flambeau._eager.derive import public
+    from flambeau._eager.names import public
 
     start = public("arange")(b, device=i.device).reshape(b, *(1,) * (i._a.ndim - 1)) * n
     if padding >= 0:
@@ -627,7 +627,7 @@ def embedding_backward(op: Op, values: list[Any], level: Any) -> Any:
 
 
 def _arange(n: int, rank: int) -> Any:
-    from flambeau._eager.derive import public
+    from flambeau._eager.names import public
 
     return public("arange")(n).reshape(n, *(1,) * rank)
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flambeau import autograd
-from flambeau._eager.derive import public
 from flambeau._eager.graph import Node, node_of
 from flambeau._eager.modes import STATE
+from flambeau._eager.names import public
 from flambeau._ground.tree import PyTree, tree_flatten, tree_map, tree_unflatten, treespec_pprint
 from flambeau._tensor import Tensor
 from flambeau.autograd import _dual

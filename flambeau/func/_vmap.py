@@ -53,7 +53,7 @@ def vmap(func: Callable[..., Any], in_dims: Dims = 0, out_dims: Dims = 0, random
 
 def joined(parts: list[Any], out_dims: Dims, func: Any) -> Any:
     """The outputs of several chunks, along their batch dimensions."""
-    from flambeau._eager.derive import public
+    from flambeau._eager.names import public
 
     flat = [tree_flatten(p) for p in parts]
     spec = flat[0][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import flambeau
-from flambeau._eager import derive as _derive
+from flambeau._eager import names as _names
 from flambeau._eager.sparse.check import over_parts as _over_parts
 from flambeau._eager.sparse.create import Checks as _Checks
 
@@ -32,8 +32,8 @@ __all__ = [
     "to_sparse_semi_structured",
 ]
 
-sampled_addmm = _derive.public("sampled_addmm", "sparse")
-spsolve = _derive.public("_spsolve")
+sampled_addmm = _names.public("sampled_addmm", "sparse")
+spsolve = _names.public("_spsolve")
 
 
 def mm(mat1, mat2, reduce=None):

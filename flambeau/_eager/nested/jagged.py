@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.nested_arrays import JaggedArray, Ragged, begins
-from flambeau._eager.derive import public
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
+from flambeau._eager.names import public
 from flambeau._eager.nested import PLAIN_ONES, dense, is_jagged, is_nested, jagged_reading, refused
 from flambeau._eager.nested.classes import size_of, structure
 from flambeau._eager.record import record

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._eager.derive import public
+from flambeau._eager.names import public
 from flambeau._eager.nested import dense, is_jagged, jagged_reading
 from flambeau._eager.nested.jagged import (
     again,

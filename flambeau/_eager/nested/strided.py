@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.nested_arrays import NO_SIZES, StridedArray
-from flambeau._eager.derive import public
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
+from flambeau._eager.names import public
 from flambeau._eager.nested import PLAIN_ONES, dense, is_nested, refused, strided_reading
 from flambeau._eager.nested.jagged import get_values, structure_of, values_of, with_values
 from flambeau._operators.op import REGISTRY, Op

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.quantized_arrays import PerTensor, QuantizedArray, apart, quantized
-from flambeau._eager.derive import public
+from flambeau._eager.names import public
 from flambeau._eager.quantized import reading, refused
 from flambeau._eager.quantized.convert import is_quantized, per_channel
 from flambeau._operators.op import Op

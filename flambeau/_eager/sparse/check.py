@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._backends.sparse_arrays import BLOCKED
-from flambeau._eager.derive import public
+from flambeau._eager.names import public
 from flambeau._eager.sparse.parts import is_sparse
 from flambeau._tensor import Tensor
 

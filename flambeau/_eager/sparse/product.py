@@ -177,7 +177,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 @reading("_sparse_mm", composed=True)
 def _sparse_mm(sparse: Any, dense: Any, reduce: Any = None) -> Any:
-    from flambeau._eager.derive import public
+    from flambeau._eager.names import public
 
     if reduce is not None:
         return public("_sparse_mm_reduce_impl")(sparse, dense, reduce)
