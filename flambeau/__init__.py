@@ -85,7 +85,7 @@ _LATE = {
                      "sparse_bsc_tensor", "_validate_sparse_coo_tensor_args", "_validate_sparse_compressed_tensor_args"),
                     "_eager.sparse.create"),
     "AcceleratorError": "_ground.errors", "FatalError": "_ground.errors", "DisableTorchFunction": "overrides",
-    "DisableTorchFunctionSubclass": "overrides", "AggregationType": "_seldom", "AVG": "_seldom", "SUM": "_seldom", "sym_fresh_size": "_seldom",
+    "DisableTorchFunctionSubclass": "overrides", "AggregationType": "_seldom", "Tag": "_seldom", "AVG": "_seldom", "SUM": "_seldom", "sym_fresh_size": "_seldom",
     "JITException": "jit", "fork": "jit",
     "svd_lowrank": "_lowrank", "pca_lowrank": "_lowrank", "lobpcg": "_lobpcg",
     "_fused_adam_": "_eager.fused", "_fused_adamw_": "_eager.fused", "_fused_sgd_": "_eager.fused",

@@ -58,6 +58,7 @@ from flambeau._ground.errors import AcceleratorError as AcceleratorError
 from flambeau._ground.errors import FatalError as FatalError
 from flambeau._ground.errors import OutOfMemoryError as OutOfMemoryError
 from flambeau._seldom import AggregationType as AggregationType
+from flambeau._seldom import Tag as Tag
 from flambeau._streams import Event as Event
 from flambeau._streams import Stream as Stream
 from flambeau._values.device import device as _device

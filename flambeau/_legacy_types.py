@@ -31,6 +31,8 @@ def construct(d: dtypes.dtype, *args: Any, device: Any = None, **kwargs: Any) ->
         return first.detach()
     if type(first).__name__ in ("UntypedStorage", "TypedStorage"):
         return wrap(np.empty((0,), d.np)).set_(first)
+    if isinstance(first, float):
+        raise TypeError("new(): data must be a sequence (got float)")
     return wrap(array_of(first, d, True))
 
 

@@ -55,6 +55,23 @@ class OpOverload:
         return isinstance(other, OpOverload) and str(self) == str(other)
 
     @property
+    def tags(self) -> list[Any]:
+        """What is said of the operator (`torch.Tag`): as far as its definition tells."""
+        from flambeau._seldom import Tag
+
+        if self.op.custom is not None:
+            given = self.op.custom.tags
+            return list(given) if isinstance(given, (tuple, list)) else [given]
+        said = {
+            Tag.dynamic_output_shape: self.op.overload.split(".")[0]
+            in ("nonzero", "_unique2", "unique_dim", "masked_select"),
+            Tag.nondeterministic_seeded: self.is_random,
+            Tag.pointwise: self.op.kind == "pointwise",
+            Tag.pt2_compliant_tag: True,
+        }
+        return [tag for tag, holds in said.items() if holds]
+
+    @property
     def overloadpacket(self) -> OpOverloadPacket:
         return self._overloadpacket
 
@@ -149,6 +166,9 @@ class OpOverloadPacket:
             stand_ins = _stand_ins(args, kwargs)
             if stand_ins:
                 return _record(self, stand_ins, args, kwargs)
+            for made in self._made.values():
+                if len(self._made) > 1 and isinstance(made, CustomOverload) and made._fn.fits(args, kwargs):
+                    return made(*args, **kwargs)
         if "self" in kwargs:
             kwargs["input"] = kwargs.pop("self")
         for key, (op, _) in self._overloads.items():
@@ -273,6 +293,9 @@ def written(name: str) -> OpOverload | None:
 @functools.cache
 def target(op: Op, overload: str, into: bool = False) -> OpOverload | None:
     """What a graph calls for a call of this operator's overload, in place or not: `torch.ops.aten.add_.Tensor`. None where there is no such name."""
+    if op.custom is not None:
+        packet = getattr(getattr(ops, op.custom.namespace), op.custom.name)
+        return getattr(packet, op.custom.overload or "default")  # type: ignore[no-any-return]
     base, _, name = overload.partition(".")
     packet = getattr(ops.aten, base + "_" if into and not base.endswith("_") else base, None)
     return packet and OpOverload(packet, name or "default", op, "inplace" if into else "function")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,33 @@ def from_file(
 def to_dlpack(tensor: Tensor, /) -> Any:
     """The tensor as a DLPack capsule."""
     return tensor.__dlpack__()
+
+
+class Tag(IntEnum):
+    """What may be said of an operator; `torch.ops.aten.sin.default.tags` lists what is."""
+
+    core = 0
+    cudagraph_unsafe = 1
+    data_dependent_output = 2
+    dynamic_output_shape = 3
+    flexible_layout = 4
+    generated = 5
+    inplace = 6
+    inplace_view = 7
+    maybe_aliasing_or_mutating = 8
+    needs_contiguous_strides = 9
+    needs_exact_strides = 10
+    needs_fixed_stride_order = 11
+    nondeterministic_bitwise = 12
+    nondeterministic_seeded = 13
+    out = 14
+    out_variant = 15
+    pointwise = 16
+    pt2_compliant_tag = 17
+    reduction = 18
+    view_copy = 19
+
+    __str__ = Enum.__str__
 
 
 class AggregationType(Enum):

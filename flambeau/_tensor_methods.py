@@ -97,12 +97,24 @@ def _is_shared(self: Any) -> bool:
 def _dlpack(self: Any, **kwargs: Any) -> Any:
     if node_of(self) is not None:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-    known = ("max_version", "dl_device", "copy")
-    return self._a.__dlpack__(**{k: v for k, v in kwargs.items() if k in known and v is not None})
+    if self.layout is not strided:
+        raise BufferError("Can't export tensors with layout other than torch.strided")
+    if self.device.type != "cpu":
+        raise BufferError(f"Cannot pack tensors on {self.device}")
+    if kwargs.get("stream") is not None:
+        raise AssertionError("stream should be None on cpu.")
+    options = {k: v for k, v in kwargs.items() if k in ("max_version", "dl_device", "copy") and v is not None}
+    if self._a.dtype.num < 24:  # NumPy's own
+        return self._a.__dlpack__(**options)
+    from flambeau._eager.dlpack import exported
+
+    return exported(self._a, self.dtype, options)
 
 
 def _dlpack_device(self: Any) -> tuple[int, int]:
-    return (1, 0)
+    from flambeau._eager.dlpack import DLDeviceType
+
+    return DLDeviceType.kDLCPU, 0
 
 
 def _new(self: Any, *args: Any, **kwargs: Any) -> Any:

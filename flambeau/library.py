@@ -137,7 +137,7 @@ class Library:
             raise RuntimeError(f"Invalid alias_analysis type {alias_analysis}")
         m = SCHEMA.match(schema)
         if m is None or not m[2]:
-            raise RuntimeError(f"torch.library: cannot parse the schema {schema!r}")
+            raise RuntimeError("Tried to parse a function schema but only the operator name was given")
         overload = m[3] or ""
         _define(f"{self.ns}::{m[2]}", m[4].strip(), m[5], overload, tags)
         self._names.append((m[2], overload))
@@ -175,6 +175,16 @@ class Library:
         self._names.clear()
         if _owners.get(self.ns) is self:
             del _owners[self.ns]
+
+
+@contextlib.contextmanager
+def _scoped_library(*args: Any, **kwargs: Any) -> Any:
+    """The block in which a `Library`, and what it defines, exists."""
+    made = Library(*args, **kwargs)
+    try:
+        yield made
+    finally:
+        made._destroy()
 
 
 class CustomOpDef:

@@ -6,6 +6,7 @@ Any other function of C, and whatever is called that reads tensors' elements or 
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from typing import Any
 
@@ -36,6 +37,12 @@ _FUNCTIONS = frozenset((
 DEPTH = 120
 
 
+def _custom_op() -> Any:
+    """The class of users' operators, where there are any."""
+    module = sys.modules.get("flambeau.library")
+    return module and module.CustomOpDef
+
+
 def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool = False) -> Any:
     """`fn(*args, **kwargs)`. `tail`: the instruction of the current frame does nothing more than push the result."""
     kind = type(fn)
@@ -45,7 +52,7 @@ def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tai
         return _function(tr, fn, args, kwargs, tail)
     if isinstance(fn, type):
         return builtin_classes.construct(tr, fn, args, kwargs)
-    if kind is OpOverload or kind is OpOverloadPacket:
+    if issubclass(kind, (OpOverload, OpOverloadPacket)) or kind is _custom_op():
         return _leaf(tr, fn, args, kwargs)
     if kind is CustomOpDef:
         return _leaf(tr, fn._opoverload, args, kwargs)

@@ -69,9 +69,12 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
     """The array that Python data stand for, in a dtype or the one PyTorch infers."""
     kind, d = type(data), dtypes.of_type(d)
     if kind is float:
-        return np.array(data, dtypes.get_default_dtype().np if d is None else d.np)
+        d = dtypes.get_default_dtype() if d is None else d
+        return np.array(data, d.np) if -6e4 < data < 6e4 else convert(np.array(data), d)
     if kind in (int, bool):
-        return np.array(_checked_int(data), (np.int64 if kind is int else np.bool_) if d is None else None).astype(
+        if d is not None and d.kind == "i" and d.itemsize < 8:
+            _fits(np.array(_checked_int(data, d)), d)
+        return np.array(_checked_int(data, d), (np.int64 if kind is int else np.bool_) if d is None else None).astype(
             (np.int64 if kind is int else np.bool_) if d is None else d.np
         )
     if isinstance(data, Tensor):
@@ -94,12 +97,10 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
         return np.array(data, (d or dtypes.default_complex()).np)
     if isinstance(data, (storages.UntypedStorage, storages.TypedStorage)):
         return _of_storage(data, d)
-    if isinstance(data, (str, bytes)) or data is None:
-        raise TypeError(
-            f"new(): invalid data type '{kind.__name__}'"
-            if isinstance(data, (str, bytes))
-            else f"Could not infer dtype of {kind.__name__}"
-        )
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{kind.__name__}'")
+    if data is None:
+        raise RuntimeError("Could not infer dtype of NoneType")
     if hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         return array_of(np.asarray(data), d, copy)
     if hasattr(data, "__array_interface__") or hasattr(data, "__dlpack__"):
@@ -132,9 +133,9 @@ def _fits(a: Any, d: dtypes.dtype) -> None:
         raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
 
 
-def _checked_int(v: Any) -> Any:
-    if not -(2**63) <= v < 2**64:
-        raise RuntimeError("Overflow when unpacking long long")
+def _checked_int(v: Any, d: dtypes.dtype | None) -> Any:
+    if (d is None or d.kind == "i") and not -(2**63) <= v < (2**64 if d is dtypes.uint64 else 2**63):
+        raise ValueError("Overflow when unpacking long long")
     return v
 
 
@@ -182,7 +183,9 @@ def _from_sequence(data: Any, d: dtypes.dtype | None) -> Any:
             if a.size == 0:
                 return np.zeros(shape, (d or dtypes.get_default_dtype()).np)
             if d is None:
-                if a.dtype.kind == "f" and _holds_python_floats(data):
+                if isinstance(data[0], np.generic) and len({type(x) for x in data}) > 1:
+                    d = _infer(list(data))
+                elif a.dtype.kind == "f" and _holds_python_floats(data):
                     d = dtypes.get_default_dtype()
                 elif a.dtype.kind == "c" and _holds_python_floats(data):
                     d = dtypes.default_complex()
@@ -366,8 +369,12 @@ def frombuffer(
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor over the memory of any object that speaks DLPack."""
     if isinstance(ext_tensor, Tensor):
-        return ext_tensor.detach()
-    return wrap(np.from_dlpack(ext_tensor))
+        t = ext_tensor.detach()
+    else:
+        from flambeau._eager.dlpack import imported
+
+        t = imported(ext_tensor)
+    return t.clone() if copy else t  # type: ignore[attr-defined,no-any-return]
 
 
 # ---------------------------------------------------------------- conversion

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from flambeau import _operators
 from flambeau._eager.names import method, public
-from flambeau._tensor import Tensor
+from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import float64, promote_types
 
 BINARY = {
@@ -36,6 +38,8 @@ def _declining(fn: Any, dunder: str) -> Any:
         except TypeError:
             if isinstance(other, (Tensor, bool, int, float, complex)):
                 raise
+            if dunder == "__eq__" and isinstance(other, np.ndarray) and other.dtype.kind in "biufc":
+                return fn(self, wrap(other))  # both would decline, and Python compare the objects
             return NotImplemented
 
     binary.__name__, binary.__qualname__ = dunder, "Tensor." + dunder

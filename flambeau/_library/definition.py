@@ -98,6 +98,17 @@ class Definition:
                 bump(values[i])
         return result
 
+    def fits(self, args: Any, kwargs: Any) -> bool:
+        """Whether the arguments are of this overload's types."""
+        try:
+            values = self.bound(args, kwargs)
+        except RuntimeError:
+            return False
+        return not any(
+            isinstance(v, Tensor) and p.type.rstrip("?") in ("int", "float", "bool", "str", "SymInt", "Scalar")
+            for p, v in zip(self.parameters, values, strict=True)
+        )
+
     def bound(self, args: Any, kwargs: Any) -> tuple[Any, ...]:
         """All arguments in the order of the schema; refuses what does not fit it."""
         positional = [p for p in self.parameters if not p.keyword]
@@ -123,7 +134,7 @@ class Definition:
             if p.type == "Tensor" and not isinstance(v, Tensor):
                 raise RuntimeError(
                     f"{self.qualname}() Expected a value of type 'Tensor' for argument '{p.name}' but instead found type "
-                    f"'{type(v).__name__}'.\nPosition: {i}\nValue: {v}\nDeclaration: {self.schema}\n"
+                    f"'{type(v).__name__}'.\nPosition: {i}\nValue: {v!r}\nDeclaration: {self.schema}\n"
                     f"Cast error details: Unable to cast {v} to Tensor"
                 )
             values.append(list(v) if p.type.endswith("[]") and isinstance(v, tuple) and "Tensor" in p.type else v)

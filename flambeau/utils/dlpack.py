@@ -1,30 +1,9 @@
 """DLPack under PyTorch's path: tensors from other libraries, and for them."""
 
-from enum import IntEnum
-
 import flambeau
+from flambeau._eager.dlpack import DLDeviceType
 
 __all__ = ["DLDeviceType", "from_dlpack"]
-
-
-class DLDeviceType(IntEnum):
-    """The protocol's numbers of kinds of devices."""
-
-    kDLCPU = 1
-    kDLCUDA = 2
-    kDLCUDAHost = 3
-    kDLOpenCL = 4
-    kDLVulkan = 7
-    kDLMetal = 8
-    kDLVPI = 9
-    kDLROCM = 10
-    kDLROCMHost = 11
-    kDLExtDev = 12
-    kDLCUDAManaged = 13
-    kDLOneAPI = 14
-    kDLWebGPU = 15
-    kDLHexagon = 16
-    kDLMAIA = 17
 
 
 class _Capsule:

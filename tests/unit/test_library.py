@@ -176,3 +176,39 @@ def test_refusals(agree):
         plain(flambeau, lambda x: x)(flambeau.ones(3))
     with pytest.raises(RuntimeError, match="no fake impl registered"):
         plain(flambeau)(flambeau.empty(3, device="meta"))
+
+
+def test_operators_compile_and_are_exported_by_their_names():
+    @flambeau.library.custom_op("auditing::halved", mutates_args=())
+    def halved(x: flambeau.Tensor, by: float = 2.0) -> flambeau.Tensor:
+        return x / by
+
+    halved.register_fake(lambda x, by=2.0: flambeau.empty_like(x))
+    x = flambeau.ones(3)
+    assert flambeau.compile(lambda a: halved(a) + 1, fullgraph=True)(x).tolist() == [1.5] * 3
+    assert flambeau.compile(lambda a: flambeau.ops.auditing.halved(a, 4.0), fullgraph=True)(x).tolist() == [0.25] * 3
+
+    class Program(flambeau.nn.Module):
+        def forward(self, a):
+            return flambeau.ops.auditing.halved(a) + 1
+
+    exported = flambeau.export.export(Program(), (x,))
+    assert "torch.ops.auditing.halved.default" in str(exported.graph)
+    assert exported.module()(x).tolist() == [1.5] * 3
+
+
+def test_overloads_are_chosen_by_what_they_take():
+    with flambeau.library._scoped_library("overloaded", "DEF") as lib:
+        lib.define("scaled(Tensor x, int n=1) -> Tensor")
+        lib.define("scaled.by(Tensor x, Tensor y) -> Tensor")
+        lib.impl("scaled", lambda x, n=1: x * n, "CPU")
+        lib.impl("scaled.by", lambda x, y: x + y, "CPU")
+        assert flambeau.ops.overloaded.scaled(flambeau.ones(1), 3).tolist() == [3.0]
+        assert flambeau.ops.overloaded.scaled(flambeau.ones(1), flambeau.ones(1)).tolist() == [2.0]
+    assert not hasattr(flambeau.ops.overloaded, "scaled")
+
+
+def test_tags():
+    assert flambeau.Tag.pointwise in flambeau.ops.aten.sin.default.tags
+    assert flambeau.Tag.nondeterministic_seeded in flambeau.ops.aten.rand.default.tags
+    assert str(flambeau.Tag.core) == "Tag.core"
