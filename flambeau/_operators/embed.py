@@ -7,6 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.index import Index, InPlace, changed, writes
 from flambeau._operators.op import composite, op
+from flambeau._operators.pad import constant_pad_nd
 from flambeau._operators.sparse import embedding_sparse_backward
 from flambeau._values.dtype import SPOKEN
 
@@ -82,10 +83,58 @@ writes(embedding_renorm)
 MODES = {0: "sum", 1: "mean", 2: "max"}
 
 
+@op("_bag_bounds", promote="none", variants=(), differentiable=False)
+def _bag_bounds(k: Kernel[T], input: Index, offsets: Index, include_last_offset: bool) -> T:
+    """Where each bag of indices begins, and where the last one ends."""
+    return k.library("bag_bounds", input, offsets, last=include_last_offset)
+
+
 @op("_segments", promote="none", variants=(), differentiable=False)
-def _segments(k: Kernel[T], input: Index, offsets: Index, include_last_offset: bool) -> tuple[T, T]:
+def _segments(k: Kernel[T], input: Index, bounds: Index) -> tuple[T, T]:
     """The bag that each index is in, and how many indices each bag has."""
-    return k.library("segments", input, offsets, last=include_last_offset)
+    return k.library("segments", input, bounds)
+
+
+@op("_bag_sums", promote="none", variants=())
+def _bag_sums(k: Kernel[T], weight: T, indices: Index, bounds: Index, scale: T | None, bag: Index, padding: int, scale_grad_by_freq: bool,
+              sparse: bool) -> T:  # fmt: skip
+    """Of each bag, the sum of the rows that its indices name, each times a number; `bag` is that of each index."""
+    return k.library("bag_sums", weight, indices, bounds, scale, padding=padding)
+
+
+def _bag_rows(g: Any, weight_shape: Any, indices: Any, bounds: Any, scale: Any, bag: Any, padding: int, scale_grad_by_freq: bool, sparse: bool) -> Any:  # fmt: skip
+    rows = g.index_select(0, bag)
+    rows = rows if scale is None else rows * scale[: bag.shape[0]].unsqueeze(1)
+    add = embedding_sparse_backward if sparse else embedding_dense_backward
+    return add(rows, indices[: bag.shape[0]], weight_shape[0], padding, scale_grad_by_freq)
+
+
+def _bag_scale(g: Any, weight: Any, indices: Any, bag: Any, scale: Any, padding: int) -> Any:
+    named = indices[: bag.shape[0]]
+    found = (g.index_select(0, bag) * weight.index_select(0, named)).sum(1)
+    found = found if padding < 0 else found.masked_fill(named == padding, 0)
+    return found if bag.shape[0] == scale.shape[0] else constant_pad_nd(found, (0, scale.shape[0] - bag.shape[0]))
+
+
+_bag_sums.vjp(weight=_bag_rows, scale=_bag_scale)
+
+
+@op("_bag_maxima", promote="none", variants=(), outputs=("values", "rows"))
+def _bag_maxima(k: Kernel[T], weight: T, indices: Index, bounds: Index, padding: int) -> tuple[T, T]:
+    """Of each bag and column, the largest element of the rows that its indices name, and the row that it is in; 0 of empty bags."""
+    return k.library("bag_maxima", weight, indices, bounds, padding=padding)
+
+
+def _bag_picks(g_values: Any, weight_shape: Any, indices: Any, bounds: Any, rows: Any, padding: int) -> Any:
+    count = bounds.diff()
+    if padding >= 0:
+        bag = _segments(indices, bounds)[0]
+        count = count.new_zeros(count.shape).index_add(0, bag, indices[: bag.shape[0]].ne(padding).to(count.dtype))
+    shares = g_values.masked_fill(count.eq(0).unsqueeze(1), 0)
+    return g_values.new_zeros(weight_shape).scatter_add(0, rows, shares)
+
+
+_bag_maxima.vjp(weight=_bag_picks)
 
 
 @composite(
@@ -119,50 +168,23 @@ def embedding_bag(
             "for mode='sum' (got mode='"
             f"{MODES[mode]}'). Please open a feature request on GitHub."
         )
-    bag, count = _segments(indices, offsets, include_last_offset)
-    bags = offsets.shape[0] - (1 if include_last_offset else 0)
+    if indices.is_meta:  # how many indices a bag has is not known
+        bags = offsets.shape[0] - (1 if include_last_offset else 0)
+        out, count = weight.new_empty((bags, weight.shape[1])), offsets.new_empty((bags,))
+        return out, indices.new_empty(indices.shape), count, offsets.new_empty(out.shape) if mode == 2 else count
+    bounds = _bag_bounds(indices, offsets, include_last_offset)
+    bag, count = _segments(indices, bounds)
     padding = -1 if padding_idx is None else padding_idx % weight.shape[0]
-    rows = embedding(weight, indices, padding, scale_grad_by_freq, sparse)
-    kept = None
     if padding >= 0:
-        kept = indices != padding
+        kept = indices[: bag.shape[0]].ne(padding)
         count = count.new_zeros(count.shape).index_add(0, bag, kept.to(count.dtype))
-    shape = (bags, weight.shape[1])
     if mode == 2:
-        if kept is not None:
-            rows, at = rows[kept], bag[kept]
-        else:
-            at = bag
-        where = at.unsqueeze(1).expand(rows.shape)
-        best = (
-            rows.new_full(shape, float("-inf")).scatter_reduce(0, where, rows.detach(), "amax")
-            if rows.numel()
-            else rows.new_zeros(shape)
-        )
-        place = _first_place(rows, best, where) if rows.numel() else count.new_zeros(shape)
-        has = (count > 0).unsqueeze(1)
-        out = (rows.gather(0, place.masked_fill(~has, 0)) if rows.numel() else rows.new_zeros(shape)).masked_fill(
-            ~has, 0
-        )
-        picked = indices[kept] if kept is not None else indices
-        return out, bag, count, (picked[place.masked_fill(~has, 0)] if rows.numel() else place).masked_fill(~has, -1)
-    if per_sample_weights is not None:
-        rows = rows * per_sample_weights.unsqueeze(1)
-    if kept is not None:
-        rows = rows.masked_fill(~kept.unsqueeze(1), 0)
-    out = rows.new_zeros(shape).index_add(0, bag, rows)
+        out, rows = _bag_maxima(weight, indices, bounds, padding)
+        return out, bag, count, rows
+    out = _bag_sums(weight, indices, bounds, per_sample_weights, bag, padding, scale_grad_by_freq, sparse)
     if mode == 1:
         out = out / count.clamp(min=1).unsqueeze(1).to(out.dtype)
     return out, bag, count, count
-
-
-def _first_place(rows: Any, best: Any, where: Any) -> Any:
-    """For each bag and column, the first row that holds the maximum."""
-    from flambeau._operators.create import arange
-
-    n = rows.shape[0]
-    number = arange(n).unsqueeze(1).expand(rows.shape).masked_fill(rows.detach() != best.gather(0, where), n)
-    return number.new_full(best.shape, n).scatter_reduce(0, where, number, "amin").clamp(max=max(n - 1, 0))
 
 
 @op("one_hot", namespace="nn", promote="none", variants=("function",), differentiable=False)

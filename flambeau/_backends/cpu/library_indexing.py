@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.library_memory import converted, write
 from flambeau._backends.cpu.library_product import native
 from flambeau._values import dtype as dtypes
@@ -506,8 +508,8 @@ def renorm_rows(table: Any, index: Any, *, limit: float, p: float) -> None:
     table[at] = (chosen * factor[:, None]).astype(table.dtype)
 
 
-def segments(index: Any, offsets: Any, *, last: bool) -> Any:
-    """Which bag each index is in, by where the bags begin; and how long the bags are."""
+def bag_bounds(index: Any, offsets: Any, *, last: bool) -> Any:
+    """Where bags begin, and where the last one ends."""
     n = index.shape[0]
     starts = offsets[:-1] if last else offsets
     if starts.size and starts[0] != 0:
@@ -515,12 +517,70 @@ def segments(index: Any, offsets: Any, *, last: bool) -> Any:
             "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from "
             f"position 0. However, got {starts[0]}"
         )
-    if starts.size and starts[-1] > n:
+    if offsets.size and offsets[-1] > n:
         raise RuntimeError(
-            f"offsets[-1] can not be greater than input's length({n}) but got offsets[-1] of {starts[-1]}"
+            f"offsets[-1] can not be greater than input's length({n}) but got offsets[-1] of {offsets[-1]}"
         )
-    lengths = np.diff(np.append(starts, n))
-    return np.repeat(np.arange(len(starts), dtype=index.dtype), lengths), lengths.astype(index.dtype)
+    bounds = (offsets if last else np.append(offsets, n)).astype(np.int64)
+    if (np.diff(bounds) < 0).any():
+        raise RuntimeError("Expected i < index_size to be true, but got false.")
+    return bounds
+
+
+def segments(index: Any, bounds: Any) -> Any:
+    """Which bag each index is in; and how long the bags are."""
+    lengths = np.diff(bounds)
+    bag = np.repeat(np.arange(len(lengths), dtype=index.dtype), lengths)
+    return bag, lengths.astype(index.dtype)
+
+
+BAGS = 1 << 11  # elements from which bags are summed by a kernel
+
+
+def _bagged(table: Any, index: Any, bounds: Any, scale: Any, most: bool, padding: int) -> Any:
+    if index.size and not within(index, table.shape[0]):
+        at = int(np.argmax((index < 0) | (index >= table.shape[0])))
+        raise RuntimeError(
+            f"embedding_bag: Expected idx >= 0 && idx < num_embeddings but found idx to be {index[at]}"
+            if most
+            else f"Index {at} of input takes value {index[at]} which is not in the valid range [0, {table.shape[0]})"
+        )
+    if index.size * table.shape[1] < BAGS or not native():
+        return None
+    from flambeau._backends.cpu.bags import bags
+
+    return bags(table, index, bounds, scale, most, padding)
+
+
+def bag_sums(table: Any, index: Any, bounds: Any, scale: Any, *, padding: int) -> Any:
+    """Of each bag, the sum of the rows that its indices name, each times a number; those at `padding` are left out."""
+    out = _bagged(table, index, bounds, scale, False, padding)
+    if out is None:
+        wide = np.float32 if table.dtype in dtypes.HALVES else table.dtype
+        out = np.zeros((len(bounds) - 1, table.shape[1]), wide)
+        bag, kept = segments(index, bounds)[0], index[bounds[0] : bounds[-1]] != padding
+        rows = table[index[bounds[0] : bounds[-1]]].astype(wide, copy=False)
+        if scale is not None:
+            rows = rows * scale[bounds[0] : bounds[-1], None].astype(wide, copy=False)
+        np.add.at(out, bag[kept], rows[kept])
+    return astype(out, table.dtype)
+
+
+def bag_maxima(table: Any, index: Any, bounds: Any, *, padding: int) -> Any:
+    """Of each bag and column, the largest element of its rows and the first row that holds it; zeros where a bag is empty."""
+    found = _bagged(table, index, bounds, None, True, padding)
+    if found is not None:
+        return found
+    shape = (len(bounds) - 1, table.shape[1])
+    out, where = np.zeros(shape, table.dtype), np.zeros(shape, np.int64)
+    for bag, (first, stop) in enumerate(itertools.pairwise(bounds)):
+        rows = [row for row in index[first:stop] if row != padding]
+        if rows:
+            out[bag], where[bag] = table[rows[0]], rows[0]
+        for row in rows[1:]:
+            more = table[row] > out[bag]
+            out[bag][more], where[bag][more] = table[row][more], row
+    return out, where
 
 
 def one_hot(index: Any, *, classes: int) -> Any:
