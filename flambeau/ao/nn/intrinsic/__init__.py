@@ -3,46 +3,11 @@
 import importlib
 from types import ModuleType
 
-from .modules import (
-    BNReLU2d,
-    BNReLU3d,
-    ConvAdd2d,
-    ConvAddReLU2d,
-    ConvBn1d,
-    ConvBn2d,
-    ConvBn3d,
-    ConvBnReLU1d,
-    ConvBnReLU2d,
-    ConvBnReLU3d,
-    ConvReLU1d,
-    ConvReLU2d,
-    ConvReLU3d,
-    LinearBn1d,
-    LinearLeakyReLU,
-    LinearReLU,
-    LinearTanh,
-)
+from . import modules
+from .modules import *  # noqa: F403
 from .modules.fused import _FusedModule
 
-__all__ = [
-    "ConvBn1d",
-    "ConvBn2d",
-    "ConvBn3d",
-    "ConvBnReLU1d",
-    "ConvBnReLU2d",
-    "ConvBnReLU3d",
-    "ConvReLU1d",
-    "ConvReLU2d",
-    "ConvReLU3d",
-    "LinearReLU",
-    "BNReLU2d",
-    "BNReLU3d",
-    "LinearBn1d",
-    "LinearLeakyReLU",
-    "LinearTanh",
-    "ConvAdd2d",
-    "ConvAddReLU2d",
-]
+__all__ = list(modules.__all__)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -3,75 +3,11 @@
 import importlib
 from types import ModuleType
 
-from . import functional
-from .modules import (
-    ELU,
-    LSTM,
-    BatchNorm2d,
-    BatchNorm3d,
-    Conv1d,
-    Conv2d,
-    Conv3d,
-    ConvTranspose1d,
-    ConvTranspose2d,
-    ConvTranspose3d,
-    DeQuantize,
-    Dropout,
-    Embedding,
-    EmbeddingBag,
-    FloatFunctional,
-    FXFloatFunctional,
-    GroupNorm,
-    Hardswish,
-    InstanceNorm1d,
-    InstanceNorm2d,
-    InstanceNorm3d,
-    LayerNorm,
-    LeakyReLU,
-    Linear,
-    MaxPool2d,
-    MultiheadAttention,
-    PReLU,
-    QFunctional,
-    Quantize,
-    ReLU6,
-    Sigmoid,
-    Softmax,
-)
+from . import functional, modules
+from .modules import *  # noqa: F403
+from .modules import MaxPool2d
 
-__all__ = [
-    "BatchNorm2d",
-    "BatchNorm3d",
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-    "DeQuantize",
-    "ELU",
-    "Embedding",
-    "EmbeddingBag",
-    "GroupNorm",
-    "Hardswish",
-    "InstanceNorm1d",
-    "InstanceNorm2d",
-    "InstanceNorm3d",
-    "LayerNorm",
-    "LeakyReLU",
-    "Linear",
-    "LSTM",
-    "MultiheadAttention",
-    "Quantize",
-    "ReLU6",
-    "Sigmoid",
-    "Softmax",
-    "Dropout",
-    "PReLU",
-    "FloatFunctional",
-    "FXFloatFunctional",
-    "QFunctional",
-]
+__all__ = list(modules.__all__)
 
 
 def __getattr__(name: str) -> ModuleType:

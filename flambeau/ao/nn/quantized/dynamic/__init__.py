@@ -1,31 +1,6 @@
 """Modules with weights of codes, whose inputs are floats and quantized as they come."""
 
-from .modules import (
-    GRU,
-    LSTM,
-    Conv1d,
-    Conv2d,
-    Conv3d,
-    ConvTranspose1d,
-    ConvTranspose2d,
-    ConvTranspose3d,
-    GRUCell,
-    Linear,
-    LSTMCell,
-    RNNCell,
-)
+from . import modules
+from .modules import *  # noqa: F403
 
-__all__ = [
-    "Linear",
-    "LSTM",
-    "GRU",
-    "LSTMCell",
-    "RNNCell",
-    "GRUCell",
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-]
+__all__ = list(modules.__all__)
