@@ -314,7 +314,7 @@ def createResolutionCallbackFromEnv(lookup_base: Any) -> Callable[[str], Any]:
     def find(expression: str) -> Any:
         try:
             return eval(expression.strip(), {"__builtins__": {}}, Scope())
-        except Exception:
+        except Exception:  # whatever an annotation's text may raise: it is not known here
             return None
 
     return find
@@ -409,7 +409,7 @@ def get_callable_argument_names(fn: Any) -> list[str]:
     """The names of the parameters that may be given by position or keyword."""
     try:
         parameters = inspect.signature(fn).parameters.values()
-    except Exception:
+    except (TypeError, ValueError):
         return []
     return [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
 

@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def options(words: list[str], *known: str) -> list[str]:
+    """The words that follow a command, which must all be known."""
     for word in words:
         if word not in known:
             refuse(f"unknown argument {word}\n{USAGE}", 2)
@@ -58,6 +59,7 @@ def options(words: list[str], *known: str) -> list[str]:
 
 
 def refuse(text: str, status: int = 1) -> NoReturn:
+    """End the program with a message."""
     print(f"flambeau: {text}", file=sys.stderr)
     sys.exit(status)
 
@@ -187,6 +189,7 @@ def unlink() -> None:
 
 
 def link_path() -> str:
+    """Where in this environment the file lies that links `torch` to flambeau."""
     import sysconfig
 
     return os.path.join(sysconfig.get_path("purelib"), LINK)

@@ -400,14 +400,17 @@ def get_ctx() -> Any:
 
 
 def get_kernel(op: Any, dispatch_key: Any) -> Any:
+    """Not here: there are no kernels by dispatch key."""
     raise NotImplementedError("torch.library.get_kernel is not implemented")
 
 
 def triton_op(*args: Any, **kwargs: Any) -> Any:
+    """Not here: there is no Triton."""
     raise NotImplementedError("torch.library.triton_op is not implemented: there is no Triton here")
 
 
 def wrap_triton(triton_kernel: Any) -> Any:
+    """Not here: there is no Triton."""
     raise NotImplementedError("torch.library.wrap_triton is not implemented: there is no Triton here")
 
 

@@ -41,10 +41,12 @@ def has_torch_function(relevant_args: Any) -> bool:
 
 
 def has_torch_function_unary(x: Any) -> bool:
+    """`has_torch_function` of one argument."""
     return has_torch_function((x,))
 
 
 def has_torch_function_variadic(*xs: Any) -> bool:
+    """`has_torch_function` of the arguments given."""
     return has_torch_function(xs)
 
 

@@ -83,7 +83,7 @@ class Joint:
             vals = [n.meta["val"] for n in self._backward.graph.find_nodes(op="placeholder")]
             try:
                 self._made = Compiled(self._backward, vals)
-            except Exception as problem:
+            except Exception as problem:  # a mistake of the compiler's is told, and costs speed only
                 logs.refused(problem)
                 self._made = ByNodes(self._backward)
         return self._made

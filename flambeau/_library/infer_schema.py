@@ -130,7 +130,7 @@ def infer_schema(
 
     try:
         hints = typing.get_type_hints(prototype_function)
-    except Exception:
+    except Exception:  # annotations are evaluated, and may raise anything
         hints = {}
     parts, starred, seen = [], False, []
     for n, (name, p) in enumerate(signature.parameters.items()):

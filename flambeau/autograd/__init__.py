@@ -273,6 +273,7 @@ def _is_checkpoint_valid() -> bool:
 
 
 def variable(*args: Any, **kwargs: Any) -> Any:
+    """Refused: `torch.tensor` makes tensors."""
     raise RuntimeError("torch.autograd.variable(...) is deprecated, use torch.tensor(...) instead")
 
 

@@ -44,4 +44,5 @@ class detect_anomaly(set_detect_anomaly):
 
 
 def is_anomaly_enabled() -> bool:
+    """Whether `detect_anomaly` is on."""
     return STATE.anomaly

@@ -16,14 +16,17 @@ def is_available() -> bool:
 
 
 def is_initialized() -> bool:
+    """Always: there is nothing to set up."""
     return True
 
 
 def device_count() -> int:
+    """One."""
     return 1
 
 
 def current_device() -> str:
+    """The name of the one device."""
     return "cpu"
 
 
@@ -74,6 +77,7 @@ _default = Stream()
 
 
 def current_stream(device=None) -> Stream:
+    """The one stream."""
     return _default
 
 
@@ -91,6 +95,7 @@ class StreamContext(contextlib.AbstractContextManager):
 
 
 def stream(stream) -> StreamContext:
+    """A block in which a stream is the current one, which changes nothing."""
     return StreamContext(stream)
 
 

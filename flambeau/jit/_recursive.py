@@ -528,7 +528,7 @@ class PythonResolver:
             obj = eval(
                 compile(ast.Expression(node), "<annotation>", "eval"), {**vars(typing), **vars(builtins)}, self.scope
             )
-        except Exception:
+        except Exception:  # annotations are evaluated, and may raise anything
             return None
         return from_python(obj, self.scope)
 
@@ -589,7 +589,7 @@ def python_call(
     """A call that goes back to Python."""
     try:
         notes = typing.get_type_hints(fn)
-    except Exception:
+    except Exception:  # annotations are evaluated, and may raise anything
         notes = {}
     result = need(notes["return"]) if "return" in notes else ty.TENSOR
     order = [p for p in inspect.signature(fn).parameters if owner is None or p != "self"]

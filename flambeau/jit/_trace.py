@@ -240,7 +240,7 @@ def trace(
 
     try:
         name = _qualified_name(func)
-    except Exception:
+    except Exception:  # lambdas and callables have no name that a program could have
         name = "__torch__._traced"
     compiled = Compiled(unique(name))
     compiled._graph, compiled.schema = graph, schema

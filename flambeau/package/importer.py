@@ -55,7 +55,7 @@ class Importer(ABC):
             try:
                 reduced = obj.__reduce__()
                 name = reduced if isinstance(reduced, str) else None
-            except Exception:
+            except Exception:  # the object's own code; its class may still have a name
                 pass
         name = name or getattr(obj, "__qualname__", None) or obj.__name__
         module_name = demangle(self.whichmodule(obj, name))

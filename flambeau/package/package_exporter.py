@@ -345,7 +345,7 @@ class PackageExporter:
         try:
             self._import_module(module_name)
             return True
-        except Exception:
+        except Exception:  # importing runs the module
             return False
 
     def _get_source_of_module(self, module: types.ModuleType) -> str | None:

@@ -33,6 +33,7 @@ def get_pretty_env_info() -> str:
 
 
 def version(name: str) -> str:
+    """The version of an installed distribution."""
     try:
         found = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:

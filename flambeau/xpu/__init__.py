@@ -18,14 +18,17 @@ def device_count() -> int:
 
 
 def is_initialized() -> bool:
+    """Never: there are no such devices."""
     return False
 
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """Never: there are no such devices."""
     return False
 
 
 def is_current_stream_capturing() -> bool:
+    """Never: there are no such devices."""
     return False
 
 

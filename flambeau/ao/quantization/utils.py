@@ -119,18 +119,22 @@ def activation_is_dynamically_quantized(qconfig: Any) -> bool:
 
 
 def activation_is_int8_quantized(qconfig: Any) -> bool:
+    """Whether activations are quantized to eight bits."""
     return activation_dtype(qconfig) in (torch.quint8, torch.qint8, torch.uint8, torch.int8)
 
 
 def activation_is_int32_quantized(qconfig: Any) -> bool:
+    """Whether activations are quantized to 32 bits."""
     return activation_dtype(qconfig) in (torch.qint32, torch.int32)
 
 
 def weight_is_quantized(qconfig: Any) -> bool:
+    """Whether weights are quantized at all."""
     return weight_dtype(qconfig) in (*_STATIC, torch.quint4x2)
 
 
 def weight_is_statically_quantized(qconfig: Any) -> bool:
+    """Whether weights are quantized to eight bits once and for all."""
     return weight_dtype(qconfig) in (torch.quint8, torch.qint8, torch.uint8, torch.int8)
 
 

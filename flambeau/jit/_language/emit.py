@@ -614,7 +614,7 @@ class Emitter(Assignments):
             try:
                 owner = self.expression(target.value)
                 t = owner.type if isinstance(owner, Value) else owner.value(self, None).type
-            except Exception:
+            except Exception:  # what is wrong with it is said where it is compiled
                 return None
             return t.attributes.get(target.attr) if isinstance(t, ty.Class) else None
         return None

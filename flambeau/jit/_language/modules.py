@@ -359,7 +359,7 @@ def module_type(module: Any, memo: dict[int, Any]) -> ty.Class:
 def _interface_of(note: Any) -> Any:
     try:
         t = from_python(note[0], note[1])
-    except Exception:
+    except Exception:  # no type of the language: then no interface either
         return None
     return t if isinstance(t, ty.Interface) else None
 
