@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import traceback
 import types
 import weakref
@@ -245,8 +244,3 @@ def explain(f: Any, *extra_args: Any, **extra_kwargs: Any) -> Any:
         return ExplainOutput(made._captures, result)
 
     return inner(*extra_args, **extra_kwargs) if extra_args or extra_kwargs else inner
-
-
-def same_signature(fn: Any) -> Any:
-    """The signature that a compiled function shows."""
-    return inspect.signature(fn)

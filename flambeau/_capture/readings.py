@@ -20,7 +20,6 @@ from flambeau._operators.create import wrapped
 from flambeau._operators.op import Op
 from flambeau._operators.view import sizes
 from flambeau._values.dtype import (
-    bool_,
     dtype,
     float32,
     float64,
@@ -39,10 +38,6 @@ def _dtype(d: Any) -> dtype:
 def along(dim: int, shape: Sequence[int]) -> Expr:
     """Each element's place along a dim, over the other dims 1."""
     return K.reshape(K.iota(shape[dim], int64), tuple(n if d == dim else 1 for d, n in enumerate(shape)))
-
-
-def logical(e: Expr) -> Expr:
-    return e if e.dtype is bool_ else K.ne(e, 0)
 
 
 def within(b: Builder, index: Expr, n: int, wrap: bool = False) -> Expr:

@@ -14,7 +14,7 @@ from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import bfloat16, dtype, float16, float32, float64, promote_types
+from flambeau._values.dtype import dtype, float32, float64, promote_types
 
 LOWER = frozenset([
     "conv1d", "conv2d", "conv3d", "bmm", "mm", "linalg_vecdot", "baddbmm", "addmm", "addbmm", "linear",
@@ -45,7 +45,6 @@ OPEN = frozenset([
     "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "multi_head_attention_forward", "linear_cross_entropy",
 ])  # fmt: skip
 WIDEST = frozenset(("stack", "cat", "index_copy"))
-SUPPORTED = (bfloat16, float16)
 
 _cache: dict[int, tuple[Any, Tensor]] = {}
 _depth = [0]

@@ -36,7 +36,7 @@ _DENSE = np.empty(0).flags
 class Stub:
     """Stands for an array that is only an expression."""
 
-    torch_device, base, torch_flags = CPU, None, None
+    torch_device, base = CPU, None
     __slots__ = ("dtype", "expr")
 
     def __init__(self, expr: Expr) -> None:

@@ -18,10 +18,6 @@ LINALG = {"promote": "none", "namespace": "linalg", "variants": ("function", "ou
 TENSORS = {"namespace": "linalg", "variants": ("function", "out")}
 
 
-def _singular(name: str, what: str) -> Any:
-    return lambda which, i: f"{name}: {which}The {what}"
-
-
 # ---------------------------------------------------------------- solve, inv
 
 

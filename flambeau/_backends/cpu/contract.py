@@ -118,18 +118,6 @@ def micro_kernel(m: Module, t: Tile, rows: int, acc: str, table: bool = False) -
             f.store(f.load(wide, at) + sums[i][v].get(), at)
 
 
-def run_tile(f: Function, t: Tile, rows: V, *args: V) -> None:
-    """Calls the micro-kernel for a number of rows known at run time."""
-    name = f.fresh("rows")
-    f.do(f"switch {rows}, label %{name}.done [{' '.join(f'i64 {r}, label %{name}.{r}' for r in range(1, t.rows + 1))}]")
-    f.closed = True
-    for r in range(1, t.rows + 1):
-        f.label_after(f"{name}.{r}")
-        f.call("void", f"tile_{r}", *args)
-        f.jump(f"{name}.done")
-    f.label_after(f"{name}.done")
-
-
 def pair_product(f: Function, s: V, x: V, y: V, t: Tile) -> V:
     """s + x0 * y0 + x1 * y1 for pairs of bfloat16."""
     pairs = f"<{2 * t.lanes} x bfloat>"

@@ -343,10 +343,6 @@ class Builder:
     def narrow(self, x: Value) -> Value:
         return x if x.type == "f32" else self.convert("fptrunc", x, "f32")
 
-    def to_int(self, x: Value) -> Value:
-        """Truncates; the caller keeps x in range."""
-        return self.convert("fptosi", x, INT_OF[x.type])
-
     def to_float(self, i: Value) -> Value:
         return self.convert("sitofp", i, FLOAT_OF[i.type])
 

@@ -66,21 +66,6 @@ def elements(x: Any) -> Shape:
     return tuple(s // n for s in x.strides)
 
 
-def storage_length(x: Any) -> int:
-    """How many elements of x's dtype its storage holds."""
-    return owner(x)[0].nbytes // max(x.dtype.itemsize, 1)
-
-
-def storage_start(x: Any) -> int:
-    """How many elements of its storage lie before x's first."""
-    return owner(x)[1] // max(x.dtype.itemsize, 1)
-
-
-def reinterpret(x: Any, *, dtype: Any) -> Any:
-    """The same bytes as elements of another dtype."""
-    return x.view(dtype.np)
-
-
 def empty_strided(*, shape: Shape, strides: Shape, dtype: Any) -> Any:
     """New memory, laid out as asked."""
     length = 0 if 0 in shape else sum((m - 1) * s for m, s in zip(shape, strides, strict=True)) + 1

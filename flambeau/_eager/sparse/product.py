@@ -219,14 +219,6 @@ def _sparse_mm_reduce_impl(input: Any, other: Any, reduce: str) -> Any:
     return wrap(best)
 
 
-def _full(dense: Any) -> CooArray:
-    """All elements of a dense matrix, by coordinates."""
-    rows, columns = dense.shape
-    return CooArray(
-        np.indices((rows, columns)).reshape(2, -1), np.ascontiguousarray(dense).reshape(-1), dense.shape, True
-    )
-
-
 @reading("smm")
 def smm(input: Any, mat2: Any) -> Any:
     return sspaddmm(

@@ -208,7 +208,6 @@ class Expressions:
         if first.static is not None:
             if first.static == is_or:
                 return first
-            self.refine_later = first
             saved = dict(self.env)
             self.refine(first.when_true if first.static else first.when_false)
             rest = self.short_circuit(op, parts[1:], place)

@@ -225,10 +225,6 @@ def _index(x: Any, indices: list[Any]) -> Any:
     return x[tuple(slice(None) if i is None else i for i in indices)]
 
 
-def _index_put_(x: Any, indices: list[Any], values: Any, accumulate: bool = False) -> Any:
-    return x.index_put_(tuple(slice(None) if i is None else i for i in indices), values, accumulate)
-
-
 def _index_put_sliced(x: Any, indices: list[Any], values: Any, accumulate: bool = False) -> Any:
     if any(i is None for i in indices):
         key = tuple(slice(None) if i is None else i for i in indices)

@@ -28,7 +28,6 @@ Tensor = flambeau.Tensor
 
 class State(threading.local):
     current: Any = None  # the tracer whose function is running
-    paused: Any = None  # the same, while one of the calls it has seen is running
 
 
 STATE = State()
@@ -223,7 +222,6 @@ class Tracer(TorchFunctionMode):
                 *args[:lead],
                 list(rest[0]) if len(rest) == 1 and isinstance(rest[0], (list, tuple)) else list(rest),
             )
-        args = tuple(str(a) if isinstance(a, flambeau.device) and False else a for a in args)
         vs = [self.value(a) for a in args]
         ks = {k: self.value(v) for k, v in kwargs.items()}
         self_value = vs[0] if vs and vs[0].type is ty.TENSOR and "self" not in ks else None

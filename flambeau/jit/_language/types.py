@@ -48,7 +48,6 @@ TENSOR, INT, FLOAT, COMPLEX, BOOL, STR = (
 NONE, ANY, NUMBER, DEVICE = Type("NoneType"), Type("Any"), Type("Scalar", "number"), Type("Device")
 GENERATOR, STREAM, STORAGE = Type("Generator"), Type("Stream"), Type("Storage")
 ANY_LIST, ANY_TUPLE, ANY_ENUM, ANY_CLASS = Type("list"), Type("tuple"), Type("AnyEnumType"), Type("AnyClassType")
-FUNCTION_VALUE = Type("Function")
 
 
 class Contained(Type):

@@ -283,16 +283,6 @@ def object_attr(em: Any, v: Value, t: Any, name: str, place: Any) -> Any:
     em.fail(f"{what} '{t.qualified.rpartition('.')[2]}' has no attribute '{name}' " if t.is_module else f"Tried to access nonexistent attribute or method '{name}' of type '{t}'. Did you forget to initialize an attribute in __init__()?", place)  # fmt: skip
 
 
-def callable_builtin(module: str, name: str) -> str | None:
-    """The operator that a public name of the library is."""
-    spaces = {"linalg": "linalg_", "fft": "fft_", "special": "special_"}
-    prefix = spaces.get(module.rpartition(".")[2], "")
-    for candidate in (f"aten::{prefix}{name}", f"prim::{name}") if not prefix else (f"aten::{prefix}{name}",):
-        if overloads(candidate):
-            return candidate
-    return None
-
-
 class PythonModule(Sugared):
     """A module of Python: its members are looked up while compiling."""
 
