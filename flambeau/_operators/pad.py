@@ -60,9 +60,31 @@ def _indices(n: int, before: int, after: int, mode: str) -> list[int]:
     return [(j if j < n else period - j) for j in (i % period for i in at)]
 
 
+Widths = tuple[tuple[int, int], ...]
+
+
+@op("_pad_edges", promote="none", variants=())
+def _pad_edges(k: Kernel[T], input: T, widths: Widths, mode: str) -> T:
+    """The input with cells before and after its dims that show its own."""
+    return k.library("pad_edges", input, widths=widths, mode=mode)
+
+
+@op("_pad_edges_backward", promote="none", variants=())
+def _pad_edges_backward(k: Kernel[T], grad: T, widths: Widths, mode: str) -> T:
+    """What reaches the input of `_pad_edges`."""
+    return k.library("pad_edges_backward", grad, widths=widths, mode=mode)
+
+
+_pad_edges.vjp(input=lambda g, widths, mode: _pad_edges_backward(g, widths, mode))
+_pad_edges_backward.vjp(grad=lambda g, widths, mode: _pad_edges(g, widths, mode))
+
+
 def _take_each(input: Tensor, pad: Sequence[int], mode: str) -> Tensor:
     out = still(input) if mode != "circular" else input
-    for d, (before, after) in enumerate(_widths(input.ndim, pad)):
+    widths = tuple(_widths(input.ndim, pad))
+    if input.numel() and all(n >= 0 for pair in widths for n in pair):
+        return _pad_edges(out, widths, mode)
+    for d, (before, after) in enumerate(widths):  # cells may show what is cropped
         if before or after:
             index = (
                 input.new_tensor(_indices(input.shape[d], before, after, mode), dtype=int64) if input.shape[d] else None

@@ -24,6 +24,7 @@ MODULES = (
     "statistics",
     "ctc",
     "taps",
+    "pad",
     "transform",
 )  # library_<name>.py
 
