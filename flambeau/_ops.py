@@ -220,7 +220,7 @@ def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
     if namespace in ("aten", "profiler"):
         plain = importlib.import_module("flambeau._plain_ops").find(namespace, name)
         if plain is not None:
-            return plain  # type: ignore[no-any-return]
+            return plain
     if namespace not in ("aten", "prims"):
         return None
     _operators.load()
@@ -295,7 +295,7 @@ def target(op: Op, overload: str, into: bool = False) -> OpOverload | None:
     """What a graph calls for a call of this operator's overload, in place or not: `torch.ops.aten.add_.Tensor`. None where there is no such name."""
     if op.custom is not None:
         packet = getattr(getattr(ops, op.custom.namespace), op.custom.name)
-        return getattr(packet, op.custom.overload or "default")  # type: ignore[no-any-return]
+        return getattr(packet, op.custom.overload or "default")
     base, _, name = overload.partition(".")
     packet = getattr(ops.aten, base + "_" if into and not base.endswith("_") else base, None)
     return packet and OpOverload(packet, name or "default", op, "inplace" if into else "function")

@@ -37,7 +37,7 @@ def from_file(
         return wrap(np.empty(0, d)).requires_grad_(requires_grad)  # type: ignore[attr-defined,no-any-return]
     a = np.memmap(filename, d, "r+" if shared else "c", shape=(size,))
     t = wrap(np.asarray(a)).to(device="cpu" if device is None else device)  # type: ignore[attr-defined]
-    return t.requires_grad_(requires_grad)  # type: ignore[no-any-return]
+    return t.requires_grad_(requires_grad)
 
 
 def to_dlpack(tensor: Tensor, /) -> Any:

@@ -167,7 +167,7 @@ class Tensor(_Space, metaclass=_TensorMeta):
 
     @property
     def layout(self) -> layout:
-        return getattr(self._a, "layout", strided)  # type: ignore[no-any-return]
+        return getattr(self._a, "layout", strided)
 
     @property
     def itemsize(self) -> int:
@@ -226,12 +226,12 @@ def around(array: Any) -> Tensor:
     """The same, of the class that goes with the array's layout."""
     t: Any = new(CLASSES.get(type(array), Tensor))
     t._a = array
-    return t  # type: ignore[no-any-return]
+    return t
 
 
 def has_elements(t: Any) -> bool:
     """Whether t's elements can be looked at: not those of meta tensors, nor of one sample of a batch."""
-    return getattr(t._a, "has_elements", True)  # type: ignore[no-any-return]
+    return getattr(t._a, "has_elements", True)
 
 
 def twin(t: Any) -> Any:

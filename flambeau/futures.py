@@ -30,7 +30,7 @@ class Future(Generic[T]):
 
     def wait(self) -> T:
         """Wait for the value; raises the error where that was set."""
-        return self._inner.result()  # type: ignore[no-any-return]
+        return self._inner.result()
 
     def value(self) -> T:
         """The value, which must be there."""

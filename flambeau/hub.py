@@ -118,7 +118,7 @@ def _default_branch(owner: str, name: str) -> str:
 
 def _read_url(request: Request) -> str:
     with urlopen(request) as answer:
-        return answer.read().decode(answer.headers.get_content_charset("utf-8"))  # type: ignore[no-any-return]
+        return answer.read().decode(answer.headers.get_content_charset("utf-8"))
 
 
 def _github_headers() -> dict[str, str]:

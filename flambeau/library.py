@@ -57,7 +57,7 @@ def find(op: Any) -> Definition:
         return op._definition
     definition = getattr(getattr(op, "op", None), "custom", None)
     if definition is not None:
-        return definition  # type: ignore[no-any-return]
+        return definition
     qualname = getattr(op, "_qualified_op_name", op)
     if not isinstance(qualname, str) or "::" not in qualname:
         raise ValueError(

@@ -401,7 +401,7 @@ def storage_to_tensor_type(storage: Any) -> Any:
 # ---------------------------------------------------------------- save
 
 
-_PythonPickler: Any = pickle._Pickler  # type: ignore[attr-defined]
+_PythonPickler: Any = pickle._Pickler
 
 
 class Pickler(_PythonPickler):  # type: ignore[misc]

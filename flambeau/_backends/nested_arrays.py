@@ -94,7 +94,7 @@ class JaggedArray(NestedArray):
     @property
     def size(self) -> int:
         if self.ragged.lengths is None:
-            return self.values.size  # type: ignore[no-any-return]
+            return self.values.size
         v = self.values.shape
         return int(self.ragged.counts.sum()) * prod(v[: self.ragged.at - 1]) * prod(v[self.ragged.at :])
 

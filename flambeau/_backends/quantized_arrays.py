@@ -79,7 +79,7 @@ def quantized(codes: Any, dtype: dtypes.dtype, quantizer: Any) -> QuantizedArray
     """The quantized array over the memory of an array of integers."""
     a = codes.view(dtype.np, QuantizedArray)
     a.quantizer = quantizer
-    return a  # type: ignore[no-any-return]
+    return a
 
 
 def codes(a: Any) -> Any:

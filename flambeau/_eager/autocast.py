@@ -108,9 +108,9 @@ def _cast(t: Any, to: dtype) -> Any:
     ):
         found = _cache.get(id(t))
         if found is None or found[0] is not t:
-            found = _cache[id(t)] = (t, t.to(to))  # type: ignore[attr-defined]
+            found = _cache[id(t)] = (t, t.to(to))
         return found[1]
-    return t.to(to)  # type: ignore[attr-defined]
+    return t.to(to)
 
 
 def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:

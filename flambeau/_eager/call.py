@@ -288,7 +288,7 @@ def result_type(operands: list[Any]) -> dtypes.dtype:
     return result if result is not None else dtypes.get_default_dtype()
 
 
-Op.meeting = staticmethod(result_type)  # type: ignore[assignment]
+Op.meeting = staticmethod(result_type)
 _CATEGORY = {"b": 0, "i": 1, "f": 2, "c": 3, "q": 4}
 
 
@@ -556,9 +556,9 @@ def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str) -> None:
 def store(op: Op, target: Tensor, result: Any, into: bool) -> Any:
     """Store a composite's result, already a tensor, into `self` or `out=`."""
     if isinstance(result, (tuple, list)):
-        for o, r in zip(target, result, strict=True):  # type: ignore[call-overload]
+        for o, r in zip(target, result, strict=True):
             store(op, o, r, into)
-        return record.named(op)(tuple(target)) if op.outputs else tuple(target)  # type: ignore[call-overload,arg-type]
+        return record.named(op)(tuple(target)) if op.outputs else tuple(target)
     if into:
         if not dtypes.can_cast(result.dtype, target.dtype):
             raise RuntimeError(

@@ -374,7 +374,7 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
         from flambeau._eager.dlpack import imported
 
         t = imported(ext_tensor)
-    return t.clone() if copy else t  # type: ignore[attr-defined,no-any-return]
+    return t.clone() if copy else t
 
 
 # ---------------------------------------------------------------- conversion

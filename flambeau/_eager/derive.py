@@ -635,5 +635,5 @@ def _composite(op: Op) -> str:
     return "\n".join(text) + "\n"
 
 
-Op.call = staticmethod(function)  # type: ignore[assignment]
+Op.call = staticmethod(function)
 __all__ = ["Node", "function", "inplace"]

@@ -99,4 +99,4 @@ def imported(source: Any) -> Tensor:
     taken = _Taken(source)
     t = wrap(np.from_dlpack(taken))
     name = next((n for n, code in CODES.items() if code == taken.code), None)
-    return t if name is None else t.view(getattr(dtypes, name))  # type: ignore[attr-defined,no-any-return]
+    return t if name is None else t.view(getattr(dtypes, name))

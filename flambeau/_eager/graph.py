@@ -425,7 +425,7 @@ def _put(buffer: dict[Node, Any], node: Node, nr: int, g: Any, add: Any) -> None
 
 def _add_arrays(x: Array, y: Array) -> Array:
     if type(x) in LAYOUTS or type(y) in LAYOUTS:
-        return (around(x) + around(y) if type(x) not in LAYOUTS else around(y) + around(x))._a  # type: ignore[operator]
+        return (around(x) + around(y) if type(x) not in LAYOUTS else around(y) + around(x))._a
     out = _SUM["small"](x, y) if x.size < LARGE else _SUM["large"](x, y) if x.dtype in (F32, F64) else None
     return (
         out if out is not None else x + y if x.ndim else np.asarray(x + y)
@@ -438,7 +438,7 @@ small.install(_SUM, "small", parameter(0, (), dtypes.float64) + parameter(1, (),
 
 
 def _add_tensors(x: Tensor, y: Tensor) -> Tensor:
-    return x + y if type(x._a) not in LAYOUTS else y + x  # type: ignore[operator]
+    return x + y if type(x._a) not in LAYOUTS else y + x
 
 
 def as_tensor(g: Any) -> Tensor:
@@ -508,9 +508,9 @@ def accumulate(t: Tensor, g: Any, create: bool) -> None:
         if old is None:
             t._grad = around(g if type(g) in LAYOUTS else g.copy())
         elif type(old._a) in LAYOUTS and type(g) not in LAYOUTS:
-            t._grad = around(g) + old  # type: ignore[operator]
+            t._grad = around(g) + old
         else:
-            old += around(g)  # type: ignore[operator]
+            old += around(g)
         return
     if old is None:
         ours = g.base is None and sys.getrefcount(g) <= LONE  # else somebody may see it change

@@ -41,7 +41,7 @@ def named(op: Op) -> Any:
         cls.__new__ = _from_iterable  # type: ignore[method-assign,assignment]
         cls.__getnewargs__ = lambda self: (tuple(self),)  # type: ignore[attr-defined]
         _named[op] = cls._make
-        cls.__str__ = cls.__repr__ = _show_named  # type: ignore[method-assign,assignment]
+        cls.__str__ = cls.__repr__ = _show_named  # type: ignore[method-assign]
         RETURN_TYPES[name] = cls
     return _named[op]
 

@@ -512,12 +512,12 @@ for _type, _name, _flatten, _unflatten, _keys, _dump, _load in (
 ):
     _private_register_pytree_node(
         _type,
-        _flatten,  # type: ignore[arg-type]
+        _flatten,
         _unflatten,
         serialized_type_name=_name,
         to_dumpable_context=_dump,
         from_dumpable_context=_load,
-        flatten_with_keys_fn=_keys,  # type: ignore[arg-type]
+        flatten_with_keys_fn=_keys,
     )
 
 STANDARD_DICT_TYPES: frozenset[type] = frozenset({dict, OrderedDict, defaultdict})

@@ -109,7 +109,7 @@ class Index:
     def split(self, n: int) -> tuple[Index, Index]:
         """self == n * whole + rest, with whole as large as divisibility allows."""
         whole = tuple((a, c // n) for a, c in self.terms if c % n == 0)  # type: ignore[operator]
-        rest = tuple((a, c) for a, c in self.terms if c % n)  # type: ignore[operator]
+        rest = tuple((a, c) for a, c in self.terms if c % n)
         return Index(whole, self.const // n), Index(rest, self.const % n)  # type: ignore[operator]
 
     def grain(self, n: int) -> tuple[int, Index, Index] | None:
@@ -147,7 +147,7 @@ class Index:
             return q % (n // g) * g + r
         if len(rest.terms) == 1 and rest.const == 0 and rest.terms[0][1] == 1:  # (x % (a * n)) % n == x % n
             atom = rest.terms[0][0]
-            if isinstance(atom, Mod) and atom.by % n == 0:  # type: ignore[operator]
+            if isinstance(atom, Mod) and atom.by % n == 0:
                 return atom.index % n
         return Index(((Mod(rest, n), 1),))
 
@@ -194,7 +194,7 @@ def names(a: Atom) -> frozenset[str]:
         case Axis():
             return frozenset((a.name,))
         case At():
-            return a.value.variables  # type: ignore[attr-defined, no-any-return]
+            return a.value.variables
     return a.index.variables
 
 

@@ -77,7 +77,7 @@ def collapse(kernel: Kernel) -> Kernel:
         if pair is None:
             return kernel
         a, b = pair
-        one = Axis(b.name, a.extent * b.extent)  # type: ignore[operator]
+        one = Axis(b.name, a.extent * b.extent)
         put = {a.name: Index(), b.name: variable(one)}
 
         def axes(old: tuple[Axis, ...], a: Axis = a, b: Axis = b, one: Axis = one) -> tuple[Axis, ...]:

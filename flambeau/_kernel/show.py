@@ -91,7 +91,7 @@ def atom(a: Atom, names: dict[Scalar, str] | None = None) -> str:
         case Axis():
             return a.name
         case At():
-            return f"at({scalar(a.value, names)})"  # type: ignore[arg-type]
+            return f"at({scalar(a.value, names)})"
     inner = index(a.index, names)
     return f"({inner if inner.isidentifier() else f'({inner})'} {'//' if isinstance(a, Div) else '%'} {a.by})"
 

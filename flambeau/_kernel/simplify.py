@@ -63,7 +63,7 @@ def _plus_zero(e: Scalar) -> Scalar | None:
     n = number(y)
     if n != 0:
         return None
-    zero_sign = math.copysign(1, n) if e.dtype in FLOATS else 1  # type: ignore[arg-type]
+    zero_sign = math.copysign(1, n) if e.dtype in FLOATS else 1
     exact = e.dtype in INTS or (zero_sign > 0) == (e.op == "sub")
     return x if exact else None
 

@@ -20,7 +20,7 @@ WIDE = 9.2e18  # codes of channels pass through int64 in PyTorch: what does not 
 
 def _single(value: float) -> float:
     """A number in single precision."""
-    return struct.unpack("f", struct.pack("f", value))[0]  # type: ignore[no-any-return]
+    return struct.unpack("f", struct.pack("f", value))[0]
 
 
 # ---------------------------------------------------------------- elements
@@ -85,7 +85,7 @@ def fake_quantize_per_tensor_affine(input: T, scale: float, zero_point: int, qua
     tensor([0.0000, 0.3000, 1.5000])
     """
     _check(input, quant_min, quant_max, zero_point)
-    return _both(input, _single(scale), float(zero_point), quant_min, quant_max)[0]  # type: ignore[no-any-return]
+    return _both(input, _single(scale), float(zero_point), quant_min, quant_max)[0]
 
 
 @composite(
@@ -235,7 +235,7 @@ def _fake_quantize_learnable_per_tensor_affine(
     k: Kernel[T], input: T, scale: T, zero_point: T, quant_min: int, quant_max: int, grad_factor: float = 1.0
 ) -> T:
     """Fake quantization whose scale and zero point are learned."""
-    return _learned(k, input, scale, zero_point, quant_min, quant_max)  # type: ignore[no-any-return]
+    return _learned(k, input, scale, zero_point, quant_min, quant_max)
 
 
 _fake_quantize_learnable_per_tensor_affine.vjp(
@@ -251,7 +251,7 @@ def _fake_quantize_learnable_per_channel_affine(
 ) -> T:
     """The same with a scale and a zero point for each index of a dimension."""
     shape = tuple(n if d == wrap_dim(axis, input.ndim, True) else 1 for d, n in enumerate(input.shape))
-    return _learned(k, input, k.reshape(scale, shape), k.reshape(zero_point, shape), quant_min, quant_max)  # type: ignore[no-any-return]
+    return _learned(k, input, k.reshape(scale, shape), k.reshape(zero_point, shape), quant_min, quant_max)
 
 
 _fake_quantize_learnable_per_channel_affine.vjp(
@@ -346,7 +346,7 @@ def fused_moving_avg_obs_fake_quant(
     symmetric_quant: bool = False,
 ) -> T:
     """Fake quantization by the moving average of the range of what has come by, which this updates."""
-    return _fused_moving_avg_obs_fq_helper(  # type: ignore[no-any-return]
+    return _fused_moving_avg_obs_fq_helper(
         input, observer_on, fake_quant_on, running_min, running_max, scale, zero_point, averaging_const, quant_min, quant_max, ch_axis,
         per_row_fake_quant, symmetric_quant,
     )[0]  # fmt: skip

@@ -60,7 +60,7 @@ def fbgemm_linear_int8_weight_fp32_activation(
     input: T, weight: T, packed: T, col_offsets: T, weight_scale: Scalar, weight_zero_point: Scalar, bias: T
 ) -> T:
     """A linear layer whose weight is codes of eight bits, and whose input becomes so."""
-    return _product(input, weight, weight_scale, weight_zero_point, bias)  # type: ignore[no-any-return]
+    return _product(input, weight, weight_scale, weight_zero_point, bias)
 
 
 @composite("fbgemm_linear_int8_weight", variants=FUNCTION, receiver="input")
@@ -68,20 +68,20 @@ def fbgemm_linear_int8_weight(
     input: T, weight: T, packed: T, col_offsets: T, weight_scale: Scalar, weight_zero_point: Scalar, bias: T
 ) -> T:
     """The same with a bias."""
-    return _product(input, weight, weight_scale, weight_zero_point, bias)  # type: ignore[no-any-return]
+    return _product(input, weight, weight_scale, weight_zero_point, bias)
 
 
 @composite("fbgemm_linear_fp16_weight_fp32_activation", variants=FUNCTION, receiver="input")
 def fbgemm_linear_fp16_weight_fp32_activation(input: T, packed_weight: T, bias: T | None) -> T:
     """A linear layer whose weight is in half precision."""
     out = input.detach() @ packed_weight.to(float32).mT  # type: ignore[attr-defined]
-    return out if bias is None else out + bias  # type: ignore[no-any-return]
+    return out if bias is None else out + bias
 
 
 @composite("fbgemm_linear_fp16_weight", variants=FUNCTION, receiver="input")
 def fbgemm_linear_fp16_weight(input: T, packed_weight: T, bias: T) -> T:
     """The same with a bias."""
-    return fbgemm_linear_fp16_weight_fp32_activation(input, packed_weight, bias)  # type: ignore[no-any-return]
+    return fbgemm_linear_fp16_weight_fp32_activation(input, packed_weight, bias)
 
 
 class _Cell:
@@ -101,7 +101,7 @@ def quantized_lstm_cell(
 ) -> tuple[T, T]:  # fmt: skip
     """One step of an LSTM whose weights are codes of eight bits."""
     cell = _Cell(w_hh, scale_hh, zero_point_hh, b_hh)
-    return lstm_cell(_product(input, w_ih, scale_ih, zero_point_ih, b_ih), tuple(hx), cell)  # type: ignore[no-any-return]
+    return lstm_cell(_product(input, w_ih, scale_ih, zero_point_ih, b_ih), tuple(hx), cell)
 
 
 @composite("quantized_gru_cell", variants=FUNCTION, receiver="input")
@@ -111,7 +111,7 @@ def quantized_gru_cell(
 ) -> T:  # fmt: skip
     """One step of a GRU whose weights are codes of eight bits."""
     cell = _Cell(w_hh, scale_hh, zero_point_hh, b_hh)
-    return gru_cell(_product(input, w_ih, scale_ih, zero_point_ih, b_ih), hx, cell)  # type: ignore[no-any-return]
+    return gru_cell(_product(input, w_ih, scale_ih, zero_point_ih, b_ih), hx, cell)
 
 
 @composite("quantized_rnn_relu_cell", variants=FUNCTION, receiver="input")
@@ -122,7 +122,7 @@ def quantized_rnn_relu_cell(
     """One step of a simple cell whose weights are codes of eight bits."""
     return (
         _product(input, w_ih, scale_ih, zero_point_ih, b_ih) + _product(hx, w_hh, scale_hh, zero_point_hh, b_hh)
-    ).relu()  # type: ignore[no-any-return]
+    ).relu()
 
 
 @composite("quantized_rnn_tanh_cell", variants=FUNCTION, receiver="input")
@@ -133,4 +133,4 @@ def quantized_rnn_tanh_cell(
     """The same with `tanh`."""
     return (
         _product(input, w_ih, scale_ih, zero_point_ih, b_ih) + _product(hx, w_hh, scale_hh, zero_point_hh, b_hh)
-    ).tanh()  # type: ignore[no-any-return]
+    ).tanh()

@@ -27,7 +27,7 @@ HIDDEN: dict[str, Any] = {"variants": ()}
 
 
 def _gradients(fn: Callable[..., Any], inputs: Sequence[Tensor | None], g: Any) -> list[Any]:
-    return Op.gradients(fn, inputs, g)  # type: ignore[no-any-return]
+    return Op.gradients(fn, inputs, g)
 
 
 def _head(source: Op, leave: tuple[str, ...], first: str, defaults: bool) -> tuple[str, str, list[str]]:
@@ -330,7 +330,7 @@ def _adaptive_avg_pool2d(input: T, output_size: Shape) -> T:
 def _adaptive_avg_pool2d_backward(grad_output: T, input: T) -> T:
     """What reaches the input of `_adaptive_avg_pool2d`."""
     size = tuple(grad_output.shape[-2:])
-    return _gradients(lambda x: pool.adaptive_avg_pool2d(x, size), (input,), grad_output)[0]  # type: ignore[no-any-return]
+    return _gradients(lambda x: pool.adaptive_avg_pool2d(x, size), (input,), grad_output)[0]
 
 
 def _adaptive(input: Tensor, output_size: Any) -> Tensor:
@@ -415,7 +415,7 @@ def _group_norm_rule(g, input, weight, N, C, HxW, group, outs, needs):  # type: 
 
 def _grouped(input: Tensor, num_groups: int, weight: Any, bias: Any, eps: float, cudnn_enabled: bool) -> Tensor:
     n, c = input.shape[:2]
-    return normalize.native_group_norm(input, weight, bias, n, c, prod(input.shape[2:]), num_groups, eps)[0]  # type: ignore[no-any-return]
+    return normalize.native_group_norm(input, weight, bias, n, c, prod(input.shape[2:]), num_groups, eps)[0]
 
 
 native_group_norm_backward.primitive()
@@ -489,7 +489,7 @@ def _resampling(name: str) -> None:
 
     def plain(input: Tensor, output_size: Any, *more: Any) -> Tensor:
         size, scales = resample._output_size(input, output_size, more[-1], n)
-        return source(input, tuple(size), *more[:-1], *scales)  # type: ignore[no-any-return]
+        return source(input, tuple(size), *more[:-1], *scales)
 
     by_scale.parts(plain)
 
@@ -504,8 +504,8 @@ for _prefix in ("reflection", "replication"):
 def _padded(input: Tensor, widths: Any, mode: str, value: float | None) -> Tensor:
     kind = {"reflect": "reflection", "replicate": "replication"}.get(mode)
     if kind is None or len(widths) > 6:
-        return pad.pad.body(input, widths, mode, value)  # type: ignore[no-any-return]
-    return REGISTRY[f"{kind}_pad{len(widths) // 2}d"](input, tuple(widths))  # type: ignore[no-any-return]
+        return pad.pad.body(input, widths, mode, value)
+    return REGISTRY[f"{kind}_pad{len(widths) // 2}d"](input, tuple(widths))
 
 
 pad.pad.parts(_padded)
@@ -692,13 +692,13 @@ def log_sigmoid_forward(input: T) -> tuple[T, T]:
 @composite("_cdist_forward", **HIDDEN)
 def _cdist_forward(x1: T, x2: T, p: float, compute_mode: int | None) -> T:
     """The distances between rows."""
-    return REGISTRY["cdist"](x1, x2, p, compute_mode)  # type: ignore[no-any-return]
+    return REGISTRY["cdist"](x1, x2, p, compute_mode)
 
 
 @composite("_cdist_backward", **HIDDEN)
 def _cdist_backward(grad: T, x1: T, x2: T, p: float, cdist: T) -> T:
     """What reaches the first rows of `_cdist_forward`."""
-    return _gradients(lambda x: REGISTRY["cdist"](x, x2, p), (x1,), grad)[0]  # type: ignore[no-any-return]
+    return _gradients(lambda x: REGISTRY["cdist"](x, x2, p), (x1,), grad)[0]
 
 
 @composite("_weight_norm_interface", **HIDDEN)

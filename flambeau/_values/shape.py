@@ -62,7 +62,7 @@ def symbolic(n: Any) -> bool:
 def through(fn: Callable[..., Sequence[int]], count: int, *numbers: Any) -> Sequence[int]:
     """`count` integers, as a function gives them that decides nothing but these: of expressions it makes expressions."""
     known = next((n for n in numbers if symbolic(n)), None)
-    return fn(*numbers) if known is None else known.through(fn, count, numbers)  # type: ignore[no-any-return]
+    return fn(*numbers) if known is None else known.through(fn, count, numbers)
 
 
 def wrap_dim(dim: int, rank: int, scalar: bool = True) -> int:

@@ -92,7 +92,7 @@ class NestedInt(SymInt):
         raise AttributeError(f"'NestedIntNode' object has no attribute '{method}'")
 
     def __int__(self) -> int:
-        return self._lacks("int_")  # type: ignore[no-any-return]
+        return self._lacks("int_")
 
     __index__ = __int__
 

@@ -36,7 +36,7 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: DType | Non
     if (step > 0 and stop <= start) or (step < 0 and stop >= start):
         return flambeau.empty(0, dtype=dtype, device=device)
     if dtype in WIDE:
-        return by_numpy(np.arange, start, stop, step, dtype=dtype).to(device)  # type: ignore[no-any-return]
+        return by_numpy(np.arange, start, stop, step, dtype=dtype).to(device)
     return flambeau.arange(start, stop, step, dtype=dtype, device=device)
 
 
@@ -102,7 +102,7 @@ def linspace(start: Any, stop: Any, /, num: int, *, dtype: DType | None = None, 
         if endpoint:
             return flambeau.linspace(start, stop, num, dtype=dtype, device=device)
         return flambeau.linspace(start, stop, num + 1, dtype=dtype, device=device)[:-1]
-    return by_numpy(np.linspace, start, stop, num, dtype=dtype, endpoint=endpoint).to(device)  # type: ignore[no-any-return]
+    return by_numpy(np.linspace, start, stop, num, dtype=dtype, endpoint=endpoint).to(device)
 
 
 def meshgrid(*arrays: Tensor, indexing: Literal["xy", "ij"] = "xy") -> tuple[Tensor, ...]:
@@ -126,7 +126,7 @@ def _triangle(x: Tensor, k: int, upper: bool) -> Tensor:
     if x.ndim < 2:
         raise ValueError(f"a triangle is taken of matrices: x has {x.ndim} dimensions")
     if x.dtype in WIDE:
-        return by_numpy(np.triu if upper else np.tril, x, k)  # type: ignore[no-any-return]
+        return by_numpy(np.triu if upper else np.tril, x, k)
     return x.triu(k) if upper else x.tril(k)
 
 

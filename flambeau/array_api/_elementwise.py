@@ -65,8 +65,8 @@ def _unary(name: str, function: Callable[[Any], Any]) -> Callable[[Tensor], Tens
         if name in KEEPS_INTEGERS and whole(x.dtype):
             return x.clone()
         if x.dtype in WIDE:
-            return by_numpy(other, x)  # type: ignore[no-any-return]
-        return function(x)  # type: ignore[no-any-return]
+            return by_numpy(other, x)
+        return function(x)
 
     return _named(call, name, f"{name} of each element.")
 
@@ -77,8 +77,8 @@ def _binary(name: str, function: Callable[[Any, Any], Any]) -> Callable[[Any, An
     def call(x1: Any, x2: Any, /) -> Tensor:
         a, b = meet(x1, x2)
         if a.dtype in WIDE:
-            return by_numpy(other, a, b)  # type: ignore[no-any-return]
-        return function(a, b)  # type: ignore[no-any-return]
+            return by_numpy(other, a, b)
+        return function(a, b)
 
     return _named(
         call, name, f"{name} of elements side by side; shapes broadcast, dtypes meet, either may be a Python number."
@@ -101,7 +101,7 @@ def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
     """min(max(x, min), max), of x's dtype; a bound may be an array that broadcasts, or None."""
     bounds = [None if b is None else flambeau.asarray(b, device=x.device).to(x.dtype) for b in (min, max)]
     if x.dtype in WIDE:
-        return by_numpy(np.clip, x, *bounds) if min is not None or max is not None else x.clone()  # type: ignore[no-any-return]
+        return by_numpy(np.clip, x, *bounds) if min is not None or max is not None else x.clone()
     out = x.clone() if min is None and max is None else x
     if bounds[0] is not None:
         out = flambeau.maximum(out, bounds[0])

@@ -56,7 +56,7 @@ def permute_dims(x: Tensor, /, axes: tuple[int, ...]) -> Tensor:
 def repeat(x: Tensor, repeats: int | Tensor, /, *, axis: int | None = None) -> Tensor:
     """Each element (or slice along axis) so many times in a row; of x flattened where axis is None."""
     if x.dtype in WIDE:
-        return by_numpy(np.repeat, x, repeats, axis=axis)  # type: ignore[no-any-return]
+        return by_numpy(np.repeat, x, repeats, axis=axis)
     if isinstance(repeats, Tensor):
         repeats = repeats.to(flambeau.int64)
     return flambeau.repeat_interleave(x, repeats, axis)
@@ -109,7 +109,7 @@ def take(x: Tensor, indices: Tensor, /, *, axis: int | None = None) -> Tensor:
 def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
     """One element along the axis for each index; the other axes broadcast."""
     if x.dtype in WIDE:
-        return by_numpy(np.take_along_axis, x, indices, axis)  # type: ignore[no-any-return]
+        return by_numpy(np.take_along_axis, x, indices, axis)
     indices = indices.to(flambeau.int64)
     return flambeau.take_along_dim(x, flambeau.where(indices < 0, indices + x.shape[axis], indices), axis)
 

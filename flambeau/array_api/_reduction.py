@@ -25,7 +25,7 @@ def _total_dtype(x: Tensor, dtype: DType | None) -> DType:
 def _total(name: str, x: Tensor, axis: Axes, dtype: DType | None, keepdims: bool) -> Tensor:
     axes, into = axes_of(axis, x.ndim), _total_dtype(x, dtype)
     if x.dtype in WIDE or into in WIDE:
-        return by_numpy(getattr(np, name), x, axis=axes, dtype=into, keepdims=keepdims)  # type: ignore[no-any-return]
+        return by_numpy(getattr(np, name), x, axis=axes, dtype=into, keepdims=keepdims)
     if not axes:
         return x.to(into, copy=True)
     if name == "sum":
@@ -52,8 +52,8 @@ def _extreme(name: str, x: Tensor, axis: Axes, keepdims: bool) -> Tensor:
     if not axes:
         return x.clone()
     if x.dtype in WIDE:
-        return by_numpy(getattr(np, name), x, axis=axes, keepdims=keepdims)  # type: ignore[no-any-return]
-    return getattr(flambeau, "a" + name)(x, axes, keepdims)  # type: ignore[no-any-return]
+        return by_numpy(getattr(np, name), x, axis=axes, keepdims=keepdims)
+    return getattr(flambeau, "a" + name)(x, axes, keepdims)
 
 
 def max(x: Tensor, /, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -97,7 +97,7 @@ def var(x: Tensor, /, *, axis: Axes = None, correction: float = 0.0, keepdims: b
 def _truth(name: str, x: Tensor, axis: Axes, keepdims: bool) -> Tensor:
     axes = axes_of(axis, x.ndim)
     x = x if x.dtype == flambeau.bool else by_numpy(np.astype, x, np.bool_) if x.dtype in WIDE else x != 0
-    return getattr(flambeau, name)(x, axes, keepdims) if axes else x.clone()  # type: ignore[no-any-return]
+    return getattr(flambeau, name)(x, axes, keepdims) if axes else x.clone()
 
 
 def all(x: Tensor, /, *, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -114,9 +114,9 @@ def _place(name: str, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
     if axis is not None:
         axes_of(axis, x.ndim)
     if x.dtype in WIDE:
-        return by_numpy(getattr(np, name), x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return by_numpy(getattr(np, name), x, axis=axis, keepdims=keepdims)
     out = getattr(flambeau, name)(x, axis, keepdims and axis is not None)
-    return out.reshape((1,) * x.ndim) if keepdims and axis is None else out  # type: ignore[no-any-return]
+    return out.reshape((1,) * x.ndim) if keepdims and axis is None else out
 
 
 def argmax(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -149,7 +149,7 @@ def _running(x: Tensor, axis: int | None, dtype: DType | None, include_initial: 
     if include_initial:
         first = flambeau.full((*x.shape[:axis], 1, *x.shape[axis + 1 :]), int(product), dtype=into, device=x.device)
         out = flambeau.cat([first, out], axis)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def cumulative_prod(x: Tensor, /, *, axis: int | None = None, dtype: DType | None = None,

@@ -28,7 +28,7 @@ def sort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool
     """The elements in order along an axis."""
     if x.dtype in WIDE:
         order = argsort(x, axis=axis, descending=descending, stable=stable)
-        return by_numpy(np.take_along_axis, x, order, axis)  # type: ignore[no-any-return]
+        return by_numpy(np.take_along_axis, x, order, axis)
     axes_of(axis, x.ndim)
     return flambeau.sort(x, axis, descending, stable=stable).values
 
@@ -38,7 +38,7 @@ def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
     if x.ndim == 0:
         raise ValueError("an array of no dimensions has no places")
     if x.dtype in WIDE:
-        return by_numpy(np.nonzero, x)  # type: ignore[no-any-return]
+        return by_numpy(np.nonzero, x)
     return tuple(flambeau.nonzero(x, as_tuple=True))
 
 
@@ -48,7 +48,7 @@ def searchsorted(
     """Where x2's elements go in the sorted 1-d x1: before (left) or after (right) those equal to them."""
     a, b = meet(x1, x2)
     if a.dtype in WIDE:
-        return by_numpy(np.searchsorted, a, b, side=side, sorter=sorter)  # type: ignore[no-any-return]
+        return by_numpy(np.searchsorted, a, b, side=side, sorter=sorter)
     if sorter is not None:
         a = a[sorter.to(flambeau.int64)]
     return flambeau.searchsorted(a, b.contiguous(), side=side)
@@ -59,7 +59,7 @@ def where(condition: Tensor, x1: Any, x2: Any, /) -> Tensor:
     if isinstance(x1, Tensor) or isinstance(x2, Tensor):
         x1, x2 = meet(x1, x2)
         if x1.dtype in WIDE:
-            return by_numpy(np.where, condition, x1, x2)  # type: ignore[no-any-return]
+            return by_numpy(np.where, condition, x1, x2)
     return flambeau.where(condition, x1, x2)
 
 

@@ -13,7 +13,7 @@ def _one(name: str) -> Callable[..., Tensor]:
     transform = getattr(_fft, name)
 
     def call(x: Tensor, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-        return transform(x, n=n, dim=axis, norm=norm)  # type: ignore[no-any-return]
+        return transform(x, n=n, dim=axis, norm=norm)
 
     return _named(call, name, "along one axis")
 
@@ -24,7 +24,7 @@ def _many(name: str) -> Callable[..., Tensor]:
     def call(
         x: Tensor, /, *, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str = "backward"
     ) -> Tensor:
-        return transform(x, s=s, dim=axes, norm=norm)  # type: ignore[no-any-return]
+        return transform(x, s=s, dim=axes, norm=norm)
 
     return _named(call, name, "along several axes")
 
@@ -33,7 +33,7 @@ def _moved(name: str) -> Callable[..., Tensor]:
     move = getattr(_fft, name)
 
     def call(x: Tensor, /, *, axes: int | Sequence[int] | None = None) -> Tensor:
-        return move(x, dim=axes)  # type: ignore[no-any-return]
+        return move(x, dim=axes)
 
     return _named(call, name, "along axes")
 
@@ -42,7 +42,7 @@ def _frequencies(name: str) -> Callable[..., Tensor]:
     make = getattr(_fft, name)
 
     def call(n: int, /, *, d: float = 1.0, dtype: DType | None = None, device: Any = None) -> Tensor:
-        return make(n, d=d, dtype=dtype or flambeau.get_default_dtype(), device=device)  # type: ignore[no-any-return]
+        return make(n, d=d, dtype=dtype or flambeau.get_default_dtype(), device=device)
 
     return _named(call, name, "of n samples d apart")
 

@@ -47,7 +47,7 @@ def matmul(x1: Tensor, x2: Tensor, /) -> Tensor:
     a, b = meet(x1, x2)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError("matmul needs arrays of one dimension or more")
-    return by_numpy(np.matmul, a, b) if a.dtype in WIDE else flambeau.matmul(a, b)  # type: ignore[no-any-return]
+    return by_numpy(np.matmul, a, b) if a.dtype in WIDE else flambeau.matmul(a, b)
 
 
 def matrix_transpose(x: Tensor, /) -> Tensor:
@@ -61,7 +61,7 @@ def tensordot(x1: Tensor, x2: Tensor, /, *, axes: int | tuple[Sequence[int], Seq
     """The sum of products over the last axes of x1 and the first of x2, or over pairs of axes."""
     a, b = meet(x1, x2)
     if whole(a.dtype):
-        return by_numpy(np.tensordot, a, b, axes=axes).to(a.dtype)  # type: ignore[no-any-return]
+        return by_numpy(np.tensordot, a, b, axes=axes).to(a.dtype)
     return flambeau.tensordot(a, b, axes if isinstance(axes, int) else [list(s) for s in axes])
 
 
@@ -73,7 +73,7 @@ def vecdot(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
     if a.shape[axis] != b.shape[axis]:
         raise ValueError(f"vectors of {a.shape[axis]} and of {b.shape[axis]} elements have no product")
     if whole(a.dtype):
-        return by_numpy(np.vecdot, a, b, axis=axis).to(a.dtype)  # type: ignore[no-any-return]
+        return by_numpy(np.vecdot, a, b, axis=axis).to(a.dtype)
     return _linalg.vecdot(a, b, dim=axis)
 
 
@@ -90,7 +90,7 @@ def cross(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
     if a.shape[axis] != 3 or b.shape[axis] != 3:
         raise ValueError("cross needs vectors of three elements")
     if a.dtype in WIDE:
-        return by_numpy(np.cross, a, b, axis=axis)  # type: ignore[no-any-return]
+        return by_numpy(np.cross, a, b, axis=axis)
     a, b = flambeau.broadcast_tensors(a, b)
     return _linalg.cross(a, b, dim=axis)
 
@@ -142,7 +142,7 @@ def outer(x1: Tensor, x2: Tensor, /) -> Tensor:
     a, b = meet(x1, x2)
     if a.ndim != 1 or b.ndim != 1:
         raise ValueError("outer needs arrays of one dimension")
-    return by_numpy(np.outer, a, b) if a.dtype in WIDE else flambeau.outer(a, b)  # type: ignore[no-any-return]
+    return by_numpy(np.outer, a, b) if a.dtype in WIDE else flambeau.outer(a, b)
 
 
 def pinv(x: Tensor, /, *, rtol: float | Tensor | None = None) -> Tensor:

@@ -68,7 +68,7 @@ def _begun(tensors: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
 
 def _ones(t: Tensor) -> Tensor:
     plain = type(t) in PLAIN or not takes_over(t)
-    return wrap(np.ones(t._a.shape, t._a.dtype)) if plain else t.new_ones(t.shape)  # type: ignore[attr-defined]
+    return wrap(np.ones(t._a.shape, t._a.dtype)) if plain else t.new_ones(t.shape)
 
 
 def _sequence(x: Any) -> tuple[Any, ...]:
@@ -297,7 +297,7 @@ def _of_function(fn: Any, inputs: Sequence[Any], g: Any) -> list[Any]:
     return [x.new_zeros(x.shape) if r is None else r for r, x in zip(found, xs, strict=True)]
 
 
-Op.gradients = staticmethod(_of_function)  # type: ignore[assignment]
+Op.gradients = staticmethod(_of_function)
 
 
 def gradcheck(func: Any, inputs: Any, **options: Any) -> bool:

@@ -106,7 +106,7 @@ def _tangents(func: Callable[..., Any], given: tuple[Any, ...], x: Tensor, wante
             g = np.zeros(a.shape, a.dtype)
             g[index] = direction
             with forward_ad.dual_level():
-                dual = forward_ad.make_dual(x.detach(), wrap(g))  # type: ignore[attr-defined]
+                dual = forward_ad.make_dual(x.detach(), wrap(g))
                 results = _tensors(func(*(replaced(v, dual) for v in given)))
                 for k, which in enumerate(wanted):
                     out, tangent = forward_ad.unpack_dual(results[which])

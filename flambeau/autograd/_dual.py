@@ -141,7 +141,7 @@ def _same_view(op: Op, plain: Any, source: Tensor, values: Any, level: int) -> A
     try:
         return call.general(op, (*plain[:at], source, *plain[at + 1 :]))
     except RuntimeError:
-        again = source.clone(memory_format=contiguous_format)  # type: ignore[attr-defined]
+        again = source.clone(memory_format=contiguous_format)
         return call.general(op, (*plain[:at], again, *plain[at + 1 :]))
 
 
@@ -152,9 +152,9 @@ def _in_place(op: Op, values: Any, plain: Any, level: int) -> Any:
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     old = None
     if tracked or (STATE.grad and v is not None and node_of(v) is not None):
-        old = primal(target, level).clone()  # type: ignore[attr-defined]
+        old = primal(target, level).clone()
         old._node, old._nr = node_of(target), target._nr
-        set_tangent(old, level, None if v is None else v.clone())  # type: ignore[attr-defined]
+        set_tangent(old, level, None if v is None else v.clone())
     if op.view:  # squeeze_ and its kind: the tangent becomes a view as the tensor does
         set_tangent(target, level, None)
         call.general(op, (*plain[:at], target, *plain[at + 1 :]), None, True)
@@ -168,7 +168,7 @@ def _in_place(op: Op, values: Any, plain: Any, level: int) -> Any:
         target._vc = plain[at]._vc = [0]
     call.general(op, plain, None, True)
     if v is not None:
-        v.copy_(moved) if moved is not None else v.zero_()  # type: ignore[attr-defined]
+        v.copy_(moved) if moved is not None else v.zero_()
     else:
         set_tangent(target, level, moved)
     return call._written(op, target, values, True, old) if tracked else target
@@ -205,7 +205,7 @@ class running:
 def variable(t: Tensor) -> Tensor:
     """A tensor of the same value that derivatives are taken with respect to; behind it lies t's history."""
     if node_of(t) is not None:
-        return t.view_as(t)  # type: ignore[attr-defined]
+        return t.view_as(t)
     if t.dtype.kind not in "fcV":
         raise RuntimeError("only Tensors of floating point dtype can require gradients")
     other = twin(t)
@@ -278,7 +278,7 @@ def _evaluated(op: Op, values: Any, level: int) -> tuple[Any, list[Any]]:
         found: list[Any] = [None] * len(outs)
         own = {n for x in xs if (n := node_of(x)) is not None}
         if live:
-            us = [variable(bare(outs[i]).new_zeros(outs[i].shape)) for i in live]  # type: ignore[attr-defined]
+            us = [variable(bare(outs[i]).new_zeros(outs[i].shape)) for i in live]
             own |= {n for u in us if (n := node_of(u)) is not None}
             gs = autograd.grad([outs[i] for i in live], xs, us, create_graph=True, allow_unused=True)
             pairs = [(g, v) for g, v in zip(gs, vs, strict=True) if g is not None and node_of(g) is not None]
@@ -327,7 +327,7 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     self, index = args[0], args[1]
     v = tangent(self, level)
     if name == "getitem":
-        result = primal(self, level)[index]  # type: ignore[index]
+        result = primal(self, level)[index]
         if v is not None:
             set_tangent(result, level, v[index])
         return result

@@ -320,7 +320,7 @@ def called(cls: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
         for hook in APPLIED:
             found = hook(cls, args)
             if found is not NotImplemented:
-                return found  # type: ignore[no-any-return]
+                return found
     node: Any = cls._backward_cls()
     tensors = [a for a in args if isinstance(a, Tensor)]
     edges = tuple(node_of(t) for t in tensors)

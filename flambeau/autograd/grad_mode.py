@@ -20,7 +20,7 @@ class _Context:
 
     def __call__(self, fn: F) -> F:
         if inspect.isclass(fn):
-            fn.__init__ = self(fn.__init__)  # type: ignore[misc,method-assign]
+            fn.__init__ = self(fn.__init__)  # type: ignore[method-assign]
             return fn
         make = self.clone
         if inspect.isgeneratorfunction(fn):

@@ -239,7 +239,7 @@ def _profiler_enabled() -> bool:
     return bool(SESSIONS)
 
 
-flambeau.autograd._profiler_enabled = _profiler_enabled  # type: ignore[attr-defined]
+flambeau.autograd._profiler_enabled = _profiler_enabled
 
 
 def _shape(v: Any) -> list[Any]:

@@ -44,14 +44,14 @@ def all_reduce(self: Tensor, reduceOp: str, group: Any, tag: str = "") -> Tensor
     """All ranks' tensors combined."""
     out: Any = self.clone(memory_format=flambeau.contiguous_format)  # type: ignore[attr-defined]
     dist.all_reduce(out, _op(reduceOp), _group(group))
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def broadcast(self: Tensor, src: int, group: Any, tag: str = "") -> Tensor:
     """Rank `src`'s tensor."""
     out: Any = self.clone(memory_format=flambeau.contiguous_format)  # type: ignore[attr-defined]
     dist.broadcast(out, group=_group(group), group_src=src)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def all_gather_tensor(self: Any, gather_dim: int, group: Any, tag: str = "") -> Tensor:
@@ -60,7 +60,7 @@ def all_gather_tensor(self: Any, gather_dim: int, group: Any, tag: str = "") -> 
     n = dist.get_world_size(group)
     out = self.new_empty((n * self.size(0), *self.shape[1:]))
     dist.all_gather_into_tensor(out, self.contiguous(), group)
-    return out if gather_dim == 0 else flambeau.cat(out.chunk(n), gather_dim)  # type: ignore[no-any-return]
+    return out if gather_dim == 0 else flambeau.cat(out.chunk(n), gather_dim)
 
 
 def reduce_scatter_tensor(self: Any, reduceOp: str, scatter_dim: int, group: Any, tag: str = "") -> Tensor:
@@ -74,7 +74,7 @@ def reduce_scatter_tensor(self: Any, reduceOp: str, scatter_dim: int, group: Any
     whole = self if scatter_dim == 0 else flambeau.cat(self.chunk(n, scatter_dim))
     out = whole.new_empty((whole.size(0) // n, *whole.shape[1:]))
     dist.reduce_scatter_tensor(out, whole.contiguous(), _op(reduceOp), group)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def all_to_all_single(self: Any, output_split_sizes: Sequence[int] | None, input_split_sizes: Sequence[int] | None, group: Any, tag: str = "") -> Tensor:  # fmt: skip
@@ -82,7 +82,7 @@ def all_to_all_single(self: Any, output_split_sizes: Sequence[int] | None, input
     rows = sum(output_split_sizes) if output_split_sizes else self.size(0)
     out = self.new_empty((rows, *self.shape[1:]))
     dist.all_to_all_single(out, self.contiguous(), output_split_sizes, input_split_sizes, _group(group))
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def all_to_all_single_autograd(self: Any, output_split_sizes: Sequence[int] | None, input_split_sizes: Sequence[int] | None, group: Any, tag: str = "") -> Tensor:  # fmt: skip
@@ -98,7 +98,7 @@ def all_gather_tensor_autograd(self: Any, gather_dim: int, group: Any, tag: str 
     """`all_gather_tensor`, with gradients."""
     from flambeau.distributed.nn import functional
 
-    return flambeau.cat(functional.all_gather(self.contiguous(), _group(group)), gather_dim)  # type: ignore[no-any-return]
+    return flambeau.cat(functional.all_gather(self.contiguous(), _group(group)), gather_dim)
 
 
 def reduce_scatter_tensor_autograd(self: Any, reduceOp: str, scatter_dim: int, group: Any, tag: str = "") -> Tensor:

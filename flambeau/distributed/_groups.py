@@ -231,8 +231,8 @@ def the_group(group: Any) -> ProcessGroup:
     """A group; all ranks, where none is given."""
     if group is not None:
         if hasattr(group, "get_group"):  # a mesh of one dimension
-            return group.get_group()  # type: ignore[no-any-return]
-        return group  # type: ignore[no-any-return]
+            return group.get_group()
+        return group
     if GroupMember.WORLD is None:
         raise ValueError("Default process group has not been initialized, please make sure to call init_process_group.")
     return GroupMember.WORLD

@@ -55,11 +55,11 @@ class Store(abc.ABC):
 
     def get(self, key: str) -> bytes:
         """A key's value; waits until there is one."""
-        return self._ask("get", key, self._timeout.total_seconds())  # type: ignore[no-any-return]
+        return self._ask("get", key, self._timeout.total_seconds())
 
     def add(self, key: str, amount: int) -> int:
         """Count a key up; what it is now."""
-        return self._ask("add", key, int(amount))  # type: ignore[no-any-return]
+        return self._ask("add", key, int(amount))
 
     def append(self, key: str, value: str | bytes) -> None:
         """Put bytes at the end of a key's value."""
@@ -67,11 +67,11 @@ class Store(abc.ABC):
 
     def compare_set(self, key: str, expected_value: str | bytes, desired_value: str | bytes) -> bytes:
         """Set a key if its value is the expected one (or if there is none and the expected one is empty); what it is then."""
-        return self._ask("compare_set", key, _bytes(expected_value), _bytes(desired_value))  # type: ignore[no-any-return]
+        return self._ask("compare_set", key, _bytes(expected_value), _bytes(desired_value))
 
     def check(self, keys: Sequence[str]) -> bool:
         """Whether all keys are there."""
-        return self._ask("check", list(keys))  # type: ignore[no-any-return]
+        return self._ask("check", list(keys))
 
     def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
         """Wait until all keys are there.
@@ -83,15 +83,15 @@ class Store(abc.ABC):
 
     def delete_key(self, key: str) -> bool:
         """Forget a key; whether there was one."""
-        return self._ask("delete_key", key)  # type: ignore[no-any-return]
+        return self._ask("delete_key", key)
 
     def num_keys(self) -> int:
         """How many keys there are."""
-        return self._ask("num_keys")  # type: ignore[no-any-return]
+        return self._ask("num_keys")
 
     def list_keys(self) -> list[str]:
         """All keys."""
-        return self._ask("list_keys")  # type: ignore[no-any-return]
+        return self._ask("list_keys")
 
     def multi_get(self, keys: Sequence[str]) -> list[bytes]:
         """Several keys' values."""
@@ -108,11 +108,11 @@ class Store(abc.ABC):
 
     def queue_pop(self, key: str, block: bool = True) -> bytes:
         """Take the first value of a queue; waits for one, or raises QueueEmptyError."""
-        return self._ask("queue_pop", key, self._timeout.total_seconds() if block else -1.0)  # type: ignore[no-any-return]
+        return self._ask("queue_pop", key, self._timeout.total_seconds() if block else -1.0)
 
     def queue_len(self, key: str) -> int:
         """How many values wait in a queue."""
-        return self._ask("queue_len", key)  # type: ignore[no-any-return]
+        return self._ask("queue_len", key)
 
     def barrier(self, key: str, world_size: int, timeout: timedelta | None = None) -> None:
         """Wait until as many processes have called this."""

@@ -108,7 +108,7 @@ class _Sizes:
             self.symbols[name] = Symbol(
                 name, 1, bounds.get("min_val") or 0, math.inf if high is None else high, (-1, -1)
             )
-        return self.symbols[name]  # type: ignore[no-any-return]
+        return self.symbols[name]
 
     def terms(self, e: ast.expr) -> list[tuple[Fraction, tuple[Symbol, ...]]] | None:
         """The terms of a sum; None where there is more to it."""
@@ -127,7 +127,7 @@ class _Sizes:
         known: Any = parts
         match e.func.id:
             case "Integer":
-                return known[0]  # type: ignore[no-any-return]
+                return known[0]
             case "Rational":
                 return [(known[0][0][0] / known[1][0][0], ())]
             case "Add":
@@ -496,7 +496,7 @@ class _Reading:
 
     @staticmethod
     def result(output: tuple[str, Any]) -> str:
-        return output[1]["name"] if output[0] == "as_tensor" else output[1]["as_name"]  # type: ignore[no-any-return]
+        return output[1]["name"] if output[0] == "as_tensor" else output[1]["as_name"]
 
     def input(self, data: dict[str, Any]) -> InputSpec:
         kind, s = _one(data)

@@ -453,7 +453,7 @@ def _computed(
             total = term if total is None else _arithmetic(graph, operator.add, total, term)
         if common != 1:
             total = _arithmetic(graph, operator.floordiv, total, common)
-    return total  # type: ignore[no-any-return]
+    return total
 
 
 def _arithmetic(graph: Graph, fn: Any, x: Any, y: Any) -> Node:

@@ -184,7 +184,7 @@ class Builder:
         return self.constant(x, dtype if dtype is not None else flambeau.tensor(x).dtype)
 
     def cast(self, name: str, dtype: Any) -> str:
-        return self.add("Cast", name, to=self.dtype(dtype))  # type: ignore[no-any-return]
+        return self.add("Cast", name, to=self.dtype(dtype))
 
     def scalar(self, x: Any) -> str:
         """A size: an int64 without dims."""
@@ -195,7 +195,7 @@ class Builder:
         if all(isinstance(v, int) for v in values):
             return self.constant(list(values), flambeau.int64)
         zero = self.constant([0], flambeau.int64)
-        return self.add("Concat", *(self.add("Unsqueeze", self.scalar(v), zero) for v in values), axis=0)  # type: ignore[no-any-return]
+        return self.add("Concat", *(self.add("Unsqueeze", self.scalar(v), zero) for v in values), axis=0)
 
     def met(self, *xs: Any) -> Any:
         """The dtype in which operands meet."""

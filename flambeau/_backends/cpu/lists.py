@@ -295,4 +295,4 @@ def compiled(body: Callable[..., tuple[Any, ...]], width: int, numbers: int, wri
     table = np.array([*head, *(w for slot in slots for w in slot)], np.int64)
     entry = the_entry()
     keep = (entry, code, table, dtype)
-    return entry.new(ctypes.addressof(entry.method), struct.pack("<q", table.ctypes.data), keep)  # type: ignore[no-any-return]
+    return entry.new(ctypes.addressof(entry.method), struct.pack("<q", table.ctypes.data), keep)

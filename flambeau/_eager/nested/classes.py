@@ -19,7 +19,7 @@ def size_of(source: Any) -> NestedInt:
     """The symbolic size that offsets (or lengths) stand for: one for each tensor of them."""
     if source._ragged is None:
         source._ragged = NestedInt()
-    return source._ragged  # type: ignore[no-any-return]
+    return source._ragged
 
 
 def structure(offsets: Any, lengths: Any = None, at: int = 1, seqlens: dict[str, Any] | None = None) -> Ragged:
@@ -57,11 +57,11 @@ class _Nested(Tensor):
 
     def storage_offset(self) -> int:
         """Where the first element lies in the storage, in elements."""
-        return wrap(self._a.values).storage_offset()  # type: ignore[attr-defined,no-any-return]
+        return wrap(self._a.values).storage_offset()
 
     def untyped_storage(self) -> Any:
         """The storage that the elements lie in."""
-        return wrap(self._a.values).untyped_storage()  # type: ignore[attr-defined]
+        return wrap(self._a.values).untyped_storage()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if not self.is_leaf:
@@ -163,7 +163,7 @@ class NestedTensor(_Nested):
 
     def stride(self, dim: Any = None) -> Any:
         """How many elements lie between neighbours along each dimension (or along `dim`)."""
-        inner = wrap(self._a.values).stride()  # type: ignore[attr-defined]
+        inner = wrap(self._a.values).stride()
         strides = (self._a.ragged.size * inner[self._a.ragged.at - 1], *inner)
         return strides if dim is None else strides[wrap_dim(dim, len(strides), False)]
 
@@ -185,8 +185,8 @@ class NestedTensor(_Nested):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         history = f", requires_grad={self.requires_grad}" if self.requires_grad else ""
-        if self.grad_fn:  # type: ignore[attr-defined]
-            history = f", grad_fn={self.grad_fn}"  # type: ignore[attr-defined]
+        if self.grad_fn:
+            history = f", grad_fn={self.grad_fn}"
         return f"NestedTensor(size={self._size}, offsets={self._offsets}{history}, contiguous={self.is_contiguous()})"
 
     def tolist(self) -> Any:
@@ -232,7 +232,7 @@ class NestedTensor(_Nested):
 def _known(ragged: Ragged, which: str, pick: Any) -> int:
     if which not in ragged.seqlens:
         ragged.seqlens[which] = int(pick(ragged.counts))
-    return ragged.seqlens[which]  # type: ignore[no-any-return]
+    return ragged.seqlens[which]
 
 
 def _rebuild_njt(constructor_kwargs: dict[str, Any]) -> Any:
@@ -289,7 +289,7 @@ class StridedNestedTensor(_Nested):
 
     def data_ptr(self) -> int:
         """The address of the buffer."""
-        return wrap(self._a.values).data_ptr()  # type: ignore[attr-defined,no-any-return]
+        return wrap(self._a.values).data_ptr()
 
     def is_same_size(self, other: Any) -> bool:
         """Whether the members of another nested tensor have the same sizes."""
@@ -314,15 +314,15 @@ class StridedNestedTensor(_Nested):
             return "\n".join("  " + line for line in text.split("\n"))
 
         text = "nested_tensor([\n" + ",\n".join(indented(repr(t)) for t in self._shown()) + "\n]"
-        if self.grad_fn is not None:  # type: ignore[attr-defined]
-            text += f", grad_fn=<{type(self.grad_fn).__name__}>"  # type: ignore[attr-defined]
+        if self.grad_fn is not None:
+            text += f", grad_fn=<{type(self.grad_fn).__name__}>"
         elif self.requires_grad:
             text += ", requires_grad=True"
         return text + ")"
 
     def _shown(self) -> list[Any]:
         members = [wrap(m) for m in self._a.members()]
-        return [m.requires_grad_() for m in members] if self.requires_grad else members  # type: ignore[attr-defined]
+        return [m.requires_grad_() for m in members] if self.requires_grad else members
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         from flambeau._utils import _rebuild_nested_tensor
@@ -330,7 +330,7 @@ class StridedNestedTensor(_Nested):
         sizes, places, offsets = (wrap(x) for x in (self._a.sizes, self._a.places, self._a.offsets))
         buffer = wrap(self._a.values)
         if self.requires_grad:
-            buffer.requires_grad_()  # type: ignore[attr-defined]
+            buffer.requires_grad_()
         return _rebuild_nested_tensor, (buffer, sizes, places, offsets)
 
 

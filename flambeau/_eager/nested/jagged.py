@@ -203,7 +203,7 @@ def where(condition: Any, input: Any, other: Any) -> Any:
 def longest(t: Any) -> int:
     """The length of the longest member where it is known, else one that none exceeds."""
     r = t._a.ragged
-    return r.seqlens.get("max_seqlen", t._a.values.shape[r.at - 1])  # type: ignore[no-any-return]
+    return r.seqlens.get("max_seqlen", t._a.values.shape[r.at - 1])
 
 
 def _positions(r: Ragged, width: int, total: int) -> tuple[Any, Any]:
@@ -470,7 +470,7 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> Any:
     at = inner_dim(input, dim, "chunk", batch=True)
     if wrap_dim(dim, input.dim()):
         return tuple(like(input, x) for x in values_of(input).chunk(chunks, at))
-    lengths = wrap(input._a.ragged.counts).chunk(chunks)  # type: ignore[attr-defined]
+    lengths = wrap(input._a.ragged.counts).chunk(chunks)
     parts = values_of(input).split([int(n.sum()) for n in lengths])
     starts = [wrap(begins(n._a)) for n in lengths]
     return tuple(again(v, structure(o, None, input._a.ragged.at)) for v, o in zip(parts, starts, strict=True))

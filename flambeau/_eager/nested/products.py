@@ -100,7 +100,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
     lengths = r.counts
     flat = again(v.flatten(r.at), r)
     rows = padded(flat, 0.0, input._get_max_seqlen())
-    there = wrap((np.arange(rows.shape[1])[None] < lengths[:, None])[..., None]).expand(rows.shape)  # type: ignore[attr-defined]
+    there = wrap((np.arange(rows.shape[1])[None] < lengths[:, None])[..., None]).expand(rows.shape)
     counts = wrap(lengths[:, None, None] * rows.shape[2])
     centred = (rows - rows.sum((1, 2), keepdim=True) / counts) * there
     spread = (centred.square().sum((1, 2), keepdim=True) / counts + eps).sqrt()

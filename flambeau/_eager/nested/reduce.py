@@ -55,7 +55,7 @@ def _over_ragged(op: Op, input: Any, many: bool, rest: dict[str, Any]) -> Any:
     at, name = input._a.ragged.at, op.aten
     if name == "mean":
         total = padded(input, 0).sum(at, keepdim=True, dtype=rest.get("dtype"))
-        lengths = wrap(input._a.ragged.counts).reshape(-1, *[1] * (total.dim() - 1))  # type: ignore[attr-defined]
+        lengths = wrap(input._a.ragged.counts).reshape(-1, *[1] * (total.dim() - 1))
         out = total / lengths
         return out if rest.get("keepdim") else out.squeeze(at)
     neutral: Any = _NEUTRAL[name]

@@ -175,12 +175,12 @@ def int_repr(input: Any) -> Any:
 
 @reading("q_scale")
 def q_scale(input: Any) -> float:
-    return _expect(input, "q_scale", True).scale  # type: ignore[no-any-return]
+    return _expect(input, "q_scale", True).scale
 
 
 @reading("q_zero_point")
 def q_zero_point(input: Any) -> int:
-    return _expect(input, "q_zero_point", True).zero_point  # type: ignore[no-any-return]
+    return _expect(input, "q_zero_point", True).zero_point
 
 
 @reading("q_per_channel_scales")
@@ -195,7 +195,7 @@ def q_per_channel_zero_points(input: Any) -> Any:
 
 @reading("q_per_channel_axis")
 def q_per_channel_axis(input: Any) -> int:
-    return _expect(input, "q_per_channel_axis", False).axis  # type: ignore[no-any-return]
+    return _expect(input, "q_per_channel_axis", False).axis
 
 
 @reading("qscheme")

@@ -94,7 +94,7 @@ def created(op: Op, values: tuple[Any, ...], layout: Any, like: Any) -> Any:
     a = like._a
     out = wrap(quantized(np.empty_like(a.view(CODES[a_dtype(a)][0], np.ndarray)), d, a.quantizer))
     if op.aten in ("ones_like", "full_like"):
-        out.fill_(bound.get("fill_value", 1))  # type: ignore[attr-defined]
+        out.fill_(bound.get("fill_value", 1))
     return out
 
 

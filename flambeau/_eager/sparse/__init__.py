@@ -85,7 +85,7 @@ def replace(target: Tensor, made: Tensor) -> None:
     a, b = target._a, made._a
     if isinstance(a, SparseArray) and type(a) is type(b):
         if b.values.dtype != a.values.dtype:
-            b = made.to(target.dtype)._a  # type: ignore[attr-defined]
+            b = made.to(target.dtype)._a
         a.become(b)
     elif isinstance(a, SparseArray) or isinstance(b, SparseArray):
         target._a = b

@@ -111,7 +111,7 @@ def check_coo(i: Any, v: Any, size: tuple[int, ...], is_coalesced: Any, thorough
 def _values(values: Any, dtype: Any) -> tuple[Any, Any]:
     """(the tensor that the values are, or None; their array)."""
     if isinstance(values, Tensor):
-        t = values if dtype is None or values.dtype is dtype else values.to(dtype)  # type: ignore[attr-defined]
+        t = values if dtype is None or values.dtype is dtype else values.to(dtype)
         return t, t._a
     return None, array_of(values, dtype, copy=False)
 

@@ -75,8 +75,8 @@ def summed(values: Any, which: Any, count: int) -> Any:
             v.new_zeros((count, *values.shape[1:])).index_put((wrap(which),), v)._a
             if len(which) == count
             else _any(values, which, count)
-        )  # type: ignore[attr-defined]
-    return v.new_zeros((count, *values.shape[1:])).index_add(0, wrap(which), v)._a  # type: ignore[attr-defined]
+        )
+    return v.new_zeros((count, *values.shape[1:])).index_add(0, wrap(which), v)._a
 
 
 def _any(values: Any, which: Any, count: int) -> Any:
@@ -181,7 +181,7 @@ def dense_array(a: Any) -> Any:
         if a.coalesced or a.values.dtype.kind == "b":
             out._a[flat] = a.values
         else:
-            out.index_add_(0, wrap(flat), wrap(a.values))  # type: ignore[attr-defined]
+            out.index_add_(0, wrap(flat), wrap(a.values))
     return out._a.reshape(a.shape)
 
 

@@ -312,7 +312,7 @@ class MovingAveragePerChannelMinMaxObserver(PerChannelMinMaxObserver):
 
 
 def _single(x: float) -> float:
-    return struct.unpack("f", struct.pack("f", x))[0]  # type: ignore[no-any-return]
+    return struct.unpack("f", struct.pack("f", x))[0]
 
 
 class HistogramObserver(UniformQuantizationObserverBase):

@@ -184,7 +184,7 @@ def _as_dict(name: str, made: Any) -> dict[str, Any]:
         FutureWarning,
         stacklevel=3,
     )
-    return made.to_dict()  # type: ignore[no-any-return]
+    return made.to_dict()
 
 
 def get_default_qconfig_dict(backend: str = "x86", version: int = 0) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def activation_is_statically_quantized(qconfig: Any) -> bool:
 
 def activation_is_dynamically_quantized(qconfig: Any) -> bool:
     """Whether the ranges of activations are to be found when the model runs."""
-    return get_qconfig_dtypes(qconfig)[2]  # type: ignore[no-any-return]
+    return get_qconfig_dtypes(qconfig)[2]
 
 
 def activation_is_int8_quantized(qconfig: Any) -> bool:

@@ -157,7 +157,7 @@ def _state_of(optimizer: Any) -> dict[str, Any]:
             if rate is not None:
                 g["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-    return optimizer.state_dict()  # type: ignore[no-any-return]
+    return optimizer.state_dict()
 
 
 def get_optimizer_state_dict(model: Any, optimizers: Any, *, submodules: set[Any] | None = None, options: StateDictOptions | None = None) -> dict[str, Any]:  # fmt: skip

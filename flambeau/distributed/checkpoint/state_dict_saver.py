@@ -140,4 +140,4 @@ def _save(state_dict: STATE_DICT_TYPE, writer: StorageWriter, ranks: Ranks, plan
         writer.finish(described[0], results)
         return described[0]
 
-    return ranks.one(finish)  # type: ignore[no-any-return]
+    return ranks.one(finish)

@@ -18,47 +18,47 @@ __all__ = ["Function", "ReduceOp", "all_gather", "all_reduce", "all_to_all", "al
 
 def broadcast(tensor: Tensor, src: int, group: Any = None) -> Tensor:
     """Rank `src`'s tensor, on all ranks; gradients add up on `src`."""
-    return _Broadcast.apply(src, group, tensor)  # type: ignore[no-any-return]
+    return _Broadcast.apply(src, group, tensor)
 
 
 def gather(tensor: Tensor, dst: int = 0, group: Any = None) -> tuple[Tensor, ...]:
     """Every rank's tensor, on rank `dst`; zeros elsewhere."""
-    return _Gather.apply(dst, group, tensor)  # type: ignore[no-any-return]
+    return _Gather.apply(dst, group, tensor)
 
 
 def scatter(tensors: Sequence[Tensor], src: int = 0, group: Any = None) -> Tensor:
     """One of rank `src`'s tensors for each rank."""
-    return _Scatter.apply(src, group, *tensors)  # type: ignore[no-any-return]
+    return _Scatter.apply(src, group, *tensors)
 
 
 def reduce(tensor: Tensor, dst: int, op: Any = ReduceOp.SUM, group: Any = None) -> Tensor:
     """All ranks' tensors combined, on rank `dst`."""
-    return _Reduce.apply(dst, op, group, tensor)  # type: ignore[no-any-return]
+    return _Reduce.apply(dst, op, group, tensor)
 
 
 def reduce_scatter(output: Tensor, input_list: Sequence[Tensor], op: Any = ReduceOp.SUM, group: Any = None) -> Tensor:
     """All ranks' lists combined entry by entry: each rank its entry."""
-    return _ReduceScatter.apply(op, group, output, *input_list)  # type: ignore[no-any-return]
+    return _ReduceScatter.apply(op, group, output, *input_list)
 
 
 def all_gather(tensor: Tensor, group: Any = None) -> tuple[Tensor, ...]:
     """Every rank's tensor, on all ranks."""
-    return _AllGather.apply(group, tensor)  # type: ignore[no-any-return]
+    return _AllGather.apply(group, tensor)
 
 
 def all_to_all(output_tensor_list: Sequence[Tensor], input_tensor_list: Sequence[Tensor], group: Any = None) -> tuple[Tensor, ...]:  # fmt: skip
     """Each rank's r-th tensor goes to rank r."""
-    return _AllToAll.apply(group, [tuple(t.shape) for t in output_tensor_list], *input_tensor_list)  # type: ignore[no-any-return]
+    return _AllToAll.apply(group, [tuple(t.shape) for t in output_tensor_list], *input_tensor_list)
 
 
 def all_to_all_single(output: Tensor, input: Tensor, output_split_sizes: Any = None, input_split_sizes: Any = None, group: Any = None) -> Tensor:  # fmt: skip
     """Each rank's tensor in parts: the r-th goes to rank r."""
-    return _AllToAllSingle.apply(group, output, output_split_sizes, input_split_sizes, input)  # type: ignore[no-any-return]
+    return _AllToAllSingle.apply(group, output, output_split_sizes, input_split_sizes, input)
 
 
 def all_reduce(tensor: Tensor, op: Any = ReduceOp.SUM, group: Any = None) -> Tensor:
     """All ranks' tensors combined, on all ranks."""
-    return _AllReduce.apply(op, group, tensor)  # type: ignore[no-any-return]
+    return _AllReduce.apply(op, group, tensor)
 
 
 class _Broadcast(Function):

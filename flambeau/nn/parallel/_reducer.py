@@ -33,7 +33,7 @@ class GradBucket:
 
     def buffer(self) -> Tensor:
         """All gradients."""
-        return self._buffer  # type: ignore[no-any-return]
+        return self._buffer
 
     def set_buffer(self, tensor: Tensor) -> None:
         """Replace them."""
@@ -44,7 +44,7 @@ class GradBucket:
         return [self._part(i) for i in range(len(self._parameters))]
 
     def _part(self, i: int) -> Tensor:
-        return self._buffer[self._starts[i] : self._starts[i + 1]].view(self._parameters[i].shape)  # type: ignore[no-any-return]
+        return self._buffer[self._starts[i] : self._starts[i + 1]].view(self._parameters[i].shape)
 
     def parameters(self) -> list[Tensor]:
         """The parameters."""
