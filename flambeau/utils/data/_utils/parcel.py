@@ -18,7 +18,6 @@ from multiprocessing.reduction import ForkingPickler
 import numpy as np
 
 import flambeau
-from flambeau._ground.owners import LONE
 
 ALIGNMENT = 64  # a cache line, and more than any dtype needs
 SMALL = 2048  # bytes below which a copy inside the pickle costs less than a mapping
@@ -76,6 +75,15 @@ def _address(array):
     return array.__array_interface__["data"][0]
 
 
+def _lone():
+    """What `getrefcount` says of an object that one name holds: `_ground/owners.py`, which this room may not see."""
+    held = object()
+    return sys.getrefcount(held)
+
+
+_LONE = _lone()
+
+
 class Arena:
     """The segments of the parcel that is being made."""
 
@@ -88,7 +96,7 @@ class Arena:
         """Bytes that nobody looks at: those of a parcel before, if its tensors are gone, or new ones."""
         while self.spare:
             memory = self.spare.pop()
-            if memory.nbytes >= size and sys.getrefcount(memory) == LONE:
+            if memory.nbytes >= size and sys.getrefcount(memory) == _LONE:
                 return memory
         return np.empty(size, np.uint8)
 
