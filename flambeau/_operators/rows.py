@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from flambeau._kernel.language import T
+from flambeau._operators.create import triu_indices
 from flambeau._operators.op import FUNCTION, composite
-from flambeau._operators.statistics import distance
-from flambeau._values.dtype import int64
+from flambeau._operators.statistics import pairwise
 
 
 @composite("norm_except_dim", variants=FUNCTION)
@@ -35,10 +35,7 @@ def pdist(input: T, p: float = 2.0) -> T:
     rows = input.shape[0]
     if rows < 2:
         return input.reshape(-1)[:0]
-    index = input.detach().new_tensor(range(rows), dtype=int64)
-    pairs = [index[i + 1 :] for i in range(rows - 1)]
-    from flambeau._operators.join import cat
-
-    later = cat(pairs)
-    earlier = cat([index[i].expand(rows - 1 - i) for i in range(rows - 1)])
-    return distance(input.index_select(0, earlier) - input.index_select(0, later), p, 1)
+    if not input.shape[1]:
+        return input.new_zeros((rows * (rows - 1) // 2,)) + input.sum()
+    earlier, later = triu_indices(rows, rows, 1).unbind(0)
+    return pairwise(input, input, p).flatten().index_select(0, earlier * rows + later)

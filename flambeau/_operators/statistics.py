@@ -309,15 +309,58 @@ _euclidean_dist.vjp(
     input=lambda g, out, input, other: _pull(g, out, input, other),
     other=lambda g, out, input, other: _pull(g.mT, out.mT, other, input),
 )
+
+
+@op("_pairwise", variants=(), native=True)
+def _pairwise(k: Kernel[T], input: T, other: T, p: float) -> T:
+    """The p-norms of the differences between each row of one matrix and each of another; not one difference is kept."""
+    n, m, d = input.shape[-2], other.shape[-2], input.shape[-1]
+    x = k.reshape(input, (*input.shape[:-2], n, 1, d))
+    apart = k.abs(x - k.reshape(other, (*other.shape[:-2], 1, m, d)))
+    last = (apart.ndim - 1,)
+    if p == 0:
+        found = k.sum(k.where(k.ne(apart, k.like(0, apart)), k.like(1, apart), k.like(0, apart)), last)
+    elif p == 1:
+        found = k.sum(apart, last)
+    elif p == 2:
+        found = k.sqrt(k.sum(apart * apart, last))
+    elif p == math.inf:
+        found = k.max(apart, last)
+    else:
+        found = k.pow(k.sum(k.pow(apart, k.like(p, apart)), last), k.like(1 / p, apart))
+    return k.reshape(found, found.shape[:-1])
+
+
+def _pull_apart(g: Any, out: Any, input: Any, other: Any, p: float) -> Any:
+    """How distances pull at the rows of `input`: what is equal does not."""
+    d = input.unsqueeze(-2) - other.unsqueeze(-3)
+    g, out = g.unsqueeze(-1), out.unsqueeze(-1)
+    if p == 1:
+        each = d.sign() * g
+    elif p == 2:
+        each = d * (g / out).masked_fill(out == 0, 0)
+    elif p == math.inf:
+        each = d.sign() * (d.abs() == out).to(g.dtype) * g
+    else:
+        each = d.sign() * d.abs().pow(p - 1).masked_fill(d == 0, 0) * (g / out.pow(p - 1)).masked_fill(out == 0, 0)
+    return each.sum(-2)
+
+
+_pairwise.vjp(
+    input=lambda g, out, input, other, p: _pull_apart(g, out, input, other, p),
+    other=lambda g, out, input, other, p: _pull_apart(g.mT, out.mT, other, input, p),
+)
+
+
+def pairwise(input: Any, other: Any, p: float) -> Any:
+    """`_pairwise`; distances of order 0 (how many coordinates differ) have a derivative, which is zero."""
+    if p == 0:
+        return flat_in(flat_in(_pairwise(input.detach(), other.detach(), 0.0), input), other)
+    return _pairwise(input, other, float(p))
+
+
 _MM = {None: None, 0: None, 1: True, 2: False}  # compute_mode: whether by a matrix product (None: for many rows)
 _MODES = {"use_mm_for_euclid_dist_if_necessary": 0, "use_mm_for_euclid_dist": 1, "donot_use_mm_for_euclid_dist": 2}
-
-
-def distance(difference: Any, p: float, dim: int) -> Any:
-    """A norm; that of order 0 (how many coordinates differ) has a derivative, which is zero."""
-    if p == 0:
-        return flat_in(difference.detach().norm(0, dim), difference)
-    return difference.norm(p, dim)
 
 
 @composite("cdist(Tensor x1, Tensor x2, float p=2., int? compute_mode=None)", variants=FUNCTION)
@@ -341,10 +384,9 @@ def cdist(x1: T, x2: T, p: float = 2.0, compute_mode: Any = None) -> T:
     product = _MM.get(compute_mode)
     if p == 2 and (product or (product is None and (a.shape[-2] > 25 or b.shape[-2] > 25))):
         return _euclidean_dist(a, b)
-    difference = a.unsqueeze(-2) - b.unsqueeze(-3)
-    if not difference.shape[-1]:
-        return difference.sum(-1)
-    return distance(difference, p, -1)
+    if not a.shape[-1]:
+        return (a.unsqueeze(-2) - b.unsqueeze(-3)).sum(-1)
+    return pairwise(a, b, p)
 
 
 # ---------------------------------------------------------------- numerical gradient

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from flambeau._backends.cpu.library_order import sort, sort_as_left
+from flambeau._backends.cpu.library_product import native, product
 
 
 def median(x: Any, *, dim: int, ignore_nan: bool) -> tuple[Any, Any]:
@@ -15,6 +17,10 @@ def median(x: Any, *, dim: int, ignore_nan: bool) -> tuple[Any, Any]:
     if not x.ndim:
         return x.copy(), np.zeros((), np.int64)
     n = x.shape[dim]
+    if x.ndim == 1 and n > 1 and not (x.dtype.kind == "f" and np.isnan(x.max())):
+        value = np.partition(x, (n - 1) // 2)[(n - 1) // 2]  # and which of its equals a stable sort would put there
+        at = np.flatnonzero(x == value)[(n - 1) // 2 - np.count_nonzero(x < value)]
+        return np.asarray(value), np.asarray(at)
     _, order = sort(x, dim=dim, descending=False)  # NaN is last
     nan = np.isnan(x) if x.dtype.kind == "f" else None
     if nan is None or not nan.any():
@@ -51,8 +57,22 @@ def bincount(x: Any, weights: Any, *, minlength: int) -> Any:
 
 def euclidean(x: Any, y: Any) -> Any:
     """The distances between the rows of x and those of y, by one matrix product."""
-    square = (x * x).sum(-1, keepdims=True, dtype=x.dtype) + (y * y).sum(-1, dtype=y.dtype)[..., None, :]
-    return np.sqrt(np.maximum(square - 2 * np.matmul(x, np.swapaxes(y, -1, -2)), 0))
+    ours, theirs = (x * x).sum(-1, keepdims=True, dtype=x.dtype), (y * y).sum(-1, dtype=y.dtype)[..., None, :]
+    meet = product(x, np.swapaxes(y, -1, -2))
+    found = _apart()(ours, theirs, meet) if meet.size >= DISTANCES and meet.dtype.kind == "f" and native() else None
+    return np.sqrt(np.maximum(ours + theirs - 2 * meet, 0)) if found is None else found
+
+
+DISTANCES = 1 << 13  # from which what follows the product is one kernel
+
+
+@cache
+def _apart() -> Any:
+    from flambeau._backends.cpu.compile import compile
+    from flambeau._kernel.record import Record
+
+    k = Record()
+    return compile(lambda x, y, meet: k.sqrt(k.maximum(x + y - meet * 2.0, k.like(0, meet))), "distances")
 
 
 def histc(x: Any, *, bins: int, low: float, high: float) -> Any:

@@ -123,6 +123,34 @@ def test_weights_and_biases(watch: Watch) -> None:
     both(watch, lambda x, c: F.prelu(x.reshape(22, 6, 131), c), x, c, kernels=2)
 
 
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0, 2.0, 3.0, float("inf")])
+def test_distances(watch: Watch, p: float) -> None:
+    """Of rows, some of which are equal: no array of all differences is made."""
+    x, y = rows(2, 70, 131, dtype=fl.float64), rows(70, 131, dtype=fl.float64, seed=1)
+    y.data[3] = x.data[0, 5]
+    mode = "donot_use_mm_for_euclid_dist"
+    both(watch, lambda x, y: fl.cdist(x, y, p, mode), x, y, kernels=1 if p == 0 else 2)
+    both(watch, lambda x: F.pdist(x[0], p), x, kernels=2)
+    expected = np.linalg.norm(numbers(x)[:, :, None] - numbers(y)[None, None], p, axis=-1) if p != 0.5 else None
+    if expected is not None:
+        np.testing.assert_allclose(numbers(fl.cdist(x, y, p, mode)), expected, rtol=1e-9)
+        np.testing.assert_allclose(numbers(fl.cdist(x, y, p)), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [fl.float32, fl.int64])
+def test_medians_among_equals(dtype: Any) -> None:
+    """The place of a median is that which a stable sort gives, whichever way it is found."""
+    for n in (1, 2, 5, 100, 10007):
+        x = (tensor(fl.float64, n, seed=n) * 3).to(dtype)
+        order = np.argsort(x.numpy(), kind="stable")[(n - 1) // 2]
+        value, at = x.median(0)
+        assert at.item() == order and value.item() == x[order].item() == x.median().item()
+        if dtype.is_floating_point:
+            assert x.nanmedian().item() == value.item()
+            x[n // 2] = float("nan")
+            assert np.isnan(x.median().item()) and (n == 1 or not np.isnan(x.nanmedian().item()))
+
+
 @pytest.mark.parametrize("name", ["layer_norm", "group_norm", "softmax", "smooth_l1", "cross_entropy"])
 def test_second_derivatives(watch: Watch, name: str) -> None:
     """A composite that ran as one kernel has derivatives of every order."""
