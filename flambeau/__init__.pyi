@@ -49,6 +49,7 @@ from flambeau import sparse as sparse
 from flambeau import special as special
 from flambeau import storage as storage
 from flambeau import testing as testing
+from flambeau import torch_version as torch_version
 from flambeau import types as types
 from flambeau import utils as utils
 from flambeau import version as version
@@ -92,6 +93,17 @@ from flambeau.functional import tensordot as tensordot
 from flambeau.functional import unravel_index as unravel_index
 from flambeau.futures import Future as Future
 from flambeau.jit import JITException as JITException
+from flambeau.jit._language.types import Await as AwaitType
+from flambeau.jit._language.types import Class as ClassType
+from flambeau.jit._language.types import Dict as DictType
+from flambeau.jit._language.types import Enum as EnumType
+from flambeau.jit._language.types import Future as FutureType
+from flambeau.jit._language.types import Interface as InterfaceType
+from flambeau.jit._language.types import List as ListType
+from flambeau.jit._language.types import Optional as OptionalType
+from flambeau.jit._language.types import Tuple as TupleType
+from flambeau.jit._language.types import Type as Type
+from flambeau.jit._language.types import Union as UnionType
 from flambeau.jit._script import CompilationUnit as CompilationUnit
 from flambeau.jit._script import ScriptFunction as ScriptFunction
 from flambeau.jit._script import ScriptModule as ScriptModule
@@ -652,6 +664,7 @@ class Tensor:
     def geometric_(self, p: _float, *, generator: Generator | None = ...) -> Tensor: ...
     def geqrf(self) -> _a_tau: ...
     def ger(self, vec2: Tensor) -> Tensor: ...
+    grad_dtype: Any
     @overload
     def greater(self, other: Tensor) -> Tensor: ...
     @overload
@@ -1295,27 +1308,35 @@ class Tensor:
     def xpu(self, *args: Any, **kwargs: Any) -> Any: ...
     def zero_(self) -> Tensor: ...
 
+AnyType: Any
 BFloat16Storage: Any
 BFloat16Tensor: Any
 BoolStorage: Any
 BoolTensor: Any
+BoolType: Any
 ByteStorage: Any
 ByteTensor: Any
 CharStorage: Any
 CharTensor: Any
 ComplexDoubleStorage: Any
 ComplexFloatStorage: Any
+ComplexType: Any
+DeviceObjType: Any
 DoubleStorage: Any
 DoubleTensor: Any
 FloatStorage: Any
 FloatTensor: Any
+FloatType: Any
 Generator: Any
 HalfStorage: Any
 HalfTensor: Any
 IntStorage: Any
 IntTensor: Any
+IntType: Any
 LongStorage: Any
 LongTensor: Any
+NoneType: Any
+NumberType: Any
 QInt32Storage: Any
 QInt8Storage: Any
 QUInt2x4Storage: Any
@@ -1324,9 +1345,12 @@ QUInt8Storage: Any
 ShortStorage: Any
 ShortTensor: Any
 Storage: Any
+StreamObjType: Any
+StringType: Any
 SymBool: Any
 SymFloat: Any
 SymInt: Any
+TensorType: Any
 finfo: Any
 iinfo: Any
 qscheme: Any
@@ -1647,6 +1671,7 @@ def dsplit(input: Tensor, sections: _int) -> list[Tensor]: ...
 def dsplit(input: Tensor, indices: Sequence[_int]) -> list[Tensor]: ...
 def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = ...) -> Tensor: ...
 e: _float
+def eig(*args: Any, **kwargs: Any) -> Any: ...
 def embedding(weight: Tensor, indices: Tensor, padding_idx: _int = ..., scale_grad_by_freq: _bool = ..., sparse: _bool = ..., *, out: Tensor | None = ...) -> Tensor: ...
 @overload
 def embedding_bag(weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_by_freq: _bool, mode: _int, sparse: _bool, per_sample_weights: Tensor | None = ..., include_last_offset: _bool = ..., padding_idx: _int | None = ...) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
@@ -2004,6 +2029,7 @@ def lstm(input: Tensor, hx: Sequence[Tensor], params: Sequence[Tensor], has_bias
 @overload
 def lstm(data: Tensor, batch_sizes: Tensor, hx: Sequence[Tensor], params: Sequence[Tensor], has_biases: _bool, num_layers: _int, dropout: _float, train: _bool, bidirectional: _bool) -> tuple[Tensor, Tensor, Tensor]: ...
 def lstm_cell(input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = ..., b_hh: Tensor | None = ...) -> tuple[Tensor, Tensor]: ...
+def lstsq(*args: Any, **kwargs: Any) -> Any: ...
 @overload
 def lt(input: Tensor, other: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
 @overload
@@ -2021,6 +2047,7 @@ def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = ...) -> T
 def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
 def matrix_exp(input: Tensor) -> Tensor: ...
 def matrix_power(input: Tensor, n: _int, *, out: Tensor | None = ...) -> Tensor: ...
+def matrix_rank(*args: Any, **kwargs: Any) -> Any: ...
 @overload
 def max(input: Tensor, other: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
 @overload
@@ -2381,6 +2408,7 @@ def slice_scatter(input: Tensor, src: Tensor, dim: _int = ..., start: _int | Non
 def slogdet(input: Tensor, *, out: Any | None = ...) -> _sign_logabsdet: ...
 def smm(input: Tensor, mat2: Tensor) -> Tensor: ...
 def softmax(input: Tensor, dim: _int, dtype: _dtype | None = ..., *, out: Tensor | None = ...) -> Tensor: ...
+def solve(*args: Any, **kwargs: Any) -> Any: ...
 @overload
 def sort(input: Tensor, dim: _int = ..., descending: _bool = ..., *, out: Any | None = ...) -> _values_indices: ...
 @overload
@@ -2469,6 +2497,7 @@ def sym_min(*args: Any, **kwargs: Any) -> Any: ...
 def sym_not(*args: Any, **kwargs: Any) -> Any: ...
 def sym_sqrt(*args: Any, **kwargs: Any) -> Any: ...
 def sym_sum(*args: Any, **kwargs: Any) -> Any: ...
+def symeig(*args: Any, **kwargs: Any) -> Any: ...
 def t(input: Tensor) -> Tensor: ...
 def t_copy(input: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
 def take(input: Tensor, index: Tensor, *, out: Tensor | None = ...) -> Tensor: ...

@@ -110,6 +110,7 @@ class Tensor(_Space, metaclass=_TensorMeta):
     _seen: int = 0
     _created: str = ""  # how a view came about: "", "no_grad", "inference", "multi", "custom"
     _grad: Tensor | None = None
+    _grad_dtype: Any = False  # what gradients become: a dtype, None (whatever they are), False (this tensor's own)
     _retain: bool = False
     _hooks: Any = None
     _post_hooks: Any = None

@@ -501,6 +501,8 @@ def _finish(leaf: Node, buffer: dict[Node, Any], create: bool, targets: Any) -> 
 def accumulate(t: Tensor, g: Any, create: bool) -> None:
     """t.grad += g: in place where nobody can see the difference."""
     old = t._grad
+    if t._grad_dtype:
+        g = g.to(t._grad_dtype) if create else g.astype(t._grad_dtype.np)
     if create:
         t._grad = (g if old is None else old + g) if g._node is not None or old is not None else g.clone()
         return

@@ -93,14 +93,21 @@ class _Members:
             self._grad = None
             return
         if not isinstance(value, Tensor):
-            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of {type(value)}")
+            raise TypeError(
+                f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
+            )
         if value is self:
             raise RuntimeError("can't assign Variable as its own grad")
         if value._a.shape != self._a.shape:
-            raise RuntimeError("assigned grad has data of a different size")
-        if value._a.dtype != self._a.dtype:
             raise RuntimeError(
-                f"attempting to assign a gradient with dtype '{_spell(value)}' to a tensor with grad_dtype '{_spell(self)}'. "
+                f"attempting to assign a gradient of size '{list(value._a.shape)}' to a tensor of size '{list(self._a.shape)}'. Please "
+                "ensure that the gradient and the tensor are the same size"
+            )
+        wanted = self.dtype if self._grad_dtype is False else self._grad_dtype
+        if wanted is not None and value.dtype is not wanted:
+            raise RuntimeError(
+                f"attempting to assign a gradient with dtype '{dtypes.SPOKEN[value.dtype].lower()}' to a tensor with grad_dtype "
+                f"'{dtypes.SPOKEN[wanted]}'. "
                 "The gradient must match the tensor's grad_dtype (defaults to the tensor's dtype). You can set the tensor's "
                 "grad_dtype attribute with a specific dtype, or None to allow any dtype. Set grad_dtype with caution. "
                 "Diverging the dtypes of a tensor and its gradient may break downstream systems that assume they match."
@@ -110,6 +117,27 @@ class _Members:
     @grad.deleter
     def grad(self: Any) -> None:
         self._grad = None
+
+    @property
+    def grad_dtype(self: Any) -> Any:
+        """The dtype that gradients of this leaf are kept in (None: whatever arrives); the tensor's own, where nothing else was set."""
+        if not self.is_leaf:
+            raise RuntimeError("grad_dtype can only be accessed on leaf tensors.")
+        return self.dtype if self._grad_dtype is False else self._grad_dtype
+
+    @grad_dtype.setter
+    def grad_dtype(self: Any, value: Any) -> None:
+        if not self.is_leaf:
+            raise RuntimeError("grad_dtype can only be set on leaf tensors.")
+        if value is not None and not isinstance(value, dtypes.dtype):
+            raise RuntimeError(f"grad_dtype must be a torch.dtype or None, but got {type(value).__name__}")
+        if value is not None and self._grad is not None and self._grad.dtype is not value:
+            raise RuntimeError(
+                f"Cannot set grad_dtype to '{dtypes.SPOKEN[value]}' because there is already a gradient with dtype "
+                f"'{dtypes.SPOKEN[self._grad.dtype].lower()}'. Please clear the gradient (.grad = None) before changing grad_dtype, or ensure "
+                "the new grad_dtype matches the existing gradient's dtype."
+            )
+        self._grad_dtype = value
 
     def retain_grad(self: Any) -> None:
         """Keep the gradient of this non-leaf in `.grad` when backward passes through it."""
@@ -417,10 +445,6 @@ class _Members:
         if require_grad:
             t.requires_grad = True
         return t
-
-
-def _spell(t: Any) -> str:
-    return str(t.dtype).removeprefix("torch.")
 
 
 def _acts_plain(cls: Any) -> bool:

@@ -128,14 +128,74 @@ class register_multi_grad_hook:
             handle.remove()
 
 
+class _Kept:
+    """What was saved in an `allow_mutation_on_saved_tensors` block, as it was then."""
+
+    def __init__(self) -> None:
+        self.values: dict[object, Tensor] = {}
+
+    def clear(self) -> None:
+        """Forget all of it: nothing recorded in the block can be differentiated any more."""
+        self.values.clear()
+
+
 class allow_mutation_on_saved_tensors:
-    """Accepted only where nothing is mutated; see `docs/compat.md`."""
+    """Inside the block, what is saved for backward is a copy, and tensors may be written to after that.
+
+    >>> import flambeau as torch
+    >>> with torch.autograd.graph.allow_mutation_on_saved_tensors():
+    ...     a = torch.ones(2, requires_grad=True)
+    ...     b = a.clone()
+    ...     out = (b**2).sum()
+    ...     _ = b.sin_()
+    ...     out.backward()
+    >>> a.grad
+    tensor([2., 2.])
+    """
+
+    _open = 0
 
     def __enter__(self) -> Any:
-        raise NotImplementedError("torch.autograd.graph.allow_mutation_on_saved_tensors is not implemented")
+        cls = allow_mutation_on_saved_tensors
+        if cls._open:
+            raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
+        cls._open += 1
+        self.kept = kept = _Kept()
+
+        def pack(t: Tensor) -> object:
+            key = object()
+            kept.values[key] = t.detach().clone()  # type: ignore[attr-defined]
+            return key
+
+        def unpack(key: object) -> Tensor:
+            if not cls._open or key not in kept.values:
+                raise AssertionError(
+                    "Trying to backward outside of the 'allow_mutation_on_saved_tensors' contextin which the graph was originally recorded."
+                )
+            return kept.values[key]
+
+        self.hooks = saved_tensors_hooks(pack, unpack)
+        self.hooks.__enter__()
+        return kept
 
     def __exit__(self, *exc: object) -> None:
-        pass
+        self.hooks.__exit__(*exc)
+        allow_mutation_on_saved_tensors._open -= 1
+        self.kept.clear()
+
+
+# Streams are CUDA's: these settings are kept, and nothing on a CPU asks for them.
+_streams = {"warn_on_accumulate_grad_mismatch": True, "override_stale_capture": False}
+
+
+def set_warn_on_accumulate_grad_stream_mismatch(enabled: bool) -> None:
+    """Whether to warn where a gradient arrives on another stream than it is accumulated on."""
+    _streams["warn_on_accumulate_grad_mismatch"] = bool(enabled)
+
+
+def set_override_stale_capture_stream(enabled: bool) -> None:
+    """Whether a stale stream is replaced while a CUDA graph is captured."""
+    _streams["override_stale_capture"] = bool(enabled)
 
 
 def increment_version(tensor: Any) -> None:
@@ -146,5 +206,6 @@ def increment_version(tensor: Any) -> None:
         bump(t)
 
 
-__all__ = ["AccumulateGrad", "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
-           "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]  # fmt: skip
+__all__ = ["AccumulateGrad", "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
+           "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks", "set_override_stale_capture_stream",
+           "set_warn_on_accumulate_grad_stream_mismatch"]  # fmt: skip

@@ -39,7 +39,7 @@ def sort(x: Any, *, dim: int, descending: bool, stable: bool = True) -> Any:
     source = plain(np.flip(x, dim) if descending else x)
     order = np.argsort(source, axis=dim, kind="stable")
     if descending:  # ties keep their order: sort the reversed array, then count from its end
-        order = np.ascontiguousarray(np.flip(x.shape[dim] - 1 - order, dim))
+        order = np.flip(x.shape[dim] - 1 - order, dim).copy()
     return np.take_along_axis(x, order, dim), order
 
 

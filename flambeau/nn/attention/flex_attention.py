@@ -4,6 +4,7 @@ The functions are called once with index tensors that broadcast against each oth
 made of elementwise operations and indexing, which is what compiled versions of them need as well.
 """
 
+import itertools
 import math
 from typing import Literal, NamedTuple, NotRequired, TypedDict
 
@@ -196,8 +197,41 @@ class BlockMask:
         moved = {name: t if t is None else t.to(device) for name, t in moved.items()}
         return BlockMask(**moved, **{name: getattr(self, name) for name in self._CONTEXT_ATTRS})
 
+    def to_string(self, grid_size=(20, 20), limit=4):
+        """A picture of the blocks, one for each batch and head: full, cut or empty. At most so many characters wide and high, so many pictures."""
+        dense = self.to_dense()
+        *batch, rows, columns = dense.shape
+        most = (
+            (rows, columns) if grid_size == -1 else (grid_size, grid_size) if isinstance(grid_size, int) else grid_size
+        )
+        step = [max(1, -(-n // m)) for n, m in zip((rows, columns), most, strict=True)]
+        pictures = []
+        for i, at in enumerate(itertools.product(*map(range, batch))):
+            if i == limit:
+                pictures += ["...", "To print out more, set BlockMask.to_string(limit=N)",
+                             "You can also index (BlockMask[batch, head]) to choose a specific batch or head"]  # fmt: skip
+                break
+            lines = [str(at)]
+            for r in range(0, rows, step[0]):
+                parts = [
+                    dense[at][r : r + step[0], c : c + step[1]].float().mean().item()
+                    for c in range(0, columns, step[1])
+                ]
+                lines.append("".join(2 * ("█" if p == 1 else " " if p == 0 else "░") for p in parts))
+            pictures.append("\n".join(lines) + "\n")
+        return "\n".join(pictures)
+
+    def __str__(self):
+        return f"BlockMask(shape={self.shape}, sparsity={self.sparsity():.2f}%, \n{self.to_string().strip()}\n)"
+
     def __repr__(self):
-        return f"BlockMask(shape={self.shape}, block_size={self.BLOCK_SIZE})"
+        names = ("kv_num_blocks", "kv_indices", "full_kv_num_blocks", "full_kv_indices", "q_num_blocks", "q_indices", "full_q_num_blocks",
+                 "full_q_indices")  # fmt: skip
+        shapes = [(n, getattr(self, n)) for n in names]
+        facts = [(n, t if t is None else t.shape) for n, t in shapes]
+        facts += [("BLOCK_SIZE", self.BLOCK_SIZE), ("shape", self.shape), ("sparsity", f"{self.sparsity():.2f}%")]
+        facts += [("mask_mod", getattr(self.mask_mod, "__name__", self.mask_mod))]
+        return "BlockMask(\n" + ",\n".join(f"    {n}={v}" for n, v in facts) + "\n)"
 
 
 def _dense(counts, indices):

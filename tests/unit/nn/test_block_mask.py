@@ -1,5 +1,7 @@
 """Block masks of flexible attention: all that they are made of, as PyTorch has it."""
 
+import importlib
+
 import pytest
 
 
@@ -31,3 +33,13 @@ def test_what_masks_refuse(agree):
     agree(lambda fl: program(fl, full_kv_num_blocks=fl.ones(1, 1, 2)), raises=AssertionError)
     agree(lambda fl: program(fl, dq_kv_order=3), raises=ValueError)
     agree(lambda fl: program(fl, dq_write_order_full=fl.ones(1)), raises=ValueError)
+
+
+def test_shown(agree):
+    def program(fl, n, causal):
+        flex = importlib.import_module(f"{fl.__name__}.nn.attention.flex_attention")
+        mask = flex.create_block_mask(lambda b, h, i, j: i >= j if causal else i < 200, 2, None, n, n, device="cpu")
+        return str(mask), repr(mask), mask.to_string((3, 3), 1)
+
+    agree(lambda fl: program(fl, 5 * 128, True))
+    agree(lambda fl: program(fl, 50 * 128, False))

@@ -86,3 +86,8 @@ def test_heaps_take_over_where_pivots_are_bad():
     assert (np.diff(np.array(rank)[left[0]]) >= 0).all()
     if native():
         assert (ties.native(entries, n, ties.SORT) == left).all()
+
+
+def test_descending_orders_lie_forwards(agree):
+    agree(lambda fl: fl.arange(1).argsort(descending=True), strides=True)
+    agree(lambda fl: tuple(fl.sort(fl.ones(3, 1), 1, True)), strides=True)

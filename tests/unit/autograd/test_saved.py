@@ -1,0 +1,64 @@
+"""What is saved for backward, written to afterwards; and gradients in another dtype than their tensor's."""
+
+from tests.agree import rand
+
+
+def test_saved_tensors_may_be_written_to(agree):
+    def program(fl, x, end=True):
+        x = x.detach().requires_grad_()
+        with fl.autograd.graph.allow_mutation_on_saved_tensors() as kept:
+            b = x.clone()
+            out = (b**2).sum() + b.exp().sum()
+            b.sin_()
+            if not end:
+                kept.clear()
+            return fl.autograd.grad(out, x)
+
+    agree(program, rand(2, 3), grads=0)
+    agree(lambda fl, x: program(fl, x, end=False), rand(2, 3), raises=AssertionError)
+
+    def late(fl, x):
+        with fl.autograd.graph.allow_mutation_on_saved_tensors():
+            out = (x**2).sum()
+        out.backward()
+
+    agree(late, rand(3), raises=AssertionError)
+
+    def nested(fl, x):
+        block = fl.autograd.graph.allow_mutation_on_saved_tensors
+        with block(), block():
+            pass
+
+    agree(nested, rand(3), raises=RuntimeError)
+
+
+def test_gradients_in_another_dtype(agree):
+    def program(fl):
+        t = fl.ones(2, requires_grad=True)
+        before = t.grad_dtype
+        t.grad_dtype = fl.float64
+        (t * 2).sum().backward()
+        (t * 2).sum().backward()
+        return before, t.grad_dtype, t.grad, fl.ones(1).grad_dtype
+
+    agree(program)
+
+    def setting(fl, value, grad=None, leaf=True):
+        t = fl.ones(2, requires_grad=True)
+        t = t if leaf else t * 2
+        if grad is not None:
+            t.grad = grad(fl)
+        t.grad_dtype = value(fl)
+        return t.grad_dtype
+
+    agree(lambda fl: setting(fl, lambda fl: None))
+    agree(lambda fl: setting(fl, lambda fl: 3), raises=RuntimeError)
+    agree(lambda fl: setting(fl, lambda fl: fl.float64, lambda fl: fl.ones(2)), raises=RuntimeError)
+    agree(lambda fl: setting(fl, lambda fl: fl.float64, leaf=False), raises=RuntimeError)
+
+
+def test_gradients_that_do_not_fit(agree):
+    give = lambda fl, value: setattr(fl.ones(2, requires_grad=True), "grad", value)
+    agree(lambda fl: give(fl, fl.ones(3)), raises=RuntimeError)
+    agree(lambda fl: give(fl, fl.ones(2, dtype=fl.float64)), raises=RuntimeError)
+    agree(lambda fl: give(fl, 3), raises=TypeError)
