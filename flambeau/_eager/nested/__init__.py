@@ -26,14 +26,14 @@ STRIDED: Table = {}
 jagged_reading = entering(JAGGED)  # a reading that `needs_op` is given the operator, too
 strided_reading = entering(STRIDED)
 PLAIN_ONES: dict[type, Callable[..., Any]] = {}  # kind of array -> the reading of pointwise operators
-ELEMENTWISE = frozenset(("clone", "frexp.Tensor", "i0", "igamma", "igammac", "masked_fill.Scalar", "angle", "native_dropout_backward"))  # fmt: skip
+ELEMENTWISE = frozenset(("clone", "frexp.Tensor", "i0", "igamma", "igammac", "ldexp.Tensor", "masked_fill.Scalar", "angle", "native_dropout_backward"))  # fmt: skip
 
 
 def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     """Call an operator some of whose tensors are nested (or that exists for nested tensors)."""
     kind = kind_of(values, out)
     fn = (JAGGED if kind is JaggedArray else STRIDED).get(op.overload)
-    if fn is None and op.kind == "composite":
+    if fn is None and op.kind == "composite" and op.overload not in ELEMENTWISE:
         return lane._composite(op, values, out, into)
     if fn is None:
         if op.kind != "pointwise" and op.overload not in ELEMENTWISE and not op.overload.startswith("special_"):
