@@ -176,6 +176,7 @@ class Blueprint:
     check: int | None
     arena: int
     work: int
+    constants: list[tuple[str, tuple[int, ...], bytes]]  # inputs after those that are given
     pieces: list[Segment | InPython]
 
 

@@ -41,12 +41,31 @@ def load(tr: Tracer, obj: Any, name: str) -> Any:
         return _method(tr, obj, name)
     if isinstance(obj, (State, *BUILTIN, Tracked)) or is_constant(obj):
         return getattr(obj, name)
-    if isinstance(kind.__getattribute__, types.FunctionType):
-        raise Break(f"the class {kind.__name__} has its own __getattribute__")
+    own = lookup(kind, "__getattribute__")
+    if isinstance(own, types.FunctionType):
+        try:
+            return tr.call(_bind(tr, kind, "__getattribute__", own, obj), (name,), {})
+        except AttributeError:
+            fn = lookup(kind, "__getattr__")
+            if fn is MISSING:
+                raise
+            return tr.call(_bind(tr, kind, "__getattr__", fn, obj), (name,), {})
     return _instance(tr, obj, kind, name)
 
 
-def _instance(tr: Tracer, obj: Any, kind: type, name: str) -> Any:
+def plain(tr: Tracer, obj: Any, name: str) -> Any:
+    """`object.__getattribute__(obj, name)`: nothing that the class says about it is asked."""
+    kind = type(obj)
+    if (
+        isinstance(obj, (Tensor, types.ModuleType, type, State, *BUILTIN, Tracked))
+        or kind in (super, types.FunctionType, types.MethodType)
+        or is_constant(obj)
+    ):
+        return load(tr, obj, name)
+    return _instance(tr, obj, kind, name, False)
+
+
+def _instance(tr: Tracer, obj: Any, kind: type, name: str, ask: bool = True) -> Any:
     if name == "__class__":
         return kind
     source = tr.source_of(obj)
@@ -99,12 +118,12 @@ def _instance(tr: Tracer, obj: Any, kind: type, name: str) -> Any:
                 tr.guards.present(base, name, False)
     if found is not MISSING:
         return _bind(tr, kind, name, found, obj)
-    return _missing(tr, obj, kind, name, source)
+    return _missing(tr, obj, kind, name, source, ask)
 
 
-def _missing(tr: Tracer, obj: Any, kind: type, name: str, source: Any) -> Any:
+def _missing(tr: Tracer, obj: Any, kind: type, name: str, source: Any, ask: bool) -> Any:
     """Nothing has that name: `__getattr__` is asked."""
-    fn = lookup(kind, "__getattr__")
+    fn = lookup(kind, "__getattr__") if ask else MISSING
     if kind.__flags__ & HEAP and fn is MISSING:
         tr.guards.no_class_attribute(kind, name)
     if fn is MISSING:
@@ -176,6 +195,10 @@ def _bind(tr: Tracer, kind: type, name: str, found: Any, obj: Any) -> Any:
         v = tr.call(_registered(tr, found.func), (obj,), {})
         store(tr, obj, found.attrname, v)
         return v
+    if t is functools._lru_cache_wrapper:
+        _assume(tr, kind, name, found)
+        tr.register(found, tr.constant(found))
+        return types.MethodType(found, obj)
     if hasattr(t, "__get__") and t is not type:
         fn = lookup(t, "__get__")
         if isinstance(fn, types.FunctionType):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 import types
@@ -40,6 +41,13 @@ def fixed(x: Any) -> Any:
 
 def simple(x: Any) -> bool:
     return is_constant(x) or isinstance(x, Tracked)
+
+
+def spoken_plainly(x: Any) -> bool:
+    """Whether what an object is as a string is its own matter: constants, and classes."""
+    return simple(x) or (
+        isinstance(x, type) and type(x).__repr__ is type.__repr__ and type(x).__str__ is object.__str__
+    )
 
 
 @handles(isinstance)
@@ -266,9 +274,28 @@ def _reduce(tr: Tracer, fn: Any, xs: Any, *start: Any) -> Any:
 
 @handles(repr, format)
 def _repr(tr: Tracer, x: Any, *spec: Any) -> str:
-    if not simple(x) or (spec and not simple(spec[0])):
+    if not spoken_plainly(x) or (spec and not simple(spec[0])):
         raise Break(f"a {type(x).__name__} is made a string")
     return repr(fixed(x)) if not spec else format(fixed(x), *spec)
+
+
+@handles(inspect.signature)
+def _signature(tr: Tracer, fn: Any, **options: Any) -> Any:
+    """The parameters of a function: what it wraps, its code and its defaults say them."""
+    inner = fn
+    while True:
+        if isinstance(inner, types.MethodType):
+            inner = tr.load_attr(inner, "__func__")
+        if not isinstance(inner, types.FunctionType) or "__signature__" in inner.__dict__:
+            raise Break(f"the signature of a {type(inner).__name__} is asked for")
+        source = tr.source_of(inner)
+        if source is not None:
+            for name in ("__code__", "__defaults__", "__kwdefaults__", "__annotations__"):
+                tr.guards.identity(tr.sources.attr(source, name), getattr(inner, name))
+            tr.guards.present(tr.sources.dict(source), "__signature__", False)
+        if "__wrapped__" not in inner.__dict__:
+            return inspect.signature(fn, **options)
+        inner = tr.load_attr(inner, "__wrapped__")
 
 
 @handles(print)

@@ -10,7 +10,7 @@ import types
 from typing import Any
 
 from flambeau._capture.breaks import Break
-from flambeau._capture.builtin_calls import find, fixed, simple, stepping
+from flambeau._capture.builtin_calls import find, fixed, simple, spoken_plainly, stepping
 from flambeau._capture.numbers import Tracked, TrackedFloat
 from flambeau._capture.operations import unpack
 from flambeau._capture.tracer import HEAP, MISSING, SETS, Tracer, lookup
@@ -49,7 +49,7 @@ def construct(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any
         return cls(*map(fixed, args), **kwargs)
     if cls in (functools.partial, types.MethodType, types.SimpleNamespace, staticmethod, classmethod, property):
         return cls(*args, **kwargs)
-    if cls is types.CellType:
+    if cls is types.CellType or (cls is types.MappingProxyType and tr.source_of(args[0]) is None):
         return cls(*args)
     if cls in (operator.itemgetter, operator.attrgetter, operator.methodcaller):
         raise Break(f"operator.{cls.__name__}")
@@ -139,7 +139,7 @@ def _pure_class(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, A
                 fn = lookup(type(x), dunder)
                 if isinstance(fn, types.FunctionType):
                     return tr.call(tr.load_attr(x, dunder), (), {})
-            if cls is slice:
+            if cls is slice or (cls is str and len(args) == 1 and spoken_plainly(x)):
                 continue
             if cls is str and isinstance(x, BaseException) and all(map(simple, x.args)):
                 return str(x)

@@ -62,7 +62,9 @@ def bound(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], un
         delete_plain(tr, me, *args)
         return None
     if name == "__getattribute__":
-        return tr.load_attr(me, *args)
+        from flambeau._capture.attributes import plain
+
+        return plain(tr, me, *args)
     if name == "__init__":
         if isinstance(me, (dict, list, set, collections.deque)):
             _method(tr, me, "update" if isinstance(me, (dict, set)) else "extend", args[:1] or ([],), kwargs)
@@ -110,7 +112,9 @@ def _method(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: dict[
         return _of_dict(tr, me, name, args, kwargs)
     if isinstance(me, (*LISTS, *SETS)):
         return _of_sequence(tr, me, name, args, kwargs)
-    if type(me) in (type({}.keys()), type({}.values()), type({}.items())):
+    if type(me) in (type({}.keys()), type({}.values()), type({}.items())) or (
+        type(me) is types.MappingProxyType and tr.source_of(me) is None
+    ):
         return getattr(me, name)(*args, **kwargs)
     if isinstance(me, (types.FunctionType, types.MethodType)) and name in ("__call__", "__get__"):
         return tr.call(me, args, kwargs) if name == "__call__" else types.MethodType(me, args[0])

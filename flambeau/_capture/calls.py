@@ -12,6 +12,7 @@ from typing import Any
 
 from flambeau._capture import builtin_calls, builtin_classes, builtin_methods, frame
 from flambeau._capture.breaks import Break
+from flambeau._capture.numbers import Tracked
 from flambeau._capture.tracer import MISSING, Tracer, is_constant, lookup
 from flambeau._eager.graph import node_of, serial
 from flambeau._eager.modes import STATE
@@ -71,13 +72,39 @@ def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tai
         tr.deep(held[1], 0)
         return call(tr, tr.load_attr(fn, "func"), (*held[0], *args), {**held[1], **kwargs}, tail)
     if kind is functools._lru_cache_wrapper:
-        return call(tr, tr.load_attr(fn, "__wrapped__") if tr.source_of(fn) else fn.__wrapped__, args, kwargs, tail)
+        return _remembered(tr, fn, args, kwargs, tail)
     method = lookup(kind, "__call__")
     if isinstance(method, types.FunctionType):
         return call(tr, tr.load_attr(fn, "__call__"), args, kwargs, tail)
     if method is MISSING:
         raise TypeError(f"'{kind.__name__}' object is not callable")
     raise Break(f"a {kind.__module__}.{kind.__name__} is called")
+
+
+def _remembered(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool) -> Any:
+    """A function that remembers what it gave: it is called, here and at each later call, and what it gives is from outside.
+
+    It is followed where its arguments were made here, where their hash would have to be, and where they are tensors.
+    """
+    source = tr.source_of(fn)
+    if source is None:
+        return call(tr, fn.__wrapped__, args, kwargs, tail)
+    given: list[Any] = []
+    for x in (*args, *kwargs.values()):
+        known = x if is_constant(x) else x.source if isinstance(x, Tracked) else tr.source_of(x)
+        hashed = (
+            is_constant(x) or isinstance(x, Tracked) or not isinstance(lookup(type(x), "__hash__"), types.FunctionType)
+        )
+        if isinstance(x, Tensor) or (known is None and x is not None) or not hashed:
+            return call(tr, tr.load_attr(fn, "__wrapped__"), args, kwargs, tail)
+        given.append(known)
+    plain = [x.raw if isinstance(x, Tracked) else x for x in (*args, *kwargs.values())]
+    tr.recorder.stop()
+    try:
+        made = fn(*plain[: len(args)], **dict(zip(kwargs, plain[len(args) :])))
+    finally:
+        tr.recorder.start()
+    return tr.reach(made, tr.sources.call(source, given[: len(args)], dict(zip(kwargs, given[len(args) :]))))
 
 
 def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool) -> Any:

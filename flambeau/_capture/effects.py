@@ -301,12 +301,19 @@ class Replay:
         return name
 
     def _instance(self, x: Any, kind: type) -> str:
-        for base in kind.__mro__[:-1]:
-            if not base.__flags__ & (1 << 9) and base is not object:
-                raise Break(f"a {kind.__qualname__} that the function made leaves it")
+        bases = [base for base in kind.__mro__[:-1] if not base.__flags__ & (1 << 9)]
+        if bases not in ([], [dict], [collections.OrderedDict, dict], [list], [set]):
+            raise Break(f"a {kind.__qualname__} that the function made leaves it")
         if isinstance(x, Node):
             raise Break("a node of the graph leaves the function")
-        name = self._name(x, f"new({self.guards.constant(kind)})")
+        c = self.guards.constant
+        name = self._name(x, f"{f'{c(bases[0])}.__new__' if bases else 'new'}({c(kind)})")
+        if bases and bases[0] in (list, set):  # the elements, whatever the class says about them
+            items = "".join(self.expression(y) + ", " for y in bases[0].__iter__(x))
+            self.build.append(f"{c(bases[0])}.{'extend' if bases[0] is list else 'update'}({name}, ({items}))")
+        elif bases:
+            for k, v in bases[0].items(x):
+                self.build.append(f"{c(bases[0])}.__setitem__({name}, {self.expression(k)}, {self.expression(v)})")
         for base in kind.__mro__:
             for slot in (
                 base.__dict__.get("__slots__", ()) if not isinstance(base.__dict__.get("__slots__"), str) else ()

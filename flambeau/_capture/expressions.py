@@ -34,6 +34,7 @@ from flambeau._values.shape import broadcast, contiguous_strides
 from flambeau.fx import Graph, GraphModule, Node
 
 K = Record()
+HELD = 1 << 16  # bytes of a tensor that a program holds itself
 MOVES = ("reshape", "permute", "expand", "slice", "flip", "windows")
 
 
@@ -79,6 +80,7 @@ class Program:
     writes: list[tuple[int, Expr]]  # (input, what is stored there at the end)
     inputs: int
     checks: list[Expr] = field(default_factory=list)  # numbers that are not 0 where an argument is refused
+    constants: list[Any] = field(default_factory=list)  # inputs after those: (dtype, shape, bytes)
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ class Builder:
         self.steps: list[Step] = []
         self.k = Recorder(self)
         self.products: dict[tuple[Expr, Expr], Expr] = {}
+        self.constants: list[tuple[str, tuple[int, ...], bytes]] = []
+        self.own: list[tuple[str, Storage]] = []
 
     # ---- leaves ----
 
@@ -176,7 +180,7 @@ class Builder:
         return made
 
     def graph(self, gm: GraphModule, graph: Graph, example_inputs: Sequence[Any]) -> Program:
-        self.module = gm
+        self.module, self.inputs = gm, len(example_inputs)
         env: dict[Node, Any] = {}
         inputs = iter(enumerate(example_inputs))
         storages: list[tuple[int, Storage]] = []
@@ -191,8 +195,11 @@ class Builder:
                 results = [self.result(r, env) for r in _flat(node.args[0])]
             else:
                 env[node] = self.node(node, env)
+        for name, s in self.own:
+            if s.written or any(r.source == s.source for r in results):
+                raise Unsupported(f"the attribute {name} is written or returned")
         writes = [(i, s.expr) for i, s in storages if s.written]
-        return Program(self.leaves, self.steps, results, writes, len(example_inputs), self.checks)
+        return Program(self.leaves, self.steps, results, writes, self.inputs, self.checks, self.constants)
 
     def input(self, i: int, x: Any) -> Any:
         if isinstance(x, Tensor):
@@ -223,6 +230,22 @@ class Builder:
             return Result(source=leaf.input)
         raise Unsupported("a result that is no tensor")
 
+    def held(self, t: Any, name: str) -> Tens:
+        """A tensor of the graph's own, as one input more."""
+        if (
+            not isinstance(t, Tensor)
+            or type(t._a) is not np.ndarray
+            or t._a.nbytes > HELD
+            or t._a.dtype.kind not in "fiub"
+        ):
+            raise Unsupported(f"the attribute {name}")
+        a = np.ascontiguousarray(t._a)
+        i = self.inputs + len(self.constants)
+        self.constants.append((of(a.dtype).name, tuple(a.shape), a.tobytes()))
+        storage = Storage(self.leaf(a.shape, of(a.dtype), None, i).expr, i)
+        self.own.append((name, storage))
+        return Tens(storage)
+
     # ---- nodes ----
 
     def node(self, node: Node, env: dict[Node, Any]) -> Any:
@@ -233,7 +256,7 @@ class Builder:
                 first = t._a.flat[0]
                 if (t._a == first).all():  # one number everywhere: zeros that stand for a gradient, say
                     return Tens(Storage(expand(constant(first.item(), of(t._a.dtype)), t._a.shape)))
-            raise Unsupported(f"the attribute {node.target}")
+            return self.held(t, str(node.target))
         args, kwargs = take(node.args), take(node.kwargs)
         if node.op == "call_method" and node.target in ("detach", "alias"):
             return args[0]

@@ -81,7 +81,9 @@ class Guards:
         mark = id(source), len(self.stable)  # what is stable only grows
         found = self._fresh.get(mark)
         if found is None:
-            if source.kind == "expression":
+            if source.kind == "call":
+                found = True
+            elif source.kind == "expression":
                 found = any(self.fresh(o) for o in source.base)
             else:
                 found = source.key == "_grad" or self.fresh(source.base) or self.fresh(source.key)

@@ -94,6 +94,7 @@ def blueprint(laid: Assembly, work: Any) -> Blueprint:
         schedule.check,
         laid.arena_size,
         work,
+        program.constants,
         laid.pieces,
     )
 
@@ -130,7 +131,9 @@ class Compiled:
 
     def driver(self, tensors: bool, from_arrays: bool = False) -> Any:
         """Written as source: one call where all work is native, else a line for each piece."""
-        names = [f"i{n}" for n in range(self.inputs)]
+        given = [f"i{n}" for n in range(self.inputs)]
+        own = [f"i{self.inputs + n}" for n in range(len(self.plan.constants))]
+        names = [*given, *own]
         scope: dict[str, Any] = {
             "empty": np.empty,
             "ndarray": np.ndarray,
@@ -142,19 +145,25 @@ class Compiled:
         order = sorted(outs)
         single = len(self.pieces) == 1 and isinstance(self.pieces[0], Segment)
         what = "tensors" if tensors else "arrays"
-        if from_arrays and single and self.plan.check is None and all(r.source < 0 for r in self.results):
-            names = ["*args"]
-        text = [f"def program({', '.join(names)}):", f'    """One call of the compiled program, on {what}."""']
+        for name, (d, shape, data) in zip(own, self.plan.constants, strict=True):
+            scope[name] = np.frombuffer(data, BY_NAME[d].np).reshape(shape).copy()
+        if from_arrays and single and not own and self.plan.check is None and all(r.source < 0 for r in self.results):
+            given = names = ["*args"]
+        text = [f"def program({', '.join(given)}):", f'    """One call of the compiled program, on {what}."""']
         if tensors:
             scope["wrap"] = wrap
         if tensors and not from_arrays:
-            text += [f"    i{n} = i{n}._a" for n, layout in sorted(self.layouts.items()) if not layout.scalar]
+            text += [
+                f"    i{n} = i{n}._a"
+                for n, layout in sorted(self.layouts.items())
+                if not layout.scalar and n < self.inputs
+            ]
         if single:
-            self.single(text, scope, names, outs, order)
+            self.single(text, scope, names, given, outs, order)
         else:
-            self.several(text, scope, names, outs)
+            self.several(text, scope, names, given, outs)
         if self.plan.check is not None:
-            text.append(f"    if o{self.plan.check}: return refused({', '.join(names)})")
+            text.append(f"    if o{self.plan.check}: return refused({', '.join(given)})")
             scope["refused"] = self.refused
         results = [self.returned(n, r, scope) for n, r in enumerate(self.results)]
         if tensors:
@@ -191,7 +200,7 @@ class Compiled:
         self.declined(*args)
         raise IndexError("index out of range in self")
 
-    def single(self, text: list[str], scope: dict[str, Any], names: list[str], outs: Any, order: list[int]) -> None:
+    def single(self, text: list[str], scope: dict[str, Any], names: list[str], given: list[str], outs: Any, order: list[int]) -> None:  # fmt: skip
         segment = self.pieces[0]
         where = {n: k for k, n in enumerate(order)}
 
@@ -218,7 +227,7 @@ class Compiled:
         scope["run"], scope["again"] = self.table(plan), self.again(plan)
         self.main = scope["run"]
         text += [f"    r = run({', '.join(names)})", "    if r is None:", f"        r = again({', '.join(names)})",
-                 "        if r is None: return declined(" + ", ".join(names) + ")"]  # fmt: skip
+                 "        if r is None: return declined(" + ", ".join(given) + ")"]  # fmt: skip
         if len(order) == 1:
             text.append(f"    o{order[0]} = r")
         elif order:
@@ -271,14 +280,14 @@ class Compiled:
         """The same, with tensors for results."""
         return self.nodes(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
 
-    def several(self, text: list[str], scope: dict[str, Any], names: list[str], outs: Any) -> None:
+    def several(self, text: list[str], scope: dict[str, Any], names: list[str], args: list[str], outs: Any) -> None:
         arena = scope["arena"] = self.arena = aligned(self.arena_size) if self.arena is None else self.arena
         scope["accepts"] = self.accepts
         self.seen = scope["seen"] = set()
-        text += [f"    if not lock.acquire(False): return declined({', '.join(names)})", "    try:"]
+        text += [f"    if not lock.acquire(False): return declined({', '.join(args)})", "    try:"]
         if not all(isinstance(p, Segment) for p in self.pieces) or True:
             text += [
-                f"        if not accepts(({''.join(n + ', ' for n in names)})): return declined({', '.join(names)})"
+                f"        if not accepts(({''.join(n + ', ' for n in names)})): return declined({', '.join(args)})"
             ]
         for n, (shape, strides) in sorted(outs.items()):
             d = self.dtype(n)

@@ -137,6 +137,8 @@ def subscript(tr: Tracer, c: Any, key: Any) -> Any:
         return tr.get_item(c, key)
     if isinstance(c, (str, bytes, range)):
         return c[_plain_index(key)]
+    if isinstance(c, types.MappingProxyType) and tr.source_of(c) is None:
+        return c[_plain_index(key)]
     if isinstance(c, type):
         return c[key]  # type: ignore[index]
     raise Break(f"a {type(c).__name__} is indexed")
@@ -184,7 +186,7 @@ def delete_subscript(tr: Tracer, c: Any, key: Any) -> None:
         raise Break(f"an element of a {type(c).__name__} is deleted")
 
 
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS = (type({}.keys()), type({}.values()), type({}.items()), types.MappingProxyType)
 
 
 def iterate(tr: Tracer, x: Any) -> Any:

@@ -115,8 +115,11 @@ def _module(lines: list[Value], inputs: list[tuple[Any, Value, Any]], outputs: l
     graph = Graph()
     nodes: dict[int, Any] = {}
     constants: dict[str, Any] = {}
+    taken: dict[str, int] = {}  # names are cut short: the same one may come again
     for source, v, x in inputs:
-        node = graph.placeholder(_name(source.spoken()))
+        name = _name(source.spoken())
+        taken[name] = taken.get(name, -1) + 1
+        node = graph.placeholder(f"{name}_{taken[name]}" if taken[name] else name)
         if isinstance(x, Tensor):
             node.meta["val"] = described(v.sample)
         else:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flambeau._backends.cpu.attention import DTYPES as FLOATS
 from flambeau._backends.cpu.attention_backward import shared_out, turned
-from flambeau._capture.expressions import Builder, K
+from flambeau._capture.expressions import Builder, K, sliced
 from flambeau._eager.call import call_body
 from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, cast, constant, toposort
@@ -212,13 +212,25 @@ def wide(x: Expr) -> dtype:
     return float64 if x.dtype is float64 else float32
 
 
+def placed(b: Builder, x: Expr, *, shape: Sequence[int], where: Any) -> Expr:
+    """Zeros with x in one slice."""
+    dim = len(where) - 2  # before it every dim whole, after it an Ellipsis
+    if not isinstance(where[dim], slice):
+        raise Opaque("placed")
+    start, step = where[dim].start, where[dim].step
+    n, m = shape[dim], x.shape[dim]
+    if step == 1:
+        return K.pad(x, [(start, n - start - m) if d == dim else (0, 0) for d in range(x.ndim)])
+    return sliced(K.full(tuple(shape), 0, x.dtype), dim, start, where[dim].stop, step, x)
+
+
 ROUTINES: dict[str, Callable[..., Any]] = {
     "copied": lambda b, x, dtype=None, format="": x if dtype is None else cast(x, _dtype(dtype)),
     "converted": lambda b, x, dtype: cast(x, _dtype(dtype)),
     "zeros": lambda b, shape, dtype: full(b, shape, 0, _dtype(dtype)),
     "full_as": lambda b, x, value, dtype=None, format="": full(b, x.shape, value or 0, _dtype(dtype or x.dtype)),
     **{f.__name__: f for f in (rows, take, gather, rows_backward, max_pool_backward, nll, triangular, arange, eye, avg_pool, conv_forward,
-                               conv_input, conv_weight, max_pool, attention, attention_backward)},
+                               conv_input, conv_weight, max_pool, attention, attention_backward, placed)},
 }  # fmt: skip
 
 

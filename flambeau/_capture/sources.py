@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -62,7 +63,7 @@ def evaluate(source: Any, found: dict[str, Any]) -> Any:
         return found[key]
     if kind == "const":
         return key
-    if kind == "expression":
+    if kind in ("expression", "call"):
         raise LookupError
     x = evaluate(base, found)
     if kind == "attr":
@@ -125,3 +126,10 @@ class Sources:
         """Arithmetic over other sources (and constants): `{} + {}`."""
         marks = tuple(("s", id(o)) if isinstance(o, Source) else (type(o), repr(o)) for o in operands)
         return self._get("expression", operands, text, ("expression", text, marks))
+
+    def call(self, fn: Source, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Source:
+        """What a function gives that remembers what it gave: it is called each time."""
+        given = ["{}"] * len(args) + [f"{k}={{}}" for k in kwargs]
+        text, operands = f"{{}}({', '.join(given)})", (fn, *args, *kwargs.values())
+        marks = tuple(("s", id(o)) if isinstance(o, Source) else (type(o), repr(o)) for o in operands)
+        return self._get("call", operands, text, ("call", text, marks))

@@ -38,7 +38,7 @@ from flambeau._capture.assembly import (
     on_arrays,
     settled,
 )
-from flambeau._capture.expressions import Hole
+from flambeau._capture.expressions import HELD, Hole
 from flambeau._capture.place import Place
 from flambeau._capture.sizes import SymInt
 from flambeau._ground import dumps
@@ -52,7 +52,7 @@ from flambeau.fx import GraphModule, Node
 
 SOURCES = ("_capture", "_operators", "_values", "_eager", "fx", "_ops.py", "_tensor.py")  # beside the generators' own
 RECORDS = {c.__name__: c for c in (KernelItem, StepItem, StepFacts, CallItem, Held, Place, Hole, Layout, Returned)}
-SIMPLE = (type(None), bool, int, float, complex, str)
+SIMPLE = (type(None), bool, int, float, complex, str, bytes)
 LATER = (SymInt, Block)  # what a planner replaces
 MARSHAL = 4
 
@@ -101,7 +101,7 @@ def _nodes(gm: GraphModule) -> list[Any]:
             if "val" not in node.meta and target != "getitem":
                 raise Strange("a node of unknown shape")
         elif node.op == "get_attr":
-            target = _uniform(flambeau.fx.graph_module._get_attr(gm, str(node.target)))
+            target = _constant(flambeau.fx.graph_module._get_attr(gm, str(node.target)))
         elif node.op == "call_method":
             target = str(node.target)
         args = (words(node.args), tuple((k, words(v)) for k, v in sorted(node.kwargs.items())))
@@ -110,12 +110,14 @@ def _nodes(gm: GraphModule) -> list[Any]:
     return found
 
 
-def _uniform(t: Any) -> Any:
-    """A constant that is one number everywhere: others are in no program."""
+def _constant(t: Any) -> Any:
+    """A constant: the number that it is everywhere, or all of a small one. Others are in no program."""
     if isinstance(t, Tensor) and type(t._a) is np.ndarray and t._a.size and t._a.dtype.kind in "fiub":
         first = t._a.flat[0]
         if (t._a == first).all():
             return (of(t._a.dtype).name, t._a.shape, repr(first.item()))
+        if t._a.nbytes <= HELD:
+            return (of(t._a.dtype).name, t._a.shape, t._a.tobytes())
     raise Strange("a constant")
 
 

@@ -368,6 +368,8 @@ class Tracer:
             return False
         if isinstance(c, (str, bytes, range)):
             return key in c
+        if isinstance(c, types.MappingProxyType) and source is None:
+            return key in c
         if isinstance(c, Tensor):
             return key in c  # type: ignore[operator]
         if isinstance(c, (type({}.keys()), type({}.values()), type({}.items()))):

@@ -53,6 +53,11 @@ class Expr:
     def ndim(self) -> int:
         return len(self.shape)
 
+    def __getitem__(self, at: Any) -> Expr:
+        if at is not Ellipsis:
+            raise TypeError("an Expr is indexed by words of the language: slice, take, gather")
+        return self
+
     def __add__(self, o: Any) -> Expr:
         return pointwise("add", self, o)
 

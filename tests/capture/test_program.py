@@ -467,3 +467,18 @@ def test_joins_triangles_and_scattered_values():
 
     p = agree(f, torch.randn(4, 5), torch.randn(4, 5), torch.randint(0, 5, (4, 1)))
     assert p.calls == 0
+
+
+def test_constants_and_placed_slices_are_part_of_programs():
+    """Tensors that the graph holds, and gradients of slices, run natively."""
+    table = torch.tensor([0.5, -1.0, 2.0])
+
+    def f(x):
+        y = torch.ops.aten.slice_backward(x[:, 1:] * table[1:], [4, 3], 1, 1, 3, 1)
+        return y + torch.ops.aten.slice_backward(x * table, [9, 3], 0, 1, 9, 2)[:4], x[..., ::2].sum(1)
+
+    x = torch.randn(4, 3)
+    program = Compiled(make_fx(f)(x), [x])
+    assert program.calls == 0
+    for _ in range(2):
+        torch.testing.assert_close(program(x), f(x))
