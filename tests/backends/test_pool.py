@@ -109,6 +109,33 @@ def test_means(case, dtype):
         assert np.allclose(got, want, rtol=1e-3 if dtype == "float16" else 1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("case", [c for c in CASES if len(c[0]) == len(c[1]) + 2 and len(c[1]) > 1], ids=str)
+def test_channels_last(monkeypatch, case, dtype):
+    shape, size, stride, padding, dilation = case
+    rng, n = np.random.default_rng(0), len(size)
+    shape = (shape[0], 37, *shape[2:])
+    x = rng.integers(-9, 9, shape).astype(dtype)
+    x.reshape(-1)[5::17], x.reshape(-1)[7::5] = np.nan, -np.inf
+    x = laid(x, True)
+    how = dict(size=size, stride=stride, padding=padding, dilation=dilation)
+    out = tuple(
+        (e + 2 * p - d * (k - 1) - 1) // s + 1 for e, k, s, p, d in zip(shape[2:], size, stride, padding, dilation)
+    )
+    monkeypatch.setattr(library_product, "POOLED", 0)
+    values, indices = library_product.max_pool(x, **how, out=out)
+    want = window.max_pool(x, **how, out=out)
+    assert not x.size or (channels_last(values) == channels_last(indices) == channels_last(x))
+    np.testing.assert_array_equal(values, want[0])
+    same = want[0] > -np.inf  # of windows of -inf alone, any element will do
+    np.testing.assert_array_equal(indices[same], want[1][same])
+    assert values.dtype == dtype and indices.dtype == np.int64
+    g = laid(rng.integers(-9, 9, values.shape).astype(dtype), True)
+    found = library_product.max_pool_backward(g, indices, shape=shape, n=n)
+    assert found.dtype == dtype and (not x.size or channels_last(found) == channels_last(x))
+    np.testing.assert_array_equal(found, window.max_pool_backward(g, indices, shape=shape, n=n))
+
+
 DIMS = [  # shape, size, stride, padding: what is summed dim by dim
     ((2, 3, 60, 61), (5, 7), (5, 7), (0, 0)),
     ((2, 3, 60, 61), (7, 5), (2, 3), (3, 1)),

@@ -157,7 +157,10 @@ def conv_input(
 def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> tuple[Any, Any]:
     """(largest value of each window, its position in the flattened spatial dims)."""
     if x.size >= POOLED and x.dtype.name in DTYPES and native():
-        from flambeau._backends.cpu.pool import max_pool as pooled
+        if channels_last(x):
+            from flambeau._backends.cpu.pool_last import max_pool as pooled
+        else:
+            from flambeau._backends.cpu.pool import max_pool as pooled
 
         found = pooled(x, tuple(size), tuple(stride), tuple(padding), tuple(dilation), tuple(out))
         if found is not None:
@@ -172,12 +175,18 @@ POOLED = 1 << 13  # elements from which pooling is a kernel
 def max_pool_backward(g: Any, indices: Any, *, shape: Ints, n: int) -> Any:
     """What reaches an input of a shape through the largest elements of its windows."""
     if g.size >= POOLED and g.dtype.name in DTYPES and indices.dtype == np.int64 and native():
+        if channels_last(indices) and g.ndim == n + 2:
+            from flambeau._backends.cpu.pool_last import max_pool_back as back_last
+
+            found = back_last(laid(g, True), indices, tuple(shape))
+            if found is not None:
+                return astype(found, g.dtype)
         from flambeau._backends.cpu.pool import max_pool_back
 
         found = max_pool_back(np.ascontiguousarray(g), np.ascontiguousarray(indices), tuple(shape), n)
         if found is not None:
             return found
-    return window.max_pool_backward(g, indices, shape=shape, n=n)
+    return laid(window.max_pool_backward(g, indices, shape=shape, n=n), channels_last(indices))
 
 
 def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divisor: Any) -> Any:
