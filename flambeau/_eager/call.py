@@ -55,6 +55,8 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
         for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
             if p.is_tensor and not p.takes_number and isinstance(v, NUMBERS):
                 raise TypeError(misfit(op, values, i))
+        if op.lacks:
+            refuse_first(op, values)
         return _composite(op, values, out, into)
     if op.check is not None:
         try:
@@ -173,14 +175,33 @@ def meet(op: Op, values: tuple[Any, ...]) -> tuple[list[Any], list[int], Any]:
     if device is None and tensors and "factory" not in op.variants:
         raise TypeError(misfit(op, values, tensors[0]))  # numbers alone
     if op.promote == "none":
+        if op.lacks:
+            refuse_first(op, values)
         for i in tensors:
             if not hasattr(out[i], "shape"):
                 out[i] = number(out[i], dtypes.of_number(out[i]))
         return out, tensors, None
-    common = given if given is not None else promoted(op, result_type([values[i] for i in tensors]))
-    if op.lacks is not None and common.kind in op.lacks[0]:
-        raise NotImplementedError(f"\"{op.lacks[1]}\" not implemented for '{dtypes.SPOKEN[common]}'")
+    deciding = tensors
+    if op.scalar:  # a number there has no say
+        deciding = [i for i in tensors if params[i].name != op.scalar or isinstance(values[i], Tensor)]
+    common = given if given is not None else promoted(op, result_type([values[i] for i in deciding]))
+    if op.lacks:
+        refuse(op, common)
     return out, tensors, common
+
+
+def refuse_first(op: Op, values: tuple[Any, ...]) -> None:
+    """The same, by the dtype of the first tensor."""
+    first = next((v for p, v in zip(op.params, values, strict=True) if p.is_tensor and isinstance(v, Tensor)), None)
+    if first is not None and first._a.ndim and first._a.size:  # of others PyTorch asks no routine
+        refuse(op, first.dtype)
+
+
+def refuse(op: Op, d: dtypes.dtype) -> None:
+    """Raise where PyTorch has no routine for a dtype."""
+    name = op.routine(d)
+    if name:
+        raise NotImplementedError(f"\"{name}\" not implemented for '{dtypes.SPOKEN[d]}'")
 
 
 def promoted(op: Op, common: dtypes.dtype) -> dtypes.dtype:

@@ -178,7 +178,7 @@ def _pointwise(op: Op) -> str:
     required = all(p.default is REQUIRED for p in op.params if not p.is_tensor)
     if (
         op.promote != "none"
-        and not (op.lacks and "f" in op.lacks[0])
+        and not op.routine(dtypes.float32)
         and not (required and len(tensors) < len(op.params))
         and all(p.default is not None for p in tensors)
     ):
@@ -494,6 +494,8 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
     floating = "(d is F32 or d is F64 or d in HALVES)" if op.halves else "(d is F32 or d is F64)"
     ok = [floating] if meet else [f"type(a{at}) is ndarray"]
+    if op.lacks and not meet:
+        ok.append(_known(op, "d"))
     for i, p in enumerate(tensors):
         if p is leader:
             continue
@@ -554,6 +556,12 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     elif op.differentiable:
         text += [f"{pad}if ({some}) and STATE.grad:", f"{pad}    record({me}, (o,), {_tuple(op)})"]
     return [*text, f"{pad}return o"]
+
+
+def _known(op: Op, d: str) -> str:
+    """The condition that an operator has a routine for a dtype."""
+    lacking = _bind(op, "LACKING", frozenset(x.np for x in dtypes.ALL if op.routine(x)))
+    return f"({d} is F32 or {d} is F64 or {d} not in {lacking})"
 
 
 def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) -> list[str]:
@@ -624,6 +632,9 @@ def _composite(op: Op) -> str:
     conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
     if op.layouts:
         conditions.append(f"type({op.params[0].name}._a) not in LAYOUTS")
+    if op.lacks:
+        first = next(p.name for p in op.params if p.is_tensor)
+        conditions.append(_known(op, f"{first}._a.dtype"))
     fields = _bind(op, "FIELDS", record.named(op)) if op.outputs else ""
     text.append(f"    if {' and '.join(conditions)}:")
     first = next((p.name for p in op.params if p.is_tensor), "")

@@ -62,7 +62,7 @@ log_softmax.vjp_arrays(
 )
 
 
-@composite("_softmax_backward_data", variants=FUNCTION)
+@composite("_softmax_backward_data", variants=FUNCTION, lacks=("bic", "softmax_backward_lastdim_kernel_impl"))
 def _softmax_backward_data(grad_output: T, output: T, dim: int, input_dtype: DType) -> T:
     """What reaches the input of a softmax."""
     return (output * (grad_output - (output * grad_output).sum(dim, keepdim=True))).to(input_dtype)
@@ -77,7 +77,7 @@ def _log_softmax_backward_data(grad_output: T, output: T, dim: int, input_dtype:
 # ---------------------------------------------------------------- smooth
 
 
-@pointwise("gelu", namespace="nn", variants=FORMS)
+@pointwise("gelu", namespace="nn", variants=FORMS, lacks=("biC", "GeluKernelImpl"))
 def gelu(k: Kernel[T], input: T, *, approximate: str = "none") -> T:
     """Gaussian error linear unit: x * Phi(x)."""
     if approximate == "tanh":
@@ -91,7 +91,7 @@ def _(input: Any, approximate: str) -> None:
         raise RuntimeError("approximate argument must be either none or tanh.")
 
 
-@_in_nn("silu")
+@_in_nn("silu", lacks=("biC", "silu_cpu"))
 def silu(k: Kernel[T], input: T) -> T:
     """x * sigmoid(x)."""
     return input * k.sigmoid(input)
@@ -101,7 +101,7 @@ def _softplus(k: Any, x: Any) -> Any:
     return k.maximum(x, k.like(0, x)) + k.log1p(k.exp(-k.abs(x)))
 
 
-@_in_nn("mish")
+@_in_nn("mish", lacks=("bic", "mish_cpu"))
 def mish(k: Kernel[T], input: T) -> T:
     """x * tanh(log(1 + exp(x)))."""
     return input * k.tanh(_softplus(k, input))
@@ -115,7 +115,7 @@ def _mish_derivative(k: Any, g: Any, input: Any) -> Any:
 mish.derivative(input=_mish_derivative)
 
 
-@_in_nn("softplus")
+@_in_nn("softplus", lacks=("bic", "softplus_cpu"))
 def softplus(k: Kernel[T], input: T, beta: Scalar = 1, threshold: Scalar = 20) -> T:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
     x = input * beta
@@ -129,7 +129,7 @@ softplus.derivative(
 )
 
 
-@pointwise("log_sigmoid", namespace="nn", variants=("function", "out"))
+@pointwise("log_sigmoid", namespace="nn", variants=("function", "out"), lacks=("bic", "log_sigmoid_cpu"))
 def log_sigmoid(k: Kernel[T], input: T) -> T:
     """log(1 / (1 + exp(-x)))."""
     return k.minimum(input, k.like(0, input)) - k.log1p(k.exp(-k.abs(input)))
@@ -145,7 +145,7 @@ _log_sigmoid_slope.derivative(input=lambda k, g, input: -g * k.sigmoid(input) * 
 log_sigmoid.vjp(input=lambda g, input: g * _log_sigmoid_slope(input))
 
 
-@pointwise("elu", namespace="nn", variants=FORMS)
+@pointwise("elu", namespace="nn", variants=FORMS, lacks=("bic", "elu_cpu"))
 def elu(k: Kernel[T], input: T, alpha: Scalar = 1, scale: Scalar = 1, input_scale: Scalar = 1) -> T:
     """x where positive, alpha * (exp(x) - 1) elsewhere; both scaled."""
     zero = k.like(0, input)
@@ -159,13 +159,13 @@ elu.derivative(
 )
 
 
-@composite("selu", variants=("function", "inplace"))
+@composite("selu", variants=("function", "inplace"), lacks=("bic", "elu_cpu"))
 def selu(input: T) -> T:
     """The self-normalising exponential linear unit (Klambauer et al., 2017)."""
     return elu(input, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 
 
-@composite("celu", variants=("function", "inplace"))
+@composite("celu", variants=("function", "inplace"), lacks=("bic", "elu_cpu"))
 def celu(input: T, alpha: Scalar = 1.0) -> T:
     """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
     if alpha == 0:
@@ -196,7 +196,7 @@ def relu6(input: T) -> T:
     return hardtanh(input, 0, 6)
 
 
-@_in_nn("leaky_relu")
+@_in_nn("leaky_relu", lacks=("bic", "leaky_relu_cpu"))
 def leaky_relu(k: Kernel[T], input: T, negative_slope: Scalar = 0.01) -> T:
     """x where positive, negative_slope * x elsewhere."""
     return k.where(k.gt(input, k.like(0, input)), input, input * negative_slope)
@@ -207,7 +207,7 @@ leaky_relu.derivative(
 )
 
 
-@pointwise("threshold", variants=("function", "inplace", "out"))
+@pointwise("threshold", variants=("function", "inplace", "out"), lacks=("bc", "threshold_cpu"))
 def threshold(k: Kernel[T], input: T, threshold: Scalar, value: Scalar) -> T:
     """x where above the threshold, value elsewhere."""
     return k.where(k.le(input, k.like(threshold, input)), k.like(value, input), input)
@@ -230,7 +230,7 @@ hardtanh.derivative(
 )
 
 
-@_in_nn("hardsigmoid")
+@_in_nn("hardsigmoid", lacks=("bic", "hardsigmoid_cpu"))
 def hardsigmoid(k: Kernel[T], input: T) -> T:
     """min(max(x + 3, 0), 6) / 6."""
     return k.minimum(k.maximum(input + 3.0, k.like(0.0, input)), k.like(6.0, input)) / 6.0
@@ -239,7 +239,7 @@ def hardsigmoid(k: Kernel[T], input: T) -> T:
 hardsigmoid.derivative(input=lambda k, g, input: k.where(k.lt(k.abs(input), k.like(3.0, input)), g / 6.0, k.like(0, g)))
 
 
-@_in_nn("hardswish")
+@_in_nn("hardswish", lacks=("bic", "hardswish_cpu"))
 def hardswish(k: Kernel[T], input: T) -> T:
     """x * min(max(x + 3, 0), 6) / 6."""
     return input * k.minimum(k.maximum(input + 3.0, k.like(0.0, input)), k.like(6.0, input)) / 6.0
@@ -252,7 +252,7 @@ hardswish.derivative(
 )
 
 
-@pointwise("hardshrink", variants=("function", "method", "out"))
+@pointwise("hardshrink", variants=("function", "method", "out"), lacks=("bic", "hardshrink_cpu"))
 def hardshrink(k: Kernel[T], input: T, lambd: Scalar = 0.5) -> T:
     """x where |x| > lambd, 0 elsewhere."""
     keep = k.logical_or(k.gt(k.abs(input), k.like(lambd, input)), k.ne(input, input))
@@ -263,7 +263,7 @@ hardshrink.errors(lambda input, lambd: check_fits(lambd, input.dtype))
 hardshrink.derivative(input=lambda k, g, input, lambd: _unless(k, k.le(k.abs(input), k.like(lambd, input)), g))
 
 
-@pointwise("softshrink", namespace="nn", variants=("function", "out"))
+@pointwise("softshrink", namespace="nn", variants=("function", "out"), lacks=("bic", "softshrink_check"))
 def softshrink(k: Kernel[T], input: T, lambd: Scalar = 0.5) -> T:
     """x moved by lambd towards 0, and 0 where it would cross."""
     zero, limit = k.like(0, input), k.like(lambd, input)
@@ -281,7 +281,7 @@ def _(input: Any, lambd: Any) -> None:
         raise RuntimeError(f"lambda must be in range [0, 65504] for input dtype Half, but found {lambd:g}")
 
 
-@composite("prelu", "_prelu_kernel", native=True, formats=True)
+@composite("prelu", "_prelu_kernel", native=True, formats=True, lacks=("bic", "prelu_cpu"))
 def prelu(input: T, weight: T) -> T:
     """x where positive, weight * x elsewhere; one weight for all, or one for each channel (dim 1)."""
     if weight.numel() != 1:
@@ -344,7 +344,7 @@ def rrelu(
     return rrelu_with_noise(input, input.detach().new_empty(input.shape), lower, upper, training, generator)
 
 
-@composite("glu", namespace="nn", variants=("function", "out"), native=True)
+@composite("glu", namespace="nn", variants=("function", "out"), native=True, lacks=("bic", "glu_cpu"))
 def glu(input: T, dim: Dim = -1) -> T:
     """The first half along dim times the sigmoid of the second."""
     if input.ndim == 0:

@@ -19,7 +19,13 @@ def _comparison(word: str, doc: str, aliases: tuple[str, ...]) -> Op:
 
     body.__name__, body.__doc__ = word, doc
     return pointwise(
-        f"{word}.Tensor", f"{word}.Scalar", variants=ALL_FORMS, promote="bool", names=aliases, differentiable=False
+        f"{word}.Tensor",
+        f"{word}.Scalar",
+        variants=ALL_FORMS,
+        promote="bool",
+        names=aliases,
+        differentiable=False,
+        lacks=() if word in ("eq", "ne") else ("uc", f"{word}_cpu"),
     )(body)
 
 
@@ -51,7 +57,7 @@ def _logic(word: str, doc: str) -> Op:
         return getattr(k, word)(input, other)
 
     body.__name__, body.__doc__ = word, doc
-    return pointwise(word, variants=ALL_FORMS, promote="bool", differentiable=False)(body)
+    return pointwise(word, variants=ALL_FORMS, promote="bool", differentiable=False, lacks=("uC", f"{word}_cpu"))(body)
 
 
 logical_and = _logic("logical_and", "Whether both are nonzero.")
@@ -59,7 +65,7 @@ logical_or = _logic("logical_or", "Whether either is nonzero.")
 logical_xor = _logic("logical_xor", "Whether exactly one is nonzero.")
 
 
-@pointwise("logical_not", variants=ALL_FORMS, promote="bool", differentiable=False)
+@pointwise("logical_not", variants=ALL_FORMS, promote="bool", differentiable=False, lacks=("uC", "logical_not_cpu"))
 def logical_not(k: Kernel[T], input: T) -> T:
     """Whether input is zero."""
     return k.logical_not(input)
@@ -81,20 +87,20 @@ bitwise_xor = _bits("bitwise_xor", "Bits set in exactly one.")
 
 
 @pointwise("bitwise_left_shift.Tensor", "bitwise_left_shift.Tensor_Scalar", "bitwise_left_shift.Scalar_Tensor", variants=ALL_FORMS, differentiable=False,
-           lacks=("fc", "lshift_cpu"))  # fmt: skip
+           lacks=("bfcu", "lshift_cpu"))  # fmt: skip
 def bitwise_left_shift(k: Kernel[T], input: N, other: N) -> T:
     """Bits moved up by `other` places."""
     return k.lshift(input, other)
 
 
 @pointwise("bitwise_right_shift.Tensor", "bitwise_right_shift.Tensor_Scalar", "bitwise_right_shift.Scalar_Tensor", variants=ALL_FORMS, differentiable=False,
-           lacks=("fc", "rshift_cpu"))  # fmt: skip
+           lacks=("bfcu", "rshift_cpu"))  # fmt: skip
 def bitwise_right_shift(k: Kernel[T], input: N, other: N) -> T:
     """Bits moved down by `other` places; the sign stays."""
     return k.rshift(input, other)
 
 
-@pointwise("bitwise_not", variants=ALL_FORMS, differentiable=False, lacks=("fc", "bitwise_not_cpu"))
+@pointwise("bitwise_not", variants=ALL_FORMS, differentiable=False, lacks=("fcu", "bitwise_not_cpu"))
 def bitwise_not(k: Kernel[T], input: T) -> T:
     """Every bit flipped; of a boolean, its negation."""
     return k.invert(input)

@@ -85,7 +85,7 @@ def fast(x: Any) -> Any:
 # ---------------------------------------------------------------- matmul
 
 
-@op("matmul", variants=OUT, lacks=("b", "addmm_impl_cpu_"), halves=True)
+@op("matmul", variants=OUT, lacks=("bu", "addmm_impl_cpu_"), halves=True)
 def matmul(k: Kernel[T], input: T, other: T) -> T:
     """The matrix product; vectors count as a row on the left and a column on the right, leading dimensions broadcast.
 
@@ -199,7 +199,7 @@ matmul.vjp(
 )
 
 
-@op("mm", variants=OUT, lacks=("b", "addmm_impl_cpu_"), halves=True)
+@op("mm", variants=OUT, lacks=("bu", "addmm_impl_cpu_"), halves=True)
 def mm(k: Kernel[T], input: T, mat2: T) -> T:
     """The product of two matrices.
 
@@ -232,7 +232,7 @@ def _(input: Any, mat2: Any) -> None:
 mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
 
 
-@op("bmm", variants=OUT, lacks=("b", "bmm"), halves=True)
+@op("bmm", variants=OUT, lacks=("bu", "bmm"), halves=True)
 def bmm(k: Kernel[T], input: T, mat2: T) -> T:
     """The products of two batches of matrices."""
     return k.matmul(input, mat2)
@@ -385,7 +385,7 @@ def bilinear(input1: T, input2: T, weight: T, bias: T | None = None) -> T:
 # ---------------------------------------------------------------- vectors
 
 
-@op("mv", variants=OUT, lacks=("b", "addmv_impl_cpu"), halves=True)
+@op("mv", variants=OUT, lacks=("bu", "addmv_impl_cpu"), halves=True)
 def mv(k: Kernel[T], input: T, vec: T) -> T:
     """A matrix times a vector."""
     return k.reshape(k.matmul(input, k.reshape(vec, (-1, 1))), (input.shape[0],))
@@ -424,7 +424,7 @@ def _two_vectors(x: Any, y: Any) -> None:
         )
 
 
-@op("dot", variants=OUT, lacks=("b", "dot"))
+@op("dot", variants=OUT, lacks=("bu", "dot"))
 def dot(k: Kernel[T], input: T, tensor: T) -> T:
     """The sum of the products of two vectors' elements."""
     return k.reshape(k.matmul(k.reshape(input, (1, -1)), k.reshape(tensor, (-1, 1))), ())
@@ -525,7 +525,7 @@ def _times(g: Any, v: Any) -> Any:
     return g if v == 1 else g * (v.conjugate() if isinstance(v, complex) else v)
 
 
-@op("addmm", variants=ALL_FORMS, lacks=("b", "addmm_impl_cpu_"), halves=True)
+@op("addmm", variants=ALL_FORMS, lacks=("bu", "addmm_impl_cpu_"), halves=True)
 def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat1 @ mat2)."""
     return _blend(k, input, k.matmul(mat1, mat2), beta, alpha)
@@ -578,7 +578,7 @@ def _addmm_activation(input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Sc
     return out.relu()
 
 
-@op("addmv", variants=ALL_FORMS, lacks=("b", "addmv_impl_cpu"), halves=True)
+@op("addmv", variants=ALL_FORMS, lacks=("bu", "addmv_impl_cpu"), halves=True)
 def addmv(k: Kernel[T], input: T, mat: T, vec: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat @ vec)."""
     return _blend(k, input, k.reshape(k.matmul(mat, k.reshape(vec, (-1, 1))), (mat.shape[0],)), beta, alpha)
@@ -633,7 +633,7 @@ addr.vjp(
 )
 
 
-@op("baddbmm", variants=ALL_FORMS, lacks=("b", "baddbmm"), halves=True)
+@op("baddbmm", variants=ALL_FORMS, lacks=("bu", "baddbmm"), halves=True)
 def baddbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (batch1 @ batch2)."""
     return _blend(k, input, k.matmul(batch1, batch2), beta, alpha)
@@ -657,7 +657,7 @@ baddbmm.vjp(
 )
 
 
-@op("addbmm", variants=ALL_FORMS, lacks=("b", "addbmm"))
+@op("addbmm", variants=ALL_FORMS, lacks=("bu", "addmm_impl_cpu_"))
 def addbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * the sum of all products batch1[i] @ batch2[i]."""
     product = k.sum(k.matmul(batch1, batch2), (0,))

@@ -179,7 +179,7 @@ def _(k: Any, input: Any) -> None:
 # ---------------------------------------------------------------- rearrangements
 
 
-@op("flip", promote="none")
+@op("flip", promote="none", lacks=("uC", "flip_cpu"))
 def flip(k: Kernel[T], input: T, dims: Shape) -> T:
     """The elements in reverse order along some dimensions."""
     return k.flip(input, wrap_dims(sizes(dims), input.ndim, empty_is_all=False))

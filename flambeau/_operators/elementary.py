@@ -16,7 +16,11 @@ from flambeau._tensor import Tensor
 N = T
 
 
-def _one(word: str, what: str, lacks: tuple[str, str] | None = None, names: tuple[str, ...] = ()) -> Op:
+# What PyTorch computes by routines of its own; the others' are those of a vector library, and so named.
+UNVECTORED = ("acosh", "asinh", "atanh", "cosh", "sinh", "rsqrt", "sigmoid")
+
+
+def _one(word: str, what: str, lacks: tuple[str, str] | tuple[()] = (), names: tuple[str, ...] = ()) -> Op:
     """An operator that is one word of the language, on floating numbers."""
 
     def body(k: Kernel[T], input: T) -> T:
@@ -24,6 +28,8 @@ def _one(word: str, what: str, lacks: tuple[str, str] | None = None, names: tupl
 
     body.__name__ = word
     body.__doc__ = what
+    if not lacks:
+        lacks = ("C", word if word == "exp2" else f"{word}_cpu" if word in UNVECTORED else f"{word}_vml_cpu")
     return pointwise(word, variants=ALL_FORMS, promote="float", names=names, lacks=lacks)(body)
 
 
@@ -158,7 +164,7 @@ _real_only("deg2rad", deg2rad)
 _real_only("rad2deg", rad2deg)
 
 
-@pointwise("sinc", variants=ALL_FORMS, promote="float")
+@pointwise("sinc", variants=ALL_FORMS, promote="float", lacks=("C", "sinc_cpu"))
 def sinc(k: Kernel[T], input: T) -> T:
     """sin(pi x) / (pi x), and 1 at 0."""
     y = input * math.pi
@@ -196,7 +202,7 @@ logit.vjp(input=logit_derivative)
 # ---------------------------------------------------------------- two numbers
 
 
-@pointwise("logaddexp", variants=("function", "method", "out"), lacks=("bi", "logaddexp_cpu"))
+@pointwise("logaddexp", variants=("function", "method", "out"), lacks=("biC", "logaddexp_cpu"))
 def logaddexp(k: Kernel[T], input: T, other: T) -> T:
     """log(exp(input) + exp(other)), without overflow."""
     big, small = k.maximum(input, other), k.minimum(input, other)
@@ -266,7 +272,7 @@ def ldexp(input: T, other: T) -> T:
     return input * pow(2.0, other)
 
 
-@pointwise("heaviside", variants=ALL_FORMS, differentiable=False)
+@pointwise("heaviside", variants=ALL_FORMS, differentiable=False, lacks=("u", "heaviside_cpu"))
 def heaviside(k: Kernel[T], input: T, values: T) -> T:
     """0 below zero, 1 above it, and `values` at zero."""
     return k.where(k.eq(input, k.like(0, input)), values, k.cast(k.gt(input, k.like(0, input)), input.dtype))

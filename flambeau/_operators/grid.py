@@ -169,19 +169,23 @@ def _each(xs: Sequence[Tensor]) -> Any:
     return stack(xs, 1)
 
 
-@composite("grid_sampler", variants=("function",), receiver="input")
+@composite(
+    "grid_sampler", variants=("function",), receiver="input", lacks=("bic", "grid_sampler_2d_cpu_kernel_impl")
+)
 def grid_sampler(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
     """Samples input (n, c, ...) at grid (n, ..., dims), whose last dim holds positions from -1 to 1, x first."""
     return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
 
 
-@composite("grid_sampler_2d", variants=("function",), receiver="input")
+@composite(
+    "grid_sampler_2d", variants=("function",), receiver="input", lacks=("bic", "grid_sampler_2d_cpu_kernel_impl")
+)
 def grid_sampler_2d(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
     """`grid_sampler` of images."""
     return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
 
 
-@composite("grid_sampler_3d", variants=("function",), receiver="input")
+@composite("grid_sampler_3d", variants=("function",), receiver="input", lacks=("bic", "grid_sampler3d_cpu"))
 def grid_sampler_3d(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
     """`grid_sampler` of volumes."""
     return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)

@@ -13,7 +13,7 @@ from flambeau._values.dtype import SPOKEN
 OUT = ("function", "method", "out")
 
 
-@op("bincount", promote="none", differentiable=False)
+@op("bincount", promote="none", differentiable=False, lacks=("uhC", "bincount_cpu"))
 def bincount(k: Kernel[T], input: T, weights: T | None = None, minlength: int = 0) -> T:
     """How often each of 0, 1, 2, ... occurs; with `weights`, their sums."""
     return k.library("bincount", input, weights, minlength=minlength)
@@ -55,7 +55,14 @@ def _check(input: Any, bins: Sequence[Any]) -> None:
             raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {b} for dimension {d}")
 
 
-@op("histogram.bin_ct", promote="none", variants=OUT, outputs=("hist", "bin_edges"), differentiable=False)
+@op(
+    "histogram.bin_ct",
+    promote="none",
+    variants=OUT,
+    outputs=("hist", "bin_edges"),
+    differentiable=False,
+    lacks=("h", "histogramdd"),
+)
 def histogram(k: Kernel[T], input: T, bins: int = 100, *, range: Sequence[float] | None = None, weight: T | None = None,
               density: bool = False) -> tuple[T, T]:  # fmt: skip
     """Counts in `bins` equal parts of a range (that of the elements where none is given), and the edges of the parts."""

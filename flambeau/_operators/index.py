@@ -103,7 +103,11 @@ def _vector(name: str, index: Any) -> None:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
 
 
-@op("index_select", promote="none", variants=OUT)
+@op(
+    "index_select",
+    promote="none",
+    variants=OUT,
+)
 def index_select(k: Kernel[T], input: T, dim: Dim, index: Index) -> T:
     """The slices of `input` along `dim` that `index` names.
 
@@ -125,7 +129,7 @@ index_select.vjp(input=lambda g, input_shape, dim, index: index_add(g.new_zeros(
                  g.sum().reshape(()))  # fmt: skip
 
 
-@op("index_add", promote="none", variants=WRITE)
+@op("index_add", promote="none", variants=WRITE, lacks=("u", "index_add_"))
 def index_add(k: Kernel[T], input: T, dim: Dim, index: Index, source: T, *, alpha: Scalar = 1) -> T:
     """`input` with each slice of `source` (times `alpha`) added to the slice that `index` names."""
     return changed(k, "index_add", input, index, source, dim=wrap_dim(dim, input.ndim), alpha=alpha)
@@ -177,7 +181,7 @@ def _same_slices(name: str, input: Any, dim: int, index: Any, source: Any) -> No
         )
 
 
-@op("index_copy", promote="none", variants=WRITE)
+@op("index_copy", promote="none", variants=WRITE, lacks=("u", "index_copy_cpu"))
 def index_copy(k: Kernel[T], input: T, dim: Dim, index: Index, source: T) -> T:
     """`input` with each slice of `source` in the place that `index` names."""
     return changed(k, "index_copy", input, index, source, dim=wrap_dim(dim, input.ndim))
@@ -221,6 +225,7 @@ index_copy.vjp(
     "index_fill.int_Tensor",
     promote="none",
     variants=("function", "method", "inplace"),
+    lacks=("u", "index_fill_cpu"),
 )
 def index_fill(k: Kernel[T], input: T, dim: Dim, index: Index, value: N) -> T:
     """`input` with one value in the slices that `index` names."""
@@ -315,7 +320,7 @@ def _where(c: Any, a: Any, b: Any) -> Any:
 # ---------------------------------------------------------------- flat positions
 
 
-@op("take", promote="none", variants=OUT)
+@op("take", promote="none", variants=OUT, lacks=("uC", "take_cpu"))
 def take(k: Kernel[T], input: T, index: Index) -> T:
     """Elements by their position in the flattened tensor."""
     return k.library("take_flat", input, index)
@@ -330,7 +335,7 @@ def _(input: Any, index: Any) -> None:
 take.vjp(input=lambda g, input_shape, index: put(g.new_zeros(input_shape), index, g, True))
 
 
-@op("put", promote="none", variants=("function", "method", "inplace"))
+@op("put", promote="none", variants=("function", "method", "inplace"), lacks=("uC", "take_put_cpu"))
 def put(k: Kernel[T], input: T, index: Index, source: T, accumulate: bool = False) -> T:
     """`input` with `source` at (or added to) positions in the flattened tensor."""
     return changed(k, "put", input, index, source, accumulate=accumulate)
@@ -389,7 +394,14 @@ def take_along_dim(input: T, indices: T, dim: Dim | None = None) -> T:
 # ---------------------------------------------------------------- masks
 
 
-@op("masked_fill.Scalar", "masked_fill.Tensor", promote="none", variants=("function", "method", "inplace"), native=True)
+@op(
+    "masked_fill.Scalar",
+    "masked_fill.Tensor",
+    promote="none",
+    variants=("function", "method", "inplace"),
+    native=True,
+    lacks=("u", "masked_fill"),
+)
 def masked_fill(k: Kernel[T], input: T, mask: Mask, value: N) -> T:
     """`value` where the mask is true, `input` elsewhere.
 
@@ -450,7 +462,7 @@ masked_fill.vjp(
 )
 
 
-@op("masked_select", promote="none", variants=OUT)
+@op("masked_select", promote="none", variants=OUT, lacks=("u", "masked_select"))
 def masked_select(k: Kernel[T], input: T, mask: Mask) -> T:
     """The elements where the mask is true, as a vector."""
     return k.library("masked_select", input, mask)
@@ -467,7 +479,7 @@ masked_select.vjp(
 )
 
 
-@op("masked_scatter", promote="none", variants=("function", "method", "inplace"))
+@op("masked_scatter", promote="none", variants=("function", "method", "inplace"), lacks=("uC", "masked_scatter"))
 def masked_scatter(k: Kernel[T], input: T, mask: Mask, source: T) -> T:
     """`input` with the elements of `source`, one after the other, where the mask is true."""
     if type(k) is not InPlace:

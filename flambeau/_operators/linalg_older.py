@@ -134,7 +134,7 @@ def svd(input: T, some: bool = True, compute_uv: bool = True) -> tuple[T, T, T]:
     return U, S, Vh.mH
 
 
-@composite("cross", variants=BOTH)
+@composite("cross", variants=BOTH, lacks=("bu", "cross"))
 def cross(input: T, other: T, dim: Dim | None = None) -> T:
     """The cross product of vectors of three elements, along the first dimension of size 3 where none is given."""
     if dim is None:
@@ -192,7 +192,7 @@ def triangular_solve(
     return X, A.expand((*batch, *A.shape[-2:])).clone()
 
 
-@op("geqrf", promote="none", variants=BOTH, outputs=("a", "tau"))
+@op("geqrf", promote="none", variants=BOTH, outputs=("a", "tau"), lacks=("bihC", "geqrf_cpu"))
 def geqrf(k: Kernel[T], input: T) -> tuple[T, T]:
     """The QR factorization as LAPACK stores it: R above, reflections below, and their scales."""
     return k.library("geqrf", input)
@@ -204,7 +204,7 @@ def _(input: Any) -> None:
         raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
 
 
-@composite("orgqr", variants=BOTH)
+@composite("orgqr", variants=BOTH, lacks=("bihC", "orgqr_cpu"))
 def orgqr(input: T, input2: T) -> T:
     """The product of reflections that `geqrf` stores."""
     return solve.linalg_householder_product(input, input2)

@@ -23,7 +23,7 @@ def reduce(loss: Any, reduction: int) -> Any:
 # ---------------------------------------------------------------- regression
 
 
-@op("mse_loss", **NN, native=True)
+@op("mse_loss", **NN, native=True, lacks=("bic", "mse_cpu"))
 def mse_loss(k: Kernel[T], input: T, target: T, reduction: int = 1) -> T:
     """(input - target)^2."""
     d = input - target
@@ -70,7 +70,7 @@ def l1_loss(input: T, target: T, reduction: int = 1) -> T:
     return reduce((input - target).abs(), reduction)
 
 
-@composite("smooth_l1_loss", **NN, native=True)
+@composite("smooth_l1_loss", **NN, native=True, lacks=("bic", "smooth_l1_cpu"))
 def smooth_l1_loss(input: T, target: T, reduction: int = 1, beta: float = 1.0) -> T:
     """d^2 / (2 beta) where |d| < beta, |d| - beta / 2 elsewhere."""
     if beta < 0:
@@ -81,7 +81,7 @@ def smooth_l1_loss(input: T, target: T, reduction: int = 1, beta: float = 1.0) -
     return reduce((d * d * (0.5 / beta)).where(d.lt(beta), d - 0.5 * beta), reduction)
 
 
-@composite("huber_loss", **NN, native=True)
+@composite("huber_loss", **NN, native=True, lacks=("bic", "huber_cpu"))
 def huber_loss(input: T, target: T, reduction: int = 1, delta: float = 1.0) -> T:
     """d^2 / 2 where |d| <= delta, delta (|d| - delta / 2) elsewhere."""
     if delta <= 0:
@@ -108,7 +108,7 @@ def _bce_check(input: Tensor, target: Tensor) -> None:
         raise RuntimeError("all elements of input should be between 0 and 1")
 
 
-@composite("binary_cross_entropy", **NN)
+@composite("binary_cross_entropy", **NN, lacks=("bic", "binary_cross_entropy"))
 def binary_cross_entropy(input: T, target: T, weight: T | None = None, reduction: int = 1) -> T:
     """-(t log p + (1 - t) log(1 - p)); logarithms are at least -100."""
     _bce_check(input, target)
@@ -128,7 +128,7 @@ _bce.vjp(
 )
 
 
-@composite("binary_cross_entropy_with_logits", variants=("function",), native=True)
+@composite("binary_cross_entropy_with_logits", variants=("function",), native=True, lacks=("bic", "log_sigmoid_cpu"))
 def binary_cross_entropy_with_logits(
     input: T, target: T, weight: T | None = None, pos_weight: T | None = None, reduction: int = 1
 ) -> T:
@@ -285,7 +285,7 @@ def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
         raise RuntimeError(f"expected scalar type {_spoken(input)} but found {_spoken(weight)}")
 
 
-@composite("nll_loss", **NN)
+@composite("nll_loss", **NN, lacks=("bic", "nll_loss_out_frame"))
 def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100) -> T:
     """The negative log likelihood of class indices, given log-probabilities (n, c) or (c,)."""
     if input.ndim not in (1, 2):
@@ -473,6 +473,7 @@ _soft_margin.vjp(
 @composite(
     "multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? weight=None, int reduction=1)",
     **NN,
+    lacks=("bihc", "multi_margin_loss_cpu_kernel"),
 )
 def multi_margin_loss(
     input: T, target: T, p: Any = 1, margin: Any = 1, weight: T | None = None, reduction: int = 1
@@ -506,7 +507,7 @@ def multi_margin_loss(
     return reduce(loss.reshape(target.shape) if reduction == 0 else loss, reduction)
 
 
-@composite("multilabel_margin_loss", **NN)
+@composite("multilabel_margin_loss", **NN, lacks=("bihc", "multilabel_margin_loss_forward_out_frame"))
 def multilabel_margin_loss(input: T, target: T, reduction: int = 1) -> T:
     """Margins between each target class (up to the first -1) and every class that is none."""
     if tuple(input.shape) != tuple(target.shape) or input.ndim > 2:

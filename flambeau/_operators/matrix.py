@@ -17,13 +17,13 @@ def _rank(name: str, x: Any, least: int = 2) -> None:
         raise RuntimeError(f"{name}: input tensor must have at least {least} dimensions")
 
 
-@op("tril", promote="none", variants=ALL_FORMS)
+@op("tril", promote="none", variants=ALL_FORMS, lacks=("u", "tril"))
 def tril(k: Kernel[T], input: T, diagonal: int = 0) -> T:
     """The lower triangle of the last two dimensions, zeros above the given diagonal."""
     return k.library("triangular", input, diagonal=diagonal, lower=True)
 
 
-@op("triu", promote="none", variants=ALL_FORMS)
+@op("triu", promote="none", variants=ALL_FORMS, lacks=("u", "triu"))
 def triu(k: Kernel[T], input: T, diagonal: int = 0) -> T:
     """The upper triangle of the last two dimensions, zeros below the given diagonal."""
     return k.library("triangular", input, diagonal=diagonal, lower=False)
@@ -77,7 +77,7 @@ def diagflat(input: T, offset: int = 0) -> T:
     return diag_embed(input.reshape(-1), offset)
 
 
-@composite("trace", variants=OUT)
+@composite("trace", variants=OUT, lacks=("bu", "trace"))
 def trace(input: T) -> T:
     """The sum of a matrix's diagonal."""
     if input.ndim != 2:

@@ -102,7 +102,7 @@ def _tuple(shape: Shape) -> Shape:
     return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
-@composite("rms_norm", variants=("function",), receiver="input", native=True, formats=True)
+@composite("rms_norm", variants=("function",), receiver="input", native=True, formats=True, lacks=("biC", "rms_norm"))
 def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: float | None = None) -> T:
     """Divides by the root mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight."""
     shape = _tuple(normalized_shape)
@@ -127,7 +127,14 @@ def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: fl
     return out.to(input.dtype) if weight is None or weight.dtype is input.dtype else out
 
 
-@composite("group_norm", variants=("function",), receiver="input", native=True, formats=True)
+@composite(
+    "group_norm",
+    variants=("function",),
+    receiver="input",
+    native=True,
+    formats=True,
+    lacks=("bic", "GroupNormKernelImpl"),
+)
 def group_norm(
     input: T,
     num_groups: int,
@@ -169,6 +176,7 @@ def group_norm(
     "native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW, int group, float eps) -> (Tensor, Tensor, Tensor)",
     variants=("function",),
     receiver="input",
+    lacks=("bic", "GroupNormKernelImpl"),
 )
 def native_group_norm(
     input: T, weight: T | None, bias: T | None, N: int, C: int, HxW: int, group: int, eps: float
@@ -233,7 +241,9 @@ def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs, recorded
 _batch_norm.vjp(_=_batch_norm_vjp)
 
 
-@composite("batch_norm", variants=("function",), receiver="input", native=True, formats=True)
+@composite(
+    "batch_norm", variants=("function",), receiver="input", native=True, formats=True, lacks=("bic", "batch_norm")
+)
 def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float, eps: float,
                cudnn_enabled: bool) -> T:  # fmt: skip
     """Normalises each channel: by the batch's statistics when training (the running ones are updated), else by the running ones."""
@@ -267,6 +277,7 @@ def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | Non
     "native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
     variants=("function", "out"),
     receiver="input",
+    lacks=("bic", "batch_norm"),
 )
 def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float,
                       eps: float) -> T:  # fmt: skip

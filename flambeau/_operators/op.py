@@ -14,10 +14,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from flambeau._values.dtype import (
+    bfloat16,
+    complex32,
+    dtype,
+    float16,
+    int8,
+    int16,
+    int32,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+
 REGISTRY: dict[str, Op] = {}  # by overload: "add.Tensor"
 NAMES: dict[str, dict[str, list[Op]]] = {}  # namespace -> public name -> overloads, in the order they were written
 METHODS: dict[str, list[Op]] = {}  # method name -> overloads
 
+_WITHIN = {
+    **dict.fromkeys((uint16, uint32, uint64), "u"),
+    **dict.fromkeys((uint8, int8, int16, int32), "s"),
+    float16: "h",
+    bfloat16: "h",
+    complex32: "C",
+}
 _FREE = frozenset(
     ("Mask", "Mask | None", "Index", "Index | None")
 )  # tensors that keep their dtype where the others meet
@@ -51,7 +72,9 @@ class Op:
             is for layout, device and pin_memory.
         promote: "default" (operands meet in one dtype), "float" (and integers become floating), "sum" (and integers become
             int64), "number" (and bools become int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
-        lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu").
+        lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu"); or several
+            such pairs. Kinds are "b", "i", "f" and "c"; of those "u" uint16 to uint64, "s" uint8 to int32, "h" float16 and bfloat16, "C" complex32. The dtype
+            is the one in which operands meet, or that of the first tensor.
         variants: of "function", "method", "inplace", "out", and "factory" (takes device=, layout=, pin_memory=, requires_grad= too).
         namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
         view: the result shares the first tensor's memory.
@@ -60,7 +83,7 @@ class Op:
             written derivative of an op; a whole composite, forward and backward.
         single: an operand that, where it is one number for all elements (a Python number, a tensor of one element), float16 and bfloat16
             meet in float32: it is not rounded, nor is any step. Elsewhere numbers and 0-d tensors are rounded as they meet.
-        scalar: an operand that they meet so where it is a Python number.
+        scalar: an operand that they meet so where it is a Python number, which has no say about the dtype then.
         halves: float16 and bfloat16 reach the array reading as they are, elsewhere they are widened before and narrowed after.
         formats: results and gradients of native calls lie as images with channels last do, where an operand of their shape does.
         differentiable: False where no gradient flows by definition.
@@ -77,7 +100,7 @@ class Op:
     def __init__(self, kind: str, body: Callable[..., Any], overloads: tuple[str, ...], *, promote: str = "default",
                  variants: Iterable[str] = ("function", "method"), namespace: str = "", view: bool = False,
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
-                 python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | None = None,
+                 python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | tuple[tuple[str, str], ...] = (),
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
                  wraps: bool = False, layouts: bool | str = False, formats: bool = False,
                  single: str = "", scalar: str = "") -> None:  # fmt: skip
@@ -92,7 +115,8 @@ class Op:
         base = self.aten.removeprefix(namespace + "_") if namespace else self.aten
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
-        self.lacks, self.halves, self.layouts = lacks, halves, layouts
+        self.lacks: tuple[tuple[str, str], ...] = (lacks,) if lacks and isinstance(lacks[0], str) else lacks  # type: ignore[assignment]
+        self.halves, self.layouts = halves, layouts
         self.wraps, self.formats = wraps, formats
         self.single, self.scalar = single, scalar
         self.exact = promote == "none" if exact is None else exact
@@ -133,6 +157,11 @@ class Op:
                 METHODS.setdefault(name + "_", []).append(self)
                 if "function" in self.variants:
                     NAMES[namespace].setdefault(name + "_", []).append(self)
+
+    def routine(self, d: dtype) -> str:
+        """What PyTorch calls the routine that it does not have for a dtype; "" where it has it."""
+        kinds = d.kind + _WITHIN.get(d, "")
+        return next((name for lacking, name in self.lacks if not {*kinds}.isdisjoint(lacking)), "")
 
     def _named(self, written: str) -> str:
         """The name of an overload; its schema is kept."""

@@ -68,7 +68,13 @@ def _minus(a: Any, b: Any, alpha: Any) -> Any:
     return a - b if alpha == 1 else a - b * alpha
 
 
-@pointwise("add.Tensor", "add.Scalar(Tensor self, Scalar other, Scalar alpha=1)", wraps=True, variants=ALL_FORMS)
+@pointwise(
+    "add.Tensor",
+    "add.Scalar(Tensor self, Scalar other, Scalar alpha=1)",
+    wraps=True,
+    variants=ALL_FORMS,
+    lacks=("u", "add_stub"),
+)
 def add(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Adds `other`, scaled by `alpha`, to `input`: input + alpha * other."""
     return _plus(input, other, k.rounded(alpha))
@@ -85,6 +91,7 @@ def _(input: Any, other: Any, alpha: Any) -> None:
     wraps=True,
     variants=ALL_FORMS,
     names=("subtract",),
+    lacks=("u", "add_stub"),
 )
 def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `other`, scaled by `alpha`, from `input`: input - alpha * other."""
@@ -94,7 +101,12 @@ def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
 sub.errors(check_sub)
 
 
-@pointwise("rsub.Tensor", "rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1)", variants=("function",))
+@pointwise(
+    "rsub.Tensor",
+    "rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1)",
+    variants=("function",),
+    lacks=("u", "add_stub"),
+)
 def rsub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `input`, scaled by `alpha`, from `other`: other - alpha * input."""
     return _minus(other, input, k.rounded(alpha))
@@ -117,6 +129,7 @@ def mul(k: Kernel[T], input: T, other: N) -> T:
     promote="float",
     names=("divide", "true_divide"),
     single="other",
+    lacks=("C", "div_cpu"),
 )
 def div(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise: input / other."""
@@ -148,7 +161,7 @@ def quotient_below(k: Any, a: T, b: T) -> T:
     "floor_divide.Scalar",
     variants=ALL_FORMS,
     differentiable=False,
-    lacks=("bc", "div_floor_cpu"),
+    lacks=("bcu", "div_floor_cpu"),
     single="other",
 )
 def floor_divide(k: Kernel[T], input: T, other: N) -> T:
@@ -202,7 +215,11 @@ def _(k: Any, input: Any, other: Any, *, rounding_mode: str | None) -> Any:
 
 
 @pointwise(
-    "remainder.Tensor", "remainder.Scalar", "remainder.Scalar_Tensor", variants=ALL_FORMS, lacks=("bc", "remainder_cpu")
+    "remainder.Tensor",
+    "remainder.Scalar",
+    "remainder.Scalar_Tensor",
+    variants=ALL_FORMS,
+    lacks=("bcu", "remainder_cpu"),
 )
 def remainder(k: Kernel[T], input: N, other: N) -> T:
     """The remainder of a division that rounds down: it has the sign of `other`."""
@@ -215,7 +232,7 @@ def _(k: Any, input: Any, other: Any) -> Any:
     return k.remainder(input, other)
 
 
-@pointwise("fmod.Tensor", "fmod.Scalar", variants=ALL_FORMS, lacks=("bc", "fmod_cpu"))
+@pointwise("fmod.Tensor", "fmod.Scalar", variants=ALL_FORMS, lacks=("bcu", "fmod_cpu"))
 def fmod(k: Kernel[T], input: T, other: N) -> T:
     """The remainder of a division that rounds towards zero: it has the sign of `input`."""
     return k.fmod(input, other)
@@ -230,7 +247,13 @@ def _(k: Any, input: Any, other: Any) -> Any:
 # ---------------------------------------------------------------- powers
 
 
-@pointwise("pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar(Scalar self, Tensor exponent)", variants=ALL_FORMS)
+@pointwise(
+    "pow.Tensor_Tensor",
+    "pow.Tensor_Scalar",
+    "pow.Scalar(Scalar self, Tensor exponent)",
+    variants=ALL_FORMS,
+    lacks=("buC", "pow"),
+)
 def pow(k: Kernel[T], input: N, exponent: N) -> T:
     """Raises each element of `input` to the power `exponent`."""
     return k.pow(input, exponent)
@@ -293,7 +316,7 @@ def _(k: Any, input: Any, exponent: Any) -> Any:
     return k.pow(input, exponent)
 
 
-@pointwise("square", variants=ALL_FORMS, promote="number")
+@pointwise("square", variants=ALL_FORMS, promote="number", lacks=("uC", "pow"))
 def square(k: Kernel[T], input: T) -> T:
     """The square of each element."""
     return input * input
@@ -307,7 +330,7 @@ def _(k: Any, input: Any) -> Any:
 # ---------------------------------------------------------------- signs
 
 
-@pointwise("neg", variants=ALL_FORMS, names=("negative",))
+@pointwise("neg", variants=ALL_FORMS, names=("negative",), lacks=("u", "neg_cpu"))
 def neg(k: Kernel[T], input: T) -> T:
     """The negative of each element."""
     return -input
@@ -322,13 +345,13 @@ def _(input: Tensor) -> None:
         )
 
 
-@pointwise("abs", variants=ALL_FORMS, names=("absolute",), lacks=("b", "abs_cpu"))
+@pointwise("abs", variants=ALL_FORMS, names=("absolute",), lacks=("bu", "abs_cpu"))
 def abs(k: Kernel[T], input: T) -> T:
     """The absolute value of each element."""
     return k.abs(input)
 
 
-@pointwise("sign", variants=ALL_FORMS)
+@pointwise("sign", variants=ALL_FORMS, lacks=("u", "sign_cpu"))
 def sign(k: Kernel[T], input: T) -> T:
     """-1, 0 or 1, by the sign of each element."""
     return k.sign(input)
@@ -350,7 +373,7 @@ def _(k: Any, input: Any) -> Any:
     return k.where(k.isnan(input), k.like(0, input), out) if input.dtype.kind == "f" else out
 
 
-@pointwise("sgn", variants=ALL_FORMS)
+@pointwise("sgn", variants=ALL_FORMS, lacks=("u", "sign_cpu"))
 def sgn(k: Kernel[T], input: T) -> T:
     """The sign of each element; of a complex one, the number of absolute value 1 in its direction."""
     return k.sign(input)
@@ -372,7 +395,7 @@ def _(k: Any, input: Any) -> Any:
     return input.copy() if input.dtype.kind == "b" else k.sign(input)
 
 
-@pointwise("reciprocal", variants=ALL_FORMS, promote="float")
+@pointwise("reciprocal", variants=ALL_FORMS, promote="float", lacks=("C", "reciprocal_cpu"))
 def reciprocal(k: Kernel[T], input: T) -> T:
     """1 / input."""
     return k.reciprocal(input)
@@ -402,7 +425,7 @@ def hypot(k: Kernel[T], input: T, other: T) -> T:
 # ---------------------------------------------------------------- fused forms
 
 
-@pointwise("addcmul", variants=ALL_FORMS)
+@pointwise("addcmul", variants=ALL_FORMS, lacks=("bu", "addcmul_cpu_out"))
 def addcmul(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1) -> T:
     """input + value * tensor1 * tensor2."""
     return _plus(input, tensor1 * tensor2, value)
@@ -418,7 +441,7 @@ def _(k: Any, input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     return _plus(input, tensor1 * tensor2, value)
 
 
-@pointwise("addcdiv", variants=ALL_FORMS)
+@pointwise("addcdiv", variants=ALL_FORMS, lacks=("C", "addcdiv_cpu_out"))
 def addcdiv(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1) -> T:
     """input + value * tensor1 / tensor2."""
     return input + tensor1 / tensor2 if value == 1 else input + tensor1 / tensor2 * value

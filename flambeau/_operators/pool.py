@@ -119,7 +119,13 @@ def _max(input: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil_m
     return _max_pool(input, size, stride, padding, dilation, out)
 
 
-@composite("max_pool2d_with_indices", namespace="nn", variants=("function",), outputs=("out", "indices"))
+@composite(
+    "max_pool2d_with_indices",
+    namespace="nn",
+    variants=("function",),
+    outputs=("out", "indices"),
+    lacks=("buc", "max_pool2d"),
+)
 def max_pool2d_with_indices(
     input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
 ) -> T:
@@ -134,7 +140,13 @@ def max_pool2d_with_indices_backward(grad_output: T, input: T, kernel_size: Shap
     return flat_in(_max_pool_backward(grad_output, indices, tuple(input.shape), 2), input)
 
 
-@composite("max_pool3d_with_indices", namespace="nn", variants=("function",), outputs=("out", "indices"))
+@composite(
+    "max_pool3d_with_indices",
+    namespace="nn",
+    variants=("function",),
+    outputs=("out", "indices"),
+    lacks=("buc", "max_pool3d"),
+)
 def max_pool3d_with_indices(
     input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
 ) -> T:
@@ -156,6 +168,7 @@ def max_pool1d_with_indices(
 @composite(
     "max_pool1d(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=[0], int[1] dilation=[1], bool ceil_mode=False)",
     variants=("function",),
+    lacks=("buc", "max_pool2d"),
 )
 def max_pool1d(
     input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
@@ -164,7 +177,7 @@ def max_pool1d(
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 1, "max_pool1d")[0]
 
 
-@composite("max_pool2d", variants=("function",))
+@composite("max_pool2d", variants=("function",), lacks=("buc", "max_pool2d"))
 def max_pool2d(
     input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
 ) -> T:
@@ -172,7 +185,7 @@ def max_pool2d(
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")[0]
 
 
-@composite("max_pool3d", variants=("function",))
+@composite("max_pool3d", variants=("function",), lacks=("buc", "max_pool3d"))
 def max_pool3d(
     input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
 ) -> T:
@@ -198,13 +211,13 @@ def _unpool(input: Any, indices: Any, output_size: Any, n: int) -> Any:
     return input.new_zeros((*lead, cells)).scatter(-1, flat, input.reshape(*lead, -1)).reshape(*lead, *output_size)
 
 
-@composite("max_unpool2d", namespace="nn", variants=("function",))
+@composite("max_unpool2d", namespace="nn", variants=("function",), lacks=("bic", "max_unpool2d"))
 def max_unpool2d(input: T, indices: T, output_size: Shape) -> T:
     """Puts each element where `max_pool2d` took it from; zeros elsewhere."""
     return _unpool(input, indices, tuple(output_size), 2)
 
 
-@composite("max_unpool3d", namespace="nn", variants=("function",))
+@composite("max_unpool3d", namespace="nn", variants=("function",), lacks=("bic", "max_unpool3d"))
 def max_unpool3d(input: T, indices: T, output_size: Shape, stride: Shape, padding: Shape) -> T:
     """Puts each element where `max_pool3d` took it from; zeros elsewhere."""
     return _unpool(input, indices, tuple(output_size), 3)
@@ -304,6 +317,7 @@ def _avg(
 @composite(
     "avg_pool1d(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=[0], bool ceil_mode=False, bool count_include_pad=True)",
     variants=("function",),
+    lacks=("bsuc", "avg_pool2d"),
 )
 def avg_pool1d(
     input: T,
@@ -317,14 +331,14 @@ def avg_pool1d(
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, None, 1, "avg_pool1d")
 
 
-@composite("avg_pool2d", namespace="nn", variants=("function", "out"))
+@composite("avg_pool2d", namespace="nn", variants=("function", "out"), lacks=("bsuc", "avg_pool2d"))
 def avg_pool2d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> T:  # fmt: skip
     """The mean of each window of the last two dims."""
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2, "avg_pool2d")
 
 
-@composite("avg_pool3d", namespace="nn", variants=("function", "out"))
+@composite("avg_pool3d", namespace="nn", variants=("function", "out"), lacks=("bsuhc", "avg_pool3d_out_frame"))
 def avg_pool3d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> T:  # fmt: skip
     """The mean of each window of the last three dims."""
@@ -384,13 +398,21 @@ def adaptive_avg_pool1d(input: T, output_size: Shape) -> T:
     return _adaptive_avg(input, output_size, 1, "adaptive_avg_pool1d")
 
 
-@composite("adaptive_avg_pool2d", namespace="nn", variants=("function",), layouts=True)
+@composite(
+    "adaptive_avg_pool2d", namespace="nn", variants=("function",), layouts=True, lacks=("bi", "adaptive_avg_pool2d")
+)
 def adaptive_avg_pool2d(input: T, output_size: Shape) -> T:
     """The mean of each of `output_size` nearly equal parts of the last two dims."""
     return _adaptive_avg(input, output_size, 2, "adaptive_avg_pool2d")
 
 
-@composite("adaptive_avg_pool3d", namespace="nn", variants=("function",), layouts=True)
+@composite(
+    "adaptive_avg_pool3d",
+    namespace="nn",
+    variants=("function",),
+    layouts=True,
+    lacks=("bi", "adaptive_avg_pool3d_cpu"),
+)
 def adaptive_avg_pool3d(input: T, output_size: Shape) -> T:
     """The mean of each of `output_size` nearly equal parts of the last three dims."""
     return _adaptive_avg(input, output_size, 3, "adaptive_avg_pool3d")
@@ -407,14 +429,21 @@ _adaptive_max_pool.vjp(
 ).flat()
 
 
-@composite("adaptive_max_pool1d(Tensor self, int[1] output_size) -> (Tensor, Tensor)", variants=("function",))
+@composite(
+    "adaptive_max_pool1d(Tensor self, int[1] output_size) -> (Tensor, Tensor)",
+    variants=("function",),
+    lacks=("bic", "adaptive_max_pool2d"),
+)
 def adaptive_max_pool1d(input: T, output_size: Shape) -> T:
     """The largest element of each of `output_size` nearly equal parts of the last dim, and its position."""
     return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 1, "adaptive_max_pool1d")))
 
 
 @composite(
-    "adaptive_max_pool2d(Tensor self, int[2] output_size) -> (Tensor, Tensor)", namespace="nn", variants=("function",)
+    "adaptive_max_pool2d(Tensor self, int[2] output_size) -> (Tensor, Tensor)",
+    namespace="nn",
+    variants=("function",),
+    lacks=("bic", "adaptive_max_pool2d"),
 )
 def adaptive_max_pool2d(input: T, output_size: Shape) -> T:
     """The largest element of each part of the last two dims, and its flat position."""
@@ -422,7 +451,10 @@ def adaptive_max_pool2d(input: T, output_size: Shape) -> T:
 
 
 @composite(
-    "adaptive_max_pool3d(Tensor self, int[3] output_size) -> (Tensor, Tensor)", namespace="nn", variants=("function",)
+    "adaptive_max_pool3d(Tensor self, int[3] output_size) -> (Tensor, Tensor)",
+    namespace="nn",
+    variants=("function",),
+    lacks=("bic", "adaptive_max_pool3d_cpu"),
 )
 def adaptive_max_pool3d(input: T, output_size: Shape) -> T:
     """The largest element of each part of the last three dims, and its flat position."""

@@ -38,6 +38,7 @@ def restored(g: Tensor, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Tens
     promote="sum",
     variants=OUT,
     native=True,
+    lacks=("C", "sum_cpu"),
 )
 def sum(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The sum over `dim` (all dimensions where it is None or empty)."""
@@ -73,6 +74,7 @@ sum.vjp_arrays(input=_sum_back)
     "mean(Tensor self, *, ScalarType? dtype=None)",
     variants=OUT,
     native=True,
+    lacks=("C", "sum_cpu"),
 )
 def mean(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The mean over `dim` (all dimensions where it is None or empty)."""
@@ -136,7 +138,7 @@ def nanmean(input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: 
     return nansum(input, dim, keepdim, dtype=dtype) / input.isnan().logical_not().sum(dim, keepdim)
 
 
-@op("prod", promote="sum", variants=("function", "method"), native=True)
+@op("prod", promote="sum", variants=("function", "method"), native=True, lacks=("uC", "prod_out_cpu"))
 def prod(k: Kernel[T], input: T, *, dtype: DType | None = None) -> T:
     """The product of all elements."""
     return k.reshape(k.prod(input, tuple(range(input.ndim))), ())
@@ -199,10 +201,8 @@ def _nonempty(name: str) -> Any:
 
 
 def _refuse(input: Any, dims: Any, name: str) -> None:
-    if input.is_complex():
-        from flambeau._values.dtype import SPOKEN
-
-        raise RuntimeError(f"\"{name}\" not implemented for '{SPOKEN[input.dtype]}'" if name else "")
+    if input.is_complex() and not name.startswith("a"):
+        raise RuntimeError(f"{name}(): does not support complex input")
     if not input.numel() and not isinstance(dims, int) and not len(dims):
         raise RuntimeError(
             f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
@@ -237,9 +237,16 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
         "a" + word,
         f"The {kind} element over some dimensions; equal ones share the gradient.",
     )
-    a = op(word, promote="none", variants=OUT, native=True)(full)
-    b = op(f"{word}.dim", promote="none", variants=OUT, outputs=("values", "indices"), native=True)(along)
-    c = op(f"a{word}", promote="none", variants=OUT, native=True)(several)
+    a = op(word, promote="none", variants=OUT, native=True, lacks=("uc", f"{word}_all"))(full)
+    b = op(
+        f"{word}.dim",
+        promote="none",
+        variants=OUT,
+        outputs=("values", "indices"),
+        native=True,
+        lacks=("u", f"{word}_cpu"),
+    )(along)
+    c = op(f"a{word}", promote="none", variants=OUT, native=True, lacks=("uc", f"{word}_values_cpu"))(several)
     a.errors(_nonempty(word))
     b.errors(lambda input, dim, keepdim: _refuse(input, dim, word) if input.ndim else wrap_dim(dim, 0))
     c.errors(lambda input, dim, keepdim: _refuse(input, dim, "a" + word))
@@ -300,7 +307,7 @@ max_, max_dim, amax = _extreme("max")
 min_, min_dim, amin = _extreme("min")
 
 
-@composite("aminmax", variants=OUT, outputs=("min", "max"), exact=True)
+@composite("aminmax", variants=OUT, outputs=("min", "max"), exact=True, lacks=("c", "aminmax_cpu"))
 def aminmax(input: T, *, dim: Dim | None = None, keepdim: bool = False) -> T:
     """The smallest and the largest element."""
     if dim is None and not input.numel():
@@ -325,9 +332,12 @@ def _arg(word: str) -> Op:
         word,
         f"Where the {'largest' if word == 'argmax' else 'smallest'} element is: flat, or along a dimension.",
     )
-    made = op(word, promote="none", variants=OUT, differentiable=False, native=True)(body)
+    made = op(word, promote="none", variants=OUT, differentiable=False, native=True, lacks=("u", f"{word}_cpu"))(body)
 
     def check(input: Any, dim: Any, keepdim: bool) -> None:
+        for kind, name in (("b", "bool"), ("c", "complex")):
+            if input._a.dtype.kind == kind:
+                raise RuntimeError(f"{word}(): does not support {name} input")
         if dim is None and not input.numel():
             raise IndexError(
                 f"{word}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."

@@ -335,7 +335,7 @@ def _pair(v: Any) -> tuple[int, int]:
     return (v, v) if isinstance(v, int) else (v[0], v[0]) if len(v) == 1 else tuple(v)
 
 
-@composite("im2col", namespace="nn", variants=("function",))
+@composite("im2col", namespace="nn", variants=("function",), lacks=("iC", "im2col_out_cpu"))
 def im2col(input: T, kernel_size: Shape, dilation: Shape, padding: Shape, stride: Shape) -> T:
     """Every window of an image as a column: (n, c * taps, windows)."""
     (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (kernel_size, dilation, padding, stride))

@@ -23,7 +23,7 @@ def _weight_norm(v: T, g: T, dim: int = 0) -> T:
     return v * (g / norm_except_dim(v, 2, dim))
 
 
-@composite("pdist", variants=FUNCTION)
+@composite("pdist", variants=FUNCTION, lacks=("h", "pdist"))
 def pdist(input: T, p: float = 2.0) -> T:
     """The p-norms of the differences between rows i < j of a matrix, in the order (0, 1), (0, 2), ..."""
     if input.ndim != 2:

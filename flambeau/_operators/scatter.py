@@ -41,7 +41,7 @@ def _fits(name: str, input: Any, dim: int, index: Any, source: Any = None) -> No
             )
 
 
-@op("gather", promote="none", variants=("function", "method", "out"))
+@op("gather", promote="none", variants=("function", "method", "out"), lacks=("uC", "scatter_gather_tensor_cpu"))
 def gather(k: Kernel[T], input: T, dim: Dim, index: Index, *, sparse_grad: bool = False) -> T:
     """For each element of `index`, the element of `input` at that place along `dim`.
 
@@ -85,6 +85,7 @@ gather.vjp(
     "scatter.reduce(Tensor self, int dim, Tensor index, Tensor src, *, str reduce)",
     promote="none",
     variants=ALL_FORMS,
+    lacks=("uC", "scatter_gather_tensor_cpu"),
 )
 def scatter(k: Kernel[T], input: T, dim: Dim, index: Index, src: N, *, reduce: str | None = None) -> T:
     """`input` with each element of `src` in the place along `dim` that `index` names; or added ("add"), or multiplied."""
@@ -161,7 +162,7 @@ def _widen(g: Any, d: int, n: int) -> Any:
     return slice_backward(g, (*g.shape[:d], n, *g.shape[d + 1 :]), d, 0, g.shape[d], 1)
 
 
-@op("scatter_add", promote="none", variants=ALL_FORMS)
+@op("scatter_add", promote="none", variants=ALL_FORMS, lacks=("uC", "scatter_gather_tensor_cpu"))
 def scatter_add(k: Kernel[T], input: T, dim: Dim, index: Index, src: T) -> T:
     """`input` with each element of `src` added in the place along `dim` that `index` names."""
     return changed(k, "scatter", input, index, src, dim=wrap_dim(dim, input.ndim), reduce="add")

@@ -43,25 +43,25 @@ def float_power(input: N, exponent: N) -> T:
     return pow(base, power)
 
 
-@pointwise("maximum", variants=OUT)
+@pointwise("maximum", variants=OUT, lacks=("u", "maximum_cpu"))
 def maximum(k: Kernel[T], input: T, other: T) -> T:
     """The larger of two elements; NaN if either is."""
     return k.maximum(input, other)
 
 
-@pointwise("minimum", variants=OUT)
+@pointwise("minimum", variants=OUT, lacks=("u", "minimum_cpu"))
 def minimum(k: Kernel[T], input: T, other: T) -> T:
     """The smaller of two elements; NaN if either is."""
     return k.minimum(input, other)
 
 
-@pointwise("fmax", variants=OUT)
+@pointwise("fmax", variants=OUT, lacks=("u", "maximum_cpu"))
 def fmax(k: Kernel[T], input: T, other: T) -> T:
     """The larger of two elements; a number rather than a NaN."""
     return k.fmax(input, other)
 
 
-@pointwise("fmin", variants=OUT)
+@pointwise("fmin", variants=OUT, lacks=("u", "minimum_cpu"))
 def fmin(k: Kernel[T], input: T, other: T) -> T:
     """The smaller of two elements; a number rather than a NaN."""
     return k.fmin(input, other)
@@ -79,13 +79,13 @@ for _op in (maximum, minimum, fmax, fmin):
     _op.errors(_no_complex(_op.name))
 
 
-@pointwise("clamp_min", "clamp_min.Tensor", variants=ALL_FORMS)
+@pointwise("clamp_min", "clamp_min.Tensor", variants=ALL_FORMS, lacks=("u", "maximum_cpu"))
 def clamp_min(k: Kernel[T], input: T, min: N) -> T:
     """max(input, min)."""
     return k.maximum(input, min)
 
 
-@pointwise("clamp_max", "clamp_max.Tensor", variants=ALL_FORMS)
+@pointwise("clamp_max", "clamp_max.Tensor", variants=ALL_FORMS, lacks=("u", "minimum_cpu"))
 def clamp_max(k: Kernel[T], input: T, max: N) -> T:
     """min(input, max)."""
     return k.minimum(input, max)
@@ -200,13 +200,13 @@ def nan_to_num(input: T, nan: float | None = None, posinf: float | None = None, 
     return out.masked_fill(input.eq(float("-inf")), float(info.min) if neginf is None else neginf)
 
 
-@pointwise("gcd", variants=ALL_FORMS, differentiable=False)
+@pointwise("gcd", variants=ALL_FORMS, differentiable=False, lacks=("bfc", "gcd_cpu"))
 def gcd(k: Kernel[T], input: T, other: T) -> T:
     """The greatest common divisor."""
     return k.library("gcd", input, other)
 
 
-@pointwise("lcm", variants=ALL_FORMS, differentiable=False)
+@pointwise("lcm", variants=ALL_FORMS, differentiable=False, lacks=("bfc", "lcm_cpu"))
 def lcm(k: Kernel[T], input: T, other: T) -> T:
     """The least common multiple."""
     return k.library("lcm", input, other)

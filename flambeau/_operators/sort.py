@@ -59,7 +59,7 @@ def msort(input: T) -> T:
     return sort(input, 0)[0]
 
 
-@op("topk", promote="none", variants=OUT, outputs=PAIR)
+@op("topk", promote="none", variants=OUT, outputs=PAIR, lacks=("u", "topk_cpu"))
 def topk(kernel: Kernel[T], input: T, k: int, dim: Dim = -1, largest: bool = True, sorted: bool = True) -> tuple[T, T]:
     """The `k` largest (or smallest) elements along `dim`, and where they were."""
     return kernel.library("topk", input, count=k, dim=wrap_dim(dim, input.ndim), largest=largest, ordered=sorted)
@@ -81,7 +81,7 @@ def _(input: Any, k: int, dim: int, largest: bool, sorted: bool) -> None:
         )
 
 
-@op("kthvalue", promote="none", variants=OUT, outputs=PAIR)
+@op("kthvalue", promote="none", variants=OUT, outputs=PAIR, lacks=("bcu", "kthvalue_cpu"))
 def kthvalue(kernel: Kernel[T], input: T, k: int, dim: Dim = -1, keepdim: bool = False) -> tuple[T, T]:
     """The `k`-th smallest element along `dim`, and where it was."""
     return kernel.library("kthvalue", input, place=k, dim=wrap_dim(dim, input.ndim), keepdim=keepdim)
@@ -282,6 +282,7 @@ def _(input: Any, boundaries: Any, out_int32: bool, right: bool) -> None:
     promote="bool",
     variants=("function", "out"),
     differentiable=False,
+    lacks=("uC", "isin_default_cpu"),
 )
 def isin(k: Kernel[T], elements: N, test_elements: N, *, assume_unique: bool = False, invert: bool = False) -> T:
     """Whether each element is one of the test elements."""

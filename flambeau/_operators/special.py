@@ -17,6 +17,9 @@ N = T
 OUT = ("function", "out")
 
 
+HALVES_TOO = ("i0", "i0e", "i1", "i1e", "entr", "psi")  # what PyTorch computes of float16 and bfloat16
+
+
 def _one(overload: str, routine: str, what: str, differentiable: bool = True) -> Op:
     """An operator of one argument that is a routine of SciPy."""
 
@@ -28,7 +31,7 @@ def _one(overload: str, routine: str, what: str, differentiable: bool = True) ->
     body.__doc__ = what
     space, forms = ("special", OUT) if overload.startswith("special_") else ("", ALL_FORMS)
     return op(overload, promote="float", namespace=space, variants=forms, differentiable=differentiable,
-              lacks=("c", f"{name.removeprefix('special_')}_cpu"))(body)  # fmt: skip
+              lacks=("c" if routine in HALVES_TOO else "ch", f"{name.removeprefix('special_')}_cpu"))(body)  # fmt: skip
 
 
 # ---------------------------------------------------------------- Bessel and Airy functions
@@ -120,13 +123,13 @@ entr.vjp(input=lambda g, input: g * -(input.log() + 1))
 # ---------------------------------------------------------------- gamma and zeta functions
 
 
-@op("igamma", promote="float", variants=ALL_FORMS, lacks=("c", "igamma_cpu"))
+@op("igamma", variants=ALL_FORMS, lacks=("bic", "igamma_cpu"))
 def igamma(k: Kernel[T], input: T, other: T) -> T:
     """The regularized lower incomplete gamma function of order `input`."""
     return k.library("scipy_special", input, other, routine="gammainc")
 
 
-@op("igammac", promote="float", variants=ALL_FORMS, lacks=("c", "igammac_cpu"))
+@op("igammac", variants=ALL_FORMS, lacks=("bic", "igammac_cpu"))
 def igammac(k: Kernel[T], input: T, other: T) -> T:
     """The regularized upper incomplete gamma function of order `input`."""
     return k.library("scipy_special", input, other, routine="gammaincc")
@@ -137,7 +140,7 @@ igammac.vjp(other=lambda g, input, other: -g * ((input - 1) * other.log() - othe
 
 
 @op("special_zeta", "special_zeta.self_scalar", "special_zeta.other_scalar", promote="float", namespace="special", variants=OUT,
-    lacks=("c", "zeta"))  # fmt: skip
+    lacks=("hc", "zeta_cpu"))  # fmt: skip
 def zeta(k: Kernel[T], input: N, other: N) -> T:
     """The Hurwitz zeta function: the sum over n >= 0 of (n + other)^-input."""
     return k.library("scipy_special", input, other, routine="zeta")
@@ -202,7 +205,7 @@ def _polynomial(name: str, family: str, shifted: bool = False) -> Op:
     body.__name__ = name
     body.__doc__ = f"The {name.replace('_polynomial_', ' polynomial ')} of degree n at x."
     return op(full, f"{full}.x_scalar", f"{full}.n_scalar", promote="float", namespace="special", variants=OUT,
-              differentiable=False, lacks=("c", f"{name}_cpu"))(body)  # fmt: skip
+              differentiable=False, lacks=("ch", f"{name}_cpu"))(body)  # fmt: skip
 
 
 for _letter in "tuvw":

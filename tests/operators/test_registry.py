@@ -32,7 +32,7 @@ def usable(op) -> bool:
         p.default is None for p in op.params if p.is_tensor
     ):
         return False
-    return not (op.lacks and "f" in op.lacks[0]) and not any(p.is_free for p in op.params)
+    return not op.routine(fl.float32) and not any(p.is_free for p in op.params)
 
 
 OPS = sorted({op.overload: op for op in REGISTRY.values() if usable(op)}.items())

@@ -39,7 +39,7 @@ def astype(x: Any, d: Any) -> Any:
 
 def _converted(x: Any, d: Any) -> Any:
     """By NumPy, which is not to warn of numbers that a narrow float has no room for."""
-    if d.itemsize > 2 or not hasattr(x, "dtype"):
+    if np.dtype(d).itemsize > 2:
         return x.astype(d)
     token = quiet(QUIET)
     try:

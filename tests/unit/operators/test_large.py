@@ -252,6 +252,8 @@ WORDS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("name", WORDS)
 @pytest.mark.parametrize("dtype", KINDS)
 def test_dtypes(watch: Watch, name: str, dtype: Any) -> None:
+    if name == "argmin" and dtype is fl.bool:
+        pytest.skip("refused, as by PyTorch")
     both(watch, WORDS[name], tensor(dtype, *SHAPE), tensor(dtype, *SHAPE, seed=1), kernels=0 if name == "sum" else 1)
 
 

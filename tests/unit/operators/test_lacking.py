@@ -1,0 +1,59 @@
+"""Dtypes that PyTorch has no routine for: refused, and in its words."""
+
+import pytest
+
+LACKING = {
+    "gelu": lambda fl, x: fl.nn.functional.gelu(x),
+    "silu": lambda fl, x: fl.nn.functional.silu(x),
+    "mish": lambda fl, x: fl.nn.functional.mish(x),
+    "softplus": lambda fl, x: fl.nn.functional.softplus(x),
+    "elu": lambda fl, x: fl.nn.functional.elu(x),
+    "celu": lambda fl, x: fl.nn.functional.celu(x),
+    "leaky_relu": lambda fl, x: fl.nn.functional.leaky_relu(x),
+    "glu": lambda fl, x: fl.nn.functional.glu(x),
+    "hardswish": lambda fl, x: fl.nn.functional.hardswish(x),
+    "hardshrink": lambda fl, x: fl.nn.functional.hardshrink(x),
+    "logsigmoid": lambda fl, x: fl.nn.functional.logsigmoid(x),
+    "huber": lambda fl, x: fl.nn.functional.huber_loss(x, x),
+    "smooth_l1": lambda fl, x: fl.nn.functional.smooth_l1_loss(x, x),
+    "mse": lambda fl, x: fl.nn.functional.mse_loss(x, x),
+    "batch_norm": lambda fl, x: fl.nn.functional.batch_norm(x.view(2, 2), None, None, training=True),
+    "adaptive pool": lambda fl, x: fl.nn.functional.adaptive_max_pool2d(x.view(1, 2, 2), 1),
+    "igamma": lambda fl, x: fl.igamma(x, x),
+    "lerp": lambda fl, x: fl.lerp(x, x, 0.5),
+    "gcd of floats": lambda fl, x: fl.gcd(x.double(), x.double()),
+    "argmax of booleans": lambda fl, x: x.bool().argmax(),
+    "extreme of complex": lambda fl, x: x.to(fl.complex64).amax(),
+    "pow of booleans": lambda fl, x: x.bool() ** x.bool(),
+    "uint16 + uint16": lambda fl, x: x.to(fl.uint16) + x.to(fl.uint16),
+    "uint32 < uint32": lambda fl, x: x.to(fl.uint32) < x.to(fl.uint32),
+    "uint64 % uint64": lambda fl, x: x.to(fl.uint64) % x.to(fl.uint64),
+    "abs of uint16": lambda fl, x: x.to(fl.uint16).abs(),
+    "matmul of uint16": lambda fl, x: x.view(2, 2).to(fl.uint16) @ x.view(2, 2).to(fl.uint16),
+    "sort of uint32": lambda fl, x: x.to(fl.uint32).topk(1),
+    "polynomial of halves": lambda fl, x: fl.special.chebyshev_polynomial_t(x.half(), 2),
+    "distances of halves": lambda fl, x: fl.cdist(x.half().view(2, 2), x.half().view(2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_lacking(agree, name):
+    def program(fl):
+        try:
+            return LACKING[name](fl, fl.tensor([1, 2, 3, 4]))
+        except (RuntimeError, NotImplementedError) as error:
+            return type(error).__name__, str(error)
+
+    agree(program)
+
+
+def test_what_there_is(agree):
+    def program(fl):
+        x = fl.tensor([1, 2, 3, 4])
+        u = x.to(fl.uint16)
+        return (
+            *(u * u, u / u, u == u, u.to(fl.int32), u.sum(), fl.stack([u, u]), u[:2], u.view(2, 2).T),
+            *(fl.nn.functional.avg_pool1d(x.view(1, 4), 2), fl.nn.functional.relu(x), fl.nn.functional.hardtanh(x)),
+        )
+
+    agree(program)
