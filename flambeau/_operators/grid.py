@@ -169,9 +169,7 @@ def _each(xs: Sequence[Tensor]) -> Any:
     return stack(xs, 1)
 
 
-@composite(
-    "grid_sampler", variants=("function",), receiver="input", lacks=("bic", "grid_sampler_2d_cpu_kernel_impl")
-)
+@composite("grid_sampler", variants=("function",), receiver="input", lacks=("bic", "grid_sampler_2d_cpu_kernel_impl"))
 def grid_sampler(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
     """Samples input (n, c, ...) at grid (n, ..., dims), whose last dim holds positions from -1 to 1, x first."""
     return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
