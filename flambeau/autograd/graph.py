@@ -164,7 +164,7 @@ class allow_mutation_on_saved_tensors:
 
         def pack(t: Tensor) -> object:
             key = object()
-            kept.values[key] = t.detach().clone()  # type: ignore[attr-defined]
+            kept.values[key] = t.detach().clone()
             return key
 
         def unpack(key: object) -> Tensor:

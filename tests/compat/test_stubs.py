@@ -45,9 +45,10 @@ def shapes(x: Tensor, n: int) -> Tensor:
     y = x.permute(1, 0).reshape(-1, n).contiguous().float().int().bool()
     with torch.no_grad():
         d = x.clone().fill_(0.5).add_(1).mul_(x)
+        e = x.roll(1, 0) + x.roll((1, 2), (0, 1)) + x.amax(1, keepdim=True) + torch.std(x, 0) + torch.max_pool2d(x, 2)
     good: bool = torch.allclose(x, x) and bool((x == x).all())
     m: int = x.shape[0] + len(x) + x.dim() + x.size(0)
-    return F.relu(joined) * 2 - 1 / z + d @ x.T + x[0, :, None] + values.softmax(-1) + y + m + good
+    return F.relu(joined) * 2 - 1 / z + d @ x.T + x[0, :, None] + values.softmax(-1) + y + m + good + e
 
 
 wrong = torch.ones(2).no_such_method()
