@@ -57,6 +57,13 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+def test_files_that_are_named_exist():
+    files = [str(path) for path in ROOT.rglob("*.py") if "/.venv" not in str(path)]
+    for page in PAGES:
+        for name in re.findall(r"`([\w/]+\.py)`", page.read_text()):
+            assert any(path.endswith(f"/{name}") for path in files), f"{page.name}: {name}"
+
+
 def test_the_index_names_every_page():
     index = (ROOT / "docs" / "index.md").read_text()
     assert [p.name for p in PAGES[1:] if p.name != "index.md" and f"({p.name})" not in index] == []
