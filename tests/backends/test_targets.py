@@ -12,6 +12,7 @@ from flambeau._backends.cpu import (
     amx,
     attention,
     attention_backward,
+    bags,
     bands,
     contract,
     conv,
@@ -19,8 +20,10 @@ from flambeau._backends.cpu import (
     conv_tile,
     conv_weight,
     pool,
+    pool_last,
     product,
     recurrent,
+    taps,
 )
 from flambeau._backends.cpu.emit import Module
 from flambeau._backends.cpu.engine import TARGETS, Engine, Target
@@ -66,6 +69,11 @@ def test_kernels(name):
         bands.text(target, "float16", False),
         pool.text(target, "float32"),
         pool.back_text(target, "float32"),
+        pool_last.text(target, "float32"),
+        pool_last.back_text(target, "float16" if name != "wasm" else "float64"),
+        bags.text(target, "float32", False, True),
+        bags.text(target, "float64", True, False),
+        *(taps.text(target, "float32", word, 4) for word in ("read", "spread", "weigh")),
         attention.text(target, "float32", ""),
         recurrent.text(target, "float32", "lstm"),
         recurrent.backward_text(target, "float64", "gru"),
