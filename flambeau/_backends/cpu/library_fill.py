@@ -41,32 +41,38 @@ def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
     """From both ends towards the middle, as PyTorch counts, so that both ends are exact."""
     if steps < 2:
         return np.full(steps, start).astype(dtype.np)
-    up = np.arange(steps, dtype=np.float64)
-    down, half = steps - 1 - up, steps // 2
+    half, wide = steps // 2, np.float64
+    up, down = np.arange(half, dtype=wide), np.arange(steps - half - 1, -1, -1, dtype=wide)
     if dtype.kind == "i":
         start, end = int(start), int(end)
         step: Any = np.float32((end - start) / (steps - 1)) if dtype.itemsize < 8 else (end - start) / (steps - 1)
         low, high = fma(up, float(step), float(start)), fma(down, -float(step), float(end))
-        return np.where(up < half, low, high).astype(type(step) if dtype.itemsize < 8 else np.float64).astype(dtype.np)
+        return np.concatenate((low, high)).astype(type(step) if dtype.itemsize < 8 else np.float64).astype(dtype.np)
     d = dtype.np
     a, b = d.type(start), d.type(end)
     if dtype.is_floating_point and d.itemsize < 4:  # every operation rounds to the narrow type
-        wide = np.float32
-        step = d.type(wide(d.type(wide(b) - wide(a))) / wide(d.type(steps - 1)))
-        a, b, step = wide(a), wide(b), wide(step)
-        rise, fall = ((step * n.astype(d).astype(wide)).astype(d).astype(wide) for n in (up, down))
-        return np.where(up < half, a + rise, b - fall).astype(d)
+        single = np.float32
+        step = d.type(single(d.type(single(b) - single(a))) / single(d.type(steps - 1)))
+        a, b, step = single(a), single(b), single(step)
+        rise, fall = ((step * n.astype(d).astype(single)).astype(d).astype(single) for n in (up, down))
+        return np.concatenate((a + rise, b - fall)).astype(d)
     step = (b - a) / d.type(steps - 1)
     if d == np.float64:  # PyTorch's loop is one fused step per number
         low, high = fma(up, float(step), float(a)), fma(down, -float(step), float(b))
-    elif d == np.float32:
-        low, high = up * float(step) + float(a), float(b) - float(step) * down  # exact products: rounded once
+    elif d == np.float32:  # exact products: rounded once
+        up *= float(step)
+        up += float(a)
+        down *= -float(step)
+        down += float(b)
+        low, high = up, down
     elif d == np.complex128:
         low = fma(up, step.real, a.real) + 1j * fma(up, step.imag, a.imag)
         high = fma(down, -step.real, b.real) + 1j * fma(down, -step.imag, b.imag)
     else:
         low, high = a + step * up, b - step * down
-    return np.where(up < half, low, high).astype(d)
+    out = np.empty(steps, d)
+    out[:half], out[half:] = low, high
+    return out
 
 
 def logspace(*, start: Any, end: Any, steps: int, base: float, dtype: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.library_order import topk
 from flambeau._values import rejection, sampling
 from flambeau._values.generator import Generator, default_generator
 
@@ -167,7 +168,7 @@ def multinomial(x: Any, *, count: int, replacement: bool, generator: Gen) -> Any
         if count == 1:
             out = np.argmax(races, -1)[:, None].astype(np.int64)
         else:
-            out = np.argsort(-races, -1, kind="stable")[:, :count].astype(np.int64)
+            out = topk(races, count=count, dim=1, largest=True)[1].astype(np.int64, copy=False)
     return out if x.ndim == 2 else out[0]
 
 
