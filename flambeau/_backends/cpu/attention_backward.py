@@ -38,7 +38,7 @@ from flambeau._backends.cpu.attention import (
     zero,
 )
 from flambeau._backends.cpu.contract import TYPES
-from flambeau._backends.cpu.emit import Module, V, size, vector
+from flambeau._backends.cpu.emit import Module, V, Variable, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
 from flambeau._backends.cpu.pack import APART, narrow, packer
@@ -101,7 +101,7 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
     """IR of the kernel, `k`. With `partial`, dq is a sum of shares, in the dtype of sums."""
     memory, acc = TYPES[dtype]
     n, most = shape(target, acc)
-    cols, wide, fma = 2 * n, vector(acc, n), fused(target)
+    cols, fma = 2 * n, fused(target)
     m = Module(f"attention backward {dtype} {mask}")
     packer(m, "pack", memory, acc, n)
     if mask:
@@ -111,156 +111,159 @@ def text(target: Target, dtype: str, mask: str, partial: bool) -> Module:
     scores(m, acc, n, mask, fma)
     writer(m, memory, acc, n)
     unstage(m, acc if partial else memory, acc, n)
-    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
-    args, begin, end, scratch = f.params
-    w = words(f, args, SLOTS, len(POINTERS))
-    real = lambda x: x if acc == "double" else f.convert("fptrunc", x, acc)
-    scale, number, none = w["scale"], lambda i: f.value(i, "i64"), f.value(0, "ptr")
-    dw, ew = up(w["d"], cols), up(w["e"], cols)
-    at, x = scratch, {}
-    for name, count in scratch_sizes(w["d"], w["e"], dw, ew, up(w["tq"], QUERIES), w["share"], n).items():
-        x[name] = at
-        at = f.gep(acc, at, count)
-    kinds = (memory, acc)
-    start = lambda name, letter, b, h, t: f.gep(
-        memory, w[name], b * w[letter + "b"] + h * w[letter + "h"] + t * w[letter + "t"])  # fmt: skip
-    with f.loop(0, QUERIES, n) as i:
-        f.store(f.splat(f.value(1, acc), n), x["ones"], i)
-        f.store(f.splat(real(scale), n), x["scales"], i)
-    with f.loop(begin, end) as chunk:
-        share, rest = chunk % w["shares"], chunk // w["shares"]
-        hk, b = rest % w["heads"], rest // w["heads"]
-        key0 = share * w["share"]
-        key1 = f.min(key0 + w["share"], w["tk"])
-        with f.loop(0, w["group"]) as member:
-            h = hk * w["group"] + member
-            for name, width, padded in (("qn", "d", dw), ("gn", "e", ew)):
-                with f.when(w[width] < padded):
-                    zero(f, acc, x[name], up(w["tq"], QUERIES) * padded, n)
-            # of each block of queries: q and g turned, and as they lie; the sums that the softmax's derivative subtracts
-            with f.loop(0, w["tq"], QUERIES) as q0:
-                count = f.min(w["tq"] - q0, QUERIES)
-                qt, gt = f.gep(acc, x["qt"], q0 * w["d"]), f.gep(acc, x["gt"], q0 * w["e"])
-                stage(f, "pack", qt, QUERIES, start("q", "q", b, h, q0), count, w["d"], w["qt"], w["qd"], kinds, n)
-                stage(f, "pack", gt, QUERIES, start("g", "g", b, h, q0), count, w["e"], w["gt"], w["gd"], kinds, n)
-                stage(
-                    f,
-                    "pack",
-                    f.gep(acc, x["qn"], q0 * dw),
-                    dw,
-                    start("q", "q", b, h, q0),
-                    w["d"],
-                    count,
-                    w["qd"],
-                    w["qt"],
-                    kinds,
-                    n,
-                )
-                stage(
-                    f,
-                    "pack",
-                    f.gep(acc, x["gn"], q0 * ew),
-                    ew,
-                    start("g", "g", b, h, q0),
-                    w["e"],
-                    count,
-                    w["gd"],
-                    w["gt"],
-                    kinds,
-                    n,
-                )
-                stage(f, "pack", x["s"], QUERIES, start("o", "o", b, h, q0), count, w["e"], w["ot"], w["od"], kinds, n)
-                blank(f, acc, qt, QUERIES, w["d"], count, up(count, cols), n, f.splat(real(scale * LOG2E), n))
-                with f.when(count < QUERIES):
-                    blank(f, acc, gt, QUERIES, w["e"], count, up(count, cols), n, f.value(1, wide))
-                with f.loop(0, count, n) as c:
-                    total = f.var(wide, 0)
-                    with f.loop(0, w["e"]) as i:
-                        total.set(
-                            f.fma(f.load(wide, gt, i * QUERIES + c), f.load(wide, x["s"], i * QUERIES + c), total.get())
-                        )
-                    f.store(total.get(), x["delta"], q0 + c)
-                zero(f, acc, f.gep(acc, x["lse"], q0), QUERIES, n)
-                with f.loop(0, count) as t:
-                    lse = f.load(acc, w["lse"], b * w["lb"] + h * w["lh"] + (q0 + t) * w["lt"])
-                    f.store(
-                        f.select(lse == -inf, 0, lse * LOG2E), x["lse"], q0 + t
-                    )  # nothing is seen: all are exp(-inf)
-                zero(f, acc, f.gep(acc, x["dq"], q0 * w["d"]), w["d"] * QUERIES, n)
-            with f.loop(key0, key1, KEYS) as j0:
-                keys = f.min(key1 - j0, KEYS)
-                stage(f, "pack", x["kt"], KEYS, start("k", "k", b, hk, j0), keys, w["d"], w["kt"], w["kd"], kinds, n)
-                stage(f, "pack", x["kn"], dw, start("k", "k", b, hk, j0), w["d"], keys, w["kd"], w["kt"], kinds, n)
-                stage(f, "pack", x["vt"], KEYS, start("v", "v", b, hk, j0), keys, w["e"], w["vt"], w["vd"], kinds, n)
-                first = f.select(member == 0, none, x["ones"])
-                j = j0 - key0
-                dk, dv = f.gep(acc, x["dk"], j * dw), f.gep(acc, x["dv"], j * ew)
-                fresh = f.var("ptr", first)  # the first block of queries overwrites
-                seeing = f.select(w["causal"] != 0, j0 // QUERIES * QUERIES, 0, "i64")
-                with f.when(seeing >= w["tq"]), f.when(member == 0):  # keys that no query sees
-                    for dst, count in ((dk, dw), (dv, ew)):
-                        zero(f, acc, dst, keys * count, n)
-                with f.loop(seeing, w["tq"], QUERIES) as q0:
-                    count = f.min(w["tq"] - q0, QUERIES)
-                    off = f.select(w["causal"] != 0, q0 - j0, 1 << 40, "i64")
-                    qt, gt = f.gep(acc, x["qt"], q0 * w["d"]), f.gep(acc, x["gt"], q0 * w["e"])
-                    if mask:
-                        kind = mask_kinds(mask, acc)
-                        src = f.gep(kind[0], w["mask"], b * w["mb"] + h * w["mh"] + q0 * w["mq"] + j0 * w["mk"])
-                        with f.when(count < QUERIES):
-                            zero(f, kind[1], x["mask"], KEYS * QUERIES, n)
-                        stage(f, "pack_mask", x["mask"], QUERIES, src, count, keys, w["mq"], w["mk"], kind, n)
-                    with f.loop(0, count, cols) as c:
-                        f.call("void", "mul", x["kt"], number(KEYS), f.gep(acc, qt, c), number(QUERIES), w["d"], keys,
-                               f.gep(acc, x["s"], c), number(QUERIES), none)  # fmt: skip
-                        f.call("void", "mul", x["vt"], number(KEYS), f.gep(acc, gt, c), number(QUERIES), w["e"], keys,
-                               f.gep(acc, x["ds"], c), number(QUERIES), none)  # fmt: skip
-                    f.call(
-                        "void",
-                        "scores",
-                        x["s"],
-                        x["ds"],
-                        keys,
-                        count,
-                        off,
-                        f.gep(acc, x["lse"], q0),
-                        f.gep(acc, x["delta"], q0),
-                        x["mask"],
-                    )
-                    with f.loop(0, w["e"], cols) as c:
-                        f.call("void", "across", x["s"], number(QUERIES), f.gep(acc, x["gn"], q0 * ew + c), ew, count, keys,
-                               f.gep(acc, dv, c), ew, fresh.get())  # fmt: skip
-                    with f.loop(0, w["d"], cols) as c:
-                        f.call("void", "across", x["ds"], number(QUERIES), f.gep(acc, x["qn"], q0 * dw + c), dw, count, keys,
-                               f.gep(acc, dk, c), dw, fresh.get())  # fmt: skip
-                    fresh.set(x["ones"])
-                    with f.loop(0, count, cols) as c:
-                        f.call("void", "mul", x["kn"], dw, f.gep(acc, x["ds"], c), number(QUERIES), keys, w["d"],
-                               f.gep(acc, x["dq"], q0 * w["d"] + c), number(QUERIES), x["ones"])  # fmt: skip
-            to = acc if partial else memory
-            with f.loop(0, w["tq"], QUERIES) as q0:
-                dst = f.gep(to, w["dq"], share * w["xs"] + b * w["xb"] + h * w["xh"] + q0 * w["xt"])
-                f.call(
-                    "void",
-                    "unstage",
-                    f.gep(acc, x["dq"], q0 * w["d"]),
-                    number(QUERIES),
-                    dst,
-                    w["xt"],
-                    f.min(w["tq"] - q0, QUERIES),
-                    w["d"],
-                    x["scales"],
-                )
+    Backward(m, memory, acc, n, cols, mask, partial).write()
+    return m
+
+
+class Backward:
+    """Writes `k`, a part a method. `w` are its words, `x` the parts of a thread's scratch memory."""
+
+    def __init__(self, m: Module, memory: str, acc: str, n: int, cols: int, mask: str, partial: bool) -> None:
+        self.f = f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+        self.memory, self.acc, self.n, self.cols, self.mask, self.partial = memory, acc, n, cols, mask, partial
+        args, self.begin, self.end, scratch = f.params
+        self.w = w = words(f, args, SLOTS, len(POINTERS))
+        self.none = f.value(0, "ptr")
+        self.dw, self.ew = up(w["d"], cols), up(w["e"], cols)
+        at: V = scratch
+        self.x: dict[str, V] = {}
+        for name, count in scratch_sizes(w["d"], w["e"], self.dw, self.ew, up(w["tq"], QUERIES), w["share"], n).items():
+            self.x[name] = at
+            at = f.gep(acc, at, count)
+
+    def real(self, x: V) -> V:
+        """A double as the dtype of sums."""
+        return x if self.acc == "double" else self.f.convert("fptrunc", x, self.acc)
+
+    def start(self, name: str, letter: str, b: V, h: V, t: V) -> V:
+        """Where the row t of a head lies."""
+        w = self.w
+        return self.f.gep(self.memory, w[name], b * w[letter + "b"] + h * w[letter + "h"] + t * w[letter + "t"])
+
+    def pack(self, dst: V, step: Any, src: V, rows: V, cols: V, across: V, down: V) -> None:
+        """Elements of memory as those of sums, one after the other."""
+        stage(self.f, "pack", dst, step, src, rows, cols, across, down, (self.memory, self.acc), self.n)
+
+    def write(self) -> None:
+        f, w, x = self.f, self.w, self.x
+        with f.loop(0, QUERIES, self.n) as i:
+            f.store(f.splat(f.value(1, self.acc), self.n), x["ones"], i)
+            f.store(f.splat(self.real(w["scale"]), self.n), x["scales"], i)
+        with f.loop(self.begin, self.end) as chunk:
+            share, rest = chunk % w["shares"], chunk // w["shares"]
+            hk, b = rest % w["heads"], rest // w["heads"]
+            key0 = share * w["share"]
+            key1 = f.min(key0 + w["share"], w["tk"])
+            with f.loop(0, w["group"]) as member:
+                h = hk * w["group"] + member
+                for name, width, padded in (("qn", "d", self.dw), ("gn", "e", self.ew)):
+                    with f.when(w[width] < padded):
+                        zero(f, self.acc, x[name], up(w["tq"], QUERIES) * padded, self.n)
+                with f.loop(0, w["tq"], QUERIES) as q0:
+                    self.read_queries(b, h, q0)
+                with f.loop(key0, key1, KEYS) as j0:
+                    self.keys(b, h, hk, member, j0, key0, key1)
+                with f.loop(0, w["tq"], QUERIES) as q0:
+                    self.write_queries(b, h, share, q0)
+            self.write_keys(b, hk, key0, key1)
+
+    def read_queries(self, b: V, h: V, q0: V) -> None:
+        """Of a block of queries: q and g turned, and as they lie; the sums that the softmax's derivative subtracts."""
+        f, w, x, acc, n = self.f, self.w, self.x, self.acc, self.n
+        wide = vector(acc, n)
+        count = f.min(w["tq"] - q0, QUERIES)
+        qt, gt = f.gep(acc, x["qt"], q0 * w["d"]), f.gep(acc, x["gt"], q0 * w["e"])
+        self.pack(qt, QUERIES, self.start("q", "q", b, h, q0), count, w["d"], w["qt"], w["qd"])
+        self.pack(gt, QUERIES, self.start("g", "g", b, h, q0), count, w["e"], w["gt"], w["gd"])
+        qn, gn = (x["qn"], q0 * self.dw), (x["gn"], q0 * self.ew)
+        self.pack(f.gep(acc, *qn), self.dw, self.start("q", "q", b, h, q0), w["d"], count, w["qd"], w["qt"])
+        self.pack(f.gep(acc, *gn), self.ew, self.start("g", "g", b, h, q0), w["e"], count, w["gd"], w["gt"])
+        self.pack(x["s"], QUERIES, self.start("o", "o", b, h, q0), count, w["e"], w["ot"], w["od"])
+        unseen = f.splat(self.real(w["scale"] * LOG2E), n)
+        blank(f, acc, qt, QUERIES, w["d"], count, up(count, self.cols), n, unseen)
+        with f.when(count < QUERIES):
+            blank(f, acc, gt, QUERIES, w["e"], count, up(count, self.cols), n, f.value(1, wide))
+        with f.loop(0, count, n) as c:
+            total = f.var(wide, 0)
+            with f.loop(0, w["e"]) as i:
+                g, o = (f.load(wide, part, i * QUERIES + c) for part in (gt, x["s"]))
+                total.set(f.fma(g, o, total.get()))
+            f.store(total.get(), x["delta"], q0 + c)
+        zero(f, acc, f.gep(acc, x["lse"], q0), QUERIES, n)
+        with f.loop(0, count) as t:
+            lse = f.load(acc, w["lse"], b * w["lb"] + h * w["lh"] + (q0 + t) * w["lt"])
+            # nothing is seen: all are exp(-inf)
+            f.store(f.select(lse == -inf, 0, lse * LOG2E), x["lse"], q0 + t)
+        zero(f, acc, f.gep(acc, x["dq"], q0 * w["d"]), w["d"] * QUERIES, n)
+
+    def keys(self, b: V, h: V, hk: V, member: V, j0: V, key0: V, key1: V) -> None:
+        """A block of keys: all queries that see them pass by."""
+        f, w, x, acc = self.f, self.w, self.x, self.acc
+        keys = f.min(key1 - j0, KEYS)
+        self.pack(x["kt"], KEYS, self.start("k", "k", b, hk, j0), keys, w["d"], w["kt"], w["kd"])
+        self.pack(x["kn"], self.dw, self.start("k", "k", b, hk, j0), w["d"], keys, w["kd"], w["kt"])
+        self.pack(x["vt"], KEYS, self.start("v", "v", b, hk, j0), keys, w["e"], w["vt"], w["vd"])
+        first = f.select(member == 0, self.none, x["ones"])
+        j = j0 - key0
+        dk, dv = f.gep(acc, x["dk"], j * self.dw), f.gep(acc, x["dv"], j * self.ew)
+        fresh = f.var("ptr", first)  # the first block of queries overwrites
+        seeing = f.select(w["causal"] != 0, j0 // QUERIES * QUERIES, 0, "i64")
+        with f.when(seeing >= w["tq"]), f.when(member == 0):  # keys that no query sees
+            for dst, count in ((dk, self.dw), (dv, self.ew)):
+                zero(f, acc, dst, keys * count, self.n)
+        with f.loop(seeing, w["tq"], QUERIES) as q0:
+            self.meet(b, h, q0, j0, keys, dk, dv, fresh)
+
+    def meet(self, b: V, h: V, q0: V, j0: V, keys: V, dk: V, dv: V, fresh: Variable) -> None:
+        """A block of queries and a block of keys: the scores, their derivative, and what both add to dq, dk and dv."""
+        f, w, x, acc, cols, dw, ew = self.f, self.w, self.x, self.acc, self.cols, self.dw, self.ew
+        number = lambda i: f.value(i, "i64")
+        count = f.min(w["tq"] - q0, QUERIES)
+        off = f.select(w["causal"] != 0, q0 - j0, 1 << 40, "i64")
+        qt, gt = f.gep(acc, x["qt"], q0 * w["d"]), f.gep(acc, x["gt"], q0 * w["e"])
+        if self.mask:
+            kind = mask_kinds(self.mask, acc)
+            src = f.gep(kind[0], w["mask"], b * w["mb"] + h * w["mh"] + q0 * w["mq"] + j0 * w["mk"])
+            with f.when(count < QUERIES):
+                zero(f, kind[1], x["mask"], KEYS * QUERIES, self.n)
+            stage(f, "pack_mask", x["mask"], QUERIES, src, count, keys, w["mq"], w["mk"], kind, self.n)
+        with f.loop(0, count, cols) as c:
+            f.call("void", "mul", x["kt"], number(KEYS), f.gep(acc, qt, c), number(QUERIES), w["d"], keys,
+                   f.gep(acc, x["s"], c), number(QUERIES), self.none)  # fmt: skip
+            f.call("void", "mul", x["vt"], number(KEYS), f.gep(acc, gt, c), number(QUERIES), w["e"], keys,
+                   f.gep(acc, x["ds"], c), number(QUERIES), self.none)  # fmt: skip
+        lse, delta = f.gep(acc, x["lse"], q0), f.gep(acc, x["delta"], q0)
+        f.call("void", "scores", x["s"], x["ds"], keys, count, off, lse, delta, x["mask"])
+        with f.loop(0, w["e"], cols) as c:
+            f.call("void", "across", x["s"], number(QUERIES), f.gep(acc, x["gn"], q0 * ew + c), ew, count, keys,
+                   f.gep(acc, dv, c), ew, fresh.get())  # fmt: skip
+        with f.loop(0, w["d"], cols) as c:
+            f.call("void", "across", x["ds"], number(QUERIES), f.gep(acc, x["qn"], q0 * dw + c), dw, count, keys,
+                   f.gep(acc, dk, c), dw, fresh.get())  # fmt: skip
+        fresh.set(x["ones"])
+        with f.loop(0, count, cols) as c:
+            f.call("void", "mul", x["kn"], dw, f.gep(acc, x["ds"], c), number(QUERIES), keys, w["d"],
+                   f.gep(acc, x["dq"], q0 * w["d"] + c), number(QUERIES), x["ones"])  # fmt: skip
+
+    def write_queries(self, b: V, h: V, share: V, q0: V) -> None:
+        """The gradient of a block of queries, from this share of the keys."""
+        f, w, x, acc = self.f, self.w, self.x, self.acc
+        at = share * w["xs"] + b * w["xb"] + h * w["xh"] + q0 * w["xt"]
+        dst = f.gep(acc if self.partial else self.memory, w["dq"], at)
+        src, rows = f.gep(acc, x["dq"], q0 * w["d"]), f.min(w["tq"] - q0, QUERIES)
+        f.call("void", "unstage", src, f.value(QUERIES, "i64"), dst, w["xt"], rows, w["d"], x["scales"])
+
+    def write_keys(self, b: V, hk: V, key0: V, key1: V) -> None:
+        """The gradients of a share of the keys and values."""
+        f, w, x = self.f, self.w, self.x
         rows = key1 - key0
-        for name, letter, src, step, width, by in (
-            ("dk", "y", x["dk"], dw, "d", real(scale)),
-            ("dv", "z", x["dv"], ew, "e", f.value(1, acc)),
+        for name, letter, step, width, by in (
+            ("dk", "y", self.dw, "d", self.real(w["scale"])),
+            ("dv", "z", self.ew, "e", f.value(1, self.acc)),
         ):
             with f.when(rows > 0):
-                f.call(
-                    "void", "write", src, step, start(name, letter, b, hk, key0), w[letter + "t"], rows, w[width], by
-                )
-    return m
+                dst = self.start(name, letter, b, hk, key0)
+                f.call("void", "write", x[name], step, dst, w[letter + "t"], rows, w[width], by)
 
 
 def scratch_sizes(d: Any, e: Any, dw: Any, ew: Any, tq: Any, keys: Any, n: int) -> dict[str, Any]:
