@@ -237,8 +237,8 @@ class _Members:
 
     def item(self: Any) -> Any:
         """The only element, as a Python number."""
-        if MODES and STATE.recorder is not None:
-            STATE.recorder.read(self, "item()")
+        if MODES:
+            _asked(self, "item()")
         if (MODES and STATE.dispatch_modes) or type(self) not in PLAIN:
             taken = HOOKS["seen"]("_local_scalar_dense", self)
             if taken is not NotImplemented:
@@ -253,8 +253,8 @@ class _Members:
 
     def tolist(self: Any) -> Any:
         """Nested lists of Python numbers; a number for a 0-d tensor."""
-        if MODES and STATE.recorder is not None:
-            STATE.recorder.read(self, "tolist()")
+        if MODES:
+            _asked(self, "tolist()")
         a = self._a
         if self.is_quantized:
             raise RuntimeError("load_scalar: invalid type")
@@ -262,8 +262,8 @@ class _Members:
 
     def numpy(self: Any, *, force: bool = False) -> Any:
         """The array itself: it shares this tensor's memory."""
-        if MODES and STATE.recorder is not None:
-            STATE.recorder.read(self, "numpy()")
+        if MODES:
+            _asked(self, "numpy()")
         if node_of(self) is not None and STATE.grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if LAYOUTS.get(type(self._a)) == "sparse":
@@ -288,8 +288,8 @@ class _Members:
     __array_priority__ = 1000
 
     def __bool__(self: Any) -> bool:
-        if MODES and STATE.recorder is not None:
-            STATE.recorder.read(self, "bool()")
+        if MODES:
+            _asked(self, "bool()")
         a = self._a
         if a.size != 1:
             if a.size == 0:
@@ -309,8 +309,8 @@ class _Members:
         return complex(self.item())
 
     def __index__(self: Any) -> int:
-        if MODES and STATE.recorder is not None:
-            STATE.recorder.read(self, "int()")
+        if MODES:
+            _asked(self, "int()")
         a = self._a
         if a.size != 1 or a.dtype.kind not in "iub":
             raise TypeError("only integer tensors of a single element can be converted to an index")
@@ -325,8 +325,8 @@ class _Members:
         raise TypeError("Tensor does not support deleting items")
 
     def __contains__(self: Any, element: Any) -> bool:
-        if MODES and STATE.recorder is not None:
-            STATE.recorder.read(self, "in")
+        if MODES:
+            _asked(self, "in")
         if isinstance(element, (Tensor, int, float, complex, bool)):
             e = element._a if isinstance(element, Tensor) else element
             return bool((self._a == e).any())
@@ -445,6 +445,14 @@ class _Members:
         if require_grad:
             t.requires_grad = True
         return t
+
+
+def _asked(t: Any, what: str) -> None:
+    """Python asks for elements: whoever records or traces is told, and may refuse."""
+    if STATE.recorder is not None:
+        STATE.recorder.read(t, what)
+    elif STATE.readers:
+        STATE.readers[-1](t, what)
 
 
 def _acts_plain(cls: Any) -> bool:

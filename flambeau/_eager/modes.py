@@ -28,6 +28,7 @@ class State(threading.local):
     members: bool = True  # whether attributes and methods that are no operators ask `__torch_function__`
     skip_function: bool = False  # the next question whether an argument takes over is answered with no
     grad_layout: bool = True  # gradients of leaves are laid out as the leaves
+    readers: tuple[Any, ...] = ()  # told where Python asks for elements of a tensor: fn(tensor, what)
     transforms: int = 0  # how many of torch.func's transforms are running
     tracing: bool = False  # calls are recorded as expressions: see traced
     partial: bool = False  # a backward pass towards some inputs only is running

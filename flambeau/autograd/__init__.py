@@ -68,7 +68,11 @@ def _begun(tensors: Sequence[Tensor], grads: Sequence[Any], create: bool) -> lis
 
 def _ones(t: Tensor) -> Tensor:
     plain = type(t) in PLAIN or not takes_over(t)
-    return wrap(np.ones(t._a.shape, t._a.dtype)) if plain else t.new_ones(t.shape)
+    if plain and not (MODES and ("make_fx" in MODES or "dispatch" in MODES)):
+        return wrap(np.ones(t._a.shape, t._a.dtype))
+    from flambeau._eager.names import public
+
+    return public("ones_like")(t)
 
 
 def _sequence(x: Any) -> tuple[Any, ...]:
@@ -239,7 +243,7 @@ def gradients(outputs: Sequence[Any], inputs: Sequence[Any], grads: Sequence[Any
 
 def _lifted(tensors: Sequence[Tensor]) -> bool:
     """Whether gradients must travel as tensors: bare arrays would lose tangents, batches and subclasses, and modes not see them."""
-    if MODES and ("dual" in MODES or "vmap" in MODES or "dispatch" in MODES):
+    if MODES and ("dual" in MODES or "vmap" in MODES or "dispatch" in MODES or "make_fx" in MODES):
         return True
     return any(type(t) not in PLAIN and takes_over(t) for t in tensors) or (
         bool(DISPATCHED) and _reaches_dispatched(tensors)

@@ -29,6 +29,7 @@ from flambeau.export.graph_signature import (
     TensorArgument,
 )
 from flambeau.fx.experimental.proxy_tensor import Recording
+from flambeau.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node, map_arg
@@ -37,6 +38,12 @@ from flambeau.utils import _pytree as pytree
 
 class Composites(Recording):
     """Records calls as they are made: what is made of other operators stays one node, if PyTorch has an operator of that name."""
+
+    def refusal(self, what: str) -> Exception:
+        return GuardOnDataDependentSymNode(
+            f"Could not guard on data-dependent expression: {what} reads elements of a tensor that differs from call to call. Keep what "
+            "follows in tensors, as torch.where does."
+        )
 
     def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         if op.kind == "composite" and not self.running and out is None:

@@ -249,9 +249,6 @@ class GraphModule(nn.Module):
         hint = "# To see more debug info, please use `graph_module.print_readable()`"
         return "\n".join([super().__repr__(), self._code, hint])
 
-    def __repr__(self) -> str:
-        return self.__str__()
-
     def to_folder(self, folder: str | Path, module_name: str = "FxModule") -> None:
         """Write the module as a Python package with its state beside it."""
         folder = Path(folder)

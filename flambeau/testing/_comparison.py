@@ -59,6 +59,8 @@ class _Comparison:
             for k in sorted(actual, key=str):
                 self.compare(actual[k], expected[k], (*where, k))
             return
+        if isinstance(actual, np.ndarray) and isinstance(expected, np.ndarray):
+            actual, expected = torch.as_tensor(actual), torch.as_tensor(expected)
         tensors = torch.Tensor if self.allow_subclasses else ()
         if isinstance(actual, tensors) and isinstance(expected, tensors):
             if not (isinstance(actual, type(expected)) or isinstance(expected, type(actual))):
@@ -152,6 +154,29 @@ class _Comparison:
         if a.dtype is not b.dtype:
             common = torch.promote_types(a.dtype, b.dtype)
             a, b = a.to(common), b.to(common)
+        if a.layout is not b.layout:
+            a, b = (t if t.layout is torch.strided else t.to_dense() for t in (a, b))
+        if a.layout is not torch.strided:
+            self._sparse(a, b, rtol, atol, where)
+            return
+        self._values(a, b, rtol, atol, where, "Tensor-likes")
+
+    def _sparse(self, a: Any, b: Any, rtol: float, atol: float, where: tuple[Any, ...]) -> None:
+        """Indices must be equal, values close."""
+        kind = str(a.layout).rpartition("_")[2].upper()
+        if kind == "COO":
+            a, b = a.coalesce(), b.coalesce()
+        if a._nnz() != b._nnz():
+            raise _Mismatch(
+                f"The number of specified values in sparse {kind} tensors does not match: {a._nnz()} != {b._nnz()}",
+                where,
+            )
+        names = {"COO": ("indices",), "CSR": ("crow_indices", "col_indices"), "BSR": ("crow_indices", "col_indices")}
+        for name in names.get(kind, ("ccol_indices", "row_indices")):
+            self._values(getattr(a, name)(), getattr(b, name)(), 0, 0, where, f"Sparse {kind} {name}")
+        self._values(a.values(), b.values(), rtol, atol, where, f"Sparse {kind} values")
+
+    def _values(self, a: Any, b: Any, rtol: float, atol: float, where: tuple[Any, ...], what: str) -> None:
         if a.ndim == 0 and a.dtype != torch.bool:
             self._scalars(a.item(), b.item(), rtol, atol, where)
             return
@@ -162,10 +187,10 @@ class _Comparison:
             matches = torch.isclose(a, b, rtol=rtol, atol=atol, equal_nan=self.equal_nan)
         if matches.all():
             return
-        raise _Mismatch(_tensor_message(a, b, ~matches, rtol, atol, exact), where)
+        raise _Mismatch(_tensor_message(what, a, b, ~matches, rtol, atol, exact), where)
 
 
-def _tensor_message(actual: Any, expected: Any, wrong: Any, rtol: float, atol: float, exact: bool) -> str:
+def _tensor_message(what: str, actual: Any, expected: Any, wrong: Any, rtol: float, atol: float, exact: bool) -> str:
     """How many elements differ, and by how much at most."""
     if not actual.dtype.is_floating_point and not actual.dtype.is_complex:
         actual, expected = actual.to(torch.int64), expected.to(torch.int64)
@@ -182,7 +207,7 @@ def _tensor_message(actual: Any, expected: Any, wrong: Any, rtol: float, atol: f
 
     return "\n".join(
         [
-            f"Tensor-likes are not {'equal' if exact else 'close'}!",
+            f"{what} are not {'equal' if exact else 'close'}!",
             "",
             f"Mismatched elements: {count} / {total} ({count / total:.1%})",
             line("absolute", absolute, atol),

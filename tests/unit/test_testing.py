@@ -1,5 +1,6 @@
 """torch.testing, and small modules that others import."""
 
+import numpy as np
 import pytest
 
 import flambeau
@@ -89,3 +90,15 @@ def test_other_devices(agree):
     agree(
         lambda fl: (fl.accelerator.is_available(), fl.accelerator.device_count(), fl.accelerator.current_accelerator())
     )
+
+
+def test_sparse_tensors_and_arrays(agree):
+    close = lambda fl, a, b: fl.testing.assert_close(a, b)
+    e = lambda fl: fl.eye(2).to_sparse()
+    agree(lambda fl: close(fl, e(fl), e(fl)))
+    agree(lambda fl: close(fl, e(fl), e(fl) * 2), raises=AssertionError)
+    agree(lambda fl: close(fl, e(fl), fl.tensor([[0.0, 1], [1, 0]]).to_sparse()), raises=AssertionError)
+    agree(lambda fl: close(fl, e(fl), fl.ones(2, 2).to_sparse()), raises=AssertionError)
+    agree(lambda fl: close(fl, np.ones(2), np.ones(2)))
+    agree(lambda fl: close(fl, np.ones(2), np.zeros(2)), raises=AssertionError)
+    agree(lambda fl: close(fl, np.ones(2, dtype="f4"), np.ones(2)), raises=AssertionError)

@@ -6,6 +6,7 @@ side effects and everything else by which `compile` makes such a graph valid for
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import flambeau
 from flambeau._backends.meta import MetaArray
 from flambeau._eager import call, create, derive, getitem, modes
+from flambeau._eager.modes import STATE
 from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._ops import target, written
@@ -42,7 +44,7 @@ def make_fx(f: Callable[..., Any], decomposition_table: Any = None, tracing_mode
     def traced(*args: Any) -> GraphModule:
         recording = Recording(decomposition_table)
         leaves, spec = pytree.tree_flatten(args)
-        code = getattr(f, "__code__", None)
+        code = getattr(inspect.unwrap(f), "__code__", None)
         names = code.co_varnames[: code.co_argcount] if code is not None else ()
         flat = len(leaves) == len(args)
         for i, x in enumerate(leaves):
@@ -80,6 +82,12 @@ def maybe_enable_thunkify() -> Iterator[None]:
 maybe_disable_thunkify = maybe_enable_thunkify
 
 
+def _mapped(values: Any) -> bool:
+    """Whether a batch is among the arguments: what `vmap` makes of it is what is recorded."""
+    flat = [t for v in values for t in (v if isinstance(v, (list, tuple)) else (v,))]
+    return any(isinstance(t, Tensor) and getattr(t, "_value", None) is not None for t in flat)
+
+
 class Recording:
     """A graph that grows while operators run."""
 
@@ -94,6 +102,7 @@ class Recording:
     def __enter__(self) -> Recording:
         _running.append(self)
         modes.enter("make_fx")
+        STATE.readers = (*STATE.readers, self.read)
         self.method, call.HOOKS["method"] = call.HOOKS["method"], self.member
         create.HOOKS.append(self.created)
         EXTRA.append(self.called)
@@ -102,9 +111,23 @@ class Recording:
     def __exit__(self, *error: object) -> None:
         _running.remove(self)
         modes.leave("make_fx")
+        STATE.readers = STATE.readers[:-1]
         EXTRA.remove(self.called)
         call.HOOKS["method"] = self.method
         create.HOOKS.remove(self.created)
+
+    def read(self, t: Tensor, what: str) -> None:
+        """Told where Python asks for elements: those of what is traced differ from run to run."""
+        node = self.nodes.get(id(t._a))
+        if not self.running and node is not None and node.op != "get_attr":
+            raise self.refusal(what)
+
+    def refusal(self, what: str) -> Exception:
+        return RuntimeError(
+            "It appears that you're trying to get value out of a tracing tensor with aten._local_scalar_dense.default - erroring out! It's "
+            "likely that this is caused by data-dependent control flow or similar.  It may be possible to trace this with dynamic shapes; "
+            "try setting tracing_mode='symbolic' in your make_fx call."
+        )
 
     # ---- values ----
 
@@ -148,7 +171,7 @@ class Recording:
 
     def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         """Asked by the general lane before it runs an operator."""
-        if self.running:
+        if self.running or _mapped(values):
             return NotImplemented
         if self.table and out is None and not into:
             made = self.decomposed(op, values)
@@ -188,7 +211,7 @@ class Recording:
 
     def created(self, op: Op, values: tuple[Any, ...], out: Any, extra: dict[str, Any]) -> Any:
         """Asked before a tensor is made from sizes."""
-        if self.running or out is not None:
+        if self.running or out is not None or _mapped(values):
             return NotImplemented
         options = [extra[n] for n in ("layout", "device", "pin_memory", "requires_grad")]
         node, r = self.ran(op, values, lambda: create.create(op, values, None, *options))

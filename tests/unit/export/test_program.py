@@ -220,3 +220,12 @@ def test_the_same_operators_as_pytorch(torch, name):
     ours, theirs = operators(flambeau), operators(torch)
     assert ours[0] == [t.replace("alias.default", "") for t in theirs[0] if t]
     assert [s.replace("input_1", "input") for s in ours[1]] == theirs[1]
+
+
+def test_control_flow_on_elements_is_refused():
+    class Program(flambeau.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(RuntimeError, match="data-dependent"):
+        flambeau.export.export(Program(), (flambeau.ones(3),))

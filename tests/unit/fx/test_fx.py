@@ -8,6 +8,7 @@ import traceback
 import pytest
 
 import flambeau as fl
+from tests.agree import rand
 
 
 class Net:
@@ -351,3 +352,41 @@ def test_a_graph_of_two_modules_is_owned_by_neither():
     assert graph.owning_module is not None
     fl.fx.GraphModule({}, graph).graph = graph
     assert graph.owning_module is None
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # PyTorch, of itself
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")
+def test_make_fx_sees_gradients_and_batches(agree):
+    """Derivatives taken inside the function, and what vmap makes of it, are part of the graph: it gives right numbers elsewhere."""
+
+    def program(fl, x):
+        make_fx = __import__(f"{fl.__name__}.fx.experimental.proxy_tensor", fromlist=["make_fx"]).make_fx
+        found = []
+        for f in (
+            lambda a: fl.func.grad(lambda b: (b.sin() * b).sum())(a),
+            lambda a: fl.func.vjp(fl.sin, a)[1](a)[0],
+            lambda a: fl.vmap(lambda b: b.sin().sum())(a),
+            lambda a: fl.vmap(fl.func.grad(lambda b: (b * b.exp()).sum()))(a),
+            lambda a: fl.func.jvp(fl.sin, (a,), (a,))[1],
+        ):
+            graph = make_fx(f)(x.detach())
+            assert not any(n.op == "get_attr" for n in graph.graph.nodes)
+            found.append(graph(x.detach() + 1))
+        return found
+
+    agree(program, rand(2, 3), grads=0)
+
+
+def test_make_fx_refuses_data_dependence(agree):
+    def program(fl, x):
+        make_fx = __import__(f"{fl.__name__}.fx.experimental.proxy_tensor", fromlist=["make_fx"]).make_fx
+        return make_fx(lambda a: a if a.sum() > 0 else -a)(x.detach())
+
+    agree(program, rand(3), raises=RuntimeError)
+
+
+def test_a_graph_module_is_shown_as_a_module(agree):
+    def program(fl):
+        return repr(fl.fx.symbolic_trace(fl.nn.Sequential(fl.nn.Linear(2, 2))))
+
+    agree(program)
