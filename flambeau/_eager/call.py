@@ -240,6 +240,8 @@ def converted(op: Op, out: list[Any], tensors: list[int], common: Any) -> tuple[
     if common is None:
         return tuple(out), None, None
     compute = common.np if op.halves and common.np in dtypes.HALVES else dtypes.NARROW.get(common.np, common.np)
+    if common is dtypes.complex32:
+        compute = dtypes.complex64.np
     how = narrow.way(op, out, common)
     for i in tensors:
         a = out[i]
@@ -249,7 +251,7 @@ def converted(op: Op, out: list[Any], tensors: list[int], common: Any) -> tuple[
         elif a.dtype is not compute or d.np is not compute:
             if a.dtype.kind == "c" and not common.is_complex and common.kind != "b":
                 a = a.real
-            out[i] = astype(astype(a, d.np), compute)
+            out[i] = astype(a if d is dtypes.complex32 else astype(a, d.np), compute)
     return tuple(out), (None if op.promote == "bool" else common), how.steps
 
 
@@ -271,6 +273,8 @@ def number(value: Any, d: dtypes.dtype, compute: Any = None) -> Any:
         value = getattr(value, "raw", value)  # a capture's number: what it is now is of no interest
     if d.kind == "i" and not isinstance(value, (bool, np.bool_)):
         return np.asarray(int(value)).astype(d.np) if -(2**63) <= int(value) < 2**64 else _overflow(value)
+    if d is dtypes.complex32:
+        d = dtypes.complex64
     a = np.asarray(value)
     token = quiet(QUIET)
     try:
@@ -339,8 +343,11 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
         return r
     if not isinstance(r, np.ndarray) and isinstance(r, np.generic):
         r = np.asarray(r)
-    if d is not None and r.dtype is not d.np and r.dtype.kind != "b" and d.is_complex == (r.dtype.kind == "c"):
-        r = astype(r, d.np)
+    if d is not None and r.dtype is not d.np and r.dtype.kind != "b":
+        if d.is_complex == (r.dtype.kind == "c"):
+            r = astype(r, d.np)
+        elif d is dtypes.complex32 or d is dtypes.float16:  # its parts are halves; of halves
+            r = astype(r, dtypes.float16.np if d.is_complex else dtypes.complex32.np)
     if op.view:
         source = values[0]
         t = view(source, r)
@@ -443,9 +450,9 @@ def _view_in_place(op: Op, target: Tensor, values: tuple[Any, ...]) -> Tensor:
 def _assign(a: Any, r: Any) -> None:
     token = quiet(QUIET)
     try:
-        if r.dtype.kind == "c" and a.dtype.kind != "c":
+        if r.dtype.kind == "c" and a.dtype.kind != "c" and not a.dtype.fields:
             r = r.real
-        a[...] = r
+        a[...] = astype(r, a.dtype) if a.dtype.fields else r
     finally:
         loud(token)
 

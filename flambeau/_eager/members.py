@@ -248,6 +248,8 @@ class _Members:
             raise RuntimeError(f"a Tensor with {a.size} elements cannot be converted to Scalar")
         if self.is_quantized:
             a = self.dequantize()._a
+        if a.dtype.fields and "real" in a.dtype.fields:
+            return complex(*a.item())
         v = a.item()
         return v if isinstance(v, (int, float, complex, bool)) else float(v)
 
@@ -258,6 +260,8 @@ class _Members:
         a = self._a
         if self.is_quantized:
             raise RuntimeError("load_scalar: invalid type")
+        if a.dtype.fields and "real" in a.dtype.fields:
+            return (a["real"] + a["imag"].astype(np.float64) * 1j).tolist()
         return a.astype(np.float64).tolist() if a.dtype.kind == "V" else a.tolist()
 
     def numpy(self: Any, *, force: bool = False) -> Any:

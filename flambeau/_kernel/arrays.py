@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau._values.dtype import dtype as DType, held
+from flambeau._values.dtype import dtype as DType, element, held
 
 Shape = tuple[int, ...]
 
@@ -98,7 +98,7 @@ class Arrays:
         return x.dtype.type(value)
 
     def full(self, shape: Shape, value: Any, dtype: DType) -> Any:
-        return self.xp.full(shape, value, dtype.np)
+        return self.xp.full(shape, element(value, dtype.np), dtype.np)
 
     def iota(self, n: int, dtype: DType) -> Any:
         return self.xp.arange(n, dtype=dtype.np)
@@ -168,7 +168,9 @@ class Arrays:
             return x
         inner = tuple(slice(max(a, 0), max(a, 0) + n) for n, (a, _) in zip(x.shape, widths, strict=True))
         out = self.xp.full(
-            [n + max(a, 0) + max(b, 0) for n, (a, b) in zip(x.shape, widths, strict=True)], value, x.dtype
+            [n + max(a, 0) + max(b, 0) for n, (a, b) in zip(x.shape, widths, strict=True)],
+            element(value, x.dtype),
+            x.dtype,
         )
         out[inner] = x
         return out

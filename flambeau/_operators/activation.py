@@ -353,4 +353,6 @@ def glu(input: T, dim: Dim = -1) -> T:
     if input.shape[d] % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {d} is size {input.shape[d]}")
     a, b = input.chunk(2, d)
+    if input.itemsize == 2:  # no step is rounded
+        return (a.float() * b.float().sigmoid()).to(input.dtype)
     return a * b.sigmoid()

@@ -243,9 +243,7 @@ def _(input: Any, dim: int, index: Any, value: Any) -> None:
             f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
         )
     check_fits(value, input.dtype)
-    if input._a.dtype.kind not in "c" and (
-        isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())
-    ):
+    if not input.is_complex() and (isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())):
         raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
 
 
@@ -423,7 +421,7 @@ def _(input: Any, mask: Any, value: Any) -> None:
         )
     check_fits(value, input.dtype)
     given = isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())
-    if given and input._a.dtype.kind != "c":
+    if given and not input.is_complex():
         raise RuntimeError(
             f"value cannot be converted to type {C_KIND.get(SPOKEN[input.dtype], 'float')} without overflow"
         )

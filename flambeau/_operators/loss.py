@@ -26,8 +26,8 @@ def reduce(loss: Any, reduction: int) -> Any:
 @op("mse_loss", **NN, native=True, lacks=("bic", "mse_cpu"))
 def mse_loss(k: Kernel[T], input: T, target: T, reduction: int = 1) -> T:
     """(input - target)^2."""
-    d = input - target
-    loss = d * d
+    d = k.rounded(input - target)
+    loss = k.rounded(d * d)
     if reduction == 0:
         return loss
     total = k.reshape(k.sum(loss, tuple(range(loss.ndim))), ())
@@ -39,11 +39,11 @@ def mse_loss(k: Kernel[T], input: T, target: T, reduction: int = 1) -> T:
 
 @mse_loss.arrays
 def _(k, input, target, reduction=1):  # type: ignore[no-untyped-def]
-    d = input - target
+    d = k.rounded(input - target)
     if reduction == 0:
         return d * d
     flat = d.reshape(-1)
-    total = k.xp.dot(flat, flat)
+    total = k.xp.dot(flat, flat) if k.narrow is None else k.xp.add.reduce(k.rounded(flat * flat))
     return total if reduction == 2 else total / d.dtype.type(d.size or math.nan)
 
 

@@ -611,6 +611,8 @@ def _(input: Any) -> None:
 @op("real", **VIEW, variants=("function", "method"))
 def _real(k: Kernel[T], input: T) -> T:
     """The real parts (a real tensor itself)."""
+    if getattr(input.dtype, "fields", None):  # two halves
+        return input["real"]
     return input.real if input.dtype.kind == "c" else input[...]
 
 
@@ -620,7 +622,7 @@ _real.vjp(input=lambda g: g)
 @op("imag", **VIEW, variants=("function", "method"))
 def _imag(k: Kernel[T], input: T) -> T:
     """The imaginary parts of a complex tensor."""
-    return input.imag
+    return input["imag"] if getattr(input.dtype, "fields", None) else input.imag
 
 
 _imag.vjp(input=lambda g: g * 1j)

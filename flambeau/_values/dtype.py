@@ -159,6 +159,13 @@ def held(value: Any, d: dtype) -> Any:
         return float(np.asarray(value, np.float32).astype(d.np))
 
 
+def element(value: Any, d: np.dtype[Any]) -> Any:
+    """A number as it is written into an array of a NumPy dtype: a complex number of two halves is a pair there."""
+    if not d.fields or hasattr(value, "shape"):
+        return value
+    return np.array((value.real, value.imag), d) if "real" in d.fields else value
+
+
 def named(name: str) -> dtype:
     """The dtype of that name: what pickles call, since a dtype is itself only as long as it is unique."""
     return BY_NAME[name]

@@ -39,7 +39,13 @@ def astype(x: Any, d: Any) -> Any:
 
 def _converted(x: Any, d: Any) -> Any:
     """By NumPy, which is not to warn of numbers that a narrow float has no room for."""
-    if np.dtype(d).itemsize > 2:
+    d = np.dtype(d)
+    if x.dtype.fields or d.fields:  # complex numbers of two halves
+        from flambeau._backends.cpu.library import find
+        from flambeau._values.dtype import of
+
+        return find("converted")(x, dtype=of(d))
+    if d.itemsize > 2:
         return x.astype(d)
     token = quiet(QUIET)
     try:

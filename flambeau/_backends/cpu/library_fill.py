@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.library_memory import empty_as, format_order, laid_out
-from flambeau._values.dtype import complex32
+from flambeau._values.dtype import complex32, element
 from flambeau._values.rounding import fma
 
 Shape = tuple[int, ...]
@@ -25,7 +25,7 @@ def full_as(x: Any, *, value: Any, dtype: Any, format: str) -> Any:
         return np.zeros(x.shape, x.dtype if dtype is None else dtype.np)
     out = empty_as(x, dtype=dtype, format=format)
     if value is not None:
-        out[...] = np.asarray(value).astype(out.dtype)
+        out[...] = np.asarray(element(value, out.dtype)).astype(out.dtype)
     return out
 
 

@@ -349,9 +349,14 @@ def masked_scatter(into: Any, mask: Any, source: Any) -> None:
     into[mask] = source.reshape(-1)[:n]
 
 
+def widened(x: Any) -> Any:
+    """Narrow floats, and complex numbers of two halves, as NumPy can look at them."""
+    return astype(x, np.complex64) if x.dtype.fields else x.astype(np.float32)
+
+
 def nonzero(x: Any) -> Any:
     if x.dtype.kind == "V":
-        x = x.astype(np.float32)
+        x = widened(x)
     if not x.ndim:
         return np.zeros((int(bool(x)), 0), np.int64)
     return np.stack(np.nonzero(x), 1) if x.ndim > 1 else np.flatnonzero(x).reshape(-1, 1)
@@ -359,7 +364,7 @@ def nonzero(x: Any) -> Any:
 
 def count_nonzero(x: Any, *, dims: Any) -> Any:
     if x.dtype.kind == "V":
-        x = x.astype(np.float32)
+        x = widened(x)
     return (
         np.asarray(np.count_nonzero(x, axis=dims), np.int64)
         if dims != ()

@@ -91,7 +91,9 @@ def test_rounded_steps(agree, dtype):
 
     def program(fl, a, b):
         a, b = a.to(getattr(fl, dtype)), b.to(getattr(fl, dtype))
-        return a.logit(), a.logit(0.123), fl.ldexp(a, b), fl.special.xlog1py(a, b), fl.xlogy(a, b)
+        F = fl.nn.functional
+        more = F.glu(a), F.mse_loss(a, b, reduction="none"), F.softsign(a), F.tanhshrink(a)
+        return *more, a.logit(), a.logit(0.123), fl.ldexp(a, b), fl.special.xlog1py(a, b), fl.xlogy(a, b)
 
     a, b = (np.random.default_rng(i).uniform(0, 1, 256).astype("f4") for i in range(2))
     agree(program, a, b, grads=0, exact=True)
@@ -134,3 +136,40 @@ def test_numbers_that_become_infinite(agree):
         )
 
     agree(program)
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf support")
+def test_complex_numbers_of_halves(agree):
+    def program(fl):
+        h, one = fl.tensor([1 + 2j, 3 - 1j], dtype=fl.complex32), fl.ones(2, dtype=fl.complex32)
+        made = (
+            *(fl.full((2,), 1 + 2j, dtype=fl.complex32), one, fl.ones_like(h), h.clone().fill_(2), fl.zeros_like(h)),
+            *(
+                h + 1,
+                h * h,
+                h - one,
+                h * 2,
+                -h,
+                h.conj(),
+                h.sgn(),
+                h.addcmul(h, h),
+                h.clone().mul_(2),
+                h * fl.ones(2).half(),
+            ),
+            *(
+                fl.complex(fl.ones(2).half(), fl.ones(2).half()),
+                fl.where(h.real > 0, h, one),
+                h.masked_fill(h.real > 2, 1j),
+            ),
+            *(fl.mul(h, h, out=fl.empty_like(h)), fl.nn.functional.pad(h, (1, 1), value=1)),
+        )
+        reals = h.abs(), h.real, h.imag, h == h, h != one, h.isnan(), h.nonzero(), h * fl.ones(2), h.norm()
+        return [x.dtype for x in made], [x.to(fl.complex64) for x in made], reals, h[0].item(), h.tolist()
+
+    agree(program)
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf support")
+@pytest.mark.parametrize("name", ["exp", "sqrt", "sum", "reciprocal", "square", "median"])
+def test_what_complex_numbers_of_halves_lack(agree, name):
+    agree(lambda fl: getattr(fl, name)(fl.tensor([1 + 2j, 3 - 1j], dtype=fl.complex32)), raises=NotImplementedError)
