@@ -24,6 +24,7 @@ from flambeau._backends.cpu import (
     product,
     recurrent,
     taps,
+    thirds,
 )
 from flambeau._backends.cpu.emit import Module
 from flambeau._backends.cpu.engine import TARGETS, Engine, Target
@@ -46,6 +47,9 @@ def test_tile_registers():
     for how in ("rows", "pack rows", "pack lines", "pack any"):
         assembly = Engine(TILES).assembly(str(amx.text(TILES, amx.TileForm(how, contract.ADD_ROW("bfloat16")))))
         assert "tdpbf16ps" in assembly and "ldtilecfg" in assembly and "tilerelease" in assembly
+    assembly = Engine(TILES).assembly(str(thirds.text(TILES, thirds.ThirdForm(contract.ADD_ROW("float32")))))
+    assert assembly.count("tdpbf16ps") == 24 and "tilerelease" in assembly
+    assert "vpminud" in Engine(TILES).assembly(str(thirds.pack_text(TILES)))
 
 
 def test_pairs_of_bfloat16():

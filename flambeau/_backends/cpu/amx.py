@@ -113,6 +113,12 @@ def micro(m: Module, e: Epilogue, turned: bool) -> None:
     for i, j, c in quarters:
         instruction(f, "tilestored64", c, at(sums, line, i, j), line)
 
+    finish(f, e, "bfloat", turned, sums, (args, p, q, m0, n0, rows, cols))
+
+
+def finish(f: Function, e: Epilogue, memory: str, turned: bool, sums: V, where: tuple[V, ...]) -> None:
+    """Rounds 32 x 32 sums to what lies in memory, through the epilogue: the end of a micro-kernel."""
+    args, p, q, m0, n0, rows, cols = where
     slot = {name: i for i, name in enumerate(SLOTS)}
     word = lambda i, type="i64": f.load(type, f.gep("i64", args, i))
     if turned:  # from here on rows and columns are those of `out`
@@ -124,9 +130,9 @@ def micro(m: Module, e: Epilogue, turned: bool) -> None:
         operands.append((kind, along, base, word(first + 3)))
     scalars = [word(len(SLOTS) + 4 * len(e.operands) + j, "double") for j in range(e.scalars)]
     scalars = [f.splat(f.convert("fptrunc", s, "float"), LANES) for s in scalars]
-    down = word(slot["cn" if turned else "cm"])
-    out = f.gep("bfloat", word(slot["c"], "ptr"), p * word(slot["cp"]) + q * word(slot["cq"]) + m0 * down + n0)
     wide = vector("float", LANES)
+    down = word(slot["cn" if turned else "cm"])
+    out = f.gep(memory, word(slot["c"], "ptr"), p * word(slot["cp"]) + q * word(slot["cq"]) + m0 * down + n0)
 
     def put(x: V, i: V, v: int, mask: V | None) -> None:
         """Stores the v-th vector of row i; `mask`: which of its columns exist."""
@@ -136,7 +142,7 @@ def micro(m: Module, e: Epilogue, turned: bool) -> None:
             place = f.gep(kind, base, sm * i + (n0 + v * LANES if along == "row" else 0))
             o = read(vector(kind, LANES), place) if along == "row" else f.splat(f.load(kind, place), LANES)
             got.append(widen(f, o, "float"))
-        made, to = narrow(f, e.body(f, x, got, scalars), "bfloat"), f.gep("bfloat", out, down * i + v * LANES)
+        made, to = narrow(f, e.body(f, x, got, scalars), memory), f.gep(memory, out, down * i + v * LANES)
         f.store(made, to) if mask is None else f.mstore(made, to, mask)
 
     def rest(masks: list[V | None]) -> None:

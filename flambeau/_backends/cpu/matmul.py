@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.amx import DEPTH, SIDE, STEP, TileForm, allowed, has_tiles, kernel as tile_kernel
+from flambeau._backends.cpu import thirds
+from flambeau._backends.cpu.amx import DEPTH, LANES, SIDE, STEP, TileForm, allowed, has_tiles, kernel as tile_kernel
 from flambeau._backends.cpu.contract import (
     ADD_COLUMN,
     ADD_ROW,
@@ -32,12 +33,16 @@ from flambeau._backends.cpu.emit import size
 from flambeau._backends.cpu.engine import Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
 from flambeau._backends.cpu.product import Form, kernel
+from flambeau._backends.cpu.thirds import ThirdForm
 
 TALL = 9  # rows of a tile of 3 vectors of 64 bytes: of all that fit 32 registers, nearly the fewest loads
 PANEL = 18 << 10  # bytes of a panel of `a`: it stays in a first-level cache of 32 to 48 KB while `b` streams past
 BLOCK = 1 << 20  # bytes of a packed block of `b`: half of a second-level cache
 REAL = frozenset(("float32", "float64", "float16", "bfloat16"))
 FEWEST, SOME, LONG = 2, 40, 128  # rows that are summed along k without packing; the shortest sums of which many are
+THIRD_DEPTH, THIRD_BLOCK = 256, 5 << 18  # of panels of thirds; bytes of a block of `b` of them
+THIRD_SPEED = 80  # multiplications in a cycle
+THIRD_COST = {"rows": 0.5, "lines": 0.8}  # cycles to pack an element of `a`; of `b` the other way round
 TILE_DEPTH = 1024  # of a panel of `a` for tile registers: deeper than these, sums wait in memory less often
 PAGE = 4096  # rows a multiple of it apart fall onto the same lines of the first-level cache
 FEW = 6  # tiles of rows up to which reading `b` again is cheaper than packing it
@@ -163,6 +168,30 @@ def choose_tiles(extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...
     return TileForm(fa), grouped(extents, tiles, tb, nb * SIDE, kb, 400)
 
 
+@cache
+def choose_thirds(extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> Blocks:
+    """As `choose`, for float32 by tile registers."""
+    *_, m, n, k = extents
+    kb = -(-k // -(-k // THIRD_DEPTH)) if k > THIRD_DEPTH * 5 // 4 else k
+    kb += -kb % DEPTH
+    tiles = -(-m // SIDE)
+    costs = THIRD_COST[reads(a[2], a[3])], THIRD_COST[reads(b[2], b[3])]
+    tb, nb = cut(extents, tiles, SIDE, max(1, THIRD_BLOCK // (kb * 6 * SIDE)), *costs, THIRD_SPEED)
+    return grouped(extents, tiles, tb, nb * SIDE, kb, THIRD_SPEED)
+
+
+@cache
+def thirds_suit(target: Target, extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether tile registers are worth their padding and packing for float32."""
+    *_, m, n, k = extents
+    la, lb = reads(a[2], a[3]), reads(b[2], b[3])
+    if "any" in (la, lb) or min(m, n, k) < LANES or not has_tiles(target):
+        return False
+    up = lambda x: -(-x // SIDE) * SIDE
+    tiles = up(m) * up(n) * up(k) / THIRD_SPEED + up(k) * (m * THIRD_COST[la] + n * THIRD_COST[lb]) + 500
+    return tiles < 0.8 * m * n * k / 32 and allowed()
+
+
 def tiles_suit(target: Target, extents: tuple[int, ...], b: tuple[int, ...]) -> bool:
     """Whether tile registers are worth their padding, and packing `b` for rows that are few."""
     *_, m, n, k = extents
@@ -218,7 +247,11 @@ def launch(
     target = engine().target
     form: Form | TileForm | DotForm
     p, q, m, n, k = extents
-    if dtype == "bfloat16" and c.strides[3] == 1 and tiles_suit(target, extents, b.strides):
+    if dtype == "float32" and c.strides[3] == 1 and thirds_suit(target, extents, a.strides, b.strides):
+        blocks = choose_thirds(extents, a.strides, b.strides)
+        code, bytes_ = thirds.kernel(ThirdForm(e)), thirds.scratch(blocks.tb, blocks.nb, blocks.kb)
+        scalars = (*scalars, (CONST, thirds.pack_code()["k"]))
+    elif dtype == "bfloat16" and c.strides[3] == 1 and tiles_suit(target, extents, b.strides):
         turned = b.strides[2] == 1 and m < n  # rows of `b`'s transpose need no packing into pairs
         if turned:
             extents = (p, q, n, m, k)

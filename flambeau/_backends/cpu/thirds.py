@@ -1,0 +1,330 @@
+"""Products of float32 by tile instructions (Intel AMX): each number is the sum of three of bfloat16.
+
+A float32 has 24 bits, a bfloat16 8: x = x1 + x2 + x3, exactly. Of the nine products of the parts of two numbers six are computed;
+those left out are below 2^-23 of the whole. Products of bfloat16 are exact in float32, where
+they are summed; on the way everything is rounded less often than by a sum of float32 numbers one after the other. The tile registers
+multiply 16 times as fast as vectors of float32 do, so this is two to three times as fast.
+
+The scheme is that of `amx`; both operands are packed by parts into panels that stay in the second-level cache: 32 rows of `a` or columns
+of `b`, in steps of 32 of k of which element i and i + 16 are a pair, so that no element changes its lane. Partial sums wait in `out`, those
+of tiles at its edges in scratch memory. Tile instructions take denormal numbers for zero, and parts of infinities are no numbers: panels
+that hold a number above `HIGH` or below `LOW` are multiplied by vector instructions (`plain`), where they lie. Which of the
+two runs depends on elements alone, and so do the bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from flambeau._backends.cpu.amx import DEPTH, LANES, SIDE, configure, finish, instruction
+from flambeau._backends.cpu.contract import PLAIN, Epilogue
+from flambeau._backends.cpu.emit import Function, Module, V, literal, vector
+from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
+from flambeau._backends.cpu.pack import APART, transpose
+from flambeau._backends.cpu.product import SLOTS
+
+PART, TILE = 2048, 1024  # bytes from one part of a step to the next, and of a tile: two tiles of each part
+STEP = 3 * PART
+FEW = 4  # panels of `a` that are packed at a time: longer runs of memory
+HIGH, LOW = (127 + 64) << 23, (127 - 100) << 23  # bits of the numbers between which all that tiles compute is in range
+WIDE, WORDS = vector("float", LANES), vector("i32", LANES)
+
+
+@dataclass(frozen=True)
+class ThirdForm:
+    """What a kernel is specialised to."""
+
+    epilogue: Epilogue = PLAIN
+
+
+# -- packing ----------------------------------------------------------------------------------------------------------
+
+
+def split(f: Function, x: V) -> list[V]:
+    """A vector's three parts, as words whose upper halves are bfloat16."""
+    parts = []
+    for _ in range(2):
+        bits = f.convert("bitcast", x, WORDS)
+        up = f.emit(WORDS, f"add {bits}, {literal(WORDS, 0x8000)}")
+        parts.append(up & -0x10000)
+        x = x - f.convert("bitcast", parts[-1], WIDE)
+    return [*parts, f.convert("bitcast", x, WORDS)]
+
+
+def packer(m: Module, name: str, how: str) -> None:
+    """Defines name(dst, src, count, left, along, down, turned), which gives 1 where a number is out of range, else 0.
+
+    It packs a step of up to 32 lanes; `left` of k are left. dst[part][lane // 16] are tiles: 16 rows, those of lanes, of 16 pairs of k
+    or, with `turned`, 16 rows of pairs. Past `left` there are zeros, past `count` rubbish. `how` says whether elements of one lane are
+    neighbours ("rows") or of one k ("lines"); the other way they come to lie turned.
+    """
+    f = m.function(
+        f"internal i64 {name}(ptr noalias dst, ptr noalias src, i64 count, i64 left, i64 along, i64 down, i64 turned)",
+        APART,
+    )
+    dst, src, count, left, along, down, turned = f.params
+    high, low = f.var(WORDS, 0), f.var(WORDS, -1)
+    room = f.alloca("i8", 3 * TILE, align=64)
+    gap = f.select(turned != 0, TILE, PART, "i64")
+
+    def put(to: V, x: V, y: V) -> None:
+        """Stores a row of pairs, the parts `gap` bytes apart."""
+        for v in (x, y):
+            bits = f.convert("bitcast", v, WORDS) & 0x7FFFFFFF
+            high.set(f.call(WORDS, "llvm.smax.v16i32", high.get(), bits))
+            less = f.emit(WORDS, f"add {bits}, {literal(WORDS, -1)}")  # of 0 the largest
+            low.set(f.call(WORDS, "llvm.umin.v16i32", low.get(), less))
+        for i, (u, v) in enumerate(zip(split(f, x), split(f, y), strict=True)):
+            f.store((u >> 16) | v, to + gap * i, align=64)
+
+    with f.loop(0, SIDE, LANES) as half, f.when(half < count):
+        lanes = f.min(count - half, LANES)
+        here, to = f.gep("float", src, half * along), dst + half * (TILE // LANES)
+        rows = f.select(turned != 0, room, to)
+        if how == "rows":  # lanes of vectors are k
+            with f.either(left >= DEPTH) as otherwise:
+                with f.loop(0, lanes) as i:
+                    x = f.gep("float", here, i * along)
+                    put(rows + i * 64, f.load(WIDE, x), f.load(WIDE, x, LANES))
+                otherwise()
+                masks = [f.lane_mask(LANES, left - v) for v in (0, LANES)]
+                with f.loop(0, lanes) as i:
+                    x = f.gep("float", here, i * along)
+                    put(rows + i * 64, f.mload(WIDE, x, masks[0]), f.mload(WIDE, x + 64, masks[1]))
+        else:
+            with f.either((left >= DEPTH) & (lanes >= LANES)) as otherwise:
+                with f.loop(0, LANES) as j:
+                    x, y = (f.load(WIDE, f.gep("float", here, (j + v) * down)) for v in (0, LANES))
+                    for v in (DEPTH, DEPTH + LANES):
+                        f.prefetch(f.gep("float", here, (j + v) * down))
+                    put(rows + j * 64, x, y)
+                otherwise()
+                with f.loop(0, LANES) as j:
+                    some = [f.lane_mask(LANES, f.select(left > j + v, lanes, 0, "i64")) for v in (0, LANES)]
+                    at = [f.gep("float", here, (j + v) * down) for v in (0, LANES)]
+                    put(rows + j * 64, f.mload(WIDE, at[0], some[0]), f.mload(WIDE, at[1], some[1]))
+        with f.when(turned != 0), f.loop(0, 3) as i:
+            f.call("void", "turn", to + i * PART, room + i * TILE)
+    large = f.emit(vector("i1", LANES), f"icmp sge {high.get()}, {literal(WORDS, HIGH)}")
+    small = f.emit(vector("i1", LANES), f"icmp ult {low.get()}, {literal(WORDS, LOW - 1)}")
+    f.ret(f.convert("zext", f.convert("bitcast", large | small, "i16") != 0, "i64"))
+
+
+def turner(m: Module) -> None:
+    """Defines turn(dst, src): 16 rows of 16 words, transposed."""
+    f = m.function("internal void turn(ptr noalias dst, ptr noalias src)", APART)
+    dst, src = f.params
+    rows = transpose(f, [f.load(WORDS, src + i * 64, align=64) for i in range(LANES)])
+    for i, row in enumerate(rows):
+        f.store(row, dst + i * 64, align=64)
+
+
+# -- one tile ---------------------------------------------------------------------------------------------------------
+
+
+# Of one step: ("a", part, half) loads a tile, (row, column) multiplies two of them. What is small comes first: the parts of a number that
+# is multiplied by one, and of a number by which one is multiplied, sum up to it exactly. A tile is loaded as soon as its register is free.
+ORDER = (
+    ("b", 2, 0), ("a", 0, 0), ("b", 2, 1), ("a", 0, 1), (0, 0), (1, 0), ("b", 1, 0), (0, 1), (1, 1), ("b", 1, 1),  # x1 y3
+    (0, 0), (0, 1), ("a", 1, 0), (1, 0), (1, 1), ("a", 1, 1),  # x1 y2
+    (0, 0), (1, 0), ("b", 0, 0), (0, 1), (1, 1), ("b", 0, 1),  # x2 y2
+    (0, 0), (0, 1), ("a", 2, 0), (1, 0), (1, 1), ("a", 2, 1),  # x2 y1
+    (0, 0), (0, 1), ("a", 0, 0), (1, 0), (1, 1), ("a", 0, 1),  # x3 y1
+    (0, 0), (0, 1), (1, 0), (1, 1),  # x1 y1
+)  # fmt: skip
+
+
+def multiply(f: Function, a: V, b: V, steps: V) -> None:
+    """Adds the product of two panels to the tile registers 0 to 3; lines of the next step are fetched on the way."""
+    line = f.value(64, "i64")
+    with f.loop(0, steps) as s:
+        panels = {"a": (4, a + s * STEP), "b": (6, b + s * STEP)}
+        fetched = 0
+        for what in ORDER:
+            if len(what) == 3:
+                first, panel = panels[what[0]]
+                instruction(f, "tileloadd64", first + what[2], panel + (what[1] * PART + what[2] * TILE), line)
+                continue
+            i, j = what
+            instruction(f, "tdpbf16ps", 2 * i + j, 4 + i, 6 + j)
+            for o in range(fetched, fetched + STEP // 24, 64):
+                for _, panel in panels.values():
+                    f.prefetch(panel + (STEP + o))
+            fetched += STEP // 24
+
+
+def plain(f: Function, a: tuple[V, ...], b: tuple[V, ...], depth: V, rows: V, cols: V, sums: V, step: V) -> None:
+    """Adds the product of two panels, where they lie, to sums in memory."""
+    (a, am, ak), (b, bk, bn) = a, b  # type: ignore[assignment]
+    line = f.alloca("float", SIDE, align=64)
+    for v in (0, LANES):
+        f.store(f.value(0, WIDE), line, v)
+    with f.loop(0, depth) as k:
+        with f.loop(0, f.min(cols, SIDE)) as j:
+            f.store(f.load("float", f.gep("float", b, k * bk + j * bn)), line, j)
+        ys = [f.load(WIDE, line, v) for v in (0, LANES)]
+        with f.loop(0, rows) as i:
+            x = f.splat(f.load("float", f.gep("float", a, k * ak + i * am)), LANES)
+            for v, y in enumerate(ys):
+                at = f.gep("float", sums, i * step + v * LANES)
+                f.store(f.fma(x, y, f.load(WIDE, at)), at)
+
+
+def micro(m: Module, form: ThirdForm) -> None:
+    """Defines tile(args, a, b, steps, part, step, flags, strange, as, am, ak, bs, bk, bn, depth, p, q, m0, n0, rows, cols).
+
+    As `amx.micro`: 32 x 32 of `out`. a and b are panels; where one is `strange`, as and bs are what it was made from. `part` is where
+    the tile is in `out`, unless it reaches over the edge.
+    """
+    f = m.function(
+        "internal void tile(ptr args, ptr noalias a, ptr noalias b, i64 steps, ptr part, i64 step, i64 flags, i64 strange, ptr as, i64 am, "
+        "i64 ak, ptr bs, i64 bk, i64 bn, i64 depth, i64 p, i64 q, i64 m0, i64 n0, i64 rows, i64 cols)", APART)  # fmt: skip
+    args, a, b, steps, part, step, flags, strange, as_, am, ak, bs, bk, bn, depth, p, q, m0, n0, rows, cols = f.params
+    quarters = [(i, j, 2 * i + j) for i in (0, 1) for j in (0, 1)]
+    sums = f.alloca("float", SIDE * SIDE, align=64)
+    last, whole = (flags & 2) != 0, (rows >= SIDE) & (cols >= SIDE)
+    ends = last & (whole ^ True) if form.epilogue is PLAIN else last  # through the epilogue, not straight into `out`
+    to, gap = f.select(ends, sums, part), f.select(ends, SIDE, step)
+    at = lambda base, by, i, j: base + (by * (LANES * 4 * i) + 64 * j)
+    with f.either(strange == 0) as otherwise:
+        for *_, c in quarters:
+            instruction(f, "tilezero", c)
+        for i in range(SIDE):  # on the way while panels are multiplied
+            for v in (0, LANES):
+                f.prefetch(f.gep("float", part, step * i + v))
+        multiply(f, a, b, steps)
+        with f.either((flags & 1) != 0) as more:
+            for i, j, c in quarters:
+                instruction(f, "tilestored64", c, at(to, gap, i, j), gap * 4)
+            more()  # sums of a block are added as a whole: that rounds less often
+            for i, j, c in quarters:
+                instruction(f, "tilestored64", c, at(sums, f.value(SIDE, "i64"), i, j), f.value(SIDE * 4, "i64"))
+            with f.loop(0, SIDE) as i:
+                for v in (0, LANES):
+                    before = f.load(WIDE, f.gep("float", part, i * step + v))
+                    f.store(before + f.load(WIDE, sums, i * SIDE + v), f.gep("float", to, i * gap + v))
+        otherwise()
+        with f.loop(0, SIDE) as i:
+            for v in (0, LANES):
+                here = f.gep("float", to, i * gap + v)
+                with f.either((flags & 1) != 0) as more:
+                    f.store(f.value(0, WIDE), here)
+                    more()
+                    f.store(f.load(WIDE, f.gep("float", part, i * step + v)), here)
+        plain(f, (as_, am, ak), (bs, bk, bn), depth, rows, cols, to, gap)
+    with f.when(ends ^ True):
+        f.ret()
+    finish(f, form.epilogue, "float", False, sums, (args, p, q, m0, n0, rows, cols))
+
+
+# -- blocks -----------------------------------------------------------------------------------------------------------
+
+
+def pack_text(target: Target) -> Module:
+    """IR of k(dst, words, src, extent, depth, along, down, turned), which packs a block: panels of 32 lanes, one after the other.
+
+    Where elements of one k are neighbours it goes step by step through all panels, so that memory is read in long runs. words[panel] is
+    not 0 where a number is out of range.
+    """
+    m = Module("thirds", target.has("avx512bf16"))
+    packer(m, "pack_rows", "rows")
+    packer(m, "pack_lines", "lines")
+    turner(m)
+    f = m.function("void k(ptr dst, ptr words, ptr src, i64 extent, i64 depth, i64 along, i64 down, i64 turned)")
+    dst, words, src, extent, depth, along, down, turned = f.params
+    steps, panels = (depth + (DEPTH - 1)) // DEPTH, (extent + (SIDE - 1)) // SIDE
+
+    def step(name: str, panel: V, s: V, turned: V) -> None:
+        lane, here = panel * SIDE, f.gep("float", src, panel * SIDE * along + s * DEPTH * down)
+        to, word = dst + (panel * steps + s) * STEP, f.gep("i64", words, panel)
+        odd = f.call("i64", name, to, here, f.min(extent - lane, SIDE), depth - s * DEPTH, along, down, turned)
+        f.store(f.load("i64", word) | odd, word)
+
+    with f.loop(0, panels) as panel:
+        f.store(f.value(0, "i64"), f.gep("i64", words, panel))
+    with f.either(down == 1) as otherwise:
+        with f.loop(0, panels) as panel, f.loop(0, steps) as s:
+            step("pack_rows", panel, s, turned)
+        otherwise()
+        with f.loop(0, steps) as s, f.loop(0, panels) as panel:
+            step("pack_lines", panel, s, f.value(1, "i64") - turned)
+    return m
+
+
+def text(target: Target, form: ThirdForm) -> Module:
+    """IR of one kernel, `k`: chunks are groups of units, as in `product.text`. The word after its arguments is the address of `pack`."""
+    m = Module(f"product of thirds {form.epilogue.name}", target.has("avx512bf16"))
+    micro(m, form)
+    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+    args, begin, end, scratch = f.params
+    c_, a_, b_ = (f.load("ptr", f.gep("i64", args, i)) for i in range(3))
+    w = {name: f.load("i64", f.gep("i64", args, 3 + i)) for i, name in enumerate(SLOTS[3:])}
+    pack = f.load("ptr", f.gep("i64", args, len(SLOTS) + 4 * len(form.epilogue.operands) + form.epilogue.scalars))
+    up = lambda x, by: (x + (by - 1)) // by
+    configure(f)
+    mblocks, nblocks, across = up(w["tiles"], w["tb"]), up(w["n"], w["nb"]), up(w["nb"], SIDE)
+    units = w["p"] * w["q"] * mblocks * nblocks
+    deep = up(w["kb"], DEPTH) * STEP  # bytes of a panel
+    panels_a, panels_b = scratch, scratch + deep * FEW
+    edges = (
+        panels_b + deep * across
+    )  # partial sums of tiles at the edges: those of the lowest row, and of each row the last
+    words = edges + (across + w["tb"]) * (SIDE * SIDE * 4)
+    with f.loop(begin * w["group"], f.min(end * w["group"], units)) as unit:
+        i0, rest = unit % mblocks * w["tb"], unit // mblocks
+        n0, batch = rest % nblocks * w["nb"], rest // nblocks
+        p, q = batch // w["q"], batch % w["q"]
+        i1, cols = f.min(i0 + w["tb"], w["tiles"]), f.min(w["n"] - n0, w["nb"])
+        a0 = f.gep("float", a_, p * w["ap"] + q * w["aq"])
+        b0 = f.gep("float", b_, p * w["bp"] + q * w["bq"] + n0 * w["bn"])
+        c0 = f.gep("float", c_, p * w["cp"] + q * w["cq"] + n0)
+        with f.loop(0, w["k"], w["kb"]) as k0:
+            depth = f.min(w["k"] - k0, w["kb"])
+            steps = up(depth, DEPTH)
+            flags = f.select(k0 == 0, 1, 0, "i64") | f.select(k0 + w["kb"] >= w["k"], 2, 0, "i64")
+            src_b = f.gep("float", b0, k0 * w["bk"])
+            f.call_pointer(
+                "void", pack, panels_b, words + 8 * FEW, src_b, cols, depth, w["bn"], w["bk"], f.value(1, "i64")
+            )
+            with f.loop(i0, i1, FEW) as i2:
+                some = f.min(i1 - i2, FEW)
+                src_a = f.gep("float", a0, i2 * SIDE * w["am"] + k0 * w["ak"])
+                height = f.min(w["m"] - i2 * SIDE, some * SIDE)
+                f.call_pointer("void", pack, panels_a, words, src_a, height, depth, w["am"], w["ak"], f.value(0, "i64"))
+                with f.loop(0, cols, SIDE) as j, f.loop(0, some) as few:
+                    i = i2 + few
+                    row = i * SIDE
+                    rows = f.min(w["m"] - row, SIDE)
+                    number, low = j // SIDE, rows < SIDE
+                    edge = edges + f.select(low, number, across + (i - i0)) * (SIDE * SIDE * 4)
+                    over = low | (cols - j < SIDE)
+                    part = f.select(over, edge, f.gep("float", c0, row * w["cm"] + j))
+                    odd = f.load("i64", f.gep("i64", words, few)) | f.load("i64", f.gep("i64", words, number + FEW))
+                    bytes_ = steps * STEP
+                    here = f.gep("float", src_a, few * SIDE * w["am"])
+                    f.call("void", "tile", args, panels_a + few * bytes_, panels_b + number * bytes_, steps, part, f.select(over, SIDE, w["cm"]), flags,
+                           odd, here, w["am"], w["ak"], f.gep("float", src_b, j * w["bn"]), w["bk"], w["bn"], depth, p, q, row, n0 + j,
+                           rows, cols - j)  # fmt: skip
+    f.call("void", "llvm.x86.tilerelease")
+    return m
+
+
+@cache
+def pack_code() -> Code:
+    native = engine()
+    return native.load(lambda: str(pack_text(native.target)), ["k"], parts=[("kernel", "thirds")], level=LIGHT)
+
+
+@cache
+def kernel(form: ThirdForm) -> Code:
+    """The compiled product; `code["k"]` has the signature of every kernel."""
+    native = engine()
+    parts = [("kernel", "product of thirds"), ("epilogue", form.epilogue.name)]
+    return native.load(lambda: str(text(native.target, form)), ["k"], parts=parts, level=LIGHT, needs=(pack_code(),))
+
+
+def scratch(tb: int, nb: int, kb: int) -> int:
+    """Bytes that a thread needs for blocks of these sizes."""
+    panels = -(-nb // SIDE)
+    return -(-kb // DEPTH) * STEP * (FEW + panels) + (panels + tb) * SIDE * SIDE * 4 + 8 * (panels + FEW)
