@@ -38,6 +38,16 @@ HELD = 1 << 16  # bytes of a tensor that a program holds itself
 MOVES = ("reshape", "permute", "expand", "slice", "flip", "windows")
 
 
+def everywhere(a: np.ndarray[Any, Any]) -> bool | int | float | None:
+    """The number that every element of an array is, zeros with the same sign, if there is one."""
+    if not a.size or a.dtype.kind not in "fiub":
+        return None
+    first = a.flat[0]
+    if not (a == first).all() or (first == 0 and a.dtype.kind == "f" and (np.signbit(a) != np.signbit(first)).any()):
+        return None
+    return first.item()  # type: ignore[no-any-return]
+
+
 class Unsupported(NotImplementedError):
     """The graph holds something that programs have no form for; it runs node by node instead."""
 
@@ -252,10 +262,9 @@ class Builder:
         take = lambda a: flambeau.fx.node.map_aggregate(a, lambda x: env[x] if isinstance(x, Node) else x)
         if node.op == "get_attr":
             t = flambeau.fx.graph_module._get_attr(self.module, str(node.target))
-            if isinstance(t, Tensor) and t._a.size and t._a.dtype.kind in "fiub":
-                first = t._a.flat[0]
-                if (t._a == first).all():  # one number everywhere: zeros that stand for a gradient, say
-                    return Tens(Storage(expand(constant(first.item(), of(t._a.dtype)), t._a.shape)))
+            number = everywhere(t._a) if isinstance(t, Tensor) else None
+            if number is not None:  # zeros that stand for a gradient, say
+                return Tens(Storage(expand(constant(number, of(t._a.dtype)), t._a.shape)))
             return self.held(t, str(node.target))
         args, kwargs = take(node.args), take(node.kwargs)
         if node.op == "call_method" and node.target in ("detach", "alias"):

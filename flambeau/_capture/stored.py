@@ -38,7 +38,7 @@ from flambeau._capture.assembly import (
     on_arrays,
     settled,
 )
-from flambeau._capture.expressions import HELD, Hole
+from flambeau._capture.expressions import HELD, Hole, everywhere
 from flambeau._capture.place import Place
 from flambeau._capture.sizes import SymInt
 from flambeau._ground import dumps
@@ -112,12 +112,10 @@ def _nodes(gm: GraphModule) -> list[Any]:
 
 def _constant(t: Any) -> Any:
     """A constant: the number that it is everywhere, or all of a small one. Others are in no program."""
-    if isinstance(t, Tensor) and type(t._a) is np.ndarray and t._a.size and t._a.dtype.kind in "fiub":
-        first = t._a.flat[0]
-        if (t._a == first).all():
-            return (of(t._a.dtype).name, t._a.shape, repr(first.item()))
-        if t._a.nbytes <= HELD:
-            return (of(t._a.dtype).name, t._a.shape, t._a.tobytes())
+    if isinstance(t, Tensor) and type(t._a) is np.ndarray and t._a.dtype.kind in "fiub":
+        number = everywhere(t._a)
+        if number is not None or t._a.nbytes <= HELD:
+            return (of(t._a.dtype).name, t._a.shape, t._a.tobytes() if number is None else repr(number))
     raise Strange("a constant")
 
 

@@ -40,7 +40,10 @@ def expand_dims(x: Tensor, /, axis: int = 0) -> Tensor:
 
 def flip(x: Tensor, /, *, axis: Axes | None = None) -> Tensor:
     """Elements in reverse along axes (all by default)."""
-    return flambeau.flip(x, axes_of(axis, x.ndim))
+    axes = axes_of(axis, x.ndim)
+    if x.dtype in WIDE:
+        return by_numpy(np.flip, x, axes)
+    return flambeau.flip(x, axes)
 
 
 def moveaxis(x: Tensor, source: Axes, destination: Axes, /) -> Tensor:

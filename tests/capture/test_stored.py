@@ -125,10 +125,33 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     assert torch.allclose(program(x)[0], x.sin() + 1)
 
 
-def test_constants_and_operators_of_users_have_no_key():
-    held = torch.randn(3)
-    gm = make_fx(lambda x: x + held)(torch.randn(3))
-    assert stored.key(gm, [torch.randn(3)]) is None
+def test_constants_are_part_of_the_key():
+    def key(held):
+        x = torch.randn(3)
+        return stored.key(make_fx(lambda x: x / held)(x), [x])
+
+    different = [
+        [1.0, 2.0, 3.0],
+        [1.0, 2.0, 4.0],
+        [0.0, 0.0, 0.0],
+        [-0.0, -0.0, -0.0],
+        [0.0, -0.0, 0.0],
+        [0.0, 0.0, -0.0],
+    ]
+    keys = [key(torch.tensor(held)) for held in different]
+    assert None not in keys
+    assert all(keys[i] != keys[j] for i in range(len(keys)) for j in range(i))
+    assert key(torch.tensor(different[0])) == keys[0]
+    for held in different[2:]:
+        x = torch.ones(3)
+        program = lower.Compiled(make_fx(lambda x, held=held: x / torch.tensor(held))(x), [x])
+        assert program(x)[0].tolist() == (x / torch.tensor(held)).tolist()
+
+
+def test_large_constants_have_no_key():
+    held = torch.randn(100_000)
+    gm = make_fx(lambda x: x + held)(torch.randn(100_000))
+    assert stored.key(gm, [held]) is None
 
 
 def test_a_mistake_in_lowering_is_told_and_the_program_runs(monkeypatch, capsys):
