@@ -22,6 +22,8 @@ from flambeau.overrides import (
 
 _TensorBase = TensorBase
 _has_torch_function: Any = None
+# What a build has: libraries look before they use it (bitsandbytes at `_has_xpu`, `_has_mps`).
+_has_cuda = _has_cudnn = _has_cusparselt = _has_mps = _has_xpu = _has_magma = _has_mkldnn = False
 
 
 def _get_tracing_state() -> Any:

@@ -18,7 +18,7 @@ from flambeau._eager import large, narrow, record
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import check_writable, rebase, view
-from flambeau._operators.op import Op
+from flambeau._operators.op import ARITHMETIC, Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import dtype as dtypes
 from flambeau._values.shape import broadcast
@@ -40,6 +40,8 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
             v.item() if isinstance(v, Tensor) and p.annotation in _NUMERIC else v
             for p, v in zip(op.params, values, strict=True)
         )
+    if op.aten in ARITHMETIC and isinstance(values[0], NUMBERS):
+        values = (_lifted(*values[:2]), *values[1:])
     if MODES or not _plain(op, values):
         if STATE.tracing:
             return HOOKS["trace"](op, values, out, into)
@@ -73,6 +75,12 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
     arrays, result_dtype, steps = converted(op, *met)
     r = run(op, arrays, steps)
     return finish(op, values, r, result_dtype)
+
+
+def _lifted(number: Any, other: Any) -> Tensor:
+    """A number before a tensor or another number (`torch.add(1, x)`), as a 0-d tensor that changes no dtype that the number would not."""
+    d = result_type([number, other]) if isinstance(other, Tensor) else dtypes.of_number(number)
+    return wrap(np.array(number, d.np))
 
 
 def _plain(op: Op, values: tuple[Any, ...]) -> bool:
@@ -320,8 +328,32 @@ _CATEGORY = {"b": 0, "i": 1, "f": 2, "c": 3, "q": 4}
 # ---------------------------------------------------------------- results
 
 
+def packed(r: Any, how: bool | str) -> Any:
+    """Arrays in order (see `Op.packed`): so PyTorch makes the results of operators that are not elementwise."""
+    if type(r) is tuple or type(r) is list:
+        return type(r)(packed(x, how) for x in r)
+    if type(r) is not np.ndarray or r.flags.c_contiguous or (how == "channels" and channels_last(r)):
+        return r
+    return np.ascontiguousarray(r)
+
+
+def channels_last(a: Any) -> bool:
+    """Whether the channels of images or volumes lie side by side."""
+    return 4 <= a.ndim <= 5 and a.shape[1] > 1 and np.moveaxis(a, 1, -1).flags.c_contiguous  # type: ignore[no-any-return]
+
+
+def packed_tensor(t: Any, how: bool | str) -> Any:
+    """A composite's result in order."""
+    a = t._a
+    if type(a) is not np.ndarray or a.flags.c_contiguous or (how == "channels" and channels_last(a)):
+        return t
+    return t.contiguous()
+
+
 def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any) -> Any:
     """Wrap what the body gave, in the dtype it should have, and record the call where an input has history."""
+    if op.packed:
+        r = packed(r, op.packed)
     if type(r) is tuple or type(r) is list:
         narrow = None if result_dtype is None else dtypes.NARROW.get(result_dtype.np)  # what bodies compute in
         outs = tuple(_wrap(op, values, x, result_dtype if x is not None and x.dtype == narrow else None) for x in r)
@@ -371,6 +403,8 @@ def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         result = call_body(op, op.body, (), values)
         return store(op, target, result, into)
     result = call_body(op, op.body, (), values)
+    if op.packed:
+        result = packed_tensor(result, op.packed)
     return record.named(op)(result) if op.outputs and isinstance(result, tuple) else result
 
 

@@ -32,7 +32,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "next": next, "K": K,
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K,
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
@@ -545,6 +545,8 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
                        else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors if not p.is_free)  # fmt: skip
     text += [f"{pad}if type(r) is not ndarray:", f"{pad}    if type(r) is tuple or type(r) is list:",
              f"{pad}        return finish({me}, {_tuple(op)}, r, None)", f"{pad}    r = asarray(r)"]  # fmt: skip
+    if op.packed:
+        text.append(f"{pad}if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
     if op.view:
         text.append(f"{pad}o = view({tensors[0].name}, r)")
     else:
@@ -582,7 +584,8 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
     arrays = {p.name: f"{p.name}._a" for p in tensors} | {many.name: "xs"}
     text += ["            token = quiet(QUIET)", "            try:", f"                r = {_bind(op, 'RUN', op.run)}(K, {_call(op, arrays)})",
              "            finally:", "                loud(token)", "            if type(r) is not ndarray:",
-             f"                return finish({me}, {_tuple(op)}, r, None)", "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
+             f"                return finish({me}, {_tuple(op)}, r, None)",
+             *([f"            r = packed(r, {op.packed!r})"] if op.packed else []), "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
     if op.differentiable:
         text += ["            if STATE.grad:", f"                record({me}, (o,), {_tuple(op)})"]
     return [*text, "            return o"]
@@ -640,8 +643,11 @@ def _composite(op: Op) -> str:
     first = next((p.name for p in op.params if p.is_tensor), "")
     if op.native and first:
         text += [f"        if type({first}) in PLAIN and {first}._a.size >= LARGE:", f"            r = fused({me}, {_tuple(op)})",
-                 "            if r is not None: return r"]  # fmt: skip
-    text += [f"        return {fields}({body}({_call(op, {})}))" if fields else f"        return {body}({_call(op, {})})",
+                 f"            if r is not None: return {f'packed_tensor(r, {op.packed!r})' if op.packed else 'r'}"]  # fmt: skip
+    made = f"{body}({_call(op, {})})"
+    if op.packed:
+        made = f"packed_tensor({made}, {op.packed!r})"
+    text += [f"        return {fields}({made})" if fields else f"        return {made}",
              f"    return general({me}, {_tuple(op)}{', out' if out else ''})"]  # fmt: skip
     return "\n".join(text) + "\n"
 

@@ -22,7 +22,7 @@ def _in_nn(name: str, **kwargs: Any) -> Any:
 # ---------------------------------------------------------------- softmax
 
 
-@op("softmax.int", promote="default", variants=("function", "method", "out"), native=True)
+@op("softmax.int", promote="default", variants=("function", "method", "out"), native=True, packed=True)
 def softmax(k: Kernel[T], input: T, dim: Dim, dtype: DType | None = None) -> T:
     """Exponentials along `dim`, rescaled so that they sum to 1."""
     if not input.ndim or not input.shape[dim]:
@@ -31,7 +31,7 @@ def softmax(k: Kernel[T], input: T, dim: Dim, dtype: DType | None = None) -> T:
     return e / k.sum(e, [dim])
 
 
-@op("log_softmax.int", promote="default", variants=("function", "method", "out"), native=True)
+@op("log_softmax.int", promote="default", variants=("function", "method", "out"), native=True, packed=True)
 def log_softmax(k: Kernel[T], input: T, dim: Dim, dtype: DType | None = None) -> T:
     """log(softmax(x)), computed without taking the logarithm of a small number."""
     if not input.ndim or not input.shape[dim]:

@@ -210,7 +210,7 @@ def flipud(input: T) -> T:
     return flip(input, (0,))
 
 
-@op("roll", promote="none")
+@op("roll", promote="none", packed="channels")
 def roll(k: Kernel[T], input: T, shifts: Dims, dims: Dims = ()) -> T:
     """The elements moved along some dimensions (all as one where none is given); those pushed out come in again."""
     shifts, dims = sizes(shifts), sizes(dims)

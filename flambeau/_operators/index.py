@@ -55,7 +55,7 @@ def dtype_of(x: Any) -> Kind:
 # ---------------------------------------------------------------- index, index_put
 
 
-@op("index.Tensor", promote="none", variants=("function",))
+@op("index.Tensor", promote="none", variants=("function",), packed=True)
 def index(k: Kernel[T], input: T, indices: Sequence[T | None]) -> T:
     """input[indices], where each index is a tensor of integers, a mask, or None for everything."""
     return k.library("index", input, indices=indices)
@@ -129,7 +129,7 @@ index_select.vjp(input=lambda g, input_shape, dim, index: index_add(g.new_zeros(
                  g.sum().reshape(()))  # fmt: skip
 
 
-@op("index_add", promote="none", variants=WRITE, lacks=("u", "index_add_"))
+@op("index_add", promote="none", variants=WRITE, lacks=("u", "index_add_"), packed=True)
 def index_add(k: Kernel[T], input: T, dim: Dim, index: Index, source: T, *, alpha: Scalar = 1) -> T:
     """`input` with each slice of `source` (times `alpha`) added to the slice that `index` names."""
     return changed(k, "index_add", input, index, source, dim=wrap_dim(dim, input.ndim), alpha=alpha)
@@ -477,7 +477,13 @@ masked_select.vjp(
 )
 
 
-@op("masked_scatter", promote="none", variants=("function", "method", "inplace"), lacks=("uC", "masked_scatter"))
+@op(
+    "masked_scatter",
+    promote="none",
+    variants=("function", "method", "inplace"),
+    lacks=("uC", "masked_scatter"),
+    packed="channels",
+)
 def masked_scatter(k: Kernel[T], input: T, mask: Mask, source: T) -> T:
     """`input` with the elements of `source`, one after the other, where the mask is true."""
     if type(k) is not InPlace:

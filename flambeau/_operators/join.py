@@ -32,7 +32,7 @@ def _agreed(k: Any, xs: Sequence[Any]) -> Sequence[Any]:
     return xs if d is None else [k.library("converted", x, dtype=d) for x in xs]
 
 
-@op("cat", variants=OUT, promote="none", exact=False, names=("concat", "concatenate"))
+@op("cat", variants=OUT, promote="none", exact=False, names=("concat", "concatenate"), packed="channels")
 def cat(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors one after another along `dim`.
 
@@ -97,7 +97,7 @@ def _uncat(g: Any, shapes: Sequence[Shape], dim: int) -> list[Any]:
     return out
 
 
-@op("stack", variants=OUT, promote="none", exact=False)
+@op("stack", variants=OUT, promote="none", exact=False, packed="channels")
 def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors of equal sizes side by side in a new dimension.
 

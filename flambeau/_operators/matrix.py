@@ -17,13 +17,13 @@ def _rank(name: str, x: Any, least: int = 2) -> None:
         raise RuntimeError(f"{name}: input tensor must have at least {least} dimensions")
 
 
-@op("tril", promote="none", variants=ALL_FORMS, lacks=("u", "tril"))
+@op("tril", promote="none", variants=ALL_FORMS, lacks=("u", "tril"), packed=True)
 def tril(k: Kernel[T], input: T, diagonal: int = 0) -> T:
     """The lower triangle of the last two dimensions, zeros above the given diagonal."""
     return k.library("triangular", input, diagonal=diagonal, lower=True)
 
 
-@op("triu", promote="none", variants=ALL_FORMS, lacks=("u", "triu"))
+@op("triu", promote="none", variants=ALL_FORMS, lacks=("u", "triu"), packed=True)
 def triu(k: Kernel[T], input: T, diagonal: int = 0) -> T:
     """The upper triangle of the last two dimensions, zeros below the given diagonal."""
     return k.library("triangular", input, diagonal=diagonal, lower=False)

@@ -20,6 +20,7 @@ from flambeau._values.dtype import uint8
     outputs=("out", "mean", "rstd"),
     constants=("mean", "rstd"),
     native=True,
+    packed=True,
 )
 def native_layer_norm(
     k: Kernel[T], input: T, normalized_shape: Shape, weight: T | None, bias: T | None, eps: float
@@ -102,7 +103,15 @@ def _tuple(shape: Shape) -> Shape:
     return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
-@composite("rms_norm", variants=("function",), receiver="input", native=True, formats=True, lacks=("biC", "rms_norm"))
+@composite(
+    "rms_norm",
+    variants=("function",),
+    receiver="input",
+    native=True,
+    formats=True,
+    lacks=("biC", "rms_norm"),
+    packed="channels",
+)
 def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: float | None = None) -> T:
     """Divides by the root mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight."""
     shape = _tuple(normalized_shape)
@@ -242,7 +251,13 @@ _batch_norm.vjp(_=_batch_norm_vjp)
 
 
 @composite(
-    "batch_norm", variants=("function",), receiver="input", native=True, formats=True, lacks=("bic", "batch_norm")
+    "batch_norm",
+    variants=("function",),
+    receiver="input",
+    native=True,
+    formats=True,
+    lacks=("bic", "batch_norm"),
+    packed="channels",
 )
 def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float, eps: float,
                cudnn_enabled: bool) -> T:  # fmt: skip

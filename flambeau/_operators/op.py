@@ -62,6 +62,10 @@ class Param:
 
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 
+ARITHMETIC = frozenset(
+    ("add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "floor_divide")
+)  # whose first operand may be a number, too
+
 
 class Op:
     """One operator: what it computes (`body`), its derivative (`rules`), what it refuses (`check`), how it is named.
@@ -88,6 +92,7 @@ class Op:
         formats: results and gradients of native calls lie as images with channels last do, where an operand of their shape does.
         differentiable: False where no gradient flows by definition.
         wraps: graphs show numbers as 0-d tensors do, by the overload for tensors.
+        packed: the result lies in order, whatever the strides of the inputs are: True, or "channels" where channels that come last stay there.
         exact: whether `out=` must have the dtype of the result, and none that it could be cast to (where promote is "none").
         constants: those of the outputs that no gradient flows back from.
         layouts: what it computes depends on the layouts of its tensors: the general lane asks for a reading before there is any
@@ -103,7 +108,7 @@ class Op:
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | tuple[tuple[str, str], ...] = (),
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
                  wraps: bool = False, layouts: bool | str = False, formats: bool = False,
-                 single: str = "", scalar: str = "") -> None:  # fmt: skip
+                 single: str = "", scalar: str = "", packed: bool | str = False) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -117,7 +122,7 @@ class Op:
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks: tuple[tuple[str, str], ...] = (lacks,) if lacks and isinstance(lacks[0], str) else lacks  # type: ignore[assignment]
         self.halves, self.layouts = halves, layouts
-        self.wraps, self.formats = wraps, formats
+        self.wraps, self.formats, self.packed = wraps, formats, packed
         self.single, self.scalar = single, scalar
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)

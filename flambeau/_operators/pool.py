@@ -226,7 +226,7 @@ def max_unpool3d(input: T, indices: T, output_size: Shape, stride: Shape, paddin
 # ---------------------------------------------------------------- mean
 
 
-@op("_avg_pool", variants=())
+@op("_avg_pool", variants=(), packed="channels")
 def _avg_pool(k: Kernel[T], input: T, size: Shape, stride: Shape, padding: Shape, out: Shape, divisor: Any) -> T:
     """Sums of windows over `divisor`."""
     return k.library("avg_pool", input, size=size, stride=stride, padding=padding, out=out, divisor=divisor)

@@ -39,6 +39,7 @@ def restored(g: Tensor, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Tens
     variants=OUT,
     native=True,
     lacks=("C", "sum_cpu"),
+    packed=True,
 )
 def sum(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The sum over `dim` (all dimensions where it is None or empty)."""
@@ -75,6 +76,7 @@ sum.vjp_arrays(input=_sum_back)
     variants=OUT,
     native=True,
     lacks=("C", "sum_cpu"),
+    packed=True,
 )
 def mean(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The mean over `dim` (all dimensions where it is None or empty)."""
@@ -144,7 +146,7 @@ def prod(k: Kernel[T], input: T, *, dtype: DType | None = None) -> T:
     return k.reshape(k.prod(input, tuple(range(input.ndim))), ())
 
 
-@op("prod.dim_int", promote="sum", variants=OUT, native=True)
+@op("prod.dim_int", promote="sum", variants=OUT, native=True, packed=True)
 def prod_dim(k: Kernel[T], input: T, dim: Dim, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The product over one dimension."""
     dims = (wrap_dim(dim, input.ndim),) if input.ndim else ()
@@ -245,8 +247,11 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
         outputs=("values", "indices"),
         native=True,
         lacks=("u", f"{word}_cpu"),
+        packed=True,
     )(along)
-    c = op(f"a{word}", promote="none", variants=OUT, native=True, lacks=("uc", f"{word}_values_cpu"))(several)
+    c = op(f"a{word}", promote="none", variants=OUT, native=True, lacks=("uc", f"{word}_values_cpu"), packed=True)(
+        several
+    )
     a.errors(_nonempty(word))
     b.errors(lambda input, dim, keepdim: _refuse(input, dim, word) if input.ndim else wrap_dim(dim, 0))
     c.errors(lambda input, dim, keepdim: _refuse(input, dim, "a" + word))
@@ -332,7 +337,9 @@ def _arg(word: str) -> Op:
         word,
         f"Where the {'largest' if word == 'argmax' else 'smallest'} element is: flat, or along a dimension.",
     )
-    made = op(word, promote="none", variants=OUT, differentiable=False, native=True, lacks=("u", f"{word}_cpu"))(body)
+    made = op(
+        word, promote="none", variants=OUT, differentiable=False, native=True, packed=True, lacks=("u", f"{word}_cpu")
+    )(body)
 
     def check(input: Any, dim: Any, keepdim: bool) -> None:
         for kind, name in (("b", "bool"), ("c", "complex")):
@@ -372,7 +379,7 @@ any_, all_ = _truth("any"), _truth("all")
 # ---------------------------------------------------------------- spread
 
 
-@op("var.correction", variants=OUT, native=True)
+@op("var.correction", variants=OUT, native=True, packed=True)
 def var(
     k: Kernel[T], input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False
 ) -> T:
@@ -489,7 +496,7 @@ _with_mean("std", std)
 # ---------------------------------------------------------------- logarithms of sums, norms
 
 
-@op("logsumexp", variants=OUT, promote="float", native=True)
+@op("logsumexp", variants=OUT, promote="float", native=True, packed=True)
 def logsumexp(k: Kernel[T], input: T, dim: Dims, keepdim: bool = False) -> T:
     """log(sum(exp(x))), without overflow."""
     dims = wrap_dims(dim, input.ndim)

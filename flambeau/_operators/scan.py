@@ -14,13 +14,13 @@ from flambeau._values.shape import wrap_dim
 OUT = ("function", "method", "out")
 
 
-@op("cumsum", promote="sum", variants=ALL_FORMS, native=True, lacks=("C", "cumsum_out_cpu"))
+@op("cumsum", promote="sum", variants=ALL_FORMS, native=True, lacks=("C", "cumsum_out_cpu"), packed=True)
 def cumsum(k: Kernel[T], input: T, dim: Dim, *, dtype: DType | None = None) -> T:
     """Sums of all elements up to each along dim."""
     return k.cumsum(input, dim) if input.ndim else k.library("copied", input)
 
 
-@op("cumprod", promote="sum", variants=ALL_FORMS, native=True, lacks=("C", "cumprod_out_cpu"))
+@op("cumprod", promote="sum", variants=ALL_FORMS, native=True, lacks=("C", "cumprod_out_cpu"), packed=True)
 def cumprod(k: Kernel[T], input: T, dim: Dim, *, dtype: DType | None = None) -> T:
     """Products of all elements up to each along dim."""
     return k.cumprod(input, dim) if input.ndim else k.library("copied", input)
@@ -58,7 +58,7 @@ def _cumprod_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
 cumprod.vjp(input=_cumprod_vjp)
 
 
-@op("logcumsumexp", promote="float", variants=OUT, native=True, lacks=("biC", "logcumsumexp_out_cpu"))
+@op("logcumsumexp", promote="float", variants=OUT, native=True, lacks=("biC", "logcumsumexp_out_cpu"), packed=True)
 def logcumsumexp(k: Kernel[T], input: T, dim: Dim) -> T:
     """log of the cumulative sum of exponentials."""
     return k.logcumsumexp(input, dim)
@@ -107,6 +107,7 @@ def _running(word: str) -> Op:
         outputs=("values", "indices"),
         native=True,
         lacks=("uc", f"cum{word}_cpu"),
+        packed=True,
     )(body)
     made.arrays(lambda k, input, dim: k.library("cumulative_extreme", input, dim=dim, word=word))
     made.errors(lambda input, dim: _range(input, dim))

@@ -86,6 +86,7 @@ gather.vjp(
     promote="none",
     variants=ALL_FORMS,
     lacks=("uC", "scatter_gather_tensor_cpu"),
+    packed=True,
 )
 def scatter(k: Kernel[T], input: T, dim: Dim, index: Index, src: N, *, reduce: str | None = None) -> T:
     """`input` with each element of `src` in the place along `dim` that `index` names; or added ("add"), or multiplied."""
@@ -118,6 +119,7 @@ scatter.vjp(
     "scatter.value_reduce(Tensor self, int dim, Tensor index, Scalar value, *, str reduce)",
     promote="none",
     variants=ALL_FORMS,
+    packed=True,
 )
 def scatter_value(k: Kernel[T], input: T, dim: Dim, index: Index, value: Scalar, *, reduce: str | None = None) -> T:
     """`input` with one value in the places along `dim` that `index` names."""
@@ -162,7 +164,7 @@ def _widen(g: Any, d: int, n: int) -> Any:
     return slice_backward(g, (*g.shape[:d], n, *g.shape[d + 1 :]), d, 0, g.shape[d], 1)
 
 
-@op("scatter_add", promote="none", variants=ALL_FORMS, lacks=("uC", "scatter_gather_tensor_cpu"))
+@op("scatter_add", promote="none", variants=ALL_FORMS, lacks=("uC", "scatter_gather_tensor_cpu"), packed=True)
 def scatter_add(k: Kernel[T], input: T, dim: Dim, index: Index, src: T) -> T:
     """`input` with each element of `src` added in the place along `dim` that `index` names."""
     return changed(k, "scatter", input, index, src, dim=wrap_dim(dim, input.ndim), reduce="add")
@@ -179,7 +181,7 @@ writes(scatter_add)
 scatter_add.vjp(input=lambda g: g, src=lambda g, dim, index, src: _spread(gather(g, dim, index), src))
 
 
-@op("scatter_reduce.two", promote="none", variants=ALL_FORMS)
+@op("scatter_reduce.two", promote="none", variants=ALL_FORMS, packed=True)
 def scatter_reduce(
     k: Kernel[T], input: T, dim: Dim, index: Index, src: T, reduce: str, *, include_self: bool = True
 ) -> T:

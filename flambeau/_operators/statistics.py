@@ -293,7 +293,7 @@ def renorm(input: T, p: Scalar, dim: Dim, maxnorm: Scalar) -> T:
     return x * (maxnorm / (size + 1e-7)).masked_fill(size <= maxnorm, 1)
 
 
-@op("_euclidean_dist(Tensor x1, Tensor x2)", variants=FUNCTION)
+@op("_euclidean_dist(Tensor x1, Tensor x2)", variants=FUNCTION, packed=True)
 def _euclidean_dist(k: Kernel[T], input: T, other: T) -> T:
     """The distances between the rows of two matrices, by one matrix product."""
     return k.library("euclidean", input, other)

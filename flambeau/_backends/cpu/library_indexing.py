@@ -103,8 +103,9 @@ def index(x: Any, *, indices: Any) -> Any:
     if found is not None:
         return found
     try:
-        if len(where) == 1 and isinstance(where[0], np.ndarray) and x.ndim > 1:
-            return np.take(x, where[0], 0)
+        along = [d for d, i in enumerate(where) if isinstance(i, np.ndarray)]
+        if len(along) == 1 and x.ndim > 1:
+            return np.take(x, where[along[0]], along[0])
         out = x[where]
     except IndexError as error:
         if "out of bounds" in str(error):

@@ -53,3 +53,19 @@ def test_out_of_the_same_dtype(agree):
 def test_square_of_bools(agree):
     agree(lambda t, x: (x.square(), t.square(x)), np.array([True, False]))
     agree(lambda t, x: x.square_(), np.array([True, False]), raises=RuntimeError)
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "floor_divide", "true_divide", "subtract", "multiply"])
+@pytest.mark.parametrize("number", [7, 7.5])
+def test_arithmetic_takes_numbers_first(agree, name, number):
+    """Of all functions only these: `torch.div(n, window, rounding_mode="trunc")` counts chunks in transformers' LED."""
+    grads = int(name != "floor_divide")  # which has none
+
+    def run(t, x, n):
+        return [getattr(t, name)(number, v) for v in (2, 2.5, x if grads else x.detach(), n)]
+
+    agree(run, rand(3), rand(3, dtype="int64", low=1, high=5), grads=grads)
+
+
+def test_division_of_numbers_rounds(agree):
+    agree(lambda t: [t.div(a, 2, rounding_mode=m) for a in (7, -7, 7.5) for m in ("trunc", "floor")])

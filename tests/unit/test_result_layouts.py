@@ -1,0 +1,80 @@
+"""How results lie in memory: in order for operators that are not elementwise, whatever the strides of what they are given, so that `view` works."""
+
+import pytest
+
+from tests.agree import rand
+
+OPERATORS = {
+    "layer_norm": lambda fl, x: fl.nn.functional.layer_norm(x, x.shape[-1:]),
+    "rms_norm": lambda fl, x: fl.nn.functional.rms_norm(x, x.shape[-1:]),
+    "batch_norm": lambda fl, x: fl.nn.functional.batch_norm(x, None, None, training=True),
+    "softmax": lambda fl, x: x.softmax(1),
+    "log_softmax": lambda fl, x: x.log_softmax(-1),
+    "cumsum": lambda fl, x: x.cumsum(1),
+    "cumprod": lambda fl, x: x.cumprod(0),
+    "cummax": lambda fl, x: x.cummax(1).values,
+    "logcumsumexp": lambda fl, x: x.logcumsumexp(1),
+    "sum": lambda fl, x: x.sum(1),
+    "mean": lambda fl, x: x.mean(0),
+    "amax": lambda fl, x: x.amax(1),
+    "max": lambda fl, x: x.max(1).values,
+    "var": lambda fl, x: x.var(1),
+    "logsumexp": lambda fl, x: x.logsumexp(1),
+    "prod": lambda fl, x: x.prod(1),
+    "any": lambda fl, x: (x > 0).any(1).float(),
+    "cat": lambda fl, x: fl.cat([x, x], 1),
+    "stack": lambda fl, x: fl.stack([x, x], 2),
+    "roll": lambda fl, x: x.roll(1, 1),
+    "tril": lambda fl, x: x.tril(),
+    "scatter": lambda fl, x: x.scatter(1, fl.zeros(x.shape, dtype=fl.int64), 1.0),
+    "scatter_add": lambda fl, x: x.scatter_add(1, fl.zeros(x.shape, dtype=fl.int64), x),
+    "index_add": lambda fl, x: x.index_add(1, fl.tensor([0]), x[:, :1]),
+    "masked_scatter": lambda fl, x: x.masked_scatter(x > 0, x.reshape(-1)),
+    "columns": lambda fl, x: x[:, fl.tensor([0, 2])],
+    "mask": lambda fl, x: x[:, fl.arange(x.shape[1]) % 2 == 0],
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("scale", [1, 40])  # small, and by kernels
+def test_in_order(agree, name, scale):
+    def run(fl, x):
+        y = OPERATORS[name](fl, x.transpose(1, 2))
+        assert y.is_contiguous()
+        return y.view(-1)[:50]
+
+    agree(run, rand(4, 6 * scale, 8 * scale), grads=0 if name in ("any", "prod", "cumprod") else 1)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "x[:, i]",
+        "x[..., i]",
+        "x[:, :, j]",
+        "x[:, j, i]",
+        "x[::2, i]",
+        "x[None, :, i]",
+        "x[0, i]",
+        "x[i, :, i]",
+        "x[:, [0, 1]]",
+        "x[:, i[:0]]",
+    ],
+)
+def test_selections_of_contiguous_tensors_are_contiguous(agree, index):
+    def run(fl, x):
+        y = eval(index, {"x": x, "i": fl.tensor([2, 0]), "j": fl.tensor([[1], [2]])})
+        assert y.is_contiguous()
+        return y.view(-1)
+
+    agree(run, rand(4, 5, 3, 4), grads=1)
+
+
+def test_dropout_after_a_norm_draws_in_order(agree):
+    """The layout decides which element gets which random number: Canine's convolution, transposed, normalized, dropped out."""
+
+    def run(fl, x):
+        fl.manual_seed(1)
+        return fl.nn.functional.dropout(fl.nn.functional.layer_norm(x.transpose(1, 2), (6,)), 0.5)
+
+    agree(run, rand(2, 6, 9))
