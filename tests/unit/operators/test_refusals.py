@@ -69,3 +69,20 @@ def test_arithmetic_takes_numbers_first(agree, name, number):
 
 def test_division_of_numbers_rounds(agree):
     agree(lambda t: [t.div(a, 2, rounding_mode=m) for a in (7, -7, 7.5) for m in ("trunc", "floor")])
+
+
+def test_sizes_may_be_tensors(agree):
+    """As transformers' Mistral3 merges patches: `tokens.view(h, w, d)`, where h and w are elements of a tensor."""
+
+    def run(t, x):
+        h, w = t.tensor([2, 3])
+        return [
+            x.view(h, w, 4),
+            x.reshape(h, -1),
+            x.expand(h, 24),
+            x.repeat(h, w),
+            x.view(h // 2, 3, 8),
+            x.view((h, 12)),
+        ]
+
+    agree(run, rand(24))
