@@ -98,7 +98,7 @@ def _instance(tr: Tracer, obj: Any, kind: type, name: str, ask: bool = True) -> 
             fn = lookup(t, "__get__")
             if not isinstance(fn, types.FunctionType):
                 raise Break(f"the descriptor {kind.__name__}.{name}")
-            _assume(tr, kind, name, found)
+            _descriptor(tr, kind, name, found)
             return tr.call(fn, (found, obj, kind), {})
     d = instance_dict(obj)
     if d is not None:
@@ -176,6 +176,14 @@ def _assume(tr: Tracer, kind: type, name: str, found: Any) -> None:
         tr.guards.class_attribute(kind, name, found)
 
 
+def _descriptor(tr: Tracer, kind: type, name: str, found: Any) -> None:
+    """The class keeps a descriptor written in Python, which is an object from outside. It is not asked for: that would run it."""
+    owner = next(base for base in kind.__mro__ if name in base.__dict__)
+    if tr.source_of(found) is None:
+        tr.register(found, tr.constant(found))
+    tr.guards.definition(kind, owner, name, found)
+
+
 def _bind(tr: Tracer, kind: type, name: str, found: Any, obj: Any) -> Any:
     """What the class defines, as an instance sees it."""
     t = type(found)
@@ -202,7 +210,7 @@ def _bind(tr: Tracer, kind: type, name: str, found: Any, obj: Any) -> Any:
     if hasattr(t, "__get__") and t is not type:
         fn = lookup(t, "__get__")
         if isinstance(fn, types.FunctionType):
-            _assume(tr, kind, name, found)
+            _descriptor(tr, kind, name, found)
             return tr.call(fn, (found, obj, kind), {})
         if not isinstance(found, type):
             raise Break(f"the descriptor {kind.__name__}.{name}")
@@ -264,6 +272,7 @@ def _super(tr: Tracer, obj: Any, name: str) -> Any:
     if name == "__class__":
         return super
     order = kind.__mro__
+    tr.guards.order(kind)
     for base in order[order.index(this) + 1 :]:
         if name in base.__dict__:
             found = base.__dict__[name]
@@ -334,14 +343,14 @@ def _tensor(tr: Tracer, t: Any, name: str) -> Any:
     d = vars(t)
     if name in d:
         v = d[name]
-        return v if source is None else tr.reach(v, tr.sources.item(tr.sources.dict(source), name))
+        return v if source is None else tr.reach(v, tr.sources.anew(f"{{}}.{name}", source))
     found = lookup(kind, name)
     if found is MISSING:
         found = getattr(kind, name, MISSING)  # methods are written when they are first asked for
         found = lookup(kind, name) if found is not MISSING else MISSING
     if found is MISSING:
         if source is not None:
-            tr.guards.present(tr.sources.dict(source), name, False)
+            tr.guards.present(tr.sources.anew("{}.__dict__", source), name, False)
         raise AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=t)
     if isinstance(found, types.FunctionType):
         _assume(tr, kind, name, found)
@@ -403,6 +412,7 @@ def store_plain(tr: Tracer, obj: Any, name: str, value: Any) -> None:
             return
         fn = lookup(type(found), "__set__")
         if isinstance(fn, types.FunctionType):
+            _descriptor(tr, kind, name, found)
             tr.call(fn, (found, obj, value), {})
             return
         if source is not None:

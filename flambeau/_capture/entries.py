@@ -279,6 +279,8 @@ class Function:
 
     def _finish(self, tr: Tracer, result: tuple[Any] | None, frames: list[Frame], stopped: Break | None) -> Entry:
         """The entry of a capture that came to its end (or to the break where it stops, with the frames that wait there)."""
+        if any(g.unfinished for g in tr.generators):
+            raise Break("a generator is left half way, in a try or a with")
         replay = Replay(tr)
         if result is not None:
             leave = f"return {replay.expression(result[0])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from flambeau._capture.frame import Frame, run, unwind
@@ -14,6 +15,7 @@ class Generator:
 
     def __init__(self, tr: Any, f: Frame) -> None:
         self.tr, self.f, self.done = tr, f, False
+        tr.generators.append(self)
 
     def __iter__(self) -> Any:
         return self
@@ -82,6 +84,15 @@ class Generator:
             self.done = True
             raise e
         return self._go()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it waits where something is left to be done when it is thrown away."""
+        if self.done or self.f.ip == 0:
+            return False
+        offset = self.f.instruction.offset
+        around = sum(start <= offset < end for start, end, *_ in self.f.decoded.handlers)
+        return around > (sys.version_info >= (3, 12))  # there the whole body is in a handler of StopIteration
 
     def close(self) -> None:
         if self.done or self.f.ip == 0:

@@ -279,6 +279,29 @@ class Guards:
                 False,
             )
 
+    def order(self, cls: type) -> None:
+        """In which order the bases of a class are asked."""
+        if cls.__flags__ & (1 << 9) and self.once("order", id(cls)):
+            c = self.constant(cls)
+            self.watch(c, "class")
+            self.check(
+                f"{c}.__mro__ != {self.constant(cls.__mro__)}", f"{cls.__qualname__} has these bases", None, False
+            )
+
+    def definition(self, cls: type, owner: type, name: str, value: Any) -> None:
+        """What the `owner` among a class's bases defines under a name, which those before it do not."""
+        if self.once("definition", id(cls), name):
+            self.order(cls)
+            for base in cls.__mro__[: cls.__mro__.index(owner)]:
+                self.check(
+                    f"{name!r} in {self.constant(base)}.__dict__", f"{base.__qualname__} has no {name}", None, False
+                )
+            c, v = self.constant(owner), self.constant(value)
+            self.watch(c, "class")
+            self.check(
+                f"{c}.__dict__.get({name!r}) is not {v}", f"{owner.__qualname__}.{name} was redefined", None, False
+            )
+
     def no_class_attribute(self, cls: type, name: str) -> None:
         if self.once("no class", id(cls), name):
             self.scope["hasattr"] = hasattr

@@ -127,6 +127,10 @@ class Sources:
         marks = tuple(("s", id(o)) if isinstance(o, Source) else (type(o), repr(o)) for o in operands)
         return self._get("expression", operands, text, ("expression", text, marks))
 
+    def anew(self, text: str, base: Source) -> Source:
+        """Something of an object that changes without a trace: it is read at each call. `{}` stands for the object."""
+        return self._get("call", (base,), text, ("anew", text, id(base)))
+
     def call(self, fn: Source, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Source:
         """What a function gives that remembers what it gave: it is called each time."""
         given = ["{}"] * len(args) + [f"{k}={{}}" for k in kwargs]

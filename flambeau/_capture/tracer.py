@@ -97,6 +97,7 @@ class Tracer:
         self._kept: list[Any] = []
         self.state_before = _state()
         self.depth = 0
+        self.generators: list[Any] = []  # those that the capture follows
 
     def keep(self, x: Any) -> None:
         self._kept.append(x)
@@ -465,9 +466,11 @@ class Tracer:
             if self.journal.written(space, name):
                 return v
             return self.reach(v, s.item(base, name))
-        if name not in builtins:
-            raise NameError(f"name '{name}' is not defined")
         self.guards.present(base, name, False)
+        if name not in builtins:
+            if builtins:
+                self.guards.present(s.const(builtins), name, False)
+            raise NameError(f"name '{name}' is not defined")
         return self.reach(builtins[name], s.item(s.const(builtins), name))
 
     def store_global(self, space: dict[str, Any], name: str, value: Any) -> None:

@@ -7,7 +7,18 @@ import pytest
 import flambeau as torch
 from tests.capture import world
 
-for _topic in ("names", "containers", "objects", "modules", "tensors", "modes", "python", "breaks", "libraries"):
+for _topic in (
+    "names",
+    "containers",
+    "objects",
+    "modules",
+    "tensors",
+    "modes",
+    "python",
+    "breaks",
+    "libraries",
+    "adversarial",
+):
     importlib.import_module(f"tests.capture.cases_{_topic}")
 
 

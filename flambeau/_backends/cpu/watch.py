@@ -130,6 +130,12 @@ def _cached_keys() -> int:
 
 
 @cache
+def _order() -> int:
+    """Where a class keeps the order of its bases."""
+    return next((at for at in range(0, type.__basicsize__, 8) if word(id(_Known) + at) == id(_Known.__mro__)), 0)
+
+
+@cache
 def same() -> Any:
     """The function of an array of (address, word) pairs that says whether all are as they were; None where there is none."""
     from flambeau._backends.cpu.engine import available, engine
@@ -178,6 +184,9 @@ def _add(x: Any, kind: str, out: dict[int, int]) -> None:
     if kind == "type":
         out[id(x) + TYPE] = id(type(x))
     elif kind == "class":
+        if not _order():
+            raise Unwatchable
+        out[id(x) + _order()] = id(x.__mro__)
         for c in x.__mro__:
             if c.__flags__ & HEAP:
                 _dictionary(gc.get_referents(c.__dict__)[0], out)
