@@ -8,7 +8,7 @@ from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
 from flambeau._operators.flat import still
 from flambeau._operators.op import FUNCTION, composite, op, pointwise
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import check_fits, float64
+from flambeau._values.dtype import SPOKEN, check_fits, float64
 from flambeau._values.shape import wrap_dim
 
 FORMS = ("function", "inplace", "out")
@@ -40,18 +40,18 @@ def log_softmax(k: Kernel[T], input: T, dim: Dim, dtype: DType | None = None) ->
     return x - k.log(k.sum(k.exp(x), [dim]))
 
 
-def _floating(input: Any, dim: int, dtype: Any) -> None:
+def _floating(name: str, input: Any, dim: int, dtype: Any) -> None:
     wrap_dim(dim, input.ndim)
-    if (dtype or input.dtype).kind in "bi":
-        from flambeau._values.dtype import SPOKEN
-
+    d = dtype or input.dtype
+    if d.kind in "bic" and input.numel():
+        last = not input.ndim or dim in (-1, input.ndim - 1)
         raise NotImplementedError(
-            f"\"softmax_lastdim_kernel_impl\" not implemented for '{SPOKEN[dtype or input.dtype]}'"
+            f"\"{name}{'_lastdim' if last else ''}_kernel_impl\" not implemented for '{SPOKEN[d]}'"
         )
 
 
-softmax.errors(_floating)
-log_softmax.errors(_floating)
+softmax.errors(lambda input, dim, dtype: _floating("softmax", input, dim, dtype))
+log_softmax.errors(lambda input, dim, dtype: _floating("log_softmax", input, dim, dtype))
 softmax.vjp(input=lambda g, out, dim: out * (g - (out * g).sum(dim, keepdim=True)))
 softmax.vjp_arrays(
     input=lambda k, g, out, dim: out * (g - k.xp.add.reduce(out * g, dim if out.ndim else (), None, None, True))
@@ -187,6 +187,14 @@ def relu(k: Kernel[T], input: T) -> T:
     return k.maximum(input, k.like(0, input))
 
 
+@relu.errors
+def _(input: Any) -> None:
+    if input._a.dtype.kind == "b":
+        raise RuntimeError("Boolean inputs not supported for relu")
+    if input.is_complex():
+        raise NotImplementedError("clamp is not supported for complex types")
+
+
 relu.derivative(input=lambda k, g, out: _unless(k, k.le(out, k.like(0, out)), g))
 
 
@@ -222,7 +230,18 @@ def hardtanh(k: Kernel[T], input: T, min_val: Scalar = -1, max_val: Scalar = 1) 
     return k.minimum(k.maximum(input, k.like(min_val, input)), k.like(max_val, input))
 
 
-hardtanh.errors(lambda input, min_val, max_val: [check_fits(x, input.dtype) for x in (min_val, max_val)] and None)
+@hardtanh.errors
+def _(input: Any, min_val: Any, max_val: Any) -> None:
+    if input._a.dtype.kind == "b":
+        raise RuntimeError("Bool inputs not supported for hardtanh")
+    if input._a.dtype.kind == "u" and (min_val < 0 or max_val < 0):
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
+    if input.is_complex():
+        raise NotImplementedError("clamp is not supported for complex types")
+    for limit in (min_val, max_val):
+        check_fits(limit, input.dtype)
+
+
 hardtanh.derivative(
     input=lambda k, g, input, min_val, max_val: _unless(
         k, k.logical_or(k.le(input, k.like(min_val, input)), k.ge(input, k.like(max_val, input))), g

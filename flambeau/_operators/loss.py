@@ -428,6 +428,8 @@ def _probabilities(input: T, target: T, weight: T | None, reduction: int, smooth
 @composite("kl_div", variants=("function",), native=True)
 def kl_div(input: T, target: T, reduction: int = 1, *, log_target: bool = False) -> T:
     """target * (log target - input); `log_target` says that target holds logarithms."""
+    if not input.is_floating_point():
+        raise RuntimeError(f"kl_div: {'Complex' if input.is_complex() else 'Integral'} inputs not supported.")
     if log_target:
         return reduce(target.exp() * (target - input), reduction)
     return reduce(target.xlogy(target) - target * input, reduction)

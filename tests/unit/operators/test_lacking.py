@@ -32,6 +32,15 @@ LACKING = {
     "matmul of uint16": lambda fl, x: x.view(2, 2).to(fl.uint16) @ x.view(2, 2).to(fl.uint16),
     "sort of uint32": lambda fl, x: x.to(fl.uint32).topk(1),
     "polynomial of halves": lambda fl, x: fl.special.chebyshev_polynomial_t(x.half(), 2),
+    "softmax of complex": lambda fl, x: x.to(fl.complex64).softmax(0),
+    "log_softmax": lambda fl, x: x.view(2, 2).log_softmax(0),
+    "log_softmax along the last": lambda fl, x: x.view(2, 2).log_softmax(1),
+    "relu of booleans": lambda fl, x: fl.relu(x.bool()),
+    "relu of complex": lambda fl, x: fl.relu(x.to(fl.complex64)),
+    "hardtanh of bytes": lambda fl, x: fl.nn.functional.hardtanh(x.to(fl.uint8)),
+    "relu6 of booleans": lambda fl, x: fl.nn.functional.relu6(x.bool()),
+    "kl_div": lambda fl, x: fl.nn.functional.kl_div(x, x, reduction="sum"),
+    "clamp of complex": lambda fl, x: x.to(fl.complex64).clamp(0, 1),
     "distances of halves": lambda fl, x: fl.cdist(x.half().view(2, 2), x.half().view(2, 2)),
 }
 
