@@ -74,7 +74,7 @@ class MetaArray:
         raise RuntimeError("Tensor.item() cannot be called on meta tensors")
 
     def tolist(self) -> Any:
-        raise RuntimeError("Cannot copy out of meta tensor; no data!")
+        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
