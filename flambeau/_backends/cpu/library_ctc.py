@@ -65,10 +65,11 @@ def ctc_backward(grad: Any, log_probs: Any, targets: Any, nll: Any, log_alpha: A
     p = np.take_along_axis(wide, labels[None], 2)
     onward = np.zeros(skip.shape, bool)  # may skip from here
     onward[:, :-2] = skip[:, 2:]
-    out = np.zeros(log_probs.shape)
+    both = np.full(p.shape, -np.inf)
     beta = np.full(labels.shape, -np.inf)
     lengths, ends = np.asarray(input_lengths), 2 * np.asarray(target_lengths, np.int64)
-    with np.errstate(invalid="ignore", over="ignore"):
+    inside = np.arange(labels.shape[1]) <= ends[:, None]
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         for t in range(steps - 1, -1, -1):
             two = np.where(onward, _later(beta, -2), -np.inf)
             beta = np.logaddexp(np.logaddexp(beta, _later(beta, -1)), two) + p[t]
@@ -76,12 +77,21 @@ def ctc_backward(grad: Any, log_probs: Any, targets: Any, nll: Any, log_alpha: A
                 beta[n] = -np.inf
                 for s in (ends[n], ends[n] - 1) if ends[n] else (ends[n],):
                     beta[n, s] = p[t, n, s]
-            both = log_alpha[:, t].astype(np.float64) + beta
-            total = np.full((batch, classes), -np.inf)
-            for n in np.flatnonzero(lengths > t):
-                np.logaddexp.at(total[n], labels[n, : ends[n] + 1], both[n, : ends[n] + 1])
-                out[t, n] = np.exp(wide[t, n]) - np.exp(total[n] + nll[n] - wide[t, n])
+            both[t] = np.where(inside & (lengths > t)[:, None], log_alpha[:, t].astype(np.float64) + beta, -np.inf)
+        total = _by_label(both, labels, classes)
+        there = (np.arange(steps)[:, None] < lengths)[..., None]
+        out = np.where(there, np.exp(wide) - np.exp(total + nll[:, None] - wide), 0)
         out *= grad[None, :, None]
     if zero_infinity:
         out[:, np.isinf(nll)] = 0
     return out.astype(log_probs.dtype)
+
+
+def _by_label(terms: Any, labels: Any, classes: int) -> Any:
+    """The logarithm of the sum of exp(terms) (t, n, s) of each label (n, s): (t, n, classes)."""
+    steps, batch = terms.shape[:2]
+    highest = terms.max(2, keepdims=True, initial=-np.inf)
+    highest = np.where(np.isfinite(highest), highest, 0)
+    place = np.arange(steps * batch).reshape(steps, batch, 1) * classes + labels
+    sums = np.bincount(place.reshape(-1), np.exp(terms - highest).reshape(-1), steps * batch * classes)
+    return np.log(sums.reshape(steps, batch, classes)) + highest
