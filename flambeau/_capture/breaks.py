@@ -50,6 +50,17 @@ class InvalidBackend(RuntimeError):
 InvalidBackend.__module__ = "torch._dynamo.exc"
 
 
+class BackendCompilerFailed(RuntimeError):
+    """A backend raised, or gave nothing that can be called. Public as `torch._dynamo.exc.BackendCompilerFailed`."""
+
+    def __init__(self, backend: object, inner: Exception) -> None:
+        self.backend_name, self.inner_exception = getattr(backend, "__name__", "?"), inner
+        super().__init__(f"backend={self.backend_name!r} raised:\n{type(inner).__name__}: {inner}")
+
+
+BackendCompilerFailed.__module__ = "torch._dynamo.exc"
+
+
 class RecompileError(RuntimeError):
     """A function would be captured again, and `config.error_on_recompile` is set. Public as `torch._dynamo.exc.RecompileError`."""
 

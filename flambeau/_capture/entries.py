@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._capture import backends, bytecode, calls, flow, frame, library_calls, logs, waiting  # noqa: F401  (flow: fills the table of instructions)
-from flambeau._capture.breaks import Break, FailOnRecompileLimitHit, RecompileError, Unsupported
+from flambeau._capture.breaks import BackendCompilerFailed, Break, FailOnRecompileLimitHit, RecompileError, Unsupported
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.guards import Failed
@@ -269,7 +269,7 @@ class Function:
                     stopped.note = f"; {what} runs eagerly: {b.reason}"
                 if not places:
                     raise stopped from b.__cause__
-            except (KeyboardInterrupt, SystemExit, MemoryError):
+            except (KeyboardInterrupt, SystemExit, MemoryError, BackendCompilerFailed):
                 raise
             except Exception as error:
                 logs.raised(self.fn, error)

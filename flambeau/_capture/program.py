@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._backends.meta import MetaArray
+from flambeau._capture.breaks import BackendCompilerFailed
 from flambeau._capture.recorder import Recorder, Value
+from flambeau._dynamo import config
 from flambeau._eager.graph import AccumulateGrad
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, wrap
@@ -64,6 +66,11 @@ class Program:
         before, STATE.grad = STATE.grad, STATE.grad and self.live
         try:
             self.run = backend(self.module, examples)
+            assert callable(self.run), "compiler_fn did not return callable"
+        except Exception as problem:
+            if config.suppress_errors:
+                raise
+            raise BackendCompilerFailed(backend, problem) from problem
         finally:
             STATE.grad = before
 

@@ -1,6 +1,7 @@
 """Errors of the compiler."""
 
 from flambeau._capture.breaks import (
+    BackendCompilerFailed as BackendCompilerFailed,
     FailOnRecompileLimitHit as FailOnRecompileLimitHit,
     InvalidBackend as InvalidBackend,
     RecompileError as RecompileError,

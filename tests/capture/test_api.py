@@ -325,3 +325,20 @@ def test_wrap_numpy():
 
     f = torch.compiler.wrap_numpy(lambda a: np.sum(a * a))
     assert f(torch.arange(4.0)).item() == 14.0
+
+
+def test_backends_that_fail(monkeypatch):
+    def broken(module, examples):
+        raise ValueError("not today")
+
+    f = torch.compile(lambda x: x + 1, backend=broken)
+    with pytest.raises(
+        torch._dynamo.exc.BackendCompilerFailed, match=r"^backend='broken' raised:\nValueError: not today"
+    ):
+        f(torch.ones(2))
+    with pytest.raises(
+        torch._dynamo.exc.BackendCompilerFailed, match="AssertionError: compiler_fn did not return callable"
+    ):
+        torch.compile(lambda x: x + 1, backend=lambda module, examples: 3)(torch.ones(2))
+    monkeypatch.setattr(torch._dynamo.config, "suppress_errors", True)
+    assert torch.compile(lambda x: x + 1, backend=broken)(torch.ones(2)).tolist() == [2, 2]
