@@ -339,7 +339,7 @@ def packed(r: Any, how: bool | str) -> Any:
 
 def channels_last(a: Any) -> bool:
     """Whether the channels of images or volumes lie side by side."""
-    return 4 <= a.ndim <= 5 and a.shape[1] > 1 and np.moveaxis(a, 1, -1).flags.c_contiguous  # type: ignore[no-any-return]
+    return 4 <= a.ndim <= 5 and a.shape[1] > 1 and np.moveaxis(a, 1, -1).flags.c_contiguous
 
 
 def packed_tensor(t: Any, how: bool | str) -> Any:
