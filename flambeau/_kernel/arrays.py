@@ -29,6 +29,9 @@ UFUNCS = {
 SPECIAL = {"erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "lgamma": "gammaln", "digamma": "psi", "zeta": "zeta"}
 
 
+CARRIED = {"f": "d", "F": "D"}  # in what scans carry float32 and complex64 along, by character codes; as PyTorch's do
+
+
 class Arrays:
     """Interprets a body on whole arrays.
 
@@ -130,10 +133,10 @@ class Arrays:
         return self.xp.argmin(x, axis=dim, keepdims=True)
 
     def cumsum(self, x: Any, dim: int) -> Any:
-        return self.xp.cumsum(x, axis=dim, dtype=x.dtype)
+        return self.xp.cumsum(x, axis=dim, dtype=CARRIED.get(x.dtype.char, x.dtype)).astype(x.dtype, copy=False)
 
     def cumprod(self, x: Any, dim: int) -> Any:
-        return self.xp.cumprod(x, axis=dim, dtype=x.dtype)
+        return self.xp.cumprod(x, axis=dim, dtype=CARRIED.get(x.dtype.char, x.dtype)).astype(x.dtype, copy=False)
 
     def cummax(self, x: Any, dim: int) -> Any:
         return self.xp.maximum.accumulate(x, axis=dim)
