@@ -12,7 +12,7 @@ from typing import Any
 import flambeau
 from flambeau import _operators
 from flambeau._decomp.core import CORE
-from flambeau._eager import call, narrow, record
+from flambeau._eager import call, record
 from flambeau._eager.derived import TENSOR_WORDS
 from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
@@ -123,9 +123,8 @@ def _apart(op: Op) -> Callable[..., Any]:
         result: Any = None
         k = Words()
         if op.kind != "composite" and op.promote != "none":
-            met, tensors, common = call.meet(op, tuple(values))
+            _, tensors, common, how = call.meet(op, tuple(values))
             wide = dtypes.of(dtypes.NARROW.get(common.np, common.np))
-            how = narrow.way(op, met, common)
             k = Words(how.steps)
             for i in tensors:
                 x, d = values[i], wide if i == how.wide else common

@@ -69,7 +69,7 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
     if into or out is not None:
         return _store(op, values, out, into)
     met = meet(op, values)
-    r = large.call(op, *settled(op, *met)) if op.native else None
+    r = large.call(op, *settled(*met)) if op.native and large.enough(met[0]) else None
     if r is not None:
         return finish(op, values, r, None)
     arrays, result_dtype, steps = converted(op, *met)
@@ -145,9 +145,11 @@ def kernel_for(arrays: tuple[Any, ...], steps: Any = None) -> Any:
 
 # ---------------------------------------------------------------- dtypes
 
+Met = tuple[list[Any], list[int], Any, narrow.Way]
 
-def meet(op: Op, values: tuple[Any, ...]) -> tuple[list[Any], list[int], Any]:
-    """The arguments with bare arrays for tensors, which of them meet in one dtype, and that dtype (None: each keeps its own)."""
+
+def meet(op: Op, values: tuple[Any, ...]) -> Met:
+    """The arguments with bare arrays for tensors, which of them meet in one dtype, that dtype (None: each keeps its own), and how."""
     params = op.params
     out = list(values)
     device = None
@@ -188,14 +190,14 @@ def meet(op: Op, values: tuple[Any, ...]) -> tuple[list[Any], list[int], Any]:
         for i in tensors:
             if not hasattr(out[i], "shape"):
                 out[i] = number(out[i], dtypes.of_number(out[i]))
-        return out, tensors, None
+        return out, tensors, None, narrow.PLAIN
     deciding = tensors
     if op.scalar:  # a number there has no say
         deciding = [i for i in tensors if params[i].name != op.scalar or isinstance(values[i], Tensor)]
     common = given if given is not None else promoted(op, result_type([values[i] for i in deciding]))
     if op.lacks:
         refuse(op, common)
-    return out, tensors, common
+    return out, tensors, common, narrow.way(op, out, common)
 
 
 def refuse_first(op: Op, values: tuple[Any, ...]) -> None:
@@ -231,9 +233,8 @@ def misfit(op: Op, values: tuple[Any, ...], i: int) -> str:
     return refusal(op.aten, [op], tuple(v for v, p in zip(values, op.params, strict=True) if not p.keyword), {}, False)
 
 
-def settled(op: Op, out: list[Any], tensors: list[int], common: Any) -> tuple[list[Any], list[int], Any, Any]:
-    """The same, with numbers as 0-d arrays, and how operands meet: what a kernel takes."""
-    how = narrow.way(op, out, common)
+def settled(out: list[Any], tensors: list[int], common: Any, how: narrow.Way) -> Met:
+    """The same, with numbers as 0-d arrays: what a kernel takes."""
     if common is None or all(hasattr(out[i], "shape") for i in tensors):
         return out, tensors, common, how
     given = list(out)
@@ -243,14 +244,13 @@ def settled(op: Op, out: list[Any], tensors: list[int], common: Any) -> tuple[li
     return given, tensors, common, how
 
 
-def converted(op: Op, out: list[Any], tensors: list[int], common: Any) -> tuple[tuple[Any, ...], Any, Any]:
+def converted(op: Op, out: list[Any], tensors: list[int], common: Any, how: narrow.Way) -> tuple[tuple[Any, ...], Any, Any]:  # fmt: skip
     """The arrays that the body sees, the dtype of its result (None: whatever the body gives) and that of its steps."""
     if common is None:
         return tuple(out), None, None
     compute = common.np if op.halves and common.np in dtypes.HALVES else dtypes.NARROW.get(common.np, common.np)
     if common is dtypes.complex32:
         compute = dtypes.complex64.np
-    how = narrow.way(op, out, common)
     for i in tensors:
         a = out[i]
         d = dtypes.float32 if i == how.wide else common
@@ -434,7 +434,7 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         )
     if op.kind == "pointwise" and type(target._a) is np.ndarray and target._a.size >= large.LARGE:
         before = record.before_write(op, values) if tracked else None
-        if large.call(op, *settled(op, *met), target._a) is not None:
+        if large.call(op, *settled(*met), target._a) is not None:
             return _written(op, target, values, tracked, before)
     arrays, _, steps = converted(op, *met)
     if op.write is not None and meta.has_meta(arrays):
@@ -536,7 +536,7 @@ def _out_native(op: Op, met: Any, out: Tensor) -> bool:
     if op.kind != "pointwise" and any(type(x) is np.ndarray and np.may_share_memory(a, x) for x in met[0]):
         return False
     check_overlap(a)
-    if large.call(op, *settled(op, *met), a) is None:
+    if not large.enough(met[0]) or large.call(op, *settled(*met), a) is None:
         return False
     bump(out)
     return True

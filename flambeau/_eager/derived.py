@@ -38,7 +38,8 @@ def constant(value: Any, d: Any) -> Any:
     known = _C32 if d is F32 else _constants.get(d)
     if known is None:
         known = _constants[d] = {}
-    found = known.get(value)
+    key = value or repr(value)  # zeros are equal, but several numbers
+    found = known.get(key)
     if found is None or type(value) is bool:
         try:
             with np.errstate(over="ignore"):
@@ -47,10 +48,9 @@ def constant(value: Any, d: Any) -> Any:
             if not -(2**63) <= value < 2**64:
                 raise RuntimeError("Overflow when unpacking long long") from None
             found = np.asarray(value).astype(d)
-        if value != 0:  # 0.0 and -0.0 are one key, but two numbers
-            if len(known) > 4096:
-                known.clear()
-            known[value] = found
+        if len(known) > 4096:
+            known.clear()
+        known[key] = found
     return found
 
 

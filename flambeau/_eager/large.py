@@ -134,23 +134,25 @@ _EXACT = frozenset(
 _calls: dict[Any, Native] = {}
 
 
+def enough(operands: Sequence[Any]) -> bool:
+    """Whether one of a call's operands is large."""
+    return any(type(a) is np.ndarray and a.size >= LARGE for a in operands)
+
+
 def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, how: Way, target: Any = None) -> Any:  # fmt: skip
-    """An operator on large arrays of any dtypes that kernels know, written into `target` if there is one; None where the array
+    """An operator on arrays of any dtypes that kernels know, written into `target` if there is one; None where the array
     library must do it. The rest of the arguments is what the general lane found (`settled`)."""
-    arrays, positions, statics, largest = [], [], [], 0
+    arrays, positions, statics = [], [], []
     for i, (p, a) in enumerate(zip(op.params, out, strict=True)):
         if p.is_tensor and a is not None:
             if type(a) is not np.ndarray or a.dtype not in HELD:
                 return None
             arrays.append(a)
             positions.append(i)
-            largest = max(largest, a.size)
         elif p.is_list:
             return None
         else:
             statics.append(a)
-    if largest < LARGE:
-        return None
     try:
         key = (op, tuple(statics), tuple(map(type, statics)), tuple(positions), common, how, target is not None)
         kernel = _calls.get(key)

@@ -17,7 +17,7 @@ import numpy as np
 from flambeau._eager import call, large
 from flambeau._eager.graph import AccumulateGrad, Node, execute, node_of, serial, unpack
 from flambeau._eager.modes import STATE, enter, leave
-from flambeau._eager.narrow import expressions, way
+from flambeau._eager.narrow import expressions
 from flambeau._eager.record import class_name, fit_tensor, named, record
 from flambeau._kernel.record import FOLD, Expr, Opaque, Record, cast, constant, expand, parameter, toposort
 from flambeau._operators.op import Op
@@ -71,7 +71,7 @@ def trace(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if op.kind == "composite":
         result = call.call_body(op, op.body, (), values)
         return named(op)(result) if op.outputs and isinstance(result, tuple) else result
-    given, meeting, common = call.meet(op, values)
+    given, meeting, common, how = call.meet(op, values)
     xs: list[Any] = []
     for i, (p, a) in enumerate(zip(op.params, given, strict=True)):
         if p.is_list:
@@ -79,7 +79,6 @@ def trace(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         elif p.is_tensor and a is not None and (hasattr(a, "shape") or common is None or i not in meeting):
             a = _expr(a, common)
         xs.append(a)
-    how = way(op, given, common)
     if common is not None:
         expressions(xs, meeting, common, how)
     r = call.call_body(op, op.body, (RECORD if how.steps is None else Record(how.steps),), tuple(xs))

@@ -121,6 +121,7 @@ class Op:
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks: tuple[tuple[str, str], ...] = (lacks,) if lacks and isinstance(lacks[0], str) else lacks  # type: ignore[assignment]
+        self._routines: dict[dtype, str] = {}
         self.halves, self.layouts = halves, layouts
         self.wraps, self.formats, self.packed = wraps, formats, packed
         self.single, self.scalar = single, scalar
@@ -165,8 +166,13 @@ class Op:
 
     def routine(self, d: dtype) -> str:
         """What PyTorch calls the routine that it does not have for a dtype; "" where it has it."""
-        kinds = d.kind + _WITHIN.get(d, "")
-        return next((name for lacking, name in self.lacks if not {*kinds}.isdisjoint(lacking)), "")
+        found = self._routines.get(d)
+        if found is None:
+            kinds = {*(d.kind + _WITHIN.get(d, ""))}
+            found = self._routines[d] = next(
+                (name for lacking, name in self.lacks if not kinds.isdisjoint(lacking)), ""
+            )
+        return found
 
     def _named(self, written: str) -> str:
         """The name of an overload; its schema is kept."""

@@ -155,6 +155,8 @@ def storable(d: dtype) -> tuple[int, int]:
 
 def held(value: Any, d: dtype) -> Any:
     """The number that a narrow floating dtype holds for a Python number: the double goes through float32, as in PyTorch."""
+    if type(value) is int and -256 <= value <= 256 and d.np in HALVES:  # the usual ones, held exactly
+        return float(value)
     with np.errstate(all="ignore"):
         return float(np.asarray(value, np.float32).astype(d.np))
 
