@@ -56,6 +56,14 @@ def root_or_first(g: ProcessGroup, whole: int | None, own: int | None, what: str
     return _root(g, get_global_rank(g, 0) if whole is None and own is None else whole, own, what)
 
 
+def check_given(g: ProcessGroup, root: int, given: Any, name: str, side: str) -> None:
+    """Refuses a list that the root does not give, or another rank does."""
+    if g.rank() == root and not given:
+        raise ValueError(f"Argument ``{name}`` must be specified on {side} rank.")
+    if g.rank() != root and given:
+        raise ValueError(f"Argument ``{name}`` must NOT be specified on non-{side} ranks.")
+
+
 def _started(work: Work, async_op: bool) -> Work | None:
     if async_op:
         return work
@@ -174,10 +182,7 @@ def gather(tensor: Tensor, gather_list: Sequence[Tensor] | None = None, dst: int
     if (g := member(group)) is None:
         return None
     root = root_or_first(g, dst, group_dst, "gather")
-    if g.rank() == root and not gather_list:
-        raise ValueError("Argument ``gather_list`` must be specified on destination rank.")
-    if g.rank() != root and gather_list:
-        raise ValueError("Argument ``gather_list`` must NOT be specified on non-destination ranks.")
+    check_given(g, root, gather_list, "gather_list", "destination")
 
     def step(turn: int) -> None:
         parts = g.gathered_to(turn, bytes_of(array_of(tensor)), root)
@@ -194,10 +199,7 @@ def scatter(tensor: Tensor, scatter_list: Sequence[Tensor] | None = None, src: i
     if (g := member(group)) is None:
         return None
     root = root_or_first(g, src, group_src, "scatter")
-    if g.rank() == root and not scatter_list:
-        raise ValueError("Argument ``scatter_list`` must be specified on source rank.")
-    if g.rank() != root and scatter_list:
-        raise ValueError("Argument ``scatter_list`` must NOT be specified on non-source ranks.")
+    check_given(g, root, scatter_list, "scatter_list", "source")
 
     def step(turn: int) -> None:
         fill(tensor, g.scattered(turn, [bytes_of(array_of(t)) for t in scatter_list] if scatter_list else None, root))  # fmt: skip

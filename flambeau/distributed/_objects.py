@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.distributed._collectives import root_or_first
+from flambeau.distributed._collectives import check_given, root_or_first
 from flambeau.distributed._group import ProcessGroup
 from flambeau.distributed._groups import member
 from flambeau.distributed._messages import peer_of, sources_of
@@ -38,8 +38,7 @@ def gather_object(obj: Any, object_gather_list: list[Any] | None = None, dst: in
     if (g := member(group)) is None:
         return
     root = root_or_first(g, dst, group_dst, "gather")
-    if (g.rank() == root) != (object_gather_list is not None):
-        raise ValueError("Argument ``gather_list`` must be specified on destination rank." if g.rank() == root else "Argument ``gather_list`` must NOT be specified on non-destination ranks.")  # fmt: skip
+    check_given(g, root, object_gather_list, "gather_list", "destination")
     g.run(lambda turn: _put_all(object_gather_list or [], g.gathered_to(turn, _pickled(obj), root) or ()), None, False).wait()  # fmt: skip
 
 

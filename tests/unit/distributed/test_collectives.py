@@ -126,6 +126,9 @@ def messages(rank, size):
     mine = [None]
     dist.scatter_object_list(mine, ["a", "b", "c"] if rank == 0 else None, 0)
     out["mine"] = mine[0]
+    listed = [None] * size if rank == 1 else []  # as good as None
+    dist.gather_object(rank, listed, 1)
+    out["listed"] = listed
     if rank == 2:
         dist.send_object_list([1, {"x": 2}], 0)
     if rank == 0:
@@ -151,6 +154,7 @@ def test_messages_objects_and_groups():
         assert out["objects"] == [0.0, 2.0, 4.0]
         assert out["box"] == ["from", 2]
         assert out["mine"] == "abc"[rank]
+        assert out["listed"] == ([0, 1, 2] if rank == 1 else [])
         assert out["group"] == {0: (0, 2), 1: (-1, -1), 2: (1, 2)}[rank]
         assert out["subgroups"] == ([0, 1] if rank < 2 else [2], 3 - 1)
     assert answers[1]["received"] == ((0, [10.0, 11.0, 12.0]), (0, [0.0, 1.0, 2.0]))
@@ -238,6 +242,8 @@ def test_refusals():
             dist.send(torch.ones(1), 0)
         with pytest.raises(ValueError, match="gather_list"):
             dist.gather(torch.ones(1))
+        with pytest.raises(ValueError, match="gather_list`` must be specified on destination rank"):
+            dist.gather_object(1, [])
         assert dist.get_backend() == "gloo"
         assert dist.distributed_c10d._get_default_group() is dist.group.WORLD
         assert repr(dist.ReduceOp.SUM) == "<RedOpType.SUM: 0>"
