@@ -80,16 +80,14 @@ def overdrive_core_loop(
 
 def rnnt_loss_forward(logits: Tensor, targets: Tensor, logit_lengths: Tensor, target_lengths: Tensor, blank: int, clamp: float, fused_log_softmax: bool = True) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The negative log-likelihood of each target under a transducer, and its derivative with respect to the logits."""
-    x = logits._a.astype(np.float32, copy=False) if logits._a.dtype.itemsize < 4 else logits._a
+    wide = logits if logits.dtype.itemsize >= 4 else logits.float()
+    x = (wide.log_softmax(-1) if fused_log_softmax else wide)._a
     each = max(len(x) // max(len(targets._a), 1), 1)
     costs, gradients = np.zeros(len(x), x.dtype), np.zeros_like(x)
     for i in range(len(x)):
         t, u = int(logit_lengths._a[i]), int(target_lengths._a[i // each]) + 1
-        part = x[i, :t, :u]
-        normal = _log_sum(part, -1)[..., None] if fused_log_softmax else np.zeros((t, u, 1), x.dtype)
-        costs[i], gradients[i, :t, :u] = _transduced(
-            part - normal, targets._a[i // each, : u - 1], blank, fused_log_softmax
-        )
+        target = targets._a[i // each, : u - 1]
+        costs[i], gradients[i, :t, :u] = _transduced(x[i, :t, :u], target, blank, fused_log_softmax)
     if clamp > 0:
         np.clip(gradients, -clamp, clamp, out=gradients)
     return wrap(costs.astype(logits._a.dtype)), wrap(gradients.astype(logits._a.dtype))
@@ -119,11 +117,6 @@ def _transduced(log: Any, target: Any, blank: int, fused: bool) -> tuple[Any, An
     if u > 1:
         taken[:, np.arange(u - 1), target] += np.exp(ahead[:, :-1] + emit + back[:, 1:] + cost)
     return cost, np.exp(log) * taken.sum(-1, keepdims=True) - taken if fused else -taken
-
-
-def _log_sum(x: Any, axis: int) -> Any:
-    top = x.max(axis, keepdims=True)
-    return (top + np.log(np.exp(x - top).sum(axis, keepdims=True))).squeeze(axis)
 
 
 def forced_align(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int) -> tuple[Tensor, Tensor]:  # fmt: skip
