@@ -10,14 +10,8 @@ from typing import Any
 from flambeau.jit._language import graph, types as ty
 
 Graph, Node, Value, Block = graph.Graph, graph.Node, graph.Value, graph.Block
-Type, ListType, DictType, TupleType, OptionalType, UnionType = (
-    ty.Type,
-    ty.List,
-    ty.Dict,
-    ty.Tuple,
-    ty.Optional,
-    ty.Union,
-)
+Type, ListType, DictType, TupleType = ty.Type, ty.List, ty.Dict, ty.Tuple
+OptionalType, UnionType = ty.Optional, ty.Union
 FutureType, AwaitType, ClassType, EnumType, InterfaceType = ty.Future, ty.Await, ty.Class, ty.Enum, ty.Interface
 
 

@@ -1,32 +1,11 @@
 """What the constructors of modules take, of another module: so that one is made like it."""
 
 
-def of_conv(conv):
-    """What makes a convolution."""
-    return (
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        conv.bias is not None,
-        conv.padding_mode,
-    )
+def _taken(names):
+    """The attributes with these names; of the bias, whether there is one."""
+    names = names.split()
+    return lambda conv: tuple(conv.bias is not None if n == "bias" else getattr(conv, n) for n in names)
 
 
-def of_conv_transpose(conv):
-    """What makes a transposed convolution."""
-    return (
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.output_padding,
-        conv.groups,
-        conv.bias is not None,
-        conv.dilation,
-        conv.padding_mode,
-    )
+of_conv = _taken("in_channels out_channels kernel_size stride padding dilation groups bias padding_mode")
+of_conv_transpose = _taken("in_channels out_channels kernel_size stride padding output_padding groups bias dilation padding_mode")  # fmt: skip

@@ -91,9 +91,8 @@ class Emitter(Assignments):
         self.block: Block = self.graph.block
         self.env: dict[str, Any] = {}
         self.declared: dict[str, ty.Type] = {}
-        self.enclosing: dict[
-            str, Any
-        ] = {}  # what was known where the innermost branch or loop began: those variables keep their types
+        # What was known where the innermost branch or loop began: those variables keep their types.
+        self.enclosing: dict[str, Any] = {}
         self.result: ty.Type | None = None
         self.result_seen: ty.Type | None = None
         self.expected: ty.Type | None = None
