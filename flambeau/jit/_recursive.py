@@ -120,11 +120,11 @@ def source_of(fn: Any) -> tuple[ast.FunctionDef, str, int, list[str]]:
     """The syntax tree of a function, its file, the line before its first, its lines."""
     lines, first = inspect.getsourcelines(fn)
     file = inspect.getsourcefile(fn) or ""
-    text = textwrap.dedent("".join(lines))
-    tree = ast.parse(text).body[0]
+    text = "".join(lines)
+    tree = ast.parse(textwrap.dedent(text)).body[0]
     if isinstance(tree, ast.Assign) or not isinstance(tree, ast.FunctionDef):
         raise RuntimeError(f"Expected a single top-level function: {file}:{first}")
-    return tree, file, first - 1, text.split("\n")
+    return tree, file, first - 1, text.splitlines()
 
 
 def signature(fn: Any, owner: Any = None) -> tuple[ast.FunctionDef, Schema, Emitter, Any]:

@@ -221,6 +221,30 @@ def converted(x):
     agree(lambda fl: fl.jit.script(m.converted)(fl.tensor(2)))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_an_error_shows_the_lines_around(agree):
+    class Model:  # of either library, below
+        def forward(self, x):
+            y = x + 1
+            # of the lines before, two
+            if y.sum() > 0:
+                y = y.unknown()
+            else:
+                y = x
+            # of the lines after, two
+            return y
+
+    def said(fl):
+        made = type("Model", (fl.nn.Module,), {"forward": Model.forward})()
+        try:
+            fl.jit.script(made)
+        except RuntimeError as problem:
+            return "\n".join(str(problem).split("\n")[3:])  # after the message, the file and the line
+
+    agree(said)
+    assert said(flambeau).split("\n")[3:5] == [20 * " " + "~~~~~~~~~ <--- HERE", 12 * " " + "else:"]
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "Acts"])
 def test_as_python(tmp_path, name):
     ours = load(flambeau, tmp_path)

@@ -134,7 +134,7 @@ class Assignments(Expressions):
                         if not ty.subtype(value.type, old) and (
                             declared or not isinstance(old, (ty.Optional, ty.Union))
                         ):
-                            self.fail(f"Variable '{target.id}' previously had type {old.annotation_str} but is now being assigned to a value of type {value.type.annotation_str}", target)  # fmt: skip
+                            self.fail(f"Variable '{target.id}' previously had type {old.annotation_str} but is now being assigned to a value of type {value.type.annotation_str}\n", target)  # fmt: skip
                     elif declared is not None:
                         made = convert(self, value, declared, False)
                         if ty.subtype(made.type, declared):

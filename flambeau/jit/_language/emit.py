@@ -32,13 +32,12 @@ class Place(NamedTuple):
         """The lines around, with the place marked, as PyTorch shows them."""
         if not self.lines:
             return ""
-        at = self.line - self.lines[0]
-        text = self.lines[1]
-        shown = [*text[max(0, at - 3) : at + 1]]
-        mark = " " * self.column + "~" * max(1, self.end - self.column) + " <--- HERE"
-        after = text[at + 1 : at + 1]
+        first, text = self.lines
+        at = self.line - first
+        margin = len(text[0]) - len(text[0].lstrip())  # columns are those of a function that stands at the left
+        mark = " " * (margin + self.column) + "~" * max(1, self.end - self.column) + " <--- HERE"
         where = f'  File "{self.file}", line {self.line}\n' if self.file else ""
-        return where + "\n".join([*shown, mark, *after]) + "\n"
+        return where + "\n".join([*text[max(0, at - 2) : at + 1], mark, *text[at + 1 : at + 3]]) + "\n"
 
 
 def leaves(stmts: Any, inner: bool = False) -> bool:
@@ -422,7 +421,7 @@ class Emitter(Assignments):
             if not ty.subtype(new.type, v.type):
                 new = convert(self, new, v.type, False)
             if not ty.subtype(new.type, v.type):
-                self.fail(f"Variable '{n}' previously had type {v.type.annotation_str} but is now being assigned to a value of type {new.type.annotation_str}", s)  # fmt: skip
+                self.fail(f"Variable '{n}' previously had type {v.type.annotation_str} but is now being assigned to a value of type {new.type.annotation_str}\n", s)  # fmt: skip
             body.returns.append(new)
         self.block, self.env, self.enclosing = outer, before, kept
         outer.add(node)
