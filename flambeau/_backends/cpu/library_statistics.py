@@ -17,13 +17,15 @@ def median(x: Any, *, dim: int, ignore_nan: bool) -> tuple[Any, Any]:
     if not x.ndim:
         return x.copy(), np.zeros((), np.int64)
     n = x.shape[dim]
-    if x.ndim == 1 and n > 1 and not (x.dtype.kind == "f" and np.isnan(x.max())):
+    nan = None if x.dtype.kind in "biu" else np.isnan(x)
+    if nan is not None and not nan.any():
+        nan = None
+    if x.ndim == 1 and n > 1 and nan is None:
         value = np.partition(x, (n - 1) // 2)[(n - 1) // 2]  # and which of its equals a stable sort would put there
         at = np.flatnonzero(x == value)[(n - 1) // 2 - np.count_nonzero(x < value)]
         return np.asarray(value), np.asarray(at)
     _, order = sort(x, dim=dim, descending=False)  # NaN is last
-    nan = np.isnan(x) if x.dtype.kind == "f" else None
-    if nan is None or not nan.any():
+    if nan is None:
         at = np.take(order, [(n - 1) // 2], dim)
     else:
         bad = nan.sum(dim, keepdims=True)
