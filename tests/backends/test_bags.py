@@ -48,6 +48,12 @@ def test_the_kernel_and_the_array_library_agree(
         np.testing.assert_array_equal(found, expected)
 
 
+def test_sums_of_negative_zeros_are_zero() -> None:
+    table, index, bounds = np.full((10, 2048), -0.0, np.float32), np.array([1, 2, 3, 3]), np.array([0, 1, 3, 4])
+    for padding in (-1, 3):
+        assert not np.signbit(library.bag_sums(table, index, bounds, None, padding=padding)).any()
+
+
 def test_threads_change_nothing() -> None:
     before, results = flambeau.get_num_threads(), []
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from flambeau._backends.cpu.contract import TYPES, narrow, widen
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
-from flambeau._backends.cpu.emit import Function, Module, V, Words, vector
+from flambeau._backends.cpu.emit import Module, V, Words, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import run
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
@@ -38,8 +38,7 @@ def text(target: Target, dtype: str, most: bool, weighed: bool) -> Module:
     def walk(bag: V, first: V, column: V, count: int, mask: V | None) -> None:
         """`count` vectors of columns of one bag, from a column on."""
         stop = f.load("i64", w["bounds"], bag + 1)
-        start = f.value(0.0 if most else -0.0, acc)
-        sums = [f.var(vector(acc, n), f.splat(f.select(first == stop, 0.0, start), n)) for _ in range(count)]
+        sums = [f.var(vector(acc, n), 0.0) for _ in range(count)]
         rows = [f.var(vector("i64", n), 0) for _ in range(count if most else 0)]
         fresh = f.var("i1", 1)
         with f.loop(first, stop) as i:
@@ -51,7 +50,7 @@ def text(target: Target, dtype: str, most: bool, weighed: bool) -> Module:
                 factor = f.splat(f.load(acc, w["scale"], i), n) if weighed else None
                 for j in range(count):
                     at, wide = f.gep(memory, src, j * n), vector(memory, n)
-                    v = widen(f, f.load(wide, at) if mask is None else f.mload(wide, at, mask), acc)
+                    v = widen(f, f.get(wide, at, mask), acc)
                     if most:
                         take = (v > sums[j].get()) | f.splat(fresh.get(), n)
                         sums[j].set(f.select(take, v, sums[j].get()))
@@ -62,9 +61,9 @@ def text(target: Target, dtype: str, most: bool, weighed: bool) -> Module:
                 fresh.set(0)
         for j in range(count):
             place = bag * w["columns"] + column + j * n
-            put(f, narrow(f, sums[j].get(), memory), f.gep(memory, w["out"], place), mask)
+            f.put(narrow(f, sums[j].get(), memory), f.gep(memory, w["out"], place), mask)
             if most:
-                put(f, rows[j].get(), f.gep("i64", w["picked"], place), mask)
+                f.put(rows[j].get(), f.gep("i64", w["picked"], place), mask)
 
     with f.loop(begin, end) as chunk, f.loop(chunk * w["block"], f.min((chunk + 1) * w["block"], w["bags"])) as bag:
         first = f.load("i64", w["bounds"], bag)
@@ -74,10 +73,6 @@ def text(target: Target, dtype: str, most: bool, weighed: bool) -> Module:
         with f.loop(whole, w["columns"], n) as column:
             walk(bag, first, column, 1, f.lane_mask(n, w["columns"] - column))
     return m
-
-
-def put(f: Function, v: V, p: V, mask: V | None) -> None:
-    f.store(v, p) if mask is None else f.mstore(v, p, mask)
 
 
 @cache

@@ -53,7 +53,7 @@ def text(target: Target, dtype: str, along: bool) -> Module:
                 total.set(f.splat(f.select(count == 0, 0.0, -0.0, acc), n))  # a lone -0.0 stays what it is
                 with f.loop(0, count) as t:
                     p = f.gep(memory, src, t * w["inner"] + j)
-                    v = f.load(vector(memory, n), p) if mask is None else f.mload(vector(memory, n), p, mask)
+                    v = f.get(vector(memory, n), p, mask)
                     total.set(f.fma(widen(f, v, acc), f.splat(f.load(acc, weights, t), n), total.get()))
                 return narrow(f, total.get(), memory)
 

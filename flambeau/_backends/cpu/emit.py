@@ -241,6 +241,14 @@ class Function:
         align = self.value(WIDTH[lane(value.type)], "i32")
         self.call("void", f"llvm.masked.store.{kind}.p0", value, p, align, mask)
 
+    def get(self, type: str, p: V, mask: V | None) -> V:
+        """A load, masked where there is a mask."""
+        return self.load(type, p) if mask is None else self.mload(type, p, mask)
+
+    def put(self, value: V, p: V, mask: V | None) -> None:
+        """A store, masked where there is a mask."""
+        self.store(value, p) if mask is None else self.mstore(value, p, mask)
+
     def prefetch(self, p: V) -> None:
         """Asks for a line of memory to be in the first-level cache soon; any address will do."""
         self.module.declare("void", "llvm.prefetch.p0", ["ptr", "i32", "i32", "i32"])

@@ -17,7 +17,7 @@ from flambeau._backends.cpu.contract import TYPES, narrow, widen
 from flambeau._backends.cpu.conv import three
 from flambeau._backends.cpu.conv_slab import gather
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
-from flambeau._backends.cpu.emit import Function, Module, V, Words, size, suffix, vector
+from flambeau._backends.cpu.emit import Module, V, Words, size, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import run
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
@@ -48,15 +48,15 @@ def text(target: Target, dtype: str) -> Module:
                 with f.when((ix >= 0) & (ix < w["w"])):
                     cell = (iz * w["h"] + iy) * w["w"] + ix
                     src = f.gep(memory, image, cell * w["c"] + column)
-                    v = f.load(vector(memory, n), src) if mask is None else f.mload(vector(memory, n), src, mask)
+                    v = f.get(vector(memory, n), src, mask)
                     v, old, before = widen(f, v, acc), best.get(), where.get()
                     nan = f.emit(vector("i1", n), f"fcmp uno {v}, {v.name}")
                     number = f.emit(vector("i1", n), f"fcmp ord {old}, {old.name}")
                     take = (v > old) | (nan & number) | (before < 0)
                     best.set(f.select(take, v, old))
                     where.set(f.select(take, f.splat(f.convert("trunc", cell, "i32"), n), before))
-        put(f, narrow(f, best.get(), memory), f.gep(memory, w["out"], place), mask)
-        put(f, f.convert("sext", where.get(), vector("i64", n)), f.gep("i64", w["index"], place), mask)
+        f.put(narrow(f, best.get(), memory), f.gep(memory, w["out"], place), mask)
+        f.put(f.convert("sext", where.get(), vector("i64", n)), f.gep("i64", w["index"], place), mask)
 
     whole = w["c"] - w["c"] % n
     with f.loop(begin, end) as chunk, f.loop(chunk * w["rows"], f.min((chunk + 1) * w["rows"], w["lines"])) as line:
@@ -70,10 +70,6 @@ def text(target: Target, dtype: str) -> Module:
             with f.when(whole < w["c"]):
                 window(image, z, y, x, place + whole, whole, f.lane_mask(n, w["c"] - whole))
     return m
-
-
-def put(f: Function, v: V, p: V, mask: V | None) -> None:
-    f.store(v, p) if mask is None else f.mstore(v, p, mask)
 
 
 def back_text(target: Target, dtype: str) -> Module:

@@ -62,11 +62,11 @@ def text(target: Target, dtype: str, word: str, taps: int) -> Module:
 
         def load(type: str, base: V, index: V) -> V:
             at = f.gep(item if type == wide else "i32", base, index + p)
-            return f.load(type, at) if mask is None else f.mload(type, at, mask)
+            return f.get(type, at, mask)
 
         def store(v: V, base: V, index: V) -> None:
             at = f.gep(item, base, index + p)
-            f.store(v, at) if mask is None else f.mstore(v, at, mask)
+            f.put(v, at, mask)
 
         row = lambda t: (sample * taps + t) * w["points"]
         where = [load(places, w["place"], row(t)) for t in range(taps)]
