@@ -74,10 +74,19 @@ def test_values_that_tiles_cannot_hold(value):
 
 def test_scales():
     a, b = drawn(160, 700), drawn(700, 200)
-    for x, y in ((1e-36, 1), (1e-25, 1), (1e25, 1e-25), (1e-20, 1e20), (1e30, 1e-38)):
+    for x, y in ((1e-36, 1), (1e-25, 1), (1e25, 1e-25), (1e-20, 1e20), (1e30, 1e-38), (1e-18, 1e-18), (1e-10, 1e-26)):
         check(a * np.float32(x), b * np.float32(y), 30)
+    a[3] *= np.float32(1e-18)  # one small row, one small column
+    b[:, 5] *= np.float32(1e-18)
+    check(a, b, 30)
     spread = np.exp(15 * RNG.standard_normal(a.shape)).astype(np.float32)
     check(a * spread, b, 30)
+
+
+def test_the_largest_products():
+    a, b = np.zeros((160, 700), np.float32), np.zeros((700, 200), np.float32)
+    a[3, 5] = b[5, 7] = np.nextafter(np.float32(2.0**64), np.float32(0))
+    check(a, b)
 
 
 def test_whole_numbers_are_exact():

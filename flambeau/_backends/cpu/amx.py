@@ -21,7 +21,7 @@ from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue
 from flambeau._backends.cpu.emit import Function, Module, V, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.pack import APART, narrow, pair_packer, transpose, widen
-from flambeau._backends.cpu.product import SLOTS
+from flambeau._backends.cpu.product import SLOTS, arguments, ceil, units
 
 SIDE, DEPTH = 32, 32  # of a tile of `out`, and elements of k that one step takes
 LANES = 16
@@ -112,7 +112,6 @@ def micro(m: Module, e: Epilogue, turned: bool) -> None:
     sums = f.alloca("float", SIDE * SIDE, align=64)
     for i, j, c in quarters:
         instruction(f, "tilestored64", c, at(sums, line, i, j), line)
-
     finish(f, e, "bfloat", turned, sums, (args, p, q, m0, n0, rows, cols))
 
 
@@ -136,14 +135,13 @@ def finish(f: Function, e: Epilogue, memory: str, turned: bool, sums: V, where: 
 
     def put(x: V, i: V, v: int, mask: V | None) -> None:
         """Stores the v-th vector of row i; `mask`: which of its columns exist."""
-        read = f.load if mask is None else lambda type, at: f.mload(type, at, mask)
         got = []
         for kind, along, base, sm in operands:
             place = f.gep(kind, base, sm * i + (n0 + v * LANES if along == "row" else 0))
-            o = read(vector(kind, LANES), place) if along == "row" else f.splat(f.load(kind, place), LANES)
+            o = f.get(vector(kind, LANES), place, mask) if along == "row" else f.splat(f.load(kind, place), LANES)
             got.append(widen(f, o, "float"))
         made, to = narrow(f, e.body(f, x, got, scalars), memory), f.gep(memory, out, down * i + v * LANES)
-        f.store(made, to) if mask is None else f.mstore(made, to, mask)
+        f.put(made, to, mask)
 
     def rest(masks: list[V | None]) -> None:
         """The epilogue of all rows; None is a vector whose columns all exist."""
@@ -218,27 +216,19 @@ def text(target: Target, form: TileForm) -> Module:
     if form.a != "rows":
         row_packer(m, form.a[5:])
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
-    args, begin, end, scratch = f.params
-    a_, b_ = (f.load("ptr", f.gep("i64", args, i)) for i in (1, 2))
-    w = {name: f.load("i64", f.gep("i64", args, 3 + i)) for i, name in enumerate(SLOTS[3:])}
-    up = lambda x, by: (x + (by - 1)) // by
+    args, *_, scratch = f.params
+    w = arguments(f)
     configure(f)
-    mblocks, nblocks = up(w["tiles"], w["tb"]), up(w["n"], w["nb"])
-    units = w["p"] * w["q"] * mblocks * nblocks
-    deep = up(w["kb"], DEPTH)
+    deep = ceil(w["kb"], DEPTH)
     ap = scratch
     bp = ap + (deep * STEP if form.a != "rows" else 0)
-    sums = bp + deep * STEP * up(w["nb"], SIDE)
-    with f.loop(begin * w["group"], f.min(end * w["group"], units)) as unit:
-        i0, rest = unit % mblocks * w["tb"], unit // mblocks
-        n0, rest = rest % nblocks * w["nb"], rest // nblocks
-        p, q = rest // w["q"], rest % w["q"]
-        i1, cols = f.min(i0 + w["tb"], w["tiles"]), f.min(w["n"] - n0, w["nb"])
-        a0 = f.gep("bfloat", a_, p * w["ap"] + q * w["aq"])
-        b0 = f.gep("bfloat", b_, p * w["bp"] + q * w["bq"] + n0 * w["bn"])
+    sums = bp + deep * STEP * ceil(w["nb"], SIDE)
+    with units(f, w) as (i0, i1, n0, cols, p, q):
+        a0 = f.gep("bfloat", w["a"], p * w["ap"] + q * w["aq"])
+        b0 = f.gep("bfloat", w["b"], p * w["bp"] + q * w["bq"] + n0 * w["bn"])
         with f.loop(0, f.max(w["k"], 1), w["kb"]) as k0:
             depth = f.min(w["k"] - k0, w["kb"])
-            steps = up(depth, DEPTH)
+            steps = ceil(depth, DEPTH)
             with f.loop(0, cols, SIDE) as j:
                 panel = bp + j * (STEP // SIDE) * steps
                 for v in (0, 1):

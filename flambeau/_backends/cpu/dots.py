@@ -15,7 +15,7 @@ from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue, pair_product
 from flambeau._backends.cpu.emit import Module, V, floating, suffix, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.pack import APART, narrow, widen
-from flambeau._backends.cpu.product import SLOTS
+from flambeau._backends.cpu.product import SLOTS, arguments, ceil
 
 TALLEST = 5  # 5 x 5 tiles read least for what they compute
 WIDEST = 8
@@ -62,7 +62,7 @@ def micro(m: Module, target: Target, form: DotForm, rows: int) -> None:
 
     def multiply(k: V, way: int, mask: V | None = None) -> None:
         def read(at: V) -> V:
-            x = f.load(vector(memory, n), at) if mask is None else f.mload(vector(memory, n), at, mask)
+            x = f.get(vector(memory, n), at, mask)
             return x if t.pairs else widen(f, x, acc)
 
         xs = [read(f.gep(memory, x, k)) for x in left]
@@ -119,15 +119,14 @@ def text(target: Target, form: DotForm) -> Module:
         micro(m, target, form, rows)
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, _ = f.params
-    a_, b_ = (f.load("ptr", f.gep("i64", args, i)) for i in (1, 2))
-    w = {name: f.load("i64", f.gep("i64", args, 3 + i)) for i, name in enumerate(SLOTS[3:])}
-    nblocks = (w["n"] + (w["nb"] - 1)) // w["nb"]
+    w = arguments(f)
+    nblocks = ceil(w["n"], w["nb"])
     few, more = w["m"] // w["tiles"], w["m"] % w["tiles"]
     with f.loop(begin * w["group"], f.min(end * w["group"], w["p"] * w["q"] * nblocks)) as unit:
         n0, rest = unit % nblocks * w["nb"], unit // nblocks
         p, q = rest // w["q"], rest % w["q"]
-        a0 = f.gep(memory, a_, p * w["ap"] + q * w["aq"])
-        b0 = f.gep(memory, b_, p * w["bp"] + q * w["bq"])
+        a0 = f.gep(memory, w["a"], p * w["ap"] + q * w["aq"])
+        b0 = f.gep(memory, w["b"], p * w["bp"] + q * w["bq"])
         with f.loop(n0, f.min(n0 + w["nb"], w["n"]), form.cols) as j:
             column = f.gep(memory, b0, j * w["bn"])
             for rows, first, after in (

@@ -33,7 +33,6 @@ from flambeau._backends.cpu.emit import size
 from flambeau._backends.cpu.engine import Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
 from flambeau._backends.cpu.product import Form, kernel
-from flambeau._backends.cpu.thirds import ThirdForm
 
 TALL = 9  # rows of a tile of 3 vectors of 64 bytes: of all that fit 32 registers, nearly the fewest loads
 PANEL = 18 << 10  # bytes of a panel of `a`: it stays in a first-level cache of 32 to 48 KB while `b` streams past
@@ -249,7 +248,7 @@ def launch(
     p, q, m, n, k = extents
     if dtype == "float32" and c.strides[3] == 1 and thirds_suit(target, extents, a.strides, b.strides):
         blocks = choose_thirds(extents, a.strides, b.strides)
-        code, bytes_ = thirds.kernel(ThirdForm(e)), thirds.scratch(blocks.tb, blocks.nb, blocks.kb)
+        code, bytes_ = thirds.kernel(e), thirds.scratch(blocks.tb, blocks.nb, blocks.kb)
         scalars = (*scalars, (CONST, thirds.pack_code()["k"]))
     elif dtype == "bfloat16" and c.strides[3] == 1 and tiles_suit(target, extents, b.strides):
         turned = b.strides[2] == 1 and m < n  # rows of `b`'s transpose need no packing into pairs

@@ -18,11 +18,13 @@ of GotoBLAS and BLIS (Van Zee & van de Geijn 2015), less what a shape does not n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
 from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue, pair_product, tile
-from flambeau._backends.cpu.emit import Module, V, floating, size, vector
+from flambeau._backends.cpu.emit import Function, Module, V, Words, floating, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.pack import APART, narrow, packer, pair_packer, widen
 
@@ -166,6 +168,27 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
 # -- blocks and panels ----------------------------------------------------------------------------------------------
 
 
+def arguments(f: Function) -> Words:
+    """The words that a kernel gets, but those of the epilogue."""
+    return Words(f, " ".join(SLOTS[:3]), " ".join(SLOTS[3:]))
+
+
+def ceil(x: V, by: V | int) -> V:
+    return (x + (by - 1)) // by
+
+
+@contextmanager
+def units(f: Function, w: Words) -> Iterator[tuple[V, ...]]:
+    """The units of a kernel's chunks. Of each: its tiles of rows (the first, and the one past the last), first column, columns, p and q."""
+    _, begin, end, _ = f.params
+    mblocks, nblocks = ceil(w["tiles"], w["tb"]), ceil(w["n"], w["nb"])
+    count = w["p"] * w["q"] * mblocks * nblocks
+    with f.loop(begin * w["group"], f.min(end * w["group"], count)) as unit:
+        i0, rest = unit % mblocks * w["tb"], unit // mblocks
+        n0, rest = rest % nblocks * w["nb"], rest // nblocks
+        yield i0, f.min(i0 + w["tb"], w["tiles"]), n0, f.min(w["n"] - n0, w["nb"]), rest // w["q"], rest % w["q"]
+
+
 def text(target: Target, form: Form) -> Module:
     """IR of one kernel, `k`."""
     m = Module(f"product {form.name}", target.has("avx512bf16"))
@@ -199,26 +222,17 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
     width = (form.vectors or form.edge) * n  # of panels
 
     f = m.function(f"void {name}(ptr args, i64 begin, i64 end, ptr scratch)")
-    args, begin, end, scratch = f.params
-    c_, a_, b_ = (f.load("ptr", f.gep("i64", args, i)) for i in range(3))
-    w = {slot: f.load("i64", f.gep("i64", args, 3 + i)) for i, slot in enumerate(SLOTS[3:])}
-    up = lambda x, by: (x + (by - 1)) // by
-    mblocks, nblocks = up(w["tiles"], w["tb"]), up(w["n"], w["nb"])
-    units = w["p"] * w["q"] * mblocks * nblocks
+    args, *_, scratch = f.params
+    w = arguments(f)
     few, more = w["m"] // w["tiles"], w["m"] % w["tiles"]  # `more` tiles have one row above `few`
     deep = w["kb"] + 1 >> 1 if t.pairs else w["kb"]  # steps of a full panel
     ap = scratch
     bp = f.gep(element, ap, deep * form.rows + n if form.a.startswith("pack") else 0)
-    sums = f.gep(element, bp, up(w["nb"], width) * width * deep if form.b.startswith("pack") else 0)
-    with f.loop(begin * w["group"], f.min(end * w["group"], units)) as unit:
-        i0, rest = unit % mblocks * w["tb"], unit // mblocks
-        n0, rest = rest % nblocks * w["nb"], rest // nblocks
-        p, q = rest // w["q"], rest % w["q"]
-        i1 = f.min(i0 + w["tb"], w["tiles"])
+    sums = f.gep(element, bp, ceil(w["nb"], width) * width * deep if form.b.startswith("pack") else 0)
+    with units(f, w) as (i0, i1, n0, cols, p, q):
         first_row = i0 * few + f.min(i0, more)
-        a0 = f.gep(memory, a_, p * w["ap"] + q * w["aq"])
-        b0 = f.gep(memory, b_, p * w["bp"] + q * w["bq"] + n0 * w["bn"])
-        cols = f.min(w["n"] - n0, w["nb"])
+        a0 = f.gep(memory, w["a"], p * w["ap"] + q * w["aq"])
+        b0 = f.gep(memory, w["b"], p * w["bp"] + q * w["bq"] + n0 * w["bn"])
         own = memory == acc and form.dense  # partial sums wait in `out`
         # k == 0 still stores the epilogue of 0: the loop runs at least once
         with f.loop(0, f.max(w["k"], 1), w["kb"]) as k0:
@@ -250,7 +264,7 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
                         )
                     panel, gap = ap, f.value(rows, "i64")
                 if own:
-                    part, step = f.gep(memory, c_, p * w["cp"] + q * w["cq"] + row * w["cm"] + n0), w["cm"]
+                    part, step = f.gep(memory, w["c"], p * w["cp"] + q * w["cq"] + row * w["cm"] + n0), w["cm"]
                 else:
                     part, step = f.gep(acc, sums, (row - first_row) * w["nb"]), w["nb"]
 

@@ -8,13 +8,12 @@ multiply 16 times as fast as vectors of float32 do, so this is two to three time
 The scheme is that of `amx`; both operands are packed by parts into panels that stay in the second-level cache: 32 rows of `a` or columns
 of `b`, in steps of 32 of k of which element i and i + 16 are a pair, so that no element changes its lane. Partial sums wait in `out`, those
 of tiles at its edges in scratch memory. Tile instructions take denormal numbers for zero, and parts of infinities are no numbers: panels
-that hold a number above `HIGH` or below `LOW` are multiplied by vector instructions (`plain`), where they lie. Which of the
-two runs depends on elements alone, and so do the bits.
+that hold a number from `HIGH` on or below `LOW`, and two whose smallest numbers make less than `LEAST`, are multiplied by vector
+instructions (`plain`), where they lie. Which of the two runs depends on elements alone, and so do the bits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 from flambeau._backends.cpu.amx import DEPTH, LANES, SIDE, configure, finish, instruction
@@ -22,20 +21,16 @@ from flambeau._backends.cpu.contract import PLAIN, Epilogue
 from flambeau._backends.cpu.emit import Function, Module, V, literal, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.pack import APART, transpose
-from flambeau._backends.cpu.product import SLOTS
+from flambeau._backends.cpu.product import SLOTS, arguments, ceil, units
 
 PART, TILE = 2048, 1024  # bytes from one part of a step to the next, and of a tile: two tiles of each part
 STEP = 3 * PART
 FEW = 4  # panels of `a` that are packed at a time: longer runs of memory
-HIGH, LOW = (127 + 64) << 23, (127 - 100) << 23  # bits of the numbers between which all that tiles compute is in range
+# Bits of numbers: tiles compute with those from LOW on and below HIGH. Two whose bits add up to LEAST make a product of which less than
+# 2^-24 is lost where parts of it vanish.
+HIGH, LOW, LEAST = (127 + 63) << 23, (127 - 100) << 23, (2 * 127 - 102) << 23
+STRANGE, NOTHING = -1 << 40, (1 << 32) - 1  # words of panels: no tiles', all zeros; else the bits of the smallest number, less 1
 WIDE, WORDS = vector("float", LANES), vector("i32", LANES)
-
-
-@dataclass(frozen=True)
-class ThirdForm:
-    """What a kernel is specialised to."""
-
-    epilogue: Epilogue = PLAIN
 
 
 # -- packing ----------------------------------------------------------------------------------------------------------
@@ -53,7 +48,7 @@ def split(f: Function, x: V) -> list[V]:
 
 
 def packer(m: Module, name: str, how: str) -> None:
-    """Defines name(dst, src, count, left, along, down, turned), which gives 1 where a number is out of range, else 0.
+    """Defines name(dst, src, count, left, along, down, turned), which gives the word of what it packs.
 
     It packs a step of up to 32 lanes; `left` of k are left. dst[part][lane // 16] are tiles: 16 rows, those of lanes, of 16 pairs of k
     or, with `turned`, 16 rows of pairs. Past `left` there are zeros, past `count` rubbish. `how` says whether elements of one lane are
@@ -73,7 +68,7 @@ def packer(m: Module, name: str, how: str) -> None:
         for v in (x, y):
             bits = f.convert("bitcast", v, WORDS) & 0x7FFFFFFF
             high.set(f.call(WORDS, "llvm.smax.v16i32", high.get(), bits))
-            less = f.emit(WORDS, f"add {bits}, {literal(WORDS, -1)}")  # of 0 the largest
+            less = f.emit(WORDS, f"add {bits}, {literal(WORDS, -1)}")  # of 0: `NOTHING`
             low.set(f.call(WORDS, "llvm.umin.v16i32", low.get(), less))
         for i, (u, v) in enumerate(zip(split(f, x), split(f, y), strict=True)):
             f.store((u >> 16) | v, to + gap * i, align=64)
@@ -106,9 +101,9 @@ def packer(m: Module, name: str, how: str) -> None:
                     put(rows + j * 64, f.mload(WIDE, at[0], some[0]), f.mload(WIDE, at[1], some[1]))
         with f.when(turned != 0), f.loop(0, 3) as i:
             f.call("void", "turn", to + i * PART, room + i * TILE)
-    large = f.emit(vector("i1", LANES), f"icmp sge {high.get()}, {literal(WORDS, HIGH)}")
-    small = f.emit(vector("i1", LANES), f"icmp ult {low.get()}, {literal(WORDS, LOW - 1)}")
-    f.ret(f.convert("zext", f.convert("bitcast", large | small, "i16") != 0, "i64"))
+    highest = f.convert("zext", f.call("i32", "llvm.vector.reduce.smax.v16i32", high.get()), "i64")
+    lowest = f.convert("zext", f.call("i32", "llvm.vector.reduce.umin.v16i32", low.get()), "i64")
+    f.ret(f.select((highest >= HIGH) | (lowest < LOW - 1), STRANGE, lowest, "i64"))
 
 
 def turner(m: Module) -> None:
@@ -171,7 +166,7 @@ def plain(f: Function, a: tuple[V, ...], b: tuple[V, ...], depth: V, rows: V, co
                 f.store(f.fma(x, y, f.load(WIDE, at)), at)
 
 
-def micro(m: Module, form: ThirdForm) -> None:
+def micro(m: Module, e: Epilogue) -> None:
     """Defines tile(args, a, b, steps, part, step, flags, strange, as, am, ak, bs, bk, bn, depth, p, q, m0, n0, rows, cols).
 
     As `amx.micro`: 32 x 32 of `out`. a and b are panels; where one is `strange`, as and bs are what it was made from. `part` is where
@@ -184,7 +179,7 @@ def micro(m: Module, form: ThirdForm) -> None:
     quarters = [(i, j, 2 * i + j) for i in (0, 1) for j in (0, 1)]
     sums = f.alloca("float", SIDE * SIDE, align=64)
     last, whole = (flags & 2) != 0, (rows >= SIDE) & (cols >= SIDE)
-    ends = last & (whole ^ True) if form.epilogue is PLAIN else last  # through the epilogue, not straight into `out`
+    ends = last & (whole ^ True) if e is PLAIN else last  # through the epilogue, not straight into `out`
     to, gap = f.select(ends, sums, part), f.select(ends, SIDE, step)
     at = lambda base, by, i, j: base + (by * (LANES * 4 * i) + 64 * j)
     with f.either(strange == 0) as otherwise:
@@ -215,7 +210,7 @@ def micro(m: Module, form: ThirdForm) -> None:
         plain(f, (as_, am, ak), (bs, bk, bn), depth, rows, cols, to, gap)
     with f.when(ends ^ True):
         f.ret()
-    finish(f, form.epilogue, "float", False, sums, (args, p, q, m0, n0, rows, cols))
+    finish(f, e, "float", False, sums, (args, p, q, m0, n0, rows, cols))
 
 
 # -- blocks -----------------------------------------------------------------------------------------------------------
@@ -225,7 +220,7 @@ def pack_text(target: Target) -> Module:
     """IR of k(dst, words, src, extent, depth, along, down, turned), which packs a block: panels of 32 lanes, one after the other.
 
     Where elements of one k are neighbours it goes step by step through all panels, so that memory is read in long runs. words[panel] is
-    not 0 where a number is out of range.
+    the least word of its steps.
     """
     m = Module("thirds", target.has("avx512bf16"))
     packer(m, "pack_rows", "rows")
@@ -233,16 +228,16 @@ def pack_text(target: Target) -> Module:
     turner(m)
     f = m.function("void k(ptr dst, ptr words, ptr src, i64 extent, i64 depth, i64 along, i64 down, i64 turned)")
     dst, words, src, extent, depth, along, down, turned = f.params
-    steps, panels = (depth + (DEPTH - 1)) // DEPTH, (extent + (SIDE - 1)) // SIDE
+    steps, panels = ceil(depth, DEPTH), ceil(extent, SIDE)
 
     def step(name: str, panel: V, s: V, turned: V) -> None:
         lane, here = panel * SIDE, f.gep("float", src, panel * SIDE * along + s * DEPTH * down)
         to, word = dst + (panel * steps + s) * STEP, f.gep("i64", words, panel)
-        odd = f.call("i64", name, to, here, f.min(extent - lane, SIDE), depth - s * DEPTH, along, down, turned)
-        f.store(f.load("i64", word) | odd, word)
+        made = f.call("i64", name, to, here, f.min(extent - lane, SIDE), depth - s * DEPTH, along, down, turned)
+        f.store(f.min(f.load("i64", word), made), word)
 
     with f.loop(0, panels) as panel:
-        f.store(f.value(0, "i64"), f.gep("i64", words, panel))
+        f.store(f.value(NOTHING, "i64"), f.gep("i64", words, panel))
     with f.either(down == 1) as otherwise:
         with f.loop(0, panels) as panel, f.loop(0, steps) as s:
             step("pack_rows", panel, s, turned)
@@ -252,36 +247,29 @@ def pack_text(target: Target) -> Module:
     return m
 
 
-def text(target: Target, form: ThirdForm) -> Module:
+def text(target: Target, e: Epilogue) -> Module:
     """IR of one kernel, `k`: chunks are groups of units, as in `product.text`. The word after its arguments is the address of `pack`."""
-    m = Module(f"product of thirds {form.epilogue.name}", target.has("avx512bf16"))
-    micro(m, form)
+    m = Module(f"product of thirds {e.name}", target.has("avx512bf16"))
+    micro(m, e)
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
-    args, begin, end, scratch = f.params
-    c_, a_, b_ = (f.load("ptr", f.gep("i64", args, i)) for i in range(3))
-    w = {name: f.load("i64", f.gep("i64", args, 3 + i)) for i, name in enumerate(SLOTS[3:])}
-    pack = f.load("ptr", f.gep("i64", args, len(SLOTS) + 4 * len(form.epilogue.operands) + form.epilogue.scalars))
-    up = lambda x, by: (x + (by - 1)) // by
+    args, *_, scratch = f.params
+    w = arguments(f)
+    pack = f.load("ptr", f.gep("i64", args, len(SLOTS) + 4 * len(e.operands) + e.scalars))
     configure(f)
-    mblocks, nblocks, across = up(w["tiles"], w["tb"]), up(w["n"], w["nb"]), up(w["nb"], SIDE)
-    units = w["p"] * w["q"] * mblocks * nblocks
-    deep = up(w["kb"], DEPTH) * STEP  # bytes of a panel
+    across = ceil(w["nb"], SIDE)  # panels
+    deep = ceil(w["kb"], DEPTH) * STEP  # bytes of a panel
     panels_a, panels_b = scratch, scratch + deep * FEW
     edges = (
         panels_b + deep * across
     )  # partial sums of tiles at the edges: those of the lowest row, and of each row the last
     words = edges + (across + w["tb"]) * (SIDE * SIDE * 4)
-    with f.loop(begin * w["group"], f.min(end * w["group"], units)) as unit:
-        i0, rest = unit % mblocks * w["tb"], unit // mblocks
-        n0, batch = rest % nblocks * w["nb"], rest // nblocks
-        p, q = batch // w["q"], batch % w["q"]
-        i1, cols = f.min(i0 + w["tb"], w["tiles"]), f.min(w["n"] - n0, w["nb"])
-        a0 = f.gep("float", a_, p * w["ap"] + q * w["aq"])
-        b0 = f.gep("float", b_, p * w["bp"] + q * w["bq"] + n0 * w["bn"])
-        c0 = f.gep("float", c_, p * w["cp"] + q * w["cq"] + n0)
+    with units(f, w) as (i0, i1, n0, cols, p, q):
+        a0 = f.gep("float", w["a"], p * w["ap"] + q * w["aq"])
+        b0 = f.gep("float", w["b"], p * w["bp"] + q * w["bq"] + n0 * w["bn"])
+        c0 = f.gep("float", w["c"], p * w["cp"] + q * w["cq"] + n0)
         with f.loop(0, w["k"], w["kb"]) as k0:
             depth = f.min(w["k"] - k0, w["kb"])
-            steps = up(depth, DEPTH)
+            steps = ceil(depth, DEPTH)
             flags = f.select(k0 == 0, 1, 0, "i64") | f.select(k0 + w["kb"] >= w["k"], 2, 0, "i64")
             src_b = f.gep("float", b0, k0 * w["bk"])
             f.call_pointer(
@@ -300,7 +288,8 @@ def text(target: Target, form: ThirdForm) -> Module:
                     edge = edges + f.select(low, number, across + (i - i0)) * (SIDE * SIDE * 4)
                     over = low | (cols - j < SIDE)
                     part = f.select(over, edge, f.gep("float", c0, row * w["cm"] + j))
-                    odd = f.load("i64", f.gep("i64", words, few)) | f.load("i64", f.gep("i64", words, number + FEW))
+                    least = f.load("i64", f.gep("i64", words, few)) + f.load("i64", f.gep("i64", words, number + FEW))
+                    odd = f.convert("zext", least < LEAST - 2, "i64")  # words are one less than bits
                     bytes_ = steps * STEP
                     here = f.gep("float", src_a, few * SIDE * w["am"])
                     f.call("void", "tile", args, panels_a + few * bytes_, panels_b + number * bytes_, steps, part, f.select(over, SIDE, w["cm"]), flags,
@@ -317,11 +306,11 @@ def pack_code() -> Code:
 
 
 @cache
-def kernel(form: ThirdForm) -> Code:
+def kernel(e: Epilogue) -> Code:
     """The compiled product; `code["k"]` has the signature of every kernel."""
     native = engine()
-    parts = [("kernel", "product of thirds"), ("epilogue", form.epilogue.name)]
-    return native.load(lambda: str(text(native.target, form)), ["k"], parts=parts, level=LIGHT, needs=(pack_code(),))
+    parts = [("kernel", "product of thirds"), ("epilogue", e.name)]
+    return native.load(lambda: str(text(native.target, e)), ["k"], parts=parts, level=LIGHT, needs=(pack_code(),))
 
 
 def scratch(tb: int, nb: int, kb: int) -> int:
