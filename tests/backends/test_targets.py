@@ -45,7 +45,9 @@ TILES = Target(
 def test_tile_registers():
     assert amx.has_tiles(TILES) and not any(amx.has_tiles(t) for t in TARGETS.values())
     for how in ("rows", "pack rows", "pack lines", "pack any"):
-        assembly = Engine(TILES).assembly(str(amx.text(TILES, amx.TileForm(how, epilogue=contract.ADD_ROW("bfloat16")))))
+        assembly = Engine(TILES).assembly(
+            str(amx.text(TILES, amx.TileForm(how, epilogue=contract.ADD_ROW("bfloat16"))))
+        )
         assert "tdpbf16ps" in assembly and "ldtilecfg" in assembly and "tilerelease" in assembly
     assembly = Engine(TILES).assembly(str(thirds.text(TILES, contract.ADD_ROW("float32"))))
     assert assembly.count("tdpbf16ps") == 24 and "tilerelease" in assembly

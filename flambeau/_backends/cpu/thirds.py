@@ -29,7 +29,8 @@ FEW = 4  # panels of `a` that are packed at a time: longer runs of memory
 # Bits of numbers: tiles compute with those from LOW on and below HIGH. Two whose bits add up to LEAST make a product of which less than
 # 2^-24 is lost where parts of it vanish.
 HIGH, LOW, LEAST = (127 + 63) << 23, (127 - 100) << 23, (2 * 127 - 102) << 23
-STRANGE, NOTHING = -1 << 40, (1 << 32) - 1  # words of panels: no tiles', all zeros; else the bits of the smallest number, less 1
+# Words of panels: of one that is not for tiles, and of zeros. Else the bits of its smallest number, less 1.
+STRANGE, NOTHING = -1 << 40, (1 << 32) - 1
 WIDE, WORDS = vector("float", LANES), vector("i32", LANES)
 
 
