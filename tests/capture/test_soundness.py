@@ -17,7 +17,12 @@ for _topic in (
     "python",
     "breaks",
     "libraries",
-    "adversarial",
+    "functions",
+    "classes",
+    "generators",
+    "contexts",
+    "hooks",
+    "aliases",
 ):
     importlib.import_module(f"tests.capture.cases_{_topic}")
 

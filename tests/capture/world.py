@@ -60,3 +60,8 @@ def freeze(v: Any) -> Any:
     if type(v) is tuple:
         return tuple(freeze(y) for y in v)
     return v
+
+
+def calls(f: Callable[..., Any], *args_of_calls: Any) -> list[Any]:
+    """What a function gives at several calls."""
+    return [freeze(f(*a)) for a in args_of_calls]
