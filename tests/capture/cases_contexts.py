@@ -8,7 +8,6 @@ import threading
 import flambeau as torch
 from tests.capture.world import calls, case, freeze, x
 
-
 VAR = contextvars.ContextVar("var", default=1)
 LOCAL = threading.local()
 
