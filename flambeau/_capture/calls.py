@@ -6,7 +6,6 @@ Any other function of C, and whatever is called that reads tensors' elements or 
 from __future__ import annotations
 
 import functools
-import sys
 import types
 from typing import Any
 
@@ -38,12 +37,6 @@ _FUNCTIONS = frozenset((
 DEPTH = 120
 
 
-def _custom_op() -> Any:
-    """The class of users' operators, where there are any."""
-    module = sys.modules.get("flambeau.library")
-    return module and module.CustomOpDef
-
-
 def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool = False) -> Any:
     """`fn(*args, **kwargs)`. `tail`: the instruction of the current frame does nothing more than push the result."""
     kind = type(fn)
@@ -53,10 +46,8 @@ def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tai
         return _function(tr, fn, args, kwargs, tail)
     if isinstance(fn, type):
         return builtin_classes.construct(tr, fn, args, kwargs)
-    if issubclass(kind, (OpOverload, OpOverloadPacket)) or kind is _custom_op():
+    if issubclass(kind, (OpOverload, OpOverloadPacket)) or kind is CustomOpDef:
         return _leaf(tr, fn, args, kwargs)
-    if kind is CustomOpDef:
-        return _leaf(tr, fn._opoverload, args, kwargs)
     handler = builtin_calls.find(fn)
     if handler is not None:
         return handler(tr, *args, **kwargs)
@@ -266,15 +257,7 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
     if kwargs:
         args = custom._bound(cls, args, kwargs, separate)
     tr.deep(args)
-    node: Any = cls._backward_cls()
-    tensors = [a for a in args if isinstance(a, Tensor)]
-    edges = tuple(node_of(t) for t in tensors)
-    recording = STATE.grad and any(e is not None for e in edges)
-    node.needs_input_grad = (
-        tuple(isinstance(a, Tensor) and node_of(a) is not None for a in args) if STATE.grad else (False,) * len(args)
-    )
-    node._shapes = tuple((a._a.shape, a._a.dtype) if isinstance(a, Tensor) else None for a in args)
-    nrs = tuple(t._nr for t in tensors)
+    node, tensors, recording = custom.begun(cls, args)
     before, STATE.grad = STATE.grad, False
     try:
         forward = tr.load_attr(cls, "forward")
@@ -283,9 +266,6 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
             call(tr, tr.load_attr(cls, "setup_context"), (node, args, result), {})
     finally:
         STATE.grad = before
-    node.next = edges
-    if any(nrs):
-        node.nrs = nrs
     node.seq = next(serial)
     if recording:
         tr.recorder.custom = "a custom autograd function"

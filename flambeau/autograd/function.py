@@ -321,15 +321,7 @@ def called(cls: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
             found = hook(cls, args)
             if found is not NotImplemented:
                 return found
-    node: Any = cls._backward_cls()
-    tensors = [a for a in args if isinstance(a, Tensor)]
-    edges = tuple(node_of(t) for t in tensors)
-    recording = STATE.grad and any(e is not None for e in edges)
-    node.needs_input_grad = (
-        tuple(isinstance(a, Tensor) and node_of(a) is not None for a in args) if STATE.grad else (False,) * len(args)
-    )
-    node._shapes = tuple((a._a.shape, a._a.dtype) if isinstance(a, Tensor) else None for a in args)
-    nrs = tuple(t._nr for t in tensors)
+    node, tensors, recording = begun(cls, args)
     before, STATE.grad = STATE.grad, False
     try:
         if cls.setup_context is not _SingleLevelFunction.setup_context:
@@ -344,13 +336,26 @@ def called(cls: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
             result = cls.forward(node, *args)
     finally:
         STATE.grad = before
-    node.next = edges
-    if any(nrs):
-        node.nrs = nrs
     node.seq = next(serial)
     if MODES and not recording and node.saved_for_forward is None:
         node.saved_for_forward = tuple(node.to_save or ())
     return node, _wrap_outputs(node, result, tensors, recording)
+
+
+def begun(cls: Any, args: tuple[Any, ...]) -> tuple[Any, list[Tensor], bool]:
+    """Before forward runs: (the node of a call, which knows its inputs, the tensors among these, whether the call is recorded)."""
+    node: Any = cls._backward_cls()
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    node.next = tuple(node_of(t) for t in tensors)
+    recording = STATE.grad and any(e is not None for e in node.next)
+    node.needs_input_grad = (
+        tuple(isinstance(a, Tensor) and node_of(a) is not None for a in args) if STATE.grad else (False,) * len(args)
+    )
+    node._shapes = tuple((a._a.shape, a._a.dtype) if isinstance(a, Tensor) else None for a in args)
+    nrs = tuple(t._nr for t in tensors)
+    if any(nrs):
+        node.nrs = nrs
+    return node, tensors, recording
 
 
 def _bound(cls: Any, args: Any, kwargs: Any, separate: bool) -> tuple[Any, ...]:
