@@ -285,10 +285,7 @@ class Compiled:
         scope["accepts"] = self.accepts
         self.seen = scope["seen"] = set()
         text += [f"    if not lock.acquire(False): return declined({', '.join(args)})", "    try:"]
-        if not all(isinstance(p, Segment) for p in self.pieces) or True:
-            text += [
-                f"        if not accepts(({''.join(n + ', ' for n in names)})): return declined({', '.join(args)})"
-            ]
+        text.append(f"        if not accepts(({''.join(n + ', ' for n in names)})): return declined({', '.join(args)})")
         for n, (shape, strides) in sorted(outs.items()):
             d = self.dtype(n)
             scope[f"d{n}"] = d

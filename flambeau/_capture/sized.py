@@ -20,7 +20,7 @@ from flambeau.fx import Graph, GraphModule
 from flambeau.fx.node import Node, map_aggregate
 
 KINDS = 16  # templates of one graph
-KEPT = 64  # programs of one graph; the one that was not used for longest goes first
+KEPT = 64  # programs of one graph; the oldest goes first
 _NUMERIC = frozenset(("Scalar", "float", "Scalar | None", "float | None"))
 
 

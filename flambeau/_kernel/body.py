@@ -83,7 +83,7 @@ class Writer:
                 s for s in values if s.op == "const" and any(o.op != "const" and o.dtype is s.dtype for o in values)
             }
             if broadcast(*(s.shape for s in plain)) == e.shape:
-                return [number(s.arg) if s in numbers else self.known(s) for s in plain]
+                return [repr(s.arg) if s in numbers else self.known(s) for s in plain]
         return [self.known(s) for s in e.src]
 
     def known(self, e: Expr) -> str:
@@ -98,25 +98,21 @@ class Writer:
             return f"{xs[0]} {SIGNS[e.op]} {xs[1]}"
         match e.op:
             case "const":
-                args = ["()", number(e.arg), e.dtype.name]
+                args = ["()", repr(e.arg), e.dtype.name]
                 return f"k.full({', '.join(args)})"
             case "iota":
-                args = [number(e.arg), e.dtype.name]
+                args = [repr(e.arg), e.dtype.name]
             case "cast":
                 args = [*xs, e.dtype.name]
             case "slice" | "windows" | "pad":
-                args = [*xs, *map(number, e.arg)]
+                args = [*xs, *map(repr, e.arg)]
             case "take" | "gather":
-                args = [xs[0], number(e.arg), xs[1]]
+                args = [xs[0], repr(e.arg), xs[1]]
             case "argmax" | "argmin":
-                args = [*xs, number(e.arg[0])]
+                args = [*xs, repr(e.arg[0])]
             case _:
-                args = [*xs, *([number(e.arg)] if e.arg is not None else [])]
+                args = [*xs, *([repr(e.arg)] if e.arg is not None else [])]
         return f"k.{e.op}({', '.join(args)})"
 
 
-def number(v: Any) -> str:
-    return repr(v)
-
-
-__all__ = ["body", "read"]
+__all__ = ["body", "dump", "read"]
