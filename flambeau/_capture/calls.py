@@ -13,7 +13,7 @@ from flambeau._capture import builtin_calls, builtin_classes, builtin_methods, f
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked
 from flambeau._capture.tracer import MISSING, Tracer, is_constant, lookup
-from flambeau._eager.graph import node_of, serial
+from flambeau._eager.graph import serial
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
 from flambeau._ops import OpOverload, OpOverloadPacket

@@ -83,6 +83,12 @@ def test_scales():
     check(a * spread, b, 30)
 
 
+def test_sums_may_be_denormal():
+    a, b = drawn(160, 700) * np.float32(1e-20), drawn(700, 200) * np.float32(1e-21)
+    got, want = matmul.matmul(a, b), a.astype(np.float64) @ b
+    assert got.all() and np.abs(got - want).max() < 700 * 2.0**-149
+
+
 def test_the_largest_products():
     a, b = np.zeros((160, 700), np.float32), np.zeros((700, 200), np.float32)
     a[3, 5] = b[5, 7] = np.nextafter(np.float32(2.0**64), np.float32(0))
