@@ -1,7 +1,7 @@
 """`torch.onnx`: models as ONNX files, through the `onnx` package. Also keeps what libraries register when they are imported."""
 
 from collections.abc import Callable
-from enum import IntEnum
+from enum import Enum
 from typing import Any
 
 from flambeau.onnx._program import OnnxExporterError, ONNXProgram, export, is_in_onnx_export
@@ -10,12 +10,12 @@ __all__ = [
     "ONNXProgram", "OnnxExporterError", "export", "is_in_onnx_export", "register_custom_op_symbolic", "unregister_custom_op_symbolic",
 ]  # fmt: skip
 
-OperatorExportTypes = IntEnum("OperatorExportTypes", ["ONNX", "ONNX_ATEN", "ONNX_ATEN_FALLBACK", "ONNX_FALLTHROUGH"], start=0, module="torch._C._onnx")  # fmt: skip
-TrainingMode = IntEnum("TrainingMode", ["EVAL", "PRESERVE", "TRAINING"], start=0, module="torch._C._onnx")
-TensorProtoDataType = IntEnum("TensorProtoDataType", [
+OperatorExportTypes = Enum("OperatorExportTypes", ["ONNX", "ONNX_ATEN", "ONNX_ATEN_FALLBACK", "ONNX_FALLTHROUGH"], start=0, type=int, module="torch._C._onnx")  # fmt: skip
+TrainingMode = Enum("TrainingMode", ["EVAL", "PRESERVE", "TRAINING"], start=0, type=int, module="torch._C._onnx")
+TensorProtoDataType = Enum("TensorProtoDataType", [
     "UNDEFINED", "FLOAT", "UINT8", "INT8", "UINT16", "INT16", "INT32", "INT64", "STRING", "BOOL", "FLOAT16", "DOUBLE", "UINT32", "UINT64",
     "COMPLEX64", "COMPLEX128", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ",
-], start=0, module="torch._C._onnx")  # fmt: skip
+], start=0, type=int, module="torch._C._onnx")  # fmt: skip
 _symbolics: dict[tuple[str, int], Callable[..., Any]] = {}  # (operator, version of the operator set) -> what it becomes
 
 

@@ -11,6 +11,7 @@ from tests.agree import rand
 def test_types_of_scripts_and_switches(agree):
     agree(lambda fl: [str(fl.TensorType.get()), str(fl.DeviceObjType.get()), isinstance(fl.IntType.get(), fl.IntType),
                       isinstance(fl.IntType.get(), fl.TensorType), isinstance(fl.ListType(fl.IntType.get()), fl.ListType),
+                      repr(fl.ListType(fl.IntType.get())), repr(fl.OptionalType(fl.FloatType.get())),
                       fl._C._jit_set_profiling_executor(True), fl._C._jit_can_fuse_on_gpu()])  # fmt: skip
 
 
@@ -43,6 +44,7 @@ def test_modules_that_libraries_ask_for():
     assert amp_definitely_not_available() and not torch.cuda._initialized and TorchVersion("1.2") < "1.10"
     assert _default_schedule_fn(7) is ProfilerAction.RECORD and not is_available()
     assert (OperatorExportTypes.ONNX, TrainingMode.TRAINING, TensorProtoDataType.FLOAT) == (0, 2, 1)
+    assert str(TrainingMode.EVAL) == "TrainingMode.EVAL"
     assert operators.shape_as_tensor(torch.ones(2, 3)).tolist() == [2, 3]
     with pytest.raises(NotImplementedError, match="context"), context():
         pass

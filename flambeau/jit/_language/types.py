@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Type:
-    """A type. `str(t)` is its name in graphs (`int[]`), `t.annotation_str` in programs (`List[int]`)."""
+    """A type. `str(t)` is its name in graphs (`int[]`), `t.annotation_str` and `repr(t)` in programs (`List[int]`)."""
 
     kind = "Type"
 
@@ -18,7 +18,7 @@ class Type:
         return self.name
 
     def __repr__(self) -> str:
-        return str(self)
+        return self.annotation_str
 
     @property
     def annotation_str(self) -> str:
