@@ -223,11 +223,7 @@ class Assembly:
 
     def key(self, e: Expr) -> Expr:
         """The expression by which a value is known: a target's own, where it is read through a parameter."""
-        return self.stands.get(e, e)
-
-    @property
-    def stands(self) -> dict[Expr, Expr]:
-        return {t.stand: t.expr for t in self.s.want.values() if t.stand is not None}
+        return self.s.stands.get(e, e)
 
     def wanted(self, t: Target) -> bool:
         return self.s.want.get(t.expr) is t

@@ -47,8 +47,6 @@ def native(module: Any, examples: list[Any]) -> Any:
     except Exception as problem:  # a mistake of ours is no reason for a program to fail; tests ask for what was noted
         logs.refused(problem)
         return module.forward
-    if not getattr(made, "calls", 1):
-        made.call.native = True
     return made.call
 
 

@@ -121,6 +121,7 @@ class Compiled:
         self.arena: Any = None
         self.run = self.driver(False)  # on arrays
         self.call = self.driver(True)  # on tensors
+        self.call.native = not self.calls  # reads no switch of eager code
         if not any(layout.scalar for layout in self.layouts.values()):
             self.call.arrays = self.driver(True, True)  # on tensors' arrays, giving tensors
 

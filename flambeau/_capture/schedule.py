@@ -65,6 +65,7 @@ class Schedule:
         self.leaves = {leaf.expr: leaf for leaf in program.leaves}
         self.producer: dict[Expr, Unit] = {}
         self.want: dict[Expr, Target] = {}
+        self.stands: dict[Expr, Expr] = {}  # parameters by which kernels read targets -> what these are
         self.fixed: list[Target] = []  # stores with a place of their own
         self.homes: dict[Expr, Place] = {}  # leaves of steps that lie in a result
         self.result_views: list[Any] = []
@@ -505,6 +506,8 @@ class Schedule:
         self.program.leaves.append(leaf)
         self.leaves[leaf.expr] = leaf
         t.stand = leaf.expr
+        if self.want.get(t.expr) is t:
+            self.stands[t.stand] = t.expr
         return leaf.expr
 
     # ---- kernels ----

@@ -51,10 +51,10 @@ class Sized:
 
     def program(self, key: Sequence[int], inputs: Sequence[Any]) -> Any:
         """The program for these sizes: by a template, or made for them alone."""
-        made = self.by_template(key) if self.templates is not None else None
-        if made is None and self.templates is not None:
+        made = self.by_template(key)
+        if made is None and self.templates is not None and len(self.templates) < KINDS:
             self.plan(key)
-            made = self.by_template(key) if self.templates is not None else None
+            made = self.by_template(key)
         return self.make(self.concrete(inputs), inputs) if made is None else made
 
     def by_template(self, key: Sequence[int]) -> Any:
@@ -63,10 +63,7 @@ class Sized:
         for t in self.templates or ():
             blueprint = t.at(key)
             if blueprint is not None:
-                made = Compiled(lambda: self.at(key), (), blueprint)
-                if not made.calls:
-                    made.call.native = True
-                return made.call
+                return Compiled(lambda: self.at(key), (), blueprint).call
         return None
 
     def plan(self, key: Sequence[int]) -> None:
@@ -75,8 +72,6 @@ class Sized:
         from flambeau._capture.planner import Planner
 
         assert self.templates is not None
-        if len(self.templates) == KINDS:
-            return
         planner = Planner()
         low = {at: a.low for a, at in self.atoms.items()}
         given = {at: planner.argument(n, low.get(at), at[1] >= 0) for n, at in zip(key, self.keys, strict=True)}
