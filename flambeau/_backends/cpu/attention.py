@@ -26,7 +26,7 @@ from flambeau._backends.cpu import pen, vecmath
 from flambeau._backends.cpu.contract import TYPES
 from flambeau._backends.cpu.emit import Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 from flambeau._backends.cpu.library_attention import dense_like
 from flambeau._backends.cpu.pack import APART, narrow, packer, transpose
 
@@ -420,26 +420,9 @@ def forward_plan(q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray
     return Plan((Result(q.dtype, (b, h, tq, e), steps), sums), (work,), release=b * h * tq * tk > 1 << 13, keep=(code,))
 
 
-_tables: dict[Any, Table] = {}
-
-
-def table(name: str, *how: Any) -> Table:
-    found = _tables.get((name, *how))
-    if found is None:
-        found = _tables[(name, *how)] = Table(name)
-    return found
-
-
 def attention(q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None,
               causal: bool, scale: float) -> tuple[Any, Any] | None:  # fmt: skip
     """(result, logarithms of the sums of exponentials), or None where the kernel has no form for it."""
-    here = table("attention", causal)
     args = (q, k, v, float(scale)) if mask is None else (q, k, v, float(scale), mask)
-    out = here.call(*args)
-    if out is None:
-        plan = forward_plan(q, k, v, mask, causal)
-        if plan is None:
-            return None
-        here.add(args, plan)
-        out = here.call(*args)
-    return out
+    found: tuple[Any, Any] | None = planned(("attention", causal), args, lambda: forward_plan(q, k, v, mask, causal))
+    return found

@@ -31,7 +31,6 @@ from flambeau._backends.cpu.attention import (
     shape,
     stage,
     suits,
-    table,
     unstage,
     up,
     words,
@@ -40,7 +39,7 @@ from flambeau._backends.cpu.attention import (
 from flambeau._backends.cpu.contract import TYPES
 from flambeau._backends.cpu.emit import Module, V, Variable, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 from flambeau._backends.cpu.pack import APART, narrow, packer
 
 QUERIES = 64  # of a block
@@ -339,14 +338,9 @@ def backward(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarray[Any
              o: np.ndarray[Any, Any], lse: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None, causal: bool,
              scale: float) -> tuple[Any, Any, Any] | None:  # fmt: skip
     """(dq, dk, dv), or None where the kernel has no form for it."""
-    here = table("attention backward", causal)
     args = (g, q, k, v, o, lse, float(scale)) if mask is None else (g, q, k, v, o, lse, float(scale), mask)
-    out = here.call(*args)
+    out = planned(("attention backward", causal), args, lambda: backward_plan(g, q, k, v, o, lse, mask, causal))
     if out is None:
-        plan = backward_plan(g, q, k, v, o, lse, mask, causal)
-        if plan is None:
-            return None
-        here.add(args, plan)
-        out = here.call(*args)
+        return None
     dq, dk, dv = out
     return (dq.sum(0).astype(q.dtype, copy=False) if dq.ndim > 4 else dq), dk, dv

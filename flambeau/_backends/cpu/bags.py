@@ -15,8 +15,7 @@ from flambeau._backends.cpu.contract import TYPES, narrow, widen
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
 from flambeau._backends.cpu.emit import Module, V, Words, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.gather import run
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 
 Array = np.ndarray[Any, Any]
 DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
@@ -104,4 +103,4 @@ def bags(table: Array, index: Array, bounds: Array, scale: Array | None, most: b
     dense = (np.ascontiguousarray(table), *(np.ascontiguousarray(x, np.int64) for x in (index, bounds)))
     if scale is not None:
         dense = (*dense, np.ascontiguousarray(scale, np.float64 if table.dtype.itemsize == 8 else np.float32))
-    return run(("bags", most, padding, scale is None), dense, lambda: plan_of(dense, most, padding))
+    return planned(("bags", most, padding, scale is None), dense, lambda: plan_of(dense, most, padding))

@@ -19,8 +19,7 @@ from flambeau._backends.cpu.conv_slab import gather
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
 from flambeau._backends.cpu.emit import Module, V, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.gather import run
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 
 Array = np.ndarray[Any, Any]
 Bands = tuple[tuple[int, tuple[float, ...]], ...]  # of each output: where its band begins, and its weights
@@ -120,5 +119,5 @@ def plan_of(x: Array, dim: int, bands: Bands) -> Plan | None:
 
 def banded(x: Array, dim: int, bands: Bands) -> Array | None:
     """A dense array times the bands along a dim, or None where the kernel has no form for it."""
-    found: Array | None = run(("bands", dim, bands), (x,), lambda: plan_of(x, dim, bands))
+    found: Array | None = planned(("bands", dim, bands), (x,), lambda: plan_of(x, dim, bands))
     return found

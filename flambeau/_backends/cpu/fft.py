@@ -23,8 +23,8 @@ import numpy as np
 from flambeau._backends.cpu.contract import transpose
 from flambeau._backends.cpu.emit import WIDTH, Function, Module, V, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.gather import Array, run
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, bits
+from flambeau._backends.cpu.gather import Array
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, bits, planned
 
 APART = "nounwind noinline"
 RADICES = (8, 4, 2, 3, 5, 7)
@@ -610,5 +610,5 @@ def one(x: Array, kind: str, dim: int, n: int, inverse: bool, scale: float, own:
         results = () if own else (Result(dtype, shape),)
         return Plan(results, (work,), release=True, written=(0,) if own else (), keep=(kernel(real),))
 
-    found: Array = run(("fft", kind, dim, n, inverse, scale, own), (x,), make)
+    found: Array = planned(("fft", kind, dim, n, inverse, scale, own), (x,), make)
     return x if own else found

@@ -23,7 +23,7 @@ import numpy as np
 from flambeau._backends.cpu.contract import collapse
 from flambeau._backends.cpu.emit import Function, Module, V, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 
 Array = np.ndarray[Any, Any]
 AXES = 4  # of a walk: three outer ones and the inner one
@@ -336,31 +336,13 @@ def gather_plan(x: Array, index: Array, dim: int, wrap: bool) -> Plan | None:
     return plan_of(x, Walk(index.shape, strides, (one,)), index.shape, wrap)
 
 
-_tables: dict[Any, Table] = {}
-
-
-def run(key: Any, arrays: Sequence[Array], make: Callable[[], Plan | None]) -> Any:
-    """What the plan of these arrays yields, made at the first call; None where there is none."""
-    table = _tables.get(key)
-    if table is None:
-        table = _tables[key] = Table(key[0])
-    found = table.call(*arrays)
-    if found is None:
-        plan = make()
-        if plan is None:
-            return None
-        table.add(arrays, plan)
-        found = table.call(*arrays)
-    return found
-
-
 def read(x: Array, indices: Sequence[Array | None], wrap: bool) -> tuple[Array, Array] | None:
     """(x[indices], flag: 1 if an index was out of bounds), or None where the array library should do it."""
     arrays = [i for i in indices if i is not None]
     key = ("index", tuple(i is None for i in indices), wrap)
-    return run(key, (x, *arrays), lambda: read_plan(x, indices, wrap))
+    return planned(key, (x, *arrays), lambda: read_plan(x, indices, wrap))
 
 
 def gather(x: Array, index: Array, dim: int, wrap: bool) -> tuple[Array, Array] | None:
     """(elements of x along `dim`, flag), or None where the array library should do it."""
-    return run(("gather", dim, wrap), (x, index), lambda: gather_plan(x, index, dim, wrap))
+    return planned(("gather", dim, wrap), (x, index), lambda: gather_plan(x, index, dim, wrap))

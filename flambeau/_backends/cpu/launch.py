@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +23,9 @@ import numpy as np
 from flambeau._backends.cpu.entry import ARG, CONST, FLOAT_ARG, INT_ARG, OUT, TABLE, TEMP, native_entry
 from flambeau._backends.cpu.threads import pool
 
-__all__ = ["ARG", "CONST", "OUT", "TEMP", "Launch", "Plan", "Result", "Table", "bits", "run"]
+__all__ = ["ARG", "CONST", "OUT", "TEMP", "Launch", "Plan", "Result", "Table", "bits", "planned", "run"]
 
-MAX_PLANS = 4096  # a table that has seen more signatures starts again
+MAX_PLANS = 4096  # a table that has seen more signatures starts again, as do all tables together
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,29 @@ class Table:
                 slots[i] = value + sum(offset)
             run(launch, slots)
         return True if not outs else outs[0] if len(outs) == 1 else tuple(outs)
+
+
+_tables: dict[Any, Table] = {}
+
+
+def planned(key: tuple[Any, ...], args: Sequence[Any], make: Callable[[], Plan | None]) -> Any:
+    """What the plan for these arguments yields, made at the first call; None where there is none.
+
+    The key is the name of a table, and what a plan depends on beside the signature of its arguments.
+    """
+    table = _tables.get(key)
+    if table is None:
+        if len(_tables) >= MAX_PLANS:
+            _tables.clear()
+        table = _tables[key] = Table(key[0])
+    found = table.call(*args)
+    if found is None:
+        plan = make()
+        if plan is None:
+            return None
+        table.add(args, plan)
+        found = table.call(*args)
+    return found
 
 
 def run(launch: Launch, slots: Any) -> None:

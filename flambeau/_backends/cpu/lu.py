@@ -20,8 +20,8 @@ import numpy as np
 
 from flambeau._backends.cpu.emit import WIDTH, Function, Module, V, Words, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.gather import Array, run
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result
+from flambeau._backends.cpu.gather import Array
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, planned
 
 TYPES = {"float32": "float", "float64": "double"}
 SMALL = 64  # rows up to which a matrix is eliminated whole
@@ -393,7 +393,7 @@ def triangle(a: Array, b: Array) -> Array | None:
     """The solutions of a @ x = b for the upper triangle of a matrix; None where LAPACK should do it."""
     if not fit(a, b):
         return None
-    found = run(("triangle",), (a, b), lambda: block_plan(a, b, True))
+    found = planned(("triangle",), (a, b), lambda: block_plan(a, b, True))
     return None if found is None else found[0]
 
 
@@ -415,13 +415,13 @@ def _run(name: str, a: Array, b: Array | None) -> Any:
     batch, n = a.shape[:-2], a.shape[-1]
     if n <= SMALL:
         flat = tuple(np.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(-1, *x.shape[-2:]) for x in arrays)
-        found = run((f"{name} small",), flat, lambda: small_plan(*(flat if b is not None else (flat[0], None))))
+        found = planned((f"{name} small",), flat, lambda: small_plan(*(flat if b is not None else (flat[0], None))))
         if found is None:
             return None
         if b is not None:
             return found[0].reshape(*batch, *b.shape[-2:]), found[1].reshape(batch)
         return found[0].reshape(a.shape), found[1].reshape(a.shape[:-1]), found[2].reshape(batch)
-    one = lambda *xs: run((name,), xs, lambda: block_plan(xs[0], xs[1] if b is not None else None))
+    one = lambda *xs: planned((name,), xs, lambda: block_plan(xs[0], xs[1] if b is not None else None))
     if not batch:
         return one(*arrays)
     each = [one(*(x[i] for x in arrays)) for i in np.ndindex(batch)]

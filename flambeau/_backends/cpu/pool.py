@@ -23,7 +23,7 @@ from flambeau._backends.cpu.conv_slab import gather, steps
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of, short_mask
 from flambeau._backends.cpu.emit import Function, Module, V, lanes, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, c_strides, planned
 
 SLOTS = (
     *("out", "index", "x", "starts", "packed"),  # z, y, x of windows, where rows are packed
@@ -284,9 +284,6 @@ def mean_plan(
     return Plan((result,), tuple(m[0] for m in made), release=release, keep=(one, *(m[1] for m in made)))
 
 
-_tables: dict[Any, Table] = {}
-
-
 def max_pool(
     x: np.ndarray[Any, Any],
     size: tuple[int, ...],
@@ -297,14 +294,14 @@ def max_pool(
 ) -> tuple[Any, Any] | None:
     """(values, indices), or None where the kernel has no form for it."""
     how = (size, stride, padding, dilation, out)
-    return _run(how, (x,), lambda: max_pool_plan(x, *how))
+    return planned(("max pool", *how), (x,), lambda: max_pool_plan(x, *how))
 
 
 def max_pool_back(
     g: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], shape: tuple[int, ...], rank: int
 ) -> np.ndarray[Any, Any] | None:
     """The gradient of max pooling for an input of a shape, or None where the kernel has no form for it."""
-    return _run(("max back", shape, rank), (g, indices), lambda: max_pool_back_plan(g, shape, rank))
+    return planned(("max pool back", shape, rank), (g, indices), lambda: max_pool_back_plan(g, shape, rank))
 
 
 def mean_pool(
@@ -318,18 +315,4 @@ def mean_pool(
 ) -> np.ndarray[Any, Any] | None:
     """Sums of windows over a divisor, or (`back`) its gradient; None where the kernel has no form for it."""
     how = (shape, window, stride, padding, divisor, back)
-    return _run(how, (x,), lambda: mean_plan(x, *how))
-
-
-def _run(key: Any, args: tuple[Any, ...], make: Any) -> Any:
-    table = _tables.get(key)
-    if table is None:
-        table = _tables[key] = Table("pool")
-    found = table.call(*args)
-    if found is None:
-        plan = make()
-        if plan is None:
-            return None
-        table.add(args, plan)
-        found = table.call(*args)
-    return found
+    return planned(("mean pool", *how), (x,), lambda: mean_plan(x, *how))

@@ -19,8 +19,7 @@ from flambeau._backends.cpu.conv_slab import gather
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
 from flambeau._backends.cpu.emit import Module, V, Words, size, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.gather import run
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 from flambeau._backends.cpu.layouts import last_strides
 
 Array = np.ndarray[Any, Any]
@@ -156,7 +155,7 @@ def max_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: 
     if prod(x.shape[2:]) >= 1 << 31 or 0 in x.shape or 0 in out:
         return None
     how = (size, stride, padding, dilation, out)
-    found: tuple[Array, Array] | None = run(("max pool last", how), (x,), lambda: plan_of(x, *how))
+    found: tuple[Array, Array] | None = planned(("max pool last", how), (x,), lambda: plan_of(x, *how))
     return found
 
 
@@ -164,5 +163,5 @@ def max_pool_back(g: Array, indices: Array, shape: tuple[int, ...]) -> Array | N
     """The gradient of max pooling, summed in float32 or float64, with channels last as both arrays have them."""
     if 0 in shape or 0 in g.shape:
         return None
-    found: Array | None = run(("max pool last back", shape), (g, indices), lambda: back_plan(g, shape))
+    found: Array | None = planned(("max pool last back", shape), (g, indices), lambda: back_plan(g, shape))
     return found

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu import pen, vecmath
-from flambeau._backends.cpu.attention import fused, product, shape, stage, table, up, words, zero
+from flambeau._backends.cpu.attention import fused, product, shape, stage, up, words, zero
 from flambeau._backends.cpu.contract import TYPES
 from flambeau._backends.cpu.emit import Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, planned
 from flambeau._backends.cpu.pack import APART, packer
 
 ROWS = 8  # sequences of a chunk, at most
@@ -329,28 +329,27 @@ def suits(*arrays: Array) -> bool:
 def forward(kind: str, x: Array, h0: Array, c0: Array, weight: Array, bias: Array, sizes: Array, starts: Array,
             reverse: bool) -> tuple[Array, Array, Array] | None:  # fmt: skip
     """(hidden states, what the derivative needs, cell states) of rows x of gates' sums, one layer and direction."""
-    here = table("recurrent", kind, reverse)
     args = (x, h0, c0, weight, bias, sizes, starts)
-    out = here.call(*args)
-    if out is None:
+
+    def make() -> Plan | None:
         if not suits(*args[:5]):
             return None
         units = weight.shape[1]
         shapes = (units, SAVED[kind] * units, units if kind == "lstm" else 0)
         results = [Result(x.dtype, (len(x), s)) for s in shapes]
         slots = [*((OUT, i) for i in range(3)), *((ARG, i) for i in (0, 1, 2, 4, 5, 6))]
-        here.add(args, plan(kind, False, x, len(h0), len(sizes), reverse, weight, 3, results, slots))
-        out = here.call(*args)
-    return out
+        return plan(kind, False, x, len(h0), len(sizes), reverse, weight, 3, results, slots)
+
+    found: tuple[Array, Array, Array] | None = planned(("recurrent", kind, reverse), args, make)
+    return found
 
 
 def backward(kind: str, g: Array, gh: Array, gc: Array, out: Array, saved: Array, cells: Array, h0: Array, c0: Array, weight: Array,
              sizes: Array, starts: Array, reverse: bool) -> tuple[Array, Array, Array, Array] | None:  # fmt: skip
     """Gradients of the rows of sums, of the part of them that the weights made, of h0 and of c0."""
-    here = table("recurrent backward", kind, reverse)
     args = (g, gh, gc, out, saved, cells, h0, c0, weight, sizes, starts)
-    found = here.call(*args)
-    if found is None:
+
+    def make() -> Plan | None:
         if not suits(g, gh, gc, out, h0, c0, weight):
             return None
         sums = Result(g.dtype, (len(g), GATES[kind] * weight.shape[1]))
@@ -360,6 +359,9 @@ def backward(kind: str, g: Array, gh: Array, gc: Array, out: Array, saved: Array
             *(Result(g.dtype, h.shape) for h in (h0, c0)),
         ]
         slots = [*((OUT, i) for i in range(4)), *((ARG, i) for i in (0, 1, 2, 3, 4, 5, 6, 7, 9, 10))]
-        here.add(args, plan(kind, True, g, len(h0), len(sizes), reverse, weight, 8, results, slots))
-        found = here.call(*args)
+        return plan(kind, True, g, len(h0), len(sizes), reverse, weight, 8, results, slots)
+
+    found = planned(("recurrent backward", kind, reverse), args, make)
+    if found is None:
+        return None
     return (found[0] if kind == "gru" else found[1], *found[1:])

@@ -20,8 +20,8 @@ import numpy as np
 from flambeau._backends.cpu.contract import collapse
 from flambeau._backends.cpu.emit import WIDTH, Function, Module, V, floating, lane, lanes, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.gather import INDICES, ITEMS, Array, any_lane, flag, run, zero
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+from flambeau._backends.cpu.gather import INDICES, ITEMS, Array, any_lane, flag, zero
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 
 OPS = ("set", "add", "mul", "max", "min")
 GRAIN = 1 << 15  # elements of a chunk
@@ -342,7 +342,7 @@ def put(into: Array, source: Array, indices: Sequence[Array | None], op: str, wr
             return None
         return write_plan(into, source, result, xs, ys, found, op, wrap)
 
-    out = run(key, (into, source, *arrays), make)
+    out = planned(key, (into, source, *arrays), make)
     return None if out is None else bool(out[0])
 
 
@@ -361,7 +361,7 @@ def scatter(into: Array, source: Array, index: Array, dim: int, op: str) -> bool
         one = Index(index.dtype, at, into.shape[dim], e[dim], index.size)
         return write_plan(into, source, index.shape, xs, ys, [one], op, False)
 
-    out = run(("scatter", dim, op), (into, source, index), make)
+    out = planned(("scatter", dim, op), (into, source, index), make)
     return None if out is None else bool(out[0])
 
 

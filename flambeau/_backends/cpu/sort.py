@@ -23,8 +23,8 @@ import numpy as np
 
 from flambeau._backends.cpu.emit import Function, Module, V, Words, lanes, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.gather import Array, any_lane, run
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result
+from flambeau._backends.cpu.gather import Array, any_lane
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, planned
 
 RANK = 128  # keys up to which counting wins
 PART = 1 << 16  # keys of a part of a long row
@@ -414,7 +414,7 @@ def sort(x: Array, dim: int, descending: bool) -> tuple[Array, Array] | None:
     if x.dtype.name not in KINDS or not x.size or x.shape[dim] >= 1 << 32:
         return None
     x = np.ascontiguousarray(x)
-    return run(("sort", dim, descending), (x,), lambda: sort_plan(x, dim, descending))
+    return planned(("sort", dim, descending), (x,), lambda: sort_plan(x, dim, descending))
 
 
 def topk_plan(x: Array, count: int, dim: int, largest: bool) -> Plan:
@@ -441,4 +441,4 @@ def topk(x: Array, count: int, dim: int, largest: bool) -> tuple[Array, Array] |
     if x.dtype.name not in KINDS or not x.size or not count or x.shape[dim] >= 1 << 32:
         return None
     x = np.ascontiguousarray(x)
-    return run(("topk", count, dim, largest), (x,), lambda: topk_plan(x, count, dim, largest))
+    return planned(("topk", count, dim, largest), (x,), lambda: topk_plan(x, count, dim, largest))

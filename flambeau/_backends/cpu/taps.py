@@ -20,8 +20,7 @@ from flambeau._backends.cpu.conv_slab import gather
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
 from flambeau._backends.cpu.emit import Module, V, Words, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.gather import run
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 
 Array = np.ndarray[Any, Any]
 POINTS = 1 << 12  # taps of a block: its places and weights stay in the first cache
@@ -135,5 +134,5 @@ def tapped(word: str, xs: tuple[Array, ...], cells: int) -> Array | None:
     if not 0 < place.shape[1] <= MOST or 0 in (*x.shape, *place.shape):
         return None
     dense = tuple(map(np.ascontiguousarray, xs))
-    found: Array | None = run((word, cells), dense, lambda: plan_of(word, dense, cells))
+    found: Array | None = planned((word, cells), dense, lambda: plan_of(word, dense, cells))
     return found

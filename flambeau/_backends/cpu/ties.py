@@ -15,8 +15,7 @@ import numpy as np
 
 from flambeau._backends.cpu.emit import Function, Module, V, Words
 from flambeau._backends.cpu.engine import Code, engine
-from flambeau._backends.cpu.gather import run
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 
 SORT, PARTIAL, NTH, LOOSE, SELECT = range(5)  # LOOSE: NTH, and what it selects stays as it is
 SMALL = 16  # elements that insertion orders
@@ -269,7 +268,7 @@ def _plan(x: Any, count: int, routine: int) -> Plan:
 
 def native(entries: Any, count: int, routine: int) -> Any:
     """The same by generated code."""
-    return run(("ties", count, routine), (entries,), lambda: _plan(entries, count, routine))
+    return planned(("ties", count, routine), (entries,), lambda: _plan(entries, count, routine))
 
 
 # -- the same in Python ---------------------------------------------------------------------------------------------------
