@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from flambeau._kernel.language import DType, Kernel, Scalar, Shape, T
-from flambeau._operators import activation, contract, conv, grid as grids, loss, normalize, pad, pool, resample
+from flambeau._operators import activation, contract, conv, grid as grids, loss, normalize, pad, pool, resample, select
 from flambeau._operators.op import REGISTRY, REQUIRED, Op, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.device import (
@@ -119,6 +119,7 @@ REGISTRY["tanh"].primitive(input=lambda g, out: tanh_backward(g, out))
 REGISTRY["sigmoid"].primitive(input=lambda g, out: sigmoid_backward(g, out))
 activation.relu.primitive(input=lambda g, out: threshold_backward(g, out, 0))
 activation.threshold.primitive(input=lambda g, input, threshold: threshold_backward(g, input, threshold))
+select.nan_to_num.primitive(input=lambda g, input: g * (input.abs().ne(float("inf")) * input.eq(input)))
 leaky_relu_backward.primitive()
 elu_backward.primitive()
 activation.leaky_relu.primitive(

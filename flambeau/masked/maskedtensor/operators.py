@@ -47,9 +47,9 @@ def dispatch(func, args, kwargs):
     if name in _MOVES:
         return _wrapped(packet(*_mapped(args, _data), **kwargs), packet(*_mapped(args, _mask), **kwargs))
     if plain in _UNARY:
-        return _unary(getattr(aten, plain), args, kwargs, plain != name)
+        return _unary(packet, args, kwargs, plain != name)
     if plain in _BINARY:
-        return _binary(getattr(aten, plain), args, kwargs, plain != name)
+        return _binary(packet, args, kwargs, plain != name)
     rule = _RULES.get(name)
     if rule is not None:
         return rule(packet, *args, **kwargs)

@@ -66,6 +66,31 @@ def test_operators(agree):
         masked(flambeau, X).cumsum(0)
 
 
+def test_in_place_is_in_place(agree):
+    def program(fl):
+        data = fl.tensor(X)
+        t = fl.masked.as_masked_tensor(data, fl.tensor(M))
+        at = t.get_data().data_ptr()
+        t.abs_().mul_(2).gt_(0.5)
+        half = fl.masked.masked_tensor(fl.tensor(X).half(), fl.tensor(M)).add_(fl.ones(4))
+        return parts([t, half]), t.get_data().data_ptr() == at, str(half.get_data().dtype)
+
+    agree(program)
+    agree(lambda fl: masked(fl, np.arange(3), M[0, :3]).div_(2), raises=RuntimeError)
+
+
+def test_numbers_for_nan(agree):
+    x = np.where(X > 0.5, np.nan, np.where(X < -0.5, np.inf, X))
+
+    def program(fl):
+        t = masked(fl, x, requires_grad=True)
+        out = t.nan_to_num(2.0, 3.0)
+        out.sum().backward()
+        return parts([out, t.grad, fl.nan_to_num(masked(fl, x), posinf=1.0)])
+
+    agree(program)
+
+
 @pytest.mark.parametrize("name", ["sum", "mean", "amin", "amax", "argmin", "argmax", "prod", "var", "std", "all"])
 def test_reductions(agree, name):
     def program(fl):
