@@ -3,7 +3,7 @@
 import flambeau as torch
 from flambeau import nn
 from flambeau.nn import functional as F
-from tests.capture.world import case, freeze, whole, x
+from tests.capture.world import case, twice, whole, x
 
 
 def net(*extra):
@@ -13,10 +13,6 @@ def net(*extra):
 
 def batch(n=5):
     return torch.linspace(-1, 1, n * 3).reshape(n, 3)
-
-
-def twice(f, *args):
-    return [freeze(f(*args)), freeze(f(*args))]
 
 
 @whole

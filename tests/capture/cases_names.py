@@ -4,7 +4,7 @@ import math
 
 import flambeau as torch
 from flambeau.nn import functional as F
-from tests.capture.world import case, freeze, whole, x
+from tests.capture.world import case, twice, whole, x
 
 SCALE = 2.0
 FLAG = False
@@ -21,10 +21,6 @@ class Config:
 
 
 CONFIG = Config()
-
-
-def twice(f, *args):
-    return [freeze(f(*args)), freeze(f(*args))]
 
 
 @whole

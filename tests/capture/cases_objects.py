@@ -4,11 +4,7 @@ import abc
 import functools
 
 import flambeau as torch
-from tests.capture.world import case, freeze, whole, x
-
-
-def twice(f, *args):
-    return [freeze(f(*args)), freeze(f(*args))]
+from tests.capture.world import case, twice, whole, x
 
 
 class Base:

@@ -6,11 +6,7 @@ import itertools
 import operator
 
 import flambeau as torch
-from tests.capture.world import case, freeze, whole, x
-
-
-def twice(f, *args):
-    return [freeze(f(*args)), freeze(f(*args))]
+from tests.capture.world import case, twice, whole, x
 
 
 @whole

@@ -1,11 +1,7 @@
 """Tensors: sizes, dtypes, strides, gradients, views, in-place writes, aliasing; results that are inputs."""
 
 import flambeau as torch
-from tests.capture.world import case, freeze, whole, x
-
-
-def twice(f, *args):
-    return [freeze(f(*args)), freeze(f(*args))]
+from tests.capture.world import case, freeze, twice, whole, x
 
 
 @whole

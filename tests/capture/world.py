@@ -65,3 +65,8 @@ def freeze(v: Any) -> Any:
 def calls(f: Callable[..., Any], *args_of_calls: Any) -> list[Any]:
     """What a function gives at several calls."""
     return [freeze(f(*a)) for a in args_of_calls]
+
+
+def twice(f: Callable[..., Any], *args: Any) -> list[Any]:
+    """What a function gives at two equal calls."""
+    return calls(f, args, args)
