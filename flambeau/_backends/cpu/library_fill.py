@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.library_memory import empty_as, format_order, laid_out
-from flambeau._values.dtype import complex32, element
+from flambeau._values.dtype import SPOKEN, complex32, element
 from flambeau._values.rounding import fma
 
 Shape = tuple[int, ...]
@@ -41,13 +41,20 @@ def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
     """From both ends towards the middle, as PyTorch counts, so that both ends are exact."""
     if steps < 2:
         return np.full(steps, start).astype(dtype.np)
+    if dtype is complex32 or dtype.kind == "b":
+        raise NotImplementedError(f"\"linspace_cpu\" not implemented for '{SPOKEN[dtype]}'")
+    if dtype.is_complex:  # part by part
+        out = np.empty(steps, dtype.np)
+        one, other, real = complex(start), complex(end), dtype.to_real()
+        out.real = linspace(start=one.real, end=other.real, steps=steps, dtype=real)
+        out.imag = linspace(start=one.imag, end=other.imag, steps=steps, dtype=real)
+        return out
     half, wide = steps // 2, np.float64
     up, down = np.arange(half, dtype=wide), np.arange(steps - half - 1, -1, -1, dtype=wide)
     if dtype.kind == "i":
-        start, end = int(start), int(end)
-        step: Any = np.float32((end - start) / (steps - 1)) if dtype.itemsize < 8 else (end - start) / (steps - 1)
-        low, high = fma(up, float(step), float(start)), fma(down, -float(step), float(end))
-        return np.concatenate((low, high)).astype(type(step) if dtype.itemsize < 8 else np.float64).astype(dtype.np)
+        start, end = float(int(start)), float(int(end))
+        step: Any = (end - start) / (steps - 1)
+        return np.concatenate((fma(up, step, start), fma(down, -step, end))).astype(dtype.np)
     d = dtype.np
     a, b = d.type(start), d.type(end)
     if dtype.is_floating_point and d.itemsize < 4:  # every operation rounds to the narrow type
@@ -65,9 +72,6 @@ def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
         down *= -float(step)
         down += float(b)
         low, high = up, down
-    elif d == np.complex128:
-        low = fma(up, step.real, a.real) + 1j * fma(up, step.imag, a.imag)
-        high = fma(down, -step.real, b.real) + 1j * fma(down, -step.imag, b.imag)
     else:
         low, high = a + step * up, b - step * down
     out = np.empty(steps, d)

@@ -102,17 +102,18 @@ def index(x: Any, *, indices: Any) -> Any:
     found = picked(x, arrays, True, reach(x, where))
     if found is not None:
         return found
+    along = [d for d, i in enumerate(where) if isinstance(i, np.ndarray)]
     try:
-        along = [d for d, i in enumerate(where) if isinstance(i, np.ndarray)]
         if len(along) == 1 and x.ndim > 1:
             return np.take(x, where[along[0]], along[0])
         out = x[where]
     except IndexError as error:
         if "out of bounds" in str(error):
-            for d, i in enumerate(where):
-                if isinstance(i, np.ndarray) and i.size and not (-x.shape[d] <= i.min() and i.max() < x.shape[d]):
-                    bad = i[(i < -x.shape[d]) | (i >= x.shape[d])].flat[0]
-                    raise IndexError(f"index {bad} is out of bounds for dimension {d} with size {x.shape[d]}") from None
+            for number, d in enumerate(along):  # PyTorch counts the arrays of indices, not the dims
+                i, n = where[d], x.shape[d]
+                if i.size and not (-n <= i.min() and i.max() < n):
+                    bad = i[(i < -n) | (i >= n)].flat[0]
+                    raise IndexError(f"index {bad} is out of bounds for dimension {number} with size {n}") from None
         raise explain(error, where) from None
     return np.array(out, order="C") if out.base is x or not isinstance(out, np.ndarray) else out
 

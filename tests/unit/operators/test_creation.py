@@ -89,6 +89,30 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "complex64", "complex128"])
+def test_evenly_spaced_numbers(agree, dtype):
+    """PyTorch's bits: of integers whose steps are not, of large ones, of complex numbers."""
+
+    def program(t):
+        d = getattr(t, dtype)
+        largest = 255 if dtype == "uint8" else 1.5 + 2j if d.is_complex else t.iinfo(d).max
+        least = 0 if dtype == "uint8" else -3 - 1j if d.is_complex else t.iinfo(d).min
+        return [t.linspace(a, b, n, dtype=d) for n in (0, 1, 2, 7, 40) for a, b in ((3, 11), (least, largest), (200, 7))
+                if n or a == 3]  # fmt: skip
+
+    agree(program)
+
+
+@pytest.mark.parametrize("dtype", ["complex32", "bool"])
+def test_numbers_that_are_not_spaced(agree, dtype):
+    agree(lambda t: t.linspace(0, 1, 5, dtype=getattr(t, dtype)), raises=NotImplementedError)
+
+
+@pytest.mark.parametrize("dims", [0, 1, 2])
+def test_indices_out_of_bounds(agree, dims):
+    agree(lambda t: t.zeros(3, 3, 3)[(slice(None),) * dims + (t.tensor([5]),)], raises=IndexError)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(agree, name):
     error, program = REFUSED[name]
