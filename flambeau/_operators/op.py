@@ -6,7 +6,7 @@ Three decorators, by how the body is read:
     @op("softmax.int")           a body over whole arrays in words of `k` (language.py); `k.library` for what has no word
     @composite("stack")          a body over tensors, in public Tensor operations: everything else follows
 
-Below a body stand, as far as needed: `.vjp(...)` derivatives, `.errors` refusals, `.arrays` a faster array reading, `.samples`.
+Below a body stand, as far as needed: `.vjp(...)` derivatives, `.errors` refusals, `.arrays` a faster array reading.
 """
 
 from __future__ import annotations
@@ -62,9 +62,8 @@ class Param:
 
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 
-ARITHMETIC = frozenset(
-    ("add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "floor_divide")
-)  # whose first operand may be a number, too
+# Those whose first operand may be a number, too.
+ARITHMETIC = frozenset(("add", "sub", "mul", "div", "true_divide", "floor_divide"))
 
 
 class Op:
@@ -134,8 +133,6 @@ class Op:
         self.run = body
         self.check: Callable[..., None] | None = None
         self.write: Callable[..., None] | None = None
-        self.sample: Callable[..., Any] | None = None
-        self.shapes: Callable[..., Any] | None = None
         self.is_flat = False
         self.is_primitive, self.seen_rules = kind != "composite", {}
         self.seen_as: Callable[..., Any] | None = None
@@ -253,16 +250,6 @@ class Op:
     def into(self, fn: Callable[..., None]) -> Op:
         """The in-place form, where it can do better than to compute and store: fn(k, *parameters) writes into the first array."""
         self.write = fn
-        return self
-
-    def meta(self, fn: Callable[..., Any]) -> Op:
-        """Shapes and dtypes of the results where they cannot be read off the body (library calls)."""
-        self.shapes = fn
-        return self
-
-    def samples(self, fn: Callable[..., Any]) -> Op:
-        """Yield argument tuples for tests, where the generic ones (broadcastable tensors) would not do."""
-        self.sample = fn
         return self
 
     # ---- what is read off the body ----
