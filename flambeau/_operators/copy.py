@@ -191,7 +191,7 @@ flip.vjp(input=lambda g, dims: g.flip(dims))
 @flip.arrays
 def _(k: Any, input: Any, dims: Any) -> Any:
     dims = wrap_dims(sizes(dims), input.ndim, empty_is_all=False)
-    return k.library("copied", k.xp.flip(input, dims) if dims else input, format="contiguous_format")
+    return k.library("copied", k.xp.flip(input, dims) if dims else input)
 
 
 @composite("fliplr")

@@ -103,11 +103,7 @@ def _vector(name: str, index: Any) -> None:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
 
 
-@op(
-    "index_select",
-    promote="none",
-    variants=OUT,
-)
+@op("index_select", promote="none", variants=OUT)
 def index_select(k: Kernel[T], input: T, dim: Dim, index: Index) -> T:
     """The slices of `input` along `dim` that `index` names.
 
@@ -181,7 +177,7 @@ def _same_slices(name: str, input: Any, dim: int, index: Any, source: Any) -> No
         )
 
 
-@op("index_copy", promote="none", variants=WRITE, lacks=("u", "index_copy_cpu"))
+@op("index_copy", promote="none", variants=WRITE, lacks=("u", "index_copy_cpu"), packed=True)
 def index_copy(k: Kernel[T], input: T, dim: Dim, index: Index, source: T) -> T:
     """`input` with each slice of `source` in the place that `index` names."""
     return changed(k, "index_copy", input, index, source, dim=wrap_dim(dim, input.ndim))
@@ -254,7 +250,7 @@ index_fill.vjp(
 )
 
 
-@op("index_reduce", promote="none", variants=WRITE)
+@op("index_reduce", promote="none", variants=WRITE, packed=True)
 def index_reduce(
     k: Kernel[T], input: T, dim: Dim, index: Index, source: T, reduce: str, *, include_self: bool = True
 ) -> T:
@@ -318,7 +314,7 @@ def _where(c: Any, a: Any, b: Any) -> Any:
 # ---------------------------------------------------------------- flat positions
 
 
-@op("take", promote="none", variants=OUT, lacks=("uC", "take_cpu"))
+@op("take", promote="none", variants=OUT, lacks=("uC", "take_cpu"), packed=True)
 def take(k: Kernel[T], input: T, index: Index) -> T:
     """Elements by their position in the flattened tensor."""
     return k.library("take_flat", input, index)
@@ -482,7 +478,7 @@ masked_select.vjp(
     promote="none",
     variants=("function", "method", "inplace"),
     lacks=("uC", "masked_scatter"),
-    packed="channels",
+    packed=True,
 )
 def masked_scatter(k: Kernel[T], input: T, mask: Mask, source: T) -> T:
     """`input` with the elements of `source`, one after the other, where the mask is true."""

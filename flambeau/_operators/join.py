@@ -97,7 +97,7 @@ def _uncat(g: Any, shapes: Sequence[Shape], dim: int) -> list[Any]:
     return out
 
 
-@op("stack", variants=OUT, promote="none", exact=False, packed="channels")
+@op("stack", variants=OUT, promote="none", exact=False, packed=True)
 def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors of equal sizes side by side in a new dimension.
 

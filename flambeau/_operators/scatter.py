@@ -41,7 +41,13 @@ def _fits(name: str, input: Any, dim: int, index: Any, source: Any = None) -> No
             )
 
 
-@op("gather", promote="none", variants=("function", "method", "out"), lacks=("uC", "scatter_gather_tensor_cpu"))
+@op(
+    "gather",
+    promote="none",
+    variants=("function", "method", "out"),
+    lacks=("uC", "scatter_gather_tensor_cpu"),
+    packed=True,
+)
 def gather(k: Kernel[T], input: T, dim: Dim, index: Index, *, sparse_grad: bool = False) -> T:
     """For each element of `index`, the element of `input` at that place along `dim`.
 

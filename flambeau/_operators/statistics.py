@@ -274,7 +274,7 @@ def corrcoef(input: T) -> T:
 # ---------------------------------------------------------------- norms of slices, distances of rows
 
 
-@composite("renorm", variants=ALL_FORMS)
+@composite("renorm", variants=ALL_FORMS, packed=True)
 def renorm(input: T, p: Scalar, dim: Dim, maxnorm: Scalar) -> T:
     """Each slice along `dim` scaled down, where needed, so that its p-norm is at most `maxnorm`."""
     x: Any = input

@@ -29,12 +29,18 @@ OPERATORS = {
     "scatter": lambda fl, x: x.scatter(1, fl.zeros(x.shape, dtype=fl.int64), 1.0),
     "scatter_add": lambda fl, x: x.scatter_add(1, fl.zeros(x.shape, dtype=fl.int64), x),
     "index_add": lambda fl, x: x.index_add(1, fl.tensor([0]), x[:, :1]),
+    "index_copy": lambda fl, x: x.index_copy(1, fl.tensor([0]), x[:, 1:2]),
+    "index_reduce": lambda fl, x: x.index_reduce(1, fl.tensor([0]), x[:, 1:2], "amax"),
+    "gather": lambda fl, x: x.gather(1, fl.zeros_like(x, dtype=fl.int64)),
+    "take": lambda fl, x: x.take(fl.ones_like(x, dtype=fl.int64)),
+    "renorm": lambda fl, x: x.renorm(2, 1, 0.5),
     "masked_scatter": lambda fl, x: x.masked_scatter(x > 0, x.reshape(-1)),
     "columns": lambda fl, x: x[:, fl.tensor([0, 2])],
     "mask": lambda fl, x: x[:, fl.arange(x.shape[1]) % 2 == 0],
 }
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce")  # PyTorch: in beta
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("scale", [1, 40])  # small, and by kernels
 def test_in_order(agree, name, scale):
@@ -44,6 +50,25 @@ def test_in_order(agree, name, scale):
         return y.view(-1)[:50]
 
     agree(run, rand(4, 6 * scale, 8 * scale), grads=0 if name in ("any", "prod", "cumprod") else 1)
+
+
+@pytest.mark.parametrize("name", ["index_copy", "gather", "take", "masked_scatter", "stack", "flip"])
+def test_of_images_with_channels_last(agree, name):
+    def run(fl, x):
+        x = x.detach().contiguous(memory_format=fl.channels_last)
+        if name == "stack":
+            return fl.stack([x[0], x[1]])
+        return x.flip((0, 1)) if name == "flip" else OPERATORS[name](fl, x)
+
+    agree(run, rand(2, 3, 4, 5), strides=True, grads=0)
+
+
+def test_reversed_results_lie_as_what_they_are_made_of(agree):
+    for dims in ((0,), (1,), (0, 2), ()):
+        agree(lambda fl, x, d=dims: x.transpose(0, 2).flip(d), rand(3, 4, 5), strides=True)
+        agree(lambda fl, x, d=dims: x.transpose(0, 2)[::2, 1:].flip(d), rand(3, 4, 5), strides=True)
+        agree(lambda fl, x, d=dims: x.expand(2, 4, 3).flip(d), rand(4, 3), strides=True)
+        agree(lambda fl, x, d=dims: x.transpose(0, 1)[:1].flip(d), rand(4, 3, 2), strides=True)
 
 
 @pytest.mark.parametrize(

@@ -116,17 +116,17 @@ def empty_as(x: Any, *, dtype: Any = None, format: str = "preserve_format", shap
     n = x.dtype.itemsize
     if dense(x):
         memory = np.empty(x.size, d)
-        return np.ndarray(x.shape, d, memory, 0, [s // n * d.itemsize for s in x.strides])
-    order = sorted(range(x.ndim), key=lambda i: (-x.strides[i], i)) if 0 not in x.strides else _order(x)
+        return np.ndarray(x.shape, d, memory, 0, [abs(s) // n * d.itemsize for s in x.strides])
+    order = sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i)) if 0 not in x.strides else _order(x)
     return laid_out(x.shape, d, order)
 
 
 def _order(x: Any) -> list[int]:
     """Dims by falling stride; those of stride 0 stay where they stand."""
-    order = list(range(x.ndim))
+    order, steps = list(range(x.ndim)), [abs(s) for s in x.strides]
     for i in range(1, x.ndim):
         j = i
-        while j > 0 and x.strides[order[j]] > x.strides[order[j - 1]] > 0:
+        while j > 0 and steps[order[j]] > steps[order[j - 1]] > 0:
             order[j], order[j - 1] = order[j - 1], order[j]
             j -= 1
     return order
