@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flambeau._kernel.language import Dims, DType, Kernel, Scalar, Shape, T
@@ -13,6 +14,21 @@ from flambeau._values.shape import wrap_dim, wrap_dims
 
 INF = float("inf")
 TENSORS = {"namespace": "linalg", "variants": ("function", "out")}
+
+
+def norm_of_sizes(k: Any, a: Any, p: float, dims: Sequence[int]) -> Any:
+    """The p-norm, along some dims, of numbers whose absolute values are `a`; the dims stay, of size 1."""
+    if p == INF:
+        return k.max(a, dims)
+    if p == -INF:
+        return k.min(a, dims)
+    if p == 0:
+        return k.sum(k.where(k.ne(a, k.like(0, a)), k.like(1, a), k.like(0, a)), dims)
+    if p == 1:
+        return k.sum(a, dims)
+    if p == 2:
+        return k.sqrt(k.sum(a * a, dims))
+    return k.pow(k.sum(k.pow(a, k.like(p, a)), dims), k.like(1 / p, a))
 
 
 @op(
@@ -31,20 +47,7 @@ def linalg_vector_norm(
     tensor(5.)
     """
     dims = wrap_dims(dim, x.ndim)
-    a = k.abs(x)
-    p = float(ord)
-    if p == INF:
-        out = k.max(a, dims)
-    elif p == -INF:
-        out = k.min(a, dims)
-    elif p == 0:
-        out = k.sum(k.where(k.ne(a, k.like(0, a)), k.like(1, a), k.like(0, a)), dims)
-    elif p == 1:
-        out = k.sum(a, dims)
-    elif p == 2:
-        out = k.sqrt(k.sum(a * a, dims))
-    else:
-        out = k.pow(k.sum(k.pow(a, k.like(p, a)), dims), k.like(1 / p, a))
+    out = norm_of_sizes(k, k.abs(x), float(ord), dims)
     return out if keepdim else k.reshape(out, tuple(n for i, n in enumerate(x.shape) if i not in dims))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, Kernel, Scalar, T
 from flambeau._operators.flat import flat_in
+from flambeau._operators.norm import norm_of_sizes
 from flambeau._operators.op import ALL_FORMS, FUNCTION, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, float32, float64
@@ -317,17 +318,7 @@ def _pairwise(k: Kernel[T], input: T, other: T, p: float) -> T:
     n, m, d = input.shape[-2], other.shape[-2], input.shape[-1]
     x = k.reshape(input, (*input.shape[:-2], n, 1, d))
     apart = k.abs(x - k.reshape(other, (*other.shape[:-2], 1, m, d)))
-    last = (apart.ndim - 1,)
-    if p == 0:
-        found = k.sum(k.where(k.ne(apart, k.like(0, apart)), k.like(1, apart), k.like(0, apart)), last)
-    elif p == 1:
-        found = k.sum(apart, last)
-    elif p == 2:
-        found = k.sqrt(k.sum(apart * apart, last))
-    elif p == math.inf:
-        found = k.max(apart, last)
-    else:
-        found = k.pow(k.sum(k.pow(apart, k.like(p, apart)), last), k.like(1 / p, apart))
+    found = norm_of_sizes(k, apart, p, (apart.ndim - 1,))
     return k.reshape(found, found.shape[:-1])
 
 
