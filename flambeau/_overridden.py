@@ -15,15 +15,12 @@ from flambeau._eager.modes import STATE
 from flambeau._operators.op import METHODS
 from flambeau._tensor import Tensor
 
-# Not asked about: they make or change the object itself, or stand below `__torch_function__`.
-SILENT = frozenset(("as_subclass", "new", "names", "has_names"))
+# Not asked about: they make or change the object itself, or stand below `__torch_function__`; `to` asks by itself.
+SILENT = frozenset(("as_subclass", "new", "names", "has_names", "to"))
 DUNDERS = ("__array__", "__array_wrap__", "__bool__", "__complex__", "__contains__", "__dir__", "__dlpack__", "__dlpack_device__",
            "__float__", "__index__", "__int__", "__len__", "__reduce_ex__", "__repr__", "__reversed__")  # fmt: skip
-KEEPING = (
-    "detach",
-    "data",
-    "new_tensor",
-)  # what gives tensors, and is asked about even where the class has no own `__torch_function__`
+# What gives tensors, and is asked about even where the class has no own `__torch_function__`.
+KEEPING = frozenset(("detach", "data", "new_tensor"))
 
 
 @functools.cache
@@ -36,7 +33,6 @@ def asked_about() -> frozenset[str]:
         and name not in SILENT
         and name not in METHODS
         and isinstance(value, (types.FunctionType, property))
-        and name not in ("to",)  # asks by itself
     )
 
 
@@ -75,7 +71,7 @@ def _lookup(names: Any) -> Any:
     return __getattribute__
 
 
-_everything, _tensors = _lookup(asked_about), _lookup(lambda names=frozenset(KEEPING): names)
+_everything, _tensors = _lookup(asked_about), _lookup(lambda: KEEPING)
 
 
 def attend(cls: Any) -> None:

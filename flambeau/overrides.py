@@ -130,18 +130,24 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
         return _below(op, values, out, into)
     if isinstance(fn, property):  # what is asked for without a call comes as what a call of it is
         fn = fn.__get__
-    args, kwargs = [], {}
+    args, kwargs = _written(op, values, out)
+    return handle_torch_function(fn, relevant, *args, **kwargs)
+
+
+def _written(op: Op, values: Any, out: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a call as one would write them: without those that are the default anyway."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
     for p, v in zip(op.params, values, strict=True):
-        if p.keyword or kwargs:
-            if v is not p.default and not (isinstance(v, (int, float, str)) and v == p.default):
-                kwargs[p.name] = v
-        else:
+        if not (p.keyword or kwargs):
             args.append(v)
+        elif not _is_default(v, p.default):
+            kwargs[p.name] = v
     while len(args) > 1 and _is_default(args[-1], op.params[len(args) - 1].default):
         args.pop()
     if out is not None:
         kwargs["out"] = out
-    return handle_torch_function(fn, relevant, *args, **kwargs)
+    return args, kwargs
 
 
 def _below(op: Op, values: Any, out: Any, into: bool) -> Any:
@@ -202,17 +208,9 @@ def _override_create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     from flambeau._eager.names import public
 
     fn = public(op.name, op.namespace) if "function" in op.variants else getattr(Tensor, op.name)
-    args, kwargs = [], {k: v for k, v in extra.items() if v is not None and v is not False}
-    for p, v in zip(op.params, values, strict=True):
-        if not p.keyword:
-            args.append(v)
-        elif not _is_default(v, p.default):
-            kwargs[p.name] = v
-    while len(args) > 1 and _is_default(args[-1], op.params[len(args) - 1].default):
-        args.pop()
-    if out is not None:
-        kwargs["out"] = out
-    return handle_torch_function(fn, (like, out), *args, **kwargs)
+    args, kwargs = _written(op, values, out)
+    given = {k: v for k, v in extra.items() if v is not None and v is not False}
+    return handle_torch_function(fn, (like, out), *args, **{**given, **kwargs})
 
 
 create.HOOKS.insert(0, _override_create)

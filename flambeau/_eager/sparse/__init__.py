@@ -22,9 +22,7 @@ from flambeau._tensor import LAYOUTS, Tensor
 
 READINGS: Table = {}
 IN_PLACE: Table = {}  # what writes into its first tensor, where that is no plain replacement
-reading = entering(
-    READINGS
-)  # for tensors that are not all strided; `composed`: of other operators, which record themselves
+reading = entering(READINGS)  # for tensors that are not all strided; `composed`: of operators that record themselves
 writing = entering(IN_PLACE)  # is given an operator's arguments and changes the first
 
 
