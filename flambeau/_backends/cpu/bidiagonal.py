@@ -33,14 +33,14 @@ def svd(x: Any, full: bool) -> tuple[Any, Any, Any]:
         Q, R = np.linalg.qr(x, "complete" if full else "reduced")
         U, S, Vh = np.linalg.svd(R[..., :n, :])
         return np.concatenate((Q[..., :n] @ U, Q[..., n:]), -1), S, Vh
-    _, scale = np.frexp(abs(x).max())  # squares must neither overflow nor vanish
+    _, scale = np.frexp(abs(x).max((-2, -1), keepdims=True))  # squares must neither overflow nor vanish
     x = np.ldexp(x, -scale)
     Q, B = np.empty((2, *x.shape[:-2], m, m), x.dtype)
     P = np.empty((*x.shape[:-2], n if full else m, n), x.dtype)
     for i in np.ndindex(x.shape[:-2]):
         Q[i], B[i], P[i] = reduced(x[i], full)
     U, S, Vh = np.linalg.svd(B)
-    return Q @ U, np.ldexp(S, scale), np.concatenate((Vh @ P[..., :m, :], P[..., m:, :]), -2)
+    return Q @ U, np.ldexp(S, scale[..., 0]), np.concatenate((Vh @ P[..., :m, :], P[..., m:, :]), -2)
 
 
 def reduced(x: Any, full: bool = False) -> tuple[Any, Any, Any]:

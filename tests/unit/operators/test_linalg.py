@@ -107,6 +107,12 @@ def test_singular_vectors_of_special_matrices():
         np.testing.assert_allclose(Vh @ Vh.mH, np.eye(x.shape[1]), atol=1e-12)
 
 
+def test_singular_values_of_a_batch_are_those_of_each():
+    x = rand(3, 3, 20) * np.array([1e-200, 1, 1e200])[:, None, None]
+    for one, S in zip(x, flambeau.linalg.svd(flambeau.tensor(x)).S, strict=True):
+        assert S.tolist() == flambeau.linalg.svd(flambeau.tensor(one)).S.tolist() and S.min() > 0
+
+
 def test_eigenvalues(agree):
     def program(t, x):
         values = t.linalg.eig(x).eigenvalues
