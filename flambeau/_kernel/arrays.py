@@ -78,7 +78,9 @@ class Arrays:
         return self._special("polygamma")(n, x)
 
     def complex(self, re: Any, im: Any) -> Any:
-        out = self.xp.empty(self.xp.broadcast_shapes(re.shape, im.shape), "D" if re.dtype.itemsize == 8 else "F")
+        shape, d = self.xp.broadcast_shapes(re.shape, im.shape), "D" if re.dtype.itemsize == 8 else "F"
+        like = next((x for x in (re, im) if x.shape == shape), None)
+        out = self.xp.empty(shape, d) if like is None else self.xp.empty_like(like, d)
         out.real, out.imag = re, im
         return out
 

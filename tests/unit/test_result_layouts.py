@@ -71,6 +71,23 @@ def test_reversed_results_lie_as_what_they_are_made_of(agree):
         agree(lambda fl, x, d=dims: x.transpose(0, 1)[:1].flip(d), rand(4, 3, 2), strides=True)
 
 
+@pytest.mark.parametrize("scale", [1, 40])
+def test_sorted_and_complex_results_lie_as_what_they_are_made_of(agree, scale):
+    x = rand(3, 4, 5 * scale)
+    for dim in range(3):
+        for how in ({}, {"descending": True}, {"stable": True}):
+            agree(
+                lambda fl, x, d=dim, h=how: tuple(x.detach().permute(2, 0, 1).sort(dim=d, **h)),
+                x,
+                strides=True,
+                grads=0,
+            )
+        agree(lambda fl, x, d=dim: tuple(x.detach().transpose(0, 1)[:, ::2].sort(d)), x, strides=True, grads=0)
+        agree(lambda fl, x, d=dim: tuple((x.detach() * 3).long().transpose(0, 2).sort(d)), x, strides=True, grads=0)
+    agree(lambda fl, x: fl.complex(x.detach().transpose(0, 2), x.detach().transpose(0, 2)), x, strides=True, grads=0)
+    agree(lambda fl, x: fl.polar(x.detach().transpose(0, 2), x.detach()[0].t().unsqueeze(2)), x, strides=True, grads=0)
+
+
 @pytest.mark.parametrize(
     "index",
     [

@@ -117,12 +117,13 @@ def empty_as(x: Any, *, dtype: Any = None, format: str = "preserve_format", shap
     if dense(x):
         memory = np.empty(x.size, d)
         return np.ndarray(x.shape, d, memory, 0, [abs(s) // n * d.itemsize for s in x.strides])
-    order = sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i)) if 0 not in x.strides else _order(x)
-    return laid_out(x.shape, d, order)
+    return laid_out(x.shape, d, order_of(x))
 
 
-def _order(x: Any) -> list[int]:
-    """Dims by falling stride; those of stride 0 stay where they stand."""
+def order_of(x: Any) -> list[int]:
+    """Dims by falling stride, the outermost first; those of stride 0 stay where they stand."""
+    if 0 not in x.strides:
+        return sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i))
     order, steps = list(range(x.ndim)), [abs(s) for s in x.strides]
     for i in range(1, x.ndim):
         j = i

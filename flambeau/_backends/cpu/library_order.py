@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu import ties
+from flambeau._backends.cpu.library_memory import order_of
 from flambeau._backends.cpu.library_product import native
 
 FEW = 1 << 6  # entries up to which Python puts equal elements in their places
@@ -27,6 +28,10 @@ def sort(x: Any, *, dim: int, descending: bool, stable: bool = True) -> Any:
     """Returns (values, indices); equal elements in their order, or equal integers in the one that PyTorch leaves."""
     if x.ndim == 0:
         return x.copy(), np.zeros((), np.int64)
+    order = list(range(x.ndim)) if x.flags.c_contiguous else order_of(x)
+    if order != sorted(order):  # the results lie as x does
+        found = sort(x.transpose(order), dim=order.index(dim), descending=descending, stable=stable)
+        return tuple(r.transpose(np.argsort(order)) for r in found)
     if not stable and ties.SMALL < x.shape[dim] <= LONGEST and x.dtype.kind in "iub":
         order = _as_left(x, x.shape[dim], dim, descending, ties.SORT)
         return np.take_along_axis(x, order, dim), order
