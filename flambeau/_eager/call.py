@@ -200,18 +200,18 @@ def meet(op: Op, values: tuple[Any, ...]) -> Met:
     return out, tensors, common, narrow.way(op, out, common)
 
 
-def refuse_first(op: Op, values: tuple[Any, ...]) -> None:
-    """The same, by the dtype of the first tensor."""
-    first = next((v for p, v in zip(op.params, values, strict=True) if p.is_tensor and isinstance(v, Tensor)), None)
-    if first is not None and first._a.ndim and first._a.size:  # of others PyTorch asks no routine
-        refuse(op, first.dtype)
-
-
 def refuse(op: Op, d: dtypes.dtype) -> None:
     """Raise where PyTorch has no routine for a dtype."""
     name = op.routine(d)
     if name:
         raise NotImplementedError(f"\"{name}\" not implemented for '{dtypes.SPOKEN[d]}'")
+
+
+def refuse_first(op: Op, values: tuple[Any, ...]) -> None:
+    """The same, by the dtype of the first tensor."""
+    first = next((v for p, v in zip(op.params, values, strict=True) if p.is_tensor and isinstance(v, Tensor)), None)
+    if first is not None and first._a.ndim and first._a.size:  # of others PyTorch asks no routine
+        refuse(op, first.dtype)
 
 
 def promoted(op: Op, common: dtypes.dtype) -> dtypes.dtype:

@@ -632,15 +632,14 @@ def _composite(op: Op) -> str:
         for p in op.params
         if p.is_tensor
     )
+    first = next((p.name for p in op.params if p.is_tensor), "")
     conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
     if op.layouts:
         conditions.append(f"type({op.params[0].name}._a) not in LAYOUTS")
     if op.lacks:
-        first = next(p.name for p in op.params if p.is_tensor)
         conditions.append(_known(op, f"{first}._a.dtype"))
     fields = _bind(op, "FIELDS", record.named(op)) if op.outputs else ""
     text.append(f"    if {' and '.join(conditions)}:")
-    first = next((p.name for p in op.params if p.is_tensor), "")
     if op.native and first:
         text += [f"        if type({first}) in PLAIN and {first}._a.size >= LARGE:", f"            r = fused({me}, {_tuple(op)})",
                  f"            if r is not None: return {f'packed_tensor(r, {op.packed!r})' if op.packed else 'r'}"]  # fmt: skip
