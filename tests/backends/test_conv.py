@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from flambeau._backends.cpu.conv_plan import out_size
-from flambeau._backends.cpu.convolve import convolution
+from flambeau._backends.cpu.convolve import Convolution
 from flambeau._backends.cpu.layouts import channels_last, last_strides
 from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
 
@@ -91,7 +91,7 @@ def test_forward(case, dtype):
     x_shape, w_shape, *how = case
     rng = np.random.default_rng(0)
     x, w, bias = (cast(rng.standard_normal(s), dtype) for s in (x_shape, w_shape, w_shape[:1]))
-    conv = convolution(*how)
+    conv = Convolution(*how)
     want, scale = reference(x, w, *how), reference(np.abs(x), np.abs(w), *how)
     close(conv.forward(x, w), want, scale, dtype)
     column = bias.astype(np.float64).reshape(-1, *(1,) * (x.ndim - 2))
@@ -110,14 +110,14 @@ def test_transposed(case, dtype):
     rng = np.random.default_rng(0)
     sizes = [out_size(*v) for v in zip(x_shape[2:], w_shape[2:], *how[:3])]
     g, w = (cast(rng.standard_normal(s), dtype) for s in ((x_shape[0], w_shape[0], *sizes), w_shape))
-    got = convolution(*how).transposed(g, w, tuple(x_shape[2:]))
+    got = Convolution(*how).transposed(g, w, tuple(x_shape[2:]))
     want, scale = transposed(g, w, x_shape[2:], *how), transposed(np.abs(g), np.abs(w), x_shape[2:], *how)
     close(got, want, scale, dtype)
     g = np.moveaxis(np.ascontiguousarray(np.moveaxis(g, 1, -1)), -1, 1)
-    close(convolution(*how).transposed(g, w, tuple(x_shape[2:])), want, scale, dtype, channels_last(g))
+    close(Convolution(*how).transposed(g, w, tuple(x_shape[2:])), want, scale, dtype, channels_last(g))
     bias = cast(rng.standard_normal(w.shape[1] * how[-1]), dtype)
     column = bias.astype(np.float64).reshape(-1, *(1,) * (g.ndim - 2))
-    got = convolution(*how).transposed(g, w, tuple(x_shape[2:]), bias)
+    got = Convolution(*how).transposed(g, w, tuple(x_shape[2:]), bias)
     close(got, want + column, scale + np.abs(column), dtype, channels_last(g))
 
 
@@ -145,11 +145,11 @@ def test_weight(case, dtype):
     rng = np.random.default_rng(0)
     sizes = [out_size(*v) for v in zip(x_shape[2:], w_shape[2:], *how[:3])]
     x, g = (cast(rng.standard_normal(s), dtype) for s in (x_shape, (x_shape[0], w_shape[0], *sizes)))
-    got = convolution(*how).weight(x, g, w_shape)
+    got = Convolution(*how).weight(x, g, w_shape)
     close(got, weight(x, g, w_shape, *how), weight(np.abs(x), np.abs(g), w_shape, *how), dtype)
     g = cast(np.moveaxis(rng.standard_normal((*g.shape[:1], *g.shape[2:], g.shape[1])), -1, 1), dtype)  # channels last
     close(
-        convolution(*how).weight(x, g, w_shape),
+        Convolution(*how).weight(x, g, w_shape),
         weight(x, g, w_shape, *how),
         weight(np.abs(x), np.abs(g), w_shape, *how),
         dtype,
@@ -162,7 +162,7 @@ def test_any_number_of_threads_gives_the_same_bits(case):
     rng = np.random.default_rng(0)
     sizes = [out_size(*v) for v in zip(x_shape[2:], w_shape[2:], *how[:3])]
     x, w, g = (cast(rng.standard_normal(s), "float32") for s in (x_shape, w_shape, (x_shape[0], w_shape[0], *sizes)))
-    conv, before = convolution(*how), get_num_threads()
+    conv, before = Convolution(*how), get_num_threads()
     got = []
     try:
         for n in (1, 2, 7):
@@ -179,7 +179,7 @@ def test_not_a_number_stays_in_its_windows():
     x, w = (rng.standard_normal(s).astype(np.float32) for s in ((4, 20, 9, 9), (18, 20, 3, 3)))
     x[1, 3, 4, 4] = np.nan
     x[2, 5, 0, 8] = np.inf
-    got = convolution((1, 1), (1, 1), (1, 1), 1).forward(x, w)
+    got = Convolution((1, 1), (1, 1), (1, 1), 1).forward(x, w)
     bad = np.zeros(got.shape, bool)
     bad[1, :, 3:6, 3:6] = bad[2, :, 0:2, 7:9] = True
     assert np.array_equal(~np.isfinite(got), bad)

@@ -118,7 +118,7 @@ def entry_module() -> Module:
 
     nouts = f.load("i64", header(f, plan, "nouts"))
     outs = allocate(f, nouts, cursor)
-    run_launches(f, table, plan, cursor, values, outs)
+    run_launches(f, table, plan, cursor, values, nouts, outs)
     give_back(f, nouts, outs)
     clash(m)
     return m
@@ -221,14 +221,19 @@ def allocate(f: Function, nouts: V, cursor: Variable) -> V:
         )
         f.store(made, outs, i)
         with f.when(made == 0):
-            with f.loop(0, i) as j:
-                f.call("void", "Py_DecRef", f.load("ptr", outs, j))
+            drop(f, i, outs)
             f.ret(0)
         cursor.set(spec + (nd * 16 + 16))
     return outs
 
 
-def run_launches(f: Function, table: V, plan: V, cursor: Variable, values: V, outs: V) -> None:
+def drop(f: Function, count: V, outs: V) -> None:
+    """Results that nobody will see."""
+    with f.loop(0, count) as i:
+        f.call("void", "Py_DecRef", f.load("ptr", outs, i))
+
+
+def run_launches(f: Function, table: V, plan: V, cursor: Variable, values: V, nouts: V, outs: V) -> None:
     """Every launch of a plan, on temporary memory of its own, without the interpreter's lock where the plan says so."""
     temp = f.var("ptr", 0)
     temp_bytes = f.load("i64", header(f, plan, "temp"))
@@ -238,6 +243,7 @@ def run_launches(f: Function, table: V, plan: V, cursor: Variable, values: V, ou
         size = temp_bytes + 64
         temp.set(f.call("ptr", "flambeau_malloc", null, size) if pooled else f.call("ptr", "malloc", size))
         with f.when(temp.get() == 0):
+            drop(f, nouts, outs)
             decline(f)
     temp_start = (f.convert("ptrtoint", temp.get(), "i64") + 63) & -64
     release = f.load("i64", header(f, plan, "release"))

@@ -79,9 +79,9 @@ def _suits(x: Any, w: Any, work: int) -> bool:
 
 
 def _how(stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
-    from flambeau._backends.cpu.convolve import convolution
+    from flambeau._backends.cpu.convolve import Convolution  # with llvmlite
 
-    return convolution(tuple(stride), tuple(padding), tuple(dilation), groups)
+    return Convolution(tuple(stride), tuple(padding), tuple(dilation), groups)
 
 
 def conv_forward(x: Any, w: Any, bias: Any = None, *, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
