@@ -118,7 +118,7 @@ def _unique2(
     k: Kernel[T], input: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False
 ) -> tuple[T, T, T]:
     """The distinct elements, where each element went, and how often each occurs."""
-    return k.library("unique", input, dim=None)
+    return k.library("unique", input, dim=None, inverse=return_inverse, counts=return_counts)
 
 
 @op("unique_dim", promote="none", variants=("function",), differentiable=False)
@@ -130,9 +130,12 @@ def unique_dim(
 
 
 @op("_unique_runs", promote="none", variants=(), differentiable=False)
-def _unique_runs(k: Kernel[T], input: T, dim: Dim | None = None) -> tuple[T, T, T]:
+def _unique_runs(
+    k: Kernel[T], input: T, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
+) -> tuple[T, T, T]:
     """The first of each run of equal elements, which run each element is in, and how long the runs are."""
-    return k.library("unique_runs", input, dim=None if dim is None else wrap_dim(dim, input.ndim))
+    dim = None if dim is None else wrap_dim(dim, input.ndim)
+    return k.library("unique_runs", input, dim=dim, inverse=return_inverse, counts=return_counts)
 
 
 def _wanted(found: Any, inverse: bool, counts: bool) -> Any:
@@ -151,7 +154,9 @@ def unique(
     >>> torch.unique(torch.tensor([3, 1, 3]), return_counts=True)
     (tensor([1, 3]), tensor([1, 2]))
     """
-    return _wanted(_unique2(input) if dim is None else unique_dim(input, dim), return_inverse, return_counts)
+    asked = (sorted, return_inverse, return_counts)
+    found = _unique2(input, *asked) if dim is None else unique_dim(input, dim, *asked)
+    return _wanted(found, return_inverse, return_counts)
 
 
 @composite(
@@ -162,7 +167,7 @@ def unique_consecutive(
     input: T, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
 ) -> Any:
     """The first of each run of equal elements (or slices along `dim`)."""
-    return _wanted(_unique_runs(input, dim), return_inverse, return_counts)
+    return _wanted(_unique_runs(input, return_inverse, return_counts, dim), return_inverse, return_counts)
 
 
 # ---------------------------------------------------------------- search

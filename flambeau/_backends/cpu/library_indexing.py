@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def subscript(x: Any, indices: Any) -> tuple[Any, ...]:
                             "the shape of the indexed tensor "
                             f"{list(x.shape)} at index {dim + d}"
                         )
-            out += index.nonzero() if index.ndim else [np.zeros(int(index), np.int64)]
+            out += list(nonzero(index).T) if index.ndim else [np.zeros(int(index), np.int64)]
             dim += index.ndim
             continue
         if dim >= x.ndim:
@@ -96,7 +97,21 @@ def reach(x: Any, where: Any) -> int:
     return int(each * count)
 
 
+def whole_mask(x: Any, indices: Any) -> Any:
+    """The mask of all of x that a subscript is, if it is one that a kernel reads."""
+    mask = indices[0] if len(indices) == 1 else None
+    return mask if mask is not None and mask.shape == x.shape and _held(mask) else None
+
+
+def _held(mask: Any) -> bool:
+    """Whether a kernel finds where a mask holds."""
+    return mask.size >= NATIVE and mask.ndim > 0 and (mask.dtype.kind == "b" or mask.dtype == np.uint8) and native()
+
+
 def index(x: Any, *, indices: Any) -> Any:
+    mask = whole_mask(x, indices)
+    if mask is not None:
+        return masked_select(x, mask)
     where = subscript(x, indices)
     arrays = [None if type(i) is slice else i for i in where]
     found = picked(x, arrays, True, reach(x, where))
@@ -126,9 +141,13 @@ def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None
         and indices[0].dtype.kind == "b"
         and values.size == 1
     ):
-        if indices[0].shape == into.shape[: indices[0].ndim]:
-            into[indices[0]] = values.reshape(())
+        mask = indices[0]
+        if mask.shape == into.shape[: mask.ndim]:
+            masked_write(into, mask.reshape(*mask.shape, *(1,) * (into.ndim - mask.ndim)), values.reshape(()))
             return
+    mask = whole_mask(into, indices)
+    if mask is not None and values.ndim == 1 and _put_in_order(into, mask, values, accumulate):
+        return
     where = subscript(into, indices)
     arrays = [None if type(i) is slice else i for i in where]
     if written(into, values, arrays, "add" if accumulate else "set", True, reach(into, where)):
@@ -149,6 +168,18 @@ def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None
             "indexing result of shape "
             f"{list(shape)}"
         ) from error
+
+
+def _put_in_order(into: Any, mask: Any, values: Any, accumulate: bool) -> bool:
+    """Whether a kernel wrote (or added) values, one after the other, where the mask holds."""
+    from flambeau._backends.cpu.compact import count, pick, spread
+
+    if values.size != count(mask):
+        return False
+    if accumulate:
+        old = pick(into, mask)
+        values = None if old is None else np.add(old, values, dtype=old.dtype)
+    return values is not None and spread(into, mask, values) is not None
 
 
 def add_rows(into: Any, at: Any, rows: Any) -> None:
@@ -334,18 +365,49 @@ def put(into: Any, index: Any, source: Any, *, accumulate: bool) -> None:
 def masked_write(into: Any, mask: Any, value: Any) -> None:
     if value.dtype != into.dtype:
         value = converted(value, dtype=dtypes.of(into.dtype))
+    bits = _BITS.get(into.dtype.itemsize)
+    if into.size >= NATIVE and bits is not None and mask.dtype.kind == "b" and not value.ndim and native():
+        whole = into.view(bits)
+        if _filled()(whole, mask, value.view(bits), whole) is not None:
+            return
     np.copyto(into, value, where=mask)
+
+
+_BITS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}  # elements that are only moved
+
+
+@cache
+def _filled() -> Any:
+    from flambeau._backends.cpu.compile import compile
+    from flambeau._kernel.record import Record
+
+    k = Record()
+    return compile(lambda mask, value, x: k.where(mask, value, x), "masked_write", write=True)
 
 
 def masked_select(x: Any, mask: Any) -> Any:
     if x.shape != mask.shape:
         x, mask = np.broadcast_arrays(x, mask)
+    if _held(mask):
+        from flambeau._backends.cpu.compact import pick
+
+        found = pick(x, mask)
+        if found is not None:
+            return found
+    mask = mask.view(bool) if mask.dtype == np.uint8 else mask
     return x[mask] if x.ndim else x.reshape(1)[mask.reshape(1)]
 
 
 def masked_scatter(into: Any, mask: Any, source: Any) -> None:
     mask = np.broadcast_to(mask, into.shape)
-    n = int(np.count_nonzero(mask))
+    n = None
+    if _held(mask):
+        from flambeau._backends.cpu.compact import spread
+
+        n = spread(into, mask, source)
+        if n is not None and n <= source.size:
+            return
+    n = int(np.count_nonzero(mask)) if n is None else n
     if n > source.size:
         raise RuntimeError("Number of elements of source < number of ones in mask")
     into[mask] = source.reshape(-1)[:n]
@@ -361,6 +423,10 @@ def nonzero(x: Any) -> Any:
         x = widened(x)
     if not x.ndim:
         return np.zeros((int(bool(x)), 0), np.int64)
+    if x.size >= NATIVE and native():
+        from flambeau._backends.cpu.compact import places
+
+        return places(x if x.dtype.kind == "b" else x != 0)
     return np.stack(np.nonzero(x), 1) if x.ndim > 1 else np.flatnonzero(x).reshape(-1, 1)
 
 

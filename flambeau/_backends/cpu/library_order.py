@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu import ties
+from flambeau._backends.cpu.library_indexing import masked_select, nonzero
 from flambeau._backends.cpu.library_memory import order_of
 from flambeau._backends.cpu.library_product import native
 
@@ -149,8 +150,8 @@ def kthvalue(x: Any, *, place: int, dim: int, keepdim: bool) -> Any:
     return (values, np.ascontiguousarray(index)) if keepdim else (values.squeeze(dim), index.squeeze(dim).copy())
 
 
-def unique(x: Any, *, dim: int | None) -> Any:
-    """(values, inverse, counts); every NaN is distinct."""
+def unique(x: Any, *, dim: int | None, inverse: bool = True, counts: bool = True) -> Any:
+    """(values, inverse, counts), of which the last two may be left empty where there is no `dim`; every NaN is distinct."""
     if dim is None:
         source = plain(x)
         if x.dtype.kind in "iu" and x.size > 256:
@@ -159,45 +160,57 @@ def unique(x: Any, *, dim: int | None) -> Any:
                 shifted = (x.reshape(-1) - least).astype(np.int64, copy=False)
                 often = np.bincount(shifted)
                 found = np.flatnonzero(often)
-                rank = np.cumsum(often > 0) - 1
-                return (found + least).astype(x.dtype), rank[shifted].reshape(x.shape), often[found]
+                back = (np.cumsum(often > 0) - 1)[shifted].reshape(x.shape) if inverse else _NONE
+                return (found + least).astype(x.dtype), back, often[found] if counts else _NONE
         if _native(x):
-            return _distinct(source.reshape(-1), x)
-        values, inverse, counts = np.unique(source, return_inverse=True, return_counts=True, equal_nan=False)
-        return values.astype(x.dtype, copy=False), inverse.reshape(x.shape).astype(np.int64, copy=False), counts
+            return _distinct(source.reshape(-1), x, inverse, counts)
+        values, back, often = np.unique(source, return_inverse=True, return_counts=True, equal_nan=False)
+        back = back.reshape(x.shape).astype(np.int64, copy=False) if inverse else _NONE
+        return values.astype(x.dtype, copy=False), back, often if counts else _NONE
     n = x.shape[dim]
     rows = np.moveaxis(plain(x), dim, 0).reshape(n, x.size // n if n else 0)
     if rows.shape[1] == 0:
         one = np.zeros(n, np.int64)
         return np.take(x, [0] if n else [], dim), one, np.array([n] if n else [], np.int64)
-    _, first, inverse, counts = np.unique(rows, axis=0, return_index=True, return_inverse=True, return_counts=True)
-    return np.take(x, first, dim), inverse.reshape(-1), counts
+    _, first, back, often = np.unique(rows, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    return np.take(x, first, dim), back.reshape(-1), often
 
 
-def _distinct(flat: Any, x: Any) -> Any:
+_NONE = np.zeros(0, np.int64)  # what nobody asked for
+
+
+def _distinct(flat: Any, x: Any, inverse: bool, counts: bool) -> Any:
     """`unique` by the kernel that sorts."""
     ordered, order = sort(flat, dim=0, descending=False)
+    values, runs, often = _runs(ordered, inverse, counts)
+    back = _NONE
+    if inverse:
+        back = np.empty(flat.size, np.int64)
+        back[order] = runs
+        back = back.reshape(x.shape)
+    return values.astype(x.dtype, copy=False), back, often
+
+
+def _runs(flat: Any, inverse: bool, counts: bool) -> Any:
+    """(the first of each run of equal elements, which run each is in, how long runs are) of a vector."""
     new = np.ones(flat.size, bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-    at = np.flatnonzero(new)
-    inverse = np.empty(flat.size, np.int64)
-    inverse[order] = np.cumsum(new) - 1
-    return ordered[at].astype(x.dtype, copy=False), inverse.reshape(x.shape), np.diff(np.append(at, flat.size))
+    np.not_equal(flat[1:], flat[:-1], out=new[1:])
+    back = np.cumsum(new) - 1 if inverse else _NONE
+    often = np.diff(np.append(nonzero(new)[:, 0], flat.size)) if counts else _NONE
+    return masked_select(flat, new), back, often
 
 
-def unique_runs(x: Any, *, dim: int | None) -> Any:
-    n = x.size if dim is None else x.shape[dim]
-    flat = x.reshape(-1) if dim is None else np.moveaxis(x, dim, 0).reshape(n, x.size // n if n else 0)
+def unique_runs(x: Any, *, dim: int | None, inverse: bool = True, counts: bool = True) -> Any:
+    if dim is None:
+        values, back, often = _runs(x.reshape(-1), inverse, counts)
+        return values, back.reshape(x.shape) if inverse else back, often
+    n = x.shape[dim]
+    rows = np.moveaxis(x, dim, 0).reshape(n, x.size // n if n else 0)
     new = np.ones(n, bool)
     if n > 1:
-        differs = flat[1:] != flat[:-1]
-        new[1:] = differs if dim is None else differs.any(1)
+        new[1:] = (rows[1:] != rows[:-1]).any(1)
     at = np.flatnonzero(new)
-    inverse = np.cumsum(new) - 1
-    counts = np.diff(np.append(at, n))
-    if dim is None:
-        return flat[at], inverse.reshape(x.shape), counts
-    return np.take(x, at, dim), inverse, counts
+    return np.take(x, at, dim), np.cumsum(new) - 1, np.diff(np.append(at, n))
 
 
 def searchsorted(boundaries: Any, values: Any, sorter: Any, *, right: bool, dtype: Any) -> Any:

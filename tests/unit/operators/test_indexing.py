@@ -154,3 +154,47 @@ REFUSED = {
 def test_refused(agree, name):
     error, program = REFUSED[name]
     agree(program, rand(3, 2, 4), raises=error, grads=0)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int64", "bool", "complex64", "complex128"])
+@pytest.mark.parametrize("n", [70, 5000])
+def test_masks_read_and_write_in_order(agree, kind, n):
+    x, mask, values = rand(3, n), rand(3, n), rand(3 * n)
+
+    def program(fl, x, mask, values):
+        x = (x * 9).to(getattr(fl, kind))
+        mask, values = mask > 0.4, (values * 7).to(x.dtype)
+        count = int(mask.sum())
+        y, z, w, v, u = (x.clone() for _ in range(5))
+        y[mask] = values[:count]
+        z[mask] = 1
+        z.t()[mask.t()] = 0
+        w[mask[:, 0]] = 1
+        w.t()[mask.t()] = values[:count]
+        if kind != "bool":
+            v.index_put_((mask,), values[:count], accumulate=True)
+        u.masked_scatter_(mask[:1], values)
+        rows = x.t()[mask[0]]
+        return (
+            y, z, w, v, u, x[mask], x.t()[mask.t()], rows, x.masked_select(mask[:1]), mask.nonzero(), x.nonzero(),
+            x[:, mask[1]], *fl.where(mask),
+        )  # fmt: skip
+
+    agree(program, x, mask, values)
+
+
+def test_masks_of_any_size_have_derivatives(agree):
+    agree(lambda fl, x, y: x[x > 0.3] * 2 + x.masked_select(x > 0.3), rand(3, 2000), rand(5), grads=2)
+    agree(lambda fl, x, y: x.masked_scatter(x > 0.3, y), rand(3, 2000), rand(6000), grads=2)
+
+
+@pytest.mark.parametrize("n", [50, 9000])
+def test_runs_of_equal_elements(agree, n):
+    def program(fl, x):
+        x = (x * 4).round()
+        x[3] = x[4] = float("nan")
+        runs = x.unique_consecutive(return_inverse=True, return_counts=True)
+        more = x.unique(return_inverse=True, return_counts=True)
+        return (*runs, x.unique_consecutive(), x.unique(), *more, *fl._unique2(x))
+
+    agree(program, rand(n), grads=0)
