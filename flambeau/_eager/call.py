@@ -393,14 +393,15 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
 def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if into or out is not None:
         target = values[op.receiver_at] if into else out
-        if (
-            into and STATE.grad and record.any_history(op, values)
-        ):  # what the body saves must not be what is overwritten
-            if node_of(target) is not None:
-                check_writable(target)
+        tracked = into and STATE.grad and record.any_history(op, values)
+        if tracked:  # what the body saves must not be what is overwritten
             at = op.receiver_at
             values = (*values[:at], target.clone(), *values[at + 1 :])
         result = call_body(op, op.body, (), values)
+        if into and result is values[op.receiver_at]:  # as it was: nothing is written, as dropout_ does in evaluation
+            return target
+        if tracked and node_of(target) is not None:
+            check_writable(target)
         return store(op, target, result, into)
     result = call_body(op, op.body, (), values)
     if op.packed:

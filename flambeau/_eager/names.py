@@ -73,6 +73,14 @@ def _as_method(op: Op, fn: Any) -> Any:
             return fn(self, *args, **kwargs)
 
         return _copy_name(spread, fn)
+    if len(params) > 1 and params[1].annotation == "Dims | None" and all(p.keyword for p in params[2:]):
+
+        def gathered(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if len(args) > 1 and isinstance(args[0], _INTS):  # one dimension is an overload of its own
+                return fn(self, args, **kwargs)
+            return fn(self, *args, **kwargs)
+
+        return _copy_name(gathered, fn)
     return fn
 
 

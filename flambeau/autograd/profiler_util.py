@@ -233,20 +233,20 @@ class EventList(list[Any]):
         return total
 
     def key_averages(
-        self, group_by_input_shape: bool = False, group_by_stack_n: int = 0, group_by_overload_name: bool = False
+        self, group_by_input_shapes: bool = False, group_by_stack_n: int = 0, group_by_overload_name: bool = False
     ) -> EventList:
         """One entry for each name (and shapes; and innermost lines of the stack)."""
         found: dict[Any, FunctionEventAvg] = defaultdict(FunctionEventAvg)
         for e in self:
-            shapes = str(e.input_shapes) if group_by_input_shape else ""
+            shapes = str(e.input_shapes) if group_by_input_shapes else ""
             average = found[e.key, shapes, tuple(e.stack[:group_by_stack_n])]
             average.add(e)
-            if not group_by_input_shape:
+            if not group_by_input_shapes:
                 average.input_shapes = ""
             average.stack = e.stack[:group_by_stack_n]
         return EventList(
             found.values(),
-            self._record_shapes and group_by_input_shape,
+            self._record_shapes and group_by_input_shapes,
             group_by_stack_n > 0,
             profile_memory=self._profile_memory,
         )

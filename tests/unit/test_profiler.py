@@ -104,7 +104,10 @@ def test_large_composites_stay_one_kernel():
 
 
 def test_the_table():
-    averages = step(flambeau).key_averages(group_by_input_shape=True)
+    measured = step(flambeau)
+    averages = measured.key_averages(group_by_input_shape=True)
+    again = measured.events().key_averages(group_by_input_shapes=True)  # the list's own word for it has an s
+    assert [e.key for e in again] == [e.key for e in averages]
     text = averages.table(sort_by="cpu_time_total", row_limit=3)
     lines = text.splitlines()
     assert lines[1].split() == [

@@ -174,8 +174,15 @@ class Logger:
         self.reducer = reducer
 
     def _get_ddp_logging_data(self) -> Any:
+        buckets = [sum(p.nbytes for p in b._parameters) for b in self.reducer.buckets]
         data = type("DDPLoggingData", (), {})()
-        data.strs_map, data.ints_map = {"backend_name": "gloo"}, {"world_size": self.reducer.size}
+        data.strs_map = {"backend_name": "gloo", "bucket_sizes": ", ".join(map(str, buckets))}
+        data.ints_map = {
+            "num_parameter_tensors": len(self.reducer.place),
+            "rank": dist.get_rank(self.reducer.group),
+            "total_parameter_size_bytes": sum(buckets),
+            "world_size": self.reducer.size,
+        }
         return data
 
 

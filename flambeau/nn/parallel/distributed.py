@@ -254,7 +254,8 @@ class DistributedDataParallel(Module, Joinable):
         raise RuntimeError("a DistributedDataParallel is not pickled: save its `module`'s state_dict")
 
     def _get_ddp_logging_data(self):
-        return self.logger._get_ddp_logging_data()
+        data = self.logger._get_ddp_logging_data()
+        return {**data.strs_map, **data.ints_map}
 
     def _set_static_graph(self):
         """The graph is the same in every pass."""

@@ -115,6 +115,17 @@ def test_accumulation_buffers_and_hooks():
         assert seen == [(0, True)]
 
 
+def told(rank, size):
+    return DistributedDataParallel(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))._get_ddp_logging_data()
+
+
+def test_what_it_tells_of_itself():
+    facts = {"backend_name": "gloo", "bucket_sizes": "104", "num_parameter_tensors": 4, "world_size": 2}
+    for rank, data in run(told, size=2).items():
+        assert data == {**facts, "total_parameter_size_bytes": 104, "rank": rank}
+        assert data.get("can_set_static_graph") is None
+
+
 def other_models(rank, size):
     with pytest.raises(RuntimeError, match="DDP expects same model across all ranks, but Rank 0 has 2 params"):
         DistributedDataParallel(nn.Sequential(*[nn.Linear(2, 2) for _ in range(rank + 1)]))

@@ -160,6 +160,12 @@ def test_views_in_place(agree):
     agree(program, rand(3, 4), strides=True)
 
 
+def test_dimensions_as_separate_integers(agree):
+    agree(lambda t, x: (x.squeeze(0, 3), x.squeeze(-1, 0, 1), x.squeeze(1), x.squeeze((0, 3))), rand(1, 2, 3, 1))
+    agree(lambda t, x: ((x * 1).squeeze_(0, 3), x.count_nonzero(0, 2), x.flip(1, 2)), rand(1, 2, 3, 1))
+    agree(lambda t, x: x.squeeze(0, 0), rand(1, 2), raises=RuntimeError)
+
+
 def test_resize_keeps_elements():
     import flambeau as t
 
