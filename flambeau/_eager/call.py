@@ -25,9 +25,6 @@ from flambeau._values.shape import broadcast
 
 NUMBERS = (bool, int, float, complex, np.generic)
 F32, F64 = np.dtype("f4"), np.dtype("f8")
-_NUMERIC = frozenset(
-    ("Scalar", "float", "int", "Dim", "bool", "Scalar | None", "float | None", "int | None", "Dim | None")
-)
 HOOKS: dict[
     str, Any
 ] = {}  # "override": fn(op, public, values, kind) -> result or NotImplemented; filled by overrides and autograd
@@ -35,11 +32,9 @@ HOOKS: dict[
 
 def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False) -> Any:
     """Call an operator with its arguments in the order of its parameters. `into`: write the result over `input`."""
-    if any(isinstance(v, Tensor) and p.annotation in _NUMERIC for p, v in zip(op.params, values, strict=True)):
-        values = tuple(
-            v.item() if isinstance(v, Tensor) and p.annotation in _NUMERIC else v
-            for p, v in zip(op.params, values, strict=True)
-        )
+    for i in op.numbers:
+        if isinstance(values[i], Tensor):
+            values = (*values[:i], values[i].item(), *values[i + 1 :])
     if op.aten in ARITHMETIC and isinstance(values[0], NUMBERS):
         values = (_lifted(*values[:2]), *values[1:])
     if MODES or not _plain(op, values):
@@ -113,8 +108,11 @@ def _laid_out_otherwise(values: tuple[Any, ...], out: Any) -> str:
 
 def call_body(op: Op, body: Any, first: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
     """Call a body (or another reading of it) with positional values where its parameters are keyword-only."""
-    n = next((i for i, p in enumerate(op.params) if p.keyword), len(values))
-    return body(*first, *values[:n], **{p.name: v for p, v in zip(op.params[n:], values[n:], strict=True)})
+    names = op.keywords
+    if not names:
+        return body(*first, *values)
+    n = len(values) - len(names)
+    return body(*first, *values[:n], **dict(zip(names, values[n:], strict=True)))
 
 
 def run(op: Op, arrays: tuple[Any, ...], steps: Any = None) -> Any:

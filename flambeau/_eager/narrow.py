@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from flambeau._kernel.record import Expr, cast, constant
 from flambeau._operators.op import Op
-from flambeau._values.dtype import NARROW, dtype, float32
+from flambeau._values.dtype import ALL, NARROW, dtype, float32
 
 
 def is_one(x: Any) -> bool:
@@ -27,18 +27,21 @@ class Way(NamedTuple):
 
 
 PLAIN = Way()
+ROUNDED = {d: Way(d) for d in ALL if d.np in NARROW}
 
 
 def way(op: Op, operands: Sequence[Any], common: dtype | None) -> Way:
     """How these operands (arrays, expressions, numbers) meet."""
     if common is None or common.np not in NARROW:
         return PLAIN
+    if not op.single and not op.scalar:
+        return ROUNDED[common]
     for i, (p, x) in enumerate(zip(op.params, operands, strict=True)):
         if p.name == op.single and is_one(x):
             return Way(None, i)
         if p.name == op.scalar and not hasattr(x, "shape"):
             return Way(common, i)
-    return Way(common)
+    return ROUNDED[common]
 
 
 def expressions(operands: list[Any], meeting: Sequence[int], common: dtype, how: Way) -> None:

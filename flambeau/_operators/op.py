@@ -12,6 +12,7 @@ Below a body stand, as far as needed: `.vjp(...)` derivatives, `.errors` refusal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, ClassVar
 
 from flambeau._values.dtype import (
@@ -44,6 +45,9 @@ _FREE = frozenset(
 )  # tensors that keep their dtype where the others meet
 _TENSOR = frozenset(("T", "T | None", "N", "N | None", "T | Scalar")) | _FREE
 _NUMBERS_TOO = frozenset(("N", "N | None", "T | Scalar"))
+_ONE_NUMBER = frozenset(
+    ("Scalar", "float", "int", "Dim", "bool", "Scalar | None", "float | None", "int | None", "Dim | None")
+)
 _LISTS = frozenset(("Sequence[T]", "Sequence[T] | None", "Sequence[T | None]"))
 
 
@@ -137,7 +141,6 @@ class Op:
         self.is_primitive, self.seen_rules = kind != "composite", {}
         self.seen_as: Callable[..., Any] | None = None
         self.custom: Any = None  # the definition of a user's operator (`torch.library`)
-        self._params: tuple[Param, ...] | None = None
         self.__doc__ = body.__doc__
         for overload in overloads:
             if overload in REGISTRY and not overload.startswith("_"):
@@ -254,25 +257,33 @@ class Op:
 
     # ---- what is read off the body ----
 
-    @property
+    @cached_property
     def params(self) -> tuple[Param, ...]:
         """The parameters, in order, without the kernel."""
-        if self._params is None:
-            body = self.body
-            code, defaults, kwdefaults = body.__code__, body.__defaults__ or (), body.__kwdefaults__ or {}
-            positional = code.co_varnames[: code.co_argcount]
-            keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-            first = 0 if self.kind == "composite" else 1
-            start = len(positional) - len(defaults)
-            notes = body.__annotations__
-            out = [
-                Param(n, str(notes.get(n, "Any")), defaults[i - start] if i >= start else REQUIRED, False)
-                for i, n in enumerate(positional)
-                if i >= first
-            ]
-            out += [Param(n, str(notes.get(n, "Any")), kwdefaults.get(n, REQUIRED), True) for n in keyword]
-            self._params = tuple(out)
-        return self._params
+        body = self.body
+        code, defaults, kwdefaults = body.__code__, body.__defaults__ or (), body.__kwdefaults__ or {}
+        positional = code.co_varnames[: code.co_argcount]
+        keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        first = 0 if self.kind == "composite" else 1
+        start = len(positional) - len(defaults)
+        notes = body.__annotations__
+        out = [
+            Param(n, str(notes.get(n, "Any")), defaults[i - start] if i >= start else REQUIRED, False)
+            for i, n in enumerate(positional)
+            if i >= first
+        ]
+        out += [Param(n, str(notes.get(n, "Any")), kwdefaults.get(n, REQUIRED), True) for n in keyword]
+        return tuple(out)
+
+    @cached_property
+    def keywords(self) -> tuple[str, ...]:
+        """The parameters that are given by name; they come last."""
+        return tuple(p.name for p in self.params if p.keyword)
+
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """The positions of the parameters that are one number: a tensor given there is read."""
+        return tuple(i for i, p in enumerate(self.params) if p.annotation in _ONE_NUMBER)
 
     @property
     def receiver_at(self) -> int:

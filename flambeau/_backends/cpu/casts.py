@@ -39,8 +39,9 @@ def astype(x: Any, d: Any) -> Any:
 
 def _converted(x: Any, d: Any) -> Any:
     """By NumPy, which is not to warn of numbers that a narrow float has no room for."""
-    d = np.dtype(d)
-    if x.dtype.fields or d.fields:  # complex numbers of two halves
+    if type(d) is type:
+        d = np.dtype(d)
+    if d.fields or x.dtype.fields:  # complex numbers of two halves
         from flambeau._backends.cpu.library import find
         from flambeau._values.dtype import of
 
