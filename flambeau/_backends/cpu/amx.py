@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue
-from flambeau._backends.cpu.emit import Function, Module, V, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
-from flambeau._backends.cpu.pack import APART, narrow, pair_packer, transpose, widen
+from flambeau._backends.cpu.pack import pair_packer
 from flambeau._backends.cpu.product import SLOTS, arguments, ceil, units
+from flambeau._backends.cpu.registers import narrow, transpose, widen
 
 SIDE, DEPTH = 32, 32  # of a tile of `out`, and elements of k that one step takes
 LANES = 16

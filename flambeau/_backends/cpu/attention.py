@@ -24,11 +24,12 @@ import numpy as np
 
 from flambeau._backends.cpu import pen, vecmath
 from flambeau._backends.cpu.contract import TYPES
-from flambeau._backends.cpu.emit import Function, Module, V, size, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 from flambeau._backends.cpu.library_attention import dense_like
-from flambeau._backends.cpu.pack import APART, narrow, packer, transpose
+from flambeau._backends.cpu.pack import packer
+from flambeau._backends.cpu.registers import narrow, transpose
 
 KEYS = 64  # of a block
 DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))

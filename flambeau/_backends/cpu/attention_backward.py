@@ -37,10 +37,11 @@ from flambeau._backends.cpu.attention import (
     zero,
 )
 from flambeau._backends.cpu.contract import TYPES
-from flambeau._backends.cpu.emit import Module, V, Variable, size, vector
+from flambeau._backends.cpu.emit import APART, Module, V, Variable, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
-from flambeau._backends.cpu.pack import APART, narrow, packer
+from flambeau._backends.cpu.pack import packer
+from flambeau._backends.cpu.registers import narrow
 
 QUERIES = 64  # of a block
 POINTERS = ("dq", "dk", "dv", "g", "q", "k", "v", "o", "lse", "mask")

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.contract import TYPES, narrow, widen
+from flambeau._backends.cpu.contract import TYPES
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
 from flambeau._backends.cpu.emit import Module, V, Words, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
+from flambeau._backends.cpu.registers import narrow, widen
 
 Array = np.ndarray[Any, Any]
 DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.contract import TYPES, narrow, widen
+from flambeau._backends.cpu.contract import TYPES
 from flambeau._backends.cpu.conv_slab import gather
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
 from flambeau._backends.cpu.emit import Module, V, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
+from flambeau._backends.cpu.registers import narrow, widen
 
 Array = np.ndarray[Any, Any]
 Bands = tuple[tuple[int, tuple[float, ...]], ...]  # of each output: where its band begins, and its weights

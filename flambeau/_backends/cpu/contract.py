@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flambeau._backends.cpu.emit import Function, Module, V, floating, size, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, floating, size, vector
 from flambeau._backends.cpu.engine import Target
-from flambeau._backends.cpu.pack import APART, narrow, packer, transpose, widen  # noqa: F401  # convolutions' too
+from flambeau._backends.cpu.registers import narrow, widen
 
 # memory type and accumulator type of each dtype
 TYPES = {

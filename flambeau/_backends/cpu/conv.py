@@ -24,23 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.contract import (
-    APART,
-    CHUNKS,
-    GRAIN,
-    PLAIN,
-    TYPES,
-    Epilogue,
-    narrow,
-    transpose,
-    widen,
-)
+from flambeau._backends.cpu.contract import CHUNKS, GRAIN, PLAIN, TYPES, Epilogue
 from flambeau._backends.cpu.conv_depthwise import depthwise_launch
 from flambeau._backends.cpu.conv_slab import copy_rows, pack_vector
 from flambeau._backends.cpu.conv_tile import VECTORS, lanes, name_of, short_mask, spread_pairs, tile, tile_rows, weights
-from flambeau._backends.cpu.emit import Function, Module, V, size, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import CONST, TEMP, Launch
+from flambeau._backends.cpu.registers import narrow, transpose, widen
 
 DEPTH = 640  # products summed before a partial tile is kept
 ROWS = 192 << 10  # of `a` that a block of the depth may hold, in elements: with the slab, the second-level cache

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.contract import APART, GRAIN, TYPES, narrow, widen
+from flambeau._backends.cpu.contract import GRAIN, TYPES
 from flambeau._backends.cpu.conv_slab import copy_rows, steps
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of, short_mask
-from flambeau._backends.cpu.emit import Function, Module, V, size, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, bits
+from flambeau._backends.cpu.registers import narrow, widen
 
 SLOTS = (
     *("dw", "x", "g", "table"),  # result, input, gradient; offsets of taps, then phases along y and x

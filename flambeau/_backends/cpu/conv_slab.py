@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.contract import APART, transpose, widen
 from flambeau._backends.cpu.conv_tile import short_mask
-from flambeau._backends.cpu.emit import Function, Module, V, size, suffix, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, size, suffix, vector
 from flambeau._backends.cpu.engine import Target
+from flambeau._backends.cpu.registers import transpose, widen
 
 
 def gather(f: Function, type: str, base: V, offsets: V, mask: V, n: int) -> V:

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from flambeau._backends.cpu.contract import APART, TYPES, widen
-from flambeau._backends.cpu.emit import Function, Module, V, size, vector
+from flambeau._backends.cpu.contract import TYPES
+from flambeau._backends.cpu.emit import APART, Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
+from flambeau._backends.cpu.registers import widen
 
 VECTORS = 2
 PACK_SLOTS = ("to", "start", "a", "bias", "table", "m", "k", "tiles", "ag", "am", "sg", "sm")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue, pair_product, tile
-from flambeau._backends.cpu.emit import Module, V, floating, suffix, vector
+from flambeau._backends.cpu.emit import APART, Module, V, floating, suffix, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
-from flambeau._backends.cpu.pack import APART, narrow, widen
 from flambeau._backends.cpu.product import SLOTS, arguments, ceil
+from flambeau._backends.cpu.registers import narrow, widen
 
 TALLEST = 5  # 5 x 5 tiles read least for what they compute
 WIDEST = 8

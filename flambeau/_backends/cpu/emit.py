@@ -15,6 +15,9 @@ from typing import TypeAlias
 Operand: TypeAlias = "V | int | float"
 
 
+APART = "nounwind noinline"  # inlined into one large function, these would compete for registers and compile slowly
+
+
 def lane(type: str) -> str:
     """The element type: `float` of `<16 x float>`, and of `float` itself."""
     return type.rpartition(" ")[2].rstrip(">") if type.startswith("<") else type

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.contract import TYPES, narrow, widen
+from flambeau._backends.cpu.contract import TYPES
 from flambeau._backends.cpu.conv import three
 from flambeau._backends.cpu.conv_slab import gather
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
@@ -21,6 +21,7 @@ from flambeau._backends.cpu.emit import Module, V, Words, size, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 from flambeau._backends.cpu.layouts import last_strides
+from flambeau._backends.cpu.registers import narrow, widen
 
 Array = np.ndarray[Any, Any]
 GRAIN = 1 << 15  # windows' elements in a chunk

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue, pair_product, tile
-from flambeau._backends.cpu.emit import Function, Module, V, Words, floating, size, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, Words, floating, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
-from flambeau._backends.cpu.pack import APART, narrow, packer, pair_packer, widen
+from flambeau._backends.cpu.pack import packer, pair_packer
+from flambeau._backends.cpu.registers import narrow, widen
 
 SIZES = ("p", "q", "m", "n", "k")  # extents
 BLOCK = ("tiles", "tb", "nb", "kb", "group")  # tiles of rows; tiles and columns of a block; depth; units of a chunk

@@ -19,10 +19,10 @@ import numpy as np
 from flambeau._backends.cpu import pen, vecmath
 from flambeau._backends.cpu.attention import fused, product, shape, stage, up, words, zero
 from flambeau._backends.cpu.contract import TYPES
-from flambeau._backends.cpu.emit import Function, Module, V, size, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, planned
-from flambeau._backends.cpu.pack import APART, packer
+from flambeau._backends.cpu.pack import packer
 
 ROWS = 8  # sequences of a chunk, at most
 GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}

@@ -18,10 +18,10 @@ from functools import cache
 
 from flambeau._backends.cpu.amx import DEPTH, LANES, SIDE, configure, finish, instruction
 from flambeau._backends.cpu.contract import PLAIN, Epilogue
-from flambeau._backends.cpu.emit import Function, Module, V, literal, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, literal, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
-from flambeau._backends.cpu.pack import APART, transpose
 from flambeau._backends.cpu.product import SLOTS, arguments, ceil, units
+from flambeau._backends.cpu.registers import transpose
 
 PART, TILE = 2048, 1024  # bytes from one part of a step to the next, and of a tile: two tiles of each part
 STEP = 3 * PART
