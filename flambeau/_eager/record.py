@@ -78,7 +78,12 @@ def any_history(op: Op, values: Sequence[Any]) -> bool:
                 return True
         elif p.is_list and v is not None:
             for x in v:
-                if isinstance(x, Tensor) and (x._node is not None or x._base is not None) and node_of(x) is not None:
+                if x is None or (
+                    x._node is None
+                    and ((base := x._base) is None or ((vc := base._vc) is not None and x._seen == vc[0]))
+                ):
+                    continue  # most are so: asked here rather than by a call for each
+                if node_of(x) is not None:
                     return True
     return False
 

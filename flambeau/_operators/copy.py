@@ -10,7 +10,7 @@ from flambeau._operators.view import sizes
 from flambeau._tensor import has_elements
 from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import check_fits, dtype as Kind, of
-from flambeau._values.shape import broadcast, wrap_dim, wrap_dims
+from flambeau._values.shape import check_fills, wrap_dim, wrap_dims
 
 N = T
 INPLACE = ("inplace",)
@@ -127,13 +127,8 @@ copy.vjp(input=lambda g: g.new_zeros(g.shape), src=lambda g: g)
 
 @copy.errors
 def _(input: Any, src: Any, non_blocking: bool) -> None:
-    if not hasattr(src, "_a"):
-        return
-    into, shape = input._a.shape, src._a.shape
-    if shape != into and broadcast(into, shape) != into:
-        raise RuntimeError(
-            f"output with shape {list(into)} doesn't match the broadcast shape {list(broadcast(into, shape))}"
-        )
+    if hasattr(src, "_a"):
+        check_fills(input._a.shape, src._a.shape)
 
 
 @copy.into

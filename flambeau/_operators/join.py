@@ -19,7 +19,7 @@ OUT = ("function", "out")
 def common(xs: Sequence[Any]) -> Any:
     """The dtype in which arrays meet; None where all have it already."""
     first = xs[0].dtype
-    if all(x.dtype is first for x in xs):
+    if not [x for x in xs if x.dtype is not first]:
         return None
     d = of(first)
     for x in xs[1:]:
@@ -108,7 +108,10 @@ def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     at = wrap_dim(dim, tensors[0].ndim + 1)
     shape = tensors[0].shape
     xs = _agreed(k, tensors)
-    return k.xp.concatenate([x.reshape(*shape[:at], 1, *shape[at:]) for x in xs], at)
+    if at == len(shape):
+        return k.xp.concatenate([x.reshape(*shape, 1) for x in xs], at) if shape else k.xp.array(xs)
+    # One after another in the dimension that follows the new one: no tensor is reshaped, only the result.
+    return k.xp.concatenate(xs, at).reshape(*shape[:at], len(xs), *shape[at:])
 
 
 stack.vjp(tensors=lambda g, dim: unbind(g, dim))
@@ -119,6 +122,8 @@ def _(tensors: Any, dim: int) -> None:
     if not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
     first = tensors[0]._a.shape
+    if not [t for t in tensors if t._a.shape != first]:
+        return
     for i, t in enumerate(tensors):
         if t._a.shape != first:
             raise RuntimeError(

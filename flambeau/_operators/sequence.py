@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Scalar, T
+from flambeau._kernel.language import Kernel, Scalar, Shape, T
 from flambeau._operators.op import FUNCTION, composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import int64
+from flambeau._values.dtype import int64, of
+from flambeau._values.shape import check_fills
 
 Ints = Sequence[int]
 
@@ -17,25 +18,55 @@ Ints = Sequence[int]
 # ---------------------------------------------------------------- padding and packing
 
 
-@composite("pad_sequence", namespace="nn", variants=FUNCTION)
+@op("pad_sequence", namespace="nn", variants=FUNCTION, promote="none")
 def pad_sequence(
-    sequences: Sequence[T], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
+    k: Kernel[T],
+    sequences: Sequence[T],
+    batch_first: bool = False,
+    padding_value: float = 0.0,
+    padding_side: str = "right",
 ) -> T:
-    """Tensors (length, ...) as one of (longest, n, ...), or (n, longest, ...), filled up on one side."""
-    from flambeau._operators.join import stack
-    from flambeau._operators.pad import constant_pad_nd
+    """Tensors (length, ...) as one of (longest, n, ...), or (n, longest, ...), filled up on one side, in the first one's dtype."""
+    first = sequences[0]
+    longest = max(x.shape[0] for x in sequences)
+    shape = (len(sequences), longest) if batch_first else (longest, len(sequences))
+    out = k.xp.full((*shape, *first.shape[1:]), padding_value, first.dtype)
+    for i, x in enumerate(sequences):
+        rows = _beside_padding(x.shape[0], longest, padding_side)
+        same = x if x.dtype is first.dtype else k.library("converted", x, dtype=of(first.dtype))
+        out[(i, rows) if batch_first else (rows, i)] = same
+    return out
 
+
+pad_sequence.vjp(
+    sequences=lambda g, sequences_shape, batch_first, padding_side: _unpadded(
+        g, sequences_shape, batch_first, padding_side
+    )
+)
+
+
+def _beside_padding(length: int, longest: int, side: str) -> slice:
+    return slice(longest - length, longest) if side == "left" else slice(0, length)
+
+
+def _unpadded(g: Any, shapes: Sequence[Shape], batch_first: bool, side: str) -> list[Any]:
+    """The gradients of the sequences: their rows of that of the batch."""
+    longest = g.shape[1 if batch_first else 0]
+    rows = [_beside_padding(shape[0], longest, side) for shape in shapes]
+    return [(g[i, r] if batch_first else g[r, i]).sum_to_size(shapes[i]) for i, r in enumerate(rows)]
+
+
+@pad_sequence.errors
+def _(sequences: Any, batch_first: bool, padding_value: float, padding_side: str) -> None:
     if not len(sequences):
         raise RuntimeError("received an empty list of sequences")
     if padding_side not in ("left", "right"):
         raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
-    longest = max(s.shape[0] for s in sequences)
-    padded = []
+    first = sequences[0]
+    if any(not s.ndim for s in sequences):
+        raise RuntimeError("ArrayRef: invalid slice, N = 1; size = 0")
     for s in sequences:
-        more = longest - s.shape[0]
-        ends = (more, 0) if padding_side == "left" else (0, more)
-        padded.append(constant_pad_nd(s, (*(0,) * (2 * (s.ndim - 1)), *ends), padding_value) if more else s)
-    return stack(padded, 0 if batch_first else 1)
+        check_fills((s._a.shape[0], *first._a.shape[1:]), s._a.shape)
 
 
 @composite(

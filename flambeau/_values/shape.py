@@ -121,6 +121,12 @@ def broadcast(*shapes: Sequence[int]) -> Shape:
     return tuple(out)
 
 
+def check_fills(into: Shape, shape: Shape) -> None:
+    """Raise where sizes `shape` do not broadcast to sizes `into`, which stay."""
+    if shape != into and (whole := broadcast(into, shape)) != into:
+        raise RuntimeError(f"output with shape {list(into)} doesn't match the broadcast shape {list(whole)}")
+
+
 def infer(shape: Sequence[int], numel: int) -> Shape:
     """`shape` with its one -1 worked out so that it holds `numel` elements."""
     shape = tuple(shape)

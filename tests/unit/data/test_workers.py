@@ -251,6 +251,21 @@ def test_every_kind_of_tensor_travels():
             found += 1 if kind.dtype != fl.bool else True  # it is the receiver's own
 
 
+@pytest.mark.parametrize("packets", [True, False])
+def test_large_and_small_tensors_of_one_item(monkeypatch, packets):
+    """Large ones are written from where they lie, between small ones that were gathered."""
+    monkeypatch.setattr("flambeau.utils.data._utils.channel.PACKETS", packets)
+    sizes = [3, 300_000, 700, 1 << 19, 5, 1000, 400_000, 2]
+
+    def item(i):
+        first = flambeau.arange(float(sizes[1])) + i
+        return [first] + [flambeau.full((n,), i + n) for n in sizes] + [first[1:], first]
+
+    for i, found in enumerate(DataLoader(Items(item, 4), batch_size=None, num_workers=2)):
+        for given, arrived in zip(item(i), found, strict=True):
+            assert flambeau.equal(given, arrived)
+
+
 def test_large_lists_of_indices_and_large_pickles():
     batches = [list(range(60_000))] * 6
     loader = DataLoader(range(60_000), batch_sampler=batches, num_workers=2, collate_fn=lambda items: items)

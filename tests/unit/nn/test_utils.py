@@ -51,6 +51,29 @@ def test_pack(agree, batch_first):
     agree(program)
 
 
+def test_pad_sequence(agree):
+    """The first one's dtype; rows that broadcast; gradients from either side."""
+
+    def program(fl):
+        pad = fl.nn.utils.rnn.pad_sequence
+        a, b = fl.arange(6.0).reshape(3, 2).requires_grad_(), fl.ones(1, 1, requires_grad=True)
+        padded = [pad([a, b], first, 2.0, side) for first in (True, False) for side in ("left", "right")]
+        weights = fl.arange(12.0).reshape(2, 3, 2)
+        return [(x, fl.autograd.grad((x * weights.reshape(x.shape)).sum(), [a, b])) for x in padded] + [
+            pad([fl.arange(2), fl.full((3,), 1.5)], padding_value=2.5),
+            pad([fl.ones(2, dtype=fl.bool), fl.zeros(0)], padding_value=1.0),
+            pad([fl.ones(0, 2), fl.ones(0, 2)]),
+            outcome(lambda: pad([])),
+            outcome(lambda: pad([fl.ones(2)], padding_side="up")),
+            outcome(lambda: pad([fl.ones(()), fl.ones(3)])),
+            outcome(lambda: pad([fl.ones(2, 3), fl.ones(4, 5)])),
+            outcome(lambda: pad([fl.ones(2, 1), fl.ones(4, 3)])),
+            outcome(lambda: pad([fl.ones(2, 3), fl.ones(4, 3, 2)])),
+        ]
+
+    agree(program)
+
+
 def test_pack_errors(agree):
     def program(fl):
         rnn, x = fl.nn.utils.rnn, fl.ones(4, 2, 3)

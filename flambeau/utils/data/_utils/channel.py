@@ -163,7 +163,7 @@ class PipeChannel(_End):
         """Sends a parcel and closes its segments."""
         self.connection.send_bytes(_HEAD.pack(len(segments), True))
         for segment in segments:
-            self.connection.send_bytes(segment.bytes[: segment.used])
+            self.connection.send_bytes(segment.whole())
             segment.close()
         self.connection.send_bytes(data)
 

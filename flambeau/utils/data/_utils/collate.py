@@ -11,6 +11,7 @@ import flambeau
 from . import worker
 
 np_str_obj_array_pattern = re.compile(r"[SaUO]")  # dtypes that no tensor has
+SMALL = 256 << 10  # bytes of a batch that are copied sooner than `out=` is checked against every item
 default_collate_err_msg_format = (
     "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
 )
@@ -99,7 +100,8 @@ def collate_tensor_fn(batch, *, collate_fn_map=None):
                 f"Batches of {kind} tensors are not currently supported by the default collate_fn; "
                 "please provide a custom collate_fn to handle them appropriately."
             )
-    if worker.arena is None or any(t.requires_grad or t.dtype != first.dtype for t in batch):
+    small = worker.arena is None or len(batch) * first.nbytes < SMALL
+    if small or any(t.requires_grad or t.dtype != first.dtype for t in batch):
         return flambeau.stack(batch, 0)
     return flambeau.stack(batch, 0, out=worker.arena.empty((len(batch), *first.shape), first))
 

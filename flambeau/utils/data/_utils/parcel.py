@@ -21,6 +21,7 @@ import flambeau
 
 ALIGNMENT = 64  # a cache line, and more than any dtype needs
 SMALL = 2048  # bytes below which a copy inside the pickle costs less than a mapping
+LARGE = 1 << 20  # bytes from which they are written from where they are
 _LEAST = 1 << 20
 
 
@@ -46,6 +47,7 @@ class Segment:
         self.start = _address(memory)
         self.size = memory.nbytes
         self.used = 0
+        self.pieces = []  # (offset, bytes that lie elsewhere): written from where they are
         self.fd = -1
 
     def take(self, size):
@@ -60,9 +62,23 @@ class Segment:
         """Writes what is used to an anonymous file; the memory may be used for something else."""
         self.fd = _anonymous_file()
         done = 0
-        while done < self.used:
-            done += os.pwrite(self.fd, self.bytes[done : self.used], done)
-        self.bytes = None
+        for offset, piece in self.pieces:
+            self._write(self.bytes[done:offset], done)
+            self._write(piece, offset)
+            done = offset + piece.nbytes
+        self._write(self.bytes[done : self.used], done)
+        self.bytes, self.pieces = None, []
+
+    def _write(self, data, at):
+        done = 0
+        while done < data.nbytes:
+            done += os.pwrite(self.fd, data[done:], at + done)
+
+    def whole(self):
+        """What is used, in one piece of memory."""
+        for offset, piece in self.pieces:
+            self.bytes[offset : offset + piece.nbytes] = piece
+        return self.bytes[: self.used]
 
     def close(self):
         """Gives up the descriptor; the memory lives on while it is mapped."""
@@ -214,7 +230,10 @@ def pack(obj, arena):
         if where is None:
             where = arena.take(data.nbytes)
             i, offset = where
-            arena.segments[i].bytes[offset : offset + data.nbytes] = data
+            if data.nbytes < LARGE:
+                arena.segments[i].bytes[offset : offset + data.nbytes] = data
+            else:
+                arena.segments[i].pieces.append((offset, data))
         places.append((*where, data.nbytes))
         return False
 
