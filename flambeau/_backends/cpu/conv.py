@@ -11,90 +11,44 @@ A chunk is some output positions, of a few images where these are small, and som
 channels it fills a slab (see `conv_slab`), and every tile then sums over the block (see `conv_tile`). Positions are cut
 into vectors. Where rows of positions fill vectors well, these are windows of the slab; where they do not (14 x 14, 8 x 8),
 a vector gathers neighbouring positions across rows and images into a packed panel first, which costs little beside the
-sums of many rows m. Tables made with the plan say where everything is. Weights are packed once, by launches of their own.
+sums of many rows m. Tables made with the plan (`conv_launch`) say where everything is. Weights are packed once, by launches of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise, product
-from typing import Any
 
-import numpy as np
-
-from flambeau._backends.cpu.contract import CHUNKS, GRAIN, PLAIN, TYPES, Epilogue
-from flambeau._backends.cpu.conv_depthwise import depthwise_launch
+from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue
 from flambeau._backends.cpu.conv_slab import copy_rows, pack_vector
-from flambeau._backends.cpu.conv_tile import VECTORS, lanes, name_of, short_mask, spread_pairs, tile, tile_rows, weights
-from flambeau._backends.cpu.emit import APART, Function, Module, V, size, vector
+from flambeau._backends.cpu.conv_tile import VECTORS, lanes, name_of, short_mask, spread_pairs, tile, tile_rows
+from flambeau._backends.cpu.emit import APART, Function, Module, V, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.launch import CONST, TEMP, Launch
 from flambeau._backends.cpu.registers import narrow, transpose, widen
-
-DEPTH = 640  # products summed before a partial tile is kept
-ROWS = 192 << 10  # of `a` that a block of the depth may hold, in elements: with the slab, the second-level cache
-SLAB = 256 << 10  # bytes of input that a chunk works on at a time
-POSITIONS = 256  # of a chunk: images are taken together up to so many
-FEW = 3  # rows of `a` to one channel that a tile would be wasted on
-PACKING = 5  # the price of packing a vector, in rows of sums
 
 PIECE = ("lane", "count", "image", "place", "offset", "x")  # lanes of a vector that are neighbours in the output
 POINTERS = (
-    "c",
-    "x",
-    "a",
-    "start",
-    "phases",
-    "tables",
-    "union",
-    "vectors",
-    "pieces",
-    "places",
-    "taps_z",
-    "phases_y",
-    "phases_x",
+    *("c", "x", "a", "start", "phases", "tables", "union", "vectors", "pieces", "places"),
+    *("taps_z", "phases_y", "phases_x"),
 )
 SLOTS = (
     *POINTERS,
-    *(
-        "p",
-        "q",
-        "m",
-        "channels",
-        "do",
-        "ho",
-        "wo",
-    ),  # images, groups, rows of `a`, channels; output planes, rows, columns
-    *("tiles", "tb", "yb", "ib", "cb"),  # tiles of rows of `a`; tiles, output rows, images, channels at a time
-    *(
-        "nz",
-        "taps",
-        "packed",
-        "vpr",
-    ),  # taps along z, and along y and x of all phases; whether panels are; vectors of a row
-    *("d", "h", "w", "sz", "sy", "sx"),  # input extents and strides of the correlation
-    *("ny", "nx", "row0", "col0", "height", "halo", "pitch", "group", "plane"),  # the slab
-    *("xp", "xq", "xc", "xd", "xh", "xw"),  # strides of the input
-    *(
-        "cp",
-        "cq",
-        "cm",
-        "cz",
-        "cy",
-        "cn",
-        "cf",
-        "nf",
-        "width",
-        "kind",
-    ),  # of the output; phases, the row they make together, how tiles are stored
+    # images, groups, rows of `a`, channels; planes, rows, columns of the output
+    *("p", "q", "m", "channels", "do", "ho", "wo"),
+    # tiles of rows of `a`; tiles, output rows, images, channels at a time
+    *("tiles", "tb", "yb", "ib", "cb"),
+    # taps along z, and along y and x of all phases; whether panels are packed; vectors of a row
+    *("nz", "taps", "packed", "vpr"),
+    # extents of the input, strides of the correlation
+    *("d", "h", "w", "sz", "sy", "sx"),
+    # the slab
+    *("ny", "nx", "row0", "col0", "height", "halo", "pitch", "group", "plane"),
+    # strides of the input
+    *("xp", "xq", "xc", "xd", "xh", "xw"),
+    # strides of the output; its phases, the row that they make together, how tiles are stored
+    *("cp", "cq", "cm", "cz", "cy", "cn", "cf", "nf", "width", "kind"),
 )
-
-
-ALONG, PAIRS, ACROSS, ANY = range(
-    4
-)  # how a tile is stored: rows as they are, two phases interleaved, transposed, one by one
+# How a tile is stored: rows as they are, two phases interleaved, transposed, one by one.
+ALONG, PAIRS, ACROSS, ANY = range(4)
 
 
 def finish(m: Module, memory: str, acc: str, n: int, e: Epilogue) -> None:
@@ -207,37 +161,12 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
             first, last = c0 == 0, c0 + w["cb"] >= w["channels"]
             slab_fill(f, memory, acc, n, w, slab, f.gep(memory, source, c0 * w["xc"]), z, y0, ys, images, channels)
             with f.loop(0, count, VECTORS) as j:
-                record = f.gep("i64", w["vectors"], j * 3)
-                two = j + 1 < count
-                bases = [f.gep(acc, slab, f.load("i64", record, i)) for i in (0, 3)]
-                with f.when(packed):
-                    depth = channels * w["nz"] * w["taps"]
-                    for v in range(VECTORS):
-                        with f.when(f.value(1, "i1") if v == 0 else two):
-                            places = f.gep("i32", w["places"], (j + v) * (n + 1))
-                            near = f.convert("zext", f.load("i32", places, n), "i64")
-                            f.call(
-                                "void",
-                                "pack_vector",
-                                f.gep(acc, panel, v * n),
-                                bases[v],
-                                w["union"],
-                                depth,
-                                places,
-                                near,
-                            )
-                bs = [f.select(packed, f.gep(acc, panel, v * n), bases[v]) for v in range(VECTORS)]
-                bs[1] = f.select(two, bs[1], bs[0])
+                record, two = f.gep("i64", w["vectors"], j * 3), j + 1 < count
+                bs = operands(f, acc, n, w, slab, panel, record, j, two, packed, channels)
                 # where both vectors go to one place each, tiles are stored there at once
-                single = f.value(int(memory == acc and e is PLAIN), "i1") & (w["kind"] == ALONG)
-                places, counts = [], []
-                for v, is_there in ((0, f.value(1, "i1")), (1, two)):
-                    piece = f.gep("i64", w["pieces"], f.load("i64", record, v * 3 + 1) * len(PIECE))
-                    single = single & ((f.load("i64", record, v * 3 + 2) == 1) | (is_there == 0))
-                    _, some, image, place, offset, _ = (f.load("i64", piece, i) for i in range(len(PIECE)))
-                    places.append(out0 + offset)
-                    inside = f.max(f.min(some, area - place), 0)
-                    counts.append(f.select(is_there & (image < images), inside, 0))
+                single, places, counts = destinations(
+                    f, w, record, two, area, images, out0, memory == acc and e is PLAIN
+                )
                 at_once = last & single
                 with f.loop(tile0, tile1) as i:
                     r0, rows = spread_pairs(f, i, pairs, w["tiles"])
@@ -261,6 +190,37 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
                             "void", "finish", args, tiles, apart, real, out0 + r0 * w["cm"], record, left, images, area
                         )
     return m
+
+
+def operands(f: Function, acc: str, n: int, w: dict[str, V], slab: V, panel: V, record: V, j: V, two: V,
+             packed: V, channels: V) -> list[V]:  # fmt: skip
+    """Where tiles read vector j and, if there are two, the next: in the slab, or in the panel that is packed here."""
+    bases = [f.gep(acc, slab, f.load("i64", record, i)) for i in (0, 3)]
+    with f.when(packed):
+        depth = channels * w["nz"] * w["taps"]
+        for v in range(VECTORS):
+            with f.when(f.value(1, "i1") if v == 0 else two):
+                places = f.gep("i32", w["places"], (j + v) * (n + 1))
+                near = f.convert("zext", f.load("i32", places, n), "i64")
+                f.call("void", "pack_vector", f.gep(acc, panel, v * n), bases[v], w["union"], depth, places, near)
+    bs = [f.select(packed, f.gep(acc, panel, v * n), bases[v]) for v in range(VECTORS)]
+    bs[1] = f.select(two, bs[1], bs[0])
+    return bs
+
+
+def destinations(f: Function, w: dict[str, V], record: V, two: V, area: V, images: V, out0: V,
+                 plain: bool) -> tuple[V, list[V], list[V]]:  # fmt: skip
+    """Whether both vectors go to one place each, as they are; these places in the output, and how many elements."""
+    single = f.value(int(plain), "i1") & (w["kind"] == ALONG)
+    places, counts = [], []
+    for v, is_there in ((0, f.value(1, "i1")), (1, two)):
+        piece = f.gep("i64", w["pieces"], f.load("i64", record, v * 3 + 1) * len(PIECE))
+        single = single & ((f.load("i64", record, v * 3 + 2) == 1) | (is_there == 0))
+        _, some, image, place, offset, _ = (f.load("i64", piece, i) for i in range(len(PIECE)))
+        places.append(out0 + offset)
+        inside = f.max(f.min(some, area - place), 0)
+        counts.append(f.select(is_there & (image < images), inside, 0))
+    return single, places, counts
 
 
 def slab_fill(f: Function, memory: str, acc: str, n: int, w: dict[str, V], slab: V, source: V, z: V, y0: V, ys: V, images: V,
@@ -303,214 +263,3 @@ def correlation(dtype: str, e: Epilogue = PLAIN) -> Code:
     needs = (tile(acc),)
     parts = [("kernel", "convolution"), ("dtype", dtype), ("epilogue", e.name)]
     return native.load(lambda: str(text(native.target, dtype, e)), ["k"], [name_of(acc)], parts=parts, needs=needs)
-
-
-# -- plans ----------------------------------------------------------------------------------------------------------
-
-Tap = tuple[int, int]  # (offset into the input, index into the weights) along one dimension
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """One correlation: shapes in elements, three spatial dimensions always.
-
-    `taps` are along z and along y, `phases` the taps along x of each phase of the output.
-    """
-
-    dtype: str
-    images: int
-    groups: int
-    rows: int
-    channels: int  # of the input, in a group
-    out: tuple[int, int, int]
-    inside: tuple[int, int, int]
-    stride: tuple[int, int, int]
-    taps: tuple[tuple[Tap, ...], tuple[Tap, ...]]
-    phases: tuple[tuple[Tap, ...], ...]
-    c: tuple[int, ...]  # strides of the output: p, q, m, z, y, x
-    x: tuple[int, ...]  # strides of the input: p, q, c, z, y, x
-    a: tuple[int, ...]  # strides of the weights: g, m, c, z, y, x
-    width: int  # of a row of the output, all phases
-    apart: int = 1  # stride from a phase of the output to the next
-
-    def launches(
-        self,
-        c: tuple[int, int],
-        offset: int,
-        x: tuple[int, int],
-        a: tuple[int, int],
-        bias: tuple[tuple[int, int], tuple[int, int]] | None,
-        temp: int,
-        e: Epilogue = PLAIN,
-        operands: Sequence[tuple[int, int]] = (),
-    ) -> tuple[tuple[Launch, ...], int, tuple[Any, ...]]:
-        """(launches, bytes of temporary memory used, what to keep).
-
-        `offset` is an element offset into the output; `bias` its slot and its strides over groups and rows.
-        """
-        if (
-            self.channels == 1
-            and len(self.taps[0]) == 1
-            and self.out[0] == self.inside[0] == 1
-            and self.rows <= FEW
-            and e is PLAIN
-        ):
-            one, kept = depthwise_launch(self, c, offset, x, a, bias)
-            return (one,), 0, kept
-        target = engine().target
-        memory, acc = TYPES[self.dtype]
-        n, word = lanes(target, acc), size(acc)
-        cols, nf = n * VECTORS, len(self.phases)
-        (tz, ty), (sz, sy, sx), (do, ho, wo) = self.taps, self.stride, self.out
-        tx = sorted({tap[0] for phase in self.phases for tap in phase})  # of all phases
-        pairs = -(-self.rows // 2)
-        tiles = -(-2 * pairs // tile_rows(target))
-        taps, nz = len(ty) * len(tx), len(tz)
-
-        # the slab: phases of the taps, first row and column, row length
-        offsets_y = [o for o, _ in ty]
-        phases_y, phases_x = (sorted({o % s for o in os}) for os, s in ((offsets_y, sy), (tx, sx)))
-        row0, col0 = (min((o // s for o in os), default=0) for os, s in ((offsets_y, sy), (tx, sx)))
-        halo, cols_more = (
-            max((o // s for o in os), default=0) - at for os, s, at in ((offsets_y, sy, row0), (tx, sx, col0))
-        )
-        pitch, ny, nx = wo + cols_more, len(phases_y), len(phases_x)
-        depth = min(DEPTH, max(ROWS // max(self.rows, 1), 128))
-        cb = max(1, min(self.channels, depth // max(nz * taps, 1)))
-        cb = -(-self.channels // -(-self.channels // cb)) if self.channels else 1
-        yb, ib, tb = self.blocks(cb * nz * max(ny * nx, 1) * pitch * word, halo, tiles, self.channels * nz * taps)
-        height = yb + halo
-        group = ib * height * pitch
-        plane = -(-(ny * nx * group + 3 * n) // 16) * 16
-        plane += 16 * (plane // 16 % 2 == 0)  # an odd number of cache lines: channels do not meet in one set
-        vpr = -(-wo // n) if wo else 0
-        packed = wo and vpr * n / wo > 1 + PACKING / max(self.rows, 1)
-        vectors, pieces, places = self.positions(n, yb, ib, height, pitch, bool(packed))
-
-        # tables: where each k is, in the slab and in a panel
-        at_tap = [
-            (
-                (phases_y.index(oy % sy) * nx + phases_x.index(ox % sx)) * group
-                + (oy // sy - row0) * pitch
-                + ox // sx
-                - col0
-            )
-            for oy, ox in product(offsets_y, tx)
-        ]
-        union = np.array([i * plane + o for i in range(cb * nz) for o in at_tap], np.int64)
-        tables, records, weights_at, of_ks = [], [], 0, []
-        ag, am, ac, az, ay, ax = self.a
-        for phase in self.phases:
-            mine = [i * len(tx) + tx.index(o) for i in range(len(ty)) for o, _ in phase]
-            order = [i * taps + t for i in range(cb * nz) for t in mine]
-            records += [nz * len(mine), weights_at, sum(map(len, tables))]
-            tables.append(np.array(order, np.int64) * cols if packed else union[order] if order else union[:0])
-            of_k = np.array(
-                [ch * ac + iz * az + iy * ay + ix * ax
-                 for ch in range(self.channels) for (_, iz), (_, iy), (_, ix) in product(tz, ty, phase)],
-                np.int64,
-            )  # fmt: skip
-            of_ks.append(of_k)
-            weights_at += self.groups * 2 * pairs * len(of_k)
-        phases, table = np.array(records, np.int64), np.concatenate([*tables, np.zeros(1, np.int64)])
-        small = [np.array(v, np.int64) for v in ([o for o, _ in tz], phases_y, phases_x)]
-        place = lambda v: (CONST, v.ctypes.data)
-
-        # temporary memory: weights, what sums begin with
-        pack = weights(self.dtype)
-        a_at = temp
-        start_at = a_at + (weights_at * word + 63 & -64)
-        used = start_at + self.groups * 2 * pairs * cols * word + 64 - temp & -64
-        launches = []
-        at = a_at
-        (b, (sg, sm)) = bias or ((CONST, 0), (0, 0))
-        for of_k in of_ks:
-            slots = [(TEMP, at), (TEMP, start_at), a, b, place(of_k)]
-            slots += [(CONST, v) for v in (self.rows, len(of_k), tiles, ag, am, sg, sm)]
-            launches.append(Launch(pack["k"], tuple(slots), self.groups * tiles))
-            at += self.groups * 2 * pairs * len(of_k) * word
-
-        cp, cq, cm, cz, cy, cn = self.c
-        kind = ALONG if nf == 1 and cn == 1 else PAIRS if (nf, cn, self.apart) == (2, 2, 1) else ANY
-        if nf == 1 and cm == 1 and tile_rows(target) <= n and kind == ANY:
-            kind = ACROSS
-        numbers = dict(
-            p=self.images, q=self.groups, m=self.rows, channels=self.channels, do=do, ho=ho, wo=wo, tiles=tiles, tb=tb,
-            yb=yb, ib=ib, cb=cb, nz=nz, taps=taps, packed=int(packed), vpr=vpr, d=self.inside[0], h=self.inside[1],
-            w=self.inside[2], sz=sz, sy=sy, sx=sx, ny=ny, nx=nx, row0=row0, col0=col0, height=height, halo=halo,
-            pitch=pitch, group=group, plane=plane, cp=cp, cq=cq, cm=cm, cz=cz, cy=cy, cn=cn, cf=self.apart, nf=nf,
-            width=self.width, kind=kind,
-            **dict(zip(("xp", "xq", "xc", "xd", "xh", "xw"), self.x, strict=True)),
-        )  # fmt: skip
-        run = correlation(self.dtype, e)
-        keep = (union, table, phases, vectors, pieces, places, *small, *of_ks, pack, run)
-        byte = offset * size(memory)
-        slots = [(*c, byte), x, (TEMP, a_at), (TEMP, start_at), place(phases), place(table), place(union), place(vectors),
-                 place(pieces), place(places), *map(place, small)]  # fmt: skip
-        slots += [(CONST, int(numbers[name])) for name in SLOTS[len(slots) :]]
-        slots += [(*o, byte) for o in operands]
-        most = len(vectors) + 1 >> 1
-        rows_kept = min(2 * pairs, tb * tile_rows(target)) if cb < self.channels else 0
-        scratch = cb * nz * plane + 3 * n + packed * cb * nz * taps * cols + nf * tile_rows(target) * cols
-        scratch += most * rows_kept * nf * cols + 4 * cols
-        chunks = self.groups * -(-self.images // ib) * do * -(-ho // yb) * -(-tiles // tb) if wo else 0
-        return (*launches, Launch(run["k"], tuple(slots), chunks, scratch * word)), used, keep
-
-    def blocks(self, row_bytes: int, halo: int, tiles: int, depth: int) -> tuple[int, int, int]:
-        """(output rows, images, tiles of `a`) of a chunk: what the slab holds, and fewer while there are few chunks."""
-        do, ho, wo = self.out
-        yb = max(1, min(ho, SLAB // max(row_bytes, 1) - halo))
-        yb = -(-ho // -(-ho // yb)) if ho else 1
-        ib = 1
-        if yb == ho:
-            ib = min(self.images, POSITIONS // max(ho * wo, 1), SLAB // max(row_bytes * (ho + halo), 1))
-            ib = -(-self.images // -(-self.images // ib)) if ib > 1 else 1
-        tb = max(tiles, 1)
-        count = lambda: self.groups * -(-self.images // ib) * do * -(-ho // yb) * -(-tiles // tb)
-        work = lambda: ib * yb * wo * min(self.rows, 14 * tb) * depth
-        while count() < CHUNKS and work() > 2 * GRAIN:
-            if yb * wo * ib >= 128 and ib > 1:
-                ib = -(-ib // 2)
-            elif yb * wo >= 128 and yb > 2 * halo + 1:
-                yb = -(-yb // 2)
-            elif tb > 1:
-                tb = -(-tb // 2)
-            else:
-                break
-        return yb, ib, tb
-
-    def positions(self, n: int, yb: int, ib: int, height: int, pitch: int, packed: bool) -> tuple[Any, Any, Any]:
-        """Vectors of a chunk as (place in the slab, first piece, pieces), pieces, and where the lanes of vectors are.
-
-        The lanes' places are from the vector's own; after them comes whether all of them are near.
-        """
-        (_, ho, wo), (cp, _, _, _, cy, cn), nf = self.out, self.c, len(self.phases)
-        plain = nf == 1 and cn == 1 and (cy == wo or ho == 1)  # rows of the output follow one another
-        vectors: list[tuple[int, int, int]] = []
-        pieces: list[tuple[int, ...]] = []
-        places = np.zeros((0, n + 1), np.int32)
-        piece = lambda lane, count, i, y, x: pieces.append((lane, count, i, y * wo + x, i * cp + y * cy + x * cn, x))
-        if not packed:
-            for i, y, x in product(range(ib), range(yb), range(0, wo, n)):
-                vectors.append(((i * height + y) * pitch + x, len(pieces), 1))
-                piece(0, min(n, wo - x), i, y, x)
-        else:
-            i, y, x = (v.ravel() for v in np.indices((ib, yb, wo)))
-            at, start = (i * height + y) * pitch + x, (i if plain else i * yb + y)
-            places = np.zeros((-(-len(at) // n), n + 1), np.int32)
-            for v in range(len(places)):
-                lane = np.arange(v * n, min(v * n + n, len(at)))
-                cuts = [0, *(np.flatnonzero(np.diff(start[lane])) + 1), len(lane)]
-                vectors.append((int(at[lane[0]]), len(pieces), len(cuts) - 1))
-                places[v, : len(lane)] = at[lane] - at[lane[0]]
-                places[v, n] = places[v].max() < 2 * n
-                for low, high in pairwise(cuts):
-                    j = lane[low]
-                    piece(low, high - low, int(i[j]), int(y[j]), int(x[j]))
-        ended = (*vectors, (0, 0, 0))  # a chunk with an odd number of vectors reads one more record
-        return np.array(ended, np.int64), np.array([*pieces, (0,) * len(PIECE)], np.int64), places
-
-
-def three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
-    """Leading spatial dimensions that are not there."""
-    return (*(fill,) * (3 - len(values)), *values)  # type: ignore[return-value]

@@ -21,6 +21,7 @@ import numpy as np
 from flambeau._backends.cpu.contract import GRAIN, TYPES
 from flambeau._backends.cpu.conv_slab import copy_rows, steps
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of, short_mask
+from flambeau._backends.cpu.correlation import Correlation
 from flambeau._backends.cpu.emit import APART, Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, bits
@@ -153,7 +154,7 @@ def kernel(dtype: str) -> Code:
     return native.load(lambda: str(text(native.target, dtype)), ["k"], parts=parts)
 
 
-def depthwise_launch(work: Any, c: tuple[int, int], offset: int, x: tuple[int, int], a: tuple[int, int],
+def depthwise_launch(work: Correlation, c: tuple[int, int], offset: int, x: tuple[int, int], a: tuple[int, int],
                      bias: tuple[tuple[int, int], tuple[int, int]] | None = None, divisor: float = 1.0) -> tuple[Launch, tuple[Any, ...]]:  # fmt: skip
     """A `Correlation` of one channel and no depth as one launch: (launch, what to keep). Sums are divided by `divisor`."""
     target = engine().target
@@ -161,16 +162,13 @@ def depthwise_launch(work: Any, c: tuple[int, int], offset: int, x: tuple[int, i
     n, word = lanes_of(target, acc), size(acc)
     (_, ty), (_, sy, sx), (_, ho, wo), (_, h, w) = work.taps, work.stride, work.out, work.inside
     _, _, _, _, ay, ax = work.a
-    tx = sorted({tap[0] for phase in work.phases for tap in phase})
-    offsets_y = [o for o, _ in ty]
-    phases_y, phases_x = (sorted({o % s for o in os}) for os, s in ((offsets_y, sy), (tx, sx)))
-    row0, col0 = (min((o // s for o in os), default=0) for os, s in ((offsets_y, sy), (tx, sx)))
-    halo, more = (max((o // s for o in os), default=0) - at for os, s, at in ((offsets_y, sy, row0), (tx, sx, col0)))
+    phases_y, phases_x, row0, col0, halo, more = work.reach
     ny, nx = len(phases_y), len(phases_x)
     pitch = -(-(wo + more) // n) * n
     yb = max(1, min(ho, PLANE // (max(ny * nx, 1) * pitch * word) - halo))
     yb = -(-ho // -(-ho // yb)) if ho else 1
-    while work.images * work.groups * -(-ho // yb) < 16 and yb > 2 * halo + 8 and yb * wo * len(ty) * len(tx) > 1 << 14:
+    taps = len(ty) * len(work.offsets_x)
+    while work.images * work.groups * -(-ho // yb) < 16 and yb > 2 * halo + 8 and yb * wo * taps > 1 << 14:
         yb = -(-yb // 2)
     rows = yb + halo
     records: list[int] = []

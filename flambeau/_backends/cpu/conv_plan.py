@@ -1,4 +1,4 @@
-"""Plans of convolutions: what to launch for arrays of a shape and layout. The kernels are in `conv`."""
+"""Plans of convolutions: what to launch for arrays of a shape and layout. How each is launched: `conv_launch`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.contract import GRAIN, PLAIN, TYPES, Epilogue, Operand
-from flambeau._backends.cpu.conv import Correlation, Tap, three
+from flambeau._backends.cpu.conv_launch import launches as launches_of
 from flambeau._backends.cpu.conv_slab import steps
+from flambeau._backends.cpu.correlation import Correlation, Tap, three
 from flambeau._backends.cpu.launch import ARG, OUT, Launch, Plan, Result, c_strides
 from flambeau._backends.cpu.layouts import channels_last, last_strides
 from flambeau._backends.cpu.matmul import launch
@@ -61,7 +62,7 @@ def forward_plan(
         (o * sw[0], sw[0], sw[1], *three(sw[2:], 0)),
         spatial[-1],
     )
-    launches, temp, keep = work.launches((OUT, 0), 0, (ARG, 0), (ARG, 1), bias_of(bias, o), 0)
+    launches, temp, keep = launches_of(work, (OUT, 0), 0, (ARG, 0), (ARG, 1), bias_of(bias, o), 0)
     return Plan((result,), launches, temp, prod(result.shape) * prod(w.shape[1:]) > 2 * GRAIN, keep=keep)
 
 
@@ -154,7 +155,7 @@ def transposed_plan(
     for work, offset in transposed_correlations(
         dtype, (g.shape[0], groups, c, o), spatial, g.shape[2:], how, co, cx, sa
     ):
-        some, used, kept = work.launches((OUT, 0), offset, (ARG, 0), (ARG, 1), bias_of(bias, c), temp)
+        some, used, kept = launches_of(work, (OUT, 0), offset, (ARG, 0), (ARG, 1), bias_of(bias, c), temp)
         launches += some
         temp += used
         keep += kept

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.contract import CHUNKS, GRAIN, TYPES
-from flambeau._backends.cpu.conv import three
 from flambeau._backends.cpu.conv_depthwise import depthwise_weight_plan
 from flambeau._backends.cpu.conv_slab import steps
 from flambeau._backends.cpu.conv_tile import VECTORS, lanes, name_of, spread_pairs, tile, tile_rows
+from flambeau._backends.cpu.correlation import three
 from flambeau._backends.cpu.emit import APART, Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, c_strides

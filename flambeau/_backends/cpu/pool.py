@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.contract import TYPES
-from flambeau._backends.cpu.conv import Correlation, three
 from flambeau._backends.cpu.conv_depthwise import depthwise_launch
 from flambeau._backends.cpu.conv_plan import transposed_correlations
 from flambeau._backends.cpu.conv_slab import gather, steps
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of, short_mask
+from flambeau._backends.cpu.correlation import Correlation, three
 from flambeau._backends.cpu.emit import APART, Function, Module, V, lanes, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, c_strides, planned

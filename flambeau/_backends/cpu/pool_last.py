@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.contract import TYPES
-from flambeau._backends.cpu.conv import three
 from flambeau._backends.cpu.conv_slab import gather
 from flambeau._backends.cpu.conv_tile import lanes as lanes_of
+from flambeau._backends.cpu.correlation import three
 from flambeau._backends.cpu.emit import Module, V, Words, size, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
