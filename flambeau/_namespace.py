@@ -362,6 +362,12 @@ def get_file_path(*path: str) -> str:
 
 def _assert(condition: Any, message: str) -> None:
     """`assert` that tracing can see."""
+    if type(condition) is not bool:
+        from flambeau import overrides
+
+        if overrides.has_torch_function((condition,)):
+            overrides.handle_torch_function(_assert, (condition,), condition, message)
+            return
     assert condition, message
 
 

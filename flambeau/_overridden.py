@@ -25,7 +25,7 @@ KEEPING = frozenset(("detach", "data", "new_tensor"))
 
 @functools.cache
 def asked_about() -> frozenset[str]:
-    """Tensor's own attributes and methods that are no operators."""
+    """Tensor's own attributes and methods that are no operators; what a program put there is its own business."""
     return frozenset(
         name
         for name, value in vars(Tensor).items()
@@ -33,6 +33,7 @@ def asked_about() -> frozenset[str]:
         and name not in SILENT
         and name not in METHODS
         and isinstance(value, (types.FunctionType, property))
+        and str(getattr(getattr(value, "fget", value), "__module__", "")).startswith("flambeau")
     )
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.jit._language import graph, types as ty
+from flambeau.jit._language import core, types as ty
 
-Graph, Node, Value, Block = graph.Graph, graph.Node, graph.Value, graph.Block
+Graph, Node, Value, Block = core.GraphView, core.NodeView, core.ValueView, core.BlockView
 Type, ListType, DictType, TupleType = ty.Type, ty.List, ty.Dict, ty.Tuple
 OptionalType, UnionType = ty.Optional, ty.Union
 FutureType, AwaitType, ClassType, EnumType, InterfaceType = ty.Future, ty.Await, ty.Class, ty.Enum, ty.Interface

@@ -351,7 +351,7 @@ def _record_rules(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: s
     for j, n in enumerate(cls.names):
         base = n.removesuffix("_shape").removesuffix("_dtype")
         if n in arrays:
-            users = list(edge.values()) if cls.joint else [edge[r] for r, ps in cls.wants.items() if n in ps]
+            users = [edge[r] for r, ps in cls.read_by.items() if n in ps] or list(edge.values())
             conditions = ([f"({' or '.join(f'{u} is not None' for u in users)})"] if len(users) < len(edge) else []) + (
                 [guards[n]] if guards[n] else []
             )

@@ -180,10 +180,11 @@ def spoken_name(node: Node) -> str:
     return node.name().partition("Backward")[0]
 
 
-def stale(node: Node, i: int, t: Tensor, expected: int) -> RuntimeError:
-    """The error for a saved tensor that was written after it was saved."""
-    source = getattr(node, "output_saved", ())
-    where, nr = (node, 0) if i in source else (node_of(t), t._nr)
+def stale(node: Node, i: int, t: Tensor, expected: int, output: int | None = None) -> RuntimeError:
+    """The error for a saved tensor, perhaps one of the node's outputs, that was written after it was saved."""
+    if output is None and i in getattr(node, "output_saved", ()):
+        output = 0
+    where, nr = (node_of(t), t._nr) if output is None else (node, output)
     which = f", which is output {nr} of {spoken_name(where)}," if where is not None and not where.leaf else ""
     what = describe(t) + (which or "")
     return RuntimeError(

@@ -244,7 +244,7 @@ def _rule_class(op: Op, rules: dict[str, Any] | None = None) -> type[Node]:
     extra = {"arrays": _natively(arrays) if op.native and own else arrays, "rules": rules}
     return type(class_name(op), (RuleNode,), {
         **extra, "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
-        "wanted": None if joint else frozenset(rules), "names_saved": frozenset(names),
+        "read_by": op.read_by if joint else wants, "wanted": None if joint else frozenset(rules), "names_saved": frozenset(names),
         "output_saved": frozenset(i for i, n in enumerate(names) if n in fields),
     })  # fmt: skip
 
@@ -381,6 +381,7 @@ class RuleNode(Node):
     positions: dict[str, int]
     fields: tuple[str, ...]
     joint: Any
+    read_by: dict[str, tuple[str, ...]]  # for each input, which inputs its gradient reads
     wanted: frozenset[str] | None
     names_saved: frozenset[str]
     output_saved: frozenset[int]
@@ -391,9 +392,11 @@ class RuleNode(Node):
     @classmethod
     def save(cls, node: Any, op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) -> None:
         needed = None
-        if not cls.joint and len(cls.wants) > 1:  # save only what the wanted gradients name
+        if len(cls.read_by) > 1:  # save only what the wanted gradients name
             live = {name for (_, name, _), n in zip(inputs_of(op, values), node.next, strict=True) if n is not None}
-            needed = {n for name in live for n in cls.wants.get(name, ())}
+            needed = {n for name in live for n in cls.read_by.get(name, ())}
+            if cls.joint:
+                needed.update(n for n in cls.names if n not in cls.read_by)
         saved: list[Any] = []
         versions: list[int] = []
         for n in cls.names:

@@ -303,20 +303,22 @@ def _(input: Any, weight: Any, bias: Any) -> None:
         same_dtype(input, weight)
 
 
-def _linear_vjp(g: Any, input: Any, weight: Any, needs: Any) -> tuple[Any, Any, Any]:
+def _linear_vjp(
+    g: Any, input: Any, weight: Any, input_shape: Any, weight_shape: Any, needs: Any
+) -> tuple[Any, Any, Any]:
     wants = (*needs, False)[:3]
-    if weight.ndim == 1:
+    if len(weight_shape) == 1:
         return (
             g.unsqueeze(-1) * conj(weight) if wants[0] else None,
-            (g.unsqueeze(-1) * conj(input)).reshape(-1, input.shape[-1]).sum(0) if wants[1] else None,
+            (g.unsqueeze(-1) * conj(input)).reshape(-1, input_shape[-1]).sum(0) if wants[1] else None,
             g if wants[2] else None,
         )
-    rows = g if g.ndim == 2 else g.reshape(-1, weight.shape[0])
+    rows = g if g.ndim == 2 else g.reshape(-1, weight_shape[0])
     gi = gw = gb = None
     if wants[0]:
         gi = mm(rows, conj(weight))
         if g.ndim != 2:
-            gi = gi.reshape(input.shape)
+            gi = gi.reshape(input_shape)
     if wants[1]:
         x = input if input.ndim == 2 else input.reshape(-1, input.shape[-1])
         gw = mm(adjoint(rows) if rows._a.dtype.kind != "c" else rows.t(), conj(x))
@@ -325,20 +327,27 @@ def _linear_vjp(g: Any, input: Any, weight: Any, needs: Any) -> tuple[Any, Any, 
     return gi, gw, gb
 
 
-linear.vjp(_=lambda g, input, weight, needs: _linear_vjp(g, input, weight, needs))
+linear.vjp(
+    _=lambda g, input, weight, input_shape, weight_shape, needs: _linear_vjp(
+        g, input, weight, input_shape, weight_shape, needs
+    )
+).reads(input=("weight",), weight=("input",))
 
 
-def _linear_arrays(k: Any, g: Any, input: Any, weight: Any, needs: Any) -> tuple[Any, Any, Any]:
-    if weight.ndim == 1 or g.dtype.kind not in "fV":
-        out = _linear_vjp(wrap(g), wrap(input), wrap(weight), needs)
+def _linear_arrays(
+    k: Any, g: Any, input: Any, weight: Any, input_shape: Any, weight_shape: Any, needs: Any
+) -> tuple[Any, Any, Any]:
+    if len(weight_shape) == 1 or g.dtype.kind not in "fV":
+        x, w = (None if a is None else wrap(a) for a in (input, weight))
+        out = _linear_vjp(wrap(g), x, w, input_shape, weight_shape, needs)
         return tuple(None if x is None else x._a for x in out)  # type: ignore[return-value]
     wants = (*needs, False)[:3]
-    rows = g if g.ndim == 2 else g.reshape(-1, weight.shape[0])
+    rows = g if g.ndim == 2 else g.reshape(-1, weight_shape[0])
     gi = gw = gb = None
     if wants[0]:
         gi = product(k, rows, weight)
         if g.ndim != 2:
-            gi = gi.reshape(input.shape)
+            gi = gi.reshape(input_shape)
     if wants[1]:
         gw = product(k, rows.T, input if input.ndim == 2 else input.reshape(-1, input.shape[-1]))
     if wants[2]:  # a product with ones adds columns faster than a reduction

@@ -138,6 +138,7 @@ class Op:
         self.check: Callable[..., None] | None = None
         self.write: Callable[..., None] | None = None
         self.is_flat = False
+        self.read_by: dict[str, tuple[str, ...]] = {}
         self.is_primitive, self.seen_rules = kind != "composite", {}
         self.seen_as: Callable[..., Any] | None = None
         self.custom: Any = None  # the definition of a user's operator (`torch.library`)
@@ -202,6 +203,11 @@ class Op:
         parameter of the operator, or `<name>_shape`, `<name>_dtype` where only that is needed.
         """
         self.rules.update(rules)
+        return self
+
+    def reads(self, **of: tuple[str, ...]) -> Op:
+        """Which inputs the gradient of each input reads, where one rule gives all (`vjp(_=...)`): the others are not saved, and None there."""
+        self.read_by.update(of)
         return self
 
     def vjp_arrays(self, **rules: Callable[..., Any]) -> Op:

@@ -238,7 +238,7 @@ def closed(t: Any, own: set[Node], recorded: bool) -> Any:
     """t without history that leads to `own` alone."""
     value = getattr(t, "_value", None)
     if value is not None:  # a batch: what is the same for all samples may have left history in it
-        inner = closed(value, own, True)
+        inner = closed(value, own, recorded)
         if inner is not value:
             t = twin(t)
             t._value = inner

@@ -107,7 +107,7 @@ class FunctionCtx(Node):
                 out.append(t.restore())
             else:
                 if version(t) != v:
-                    raise stale(self, 0, t, v)
+                    raise stale(self, 0, t, v, int(kind) if kind not in ("input", "plain") else None)
                 if kind == "input":
                     out.append(t)
                 else:  # an output: give it its history back

@@ -12,6 +12,7 @@ from typing import Any
 from flambeau._tensor import Tensor
 from flambeau.jit._language import types as ty
 from flambeau.jit._language.call import arguments, out
+from flambeau.jit._language.core import GraphView
 from flambeau.jit._language.printer import Printer
 from flambeau.jit._language.program import Compiled, inline
 from flambeau.jit._language.run import Object
@@ -46,11 +47,11 @@ class _Callable:
 
     @property
     def graph(self) -> Any:
-        return self._fn.graph
+        return GraphView(self._fn.graph)
 
     @property
     def inlined_graph(self) -> Any:
-        return inline(self._fn.graph)
+        return GraphView(inline(self._fn.graph))
 
     @property
     def schema(self) -> Any:

@@ -188,3 +188,30 @@ def test_pickled():
     s.note = 3
     back = pickle.loads(pickle.dumps(s))
     assert type(back) is Kept and back.note == 3 and back.tolist() == [1.0, 1.0]
+
+
+def test_methods_that_a_program_gave_to_tensors(agree):
+    """They are called as they are, also for a class that takes over what its bases have."""
+
+    def program(fl, x):
+        class Kept(fl.Tensor):
+            @classmethod
+            def __torch_function__(cls, func, types, args=(), kwargs=None):
+                if cls is Kept and any(t is not Kept for t in types):
+                    return NotImplemented
+                return super().__torch_function__(func, types, args, kwargs or {})
+
+        class Other(Kept):
+            pass
+
+        def note(self, other):
+            self.noted = type(other).__name__
+            return self
+
+        fl.Tensor.note = note
+        try:
+            return x.detach().as_subclass(Other).note(x.detach().as_subclass(Kept)).noted
+        finally:
+            del fl.Tensor.note
+
+    agree(program, rand(2), grads=0)

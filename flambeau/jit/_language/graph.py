@@ -172,9 +172,9 @@ def attribute(name: str, value: Any) -> str:
     return f"{name}={text}"
 
 
-def show(graph: Graph) -> str:
-    """The graph as PyTorch prints it."""
-    names: dict[Value, str] = {}
+def show(graph: Graph, names: dict[Value, str] | None = None) -> str:
+    """The graph as PyTorch prints it; `names` is filled with what its values are called."""
+    names = {} if names is None else names
     taken: set[str] = set()
 
     def name(v: Value) -> str:
@@ -195,7 +195,7 @@ def show(graph: Graph) -> str:
     lines: list[str] = []
 
     def typed(v: Value) -> str:
-        return f"{name(v)} : {v.type}"
+        return f"{name(v)} : {v.type.shown()}"
 
     def body(block: Block, indent: str) -> None:
         for n in block.nodes:

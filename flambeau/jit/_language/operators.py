@@ -49,6 +49,11 @@ _ORDER = [
 ]
 _NAMED = {d.name: d for d in dtypes.ALL}
 DTYPES: dict[int, Any] = {i: _NAMED[n] for i, n in enumerate(_ORDER) if n in _NAMED}
+# Methods of tensors that compiled programs know as casts (`bool` and `bfloat16` are not among them).
+CASTS = {
+    "float": flambeau.float32, "double": flambeau.float64, "half": flambeau.float16, "long": flambeau.int64, "int": flambeau.int32,
+    "short": flambeau.int16, "char": flambeau.int8, "byte": flambeau.uint8, "cfloat": flambeau.complex64, "cdouble": flambeau.complex128,
+}  # fmt: skip
 DTYPE_CODES = {d: i for i, d in DTYPES.items()}
 LAYOUTS = dict(enumerate((devices.strided, devices.sparse_coo, devices.sparse_csr)))
 LAYOUT_CODES = {v: k for k, v in LAYOUTS.items()}

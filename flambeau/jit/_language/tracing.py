@@ -196,8 +196,9 @@ class Tracer(TorchFunctionMode):
         full = f"aten::{prefix}{name}"
         if name == "T":
             full = "aten::numpy_T"
-        elif name in ("float", "double", "half", "long", "int", "bool", "bfloat16", "byte", "short", "char"):
-            return lambda args, kwargs: self.em.op("aten::to", self.value(args[0]), self.em.constant(operators.code_of(_DTYPES[name])), self.em.constant(False), self.em.constant(False), self.em.constant(None))  # fmt: skip
+        elif name in operators.CASTS or name in ("bool", "bfloat16"):
+            to = operators.code_of(operators.CASTS[name] if name in operators.CASTS else getattr(flambeau, name))
+            return lambda args, kwargs: self.em.op("aten::to", self.value(args[0]), self.em.constant(to), self.em.constant(False), self.em.constant(False), self.em.constant(None))  # fmt: skip
         if overloads(full):
             return lambda args, kwargs: self.operator(full, args, kwargs)
         return None
@@ -324,12 +325,6 @@ class Tracer(TorchFunctionMode):
         return flambeau.Size(
             [self.number(n, self.em.op("aten::size", v, self.em.constant(i))) for i, n in enumerate(sizes)]
         )
-
-
-_DTYPES = {
-    "float": flambeau.float32, "double": flambeau.float64, "half": flambeau.float16, "long": flambeau.int64, "int": flambeau.int32,
-    "bool": flambeau.bool, "bfloat16": flambeau.bfloat16, "byte": flambeau.uint8, "short": flambeau.int16, "char": flambeau.int8,
-}  # fmt: skip
 
 
 def _tensors(x: Any) -> Iterator[Any]:

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+str_ = str
+# Kinds that are no name with "Type" behind it.
+KINDS = {"Tensor": "TensorType", "int": "IntType", "float": "FloatType", "complex": "ComplexType", "bool": "BoolType", "str": "StringType",
+         "NoneType": "NoneType", "Scalar": "NumberType", "Device": "DeviceObjType", "Stream": "StreamObjType", "list": "AnyListType",
+         "tuple": "AnyTupleType", "AnyEnumType": "AnyEnumType", "AnyClassType": "AnyClassType"}  # fmt: skip
+
 
 class Type:
     """A type. `str(t)` is its name in graphs (`int[]`), `t.annotation_str` and `repr(t)` in programs (`List[int]`)."""
 
-    kind = "Type"
+    _kind = ""
 
     def __init__(self, name: str, written: str | None = None) -> None:
         self.name, self.written = name, written or name
+
+    def kind(self) -> str_:
+        """The kind of type, as PyTorch's core calls it: `TensorType`, `ListType`."""
+        return self._kind or KINDS.get(str_(self), f"{self}Type")
 
     def __str__(self) -> str:
         return self.name
@@ -34,20 +44,87 @@ class Type:
     def __hash__(self) -> int:
         return hash(str(self))
 
+    def shown(self) -> str_:
+        """How graphs print the type of a value."""
+        return str_(self)
+
     def isSubtypeOf(self, other: Type) -> bool:
         return subtype(self, other)
+
+    def sizes(self) -> Any:
+        """Of a tensor whose sizes are not known: None."""
+        return None
+
+    def dim(self) -> Any:
+        return None
+
+    def dtype(self) -> Any:
+        return None
+
+    def scalarType(self) -> Any:
+        return None
+
+    def getElementType(self) -> Type:
+        return self.contained[0]
+
+    def elements(self) -> list[Type]:
+        return list(self.contained)
 
     def str(self) -> str:
         return str_(self)
 
 
-str_ = str
 TENSOR, INT, FLOAT, COMPLEX, BOOL, STR = (
     Type("Tensor"), Type("int"), Type("float"), Type("complex"), Type("bool"), Type("str"),
 )  # fmt: skip
 NONE, ANY, NUMBER, DEVICE = Type("NoneType"), Type("Any"), Type("Scalar", "number"), Type("Device")
 GENERATOR, STREAM, STORAGE = Type("Generator"), Type("Stream"), Type("Storage")
 ANY_LIST, ANY_TUPLE, ANY_ENUM, ANY_CLASS = Type("list"), Type("tuple"), Type("AnyEnumType"), Type("AnyClassType")
+
+
+class CompleteTensor(Type):
+    """A tensor of which everything but its numbers is known: `Float(2, 3, strides=[3, 1], requires_grad=0, device=cpu)`."""
+
+    _kind = "TensorType"
+
+    def __init__(self, t: Any) -> None:
+        self._dtype, self._sizes, self._strides = t.dtype, list(t.shape), list(t.stride())
+        self._requires_grad, self._device = t.requires_grad, t.device
+        self.name = self.written = "Tensor"
+
+    def sizes(self) -> list[int]:
+        return list(self._sizes)
+
+    def strides(self) -> list[int]:
+        return list(self._strides)
+
+    def dim(self) -> int:
+        return len(self._sizes)
+
+    def dtype(self) -> Any:
+        return self._dtype
+
+    def device(self) -> Any:
+        return self._device
+
+    def requiresGrad(self) -> bool:
+        return bool(self._requires_grad)
+
+    def scalarType(self) -> str_:
+        return SCALARS[str_(self._dtype).rpartition(".")[2]]
+
+    def undefined(self) -> bool:
+        return False
+
+    def shown(self) -> str_:
+        sizes = [*map(str_, self._sizes)]
+        strides = [f"strides={self._strides}"] if sizes else []
+        facts = [*sizes, *strides, f"requires_grad={int(self._requires_grad)}", f"device={self._device}"]
+        return f"{self.scalarType()}({', '.join(facts)})"
+
+
+SCALARS = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int", "int16": "Short",
+           "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble"}  # fmt: skip
 
 
 class Contained(Type):
@@ -78,27 +155,27 @@ class Contained(Type):
 
 
 class List(Contained):
-    kind, form, annotation = "ListType", "{}[]", "List[{}]"
+    _kind, form, annotation = "ListType", "{}[]", "List[{}]"
 
 
 class Optional(Contained):
-    kind, form, annotation = "OptionalType", "{}?", "Optional[{}]"
+    _kind, form, annotation = "OptionalType", "{}?", "Optional[{}]"
 
 
 class Dict(Contained):
-    kind, form, annotation = "DictType", "Dict({}, {})", "Dict[{}, {}]"
+    _kind, form, annotation = "DictType", "Dict({}, {})", "Dict[{}, {}]"
 
 
 class Future(Contained):
-    kind, form, annotation = "FutureType", "Future({})", "Future[{}]"
+    _kind, form, annotation = "FutureType", "Future({})", "Future[{}]"
 
 
 class Await(Contained):
-    kind, form, annotation = "AwaitType", "Await({})", "Await[{}]"
+    _kind, form, annotation = "AwaitType", "Await({})", "Await[{}]"
 
 
 class Union(Contained):
-    kind = "UnionType"
+    _kind = "UnionType"
 
     def __str__(self) -> str:
         return f"Union({', '.join(map(str, self.parts))})"
@@ -111,7 +188,7 @@ class Union(Contained):
 class Tuple(Contained):
     """A tuple; with a qualified name and fields it is a named one."""
 
-    kind = "TupleType"
+    _kind = "TupleType"
 
     def __init__(self, *parts: Type, name: str | None = None, fields: tuple[str, ...] = (), defaults: Any = ()) -> None:
         self.parts, self.qualified, self.fields, self.defaults = parts, name, fields, tuple(defaults)
@@ -122,6 +199,9 @@ class Tuple(Contained):
         if self.qualified:
             return f"NamedTuple({', '.join(f'{t} {n}' for n, t in zip(self.fields, self.parts))})"
         return f"({inner})"
+
+    def shown(self) -> str:
+        return str(self) if self.qualified else f"({', '.join(p.shown() for p in self.parts)})"
 
     @property
     def annotation_str(self) -> str:
@@ -138,11 +218,11 @@ class Tuple(Contained):
 class Variable(Type):
     """A type variable of a schema."""
 
-    kind = "VarType"
+    _kind = "VarType"
 
 
 class Enum(Type):
-    kind = "EnumType"
+    _kind = "EnumType"
 
     def __init__(self, qualified: str, value: Type, members: list[tuple[str, Any]], python: Any) -> None:
         self.qualified, self.value, self.members, self.python = qualified, value, members, python
@@ -158,7 +238,7 @@ class Enum(Type):
 class Class(Type):
     """A class or module: attributes with types, methods, constants."""
 
-    kind = "ClassType"
+    _kind = "ClassType"
 
     def __init__(self, qualified: str, is_module: bool = False) -> None:
         self.qualified, self.is_module = qualified, is_module
@@ -195,7 +275,7 @@ class Class(Type):
 
 
 class Interface(Type):
-    kind = "InterfaceType"
+    _kind = "InterfaceType"
 
     def __init__(self, qualified: str, is_module: bool) -> None:
         self.qualified, self.is_module = qualified, is_module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types as python_types
 from typing import Any
 
-from flambeau.jit._language import types as ty
+from flambeau.jit._language import operators, types as ty
 from flambeau.jit._language.graph import Value
 from flambeau.jit._language.match import Mismatch, choose, convert, fit
 from flambeau.jit._language.schema import overloads
@@ -239,6 +239,9 @@ def value_attr(em: Any, v: Value, name: str, place: Any) -> Any:
             return em.op("prim::" + name, v, place=place)
         if name in _ATTRIBUTE_OPS:
             return em.op("aten::" + _ATTRIBUTE_OPS[name], v, place=place)
+        if name in operators.CASTS:
+            to = operators.code_of(operators.CASTS[name])
+            return Special(name, lambda em, a, k, p: em.op("aten::to", v, *map(em.constant, (to, False, False, None)), place=p))  # fmt: skip
         if name == "tolist":
             return Special("tolist", lambda em, a, k, p: _tolist(em, v, p))
     if t is ty.DEVICE and name in ("type", "index"):

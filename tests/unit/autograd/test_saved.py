@@ -1,5 +1,7 @@
 """What is saved for backward, written to afterwards; and gradients in another dtype than their tensor's."""
 
+import pytest
+
 from tests.agree import rand
 
 
@@ -62,3 +64,48 @@ def test_gradients_that_do_not_fit(agree):
     agree(lambda fl: give(fl, fl.ones(3)), raises=RuntimeError)
     agree(lambda fl: give(fl, fl.ones(2, dtype=fl.float64)), raises=RuntimeError)
     agree(lambda fl: give(fl, 3), raises=TypeError)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layer", ["linear", "conv2d"])
+def test_only_what_the_wanted_gradients_read_is_saved(agree, layer, bias):
+    """A layer's input is saved for its weight's gradient, the weight for the input's."""
+
+    def program(fl, x, w):
+        x, w = x.detach(), w.detach()
+        b = x.new_ones(2) if bias else None
+        kept = []
+        for inputs, weights in ((True, True), (True, False), (False, True)):
+            a, c = x.clone().requires_grad_(inputs), w.clone().requires_grad_(weights)
+            count = []
+            with fl.autograd.graph.saved_tensors_hooks(
+                lambda t, count=count: count.append(t.numel()) or t, lambda t: t
+            ):
+                out = getattr(fl.nn.functional, layer)(a, c, b)
+            out.square().sum().backward()
+            kept.append((sorted(count), a.grad, c.grad))
+        return kept if layer == "linear" else [k[1:] for k in kept]
+
+    shapes = ((3, 4), (2, 4)) if layer == "linear" else ((1, 1, 4, 4), (2, 1, 2, 2))
+    agree(program, *(rand(*s) for s in shapes), grads=0)
+
+
+def test_written_outputs_of_functions_are_told_by_their_function(agree):
+    def program(fl, x):
+        class Twice(fl.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                out = x * 2
+                ctx.save_for_backward(x, out)
+                return out
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * 2 + ctx.saved_tensors[1]
+
+        y = Twice.apply(x)
+        with fl.no_grad():
+            y += 1
+        y.sum().backward()
+
+    agree(program, rand(2, 3), raises=RuntimeError)

@@ -300,3 +300,23 @@ def test_functions_of_users(agree):
 
     agree(program, rand(4, 3), grads=0)
     agree(lambda fl, x: fl.vmap(cube(fl).apply)(x), rand(4, 3), grads=0, raises=RuntimeError)
+
+
+@pytest.mark.parametrize("name", ["vjp", "jvp", "grad"])
+def test_nothing_is_recorded_where_gradients_are_off_within_vmap(agree, name):
+    """A transform inside `no_grad` inside `vmap` leaves no history of what its function closes over."""
+
+    def program(fl, p):
+        def f(q):
+            return (q.sin() * q * p).sum()
+
+        def one(v):
+            with fl.no_grad():
+                if name == "vjp":
+                    return fl.func.vjp(f, p)[1](v.sum())[0]
+                return fl.func.jvp(f, (p,), (v,))[1] if name == "jvp" else fl.func.grad(f)(p * v)
+
+        out = fl.vmap(one)(fl.ones(2, 3))
+        return out.requires_grad, out
+
+    agree(program, rand(3), grads=0)

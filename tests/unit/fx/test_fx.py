@@ -390,3 +390,21 @@ def test_a_graph_module_is_shown_as_a_module(agree):
         return repr(fl.fx.symbolic_trace(fl.nn.Sequential(fl.nn.Linear(2, 2))))
 
     agree(program)
+
+
+def test_assertions_are_recorded(agree):
+    """`torch._assert` of what a trace does not know becomes a node; of what it knows, nothing."""
+
+    def program(fl, x):
+        def f(x):
+            fl._assert(x.shape[-1] == 3, "three")
+            fl._assert(True, "known")
+            return x + 1
+
+        traced = fl.fx.symbolic_trace(f)
+        try:
+            traced(fl.ones(2, 4))
+        except AssertionError as e:
+            return [n.name for n in traced.graph.nodes], str(e), traced(x)
+
+    agree(program, rand(2, 3), grads=0)
