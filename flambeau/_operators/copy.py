@@ -168,7 +168,7 @@ zero.vjp(input=lambda g: g.new_zeros(g.shape))
 
 @zero.into
 def _(k: Any, input: Any) -> None:
-    input.fill(0) if input.dtype.fields is None else k.library("write", input, k.xp.zeros((), input.dtype))
+    input.fill(0) if input.dtype.kind != "V" else k.library("write", input, k.xp.zeros((), input.dtype))
 
 
 # ---------------------------------------------------------------- rearrangements

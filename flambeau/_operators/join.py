@@ -273,7 +273,12 @@ def combinations(input: T, r: int = 2, with_replacement: bool = False) -> T:
         raise RuntimeError("Expect a non-negative number, but got " + str(r))
     if r == 0:
         return input.new_empty((0,))
-    rows = list((choose_again if with_replacement else choose)(range(input.shape[0]), r))
+    n = input.shape[0]
+    if r == 2:
+        from flambeau._operators.create import triu_indices
+
+        return input[triu_indices(n, n, 0 if with_replacement else 1, device=input.device).t()]
+    rows = list((choose_again if with_replacement else choose)(range(n), r))
     columns = [[row[j] for row in rows] for j in range(r)]
     return stack([input[column] for column in columns], 1)
 

@@ -524,12 +524,19 @@ def multilabel_margin_loss(input: T, target: T, reduction: int = 1) -> T:
     if t._a.size and (t._a.min() < -1 or t._a.max() >= c):
         raise RuntimeError("target out of range")
     valid = t.ge(0).long().cumprod(1).bool()
-    at = t.masked_fill(valid.logical_not(), 0)
+    valid = valid[:, : max(1, int(valid._a.sum(1).max(initial=0)))]  # no row has more targets
+    at = t[:, : valid.shape[1]].masked_fill(valid.logical_not(), 0)
     is_target = x.new_zeros((n, c)).scatter_add(1, at, valid.to(x.dtype)).gt(0)
-    margins = (1 - x.gather(1, at).unsqueeze(2) + x.unsqueeze(1)).clamp(min=0)
-    margins = margins * valid.unsqueeze(2).to(x.dtype) * is_target.logical_not().unsqueeze(1).to(x.dtype)
-    loss = margins.sum((1, 2)) / c
+    loss = _margins(x, x.gather(1, at), valid, is_target) / c
     return reduce(loss.reshape(()) if single else loss, reduction)
+
+
+@composite("_margins", variants=(), native=True)
+def _margins(x: T, target: T, valid: T, is_target: T) -> T:
+    """The sums of what classes that are no target (n, c) come too near to the targets (n, m) that are valid."""
+    margins = (1 - target.unsqueeze(2) + x.unsqueeze(1)).clamp(min=0)
+    counts = valid.unsqueeze(2).logical_and(is_target.logical_not().unsqueeze(1))
+    return (margins * counts.to(x.dtype)).sum((1, 2))
 
 
 @composite(

@@ -195,9 +195,16 @@ def nan_to_num(input: T, nan: float | None = None, posinf: float | None = None, 
     import ml_dtypes
 
     info = ml_dtypes.finfo(input._a.dtype)
-    out = input.masked_fill(input.isnan(), 0.0 if nan is None else nan)
-    out = out.masked_fill(input.eq(float("inf")), float(info.max) if posinf is None else posinf)
-    return out.masked_fill(input.eq(float("-inf")), float(info.min) if neginf is None else neginf)
+    high, low = float(info.max) if posinf is None else posinf, float(info.min) if neginf is None else neginf
+    return _finite(input, 0.0 if nan is None else float(nan), float(high), float(low))
+
+
+@pointwise("_finite", variants=())
+def _finite(k: Kernel[T], input: T, nan: float, posinf: float, neginf: float) -> T:
+    """Three numbers instead of NaN and the infinities."""
+    out = k.where(k.ne(input, input), k.like(nan, input), input)
+    out = k.where(k.eq(input, k.like(float("inf"), input)), k.like(posinf, input), out)
+    return k.where(k.eq(input, k.like(float("-inf"), input)), k.like(neginf, input), out)
 
 
 @pointwise("gcd", variants=ALL_FORMS, differentiable=False, lacks=("bfc", "gcd_cpu"))

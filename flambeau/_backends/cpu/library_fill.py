@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.library_memory import empty_as, format_order, laid_out
+from flambeau._backends.cpu.library_memory import empty_as, format_order, laid_out, write
 from flambeau._values.dtype import SPOKEN, complex32, element
 from flambeau._values.rounding import fma
 
@@ -25,7 +25,7 @@ def full_as(x: Any, *, value: Any, dtype: Any, format: str) -> Any:
         return np.zeros(x.shape, x.dtype if dtype is None else dtype.np)
     out = empty_as(x, dtype=dtype, format=format)
     if value is not None:
-        out[...] = np.asarray(element(value, out.dtype)).astype(out.dtype)
+        write(out, np.asarray(element(value, out.dtype)).astype(out.dtype))
     return out
 
 
@@ -94,8 +94,15 @@ def eye(*, n: int, m: int, dtype: Any) -> Any:
 
 
 def triangle(*, row: int, col: int, offset: int, lower: bool, dtype: Any) -> Any:
-    found = np.tril_indices(row, offset, col) if lower else np.triu_indices(row, offset, col)
-    return np.stack(found).astype(dtype.np)
+    rows, d = np.arange(row), dtype.np
+    first = np.zeros(row, np.int64) if lower else np.clip(rows + offset, 0, col)
+    widths = np.clip(rows + offset + 1, 0, col) if lower else col - first
+    out = np.empty((2, int(widths.sum())), d)
+    out[0] = np.repeat(rows.astype(d), widths)
+    starts = np.cumsum(widths) - widths  # a row's columns count up from where it starts
+    out[1] = np.arange(out.shape[1])
+    out[1] -= np.repeat((starts - first).astype(d), widths)
+    return out
 
 
 def window(*, kind: str, length: int, periodic: bool, dtype: Any, alpha: float = 0.54, beta: float = 0.46) -> Any:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.library_indexing import gather, within
+from flambeau._backends.cpu.library_memory import write
 from flambeau._values.dtype import NARROW
 
 
@@ -58,7 +60,7 @@ def cumulative_extreme(x: Any, *, dim: int, word: str) -> tuple[Any, Any]:
 def filled(x: Any, *, shape: Any) -> Any:
     """An array of one value throughout."""
     out = np.empty(shape, x.dtype)
-    out.fill(x.item() if x.dtype.kind != "V" else x.reshape(-1)[0])
+    write(out, x.reshape(())) if x.dtype.kind == "V" else out.fill(x.item())
     return out
 
 
@@ -71,14 +73,21 @@ def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) 
     dim = 1 if x.ndim > 1 else 0
     keep = target != ignore_index
     classes = x.shape[dim]
-    at = np.where(keep, target, 0).astype(np.int64)
-    if at.size and (at.min() < 0 or at.max() >= classes):
+    whole = bool(keep.all())
+    at = (target if whole else np.where(keep, target, 0)).astype(np.int64, copy=False)
+    if at.size and not within(at, classes):
         bad = at[(at < 0) | (at >= classes)].reshape(-1)[0]
         raise IndexError(f"Target {int(bad)} is out of bounds.")
-    picked = np.take_along_axis(x, np.expand_dims(at, dim), dim).squeeze(dim) if x.ndim > 1 else x[at]
-    w = keep.astype(x.dtype) if weight is None else weight[at] * keep
-    loss = -(picked * w)
-    total = np.asarray(w.sum(dtype=x.dtype))
+    picked = gather(x, np.expand_dims(at, dim), dim=dim).squeeze(dim) if x.ndim > 1 else x[at]
+    if weight is None:
+        loss = -picked
+        total = np.asarray(np.count_nonzero(keep), x.dtype)
+    else:
+        w = weight[at] if whole else weight[at] * keep
+        loss = -(picked * w)
+        total = np.asarray(w.sum(dtype=x.dtype))
+    if not whole:
+        loss = np.where(keep, loss, x.dtype.type(0))
     if reduction == 0:
         return loss, np.zeros((), x.dtype)
     s = np.asarray(loss.sum(dtype=x.dtype))

@@ -245,7 +245,13 @@ def write(into: Any, x: Any) -> None:
         from flambeau._values.dtype import of
 
         x = converted(x, dtype=of(into.dtype))
+    if into.dtype.kind == "V" and into.dtype.itemsize in _BITS:  # NumPy moves bits faster than numbers it does not know
+        bits = _BITS[into.dtype.itemsize]
+        into, x = into.view(bits), x.view(bits)
     into[...] = x
+
+
+_BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
 def roll(x: Any, *, shifts: Shape, dims: Shape) -> Any:
