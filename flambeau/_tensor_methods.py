@@ -94,16 +94,20 @@ def _is_shared(self: Any) -> bool:
     return self.numel() == 0 or shared.is_shared(self._a)
 
 
-def _dlpack(self: Any, **kwargs: Any) -> Any:
+def _dlpack(self: Any, *, stream: Any = -1, max_version: tuple[int, int] | None = None,
+            dl_device: tuple[Any, int] | None = None, copy: bool | None = None) -> Any:  # fmt: skip
     if node_of(self) is not None:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     if self.layout is not strided:
         raise BufferError("Can't export tensors with layout other than torch.strided")
     if self.device.type != "cpu":
         raise BufferError(f"Cannot pack tensors on {self.device}")
-    if kwargs.get("stream") is not None:
+    if stream is not None and type(stream) is not int:
+        raise TypeError("stream must be ``int`` or ``none``")
+    if stream not in (None, -1):
         raise AssertionError("stream should be None on cpu.")
-    options = {k: v for k, v in kwargs.items() if k in ("max_version", "dl_device", "copy") and v is not None}
+    given = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
+    options = {k: v for k, v in given.items() if v is not None}
     if self._a.dtype.num < 24:  # NumPy's own
         return self._a.__dlpack__(**options)
     from flambeau._eager.dlpack import exported

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,8 @@ def _from_sequence(data: Any, d: dtypes.dtype | None) -> Any:
     if not _has_objects(data):
         try:
             a = np.array(data, dtype=None)
+            if d is dtypes.uint64 and a.dtype.kind == "f" and a.size and a.max() >= 2.0**63:
+                a = np.array(data, np.uint64)  # of integers on both sides of 2**63 NumPy has made floats
         except (ValueError, OverflowError):
             a = None
         if a is not None and a.shape == shape and a.dtype.kind in "biufc":
@@ -330,7 +333,7 @@ def asarray(
         return t
     if not isinstance(obj, np.ndarray) and hasattr(obj, "__dlpack__"):
         t = from_dlpack(obj)
-    elif not isinstance(obj, (np.ndarray, list, tuple)) and isinstance(obj, (bytes, bytearray, memoryview)):
+    elif isinstance(obj, (bytes, bytearray, memoryview, array)):
         t = frombuffer(obj, dtype=dtype or dtypes.get_default_dtype())
     else:
         if copy is False and not isinstance(obj, np.ndarray):

@@ -1,8 +1,8 @@
 """The namespace of the Python array API standard, version 2024.12, over tensors: what `x.__array_namespace__()` answers.
 
 Names, signatures and semantics are the standard's (data-apis.org/array-api/2024.12), which differ here and there from PyTorch's:
-`axis` for `dim`, dtypes that meet whatever the number of dims, sums of small integers in wide ones, tuples of indices. Arrays are
-ordinary tensors, and gradients flow through. `linalg` and `fft` are its extensions.
+`axis` for `dim`, dtypes that meet whatever the number of dims, sums of small integers in wide ones, tuples of indices. What it is given are
+ordinary tensors or its own `Array`s, whose operators are the standard's, too; gradients flow through. `linalg` and `fft` are its extensions.
 
 >>> import flambeau as torch
 >>> x = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8)
@@ -16,6 +16,7 @@ torch.Size([2, 2])
 from __future__ import annotations
 
 from math import e, inf, nan, pi
+from types import FunctionType as _Function
 
 from flambeau import (
     bool,
@@ -33,6 +34,7 @@ from flambeau import (
     uint64,
 )
 from flambeau.array_api import fft, linalg
+from flambeau.array_api._array import Array, attach as _attach, of_arrays as _of_arrays
 from flambeau.array_api._creation import (
     arange,
     asarray,
@@ -105,3 +107,6 @@ from flambeau.array_api.linalg import matmul, matrix_transpose, tensordot, vecdo
 newaxis = None
 __array_api_version__ = "2024.12"
 __all__ = [name for name in dir() if not name.startswith("_") and name != "annotations"] + ["__array_namespace_info__"]
+for _room, _names in ((globals(), __all__), (vars(linalg), linalg.__all__), (vars(fft), fft.__all__)):
+    _room.update((_name, _of_arrays(_room[_name])) for _name in _names if isinstance(_room[_name], _Function))
+_attach(globals())

@@ -46,9 +46,21 @@ def asarray(obj: Any, /, *, dtype: DType | None = None, device: Any = None, copy
         raise ValueError("Python numbers and sequences cannot become an array without a copy")
     if copy is False and isinstance(obj, Tensor) and dtype is not None and obj.dtype != dtype:
         raise ValueError(f"an array of dtype {obj.dtype} cannot become one of {dtype} without a copy")
+    if isinstance(obj, Tensor):  # with its history, which PyTorch's function takes away
+        return obj.to(device=device, dtype=dtype, copy=bool(copy))
     if isinstance(obj, (list, tuple)) and any(isinstance(o, Tensor) for o in obj):
         return flambeau.stack([asarray(o, dtype=dtype, device=device) for o in obj])
+    if not hasattr(obj, "__dlpack__") and _is_buffer(obj):
+        obj = np.asarray(obj)
     return flambeau.asarray(obj, dtype=dtype, device=device, copy=copy)
+
+
+def _is_buffer(obj: Any) -> bool:
+    try:
+        memoryview(obj)
+    except TypeError:
+        return False
+    return True
 
 
 def empty(shape: Shape, *, dtype: DType | None = None, device: Any = None) -> Tensor:

@@ -31,6 +31,20 @@ def _same(x: Tensor) -> Tensor:
     return x.clone()
 
 
+def _floor_divide(a: Tensor, b: Tensor) -> Tensor:
+    """Infinite where the quotient is, and zero of its sign where the divisor is infinite: NaN and -1 are PyTorch's answers."""
+    out = flambeau.floor_divide(a, b)
+    return flambeau.where(a.isinf() | b.isinf(), a / b, out) if a.is_floating_point() else out
+
+
+def _pow(a: Tensor, b: Tensor) -> Tensor:
+    """As C's `pow`: of one exponent for all, 1/2 is a root elsewhere, which differs at -0 and -infinity."""
+    if not b.is_floating_point():
+        return flambeau.pow(a, b)
+    a, b = flambeau.broadcast_tensors(a, b)
+    return flambeau.pow(a.reshape(-1), b.reshape(-1).contiguous()).reshape(a.shape)
+
+
 UNARY: dict[str, Callable[[Any], Any]] = {
     **{name: getattr(flambeau, name) for name in (
         "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "exp", "expm1", "floor", "isfinite",
@@ -49,10 +63,12 @@ KEEPS_INTEGERS = frozenset(("ceil", "floor", "round", "trunc"))
 BINARY: dict[str, Callable[[Any, Any], Any]] = {
     **{name: getattr(flambeau, name) for name in (
         "add", "atan2", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift", "copysign",
-        "divide", "floor_divide", "greater", "greater_equal", "hypot", "less", "less_equal", "logaddexp", "logical_and",
-        "logical_or", "logical_xor", "maximum", "minimum", "multiply", "nextafter", "not_equal", "pow", "remainder", "subtract",
+        "divide", "greater", "greater_equal", "hypot", "less", "less_equal", "logaddexp", "logical_and",
+        "logical_or", "logical_xor", "maximum", "minimum", "multiply", "nextafter", "not_equal", "remainder", "subtract",
     )},
     "equal": flambeau.eq,
+    "floor_divide": _floor_divide,
+    "pow": _pow,
 }  # fmt: skip
 
 

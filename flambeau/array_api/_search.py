@@ -89,8 +89,10 @@ class UniqueInverse(NamedTuple):
 def unique_all(x: Tensor, /) -> UniqueAll:
     """Distinct elements in order (every NaN its own), where each first lies in x flattened, which of them each element is, how often."""
     flat = x.detach().reshape(-1)
-    order = argsort(flat)
-    ranked = sort(flat)
+    order = argsort(flat.imag) if flat.is_complex() else argsort(flat)
+    if flat.is_complex():  # by real parts, where those are equal by imaginary ones
+        order = order[argsort(flat.real[order])]
+    ranked = flat[order]
     if flat.numel() == 0:
         none = flambeau.empty(0, dtype=flambeau.int64, device=x.device)
         return UniqueAll(flat, none, none.reshape(x.shape), none)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from flambeau import Tensor, dtype as DType
 WIDE = frozenset(
     (flambeau.uint16, flambeau.uint32, flambeau.uint64)
 )  # storable, but most operators refuse them, as in PyTorch
+SIGNED = {flambeau.uint16: flambeau.int16, flambeau.uint32: flambeau.int32, flambeau.uint64: flambeau.int64}
 KINDS: dict[str, tuple[str, ...]] = {
     "bool": ("bool",),
     "signed integer": ("int8", "int16", "int32", "int64"),
@@ -81,6 +82,13 @@ def result_type(*arrays_and_dtypes: Tensor | DType | bool | int | float | comple
     for s in scalars:
         met = _of_scalar(s, met)
     return met
+
+
+def as_number(value: Any, x: Tensor) -> Tensor:
+    """A Python number as an array without dimensions, of x's dtype and on its device."""
+    if isinstance(value, (float, complex)) and not isinstance(value, bool):
+        _of_scalar(value, x.dtype)
+    return flambeau.asarray(value, dtype=x.dtype, device=x.device)
 
 
 def meet(*operands: Any) -> tuple[Tensor, ...]:
@@ -153,17 +161,39 @@ def can_cast(from_: Tensor | DType, to: DType, /) -> bool:
         return False
 
 
-def finfo(type: Tensor | DType, /) -> Any:
-    """Limits of a floating dtype: bits, eps, max, min, smallest_normal, dtype."""
+class FloatLimits(NamedTuple):
+    """What `finfo` answers."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: DType
+
+
+class IntegerLimits(NamedTuple):
+    """What `iinfo` answers."""
+
+    bits: int
+    max: int
+    min: int
+    dtype: DType
+
+
+def finfo(type: Tensor | DType, /) -> FloatLimits:
+    """Limits of a floating dtype, or of the parts of a complex one."""
     d = type.dtype if isinstance(type, Tensor) else type
-    return flambeau.finfo(
-        flambeau.float32 if d == flambeau.complex64 else flambeau.float64 if d == flambeau.complex128 else d
-    )
+    real = d.to_real() if d.is_complex else d
+    f = flambeau.finfo(real)
+    return FloatLimits(f.bits, f.eps, f.max, f.min, f.smallest_normal, real)
 
 
-def iinfo(type: Tensor | DType, /) -> Any:
-    """Limits of an integer dtype: bits, max, min, dtype."""
-    return flambeau.iinfo(type.dtype if isinstance(type, Tensor) else type)
+def iinfo(type: Tensor | DType, /) -> IntegerLimits:
+    """Limits of an integer dtype."""
+    d = type.dtype if isinstance(type, Tensor) else type
+    i = flambeau.iinfo(d)
+    return IntegerLimits(i.bits, i.max, i.min, d)
 
 
 def isdtype(dtype: DType, kind: DType | str | tuple[DType | str, ...]) -> bool:

@@ -447,7 +447,9 @@ def test_special_values(name):
         alike(getattr(xp, name)(t(x)), getattr(np, name)(x), name)
 
 
-@pytest.mark.parametrize("name", [name for name, dtypes in BINARY.items() if "float64" in dtypes])
+@pytest.mark.parametrize(
+    "name", [name for name, dtypes in BINARY.items() if "float64" in dtypes and name != "floor_divide"]
+)  # which differs from NumPy's: test_array_object.py
 def test_special_pairs(name):
     x, y = (a.reshape(-1) for a in np.meshgrid(SPECIAL, SPECIAL))
     with np.errstate(all="ignore"):
