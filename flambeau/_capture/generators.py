@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from flambeau._capture.frame import Frame, run, unwind
@@ -90,9 +89,11 @@ class Generator:
         """Whether it waits where something is left to be done when it is thrown away."""
         if self.done or self.f.ip == 0:
             return False
-        offset = self.f.instruction.offset
-        around = sum(start <= offset < end for start, end, *_ in self.f.decoded.handlers)
-        return around > (sys.version_info >= (3, 12))  # there the whole body is in a handler of StopIteration
+        offset, code = self.f.instruction.offset, self.f.decoded
+        return any(
+            start <= offset < end and code.instructions[target].name != "STOPITERATION_ERROR"  # since 3.12 around all
+            for start, end, target, *_ in code.handlers
+        )
 
     def close(self) -> None:
         if self.done or self.f.ip == 0:

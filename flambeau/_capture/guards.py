@@ -6,6 +6,7 @@ a variable; what follows the checks (`effects`) uses the same variables.
 
 from __future__ import annotations
 
+import builtins
 import re
 from typing import Any
 
@@ -48,6 +49,7 @@ class Guards:
         self.arrays: dict[str, str] = {}  # a tensor that is held -> its array
         self.scope: dict[str, Any] = {"ndarray": np.ndarray, "alike": alike, "MISSING": Failed("something is missing")}
         self.parameters = parameters
+        self.spelled = {p: spelled(p) for p in parameters}  # as the text calls them
         self._names: dict[int, str] = {}
         self._constants: dict[int, str] = {}
         self._done: set[Any] = set()
@@ -103,7 +105,7 @@ class Guards:
         name = self._names.get(id(source))
         if name is None:
             if source.kind == "local":
-                name = source.key
+                name = self.spelled[source.key]
             elif source.kind == "const":
                 name = self.constant(source.key)
             else:
@@ -142,7 +144,11 @@ class Guards:
 
     def kept(self, name: str) -> str:
         """A variable, as it is known where nothing is fetched anew."""
-        return f"F_{name}" if name in self.held or name in self.stable else name
+        return f"F_{name}" if name in self.held or name in self.steady() else name
+
+    def steady(self) -> list[str]:
+        """The variables that are parameters whose object is the same from call to call."""
+        return [name for p, name in self.spelled.items() if p in self.stable]
 
     def text(self, source: Source) -> str:
         """The expression of a source over the variables of what it is made from."""
@@ -398,7 +404,7 @@ class Guards:
         whole = [f"{out}program({', '.join(inputs)})"] if inputs is not None else []
         if same is None or not self.watches:
             after = [*whole, *after]
-            return write("entry", self.parameters, self.lines) + "".join(f"    {line}\n" for line in after), {}
+            return self.write("entry", self.lines, after), {}
         fresh = [line for line, always in zip(self.lines, self.always, strict=True) if always]
         arrays = [self.arrays.get(r, "") for r in inputs or ()]
         kept = bool(arrays) and all(arrays) and "program_arrays" in self.scope
@@ -406,7 +412,7 @@ class Guards:
             whole = [f"{out}program_arrays(*args)"]
         after = [*whole, *after]
         wanted = set(re.findall(r"\b(?:v|a|na)\d+\b", "\n".join([*fresh, *after]))) & set(self.held)
-        stable = [p for p in self.parameters if p in self.stable]
+        stable = self.steady()
         names = [*stable, *self.held, *(["args"] if kept else [])]
         conditions = [*(f"{p} is F_{p}" for p in stable), "F_same(F_words)", "(F_look is None or F_look())"]
         quick = [
@@ -425,13 +431,21 @@ class Guards:
             "F_settle": settle,
             "locals": locals,
         }
-        return write("entry", self.parameters, lines) + "".join(f"    {line}\n" for line in after), scope
+        return self.write("entry", lines, after), scope
 
     # ---- the text ----
 
     def source_text(self, name: str = "guards") -> str:
         """The function, on its own: None where everything holds, the failed assumption otherwise."""
-        return write(name, self.parameters, [*self.lines, "return None"])
+        return self.write(name, [*self.lines, "return None"], [])
+
+    def write(self, name: str, lines: list[str], after: list[str]) -> str:
+        """A function whose first lines may meet things that are not there: that is a failed assumption too."""
+        taken = set(self.spelled.values()) & self.scope.keys()
+        assert not taken, f"parameters of a compiled function are called as what its entry uses itself: {taken}"
+        return (f"def {name}({', '.join(self.spelled.values())}):\n    try:\n" + "".join(f"        {line}\n" for line in lines)
+                + "    except (KeyError, AttributeError, IndexError, TypeError):\n        return MISSING\n"
+                + "".join(f"    {line}\n" for line in after))  # fmt: skip
 
 
 _word = np.zeros(1, np.int64)
@@ -473,11 +487,15 @@ class Settle:
         scope["F_words"] = made
 
 
-def write(name: str, parameters: list[str], lines: list[str]) -> str:
-    """A function whose lines may meet things that are not there: that is a failed assumption too."""
-    body = "\n".join("        " + line for line in lines)
-    return (f"def {name}({', '.join(parameters)}):\n    try:\n{body}\n"
-            "    except (KeyError, AttributeError, IndexError, TypeError):\n        return MISSING\n")  # fmt: skip
+_OURS = re.compile(
+    r"(v|a|na|c|o)\d+|F_.*|.*_|out|args|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|MODES|STATE|NULL|Partial"
+    r"|Tensor|Spent|FunctionType|MethodType|CellType"
+)  # the names in an entry, but for those of Python
+
+
+def spelled(parameter: str) -> str:
+    """A name for a parameter that means nothing else in an entry."""
+    return f"{parameter}_" if _OURS.fullmatch(parameter) or hasattr(builtins, parameter) else parameter
 
 
 def _plain(key: Any) -> bool:

@@ -187,8 +187,11 @@ def _needing(gm: GraphModule, inputs: Sequence[Any], wanted: Sequence[int]) -> l
     """Which results need gradients."""
     with flambeau.enable_grad():
         xs = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
-        xs = [x.requires_grad_() if i in wanted else x for i, x in enumerate(xs)]
-        out = gm(*(x * 1 if i in wanted and x.is_floating_point() else x for i, x in enumerate(xs)))
+        xs = [x.requires_grad_() * 1 if i in wanted else x for i, x in enumerate(xs)]
+        before = [x._node if isinstance(x, Tensor) else None for x in xs]
+        out = gm(*xs)
+    if any(isinstance(x, Tensor) and x._node is not held for x, held in zip(xs, before, strict=True)):
+        raise Unsupported("an input that is written, and has a history from then on")
     out = out if isinstance(out, (tuple, list)) else (out,)
     return [n for n, t in enumerate(out) if isinstance(t, Tensor) and t.requires_grad]
 

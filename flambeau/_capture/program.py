@@ -15,6 +15,7 @@ from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.shape import symbolic
 from flambeau.fx import Graph, GraphModule
+from flambeau.fx.graph import _custom_builtins
 
 
 class Program:
@@ -192,4 +193,5 @@ def described(sample: Any) -> Any:
 
 def _name(spoken: str) -> str:
     name = re.sub(r"\W+", "_", spoken.removeprefix("self.")).strip("_")
-    return name[-60:] if name and not name[0].isdigit() else f"arg_{name}"
+    plain = name and not name[0].isdigit() and name not in _custom_builtins
+    return name[-60:] if plain else f"arg_{name}"

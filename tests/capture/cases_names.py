@@ -573,3 +573,30 @@ def global_set(wrap):
     out = twice(f, x())
     names.add("b")
     return out + twice(f, x())
+
+
+_TAKEN = (
+    "out args program program_arrays v0 v1 v3 c0 c1 a0 a1 na2 o0 o1 c0_ F_x F_words STATE MODES MISSING Tensor new type len id list "
+    "tuple hasattr ndarray alike locals self torch KeyError Partial NULL inf device"
+).split()
+
+
+@case
+def parameters_called_as_what_entries_use(wrap):
+    results = []
+    for name in _TAKEN:
+        space = {}
+        text = (
+            f"def f(y, {name}, flag):\n    y.add_(1)\n    return [{name} * 2 + y, {name}] if flag < 2 else ({name}, y)\n"
+            f"def g({name}, y):\n    print(end='')\n    return {name} + y, {name}\n"
+        )
+        exec(text, space)
+        f, g = wrap(space["f"]), wrap(space["g"])
+        for flag in (0, 1, 2):
+            given, y = x(), torch.ones(3)
+            with torch.set_grad_enabled(flag != 1):
+                made = f(y, given, flag)
+            results += [made, y, any(m is given for m in made)]
+        made = g(given, y)
+        results += [made, made[1] is given]
+    return results

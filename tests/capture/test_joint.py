@@ -51,6 +51,22 @@ def test_gradients_are_those_of_eager():
     both(lambda x, w: x.t()[1:] * 2 + w.mean(), needs(5, 4), torch.randn(4))
 
 
+def test_written_inputs_keep_the_history_that_the_write_gives_them():
+    weight = needs(4)
+
+    def into(out, x):
+        out[1:].add_((x * weight)[1:])
+
+    got, want = torch.zeros(4), torch.zeros(4)
+    x = torch.randn(4)
+    torch.compile(into)(got, x)
+    into(want, x)
+    assert got.requires_grad and torch.equal(got, want)
+    for out in (got, want):
+        out.sum().backward()
+    assert torch.equal(weight.grad, 2 * x * torch.tensor([0.0, 1, 1, 1]))
+
+
 def test_views_and_cheap_results_are_computed_again():
     f = lambda x, w: torch.relu(x @ w.t())
     made = both(f, needs(5, 4), needs(3, 4))
