@@ -575,10 +575,46 @@ def global_set(wrap):
     return out + twice(f, x())
 
 
-_TAKEN = (
-    "out args program program_arrays v0 v1 v3 c0 c1 a0 a1 na2 o0 o1 c0_ F_x F_words STATE MODES MISSING Tensor new type len id list "
-    "tuple hasattr ndarray alike locals self torch KeyError Partial NULL inf device"
-).split()
+_TAKEN = [
+    "out",
+    "args",
+    "program",
+    "program_arrays",
+    "v0",
+    "v1",
+    "v3",
+    "c0",
+    "c1",
+    "a0",
+    "a1",
+    "na2",
+    "o0",
+    "o1",
+    "c0_",
+    "F_x",
+    "F_words",
+    "STATE",
+    "MODES",
+    "MISSING",
+    "Tensor",
+    "new",
+    "type",
+    "len",
+    "id",
+    "list",
+    "tuple",
+    "hasattr",
+    "ndarray",
+    "alike",
+    "locals",
+    "self",
+    "torch",
+    "KeyError",
+    "Partial",
+    "NULL",
+    "inf",
+    "device",
+]
 
 
 @case
