@@ -47,7 +47,7 @@ def getitem(self: Any, index: Any) -> Any:
             r = a[index]
         except IndexError:
             raise _explain_all(parse(self, index)[0], a) from None
-        if type(r) is not np.ndarray:  # every dimension had an integer: NumPy gives the element itself
+        if isinstance(r, np.generic):  # every dimension had an integer: NumPy gives the element itself
             r = a[(*index, Ellipsis)]
     else:
         if (

@@ -81,3 +81,17 @@ def test_distances_between_rows():
         near(torch.cdist(torch.tensor(x), torch.tensor(y), p), np.linalg.norm(x[:, None] - y[None], p, axis=-1), 1e-7)
     a, b = torch.tensor(x, requires_grad=True), torch.tensor(y, requires_grad=True)
     assert torch.autograd.gradcheck(torch.cdist, (a, b))
+
+
+def test_decimal_logarithms_of_powers_of_ten_are_whole():
+    powers = [0.001, 0.1, 1.0, 10.0, 100.0, 1000.0, 1e5, 1e6]
+    exact = [-3.0, -1.0, 0.0, 1.0, 2.0, 3.0, 5.0, 6.0]
+    for repeats in (1, 3, 40_000):  # by array operations, and by kernels
+        x = torch.tensor(powers * repeats)
+        assert x.log10().tolist() == exact * repeats
+    assert torch.tensor(100.0).log10() == 2
+    assert torch.tensor([[100.0, 10.0], [1.0, 0.001]]).t().log10_().tolist() == [[2.0, 0.0], [1.0, -3.0]]
+    x = torch.tensor([0.0, -1.0, float("inf"), float("nan")]).log10()
+    assert x[0] == -float("inf")
+    assert x[2] == float("inf")
+    assert x[1::2].isnan().all()
