@@ -158,11 +158,11 @@ def _sgd(decay: bool, momentum: bool, nesterov: bool, maximize: bool, first: boo
         if maximize:
             g = -g
         if decay:
-            g = g + p * shrink
+            g = k.fma(p, shrink, g)
         if not momentum:
-            return (p + g * rate,)
-        b = g if first else buffers[0] * keep + g * take
-        return p + (g + b * keep if nesterov else b) * rate, b
+            return (k.fma(g, rate, p),)
+        b = g if first else k.fma(g, take, buffers[0] * keep)
+        return k.fma(k.fma(b, keep, g) if nesterov else b, rate, p), b
 
     made = _steps[key] = Step("_fused_sgd_", sgd, (0, 2) if momentum else (0,))
     return made
@@ -204,9 +204,9 @@ def _adam(amsgrad: bool, maximize: bool, decay: str, far: bool) -> Step:
         if decay == "decoupled":
             p = p * shrink
         elif decay:
-            g = g + p * shrink
-        m = g - (g - m) * other if far else m + weight * (g - m)
-        v = v * keep2 + part2 * g * g
+            g = k.fma(p, shrink, g)
+        m = k.fma(g - m, other, g) if far else k.fma(g - m, weight, m)
+        v = k.fma(g * part2, g, v * keep2)
         square = k.maximum(largest[0], v) if amsgrad else v
         p = p + step * m / (k.sqrt(square) / root + eps)
         return (p, m, v, square) if amsgrad else (p, m, v)
@@ -229,12 +229,14 @@ def _fused_adam(
             bump(g)
     lists = (self, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs) if amsgrad else (self, grads, exp_avgs, exp_avg_sqs)
     lr, decay = float(lr), "" if weight_decay == 0 else "decoupled" if decoupled else "gradient"
-    step = _adam(amsgrad, maximize, decay, 1 - beta1 >= 0.5)
+    far = 1 - beta1 >= 0.5
+    weight = float(self[0]._a.dtype.type(1 - beta1)) if far and self else 1 - beta1
+    step = _adam(amsgrad, maximize, decay, far)
     counts = [float(t._a) for t in state_steps]
     shrink = 1 - lr * weight_decay if decoupled else float(weight_decay)
     for t in dict.fromkeys(counts):  # usually one; parameters may have joined later
         size, root = -lr / (1 - beta1**t), (1 - beta2**t) ** 0.5
-        numbers = (size, root, 1 - beta1, float(beta1), float(beta2), 1 - beta2, float(eps), shrink)
+        numbers = (size, root, weight, weight - 1, float(beta2), 1 - beta2, float(eps), shrink)
         if counts.count(t) == len(counts):
             step.run(lists, numbers)
             break

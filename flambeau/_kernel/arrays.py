@@ -77,7 +77,7 @@ class Arrays:
         return x * self.xp.exp2(self.xp.asarray(y).astype(x.dtype))
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
-        return x * y + z
+        return fma(self.xp, x, y, z)
 
     def polygamma(self, n: Any, x: Any) -> Any:
         return self._special("polygamma")(n, x)
@@ -211,3 +211,45 @@ class Arrays:
 def windowed(extent: Shape, size: Shape, stride: Shape, dilation: Shape) -> Shape:
     """How many windows fit, for each dim."""
     return tuple((e - d * (s - 1) - 1) // t + 1 for e, s, t, d in zip(extent, size, stride, dilation, strict=True))
+
+
+def fma(xp: Any, x: Any, y: Any, z: Any) -> Any:
+    """x * y + z, of float32 and float64 rounded once; `y` may be a number."""
+    if x.dtype.char not in "fd":
+        return x * y + z
+    y = y if hasattr(y, "dtype") else x.dtype.type(y)
+    if x.dtype.char == "f":  # the product of two float32 is exact in float64
+        return (x.astype("d") * y + z).astype("f")
+    return _fused(xp, x, y, z)
+
+
+def _fused(xp: Any, x: Any, y: Any, z: Any) -> Any:
+    """x * y + z in float64, rounded once (Boldo and Melquiond, Emulation of FMA and correctly rounded sums, 2008)."""
+    product, error = _exact_product(x, y)
+    high, low = _exact_sum(z, error)
+    head, tail = _exact_sum(product, high)
+    rest, lost = _exact_sum(tail, low)  # rounded to odd, so that the last sum is not rounded twice
+    even = (xp.asarray(rest).view("i8") & 1) == 0
+    rest = xp.where(even & (lost != 0), xp.nextafter(rest, xp.copysign(xp.inf, lost)), rest)
+    r = head + rest
+    plain = xp.where(xp.isinf(z) & xp.isfinite(x) & xp.isfinite(y), z, x * y + z)
+    return xp.where(xp.isfinite(r), r, plain)
+
+
+def _exact_sum(x: Any, y: Any) -> tuple[Any, Any]:
+    """x + y and what rounding took from it (Knuth)."""
+    s = x + y
+    t = s - x
+    return s, (x - (s - t)) + (y - t)
+
+
+def _exact_product(x: Any, y: Any) -> tuple[Any, Any]:
+    """x * y and what rounding took from it (Dekker; halves by Veltkamp)."""
+    p, (a, b), (c, d) = x * y, _halves(x), _halves(y)
+    return p, ((a * c - p) + a * d + b * c) + b * d
+
+
+def _halves(x: Any) -> tuple[Any, Any]:
+    t = x * 134217729.0  # 2**27 + 1
+    high = t - (t - x)
+    return high, x - high

@@ -512,7 +512,11 @@ def _blend(k: Any, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
         product = product * alpha
     if beta == 0:  # what is there then does not matter, not even NaN
         return k.expand(product, tuple(broadcast(input.shape, product.shape)))
-    return product + (input if beta == 1 else input * beta)
+    if beta == 1:
+        return product + input
+    if product.dtype.kind == "f":
+        return k.fma(k.expand(input, tuple(broadcast(input.shape, product.shape))), beta, product)  # rounded once
+    return product + input * beta
 
 
 def _whole(x: Any, *scales: Any) -> tuple[Any, ...]:

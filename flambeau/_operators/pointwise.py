@@ -56,16 +56,24 @@ def check_sub(input: Any, other: Any, alpha: Any) -> None:
     check_alpha(input, other, alpha)
 
 
-def _plus(a: T, b: Any, alpha: Any) -> T:
+def _plus(k: Kernel[T], a: T, b: Any, alpha: Any) -> T:
+    if alpha == 1:
+        return a + b
+    if a.dtype.kind == "f":
+        return k.fma(b, alpha, a)  # rounded once, as in PyTorch
     if type(alpha) is int and alpha < 0:  # unsigned integers hold no negative factor
         return a - b if alpha == -1 else a - b * -alpha
-    return a + b if alpha == 1 else a + b * alpha
+    return a + b * alpha
 
 
-def _minus(a: Any, b: Any, alpha: Any) -> Any:
+def _minus(k: Kernel[T], a: T, b: Any, alpha: Any) -> T:
+    if alpha == 1:
+        return a - b
+    if a.dtype.kind == "f":
+        return k.fma(b, -alpha, a)
     if type(alpha) is int and alpha < 0:
         return a + b if alpha == -1 else a + b * -alpha
-    return a - b if alpha == 1 else a - b * alpha
+    return a - b * alpha
 
 
 @pointwise(
@@ -77,7 +85,7 @@ def _minus(a: Any, b: Any, alpha: Any) -> Any:
 )
 def add(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Adds `other`, scaled by `alpha`, to `input`: input + alpha * other."""
-    return _plus(input, other, k.rounded(alpha))
+    return _plus(k, input, other, k.rounded(alpha))
 
 
 @add.errors
@@ -95,7 +103,7 @@ def _(input: Any, other: Any, alpha: Any) -> None:
 )
 def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `other`, scaled by `alpha`, from `input`: input - alpha * other."""
-    return _minus(input, other, k.rounded(alpha))
+    return _minus(k, input, other, k.rounded(alpha))
 
 
 sub.errors(check_sub)
@@ -109,7 +117,7 @@ sub.errors(check_sub)
 )
 def rsub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `input`, scaled by `alpha`, from `other`: other - alpha * input."""
-    return _minus(other, input, k.rounded(alpha))
+    return _minus(k, other, input, k.rounded(alpha))
 
 
 rsub.errors(check_sub)
@@ -432,7 +440,13 @@ def hypot(k: Kernel[T], input: T, other: T) -> T:
 @pointwise("addcmul", variants=ALL_FORMS, lacks=("bu", "addcmul_cpu_out"))
 def addcmul(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1) -> T:
     """input + value * tensor1 * tensor2."""
-    return _plus(input, tensor1 * tensor2, value)
+    return _plus_product(k, input, tensor1, tensor2, value)
+
+
+def _plus_product(k: Kernel[T], a: T, b: T, c: T, value: Any) -> T:
+    if a.dtype.kind == "f":
+        return k.fma(b if value == 1 else b * value, c, a)
+    return _plus(k, a, b * c, value)
 
 
 addcmul.errors(lambda input, tensor1, tensor2, value: check_fits(value, input.dtype))
@@ -442,13 +456,13 @@ addcmul.errors(lambda input, tensor1, tensor2, value: check_fits(value, input.dt
 def _(k: Any, input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     if input.dtype.kind in "iu":
         value = int(value)
-    return _plus(input, tensor1 * tensor2, value)
+    return _plus_product(k, input, tensor1, tensor2, value)
 
 
 @pointwise("addcdiv", variants=ALL_FORMS, lacks=("C", "addcdiv_cpu_out"))
 def addcdiv(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1) -> T:
     """input + value * tensor1 / tensor2."""
-    return input + tensor1 / tensor2 if value == 1 else input + tensor1 / tensor2 * value
+    return input + (tensor1 if value == 1 else tensor1 * value) / tensor2
 
 
 @addcdiv.errors
@@ -466,7 +480,10 @@ def _(input: Any, tensor1: Any, tensor2: Any, value: Any) -> None:
 @pointwise("lerp.Tensor", "lerp.Scalar", variants=ALL_FORMS, lacks=("bi", "lerp_kernel_scalar"), scalar="weight")
 def lerp(k: Kernel[T], input: T, end: T, weight: N) -> T:
     """From `input` (weight 0) to `end` (weight 1): input + weight * (end - input)."""
-    return k.where(k.lt(k.abs(weight), 0.5), input + (end - input) * weight, end - (end - input) * (1 - weight))
+    way, near = end - input, k.lt(k.abs(weight), 0.5)
+    if way.dtype.kind == "f":
+        return k.where(near, k.fma(way, weight, input), k.fma(way, weight - 1, end))
+    return k.where(near, input + way * weight, end - way * (1 - weight))
 
 
 def _conj(x: Any) -> Any:

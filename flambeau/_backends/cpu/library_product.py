@@ -16,6 +16,7 @@ from flambeau._backends.cpu import library_window as window
 from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import channels_last, laid, last_strides
 from flambeau._backends.cpu.library_memory import copied
+from flambeau._kernel.arrays import fma
 from flambeau._values.dtype import HALVES
 
 NATIVE = 1 << 18  # multiplications from which a convolution is a kernel
@@ -57,7 +58,7 @@ def product(x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> 
     if alpha != 1:
         out = (out * alpha).astype(wide, copy=False)
     if plus is not None:
-        out += plus if beta == 1 else (plus * beta).astype(wide, copy=False)
+        out = out + plus if beta == 1 else fma(np, plus, beta, out)
     return astype(out, d) if half else out
 
 

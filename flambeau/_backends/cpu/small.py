@@ -69,7 +69,16 @@ class Trace:
         values = [x if isinstance(x, Value) else self.constant(x) for x in (c, a, b)]
         if [v.truth for v in values] != [True, False, False]:
             raise Unsuitable("where")
-        self.steps.append(Step("select", [v.slot for v in values], False))
+        return self.own("select", values)
+
+    def fma(self, x: Value, y: Value, z: Value) -> Value:
+        if x.truth or y.truth or z.truth:
+            raise Unsuitable("fma")
+        return self.own("fma", [x, y, z])
+
+    def own(self, loop: str, values: Sequence[Value]) -> Value:
+        """A loop that no ufunc has (see `own_loops`)."""
+        self.steps.append(Step(loop, [v.slot for v in values], False))
         return Value(self, ("step", len(self.steps) - 1), False)
 
     def constant(self, x: Any) -> Value:
@@ -135,8 +144,8 @@ def traced(root: Expr, params: Sequence[Expr]) -> Trace:
             known[e] = trace.call(getattr(np, UFUNCS[e.op]), *(known[s] for s in e.src))
         elif e.op in SPECIAL:
             known[e] = trace.call(special(e.op), *(known[s] for s in e.src))
-        elif e.op == "where":
-            known[e] = trace.where(*(known[s] for s in e.src))
+        elif e.op in ("where", "fma"):
+            known[e] = getattr(trace, e.op)(*(known[s] for s in e.src))
         elif e.op in OWN:
             known[e] = getattr(reading, e.op)(*(known[s] for s in e.src))
         else:
@@ -146,7 +155,7 @@ def traced(root: Expr, params: Sequence[Expr]) -> Trace:
     return trace
 
 
-OWN = frozenset(("reciprocal", "rsqrt", "sigmoid", "fma"))
+OWN = frozenset(("reciprocal", "rsqrt", "sigmoid"))
 
 
 def special(word: str) -> Any:
@@ -201,7 +210,7 @@ def trial() -> bool:
     return float(x[2]) == 4.0
 
 
-def program(trace: Trace, nargs: int, dtype: np.dtype[Any], selects: dict[int, int]) -> np.ndarray[Any, Any] | None:
+def program(trace: Trace, nargs: int, dtype: np.dtype[Any], own: dict[str, int]) -> np.ndarray[Any, Any] | None:
     """The words that the builtin reads for one dtype: see `small_module`."""
     item, code = dtype.itemsize, dtype.char
     extras: list[tuple[int, int, int]] = []  # constants, then temporaries: (0, bits, 0) or (1, offset, stride)
@@ -226,7 +235,7 @@ def program(trace: Trace, nargs: int, dtype: np.dtype[Any], selects: dict[int, i
             extras.append((1, offset * BLOCK * 8, 1 if s.truth else item))
             target = slot_of["step", i] = nargs + len(extras) - 1
         kinds = "".join("?" if r[0] == "step" and trace.steps[r[1]].truth else code for r in s.reads)
-        found = (selects[item], 0) if s.name == "select" else loop_of(s.name, kinds)
+        found = (own[f"{s.name}{item}"], 0) if isinstance(s.name, str) else loop_of(s.name, kinds)
         if found is None:
             return None
         rows.append((*found, len(reads), *(reads + [0, 0, 0])[:3], target))
@@ -354,15 +363,24 @@ def small_module() -> Any:
         left.set(left.get() - now)
     f.ret(out)
 
-    for item, kind in ((4, "i32"), (8, "i64")):  # where(c, a, b) as an inner loop
-        f = m.function(f"void flambeau_select{item}(ptr args, ptr count, ptr walks, ptr data)")
-        args, count, walks, _ = f.params
-        at = [f.load("ptr", args, i) for i in range(4)]
-        by = [f.load("i64", walks, i) for i in range(4)]
-        with f.loop(0, f.load("i64", count)) as i:
-            c, a, b = (f.load(k, at[j] + by[j] * i) for j, k in enumerate(("i8", kind, kind)))
-            f.store(f.select(c != 0, a, b), at[3] + by[3] * i)
+    own_loops(m)
     return m
+
+
+OWN_LOOPS = ("select4", "select8", "fma4", "fma8")
+
+
+def own_loops(m: Any) -> None:
+    """Inner loops as ufuncs have them, for what no ufunc does: where(c, a, b), and x * y + z rounded once."""
+    for item, bits, number in ((4, "i32", "float"), (8, "i64", "double")):
+        for name, kinds in (("select", ("i8", bits, bits)), ("fma", (number,) * 3)):
+            f = m.function(f"void flambeau_{name}{item}(ptr args, ptr count, ptr walks, ptr data)")
+            args, count, walks, _ = f.params
+            at = [f.load("ptr", args, i) for i in range(4)]
+            by = [f.load("i64", walks, i) for i in range(4)]
+            with f.loop(0, f.load("i64", count)) as i:
+                x, y, z = (f.load(k, at[j] + by[j] * i) for j, k in enumerate(kinds))
+                f.store(f.select(x != 0, y, z) if name == "select" else f.fma(x, y, z), at[3] + by[3] * i)
 
 
 class Builtins:
@@ -377,14 +395,13 @@ class Builtins:
         if self.entry is None or not readable():
             raise Unsuitable("structs differ")
         module = small_module()
-        self.code = engine().load(
-            str(module), ["flambeau_small", "flambeau_select4", "flambeau_select8"], module.imports
-        )
-        self.selects = {4: self.code["flambeau_select4"], 8: self.code["flambeau_select8"]}
+        names = ["flambeau_small", *(f"flambeau_{name}" for name in OWN_LOOPS)]
+        self.code = engine().load(str(module), names, module.imports)
+        self.own = {name: self.code[f"flambeau_{name}"] for name in OWN_LOOPS}
         self.method = MethodDef(b"small", self.code["flambeau_small"], METH_FASTCALL, b"A small expression, or None.")
 
     def make(self, trace: Trace, nargs: int) -> Callable[..., Any]:
-        programs = [program(trace, nargs, d, self.selects) for d in DTYPES]
+        programs = [program(trace, nargs, d, self.own) for d in DTYPES]
         if all(p is None for p in programs):
             raise Unsuitable("no loops")
         table = np.array([nargs, *(0 if p is None else p.ctypes.data for p in programs)], np.int64)
