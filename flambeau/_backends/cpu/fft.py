@@ -30,6 +30,8 @@ APART = "nounwind noinline"
 RADICES = (8, 4, 2, 3, 5, 7)
 ROWS, COLUMNS = 0, 1
 PAGE = 4096  # a load waits for a store before it that differs by a multiple of this: buffers lie half of it apart
+LAST = 8  # the radix of the last pass where it is done together with the one before, which has one of these:
+BEFORE = (8, 4)
 RUN = 4  # vectors of a row written one after the other
 Pair = tuple[V, V]
 
@@ -39,6 +41,8 @@ SLOTS = (
     *("outer", "far"),
     *("in_mode", "in_outer", "in_stride", "in_columns", "in_step", "in_flip", "in_reals"),
     *("out_mode", "out_outer", "out_stride", "out_columns", "out_step", "out_flip", "out_reals"),
+    "apart",  # the table of halves where the last two passes also split, or 0
+    "tail",  # the radix of the last pass but one where it is done with the last, which is not counted then; or 0
     *("enter", "leave"),  # 1 where the first or the last pass does more
     *("join", "unfold", "split", "mirror"),  # 0, or the number of points that the step is about
     "scale",
@@ -195,6 +199,66 @@ def leave(m: Module, v: Lanes, r: int) -> None:
         here, there = column(q), column(s - q)
         for u in range(r):
             pair(here[u], there[r - 1 - u], s * u + q)
+
+
+def tail(m: Module, v: Lanes, r: int) -> None:
+    """Defines tail_<r>(x, y, s, w, tw): the last two passes, of radices r and 8, at once, and `split` if there is a w.
+
+    The s interleaved transforms of 8 r points that are left are done one after the other, each between the passes in memory
+    that stays in the first-level cache. With `split`, transform q is done together with s - q, whose points it meets.
+    """
+    f = m.function(f"internal void head_{r}(ptr x, ptr near, i64 s, ptr tw, i64 q)", APART)
+    x, near, s, tw, q = f.params
+    with f.loop(0, LAST) as p:
+        found = butterfly(f, r, [v.load(f, x, (p + LAST * t) * s + q) for t in range(r)])
+        for u, z in enumerate(found):
+            v.store(f, times(f, z, v.number(f, tw, p * (r - 1) + (u - 1))) if u else z, near, p * r + u)
+
+    f = m.function(f"internal void tail_{r}(ptr x, ptr y, i64 s, ptr w, ptr tw)", APART)
+    x, y, s, w, tw = f.params
+    nears = [f.alloca(v.wide, 2 * LAST * r, align=64) for _ in range(2)]
+
+    def head(q: V | int, side: int) -> V:
+        f.call("void", f"head_{r}", x, nears[side], s, tw, f.value(q, "i64"))
+        return nears[side]
+
+    def column(near: V, u: V | int) -> list[Pair]:
+        return butterfly(f, LAST, [v.load(f, near, u + r * t) for t in range(LAST)])
+
+    def pair(a: Pair, b: Pair, k: V) -> None:
+        for z, at in zip(apart(f, a, b, v.number(f, w, k)), (k, s * (r * LAST) - k), strict=True):
+            v.store(f, z, y, at)
+
+    def meet(here: V, u: V | int, there: V, other: V | int, q: V) -> None:
+        """Column u of one transform and the one of another that it meets; q is its place among the s r columns."""
+        a, b = column(here, u), column(there, other)
+        for i in range(LAST):
+            pair(a[i], b[LAST - 1 - i], s * (r * i) + q)
+
+    with f.when(f.convert("ptrtoint", w, "i64") == 0):
+        with f.loop(0, s) as q:
+            near = head(q, 0)
+            with f.loop(0, r) as u:
+                for i, z in enumerate(column(near, u)):
+                    v.store(f, z, y, s * (r * i) + s * u + q)
+        f.ret()
+    near = head(0, 0)
+    own = column(near, 0)
+    for i in range(LAST // 2 + 1):
+        pair(own[i], own[-i % LAST], s * (r * i))
+    own = column(near, r // 2)
+    for i in range(LAST // 2):
+        pair(own[i], own[LAST - 1 - i], s * (r * i) + s * (r // 2))
+    with f.loop(1, r // 2) as u:
+        meet(near, u, near, r - u, s * u)
+    with f.when((s & 1) == 0):
+        near = head(s >> 1, 0)
+        with f.loop(0, r // 2) as u:
+            meet(near, u, near, (r - 1) - u, s * u + (s >> 1))
+    with f.loop(1, (s + 1) >> 1) as q:
+        here, there = head(q, 0), head(s - q, 1)
+        with f.loop(0, r) as u:
+            meet(here, u, there, (r - 1) - u, s * u + q)
 
 
 def apart(f: Function, z: Pair, other: Pair, w: Pair) -> tuple[Pair, Pair]:
@@ -374,13 +438,15 @@ def text(target: Target, real: str) -> Module:
         stockham(m, v, r, False)
     enter(m, v, 8)
     leave(m, v, 8)
+    for r in BEFORE:
+        tail(m, v, r)
     for part in (rows_in, rows_out, columns_in, columns_out, halves):
         part(m, v)
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, scratch = f.params
     w = {}
     for i, name in enumerate(SLOTS):
-        kind = "ptr" if i < 5 else "double" if name == "scale" else "i64"
+        kind = "ptr" if i < 5 or name == "apart" else "double" if name == "scale" else "i64"
         w[name] = f.load(kind, f.gep("i64", args, i))
     scale = w["scale"] if real == "double" else f.convert("fptrunc", w["scale"], real)
     n = w["n"]
@@ -417,12 +483,16 @@ def text(target: Target, real: str) -> Module:
             r = f.load("i64", w["factors"], i)
             points = left.get() // r
             first, last = (w["enter"] != 0) & (i == 0), (w["leave"] != 0) & (points == 1)
+            both = (w["tail"] != 0) & (points == LAST)
             with f.when(first):
                 f.call("void", "enter", src, w["in_stride"], lanes, there.get(), points, w["in_flip"], tw.get())
             with f.when(last):
                 f.call("void", "leave", here.get(), there.get(), s.get(), w["halves"])
+            for radix in BEFORE:
+                with f.when(both & (w["tail"] == radix)):
+                    f.call("void", f"tail_{radix}", here.get(), there.get(), s.get(), w["apart"], tw.get())
             for radix in RADICES:
-                with f.when((r == radix) & ((first | last) == 0)):
+                with f.when((r == radix) & ((first | last | both) == 0)):
                     words = (here.get(), there.get(), points, s.get(), tw.get())
                     with f.either(points == 1) as otherwise:
                         f.call("void", f"last_{radix}", *words)
@@ -557,14 +627,16 @@ def transform(
         out_step, out_flip = (1, 1) if even else (2, 0)
     first = src.mode == ROWS and in_step == 1 and not (join or unfold) and radices[0] == 8
     first = first and len(radices) > 1 and points // 8 % (lanes // 2) == 0
+    two = radices[-2] if len(radices) > 2 and radices[-1] == LAST and radices[-2] in BEFORE else 0
     last = split > 0 and len(radices) > 1 and radices[-1] == 8
     blocks = -(-inner // lanes)
     capacity = (n if mirror else points) + 1
     numbers: list[tuple[int, ...]] = [
-        *((CONST, x) for x in (points, len(radices), inner, blocks, outer, distance(outer * blocks))),
+        *((CONST, x) for x in (points, len(radices) - (two > 0), inner, blocks, outer, distance(outer * blocks))),
         *((CONST, x) for x in (src.mode, src.outer, src.stride, columns_in, in_step, in_flip, int(src.reals))),
         *((CONST, x) for x in (to.mode, to.outer, to.stride, columns_out, out_step, out_flip, int(to.reals))),
-        *((CONST, x) for x in (int(first), int(last), join, unfold, 0 if last else split, mirror)),
+        *((CONST, x) for x in (w.ctypes.data if two and last else 0, two)),
+        *((CONST, x) for x in (int(first), int(last and not two), join, unfold, 0 if last else split, mirror)),
         (CONST, bits(scale)),
     ]
     pointers = [(at, 0), (ARG, 0), *((CONST, t.ctypes.data) for t in (found, twiddles, w))]
