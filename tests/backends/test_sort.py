@@ -109,3 +109,21 @@ def test_threads_change_nothing():
     assert np.array_equal(got[0][3], expected(y, 0, True))
     for one in got[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(one, got[0]))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.int16, np.int32, np.int64, np.uint8])
+def test_ranks_and_positions_in_one_word(dtype):
+    from flambeau._backends.cpu import library_order
+
+    rng = np.random.default_rng(5)
+    x = (rng.standard_normal((40, 60)) * 30).astype(dtype)
+    if x.dtype.itemsize == 2 and x.dtype.kind != "i":  # every kind of zero, infinity and NaN
+        bits = x.view(np.uint16)
+        bits[0] = rng.integers(0, 1 << 16, 60)
+        x[1, :7] = [np.nan, -np.nan, np.inf, -np.inf, 0, -0.0, 1]
+        for row, start in enumerate((0x7C00, 0xFC00, 0x7F80, 0xFF80, 0, 0x8000), 2):
+            bits[row] = (np.arange(60) + start - 30) & 0xFFFF
+    for dim in (0, 1):
+        for descending in (False, True):
+            rank = np.moveaxis(library_order._rank(x, dim, descending), dim, -1)
+            assert np.array_equal(library_order._entries(x, dim, descending), rank << 32 | np.arange(rank.shape[-1]))

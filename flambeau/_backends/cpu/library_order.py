@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from flambeau._backends.cpu import ties
 from flambeau._backends.cpu.library_indexing import masked_select, nonzero
 from flambeau._backends.cpu.library_memory import order_of
 from flambeau._backends.cpu.library_product import native
+from flambeau._values.dtype import HALVES
 
 FEW = 1 << 6  # entries up to which Python puts equal elements in their places
 LONGEST = 1 << 16  # of longer rows, equal elements stay in their order
@@ -51,12 +53,58 @@ def sort(x: Any, *, dim: int, descending: bool, stable: bool = True) -> Any:
 
 def _as_left(x: Any, count: int, dim: int, descending: bool, routine: int) -> Any:
     """The first positions of each row as a routine of PyTorch leaves them."""
-    rank = np.moveaxis(_rank(x, dim, descending), dim, -1)
-    n = rank.shape[-1]
-    entries = np.ascontiguousarray(rank.reshape(-1, n) << 32 | np.arange(n))
+    entries = _entries(x, dim, descending)
     run = ties.native if entries.size >= FEW and native() else ties.plain
-    order = run(entries, count, routine).reshape(*rank.shape[:-1], count)
+    order = run(entries.reshape(-1, entries.shape[-1]), count, routine).reshape(*entries.shape[:-1], count)
     return np.ascontiguousarray(np.moveaxis(order, -1, dim))
+
+
+def _entries(x: Any, dim: int, descending: bool) -> Any:
+    """Rank and position of each element in the halves of a word, the rows of a dim as the last one."""
+    moved = np.moveaxis(x, dim, -1)
+    if x.size >= NATIVE and type(x) is np.ndarray and native():
+        if x.dtype in HALVES:
+            found = _packed(True)(moved.view(np.int16), 1 - 2 * descending, INFINITY[x.dtype])
+        else:
+            limits = _limits(x)
+            at = None if limits is None else (-limits[0], limits[1])[descending]
+            found = None if at is None else _packed(False)(moved, 1 - 2 * descending, at)
+        if found is not None:
+            return found
+    rank = np.moveaxis(_rank(x, dim, descending), dim, -1)
+    return np.ascontiguousarray(rank << 32 | np.arange(rank.shape[-1]))
+
+
+def _limits(x: Any) -> tuple[int, int] | None:
+    """The least and the greatest of integers that lie within half of 32 bits."""
+    if x.dtype.kind not in "iu":
+        return None
+    low, high = int(x.min()), int(x.max())
+    return (low, high) if high - low < 1 << 31 and high < 1 << 63 else None
+
+
+@cache
+def _packed(halves: bool) -> Any:
+    """`_entries` as a kernel: of integers and what makes their ranks begin at 0, or of bits of halves and those of infinity."""
+    from flambeau._backends.cpu.compile import compile
+    from flambeau._kernel.record import Record, cast
+    from flambeau._values.dtype import int64
+
+    k = Record()
+
+    def body(x: Any, sign: Any, at: Any) -> Any:
+        rank = cast(x, int64)
+        if halves:  # what `half_keys` says
+            negative = k.lt(rank, k.like(0, rank))
+            size = k.minimum(k.where(negative, rank + (1 << 15), rank), at + 1)
+            rank = k.where(negative, k.where(k.le(size, at), k.like(0, size) - size, size), size)
+            at = k.where(k.lt(sign, k.like(0, sign)), at + 1, at)
+        return (rank * sign + at) * (1 << 32) + k.iota(x.shape[-1], int64)
+
+    return compile(body, "entries")
+
+
+INFINITY = {d: 0x7C00 if d == np.float16 else 0x7F80 for d in HALVES}
 
 
 def sort_as_left(x: Any) -> Any:
@@ -71,11 +119,12 @@ def _rank(x: Any, dim: int, descending: bool) -> Any:
     """Small integers that compare as the elements do; every NaN is alike, and the largest."""
     if x.dtype.kind == "b":
         return (~x if descending else x).astype(np.int64)
-    if x.dtype.kind in "iu":
-        low, high = int(x.min()), int(x.max())
-        if high - low < 1 << 31 and high < 1 << 63:
-            wide = x.astype(np.int64, copy=False)
-            return high - wide if descending else wide - low
+    if x.dtype in HALVES:
+        return half_keys(x, descending)
+    limits = _limits(x)
+    if limits is not None:
+        wide = x.astype(np.int64, copy=False)
+        return limits[1] - wide if descending else wide - limits[0]
     ordered, order = sort(x, dim=dim, descending=descending)
     s = np.moveaxis(plain(ordered), dim, -1)
     new = np.zeros(s.shape, bool)
@@ -86,6 +135,21 @@ def _rank(x: Any, dim: int, descending: bool) -> Any:
     rank = np.empty(s.shape, np.int64)
     np.put_along_axis(rank, np.moveaxis(order, dim, -1), np.cumsum(new, -1), -1)
     return np.moveaxis(rank, -1, dim)
+
+
+def half_keys(x: Any, descending: bool = False) -> Any:
+    """The bits of halves as integers that compare as the numbers do: both zeros alike, and every NaN."""
+    infinity = INFINITY[x.dtype]
+    bits = x.view(np.uint16).astype(np.int64)
+    size = np.minimum(bits & 0x7FFF, infinity + 1)
+    keys = np.where((bits > 0x7FFF) & (size <= infinity), -size, size)
+    return infinity + 1 - keys if descending else keys + infinity
+
+
+def _often_tied(x: Any, dim: int) -> bool:
+    """Whether rows have equal elements as a rule, so that it pays to order them as PyTorch leaves them at once."""
+    few = x.dtype.kind in "iub" or x.dtype in HALVES
+    return few and x.size >= FEW and ties.SMALL < x.shape[dim] <= LONGEST and native()
 
 
 def _tied(x: Any, values: Any, dim: int) -> bool:
@@ -101,13 +165,14 @@ def _tied(x: Any, values: Any, dim: int) -> bool:
 
 def topk(x: Any, *, count: int, dim: int, largest: bool, ordered: bool = True) -> Any:
     """The first `count`, equal elements (and where no order is asked for, all) as PyTorch leaves them in rows that are not too long."""
-    values, index = _first(x, count=count, dim=dim, largest=largest)
     if not x.ndim or not count or not x.size or x.shape[dim] > LONGEST:
-        return values, index
+        return _first(x, count=count, dim=dim, largest=largest)
     few = count * 64 <= x.shape[dim]
     routine = ties.PARTIAL if few else ties.NTH if ordered else ties.LOOSE
-    if routine != ties.LOOSE and not _tied(x, values, dim):
-        return values, index
+    if routine != ties.LOOSE and not _often_tied(x, dim):
+        values, index = _first(x, count=count, dim=dim, largest=largest)
+        if not _tied(x, values, dim):
+            return values, index
     index = _as_left(x, count, dim, largest, routine)
     return np.take_along_axis(x, index, dim), index
 
@@ -142,11 +207,16 @@ def _first(x: Any, *, count: int, dim: int, largest: bool) -> Any:
 def kthvalue(x: Any, *, place: int, dim: int, keepdim: bool) -> Any:
     if x.ndim == 0:
         return x.copy(), np.zeros((), np.int64)
-    _, order = _first(x, count=place, dim=dim, largest=False) if _native(x) else sort(x, dim=dim, descending=False)
-    index = order[(slice(None),) * dim + (slice(place - 1, place),)]
-    values = np.take_along_axis(x, index, dim)
-    if x.size and x.shape[dim] <= LONGEST and _tied(x, values, dim):
-        index = _as_left(x, place, dim, False, ties.SELECT)[(slice(None),) * dim + (slice(place - 1, place),)]
+    chosen = (slice(None),) * dim + (slice(place - 1, place),)
+    left = _often_tied(x, dim)
+    if not left:
+        _, order = _first(x, count=place, dim=dim, largest=False) if _native(x) else sort(x, dim=dim, descending=False)
+        index = order[chosen]
+        values = np.take_along_axis(x, index, dim)
+        left = x.size and x.shape[dim] <= LONGEST and _tied(x, values, dim)
+    if left:
+        index = _as_left(x, place, dim, False, ties.SELECT)[chosen]
+        values = np.take_along_axis(x, index, dim)
     return (values, np.ascontiguousarray(index)) if keepdim else (values.squeeze(dim), index.squeeze(dim).copy())
 
 
