@@ -58,15 +58,15 @@ def pairs(gen: Generator, n: int) -> Array:
     if gen.next_double is not None and n:
         out[0], gen.next_double, first = gen.next_double, None, 1
     words = gen.engine.take64((n - first + 1) // 2 * 2)
-    uniforms = ((words & np.uint64(0x1FFFFFFFFFFFFF)).astype(f8) * 2.0**-53).tolist()
-    values: list[float] = []
-    for u1, u2 in zip(uniforms[0::2], uniforms[1::2], strict=True):
-        radius = math.sqrt(-2.0 * math.log1p(-u2))
-        theta = 2.0 * math.pi * u1
-        values += (radius * math.cos(theta), radius * math.sin(theta))
+    uniforms = (words & np.uint64(0x1FFFFFFFFFFFFF)).astype(f8) * 2.0**-53
+    radius = np.sqrt(-2.0 * rounding.libm(math.log1p, -uniforms[1::2]))
+    theta = 2.0 * math.pi * uniforms[0::2]
+    values = np.empty(words.size)
+    values[0::2] = radius * rounding.libm(math.cos, theta)
+    values[1::2] = radius * rounding.libm(math.sin, theta)
     if len(values) > n - first:
-        gen.next_double = values.pop()
-    out[first:] = values
+        gen.next_double = float(values[-1])
+    out[first:] = values[: n - first]
     return out
 
 

@@ -31,8 +31,11 @@ def _log(x: float) -> float:
     return math.log(x) if x > 0 else -math.inf
 
 
-def poisson(gen: Generator, rates: Array) -> Array:
+def poisson(gen: Generator, rates: Array, native: Any = None) -> Array:
     """A Poisson number for each rate (flat)."""
+    if native is not None and (rates >= 0).all():
+        with gen.lock:
+            return native.draw("poisson", gen, rates)
     uniform = gen.engine.uniform
     out = []
     with gen.lock:
@@ -72,12 +75,15 @@ def _poisson(rate: float, uniform: Callable[[], float]) -> int:
             return k
 
 
-def gamma(gen: Generator, shapes: Array) -> Array:
+def gamma(gen: Generator, shapes: Array, native: Any = None) -> Array:
     """A standard gamma number for each shape parameter (flat), never zero."""
     narrow = _rounder(shapes.dtype)
     with gen.lock:
-        out = [_gamma(gen, alpha, narrow) for alpha in shapes.tolist()]
-    return np.asarray(np.fmax(np.array(out, np.float64).astype(shapes.dtype), np.finfo(shapes.dtype).tiny))
+        if native is not None:
+            out = native.draw("gamma", gen, shapes)
+        else:
+            out = np.array([_gamma(gen, alpha, narrow) for alpha in shapes.tolist()], np.float64).astype(shapes.dtype)
+    return np.asarray(np.fmax(out, np.finfo(shapes.dtype).tiny))
 
 
 def _gamma(gen: Generator, alpha: float, narrow: Callable[[float], float]) -> float:
@@ -106,17 +112,20 @@ def _gamma(gen: Generator, alpha: float, narrow: Callable[[float], float]) -> fl
             return narrow(scale * d * v)
 
 
-def dirichlet(gen: Generator, shapes: Array) -> Array:
+def dirichlet(gen: Generator, shapes: Array, native: Any = None) -> Array:
     """A point of the simplex for each row of concentrations (last axis)."""
     doubles = shapes.astype(np.float64)
-    gammas = gamma(gen, doubles.reshape(-1)).reshape(shapes.shape)
+    gammas = gamma(gen, doubles.reshape(-1), native).reshape(shapes.shape)
     out = (gammas / gammas.sum(-1, keepdims=True)).astype(shapes.dtype)
     one = shapes.dtype.type(1)
     return np.asarray(np.clip(out, np.finfo(shapes.dtype).tiny, np.nextafter(one, shapes.dtype.type(0))))
 
 
-def binomial(gen: Generator, counts: Array, probs: Array) -> Array:
+def binomial(gen: Generator, counts: Array, probs: Array, native: Any = None) -> Array:
     """A binomial number for each count and probability (flat, alike)."""
+    if native is not None:
+        with gen.lock:
+            return native.draw("binomial", gen, counts, probs)
     narrow = _rounder(counts.dtype)
     uniform = gen.engine.uniform
     with gen.lock:
@@ -183,13 +192,13 @@ def _transformed(n: float, p: float, uniform: Callable[[], float], narrow: Calla
             return k
 
 
-_TAILS = (0.0810614667953272, 0.0413406959554092, 0.0276779256849983, 0.02079067210376509, 0.0166446911898211,
+TAILS = (0.0810614667953272, 0.0413406959554092, 0.0276779256849983, 0.02079067210376509, 0.0166446911898211,
           0.0138761288230707, 0.0118967099458917, 0.0104112652619720, 0.00925546218271273, 0.00833056343336287)  # fmt: skip
 
 
 def _stirling_tail(k: float) -> float:
     """log k! less Stirling's formula for it."""
     if k <= 9:
-        return _TAILS[int(k)]
+        return TAILS[int(k)]
     square = (k + 1) * (k + 1)
     return (1 / 12 - (1 / 360 - 1 / 1260 / square) / square) / (k + 1)

@@ -5,6 +5,7 @@ NumPy's vectorised log, exp, sin... may differ from libm's in the last place; wh
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +18,32 @@ if TYPE_CHECKING:
 _SPLIT = 134217729.0  # 2**27 + 1: halves a double's 53 bits (Veltkamp)
 
 
+FEW = 64  # numbers from which native code is worth a call
+_native: Any = None  # functions of libm over arrays: (name, numbers, ...) -> numbers
+
+
+def accelerate(native: Any) -> None:
+    """From now on native code goes through arrays; it gives the same numbers."""
+    global _native
+    _native = native
+
+
+def log(x: float) -> float:
+    """The logarithm, of 0 as well."""
+    return math.log(x) if x else -math.inf
+
+
 def libm(function: Callable[[float], float], x: Doubles) -> Doubles:
-    """A function of `math`, element by element."""
+    """A function of `math` (or `log` below), element by element."""
+    if _native is not None and x.size >= FEW:
+        return _native(function.__name__, np.ascontiguousarray(x))
     return np.fromiter(map(function, x.tolist()), np.float64, x.size)
 
 
 def fma(a: Doubles, b: float, c: float) -> Doubles:
     """a * b + c, rounded once. The parts must be far from overflow and underflow."""
+    if _native is not None and a.size >= FEW:
+        return _native("fma", np.ascontiguousarray(a), b, c)
     product = a * b
     high = a * _SPLIT
     high -= high - a

@@ -197,7 +197,7 @@ def geometric(gen: Generator, n: int, dtype: Type, p: float) -> Array:
     with gen.lock:
         u = doubles(gen, n)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = rounding.libm(lambda x: math.log(x) if x else -math.inf, u)  # ceil makes the last place matter
+        logs = rounding.libm(rounding.log, u)  # ceil makes the last place matter
         return _narrow(np.ceil(logs / math.log1p(-p)), dtype)
 
 

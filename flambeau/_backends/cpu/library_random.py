@@ -63,6 +63,16 @@ def _native(n: int) -> Any:
     return draws()
 
 
+def _samplers(n: int) -> Any:
+    """Native code for samplers that reject, and for libm over arrays, where there are many numbers or it is there anyway."""
+    if n < NATIVE and (n < FEW or "samplers" not in _loaded):
+        return None
+    from flambeau._backends.cpu.samplers import samplers
+
+    _loaded["samplers"] = True
+    return samplers()
+
+
 def _std(std: float, dtype: Any) -> float:
     """Of each part of a complex normal: the two share the variance."""
     return std if dtype not in REAL else std / 2**0.5
@@ -134,24 +144,28 @@ def bernoulli_each(x: Any, p: Any, *, generator: Gen) -> Any:
 def exponential(x: Any, *, rate: float, generator: Gen) -> Any:
     """x with exponential numbers."""
     gen = _stream(generator)
+    _samplers(x.size)
     return _like(x, lambda n, d: sampling.exponential(gen, n, d, rate))
 
 
 def geometric(x: Any, *, p: float, generator: Gen) -> Any:
     """x with geometric numbers."""
     gen = _stream(generator)
+    _samplers(x.size)
     return _like(x, lambda n, d: sampling.geometric(gen, n, d, p))
 
 
 def cauchy(x: Any, *, median: float, sigma: float, generator: Gen) -> Any:
     """x with Cauchy numbers."""
     gen = _stream(generator)
+    _samplers(x.size)
     return _like(x, lambda n, d: sampling.cauchy(gen, n, d, median, sigma))
 
 
 def log_normal(x: Any, *, mean: float, std: float, generator: Gen) -> Any:
     """x with log-normal numbers."""
     gen = _stream(generator)
+    _samplers(x.size)
     return _like(x, lambda n, d: sampling.log_normal(gen, n, d, mean, std))
 
 
@@ -184,25 +198,25 @@ def _each(function: Callable[..., Array], *xs: Array) -> Array:
 def poisson(x: Any, *, generator: Gen) -> Any:
     """A Poisson number for each rate."""
     gen = _stream(generator)
-    return _each(lambda rates: rejection.poisson(gen, rates), x)
+    return _each(lambda rates: rejection.poisson(gen, rates, _samplers(rates.size)), x)
 
 
 def standard_gamma(x: Any, *, generator: Gen) -> Any:
     """A gamma number for each shape parameter."""
     gen = _stream(generator)
-    return _each(lambda shapes: rejection.gamma(gen, shapes), x)
+    return _each(lambda shapes: rejection.gamma(gen, shapes, _samplers(shapes.size)), x)
 
 
 def dirichlet(x: Any, *, generator: Gen) -> Any:
     """A point of the simplex for each row of concentrations."""
-    return rejection.dirichlet(_stream(generator), np.ascontiguousarray(x))
+    return rejection.dirichlet(_stream(generator), np.ascontiguousarray(x), _samplers(x.size))
 
 
 def binomial(count: Any, prob: Any, *, generator: Gen) -> Any:
     """A binomial number for each count and probability."""
     gen = _stream(generator)
     counts, probs = np.broadcast_arrays(count, prob)
-    return _each(lambda n, p: rejection.binomial(gen, n, p), counts, probs)
+    return _each(lambda n, p: rejection.binomial(gen, n, p, _samplers(n.size)), counts, probs)
 
 
 def _slope(distribution: Callable[[Any], Any], at: Any, density: Any) -> Any:
