@@ -78,7 +78,6 @@ def load(file: IO[bytes], map_location: Any, pickle_module: Any, weights_only: b
                 raise RuntimeError(f"unexpected EOF, expected {nbytes - size} more bytes. The file might be corrupted.")
             raw[key] = storages.UntypedStorage(nbytes)
             known[key] = _typed(restore(raw[key], location), dtype)
-            known[key]._untyped_storage._later = []
         if view is None:
             return known[key]
         if not isinstance(view, tuple) or len(view) != 3 or not all(isinstance(part, int) for part in view[1:]):
@@ -110,9 +109,6 @@ def load(file: IO[bytes], map_location: Any, pickle_module: Any, weights_only: b
         target = known[key]._untyped_storage
         if target is not raw[key] and target.device.type != "meta":
             target.copy_(raw[key])
-        for resolve in target._later or ():
-            resolve()
-        target._later = None
     return result
 
 

@@ -78,14 +78,6 @@ def is_inference(input: Tensor) -> bool:
     return input.is_inference()
 
 
-def resolve_conj(input: Tensor) -> Tensor:
-    return input.resolve_conj()
-
-
-def resolve_neg(input: Tensor) -> Tensor:
-    return input.resolve_neg()
-
-
 def numel(input: Tensor) -> int:
     """How many elements there are."""
     return input.numel()

@@ -6,7 +6,7 @@ from typing import Any
 
 from flambeau import _utils
 from flambeau._eager.graph import node_of
-from flambeau._tensor import Tensor
+from flambeau._tensor import LAYOUTS, Tensor
 from flambeau._values.device import CPU, sparse_coo, strided
 from flambeau._values.dtype import SPOKEN
 
@@ -100,6 +100,10 @@ def _dlpack(self: Any, *, stream: Any = -1, max_version: tuple[int, int] | None 
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     if self.layout is not strided:
         raise BufferError("Can't export tensors with layout other than torch.strided")
+    if type(self._a) in LAYOUTS:
+        from flambeau._eager.dlpack import check
+
+        check(self)
     if self.device.type != "cpu":
         raise BufferError(f"Cannot pack tensors on {self.device}")
     if stream is not None and type(stream) is not int:

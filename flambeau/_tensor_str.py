@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flambeau._backends.pending_arrays import settled
 from flambeau._tensor import PLAIN, Tensor
 from flambeau._values import device as devices, dtype as dtypes
 
@@ -181,7 +182,7 @@ def _tensor_str(tensor: Any, indent: int) -> str:
 
 def _plain(tensor: Any) -> Array:
     """The elements in a dtype whose numbers Python knows."""
-    dtype, array = tensor.dtype, tensor._a if tensor.device.type == "cpu" else tensor.detach().cpu()._a
+    dtype, array = tensor.dtype, settled(tensor._a) if tensor.device.type == "cpu" else tensor.detach().cpu()._a
     if dtype is dtypes.complex32:
         return np.asarray(array["real"].astype(np.float32) + 1j * array["imag"].astype(np.float32))
     if dtype is dtypes.float4_e2m1fn_x2:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau import storage as storages
+from flambeau._backends.pending_arrays import settled
+from flambeau._eager.views import signed
 from flambeau._tensor import OURS, Tensor, wrap
 from flambeau._values import device as devices, dtype as dtypes, storage as memory
 from flambeau._values.qscheme import PACKED
@@ -60,9 +62,11 @@ def _parts(tensor: Any) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
         typed = storages.TypedStorage(wrap_storage=bytes_, dtype=dtype)
         return _rebuild_qtensor, (typed, memory.offset(tensor._a), size, stride, meaning, requires_grad, OrderedDict())
     place = (memory.offset(tensor._a), size, stride, requires_grad, OrderedDict())
+    marks = get_tensor_metadata(tensor)
+    extra = (marks,) if marks else ()
     if dtype in storages.LEGACY_NAME:
-        return _rebuild_tensor_v2, (storages.TypedStorage(wrap_storage=bytes_, dtype=dtype), *place)
-    return _rebuild_tensor_v3, (bytes_, *place, dtype)
+        return _rebuild_tensor_v2, (storages.TypedStorage(wrap_storage=bytes_, dtype=dtype), *place, *extra)
+    return _rebuild_tensor_v3, (bytes_, *place, dtype, *extra)
 
 
 def _sparse_parts(tensor: Any) -> tuple[Any, ...]:
@@ -98,13 +102,13 @@ def deepcopy_tensor(tensor: Any, memo: dict[Any, Any]) -> Any:
         )
     if id(tensor) in memo:
         return memo[id(tensor)]
-    array = tensor._a
-    if tensor.device.type == "cpu" and tensor.layout is devices.strided:
+    array = settled(tensor._a)
+    if array is tensor._a and tensor.device.type == "cpu" and tensor.layout is devices.strided:
         data = copy.deepcopy(storages.of(array), memo)._data
         strides = tuple(s // array.itemsize for s in array.strides)
         whole = memory.view(data, array.dtype, memory.offset(array), array.shape, strides)
         array = whole if not tensor.is_quantized else _public("flambeau._eager.quantized.create.again")(whole, array)
-    else:
+    elif array is tensor._a:
         array = array.copy()
     out = Tensor.__new__(type(tensor)) if type(tensor) is not Tensor else wrap(array)
     out._a = array
@@ -171,7 +175,7 @@ def _rebuild(storage: Any, dtype: dtypes.dtype, offset: int, size: Sequence[int]
 def _rebuild_tensor_v2(storage: Any, storage_offset: int, size: Sequence[int], stride: Sequence[int], requires_grad: bool,
                        backward_hooks: Any, metadata: Any = None) -> Any:  # fmt: skip
     tensor = _rebuild_tensor(storage, storage_offset, size, stride)
-    return _finish(tensor, storage, requires_grad, metadata)
+    return _finish(tensor, requires_grad, metadata)
 
 
 def _rebuild_tensor_v3(storage: Any, storage_offset: int, size: Sequence[int], stride: Sequence[int], requires_grad: bool,
@@ -179,23 +183,12 @@ def _rebuild_tensor_v3(storage: Any, storage_offset: int, size: Sequence[int], s
     if not isinstance(dtype, dtypes.dtype):
         raise TypeError(f"expected a torch.dtype, but got {type(dtype).__name__}")
     tensor = _rebuild(storage, dtype, storage_offset, size, stride)
-    return _finish(tensor, storage, requires_grad, metadata)
+    return _finish(tensor, requires_grad, metadata)
 
 
-def _finish(tensor: Any, storage: Any, requires_grad: bool, metadata: Any) -> Any:
-    """PyTorch has bits for values that are yet to be conjugated or negated; here that is done once they have been read."""
-    for bit, raised in (metadata or {}).items():
-        if not raised or bit not in ("conj", "neg"):
-            continue
-
-        def resolve(tensor: Any = tensor, operation: Any = np.conjugate if bit == "conj" else np.negative) -> None:
-            tensor._a = operation(tensor._a)
-
-        bytes_ = storage._untyped_storage if isinstance(storage, storages.TypedStorage) else storage
-        if bytes_._later is None:
-            resolve()
-        else:
-            bytes_._later.append(resolve)
+def _finish(tensor: Any, requires_grad: bool, metadata: Any) -> Any:
+    if metadata:
+        set_tensor_metadata(tensor, metadata)
     if requires_grad:
         tensor.requires_grad = True
     return tensor
@@ -285,8 +278,13 @@ def set_state(tensor: Any, state: Any) -> None:
 
 
 def get_tensor_metadata(tensor: Tensor) -> dict[str, bool]:
-    """The conj and neg bits that are set: none, for values are computed here when they are asked for."""
-    return {}
+    """Which of the bits "conj" and "neg" are set."""
+    return {name: True for name, on in (("conj", tensor.is_conj()), ("neg", tensor.is_neg())) if on}
+
+
+def set_tensor_metadata(tensor: Tensor, metadata: dict[str, bool]) -> None:
+    """Set the bits "conj" and "neg": what the memory holds is conjugated, or negated, where it is read."""
+    tensor._a = signed(tensor._a, (metadata.get("conj", False), metadata.get("neg", False)))
 
 
 for _name, _function in (

@@ -87,7 +87,6 @@ class UntypedStorage(_Casts):
     _filename: str | None = None
     _shared: bool = False
     _checkpoint_offset: int | None = None
-    _later: list[Any] | None = None  # while a checkpoint is being read: what to do when these bytes have arrived
     device: devices.device
     is_sparse = is_sparse_csr = False
 

@@ -152,8 +152,7 @@ def array_of(t: Any) -> np.ndarray:
     t = t.detach()
     if str(t.dtype) == "torch.bfloat16" or "float8" in str(t.dtype):
         t = t.float()
-    if t.is_complex():
-        t = t.resolve_conj()
+    t = t.resolve_conj().resolve_neg() if t.is_complex() or t.is_floating_point() else t
     return np.asarray(t.numpy())
 
 

@@ -29,11 +29,11 @@ class MetaArray:
     """Shape, strides (in bytes) and dtype of an array that is not there."""
 
     has_elements = False  # what may look at elements only where there are some asks getattr(a, "has_elements", True)
-    __slots__ = ("__weakref__", "base", "dtype", "shape", "strides", "torch_device")
+    __slots__ = ("__weakref__", "base", "dtype", "shape", "signs", "strides", "torch_device")
 
     def __init__(self, shape: Any, dtype: Any, strides: Any = None) -> None:
         self.shape, self.dtype = tuple(shape), marked(dtype)
-        self.torch_device, self.base = META, None
+        self.torch_device, self.base, self.signs = META, None, (False, False)
         self.strides = (
             tuple(strides)
             if strides is not None

@@ -14,10 +14,11 @@ import numpy as np
 from flambeau._backends import meta
 from flambeau._backends.cpu.arrays import QUIET, K, kernel, loud, quiet
 from flambeau._backends.cpu.casts import astype
+from flambeau._backends.pending_arrays import NONE, PendingArray, alike, settled as meant
 from flambeau._eager import large, narrow, record
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import MODES, STATE
-from flambeau._eager.views import check_writable, rebase, view
+from flambeau._eager.views import check_writable, rebase, signed, view
 from flambeau._operators.op import ARITHMETIC, Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import dtype as dtypes
@@ -47,6 +48,7 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
         if not room and op.layouts and op.kind != "composite":
             room = "sparse" if op.layouts is True else op.layouts
         if room:  # they load with the first tensor that needs them
+            values = tuple(v.clone() if isinstance(v, Tensor) and type(v._a) is PendingArray else v for v in values)
             return importlib.import_module(f"flambeau._eager.{room}").call(op, values, out, into)
     if op.kind == "composite":
         for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
@@ -101,7 +103,7 @@ def _laid_out_otherwise(values: tuple[Any, ...], out: Any) -> str:
     """The room for the first tensor that is more than strided memory, if there is one."""
     for v in (*values, out):
         for t in v if type(v) in (list, tuple) else (v,):
-            if isinstance(t, Tensor) and type(t._a) in LAYOUTS:
+            if isinstance(t, Tensor) and LAYOUTS.get(type(t._a)):
                 return LAYOUTS[type(t._a)]
     return ""
 
@@ -159,7 +161,7 @@ def meet(op: Op, values: tuple[Any, ...]) -> Met:
             if isinstance(v, Tensor):
                 if not p.is_free:
                     tensors.append(i)
-                out[i] = v._a
+                out[i] = v._a if op.view or type(v._a) is not PendingArray else meant(v._a)
                 device = _same_device(device, v, op)
             elif v is not None and p.takes_number and isinstance(v, NUMBERS):
                 tensors.append(i)
@@ -176,7 +178,7 @@ def meet(op: Op, values: tuple[Any, ...]) -> Met:
                     raise TypeError(
                         f"expected Tensor as element {len(arrays)} in argument {i}, but got {type(x).__name__}"
                     )
-                arrays.append(None if x is None else x._a)
+                arrays.append(None if x is None else x._a if type(x._a) is not PendingArray else meant(x._a))
             out[i] = arrays
         elif p.name == "dtype":
             given = v
@@ -187,7 +189,7 @@ def meet(op: Op, values: tuple[Any, ...]) -> Met:
             refuse_first(op, values)
         for i in tensors:
             if not hasattr(out[i], "shape"):
-                out[i] = number(out[i], dtypes.of_number(out[i]))
+                out[i] = beside(out[i], values[op.receiver_at])
         return out, tensors, None, narrow.PLAIN
     deciding = tensors
     if op.scalar:  # a number there has no say
@@ -295,6 +297,17 @@ def number(value: Any, d: dtypes.dtype, compute: Any = None) -> Any:
         loud(token)
 
 
+def beside(value: Any, t: Any) -> Any:
+    """A Python number as a 0-d array for an operator that looks after dtypes itself: with all its digits, where the tensor can hold them."""
+    d = dtypes.of_number(value)
+    if isinstance(t, Tensor) and d is not dtypes.bool_ and t._a.dtype in _WIDE:
+        d = dtypes.promote_types(d, dtypes.float64) if d.kind in "fc" else d
+    return number(value, d)
+
+
+_WIDE = frozenset(d.np for d in (dtypes.float64, dtypes.complex128, dtypes.int64, dtypes.int32))
+
+
 def _overflow(value: Any) -> Any:
     raise RuntimeError("value cannot be converted to type int64_t without overflow")
 
@@ -384,12 +397,19 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
             r = astype(r, dtypes.float16.np if d.is_complex else dtypes.complex32.np)
     if op.view:
         source = values[0]
-        t = view(source, r)
-        return t
+        return view(source, viewed(op, source._a, r))
     t = wrap(r)
     if STATE.inference:
         t._inference = True
     return t
+
+
+def viewed(op: Op, source: Any, r: Any) -> Any:
+    """The array of a view: what its memory stands for follows from what the source's does."""
+    signs = NONE if type(source) is np.ndarray else getattr(source, "signs", NONE)
+    if op.sign is not None:
+        signs = op.sign(*signs)
+    return r if signs == NONE and type(r) is np.ndarray and r.dtype.metadata is None else signed(r, signs)
 
 
 def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
@@ -449,6 +469,8 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
             call_body(op, op.write, (kernel_for(arrays, steps),), arrays)
         finally:
             loud(token)
+        if type(target._a) is PendingArray:  # what was written is a copy of its numbers
+            _assign(target._a, arrays[op.receiver_at])
         return _written(op, target, values, tracked, before)
     r = run(op, arrays, steps)
     a = target._a
@@ -475,7 +497,7 @@ def _view_in_place(op: Op, target: Tensor, values: tuple[Any, ...]) -> Tensor:
     arrays, _, steps = converted(op, *meet(op, values))
     r = run(op, arrays, steps)
     made = record.make_node(op, values, (target,), wrap(target._a)) if STATE.grad and node is not None else None
-    target._a = r
+    target._a = viewed(op, target._a, r)
     bump(target)
     if made is not None:
         target._node, target._nr = made, 0
@@ -487,6 +509,7 @@ def _view_in_place(op: Op, target: Tensor, values: tuple[Any, ...]) -> Tensor:
 def _assign(a: Any, r: Any) -> None:
     token = quiet(QUIET)
     try:
+        r = meant(r)
         if r.dtype.kind == "c" and a.dtype.kind != "c" and not a.dtype.fields:
             r = r.real
         a[...] = astype(r, a.dtype) if a.dtype.fields else r
@@ -613,7 +636,7 @@ def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str) -> None:
                 f"required output shape {list(x.shape)}. This behavior is deprecated, and in a future PyTorch release outputs will "
                 "not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, inplace, "
                 "to zero elements with t.resize_(0).", UserWarning, stacklevel=4)  # fmt: skip
-        o._a = np.empty(x.shape, o._a.dtype)
+        o._a = alike(np.empty(x.shape, o._a.dtype), o._a)
     _assign(o._a, x)
     bump(o)
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from flambeau import storage as storages
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
+from flambeau._backends.pending_arrays import settled
 from flambeau._eager.graph import node_of
 from flambeau._eager.modes import MODES, STATE
-from flambeau._tensor import PLAIN, Tensor, wrap
+from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import default_device, dtype as dtypes, storage as memory
 from flambeau._values.device import CPU, device
 
@@ -79,7 +80,7 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
             (np.int64 if kind is int else np.bool_) if d is None else d.np
         )
     if isinstance(data, Tensor):
-        a = data._a
+        a = settled(data._a)
         if d is not None and a.dtype != d.np:
             return convert(a, d)
         return a.copy("K") if copy else a
@@ -372,6 +373,10 @@ def frombuffer(
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor over the memory of any object that speaks DLPack."""
     if isinstance(ext_tensor, Tensor):
+        if type(ext_tensor._a) in LAYOUTS:
+            from flambeau._eager.dlpack import check
+
+            check(ext_tensor)
         t = ext_tensor.detach()
     else:
         from flambeau._eager.dlpack import imported

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends import meta
+from flambeau._backends.pending_arrays import memory
 from flambeau._eager import call
 from flambeau._eager.modes import MODES, STATE
 from flambeau._operators.op import Op
@@ -51,7 +52,7 @@ def create(
             result = hook(op, values, out, extra)
             if result is not NotImplemented:
                 return result
-    if (layout is not None and layout is not strided) or (like is not None and type(like._a) in LAYOUTS):
+    if (layout is not None and layout is not strided) or (like is not None and LAYOUTS.get(type(like._a))):
         room = LAYOUTS.get(type(like._a), "sparse") if like is not None else "sparse"
         t = importlib.import_module(f"flambeau._eager.{room}.create").created(op, values, layout, like)
         if t is not None:
@@ -68,7 +69,9 @@ def create(
         values = tuple(
             out.dtype if p.name == "dtype" and v is None else v for p, v in zip(op.params, values, strict=True)
         )
-    arrays = tuple(v._a if isinstance(v, Tensor) and p.is_tensor else v for p, v in zip(op.params, values, strict=True))
+    arrays = tuple(
+        memory(v._a) if isinstance(v, Tensor) and p.is_tensor else v for p, v in zip(op.params, values, strict=True)
+    )
     if like is not None and device is not None and meta.has_meta(arrays) and Device(device).type != "meta":
         arrays = (np.empty(arrays[0].shape, arrays[0].dtype), *arrays[1:])  # only its sizes and dtype are asked for
     on_meta = like is None and (default_device.get() if device is None else Device(device)).type == "meta"

@@ -32,7 +32,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "number": call.number, "of_number": dtypes.of_number, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K,
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K,
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
@@ -502,12 +502,12 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
         text += [f"        if type({p.name}) in PLAIN:", f"            a{i} = {p.name}._a"]
         if p.default is None:
             text += [f"        elif {p.name} is None:", f"            a{i} = None"]
-            ok += [f"(a{i} is None or a{i}.dtype is d)"] if meet and not p.is_free else []
+            ok += [] if p.is_free else [f"(a{i} is None or {f'a{i}.dtype is d' if meet else f'type(a{i}) is ndarray'})"]
         else:
-            ok += [f"a{i}.dtype is d"] if meet and not p.is_free else []
+            ok += [] if p.is_free else [f"a{i}.dtype is d" if meet else f"type(a{i}) is ndarray"]
         if not meet and p.annotation == "N":
             text += [f"        elif type({p.name}) is float or type({p.name}) is int or type({p.name}) is bool:",
-                     f"            a{i} = number({p.name}, of_number({p.name}))"]  # fmt: skip
+                     f"            a{i} = beside({p.name}, {leader.name})"]  # fmt: skip
         if meet and p.annotation == "N":
             text += [f"        elif (type({p.name}) is float or type({p.name}) is int) and (d is F32 or d is F64):",
                      f"            a{i} = constant({p.name}, d)"]  # fmt: skip
@@ -548,7 +548,8 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     if op.packed:
         text.append(f"{pad}if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
     if op.view:
-        text.append(f"{pad}o = view({tensors[0].name}, r)")
+        r = "r" if op.sign is None or op.sign(False, False) == (False, False) else f"viewed({me}, a{at}, r)"
+        text.append(f"{pad}o = view({tensors[0].name}, {r})")
     else:
         text += [f"{pad}o = new(Tensor)", f"{pad}o._a = r"]
     if op.differentiable and op.rules:

@@ -66,6 +66,13 @@ def _elements(capsule: Any) -> Any:
     return (ctypes.c_uint8 * 2).from_address(at)
 
 
+def check(t: Any) -> None:
+    """Raise where a tensor's memory holds other numbers than its elements: the protocol has no word for it."""
+    for is_so, name in ((t.is_conj(), "conjugate"), (t.is_neg(), "negative")):
+        if is_so:
+            raise BufferError(f"Can't export tensors with the {name} bit set")
+
+
 def exported(a: Any, dtype: Any, options: dict[str, Any]) -> Any:
     """The capsule of an array whose dtype NumPy does not export."""
     capsule = a.view(f"u{dtype.itemsize}").__dlpack__(**options)

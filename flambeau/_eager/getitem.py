@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.pending_arrays import settled
 from flambeau._eager.graph import Node, bump, node_of, serial
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import view
@@ -210,7 +211,7 @@ def by_operators(x: Any, items: list[Any]) -> tuple[Any, list[Any] | None]:
         elif isinstance(i, int) and not isinstance(i, bool):
             basic.append(i)
         else:
-            i = i if isinstance(i, Tensor) else tensor(i)
+            i = tensor(i) if isinstance(i, bool) else _tensor_index(i)
             basic += [slice(None)] * (i.ndim if i.dtype.kind == "b" else 1)
             advanced.append(i)
     taken = sum(i is not None and i is not Ellipsis for i in basic)
@@ -279,7 +280,7 @@ def _placed(g: Any, index: Any, into: Any) -> Any:
         return _placed_by_operators(g, index, into)
     shape, d = into
     out = np.zeros(shape, d)
-    out[index] = g._a
+    out[index] = settled(g._a)
     t = wrap(out)
     node = node_of(g)
     if node is not None and STATE.grad:
@@ -481,7 +482,7 @@ def setitem(self: Any, index: Any, value: Any) -> None:
             "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
         )
     if tensors is None and not tracked:
-        source = value._a if isinstance(value, Tensor) else _as_value(value, a)
+        source = settled(value._a) if isinstance(value, Tensor) else _as_value(value, a)
         _fit_and_write(r, source)
         bump(self)
         return

@@ -19,6 +19,7 @@ import numpy as np
 
 from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
+from flambeau._backends.pending_arrays import settled
 from flambeau._eager.large import LARGE, Native, available
 from flambeau._eager.modes import STATE
 from flambeau._ground.owners import LONE
@@ -449,7 +450,7 @@ def as_tensor(g: Any) -> Tensor:
 
 def unwrap(t: Any) -> Any:
     """A gradient as the engine carries it: the array."""
-    return None if t is None else t._a
+    return None if t is None else settled(t._a)
 
 
 def by_tensors(node: Node, g: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.pending_arrays import NONE, settled
 from flambeau._eager import views
 from flambeau._eager.call import HOOKS
 from flambeau._eager.graph import AccumulateGrad, Node, Removable, bump, node_of, version
@@ -278,9 +279,14 @@ class _Members:
             raise TypeError(
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
             )
+        for is_so, name, method in ((self.is_conj(), "conjugate", "conj"), (self.is_neg(), "negative", "neg")):
+            if is_so and not force:
+                raise RuntimeError(
+                    f"Can't call numpy() on Tensor that has {name} bit set. Use tensor.resolve_{method}().numpy() instead."
+                )
         if self._a.dtype.kind == "V" or self._a.dtype.type.__module__.startswith("ml_dtypes"):
             raise TypeError(f"Got unsupported ScalarType {dtypes.SPOKEN[self.dtype]}")
-        return self._a
+        return settled(self._a)
 
     def __array__(self: Any, dtype: Any = None, copy: Any = None) -> Any:
         a = self.numpy()
@@ -411,15 +417,17 @@ class _Members:
     )
 
     def is_conj(self: Any) -> bool:
+        """Whether the memory holds the conjugates of the elements."""
+        return getattr(self._a, "signs", NONE)[0]
+
+    def is_neg(self: Any) -> bool:
+        """Whether the memory holds the negatives of the elements."""
+        return getattr(self._a, "signs", NONE)[1]
+
+    def is_pinned(self: Any) -> bool:
         return False
 
-    is_neg = is_pinned = is_shared = is_conj
-    _is_zerotensor = is_conj
-
-    def resolve_conj(self: Any) -> Any:
-        return self
-
-    resolve_neg = resolve_conj
+    is_shared = _is_zerotensor = is_pinned
 
     def get_device(self: Any) -> int:
         d = self.device

@@ -107,8 +107,13 @@ _PROPERTIES = frozenset(("T", "mT", "H", "mH", "real", "imag"))
 def _build(name: str) -> Any:
     made = method(name)
     if made is not None:
-        setattr(Tensor, name, property(made) if name in _PROPERTIES else made)
+        setattr(Tensor, name, _property(name, made) if name in _PROPERTIES else made)
     return made
+
+
+def _property(name: str, view: Any) -> Any:
+    """An operator as an attribute: `x.mT`; parts of numbers can be assigned to, `x.imag = y`."""
+    return property(view, (lambda self, value: view(self).copy_(value)) if name in ("real", "imag") else None)
 
 
 _attach["build"] = _build

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.casts import LARGE, astype
+from flambeau._backends.pending_arrays import memory, settled
 from flambeau._eager.graph import (
     Node,
     Undifferentiable,
@@ -125,7 +126,7 @@ def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any, cl
     if any(nrs):
         node.nrs = nrs
     node.into = tuple(
-        None if n is None or LAYOUTS.get(type(t._a)) == "nested" else (t._a.shape, t._a.dtype)
+        None if n is None or LAYOUTS.get(type(t._a)) == "nested" else (t._a.shape, memory(t._a).dtype)
         for n, (_, _, t) in zip(edges, ins, strict=True)
     )
     node.seq = next(serial)
@@ -521,7 +522,7 @@ class RuleNode(Node):
 
 def fit_array(t: Any, into: Any) -> Any:
     """A gradient as the input it belongs to: summed over the dims that were broadcast, in the input's dtype."""
-    a = t._a
+    a = settled(t._a)
     if into is None or type(a) in LAYOUTS:
         return a
     shape, d = into

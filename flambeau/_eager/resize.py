@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._backends.pending_arrays import alike, memory
 from flambeau._eager import call
 from flambeau._eager.graph import bump, node_of
 from flambeau._operators.op import REGISTRY
@@ -27,7 +28,7 @@ def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
     for n in shape:
         if n < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(shape)}")
-    a = self._a
+    before, a = self._a, memory(self._a)
     if type(a) in LAYOUTS:
         from flambeau._eager.sparse import refused
 
@@ -36,25 +37,26 @@ def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
         return self
     from flambeau._backends.cpu.library_memory import owner  # library routines load when they are needed
 
-    memory, start = owner(a)
+    held, start = owner(a)
     n, item = math.prod(shape), a.dtype.itemsize
-    if start + n * item > memory.nbytes:
+    if start + n * item > held.nbytes:
         longer = np.zeros(start // item + n, a.dtype)
-        have = np.frombuffer(memory.reshape(-1).view(np.uint8), np.uint8) if memory.size else np.empty(0, np.uint8)
+        have = np.frombuffer(held.reshape(-1).view(np.uint8), np.uint8) if held.size else np.empty(0, np.uint8)
         longer.view(np.uint8)[: have.size] = have
-        memory = longer
-    self._a = np.ndarray(shape, a.dtype, memory, start, [s * item for s in contiguous_strides(shape)])
+        held = longer
+    self._a = np.ndarray(shape, a.dtype, held, start, [s * item for s in contiguous_strides(shape)])
     if memory_format is not None and memory_format.name.startswith("channels_last"):
         order = (0, 2, 3, 1) if memory_format.name == "channels_last" else (0, 2, 3, 4, 1)
         packed = self._a.reshape([shape[i] for i in order])
         self._a = packed.transpose(np.argsort(order))
+    self._a = alike(self._a, before)
     bump(self)
     return self
 
 
 def resize_as_(self: Any, the_template: Any, *, memory_format: Any = None) -> Any:
     """The sizes of another tensor."""
-    if type(self._a) in LAYOUTS:
+    if LAYOUTS.get(type(self._a)):
         return self.resize_as_sparse_(the_template)
     return resize_(self, tuple(the_template.shape), memory_format=memory_format)
 
@@ -63,6 +65,7 @@ def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = Non
     """The memory, sizes and strides of another tensor or storage."""
     from flambeau._backends.cpu.library_memory import as_strided
 
+    before = self._a
     if source is None:
         self._a = np.empty(0, self._a.dtype)
     elif isinstance(source, Tensor):
@@ -97,6 +100,7 @@ def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = Non
             tuple(size),
             tuple(contiguous_strides(size) if stride is None else stride),
         )
+    self._a = alike(self._a, before)
     bump(self)
     return self
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau import storage as storages
+from flambeau._backends.pending_arrays import alike
 from flambeau._ground.owners import LONE
 from flambeau._tensor import PLAIN, Tensor, space, wrap
 from flambeau._values import dtype as dtypes, storage as memory
@@ -119,7 +120,7 @@ def _move(old: Array, tensors: list[Any] | None) -> None:
         tensors = [t for t in gc.get_objects() if issubclass(type(t), Tensor) and _lies_in(t, start, size)]
     for t in tensors:
         a = t._a
-        t._a = np.ndarray(a.shape, a.dtype, new, memory.pointer(a) - start, a.strides)
+        t._a = alike(np.ndarray(a.shape, a.dtype, new, memory.pointer(a) - start, a.strides), a)
     handle = storages._alive.pop((start, size), None)
     if handle is not None:
         handle._data = new
@@ -142,7 +143,7 @@ def reduce_tensor(tensor: Any) -> tuple[Any, ...]:
         )
     _warn_of_hooks(tensor)
     grad = tensor.requires_grad
-    if tensor.is_sparse or not isinstance(tensor._a, np.ndarray):
+    if tensor.is_sparse or type(tensor._a) is not np.ndarray:
         return tensor.__reduce_ex__(4)
     if tensor._a.nbytes == 0:
         return rebuild_empty, (type(tensor), str(tensor.dtype), tensor._a.shape, grad)

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from flambeau._backends import pending_arrays
 from flambeau._backends.meta import MetaArray
 from flambeau._eager.graph import Node, bump, node_of, serial, spoken_name, unwrap
 from flambeau._eager.modes import STATE
-from flambeau._tensor import Tensor, new, wrap
+from flambeau._tensor import LAYOUTS, Tensor, new, wrap
 
 
 def view(source: Tensor, array: Any) -> Tensor:
@@ -30,6 +31,12 @@ def view(source: Tensor, array: Any) -> Tensor:
         t._created = "inference" if STATE.inference else "no_grad"
         t._inference = source._inference
     return t
+
+
+def signed(array: Any, signs: tuple[bool, bool]) -> Any:
+    """The array over the same memory whose numbers stand for their conjugates, their negatives, or both."""
+    LAYOUTS[pending_arrays.PendingArray] = ""  # strided memory, but not for the flat functions
+    return pending_arrays.signed(array, signs)
 
 
 def alias(source: Tensor, array: Any) -> Tensor:
@@ -57,10 +64,14 @@ def address(a: Any) -> int:
 def over(buffer: Any, like: Any, base: Any) -> Any:
     """The part of `buffer` (laid out as `base`) that corresponds to the view `like` of `base`."""
     offset = address(like) - address(base)
-    if buffer.dtype.itemsize == like.dtype.itemsize and buffer.strides == base.strides:
+    signs = pending_arrays.between(like, base)
+    if signs != pending_arrays.NONE:
+        return signed(over(buffer, pending_arrays.memory(like), pending_arrays.memory(base)), signs)
+    if buffer.dtype.itemsize == base.dtype.itemsize and buffer.strides == base.strides:
+        same = like.dtype.itemsize == base.dtype.itemsize  # else a part of complex numbers, or pairs as complex numbers
         return np.ndarray(
             like.shape,
-            like.dtype if like.dtype.kind != "V" else buffer.dtype,
+            buffer.dtype if same else like.dtype,
             memory_of(buffer),
             offset + address(buffer) - address(memory_of(buffer)),
             like.strides,
@@ -91,22 +102,61 @@ class AsStridedBackward0(Node):
         return (out,)
 
     def tensors(self, g: Any) -> Sequence[Any]:
-        strides, offset, shape, size = _elements(self.view, self.base)
-        out = _zeros_tensor(self.base, g)
-        return (out.as_strided_scatter(g, shape, strides, offset),)
+        return (
+            Part(self.view, self.base).written(
+                wrap(_zeros_laid_out_as(self.base, pending_arrays.memory(self.base).dtype)), g
+            ),
+        )
 
 
-def _elements(like: Any, base: Any) -> tuple[tuple[int, ...], int, tuple[int, ...], int]:
-    n = like.dtype.itemsize
-    return tuple(s // n for s in like.strides), (address(like) - address(base)) // n, like.shape, n
+class Part:
+    """Where a view lies in its base, for a tensor that is laid out as the base is."""
+
+    def __init__(self, like: Any, base: Any) -> None:
+        n = like.dtype.itemsize
+        self.shape, self.strides, self.offset = (
+            like.shape,
+            tuple(s // n for s in like.strides),
+            (address(like) - address(base)) // n,
+        )
+        self.conjugate, self.negative = pending_arrays.between(like, base)
+        self.halves = n < base.dtype.itemsize  # real numbers within complex ones
+        self.pairs = n > base.dtype.itemsize  # and the other way round
+        if self.pairs:
+            self.shape, self.strides, self.offset = (
+                (*self.shape, 2),
+                (*(2 * s for s in self.strides), 1),
+                2 * self.offset,
+            )
+
+    def read(self, g: Any) -> Any:
+        """The part of g."""
+        g = _public("view_as_real")(g) if self.halves else g
+        part = g.as_strided(self.shape, self.strides, self.offset)
+        return self._meant(_public("view_as_complex")(part) if self.pairs else part)
+
+    def written(self, g: Any, part: Any) -> Any:
+        """g with another part."""
+        part = self._meant(part)
+        if self.pairs:
+            part = _public("view_as_real")(part.resolve_conj())
+        g = _public("view_as_real")(g) if self.halves else g
+        g = g.as_strided_scatter(part, self.shape, self.strides, self.offset)
+        return _public("view_as_complex")(g) if self.halves else g
+
+    def _meant(self, part: Any) -> Any:
+        part = part.conj() if self.conjugate else part
+        return -part if self.negative else part
+
+
+def _public(name: str) -> Any:
+    from flambeau._eager.names import public
+
+    return public(name)
 
 
 def _zeros_laid_out_as(base: Any, dtype: Any) -> Any:
     return np.zeros_like(base, dtype=dtype)
-
-
-def _zeros_tensor(base: Any, g: Tensor) -> Tensor:
-    return wrap(np.zeros_like(base, dtype=g._a.dtype))
 
 
 def refresh(t: Tensor) -> None:
@@ -146,17 +196,12 @@ class CopySlices(Node):
         return (g, *others)
 
     def tensors(self, g: Any) -> Sequence[Any]:
-        strides, offset, shape, _ = _elements(self.view, self.base)
-        part = (
-            g.as_strided(shape, strides, offset)
-            if g._a.strides == self.base.strides
-            else _strided_part(g, self.base, shape, strides, offset)
-        )
+        place = Part(self.view, self.base)
+        if g._a.strides != self.base.strides:
+            g = _as_laid_out(g, self.base)
+        part = place.read(g)
         into, *others = self.fn.tensors(part)
-        if into is None:
-            into = part.new_zeros(shape)
-        g = g if g._a.strides == self.base.strides else _as_laid_out(g, self.base)
-        return (g.as_strided_scatter(into, shape, strides, offset), *others)
+        return (place.written(g, part.new_zeros(part.shape) if into is None else into), *others)
 
 
 def _copied_as(g: Any, base: Any) -> Any:
@@ -168,10 +213,6 @@ def _copied_as(g: Any, base: Any) -> Any:
 def _as_laid_out(g: Tensor, base: Any) -> Tensor:
     out = wrap(np.empty_like(base, dtype=g._a.dtype))
     return out.copy_(g)
-
-
-def _strided_part(g: Tensor, base: Any, shape: Any, strides: Any, offset: Any) -> Tensor:
-    return _as_laid_out(g, base).as_strided(shape, strides, offset)
 
 
 # ---------------------------------------------------------------- writing in place

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import ALL_FORMS, composite, op, pointwise
 from flambeau._tensor import Tensor
@@ -15,10 +17,55 @@ def conj_physical(k: Kernel[T], input: T) -> T:
     return k.conj(input)
 
 
+@op("_conj", promote="none", view=True)
+def _conj(k: Kernel[T], input: T) -> T:
+    """The complex conjugate, as a view."""
+    return k.conj(input)
+
+
+_conj.vjp(input=lambda g: g.conj()).signs(lambda conjugate, negative: (not conjugate, negative))
+
+
+@_conj.arrays
+def _(k: Any, input: Any) -> Any:
+    return input[...]
+
+
+@op("_neg_view", promote="none", view=True)
+def _neg_view(k: Kernel[T], input: T) -> T:
+    """The negative, as a view."""
+    return -input
+
+
+_neg_view.vjp(input=lambda g: -g).signs(lambda conjugate, negative: (conjugate, not negative))
+
+
+@_neg_view.arrays
+def _(k: Any, input: Any) -> Any:
+    return input[...]
+
+
 @composite("conj", layouts=True)
 def conj(input: T) -> T:
-    """The complex conjugate; a real tensor itself."""
-    return conj_physical(input) if input.is_complex() else input
+    """The complex conjugate, as a view; a real tensor itself.
+
+    >>> x = torch.tensor([1 + 2j])
+    >>> x.conj().is_conj(), x.conj().mul_(1j), x
+    (True, tensor([2.+1.j]), tensor([2.-1.j]))
+    """
+    return _conj(input) if input.is_complex() else input
+
+
+@composite("resolve_conj")
+def resolve_conj(input: T) -> T:
+    """The tensor itself; of a conjugate view, its numbers in new memory."""
+    return input.clone() if input.is_conj() else input
+
+
+@composite("resolve_neg")
+def resolve_neg(input: T) -> T:
+    """The tensor itself; of a negative view, its numbers in new memory."""
+    return input.clone() if input.is_neg() else input
 
 
 @op("angle", variants=OUT, promote="float")

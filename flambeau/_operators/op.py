@@ -141,6 +141,7 @@ class Op:
         self.read_by: dict[str, tuple[str, ...]] = {}
         self.is_primitive, self.seen_rules = kind != "composite", {}
         self.seen_as: Callable[..., Any] | None = None
+        self.sign: Callable[[bool, bool], tuple[bool, bool]] | None = None
         self.custom: Any = None  # the definition of a user's operator (`torch.library`)
         self.__doc__ = body.__doc__
         for overload in overloads:
@@ -254,6 +255,11 @@ class Op:
     def arrays(self, fn: Callable[..., Any]) -> Op:
         """A faster way to run the body now, on whole arrays."""
         self.run = fn
+        return self
+
+    def signs(self, fn: Callable[[bool, bool], tuple[bool, bool]]) -> Op:
+        """Whether a view's memory is to be conjugated, and negated, from whether its source's is; without this, as the source's."""
+        self.sign = fn
         return self
 
     def into(self, fn: Callable[..., None]) -> Op:

@@ -548,24 +548,6 @@ def item(input: T) -> Any:
     return input.item()
 
 
-@composite("resolve_conj", **HIDDEN)
-def resolve_conj(input: T) -> T:
-    """The tensor with its elements as they are seen."""
-    return input.resolve_conj()
-
-
-@composite("resolve_neg", **HIDDEN)
-def resolve_neg(input: T) -> T:
-    """The tensor with its elements as they are seen."""
-    return input.resolve_neg()
-
-
-@composite("_conj", **HIDDEN)
-def _conj(input: T) -> T:
-    """The complex conjugate."""
-    return input.conj()
-
-
 @composite("to.dtype", **HIDDEN)
 def to_dtype(
     input: T, dtype: DType, non_blocking: bool = False, copy: bool = False, memory_format: MemoryFormat | None = None

@@ -72,6 +72,11 @@ def _(k: Any, input: Any, size: Any = None, *, dtype: Any = None) -> Any:
 
 def _reinterpreted(x: Any, to: dtype) -> Any:
     n, m = x.dtype.itemsize, to.itemsize
+    for is_so, name in zip(
+        getattr(x, "signs", ()), ("conjugate view tensors", "tensors with negative bit set"), strict=False
+    ):
+        if is_so:
+            raise RuntimeError(f"torch.Tensor.view is not supported for {name} when converting to a different dtype.")
     if n != m:
         names = f"{SPOKEN[of(x.dtype)]} as {SPOKEN[to]} (different element sizes)"
         if not x.ndim:
@@ -324,7 +329,7 @@ def matrix_h(input: T) -> T:
             f"tensor.H is only supported on matrices (2-D tensors). Got {input.ndim}-D tensor."
             + (" For batches of matrices, consider using tensor.mH" if input.ndim > 2 else "")
         )
-    return _conj(transpose(input, 0, 1))
+    return transpose(input, 0, 1).conj()
 
 
 @composite("mH", variants=METHOD, layouts=True)
@@ -334,7 +339,7 @@ def m_h(input: T) -> T:
         raise RuntimeError(
             f"tensor.mH is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
         )
-    return _conj(transpose(input, -2, -1))
+    return transpose(input, -2, -1).conj()
 
 
 @composite("adjoint", layouts=True)
@@ -344,11 +349,7 @@ def adjoint(input: T) -> T:
         raise RuntimeError(
             f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
         )
-    return _conj(transpose(input, -2, -1))
-
-
-def _conj(x: Any) -> Any:
-    return x.conj() if x.is_complex() else x
+    return transpose(input, -2, -1).conj()
 
 
 @composite(
@@ -571,6 +572,11 @@ view_as_real.vjp(input=lambda g: view_as_complex(g.contiguous()))
 def _(input: Any) -> None:
     if not input.is_complex():
         raise RuntimeError("view_as_real is only supported for complex tensors")
+    if input.is_conj():
+        raise RuntimeError(
+            "view_as_real doesn't work on unresolved conjugated tensors.  To resolve the conjugate tensor so you can view it as real, use "
+            "self.resolve_conj(); however, be warned that the resulting tensor will NOT alias the original."
+        )
 
 
 @op("view_as_complex", **VIEW, variants=("function",))
@@ -616,7 +622,7 @@ def _real(k: Kernel[T], input: T) -> T:
     return input.real if input.dtype.kind == "c" else input[...]
 
 
-_real.vjp(input=lambda g: g)
+_real.vjp(input=lambda g: g).signs(lambda conjugate, negative: (False, negative))
 
 
 @op("imag", **VIEW, variants=("function", "method"))
@@ -625,7 +631,7 @@ def _imag(k: Kernel[T], input: T) -> T:
     return input["imag"] if getattr(input.dtype, "fields", None) else input.imag
 
 
-_imag.vjp(input=lambda g: g * 1j)
+_imag.vjp(input=lambda g: g * 1j).signs(lambda conjugate, negative: (False, conjugate != negative))
 
 
 @_imag.errors

@@ -206,7 +206,7 @@ def _common(op: Op, values: list[Any], tensors: list[int], most: int) -> Any:
     return call.result_type(operands)
 
 
-@rule("angle", "complex", "real", "imag", "view_as_real", "view_as_complex", "alias", "zero", "fill.Scalar", "copy", "i0",
+@rule("angle", "complex", "real", "imag", "view_as_real", "view_as_complex", "_conj", "_neg_view", "alias", "zero", "fill.Scalar", "copy", "i0",
       "special_i0e", "special_i1", "special_i1e", "special_airy_ai", "special_bessel_j0", "special_bessel_j1", "special_bessel_y0",
       "special_bessel_y1", "special_modified_bessel_i0", "special_modified_bessel_i1", "special_modified_bessel_k0",
       "special_modified_bessel_k1", "special_scaled_modified_bessel_k0", "special_scaled_modified_bessel_k1",

@@ -86,6 +86,12 @@ class BatchedTensor(Tensor):
     def is_contiguous(self, memory_format: Any = None) -> bool:
         return self._value.is_contiguous() if memory_format is None else self._value[0].is_contiguous(memory_format)  # type: ignore[attr-defined,index]
 
+    def is_conj(self) -> bool:
+        return self._value.is_conj()  # type: ignore[attr-defined,no-any-return]
+
+    def is_neg(self) -> bool:
+        return self._value.is_neg()  # type: ignore[attr-defined,no-any-return]
+
     def storage_offset(self) -> int:
         return self._value.storage_offset()  # type: ignore[attr-defined,no-any-return]
 
