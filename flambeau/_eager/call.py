@@ -14,6 +14,7 @@ import numpy as np
 from flambeau._backends import meta
 from flambeau._backends.cpu.arrays import QUIET, K, kernel, loud, quiet
 from flambeau._backends.cpu.casts import astype
+from flambeau._backends.cpu.layouts import walked
 from flambeau._backends.pending_arrays import NONE, PendingArray, alike, settled as meant
 from flambeau._eager import large, narrow, record
 from flambeau._eager.graph import bump, node_of
@@ -69,9 +70,10 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
     r = large.call(op, *settled(*met)) if op.native and large.enough(met[0]) else None
     if r is not None:
         return finish(op, values, r, None)
+    given = [a for p, a in zip(op.params, met[0], strict=True) if p.is_tensor] if op.kind == "pointwise" else None
     arrays, result_dtype, steps = converted(op, *met)
     r = run(op, arrays, steps)
-    return finish(op, values, r, result_dtype)
+    return finish(op, values, r, result_dtype, given)
 
 
 def _lifted(number: Any, other: Any) -> Tensor:
@@ -365,8 +367,11 @@ def packed_tensor(t: Any, how: bool | str) -> Any:
     return t.contiguous()
 
 
-def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any) -> Any:
-    """Wrap what the body gave, in the dtype it should have, and record the call where an input has history."""
+def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any, walk: Any = None) -> Any:
+    """Wrap what the body gave, in the dtype it should have, and record the call where an input has history.
+
+    `walk`: the operands as which an elementwise result lies.
+    """
     if op.packed:
         r = packed(r, op.packed)
     if type(r) is tuple or type(r) is list:
@@ -378,6 +383,8 @@ def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any) -> Any:
             return list(outs) if not op.view else outs
         return outs if not op.outputs else record.named(op)(outs)
     o = _wrap(op, values, r, result_dtype)
+    if walk is not None:
+        o._a = walked(o._a, *walk)
     if STATE.grad and op.differentiable:
         record.record(op, (o,), values)
     return o

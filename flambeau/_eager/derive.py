@@ -14,6 +14,7 @@ import numpy as np
 
 from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import ERRORS, QUIET, K, loud, quiet
+from flambeau._backends.cpu.layouts import walked
 from flambeau._eager import call, create, derived, large, record, traced
 from flambeau._eager.graph import Node, node_of, saved_alias, serial
 from flambeau._eager.modes import MODES, STATE
@@ -32,7 +33,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K,
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "walked": walked, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K,
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
@@ -244,6 +245,7 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
             "                token = quiet(QUIET)", "                try:", *("                    " + line for line in body), f"                    r = {value}",
             "                except ValueError:", f"                    return general({me}, {_tuple(op)})",
             "                finally:", "                    loud(token)",
+            f"                if r.ndim > 1: r = walked(r, {operands})",
             "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
     if op.run is not op.body:  # an array reading of its own: it takes the place of the text
         at = text.index("                try:")

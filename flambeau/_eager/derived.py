@@ -13,6 +13,7 @@ import numpy as np
 
 from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import K
+from flambeau._backends.cpu.layouts import walked
 from flambeau._eager import large
 from flambeau._eager.graph import Node, saved_alias, unpack
 from flambeau._eager.modes import STATE
@@ -56,7 +57,7 @@ def constant(value: Any, d: Any) -> Any:
 
 SCOPE: dict[str, Any] = {
     "np": np, "K": K, "PLAIN": PLAIN, "unpack": unpack, "sum_to": sum_to, "recast": recast, "wrap": wrap, "bare": bare, "constant": constant,
-    "fit_tensor": fit_tensor, "F32": F32, "F64": F64, "LARGE": large.LARGE, "NARROW": dtypes.NARROW, "HALVES": dtypes.HALVES, "where": np.where,
+    "fit_tensor": fit_tensor, "walked": walked, "F32": F32, "F64": F64, "LARGE": large.LARGE, "NARROW": dtypes.NARROW, "HALVES": dtypes.HALVES, "where": np.where,
     **{"np_" + word: getattr(np, name) for word, name in UFUNCS.items()},
 }  # fmt: skip
 TENSOR_WORDS: dict[str, Any] = {}  # word -> the public function on tensors; filled by derive
@@ -240,7 +241,7 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
         if not tensors:
             read = [
                 n
-                for n in (*names, "g")
+                for n in ("g", *names)
                 if (g if n == "g" else _named(n, names_of))
                 in uses([e], list(names_of) + [g], [k for k in names_of if names_of[k] == "out" and "out" in names])
             ]
@@ -277,6 +278,8 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
             value = f"g * 0.0 + {value}" if tensors else f"np.full(g.shape, {value}, d)"
         out += ["        " + deep + line for line in body]
         out.append(f"        {deep}{r} = {value}")
+        if not tensors and kernel is not None:
+            out.append(f"            if {r}.ndim > 1: {r} = walked({r}, {', '.join(read)})")
         if tensors and op.words:
             out.append(f"        {r} = flat({r}, ({''.join(n + ', ' for n in names)}))")
         if tensors:

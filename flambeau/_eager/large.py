@@ -114,13 +114,13 @@ def again(roots: Sequence[Expr], recorded: dtype) -> Native:
 
 
 def halves(root: Expr, narrow: bool) -> Native:
-    """An expression recorded on 0-d parameters, of arrays of which the last is float16 or bfloat16: in float32, and rounded
+    """An expression recorded on 0-d parameters, of arrays of which the first is float16 or bfloat16: in float32, and rounded
     once at the end if `narrow`."""
 
     def body(*xs: Expr) -> Any:
         wide = (cast(x, float32) if x.dtype.is_floating_point else x for x in xs)
         out = again((root,), root.dtype).body(*wide)
-        return cast(out, xs[-1].dtype) if narrow else out
+        return cast(out, xs[0].dtype) if narrow else out
 
     return Native(body)
 

@@ -105,6 +105,72 @@ def contiguous_strides(shape: Sequence[int]) -> Shape:
     return tuple(reversed(out))
 
 
+def elementwise_strides(shape: Shape, operands: Sequence[tuple[Shape, Shape]]) -> Shape:
+    """How the result of an elementwise operation lies: in the order in which its operands, each a shape and strides, are walked.
+
+    The first of them whose strides tell two dims apart decides; dims that none tells apart stay as they are.
+
+    >>> elementwise_strides((2, 3), [((3,), (1,)), ((2, 3), (1, 2))])
+    (1, 2)
+    """
+    if operands and all(s == shape for s, _ in operands):
+        last = _packed(shape, (1, 3, 2, 0)) if len(shape) == 4 else ()
+        if last and all(a == b for _, t in operands for n, a, b in zip(shape, t, last, strict=True) if n != 1):
+            return last
+        first = operands[0][1]
+        if all(t == first for _, t in operands) and _is_dense(shape, first):
+            return first
+    steps = [_walked(shape, s, t) for s, t in operands if len(s)]
+    order = list(reversed(range(len(shape))))  # fastest first; dims that are ambiguous are passed over, not sorted
+    for i in range(1, len(order)):
+        at = i
+        for j in reversed(range(i)):
+            slower = _slower(order[j], order[at], steps, shape)
+            if slower > 0:
+                order[j], order[at], at = order[at], order[j], j
+            elif slower < 0:
+                break
+    return _packed(shape, order)
+
+
+def _packed(shape: Shape, order: Iterable[int]) -> Shape:
+    """Strides of an array without gaps whose dims are in this order, fastest first."""
+    strides, step = [0] * len(shape), 1
+    for d in order:
+        strides[d] = step
+        step *= max(shape[d], 1)
+    return tuple(strides)
+
+
+def _walked(shape: Shape, own: Shape, strides: Shape) -> Shape:
+    """An operand's strides over the result's dims: 0 where it is repeated."""
+    lead = len(shape) - len(own)
+    spread = (0 if n == 1 and shape[lead + i] != 1 else s for i, (n, s) in enumerate(zip(own, strides, strict=True)))
+    return (0,) * lead + tuple(spread)
+
+
+def _slower(d: int, other: int, steps: Sequence[Shape], shape: Shape) -> int:
+    """1 if dim d is walked slower than the other, -1 if faster, 0 if no operand says."""
+    for s in steps:
+        if s[d] == 0 or s[other] == 0:
+            continue
+        if s[d] != s[other]:
+            return 1 if s[d] > s[other] else -1
+        if shape[d] > shape[other]:
+            return 1
+    return 0
+
+
+def _is_dense(shape: Shape, strides: Shape) -> bool:
+    """Whether elements fill one run of memory, in some order of dims."""
+    step = 1
+    for s, n in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n != 1):
+        if s != step:
+            return False
+        step *= n
+    return True
+
+
 def broadcast(*shapes: Sequence[int]) -> Shape:
     """The common shape, or PyTorch's error naming the first dimension (from the back) that does not fit."""
     out: list[int] = []

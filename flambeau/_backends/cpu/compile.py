@@ -21,6 +21,7 @@ from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import Expr, cast, parameter, toposort
 from flambeau._kernel.show import read, show
 from flambeau._values.dtype import BY_NAME, float64, int64, of
+from flambeau._values.shape import elementwise_strides
 
 RELEASE = 1 << 16  # elements from which the interpreter's lock is given up
 VERSION = 1
@@ -77,26 +78,8 @@ def result_layout(root: Expr, args: Sequence[Any]) -> Layout:
         e.op in WORDS or e.op in ELEMENTWISE for e in toposort(root)
     ):
         return dense
-    rank = len(root.shape)
-    steps = [
-        (0,) * (rank - x.ndim) + tuple(0 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True))
-        for x in arrays
-    ]
-    order: list[int] = []  # fastest first, by insertion as PyTorch's iterator does it: dims that tell nothing stay
-    for d in reversed(range(rank)):
-        at = len(order)
-        for i in reversed(range(len(order))):
-            faster = before(d, order[i], steps, root.shape)
-            if faster > 0:
-                at = i
-            elif faster < 0:
-                break
-        order.insert(at, d)
-    strides, step = [0] * rank, 1
-    for d in order:
-        strides[d] = step
-        step *= max(root.shape[d], 1)
-    return Layout(root.dtype.name, root.shape, tuple(strides))
+    shapes = [(x.shape, tuple(s // x.dtype.itemsize for s in x.strides)) for x in arrays]
+    return Layout(root.dtype.name, root.shape, elementwise_strides(root.shape, shapes))
 
 
 def format_layout(root: Expr, args: Sequence[Any]) -> Layout | None:
@@ -105,17 +88,6 @@ def format_layout(root: Expr, args: Sequence[Any]) -> Layout | None:
         strides = last_strides(root.shape, 1)
         return Layout(root.dtype.name, root.shape, strides)
     return None
-
-
-def before(d: int, other: int, steps: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> int:
-    """1 if dim d is walked faster than the other, -1 if slower, 0 if no operand says."""
-    for s in steps:
-        if s[d] == 0 or s[other] == 0 or (s[d] == s[other] and shape[d] == shape[other]):
-            continue
-        if s[d] != s[other]:
-            return 1 if abs(s[d]) < abs(s[other]) else -1
-        return 1 if shape[d] < shape[other] else -1
-    return 0
 
 
 ELEMENTWISE = {"param", "const", "expand"}

@@ -1,10 +1,15 @@
-"""Channels last: which arrays lie so, and what is made of them. The rule is PyTorch's `suggest_memory_format`."""
+"""How results lie. Elementwise ones as their operands are walked; others in order, or, of images whose channels lie last (by PyTorch's
+rule, `suggest_memory_format`), as these."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from flambeau._backends.cpu.library_memory import copied
+from flambeau._backends.meta import MetaArray
+from flambeau._values.shape import elementwise_strides
 
 FORMATS = {4: "channels_last", 5: "channels_last_3d"}
 
@@ -32,6 +37,24 @@ def last_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
         strides[d] = step
         step *= max(shape[d], 1)
     return tuple(strides)
+
+
+def walked(r: Any, *operands: Any) -> Any:
+    """An elementwise result, laid out as its operands are walked: the array library goes by all of them at once, PyTorch by the first that tells."""
+    arrays = [x for x in operands if hasattr(x, "strides")]
+    if r.ndim < 2 or not r.size or all(x.flags.c_contiguous for x in arrays):
+        return r
+    item = r.dtype.itemsize
+    shapes = [(x.shape, tuple([s // x.dtype.itemsize for s in x.strides])) for x in arrays]
+    strides = tuple([s * item for s in elementwise_strides(r.shape, shapes)])
+    if strides == r.strides:
+        return r
+    if type(r) is MetaArray:
+        r.strides = strides
+        return r
+    out: Any = np.ndarray(r.shape, r.dtype, np.empty(r.size, r.dtype), 0, strides)
+    out[...] = r
+    return out
 
 
 def laid(out: Any, last: bool) -> Any:
