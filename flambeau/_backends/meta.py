@@ -33,7 +33,8 @@ class MetaArray:
 
     def __init__(self, shape: Any, dtype: Any, strides: Any = None) -> None:
         self.shape, self.dtype = tuple(shape), marked(dtype)
-        self.torch_device, self.base, self.signs = META, None, (False, False)
+        self.torch_device, self.signs = META, (False, False)
+        self.base: MetaArray | None = None
         self.strides = (
             tuple(strides)
             if strides is not None

@@ -37,7 +37,7 @@ class NestedArray:
 
     @property
     def nbytes(self) -> int:
-        return self.size * self.values.dtype.itemsize  # type: ignore[no-any-return,attr-defined]
+        return self.size * self.values.dtype.itemsize  # type: ignore[attr-defined]
 
     def with_values(self, values: Any) -> Any:
         """Other elements, in the same structure."""

@@ -65,7 +65,7 @@ class PerChannel:
         return self.scales.reshape(shape), self.zero_points.reshape(shape)
 
 
-class QuantizedArray(np.ndarray):  # type: ignore[type-arg]
+class QuantizedArray(np.ndarray):
     """An array of codes with the quantizer that says what they mean; views and copies keep it."""
 
     quantizer: Any = None

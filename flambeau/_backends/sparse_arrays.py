@@ -52,7 +52,7 @@ class SparseArray:
         raise RuntimeError(NO_POINTER)
 
     tolist = __array__ = __getitem__ = __setitem__ = __len__ = __iter__ = __bool__ = _refuse
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __add__ = __sub__ = __mul__ = _refuse  # type: ignore[assignment]
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __add__ = __sub__ = __mul__ = _refuse
     __hash__ = None  # type: ignore[assignment]
 
     def with_values(self, values: Any) -> Any:
@@ -64,6 +64,7 @@ class SparseArray:
 
     def become(self, other: Any) -> None:
         """Take on what another array of the same class holds."""
+        name: str
         for name in type(self).__slots__:
             setattr(self, name, getattr(other, name))
 

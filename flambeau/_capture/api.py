@@ -12,8 +12,9 @@ from typing import Any
 import flambeau
 from flambeau import Tensor  # noqa: F401
 from flambeau._capture import backends
-from flambeau._capture.entries import Entry, Function, Partial
+from flambeau._capture.entries import Entry, Function
 from flambeau._capture.guards import Failed
+from flambeau._capture.waiting import Partial
 from flambeau._eager.modes import MODES
 from flambeau._ground.source import build
 
@@ -68,9 +69,7 @@ def _named(fn: Any, model: Any, inner: Any) -> Any:
     return fn
 
 
-def compiled(
-    fn: types.FunctionType, backend: Callable[..., Any], fullgraph: bool, dynamic: bool | None, limit: int | None
-) -> Any:
+def compiled(fn: Any, backend: Callable[..., Any], fullgraph: bool, dynamic: bool | None, limit: int | None) -> Any:
     """A function with the signature of `fn` that runs its captures."""
     captures = Function(fn, backend, fullgraph, dynamic, limit)
     _made.add(captures)

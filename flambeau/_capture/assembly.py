@@ -201,7 +201,7 @@ class Assembly:
             self.unit(unit)
             for e in self.ends.get(n, ()):
                 self.memory.free(self.homes[e].place.index)
-        self.arena_size = self.memory.top
+        self.arena_size: Any = self.memory.top
 
     def lives(self) -> None:
         """When each value that lies in the arena is needed for the last time."""

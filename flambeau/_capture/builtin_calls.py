@@ -7,7 +7,8 @@ import inspect
 import math
 import operator
 import types
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked, TrackedInt
@@ -16,10 +17,11 @@ from flambeau._capture.tracer import LISTS, SETS, Tracer, is_constant, lookup
 from flambeau._tensor import Tensor
 
 HANDLERS: dict[Any, Any] = {}
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def handles(*functions: Any) -> Any:
-    def add(handler: Any) -> Any:
+def handles(*functions: Any) -> Callable[[F], F]:
+    def add(handler: F) -> F:
         for fn in functions:
             HANDLERS[fn] = handler
         return handler

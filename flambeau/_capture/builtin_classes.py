@@ -151,7 +151,7 @@ def _pure_class(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, A
 
 def _container(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if cls is collections.defaultdict:
-        made = collections.defaultdict(args[0] if args else None)
+        made: Any = collections.defaultdict(args[0] if args else None)
         for a in args[1:]:
             tr.scan(a)
             made.update(a)

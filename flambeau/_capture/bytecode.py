@@ -59,7 +59,7 @@ def decode(code: types.CodeType) -> Code:
             made[-1].arg |= i.arg
             continue
         if name == "KW_NAMES":
-            words: Words = (("LOAD_CONST", code.co_consts[i.arg]),)
+            words: Words = (("LOAD_CONST", code.co_consts[i.arg]),)  # type: ignore[index]
             named = True
         else:
             words = rule(i)
@@ -72,10 +72,10 @@ def decode(code: types.CodeType) -> Code:
             made.append(Instruction(word, arg, line, i.offset, -1))
         if i.opcode in _JUMPS:
             jumps.append((made[-1], i.argval))
-    for i, offset in jumps:
-        i.target = at[offset]
-        if i.name == "FOR_ITER":
-            i.target += LOOP_ENDS[sys.version_info[:2]]
+    for jump, offset in jumps:
+        jump.target = at[offset]
+        if jump.name == "FOR_ITER":
+            jump.target += LOOP_ENDS[sys.version_info[:2]]
     found = dis._parse_exception_table(code)  # type: ignore[attr-defined]
     return Code(made, [(e.start, e.end, at[e.target], e.depth, e.lasti) for e in found])
 

@@ -241,7 +241,7 @@ def custom_backward(tr: Tracer, node: Any, slots: list[Any], create: bool) -> li
         raise RuntimeError(
             f"function {node.name()} returned an incorrect number of gradients (expected {n}, got {len(result)})"
         )
-    out = []
+    out: list[Tensor | None] = []
     for r, shape in zip(result, node._shapes, strict=True):
         if shape is None:
             continue

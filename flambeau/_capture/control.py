@@ -33,10 +33,10 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
     import flambeau
 
     if isinstance(fn, flambeau.nn.Module):
-        fn.forward = disable(fn.forward)
+        fn.forward = disable(fn.forward)  # type: ignore[method-assign]
         return fn
     if isinstance(fn, type):
-        fn.__call__ = disable(fn.__call__)  # type: ignore[operator]
+        fn.__call__ = disable(fn.__call__)  # type: ignore[method-assign]
         return fn
 
     @functools.wraps(fn)

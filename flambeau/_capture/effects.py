@@ -274,7 +274,7 @@ class Replay:
             return self._name(x, f"{c(x.made[0])}({', '.join(map(self.expression, x.made[1:]))})")
         if kind.__flags__ & (1 << 9) and not getattr(kind, "traced_iterator", False):
             return self._instance(x, kind)
-        if hasattr(kind, "__next__") and kind.__reduce__ is not object.__reduce__ and not kind.__flags__ & (1 << 9):
+        if hasattr(kind, "__next__") and kind.__reduce__ is not object.__reduce__ and not kind.__flags__ & (1 << 9):  # type: ignore[comparison-overlap]
             made = x.__reduce__()
             fn, args, state = made[0], made[1], made[2] if len(made) > 2 else None
             name = self._name(x, f"{c(fn)}({', '.join(map(self.expression, args))})")
@@ -312,7 +312,7 @@ class Replay:
             items = "".join(self.expression(y) + ", " for y in bases[0].__iter__(x))
             self.build.append(f"{c(bases[0])}.{'extend' if bases[0] is list else 'update'}({name}, ({items}))")
         elif bases:
-            for k, v in bases[0].items(x):
+            for k, v in bases[0].items(x):  # type: ignore[attr-defined]  # a dictionary of some kind
                 self.build.append(f"{c(bases[0])}.__setitem__({name}, {self.expression(k)}, {self.expression(v)})")
         for base in kind.__mro__:
             for slot in (

@@ -31,7 +31,9 @@ from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import NARROW, dtype, float64, int64, of, of_number
 from flambeau._values.shape import broadcast, contiguous_strides
-from flambeau.fx import Graph, GraphModule, Node
+from flambeau.fx.graph import Graph
+from flambeau.fx.graph_module import GraphModule
+from flambeau.fx.node import Node
 
 K = Record()
 HELD = 1 << 16  # bytes of a tensor that a program holds itself
@@ -45,7 +47,7 @@ def everywhere(a: np.ndarray[Any, Any]) -> bool | int | float | None:
     first = a.flat[0]
     if not (a == first).all() or (first == 0 and a.dtype.kind == "f" and (np.signbit(a) != np.signbit(first)).any()):
         return None
-    return first.item()  # type: ignore[no-any-return]
+    return first.item()
 
 
 class Unsupported(NotImplementedError):
@@ -444,11 +446,11 @@ class Builder:
 
         held = [hold(v) for v in values]
         written = values[op.receiver_at] if target.is_write else None
-        example = val if written is None else wrap(MetaArray(written.expr.shape, written.expr.dtype.np))
+        example: Any = val if written is None else wrap(MetaArray(written.expr.shape, written.expr.dtype.np))
         if example is None:
             example = self.example(target, values)
         many = isinstance(example, (list, tuple))
-        leaves = []
+        leaves: list[Leaf | None] = []
         for t in example if many else [example]:
             if t is None:
                 leaves.append(None)
@@ -552,12 +554,13 @@ def put(base: Expr, chain: Sequence[tuple[str, tuple[Any, ...]]], value: Expr) -
         case "expand" if inner.shape == base.shape:
             return inner
         case "slice":
-            return sliced(base, *args, inner)
+            return sliced(base, args, inner)
     raise Unsupported(f"a write through {op}")
 
 
-def sliced(base: Expr, dim: int, start: int, stop: int, step: int, inner: Expr) -> Expr:
-    """`base` with the elements start, start + step ... along a dim replaced."""
+def sliced(base: Expr, where: tuple[int, int, int, int], inner: Expr) -> Expr:
+    """`base` with the elements start, start + step ... along a dim replaced; `where` are the arguments of the slice."""
+    dim, start, stop, step = where
     n, m = base.shape[dim], inner.shape[dim]
     if not m:
         return base

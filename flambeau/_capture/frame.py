@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import types
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flambeau._capture.breaks import Break
 from flambeau._capture.bytecode import Instruction, decode
 
 NULL: Any = type("Null", (), {"__repr__": lambda self: "NULL"})()
-HANDLERS: dict[str, Any] = {}  # by the names of instructions
+F = TypeVar("F", bound=Callable[..., Any])
+HANDLERS: dict[str, Callable[..., Any]] = {}  # by the names of instructions
 
 
 class Stop(BaseException):
@@ -41,7 +43,7 @@ class Frame:
         self.code, self.globals, self.names = code, globals, names
         self.decoded = decode(code)
         held = globals.get("__builtins__")
-        self.builtins = held if isinstance(held, dict) else vars(held) if held is not None else __builtins__
+        self.builtins: Any = held if isinstance(held, dict) else vars(held) if held is not None else __builtins__
         self.names.update(zip(code.co_freevars, cells, strict=False))
         self.stack: list[Any] = []
         self.ip = 0
@@ -142,10 +144,10 @@ def callers(f: Frame) -> list[Frame]:
     return found[::-1]
 
 
-def op(*names: str) -> Any:
+def op(*names: str) -> Callable[[F], F]:
     """The function carries out instructions of these names."""
 
-    def add(fn: Any) -> Any:
+    def add(fn: F) -> F:
         for name in names:
             HANDLERS[name] = fn
         return fn

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,9 @@ class Failed:
 
     def __repr__(self) -> str:
         return f"Failed({self.text!r})"
+
+
+Class: TypeAlias = type  # where `type` is a method
 
 
 class Guards:
@@ -273,7 +276,7 @@ class Guards:
         if not self.fresh(source):
             self.watch(self.ref(source), "content")
 
-    def class_attribute(self, cls: type, name: str, value: Any, through: str = "") -> None:
+    def class_attribute(self, cls: Class, name: str, value: Any, through: str = "") -> None:
         """What a class (and its bases) define under a name; `through` unwraps a bound class method."""
         if self.once("class", id(cls), name):
             c = self.constant(cls)
@@ -285,7 +288,7 @@ class Guards:
                 False,
             )
 
-    def order(self, cls: type) -> None:
+    def order(self, cls: Class) -> None:
         """In which order the bases of a class are asked."""
         if cls.__flags__ & (1 << 9) and self.once("order", id(cls)):
             c = self.constant(cls)
@@ -294,7 +297,7 @@ class Guards:
                 f"{c}.__mro__ != {self.constant(cls.__mro__)}", f"{cls.__qualname__} has these bases", None, False
             )
 
-    def definition(self, cls: type, owner: type, name: str, value: Any) -> None:
+    def definition(self, cls: Class, owner: Class, name: str, value: Any) -> None:
         """What the `owner` among a class's bases defines under a name, which those before it do not."""
         if self.once("definition", id(cls), name):
             self.order(cls)
@@ -308,7 +311,7 @@ class Guards:
                 f"{c}.__dict__.get({name!r}) is not {v}", f"{owner.__qualname__}.{name} was redefined", None, False
             )
 
-    def no_class_attribute(self, cls: type, name: str) -> None:
+    def no_class_attribute(self, cls: Class, name: str) -> None:
         if self.once("no class", id(cls), name):
             self.scope["hasattr"] = hasattr
             self.watch(self.constant(cls), "class")

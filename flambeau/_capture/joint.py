@@ -23,8 +23,9 @@ from flambeau._kernel.ir import COSTLY
 from flambeau._kernel.loops import Layout
 from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
-from flambeau.fx import Graph, GraphModule
 from flambeau.fx.experimental.proxy_tensor import make_fx
+from flambeau.fx.graph import Graph
+from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node as Line, map_arg
 
 
@@ -221,7 +222,7 @@ def split(
         raise Unsupported("backward reads an input that forward overwrites")
     held = [n for n in saved if n.op == "placeholder"]
     made = [n for n in saved if n.op != "placeholder"]
-    forward, env = Graph(), {}
+    forward, env = Graph(), dict[Any, Any]()
     for n in [*places[:inputs], *early]:
         env[n] = forward.node_copy(n, lambda x: env[x])
     forward.output(tuple([*(env[o] if isinstance(o, Line) else o for o in outs), *(env[n] for n in made)]))

@@ -26,15 +26,15 @@ def install() -> None:
         )
     )
     HANDLERS[construct.tensor] = _tensor
-    HANDLERS[autograd.Function.apply.__func__] = calls.custom_apply
-    saved = autograd.function.FunctionCtx.saved_tensors.fget
+    HANDLERS[autograd.Function.apply.__func__] = calls.custom_apply  # type: ignore[attr-defined]
+    saved = autograd.function.FunctionCtx.saved_tensors.fget  # type: ignore[attr-defined]
     HANDLERS[saved] = lambda tr, ctx: saved(ctx)
     HANDLERS[construct.as_tensor] = _as_tensor
     HANDLERS[flambeau.Tensor.requires_grad_] = _requires_grad
     HANDLERS[flambeau.Tensor.register_hook] = _register_hook
     HANDLERS[flambeau.Tensor.retain_grad] = _retain_grad
     HANDLERS[flambeau.Tensor.detach_] = _detach_in_place
-    HANDLERS[flambeau.Tensor._make_subclass] = _make_subclass
+    HANDLERS[flambeau.Tensor._make_subclass] = _make_subclass  # type: ignore[attr-defined]
     HANDLERS[flambeau.Tensor.is_shared] = lambda tr, t: False
     for name in ("is_compiling", "is_dynamo_compiling"):
         HANDLERS[getattr(control, name)] = lambda tr: True
@@ -52,7 +52,7 @@ def _tensor(tr: Tracer, data: Any, **options: Any) -> Any:
 
 def _as_tensor(tr: Tracer, data: Any, dtype: Any = None, device: Any = None) -> Any:
     if isinstance(data, Tensor):
-        return data if dtype is None and device is None else data.to(device=device, dtype=dtype)  # type: ignore[operator]
+        return data if dtype is None and device is None else data.to(device=device, dtype=dtype)
     return _tensor(tr, data, dtype=dtype, device=device)
 
 
@@ -80,7 +80,7 @@ def _detach_in_place(tr: Tracer, t: Any) -> Any:
 
 
 def _make_subclass(tr: Tracer, cls: Any, data: Any, require_grad: bool = False, **_: Any) -> Any:
-    made = Tensor._make_subclass(cls, tr.recorder.detach(data), False)  # type: ignore[attr-defined]
+    made = Tensor._make_subclass(cls, tr.recorder.detach(data), False)
     if require_grad:
         made.requires_grad = True
         tr.recorder.inside_leaf = True

@@ -17,7 +17,7 @@ import flambeau
 from flambeau._backends.cpu.arrays import K as ARRAYS
 from flambeau._backends.cpu.compile import RELEASE
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
-from flambeau._capture import place, readings, stored
+from flambeau._capture import readings, stored
 from flambeau._capture.assembly import LINE, Assembly, Blueprint, Held, InPython, Returned, Segment, Tape
 from flambeau._capture.expressions import Unsupported, build
 from flambeau._capture.place import Place
@@ -27,7 +27,10 @@ from flambeau._eager import large
 from flambeau._ground.source import build as written
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import BY_NAME
-from flambeau.fx import Graph, GraphModule, Interpreter
+from flambeau._values.shape import contiguous_strides
+from flambeau.fx.graph import Graph
+from flambeau.fx.graph_module import GraphModule
+from flambeau.fx.interpreter import Interpreter
 
 
 def compile_program(gm: GraphModule, example_inputs: Sequence[Any]) -> Any:
@@ -203,6 +206,7 @@ class Compiled:
 
     def single(self, text: list[str], scope: dict[str, Any], names: list[str], given: list[str], outs: Any, order: list[int]) -> None:  # fmt: skip
         segment = self.pieces[0]
+        assert isinstance(segment, Segment)
         where = {n: k for k, n in enumerate(order)}
 
         def slot(what: Any, offset: int) -> tuple[int, ...]:
@@ -222,7 +226,7 @@ class Compiled:
         for n in order:
             shape, strides = outs[n]
             d = self.dtype(n)
-            dense = strides == place.contiguous_strides(shape)
+            dense = strides == contiguous_strides(shape)
             results.append(Result(d, tuple(shape), None if dense else tuple(s * d.itemsize for s in strides)))
         plan = Plan(tuple(results), launches, self.arena_size, self.work >= RELEASE, keep=tuple(segment.keep))
         scope["run"], scope["again"] = self.table(plan), self.again(plan)
@@ -290,7 +294,7 @@ class Compiled:
         for n, (shape, strides) in sorted(outs.items()):
             d = self.dtype(n)
             scope[f"d{n}"] = d
-            if strides == place.contiguous_strides(tuple(shape)):
+            if strides == contiguous_strides(tuple(shape)):
                 text.append(f"        o{n} = empty({tuple(shape)}, d{n})")
             else:
                 text.append(
@@ -324,11 +328,11 @@ class Compiled:
                 )
                 plan = Plan((), launches, 0, self.work >= RELEASE, keep=tuple(piece.keep))
                 scope[f"run{at}"], scope[f"again{at}"] = self.table(plan), self.again(plan, check=False)
-                given = ", ".join(places)
-                text += [f"        if run{at}({given}) is None: again{at}({given})"]
+                names_ = ", ".join(places)
+                text += [f"        if run{at}({names_}) is None: again{at}({names_})"]
             else:
                 scope[f"call{at}"] = piece.fn
-                given = []
+                given: list[str] = []
                 for k, h in enumerate(piece.ins):
                     if h.place.kind == "temp":
                         scope[f"a{at}_{k}"] = in_arena(arena, h)

@@ -84,7 +84,7 @@ class Tracked:
         return type(self.raw), (self.fixed(),)
 
     def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other  # type: ignore[operator]
+        return self // other, self % other
 
 
 class TrackedFloat(Tracked, float):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import operator
 import types
+from collections.abc import Callable
 from typing import Any
 
 from flambeau._capture.breaks import Break
@@ -24,7 +25,11 @@ _NAMES = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", 
           "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift"}  # fmt: skip
 _COMPARE = {"<": ("__lt__", "__gt__"), "<=": ("__le__", "__ge__"), "==": ("__eq__", "__eq__"), "!=": ("__ne__", "__ne__"),
             ">": ("__gt__", "__lt__"), ">=": ("__ge__", "__le__")}  # fmt: skip
-_UNARY = {"-": ("__neg__", operator.neg), "+": ("__pos__", operator.pos), "~": ("__invert__", operator.invert)}
+_UNARY: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "-": ("__neg__", operator.neg),
+    "+": ("__pos__", operator.pos),
+    "~": ("__invert__", operator.invert),
+}
 
 
 def binary(tr: Tracer, symbol: str, x: Any, y: Any) -> Any:
@@ -126,7 +131,7 @@ def subscript(tr: Tracer, c: Any, key: Any) -> Any:
     if isinstance(c, Tensor):
         tr.examine(c)
         tr.deep(key)
-        return c[key]  # type: ignore[index]
+        return c[key]
     fn = lookup(type(c), "__getitem__")
     if isinstance(fn, types.FunctionType):
         return tr.call(tr.load_attr(c, "__getitem__"), (key,), {})
@@ -140,7 +145,7 @@ def subscript(tr: Tracer, c: Any, key: Any) -> Any:
     if isinstance(c, types.MappingProxyType) and tr.source_of(c) is None:
         return c[_plain_index(key)]
     if isinstance(c, type):
-        return c[key]  # type: ignore[index]
+        return c[key]  # type: ignore[index]  # list[int]
     raise Break(f"a {type(c).__name__} is indexed")
 
 
@@ -160,7 +165,7 @@ def store_subscript(tr: Tracer, c: Any, key: Any, value: Any) -> None:
     if isinstance(c, Tensor):
         tr.examine(c)
         tr.deep(key)
-        c[key] = value  # type: ignore[index]
+        c[key] = value
         return
     fn = lookup(type(c), "__setitem__")
     if isinstance(fn, types.FunctionType):
@@ -186,7 +191,7 @@ def delete_subscript(tr: Tracer, c: Any, key: Any) -> None:
         raise Break(f"an element of a {type(c).__name__} is deleted")
 
 
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()), types.MappingProxyType)
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()), types.MappingProxyType)
 
 
 def iterate(tr: Tracer, x: Any) -> Any:
@@ -195,7 +200,7 @@ def iterate(tr: Tracer, x: Any) -> Any:
         return iter(x)
     if isinstance(x, Tensor):
         tr.examine(x)
-        return iter(x)  # type: ignore[call-overload]
+        return iter(x)
     fn = lookup(type(x), "__iter__")
     if isinstance(fn, types.FunctionType):
         return x if getattr(x, "traced_iterator", False) else tr.call(tr.load_attr(x, "__iter__"), (), {})
@@ -203,7 +208,7 @@ def iterate(tr: Tracer, x: Any) -> Any:
         tr.scan(x)
         return iter(x)
     if isinstance(x, (str, bytes, range, *_VIEWS)):
-        return iter(x)
+        return iter(x)  # type: ignore[call-overload]
     if hasattr(type(x), "__next__"):
         if tr.source_of(x) is not None:
             raise Break("an iterator from outside is advanced", "pass a list")

@@ -20,7 +20,7 @@ class Place:
     """kind: "arg" (an input), "out" (a result), "temp" (in the arena), "held" (what a call in Python gave)."""
 
     kind: str
-    index: int
+    index: Any  # a number; while a program is planned for many sizes, a block of its arena
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from flambeau._eager.graph import AccumulateGrad
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.shape import symbolic
-from flambeau.fx import Graph, GraphModule
-from flambeau.fx.graph import _custom_builtins
+from flambeau.fx.graph import Graph, _custom_builtins
+from flambeau.fx.graph_module import GraphModule
 
 
 class Program:

@@ -187,7 +187,7 @@ def attention_backward(b: Builder, g: Expr, q: Expr, k: Expr, v: Expr, out: Expr
                        scale: Any) -> list[Expr]:  # fmt: skip
     """What reaches its query, key and value."""
     attends([q, k, v, g, out], mask, scale)
-    made = [(x.shape, x.dtype, turned(x.shape)) for x in (q, k, v)]
+    made: list[tuple[Any, ...]] = [(x.shape, x.dtype, turned(x.shape)) for x in (q, k, v)]
     parts, _ = shared_out(k.shape[0] * k.shape[1], k.shape[2])
     if parts > 1:
         made[0] = (parts, *q.shape), wide(q), None
@@ -221,7 +221,7 @@ def placed(b: Builder, x: Expr, *, shape: Sequence[int], where: Any) -> Expr:
     n, m = shape[dim], x.shape[dim]
     if step == 1:
         return K.pad(x, [(start, n - start - m) if d == dim else (0, 0) for d in range(x.ndim)])
-    return sliced(K.full(tuple(shape), 0, x.dtype), dim, start, where[dim].stop, step, x)
+    return sliced(K.full(tuple(shape), 0, x.dtype), (dim, start, where[dim].stop, step), x)
 
 
 ROUTINES: dict[str, Callable[..., Any]] = {

@@ -50,17 +50,17 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
         return _joined(step, xs)
     if step.target in ("attention", "attention_backward"):
         return _attending(step, xs)
-    how = (p["stride"], p["padding"], p["dilation"])
+    how: tuple[Any, Any, Any] = (tuple(p["stride"]), tuple(p["padding"]), tuple(p["dilation"]))
     match step.target:
         case "conv_forward":
-            return forward_plan(*xs[:2], xs[2] if len(xs) > 2 else None, *map(tuple, how), p["groups"])
+            return forward_plan(xs[0], xs[1], xs[2] if len(xs) > 2 else None, *how, p["groups"])
         case "conv_input":
             bias = xs[2] if len(xs) > 2 else None
-            return transposed_plan(*xs[:2], bias, tuple(p["size"][2:]), *map(tuple, how), p["groups"])
+            return transposed_plan(xs[0], xs[1], bias, tuple(p["size"][2:]), *how, p["groups"])
         case "conv_weight":
-            return weight_plan(*xs, tuple(p["size"]), *map(tuple, how), p["groups"])
+            return weight_plan(xs[0], xs[1], tuple(p["size"]), *how, p["groups"])
         case "max_pool":
-            return max_pool_plan(*xs, p["size"], *how, p["out"])
+            return max_pool_plan(xs[0], p["size"], *how, p["out"])
     return None
 
 
@@ -70,12 +70,15 @@ def _attending(step: Step, xs: list[Any]) -> Plan | None:
     mask = xs[fixed] if len(xs) > fixed else None
     if fixed == 3:
         steps = tuple(s * xs[0].itemsize for s in step.outs[0].layout.strides)
-        made = attention.forward_plan(*xs[:3], mask, causal, steps)
+        made = attention.forward_plan(xs[0], xs[1], xs[2], mask, causal, steps)
     else:
-        made = attention_backward.backward_plan(*xs[:6], mask, causal)
+        made = attention_backward.backward_plan(xs[0], xs[1], xs[2], xs[3], xs[4], xs[5], mask, causal)
     if made is None:
         return None
-    swap = {(ARG, fixed): (CONST, bits(step.params["scale"])), (ARG, fixed + 1): (ARG, fixed)}
+    swap: dict[tuple[int, ...], tuple[int, ...]] = {
+        (ARG, fixed): (CONST, bits(step.params["scale"])),
+        (ARG, fixed + 1): (ARG, fixed),
+    }
     launches = (replace(w, slots=tuple(swap.get(s, s) for s in w.slots)) for w in made.launches)
     return replace(made, launches=tuple(launches))
 
@@ -117,7 +120,12 @@ def _added(step: Step, g: Any, index: Any) -> Plan | None:
         return None
     layout = Layout.dense(out.dtype.name, out.shape)
     zeros = compile.plan(fuse([K.full(out.shape, 0, out.dtype)], {}, [layout]), [layout])  # type: ignore[arg-type]  # fmt: skip
-    swap = {(ARG, 0): (OUT, 0), (OUT, 0): (OUT, 1), (ARG, 1): (ARG, 0), (ARG, 2): (ARG, 1)}
+    swap: dict[tuple[int, ...], tuple[int, ...]] = {
+        (ARG, 0): (OUT, 0),
+        (OUT, 0): (OUT, 1),
+        (ARG, 1): (ARG, 0),
+        (ARG, 2): (ARG, 1),
+    }
     moved = [replace(x, slots=tuple((*swap.get(tuple(s[:2]), s[:2]), *s[2:]) for s in x.slots)) for x in made.launches]
     results = (Result(g.dtype, out.shape), *made.results)
     return replace(made, results=results, launches=(*zeros.launches, *moved), written=(), keep=(made.keep, zeros.keep))

@@ -16,7 +16,8 @@ from flambeau._eager import large
 from flambeau._ground import dumps
 from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
-from flambeau.fx import Graph, GraphModule
+from flambeau.fx.graph import Graph
+from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node, map_aggregate
 
 KINDS = 16  # templates of one graph

@@ -23,11 +23,11 @@ from flambeau._capture.sources import Source
 from flambeau._eager import call
 from flambeau._ground import dumps
 from flambeau._kernel.record import Expr, Opaque, Record, parameter
-from flambeau._namespace import SymInt as Public
 from flambeau._operators.op import Op
 from flambeau._values.device import CPU
 from flambeau._values.dtype import int64, of
 from flambeau._values.shape import broadcast, contiguous_strides
+from flambeau._values.symbolic import SymInt as Public
 
 Poly = dict[tuple["Atom", ...], int]  # monomial -> coefficient; the empty monomial is the constant
 
@@ -90,14 +90,14 @@ class SymInt(Tracked, Public):
     def __init__(self, symbols: Symbols, poly: Poly, value: int) -> None:
         self.symbols, self.poly, self.value = symbols, poly, value
 
-    __class__ = property(lambda self: int)  # type: ignore[assignment]  # what isinstance sees
+    __class__ = property(lambda self: int)  # what isinstance sees
 
     @property
     def raw(self) -> int:
         return self.value
 
     @property
-    def tracer(self) -> Any:  # type: ignore[override]
+    def tracer(self) -> Any:
         return self.symbols.tracer
 
     @property
@@ -145,7 +145,7 @@ class SymInt(Tracked, Public):
         return hash(self.key)
 
     def __bool__(self) -> bool:
-        return self != 0
+        return self != 0  # type: ignore[comparison-overlap]
 
     def __neg__(self) -> Any:
         return _made(self.symbols, {a: -c for a, c in self.poly.items()}, -self.value)
@@ -154,7 +154,7 @@ class SymInt(Tracked, Public):
         return self
 
     def __abs__(self) -> Any:
-        return self if self >= 0 else -self
+        return self if self >= 0 else -self  # type: ignore[operator]
 
     def __round__(self, *digits: Any) -> Any:
         return self
@@ -166,7 +166,7 @@ class SymInt(Tracked, Public):
 
     def __pow__(self, n: Any) -> Any:
         if type(n) is int and 0 <= n <= 8:
-            return math.prod([self] * n, start=1)
+            return math.prod([self] * n, start=1)  # type: ignore[list-item]
         return track(
             self.value ** _raw(n), self.tracer.sources.expression("{} ** {}", self.source, _source(n)), self.tracer
         )
@@ -291,7 +291,7 @@ def _compared(name: str, text: str, fn: Any) -> Any:
             return NotImplemented
         if isinstance(other, float):
             return self.symbols.outcome(text, self, other, fn(self.value, _raw(other)))
-        if isinstance(other, Tracked) and type(other) is not SymInt:
+        if isinstance(other, Tracked) and type(other) is not SymInt:  # type: ignore[comparison-overlap]
             return self.symbols.outcome(text, self, other, fn(self.value, _raw(other)))
         d = _sum(self.poly, _poly(other), -1)
         if not any(d):

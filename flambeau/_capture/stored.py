@@ -48,7 +48,8 @@ from flambeau._tensor import Tensor
 from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import BY_NAME, dtype, get_default_dtype, of
 from flambeau._values.shape import Size
-from flambeau.fx import GraphModule, Node
+from flambeau.fx.graph_module import GraphModule
+from flambeau.fx.node import Node
 
 SOURCES = ("_capture", "_operators", "_values", "_eager", "fx", "_ops.py", "_tensor.py")  # beside the generators' own
 RECORDS = {c.__name__: c for c in (KernelItem, StepItem, StepFacts, CallItem, Held, Place, Hole, Layout, Returned)}

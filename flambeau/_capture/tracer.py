@@ -372,7 +372,7 @@ class Tracer:
         if isinstance(c, types.MappingProxyType) and source is None:
             return key in c
         if isinstance(c, Tensor):
-            return key in c  # type: ignore[operator]
+            return key in c  # type: ignore[attr-defined]
         if isinstance(c, (type({}.keys()), type({}.values()), type({}.items()))):
             return key in c
         fn = lookup(type(c), "__contains__")

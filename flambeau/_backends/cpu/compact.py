@@ -105,7 +105,8 @@ def text(target: Target, what: str, item: str, dims: int) -> Module:
                 width = w[f"n{dims - 1}"]
                 with f.loop(first // width, (last - 1) // width + 1) as row:
                     start = row * width
-                    coordinates, left = [], row
+                    coordinates: list[V] = []
+                    left = row
                     for d in reversed(range(dims - 1)):
                         coordinates.insert(0, left % w[f"n{d}"])
                         left = left // w[f"n{d}"]

@@ -171,7 +171,7 @@ def finish(m: Module, t: Tile, memory: str, acc: str, e: Epilogue, slots: Sequen
                 otherwise()
                 left = f.min(left, t.lanes)
                 mask = f.lane_mask(t.lanes, left)
-                made = value(lambda type, p, mask=mask: f.mload(type, p, mask))
+                made = value(lambda type, p: f.mload(type, p, mask))
                 with f.either(cn == 1) as otherwise2:
                     f.mstore(made, at, mask)
                     otherwise2()

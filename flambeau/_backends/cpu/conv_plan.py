@@ -148,7 +148,7 @@ def transposed_plan(
         return pointwise(g, w, bias, result, groups, c, o, (o * sw[0], sw[1], sw[0]))
     so = [s // g.itemsize for s in result.strides or c_strides(result)]
     launches: list[Launch] = []
-    temp, keep = 0, []
+    temp, keep = 0, list[Any]()
     how = (extent, stride, padding, dilation)
     co, cx = (so[0], c * so[1], *so[1:]), (sg[0], o * sg[1], *sg[1:])
     sa = (o * sw[0], sw[1], sw[0], *sw[2:])
@@ -198,7 +198,7 @@ def transposed_correlations(
             three(counts, 1),
             three(inside, 1),
             (1, 1, 1),
-            (*(one,) * (3 - rank), *taps),  # type: ignore[arg-type]
+            (*(one,) * (3 - rank), *taps),
             tuple(along),
             (*c[:3], *three([b * s for b, s in zip(c[3:], stride, strict=True)], 0)),
             (*x[:3], *three(x[3:], 0)),

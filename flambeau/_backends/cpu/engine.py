@@ -115,7 +115,7 @@ class Code:
     def function(self, name: str, result: Any, *args: Any, gil: bool = False) -> Any:
         """A ctypes function; with `gil` it is called holding the GIL."""
         kind = ctypes.PYFUNCTYPE if gil else ctypes.CFUNCTYPE
-        f = kind(result, *args)(self.addresses[name])
+        f: Any = kind(result, *args)(self.addresses[name])
         f.code = self  # the function keeps its code alive
         return f
 

@@ -112,4 +112,4 @@ def hash_bits(x: Any, *, dim: Any, keepdim: bool) -> Any:
     bits = np.ascontiguousarray(wide).view(np.uint64).reshape(x.shape)
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
     axes = tuple(range(x.ndim)) if not dims or not x.ndim else tuple(d % x.ndim for d in dims)
-    return np.bitwise_xor.reduce(bits, axis=axes, keepdims=keepdim)
+    return np.bitwise_xor.reduce(bits, axis=axes, keepdims=keepdim)  # type: ignore[call-overload]  # several axes

@@ -18,7 +18,7 @@ def padded(x: Any, padding: Ints, value: Any = 0) -> Any:
         return x
     n = len(padding)
     shape = x.shape[:-n] + tuple(s + 2 * p for s, p in zip(x.shape[-n:], padding, strict=True))
-    out = np.full(shape, value, x.dtype) if value else np.zeros(shape, x.dtype)
+    out: Any = np.full(shape, value, x.dtype) if value else np.zeros(shape, x.dtype)
     out[(..., *(slice(p, p + s) for s, p in zip(x.shape[-n:], padding, strict=True)))] = x
     return out
 
@@ -109,7 +109,7 @@ def _extended(x: Any, size: Ints, stride: Ints, padding: Ints, dilation: Ints, o
             for o, s, d, k, e, p in zip(out, stride, dilation, size, spatial, padding, strict=True)]  # fmt: skip
     if not any(padding) and list(spatial) == need:
         return x
-    big = np.full(x.shape[:-n] + tuple(need), value, x.dtype)
+    big: Any = np.full(x.shape[:-n] + tuple(need), value, x.dtype)
     big[(..., *(slice(p, p + s) for s, p in zip(spatial, padding, strict=True)))] = x
     return big
 
@@ -170,7 +170,7 @@ def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding:
     full = tuple(
         max(e + 2 * p, (o - 1) * s + k) for e, p, o, s, k in zip(shape[-n:], padding, out, stride, size, strict=True)
     )
-    acc = np.zeros((*shape[:-n], *full), g.dtype)
+    acc: Any = np.zeros((*shape[:-n], *full), g.dtype)
     for tap in itertools.product(*map(range, size)):
         acc[(..., *(slice(t, t + (o - 1) * s + 1, s) for t, o, s in zip(tap, out, stride, strict=True)))] += g
     return acc[(..., *(slice(p, p + e) for p, e in zip(padding, shape[-n:], strict=True)))]
@@ -180,8 +180,8 @@ def adaptive_max_pool(x: Any, *, out: Ints) -> tuple[Any, Any]:
     """The largest value of each of `out` nearly equal parts, and its flat position."""
     n = len(out)
     spatial = x.shape[-n:]
-    values = np.empty(x.shape[:-n] + tuple(out), x.dtype)
-    index = np.empty(values.shape, np.int64)
+    values: Any = np.empty(x.shape[:-n] + tuple(out), x.dtype)
+    index: Any = np.empty(values.shape, np.int64)
     grid = np.arange(prod(spatial)).reshape(spatial)
     for cell in itertools.product(*map(range, out)):
         at = tuple(slice(i * e // o, -((-(i + 1) * e) // o)) for i, e, o in zip(cell, spatial, out, strict=True))

@@ -236,9 +236,7 @@ class Memory:
         before = CAPSULE(get(), b"mem_handler")
         ctypes.memmove(self.start + DEFAULT, before + HANDLER, 40)
         names = ("flambeau_malloc", "flambeau_calloc", "flambeau_realloc", "flambeau_free")
-        self.struct = ctypes.create_string_buffer(HANDLER + 40)
-        self.struct[:8] = b"flambeau"
-        self.struct[127] = b"\1"
+        self.struct = ctypes.create_string_buffer(b"flambeau".ljust(HANDLER - 1, b"\0") + b"\1", HANDLER + 40)
         for i, name in enumerate(names):
             ctypes.c_int64.from_buffer(self.struct, HANDLER + 8 + 8 * i).value = code[name]
         make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)

@@ -259,8 +259,12 @@ def mean_plan(
         return None
     result = Result(x.dtype, tuple(shape))
     so = [s // x.itemsize for s in c_strides(result)]
-    fill = lambda v: (*(0,) * (2 - len(lead)), *v[: len(lead)], 0, *v[len(lead) :])
-    p, q = (*(1,) * (2 - len(lead)), *lead)
+
+    def fill(v: Sequence[int]) -> tuple[int, ...]:
+        """Strides with those of the leading dims that are not there, and of channels."""
+        return (*(0,) * (2 - len(lead)), *v[: len(lead)], 0, *v[len(lead) :])
+
+    p, q = (1,) * (2 - len(lead)) + lead
     one = np.ones(1, x.dtype)
     works: list[tuple[Correlation, int]]
     if back:
@@ -274,7 +278,7 @@ def mean_plan(
         none = ((0, 0),)
         work = Correlation(
             dtype, p, q, 1, 1, three(shape[-rank:], 1), three(x.shape[-rank:], 1), three(stride, 1),
-            (*(none,) * (3 - rank), *taps)[:2], (taps[-1],), (*fill(so)[:3], *three(so[-rank:], 0)),
+            (none, taps[0] if rank == 2 else none), (taps[-1],), (*fill(so)[:3], *three(so[-rank:], 0)),
             (*fill(e)[:3], *three(e[-rank:], 0)), (0,) * 6, shape[-1],
         )  # fmt: skip
         works = [(work, 0)]

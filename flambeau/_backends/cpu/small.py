@@ -33,12 +33,15 @@ CODES = {"f": 4, "d": 8, "?": 1}
 _state = {"calls": 0}
 
 
+Slot = tuple[str, int]  # "param", "constant" or "step", and which one
+
+
 class Step:
     """One loop: a ufunc, the slots that it reads, and whether it gives booleans."""
 
     __slots__ = ("name", "reads", "truth")
 
-    def __init__(self, name: Any, reads: Sequence[int], truth: bool) -> None:
+    def __init__(self, name: Any, reads: Sequence[Slot], truth: bool) -> None:
         self.name, self.reads, self.truth = name, tuple(reads), truth
 
 
@@ -101,7 +104,7 @@ class Value:
 
     __slots__ = ("slot", "trace", "truth")
 
-    def __init__(self, trace: Trace, slot: Any, truth: bool) -> None:
+    def __init__(self, trace: Trace, slot: Slot, truth: bool) -> None:
         self.trace, self.slot, self.truth = trace, slot, truth
 
     def __add__(self, other: Any) -> Value:
@@ -217,7 +220,7 @@ def program(trace: Trace, nargs: int, dtype: np.dtype[Any], own: dict[str, int])
     for c in trace.constants:
         raw = np.asarray(c, dtype).tobytes()
         extras.append((0, int.from_bytes(raw.ljust(8, b"\0"), "little", signed=True), 0))
-    slot_of: dict[Any, int] = {("param", i): i for i in range(nargs)}
+    slot_of: dict[Slot, int] = {("param", i): i for i in range(nargs)}
     slot_of |= {("constant", i): nargs + i for i in range(len(trace.constants))}
     last = {slot: i for i, s in enumerate(trace.steps) for slot in s.reads}
     free: list[int] = []
@@ -407,7 +410,7 @@ class Builtins:
         table = np.array([nargs, *(0 if p is None else p.ctypes.data for p in programs)], np.int64)
         keep = (self, programs, table, [s.name for s in trace.steps])
         address = struct.pack("<q", table.ctypes.data)
-        return self.entry.new(ctypes.addressof(self.method), address, keep)  # type: ignore[no-any-return,union-attr]
+        return self.entry.new(ctypes.addressof(self.method), address, keep)  # type: ignore[union-attr]
 
 
 @cache

@@ -152,7 +152,7 @@ def multiply(f: Function, a: V, b: V, steps: V) -> None:
 
 def plain(f: Function, a: tuple[V, ...], b: tuple[V, ...], depth: V, rows: V, cols: V, sums: V, step: V) -> None:
     """Adds the product of two panels, where they lie, to sums in memory."""
-    (a, am, ak), (b, bk, bn) = a, b  # type: ignore[assignment]
+    (a, am, ak), (b, bk, bn) = a, b
     line = f.alloca("float", SIDE, align=64)
     for v in (0, LANES):
         f.store(f.value(0, WIDE), line, v)

@@ -120,19 +120,22 @@ def _instances_as_described() -> bool:
         return False
 
 
+CLASS_BYTES: int = type.__basicsize__  # type: ignore[assignment]  # a number: mypy takes the class for an instance
+
+
 @cache
 def _cached_keys() -> int:
     """Where a class keeps the keys that its instances share."""
     x = _Known()
     x.first = 1  # type: ignore[attr-defined]
     keys = word(id(vars(x)) + KEYS)
-    return next((at for at in range(0, type.__basicsize__, 8) if word(id(_Known) + at) == keys), 0)
+    return next((at for at in range(0, CLASS_BYTES, 8) if word(id(_Known) + at) == keys), 0)
 
 
 @cache
 def _order() -> int:
     """Where a class keeps the order of its bases."""
-    return next((at for at in range(0, type.__basicsize__, 8) if word(id(_Known) + at) == id(_Known.__mro__)), 0)
+    return next((at for at in range(0, CLASS_BYTES, 8) if word(id(_Known) + at) == id(_Known.__mro__)), 0)
 
 
 @cache
