@@ -14,7 +14,8 @@ from flambeau._eager.graph import AccumulateGrad
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.shape import symbolic
-from flambeau.fx.graph import Graph, _custom_builtins
+from flambeau.fx.codegen import _custom_builtins
+from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
 
 

@@ -190,55 +190,25 @@ def _named(name: str, names_of: dict[Expr, str]) -> Expr:
 
 def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, ...], names_of: dict[Expr, str], g: Expr,
           tensors: bool, scope: dict[str, Any]) -> str:  # fmt: skip
+    """The function of a gradient `g` that gives those of all inputs, over arrays or over tensors."""
     what = "tensors" if tensors else "arrays"
-    out = [f"def {what}(self, g):", f'    """The derivative of {op.name}, over {what}."""']
-    if not tensors:
-        out += [
-            "    d, half, low = g.dtype, None, False",
-            "    if d is not F32 and d is not F64 and d in NARROW:",
-            "        if d in HALVES and g.size >= LARGE and self.into is not None: half = g",
-            "        else: g, low = g.astype(F32), True",
-            "        d = F32",
-        ]
-    if names and not tensors and len(names) <= 2:  # what `unpack` does, without a call where nothing is wrong
-        out += [
-            "    saved, versions = self.saved, self.versions",
-            *(f"    {n} = saved[{j}]" for j, n in enumerate(names)),
-        ]
-        wrong = (
-            f"versions[{j}] >= 0 and versions[{j}] != (0 if {n}._vc is None else {n}._vc[0]) or versions[{j}] == -2"
-            for j, n in enumerate(names)
-        )
-        out += [
-            f"    if {' or '.join(wrong)}:",
-            f"        {', '.join(names)}{',' if len(names) == 1 else ''} = saved = unpack(self)",
-        ]
-    elif names:
-        out.append(f"    {', '.join(names)}{',' if len(names) == 1 else ''} = unpack(self)")
-    for n in names:
-        if tensors:
-            if n == "out":
-                out += ["    if out is not None:", "        out = bare(out)", "        out._node = self"]
-        else:
-            out.append(f"    if {n} is not None:")
-            out.append(
-                f"        {n} = {n}._a if isinstance({n}, Tensor) else constant({n}, d)"
-                if n != "out"
-                else "        out = out._a"
-            )
-            out.append(f"        if low: {n} = widened({n})")
-    known = {e: n for e, n in names_of.items() if n in names} | {g: "g"}
     binary = len(edges) > 1
-    out += ["    into = self.into", *(["    shapes = self.shapes"] if binary else [])]
-    results = []
+    out = [
+        f"def {what}(self, g):",
+        f'    """The derivative of {op.name}, over {what}."""',
+        *(_fetched_tensors(names) if tensors else _fetched_arrays(names)),
+        "    into = self.into",
+        *(["    shapes = self.shapes"] if binary else []),
+    ]
+    known = {e: n for e, n in names_of.items() if n in names} | {g: "g"}
     for i, (name, e) in enumerate(zip(edges, grads, strict=True)):
-        r = f"g_{name}"
-        results.append(r)
-        out.append(f"    {r} = None")
+        out.append(f"    g_{name} = None")
         if e is None:
             continue
         out.append(f"    if self.next[{i}] is not None:")
-        if not tensors:
+        if tensors:
+            out += _gradient_of_tensors(op, f"g_{name}", i, e, known, names)
+        else:
             read = [
                 n
                 for n in ("g", *names)
@@ -246,53 +216,116 @@ def _text(op: Op, edges: list[str], grads: list[Expr | None], names: tuple[str, 
                 in uses([e], list(names_of) + [g], [k for k in names_of if names_of[k] == "out" and "out" in names])
             ]
             kernel = _kernel_of(e, names_of, g, read, names)
-            if kernel is not None:
-                scope[f"native{i}"], root, params = kernel
-                small.install(scope, f"small{i}", root, params, large.available)
-                scope[f"half{i}"], scope[f"wide{i}"] = large.halves(root, True), large.halves(root, False)
-                given = ", ".join(read)
-                out += [
-                    f"        if half is not None: {r} = (half{i} if half.shape == into[{i}][0] else wide{i})({given})",
-                    "        else:",
-                    f"            {r} = small{i}({given})",
-                    f"            if {r} is None and g.size >= LARGE and (d is F32 or d is F64): {r} = native{i}({given})",
-                    f"        if {r} is None:",
-                    "            if half is not None:",
-                    "                g = half.astype(F32)",
-                    *(f"                {n} = widened({n})" for n in read if n != "g"),
-                ]
-            else:
-                out.append(f"        if half is not None: g = half if half.shape == into[{i}][0] else half.astype(F32)")
-        deep = "    " if not tensors and kernel is not None else ""
-        body, (value,) = lines([e], known, (lambda w: "t_" + w) if tensors else array_word,
-                               (lambda c: literal(c.arg)) if tensors else (lambda c: array_constant(scope, c.arg)),
-                               (lambda c, x: f"{x}.to(g.dtype)") if tensors else (lambda c, x: f"{x}.astype(d)"),
-                               (lambda w: "") if tensors else array_tail)  # fmt: skip
-        if e.op == "const" or (e.op == "expand" and e.src[0].op == "const"):  # the same everywhere, whatever g is
-            number = e.arg if e.op == "const" else e.src[0].arg
-            if tensors:  # zeros are made in any layout
-                value = f"g.new_full(g.shape, {literal(number)})" if number else "g.new_zeros(g.shape)"
-            else:
-                value = f"np.full_like(g, {literal(number)})"
-        elif e.op == "expand":  # the same everywhere: give it the gradient's shape
-            value = f"g * 0.0 + {value}" if tensors else f"np.full(g.shape, {value}, d)"
-        out += ["        " + deep + line for line in body]
-        out.append(f"        {deep}{r} = {value}")
-        if not tensors and kernel is not None:
-            out.append(f"            if {r}.ndim > 1: {r} = walked({r}, {', '.join(read)})")
-        if tensors and op.words:
-            out.append(f"        {r} = flat({r}, ({''.join(n + ', ' for n in names)}))")
-        if tensors:
-            out.append(
-                f"        {r} = fit_tensor({r}, into[{i}] if into is not None else (self.shapes[{i}], g._a.dtype) if self.shapes is not None else None)"
-            )
-        else:
-            out += ["        if into is not None:",
-                    f"            if {r}.shape != into[{i}][0]: {r} = sum_to({r}, into[{i}][0])",
-                    f"            if {r}.dtype is not into[{i}][1]: {r} = recast({r}, into[{i}][1])",
-                    *([f"        elif shapes is not None and {r}.shape != shapes[{i}]: {r} = sum_to({r}, shapes[{i}])"] if binary else [])]  # fmt: skip
-    out.append(f"    return ({', '.join(results)},)")
+            out += _gradient_of_arrays(f"g_{name}", i, e, known, kernel, read, scope, binary)
+    out.append(f"    return ({', '.join('g_' + name for name in edges)},)")
     return "\n".join(out) + "\n"
+
+
+def _unpacked(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names)}{',' if len(names) == 1 else ''}"
+
+
+def _fetched_tensors(names: tuple[str, ...]) -> list[str]:
+    """Lines that fetch what was saved."""
+    out = [f"    {_unpacked(names)} = unpack(self)"] if names else []
+    if "out" in names:
+        out += ["    if out is not None:", "        out = bare(out)", "        out._node = self"]
+    return out
+
+
+def _fetched_arrays(names: tuple[str, ...]) -> list[str]:
+    """Lines that fetch the arrays of what was saved, in the dtype in which the derivative computes (`d`): that of `g`, but float32
+    for narrow ones, which are widened (`low`) or left to a kernel (`half`)."""
+    out = [
+        "    d, half, low = g.dtype, None, False",
+        "    if d is not F32 and d is not F64 and d in NARROW:",
+        "        if d in HALVES and g.size >= LARGE and self.into is not None: half = g",
+        "        else: g, low = g.astype(F32), True",
+        "        d = F32",
+    ]
+    if names and len(names) <= 2:  # what `unpack` does, without a call where nothing is wrong
+        wrong = (
+            f"versions[{j}] >= 0 and versions[{j}] != (0 if {n}._vc is None else {n}._vc[0]) or versions[{j}] == -2"
+            for j, n in enumerate(names)
+        )
+        out += [
+            "    saved, versions = self.saved, self.versions",
+            *(f"    {n} = saved[{j}]" for j, n in enumerate(names)),
+            f"    if {' or '.join(wrong)}:",
+            f"        {_unpacked(names)} = saved = unpack(self)",
+        ]
+    elif names:
+        out.append(f"    {_unpacked(names)} = unpack(self)")
+    for n in names:
+        array = "out._a" if n == "out" else f"{n}._a if isinstance({n}, Tensor) else constant({n}, d)"
+        out += [f"    if {n} is not None:", f"        {n} = {array}", f"        if low: {n} = widened({n})"]
+    return out
+
+
+def _the_same_everywhere(e: Expr) -> Any:
+    """The number that an expression is, whatever the gradient is; None where it is none."""
+    if e.op == "expand" and e.src[0].op == "const":
+        e = e.src[0]
+    return e.arg if e.op == "const" else None
+
+
+def _gradient_of_tensors(op: Op, r: str, i: int, e: Expr, known: dict[Expr, str], names: tuple[str, ...]) -> list[str]:
+    """Lines that compute the gradient of the i-th input."""
+    body, (value,) = lines([e], known, lambda w: "t_" + w, lambda c: literal(c.arg),
+                           lambda c, x: f"{x}.to(g.dtype)", lambda w: "")  # fmt: skip
+    number = _the_same_everywhere(e)
+    if number is not None:  # zeros are made in any layout
+        value = f"g.new_full(g.shape, {literal(number)})" if number else "g.new_zeros(g.shape)"
+    elif e.op == "expand":  # give it the gradient's shape
+        value = f"g * 0.0 + {value}"
+    out = ["        " + line for line in body]
+    out.append(f"        {r} = {value}")
+    if op.words:
+        out.append(f"        {r} = flat({r}, ({''.join(n + ', ' for n in names)}))")
+    shape = f"into[{i}] if into is not None else (self.shapes[{i}], g._a.dtype) if self.shapes is not None else None"
+    return [*out, f"        {r} = fit_tensor({r}, {shape})"]
+
+
+def _gradient_of_arrays(r: str, i: int, e: Expr, known: dict[Expr, str], kernel: Any, read: list[str], scope: dict[str, Any],
+                        binary: bool) -> list[str]:  # fmt: skip
+    """The same over arrays: by a kernel where there is one and the arrays are large, small or narrow enough for it, else by NumPy."""
+    out, deep = [], "        "
+    if kernel is None:
+        out.append(f"        if half is not None: g = half if half.shape == into[{i}][0] else half.astype(F32)")
+    else:
+        scope[f"native{i}"], root, params = kernel
+        small.install(scope, f"small{i}", root, params, large.available)
+        scope[f"half{i}"], scope[f"wide{i}"] = large.halves(root, True), large.halves(root, False)
+        given, deep = ", ".join(read), "            "
+        out += [
+            f"        if half is not None: {r} = (half{i} if half.shape == into[{i}][0] else wide{i})({given})",
+            "        else:",
+            f"            {r} = small{i}({given})",
+            f"            if {r} is None and g.size >= LARGE and (d is F32 or d is F64): {r} = native{i}({given})",
+            f"        if {r} is None:",
+            "            if half is not None:",
+            "                g = half.astype(F32)",
+            *(f"                {n} = widened({n})" for n in read if n != "g"),
+        ]
+    body, (value,) = lines([e], known, array_word, lambda c: array_constant(scope, c.arg),
+                           lambda c, x: f"{x}.astype(d)", array_tail)  # fmt: skip
+    number = _the_same_everywhere(e)
+    if number is not None:
+        value = f"np.full_like(g, {literal(number)})"
+    elif e.op == "expand":  # give it the gradient's shape
+        value = f"np.full(g.shape, {value}, d)"
+    out += [deep + line for line in body]
+    out.append(f"{deep}{r} = {value}")
+    if kernel is not None:
+        out.append(f"            if {r}.ndim > 1: {r} = walked({r}, {', '.join(read)})")
+    out += [
+        "        if into is not None:",
+        f"            if {r}.shape != into[{i}][0]: {r} = sum_to({r}, into[{i}][0])",
+        f"            if {r}.dtype is not into[{i}][1]: {r} = recast({r}, into[{i}][1])",
+    ]
+    if binary:
+        out.append(f"        elif shapes is not None and {r}.shape != shapes[{i}]: {r} = sum_to({r}, shapes[{i}])")
+    return out
 
 
 def _kernel_of(e: Expr, names_of: dict[Expr, str], g: Expr, read: list[str], names: tuple[str, ...]) -> Any:

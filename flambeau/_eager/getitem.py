@@ -320,20 +320,39 @@ def _checked(s: Any) -> Any:
 
 def parse(self: Any, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
     """(basic index, one tensor or None for each dimension of its result). The second is None where nothing but basic is left."""
-    items = list(index) if type(index) is tuple else [index]
+    items = _items(index)
+    basic, tensors, consumed = _apart(items)
+    ndim = self._a.ndim
+    if consumed > ndim:
+        if ndim == 0 and len(items) == 1:
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+            )
+        raise IndexError(f"too many indices for tensor of dimension {ndim}")
+    if not any(b is Ellipsis for b in basic):
+        basic.append(Ellipsis)
+    return tuple(basic), _by_dimension(basic, tensors, ndim - consumed) if tensors else None
+
+
+def _items(index: Any) -> list[Any]:
+    """The indices, one by one: a list of what is no number is read as a tuple is."""
+    if type(index) is tuple:
+        return list(index)
     if (
         isinstance(index, list)
         and index
         and any(isinstance(i, (slice, type(None), type(Ellipsis), Tensor, list, tuple)) for i in index)
         and not (_is_nested_numbers(index))
     ):
-        items = list(index)
-    elif isinstance(index, list):
-        items = [index]
+        return list(index)
+    return [index]
+
+
+def _apart(items: list[Any]) -> tuple[list[Any], dict[int, Any], int]:
+    """(basic index, tensors by their position in it, dimensions that both take). Masks stand for all of their dimensions."""
     basic: list[Any] = []
-    advanced: list[tuple[int, Any]] = []  # (position in basic, tensor)
+    tensors: dict[int, Any] = {}
     seen_ellipsis = False
-    ndim = self._a.ndim
     consumed = 0
     for i in items:
         kind = type(i)
@@ -353,8 +372,8 @@ def parse(self: Any, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
                 basic.append(_EVERYTHING)  # a second ellipsis stands for one dimension
                 consumed += 1
         elif kind is bool or kind is np.bool_:
+            tensors[len(basic)] = wrap(np.array([i]))
             basic.append(None)
-            advanced.append((len(basic) - 1, wrap(np.array([i]))))
         elif isinstance(i, np.integer):
             basic.append(int(i))
             consumed += 1
@@ -364,41 +383,39 @@ def parse(self: Any, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
                 basic.append(int(t._a))
                 consumed += 1
             elif t._a.ndim == 0 and t._a.dtype.kind == "b":
+                tensors[len(basic)] = wrap(t._a.reshape(1))
                 basic.append(None)
-                advanced.append((len(basic) - 1, wrap(t._a.reshape(1))))
             else:
-                n = t._a.ndim if t._a.dtype.kind == "b" or t._a.dtype == np.uint8 else 1
-                advanced.append((len(basic), t))
+                n = t._a.ndim if _is_mask(t) else 1
+                tensors[len(basic)] = t
                 basic += [_EVERYTHING] * n
                 consumed += n
-    if consumed > ndim:
-        if ndim == 0 and len(items) == 1:
-            raise IndexError(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
-            )
-        raise IndexError(f"too many indices for tensor of dimension {ndim}")
-    if not seen_ellipsis:
-        basic.append(Ellipsis)
-    if not advanced:
-        return tuple(basic), None
+    return basic, tensors, consumed
+
+
+def _is_mask(t: Any) -> bool:
+    return t._a.dtype.kind == "b" or t._a.dtype == np.uint8
+
+
+def _by_dimension(basic: list[Any], tensors: dict[int, Any], rest: int) -> list[Any]:
+    """For each dimension that the basic index leaves, its tensor or None, without the last ones that have none; `rest` are those of
+    the ellipsis."""
     out: list[Any] = []
-    held = dict(advanced)
     position = 0
     while position < len(basic):
-        b = basic[position]
-        if position in held:
-            t = held[position]
+        b, t = basic[position], tensors.get(position)
+        if t is not None:
             out.append(t)
-            position += t._a.ndim if b is not None and (t._a.dtype.kind == "b" or t._a.dtype == np.uint8) else 1
+            position += t._a.ndim if b is not None and _is_mask(t) else 1
             continue
         if b is Ellipsis:
-            out += [None] * (ndim - consumed)
+            out += [None] * rest
         elif not isinstance(b, int):
             out.append(None)
         position += 1
     while out and out[-1] is None:
         out.pop()
-    return tuple(basic), out
+    return out
 
 
 def _is_nested_numbers(x: Any) -> bool:

@@ -294,72 +294,49 @@ def text(target: Target, dtype: str, mask: str) -> Module:
         limit = f.select(w["causal"] != 0, f.min(w["tk"], q0 + count), w["tk"])
         with f.loop(0, limit, KEYS) as j0:
             keys = f.min(limit - j0, KEYS)
-            stage(
-                f,
-                "pack",
-                x["k"],
-                KEYS,
-                start("k", h // w["group"], j0),
-                keys,
-                w["d"],
-                w["kt"],
-                w["kd"],
-                (memory, acc),
-                n,
-            )
-            stage(
-                f, "pack", x["v"], ve, start("v", h // w["group"], j0), w["e"], keys, w["vd"], w["vt"], (memory, acc), n
-            )
+            k = start("k", h // w["group"], j0)
+            stage(f, "pack", x["k"], KEYS, k, keys, w["d"], w["kt"], w["kd"], (memory, acc), n)
+            v = start("v", h // w["group"], j0)
+            stage(f, "pack", x["v"], ve, v, w["e"], keys, w["vd"], w["vt"], (memory, acc), n)
             with f.loop(0, count, cols) as c:
                 off = f.select(w["causal"] != 0, q0 + c - j0, 1 << 40, "i64")
                 rows = f.min(keys, off + cols)
                 with f.when(rows > 0):
-                    f.call("void", "mul", x["k"], number(KEYS), f.gep(acc, x["q"], c * w["d"]), number(cols), w["d"], rows, x["s"],
-                           number(cols), none)  # fmt: skip
+                    q = f.gep(acc, x["q"], c * w["d"])
+                    f.call(
+                        "void", "mul", x["k"], number(KEYS), q, number(cols), w["d"], rows, x["s"], number(cols), none
+                    )
                     if mask:
                         kinds, here = mask_kinds(mask, acc), f.min(count - c, cols)
                         src = f.gep(kinds[0], w["mask"], b * w["mb"] + h * w["mh"] + (q0 + c) * w["mq"] + j0 * w["mk"])
                         with f.when(here < cols):
                             zero(f, kinds[1], x["mask"], KEYS * cols, n)
                         stage(f, "pack_mask", x["mask"], cols, src, here, rows, w["mq"], w["mk"], kinds, n)
-                    f.call(
-                        "void",
-                        "softmax",
-                        x["s"],
-                        rows,
-                        off,
-                        f.gep(acc, x["top"], c),
-                        f.gep(acc, x["sum"], c),
-                        x["decay"],
-                        x["mask"],
-                    )
+                    top, total = f.gep(acc, x["top"], c), f.gep(acc, x["sum"], c)
+                    f.call("void", "softmax", x["s"], rows, off, top, total, x["decay"], x["mask"])
                     first = f.select(j0 == 0, none, x["decay"])
-                    f.call(
-                        "void",
-                        "mul",
-                        x["v"],
-                        ve,
-                        x["s"],
-                        number(cols),
-                        rows,
-                        w["e"],
-                        f.gep(acc, x["o"], c * ve),
-                        number(cols),
-                        first,
-                    )
-        with f.loop(0, count, n) as c:
-            total, top = f.load(wide, x["sum"], c), f.load(wide, x["top"], c)
-            nothing = top == -inf
-            f.store(f.value(1, wide) / f.select(nothing, 1, total), x["sum"], c)  # a row that sees no key is 0
-            log = pen.apply(f, vecmath.log, total, fma=fma)
-            f.store(f.select(nothing, -inf, f.fma(top, f.value(LN2, wide), log)), x["top"], c)
-        with f.loop(0, count, cols) as c:
-            to = f.gep(memory, w["out"], b * w["ob"] + h * w["oh"] + (q0 + c) * w["ot"])
-            f.call("void", "unstage", f.gep(acc, x["o"], c * ve), number(cols), to, w["ot"], f.min(count - c, cols), w["e"],
-                   f.gep(acc, x["sum"], c))  # fmt: skip
-        with f.loop(0, count) as t:
-            f.store(f.load(acc, x["top"], t), f.gep(acc, w["lse"], b * w["lb"] + h * w["lh"] + (q0 + t) * w["lt"]))
+                    o = f.gep(acc, x["o"], c * ve)
+                    f.call("void", "mul", x["v"], ve, x["s"], number(cols), rows, w["e"], o, number(cols), first)
+        deliver(f, (memory, acc), n, w, x, (b, h, q0), count, ve, fma)
     return m
+
+
+def deliver(f: Function, types: tuple[str, str], n: int, w: dict[str, V], x: dict[str, V], at: tuple[V, V, V], count: V, ve: V,
+            fma: bool) -> None:  # fmt: skip
+    """The rows from `at` (batch, head, query) on, divided by their sums, and the logarithms of these, to their places."""
+    (memory, acc), (b, h, q0), wide, cols = types, at, vector(types[1], n), 2 * n
+    with f.loop(0, count, n) as c:
+        total, top = f.load(wide, x["sum"], c), f.load(wide, x["top"], c)
+        nothing = top == -inf
+        f.store(f.value(1, wide) / f.select(nothing, 1, total), x["sum"], c)  # a row that sees no key is 0
+        log = pen.apply(f, vecmath.log, total, fma=fma)
+        f.store(f.select(nothing, -inf, f.fma(top, f.value(LN2, wide), log)), x["top"], c)
+    with f.loop(0, count, cols) as c:
+        to = f.gep(memory, w["out"], b * w["ob"] + h * w["oh"] + (q0 + c) * w["ot"])
+        f.call("void", "unstage", f.gep(acc, x["o"], c * ve), f.value(cols, "i64"), to, w["ot"], f.min(count - c, cols), w["e"],
+               f.gep(acc, x["sum"], c))  # fmt: skip
+    with f.loop(0, count) as t:
+        f.store(f.load(acc, x["top"], t), f.gep(acc, w["lse"], b * w["lb"] + h * w["lh"] + (q0 + t) * w["lt"]))
 
 
 def scratch_sizes(d: Any, ve: Any, block: Any, n: int) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import ctypes
 import os
 import sys
 from functools import cache
-from typing import Any
 
 from flambeau._backends.cpu.emit import Function, Module, V
 from flambeau._backends.cpu.engine import Code, engine
@@ -42,8 +41,22 @@ def text() -> tuple[str, list[str]]:
     """IR of the pool, and the foreign functions it calls. Its memory is the symbol `flambeau_memory`."""
     m = Module("memory")
     m.globals.append(f"@flambeau_memory = global [{SIZE} x i8] zeroinitializer, align 64")
-    own = lambda f: V(f, "ptr", "@flambeau_memory")
+    spinlock(m)
+    idle_lists(m)
+    fresh(m)
+    take(m)
+    give(m)
+    handler(m)
+    return str(m), m.imports
 
+
+def own(f: Function) -> V:
+    """The pool's memory."""
+    return V(f, "ptr", "@flambeau_memory")
+
+
+def spinlock(m: Module) -> None:
+    """Defines lock() and unlock(): what is done under it is a few loads and stores, or a system call."""
     f = m.function("internal void lock()")
     with f.forever() as done:
         got = f.emit("{ i32, i1 }", f"cmpxchg {own(f) + LOCK}, i32 0, i32 1 seq_cst seq_cst")
@@ -52,18 +65,19 @@ def text() -> tuple[str, list[str]]:
     f = m.function("internal void unlock()")
     f.do(f"store atomic i32 0, {own(f) + LOCK} seq_cst, align 4")
 
-    # place(bytes): where the list of idle blocks of this size is
+
+def idle_lists(m: Module) -> None:
+    """Defines place(bytes), where the list of idle blocks of a size is; unmap(p), which returns a block to the system; and
+    shrink(limit), which returns idle ones, the largest first, until no more than `limit` bytes are used and idle (under the lock)."""
     f = m.function("internal ptr place(i64 bytes)")
     (bytes,) = f.params
     top = highest(f, bytes - 1)
     f.ret(own(f) + (top * 8 + ((bytes - 1 >> top - 3) & 7)) * 8 + LISTS)
 
-    # unmap(p): returns a block to the system
     f = m.function("internal void unmap(ptr p)")
     (p,) = f.params
     f.call("i32", "munmap", f.load("ptr", p + -BASE), f.load("i64", p + -LENGTH))
 
-    # shrink(limit): returns idle blocks, the largest first, until no more than `limit` bytes are used and idle; under the lock
     f = m.function("internal void shrink(i64 limit)")
     (limit,) = f.params
     slot = f.var("i64", 64 * 8 - 1)
@@ -80,7 +94,9 @@ def text() -> tuple[str, list[str]]:
             add(f, own(f) + IDLE, 0 - f.load("i64", p + -BYTES))
             f.call("void", "unmap", p)
 
-    # fresh(bytes): a new block, or null
+
+def fresh(m: Module) -> None:
+    """Defines fresh(bytes): a new block, or null."""
     f = m.function("internal ptr fresh(i64 bytes)")
     (bytes,) = f.params
     align = f.select(bytes >= HUGE, HUGE, PAGE, "i64")
@@ -103,7 +119,9 @@ def text() -> tuple[str, list[str]]:
         f.store(value, p + -at)
     f.ret(p)
 
-    # take(size, zero): a block of at least that size
+
+def take(m: Module) -> None:
+    """Defines take(size, zero): a block of at least that size, idle until now or fresh; null where there is no memory."""
     f = m.function("internal ptr take(i64 size, i64 zero)")
     size, zero = f.params
     grain = f.value(1, "i64") << highest(f, size - 1) - 3
@@ -137,7 +155,9 @@ def text() -> tuple[str, list[str]]:
         f.call("void", "unlock")
     f.ret(p)
 
-    # give(p): a block is idle from now on
+
+def give(m: Module) -> None:
+    """Defines give(p): a block is idle from now on."""
     f = m.function("internal void give(ptr p)")
     (p,) = f.params
     bytes = f.load("i64", p + -BYTES)
@@ -152,11 +172,8 @@ def text() -> tuple[str, list[str]]:
         add(f, own(f) + IDLE, bytes)
     f.call("void", "unlock")
 
-    handler(m, own)
-    return str(m), m.imports
 
-
-def handler(m: Module, own: Any) -> None:
+def handler(m: Module) -> None:
     """The five functions of NumPy's table; `flambeau_trim` returns all that is idle to the system."""
 
     def ours(f: Function, p: V) -> V:

@@ -13,12 +13,15 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flambeau._kernel.arrays import SPECIAL, UFUNCS, Arrays
 from flambeau._kernel.record import Expr, toposort
+
+if TYPE_CHECKING:
+    from flambeau._backends.cpu.emit import Function, V, Variable
 
 MOST = 1 << 13  # elements: from here on kernels take over
 BLOCK = 1024  # elements at a time, so that temporaries stay in the cache
@@ -268,14 +271,53 @@ def small_module() -> Any:
     ones, and the result.
     """
     from flambeau._backends.cpu.emit import Module
-    from flambeau._backends.cpu.entry import decline
-    from flambeau._backends.cpu.objects import BYTES_VALUE, DATA, DESCR, DIMS, FLAGS, NDIM, OB_TYPE
+    from flambeau._backends.cpu.objects import BYTES_VALUE, DATA, DIMS, NDIM
 
     m = Module("small calls")
     f = m.function("ptr flambeau_small(ptr self, ptr args, i64 nargs)")
     self, args, nargs = f.params
     table = f.load("ptr", self + BYTES_VALUE)
     ndarray = m.external(f, "type_ndarray")
+    first, descr, program = choose(f, table, args, nargs, ndarray)
+    item, extras, steps = (f.load("i64", program + 8 * i) for i in (1, 2, 3))
+    at, stride = (
+        f.alloca("i64", SLOTS, 16),
+        f.alloca("i64", SLOTS, 16),
+    )  # of each slot: address, bytes from element to element
+    lead, n = read(f, args, nargs, ndarray, descr, first, item, at, stride)
+    null = f.value(0, "ptr")
+    f.call("void", "Py_IncRef", descr)
+    nd, dims = f.load("i32", lead.get() + NDIM), f.load("ptr", lead.get() + DIMS)
+    out = f.call("ptr", "PyArray_NewFromDescr", ndarray, descr, nd, dims, null, null, f.value(0, "i32"), null)
+    with f.when(out == 0):
+        f.ret(0)
+
+    scratch = f.alloca("i64", TEMPS * BLOCK, 64)
+    spec = program + 32
+    base = f.convert("ptrtoint", spec, "i64")
+    with f.loop(0, extras) as i:
+        row = spec + i * 24
+        with f.either(f.load("i64", row) == 0) as otherwise:
+            f.store(base + i * 24 + 8, at, nargs + i)
+            otherwise()
+            f.store(f.convert("ptrtoint", scratch, "i64") + f.load("i64", row + 8), at, nargs + i)
+        f.store(f.load("i64", row + 16), stride, nargs + i)
+    result = nargs + extras
+    f.store(f.load("i64", out + DATA), at, result)
+    f.store(item, stride, result)
+
+    run(f, nargs, n, spec + extras * 24, steps, at, stride, result, item)
+    f.ret(out)
+
+    own_loops(m)
+    return m
+
+
+def choose(f: Function, table: V, args: V, nargs: V, ndarray: V) -> tuple[V, V, V]:
+    """(first argument, its dtype, the program for that dtype); the call is declined where there is none."""
+    from flambeau._backends.cpu.entry import decline
+    from flambeau._backends.cpu.objects import DESCR, OB_TYPE
+
     with f.when(f.load("i64", table) != nargs):
         decline(f)
     first = f.load("ptr", args)
@@ -290,9 +332,14 @@ def small_module() -> Any:
     program = p.get()
     with f.when(program == 0):
         decline(f)
-    item, extras, steps = (f.load("i64", program + 8 * i) for i in (1, 2, 3))
+    return first, descr, program
 
-    at, stride = f.alloca("i64", SLOTS, 16), f.alloca("i64", SLOTS, 16)
+
+def read(f: Function, args: V, nargs: V, ndarray: V, descr: V, first: V, item: V, at: V, stride: V) -> tuple[Variable, Variable]:  # fmt: skip
+    """(the argument whose shape is the result's, elements of it): all arguments have that shape or none, that dtype, and lie densely."""
+    from flambeau._backends.cpu.entry import decline
+    from flambeau._backends.cpu.objects import DATA, DESCR, DIMS, FLAGS, NDIM, OB_TYPE
+
     lead, n = f.var("ptr", first), f.var("i64", 1)
     led = f.var("i64", 0)
     with f.loop(0, nargs) as i:
@@ -321,27 +368,11 @@ def small_module() -> Any:
                     decline(f)
     with f.when(n.get() >= MOST):
         decline(f)
-    null = f.value(0, "ptr")
-    f.call("void", "Py_IncRef", descr)
-    nd, dims = f.load("i32", lead.get() + NDIM), f.load("ptr", lead.get() + DIMS)
-    out = f.call("ptr", "PyArray_NewFromDescr", ndarray, descr, nd, dims, null, null, f.value(0, "i32"), null)
-    with f.when(out == 0):
-        f.ret(0)
+    return lead, n
 
-    scratch = f.alloca("i64", TEMPS * BLOCK, 64)
-    spec = program + 32
-    base = f.convert("ptrtoint", spec, "i64")
-    with f.loop(0, extras) as i:
-        row = spec + i * 24
-        with f.either(f.load("i64", row) == 0) as otherwise:
-            f.store(base + i * 24 + 8, at, nargs + i)
-            otherwise()
-            f.store(f.convert("ptrtoint", scratch, "i64") + f.load("i64", row + 8), at, nargs + i)
-        f.store(f.load("i64", row + 16), stride, nargs + i)
-    result = nargs + extras
-    f.store(f.load("i64", out + DATA), at, result)
-    f.store(item, stride, result)
 
+def run(f: Function, nargs: V, n: Variable, rows: V, steps: V, at: V, stride: V, result: V, item: V) -> None:
+    """All steps on a block of elements, then on the next block: what steps leave for one another stays in the cache."""
     operands, walks, count = f.alloca("i64", 4, 16), f.alloca("i64", 4, 16), f.alloca("i64", 1, 16)
     left = f.var("i64", n.get())
     with f.forever() as done:
@@ -349,7 +380,7 @@ def small_module() -> Any:
             f.jump(done)
         now = f.min(left.get(), BLOCK)
         with f.loop(0, steps) as j:
-            row = spec + extras * 24 + j * 56
+            row = rows + j * 56
             reads = f.load("i64", row + 16)
             with f.loop(0, reads) as q:
                 slot = f.load("i64", row + 24, q)
@@ -364,10 +395,6 @@ def small_module() -> Any:
             f.store(f.load("i64", at, i) + f.load("i64", stride, i) * now, at, i)
         f.store(f.load("i64", at, result) + item * now, at, result)
         left.set(left.get() - now)
-    f.ret(out)
-
-    own_loops(m)
-    return m
 
 
 OWN_LOOPS = ("select4", "select8", "fma4", "fma8")
