@@ -14,10 +14,10 @@ Signs = tuple[bool, bool]  # conjugate, negative
 NONE: Signs = (False, False)
 _marked: dict[Any, Any] = {}  # dtype -> one that equals it without being it
 _plain: dict[Any, Any] = {}  # and back: the two are one key
-_bare = np.ndarray.dtype.__get__  # type: ignore[attr-defined]
+_bare = np.ndarray.dtype.__get__
 
 
-class PendingArray(np.ndarray):  # type: ignore[type-arg]
+class PendingArray(np.ndarray):
     """Strided memory, and what its numbers stand for; views keep it, copies hold the numbers themselves."""
 
     signs: Signs = NONE
@@ -26,7 +26,7 @@ class PendingArray(np.ndarray):  # type: ignore[type-arg]
         self.signs = getattr(obj, "signs", NONE)
 
     @property
-    def dtype(self) -> Any:  # type: ignore[override]
+    def dtype(self) -> Any:
         """A dtype that equals the memory's; of real numbers it is another object, so that the flat functions pass them on."""
         d = _bare(self)
         if d.kind == "c" or d.fields:
@@ -78,8 +78,8 @@ class PendingArray(np.ndarray):  # type: ignore[type-arg]
     def tobytes(self, *args: Any, **kwargs: Any) -> bytes:
         return settled(self).tobytes(*args, **kwargs)
 
-    real = property(lambda self: signed(memory(self).real, (False, self.signs[1])))  # type: ignore[assignment]
-    imag = property(lambda self: signed(memory(self).imag, (False, self.signs[0] != self.signs[1])))  # type: ignore[assignment]
+    real = property(lambda self: signed(memory(self).real, (False, self.signs[1])))
+    imag = property(lambda self: signed(memory(self).imag, (False, self.signs[0] != self.signs[1])))
 
 
 def memory(a: Any) -> Any:
