@@ -332,8 +332,11 @@ def _record_rules(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: s
     real = " and r.dtype.kind in 'fcV'" if op.promote == "none" else ""  # an integer result has no history
     text.append(f"{pad}if ({' or '.join(f'{e} is not None' for e in edge.values())}) and STATE.grad{real}:")
     pad += "    "
+    node, left_out = _bind(op, "Node", cls), op.node_without[0]
+    if left_out:
+        node += f" if {left_out} is not None else {_bind(op, 'NodeWithout', record.class_without(op, cls))}"
     text += [
-        f"{pad}n = new({_bind(op, 'Node', cls)})",
+        f"{pad}n = new({node})",
         f"{pad}n.next = ({''.join(edge.get(n, 'None') + ', ' for n in arrays)})",
     ]
     into = [

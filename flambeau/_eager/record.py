@@ -180,6 +180,13 @@ def node_class(op: Op, values: Sequence[Any]) -> type[Node]:
         cls = _classes.get(op)
         if cls is None:
             cls = _classes[op] = _rule_class(op)
+        left_out, _ = op.node_without
+        if (
+            left_out
+            and values
+            and next(v for p, v in zip(op.params, values, strict=True) if p.name == left_out) is None
+        ):
+            return class_without(op, cls)
         return cls
     if op.kind == "pointwise":
         from flambeau._eager import derived
@@ -191,6 +198,11 @@ def node_class(op: Op, values: Sequence[Any]) -> type[Node]:
     return cls
 
 
+def class_without(op: Op, cls: type[Node]) -> type[Node]:
+    """The same class under the name that it has without one of the parameters."""
+    return _classes.get((op, "without")) or _classes.setdefault((op, "without"), type(op.node_without[1], (cls,), {}))
+
+
 def seen_class(op: Op) -> type[Node]:
     """The class of nodes whose derivative is what PyTorch's graphs show."""
     cls = _classes.get((op, "seen"))
@@ -200,8 +212,8 @@ def seen_class(op: Op) -> type[Node]:
 
 
 def class_name(op: Op) -> str:
-    """`MulBackward0`, `AddmmBackward0`: what `grad_fn` prints as."""
-    return "".join(part[:1].upper() + part[1:] for part in op.aten.strip("_").split("_")) + "Backward0"
+    """`MulBackward0`, `Log1PBackward0`: what `grad_fn` prints as."""
+    return op.node_name or op.aten.strip("_").title().replace("_", "") + "Backward0"
 
 
 class _NoRule(Undifferentiable):

@@ -193,7 +193,15 @@ def _right(g: Any, input: Any, shape: Shape) -> Any:
     return matmul(adjoint(input), g)
 
 
-matmul.vjp(
+def _called(input: Any, other: Any) -> str:
+    """The product that PyTorch calls for operands of these ranks."""
+    ranks = (input.ndim, other.ndim)
+    if ranks in ((1, 1), (2, 1), (1, 2)):
+        return "dot" if ranks == (1, 1) else "mv"
+    return "mm" if ranks[1] < 3 or (ranks[0] < 3 and ranks[1] < 3) else "bmm"
+
+
+matmul.known_as("MmBackward0", inside=_called).vjp(
     input=lambda g, other, input_shape: _left(g, other, input_shape),
     other=lambda g, input, other_shape: _right(g, input, other_shape),
 )
@@ -327,7 +335,11 @@ def _linear_vjp(
     return gi, gw, gb
 
 
-linear.vjp(
+linear.known_as(
+    "AddmmBackward0",
+    inside=lambda input, weight, bias: _called(input, weight) if bias is None else "addmm",
+    without=("bias", "MmBackward0"),
+).vjp(
     _=lambda g, input, weight, input_shape, weight_shape, needs: _linear_vjp(
         g, input, weight, input_shape, weight_shape, needs
     )

@@ -77,21 +77,21 @@ def _per_channel(g: Tensor) -> Tensor:
     return g.sum([0, *range(2, g.ndim)])
 
 
-_conv.vjp(
+_conv.known_as("ConvolutionBackward0", event="_convolution").vjp(
     input=lambda g, input_shape, weight, stride, padding, dilation, groups: _conv_input(
         g, _c(weight), input_shape, stride, padding, dilation, groups),
     weight=lambda g, input, weight_shape, stride, padding, dilation, groups: _conv_weight(
         g, _c(input), weight_shape, stride, padding, dilation, groups),
     bias=lambda g: _per_channel(g),
 )  # fmt: skip
-_conv_input.vjp(
+_conv_input.known_as("ConvolutionBackward0", event="convolution_backward").vjp(
     grad=lambda g, grad_shape, weight, stride, padding, dilation, groups: _cropped(
         _conv(g, _c(weight), stride, padding, dilation, groups), grad_shape),
     weight=lambda g, grad, weight_shape, stride, padding, dilation, groups: _conv_weight(
         _c(grad), g, weight_shape, stride, padding, dilation, groups),
     bias=lambda g: _per_channel(g),
 )  # fmt: skip
-_conv_weight.vjp(
+_conv_weight.known_as("ConvolutionBackwardBackward0", event="convolution_backward").vjp(
     grad=lambda g, grad_shape, input, stride, padding, dilation, groups: _cropped(
         _conv(_c(input) if input.is_complex() else input, g, stride, padding, dilation, groups), grad_shape),
     input=lambda g, grad, input_shape, stride, padding, dilation, groups: _conv_input(

@@ -38,7 +38,7 @@ def taps_weigh(k: Kernel[T], input: T, place: Index, grad: T) -> T:
     return k.library("taps_weigh", input, place, grad)
 
 
-taps_read.vjp(
+taps_read.known_as("GridSampler2DBackward0", event="grid_sampler_2d").vjp(
     input=lambda g, input_shape, place, weight: taps_spread(g, place, weight, input_shape[2]),
     weight=lambda g, input, place: taps_weigh(input, place, g),
 )

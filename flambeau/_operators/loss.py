@@ -230,7 +230,7 @@ def _nll_total(g: Tensor, target: Tensor, weight: Any, reduction: int, ignore_in
     return weight.index_select(0, at.reshape(-1)).masked_fill(keep.reshape(-1).logical_not(), 0).sum()
 
 
-_nll.vjp(
+_nll.known_as("NllLossBackward0", event="nll_loss_forward").vjp(
     input=lambda g, input_shape, target, weight, reduction, ignore_index: _nll_back(
         g, input_shape, target, weight, _nll_total(g, target, weight, reduction, ignore_index), reduction, ignore_index
     )

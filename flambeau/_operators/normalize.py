@@ -247,7 +247,7 @@ def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs, recorded
     return gx, gw, gb
 
 
-_batch_norm.vjp(_=_batch_norm_vjp)
+_batch_norm.known_as("NativeBatchNormBackward0", event="native_batch_norm").vjp(_=_batch_norm_vjp)
 
 
 @composite(

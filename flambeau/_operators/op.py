@@ -138,6 +138,8 @@ class Op:
         self.check: Callable[..., None] | None = None
         self.write: Callable[..., None] | None = None
         self.is_flat = False
+        self.node_name, self.event_name, self.node_without = "", "", ("", "")
+        self.inside: Callable[..., str] | None = None
         self.read_by: dict[str, tuple[str, ...]] = {}
         self.is_primitive, self.seen_rules = kind != "composite", {}
         self.seen_as: Callable[..., Any] | None = None
@@ -232,6 +234,18 @@ class Op:
         """The derivatives change with no input (a selection, a mean), and PyTorch still says so with zeros: a second
         derivative is there, and zero."""
         self.is_flat = True
+        return self
+
+    def known_as(
+        self,
+        node: str = "",
+        event: str = "",
+        inside: Callable[..., str] | None = None,
+        without: tuple[str, str] = ("", ""),
+    ) -> Op:
+        """What PyTorch calls this, which has it under another name: the node of its derivative, and the event in profiles; `inside` says,
+        of the arguments, which operator its own one calls to do the work, `without` the node where a parameter (its name first) is None."""
+        self.node_name, self.event_name, self.inside, self.node_without = node, event, inside, without
         return self
 
     def primitive(self, **rules: Callable[..., Any]) -> Op:

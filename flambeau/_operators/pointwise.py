@@ -189,7 +189,7 @@ def div_mode(k: Kernel[T], input: T, other: N, *, rounding_mode: str | None) -> 
     return quotient_below(k, input, other) if rounding_mode == "floor" else k.trunc(k.rounded(input / other))
 
 
-div_mode.vjp(
+div_mode.known_as("DivBackward2").vjp(
     input=lambda g, other, rounding_mode: g / other if rounding_mode is None else g.new_zeros(g.shape),
     other=lambda g, input, other, rounding_mode: (
         -g * (input / other) / other if rounding_mode is None else g.new_zeros(g.shape)

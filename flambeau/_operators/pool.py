@@ -94,8 +94,10 @@ def _picked(g: Tensor, indices: Tensor, n: int) -> Tensor:
     return g.reshape(*lead, -1).gather(-1, indices.reshape(*lead, -1)).reshape(indices.shape)
 
 
-_max_pool_backward.vjp(grad=lambda g, indices, dims: _picked(g, indices, dims))
-_max_pool.vjp(
+_max_pool_backward.known_as(event="max_pool2d_with_indices_backward").vjp(
+    grad=lambda g, indices, dims: _picked(g, indices, dims)
+)
+_max_pool.known_as("MaxPool2DWithIndicesBackward0", event="max_pool2d_with_indices").vjp(
     input=lambda g_values, input_shape, indices, size: _max_pool_backward(g_values, indices, input_shape, len(size))
 ).flat()
 
@@ -240,12 +242,12 @@ def _avg_pool_backward(
     return k.library("avg_pool_backward", grad, shape=shape, size=size, stride=stride, padding=padding, divisor=divisor)
 
 
-_avg_pool.vjp(
+_avg_pool.known_as("AvgPool2DBackward0", event="avg_pool2d").vjp(
     input=lambda g, input_shape, size, stride, padding, divisor: _avg_pool_backward(
         g, input_shape, size, stride, padding, divisor
     )
 ).flat()
-_avg_pool_backward.vjp(
+_avg_pool_backward.known_as("AvgPool2DBackwardBackward0", event="avg_pool2d_backward").vjp(
     grad=lambda g, grad_shape, size, stride, padding, divisor: _avg_pool(
         g, size, stride, padding, grad_shape[-len(size) :], divisor
     )

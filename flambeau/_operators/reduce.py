@@ -182,7 +182,7 @@ def _prod_vjp(g: Tensor, input: Tensor) -> Tensor:
 
 
 prod.vjp(input=_prod_vjp)
-prod_dim.vjp(
+prod_dim.known_as("ProdBackward1").vjp(
     input=lambda g, input, dim, keepdim: (
         g if input.ndim == 0 else (g if keepdim else g.unsqueeze(dim)) * _c(_others(input, wrap_dim(dim, input.ndim)))
     )
@@ -450,7 +450,7 @@ def _root(k: Kernel[T], input: T) -> T:
     return k.sqrt(input)
 
 
-_root.vjp(input=lambda g, out: (g / (out * 2)).masked_fill(out.eq(0), 0.0))
+_root.known_as("StdBackward0", event="sqrt").vjp(input=lambda g, out: (g / (out * 2)).masked_fill(out.eq(0), 0.0))
 
 
 @composite(

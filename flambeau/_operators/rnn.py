@@ -110,7 +110,7 @@ def _layer_vjp(g_output: Any, g_h_n: Any, g_c_n: Any, x: Any, h_0: Any, c_0: Any
     return dx, dh, dc if kind == "lstm" else None, dw, db
 
 
-_recurrent_layer.vjp(_=_layer_vjp)
+_recurrent_layer.known_as("MkldnnRnnLayerBackward0", event="mkldnn_rnn_layer").vjp(_=_layer_vjp)
 
 
 def _through_time(g: Any, dh: Any, dc: Any, x: Any, h_0: Any, c_0: Any, weight: Any, bias: Any, sizes: Sequence[int], kind: str,

@@ -141,7 +141,7 @@ def _(input: Any, dim: int, index: Any, value: Any, reduce: Any) -> None:
 
 
 writes(scatter_value)
-scatter_value.vjp(
+scatter_value.known_as("ScatterBackward1").vjp(
     input=lambda g, dim, index, reduce: (
         scatter(g, dim, index, 0) if reduce is None else g if reduce == "add" else _no_product()
     )

@@ -128,7 +128,7 @@ def _above(input: Any, min: Any, max: Any) -> Any:
     return input.gt(max).logical_or(max.lt(min) if isinstance(max, Tensor) else min.gt(max))
 
 
-clamp.vjp(
+clamp.known_as("ClampBackward1").vjp(
     input=lambda g, input, min, max: g * _inside(input, min, max),
     min=lambda g, input, min, max: g * _below(input, min, max),
     max=lambda g, input, min, max: g * _above(input, min, max),

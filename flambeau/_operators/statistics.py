@@ -337,7 +337,7 @@ def _pull_apart(g: Any, out: Any, input: Any, other: Any, p: float) -> Any:
     return each.sum(-2)
 
 
-_pairwise.vjp(
+_pairwise.known_as("CdistBackward0", event="_cdist_forward").vjp(
     input=lambda g, out, input, other, p: _pull_apart(g, out, input, other, p),
     other=lambda g, out, input, other, p: _pull_apart(g.mT, out.mT, other, input, p),
 )

@@ -112,7 +112,7 @@ def _reshape_copy(k: Kernel[T], input: T, size: Shape) -> T:
     return k.reshape(input, size)
 
 
-_reshape_copy.vjp(input=lambda g, input_shape: g.reshape(input_shape))
+_reshape_copy.known_as("UnsafeViewBackward0").vjp(input=lambda g, input_shape: g.reshape(input_shape))
 
 
 @_reshape_copy.arrays

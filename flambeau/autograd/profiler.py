@@ -99,7 +99,15 @@ class Session:
 
     def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         """Asked by the general lane before it runs an operator."""
-        return self.note(op, f"{op.aten}{'_' if into else ''}", values, lambda: _run(op, values, out, into))
+        name = op.event_name or op.aten + "_" * (into and not op.aten.endswith("_"))
+        return self.note(op, name, values, lambda: self._within(op, values, lambda: _run(op, values, out, into)))
+
+    def _within(self, op: Op, values: tuple[Any, ...], run: Callable[[], Any]) -> Any:
+        """One operator here that is two in PyTorch, the inner one of which does the work."""
+        if op.inside is None or overrides.has_torch_function([v for v in values if isinstance(v, Tensor)]):
+            return run()
+        event = self.begin(f"aten::{op.inside(*values)}", values)
+        return self._ran(event, run, values)
 
     def created(self, op: Op, values: tuple[Any, ...], out: Any, extra: dict[str, Any]) -> Any:
         """Asked before a tensor is made from sizes."""
@@ -124,7 +132,7 @@ class Session:
         name = node.name() if hasattr(node, "name") else type(node).__name__
         sequence, given = node.seq, g if isinstance(g, (list, tuple)) else (g,)
         if node.leaf:
-            name, sequence = f"torch::autograd::{name}", -1
+            sequence = -1
         outer = self.begin(f"autograd::engine::evaluate_function: {name}", scope=FUNCTION, sequence=sequence)
         # A leaf's gradient is one of those that wait; it must not be held here, or it would be copied.
         inner = self.begin(name, (g[node],) if node.leaf else given, BACKWARD, sequence)

@@ -18,6 +18,7 @@ from flambeau.profiler import (
     schedule,
     tensorboard_trace_handler,
 )
+from tests.agree import rand
 
 
 def step(fl):
@@ -34,13 +35,13 @@ def step(fl):
 def test_what_is_recorded_and_how_it_nests():
     events = step(flambeau).events()
     names = [e.name for e in events]
-    for name in ("forward", "aten::linear", "aten::relu", "aten::sum", "LinearBackward0", "Optimizer.step#SGD.step"):
+    for name in ("forward", "aten::linear", "aten::relu", "aten::sum", "AddmmBackward0", "Optimizer.step#SGD.step"):
         assert name in names
     relu = events[names.index("aten::relu")]
     assert relu.cpu_parent.name == "forward"
     assert relu.input_shapes[0] == [3, 8]
     assert (
-        events[names.index("LinearBackward0")].cpu_parent.name == "autograd::engine::evaluate_function: LinearBackward0"
+        events[names.index("AddmmBackward0")].cpu_parent.name == "autograd::engine::evaluate_function: AddmmBackward0"
     )
     for e in events:
         assert e.time_range.end >= e.time_range.start
@@ -229,7 +230,7 @@ def trained(**options):
 
 def test_inside_of_backward_and_optimizers():
     events = trained().events()
-    inside = [c.name for e in events if e.name == "LinearBackward0" for c in e.cpu_children]
+    inside = [c.name for e in events if e.name == "AddmmBackward0" for c in e.cpu_children]
     assert inside.count("aten::mm") == 5
     arriving = [e for e in events if e.name == "torch::autograd::AccumulateGrad"]
     assert len(arriving) == 4
@@ -266,16 +267,17 @@ def test_memory():
     found = {}
     for e in p.events():
         found.setdefault(e.name, []).append((e.cpu_memory_usage, e.self_cpu_memory_usage))
-    assert found["aten::linear"] == [(512, 512), (128, 128)]
+    assert found["aten::linear"] == [(512, 0), (128, 0)]
+    assert found["aten::addmm"] == [(512, 512), (128, 128)]
     assert found["aten::relu"] == [(512, 512)]
-    assert found["LinearBackward0"][0] == (584, 0)
+    assert found["AddmmBackward0"][0] == (584, 0)
     assert sum(total for total, _ in found["Optimizer.step#SGD.step"]) == 4 * (32 + 8 + 16 + 2)
     assert all(total < 0 for total, _ in found["[memory]"])
     assert sum(total for total, _ in found["torch::autograd::AccumulateGrad"]) == 0
     averages = p.key_averages()
     lines = averages.table(sort_by="self_cpu_memory_usage").splitlines()
     assert "Self CPU Mem" in lines[1]
-    assert "640 B" in next(line for line in lines if "aten::linear" in line)
+    assert "640 B" in next(line for line in lines if "aten::addmm" in line)
     kept = flambeau.ones(1024, 1024)
     with profile(profile_memory=True) as p:
         flambeau.autograd.profiler._profiler_enabled()
@@ -393,3 +395,39 @@ def test_what_other_profilers_wrote(tmp_path):
 
     records = flambeau.autograd.profiler.MemRecordsAcc([(Record(n),) for n in (5, 1, 9)])
     assert [r[0].start for r in records.in_interval(2, 9)] == [5, 9]
+
+
+def test_events_and_nodes_have_pytorchs_names(agree):
+    """What does the work inside a layer, and what prints as `grad_fn`."""
+
+    def program(fl, x):
+        nn = fl.nn
+        x = x.detach()
+        layers = {
+            "linear": (nn.Linear(4, 3), x[0, 0]), "plain": (nn.Linear(4, 3, bias=False), x[0, 0]), "conv": (nn.Conv2d(2, 3, 3), x),
+            "norm": (nn.BatchNorm2d(2), x), "pool": (nn.MaxPool2d(2), x), "mean": (nn.AvgPool2d(2), x),
+        }  # fmt: skip
+        wanted = (
+            "aten::addmm",
+            "aten::mm",
+            "aten::_convolution",
+            "aten::native_batch_norm",
+            "aten::max_pool2d_with_indices",
+            "aten::avg_pool2d",
+        )
+        out = {}
+        for name, (layer, given) in layers.items():
+            layer, given = layer.double(), given.clone().requires_grad_()
+            with fl.profiler.profile(activities=[fl.profiler.ProfilerActivity.CPU]) as p:
+                y = layer(given)
+            seen = {e.name for e in p.events()}
+            out[name] = (y.grad_fn.name(), type(y.grad_fn).__name__, [n for n in wanted if n in seen])
+        leaf = (x[0].clone().requires_grad_() * 2).grad_fn.next_functions[0][0]
+        others = {n: f(x.requires_grad_()).grad_fn.name() for n, f in NAMED.items()}
+        return list(out.items()), leaf.name(), type(leaf).__name__, list(others.items())
+
+    NAMED = {
+        "max": lambda x: x.log1p(), "clamp": lambda x: x.clamp(0, 1), "std": lambda x: x.std(), "prod": lambda x: x.prod(1), "mm": lambda x: x[0, 0] @ x[0, 1],
+        "im2col": lambda x: x.deg2rad(), "div": lambda x: x.div(2, rounding_mode="floor"),
+    }  # fmt: skip
+    agree(program, rand(1, 2, 4, 4), grads=0)
