@@ -30,6 +30,20 @@ def eager(module: Any, examples: list[Any]) -> Any:
 @register("inductor")
 def native(module: Any, examples: list[Any]) -> Any:
     """Native programs; what they cannot hold runs operator by operator."""
+    from flambeau._capture import shared
+
+    try:
+        parts = shared.split(module)
+        if parts is None:
+            return _whole(module, examples)
+        run = _whole(parts[0], examples)
+        return shared.with_views(run, parts[1])
+    except Exception as problem:  # a mistake of ours is no reason for a program to fail; tests ask for what was noted
+        logs.refused(problem)
+        return module.forward
+
+
+def _whole(module: Any, examples: list[Any]) -> Any:
     if "atoms" in module.meta:
         from flambeau._capture.sized import Sized
 
@@ -44,7 +58,7 @@ def native(module: Any, examples: list[Any]) -> Any:
             made = Joint(module, examples)
         else:
             made = compile_program(module, examples)
-    except Exception as problem:  # a mistake of ours is no reason for a program to fail; tests ask for what was noted
+    except Exception as problem:
         logs.refused(problem)
         return module.forward
     return made.call

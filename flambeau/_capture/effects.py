@@ -206,6 +206,8 @@ class Replay:
             self.build[-1] = (
                 f"{name} = Tensor._make_subclass({self.guards.constant(type(t))}, out[{len(self.outputs) - 1}])"
             )
+        if t._inference:
+            self.build.append(f"{name}._inference = True")
         node = node_of(t)
         if node is not None:
             if node.leaf:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from flambeau._capture import backends, bytecode, calls, flow, frame, library_calls, logs, waiting  # noqa: F401  (flow: fills the table of instructions)
+from flambeau._capture import backends, bytecode, calls, flow, frame, library_calls, logs, shared, waiting  # noqa: F401  (flow: fills the table of instructions)
 from flambeau._capture.breaks import BackendCompilerFailed, Break, FailOnRecompileLimitHit, RecompileError, Unsupported
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import Frame, Pending, Stop
@@ -302,6 +302,7 @@ class Function:
         _undo(tr)
         program: Program | None = None
         inputs: list[str] | None = None
+        counted: list[str] = []  # versions of what the program writes
         made = Program(tr.recorder, replay.outputs, live)
         if tr.symbols is not None:
             tr.symbols.closed = True
@@ -310,14 +311,19 @@ class Function:
             forced = stance()[1]
             chosen = self.backend if forced is None else backends.find(forced)
             backend = backends.eager if chosen is backends.native and once_only(tr) else chosen
+            written = shared.written(program.module) if backend is backends.native else {}
+            if written and _overlap(tr, program, written):
+                backend, written = backends.eager, {}
             program.compile(backend, [x for _, _, x in program.inputs])
+            if getattr(program.run, "writes", False):
+                counted = [f"{tr.guards.counter(program.inputs[i][0])}[0] += {n}" for i, n in written.items()]
             tr.guards.scope["program"] = program.call()
             if getattr(program.run, "native", False) and hasattr(program.run, "arrays"):
                 tr.guards.scope["program_arrays"] = program.run.arrays
             inputs = [tr.guards.ref(s) for s, _, _ in program.inputs]
         if tr.symbols is not None:
             tr.symbols.check_marks()
-        after = [*replay.build, *replay.effects, leave]
+        after = [*counted, *replay.build, *replay.effects, leave]
         text, names = tr.guards.entry(inputs, "out = " if replay.outputs else "", after)
         tr.guards.scope.update(names)
         run = build("entry", text, tr.guards.scope)
@@ -367,6 +373,17 @@ def _marked(values: Any, depth: int = 3) -> bool:
     if depth and type(values) in (tuple, list, dict):
         return any(_marked(v, depth - 1) for v in (values.values() if type(values) is dict else values))
     return False
+
+
+def _overlap(tr: Tracer, program: Program, written: dict[int, int]) -> bool:
+    """Whether an input that is written shares memory with another; that this stays so is assumed."""
+    tensors = [(i, source, x._a) for i, (source, _, x) in enumerate(program.inputs) if isinstance(x, Tensor)]
+    if len(tensors) < 2:
+        return False
+    into, others = [t for t in tensors if t[0] in written], [t for t in tensors if t[0] not in written]
+    now = shared.overlapping([a for _, _, a in into], [a for _, _, a in others])
+    tr.guards.overlap([source for _, source, _ in into], [source for _, source, _ in others], now)
+    return now
 
 
 def once_only(tr: Tracer) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from flambeau._capture.shared import Memory, counter
 from flambeau._capture.sources import Source
 from flambeau._ground.source import build
 from flambeau._tensor import Tensor
@@ -58,7 +59,7 @@ class Guards:
         self._done: set[Any] = set()
         self._fresh: dict[tuple[int, int], bool] = {}
         self._kept: list[Any] = []
-        self.count = 0
+        self.count = self._extra = 0
 
     # ---- names ----
 
@@ -373,6 +374,38 @@ class Guards:
         else:
             self.check(f"{ref}._base is None", f"{spoken} is a view", source)
 
+    def counter(self, source: Source) -> str:
+        """The variable that holds the counter of a tensor's versions."""
+        self.scope["counter"] = counter
+        return self._kept_value(f"counter({self.ref(source)})", source, "_vc")
+
+    def _kept_value(self, text: str, source: Source | None, what: str = "") -> str:
+        name = f"k{self._extra}"
+        self._extra += 1
+        fresh = source is not None and self.fresh(source)
+        self.line(f"{name} = {text}", fresh)
+        if not fresh:
+            self.held.append(name)
+            if source is not None:
+                ref = self.ref(source)
+                self.volatile.append((f"{self.kept(ref)}.{what} is F_{name}", ref, what))
+        return name
+
+    def overlap(self, written: list[Source], others: list[Source], now: bool) -> None:
+        """Whether memory that is written is that of another input, too."""
+        self.scope["Memory"] = Memory
+        arrays = [(source, f"{self.ref(source)}._a", n < len(written)) for n, source in enumerate([*written, *others])]
+        pick = lambda fresh, writes: "".join(
+            f"{a}, " for source, a, w in arrays if w is writes and self.fresh(source) is fresh
+        )
+        held = self._kept_value(f"Memory(({pick(False, True)}), ({pick(False, False)}))", None)
+        fresh = any(self.fresh(source) for source, _, _ in arrays)
+        condition = f"{held}.overlap"
+        if fresh:
+            condition += f" or {held}.meets(({pick(True, True)}), ({pick(True, False)}))"
+        spoken = f"{len(written)} inputs that are written {'share' if now else 'do not share'} memory with others"
+        self.check(f"not ({condition})" if now else condition, spoken, None, fresh)
+
     def sized(self, name: str, d: str, stand: Any, spoken: str, source: Source) -> None:
         """A tensor some of whose sizes may change: the others are as they were, and its strides follow from them."""
         shape = stand.shape
@@ -414,7 +447,7 @@ class Guards:
         if kept:
             whole = [f"{out}program_arrays(*args)"]
         after = [*whole, *after]
-        wanted = set(re.findall(r"\b(?:v|a|na)\d+\b", "\n".join([*fresh, *after]))) & set(self.held)
+        wanted = set(re.findall(r"\b(?:v|a|na|k)\d+\b", "\n".join([*fresh, *after]))) & set(self.held)
         stable = self.steady()
         names = [*stable, *self.held, *(["args"] if kept else [])]
         conditions = [*(f"{p} is F_{p}" for p in stable), "F_same(F_words)", "(F_look is None or F_look())"]
@@ -491,8 +524,8 @@ class Settle:
 
 
 _OURS = re.compile(
-    r"(v|a|na|c|o)\d+|F_.*|.*_|out|args|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|MODES|STATE|NULL|Partial"
-    r"|Tensor|Spent|FunctionType|MethodType|CellType"
+    r"(v|a|na|c|o|k)\d+|F_.*|.*_|out|args|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|MODES|STATE|NULL|Partial"
+    r"|Tensor|Memory|counter|Spent|FunctionType|MethodType|CellType"
 )  # the names in an entry, but for those of Python
 
 

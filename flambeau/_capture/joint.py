@@ -32,11 +32,18 @@ from flambeau.fx.node import Node as Line, map_arg
 class Joint:
     """Forward and backward of a graph. Called like the graph, it gives results with history."""
 
+    writes = True  # without eager operators, which count versions
+
     def __init__(self, gm: GraphModule, examples: Sequence[Any]) -> None:
         self.gm = gm
         self.wanted = [i for i, x in enumerate(examples) if isinstance(x, Tensor) and x.requires_grad]
         if not self.wanted:
             raise Unsupported("results with a history of their own")
+        places = gm.graph.find_nodes(op="placeholder")
+        if any(n.users and not isinstance(x, Tensor) for n, x in zip(places, examples, strict=False)):
+            raise Unsupported("a number that changes, in what has a history")  # the trace would keep what it is now
+        if not STATE.grad:
+            raise Unsupported("results with a history where none is recorded at the start")
         joint = self.trace(examples)
         forward, backward, self.saved_inputs = split(joint, len(examples), self.results, self.kept)
         self.forward = Compiled(forward, list(examples))

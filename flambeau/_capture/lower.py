@@ -125,6 +125,7 @@ class Compiled:
         self.run = self.driver(False)  # on arrays
         self.call = self.driver(True)  # on tensors
         self.call.native = not self.calls  # reads no switch of eager code
+        self.call.writes = True  # without eager operators, which count versions
         if not any(layout.scalar for layout in self.layouts.values()):
             self.call.arrays = self.driver(True, True)  # on tensors' arrays, giving tensors
 

@@ -28,6 +28,8 @@ _NUMERIC = frozenset(("Scalar", "float", "Scalar | None", "float | None"))
 class Sized:
     """The programs of a graph, by sizes."""
 
+    writes = True  # without eager operators, which count versions
+
     def __init__(self, gm: GraphModule, make: Callable[[GraphModule, Sequence[Any]], Callable[..., Any]]) -> None:
         self.gm, self.make = gm, make
         self.atoms: dict[Atom, tuple[int, int]] = gm.meta[

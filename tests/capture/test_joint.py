@@ -67,6 +67,60 @@ def test_written_inputs_keep_the_history_that_the_write_gives_them():
     assert torch.equal(weight.grad, 2 * x * torch.tensor([0.0, 1, 1, 1]))
 
 
+def test_results_that_share_memory_are_views_with_history():
+    def gradients(f, after):
+        p = torch.arange(1.0, 5.0).requires_grad_()
+        x = p * 2
+        made = f(x)
+        after(*made)
+        (x.sum() + sum(m.sum() for m in made)).backward()
+        return [p.grad, *(m.detach() for m in made)]
+
+    for f, after in (
+        (lambda x: (x.view(2, 2), x * 3), lambda a, b: a.mul_(3)),
+        (lambda x: (lambda y: (y, y.view(2, 2)))(x * 2), lambda a, b: a.mul_(3)),
+        (lambda x: (lambda y: (y, y.t()))(x.view(2, 2).exp() + 1), lambda a, b: b.add_(1)),
+        (lambda x: (x * 2).unbind(), lambda *many: None),
+    ):
+        for options in ({}, {"dynamic": True}):
+            torch._dynamo.reset()
+            want, got = gradients(f, after), gradients(torch.compile(f, **options), after)
+            assert all(torch.allclose(a, b) for a, b in zip(want, got, strict=True))
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_numbers_that_change_are_not_kept(dynamic):
+    w = needs(3)
+    for f in (
+        lambda x, a: x * w * a,
+        lambda x, a: torch.add(x, w, alpha=a),
+        lambda x, a: (x * w).clamp(max=a),
+        lambda x, a: (x * w).sum() / a + a,
+        lambda x, a: torch.lerp(x, w, a / 10),
+        lambda x, a: (x * w)[: int(a)],
+    ):
+        g = torch.compile(f, dynamic=dynamic)
+        for a in (1.0, 2.0, 3.0, 2.5, 1.5):
+            x, found = torch.randn(3), []
+            for h in (f, g):
+                w.grad = None
+                y = h(x, a)
+                y.sum().backward()
+                found += [y.detach(), w.grad]
+            assert torch.allclose(found[0], found[2]) and torch.allclose(found[1], found[3])
+
+
+def test_a_write_between_is_noticed():
+    p = torch.ones(3)
+    add = torch.compile(lambda t: t.add_(1))
+    w = needs(3)
+    for _ in range(2):
+        y = p * w
+        add(p)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.sum().backward()
+
+
 def test_views_and_cheap_results_are_computed_again():
     f = lambda x, w: torch.relu(x @ w.t())
     made = both(f, needs(5, 4), needs(3, 4))

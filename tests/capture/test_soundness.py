@@ -37,5 +37,19 @@ def test_case(case):
     assert world.same(expected, found), f"eager: {expected!r}\ncompiled: {found!r}"
 
 
+NATIVE = ("aliases", "tensors", "modes", "breaks", "hooks")  # what programs could get wrong that graphs do not
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in world.CASES if c.__module__.endswith(NATIVE)], ids=lambda c: f"{c.__module__.rpartition('_')[2]}-{c.__name__}"
+)  # fmt: skip
+def test_native(case):
+    torch.manual_seed(0)
+    expected = case(lambda fn, **options: fn)
+    torch.manual_seed(0)
+    found = case(torch.compile)
+    assert world.same(expected, found, 1e-6), f"eager: {expected!r}\ncompiled: {found!r}"
+
+
 def test_there_are_many():
     assert len(world.CASES) >= 200

@@ -31,22 +31,27 @@ def x(n: int = 3, seed: int = 0) -> Tensor:
     return torch.arange(n, dtype=torch.float32) * 0.75 - 1.0 + seed
 
 
-def same(a: Any, b: Any) -> bool:
-    """Equal, of the same types, throughout."""
+def same(a: Any, b: Any, within: float = 0.0) -> bool:
+    """Equal, of the same types, throughout; elements bit for bit, or within a bound."""
     if type(a) is not type(b):
         return False
     if isinstance(a, Tensor):
         return (
             a.shape == b.shape and a.dtype is b.dtype and a.stride() == b.stride() and a.requires_grad == b.requires_grad
-            and a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+            and (
+                a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+                or (within > 0 and torch.allclose(a.detach(), b.detach(), within, within, equal_nan=True))
+            )
         )  # fmt: skip
     if isinstance(a, dict):
-        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+        return list(a) == list(b) and all(same(a[k], b[k], within) for k in a)
     if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
+        return len(a) == len(b) and all(same(x, y, within) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) and within > 0:
+        return repr(a) == repr(b) or abs(a - b) <= within * max(1.0, abs(a))
     if isinstance(a, (int, float, str, bool, type(None), set, frozenset, type, torch.dtype)):
         return repr(a) == repr(b)
-    return same(vars(a), vars(b)) if hasattr(a, "__dict__") else bool(a == b)
+    return same(vars(a), vars(b), within) if hasattr(a, "__dict__") else bool(a == b)
 
 
 def freeze(v: Any) -> Any:
