@@ -74,6 +74,12 @@ def handle_torch_function(public_api: Any, relevant_args: Any, *args: Any, **kwa
         STATE.members = members
 
 
+def asked_mode(member: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Ask the active mode, then a class that overrides it, for a member of a tensor that is no operator."""
+    found = _overloaded((self,))
+    return _handled(member, found, tuple(type(a) for a in found) or (Tensor,), (self, *args), kwargs)
+
+
 def _handled(public_api: Any, found: list[Any], types: tuple[type, ...], args: Any, kwargs: Any) -> Any:
     if STATE.function_modes:
         mode = STATE.function_modes[-1]
@@ -245,7 +251,13 @@ class TorchFunctionMode:
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         raise NotImplementedError
 
+    _sees_members = True  # attributes, too, and methods that are no operators
+
     def __enter__(self) -> TorchFunctionMode:
+        if self._sees_members:
+            from flambeau._overridden import watch
+
+            watch()
         STATE.function_modes = (*STATE.function_modes, self)
         modes.enter("function")
         return self
@@ -253,6 +265,10 @@ class TorchFunctionMode:
     def __exit__(self, *exc: object) -> None:
         STATE.function_modes = STATE.function_modes[:-1]
         modes.leave("function")
+        if self._sees_members:
+            from flambeau._overridden import unwatch
+
+            unwatch()
 
 
 def _torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -301,7 +317,9 @@ def resolve_name(f: Any) -> str | None:
         return f"torch.Tensor.{name}.{f.__name__}"
     if isinstance(f, property) or not hasattr(f, "__name__") or not hasattr(f, "__qualname__"):
         return None
-    if f.__qualname__.startswith("Tensor.") or (vars(Tensor).get(f.__name__) is f and f.__name__ not in NAMES[""]):
+    if f.__qualname__.startswith(("Tensor.", "_Members.")) or (
+        vars(Tensor).get(f.__name__) is f and f.__name__ not in NAMES[""]
+    ):
         return f"torch.Tensor.{f.__name__}"
     import flambeau
 

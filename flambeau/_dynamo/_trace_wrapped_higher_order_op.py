@@ -19,6 +19,8 @@ def mod_index(x: Any, indices: Any) -> Any:
 class TransformGetItemToIndex(TorchFunctionMode):
     """Inside, `x[i]` with 0-dim tensors gathers, where it would else read i and give a view: positions may be mapped over."""
 
+    _sees_members = False
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is flambeau.Tensor.__getitem__:
             x, given = args[0], pytree.tree_leaves(args[1])

@@ -17,6 +17,12 @@ Scalar = float | int | complex | bool
 Dim = int
 Dims = int | tuple[int, ...]
 
+# The same, with what PyTorch's schemas tell beside: which integers are sizes (SymInt), how long a list is that one number may stand for.
+Size = int
+Shape1 = Shape2 = Shape3 = Shape4 = Shape5 = Shape6 = Shape
+IntList = IntList1 = IntList2 = IntList3 = Shape
+Dims1 = Sizes1 = Dims
+
 
 class Value(Protocol):
     """What flows through a body: an array when it runs, an Expr when it is recorded."""

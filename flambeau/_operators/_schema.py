@@ -1,19 +1,21 @@
 """An operator's schema, in ATen's notation, printed from its typed signature: `aten::add.Tensor(Tensor self, ...) -> Tensor`.
 
 What a body serves under several overloads is typed by the overload's name: a parameter `N` is a Tensor in `mul.Tensor` and a
-Scalar in `mul.Scalar`. Lists of sizes print without their length, and integers as `int` unless they are sizes.
+Scalar in `mul.Scalar`. `Shape2` is a list of two sizes (`SymInt[2]`), `IntList2` one of two other numbers, `Size` one size.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from flambeau._operators.op import REQUIRED, Op, Param
 
 _TYPES = {
     "T": "Tensor", "N": "Tensor", "Mask": "Tensor", "Index": "Tensor", "Scalar": "Scalar", "Dim": "int", "int": "int", "float": "float",
-    "bool": "bool", "str": "str", "Shape": "SymInt[]", "Dims": "int[]", "Ints": "int[]", "DType": "ScalarType", "Device": "Device",
+    "bool": "bool", "str": "str", "Shape": "SymInt[]", "Dims": "int[]", "Ints": "int[]",
+    "Size": "SymInt", "Sizes": "SymInt[]", "IntList": "int[]", "DType": "ScalarType", "Device": "Device",
     "Layout": "Layout", "MemoryFormat": "MemoryFormat", "Generator": "Generator", "Sequence[T]": "Tensor[]",
     "Sequence[T | None]": "Tensor?[]", "Sequence[float]": "float[]", "Sequence[bool]": "bool[]", "Any": "Any", "T | Scalar": "Tensor",
 }  # fmt: skip
@@ -32,9 +34,21 @@ def _default(value: Any) -> str:
     return str(value)
 
 
+def _written(value: Any, kind: str) -> Any:
+    """A default as PyTorch writes it: floating where the type is, one size for several dims once for each."""
+    if kind == "float":
+        return float(value)
+    if kind.startswith("SymInt[") and kind[7].isdigit() and isinstance(value, int):
+        return (value,) * int(kind[7])
+    return value
+
+
 def _type(p: Param, overload: str, position: int) -> str:
-    kind, optional = p.annotation.removesuffix(" | None"), p.annotation.endswith(" | None")
-    text = _TYPES.get(kind, kind)
+    kind, optional = p.note.removesuffix(" | None"), p.note.endswith(" | None")
+    word = kind.rstrip("123456")
+    text = _TYPES.get(word, word)
+    if word != kind:
+        text = text.replace("[]", f"[{kind[len(word) :]}]")
     if kind == "N" and is_number(overload, position):
         text = "Scalar"
     return text + ("?" if optional else "")
@@ -62,6 +76,8 @@ _DEVICE = (
 )  # what every constructor takes after its dtype
 
 
+_MADE = re.compile(r", ScalarType\? dtype=\w+, " + re.escape(", ".join(_DEVICE)))
+
 _RESULTS = {
     "T": "Tensor",
     "int": "int",
@@ -76,7 +92,9 @@ _RESULTS = {
 def _result(op: Op) -> str:
     """What comes back: by the body's annotation, under the names of the outputs."""
     note = str(op.body.__annotations__.get("return", "T"))
-    one = "Tensor(a)" if op.view else "Tensor"
+    one = "Tensor(a)" if op.alias else "Tensor"
+    if op.outputs and op.unnamed:
+        return f"({', '.join(one for _ in op.outputs)})"
     if op.outputs:
         return f"({', '.join(f'{one} {n}' for n in op.outputs)})"
     if note.startswith("tuple[") and "..." not in note:
@@ -107,11 +125,11 @@ def schema(op: Op, overload: str | None = None) -> str:
             parts.append("*")
             starred = True
         kind = _type(p, "Scalar" if numbers else suffix, position)
-        if position == 0 and (op.view or writes):
+        if position == 0 and (op.alias or writes):
             kind = kind.replace("Tensor", "Tensor(a!)" if writes else "Tensor(a)")
         parts.append(
             f"{kind} {op.receiver if p.name == 'input' else p.name}"
-            + ("" if p.default is REQUIRED else f"={_default(float(p.default) if kind == 'float' else p.default)}")
+            + ("" if p.default is REQUIRED else f"={_default(_written(p.default, kind))}")
         )
         if makes and p.keyword and p.name == "dtype":
             parts += _DEVICE
@@ -121,18 +139,26 @@ def schema(op: Op, overload: str | None = None) -> str:
 
 def form(op: Op, name: str, overload: str, kind: str) -> str:
     """The schema of an overload by its public name, in one of its forms: "function", "inplace", "out"."""
-    full = f"{op.aten}.{overload}" if overload else op.aten
+    plain = overload.removesuffix("out").removesuffix("_") if kind == "out" else overload
+    full = f"{op.aten}.{plain}" if plain else op.aten
     text = schema(op, full if full in op.overloads else None)
     _, _, rest = text.partition("(")
     rest, _, result = rest.rpartition(") -> ")
     shown = f"aten::{name}" + (f".{overload}" if overload else "")
     if kind == "inplace":
-        rest = rest.replace("Tensor(a) self", "Tensor self").replace("Tensor self", "Tensor(a!) self", 1)
+        rest = rest.replace("Tensor(a) self", "Tensor self")
+        rest = (
+            rest.replace("Tensor self", "Tensor(a!) self", 1)
+            if "Tensor self" in rest
+            else rest.replace("Tensor input", "Tensor(a!) self", 1)
+        )
         return f"{shown}({rest}) -> Tensor(a!)"
     if kind == "out":
         names = op.outputs or ("out",)
         outs = [f"Tensor({chr(ord('a') + i)}!) {n}" for i, n in enumerate(names)]
-        results = ", ".join(f"Tensor({chr(ord('a') + i)}!)" for i in range(len(names)))
+        rest = _MADE.sub("", rest).removesuffix(", *")  # where and of what a new tensor would be
         rest += (", " if "*" in rest else ", *, ") + ", ".join(outs)
-        return f"{shown}({rest}) -> {results if len(names) == 1 else f'({results})'}"
+        marks = [o.partition(" ")[0] if op.unnamed or len(outs) == 1 else o for o in outs]
+        written = ", ".join(marks)
+        return f"{shown}({rest}) -> {written if len(outs) == 1 else f'({written})'}"
     return f"{shown}({rest}) -> {result}"

@@ -45,7 +45,7 @@ def _(k: Any, input: Any) -> Any:
     return input[...]
 
 
-@composite("conj", layouts=True)
+@composite("conj", layouts=True, alias=True)
 def conj(input: T) -> T:
     """The complex conjugate, as a view; a real tensor itself.
 
@@ -56,13 +56,13 @@ def conj(input: T) -> T:
     return _conj(input) if input.is_complex() else input
 
 
-@composite("resolve_conj")
+@composite("resolve_conj", alias=True)
 def resolve_conj(input: T) -> T:
     """The tensor itself; of a conjugate view, its numbers in new memory."""
     return input.clone() if input.is_conj() else input
 
 
-@composite("resolve_neg")
+@composite("resolve_neg", alias=True)
 def resolve_neg(input: T) -> T:
     """The tensor itself; of a negative view, its numbers in new memory."""
     return input.clone() if input.is_neg() else input

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Shape, T
+from flambeau._kernel.language import Kernel, Shape, Shape2, Shape3, Size, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
@@ -178,7 +178,7 @@ def _checks(input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[in
 
 @composite("convolution", variants=("function",), receiver="input")
 def convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Shape, dilation: Shape, transposed: bool, output_padding: Shape,
-                groups: int) -> T:  # fmt: skip
+                groups: Size) -> T:  # fmt: skip
     """The convolution behind all others: any number of spatial dims, plain or transposed."""
     n = weight.ndim - 2
     stride, padding, dilation = (
@@ -205,7 +205,7 @@ def convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Sha
 
 @composite("_convolution", variants=("function",), receiver="input")
 def _convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Shape, dilation: Shape, transposed: bool, output_padding: Shape,
-                 groups: int, benchmark: bool, deterministic: bool, cudnn_enabled: bool, allow_tf32: bool) -> T:  # fmt: skip
+                 groups: Size, benchmark: bool, deterministic: bool, cudnn_enabled: bool, allow_tf32: bool) -> T:  # fmt: skip
     """`convolution`, told of the ways of other devices as well."""
     return convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
 
@@ -343,15 +343,15 @@ def conv_transpose1d(input: T, weight: T, bias: T | None = None, stride: Shape =
 
 
 @composite("conv_transpose2d.input", variants=("function",), receiver="input")
-def conv_transpose2d(input: T, weight: T, bias: T | None = None, stride: Shape = 1, padding: Shape = 0, output_padding: Shape = 0, groups: int = 1,
-                     dilation: Shape = 1) -> T:  # fmt: skip
+def conv_transpose2d(input: T, weight: T, bias: T | None = None, stride: Shape2 = 1, padding: Shape2 = 0, output_padding: Shape2 = 0, groups: Size = 1,
+                     dilation: Shape2 = 1) -> T:  # fmt: skip
     """The transpose of `conv2d` as a linear map: weight is (c, o/groups, t, u)."""
     return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 2, "conv_transpose2d")
 
 
 @composite("conv_transpose3d.input", variants=("function",), receiver="input")
-def conv_transpose3d(input: T, weight: T, bias: T | None = None, stride: Shape = 1, padding: Shape = 0, output_padding: Shape = 0, groups: int = 1,
-                     dilation: Shape = 1) -> T:  # fmt: skip
+def conv_transpose3d(input: T, weight: T, bias: T | None = None, stride: Shape3 = 1, padding: Shape3 = 0, output_padding: Shape3 = 0, groups: Size = 1,
+                     dilation: Shape3 = 1) -> T:  # fmt: skip
     """The transpose of `conv3d` as a linear map: weight is (c, o/groups, t, u, v)."""
     return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 3, "conv_transpose3d")
 

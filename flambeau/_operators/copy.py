@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
+from flambeau._kernel.language import Dim, Dims1, DType, IntList, Kernel, Shape, Sizes1, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import sizes
 from flambeau._tensor import has_elements
@@ -175,7 +175,7 @@ def _(k: Any, input: Any) -> None:
 
 
 @op("flip", promote="none", lacks=("uC", "flip_cpu"))
-def flip(k: Kernel[T], input: T, dims: Shape) -> T:
+def flip(k: Kernel[T], input: T, dims: IntList) -> T:
     """The elements in reverse order along some dimensions."""
     return k.flip(input, wrap_dims(sizes(dims), input.ndim, empty_is_all=False))
 
@@ -206,7 +206,7 @@ def flipud(input: T) -> T:
 
 
 @op("roll", promote="none", packed="channels")
-def roll(k: Kernel[T], input: T, shifts: Dims, dims: Dims = ()) -> T:
+def roll(k: Kernel[T], input: T, shifts: Sizes1, dims: Dims1 = ()) -> T:
     """The elements moved along some dimensions (all as one where none is given); those pushed out come in again."""
     shifts, dims = sizes(shifts), sizes(dims)
     if not dims:
@@ -231,7 +231,7 @@ def _(input: Any, shifts: Any, dims: Any) -> None:
 
 
 @composite("rot90")
-def rot90(input: T, k: int = 1, dims: Shape = (0, 1)) -> T:
+def rot90(input: T, k: int = 1, dims: IntList = (0, 1)) -> T:
     """Turned by 90 degrees `k` times, in the plane of two dimensions."""
     if len(dims) != 2:
         raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau._kernel.language import DType, Kernel, Scalar, Shape, T
+from flambeau._kernel.language import DType, IntList, Kernel, Scalar, Shape, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
 from flambeau._values.device import memory_format as MemoryFormat
@@ -121,7 +121,7 @@ def empty_strided(k: Kernel[T], size: Shape, stride: Shape, *, dtype: DType | No
 
 
 @op("empty_permuted", promote="none", variants=("function", "factory"))
-def empty_permuted(k: Kernel[T], size: Shape, physical_layout: Shape, *, dtype: DType | None = None) -> T:
+def empty_permuted(k: Kernel[T], size: Shape, physical_layout: IntList, *, dtype: DType | None = None) -> T:
     """Uninitialized memory whose dimensions lie in the given order, the outermost first."""
     if len(sizes(size)) != len(sizes(physical_layout)):
         raise RuntimeError(

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from flambeau._kernel.language import Shape, T
+from flambeau._kernel.language import IntList, T
 from flambeau._operators.contract import bmm, mm
 from flambeau._operators.op import composite
 from flambeau._values.shape import wrap_dim
@@ -24,7 +24,7 @@ def _prod(ns: Any) -> int:
 
 
 @composite("einsum", variants=())
-def einsum(equation: str, tensors: Sequence[T], *, path: Shape | None = None) -> T:
+def einsum(equation: str, tensors: Sequence[T], *, path: IntList | None = None) -> T:
     """Products of elements of several tensors, summed over the dimensions that the equation names on the left only."""
     return contracted(*labelled(equation, tuple(t.ndim for t in tensors)), tensors)
 
@@ -207,7 +207,7 @@ def from_sublists(operands: Sequence[Any]) -> tuple[str, list[Any]]:
 
 
 @composite("tensordot", variants=())
-def tensordot(input: T, other: T, dims_self: Shape, dims_other: Shape) -> T:
+def tensordot(input: T, other: T, dims_self: IntList, dims_other: IntList) -> T:
     """Products summed over pairs of dimensions, one of each tensor."""
     if len(dims_self) != len(dims_other):
         raise RuntimeError("both dimension lists should have same length")

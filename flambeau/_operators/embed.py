@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Kernel, T
+from flambeau._kernel.language import Kernel, Size, T
 from flambeau._operators.index import Index, InPlace, changed, writes
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
@@ -14,7 +14,12 @@ from flambeau._values.dtype import SPOKEN
 
 @op("embedding", promote="none", variants=("function", "out"), receiver="indices")
 def embedding(
-    k: Kernel[T], weight: T, input: Index, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
+    k: Kernel[T],
+    weight: T,
+    input: Index,
+    padding_idx: Size = -1,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> T:
     """The rows of `weight` that `input` names."""
     return k.library("rows", weight, input)
@@ -41,7 +46,7 @@ embedding.vjp(
 
 @op("embedding_dense_backward", promote="none", variants=("function",))
 def embedding_dense_backward(
-    k: Kernel[T], grad_output: T, indices: Index, num_weights: int, padding_idx: int, scale_grad_by_freq: bool
+    k: Kernel[T], grad_output: T, indices: Index, num_weights: Size, padding_idx: Size, scale_grad_by_freq: bool
 ) -> T:
     """Zeros of the weight's sizes to which each row of the gradient is added in its place."""
     return k.library(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
+from flambeau._kernel.language import Dim, Dims1, DType, IntList, Kernel, Shape, Shape1, Size, T
 from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import slice_, slice_backward
@@ -26,7 +26,7 @@ c2c.vjp(input=lambda g, dim, normalization, forward: c2c(g, dim, normalization, 
 
 
 @op("_fft_r2c", promote="none", variants=("function", "out"))
-def r2c(k: Kernel[T], input: T, dim: Shape, normalization: int, onesided: bool) -> T:
+def r2c(k: Kernel[T], input: T, dim: IntList, normalization: int, onesided: bool) -> T:
     """The transform of real numbers; `onesided` leaves out the half of the last dimension that follows by symmetry."""
     return k.library("r2c", input, dims=tuple(dim), mode=normalization, onesided=onesided)
 
@@ -45,7 +45,7 @@ def _r2c_back(g: Any, shape: Shape, dim: Shape, mode: int, onesided: bool) -> An
 
 
 @op("_fft_c2r", promote="none", variants=("function", "out"))
-def c2r(k: Kernel[T], input: T, dim: Shape, normalization: int, last_dim_size: int) -> T:
+def c2r(k: Kernel[T], input: T, dim: IntList, normalization: int, last_dim_size: Size) -> T:
     """The inverse transform of numbers whose other half follows by symmetry: a real result."""
     return k.library("c2r", input, dims=tuple(dim), mode=normalization, last=last_dim_size)
 
@@ -153,7 +153,7 @@ def _one(x: Any, n: int | None, dim: int) -> tuple[int, int]:
 
 
 @composite("fft_fft", **FFT)
-def fft(input: T, n: int | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def fft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
     """The discrete Fourier transform: sum over t of x[t] exp(-2 pi i k t / n).
 
     >>> torch.fft.fft(torch.tensor([1.0, 0.0]))
@@ -165,14 +165,14 @@ def fft(input: T, n: int | None = None, dim: Dim = -1, norm: str | None = None) 
 
 
 @composite("fft_ifft", **FFT)
-def ifft(input: T, n: int | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def ifft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
     """The inverse of `fft`."""
     d, n = _one(input, n, dim)
     return c2c(_resized(_floating(input, True), d, n), (d,), _mode(norm, False), False)
 
 
 @composite("fft_rfft", **FFT)
-def rfft(input: T, n: int | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def rfft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
     """The first half of the transform of real numbers; the other half follows by symmetry."""
     input = _real_input("rfft", input)
     d, n = _one(input, n, dim)
@@ -187,19 +187,19 @@ def _to_real(x: Any, n: int | None, dim: int, mode: int, conjugate: bool) -> Any
 
 
 @composite("fft_irfft", **FFT)
-def irfft(input: T, n: int | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def irfft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
     """The inverse of `rfft`."""
     return _to_real(input, n, dim, _mode(norm, False), False)
 
 
 @composite("fft_hfft", **FFT)
-def hfft(input: T, n: int | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def hfft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
     """The transform of a Hermitian signal, of which the first half is given: real."""
     return _to_real(input, n, dim, _mode(norm, True), True)
 
 
 @composite("fft_ihfft", **FFT)
-def ihfft(input: T, n: int | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def ihfft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
     """The inverse of `hfft`."""
     input = _real_input("ihfft", input)
     d, n = _one(input, n, dim)
@@ -210,7 +210,7 @@ def ihfft(input: T, n: int | None = None, dim: Dim = -1, norm: str | None = None
 
 
 @composite("fft_fftn", **FFT)
-def fftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str | None = None) -> T:
+def fftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
     """The transform over several dimensions."""
     s, dims = _shape_and_dims(input, s, dim)
     x = _all_resized(_floating(input, True), s, dims)
@@ -218,7 +218,7 @@ def fftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str | 
 
 
 @composite("fft_ifftn", **FFT)
-def ifftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str | None = None) -> T:
+def ifftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
     """The inverse of `fftn`."""
     s, dims = _shape_and_dims(input, s, dim)
     x = _all_resized(_floating(input, True), s, dims)
@@ -226,7 +226,7 @@ def ifftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str |
 
 
 @composite("fft_rfftn", **FFT)
-def rfftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str | None = None) -> T:
+def rfftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
     """The transform of real numbers over several dimensions, the last of which is halved."""
     input = _real_input("rfftn", input)
     s, dims = _shape_and_dims(input, s, dim)
@@ -245,14 +245,14 @@ def _last_points(x: Any, s: Any, dim: Any, name: str) -> tuple[list[int], tuple[
 
 
 @composite("fft_irfftn", **FFT)
-def irfftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str | None = None) -> T:
+def irfftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
     """The inverse of `rfftn`."""
     shape, dims, last = _last_points(input, s, dim, "irfftn")
     return c2r(_all_resized(_floating(input, True), shape, dims), dims, _mode(norm, False), last)
 
 
 @composite("fft_hfftn", **FFT)
-def hfftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str | None = None) -> T:
+def hfftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
     """The transform of a Hermitian signal over several dimensions: real."""
     shape, dims, last = _last_points(input, s, dim, "hfftn")
     x = _all_resized(_floating(input, True), shape, dims)
@@ -263,7 +263,7 @@ def hfftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str |
 
 
 @composite("fft_ihfftn", **FFT)
-def ihfftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str | None = None) -> T:
+def ihfftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
     """The inverse of `hfftn`."""
     input = _real_input("ihfftn", input)
     s, dims = _shape_and_dims(input, s, dim)
@@ -275,37 +275,37 @@ def ihfftn(input: T, s: Shape | None = None, dim: Dims | None = None, norm: str 
 
 
 @composite("fft_fft2", **FFT)
-def fft2(input: T, s: Shape | None = None, dim: Dims = (-2, -1), norm: str | None = None) -> T:
+def fft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
     """The transform over two dimensions."""
     return fftn(input, s, dim, norm)
 
 
 @composite("fft_ifft2", **FFT)
-def ifft2(input: T, s: Shape | None = None, dim: Dims = (-2, -1), norm: str | None = None) -> T:
+def ifft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
     """The inverse of `fft2`."""
     return ifftn(input, s, dim, norm)
 
 
 @composite("fft_rfft2", **FFT)
-def rfft2(input: T, s: Shape | None = None, dim: Dims = (-2, -1), norm: str | None = None) -> T:
+def rfft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
     """The transform of real numbers over two dimensions, the last of which is halved."""
     return rfftn(input, s, dim, norm)
 
 
 @composite("fft_irfft2", **FFT)
-def irfft2(input: T, s: Shape | None = None, dim: Dims = (-2, -1), norm: str | None = None) -> T:
+def irfft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
     """The inverse of `rfft2`."""
     return irfftn(input, s, dim, norm)
 
 
 @composite("fft_hfft2", **FFT)
-def hfft2(input: T, s: Shape | None = None, dim: Dims = (-2, -1), norm: str | None = None) -> T:
+def hfft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
     """The transform of a Hermitian signal over two dimensions: real."""
     return hfftn(input, s, dim, norm)
 
 
 @composite("fft_ihfft2", **FFT)
-def ihfft2(input: T, s: Shape | None = None, dim: Dims = (-2, -1), norm: str | None = None) -> T:
+def ihfft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
     """The inverse of `hfft2`."""
     return ihfftn(input, s, dim, norm)
 
@@ -330,14 +330,14 @@ def _all_dims(x: Any, dim: Any) -> tuple[int, ...]:
 
 
 @composite("fft_fftshift", namespace="fft", variants=("function",))
-def fftshift(input: T, dim: Dims | None = None) -> T:
+def fftshift(input: T, dim: Dims1 | None = None) -> T:
     """The frequency 0 moved to the middle."""
     dims = _all_dims(input, dim)
     return input.roll([input.shape[d] // 2 for d in dims], dims) if dims else input.clone()
 
 
 @composite("fft_ifftshift", namespace="fft", variants=("function",))
-def ifftshift(input: T, dim: Dims | None = None) -> T:
+def ifftshift(input: T, dim: Dims1 | None = None) -> T:
     """The inverse of `fftshift`."""
     dims = _all_dims(input, dim)
     return input.roll([(input.shape[d] + 1) // 2 for d in dims], dims) if dims else input.clone()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Scalar, T
+from flambeau._kernel.language import Kernel, Scalar, Size, T
 from flambeau._operators.op import FUNCTION, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN
@@ -14,7 +14,7 @@ OUT = ("function", "method", "out")
 
 
 @op("bincount", promote="none", differentiable=False, lacks=("uhC", "bincount_cpu"))
-def bincount(k: Kernel[T], input: T, weights: T | None = None, minlength: int = 0) -> T:
+def bincount(k: Kernel[T], input: T, weights: T | None = None, minlength: Size = 0) -> T:
     """How often each of 0, 1, 2, ... occurs; with `weights`, their sums."""
     return k.library("bincount", input, weights, minlength=minlength)
 

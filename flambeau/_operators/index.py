@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau._kernel.language import Dim, Kernel, Scalar, T
+from flambeau._kernel.language import Dim, Kernel, Scalar, Size, T
 from flambeau._operators.op import ALL_FORMS, Op, composite, op
 from flambeau._tensor import has_elements
 from flambeau._values.dtype import SPOKEN, check_fits, dtype as Kind, of
@@ -541,7 +541,7 @@ def nonzero(input: T, *, as_tuple: bool = False) -> Any:
 
 
 @composite("nonzero_static", variants=("function", "method", "out"))
-def nonzero_static(input: T, *, size: int, fill_value: int = -1) -> T:
+def nonzero_static(input: T, *, size: Size, fill_value: int = -1) -> T:
     """The indices of the first `size` elements that are not zero; rows of `fill_value` where there are fewer."""
     if size < 0:
         raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau._kernel.language import Kernel, T
+from flambeau._kernel.language import Kernel, Size, T
 from flambeau._operators.op import composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64, uint8
@@ -144,7 +144,7 @@ def binary_cross_entropy_with_logits(
 
 
 @op("nll_loss_forward", namespace="nn", variants=("function",), outputs=("output", "total_weight"))
-def nll_loss_forward(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: int) -> T:  # type: ignore[name-defined]  # noqa: F821
+def nll_loss_forward(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: Size) -> T:  # type: ignore[name-defined]  # noqa: F821
     """-weight[t] * input[i, t] over the classes in dim 1 (or 0 of a vector), and the sum of the weights."""
     return k.library("nll", input, target, weight, reduction=reduction, ignore_index=ignore_index)
 
@@ -286,7 +286,7 @@ def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
 
 
 @composite("nll_loss", **NN, lacks=("bic", "nll_loss_out_frame"))
-def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100) -> T:
+def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: Size = -100) -> T:
     """The negative log likelihood of class indices, given log-probabilities (n, c) or (c,)."""
     if input.ndim not in (1, 2):
         raise RuntimeError("input tensor should be 1D or 2D")
@@ -306,7 +306,7 @@ def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, i
 
 
 @composite("nll_loss2d", **NN)
-def nll_loss2d(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100) -> T:
+def nll_loss2d(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: Size = -100) -> T:
     """`nll_loss` of images (n, c, h, w) against (n, h, w)."""
     if target.ndim != 3:
         raise RuntimeError(
@@ -323,7 +323,7 @@ def nll_loss2d(input: T, target: T, weight: T | None = None, reduction: int = 1,
 
 
 @composite("nll_loss_nd", namespace="nn", variants=("function",))
-def nll_loss_nd(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: int = -100) -> T:
+def nll_loss_nd(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: Size = -100) -> T:
     """`nll_loss` with any number of dims after the classes."""
     if input.ndim < 1:
         raise ValueError(f"Expected 1 or more dimensions (got {input.ndim})")
@@ -345,7 +345,7 @@ def cross_entropy_loss(
     target: T,
     weight: T | None = None,
     reduction: int = 1,
-    ignore_index: int = -100,
+    ignore_index: Size = -100,
     label_smoothing: float = 0.0,
 ) -> T:
     """-log softmax(input) at the target class, or averaged over target probabilities."""

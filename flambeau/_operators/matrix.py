@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Kernel, T
+from flambeau._kernel.language import Dim, Kernel, Size, T
 from flambeau._operators.op import ALL_FORMS, composite, op
 from flambeau._operators.part import _diagonal, diagonal
 from flambeau._values.shape import wrap_dim
@@ -18,13 +18,13 @@ def _rank(name: str, x: Any, least: int = 2) -> None:
 
 
 @op("tril", promote="none", variants=ALL_FORMS, lacks=("u", "tril"), packed=True)
-def tril(k: Kernel[T], input: T, diagonal: int = 0) -> T:
+def tril(k: Kernel[T], input: T, diagonal: Size = 0) -> T:
     """The lower triangle of the last two dimensions, zeros above the given diagonal."""
     return k.library("triangular", input, diagonal=diagonal, lower=True)
 
 
 @op("triu", promote="none", variants=ALL_FORMS, lacks=("u", "triu"), packed=True)
-def triu(k: Kernel[T], input: T, diagonal: int = 0) -> T:
+def triu(k: Kernel[T], input: T, diagonal: Size = 0) -> T:
     """The upper triangle of the last two dimensions, zeros below the given diagonal."""
     return k.library("triangular", input, diagonal=diagonal, lower=False)
 

@@ -12,7 +12,7 @@ def _nested(*overloads: str, **options: Any) -> Any:
     return op(*overloads, promote="none", layouts="nested", **options)
 
 
-@_nested("_nested_get_values", variants=FUNCTION)
+@_nested("_nested_get_values", variants=FUNCTION, alias=True)
 def _nested_get_values(k: Kernel[T], input: T) -> T:
     """The elements of a jagged nested tensor, its members joined along the ragged dimension."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau._kernel.language import Dims, DType, Kernel, Scalar, Shape, T
+from flambeau._kernel.language import Dims, Dims1, DType, Kernel, Scalar, Shape, T
 from flambeau._operators import linalg as factor, solve
 from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
@@ -266,7 +266,7 @@ def norm(
 
 
 @composite("frobenius_norm.dim", variants=("function", "out"))
-def frobenius_norm(input: T, dim: Dims, keepdim: bool = False) -> T:
+def frobenius_norm(input: T, dim: Dims1, keepdim: bool = False) -> T:
     """The square root of the sum of squares over some dimensions."""
     return linalg_vector_norm(input, 2, sizes(dim) or None, keepdim)
 

@@ -21,6 +21,7 @@ from flambeau._values.dtype import uint8
     constants=("mean", "rstd"),
     native=True,
     packed=True,
+    unnamed=True,
 )
 def native_layer_norm(
     k: Kernel[T], input: T, normalized_shape: Shape, weight: T | None, bias: T | None, eps: float

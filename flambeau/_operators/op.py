@@ -48,16 +48,22 @@ _NUMBERS_TOO = frozenset(("N", "N | None", "T | Scalar"))
 _ONE_NUMBER = frozenset(
     ("Scalar", "float", "int", "Dim", "bool", "Scalar | None", "float | None", "int | None", "Dim | None")
 )
+_READ_AS = {"Size": "int", "IntList": "Shape", "Sizes": "Dims"}
 _LISTS = frozenset(("Sequence[T]", "Sequence[T] | None", "Sequence[T | None]"))
 
 
 class Param:
-    """One parameter of an operator: its name, annotation, default, and whether it is keyword-only."""
+    """One parameter of an operator: its name, annotation, default, and whether it is keyword-only.
 
-    __slots__ = ("annotation", "default", "is_free", "is_list", "is_tensor", "keyword", "name", "takes_number")
+    `note` is the annotation as it is written: "Shape2", of which `annotation` keeps what matters to readings, "Shape".
+    """
 
-    def __init__(self, name: str, annotation: str, default: Any, keyword: bool) -> None:
-        self.name, self.annotation, self.default, self.keyword = name, annotation, default, keyword
+    __slots__ = ("annotation", "default", "is_free", "is_list", "is_tensor", "keyword", "name", "note", "takes_number")
+
+    def __init__(self, name: str, note: str, default: Any, keyword: bool) -> None:
+        kind, bar, none = note.partition(" | ")
+        annotation = _READ_AS.get(kind.rstrip("123456"), kind.rstrip("123456")) + bar + none
+        self.name, self.annotation, self.note, self.default, self.keyword = name, annotation, note, default, keyword
         self.is_tensor = annotation in _TENSOR
         self.is_free = annotation in _FREE
         self.is_list = annotation in _LISTS
@@ -85,6 +91,8 @@ class Op:
         variants: of "function", "method", "inplace", "out", and "factory" (takes device=, layout=, pin_memory=, requires_grad= too).
         namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
         view: the result shares the first tensor's memory.
+        alias: it may do so, or is itself a view by way of other operators; schemas say so.
+        unnamed: schemas do not name the results.
         names: further public names (aliases: `arccos`, `concat`).
         native: large calls run as one generated kernel, even where `.arrays` exists (pointwise bodies always do): the body and the
             written derivative of an op; a whole composite, forward and backward.
@@ -111,7 +119,8 @@ class Op:
                  python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | tuple[tuple[str, str], ...] = (),
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
                  wraps: bool = False, layouts: bool | str = False, formats: bool = False,
-                 single: str = "", scalar: str = "", packed: bool | str = False) -> None:  # fmt: skip
+                 single: str = "", scalar: str = "", packed: bool | str = False, alias: bool = False,
+                 unnamed: bool = False) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -127,6 +136,7 @@ class Op:
         self._routines: dict[dtype, str] = {}
         self.halves, self.layouts = halves, layouts
         self.wraps, self.formats, self.packed = wraps, formats, packed
+        self.alias, self.unnamed = alias or view, unnamed
         self.single, self.scalar = single, scalar
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)

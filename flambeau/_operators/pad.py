@@ -123,6 +123,7 @@ def _define(mode: str, prefix: str, n: int) -> None:
         _check(input, padding, n, mode)
         return _take_each(input, padding, mode)
 
+    pad_nd.__annotations__["padding"] = f"Shape{2 * n}"
     pad_nd.__name__ = f"{prefix}_pad{n}d"
     pad_nd.__doc__ = f"Pads the last {n} dim{'s' * (n > 1)} by {mode} of the input."
     composite(pad_nd.__name__, namespace="nn", variants=("function",))(pad_nd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from flambeau._kernel.language import Dim, Kernel, Shape, T
+from flambeau._kernel.language import Dim, Kernel, Shape, Size, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import VIEW, elements, sizes
 from flambeau._values.shape import whole, wrap_dim
@@ -23,7 +23,7 @@ def at(dim: int, index: Any) -> tuple[Any, ...]:
 
 
 @op("select.int", **VIEW)
-def select(k: Kernel[T], input: T, dim: Dim, index: int) -> T:
+def select(k: Kernel[T], input: T, dim: Dim, index: Size) -> T:
     """The slice of `input` at `index` along `dim`: that dimension is gone.
 
     >>> torch.tensor([[1, 2], [3, 4]]).select(1, 0)
@@ -55,7 +55,7 @@ def _(k: Any, input: Array, dim: int, index: int) -> Array:
 
 
 @op("select_backward", promote="none", variants=("function",), receiver="grad_output")
-def select_backward(k: Kernel[T], input: T, input_sizes: Shape, dim: Dim, index: int) -> T:
+def select_backward(k: Kernel[T], input: T, input_sizes: Shape, dim: Dim, index: Size) -> T:
     """Zeros of the given sizes with `input` at `index` along `dim`."""
     dim = wrap_dim(dim, len(input_sizes))
     n, i = input_sizes[dim], index % input_sizes[dim]
@@ -82,7 +82,9 @@ def clamped(n: int, start: Any, end: Any) -> tuple[int, int]:
 
 
 @op("slice.Tensor", variants=(), **VIEW)
-def slice_(k: Kernel[T], input: T, dim: Dim = 0, start: int | None = None, end: int | None = None, step: int = 1) -> T:
+def slice_(
+    k: Kernel[T], input: T, dim: Dim = 0, start: Size | None = None, end: Size | None = None, step: Size = 1
+) -> T:
     """Every `step`-th element from `start` up to `end` along `dim`."""
     dim = wrap_dim(dim, input.ndim)
     return k.slice(input, dim, *clamped(input.shape[dim], start, end), step)
@@ -104,7 +106,7 @@ def _(input: Any, dim: int, start: Any, end: Any, step: int) -> None:
 
 
 @op("slice_backward", promote="none", variants=("function",), receiver="grad_output")
-def slice_backward(k: Kernel[T], input: T, input_sizes: Shape, dim: Dim, start: int, end: int, step: int) -> T:
+def slice_backward(k: Kernel[T], input: T, input_sizes: Shape, dim: Dim, start: Size, end: Size, step: Size) -> T:
     """Zeros of the given sizes with `input` in the slice along `dim`."""
     dim = wrap_dim(dim, len(input_sizes))
     start, end = clamped(input_sizes[dim], start, end)
@@ -142,7 +144,7 @@ def narrow(input: T, dim: Dim, start: Any, length: int) -> T:
 
 
 @composite("narrow_copy", variants=("function", "method", "out"), layouts=True)
-def narrow_copy(input: T, dim: Dim, start: int, length: int) -> T:
+def narrow_copy(input: T, dim: Dim, start: Size, length: Size) -> T:
     """A copy of the part of `input` that `narrow` views."""
     if input.ndim and dim >= input.ndim:
         raise RuntimeError(
@@ -264,7 +266,7 @@ def split_with_sizes(input: T, split_sizes: Shape, dim: Dim = 0) -> tuple[T, ...
 
 
 @composite("unsafe_split.Tensor")
-def unsafe_split(input: T, split_size: int, dim: Dim = 0) -> tuple[T, ...]:
+def unsafe_split(input: T, split_size: Size, dim: Dim = 0) -> tuple[T, ...]:
     """As `split`, without the bookkeeping of views."""
     return split(input, split_size, dim)
 
@@ -480,8 +482,8 @@ unfold_backward.vjp(input=lambda g, dim, size, step: g.unfold(dim, size, step))
 # ---------------------------------------------------------------- as_strided
 
 
-@composite("as_strided", layouts=True)
-def as_strided(input: T, size: Shape, stride: Shape, storage_offset: int | None = None) -> T:
+@composite("as_strided", layouts=True, alias=True)
+def as_strided(input: T, size: Shape, stride: Shape, storage_offset: Size | None = None) -> T:
     """A view of the storage with any sizes, strides and offset."""
     size, stride = sizes(size), sizes(stride)
     if len(size) != len(stride):
@@ -546,7 +548,7 @@ as_strided_backward.vjp(
 
 
 @composite("select_scatter", variants=("function", "method", "out"))
-def select_scatter(input: T, src: T, dim: Dim, index: int) -> T:
+def select_scatter(input: T, src: T, dim: Dim, index: Size) -> T:
     """A copy of `input` with `src` in place of the slice at `index` along `dim`."""
     out = input.clone()
     part = select(out, dim, index)
@@ -560,7 +562,9 @@ def select_scatter(input: T, src: T, dim: Dim, index: int) -> T:
 
 
 @composite("slice_scatter", variants=("function", "method", "out"))
-def slice_scatter(input: T, src: T, dim: Dim = 0, start: int | None = None, end: int | None = None, step: int = 1) -> T:
+def slice_scatter(
+    input: T, src: T, dim: Dim = 0, start: Size | None = None, end: Size | None = None, step: Size = 1
+) -> T:
     """A copy of `input` with `src` in place of a slice along `dim`."""
     out = input.clone()
     part = slice_(out, dim, start, end, step)
@@ -589,7 +593,7 @@ def diagonal_scatter(input: T, src: T, offset: int = 0, dim1: Dim = 0, dim2: Dim
 
 @op("as_strided_scatter", promote="none", variants=("function", "method", "out"))
 def as_strided_scatter(
-    k: Kernel[T], input: T, src: T, size: Shape, stride: Shape, storage_offset: int | None = None
+    k: Kernel[T], input: T, src: T, size: Shape, stride: Shape, storage_offset: Size | None = None
 ) -> T:
     """A copy of `input`'s memory with `src` in a strided window of it."""
     return k.library("as_strided_scatter", input, src, shape=sizes(size), strides=sizes(stride), offset=storage_offset)

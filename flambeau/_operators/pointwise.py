@@ -515,7 +515,7 @@ SPELLED = {
 }  # fmt: skip
 
 
-@pointwise("positive", promote="none")
+@pointwise("positive", promote="none", alias=True)
 def positive(k: Kernel[T], input: T) -> T:
     """`input` itself."""
     return input

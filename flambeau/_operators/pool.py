@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Shape, T
+from flambeau._kernel.language import IntList1, IntList2, IntList3, Kernel, Shape, Shape2, Shape3, T
 from flambeau._operators.flat import flat_in, still
 from flambeau._operators.op import composite, op
 from flambeau._operators.resample import resampled
@@ -127,16 +127,22 @@ def _max(input: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil_m
     variants=("function",),
     outputs=("out", "indices"),
     lacks=("buc", "max_pool2d"),
+    unnamed=True,
 )
 def max_pool2d_with_indices(
-    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+    input: T,
+    kernel_size: IntList2,
+    stride: IntList2 = (),
+    padding: IntList2 = 0,
+    dilation: IntList2 = 1,
+    ceil_mode: bool = False,
 ) -> T:
     """The largest element of each window of the last two dims, and its flat position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")
 
 
 @composite("max_pool2d_with_indices_backward", variants=())
-def max_pool2d_with_indices_backward(grad_output: T, input: T, kernel_size: Shape, stride: Shape, padding: Shape, dilation: Shape,
+def max_pool2d_with_indices_backward(grad_output: T, input: T, kernel_size: IntList2, stride: IntList2, padding: IntList2, dilation: IntList2,
                                      ceil_mode: bool, indices: T) -> T:  # fmt: skip
     """What reaches the input of `max_pool2d_with_indices`."""
     return flat_in(_max_pool_backward(grad_output, indices, tuple(input.shape), 2), input)
@@ -148,9 +154,15 @@ def max_pool2d_with_indices_backward(grad_output: T, input: T, kernel_size: Shap
     variants=("function",),
     outputs=("out", "indices"),
     lacks=("buc", "max_pool3d"),
+    unnamed=True,
 )
 def max_pool3d_with_indices(
-    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+    input: T,
+    kernel_size: IntList3,
+    stride: IntList3 = (),
+    padding: IntList3 = 0,
+    dilation: IntList3 = 1,
+    ceil_mode: bool = False,
 ) -> T:
     """The largest element of each window of the last three dims, and its flat position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")
@@ -181,7 +193,12 @@ def max_pool1d(
 
 @composite("max_pool2d", variants=("function",), lacks=("buc", "max_pool2d"))
 def max_pool2d(
-    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+    input: T,
+    kernel_size: IntList2,
+    stride: IntList2 = (),
+    padding: IntList2 = 0,
+    dilation: IntList2 = 1,
+    ceil_mode: bool = False,
 ) -> T:
     """The largest element of each window of the last two dims."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")[0]
@@ -189,7 +206,12 @@ def max_pool2d(
 
 @composite("max_pool3d", variants=("function",), lacks=("buc", "max_pool3d"))
 def max_pool3d(
-    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
+    input: T,
+    kernel_size: IntList3,
+    stride: IntList3 = (),
+    padding: IntList3 = 0,
+    dilation: IntList3 = 1,
+    ceil_mode: bool = False,
 ) -> T:
     """The largest element of each window of the last three dims."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")[0]
@@ -214,13 +236,13 @@ def _unpool(input: Any, indices: Any, output_size: Any, n: int) -> Any:
 
 
 @composite("max_unpool2d", namespace="nn", variants=("function",), lacks=("bic", "max_unpool2d"))
-def max_unpool2d(input: T, indices: T, output_size: Shape) -> T:
+def max_unpool2d(input: T, indices: T, output_size: Shape2) -> T:
     """Puts each element where `max_pool2d` took it from; zeros elsewhere."""
     return _unpool(input, indices, tuple(output_size), 2)
 
 
 @composite("max_unpool3d", namespace="nn", variants=("function",), lacks=("bic", "max_unpool3d"))
-def max_unpool3d(input: T, indices: T, output_size: Shape, stride: Shape, padding: Shape) -> T:
+def max_unpool3d(input: T, indices: T, output_size: Shape3, stride: IntList3, padding: IntList3) -> T:
     """Puts each element where `max_pool3d` took it from; zeros elsewhere."""
     return _unpool(input, indices, tuple(output_size), 3)
 
@@ -334,14 +356,14 @@ def avg_pool1d(
 
 
 @composite("avg_pool2d", namespace="nn", variants=("function", "out"), lacks=("bsuc", "avg_pool2d"))
-def avg_pool2d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+def avg_pool2d(input: T, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> T:  # fmt: skip
     """The mean of each window of the last two dims."""
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2, "avg_pool2d")
 
 
 @composite("avg_pool3d", namespace="nn", variants=("function", "out"), lacks=("bsuhc", "avg_pool3d_out_frame"))
-def avg_pool3d(input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+def avg_pool3d(input: T, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> T:  # fmt: skip
     """The mean of each window of the last three dims."""
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 3, "avg_pool3d")
@@ -395,7 +417,7 @@ def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
 
 
 @composite("adaptive_avg_pool1d", variants=("function",), layouts=True)
-def adaptive_avg_pool1d(input: T, output_size: Shape) -> T:
+def adaptive_avg_pool1d(input: T, output_size: IntList1) -> T:
     """The mean of each of `output_size` nearly equal parts of the last dim."""
     return _adaptive_avg(input, output_size, 1, "adaptive_avg_pool1d")
 
@@ -403,7 +425,7 @@ def adaptive_avg_pool1d(input: T, output_size: Shape) -> T:
 @composite(
     "adaptive_avg_pool2d", namespace="nn", variants=("function",), layouts=True, lacks=("bi", "adaptive_avg_pool2d")
 )
-def adaptive_avg_pool2d(input: T, output_size: Shape) -> T:
+def adaptive_avg_pool2d(input: T, output_size: Shape2) -> T:
     """The mean of each of `output_size` nearly equal parts of the last two dims."""
     return _adaptive_avg(input, output_size, 2, "adaptive_avg_pool2d")
 
@@ -415,7 +437,7 @@ def adaptive_avg_pool2d(input: T, output_size: Shape) -> T:
     layouts=True,
     lacks=("bi", "adaptive_avg_pool3d_cpu"),
 )
-def adaptive_avg_pool3d(input: T, output_size: Shape) -> T:
+def adaptive_avg_pool3d(input: T, output_size: Shape3) -> T:
     """The mean of each of `output_size` nearly equal parts of the last three dims."""
     return _adaptive_avg(input, output_size, 3, "adaptive_avg_pool3d")
 

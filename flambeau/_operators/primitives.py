@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from flambeau._kernel.language import DType, Kernel, Scalar, Shape, T
+from flambeau._kernel.language import DType, Kernel, Scalar, Shape, Shape2, Size, T
 from flambeau._operators import activation, contract, conv, grid as grids, loss, normalize, pad, pool, resample, select
 from flambeau._operators.op import REGISTRY, REQUIRED, Op, composite, op, pointwise
 from flambeau._tensor import Tensor
@@ -58,7 +58,7 @@ def _backward_of(
         scope,
     )
     made = scope["backward"]
-    made.__annotations__ = {first: "T", **{p.name: p.annotation for p in source.params if p.name in names}}
+    made.__annotations__ = {first: "T", **{p.name: p.note for p in source.params if p.name in names}}
     made.__doc__ = f"What reaches the input of `{source.name}`."
     backward = composite(name or f"{source.aten}_backward", **HIDDEN)(made)
     _seen(source, backward, names, given)
@@ -165,7 +165,7 @@ _backward_of(loss.binary_cross_entropy, defaults=True)
 
 @composite("nll_loss_backward", **HIDDEN)
 def nll_loss_backward(
-    grad_output: T, input: T, target: T, weight: T | None, reduction: int, ignore_index: int, total_weight: T
+    grad_output: T, input: T, target: T, weight: T | None, reduction: int, ignore_index: Size, total_weight: T
 ) -> T:
     """What reaches the input of `nll_loss_forward`."""
     return loss._nll_back(grad_output, tuple(input.shape), target, weight, total_weight, reduction, ignore_index)
@@ -173,14 +173,14 @@ def nll_loss_backward(
 
 @composite("nll_loss2d_backward", **HIDDEN)
 def nll_loss2d_backward(
-    grad_output: T, input: T, target: T, weight: T | None, reduction: int, ignore_index: int, total_weight: T
+    grad_output: T, input: T, target: T, weight: T | None, reduction: int, ignore_index: Size, total_weight: T
 ) -> T:
     """What reaches the input of `nll_loss2d_forward`."""
     return nll_loss_backward(grad_output, input, target, weight, reduction, ignore_index, total_weight)
 
 
 @composite("nll_loss2d_forward", outputs=("output", "total_weight"), **HIDDEN)
-def nll_loss2d_forward(input: T, target: T, weight: T | None, reduction: int, ignore_index: int) -> T:
+def nll_loss2d_forward(input: T, target: T, weight: T | None, reduction: int, ignore_index: Size) -> T:
     """`nll_loss_forward` of images."""
     return tuple(loss.nll_loss_forward(input, target, weight, reduction, ignore_index))  # type: ignore[return-value]
 
@@ -322,7 +322,7 @@ _backward_of(pool.avg_pool3d)
 
 
 @composite("_adaptive_avg_pool2d", **HIDDEN)
-def _adaptive_avg_pool2d(input: T, output_size: Shape) -> T:
+def _adaptive_avg_pool2d(input: T, output_size: Shape2) -> T:
     """`adaptive_avg_pool2d`, as graphs show it."""
     return pool.adaptive_avg_pool2d(input, output_size)
 
@@ -480,8 +480,9 @@ def _resampling(name: str) -> None:
         scope,
     )
     made = scope["backward"]
-    made.__annotations__ = {"grad_output": "T", "output_size": "Shape", "input_size": "Shape"}
-    made.__annotations__ |= {p.name: p.annotation for p in rest}
+    size = next(p.note for p in source.params if p.name == "output_size")
+    made.__annotations__ = {"grad_output": "T", "output_size": size, "input_size": f"Shape{int(size[-1]) + 2}"}
+    made.__annotations__ |= {p.name: p.note for p in rest}
     made.__doc__ = f"What reaches the input of `{name}`."
     scope["backward"] = composite(f"{name}_backward", **HIDDEN)(made).primitive()
     rule = f"lambda g, input_shape, output_size, {given}: backward(g, tuple(output_size), tuple(input_shape), {given})"
@@ -530,7 +531,7 @@ def detach(k: Kernel[T], input: T) -> T:
     return k.reshape(input, input.shape)
 
 
-@composite("lift_fresh", **HIDDEN)
+@composite("lift_fresh", **HIDDEN, alias=True)
 def lift_fresh(input: T) -> T:
     """A tensor that was just made from data: itself."""
     return input
@@ -548,7 +549,7 @@ def item(input: T) -> Any:
     return input.item()
 
 
-@composite("to.dtype", **HIDDEN)
+@composite("to.dtype", **HIDDEN, alias=True)
 def to_dtype(
     input: T, dtype: DType, non_blocking: bool = False, copy: bool = False, memory_format: MemoryFormat | None = None
 ) -> T:
@@ -556,7 +557,7 @@ def to_dtype(
     return input.to(dtype, non_blocking, copy, memory_format=memory_format)
 
 
-@composite("to.device", **HIDDEN)
+@composite("to.device", **HIDDEN, alias=True)
 def to_device(
     input: T,
     device: Device,
@@ -569,7 +570,7 @@ def to_device(
     return input.to(device, dtype, non_blocking, copy, memory_format=memory_format)
 
 
-@composite("to.dtype_layout", **HIDDEN)
+@composite("to.dtype_layout", **HIDDEN, alias=True)
 def to_dtype_layout(
     input: T,
     *,
@@ -586,7 +587,7 @@ def to_dtype_layout(
     return input.to(copy=copy, **{n: v for n, v in given.items() if v is not None})
 
 
-@composite("to.other", **HIDDEN)
+@composite("to.other", **HIDDEN, alias=True)
 def to_other(
     input: T, other: T, non_blocking: bool = False, copy: bool = False, memory_format: MemoryFormat | None = None
 ) -> T:

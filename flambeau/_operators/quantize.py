@@ -207,8 +207,14 @@ def quantized_max_pool1d(
     """The largest element of each window of a quantized tensor."""
 
 
-quantized_max_pool2d = _quantized("quantized_max_pool2d", variants=FUNCTION)(quantized_max_pool1d.body)
-quantized_max_pool3d = _quantized("quantized_max_pool3d", variants=FUNCTION)(quantized_max_pool1d.body)
+quantized_max_pool2d = _quantized(
+    "quantized_max_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0, int[2] dilation=1, bool ceil_mode=False)",
+    variants=FUNCTION,
+)(quantized_max_pool1d.body)
+quantized_max_pool3d = _quantized(
+    "quantized_max_pool3d(Tensor self, int[3] kernel_size, int[3] stride=[], int[3] padding=0, int[3] dilation=1, bool ceil_mode=False)",
+    variants=FUNCTION,
+)(quantized_max_pool1d.body)
 
 
 @_quantized("quantized_batch_norm", variants=FUNCTION, receiver="input")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from flambeau._ground.errors import check
-from flambeau._kernel.language import DType, Kernel, Shape, T
+from flambeau._kernel.language import DType, Kernel, Shape, Size, T
 from flambeau._operators.create import FACTORY, LIKE, chosen, own, shaped
 from flambeau._operators.op import op
 from flambeau._values.device import memory_format as MemoryFormat
@@ -646,7 +646,7 @@ def _(input: Any, mean: float, std: float, generator: Any) -> None:
 
 @op("multinomial", promote="none", variants=("function", "method", "out"), differentiable=False)
 def multinomial(
-    k: Kernel[T], input: T, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+    k: Kernel[T], input: T, num_samples: Size, replacement: bool = False, *, generator: Generator | None = None
 ) -> T:
     """Indices drawn from each row of `input` in proportion to its weights.
 

@@ -6,7 +6,7 @@ import math
 from math import prod as product
 from typing import Any
 
-from flambeau._kernel.language import Dim, Dims, DType, Kernel, Scalar, T
+from flambeau._kernel.language import Dim, Dims, Dims1, DType, Kernel, Scalar, T
 from flambeau._operators.op import Op, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import uint8
@@ -128,14 +128,14 @@ def _(input: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
 
 
 @composite("nansum", variants=OUT, native=True)
-def nansum(input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
+def nansum(input: T, dim: Dims1 | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The sum, NaN counting as 0."""
     x = input.masked_fill(input.isnan(), 0) if input.dtype.is_floating_point else input
     return x.sum(dim, keepdim, dtype=dtype)
 
 
 @composite("nanmean", variants=OUT, native=True)
-def nanmean(input: T, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
+def nanmean(input: T, dim: Dims1 | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The mean of what is not NaN."""
     return nansum(input, dim, keepdim, dtype=dtype) / input.isnan().logical_not().sum(dim, keepdim)
 
@@ -228,7 +228,7 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
         shape = dropped(input.shape, (d,), keepdim)
         return k.reshape(k.gather(input, d, index), shape), k.reshape(index, shape)
 
-    def several(k: Kernel[T], input: T, dim: Dims = (), keepdim: bool = False) -> T:
+    def several(k: Kernel[T], input: T, dim: Dims1 = (), keepdim: bool = False) -> T:
         dims = wrap_dims(dim, input.ndim)
         return k.reshape(getattr(k, word)(input, dims), dropped(input.shape, dims, keepdim))
 
@@ -381,7 +381,7 @@ any_, all_ = _truth("any"), _truth("all")
 
 @op("var.correction", variants=OUT, native=True, packed=True)
 def var(
-    k: Kernel[T], input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False
+    k: Kernel[T], input: T, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False
 ) -> T:
     """The mean squared distance from the mean, over n - correction (1 by default)."""
     dims = wrap_dims(dim, input.ndim)
@@ -439,7 +439,7 @@ def var_all(input: T, unbiased: bool) -> T:
 
 
 @composite("std.correction", variants=OUT, layouts=True)
-def std(input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
+def std(input: T, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
     """The square root of `var`."""
     return _root(var(input, dim, correction=correction, keepdim=keepdim))
 
@@ -473,7 +473,7 @@ def std_all(input: T, unbiased: bool) -> T:
 
 def _with_mean(name: str, spread: Op) -> None:
     def correction_(
-        input: T, dim: Dims | None = None, *, correction: Scalar | None = None, keepdim: bool = False
+        input: T, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False
     ) -> tuple[T, T]:
         return spread(input, dim, correction=correction, keepdim=keepdim), input.mean(dim, keepdim)
 
@@ -497,7 +497,7 @@ _with_mean("std", std)
 
 
 @op("logsumexp", variants=OUT, promote="float", native=True, packed=True)
-def logsumexp(k: Kernel[T], input: T, dim: Dims, keepdim: bool = False) -> T:
+def logsumexp(k: Kernel[T], input: T, dim: Dims1, keepdim: bool = False) -> T:
     """log(sum(exp(x))), without overflow."""
     dims = wrap_dims(dim, input.ndim)
     if not product(input.shape[d] for d in dims):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Shape, T
+from flambeau._kernel.language import IntList2, Kernel, Shape, Shape1, Shape2, Shape3, Size, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
@@ -245,13 +245,13 @@ def _plain(name: str, n: int, run: Any, aligned: bool) -> Any:
     if aligned:
         if n == 1:
 
-            def fn(input: T, output_size: Shape, align_corners: bool, scales: float | None = None) -> T:
+            def fn(input: T, output_size: Shape1, align_corners: bool, scales: float | None = None) -> T:
                 return run(input, output_size, align_corners, (scales,))
         elif n == 2:
 
             def fn(
                 input: T,
-                output_size: Shape,
+                output_size: Shape2,
                 align_corners: bool,
                 scales_h: float | None = None,
                 scales_w: float | None = None,
@@ -259,22 +259,22 @@ def _plain(name: str, n: int, run: Any, aligned: bool) -> Any:
                 return run(input, output_size, align_corners, (scales_h, scales_w))
         else:
 
-            def fn(input: T, output_size: Shape, align_corners: bool, scales_d: float | None = None, scales_h: float | None = None,
+            def fn(input: T, output_size: Shape3, align_corners: bool, scales_d: float | None = None, scales_h: float | None = None,
                    scales_w: float | None = None) -> T:  # fmt: skip
                 return run(input, output_size, align_corners, (scales_d, scales_h, scales_w))
     elif n == 1:
 
-        def fn(input: T, output_size: Shape, scales: float | None = None) -> T:
+        def fn(input: T, output_size: Shape1, scales: float | None = None) -> T:
             return run(input, output_size, False, (scales,))
     elif n == 2:
 
-        def fn(input: T, output_size: Shape, scales_h: float | None = None, scales_w: float | None = None) -> T:
+        def fn(input: T, output_size: Shape2, scales_h: float | None = None, scales_w: float | None = None) -> T:
             return run(input, output_size, False, (scales_h, scales_w))
     else:
 
         def fn(
             input: T,
-            output_size: Shape,
+            output_size: Shape3,
             scales_d: float | None = None,
             scales_h: float | None = None,
             scales_w: float | None = None,
@@ -336,7 +336,7 @@ def _pair(v: Any) -> tuple[int, int]:
 
 
 @composite("im2col", namespace="nn", variants=("function",), lacks=("iC", "im2col_out_cpu"))
-def im2col(input: T, kernel_size: Shape, dilation: Shape, padding: Shape, stride: Shape) -> T:
+def im2col(input: T, kernel_size: IntList2, dilation: IntList2, padding: IntList2, stride: IntList2) -> T:
     """Every window of an image as a column: (n, c * taps, windows)."""
     (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (kernel_size, dilation, padding, stride))
     if input.ndim not in (3, 4) or any(e == 0 for e in input.shape[-3:]):
@@ -367,7 +367,9 @@ def im2col(input: T, kernel_size: Shape, dilation: Shape, padding: Shape, stride
 
 
 @composite("col2im", namespace="nn", variants=("function",))
-def col2im(input: T, output_size: Shape, kernel_size: Shape, dilation: Shape, padding: Shape, stride: Shape) -> T:
+def col2im(
+    input: T, output_size: Shape2, kernel_size: IntList2, dilation: IntList2, padding: IntList2, stride: IntList2
+) -> T:
     """Adds columns of windows back into an image."""
     (h, w), (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (output_size, kernel_size, dilation, padding, stride))
     if input.ndim not in (2, 3):
@@ -442,7 +444,7 @@ def pixel_unshuffle(input: T, downscale_factor: int) -> T:
 
 
 @composite("channel_shuffle", variants=("function",), names=("native_channel_shuffle",))
-def channel_shuffle(input: T, groups: int) -> T:
+def channel_shuffle(input: T, groups: Size) -> T:
     """Interleaves the channels of `groups` groups."""
     if input.ndim < 3:
         raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(input.shape)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from flambeau._kernel.language import Dims, Kernel, Scalar, T
+from flambeau._kernel.language import Dims, Dims1, Kernel, Scalar, T
 from flambeau._operators.index import index
 from flambeau._operators.op import FUNCTION, composite, op
 from flambeau._operators.pad import constant_pad_nd
@@ -119,7 +119,7 @@ def _unsafe_masked_index_put_accumulate(input: T, mask: T, indices: Sequence[T |
 
 
 @op("hash_tensor", promote="none", variants=("function", "method", "out"), differentiable=False)
-def hash_tensor(k: Kernel[T], input: T, dim: Dims = (), *, keepdim: bool = False, mode: int = 0) -> T:
+def hash_tensor(k: Kernel[T], input: T, dim: Dims1 = (), *, keepdim: bool = False, mode: int = 0) -> T:
     """The exclusive or of the bits of all elements, or of those along dims, widened to 64 bits."""
     return k.library("hash_bits", input, dim=dim, keepdim=keepdim)
 

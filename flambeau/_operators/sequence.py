@@ -140,6 +140,7 @@ def _pad_packed_sequence(data: T, batch_sizes: Any, batch_first: bool, padding_v
     variants=FUNCTION,
     promote="none",
     outputs=("neg_log_likelihood", "log_alpha"),
+    unnamed=True,
 )
 def _ctc_loss(k: Kernel[T], log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints, blank: int = 0,  # type: ignore[name-defined]  # noqa: F821
               zero_infinity: bool = False) -> T:  # fmt: skip

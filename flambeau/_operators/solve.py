@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau._kernel.language import Dim, Kernel, Shape, T
+from flambeau._kernel.language import Dim, Kernel, Shape, Size, T
 from flambeau._operators import linalg as factor
 from flambeau._operators.contract import matmul
 from flambeau._operators.flat import blind_in, still
@@ -429,7 +429,7 @@ def linalg_matmul(input: T, other: T) -> T:
     return matmul(input, other)
 
 
-@composite("linalg_diagonal", namespace="linalg", variants=("function",))
+@composite("linalg_diagonal", namespace="linalg", variants=("function",), alias=True)
 def linalg_diagonal(A: T, *, offset: int = 0, dim1: Dim = -2, dim2: Dim = -1) -> T:
     """The diagonal of the last two dimensions."""
     return diagonal(A, offset, dim1, dim2)
@@ -461,7 +461,7 @@ def linalg_cross(input: T, other: T, *, dim: Dim = -1) -> T:
 
 
 @composite("linalg_vander", namespace="linalg", variants=("function",))
-def linalg_vander(x: T, *, N: int | None = None) -> T:
+def linalg_vander(x: T, *, N: Size | None = None) -> T:
     """The powers 0, 1, ... N-1 of each element, as columns."""
     if N is not None and N <= 1:
         raise RuntimeError("N must be greater than 1.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Kernel, T
+from flambeau._kernel.language import Dim, Kernel, Size, T
 from flambeau._operators.index import Index, N
 from flambeau._operators.op import ALL_FORMS, composite, op
 from flambeau._values.dtype import SPOKEN, int32, int64
@@ -60,7 +60,7 @@ def msort(input: T) -> T:
 
 
 @op("topk", promote="none", variants=OUT, outputs=PAIR, lacks=("u", "topk_cpu"))
-def topk(kernel: Kernel[T], input: T, k: int, dim: Dim = -1, largest: bool = True, sorted: bool = True) -> tuple[T, T]:
+def topk(kernel: Kernel[T], input: T, k: Size, dim: Dim = -1, largest: bool = True, sorted: bool = True) -> tuple[T, T]:
     """The `k` largest (or smallest) elements along `dim`, and where they were."""
     return kernel.library("topk", input, count=k, dim=wrap_dim(dim, input.ndim), largest=largest, ordered=sorted)
 
@@ -82,7 +82,7 @@ def _(input: Any, k: int, dim: int, largest: bool, sorted: bool) -> None:
 
 
 @op("kthvalue", promote="none", variants=OUT, outputs=PAIR, lacks=("bcu", "kthvalue_cpu"))
-def kthvalue(kernel: Kernel[T], input: T, k: int, dim: Dim = -1, keepdim: bool = False) -> tuple[T, T]:
+def kthvalue(kernel: Kernel[T], input: T, k: Size, dim: Dim = -1, keepdim: bool = False) -> tuple[T, T]:
     """The `k`-th smallest element along `dim`, and where it was."""
     return kernel.library("kthvalue", input, place=k, dim=wrap_dim(dim, input.ndim), keepdim=keepdim)
 

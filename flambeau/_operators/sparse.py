@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
+from flambeau._kernel.language import Dim, Dims, DType, IntList, Kernel, T
 from flambeau._operators.op import FUNCTION, METHOD, op
 
 Scalar = Any
@@ -23,7 +23,7 @@ def _laid_out(*overloads: str, **options: Any) -> Any:
 # ---------------------------------------------------------------- parts
 
 
-@_laid_out("values", variants=METHOD)
+@_laid_out("values", variants=METHOD, alias=True)
 def values(k: Kernel[T], input: T) -> T:
     """The elements that are there, one for each index.
 
@@ -47,37 +47,37 @@ _sparse_with_values.vjp(input=lambda g, like: _sparse_values_at(g, like))
 _sparse_values_at.vjp(input=lambda g, input, like: _like(_sparse_with_values(g, like), input))
 
 
-@_laid_out("indices", variants=METHOD, differentiable=False)
+@_laid_out("indices", variants=METHOD, differentiable=False, alias=True)
 def indices(k: Kernel[T], input: T) -> T:
     """The coordinates of the elements that are there: a row for each sparse dimension."""
 
 
-@_laid_out("_indices", variants=METHOD, differentiable=False)
+@_laid_out("_indices", variants=METHOD, differentiable=False, alias=True)
 def _indices(k: Kernel[T], input: T) -> T:
     """The same, of a tensor that need not be coalesced."""
 
 
-@_laid_out("_values", variants=METHOD, differentiable=False)
+@_laid_out("_values", variants=METHOD, differentiable=False, alias=True)
 def _values(k: Kernel[T], input: T) -> T:
     """The values of a tensor that need not be coalesced, without history."""
 
 
-@_laid_out("crow_indices", variants=METHOD, differentiable=False)
+@_laid_out("crow_indices", variants=METHOD, differentiable=False, alias=True)
 def crow_indices(k: Kernel[T], input: T) -> T:
     """Where each row begins (CSR, BSR)."""
 
 
-@_laid_out("col_indices", variants=METHOD, differentiable=False)
+@_laid_out("col_indices", variants=METHOD, differentiable=False, alias=True)
 def col_indices(k: Kernel[T], input: T) -> T:
     """The column of each element (CSR) or block (BSR)."""
 
 
-@_laid_out("ccol_indices", variants=METHOD, differentiable=False)
+@_laid_out("ccol_indices", variants=METHOD, differentiable=False, alias=True)
 def ccol_indices(k: Kernel[T], input: T) -> T:
     """Where each column begins (CSC, BSC)."""
 
 
-@_laid_out("row_indices", variants=METHOD, differentiable=False)
+@_laid_out("row_indices", variants=METHOD, differentiable=False, alias=True)
 def row_indices(k: Kernel[T], input: T) -> T:
     """The row of each element (CSC) or block (BSC)."""
 
@@ -102,7 +102,7 @@ def is_coalesced(k: Kernel[T], input: T) -> bool:
     """Whether the coordinates are known to be sorted and distinct."""
 
 
-@_laid_out("coalesce", variants=METHOD)
+@_laid_out("coalesce", variants=METHOD, alias=True)
 def coalesce(k: Kernel[T], input: T) -> T:
     """The same tensor with its coordinates sorted, and what stands at one place added up.
 
@@ -123,12 +123,12 @@ _coalesced.vjp(input=lambda g: g)
 
 
 @_laid_out("sparse_resize", variants=("inplace",))
-def sparse_resize(k: Kernel[T], input: T, size: Shape, sparse_dim: int, dense_dim: int) -> T:
+def sparse_resize(k: Kernel[T], input: T, size: IntList, sparse_dim: int, dense_dim: int) -> T:
     """Other sizes, and another number of sparse and dense dimensions."""
 
 
 @_laid_out("sparse_resize_and_clear", variants=("inplace",))
-def sparse_resize_and_clear(k: Kernel[T], input: T, size: Shape, sparse_dim: int, dense_dim: int) -> T:
+def sparse_resize_and_clear(k: Kernel[T], input: T, size: IntList, sparse_dim: int, dense_dim: int) -> T:
     """The same, without any elements."""
 
 
@@ -421,5 +421,5 @@ def _spsolve(k: Kernel[T], A: T, B: T, *, left: bool = True) -> T:
 
 
 @_laid_out("_spdiags", variants=FUNCTION, differentiable=False)
-def _spdiags(k: Kernel[T], diagonals: T, offsets: T, shape: Shape, layout: Layout | None = None) -> T:
+def _spdiags(k: Kernel[T], diagonals: T, offsets: T, shape: IntList, layout: Layout | None = None) -> T:
     """A sparse matrix with given diagonals."""

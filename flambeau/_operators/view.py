@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Dims, DType, Kernel, Shape, T
+from flambeau._kernel.language import Dim, Dims, DType, IntList, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._values.dtype import SPOKEN, dtype, of, of_type
 from flambeau._values.shape import infer, view_strides, whole, wrap_dim, wrap_dims
@@ -100,7 +100,7 @@ def _numel(shape: Shape) -> int:
     return out
 
 
-@composite("view_as", variants=METHOD)
+@composite("view_as", variants=METHOD, alias=True)
 def view_as(input: T, other: T) -> T:
     """View this tensor in the shape of `other`."""
     return input.view(other.shape)
@@ -122,7 +122,7 @@ def _(k: Any, input: Any, size: Shape) -> Any:
     return input.reshape(-1).reshape(size) if not input.flags.c_contiguous else input.copy().reshape(size)
 
 
-@composite("reshape", layouts=True)
+@composite("reshape", layouts=True, alias=True)
 def reshape(input: T, shape: Shape) -> T:
     """The same elements in another shape: a view where the strides allow it, else a copy.
 
@@ -137,13 +137,13 @@ def reshape(input: T, shape: Shape) -> T:
     return view(input, wanted)
 
 
-@composite("reshape_as", variants=METHOD)
+@composite("reshape_as", variants=METHOD, alias=True)
 def reshape_as(input: T, other: T) -> T:
     """Reshape this tensor to the shape of `other`."""
     return reshape(input, other.shape)
 
 
-@composite("flatten.using_ints")
+@composite("flatten.using_ints", alias=True)
 def flatten(input: T, start_dim: Dim = 0, end_dim: Dim = -1) -> T:
     """Joins the dimensions from `start_dim` to `end_dim` into one."""
     rank = input.ndim
@@ -158,7 +158,7 @@ def flatten(input: T, start_dim: Dim = 0, end_dim: Dim = -1) -> T:
     return reshape(input, (*shape[:start], _numel(shape[start : end + 1]), *shape[end + 1 :]))
 
 
-@composite("unflatten.int")
+@composite("unflatten.int", alias=True)
 def unflatten(input: T, dim: Dim, sizes: Shape) -> T:
     """Splits one dimension into several (one of which may be -1)."""
     dim, given = wrap_dim(dim, input.ndim), _ints(sizes)
@@ -177,7 +177,7 @@ def unflatten(input: T, dim: Dim, sizes: Shape) -> T:
 _ints = sizes
 
 
-@composite("ravel")
+@composite("ravel", alias=True)
 def ravel(input: T) -> T:
     """All elements in one dimension."""
     return reshape(input, (-1,))
@@ -194,7 +194,7 @@ def _inverse(dims: Shape) -> Shape:
 
 
 @op("permute", **VIEW)
-def permute(k: Kernel[T], input: T, dims: Shape) -> T:
+def permute(k: Kernel[T], input: T, dims: IntList) -> T:
     """The dimensions in another order.
 
     >>> torch.zeros(2, 3, 5).permute(2, 0, 1).shape
@@ -290,7 +290,7 @@ def _(k: Any, input: Any) -> Any:
     return input.T
 
 
-@composite("numpy_T", variants=METHOD, python_name="T", layouts=True)
+@composite("numpy_T", variants=METHOD, python_name="T", layouts=True, alias=True)
 def numpy_t(input: T) -> T:
     """The dimensions in reverse order."""
     if input._a.ndim == 2:
@@ -309,7 +309,7 @@ def numpy_t(input: T) -> T:
     return permute(input, tuple(range(input.ndim))[::-1])
 
 
-@composite("mT", variants=METHOD, layouts=True)
+@composite("mT", variants=METHOD, layouts=True, alias=True)
 def m_t(input: T) -> T:
     """The last two dimensions exchanged."""
     if input.ndim < 2:
@@ -319,7 +319,7 @@ def m_t(input: T) -> T:
     return transpose(input, -2, -1)
 
 
-@composite("matrix_H", variants=METHOD, python_name="H", layouts=True)
+@composite("matrix_H", variants=METHOD, python_name="H", layouts=True, alias=True)
 def matrix_h(input: T) -> T:
     """The conjugate transpose of a matrix."""
     if input.ndim == 0:
@@ -332,7 +332,7 @@ def matrix_h(input: T) -> T:
     return transpose(input, 0, 1).conj()
 
 
-@composite("mH", variants=METHOD, layouts=True)
+@composite("mH", variants=METHOD, layouts=True, alias=True)
 def m_h(input: T) -> T:
     """The last two dimensions exchanged, and conjugated."""
     if input.ndim < 2:
@@ -342,7 +342,7 @@ def m_h(input: T) -> T:
     return transpose(input, -2, -1).conj()
 
 
-@composite("adjoint", layouts=True)
+@composite("adjoint", layouts=True, alias=True)
 def adjoint(input: T) -> T:
     """The last two dimensions exchanged, and conjugated."""
     if input.ndim < 2:
@@ -353,7 +353,10 @@ def adjoint(input: T) -> T:
 
 
 @composite(
-    "movedim.intlist", "movedim.int(Tensor(a) self, int source, int destination) -> Tensor(a)", names=("moveaxis",)
+    "movedim.intlist",
+    "movedim.int(Tensor(a) self, int source, int destination) -> Tensor(a)",
+    names=("moveaxis",),
+    alias=True,
 )
 def movedim(input: T, source: Dims, destination: Dims) -> T:
     """Moves dimensions to other places; the rest keep their order."""
@@ -516,13 +519,13 @@ def _expanded(shape: Shape, size: Shape) -> Shape:
     return tuple(out)
 
 
-@composite("expand_as", variants=METHOD)
+@composite("expand_as", variants=METHOD, alias=True)
 def expand_as(input: T, other: T) -> T:
     """Expand this tensor to the shape of `other`."""
     return input.expand(other.shape)
 
 
-@composite("broadcast_to")
+@composite("broadcast_to", alias=True)
 def broadcast_to(input: T, size: Shape) -> T:
     """Broadcasts `input` to a shape."""
     return input.expand(size)

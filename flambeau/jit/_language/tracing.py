@@ -70,6 +70,8 @@ class _Names:
 class Tracer(TorchFunctionMode):
     """Builds the graph of one call."""
 
+    _sees_members = False
+
     def __init__(self, module_type: ty.Class | None, module: Any) -> None:
         self.em = Emitter(_Names())
         self.known: dict[int, tuple[Any, Value]] = {}  # by the tensor's id: the tensor, kept alive, and its value
