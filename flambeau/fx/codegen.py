@@ -6,6 +6,8 @@ import enum
 import inspect
 import math
 import re
+import types
+import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -35,6 +37,10 @@ inplace_methods = {
     "imatmul": "{} @= {}", "ior": "{} |= {}", "ipow": "{} **= {}", "irshift": "{} >>= {}", "isub": "{} -= {}", "itruediv": "{} /= {}",
     "ixor": "{} ^= {}", "setitem": "{}[{}] = {}",
 }  # fmt: skip
+
+
+# How `typing` spells the classes of Python: `typing.List[int].__origin__` is `list`.
+_SPOKEN = {list: typing.List, tuple: typing.Tuple, dict: typing.Dict, set: typing.Set, frozenset: typing.FrozenSet}  # noqa: UP006
 
 
 class _CustomBuiltin(NamedTuple):
@@ -185,14 +191,21 @@ class _Writer:
         return name
 
     def type_of(self, t: Any) -> str:
+        """A type, each of its parts a name that the text finds."""
         if t is None:
             return "None"
-        name = _type_repr(t)
-        if name.startswith("torch.") or not isinstance(t, type):
-            for inner in getattr(t, "__args__", ()):
-                self.type_of(inner)
-            return name
-        return self.add_global(name, t)
+        if t is ...:
+            return self.add_global("_", t)
+        inner = getattr(t, "__args__", ())
+        if isinstance(t, types.UnionType):
+            return "|".join(map(self.type_of, inner))
+        origin = getattr(t, "__origin__", None)
+        if origin is None:
+            return self.add_global(_type_repr(t), t)
+        if not isinstance(t, types.GenericAlias):
+            origin = _SPOKEN.get(origin, origin)
+        name = self.add_global(_type_repr(origin), origin)
+        return f"{name}[{','.join(map(self.type_of, inner))}]" if inner else name
 
     def provenance(self, node: Node) -> None:
         """A comment where the following lines come from another line of the program."""

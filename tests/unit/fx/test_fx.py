@@ -408,3 +408,23 @@ def test_assertions_are_recorded(agree):
             return [n.name for n in traced.graph.nodes], str(e), traced(x)
 
     agree(program, rand(2, 3), grads=0)
+
+
+def test_types_of_arguments_and_results(agree):
+    """Each part of an annotation is a name that the text finds; the module runs."""
+    import typing
+
+    def program(fl, x):
+        names = ("List", "Optional", "Tuple", "Callable", "Any")  # as programs before Python 3.9 write them
+        old = {n: getattr(typing, n) for n in names}
+        kinds = (old["List"][fl.Tensor], old["Optional"][fl.Tensor], old["Tuple"][int, ...], list[int], tuple[fl.Tensor, int], old["Any"],
+                 old["Callable"], int | None)  # fmt: skip
+        out = []
+        for kind in kinds:
+            graph = fl.fx.Graph()
+            graph.output(graph.placeholder("x", kind), kind)
+            module = fl.fx.GraphModule({}, graph)
+            out.append((module.code.strip(), module(x)))
+        return out
+
+    agree(program, rand(2), grads=0)
