@@ -12,6 +12,8 @@ from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import check_fits, dtype as Kind, of
 from flambeau._values.shape import check_fills, wrap_dim, wrap_dims
 
+FEW = 1 << 15  # elements: copies of fewer are the array library's
+
 N = T
 INPLACE = ("inplace",)
 
@@ -32,7 +34,7 @@ clone.vjp(input=lambda g: g)
 
 @clone.arrays
 def _(k: Any, input: Any, *, memory_format: Any = None) -> Any:
-    if memory_format is None and input.flags.c_contiguous:
+    if memory_format is None and input.flags.c_contiguous and input.size < FEW:
         return input.copy()
     return k.library("copied", input, format="preserve_format" if memory_format is None else memory_format.name)
 

@@ -52,7 +52,7 @@ def _joined(k: Any, tensors: Sequence[Any], dim: int) -> Any:
         wrap_dim(dim, 1)
         return xs[0].copy()
     try:
-        return k.xp.concatenate(kept, dim)
+        return k.library("joined", *kept, dim=dim)
     except (ValueError, IndexError):
         _explain(tensors, dim)
         raise
@@ -109,9 +109,9 @@ def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     shape = tensors[0].shape
     xs = _agreed(k, tensors)
     if at == len(shape):
-        return k.xp.concatenate([x.reshape(*shape, 1) for x in xs], at) if shape else k.xp.array(xs)
+        return k.library("joined", *(x.reshape(*shape, 1) for x in xs), dim=at) if shape else k.xp.array(xs)
     # One after another in the dimension that follows the new one: no tensor is reshaped, only the result.
-    return k.xp.concatenate(xs, at).reshape(*shape[:at], len(xs), *shape[at:])
+    return k.library("joined", *xs, dim=at).reshape(*shape[:at], len(xs), *shape[at:])
 
 
 stack.vjp(tensors=lambda g, dim: unbind(g, dim))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, Shape, T
 from flambeau._operators.flat import still
@@ -25,6 +26,11 @@ def constant_pad_nd(k: Kernel[T], input: T, pad: Shape, value: Scalar = 0) -> T:
     """Cells of `value` before and after: pad = (last dim before, after, dim before that ...); negative widths crop."""
     out = k.pad(input, _widths(input.ndim, pad), value)
     return k.library("copied", out) if out is input or not any(n > 0 for n in pad) else out
+
+
+@constant_pad_nd.arrays
+def _(k: Any, input: Any, pad: Shape, value: Scalar = 0) -> Any:
+    return k.library("pad_constant", input, widths=_widths(input.ndim, pad), value=value)
 
 
 constant_pad_nd.vjp(input=lambda g, pad: constant_pad_nd(g, [-whole(n) for n in pad]))

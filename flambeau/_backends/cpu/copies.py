@@ -1,6 +1,8 @@
-"""Copies of large arrays that turn dims about, by kernels; NumPy is as fast where both sides walk memory alike.
+"""Copies of large arrays by kernels, over threads.
 
-Bits are moved, not numbers: an array is seen as one of floats of its element's size. Overlapping memory is left to NumPy.
+Where rows lie in order on both sides, one kernel copies them, whatever the sizes; copies that turn dims about have a plan for
+each pair of layouts. Bits are moved, not numbers: an array is seen as one of floats of its element's size. Overlapping memory is
+left to NumPy.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-LARGE = 1 << 15  # elements: a copy of fewer is over before a kernel has begun
+LARGE = 1 << 17  # bytes: a copy of fewer is over before a kernel has begun
 SEEN_AS = {4: np.dtype("f4"), 8: np.dtype("f8")}
+NARROW, BLOCK = 64, 1 << 16  # bytes that a row has at least, and that are copied at a time
+MOST = 64  # chunks
 
 
 @cache
@@ -27,16 +31,14 @@ def _table() -> Any:
 
 
 def copy_into(out: Any, x: Any) -> None:
-    """out[...] = x, for arrays of one dtype and shape."""
-    if (
-        x.size >= LARGE
-        and x.itemsize in SEEN_AS
-        and x.dtype.kind in "fiuc"
-        and _turned(out, x)
-        and _table() is not None
-    ):
-        d = SEEN_AS[x.itemsize]
-        if _launched(out if out.dtype is d else out.view(d), x if x.dtype is d else x.view(d)):
+    """out[...] = x, for arrays of one dtype; x may be broadcast."""
+    if out.nbytes >= LARGE and x.shape == out.shape and out.dtype.kind != "O" and _table() is not None:
+        if _turned(out, x):
+            d = SEEN_AS.get(x.itemsize)
+            if d is not None and x.dtype.kind in "fiuc":
+                if _launched(out if out.dtype is d else out.view(d), x if x.dtype is d else x.view(d)):
+                    return
+        elif _rows(out, x):
             return
     out[...] = x
 
@@ -45,6 +47,82 @@ def _turned(out: Any, x: Any) -> bool:
     """Whether the dim that lies innermost on one side does not on the other."""
     steps = [(abs(a), abs(b)) for a, b, n in zip(out.strides, x.strides, x.shape, strict=True) if n > 1]
     return bool(steps) and min(steps)[1] != min(b for _, b in steps)
+
+
+# -- rows ---------------------------------------------------------------------------------------------------------------
+
+
+def _rows(out: Any, x: Any) -> bool:
+    """Whether the kernel copied, row by row."""
+    from flambeau._backends.cpu.launch import ARG, CONST, Launch, Plan, planned
+
+    walk = _walk(out, x)
+    if walk is None or not out.flags.writeable or np.may_share_memory(out, x):
+        return False
+    shape, to, source, width = walk
+    units = shape[0] * shape[1] * shape[2] * -(-width // BLOCK)
+    chunks = 1
+    while chunks < MOST and chunks * BLOCK < out.nbytes and chunks < units:
+        chunks *= 2
+    words = (out.ctypes.data, x.ctypes.data, *shape, *to, *source, width)
+
+    def make() -> Plan:
+        code = _kernel()
+        slots = (*((ARG, i) for i in range(len(words))), (CONST, chunks))
+        return Plan((), (Launch(code["k"], slots, chunks),), release=True, keep=(code,))
+
+    return planned(("rows", chunks), words, make) is not None
+
+
+def _walk(out: Any, x: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int] | None:
+    """(extents of three outer dims, their strides on either side, bytes of a row), or None where that does not describe the arrays."""
+    dims = [(n, a, b) for n, a, b in zip(x.shape, out.strides, x.strides, strict=True) if n > 1]
+    dims.sort(key=lambda d: -abs(d[1]))
+    folded: list[tuple[int, int, int]] = []
+    for n, a, b in dims:
+        if folded and folded[-1][1] == n * a and folded[-1][2] == n * b:
+            folded[-1] = (folded[-1][0] * n, a, b)
+        else:
+            folded.append((n, a, b))
+    if not folded or folded[-1][1:] != (x.itemsize, x.itemsize) or len(folded) > 4:
+        return None
+    (n, _, _), outer = folded[-1], folded[:-1]
+    width = n * x.itemsize
+    if width < NARROW and outer:
+        return None
+    outer = [(1, 0, 0)] * (3 - len(outer)) + outer
+    extents, to, source = zip(*outer, strict=True)
+    return extents, to, source, width
+
+
+@cache
+def _kernel() -> Any:
+    from flambeau._backends.cpu.emit import Module, Words
+    from flambeau._backends.cpu.engine import engine
+    from flambeau._backends.cpu.gather import copier
+
+    native = engine()
+
+    def text() -> str:
+        m = Module("copy of rows")
+        copier(m, "i8", native.target.vector_bytes)
+        f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+        w = Words(f, "out x", "n0 n1 n2 a0 a1 a2 b0 b1 b2 width chunks")
+        blocks = (w["width"] + (BLOCK - 1)) // BLOCK
+        units = w["n0"] * w["n1"] * w["n2"] * blocks
+        with f.loop(units * f.params[1] // w["chunks"], units * f.params[2] // w["chunks"]) as unit:
+            row, first = unit // blocks, unit % blocks * BLOCK
+            i2, rest = row % w["n2"], row // w["n2"]
+            i1, i0 = rest % w["n1"], rest // w["n1"]
+            to = w["out"] + (i0 * w["a0"] + i1 * w["a1"] + i2 * w["a2"] + first)
+            source = w["x"] + (i0 * w["b0"] + i1 * w["b1"] + i2 * w["b2"] + first)
+            f.call("void", "copy", to, source, f.min(w["width"] - first, BLOCK))
+        return str(m)
+
+    return native.load(text, ["k"], parts=[("kernel", "rows")])
+
+
+# -- dims turned about --------------------------------------------------------------------------------------------------
 
 
 def _launched(out: Any, x: Any) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from flambeau._backends.cpu import casts
-from flambeau._backends.cpu.copies import copy_into
+from flambeau._backends.cpu.copies import LARGE, copy_into
 from flambeau._values.shape import contiguous_strides
 from flambeau._values.storage import bytes_of, root
 
@@ -245,6 +246,9 @@ def write(into: Any, x: Any) -> None:
         from flambeau._values.dtype import of
 
         x = converted(x, dtype=of(into.dtype))
+    if into.nbytes >= LARGE and x.dtype == into.dtype:
+        copy_into(into, x)
+        return
     if into.dtype.kind == "V" and into.dtype.itemsize in _BITS:  # NumPy moves bits faster than numbers it does not know
         bits = _BITS[into.dtype.itemsize]
         into, x = into.view(bits), x.view(bits)
@@ -255,11 +259,45 @@ _BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
 def roll(x: Any, *, shifts: Shape, dims: Shape) -> Any:
-    return np.roll(x, shifts, dims) if x.size else x.copy()
+    if x.nbytes < LARGE or not dims:
+        return np.roll(x, shifts, dims) if x.size else x.copy()
+    whole = slice(None)
+    parts: list[list[tuple[slice, slice]]] = [[(whole, whole)] for _ in x.shape]  # of each dim: to where, from where
+    for d, n in enumerate(x.shape):
+        by = sum(s for s, e in zip(shifts, dims, strict=True) if e % x.ndim == d) % n
+        if by:
+            parts[d] = [(slice(by, None), slice(n - by)), (slice(by), slice(n - by, None))]
+    out = np.empty_like(x)
+    for cells in itertools.product(*parts):
+        copy_into(out[tuple(to for to, _ in cells)], x[tuple(source for _, source in cells)])
+    return out
 
 
 def tile(x: Any, *, repeats: Shape) -> Any:
-    return np.tile(x, repeats)
+    full = (1,) * (len(repeats) - x.ndim) + x.shape
+    out = np.empty([r * n for r, n in zip(repeats, full, strict=True)], x.dtype)
+    if out.nbytes < LARGE:
+        return np.tile(x, repeats)
+    copy_into(
+        out.reshape([m for pair in zip(repeats, full, strict=True) for m in pair]),
+        x.reshape([m for n in full for m in (1, n)]),
+    )
+    return out
+
+
+def joined(*xs: Any, dim: int) -> Any:
+    """Arrays of one dtype, one after another along a dim."""
+    size = sum(x.nbytes for x in xs)
+    dim = dim % xs[0].ndim if xs[0].ndim else dim
+    rest = [x.shape[:dim] + x.shape[dim + 1 :] for x in xs]
+    if size < LARGE * len(xs) or any(r != rest[0] for r in rest):  # NumPy joins what is small, and says what is wrong
+        return np.concatenate(xs, dim)
+    out, start = np.empty((*rest[0][:dim], sum(x.shape[dim] for x in xs), *rest[0][dim:]), xs[0].dtype), 0
+    lead = (slice(None),) * dim
+    for x in xs:
+        copy_into(out[(*lead, slice(start, start + x.shape[dim]))], x)
+        start += x.shape[dim]
+    return out
 
 
 def repeats_index(x: Any) -> Any:

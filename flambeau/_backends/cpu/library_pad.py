@@ -10,7 +10,7 @@ import numpy as np
 from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import channels_last, laid, last_strides
 from flambeau._backends.cpu.library_memory import write
-from flambeau._values.dtype import HALVES
+from flambeau._values.dtype import HALVES, element
 
 Widths = Sequence[tuple[int, int]]
 
@@ -33,6 +33,23 @@ def _sources(n: int, before: int, after: int, mode: str) -> list[tuple[slice, sl
             "circular": slice(before, before + after),
         }
         out.append((slice(stop, stop + after), shown[mode]))
+    return out
+
+
+def pad_constant(x: Any, *, widths: Widths, value: Any) -> Any:
+    """x with cells of a value before and after each dim, or (negative widths) without its own; it lies as x does."""
+    kept = x[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True))]
+    shape = tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True))
+    out = np.empty(shape, x.dtype)
+    if channels_last(x):
+        out = np.lib.stride_tricks.as_strided(out, strides=last_strides(shape, x.itemsize))
+    cell = np.asarray(element(value, x.dtype)).astype(x.dtype)
+    where = [slice(max(a, 0), max(a, 0) + n) for n, (a, _) in zip(kept.shape, widths, strict=True)]
+    write(out[tuple(where)], kept)
+    for d, n in enumerate(shape):  # of the first dims whole slabs; of later ones what is left beside the array
+        for cells in (slice(0, where[d].start), slice(where[d].stop, n)):
+            if cells.start < cells.stop:
+                write(out[(*where[:d], cells)], cell)
     return out
 
 
