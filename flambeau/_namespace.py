@@ -63,18 +63,22 @@ def is_complex(input: Tensor) -> bool:
 
 
 def is_signed(input: Tensor) -> bool:
+    """Whether the dtype of `input` has negative numbers."""
     return input.is_signed()
 
 
 def is_conj(input: Tensor) -> bool:
+    """Whether `input` is a conjugate whose elements are still to be conjugated."""
     return input.is_conj()
 
 
 def is_neg(input: Tensor) -> bool:
+    """Whether `input` is a negative whose elements are still to be negated."""
     return input.is_neg()
 
 
 def is_inference(input: Tensor) -> bool:
+    """Whether `input` was made in inference mode."""
     return input.is_inference()
 
 
@@ -84,6 +88,7 @@ def numel(input: Tensor) -> int:
 
 
 def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether both tensors have the same shape."""
     return input.is_same_size(other)
 
 
@@ -104,10 +109,12 @@ def dsmm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 def detach(input: Tensor) -> Tensor:
+    """`input` without history, on the same memory."""
     return input.detach()
 
 
 def detach_(input: Tensor) -> Tensor:
+    """Takes the history off `input` itself."""
     return input.detach_()
 
 
@@ -164,14 +171,17 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
 
 
 def are_deterministic_algorithms_enabled() -> bool:
+    """What `use_deterministic_algorithms` was told; results here are always the same."""
     return _Settings.deterministic
 
 
 def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether operators that are not deterministic would only warn."""
     return _Settings.warn_only
 
 
 def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """Set what operators that are not deterministic do: "default" (0), "warn" (1) or "error" (2)."""
     level = {"default": 0, "warn": 1, "error": 2}.get(debug_mode, debug_mode)  # type: ignore[call-overload]
     if level not in (0, 1, 2):
         raise RuntimeError(f"invalid value for debug_mode, expected 0, 1, or 2, but got {debug_mode}")
@@ -179,10 +189,12 @@ def set_deterministic_debug_mode(debug_mode: int | str) -> None:
 
 
 def get_deterministic_debug_mode() -> int:
+    """0 where operators that are not deterministic pass, 1 where they warn, 2 where they raise."""
     return 0 if not _Settings.deterministic else 1 if _Settings.warn_only else 2
 
 
 def get_float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` was told: "highest", "high" or "medium"."""
     return _Settings.precision
 
 
@@ -199,10 +211,12 @@ def set_flush_denormal(mode: bool) -> bool:
 
 
 def set_warn_always(b: bool, /) -> None:
+    """Whether warnings that come once are to come each time."""
     _Settings.warn_always = b
 
 
 def is_warn_always_enabled() -> bool:
+    """Whether warnings that come once would come each time."""
     return _Settings.warn_always
 
 
@@ -225,20 +239,24 @@ def set_num_threads(n: int, /) -> None:
 
 
 def get_num_interop_threads() -> int:
+    """What `set_num_interop_threads` was told."""
     return _Settings.interop
 
 
 def set_num_interop_threads(n: int, /) -> None:
+    """Noted, and asked for by `get_num_interop_threads`; operators run one after the other."""
     if n <= 0:
         raise RuntimeError("Expected positive number of threads")
     _Settings.interop = n
 
 
 def compiled_with_cxx11_abi() -> bool:
+    """True, as in the builds of PyTorch that extensions ask."""
     return True
 
 
 def is_vulkan_available() -> bool:
+    """False: there is no such backend."""
     return False
 
 
@@ -248,6 +266,7 @@ def is_autocast_enabled(device_type: str = "cuda") -> bool:
 
 
 def is_autocast_cpu_enabled() -> bool:
+    """Whether autocast is on for the CPU."""
     return is_autocast_enabled("cpu")
 
 
@@ -258,6 +277,7 @@ def set_autocast_enabled(device_type: Any, enabled: bool | None = None) -> None:
 
 
 def set_autocast_cpu_enabled(enabled: bool) -> None:
+    """Turn autocast on the CPU on or off."""
     set_autocast_enabled("cpu", enabled)
 
 
@@ -267,6 +287,7 @@ def is_autocast_cache_enabled() -> bool:
 
 
 def set_autocast_cache_enabled(enabled: bool) -> None:
+    """Whether autocast remembers the casts of parameters until its outermost block ends."""
     _STATE.autocast_cache = enabled
 
 
@@ -276,10 +297,12 @@ def clear_autocast_cache() -> None:
 
 
 def autocast_increment_nesting() -> int:
+    """Enter a block of autocast: how many are open then."""
     return _autocast.nest(1)
 
 
 def autocast_decrement_nesting() -> int:
+    """Leave a block of autocast: how many are open then."""
     return _autocast.nest(-1)
 
 
@@ -291,64 +314,79 @@ def get_autocast_dtype(device_type: str) -> Any:
 
 
 def set_autocast_dtype(device_type: str, dtype: Any) -> None:
+    """Set the lower dtype of autocast on a type of device."""
     _STATE.autocast_dtypes = {**(_STATE.autocast_dtypes or {}), device_type: dtype}
     if _autocast.enabled(device_type):
         _autocast.switch(device_type, dtype)
 
 
 def get_autocast_gpu_dtype() -> Any:
+    """The lower dtype of autocast on CUDA devices."""
     return get_autocast_dtype("cuda")
 
 
 def set_autocast_gpu_dtype(dtype: Any) -> None:
+    """Set the lower dtype of autocast on CUDA devices."""
     set_autocast_dtype("cuda", dtype)
 
 
 def get_autocast_cpu_dtype() -> Any:
+    """The lower dtype of autocast on the CPU."""
     return get_autocast_dtype("cpu")
 
 
 def set_autocast_cpu_dtype(dtype: Any) -> None:
+    """Set the lower dtype of autocast on the CPU."""
     set_autocast_dtype("cpu", dtype)
 
 
 def get_autocast_ipu_dtype() -> Any:
+    """The lower dtype of autocast on IPUs."""
     return get_autocast_dtype("ipu")
 
 
 def set_autocast_ipu_dtype(dtype: Any) -> None:
+    """Set the lower dtype of autocast on IPUs."""
     set_autocast_dtype("ipu", dtype)
 
 
 def is_autocast_ipu_enabled() -> bool:
+    """Whether autocast is on for IPUs."""
     return is_autocast_enabled("ipu")
 
 
 def set_autocast_ipu_enabled(enabled: bool) -> None:
+    """Turn autocast on IPUs on or off."""
     set_autocast_enabled("ipu", enabled)
 
 
 def get_autocast_xla_dtype() -> Any:
+    """The lower dtype of autocast on XLA devices."""
     return get_autocast_dtype("xla")
 
 
 def set_autocast_xla_dtype(dtype: Any) -> None:
+    """Set the lower dtype of autocast on XLA devices."""
     set_autocast_dtype("xla", dtype)
 
 
 def is_autocast_xla_enabled() -> bool:
+    """Whether autocast is on for XLA devices."""
     return is_autocast_enabled("xla")
 
 
 def set_autocast_xla_enabled(enabled: bool) -> None:
+    """Turn autocast on XLA devices on or off."""
     set_autocast_enabled("xla", enabled)
 
 
 def get_device(input: Tensor) -> int:
+    """The index of the device that `input` lives on; -1 for the CPU."""
     return input.get_device()
 
 
 def get_file_path(*path: str) -> str:
+    """The path of a file of the package, from the names on the way to it."""
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), *path)
 
 
@@ -364,30 +402,37 @@ def _assert(condition: Any, message: str) -> None:
 
 
 def sym_int(a: Any) -> Any:
+    """`a` as an integer, also where it is a size that changes."""
     return int(a)
 
 
 def sym_float(a: Any) -> Any:
+    """`a` as a float, also where it is a size that changes."""
     return float(a)
 
 
 def sym_not(a: Any) -> Any:
+    """The negation, also of comparisons of sizes that change."""
     return not a
 
 
 def sym_max(a: Any, b: Any) -> Any:
+    """The larger one, also of sizes that change."""
     return max(a, b)
 
 
 def sym_min(a: Any, b: Any) -> Any:
+    """The smaller one, also of sizes that change."""
     return min(a, b)
 
 
 def sym_sum(args: Any) -> Any:
+    """The sum, also of sizes that change."""
     return sum(args)
 
 
 def sym_ite(b: Any, t: Any, f: Any) -> Any:
+    """`t` if `b` else `f`, also of sizes that change."""
     return t if b else f
 
 

@@ -92,18 +92,22 @@ def init_num_threads() -> None:
 
 
 def sym_sqrt(a: Any) -> Any:
+    """The square root, also of a size that changes."""
     return math.sqrt(a)
 
 
 def is_anomaly_enabled() -> bool:
+    """Whether `detect_anomaly` is in force."""
     return autograd.anomaly_mode.is_anomaly_enabled()
 
 
 def is_anomaly_check_nan_enabled() -> bool:
+    """Whether `detect_anomaly` looks for NaN in gradients."""
     return autograd.anomaly_mode.STATE.anomaly_nan
 
 
 def set_anomaly_enabled(enabled: bool, check_nan: bool = True) -> None:
+    """Turn anomaly detection on or off, and its search for NaN."""
     autograd.anomaly_mode.set_detect_anomaly(enabled, check_nan)
 
 

@@ -179,16 +179,19 @@ class Tensor(_Space, metaclass=_TensorMeta):
         return self._a.nbytes
 
     def dim(self) -> int:
+        """The number of dimensions."""
         return self._a.ndim
 
     ndimension = dim
 
     def numel(self) -> int:
+        """The number of elements."""
         return self._a.size
 
     nelement = numel
 
     def element_size(self) -> int:
+        """Bytes of one element."""
         return self._a.dtype.itemsize
 
     def __len__(self) -> int:

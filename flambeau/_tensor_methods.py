@@ -75,6 +75,7 @@ def _cuda(self: Any, device: Any = None, non_blocking: bool = False, memory_form
 
 
 def _pin_memory(self: Any, device: Any = None) -> Any:
+    """The tensor itself: there is no pinned memory without a device that wants it."""
     return self
 
 

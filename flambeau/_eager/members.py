@@ -221,6 +221,7 @@ class _Members:
         return self._base is not None
 
     def is_inference(self: Any) -> bool:
+        """Whether the tensor was made in inference mode."""
         return self._inference
 
     def backward(
@@ -398,12 +399,15 @@ class _Members:
         raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
 
     def is_floating_point(self: Any) -> bool:
+        """Whether the dtype is a floating one."""
         return self.dtype.is_floating_point
 
     def is_complex(self: Any) -> bool:
+        """Whether the dtype is complex."""
         return self._a.dtype.kind == "c" or self.dtype.is_complex
 
     def is_signed(self: Any) -> bool:
+        """Whether the dtype has negative numbers."""
         return self.dtype.is_signed
 
     is_cuda = property(lambda self: self.device.type == "cuda")
@@ -425,15 +429,18 @@ class _Members:
         return getattr(self._a, "signs", NONE)[1]
 
     def is_pinned(self: Any) -> bool:
+        """False: there is no pinned memory without a device that wants it."""
         return False
 
     is_shared = _is_zerotensor = is_pinned
 
     def get_device(self: Any) -> int:
+        """The index of the device; -1 for the CPU."""
         d = self.device
         return -1 if d.type == "cpu" else d.index or 0
 
     def is_same_size(self: Any, other: Any) -> bool:
+        """Whether both tensors have the same shape."""
         return self._a.shape == other._a.shape
 
     @property
@@ -441,6 +448,7 @@ class _Members:
         return (None,) * self._a.ndim
 
     def has_names(self: Any) -> bool:
+        """False: dimensions have no names here."""
         return False
 
     def as_subclass(self: Any, cls: type) -> Any:

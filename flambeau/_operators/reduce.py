@@ -202,9 +202,7 @@ def _nonempty(name: str) -> Any:
     return check
 
 
-def _refuse(input: Any, dims: Any, name: str) -> None:
-    if input.is_complex() and not name.startswith("a"):
-        raise RuntimeError(f"{name}(): does not support complex input")
+def _refuse_empty(input: Any, dims: Any, name: str) -> None:
     if not input.numel() and not isinstance(dims, int) and not len(dims):
         raise RuntimeError(
             f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
@@ -253,8 +251,17 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
         several
     )
     a.errors(_nonempty(word))
-    b.errors(lambda input, dim, keepdim: _refuse(input, dim, word) if input.ndim else wrap_dim(dim, 0))
-    c.errors(lambda input, dim, keepdim: _refuse(input, dim, "a" + word))
+
+    def refuse(input: Any, dim: int, keepdim: bool) -> None:
+        if not input.ndim:
+            wrap_dim(dim, 0)
+        elif input.is_complex():
+            raise RuntimeError(f"{word}(): does not support complex input")
+        else:
+            _refuse_empty(input, dim, word)
+
+    b.errors(refuse)
+    c.errors(lambda input, dim, keepdim: _refuse_empty(input, dim, "a" + word))
     a.vjp(input=lambda g, input, out: _shared(g, input, out))
     b.vjp(
         input=lambda g_values, input_shape, indices, dim, keepdim: _placed(g_values, input_shape, indices, dim, keepdim)
@@ -350,7 +357,7 @@ def _arg(word: str) -> Op:
                 f"{word}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
             )
         if dim is not None:
-            _refuse(input, dim, word) if input.ndim else wrap_dim(dim, 0)
+            _refuse_empty(input, dim, word) if input.ndim else wrap_dim(dim, 0)
 
     return made.errors(check)
 
