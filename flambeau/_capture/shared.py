@@ -13,7 +13,8 @@ from typing import Any
 from flambeau._capture.expressions import Unsupported
 from flambeau._eager.views import memory_of
 from flambeau._ops import OpOverload
-from flambeau.fx import Graph, GraphModule
+from flambeau.fx.graph import Graph
+from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node
 
 # ---------------------------------------------------------------- what a graph shares
@@ -61,7 +62,7 @@ def split(gm: GraphModule) -> tuple[GraphModule, GraphModule] | None:
     The second graph gets the inputs, then the results of the first. None where there are no such results.
     """
     output = gm.graph.output_node()
-    outs = [n for n in output.args[0] if isinstance(n, Node)]  # type: ignore[union-attr]
+    outs = [n for n in output.args[0] if isinstance(n, Node)]
     nodes = list(gm.graph.nodes)
     places = [n for n in nodes if n.op == "placeholder"]
     memory = roots(nodes)
@@ -90,14 +91,14 @@ def split(gm: GraphModule) -> tuple[GraphModule, GraphModule] | None:
     def taken(n: Node) -> Node:
         if n not in there:
             if _writes(n):
-                there[n] = taken(n.args[0])  # type: ignore[arg-type]
+                there[n] = taken(n.args[0])
             elif not _views(n):
                 raise Unsupported("a view that is made with other results")
             else:
                 there[n] = views.node_copy(n, taken)
         return there[n]
 
-    views.output(tuple(taken(n) if isinstance(n, Node) else n for n in output.args[0]))  # type: ignore[union-attr]
+    views.output(tuple(taken(n) if isinstance(n, Node) else n for n in output.args[0]))
     inner = GraphModule(gm, first)
     first.eliminate_dead_code(lambda n: n.op in ("placeholder", "output") or _effect(n))
     inner.recompile()
@@ -131,7 +132,7 @@ def counter(t: Any) -> list[int]:
     """The counter of a tensor's versions."""
     if t._vc is None:
         t._vc = [0]
-    return t._vc  # type: ignore[no-any-return]
+    return t._vc
 
 
 class Memory:
