@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import types
+import weakref
 from typing import Any
 
 from flambeau._capture import builtin_calls, builtin_classes, builtin_methods, frame
@@ -62,6 +63,8 @@ def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tai
         tr.deep(held[0], 0)
         tr.deep(held[1], 0)
         return call(tr, tr.load_attr(fn, "func"), (*held[0], *args), {**held[1], **kwargs}, tail)
+    if kind is weakref.ReferenceType:
+        return _referent(tr, fn)
     if kind is functools._lru_cache_wrapper:
         return _remembered(tr, fn, args, kwargs, tail)
     method = lookup(kind, "__call__")
@@ -70,6 +73,17 @@ def call(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tai
     if method is MISSING:
         raise TypeError(f"'{kind.__name__}' object is not callable")
     raise Break(f"a {kind.__module__}.{kind.__name__} is called")
+
+
+def _referent(tr: Tracer, reference: Any) -> Any:
+    """What a weak reference leads to: it may have gone meanwhile, but is never another."""
+    source = tr.source_of(reference)
+    if source is None:
+        return reference()
+    found = reference()
+    if found is not None and tr.source_of(found) is None:  # nothing else holds it: nor may what a capture keeps
+        return tr.reach(found, tr.sources.call(source, (), {}))
+    return tr.reach(found, tr.sources.expression("{}()", source))
 
 
 def _remembered(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool) -> Any:

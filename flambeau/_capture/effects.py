@@ -379,7 +379,9 @@ class Replay:
                 same = k in held and _same(held[k], v)
                 if same and journal.written(c, k):
                     same = isinstance(k, str) and self.guards.assumed("equal", item(source, k))
-                if not same:
+                if not same and (v is True or v is False):  # seldom another one: a write would be a change to watch
+                    put(f"if {ref}.get({self.expression(k)}) is not {v}: {ref}[{self.expression(k)}] = {v}")
+                elif not same:
                     put(f"{ref}[{self.expression(k)}] = {self.expression(v)}")
         elif isinstance(c, (set, frozenset)):
             for x in held - c:

@@ -6,6 +6,7 @@ from flambeau import Tensor
 from .optimizer import (
     Optimizer,
     ParamsT,
+    _add_quotient,
     _check_fused,
     _check_lr,
     _check_steps,
@@ -152,7 +153,7 @@ def adagrad(
             param, grad, state_sum = _reals(param, grad, state_sum)
         state_sum.addcmul_(grad, grad, value=1)
         std = state_sum.sqrt() + eps if differentiable else state_sum.sqrt().add_(eps)
-        param.addcdiv_(grad, std, value=-rate)
+        _add_quotient(param, grad, std, -rate)
 
 
 def _update_sparse(param, grad, state_sum, rate, eps):

@@ -6,6 +6,7 @@ from flambeau import Tensor
 from .optimizer import (
     Optimizer,
     ParamsT,
+    _add_quotient,
     _check_betas,
     _check_capturable,
     _check_lr,
@@ -127,4 +128,4 @@ def adamax(
             param.addcdiv_(exp_avg, exp_inf * (beta1**step_t - 1).div_(lr))
         else:
             rate = lr / (1 - beta1 ** _get_value(step_t))
-            param.addcdiv_(exp_avg, exp_inf, value=-_get_value(rate))
+            _add_quotient(param, exp_avg, exp_inf, -_get_value(rate))

@@ -121,16 +121,17 @@ def asgd(
             param, grad, ax = _reals(param, grad, ax)
         if weight_decay != 0:
             grad = grad.add(param, alpha=weight_decay)
-        if capturable:
+        by_tensors = capturable or flambeau.compiler.is_compiling()
+        if by_tensors:
             param.mul_(1 - lambd * eta).addcmul_(grad, eta, value=-1)
         else:
             rate = _get_value(eta)
             param.mul_(1 - lambd * rate).add_(grad, alpha=-rate)
-        if capturable or mu.item() != 1:
+        if by_tensors or mu.item() != 1:
             ax.add_(param.sub(ax).mul_(mu))
         else:
             ax.copy_(param)
-        if capturable:
+        if by_tensors:
             eta.copy_(lr / (1 + lambd * lr * step_t) ** alpha)
             mu.copy_(1 / (step_t - t0).clamp(min=1))
         else:

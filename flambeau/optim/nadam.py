@@ -5,6 +5,7 @@ from flambeau import Tensor
 from .optimizer import (
     Optimizer,
     ParamsT,
+    _add_quotient,
     _check_betas,
     _check_capturable,
     _check_lr,
@@ -159,5 +160,5 @@ def nadam(
         else:
             denom.add_(eps)
             product = _get_value(mu_product)
-            param.addcdiv_(grad, denom, value=_get_value(-lr * (1.0 - mu) / (1.0 - product)))
-            param.addcdiv_(exp_avg, denom, value=_get_value(-lr * mu_next / (1.0 - product * mu_next)))
+            _add_quotient(param, grad, denom, _get_value(-lr * (1.0 - mu) / (1.0 - product)))
+            _add_quotient(param, exp_avg, denom, _get_value(-lr * mu_next / (1.0 - product * mu_next)))

@@ -525,6 +525,14 @@ def _get_value(x):
     return x.double() if flambeau.compiler.is_compiling() else x.item()
 
 
+def _add_quotient(param, x, y, rate):
+    """`param += rate * x / y`, where the rate may be a tensor: in what is compiled it is."""
+    if isinstance(rate, Tensor):
+        param.addcdiv_(x * rate, y)
+    else:
+        param.addcdiv_(x, y, value=rate)
+
+
 def _to_scalar(x):
     """A one-element tensor without its dimensions; numbers as they are."""
     return x.squeeze() if isinstance(x, Tensor) and x.dim() != 0 else x

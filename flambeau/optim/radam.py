@@ -143,7 +143,7 @@ def radam(
         correction2 = 1 - beta2**step
         length = limit - 2 * step * beta2**step / correction2
         change = exp_avg / (1 - beta1**step) * lr
-        if capturable:
+        if isinstance(step, Tensor):  # which step it is, is not known to Python
             update = flambeau.where(
                 length > 5.0, _rectification(length, limit) * _scale(exp_avg_sq, correction2, eps, differentiable), 1.0
             )

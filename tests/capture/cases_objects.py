@@ -2,6 +2,8 @@
 
 import abc
 import functools
+import gc
+import weakref
 
 import flambeau as torch
 from tests.capture.world import case, twice, whole, x
@@ -583,3 +585,48 @@ def one_then_distinct(wrap):
     f = wrap(f)
     o = Base(1.0)
     return [f(o, o, x()), f(Base(1.0), Base(1.0), x()), f(o, o, x())]
+
+
+@whole
+def weak_references(wrap):
+    class Held:
+        scale = 2.0
+
+    first, second = Held(), Held()
+    reference, other = weakref.ref(first), weakref.ref(second)
+
+    def f(t):
+        held, more = reference(), other()
+        t = t if held is None else t * held.scale
+        return t if more is None else t * first_or_none[0].scale * more.scale
+
+    first_or_none = [second]
+    f = wrap(f)
+    out = twice(f, x())
+    first.scale = 3.0
+    out += twice(f, x())
+    del first
+    gc.collect()
+    return [*out, *twice(f, x()), reference() is None]
+
+
+@whole
+def schedules_wrap_the_step(wrap):
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5)
+
+    def step(t):
+        optimizer.zero_grad()
+        loss = model(t).pow(2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    step = wrap(step)
+    out = []
+    for _ in range(4):
+        out.append(step(x()))
+        schedule.step()
+        out.append(optimizer.param_groups[0]["lr"])
+    return [*out, optimizer._opt_called]

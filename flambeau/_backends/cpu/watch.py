@@ -11,6 +11,7 @@ import ctypes
 import gc
 import sys
 import types
+import weakref
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 TYPE, VERSION, SIZE, ITEMS = 8, 24, 16, 24  # offsets in objects, dictionaries and lists
 KEYS, VALUES = 32, 40  # of a dictionary: its table of keys, and its values where the keys are shared
 INLINE, DICT = -32, -24  # of an instance: its values while it has no dictionary, and its dictionary
+REFERENT = 16  # of a weak reference
 CELL, FUNCTION = 16, {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64, "__closure__": 72}
 HEAP, MANAGED = 1 << 9, 1 << 4  # flags of types
 TEXT = """
@@ -83,6 +85,9 @@ def _as_described() -> bool:
         return d["a"]
 
     assert function.__closure__ is not None
+    reference = weakref.ref(function)
+    if word(id(reference) + REFERENT) != id(function):
+        return False
     facts = (function.__code__, function.__defaults__, function.__kwdefaults__, function.__closure__)
     if [word(id(function) + at) for at in FUNCTION.values()] != [id(x) for x in facts]:
         return False
@@ -204,6 +209,8 @@ def _add(x: Any, kind: str, out: dict[int, int]) -> None:
         out[id(x) + SIZE], out[id(x) + ITEMS] = len(x), items
         for i, y in enumerate(x):
             out[items + 8 * i] = id(y)
+    elif type(x) is weakref.ReferenceType:
+        out[id(x) + REFERENT] = word(id(x) + REFERENT)
     elif not isinstance(x, (tuple, str, int, float, frozenset)):
         raise Unwatchable
 
