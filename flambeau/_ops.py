@@ -63,8 +63,7 @@ class OpOverload:
             given = self.op.custom.tags
             return list(given) if isinstance(given, (tuple, list)) else [given]
         said = {
-            Tag.dynamic_output_shape: self.op.overload.split(".")[0]
-            in ("nonzero", "_unique2", "unique_dim", "masked_select"),
+            Tag.dynamic_output_shape: self.op.by_data == "shape",
             Tag.nondeterministic_seeded: self.is_random,
             Tag.pointwise: self.op.kind == "pointwise",
             Tag.pt2_compliant_tag: True,

@@ -24,10 +24,6 @@ from flambeau._values import dtype as dtypes
 from flambeau._values.generator import default_generator
 from flambeau.overrides import EXTRA
 
-# Their results' sizes, or the results themselves, are read off the data.
-_DATA = frozenset(("nonzero", "masked_select", "unique_consecutive", "unique_dim", "_unique", "_unique2", "unique", "bincount",
-                   "repeat_interleave.Tensor", "equal", "is_nonzero", "argwhere", "_local_scalar_dense", "item", "resize",
-                   "set", "_histogramdd_bin_edges", "histogram.bin_ct"))  # fmt: skip
 _SCALARS = frozenset(("Scalar", "float", "Scalar | None", "float | None"))
 _FIELDS = ("_a", "_node", "_nr", "_base", "_vc", "_seen", "_created", "_grad", "_retain", "_hooks", "_post_hooks")
 
@@ -221,7 +217,7 @@ class Recorder:
             return self._out(op, values, out)
         if op.kind == "composite":
             return NotImplemented
-        if op.overload in _DATA or op.aten in _DATA:
+        if op.by_data:
             raise Break(f"the size of the result of '{op.aten}' depends on the data")
         if op.aten == "index" or op.aten.startswith("index_put"):
             if any(isinstance(i, Tensor) and i.dtype.kind == "b" for i in values[1] or ()):
@@ -310,8 +306,6 @@ class Recorder:
         """`zeros`, `randn`, `ones_like` ..."""
         if out is not None:
             raise Break(f"'{op.aten}' with out=")
-        if op.overload in _DATA:
-            raise Break(f"'{op.aten}' depends on the data")
         args, kwargs = self._arguments(op, values)
         given = {n: v for n, v in extra.items() if v not in (None, False) and n != "requires_grad"}
         if op.body.__module__.endswith(".random"):

@@ -20,7 +20,7 @@ from flambeau._eager import large, narrow, record
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import check_writable, rebase, signed, view
-from flambeau._operators.op import ARITHMETIC, Op
+from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import dtype as dtypes
 from flambeau._values.shape import broadcast
@@ -37,7 +37,7 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
     for i in op.numbers:
         if isinstance(values[i], Tensor):
             values = (*values[:i], values[i].item(), *values[i + 1 :])
-    if op.aten in ARITHMETIC and isinstance(values[0], NUMBERS):
+    if op.number_first and isinstance(values[0], NUMBERS):
         values = (_lifted(*values[:2]), *values[1:])
     if MODES or not _plain(op, values):
         if STATE.tracing:

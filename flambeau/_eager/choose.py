@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._operators.op import ARITHMETIC, REQUIRED, Op, Param
+from flambeau._operators.op import REQUIRED, Op, Param
 from flambeau._tensor import Tensor
 from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import dtype, of_type
@@ -100,7 +100,7 @@ def matches(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool)
         if n not in names or n in given or not accepts(names[n], v):
             return False
     for i, (p, v) in enumerate(zip(positional, args, strict=False)):
-        if not accepts(p, v) and (i or op.aten not in ARITHMETIC or not isinstance(v, _NUMBER)):
+        if not accepts(p, v) and (i or not op.number_first or not isinstance(v, _NUMBER)):
             return False
     return all(p.name in given or p.name in kwargs or p.default is not REQUIRED for p in params)
 

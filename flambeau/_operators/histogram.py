@@ -13,7 +13,7 @@ from flambeau._values.dtype import SPOKEN
 OUT = ("function", "method", "out")
 
 
-@op("bincount", promote="none", differentiable=False, lacks=("uhC", "bincount_cpu"))
+@op("bincount", promote="none", differentiable=False, lacks=("uhC", "bincount_cpu"), by_data="shape")
 def bincount(k: Kernel[T], input: T, weights: T | None = None, minlength: Size = 0) -> T:
     """How often each of 0, 1, 2, ... occurs; with `weights`, their sums."""
     return k.library("bincount", input, weights, minlength=minlength)
@@ -62,6 +62,7 @@ def _check(input: Any, bins: Sequence[Any]) -> None:
     outputs=("hist", "bin_edges"),
     differentiable=False,
     lacks=("h", "histogramdd"),
+    by_data="values",
 )
 def histogram(k: Kernel[T], input: T, bins: int = 100, *, range: Sequence[float] | None = None, weight: T | None = None,
               density: bool = False) -> tuple[T, T]:  # fmt: skip

@@ -456,7 +456,7 @@ masked_fill.vjp(
 )
 
 
-@op("masked_select", promote="none", variants=OUT, lacks=("u", "masked_select"))
+@op("masked_select", promote="none", variants=OUT, lacks=("u", "masked_select"), by_data="shape")
 def masked_select(k: Kernel[T], input: T, mask: Mask) -> T:
     """The elements where the mask is true, as a vector."""
     return k.library("masked_select", input, mask)
@@ -517,7 +517,7 @@ def _padded(x: Any, shape: Any) -> Any:
 # ---------------------------------------------------------------- where there is something
 
 
-@op("nonzero", promote="none", variants=(), differentiable=False)
+@op("nonzero", promote="none", variants=(), differentiable=False, by_data="shape")
 def _nonzero(k: Kernel[T], input: T) -> T:
     """The indices of all elements that are not zero, one row each."""
     return k.library("nonzero", input)

@@ -82,6 +82,7 @@ def _minus(k: Kernel[T], a: T, b: Any, alpha: Any) -> T:
     wraps=True,
     variants=ALL_FORMS,
     lacks=("u", "add_stub"),
+    number_first=True,
 )
 def add(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Adds `other`, scaled by `alpha`, to `input`: input + alpha * other."""
@@ -100,6 +101,7 @@ def _(input: Any, other: Any, alpha: Any) -> None:
     variants=ALL_FORMS,
     names=("subtract",),
     lacks=("u", "add_stub"),
+    number_first=True,
 )
 def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `other`, scaled by `alpha`, from `input`: input - alpha * other."""
@@ -123,7 +125,9 @@ def rsub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
 rsub.errors(check_sub)
 
 
-@pointwise("mul.Tensor", "mul.Scalar", wraps=True, variants=ALL_FORMS, names=("multiply",), single="other")
+@pointwise(
+    "mul.Tensor", "mul.Scalar", wraps=True, variants=ALL_FORMS, names=("multiply",), single="other", number_first=True
+)
 def mul(k: Kernel[T], input: T, other: N) -> T:
     """Multiplies elementwise: input * other."""
     return input * other
@@ -138,6 +142,7 @@ def mul(k: Kernel[T], input: T, other: N) -> T:
     names=("divide", "true_divide"),
     single="other",
     lacks=("C", "div_cpu"),
+    number_first=True,
 )
 def div(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise: input / other."""
@@ -171,6 +176,7 @@ def quotient_below(k: Any, a: T, b: T) -> T:
     differentiable=False,
     lacks=("bcu", "div_floor_cpu"),
     single="other",
+    number_first=True,
 )
 def floor_divide(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise and rounds down: floor(input / other)."""
@@ -183,7 +189,9 @@ def _(k: Any, input: Any, other: Any) -> Any:
     return quotient_below(k, input, other)
 
 
-@pointwise("div.Tensor_mode", "div.Scalar_mode", variants=ALL_FORMS, names=("divide",), single="other")
+@pointwise(
+    "div.Tensor_mode", "div.Scalar_mode", variants=ALL_FORMS, names=("divide",), single="other", number_first=True
+)
 def div_mode(k: Kernel[T], input: T, other: N, *, rounding_mode: str | None) -> T:
     """Divides elementwise and rounds: not at all (None), towards zero ("trunc") or down ("floor")."""
     return quotient_below(k, input, other) if rounding_mode == "floor" else k.trunc(k.rounded(input / other))

@@ -17,7 +17,7 @@ Mask = T  # keeps its dtype where the others meet
 OUT = ("function", "method", "out")
 
 
-@pointwise("true_divide.Tensor", variants=ALL_FORMS, promote="float")
+@pointwise("true_divide.Tensor", variants=ALL_FORMS, promote="float", number_first=True)
 def true_divide(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise: input / other."""
     return input / other

@@ -113,7 +113,7 @@ def _(input: Any, k: int, dim: int, keepdim: bool) -> None:
 # ---------------------------------------------------------------- uniqueness
 
 
-@op("_unique2", promote="none", variants=("function",), differentiable=False)
+@op("_unique2", promote="none", variants=("function",), differentiable=False, by_data="shape")
 def _unique2(
     k: Kernel[T], input: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False
 ) -> tuple[T, T, T]:
@@ -121,7 +121,7 @@ def _unique2(
     return k.library("unique", input, dim=None, inverse=return_inverse, counts=return_counts)
 
 
-@op("unique_dim", promote="none", variants=("function",), differentiable=False)
+@op("unique_dim", promote="none", variants=("function",), differentiable=False, by_data="shape")
 def unique_dim(
     k: Kernel[T], input: T, dim: Dim, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False
 ) -> tuple[T, T, T]:
