@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from functools import cache
 from typing import Any
 
@@ -104,11 +105,13 @@ def lu_unpack(LU: Any, pivots: Any) -> Any:
     low = np.tril(LU[..., :, :k], -1)
     low[..., range(k), range(k)] = 1
     P = np.zeros((*LU.shape[:-2], m, m), LU.dtype)
-    for i in each(LU):
-        rows = np.arange(m)
-        for j, p in enumerate(pivots[i]):
-            rows[[j, p - 1]] = rows[[p - 1, j]]
-        P[i][rows, np.arange(m)] = 1
+    batch = math.prod(LU.shape[:-2])
+    steps = pivots.reshape(batch, k)
+    rows, every = np.tile(np.arange(m), (batch, 1)), np.arange(batch)
+    for j in range(k):  # all matrices exchange their j-th rows at once
+        p = steps[:, j] - 1
+        rows[every, p], rows[:, j] = rows[:, j].copy(), rows[every, p]
+    P.reshape(batch, m, m)[every[:, None], rows, np.arange(m)] = 1
     return P, low, np.triu(LU[..., :k, :])
 
 
@@ -325,12 +328,30 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool, unit: bool) -> 
         found = lu.triangle(a, b)
         if found is not None:
             return found if upper else np.ascontiguousarray(found[::-1])
+    if A.shape[-1] <= min(ABREAST, B.size // (B.shape[-1] * B.shape[-2])):
+        return _substituted(A, B, upper, unit)
     (trtrs,) = lapack(("trtrs",), A, B)
     out = np.empty(B.shape, B.dtype)
     for i in each(B):
         found, info = trtrs(A[i], B[i], lower=not upper, unitdiag=unit)
         out[i] = found if not info else _eliminate(A[i], B[i], upper, unit)
     return out
+
+
+ABREAST = 32  # rows up to which a batch of at least as many matrices is solved row by row, all of them at once
+
+
+def _substituted(A: Any, B: Any, upper: bool, unit: bool) -> Any:
+    """Substitution in all matrices of a batch at once; an element of the diagonal that is 0 divides."""
+    n, x = A.shape[-1], np.array(B)
+    with np.errstate(all="ignore"):
+        for r in reversed(range(n)) if upper else range(n):
+            others = slice(r + 1, n) if upper else slice(0, r)
+            if others.start < others.stop:
+                x[..., r, :] -= np.matmul(A[..., r, None, others], x[..., others, :])[..., 0, :]
+            if not unit:
+                x[..., r, :] /= A[..., r, r, None]
+    return x
 
 
 def cholesky_solve(A: Any, B: Any, *, upper: bool) -> Any:
@@ -425,7 +446,45 @@ def lstsq(A: Any, B: Any, *, rcond: Any, driver: str, vector: bool) -> Any:
 
 
 def matrix_exp(x: Any) -> Any:
-    from scipy.linalg import expm
+    """The exponentials of square matrices, scaled by powers of 2 until a rational function will do, then squared.
 
+    N. Higham, SIAM J. Matrix Analysis and Applications 26 (2005): diagonal Pade approximants of degree 7 or 13.
+    """
+    if not x.size:
+        return x.copy()
     wide = x.astype(np.float32) if x.dtype.itemsize == 2 else x
-    return expm(wide).astype(x.dtype, copy=False) if x.size else x.copy()
+    m = wide.reshape(-1, *wide.shape[-2:])
+    weights, bound = PADE[real_dtype(wide).itemsize]
+    with np.errstate(all="ignore"):
+        norms = np.abs(m).sum(-2).max(-1)
+        finite = np.isfinite(norms)
+        times = np.ceil(np.log2(np.where(finite & (norms > bound), norms, bound) / bound)).astype(np.int64)
+        a = np.where(finite[:, None, None], m, 0) * np.exp2(-times)[:, None, None].astype(norms.dtype)
+        out = _rational(a, weights)
+        for i in range(int(times.max())):
+            left = times > i
+            out[left] = np.matmul(out[left], out[left])
+        out[~finite] = np.nan
+    return out.reshape(x.shape).astype(x.dtype, copy=False)
+
+
+def _pade(degree: int) -> tuple[float, ...]:
+    """The coefficients of the numerator of exp's diagonal approximant."""
+    f = math.factorial
+    return tuple(float(f(2 * degree - j) // (f(degree - j) * f(j))) for j in range(degree + 1))
+
+
+PADE = {
+    4: (_pade(7), 3.9257248464332842),
+    8: (_pade(13), 5.371920351148152),
+}  # by bytes of a real number: weights, largest norm
+
+
+def _rational(a: Any, weights: tuple[float, ...]) -> Any:
+    """p(a) / p(-a) for the polynomial with these weights, from the constant one up."""
+    one, square = np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape), np.matmul(a, a)
+    even, odd = weights[-2] * one, weights[-1] * one
+    for w, v in zip(weights[-4::-2], weights[-3::-2], strict=True):
+        even, odd = np.matmul(even, square) + w * one, np.matmul(odd, square) + v * one
+    odd = np.matmul(a, odd)
+    return np.array(solve(even - odd, even + odd, left=True, vector=False)[0], a.dtype)

@@ -211,3 +211,42 @@ def test_short_time_transform(agree, options):
         return z, t.istft(z, 8, window=window, **back)
 
     agree(program, rand(2, 32))
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("shape", [(3, 3), (40, 4, 4), (2, 5, 6, 6), (33, 1, 1), (3, 0, 0)])
+def test_batches_of_small_matrices(agree, kind, shape):
+    """Exponentials, permutations taken apart, and triangles solved row by row."""
+
+    def program(fl, x):
+        x, n = x.to(getattr(fl, kind)), shape[-1]
+        eye = fl.eye(n, dtype=x.dtype)
+        lower = x.tril() / 4 + 2 * eye
+        solve = fl.linalg.solve_triangular
+        out = [fl.linalg.matrix_exp(x * s) for s in (0.01, 1.0)]
+        out += [solve(lower, x, upper=False), solve(lower.mT, x, upper=True, unitriangular=True)]
+        out += [solve(lower, x.mT, upper=False, left=False), *fl.linalg.lu(x)]
+        spd = x @ x.mH + 4 * eye
+        factor = fl.linalg.cholesky(spd)
+        return *out, fl.cholesky_solve(x, factor), fl.cholesky_inverse(factor)
+
+    agree(program, rand(*shape), grads=0)
+
+
+def test_exponentials_of_what_is_not_finite(agree):
+    def program(fl, x):
+        x = x.clone()
+        x[3, 1, 1], x[5, 0, 2] = float("inf"), float("nan")
+        return fl.linalg.matrix_exp(x)
+
+    agree(program, rand(9, 3, 3), grads=0)
+
+
+@pytest.mark.parametrize("kind, digits", [("float32", 3e-5), ("float64", 1e-11)])
+def test_exponentials_of_large_matrices_are_products_of_small_ones(kind, digits):
+    x = flambeau.tensor(rand(20, 4, 4) * 12).to(getattr(flambeau, kind))
+    half = flambeau.linalg.matrix_exp(x.double() / 8)
+    for _ in range(3):
+        half = half @ half
+    error = (flambeau.linalg.matrix_exp(x).double() - half).abs().amax((1, 2)) / half.abs().amax((1, 2))
+    assert error.max() < digits
