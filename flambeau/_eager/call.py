@@ -14,7 +14,7 @@ import numpy as np
 from flambeau._backends import meta
 from flambeau._backends.cpu.arrays import QUIET, K, kernel, loud, quiet
 from flambeau._backends.cpu.casts import astype
-from flambeau._backends.cpu.layouts import walked
+from flambeau._backends.cpu.layouts import FORMATS, channels_last as lies_last, laid, walked
 from flambeau._backends.pending_arrays import NONE, PendingArray, alike, settled as meant
 from flambeau._eager import large, narrow, record
 from flambeau._eager.graph import bump, node_of
@@ -22,7 +22,7 @@ from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import check_writable, rebase, signed, view
 from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
-from flambeau._values import dtype as dtypes
+from flambeau._values import device as devices, dtype as dtypes
 from flambeau._values.shape import broadcast
 
 NUMBERS = (bool, int, float, complex, np.generic)
@@ -345,10 +345,12 @@ _CATEGORY = {"b": 0, "i": 1, "f": 2, "c": 3, "q": 4}
 # ---------------------------------------------------------------- results
 
 
-def packed(r: Any, how: bool | str) -> Any:
-    """Arrays in order (see `Op.packed`): so PyTorch makes the results of operators that are not elementwise."""
+def packed(r: Any, how: bool | str, like: Any = None) -> Any:
+    """Arrays in order (see `Op.packed`): so PyTorch makes the results of operators that are not elementwise. `like`: the first operand."""
     if type(r) is tuple or type(r) is list:
-        return type(r)(packed(x, how) for x in r)
+        return type(r)(packed(x, how, like) for x in r)
+    if how == "images" and type(r) is np.ndarray and r.ndim in FORMATS and r.ndim == like.ndim and lies_last(like):
+        return laid(r, True)
     if type(r) is not np.ndarray or r.flags.c_contiguous or (how == "channels" and channels_last(r)):
         return r
     return np.ascontiguousarray(r)
@@ -359,9 +361,17 @@ def channels_last(a: Any) -> bool:
     return 4 <= a.ndim <= 5 and a.shape[1] > 1 and np.moveaxis(a, 1, -1).flags.c_contiguous
 
 
-def packed_tensor(t: Any, how: bool | str) -> Any:
-    """A composite's result in order."""
+def _first(op: Op, values: tuple[Any, ...]) -> Any:
+    return values[0]._a if op.packed == "images" else None
+
+
+def packed_tensor(t: Any, how: bool | str, like: Any = None) -> Any:
+    """A composite's result in order, or its several results."""
+    if type(t) is tuple:
+        return tuple(packed_tensor(x, how, like) for x in t)
     a = t._a
+    if how == "images" and a.ndim in FORMATS and a.ndim == like.ndim and lies_last(like):
+        return t if lies_last(a) else t.contiguous(memory_format=getattr(devices, FORMATS[a.ndim]))
     if type(a) is not np.ndarray or a.flags.c_contiguous or (how == "channels" and channels_last(a)):
         return t
     return t.contiguous()
@@ -373,7 +383,7 @@ def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any, walk: Any
     `walk`: the operands as which an elementwise result lies.
     """
     if op.packed:
-        r = packed(r, op.packed)
+        r = packed(r, op.packed, _first(op, values))
     if type(r) is tuple or type(r) is list:
         narrow = None if result_dtype is None else dtypes.NARROW.get(result_dtype.np)  # what bodies compute in
         outs = tuple(_wrap(op, values, x, result_dtype if x is not None and x.dtype == narrow else None) for x in r)
@@ -434,7 +444,7 @@ def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         return store(op, target, result, into)
     result = call_body(op, op.body, (), values)
     if op.packed:
-        result = packed_tensor(result, op.packed)
+        result = packed_tensor(result, op.packed, _first(op, values))
     return record.named(op)(result) if op.outputs and isinstance(result, tuple) else result
 
 

@@ -551,7 +551,12 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     text += [f"{pad}if type(r) is not ndarray:", f"{pad}    if type(r) is tuple or type(r) is list:",
              f"{pad}        return finish({me}, {_tuple(op)}, r, None)", f"{pad}    r = asarray(r)"]  # fmt: skip
     if op.packed:
-        text.append(f"{pad}if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
+        if op.packed == "images":
+            text.append(
+                f"{pad}if not (r.flags.c_contiguous and a{at}.flags.c_contiguous): r = packed(r, {op.packed!r}, a{at})"
+            )
+        else:
+            text.append(f"{pad}if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
     if op.view:
         r = "r" if op.sign is None or op.sign(False, False) == (False, False) else f"viewed({me}, a{at}, r)"
         text.append(f"{pad}o = view({tensors[0].name}, {r})")
@@ -651,7 +656,7 @@ def _composite(op: Op) -> str:
                  f"            if r is not None: return {f'packed_tensor(r, {op.packed!r})' if op.packed else 'r'}"]  # fmt: skip
     made = f"{body}({_call(op, {})})"
     if op.packed:
-        made = f"packed_tensor({made}, {op.packed!r})"
+        made = f"packed_tensor({made}, {op.packed!r}{f', {first}._a' if op.packed == 'images' else ''})"
     text += [f"        return {fields}({made})" if fields else f"        return {made}",
              f"    return general({me}, {_tuple(op)}{', out' if out else ''})"]  # fmt: skip
     return "\n".join(text) + "\n"

@@ -33,7 +33,7 @@ def _conv(
     return k.library("conv_forward", *xs, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-@op("_conv_input", variants=())
+@op("_conv_input", variants=(), packed="channels")
 def _conv_input(
     k: Kernel[T],
     grad: T,

@@ -255,7 +255,7 @@ def rot90(input: T, k: int = 1, dims: IntList = (0, 1)) -> T:
     return clone(input)
 
 
-@op("repeat", promote="none", variants=METHOD)
+@op("repeat", promote="none", variants=METHOD, packed=True)
 def repeat(k: Kernel[T], input: T, repeats: Shape) -> T:
     """`input` laid side by side, so often along each dimension.
 

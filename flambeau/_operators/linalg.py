@@ -291,7 +291,7 @@ def lu_unpack(LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots:
     return P.detach(), L, U
 
 
-@op("_lu_unpack", promote="none", variants=(), outputs=("P", "L", "U"))
+@op("_lu_unpack", promote="none", variants=(), outputs=("P", "L", "U"), packed=True)
 def _lu_unpack(
     k: Kernel[T], LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots: bool = True
 ) -> tuple[T, T, T]:

@@ -21,7 +21,7 @@ def _widths(rank: int, pad: Sequence[int]) -> list[tuple[int, int]]:
     return out
 
 
-@op("constant_pad_nd", promote="none", variants=("function",))
+@op("constant_pad_nd", promote="none", variants=("function",), packed="images")
 def constant_pad_nd(k: Kernel[T], input: T, pad: Shape, value: Scalar = 0) -> T:
     """Cells of `value` before and after: pad = (last dim before, after, dim before that ...); negative widths crop."""
     out = k.pad(input, _widths(input.ndim, pad), value)
@@ -132,7 +132,7 @@ def _define(mode: str, prefix: str, n: int) -> None:
     pad_nd.__annotations__["padding"] = f"Shape{2 * n}"
     pad_nd.__name__ = f"{prefix}_pad{n}d"
     pad_nd.__doc__ = f"Pads the last {n} dim{'s' * (n > 1)} by {mode} of the input."
-    composite(pad_nd.__name__, namespace="nn", variants=("function",))(pad_nd)
+    composite(pad_nd.__name__, namespace="nn", variants=("function",), packed="images" if n == 2 else False)(pad_nd)
 
 
 for _n in (1, 2, 3):

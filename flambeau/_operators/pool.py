@@ -235,7 +235,7 @@ def _unpool(input: Any, indices: Any, output_size: Any, n: int) -> Any:
     return input.new_zeros((*lead, cells)).scatter(-1, flat, input.reshape(*lead, -1)).reshape(*lead, *output_size)
 
 
-@composite("max_unpool2d", namespace="nn", variants=("function",), lacks=("bic", "max_unpool2d"))
+@composite("max_unpool2d", namespace="nn", variants=("function",), packed="images", lacks=("bic", "max_unpool2d"))
 def max_unpool2d(input: T, indices: T, output_size: Shape2) -> T:
     """Puts each element where `max_pool2d` took it from; zeros elsewhere."""
     return _unpool(input, indices, tuple(output_size), 2)
@@ -468,6 +468,7 @@ def adaptive_max_pool1d(input: T, output_size: Shape) -> T:
     namespace="nn",
     variants=("function",),
     lacks=("bic", "adaptive_max_pool2d"),
+    packed="images",
 )
 def adaptive_max_pool2d(input: T, output_size: Shape) -> T:
     """The largest element of each part of the last two dims, and its flat position."""

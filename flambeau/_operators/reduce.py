@@ -376,7 +376,7 @@ def _truth(word: str) -> Op:
     body.__name__, body.__doc__ = word, f"Whether {word} element{'s are' if word == 'all' else ' is'} nonzero."
     return op(
         f"{word}(Tensor self)", f"{word}.dim(Tensor self, int dim, bool keepdim=False)", f"{word}.dims", promote="none", variants=OUT,
-        differentiable=False, native=True,
+        differentiable=False, native=True, packed=True,
     )(body)  # fmt: skip
 
 

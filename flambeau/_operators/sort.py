@@ -81,7 +81,7 @@ def _(input: Any, k: int, dim: int, largest: bool, sorted: bool) -> None:
         )
 
 
-@op("kthvalue", promote="none", variants=OUT, outputs=PAIR, lacks=("bcu", "kthvalue_cpu"))
+@op("kthvalue", promote="none", variants=OUT, outputs=PAIR, packed=True, lacks=("bcu", "kthvalue_cpu"))
 def kthvalue(kernel: Kernel[T], input: T, k: Size, dim: Dim = -1, keepdim: bool = False) -> tuple[T, T]:
     """The `k`-th smallest element along `dim`, and where it was."""
     return kernel.library("kthvalue", input, place=k, dim=wrap_dim(dim, input.ndim), keepdim=keepdim)

@@ -66,7 +66,9 @@ def _median(name: str, ignore_nan: bool) -> tuple[Any, Any]:
     what = "The median: the lower of the two in the middle" + (", NaN aside." if ignore_nan else "; NaN if one is.")
     whole.__doc__, along.__doc__ = what, what
     first = op(name, promote="none", variants=("function", "method"), lacks=("uC", "median_cpu"))(whole)
-    second = op(f"{name}.dim", promote="none", variants=OUT, outputs=PAIR, lacks=("uC", "median_cpu"))(along)
+    second = op(f"{name}.dim", promote="none", variants=OUT, outputs=PAIR, packed=True, lacks=("uC", "median_cpu"))(
+        along
+    )
     first.vjp(input=_shared)
     second.vjp(
         input=lambda g_values, input_shape, dim, keepdim, indices: _placed(g_values, input_shape, dim, keepdim, indices)
@@ -88,7 +90,7 @@ median, median_dim = _median("median", False)
 nanmedian, nanmedian_dim = _median("nanmedian", True)
 
 
-@op("mode", promote="none", variants=OUT, outputs=PAIR, lacks=("cu", "mode_cpu"))
+@op("mode", promote="none", variants=OUT, outputs=PAIR, packed=True, lacks=("cu", "mode_cpu"))
 def mode(k: Kernel[T], input: T, dim: Dim = -1, keepdim: bool = False) -> tuple[T, T]:
     """The value that occurs most often along `dim` (the smallest of them), and where it last does."""
     d = wrap_dim(dim, input.ndim)
@@ -354,7 +356,12 @@ _MM = {None: None, 0: None, 1: True, 2: False}  # compute_mode: whether by a mat
 _MODES = {"use_mm_for_euclid_dist_if_necessary": 0, "use_mm_for_euclid_dist": 1, "donot_use_mm_for_euclid_dist": 2}
 
 
-@composite("cdist(Tensor x1, Tensor x2, float p=2., int? compute_mode=None)", variants=FUNCTION, lacks=("h", "cdist"))
+@composite(
+    "cdist(Tensor x1, Tensor x2, float p=2., int? compute_mode=None)",
+    variants=FUNCTION,
+    packed=True,
+    lacks=("h", "cdist"),
+)
 def cdist(x1: T, x2: T, p: float = 2.0, compute_mode: Any = None) -> T:
     """The p-norms of the differences between each row of `x1` and each of `x2`."""
     a: Any = x1

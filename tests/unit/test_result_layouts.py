@@ -22,6 +22,13 @@ OPERATORS = {
     "logsumexp": lambda fl, x: x.logsumexp(1),
     "prod": lambda fl, x: x.prod(1),
     "any": lambda fl, x: (x > 0).any(1).float(),
+    "all": lambda fl, x: (x > 0).all(0).float(),
+    "kthvalue": lambda fl, x: x.kthvalue(2, 1).values,
+    "median": lambda fl, x: x.median(1).values,
+    "mode": lambda fl, x: x.mode(1).values,
+    "vector_norm": lambda fl, x: fl.linalg.vector_norm(x, dim=1),
+    "repeat": lambda fl, x: x.repeat(1, 1, 1),
+    "cdist": lambda fl, x: fl.cdist(x[:, :5], x[:, :5]),
     "cat": lambda fl, x: fl.cat([x, x], 1),
     "stack": lambda fl, x: fl.stack([x, x], 2),
     "roll": lambda fl, x: x.roll(1, 1),
@@ -49,7 +56,7 @@ def test_in_order(agree, name, scale):
         assert y.is_contiguous()
         return y.view(-1)[:50]
 
-    agree(run, rand(4, 6 * scale, 8 * scale), grads=0 if name in ("any", "prod", "cumprod") else 1)
+    agree(run, rand(4, 6 * scale, 8 * scale), grads=0 if name in ("any", "all", "prod", "cumprod") else 1)
 
 
 @pytest.mark.parametrize("name", ["index_copy", "gather", "take", "masked_scatter", "stack", "flip"])
@@ -61,6 +68,85 @@ def test_of_images_with_channels_last(agree, name):
         return x.flip((0, 1)) if name == "flip" else OPERATORS[name](fl, x)
 
     agree(run, rand(2, 3, 4, 5), strides=True, grads=0)
+
+
+IMAGES = {
+    "constant": lambda fl, x: fl.nn.functional.pad(x, (1, 0, 2, 1)),
+    "constant, cropped": lambda fl, x: fl.nn.functional.pad(x, (-1, 0, 0, 1)),
+    "constant, more channels": lambda fl, x: fl.nn.functional.pad(x, (0, 0, 0, 0, 1, 1)),
+    "reflect": lambda fl, x: fl.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"),
+    "replicate": lambda fl, x: fl.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate"),
+    "circular": lambda fl, x: fl.nn.functional.pad(x, (1, 1, 1, 1), mode="circular"),
+    "adaptive_max_pool2d": lambda fl, x: fl.nn.functional.adaptive_max_pool2d(x, 2, return_indices=True),
+    "max_unpool2d": lambda fl, x: fl.nn.functional.max_unpool2d(*fl.nn.functional.max_pool2d(x, 2, return_indices=True), 2),
+    "pixel_shuffle": lambda fl, x: fl.nn.functional.pixel_shuffle(x, 2),
+    "pixel_unshuffle": lambda fl, x: fl.nn.functional.pixel_unshuffle(x, 2),
+    "channel_shuffle": lambda fl, x: fl.nn.functional.channel_shuffle(x, 2),
+    "repeat": lambda fl, x: x.repeat(1, 2, 1, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("layout", ["channels last", "in order", "transposed"])
+def test_images_lie_as_they_did(agree, name, layout):
+    def run(fl, x):
+        x = x.detach()
+        x = x.contiguous(memory_format=fl.channels_last) if layout == "channels last" else x
+        return IMAGES[name](fl, x.mT if layout == "transposed" else x)
+
+    agree(run, rand(2, 8, 4, 6), strides=True, grads=0)
+
+
+def test_volumes_lie_as_they_did(agree):
+    def run(fl, x):
+        x = x.detach().contiguous(memory_format=fl.channels_last_3d)
+        return [
+            fl.nn.functional.pad(x, (1,) * 6, mode=mode) for mode in ("constant", "reflect", "replicate", "circular")
+        ]
+
+    agree(run, rand(2, 3, 4, 3, 4), strides=True, grads=0)
+
+
+LAYOUTS = {
+    "in order": lambda x: x,
+    "transposed": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+    "reversed": lambda x: x.permute(2, 1, 0).contiguous().permute(2, 1, 0),
+    "every second": lambda x: x.repeat_interleave(2, 1)[:, ::2],
+    "one row": lambda x: x[:1],
+    "a column": lambda x: x[:, :, :1],
+    "fewer dimensions": lambda x: x[0].mT.contiguous().mT,
+    "spread": lambda x: x[:, :1].expand(x.shape),
+}
+ELEMENTWISE = {
+    "add": lambda fl, x, y: x + y,
+    "number": lambda fl, x, y: x * 2,
+    "exp": lambda fl, x, y: x.exp(),
+    "where": lambda fl, x, y: fl.where(x > 0, y, x),
+    "addcmul": lambda fl, x, y: fl.addcmul(x, y, y),
+    "less": lambda fl, x, y: y < x,
+    "half": lambda fl, x, y: x.half() + y.half(),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.parametrize("scale", [1, 300])
+def test_elementwise_results_lie_as_operands_are_walked(agree, name, scale):
+    def run(fl, x, y):
+        x, y = x.detach(), y.detach()
+        pairs = [(a(x), b(y)) for a in LAYOUTS.values() for b in LAYOUTS.values()]
+        made = [ELEMENTWISE[name](fl, a, b) for a, b in pairs if a.shape == x.shape or b.shape == x.shape]
+        return [y.stride() for y in made], fl.stack([y.double().mean() for y in made])
+
+    agree(run, rand(4, 3, 5 * scale), rand(4, 3, 5 * scale, seed=1), grads=0, rtol=1e-3)
+
+
+def test_gradients_lie_as_operands_are_walked(agree):
+    def run(fl, x, y):
+        x, y = (t.detach().transpose(0, 2).requires_grad_() for t in (x, y))
+        return fl.autograd.grad((x.exp() * y.tanh()).sigmoid(), (x, y), fl.ones_like(x))
+
+    agree(run, rand(3, 4, 5), rand(3, 4, 5, seed=1), strides=True, grads=0)
+    agree(run, rand(30, 40, 10), rand(30, 40, 10, seed=1), strides=True, grads=0)
 
 
 def test_reversed_results_lie_as_what_they_are_made_of(agree):
