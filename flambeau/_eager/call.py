@@ -17,12 +17,13 @@ from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import FORMATS, channels_last as lies_last, laid, walked
 from flambeau._backends.pending_arrays import NONE, PendingArray, alike, settled as meant
 from flambeau._eager import large, narrow, record
-from flambeau._eager.graph import bump, node_of
+from flambeau._eager.graph import bump, check_inferred, inferred, node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import check_writable, rebase, signed, view
 from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import device as devices, dtype as dtypes
+from flambeau._values.overlap import check_apart, check_overlap, warn_overlap
 from flambeau._values.shape import broadcast
 
 NUMBERS = (bool, int, float, complex, np.generic)
@@ -416,9 +417,7 @@ def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:
         source = values[0]
         return view(source, viewed(op, source._a, r))
     t = wrap(r)
-    if STATE.inference:
-        t._inference = True
-    return t
+    return inferred(t) if STATE.inference else t
 
 
 def viewed(op: Op, source: Any, r: Any) -> Any:
@@ -451,13 +450,24 @@ def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
 # ---------------------------------------------------------------- in place, and out=
 
 
+# What still writes into expanded tensors in PyTorch, and what that is in brackets.
+_PERMITTED = {
+    "masked_fill": "tensor[mask] = scalar",
+    "index_fill": "tensor[mask] = scalar",
+    "index_put": "tensor[indices] = tensor",
+}
+
+
 def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if not into:
         return _out(op, values, out)
     target = values[op.receiver_at]
+    check_inferred(target)
     if op.view:
         return _view_in_place(op, target, values)
-    if op.aten not in ("fill", "zero"):  # one value may be written many times
+    if op.aten in _PERMITTED:
+        warn_overlap(target._a, f"{op.aten}_", _PERMITTED[op.aten])
+    elif op.aten not in ("fill", "zero"):  # one value may be written many times
         check_overlap(target._a)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     if STATE.grad and (
@@ -547,6 +557,8 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
         )
     met = meet(op, values)
     for o in outs:
+        if isinstance(o, Tensor):
+            check_inferred(o)
         if isinstance(o, Tensor) and (op.promote == "none" or op.kind == "pointwise"):
             check_apart(o._a, met[0], op.kind == "pointwise")
     if op.native and isinstance(out, Tensor) and _out_native(op, met, out):
@@ -585,51 +597,11 @@ def _out_native(op: Op, met: Any, out: Tensor) -> bool:
     return True
 
 
-def check_overlap(a: Any) -> None:
-    """Raise where elements of an array to be written share memory (an expanded tensor)."""
-    if 0 in a.strides and a.size and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone() the "
-            "tensor before performing the operation."
-        )
-
-
 def check_exact(op: Op, o: Tensor, d: dtypes.dtype) -> None:
     """Raise where `out=` must have the dtype of the result, and has not."""
     if op.exact and d is not o.dtype:
         want, got = (_C_NAMES.get(x.name, x.name) for x in (d, o.dtype))
         raise RuntimeError(f"Expected out tensor to have dtype {want}, but got {got} instead")
-
-
-def check_apart(a: Any, sources: Any, elementwise: bool) -> None:
-    """Raise where an array to be written shares memory with one that is read; elementwise, they may be the same elements."""
-    for x in sources:
-        if type(x) is list:
-            check_apart(a, x, elementwise)
-        elif (
-            isinstance(x, np.ndarray)
-            and isinstance(a, np.ndarray)
-            and (x is not a or not elementwise)
-            and (x is a or np.may_share_memory(a, x))
-        ):
-            same = a.__array_interface__["data"] == x.__array_interface__["data"] and a.strides == x.strides
-            if not (elementwise and same and a.shape == x.shape) and _dense(a) and _dense(x):
-                raise RuntimeError(
-                    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
-                    "Please clone() the tensor before performing the operation."
-                )
-
-
-def _dense(a: Any) -> bool:
-    """Whether the elements fill one run of memory."""
-    if not a.size:
-        return True
-    step = a.itemsize
-    for s, n in sorted((s, n) for s, n in zip(a.strides, a.shape, strict=True) if n != 1):
-        if s != step:
-            return False
-        step *= n
-    return True
 
 
 _C_NAMES = {

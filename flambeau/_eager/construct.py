@@ -10,7 +10,7 @@ import numpy as np
 from flambeau import storage as storages
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._backends.pending_arrays import settled
-from flambeau._eager.graph import node_of
+from flambeau._eager.graph import inferred, node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import default_device, dtype as dtypes, storage as memory
@@ -56,9 +56,7 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
         t = on(t, device)
     if requires_grad:
         t.requires_grad = True
-    if STATE.inference:
-        t._inference = True
-    return t
+    return inferred(t) if STATE.inference else t
 
 
 def on(t: Tensor, where: Any) -> Tensor:
@@ -473,9 +471,7 @@ def to_device(self: Any, target: Any, d: Any) -> Any:
 
     source = self if d is None or self.dtype is d else self.to(d)
     t = wrap(_backends.convert(source._a, self.device.type, target.type))
-    if type(self) is not Tensor and isinstance(self, Tensor):
-        t._inference = self._inference
-    return t
+    return inferred(t) if type(self) is not Tensor and isinstance(self, Tensor) and self._inference else t
 
 
 __all__ = ["as_tensor", "asarray", "from_numpy", "node_of", "tensor", "to"]

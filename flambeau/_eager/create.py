@@ -10,6 +10,7 @@ import numpy as np
 from flambeau._backends import meta
 from flambeau._backends.pending_arrays import memory
 from flambeau._eager import call
+from flambeau._eager.graph import inferred
 from flambeau._eager.modes import MODES, STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
@@ -94,6 +95,4 @@ def create(
         t = to_device(t, device, None)
     if requires_grad:
         require(t)
-    if STATE.inference:
-        t._inference = True
-    return t
+    return inferred(t) if STATE.inference else t

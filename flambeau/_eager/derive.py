@@ -417,7 +417,7 @@ def _inplace_lane(op: Op, me: str) -> list[str]:
         f"(a{i}.base is None and a0.base is None or a{i}.size == 1 or not may_share(a0, a{i}))"
         for i in range(1, len(tensors))
     ]
-    return [f"    if {' and '.join(['not MODES', f'type({first}) in PLAIN', *_statics(op)])}:", *fetch,
+    return [f"    if {' and '.join(['not MODES', f'type({first}) in PLAIN', f'not {first}._inference', *_statics(op)])}:", *fetch,
             f"        if a0.size < LARGE and {' and '.join(ok)} and (not STATE.grad or ({history})):",
             "            token = quiet(QUIET)", "            try:", *("                " + line for line in body),
             "            except ValueError:", f"                return general({me}, {_tuple(op)}, None, True)",
@@ -610,6 +610,7 @@ def _write_lane(op: Op, me: str) -> list[str]:
     first = tensors[0].name
     text = [f"    if not MODES and type({first}) in PLAIN and type({first}._a) is ndarray:"]
     free = [f"{first}._node is None and {first}._base is None"]
+    text[0] = text[0][:-1] + f" and not {first}._inference:"
     for p in tensors[1:]:
         text += [f"        if type({p.name}) in PLAIN:", f"            a_{p.name} = {p.name}._a"]
         if p.annotation == "N":

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.pending_arrays import settled
-from flambeau._eager.graph import Node, bump, node_of, serial
+from flambeau._eager.graph import Node, bump, check_inferred, node_of, serial
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import view
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, new, wrap
 from flambeau._values import dtype as dtypes
+from flambeau._values.overlap import check_apart, check_overlap
 
 _EVERYTHING = slice(None)
 _INT64 = np.dtype("i8")
@@ -482,6 +483,7 @@ def setitem(self: Any, index: Any, value: Any) -> None:
     if LAYOUTS and LAYOUTS.get(type(self._a)) == "quantized":
         through_operators("setitem", self, index, value)
         return
+    check_inferred(self)
     tracked = STATE.grad and (node_of(self) is not None or (isinstance(value, Tensor) and node_of(value) is not None))
     kind = type(index)
     basic, tensors = (
@@ -554,6 +556,9 @@ def _fit_and_write(r: Any, source: Any) -> None:
         source = source[0]
     if source.ndim and source.shape != r.shape:
         _check_expand(source.shape, r.shape)
+    check_overlap(r)
+    if source.base is not None:
+        check_apart(r, (source,), True)
     if source.dtype is r.dtype:
         r[...] = source
         return

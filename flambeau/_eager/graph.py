@@ -166,6 +166,40 @@ def version(t: Tensor) -> int:
     return 0 if t._vc is None else t._vc[0]
 
 
+class Unversioned(list[int]):
+    """The version of tensors made in inference mode: not counted. Who asks for it elsewhere is about to save one for backward."""
+
+    def __getitem__(self, i: Any) -> Any:
+        if STATE.inference:
+            return 0
+        raise RuntimeError(
+            "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation tracked by "
+            "autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` "
+            "instead of `torch.inference_mode()`."
+        )
+
+    def __setitem__(self, i: Any, value: Any) -> None:
+        pass
+
+
+UNVERSIONED = Unversioned()
+
+
+def inferred(t: Any) -> Any:
+    """t as a tensor made in inference mode."""
+    t._inference, t._vc = True, UNVERSIONED
+    return t
+
+
+def check_inferred(t: Any) -> None:
+    """Raise where a tensor made in inference mode is written outside of it."""
+    if t._inference and not STATE.inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal tensor before "
+            "doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details."
+        )
+
+
 def bump(t: Tensor) -> None:
     """Note that t's memory was written."""
     vc = t._vc

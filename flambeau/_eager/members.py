@@ -10,7 +10,7 @@ import numpy as np
 from flambeau._backends.pending_arrays import NONE, settled
 from flambeau._eager import views
 from flambeau._eager.call import HOOKS
-from flambeau._eager.graph import AccumulateGrad, Node, Removable, bump, node_of, version
+from flambeau._eager.graph import AccumulateGrad, Node, Removable, bump, inferred, node_of, version
 from flambeau._eager.modes import MODES, STATE
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, new, wrap
 from flambeau._values import dtype as dtypes
@@ -203,7 +203,7 @@ class _Members:
     @property
     def data(self: Any) -> Any:
         """A tensor over the same memory, without history and with a version of its own."""
-        return wrap(self._a)
+        return wrap(self._a) if not self._inference else inferred(wrap(self._a))
 
     @data.setter
     def data(self: Any, value: Any) -> None:
@@ -462,6 +462,8 @@ class _Members:
             PLAIN.add(cls)
         t: Any = new(cls)
         t._a = data._a
+        if data._inference:
+            inferred(t)
         if require_grad:
             t.requires_grad = True
         return t

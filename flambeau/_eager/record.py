@@ -133,12 +133,6 @@ def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any, cl
     cls.save(node, op, values, outs, old)  # type: ignore[attr-defined]
     if LAYOUTS and any(t is not None and type(t._a) in LAYOUTS for t in (*(t for _, _, t in ins), *outs)):
         differentiate_by_tensors(node)
-    if any(isinstance(s, Tensor) and s._inference for s in node.saved or ()):
-        raise RuntimeError(
-            "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation tracked by "
-            "autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` "
-            "instead of `torch.inference_mode()`."
-        )
     if STATE.anomaly:
         import traceback
 

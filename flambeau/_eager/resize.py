@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau._backends.pending_arrays import alike, memory
 from flambeau._eager import call
-from flambeau._eager.graph import bump, node_of
+from flambeau._eager.graph import bump, check_inferred, node_of
 from flambeau._operators.op import REGISTRY
 from flambeau._tensor import LAYOUTS, Tensor
 from flambeau._values.shape import contiguous_strides
@@ -28,6 +28,7 @@ def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
     for n in shape:
         if n < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(shape)}")
+    check_inferred(self)
     before, a = self._a, memory(self._a)
     if type(a) in LAYOUTS:
         from flambeau._eager.sparse import refused
@@ -65,6 +66,7 @@ def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = Non
     """The memory, sizes and strides of another tensor or storage."""
     from flambeau._backends.cpu.library_memory import as_strided
 
+    check_inferred(self)
     before = self._a
     if source is None:
         self._a = np.empty(0, self._a.dtype)

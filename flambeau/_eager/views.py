@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau._backends import pending_arrays
 from flambeau._backends.meta import MetaArray
-from flambeau._eager.graph import Node, bump, node_of, serial, spoken_name, unwrap
+from flambeau._eager.graph import Node, bump, inferred, node_of, serial, spoken_name, unwrap
 from flambeau._eager.modes import STATE
 from flambeau._tensor import LAYOUTS, Tensor, new, wrap
 
@@ -25,11 +25,15 @@ def view(source: Tensor, array: Any) -> Tensor:
     if vc is None:
         vc = base._vc = [0]
     t._vc = vc
+    try:
+        t._seen = vc[0]
+    except RuntimeError:
+        return inferred(t)
     t._base = base
-    t._seen = vc[0]
     if not STATE.grad:
         t._created = "inference" if STATE.inference else "no_grad"
-        t._inference = source._inference
+        if source._inference:  # no view as far as history goes
+            t._base, t._inference = None, True
     return t
 
 
@@ -238,8 +242,13 @@ def _refuse(t: Tensor) -> None:
     node = t._node
     if t._created in ("no_grad", "inference"):
         where = "inference_mode" if t._created == "inference" else "no_grad"
+        how = (
+            ("inference mode", "in normal mode")
+            if t._created == "inference"
+            else ("no_grad mode", "with grad mode enabled")
+        )
         raise RuntimeError(
-            f"A view was created in {where} mode and is being modified inplace with grad mode enabled. Given that this use case is "
+            f"A view was created in {how[0]} and is being modified inplace {how[1]}. Given that this use case is "
             f"ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either "
             f"both inside the {where} block (if you don't want the inplace to be tracked) or both outside (if you want the inplace "
             "to be tracked).")  # fmt: skip

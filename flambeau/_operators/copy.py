@@ -10,6 +10,7 @@ from flambeau._operators.view import sizes
 from flambeau._tensor import has_elements
 from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import check_fits, dtype as Kind, of
+from flambeau._values.overlap import check_apart
 from flambeau._values.shape import check_fills, wrap_dim, wrap_dims
 
 FEW = 1 << 15  # elements: copies of fewer are the array library's
@@ -130,7 +131,10 @@ copy.vjp(input=lambda g: g.new_zeros(g.shape), src=lambda g: g)
 @copy.errors
 def _(input: Any, src: Any, non_blocking: bool) -> None:
     if hasattr(src, "_a"):
-        check_fills(input._a.shape, src._a.shape)
+        a, b = input._a, src._a
+        check_fills(a.shape, b.shape)
+        if a is not b and (a.base is not None or b.base is not None):
+            check_apart(a, (b,), True)
 
 
 @copy.into

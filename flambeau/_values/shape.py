@@ -118,7 +118,7 @@ def elementwise_strides(shape: Shape, operands: Sequence[tuple[Shape, Shape]]) -
         if last and all(a == b for _, t in operands for n, a, b in zip(shape, t, last, strict=True) if n != 1):
             return last
         first = operands[0][1]
-        if all(t == first for _, t in operands) and _is_dense(shape, first):
+        if all(t == first for _, t in operands) and is_dense(shape, first):
             return first
     steps = [_walked(shape, s, t) for s, t in operands if len(s)]
     order = list(reversed(range(len(shape))))  # fastest first; dims that are ambiguous are passed over, not sorted
@@ -161,9 +161,8 @@ def _slower(d: int, other: int, steps: Sequence[Shape], shape: Shape) -> int:
     return 0
 
 
-def _is_dense(shape: Shape, strides: Shape) -> bool:
-    """Whether elements fill one run of memory, in some order of dims."""
-    step = 1
+def is_dense(shape: Shape, strides: Shape, step: int = 1) -> bool:
+    """Whether elements, each a step, fill one run of memory, in some order of dims."""
     for s, n in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n != 1):
         if s != step:
             return False

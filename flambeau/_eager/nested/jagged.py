@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.nested_arrays import JaggedArray, Ragged, begins
-from flambeau._eager.graph import node_of
+from flambeau._eager.graph import inferred, node_of
 from flambeau._eager.modes import STATE
 from flambeau._eager.names import public
 from flambeau._eager.nested import PLAIN_ONES, dense, is_jagged, is_nested, jagged_reading, refused
@@ -42,7 +42,7 @@ def _recorded(op: Op, t: Any, values: tuple[Any, ...]) -> Any:
         source._vc = [0]
     t._vc = source._vc
     if STATE.inference:
-        t._inference = True
+        inferred(t)
     if STATE.grad and node_of(source) is not None:
         record(op, (t,), values)
     return t
