@@ -71,7 +71,11 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
     r = large.call(op, *settled(*met)) if op.native and large.enough(met[0]) else None
     if r is not None:
         return finish(op, values, r, None)
-    given = [a for p, a in zip(op.params, met[0], strict=True) if p.is_tensor] if op.kind == "pointwise" else None
+    given = (
+        [a for p, a in zip(op.params, met[0], strict=True) if p.is_tensor]
+        if op.kind == "pointwise" or op.packed == "operands"
+        else None
+    )
     arrays, result_dtype, steps = converted(op, *met)
     r = run(op, arrays, steps)
     return finish(op, values, r, result_dtype, given)
@@ -383,7 +387,7 @@ def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any, walk: Any
 
     `walk`: the operands as which an elementwise result lies.
     """
-    if op.packed:
+    if op.packed and op.packed != "operands":
         r = packed(r, op.packed, _first(op, values))
     if type(r) is tuple or type(r) is list:
         narrow = None if result_dtype is None else dtypes.NARROW.get(result_dtype.np)  # what bodies compute in

@@ -245,7 +245,7 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
             "                token = quiet(QUIET)", "                try:", *("                    " + line for line in body), f"                    r = {value}",
             "                except ValueError:", f"                    return general({me}, {_tuple(op)})",
             "                finally:", "                    loud(token)",
-            f"                if r.ndim > 1: r = walked(r, {operands})",
+            f"                if r.ndim > 1 and not ({' and '.join(f'a{i}.flags.c_contiguous' for i in range(len(tensors)))}): r = walked(r, {operands})",
             "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
     if op.run is not op.body:  # an array reading of its own: it takes the place of the text
         at = text.index("                try:")
@@ -555,6 +555,8 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
             text.append(
                 f"{pad}if not (r.flags.c_contiguous and a{at}.flags.c_contiguous): r = packed(r, {op.packed!r}, a{at})"
             )
+        elif op.packed == "operands":
+            text.append(f"{pad}if r.ndim > 1: r = walked(r, {', '.join(f'a{i}' for i in range(len(tensors)))})")
         else:
             text.append(f"{pad}if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
     if op.view:

@@ -317,7 +317,8 @@ def _gradient_of_arrays(r: str, i: int, e: Expr, known: dict[Expr, str], kernel:
     out += [deep + line for line in body]
     out.append(f"{deep}{r} = {value}")
     if kernel is not None:
-        out.append(f"            if {r}.ndim > 1: {r} = walked({r}, {', '.join(read)})")
+        dense = " and ".join(f"{n}.flags.c_contiguous" for n in read)
+        out.append(f"            if {r}.ndim > 1 and not ({dense}): {r} = walked({r}, {', '.join(read)})")
     out += [
         "        if into is not None:",
         f"            if {r}.shape != into[{i}][0]: {r} = sum_to({r}, into[{i}][0])",

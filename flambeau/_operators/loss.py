@@ -23,7 +23,7 @@ def reduce(loss: Any, reduction: int) -> Any:
 # ---------------------------------------------------------------- regression
 
 
-@op("mse_loss", **NN, native=True, lacks=("bic", "mse_cpu"))
+@op("mse_loss", **NN, native=True, lacks=("bic", "mse_cpu"), packed="operands")
 def mse_loss(k: Kernel[T], input: T, target: T, reduction: int = 1) -> T:
     """(input - target)^2."""
     d = k.rounded(input - target)

@@ -101,7 +101,7 @@ class Op:
         differentiable: False where no gradient flows by definition.
         wraps: graphs show numbers as 0-d tensors do, by the overload for tensors.
         packed: the result lies in order, whatever the strides of the inputs are: True; "channels" where channels that come last stay there;
-            "images" where they come last if they do in the first tensor.
+            "images" where they come last if they do in the first tensor. Or "operands": it is elementwise, and lies as those of pointwise operators.
         exact: whether `out=` must have the dtype of the result, and none that it could be cast to (where promote is "none").
         constants: those of the outputs that no gradient flows back from.
         layouts: what it computes depends on the layouts of its tensors: the general lane asks for a reading before there is any

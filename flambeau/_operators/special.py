@@ -205,7 +205,7 @@ def _polynomial(name: str, family: str, shifted: bool = False) -> Op:
     body.__name__ = name
     body.__doc__ = f"The {name.replace('_polynomial_', ' polynomial ')} of degree n at x."
     return op(full, f"{full}.x_scalar", f"{full}.n_scalar", promote="float", namespace="special", variants=OUT,
-              differentiable=False, lacks=("ch", f"{name}_cpu"))(body)  # fmt: skip
+              differentiable=False, lacks=("ch", f"{name}_cpu"), packed="operands")(body)  # fmt: skip
 
 
 for _letter in "tuvw":

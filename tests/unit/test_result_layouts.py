@@ -124,6 +124,8 @@ ELEMENTWISE = {
     "where": lambda fl, x, y: fl.where(x > 0, y, x),
     "addcmul": lambda fl, x, y: fl.addcmul(x, y, y),
     "less": lambda fl, x, y: y < x,
+    "mse_loss": lambda fl, x, y: fl.nn.functional.mse_loss(*fl.broadcast_tensors(x, y), reduction="none"),
+    "polynomial": lambda fl, x, y: fl.special.chebyshev_polynomial_t(x, y.abs().round()),
     "half": lambda fl, x, y: x.half() + y.half(),
 }
 

@@ -39,14 +39,22 @@ def last_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     return tuple(strides)
 
 
+_walks: dict[Any, Any] = {}  # what operands and a result were like -> the strides that the result should have
+
+
 def walked(r: Any, *operands: Any) -> Any:
     """An elementwise result, laid out as its operands are walked: the array library goes by all of them at once, PyTorch by the first that tells."""
-    arrays = [x for x in operands if hasattr(x, "strides")]
-    if r.ndim < 2 or not r.size or all(x.flags.c_contiguous for x in arrays):
-        return r
-    item = r.dtype.itemsize
-    shapes = [(x.shape, tuple([s // x.dtype.itemsize for s in x.strides])) for x in arrays]
-    strides = tuple([s * item for s in elementwise_strides(r.shape, shapes)])
+    key = (
+        r.shape,
+        r.strides,
+        r.dtype.itemsize,
+        *[(x.shape, x.strides, x.dtype.itemsize) for x in operands if hasattr(x, "strides")],
+    )
+    strides = _walks.get(key)
+    if strides is None:
+        if len(_walks) > 4096:
+            _walks.clear()
+        strides = _walks[key] = _walk(r, [x for x in operands if hasattr(x, "strides")])
     if strides == r.strides:
         return r
     if type(r) is MetaArray:
@@ -55,6 +63,13 @@ def walked(r: Any, *operands: Any) -> Any:
     out: Any = np.ndarray(r.shape, r.dtype, np.empty(r.size, r.dtype), 0, strides)
     out[...] = r
     return out
+
+
+def _walk(r: Any, arrays: list[Any]) -> tuple[int, ...]:
+    if r.ndim < 2 or not r.size or all(x.flags.c_contiguous for x in arrays):
+        return r.strides  # type: ignore[no-any-return]
+    shapes = [(x.shape, tuple(s // x.dtype.itemsize for s in x.strides)) for x in arrays]
+    return tuple(s * r.dtype.itemsize for s in elementwise_strides(r.shape, shapes))
 
 
 def laid(out: Any, last: bool) -> Any:
