@@ -67,7 +67,7 @@ def walked(r: Any, *operands: Any) -> Any:
 
 def _walk(r: Any, arrays: list[Any]) -> tuple[int, ...]:
     if r.ndim < 2 or not r.size or all(x.flags.c_contiguous for x in arrays):
-        return r.strides  # type: ignore[no-any-return]
+        return r.strides
     shapes = [(x.shape, tuple(s // x.dtype.itemsize for s in x.strides)) for x in arrays]
     return tuple(s * r.dtype.itemsize for s in elementwise_strides(r.shape, shapes))
 
