@@ -6,6 +6,7 @@ calls the general lane (`call.general`), which defines what the call means. Func
 
 from __future__ import annotations
 
+import warnings
 from itertools import count
 from keyword import iskeyword
 from typing import Any
@@ -45,7 +46,7 @@ def function(op: Op) -> Any:
     made = _functions.get(op)
     if made is None:
         text = {"pointwise": _pointwise, "op": _structured, "composite": _composite}[op.kind](op)
-        text = _python_types(op, _numpy_names(op, _reserved_names(op, text)))
+        text = _python_types(op, _numpy_names(op, _reserved_names(op, _older_form(op, text, False))))
         made = _functions[op] = _finish(op, build(op.name, text, SCOPE))
     return made
 
@@ -58,7 +59,7 @@ def inplace(op: Op) -> Any:
         text = "\n".join([f"def {op.name}_({_header(op, out=False)}):", f'    """In-place version of :func:`{op.name}`."""',
                           *(_inplace_lane(op, me) if op.kind == "pointwise" else _write_lane(op, me) if op.kind == "op" else []),
                           f"    return general({me}, {_tuple(op)}, None, True)"]) + "\n"  # fmt: skip
-        made = _inplace[op] = _finish(op, build(op.name + "_", _reserved_names(op, text), SCOPE))
+        made = _inplace[op] = _finish(op, build(op.name + "_", _reserved_names(op, _older_form(op, text, True)), SCOPE))
     return made
 
 
@@ -124,6 +125,43 @@ def _reserved_names(op: Op, text: str) -> str:
         f"            raise TypeError(f\"{head[4:].partition('(')[0]}() got an unexpected keyword argument '{{name}}'\")",
     ]
     return "\n".join([head[:-2] + ", **reserved):", doc, *lines_, rest])
+
+
+def _older_form(op: Op, text: str, into: bool) -> str:
+    """More positional arguments than there are names for them: numbers in front of what they scale."""
+    if not op.has_older_form:
+        return text
+    head, doc, rest = text.split("\n", 2)
+    out = ", out" if not into and "out" in op.variants else ""
+    values = ", ".join(p.name for p in op.params if not p.keyword)
+    line = (
+        f"    if older: return {_bind(op, 'OLDER', _reordered)}({_bind(op, 'OP', op)}, {into}, ({values}, *older){out})"
+    )
+    return "\n".join([head.replace(", *,", ", *older,"), doc, line, rest])
+
+
+_warned: set[str] = set()
+
+
+def _reordered(op: Op, into: bool, values: tuple[Any, ...], out: Any = None) -> Any:
+    """A call in the older form, as it is written today."""
+    name = op.name + "_" * into
+    tensors = [v for v in values if isinstance(v, Tensor)]
+    numbers = [v for v in values if not isinstance(v, Tensor)]
+    names, keys = [p.name for p in op.params if not p.keyword], [p.name for p in op.params if p.keyword]
+    if len(tensors) != len(names) or len(numbers) > len(keys):
+        raise TypeError(f"{name}() takes {len(names)} positional arguments but {len(values)} were given")
+    if name not in _warned:
+        _warned.add(name)
+        old, now = (", ".join(words) for words in ([f"Number {k}" for k in keys[: len(numbers)]] + [f"Tensor {n}" for n in names[1:]],
+                                                   [f"Tensor {n}" for n in names[1:]] + ["*"] + [f"Number {k} = 1" for k in keys]))  # fmt: skip
+        warnings.warn(
+            f"This overload of {name} is deprecated:\n\t{name}({old})\nConsider using one of the following signatures instead:\n"
+            f"\t{name}({now})",
+            stacklevel=3,
+        )
+    given = dict(zip(keys, numbers, strict=False)) | ({} if out is None else {"out": out})
+    return (inplace if into else function)(op)(*tensors, **given)
 
 
 def _python_types(op: Op, text: str) -> str:

@@ -556,6 +556,9 @@ def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: 
     return _blend(k, input, k.matmul(mat1, mat2), beta, alpha)
 
 
+addmm.older_form()
+
+
 @addmm.arrays
 def _(k: Any, input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     return product(k, mat1, mat2, None if beta == 0 else input, beta, alpha)
@@ -609,6 +612,9 @@ def addmv(k: Kernel[T], input: T, mat: T, vec: T, *, beta: Scalar = 1, alpha: Sc
     return _blend(k, input, k.reshape(k.matmul(mat, k.reshape(vec, (-1, 1))), (mat.shape[0],)), beta, alpha)
 
 
+addmv.older_form()
+
+
 @addmv.arrays
 def _(k: Any, input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     plus = None if beta == 0 else input if input.ndim == 0 else input[:, None]
@@ -639,6 +645,9 @@ def addr(k: Kernel[T], input: T, vec1: T, vec2: T, *, beta: Scalar = 1, alpha: S
     return _blend(k, input, k.reshape(vec1, (-1, 1)) * k.reshape(vec2, (1, -1)), beta, alpha)
 
 
+addr.older_form()
+
+
 @addr.errors
 def _(input: Any, vec1: Any, vec2: Any, beta: Any, alpha: Any) -> None:
     for i, v in ((1, vec1), (2, vec2)):
@@ -664,6 +673,9 @@ def baddbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, a
     return _blend(k, input, k.matmul(batch1, batch2), beta, alpha)
 
 
+baddbmm.older_form()
+
+
 @baddbmm.arrays
 def _(k: Any, input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     return product(k, batch1, batch2, None if beta == 0 else input, beta, alpha)
@@ -687,6 +699,9 @@ def addbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, al
     """beta * input + alpha * the sum of all products batch1[i] @ batch2[i]."""
     product = k.sum(k.matmul(batch1, batch2), (0,))
     return _blend(k, input, k.reshape(product, product.shape[1:]), beta, alpha)
+
+
+addbmm.older_form()
 
 
 @addbmm.errors

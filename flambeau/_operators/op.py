@@ -148,7 +148,7 @@ class Op:
         self.run = body
         self.check: Callable[..., None] | None = None
         self.write: Callable[..., None] | None = None
-        self.is_flat = False
+        self.is_flat = self.has_older_form = False
         self.node_name, self.event_name, self.node_without = "", "", ("", "")
         self.inside: Callable[..., str] | None = None
         self.read_by: dict[str, tuple[str, ...]] = {}
@@ -245,6 +245,11 @@ class Op:
         """The derivatives change with no input (a selection, a mean), and PyTorch still says so with zeros: a second
         derivative is there, and zero."""
         self.is_flat = True
+        return self
+
+    def older_form(self) -> Op:
+        """Numbers may also stand in front of the tensors that they scale, as before they had names: `add_(2, x)` for `add_(x, alpha=2)`."""
+        self.has_older_form = True
         return self
 
     def known_as(

@@ -89,6 +89,9 @@ def add(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     return _plus(k, input, other, k.rounded(alpha))
 
 
+add.older_form()
+
+
 @add.errors
 def _(input: Any, other: Any, alpha: Any) -> None:
     check_alpha(input, other, alpha)
@@ -106,6 +109,9 @@ def _(input: Any, other: Any, alpha: Any) -> None:
 def sub(k: Kernel[T], input: T, other: N, *, alpha: Scalar = 1) -> T:
     """Subtracts `other`, scaled by `alpha`, from `input`: input - alpha * other."""
     return _minus(k, input, other, k.rounded(alpha))
+
+
+sub.older_form()
 
 
 sub.errors(check_sub)
@@ -451,6 +457,9 @@ def addcmul(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1
     return _plus_product(k, input, tensor1, tensor2, value)
 
 
+addcmul.older_form()
+
+
 def _plus_product(k: Kernel[T], a: T, b: T, c: T, value: Any) -> T:
     if a.dtype.kind == "f":
         return k.fma(b if value == 1 else b * value, c, a)
@@ -471,6 +480,9 @@ def _(k: Any, input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
 def addcdiv(k: Kernel[T], input: T, tensor1: T, tensor2: T, *, value: Scalar = 1) -> T:
     """input + value * tensor1 / tensor2."""
     return input + (tensor1 if value == 1 else tensor1 * value) / tensor2
+
+
+addcdiv.older_form()
 
 
 @addcdiv.errors

@@ -95,7 +95,7 @@ def conv_input(g: Any, w: Any, *, size: Ints, stride: Ints, padding: Ints, dilat
             )
             acc[(slice(None), slice(None), *at)] += cols[(slice(None), slice(None), *tap)]
     inner = tuple(slice(p, p + s) for s, p in zip(size[2:], padding, strict=True))
-    return acc[(slice(None), slice(None), *inner)] if any(padding) else acc
+    return np.ascontiguousarray(acc[(slice(None), slice(None), *inner)]) if any(padding) else acc
 
 
 # ---------------------------------------------------------------- pooling
@@ -173,7 +173,7 @@ def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding:
     acc: Any = np.zeros((*shape[:-n], *full), g.dtype)
     for tap in itertools.product(*map(range, size)):
         acc[(..., *(slice(t, t + (o - 1) * s + 1, s) for t, o, s in zip(tap, out, stride, strict=True)))] += g
-    return acc[(..., *(slice(p, p + e) for p, e in zip(padding, shape[-n:], strict=True)))]
+    return np.ascontiguousarray(acc[(..., *(slice(p, p + e) for p, e in zip(padding, shape[-n:], strict=True)))])
 
 
 def adaptive_max_pool(x: Any, *, out: Ints) -> tuple[Any, Any]:
