@@ -95,7 +95,9 @@ def _guarded(fn: Any, dunder: str) -> Any:
     text = fn.__source__
     head, _, rest = text.partition("\n")
     name = head[4 : head.index("(")]
-    text = text.replace(f"def {name}(", f"def {dunder}(", 1).replace("return general(", "return general_operator(")
+    text = text.replace(f"def {name}(", f"def {dunder}(", 1).replace(
+        "return general(", f"return general_operator({dunder!r}, "
+    )
     SCOPE["general_operator"] = _general_operator
     made = build(dunder, text, SCOPE)
     made.__qualname__, made.__op__, made.__doc__ = "Tensor." + dunder, fn.__op__, fn.__doc__
@@ -110,10 +112,10 @@ def _applies(self: Any, name: str) -> None:
         )
 
 
-def _general_operator(op: Any, values: Any, out: Any = None) -> Any:
+def _general_operator(dunder: str, op: Any, values: Any, out: Any = None) -> Any:
     from flambeau._eager.call import general
 
-    _applies(values[0], op.name)
+    _applies(values[0], dunder)
     try:
         return general(op, values, out)
     except TypeError:
@@ -124,7 +126,6 @@ def _general_operator(op: Any, values: Any, out: Any = None) -> Any:
 
 def _rdiv(self: Any, other: Any) -> Any:
     """other / self. PyTorch takes the reciprocal first, and with it another last bit than a quotient has."""
-    _applies(self, "__rtruediv__")
     try:
         return self.reciprocal() * other
     except TypeError:

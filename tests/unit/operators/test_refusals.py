@@ -32,6 +32,17 @@ def test_descriptors(name):
         getattr(fl.Tensor, name)(1, x)
 
 
+@pytest.mark.parametrize(
+    "name", ["__add__", "__radd__", "__mul__", "__truediv__", "__rtruediv__", "__rdiv__", "__and__", "__lt__"]
+)
+def test_words_of_descriptors(agree, name):
+    agree(
+        lambda t, x: getattr(t.Tensor, name)(3, x),
+        np.ones(3),
+        raises=(AttributeError if "rdiv" in name or "rtrue" in name else TypeError),
+    )
+
+
 def test_writes_into_what_is_read(agree):
     agree(lambda t, x: x[1:].add_(x[:-1]), rand(5), raises=RuntimeError)
     agree(lambda t, x: t.mul(x[:4], x[:4], out=x[2:6]), rand(6), raises=RuntimeError)
