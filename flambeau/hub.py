@@ -154,20 +154,12 @@ def _check_repo_is_trusted(owner: str, name: str, folder: str, trust_repo: Any) 
     entry = f"{owner}_{name}"
     trusted = entry in Path(known).read_text().split() or owner in _TRUSTED
     kept = any(d.startswith(entry + "_") for d in os.listdir(get_dir()) if os.path.isdir(os.path.join(get_dir(), d)))
-    if trust_repo == "check" and not trusted:
-        print(
-            f"The repository {owner}_{name} does not belong to the list of trusted repositories and as such cannot be downloaded. "
+    if trust_repo is False or (trust_repo == "check" and not trusted):
+        answer = input(
+            f"The repository {entry} does not belong to the list of trusted repositories and as such cannot be downloaded. "
             "Do you trust this repository and wish to add it to the trusted list of repositories (y/N)?"
         )
-        answer = input().strip().lower()
-        if answer not in ("y", "yes"):
-            raise Exception("Untrusted repository.")
-    elif trust_repo is False and not trusted:
-        print(
-            f"The repository {owner}_{name} does not belong to the list of trusted repositories and as such cannot be downloaded. "
-            "Do you trust this repository and wish to add it to the trusted list of repositories (y/N)?"
-        )
-        if input().strip().lower() not in ("y", "yes"):
+        if answer.strip().lower() not in ("y", "yes"):
             raise Exception("Untrusted repository.")
     elif trust_repo is None and not (trusted or kept):
         warnings.warn(
@@ -200,7 +192,7 @@ def _get_cache_or_reload(
     if not skip_validation:
         _validate_not_a_forked_repo(owner, name, ref)
     url = f"https://github.com/{owner}/{name}/zipball/{ref}"
-    sys.stderr.write(f'Downloading: "{url}" to {folder}\n')
+    sys.stdout.write(f'Downloading: "{url}" to {folder}\n')
     with tempfile.TemporaryDirectory(dir=get_dir()) as scratch:
         archive = os.path.join(scratch, "archive.zip")
         download_url_to_file(url, archive, progress=False)
@@ -374,7 +366,7 @@ def load_state_dict_from_url(url: str, model_dir: str | None = None, map_locatio
     name = file_name if file_name is not None else os.path.basename(urlparse(url).path)
     cached = os.path.join(folder, name)
     if not os.path.exists(cached):
-        sys.stderr.write(f'Downloading: "{url}" to {cached}\n')
+        sys.stdout.write(f'Downloading: "{url}" to {cached}\n')
         found = HASH_REGEX.search(name) if check_hash else None
         download_url_to_file(url, cached, found[1] if found else None, progress=progress)
     if _is_legacy_zip(cached):

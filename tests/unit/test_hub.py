@@ -108,14 +108,17 @@ def cached(home, repository):
 def test_cached_repositories_and_trust(home, repository, monkeypatch, capsys):
     name = cached(home, repository)
     with pytest.raises(Exception, match="Untrusted repository"):
-        monkeypatch.setattr("builtins.input", lambda: "n")
+        monkeypatch.setattr("builtins.input", lambda question: "n")
         hub.load(name, "small", trust_repo="check")
-    monkeypatch.setattr("builtins.input", lambda: "y")
+    monkeypatch.setattr("builtins.input", lambda question: "y" if "somebody_things" in question else "n")
     assert hub.load(name, "small", trust_repo="check").in_features == 3
-    monkeypatch.setattr("builtins.input", lambda: pytest.fail("asked twice"))
+    monkeypatch.setattr("builtins.input", lambda question: pytest.fail("asked twice"))
     assert hub.list(name, trust_repo="check") == ["small"]
     assert hub.help(name, "small", trust_repo="check") == "A small model."
     assert "Using cache found in" in capsys.readouterr().err
+    monkeypatch.setattr("builtins.input", lambda question: "n")  # False asks each time, listed or not
+    with pytest.raises(Exception, match="Untrusted repository"):
+        hub.load(name, "small", trust_repo=False)
 
 
 def test_archives_stay_inside_their_folder(home):
