@@ -9,7 +9,7 @@ from flambeau._kernel.language import DType, IntList, Kernel, Scalar, Shape, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
 from flambeau._values.device import memory_format as MemoryFormat
-from flambeau._values.dtype import check_fits, default_complex, dtype, float32, get_default_dtype, int64, of, of_number
+from flambeau._values.dtype import check_fits, default_complex, dtype, get_default_dtype, int64, of, of_number
 from flambeau._values.shape import whole
 
 FACTORY = ("function", "out", "factory")
@@ -464,9 +464,9 @@ def vander(x: T, N: int | None = None, increasing: bool = False) -> T:
     n = x.shape[0] if N is None else N
     if n < 0:
         raise RuntimeError("N must be non-negative.")
-    out = (
-        x.unsqueeze(-1) ** arange(n, dtype=int64 if not x.is_floating_point() else float32).to(x.dtype)
-        if n
-        else x.new_empty((x.shape[0], 0))
-    )
+    from flambeau._operators.join import cat
+
+    kind = x.dtype if x.dtype.kind in "fc" else int64
+    first = x.new_ones((x.shape[0], min(n, 1)), dtype=kind)
+    out = cat([first, x.to(kind).unsqueeze(-1).expand(x.shape[0], n - 1)], 1).cumprod(1) if n > 1 else first
     return out if increasing else out.flip(1)

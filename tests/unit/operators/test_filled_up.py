@@ -90,3 +90,12 @@ def test_filled_with_narrow_numbers(agree):
         return wide, turned, fl.full((3, 4), 2.5, dtype=fl.float16), fl.full_like(x, 7), x.clone().copy_(fl.arange(5.0))
 
     agree(program, rand(4, 5))
+
+
+@pytest.mark.parametrize("kind", ["float32", "int64", "bool", "complex64"])
+def test_powers_as_columns(agree, kind):
+    def program(fl, x):
+        x = (x.detach() * 3).to(getattr(fl, kind))
+        return [fl.vander(x, n, increasing) for n in (None, 0, 1, 4) for increasing in (False, True)]
+
+    agree(program, rand(6))
