@@ -1,3 +1,18 @@
 """The parts of `DataLoader`: fetching, collating, worker processes and their channels."""
 
+import atexit
+
 MP_STATUS_CHECK_INTERVAL = 5.0  # seconds after which a waiting worker looks whether its parent still lives
+
+HAS_NUMPY = True
+python_exit_status = (
+    False  # True once the interpreter begins to end: whoever waits for a worker in a finaliser need not
+)
+
+
+def _set_python_exit_flag() -> None:
+    global python_exit_status
+    python_exit_status = True
+
+
+atexit.register(_set_python_exit_flag)

@@ -1,5 +1,6 @@
 """What a worker process does: fetch what its channel asks for, until the channel ends."""
 
+import os
 import random
 from typing import Any, NamedTuple
 
@@ -31,6 +32,18 @@ def get_worker_info():
     It has `id`, `num_workers`, `seed` and `dataset` (the worker's own copy).
     """
     return _worker_info
+
+
+class ManagerWatchdog:
+    """In a worker that others wrote (torchdata's): tells whether the process that started it still lives."""
+
+    def __init__(self):
+        self.manager_pid, self.manager_dead = os.getppid(), False
+
+    def is_alive(self):
+        """Whether the parent is there; once it was not, never again."""
+        self.manager_dead = self.manager_dead or os.getppid() != self.manager_pid
+        return not self.manager_dead
 
 
 class _IterableDatasetStopIteration(NamedTuple):
