@@ -51,7 +51,7 @@ class SobolEngine:
         first = self.num_generated == 0
         rows = self._walk(n - 1 if first else n, self.num_generated if first else self.num_generated - 1)
         points = (
-            (torch.from_numpy(rows) / 2**self.MAXBIT).to(dtype)
+            torch.from_numpy(rows).to(dtype) * 2.0**-self.MAXBIT
             if rows.size
             else torch.empty(0, self.dimension, dtype=dtype)
         )

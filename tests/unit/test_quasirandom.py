@@ -33,3 +33,13 @@ def test_refusals(agree):
     agree(lambda fl: fl.quasirandom.SobolEngine(0), raises=ValueError)
     agree(lambda fl: fl.quasirandom.SobolEngine(2).fast_forward(3).draw_base2(2), raises=ValueError)
     assert repr(flambeau.quasirandom.SobolEngine(2, True, 4)) == "SobolEngine(dimension=2, scramble=True, seed=4)"
+
+
+def test_scrambled_points_in_double_precision(agree):
+    """All thirty digits of them, where float64 is asked for."""
+
+    def draw(fl):
+        engine = fl.quasirandom.SobolEngine(3, scramble=True, seed=7)
+        return engine.draw(5, dtype=fl.float64) * 2**30, engine.draw(3, dtype=fl.float64), engine.draw(2)
+
+    agree(draw, exact=True)

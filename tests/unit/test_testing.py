@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import flambeau
+from tests.agree import rand
 
 PAIRS = [
     lambda T: (T([1.0, 2.0]), T([1.0, 2.1])),
@@ -102,3 +103,22 @@ def test_sparse_tensors_and_arrays(agree):
     agree(lambda fl: close(fl, np.ones(2), np.ones(2)))
     agree(lambda fl: close(fl, np.ones(2), np.zeros(2)), raises=AssertionError)
     agree(lambda fl: close(fl, np.ones(2, dtype="f4"), np.ones(2)), raises=AssertionError)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_older_tolerances(agree):
+    """`assert_allclose` allows more than `assert_close`."""
+
+    def program(fl, x):
+        out = []
+        for dtype in (fl.float32, fl.float64):
+            for by in (5e-5, 5e-6, 5e-4):
+                y = x.detach().to(dtype) + 1
+                try:
+                    fl.testing.assert_allclose(y * (1 + by), y)
+                    out.append("close")
+                except AssertionError as e:
+                    out.append(str(e).splitlines()[-1].partition("(")[2])
+        return out
+
+    agree(program, rand(3), grads=0)
