@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import re
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -50,7 +51,7 @@ class Guards:
             tuple[Source, tuple[int, ...], Any]
         ] = []  # sizes and dtypes of the tensors that are looked at
         self.held: list[str] = []  # variables whose values are kept from the last full check
-        self.arrays: dict[str, str] = {}  # a tensor that is held -> its array
+        self.arrays: dict[str, str] = {}  # a tensor -> its array
         self.scope: dict[str, Any] = {"ndarray": np.ndarray, "alike": alike, "MISSING": Failed("something is missing")}
         self.parameters = parameters
         self.spelled = {p: spelled(p) for p in parameters}  # as the text calls them
@@ -338,10 +339,10 @@ class Guards:
         name = f"a{self.count}"
         fresh = self.fresh(source)
         self.line(f"{name} = {ref}._a", fresh)
+        self.arrays[ref] = name
         if not fresh:
             self.watch(ref, "type")
             self.held.append(name)
-            self.arrays[ref] = name
             looks = [f"{self.kept(ref)}._a is F_{name}"]
         if stand is None or all(type(n) is int for n in (*stand.shape, *stand.strides)):
             self.check(f"{name}.dtype is not {d} or {name}.shape != {a.shape!r} or {name}.strides != {a.strides!r}"
@@ -432,7 +433,7 @@ class Guards:
     def entry(self, inputs: list[str] | None, out: str, after: list[str]) -> tuple[str, dict[str, Any]]:
         """The text of an entry that looks at what is watched, and checks everything where that was changed; and its names.
 
-        `inputs` go to the program, where there is one; if all are tensors that are watched, their arrays do, as they were found.
+        `inputs` go to the program, where there is one; if all are tensors that are looked at, their arrays do: those that are watched as they were found.
         """
         from flambeau._backends.cpu import watch
 
@@ -443,20 +444,28 @@ class Guards:
             return self.write("entry", self.lines, after), {}
         fresh = [line for line, always in zip(self.lines, self.always, strict=True) if always]
         arrays = [self.arrays.get(r, "") for r in inputs or ()]
-        kept = bool(arrays) and all(arrays) and "program_arrays" in self.scope
-        if kept:
-            whole = [f"{out}program_arrays(*args)"]
+        kept: dict[str, str] = {}  # stretches of arguments that are held
+        if arrays and all(arrays) and "program_arrays" in self.scope:
+            given = []
+            for held, stretch in groupby(arrays, set(self.held).__contains__):
+                names = list(stretch)
+                if held and len(names) > 1:
+                    given.append(f"*args{len(kept)}")
+                    kept[f"args{len(kept)}"] = f"({', '.join(names)})"
+                else:
+                    given += names
+            whole = [f"{out}program_arrays({', '.join(given)})"]
         after = [*whole, *after]
         wanted = set(re.findall(r"\b(?:v|a|na|k)\d+\b", "\n".join([*fresh, *after]))) & set(self.held)
         stable = self.steady()
-        names = [*stable, *self.held, *(["args"] if kept else [])]
+        names = [*stable, *self.held, *kept]
         conditions = [*(f"{p} is F_{p}" for p in stable), "F_same(F_words)", "(F_look is None or F_look())"]
         quick = [
-            *(["args = F_args"] if kept else []),
+            *(f"{name} = F_{name}" for name in kept),
             *(f"{v} = F_{v}" for v in sorted(wanted, key=self.held.index)),
             *fresh,
         ]
-        found = [f"    args = ({', '.join(arrays)},)"] if kept else []
+        found = [f"    {name} = {text}" for name, text in kept.items()]
         lines = [f"if {' and '.join(conditions)}:", *(f"    {line}" for line in quick or ["pass"]), "else:",
                  *(f"    {line}" for line in self.lines), *found, "    F_settle(locals())"]  # fmt: skip
         settle = Settle(self, names, same[1])
@@ -524,7 +533,7 @@ class Settle:
 
 
 _OURS = re.compile(
-    r"(v|a|na|c|o|k)\d+|F_.*|.*_|out|args|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|MODES|STATE|NULL|Partial"
+    r"(v|a|na|c|o|k)\d+|F_.*|.*_|out|args\d*|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|MODES|STATE|NULL|Partial"
     r"|Tensor|Memory|counter|Spent|FunctionType|MethodType|CellType"
 )  # the names in an entry, but for those of Python
 
