@@ -59,6 +59,8 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
         if op.lacks:
             refuse_first(op, values)
         return _composite(op, values, out, into)
+    if op.lacks and op.promote == "none":
+        refuse_first(op, values)
     if op.check is not None:
         try:
             op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})

@@ -77,7 +77,7 @@ def _log_softmax_backward_data(grad_output: T, output: T, dim: int, input_dtype:
 # ---------------------------------------------------------------- smooth
 
 
-@pointwise("gelu", namespace="nn", variants=FORMS, lacks=("biC", "GeluKernelImpl"))
+@pointwise("gelu", namespace="nn", variants=FORMS, lacks=("bic", "GeluKernelImpl"))
 def gelu(k: Kernel[T], input: T, *, approximate: str = "none") -> T:
     """Gaussian error linear unit: x * Phi(x)."""
     if approximate == "tanh":
@@ -215,7 +215,7 @@ leaky_relu.derivative(
 )
 
 
-@pointwise("threshold", variants=("function", "inplace", "out"), lacks=("bc", "threshold_cpu"))
+@pointwise("threshold", variants=("function", "inplace", "out"), lacks=("ubc", "threshold_cpu"))
 def threshold(k: Kernel[T], input: T, threshold: Scalar, value: Scalar) -> T:
     """x where above the threshold, value elsewhere."""
     return k.where(k.le(input, k.like(threshold, input)), k.like(value, input), input)
@@ -355,6 +355,7 @@ def rrelu_with_noise(
 @composite(
     "rrelu(Tensor self, Scalar lower=0.125, Scalar upper=0.33333333333333331, bool training=False, Generator? generator=None)",
     variants=("function", "inplace"),
+    lacks=("bic", "rrelu_with_noise_out_cpu"),
 )
 def rrelu(
     input: T, lower: Scalar = 0.125, upper: Scalar = 0.3333333333333333, training: bool = False, generator: Any = None

@@ -68,7 +68,7 @@ def resolve_neg(input: T) -> T:
     return input.clone() if input.is_neg() else input
 
 
-@op("angle", variants=OUT, promote="float")
+@op("angle", variants=OUT, promote="float", lacks=("C", "angle_cpu"))
 def angle(k: Kernel[T], input: T) -> T:
     """The argument of a complex number; of a real one, 0 or pi."""
     return k.library("angle", input)

@@ -207,7 +207,7 @@ matmul.known_as("MmBackward0", inside=_called).vjp(
 )
 
 
-@op("mm", variants=OUT, lacks=("bu", "addmm_impl_cpu_"), halves=True)
+@op("mm", variants=OUT, lacks=("buC", "addmm_impl_cpu_"), halves=True)
 def mm(k: Kernel[T], input: T, mat2: T) -> T:
     """The product of two matrices.
 
@@ -240,7 +240,7 @@ def _(input: Any, mat2: Any) -> None:
 mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
 
 
-@op("bmm", variants=OUT, lacks=("bu", "bmm"), halves=True)
+@op("bmm", variants=OUT, lacks=("buC", "bmm"), halves=True)
 def bmm(k: Kernel[T], input: T, mat2: T) -> T:
     """The products of two batches of matrices."""
     return k.matmul(input, mat2)
@@ -275,7 +275,14 @@ bmm.vjp(input=lambda g, mat2: bmm(g, adjoint(mat2)), mat2=lambda g, input: bmm(a
 # ---------------------------------------------------------------- linear layers
 
 
-@op("linear", namespace="nn", variants=("function", "out"), halves=True, receiver="input")
+@op(
+    "linear",
+    namespace="nn",
+    variants=("function", "out"),
+    halves=True,
+    receiver="input",
+    lacks=("buC", "addmm_impl_cpu_"),
+)
 def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
     """input @ weight.T + bias."""
     out = k.matmul(input, k.permute(weight, (1, 0)))
@@ -406,7 +413,7 @@ def bilinear(input1: T, input2: T, weight: T, bias: T | None = None) -> T:
 # ---------------------------------------------------------------- vectors
 
 
-@op("mv", variants=OUT, lacks=("bu", "addmv_impl_cpu"), halves=True)
+@op("mv", variants=OUT, lacks=("buC", "addmv_impl_cpu"), halves=True)
 def mv(k: Kernel[T], input: T, vec: T) -> T:
     """A matrix times a vector."""
     return k.reshape(k.matmul(input, k.reshape(vec, (-1, 1))), (input.shape[0],))
@@ -445,7 +452,7 @@ def _two_vectors(x: Any, y: Any) -> None:
         )
 
 
-@op("dot", variants=OUT, lacks=("bu", "dot"))
+@op("dot", variants=OUT, lacks=("buC", "dot"))
 def dot(k: Kernel[T], input: T, tensor: T) -> T:
     """The sum of the products of two vectors' elements."""
     return k.reshape(k.matmul(k.reshape(input, (1, -1)), k.reshape(tensor, (-1, 1))), ())
@@ -459,7 +466,7 @@ def _(input: Any, tensor: Any) -> None:
 dot.vjp(input=lambda g, tensor: g * conj(tensor), tensor=lambda g, input: g * conj(input))
 
 
-@op("vdot", variants=OUT, lacks=("b", "vdot"))
+@op("vdot", variants=OUT, lacks=(("bu", "dot"), ("C", "vdot")))
 def vdot(k: Kernel[T], input: T, other: T) -> T:
     """The dot product of the conjugate of `input` with `other`."""
     x = k.conj(input) if input.dtype.kind == "c" else input
@@ -550,7 +557,7 @@ def _times(g: Any, v: Any) -> Any:
     return g if v == 1 else g * (v.conjugate() if isinstance(v, complex) else v)
 
 
-@op("addmm", variants=ALL_FORMS, lacks=("bu", "addmm_impl_cpu_"), halves=True)
+@op("addmm", variants=ALL_FORMS, lacks=("buC", "addmm_impl_cpu_"), halves=True)
 def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat1 @ mat2)."""
     return _blend(k, input, k.matmul(mat1, mat2), beta, alpha)
@@ -606,7 +613,7 @@ def _addmm_activation(input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Sc
     return out.relu()
 
 
-@op("addmv", variants=ALL_FORMS, lacks=("bu", "addmv_impl_cpu"), halves=True)
+@op("addmv", variants=ALL_FORMS, lacks=("buC", "addmv_impl_cpu"), halves=True)
 def addmv(k: Kernel[T], input: T, mat: T, vec: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat @ vec)."""
     return _blend(k, input, k.reshape(k.matmul(mat, k.reshape(vec, (-1, 1))), (mat.shape[0],)), beta, alpha)
@@ -639,7 +646,7 @@ addmv.vjp(
 )
 
 
-@op("addr", variants=ALL_FORMS)
+@op("addr", variants=ALL_FORMS, lacks=("uC", "addr_cpu"))
 def addr(k: Kernel[T], input: T, vec1: T, vec2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * outer(vec1, vec2)."""
     return _blend(k, input, k.reshape(vec1, (-1, 1)) * k.reshape(vec2, (1, -1)), beta, alpha)
@@ -667,7 +674,7 @@ addr.vjp(
 )
 
 
-@op("baddbmm", variants=ALL_FORMS, lacks=("bu", "baddbmm"), halves=True)
+@op("baddbmm", variants=ALL_FORMS, lacks=("buC", "baddbmm"), halves=True)
 def baddbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (batch1 @ batch2)."""
     return _blend(k, input, k.matmul(batch1, batch2), beta, alpha)
@@ -694,7 +701,7 @@ baddbmm.vjp(
 )
 
 
-@op("addbmm", variants=ALL_FORMS, lacks=("bu", "addmm_impl_cpu_"))
+@op("addbmm", variants=ALL_FORMS, lacks=("buC", "addmm_impl_cpu_"))
 def addbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * the sum of all products batch1[i] @ batch2[i]."""
     product = k.sum(k.matmul(batch1, batch2), (0,))

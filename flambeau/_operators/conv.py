@@ -256,6 +256,7 @@ def _named_padding(
     'conv1d.padding(Tensor input, Tensor weight, Tensor? bias=None, SymInt[1] stride=[1], str padding="valid", SymInt[1] dilation=[1], SymInt groups=1)',
     variants=("function",),
     receiver="input",
+    lacks=("bu", "slow_conv2d_cpu"),
 )
 def conv1d(
     input: T,
@@ -275,6 +276,7 @@ def conv1d(
     'conv2d.padding(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=[1, 1], str padding="valid", SymInt[2] dilation=[1, 1], SymInt groups=1)',
     variants=("function",),
     receiver="input",
+    lacks=("bu", "slow_conv2d_cpu"),
 )
 def conv2d(
     input: T,
@@ -294,6 +296,7 @@ def conv2d(
     'conv3d.padding(Tensor input, Tensor weight, Tensor? bias=None, SymInt[3] stride=[1, 1, 1], str padding="valid", SymInt[3] dilation=[1, 1, 1], SymInt groups=1)',
     variants=("function",),
     receiver="input",
+    lacks=("bu", "slow_conv3d_cpu"),
 )
 def conv3d(
     input: T,
@@ -335,6 +338,7 @@ def _transposed(
     "conv_transpose1d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[1] stride=[1], SymInt[1] padding=[0], SymInt[1] output_padding=[0], SymInt groups=1, SymInt[1] dilation=[1])",
     variants=("function",),
     receiver="input",
+    lacks=("bsu", "slow_conv_transpose2d_out_cpu"),
 )
 def conv_transpose1d(input: T, weight: T, bias: T | None = None, stride: Shape = 1, padding: Shape = 0, output_padding: Shape = 0, groups: int = 1,
                      dilation: Shape = 1) -> T:  # fmt: skip
@@ -342,14 +346,18 @@ def conv_transpose1d(input: T, weight: T, bias: T | None = None, stride: Shape =
     return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 1, "conv_transpose1d")
 
 
-@composite("conv_transpose2d.input", variants=("function",), receiver="input")
+@composite(
+    "conv_transpose2d.input", variants=("function",), receiver="input", lacks=("bsu", "slow_conv_transpose2d_out_cpu")
+)
 def conv_transpose2d(input: T, weight: T, bias: T | None = None, stride: Shape2 = 1, padding: Shape2 = 0, output_padding: Shape2 = 0, groups: Size = 1,
                      dilation: Shape2 = 1) -> T:  # fmt: skip
     """The transpose of `conv2d` as a linear map: weight is (c, o/groups, t, u)."""
     return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 2, "conv_transpose2d")
 
 
-@composite("conv_transpose3d.input", variants=("function",), receiver="input")
+@composite(
+    "conv_transpose3d.input", variants=("function",), receiver="input", lacks=("bsu", "slow_conv_transpose3d_out_cpu")
+)
 def conv_transpose3d(input: T, weight: T, bias: T | None = None, stride: Shape3 = 1, padding: Shape3 = 0, output_padding: Shape3 = 0, groups: Size = 1,
                      dilation: Shape3 = 1) -> T:  # fmt: skip
     """The transpose of `conv3d` as a linear map: weight is (c, o/groups, t, u, v)."""

@@ -250,7 +250,7 @@ index_fill.vjp(
 )
 
 
-@op("index_reduce", promote="none", variants=WRITE, packed=True)
+@op("index_reduce", promote="none", variants=WRITE, packed=True, lacks=("buc", "index_func_"))
 def index_reduce(
     k: Kernel[T], input: T, dim: Dim, index: Index, source: T, reduce: str, *, include_self: bool = True
 ) -> T:
@@ -517,7 +517,7 @@ def _padded(x: Any, shape: Any) -> Any:
 # ---------------------------------------------------------------- where there is something
 
 
-@op("nonzero", promote="none", variants=(), differentiable=False, by_data="shape")
+@op("nonzero", promote="none", variants=(), differentiable=False, by_data="shape", lacks=("u", "nonzero_count_cpu"))
 def _nonzero(k: Kernel[T], input: T) -> T:
     """The indices of all elements that are not zero, one row each."""
     return k.library("nonzero", input)

@@ -88,7 +88,7 @@ def solve_tri(A: Any, B: Any, *, upper: bool, left: bool = True, unit: bool = Fa
 # ---------------------------------------------------------------- triangular systems
 
 
-@op("linalg_solve_triangular", **LINALG)
+@op("linalg_solve_triangular", **LINALG, lacks=("bihC", "triangular_solve_cpu"))
 def linalg_solve_triangular(
     k: Kernel[T], input: T, B: T, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> T:

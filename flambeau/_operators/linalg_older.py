@@ -13,7 +13,7 @@ from flambeau._values.dtype import SPOKEN, of
 BOTH = ("function", "method", "out")
 
 
-@composite("cholesky", variants=BOTH)
+@composite("cholesky", variants=BOTH, lacks=("biC", "cholesky_cpu"))
 def cholesky(input: T, upper: bool = False) -> T:
     """The triangular factor of a positive-definite matrix. Superseded by `linalg.cholesky`."""
     L, info = factor.linalg_cholesky_ex(input, upper=upper)
@@ -21,7 +21,7 @@ def cholesky(input: T, upper: bool = False) -> T:
     return L
 
 
-@op("cholesky_solve", promote="none", exact=False, variants=BOTH)
+@op("cholesky_solve", promote="none", exact=False, variants=BOTH, lacks=("bihC", "cholesky_solve_cpu"))
 def cholesky_solve(k: Kernel[T], input: T, input2: T, upper: bool = False) -> T:
     """The solution X of A @ X = input from the Cholesky factor `input2` of A."""
     return k.library("cholesky_solve", input2, input, upper=upper)
@@ -47,7 +47,7 @@ def _cholesky_solve_back(g: Any, input2: Any, out: Any, upper: bool) -> tuple[An
 cholesky_solve.vjp(_=lambda g, input2, out, upper, needs: _cholesky_solve_back(g, input2, out, upper))
 
 
-@op("cholesky_inverse", promote="none", exact=False, variants=BOTH)
+@op("cholesky_inverse", promote="none", exact=False, variants=BOTH, lacks=("bihC", "cholesky_inverse_out_cpu"))
 def cholesky_inverse(k: Kernel[T], input: T, upper: bool = False) -> T:
     """The inverse of A from its Cholesky factor."""
     eye = k.library("eye", n=input.shape[-1], m=input.shape[-1], dtype=of(input.dtype))
@@ -134,7 +134,7 @@ def svd(input: T, some: bool = True, compute_uv: bool = True) -> tuple[T, T, T]:
     return U, S, Vh.mH
 
 
-@composite("cross", variants=BOTH, lacks=("bu", "cross"))
+@composite("cross", variants=BOTH, lacks=("buC", "cross"))
 def cross(input: T, other: T, dim: Dim | None = None) -> T:
     """The cross product of vectors of three elements, along the first dimension of size 3 where none is given."""
     if dim is None:
@@ -172,7 +172,12 @@ def lu(input: T, pivot: bool = True, get_infos: bool = False, out: Any = None) -
     return out
 
 
-@composite("triangular_solve", variants=BOTH, outputs=("solution", "cloned_coefficient"))
+@composite(
+    "triangular_solve",
+    variants=BOTH,
+    outputs=("solution", "cloned_coefficient"),
+    lacks=("bihC", "triangular_solve_cpu"),
+)
 def triangular_solve(
     input: T, A: T, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> tuple[T, T]:
@@ -210,7 +215,7 @@ def orgqr(input: T, input2: T) -> T:
     return solve.linalg_householder_product(input, input2)
 
 
-@composite("ormqr", variants=BOTH)
+@composite("ormqr", variants=BOTH, lacks=("bihC", "ormqr_cpu"))
 def ormqr(input: T, input2: T, input3: T, left: bool = True, transpose: bool = False) -> T:
     """A matrix multiplied by the product Q of reflections that `geqrf` stores, or by its adjoint."""
     if input.ndim < 2:

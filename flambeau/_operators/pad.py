@@ -132,7 +132,10 @@ def _define(mode: str, prefix: str, n: int) -> None:
     pad_nd.__annotations__["padding"] = f"Shape{2 * n}"
     pad_nd.__name__ = f"{prefix}_pad{n}d"
     pad_nd.__doc__ = f"Pads the last {n} dim{'s' * (n > 1)} by {mode} of the input."
-    composite(pad_nd.__name__, namespace="nn", variants=("function",), packed="images" if n == 2 else False)(pad_nd)
+    lacks = ("buC", f"{prefix}_pad{n}d")
+    composite(
+        pad_nd.__name__, namespace="nn", variants=("function",), packed="images" if n == 2 else False, lacks=lacks
+    )(pad_nd)
 
 
 for _n in (1, 2, 3):

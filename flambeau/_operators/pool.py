@@ -416,7 +416,7 @@ def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
     return out
 
 
-@composite("adaptive_avg_pool1d", variants=("function",), layouts=True)
+@composite("adaptive_avg_pool1d", variants=("function",), layouts=True, lacks=("bi", "adaptive_avg_pool2d"))
 def adaptive_avg_pool1d(input: T, output_size: IntList1) -> T:
     """The mean of each of `output_size` nearly equal parts of the last dim."""
     return _adaptive_avg(input, output_size, 1, "adaptive_avg_pool1d")

@@ -401,7 +401,7 @@ def col2im(
     return out.squeeze(0) if single else out
 
 
-@composite("pixel_shuffle", variants=("function",), packed="images")
+@composite("pixel_shuffle", variants=("function",), packed="images", lacks=("uC", "pixel_shuffle"))
 def pixel_shuffle(input: T, upscale_factor: int) -> T:
     """(..., c r^2, h, w) to (..., c, h r, w r)."""
     r = upscale_factor
@@ -422,7 +422,7 @@ def pixel_shuffle(input: T, upscale_factor: int) -> T:
     return x.reshape(*lead, c // (r * r), h * r, w * r)
 
 
-@composite("pixel_unshuffle", variants=("function",), packed="images")
+@composite("pixel_unshuffle", variants=("function",), packed="images", lacks=("uC", "pixel_unshuffle"))
 def pixel_unshuffle(input: T, downscale_factor: int) -> T:
     """(..., c, h r, w r) to (..., c r^2, h, w)."""
     r = downscale_factor
@@ -443,7 +443,13 @@ def pixel_unshuffle(input: T, downscale_factor: int) -> T:
     return x.reshape(*lead, c * r * r, h // r, w // r)
 
 
-@composite("channel_shuffle", variants=("function",), names=("native_channel_shuffle",), packed="images")
+@composite(
+    "channel_shuffle",
+    variants=("function",),
+    names=("native_channel_shuffle",),
+    packed="images",
+    lacks=("uC", "channel_shuffle"),
+)
 def channel_shuffle(input: T, groups: Size) -> T:
     """Interleaves the channels of `groups` groups."""
     if input.ndim < 3:

@@ -118,7 +118,13 @@ def _unsafe_masked_index_put_accumulate(input: T, mask: T, indices: Sequence[T |
     return input.index_put(_clamped(input, indices), values.masked_fill(mask.logical_not(), 0), accumulate=True)
 
 
-@op("hash_tensor", promote="none", variants=("function", "method", "out"), differentiable=False)
+@op(
+    "hash_tensor",
+    promote="none",
+    variants=("function", "method", "out"),
+    differentiable=False,
+    lacks=("u", "xor_sum_cpu"),
+)
 def hash_tensor(k: Kernel[T], input: T, dim: Dims1 = (), *, keepdim: bool = False, mode: int = 0) -> T:
     """The exclusive or of the bits of all elements, or of those along dims, widened to 64 bits."""
     return k.library("hash_bits", input, dim=dim, keepdim=keepdim)

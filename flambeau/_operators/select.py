@@ -79,13 +79,13 @@ for _op in (maximum, minimum, fmax, fmin):
     _op.errors(_no_complex(_op.name))
 
 
-@pointwise("clamp_min", "clamp_min.Tensor", variants=ALL_FORMS, lacks=("u", "maximum_cpu"))
+@pointwise("clamp_min", "clamp_min.Tensor", variants=ALL_FORMS, lacks=("uc", "maximum_cpu"))
 def clamp_min(k: Kernel[T], input: T, min: N) -> T:
     """max(input, min)."""
     return k.maximum(input, min)
 
 
-@pointwise("clamp_max", "clamp_max.Tensor", variants=ALL_FORMS, lacks=("u", "minimum_cpu"))
+@pointwise("clamp_max", "clamp_max.Tensor", variants=ALL_FORMS, lacks=("uc", "minimum_cpu"))
 def clamp_max(k: Kernel[T], input: T, max: N) -> T:
     """min(input, max)."""
     return k.minimum(input, max)
@@ -183,7 +183,7 @@ def _(k, condition, input, other):  # type: ignore[no-untyped-def]
     return k.where(condition if condition.dtype.kind == "b" else condition != 0, input, other)
 
 
-@composite("nan_to_num", variants=ALL_FORMS, layouts=True)
+@composite("nan_to_num", variants=ALL_FORMS, layouts=True, lacks=("C", "nan_to_num"))
 def nan_to_num(input: T, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> T:
     """Numbers instead of NaN (0) and infinities (the dtype's limits)."""
     if input.dtype.kind in "bi":
@@ -207,13 +207,13 @@ def _finite(k: Kernel[T], input: T, nan: float, posinf: float, neginf: float) ->
     return k.where(k.eq(input, k.like(float("-inf"), input)), k.like(neginf, input), out)
 
 
-@pointwise("gcd", variants=ALL_FORMS, differentiable=False, lacks=("bfc", "gcd_cpu"))
+@pointwise("gcd", variants=ALL_FORMS, differentiable=False, lacks=("ubfc", "gcd_cpu"))
 def gcd(k: Kernel[T], input: T, other: T) -> T:
     """The greatest common divisor."""
     return k.library("gcd", input, other)
 
 
-@pointwise("lcm", variants=ALL_FORMS, differentiable=False, lacks=("bfc", "lcm_cpu"))
+@pointwise("lcm", variants=ALL_FORMS, differentiable=False, lacks=("ubfc", "lcm_cpu"))
 def lcm(k: Kernel[T], input: T, other: T) -> T:
     """The least common multiple."""
     return k.library("lcm", input, other)

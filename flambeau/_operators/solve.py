@@ -447,7 +447,7 @@ def linalg_vecdot(x: T, y: T, *, dim: Dim = -1) -> T:
     return ((x.conj() if x.is_complex() else x) * y).sum(dim)
 
 
-@composite("linalg_cross", **TENSORS)
+@composite("linalg_cross", **TENSORS, lacks=("buC", "cross"))
 def linalg_cross(input: T, other: T, *, dim: Dim = -1) -> T:
     """The cross product of vectors of three elements."""
     if input.ndim != other.ndim:
@@ -521,7 +521,7 @@ def _exp_back(g: Any, A: Any) -> Any:
     return linalg_matrix_exp(whole)[..., :n, n:]
 
 
-@composite("linalg_householder_product", **TENSORS, receiver="input")
+@composite("linalg_householder_product", **TENSORS, receiver="input", lacks=("bihC", "orgqr_cpu"))
 def linalg_householder_product(input: T, tau: T) -> T:
     """The first columns of the product of reflections 1 - tau * v @ v.mH, as LAPACK stores them."""
     if input.ndim < 2:

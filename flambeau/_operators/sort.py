@@ -145,7 +145,7 @@ def _wanted(found: Any, inverse: bool, counts: bool) -> Any:
     return (values, back) if inverse else (values, often) if counts else values
 
 
-@composite("unique", variants=("function", "method"))
+@composite("unique", variants=("function", "method"), lacks=("c", "unique"))
 def unique(
     input: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
 ) -> Any:
@@ -162,6 +162,7 @@ def unique(
 @composite(
     "unique_consecutive(Tensor self, bool return_inverse=False, bool return_counts=False, int? dim=None) -> (Tensor, Tensor, Tensor)",
     variants=("function", "method"),
+    lacks=("c", "unique"),
 )
 def unique_consecutive(
     input: T, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None

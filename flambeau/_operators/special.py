@@ -92,6 +92,7 @@ scaled_modified_bessel_k1 = _one(
     variants=OUT,
     differentiable=False,
     receiver="x",
+    lacks=("hc", "spherical_bessel_j0_cpu"),
 )
 def spherical_bessel_j0(k: Kernel[T], input: T) -> T:
     """The spherical Bessel function of the first kind, of order 0: sin(x) / x."""

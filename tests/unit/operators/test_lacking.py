@@ -41,6 +41,31 @@ LACKING = {
     "relu6 of booleans": lambda fl, x: fl.nn.functional.relu6(x.bool()),
     "kl_div": lambda fl, x: fl.nn.functional.kl_div(x, x, reduction="sum"),
     "clamp of complex": lambda fl, x: x.to(fl.complex64).clamp(0, 1),
+    "gcd of uint16": lambda fl, x: fl.gcd(x.to(fl.uint16), x.to(fl.uint16)),
+    "gelu of complex": lambda fl, x: fl.nn.functional.gelu(x.to(fl.complex64)),
+    "clamp_min of complex": lambda fl, x: fl.clamp_min(x.to(fl.complex64), x.to(fl.complex64)),
+    "adaptive_avg_pool1d": lambda fl, x: fl.nn.functional.adaptive_avg_pool1d(x.view(1, 4), 2),
+    "unfold": lambda fl, x: fl.nn.functional.unfold(x.view(1, 1, 2, 2), 1),
+    "linear of booleans": lambda fl, x: fl.nn.functional.linear(x.view(2, 2).bool(), x.view(2, 2).bool()),
+    "vdot of uint16": lambda fl, x: fl.vdot(x.to(fl.uint16), x.to(fl.uint16)),
+    "vdot of booleans": lambda fl, x: fl.vdot(x.bool(), x.bool()),
+    "addr of uint16": lambda fl, x: fl.addr(x.view(2, 2).to(fl.uint16), x[:2].to(fl.uint16), x[:2].to(fl.uint16)),
+    "conv2d of booleans": lambda fl, x: fl.nn.functional.conv2d(x.view(1, 1, 2, 2).bool(), x.view(1, 1, 2, 2).bool()),
+    "conv1d of uint16": lambda fl, x: fl.nn.functional.conv1d(
+        x.view(1, 1, 4).to(fl.uint16), x.view(1, 1, 4).to(fl.uint16)
+    ),
+    "conv_transpose2d": lambda fl, x: fl.nn.functional.conv_transpose2d(
+        x.view(1, 1, 2, 2).int(), x.view(1, 1, 2, 2).int()
+    ),
+    "pixel_shuffle of uint16": lambda fl, x: fl.nn.functional.pixel_shuffle(x.view(1, 4, 1, 1).to(fl.uint16), 2),
+    "nonzero of uint16": lambda fl, x: x.to(fl.uint16).nonzero(),
+    "unique of complex": lambda fl, x: fl.unique(x.to(fl.complex64)),
+    "reflection of booleans": lambda fl, x: fl.ops.aten.reflection_pad1d(x.view(1, 4).bool(), [1, 1]),
+    "cholesky": lambda fl, x: fl.cholesky(x.view(2, 2)),
+    "cholesky_solve": lambda fl, x: fl.cholesky_solve(x.view(2, 2), x.view(2, 2)),
+    "cholesky_inverse": lambda fl, x: fl.cholesky_inverse(x.view(2, 2)),
+    "triangular": lambda fl, x: fl.linalg.solve_triangular(x.view(2, 2), x.view(2, 2), upper=True),
+    "householder of halves": lambda fl, x: fl.linalg.householder_product(x.view(2, 2).half(), x[:2].half()),
     "distances of halves": lambda fl, x: fl.cdist(x.half().view(2, 2), x.half().view(2, 2)),
 }
 
