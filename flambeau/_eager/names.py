@@ -129,6 +129,7 @@ def tensor_words() -> None:
               "rshift": "bitwise_right_shift", "floordiv": "floor_divide"}  # fmt: skip
     for word in (*UNARY, *BINARY, *TERNARY):
         derived.TENSOR_WORDS["t_" + word] = _late(rename.get(word, word))
+    derived.TENSOR_WORDS["t_fma"] = lambda x, y, z: x * y + z  # the operator that rounds once is made of this word
 
 
 def _late(name: str) -> Any:

@@ -287,11 +287,12 @@ def tile(x: Any, *, repeats: Shape) -> Any:
 
 def joined(*xs: Any, dim: int) -> Any:
     """Arrays of one dtype, one after another along a dim."""
-    size = sum(x.nbytes for x in xs)
+    if sum([x.nbytes for x in xs]) < LARGE * len(xs):
+        return np.concatenate(xs, dim)
     dim = dim % xs[0].ndim if xs[0].ndim else dim
     rest = [x.shape[:dim] + x.shape[dim + 1 :] for x in xs]
-    if size < LARGE * len(xs) or any(r != rest[0] for r in rest):  # NumPy joins what is small, and says what is wrong
-        return np.concatenate(xs, dim)
+    if any(r != rest[0] for r in rest):
+        return np.concatenate(xs, dim)  # which says what is wrong
     out, start = np.empty((*rest[0][:dim], sum(x.shape[dim] for x in xs), *rest[0][dim:]), xs[0].dtype), 0
     lead = (slice(None),) * dim
     for x in xs:
