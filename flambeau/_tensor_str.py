@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flambeau._backends.pending_arrays import settled
-from flambeau._tensor import PLAIN, Tensor
+from flambeau._tensor import PLAIN
 from flambeau._values import device as devices, dtype as dtypes
 
 if TYPE_CHECKING:
@@ -310,11 +310,3 @@ def _add_suffixes(text: str, suffixes: list[str], indent: int, force_newline: bo
             text += ", " + suffix
             length += len(suffix) + 2
     return text + ")"
-
-
-def _repr(self: Any, *, tensor_contents: str | None = None) -> str:
-    return _str(self, tensor_contents=tensor_contents)
-
-
-_repr.__name__ = "__repr__"
-setattr(Tensor, "__repr__", _repr)  # noqa: B010 (the class stands a file below this one)

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 GOAL = 1.3
 
 
-def epochs(dataset, **options):
+def _epochs(dataset, **options):
     """Passes over the dataset, after one that starts the workers."""
     loader = DataLoader(dataset, num_workers=2, persistent_workers=True, **options)
 
@@ -49,7 +49,7 @@ class Texts(Dataset):
         return {"tokens": self.rows[index], "label": index % 2}
 
 
-def padded(rows):
+def _padded(rows):
     """A batch of texts, padded to the longest."""
     tokens = torch.nn.utils.rnn.pad_sequence([row["tokens"] for row in rows], batch_first=True)
     return {"tokens": tokens, "label": torch.tensor([row["label"] for row in rows])}
@@ -66,22 +66,22 @@ class Stream(IterableDataset):
 def rows():
     """TensorDataset of 4096 rows of 32, shuffled, batches of 64"""
     torch.manual_seed(0)
-    return epochs(TensorDataset(torch.randn(4096, 32), torch.arange(4096)), batch_size=64, shuffle=True)
+    return _epochs(TensorDataset(torch.randn(4096, 32), torch.arange(4096)), batch_size=64, shuffle=True)
 
 
 def images():
     """512 pictures 3x64x64, flipped and normalised, batches of 32"""
-    return epochs(Images(), batch_size=32, shuffle=True)
+    return _epochs(Images(), batch_size=32, shuffle=True)
 
 
 def texts():
     """1024 dictionaries of tokens, padded by collate_fn, batches of 32"""
-    return epochs(Texts(), batch_size=32, shuffle=True, collate_fn=padded)
+    return _epochs(Texts(), batch_size=32, shuffle=True, collate_fn=_padded)
 
 
 def stream():
     """an iterable of 4096 pairs of numbers, batches of 64"""
-    return epochs(Stream(), batch_size=64)
+    return _epochs(Stream(), batch_size=64)
 
 
 class Volumes(Dataset):
@@ -99,4 +99,4 @@ class Volumes(Dataset):
 
 def volumes():
     """16 items of 16 MB, no batches"""
-    return epochs(Volumes(), batch_size=None)
+    return _epochs(Volumes(), batch_size=None)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flambeau._capture.breaks import Break
-from flambeau._capture.numbers import Tracked, TrackedInt
+from flambeau._capture.numbers import Tracked, TrackedInt, plain, track
 from flambeau._capture.operations import advance, binary, iterate, subscript, unpack
 from flambeau._capture.tracer import LISTS, SETS, Tracer, is_constant, lookup
 from flambeau._tensor import Tensor
@@ -168,6 +168,39 @@ def _all(tr: Tracer, xs: Any) -> bool:
                 return False
         except StopIteration:
             return True
+
+
+def _of_numbers(fn: Any) -> None:
+    """A function of `math`, of numbers that change: another such number (schedules go by cosines)."""
+
+    @handles(fn)
+    def changing(tr: Tracer, *args: Any) -> Any:
+        raw = [plain(x) for x in args]
+        if not any(isinstance(x, Tracked) for x in args) or not all(type(x) in (int, float) for x in raw):
+            return fn(*map(fixed, args))
+        text = "{}(" + ", ".join("{}" for _ in args) + ")"
+        operands = [x.source if isinstance(x, Tracked) else x for x in args]
+        return track(fn(*raw), tr.sources.expression(text, tr.constant(fn), *operands), tr)
+
+
+_OF_NUMBERS = (
+    "ceil",
+    "cos",
+    "exp",
+    "expm1",
+    "floor",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "pow",
+    "sin",
+    "sqrt",
+    "tan",
+    "tanh",
+)
+for _name in _OF_NUMBERS:
+    _of_numbers(getattr(math, _name))
 
 
 @handles(sum, math.fsum)

@@ -18,7 +18,7 @@ from flambeau._backends.cpu.arrays import K
 from flambeau._backends.meta import MetaArray
 from flambeau._capture import readings
 from flambeau._capture.expressions import Builder, Recorder
-from flambeau._capture.numbers import Tracked, track
+from flambeau._capture.numbers import Tracked, TrackedFloat, track
 from flambeau._capture.sources import Source
 from flambeau._eager import call
 from flambeau._ground import dumps
@@ -441,6 +441,8 @@ def _read(op: Op, arrays: tuple[Any, ...]) -> Any:
             e = b.leaf(v.shape, of(v.dtype), tuple(s // item for s in v.strides)).expr
             held[e] = v
             return e
+        if op.kind == "pointwise" and isinstance(v, TrackedFloat):  # no size hangs on what it is now
+            return v.raw
         return (
             [take(x) for x in v]
             if type(v) in (list, tuple) and any(isinstance(x, (MetaArray, np.ndarray)) for x in v)
@@ -474,6 +476,7 @@ def _array(op: Op, e: Any, b: Builder, held: dict[Expr, Any]) -> MetaArray:
 
 def _drawn(op: Op, arrays: tuple[Any, ...]) -> MetaArray:
     """What is drawn or filled: as large as it says, or as its first array."""
+    arrays = tuple(v.raw if isinstance(v, TrackedFloat) else v for v in arrays)
     at = next((i for i, p in enumerate(op.params) if p.name == "size"), None)
     if at is not None and isinstance(arrays[0], MetaArray) and not op.body.__module__.endswith(".random"):
         arrays = (np.empty((0,), np.dtype(arrays[0].dtype.str)), *arrays[1:])  # only its dtype matters

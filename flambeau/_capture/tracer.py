@@ -127,6 +127,8 @@ class Tracer:
                 if kind is int and self.symbols is not None:
                     return self.symbols.symbol(source, value)
                 return track(value, source, self)
+            if kind is tuple and not fixed and source.spoken() in self.changing:
+                return self._changing_tuple(value, source)
             self.guards.equal(source, value)
             return value
         if source.kind == "local" and not isinstance(value, (Tensor, dict, *LISTS, *SETS)):
@@ -154,6 +156,14 @@ class Tracer:
                 self.guards.identity(self.sources.attr(source, "__code__"), value.__code__)
             self.journal.note(value, source)
         return value
+
+    def _changing_tuple(self, value: tuple[Any, ...], source: Source) -> tuple[Any, ...]:
+        """A tuple that is another one at each call (an optimizer's `betas` under a schedule): its floats may change."""
+        self.guards.type(source, tuple)
+        self.guards.length(source, len(value))
+        items = [self.sources.item(source, i) for i in range(len(value))]
+        self.changing |= {item.spoken() for item, v in zip(items, value, strict=True) if type(v) is float}
+        return tuple([self.reach(v, item) for item, v in zip(items, value, strict=True)])
 
     def _by_identity(self, value: Any, kind: type, source: Source) -> bool:
         if isinstance(value, (type, types.ModuleType)) or kind in BUILTIN or isinstance(value, State):

@@ -105,3 +105,39 @@ def test_gradients_of_another_kind_are_refused_as_in_eager():
         step(x)
     with pytest.raises(RuntimeError, match=r"Mismatch in dtype: grad_output\[0\] has a dtype of torch\.float32"):
         torch.compile(step)(x)
+
+
+SCHEDULES = {
+    "OneCycleLR": {"max_lr": 0.1, "total_steps": 40},  # another tuple of betas at each step
+    "CosineAnnealingLR": {"T_max": 20},  # a cosine of the count
+    "CosineAnnealingWarmRestarts": {"T_0": 7},
+    "ExponentialLR": {"gamma": 0.9},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.filterwarnings("error")  # one that it was captured too often, above all
+def test_schedules_within_the_step(name):
+    def run(wrap):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        schedule = getattr(torch.optim.lr_scheduler, name)(optimizer, **SCHEDULES[name])
+        x, y = torch.randn(32, 6), torch.randn(32, 1)
+
+        def step():
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            return loss
+
+        step = wrap(step)
+        losses = [step().item() for _ in range(30)]
+        group = optimizer.param_groups[0]
+        return losses, group["lr"], group["betas"]
+
+    found, expected = run(torch.compile), run(lambda f: f)
+    torch.testing.assert_close(torch.tensor(found[0]), torch.tensor(expected[0]), rtol=1e-5, atol=1e-6)
+    assert found[1:] == expected[1:]

@@ -19,6 +19,7 @@ def read(fl, graph):
     ]
 
 
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of what its tracer does not see
 def test_trace_graph(agree):
     """Outermost operators, parameters and buffers as inputs, modules that say where they begin."""
 
