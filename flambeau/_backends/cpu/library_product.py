@@ -58,7 +58,7 @@ def product(x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> 
     if alpha != 1:
         out = (out * alpha).astype(wide, copy=False)
     if plus is not None:
-        out = out + plus if beta == 1 else fma(np, plus, beta, out)
+        out = np.add(out, plus, out=out) if beta == 1 else fma(np, plus, beta, out)
     return astype(out, d) if half else out
 
 
