@@ -456,14 +456,6 @@ def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
 # ---------------------------------------------------------------- in place, and out=
 
 
-# What still writes into expanded tensors in PyTorch, and what that is in brackets.
-_PERMITTED = {
-    "masked_fill": "tensor[mask] = scalar",
-    "index_fill": "tensor[mask] = scalar",
-    "index_put": "tensor[indices] = tensor",
-}
-
-
 def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if not into:
         return _out(op, values, out)
@@ -471,9 +463,9 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     check_inferred(target)
     if op.view:
         return _view_in_place(op, target, values)
-    if op.aten in _PERMITTED:
-        warn_overlap(target._a, f"{op.aten}_", _PERMITTED[op.aten])
-    elif op.aten not in ("fill", "zero"):  # one value may be written many times
+    if type(op.expanded) is str:
+        warn_overlap(target._a, f"{op.aten}_", op.expanded)
+    elif not op.expanded:
         check_overlap(target._a)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     if STATE.grad and (

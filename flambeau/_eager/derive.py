@@ -451,6 +451,7 @@ def _inplace_lane(op: Op, me: str) -> list[str]:
                            f"(k{i} not in PLAIN or ({p.name}._node is None and {p.name}._base is None))"
                            for i, p in enumerate(tensors))  # fmt: skip
     first = tensors[0].name
+    ok.append(_unexpanded("a0"))
     ok += [
         f"(a{i}.base is None and a0.base is None or a{i}.size == 1 or not may_share(a0, a{i}))"
         for i in range(1, len(tensors))
@@ -462,6 +463,11 @@ def _inplace_lane(op: Op, me: str) -> list[str]:
             "            finally:", "                loud(token)",
             f"            vc = {first}._vc", f"            if vc is None: {first}._vc = [1]", "            else: vc[0] += 1",
             f"            return {first}"]  # fmt: skip
+
+
+def _unexpanded(a: str) -> str:
+    """The condition that no elements of an array share memory, as those of an expanded tensor do: others are for the general lane."""
+    return f"({a}.base is None or 0 not in {a}.strides)"
 
 
 # ---------------------------------------------------------------- structured operators
@@ -648,9 +654,11 @@ def _write_lane(op: Op, me: str) -> list[str]:
     if op.write is None or op.promote != "none" or any(p.is_list for p in op.params) or tensors[0] is not op.params[0]:
         return []
     first = tensors[0].name
-    text = [f"    if not MODES and type({first}) in PLAIN and type({first}._a) is ndarray:"]
+    conditions = ["not MODES", f"type({first}) in PLAIN", f"type({first}._a) is ndarray", f"not {first}._inference"]
+    if op.expanded is not True:
+        conditions.append(_unexpanded(f"{first}._a"))
+    text = [f"    if {' and '.join(conditions)}:"]
     free = [f"{first}._node is None and {first}._base is None"]
-    text[0] = text[0][:-1] + f" and not {first}._inference:"
     for p in tensors[1:]:
         text += [f"        if type({p.name}) in PLAIN:", f"            a_{p.name} = {p.name}._a"]
         if p.annotation == "N":

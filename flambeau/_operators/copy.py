@@ -142,7 +142,7 @@ def _(k: Any, input: Any, src: Any, non_blocking: bool = False) -> None:
     k.library("write", input, src)
 
 
-@op("fill.Scalar", "fill.Tensor", promote="none", variants=("function", "inplace"))
+@op("fill.Scalar", "fill.Tensor", promote="none", variants=("function", "inplace"), expanded=True)
 def fill(k: Kernel[T], input: T, value: N) -> T:
     """One value everywhere, in a tensor of `input`'s sizes and dtype."""
     return k.cast(k.expand(value, input.shape), input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))
@@ -163,7 +163,7 @@ def _(k: Any, input: Any, value: Any) -> None:
     k.library("write", input, value)
 
 
-@op("zero", promote="none", variants=INPLACE)
+@op("zero", promote="none", variants=INPLACE, expanded=True)
 def zero(k: Kernel[T], input: T) -> T:
     """Zeros everywhere."""
     return k.full(input.shape, 0, input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))

@@ -68,7 +68,7 @@ def _put_back(g: Any, shape: Any, indices: Any) -> Any:
     return index_put(g.new_zeros(shape), list(indices), g, True)
 
 
-@op("index_put", promote="none", variants=("function", "method", "inplace"))
+@op("index_put", promote="none", variants=("function", "method", "inplace"), expanded="tensor[indices] = tensor")
 def index_put(k: Kernel[T], input: T, indices: Sequence[T | None], values: T, accumulate: bool = False) -> T:
     """`input` with `values` at (or, with `accumulate`, added to) input[indices]."""
     return changed(k, "index_put", input, values, indices=indices, accumulate=accumulate)
@@ -222,6 +222,7 @@ index_copy.vjp(
     promote="none",
     variants=("function", "method", "inplace"),
     lacks=("u", "index_fill_cpu"),
+    expanded="tensor[mask] = scalar",
 )
 def index_fill(k: Kernel[T], input: T, dim: Dim, index: Index, value: N) -> T:
     """`input` with one value in the slices that `index` names."""
@@ -395,6 +396,7 @@ def take_along_dim(input: T, indices: T, dim: Dim | None = None) -> T:
     variants=("function", "method", "inplace"),
     native=True,
     lacks=("u", "masked_fill"),
+    expanded="tensor[mask] = scalar",
 )
 def masked_fill(k: Kernel[T], input: T, mask: Mask, value: N) -> T:
     """`value` where the mask is true, `input` elsewhere.

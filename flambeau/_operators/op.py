@@ -108,6 +108,8 @@ class Op:
             other, also for composites and for strided tensors, in `_eager/sparse` (True) or in the room of that name ("quantized").
         by_data: what is read off the elements, so that no capture can go on with it: "shape" or "values" of the result.
         number_first: the first operand may be a number, too.
+        expanded: it may be written into an expanded tensor in place: True, or, where PyTorch warns that it will not be for long, what that
+            is in brackets.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
 
@@ -120,7 +122,8 @@ class Op:
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
                  wraps: bool = False, layouts: bool | str = False, formats: bool = False,
                  single: str = "", scalar: str = "", packed: bool | str = False, alias: bool = False,
-                 unnamed: bool = False, by_data: str = "", number_first: bool = False) -> None:  # fmt: skip
+                 unnamed: bool = False, by_data: str = "", number_first: bool = False,
+                 expanded: bool | str = False) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -138,7 +141,7 @@ class Op:
         self.wraps, self.formats, self.packed = wraps, formats, packed
         self.alias, self.unnamed = alias or view, unnamed
         self.single, self.scalar = single, scalar
-        self.by_data, self.number_first = by_data, number_first
+        self.by_data, self.number_first, self.expanded = by_data, number_first, expanded
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)
         self.native = native or kind == "pointwise"

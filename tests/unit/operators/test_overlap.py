@@ -25,6 +25,30 @@ def test_refused(agree, name):
     agree(lambda t, x: WRITES[name](t, x.clone()), rand(6), raises=RuntimeError, grads=0)
 
 
+EXPANDED = {
+    "number added": lambda t, x: x.add_(1),
+    "multiplied": lambda t, x: x.mul_(x.clone()),
+    "function": lambda t, x: x.exp_(),
+    "copied": lambda t, x: x.copy_(x.clone()),
+    "copied across dtypes": lambda t, x: x.copy_(x.long()),
+    "scattered": lambda t, x: x.scatter_(0, t.tensor([0]), x.clone()),
+    "added by index": lambda t, x: x.index_add_(0, t.tensor([0]), x[:1].clone()),
+    "copied by index": lambda t, x: x.index_copy_(0, t.tensor([0]), x[:1].clone()),
+    "masked": lambda t, x: x.masked_scatter_(x > 5, x.clone()),
+    "put": lambda t, x: x.put_(t.tensor([0]), x[:1].clone()),
+}
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("name", EXPANDED)
+def test_expanded(agree, name, grad):
+    def run(t, x):
+        with t.set_grad_enabled(grad):
+            return EXPANDED[name](t, x.clone()[:1].expand(6))
+
+    agree(run, rand(6), raises=RuntimeError, grads=0)
+
+
 PERMITTED = {
     "filled": lambda t, x: x[:1].expand(6).fill_(2),
     "zero": lambda t, x: x[:1].expand(6).zero_(),
@@ -46,8 +70,12 @@ def test_permitted(agree, name):
     agree(lambda t, x: (x := x.clone(), PERMITTED[name](t, x), x)[1:], rand(6), grads=0)
 
 
-def test_deprecated():
+@pytest.mark.parametrize("grad", [True, False])
+def test_deprecated(grad):
     import flambeau
 
-    with pytest.warns(UserWarning, match="Use of index_fill_ on expanded tensors is deprecated"):
+    with (
+        flambeau.set_grad_enabled(grad),
+        pytest.warns(UserWarning, match="Use of index_fill_ on expanded tensors is deprecated"),
+    ):
         flambeau.ones(1).expand(3).index_fill_(0, flambeau.tensor([0]), 1.0)
