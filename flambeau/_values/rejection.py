@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+LEAST = 2.0**63  # less it is the least of 64 bits with a sign
 THIRD, PRESS = float(np.float32(1) / np.float32(3)), float(np.float32(0.0331))  # PyTorch writes them as floats
 
 
@@ -29,6 +30,22 @@ def _rounder(dtype: np.dtype[Any]) -> Callable[[float], float]:
 
 def _log(x: float) -> float:
     return math.log(x) if x > 0 else -math.inf
+
+
+def _power(x: float, y: float) -> float:
+    try:
+        return float(x**y)
+    except OverflowError:
+        return math.inf
+
+
+def _floor(x: float) -> float:
+    return math.floor(x) if math.isfinite(x) else x
+
+
+def _counted(k: float) -> float:
+    """A count, as 64 bits with a sign hold it; what has no place there is the least of them."""
+    return k if abs(k) < LEAST else -LEAST
 
 
 def poisson(gen: Generator, rates: Array, native: Any = None) -> Array:
@@ -46,7 +63,7 @@ def poisson(gen: Generator, rates: Array, native: Any = None) -> Array:
     return np.array(out, np.float64).astype(rates.dtype)
 
 
-def _poisson(rate: float, uniform: Callable[[], float]) -> int:
+def _poisson(rate: float, uniform: Callable[[], float]) -> float:
     if rate == 0:
         return 0
     if rate < 10:  # multiply uniforms until their product falls below exp(-rate)
@@ -66,13 +83,13 @@ def _poisson(rate: float, uniform: Callable[[], float]) -> int:
         u = uniform() - 0.5
         v = uniform()
         us = 0.5 - abs(u)
-        k = math.floor((2 * a / us + b) * u + rate + 0.43) if us else -1
+        k = _floor((2 * a / us + b) * u + rate + 0.43) if us else -1
         if us >= 0.07 and v <= corner:
-            return k
+            return _counted(k)
         if k < 0 or (us < 0.013 and v > us):
             continue
         if _log(v) + log_inverse - math.log(a / (us * us) + b) <= -rate + k * log_rate - math.lgamma(k + 1.0):
-            return k
+            return _counted(k)
 
 
 def gamma(gen: Generator, shapes: Array, native: Any = None) -> Array:
@@ -93,7 +110,7 @@ def _gamma(gen: Generator, alpha: float, narrow: Callable[[float], float]) -> fl
     if alpha < 1:
         if alpha == 0:
             return 0.0
-        scale = (1 - uniform()) ** narrow(1 / alpha)
+        scale = _power(1 - uniform(), narrow(1 / alpha))
         alpha = narrow(alpha + 1)
     d = narrow(alpha - THIRD)
     c = (

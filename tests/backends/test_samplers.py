@@ -49,7 +49,9 @@ def test_what_is_no_parameter(native):
     g = Generator().manual_seed(1)
     with pytest.raises(RuntimeError, match="invalid Poisson rate"):
         rejection.poisson(g, np.array([1.0, -1.0]), native)
-    assert np.isnan(rejection.binomial(g, np.array([3.0]), np.array([np.nan]), native)).all()
+    for sampler in (None, native):
+        assert np.isnan(rejection.binomial(g, np.array([3.0]), np.array([np.nan]), sampler)).all()
+        assert (rejection.binomial(g, np.array([-1.0, np.nan]), np.array([np.nan, 0.0]), sampler) == 0).all()
     assert (rejection.gamma(g, np.array([0.0, -1.0]), native) == np.finfo(np.float64).tiny).all()
 
 
@@ -87,3 +89,15 @@ def test_distributions_by_libm(native, name, dtype, monkeypatch):
             patch.setattr(rounding, "_native", None)
             want = SPREAD[name](slow, n, np.dtype(dtype))
         assert got.tobytes() == want.tobytes() and np.array_equal(slow.get_state(), fast.get_state())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_without_bounds(native, dtype):
+    """Rates that no 64-bit integer counts, and powers that overflow, end as PyTorch's casts and powers do."""
+    rates, shapes = np.tile(np.array([np.inf, 1e30, 1e19, 5.0], dtype), 50), np.tile(np.array([-1e-5, 0.5], dtype), 50)
+    slow, fast = Generator().manual_seed(3), Generator().manual_seed(3)
+    counts = rejection.poisson(slow, rates)
+    assert np.array_equal(counts, rejection.poisson(fast, rates, native))
+    assert (counts.reshape(-1, 4)[:, :2] == -(2.0**63)).all()
+    assert np.array_equal(rejection.gamma(slow, shapes), rejection.gamma(fast, shapes, native))
+    assert np.array_equal(slow.get_state(), fast.get_state())

@@ -127,7 +127,7 @@ class Sampler:
                 return left <= 0.0 - rate + k * log_rate - self.call("lgamma", k + 1.0)
 
             self.reject(out, a, b, rate, 0.43, corner, None, accepts)
-        return out.get()
+        return f.select(self.size(out.get()) < rejection.LEAST, out.get(), -rejection.LEAST)
 
     def reject(self, out: Variable, a: V, b: V, mean: V, more: float, corner: V, most: V | None, accepts: Any) -> None:
         """Transformed rejection: candidates until one is accepted."""
@@ -186,7 +186,8 @@ class Sampler:
             rare = p <= 0.5
             few = self.few(n, f.select(rare, p, self.narrow(1.0 - p)))
             out.set(f.select(rare, few, n - few))
-        return f.select(f.emit("i1", f"fcmp uno {n}, {p.name}"), math.nan, out.get())
+        unknown = f.emit("i1", f"fcmp uno {n}, {p.name}") & ((n <= 0.0) == 0) & ((p <= 0.0) == 0)
+        return f.select(unknown, math.nan, out.get())
 
     def few(self, n: V, p: V) -> V:
         f, out = self.f, self.f.var("double", 0.0)
