@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._values.dtype import dtype as DType, element, held
+from flambeau._values.rounding import exact_sum, fused, to_odd
 
 Shape = tuple[int, ...]
 
@@ -219,37 +220,5 @@ def fma(xp: Any, x: Any, y: Any, z: Any) -> Any:
         return x * y + z
     y = y if hasattr(y, "dtype") else x.dtype.type(y)
     if x.dtype.char == "f":  # the product of two float32 is exact in float64
-        return (x.astype("d") * y + z).astype("f")
-    return _fused(xp, x, y, z)
-
-
-def _fused(xp: Any, x: Any, y: Any, z: Any) -> Any:
-    """x * y + z in float64, rounded once (Boldo and Melquiond, Emulation of FMA and correctly rounded sums, 2008)."""
-    product, error = _exact_product(x, y)
-    high, low = _exact_sum(z, error)
-    head, tail = _exact_sum(product, high)
-    rest, lost = _exact_sum(tail, low)  # rounded to odd, so that the last sum is not rounded twice
-    even = (xp.asarray(rest).view("i8") & 1) == 0
-    rest = xp.where(even & (lost != 0), xp.nextafter(rest, xp.copysign(xp.inf, lost)), rest)
-    r = head + rest
-    plain = xp.where(xp.isinf(z) & xp.isfinite(x) & xp.isfinite(y), z, x * y + z)
-    return xp.where(xp.isfinite(r), r, plain)
-
-
-def _exact_sum(x: Any, y: Any) -> tuple[Any, Any]:
-    """x + y and what rounding took from it (Knuth)."""
-    s = x + y
-    t = s - x
-    return s, (x - (s - t)) + (y - t)
-
-
-def _exact_product(x: Any, y: Any) -> tuple[Any, Any]:
-    """x * y and what rounding took from it (Dekker; halves by Veltkamp)."""
-    p, (a, b), (c, d) = x * y, _halves(x), _halves(y)
-    return p, ((a * c - p) + a * d + b * c) + b * d
-
-
-def _halves(x: Any) -> tuple[Any, Any]:
-    t = x * 134217729.0  # 2**27 + 1
-    high = t - (t - x)
-    return high, x - high
+        return to_odd(xp, *exact_sum(x.astype("d") * y, z)).astype("f")
+    return fused(xp, x, y, z)

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
-_SPLIT = 134217729.0  # 2**27 + 1: halves a double's 53 bits (Veltkamp)
-
-
 FEW = 64  # numbers from which native code is worth a call
 _native: Any = None  # functions of libm over arrays: (name, numbers, ...) -> numbers
 
@@ -41,23 +38,45 @@ def libm(function: Callable[[float], float], x: Doubles) -> Doubles:
 
 
 def fma(a: Doubles, b: float, c: float) -> Doubles:
-    """a * b + c, rounded once. The parts must be far from overflow and underflow."""
+    """a * b + c, rounded once."""
     if _native is not None and a.size >= FEW:
         return _native("fma", np.ascontiguousarray(a), b, c)
-    product = a * b
-    high = a * _SPLIT
-    high -= high - a
-    low = a - high
-    b_high = b * _SPLIT - (b * _SPLIT - b)
-    b_low = b - b_high
-    error = ((high * b_high - product) + high * b_low + low * b_high) + low * b_low  # product + error == a * b (Dekker)
-    total = product + c
-    part = total - product
-    rest = (product - (total - part)) + (c - part)  # total + rest == product + c (Knuth)
-    tail = rest + error
-    part = tail - rest
-    lost = (rest - (tail - part)) + (error - part)
-    # Round the tail to odd, so that the last addition rounds as if nothing had been lost (Boldo and Melquiond).
-    even = (lost != 0) & ((tail.view(np.int64) & 1) == 0)
-    tail = np.where(even, np.nextafter(tail, np.copysign(np.inf, lost)), tail)
-    return np.asarray(total + tail)
+    return np.asarray(fused(np, a, b, c))
+
+
+# -- by the operations of any array library --------------------------------------------------------------------------------
+
+
+def fused(xp: Any, x: Any, y: Any, z: Any) -> Any:
+    """x * y + z in float64, rounded once (Boldo and Melquiond, Emulation of FMA and correctly rounded sums, 2008)."""
+    product, error = _exact_product(x, y)
+    high, low = exact_sum(z, error)
+    head, tail = exact_sum(product, high)
+    r = head + to_odd(xp, *exact_sum(tail, low))
+    plain = xp.where(xp.isinf(z) & xp.isfinite(x) & xp.isfinite(y), z, x * y + z)
+    return xp.where(xp.isfinite(r), r, plain)
+
+
+def to_odd(xp: Any, s: Any, lost: Any) -> Any:
+    """A rounded sum and what it lost as the neighbour with an odd last bit, which is not rounded twice by the next operation."""
+    even = (xp.asarray(s).view("i8") & 1) == 0
+    return xp.where(even & (abs(lost) > 0), xp.nextafter(s, xp.copysign(xp.inf, lost)), s)
+
+
+def exact_sum(x: Any, y: Any) -> tuple[Any, Any]:
+    """x + y and what rounding took from it (Knuth)."""
+    s = x + y
+    t = s - x
+    return s, (x - (s - t)) + (y - t)
+
+
+def _exact_product(x: Any, y: Any) -> tuple[Any, Any]:
+    """x * y and what rounding took from it (Dekker; halves by Veltkamp)."""
+    p, (a, b), (c, d) = x * y, _halves(x), _halves(y)
+    return p, ((a * c - p) + a * d + b * c) + b * d
+
+
+def _halves(x: Any) -> tuple[Any, Any]:
+    t = x * 134217729.0  # 2**27 + 1
+    high = t - (t - x)
+    return high, x - high

@@ -52,6 +52,16 @@ def test_as_fractions_have_it():
         assert Arrays(np, None, None).fma(a, b, c).tolist() == right
 
 
+@pytest.mark.parametrize("size", [1, 2000])
+def test_floats_that_a_double_rounds_to_half_way(agree, size):
+    """The product ends half-way between two floats, and what a double does not hold of the sum says where to."""
+    x = np.full(size, 1 + 2.0**-12, np.float32)
+    z = (2.0**-70 * (1 - 2 * (np.arange(size) % 2))).astype(np.float32)
+    up = np.float32(1 + 2.0**-11 + 2.0**-23)
+    assert (Arrays(np, None, None).fma(x, x, z) == np.where(z > 0, up, np.nextafter(up, np.float32(1)))).all()
+    agree(lambda fl, x, z: fl.addcmul(z, x, x), x, z, grads=0, exact=True)
+
+
 STEPS = {
     "SGD": [
         {},
