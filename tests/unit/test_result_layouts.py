@@ -54,7 +54,14 @@ def test_in_order(agree, name, scale):
     def run(fl, x):
         y = OPERATORS[name](fl, x.transpose(1, 2))
         assert y.is_contiguous()
-        return y.view(-1)[:50]
+        found = y.view(-1)[:50]
+        if x.numel() < 1000 or not x.requires_grad:
+            return found
+        (slope,) = fl.autograd.grad(found, x, (fl.arange(len(found)) % 7 - 3).to(x.dtype))
+        slope = slope * (
+            fl.arange(slope.numel()).reshape(slope.shape) % 5 + 1
+        )  # a softmax's adds up to 0 over its dimension
+        return found.detach(), *(slope.sum(d) for d in ((0, 1), (0, 2), (1, 2)))
 
     agree(run, rand(4, 6 * scale, 8 * scale), grads=0 if name in ("any", "all", "prod", "cumprod") else 1)
 
@@ -145,7 +152,8 @@ def test_elementwise_results_lie_as_operands_are_walked(agree, name, scale):
 def test_gradients_lie_as_operands_are_walked(agree):
     def run(fl, x, y):
         x, y = (t.detach().transpose(0, 2).requires_grad_() for t in (x, y))
-        return fl.autograd.grad((x.exp() * y.tanh()).sigmoid(), (x, y), fl.ones_like(x))
+        found = fl.autograd.grad((x.exp() * y.tanh()).sigmoid(), (x, y), fl.ones_like(x))
+        return found if x.numel() < 1000 else [(g.stride(), [g.sum(d) for d in range(3)]) for g in found]
 
     agree(run, rand(3, 4, 5), rand(3, 4, 5, seed=1), strides=True, grads=0)
     agree(run, rand(30, 40, 10), rand(30, 40, 10, seed=1), strides=True, grads=0)

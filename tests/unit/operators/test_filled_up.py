@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.agree import rand
+from tests.agree import in_bits, rand
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -25,9 +25,10 @@ def test_nan_to_num(agree, kind, n):
         y[0], y[3], y[5] = float("nan"), float("inf"), float("-inf")
         z = y.clone()
         z.nan_to_num_(posinf=5)
-        return fl.nan_to_num(y), fl.nan_to_num(y, 1.0, 2.0, 3.0), z, fl.nan_to_num(x, 1.0)
+        found = fl.nan_to_num(y), fl.nan_to_num(y, 1.0, 2.0, 3.0), z, fl.nan_to_num(x.requires_grad_(), 1.0)
+        return found if n < 1000 else in_bits(fl, found, x)
 
-    agree(program, rand(n))
+    agree(program, rand(n), grads=int(n < 1000))
 
 
 def test_multilabel_margin_loss(agree):
@@ -44,13 +45,16 @@ def test_multilabel_margin_loss(agree):
 @pytest.mark.parametrize("ignored", [-100, 2])
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 def test_nll_loss(agree, shape, ignored, reduction):
+    large = reduction == "none" and len(shape) > 2
+
     def program(fl, x, weight):
         target = fl.arange(x.numel() // 7).reshape(shape[:1] + shape[2:] if len(shape) > 1 else ()) % 7
         loss = fl.nn.functional.nll_loss
         how = {"ignore_index": ignored, "reduction": reduction}
-        return loss(x, target, **how), loss(x, target, weight.detach().abs(), **how)
+        found = loss(x.requires_grad_(), target, **how), loss(x, target, weight.detach().abs(), **how)
+        return in_bits(fl, found, x) if large else found
 
-    agree(program, rand(*shape), rand(7))
+    agree(program, rand(*shape), rand(7), grads=int(not large))
 
 
 def test_what_is_ignored_may_be_infinite(agree):
