@@ -27,9 +27,8 @@ def install() -> ModuleType:
     if BESIDE not in sys.path:  # the metadata is found there, and spawned children inherit the path
         sys.path.append(BESIDE)
     sys.modules["torch"] = flambeau
-    flambeau.__name__ = (
-        "torch"  # programs compare it with the first part of a path, as they do with where its types are from
-    )
+    # Programs compare it with the first part of a path, as they do with where its types are from.
+    flambeau.__name__ = "torch"
     for kind in (flambeau.Tensor, flambeau.Size, flambeau.dtype, flambeau.device):
         kind.__module__ = "torch"
     for name, module in list(sys.modules.items()):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from flambeau._values.dtype import SPOKEN
+
 str_ = str
 # Kinds that are no name with "Type" behind it.
 KINDS = {"Tensor": "TensorType", "int": "IntType", "float": "FloatType", "complex": "ComplexType", "bool": "BoolType", "str": "StringType",
@@ -111,7 +113,7 @@ class CompleteTensor(Type):
         return bool(self._requires_grad)
 
     def scalarType(self) -> str_:
-        return SCALARS[str_(self._dtype).rpartition(".")[2]]
+        return SPOKEN[self._dtype]
 
     def undefined(self) -> bool:
         return False
@@ -121,10 +123,6 @@ class CompleteTensor(Type):
         strides = [f"strides={self._strides}"] if sizes else []
         facts = [*sizes, *strides, f"requires_grad={int(self._requires_grad)}", f"device={self._device}"]
         return f"{self.scalarType()}({', '.join(facts)})"
-
-
-SCALARS = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int", "int16": "Short",
-           "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble"}  # fmt: skip
 
 
 class Contained(Type):

@@ -5,9 +5,8 @@ import atexit
 MP_STATUS_CHECK_INTERVAL = 5.0  # seconds after which a waiting worker looks whether its parent still lives
 
 HAS_NUMPY = True
-python_exit_status = (
-    False  # True once the interpreter begins to end: whoever waits for a worker in a finaliser need not
-)
+# True once the interpreter begins to end: whoever waits for a worker in a finaliser need not.
+python_exit_status = False
 
 
 def _set_python_exit_flag() -> None:
