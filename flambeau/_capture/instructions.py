@@ -199,7 +199,7 @@ def _not(tr: Tracer, f: Frame, i: Instruction) -> None:
 @op("IS_OP")
 def _is(tr: Tracer, f: Frame, i: Instruction) -> None:
     y, x = f.stack.pop(), f.stack.pop()
-    f.stack.append((x is not y) if i.arg else (x is y))
+    f.stack.append(tr.identical(x, y) != bool(i.arg))
 
 
 @op("CONTAINS_OP")

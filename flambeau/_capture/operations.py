@@ -73,10 +73,8 @@ def binary(tr: Tracer, symbol: str, x: Any, y: Any) -> Any:
             if result is not NotImplemented:
                 return result
     if isinstance(lookup(type(x), left), types.FunctionType) or isinstance(lookup(type(y), right), types.FunctionType):
-        if symbol == "==":
-            return x is y
-        if symbol == "!=":
-            return x is not y
+        if symbol in ("==", "!="):
+            return tr.identical(x, y) == (symbol == "==")
         raise TypeError(f"unsupported operand type(s) for {symbol}: '{type(x).__name__}' and '{type(y).__name__}'")
     if symbol == "!=" and isinstance(lookup(type(x), "__eq__"), types.FunctionType):
         return not tr.truth(binary(tr, "==", x, y))
@@ -86,6 +84,8 @@ def binary(tr: Tracer, symbol: str, x: Any, y: Any) -> Any:
     for v in (x, y):
         tr.deep(v)
     if symbol in ("==", "!="):
+        if lookup(type(x), "__eq__") is object.__eq__:
+            tr.identical(x, y)
         for v in (x, y):
             if isinstance(v, (dict, *LISTS)) and not all(map(_simple, v.values() if isinstance(v, dict) else v)):
                 raise Break("containers of objects are compared")
@@ -97,7 +97,9 @@ def _sequences_equal(tr: Tracer, x: Any, y: Any) -> bool:
         return False
     for v in (x, y):
         tr.scan(v)
-    return len(x) == len(y) and all(a is b or tr.truth(binary(tr, "==", a, b)) for a, b in zip(x, y, strict=True))
+    return len(x) == len(y) and all(
+        tr.identical(a, b) or tr.truth(binary(tr, "==", a, b)) for a, b in zip(x, y, strict=True)
+    )
 
 
 def _simple(x: Any) -> bool:

@@ -394,7 +394,9 @@ class Recorder:
         for owner, held in self._memory.values():
             if held is not None:
                 owner[...] = held
-        for t, held, version in self._before.values():
+        for t, held, version in reversed(
+            self._before.values()
+        ):  # a counter that tensors share is as the first found it
             for name, x in held.items():
                 if getattr(t, name) is not x:
                     setattr(t, name, x)

@@ -221,6 +221,14 @@ class Tracer:
                 self.outside_nodes.add(id(node))
             self.keep(node)
 
+    def identical(self, x: Any, y: Any) -> bool:
+        """`x is y`: that two objects from outside are one was assumed when they were reached, that they are not is assumed here."""
+        if x is not y:
+            sources = [s for s in (self.source_of(x), self.source_of(y)) if s is not None]
+            if len(sources) == 2 and type(x) is type(y) and any(s.kind != "const" for s in sources):
+                self.guards.apart(sources, type(x))
+        return x is y
+
     def apart(self) -> None:
         """Where something outside was written: the objects that the capture took for different ones must be different ones."""
         written = {type(c) for c, _ in self.journal.containers.values()} | {types.CellType for _ in self.journal.cells}
@@ -359,7 +367,10 @@ class Tracer:
         """`key in c`."""
         source = self.source_of(c)
         if isinstance(c, (dict, *SETS)):
-            key = key.fixed() if isinstance(key, Tracked) else key
+            if isinstance(key, Tracked):
+                if self._without(c, key):
+                    return False
+                key = key.fixed()
             self.hashable(key)
             if source is None:
                 return key in c
@@ -372,7 +383,7 @@ class Tracer:
         if isinstance(c, LISTS):
             self.scan(c)
             for x in c:
-                if x is key:
+                if self.identical(x, key):
                     return True
                 if self.truth(self.binary("==", x, key)):
                     return True
@@ -389,6 +400,17 @@ class Tracer:
         if fn is not MISSING and isinstance(fn, types.FunctionType):
             return self.truth(self.call(self.load_attr(c, "__contains__"), (key,), {}))
         raise Break(f"'in' of a {type(c).__name__}")
+
+    def _without(self, c: Any, key: Tracked) -> bool:
+        """Whether a number that changes is not among the constants of a dictionary or set, which is assumed (a count that meets no milestone)."""
+        source, held = self.source_of(c), self.journal.initial(c)
+        if key.raw in c or key.raw in held or not all(map(is_constant, held)):
+            return False
+        if source is not None:
+            self.guards.present(source, key.source, False)
+        elif isinstance(c, frozenset):
+            self.outcome("{} in {}", (key.source, c), False)
+        return source is not None or isinstance(c, frozenset)
 
     def hashable(self, key: Any) -> None:
         """Keys whose hash runs Python code that is not followed cannot be looked up."""

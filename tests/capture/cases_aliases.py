@@ -145,3 +145,14 @@ def the_same_object_comes_out(wrap):
     a, b = g(x())
     c, d = g(x())
     return [a is b, c is d, a is c, held[0] is a, held[1] is c, len(held)]
+
+
+@case
+def versions_of_parts(wrap):
+    f = wrap(lambda a, b: (b.mul_(2), a + b)[1])
+    out = []
+    for _ in range(3):
+        base = torch.arange(8.0)
+        a, b = base[:4], base[4:]
+        out += [f(a, b), base, base._version, a._version, b._version]
+    return out

@@ -630,3 +630,24 @@ def schedules_wrap_the_step(wrap):
         schedule.step()
         out.append(optimizer.param_groups[0]["lr"])
     return [*out, optimizer._opt_called]
+
+
+@whole
+def distinct_then_one(wrap):
+    class Plain:
+        pass
+
+    questions = (
+        lambda a, b, t: t * 2 if a is b else t,
+        lambda a, b, t: t * 2 if a == b else t,
+        lambda a, b, t: t * 2 if a != b else t,
+        lambda a, b, t: t * 2 if a in [b] else t,
+        lambda a, b, t: t * 2 if a not in (1, b) else t,
+    )
+    out = []
+    for n, question in enumerate(questions):
+        for make in (Plain, object, *([lambda: torch.ones(3)] if n == 0 else [])):
+            f = wrap(question)
+            one, other = make(), make()
+            out += [f(one, other, x()), f(one, one, x()), f(other, one, x()), f(other, other, x())]
+    return out
