@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flambeau._capture.breaks import Break
-from flambeau._capture.numbers import Tracked, TrackedInt, plain, track
+from flambeau._capture.numbers import Tracked, TrackedInt, applied, plain
 from flambeau._capture.operations import advance, binary, iterate, subscript, unpack
 from flambeau._capture.tracer import LISTS, SETS, Tracer, is_constant, lookup
 from flambeau._tensor import Tensor
@@ -178,9 +178,7 @@ def _of_numbers(fn: Any) -> None:
         raw = [plain(x) for x in args]
         if not any(isinstance(x, Tracked) for x in args) or not all(type(x) in (int, float) for x in raw):
             return fn(*map(fixed, args))
-        text = "{}(" + ", ".join("{}" for _ in args) + ")"
-        operands = [x.source if isinstance(x, Tracked) else x for x in args]
-        return track(fn(*raw), tr.sources.expression(text, tr.constant(fn), *operands), tr)
+        return applied(tr, fn, f"{{}}({', '.join(['{}'] * len(args))})", args, (tr.constant(fn),))
 
 
 _OF_NUMBERS = (

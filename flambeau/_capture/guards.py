@@ -171,6 +171,7 @@ class Guards:
         if kind == "size":
             return f"{self.ref(base)}._a.shape[{key}]"
         parts = [self.ref(b) if isinstance(b, Source) else self.literal(b) for b in base]
+        parts = [f"({p})" if p.startswith("-") else p for p in parts]  # (-2.0) ** x
         return f"({key.format(*parts)})"
 
     def literal(self, value: Any) -> str:
@@ -485,11 +486,11 @@ class Guards:
         return self.write(name, [*self.lines, "return None"], [])
 
     def write(self, name: str, lines: list[str], after: list[str]) -> str:
-        """A function whose first lines may meet things that are not there: that is a failed assumption too."""
+        """A function whose first lines may meet things that are not there, or numbers that an operation refuses: failed assumptions too."""
         taken = set(self.spelled.values()) & self.scope.keys()
         assert not taken, f"parameters of a compiled function are called as what its entry uses itself: {taken}"
         return (f"def {name}({', '.join(self.spelled.values())}):\n    try:\n" + "".join(f"        {line}\n" for line in lines)
-                + "    except (KeyError, AttributeError, IndexError, TypeError):\n        return MISSING\n"
+                + "    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError):\n        return MISSING\n"
                 + "".join(f"    {line}\n" for line in after))  # fmt: skip
 
 

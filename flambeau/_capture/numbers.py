@@ -7,6 +7,7 @@ format, a size) fixes it: its value becomes a guard.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from flambeau._capture.sources import Source
@@ -107,6 +108,30 @@ def plain(value: Any) -> Any:
     return value.raw if isinstance(value, Tracked) else value
 
 
+def applied(tracer: Any, fn: Any, text: str, operands: Sequence[Any], named: Sequence[Source] = ()) -> Any:
+    """What a function gives of numbers, some of which change: another that does. `text` is the call, of what is `named` and the operands.
+
+    Where they are refused, or the result is no such number, it is for these very numbers: code may go another way then.
+    """
+    result: Any = None
+    try:
+        result = fn(*map(plain, operands))
+    finally:
+        if type(result) not in (int, float):
+            for x in operands:
+                if isinstance(x, Tracked):
+                    x.fixed()
+    if type(result) not in (int, float):
+        return result
+    made = track(result, tracer.sources.expression(text, *named, *map(_of, operands)), tracer)
+    if fn in _KINDS:
+        tracer.guards.type(made.source, type(result))
+    return made
+
+
+_KINDS = (operator.pow,)  # of one kind for some numbers, and of another for others: 2 ** -1, (-8.0) ** 0.5
+
+
 def _of(x: Any) -> Any:
     return x.source if isinstance(x, Tracked) else x
 
@@ -117,11 +142,7 @@ def _binary(name: str, text: str, swap: bool) -> Any:
     def method(self: Any, other: Any) -> Any:
         if not isinstance(other, (int, float)):
             return NotImplemented
-        x, y = (other, self) if swap else (self, other)
-        result = fn(plain(x), plain(y))
-        if type(result) not in (int, float):
-            return result
-        return track(result, self.tracer.sources.expression(text, _of(x), _of(y)), self.tracer)
+        return applied(self.tracer, fn, text, (other, self) if swap else (self, other))
 
     return method
 

@@ -8,6 +8,7 @@ sizes runs on arrays that have no elements, whose sizes are these: `run` reads a
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from flambeau._backends.cpu.arrays import K
 from flambeau._backends.meta import MetaArray
 from flambeau._capture import readings
 from flambeau._capture.expressions import Builder, Recorder
-from flambeau._capture.numbers import Tracked, TrackedFloat, track
+from flambeau._capture.numbers import Tracked, TrackedFloat, applied
 from flambeau._capture.sources import Source
 from flambeau._eager import call
 from flambeau._ground import dumps
@@ -167,14 +168,10 @@ class SymInt(Tracked, Public):
     def __pow__(self, n: Any) -> Any:
         if type(n) is int and 0 <= n <= 8:
             return math.prod([self] * n, start=1)  # type: ignore[list-item]
-        return track(
-            self.value ** _raw(n), self.tracer.sources.expression("{} ** {}", self.source, _source(n)), self.tracer
-        )
+        return applied(self.tracer, operator.pow, "{} ** {}", (self, n))
 
     def __rpow__(self, n: Any) -> Any:
-        return track(
-            _raw(n) ** self.value, self.tracer.sources.expression("{} ** {}", _source(n), self.source), self.tracer
-        )
+        return applied(self.tracer, operator.pow, "{} ** {}", (n, self))
 
 
 def _raw(x: Any) -> Any:
@@ -249,12 +246,10 @@ def _arithmetic(name: str, text: str, fn: Any, swap: bool) -> Any:
         if not isinstance(other, (int, float)):
             return NotImplemented
         x, y = (other, self) if swap else (self, other)
+        plainly = isinstance(other, float) or any(isinstance(v, Tracked) and type(v) is not SymInt for v in (x, y))
+        if plainly or name == "truediv" or (name in ("floordiv", "mod") and _raw(y) == 0):
+            return applied(self.tracer, fn, text, (x, y))
         value = fn(_raw(x), _raw(y))
-        if isinstance(other, float) or type(value) is float:
-            return track(value, self.tracer.sources.expression(text, _source(x), _source(y)), self.tracer)
-        for v in (x, y):
-            if isinstance(v, Tracked) and type(v) is not SymInt:
-                return track(value, self.tracer.sources.expression(text, _source(x), _source(y)), self.tracer)
         p, q = _poly(x), _poly(y)
         match name:
             case "add":
@@ -307,8 +302,6 @@ def _compared(name: str, text: str, fn: Any) -> Any:
 
 
 def _define() -> None:
-    import operator
-
     from flambeau._capture.numbers import _ARITHMETIC, _COMPARISONS
 
     for name, text in _ARITHMETIC.items():

@@ -116,7 +116,9 @@ def parameter(i: int, shape: Shape, dtype: DType) -> Expr:
 
 
 def constant(value: Any, dtype: DType) -> Expr:
-    """A 0-d constant, as the dtype holds it."""
+    """A 0-d constant, as the dtype holds it; a number that is an input takes on the dtype."""
+    if isinstance(value, Expr):
+        return cast(value, dtype)
     if dtype.itemsize < 4 and dtype.kind == "f":
         value = held(value, dtype)
     return Expr("const", (), value, (), dtype)

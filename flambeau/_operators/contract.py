@@ -529,13 +529,18 @@ def _blend(k: Any, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
     beta, alpha = _whole(product, beta, alpha)
     if alpha != 1:
         product = product * alpha
+    shape = tuple(broadcast(input.shape, product.shape))
     if beta == 0:  # what is there then does not matter, not even NaN
-        return k.expand(product, tuple(broadcast(input.shape, product.shape)))
+        return k.expand(product, shape)
     if beta == 1:
         return product + input
     if product.dtype.kind == "f":
-        return k.fma(k.expand(input, tuple(broadcast(input.shape, product.shape))), beta, product)  # rounded once
-    return product + input * beta
+        added = k.fma(k.expand(input, shape), beta, product)  # rounded once
+    else:
+        added = product + input * beta
+    if isinstance(beta, (int, float, complex)):
+        return added
+    return k.where(k.eq(beta, 0), k.expand(product, shape), added)  # a number that changes: it may yet be 0
 
 
 def _whole(x: Any, *scales: Any) -> tuple[Any, ...]:

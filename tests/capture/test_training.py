@@ -108,6 +108,7 @@ def test_gradients_of_another_kind_are_refused_as_in_eager():
 
 
 SCHEDULES = {
+    "MultiStepLR": {"milestones": [9, 21]},
     "OneCycleLR": {"max_lr": 0.1, "total_steps": 40},  # another tuple of betas at each step
     "CosineAnnealingLR": {"T_max": 20},  # a cosine of the count
     "CosineAnnealingWarmRestarts": {"T_0": 7},
