@@ -633,7 +633,7 @@ def schedules_wrap_the_step(wrap):
 
 
 @whole
-def distinct_then_one(wrap):
+def questions_of_identity(wrap):
     class Plain:
         pass
 
