@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flambeau._backends.cpu import engine
+from flambeau._backends.cpu import copies, draws, engine, fft, samplers
 from flambeau._backends.cpu.compile import layout, machine, recorded
 from flambeau._backends.cpu.engine import TARGETS, Engine
 from flambeau._backends.cpu.llvm import Machine, generate
@@ -49,6 +49,15 @@ def test_compiles(target: str) -> None:
             assert len(e.emit(text)) > 100
             for libm in ("expf", "logf", "fmaf", "erff", "fmod", "roundeven"):
                 assert f"\t{libm}" not in assembly.replace("\tcallq", "\tcall"), f"{name} calls {libm} on {target}"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_no_body_describes_compiles(target: str) -> None:
+    """Kernels whose text is written here, not derived: transforms, samplers, copies."""
+    e = Engine(TARGETS[target])
+    texts = [samplers.text(), draws.text(e.target), copies.text(e.target)]
+    for text in texts if target not in ("linux-arm", "windows", "wasm") else [*texts, fft.text(e.target, "float")]:
+        assert len(e.emit(str(text))) > 100
 
 
 @pytest.mark.parametrize("width", [16, 32, 64])

@@ -191,47 +191,58 @@ def run(what: str, mask: Array, starts: Array, to: Array, x: Array | None, shape
     planned(("compact", what, item, shape), (mask, starts, *addresses), make)
 
 
-def flat(mask: Array) -> Array:
-    """A mask's bytes, one after the other."""
-    return np.ascontiguousarray(mask).reshape(-1).view(np.uint8)
+def scanned(mask: Array) -> tuple[Array, Array]:
+    """A mask's bytes, one after the other, and where their chunks begin in the dense array."""
+    held = np.ascontiguousarray(mask).reshape(-1).view(np.uint8)
+    return held, starts_of(held)
 
 
-def count(mask: Array) -> int:
-    """How often a mask holds."""
-    return int(starts_of(flat(mask))[-1])
-
-
-def pick(x: Array, mask: Array) -> Array | None:
-    """x[mask], of one shape; None where elements are of a size that kernels do not move."""
-    if x.itemsize not in ITEMS or not x.flags.aligned:
-        return None
-    held = flat(mask)
-    starts = starts_of(held)
+def picked(x: Array, held: Array, starts: Array) -> Array:
     out = np.empty(int(starts[-1]), x.dtype)
     run("pick", held, starts, out, np.ascontiguousarray(x), ())
     return out
 
 
+def pick(x: Array, mask: Array) -> Array | None:
+    """x[mask], of one shape; None where elements are of a size that kernels do not move."""
+    return picked(x, *scanned(mask)) if x.itemsize in ITEMS and x.flags.aligned else None
+
+
+def writes(into: Array, mask: Array, source: Array) -> bool:
+    """Whether elements are of a size that kernels move, and the array is dense and apart from what is read."""
+    dense = into.flags.c_contiguous and into.flags.aligned and into.flags.writeable
+    return into.itemsize in ITEMS and dense and not any(np.may_share_memory(into, x) for x in (source, mask))
+
+
 def spread(into: Array, mask: Array, source: Array) -> int | None:
     """into[mask] = the first elements of a vector, in place; how many they are. Nothing is written where they are too few.
 
-    None where elements are of a size that kernels do not move, or the array is not dense.
+    None where kernels do not write.
     """
-    if into.itemsize not in ITEMS or not (into.flags.c_contiguous and into.flags.aligned and into.flags.writeable):
+    if not writes(into, mask, source):
         return None
-    if np.may_share_memory(into, source) or np.may_share_memory(into, mask):
-        return None
-    held = flat(mask)
-    starts = starts_of(held)
+    held, starts = scanned(mask)
     if source.size >= starts[-1]:
         run("spread", held, starts, into, np.ascontiguousarray(source), ())
     return int(starts[-1])
 
 
+def put(into: Array, mask: Array, values: Array, accumulate: bool) -> bool:
+    """Whether into[mask] = values (or +=) was done: there are as many as the mask holds, and kernels write."""
+    if not writes(into, mask, values):
+        return False
+    held, starts = scanned(mask)
+    if values.size != starts[-1]:
+        return False
+    if accumulate:
+        values = np.add(picked(into, held, starts), values, dtype=into.dtype)
+    run("spread", held, starts, into, np.ascontiguousarray(values), ())
+    return True
+
+
 def places(mask: Array) -> Array:
     """The coordinates of where a mask holds, one row each."""
-    held = flat(mask)
-    starts = starts_of(held)
+    held, starts = scanned(mask)
     out = np.empty((int(starts[-1]), mask.ndim), np.int64)
     run("place", held, starts, out, None, mask.shape if mask.ndim > 1 else ())
     return out

@@ -8,9 +8,13 @@ left to NumPy.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from flambeau._backends.cpu.emit import Module
+    from flambeau._backends.cpu.engine import Code, Target
 
 LARGE = 1 << 17  # bytes: a copy of fewer is over before a kernel has begun
 SEEN_AS = {4: np.dtype("f4"), 8: np.dtype("f8")}
@@ -95,31 +99,33 @@ def _walk(out: Any, x: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int
     return extents, to, source, width
 
 
-@cache
-def _kernel() -> Any:
+def text(target: Target) -> Module:
+    """IR of `k`, which copies its part of the blocks of all rows."""
     from flambeau._backends.cpu.emit import Module, Words
-    from flambeau._backends.cpu.engine import engine
     from flambeau._backends.cpu.gather import copier
 
+    m = Module("copy of rows")
+    copier(m, "i8", target.vector_bytes)
+    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+    w = Words(f, "out x", "n0 n1 n2 a0 a1 a2 b0 b1 b2 width chunks")
+    blocks = (w["width"] + (BLOCK - 1)) // BLOCK
+    units = w["n0"] * w["n1"] * w["n2"] * blocks
+    with f.loop(units * f.params[1] // w["chunks"], units * f.params[2] // w["chunks"]) as unit:
+        row, first = unit // blocks, unit % blocks * BLOCK
+        i2, rest = row % w["n2"], row // w["n2"]
+        i1, i0 = rest % w["n1"], rest // w["n1"]
+        to = w["out"] + (i0 * w["a0"] + i1 * w["a1"] + i2 * w["a2"] + first)
+        source = w["x"] + (i0 * w["b0"] + i1 * w["b1"] + i2 * w["b2"] + first)
+        f.call("void", "copy", to, source, f.min(w["width"] - first, BLOCK))
+    return m
+
+
+@cache
+def _kernel() -> Code:
+    from flambeau._backends.cpu.engine import engine
+
     native = engine()
-
-    def text() -> str:
-        m = Module("copy of rows")
-        copier(m, "i8", native.target.vector_bytes)
-        f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
-        w = Words(f, "out x", "n0 n1 n2 a0 a1 a2 b0 b1 b2 width chunks")
-        blocks = (w["width"] + (BLOCK - 1)) // BLOCK
-        units = w["n0"] * w["n1"] * w["n2"] * blocks
-        with f.loop(units * f.params[1] // w["chunks"], units * f.params[2] // w["chunks"]) as unit:
-            row, first = unit // blocks, unit % blocks * BLOCK
-            i2, rest = row % w["n2"], row // w["n2"]
-            i1, i0 = rest % w["n1"], rest // w["n1"]
-            to = w["out"] + (i0 * w["a0"] + i1 * w["a1"] + i2 * w["a2"] + first)
-            source = w["x"] + (i0 * w["b0"] + i1 * w["b1"] + i2 * w["b2"] + first)
-            f.call("void", "copy", to, source, f.min(w["width"] - first, BLOCK))
-        return str(m)
-
-    return native.load(text, ["k"], parts=[("kernel", "rows")])
+    return native.load(lambda: str(text(native.target)), ["k"], parts=[("kernel", "rows")])
 
 
 # -- dims turned about --------------------------------------------------------------------------------------------------

@@ -149,15 +149,12 @@ class Draws:
 
     def __init__(self, code: Code, normals: Code) -> None:
         self.code, self.normals = code, normals
-        self.parallel = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)(
-            pool().code["flambeau_parallel"]
-        )
         self.twist = code.function("twist", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
     def _run(self, address: int, src: Array, out: Array, count: int, *words: int, grain: int = GRAIN) -> None:
         pool().start()
         slots = (ctypes.c_int64 * (3 + len(words)))(src.ctypes.data, out.ctypes.data, count, *words)
-        self.parallel(address, ctypes.addressof(slots), -(-count // grain), 0)
+        pool().parallel(address, ctypes.addressof(slots), -(-count // grain), 0)
 
     def normal(self, words: Array, out: Array, mean: float, std: float) -> None:
         """Blocks of sixteen floats."""
@@ -191,7 +188,7 @@ class Draws:
         if words.size:
             self._run(self.code["partners"], words, words, words.size)
         slots = (ctypes.c_int64 * 3)(words.ctypes.data, out.ctypes.data, words.size)
-        self.parallel(self.code["shuffle"], ctypes.addressof(slots), 1, 0)
+        pool().parallel(self.code["shuffle"], ctypes.addressof(slots), 1, 0)
 
 
 @cache

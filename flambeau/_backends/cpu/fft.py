@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.emit import WIDTH, Function, Module, V, vector
+from flambeau._backends.cpu.emit import APART, WIDTH, Function, Module, V, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import Array
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, bits, planned
 from flambeau._backends.cpu.registers import transpose
 
-APART = "nounwind noinline"
 RADICES = (8, 4, 2, 3, 5, 7)
 ROWS, COLUMNS = 0, 1
 PAGE = 4096  # a load waits for a store before it that differs by a multiple of this: buffers lie half of it apart

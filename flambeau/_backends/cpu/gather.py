@@ -31,7 +31,6 @@ ITEMS = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}
 INDICES = {np.dtype(np.int64): "i64", np.dtype(np.int32): "i32"}
 GRAIN = 1 << 14  # elements of a chunk read one by one
 BYTES = 1 << 17  # bytes of a chunk read by rows
-APART = "nounwind noinline"
 
 
 @dataclass(frozen=True)

@@ -207,8 +207,7 @@ def planned(key: tuple[Any, ...], args: Sequence[Any], make: Callable[[], Plan |
 
 def run(launch: Launch, slots: Any) -> None:
     """Every chunk of a launch, on the pool where there is one."""
-    parallel = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)(pool().code["flambeau_parallel"])
-    parallel(launch.address, ctypes.addressof(slots), launch.chunks, launch.scratch)
+    pool().parallel(launch.address, ctypes.addressof(slots), launch.chunks, launch.scratch)
 
 
 def empty(r: Result) -> np.ndarray[Any, Any]:

@@ -67,7 +67,10 @@ def subscript(x: Any, indices: Any) -> tuple[Any, ...]:
                             "the shape of the indexed tensor "
                             f"{list(x.shape)} at index {dim + d}"
                         )
-            out += list(nonzero(index).T) if index.ndim else [np.zeros(int(index), np.int64)]
+            if not index.ndim:
+                out.append(np.zeros(int(index), np.int64))
+            else:
+                out.extend(nonzero(index).T if index.size >= NATIVE else index.nonzero())
             dim += index.ndim
             continue
         if dim >= x.ndim:
@@ -146,8 +149,11 @@ def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None
             masked_write(into, mask.reshape(*mask.shape, *(1,) * (into.ndim - mask.ndim)), values.reshape(()))
             return
     mask = whole_mask(into, indices)
-    if mask is not None and values.ndim == 1 and _put_in_order(into, mask, values, accumulate):
-        return
+    if mask is not None and values.ndim == 1:
+        from flambeau._backends.cpu.compact import put as put_in_order
+
+        if put_in_order(into, mask, values, accumulate):
+            return
     where = subscript(into, indices)
     arrays = [None if type(i) is slice else i for i in where]
     if written(into, values, arrays, "add" if accumulate else "set", True, reach(into, where)):
@@ -168,18 +174,6 @@ def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None
             "indexing result of shape "
             f"{list(shape)}"
         ) from error
-
-
-def _put_in_order(into: Any, mask: Any, values: Any, accumulate: bool) -> bool:
-    """Whether a kernel wrote (or added) values, one after the other, where the mask holds."""
-    from flambeau._backends.cpu.compact import count, pick, spread
-
-    if values.size != count(mask):
-        return False
-    if accumulate:
-        old = pick(into, mask)
-        values = None if old is None else np.add(old, values, dtype=old.dtype)
-    return values is not None and spread(into, mask, values) is not None
 
 
 def add_rows(into: Any, at: Any, rows: Any) -> None:
@@ -394,7 +388,7 @@ def masked_select(x: Any, mask: Any) -> Any:
         found = pick(x, mask)
         if found is not None:
             return found
-    mask = mask.view(bool) if mask.dtype == np.uint8 else mask
+    mask = mask != 0 if mask.dtype == np.uint8 else mask
     return x[mask] if x.ndim else x.reshape(1)[mask.reshape(1)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -274,10 +275,10 @@ def roll(x: Any, *, shifts: Shape, dims: Shape) -> Any:
 
 
 def tile(x: Any, *, repeats: Shape) -> Any:
+    if x.nbytes * prod(repeats) < LARGE:
+        return np.tile(x, repeats)
     full = (1,) * (len(repeats) - x.ndim) + x.shape
     out = np.empty([r * n for r, n in zip(repeats, full, strict=True)], x.dtype)
-    if out.nbytes < LARGE:
-        return np.tile(x, repeats)
     copy_into(
         out.reshape([m for pair in zip(repeats, full, strict=True) for m in pair]),
         x.reshape([m for n in full for m in (1, n)]),

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.emit import WIDTH, Function, Module, V, Words, vector
+from flambeau._backends.cpu.emit import APART, WIDTH, Function, Module, V, Words, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import Array
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, planned
@@ -30,7 +30,6 @@ MOST = 2048  # rows above which LAPACK is asked
 PIECE = 64  # columns of a chunk
 CORNER = 16  # rows of a triangle solved one by one
 GRAIN = 1 << 14  # multiplications of a chunk of small matrices
-APART = "nounwind noinline"
 INT32 = np.dtype(np.int32)
 
 

@@ -253,16 +253,13 @@ class Samplers:
 
     def __init__(self, code: Code) -> None:
         self.code = code
-        self.parallel = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)(
-            pool().code["flambeau_parallel"]
-        )
 
     def over(self, name: str, x: Array, b: float = 0.0, c: float = 0.0) -> Array:
         """A function of libm, or x * b + c rounded once, of contiguous doubles."""
         out = np.empty(x.shape)
         pool().start()
         slots = (ctypes.c_int64 * 5)(x.ctypes.data, out.ctypes.data, x.size, bits(b), bits(c))
-        self.parallel(self.code[f"all_{name}"], ctypes.addressof(slots), -(-x.size // GRAIN), 0)
+        pool().parallel(self.code[f"all_{name}"], ctypes.addressof(slots), -(-x.size // GRAIN), 0)
         return out
 
     def draw(self, name: str, gen: Any, *xs: Array) -> Array:

@@ -280,10 +280,7 @@ def small_module() -> Any:
     ndarray = m.external(f, "type_ndarray")
     first, descr, program = choose(f, table, args, nargs, ndarray)
     item, extras, steps = (f.load("i64", program + 8 * i) for i in (1, 2, 3))
-    at, stride = (
-        f.alloca("i64", SLOTS, 16),
-        f.alloca("i64", SLOTS, 16),
-    )  # of each slot: address, bytes from element to element
+    at, stride = (f.alloca("i64", SLOTS, 16) for _ in range(2))  # of each slot: address, bytes from element to element
     lead, n = read(f, args, nargs, ndarray, descr, first, item, at, stride)
     null = f.value(0, "ptr")
     f.call("void", "Py_IncRef", descr)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.emit import Function, Module, V, Words, lanes, suffix, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, Words, lanes, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import Array, any_lane
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, planned
@@ -30,7 +30,6 @@ RANK = 128  # keys up to which counting wins
 PART = 1 << 16  # keys of a part of a long row
 LONG, FEW = 1 << 17, 8  # rows at least this long, and fewer than that many, are sorted in parts
 GRAIN = 1 << 13  # keys of a chunk of short rows
-APART = "nounwind noinline"
 INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000, "float64": 0x7FF0000000000000}
 BYTES = 256
 

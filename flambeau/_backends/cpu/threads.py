@@ -255,6 +255,7 @@ class Pool:
         self.memory = self.code["flambeau_pool"]
         self.run = self.code.function("flambeau_worker", None, ctypes.c_int64)
         self.stop_native = self.code.function("flambeau_stop", None)
+        self.parallel = self.code.function("flambeau_parallel", None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
         self.lock = threading.Lock()
         self.set_threads(default_threads())
         atexit.register(self.stop)

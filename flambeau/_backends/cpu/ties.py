@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.emit import Function, Module, V, Words
+from flambeau._backends.cpu.emit import APART, Function, Module, V, Words
 from flambeau._backends.cpu.engine import Code, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, planned
 
@@ -21,7 +21,6 @@ SORT, PARTIAL, NTH, LOOSE, SELECT = range(5)  # LOOSE: NTH, and what it selects 
 SMALL = 16  # elements that insertion orders
 GRAIN = 1 << 11  # entries of a chunk
 INT64 = np.dtype(np.int64)
-APART = "nounwind noinline"
 
 
 def _at(f: Function, p: V, i: Any) -> V:
