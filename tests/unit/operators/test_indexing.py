@@ -200,3 +200,15 @@ def test_runs_of_equal_elements(agree, n):
         return (*runs, x.unique_consecutive(), x.unique(), *more, *fl._unique2(x))
 
     agree(program, rand(n), grads=0)
+
+
+@pytest.mark.parametrize("n", [12, 6000])
+def test_masks_of_the_first_dims_and_of_views(agree, n):
+    """Few rows and many: what a mask picks, and what is written through it into memory that is not dense."""
+
+    def program(fl, x):
+        mask, half = fl.arange(n) % 3 == 0, x.clone()[:, 1]
+        half[mask] = fl.arange(n // 3).to(x.dtype)
+        return x[mask], x[mask.reshape(-1, 2)[:, 0].repeat_interleave(2)], half, fl.nonzero(mask.reshape(3, -1).t())
+
+    agree(program, rand(n, 3), grads=0, exact=True)
