@@ -74,7 +74,7 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
     if r is not None:
         return finish(op, values, r, None)
     given = (
-        [a for p, a in zip(op.params, met[0], strict=True) if p.is_tensor]
+        [a for p, a in zip(op.params, met[0], strict=True) if p.is_tensor and hasattr(a, "strides")]
         if op.kind == "pointwise" or op.packed == "operands"
         else None
     )

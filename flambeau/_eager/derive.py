@@ -15,7 +15,7 @@ import numpy as np
 
 from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import ERRORS, QUIET, K, loud, quiet
-from flambeau._backends.cpu.layouts import walked
+from flambeau._backends.cpu.layouts import room, walked
 from flambeau._eager import call, create, derived, large, record, traced
 from flambeau._eager.graph import Node, node_of, saved_alias, serial
 from flambeau._eager.modes import MODES, STATE
@@ -34,7 +34,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "walked": walked, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K,
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K,
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
@@ -266,7 +266,15 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
     if value.startswith(("a", "constant")):
         body, value = [*body, f"r = {value}.copy()" if value.startswith("a") else f"r = {value}"], "r"
     kernel = _bind(op, "NATIVE", large.forward(op))
-    operands = ", ".join(f"a{i}" for i in range(len(tensors)))
+    arrays = [f"a{i}" for i in range(len(tensors))]
+    operands, order = ", ".join(arrays), []
+    if op.run is op.body and body and body[-1].startswith(f"{value} = ") and body[-1].endswith("out=...)"):
+        made = "d" if root.dtype.kind == "f" else "BOOL"
+        body[-1] = body[-1][:-1] + f" if {derived.in_order(arrays)} else room({made}, {operands}))"
+    else:
+        order = [
+            f"                if r.ndim > 1 and not ({derived.in_order(arrays)}): r = walked(r, {operands})"
+        ]
     biggest = " or ".join(f"a{i}.size >= LARGE" for i in range(len(tensors)))
     # One exponent for all (2, 0.5, ...) is what the array reading has short cuts for.
     large_enough = f"({biggest}) and a1.ndim" if op.aten == "pow" else biggest
@@ -283,7 +291,7 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
             "                token = quiet(QUIET)", "                try:", *("                    " + line for line in body), f"                    r = {value}",
             "                except ValueError:", f"                    return general({me}, {_tuple(op)})",
             "                finally:", "                    loud(token)",
-            f"                if r.ndim > 1 and not ({' and '.join(f'a{i}.flags.c_contiguous' for i in range(len(tensors)))}): r = walked(r, {operands})",
+            *order,
             "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
     if op.run is not op.body:  # an array reading of its own: it takes the place of the text
         at = text.index("                try:")
@@ -600,7 +608,8 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
                 f"{pad}if not (r.flags.c_contiguous and a{at}.flags.c_contiguous): r = packed(r, {op.packed!r}, a{at})"
             )
         elif op.packed == "operands":
-            text.append(f"{pad}if r.ndim > 1: r = walked(r, {', '.join(f'a{i}' for i in range(len(tensors)))})")
+            names = list(arrays.values())
+            text.append(f"{pad}if r.ndim > 1 and not ({derived.in_order(names)}): r = walked(r, {', '.join(names)})")
         else:
             text.append(f"{pad}if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
     if op.view:

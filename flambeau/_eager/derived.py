@@ -262,6 +262,11 @@ def _fetched_arrays(names: tuple[str, ...]) -> list[str]:
     return out
 
 
+def in_order(names: Sequence[str]) -> str:
+    """The condition under which the array library lays an elementwise result out as PyTorch does, without being told."""
+    return " and ".join(f"{n}.flags.c_contiguous" for n in names)
+
+
 def _the_same_everywhere(e: Expr) -> Any:
     """The number that an expression is, whatever the gradient is; None where it is none."""
     if e.op == "expand" and e.src[0].op == "const":
@@ -317,8 +322,7 @@ def _gradient_of_arrays(r: str, i: int, e: Expr, known: dict[Expr, str], kernel:
     out += [deep + line for line in body]
     out.append(f"{deep}{r} = {value}")
     if kernel is not None:
-        dense = " and ".join(f"{n}.flags.c_contiguous" for n in read)
-        out.append(f"            if {r}.ndim > 1 and not ({dense}): {r} = walked({r}, {', '.join(read)})")
+        out.append(f"            if {r}.ndim > 1 and not ({in_order(read)}): {r} = walked({r}, {', '.join(read)})")
     out += [
         "        if into is not None:",
         f"            if {r}.shape != into[{i}][0]: {r} = sum_to({r}, into[{i}][0])",

@@ -98,11 +98,16 @@ def wrap_dims(dims: int | Iterable[int] | None, rank: int, empty_is_all: bool = 
 
 def contiguous_strides(shape: Sequence[int]) -> Shape:
     """Strides, in elements, of a row-major tensor; a size of 0 counts as 1."""
-    out, step = [], 1
-    for n in reversed(shape):
-        out.append(step)
-        step *= max(n, 1)
-    return tuple(reversed(out))
+    return strides_in_order(shape, range(len(shape) - 1, -1, -1))
+
+
+def strides_in_order(shape: Sequence[int], order: Iterable[int]) -> Shape:
+    """Strides of an array without gaps whose dims are in this order, fastest first; a size of 0 counts as 1."""
+    strides, step = [0] * len(shape), 1
+    for d in order:
+        strides[d] = step
+        step *= max(shape[d], 1)
+    return tuple(strides)
 
 
 def elementwise_strides(shape: Shape, operands: Sequence[tuple[Shape, Shape]]) -> Shape:
@@ -114,7 +119,7 @@ def elementwise_strides(shape: Shape, operands: Sequence[tuple[Shape, Shape]]) -
     (1, 2)
     """
     if operands and all(s == shape for s, _ in operands):
-        last = _packed(shape, (1, 3, 2, 0)) if len(shape) == 4 else ()
+        last = strides_in_order(shape, (1, 3, 2, 0)) if len(shape) == 4 else ()
         if last and all(a == b for _, t in operands for n, a, b in zip(shape, t, last, strict=True) if n != 1):
             return last
         first = operands[0][1]
@@ -130,16 +135,7 @@ def elementwise_strides(shape: Shape, operands: Sequence[tuple[Shape, Shape]]) -
                 order[j], order[at], at = order[at], order[j], j
             elif slower < 0:
                 break
-    return _packed(shape, order)
-
-
-def _packed(shape: Shape, order: Iterable[int]) -> Shape:
-    """Strides of an array without gaps whose dims are in this order, fastest first."""
-    strides, step = [0] * len(shape), 1
-    for d in order:
-        strides[d] = step
-        step *= max(shape[d], 1)
-    return tuple(strides)
+    return strides_in_order(shape, order)
 
 
 def _walked(shape: Shape, own: Shape, strides: Shape) -> Shape:

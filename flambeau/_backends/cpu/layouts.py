@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau._backends.cpu.library_memory import copied
 from flambeau._backends.meta import MetaArray
-from flambeau._values.shape import elementwise_strides
+from flambeau._values.shape import elementwise_strides, strides_in_order
 
 FORMATS = {4: "channels_last", 5: "channels_last_3d"}
 
@@ -32,44 +32,56 @@ def _last(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 
 def last_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Strides in bytes of a dense array with channels last."""
-    strides, step = [0] * len(shape), itemsize
-    for d in (1, *range(len(shape) - 1, 1, -1), 0):
-        strides[d] = step
-        step *= max(shape[d], 1)
-    return tuple(strides)
+    return tuple(itemsize * s for s in strides_in_order(shape, (1, *range(len(shape) - 1, 1, -1), 0)))
 
 
+# How elementwise results lie: the array library goes by all operands at once, PyTorch by the first that tells.
 _walks: dict[Any, Any] = {}  # what operands and a result were like -> the strides that the result should have
+_rooms: dict[Any, Any] = {}  # what operands were like -> the shape and strides of the result; () where the array library's will do
 
 
 def walked(r: Any, *operands: Any) -> Any:
-    """An elementwise result, laid out as its operands are walked: the array library goes by all of them at once, PyTorch by the first that tells."""
-    key = (
-        r.shape,
-        r.strides,
-        r.dtype.itemsize,
-        *[(x.shape, x.strides, x.dtype.itemsize) for x in operands if hasattr(x, "strides")],
-    )
-    strides = _walks.get(key)
+    """An elementwise result, laid out as its operands are walked."""
+    key = [r.shape, r.strides, r.dtype]
+    for x in operands:
+        key += (x.shape, x.strides, x.dtype)
+    strides = _walks.get(tuple(key))
     if strides is None:
-        if len(_walks) > 4096:
-            _walks.clear()
-        strides = _walks[key] = _walk(r, [x for x in operands if hasattr(x, "strides")])
+        plain = r.ndim < 2 or not r.size or all(x.flags.c_contiguous for x in operands)
+        strides = _noted(_walks, tuple(key), r.strides if plain else _walk(r.shape, r.dtype, operands))
     if strides == r.strides:
         return r
     if type(r) is MetaArray:
         r.strides = strides
         return r
-    out: Any = np.ndarray(r.shape, r.dtype, np.empty(r.size, r.dtype), 0, strides)
+    out: Any = np.ndarray(r.shape, r.dtype, None, 0, strides)
     out[...] = r
     return out
 
 
-def _walk(r: Any, arrays: list[Any]) -> tuple[int, ...]:
-    if r.ndim < 2 or not r.size or all(x.flags.c_contiguous for x in arrays):
-        return r.strides
+def room(d: Any, *operands: Any) -> Any:
+    """New memory for an elementwise result, so that it need not be copied into order; `...` where the array library's own is in order."""
+    key = [d]
+    for x in operands:
+        key += (x.shape, x.strides, x.dtype)
+    found = _rooms.get(tuple(key))
+    if found is None:
+        shape = np.broadcast_shapes(*(x.shape for x in operands))
+        plain = len(shape) < 2 or 0 in shape
+        found = _noted(_rooms, tuple(key), () if plain else (shape, _walk(shape, d, operands)))
+    return np.ndarray(found[0], d, None, 0, found[1]) if found else ...
+
+
+def _walk(shape: tuple[int, ...], d: Any, arrays: Any) -> tuple[int, ...]:
     shapes = [(x.shape, tuple(s // x.dtype.itemsize for s in x.strides)) for x in arrays]
-    return tuple(s * r.dtype.itemsize for s in elementwise_strides(r.shape, shapes))
+    return tuple(s * d.itemsize for s in elementwise_strides(shape, shapes))
+
+
+def _noted(known: dict[Any, Any], key: Any, value: Any) -> Any:
+    if len(known) > 4096:
+        known.clear()
+    known[key] = value
+    return value
 
 
 def laid(out: Any, last: bool) -> Any:

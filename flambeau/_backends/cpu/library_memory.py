@@ -10,7 +10,7 @@ import numpy as np
 
 from flambeau._backends.cpu import casts
 from flambeau._backends.cpu.copies import LARGE, copy_into
-from flambeau._values.shape import contiguous_strides
+from flambeau._values.shape import contiguous_strides, is_dense
 from flambeau._values.storage import bytes_of, root
 
 Shape = tuple[int, ...]
@@ -76,16 +76,6 @@ def empty_strided(*, shape: Shape, strides: Shape, dtype: Any) -> Any:
     return np.ndarray(shape, d, memory, 0, [s * d.itemsize for s in strides])
 
 
-def dense(x: Any) -> bool:
-    """Whether x fills its span of memory without gaps or overlaps, in some order of its dims."""
-    expected = x.dtype.itemsize
-    for stride, n in sorted((s, n) for s, n in zip(x.strides, x.shape, strict=True) if n != 1):
-        if stride != expected:
-            return False
-        expected *= n
-    return True
-
-
 def laid_out(shape: Shape, d: Any, order: Any) -> Any:
     """New memory whose dims lie densely in this order, the outermost first."""
     a = np.empty([shape[i] for i in order], d)
@@ -116,7 +106,7 @@ def empty_as(x: Any, *, dtype: Any = None, format: str = "preserve_format", shap
     if x.flags.c_contiguous:
         return np.empty(x.shape, d)
     n = x.dtype.itemsize
-    if dense(x):
+    if is_dense(x.shape, x.strides, n):
         memory = np.empty(x.size, d)
         return np.ndarray(x.shape, d, memory, 0, [abs(s) // n * d.itemsize for s in x.strides])
     return laid_out(x.shape, d, order_of(x))
