@@ -651,7 +651,7 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
     text += ["            token = quiet(QUIET)", "            try:", f"                r = {_bind(op, 'RUN', op.run)}(K, {_call(op, arrays)})",
              "            finally:", "                loud(token)", "            if type(r) is not ndarray:",
              f"                return finish({me}, {_tuple(op)}, r, None)",
-             *([f"            r = packed(r, {op.packed!r})"] if op.packed else []), "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
+             *([f"            if not r.flags.c_contiguous: r = packed(r, {op.packed!r})"] if op.packed else []), "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
     if op.differentiable:
         text += ["            if STATE.grad:", f"                record({me}, (o,), {_tuple(op)})"]
     return [*text, "            return o"]

@@ -61,7 +61,7 @@ _contiguous.vjp(input=lambda g: g)
 
 @_contiguous.arrays
 def _(k: Any, input: Any) -> Any:
-    return k.library("copied", input, format="contiguous_format") if input.size >= 1 << 15 else input.copy("C")
+    return k.library("copied", input, format="contiguous_format") if input.size >= FEW else input.copy("C")
 
 
 @op(
@@ -139,7 +139,10 @@ def _(input: Any, src: Any, non_blocking: bool) -> None:
 
 @copy.into
 def _(k: Any, input: Any, src: Any, non_blocking: bool = False) -> None:
-    k.library("write", input, src)
+    if src.dtype is input.dtype and input.dtype.kind != "V" and input.size < FEW:
+        input[...] = src
+    else:
+        k.library("write", input, src)
 
 
 @op("fill.Scalar", "fill.Tensor", promote="none", variants=("function", "inplace"), expanded=True)
