@@ -272,9 +272,7 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
         made = "d" if root.dtype.kind == "f" else "BOOL"
         body[-1] = body[-1][:-1] + f" if {derived.in_order(arrays)} else room({made}, {operands}))"
     else:
-        order = [
-            f"                if r.ndim > 1 and not ({derived.in_order(arrays)}): r = walked(r, {operands})"
-        ]
+        order = [f"                if r.ndim > 1 and not ({derived.in_order(arrays)}): r = walked(r, {operands})"]
     biggest = " or ".join(f"a{i}.size >= LARGE" for i in range(len(tensors)))
     # One exponent for all (2, 0.5, ...) is what the array reading has short cuts for.
     large_enough = f"({biggest}) and a1.ndim" if op.aten == "pow" else biggest

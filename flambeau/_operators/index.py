@@ -18,7 +18,7 @@ N = T
 Index = T
 Mask = T
 OUT = ("function", "method", "out")
-WRITE = ("function", "method", "inplace", "out")
+CHANGE = ("function", "method", "inplace")
 
 
 # ---------------------------------------------------------------- bodies that write into a copy, or into the tensor itself
@@ -68,7 +68,7 @@ def _put_back(g: Any, shape: Any, indices: Any) -> Any:
     return index_put(g.new_zeros(shape), list(indices), g, True)
 
 
-@op("index_put", promote="none", variants=("function", "method", "inplace"), expanded="tensor[indices] = tensor")
+@op("index_put", promote="none", variants=CHANGE, expanded="tensor[indices] = tensor")
 def index_put(k: Kernel[T], input: T, indices: Sequence[T | None], values: T, accumulate: bool = False) -> T:
     """`input` with `values` at (or, with `accumulate`, added to) input[indices]."""
     return changed(k, "index_put", input, values, indices=indices, accumulate=accumulate)
@@ -125,7 +125,7 @@ index_select.vjp(input=lambda g, input_shape, dim, index: index_add(g.new_zeros(
                  g.sum().reshape(()))  # fmt: skip
 
 
-@op("index_add", promote="none", variants=WRITE, lacks=("u", "index_add_"), packed=True)
+@op("index_add", promote="none", variants=ALL_FORMS, lacks=("u", "index_add_"), packed=True)
 def index_add(k: Kernel[T], input: T, dim: Dim, index: Index, source: T, *, alpha: Scalar = 1) -> T:
     """`input` with each slice of `source` (times `alpha`) added to the slice that `index` names."""
     return changed(k, "index_add", input, index, source, dim=wrap_dim(dim, input.ndim), alpha=alpha)
@@ -177,7 +177,7 @@ def _same_slices(name: str, input: Any, dim: int, index: Any, source: Any) -> No
         )
 
 
-@op("index_copy", promote="none", variants=WRITE, lacks=("u", "index_copy_cpu"), packed=True)
+@op("index_copy", promote="none", variants=ALL_FORMS, lacks=("u", "index_copy_cpu"), packed=True)
 def index_copy(k: Kernel[T], input: T, dim: Dim, index: Index, source: T) -> T:
     """`input` with each slice of `source` in the place that `index` names."""
     return changed(k, "index_copy", input, index, source, dim=wrap_dim(dim, input.ndim))
@@ -220,7 +220,7 @@ index_copy.vjp(
     "index_fill.int_Scalar(Tensor self, int dim, Tensor index, Scalar value)",
     "index_fill.int_Tensor",
     promote="none",
-    variants=("function", "method", "inplace"),
+    variants=CHANGE,
     lacks=("u", "index_fill_cpu"),
     expanded="tensor[mask] = scalar",
 )
@@ -251,7 +251,7 @@ index_fill.vjp(
 )
 
 
-@op("index_reduce", promote="none", variants=WRITE, packed=True, lacks=("buc", "index_func_"))
+@op("index_reduce", promote="none", variants=ALL_FORMS, packed=True, lacks=("buc", "index_func_"))
 def index_reduce(
     k: Kernel[T], input: T, dim: Dim, index: Index, source: T, reduce: str, *, include_self: bool = True
 ) -> T:
@@ -330,7 +330,7 @@ def _(input: Any, index: Any) -> None:
 take.vjp(input=lambda g, input_shape, index: put(g.new_zeros(input_shape), index, g, True))
 
 
-@op("put", promote="none", variants=("function", "method", "inplace"), lacks=("uC", "take_put_cpu"))
+@op("put", promote="none", variants=CHANGE, lacks=("uC", "take_put_cpu"))
 def put(k: Kernel[T], input: T, index: Index, source: T, accumulate: bool = False) -> T:
     """`input` with `source` at (or added to) positions in the flattened tensor."""
     return changed(k, "put", input, index, source, accumulate=accumulate)
@@ -393,7 +393,7 @@ def take_along_dim(input: T, indices: T, dim: Dim | None = None) -> T:
     "masked_fill.Scalar",
     "masked_fill.Tensor",
     promote="none",
-    variants=("function", "method", "inplace"),
+    variants=CHANGE,
     native=True,
     lacks=("u", "masked_fill"),
     expanded="tensor[mask] = scalar",
@@ -475,13 +475,7 @@ masked_select.vjp(
 )
 
 
-@op(
-    "masked_scatter",
-    promote="none",
-    variants=("function", "method", "inplace"),
-    lacks=("uC", "masked_scatter"),
-    packed=True,
-)
+@op("masked_scatter", promote="none", variants=CHANGE, lacks=("uC", "masked_scatter"), packed=True)
 def masked_scatter(k: Kernel[T], input: T, mask: Mask, source: T) -> T:
     """`input` with the elements of `source`, one after the other, where the mask is true."""
     if type(k) is not InPlace:
@@ -532,7 +526,7 @@ def nonzero_numpy(input: T) -> tuple[T, ...]:
     return _nonzero(x).unbind(1)
 
 
-@composite("_nonzero", python_name="nonzero", variants=("function", "method", "out"))
+@composite("_nonzero", python_name="nonzero", variants=OUT)
 def nonzero(input: T, *, as_tuple: bool = False) -> Any:
     """The indices of all elements that are not zero: one row each, or with `as_tuple` one vector for each dimension.
 
@@ -542,7 +536,7 @@ def nonzero(input: T, *, as_tuple: bool = False) -> Any:
     return nonzero_numpy(input) if as_tuple else _nonzero(input)
 
 
-@composite("nonzero_static", variants=("function", "method", "out"))
+@composite("nonzero_static", variants=OUT)
 def nonzero_static(input: T, *, size: Size, fill_value: int = -1) -> T:
     """The indices of the first `size` elements that are not zero; rows of `fill_value` where there are fewer."""
     if size < 0:

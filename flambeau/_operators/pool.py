@@ -129,14 +129,8 @@ def _max(input: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil_m
     lacks=("buc", "max_pool2d"),
     unnamed=True,
 )
-def max_pool2d_with_indices(
-    input: T,
-    kernel_size: IntList2,
-    stride: IntList2 = (),
-    padding: IntList2 = 0,
-    dilation: IntList2 = 1,
-    ceil_mode: bool = False,
-) -> T:
+def max_pool2d_with_indices(input: T, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, dilation: IntList2 = 1,
+                            ceil_mode: bool = False) -> T:  # fmt: skip
     """The largest element of each window of the last two dims, and its flat position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")
 
@@ -156,14 +150,8 @@ def max_pool2d_with_indices_backward(grad_output: T, input: T, kernel_size: IntL
     lacks=("buc", "max_pool3d"),
     unnamed=True,
 )
-def max_pool3d_with_indices(
-    input: T,
-    kernel_size: IntList3,
-    stride: IntList3 = (),
-    padding: IntList3 = 0,
-    dilation: IntList3 = 1,
-    ceil_mode: bool = False,
-) -> T:
+def max_pool3d_with_indices(input: T, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, dilation: IntList3 = 1,
+                            ceil_mode: bool = False) -> T:  # fmt: skip
     """The largest element of each window of the last three dims, and its flat position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")
 
@@ -192,27 +180,15 @@ def max_pool1d(
 
 
 @composite("max_pool2d", variants=("function",), lacks=("buc", "max_pool2d"))
-def max_pool2d(
-    input: T,
-    kernel_size: IntList2,
-    stride: IntList2 = (),
-    padding: IntList2 = 0,
-    dilation: IntList2 = 1,
-    ceil_mode: bool = False,
-) -> T:
+def max_pool2d(input: T, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, dilation: IntList2 = 1,
+               ceil_mode: bool = False) -> T:  # fmt: skip
     """The largest element of each window of the last two dims."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")[0]
 
 
 @composite("max_pool3d", variants=("function",), lacks=("buc", "max_pool3d"))
-def max_pool3d(
-    input: T,
-    kernel_size: IntList3,
-    stride: IntList3 = (),
-    padding: IntList3 = 0,
-    dilation: IntList3 = 1,
-    ceil_mode: bool = False,
-) -> T:
+def max_pool3d(input: T, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, dilation: IntList3 = 1,
+               ceil_mode: bool = False) -> T:  # fmt: skip
     """The largest element of each window of the last three dims."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Scalar, T
-from flambeau._operators.index import Index, N, changed, writes
+from flambeau._operators.index import OUT, Index, N, changed, writes
 from flambeau._operators.op import ALL_FORMS, op
 from flambeau._operators.sparse import _gather_sparse_backward
 from flambeau._values.dtype import SPOKEN, check_fits
@@ -41,13 +41,7 @@ def _fits(name: str, input: Any, dim: int, index: Any, source: Any = None) -> No
             )
 
 
-@op(
-    "gather",
-    promote="none",
-    variants=("function", "method", "out"),
-    lacks=("uC", "scatter_gather_tensor_cpu"),
-    packed=True,
-)
+@op("gather", promote="none", variants=OUT, lacks=("uC", "scatter_gather_tensor_cpu"), packed=True)
 def gather(k: Kernel[T], input: T, dim: Dim, index: Index, *, sparse_grad: bool = False) -> T:
     """For each element of `index`, the element of `input` at that place along `dim`.
 

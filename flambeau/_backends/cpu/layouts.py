@@ -37,7 +37,7 @@ def last_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 # How elementwise results lie: the array library goes by all operands at once, PyTorch by the first that tells.
 _walks: dict[Any, Any] = {}  # what operands and a result were like -> the strides that the result should have
-_rooms: dict[Any, Any] = {}  # what operands were like -> the shape and strides of the result; () where the array library's will do
+_rooms: dict[Any, Any] = {}  # what operands were like -> shape and strides; () where the library's are right
 
 
 def walked(r: Any, *operands: Any) -> Any:
