@@ -46,13 +46,9 @@ def _(input: Tensor, pad: Shape, value: Scalar) -> None:
             "Length of pad should be no more than twice the number of dimensions of the input. Pad length is "
             f"{len(pad)} while the input has {input.ndim} dimensions."
         )
-    for i, (a, b) in enumerate(_widths(input.ndim, pad)):
-        n = input.shape[i] + a + b
-        if n < 0:
-            raise RuntimeError(
-                f"The input size {input.shape[i]}, plus negative padding {a} and {b} resulted in a negative output size, which is invalid. "
-                f"Check dimension {i} of your input."
-            )
+    for n, (a, b) in zip(input.shape, _widths(input.ndim, pad), strict=True):
+        if n + min(a, 0) + min(b, 0) < 0:  # cropped first
+            raise RuntimeError("narrow(): length must be non-negative.")
 
 
 def _indices(n: int, before: int, after: int, mode: str) -> list[int]:

@@ -97,3 +97,8 @@ def test_sizes_may_be_tensors(agree):
         ]
 
     agree(run, rand(24))
+
+
+@pytest.mark.parametrize("pad", [(-4, 0), (-2, -2), (-4, 5), (5, -4), (0, 0, -3, 9), (-1, 0, -9, 0)])
+def test_padding_that_crops_more_than_there_is(agree, pad):
+    agree(lambda t, x: t.nn.functional.pad(x, pad), rand(2, 3), raises=RuntimeError)
