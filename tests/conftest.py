@@ -11,8 +11,10 @@ import importlib.util
 import pathlib
 import re
 import signal
+import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests import agree as agreement
@@ -52,6 +54,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("agrees")
         if item.get_closest_marker("parity") and not HAS_TORCH:
             item.add_marker(pytest.mark.skip(reason="real PyTorch is not installed"))
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """What a test draws from the generators that all share does not hang on which ran before, in which process."""
+    np.random.seed(0)
+    for name in ("flambeau", "torch"):
+        if name in sys.modules:
+            sys.modules[name].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

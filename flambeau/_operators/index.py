@@ -486,7 +486,7 @@ def masked_scatter(k: Kernel[T], input: T, mask: Mask, source: T) -> T:
 @masked_scatter.errors
 def _(input: Any, mask: Any, source: Any) -> None:
     if source._a.dtype != input._a.dtype:
-        raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got " + SPOKEN[input.dtype] + " and " +
+        raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got" + SPOKEN[input.dtype] + " and " +
                            SPOKEN[source.dtype])  # fmt: skip
     if mask._a.dtype.kind != "b":
         raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype " + SPOKEN[mask.dtype])

@@ -7,7 +7,6 @@ from itertools import combinations as choose, combinations_with_replacement as c
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Shape, T
-from flambeau._operators.copy import FEW
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import _pieces, slice_, unbind
 from flambeau._tensor import Tensor
@@ -53,16 +52,10 @@ def _joined(k: Any, tensors: Sequence[Any], dim: int) -> Any:
         wrap_dim(dim, 1)
         return xs[0].copy()
     try:
-        return _side_by_side(k, kept, dim)
+        return k.library("joined", *kept, dim=dim)
     except (ValueError, IndexError):
         _explain(tensors, dim)
         raise
-
-
-def _side_by_side(k: Any, xs: Sequence[Any], dim: int) -> Any:
-    if sum([x.size for x in xs]) < FEW:
-        return k.xp.concatenate(xs, dim)
-    return k.library("joined", *xs, dim=dim)
 
 
 def _explain(tensors: Sequence[Any], dim: int) -> None:
@@ -116,9 +109,9 @@ def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     shape = tensors[0].shape
     xs = _agreed(k, tensors)
     if at == len(shape):
-        return _side_by_side(k, [x.reshape(*shape, 1) for x in xs], at) if shape else k.xp.array(xs)
+        return k.library("joined", *(x.reshape(*shape, 1) for x in xs), dim=at) if shape else k.xp.array(xs)
     # One after another in the dimension that follows the new one: no tensor is reshaped, only the result.
-    return _side_by_side(k, xs, at).reshape(*shape[:at], len(xs), *shape[at:])
+    return k.library("joined", *xs, dim=at).reshape(*shape[:at], len(xs), *shape[at:])
 
 
 stack.vjp(tensors=lambda g, dim: unbind(g, dim))

@@ -15,6 +15,13 @@ pytestmark = pytest.mark.skipif(
 )
 UNIT = 2.0**-24
 RNG = np.random.default_rng(0)
+FIRST = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_matrices():
+    """What a test draws does not hang on which ran before."""
+    RNG.bit_generator.state = FIRST
 
 
 def drawn(m, n, layout="c"):

@@ -102,3 +102,8 @@ def test_sizes_may_be_tensors(agree):
 @pytest.mark.parametrize("pad", [(-4, 0), (-2, -2), (-4, 5), (5, -4), (0, 0, -3, 9), (-1, 0, -9, 0)])
 def test_padding_that_crops_more_than_there_is(agree, pad):
     agree(lambda t, x: t.nn.functional.pad(x, pad), rand(2, 3), raises=RuntimeError)
+
+
+def test_elements_of_another_dtype_behind_a_mask(agree):
+    agree(lambda t, x: (2 * x).masked_scatter_(x > 0, x.long()), rand(3), raises=RuntimeError)
+    agree(lambda t, x: x.masked_scatter(x > 0, x.double()), rand(3), raises=RuntimeError)
