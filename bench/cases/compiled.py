@@ -10,10 +10,13 @@ GOAL = 1.5
 _EAGER = runpy.run_path(str(pathlib.Path(__file__).with_name("training.py")))
 
 
+def _compiled(fn):
+    """The function compiled by flambeau; by PyTorch too, where it is asked for in the environment."""
+    return torch.compile(fn) if "flambeau" in torch.__file__ or os.environ.get("BENCH_COMPILED") else fn
+
+
 def _program(name):
-    """The step compiled by flambeau; by PyTorch too, where it is asked for in the environment."""
-    step = _EAGER[name]()
-    return torch.compile(step) if "flambeau" in torch.__file__ or os.environ.get("BENCH_COMPILED") else step
+    return _compiled(_EAGER[name]())
 
 
 def regression():

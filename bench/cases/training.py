@@ -23,12 +23,14 @@ def regression():
     return _step(model, optim.Adam(model.parameters(), lr=1e-3), lambda: F.mse_loss(model(X), y))
 
 
+def _mlp():
+    return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+
+
 def mlp():
     """MLP 784-512-512-10, batch 128, Adam"""
     X, y = torch.randn(128, 784), torch.randint(0, 10, (128,))
-    model = nn.Sequential(
-        nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10),
-    )  # fmt: skip
+    model = _mlp()
     return _step(model, optim.Adam(model.parameters(), lr=1e-3), lambda: F.cross_entropy(model(X), y))
 
 
@@ -61,14 +63,18 @@ class _Residual(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.short(x))
 
 
-def resnet():
-    """residual convnet on 32x3x32x32, SGD with momentum"""
-    X, y = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
-    model = nn.Sequential(
+def _resnet():
+    return nn.Sequential(
         nn.Conv2d(3, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
         _Residual(32, 32, 1), _Residual(32, 64, 2), _Residual(64, 128, 2),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10),
     )  # fmt: skip
+
+
+def resnet():
+    """residual convnet on 32x3x32x32, SGD with momentum"""
+    X, y = torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))
+    model = _resnet()
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     return _step(model, optimizer, lambda: F.cross_entropy(model(X), y))
 
