@@ -42,3 +42,15 @@ def lstm():
 def gpt():
     """4-layer GPT, d=256, T=128, batch 8, 1000 words, AdamW"""
     return _program("gpt")
+
+
+def layers():
+    """10 layers Linear(4, 4) on 2 rows, without gradients: what a call costs; goal 5"""
+    model, x = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(10))), torch.randn(2, 4)
+    call = torch.compile(model) if "flambeau" in torch.__file__ or os.environ.get("BENCH_COMPILED") else model
+
+    def run():
+        with torch.no_grad():
+            call(x)
+
+    return run

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import re
+from collections import Counter
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -52,6 +53,7 @@ class Guards:
         ] = []  # sizes and dtypes of the tensors that are looked at
         self.held: list[str] = []  # variables whose values are kept from the last full check
         self.arrays: dict[str, str] = {}  # a tensor -> its array
+        self.typed: list[tuple[str, str, Source]] = []  # types of what constant objects hold: (variable, type, source)
         self.scope: dict[str, Any] = {"ndarray": np.ndarray, "alike": alike, "MISSING": Failed("something is missing")}
         self.parameters = parameters
         self.spelled = {p: spelled(p) for p in parameters}  # as the text calls them
@@ -217,14 +219,27 @@ class Guards:
         """Objects of one kind, some of which are written: no two are the same."""
         if len(sources) > 1:
             self.scope.update(id=id)
-            ids = ", ".join(f"id({self.ref(s)})" for s in sources)
+            ids = {
+                always: [f"id({self.ref(s)})" for s in sources if self.fresh(s) is always] for always in (False, True)
+            }
             spoken = f"{len(sources)} objects of {kind.__name__} are different ones"
-            self.check(f"len({{{ids}}}) != {len(sources)}", spoken, None, any(map(self.fresh, sources)))
+            if ids[False] and ids[True]:  # those that are the same at each call are gathered once
+                held = self._kept_value(f"{{{', '.join(ids[False])}}}", None)
+                self.check(f"len({held}) != {len(ids[False])}", spoken, None, False)
+                wrong = [f"{i} in {held}" for i in ids[True]]
+                if len(wrong) > 1:
+                    wrong.append(f"len({{{', '.join(ids[True])}}}) != {len(wrong)}")
+                self.check(" or ".join(wrong), spoken)
+            else:
+                every = ids[False] or ids[True]
+                self.check(f"len({{{', '.join(every)}}}) != {len(every)}", spoken, None, bool(ids[True]))
 
     def type(self, source: Source, kind: type) -> None:
         if self.once("type", source):
             if not self.fresh(source):
                 self.watch(self.ref(source), "type")
+            elif source.kind == "attr" and not self.fresh(source.base):
+                self.typed.append((self.ref(source), self.constant(kind), source))
             self.check(f"type({self.ref(source)}) is not {self.constant(kind)}",
                        f"type({source.spoken()}) is {kind.__qualname__}", source)  # fmt: skip
 
@@ -443,7 +458,9 @@ class Guards:
         if same is None or not self.watches:
             after = [*whole, *after]
             return self.write("entry", self.lines, after), {}
-        fresh = [line for line, always in zip(self.lines, self.always, strict=True) if always]
+        fresh = self._looked_at(
+            [line for line, always in zip(self.lines, self.always, strict=True) if always], [*whole, *after]
+        )
         arrays = [self.arrays.get(r, "") for r in inputs or ()]
         kept: dict[str, str] = {}  # stretches of arguments that are held
         if arrays and all(arrays) and "program_arrays" in self.scope:
@@ -461,23 +478,32 @@ class Guards:
         stable = self.steady()
         names = [*stable, *self.held, *kept]
         conditions = [*(f"{p} is F_{p}" for p in stable), "F_same(F_words)", "(F_look is None or F_look())"]
-        quick = [
-            *(f"{name} = F_{name}" for name in kept),
-            *(f"{v} = F_{v}" for v in sorted(wanted, key=self.held.index)),
-            *fresh,
-        ]
+        again = [*kept, *sorted(wanted, key=self.held.index)]
+        quick = [*([f"{', '.join(again)}, = F_again"] if again else []), *fresh]
         found = [f"    {name} = {text}" for name, text in kept.items()]
         lines = [f"if {' and '.join(conditions)}:", *(f"    {line}" for line in quick or ["pass"]), "else:",
                  *(f"    {line}" for line in self.lines), *found, "    F_settle(locals())"]  # fmt: skip
-        settle = Settle(self, names, same[1])
+        settle = Settle(self, names, again, same[1])
         scope = {f"F_{n}": None for n in names} | {
             "F_same": same[0],
             "F_words": NEVER,
             "F_look": None,
+            "F_again": (),
             "F_settle": settle,
             "locals": locals,
         }
         return self.write("entry", lines, after), scope
+
+    def _looked_at(self, fresh: list[str], after: list[str]) -> list[str]:
+        """The lines that run at each call, without those whose only matter is of which type an attribute is: that can be watched."""
+        used = Counter(re.findall(r"\bv\d+\b", "\n".join([*fresh, *after])))
+        gone: set[str] = set()
+        for name, kind, source in self.typed:
+            if used[name] == 2:  # where it is fetched, and where its type is asked for
+                base = self.ref(source.base)
+                gone |= {line for line in fresh if re.search(rf"\b{name}\b", line)}
+                self.volatile.append((f"type({self.kept(base)}.{source.key}) is {kind}", base, f"type of {source.key}"))
+        return [line for line in fresh if line not in gone]
 
     # ---- the text ----
 
@@ -501,7 +527,8 @@ NEVER = np.array([[_word.ctypes.data, 1]], np.int64)  # a word that is never so
 class Settle:
     """Keeps what a full check found: from then on, changes are watched."""
 
-    def __init__(self, guards: Guards, names: list[str], alive: Any) -> None:
+    def __init__(self, guards: Guards, names: list[str], again: list[str], alive: Any) -> None:
+        self.again = again
         self.names, self.watches, self.scope = names, list(dict.fromkeys(guards.watches)), guards.scope
         self.volatile = list(dict.fromkeys(guards.volatile))
         self.looks: dict[tuple[str, ...], Any] = {(): None}
@@ -517,6 +544,7 @@ class Settle:
         scope["F_words"] = NEVER
         for n in self.names:
             scope["F_" + n] = found[n]
+        scope["F_again"] = tuple(found[n] for n in self.again)
         held = lambda v: found[v] if v in found else scope[v]
         traced = [v for v in self.volatile if v[2]]
         try:

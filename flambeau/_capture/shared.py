@@ -149,16 +149,16 @@ class Memory:
 
     def meets(self, written: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
         """Whether, with these besides, something that is written overlaps something else."""
-        fresh = [memory_of(a) for a in (*written, *others)]  # hot: once per call of a program that writes
-        ids = [id(o) for o in fresh]
-        if (
-            self._lent
-            or any(o.base is not None for o in fresh)
-            or (written and (len({*ids}) < len(ids) or not self._all.isdisjoint(ids[: len(written)])))
-            or not self._written.isdisjoint(ids)
-        ):
-            return overlapping((*self.written, *written), (*self.others, *others))
-        return False
+        seen = {*self._written} if written else self._written  # hot: once per call of a program that writes
+        apart = not self._lent
+        for a in written:
+            owner = memory_of(a)
+            apart = apart and owner.base is None and id(owner) not in seen and id(owner) not in self._all
+            seen.add(id(owner))
+        for a in others:
+            owner = a if a.base is None else memory_of(a)
+            apart = apart and owner.base is None and id(owner) not in seen
+        return not apart and overlapping((*self.written, *written), (*self.others, *others))
 
 
 def overlapping(written: Iterable[Any], others: Iterable[Any]) -> bool:

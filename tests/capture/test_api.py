@@ -150,6 +150,37 @@ def test_guards_print(golden):
     assert watch.same() is None or "F_same(F_words)" in f._captures.first.entries[0].text
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_checks_of_each_call_do_not_grow_with_parameters(training):
+    from flambeau._backends.cpu import watch
+
+    if watch.same() is None:
+        pytest.skip("nothing can be watched with this interpreter")
+
+    def looked_at(layers):
+        m = nn.Sequential(*(nn.Linear(4, 4) for _ in range(layers)))
+        o = torch.optim.SGD(m.parameters(), 1e-2)
+
+        def step(x):
+            if not training:
+                return m(x)
+            o.zero_grad()
+            m(x).sum().backward()
+            o.step()
+            return None
+
+        f, x = torch.compile(step), torch.ones(2, 4)
+        with torch.set_grad_enabled(training):
+            for _ in range(4):
+                f(x)
+        entry = f._captures.first.entries[0]
+        quick = entry.text[entry.text.index("F_same(F_words)") : entry.text.index("        else:")]
+        return quick.count("\n"), entry.run.__globals__["F_look"]
+
+    few, many = looked_at(2), looked_at(10)
+    assert few == many == (few[0], None)
+
+
 def test_native_step_agrees_with_eager():
     def case(wrap):
         torch.manual_seed(0)

@@ -37,7 +37,7 @@ entry:
   %count = load i64, i64* %shape
   br label %head
 head:
-  %i = phi i64 [ 0, %entry ], [ %next, %body ]
+  %i = phi i64 [ 0, %entry ], [ %next, %compare ]
   %done = icmp eq i64 %i, %count
   br i1 %done, label %yes, label %body
 body:
@@ -46,10 +46,28 @@ body:
   %address = load i64, i64* %pa
   %pw = getelementptr i64, i64* %pa, i64 1
   %want = load i64, i64* %pw
+  %next = add i64 %i, 1
+  %kind = and i64 %address, 1
+  %through = icmp ne i64 %kind, 0
+  br i1 %through, label %typed, label %plain
+plain:
   %place = inttoptr i64 %address to i64*
   %found = load i64, i64* %place
-  %next = add i64 %i, 1
-  %ok = icmp eq i64 %found, %want
+  br label %compare
+typed:
+  %odd = sub i64 %address, 1
+  %slot = inttoptr i64 %odd to i64*
+  %object = load i64, i64* %slot
+  %none = icmp eq i64 %object, 0
+  br i1 %none, label %no, label %held
+held:
+  %pt = add i64 %object, 8
+  %pt2 = inttoptr i64 %pt to i64*
+  %type = load i64, i64* %pt2
+  br label %compare
+compare:
+  %is = phi i64 [ %found, %plain ], [ %type, %held ]
+  %ok = icmp eq i64 %is, %want
   br i1 %ok, label %head, label %no
 yes:
   br label %out
@@ -168,8 +186,8 @@ class Unwatchable(Exception):
 def words(
     objects: Iterable[tuple[Any, str]], perhaps: Iterable[tuple[Any, str]] = ()
 ) -> tuple[np.ndarray[Any, Any], list[int]]:
-    """What to compare: for each object its "type", its "content", all that its class defines ("class"), or some of its attributes
-    (their names, between spaces). What of `perhaps` leaves no trace is left out: the second result says which."""
+    """What to compare: for each object its "type", its "content", all that its class defines ("class"), some of its attributes
+    (their names, between spaces), or the type of one ("type of NAME"; such a word's address is odd). What of `perhaps` leaves no trace is left out: the second result says which."""
     out: dict[int, int] = {}
     for x, kind in objects:
         _add(x, kind, out)
@@ -198,6 +216,15 @@ def _add(x: Any, kind: str, out: dict[int, int]) -> None:
         for c in x.__mro__:
             if c.__flags__ & HEAP:
                 _dictionary(gc.get_referents(c.__dict__)[0], out)
+    elif kind.startswith("type of "):
+        name = kind.removeprefix("type of ")
+        more: dict[int, int] = {}
+        attributes(x, (name,), more)
+        place, held = more.popitem()
+        if held != id(getattr(x, name)):
+            raise Unwatchable  # it is not the instance's own
+        out.update(more)
+        out[place | 1] = id(type(getattr(x, name)))
     elif kind != "content":
         attributes(x, kind.split(), out)
     elif isinstance(x, dict):
