@@ -7,11 +7,12 @@ Nothing here knows about tensors, autograd or any operator. The annotations belo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
-from flambeau._values.dtype import dtype as DType
+from flambeau._values.dtype import dtype
 
+DType = dtype
 Shape = tuple[int, ...]
 Scalar = float | int | complex | bool
 Dim = int
@@ -19,9 +20,18 @@ Dims = int | tuple[int, ...]
 
 # The same, with what PyTorch's schemas tell beside: which integers are sizes (SymInt), how long a list is that one number may stand for.
 Size = int
-Shape1 = Shape2 = Shape3 = Shape4 = Shape5 = Shape6 = Shape
-IntList = IntList1 = IntList2 = IntList3 = Shape
-Dims1 = Sizes1 = Dims
+Shape1: TypeAlias = Shape
+Shape2: TypeAlias = Shape
+Shape3: TypeAlias = Shape
+Shape4: TypeAlias = Shape
+Shape5: TypeAlias = Shape
+Shape6: TypeAlias = Shape
+IntList: TypeAlias = Shape
+IntList1: TypeAlias = Shape
+IntList2: TypeAlias = Shape
+IntList3: TypeAlias = Shape
+Dims1: TypeAlias = Dims
+Sizes1: TypeAlias = Dims
 
 
 class Value(Protocol):
@@ -42,9 +52,15 @@ class Value(Protocol):
     def __truediv__(self, o: Self | Scalar, /) -> Self: ...
     def __rtruediv__(self, o: Self | Scalar, /) -> Self: ...
     def __neg__(self) -> Self: ...
+    def __getitem__(self, index: Any, /) -> Self: ...
 
 
 T = TypeVar("T", bound=Value)
+
+# What a body sees as T, and callers otherwise: `Any` because a type variable has no second name.
+N: TypeAlias = Any  # a tensor or a number
+Mask: TypeAlias = Any  # tensors that keep their dtype where the others meet
+Index: TypeAlias = Any
 
 # The pointwise words, by number of operands. Comparisons and tests yield booleans; the rest keep their operands' dtype.
 UNARY = (
@@ -73,6 +89,9 @@ class Kernel(Protocol[T]):
     Besides the words spelled out here there are those of `UNARY` and `BINARY`, all of the form `k.exp(x)`, `k.pow(x, y)`.
     """
 
+    xp: Any  # the array library, in texts that only run on arrays
+
+    def __getattr__(self, word: str, /) -> Callable[..., T]: ...
     def where(self, c: T, a: T | Scalar, b: T | Scalar) -> T: ...
     def cast(self, x: T, dtype: DType) -> T: ...
     def rounded(self, x: Any) -> Any:
@@ -123,6 +142,6 @@ class Kernel(Protocol[T]):
         """Products of the last two dims, batched over the ones before."""
         ...
 
-    def library(self, name: str, *xs: T, **params: Any) -> Any:
+    def library(self, name: str, *xs: T | None, **params: Any) -> Any:
         """A named routine of the backend's array library: opaque to fusion."""
         ...

@@ -91,7 +91,7 @@ _RESULTS = {
 
 def _result(op: Op) -> str:
     """What comes back: by the body's annotation, under the names of the outputs."""
-    note = str(op.body.__annotations__.get("return", "T"))
+    note = op.notes.get("return", "T")
     one = "Tensor(a)" if op.alias else "Tensor"
     if op.outputs and op.unnamed:
         return f"({', '.join(one for _ in op.outputs)})"

@@ -6,16 +6,15 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
 from flambeau._operators.flat import still
-from flambeau._operators.op import FUNCTION, composite, op, pointwise
+from flambeau._operators.op import FUNCTION, Definition, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, check_fits, float64
 from flambeau._values.shape import wrap_dim
 
 FORMS = ("function", "inplace", "out")
-N = T
 
 
-def _in_nn(name: str, **kwargs: Any) -> Any:
+def _in_nn(name: str, **kwargs: Any) -> Definition:
     return pointwise(name, namespace="nn", variants=FORMS, promote=kwargs.pop("promote", "default"), **kwargs)
 
 
@@ -63,13 +62,13 @@ log_softmax.vjp_arrays(
 
 
 @composite("_softmax_backward_data", variants=FUNCTION, lacks=("bic", "softmax_backward_lastdim_kernel_impl"))
-def _softmax_backward_data(grad_output: T, output: T, dim: int, input_dtype: DType) -> T:
+def _softmax_backward_data(grad_output: Tensor, output: Tensor, dim: int, input_dtype: DType) -> Tensor:
     """What reaches the input of a softmax."""
     return (output * (grad_output - (output * grad_output).sum(dim, keepdim=True))).to(input_dtype)
 
 
 @composite("_log_softmax_backward_data", variants=FUNCTION)
-def _log_softmax_backward_data(grad_output: T, output: T, dim: int, input_dtype: DType) -> T:
+def _log_softmax_backward_data(grad_output: Tensor, output: Tensor, dim: int, input_dtype: DType) -> Tensor:
     """What reaches the input of a log_softmax."""
     return (grad_output - output.exp() * grad_output.sum(dim, keepdim=True)).to(input_dtype)
 
@@ -160,13 +159,13 @@ elu.derivative(
 
 
 @composite("selu", variants=("function", "inplace"), lacks=("bic", "elu_cpu"))
-def selu(input: T) -> T:
+def selu(input: Tensor) -> Tensor:
     """The self-normalising exponential linear unit (Klambauer et al., 2017)."""
     return elu(input, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 
 
 @composite("celu", variants=("function", "inplace"), lacks=("bic", "elu_cpu"))
-def celu(input: T, alpha: Scalar = 1.0) -> T:
+def celu(input: Tensor, alpha: Scalar = 1.0) -> Tensor:
     """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
@@ -199,7 +198,7 @@ relu.derivative(input=lambda k, g, out: _unless(k, k.le(out, k.like(0, out)), g)
 
 
 @composite("relu6", namespace="nn", variants=("function", "inplace"))
-def relu6(input: T) -> T:
+def relu6(input: Tensor) -> Tensor:
     """min(max(x, 0), 6)."""
     return hardtanh(input, 0, 6)
 
@@ -301,7 +300,7 @@ def _(input: Any, lambd: Any) -> None:
 
 
 @composite("prelu", "_prelu_kernel", native=True, formats=True, lacks=("bic", "prelu_cpu"))
-def prelu(input: T, weight: T) -> T:
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where positive, weight * x elsewhere; one weight for all, or one for each channel (dim 1)."""
     if weight.numel() != 1:
         if input.ndim == 0:
@@ -333,15 +332,15 @@ def _spoken(t: Tensor) -> str:
     variants=("function", "inplace"),
 )
 def rrelu_with_noise(
-    input: T,
-    noise: T,
+    input: Tensor,
+    noise: Tensor,
     lower: Scalar = 0.125,
     upper: Scalar = 0.3333333333333333,
     training: bool = False,
     generator: Any = None,
-) -> T:
+) -> Tensor:
     """`rrelu`, with the slopes left in `noise`."""
-    if lower > upper:
+    if lower > upper:  # type: ignore[operator]
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
@@ -358,14 +357,18 @@ def rrelu_with_noise(
     lacks=("bic", "rrelu_with_noise_out_cpu"),
 )
 def rrelu(
-    input: T, lower: Scalar = 0.125, upper: Scalar = 0.3333333333333333, training: bool = False, generator: Any = None
-) -> T:
+    input: Tensor,
+    lower: Scalar = 0.125,
+    upper: Scalar = 0.3333333333333333,
+    training: bool = False,
+    generator: Any = None,
+) -> Tensor:
     """x where positive, x times a random slope from [lower, upper] elsewhere (their mean when not training)."""
     return rrelu_with_noise(input, input.detach().new_empty(input.shape), lower, upper, training, generator)
 
 
 @composite("glu", namespace="nn", variants=("function", "out"), native=True, lacks=("bic", "glu_cpu"))
-def glu(input: T, dim: Dim = -1) -> T:
+def glu(input: Tensor, dim: Dim = -1) -> Tensor:
     """The first half along dim times the sigmoid of the second."""
     if input.ndim == 0:
         raise RuntimeError("glu does not support 0-dimensional tensors")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from flambeau._kernel.language import Dim, DType, Kernel, T
@@ -120,7 +121,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop
     outputs=("output", "logsumexp"),
 )
 def flash_attention(k: Kernel[T], query: T, key: T, value: T, dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: T | None = None,
-           scale: float | None = None) -> T:  # fmt: skip
+           scale: float | None = None) -> tuple[T, T]:  # fmt: skip
     """Attention, and the logarithms of the sums of exponentials. A head of key and value may serve several of query."""
     e, top, total = _exponentials(k, _scores(k, query, key, is_causal, attn_mask, _factor(query.shape[-1], scale)), -1)
     lse = k.log(total) + top
@@ -142,7 +143,7 @@ def _(k: Any, query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causa
 @op("_scaled_dot_product_flash_attention_for_cpu_backward", promote="none", variants=("function",), differentiable=False,
     outputs=("grad_query", "grad_key", "grad_value"))  # fmt: skip
 def flash_attention_backward(k: Kernel[T], grad_out: T, query: T, key: T, value: T, out: T, logsumexp: T, dropout_p: float, is_causal: bool, *,
-                    attn_mask: T | None = None, scale: float | None = None) -> T:  # fmt: skip
+                    attn_mask: T | None = None, scale: float | None = None) -> tuple[T, T, T]:  # fmt: skip
     """The gradients of query, key and value; the weights are computed again."""
     factor = _factor(query.shape[-1], scale)
     scores = _scores(k, query, key, is_causal, attn_mask, factor)
@@ -150,7 +151,9 @@ def flash_attention_backward(k: Kernel[T], grad_out: T, query: T, key: T, value:
     p = k.exp(scores - k.where(k.eq(lse, k.like(-math.inf, lse)), k.like(0.0, lse), lse))
     g, q = _wide(k, grad_out), _wide(k, query)
     ds = p * (k.matmul(g, _turned(k, _heads(k, query, value))) - k.sum(g * _wide(k, out), [-1]))
-    shared = lambda x, like: k.reshape(k.sum(k.reshape(x, (*like.shape[:2], -1, *x.shape[2:])), [2]), like.shape)
+    shared: Callable[[T, T], T] = lambda x, like: k.reshape(
+        k.sum(k.reshape(x, (*like.shape[:2], -1, *x.shape[2:])), [2]), like.shape
+    )
     return (
         _narrow(k, k.matmul(ds, _heads(k, query, key)) * factor, query),
         _narrow(k, shared(k.matmul(_turned(k, ds), q) * factor, key), query),
@@ -215,7 +218,9 @@ def _flash_vjp(g_output: Any, query: Any, key: Any, value: Any, attn_mask: Any, 
     p = _weights(query, whole, attn_mask, is_causal, factor)
     dp = p * (g_output @ values.mT)
     ds = (dp - p * dp.sum(-1, keepdim=True)) * factor
-    shared = lambda x, like: x if x.shape == like.shape else x.unflatten(1, (like.shape[1], -1)).sum(2)
+    shared: Callable[[Tensor, Tensor], Tensor] = lambda x, like: (
+        x if x.shape == like.shape else x.unflatten(1, (like.shape[1], -1)).sum(2)
+    )
     return ds @ whole, shared(ds.mT @ query, key), shared(p.mT @ g_output, value)
 
 
@@ -263,8 +268,8 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_ca
 
 
 @composite("scaled_dot_product_attention", namespace="nn", variants=("function",))
-def scaled_dot_product_attention(query: T, key: T, value: T, attn_mask: T | None = None, dropout_p: float = 0.0, is_causal: bool = False, *,
-                                 scale: float | None = None, enable_gqa: bool = False) -> T:  # fmt: skip
+def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, *,
+                                 scale: float | None = None, enable_gqa: bool = False) -> Tensor:  # fmt: skip
     """softmax(query key^T * scale + mask) value over the last two dims; scale is 1/sqrt(width) by default.
 
     With `enable_gqa`, each head of key and value serves as many heads of query as there are for it.
@@ -290,8 +295,8 @@ def _check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
     "_scaled_dot_product_attention_math(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, float dropout_p=0., bool is_causal=False, Tensor? dropout_mask=None, *, float? scale=None, bool enable_gqa=False) -> (Tensor, Tensor)",
     variants=("function",),
 )
-def _scaled_dot_product_attention_math(query: T, key: T, value: T, attn_mask: T | None = None, dropout_p: float = 0.0, is_causal: bool = False,
-                                       dropout_mask: T | None = None, *, scale: float | None = None, enable_gqa: bool = False) -> T:  # fmt: skip
+def _scaled_dot_product_attention_math(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False,
+                                       dropout_mask: Tensor | None = None, *, scale: float | None = None, enable_gqa: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`scaled_dot_product_attention`, and the weights."""
     if enable_gqa:
         _check_heads(query, key, value)

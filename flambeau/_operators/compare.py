@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Kernel, T
-from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise
+from flambeau._kernel.language import Kernel, N, T
+from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN
-
-N = T
-OUT = ("function", "method", "out")
 
 
 def _comparison(word: str, doc: str, aliases: tuple[str, ...]) -> Op:
@@ -143,13 +140,13 @@ def signbit(k: Kernel[T], input: T) -> T:
 
 
 @composite("isreal")
-def isreal(input: T) -> T:
+def isreal(input: Tensor) -> Tensor:
     """Whether the imaginary part is zero."""
     return input.imag.eq(0) if input.is_complex() else input.new_ones(input.shape).bool()
 
 
 @composite("isclose")
-def isclose(input: T, other: T, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> T:
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol * |other|."""
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{SPOKEN[input.dtype]} did not match {SPOKEN[other.dtype]}")
@@ -171,13 +168,13 @@ def isclose(input: T, other: T, rtol: float = 1e-05, atol: float = 1e-08, equal_
 
 
 @composite("allclose")
-def allclose(input: T, other: T, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether all elements are close."""
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
 @composite("equal")
-def equal(input: T, other: T) -> bool:
+def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same size and elements."""
     if tuple(input.shape) != tuple(other.shape):
         return False
@@ -185,6 +182,6 @@ def equal(input: T, other: T) -> bool:
 
 
 @composite("is_nonzero", variants=("method",))
-def is_nonzero(input: T) -> bool:
+def is_nonzero(input: Tensor) -> bool:
     """Whether the only element is not zero."""
     return bool(input)

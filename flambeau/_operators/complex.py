@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Kernel, T
-from flambeau._operators.op import ALL_FORMS, composite, op, pointwise
+from flambeau._operators.op import ALL_FORMS, OUT, composite, op, pointwise
 from flambeau._tensor import Tensor
-
-OUT = ("function", "method", "out")
 
 
 @pointwise("conj_physical", variants=ALL_FORMS)
@@ -46,7 +44,7 @@ def _(k: Any, input: Any) -> Any:
 
 
 @composite("conj", layouts=True, alias=True)
-def conj(input: T) -> T:
+def conj(input: Tensor) -> Tensor:
     """The complex conjugate, as a view; a real tensor itself.
 
     >>> x = torch.tensor([1 + 2j])
@@ -57,13 +55,13 @@ def conj(input: T) -> T:
 
 
 @composite("resolve_conj", alias=True)
-def resolve_conj(input: T) -> T:
+def resolve_conj(input: Tensor) -> Tensor:
     """The tensor itself; of a conjugate view, its numbers in new memory."""
     return input.clone() if input.is_conj() else input
 
 
 @composite("resolve_neg", alias=True)
-def resolve_neg(input: T) -> T:
+def resolve_neg(input: Tensor) -> Tensor:
     """The tensor itself; of a negative view, its numbers in new memory."""
     return input.clone() if input.is_neg() else input
 
@@ -113,6 +111,6 @@ def _(real: Tensor, imag: Tensor) -> None:
 
 
 @composite("polar", variants=("function", "out"))
-def polar(abs: T, angle: T) -> T:
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """abs * exp(i angle)."""
     return complex_(abs * angle.cos(), abs * angle.sin())

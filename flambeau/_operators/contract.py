@@ -6,12 +6,11 @@ import math
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, Shape, T
-from flambeau._operators.op import ALL_FORMS, composite, op
-from flambeau._tensor import wrap
+from flambeau._operators.op import ALL_FORMS, OUT, composite, op
+from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import SPOKEN
 from flambeau._values.shape import broadcast
 
-OUT = ("function", "method", "out")
 C_NAMES = {"Float": "float", "Double": "double", "Half": "c10::Half", "BFloat16": "c10::BFloat16", "Long": "long",
                     "Int": "int", "Short": "short",
            "Char": "signed char", "Byte": "unsigned char", "Bool": "bool", "ComplexFloat": "c10::complex<float>",
@@ -378,7 +377,7 @@ linear.vjp_arrays(_=_linear_arrays)
 
 
 @composite("bilinear", variants=("function",))
-def bilinear(input1: T, input2: T, weight: T, bias: T | None = None) -> T:
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input1 @ weight[o] @ input2 for each output o, plus bias."""
     if input1.ndim != input2.ndim:
         raise RuntimeError(f"bilinear(): input dimensions do not match: got {input1.ndim} and {input2.ndim}")
@@ -500,13 +499,13 @@ outer.vjp(input=lambda g, vec2: mv(g, conj(vec2)) if vec2.dtype is g.dtype else 
 
 
 @composite("ger", variants=OUT)
-def ger(input: T, vec2: T) -> T:
+def ger(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of an element of one vector with one of the other."""
     return outer(input, vec2)
 
 
 @composite("inner", variants=OUT)
-def inner(input: T, other: T) -> T:
+def inner(input: Tensor, other: Tensor) -> Tensor:
     """Products summed over the last dimension of both."""
     if input.ndim == 0 or other.ndim == 0:
         return input * other
@@ -608,7 +607,9 @@ addmm.vjp(
 
 
 @composite("_addmm_activation", variants=("function", "out"))
-def _addmm_activation(input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1, use_gelu: bool = False) -> T:
+def _addmm_activation(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Scalar = 1, alpha: Scalar = 1, use_gelu: bool = False
+) -> Tensor:
     """relu (or gelu) of `addmm`."""
     out = addmm(input, mat1, mat2, beta=beta, alpha=alpha)
     if use_gelu:

@@ -177,8 +177,8 @@ def _checks(input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[in
 
 
 @composite("convolution", variants=("function",), receiver="input")
-def convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Shape, dilation: Shape, transposed: bool, output_padding: Shape,
-                groups: Size) -> T:  # fmt: skip
+def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Shape, padding: Shape, dilation: Shape, transposed: bool, output_padding: Shape,
+                groups: Size) -> Tensor:  # fmt: skip
     """The convolution behind all others: any number of spatial dims, plain or transposed."""
     n = weight.ndim - 2
     stride, padding, dilation = (
@@ -204,8 +204,8 @@ def convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Sha
 
 
 @composite("_convolution", variants=("function",), receiver="input")
-def _convolution(input: T, weight: T, bias: T | None, stride: Shape, padding: Shape, dilation: Shape, transposed: bool, output_padding: Shape,
-                 groups: Size, benchmark: bool, deterministic: bool, cudnn_enabled: bool, allow_tf32: bool) -> T:  # fmt: skip
+def _convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Shape, padding: Shape, dilation: Shape, transposed: bool, output_padding: Shape,
+                 groups: Size, benchmark: bool, deterministic: bool, cudnn_enabled: bool, allow_tf32: bool) -> Tensor:  # fmt: skip
     """`convolution`, told of the ways of other devices as well."""
     return convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
 
@@ -259,14 +259,14 @@ def _named_padding(
     lacks=("bu", "slow_conv2d_cpu"),
 )
 def conv1d(
-    input: T,
-    weight: T,
-    bias: T | None = None,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
     stride: Shape = 1,
     padding: Any = 0,
     dilation: Shape = 1,
     groups: int = 1,
-) -> T:
+) -> Tensor:
     """Cross-correlates input (n, c, x) with weight (o, c/groups, t)."""
     return _nd(input, weight, bias, stride, padding, dilation, groups, 1, "conv1d")
 
@@ -279,14 +279,14 @@ def conv1d(
     lacks=("bu", "slow_conv2d_cpu"),
 )
 def conv2d(
-    input: T,
-    weight: T,
-    bias: T | None = None,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
     stride: Shape = 1,
     padding: Any = 0,
     dilation: Shape = 1,
     groups: int = 1,
-) -> T:
+) -> Tensor:
     """Cross-correlates input (n, c, y, x) with weight (o, c/groups, t, u)."""
     return _nd(input, weight, bias, stride, padding, dilation, groups, 2, "conv2d")
 
@@ -299,14 +299,14 @@ def conv2d(
     lacks=("bu", "slow_conv3d_cpu"),
 )
 def conv3d(
-    input: T,
-    weight: T,
-    bias: T | None = None,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
     stride: Shape = 1,
     padding: Any = 0,
     dilation: Shape = 1,
     groups: int = 1,
-) -> T:
+) -> Tensor:
     """Cross-correlates input (n, c, z, y, x) with weight (o, c/groups, t, u, v)."""
     return _nd(input, weight, bias, stride, padding, dilation, groups, 3, "conv3d")
 
@@ -340,8 +340,8 @@ def _transposed(
     receiver="input",
     lacks=("bsu", "slow_conv_transpose2d_out_cpu"),
 )
-def conv_transpose1d(input: T, weight: T, bias: T | None = None, stride: Shape = 1, padding: Shape = 0, output_padding: Shape = 0, groups: int = 1,
-                     dilation: Shape = 1) -> T:  # fmt: skip
+def conv_transpose1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Shape = 1, padding: Shape = 0, output_padding: Shape = 0, groups: int = 1,
+                     dilation: Shape = 1) -> Tensor:  # fmt: skip
     """The transpose of `conv1d` as a linear map: weight is (c, o/groups, t)."""
     return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 1, "conv_transpose1d")
 
@@ -349,8 +349,8 @@ def conv_transpose1d(input: T, weight: T, bias: T | None = None, stride: Shape =
 @composite(
     "conv_transpose2d.input", variants=("function",), receiver="input", lacks=("bsu", "slow_conv_transpose2d_out_cpu")
 )
-def conv_transpose2d(input: T, weight: T, bias: T | None = None, stride: Shape2 = 1, padding: Shape2 = 0, output_padding: Shape2 = 0, groups: Size = 1,
-                     dilation: Shape2 = 1) -> T:  # fmt: skip
+def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Shape2 = 1, padding: Shape2 = 0, output_padding: Shape2 = 0, groups: Size = 1,
+                     dilation: Shape2 = 1) -> Tensor:  # fmt: skip
     """The transpose of `conv2d` as a linear map: weight is (c, o/groups, t, u)."""
     return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 2, "conv_transpose2d")
 
@@ -358,14 +358,14 @@ def conv_transpose2d(input: T, weight: T, bias: T | None = None, stride: Shape2 
 @composite(
     "conv_transpose3d.input", variants=("function",), receiver="input", lacks=("bsu", "slow_conv_transpose3d_out_cpu")
 )
-def conv_transpose3d(input: T, weight: T, bias: T | None = None, stride: Shape3 = 1, padding: Shape3 = 0, output_padding: Shape3 = 0, groups: Size = 1,
-                     dilation: Shape3 = 1) -> T:  # fmt: skip
+def conv_transpose3d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Shape3 = 1, padding: Shape3 = 0, output_padding: Shape3 = 0, groups: Size = 1,
+                     dilation: Shape3 = 1) -> Tensor:  # fmt: skip
     """The transpose of `conv3d` as a linear map: weight is (c, o/groups, t, u, v)."""
     return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 3, "conv_transpose3d")
 
 
 @composite("conv_tbc", variants=("function",))
-def conv_tbc(input: T, weight: T, bias: T, pad: int = 0) -> T:
+def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """Convolution over time of input (time, batch, channels) with weight (taps, channels, outputs)."""
     out = convolution(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, (1,), (pad,), (1,), False, (0,), 1)
     return out.permute(2, 0, 1)

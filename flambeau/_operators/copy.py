@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Dims1, DType, IntList, Kernel, Shape, Sizes1, T
+from flambeau._kernel.language import Dim, Dims1, DType, IntList, Kernel, N, Shape, Sizes1, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import sizes
-from flambeau._tensor import has_elements
+from flambeau._tensor import Tensor, has_elements
 from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import check_fits, dtype as Kind, of
 from flambeau._values.overlap import check_apart
@@ -15,7 +15,6 @@ from flambeau._values.shape import check_fills, wrap_dim, wrap_dims
 
 FEW = 1 << 15  # elements: copies of fewer are the array library's
 
-N = T
 INPLACE = ("inplace",)
 
 
@@ -41,7 +40,7 @@ def _(k: Any, input: Any, *, memory_format: Any = None) -> Any:
 
 
 @composite("contiguous(Tensor(a) self, *, MemoryFormat memory_format=0) -> Tensor(a)", variants=METHOD, layouts=True)
-def contiguous(input: T, memory_format: MemoryFormat | None = None) -> T:
+def contiguous(input: Tensor, memory_format: MemoryFormat | None = None) -> Tensor:
     """This tensor if its elements lie in order, else a copy in which they do."""
     if memory_format is None:
         return input if input._a.flags.c_contiguous else _contiguous(input)
@@ -111,7 +110,7 @@ def _(
 
 
 @composite("type_as", variants=METHOD)
-def type_as(input: T, other: T) -> T:
+def type_as(input: Tensor, other: Tensor) -> Tensor:
     """This tensor in the dtype (and on the device) of `other`."""
     return input.to(other)
 
@@ -199,7 +198,7 @@ def _(k: Any, input: Any, dims: Any) -> Any:
 
 
 @composite("fliplr")
-def fliplr(input: T) -> T:
+def fliplr(input: Tensor) -> Tensor:
     """Columns in reverse order."""
     if input.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
@@ -207,7 +206,7 @@ def fliplr(input: T) -> T:
 
 
 @composite("flipud")
-def flipud(input: T) -> T:
+def flipud(input: Tensor) -> Tensor:
     """Rows in reverse order."""
     if input.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
@@ -240,7 +239,7 @@ def _(input: Any, shifts: Any, dims: Any) -> None:
 
 
 @composite("rot90")
-def rot90(input: T, k: int = 1, dims: IntList = (0, 1)) -> T:
+def rot90(input: Tensor, k: int = 1, dims: IntList = (0, 1)) -> Tensor:
     """Turned by 90 degrees `k` times, in the plane of two dimensions."""
     if len(dims) != 2:
         raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
@@ -314,7 +313,7 @@ def _unrepeat(g: Any, shape: Shape, repeats: Shape) -> Any:
 
 
 @composite("tile")
-def tile(input: T, dims: Shape) -> T:
+def tile(input: Tensor, dims: Shape) -> Tensor:
     """`input` repeated along its dimensions; counts that are missing in front are 1."""
     dims = sizes(dims)
     return input.repeat((1,) * (input.ndim - len(dims)) + dims)
@@ -331,7 +330,9 @@ def _repeats_index(k: Kernel[T], input: T, output_size: int | None = None) -> T:
     "repeat_interleave.self_Tensor(Tensor self, Tensor repeats, int? dim=None, *, SymInt? output_size=None)",
     "repeat_interleave.Tensor(Tensor repeats, *, SymInt? output_size=None)",
 )
-def repeat_interleave(input: T, repeats: Any = None, dim: Dim | None = None, *, output_size: int | None = None) -> T:
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: Dim | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Every element repeated, along `dim` or in the flattened tensor.
 
     >>> torch.tensor([1, 2]).repeat_interleave(2)
@@ -432,6 +433,6 @@ for _name, _kind in {
 
 
 @composite("_pin_memory(Tensor self, Device? device=None)", variants=("function",))
-def _pin_memory(input: T, device: Any = None) -> T:
+def _pin_memory(input: Tensor, device: Any = None) -> Tensor:
     """A copy in memory that an accelerator reads directly: there is no accelerator."""
     raise RuntimeError("Cannot access accelerator device when none is available.")

@@ -8,6 +8,7 @@ from typing import Any
 from flambeau._kernel.language import DType, IntList, Kernel, Scalar, Shape, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
+from flambeau._tensor import Tensor
 from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import check_fits, default_complex, dtype, get_default_dtype, int64, of, of_number
 from flambeau._values.shape import whole
@@ -269,11 +270,9 @@ def range_(k: Kernel[T], start: Scalar = 0, end: Scalar = 0, step: Scalar = 1, *
         "builtin. Instead, use torch.arange, which produces values in [start, end).",
         stacklevel=4,
     )
-    start, end, step = number(start), number(end), number(step)
-    _count(start, end, step)
-    return k.library(
-        "arange", start=start, end=end, step=step, count=int((end - start) / step + 1), dtype=chosen(dtype)
-    )
+    first, last, by = number(start), number(end), number(step)
+    _count(first, last, by)
+    return k.library("arange", start=first, end=last, step=by, count=int((last - first) / by + 1), dtype=chosen(dtype))
 
 
 @op(
@@ -457,7 +456,7 @@ def kaiser_window(
 
 
 @composite("vander", variants=("function",))
-def vander(x: T, N: int | None = None, increasing: bool = False) -> T:
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of `x` as columns."""
     if x.ndim != 1:
         raise RuntimeError("x must be a one-dimensional tensor.")

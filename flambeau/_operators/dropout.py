@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flambeau._kernel.language import T
 from flambeau._operators.create import empty_like, ones_like
 from flambeau._operators.op import composite
 from flambeau._tensor import Tensor
@@ -48,25 +47,25 @@ def _alpha(input: Tensor, p: float, train: bool, feature: bool) -> Tensor:
 
 
 @composite("dropout", variants=("function", "inplace"), receiver="input")
-def dropout(input: T, p: float, train: bool) -> T:
+def dropout(input: Tensor, p: float, train: bool) -> Tensor:
     """Zeroes each element with probability p and scales the others by 1/(1-p); nothing when not training."""
     return _drop(input, p, train, False)
 
 
 @composite("feature_dropout", variants=("function", "inplace"), receiver="input")
-def feature_dropout(input: T, p: float, train: bool) -> T:
+def feature_dropout(input: Tensor, p: float, train: bool) -> Tensor:
     """`dropout` of whole feature maps: all of input[i, j]."""
     return _drop(input, p, train, True)
 
 
 @composite("alpha_dropout", variants=("function", "inplace"), receiver="input")
-def alpha_dropout(input: T, p: float, train: bool) -> T:
+def alpha_dropout(input: Tensor, p: float, train: bool) -> Tensor:
     """Dropout that keeps the mean and variance of self-normalising networks."""
     return _alpha(input, p, train, False)
 
 
 @composite("feature_alpha_dropout", variants=("function", "inplace"), receiver="input")
-def feature_alpha_dropout(input: T, p: float, train: bool) -> T:
+def feature_alpha_dropout(input: Tensor, p: float, train: bool) -> Tensor:
     """`alpha_dropout` of whole feature maps."""
     return _alpha(input, p, train, True)
 
@@ -74,7 +73,7 @@ def feature_alpha_dropout(input: T, p: float, train: bool) -> T:
 @composite(
     "native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor)", variants=("function",), receiver="input"
 )
-def native_dropout(input: T, p: float, train: bool | None) -> T:
+def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
     """`dropout`, and the mask of what was kept."""
     if train is False or not input.numel():
         return input.clone(), ones_like(input.detach(), dtype=bool_)
@@ -83,6 +82,6 @@ def native_dropout(input: T, p: float, train: bool | None) -> T:
 
 
 @composite("native_dropout_backward", variants=())
-def native_dropout_backward(grad_output: T, mask: T, scale: float) -> T:
+def native_dropout_backward(grad_output: Tensor, mask: Tensor, scale: float) -> Tensor:
     """The gradient of `native_dropout`."""
     return grad_output * mask * scale

@@ -7,9 +7,10 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from flambeau._kernel.language import IntList, T
+from flambeau._kernel.language import IntList
 from flambeau._operators.contract import bmm, mm
 from flambeau._operators.op import composite
+from flambeau._tensor import Tensor
 from flambeau._values.shape import wrap_dim
 
 
@@ -24,7 +25,7 @@ def _prod(ns: Any) -> int:
 
 
 @composite("einsum", variants=())
-def einsum(equation: str, tensors: Sequence[T], *, path: IntList | None = None) -> T:
+def einsum(equation: str, tensors: Sequence[Tensor], *, path: IntList | None = None) -> Tensor:
     """Products of elements of several tensors, summed over the dimensions that the equation names on the left only."""
     return contracted(*labelled(equation, tuple(t.ndim for t in tensors)), tensors)
 
@@ -207,7 +208,7 @@ def from_sublists(operands: Sequence[Any]) -> tuple[str, list[Any]]:
 
 
 @composite("tensordot", variants=())
-def tensordot(input: T, other: T, dims_self: IntList, dims_other: IntList) -> T:
+def tensordot(input: Tensor, other: Tensor, dims_self: IntList, dims_other: IntList) -> Tensor:
     """Products summed over pairs of dimensions, one of each tensor."""
     if len(dims_self) != len(dims_other):
         raise RuntimeError("both dimension lists should have same length")
@@ -238,7 +239,7 @@ def tensordot(input: T, other: T, dims_self: IntList, dims_other: IntList) -> T:
 
 
 @composite("kron", variants=("function", "method", "out"))
-def kron(input: T, other: T) -> T:
+def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: every element of `input` times all of `other`, as blocks."""
     rank = max(input.ndim, other.ndim)
     a, b = (1,) * (rank - input.ndim) + tuple(input.shape), (1,) * (rank - other.ndim) + tuple(other.shape)
@@ -261,7 +262,7 @@ def cheapest(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
 
 
 @composite("linalg_multi_dot", namespace="linalg", variants=("function", "out"))
-def multi_dot(tensors: Sequence[T]) -> T:
+def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """The product of several matrices, in the cheapest order (the first and last may be vectors)."""
     if len(tensors) < 2:
         raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(tensors)}")
@@ -297,7 +298,7 @@ def _chain(xs: Sequence[Any]) -> Any:
 
 
 @composite("chain_matmul", variants=())
-def chain_matmul(matrices: Sequence[T]) -> T:
+def chain_matmul(matrices: Sequence[Tensor]) -> Tensor:
     """The product of several matrices, in the cheapest order. Deprecated: use `linalg.multi_dot`."""
     for t in matrices:
         if t.ndim != 2:

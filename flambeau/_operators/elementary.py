@@ -8,13 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau._kernel.language import Kernel, T
+from flambeau._kernel.language import Kernel, N, T
 from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise
 from flambeau._operators.pointwise import pow
 from flambeau._tensor import Tensor
-
-N = T
-
 
 # What PyTorch computes by routines of its own; the others' are those of a vector library, and so named.
 UNVECTORED = ("acosh", "asinh", "atanh", "cosh", "sinh", "rsqrt", "sigmoid")
@@ -267,7 +264,7 @@ xlogy.vjp(
 
 
 @composite("ldexp.Tensor", variants=ALL_FORMS)
-def ldexp(input: T, other: T) -> T:
+def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2^other."""
     return input * pow(2.0, other)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Size, T
-from flambeau._operators.index import Index, InPlace, changed, writes
+from flambeau._kernel.language import Index, Kernel, Size, T
+from flambeau._operators.index import InPlace, changed, writes
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._operators.sparse import embedding_sparse_backward
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN
 
 
@@ -149,13 +150,13 @@ _bag_maxima.vjp(weight=_bag_picks)
     names=("_embedding_bag",),
 )
 def embedding_bag(
-    weight: T,
-    indices: T,
-    offsets: T,
+    weight: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
     scale_grad_by_freq: bool = False,
     mode: int = 0,
     sparse: bool = False,
-    per_sample_weights: T | None = None,
+    per_sample_weights: Tensor | None = None,
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Any:

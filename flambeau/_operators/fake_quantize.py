@@ -8,13 +8,13 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from flambeau._kernel.language import Kernel, T
+from flambeau._kernel.language import Kernel, N, T
 from flambeau._operators.op import FUNCTION, composite, op, pointwise
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, bool_
 from flambeau._values.ranges import qparams_of_range
 from flambeau._values.shape import wrap_dim
 
-N = T
 WIDE = 9.2e18  # codes of channels pass through int64 in PyTorch: what does not fit becomes the least code
 
 
@@ -78,7 +78,9 @@ def _check(input: Any, low: int, high: int, zero: float | None = None) -> None:
 
 
 @composite("fake_quantize_per_tensor_affine", variants=FUNCTION)
-def fake_quantize_per_tensor_affine(input: T, scale: float, zero_point: int, quant_min: int, quant_max: int) -> T:
+def fake_quantize_per_tensor_affine(
+    input: Tensor, scale: float, zero_point: int, quant_min: int, quant_max: int
+) -> Tensor:
     """What quantizing and dequantizing would make of each element, with gradients as if it made nothing of it.
 
     >>> torch.fake_quantize_per_tensor_affine(torch.tensor([0.04, 0.26, 9.0]), 0.1, 0, 0, 15)
@@ -91,14 +93,16 @@ def fake_quantize_per_tensor_affine(input: T, scale: float, zero_point: int, qua
 @composite(
     "fake_quantize_per_tensor_affine.tensor_qparams", variants=FUNCTION, python_name="fake_quantize_per_tensor_affine"
 )
-def fake_quantize_by_tensors(input: T, scale: T, zero_point: T, quant_min: int, quant_max: int) -> T:
+def fake_quantize_by_tensors(
+    input: Tensor, scale: Tensor, zero_point: Tensor, quant_min: int, quant_max: int
+) -> Tensor:
     """The same, with scale and zero point as tensors."""
-    return fake_quantize_per_tensor_affine(input, scale.item(), int(zero_point.item()), quant_min, quant_max)  # type: ignore[attr-defined]
+    return fake_quantize_per_tensor_affine(input, scale.item(), int(zero_point.item()), quant_min, quant_max)
 
 
 @composite("fake_quantize_per_tensor_affine_cachemask", variants=(), outputs=("output", "mask"))
 def fake_quantize_per_tensor_affine_cachemask(
-    input: T, scale: float, zero_point: int, quant_min: int, quant_max: int
+    input: Tensor, scale: float, zero_point: int, quant_min: int, quant_max: int
 ) -> Any:
     """The same, with the mask of the elements whose codes are in bounds."""
     _check(input, quant_min, quant_max, zero_point)
@@ -107,12 +111,12 @@ def fake_quantize_per_tensor_affine_cachemask(
 
 @composite("_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", variants=FUNCTION, outputs=("output", "mask"))
 def _fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
-    input: T, scale: T, zero_point: T, fake_quant_enabled: T, quant_min: int, quant_max: int
+    input: Tensor, scale: Tensor, zero_point: Tensor, fake_quant_enabled: Tensor, quant_min: int, quant_max: int
 ) -> Any:
     """The same, where a tensor says so; else a copy."""
-    if not fake_quant_enabled.item():  # type: ignore[attr-defined]
-        return input.clone(), input.detach().new_ones(input.shape, dtype=bool_)  # type: ignore[attr-defined]
-    return fake_quantize_per_tensor_affine_cachemask(input, scale.item(), int(zero_point.item()), quant_min, quant_max)  # type: ignore[attr-defined]
+    if not fake_quant_enabled.item():
+        return input.clone(), input.detach().new_ones(input.shape, dtype=bool_)
+    return fake_quantize_per_tensor_affine_cachemask(input, scale.item(), int(zero_point.item()), quant_min, quant_max)
 
 
 @composite(
@@ -120,7 +124,7 @@ def _fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
     "fake_quantize_per_channel_affine_cachemask_backward",
     variants=(),
 )
-def cachemask_backward(grad: T, mask: T) -> T:
+def cachemask_backward(grad: Tensor, mask: Tensor) -> Tensor:
     """The gradient of the input."""
     return grad * mask
 
@@ -157,17 +161,19 @@ def _channels(input: Any, scale: Any, zero_point: Any, axis: int, low: int, high
 
 
 @composite("fake_quantize_per_channel_affine", variants=FUNCTION)
-def fake_quantize_per_channel_affine(input: T, scale: T, zero_point: T, axis: int, quant_min: int, quant_max: int) -> T:
+def fake_quantize_per_channel_affine(
+    input: Tensor, scale: Tensor, zero_point: Tensor, axis: int, quant_min: int, quant_max: int
+) -> Tensor:
     """The same with a scale and a zero point for each index of a dimension."""
-    return _channels(input, scale.detach().clone(), zero_point.detach().clone(), axis, quant_min, quant_max)[0]  # type: ignore[attr-defined,no-any-return]
+    return _channels(input, scale.detach().clone(), zero_point.detach().clone(), axis, quant_min, quant_max)[0]
 
 
 @composite("fake_quantize_per_channel_affine_cachemask", variants=(), outputs=("output", "mask"))
 def fake_quantize_per_channel_affine_cachemask(
-    input: T, scale: T, zero_point: T, axis: int, quant_min: int, quant_max: int
+    input: Tensor, scale: Tensor, zero_point: Tensor, axis: int, quant_min: int, quant_max: int
 ) -> Any:
     """The same, with the mask of the elements whose codes are in bounds."""
-    return _channels(input, scale.detach().clone(), zero_point.detach().clone(), axis, quant_min, quant_max)  # type: ignore[attr-defined]
+    return _channels(input, scale.detach().clone(), zero_point.detach().clone(), axis, quant_min, quant_max)
 
 
 # ---------------------------------------------------------------- scales that are learned
@@ -210,16 +216,29 @@ def _learned_grads(
 
 @composite("_fake_quantize_learnable_per_tensor_affine_backward", variants=())
 def _fake_quantize_learnable_per_tensor_affine_backward(
-    grad: T, input: T, scale: T, zero_point: T, quant_min: int, quant_max: int, grad_factor: float = 1.0
-) -> tuple[T, T, T]:
+    grad: Tensor,
+    input: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    quant_min: int,
+    quant_max: int,
+    grad_factor: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of input, scale and zero point."""
     return _learned_grads(grad, input, scale, zero_point, quant_min, quant_max, grad_factor, None)
 
 
 @composite("_fake_quantize_learnable_per_channel_affine_backward", variants=())
 def _fake_quantize_learnable_per_channel_affine_backward(
-    grad: T, input: T, scale: T, zero_point: T, axis: int, quant_min: int, quant_max: int, grad_factor: float = 1.0
-) -> tuple[T, T, T]:
+    grad: Tensor,
+    input: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    axis: int,
+    quant_min: int,
+    quant_max: int,
+    grad_factor: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of input, scales and zero points."""
     return _learned_grads(grad, input, scale, zero_point, quant_min, quant_max, grad_factor, axis)
 
@@ -281,13 +300,13 @@ def _observe(x: Any, least: Any, most: Any, constant: float, rows: bool) -> None
     outputs=("output", "mask"),
 )
 def _fused_moving_avg_obs_fq_helper(
-    input: T,
-    observer_on: T,
-    fake_quant_on: T,
-    running_min: T,
-    running_max: T,
-    scale: T,
-    zero_point: T,
+    input: Tensor,
+    observer_on: Tensor,
+    fake_quant_on: Tensor,
+    running_min: Tensor,
+    running_max: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
     averaging_const: float,
     quant_min: int,
     quant_max: int,
@@ -304,13 +323,13 @@ def _fused_moving_avg_obs_fq_helper(
     if per_row_fake_quant and not least.numel():
         least.resize_(x.shape[0]).fill_(float("inf"))
         most.resize_(x.shape[0]).fill_(-float("inf"))
-    if observer_on.item():  # type: ignore[attr-defined]
+    if observer_on.item():
         if per_row_fake_quant and ch_axis != 0:
             raise RuntimeError(
                 "Per-channel FakeQuant in fused_moving_avg_obs_fake_quant is only supported on axis == 0"
             )
         _observe(x.detach(), least, most, averaging_const, per_row_fake_quant)
-    if not fake_quant_on.item():  # type: ignore[attr-defined]
+    if not fake_quant_on.item():
         return x.clone(), x.detach().new_ones(x.shape, dtype=bool_)
     found = [
         qparams_of_range(low, high, quant_min, quant_max, symmetric_quant)
@@ -331,20 +350,20 @@ def _fused_moving_avg_obs_fq_helper(
     variants=FUNCTION,
 )
 def fused_moving_avg_obs_fake_quant(
-    input: T,
-    observer_on: T,
-    fake_quant_on: T,
-    running_min: T,
-    running_max: T,
-    scale: T,
-    zero_point: T,
+    input: Tensor,
+    observer_on: Tensor,
+    fake_quant_on: Tensor,
+    running_min: Tensor,
+    running_max: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
     averaging_const: float,
     quant_min: int,
     quant_max: int,
     ch_axis: int,
     per_row_fake_quant: bool = False,
     symmetric_quant: bool = False,
-) -> T:
+) -> Tensor:
     """Fake quantization by the moving average of the range of what has come by, which this updates."""
     return _fused_moving_avg_obs_fq_helper(
         input, observer_on, fake_quant_on, running_min, running_max, scale, zero_point, averaging_const, quant_min, quant_max, ch_axis,

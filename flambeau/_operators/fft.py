@@ -9,6 +9,7 @@ from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import slice_, slice_backward
 from flambeau._operators.view import sizes, view_as_real
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, get_default_dtype
 from flambeau._values.shape import wrap_dim
 
@@ -153,7 +154,7 @@ def _one(x: Any, n: int | None, dim: int) -> tuple[int, int]:
 
 
 @composite("fft_fft", **FFT)
-def fft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def fft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The discrete Fourier transform: sum over t of x[t] exp(-2 pi i k t / n).
 
     >>> torch.fft.fft(torch.tensor([1.0, 0.0]))
@@ -165,14 +166,14 @@ def fft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None)
 
 
 @composite("fft_ifft", **FFT)
-def ifft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def ifft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The inverse of `fft`."""
     d, n = _one(input, n, dim)
     return c2c(_resized(_floating(input, True), d, n), (d,), _mode(norm, False), False)
 
 
 @composite("fft_rfft", **FFT)
-def rfft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def rfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The first half of the transform of real numbers; the other half follows by symmetry."""
     input = _real_input("rfft", input)
     d, n = _one(input, n, dim)
@@ -187,19 +188,19 @@ def _to_real(x: Any, n: int | None, dim: int, mode: int, conjugate: bool) -> Any
 
 
 @composite("fft_irfft", **FFT)
-def irfft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def irfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The inverse of `rfft`."""
     return _to_real(input, n, dim, _mode(norm, False), False)
 
 
 @composite("fft_hfft", **FFT)
-def hfft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def hfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The transform of a Hermitian signal, of which the first half is given: real."""
     return _to_real(input, n, dim, _mode(norm, True), True)
 
 
 @composite("fft_ihfft", **FFT)
-def ihfft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> T:
+def ihfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The inverse of `hfft`."""
     input = _real_input("ihfft", input)
     d, n = _one(input, n, dim)
@@ -210,29 +211,29 @@ def ihfft(input: T, n: Size | None = None, dim: Dim = -1, norm: str | None = Non
 
 
 @composite("fft_fftn", **FFT)
-def fftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
+def fftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The transform over several dimensions."""
-    s, dims = _shape_and_dims(input, s, dim)
-    x = _all_resized(_floating(input, True), s, dims)
+    shape, dims = _shape_and_dims(input, s, dim)
+    x = _all_resized(_floating(input, True), shape, dims)
     return c2c(x, dims, _mode(norm, True), True) if dims else x.clone()
 
 
 @composite("fft_ifftn", **FFT)
-def ifftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
+def ifftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The inverse of `fftn`."""
-    s, dims = _shape_and_dims(input, s, dim)
-    x = _all_resized(_floating(input, True), s, dims)
+    shape, dims = _shape_and_dims(input, s, dim)
+    x = _all_resized(_floating(input, True), shape, dims)
     return c2c(x, dims, _mode(norm, False), False) if dims else x.clone()
 
 
 @composite("fft_rfftn", **FFT)
-def rfftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
+def rfftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The transform of real numbers over several dimensions, the last of which is halved."""
     input = _real_input("rfftn", input)
-    s, dims = _shape_and_dims(input, s, dim)
+    shape, dims = _shape_and_dims(input, s, dim)
     if not dims:
         raise RuntimeError("rfftn must transform at least one axis")
-    return r2c(_all_resized(input, s, dims), dims, _mode(norm, True), True)
+    return r2c(_all_resized(input, shape, dims), dims, _mode(norm, True), True)
 
 
 def _last_points(x: Any, s: Any, dim: Any, name: str) -> tuple[list[int], tuple[int, ...], int]:
@@ -245,14 +246,14 @@ def _last_points(x: Any, s: Any, dim: Any, name: str) -> tuple[list[int], tuple[
 
 
 @composite("fft_irfftn", **FFT)
-def irfftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
+def irfftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The inverse of `rfftn`."""
     shape, dims, last = _last_points(input, s, dim, "irfftn")
     return c2r(_all_resized(_floating(input, True), shape, dims), dims, _mode(norm, False), last)
 
 
 @composite("fft_hfftn", **FFT)
-def hfftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
+def hfftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The transform of a Hermitian signal over several dimensions: real."""
     shape, dims, last = _last_points(input, s, dim, "hfftn")
     x = _all_resized(_floating(input, True), shape, dims)
@@ -263,49 +264,49 @@ def hfftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str
 
 
 @composite("fft_ihfftn", **FFT)
-def ihfftn(input: T, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> T:
+def ihfftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The inverse of `hfftn`."""
     input = _real_input("ihfftn", input)
-    s, dims = _shape_and_dims(input, s, dim)
+    shape, dims = _shape_and_dims(input, s, dim)
     if not dims:
         raise RuntimeError("ihfftn must transform at least one axis")
     mode = _mode(norm, False)
-    x = _conj(r2c(_all_resized(input, s, dims), dims[-1:], mode, True))
+    x = _conj(r2c(_all_resized(input, shape, dims), dims[-1:], mode, True))
     return c2c(x, dims[:-1], mode, False) if len(dims) > 1 else x
 
 
 @composite("fft_fft2", **FFT)
-def fft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
+def fft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The transform over two dimensions."""
     return fftn(input, s, dim, norm)
 
 
 @composite("fft_ifft2", **FFT)
-def ifft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
+def ifft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The inverse of `fft2`."""
     return ifftn(input, s, dim, norm)
 
 
 @composite("fft_rfft2", **FFT)
-def rfft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
+def rfft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The transform of real numbers over two dimensions, the last of which is halved."""
     return rfftn(input, s, dim, norm)
 
 
 @composite("fft_irfft2", **FFT)
-def irfft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
+def irfft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The inverse of `rfft2`."""
     return irfftn(input, s, dim, norm)
 
 
 @composite("fft_hfft2", **FFT)
-def hfft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
+def hfft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The transform of a Hermitian signal over two dimensions: real."""
     return hfftn(input, s, dim, norm)
 
 
 @composite("fft_ihfft2", **FFT)
-def ihfft2(input: T, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> T:
+def ihfft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The inverse of `hfft2`."""
     return ihfftn(input, s, dim, norm)
 
@@ -330,14 +331,14 @@ def _all_dims(x: Any, dim: Any) -> tuple[int, ...]:
 
 
 @composite("fft_fftshift", namespace="fft", variants=("function",))
-def fftshift(input: T, dim: Dims1 | None = None) -> T:
+def fftshift(input: Tensor, dim: Dims1 | None = None) -> Tensor:
     """The frequency 0 moved to the middle."""
     dims = _all_dims(input, dim)
     return input.roll([input.shape[d] // 2 for d in dims], dims) if dims else input.clone()
 
 
 @composite("fft_ifftshift", namespace="fft", variants=("function",))
-def ifftshift(input: T, dim: Dims1 | None = None) -> T:
+def ifftshift(input: Tensor, dim: Dims1 | None = None) -> Tensor:
     """The inverse of `fftshift`."""
     dims = _all_dims(input, dim)
     return input.roll([(input.shape[d] + 1) // 2 for d in dims], dims) if dims else input.clone()
@@ -388,18 +389,18 @@ def _window(x: Any, window: Any, win_length: int, n_fft: int) -> Any:
     variants=("function", "method"),
 )
 def stft(
-    input: T,
+    input: Tensor,
     n_fft: int,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: T | None = None,
+    window: Tensor | None = None,
     center: bool = True,
     pad_mode: str = "reflect",
     normalized: bool = False,
     onesided: bool | None = None,
     return_complex: bool | None = None,
     align_to_window: bool | None = None,
-) -> T:
+) -> Tensor:
     """Fourier transforms of overlapping windows of a signal: (..., frequency, frame)."""
     hop, length = n_fft // 4 if hop_length is None else hop_length, n_fft if win_length is None else win_length
     if return_complex is None:
@@ -459,17 +460,17 @@ def stft(
 
 @composite("istft", variants=("function", "method"))
 def istft(
-    input: T,
+    input: Tensor,
     n_fft: int,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: T | None = None,
+    window: Tensor | None = None,
     center: bool = True,
     normalized: bool = False,
     onesided: bool | None = None,
     length: int | None = None,
     return_complex: bool = False,
-) -> T:
+) -> Tensor:
     """The signal whose short-time transforms are given: overlapping windows added up, divided by what the windows add up to."""
     hop, win = n_fft // 4 if hop_length is None else hop_length, n_fft if win_length is None else win_length
     if not input.is_complex():

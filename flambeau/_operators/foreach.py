@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau._kernel.language import T
 from flambeau._operators.op import FUNCTION, REGISTRY, composite
+from flambeau._tensor import Tensor
 
 UNARY = (
     "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "frac", "lgamma", "log", "log10",
@@ -61,7 +61,7 @@ def _define(name: str, body: Callable[..., Any], **overloads: str) -> None:
 
 
 def _unary(name: str, **overloads: str) -> None:
-    def body(self: Sequence[T]) -> Any:
+    def body(self: Sequence[Tensor]) -> Any:
         _nonempty(self)
         return _collected([_apply(x, name) for x in self], name)
 
@@ -69,7 +69,7 @@ def _unary(name: str, **overloads: str) -> None:
 
 
 def _scaled(name: str) -> None:
-    def body(self: Sequence[T], other: Any, *, alpha: Any = 1) -> Any:
+    def body(self: Sequence[Tensor], other: Any, *, alpha: Any = 1) -> Any:
         rows = _rows(self, other)
         return _collected([_apply(x, name, y, alpha=alpha) for x, y in zip(self, rows, strict=True)], name)
 
@@ -86,7 +86,7 @@ def _scaled(name: str) -> None:
 
 
 def _binary(name: str) -> None:
-    def body(self: Sequence[T], other: Any) -> Any:
+    def body(self: Sequence[Tensor], other: Any) -> Any:
         if not isinstance(self, (list, tuple)):  # a number to the power of each tensor
             return tuple(self**x for x in other)
         rows = _rows(self, other)
@@ -98,7 +98,7 @@ def _binary(name: str) -> None:
 
 
 def _ternary(name: str) -> None:
-    def body(self: Sequence[T], tensor1: Sequence[T], tensor2: Sequence[T], value: Any = 1) -> Any:
+    def body(self: Sequence[Tensor], tensor1: Sequence[Tensor], tensor2: Sequence[Tensor], value: Any = 1) -> Any:
         first, second = _rows(self, tensor1), _rows(self, tensor2)
         if hasattr(value, "tolist"):
             value = value.tolist()
@@ -116,7 +116,7 @@ def _ternary(name: str) -> None:
 
 
 def _lerp(name: str) -> None:
-    def body(self: Sequence[T], tensors1: Sequence[T], weight: Any) -> Any:
+    def body(self: Sequence[Tensor], tensors1: Sequence[Tensor], weight: Any) -> Any:
         rows = zip(self, _rows(self, tensors1), _rows(self, weight), strict=True)
         return _collected([_apply(x, name, y, w) for x, y, w in rows], name)
 
@@ -148,53 +148,53 @@ REGISTRY["_foreach_clone"].schemas["_foreach_clone"] = (
 
 
 @composite("_foreach_norm.Scalar(Tensor[] self, Scalar ord=2, ScalarType? dtype=None) -> Tensor[]", variants=FUNCTION)
-def _foreach_norm(self: Sequence[T], ord: Any = 2, dtype: Any = None) -> Any:
+def _foreach_norm(self: Sequence[Tensor], ord: Any = 2, dtype: Any = None) -> Any:
     """The norm of each tensor of a list, taken as a vector."""
     _nonempty(self)
     return tuple(REGISTRY["linalg_vector_norm"](x, ord, dtype=dtype) for x in self)
 
 
 @composite("_foreach_max", variants=FUNCTION)
-def _foreach_max(self: Sequence[T]) -> Any:
+def _foreach_max(self: Sequence[Tensor]) -> Any:
     """The largest element of each tensor of a list."""
     _nonempty(self)
-    return tuple(x.max() for x in self)  # type: ignore[attr-defined]
+    return tuple(x.max() for x in self)
 
 
 @composite("_foreach_copy_", variants=FUNCTION)
-def _foreach_copy_(self: Sequence[T], src: Sequence[T], non_blocking: bool = False) -> Any:
+def _foreach_copy_(self: Sequence[Tensor], src: Sequence[Tensor], non_blocking: bool = False) -> Any:
     """Copies each tensor of `src` into its tensor of a list."""
-    return [x.copy_(y) for x, y in zip(self, _rows(self, src), strict=True)]  # type: ignore[attr-defined]
+    return [x.copy_(y) for x, y in zip(self, _rows(self, src), strict=True)]
 
 
 @composite(
     "_amp_foreach_non_finite_check_and_unscale_(Tensor(a!)[] self, Tensor(b!) found_inf, Tensor inv_scale)",
     variants=FUNCTION,
 )
-def _amp_foreach_non_finite_check_and_unscale_(tensors: Sequence[T], found_inf: T, inv_scale: T) -> None:
+def _amp_foreach_non_finite_check_and_unscale_(tensors: Sequence[Tensor], found_inf: Tensor, inv_scale: Tensor) -> None:
     """Multiply gradients by `inv_scale` in place; `found_inf` becomes 1 where one of them holds an infinity or NaN."""
     for t in tensors:
-        if not t.isfinite().all():  # type: ignore[attr-defined]
-            found_inf.fill_(1.0)  # type: ignore[attr-defined]
-        t.mul_(inv_scale.to(t.dtype))  # type: ignore[attr-defined]
+        if not t.isfinite().all():
+            found_inf.fill_(1.0)
+        t.mul_(inv_scale.to(t.dtype))
 
 
 @composite(
     "_amp_update_scale_(Tensor(a!) self, Tensor(b!) growth_tracker, Tensor found_inf, float scale_growth_factor, float scale_backoff_factor, int growth_interval) -> Tensor(a!)",
     variants=FUNCTION,
 )
-def _amp_update_scale_(input: T, growth_tracker: T, found_inf: T, scale_growth_factor: float, scale_backoff_factor: float,
-                       growth_interval: int) -> T:  # fmt: skip
+def _amp_update_scale_(input: Tensor, growth_tracker: Tensor, found_inf: Tensor, scale_growth_factor: float, scale_backoff_factor: float,
+                       growth_interval: int) -> Tensor:  # fmt: skip
     """A loss scale after a step: smaller after a bad one, larger after `growth_interval` good ones in a row."""
-    if found_inf.item():  # type: ignore[attr-defined]
-        input.mul_(scale_backoff_factor)  # type: ignore[attr-defined]
-        growth_tracker.fill_(0)  # type: ignore[attr-defined]
+    if found_inf.item():
+        input.mul_(scale_backoff_factor)
+        growth_tracker.fill_(0)
         return input
-    good = growth_tracker.item() + 1  # type: ignore[attr-defined]
+    good = growth_tracker.item() + 1
     if good == growth_interval:
         larger = input * scale_growth_factor
-        if larger.isfinite():  # type: ignore[attr-defined]
-            input.copy_(larger)  # type: ignore[attr-defined]
+        if larger.isfinite():
+            input.copy_(larger)
         good = 0
-    growth_tracker.fill_(good)  # type: ignore[attr-defined]
+    growth_tracker.fill_(good)
     return input

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau._kernel.language import IntList2, IntList3, T
+from flambeau._kernel.language import IntList2, IntList3
 from flambeau._operators.flat import still
 from flambeau._operators.op import FUNCTION, composite
+from flambeau._tensor import Tensor
 
 _NAMES = {2: ("height", "width"), 3: ("time", "height", "width")}
 
@@ -75,12 +76,16 @@ def _pool(input: Any, kernel_size: Any, output_size: Any, samples: Any, n: int) 
 
 
 @composite("fractional_max_pool2d", namespace="nn", variants=FUNCTION, outputs=("output", "indices"), unnamed=True)
-def fractional_max_pool2d(input: T, kernel_size: IntList2, output_size: IntList2, random_samples: T) -> T:
+def fractional_max_pool2d(
+    input: Tensor, kernel_size: IntList2, output_size: IntList2, random_samples: Tensor
+) -> Tensor:
     """The largest elements of windows of the last two dims at drawn places, and their flat positions."""
     return _pool(input, kernel_size, output_size, random_samples, 2)
 
 
 @composite("fractional_max_pool3d", namespace="nn", variants=FUNCTION, outputs=("output", "indices"), unnamed=True)
-def fractional_max_pool3d(input: T, kernel_size: IntList3, output_size: IntList3, random_samples: T) -> T:
+def fractional_max_pool3d(
+    input: Tensor, kernel_size: IntList3, output_size: IntList3, random_samples: Tensor
+) -> Tensor:
     """The largest elements of windows of the last three dims at drawn places, and their flat positions."""
     return _pool(input, kernel_size, output_size, random_samples, 3)

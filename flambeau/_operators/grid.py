@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau._kernel.language import Kernel, T
+from flambeau._kernel.language import Index, Kernel, T
 from flambeau._operators.flat import flat_in, still
-from flambeau._operators.index import Index
 from flambeau._operators.join import stack
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
@@ -160,8 +159,8 @@ def _cubic(x: Tensor, placed: Callable[[Tensor], Tensor]) -> Taps:
     a = -0.75
     low = x.detach().floor()
     t = x - low
-    far = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    near = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1
+    far: Callable[[Tensor], Tensor] = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    near: Callable[[Tensor], Tensor] = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1
     return placed(_each([low - 1, low, low + 1, low + 2])), _each([far(t + 1), near(t), near(1 - t), far(2 - t)])
 
 
@@ -170,7 +169,9 @@ def _each(xs: Sequence[Tensor]) -> Any:
 
 
 @composite("grid_sampler", variants=("function",), receiver="input", lacks=("bic", "grid_sampler_2d_cpu_kernel_impl"))
-def grid_sampler(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
+def grid_sampler(
+    input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
+) -> Tensor:
     """Samples input (n, c, ...) at grid (n, ..., dims), whose last dim holds positions from -1 to 1, x first."""
     return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
 
@@ -178,12 +179,16 @@ def grid_sampler(input: T, grid: T, interpolation_mode: int, padding_mode: int, 
 @composite(
     "grid_sampler_2d", variants=("function",), receiver="input", lacks=("bic", "grid_sampler_2d_cpu_kernel_impl")
 )
-def grid_sampler_2d(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
+def grid_sampler_2d(
+    input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
+) -> Tensor:
     """`grid_sampler` of images."""
     return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
 
 
 @composite("grid_sampler_3d", variants=("function",), receiver="input", lacks=("bic", "grid_sampler3d_cpu"))
-def grid_sampler_3d(input: T, grid: T, interpolation_mode: int, padding_mode: int, align_corners: bool) -> T:
+def grid_sampler_3d(
+    input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
+) -> Tensor:
     """`grid_sampler` of volumes."""
     return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import DType, T
+from flambeau._kernel.language import DType
 from flambeau._operators.op import REGISTRY, composite
+from flambeau._tensor import Tensor
 from flambeau._values import dtype as dtypes
 
 
 @composite("_grouped_mm", variants=("function",))
-def _grouped_mm(input: T, mat2: T, offs: T | None = None, bias: T | None = None, out_dtype: DType | None = None) -> T:
+def _grouped_mm(
+    input: Tensor, mat2: Tensor, offs: Tensor | None = None, bias: Tensor | None = None, out_dtype: DType | None = None
+) -> Tensor:
     """Products of matrices in groups; `offs` says where the groups of the ragged side end.
 
     (rows, k) @ (groups, k, n): groups of rows. (groups, m, k) @ (k, columns): groups of columns. (m, k) @ (k, n): groups of the dimension

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, Size, T
-from flambeau._operators.op import FUNCTION, composite, op
+from flambeau._operators.op import FUNCTION, OUT, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN
-
-OUT = ("function", "method", "out")
 
 
 @op("bincount", promote="none", differentiable=False, lacks=("uhC", "bincount_cpu"), by_data="shape")
@@ -109,7 +107,7 @@ def _counted(
     outputs=("hist", "bin_edges"),
 )
 def histogramdd(
-    input: T, bins: Any, range: Sequence[float] | None = None, weight: T | None = None, density: bool = False
+    input: Tensor, bins: Any, range: Sequence[float] | None = None, weight: Tensor | None = None, density: bool = False
 ) -> Any:
     """Counts of points (the last dim has their coordinates) in a grid; and the edges along each coordinate."""
     x: Any = input

@@ -8,16 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau._kernel.language import Dim, Kernel, Scalar, Size, T
-from flambeau._operators.op import ALL_FORMS, Op, composite, op
-from flambeau._tensor import has_elements
+from flambeau._kernel.language import Dim, Index, Kernel, Mask, N, Scalar, Size, T
+from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, op
+from flambeau._tensor import Tensor, has_elements
 from flambeau._values.dtype import SPOKEN, check_fits, dtype as Kind, of
 from flambeau._values.shape import broadcast, wrap_dim
 
-N = T
-Index = T
-Mask = T
-OUT = ("function", "method", "out")
 CHANGE = ("function", "method", "inplace")
 
 
@@ -362,7 +358,7 @@ put.vjp(
 
 
 @composite("take_along_dim", variants=OUT)
-def take_along_dim(input: T, indices: T, dim: Dim | None = None) -> T:
+def take_along_dim(input: Tensor, indices: Tensor, dim: Dim | None = None) -> Tensor:
     """Elements along `dim` by index; `input` and `indices` broadcast in the other dimensions."""
     if dim is None:
         return input.reshape(-1).gather(0, indices.reshape(-1))
@@ -478,7 +474,7 @@ masked_select.vjp(
 @op("masked_scatter", promote="none", variants=CHANGE, lacks=("uC", "masked_scatter"), packed=True)
 def masked_scatter(k: Kernel[T], input: T, mask: Mask, source: T) -> T:
     """`input` with the elements of `source`, one after the other, where the mask is true."""
-    if type(k) is not InPlace:
+    if not isinstance(k, InPlace):
         input = k.expand(input, broadcast(input.shape, mask.shape))
     return changed(k, "masked_scatter", input, mask, source)
 
@@ -520,14 +516,14 @@ def _nonzero(k: Kernel[T], input: T) -> T:
 
 
 @composite("nonzero_numpy", variants=())
-def nonzero_numpy(input: T) -> tuple[T, ...]:
+def nonzero_numpy(input: Tensor) -> tuple[Tensor, ...]:
     """The indices of all elements that are not zero, one vector for each dimension."""
     x = input.reshape(1) if input.ndim == 0 else input
     return _nonzero(x).unbind(1)
 
 
 @composite("_nonzero", python_name="nonzero", variants=OUT)
-def nonzero(input: T, *, as_tuple: bool = False) -> Any:
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The indices of all elements that are not zero: one row each, or with `as_tuple` one vector for each dimension.
 
     >>> torch.tensor([0, 3, 4]).nonzero(as_tuple=True)
@@ -537,7 +533,7 @@ def nonzero(input: T, *, as_tuple: bool = False) -> Any:
 
 
 @composite("nonzero_static", variants=OUT)
-def nonzero_static(input: T, *, size: Size, fill_value: int = -1) -> T:
+def nonzero_static(input: Tensor, *, size: Size, fill_value: int = -1) -> Tensor:
     """The indices of the first `size` elements that are not zero; rows of `fill_value` where there are fewer."""
     if size < 0:
         raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
@@ -548,13 +544,13 @@ def nonzero_static(input: T, *, size: Size, fill_value: int = -1) -> T:
 
 
 @composite("argwhere")
-def argwhere(input: T) -> T:
+def argwhere(input: Tensor) -> Tensor:
     """The indices of all elements that are not zero, one row each."""
     return _nonzero(input)
 
 
 @composite("where", variants=("function",))
-def where(condition: T) -> tuple[T, ...]:
+def where(condition: Tensor) -> tuple[Tensor, ...]:
     """The indices where the condition holds, one vector for each dimension."""
     return nonzero_numpy(condition)
 

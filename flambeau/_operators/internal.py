@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from flambeau._kernel.language import DType, Shape, T
+from flambeau._ground.errors import LinAlgError
+from flambeau._kernel.language import DType, N, Shape
 from flambeau._operators import embed, linalg, norm, solve, sparse
 from flambeau._operators.compare import bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
 from flambeau._operators.op import FUNCTION, Op, composite
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import float16, float32, float64, int8, int16, int32, int64, uint8
-
-N = T
 
 # ---------------------------------------------------------------- operators of Python
 
 
 def _operator_of(sign: str, does: Op) -> None:
-    def operator(input: T, other: N) -> T:
+    def operator(input: Tensor, other: N) -> Tensor:
         return does(input, other)
 
     operator.__doc__ = f"What `__{sign}__` of a tensor calls."
@@ -33,7 +34,7 @@ for _sign, _does in {
 
 
 def _copy_of_part(part: Op) -> None:
-    def copy(input: T) -> T:
+    def copy(input: Tensor) -> Tensor:
         return part(input).clone()
 
     copy.__doc__ = f"A copy of what `{part.name}` views."
@@ -45,7 +46,7 @@ for _part in (sparse.values, sparse.indices, sparse.crow_indices, sparse.col_ind
 
 
 @composite("spmm", variants=FUNCTION, layouts=True)
-def spmm(input: T, mat2: T) -> T:
+def spmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of a sparse matrix and a dense one: `mm`."""
     return input.mm(mat2)
 
@@ -53,7 +54,7 @@ def spmm(input: T, mat2: T) -> T:
 @composite(
     "_convert_indices_from_coo_to_csr(Tensor self, int size, *, bool out_int32=False) -> Tensor", variants=FUNCTION
 )
-def _convert_indices_from_coo_to_csr(input: T, size: int, *, out_int32: bool = False) -> T:
+def _convert_indices_from_coo_to_csr(input: Tensor, size: int, *, out_int32: bool = False) -> Tensor:
     """Where each of `size` rows begins in a sorted list of the rows of elements."""
     starts = input.new_zeros((size + 1,))
     starts[1:] = input.bincount(minlength=size).cumsum(0)
@@ -65,8 +66,8 @@ def _convert_indices_from_coo_to_csr(input: T, size: int, *, out_int32: bool = F
     variants=FUNCTION,
 )
 def _convert_indices_from_csr_to_coo(
-    crow_indices: T, col_indices: T, *, out_int32: bool = False, transpose: bool = False
-) -> T:
+    crow_indices: Tensor, col_indices: Tensor, *, out_int32: bool = False, transpose: bool = False
+) -> Tensor:
     """The row and the column of each element."""
     rows = crow_indices.new_tensor(range(crow_indices.shape[-1] - 1)).repeat_interleave(crow_indices.diff())
     both = (col_indices, rows) if transpose else (rows, col_indices)
@@ -79,19 +80,19 @@ def _convert_indices_from_csr_to_coo(
 
 
 @composite("_shape_as_tensor", variants=FUNCTION, differentiable=False)
-def _shape_as_tensor(input: T) -> T:
+def _shape_as_tensor(input: Tensor) -> Tensor:
     """The sizes, as a tensor."""
     return input.new_tensor(tuple(input.shape), dtype=int64, requires_grad=False)
 
 
 @composite("_reshape_from_tensor(Tensor self, Tensor shape) -> Tensor", variants=FUNCTION)
-def _reshape_from_tensor(input: T, shape: T) -> T:
+def _reshape_from_tensor(input: Tensor, shape: Tensor) -> Tensor:
     """`reshape` to sizes that stand in a tensor."""
     return input.reshape(shape.tolist())
 
 
 def _cast_to(name: str, dtype: Any) -> None:
-    def cast(input: T, non_blocking: bool = False) -> T:
+    def cast(input: Tensor, non_blocking: bool = False) -> Tensor:
         return input.to(dtype, non_blocking=non_blocking)
 
     cast.__doc__ = f"`to` {dtype}."
@@ -106,7 +107,7 @@ for _name, _dtype in (("Byte", uint8), ("Char", int8), ("Double", float64), ("Fl
 
 
 @composite("_linalg_det", variants=FUNCTION, outputs=("result", "LU", "pivots"))
-def _linalg_det(A: T) -> tuple[T, T, T]:
+def _linalg_det(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The determinant, and the factors that it is the product of: those of the transpose where A lies row by row."""
     x = A.detach()
     LU, pivots, _ = linalg.linalg_lu_factor_ex(x.mT if x.is_contiguous() and not x.is_complex() else x)
@@ -137,14 +138,14 @@ _CAUSES = {
 
 
 @composite("_linalg_check_errors(Tensor info, str api_name, *, bool is_matrix) -> ()", variants=FUNCTION)
-def _linalg_check_errors(info: T, api_name: str, *, is_matrix: bool) -> None:
+def _linalg_check_errors(info: Tensor, api_name: str, *, is_matrix: bool) -> None:
     """Raises for the first matrix that LAPACK gave up on, in the words of the function that asked."""
     if not info.any():
         return
-    cause = next((text for word, text in _CAUSES.items() if word in api_name), None)
+    cause: Callable[[Any], str] | None = next((text for word, text in _CAUSES.items() if word in api_name), None)
     if cause is None:
         raise RuntimeError(f"{api_name}: Unknown error code")
-    error = RuntimeError if "lu_factor" in api_name else linalg.LinAlgError
+    error = RuntimeError if "lu_factor" in api_name else LinAlgError
     linalg.refuse(info, lambda which, i: f"{api_name}: {which}{cause(i)}", not is_matrix, error)
 
 
@@ -156,24 +157,25 @@ def _linalg_check_errors(info: T, api_name: str, *, is_matrix: bool) -> None:
     "Tensor? per_sample_weights=None, bool include_last_offset=False, int padding_idx=-1) -> (Tensor, Tensor, Tensor, Tensor)",
     variants=FUNCTION,
 )
-def _embedding_bag_forward_only(weight: T, indices: T, offsets: T, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
-                                per_sample_weights: T | None = None, include_last_offset: bool = False, padding_idx: int = -1) -> Any:  # fmt: skip
+def _embedding_bag_forward_only(weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
+                                per_sample_weights: Tensor | None = None, include_last_offset: bool = False, padding_idx: int = -1) -> Any:  # fmt: skip
     """`embedding_bag`, without history."""
-    given = (weight, per_sample_weights)
-    weight, per_sample_weights = (None if t is None else t.detach() for t in given)
-    return embed.embedding_bag(weight, indices, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset,
+    each = None if per_sample_weights is None else per_sample_weights.detach()
+    return embed.embedding_bag(weight.detach(), indices, offsets, scale_grad_by_freq, mode, sparse, each, include_last_offset,
                                None if padding_idx < 0 else padding_idx)  # fmt: skip
 
 
 @composite("_has_compatible_shallow_copy_type(Tensor self, Tensor from) -> bool", variants=FUNCTION)
-def _has_compatible_shallow_copy_type(input: T, from_: T) -> Any:
+def _has_compatible_shallow_copy_type(input: Tensor, from_: Tensor) -> Any:
     """Whether `input.data = from_` may keep the object: both have the same layout and device."""
     return str(input.layout) == str(from_.layout) and str(input.device) == str(from_.device)
 
 
 @composite("native_norm(Tensor self, Scalar p=2) -> Tensor", "native_norm.ScalarOpt_dim_dtype(Tensor self, Scalar? p, int[1] dim, bool keepdim, ScalarType? dtype) -> Tensor",
            variants=FUNCTION, layouts=True)  # fmt: skip
-def native_norm(input: T, p: Any = 2, dim: Shape = (), keepdim: bool = False, dtype: DType | None = None) -> T:
+def native_norm(
+    input: Tensor, p: Any = 2, dim: Shape = (), keepdim: bool = False, dtype: DType | None = None
+) -> Tensor:
     """The norm of a sparse tensor's elements."""
     if str(input.layout) == "torch.strided":
         raise NotImplementedError("Could not run 'aten::native_norm' with arguments from the 'CPU' backend.")

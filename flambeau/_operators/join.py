@@ -7,13 +7,11 @@ from itertools import combinations as choose, combinations_with_replacement as c
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Shape, T
-from flambeau._operators.op import composite, op
+from flambeau._operators.op import FUNCTION_OUT, composite, op
 from flambeau._operators.part import _pieces, slice_, unbind
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import of, promote_types
 from flambeau._values.shape import broadcast, wrap_dim
-
-OUT = ("function", "out")
 
 
 def common(xs: Sequence[Any]) -> Any:
@@ -32,7 +30,7 @@ def _agreed(k: Any, xs: Sequence[Any]) -> Sequence[Any]:
     return xs if d is None else [k.library("converted", x, dtype=d) for x in xs]
 
 
-@op("cat", variants=OUT, promote="none", exact=False, names=("concat", "concatenate"), packed="channels")
+@op("cat", variants=FUNCTION_OUT, promote="none", exact=False, names=("concat", "concatenate"), packed="channels")
 def cat(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors one after another along `dim`.
 
@@ -97,7 +95,7 @@ def _uncat(g: Any, shapes: Sequence[Shape], dim: int) -> list[Any]:
     return out
 
 
-@op("stack", variants=OUT, promote="none", exact=False, packed=True)
+@op("stack", variants=FUNCTION_OUT, promote="none", exact=False, packed=True)
 def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors of equal sizes side by side in a new dimension.
 
@@ -136,19 +134,19 @@ def _(tensors: Any, dim: int) -> None:
 
 
 @composite("atleast_1d", variants=())
-def atleast_1d(input: T) -> T:
+def atleast_1d(input: Tensor) -> Tensor:
     """With at least one dimension."""
     return input if input.ndim >= 1 else input.reshape(1)
 
 
 @composite("atleast_2d", variants=())
-def atleast_2d(input: T) -> T:
+def atleast_2d(input: Tensor) -> Tensor:
     """With at least two dimensions."""
     return input.reshape(1, 1) if input.ndim == 0 else input.unsqueeze(0) if input.ndim == 1 else input
 
 
 @composite("atleast_3d", variants=())
-def atleast_3d(input: T) -> T:
+def atleast_3d(input: Tensor) -> Tensor:
     """With at least three dimensions."""
     match input.ndim:
         case 0:
@@ -165,37 +163,37 @@ def _nonempty(name: str, tensors: Any) -> None:
         raise RuntimeError(f"{name} expects a non-empty TensorList")
 
 
-@composite("hstack", variants=OUT)
-def hstack(tensors: Sequence[T]) -> T:
+@composite("hstack", variants=FUNCTION_OUT)
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors side by side: along columns (vectors along their only dimension)."""
     _nonempty("hstack", tensors)
     xs = [atleast_1d(t) for t in tensors]
     return cat(xs, 0 if xs[0].ndim == 1 else 1)
 
 
-@composite("vstack", variants=OUT, names=("row_stack",))
-def vstack(tensors: Sequence[T]) -> T:
+@composite("vstack", variants=FUNCTION_OUT, names=("row_stack",))
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors one below the other."""
     _nonempty("vstack", tensors)
     return cat([atleast_2d(t) for t in tensors], 0)
 
 
-@composite("dstack", variants=OUT)
-def dstack(tensors: Sequence[T]) -> T:
+@composite("dstack", variants=FUNCTION_OUT)
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors one behind the other, along the third dimension."""
     _nonempty("dstack", tensors)
     return cat([atleast_3d(t) for t in tensors], 2)
 
 
-@composite("column_stack", variants=OUT)
-def column_stack(tensors: Sequence[T]) -> T:
+@composite("column_stack", variants=FUNCTION_OUT)
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """Vectors as columns, matrices side by side."""
     _nonempty("column_stack", tensors)
     return hstack([t.reshape(t.numel(), 1) if t.ndim <= 1 else t for t in tensors])
 
 
 @composite("block_diag", variants=())
-def block_diag(tensors: Sequence[T]) -> T:
+def block_diag(tensors: Sequence[Tensor]) -> Tensor:
     """Matrices along the diagonal, zeros elsewhere."""
     xs = []
     for i, t in enumerate(tensors):
@@ -220,14 +218,14 @@ def block_diag(tensors: Sequence[T]) -> T:
 
 
 @composite("broadcast_tensors", variants=())
-def broadcast_tensors(tensors: Sequence[T]) -> tuple[T, ...]:
+def broadcast_tensors(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """All tensors, expanded to the shape in which they meet."""
     shape = broadcast(*(t.shape for t in tensors))
     return tuple(t.expand(shape) for t in tensors)
 
 
 @composite("meshgrid(Tensor[] tensors)", "meshgrid.indexing(Tensor[] tensors, *, str indexing)", variants=())
-def meshgrid(tensors: Sequence[T], indexing: str | None = None) -> tuple[T, ...]:
+def meshgrid(tensors: Sequence[Tensor], indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinates of a grid: each vector, expanded over the dimensions of all the others."""
     if not tensors:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
@@ -254,7 +252,7 @@ def meshgrid(tensors: Sequence[T], indexing: str | None = None) -> tuple[T, ...]
 
 
 @composite("cartesian_prod", variants=())
-def cartesian_prod(tensors: Sequence[T]) -> T:
+def cartesian_prod(tensors: Sequence[Tensor]) -> Tensor:
     """Every combination of one element from each vector, as rows."""
     for t in tensors:
         if t.ndim != 1:
@@ -265,7 +263,7 @@ def cartesian_prod(tensors: Sequence[T]) -> T:
 
 
 @composite("combinations", variants=("function",))
-def combinations(input: T, r: int = 2, with_replacement: bool = False) -> T:
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """Every choice of `r` elements of a vector, as rows."""
     if input.ndim != 1:
         raise RuntimeError("Expect a 1D vector, but got shape " + str(list(input.shape)))

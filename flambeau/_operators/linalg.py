@@ -10,7 +10,7 @@ from typing import Any
 from flambeau._ground.errors import LinAlgError
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import composite, op
-from flambeau._tensor import has_elements
+from flambeau._tensor import Tensor, has_elements
 from flambeau._values.dtype import SPOKEN
 
 LINALG = {"promote": "none", "namespace": "linalg", "variants": ("function", "out")}
@@ -173,7 +173,7 @@ def _not_positive(name: str) -> Any:
 
 
 @composite("linalg_cholesky(Tensor self, *, bool upper=False)", namespace="linalg", variants=("function", "out"))
-def linalg_cholesky(A: T, *, upper: bool = False) -> T:
+def linalg_cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """The lower (or upper) triangular factor of a positive-definite matrix: A = L @ L.mH.
 
     >>> torch.linalg.cholesky(torch.tensor([[4.0, 0.0], [0.0, 9.0]]))
@@ -249,7 +249,7 @@ def _cat(xs: Any, dim: int) -> Any:
 
 
 @composite("linalg_lu_factor", namespace="linalg", variants=("function", "out"), outputs=("LU", "pivots"))
-def linalg_lu_factor(A: T, *, pivot: bool = True) -> tuple[T, T]:
+def linalg_lu_factor(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor]:
     """The factors of A = P @ L @ U in one matrix, and the row exchanges."""
     LU, pivots, info = linalg_lu_factor_ex(A, pivot=pivot)
     refuse(
@@ -278,14 +278,16 @@ _linalg_lu.errors(lambda A, pivot: _lu_errors("linalg.lu", A, pivot))
 
 
 @composite("linalg_lu", namespace="linalg", variants=("function", "out"), outputs=("P", "L", "U"))
-def linalg_lu(A: T, *, pivot: bool = True) -> tuple[T, T, T]:
+def linalg_lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """A = P @ L @ U: a permutation, a lower and an upper triangular matrix."""
     P, L, U = _linalg_lu(A, pivot)
     return P.detach(), L, U
 
 
 @composite("lu_unpack", variants=("function", "out"), outputs=("P", "L", "U"))
-def lu_unpack(LU_data: T, LU_pivots: T, unpack_data: bool = True, unpack_pivots: bool = True) -> tuple[T, T, T]:
+def lu_unpack(
+    LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
     """The three factors that `linalg.lu_factor` packed."""
     P, L, U = _lu_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots)
     return P.detach(), L, U
@@ -411,13 +413,13 @@ def _eigh_back(gL: Any, gV: Any, L: Any, V: Any) -> Any:
     variants=("function", "out"),
     outputs=("eigenvalues", "eigenvectors"),
 )
-def linalg_eigh(A: T, UPLO: str = "L") -> tuple[T, T]:
+def linalg_eigh(A: Tensor, UPLO: str = "L") -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors of a Hermitian matrix: A = V @ diag(L) @ V.mH."""
-    return tuple(_linalg_eigh(A, UPLO))  # type: ignore[return-value]
+    return tuple(_linalg_eigh(A, UPLO))
 
 
 @composite('linalg_eigvalsh(Tensor self, str UPLO="L")', namespace="linalg", variants=("function", "out"))
-def linalg_eigvalsh(A: T, UPLO: str = "L") -> T:
+def linalg_eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of a Hermitian matrix, ascending."""
     return _linalg_eigh(A, UPLO)[0]
 
@@ -461,7 +463,7 @@ def _eig_back(gL: Any, gV: Any, L: Any, V: Any, dtype: Any) -> Any:
 
 
 @composite("linalg_eigvals(Tensor self)", namespace="linalg", variants=("function", "out"))
-def linalg_eigvals(A: T) -> T:
+def linalg_eigvals(A: Tensor) -> Tensor:
     """The eigenvalues of a square matrix, complex."""
     return linalg_eig(A)[0]
 
@@ -510,9 +512,9 @@ def _svd_back(gU: Any, gS: Any, gVh: Any, U: Any, S: Any, Vh: Any) -> Any:
 
 
 @composite("linalg_svd", namespace="linalg", variants=("function", "out"), outputs=("U", "S", "Vh"))
-def linalg_svd(A: T, full_matrices: bool = True, *, driver: str | None = None) -> tuple[T, T, T]:
+def linalg_svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """A = U @ diag(S) @ Vh: orthonormal columns, singular values (descending), orthonormal rows."""
-    return tuple(_linalg_svd(A, full_matrices, driver=driver))  # type: ignore[return-value]
+    return tuple(_linalg_svd(A, full_matrices, driver=driver))
 
 
 @op("_svdvals", promote="none", variants=())
@@ -535,6 +537,6 @@ def _svdvals_back(g: Any, A: Any) -> Any:
 
 
 @composite("linalg_svdvals", namespace="linalg", variants=("function", "out"))
-def linalg_svdvals(A: T, *, driver: str | None = None) -> T:
+def linalg_svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """The singular values, descending."""
     return _svdvals(A)

@@ -7,21 +7,20 @@ from typing import Any
 from flambeau._kernel.language import Dim, Kernel, T
 from flambeau._operators import linalg as factor, solve
 from flambeau._operators.flat import blind_in
-from flambeau._operators.op import composite, op
+from flambeau._operators.op import OUT, composite, op
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, of
 
-BOTH = ("function", "method", "out")
 
-
-@composite("cholesky", variants=BOTH, lacks=("biC", "cholesky_cpu"))
-def cholesky(input: T, upper: bool = False) -> T:
+@composite("cholesky", variants=OUT, lacks=("biC", "cholesky_cpu"))
+def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """The triangular factor of a positive-definite matrix. Superseded by `linalg.cholesky`."""
     L, info = factor.linalg_cholesky_ex(input, upper=upper)
     factor.refuse(info, factor._not_positive("cholesky"), input.ndim > 2)
     return L
 
 
-@op("cholesky_solve", promote="none", exact=False, variants=BOTH, lacks=("bihC", "cholesky_solve_cpu"))
+@op("cholesky_solve", promote="none", exact=False, variants=OUT, lacks=("bihC", "cholesky_solve_cpu"))
 def cholesky_solve(k: Kernel[T], input: T, input2: T, upper: bool = False) -> T:
     """The solution X of A @ X = input from the Cholesky factor `input2` of A."""
     return k.library("cholesky_solve", input2, input, upper=upper)
@@ -47,7 +46,7 @@ def _cholesky_solve_back(g: Any, input2: Any, out: Any, upper: bool) -> tuple[An
 cholesky_solve.vjp(_=lambda g, input2, out, upper, needs: _cholesky_solve_back(g, input2, out, upper))
 
 
-@op("cholesky_inverse", promote="none", exact=False, variants=BOTH, lacks=("bihC", "cholesky_inverse_out_cpu"))
+@op("cholesky_inverse", promote="none", exact=False, variants=OUT, lacks=("bihC", "cholesky_inverse_out_cpu"))
 def cholesky_inverse(k: Kernel[T], input: T, upper: bool = False) -> T:
     """The inverse of A from its Cholesky factor."""
     eye = k.library("eye", n=input.shape[-1], m=input.shape[-1], dtype=of(input.dtype))
@@ -68,13 +67,13 @@ cholesky_inverse.vjp(input=lambda g, input, out, upper: _cholesky_inverse_back(g
 
 
 @composite("det")
-def det(input: T) -> T:
+def det(input: Tensor) -> Tensor:
     """The determinant."""
     return solve.linalg_det(input)
 
 
 @composite("logdet")
-def logdet(input: T) -> T:
+def logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant (NaN where that is negative)."""
     factor.square("logdet", input)
     sign, value = solve.linalg_slogdet(input)
@@ -83,44 +82,44 @@ def logdet(input: T) -> T:
     return value.where(sign != -1.0, value.new_full((), float("nan")))
 
 
-@composite("slogdet", variants=BOTH, outputs=("sign", "logabsdet"))
-def slogdet(input: T) -> tuple[T, T]:
+@composite("slogdet", variants=OUT, outputs=("sign", "logabsdet"))
+def slogdet(input: Tensor) -> tuple[Tensor, Tensor]:
     """The sign of the determinant, and the logarithm of its absolute value."""
-    return tuple(solve.linalg_slogdet(input))  # type: ignore[return-value]
+    return tuple(solve.linalg_slogdet(input))
 
 
-@composite("inverse", variants=BOTH)
-def inverse(input: T) -> T:
+@composite("inverse", variants=OUT)
+def inverse(input: Tensor) -> Tensor:
     """The inverse of a square matrix."""
     return solve.linalg_inv(input)
 
 
 @composite("pinverse")
-def pinverse(input: T, rcond: float = 1e-15) -> T:
+def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     """The Moore-Penrose pseudoinverse."""
     return solve.linalg_pinv(input, rcond)
 
 
-@composite("matrix_power", variants=BOTH)
-def matrix_power(input: T, n: int) -> T:
+@composite("matrix_power", variants=OUT)
+def matrix_power(input: Tensor, n: int) -> Tensor:
     """A multiplied by itself n times; for negative n, its inverse."""
     return solve.linalg_matrix_power(input, n)
 
 
 @composite("matrix_exp")
-def matrix_exp(input: T) -> T:
+def matrix_exp(input: Tensor) -> Tensor:
     """The exponential of a square matrix."""
     return solve.linalg_matrix_exp(input)
 
 
-@composite("qr", variants=BOTH, outputs=("Q", "R"))
-def qr(input: T, some: bool = True) -> tuple[T, T]:
+@composite("qr", variants=OUT, outputs=("Q", "R"))
+def qr(input: Tensor, some: bool = True) -> tuple[Tensor, Tensor]:
     """A = Q @ R. Superseded by `linalg.qr`."""
-    return tuple(factor.linalg_qr(input, "reduced" if some else "complete"))  # type: ignore[return-value]
+    return tuple(factor.linalg_qr(input, "reduced" if some else "complete"))
 
 
-@composite("svd", variants=BOTH, outputs=("U", "S", "V"))
-def svd(input: T, some: bool = True, compute_uv: bool = True) -> tuple[T, T, T]:
+@composite("svd", variants=OUT, outputs=("U", "S", "V"))
+def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """A = U @ diag(S) @ V.mH. Superseded by `linalg.svd`."""
     if input.ndim < 2:
         raise RuntimeError(
@@ -134,8 +133,8 @@ def svd(input: T, some: bool = True, compute_uv: bool = True) -> tuple[T, T, T]:
     return U, S, Vh.mH
 
 
-@composite("cross", variants=BOTH, lacks=("buC", "cross"))
-def cross(input: T, other: T, dim: Dim | None = None) -> T:
+@composite("cross", variants=OUT, lacks=("buC", "cross"))
+def cross(input: Tensor, other: Tensor, dim: Dim | None = None) -> Tensor:
     """The cross product of vectors of three elements, along the first dimension of size 3 where none is given."""
     if dim is None:
         dim = next((d for d, n in enumerate(input.shape) if n == 3), None)
@@ -144,20 +143,20 @@ def cross(input: T, other: T, dim: Dim | None = None) -> T:
     return solve.linalg_cross(input, other, dim=dim)
 
 
-@composite("lu_solve", variants=BOTH)
-def lu_solve(input: T, LU_data: T, LU_pivots: T) -> T:
+@composite("lu_solve", variants=OUT)
+def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """The solution X of A @ X = input from the packed factors of A."""
     return solve.linalg_lu_solve(LU_data, LU_pivots, input)
 
 
 @composite("_lu_with_info", variants=("function",), outputs=("LU", "pivots", "info"))
-def _lu_with_info(input: T, pivot: bool = True, check_errors: bool = True) -> tuple[T, T, T]:
+def _lu_with_info(input: Tensor, pivot: bool = True, check_errors: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """The packed factors, the row exchanges, and where U has a zero on its diagonal."""
     return tuple(factor.linalg_lu_factor_ex(input, pivot=pivot))
 
 
 @composite("lu", variants=("function", "method"))
-def lu(input: T, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
+def lu(input: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
     """The packed factors of A = P @ L @ U and the row exchanges. Superseded by `linalg.lu_factor`."""
     found = _lu_with_info(input, pivot, not get_infos)
     found = found if get_infos else (found[0], found[1])
@@ -174,13 +173,13 @@ def lu(input: T, pivot: bool = True, get_infos: bool = False, out: Any = None) -
 
 @composite(
     "triangular_solve",
-    variants=BOTH,
+    variants=OUT,
     outputs=("solution", "cloned_coefficient"),
     lacks=("bihC", "triangular_solve_cpu"),
 )
 def triangular_solve(
-    input: T, A: T, upper: bool = True, transpose: bool = False, unitriangular: bool = False
-) -> tuple[T, T]:
+    input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> tuple[Tensor, Tensor]:
     """The solution X of A @ X = input for a triangular A. Superseded by `linalg.solve_triangular`."""
     if input.ndim < 2:
         raise RuntimeError(
@@ -197,7 +196,7 @@ def triangular_solve(
     return X, A.expand((*batch, *A.shape[-2:])).clone()
 
 
-@op("geqrf", promote="none", variants=BOTH, outputs=("a", "tau"), lacks=("bihC", "geqrf_cpu"))
+@op("geqrf", promote="none", variants=OUT, outputs=("a", "tau"), lacks=("bihC", "geqrf_cpu"))
 def geqrf(k: Kernel[T], input: T) -> tuple[T, T]:
     """The QR factorization as LAPACK stores it: R above, reflections below, and their scales."""
     return k.library("geqrf", input)
@@ -209,14 +208,14 @@ def _(input: Any) -> None:
         raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
 
 
-@composite("orgqr", variants=BOTH, lacks=("bihC", "orgqr_cpu"))
-def orgqr(input: T, input2: T) -> T:
+@composite("orgqr", variants=OUT, lacks=("bihC", "orgqr_cpu"))
+def orgqr(input: Tensor, input2: Tensor) -> Tensor:
     """The product of reflections that `geqrf` stores."""
     return solve.linalg_householder_product(input, input2)
 
 
-@composite("ormqr", variants=BOTH, lacks=("bihC", "ormqr_cpu"))
-def ormqr(input: T, input2: T, input3: T, left: bool = True, transpose: bool = False) -> T:
+@composite("ormqr", variants=OUT, lacks=("bihC", "ormqr_cpu"))
+def ormqr(input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
     """A matrix multiplied by the product Q of reflections that `geqrf` stores, or by its adjoint."""
     if input.ndim < 2:
         raise RuntimeError("torch.ormqr: input must have at least 2 dimensions.")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Size, T
+from flambeau._kernel.language import Index, Kernel, Size, T
 from flambeau._operators.op import composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64, uint8
 from flambeau._values.shape import broadcast
 
 NN = {"namespace": "nn", "variants": ("function", "out")}
-Mask = T
 
 
 def reduce(loss: Any, reduction: int) -> Any:
@@ -65,13 +64,13 @@ mse_loss.vjp_arrays(
 
 
 @composite("l1_loss", namespace="nn", variants=("function",), native=True)
-def l1_loss(input: T, target: T, reduction: int = 1) -> T:
+def l1_loss(input: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
     """|input - target|."""
     return reduce((input - target).abs(), reduction)
 
 
 @composite("smooth_l1_loss", **NN, native=True, lacks=("bic", "smooth_l1_cpu"))
-def smooth_l1_loss(input: T, target: T, reduction: int = 1, beta: float = 1.0) -> T:
+def smooth_l1_loss(input: Tensor, target: Tensor, reduction: int = 1, beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) where |d| < beta, |d| - beta / 2 elsewhere."""
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
@@ -82,7 +81,7 @@ def smooth_l1_loss(input: T, target: T, reduction: int = 1, beta: float = 1.0) -
 
 
 @composite("huber_loss", **NN, native=True, lacks=("bic", "huber_cpu"))
-def huber_loss(input: T, target: T, reduction: int = 1, delta: float = 1.0) -> T:
+def huber_loss(input: Tensor, target: Tensor, reduction: int = 1, delta: float = 1.0) -> Tensor:
     """d^2 / 2 where |d| <= delta, delta (|d| - delta / 2) elsewhere."""
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
@@ -91,7 +90,7 @@ def huber_loss(input: T, target: T, reduction: int = 1, delta: float = 1.0) -> T
 
 
 @composite("poisson_nll_loss", variants=("function",), receiver="input", native=True)
-def poisson_nll_loss(input: T, target: T, log_input: bool, full: bool, eps: float, reduction: int) -> T:
+def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool, full: bool, eps: float, reduction: int) -> Tensor:
     """The negative log likelihood of counts under a Poisson law; `full` adds Stirling's approximation of log(target!)."""
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
@@ -109,7 +108,7 @@ def _bce_check(input: Tensor, target: Tensor) -> None:
 
 
 @composite("binary_cross_entropy", **NN, lacks=("bic", "binary_cross_entropy"))
-def binary_cross_entropy(input: T, target: T, weight: T | None = None, reduction: int = 1) -> T:
+def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)); logarithms are at least -100."""
     _bce_check(input, target)
     loss = _bce(input, target)
@@ -130,8 +129,8 @@ _bce.vjp(
 
 @composite("binary_cross_entropy_with_logits", variants=("function",), native=True, lacks=("bic", "log_sigmoid_cpu"))
 def binary_cross_entropy_with_logits(
-    input: T, target: T, weight: T | None = None, pos_weight: T | None = None, reduction: int = 1
-) -> T:
+    input: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: int = 1
+) -> Tensor:
     """`binary_cross_entropy` of sigmoid(input), without overflow."""
     from flambeau._operators.activation import log_sigmoid
 
@@ -144,7 +143,7 @@ def binary_cross_entropy_with_logits(
 
 
 @op("nll_loss_forward", namespace="nn", variants=("function",), outputs=("output", "total_weight"))
-def nll_loss_forward(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: Size) -> T:  # type: ignore[name-defined]  # noqa: F821
+def nll_loss_forward(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: Size) -> T:
     """-weight[t] * input[i, t] over the classes in dim 1 (or 0 of a vector), and the sum of the weights."""
     return k.library("nll", input, target, weight, reduction=reduction, ignore_index=ignore_index)
 
@@ -162,7 +161,7 @@ def _nll_back(
 
 
 @op("_placed", variants=(), promote="none")
-def _placed(k: Kernel[T], value: T, at: Index, size: int, dim: int) -> T:  # type: ignore[name-defined]  # noqa: F821
+def _placed(k: Kernel[T], value: T, at: Index, size: int, dim: int) -> T:
     """A new dim of this size: `value` at the places `at`, 0 elsewhere."""
     shape = (*value.shape[:dim], size, *value.shape[dim:])
     return k.where(_hit(k, at, shape, dim), k.expand(_with(k, value, dim), shape), k.like(0, value))
@@ -197,7 +196,7 @@ nll_loss_forward.vjp(
 
 
 @op("_nll", variants=(), promote="none")
-def _nll(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: int) -> T:  # type: ignore[name-defined]  # noqa: F821
+def _nll(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: int) -> T:
     """The first result of `nll_loss_forward`; recorded, for targets that are known to be in bounds."""
     dim = 1 if input.ndim > 1 else 0
     target = k.cast(target, int64)
@@ -286,7 +285,9 @@ def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
 
 
 @composite("nll_loss", **NN, lacks=("bic", "nll_loss_out_frame"))
-def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: Size = -100) -> T:
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: Size = -100
+) -> Tensor:
     """The negative log likelihood of class indices, given log-probabilities (n, c) or (c,)."""
     if input.ndim not in (1, 2):
         raise RuntimeError("input tensor should be 1D or 2D")
@@ -306,7 +307,9 @@ def nll_loss(input: T, target: T, weight: T | None = None, reduction: int = 1, i
 
 
 @composite("nll_loss2d", **NN)
-def nll_loss2d(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: Size = -100) -> T:
+def nll_loss2d(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: Size = -100
+) -> Tensor:
     """`nll_loss` of images (n, c, h, w) against (n, h, w)."""
     if target.ndim != 3:
         raise RuntimeError(
@@ -323,7 +326,9 @@ def nll_loss2d(input: T, target: T, weight: T | None = None, reduction: int = 1,
 
 
 @composite("nll_loss_nd", namespace="nn", variants=("function",))
-def nll_loss_nd(input: T, target: T, weight: T | None = None, reduction: int = 1, ignore_index: Size = -100) -> T:
+def nll_loss_nd(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: Size = -100
+) -> Tensor:
     """`nll_loss` with any number of dims after the classes."""
     if input.ndim < 1:
         raise ValueError(f"Expected 1 or more dimensions (got {input.ndim})")
@@ -341,13 +346,13 @@ def nll_loss_nd(input: T, target: T, weight: T | None = None, reduction: int = 1
 
 @composite("cross_entropy_loss", namespace="nn", variants=("function",))
 def cross_entropy_loss(
-    input: T,
-    target: T,
-    weight: T | None = None,
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
     reduction: int = 1,
     ignore_index: Size = -100,
     label_smoothing: float = 0.0,
-) -> T:
+) -> Tensor:
     """-log softmax(input) at the target class, or averaged over target probabilities."""
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
@@ -393,7 +398,7 @@ def _spoken(t: Tensor) -> str:
 
 
 @composite("_class_loss", variants=(), native=True)
-def _class_loss(input: T, target: T, weight: T | None, reduction: int, ignore_index: int) -> T:
+def _class_loss(input: Tensor, target: Tensor, weight: Tensor | None, reduction: int, ignore_index: int) -> Tensor:
     """-log softmax(input) at the target class."""
     return nll_loss_nd(input.log_softmax(0 if input.ndim == 1 else 1), target, weight, reduction, ignore_index)
 
@@ -409,7 +414,9 @@ def _(input: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -
 
 
 @composite("_probability_loss", variants=(), native=True)
-def _probabilities(input: T, target: T, weight: T | None, reduction: int, smoothing: float, dim: int) -> T:
+def _probabilities(
+    input: Tensor, target: Tensor, weight: Tensor | None, reduction: int, smoothing: float, dim: int
+) -> Tensor:
     """-log softmax(input), averaged over target probabilities."""
     classes = input.shape[dim]
     if smoothing:
@@ -426,7 +433,7 @@ def _probabilities(input: T, target: T, weight: T | None, reduction: int, smooth
 
 
 @composite("kl_div", variants=("function",), native=True)
-def kl_div(input: T, target: T, reduction: int = 1, *, log_target: bool = False) -> T:
+def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: bool = False) -> Tensor:
     """target * (log target - input); `log_target` says that target holds logarithms."""
     if not input.is_floating_point():
         raise RuntimeError(f"kl_div: {'Complex' if input.is_complex() else 'Integral'} inputs not supported.")
@@ -436,7 +443,7 @@ def kl_div(input: T, target: T, reduction: int = 1, *, log_target: bool = False)
 
 
 @composite("soft_margin_loss", **NN, native=True)
-def soft_margin_loss(input: T, target: T, reduction: int = 1) -> T:
+def soft_margin_loss(input: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
     """log(1 + exp(-target * input))."""
     return reduce(_soft_margin(input, target), reduction)
 
@@ -478,8 +485,8 @@ _soft_margin.vjp(
     lacks=("bihc", "multi_margin_loss_cpu_kernel"),
 )
 def multi_margin_loss(
-    input: T, target: T, p: Any = 1, margin: Any = 1, weight: T | None = None, reduction: int = 1
-) -> T:
+    input: Tensor, target: Tensor, p: Any = 1, margin: Any = 1, weight: Tensor | None = None, reduction: int = 1
+) -> Tensor:
     """mean over the other classes of max(0, margin - input[t] + input[i])^p."""
     if p not in (1, 2):
         raise RuntimeError("only p == 1 and p == 2 supported")
@@ -510,7 +517,7 @@ def multi_margin_loss(
 
 
 @composite("multilabel_margin_loss", **NN, lacks=("bihc", "multilabel_margin_loss_forward_out_frame"))
-def multilabel_margin_loss(input: T, target: T, reduction: int = 1) -> T:
+def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
     """Margins between each target class (up to the first -1) and every class that is none."""
     if tuple(input.shape) != tuple(target.shape) or input.ndim > 2:
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
@@ -532,7 +539,7 @@ def multilabel_margin_loss(input: T, target: T, reduction: int = 1) -> T:
 
 
 @composite("_margins", variants=(), native=True)
-def _margins(x: T, target: T, valid: T, is_target: T) -> T:
+def _margins(x: Tensor, target: Tensor, valid: Tensor, is_target: Tensor) -> Tensor:
     """The sums of what classes that are no target (n, c) come too near to the targets (n, m) that are valid."""
     margins = (1 - target.unsqueeze(2) + x.unsqueeze(1)).clamp(min=0)
     counts = valid.unsqueeze(2).logical_and(is_target.logical_not().unsqueeze(1))
@@ -544,7 +551,7 @@ def _margins(x: T, target: T, valid: T, is_target: T) -> T:
     namespace="nn",
     variants=("function",),
 )
-def multilabel_margin_loss_forward(input: T, target: T, reduction: int) -> T:
+def multilabel_margin_loss_forward(input: Tensor, target: Tensor, reduction: int) -> tuple[Tensor, Tensor]:
     """`multilabel_margin_loss`, and which classes are targets."""
     return multilabel_margin_loss(input, target, reduction), input.new_zeros(input.shape)
 
@@ -553,7 +560,7 @@ def multilabel_margin_loss_forward(input: T, target: T, reduction: int) -> T:
 
 
 @composite("cosine_similarity", variants=("function",), native=True)
-def cosine_similarity(x1: T, x2: T, dim: int = 1, eps: float = 1e-08) -> T:
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-08) -> Tensor:
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim."""
     if not (x1.dtype.kind in "fc" and x2.dtype.kind in "fc"):
         raise RuntimeError("expected common dtype to be floating point, yet common dtype is " + _spoken(x1))
@@ -573,13 +580,15 @@ def cosine_similarity(x1: T, x2: T, dim: int = 1, eps: float = 1e-08) -> T:
 
 
 @composite("pairwise_distance", variants=("function",), native=True)
-def pairwise_distance(x1: T, x2: T, p: float = 2, eps: float = 1e-06, keepdim: bool = False) -> T:
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2, eps: float = 1e-06, keepdim: bool = False) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last dim."""
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
 @composite("cosine_embedding_loss", variants=("function",), native=True)
-def cosine_embedding_loss(input1: T, input2: T, target: T, margin: float = 0.0, reduction: int = 1) -> T:
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
+) -> Tensor:
     """1 - cos where target is 1, max(0, cos - margin) where it is -1."""
     if target.ndim not in (0, 1):
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
@@ -601,14 +610,16 @@ def cosine_embedding_loss(input1: T, input2: T, target: T, margin: float = 0.0, 
 
 
 @composite("hinge_embedding_loss", variants=("function",), native=True)
-def hinge_embedding_loss(input: T, target: T, margin: float = 1.0, reduction: int = 1) -> T:
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: int = 1) -> Tensor:
     """x where target is 1, max(0, margin - x) where it is -1."""
     zero = input * 0
     return reduce((margin - input).clamp(min=0).where(target.ne(1), zero) + input.where(target.ne(-1), zero), reduction)
 
 
 @composite("margin_ranking_loss", variants=("function",), native=True)
-def margin_ranking_loss(input1: T, input2: T, target: T, margin: float = 0.0, reduction: int = 1) -> T:
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
+) -> Tensor:
     """max(0, -target * (input1 - input2) + margin)."""
     if not (input1.ndim == input2.ndim == target.ndim):
         raise RuntimeError(
@@ -619,8 +630,8 @@ def margin_ranking_loss(input1: T, input2: T, target: T, margin: float = 0.0, re
 
 
 @composite("triplet_margin_loss", variants=("function",), native=True)
-def triplet_margin_loss(anchor: T, positive: T, negative: T, margin: float = 1.0, p: float = 2, eps: float = 1e-06, swap: bool = False,
-                        reduction: int = 1) -> T:  # fmt: skip
+def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-06, swap: bool = False,
+                        reduction: int = 1) -> Tensor:  # fmt: skip
     """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
     if not (anchor.ndim == positive.ndim == negative.ndim):
         raise RuntimeError(

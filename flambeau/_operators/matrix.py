@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Size, T
-from flambeau._operators.op import ALL_FORMS, composite, op
+from flambeau._operators.op import ALL_FORMS, OUT, composite, op
 from flambeau._operators.part import _diagonal, diagonal
+from flambeau._tensor import Tensor
 from flambeau._values.shape import wrap_dim
-
-OUT = ("function", "method", "out")
 
 
 def _rank(name: str, x: Any, least: int = 2) -> None:
@@ -36,7 +35,7 @@ triu.errors(lambda input, diagonal: _rank("triu", input))
 
 
 @composite("diag", variants=OUT)
-def diag(input: T, diagonal: int = 0) -> T:
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """A matrix with `input` on its diagonal, or the diagonal of a matrix."""
     if input.ndim == 1:
         return diag_embed(input, diagonal)
@@ -72,13 +71,13 @@ diag_embed.vjp(input=lambda g, offset, dim1, dim2: g.diagonal(offset, dim1, dim2
 
 
 @composite("diagflat")
-def diagflat(input: T, offset: int = 0) -> T:
+def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """A matrix with all elements of `input` on its diagonal."""
     return diag_embed(input.reshape(-1), offset)
 
 
 @composite("trace", variants=OUT, lacks=("bu", "trace"))
-def trace(input: T) -> T:
+def trace(input: Tensor) -> Tensor:
     """The sum of a matrix's diagonal."""
     if input.ndim != 2:
         raise RuntimeError("trace: expected a matrix, but got tensor with dim " + str(input.ndim))

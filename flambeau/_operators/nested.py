@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
-from flambeau._operators.op import FUNCTION, METHOD, op
+from flambeau._operators.op import FUNCTION, METHOD, Definition, op
 
 
-def _nested(*overloads: str, **options: Any) -> Any:
+def _nested(*overloads: str, **options: Any) -> Definition:
     return op(*overloads, promote="none", layouts="nested", **options)
 
 

@@ -9,6 +9,7 @@ from flambeau._kernel.language import Dims, Dims1, DType, Kernel, Scalar, Shape,
 from flambeau._operators import linalg as factor, solve
 from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN
 from flambeau._values.shape import wrap_dim, wrap_dims
 
@@ -48,7 +49,7 @@ def linalg_vector_norm(
     tensor(5.)
     """
     dims = wrap_dims(dim, x.ndim)
-    out = norm_of_sizes(k, k.abs(x), float(ord), dims)
+    out = norm_of_sizes(k, k.abs(x), float(ord), dims)  # type: ignore[arg-type]  # a complex one is refused
     return out if keepdim else k.reshape(out, tuple(n for i, n in enumerate(x.shape) if i not in dims))
 
 
@@ -147,8 +148,8 @@ def _extreme(x: Any, ord: float) -> Any:
     **TENSORS,
 )
 def linalg_matrix_norm(
-    A: T, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None
-) -> T:
+    A: Tensor, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """The norm of a matrix: 'fro', 'nuc', 1, 2, inf, or the smallest of the same with a minus sign."""
     if A.ndim < 2:
         raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
@@ -192,8 +193,8 @@ def linalg_matrix_norm(
     **TENSORS,
 )
 def linalg_norm(
-    input: T, ord: Any = None, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None
-) -> T:
+    input: Tensor, ord: Any = None, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """A vector norm, or where `dim` names two dimensions (or `input` is a matrix and `ord` is given) a matrix norm."""
     given = None if dim is None else sizes(dim)
     if given is not None and len(given) not in (1, 2):
@@ -213,7 +214,7 @@ def linalg_norm(
 
 
 @composite("linalg_cond(Tensor self, Scalar? p=None)", "linalg_cond.p_str(Tensor self, str p)", **TENSORS)
-def linalg_cond(A: T, p: Any = None) -> T:
+def linalg_cond(A: Tensor, p: Any = None) -> Tensor:
     """How much a matrix can magnify relative errors: |A| * |A^-1|."""
     if A.ndim < 2:
         raise RuntimeError("linalg.cond: The input tensor A must have at least 2 dimensions.")
@@ -242,13 +243,13 @@ def linalg_cond(A: T, p: Any = None) -> T:
     layouts=True,
 )
 def norm(
-    input: T,
+    input: Tensor,
     p: Any = "fro",
     dim: Dims | None = None,
     keepdim: bool = False,
     out: Any = None,
     dtype: DType | None = None,
-) -> T:
+) -> Tensor:
     """A norm over all elements or some dimensions. Superseded by `linalg.vector_norm` and `linalg.matrix_norm`."""
     given = None if dim is None else sizes(dim)
     if isinstance(p, str):
@@ -267,7 +268,7 @@ def norm(
 
 
 @composite("frobenius_norm.dim", variants=("function", "out"))
-def frobenius_norm(input: T, dim: Dims1, keepdim: bool = False) -> T:
+def frobenius_norm(input: Tensor, dim: Dims1, keepdim: bool = False) -> Tensor:
     """The square root of the sum of squares over some dimensions."""
     return linalg_vector_norm(input, 2, sizes(dim) or None, keepdim)
 
@@ -277,6 +278,6 @@ def frobenius_norm(input: T, dim: Dims1, keepdim: bool = False) -> T:
     "nuclear_norm(Tensor self, bool keepdim=False)",
     variants=("function", "out"),
 )
-def nuclear_norm(input: T, dim: Any = None, keepdim: bool = False) -> T:
+def nuclear_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The sum of the singular values."""
     return linalg_matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
 from flambeau._operators.op import composite, op
@@ -25,7 +26,7 @@ from flambeau._values.dtype import uint8
 )
 def native_layer_norm(
     k: Kernel[T], input: T, normalized_shape: Shape, weight: T | None, bias: T | None, eps: float
-) -> T:
+) -> tuple[T, T, T]:
     """(x - mean) / sqrt(var + eps) over the last dims, scaled and shifted; and the mean and 1/sqrt(var + eps)."""
     n = len(normalized_shape)
     dims = tuple(range(input.ndim - n, input.ndim))
@@ -39,7 +40,10 @@ def native_layer_norm(
     return (out if bias is None else out + bias), mean, rstd
 
 
-def _layer_norm_vjp(g_out, g_mean, g_rstd, input, normalized_shape, weight, bias, eps, mean, rstd, needs, recorded):  # type: ignore[no-untyped-def]
+def _layer_norm_vjp(
+    g_out: Any, g_mean: Any, g_rstd: Any, input: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, mean: Any,
+    rstd: Any, needs: Any, recorded: bool,
+) -> Any:  # fmt: skip
     n = len(normalized_shape)
     dims = tuple(range(input.ndim - n, input.ndim))
     lead = tuple(range(input.ndim - n))
@@ -89,13 +93,13 @@ def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tenso
 
 @composite("layer_norm", variants=("function",), receiver="input")
 def layer_norm(
-    input: T,
+    input: Tensor,
     normalized_shape: Shape,
-    weight: T | None = None,
-    bias: T | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
     eps: float = 1e-5,
     cudnn_enable: bool = True,
-) -> T:
+) -> Tensor:
     """Normalises over the last dims: (x - mean) / sqrt(var + eps) * weight + bias."""
     return native_layer_norm(input, _tuple(normalized_shape), weight, bias, eps)[0]
 
@@ -113,7 +117,7 @@ def _tuple(shape: Shape) -> Shape:
     lacks=("biC", "rms_norm"),
     packed="channels",
 )
-def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: float | None = None) -> T:
+def rms_norm(input: Tensor, normalized_shape: Shape, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Divides by the root mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight."""
     shape = _tuple(normalized_shape)
     if not shape:
@@ -146,13 +150,13 @@ def rms_norm(input: T, normalized_shape: Shape, weight: T | None = None, eps: fl
     lacks=("bic", "GroupNormKernelImpl"),
 )
 def group_norm(
-    input: T,
+    input: Tensor,
     num_groups: int,
-    weight: T | None = None,
-    bias: T | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
     eps: float = 1e-5,
     cudnn_enabled: bool = True,
-) -> T:
+) -> Tensor:
     """Normalises each of `num_groups` groups of channels of each sample."""
     shape = tuple(input.shape)
     if len(shape) < 2:
@@ -189,8 +193,8 @@ def group_norm(
     lacks=("bic", "GroupNormKernelImpl"),
 )
 def native_group_norm(
-    input: T, weight: T | None, bias: T | None, N: int, C: int, HxW: int, group: int, eps: float
-) -> T:
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, C: int, HxW: int, group: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """`group_norm` of sizes as given, and the mean and 1/sqrt(var + eps) of each group."""
     groups = input.reshape(N, group, C * HxW // group)
     mean = groups.mean(2)
@@ -206,7 +210,7 @@ def native_group_norm(
 
 
 @op("native_batch_norm_statistics", variants=(), outputs=("out", "mean", "rstd"), native=True, formats=True)
-def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: float) -> T:
+def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: float) -> tuple[T, T, T]:
     """Normalises over all dims but the second, by the batch's own statistics; and the mean and biased variance."""
     dims = (0, *range(2, input.ndim))
     count = max(1, prod(input.shape[d] for d in dims))
@@ -260,8 +264,8 @@ _batch_norm.known_as("NativeBatchNormBackward0", event="native_batch_norm").vjp(
     lacks=("bic", "batch_norm"),
     packed="channels",
 )
-def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float, eps: float,
-               cudnn_enabled: bool) -> T:  # fmt: skip
+def batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None, training: bool, momentum: float, eps: float,
+               cudnn_enabled: bool) -> Tensor:  # fmt: skip
     """Normalises each channel: by the batch's statistics when training (the running ones are updated), else by the running ones."""
     channels = input.shape[1] if input.ndim > 1 else input.shape[0]
     for t, name in ((running_mean, "running_mean"), (running_var, "running_var"), (weight, "weight"), (bias, "bias")):
@@ -279,9 +283,10 @@ def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | Non
         if running_var is not None and n:
             running_var.detach().mul_(1 - momentum).add_(var.detach(), alpha=momentum * n / max(n - 1, 1))
         return out
+    assert running_mean is not None and running_var is not None
     along = (1, channels, *(1,) * (input.ndim - 2))
     x = input if running_mean.dtype is input.dtype else input.to(running_mean.dtype)
-    scale = (running_var + eps).rsqrt()
+    scale: Tensor = (running_var + eps).rsqrt()
     if weight is not None:
         scale = scale * weight
     shift = -running_mean * scale if bias is None else bias - running_mean * scale
@@ -295,8 +300,8 @@ def batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | Non
     receiver="input",
     lacks=("bic", "batch_norm"),
 )
-def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, training: bool, momentum: float,
-                      eps: float) -> T:  # fmt: skip
+def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None, training: bool, momentum: float,
+                      eps: float) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """`batch_norm`, and the mean and 1/sqrt(var + eps) that it used (empty outside training)."""
     if not training:
         empty = input.new_empty((0,))
@@ -312,8 +317,8 @@ def native_batch_norm(input: T, weight: T | None, bias: T | None, running_mean: 
     variants=("function", "out"),
     receiver="input",
 )
-def _native_batch_norm_legit(input: T, weight: T | None, bias: T | None, running_mean: T, running_var: T, training: bool, momentum: float,
-                             eps: float) -> T:  # fmt: skip
+def _native_batch_norm_legit(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor, running_var: Tensor, training: bool, momentum: float,
+                             eps: float) -> Tensor:  # fmt: skip
     """`native_batch_norm`, where there are running statistics."""
     return native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
 
@@ -324,8 +329,8 @@ def _native_batch_norm_legit(input: T, weight: T | None, bias: T | None, running
     receiver="input",
 )
 def _native_batch_norm_legit_no_stats(
-    input: T, weight: T | None, bias: T | None, training: bool, momentum: float, eps: float
-) -> T:
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, training: bool, momentum: float, eps: float
+) -> Tensor:
     """`native_batch_norm`, where there are none."""
     return native_batch_norm(input, weight, bias, None, None, training, momentum, eps)
 
@@ -336,23 +341,29 @@ def _native_batch_norm_legit_no_stats(
     receiver="input",
 )
 def _batch_norm_with_update(
-    input: T, weight: T | None, bias: T | None, running_mean: T, running_var: T, momentum: float, eps: float
-) -> T:
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor,
+    running_var: Tensor,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`native_batch_norm` in training, and what a GPU's library would keep: nothing."""
     out = native_batch_norm(input, weight, bias, running_mean, running_var, True, momentum, eps)
     return (*out, input.detach().new_empty((0,), dtype=uint8))
 
 
 @composite("instance_norm", variants=("function",), receiver="input", native=True)
-def instance_norm(input: T, weight: T | None, bias: T | None, running_mean: T | None, running_var: T | None, use_input_stats: bool, momentum: float,
-                  eps: float, cudnn_enabled: bool) -> T:  # fmt: skip
+def instance_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None, use_input_stats: bool, momentum: float,
+                  eps: float, cudnn_enabled: bool) -> Tensor:  # fmt: skip
     """Normalises each channel of each sample by its own statistics (or by the running ones)."""
     if not use_input_stats and (running_mean is None or running_var is None):
         raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
     n, c = input.shape[:2]
     x = input.reshape(1, n * c, *input.shape[2:])
 
-    def each(t: Tensor | None) -> Tensor | None:
+    def each(t: Any) -> Any:
         return None if t is None else t.repeat(n)
 
     mean, var = each(running_mean), each(running_var)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau._kernel.language import T
 from flambeau._operators.fake_quantize import _single
 from flambeau._operators.op import FUNCTION, composite
 from flambeau._operators.quantize import int_repr, quantize_per_tensor
 from flambeau._operators.rnn_quantized import gru_cell, lstm_cell
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import float16, float32, int8, int32, quint8
 from flambeau._values.ranges import qparams_of_range
 
@@ -20,7 +20,7 @@ Scalar = Any
 
 
 @composite("fbgemm_linear_quantize_weight", variants=FUNCTION, receiver="input")
-def fbgemm_linear_quantize_weight(input: T) -> tuple[T, T, float, int]:
+def fbgemm_linear_quantize_weight(input: Tensor) -> tuple[Tensor, Tensor, float, int]:
     """A weight in codes of eight bits: codes, sums of rows of distances from zero, scale, zero point."""
     w: Any = input
     low, high = w.aminmax()
@@ -35,15 +35,15 @@ def fbgemm_linear_quantize_weight(input: T) -> tuple[T, T, float, int]:
     variants=FUNCTION,
     receiver="input",
 )
-def fbgemm_pack_quantized_matrix(input: T, K: Any = None, N: Any = None) -> T:
+def fbgemm_pack_quantized_matrix(input: Tensor, K: Any = None, N: Any = None) -> Tensor:
     """A weight as `fbgemm_linear_int8_weight` takes it."""
-    return input.clone()  # type: ignore[attr-defined,no-any-return]
+    return input.clone()
 
 
 @composite("fbgemm_pack_gemm_matrix_fp16", variants=FUNCTION, receiver="input")
-def fbgemm_pack_gemm_matrix_fp16(input: T) -> T:
+def fbgemm_pack_gemm_matrix_fp16(input: Tensor) -> Tensor:
     """A weight in half precision, as `fbgemm_linear_fp16_weight` takes it."""
-    return input.detach().clamp(-65504.0, 65504.0).to(float16)  # type: ignore[attr-defined,no-any-return]
+    return input.detach().clamp(-65504.0, 65504.0).to(float16)
 
 
 def _product(x: Any, weight: Any, scale: Any, zero: Any, bias: Any) -> Any:
@@ -57,29 +57,41 @@ def _product(x: Any, weight: Any, scale: Any, zero: Any, bias: Any) -> Any:
 
 @composite("fbgemm_linear_int8_weight_fp32_activation", variants=FUNCTION, receiver="input")
 def fbgemm_linear_int8_weight_fp32_activation(
-    input: T, weight: T, packed: T, col_offsets: T, weight_scale: Scalar, weight_zero_point: Scalar, bias: T
-) -> T:
+    input: Tensor,
+    weight: Tensor,
+    packed: Tensor,
+    col_offsets: Tensor,
+    weight_scale: Scalar,
+    weight_zero_point: Scalar,
+    bias: Tensor,
+) -> Tensor:
     """A linear layer whose weight is codes of eight bits, and whose input becomes so."""
     return _product(input, weight, weight_scale, weight_zero_point, bias)
 
 
 @composite("fbgemm_linear_int8_weight", variants=FUNCTION, receiver="input")
 def fbgemm_linear_int8_weight(
-    input: T, weight: T, packed: T, col_offsets: T, weight_scale: Scalar, weight_zero_point: Scalar, bias: T
-) -> T:
+    input: Tensor,
+    weight: Tensor,
+    packed: Tensor,
+    col_offsets: Tensor,
+    weight_scale: Scalar,
+    weight_zero_point: Scalar,
+    bias: Tensor,
+) -> Tensor:
     """The same with a bias."""
     return _product(input, weight, weight_scale, weight_zero_point, bias)
 
 
 @composite("fbgemm_linear_fp16_weight_fp32_activation", variants=FUNCTION, receiver="input")
-def fbgemm_linear_fp16_weight_fp32_activation(input: T, packed_weight: T, bias: T | None) -> T:
+def fbgemm_linear_fp16_weight_fp32_activation(input: Tensor, packed_weight: Tensor, bias: Tensor | None) -> Tensor:
     """A linear layer whose weight is in half precision."""
-    out = input.detach() @ packed_weight.to(float32).mT  # type: ignore[attr-defined]
+    out = input.detach() @ packed_weight.to(float32).mT
     return out if bias is None else out + bias
 
 
 @composite("fbgemm_linear_fp16_weight", variants=FUNCTION, receiver="input")
-def fbgemm_linear_fp16_weight(input: T, packed_weight: T, bias: T) -> T:
+def fbgemm_linear_fp16_weight(input: Tensor, packed_weight: Tensor, bias: Tensor) -> Tensor:
     """The same with a bias."""
     return fbgemm_linear_fp16_weight_fp32_activation(input, packed_weight, bias)
 
@@ -96,9 +108,9 @@ class _Cell:
 
 @composite("quantized_lstm_cell", variants=FUNCTION, receiver="input")
 def quantized_lstm_cell(
-    input: T, hx: Sequence[T], w_ih: T, w_hh: T, b_ih: T, b_hh: T, packed_ih: T, packed_hh: T, col_offsets_ih: T, col_offsets_hh: T,
+    input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, packed_ih: Tensor, packed_hh: Tensor, col_offsets_ih: Tensor, col_offsets_hh: Tensor,
     scale_ih: Scalar, scale_hh: Scalar, zero_point_ih: Scalar, zero_point_hh: Scalar,
-) -> tuple[T, T]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One step of an LSTM whose weights are codes of eight bits."""
     cell = _Cell(w_hh, scale_hh, zero_point_hh, b_hh)
     return lstm_cell(_product(input, w_ih, scale_ih, zero_point_ih, b_ih), tuple(hx), cell)
@@ -106,9 +118,9 @@ def quantized_lstm_cell(
 
 @composite("quantized_gru_cell", variants=FUNCTION, receiver="input")
 def quantized_gru_cell(
-    input: T, hx: T, w_ih: T, w_hh: T, b_ih: T, b_hh: T, packed_ih: T, packed_hh: T, col_offsets_ih: T, col_offsets_hh: T,
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, packed_ih: Tensor, packed_hh: Tensor, col_offsets_ih: Tensor, col_offsets_hh: Tensor,
     scale_ih: Scalar, scale_hh: Scalar, zero_point_ih: Scalar, zero_point_hh: Scalar,
-) -> T:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """One step of a GRU whose weights are codes of eight bits."""
     cell = _Cell(w_hh, scale_hh, zero_point_hh, b_hh)
     return gru_cell(_product(input, w_ih, scale_ih, zero_point_ih, b_ih), hx, cell)
@@ -116,9 +128,9 @@ def quantized_gru_cell(
 
 @composite("quantized_rnn_relu_cell", variants=FUNCTION, receiver="input")
 def quantized_rnn_relu_cell(
-    input: T, hx: T, w_ih: T, w_hh: T, b_ih: T, b_hh: T, packed_ih: T, packed_hh: T, col_offsets_ih: T, col_offsets_hh: T,
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, packed_ih: Tensor, packed_hh: Tensor, col_offsets_ih: Tensor, col_offsets_hh: Tensor,
     scale_ih: Scalar, scale_hh: Scalar, zero_point_ih: Scalar, zero_point_hh: Scalar,
-) -> T:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """One step of a simple cell whose weights are codes of eight bits."""
     return (
         _product(input, w_ih, scale_ih, zero_point_ih, b_ih) + _product(hx, w_hh, scale_hh, zero_point_hh, b_hh)
@@ -127,9 +139,9 @@ def quantized_rnn_relu_cell(
 
 @composite("quantized_rnn_tanh_cell", variants=FUNCTION, receiver="input")
 def quantized_rnn_tanh_cell(
-    input: T, hx: T, w_ih: T, w_hh: T, b_ih: T, b_hh: T, packed_ih: T, packed_hh: T, col_offsets_ih: T, col_offsets_hh: T,
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, packed_ih: Tensor, packed_hh: Tensor, col_offsets_ih: Tensor, col_offsets_hh: Tensor,
     scale_ih: Scalar, scale_hh: Scalar, zero_point_ih: Scalar, zero_point_hh: Scalar,
-) -> T:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """The same with `tanh`."""
     return (
         _product(input, w_ih, scale_ih, zero_point_ih, b_ih) + _product(hx, w_hh, scale_hh, zero_point_hh, b_hh)

@@ -135,7 +135,7 @@ class Op:
         base = self.aten.removeprefix(namespace + "_") if namespace else self.aten
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
-        self.lacks: tuple[tuple[str, str], ...] = (lacks,) if lacks and isinstance(lacks[0], str) else lacks  # type: ignore[assignment]
+        self.lacks: tuple[tuple[str, str], ...] = (lacks,) if lacks and isinstance(lacks[0], str) else lacks
         self._routines: dict[dtype, str] = {}
         self.halves, self.layouts = halves, layouts
         self.wraps, self.formats, self.packed = wraps, formats, packed
@@ -155,7 +155,8 @@ class Op:
         self.node_name, self.event_name, self.node_without = "", "", ("", "")
         self.inside: Callable[..., str] | None = None
         self.read_by: dict[str, tuple[str, ...]] = {}
-        self.is_primitive, self.seen_rules = kind != "composite", {}
+        self.is_primitive = kind != "composite"
+        self.seen_rules: dict[str, Callable[..., Any]] = {}
         self.seen_as: Callable[..., Any] | None = None
         self.sign: Callable[[bool, bool], tuple[bool, bool]] | None = None
         self.custom: Any = None  # the definition of a user's operator (`torch.library`)
@@ -303,6 +304,11 @@ class Op:
     # ---- what is read off the body ----
 
     @cached_property
+    def notes(self) -> dict[str, str]:
+        """The annotations of the parameters and of what it returns, as text: composites say `Tensor` where other bodies say `T`."""
+        return {name: str(note).replace("Tensor", "T") for name, note in self.body.__annotations__.items()}
+
+    @cached_property
     def params(self) -> tuple[Param, ...]:
         """The parameters, in order, without the kernel."""
         body = self.body
@@ -311,13 +317,13 @@ class Op:
         keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         first = 0 if self.kind == "composite" else 1
         start = len(positional) - len(defaults)
-        notes = body.__annotations__
+        notes = self.notes
         out = [
-            Param(n, str(notes.get(n, "Any")), defaults[i - start] if i >= start else REQUIRED, False)
+            Param(n, notes.get(n, "Any"), defaults[i - start] if i >= start else REQUIRED, False)
             for i, n in enumerate(positional)
             if i >= first
         ]
-        out += [Param(n, str(notes.get(n, "Any")), kwdefaults.get(n, REQUIRED), True) for n in keyword]
+        out += [Param(n, notes.get(n, "Any"), kwdefaults.get(n, REQUIRED), True) for n in keyword]
         return tuple(out)
 
     @cached_property
@@ -341,8 +347,11 @@ class Op:
         return tuple(p.name for p in self.params if p.is_tensor)
 
 
-def _decorator(kind: str) -> Callable[..., Callable[[Callable[..., Any]], Op]]:
-    def decorate(*overloads: str, **options: Any) -> Callable[[Callable[..., Any]], Op]:
+Definition = Callable[[Callable[..., Any]], Op]  # what stands above a body
+
+
+def _decorator(kind: str) -> Callable[..., Definition]:
+    def decorate(*overloads: str, **options: Any) -> Definition:
         return lambda body: Op(kind, body, overloads, **options)
 
     return decorate
@@ -355,3 +364,5 @@ composite = _decorator("composite")
 ALL_FORMS = ("function", "method", "inplace", "out")
 FUNCTION = ("function",)
 METHOD = ("method",)
+OUT = ("function", "method", "out")
+FUNCTION_OUT = ("function", "out")

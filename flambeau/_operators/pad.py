@@ -120,7 +120,7 @@ def _check(input: Tensor, pad: Sequence[int], n: int, mode: str) -> None:
 
 
 def _define(mode: str, prefix: str, n: int) -> None:
-    def pad_nd(input: T, padding: Shape) -> T:
+    def pad_nd(input: Tensor, padding: Shape) -> Tensor:
         padding = (padding,) * (2 * n) if isinstance(padding, int) else tuple(padding)
         _check(input, padding, n, mode)
         return _take_each(input, padding, mode)
@@ -140,7 +140,7 @@ for _n in (1, 2, 3):
 
 
 @composite("_pad_circular", namespace="nn", variants=("function",))
-def _pad_circular(input: T, pad: Shape) -> T:
+def _pad_circular(input: Tensor, pad: Shape) -> Tensor:
     """Pads by wrapping around."""
     for d, (before, after) in enumerate(_widths(input.ndim, pad)):
         if before > input.shape[d] or after > input.shape[d]:
@@ -156,7 +156,7 @@ def _pad_circular(input: T, pad: Shape) -> T:
 
 
 @composite("pad", namespace="nn", variants=("function",))
-def pad(input: T, pad: Shape, mode: str = "constant", value: float | None = None) -> T:
+def pad(input: Tensor, pad: Shape, mode: str = "constant", value: float | None = None) -> Tensor:
     """Pads the last dims by `mode`: "constant", "reflect", "replicate" or "circular"."""
     if len(pad) % 2:
         raise RuntimeError("Padding length must be divisible by 2")

@@ -8,6 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Kernel, Shape, Size, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import VIEW, elements, sizes
+from flambeau._tensor import Tensor
 from flambeau._values.shape import whole, wrap_dim
 
 Array = Any
@@ -120,13 +121,13 @@ slice_backward.vjp(input=lambda g, dim, start, end, step: slice_(g, dim, start, 
     "narrow(Tensor(a) self, int dim, SymInt start, SymInt length) -> Tensor(a)",
     "narrow.Tensor(Tensor(a) self, int dim, Tensor start, SymInt length) -> Tensor(a)",
 )
-def narrow(input: T, dim: Dim, start: Any, length: int) -> T:
+def narrow(input: Tensor, dim: Dim, start: Any, length: int) -> Tensor:
     """The part of `input` from `start`, `length` elements long, along `dim`.
 
     >>> torch.arange(5).narrow(0, 1, 3)
     tensor([1, 2, 3])
     """
-    if not isinstance(start, int) and (getattr(start, "ndim", 0) or start._a.dtype.kind not in "iu"):
+    if not isinstance(start, int) and (getattr(start, "ndim", 0) > 0 or start._a.dtype.kind not in "iu"):
         raise RuntimeError("start must be an 0-dim integral Tensor.")
     if input.ndim == 0:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
@@ -144,7 +145,7 @@ def narrow(input: T, dim: Dim, start: Any, length: int) -> T:
 
 
 @composite("narrow_copy", variants=("function", "method", "out"), layouts=True)
-def narrow_copy(input: T, dim: Dim, start: Size, length: Size) -> T:
+def narrow_copy(input: Tensor, dim: Dim, start: Size, length: Size) -> Tensor:
     """A copy of the part of `input` that `narrow` views."""
     if input.ndim and dim >= input.ndim:
         raise RuntimeError(
@@ -258,7 +259,7 @@ def _checked(given: Shape, n: int, dim: int) -> Shape:
 
 
 @composite("split_with_sizes(Tensor(a -> *) self, SymInt[] split_sizes, int dim=0) -> Tensor(a)[]")
-def split_with_sizes(input: T, split_sizes: Shape, dim: Dim = 0) -> tuple[T, ...]:
+def split_with_sizes(input: Tensor, split_sizes: Shape, dim: Dim = 0) -> tuple[Tensor, ...]:
     """Pieces of the given sizes along `dim`."""
     if input.ndim == 0:
         raise RuntimeError("split_with_sizes expects at least a 1-dimensional tensor")
@@ -266,19 +267,19 @@ def split_with_sizes(input: T, split_sizes: Shape, dim: Dim = 0) -> tuple[T, ...
 
 
 @composite("unsafe_split.Tensor")
-def unsafe_split(input: T, split_size: Size, dim: Dim = 0) -> tuple[T, ...]:
+def unsafe_split(input: Tensor, split_size: Size, dim: Dim = 0) -> tuple[Tensor, ...]:
     """As `split`, without the bookkeeping of views."""
     return split(input, split_size, dim)
 
 
 @composite("unsafe_split_with_sizes")
-def unsafe_split_with_sizes(input: T, split_sizes: Shape, dim: Dim = 0) -> tuple[T, ...]:
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Shape, dim: Dim = 0) -> tuple[Tensor, ...]:
     """As `split_with_sizes`, without the bookkeeping of views."""
     return split(input, tuple(split_sizes), dim)
 
 
 @composite("chunk(Tensor(a -> *) self, int chunks, int dim=0) -> Tensor(a)[]")
-def chunk(input: T, chunks: int, dim: Dim = 0) -> tuple[T, ...]:
+def chunk(input: Tensor, chunks: int, dim: Dim = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size along `dim` (the last may be shorter)."""
     if input.ndim == 0:
         raise RuntimeError("chunk expects at least a 1-dimensional tensor")
@@ -289,7 +290,7 @@ def chunk(input: T, chunks: int, dim: Dim = 0) -> tuple[T, ...]:
 
 
 @composite("unsafe_chunk")
-def unsafe_chunk(input: T, chunks: int, dim: Dim = 0) -> tuple[T, ...]:
+def unsafe_chunk(input: Tensor, chunks: int, dim: Dim = 0) -> tuple[Tensor, ...]:
     """As `chunk`, without the bookkeeping of views."""
     return chunk(input, chunks, dim)
 
@@ -297,7 +298,7 @@ def unsafe_chunk(input: T, chunks: int, dim: Dim = 0) -> tuple[T, ...]:
 @composite(
     "tensor_split.sections(Tensor(a -> *) self, SymInt sections, int dim=0) -> Tensor(a)[]", python_name="tensor_split"
 )
-def tensor_split_sections(input: T, sections: int, dim: Dim = 0) -> tuple[T, ...]:
+def tensor_split_sections(input: Tensor, sections: int, dim: Dim = 0) -> tuple[Tensor, ...]:
     """So many pieces along `dim`, sizes differing by at most one."""
     return tensor_split(input, sections, dim)
 
@@ -305,7 +306,7 @@ def tensor_split_sections(input: T, sections: int, dim: Dim = 0) -> tuple[T, ...
 @composite(
     "tensor_split.indices(Tensor(a -> *) self, SymInt[] indices, int dim=0) -> Tensor(a)[]", python_name="tensor_split"
 )
-def tensor_split_indices(input: T, indices: Shape, dim: Dim = 0) -> tuple[T, ...]:
+def tensor_split_indices(input: Tensor, indices: Shape, dim: Dim = 0) -> tuple[Tensor, ...]:
     """Pieces along `dim`, cut at the given indices."""
     return tensor_split(input, indices, dim)
 
@@ -313,7 +314,7 @@ def tensor_split_indices(input: T, indices: Shape, dim: Dim = 0) -> tuple[T, ...
 @composite(
     "tensor_split.tensor_indices_or_sections(Tensor(a -> *) self, Tensor tensor_indices_or_sections, int dim=0) -> Tensor(a)[]"
 )
-def tensor_split(input: T, indices_or_sections: Any, dim: Dim = 0) -> tuple[T, ...]:
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: Dim = 0) -> tuple[Tensor, ...]:
     """So many pieces along `dim`, sizes differing by at most one, or pieces cut at the given indices."""
     if input.ndim == 0:
         raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
@@ -359,7 +360,7 @@ def _equally(name: str, x: Any, given: Any, dim: int, least: int) -> Any:
     "hsplit.int(Tensor(a -> *) self, int sections) -> Tensor(a)[]",
     "hsplit.array(Tensor(a -> *) self, int[] indices) -> Tensor(a)[]",
 )
-def hsplit(input: T, indices_or_sections: Any) -> tuple[T, ...]:
+def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """Splits along columns (a vector along its only dimension)."""
     return _equally("hsplit", input, indices_or_sections, 0 if input.ndim == 1 else 1, 1)
 
@@ -368,7 +369,7 @@ def hsplit(input: T, indices_or_sections: Any) -> tuple[T, ...]:
     "vsplit.int(Tensor(a -> *) self, int sections) -> Tensor(a)[]",
     "vsplit.array(Tensor(a -> *) self, int[] indices) -> Tensor(a)[]",
 )
-def vsplit(input: T, indices_or_sections: Any) -> tuple[T, ...]:
+def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """Splits along rows."""
     return _equally("vsplit", input, indices_or_sections, 0, 2)
 
@@ -377,7 +378,7 @@ def vsplit(input: T, indices_or_sections: Any) -> tuple[T, ...]:
     "dsplit.int(Tensor(a -> *) self, int sections) -> Tensor(a)[]",
     "dsplit.array(Tensor(a -> *) self, int[] indices) -> Tensor(a)[]",
 )
-def dsplit(input: T, indices_or_sections: Any) -> tuple[T, ...]:
+def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """Splits along the third dimension."""
     return _equally("dsplit", input, indices_or_sections, 2, 3)
 
@@ -483,7 +484,7 @@ unfold_backward.vjp(input=lambda g, dim, size, step: g.unfold(dim, size, step))
 
 
 @composite("as_strided", layouts=True, alias=True)
-def as_strided(input: T, size: Shape, stride: Shape, storage_offset: Size | None = None) -> T:
+def as_strided(input: Tensor, size: Shape, stride: Shape, storage_offset: Size | None = None) -> Tensor:
     """A view of the storage with any sizes, strides and offset."""
     size, stride = sizes(size), sizes(stride)
     if len(size) != len(stride):
@@ -548,7 +549,7 @@ as_strided_backward.vjp(
 
 
 @composite("select_scatter", variants=("function", "method", "out"))
-def select_scatter(input: T, src: T, dim: Dim, index: Size) -> T:
+def select_scatter(input: Tensor, src: Tensor, dim: Dim, index: Size) -> Tensor:
     """A copy of `input` with `src` in place of the slice at `index` along `dim`."""
     out = input.clone()
     part = select(out, dim, index)
@@ -563,8 +564,8 @@ def select_scatter(input: T, src: T, dim: Dim, index: Size) -> T:
 
 @composite("slice_scatter", variants=("function", "method", "out"))
 def slice_scatter(
-    input: T, src: T, dim: Dim = 0, start: Size | None = None, end: Size | None = None, step: Size = 1
-) -> T:
+    input: Tensor, src: Tensor, dim: Dim = 0, start: Size | None = None, end: Size | None = None, step: Size = 1
+) -> Tensor:
     """A copy of `input` with `src` in place of a slice along `dim`."""
     out = input.clone()
     part = slice_(out, dim, start, end, step)
@@ -578,7 +579,7 @@ def slice_scatter(
 
 
 @composite("diagonal_scatter", variants=("function", "method", "out"))
-def diagonal_scatter(input: T, src: T, offset: int = 0, dim1: Dim = 0, dim2: Dim = 1) -> T:
+def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: Dim = 0, dim2: Dim = 1) -> Tensor:
     """A copy of `input` with `src` on a diagonal."""
     out = input.clone()
     part = diagonal(out, offset, dim1, dim2)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Scalar, T
+from flambeau._kernel.language import Kernel, N, Scalar, T
 from flambeau._operators.op import ALL_FORMS, Op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import check_fits
 
-N = T  # a tensor or a number
 LARGE = 65504  # what every floating dtype of arithmetic holds
 
 

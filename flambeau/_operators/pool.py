@@ -129,15 +129,15 @@ def _max(input: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil_m
     lacks=("buc", "max_pool2d"),
     unnamed=True,
 )
-def max_pool2d_with_indices(input: T, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, dilation: IntList2 = 1,
-                            ceil_mode: bool = False) -> T:  # fmt: skip
+def max_pool2d_with_indices(input: Tensor, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, dilation: IntList2 = 1,
+                            ceil_mode: bool = False) -> Tensor:  # fmt: skip
     """The largest element of each window of the last two dims, and its flat position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")
 
 
 @composite("max_pool2d_with_indices_backward", variants=())
-def max_pool2d_with_indices_backward(grad_output: T, input: T, kernel_size: IntList2, stride: IntList2, padding: IntList2, dilation: IntList2,
-                                     ceil_mode: bool, indices: T) -> T:  # fmt: skip
+def max_pool2d_with_indices_backward(grad_output: Tensor, input: Tensor, kernel_size: IntList2, stride: IntList2, padding: IntList2, dilation: IntList2,
+                                     ceil_mode: bool, indices: Tensor) -> Tensor:  # fmt: skip
     """What reaches the input of `max_pool2d_with_indices`."""
     return flat_in(_max_pool_backward(grad_output, indices, tuple(input.shape), 2), input)
 
@@ -150,8 +150,8 @@ def max_pool2d_with_indices_backward(grad_output: T, input: T, kernel_size: IntL
     lacks=("buc", "max_pool3d"),
     unnamed=True,
 )
-def max_pool3d_with_indices(input: T, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, dilation: IntList3 = 1,
-                            ceil_mode: bool = False) -> T:  # fmt: skip
+def max_pool3d_with_indices(input: Tensor, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, dilation: IntList3 = 1,
+                            ceil_mode: bool = False) -> Tensor:  # fmt: skip
     """The largest element of each window of the last three dims, and its flat position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")
 
@@ -161,8 +161,13 @@ def max_pool3d_with_indices(input: T, kernel_size: IntList3, stride: IntList3 = 
     variants=("function",),
 )
 def max_pool1d_with_indices(
-    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
-) -> T:
+    input: Tensor,
+    kernel_size: Shape,
+    stride: Shape = (),
+    padding: Shape = 0,
+    dilation: Shape = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
     """The largest element of each window of the last dim, and its position."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 1, "max_pool1d")
 
@@ -173,22 +178,27 @@ def max_pool1d_with_indices(
     lacks=("buc", "max_pool2d"),
 )
 def max_pool1d(
-    input: T, kernel_size: Shape, stride: Shape = (), padding: Shape = 0, dilation: Shape = 1, ceil_mode: bool = False
-) -> T:
+    input: Tensor,
+    kernel_size: Shape,
+    stride: Shape = (),
+    padding: Shape = 0,
+    dilation: Shape = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
     """The largest element of each window of the last dim."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 1, "max_pool1d")[0]
 
 
 @composite("max_pool2d", variants=("function",), lacks=("buc", "max_pool2d"))
-def max_pool2d(input: T, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, dilation: IntList2 = 1,
-               ceil_mode: bool = False) -> T:  # fmt: skip
+def max_pool2d(input: Tensor, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, dilation: IntList2 = 1,
+               ceil_mode: bool = False) -> Tensor:  # fmt: skip
     """The largest element of each window of the last two dims."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")[0]
 
 
 @composite("max_pool3d", variants=("function",), lacks=("buc", "max_pool3d"))
-def max_pool3d(input: T, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, dilation: IntList3 = 1,
-               ceil_mode: bool = False) -> T:  # fmt: skip
+def max_pool3d(input: Tensor, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, dilation: IntList3 = 1,
+               ceil_mode: bool = False) -> Tensor:  # fmt: skip
     """The largest element of each window of the last three dims."""
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")[0]
 
@@ -212,13 +222,13 @@ def _unpool(input: Any, indices: Any, output_size: Any, n: int) -> Any:
 
 
 @composite("max_unpool2d", namespace="nn", variants=("function",), packed="images", lacks=("bic", "max_unpool2d"))
-def max_unpool2d(input: T, indices: T, output_size: Shape2) -> T:
+def max_unpool2d(input: Tensor, indices: Tensor, output_size: Shape2) -> Tensor:
     """Puts each element where `max_pool2d` took it from; zeros elsewhere."""
     return _unpool(input, indices, tuple(output_size), 2)
 
 
 @composite("max_unpool3d", namespace="nn", variants=("function",), lacks=("bic", "max_unpool3d"))
-def max_unpool3d(input: T, indices: T, output_size: Shape3, stride: IntList3, padding: IntList3) -> T:
+def max_unpool3d(input: Tensor, indices: Tensor, output_size: Shape3, stride: IntList3, padding: IntList3) -> Tensor:
     """Puts each element where `max_pool3d` took it from; zeros elsewhere."""
     return _unpool(input, indices, tuple(output_size), 3)
 
@@ -320,27 +330,27 @@ def _avg(
     lacks=("bsuc", "avg_pool2d"),
 )
 def avg_pool1d(
-    input: T,
+    input: Tensor,
     kernel_size: Shape,
     stride: Shape = (),
     padding: Shape = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
-) -> T:
+) -> Tensor:
     """The mean of each window of the last dim."""
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, None, 1, "avg_pool1d")
 
 
 @composite("avg_pool2d", namespace="nn", variants=("function", "out"), lacks=("bsuc", "avg_pool2d"))
-def avg_pool2d(input: T, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-               divisor_override: int | None = None) -> T:  # fmt: skip
+def avg_pool2d(input: Tensor, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+               divisor_override: int | None = None) -> Tensor:  # fmt: skip
     """The mean of each window of the last two dims."""
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2, "avg_pool2d")
 
 
 @composite("avg_pool3d", namespace="nn", variants=("function", "out"), lacks=("bsuhc", "avg_pool3d_out_frame"))
-def avg_pool3d(input: T, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-               divisor_override: int | None = None) -> T:  # fmt: skip
+def avg_pool3d(input: Tensor, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+               divisor_override: int | None = None) -> Tensor:  # fmt: skip
     """The mean of each window of the last three dims."""
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 3, "avg_pool3d")
 
@@ -393,7 +403,7 @@ def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
 
 
 @composite("adaptive_avg_pool1d", variants=("function",), layouts=True, lacks=("bi", "adaptive_avg_pool2d"))
-def adaptive_avg_pool1d(input: T, output_size: IntList1) -> T:
+def adaptive_avg_pool1d(input: Tensor, output_size: IntList1) -> Tensor:
     """The mean of each of `output_size` nearly equal parts of the last dim."""
     return _adaptive_avg(input, output_size, 1, "adaptive_avg_pool1d")
 
@@ -401,7 +411,7 @@ def adaptive_avg_pool1d(input: T, output_size: IntList1) -> T:
 @composite(
     "adaptive_avg_pool2d", namespace="nn", variants=("function",), layouts=True, lacks=("bi", "adaptive_avg_pool2d")
 )
-def adaptive_avg_pool2d(input: T, output_size: Shape2) -> T:
+def adaptive_avg_pool2d(input: Tensor, output_size: Shape2) -> Tensor:
     """The mean of each of `output_size` nearly equal parts of the last two dims."""
     return _adaptive_avg(input, output_size, 2, "adaptive_avg_pool2d")
 
@@ -413,7 +423,7 @@ def adaptive_avg_pool2d(input: T, output_size: Shape2) -> T:
     layouts=True,
     lacks=("bi", "adaptive_avg_pool3d_cpu"),
 )
-def adaptive_avg_pool3d(input: T, output_size: Shape3) -> T:
+def adaptive_avg_pool3d(input: Tensor, output_size: Shape3) -> Tensor:
     """The mean of each of `output_size` nearly equal parts of the last three dims."""
     return _adaptive_avg(input, output_size, 3, "adaptive_avg_pool3d")
 
@@ -434,7 +444,7 @@ _adaptive_max_pool.vjp(
     variants=("function",),
     lacks=("bic", "adaptive_max_pool2d"),
 )
-def adaptive_max_pool1d(input: T, output_size: Shape) -> T:
+def adaptive_max_pool1d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tensor]:
     """The largest element of each of `output_size` nearly equal parts of the last dim, and its position."""
     return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 1, "adaptive_max_pool1d")))
 
@@ -446,7 +456,7 @@ def adaptive_max_pool1d(input: T, output_size: Shape) -> T:
     lacks=("bic", "adaptive_max_pool2d"),
     packed="images",
 )
-def adaptive_max_pool2d(input: T, output_size: Shape) -> T:
+def adaptive_max_pool2d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tensor]:
     """The largest element of each part of the last two dims, and its flat position."""
     return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 2, "adaptive_max_pool2d")))
 
@@ -457,6 +467,6 @@ def adaptive_max_pool2d(input: T, output_size: Shape) -> T:
     variants=("function",),
     lacks=("bic", "adaptive_max_pool3d_cpu"),
 )
-def adaptive_max_pool3d(input: T, output_size: Shape) -> T:
+def adaptive_max_pool3d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tensor]:
     """The largest element of each part of the last three dims, and its flat position."""
     return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 3, "adaptive_max_pool3d")))

@@ -100,15 +100,15 @@ def threshold_backward(k: Kernel[T], grad_output: T, input: T, threshold: Scalar
 
 
 @composite("leaky_relu_backward", **HIDDEN)
-def leaky_relu_backward(grad_output: T, input: T, negative_slope: Scalar, self_is_result: bool) -> T:
+def leaky_relu_backward(grad_output: Tensor, input: Tensor, negative_slope: Scalar, self_is_result: bool) -> Tensor:
     """What reaches the input of `leaky_relu`."""
     return grad_output.where(input > 0, grad_output * negative_slope)
 
 
 @composite("elu_backward", **HIDDEN)
 def elu_backward(
-    grad_output: T, alpha: Scalar, scale: Scalar, input_scale: Scalar, is_result: bool, self_or_result: T
-) -> T:
+    grad_output: Tensor, alpha: Scalar, scale: Scalar, input_scale: Scalar, is_result: bool, self_or_result: Tensor
+) -> Tensor:
     """What reaches the input of `elu`."""
     x = self_or_result
     low = (x + alpha * scale) * input_scale if is_result else (x * input_scale).exp() * (alpha * scale * input_scale)
@@ -131,13 +131,13 @@ activation.elu.primitive(
 
 
 @composite("_softmax", **HIDDEN)
-def _softmax(input: T, dim: int, half_to_float: bool) -> T:
+def _softmax(input: Tensor, dim: int, half_to_float: bool) -> Tensor:
     """`softmax`, as graphs show it."""
     return activation.softmax(input, dim, float32 if half_to_float else None)
 
 
 @composite("_log_softmax", **HIDDEN)
-def _log_softmax(input: T, dim: int, half_to_float: bool) -> T:
+def _log_softmax(input: Tensor, dim: int, half_to_float: bool) -> Tensor:
     """`log_softmax`, as graphs show it."""
     return activation.log_softmax(input, dim, float32 if half_to_float else None)
 
@@ -165,22 +165,36 @@ _backward_of(loss.binary_cross_entropy, defaults=True)
 
 @composite("nll_loss_backward", **HIDDEN)
 def nll_loss_backward(
-    grad_output: T, input: T, target: T, weight: T | None, reduction: int, ignore_index: Size, total_weight: T
-) -> T:
+    grad_output: Tensor,
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    reduction: int,
+    ignore_index: Size,
+    total_weight: Tensor,
+) -> Tensor:
     """What reaches the input of `nll_loss_forward`."""
     return loss._nll_back(grad_output, tuple(input.shape), target, weight, total_weight, reduction, ignore_index)
 
 
 @composite("nll_loss2d_backward", **HIDDEN)
 def nll_loss2d_backward(
-    grad_output: T, input: T, target: T, weight: T | None, reduction: int, ignore_index: Size, total_weight: T
-) -> T:
+    grad_output: Tensor,
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    reduction: int,
+    ignore_index: Size,
+    total_weight: Tensor,
+) -> Tensor:
     """What reaches the input of `nll_loss2d_forward`."""
     return nll_loss_backward(grad_output, input, target, weight, reduction, ignore_index, total_weight)
 
 
 @composite("nll_loss2d_forward", outputs=("output", "total_weight"), **HIDDEN)
-def nll_loss2d_forward(input: T, target: T, weight: T | None, reduction: int, ignore_index: Size) -> T:
+def nll_loss2d_forward(
+    input: Tensor, target: Tensor, weight: Tensor | None, reduction: int, ignore_index: Size
+) -> Tensor:
     """`nll_loss_forward` of images."""
     return tuple(loss.nll_loss_forward(input, target, weight, reduction, ignore_index))  # type: ignore[return-value]
 
@@ -263,9 +277,9 @@ contract.linear.parts(_linear)
     **HIDDEN,
 )
 def convolution_backward(
-    grad_output: T,
-    input: T,
-    weight: T,
+    grad_output: Tensor,
+    input: Tensor,
+    weight: Tensor,
     bias_sizes: Shape | None,
     stride: Shape,
     padding: Shape,
@@ -274,7 +288,7 @@ def convolution_backward(
     output_padding: Shape,
     groups: int,
     output_mask: Sequence[bool],
-) -> tuple[T, T, T]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """What reaches the input, the weight and the bias of `convolution`."""
     run = lambda x, w: conv.convolution(x, w, None, stride, padding, dilation, transposed, output_padding, groups)
     gx, gw = _gradients_of(run, (input, weight), output_mask, grad_output)
@@ -322,13 +336,13 @@ _backward_of(pool.avg_pool3d)
 
 
 @composite("_adaptive_avg_pool2d", **HIDDEN)
-def _adaptive_avg_pool2d(input: T, output_size: Shape2) -> T:
+def _adaptive_avg_pool2d(input: Tensor, output_size: Shape2) -> Tensor:
     """`adaptive_avg_pool2d`, as graphs show it."""
     return pool.adaptive_avg_pool2d(input, output_size)
 
 
 @composite("_adaptive_avg_pool2d_backward", **HIDDEN)
-def _adaptive_avg_pool2d_backward(grad_output: T, input: T) -> T:
+def _adaptive_avg_pool2d_backward(grad_output: Tensor, input: Tensor) -> Tensor:
     """What reaches the input of `_adaptive_avg_pool2d`."""
     size = tuple(grad_output.shape[-2:])
     return _gradients(lambda x: pool.adaptive_avg_pool2d(x, size), (input,), grad_output)[0]
@@ -352,20 +366,20 @@ pool.adaptive_avg_pool2d.parts(_adaptive)
     **HIDDEN,
 )
 def native_layer_norm_backward(
-    grad_out: T,
-    input: T,
+    grad_out: Tensor,
+    input: Tensor,
     normalized_shape: Shape,
-    mean: T,
-    rstd: T,
-    weight: T | None,
-    bias: T | None,
+    mean: Tensor,
+    rstd: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
     output_mask: Sequence[bool],
-) -> tuple[T, T, T]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """What reaches the input, the weight and the bias of `native_layer_norm`."""
     found = normalize._layer_norm_vjp(
         grad_out, None, None, input, normalized_shape, weight, bias, 0.0, mean, rstd, output_mask, False
     )
-    return tuple(g if g is None or i == 0 else g.reshape(tuple(normalized_shape)) for i, g in enumerate(found))  # type: ignore[return-value]
+    return tuple(g if g is None or i == 0 else g.reshape(tuple(normalized_shape)) for i, g in enumerate(found))
 
 
 native_layer_norm_backward.primitive()
@@ -382,17 +396,17 @@ normalize.native_layer_norm.primitive(
     **HIDDEN,
 )
 def native_group_norm_backward(
-    grad_out: T,
-    input: T,
-    mean: T,
-    rstd: T,
-    weight: T | None,
+    grad_out: Tensor,
+    input: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    weight: Tensor | None,
     N: int,
     C: int,
     HxW: int,
     group: int,
     output_mask: Sequence[bool],
-) -> tuple[T, T, T]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """What reaches the input, the weight and the bias of `native_group_norm`."""
     g, x = grad_out.reshape(N, group, -1), input.reshape(N, group, -1)
     shown = (x - mean.unsqueeze(2)) * rstd.unsqueeze(2)
@@ -430,22 +444,22 @@ normalize.group_norm.parts(_grouped)
     **HIDDEN,
 )
 def native_batch_norm_backward(
-    grad_out: T,
-    input: T,
-    weight: T | None,
-    running_mean: T | None,
-    running_var: T | None,
-    save_mean: T | None,
-    save_invstd: T | None,
+    grad_out: Tensor,
+    input: Tensor,
+    weight: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    save_mean: Tensor | None,
+    save_invstd: Tensor | None,
     train: bool,
     eps: float,
     output_mask: Sequence[bool],
-) -> tuple[T, T, T]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """What reaches the input, the weight and the bias of `native_batch_norm`."""
     bias = None if not output_mask[2] else grad_out.new_zeros(input.shape[1])
     mean, var = (None, None) if train else (running_mean, running_var)
     run = lambda x, w, b: normalize.batch_norm(x, w, b, mean, var, train, 0.0, eps, False)
-    return tuple(_gradients_of(run, (input, weight, bias), output_mask, grad_out))  # type: ignore[return-value]
+    return tuple(_gradients_of(run, (input, weight, bias), output_mask, grad_out))
 
 
 def _batch_norm_rule(g, input, weight, running_mean, running_var, training, eps, outs, needs):  # type: ignore[no-untyped-def]
@@ -532,47 +546,51 @@ def detach(k: Kernel[T], input: T) -> T:
 
 
 @composite("lift_fresh", **HIDDEN, alias=True)
-def lift_fresh(input: T) -> T:
+def lift_fresh(input: Tensor) -> Tensor:
     """A tensor that was just made from data: itself."""
     return input
 
 
 @composite("_local_scalar_dense(Tensor self) -> Scalar", differentiable=False, **HIDDEN)
-def _local_scalar_dense(input: T) -> Any:
+def _local_scalar_dense(input: Tensor) -> Any:
     """The only element, as a Python number."""
     return input.item()
 
 
 @composite("item(Tensor self) -> Scalar", **HIDDEN)
-def item(input: T) -> Any:
+def item(input: Tensor) -> Any:
     """The only element, as a Python number."""
     return input.item()
 
 
 @composite("to.dtype", **HIDDEN, alias=True)
 def to_dtype(
-    input: T, dtype: DType, non_blocking: bool = False, copy: bool = False, memory_format: MemoryFormat | None = None
-) -> T:
+    input: Tensor,
+    dtype: DType,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: MemoryFormat | None = None,
+) -> Tensor:
     """The tensor in another dtype."""
     return input.to(dtype, non_blocking, copy, memory_format=memory_format)
 
 
 @composite("to.device", **HIDDEN, alias=True)
 def to_device(
-    input: T,
+    input: Tensor,
     device: Device,
     dtype: DType,
     non_blocking: bool = False,
     copy: bool = False,
     memory_format: MemoryFormat | None = None,
-) -> T:
+) -> Tensor:
     """The tensor on another device, in another dtype."""
     return input.to(device, dtype, non_blocking, copy, memory_format=memory_format)
 
 
 @composite("to.dtype_layout", **HIDDEN, alias=True)
 def to_dtype_layout(
-    input: T,
+    input: Tensor,
     *,
     dtype: DType | None = None,
     layout: Layout | None = None,
@@ -581,7 +599,7 @@ def to_dtype_layout(
     non_blocking: bool = False,
     copy: bool = False,
     memory_format: MemoryFormat | None = None,
-) -> T:
+) -> Tensor:
     """The tensor in another dtype, on another device."""
     given = {"dtype": dtype, "device": device, "memory_format": memory_format}
     return input.to(copy=copy, **{n: v for n, v in given.items() if v is not None})
@@ -589,21 +607,25 @@ def to_dtype_layout(
 
 @composite("to.other", **HIDDEN, alias=True)
 def to_other(
-    input: T, other: T, non_blocking: bool = False, copy: bool = False, memory_format: MemoryFormat | None = None
-) -> T:
+    input: Tensor,
+    other: Tensor,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: MemoryFormat | None = None,
+) -> Tensor:
     """The tensor in another's dtype, on its device."""
     return input.to(other, non_blocking, copy, memory_format=memory_format)
 
 
 @composite("lift_fresh_copy", **HIDDEN)
-def lift_fresh_copy(input: T) -> T:
+def lift_fresh_copy(input: Tensor) -> Tensor:
     """A copy of a constant, as graphs start from it."""
     return input.clone()
 
 
 @composite("_assert_tensor_metadata", **HIDDEN)
 def _assert_tensor_metadata(
-    a: T,
+    a: Tensor,
     size: Shape | None = None,
     stride: Shape | None = None,
     dtype: DType | None = None,
@@ -620,7 +642,7 @@ def _assert_tensor_metadata(
 
 
 @composite("detach_(Tensor(a!) self) -> Tensor(a!)", **HIDDEN)
-def detach_(input: T) -> T:
+def detach_(input: Tensor) -> Tensor:
     """Forget the history."""
     return input.detach_()
 
@@ -628,13 +650,13 @@ def detach_(input: T) -> T:
 @composite(
     "as_strided_(Tensor(a!) self, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor(a!)", **HIDDEN
 )
-def as_strided_(input: T, size: Shape, stride: Shape, storage_offset: int | None = None) -> T:
+def as_strided_(input: Tensor, size: Shape, stride: Shape, storage_offset: int | None = None) -> Tensor:
     """The tensor becomes a view of its memory."""
     return input.as_strided_(size, stride, storage_offset)
 
 
 @composite("set_.source_Storage(Tensor(a!) self, Storage source) -> Tensor(a!)", **HIDDEN)
-def set_source(input: T, source: Any) -> T:
+def set_source(input: Tensor, source: Any) -> Tensor:
     """The tensor becomes one over a storage."""
     return input.set_(source)
 
@@ -643,7 +665,7 @@ def set_source(input: T, source: Any) -> T:
     "set_.source_Storage_storage_offset(Tensor(a!) self, Storage source, SymInt storage_offset, SymInt[] size, SymInt[] stride=[]) -> Tensor(a!)",
     **HIDDEN,
 )
-def set_source_offset(input: T, source: Any, storage_offset: int, size: Shape, stride: Shape = ()) -> T:
+def set_source_offset(input: Tensor, source: Any, storage_offset: int, size: Shape, stride: Shape = ()) -> Tensor:
     """The tensor becomes a part of a storage."""
     return input.set_(source, storage_offset, size, stride)
 
@@ -655,46 +677,48 @@ def promote_types(type1: DType, type2: DType) -> Any:
 
 
 @composite("_is_all_true", **HIDDEN)
-def _is_all_true(input: T) -> T:
+def _is_all_true(input: Tensor) -> Tensor:
     """Whether every element is true."""
     return input.all()
 
 
 @composite("_assert_async.msg", **HIDDEN)
-def _assert_async(input: T, assert_msg: str) -> None:
+def _assert_async(input: Tensor, assert_msg: str) -> None:
     """Raise unless the only element is nonzero."""
     if not bool(input):
         raise RuntimeError(assert_msg)
 
 
 @composite("log_sigmoid_forward", outputs=("output", "buffer"), **HIDDEN)
-def log_sigmoid_forward(input: T) -> tuple[T, T]:
+def log_sigmoid_forward(input: Tensor) -> tuple[Tensor, Tensor]:
     """`log_sigmoid`, and what its derivative would keep: nothing."""
     return activation.log_sigmoid(input), input.new_empty((0,))
 
 
 @composite("_cdist_forward", **HIDDEN)
-def _cdist_forward(x1: T, x2: T, p: float, compute_mode: int | None) -> T:
+def _cdist_forward(x1: Tensor, x2: Tensor, p: float, compute_mode: int | None) -> Tensor:
     """The distances between rows."""
     return REGISTRY["cdist"](x1, x2, p, compute_mode)
 
 
 @composite("_cdist_backward", **HIDDEN)
-def _cdist_backward(grad: T, x1: T, x2: T, p: float, cdist: T) -> T:
+def _cdist_backward(grad: Tensor, x1: Tensor, x2: Tensor, p: float, cdist: Tensor) -> Tensor:
     """What reaches the first rows of `_cdist_forward`."""
     return _gradients(lambda x: REGISTRY["cdist"](x, x2, p), (x1,), grad)[0]
 
 
 @composite("_weight_norm_interface", **HIDDEN)
-def _weight_norm_interface(v: T, g: T, dim: int = 0) -> tuple[T, T]:
+def _weight_norm_interface(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
     """`_weight_norm`, and the norms."""
     return REGISTRY["_weight_norm"](v, g, dim), REGISTRY["norm_except_dim"](v, 2, dim)
 
 
 @composite("_weight_norm_interface_backward", **HIDDEN)
-def _weight_norm_interface_backward(grad_w: T, saved_v: T, saved_g: T, saved_norms: T, dim: int) -> tuple[T, T]:
+def _weight_norm_interface_backward(
+    grad_w: Tensor, saved_v: Tensor, saved_g: Tensor, saved_norms: Tensor, dim: int
+) -> tuple[Tensor, Tensor]:
     """What reaches direction and length of `_weight_norm_interface`."""
-    return tuple(_gradients(lambda v, g: REGISTRY["_weight_norm"](v, g, dim), (saved_v, saved_g), grad_w))  # type: ignore[return-value]
+    return tuple(_gradients(lambda v, g: REGISTRY["_weight_norm"](v, g, dim), (saved_v, saved_g), grad_w))
 
 
 @composite(
@@ -703,17 +727,17 @@ def _weight_norm_interface_backward(grad_w: T, saved_v: T, saved_g: T, saved_nor
     **HIDDEN,
 )
 def grid_sampler_2d_backward(
-    grad_output: T,
-    input: T,
-    grid: T,
+    grad_output: Tensor,
+    input: Tensor,
+    grid: Tensor,
     interpolation_mode: int,
     padding_mode: int,
     align_corners: bool,
     output_mask: Sequence[bool],
-) -> tuple[T, T]:
+) -> tuple[Tensor, Tensor]:
     """What reaches input and grid of `grid_sampler_2d`."""
     run = lambda x, where: grids.grid_sampler_2d(x, where, interpolation_mode, padding_mode, align_corners)
-    return tuple(_gradients_of(run, (input, grid), output_mask, grad_output))  # type: ignore[return-value]
+    return tuple(_gradients_of(run, (input, grid), output_mask, grad_output))
 
 
 for _op in (lift_fresh, _local_scalar_dense, grid_sampler_2d_backward, _cdist_backward):

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau._kernel.language import DType, Kernel, Shape, T
-from flambeau._operators.op import FUNCTION, METHOD, op
+from flambeau._operators.op import FUNCTION, METHOD, Definition, op
 
 Ints = Any
 MemoryFormat = Any
 
 
-def _quantized(*overloads: str, **options: Any) -> Any:
+def _quantized(*overloads: str, **options: Any) -> Definition:
     """`op` for what has readings for quantized tensors alone."""
     return op(*overloads, promote="none", layouts="quantized", differentiable=False, **options)
 

@@ -10,6 +10,7 @@ from flambeau._ground.errors import check
 from flambeau._kernel.language import DType, Kernel, Shape, Size, T
 from flambeau._operators.create import FACTORY, LIKE, chosen, own, shaped
 from flambeau._operators.op import op
+from flambeau._tensor import Tensor
 from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import (
     SPOKEN,
@@ -54,8 +55,8 @@ LOWEST = -(1 << 63)
 FILLS: dict[str, Any] = {"promote": "none", "variants": ("inplace",)}
 
 
-def _nothing(g: T) -> T:
-    return g.new_zeros(g.shape)  # type: ignore[attr-defined,no-any-return]
+def _nothing(g: Tensor) -> Tensor:
+    return g.new_zeros(g.shape)
 
 
 def missing(routine: str, d: dtype) -> NoReturn:

@@ -7,12 +7,10 @@ from math import prod as product
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, Dims1, DType, Kernel, Scalar, T
-from flambeau._operators.op import Op, composite, op
+from flambeau._operators.op import OUT, Op, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import uint8
 from flambeau._values.shape import wrap_dim, wrap_dims
-
-OUT = ("function", "method", "out")
 
 
 def dropped(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
@@ -128,14 +126,14 @@ def _(input: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
 
 
 @composite("nansum", variants=OUT, native=True)
-def nansum(input: T, dim: Dims1 | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
+def nansum(input: Tensor, dim: Dims1 | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The sum, NaN counting as 0."""
     x = input.masked_fill(input.isnan(), 0) if input.dtype.is_floating_point else input
     return x.sum(dim, keepdim, dtype=dtype)
 
 
 @composite("nanmean", variants=OUT, native=True)
-def nanmean(input: T, dim: Dims1 | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> T:
+def nanmean(input: Tensor, dim: Dims1 | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The mean of what is not NaN."""
     return nansum(input, dim, keepdim, dtype=dtype) / input.isnan().logical_not().sum(dim, keepdim)
 
@@ -218,7 +216,7 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
     def full(k: Kernel[T], input: T) -> T:
         return k.reshape(getattr(k, word)(input, tuple(range(input.ndim))), ())
 
-    def along(k: Kernel[T], input: T, dim: Dim, keepdim: bool = False) -> T:
+    def along(k: Kernel[T], input: T, dim: Dim, keepdim: bool = False) -> tuple[T, T]:
         if not input.ndim:
             return k.library("copied", input), k.library("filled", k.iota(1, _int64()), shape=())
         d = wrap_dim(dim, input.ndim)
@@ -300,7 +298,7 @@ def _placed(g: Tensor, shape: tuple[int, ...], indices: Tensor, dim: int, keepdi
 
 
 @composite("max.other", variants=("function", "method", "out"))
-def max_other(input: T, other: T) -> T:
+def max_other(input: Tensor, other: Tensor) -> Tensor:
     """The larger of two elements."""
     from flambeau._operators.select import maximum
 
@@ -308,7 +306,7 @@ def max_other(input: T, other: T) -> T:
 
 
 @composite("min.other", variants=("function", "method", "out"))
-def min_other(input: T, other: T) -> T:
+def min_other(input: Tensor, other: Tensor) -> Tensor:
     """The smaller of two elements."""
     from flambeau._operators.select import minimum
 
@@ -320,7 +318,7 @@ min_, min_dim, amin = _extreme("min")
 
 
 @composite("aminmax", variants=OUT, outputs=("min", "max"), exact=True, lacks=("c", "aminmax_cpu"))
-def aminmax(input: T, *, dim: Dim | None = None, keepdim: bool = False) -> T:
+def aminmax(input: Tensor, *, dim: Dim | None = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     """The smallest and the largest element."""
     if dim is None and not input.numel():
         raise RuntimeError(
@@ -393,7 +391,7 @@ def var(
     """The mean squared distance from the mean, over n - correction (1 by default)."""
     dims = wrap_dims(dim, input.ndim)
     n = product(input.shape[d] for d in dims)
-    c = 1 if correction is None else correction
+    c: Any = 1 if correction is None else correction
     d = input - k.sum(input, dims) / max(n, 1)
     square = d * d if input.dtype.kind != "c" else k.real(d) * k.real(d) + k.imag(d) * k.imag(d)
     left = max(n - c, 0)
@@ -434,19 +432,19 @@ def _(input: Any, dim: Any, correction: Any, keepdim: bool) -> None:
     python_name="var",
     variants=OUT,
 )
-def var_unbiased(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
+def var_unbiased(input: Tensor, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> Tensor:
     """`var` with correction 1 (unbiased) or 0."""
     return var(input, dim, correction=int(unbiased), keepdim=keepdim)
 
 
 @composite("var.all", python_name="var")
-def var_all(input: T, unbiased: bool) -> T:
+def var_all(input: Tensor, unbiased: bool) -> Tensor:
     """`var` of all elements."""
     return var(input, None, correction=int(unbiased))
 
 
 @composite("std.correction", variants=OUT, layouts=True)
-def std(input: T, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> T:
+def std(input: Tensor, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> Tensor:
     """The square root of `var`."""
     return _root(var(input, dim, correction=correction, keepdim=keepdim))
 
@@ -467,27 +465,29 @@ _root.known_as("StdBackward0", event="sqrt").vjp(input=lambda g, out: (g / (out 
     layouts=True,
     variants=OUT,
 )
-def std_unbiased(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> T:
+def std_unbiased(input: Tensor, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> Tensor:
     """`std` with correction 1 (unbiased) or 0."""
     return std(input, dim, correction=int(unbiased), keepdim=keepdim)
 
 
 @composite("std.all", python_name="std", layouts=True)
-def std_all(input: T, unbiased: bool) -> T:
+def std_all(input: Tensor, unbiased: bool) -> Tensor:
     """`std` of all elements."""
     return std(input, None, correction=int(unbiased))
 
 
 def _with_mean(name: str, spread: Op) -> None:
     def correction_(
-        input: T, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False
-    ) -> tuple[T, T]:
+        input: Tensor, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False
+    ) -> tuple[Tensor, Tensor]:
         return spread(input, dim, correction=correction, keepdim=keepdim), input.mean(dim, keepdim)
 
-    def unbiased_(input: T, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False) -> tuple[T, T]:
+    def unbiased_(
+        input: Tensor, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False
+    ) -> tuple[Tensor, Tensor]:
         return spread(input, dim, correction=int(unbiased), keepdim=keepdim), input.mean(dim, keepdim)
 
-    def all_of(input: T, unbiased: bool) -> tuple[T, T]:
+    def all_of(input: Tensor, unbiased: bool) -> tuple[Tensor, Tensor]:
         return spread(input, None, correction=int(unbiased)), input.mean()
 
     by_dim = "dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)"
@@ -530,6 +530,6 @@ logsumexp.vjp(
 
 
 @composite("dist")
-def dist(input: T, other: T, p: Scalar = 2) -> T:
+def dist(input: Tensor, other: Tensor, p: Scalar = 2) -> Tensor:
     """The p-norm of input - other."""
     return (input - other).norm(p)

@@ -225,10 +225,10 @@ def _define(name: str, n: int, kind: str, aligned: bool) -> None:
             out = out.index_select(d + 2, input.new_tensor(_nearest(e, o, s, "exact" in name), dtype=int64))
         return out
 
-    def vec(input: T, output_size: Shape | None, align_corners: bool, scale_factors: Any) -> T:
+    def vec(input: Tensor, output_size: Shape | None, align_corners: bool, scale_factors: Any) -> Tensor:
         return run(input, output_size, align_corners, scale_factors)
 
-    def vec_nearest(input: T, output_size: Shape | None, scale_factors: Any) -> T:
+    def vec_nearest(input: Tensor, output_size: Shape | None, scale_factors: Any) -> Tensor:
         return run(input, output_size, False, scale_factors)
 
     fn = vec if aligned else vec_nearest
@@ -242,45 +242,47 @@ def _define(name: str, n: int, kind: str, aligned: bool) -> None:
 
 def _plain(name: str, n: int, run: Any, aligned: bool) -> Any:
     """The overload that takes one scale for each dim by name."""
-    if aligned:
-        if n == 1:
 
-            def fn(input: T, output_size: Shape1, align_corners: bool, scales: float | None = None) -> T:
-                return run(input, output_size, align_corners, (scales,))
-        elif n == 2:
+    def aligned_1d(input: Tensor, output_size: Shape1, align_corners: bool, scales: float | None = None) -> Tensor:
+        return run(input, output_size, align_corners, (scales,))
 
-            def fn(
-                input: T,
-                output_size: Shape2,
-                align_corners: bool,
-                scales_h: float | None = None,
-                scales_w: float | None = None,
-            ) -> T:
-                return run(input, output_size, align_corners, (scales_h, scales_w))
-        else:
+    def aligned_2d(
+        input: Tensor,
+        output_size: Shape2,
+        align_corners: bool,
+        scales_h: float | None = None,
+        scales_w: float | None = None,
+    ) -> Tensor:
+        return run(input, output_size, align_corners, (scales_h, scales_w))
 
-            def fn(input: T, output_size: Shape3, align_corners: bool, scales_d: float | None = None, scales_h: float | None = None,
-                   scales_w: float | None = None) -> T:  # fmt: skip
-                return run(input, output_size, align_corners, (scales_d, scales_h, scales_w))
-    elif n == 1:
+    def aligned_3d(
+        input: Tensor,
+        output_size: Shape3,
+        align_corners: bool,
+        scales_d: float | None = None,
+        scales_h: float | None = None,
+        scales_w: float | None = None,
+    ) -> Tensor:
+        return run(input, output_size, align_corners, (scales_d, scales_h, scales_w))
 
-        def fn(input: T, output_size: Shape1, scales: float | None = None) -> T:
-            return run(input, output_size, False, (scales,))
-    elif n == 2:
+    def nearest_1d(input: Tensor, output_size: Shape1, scales: float | None = None) -> Tensor:
+        return run(input, output_size, False, (scales,))
 
-        def fn(input: T, output_size: Shape2, scales_h: float | None = None, scales_w: float | None = None) -> T:
-            return run(input, output_size, False, (scales_h, scales_w))
-    else:
+    def nearest_2d(
+        input: Tensor, output_size: Shape2, scales_h: float | None = None, scales_w: float | None = None
+    ) -> Tensor:
+        return run(input, output_size, False, (scales_h, scales_w))
 
-        def fn(
-            input: T,
-            output_size: Shape3,
-            scales_d: float | None = None,
-            scales_h: float | None = None,
-            scales_w: float | None = None,
-        ) -> T:
-            return run(input, output_size, False, (scales_d, scales_h, scales_w))
+    def nearest_3d(
+        input: Tensor,
+        output_size: Shape3,
+        scales_d: float | None = None,
+        scales_h: float | None = None,
+        scales_w: float | None = None,
+    ) -> Tensor:
+        return run(input, output_size, False, (scales_d, scales_h, scales_w))
 
+    fn: Any = ((aligned_1d, aligned_2d, aligned_3d) if aligned else (nearest_1d, nearest_2d, nearest_3d))[n - 1]
     fn.__name__, fn.__doc__ = name, f"Interpolates the last {n} dims on a grid of `output_size`."
     return fn
 
@@ -317,7 +319,7 @@ def _axis(theta: Tensor, n: int, align: bool) -> Tensor:
 
 
 @composite("affine_grid_generator", variants=("function",))
-def affine_grid_generator(theta: T, size: Shape, align_corners: bool) -> T:
+def affine_grid_generator(theta: Tensor, size: Shape, align_corners: bool) -> Tensor:
     """The grid of an affine map theta (n, dims, dims + 1) over an image of shape `size`."""
     axes = [_axis(theta, e, align_corners) for e in size[2:]]
     n = len(axes)
@@ -336,7 +338,7 @@ def _pair(v: Any) -> tuple[int, int]:
 
 
 @composite("im2col", namespace="nn", variants=("function",), lacks=("iC", "im2col_out_cpu"))
-def im2col(input: T, kernel_size: IntList2, dilation: IntList2, padding: IntList2, stride: IntList2) -> T:
+def im2col(input: Tensor, kernel_size: IntList2, dilation: IntList2, padding: IntList2, stride: IntList2) -> Tensor:
     """Every window of an image as a column: (n, c * taps, windows)."""
     (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (kernel_size, dilation, padding, stride))
     if input.ndim not in (3, 4) or any(e == 0 for e in input.shape[-3:]):
@@ -368,8 +370,8 @@ def im2col(input: T, kernel_size: IntList2, dilation: IntList2, padding: IntList
 
 @composite("col2im", namespace="nn", variants=("function",))
 def col2im(
-    input: T, output_size: Shape2, kernel_size: IntList2, dilation: IntList2, padding: IntList2, stride: IntList2
-) -> T:
+    input: Tensor, output_size: Shape2, kernel_size: IntList2, dilation: IntList2, padding: IntList2, stride: IntList2
+) -> Tensor:
     """Adds columns of windows back into an image."""
     (h, w), (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (output_size, kernel_size, dilation, padding, stride))
     if input.ndim not in (2, 3):
@@ -402,7 +404,7 @@ def col2im(
 
 
 @composite("pixel_shuffle", variants=("function",), packed="images", lacks=("uC", "pixel_shuffle"))
-def pixel_shuffle(input: T, upscale_factor: int) -> T:
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., c r^2, h, w) to (..., c, h r, w r)."""
     r = upscale_factor
     if input.ndim < 3:
@@ -423,7 +425,7 @@ def pixel_shuffle(input: T, upscale_factor: int) -> T:
 
 
 @composite("pixel_unshuffle", variants=("function",), packed="images", lacks=("uC", "pixel_unshuffle"))
-def pixel_unshuffle(input: T, downscale_factor: int) -> T:
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(..., c, h r, w r) to (..., c r^2, h, w)."""
     r = downscale_factor
     if input.ndim < 3:
@@ -450,7 +452,7 @@ def pixel_unshuffle(input: T, downscale_factor: int) -> T:
     packed="images",
     lacks=("uC", "channel_shuffle"),
 )
-def channel_shuffle(input: T, groups: Size) -> T:
+def channel_shuffle(input: Tensor, groups: Size) -> Tensor:
     """Interleaves the channels of `groups` groups."""
     if input.ndim < 3:
         raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(input.shape)}")

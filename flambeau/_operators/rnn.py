@@ -13,6 +13,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Shape, T
 from flambeau._operators.contract import linear
 from flambeau._operators.op import composite, op
+from flambeau._tensor import Tensor
 
 State = tuple[Any, ...]
 
@@ -318,12 +319,12 @@ def _define(kind: str, name: str, state: str) -> None:
     """The two overloads of one network: padded input, and packed data."""
     hx_note = "Sequence[T]" if kind == "lstm" else "T"
 
-    def padded(input: T, hx: Any, params: Sequence[T], has_biases: bool, num_layers: int, dropout: float, train: bool, bidirectional: bool,
-               batch_first: bool) -> T:  # fmt: skip
+    def padded(input: Tensor, hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int, dropout: float, train: bool, bidirectional: bool,
+               batch_first: bool) -> Tensor:  # fmt: skip
         return _run(kind, input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first)
 
-    def packed(data: T, batch_sizes: T, hx: Any, params: Sequence[T], has_biases: bool, num_layers: int, dropout: float, train: bool,
-               bidirectional: bool) -> T:  # fmt: skip
+    def packed(data: Tensor, batch_sizes: Tensor, hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int, dropout: float, train: bool,
+               bidirectional: bool) -> Tensor:  # fmt: skip
         return _run_packed(kind, data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, bidirectional)
 
     for fn, what in ((padded, "a padded sequence"), (packed, "packed sequences")):
@@ -355,21 +356,27 @@ def _check_cell(input: Any, state: State, w_ih: Any, w_hh: Any) -> None:
 
 
 @composite("rnn_tanh_cell", variants=("function",), receiver="input")
-def rnn_tanh_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
+def rnn_tanh_cell(
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
+) -> Tensor:
     """tanh(w_ih x + b_ih + w_hh h + b_hh)."""
     _check_cell(input, (hx,), w_ih, w_hh)
     return STEPS["tanh"](_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
 
 
 @composite("rnn_relu_cell", variants=("function",), receiver="input")
-def rnn_relu_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
+def rnn_relu_cell(
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
+) -> Tensor:
     """relu(w_ih x + b_ih + w_hh h + b_hh)."""
     _check_cell(input, (hx,), w_ih, w_hh)
     return STEPS["relu"](_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
 
 
 @composite("gru_cell", variants=("function",), receiver="input")
-def gru_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
+def gru_cell(
+    input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
+) -> Tensor:
     """One step of a GRU (Cho et al., 2014)."""
     _check_cell(input, (hx,), w_ih, w_hh)
     return _gru(_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
@@ -380,7 +387,14 @@ def gru_cell(input: T, hx: T, w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T |
     variants=("function",),
     receiver="input",
 )
-def lstm_cell(input: T, hx: Sequence[T], w_ih: T, w_hh: T, b_ih: T | None = None, b_hh: T | None = None) -> T:
+def lstm_cell(
+    input: Tensor,
+    hx: Sequence[Tensor],
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """One step of an LSTM (Hochreiter and Schmidhuber, 1997): the hidden and the cell state."""
     _check_cell(input, tuple(hx), w_ih, w_hh)
     return _lstm(_product(input, w_ih, b_ih), tuple(hx), w_hh, b_hh, None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau._kernel.language import DType, T
+from flambeau._kernel.language import DType
 from flambeau._operators.dropout import dropout as drop
 from flambeau._operators.join import cat, stack
 from flambeau._operators.op import FUNCTION, composite
+from flambeau._tensor import Tensor
 
 Cell = Callable[..., Any]
 
@@ -93,8 +94,8 @@ def _by_sizes(batch_sizes: Any) -> Any:
     variants=FUNCTION,
 )
 def quantized_lstm(
-    input: T,
-    hx: Sequence[T],
+    input: Tensor,
+    hx: Sequence[Tensor],
     params: Any,
     has_biases: bool,
     num_layers: int,
@@ -118,9 +119,9 @@ def quantized_lstm(
     python_name="quantized_lstm",
 )
 def quantized_lstm_packed(
-    data: T,
-    batch_sizes: T,
-    hx: Sequence[T],
+    data: Tensor,
+    batch_sizes: Tensor,
+    hx: Sequence[Tensor],
     params: Any,
     has_biases: bool,
     num_layers: int,
@@ -140,8 +141,8 @@ def quantized_lstm_packed(
     variants=FUNCTION,
 )
 def quantized_gru(
-    input: T,
-    hx: T,
+    input: Tensor,
+    hx: Tensor,
     params: Any,
     has_biases: bool,
     num_layers: int,
@@ -162,9 +163,9 @@ def quantized_gru(
     python_name="quantized_gru",
 )
 def quantized_gru_packed(
-    data: T,
-    batch_sizes: T,
-    hx: T,
+    data: Tensor,
+    batch_sizes: Tensor,
+    hx: Tensor,
     params: Any,
     has_biases: bool,
     num_layers: int,

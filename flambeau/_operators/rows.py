@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flambeau._kernel.language import T
 from flambeau._operators.create import triu_indices
 from flambeau._operators.op import FUNCTION, composite
 from flambeau._operators.statistics import pairwise
+from flambeau._tensor import Tensor
 
 
 @composite("norm_except_dim", variants=FUNCTION)
-def norm_except_dim(v: T, pow: int = 2, dim: int = 0) -> T:
+def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
     """The norm over all dims but one, kept; dim -1 leaves none."""
     if dim == -1:
         return v.norm(pow)
@@ -18,13 +18,13 @@ def norm_except_dim(v: T, pow: int = 2, dim: int = 0) -> T:
 
 
 @composite("_weight_norm", variants=FUNCTION)
-def _weight_norm(v: T, g: T, dim: int = 0) -> T:
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     """g v / |v|, a norm for each slice of `dim`."""
     return v * (g / norm_except_dim(v, 2, dim))
 
 
 @composite("pdist", variants=FUNCTION, lacks=("h", "pdist"))
-def pdist(input: T, p: float = 2.0) -> T:
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norms of the differences between rows i < j of a matrix, in the order (0, 1), (0, 2), ..."""
     if input.ndim != 2:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")

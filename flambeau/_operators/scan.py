@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from flambeau._kernel.language import Dim, DType, Kernel, T
-from flambeau._operators.op import ALL_FORMS, Op, composite, op
+from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64
 from flambeau._values.shape import wrap_dim
-
-OUT = ("function", "method", "out")
 
 
 @op("cumsum", promote="sum", variants=ALL_FORMS, native=True, lacks=("C", "cumsum_out_cpu"), packed=True)
@@ -39,7 +38,7 @@ def _cumprod_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
     """d out_j / d x_i = product of x_k, k <= j, k != i; by division where no element is 0."""
     if not input.ndim or not input.numel() or input.shape[dim] == 1:
         return g
-    conj = (lambda t: t.conj()) if input.is_complex() else (lambda t: t)
+    conj: Callable[[Tensor], Tensor] = (lambda t: t.conj()) if input.is_complex() else (lambda t: t)
     if not bool(input.eq(0).any()):
         return (g * conj(out)).flip(dim).cumsum(dim).flip(dim) / conj(input)
     parts = []
@@ -79,7 +78,7 @@ def _lcse_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
         return g
     unreached = out.eq(-math.inf)
 
-    def part(signed: Tensor, none: Tensor) -> Tensor:
+    def part(signed: Tensor, none: Any) -> Tensor:
         terms = (
             signed.masked_fill(none, 1.0).log().masked_fill(none, -math.inf) - out.masked_fill(unreached, 0.0).conj()
         )
@@ -89,7 +88,7 @@ def _lcse_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
 
 
 def _running(word: str) -> Op:
-    def body(k: Kernel[T], input: T, dim: Dim) -> T:
+    def body(k: Kernel[T], input: T, dim: Dim) -> tuple[T, T]:
         so_far = getattr(k, f"cum{word}")(input, dim)
         along = tuple(n if d == dim % input.ndim else 1 for d, n in enumerate(input.shape))
         places = k.expand(k.reshape(k.iota(input.shape[dim], int64), along), input.shape)
@@ -119,7 +118,9 @@ cummax, cummin = _running("max"), _running("min")
 
 
 @composite("diff", variants=OUT)
-def diff(input: T, n: int = 1, dim: Dim = -1, prepend: T | None = None, append: T | None = None) -> T:
+def diff(
+    input: Tensor, n: int = 1, dim: Dim = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
     """Differences of neighbours along dim, n times."""
     from flambeau._operators.join import cat
 
@@ -144,7 +145,7 @@ def diff(input: T, n: int = 1, dim: Dim = -1, prepend: T | None = None, append: 
     variants=("function",),
     names=("trapz",),
 )
-def trapezoid(y: T, x: T | None = None, *, dx: float = 1, dim: Dim = -1) -> T:
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: Dim = -1) -> Tensor:
     """The integral of y by the trapezoidal rule, at places x or dx apart."""
     n = y.shape[dim]
     if n == 0:
@@ -158,7 +159,7 @@ def trapezoid(y: T, x: T | None = None, *, dx: float = 1, dim: Dim = -1) -> T:
     "cumulative_trapezoid.dx(Tensor y, *, Scalar dx=1, int dim=-1)",
     variants=("function",),
 )
-def cumulative_trapezoid(y: T, x: T | None = None, *, dx: float = 1, dim: Dim = -1) -> T:
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: Dim = -1) -> Tensor:
     """`trapezoid` up to each place."""
     n = y.shape[dim]
     mid = y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Kernel, Scalar, T
-from flambeau._operators.index import OUT, Index, N, changed, writes
-from flambeau._operators.op import ALL_FORMS, op
+from flambeau._kernel.language import Dim, Index, Kernel, N, Scalar, T
+from flambeau._operators.index import changed, writes
+from flambeau._operators.op import ALL_FORMS, OUT, op
 from flambeau._operators.sparse import _gather_sparse_backward
 from flambeau._values.dtype import SPOKEN, check_fits
 from flambeau._values.shape import wrap_dim

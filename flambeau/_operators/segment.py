@@ -18,16 +18,16 @@ _EMPTY = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": float("-inf"), "min": flo
 
 @composite("segment_reduce", variants=("function", "out"), names=("_segment_reduce",))
 def segment_reduce(
-    data: T,
+    data: Tensor,
     reduce: str,
     *,
-    lengths: T | None = None,
-    indices: T | None = None,
-    offsets: T | None = None,
+    lengths: Tensor | None = None,
+    indices: Tensor | None = None,
+    offsets: Tensor | None = None,
     axis: int = 0,
     unsafe: bool = False,
     initial: Scalar | None = None,
-) -> T:
+) -> Tensor:
     """The sum, mean, product, maximum or minimum of each run along `axis`, given by lengths or by where runs begin."""
     if reduce not in _EMPTY:
         raise RuntimeError(f"unsupported reduction {reduce}")
@@ -70,7 +70,7 @@ def segment_reduce(
 
 
 @composite("_chunk_cat", variants=("function", "out"))
-def _chunk_cat(tensors: Sequence[T], dim: int, num_chunks: int) -> T:
+def _chunk_cat(tensors: Sequence[Tensor], dim: int, num_chunks: int) -> Tensor:
     """Each tensor in equal chunks along dim (padded with zeros), flattened; chunk by chunk side by side."""
     from flambeau._operators.join import cat
 
@@ -107,13 +107,15 @@ def _clamped(input: Tensor, indices: Sequence[Tensor | None]) -> list[Tensor | N
 
 
 @composite("_unsafe_masked_index", variants=FUNCTION)
-def _unsafe_masked_index(input: T, mask: T, indices: Sequence[T | None], fill: Scalar) -> T:
+def _unsafe_masked_index(input: Tensor, mask: Tensor, indices: Sequence[Tensor | None], fill: Scalar) -> Tensor:
     """input[indices] where the mask holds, `fill` elsewhere; there indices may lie anywhere."""
     return index(input, _clamped(input, indices)).masked_fill(mask.logical_not(), fill)
 
 
 @composite("_unsafe_masked_index_put_accumulate", variants=FUNCTION)
-def _unsafe_masked_index_put_accumulate(input: T, mask: T, indices: Sequence[T | None], values: T) -> T:
+def _unsafe_masked_index_put_accumulate(
+    input: Tensor, mask: Tensor, indices: Sequence[Tensor | None], values: Tensor
+) -> Tensor:
     """`values` added to input[indices] where the mask holds."""
     return input.index_put(_clamped(input, indices), values.masked_fill(mask.logical_not(), 0), accumulate=True)
 

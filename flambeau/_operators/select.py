@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Kernel, T
-from flambeau._operators.op import ALL_FORMS, composite, pointwise
+from flambeau._kernel.language import Kernel, Mask, N, T
+from flambeau._operators.op import ALL_FORMS, OUT, composite, pointwise
 from flambeau._operators.pointwise import pow
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import check_fits
-
-N = T  # a tensor or a number
-Mask = T  # keeps its dtype where the others meet
-
-
-OUT = ("function", "method", "out")
 
 
 @pointwise("true_divide.Tensor", variants=ALL_FORMS, promote="float", number_first=True)
@@ -29,7 +23,7 @@ def true_divide(k: Kernel[T], input: T, other: N) -> T:
     "float_power.Scalar(Scalar self, Tensor exponent)",
     variants=ALL_FORMS,
 )
-def float_power(input: N, exponent: N) -> T:
+def float_power(input: N, exponent: N) -> Tensor:
     """`pow` in double precision."""
     from flambeau._values.dtype import complex128, float64
 
@@ -184,7 +178,9 @@ def _(k, condition, input, other):  # type: ignore[no-untyped-def]
 
 
 @composite("nan_to_num", variants=ALL_FORMS, layouts=True, lacks=("C", "nan_to_num"))
-def nan_to_num(input: T, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> T:
+def nan_to_num(
+    input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
     """Numbers instead of NaN (0) and infinities (the dtype's limits)."""
     if input.dtype.kind in "bi":
         return input.clone()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Scalar, Shape, T
+from flambeau._kernel.language import Index, Kernel, Scalar, Shape, T
 from flambeau._operators.op import FUNCTION, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64, of
@@ -74,7 +74,7 @@ def _(sequences: Any, batch_first: bool, padding_value: float, padding_side: str
     variants=FUNCTION,
     receiver="input",
 )
-def _pack_padded_sequence(input: T, lengths: Any, batch_first: bool) -> Any:
+def _pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool) -> Any:
     """The rows of a padded batch step by step, without the padding, and how many sequences reach each step."""
     if lengths.ndim != 1 or lengths.dtype is not int64 or lengths.device.type != "cpu":
         kind = lengths.type().rpartition(".")[2].removesuffix("Tensor")
@@ -109,7 +109,9 @@ def _pack_padded_sequence(input: T, lengths: Any, batch_first: bool) -> Any:
     "_pad_packed_sequence(Tensor data, Tensor batch_sizes, bool batch_first, Scalar padding_value, int total_length) -> (Tensor, Tensor)",
     variants=FUNCTION,
 )
-def _pad_packed_sequence(data: T, batch_sizes: Any, batch_first: bool, padding_value: Scalar, total_length: int) -> Any:
+def _pad_packed_sequence(
+    data: Tensor, batch_sizes: Any, batch_first: bool, padding_value: Scalar, total_length: int
+) -> Any:
     """The padded batch that was packed, `total_length` long, and the lengths of its sequences."""
     reach = batch_sizes.tolist()
     batch = reach[0]
@@ -142,7 +144,7 @@ def _pad_packed_sequence(data: T, batch_sizes: Any, batch_first: bool, padding_v
     outputs=("neg_log_likelihood", "log_alpha"),
     unnamed=True,
 )
-def _ctc_loss(k: Kernel[T], log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints, blank: int = 0,  # type: ignore[name-defined]  # noqa: F821
+def _ctc_loss(k: Kernel[T], log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints, blank: int = 0,
               zero_infinity: bool = False) -> T:  # fmt: skip
     """Minus the log-probability of all alignments of each target with log_probs (t, n, c), and the forward table.
 
@@ -159,7 +161,7 @@ def _ctc_loss(k: Kernel[T], log_probs: T, targets: Index, input_lengths: Ints, t
     promote="none",
     differentiable=False,
 )
-def _ctc_loss_backward(k: Kernel[T], grad: T, log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints,  # type: ignore[name-defined]  # noqa: F821
+def _ctc_loss_backward(k: Kernel[T], grad: T, log_probs: T, targets: Index, input_lengths: Ints, target_lengths: Ints,
                        neg_log_likelihood: T, log_alpha: T, blank: int, zero_infinity: bool = False) -> T:  # fmt: skip
     """The gradient by what log_softmax was taken of, which log_softmax's own derivative leaves as it is."""
     return k.library("ctc_backward", grad, log_probs, targets, neg_log_likelihood, log_alpha, input_lengths=input_lengths,
@@ -215,8 +217,8 @@ def _check_ctc(log_probs: Any, targets: Any, inputs: list[int], labels: list[int
     "ctc_loss.Tensor(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor target_lengths, int blank=0, int reduction=1, bool zero_infinity=False)",
     variants=FUNCTION,
 )
-def ctc_loss(log_probs: T, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: int = 1,
-             zero_infinity: bool = False) -> T:  # fmt: skip
+def ctc_loss(log_probs: Tensor, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: int = 1,
+             zero_infinity: bool = False) -> Tensor:  # fmt: skip
     """Minus the log-probability of all alignments of each target with log_probs (t, n, c) or (t, c)."""
     batched = log_probs.ndim == 3
     if log_probs.ndim == 2:

@@ -11,6 +11,7 @@ from flambeau._operators.contract import matmul
 from flambeau._operators.flat import blind_in, still
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import diagonal
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN
 from flambeau._values.shape import broadcast, wrap_dim
 
@@ -69,7 +70,7 @@ linalg_solve_ex.vjp(_=lambda g_result, A, B, result, left, needs: _solve_back(g_
 
 
 @composite("linalg_solve", **TENSORS)
-def linalg_solve(A: T, B: T, *, left: bool = True) -> T:
+def linalg_solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """The solution X of A @ X = B, or of X @ A = B where `left` is False.
 
     >>> torch.linalg.solve(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.tensor([2.0, 4.0]))
@@ -99,7 +100,7 @@ linalg_inv_ex.vjp(A=lambda g_inverse, inverse: -(inverse.mH @ g_inverse @ invers
 
 
 @composite("linalg_inv", **TENSORS)
-def linalg_inv(A: T) -> T:
+def linalg_inv(A: Tensor) -> Tensor:
     """The inverse of a square matrix."""
     out, info = linalg_inv_ex(A)
     factor.refuse(
@@ -115,7 +116,7 @@ def linalg_inv(A: T) -> T:
 
 
 @composite("linalg_tensorinv(Tensor self, int ind=2)", **TENSORS)
-def linalg_tensorinv(A: T, ind: int = 2) -> T:
+def linalg_tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse of a tensor seen as a linear map between its first `ind` dimensions and the rest."""
     if ind <= 0:
         raise RuntimeError("Expected a strictly positive integer for 'ind'")
@@ -129,7 +130,7 @@ def linalg_tensorinv(A: T, ind: int = 2) -> T:
 
 
 @composite("linalg_tensorsolve(Tensor self, Tensor other, int[]? dims=None)", **TENSORS)
-def linalg_tensorsolve(A: T, B: T, dims: Shape | None = None) -> T:
+def linalg_tensorsolve(A: Tensor, B: Tensor, dims: Shape | None = None) -> Tensor:
     """The solution X of tensordot(A, X) = B."""
     rank = A.ndim
     if dims is not None:
@@ -147,7 +148,7 @@ def linalg_tensorsolve(A: T, B: T, dims: Shape | None = None) -> T:
 
 
 @composite("linalg_lu_solve", **TENSORS)
-def linalg_lu_solve(LU: T, pivots: T, B: T, *, left: bool = True, adjoint: bool = False) -> T:
+def linalg_lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:
     """The solution of A @ X = B (or X @ A = B, or with A.mH) from the factors of A."""
     if LU._a.dtype != B._a.dtype:
         raise RuntimeError(
@@ -192,7 +193,7 @@ def _(input: Any, hermitian: bool, check_errors: bool) -> None:
 
 
 @composite("linalg_ldl_factor(Tensor self, *, bool hermitian=False)", outputs=("LD", "pivots"), **TENSORS)
-def linalg_ldl_factor(A: T, *, hermitian: bool = False) -> tuple[T, T]:
+def linalg_ldl_factor(A: Tensor, *, hermitian: bool = False) -> tuple[Tensor, Tensor]:
     """The factors of a symmetric matrix in LAPACK's packed form."""
     LD, pivots, info = linalg_ldl_factor_ex(A, hermitian=hermitian)
     factor.refuse(
@@ -329,7 +330,7 @@ def _largest(A: Any, hermitian: bool) -> tuple[Any, Any]:
     "linalg_pinv.rcond_tensor(Tensor self, Tensor rcond, bool hermitian=False)",
     **TENSORS,
 )
-def linalg_pinv(A: T, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> T:
+def linalg_pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
     """The Moore-Penrose pseudoinverse."""
     if A.ndim < 2 or A._a.dtype.kind not in "fc" or SPOKEN[A.dtype] in factor.HALVES:
         raise RuntimeError(
@@ -352,7 +353,9 @@ def linalg_pinv(A: T, rcond: Any = None, hermitian: bool = False, *, atol: Any =
     "linalg_matrix_rank.tol_tensor(Tensor input, Tensor tol, bool hermitian=False)",
     **TENSORS,
 )
-def linalg_matrix_rank(A: T, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> T:
+def linalg_matrix_rank(
+    A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
     """How many singular values are above the tolerance."""
     A = A.detach()
     factor.matrices("torch.linalg.matrix_rank", A)
@@ -368,7 +371,9 @@ def linalg_matrix_rank(A: T, tol: Any = None, hermitian: bool = False, *, atol: 
     outputs=("solution", "residuals", "rank", "singular_values"),
     **TENSORS,
 )
-def linalg_lstsq(A: T, B: T, rcond: float | None = None, *, driver: str | None = None) -> tuple[T, T, T, T]:
+def linalg_lstsq(
+    A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The X that minimizes |A @ X - B|, with residuals, rank and singular values where the driver gives them."""
     solution, residuals, rank, values = _lstsq(A, B, rcond, driver)
     return solution, residuals, rank, values.detach()
@@ -424,19 +429,19 @@ _lstsq.vjp(_=lambda g_solution, g_residuals, A, B, needs: _lstsq_back(g_solution
 
 
 @composite("linalg_matmul", **TENSORS)
-def linalg_matmul(input: T, other: T) -> T:
+def linalg_matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product."""
     return matmul(input, other)
 
 
 @composite("linalg_diagonal", namespace="linalg", variants=("function",), alias=True)
-def linalg_diagonal(A: T, *, offset: int = 0, dim1: Dim = -2, dim2: Dim = -1) -> T:
+def linalg_diagonal(A: Tensor, *, offset: int = 0, dim1: Dim = -2, dim2: Dim = -1) -> Tensor:
     """The diagonal of the last two dimensions."""
     return diagonal(A, offset, dim1, dim2)
 
 
 @composite("linalg_vecdot", **TENSORS)
-def linalg_vecdot(x: T, y: T, *, dim: Dim = -1) -> T:
+def linalg_vecdot(x: Tensor, y: Tensor, *, dim: Dim = -1) -> Tensor:
     """The dot product along a dimension, the first vector conjugated."""
     if x._a.dtype != y._a.dtype:
         raise RuntimeError(
@@ -448,7 +453,7 @@ def linalg_vecdot(x: T, y: T, *, dim: Dim = -1) -> T:
 
 
 @composite("linalg_cross", **TENSORS, lacks=("buC", "cross"))
-def linalg_cross(input: T, other: T, *, dim: Dim = -1) -> T:
+def linalg_cross(input: Tensor, other: Tensor, *, dim: Dim = -1) -> Tensor:
     """The cross product of vectors of three elements."""
     if input.ndim != other.ndim:
         raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
@@ -461,7 +466,7 @@ def linalg_cross(input: T, other: T, *, dim: Dim = -1) -> T:
 
 
 @composite("linalg_vander", namespace="linalg", variants=("function",))
-def linalg_vander(x: T, *, N: Size | None = None) -> T:
+def linalg_vander(x: Tensor, *, N: Size | None = None) -> Tensor:
     """The powers 0, 1, ... N-1 of each element, as columns."""
     if N is not None and N <= 1:
         raise RuntimeError("N must be greater than 1.")
@@ -474,7 +479,7 @@ def linalg_vander(x: T, *, N: Size | None = None) -> T:
 
 
 @composite("linalg_matrix_power(Tensor self, int n)", **TENSORS)
-def linalg_matrix_power(A: T, n: int) -> T:
+def linalg_matrix_power(A: Tensor, n: int) -> Tensor:
     """A multiplied by itself n times; for negative n, its inverse."""
     if A.ndim < 2:
         raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
@@ -489,13 +494,14 @@ def linalg_matrix_power(A: T, n: int) -> T:
         A, n = linalg_inv(A), -n
     if n == 1:
         return A.clone()
-    out = None
+    out: Tensor | None = None
     while n:
         if n & 1:
             out = A if out is None else matmul(out, A)
         n >>= 1
         if n:
             A = matmul(A, A)
+    assert out is not None  # n > 1
     return out
 
 
@@ -522,7 +528,7 @@ def _exp_back(g: Any, A: Any) -> Any:
 
 
 @composite("linalg_householder_product", **TENSORS, receiver="input", lacks=("bihC", "orgqr_cpu"))
-def linalg_householder_product(input: T, tau: T) -> T:
+def linalg_householder_product(input: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of reflections 1 - tau * v @ v.mH, as LAPACK stores them."""
     if input.ndim < 2:
         raise RuntimeError("torch.linalg.householder_product: input must have at least 2 dimensions.")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import Dim, Kernel, Size, T
-from flambeau._operators.index import Index, N
-from flambeau._operators.op import ALL_FORMS, composite, op
+from flambeau._kernel.language import Dim, Index, Kernel, N, Size, T
+from flambeau._operators.op import ALL_FORMS, OUT, composite, op
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, int32, int64
 from flambeau._values.shape import wrap_dim
 
-OUT = ("function", "method", "out")
 PAIR = ("values", "indices")
 
 
@@ -48,13 +47,13 @@ def _(input: Any, dim: int, descending: bool, stable: Any) -> None:
     "argsort(Tensor self, int dim=-1, bool descending=False)",
     "argsort.stable(Tensor self, *, bool stable, int dim=-1, bool descending=False)",
 )
-def argsort(input: T, dim: Dim = -1, descending: bool = False, *, stable: bool = False) -> T:
+def argsort(input: Tensor, dim: Dim = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
     """The indices that would sort along `dim`."""
     return sort(input, dim, descending, stable=stable)[1]
 
 
 @composite("msort", variants=OUT)
-def msort(input: T) -> T:
+def msort(input: Tensor) -> Tensor:
     """The elements in order along the first dimension."""
     return sort(input, 0)[0]
 
@@ -147,7 +146,11 @@ def _wanted(found: Any, inverse: bool, counts: bool) -> Any:
 
 @composite("unique", variants=("function", "method"), lacks=("c", "unique"))
 def unique(
-    input: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: Dim | None = None,
 ) -> Any:
     """The distinct elements (or slices along `dim`), sorted; with `return_inverse` where each went, with `return_counts` how often.
 
@@ -165,7 +168,7 @@ def unique(
     lacks=("c", "unique"),
 )
 def unique_consecutive(
-    input: T, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
 ) -> Any:
     """The first of each run of equal elements (or slices along `dim`)."""
     return _wanted(_unique_runs(input, return_inverse, return_counts, dim), return_inverse, return_counts)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, DType, IntList, Kernel, T
-from flambeau._operators.op import FUNCTION, METHOD, op
+from flambeau._operators.op import FUNCTION, METHOD, Definition, op
 
 Scalar = Any
 Layout = Any
 
 
-def _laid_out(*overloads: str, **options: Any) -> Any:
+def _laid_out(*overloads: str, **options: Any) -> Definition:
     """`op` for what has readings for layouts alone."""
     return op(*overloads, promote="none", layouts=True, **options)
 

@@ -8,14 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau._kernel.language import Kernel, T
+from flambeau._kernel.language import Kernel, N, T
 from flambeau._operators import activation, elementary, reduce, select
-from flambeau._operators.op import ALL_FORMS, NAMES, REGISTRY, Op, composite, op, pointwise
+from flambeau._operators.op import ALL_FORMS, FUNCTION_OUT, NAMES, REGISTRY, Op, composite, op, pointwise
 from flambeau._tensor import Tensor
-
-N = T
-OUT = ("function", "out")
-
 
 HALVES_TOO = ("i0", "i0e", "i1", "i1e", "entr", "psi")  # what PyTorch computes of float16 and bfloat16
 
@@ -29,7 +25,7 @@ def _one(overload: str, routine: str, what: str, differentiable: bool = True) ->
     name = overload.partition("(")[0]
     body.__name__ = name.removeprefix("special_")
     body.__doc__ = what
-    space, forms = ("special", OUT) if overload.startswith("special_") else ("", ALL_FORMS)
+    space, forms = ("special", FUNCTION_OUT) if overload.startswith("special_") else ("", ALL_FORMS)
     return op(overload, promote="float", namespace=space, variants=forms, differentiable=differentiable,
               lacks=("c" if routine in HALVES_TOO else "ch", f"{name.removeprefix('special_')}_cpu"))(body)  # fmt: skip
 
@@ -89,7 +85,7 @@ scaled_modified_bessel_k1 = _one(
     "special_spherical_bessel_j0",
     promote="float",
     namespace="special",
-    variants=OUT,
+    variants=FUNCTION_OUT,
     differentiable=False,
     receiver="x",
     lacks=("hc", "spherical_bessel_j0_cpu"),
@@ -105,7 +101,7 @@ def spherical_bessel_j0(k: Kernel[T], input: T) -> T:
 erfcx = _one("special_erfcx", "erfcx", "exp(x^2) erfc(x).")
 
 
-@pointwise("special_ndtr", promote="float", namespace="special", variants=OUT, lacks=("c", "ndtr_cpu"))
+@pointwise("special_ndtr", promote="float", namespace="special", variants=FUNCTION_OUT, lacks=("c", "ndtr_cpu"))
 def ndtr(k: Kernel[T], input: T) -> T:
     """The area under the standard normal density up to x."""
     return (k.rounded(k.erf(k.rounded(input * math.sqrt(0.5)))) + 1.0) * 0.5
@@ -140,7 +136,7 @@ igamma.vjp(other=lambda g, input, other: g * ((input - 1) * other.log() - other 
 igammac.vjp(other=lambda g, input, other: -g * ((input - 1) * other.log() - other - input.lgamma()).exp())
 
 
-@op("special_zeta", "special_zeta.self_scalar", "special_zeta.other_scalar", promote="float", namespace="special", variants=OUT,
+@op("special_zeta", "special_zeta.self_scalar", "special_zeta.other_scalar", promote="float", namespace="special", variants=FUNCTION_OUT,
     lacks=("hc", "zeta_cpu"))  # fmt: skip
 def zeta(k: Kernel[T], input: N, other: N) -> T:
     """The Hurwitz zeta function: the sum over n >= 0 of (n + other)^-input."""
@@ -151,17 +147,17 @@ zeta.vjp(other=lambda g, input, other: g * -input * zeta(input + 1, other))
 
 
 @composite("mvlgamma", variants=ALL_FORMS)
-def mvlgamma(input: T, p: int) -> T:
+def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension `p`."""
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
-    x = input if input.dtype.is_floating_point else input * 1.0  # type: ignore[attr-defined]
-    steps = x.new_tensor([-0.5 * j for j in range(p - 1, -1, -1)])  # type: ignore[attr-defined]
-    return (x.unsqueeze(-1) + steps).lgamma().sum(-1) + p * (p - 1) * 0.25 * math.log(math.pi)  # type: ignore[attr-defined]
+    x = input if input.dtype.is_floating_point else input * 1.0
+    steps = x.new_tensor([-0.5 * j for j in range(p - 1, -1, -1)])
+    return (x.unsqueeze(-1) + steps).lgamma().sum(-1) + p * (p - 1) * 0.25 * math.log(math.pi)
 
 
 @op("special_xlog1py", "special_xlog1py.self_scalar", "special_xlog1py.other_scalar", promote="float", namespace="special",
-    variants=OUT, lacks=("c", "xlog1py_cpu"))  # fmt: skip
+    variants=FUNCTION_OUT, lacks=("c", "xlog1py_cpu"))  # fmt: skip
 def xlog1py(k: Kernel[T], input: N, other: N) -> T:
     """input * log1p(other); 0 where input is 0, NaN where other is."""
     y = k.where(k.eq(input, 0.0), k.like(0.0, input), input * k.rounded(k.log1p(other)))
@@ -205,7 +201,7 @@ def _polynomial(name: str, family: str, shifted: bool = False) -> Op:
     full = f"special_{name}"
     body.__name__ = name
     body.__doc__ = f"The {name.replace('_polynomial_', ' polynomial ')} of degree n at x."
-    return op(full, f"{full}.x_scalar", f"{full}.n_scalar", promote="float", namespace="special", variants=OUT,
+    return op(full, f"{full}.x_scalar", f"{full}.n_scalar", promote="float", namespace="special", variants=FUNCTION_OUT,
               differentiable=False, lacks=("ch", f"{name}_cpu"), packed="operands")(body)  # fmt: skip
 
 

@@ -9,12 +9,11 @@ from typing import Any
 from flambeau._kernel.language import Dim, Dims, Kernel, Scalar, T
 from flambeau._operators.flat import flat_in
 from flambeau._operators.norm import norm_of_sizes
-from flambeau._operators.op import ALL_FORMS, FUNCTION, composite, op
+from flambeau._operators.op import ALL_FORMS, FUNCTION, OUT, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, float32, float64
 from flambeau._values.shape import wrap_dim
 
-OUT = ("function", "method", "out")
 PAIR = ("values", "indices")
 
 
@@ -34,7 +33,7 @@ def _refuse_empty(input: Tensor, dim: int, name: str) -> None:
 
 def _shared(g: Tensor, input: Tensor, out: Tensor) -> Tensor:
     """The gradient of a chosen value, shared by the elements that equal it."""
-    hit = input.isnan() if out.isnan().any() else input == out
+    hit: Tensor = input.isnan() if out.isnan().any() else input == out
     return hit.to(g.dtype) * (g / hit.sum())
 
 
@@ -174,8 +173,8 @@ def _quantile(input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, i
     variants=OUT,
 )
 def quantile(
-    input: T, q: T | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
-) -> T:
+    input: Tensor, q: Tensor | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
     """The value below which the fraction `q` of the elements lies."""
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
@@ -186,8 +185,8 @@ def quantile(
     variants=OUT,
 )
 def nanquantile(
-    input: T, q: T | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
-) -> T:
+    input: Tensor, q: Tensor | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
     """The quantile of what is not NaN."""
     return _quantile(input, q, dim, keepdim, interpolation, True)
 
@@ -196,9 +195,9 @@ def nanquantile(
 
 
 @composite("count_nonzero.dim_IntList(Tensor self, int[] dim)", "count_nonzero(Tensor self, int? dim=None)")
-def count_nonzero(input: T, dim: Dims | None = None) -> T:
+def count_nonzero(input: Tensor, dim: Dims | None = None) -> Tensor:
     """How many elements are not zero."""
-    return (input != 0).sum(dim)  # type: ignore[attr-defined]
+    return (input != 0).sum(dim)
 
 
 def _check_weights(name: str, w: Any, n: int, whole: bool) -> None:
@@ -216,7 +215,9 @@ def _check_weights(name: str, w: Any, n: int, whole: bool) -> None:
 
 
 @composite("cov")
-def cov(input: T, *, correction: int = 1, fweights: T | None = None, aweights: T | None = None) -> T:
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
     """The covariances of the rows of a matrix, whose columns are observations."""
     x: Any = input
     if x.ndim > 2:
@@ -254,7 +255,7 @@ def cov(input: T, *, correction: int = 1, fweights: T | None = None, aweights: T
 
 
 @composite("corrcoef")
-def corrcoef(input: T) -> T:
+def corrcoef(input: Tensor) -> Tensor:
     """The correlations of the rows of a matrix, whose columns are observations."""
     x: Any = input
     if x.ndim > 2:
@@ -278,7 +279,7 @@ def corrcoef(input: T) -> T:
 
 
 @composite("renorm", variants=ALL_FORMS, packed=True)
-def renorm(input: T, p: Scalar, dim: Dim, maxnorm: Scalar) -> T:
+def renorm(input: Tensor, p: Scalar, dim: Dim, maxnorm: Scalar) -> Tensor:
     """Each slice along `dim` scaled down, where needed, so that its p-norm is at most `maxnorm`."""
     x: Any = input
     if isinstance(p, complex) or p <= 0:
@@ -362,7 +363,7 @@ _MODES = {"use_mm_for_euclid_dist_if_necessary": 0, "use_mm_for_euclid_dist": 1,
     packed=True,
     lacks=("h", "cdist"),
 )
-def cdist(x1: T, x2: T, p: float = 2.0, compute_mode: Any = None) -> T:
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:
     """The p-norms of the differences between each row of `x1` and each of `x2`."""
     a: Any = x1
     b: Any = x2
@@ -435,7 +436,7 @@ def _cat(xs: list[Any], dim: int) -> Any:
 
 @composite("gradient.scalarint(Tensor self, *, Scalar? spacing=None, int? dim=None, int edge_order=1) -> Tensor[]", "gradient.scalararray(Tensor self, *, Scalar spacing, int[] dim, int edge_order=1) -> Tensor[]", "gradient.array(Tensor self, *, int[] dim, int edge_order=1) -> Tensor[]", "gradient.scalarrayint(Tensor self, *, Scalar[] spacing, int? dim=None, int edge_order=1) -> Tensor[]", "gradient.scalarrayarray(Tensor self, *, Scalar[] spacing, int[] dim, int edge_order=1) -> Tensor[]",
            "gradient.tensorarrayint(Tensor self, *, Tensor[] spacing, int? dim=None, int edge_order=1) -> Tensor[]", "gradient.tensorarray(Tensor self, *, Tensor[] spacing, int[] dim, int edge_order=1) -> Tensor[]", variants=FUNCTION)  # fmt: skip
-def gradient(input: T, *, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> Any:
+def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> Any:
     """The derivative along each of `dim`, estimated from samples `spacing` apart (a step, or coordinates, for each dim)."""
     x: Any = input
     if edge_order not in (1, 2):

@@ -9,6 +9,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, DType, IntList, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, dtype, of, of_type
 from flambeau._values.shape import infer, view_strides, whole, wrap_dim, wrap_dims
 
@@ -101,7 +102,7 @@ def _numel(shape: Shape) -> int:
 
 
 @composite("view_as", variants=METHOD, alias=True)
-def view_as(input: T, other: T) -> T:
+def view_as(input: Tensor, other: Tensor) -> Tensor:
     """View this tensor in the shape of `other`."""
     return input.view(other.shape)
 
@@ -123,7 +124,7 @@ def _(k: Any, input: Any, size: Shape) -> Any:
 
 
 @composite("reshape", layouts=True, alias=True)
-def reshape(input: T, shape: Shape) -> T:
+def reshape(input: Tensor, shape: Shape) -> Tensor:
     """The same elements in another shape: a view where the strides allow it, else a copy.
 
     >>> torch.arange(6).reshape(3, 2).T.reshape(6)
@@ -138,13 +139,13 @@ def reshape(input: T, shape: Shape) -> T:
 
 
 @composite("reshape_as", variants=METHOD, alias=True)
-def reshape_as(input: T, other: T) -> T:
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
     """Reshape this tensor to the shape of `other`."""
     return reshape(input, other.shape)
 
 
 @composite("flatten.using_ints", alias=True)
-def flatten(input: T, start_dim: Dim = 0, end_dim: Dim = -1) -> T:
+def flatten(input: Tensor, start_dim: Dim = 0, end_dim: Dim = -1) -> Tensor:
     """Joins the dimensions from `start_dim` to `end_dim` into one."""
     rank = input.ndim
     start, end = wrap_dim(start_dim, rank), wrap_dim(end_dim, rank)
@@ -159,7 +160,7 @@ def flatten(input: T, start_dim: Dim = 0, end_dim: Dim = -1) -> T:
 
 
 @composite("unflatten.int", alias=True)
-def unflatten(input: T, dim: Dim, sizes: Shape) -> T:
+def unflatten(input: Tensor, dim: Dim, sizes: Shape) -> Tensor:
     """Splits one dimension into several (one of which may be -1)."""
     dim, given = wrap_dim(dim, input.ndim), _ints(sizes)
     if not given:
@@ -178,7 +179,7 @@ _ints = sizes
 
 
 @composite("ravel", alias=True)
-def ravel(input: T) -> T:
+def ravel(input: Tensor) -> Tensor:
     """All elements in one dimension."""
     return reshape(input, (-1,))
 
@@ -291,7 +292,7 @@ def _(k: Any, input: Any) -> Any:
 
 
 @composite("numpy_T", variants=METHOD, python_name="T", layouts=True, alias=True)
-def numpy_t(input: T) -> T:
+def numpy_t(input: Tensor) -> Tensor:
     """The dimensions in reverse order."""
     if input._a.ndim == 2:
         return t(input)
@@ -310,7 +311,7 @@ def numpy_t(input: T) -> T:
 
 
 @composite("mT", variants=METHOD, layouts=True, alias=True)
-def m_t(input: T) -> T:
+def m_t(input: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
     if input.ndim < 2:
         raise RuntimeError(
@@ -320,7 +321,7 @@ def m_t(input: T) -> T:
 
 
 @composite("matrix_H", variants=METHOD, python_name="H", layouts=True, alias=True)
-def matrix_h(input: T) -> T:
+def matrix_h(input: Tensor) -> Tensor:
     """The conjugate transpose of a matrix."""
     if input.ndim == 0:
         return input
@@ -333,7 +334,7 @@ def matrix_h(input: T) -> T:
 
 
 @composite("mH", variants=METHOD, layouts=True, alias=True)
-def m_h(input: T) -> T:
+def m_h(input: Tensor) -> Tensor:
     """The last two dimensions exchanged, and conjugated."""
     if input.ndim < 2:
         raise RuntimeError(
@@ -343,7 +344,7 @@ def m_h(input: T) -> T:
 
 
 @composite("adjoint", layouts=True, alias=True)
-def adjoint(input: T) -> T:
+def adjoint(input: Tensor) -> Tensor:
     """The last two dimensions exchanged, and conjugated."""
     if input.ndim < 2:
         raise RuntimeError(
@@ -358,7 +359,7 @@ def adjoint(input: T) -> T:
     names=("moveaxis",),
     alias=True,
 )
-def movedim(input: T, source: Dims, destination: Dims) -> T:
+def movedim(input: Tensor, source: Dims, destination: Dims) -> Tensor:
     """Moves dimensions to other places; the rest keep their order."""
     rank = input.ndim
     a = (source,) if isinstance(source, int) else tuple(source)
@@ -520,19 +521,19 @@ def _expanded(shape: Shape, size: Shape) -> Shape:
 
 
 @composite("expand_as", variants=METHOD, alias=True)
-def expand_as(input: T, other: T) -> T:
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """Expand this tensor to the shape of `other`."""
     return input.expand(other.shape)
 
 
 @composite("broadcast_to", alias=True)
-def broadcast_to(input: T, size: Shape) -> T:
+def broadcast_to(input: Tensor, size: Shape) -> Tensor:
     """Broadcasts `input` to a shape."""
     return input.expand(size)
 
 
 @composite("sum_to_size", variants=METHOD)
-def sum_to_size(input: T, size: Shape) -> T:
+def sum_to_size(input: Tensor, size: Shape) -> Tensor:
     """Sums over the dimensions that broadcasting would have stretched, so that the result has this shape."""
     size, shape = sizes(size), tuple(input.shape)
     if not size:
@@ -620,9 +621,10 @@ def _(input: Any) -> None:
 @op("real", **VIEW, variants=("function", "method"))
 def _real(k: Kernel[T], input: T) -> T:
     """The real parts (a real tensor itself)."""
-    if getattr(input.dtype, "fields", None):  # two halves
-        return input["real"]
-    return input.real if input.dtype.kind == "c" else input[...]
+    x: Any = input
+    if getattr(x.dtype, "fields", None):  # two halves
+        return x["real"]
+    return x.real if x.dtype.kind == "c" else x[...]
 
 
 _real.vjp(input=lambda g: g).signs(lambda conjugate, negative: (False, negative))
@@ -631,7 +633,8 @@ _real.vjp(input=lambda g: g).signs(lambda conjugate, negative: (False, negative)
 @op("imag", **VIEW, variants=("function", "method"))
 def _imag(k: Kernel[T], input: T) -> T:
     """The imaginary parts of a complex tensor."""
-    return input["imag"] if getattr(input.dtype, "fields", None) else input.imag
+    x: Any = input
+    return x["imag"] if getattr(x.dtype, "fields", None) else x.imag
 
 
 _imag.vjp(input=lambda g: g * 1j).signs(lambda conjugate, negative: (False, conjugate != negative))
@@ -644,24 +647,24 @@ def _(input: Any) -> None:
 
 
 @composite("sym_size.int(Tensor self, int dim) -> SymInt", variants=())
-def sym_size(self: T, dim: int) -> int:
+def sym_size(self: Tensor, dim: int) -> int:
     """The size of a dimension, as graphs read it."""
     return int(self.shape[dim])
 
 
 @composite("sym_stride.int(Tensor self, int dim) -> SymInt", variants=())
-def sym_stride(self: T, dim: int) -> int:
+def sym_stride(self: Tensor, dim: int) -> int:
     """The stride of a dimension, as graphs read it."""
     return int(self.stride(dim))
 
 
 @composite("sym_storage_offset(Tensor self) -> SymInt", variants=())
-def sym_storage_offset(self: T) -> int:
+def sym_storage_offset(self: Tensor) -> int:
     """Where the tensor starts in its storage, as graphs read it."""
     return int(self.storage_offset())
 
 
 @composite("sym_numel(Tensor self) -> SymInt", variants=())
-def sym_numel(self: T) -> int:
+def sym_numel(self: Tensor) -> int:
     """The number of elements, as graphs read it."""
     return int(self.numel())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._kernel.language import T
 from flambeau._operators import part, view
 from flambeau._operators.op import Op, composite
+from flambeau._tensor import Tensor
 
 COPIED = {
     "alias": view.alias, "as_strided": part.as_strided, "diagonal": part.diagonal, "expand": view.expand, "permute": view.permute,
@@ -38,7 +38,7 @@ def _copying(name: str, source: Op) -> Op:
     made = scope["copying"]
     made.__annotations__ = {n: a for n, a in body.__annotations__.items() if n != "k"}
     made.__doc__ = f"A copy of what `{base}` views."
-    made.__annotations__["return"] = "T" if source.body.__annotations__.get("return") == "T" else "tuple[T, ...]"
+    made.__annotations__["return"] = "T" if source.notes.get("return") == "T" else "tuple[T, ...]"
     schema = source.schemas.get(name, "").partition(") -> ")[0]
     schema += ")" if schema and not schema.endswith(")") else ""
     for alias in ("(a -> *)", "(a)"):
@@ -47,7 +47,7 @@ def _copying(name: str, source: Op) -> Op:
 
 
 @composite("detach_copy", variants=("function", "out"))
-def detach_copy(input: T) -> T:
+def detach_copy(input: Tensor) -> Tensor:
     """A copy without history."""
     return input.detach().clone()
 
