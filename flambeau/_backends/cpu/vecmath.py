@@ -145,9 +145,12 @@ def parted(b: Builder, x: Value, lo: float, hi: float, more: Value | None = None
     return b.fma(r * r, b.poly(r, table.EXP[type]), r), n, i
 
 
-def exp(b: Builder, x: Value) -> Value:
-    e, n, i = parted(b, x, *((-104.0, 89.0) if x.type == "f32" else (-746.0, 710.0)))
-    return b.scaled(e + 1.0, n) if b.scale_unit else scaled(b, e + 1.0, i)
+def exp(b: Builder, x: Value, vanishing: float | None = None) -> Value:
+    """exp(x), 0 for x below `vanishing` (where it rounds to 0): to round a power to 0 costs a processor a hundred cycles."""
+    lo, hi = (-104.0, 89.0) if x.type == "f32" else (-746.0, 710.0)
+    none = x < (lo if vanishing is None else vanishing)
+    e, n, i = parted(b, b.select(none, 0.0, x), lo, hi)
+    return b.select(none, 0.0, b.scaled(e + 1.0, n) if b.scale_unit else scaled(b, e + 1.0, i))
 
 
 def half_exp(b: Builder, x: Value) -> Value:
@@ -159,10 +162,11 @@ def half_exp(b: Builder, x: Value) -> Value:
 def exp2(b: Builder, x: Value) -> Value:
     type = x.type
     lo, hi = (-151.0, 129.0) if type == "f32" else (-1076.0, 1025.0)
-    x = b.smaller(b.const(hi, x), b.larger(b.const(lo, x), x))
+    none = x < lo  # as in exp
+    x = b.smaller(b.const(hi, x), b.select(none, 0.0, x))
     n, i = nearest(b, x)
     r = (x - n) * LN2
-    return scaled(b, b.fma(r * r, b.poly(r, table.EXP[type]), r) + 1.0, i)
+    return b.select(none, 0.0, scaled(b, b.fma(r * r, b.poly(r, table.EXP[type]), r) + 1.0, i))
 
 
 def expm1(b: Builder, x: Value) -> Value:
@@ -343,12 +347,13 @@ def pow(b: Builder, x: Value, y: Value) -> Value:
     a = b.abs(x)
     if x.type == "f32":
         wide = log(b, b.widen(a)) * b.widen(y)
-        return power_edges(b, x, y, b.narrow(exp(b, wide)))
+        return power_edges(b, x, y, b.narrow(exp(b, wide, -104.0)))
     h, low = long_log(b, a)
     p, e = two_product(b, h, y)
-    e = b.select(b.abs(p) < 800.0, b.fma(low, y, e), 0.0)
-    r, i = reduced(b, p, -746.0, 710.0, e)
-    return power_edges(b, x, y, scaled(b, r + 1.0, i))
+    none = p < -746.0  # as in exp
+    e = b.select(b.abs(p) < 746.0, b.fma(low, y, e), 0.0)
+    r, i = reduced(b, b.select(none, 0.0, p), -746.0, 710.0, e)
+    return power_edges(b, x, y, b.select(none, 0.0, scaled(b, r + 1.0, i)))
 
 
 def hypot(b: Builder, x: Value, y: Value) -> Value:
