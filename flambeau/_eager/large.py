@@ -128,7 +128,7 @@ def halves(root: Expr, narrow: bool) -> Native:
 # ---------------------------------------------------------------- the general lane
 
 HELD = frozenset(d.np for d in ALL if d.name in MEMORY)
-_EXACT = frozenset(
+EXACT = frozenset(
     ("floordiv", "remainder", "fmod", "pow", "lshift", "rshift")
 )  # of integers: NumPy's to compute or refuse
 _calls: dict[Any, Native] = {}
@@ -187,7 +187,7 @@ def _general(op: Op, statics: list[Any], positions: list[int], meeting: list[int
                 args.append(v)
         out = op.body(k, *args, **kwargs)
         outs = tuple(narrowed(e, op, common) for e in (out if isinstance(out, tuple) else (out,)))
-        if any(e.op in _EXACT and e.dtype.kind == "i" for e in toposort(*outs)):
+        if any(e.op in EXACT and e.dtype.kind == "i" for e in toposort(*outs)):
             raise Opaque(op.name)
         return outs if isinstance(out, tuple) else outs[0]
 

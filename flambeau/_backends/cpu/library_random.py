@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.library_order import topk
+from flambeau._backends.cpu.small import loaded
 from flambeau._values import rejection, sampling
 from flambeau._values.generator import Generator, default_generator
 
@@ -15,8 +16,10 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Gen = Generator | None
 NATIVE = 1 << 12  # numbers from which on native code pays for being loaded
-FEW = 64  # numbers below which NumPy is quicker in any case
+FEW, FEW_NORMAL = 64, 16  # numbers below which NumPy is quicker in any case
+PATIENCE = 500  # small draws after which native code is worth being loaded in a process that has some already
 _loaded: dict[str, bool] = {}
+_waited = {"draws": 0}
 REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
 
 
@@ -53,14 +56,20 @@ def _new(shape: Shape, dtype: Any, sample: Callable[[int, Any], Array]) -> Array
     return (sample(n, dtype) if real is None else sample(2 * n, real).view(dtype)).reshape(shape)
 
 
-def _native(n: int) -> Any:
+def _native(n: int, few: int = FEW) -> Any:
     """Native code, where there are many numbers, or where it is there anyway: it gives the same bits as NumPy."""
-    if n < NATIVE and (n < FEW or "draws" not in _loaded):
+    if n < NATIVE and (n < few or ("draws" not in _loaded and not _worth())):
         return None
     from flambeau._backends.cpu.draws import draws  # brings the code generator
 
     _loaded["draws"] = True
     return draws()
+
+
+def _worth() -> bool:
+    """Whether so many small draws were made that native code is worth being loaded for them."""
+    _waited["draws"] += 1
+    return _waited["draws"] > PATIENCE and loaded()
 
 
 def _samplers(n: int) -> Any:
@@ -90,7 +99,7 @@ def normal(x: Any, *, mean: float, std: float, generator: Gen) -> Any:
     if _hollow(x):
         return x
     whole, std = x.flags.c_contiguous, _std(std, x.dtype)
-    return _like(x, lambda n, d: sampling.normal(gen, n, d, mean, std, whole, _native(n)))
+    return _like(x, lambda n, d: sampling.normal(gen, n, d, mean, std, whole, _native(n, FEW_NORMAL)))
 
 
 def rand(*, shape: Shape, dtype: Any, generator: Gen) -> Array:
@@ -102,7 +111,7 @@ def rand(*, shape: Shape, dtype: Any, generator: Gen) -> Array:
 def randn(*, shape: Shape, dtype: Any, generator: Gen, mean: float = 0.0, std: float = 1.0) -> Array:
     """Normal numbers."""
     gen, std = _stream(generator), _std(std, dtype.np)
-    return _new(shape, dtype.np, lambda n, d: sampling.normal(gen, n, d, mean, std, True, _native(n)))
+    return _new(shape, dtype.np, lambda n, d: sampling.normal(gen, n, d, mean, std, True, _native(n, FEW_NORMAL)))
 
 
 def randint(*, shape: Shape, dtype: Any, low: int, span: int, generator: Gen) -> Array:
