@@ -315,7 +315,8 @@ def get_autocast_dtype(device_type: str) -> Any:
 
 def set_autocast_dtype(device_type: str, dtype: Any) -> None:
     """Set the lower dtype of autocast on a type of device."""
-    _STATE.autocast_dtypes = {**(_STATE.autocast_dtypes or {}), device_type: dtype}
+    if get_autocast_dtype(device_type) is not dtype:
+        _STATE.autocast_dtypes = {**(_STATE.autocast_dtypes or {}), device_type: dtype}
     if _autocast.enabled(device_type):
         _autocast.switch(device_type, dtype)
 

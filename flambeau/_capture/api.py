@@ -15,7 +15,6 @@ from flambeau._capture import backends
 from flambeau._capture.entries import Entry, Function
 from flambeau._capture.guards import Failed
 from flambeau._capture.waiting import Partial
-from flambeau._eager.modes import MODES
 from flambeau._ground.source import build
 
 _made: weakref.WeakSet[Function] = weakref.WeakSet()
@@ -98,11 +97,11 @@ def compiled(fn: Any, backend: Callable[..., Any], fullgraph: bool, dynamic: boo
         ]
     )
     comma = "," if values else ""
-    scope: dict[str, Any] = {"F_MODES": MODES, "F_first": captures.first.entries, "F_slow": captures, "F_fn": fn, "F_failed": Failed, "F_partial": Partial,
+    scope: dict[str, Any] = {"F_first": captures.first.entries, "F_slow": captures, "F_fn": fn, "F_failed": Failed, "F_partial": Partial,
                              "F_type": type}  # fmt: skip
     safe = fn.__name__ if fn.__name__.isidentifier() else "function"
     text = (f"def {safe}({', '.join(head)}):\n"
-            f"    if F_first and not F_MODES:\n        F_result = F_first[0].run({values})\n"
+            f"    if F_first:\n        F_result = F_first[0].run({values})\n"
             f"        if F_type(F_result) is not F_failed: return F_result if F_type(F_result) is not F_partial else F_slow.finish(F_result)\n"
             f"    return F_slow(({values}{comma}), lambda: F_fn({given}))\n")  # fmt: skip
     made = build(safe, text, scope)

@@ -39,7 +39,9 @@ def load(tr: Tracer, obj: Any, name: str) -> Any:
         return _function(tr, obj, name)
     if kind is types.MethodType:
         return _method(tr, obj, name)
-    if isinstance(obj, (State, *BUILTIN, Tracked)) or is_constant(obj):
+    if isinstance(obj, State):
+        return _switch(tr, obj, name)
+    if isinstance(obj, (*BUILTIN, Tracked)) or is_constant(obj):
         return getattr(obj, name)
     own = lookup(kind, "__getattribute__")
     if isinstance(own, types.FunctionType):
@@ -51,6 +53,15 @@ def load(tr: Tracer, obj: Any, name: str) -> Any:
                 raise
             return tr.call(_bind(tr, kind, "__getattr__", fn, obj), (name,), {})
     return _instance(tr, obj, kind, name)
+
+
+def _switch(tr: Tracer, state: Any, name: str) -> Any:
+    """One of the thread's switches; what it was at the start is assumed."""
+    v = getattr(state, name)
+    if name in ("autocast_dtypes", "autocast_cache") and tr.guards.once("switch", name):
+        held = tr.guards.constant(tr.state_before[name])
+        tr.guards.check(f"STATE.{name} != {held}", f"the thread's '{name}' is {tr.state_before[name]}")
+    return v
 
 
 def plain(tr: Tracer, obj: Any, name: str) -> Any:

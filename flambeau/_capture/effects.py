@@ -14,12 +14,14 @@ from typing import Any
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked
 from flambeau._capture.recorder import Value
+from flambeau._eager import autocast
 from flambeau._eager.graph import TWICE, Node, node_of, serial
 from flambeau._eager.modes import STATE
 from flambeau._tensor import PLAIN, Tensor
 from flambeau._values.shape import Size
 
 MISSING: Any = object()
+CASTING = ("autocast", "autocast_dtypes", "autocast_cache")
 
 
 class Journal:
@@ -330,6 +332,7 @@ class Replay:
 
     def collect(self) -> None:
         """Lines for all that differs from the start."""
+        self.effects += self.tracer.said
         journal = self.tracer.journal
         for c, held in journal.containers.values():
             source = self.tracer.source_of(c)
@@ -351,10 +354,18 @@ class Replay:
                 self.effects.append(f"{self.guards.ref(source)}._grad = {self.expression(t._grad)}")
         for name, held in self.tracer.state_before.items():
             now = getattr(STATE, name)
-            if now is not held:
-                if name not in ("grad",):
-                    raise Break(f"the function leaves the thread's '{name}' changed")
-                self.effects.append(f"STATE.{name} = {now!r}")
+            if now is held:
+                continue
+            if name == "grad":
+                self.effects.append(f"STATE.grad = {now!r}")
+            elif name in CASTING:
+                self.guards.scope["put_state"] = put_state
+                self.effects.append(f"put_state({name!r}, {self.guards.constant(now)})")
+            else:
+                raise Break(f"the function leaves the thread's '{name}' changed")
+        if self.tracer.nested:
+            self.guards.scope["nest"] = autocast.nest
+            self.effects.append(f"nest({self.tracer.nested})")
 
     def _assumed(self, held: Any, source: Any, name: str) -> bool:
         """Whether what was there at the start is assumed to be there at each call: then writing it again changes nothing."""
@@ -378,7 +389,10 @@ class Replay:
             for k, v in c.items():
                 same = k in held and _same(held[k], v)
                 if same and journal.written(c, k):
-                    same = isinstance(k, str) and self.guards.assumed("equal", item(source, k))
+                    place = item(source, k) if isinstance(k, str) else None
+                    same = place is not None and (
+                        self.guards.assumed("equal", place) or self.tracer.source_of(v) is place
+                    )
                 if not same and (v is True or v is False):  # seldom another one: a write would be a change to watch
                     put(f"if {ref}.get({self.expression(k)}) is not {v}: {ref}[{self.expression(k)}] = {v}")
                 elif not same:
@@ -403,6 +417,14 @@ class Replay:
             else:
                 items = "".join(self.expression(x) + ", " for x in c)
                 put(f"{ref}[:] = [{items}]" if isinstance(c, list) else f"{ref}.clear(); {ref}.extend(({items}))")
+
+
+def put_state(name: str, value: Any) -> None:
+    """One of the thread's switches is as it was at another time."""
+    if name == "autocast":
+        autocast.put(value)
+    else:
+        setattr(STATE, name, value)
 
 
 def _same(x: Any, y: Any) -> bool:

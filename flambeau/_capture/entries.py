@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from flambeau._capture import backends, bytecode, calls, flow, frame, library_calls, logs, shared, waiting  # noqa: F401  (flow: fills the table of instructions)
+from flambeau._capture import backends, bytecode, calls, flow, frame, library_calls, logs, shared, waiting, warned  # noqa: F401  (flow: fills the table of instructions)
 from flambeau._capture.breaks import BackendCompilerFailed, Break, FailOnRecompileLimitHit, RecompileError, Unsupported
-from flambeau._capture.effects import Replay
+from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.guards import Failed
 from flambeau._capture.native import Native, step
@@ -25,6 +25,7 @@ from flambeau._capture.stance import stance
 from flambeau._capture.tracer import Tracer
 from flambeau._capture.waiting import Partial, Place
 from flambeau._dynamo import config
+from flambeau._eager import autocast
 from flambeau._eager.modes import MODES, STATE
 from flambeau._ground import dumps
 from flambeau._ground.source import build
@@ -92,7 +93,7 @@ class Function:
 
     def __call__(self, values: tuple[Any, ...], eager: Callable[[], Any]) -> Any:
         """The function's result for the values of its parameters; `eager` runs the function itself."""
-        if (MODES and not _only_inference()) or STATE.recorder is not None:
+        if (MODES and not _known_modes()) or STATE.recorder is not None:
             return eager()
         result = self._enter(self.first, values, self._begin(values))
         if result is _EAGER:
@@ -111,7 +112,7 @@ class Function:
         return result
 
     def _continue(self, native: Native, frames: list[Frame]) -> Any:
-        if not MODES and all(f.exc is None for f in frames):
+        if (not MODES or _known_modes()) and all(f.exc is None for f in frames):
             key = waiting.key(frames)
             segment = self.segments.get(key)
             if segment is None:
@@ -253,6 +254,7 @@ class Function:
             tr = Tracer(parameters, segment.changing, symbolic, symbolic and self.dynamic is True)
             tr.stop_at = places[0].at if places else -1
             _assume_state(tr)
+            tr.casts = autocast.remember({})
             tr.recorder.start()
             try:
                 frames = frames_of(tr)
@@ -281,6 +283,8 @@ class Function:
         """The entry of a capture that came to its end (or to the break where it stops, with the frames that wait there)."""
         if any(g.unfinished for g in tr.generators):
             raise Break("a generator is left half way, in a try or a with")
+        if any(line.startswith("warn_") for line in tr.said) and warned.kept(tr):
+            raise Break("a warning that the function itself looks at")
         replay = Replay(tr)
         if result is not None:
             leave = f"return {replay.expression(result[0])}"
@@ -314,10 +318,11 @@ class Function:
             written = shared.written(program.module) if backend is backends.native else {}
             if written and _overlap(tr, program, written):
                 backend, written = backends.eager, {}
-            program.compile(backend, [x for _, _, x in program.inputs])
+            with autocast.off():  # the casts are part of the graph
+                program.compile(backend, [x for _, _, x in program.inputs])
             if getattr(program.run, "writes", False):
                 counted = [f"{tr.guards.counter(program.inputs[i][0])}[0] += {n}" for i, n in written.items()]
-            tr.guards.scope["program"] = program.call()
+            tr.guards.scope["program"] = program.call(bool(STATE.autocast))
             if getattr(program.run, "native", False) and hasattr(program.run, "arrays"):
                 tr.guards.scope["program_arrays"] = program.run.arrays
             inputs = [tr.guards.ref(s) for s, _, _ in program.inputs]
@@ -413,8 +418,9 @@ class UserError(Exception):
     """The function itself raised."""
 
 
-def _only_inference() -> bool:
-    return all(m == "inference" for m in MODES)
+def _known_modes() -> bool:
+    """Whether all modes that are on are such as captures know: their switches are assumed."""
+    return all(m in ("inference", "autocast") for m in MODES)
 
 
 def _stop(tr: Tracer) -> None:
@@ -427,7 +433,10 @@ def _undo(tr: Tracer) -> None:
     tr.recorder.stop()
     for name, held in tr.state_before.items():
         if getattr(STATE, name) is not held:
-            setattr(STATE, name, held)
+            put_state(name, held)
+    autocast.nest(-tr.nested)
+    autocast.remember(tr.casts)
+    tr.nested = 0
     tr.journal.undo()
     tr.recorder.undo()
 
@@ -445,6 +454,8 @@ def _assume_state(tr: Tracer) -> None:
         f"default_dtype() is not {g.constant(dtypes.get_default_dtype())}",
         f"the default dtype is {dtypes.get_default_dtype()}",
     )
+    if MODES:
+        g.check(f"STATE.autocast != {g.constant(STATE.autocast)}", f"autocast is {STATE.autocast or 'off'}")
     if STATE.anomaly or STATE.saved_hooks or STATE.function_modes or STATE.no_function or STATE.partial:
         raise Break("anomaly mode, hooks of saved tensors, or a function mode is on")
     g.check("STATE.anomaly or STATE.saved_hooks", "no anomaly mode, no hooks of saved tensors")

@@ -8,6 +8,7 @@ from flambeau._capture import backward as backwards
 from flambeau._capture.breaks import Break
 from flambeau._capture.builtin_calls import HANDLERS
 from flambeau._capture.tracer import Tracer
+from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor
 
 
@@ -16,7 +17,8 @@ def install() -> None:
     import flambeau
     from flambeau import autograd
     from flambeau._capture import calls, control
-    from flambeau._eager import construct
+    from flambeau._eager import autocast, construct
+    from flambeau.utils import checkpoint
 
     HANDLERS[autograd.backward] = backwards.backward
     HANDLERS[autograd.grad] = backwards.grad
@@ -39,10 +41,57 @@ def install() -> None:
     for name in ("is_compiling", "is_dynamo_compiling"):
         HANDLERS[getattr(control, name)] = lambda tr: True
     HANDLERS[control.graph_break] = _graph_break
+    HANDLERS[autocast.enabled] = lambda tr, kind: autocast.enabled(kind)
+    HANDLERS[autocast.switch] = lambda tr, kind, to: autocast.switch(kind, to)
+    HANDLERS[autocast.clear] = lambda tr: autocast.clear()
+    HANDLERS[autocast.nest] = _nest
+    HANDLERS[checkpoint._without_reentry] = _checkpoint
+    HANDLERS[checkpoint._with_reentry] = _checkpoint_with_reentry
 
 
 def _graph_break(tr: Tracer, *message: Any) -> None:
     raise Break("graph_break() is called")
+
+
+def _nest(tr: Tracer, by: int) -> int:
+    from flambeau._eager import autocast
+
+    tr.nested += by
+    return autocast.nest(by)
+
+
+def _checkpoint(tr: Tracer, function: Any, preserve: Any, context_fn: Any, determinism_check: Any, debug: Any, early_stop: Any,
+                args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # fmt: skip
+    """A checkpointed part: its lines are marked; what a backward pass needs of them is computed again (`again.py`)."""
+    from flambeau.utils import checkpoint
+
+    if debug or checkpoint._checkpoint_debug_enabled or determinism_check not in checkpoint._METADATA:
+        raise Break("checkpoint() with debug or a check of one's own")
+    if context_fn is not checkpoint.noop_context_fn:
+        raise Break("checkpoint() with contexts of one's own")
+    outer, tr.region = tr.region, tr.region or tr.count
+    random, tr.recorder.random = tr.recorder.random, False
+    try:
+        result = tr.call(function, args, kwargs)
+        if tr.recorder.random and not preserve and STATE.grad:
+            raise Break("checkpoint() draws other random numbers the second time")
+        return result
+    finally:
+        tr.region = outer
+        tr.recorder.random |= random
+
+
+def _checkpoint_with_reentry(tr: Tracer, function: Any, preserve: Any, args: tuple[Any, ...]) -> Any:
+    from flambeau.utils import checkpoint
+
+    needs = any(isinstance(x, Tensor) and x.requires_grad for x in args)
+    if STATE.grad and not needs:
+        tr.call(checkpoint.check_backward_validity, (args,), {})
+    before, STATE.grad = STATE.grad, STATE.grad and needs
+    try:
+        return _checkpoint(tr, function, preserve, checkpoint.noop_context_fn, "none", False, True, args, {})
+    finally:
+        STATE.grad = before
 
 
 def _tensor(tr: Tracer, data: Any, **options: Any) -> Any:

@@ -76,10 +76,12 @@ class Program:
         finally:
             STATE.grad = before
 
-    def call(self) -> Callable[..., Sequence[Any]]:
-        """What an entry calls: without history where no result has one."""
+    def call(self, casting: bool = False) -> Callable[..., Sequence[Any]]:
+        """What an entry calls: without history where no result has one, and without autocast (`casting`: it is on), which the graph has done."""
         run = self.run
-        if self.live or getattr(run, "native", False):  # a native program asks for no switch
+        if casting:
+            run = _uncast(run)
+        if self.live or getattr(self.run, "native", False):  # a native program asks for no switch
             return run
 
         def quiet(*inputs: Any) -> Sequence[Any]:
@@ -90,6 +92,17 @@ class Program:
                 STATE.grad = before
 
         return quiet
+
+
+def _uncast(run: Callable[..., Any]) -> Callable[..., Any]:
+    def uncast(*inputs: Any) -> Any:
+        before, STATE.autocast = STATE.autocast, None
+        try:
+            return run(*inputs)
+        finally:
+            STATE.autocast = before
+
+    return uncast
 
 
 def _values(v: Value) -> list[Value]:

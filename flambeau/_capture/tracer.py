@@ -98,6 +98,10 @@ class Tracer:
         self.state_before = _state()
         self.depth = 0
         self.generators: list[Any] = []  # those that the capture follows
+        self.said: list[str] = []  # lines that give warnings again, in order
+        self.region = 0  # the checkpointed part that is being captured
+        self.nested = 0  # how many more blocks of autocast are open than were at the start
+        self.casts: dict[int, Any] = {}  # those that autocast remembered before
 
     def keep(self, x: Any) -> None:
         self._kept.append(x)
@@ -274,6 +278,13 @@ class Tracer:
             if not all(is_constant(x) for x in held):
                 raise Break("a set of objects from outside is looked through")
             self.guards.equal(s.expression("frozenset({})", source), frozenset(held))
+
+    def looked_into(self, c: Any) -> bool:
+        """Whether what an outside list holds was read, or written."""
+        source = self.source_of(c)
+        return source is not None and (
+            id(c) in self._scanned or self.journal.touched(c) or self.guards.assumed("length", source)
+        )
 
     def _key(self, key: Any) -> Any:
         """A dictionary's key as a constant or a source."""
@@ -556,5 +567,5 @@ def _owned(me: Any) -> bool:
 
 def _state() -> dict[str, Any]:
     """The thread's switches."""
-    return {n: getattr(STATE, n) for n in ("grad", "inference", "anomaly", "function_modes", "autocast", "saved_hooks",
-                                           "no_function", "partial")}  # fmt: skip
+    return {n: getattr(STATE, n) for n in ("grad", "inference", "anomaly", "function_modes", "autocast", "autocast_dtypes", "autocast_cache",
+                                           "saved_hooks", "no_function", "partial")}  # fmt: skip

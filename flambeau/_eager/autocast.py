@@ -80,6 +80,24 @@ def clear() -> None:
     _cache.clear()
 
 
+def put(found: Any) -> None:
+    """Turn autocast to what it was at another time: `STATE.autocast`."""
+    had, has = bool(STATE.autocast), bool(found)
+    STATE.autocast = found
+    if has and not had:
+        modes.enter("autocast")
+    elif had and not has:
+        modes.leave("autocast")
+
+
+def remember(casts: dict[int, tuple[Any, Tensor]]) -> dict[int, tuple[Any, Tensor]]:
+    """Have these for the remembered casts; those that were there."""
+    before = dict(_cache)
+    _cache.clear()
+    _cache.update(casts)
+    return before
+
+
 class off:
     """The block in which autocast does nothing: an operator whose operands have been cast."""
 

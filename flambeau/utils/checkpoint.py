@@ -452,6 +452,10 @@ def checkpoint(
     _no_more(kwargs)
     if context_fn is not noop_context_fn or debug is not False:
         raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
+    return _with_reentry(function, preserve, args)
+
+
+def _with_reentry(function, preserve, args):
     return CheckpointFunction.apply(function, preserve, *args)
 
 

@@ -23,6 +23,8 @@ for _topic in (
     "contexts",
     "hooks",
     "aliases",
+    "autocast",
+    "warnings",
 ):
     importlib.import_module(f"tests.capture.cases_{_topic}")
 
@@ -34,10 +36,17 @@ def test_case(case):
     torch.manual_seed(0)
     options = {"fullgraph": True} if getattr(case, "whole", False) else {}
     found = case(lambda fn, **more: torch.compile(fn, backend="eager", **options, **more))
-    assert world.same(expected, found), f"eager: {expected!r}\ncompiled: {found!r}"
+    assert world.same(expected, found, getattr(case, "within", 0.0)), f"eager: {expected!r}\ncompiled: {found!r}"
 
 
-NATIVE = ("aliases", "tensors", "modes", "breaks", "hooks")  # what programs could get wrong that graphs do not
+NATIVE = (
+    "aliases",
+    "autocast",
+    "tensors",
+    "modes",
+    "breaks",
+    "hooks",
+)  # what programs could get wrong that graphs do not
 
 
 @pytest.mark.parametrize(
@@ -48,7 +57,7 @@ def test_native(case):
     expected = case(lambda fn, **options: fn)
     torch.manual_seed(0)
     found = case(torch.compile)
-    assert world.same(expected, found, 1e-6), f"eager: {expected!r}\ncompiled: {found!r}"
+    assert world.same(expected, found, getattr(case, "within", 1e-6)), f"eager: {expected!r}\ncompiled: {found!r}"
 
 
 def test_there_are_many():
