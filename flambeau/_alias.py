@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any, cast
 
@@ -34,13 +34,25 @@ def install() -> ModuleType:
     for name, module in list(sys.modules.items()):
         if name.startswith("flambeau."):
             sys.modules.setdefault("torch" + name[8:], module)
+            say_torch(module, name)
     return flambeau
 
 
+def say_torch(module: ModuleType, name: str) -> None:
+    """Classes of a public module are from `torch.x.y`: libraries look for `torch.nn` in `type(layer).__module__`."""
+    if name.startswith("flambeau._"):
+        return
+    for kind in list(vars(module).values()):
+        if isinstance(kind, type) and kind.__module__ == name:
+            kind.__module__ = "torch" + name[8:]
+
+
 class Finder:
-    """Finds `torch.x.y` where `flambeau.x.y` is."""
+    """Finds `torch.x.y` where `flambeau.x.y` is, and sees modules of flambeau that are loaded later."""
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name.startswith("flambeau.") and not name.startswith("flambeau._"):
+            return watched(PathFinder.find_spec(name, path, target))
         if name != "torch" and not name.startswith("torch."):
             return None
         ours = "flambeau" + name[5:]
@@ -54,6 +66,19 @@ class Finder:
         alias.has_location = getattr(spec, "has_location", False)
         alias.submodule_search_locations = getattr(spec, "submodule_search_locations", None)
         return alias
+
+
+def watched(spec: ModuleSpec | None) -> ModuleSpec | None:
+    """What loads a module of flambeau, and then names its classes."""
+    if spec is not None and spec.loader is not None:
+        name, execute = spec.name, spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            say_torch(module, name)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+    return spec
 
 
 class Loader:

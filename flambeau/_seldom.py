@@ -15,6 +15,7 @@ from flambeau._tensor import Tensor, wrap
 from flambeau._values import dtype as dtypes
 
 has_lapack, has_mkl, has_openmp, has_spectral = True, False, True, True
+has_cuda = has_cudnn = has_mps = False
 
 
 def from_file(
@@ -191,3 +192,13 @@ METHODS: dict[str, Any] = {
 
 eig, lstsq, solve, symeig = (METHODS[name] for name in ("eig", "lstsq", "solve", "symeig"))
 matrix_rank = _removed("matrix_rank", "torch.linalg.matrix_rank")
+
+
+def set_vital(name: str, attribute: str, value: str, force: bool = False) -> bool:
+    """Would note a fact for PyTorch's vitals, which nothing reads here; whether it was noted."""
+    return False
+
+
+def read_vitals() -> str:
+    """The facts that were noted: none."""
+    return ""

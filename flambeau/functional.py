@@ -176,6 +176,10 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "F":  # by this name libraries reach nn.functional
+        import importlib
+
+        return importlib.import_module("flambeau.nn.functional")
     found = public(name)
     if found is None:
         raise AttributeError(f"module 'torch.functional' has no attribute '{name}'")

@@ -120,7 +120,7 @@ class _VariableFunctions(metaclass=_VariableFunctionsMeta):
 
 _LATE = {
     "PyTorchFileReader": "_archives", "PyTorchFileWriter": "_archives", "DispatchKey": "_dispatch", "DispatchKeySet": "_dispatch", "_ExcludeDispatchKeyGuard": "_dispatch",
-    "_functorch": "_functorch", "_valgrind_supported_platform": "_valgrind", "_valgrind_toggle": "_valgrind",
+    "_functorch": "_functorch", "_distributed_c10d": "_distributed_c10d", "_valgrind_supported_platform": "_valgrind", "_valgrind_toggle": "_valgrind",
     "_valgrind_toggle_and_dump_stats": "_valgrind",
     **dict.fromkeys((
         "Graph", "Node", "Value", "Block", "Type", "ListType", "DictType", "TupleType", "OptionalType", "UnionType", "FutureType", "AwaitType",
@@ -132,12 +132,46 @@ _LATE = {
 }  # fmt: skip
 
 
+def _switch(path: str, attribute: str) -> Any:
+    """A function that reads a switch of a backend."""
+
+    def read() -> Any:
+        import importlib
+
+        return getattr(importlib.import_module(f"flambeau.backends.{path}"), attribute)
+
+    return read
+
+
+_SWITCHES = {
+    "_get_cudnn_enabled": _switch("cudnn", "enabled"),
+    "_get_cudnn_benchmark": _switch("cudnn", "benchmark"),
+    "_get_cudnn_deterministic": _switch("cudnn", "deterministic"),
+    "_get_mkldnn_enabled": _switch("mkldnn", "enabled"),
+}
+_GLIBCXX_USE_CXX11_ABI = True
+
+
+def _get_deterministic_algorithms() -> bool:
+    import flambeau
+
+    return flambeau.are_deterministic_algorithms_enabled()
+
+
 def __getattr__(name: str) -> Any:
     if name in _LATE:
         import importlib
 
         found = importlib.import_module(f"flambeau._C.{_LATE[name]}")
         return found if name == _LATE[name] else getattr(found, name)
+    if name in _SWITCHES:
+        return _SWITCHES[name]
+    if not name.startswith("_"):  # what is public of PyTorch's library is public there, too
+        import flambeau
+
+        found = getattr(flambeau, name, None)
+        if found is not None:
+            return found
     raise AttributeError(f"module 'torch._C' has no attribute '{name}'")
 
 

@@ -9,3 +9,7 @@ from flambeau._capture.breaks import (
 )
 
 TorchDynamoException = RuntimeError
+
+
+class TorchRuntimeError(TorchDynamoException):
+    """An operator of a captured program is refused with the sizes and dtypes at hand."""

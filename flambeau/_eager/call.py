@@ -174,7 +174,7 @@ def meet(op: Op, values: tuple[Any, ...]) -> Met:
                 device = _same_device(device, v, op)
             elif v is not None and p.takes_number and isinstance(v, NUMBERS):
                 tensors.append(i)
-            elif v is not None:
+            elif v is not None or not p.is_optional:
                 raise TypeError(misfit(op, values, i))
         elif p.is_list and v is not None:
             if isinstance(v, Tensor):
@@ -441,16 +441,27 @@ def _composite(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         if tracked:  # what the body saves must not be what is overwritten
             at = op.receiver_at
             values = (*values[:at], target.clone(), *values[at + 1 :])
-        result = call_body(op, op.body, (), values)
+        result = _composed(op, values)
         if into and result is values[op.receiver_at]:  # as it was: nothing is written, as dropout_ does in evaluation
             return target
         if tracked and node_of(target) is not None:
             check_writable(target)
         return store(op, target, result, into)
-    result = call_body(op, op.body, (), values)
+    result = _composed(op, values)
     if op.packed:
         result = packed_tensor(result, op.packed, _first(op, values))
     return record.named(op)(result) if op.outputs and isinstance(result, tuple) else result
+
+
+def _composed(op: Op, values: tuple[Any, ...]) -> Any:
+    """What the body of a composite gives."""
+    try:
+        return call_body(op, op.body, (), values)
+    except AttributeError:  # it met None where a tensor should be
+        for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
+            if v is None and p.is_tensor and not p.is_optional:
+                raise TypeError(misfit(op, values, i)) from None
+        raise
 
 
 # ---------------------------------------------------------------- in place, and out=

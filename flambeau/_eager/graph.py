@@ -275,6 +275,14 @@ def saved_alias(out: Tensor) -> Tensor:
 DISPATCHED: weakref.WeakSet[Node] = weakref.WeakSet()  # calls that a subclass with a `__torch_dispatch__` had part in
 WATCHERS: list[Any] = []  # asked to run a node of a backward pass: fn(node, gradient, how)
 _tasks = itertools.count()
+_AFTER: dict[int, list[Any]] = {}  # what is called when a backward pass has run
+
+
+def queue_callback(fn: Any) -> None:
+    """Have the backward pass that runs now call a function when it has run: averages of gradients that all arrived."""
+    if STATE.task < 0:
+        raise RuntimeError("Final callbacks can only be installed during backward pass.")
+    _AFTER.setdefault(STATE.task, []).append(fn)
 
 
 def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
@@ -317,7 +325,8 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
         _finish(leaf, buffer, create, targets)
     grad_mode, STATE.grad = STATE.grad, create if recorded is None else recorded
     token = None if create else quiet(QUIET)
-    outer, STATE.task = STATE.task, next(_tasks)
+    task = next(_tasks)
+    outer, STATE.task = STATE.task, task
     try:
         if targets is None and not create and not STATE.anomaly and not WATCHERS:
             _flow(order, buffer, waiting, keep)
@@ -327,6 +336,9 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
         STATE.grad, STATE.task = grad_mode, outer
         if token is not None:
             loud(token)
+        after = _AFTER.pop(task, ()) if _AFTER else ()
+    for fn in after:
+        fn()
 
 
 def _flow(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node, int], keep: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Scalar, Shape, T
 from flambeau._operators.op import ALL_FORMS, OUT, composite, op
 from flambeau._tensor import Tensor, wrap
-from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import SPOKEN, int8, int32, uint8
 from flambeau._values.shape import broadcast
 
 C_NAMES = {"Float": "float", "Double": "double", "Half": "c10::Half", "BFloat16": "c10::BFloat16", "Long": "long",
@@ -496,6 +496,25 @@ def _(input: Any, vec2: Any) -> None:
 
 outer.vjp(input=lambda g, vec2: mv(g, conj(vec2)) if vec2.dtype is g.dtype else (g * conj(vec2)).sum(1),
           vec2=lambda g, input: mv(g.t(), conj(input)) if input.dtype is g.dtype else (g.t() * conj(input)).sum(1))  # fmt: skip
+
+
+@composite("_int_mm", variants=OUT)
+def _int_mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of matrices of bytes, summed in int32."""
+    for t, name in ((input, "self"), (mat2, "mat2")):
+        if t.ndim != 2:
+            raise RuntimeError(f"int_mm_out_cpu: Expected {name} to be of dimension 2 but got {t.ndim}")
+    if input.shape[1] != mat2.shape[0]:
+        raise RuntimeError(
+            f"int_mm_out_cpu: self.size(1) needs to match mat2.size(0) but got {input.shape[1]} and {mat2.shape[0]}"
+        )
+    for t, name, of in ((input, "self", (int8, uint8)), (mat2, "mat2", (int8,))):
+        if t.dtype not in of:
+            said = "int8 or uint8" if name == "self" else "of type int8"
+            got = C_NAMES.get(SPOKEN[t.dtype], SPOKEN[t.dtype])
+            got += " int" * (got in ("short", "long"))
+            raise RuntimeError(f"int_mm_out_cpu: Expected {name} dtype to be {said} but got {got}")
+    return mm(input.to(int32), mat2.to(int32))
 
 
 @composite("ger", variants=OUT)

@@ -58,7 +58,9 @@ class Param:
     `note` is the annotation as it is written: "Shape2", of which `annotation` keeps what matters to readings, "Shape".
     """
 
-    __slots__ = ("annotation", "default", "is_free", "is_list", "is_tensor", "keyword", "name", "note", "takes_number")
+    __slots__ = (
+        "annotation", "default", "is_free", "is_list", "is_optional", "is_tensor", "keyword", "name", "note", "takes_number",
+    )  # fmt: skip
 
     def __init__(self, name: str, note: str, default: Any, keyword: bool) -> None:
         kind, bar, none = note.partition(" | ")
@@ -67,6 +69,7 @@ class Param:
         self.is_tensor = annotation in _TENSOR
         self.is_free = annotation in _FREE
         self.is_list = annotation in _LISTS
+        self.is_optional = default is None or annotation.endswith("None")
         self.takes_number = annotation in _NUMBERS_TOO
 
 

@@ -24,8 +24,8 @@ def elements(x: Any) -> Shape:
 
 def sizes(size: Any) -> Shape:
     """What was given as sizes, as a tuple of ints."""
-    if isinstance(size, int):
-        return (size,)
+    if isinstance(size, int) or getattr(size, "ndim", 1) == 0:  # or a number of NumPy's, a 0-d tensor
+        return (whole(size),)
     for n in size:
         if type(n) is not int:
             return tuple([whole(n) for n in size])

@@ -22,7 +22,8 @@ class OptState(Enum):
     STEPPED = 2
 
 
-def _fresh():
+def _refresh_per_optimizer_state():
+    """What is known of an optimizer after the scale was updated."""
     return {"stage": OptState.READY, "found_inf_per_device": {}}
 
 
@@ -69,7 +70,7 @@ class GradScaler:
                 backoff_factor,
                 growth_interval,
             )
-            self._per_optimizer_states = defaultdict(_fresh)
+            self._per_optimizer_states = defaultdict(_refresh_per_optimizer_state)
 
     def _check_scale_growth_tracker(self, funcname):
         fix = "This may indicate your script did not use scaler.scale(loss or outputs) earlier in the iteration."
@@ -202,7 +203,7 @@ class GradScaler:
             torch._amp_update_scale_(
                 scale, tracker, sum(found), self._growth_factor, self._backoff_factor, self._growth_interval
             )
-        self._per_optimizer_states = defaultdict(_fresh)
+        self._per_optimizer_states = defaultdict(_refresh_per_optimizer_state)
 
     def get_scale(self):
         """The scale, as a Python number (1.0 where disabled)."""

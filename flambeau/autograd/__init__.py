@@ -287,6 +287,8 @@ _LAZY = {
     "profiler": None,
     "profiler_util": None,
     "kineto_available": "profiler",
+    "DeviceType": "profiler_util",
+    "_profiler_enabled": "profiler",
 }
 
 

@@ -5,6 +5,7 @@ import os
 import platform
 
 import flambeau as torch
+from flambeau._ground.submodules import on_demand
 
 __all__ = ["Event", "Stream", "StreamContext", "current_device", "current_stream", "device_count", "get_capabilities", "is_available", "is_initialized",
            "set_device", "stream", "synchronize"]  # fmt: skip
@@ -102,3 +103,6 @@ def stream(stream) -> StreamContext:
 def get_capabilities() -> dict:
     """What the processor can do, by name."""
     return {"architecture": platform.machine(), "num_cores": os.cpu_count(), "num_threads": torch.get_num_threads()}
+
+
+__getattr__ = on_demand(__name__, "amp")

@@ -19,6 +19,10 @@ from flambeau._jit_internal import (
 )
 from flambeau.futures import Future
 
+_importlib.import_module(
+    "flambeau.jit.annotations"
+)  # takes the place of what `from __future__` has left under its name
+
 __all__ = ["Attribute", "CompilationUnit", "Error", "Future", "ScriptFunction", "ScriptModule", "annotate", "enable_onednn_fusion", "export",
            "export_opnames", "fork", "freeze", "ignore", "interface", "isinstance", "load", "onednn_fusion_enabled", "optimize_for_inference",
            "save", "script", "script_if_tracing", "set_fusion_strategy", "strict_fusion", "trace", "trace_module", "unused", "wait"]  # fmt: skip

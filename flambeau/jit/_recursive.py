@@ -323,7 +323,7 @@ class PythonResolver:
             if (
                 where in ("flambeau", "flambeau._C._nn", "flambeau._VF")
                 and overloads("aten::" + name)
-                and name not in ("device", "Generator")
+                and name not in ("device", "Generator", "tensordot")
             ):
                 return Builtin("aten::" + name)
             last = where.rpartition(".")[2]
@@ -393,6 +393,9 @@ class PythonResolver:
                 and getattr(functional, obj.__name__, None) is not None
             ):
                 return self.functional(obj.__name__, em, place, flambeau.nn.functional)
+            texts = functional.OVERLOADS.get(obj) if inspect.isfunction(obj) else None
+            if texts is not None:
+                return Overloaded([Function(function(t, f"__torch__.torch.functional.{t.__name__}")) for t in texts])
             short = getattr(obj, "__name__", "") or name
             for space, prefix in ((flambeau, ""), (flambeau._C._nn, ""), (flambeau.nn.functional, ""), (flambeau.linalg, "linalg_"), (flambeau.special, "special_"), (flambeau.fft, "fft_")):  # fmt: skip
                 for candidate in {short, name}:

@@ -6,7 +6,10 @@ descriptors, so neither sharing strategy leaves anything behind, and both are th
 
 import multiprocessing
 import sys
+import threading
 from multiprocessing import *  # noqa: F403
+
+from flambeau._ground.submodules import on_demand
 
 from .reductions import init_reductions
 from .spawn import (
@@ -47,4 +50,15 @@ def get_all_sharing_strategies():
     return _all_sharing_strategies
 
 
+def _set_thread_name(name):
+    """The name of this thread, as debuggers and `top` show it."""
+    threading.current_thread().name = name
+
+
+def _get_thread_name():
+    return threading.current_thread().name
+
+
 init_reductions()
+
+__getattr__ = on_demand(__name__, "pool", "queue")

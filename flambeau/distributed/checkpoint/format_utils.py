@@ -6,8 +6,12 @@ import os
 from typing import Any
 
 from flambeau import serialization
+from flambeau.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner as _EmptyStateDictLoadPlanner
 from flambeau.distributed.checkpoint.filesystem import FileSystemWriter
-from flambeau.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys
+from flambeau.distributed.checkpoint.state_dict_loader import (
+    _load_state_dict as _load_state_dict,
+    _load_state_dict_from_keys,
+)
 from flambeau.distributed.checkpoint.state_dict_saver import save
 
 __all__ = ["dcp_to_torch_save", "torch_save_to_dcp"]

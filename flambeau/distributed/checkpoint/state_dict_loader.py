@@ -77,3 +77,9 @@ def _load_state_dict_from_keys(keys: set[str] | str | None = None, *, checkpoint
     wanted = {keys} if isinstance(keys, str) else keys
     _load(state, reader, Ranks(process_group, process_group is None), _EmptyStateDictLoadPlanner(wanted))
     return state
+
+
+def _load_state_dict(state_dict: dict[str, Any], storage_reader: StorageReader, process_group: Any = None, coordinator_rank: int = 0,
+                     no_dist: bool = False, planner: LoadPlanner | None = None) -> None:  # fmt: skip
+    """Fill a state from a checkpoint, as a planner says: with one for empty states, a new state is made of all that is there."""
+    _load(state_dict, storage_reader, Ranks(process_group, no_dist, coordinator_rank), planner or DefaultLoadPlanner())

@@ -4,12 +4,6 @@ from flambeau.distributed._absent import absent_class, absent_function
 
 FullyShardedDataParallel = absent_class("torch.distributed.fsdp.FullyShardedDataParallel")
 FSDPModule = absent_class("torch.distributed.fsdp.FSDPModule")
-MixedPrecision = absent_class("torch.distributed.fsdp.MixedPrecision")
-MixedPrecisionPolicy = absent_class("torch.distributed.fsdp.MixedPrecisionPolicy")
-CPUOffload = absent_class("torch.distributed.fsdp.CPUOffload")
-CPUOffloadPolicy = absent_class("torch.distributed.fsdp.CPUOffloadPolicy")
-ShardingStrategy = absent_class("torch.distributed.fsdp.ShardingStrategy")
-BackwardPrefetch = absent_class("torch.distributed.fsdp.BackwardPrefetch")
 fully_shard = absent_function("torch.distributed.fsdp.fully_shard")
 register_fsdp_forward_method = absent_function("torch.distributed.fsdp.register_fsdp_forward_method")
 

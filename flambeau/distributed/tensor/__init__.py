@@ -26,3 +26,8 @@ class DTensor(flambeau.Tensor):
 def distribute_tensor(*args: Any, **kwargs: Any) -> NoReturn:
     """A tensor spread over the ranks of a mesh."""
     raise NotImplementedError("torch.distributed.tensor.distribute_tensor is not implemented")
+
+
+def distribute_module(*args: Any, **kwargs: Any) -> NoReturn:
+    """A module whose parameters are spread over the ranks of a mesh."""
+    raise NotImplementedError("torch.distributed.tensor.distribute_module is not implemented")

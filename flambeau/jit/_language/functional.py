@@ -519,6 +519,22 @@ def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int, weight:
     return out, weights
 
 
+def tensordot_of_count(a: Tensor, b: Tensor, dims: int = 2) -> Tensor:
+    mine: list[int] = [i for i in range(a.dim() - dims, a.dim())]
+    yours: list[int] = [i for i in range(dims)]
+    return torch.ops.aten.tensordot(a, b, mine, yours)
+
+
+def tensordot_of_pair(a: Tensor, b: Tensor, dims: tuple[list[int], list[int]]) -> Tensor:
+    return torch.ops.aten.tensordot(a, b, dims[0], dims[1])
+
+
+def tensordot_of_lists(a: Tensor, b: Tensor, dims: list[list[int]]) -> Tensor:
+    return torch.ops.aten.tensordot(a, b, dims[0], dims[1])
+
+
+OVERLOADS = {torch.tensordot: (tensordot_of_count, tensordot_of_pair, tensordot_of_lists)}
+
 __all__ = [
     n for n in dir() if not n.startswith("_") and n not in ("List", "Optional", "Tuple", "Union", "torch", "Tensor")
 ]

@@ -34,6 +34,8 @@ from flambeau.jit._recursive import (
 from flambeau.nn import Module, ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from flambeau.nn.modules.rnn import RNNBase
 
+_OWN = ("flambeau.nn", "torch.nn")  # where the library's modules are from, also where it stands in for PyTorch
+
 
 class ModuleValue(Sugared):
     """A module while it is compiled: its members are found on Python's module."""
@@ -203,11 +205,11 @@ def text_of(cls: type, name: str) -> Any:
 
     for base in cls.__mro__:
         if name in vars(base):
-            if not base.__module__.startswith("flambeau.nn"):
+            if not base.__module__.startswith(_OWN):
                 return None
             for known in cls.__mro__:
                 texts = getattr(nn_text, known.__name__, None)
-                if texts is not None and known.__module__.startswith("flambeau.nn"):
+                if texts is not None and known.__module__.startswith(_OWN):
                     return vars(texts).get(name)
             return None
     return None
@@ -266,7 +268,7 @@ def _joined(values: list[Any], make: Any) -> Any:
 def annotations_of(cls: type) -> dict[str, Any]:
     notes: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
-        if base.__module__.startswith("flambeau.nn") or base is object:
+        if base.__module__.startswith(_OWN) or base is object:
             continue
         scope = vars(inspect.getmodule(base)) if inspect.getmodule(base) is not None else {}
         for name, note in inspect.get_annotations(base).items():
@@ -304,7 +306,7 @@ def module_type(module: Any, memo: dict[int, Any]) -> ty.Class:
     values = {k: v for k, v in vars(module).items() if k not in _SKIPPED or k == "training"}
     if isinstance(module, RNNBase):
         values["_flat_weights"] = list(module._flat_weights)
-    own = cls.__module__.startswith("flambeau.nn")  # the library's modules: what is no tensor does not change
+    own = cls.__module__.startswith(_OWN)  # the library's modules: what is no tensor does not change
     for name in listed:
         if name not in values and hasattr(cls, name) and name not in module._modules:
             values[name] = getattr(cls, name)

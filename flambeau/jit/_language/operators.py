@@ -333,7 +333,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "as_tensor": _tensor_from, "to": _to, "NumToTensor": _number_to_tensor, "index.Tensor": _index, "index_put_": _index_put_sliced,
     "_convolution": _convolution, "_convolution_mode": _convolution_mode, "size": _size, "stride": _strided, "item": _item,
     "_native_multi_head_attention": _attend, "_transformer_encoder_layer_fwd": _encoder_layer, "slice.Tensor": _slice, "RaiseException": raise_exception, "warn": _warn, "manual_seed": lambda seed: (flambeau.manual_seed(seed), None)[1],
-    "dict": lambda *a: dict(*a), "join": lambda sep, parts: sep.join(parts), "rangelist": lambda n: list(range(n)),
+    "tensordot": lambda a, b, mine, yours: flambeau.tensordot(a, b, (mine, yours)), "dict": lambda *a: dict(*a), "join": lambda sep, parts: sep.join(parts), "rangelist": lambda n: list(range(n)),
     "__contains__": lambda box, item: item in box, "floor": math.floor, "ceil": math.ceil, "round": round,
     "sqrt": math.sqrt, "log": math.log, "exp": math.exp, "sin": math.sin, "cos": math.cos, "tan": math.tan, "tanh": math.tanh,
     "pow": lambda a, b: a**b, "pow.int": lambda a, b: float(a**b), "dtype": lambda x: DTYPE_CODES[x.dtype], "gcd": math.gcd,
@@ -388,6 +388,7 @@ _FIRST = frozenset(  # tensors, but not by the operator of this name
         "wait",
         "has_torch_function",
         "awaitable_wait",
+        "tensordot",
     ]
 )
 

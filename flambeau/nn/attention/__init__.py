@@ -5,6 +5,7 @@ import logging
 from enum import Enum
 
 import flambeau
+from flambeau._ground.submodules import on_demand
 
 __all__ = [
     "SDPBackend",
@@ -132,3 +133,6 @@ def restore_flash_attention_impl(_raise_warn=True):
         _active.pop()[1].remove()
     elif _raise_warn:
         _log.warning("Trying to restore default FA2 impl when no custom impl was activated")
+
+
+__getattr__ = on_demand(__name__, "flex_attention")

@@ -281,6 +281,10 @@ class _ConvTransposeNd(_ConvNd):
         return [size - low for size, low in zip(output_size, least, strict=True)]
 
 
+class _ConvTransposeMixin(_ConvTransposeNd):
+    """A former name of the base of transposed convolutions."""
+
+
 class ConvTranspose1d(_ConvTransposeNd):
     """Transpose (gradient) of :class:`Conv1d`: (N, C, L) to a longer (N, out_channels, L')."""
 

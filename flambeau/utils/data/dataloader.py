@@ -292,3 +292,13 @@ def __getattr__(name):
 
         return _MultiProcessingDataLoaderIter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _sharding_worker_init_fn(worker_init_fn, world_size, rank_id, worker_id):
+    """In a worker of a loader over a pipeline that others wrote: the pipeline gives out this worker's share alone."""
+    from . import graph_settings
+
+    info = get_worker_info()
+    graph_settings.apply_sharding(info.dataset, world_size * info.num_workers, worker_id * world_size + rank_id)
+    if worker_init_fn is not None:
+        worker_init_fn(worker_id)

@@ -15,3 +15,11 @@ def _set_python_exit_flag() -> None:
 
 
 atexit.register(_set_python_exit_flag)
+
+
+def __getattr__(name):
+    if name == "signal_handling":  # for loaders that others wrote
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'torch.utils.data._utils' has no attribute '{name}'")
