@@ -119,35 +119,41 @@ def turner(m: Module) -> None:
 # -- one tile ---------------------------------------------------------------------------------------------------------
 
 
-# Of one step: ("a", part, half) loads a tile, (row, column) multiplies two of them. What is small comes first: the parts of a number that
-# is multiplied by one, and of a number by which one is multiplied, sum up to it exactly. A tile is loaded as soon as its register is free.
-ORDER = (
-    ("b", 2, 0), ("a", 0, 0), ("b", 2, 1), ("a", 0, 1), (0, 0), (1, 0), ("b", 1, 0), (0, 1), (1, 1), ("b", 1, 1),  # x1 y3
-    (0, 0), (0, 1), ("a", 1, 0), (1, 0), (1, 1), ("a", 1, 1),  # x1 y2
-    (0, 0), (1, 0), ("b", 0, 0), (0, 1), (1, 1), ("b", 0, 1),  # x2 y2
-    (0, 0), (0, 1), ("a", 2, 0), (1, 0), (1, 1), ("a", 2, 1),  # x2 y1
-    (0, 0), (0, 1), ("a", 0, 0), (1, 0), (1, 1), ("a", 0, 1),  # x3 y1
-    (0, 0), (0, 1), (1, 0), (1, 1),  # x1 y1
-)  # fmt: skip
+# The six products of parts, (a's, b's), in the order in which they are summed. What is small comes first: the parts of a number that is
+# multiplied by one, and of a number by which one is multiplied, sum up to it exactly. Of neighbours one part is the same.
+ORDER = ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))
 
 
-def multiply(f: Function, a: V, b: V, steps: V) -> None:
-    """Adds the product of two panels to the tile registers 0 to 3; lines of the next step are fetched on the way."""
+def multiply(f: Function, a: V, b: V, steps: V, ahead: V, fresh: bool) -> None:
+    """Adds the product of 16 rows of `a` and a panel of `b` to the tile registers 0 and 1.
+
+    A core that two threads share has nine registers for each: where all eight hold something a load waits until what it replaces is done
+    with. So few are in use, and each is cleared, which gives it back, after its last product. On the way the same rows of the next step
+    are fetched, after the last those at `ahead`; of `b`, too, where it is `fresh`.
+    """
     line = f.value(64, "i64")
+    across = [j for n in range(len(ORDER)) for j in ((0, 1), (1, 0))[n % 2]]
+    products = [(*ORDER[n // 2], j) for n, j in enumerate(across)]
     with f.loop(0, steps) as s:
-        panels = {"a": (4, a + s * STEP), "b": (6, b + s * STEP)}
-        fetched = 0
-        for what in ORDER:
-            if len(what) == 3:
-                first, panel = panels[what[0]]
-                instruction(f, "tileloadd64", first + what[2], panel + (what[1] * PART + what[2] * TILE), line)
-                continue
-            i, j = what
-            instruction(f, "tdpbf16ps", 2 * i + j, 4 + i, 6 + j)
-            for o in range(fetched, fetched + STEP // 24, 64):
-                for _, panel in panels.values():
-                    f.prefetch(panel + (STEP + o))
-            fetched += STEP // 24
+        here_a, here_b = a + s * STEP, b + s * STEP
+        next_a = f.select(s + 1 < steps, here_a + STEP, ahead, "ptr")
+        fetched = [next_a + (part * PART + o) for part in range(3) for o in range(0, TILE, 64)]
+        fetched += [here_b + (STEP + o) for o in range(0, STEP, 64)] if fresh else []
+        before: tuple[int, ...] = ()
+        for n, (x, y, j) in enumerate(products):
+            after = products[n + 1] if n + 1 < len(products) else ()
+            if before[:1] != (x,):
+                instruction(f, "tileloadd64", 2, here_a + x * PART, line)
+            if before[1:] != (y, j):
+                instruction(f, "tileloadd64", 3, here_b + (y * PART + j * TILE), line)
+            instruction(f, "tdpbf16ps", j, 2, 3)
+            if after[:1] != (x,):
+                instruction(f, "tilezero", 2)
+            if after[1:] != (y, j):
+                instruction(f, "tilezero", 3)
+            for place in fetched[n :: len(products)]:
+                f.prefetch(place)
+            before = (x, y, j)
 
 
 def plain(f: Function, a: tuple[V, ...], b: tuple[V, ...], depth: V, rows: V, cols: V, sums: V, step: V) -> None:
@@ -170,36 +176,41 @@ def plain(f: Function, a: tuple[V, ...], b: tuple[V, ...], depth: V, rows: V, co
 def micro(m: Module, e: Epilogue) -> None:
     """Defines tile(args, a, b, steps, part, step, flags, strange, as, am, ak, bs, bk, bn, depth, p, q, m0, n0, rows, cols).
 
-    As `amx.micro`: 32 x 32 of `out`. a and b are panels; where one is `strange`, as and bs are what it was made from. `part` is where
-    the tile is in `out`, unless it reaches over the edge.
+    As `amx.micro`: 32 x 32 of `out`. a and b are panels, b not in the first-level cache where flags & 4; where one is `strange`, as and bs
+    are what it was made from. `part` is where the tile is in `out`, unless it reaches over the edge.
     """
     f = m.function(
         "internal void tile(ptr args, ptr noalias a, ptr noalias b, i64 steps, ptr part, i64 step, i64 flags, i64 strange, ptr as, i64 am, "
         "i64 ak, ptr bs, i64 bk, i64 bn, i64 depth, i64 p, i64 q, i64 m0, i64 n0, i64 rows, i64 cols)", APART)  # fmt: skip
     args, a, b, steps, part, step, flags, strange, as_, am, ak, bs, bk, bn, depth, p, q, m0, n0, rows, cols = f.params
-    quarters = [(i, j, 2 * i + j) for i in (0, 1) for j in (0, 1)]
     sums = f.alloca("float", SIDE * SIDE, align=64)
     last, whole = (flags & 2) != 0, (rows >= SIDE) & (cols >= SIDE)
     ends = last & (whole ^ True) if e is PLAIN else last  # through the epilogue, not straight into `out`
     to, gap = f.select(ends, sums, part), f.select(ends, SIDE, step)
-    at = lambda base, by, i, j: base + (by * (LANES * 4 * i) + 64 * j)
     with f.either(strange == 0) as otherwise:
-        for *_, c in quarters:
-            instruction(f, "tilezero", c)
-        for i in range(SIDE):  # on the way while panels are multiplied
-            for v in (0, LANES):
-                f.prefetch(f.gep("float", part, step * i + v))
-        multiply(f, a, b, steps)
-        with f.either((flags & 1) != 0) as more:
-            for i, j, c in quarters:
-                instruction(f, "tilestored64", c, at(to, gap, i, j), gap * 4)
-            more()  # sums of a block are added as a whole: that rounds less often
-            for i, j, c in quarters:
-                instruction(f, "tilestored64", c, at(sums, f.value(SIDE, "i64"), i, j), f.value(SIDE * 4, "i64"))
-            with f.loop(0, SIDE) as i:
+        with f.loop(0, f.min(rows, SIDE), LANES) as i:
+            for j in (0, 1):
+                instruction(f, "tilezero", j)
+            here, ahead = a + i * (TILE // LANES), f.select(i == 0, a + TILE, a + steps * STEP, "ptr")
+            into = lambda base, by, i=i: f.gep("float", base, by * i)
+            for row in range(LANES):  # on the way while panels are multiplied
                 for v in (0, LANES):
-                    before = f.load(WIDE, f.gep("float", part, i * step + v))
-                    f.store(before + f.load(WIDE, sums, i * SIDE + v), f.gep("float", to, i * gap + v))
+                    f.prefetch(f.gep("float", into(part, step), step * row + v))
+            with f.either(((flags & 4) != 0) & (i == 0)) as known:
+                multiply(f, here, b, steps, ahead, True)
+                known()
+                multiply(f, here, b, steps, ahead, False)
+            with f.either((flags & 1) != 0) as more:
+                for j in (0, 1):
+                    instruction(f, "tilestored64", j, f.gep("float", into(to, gap), j * LANES), gap * 4)
+                more()  # sums of a block are added as a whole: that rounds less often
+                made = into(sums, f.value(SIDE, "i64"))
+                for j in (0, 1):
+                    instruction(f, "tilestored64", j, f.gep("float", made, j * LANES), f.value(SIDE * 4, "i64"))
+                with f.loop(i, i + LANES) as row:
+                    for v in (0, LANES):
+                        before = f.load(WIDE, f.gep("float", part, row * step + v))
+                        f.store(before + f.load(WIDE, sums, row * SIDE + v), f.gep("float", to, row * gap + v))
         otherwise()
         with f.loop(0, SIDE) as i:
             for v in (0, LANES):
@@ -257,6 +268,8 @@ def text(target: Target, e: Epilogue) -> Module:
     w = arguments(f)
     pack = f.load("ptr", f.gep("i64", args, len(SLOTS) + 4 * len(e.operands) + e.scalars))
     configure(f)
+    for register in range(8):
+        instruction(f, "tilezero", register)
     across = ceil(w["nb"], SIDE)  # panels
     deep = ceil(w["kb"], DEPTH) * STEP  # bytes of a panel
     panels_a, panels_b = scratch, scratch + deep * FEW
@@ -291,9 +304,9 @@ def text(target: Target, e: Epilogue) -> Module:
                     part = f.select(over, edge, f.gep("float", c0, row * w["cm"] + j))
                     least = f.load("i64", f.gep("i64", words, few)) + f.load("i64", f.gep("i64", words, number + FEW))
                     odd = f.convert("zext", least < LEAST - 2, "i64")  # words are one less than bits
-                    bytes_ = steps * STEP
+                    bytes_, how = steps * STEP, flags | f.select(few == 0, 4, 0, "i64")
                     here = f.gep("float", src_a, few * SIDE * w["am"])
-                    f.call("void", "tile", args, panels_a + few * bytes_, panels_b + number * bytes_, steps, part, f.select(over, SIDE, w["cm"]), flags,
+                    f.call("void", "tile", args, panels_a + few * bytes_, panels_b + number * bytes_, steps, part, f.select(over, SIDE, w["cm"]), how,
                            odd, here, w["am"], w["ak"], f.gep("float", src_b, j * w["bn"]), w["bk"], w["bn"], depth, p, q, row, n0 + j,
                            rows, cols - j)  # fmt: skip
     f.call("void", "llvm.x86.tilerelease")
