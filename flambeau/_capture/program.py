@@ -9,6 +9,7 @@ from typing import Any
 from flambeau._backends.meta import MetaArray
 from flambeau._capture.breaks import BackendCompilerFailed
 from flambeau._capture.recorder import Recorder, Value
+from flambeau._capture.sized import numbered
 from flambeau._dynamo import config
 from flambeau._eager.graph import AccumulateGrad
 from flambeau._eager.modes import STATE
@@ -30,7 +31,7 @@ class Program:
         self.inputs = [(s, v, x) for s, v, x in recorder.inputs if id(v) in used]
         atoms = self._atoms(lines) if recorder.tracer.symbols is not None else None
         self.module = _module(lines, self.inputs, outputs, live)
-        if atoms:
+        if atoms or (atoms is not None and numbered(self.module)):
             self.module.meta["atoms"] = atoms  # which input tells each number that sizes depend on
             self.module.meta["sizes"] = {
                 i: v.size for i, (_, v, _) in enumerate(self.inputs) if symbolic(v.size) and v.size.atoms <= set(atoms)

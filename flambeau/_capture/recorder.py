@@ -19,8 +19,8 @@ from flambeau._eager.construct import parse_to, tensor
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import REQUIRED, Op
 from flambeau._ops import OpOverload
-from flambeau._tensor import LAYOUTS, PLAIN, Tensor
-from flambeau._values import dtype as dtypes
+from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
+from flambeau._values import dtype as dtypes, shape as values
 from flambeau._values.generator import default_generator
 from flambeau.overrides import EXTRA
 
@@ -219,7 +219,7 @@ class Recorder:
             return NotImplemented
         if op.by_data:
             raise Break(f"the size of the result of '{op.aten}' depends on the data")
-        if op.aten == "index" or op.aten.startswith("index_put"):
+        if op.aten == "index":
             if any(isinstance(i, Tensor) and i.dtype.kind == "b" for i in values[1] or ()):
                 raise Break("the size of a selection by a mask depends on the data", "use torch.where")
         args, kwargs = self._arguments(op, values)
@@ -439,7 +439,7 @@ class Recorder:
         index = _numbers_fixed(index, symbolic)
         if not symbolic:
             self.unwatched(getitem.getitem, t, index)  # says what is wrong, if something is
-        basic, tensors = getitem.parse(t, index)
+        basic, tensors = _parsed(t, index)
         r = getitem.viewed(t, basic, _call)
         if tensors is None:
             return r
@@ -450,26 +450,61 @@ class Recorder:
 
     def set_index(self, t: Any, index: Any, value: Any) -> None:
         _plain_tensor(t)
-        for i in index if type(index) is tuple else (index,):
-            if isinstance(i, Tensor) and (i._a.ndim == 0 or i._a.dtype.kind == "b"):
-                raise Break("a tensor is used as an integer or mask index in an assignment")
-            if isinstance(i, (np.ndarray, list)):
-                raise Break("an assignment to a list of indices")
         index = _numbers_fixed(index, self.tracer.symbols is not None)
-        basic, tensors = getitem.parse(t, index)
+        items = index if type(index) is tuple else (index,)
+        if any(isinstance(i, np.ndarray) for i in items):
+            raise Break("an array of NumPy is used as an index")
+        single = [i for i in items if isinstance(i, Tensor) and i._a.ndim == 0]
+        if single and (
+            len(single) > 1
+            or single[0]._a.dtype.kind == "b"
+            or any(isinstance(i, (list, Tensor)) and i is not single[0] for i in items)
+        ):
+            raise Break("a tensor is used as an integer index, among other tensors, in an assignment")
+        stand = wrap(np.zeros(1, np.int64))  # one number, which nobody reads now
+        basic, tensors = _parsed(t, tuple(stand if single and i is single[0] else i for i in items))
         if any(isinstance(i, int) and not -n <= i < n for i, n in zip(basic, t._a.shape, strict=False)):
-            raise Break("an index out of range")
+            raise IndexError("an index out of range")  # eager code says so in its words
         target_ = getitem.viewed(t, basic, _call)
+        if not isinstance(value, (Tensor, bool, int, float)):
+            raise Break(f"a {type(value).__name__} is assigned to part of a tensor")
         if tensors is not None:
-            raise Break("an assignment to indices that are tensors")
-        if not isinstance(value, Tensor):
-            if not isinstance(value, (bool, int, float)):
-                raise Break(f"a {type(value).__name__} is assigned to part of a tensor")
+            self._put(target_, [single[0] if x is stand else x for x in tensors], value)
+        elif not isinstance(value, Tensor):
             target_.fill_(value)
         else:
             while value._a.ndim > target_._a.ndim and value._a.shape[0] == 1:
                 value = value[0]
             target_.copy_(value)
+
+    def _put(self, t: Any, tensors: list[Any], value: Any) -> None:
+        """Values at indices that are tensors. One value where a mask is true needs no places."""
+        for i, x in enumerate(tensors):
+            if x is not None and not self.known(x) and self.tracer.source_of(x) is None:
+                tensors[i] = self.constant(x)
+        mask = tensors[0]
+        one = not isinstance(value, Tensor) or value._a.ndim == 0
+        if len(tensors) == 1 and one and mask is not None and mask._a.dtype.kind == "b":
+            if mask._a.shape != t._a.shape[: mask._a.ndim]:
+                raise Break("a mask of another shape than what it indexes")
+            if mask._a.ndim < t._a.ndim:
+                mask = mask.reshape(*mask._a.shape, *(1,) * (t._a.ndim - mask._a.ndim))
+            if not isinstance(value, Tensor) and t._a.dtype.kind in "iub" and type(value) is not int:
+                value = _converted(value, t._a.dtype.kind)
+            t.masked_fill_(mask, value.to(t.dtype) if isinstance(value, Tensor) else value)
+            return
+        if not isinstance(value, Tensor):
+            value = _call("full")((), value, dtype=t.dtype)
+        elif value._a.dtype != t._a.dtype:
+            if not one:
+                raise Break("values of another dtype are assigned to indices that are tensors")
+            value = value.to(t.dtype)
+        t.index_put_(tensors, value)
+
+
+def _converted(value: Any, kind: str) -> Any:
+    """A number as a tensor of integers or truth values takes it."""
+    return bool(value) if kind == "b" else int(value)
 
 
 def target(op: Op, into: bool) -> OpOverload:
@@ -511,12 +546,22 @@ def _fixed(x: Any) -> Any:
 def _numbers_fixed(index: Any, symbolic: bool) -> Any:
     """An index is part of the program: changing numbers in it become guards, but for the ends of slices where sizes are expressions."""
     if isinstance(index, Tracked):
-        return index.fixed()
+        return index if symbolic and values.symbolic(index) else index.fixed()
     if type(index) is tuple:
         return tuple(_numbers_fixed(i, symbolic) for i in index)
     if type(index) is slice and not symbolic:
         return slice(*(_numbers_fixed(i, symbolic) for i in (index.start, index.stop, index.step)))
     return index
+
+
+def _parsed(t: Tensor, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
+    """`getitem.parse`, with integers that are expressions."""
+    items = index if type(index) is tuple else (index,)
+    if not any(map(values.symbolic, items)):
+        return getitem.parse(t, index)
+    basic, tensors = getitem.parse(t, tuple(0 if values.symbolic(i) else i for i in items))
+    integers = iter([i for i in items if isinstance(i, (int, np.integer)) and not isinstance(i, (bool, np.bool_))])
+    return tuple(next(integers) if type(b) is int else b for b in basic), tensors
 
 
 def _is_default(v: Any, default: Any) -> bool:

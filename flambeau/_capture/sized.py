@@ -130,6 +130,11 @@ def _numeric(node: Node) -> set[Any]:
     return found
 
 
+def numbered(gm: GraphModule) -> bool:
+    """Whether numbers among the inputs say which part of a tensor is meant, or how large one is."""
+    return bool(_structural(gm))
+
+
 def _structural(gm: GraphModule) -> set[Node]:
     """Inputs on which the graph's sizes depend."""
     found: set[Node] = set()

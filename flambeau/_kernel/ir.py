@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 
 from flambeau._kernel import language
 from flambeau._kernel.index import At, Axis, Index, Size, Span, atoms
-from flambeau._values.shape import symbolic
+from flambeau._values.shape import spelled, symbolic
 
 FLOATS = {"float32": 32, "float64": 64}
 INTS = {f"{u}int{n}": n for u in ("", "u") for n in (8, 16, 32, 64)}
@@ -100,7 +100,7 @@ class Scalar:
     _known: weakref.WeakValueDictionary[tuple[Any, ...], Scalar] = weakref.WeakValueDictionary()
 
     def __new__(cls, op: str, src: tuple[Scalar, ...] = (), arg: Any = None, dtype: str = "float32") -> Scalar:
-        shown = repr(arg) if op == "const" else arg  # 0.0 == -0.0 and nan != nan: constants are told apart by text
+        shown = spelled(arg) if op == "const" else arg  # 0.0 == -0.0 and nan != nan: constants are told apart by text
         key = (op, src, shown, dtype)
         known = cls._known.get(key)
         if known is not None:

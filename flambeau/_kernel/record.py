@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from flambeau._kernel.arrays import windowed
 from flambeau._kernel.language import BINARY, TERNARY, TO_BOOL, TO_REAL, UNARY
 from flambeau._values.dtype import bool_, dtype as DType, held, int64, promote_types
-from flambeau._values.shape import broadcast, contiguous_strides, infer, whole
+from flambeau._values.shape import broadcast, contiguous_strides, infer, spelled, whole
 
 Shape = tuple[int, ...]
 # Reductions and scans, each with the operation that joins two partial results.
@@ -34,7 +34,7 @@ class Expr:
     dtype: DType
 
     def __new__(cls, op: str, src: tuple[Expr, ...], arg: Any, shape: Shape, dtype: DType) -> Expr:
-        key = (op, src, repr(arg), shape, dtype)  # repr: 0.0 and -0.0, 1 and 1.0 and True are different constants
+        key = (op, src, spelled(arg), shape, dtype)
         found = _TABLE.get(key)
         if found is None:
             found = object.__new__(cls)

@@ -59,6 +59,22 @@ def symbolic(n: Any) -> bool:
     return isinstance(n, int) and not issubclass(type(n), int)
 
 
+def spelled(x: Any) -> Any:
+    """A constant as its text, which tells 0.0 from -0.0 and 1 from True. Expressions that read alike are of one capture, or differ."""
+    owner = _owner(x)
+    return repr(x) if owner is None else (repr(x), owner)
+
+
+def _owner(x: Any) -> int | None:
+    """By which capture (or plan) the symbolic numbers in a constant are, as an identity."""
+    kind = type(x)
+    if kind is tuple:
+        return next((o for y in x if type(y) is not int and (o := _owner(y)) is not None), None)
+    if kind in (int, float, str, bool):
+        return None
+    return id(getattr(x, "symbols", None)) if symbolic(x) else None
+
+
 def through(fn: Callable[..., Sequence[int]], count: int, *numbers: Any) -> Sequence[int]:
     """`count` integers, as a function gives them that decides nothing but these: of expressions it makes expressions."""
     known = next((n for n in numbers if symbolic(n)), None)

@@ -157,3 +157,35 @@ def test_memory_is_laid_out_anew():
     events = [(n, *({"first": 64, "second": 64}.get(s, s) for s in size)) for n, *size in tape.events]
     assert Tape.replay(events, [100]) == {a.n: 0, b.n: 64, c.n: 0, -1: 192}
     assert Tape.replay(events, [0]) == {a.n: 0, b.n: 0, c.n: 0, -1: 64}
+
+
+def test_programs_of_two_plans_do_not_mix():
+    """Expressions are told apart by whose numbers they hold, though these read alike."""
+    torch.manual_seed(0)
+    cache, seen = torch.zeros(2, 3, 8, 2), torch.zeros(2, 3, 8, 2)
+
+    def f(cache, k, position):
+        cache[:, :, position : position + k.shape[2]] = k
+        return cache[:, :, : position + k.shape[2]].sum(2)
+
+    g = torch.compile(f)
+    for position in (0, 2, 4, 5, 1, 6):
+        k = torch.randn(2, 3, 2, 2)
+        assert torch.allclose(g(cache, k, position), f(seen, k, position), atol=1e-6)
+        assert torch.equal(cache, seen)
+
+
+def test_one_program_writes_wherever_a_number_says():
+    cache = torch.zeros(2, 8, 3)
+
+    def f(k, position):
+        cache[:, position] = k
+        return cache.sum(1)
+
+    g = torch.compile(f, fullgraph=True)
+    for position in range(8):
+        total = g(torch.full((2, 3), float(position + 1)), position)
+        assert total[0, 0].item() == sum(range(position + 2))
+    assert len(g._captures.first.entries) == 2
+    with pytest.raises(IndexError, match="index 8 is out of bounds for dimension 1 with size 8"):
+        g(torch.zeros(2, 3), 8)

@@ -25,6 +25,7 @@ for _topic in (
     "aliases",
     "autocast",
     "warnings",
+    "indices",
 ):
     importlib.import_module(f"tests.capture.cases_{_topic}")
 

@@ -1,0 +1,154 @@
+"""Assignments to parts that tensors choose: caches of keys and values, masks, lists of rows; and sizes that data decides."""
+
+import flambeau as torch
+from tests.capture.world import case, freeze, whole, x
+
+
+def grid(n=4):
+    return torch.stack([x(3, i) for i in range(n)])
+
+
+@whole
+def cache_by_position(wrap):
+    cache = torch.zeros(2, 3, 8, 2)
+
+    def f(k, position):
+        cache[:, :, position] = k
+        return cache.sum(2)
+
+    f, k = wrap(f), torch.arange(12.0).reshape(2, 3, 2) - 4
+    return [freeze(f(k + i, i)) for i in (0, 1, 2, 5, -1)], cache
+
+
+@whole
+def cache_by_stretch(wrap):
+    cache = torch.zeros(2, 3, 8, 2)
+
+    def f(k, position):
+        cache[:, :, position : position + k.shape[2]] = k
+        return cache[:, :, : position + k.shape[2]].sum(2)
+
+    f, k = wrap(f), torch.arange(24.0).reshape(2, 3, 2, 2) - 4
+    return [freeze(f(k + i, i)) for i in (0, 2, 4, 5)], cache
+
+
+@whole
+def cache_by_tensor(wrap):
+    cache, other = torch.zeros(2, 3, 8, 2), torch.zeros(8, 2)
+
+    def f(k, positions):
+        cache[:, :, positions] = k
+        other[positions] = k[0, 0]
+        cache.index_copy_(2, positions + 3, k * 2)
+        return cache.sum(2), other * 1
+
+    f, k = wrap(f), torch.arange(24.0).reshape(2, 3, 2, 2) - 4
+    out = [freeze(f(k + i, torch.tensor([i, i + 1]))) for i in (0, 1, 3)]
+    return out, cache, other
+
+
+@whole
+def one_by_tensor(wrap):
+    def f(t, i, v):
+        t = t.clone()
+        t[i] = 5.0
+        t[:, i] = v
+        t[i, 1:] = v[1:]
+        return t
+
+    f = wrap(f)
+    return [freeze(f(grid(3), torch.tensor(i), x())) for i in (0, 2, -1)]
+
+
+@whole
+def masks(wrap):
+    def f(t, v):
+        a, b, c, d = t.clone(), t.clone(), t.clone(), (t * 4).long()
+        a[a > 0] = 7
+        b[t.sum(1) > 0] = v.sum()
+        c[c < 0] = v.double().sum()
+        d[d > 2] = 1.75
+        e = t > 0
+        e[t < -1] = 2.0
+        return a, b, c, d, e
+
+    f = wrap(f)
+    return [freeze(f(grid(), x())), freeze(f(-grid(), x()))]
+
+
+@whole
+def masks_with_gradients(wrap):
+    def f(t, v):
+        y = t * 2
+        y[t > 0] = 0.0
+        y[1] = v
+        y[[0, 2]] = v * 3
+        return y.square().sum()
+
+    f, v = wrap(f), x().requires_grad_()
+    out = []
+    for t in (grid().requires_grad_(), (-grid()).requires_grad_()):
+        f(t, v).backward()
+        out += [freeze(t.grad), freeze(v.grad)]
+    return out
+
+
+@whole
+def rows_by_list(wrap):
+    def f(t, v):
+        t = t.clone()
+        t[[0, 2]] = v
+        t[[1, 3], [0, -1]] = 9.0
+        return t
+
+    f = wrap(f)
+    return [freeze(f(grid(), x())), freeze(f(grid(), x(3, 2)))]
+
+
+@whole
+def values_by_mask(wrap):
+    def f(t):
+        y = t.clone()
+        y[0, torch.tensor([True, False, True])] = t[1, :2]
+        return y
+
+    f = wrap(f)
+    return [freeze(f(grid())), freeze(f(grid() + 1))]
+
+
+@case
+def outside_of_it(wrap):
+    def f(t, i):
+        t = t.clone()
+        t[i] = 1.0
+        return t
+
+    f = wrap(f)
+    out = []
+    for i in (torch.tensor([0, 1]), torch.tensor([5]), torch.tensor([-2])):
+        try:
+            out.append(freeze(f(grid(), i)))
+        except IndexError:
+            out.append("refused")
+    return out
+
+
+@case
+def selected_by_mask(wrap):
+    def f(t):
+        y = t.sin()
+        picked = y[t > 0]
+        return picked * 2 + picked.sum(), y.cos()
+
+    f = wrap(f)
+    return [freeze(f(grid() + i)) for i in (0, 0, 0.5, -1, 1, 2, 0.25, -0.5, 3, 9)]
+
+
+@case
+def places_of_elements(wrap):
+    def f(t):
+        where = (t > 0).nonzero()
+        return where.float().mean(0) + 1, torch.unique(t.round()).sum() * 2
+
+    f = wrap(f)
+    return [freeze(f(grid() + i)) for i in (0, 0, 0.5, -1, 1, 2, 0.25, -0.5, 3)]
