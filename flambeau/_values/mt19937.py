@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,9 +111,15 @@ class MT19937:
 
     def take64(self, n: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """The next `n` numbers of 64 bits: each is two words, the high one first."""
-        words = self.take(2 * n).astype(np.uint64)
-        out = words[0::2] << np.uint64(32)
-        out |= words[1::2]
+        if 2 * n <= N:
+            words = self.take(2 * n).astype(np.uint64)
+            return words[0::2] << np.uint64(32) | words[1::2]
+        out = np.empty(n, np.uint64)
+        self.fill(out.view(np.uint32))
+        if sys.byteorder == "little":
+            low = out >> np.uint64(32)
+            out <<= np.uint64(32)
+            out |= low
         return out
 
     def word(self) -> int:

@@ -137,14 +137,21 @@ def full_range(gen: Generator, n: int, dtype: Type) -> Array:
 def whole_range(gen: Generator, n: int, dtype: Type) -> Array:
     """What `random_()` gives: [0, largest] for integers, [0, 2**digits] for floats."""
     wide = dtype.itemsize == 8
-    with gen.lock:
-        words = gen.engine.take64(n) if wide else gen.engine.take(n)
     if dtype == np.bool_:
-        return (words & np.uint32(1)).astype(np.bool_)
-    top = (1 << DIGITS[dtype]) if dtype in DIGITS else int(np.iinfo(dtype).max)
-    if top < (1 << 64 if wide else 1 << 32) - 1:
-        words = words % words.dtype.type(top + 1)
-    return _narrow(words, dtype)
+        top = 1
+    else:
+        top = (1 << DIGITS[dtype]) if dtype in DIGITS else int(np.iinfo(dtype).max)
+    out = np.empty(n, dtype)
+    with gen.lock:
+        for start in range(0, n, LARGE):  # in parts that stay in cache
+            part = out[start : start + LARGE]
+            words = gen.engine.take64(part.size) if wide else gen.engine.take(part.size)
+            if not top & (top + 1):
+                words = words & words.dtype.type(top)
+            elif top < (1 << 64 if wide else 1 << 32) - 1:
+                words = words % words.dtype.type(top + 1)
+            part[...] = _narrow(words, dtype)
+    return out
 
 
 def bernoulli(gen: Generator, n: int, p: float, dtype: Type = BOOL, native: Any = None) -> Array:

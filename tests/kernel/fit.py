@@ -109,8 +109,15 @@ FITS = {
         "f32": (root(lambda r: (mp.cos(r) - 1 + r * r / 2) / r**4), 0, quarter**2, 2),
         "f64": (root(lambda r: (mp.cos(r) - 1 + r * r / 2) / r**4), 0, quarter**2, 5),
     },
-    "ATAN": {"f64": (root(lambda x: (mp.atan(x) - x) / x**3), 0, "0.1716", 11)},
-    "ASIN": {"f64": (root(lambda x: (mp.asin(x) - x) / x**3), 0, "0.25", 12)},
+    "TAN": {"f32": (root(lambda r: (mp.tan(r) - r) / r**3), 0, quarter**2, 7)},  # tan r = r + r^3 T(r^2)
+    "ATAN": {
+        "f32": (root(lambda x: (mp.atan(x) - x) / x**3), 0, 1, 9),
+        "f64": (root(lambda x: (mp.atan(x) - x) / x**3), 0, "0.1716", 11),
+    },
+    "ASIN": {
+        "f32": (root(lambda x: (mp.asin(x) - x) / x**3), 0, "0.5", 8),
+        "f64": (root(lambda x: (mp.asin(x) - x) / x**3), 0, "0.25", 12),
+    },
     "ERF": {
         "f32": (root(lambda x: mp.erf(x) / x), 0, 1, 6),
         "f64": (root(lambda x: mp.erf(x) / x), 0, 1, 11),
@@ -128,10 +135,14 @@ FITS = {
     "EXP2": {"f32": (lambda r: mp.mpf(2) ** r, "-0.5", "0.5", 5)},
     # erfc(x) exp(x^2) (1 + 2x), a function of t = (x - 2)/(x + 2)
     "ERFCX": {
+        "f32": (lambda t: erfcx(2 * (1 + t) / (1 - t)) * (1 + 4 * (1 + t) / (1 - t)), "-1", "0.68", 11),
         "f64": (lambda t: erfcx(2 * (1 + t) / (1 - t)) * (1 + 4 * (1 + t) / (1 - t)), "-0.5", "0.87", 21),
     },
     "ERFINV": {"f64": (lambda v: erfinv_over_x(v + mp.mpf("2.5")), "-2.5", "2.5", 9)},
-    "ERFINV_TAIL": {"f64": (lambda v: erfinv_over_x((v + 4) ** 2), mp.sqrt(5) - 4, "2.2", 10)},
+    "ERFINV_TAIL": {
+        "f32": (lambda v: erfinv_over_x((v + 4) ** 2), mp.sqrt(5) - 4, "0.08", 9),
+        "f64": (lambda v: erfinv_over_x((v + 4) ** 2), mp.sqrt(5) - 4, "2.2", 10),
+    },
     "LGAMMA": {"f64": (near(lambda v: mp.loggamma(v + 2) / ((v + 1) * v), 0), "-0.999999999999", 1, 25)},
     "STIRLING": {  # lgamma(x) - (x - 1/2) log x + x - log(2 pi)/2 = P(1/x^2)/x
         "f64": (

@@ -147,9 +147,14 @@ def half_keys(x: Any, descending: bool = False) -> Any:
 
 
 def _often_tied(x: Any, dim: int) -> bool:
-    """Whether rows have equal elements as a rule, so that it pays to order them as PyTorch leaves them at once."""
+    """Whether rows have equal elements as a rule, so that it pays to order them as PyTorch leaves them at once.
+
+    Integers that are far apart seldom have, and their ranks are known only when they are sorted.
+    """
     few = x.dtype.kind in "iub" or x.dtype in HALVES
-    return few and x.size >= FEW and ties.SMALL < x.shape[dim] <= LONGEST and native()
+    if not few or x.size < FEW or not ties.SMALL < x.shape[dim] <= LONGEST or not native():
+        return False
+    return x.itemsize < 8 or _limits(x) is not None
 
 
 def _tied(x: Any, values: Any, dim: int) -> bool:

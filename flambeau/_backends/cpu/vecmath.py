@@ -46,6 +46,7 @@ LN2 = math.log(2)
 PI = math.pi
 PIO2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)  # pi/2 in three doubles
 PIO4_LO = PIO2[1] / 2
+PIO2_HI, PIO2_LO = 1.5707963705062866, -4.371139000186241e-08  # pi/2 in two floats
 SQRT_HALF_BITS = {"f32": 0x3F3504F3, "f64": 0x3FE6A09E667F3BCD}
 INF, NAN = math.inf, math.nan
 LARGE = 2.0**30  # beyond this, sin and cos reduce with all the bits of 2/pi
@@ -396,12 +397,11 @@ def cos_kernel(b: Builder, r: Value, low: Value | None = None) -> Value:
 
 
 def reduce_f32(b: Builder, x: Value) -> tuple[Value, Value]:
-    """(r, quadrant) for |x| <= LARGE, through float64."""
+    """(r, quadrant) for |x| <= LARGE; r is a float64."""
     wide = b.widen(x)
     n, i = nearest(b, wide * (2 / PI))
     r = b.fma(-n, PIO2[0], wide)
-    r = b.fma(-n, PIO2[1], r)
-    return b.narrow(r), b.convert("trunc", i, "i32")
+    return b.fma(-n, PIO2[1], r), b.convert("trunc", i, "i32")
 
 
 def reduce_f64(b: Builder, x: Value) -> tuple[Value, Value, Value]:
@@ -432,7 +432,8 @@ def circular(kind: str, b: Builder, r: Value, low: Value | None, i: Value) -> Va
 def turning(kind: str) -> Callable[[Builder, Value], Value]:
     def function(b: Builder, x: Value) -> Value:
         if x.type == "f32":
-            y = circular(kind, b, *_pair(reduce_f32(b, x)))
+            r, i = reduce_f32(b, x)
+            y = tangent(b, r, i) if kind == "tan" else circular(kind, b, b.narrow(r), None, i)
         else:
             r, low, i = reduce_f64(b, x)
             y = circular(kind, b, r, low, i)
@@ -445,12 +446,14 @@ def turning(kind: str) -> Callable[[Builder, Value], Value]:
     return function
 
 
-def _pair(reduced: tuple[Value, Value]) -> tuple[Value, None, Value]:
-    return reduced[0], None, reduced[1]
+def tangent(b: Builder, r: Value, i: Value) -> Value:
+    """tan as a float32, from a reduced argument in float64 and its quadrant."""
+    z = r * r
+    t = b.narrow(b.fma(r * z, b.poly(z, table.TAN["f32"]), r))
+    return b.select((i & 1) != 0, -1.0 / t, t)
 
 
-sin, cos = turning("sin"), turning("cos")
-tan = through_f64(turning("tan"))
+sin, cos, tan = turning("sin"), turning("cos"), turning("tan")
 
 
 def large(kind: str, b: Builder, x: Value) -> Value:
@@ -520,8 +523,14 @@ def atan_of(b: Builder, y: Value, x: Value) -> Value:
     return base + (z + b.fma(z * square, b.poly(square, table.ATAN["f64"]), low))
 
 
-@through_f64
 def atan(b: Builder, x: Value) -> Value:
+    if x.type == "f32":  # of 1/x, from pi/2, where that is smaller
+        a = b.abs(x)
+        far = a > 1.0
+        t = b.select(far, 1.0 / a, a)
+        z = t * t
+        r = b.fma(t * z, b.poly(z, table.ATAN["f32"]), t)
+        return b.copysign(b.select(far, PIO2_HI - (r - PIO2_LO), r), x)
     return b.copysign(atan_of(b, b.abs(x), b.const(1.0, x)), x)
 
 
@@ -541,6 +550,15 @@ def atan2(b: Builder, y: Value, x: Value) -> Value:
     return b.copysign(r, y)
 
 
+def arc_f32(b: Builder, x: Value) -> tuple[Value, Value]:
+    """(asin(s), whether s is sqrt((1 - |x|)/2) rather than |x|): the smaller of the two, by one polynomial."""
+    a = b.abs(x)
+    far = a > math.sqrt(0.5)
+    t = (1.0 - a) * 0.5
+    z, s = b.select(far, t, a * a), b.select(far, b.sqrt(t), a)
+    return b.fma(s * z, b.poly(z, table.ASIN["f32"]), s), far
+
+
 def arc_parts(b: Builder, x: Value) -> tuple[Value, Value, Value]:
     """(s, asin(s) - s, |x| >= 1/2) with s = |x|, or sqrt((1 - |x|)/2) where that is smaller; a root's error goes to the second."""
     a = b.abs(x)
@@ -554,15 +572,20 @@ def arc_parts(b: Builder, x: Value) -> tuple[Value, Value, Value]:
     return s, b.fma(s * z, b.poly(z, table.ASIN["f64"]), lost), far
 
 
-@through_f64
 def asin(b: Builder, x: Value) -> Value:
+    if x.type == "f32":
+        r, far = arc_f32(b, x)
+        return b.copysign(b.select(far, PIO2_HI - (2.0 * r - PIO2_LO), r), x)
     s, more, far = arc_parts(b, x)
     y = b.select(far, (PIO2[0] - (s + s)) + (PIO2[1] - (more + more)), s + more)
     return b.copysign(y, x)
 
 
-@through_f64
 def acos(b: Builder, x: Value) -> Value:
+    if x.type == "f32":
+        r, far = arc_f32(b, x)
+        outer = b.select(x > 0.0, 2.0 * r, 2.0 * PIO2_HI - (2.0 * r - 2.0 * PIO2_LO))
+        return b.select(far, outer, PIO2_HI - (b.copysign(r, x) - PIO2_LO))
     s, more, far = arc_parts(b, x)
     twice = 2.0 * (s + more)
     outer = b.select(x > 0.0, twice, (PI - (s + s)) + (2 * PIO2[1] - (more + more)))

@@ -7,7 +7,22 @@ import math
 from flambeau._backends.cpu import coefficients as table
 from flambeau._backends.cpu.coefficients_pieces import ERF_PIECES
 from flambeau._backends.cpu.lanes import Builder, Value
-from flambeau._backends.cpu.vecmath import INF, MAGIC, NAN, PI, circular, exp, log, reduce_f64, through_f64, two_product
+from flambeau._backends.cpu.vecmath import (
+    INF,
+    LN2,
+    LOG2E,
+    MAGIC,
+    NAN,
+    PI,
+    circular,
+    exp,
+    log,
+    nearest,
+    power_of_two,
+    reduce_f64,
+    through_f64,
+    two_product,
+)
 
 # ---------------------------------------------------------------- error functions
 
@@ -53,8 +68,25 @@ def erfc_tail(b: Builder, a: Value) -> Value:
     return e * (b.poly(t, table.ERFCX["f64"]) / b.fma(a, 2.0, 1.0))
 
 
-@through_f64
+def erfc_f32(b: Builder, x: Value) -> Value:
+    """`erfc_tail` from 0 on, in float64 of as many digits as float32 has: a^2 is exact, and one step makes the quotient so."""
+    a = b.abs(x)
+    a = b.widen(b.smaller(b.const(10.5, a), a))
+    up, scale = a + 2.0, b.fma(a, 2.0, 1.0)
+    d = up * scale
+    q = b.widen(1.0 / b.narrow(d))
+    q = b.fma(q, b.fma(-q, d, 1.0), q)
+    p = b.poly((a - 2.0) * (scale * q), table.ERFCX["f32"]) * (up * q)
+    h = a * a
+    n, i = nearest(b, h * -LOG2E)
+    r = b.fma(n, -LN2, -h)
+    tail = p * (b.fma(r * r, b.poly(r, table.EXP["f32"]), r) + 1.0) * power_of_two(b, i)
+    return b.narrow(b.select(x < 0.0, 2.0 - tail, tail))
+
+
 def erfc(b: Builder, x: Value) -> Value:
+    if x.type == "f32":
+        return erfc_f32(b, x)
     a = b.abs(x)
     z = b.smaller(b.const(1.0, x), x * x)
     near = 1.0 - x * b.poly(z, table.ERF["f64"])
@@ -63,9 +95,20 @@ def erfc(b: Builder, x: Value) -> Value:
     return b.select(b.isnan(x), x, b.select(a < 0.67, near, far))
 
 
-@through_f64
+def erfinv_f32(b: Builder, x: Value) -> Value:
+    a = b.abs(x)
+    w = -log(b, (1.0 - a) * (1.0 + a))
+    near, far = b.widen(b.smaller(b.const(5.0, w), w)) - 2.5, b.widen(b.sqrt(b.smaller(b.const(16.6, w), w))) - 4.0
+    y = b.select(w < 5.0, b.poly(near, table.ERFINV["f64"]), b.poly(far, table.ERFINV_TAIL["f32"]))
+    y = b.narrow(b.widen(a) * y)
+    y = b.select(a < 1.0, y, b.select(a == 1.0, b.const(INF, x), NAN))
+    return b.copysign(y, x)
+
+
 def erfinv(b: Builder, x: Value) -> Value:
-    """A polynomial's seven digits, then one step of Halley's iteration on erf, or beyond 1/2 on erfc."""
+    """A polynomial's seven digits, and for float64 one step of Halley's iteration on erf, or beyond 1/2 on erfc."""
+    if x.type == "f32":
+        return erfinv_f32(b, x)
     a = b.abs(x)
     w = -log(b, (1.0 - a) * (1.0 + a))
     near = b.poly(b.smaller(b.const(5.0, w), w) - 2.5, table.ERFINV["f64"])
