@@ -10,6 +10,7 @@ import numpy as np
 from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import channels_last, laid, last_strides
 from flambeau._backends.cpu.library_memory import write
+from flambeau._backends.cpu.library_product import native
 from flambeau._values.dtype import HALVES, element
 
 Widths = Sequence[tuple[int, int]]
@@ -55,9 +56,17 @@ def pad_constant(x: Any, *, widths: Widths, value: Any) -> Any:
 
 def pad_edges(x: Any, *, widths: Widths, mode: str) -> Any:
     """x with cells before and after each dim, dim by dim, that show its own."""
+    last = mode != "circular" and channels_last(x)
+    if native():
+        from flambeau._backends.cpu.edges import edges
+
+        order = (0, *range(2, x.ndim), 1) if last else tuple(range(x.ndim))
+        found = edges(x.transpose(order), [widths[d] for d in order], mode)
+        if found is not None:
+            return found.transpose(np.argsort(order)) if last else found
     shape = tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True))
     out = np.empty(shape, x.dtype)
-    if mode != "circular" and channels_last(x):
+    if last:
         out = np.lib.stride_tricks.as_strided(out, strides=last_strides(shape, x.itemsize))
     where = [slice(a, a + n) for n, (a, _) in zip(x.shape, widths, strict=True)]
     write(out[tuple(where)], x)
