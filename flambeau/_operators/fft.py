@@ -7,6 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Dims1, DType, IntList, Kernel, Shape, Shape1, Size, T
 from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
+from flambeau._operators.pad import _pad_edges
 from flambeau._operators.part import slice_, slice_backward
 from flambeau._operators.view import sizes, view_as_real
 from flambeau._tensor import Tensor
@@ -363,14 +364,12 @@ def _reflected(x: Any, by: int, mode: str) -> Any:
                 f"but got: padding ({by}, {by}) at dimension "
                 f"{x.ndim - 1} of input {list(x.shape)}"
             )
-        at = (n - 1) - (arange(-by, n + by).abs() - (n - 1)).abs()
-    elif mode == "replicate":
-        at = arange(-by, n + by).clamp(0, n - 1)
-    elif mode == "circular":
-        at = arange(-by, n + by) % n
-    else:
+    elif mode not in ("replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    return x.index_select(-1, at)
+    if n and (mode != "circular" or by <= n):
+        return _pad_edges(x, (*((0, 0),) * (x.ndim - 1), (by, by)), mode)
+    at = arange(-by, n + by)
+    return x.index_select(-1, at.clamp(0, n - 1) if mode == "replicate" else at % n)
 
 
 def _window(x: Any, window: Any, win_length: int, n_fft: int) -> Any:

@@ -472,8 +472,8 @@ def unfold_backward(k: Kernel[T], input: T, input_sizes: Shape, dim: Dim, size: 
     """Zeros of the given sizes to which every window of `input` is added in its place."""
     out = k.library("zeros", shape=input_sizes, dtype=input.dtype)
     windows = _windows(out, k, dim, size, step)
-    for i in range(size):  # the elements at one place of all windows never overlap
-        windows[..., i] += input[..., i]
+    for i in range(0, size, step):  # as many places side by side as windows are apart never overlap
+        windows[..., i : i + step] += input[..., i : i + step]
     return out
 
 
