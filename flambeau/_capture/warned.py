@@ -19,7 +19,7 @@ from flambeau._capture.tracer import Tracer
 def raises(text: str, category: type[Warning]) -> bool:
     """Whether some filter that may meet a warning makes an error of it."""
     for action, message, kind, module, line in warnings.filters:
-        if issubclass(category, kind) and (message is None or message.match(text)):  # type: ignore[attr-defined]
+        if issubclass(category, kind) and (message is None or message.match(text)):
             if action == "error":
                 return True
             if module is None and not line:
@@ -93,7 +93,7 @@ def kept(tr: Tracer) -> bool:
 def _action(text: str, category: type[Warning]) -> str:
     """What the first filter says that certainly meets a warning; nothing where one before it may."""
     for action, message, kind, module, line in warnings.filters:
-        if issubclass(category, kind) and (message is None or message.match(text)):  # type: ignore[attr-defined]
+        if issubclass(category, kind) and (message is None or message.match(text)):
             return action if module is None and not line else ""
     return ""
 
