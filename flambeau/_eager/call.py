@@ -16,7 +16,7 @@ from flambeau._backends.cpu.arrays import QUIET, K, kernel, loud, quiet
 from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import FORMATS, channels_last as lies_last, laid, walked
 from flambeau._backends.pending_arrays import NONE, PendingArray, alike, settled as meant
-from flambeau._eager import large, narrow, record
+from flambeau._eager import arguments, large, narrow, record
 from flambeau._eager.graph import bump, check_inferred, inferred, node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import check_writable, rebase, signed, view
@@ -37,6 +37,7 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
     """Call an operator with its arguments in the order of its parameters. `into`: write the result over `input`."""
     for i in op.numbers:
         if isinstance(values[i], Tensor):
+            arguments.check(op, values, into)
             values = (*values[:i], values[i].item(), *values[i + 1 :])
     if op.number_first and isinstance(values[0], NUMBERS):
         values = (_lifted(*values[:2]), *values[1:])
@@ -52,35 +53,44 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
         if room:  # they load with the first tensor that needs them
             values = tuple(v.clone() if isinstance(v, Tensor) and type(v._a) is PendingArray else v for v in values)
             return importlib.import_module(f"flambeau._eager.{room}").call(op, values, out, into)
-    if op.kind == "composite":
-        for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
-            if p.is_tensor and not p.takes_number and isinstance(v, NUMBERS):
-                raise TypeError(misfit(op, values, i))
-        if op.lacks:
+    try:
+        for i, types in op.usual:
+            if type(values[i]) not in types:
+                arguments.check(op, values, into)
+                values = arguments.plain(op, values)
+                break
+        if op.kind == "composite":
+            for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
+                if p.is_tensor and not p.takes_number and not arguments.fits(p, v):
+                    raise TypeError(misfit(op, values, i))
+            if op.lacks:
+                refuse_first(op, values)
+            return _composite(op, values, out, into)
+        if op.lacks and op.promote == "none":
             refuse_first(op, values)
-        return _composite(op, values, out, into)
-    if op.lacks and op.promote == "none":
-        refuse_first(op, values)
-    if op.check is not None:
-        try:
-            op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
-        except AttributeError:  # it met a number where a tensor should be
-            meet(op, values)
-            raise
-    if into or out is not None:
-        return _store(op, values, out, into)
-    met = meet(op, values)
-    r = large.call(op, *settled(*met)) if op.native and large.enough(met[0]) else None
-    if r is not None:
-        return finish(op, values, r, None)
-    given = (
-        [a for p, a in zip(op.params, met[0], strict=True) if p.is_tensor and hasattr(a, "strides")]
-        if op.kind == "pointwise" or op.packed == "operands"
-        else None
-    )
-    arrays, result_dtype, steps = converted(op, *met)
-    r = run(op, arrays, steps)
-    return finish(op, values, r, result_dtype, given)
+        if op.check is not None:
+            try:
+                op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
+            except AttributeError:  # it met a number where a tensor should be
+                meet(op, values)
+                raise
+        if into or out is not None:
+            return _store(op, values, out, into)
+        met = meet(op, values)
+        r = large.call(op, *settled(*met)) if op.native and large.enough(met[0]) else None
+        if r is not None:
+            return finish(op, values, r, None)
+        given = (
+            [a for p, a in zip(op.params, met[0], strict=True) if p.is_tensor and hasattr(a, "strides")]
+            if op.kind == "pointwise" or op.packed == "operands"
+            else None
+        )
+        arrays, result_dtype, steps = converted(op, *met)
+        r = run(op, arrays, steps)
+        return finish(op, values, r, result_dtype, given)
+    except Exception as error:
+        arguments.misused(op, values, error, into)
+        raise
 
 
 def _lifted(number: Any, other: Any) -> Tensor:
@@ -234,12 +244,7 @@ def promoted(op: Op, common: dtypes.dtype) -> dtypes.dtype:
 
 def misfit(op: Op, values: tuple[Any, ...], i: int) -> str:
     """What PyTorch says where the argument at a position is no tensor."""
-    if len(op.overloads) == 1:
-        p, v = op.params[i], values[i]
-        return f"{op.aten}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {type(v).__name__}"
-    from flambeau._eager.choose import refusal
-
-    return refusal(op.aten, [op], tuple(v for v, p in zip(values, op.params, strict=True) if not p.keyword), {}, False)
+    return arguments.refusal(op, values, i, False)
 
 
 def settled(out: list[Any], tensors: list[int], common: Any, how: narrow.Way) -> Met:
@@ -293,7 +298,9 @@ def number(value: Any, d: dtypes.dtype, compute: Any = None) -> Any:
     if STATE.stand is not None:
         value = getattr(value, "raw", value)  # a capture's number: what it is now is of no interest
     if d.kind == "i" and not isinstance(value, (bool, np.bool_)):
-        return np.asarray(int(value)).astype(d.np) if -(2**63) <= int(value) < 2**64 else _overflow(value)
+        return np.asarray(int(value)).astype(d.np) if -(2**63) <= int(value) < 2**64 else _overflow()
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        _overflow()
     if d is dtypes.complex32:
         d = dtypes.complex64
     a = np.asarray(value)
@@ -317,8 +324,8 @@ def beside(value: Any, t: Any) -> Any:
 _WIDE = frozenset(d.np for d in (dtypes.float64, dtypes.complex128, dtypes.int64, dtypes.int32))
 
 
-def _overflow(value: Any) -> Any:
-    raise RuntimeError("value cannot be converted to type int64_t without overflow")
+def _overflow() -> Any:
+    raise OverflowError("int too big to convert")
 
 
 def result_type(operands: list[Any]) -> dtypes.dtype:

@@ -126,7 +126,11 @@ def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
                 if fn is not None:
                     return fn(*args, **renamed)
             if fn is None:
-                raise TypeError(refusal(name, ops, args, kwargs, method))
+                from flambeau._eager import signatures  # late: a program that is right needs no words
+
+                space = ops[0].namespace
+                called = name if space in ("", "nn") or method else f"{space}_{name}"
+                raise TypeError(signatures.refusal(called, ops, args[1:] if method else args, kwargs, method))
             # Only what the types decide may be remembered: not the contents of lists, nor a 0-d tensor for a number.
             if not any(isinstance(v, (list, tuple, Tensor)) for v in (*args[1:], *kwargs.values())) or _only_tensors(
                 ops
@@ -145,38 +149,3 @@ def _only_tensors(ops: list[Op]) -> bool:
     return not any(
         p.annotation.removesuffix(" | None") in ("Scalar", "int", "Dim", "float") for op in ops for p in op.params
     )
-
-
-_SPOKEN = {"T": "Tensor", "Mask": "Tensor", "Index": "Tensor", "N": "Tensor", "T | Scalar": "Tensor", "Scalar": "Number", "Dim": "int", "int": "int", "float": "float", "bool": "bool",
-           "Shape": "tuple of ints", "Pair": "tuple of ints", "Dims": "tuple of ints", "Sequence[T]": "tuple of Tensors",
-           "DType": "torch.dtype", "str": "str"}  # fmt: skip
-
-
-def refusal(name: str, ops: list[Op], args: tuple[Any, ...], kwargs: dict[str, Any], method: bool) -> str:
-    """What PyTorch says when no overload fits."""
-    shown = [_kind(a) for a in (args[1:] if method else args)]
-    got = ", ".join(shown + [f"{n}={_kind(v)}" for n, v in kwargs.items()])
-    lines = []
-    for op in ops:
-        parts, starred = [], False
-        for p in op.params[1 if method else 0 :]:
-            if p.keyword and not starred:
-                parts.append("*")
-                starred = True
-            kind = _SPOKEN.get(p.annotation.removesuffix(" | None"), "object")
-            parts.append(f"{kind} {p.name}" + ("" if p.default is REQUIRED else f" = {p.default}"))
-        if "out" in op.variants and not method:
-            parts += [*([] if starred else ["*"]), "Tensor out = None"]
-        lines.append(f" * ({', '.join(parts)})")
-    return (
-        f"{name}() received an invalid combination of arguments - got ({got}), but expected one of:\n"
-        + "\n".join(lines)
-        + "\n"
-    )
-
-
-def _kind(v: Any) -> str:
-    if isinstance(v, (list, tuple)):
-        inner = ", ".join(type(x).__name__ for x in v)
-        return f"{type(v).__name__} of ({inner})" if isinstance(v, tuple) else f"list of [{inner}]"
-    return type(v).__name__

@@ -9,13 +9,13 @@ import numpy as np
 
 from flambeau._backends import meta
 from flambeau._backends.pending_arrays import memory
-from flambeau._eager import call
+from flambeau._eager import arguments, call
 from flambeau._eager.graph import inferred
 from flambeau._eager.modes import MODES, STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import default_device, dtype as dtypes
-from flambeau._values.device import device as Device, strided
+from flambeau._values.device import device as Device, layout as Layout, strided
 
 HOOKS: list[
     Any
@@ -60,6 +60,17 @@ def create(
             if requires_grad:
                 require(t)
             return t
+    arguments.check(op, values)
+    for name, v, kind in (
+        ("layout", layout, Layout),
+        ("pin_memory", pin_memory, bool),
+        ("requires_grad", requires_grad, bool),
+    ):
+        if not isinstance(v, kind) and (v is not None or name == "requires_grad"):
+            raise TypeError(
+                f"{op.name}(): argument '{name}' must be {'torch.layout' if kind is Layout else 'bool'}, not {type(v).__name__}"
+            )
+    values = arguments.plain(op, values)
     if op.check is not None:
         op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})
     if isinstance(out, Tensor):  # what is drawn or computed depends on the dtype

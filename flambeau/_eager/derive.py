@@ -16,7 +16,7 @@ import numpy as np
 from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import ERRORS, QUIET, K, loud, quiet
 from flambeau._backends.cpu.layouts import room, walked
-from flambeau._eager import call, create, derived, large, record, traced
+from flambeau._eager import arguments, call, create, derived, large, record, traced
 from flambeau._eager.graph import Node, node_of, saved_alias, serial
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import view
@@ -26,15 +26,17 @@ from flambeau._kernel.text import lines
 from flambeau._operators.op import REQUIRED, Op, Param
 from flambeau._tensor import LAYOUTS, Tensor, new
 from flambeau._values import default_device, dtype as dtypes
-from flambeau._values.device import CPU
+from flambeau._values.device import CPU, memory_format as MemoryFormat
+from flambeau._values.shape import Size
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
+SIZES = frozenset((int, tuple, list, Size))
 _unique = count()
 # What every generated function can see; operators add their own names, which are unique.
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K,
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K, "misused": arguments.misused, "SIZES": SIZES, "memory_format_": MemoryFormat, "SIZES_OR_NONE": SIZES | {type(None)},
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 _functions: dict[Op, Any] = {}
@@ -149,7 +151,7 @@ def _reordered(op: Op, into: bool, values: tuple[Any, ...], out: Any = None) -> 
     tensors = [v for v in values if isinstance(v, Tensor)]
     numbers = [v for v in values if not isinstance(v, Tensor)]
     names, keys = [p.name for p in op.params if not p.keyword], [p.name for p in op.params if p.keyword]
-    if len(tensors) != len(names) or len(numbers) > len(keys):
+    if len(tensors) != len(names) or len(numbers) > len(keys) or not isinstance(values[-1], Tensor):
         raise TypeError(f"{name}() takes {len(names)} positional arguments but {len(values)} were given")
     if name not in _warned:
         _warned.add(name)
@@ -200,6 +202,31 @@ def _statics(op: Op) -> list[str]:
         for p in op.params
         if not p.is_tensor
     ]
+
+
+def _usual(op: Op) -> list[str]:
+    """Conditions under which the static arguments are of the usual types."""
+    out = []
+    for i, types in op.usual:
+        name, taken = op.params[i].name, [t.__name__ + "_" * (t is MemoryFormat) for t in types if t is not type(None)]
+        if len(types) > 2 and "tuple" in taken:
+            out.append(f"type({name}) in {'SIZES' if types[-1] is not type(None) else 'SIZES_OR_NONE'}")
+            continue
+        one = (
+            f"{name} is True or {name} is False"
+            if taken == ["bool"]
+            else " or ".join(f"type({name}) is {t}" for t in taken)
+        )
+        out.append(f"({name} is None or {one})" if type(None) in types else f"({one})" if " or " in one else one)
+    return out
+
+
+def _guarded(op: Op, me: str, lane: list[str]) -> list[str]:
+    """A lane of an operator that takes lists: where it fails, its arguments are looked at before anything else is said."""
+    if not any(p.annotation.startswith(("Shape", "Dims", "Ints", "Sequence", "Any")) for p in op.params):
+        return lane
+    return ["    try:", *("    " + line for line in lane), "    except Exception as error:", f"        misused({me}, {_tuple(op)}, error)",
+            "        raise"]  # fmt: skip
 
 
 def _call(op: Op, names: dict[str, str]) -> str:
@@ -558,11 +585,13 @@ def _factory(op: Op) -> str:
         lines_ += [
             f"    if {n} is None:",
             f"        {n} = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes",
+            f"        if not sizes: raise TypeError('{op.name}() missing 1 required positional arguments: \"{n}\"')",
         ]
     first = params[0].name
     plain = [f"type({first}) in PLAIN", f"type({first}._a) is ndarray"] if params[0].is_tensor else ["here() is CPU"]
+    plain += ["(requires_grad is False or requires_grad is True)", "(pin_memory is False or pin_memory is None)"]
     if op.check is None:
-        lines_ += [f"    if {' and '.join(['device is None', 'not MODES', *(['out is None'] if out else []), 'layout is None', *plain, 'not STATE.inference'])}:",
+        lines_ += [f"    if {' and '.join(['device is None', 'not MODES', *_usual(op), *(['out is None'] if out else []), 'layout is None', *plain, 'not STATE.inference'])}:",
                    "        token = quiet(QUIET)", "        try:",
                    f"            r = {_bind(op, 'RUN', op.run)}(K, {_call(op, {first: first + '._a'} if params[0].is_tensor else {})})",
                    "        finally:", "            loud(token)", "        o = new(Tensor)", "        o._a = r if type(r) is ndarray else asarray(r)",
@@ -584,7 +613,7 @@ def _structured(op: Op) -> str:
     if op.layouts:
         pass
     elif tensors and tensors[0] is op.params[0] and not lists and tensors[0].default is REQUIRED:
-        text += _structured_lane(op, me, tensors, out)
+        text += _guarded(op, me, _structured_lane(op, me, tensors, out))
     elif (
         len(lists) == 1
         and op.promote == "none"
@@ -592,7 +621,7 @@ def _structured(op: Op) -> str:
         and lists[0].default is REQUIRED
         and not any(p.default is not REQUIRED or p.annotation == "N" for p in tensors)
     ):
-        text += _list_lane(op, me, lists[0], tensors, out)
+        text += _guarded(op, me, _list_lane(op, me, lists[0], tensors, out))
     text.append(f"    return general({me}, {_tuple(op)}{', out' if out else ''})")
     return "\n".join(text) + "\n"
 
@@ -603,7 +632,7 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     leader = next((p for p in tensors if not p.is_free), tensors[0])
     at = tensors.index(leader)
     other = f"            return general({me}, {_tuple(op)}{', out' if out else ''})"
-    conditions = ["not MODES", *(["out is None"] if out else []), f"type({leader.name}) in PLAIN",
+    conditions = ["not MODES", *(["out is None"] if out else []), f"type({leader.name}) in PLAIN", *_usual(op),
                   *(["dtype is None"] if meet and any(p.name == "dtype" for p in op.params) else [])]  # fmt: skip
     text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
     floating = "(d is F32 or d is F64 or d in HALVES)" if op.halves else "(d is F32 or d is F64)"
@@ -696,6 +725,7 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
         *(["out is None"] if out else []),
         f"type({many.name}) not in PLAIN",
         *(f"type({p.name}) in PLAIN" for p in tensors),
+        *_usual(op),
     ]
     gaps = "T | None]" in many.annotation
     value, given, array = ("None if t is None else ", " or t is None", " or a is None") if gaps else ("", "", "")
@@ -759,21 +789,21 @@ def _composite(op: Op) -> str:
         if p.is_tensor
     )
     first = next((p.name for p in op.params if p.is_tensor), "")
-    conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else [])]
+    conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else []), *_usual(op)]
     if op.layouts:
         conditions.append(f"type({op.params[0].name}._a) not in LAYOUTS")
     if op.lacks:
         conditions.append(_known(op, f"{first}._a.dtype"))
     fields = _bind(op, "FIELDS", record.named(op)) if op.outputs else ""
-    text.append(f"    if {' and '.join(conditions)}:")
+    lane = [f"    if {' and '.join(conditions)}:"]
     if op.native and first:
-        text += [f"        if type({first}) in PLAIN and {first}._a.size >= LARGE:", f"            r = fused({me}, {_tuple(op)})",
+        lane += [f"        if type({first}) in PLAIN and {first}._a.size >= LARGE:", f"            r = fused({me}, {_tuple(op)})",
                  f"            if r is not None: return {f'packed_tensor(r, {op.packed!r})' if op.packed else 'r'}"]  # fmt: skip
     made = f"{body}({_call(op, {})})"
     if op.packed:
         made = f"packed_tensor({made}, {op.packed!r}{f', {first}._a' if op.packed == 'images' else ''})"
-    text += [f"        return {fields}({made})" if fields else f"        return {made}",
-             f"    return general({me}, {_tuple(op)}{', out' if out else ''})"]  # fmt: skip
+    lane.append(f"        return {fields}({made})" if fields else f"        return {made}")
+    text += [*_guarded(op, me, lane), f"    return general({me}, {_tuple(op)}{', out' if out else ''})"]
     return "\n".join(text) + "\n"
 
 

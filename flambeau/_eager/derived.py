@@ -42,12 +42,12 @@ def constant(value: Any, d: Any) -> Any:
     key = value or repr(value)  # zeros are equal, but several numbers
     found = known.get(key)
     if found is None or type(value) is bool:
+        if type(value) is int and not -(2**63) <= value < 2**64:
+            raise OverflowError("int too big to convert")
         try:
             with np.errstate(over="ignore"):
                 found = np.asarray(value, dtype=d)
         except OverflowError:  # integers wrap around
-            if not -(2**63) <= value < 2**64:
-                raise RuntimeError("Overflow when unpacking long long") from None
             found = np.asarray(value).astype(d)
         if len(known) > 4096:
             known.clear()

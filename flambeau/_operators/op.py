@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, ClassVar
 
+from flambeau._values.device import memory_format
 from flambeau._values.dtype import (
     bfloat16,
     complex32,
@@ -28,6 +29,7 @@ from flambeau._values.dtype import (
     uint32,
     uint64,
 )
+from flambeau._values.shape import Size
 
 REGISTRY: dict[str, Op] = {}  # by overload: "add.Tensor"
 NAMES: dict[str, dict[str, list[Op]]] = {}  # namespace -> public name -> overloads, in the order they were written
@@ -48,6 +50,11 @@ _NUMBERS_TOO = frozenset(("N", "N | None", "T | Scalar"))
 _ONE_NUMBER = frozenset(
     ("Scalar", "float", "int", "Dim", "bool", "Scalar | None", "float | None", "int | None", "Dim | None")
 )
+# The exact types of arguments that need no second look, by annotation.
+_USUAL: dict[str, tuple[type, ...]] = {
+    "bool": (bool,), "int": (int,), "Dim": (int,), "float": (float, int), "Scalar": (int, float), "str": (str,),
+    **dict.fromkeys(("Shape", "Dims", "Ints"), (int, tuple, list, Size)), "MemoryFormat": (memory_format,),
+}  # fmt: skip
 _READ_AS = {"Size": "int", "IntList": "Shape", "Sizes": "Dims"}
 _LISTS = frozenset(("Sequence[T]", "Sequence[T] | None", "Sequence[T | None]"))
 
@@ -338,6 +345,16 @@ class Op:
     def numbers(self) -> tuple[int, ...]:
         """The positions of the parameters that are one number: a tensor given there is read."""
         return tuple(i for i, p in enumerate(self.params) if p.annotation in _ONE_NUMBER)
+
+    @cached_property
+    def usual(self) -> tuple[tuple[int, tuple[type, ...]], ...]:
+        """The parameters whose arguments have one of a few exact types, with their positions; others are looked at more closely."""
+        found = []
+        for i, p in enumerate(self.params):
+            kind, _, none = p.annotation.partition(" | ")
+            if kind in _USUAL and none in ("", "None"):
+                found.append((i, _USUAL[kind] + ((type(None),) if none or p.default is None else ())))
+        return tuple(found)
 
     @property
     def receiver_at(self) -> int:

@@ -5,13 +5,14 @@ Windows on part of a tensor (select, slice, split, diagonal, ...) stand in part.
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, DType, IntList, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, dtype, of, of_type
-from flambeau._values.shape import infer, view_strides, whole, wrap_dim, wrap_dims
+from flambeau._values.shape import infer, view_strides, wrap_dim, wrap_dims
 
 VIEW = {"promote": "none", "view": True}
 
@@ -25,10 +26,10 @@ def elements(x: Any) -> Shape:
 def sizes(size: Any) -> Shape:
     """What was given as sizes, as a tuple of ints."""
     if isinstance(size, int) or getattr(size, "ndim", 1) == 0:  # or a number of NumPy's, a 0-d tensor
-        return (whole(size),)
+        return (index(size),)
     for n in size:
         if type(n) is not int:
-            return tuple([whole(n) for n in size])
+            return tuple([n if isinstance(n, int) else index(n) for n in size])
     return size if type(size) is tuple else tuple(size)
 
 

@@ -91,6 +91,8 @@ def wrap_dim(dim: int, rank: int, scalar: bool = True) -> int:
         return dim
     if -rank <= dim < 0:
         return dim + rank
+    if not -(2**63) <= dim < 2**63:
+        raise ValueError("Overflow when unpacking long long")
     raise IndexError(f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim})")
 
 
