@@ -274,6 +274,7 @@ def _(k: Any, input: Any, other: Any) -> Any:
     "pow.Scalar(Scalar self, Tensor exponent)",
     variants=ALL_FORMS,
     lacks=("buC", "pow"),
+    short=(2, 3, 0.5, -0.5, 1, -1, -2),
 )
 def pow(k: Kernel[T], input: N, exponent: N) -> T:
     """Raises each element of `input` to the power `exponent`."""

@@ -132,7 +132,13 @@ FITS = {
             lambda v: 1 / mp.erfc(v + mp.mpf("2.46")),
         )
     },
-    "EXP2": {"f32": (lambda r: mp.mpf(2) ** r, "-0.5", "0.5", 5)},
+    "EXP2": {
+        "f32": (lambda r: mp.mpf(2) ** r, "-0.5", "0.5", 5),
+        "f64": (lambda r: mp.mpf(2) ** r, "-0.5", "0.5", 7),  # for powers of float32
+    },
+    "LOG2": {  # log2(1+f) = f P(f), for powers of float32
+        "f64": (near(lambda f: mp.log1p(f) / f / mp.log(2)), mp.sqrt(0.5) - 1, mp.sqrt(2) - 1, 11),
+    },
     # erfc(x) exp(x^2) (1 + 2x), a function of t = (x - 2)/(x + 2)
     "ERFCX": {
         "f32": (lambda t: erfcx(2 * (1 + t) / (1 - t)) * (1 + 4 * (1 + t) / (1 - t)), "-1", "0.68", 11),

@@ -344,11 +344,21 @@ def power_edges(b: Builder, x: Value, y: Value, r: Value) -> Value:
     return b.select((y == 0.0) | (x == 1.0) | ((a == 1.0) & (b.abs(y) == INF)), b.const(1.0, x), r)
 
 
+def single_power(b: Builder, x: Value, y: Value) -> Value:
+    """x**y of float32, x > 0, as 2**(y log2 x) in float64, of which float32 wants ten digits."""
+    k, m = exponent(b, x)
+    f = b.widen(m - 1.0)  # exact
+    p = b.fma(f, b.poly(f, table.LOG2["f64"]), b.widen(k)) * b.widen(y)
+    none = p < -151.0  # as in exp
+    p = b.smaller(b.const(129.0, p), b.select(none, 0.0, p))
+    n, i = nearest(b, p)
+    return b.narrow(b.select(none, 0.0, b.poly(p - n, table.EXP2["f64"]) * power_of_two(b, i)))
+
+
 def pow(b: Builder, x: Value, y: Value) -> Value:
     a = b.abs(x)
     if x.type == "f32":
-        wide = log(b, b.widen(a)) * b.widen(y)
-        return power_edges(b, x, y, b.narrow(exp(b, wide, -104.0)))
+        return power_edges(b, x, y, single_power(b, a, y))
     h, low = long_log(b, a)
     p, e = two_product(b, h, y)
     none = p < -746.0  # as in exp
