@@ -89,7 +89,7 @@ def _operand(other: Any, like: Any) -> Any:
 
 def _guarded(fn: Any, dunder: str) -> Any:
     """The flat function itself, written again so that a TypeError of a foreign operand becomes NotImplemented."""
-    from flambeau._eager.derive import SCOPE
+    from flambeau._eager.flat_text import SCOPE
     from flambeau._ground.source import build
 
     text = fn.__source__

@@ -1,0 +1,258 @@
+"""The text of flat functions of structured operators, of those that create tensors, and of composites.
+
+Their bodies run on whole arrays (composites on tensors), or as one kernel where the operator is `native` and the first tensor large.
+"""
+
+from __future__ import annotations
+
+from flambeau._eager import derived, record
+from flambeau._eager.flat_history import written_history
+from flambeau._eager.flat_text import (
+    as_tuple,
+    bind,
+    guarded,
+    header,
+    known,
+    passed,
+    unexpanded,
+    usual_types,
+)
+from flambeau._operators.op import REQUIRED, Op, Param
+
+
+def structured(op: Op) -> str:
+    """The function of an operator over whole arrays."""
+    if "factory" in op.variants:
+        return _factory(op)
+    out = "out" in op.variants
+    me = bind(op, "OP", op)
+    text = [f"def {op.name}({header(op, out)}):", f'    """{op.aten}"""']
+    tensors = [p for p in op.params if p.is_tensor]
+    lists = [p for p in op.params if p.is_list]
+    if op.layouts:
+        pass
+    elif tensors and tensors[0] is op.params[0] and not lists and tensors[0].default is REQUIRED:
+        text += guarded(op, me, _structured_lane(op, me, tensors, out))
+    elif (
+        len(lists) == 1
+        and op.promote == "none"
+        and not op.view
+        and lists[0].default is REQUIRED
+        and not any(p.default is not REQUIRED or p.annotation == "N" for p in tensors)
+    ):
+        text += guarded(op, me, _list_lane(op, me, lists[0], tensors, out))
+    text.append(f"    return general({me}, {as_tuple(op)}{', out' if out else ''})")
+    return "\n".join(text) + "\n"
+
+
+def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[str]:
+    """Tensors that meet must share one floating dtype `d`, that of the first of them; numbers take it on."""
+    meet = op.promote != "none"
+    leader = next((p for p in tensors if not p.is_free), tensors[0])
+    at = tensors.index(leader)
+    other = f"            return general({me}, {as_tuple(op)}{', out' if out else ''})"
+    conditions = ["not MODES", *(["out is None"] if out else []), f"type({leader.name}) in PLAIN", *usual_types(op),
+                  *(["dtype is None"] if meet and any(p.name == "dtype" for p in op.params) else [])]  # fmt: skip
+    text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
+    floating = "(d is F32 or d is F64 or d in HALVES)" if op.halves else "(d is F32 or d is F64)"
+    ok = [floating] if meet else [f"type(a{at}) is ndarray"]
+    if op.lacks and not meet:
+        ok.append(known(op, "d"))
+    for i, p in enumerate(tensors):
+        if p is leader:
+            continue
+        text += [f"        if type({p.name}) in PLAIN:", f"            a{i} = {p.name}._a"]
+        if p.default is None:
+            text += [f"        elif {p.name} is None:", f"            a{i} = None"]
+            ok += [] if p.is_free else [f"(a{i} is None or {f'a{i}.dtype is d' if meet else f'type(a{i}) is ndarray'})"]
+        else:
+            ok += [] if p.is_free else [f"a{i}.dtype is d" if meet else f"type(a{i}) is ndarray"]
+        if not meet and p.annotation == "N":
+            text += [f"        elif type({p.name}) is float or type({p.name}) is int or type({p.name}) is bool:",
+                     f"            a{i} = beside({p.name}, {leader.name})"]  # fmt: skip
+        if meet and p.annotation == "N":
+            text += [f"        elif (type({p.name}) is float or type({p.name}) is int) and (d is F32 or d is F64):",
+                     f"            a{i} = constant({p.name}, d)"]  # fmt: skip
+        text += ["        else:", other]
+    pad = "        "
+    if ok:
+        text.append(f"        if {' and '.join(ok)}:")
+        pad = "            "
+    if op.check is not None:
+        text.append(f"{pad}{bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")
+    arrays = {p.name: f"a{i}" for i, p in enumerate(tensors)}
+    run = bind(op, "RUN", op.run)
+    if op.view:
+        text.append(f"{pad}r = {run}(K, {passed(op, arrays)})")
+    else:
+        if op.native:
+            statics = "".join(f"{p.name}, " for p in op.params if not p.is_tensor)
+            present = "".join(f"a{i} is not None, " for i in range(len(tensors)))
+            text += [f"{pad}r = None", f"{pad}if a0.size >= LARGE:", f"{pad}    kernel = structured({me}, ({statics}), ({present}))",
+                     f"{pad}    if kernel is not None: r = kernel({', '.join(f'*(() if a{i} is None else (a{i},))' if p.default is None else f'a{i}' for i, p in enumerate(tensors))})",
+                     f"{pad}if r is None:"]  # fmt: skip
+        step = "    " if op.native else ""
+        text += [
+            pad + step + line
+            for line in (
+                "token = quiet(QUIET)",
+                "try:",
+                f"    r = {run}(K, {passed(op, arrays)})",
+                "finally:",
+                "    loud(token)",
+            )
+        ]
+    some = " or ".join(f"({p.name} is not None and ({p.name}._node is not None or {p.name}._base is not None))" if p.default is None
+                       else f"(type({p.name}) in PLAIN and ({p.name}._node is not None or {p.name}._base is not None))" if p.annotation == "N"
+                       else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors if not p.is_free)  # fmt: skip
+    text += [f"{pad}if type(r) is not ndarray:", f"{pad}    if type(r) is tuple or type(r) is list:",
+             f"{pad}        return finish({me}, {as_tuple(op)}, r, None)", f"{pad}    r = asarray(r)"]  # fmt: skip
+    if op.packed:
+        if op.packed == "images":
+            text.append(
+                f"{pad}if not (r.flags.c_contiguous and a{at}.flags.c_contiguous): r = packed(r, {op.packed!r}, a{at})"
+            )
+        elif op.packed == "operands":
+            names = list(arrays.values())
+            text.append(f"{pad}if r.ndim > 1 and not ({derived.in_order(names)}): r = walked(r, {', '.join(names)})")
+        else:
+            text.append(f"{pad}if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
+    if op.view:
+        r = "r" if op.sign is None or op.sign(False, False) == (False, False) else f"viewed({me}, a{at}, r)"
+        text.append(f"{pad}o = view({tensors[0].name}, {r})")
+    else:
+        text += [f"{pad}o = new(Tensor)", f"{pad}o._a = r"]
+    if op.differentiable and op.rules:
+        guards = {p.name: f"a{i} is not None" if p.default is None else f"type({p.name}) in PLAIN" if p.annotation == "N" else ""
+                  for i, p in enumerate(tensors)}  # fmt: skip
+        text += written_history(op, arrays, guards, pad)
+    elif op.differentiable:
+        text += [f"{pad}if ({some}) and STATE.grad:", f"{pad}    record({me}, (o,), {as_tuple(op)})"]
+    return [*text, f"{pad}return o"]
+
+
+def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) -> list[str]:
+    """Operators over a list of tensors (and some single ones) that look after dtypes themselves."""
+    conditions = [
+        "not MODES",
+        *(["out is None"] if out else []),
+        f"type({many.name}) not in PLAIN",
+        *(f"type({p.name}) in PLAIN" for p in tensors),
+        *usual_types(op),
+    ]
+    gaps = "T | None]" in many.annotation
+    value, given, array = ("None if t is None else ", " or t is None", " or a is None") if gaps else ("", "", "")
+    text = [f"    if {' and '.join(conditions)}:", f"        xs = [{value}t._a for t in {many.name} if type(t) in PLAIN{given}]",
+            f"        if len(xs) == len({many.name}) and all(type(a) is ndarray{array} for a in xs)"
+            + "".join(f" and type({p.name}._a) is ndarray" for p in tensors) + ":"]  # fmt: skip
+    if op.check is not None:
+        text.append(f"            {bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")
+    arrays = {p.name: f"{p.name}._a" for p in tensors} | {many.name: "xs"}
+    text += ["            token = quiet(QUIET)", "            try:", f"                r = {bind(op, 'RUN', op.run)}(K, {passed(op, arrays)})",
+             "            finally:", "                loud(token)", "            if type(r) is not ndarray:",
+             f"                return finish({me}, {as_tuple(op)}, r, None)",
+             *([f"            if not r.flags.c_contiguous: r = packed(r, {op.packed!r})"] if op.packed else []), "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
+    if op.differentiable:
+        text += ["            if STATE.grad:", f"                record({me}, (o,), {as_tuple(op)})"]
+    return [*text, "            return o"]
+
+
+def write_lane(op: Op, me: str) -> list[str]:
+    """Without history, what the operator writes goes straight into the first tensor's memory."""
+    tensors = [p for p in op.params if p.is_tensor]
+    if op.write is None or op.promote != "none" or any(p.is_list for p in op.params) or tensors[0] is not op.params[0]:
+        return []
+    first = tensors[0].name
+    conditions = ["not MODES", f"type({first}) in PLAIN", f"type({first}._a) is ndarray", f"not {first}._inference"]
+    if op.expanded is not True:
+        conditions.append(unexpanded(f"{first}._a"))
+    text = [f"    if {' and '.join(conditions)}:"]
+    free = [f"{first}._node is None and {first}._base is None"]
+    for p in tensors[1:]:
+        text += [f"        if type({p.name}) in PLAIN:", f"            a_{p.name} = {p.name}._a"]
+        if p.annotation == "N":
+            text += [
+                f"        elif type({p.name}) in (int, float, bool):",
+                f"            a_{p.name} = asarray({p.name})",
+            ]
+        text += ["        else:", f"            return general({me}, {as_tuple(op)}, None, True)"]
+        if not p.is_free:
+            free.append(f"(type({p.name}) not in PLAIN or ({p.name}._node is None and {p.name}._base is None))")
+    conditions = [f"(not STATE.grad or ({' and '.join(free)}))", *(f"type(a_{p.name}) is ndarray" for p in tensors[1:])]
+    text.append(f"        if {' and '.join(conditions)}:")
+    if op.check is not None:
+        text.append(f"            {bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")
+    arrays = {p.name: f"a_{p.name}" for p in tensors[1:]} | {first: first + "._a"}
+    return [*text, "            token = quiet(QUIET)", "            try:", f"                {bind(op, 'WRITE', op.write)}(K, {passed(op, arrays)})",
+            "            finally:", "                loud(token)", f"            vc = {first}._vc", f"            if vc is None: {first}._vc = [1]",
+            "            else: vc[0] += 1", f"            return {first}"]  # fmt: skip
+
+
+def _factory(op: Op) -> str:
+    """Creation: takes where and how besides what; sizes may be separate integers where they are all there is."""
+    me, out = bind(op, "OP", op), "out" in op.variants
+    params = op.params
+    spread = params[0].annotation == "Shape" and (len(params) == 1 or params[1].keyword)
+    head = header(op, out)
+    if spread:
+        rest = head.partition("*, ")[2]
+        head = f"*sizes, {params[0].name}=None, {rest}"
+    elif "*" not in head:
+        head += ", *"
+    lines_ = [
+        f"def {op.name}({head}, layout=None, device=None, pin_memory=False, requires_grad=False, names=None):",
+        f'    """{op.aten}"""',
+    ]
+    if spread:
+        n = params[0].name
+        lines_ += [
+            f"    if {n} is None:",
+            f"        {n} = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes",
+            f"        if not sizes: raise TypeError('{op.name}() missing 1 required positional arguments: \"{n}\"')",
+        ]
+    first = params[0].name
+    plain = [f"type({first}) in PLAIN", f"type({first}._a) is ndarray"] if params[0].is_tensor else ["here() is CPU"]
+    plain += ["(requires_grad is False or requires_grad is True)", "(pin_memory is False or pin_memory is None)"]
+    if op.check is None:
+        lines_ += [f"    if {' and '.join(['device is None', 'not MODES', *usual_types(op), *(['out is None'] if out else []), 'layout is None', *plain, 'not STATE.inference'])}:",
+                   "        token = quiet(QUIET)", "        try:",
+                   f"            r = {bind(op, 'RUN', op.run)}(K, {passed(op, {first: first + '._a'} if params[0].is_tensor else {})})",
+                   "        finally:", "            loud(token)", "        o = new(Tensor)", "        o._a = r if type(r) is ndarray else asarray(r)",
+                   "        if requires_grad:", "            require(o)", "        return o"]  # fmt: skip
+    lines_.append(
+        f"    return create({me}, {as_tuple(op)}, {'out' if out else 'None'}, layout, device, pin_memory, requires_grad)"
+    )
+    return "\n".join(lines_) + "\n"
+
+
+def composite(op: Op) -> str:
+    """The function of a composite: its body at once, where all tensors are plain."""
+    out = "out" in op.variants
+    me, body = bind(op, "OP", op), bind(op, "BODY", op.body)
+    text = [f"def {op.name}({header(op, out)}):", f'    """{op.aten}"""']
+    types = " and ".join(
+        f"({p.name} is None or type({p.name}) in PLAIN)"
+        if p.default is None
+        else f"(type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))"
+        if p.takes_number
+        else f"type({p.name}) in PLAIN"
+        for p in op.params
+        if p.is_tensor
+    )
+    first = next((p.name for p in op.params if p.is_tensor), "")
+    conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else []), *usual_types(op)]
+    if op.layouts:
+        conditions.append(f"type({op.params[0].name}._a) not in LAYOUTS")
+    if op.lacks:
+        conditions.append(known(op, f"{first}._a.dtype"))
+    fields = bind(op, "FIELDS", record.named(op)) if op.outputs else ""
+    lane = [f"    if {' and '.join(conditions)}:"]
+    if op.native and first:
+        lane += [f"        if type({first}) in PLAIN and {first}._a.size >= LARGE:", f"            r = fused({me}, {as_tuple(op)})",
+                 f"            if r is not None: return {f'packed_tensor(r, {op.packed!r})' if op.packed else 'r'}"]  # fmt: skip
+    made = f"{body}({passed(op, {})})"
+    if op.packed:
+        made = f"packed_tensor({made}, {op.packed!r}{f', {first}._a' if op.packed == 'images' else ''})"
+    lane.append(f"        return {fields}({made})" if fields else f"        return {made}")
+    text += [*guarded(op, me, lane), f"    return general({me}, {as_tuple(op)}{', out' if out else ''})"]
+    return "\n".join(text) + "\n"
