@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import inspect
+import itertools
 import math
 import operator
+import sys
 import types
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -305,6 +308,23 @@ def _reduce(tr: Tracer, fn: Any, xs: Any, *start: Any) -> Any:
     return total
 
 
+@handles(itertools.tee)
+def _tee(tr: Tracer, xs: Any, n: Any = 2) -> Any:
+    it, waiting = iterate(tr, xs), [collections.deque[Any]() for _ in range(fixed(n))]
+
+    def steps(mine: Any) -> Any:
+        def step() -> Any:
+            if not mine:
+                x = advance(tr, it)
+                for queue in waiting:
+                    queue.append(x)
+            return mine.popleft()
+
+        return Steps(tr, step)
+
+    return tuple(map(steps, waiting))
+
+
 @handles(repr, format)
 def _repr(tr: Tracer, x: Any, *spec: Any) -> str:
     if not spoken_plainly(x) or (spec and not simple(spec[0])):
@@ -329,6 +349,14 @@ def _signature(tr: Tracer, fn: Any, **options: Any) -> Any:
         if "__wrapped__" not in inner.__dict__:
             return inspect.signature(fn, **options)
         inner = tr.load_attr(inner, "__wrapped__")
+
+
+@handles(sys.exc_info)
+def _exc_info(tr: Tracer) -> Any:
+    f = tr.frame
+    while f is not None and f.exc is None:
+        f = f.caller
+    return (None, None, None) if f is None else (type(f.exc), f.exc, f.exc.__traceback__)
 
 
 @handles(print)

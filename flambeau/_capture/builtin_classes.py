@@ -10,9 +10,9 @@ import types
 from typing import Any
 
 from flambeau._capture.breaks import Break
-from flambeau._capture.builtin_calls import find, fixed, simple, spoken_plainly, stepping
+from flambeau._capture.builtin_calls import Steps, find, fixed, simple, spoken_plainly, stepping
 from flambeau._capture.numbers import Tracked, TrackedFloat
-from flambeau._capture.operations import unpack
+from flambeau._capture.operations import advance, binary, iterate, unpack
 from flambeau._capture.tracer import HEAP, MISSING, SETS, Tracer, lookup
 from flambeau._tensor import Tensor
 from flambeau._values.device import device
@@ -24,7 +24,8 @@ _CONTAINERS = frozenset((list, tuple, set, frozenset, dict, collections.OrderedD
                          collections.Counter))  # fmt: skip
 _ITERATORS = (enumerate, zip, reversed, itertools.chain, itertools.repeat, itertools.islice, itertools.product, itertools.count,
               itertools.cycle, itertools.combinations, itertools.permutations, itertools.accumulate, itertools.pairwise,
-              itertools.zip_longest)  # fmt: skip
+              itertools.zip_longest, itertools.starmap, itertools.takewhile, itertools.dropwhile, itertools.filterfalse,
+              itertools.compress)  # fmt: skip
 
 
 def construct(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -149,6 +150,81 @@ def _pure_class(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, A
     return cls(*map(fixed, args), **{k: fixed(v) for k, v in kwargs.items()}) if cls is not slice else slice(*args)
 
 
+def _accumulate(tr: Tracer, xs: Any, func: Any = None, *, initial: Any = None) -> Any:
+    it, total = iterate(tr, xs), [initial]
+
+    def step() -> Any:
+        if first:
+            first.clear()
+            total[0] = advance(tr, it) if initial is None else initial
+        else:
+            x = advance(tr, it)
+            total[0] = binary(tr, "+", total[0], x) if func is None else tr.call(func, (total[0], x), {})
+        return total[0]
+
+    first = [True]
+    return Steps(tr, step)
+
+
+def _starmap(tr: Tracer, fn: Any, xs: Any) -> Any:
+    it = iterate(tr, xs)
+    return Steps(tr, lambda: tr.call(fn, tuple(unpack(tr, advance(tr, it))), {}), (itertools.starmap, fn, it))
+
+
+def _takewhile(tr: Tracer, fn: Any, xs: Any) -> Any:
+    it, over = iterate(tr, xs), list[bool]()
+
+    def step() -> Any:
+        x = None if over else advance(tr, it)
+        if over or not tr.truth(tr.call(fn, (x,), {})):
+            over.append(True)
+            raise StopIteration
+        return x
+
+    return Steps(tr, step)
+
+
+def _dropwhile(tr: Tracer, fn: Any, xs: Any) -> Any:
+    it, begun = iterate(tr, xs), list[bool]()
+
+    def step() -> Any:
+        x = advance(tr, it)
+        while not begun and tr.truth(tr.call(fn, (x,), {})):
+            x = advance(tr, it)
+        begun.append(True)
+        return x
+
+    return Steps(tr, step)
+
+
+def _filterfalse(tr: Tracer, fn: Any, xs: Any) -> Any:
+    it = iterate(tr, xs)
+
+    def step() -> Any:
+        while True:
+            x = advance(tr, it)
+            if not tr.truth(x if fn is None else tr.call(fn, (x,), {})):
+                return x
+
+    return Steps(tr, step, (itertools.filterfalse, fn, it))
+
+
+def _compress(tr: Tracer, data: Any, selectors: Any) -> Any:
+    it, chosen = iterate(tr, data), iterate(tr, selectors)
+
+    def step() -> Any:
+        while True:
+            x, take = advance(tr, it), advance(tr, chosen)
+            if tr.truth(take):
+                return x
+
+    return Steps(tr, step, (itertools.compress, it, chosen))
+
+
+_STEPPED = {itertools.accumulate: _accumulate, itertools.starmap: _starmap, itertools.takewhile: _takewhile,
+            itertools.dropwhile: _dropwhile, itertools.filterfalse: _filterfalse, itertools.compress: _compress}  # fmt: skip
+
+
 def _container(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if cls is collections.defaultdict:
         made: Any = collections.defaultdict(args[0] if args else None)
@@ -187,8 +263,8 @@ def _iterator(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any
         return reversed(x)
     if cls in (itertools.repeat, itertools.count):
         return cls(*[x if cls is itertools.repeat and i == 0 else fixed(x) for i, x in enumerate(args)], **kwargs)
-    if cls is itertools.accumulate:
-        raise Break("itertools.accumulate")
+    if cls in _STEPPED:
+        return _STEPPED[cls](tr, *args, **kwargs)
     if cls is zip or cls is itertools.chain or cls is itertools.zip_longest or cls is itertools.product:
         return cls(*[stepping(tr, x) for x in args], **kwargs)
     return cls(stepping(tr, args[0]), *map(fixed, args[1:]), **{k: fixed(v) for k, v in kwargs.items()})

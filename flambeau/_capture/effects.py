@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import types
 from typing import Any
 
@@ -119,13 +120,16 @@ class Journal:
 
 def _restore(c: Any, held: Any) -> None:
     if isinstance(c, dict):
+        kind: Any = (
+            collections.OrderedDict if isinstance(c, collections.OrderedDict) else dict
+        )  # it has an order of its own
         for k in [k for k in c if k not in held]:
-            dict.__delitem__(c, k)
-        if len(c) != len(held):
-            dict.clear(c)
+            kind.__delitem__(c, k)
+        if not all(a is b for a, b in itertools.zip_longest(c, held)):
+            kind.clear(c)
         for k, v in held.items():
             if k not in c or c[k] is not v:
-                dict.__setitem__(c, k, v)
+                kind.__setitem__(c, k, v)
     elif isinstance(c, set):
         c.clear()
         c.update(held)
@@ -323,10 +327,18 @@ class Replay:
                 base.__dict__.get("__slots__", ()) if not isinstance(base.__dict__.get("__slots__"), str) else ()
             ):
                 if slot not in ("__dict__", "__weakref__") and hasattr(x, slot):
-                    self.build.append(f"{name}.{slot} = {self.expression(getattr(x, slot))}")
+                    self.build.append(self._slot(x, name, slot))
         for k, v in getattr(x, "__dict__", {}).items():
             self.build.append(f"{name}.__dict__[{k!r}] = {self.expression(v)}")
         return name
+
+    def _slot(self, x: Any, ref: str, name: str) -> str:
+        """The line that fills a slot; what the class says about assignments has been followed."""
+        value = self.expression(getattr(x, name))
+        if type(x).__setattr__ is object.__setattr__:
+            return f"{ref}.{name} = {value}"
+        self.guards.scope["put_slot"] = object.__setattr__
+        return f"put_slot({ref}, {name!r}, {value})"
 
     # ---- effects ----
 
@@ -346,8 +358,7 @@ class Replay:
         for obj, name, held in journal.slots.values():
             source = self.tracer.source_of(obj)
             if getattr(obj, name, MISSING) is not held or not self._assumed(held, source, name):
-                ref = self.guards.ref(source)
-                self.effects.append(f"{ref}.{name} = {self.expression(getattr(obj, name))}")
+                self.effects.append(self._slot(obj, self.guards.ref(source), name))
         for t, held in journal.grads.values():
             source = self.tracer.source_of(t)
             if t._grad is not held or not self._assumed(held, source, "_grad"):

@@ -34,6 +34,7 @@ from flambeau._values import default_device, dtype as dtypes
 from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 _installed: list[bool] = []
+_told: list[str] = []  # that nothing can be captured with this Python, once
 _lock = threading.RLock()
 
 
@@ -338,7 +339,11 @@ class Function:
 def _never(code: types.CodeType) -> str:
     """Why a function cannot be captured at all, if so."""
     if sys.version_info[:2] not in bytecode.TABLES:
-        return f"the bytecode of Python {sys.version_info[0]}.{sys.version_info[1]} is not understood yet"
+        why = f"the bytecode of Python {sys.version_info[0]}.{sys.version_info[1]} is not understood yet"
+        if not _told:
+            _told.append(why)
+            warnings.warn(f"torch.compile: compiled functions run eagerly, as {why}", stacklevel=6)
+        return why
     return "generators and coroutines run eagerly" if code.co_flags & (0x20 | 0x80 | 0x200) else ""
 
 

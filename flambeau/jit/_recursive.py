@@ -639,9 +639,9 @@ def script_class_type(cls: type) -> ty.Class:
                 t.methods[f"__{name}_getter"] = method_of(t, fn.fget, f"__{name}_getter")
                 t.properties[name] = (f"__{name}_getter", None)
             elif inspect.isfunction(fn) and not marks.is_ignored_fn(fn):
-                if dataclasses.is_dataclass(cls) and inspect.unwrap(fn).__code__.co_filename.startswith(
-                    "<"
-                ):  # generated: there is no source
+                file = inspect.unwrap(fn).__code__.co_filename
+                if dataclasses.is_dataclass(cls) and (file.startswith("<") or file == dataclasses.__file__):
+                    # generated: there is no source, or none of its own
                     if name != "__init__":
                         continue
                     fn = _fields_init(cls)

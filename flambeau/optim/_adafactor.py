@@ -137,9 +137,11 @@ def adafactor(
         grad = -grad if maximize else grad
         epsilon = flambeau.finfo(param.dtype).eps if eps1 is None else eps1
         step_t += 1
-        step = step_t.item()
-        weight = step**beta2_decay
-        alpha = max(eps2, param.norm(2).item() / param.numel() ** 0.5) * min(lr, 1 / step**0.5)
+        step = _get_value(step_t)  # a tensor in what is compiled: then the numbers made of it are
+        compiled = isinstance(step, Tensor)
+        weight = (step**beta2_decay).to(param.dtype) if compiled else step**beta2_decay
+        rate = (1 / step**0.5).clamp(max=lr) if compiled else min(lr, 1 / step**0.5)
+        size = param.norm(2)
         if weight_decay != 0:
             param.mul_(1 - lr * weight_decay)
         if grad.dim() > 1:
@@ -152,5 +154,9 @@ def adafactor(
             variance.lerp_(grad * grad, weight)
             estimate = variance.clone()
         update = estimate.clamp_(min=epsilon * epsilon).rsqrt_().mul_(grad)
-        clip = max(1.0, update.norm(2).item() / (update.numel() ** 0.5 * d))
-        param.add_(update, alpha=-alpha / clip)
+        if compiled:
+            clip = (update.norm(2) / (update.numel() ** 0.5 * d)).clamp(min=1.0)
+            param.sub_(update * (rate * (size / param.numel() ** 0.5).clamp(min=eps2) / clip).to(param.dtype))
+        else:
+            clip = max(1.0, update.norm(2).item() / (update.numel() ** 0.5 * d))
+            param.add_(update, alpha=-max(eps2, size.item() / param.numel() ** 0.5) * rate / clip)

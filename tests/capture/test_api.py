@@ -139,6 +139,19 @@ def test_stance():
     assert not f._captures.first.entries
 
 
+def test_versions_of_python_that_are_not_known(monkeypatch):
+    from flambeau._capture import bytecode, entries
+
+    monkeypatch.setattr(bytecode, "TABLES", {})
+    monkeypatch.setattr(entries, "_told", [])
+    with pytest.warns(UserWarning, match="compiled functions run eagerly") as seen:
+        f, g = torch.compile(lambda x: x + 1), torch.compile(nn.Linear(2, 2))
+    assert [w.filename for w in seen] == [__file__]
+    assert f(torch.zeros(2)).tolist() == [1, 1]
+    assert g(torch.zeros(1, 2)).shape == (1, 2)
+    assert not f._captures.first.entries
+
+
 def test_guards_print(golden):
     from flambeau._backends.cpu import watch
 

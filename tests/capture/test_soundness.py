@@ -26,6 +26,7 @@ for _topic in (
     "autocast",
     "warnings",
     "indices",
+    "changes",
 ):
     importlib.import_module(f"tests.capture.cases_{_topic}")
 

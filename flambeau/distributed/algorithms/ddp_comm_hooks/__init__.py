@@ -18,10 +18,10 @@ def _register(hook: Any, model: Any, state: Any) -> None:
 class DDPCommHookType(enum.Enum):
     """The hooks."""
 
-    ALLREDUCE = partial(_register, default_hooks.allreduce_hook)
-    FP16_COMPRESS = partial(_register, default_hooks.fp16_compress_hook)
-    BF16_COMPRESS = partial(_register, default_hooks.bf16_compress_hook)
-    NOOP = partial(_register, debugging_hooks.noop_hook)
+    ALLREDUCE = enum.member(partial(_register, default_hooks.allreduce_hook))
+    FP16_COMPRESS = enum.member(partial(_register, default_hooks.fp16_compress_hook))
+    BF16_COMPRESS = enum.member(partial(_register, default_hooks.bf16_compress_hook))
+    NOOP = enum.member(partial(_register, debugging_hooks.noop_hook))
 
     def __call__(self, model: Any, state: Any) -> None:
         self.value(model, state)
