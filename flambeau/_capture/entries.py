@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from flambeau._backends.cpu import memory
 from flambeau._capture import backends, bytecode, calls, flow, frame, library_calls, logs, shared, waiting, warned  # noqa: F401  (flow: fills the table of instructions)
 from flambeau._capture.breaks import BackendCompilerFailed, Break, FailOnRecompileLimitHit, RecompileError, Unsupported
 from flambeau._capture.effects import Replay, put_state
@@ -193,6 +194,7 @@ class Function:
             return _EAGER  # eager raises it, with all effects up to there
         logs.captured(self.fn, entry)
         segment.entries.insert(0, entry)
+        memory.trim()  # what the capture has computed on the way lies there, and will not be wanted again
         result = entry.run(*values)
         if type(result) is Failed:  # an assumption does not hold even for the call that made it
             segment.entries.remove(entry)
@@ -279,6 +281,7 @@ class Function:
                 raise UserError from error
             finally:
                 _stop(tr)
+                tr.forget()
 
     def _finish(self, tr: Tracer, result: tuple[Any] | None, frames: list[Frame], stopped: Break | None) -> Entry:
         """The entry of a capture that came to its end (or to the break where it stops, with the frames that wait there)."""

@@ -405,6 +405,11 @@ class Recorder:
         if self._generator is not None:
             default_generator.set_state(self._generator)
 
+    def forget(self) -> None:
+        """Let go of all tensors."""
+        for held in (self._arrays, self._outside, self._stands, self._kept, self._memory, self._before, self.mutated):
+            held.clear()
+
     def read(self, t: Any, what: str) -> None:
         """The elements of a tensor are wanted in Python."""
         if t is None:

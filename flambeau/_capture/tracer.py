@@ -106,6 +106,13 @@ class Tracer:
     def keep(self, x: Any) -> None:
         self._kept.append(x)
 
+    def forget(self) -> None:
+        """The capture is over: let go of all that was computed, which a collector of cycles would find much later."""
+        for held in (self._known, self._kept, self.generators, self.journal.containers, self.journal.grads):
+            held.clear()
+        self.frame = None
+        self.recorder.forget()
+
     # ---- what is known ----
 
     def source_of(self, x: Any) -> Source | None:

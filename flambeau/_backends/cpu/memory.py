@@ -279,6 +279,13 @@ def numpy_api() -> int:
     return int(CAPSULE(capsule, None))
 
 
+def trim() -> None:
+    """Return what is idle in the pool to the system, where there is a pool."""
+    found = install() if install.cache_info().currsize else None
+    if found is not None:
+        found.trim()
+
+
 @cache
 def install() -> Memory | None:
     """Makes the pool NumPy's allocator, once; None where that is not possible."""
