@@ -165,7 +165,7 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
     """Positions in the flattened tensor as coordinates, one tensor for each dimension."""
     sizes = [shape] if isinstance(shape, int) else [int(n) for n in shape]
     if indices.is_complex() or indices.is_floating_point() or indices.dtype.kind == "b":
-        raise ValueError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
+        raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
     if any(n < 0 for n in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {tuple(sizes)}")
     out, step, indices = [], 1, indices.long()

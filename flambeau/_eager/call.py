@@ -490,7 +490,14 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         tracked or target._node is not None or (target._base is not None and node_of(target._base) is not None)
     ):
         check_writable(target)
-    met = meet(op, values)
+    if op.promote == "sum":
+        _refuse_sum(op, values, target)
+    try:
+        met = meet(op, values)
+    except NotImplementedError:
+        if op.kind == "pointwise":  # what does not fit is told before what there is no routine for
+            _fit(target, broadcast(*(tuple(v.shape) for v in values if isinstance(v, Tensor))))
+        raise
     if op.kind == "pointwise":
         check_apart(target._a, met[0], True)
     result_dtype = None if op.promote == "bool" else met[2]
@@ -517,11 +524,27 @@ def _store(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         return _written(op, target, values, tracked, before)
     r = run(op, arrays, steps)
     a = target._a
-    if r.shape != a.shape:
-        raise RuntimeError(f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(r.shape)}")
+    _fit(target, r.shape)
+    if op.kind == "pointwise" and a.dtype.kind == "c" and r.dtype.kind == "f":
+        raise RuntimeError(f"In-place {op.aten} is not supported for complex tensors.")
     before = record.before_write(op, values) if tracked else None
     _assign(a, r)
     return _written(op, target, values, tracked, before)
+
+
+def _fit(target: Tensor, shape: Any) -> None:
+    if tuple(shape) != tuple(target._a.shape):
+        raise RuntimeError(f"output with shape {list(target._a.shape)} doesn't match the broadcast shape {list(shape)}")
+
+
+def _refuse_sum(op: Op, values: tuple[Any, ...], target: Tensor) -> None:
+    """What sums elements as 64-bit integers sums them in place as what they are, in no other dtype."""
+    given = next((v for p, v in zip(op.params, values, strict=True) if p.name == "dtype"), None)
+    if given is not None and given is not target.dtype:
+        have, want = (_C_NAMES.get(d.name, d.name) for d in (target.dtype, given))
+        raise RuntimeError(f"Bad in-place call: input tensor dtype {have} and output tensor dtype {want} should match")
+    if target.dtype.kind == "b" or target.dtype in (dtypes.uint16, dtypes.uint32, dtypes.uint64):
+        raise NotImplementedError(f"\"{op.lacks[0][1]}\" not implemented for '{dtypes.SPOKEN[target.dtype]}'")
 
 
 def _written(op: Op, target: Tensor, values: tuple[Any, ...], tracked: bool, before: Any) -> Tensor:
@@ -623,7 +646,8 @@ def check_exact(op: Op, o: Tensor, d: dtypes.dtype) -> None:
 _C_NAMES = {
     "float32": "float", "float64": "double", "int64": "long int", "int32": "int", "int16": "short int", "int8": "signed char",
     "uint8": "unsigned char", "bool": "bool", "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
-    "float16": "c10::Half", "bfloat16": "c10::BFloat16",
+    "float16": "c10::Half", "bfloat16": "c10::BFloat16", "uint16": "short unsigned int", "uint32": "unsigned int", "uint64": "long unsigned int",
+    "complex32": "c10::complex<c10::Half>",
 }  # fmt: skip
 
 

@@ -187,6 +187,8 @@ def inplace_lane(op: Op, me: str) -> list[str]:
     statics = {p.name: p.default for p in op.params if not p.is_tensor}
     if op.promote == "none" or any(p.default is None for p in tensors) or any(d is REQUIRED for d in statics.values()):
         return []
+    if op.routine(dtypes.float32):
+        return []
     try:
         root, ps = derived.trace(op, statics, [p.name for p in tensors], dtypes.float64)
     except (TypeError, ValueError, NotImplementedError, Opaque):

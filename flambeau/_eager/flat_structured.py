@@ -164,6 +164,8 @@ def write_lane(op: Op, me: str) -> list[str]:
         return []
     first = tensors[0].name
     conditions = ["not MODES", f"type({first}) in PLAIN", f"type({first}._a) is ndarray", f"not {first}._inference"]
+    if op.lacks:
+        conditions.append(known(op, f"{first}._a.dtype"))
     if op.expanded is not True:
         conditions.append(unexpanded(f"{first}._a"))
     text = [f"    if {' and '.join(conditions)}:"]

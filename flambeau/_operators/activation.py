@@ -180,7 +180,7 @@ def _unless(k: Any, condition: Any, g: Any) -> Any:
     return k.where(condition, k.like(0, g), g)
 
 
-@pointwise("relu", variants=("function", "method", "inplace"))
+@pointwise("relu", variants=("function", "method", "inplace"), lacks=("u", "clamp_min_scalar_cpu"))
 def relu(k: Kernel[T], input: T) -> T:
     """max(x, 0)."""
     return k.maximum(input, k.like(0, input))
@@ -197,7 +197,7 @@ def _(input: Any) -> None:
 relu.derivative(input=lambda k, g, out: _unless(k, k.le(out, k.like(0, out)), g))
 
 
-@composite("relu6", namespace="nn", variants=("function", "inplace"))
+@composite("relu6", namespace="nn", variants=("function", "inplace"), lacks=("u", "clamp_scalar_cpu"))
 def relu6(input: Tensor) -> Tensor:
     """min(max(x, 0), 6)."""
     return hardtanh(input, 0, 6)

@@ -59,7 +59,7 @@ def _name(t: Tensor) -> str:
 # ---------------------------------------------------------------- in tensor operations
 
 
-@op("_safe_softmax", promote="float", variants=("function",), packed=True)
+@op("_safe_softmax", promote="default", variants=("function",), packed=True, lacks=("bic", "softmax_kernel_impl"))
 def _safe_softmax(k: Kernel[T], input: T, dim: Dim, dtype: DType | None = None) -> T:
     """`softmax`, but zeros for a row of -inf alone."""
     x = input if dtype is None else k.cast(input, dtype)

@@ -7,7 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, N, T
 from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, pointwise
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import SPOKEN, complex32
 
 
 def _comparison(word: str, doc: str, aliases: tuple[str, ...]) -> Op:
@@ -139,6 +139,18 @@ def signbit(k: Kernel[T], input: T) -> T:
     return k.signbit(input) if input.dtype.kind == "f" else k.lt(input, k.like(0, input))
 
 
+def _no_complex(made: Op, error: type[Exception], text: str) -> None:
+    @made.errors
+    def _(input: Tensor) -> None:
+        if input.is_complex():
+            raise error(text)
+
+
+_no_complex(isposinf, RuntimeError, "isposinf does not support complex inputs.")
+_no_complex(isneginf, RuntimeError, "isneginf does not support complex inputs.")
+_no_complex(signbit, NotImplementedError, "signbit is not implemented for complex tensors.")
+
+
 @composite("isreal")
 def isreal(input: Tensor) -> Tensor:
     """Whether the imaginary part is zero."""
@@ -178,6 +190,8 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same size and elements."""
     if tuple(input.shape) != tuple(other.shape):
         return False
+    if input.dtype is complex32:
+        raise NotImplementedError("\"equal_cpu\" not implemented for 'ComplexHalf'")
     return bool(input.eq(other).all())
 
 

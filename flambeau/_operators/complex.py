@@ -7,6 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import ALL_FORMS, OUT, composite, op, pointwise
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import SPOKEN
 
 
 @pointwise("conj_physical", variants=ALL_FORMS)
@@ -94,7 +95,6 @@ complex_.vjp(real=lambda g: g.real, imag=lambda g: g.imag)
 
 @complex_.errors
 def _(real: Tensor, imag: Tensor) -> None:
-    from flambeau._values.dtype import SPOKEN
 
     if real.dtype.name not in ("float16", "float32", "float64") or imag.dtype.name not in (
         "float16",
@@ -113,4 +113,10 @@ def _(real: Tensor, imag: Tensor) -> None:
 @composite("polar", variants=("function", "out"))
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """abs * exp(i angle)."""
+    if any(t.dtype.name not in ("float16", "float32", "float64") for t in (abs, angle)):
+        raise RuntimeError(
+            f"Expected both inputs to be Half, Float or Double tensors but got {SPOKEN[abs.dtype]} and {SPOKEN[angle.dtype]}"
+        )
+    if abs.dtype.name == "float16":
+        raise NotImplementedError("\"polar_cpu\" not implemented for 'Half'")
     return complex_(abs * angle.cos(), abs * angle.sin())

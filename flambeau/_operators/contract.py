@@ -25,11 +25,11 @@ def same_dtype(a: Any, b: Any, say: str = "expected m1 and m2 to have the same d
 def adjoint(x: Any) -> Any:
     """The transpose of the last two dimensions, conjugated where complex."""
     x = x.t() if x.ndim == 2 else x.transpose(-2, -1)
-    return x.conj() if x._a.dtype.kind == "c" else x
+    return x.conj() if x.dtype.kind == "c" else x
 
 
 def conj(x: Any) -> Any:
-    return x.conj() if x._a.dtype.kind == "c" else x
+    return x.conj() if x.dtype.kind == "c" else x
 
 
 def product(k: Any, x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> Any:
@@ -686,7 +686,7 @@ def _(input: Any, vec1: Any, vec2: Any, beta: Any, alpha: Any) -> None:
         if v.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument vec{i}, but got {v.ndim}-D")
     _fits(input, (vec1._a.shape[0], vec2._a.shape[0]))
-    if input._a.dtype.kind in "iu":
+    if input._a.dtype.kind in "iub":
         for name, v in (("beta", beta), ("alpha", alpha)):
             if isinstance(v, float):
                 raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")

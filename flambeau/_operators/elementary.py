@@ -81,11 +81,13 @@ def _round(word: str, what: str, names: tuple[str, ...] = ()) -> Op:
 
     body.__name__ = word
     body.__doc__ = what
-    made = pointwise(word, variants=ALL_FORMS, names=names, lacks=("b", f"{word}_vml_cpu"))(body)
+    made = pointwise(
+        word, variants=ALL_FORMS, names=names, lacks=("bc" if word == "round" else "b", f"{word}_vml_cpu")
+    )(body)
 
     @made.errors
     def _(input: Tensor) -> None:
-        if input._a.dtype.kind == "c":
+        if input.dtype.kind == "c" and word != "round":
             raise NotImplementedError(f"{word} is not supported for complex inputs")
 
     @made.arrays
@@ -153,7 +155,7 @@ def rad2deg(k: Kernel[T], input: T) -> T:
 def _real_only(name: str, made: Op) -> None:
     @made.errors
     def _(input: Tensor) -> None:
-        if input._a.dtype.kind == "c":
+        if input.dtype.kind == "c":
             raise RuntimeError(f"{name} is not supported for complex tensors.")
 
 
@@ -277,7 +279,7 @@ def heaviside(k: Kernel[T], input: T, values: T) -> T:
 
 @heaviside.errors
 def _(input: Tensor, values: Tensor) -> None:
-    if input._a.dtype.kind == "c" or values._a.dtype.kind == "c":
+    if input.dtype.kind == "c" or values.dtype.kind == "c":
         raise RuntimeError("heaviside is not yet implemented for complex tensors.")
     if input._a.dtype != values._a.dtype:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")

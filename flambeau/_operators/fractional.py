@@ -75,7 +75,8 @@ def _pool(input: Any, kernel_size: Any, output_size: Any, samples: Any, n: int) 
     return (values, best) if batched else (values.squeeze(0), best.squeeze(0))
 
 
-@composite("fractional_max_pool2d", namespace="nn", variants=FUNCTION, outputs=("output", "indices"), unnamed=True)
+@composite("fractional_max_pool2d", namespace="nn", variants=FUNCTION, outputs=("output", "indices"), unnamed=True,
+           lacks=("bic", "fractional_max_pool2d_out_frame"))  # fmt: skip
 def fractional_max_pool2d(
     input: Tensor, kernel_size: IntList2, output_size: IntList2, random_samples: Tensor
 ) -> Tensor:
@@ -83,7 +84,8 @@ def fractional_max_pool2d(
     return _pool(input, kernel_size, output_size, random_samples, 2)
 
 
-@composite("fractional_max_pool3d", namespace="nn", variants=FUNCTION, outputs=("output", "indices"), unnamed=True)
+@composite("fractional_max_pool3d", namespace="nn", variants=FUNCTION, outputs=("output", "indices"), unnamed=True,
+           lacks=("bic", "fractional_max_pool3d_out_frame"))  # fmt: skip
 def fractional_max_pool3d(
     input: Tensor, kernel_size: IntList3, output_size: IntList3, random_samples: Tensor
 ) -> Tensor:

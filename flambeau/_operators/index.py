@@ -64,7 +64,7 @@ def _put_back(g: Any, shape: Any, indices: Any) -> Any:
     return index_put(g.new_zeros(shape), list(indices), g, True)
 
 
-@op("index_put", promote="none", variants=CHANGE, expanded="tensor[indices] = tensor")
+@op("index_put", promote="none", variants=CHANGE, expanded="tensor[indices] = tensor", lacks=("u", "index_put"))
 def index_put(k: Kernel[T], input: T, indices: Sequence[T | None], values: T, accumulate: bool = False) -> T:
     """`input` with `values` at (or, with `accumulate`, added to) input[indices]."""
     return changed(k, "index_put", input, values, indices=indices, accumulate=accumulate)

@@ -14,7 +14,7 @@ from flambeau._tensor import Tensor, has_elements
 from flambeau._values.dtype import SPOKEN
 
 LINALG = {"promote": "none", "namespace": "linalg", "variants": ("function", "out")}
-HALVES = ("Half", "BFloat16")
+HALVES = ("Half", "BFloat16", "ComplexHalf")
 
 
 # ---------------------------------------------------------------- refusals

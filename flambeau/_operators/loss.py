@@ -562,7 +562,7 @@ def multilabel_margin_loss_forward(input: Tensor, target: Tensor, reduction: int
 @composite("cosine_similarity", variants=("function",), native=True)
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-08) -> Tensor:
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim."""
-    if not (x1.dtype.kind in "fc" and x2.dtype.kind in "fc"):
+    if not (x1.dtype.kind == "f" and x2.dtype.kind == "f"):
         raise RuntimeError("expected common dtype to be floating point, yet common dtype is " + _spoken(x1))
     shape = broadcast(tuple(x1.shape), tuple(x2.shape))
     x1, x2 = x1.expand(shape), x2.expand(shape)

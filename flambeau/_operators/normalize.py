@@ -85,10 +85,10 @@ def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tenso
             f"Given normalized_shape={shape}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
             f"{list(input.shape)}"
         )
-    if input.dtype.kind in "bi":
+    if input.dtype.kind in "bic":
         from flambeau._values.dtype import SPOKEN
 
-        raise RuntimeError(f"\"LayerNormKernelImpl\" not implemented for '{SPOKEN[input.dtype]}'")
+        raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for '{SPOKEN[input.dtype]}'")
 
 
 @composite("layer_norm", variants=("function",), receiver="input")

@@ -385,7 +385,7 @@ def sign(k: Kernel[T], input: T) -> T:
 
 @sign.errors
 def _(input: Tensor) -> None:
-    if input._a.dtype.kind == "c":
+    if input.dtype.kind == "c":
         raise NotImplementedError(
             "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead."
         )
@@ -497,7 +497,7 @@ def _(input: Any, tensor1: Any, tensor2: Any, value: Any) -> None:
         )
 
 
-@pointwise("lerp.Tensor", "lerp.Scalar", variants=ALL_FORMS, lacks=("bi", "lerp_kernel_scalar"), scalar="weight")
+@pointwise("lerp.Tensor", "lerp.Scalar", variants=ALL_FORMS, lacks=("biC", "lerp_kernel_scalar"), scalar="weight")
 def lerp(k: Kernel[T], input: T, end: T, weight: N) -> T:
     """From `input` (weight 0) to `end` (weight 1): input + weight * (end - input)."""
     way, near = end - input, k.lt(k.abs(weight), 0.5)

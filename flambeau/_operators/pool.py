@@ -159,6 +159,7 @@ def max_pool3d_with_indices(input: Tensor, kernel_size: IntList3, stride: IntLis
 @composite(
     "max_pool1d_with_indices(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=[0], int[1] dilation=[1], bool ceil_mode=False) -> (Tensor, Tensor)",
     variants=("function",),
+    lacks=("buc", "max_pool2d"),
 )
 def max_pool1d_with_indices(
     input: Tensor,
@@ -175,7 +176,7 @@ def max_pool1d_with_indices(
 @composite(
     "max_pool1d(Tensor self, int[1] kernel_size, int[1] stride=[], int[1] padding=[0], int[1] dilation=[1], bool ceil_mode=False)",
     variants=("function",),
-    lacks=("buc", "max_pool2d"),
+    lacks=("bic", "max_pool1d_impl"),
 )
 def max_pool1d(
     input: Tensor,
@@ -402,14 +403,14 @@ def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
     return out
 
 
-@composite("adaptive_avg_pool1d", variants=("function",), layouts=True, lacks=("bi", "adaptive_avg_pool2d"))
+@composite("adaptive_avg_pool1d", variants=("function",), layouts=True, lacks=("bic", "adaptive_avg_pool2d"))
 def adaptive_avg_pool1d(input: Tensor, output_size: IntList1) -> Tensor:
     """The mean of each of `output_size` nearly equal parts of the last dim."""
     return _adaptive_avg(input, output_size, 1, "adaptive_avg_pool1d")
 
 
 @composite(
-    "adaptive_avg_pool2d", namespace="nn", variants=("function",), layouts=True, lacks=("bi", "adaptive_avg_pool2d")
+    "adaptive_avg_pool2d", namespace="nn", variants=("function",), layouts=True, lacks=("bic", "adaptive_avg_pool2d")
 )
 def adaptive_avg_pool2d(input: Tensor, output_size: Shape2) -> Tensor:
     """The mean of each of `output_size` nearly equal parts of the last two dims."""
@@ -421,7 +422,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Shape2) -> Tensor:
     namespace="nn",
     variants=("function",),
     layouts=True,
-    lacks=("bi", "adaptive_avg_pool3d_cpu"),
+    lacks=("bic", "adaptive_avg_pool3d_cpu"),
 )
 def adaptive_avg_pool3d(input: Tensor, output_size: Shape3) -> Tensor:
     """The mean of each of `output_size` nearly equal parts of the last three dims."""

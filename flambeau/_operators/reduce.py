@@ -9,7 +9,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Dims, Dims1, DType, Kernel, Scalar, T
 from flambeau._operators.op import OUT, Op, composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import uint8
+from flambeau._values.dtype import SPOKEN, uint8
 from flambeau._values.shape import wrap_dim, wrap_dims
 
 
@@ -128,6 +128,8 @@ def _(input: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
 @composite("nansum", variants=OUT, native=True)
 def nansum(input: Tensor, dim: Dims1 | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The sum, NaN counting as 0."""
+    if input.is_complex():
+        raise RuntimeError("nansum on CPU does not support complex inputs")
     x = input.masked_fill(input.isnan(), 0) if input.dtype.is_floating_point else input
     return x.sum(dim, keepdim, dtype=dtype)
 
@@ -135,6 +137,10 @@ def nansum(input: Tensor, dim: Dims1 | None = None, keepdim: bool = False, *, dt
 @composite("nanmean", variants=OUT, native=True)
 def nanmean(input: Tensor, dim: Dims1 | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The mean of what is not NaN."""
+    if input.dtype.kind in "bi":
+        raise RuntimeError(
+            f"nanmean(): expected input to have floating point or complex dtype but got {SPOKEN[input.dtype]}"
+        )
     return nansum(input, dim, keepdim, dtype=dtype) / input.isnan().logical_not().sum(dim, keepdim)
 
 
@@ -503,7 +509,7 @@ _with_mean("std", std)
 # ---------------------------------------------------------------- logarithms of sums, norms
 
 
-@op("logsumexp", variants=OUT, promote="float", native=True, packed=True)
+@op("logsumexp", variants=OUT, promote="float", native=True, packed=True, lacks=("C", "exp_vml_cpu"))
 def logsumexp(k: Kernel[T], input: T, dim: Dims1, keepdim: bool = False) -> T:
     """log(sum(exp(x))), without overflow."""
     dims = wrap_dims(dim, input.ndim)

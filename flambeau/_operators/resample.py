@@ -220,6 +220,10 @@ def _define(name: str, n: int, kind: str, aligned: bool) -> None:
             return _apply(
                 input, kind, [(e, o, align, s) for e, o, s in zip(input.shape[2:], size, scales, strict=True)]
             )
+        if input.dtype is not uint8:
+            raise NotImplementedError(
+                f"\"compute_indices_weights_nearest\" not implemented for '{SPOKEN[input.dtype]}'"
+            )
         out = input
         for d, (e, o, s) in enumerate(zip(input.shape[2:], size, scales, strict=True)):
             out = out.index_select(d + 2, input.new_tensor(_nearest(e, o, s, "exact" in name), dtype=int64))

@@ -147,6 +147,7 @@ def diff(
 )
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: Dim = -1) -> Tensor:
     """The integral of y by the trapezoidal rule, at places x or dx apart."""
+    _no_bools("trapezoid", y, x)
     n = y.shape[dim]
     if n == 0:
         return y.sum(dim)
@@ -161,9 +162,16 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: Dim = -
 )
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: Dim = -1) -> Tensor:
     """`trapezoid` up to each place."""
+    _no_bools("cumulative_trapezoid", y, x)
     n = y.shape[dim]
     mid = y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)
     return (mid * _steps(y, x, dim)).cumsum(dim) / 2 if x is not None else mid.cumsum(dim) * (dx / 2)
+
+
+def _no_bools(name: str, y: Tensor, x: Tensor | None) -> None:
+    if any(t is not None and t.dtype.kind == "b" for t in (y, x)):
+        which = "`y`" if x is None else "`x` or `y`"
+        raise RuntimeError(f"{name}: received a bool input for {which}, but bool is not supported")
 
 
 def _steps(y: Tensor, x: Tensor, dim: int) -> Tensor:

@@ -181,7 +181,13 @@ writes(scatter_add)
 scatter_add.vjp(input=lambda g: g, src=lambda g, dim, index, src: _spread(gather(g, dim, index), src))
 
 
-@op("scatter_reduce.two", promote="none", variants=ALL_FORMS, packed=True)
+@op(
+    "scatter_reduce.two",
+    promote="none",
+    variants=ALL_FORMS,
+    packed=True,
+    lacks=("uC", "scatter_reduce_exclude_input_init"),
+)
 def scatter_reduce(
     k: Kernel[T], input: T, dim: Dim, index: Index, src: T, reduce: str, *, include_self: bool = True
 ) -> T:

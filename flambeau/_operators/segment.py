@@ -16,7 +16,9 @@ from flambeau._values.shape import wrap_dim
 _EMPTY = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": float("-inf"), "min": float("inf")}
 
 
-@composite("segment_reduce", variants=("function", "out"), names=("_segment_reduce",))
+@composite(
+    "segment_reduce", variants=("function", "out"), names=("_segment_reduce",), lacks=("bic", "_segment_reduce_cpu")
+)
 def segment_reduce(
     data: Tensor,
     reduce: str,

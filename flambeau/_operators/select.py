@@ -85,7 +85,7 @@ def clamp_max(k: Kernel[T], input: T, max: N) -> T:
     return k.minimum(input, max)
 
 
-@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",))
+@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",), lacks=("u", "clamp_cpu"))
 def clamp(k: Kernel[T], input: T, min: N | None = None, max: N | None = None) -> T:
     """Limits each element to [min, max]; where they cross, max wins."""
     if min is not None:

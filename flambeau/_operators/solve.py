@@ -449,6 +449,10 @@ def linalg_vecdot(x: Tensor, y: Tensor, *, dim: Dim = -1) -> Tensor:
             + f"{SPOKEN[x.dtype]} and y of type "
             f"{SPOKEN[y.dtype]} instead"
         )
+    if x.dtype.kind in "bi":
+        raise RuntimeError(
+            f"linalg.vecdot: Expected a floating point or complex tensor as input. Got {SPOKEN[x.dtype]}"
+        )
     return ((x.conj() if x.is_complex() else x) * y).sum(dim)
 
 
@@ -513,6 +517,8 @@ def linalg_matrix_exp(k: Kernel[T], input: T) -> T:
 
 @linalg_matrix_exp.errors
 def _(input: Any) -> None:
+    if input.dtype.kind == "c" and SPOKEN[input.dtype] == "ComplexHalf":
+        raise NotImplementedError("\"bmm\" not implemented for 'ComplexHalf'")
     if SPOKEN[input.dtype] not in factor.HALVES or input.ndim < 2 or input.shape[-1] != input.shape[-2]:
         factor.square("linalg.matrix_exp", input)
 

@@ -39,7 +39,7 @@ sort.vjp(input=lambda g_values, input_shape, dim, indices: _scattered(g_values, 
 
 @sort.errors
 def _(input: Any, dim: int, descending: bool, stable: Any) -> None:
-    if input._a.dtype.kind == "c":
+    if input.dtype.kind == "c":
         raise RuntimeError("Sort does not support complex dtypes on CPU")
 
 
@@ -181,7 +181,8 @@ def _side(right: bool, side: str | None) -> bool:
     return right if side is None else side == "right"
 
 
-@op("searchsorted.Tensor", "searchsorted.Scalar", promote="none", variants=("function", "out"), differentiable=False)
+@op("searchsorted.Tensor", "searchsorted.Scalar", promote="none", variants=("function", "out"), differentiable=False,
+    lacks=("buc", "searchsorted_out_cpu"))  # fmt: skip
 def searchsorted(
     k: Kernel[T],
     sorted_sequence: T,
@@ -268,6 +269,7 @@ C = {
     promote="none",
     variants=("function", "out"),
     differentiable=False,
+    lacks=("buc", "searchsorted_out_cpu"),
 )
 def bucketize(k: Kernel[T], input: N, boundaries: T, *, out_int32: bool = False, right: bool = False) -> T:
     """Which interval between boundaries each value lies in."""
@@ -296,6 +298,13 @@ def _(input: Any, boundaries: Any, out_int32: bool, right: bool) -> None:
 def isin(k: Kernel[T], elements: N, test_elements: N, *, assume_unique: bool = False, invert: bool = False) -> T:
     """Whether each element is one of the test elements."""
     return k.library("isin", elements, test_elements, invert=invert)
+
+
+@isin.errors
+def _(elements: Any, test_elements: Any, assume_unique: bool, invert: bool) -> None:
+    for t in (elements, test_elements):
+        if isinstance(t, Tensor) and (t.dtype.kind == "b" or (t.dtype.kind == "c" and t.dtype.itemsize > 4)):
+            raise RuntimeError(f"Unsupported input type encountered for isin(): {SPOKEN[t.dtype]}")
 
 
 __all__ = ["ALL_FORMS"]

@@ -194,7 +194,11 @@ def nanquantile(
 # ---------------------------------------------------------------- counts and covariances
 
 
-@composite("count_nonzero.dim_IntList(Tensor self, int[] dim)", "count_nonzero(Tensor self, int? dim=None)")
+@composite(
+    "count_nonzero.dim_IntList(Tensor self, int[] dim)",
+    "count_nonzero(Tensor self, int? dim=None)",
+    lacks=("u", "nonzero_count_cpu"),
+)
 def count_nonzero(input: Tensor, dim: Dims | None = None) -> Tensor:
     """How many elements are not zero."""
     return (input != 0).sum(dim)

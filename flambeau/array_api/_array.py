@@ -82,9 +82,13 @@ class Array(Tensor):
         keys, backward = _forward(self.shape, key)
         x = plain(self)
         target = _flipped(x, backward)
-        target[keys] = plain(value).to(self.dtype) if isinstance(value, Tensor) else as_number(value, self)
+        given = plain(value).to(self.dtype) if isinstance(value, Tensor) else as_number(value, self)
+        if self.dtype in WIDE:  # PyTorch puts them by masks and indices only as what they are as wide as
+            given = x.new_tensor(given, dtype=self.dtype) if not isinstance(given, Tensor) else given
+            target, given = target.view(SIGNED[self.dtype]), given.view(SIGNED[self.dtype])
+        target[keys] = given
         if backward:
-            x.copy_(_flipped(target, backward))
+            x.copy_(_flipped(target.view(self.dtype), backward))
 
     def __iter__(self) -> Iterator[Array]:
         if self.ndim == 0:

@@ -132,6 +132,20 @@ def test_associative_scan(agree):
     agree(lambda fl, x, y: scan(fl, x, y, 1, True), rand(2, 5), rand(2, 5))
 
 
+@pytest.mark.parametrize("call", [
+    lambda od, ops, x, t: od(ops.mul.Tensor, t.int32, x, x), lambda od, ops, x, t: od(ops.mm.default, t.int32, x, x),
+    lambda od, ops, x, t: od(ops.div.Scalar, t.float32, x, 3), lambda od, ops, x, t: od(ops.linear.default, t.int64, x, x, x[0]),
+])  # fmt: skip
+def test_out_dtype(agree, call):
+    def program(fl):
+        from importlib import import_module
+
+        od = import_module(fl.__name__ + "._higher_order_ops.out_dtype").out_dtype
+        return call(od, fl.ops.aten, fl.full((2, 2), 100, dtype=fl.int8), fl)
+
+    agree(program)
+
+
 def test_functions_as_operators():
     from flambeau._higher_order_ops import map, scan
 

@@ -66,10 +66,39 @@ LACKING = {
     "cholesky_inverse": lambda fl, x: fl.cholesky_inverse(x.view(2, 2)),
     "triangular": lambda fl, x: fl.linalg.solve_triangular(x.view(2, 2), x.view(2, 2), upper=True),
     "householder of halves": lambda fl, x: fl.linalg.householder_product(x.view(2, 2).half(), x[:2].half()),
+    "sums of bools in place": lambda fl, x: x.bool().cumsum_(0),
+    "sums of uint16 in place": lambda fl, x: x.to(fl.uint16).cumsum_(0),
+    "sums in place in another dtype": lambda fl, x: x.half().cumsum_(0, dtype=fl.float32),
+    "fill of uint16": lambda fl, x: x.to(fl.uint16).masked_fill_(x > 2, 1),
+    "puts of uint16": lambda fl, x: x.to(fl.uint16).index_put_((fl.tensor([0]),), x[:1].to(fl.uint16)),
+    "scatter of uint16": lambda fl, x: x.to(fl.uint16).scatter_(0, fl.tensor([0]), x[:1].to(fl.uint16)),
+    "magnitudes in place": lambda fl, x: x.to(fl.complex64).abs_(),
+    "shifts of floats in place": lambda fl, x: x.float().bitwise_left_shift_(x.float()),
+    "sizes before dtypes": lambda fl, x: x.to(fl.uint16)[:1].lt_(x.to(fl.uint16)),
+    "floor of complex halves": lambda fl, x: fl.floor(x.to(fl.complex32)),
+    "round of complex": lambda fl, x: fl.round(x.to(fl.complex64)),
+    "radians of complex halves": lambda fl, x: fl.deg2rad(x.to(fl.complex32)),
+    "signbit of complex": lambda fl, x: fl.signbit(x.to(fl.complex64)),
+    "infinity of complex": lambda fl, x: fl.isposinf(x.to(fl.complex64)),
+    "membership of bools": lambda fl, x: fl.isin(x.bool(), x.bool()),
+    "sum of complex without NaN": lambda fl, x: fl.nansum(x.to(fl.complex64)),
+    "mean of integers without NaN": lambda fl, x: fl.nanmean(x),
+    "count of uint16": lambda fl, x: fl.count_nonzero(x.to(fl.uint16)),
+    "search of bools": lambda fl, x: fl.searchsorted(x.bool(), x.bool()),
+    "layer norm": lambda fl, x: fl.nn.functional.layer_norm(x, (4,)),
+    "layer norm of complex": lambda fl, x: fl.nn.functional.layer_norm(x.to(fl.complex64), (4,)),
+    "cosines of complex": lambda fl, x: fl.nn.functional.cosine_similarity(x.to(fl.complex64), x.to(fl.complex64), 0),
+    "nearest": lambda fl, x: fl.nn.functional.interpolate(x.view(1, 1, 4), 8),
+    "relu of uint16": lambda fl, x: fl.nn.functional.relu(x.to(fl.uint16)),
+    "integral of bools": lambda fl, x: fl.trapezoid(x.bool()),
+    "polar of halves": lambda fl, x: fl.polar(x.half(), x.half()),
+    "inverse of complex halves": lambda fl, x: fl.linalg.inv(x.view(2, 2).to(fl.complex32)),
+    "vecdot": lambda fl, x: fl.linalg.vecdot(x, x),
     "distances of halves": lambda fl, x: fl.cdist(x.half().view(2, 2), x.half().view(2, 2)),
 }
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 @pytest.mark.parametrize("name", LACKING)
 def test_lacking(agree, name):
     def program(fl):
