@@ -116,7 +116,11 @@ mish.derivative(input=_mish_derivative)
 
 @_in_nn("softplus", lacks=("bic", "softplus_cpu"))
 def softplus(k: Kernel[T], input: T, beta: Scalar = 1, threshold: Scalar = 20) -> T:
-    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold.
+
+    >>> torch.nn.functional.softplus(torch.tensor([0.0, 30.0]))
+    tensor([ 0.6931, 30.0000])
+    """
     x = input * beta
     return k.where(k.gt(x, k.like(threshold, x)), input, k.log1p(k.exp(x)) / k.like(beta, x))
 
@@ -272,7 +276,11 @@ hardswish.derivative(
 
 @pointwise("hardshrink", variants=("function", "method", "out"), lacks=("bic", "hardshrink_cpu"))
 def hardshrink(k: Kernel[T], input: T, lambd: Scalar = 0.5) -> T:
-    """x where |x| > lambd, 0 elsewhere."""
+    """x where |x| > lambd, 0 elsewhere.
+
+    >>> torch.nn.functional.hardshrink(torch.tensor([-1.0, 0.2]))
+    tensor([-1.,  0.])
+    """
     keep = k.logical_or(k.gt(k.abs(input), k.like(lambd, input)), k.ne(input, input))
     return k.where(keep, input, k.like(0, input))
 
@@ -283,7 +291,11 @@ hardshrink.derivative(input=lambda k, g, input, lambd: _unless(k, k.le(k.abs(inp
 
 @pointwise("softshrink", namespace="nn", variants=("function", "out"), lacks=("bic", "softshrink_check"))
 def softshrink(k: Kernel[T], input: T, lambd: Scalar = 0.5) -> T:
-    """x moved by lambd towards 0, and 0 where it would cross."""
+    """x moved by lambd towards 0, and 0 where it would cross.
+
+    >>> torch.nn.functional.softshrink(torch.tensor([-1.0, 0.2]))
+    tensor([-0.5000,  0.0000])
+    """
     zero, limit = k.like(0, input), k.like(lambd, input)
     return k.where(k.gt(input, limit), input - limit, k.where(k.lt(input, -limit), input + limit, input * zero))
 
@@ -301,7 +313,11 @@ def _(input: Any, lambd: Any) -> None:
 
 @composite("prelu", "_prelu_kernel", native=True, formats=True, lacks=("bic", "prelu_cpu"))
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x where positive, weight * x elsewhere; one weight for all, or one for each channel (dim 1)."""
+    """x where positive, weight * x elsewhere; one weight for all, or one for each channel (dim 1).
+
+    >>> torch.nn.functional.prelu(torch.tensor([-2.0, 2.0]), torch.tensor([0.25]))
+    tensor([-0.5000,  2.0000])
+    """
     if weight.numel() != 1:
         if input.ndim == 0:
             raise RuntimeError("Not allow zero-dim input tensor.")

@@ -273,6 +273,9 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     """softmax(query key^T * scale + mask) value over the last two dims; scale is 1/sqrt(width) by default.
 
     With `enable_gqa`, each head of key and value serves as many heads of query as there are for it.
+
+    >>> torch.nn.functional.scaled_dot_product_attention(torch.zeros(1, 1, 2), torch.ones(1, 2, 2), torch.ones(1, 2, 2))
+    tensor([[[1., 1.]]])
     """
     _check(query, key, value, attn_mask, is_causal)
     if enable_gqa:

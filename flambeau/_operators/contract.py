@@ -283,7 +283,11 @@ bmm.vjp(input=lambda g, mat2: bmm(g, adjoint(mat2)), mat2=lambda g, input: bmm(a
     lacks=("buC", "addmm_impl_cpu_"),
 )
 def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
-    """input @ weight.T + bias."""
+    """input @ weight.T + bias.
+
+    >>> torch.nn.functional.linear(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]]), torch.tensor([0.5]))
+    tensor([11.5000])
+    """
     out = k.matmul(input, k.permute(weight, (1, 0)))
     return out if bias is None else out + bias
 

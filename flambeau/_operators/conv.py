@@ -267,7 +267,11 @@ def conv1d(
     dilation: Shape = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Cross-correlates input (n, c, x) with weight (o, c/groups, t)."""
+    """Cross-correlates input (n, c, x) with weight (o, c/groups, t).
+
+    >>> torch.nn.functional.conv1d(torch.ones(1, 1, 4), torch.ones(1, 1, 3))
+    tensor([[[3., 3.]]])
+    """
     return _nd(input, weight, bias, stride, padding, dilation, groups, 1, "conv1d")
 
 
@@ -287,7 +291,12 @@ def conv2d(
     dilation: Shape = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Cross-correlates input (n, c, y, x) with weight (o, c/groups, t, u)."""
+    """Cross-correlates input (n, c, y, x) with weight (o, c/groups, t, u).
+
+    >>> torch.nn.functional.conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2))
+    tensor([[[[4., 4.],
+              [4., 4.]]]])
+    """
     return _nd(input, weight, bias, stride, padding, dilation, groups, 2, "conv2d")
 
 
@@ -351,7 +360,13 @@ def conv_transpose1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
 )
 def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Shape2 = 1, padding: Shape2 = 0, output_padding: Shape2 = 0, groups: Size = 1,
                      dilation: Shape2 = 1) -> Tensor:  # fmt: skip
-    """The transpose of `conv2d` as a linear map: weight is (c, o/groups, t, u)."""
+    """The transpose of `conv2d` as a linear map: weight is (c, o/groups, t, u).
+
+    >>> torch.nn.functional.conv_transpose2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
+    tensor([[[[1., 2., 1.],
+              [2., 4., 2.],
+              [1., 2., 1.]]]])
+    """
     return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 2, "conv_transpose2d")
 
 

@@ -263,7 +263,11 @@ def cheapest(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
 
 @composite("linalg_multi_dot", namespace="linalg", variants=("function", "out"))
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
-    """The product of several matrices, in the cheapest order (the first and last may be vectors)."""
+    """The product of several matrices, in the cheapest order (the first and last may be vectors).
+
+    >>> torch.linalg.multi_dot([torch.ones(2, 3), torch.ones(3, 4), torch.ones(4)])
+    tensor([12., 12.])
+    """
     if len(tensors) < 2:
         raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(tensors)}")
     for i, t in enumerate(tensors):

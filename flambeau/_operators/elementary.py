@@ -165,7 +165,11 @@ _real_only("rad2deg", rad2deg)
 
 @pointwise("sinc", variants=ALL_FORMS, promote="float", lacks=("C", "sinc_cpu"))
 def sinc(k: Kernel[T], input: T) -> T:
-    """sin(pi x) / (pi x), and 1 at 0."""
+    """sin(pi x) / (pi x), and 1 at 0.
+
+    >>> torch.special.sinc(torch.tensor([0.0, 0.5, 1.0]))
+    tensor([ 1.0000e+00,  6.3662e-01, -2.7828e-08])
+    """
     y = input * math.pi
     zero = k.eq(input, 0.0)
     return k.where(zero, k.like(1.0, input), k.sin(y) / k.where(zero, k.like(1.0, input), y))
@@ -181,7 +185,11 @@ sinc.vjp(input=sinc_derivative)
 
 @pointwise("logit", variants=ALL_FORMS, promote="float", lacks=("c", "logit_cpu"))
 def logit(k: Kernel[T], input: T, eps: float | None = None) -> T:
-    """log(x / (1 - x)), with x kept between eps and 1 - eps where eps is given."""
+    """log(x / (1 - x)), with x kept between eps and 1 - eps where eps is given.
+
+    >>> torch.special.logit(torch.tensor([0.5, 0.9]))
+    tensor([0.0000, 2.1972])
+    """
     if eps is not None:
         low = k.rounded(eps)
         input = k.minimum(k.maximum(input, k.like(low, input)), k.like(k.rounded(1 - low), input))
@@ -250,7 +258,11 @@ def _(k: Any, input: Any, other: Any) -> Any:
     lacks=("c", "xlogy_cpu"),
 )
 def xlogy(k: Kernel[T], input: N, other: N) -> T:
-    """input * log(other); 0 where input is 0, NaN where other is."""
+    """input * log(other); 0 where input is 0, NaN where other is.
+
+    >>> torch.special.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 1.0]))
+    tensor([0., 0.])
+    """
     y = k.where(k.eq(input, 0.0), k.like(0.0, input), input * k.rounded(k.log(other)))
     return k.where(k.isnan(other), other, y)
 

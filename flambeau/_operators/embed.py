@@ -195,7 +195,12 @@ def embedding_bag(
 
 @op("one_hot", namespace="nn", promote="none", variants=("function",), differentiable=False)
 def one_hot(k: Kernel[T], input: T, num_classes: int = -1) -> T:
-    """For each class number, a row with 1 in its place and 0 elsewhere."""
+    """For each class number, a row with 1 in its place and 0 elsewhere.
+
+    >>> torch.nn.functional.one_hot(torch.tensor([2, 0]), 3)
+    tensor([[0, 0, 1],
+            [1, 0, 0]])
+    """
     return k.library("one_hot", input, classes=num_classes)
 
 

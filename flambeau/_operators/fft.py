@@ -175,7 +175,11 @@ def ifft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None =
 
 @composite("fft_rfft", **FFT)
 def rfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
-    """The first half of the transform of real numbers; the other half follows by symmetry."""
+    """The first half of the transform of real numbers; the other half follows by symmetry.
+
+    >>> torch.fft.rfft(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    tensor([10.+0.j, -2.+2.j, -2.+0.j])
+    """
     input = _real_input("rfft", input)
     d, n = _one(input, n, dim)
     return r2c(_resized(input, d, n), (d,), _mode(norm, True), True)
@@ -190,7 +194,11 @@ def _to_real(x: Any, n: int | None, dim: int, mode: int, conjugate: bool) -> Any
 
 @composite("fft_irfft", **FFT)
 def irfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
-    """The inverse of `rfft`."""
+    """The inverse of `rfft`.
+
+    >>> torch.fft.irfft(torch.fft.rfft(torch.tensor([1.0, 2.0, 3.0, 4.0])))
+    tensor([1., 2., 3., 4.])
+    """
     return _to_real(input, n, dim, _mode(norm, False), False)
 
 
@@ -213,7 +221,11 @@ def ihfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None 
 
 @composite("fft_fftn", **FFT)
 def fftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
-    """The transform over several dimensions."""
+    """The transform over several dimensions.
+
+    >>> torch.fft.fftn(torch.ones(2, 2, 2)).shape
+    torch.Size([2, 2, 2])
+    """
     shape, dims = _shape_and_dims(input, s, dim)
     x = _all_resized(_floating(input, True), shape, dims)
     return c2c(x, dims, _mode(norm, True), True) if dims else x.clone()
@@ -278,7 +290,12 @@ def ihfftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, nor
 
 @composite("fft_fft2", **FFT)
 def fft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
-    """The transform over two dimensions."""
+    """The transform over two dimensions.
+
+    >>> torch.fft.fft2(torch.ones(2, 2))
+    tensor([[4.+0.j, 0.+0.j],
+            [0.+0.j, 0.+0.j]])
+    """
     return fftn(input, s, dim, norm)
 
 
@@ -317,13 +334,21 @@ def ihfft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: 
 
 @op("fft_fftfreq", namespace="fft", promote="none", variants=("function", "out", "factory"))
 def fftfreq(k: Kernel[T], n: int, d: float = 1.0, *, dtype: DType | None = None) -> T:
-    """The frequencies that the elements of a transform of n points stand for."""
+    """The frequencies that the elements of a transform of n points stand for.
+
+    >>> torch.fft.fftfreq(4)
+    tensor([ 0.0000,  0.2500, -0.5000, -0.2500])
+    """
     return k.library("frequencies", n=n, spacing=d, real=False, dtype=get_default_dtype() if dtype is None else dtype)
 
 
 @op("fft_rfftfreq", namespace="fft", promote="none", variants=("function", "out", "factory"))
 def rfftfreq(k: Kernel[T], n: int, d: float = 1.0, *, dtype: DType | None = None) -> T:
-    """The frequencies that the elements of a halved transform of n points stand for."""
+    """The frequencies that the elements of a halved transform of n points stand for.
+
+    >>> torch.fft.rfftfreq(4)
+    tensor([0.0000, 0.2500, 0.5000])
+    """
     return k.library("frequencies", n=n, spacing=d, real=True, dtype=get_default_dtype() if dtype is None else dtype)
 
 
@@ -333,7 +358,11 @@ def _all_dims(x: Any, dim: Any) -> tuple[int, ...]:
 
 @composite("fft_fftshift", namespace="fft", variants=("function",))
 def fftshift(input: Tensor, dim: Dims1 | None = None) -> Tensor:
-    """The frequency 0 moved to the middle."""
+    """The frequency 0 moved to the middle.
+
+    >>> torch.fft.fftshift(torch.arange(5))
+    tensor([3, 4, 0, 1, 2])
+    """
     dims = _all_dims(input, dim)
     return input.roll([input.shape[d] // 2 for d in dims], dims) if dims else input.clone()
 

@@ -92,7 +92,12 @@ def solve_tri(A: Any, B: Any, *, upper: bool, left: bool = True, unit: bool = Fa
 def linalg_solve_triangular(
     k: Kernel[T], input: T, B: T, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> T:
-    """The solution X of input @ X = B (or X @ input = B) for a triangular matrix."""
+    """The solution X of input @ X = B (or X @ input = B) for a triangular matrix.
+
+    >>> torch.linalg.solve_triangular(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), torch.tensor([[2.0], [3.0]]), upper=False)
+    tensor([[1.],
+            [2.]])
+    """
     return k.library("solve_triangular", input, B, upper=upper, left=left, unit=unitriangular)
 
 
@@ -420,7 +425,11 @@ def linalg_eigh(A: Tensor, UPLO: str = "L") -> tuple[Tensor, Tensor]:
 
 @composite('linalg_eigvalsh(Tensor self, str UPLO="L")', namespace="linalg", variants=("function", "out"))
 def linalg_eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
-    """The eigenvalues of a Hermitian matrix, ascending."""
+    """The eigenvalues of a Hermitian matrix, ascending.
+
+    >>> torch.linalg.eigvalsh(torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
+    tensor([1., 3.])
+    """
     return _linalg_eigh(A, UPLO)[0]
 
 
@@ -538,5 +547,9 @@ def _svdvals_back(g: Any, A: Any) -> Any:
 
 @composite("linalg_svdvals", namespace="linalg", variants=("function", "out"))
 def linalg_svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
-    """The singular values, descending."""
+    """The singular values, descending.
+
+    >>> torch.linalg.svdvals(torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+    tensor([3., 1.])
+    """
     return _svdvals(A)

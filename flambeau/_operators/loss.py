@@ -561,7 +561,11 @@ def multilabel_margin_loss_forward(input: Tensor, target: Tensor, reduction: int
 
 @composite("cosine_similarity", variants=("function",), native=True)
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-08) -> Tensor:
-    """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim."""
+    """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim.
+
+    >>> torch.nn.functional.cosine_similarity(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0]), dim=0)
+    tensor(0.7071)
+    """
     if not (x1.dtype.kind == "f" and x2.dtype.kind == "f"):
         raise RuntimeError("expected common dtype to be floating point, yet common dtype is " + _spoken(x1))
     shape = broadcast(tuple(x1.shape), tuple(x2.shape))
@@ -581,7 +585,11 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-08) 
 
 @composite("pairwise_distance", variants=("function",), native=True)
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2, eps: float = 1e-06, keepdim: bool = False) -> Tensor:
-    """The p-norm of x1 - x2 + eps along the last dim."""
+    """The p-norm of x1 - x2 + eps along the last dim.
+
+    >>> torch.nn.functional.pairwise_distance(torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0]))
+    tensor(5.)
+    """
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 

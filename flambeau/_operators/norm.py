@@ -150,7 +150,11 @@ def _extreme(x: Any, ord: float) -> Any:
 def linalg_matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Shape = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
-    """The norm of a matrix: 'fro', 'nuc', 1, 2, inf, or the smallest of the same with a minus sign."""
+    """The norm of a matrix: 'fro', 'nuc', 1, 2, inf, or the smallest of the same with a minus sign.
+
+    >>> torch.linalg.matrix_norm(torch.tensor([[1.0, -2.0], [3.0, 4.0]]), 1)
+    tensor(6.)
+    """
     if A.ndim < 2:
         raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
     if A._a.dtype.kind in "biu":
@@ -215,7 +219,11 @@ def linalg_norm(
 
 @composite("linalg_cond(Tensor self, Scalar? p=None)", "linalg_cond.p_str(Tensor self, str p)", **TENSORS)
 def linalg_cond(A: Tensor, p: Any = None) -> Tensor:
-    """How much a matrix can magnify relative errors: |A| * |A^-1|."""
+    """How much a matrix can magnify relative errors: |A| * |A^-1|.
+
+    >>> torch.linalg.cond(torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
+    tensor(4.)
+    """
     if A.ndim < 2:
         raise RuntimeError("linalg.cond: The input tensor A must have at least 2 dimensions.")
     if p is None or (not isinstance(p, str) and abs(p) == 2):

@@ -345,7 +345,11 @@ def avg_pool1d(
 @composite("avg_pool2d", namespace="nn", variants=("function", "out"), lacks=("bsuc", "avg_pool2d"))
 def avg_pool2d(input: Tensor, kernel_size: IntList2, stride: IntList2 = (), padding: IntList2 = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:  # fmt: skip
-    """The mean of each window of the last two dims."""
+    """The mean of each window of the last two dims.
+
+    >>> torch.nn.functional.avg_pool2d(torch.tensor([[[0.0, 1.0], [2.0, 3.0]]]), 2)
+    tensor([[[1.5000]]])
+    """
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2, "avg_pool2d")
 
 

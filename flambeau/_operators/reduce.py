@@ -511,7 +511,11 @@ _with_mean("std", std)
 
 @op("logsumexp", variants=OUT, promote="float", native=True, packed=True, lacks=("C", "exp_vml_cpu"))
 def logsumexp(k: Kernel[T], input: T, dim: Dims1, keepdim: bool = False) -> T:
-    """log(sum(exp(x))), without overflow."""
+    """log(sum(exp(x))), without overflow.
+
+    >>> torch.special.logsumexp(torch.tensor([1000.0, 1000.0]), 0)
+    tensor(1000.6932)
+    """
     dims = wrap_dims(dim, input.ndim)
     if not product(input.shape[d] for d in dims):
         top = k.sum(input, dims)

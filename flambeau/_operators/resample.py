@@ -409,7 +409,12 @@ def col2im(
 
 @composite("pixel_shuffle", variants=("function",), packed="images", lacks=("uC", "pixel_shuffle"))
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """(..., c r^2, h, w) to (..., c, h r, w r)."""
+    """(..., c r^2, h, w) to (..., c, h r, w r).
+
+    >>> torch.nn.functional.pixel_shuffle(torch.arange(4).reshape(1, 4, 1, 1), 2)
+    tensor([[[[0, 1],
+              [2, 3]]]])
+    """
     r = upscale_factor
     if input.ndim < 3:
         raise RuntimeError(

@@ -217,7 +217,11 @@ def lcm(k: Kernel[T], input: T, other: T) -> T:
 
 @pointwise("polygamma", variants=("function", "method", "inplace", "out"), promote="float")
 def polygamma(k: Kernel[T], n: int, input: T) -> T:
-    """The n-th derivative of digamma."""
+    """The n-th derivative of digamma.
+
+    >>> torch.special.polygamma(1, torch.tensor([1.0]))
+    tensor([1.6449])
+    """
     return k.library("polygamma", input, n=n)
 
 

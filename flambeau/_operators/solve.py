@@ -101,7 +101,12 @@ linalg_inv_ex.vjp(A=lambda g_inverse, inverse: -(inverse.mH @ g_inverse @ invers
 
 @composite("linalg_inv", **TENSORS)
 def linalg_inv(A: Tensor) -> Tensor:
-    """The inverse of a square matrix."""
+    """The inverse of a square matrix.
+
+    >>> torch.linalg.inv(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.2500]])
+    """
     out, info = linalg_inv_ex(A)
     factor.refuse(
         info,
@@ -219,7 +224,11 @@ def linalg_ldl_solve(k: Kernel[T], LD: T, pivots: T, B: T, *, hermitian: bool = 
 
 @op("linalg_det", **LINALG)
 def linalg_det(k: Kernel[T], A: T) -> T:
-    """The determinant."""
+    """The determinant.
+
+    >>> torch.linalg.det(torch.tensor([[1.0, 2.0], [0.0, 3.0]]))
+    tensor(3.)
+    """
     return k.library("det", A)
 
 
@@ -256,7 +265,11 @@ def _det_back(g: Any, A: Any, det: Any) -> Any:
 
 @op("linalg_slogdet", outputs=("sign", "logabsdet"), **LINALG)
 def linalg_slogdet(k: Kernel[T], A: T) -> tuple[T, T]:
-    """The sign of the determinant, and the logarithm of its absolute value."""
+    """The sign of the determinant, and the logarithm of its absolute value.
+
+    >>> torch.linalg.slogdet(-2 * torch.eye(3)).sign
+    tensor(-1.)
+    """
     return k.library("slogdet", A)
 
 
@@ -331,7 +344,11 @@ def _largest(A: Any, hermitian: bool) -> tuple[Any, Any]:
     **TENSORS,
 )
 def linalg_pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
-    """The Moore-Penrose pseudoinverse."""
+    """The Moore-Penrose pseudoinverse.
+
+    >>> torch.linalg.pinv(torch.tensor([[1.0], [1.0]]))
+    tensor([[0.5000, 0.5000]])
+    """
     if A.ndim < 2 or A._a.dtype.kind not in "fc" or SPOKEN[A.dtype] in factor.HALVES:
         raise RuntimeError(
             f"linalg.pinv({SPOKEN[A.dtype]}{{{list(A.shape)}}}): expected a tensor with 2 or more "
@@ -356,7 +373,11 @@ def linalg_pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: 
 def linalg_matrix_rank(
     A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
-    """How many singular values are above the tolerance."""
+    """How many singular values are above the tolerance.
+
+    >>> torch.linalg.matrix_rank(torch.tensor([[1.0, 2.0], [2.0, 4.0]]))
+    tensor(1)
+    """
     A = A.detach()
     factor.matrices("torch.linalg.matrix_rank", A)
     if A.numel() == 0:
@@ -436,13 +457,21 @@ def linalg_matmul(input: Tensor, other: Tensor) -> Tensor:
 
 @composite("linalg_diagonal", namespace="linalg", variants=("function",), alias=True)
 def linalg_diagonal(A: Tensor, *, offset: int = 0, dim1: Dim = -2, dim2: Dim = -1) -> Tensor:
-    """The diagonal of the last two dimensions."""
+    """The diagonal of the last two dimensions.
+
+    >>> torch.linalg.diagonal(torch.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
+    """
     return diagonal(A, offset, dim1, dim2)
 
 
 @composite("linalg_vecdot", **TENSORS)
 def linalg_vecdot(x: Tensor, y: Tensor, *, dim: Dim = -1) -> Tensor:
-    """The dot product along a dimension, the first vector conjugated."""
+    """The dot product along a dimension, the first vector conjugated.
+
+    >>> torch.linalg.vecdot(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.ones(2))
+    tensor([3., 7.])
+    """
     if x._a.dtype != y._a.dtype:
         raise RuntimeError(
             "linalg.vecdot: Expected x and y to have the same dtype, but found x of type "
@@ -458,7 +487,11 @@ def linalg_vecdot(x: Tensor, y: Tensor, *, dim: Dim = -1) -> Tensor:
 
 @composite("linalg_cross", **TENSORS, lacks=("buC", "cross"))
 def linalg_cross(input: Tensor, other: Tensor, *, dim: Dim = -1) -> Tensor:
-    """The cross product of vectors of three elements."""
+    """The cross product of vectors of three elements.
+
+    >>> torch.linalg.cross(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
+    tensor([0., 0., 1.])
+    """
     if input.ndim != other.ndim:
         raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     if input.shape[dim] != 3 or other.shape[dim] != 3:
@@ -471,7 +504,13 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: Dim = -1) -> Tensor:
 
 @composite("linalg_vander", namespace="linalg", variants=("function",))
 def linalg_vander(x: Tensor, *, N: Size | None = None) -> Tensor:
-    """The powers 0, 1, ... N-1 of each element, as columns."""
+    """The powers 0, 1, ... N-1 of each element, as columns.
+
+    >>> torch.linalg.vander(torch.tensor([1, 2, 3]))
+    tensor([[1, 1, 1],
+            [1, 2, 4],
+            [1, 3, 9]])
+    """
     if N is not None and N <= 1:
         raise RuntimeError("N must be greater than 1.")
     x = x.reshape(1) if x.ndim == 0 else x
@@ -484,7 +523,12 @@ def linalg_vander(x: Tensor, *, N: Size | None = None) -> Tensor:
 
 @composite("linalg_matrix_power(Tensor self, int n)", **TENSORS)
 def linalg_matrix_power(A: Tensor, n: int) -> Tensor:
-    """A multiplied by itself n times; for negative n, its inverse."""
+    """A multiplied by itself n times; for negative n, its inverse.
+
+    >>> torch.linalg.matrix_power(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 3)
+    tensor([[1., 3.],
+            [0., 1.]])
+    """
     if A.ndim < 2:
         raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
     if A.shape[-1] != A.shape[-2]:
@@ -511,7 +555,12 @@ def linalg_matrix_power(A: Tensor, n: int) -> Tensor:
 
 @op("linalg_matrix_exp", promote="none", namespace="linalg", variants=("function",))
 def linalg_matrix_exp(k: Kernel[T], input: T) -> T:
-    """The exponential of a square matrix: 1 + A + A @ A / 2 + ..."""
+    """The exponential of a square matrix: 1 + A + A @ A / 2 + ...
+
+    >>> torch.linalg.matrix_exp(torch.zeros(2, 2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     return k.library("matrix_exp", input)
 
 

@@ -103,7 +103,11 @@ erfcx = _one("special_erfcx", "erfcx", "exp(x^2) erfc(x).")
 
 @pointwise("special_ndtr", promote="float", namespace="special", variants=FUNCTION_OUT, lacks=("c", "ndtr_cpu"))
 def ndtr(k: Kernel[T], input: T) -> T:
-    """The area under the standard normal density up to x."""
+    """The area under the standard normal density up to x.
+
+    >>> torch.special.ndtr(torch.tensor([0.0, 1.96]))
+    tensor([0.5000, 0.9750])
+    """
     return (k.rounded(k.erf(k.rounded(input * math.sqrt(0.5)))) + 1.0) * 0.5
 
 
@@ -122,7 +126,11 @@ entr.vjp(input=lambda g, input: g * -(input.log() + 1))
 
 @op("igamma", variants=ALL_FORMS, lacks=("bic", "igamma_cpu"))
 def igamma(k: Kernel[T], input: T, other: T) -> T:
-    """The regularized lower incomplete gamma function of order `input`."""
+    """The regularized lower incomplete gamma function of order `input`.
+
+    >>> torch.special.gammainc(torch.tensor([1.0]), torch.tensor([1.0]))
+    tensor([0.6321])
+    """
     return k.library("scipy_special", input, other, routine="gammainc")
 
 
@@ -139,7 +147,11 @@ igammac.vjp(other=lambda g, input, other: -g * ((input - 1) * other.log() - othe
 @op("special_zeta", "special_zeta.self_scalar", "special_zeta.other_scalar", promote="float", namespace="special", variants=FUNCTION_OUT,
     lacks=("hc", "zeta_cpu"))  # fmt: skip
 def zeta(k: Kernel[T], input: N, other: N) -> T:
-    """The Hurwitz zeta function: the sum over n >= 0 of (n + other)^-input."""
+    """The Hurwitz zeta function: the sum over n >= 0 of (n + other)^-input.
+
+    >>> torch.special.zeta(torch.tensor([2.0]), torch.tensor([1.0]))
+    tensor([1.6449])
+    """
     return k.library("scipy_special", input, other, routine="zeta")
 
 
@@ -159,7 +171,11 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 @op("special_xlog1py", "special_xlog1py.self_scalar", "special_xlog1py.other_scalar", promote="float", namespace="special",
     variants=FUNCTION_OUT, lacks=("c", "xlog1py_cpu"))  # fmt: skip
 def xlog1py(k: Kernel[T], input: N, other: N) -> T:
-    """input * log1p(other); 0 where input is 0, NaN where other is."""
+    """input * log1p(other); 0 where input is 0, NaN where other is.
+
+    >>> torch.special.xlog1py(torch.tensor([0.0, 2.0]), torch.tensor([-1.0, 0.0]))
+    tensor([0., 0.])
+    """
     y = k.where(k.eq(input, 0.0), k.like(0.0, input), input * k.rounded(k.log1p(other)))
     return k.where(k.isnan(other), other, y)
 

@@ -31,6 +31,9 @@ def test_examples(name, tmp_path, monkeypatch):
     for key, value in vars(module).items():
         if type(value).__name__ == "Op" and value.body.__module__ == name and value.body.__doc__:
             tests.append(parse(value.body.__doc__, dict(given), f"{name}.{key}", None, 0))
+        wrapped = getattr(value, "__wrapped__", None)
+        if getattr(wrapped, "__module__", None) == name != getattr(value, "__module__", None) and wrapped.__doc__:
+            tests.append(parse(wrapped.__doc__, dict(given), f"{name}.{key}", None, 0))
     for test in tests:
         flambeau.manual_seed(0)
         runner.run(test, out=report.append)

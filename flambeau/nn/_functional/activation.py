@@ -17,13 +17,21 @@ def threshold(input, threshold, value, inplace=False):
 
 @overridable
 def relu(input, inplace=False):
-    r""":math:`\max(0, x)`."""
+    r""":math:`\max(0, x)`.
+
+    >>> relu(flambeau.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
     return flambeau.relu_(input) if inplace else flambeau.relu(input)
 
 
 @overridable
 def glu(input, dim=-1):
-    r"""Half of ``input`` times the sigmoid of its other half: :math:`a \sigma(b)`, split along ``dim``."""
+    r"""Half of ``input`` times the sigmoid of its other half: :math:`a \sigma(b)`, split along ``dim``.
+
+    >>> glu(flambeau.tensor([3.0, 0.0]))
+    tensor([1.5000])
+    """
     if input.dim() == 0:
         raise RuntimeError("glu does not support scalars because halving size must be even")
     return nn.glu(input, dim)
@@ -31,7 +39,11 @@ def glu(input, dim=-1):
 
 @overridable
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
-    """``input`` clipped to [``min_val``, ``max_val``]."""
+    """``input`` clipped to [``min_val``, ``max_val``].
+
+    >>> hardtanh(flambeau.tensor([-3.0, 0.5, 2.0]))
+    tensor([-1.0000,  0.5000,  1.0000])
+    """
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
     return (nn.hardtanh_ if inplace else nn.hardtanh)(input, min_val, max_val)
@@ -45,7 +57,11 @@ def relu6(input, inplace=False):
 
 @overridable
 def elu(input, alpha=1.0, inplace=False):
-    r""":math:`x` above 0, :math:`\alpha (e^x - 1)` below."""
+    r""":math:`x` above 0, :math:`\alpha (e^x - 1)` below.
+
+    >>> elu(flambeau.tensor([-1.0, 2.0]))
+    tensor([-0.6321,  2.0000])
+    """
     return (nn.elu_ if inplace else nn.elu)(input, alpha)
 
 
@@ -63,7 +79,11 @@ def celu(input, alpha=1.0, inplace=False):
 
 @overridable
 def leaky_relu(input, negative_slope=0.01, inplace=False):
-    """:math:`x` above 0, ``negative_slope`` times it below."""
+    """:math:`x` above 0, ``negative_slope`` times it below.
+
+    >>> leaky_relu(flambeau.tensor([-1.0, 2.0]), 0.1)
+    tensor([-0.1000,  2.0000])
+    """
     return (nn.leaky_relu_ if inplace else nn.leaky_relu)(input, negative_slope)
 
 
@@ -75,7 +95,11 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
 
 @overridable
 def tanhshrink(input):
-    r""":math:`x - \tanh(x)`."""
+    r""":math:`x - \tanh(x)`.
+
+    >>> tanhshrink(flambeau.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.2384])
+    """
     return input - input.tanh()
 
 
@@ -103,7 +127,11 @@ def hardsigmoid(input, inplace=False):
 
 @overridable
 def silu(input, inplace=False):
-    r""":math:`x \sigma(x)`."""
+    r""":math:`x \sigma(x)`.
+
+    >>> silu(flambeau.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7311])
+    """
     return nn.silu_(input) if inplace else nn.silu(input)
 
 
@@ -138,7 +166,11 @@ def softmin(input, dim=None, _stacklevel=3, dtype=None):
 
 @overridable
 def softmax(input, dim=None, _stacklevel=3, dtype=None):
-    """Exponentials along ``dim``, rescaled so that they sum to 1."""
+    """Exponentials along ``dim``, rescaled so that they sum to 1.
+
+    >>> softmax(flambeau.zeros(4), dim=0)
+    tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
     if dim is None:
         dim = _get_softmax_dim("softmax", input.dim(), _stacklevel + 1)
     return input.softmax(dim) if dtype is None else input.softmax(dim, dtype=dtype)
@@ -146,7 +178,11 @@ def softmax(input, dim=None, _stacklevel=3, dtype=None):
 
 @overridable
 def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
-    """Logarithm of softmax, computed steadily."""
+    """Logarithm of softmax, computed steadily.
+
+    >>> log_softmax(flambeau.zeros(2), dim=0)
+    tensor([-0.6931, -0.6931])
+    """
     if dim is None:
         dim = _get_softmax_dim("log_softmax", input.dim(), _stacklevel + 1)
     return input.log_softmax(dim) if dtype is None else input.log_softmax(dim, dtype=dtype)

@@ -14,7 +14,11 @@ def _check(p):
 
 @overridable
 def dropout(input, p=0.5, training=True, inplace=False):
-    """In training, zeroes each element with probability ``p`` and divides the others by :math:`1 - p`."""
+    """In training, zeroes each element with probability ``p`` and divides the others by :math:`1 - p`.
+
+    >>> dropout(flambeau.ones(3), p=0.5, training=False)
+    tensor([1., 1., 1.])
+    """
     _check(p)
     return (flambeau.dropout_ if inplace else flambeau.dropout)(input, p, training)
 

@@ -49,7 +49,11 @@ def embedding_bag(
     include_last_offset=False,
     padding_idx=None,
 ):
-    """Sums, means or maxima of rows of ``weight`` per bag: the rows of a 2D ``input``, or the runs at ``offsets``."""
+    """Sums, means or maxima of rows of ``weight`` per bag: the rows of a 2D ``input``, or the runs at ``offsets``.
+
+    >>> embedding_bag(flambeau.tensor([[0, 1]]), flambeau.eye(2))
+    tensor([[0.5000, 0.5000]])
+    """
     if weight.dtype == flambeau.long and input.is_floating_point():
         warnings.warn(
             "Argument order of nn.functional.embedding_bag was changed. Usage `embedding_bag(weight, input, ...)` is "

@@ -45,7 +45,11 @@ def cross_entropy(
 
 @overridable
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
-    """Minus the log-probability ``input`` of the class ``target``."""
+    """Minus the log-probability ``input`` of the class ``target``.
+
+    >>> nll_loss(flambeau.tensor([[-0.5, -2.0]]), flambeau.tensor([1]))
+    tensor(2.)
+    """
     return nn.nll_loss_nd(input, target, weight, _number(size_average, reduce, reduction), ignore_index)
 
 
@@ -74,7 +78,11 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
 def binary_cross_entropy_with_logits(
     input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
 ):
-    """Binary cross entropy of the sigmoid of ``input``, computed steadily."""
+    """Binary cross entropy of the sigmoid of ``input``, computed steadily.
+
+    >>> binary_cross_entropy_with_logits(flambeau.tensor([0.0]), flambeau.tensor([1.0]))
+    tensor(0.6931)
+    """
     number = _number(size_average, reduce, reduction)
     if target.size() != input.size():
         raise ValueError(f"Target size ({target.size()}) must be the same as input size ({input.size()})")
@@ -167,7 +175,11 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
 
 @overridable
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
-    r""":math:`|x - y|`, averaged by default."""
+    r""":math:`|x - y|`, averaged by default.
+
+    >>> l1_loss(flambeau.tensor([0.0, 2.0]), flambeau.tensor([1.0, 1.0]))
+    tensor(1.)
+    """
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
     x, y = _broadcast(input, target)
@@ -179,7 +191,11 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
 
 @overridable
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
-    """Squared error divided by ``beta`` where the error is below ``beta``, absolute error beyond."""
+    """Squared error divided by ``beta`` where the error is below ``beta``, absolute error beyond.
+
+    >>> smooth_l1_loss(flambeau.tensor([0.0, 3.0]), flambeau.zeros(2))
+    tensor(1.2500)
+    """
     x, y = _broadcast(input, target)
     number = _number(size_average, reduce, reduction)
     return nn.l1_loss(x, y, number) if beta == 0.0 else nn.smooth_l1_loss(x, y, number, beta)
@@ -187,7 +203,11 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
 
 @overridable
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
-    """Squared error below ``delta``, ``delta`` times the absolute error beyond."""
+    """Squared error below ``delta``, ``delta`` times the absolute error beyond.
+
+    >>> huber_loss(flambeau.tensor([0.0, 3.0]), flambeau.zeros(2))
+    tensor(1.2500)
+    """
     x, y = _broadcast(input, target)
     if weight is None:
         return nn.huber_loss(x, y, _reduction.get_enum(reduction), delta)
@@ -234,7 +254,11 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
 
 @overridable
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
-    r""":math:`y (\log y - x)` for log-probabilities ``input``; "batchmean" divides by the batch size."""
+    r""":math:`y (\log y - x)` for log-probabilities ``input``; "batchmean" divides by the batch size.
+
+    >>> kl_div(flambeau.tensor([0.5, 0.5]).log(), flambeau.tensor([1.0, 0.0]), reduction="sum")
+    tensor(0.6931)
+    """
     if size_average is not None or reduce is not None:
         number = _reduction.legacy_get_enum(size_average, reduce)
     else:
@@ -253,7 +277,11 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
 # ---- distances ----
 @overridable
 def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
-    r""":math:`\max(0, -y (x_1 - x_2) + margin)`."""
+    r""":math:`\max(0, -y (x_1 - x_2) + margin)`.
+
+    >>> margin_ranking_loss(flambeau.tensor([1.0]), flambeau.tensor([2.0]), flambeau.tensor([1.0]))
+    tensor(1.)
+    """
     number = _number(size_average, reduce, reduction)
     if not input1.dim() == input2.dim() == target.dim():
         raise RuntimeError(
@@ -288,7 +316,11 @@ def triplet_margin_loss(
     reduce=None,
     reduction="mean",
 ):
-    r""":math:`\max(0, d(a, p) - d(a, n) + margin)`; ``swap`` takes the smaller of d(a, n) and d(p, n)."""
+    r""":math:`\max(0, d(a, p) - d(a, n) + margin)`; ``swap`` takes the smaller of d(a, n) and d(p, n).
+
+    >>> triplet_margin_loss(flambeau.zeros(1, 1), flambeau.zeros(1, 1), flambeau.ones(1, 1))
+    tensor(1.9670e-06)
+    """
     number = _number(size_average, reduce, reduction)
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")

@@ -24,6 +24,10 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     r""":math:`(x - \mu) / \sqrt{\sigma^2 + \epsilon}` per channel, then scaled and shifted.
 
     In training the moments are the batch's, and the running ones move towards them by ``momentum``.
+
+    >>> batch_norm(flambeau.tensor([[1.0], [3.0]]), None, None, training=True)
+    tensor([[-1.0000],
+            [ 1.0000]])
     """
     if training:
         _verify_batch_size(input.size())
@@ -57,7 +61,11 @@ def instance_norm(
 
 @overridable
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05):
-    """Normalises over the last dimensions, those of ``normalized_shape``."""
+    """Normalises over the last dimensions, those of ``normalized_shape``.
+
+    >>> layer_norm(flambeau.tensor([[1.0, 3.0]]), (2,))
+    tensor([[-1.0000,  1.0000]])
+    """
     return flambeau.layer_norm(input, normalized_shape, weight, bias, eps, flambeau.backends.cudnn.enabled)
 
 
@@ -98,7 +106,11 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
 
 @overridable
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
-    r""":math:`x / \max(\lVert x \rVert_p, \epsilon)` along ``dim``."""
+    r""":math:`x / \max(\lVert x \rVert_p, \epsilon)` along ``dim``.
+
+    >>> normalize(flambeau.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
+    """
     norm = input.norm(p, dim, keepdim=True)
     if out is None:
         return input / norm.clamp_min(eps).expand_as(input)

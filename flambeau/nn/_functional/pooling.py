@@ -48,7 +48,11 @@ def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 
 @overridable
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    """Maxima of windows of (N, C, H, W) or (C, H, W)."""
+    """Maxima of windows of (N, C, H, W) or (C, H, W).
+
+    >>> max_pool2d(flambeau.tensor([[[0.0, 1.0], [2.0, 3.0]]]), 2)
+    tensor([[[3.]]])
+    """
     if return_indices:
         return max_pool2d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
     return flambeau.max_pool2d(input, kernel_size, [] if stride is None else stride, padding, dilation, ceil_mode)
@@ -242,7 +246,11 @@ def adaptive_max_pool3d(input, output_size, return_indices=False):
 
 @overridable
 def adaptive_avg_pool2d(input, output_size):
-    """Means of as many windows as ``output_size`` says; None keeps a dimension's size."""
+    """Means of as many windows as ``output_size`` says; None keeps a dimension's size.
+
+    >>> adaptive_avg_pool2d(flambeau.ones(1, 4, 6), (2, 3)).shape
+    torch.Size([1, 2, 3])
+    """
     return nn.adaptive_avg_pool2d(input, _list_with_default(output_size, input.size()))
 
 

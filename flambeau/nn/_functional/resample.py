@@ -220,7 +220,11 @@ def pad(input, pad, mode="constant", value=None):
 
 @overridable
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
-    """The windows of (N, C, H, W) as columns: (N, C * window, number of windows)."""
+    """The windows of (N, C, H, W) as columns: (N, C * window, number of windows).
+
+    >>> unfold(flambeau.arange(9.0).reshape(1, 1, 3, 3), 2).shape
+    torch.Size([1, 4, 4])
+    """
     return nn.im2col(input, _pair(kernel_size), _pair(dilation), _pair(padding), _pair(stride))
 
 
