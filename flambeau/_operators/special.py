@@ -210,13 +210,25 @@ def _(input: Tensor) -> None:
 # ---------------------------------------------------------------- orthogonal polynomials
 
 
+_POLYNOMIALS = {
+    "chebyshev_t": "Chebyshev's polynomial of the first kind, T_n(x) = cos(n a) where x = cos a",
+    "chebyshev_u": "Chebyshev's polynomial of the second kind, U_n(x) = sin((n + 1) a) / sin a where x = cos a",
+    "chebyshev_v": "Chebyshev's polynomial of the third kind, V_n(x) = cos((n + 1/2) a) / cos(a / 2) where x = cos a",
+    "chebyshev_w": "Chebyshev's polynomial of the fourth kind, W_n(x) = sin((n + 1/2) a) / sin(a / 2) where x = cos a",
+    "hermite_h": "The physicists' Hermite polynomial: H_0 = 1, H_1 = 2x, H_(n+1) = 2x H_n - 2n H_(n-1)",
+    "hermite_he": "The probabilists' Hermite polynomial: He_0 = 1, He_1 = x, He_(n+1) = x He_n - n He_(n-1)",
+    "laguerre_l": "Laguerre's polynomial: L_0 = 1, L_1 = 1 - x, (n + 1) L_(n+1) = (2n + 1 - x) L_n - n L_(n-1)",
+    "legendre_p": "Legendre's polynomial: P_0 = 1, P_1 = x, (n + 1) P_(n+1) = (2n + 1) x P_n - n P_(n-1)",
+}
+
+
 def _polynomial(name: str, family: str, shifted: bool = False) -> Op:
     def body(k: Kernel[T], x: N, n: N) -> T:
         return k.library("polynomial", x * 2 - 1 if shifted else x, n, family=family)
 
     full = f"special_{name}"
     body.__name__ = name
-    body.__doc__ = f"The {name.replace('_polynomial_', ' polynomial ')} of degree n at x."
+    body.__doc__ = _POLYNOMIALS[family] + (", at 2x - 1." if shifted else ".")
     return op(full, f"{full}.x_scalar", f"{full}.n_scalar", promote="float", namespace="special", variants=FUNCTION_OUT,
               differentiable=False, lacks=("ch", f"{name}_cpu"), packed="operands")(body)  # fmt: skip
 

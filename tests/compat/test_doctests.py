@@ -26,14 +26,18 @@ def test_examples(name, tmp_path, monkeypatch):
     given = {**vars(module), "flambeau": flambeau, "torch": flambeau}
     runner = doctest.DocTestRunner(optionflags=OPTIONS)
     report, seen = [], 0
-    tests = doctest.DocTestFinder(exclude_empty=True).find(module, name, globs=given)
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    tests = finder.find(module, name, globs=given)
     parse = doctest.DocTestParser().get_doctest
     for key, value in vars(module).items():
         if type(value).__name__ == "Op" and value.body.__module__ == name and value.body.__doc__:
             tests.append(parse(value.body.__doc__, dict(given), f"{name}.{key}", None, 0))
-        wrapped = getattr(value, "__wrapped__", None)
-        if getattr(wrapped, "__module__", None) == name != getattr(value, "__module__", None) and wrapped.__doc__:
-            tests.append(parse(wrapped.__doc__, dict(given), f"{name}.{key}", None, 0))
+        # Under another public name: wrapped, or of a class that is said to be from elsewhere.
+        own = getattr(value, "__wrapped__", value)
+        bodies = vars(value).values() if isinstance(value, type) else (own,)
+        here = any(getattr(f, "__globals__", None) is vars(module) for f in bodies)
+        if here and getattr(value, "__module__", name) != name:
+            tests += finder.find(own, f"{name}.{key}", module=False, globs=given)
     for test in tests:
         flambeau.manual_seed(0)
         runner.run(test, out=report.append)
