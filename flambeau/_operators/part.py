@@ -152,7 +152,8 @@ def narrow_copy(input: Tensor, dim: Dim, start: Size, length: Size) -> Tensor:
             "Expected dim < static_cast<int64_t>(self_sizes.size()) to be true, but got false.  (Could this error message be improved?  "
             "If so, please report an enhancement request to PyTorch.)"
         )
-    return narrow(input, dim, start, length).clone()
+    part = narrow(input, dim, start, length)
+    return part.clone() if part.is_contiguous() else part.contiguous()
 
 
 # ---------------------------------------------------------------- several views at once

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Kernel, N, Scalar, T
-from flambeau._operators.op import ALL_FORMS, Op, pointwise
+from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import check_fits
 
@@ -535,13 +535,9 @@ SPELLED = {
 }  # fmt: skip
 
 
-@pointwise("positive", promote="none", alias=True)
-def positive(k: Kernel[T], input: T) -> T:
+@composite("positive", alias=True)
+def positive(input: Tensor) -> Tensor:
     """`input` itself."""
-    return input
-
-
-@positive.errors
-def _(input: Tensor) -> None:
-    if input._a.dtype.kind == "b":
+    if input.dtype.kind == "b":
         raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input

@@ -182,7 +182,7 @@ _ints = sizes
 @composite("ravel", alias=True)
 def ravel(input: Tensor) -> Tensor:
     """All elements in one dimension."""
-    return reshape(input, (-1,))
+    return input.contiguous().view(-1)
 
 
 # ---------------------------------------------------------------- order of dimensions

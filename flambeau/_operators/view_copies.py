@@ -16,13 +16,28 @@ COPIED = {
 }  # fmt: skip
 
 
+def _in_order(x: Tensor) -> Tensor:
+    return x.clone() if x.is_contiguous() else x.contiguous()
+
+
+def _reshaped(input: Tensor, size: Any = None, **dtype: Any) -> Tensor:
+    """What `view_copy` copies: it need not be a view."""
+    return (
+        input.view(**dtype)
+        if size is None
+        else input.view(size)
+        if not isinstance(size, (int, tuple, list))
+        else input.reshape(size)
+    )
+
+
 def _copying(name: str, source: Op) -> Op:
     base, dot, overload = name.partition(".")
     body, first = source.body, 0 if source.kind == "composite" else 1
     code = body.__code__
     names = code.co_varnames[first : code.co_argcount]
     keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    scope: dict[str, Any] = {"source": source}
+    scope: dict[str, Any] = {"source": _reshaped if base == "view" else source, "in_order": _in_order}
     defaults = body.__defaults__ or ()
     start = len(names) - len(defaults)
     head = [n if i < start else f"{n}={defaults[i - start]!r}" for i, n in enumerate(names)]
@@ -31,8 +46,7 @@ def _copying(name: str, source: Op) -> Op:
     given = ", ".join([*names, *(f"{n}={n}" for n in keywords)])
     exec(
         f"def copying({', '.join(head)}):\n    r = source({given})\n"
-        "    return tuple(x.clone() for x in r) if isinstance(r, (tuple, list)) else r.contiguous() if not "
-        "r.is_contiguous() else r.clone()",
+        "    return tuple(map(in_order, r)) if isinstance(r, (tuple, list)) else in_order(r)",
         scope,
     )
     made = scope["copying"]

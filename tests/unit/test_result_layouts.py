@@ -216,3 +216,16 @@ def test_dropout_after_a_norm_draws_in_order(agree):
         return fl.nn.functional.dropout(fl.nn.functional.layer_norm(x.transpose(1, 2), (6,)), 0.5)
 
     agree(run, rand(2, 6, 9))
+
+
+def test_copies_of_views_lie_in_order(agree):
+    def program(fl, x):
+        y = x.transpose(0, 2)
+        return (fl.view_copy(y, (60,)), fl.narrow_copy(y, 1, 1, 2), *fl.unbind_copy(y), *fl.split_with_sizes_copy(y, [2, 3]),
+                fl.select_copy(y, 0, 1), fl.permute_copy(y, (1, 0, 2)), x[:, 0, 0].ravel())  # fmt: skip
+
+    agree(program, rand(3, 4, 5), strides=True)
+
+
+def test_positive_is_the_tensor_itself(agree):
+    agree(lambda fl, x: (fl.positive(x) is x, x.positive() is x, +x is x), rand(2))
