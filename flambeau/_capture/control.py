@@ -45,6 +45,7 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 
     disabled._torchdynamo_disable = True  # type: ignore[attr-defined]
     disabled._torchdynamo_disable_msg = reason  # type: ignore[attr-defined]
+    disabled._torchdynamo_disable_recursive = recursive  # type: ignore[attr-defined]
     return disabled
 
 

@@ -32,6 +32,7 @@ from flambeau._ground import dumps
 from flambeau._ground.source import build
 from flambeau._tensor import Tensor
 from flambeau._values import default_device, dtype as dtypes
+from flambeau.compiler import config as settings
 from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 _installed: list[bool] = []
@@ -169,8 +170,9 @@ class Function:
                 segment.symbolic |= sizes
         limit = self.limit or min(config.recompile_limit, config.cache_size_limit)
         if segment.captures >= limit:
-            if self.fullgraph:
-                raise FailOnRecompileLimitHit("Hard failure due to fullgraph=True")
+            if self.fullgraph or config.fail_on_recompile_limit_hit:
+                why = "fullgraph=True" if self.fullgraph else "fail_on_recompile_limit_hit"
+                raise FailOnRecompileLimitHit(f"Hard failure due to {why}")
             segment.skip = f"more than {limit} captures"
             warnings.warn(
                 f"compile: '{self.fn.__qualname__}' was captured {limit} times (torch._dynamo.config.recompile_limit) and runs eagerly for new "
@@ -233,7 +235,7 @@ class Function:
         if not _installed:
             library_calls.install()
             _installed.append(True)
-        marked = _marked(values)
+        marked = _marked(values) or bool(settings.dynamic_sources)
         automatic = self.dynamic is None and config.automatic_dynamic_shapes
         if (
             marked

@@ -7,6 +7,7 @@ its type (or its value, or its identity) becomes a guard. Whatever the function 
 from __future__ import annotations
 
 import collections
+import re
 import types
 from typing import Any
 
@@ -25,6 +26,7 @@ from flambeau._tensor import LAYOUTS, Tensor
 from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import dtype
 from flambeau._values.shape import Size
+from flambeau.compiler import config as settings
 
 PRIMITIVE = frozenset((type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented), range, slice,
                        device, layout, memory_format, dtype, types.CodeType))  # fmt: skip
@@ -198,7 +200,8 @@ class Tracer:
         facts = vars(t)
         marked = d in facts.get("_dynamo_dynamic_indices", ()) or d in facts.get("_dynamo_weak_dynamic_indices", ())
         changes = marked or (
-            not facts.get("_is_param") and (self.every or f"{source.spoken()}.shape[{d}]" in self.changing)
+            not facts.get("_is_param")
+            and (self.every or f"{source.spoken()}.shape[{d}]" in self.changing or _listed(source.spoken()))
         )
         if n < 2 or not changes or (d in facts.get("_dynamo_static_indices", ()) and not marked):
             return n
@@ -565,6 +568,12 @@ class Tracer:
         from flambeau._capture import calls
 
         return calls.custom_backward(self, node, slots, create)
+
+
+def _listed(name: str) -> bool:
+    """Whether the user has said by name that an input's sizes change."""
+    listed = re.sub(r"L\['(\w+)'\]", r"\1", settings.dynamic_sources)
+    return bool(listed) and any(re.fullmatch(pattern.strip(), name) for pattern in listed.split(","))
 
 
 def _owned(me: Any) -> bool:

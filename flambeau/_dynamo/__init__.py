@@ -51,6 +51,33 @@ def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
     return names()
 
 
+def lookup_backend(compiler_fn: Any) -> Callable[..., Any]:
+    """The backend of a name; a function is one itself."""
+    from flambeau._capture.backends import find
+
+    return find(compiler_fn)
+
+
+def is_dynamo_disable_recursive(method: Any) -> bool | None:
+    """Whether `disable` was asked not to follow what a function calls either; None where it was not asked."""
+    return getattr(method, "_torchdynamo_disable_recursive", None)
+
+
+def dont_skip_tracing(fn: Any = None) -> Any:
+    """Accepted: what a function does is followed in any case."""
+    return (lambda f: f) if fn is None else fn
+
+
+def nonstrict_trace(traceable_fn: Any) -> Any:
+    """Accepted: what a function does is followed."""
+    return traceable_fn
+
+
+def patch_dynamo_config(arg1: Any = None, arg2: Any = None, **kwargs: Any) -> Any:
+    """Set switches for the length of a `with` block, or of a decorated function."""
+    return config.patch(arg1, arg2, **kwargs) if isinstance(arg1, str) else config.patch(arg1 or {}, **kwargs)
+
+
 def register_backend(compiler_fn: Any = None, name: str | None = None, tags: Any = ()) -> Any:
     """Make a backend known under a name."""
     from flambeau._capture.backends import register

@@ -1,4 +1,4 @@
-"""PyTorch's switches of the compiler. They can be set; none changes what is computed."""
+"""PyTorch's switches of the compiler. They can be set; none changes what is computed, most change nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ error_on_recompile = False
 dynamic_shapes = True
 compiled_autograd = False
 disable = False
+force_parameter_static_shapes = True
+fail_on_recompile_limit_hit = False  # the limit is an error, not a warning
+allow_rnn = False
+numpy_default_float = "float64"
+report_guard_failures = True
+cprofile = False
+allow_unspec_int_on_nn_module = False
+skip_nnmodule_hook_guards = True
+reorderable_logging_functions: set[Any] = set()
+ignore_logger_methods: set[Any] = set()
 
 
 def patched(space: dict[str, Any]) -> type:

@@ -18,12 +18,14 @@ from flambeau._capture.control import (
     substitute_in_graph,
 )
 from flambeau._capture.stance import set_stance
+from flambeau.compiler import config
 from flambeau.compiler._cache import load_cache_artifacts, save_cache_artifacts
 
 __all__ = [
     "allow_in_graph",
     "assume_constant_result",
     "compile",
+    "config",
     "cudagraph_mark_step_begin",
     "disable",
     "get_default_backend",

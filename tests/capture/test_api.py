@@ -377,3 +377,41 @@ def test_backends_that_fail(monkeypatch):
         torch.compile(lambda x: x + 1, backend=lambda module, examples: 3)(torch.ones(2))
     monkeypatch.setattr(torch._dynamo.config, "suppress_errors", True)
     assert torch.compile(lambda x: x + 1, backend=broken)(torch.ones(2)).tolist() == [2, 2]
+
+
+def test_switches_of_the_compiler():
+    f = torch.compile(lambda x: x * 2, backend="eager")
+    with torch.compiler.config.patch(dynamic_sources="L['y'],x"):
+        for n in (3, 4, 5):
+            assert f(torch.ones(n)).tolist() == [2.0] * n
+    assert len(f._captures.first.entries) == 1
+    with torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True):
+        g = torch.compile(lambda x, k: x * len(k), backend="eager")
+        g(torch.ones(2), "a")
+        with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+            g(torch.ones(2), "ab")
+
+
+def test_programs_are_kept_under_a_tag():
+    from flambeau._capture import stored
+
+    gm = torch.fx.symbolic_trace(lambda x: x)
+    with torch.compiler.config.patch(force_disable_caches=True):
+        assert stored.key(gm, [torch.ones(2)]) is None
+
+
+def test_backends_that_count():
+    from flambeau._dynamo.backends.registry import lookup_backend
+    from flambeau._dynamo.testing import CompileCounter, CompileCounterWithBackend
+
+    counter, other = CompileCounter(), CompileCounterWithBackend("inductor")
+    for backend in (counter, other):
+        f = torch.compile(lambda x: (x + 1) * 2, backend=backend)
+        assert f(torch.ones(2)).tolist() == f(torch.ones(2)).tolist() == [4, 4]
+        assert (backend.frame_count, backend.op_count) == (1, 2)
+    assert len(other.graphs) == 1
+    assert callable(lookup_backend("eager"))
+    with torch._dynamo.patch_dynamo_config("verbose", True):
+        assert torch._dynamo.config.verbose
+    assert not torch._dynamo.config.verbose
+    assert torch._dynamo.is_dynamo_disable_recursive(torch.compiler.disable(len, recursive=False)) is False

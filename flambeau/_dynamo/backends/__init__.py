@@ -1,0 +1,1 @@
+"""Where other libraries look for the compiler's backends: see `registry`."""
