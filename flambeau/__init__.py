@@ -105,7 +105,7 @@ _MODULES = frozenset((
     "nested", "futures", "fx", "func", "compiler", "export", "jit", "onnx", "hub", "profiler", "testing", "cuda", "cpu", "mps", "xpu",
     "mtia", "backends", "distributed", "_dynamo", "_inductor", "_C", "_tensor_str", "functional", "signal", "masked", "array_api", "quasirandom",
     "package", "types", "return_types", "_ops", "library", "_library", "overrides", "random", "autograd", "version", "ao",
-    "quantization", "accelerator", "contrib", "_jit_internal", "_lowrank", "_utils_internal", "_guards", "_subclasses", "_prims", "_refs",
+    "quantization", "accelerator", "contrib", "_jit_internal", "_lowrank", "_utils_internal", "_guards", "_subclasses", "_prims", "_prims_common", "_refs",
     "_decomp", "_higher_order_ops", "_functorch", "_VF", "__future__", "__config__", "_classes", "_compile", "_vmap_internals",
     "_weights_only_unpickler", "_logging", "_streams", "_environment", "torch_version", "numerics", "monitor", "_awaits", "_linalg_utils", "_custom_ops",
     "_numpy", "_thread_safe_fork", "utils_internal", "headeronly", "_sources", "_storage_docs", "_tensor_docs", "_torch_docs", "serve",

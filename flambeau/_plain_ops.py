@@ -35,6 +35,8 @@ PLAIN: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
     ("aten", "_fused_adam_"): ("_eager.fused", _by_rate(_ADAM)),
     ("aten", "_fused_adamw_"): ("_eager.fused", _by_rate(_ADAM)),
     ("aten", "_fused_sgd_"): ("_eager.fused", _by_rate(_SGD)),
+    ("aten", "is_pinned"): ("_seldom", {"default": "(Tensor self, Device? device=None) -> bool"}),
+    ("aten", "_pin_memory"): ("_seldom", {"default": "(Tensor self, Device? device=None) -> Tensor"}),
     ("aten", "from_file"): (
         "_seldom",
         {"default": f"(str filename, bool? shared=None, int? size=0, {_MADE}=None) -> Tensor"},

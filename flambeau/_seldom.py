@@ -202,3 +202,13 @@ def set_vital(name: str, attribute: str, value: str, force: bool = False) -> boo
 def read_vitals() -> str:
     """The facts that were noted: none."""
     return ""
+
+
+def is_pinned(self: Tensor, device: Any = None) -> bool:
+    """Whether a tensor lies in memory that a device reads by itself."""
+    return self.is_pinned()  # type: ignore[attr-defined,no-any-return]
+
+
+def _pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """A copy of a tensor in such memory."""
+    return self.pin_memory()  # type: ignore[attr-defined,no-any-return]

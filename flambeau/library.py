@@ -7,6 +7,7 @@ apart from one another, in any order, by name. `torch.ops.<namespace>.<name>` fi
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -303,6 +304,7 @@ def _kinds(device_types: Any) -> tuple[str, ...]:
 # ---------------------------------------------------------------- registering by name
 
 
+@functools.singledispatch
 def define(qualname: str, schema: str, *, lib: Library | None = None, tags: Any = ()) -> Any:
     """Define an operator: `define("ns::name", "(Tensor x) -> Tensor")`."""
     if not isinstance(qualname, str):
@@ -325,6 +327,12 @@ def define(qualname: str, schema: str, *, lib: Library | None = None, tags: Any 
     return implement
 
 
+@define.register
+def _(lib: Library, schema: str, alias_analysis: str = "") -> Any:
+    """The older form: the decorated function is what the operator computes."""
+    return _decorated(None, lambda fn: lib.impl(lib.define(schema, alias_analysis), fn))
+
+
 def _decorated(fn: Callable[..., Any] | None, register: Callable[[Callable[..., Any]], Any]) -> Any:
     """Register `fn`, or, where it is not given yet, be the decorator that does."""
 
@@ -335,6 +343,7 @@ def _decorated(fn: Callable[..., Any] | None, register: Callable[[Callable[..., 
     return decorate if fn is None else decorate(fn)
 
 
+@functools.singledispatch
 def impl(qualname: Any, types: Any, func: Callable[..., Any] | None = None, *, lib: Library | None = None) -> Any:
     """Implement an operator for types of device ("cpu", "default", ...) or a dispatch key."""
 
@@ -349,6 +358,12 @@ def impl(qualname: Any, types: Any, func: Callable[..., Any] | None = None, *, l
                 _register(d, kind, fn)
 
     return _decorated(func, register)
+
+
+@impl.register
+def _(lib: Library, name: str, dispatch_key: str = "") -> Any:
+    """The older form: `@impl(lib, "name", "CPU")`."""
+    return _decorated(None, lambda fn: lib.impl(name, fn, dispatch_key))
 
 
 def register_kernel(op: Any, device_types: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None) -> Any:

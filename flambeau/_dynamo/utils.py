@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 warn_once_cache: set[str] = set()
@@ -18,6 +21,15 @@ def warn_once(msg: str, stacklevel: int = 1) -> None:
 def is_compile_supported(device_type: Any) -> bool:
     """Whether functions on a type of device can be compiled."""
     return str(device_type).partition(":")[0] == "cpu"
+
+
+@contextlib.contextmanager
+def disable_cache_limit() -> Iterator[None]:
+    """A block in which a function may be compiled as often as it asks for."""
+    from flambeau._dynamo import config
+
+    with config.patch(recompile_limit=sys.maxsize, accumulated_recompile_limit=sys.maxsize):
+        yield
 
 
 def is_compiling() -> bool:

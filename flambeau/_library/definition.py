@@ -58,15 +58,18 @@ class Definition:
 
     def _op(self) -> Op:
         heads, notes, starred = [], {}, False
+        scope: dict[str, Any] = {"_run_": self._run}  # and the defaults: a dtype has no text of its own
         for p in self.parameters:
             if p.keyword and not starred:
                 heads.append("*")
                 starred = True
-            heads.append(p.name if p.default is inspect.Parameter.empty else f"{p.name}={p.default!r}")
+            if p.default is not inspect.Parameter.empty:
+                scope[f"_default_{p.name}_"] = p.default
+            heads.append(p.name if p.default is inspect.Parameter.empty else f"{p.name}=_default_{p.name}_")
             notes[p.name] = _NOTES.get(p.type, "Any")
         names = "".join(p.name + ", " for p in self.parameters)
         text = f"def {self.name}(_kernel_{''.join(', ' + h for h in heads)}):\n    return _run_(_kernel_, ({names}))\n"
-        body = build(self.name, text, {"_run_": self._run})
+        body = build(self.name, text, scope)
         body.__annotations__ = notes
         full = f"{self.qualname}.{self.overload}" if self.overload else self.qualname
         op = Op("op", body, (full,), promote="none", variants=())

@@ -167,12 +167,13 @@ class BackwardCFunction(FunctionCtx):
             if shape is None:
                 if r is not None:
                     raise RuntimeError(
-                        f"function {self.name()} returned a gradient different from None at position {at + 1}, but the "
+                        f"function {self.name()} returned a gradient different than None at position {at + 1}, but the "
                         "corresponding forward input was not a Variable"
                     )
                 at += 1
                 continue
-            out.append(self._checked(r, shape, at))
+            # What no history needs is not looked at.
+            out.append(self._checked(r, shape, at) if self.needs_input_grad[at] else None)
             at += 1
         return out
 

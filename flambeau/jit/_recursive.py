@@ -412,6 +412,8 @@ class PythonResolver:
                 )
             if type(obj).__name__ == "_OpNamespace":
                 return PythonModule(obj, self)
+            if kind == "partial":  # what it takes and gives are tensors
+                return Special(name, lambda em, a, k, p: python_call(em, obj, name, a, k, p))
             if inspect.isfunction(obj):
                 declared = marks._get_fn_overloads(marks._qualified_name(obj)) if "." not in obj.__name__ else None
                 if declared:
@@ -595,7 +597,10 @@ def python_call(
     except Exception:  # annotations are evaluated, and may raise anything
         notes = {}
     result = need(notes["return"]) if "return" in notes else ty.TENSOR
-    order = [p for p in inspect.signature(fn).parameters if owner is None or p != "self"]
+    try:
+        order = [p for p in inspect.signature(fn).parameters if owner is None or p != "self"]
+    except ValueError:  # a partial application of a builtin function
+        order = []
     vs = [as_value(em, a, place) for a in args] + [as_value(em, kwargs[k], place) for k in order if k in kwargs]
     inputs = [owner, *vs] if owner is not None else vs
     out = em.node("prim::PythonOp", inputs, result, place, name=name, _python=fn)

@@ -139,3 +139,94 @@ def test_dead_workers_of_other_peoples_loaders_are_reported():
     signal_handling._error_if_any_worker_fails()  # told once
     signal_handling._remove_worker_pids(1)
     os.waitpid(pid, 0)
+
+
+def test_gradients_that_no_history_needs_may_have_any_shape(agree):
+    def program(fl, x, needed):
+        class Doubled(fl.autograd.Function):
+            @staticmethod
+            def forward(ctx, a, b):
+                return a * 2
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * 2, fl.ones(7)
+
+        return Doubled.apply(x, fl.ones(4, requires_grad=needed))
+
+    agree(lambda fl, x: program(fl, x, False), rand(3))
+    agree(lambda fl, x: program(fl, x, True).sum().backward(), rand(3), raises=RuntimeError, grads=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+def test_scripts_call_partial_applications(agree):
+    import functools
+
+    def program(fl, x):
+        doubled, logarithm = functools.partial(fl.add, alpha=2), functools.partial(fl.log)
+
+        def f(x):
+            return doubled(x, logarithm(x.abs()))
+
+        return fl.jit.script(f)(x)
+
+    agree(program, rand(3))
+
+
+def test_older_forms_of_define_and_impl():
+    space = torch.library.Library("asked_for", "DEF")
+
+    @torch.library.define(space, "one(Tensor x) -> Tensor")
+    def one(x):
+        return x + 1
+
+    space.define("two(Tensor x) -> Tensor")
+
+    @torch.library.impl(space, "two", "CPU")
+    def two(x):
+        return x + 2
+
+    torch.library.impl(space, "two", "Meta")(torch.empty_like)
+    assert torch.ops.asked_for.one(torch.zeros(1)).item() == 1 and torch.ops.asked_for.two(torch.zeros(1)).item() == 2
+    assert torch.ops.asked_for.two(torch.ones(2, device="meta")).shape == (2,)
+
+
+def test_operators_whose_defaults_are_dtypes():
+    @torch.library.custom_op("asked_for::cast", mutates_args=())
+    def cast(x: torch.Tensor, dtype: torch.dtype = torch.float64, k: float = 2.0) -> torch.Tensor:
+        return x.to(dtype) * k
+
+    assert cast(torch.ones(1)).dtype is torch.float64
+    assert torch.ops.asked_for.cast(torch.ones(1), torch.int64, k=3.0).item() == 3
+
+
+def test_facts_and_operators_by_private_names(agree):
+    from flambeau import _prims_common as facts
+    from flambeau._higher_order_ops.out_dtype import out_dtype
+
+    assert facts.make_contiguous_strides_for((2, 3, 4)) == (12, 4, 1)
+    assert facts.make_contiguous_strides_for((2, 3, 4), row_major=False) == (12, 1, 3)
+    assert facts.suggest_memory_format(torch.ones(1, 2, 3, 3)) is torch.contiguous_format
+    assert (
+        facts.suggest_memory_format(torch.ones(1, 2, 3, 3).to(memory_format=torch.channels_last)) is torch.channels_last
+    )
+    a = torch.full((1, 2), 100, dtype=torch.int8)
+    assert out_dtype(torch.ops.aten.mm.default, torch.int32, a, a.t()).item() == 20000
+    agree(lambda fl, x: [fl.ops.aten.is_pinned(x), str(fl.ops.aten._pin_memory.default._schema)], rand(2), grads=0)
+
+
+def test_collectives_as_operators():
+    from flambeau import distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        ops, name, x = torch.ops._c10d_functional, dist.group.WORLD.group_name, torch.arange(4.0)
+        for y in (ops.all_gather_into_tensor(x, 1, name), ops.all_reduce(x, "sum", name), ops.reduce_scatter_tensor(x, "sum", 1, name),
+                  ops.broadcast(x, 0, name), torch.ops.c10d_functional.all_reduce(x, "sum", "", [0], 1)):  # fmt: skip
+            assert torch.equal(ops.wait_tensor(y), x) and y is not x
+        assert dist.group.WORLD is not None
+        out = [torch.zeros(2)]
+        torch.ops.c10d.scatter_(out, [[torch.ones(2)]], dist.group.WORLD, 0)[1].wait()
+        assert torch.equal(out[0], torch.ones(2))
+    finally:
+        dist.destroy_process_group()
