@@ -51,14 +51,13 @@ _lib.impl(_lib.define("_wrap_tensor_autograd(Tensor input) -> Tensor"), lambda i
 _inner = library.Library("c10d", "DEF")
 
 
-def scatter_(outputs: Any, inputs: Any, process_group: Any, root_rank: int, asyncOp: bool = True, timeout: int = -1) -> Any:  # fmt: skip
-    """Each rank its tensor of the root's list: the tensors, and the work that brings them."""
+def scatter_(outputs: Any, inputs: Any, process_group: Any, root_rank: int, asyncOp: bool = True, timeout: int = -1) -> None:  # fmt: skip
+    """Each rank its tensor of the root's list. It has ended when this returns: there is no work to wait for."""
     src = dist.get_global_rank(process_group, root_rank)
-    mine = inputs[0] if dist.get_rank() == src else None
-    return outputs, dist.scatter(outputs[0], mine, src, process_group, async_op=True)
+    dist.scatter(outputs[0], inputs[0] if dist.get_rank() == src else None, src, process_group)
 
 
-_inner.impl(_inner.define("scatter_(Tensor(a!)[] output_tensors, Any input_tensors, Any process_group, int root_rank, bool asyncOp=True, int timeout=-1) -> (Any, Any)"), scatter_, "CompositeExplicitAutograd")  # fmt: skip
+_inner.impl(_inner.define("scatter_(Tensor(a!)[] output_tensors, Any input_tensors, Any process_group, int root_rank, bool asyncOp=True, int timeout=-1) -> ()"), scatter_, "CompositeExplicitAutograd")  # fmt: skip
 
 # The older operators name a group by its ranks.
 _older = library.Library("c10d_functional", "DEF")
