@@ -428,7 +428,7 @@ class _Members:
         """Whether the memory holds the negatives of the elements."""
         return getattr(self._a, "signs", NONE)[1]
 
-    def is_pinned(self: Any) -> bool:
+    def is_pinned(self: Any, device: Any = None) -> bool:
         """False: there is no pinned memory without a device that wants it."""
         return False
 
