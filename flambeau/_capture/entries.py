@@ -14,7 +14,19 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._backends.cpu import memory
-from flambeau._capture import backends, bytecode, calls, flow, frame, library_calls, logs, shared, waiting, warned  # noqa: F401  (flow: fills the table of instructions)
+from flambeau._capture import (  # noqa: F401  (flow: fills the table of instructions)
+    backends,
+    bytecode,
+    calls,
+    flow,
+    frame,
+    library_calls,
+    logs,
+    settings,
+    shared,
+    waiting,
+    warned,
+)
 from flambeau._capture.breaks import BackendCompilerFailed, Break, FailOnRecompileLimitHit, RecompileError, Unsupported
 from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame, Pending, Stop
@@ -32,7 +44,6 @@ from flambeau._ground import dumps
 from flambeau._ground.source import build
 from flambeau._tensor import Tensor
 from flambeau._values import default_device, dtype as dtypes
-from flambeau.compiler import config as settings
 from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 _installed: list[bool] = []
@@ -235,7 +246,7 @@ class Function:
         if not _installed:
             library_calls.install()
             _installed.append(True)
-        marked = _marked(values) or bool(settings.dynamic_sources)
+        marked = _marked(values) or bool(settings.dynamic_sources())
         automatic = self.dynamic is None and config.automatic_dynamic_shapes
         if (
             marked

@@ -20,7 +20,7 @@ import numpy as np
 import flambeau
 from flambeau import _ops
 from flambeau._backends.cpu.engine import LIGHT, engine, stamp
-from flambeau._capture import routines
+from flambeau._capture import routines, settings
 from flambeau._capture.assembly import (
     ArraysItem,
     Block,
@@ -48,7 +48,6 @@ from flambeau._tensor import Tensor
 from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import BY_NAME, dtype, get_default_dtype, of
 from flambeau._values.shape import Size
-from flambeau.compiler import config as settings
 from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node
 
@@ -68,7 +67,7 @@ class Strange(Exception):
 
 def key(gm: GraphModule, examples: Sequence[Any]) -> list[tuple[str, Any]] | None:
     """The parts of a graph's key; None where it has none. While stages are printed, programs are made anew."""
-    if dumps.anything() or settings.force_disable_caches:
+    if dumps.anything() or settings.cache_tag() is None:
         return None
     try:
         text = marshal.dumps((_nodes(gm), [_input(x) for x in examples]), 2)  # 2: equal values are equal bytes
@@ -77,7 +76,7 @@ def key(gm: GraphModule, examples: Sequence[Any]) -> list[tuple[str, Any]] | Non
     parts = [
         ("program", text),
         ("default dtype", get_default_dtype().name),
-        ("tag", settings.cache_key_tag),
+        ("tag", settings.cache_tag()),
         ("python", f"{sys.implementation.cache_tag}"),
         ("sources", stamp(*SOURCES)),
     ]

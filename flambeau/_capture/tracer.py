@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._capture import settings
 from flambeau._capture.breaks import Break
 from flambeau._capture.effects import Journal
 from flambeau._capture.guards import Guards
@@ -26,7 +27,6 @@ from flambeau._tensor import LAYOUTS, Tensor
 from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import dtype
 from flambeau._values.shape import Size
-from flambeau.compiler import config as settings
 
 PRIMITIVE = frozenset((type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented), range, slice,
                        device, layout, memory_format, dtype, types.CodeType))  # fmt: skip
@@ -572,7 +572,7 @@ class Tracer:
 
 def _listed(name: str) -> bool:
     """Whether the user has said by name that an input's sizes change."""
-    listed = re.sub(r"L\['(\w+)'\]", r"\1", settings.dynamic_sources)
+    listed = re.sub(r"L\['(\w+)'\]", r"\1", settings.dynamic_sources())
     return bool(listed) and any(re.fullmatch(pattern.strip(), name) for pattern in listed.split(","))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+from flambeau._capture import settings
 from flambeau._dynamo.config import patched
 
 job_id: str | None = None  # for whoever tells jobs apart; nothing here does
@@ -10,3 +13,4 @@ force_disable_caches = False  # programs are made anew, and not kept
 dynamic_sources = ""  # inputs all of whose sizes change, as they are spoken of: "L['x'],L['mask']", "x", "batch_.*"
 
 patch = patched(globals())
+settings.register(sys.modules[__name__])
