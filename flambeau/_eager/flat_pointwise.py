@@ -18,6 +18,7 @@ from flambeau._eager.flat_text import (
     as_tuple,
     at_defaults,
     bind,
+    checked,
     header,
     passed,
     unexpanded,
@@ -114,9 +115,7 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
         ok.append(f"(d not in {alike} or not ({biggest}))")
     text = [f"    if {' and '.join(conditions)}:", *fetch, f"        if {' and '.join(ok)}:"]
     if alike and op.check is not None:
-        text.append(
-            f"            if d in {alike}: {bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})"
-        )
+        text.append(f"            if d in {alike}: {checked(op)}")
     text = [*text,
             *small_, "            if r is None:",
             "                token = quiet(QUIET)", "                try:", *("                    " + line for line in body), f"                    r = {value}",

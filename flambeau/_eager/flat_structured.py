@@ -10,6 +10,7 @@ from flambeau._eager.flat_history import written_history
 from flambeau._eager.flat_text import (
     as_tuple,
     bind,
+    checked,
     guarded,
     header,
     known,
@@ -50,7 +51,6 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     meet = op.promote != "none"
     leader = next((p for p in tensors if not p.is_free), tensors[0])
     at = tensors.index(leader)
-    other = f"            return general({me}, {as_tuple(op)}{', out' if out else ''})"
     conditions = ["not MODES", *(["out is None"] if out else []), f"type({leader.name}) in PLAIN", *usual_types(op),
                   *(["dtype is None"] if meet and any(p.name == "dtype" for p in op.params) else [])]  # fmt: skip
     text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
@@ -59,76 +59,81 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     if op.lacks and not meet:
         ok.append(known(op, "d"))
     for i, p in enumerate(tensors):
-        if p is leader:
-            continue
-        text += [f"        if type({p.name}) in PLAIN:", f"            a{i} = {p.name}._a"]
-        if p.default is None:
-            text += [f"        elif {p.name} is None:", f"            a{i} = None"]
-            ok += [] if p.is_free else [f"(a{i} is None or {f'a{i}.dtype is d' if meet else f'type(a{i}) is ndarray'})"]
-        else:
-            ok += [] if p.is_free else [f"a{i}.dtype is d" if meet else f"type(a{i}) is ndarray"]
-        if not meet and p.annotation == "N":
-            text += [f"        elif type({p.name}) is float or type({p.name}) is int or type({p.name}) is bool:",
-                     f"            a{i} = beside({p.name}, {leader.name})"]  # fmt: skip
-        if meet and p.annotation == "N":
-            text += [f"        elif (type({p.name}) is float or type({p.name}) is int) and (d is F32 or d is F64):",
-                     f"            a{i} = constant({p.name}, d)"]  # fmt: skip
-        text += ["        else:", other]
-    pad = "        "
-    if ok:
-        text.append(f"        if {' and '.join(ok)}:")
-        pad = "            "
-    if op.check is not None:
-        text.append(f"{pad}{bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")
+        if p is not leader:
+            lines, condition = _operand(p, i, leader, meet)
+            text += [
+                *lines,
+                "        else:",
+                f"            return general({me}, {as_tuple(op)}{', out' if out else ''})",
+            ]
+            ok += [] if p.is_free else [condition]
     arrays = {p.name: f"a{i}" for i, p in enumerate(tensors)}
-    run = bind(op, "RUN", op.run)
-    if op.view:
-        text.append(f"{pad}r = {run}(K, {passed(op, arrays)})")
-    else:
-        if op.native:
-            statics = "".join(f"{p.name}, " for p in op.params if not p.is_tensor)
-            present = "".join(f"a{i} is not None, " for i in range(len(tensors)))
-            text += [f"{pad}r = None", f"{pad}if a0.size >= LARGE:", f"{pad}    kernel = structured({me}, ({statics}), ({present}))",
-                     f"{pad}    if kernel is not None: r = kernel({', '.join(f'*(() if a{i} is None else (a{i},))' if p.default is None else f'a{i}' for i, p in enumerate(tensors))})",
-                     f"{pad}if r is None:"]  # fmt: skip
-        step = "    " if op.native else ""
-        text += [
-            pad + step + line
-            for line in (
-                "token = quiet(QUIET)",
-                "try:",
-                f"    r = {run}(K, {passed(op, arrays)})",
-                "finally:",
-                "    loud(token)",
-            )
-        ]
-    some = " or ".join(f"({p.name} is not None and ({p.name}._node is not None or {p.name}._base is not None))" if p.default is None
-                       else f"(type({p.name}) in PLAIN and ({p.name}._node is not None or {p.name}._base is not None))" if p.annotation == "N"
-                       else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors if not p.is_free)  # fmt: skip
-    text += [f"{pad}if type(r) is not ndarray:", f"{pad}    if type(r) is tuple or type(r) is list:",
-             f"{pad}        return finish({me}, {as_tuple(op)}, r, None)", f"{pad}    r = asarray(r)"]  # fmt: skip
-    if op.packed:
-        if op.packed == "images":
-            text.append(
-                f"{pad}if not (r.flags.c_contiguous and a{at}.flags.c_contiguous): r = packed(r, {op.packed!r}, a{at})"
-            )
-        elif op.packed == "operands":
-            names = list(arrays.values())
-            text.append(f"{pad}if r.ndim > 1 and not ({derived.in_order(names)}): r = walked(r, {', '.join(names)})")
-        else:
-            text.append(f"{pad}if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
-    if op.view:
-        r = "r" if op.sign is None or op.sign(False, False) == (False, False) else f"viewed({me}, a{at}, r)"
-        text.append(f"{pad}o = view({tensors[0].name}, {r})")
-    else:
-        text += [f"{pad}o = new(Tensor)", f"{pad}o._a = r"]
+    inner = [
+        *([checked(op)] if op.check is not None else []),
+        *_computed(op, me, tensors, arrays),
+        *_result(op, me, tensors, at, arrays),
+    ]
+    text += [f"        if {' and '.join(ok)}:", *("            " + line for line in inner)]
     if op.differentiable and op.rules:
         guards = {p.name: f"a{i} is not None" if p.default is None else f"type({p.name}) in PLAIN" if p.annotation == "N" else ""
                   for i, p in enumerate(tensors)}  # fmt: skip
-        text += written_history(op, arrays, guards, pad)
+        text += written_history(op, arrays, guards, "            ")
     elif op.differentiable:
-        text += [f"{pad}if ({some}) and STATE.grad:", f"{pad}    record({me}, (o,), {as_tuple(op)})"]
-    return [*text, f"{pad}return o"]
+        some = " or ".join(f"({p.name} is not None and ({p.name}._node is not None or {p.name}._base is not None))" if p.default is None
+                           else f"(type({p.name}) in PLAIN and ({p.name}._node is not None or {p.name}._base is not None))" if p.annotation == "N"
+                           else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors if not p.is_free)  # fmt: skip
+        text += [f"            if ({some}) and STATE.grad:", f"                record({me}, (o,), {as_tuple(op)})"]
+    return [*text, "            return o"]
+
+
+def _operand(p: Param, i: int, leader: Param, meet: bool) -> tuple[list[str], str]:
+    """Lines that fetch the array of an operand beside the leader, `a1`, and what must hold for it."""
+    text = [f"        if type({p.name}) in PLAIN:", f"            a{i} = {p.name}._a"]
+    fits = f"a{i}.dtype is d" if meet else f"type(a{i}) is ndarray"
+    if p.default is None:
+        text += [f"        elif {p.name} is None:", f"            a{i} = None"]
+        fits = f"(a{i} is None or {fits})"
+    if p.annotation == "N" and meet:
+        text += [f"        elif (type({p.name}) is float or type({p.name}) is int) and (d is F32 or d is F64):",
+                 f"            a{i} = constant({p.name}, d)"]  # fmt: skip
+    elif p.annotation == "N":
+        text += [f"        elif type({p.name}) is float or type({p.name}) is int or type({p.name}) is bool:",
+                 f"            a{i} = beside({p.name}, {leader.name})"]  # fmt: skip
+    return text, fits
+
+
+def _computed(op: Op, me: str, tensors: list[Param], arrays: dict[str, str]) -> list[str]:
+    """Lines that compute `r`: by a kernel where the operator has one and the first array is large, else by the array reading."""
+    run = f"r = {bind(op, 'RUN', op.run)}(K, {passed(op, arrays)})"
+    if op.view:
+        return [run]
+    quietly = ["token = quiet(QUIET)", "try:", f"    {run}", "finally:", "    loud(token)"]
+    if not op.native:
+        return quietly
+    statics = "".join(f"{p.name}, " for p in op.params if not p.is_tensor)
+    present = "".join(f"a{i} is not None, " for i in range(len(tensors)))
+    given = ", ".join(
+        f"*(() if a{i} is None else (a{i},))" if p.default is None else f"a{i}" for i, p in enumerate(tensors)
+    )
+    return ["r = None", "if a0.size >= LARGE:", f"    kernel = structured({me}, ({statics}), ({present}))",
+            f"    if kernel is not None: r = kernel({given})", "if r is None:", *("    " + line for line in quietly)]  # fmt: skip
+
+
+def _result(op: Op, me: str, tensors: list[Param], at: int, arrays: dict[str, str]) -> list[str]:
+    """Lines that make the tensor `o` of `r`, in the layout that PyTorch gives it; `at`: which array leads."""
+    text = ["if type(r) is not ndarray:", "    if type(r) is tuple or type(r) is list:",
+            f"        return finish({me}, {as_tuple(op)}, r, None)", "    r = asarray(r)"]  # fmt: skip
+    if op.packed == "images":
+        text.append(f"if not (r.flags.c_contiguous and a{at}.flags.c_contiguous): r = packed(r, {op.packed!r}, a{at})")
+    elif op.packed == "operands":
+        names = list(arrays.values())
+        text.append(f"if r.ndim > 1 and not ({derived.in_order(names)}): r = walked(r, {', '.join(names)})")
+    elif op.packed:
+        text.append(f"if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
+    if not op.view:
+        return [*text, "o = new(Tensor)", "o._a = r"]
+    r = "r" if op.sign is None or op.sign(False, False) == (False, False) else f"viewed({me}, a{at}, r)"
+    return [*text, f"o = view({tensors[0].name}, {r})"]
 
 
 def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) -> list[str]:
@@ -146,7 +151,7 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
             f"        if len(xs) == len({many.name}) and all(type(a) is ndarray{array} for a in xs)"
             + "".join(f" and type({p.name}._a) is ndarray" for p in tensors) + ":"]  # fmt: skip
     if op.check is not None:
-        text.append(f"            {bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")
+        text.append("            " + checked(op))
     arrays = {p.name: f"{p.name}._a" for p in tensors} | {many.name: "xs"}
     text += ["            token = quiet(QUIET)", "            try:", f"                r = {bind(op, 'RUN', op.run)}(K, {passed(op, arrays)})",
              "            finally:", "                loud(token)", "            if type(r) is not ndarray:",
@@ -183,7 +188,7 @@ def write_lane(op: Op, me: str) -> list[str]:
     conditions = [f"(not STATE.grad or ({' and '.join(free)}))", *(f"type(a_{p.name}) is ndarray" for p in tensors[1:])]
     text.append(f"        if {' and '.join(conditions)}:")
     if op.check is not None:
-        text.append(f"            {bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})")
+        text.append("            " + checked(op))
     arrays = {p.name: f"a_{p.name}" for p in tensors[1:]} | {first: first + "._a"}
     return [*text, "            token = quiet(QUIET)", "            try:", f"                {bind(op, 'WRITE', op.write)}(K, {passed(op, arrays)})",
             "            finally:", "                loud(token)", f"            vc = {first}._vc", f"            if vc is None: {first}._vc = [1]",

@@ -108,6 +108,11 @@ def passed(op: Op, names: dict[str, str]) -> str:
     return ", ".join((f"{p.name}=" if p.keyword else "") + names.get(p.name, p.name) for p in op.params)
 
 
+def checked(op: Op) -> str:
+    """The call that refuses bad arguments."""
+    return f"{bind(op, 'CHECK', op.check)}({', '.join(f'{p.name}={p.name}' for p in op.params)})"
+
+
 def unexpanded(a: str) -> str:
     """The condition that no elements of an array share memory, as those of an expanded tensor do: others are for the general lane."""
     return f"({a}.base is None or 0 not in {a}.strides)"
