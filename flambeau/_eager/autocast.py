@@ -14,7 +14,7 @@ from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import dtype, float32, float64, promote_types
+from flambeau._values.dtype import dtype, float32, float64
 
 LOWER = frozenset([
     "conv1d", "conv2d", "conv3d", "bmm", "mm", "linalg_vecdot", "baddbmm", "addmm", "addbmm", "linear",
@@ -40,7 +40,7 @@ FLOAT32 = frozenset([
 ])  # fmt: skip
 # Made of operators that autocast knows; all other composites are one operator to it, and it does nothing inside of them.
 OPEN = frozenset([
-    "einsum", "tensordot", "cov", "corrcoef", "chain_matmul", "linalg_multi_dot", "bilinear", "inner", "kron",
+    "einsum", "tensordot", "cov", "corrcoef", "chain_matmul", "linalg_multi_dot", "inner", "kron", "pad",
     "matrix_power", "linalg_matrix_power", "linalg_pinv", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell",
     "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "multi_head_attention_forward", "linear_cross_entropy",
 ])  # fmt: skip
@@ -170,6 +170,10 @@ def _widest(values: Any) -> dtype | None:
         return None
     widest = lower
     for t in tensors:
-        if t.dtype.is_floating_point:
-            widest = promote_types(widest, t.dtype)
+        if not t.dtype.is_floating_point or t.dtype is float64:  # a double stays one, and the operator promotes
+            continue
+        if float32 in (widest, t.dtype):
+            widest = float32
+        elif t.dtype is not lower:
+            raise RuntimeError("Unexpected floating ScalarType in at::autocast::prioritize")
     return widest

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.arrays import K
+from flambeau._backends.cpu.arrays import QUIET, K, loud, quiet
 from flambeau._eager.graph import bump
 from flambeau._eager.large import LARGE, available
 from flambeau._eager.modes import MODES, STATE
@@ -56,10 +56,14 @@ class Step:
                     and self._native(d, len(numbers), len(lists))(*map(list, zip(*some, strict=True)), *numbers) is None
                 ):
                     rows += some
-        for row in rows:
-            results = self.body(K, *row, *numbers)
-            for i, result in zip(self.written, results, strict=True):
-                row[i][...] = result
+        token = quiet(QUIET)
+        try:
+            for row in rows:
+                results = self.body(K, *row, *numbers)
+                for i, result in zip(self.written, results, strict=True):
+                    row[i][...] = result
+        finally:
+            loud(token)
 
     def _native(self, d: Any, numbers: int, width: int) -> Any:
         call = self.calls.get(d)

@@ -50,6 +50,7 @@ class Node:
     outs: int = 1
     leaf: bool = False
     watched: bool = False  # whether it has hooks of any kind, or a tensor that retains its gradient
+    forgets: bool = True  # whether tensors are among what is `saved`: sizes and numbers serve again
     own_release: bool = False  # whether `release` does more than forget `saved`
     hooks: dict[int, dict[int, Any]] | None = None  # output number -> hooks of that tensor
     retained: dict[int, Any] | None = None  # output number -> weak reference to a tensor that retains its gradient
@@ -71,7 +72,7 @@ class Node:
 
     def release(self) -> None:
         """Forget what was saved; a second backward then says so."""
-        if self.saved:
+        if self.saved and self.forgets:
             self.saved = None
 
     # ---- PyTorch's public face of a node ----
@@ -361,7 +362,8 @@ def _flow(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node, int], 
                 grads = node.arrays(g) if type(g) not in LAYOUTS else by_tensors(node, g)
             if not keep:
                 if saved:
-                    node.saved = None
+                    if node.forgets:
+                        node.saved = None
                 elif node.own_release:
                     node.release()
         ready = None
@@ -425,7 +427,8 @@ def _flow_watched(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node
                 grads = _run_post_hooks(node, grads, g, create)
             if not keep:
                 if saved:
-                    node.saved = None
+                    if node.forgets:
+                        node.saved = None
                 elif node.own_release:
                     node.release()
         ready = []

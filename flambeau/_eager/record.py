@@ -253,7 +253,12 @@ def _rule_class(op: Op, rules: dict[str, Any] | None = None) -> type[Node]:
         **extra, "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
         "read_by": op.read_by if joint else wants, "wanted": None if joint else frozenset(rules), "names_saved": frozenset(names),
         "output_saved": frozenset(i for i, n in enumerate(names) if n in fields),
+        "forgets": any(n in fields or n == "outs" or (n in positions and _of_tensors(op.params[positions[n]])) for n in names),
     })  # fmt: skip
+
+
+def _of_tensors(p: Any) -> bool:
+    return bool(p.is_tensor or p.is_list)
 
 
 def _natively(rules: Any) -> Any:

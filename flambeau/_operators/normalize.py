@@ -8,7 +8,21 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Shape, T
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import uint8
+from flambeau._values.dtype import bfloat16, float16, float32, uint8
+
+MIXED = "mixed dtype (CPU): "
+
+
+def _same_dtypes(input: Tensor, *parameters: Tensor | None) -> None:
+    """Parameters have the input's dtype; to a narrow one, and only to it, float32 parameters may be given."""
+    given = [p for p in parameters if p is not None]
+    if all(p.dtype is input.dtype for p in given):
+        return
+    if any(p.dtype is not float32 for p in given):
+        raise RuntimeError(MIXED + "expect parameter to have scalar type of Float")
+    if input.dtype is not float16 and input.dtype is not bfloat16:
+        raise RuntimeError(MIXED + "all inputs must share same datatype.")
+
 
 # ---------------------------------------------------------------- over trailing dims
 
@@ -89,6 +103,7 @@ def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tenso
         from flambeau._values.dtype import SPOKEN
 
         raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for '{SPOKEN[input.dtype]}'")
+    _same_dtypes(input, weight, bias)
 
 
 @composite("layer_norm", variants=("function",), receiver="input")
@@ -101,7 +116,8 @@ def layer_norm(
     cudnn_enable: bool = True,
 ) -> Tensor:
     """Normalises over the last dims: (x - mean) / sqrt(var + eps) * weight + bias."""
-    return native_layer_norm(input, _tuple(normalized_shape), weight, bias, eps)[0]
+    out = native_layer_norm(input, _tuple(normalized_shape), weight, bias, eps)[0]
+    return out if out.dtype is input.dtype else out.to(input.dtype)
 
 
 def _tuple(shape: Shape) -> Shape:
@@ -138,7 +154,7 @@ def rms_norm(input: Tensor, normalized_shape: Shape, weight: Tensor | None = Non
         eps = float(ml_dtypes.finfo(x.dtype.to_real().np).eps)
     out = x * (x.pow(2).mean(dims, keepdim=True) + eps).rsqrt()
     out = out if weight is None else out * weight
-    return out.to(input.dtype) if weight is None or weight.dtype is input.dtype else out
+    return out if out.dtype is input.dtype else out.to(input.dtype)
 
 
 @composite(
@@ -174,6 +190,7 @@ def group_norm(
                 f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape "
                 f"{list(t.shape)} and input of shape {list(shape)}"
             )
+    _same_dtypes(input, weight, bias)
     if not input.numel():
         out = input * 1.0
     else:
@@ -273,6 +290,7 @@ def batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, runnin
             raise RuntimeError(f"{name} should contain {channels} elements not {t.numel()}")
     if not training and (running_mean is None or running_var is None):
         raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
+    _same_dtypes(input, weight, bias, running_mean, running_var)
     if input.ndim < 2:  # only an empty one is allowed
         return input * 1.0
     if training:
@@ -282,7 +300,7 @@ def batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, runnin
             running_mean.detach().mul_(1 - momentum).add_(mean.detach(), alpha=momentum)
         if running_var is not None and n:
             running_var.detach().mul_(1 - momentum).add_(var.detach(), alpha=momentum * n / max(n - 1, 1))
-        return out
+        return out if out.dtype is input.dtype else out.to(input.dtype)
     assert running_mean is not None and running_var is not None
     along = (1, channels, *(1,) * (input.ndim - 2))
     x = input if running_mean.dtype is input.dtype else input.to(running_mean.dtype)

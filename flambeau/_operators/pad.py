@@ -108,7 +108,7 @@ def _check(input: Tensor, pad: Sequence[int], n: int, mode: str) -> None:
             f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
             f"{list(input.shape)}"
         )
-    for d, (before, after) in enumerate(_widths(input.ndim, pad)):
+    for d, (before, after) in reversed(list(enumerate(_widths(input.ndim, pad)))):  # PyTorch looks at the last first
         size = input.shape[d]
         if mode == "reflect" and (before >= size or after >= size) and (before or after):
             raise RuntimeError(
@@ -117,6 +117,9 @@ def _check(input: Tensor, pad: Sequence[int], n: int, mode: str) -> None:
             )
         if size + before + after < 1 and (before or after):
             raise RuntimeError(f"input (W: {size}) is too small. Calculated output W: {size + before + after}")
+
+
+_OF_MODE: dict[tuple[str, int], Any] = {}
 
 
 def _define(mode: str, prefix: str, n: int) -> None:
@@ -129,7 +132,7 @@ def _define(mode: str, prefix: str, n: int) -> None:
     pad_nd.__name__ = f"{prefix}_pad{n}d"
     pad_nd.__doc__ = f"Pads the last {n} dim{'s' * (n > 1)} by {mode} of the input."
     lacks = ("buC", f"{prefix}_pad{n}d")
-    composite(
+    _OF_MODE[mode, n] = composite(
         pad_nd.__name__, namespace="nn", variants=("function",), packed="images" if n == 2 else False, lacks=lacks
     )(pad_nd)
 
@@ -175,8 +178,11 @@ def pad(input: Tensor, pad: Shape, mode: str = "constant", value: float | None =
     if not (
         (n == 1 and input.ndim in (2, 3)) or (n == 2 and input.ndim in (3, 4)) or (n == 3 and input.ndim in (4, 5))
     ):
-        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
+        raise NotImplementedError(
+            f"Padding size {len(pad)} is not supported for {input.ndim}D input tensor.\n"
+            "Supported combinations for non-constant padding:\n  - 2D or 3D input: padding size = 2 (pads last dimension)\n"
+            "  - 3D or 4D input: padding size = 4 (pads last 2 dimensions)\n  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)"
+        )
     if mode == "circular":
         return _pad_circular(input, tuple(pad))
-    _check(input, pad, n, mode)
-    return _take_each(input, tuple(pad), mode)
+    return _OF_MODE[mode, n](input, tuple(pad))

@@ -191,6 +191,8 @@ def _fused(
     ):
         return None
     sums = linear(x, w_ih, b_ih)
+    if kind == "gru" and sums.dtype is not state[0].dtype:  # autocast's products: the state is mixed with them as it is
+        return None
     out, h, c, *_ = _recurrent_layer(
         sums, state[0], state[-1], w_hh, w_hh.new_zeros(lead) if b_hh is None else b_hh, tuple(sizes), kind, reverse
     )

@@ -56,7 +56,7 @@ class autocast:
         if device_type == "cpu" and enabled and self.fast_dtype not in (torch.bfloat16, torch.float16):
             warnings.warn(
                 "In CPU autocast, but the target dtype is not supported. Disabling autocast.\n"
-                "CPU Autocast only supports dtype of torch.bfloat16, torch.float16 currently.",
+                "CPU Autocast only supports dtypes of torch.bfloat16, torch.float16 currently.",
                 stacklevel=2,
             )
             enabled = False
@@ -138,3 +138,11 @@ def custom_bwd(bwd=None, *, device_type: str):
             return bwd(*args, **kwargs)
 
     return decorated
+
+
+def superseded(device: str, name: str, *, argument: bool = False) -> None:
+    """Warns whoever uses an older name of `torch.amp`, bound to one type of device."""
+    now = f"torch.amp.{name}(args..., device_type='{device}')" if argument else f"torch.amp.{name}('{device}', args...)"
+    warnings.warn(
+        f"`torch.{device}.amp.{name}(args...)` is deprecated. Please use `{now}` instead.", FutureWarning, stacklevel=3
+    )

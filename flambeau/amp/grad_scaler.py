@@ -91,7 +91,7 @@ class GradScaler:
                 self._lazy_init_scale_growth_tracker(outputs.device)
             return outputs * self._scale.to(device=outputs.device)
         if isinstance(outputs, Iterable):
-            parts = [self.scale(o) for o in outputs]
+            parts = map(self.scale, outputs)
             return type(outputs)(parts) if isinstance(outputs, (list, tuple)) else parts
         raise ValueError("outputs must be a Tensor or an iterable of Tensors")
 
@@ -104,7 +104,12 @@ class GradScaler:
                     continue
                 if not allow_fp16 and p.grad.dtype is torch.float16:
                     raise ValueError("Attempting to unscale FP16 gradients.")
-                grads[p.grad.device].append(p.grad)
+                grad = p.grad
+                if grad.is_sparse:  # halves of one index might add up to more than there is: they are added first
+                    if grad.dtype is torch.float16:
+                        p.grad = grad = grad.coalesce()
+                    grad = grad._values()
+                grads[grad.device].append(grad)
         out = {}
         with torch.no_grad():
             for device, of_device in grads.items():

@@ -36,7 +36,7 @@ class GeneralizedPareto(Distribution):
         zero = self._near_zero()
         safe = torch.where(zero, torch.ones_like(self.concentration), self.concentration)
         y = 1 / safe + torch.ones_like(z)
-        where_nonzero = -y * torch.log1p(safe * z)
+        where_nonzero = torch.where(y == 0, y, -y * torch.log1p(safe * z))  # c = -1: uniform, to its very end
         return torch.where(zero, -z, where_nonzero) - torch.log(self.scale)
 
     def _z(self, x: Any) -> Any:

@@ -291,6 +291,14 @@ _ONCE = (
 )
 
 
+_TIP = """
+Tip: To see a more detailed error message, either pass `debug=True` to
+`torch.utils.checkpoint.checkpoint(...)` or wrap the code block
+with `with torch.utils.checkpoint.set_checkpoint_debug_enabled(True):` to
+enable checkpoint\u2011debug mode globally.
+"""
+
+
 class _Keep(flambeau.autograd.Function):
     """A node that only saves tensors: outer checkpoints then treat the inputs of inner ones like all saved tensors."""
 
@@ -309,8 +317,9 @@ class _Keep(flambeau.autograd.Function):
 class _Frame:
     """One call of `checkpoint`: how to run it again, and what the second run made."""
 
-    def __init__(self, run, args, early_stop, metadata):
+    def __init__(self, run, args, early_stop, metadata, explain=None):
         self.run = run
+        self.explain = explain  # what both runs did, as text, where `debug` asks for it
         self.early_stop = early_stop
         self.metadata = metadata
         self.holders = []  # weak: a part of the graph that is gone needs nothing
@@ -335,11 +344,16 @@ class _Frame:
         asks = group or flambeau._C._current_graph_task_id()
         if asks == -1:
             asks = object()  # outside of a backward pass each look is one of its own
-        if asks != self.values_of:
-            self.again()
-            self.values_of = asks
-        if holder.number not in self.values:
-            raise CheckpointError(_TWICE + (_OVERLAP if group is not None else "") + _ONCE)
+        try:
+            if asks != self.values_of:
+                self.again()
+                self.values_of = asks
+            if holder.number not in self.values:
+                raise CheckpointError(_TWICE + (_OVERLAP if group is not None else "") + _ONCE)
+        except CheckpointError as error:
+            if self.explain is None:
+                raise
+            raise CheckpointError(self.explain()) from error
         return self.values.pop(holder.number)
 
     def again(self):
@@ -362,7 +376,7 @@ class _Frame:
         if number >= len(self.holders):
             raise CheckpointError(
                 "torch.utils.checkpoint: trying to save more tensors during recomputation than during the original "
-                "forward pass.\n"
+                f"forward pass.\n{_TIP}"
             )
         if self.holders[number]() is not None:
             self.values[number] = x
@@ -375,7 +389,7 @@ class _Frame:
             raise CheckpointError(
                 "torch.utils.checkpoint: A different number of tensors was saved during the original forward and "
                 f"recomputation.\nNumber of tensors saved during forward: {len(self.holders)}\n"
-                f"Number of tensors saved during recomputation: {self.count}.\n"
+                f"Number of tensors saved during recomputation: {self.count}.\n{_TIP}"
             )
         different = [
             f"tensor at position {i}:\nsaved metadata: {self.expected[i]}\nrecomputed metadata: {self.metadata(x)}\n"
@@ -385,7 +399,7 @@ class _Frame:
         if different:
             raise CheckpointError(
                 "torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than "
-                f"during the forward pass.\n{''.join(different)}.\n"
+                f"during the forward pass.\n{''.join(different)}.\n{_TIP}"
             )
 
 
@@ -399,7 +413,12 @@ def _without_reentry(function, preserve, context_fn, determinism_check, debug, e
     if debug if _checkpoint_debug_enabled is None else _checkpoint_debug_enabled:
         if context_fn is not noop_context_fn:
             raise ValueError("debug=True is incompatible with non-default context_fn")
-        raise NotImplementedError("torch.utils.checkpoint.checkpoint(debug=True)")
+        from flambeau.utils._checkpoint_debug import Log, report
+
+        logs = Log(), Log()
+        context_fn, explain = (lambda: logs), lambda: report(*logs)
+    else:
+        explain = None
     if determinism_check not in _METADATA:
         raise ValueError(f"determinism_check should be one of {list(_METADATA)}, but got {determinism_check}")
     first, second = context_fn()
@@ -412,7 +431,7 @@ def _without_reentry(function, preserve, context_fn, determinism_check, debug, e
     if not flambeau.is_grad_enabled():
         return function(*args, **kwargs)
     stop = early_stop if _enable_checkpoint_early_stop is None else _enable_checkpoint_early_stop
-    frame = _Frame(run, args, stop, _METADATA[determinism_check])
+    frame = _Frame(run, args, stop, _METADATA[determinism_check], explain)
     with saved_tensors_hooks(frame.pack, frame.unpack), first:
         return function(*args, **kwargs)
 
@@ -436,6 +455,7 @@ def checkpoint(
         preserve_rng_state: give the second run the random numbers of the first (True if not given)
         context_fn: makes two contexts, for the first and the second run
         determinism_check: compare shapes, dtypes and devices of both runs ("default") or not ("none")
+        debug: log both runs, and show the logs in the error where they differ
         early_stop: stop the second run when all that is needed is there
 
     >>> x = flambeau.ones(2, requires_grad=True)

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -153,3 +154,126 @@ def test_scaler_travels():
     fresh.load_state_dict(scaler.state_dict())
     assert np.isclose(fresh.scale(flambeau.ones(1)).item(), 4.0)
     assert flambeau.amp.GradScaler("cpu", enabled=False).state_dict() == {}
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+@pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda fl, x, w: fl.nn.functional.layer_norm(x, (3,), w, w),
+        lambda fl, x, w: fl.nn.functional.group_norm(x, 3, w, w),
+        lambda fl, x, w: fl.nn.functional.batch_norm(x, None, None, w, w, training=True),
+        lambda fl, x, w: fl.nn.functional.rms_norm(x, (3,), w),
+        lambda fl, x, w: fl.nn.functional.instance_norm(x[None], weight=w, bias=w),
+    ],
+)
+def test_norms_of_narrow_inputs_have_wide_parameters(agree, f, narrow):
+    def program(fl, x):
+        narrower = getattr(fl, narrow)
+        with fl.autocast("cpu", dtype=narrower):
+            inside = f(fl, x.to(narrower), fl.ones(3))
+        return inside, f(fl, x.to(narrower), fl.ones(3))
+
+    agree(program, rand(3, 3, dtype="float32"), grads=0)
+
+
+@pytest.mark.parametrize(
+    "kinds", [("float64", "float32"), ("float64", "bfloat16"), ("float32", "float64"), ("float16", "bfloat16")]
+)
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda fl, x, w: fl.nn.functional.layer_norm(x, (3,), w),
+        lambda fl, x, w: fl.nn.functional.group_norm(x, 3, w),
+        lambda fl, x, w: fl.nn.functional.batch_norm(x, w, w, w, w),
+    ],
+)
+def test_norms_refuse_other_parameters(agree, f, kinds):
+    agree(
+        lambda fl, x: f(fl, x.to(getattr(fl, kinds[0])), fl.ones(3, dtype=getattr(fl, kinds[1]))),
+        rand(3, 3),
+        grads=0,
+        raises=RuntimeError,
+    )
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda fl, x: fl.nn.functional.pad(x[None].bfloat16(), (1, 1), mode="reflect"),
+        lambda fl, x: fl.nn.functional.bilinear(x, x, x[None]).dtype,
+        lambda fl, x: fl.nn.GRU(3, 3)(x)[0].dtype,
+        lambda fl, x: fl.cat([x.double(), x.bfloat16()]),
+    ],
+)
+def test_what_is_cast_inside_of_composites(agree, f):
+    def program(fl, x):
+        with fl.autocast("cpu", dtype=fl.bfloat16):
+            return f(fl, x)
+
+    agree(program, rand(3, 3, dtype="float32"), grads=0)
+
+
+def test_two_narrow_dtypes_are_not_joined(agree):
+    def program(fl, x):
+        with fl.autocast("cpu", dtype=fl.bfloat16):
+            return fl.cat([x.half(), x.bfloat16()])
+
+    agree(program, rand(3, 3, dtype="float32"), grads=0, raises=RuntimeError)
+
+
+def test_scaler_unscales_sparse_gradients(agree):
+    def program(fl):
+        e = fl.nn.Embedding(4, 2, sparse=True)
+        optimizer, scaler = fl.optim.SGD(e.parameters(), 0.1), fl.amp.GradScaler("cpu")
+        scaler.scale(e(fl.tensor([1, 1])).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        return e.weight
+
+    agree(program)
+
+
+def test_scaler_skips_one_of_two_optimizers(agree):
+    """Infinities in the gradients of one neither stop the other nor make NumPy speak up while they are clipped."""
+
+    def program(fl):
+        a, b = fl.nn.Linear(3, 3), fl.nn.Linear(3, 1)
+        one, two = fl.optim.SGD(a.parameters(), 0.1, momentum=0.9), fl.optim.Adam(b.parameters(), 0.1)
+        scaler, scales = fl.amp.GradScaler("cpu", init_scale=64.0, growth_interval=2), []
+        for i in range(6):
+            one.zero_grad(), two.zero_grad()
+            with fl.autocast("cpu"):
+                loss = b(a(fl.ones(4, 3) * i)).sum()
+            scaler.scale(loss).backward()
+            if i == 3:
+                a.weight.grad[0, 0] = float("inf")
+            scaler.unscale_(one)
+            fl.nn.utils.clip_grad_norm_(a.parameters(), 1.0)
+            scaler.step(one)
+            scaler.step(two)
+            scaler.update()
+            scales.append(scaler.get_scale())
+        return scales, list(a.parameters()), list(b.parameters())
+
+    agree(program, grads=0, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda fl: fl.cpu.amp.autocast(),
+        lambda fl: fl.cpu.amp.GradScaler(),
+        lambda fl: fl.cuda.amp.custom_fwd(lambda *x: x),
+        lambda fl: fl.cuda.amp.custom_bwd(lambda *x: x),
+    ],
+)
+def test_older_names_warn(agree, f):
+    def program(fl):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            f(fl)
+        return [(w.category.__name__, str(w.message)) for w in seen]
+
+    agree(program)

@@ -1,7 +1,5 @@
 """The older names of `torch.autocast` for CUDA."""
 
-import functools
-
 import flambeau as torch
 from flambeau.amp import autocast_mode
 
@@ -12,8 +10,17 @@ class autocast(autocast_mode.autocast):
     """`torch.autocast("cuda", ...)`."""
 
     def __init__(self, enabled=True, dtype=torch.float16, cache_enabled=True):
+        autocast_mode.superseded("cuda", "autocast")
         super().__init__("cuda", enabled=enabled, dtype=dtype, cache_enabled=cache_enabled)
 
 
-custom_fwd = functools.partial(autocast_mode.custom_fwd, device_type="cuda")
-custom_bwd = functools.partial(autocast_mode.custom_bwd, device_type="cuda")
+def custom_fwd(fwd=None, *, cast_inputs=None):
+    """`torch.amp.custom_fwd(..., device_type="cuda")`."""
+    autocast_mode.superseded("cuda", "custom_fwd", argument=True)
+    return autocast_mode.custom_fwd(fwd, device_type="cuda", cast_inputs=cast_inputs)
+
+
+def custom_bwd(bwd):
+    """`torch.amp.custom_bwd(..., device_type="cuda")`."""
+    autocast_mode.superseded("cuda", "custom_bwd", argument=True)
+    return autocast_mode.custom_bwd(bwd, device_type="cuda")

@@ -727,3 +727,34 @@ def test_a_number_divided_by_a_tensor_is_a_reciprocal_times_the_number():
         assert torch.equal(0.37 / x, x.reciprocal() * 0.37)
     with pytest.raises(TypeError, match="unsupported operand type"):
         "a" / x
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda fl, x: x.to(fl.bfloat16),
+        lambda fl, x: x.view(-1).t().flip(0),
+        lambda fl, x: fl.cat([x, x]).sum(0).mean(),
+        lambda fl, x: fl.stack([x[None].expand(2, 3, 3), x.repeat(2, 1, 1)]),
+        lambda fl, x: -(x + 1).flip(0).t(),
+        lambda fl, x: x.unbind(0)[0] + x.split(1)[1],
+    ],
+)
+def test_what_keeps_no_tensors_is_walked_again(agree, f):
+    def program(fl, x):
+        y = f(fl, x)
+        y.sum().backward()
+        y.sum().backward()
+        return x.grad
+
+    agree(lambda fl, x: program(fl, x.detach().requires_grad_()), rand(3, 3, dtype="float32"), grads=0)
+
+
+@pytest.mark.parametrize("f", [lambda x: x.exp(), lambda x: x @ x, lambda x: x[x > 0], lambda x: x.max(0)[0]])
+def test_what_keeps_tensors_is_not(agree, f):
+    def program(fl, x):
+        y = f(x.detach().requires_grad_())
+        y.sum().backward()
+        y.sum().backward()
+
+    agree(program, rand(3, 3), grads=0, raises=RuntimeError)

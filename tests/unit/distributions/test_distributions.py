@@ -252,3 +252,10 @@ def test_refusals(agree):
         ),
         raises=NotImplementedError,
     )
+
+
+def test_pareto_of_bounded_support_at_its_end(agree):
+    def program(fl):
+        return fl.distributions.GeneralizedPareto(0.0, 2.0, -1.0).log_prob(fl.tensor([0.0, 1.0, 2.0]))
+
+    agree(program)

@@ -8,6 +8,7 @@ import pytest
 
 import flambeau
 from flambeau.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential, set_checkpoint_early_stop
+from tests.agree import rand
 
 FORMS = pytest.mark.parametrize("reentrant", [True, False])
 
@@ -359,3 +360,51 @@ def test_hooks_unpack_each_tensor_once(agree):
         return sorted(seen)
 
     agree(program)
+
+
+@pytest.mark.parametrize("second", ["less", "more", "shape"])
+def test_debug_shows_both_runs(second):
+    """The text is ours, but for its headers: traces differ anyway."""
+    runs = []
+
+    def part(x):
+        runs.append(1)
+        if len(runs) == 1:
+            return x.sin().exp()
+        return (
+            x.sin()
+            if second == "less"
+            else x.sin().exp().cos()
+            if second == "more"
+            else flambeau.cat([x, x]).sin().exp()
+        )
+
+    x = flambeau.ones(3, requires_grad=True)
+    y = checkpoint(part, x, use_reentrant=False, debug=True, early_stop=False)
+    with pytest.raises(CheckpointError, match="An error happened while unpacking tensors") as caught:
+        y.sum().backward()
+    text = str(caught.value)
+    assert "$1: f32[3] = torch._ops.aten.sin.default($0)   (1 of 2 in original)" in text
+    assert "Operations executed during recomputation:" in text
+    assert __file__ in text
+
+
+def test_debug_changes_nothing_else(agree):
+    def program(fl, x):
+        check = __import__(f"{fl.__name__}.utils.checkpoint", fromlist=["checkpoint"])
+        with check.set_checkpoint_debug_enabled(True):
+            return check.checkpoint(lambda x: x.sin().exp() * x, x, use_reentrant=False)
+
+    agree(program, rand(3))
+
+
+def test_errors_say_how_to_learn_more():
+    runs = []
+
+    def part(x):
+        runs.append(1)
+        return x.sin().exp() if len(runs) == 1 else x.sin()
+
+    y = checkpoint(part, flambeau.ones(3, requires_grad=True), use_reentrant=False)
+    with pytest.raises(CheckpointError, match="Tip: To see a more detailed error message, either pass `debug=True`"):
+        y.sum().backward()
