@@ -63,8 +63,8 @@ def _entries(x: Any, dim: int, descending: bool) -> Any:
     """Rank and position of each element in the halves of a word, the rows of a dim as the last one."""
     moved = np.moveaxis(x, dim, -1)
     if x.size >= NATIVE and type(x) is np.ndarray and native():
-        if x.dtype in HALVES:
-            found = _packed(True)(moved.view(np.int16), 1 - 2 * descending, INFINITY[x.dtype])
+        if x.dtype in INFINITY:
+            found = _packed(True)(moved.view(f"i{x.itemsize}"), 1 - 2 * descending, INFINITY[x.dtype])
         else:
             limits = _limits(x)
             at = None if limits is None else (-limits[0], limits[1])[descending]
@@ -84,8 +84,8 @@ def _limits(x: Any) -> tuple[int, int] | None:
 
 
 @cache
-def _packed(halves: bool) -> Any:
-    """`_entries` as a kernel: of integers and what makes their ranks begin at 0, or of bits of halves and those of infinity."""
+def _packed(floating: bool) -> Any:
+    """`_entries` as a kernel: of integers and what makes their ranks begin at 0, or of the bits of floats and those of infinity."""
     from flambeau._backends.cpu.compile import compile
     from flambeau._kernel.record import Record, cast
     from flambeau._values.dtype import int64
@@ -94,17 +94,18 @@ def _packed(halves: bool) -> Any:
 
     def body(x: Any, sign: Any, at: Any) -> Any:
         rank = cast(x, int64)
-        if halves:  # what `half_keys` says
+        if floating:  # what `half_keys` says
             negative = k.lt(rank, k.like(0, rank))
-            size = k.minimum(k.where(negative, rank + (1 << 15), rank), at + 1)
+            size = k.minimum(k.where(negative, rank + (1 << 8 * x.dtype.itemsize - 1), rank), at + 1)
             rank = k.where(negative, k.where(k.le(size, at), k.like(0, size) - size, size), size)
-            at = k.where(k.lt(sign, k.like(0, sign)), at + 1, at)
+            at = at + 1  # of float32 the ranks take all 32 bits: an entry has no sign
         return (rank * sign + at) * (1 << 32) + k.iota(x.shape[-1], int64)
 
     return compile(body, "entries")
 
 
-INFINITY = {d: 0x7C00 if d == np.float16 else 0x7F80 for d in HALVES}
+# The bits of infinity in the dtypes whose bits are ranks: no more than a half of an entry.
+INFINITY = {d: 0x7C00 if d == np.float16 else 0x7F80 for d in HALVES} | {np.dtype("f"): 0x7F800000}
 
 
 def sort_as_left(x: Any) -> Any:

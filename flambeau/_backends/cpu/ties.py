@@ -276,7 +276,7 @@ def native(entries: Any, count: int, routine: int) -> Any:
 def plain(entries: Any, count: int, routine: int) -> Any:
     """The positions of the first elements of each row, one row after another."""
     out = np.empty((len(entries), count), np.int64)
-    for r, row in enumerate(entries.tolist()):
+    for r, row in enumerate(entries.view(np.uint64).tolist()):
         if routine == SORT:
             _sort(row, len(row))
         elif routine == PARTIAL:
