@@ -111,7 +111,7 @@ def test_threads_change_nothing():
         assert all(np.array_equal(a, b) for a, b in zip(one, got[0]))
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.int16, np.int32, np.int64, np.uint8])
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.int16, np.int32, np.int64, np.uint8])
 def test_ranks_and_positions_in_one_word(dtype):
     from flambeau._backends.cpu import library_order
 
@@ -123,6 +123,9 @@ def test_ranks_and_positions_in_one_word(dtype):
         x[1, :7] = [np.nan, -np.nan, np.inf, -np.inf, 0, -0.0, 1]
         for row, start in enumerate((0x7C00, 0xFC00, 0x7F80, 0xFF80, 0, 0x8000), 2):
             bits[row] = (np.arange(60) + start - 30) & 0xFFFF
+    if dtype == np.float32:
+        x[1, :9] = [np.nan, -np.nan, np.inf, -np.inf, 0, -0.0, 1, 1e-45, -1e-45]
+        x[2] = rng.integers(0, 1 << 32, 60).astype(np.uint32).view("f")
     for dim in (0, 1):
         for descending in (False, True):
             rank = np.moveaxis(library_order._rank(x, dim, descending), dim, -1)

@@ -94,7 +94,7 @@ def _packed(floating: bool) -> Any:
 
     def body(x: Any, sign: Any, at: Any) -> Any:
         rank = cast(x, int64)
-        if floating:  # what `half_keys` says
+        if floating:  # what `keys` says
             negative = k.lt(rank, k.like(0, rank))
             size = k.minimum(k.where(negative, rank + (1 << 8 * x.dtype.itemsize - 1), rank), at + 1)
             rank = k.where(negative, k.where(k.le(size, at), k.like(0, size) - size, size), size)
@@ -120,8 +120,8 @@ def _rank(x: Any, dim: int, descending: bool) -> Any:
     """Small integers that compare as the elements do; every NaN is alike, and the largest."""
     if x.dtype.kind == "b":
         return (~x if descending else x).astype(np.int64)
-    if x.dtype in HALVES:
-        return half_keys(x, descending)
+    if x.dtype in INFINITY:
+        return keys(x, descending)
     limits = _limits(x)
     if limits is not None:
         wide = x.astype(np.int64, copy=False)
@@ -138,13 +138,13 @@ def _rank(x: Any, dim: int, descending: bool) -> Any:
     return np.moveaxis(rank, -1, dim)
 
 
-def half_keys(x: Any, descending: bool = False) -> Any:
-    """The bits of halves as integers that compare as the numbers do: both zeros alike, and every NaN."""
-    infinity = INFINITY[x.dtype]
-    bits = x.view(np.uint16).astype(np.int64)
-    size = np.minimum(bits & 0x7FFF, infinity + 1)
-    keys = np.where((bits > 0x7FFF) & (size <= infinity), -size, size)
-    return infinity + 1 - keys if descending else keys + infinity
+def keys(x: Any, descending: bool = False) -> Any:
+    """The bits of floats as integers from 0 on that compare as the numbers do: both zeros alike, and every NaN."""
+    infinity, sign = INFINITY[x.dtype], 1 << 8 * x.itemsize - 1
+    bits = x.view(f"u{x.itemsize}").astype(np.int64)
+    size = np.minimum(bits & sign - 1, infinity + 1)
+    signed = np.where((bits >= sign) & (size <= infinity), -size, size)
+    return infinity + 1 - signed if descending else infinity + 1 + signed
 
 
 def _often_tied(x: Any, dim: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.library_order import half_keys, sort, sort_as_left
+from flambeau._backends.cpu.library_order import keys, sort, sort_as_left
 from flambeau._backends.cpu.library_product import native, product
 from flambeau._values.dtype import HALVES
 
@@ -24,7 +24,7 @@ def median(x: Any, *, dim: int, ignore_nan: bool) -> tuple[Any, Any]:
     if x.ndim == 1 and n > 1 and nan is None:
         given = x
         if x.dtype in HALVES:  # NumPy orders integers faster
-            x = half_keys(x).astype(np.uint16)
+            x = keys(x).astype(np.uint16)
         value = np.partition(x, (n - 1) // 2)[(n - 1) // 2]  # and which of its equals a stable sort would put there
         at = np.flatnonzero(x == value)[(n - 1) // 2 - np.count_nonzero(x < value)]
         return given[at].reshape(()), np.asarray(at)

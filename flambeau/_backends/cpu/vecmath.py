@@ -449,7 +449,8 @@ def turning(kind: str) -> Callable[[Builder, Value], Value]:
             y = circular(kind, b, r, low, i)
         if kind != "cos":
             y = b.select(x == 0.0, x, y)
-        far = ~(b.abs(x) <= LARGE)
+        a = b.abs(x)
+        far = (a > LARGE) & (a < INF)  # of infinity and NaN nothing is left above
         return b.rarely(far, [x], y, b.outline(f"{kind}.large.{x.type}", x.type, 1, lambda b, x: large(kind, b, x)))
 
     function.__name__ = kind
