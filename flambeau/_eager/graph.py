@@ -299,31 +299,32 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
     order: list[Node] = []
     waiting: dict[Node, int] = {}  # how many edges a leaf still waits for
     seen: set[Node] = set()
-    stack: list[Node] = []
+    see, follow = seen.add, order.append
+    bare_leaves = False
     for node, nr, g in roots:
         _put(buffer, node, nr, g, _add_tensors if create else _add_arrays)
         if node not in seen:
-            seen.add(node)
+            see(node)
             if node.leaf:
-                waiting[node] = 0
+                waiting[node], bare_leaves = 0, True
             else:
-                stack.append(node)
-    while stack:
-        node = stack.pop()
-        order.append(node)
+                follow(node)
+    for node in order:  # it grows meanwhile
         for child in node.next:
             if child is not None:
-                if child not in seen:
-                    seen.add(child)
+                if child in seen:
+                    if child in waiting:
+                        waiting[child] += 1
+                else:
+                    see(child)
                     if child.leaf:
-                        waiting[child] = waiting.get(child, 0) + 1
+                        waiting[child] = 1
                     else:
-                        stack.append(child)
-                elif child in waiting:
-                    waiting[child] += 1
+                        follow(child)
     order.sort(key=_BY_SERIAL, reverse=True)
-    for leaf in [leaf for leaf, n in waiting.items() if n == 0]:
-        _finish(leaf, buffer, create, targets)
+    if bare_leaves:
+        for leaf in [leaf for leaf, n in waiting.items() if n == 0]:
+            _finish(leaf, buffer, create, targets)
     grad_mode, STATE.grad = STATE.grad, create if recorded is None else recorded
     token = None if create else quiet(QUIET)
     task = next(_tasks)
@@ -478,7 +479,7 @@ def _put(buffer: dict[Node, Any], node: Node, nr: int, g: Any, add: Any) -> None
 
 
 def _add_arrays(x: Array, y: Array) -> Array:
-    if type(x) in LAYOUTS or type(y) in LAYOUTS:
+    if LAYOUTS and (type(x) in LAYOUTS or type(y) in LAYOUTS):
         return (around(x) + around(y) if type(x) not in LAYOUTS else around(y) + around(x))._a
     out = _SUM["small"](x, y) if x.size < LARGE else _SUM["large"](x, y) if x.dtype in (F32, F64) else None
     return (
@@ -560,7 +561,7 @@ def accumulate(t: Tensor, g: Any, create: bool) -> None:
     if create:
         t._grad = (g if old is None else old + g) if g._node is not None or old is not None else g.clone()
         return
-    if type(g) in LAYOUTS or type(t._a) in LAYOUTS or (old is not None and type(old._a) in LAYOUTS):
+    if LAYOUTS and (type(g) in LAYOUTS or type(t._a) in LAYOUTS or (old is not None and type(old._a) in LAYOUTS)):
         if old is None:
             t._grad = around(g if type(g) in LAYOUTS else g.copy())
         elif type(old._a) in LAYOUTS and type(g) not in LAYOUTS:

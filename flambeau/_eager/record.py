@@ -247,8 +247,10 @@ def _rule_class(op: Op, rules: dict[str, Any] | None = None) -> type[Node]:
         and not any(p.is_list for p in op.params)
         and "outs" not in names
     )
-    arrays = _rule_arrays(op, names, wants, fields) if simple else RuleNode.arrays
-    extra = {"arrays": _natively(arrays) if op.native and own else arrays, "rules": rules}
+    arrays = (
+        _rule_arrays(op, names, wants, fields) if simple else _general_arrays if op.native and own else RuleNode.arrays
+    )
+    extra = {"arrays": arrays, "rules": rules}
     return type(class_name(op), (RuleNode,), {
         **extra, "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
         "read_by": op.read_by if joint else wants, "wanted": None if joint else frozenset(rules), "names_saved": frozenset(names),
@@ -261,24 +263,22 @@ def _of_tensors(p: Any) -> bool:
     return bool(p.is_tensor or p.is_list)
 
 
-def _natively(rules: Any) -> Any:
-    """A backward pass that runs as one kernel where it is large, else by the written rules."""
+def _natively(node: Any, g: Any) -> Any:
+    """A backward pass of large arrays as one kernel; None where the written rules must do it."""
+    from flambeau._eager.traced import backward
 
-    def arrays(self: Any, g: Any) -> Any:
-        large = type(g) is np.ndarray and g.size >= LARGE
-        if not large:
-            for s in self.saved:
-                if isinstance(s, Tensor) and s._a.size >= LARGE:
-                    large = True
-        if large:
-            from flambeau._eager.traced import backward
+    return backward(node, g)
 
-            found = backward(self, g)
-            if found is not None:
-                return found
-        return rules(self, g)
 
-    return arrays
+def _general_arrays(self: Any, g: Any) -> Any:
+    """The same by `RuleNode.arrays`, whatever is saved."""
+    if (type(g) is np.ndarray and g.size >= LARGE) or any(
+        isinstance(s, Tensor) and s._a.size >= LARGE for s in self.saved
+    ):
+        found = _natively(self, g)
+        if found is not None:
+            return found
+    return RuleNode.arrays(self, g)
 
 
 def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...]], fields: tuple[str, ...]) -> Any:
@@ -287,28 +287,47 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
     from flambeau._ground.source import build
 
     scope: dict[str, Any] = {"unpack": unpack, "wrap": wrap, "fit_array": fit_array, "fit": _fit, "K": K, "Tensor": Tensor, "ndarray": np.ndarray,
-                             "asarray": np.asarray, "general": lambda node, g: RuleNode.arrays(node, g)}  # fmt: skip
+                             "asarray": np.asarray, "LARGE": LARGE, "natively": _natively, "general": lambda node, g: RuleNode.arrays(node, g)}  # fmt: skip
     out = [
         "def arrays(self, g):",
         f'    """The derivative of {op.name}: its written rules."""',
         "    if self.listed: return general(self, g)",
     ]
+    held = {p.name for p in op.params if p.is_tensor} | {*fields}  # what may be a tensor with a version
     if names:
-        out.append(f"    {', '.join('s_' + n for n in names)}{',' if len(names) == 1 else ''} = unpack(self)")
+        checked = [j for j, n in enumerate(names) if n in held]
+        wrong = [
+            f"versions[{j}] >= 0 and versions[{j}] != (0 if saved[{j}]._vc is None else saved[{j}]._vc[0]) or versions[{j}] == -2"
+            for j in checked
+        ]
+        out += ["    saved = self.saved", *(["    versions = self.versions"] if checked else []),
+                f"    if {' or '.join(['saved is None', *wrong])}: saved = unpack(self)",
+                f"    {', '.join('s_' + n for n in names)}{',' if len(names) == 1 else ''} = saved"]  # fmt: skip
     for n in names:
         if n in fields:
             out.append(f"    s_{n} = None if s_{n} is None else wrap(s_{n}._a)")
+
+    def array(q: str) -> str:
+        return (
+            "g"
+            if q == "g"
+            else f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})"
+            if not q.endswith(("_shape", "_dtype"))
+            else f"s_{q}"
+        )
+
+    if op.native:
+        large = " or ".join(
+            [
+                "type(g) is ndarray and g.size >= LARGE",
+                *(f"isinstance(s_{n}, Tensor) and s_{n}._a.size >= LARGE" for n in names if n in held),
+            ]
+        )
+        out += [f"    if {large}:", "        found = natively(self, g)", "        if found is not None: return found"]
     inputs = [p.name for p in op.params if p.is_tensor]
     if "_" in op.array_rules:
         ps = _parameters(op.array_rules["_"])[1:]
-        args = ", ".join(
-            "g"
-            if q == "g"
-            else "tuple([n is not None for n in self.next])"
-            if q == "needs"
-            else f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})"
-            for q in ps
-        )
+        args = ", ".join("tuple([n is not None for n in self.next])" if q == "needs" else array(q) for q in ps)
         rs = "".join(f"r{i}, " for i in range(len(inputs)))
         out += [f"    {rs} = rule(K, {args})", "    into = self.into"]
         for i in range(len(inputs)):
@@ -329,7 +348,7 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
         if n in op.array_rules:
             rule = op.array_rules[n]
             ps = _parameters(rule)[1:]
-            args = ", ".join("g" if q == "g" else f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})" for q in ps)
+            args = ", ".join(map(array, ps))
             out += [f"        r{i} = rule{i}(K, {args})", f"        if type(r{i}) is not ndarray: r{i} = asarray(r{i})"]
             out.append(
                 f"        if r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]: r{i} = fit(r{i}, into[{i}])"

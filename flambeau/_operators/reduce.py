@@ -60,7 +60,7 @@ def _sum_back(k: Any, g: Any, input_shape: tuple[int, ...], dim: Any, keepdim: b
     if g.size != 1:
         return k.xp.broadcast_to(g, input_shape)
     out = k.xp.empty(input_shape, g.dtype)
-    out.fill(g.reshape(()))
+    out[...] = g if g.ndim <= out.ndim else g.reshape(())
     return out
 
 
