@@ -34,7 +34,9 @@ _named: dict[Op, Any] = {}
 
 
 def named(op: Op) -> Any:
-    """The class of an operator's tuple of results: fields by name, as `torch.return_types` has them."""
+    """The class of an operator's tuple of results: fields by name, as `torch.return_types` has them, where schemas name them."""
+    if op not in _named and op.unnamed:
+        _named[op] = tuple
     if op not in _named:
         name = op.aten.lstrip("_")
         cls: Any = namedtuple(name, op.outputs)  # type: ignore[misc]

@@ -320,6 +320,25 @@ def conv3d(
     return _nd(input, weight, bias, stride, padding, dilation, groups, 3, "conv3d")
 
 
+def _sizes_made(x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, more: Any) -> None:
+    """Refuse a transposed convolution that would make nothing; one dim is told as an image with one row."""
+    if min(more) < 0:
+        raise RuntimeError("negative output_padding is not supported")
+    row = (1,) if x.ndim == 3 else ()
+    if 0 in x.shape[2:] and 0 not in x.shape[:2]:
+        shape = [*x.shape[:2], *row, *x.shape[2:]]
+        raise RuntimeError(f"Only zero batch or zero channel inputs are supported, but got input shape: {shape}")
+    made = tuple(
+        (e - 1) * s - 2 * p + d * (k - 1) + m + 1
+        for e, s, p, d, k, m in zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], more, strict=True)
+    )
+    if min(made) < 1 and min(stride) > 0 and min(padding) >= 0:
+        given, wrong = (" x ".join(map(str, (*row, *sizes))) for sizes in (x.shape[2:], made))
+        raise RuntimeError(
+            f"Given input size per channel: ({given}). Calculated output size per channel: ({wrong}). Output size is too small"
+        )
+
+
 def _transposed(
     input: Any,
     weight: Any,
@@ -338,8 +357,15 @@ def _transposed(
             f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}"
         )
     x = input.unsqueeze(0) if single else input
-    out = convolution(x, weight, bias, spread(stride, n, "stride"), spread(padding, n, "padding"), spread(dilation, n, "dilation"), True,
-                      spread(output_padding, n, "output_padding"), groups)  # fmt: skip
+    stride, padding, dilation = (
+        spread(stride, n, "stride"),
+        spread(padding, n, "padding"),
+        spread(dilation, n, "dilation"),
+    )
+    more = spread(output_padding, n, "output_padding")
+    if x.ndim == weight.ndim:
+        _sizes_made(x, weight, stride, padding, dilation, more)
+    out = convolution(x, weight, bias, stride, padding, dilation, True, more, groups)
     return out.squeeze(0) if single else out
 
 

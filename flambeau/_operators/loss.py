@@ -479,6 +479,11 @@ _soft_margin.vjp(
 )
 
 
+def _positive(z: Tensor) -> Tensor:
+    """What is above zero, and zeros: also where it is not a number."""
+    return z.masked_fill(z.gt(0).logical_not(), 0)
+
+
 @composite(
     "multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? weight=None, int reduction=1)",
     **NN,
@@ -507,7 +512,7 @@ def multi_margin_loss(
     if weight is not None and (weight.ndim != 1 or weight.numel() != x.shape[1]):
         raise RuntimeError(f"inconsistent weight size, expected {x.shape[1]} but got {list(weight.shape)}")
     at = t.unsqueeze(1)
-    z = (margin - x.gather(1, at) + x).clamp(min=0)
+    z = _positive(margin - x.gather(1, at) + x)
     z = z if p == 1 else z * z
     if weight is not None:
         z = z * weight.index_select(0, t).unsqueeze(1)
@@ -541,7 +546,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: int = 1) ->
 @composite("_margins", variants=(), native=True)
 def _margins(x: Tensor, target: Tensor, valid: Tensor, is_target: Tensor) -> Tensor:
     """The sums of what classes that are no target (n, c) come too near to the targets (n, m) that are valid."""
-    margins = (1 - target.unsqueeze(2) + x.unsqueeze(1)).clamp(min=0)
+    margins = _positive(1 - target.unsqueeze(2) + x.unsqueeze(1))
     counts = valid.unsqueeze(2).logical_and(is_target.logical_not().unsqueeze(1))
     return (margins * counts.to(x.dtype)).sum((1, 2))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 from flambeau._kernel.language import IntList1, IntList2, IntList3, Kernel, Shape, Shape2, Shape3, T
@@ -214,12 +215,13 @@ def _unpool(input: Any, indices: Any, output_size: Any, n: int) -> Any:
     cells = 1
     for e in output_size:
         cells *= e
-    flat = indices.reshape(*lead, -1)
+    places = prod(input.shape[-n:])
+    flat = indices.reshape(*lead, places)
     if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= cells):
         raise RuntimeError(
             f"Found an invalid max index: {int(flat.max())} (output volumes are of size {'x'.join(map(str, output_size))}"
         )
-    return input.new_zeros((*lead, cells)).scatter(-1, flat, input.reshape(*lead, -1)).reshape(*lead, *output_size)
+    return input.new_zeros((*lead, cells)).scatter(-1, flat, input.reshape(*lead, places)).reshape(*lead, *output_size)
 
 
 @composite("max_unpool2d", namespace="nn", variants=("function",), packed="images", lacks=("bic", "max_unpool2d"))

@@ -345,6 +345,15 @@ def _pair(v: Any) -> tuple[int, int]:
 def im2col(input: Tensor, kernel_size: IntList2, dilation: IntList2, padding: IntList2, stride: IntList2) -> Tensor:
     """Every window of an image as a column: (n, c * taps, windows)."""
     (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(_pair, (kernel_size, dilation, padding, stride))
+    for what, names, (y, x_), wrong in (
+        ("kernel size", ("kernel_height", "kernel_width"), (kh, kw), min(kh, kw) <= 0),
+        ("stride", ("stride_height", "stride_width"), (sh, sw), min(sh, sw) <= 0),
+        ("dilation", ("dilation_height", "dilation_width"), (dh, dw), min(dh, dw) <= 0),
+        ("padding", ("pad_height", "pad_width"), (ph, pw), min(ph, pw) < 0),
+    ):
+        if wrong:
+            limit = "non-negative" if what == "padding" else "greater than zero"
+            raise RuntimeError(f"{what} should be {limit}, but got {names[0]}: {y} {names[1]}: {x_}")
     if input.ndim not in (3, 4) or any(e == 0 for e in input.shape[-3:]):
         raise RuntimeError(
             "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "

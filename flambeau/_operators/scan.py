@@ -131,6 +131,16 @@ def diff(
     if n == 0:  # whatever was to be joined
         return input.clone()
     parts = [t for t in (prepend, input, append) if t is not None]
+    at = wrap_dim(dim, input.ndim)
+    for t in parts:
+        if t.ndim != input.ndim:
+            raise RuntimeError("diff expects prepend or append to be the same dimension as input")
+        for i, (a, b) in enumerate(zip(t.shape, input.shape, strict=True)):
+            if i != at and a != b:
+                raise RuntimeError(
+                    "diff expects the shape of tensor to prepend or append to match that of input except along the differencing "
+                    f"dimension; input.size({i}) = {b}, but got tensor.size({i}) = {a}"
+                )
     x = cat(parts, dim) if len(parts) > 1 else input
     for _ in range(min(n, x.shape[dim])):
         size = x.shape[dim]

@@ -129,7 +129,7 @@ def _check_quantile(input: Any, q: Any, interpolation: str) -> None:
             raise RuntimeError("quantile() q must be a scalar or 1D tensor")
         if q.dtype is not input.dtype:
             raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
-        if bool(((q < 0) | (q > 1)).any()):
+        if not bool(((q >= 0) & (q <= 1)).all()):
             raise RuntimeError("quantile() q values must be in the range [0, 1]")
     elif not 0 <= q <= 1:
         raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {q:g}")
@@ -214,7 +214,7 @@ def _check_weights(name: str, w: Any, n: int, whole: bool) -> None:
         )
     if w.numel() != n:
         raise RuntimeError(f"{what} the same numel as there are observations in the input but got {w.numel()} != {n}")
-    if n and bool((w < 0).any()):
+    if n and not bool((w >= 0).all()):
         raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
@@ -252,7 +252,7 @@ def cov(
             "cov(): degrees of freedom is <= 0. Correction should be strictly less than the number of observations.",
             stacklevel=2,
         )
-        freedom = freedom * 0
+        freedom = abs(freedom) * 0
     x = x - mean.unsqueeze(1)
     y = (x if w is None else x * w).t().conj()
     return ((x @ y) / freedom).squeeze()
@@ -325,7 +325,10 @@ def _pairwise(k: Kernel[T], input: T, other: T, p: float) -> T:
     n, m, d = input.shape[-2], other.shape[-2], input.shape[-1]
     x = k.reshape(input, (*input.shape[:-2], n, 1, d))
     apart = k.abs(x - k.reshape(other, (*other.shape[:-2], 1, m, d)))
-    found = norm_of_sizes(k, apart, p, (apart.ndim - 1,))
+    if p == 0:  # what is not a number is no number of coordinates
+        found = k.sum(k.minimum(k.ceil(apart), k.like(1, apart)), (apart.ndim - 1,))
+    else:
+        found = norm_of_sizes(k, apart, p, (apart.ndim - 1,))
     return k.reshape(found, found.shape[:-1])
 
 

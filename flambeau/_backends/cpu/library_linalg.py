@@ -67,7 +67,7 @@ def cholesky(x: Any, *, upper: bool) -> Any:
     if direct(x):
         (potrf,) = lapack(("potrf",), x)
         factor, code = potrf(x.T, lower=upper, clean=True)  # x.T = conj(L) L.T
-        return factor.T, np.asarray(code, np.int32)
+        return factor.T, _unknown(factor.T, np.asarray(code, np.int32))
     info = no_info(x)
     try:
         out = L.cholesky(x if not upper else np.swapaxes(x, -1, -2).conj())
@@ -80,7 +80,15 @@ def cholesky(x: Any, *, upper: bool) -> Any:
             out[i], info[i] = potrf(a, lower=True, clean=True)
     if upper:
         out = np.swapaxes(out, -1, -2).conj()
-    return out, info
+    return out, _unknown(out, info)
+
+
+def _unknown(factor: Any, info: Any) -> Any:
+    """`info`, with the order of the first minor that is NaN where LAPACK went on."""
+    unknown = np.isnan(np.diagonal(factor, axis1=-2, axis2=-1))
+    if not unknown.any():
+        return info
+    return np.where(unknown.any(-1) & (np.asarray(info) == 0), unknown.argmax(-1) + 1, info).astype(np.int32)
 
 
 def lu_factor(x: Any, *, pivot: bool) -> Any:

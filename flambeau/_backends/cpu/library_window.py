@@ -44,7 +44,7 @@ def _columns(
     n, c = x.shape[:2]
     dims = len(size)
     if all(k == 1 for k in size) and all(s == 1 for s in stride) and not any(padding):
-        return x.reshape(n, groups, c // groups, -1), x.shape[2:]
+        return x.reshape(n, groups, c // groups, prod(x.shape[2:])), x.shape[2:]
     w = windows(padded(x, padding), size, stride, dilation)  # n c y... t...
     out = w.shape[2 : 2 + dims]
     order = (0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims))
@@ -57,7 +57,7 @@ def conv_forward(x: Any, w: Any, *, stride: Ints, padding: Ints, dilation: Ints,
     cols, out = _columns(x, w.shape[2:], stride, padding, dilation, groups)
     if 0 in cols.shape:
         return np.zeros((n, o, *out), x.dtype)
-    return np.matmul(w.reshape(groups, o // groups, -1), cols).reshape(n, o, *out)
+    return np.matmul(w.reshape(groups, o // groups, prod(w.shape[1:])), cols).reshape(n, o, *out)
 
 
 def conv_weight(g: Any, x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
@@ -86,7 +86,8 @@ def conv_input(g: Any, w: Any, *, size: Ints, stride: Ints, padding: Ints, dilat
     acc = np.zeros((n, size[1], *full), g.dtype)
     if prod(out) and n and o:
         cols = np.matmul(
-            w.reshape(groups, o // groups, -1).transpose(0, 2, 1), g.reshape(n, groups, o // groups, prod(out))
+            w.reshape(groups, o // groups, prod(w.shape[1:])).transpose(0, 2, 1),
+            g.reshape(n, groups, o // groups, prod(out)),
         )
         cols = cols.reshape(n, size[1], *taps, *out)
         for tap in itertools.product(*map(range, taps)):
@@ -185,7 +186,8 @@ def adaptive_max_pool(x: Any, *, out: Ints) -> tuple[Any, Any]:
     grid = np.arange(prod(spatial)).reshape(spatial)
     for cell in itertools.product(*map(range, out)):
         at = tuple(slice(i * e // o, -((-(i + 1) * e) // o)) for i, e, o in zip(cell, spatial, out, strict=True))
-        part = x[(..., *at)].reshape(*x.shape[:-n], -1)
+        part = x[(..., *at)]
+        part = part.reshape(*x.shape[:-n], prod(part.shape[-n:]))
         best = np.argmax(part, -1)
         values[(..., *cell)] = np.take_along_axis(part, best[..., None], -1)[..., 0]
         index[(..., *cell)] = grid[at].reshape(-1)[best]
