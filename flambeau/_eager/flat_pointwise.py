@@ -102,6 +102,7 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
     else:
         order = [f"                if r.ndim > 1 and not ({derived.in_order(arrays)}): r = walked(r, {operands})"]
     biggest = " or ".join(f"a{i}.size >= LARGE" for i in range(len(tensors)))
+    biggest += "".join(f" or a0.shape != a{i}.shape and spread(a0, a{i})" for i in range(1, len(tensors)))
     large_enough = f"({biggest}) and (a1.ndim or a1.item() not in {op.short})" if op.short else biggest
     small_ = [f"            r = {kernel}({operands}) if {large_enough} else None"]
     if op.run is op.body and base is dtypes.float64 and not tensors[0].is_free:

@@ -135,11 +135,30 @@ _calls: dict[Any, Native] = {}
 
 
 def enough(operands: Sequence[Any]) -> bool:
-    """Whether one of a call's operands is large."""
-    for a in operands:  # noqa: SIM110  # hot: `any` of a generator takes three times as long
-        if type(a) is np.ndarray and a.size >= LARGE:
-            return True
+    """Whether one of a call's operands is large, or what they are broadcast to."""
+    first = None
+    for a in operands:
+        if type(a) is np.ndarray:
+            if a.size >= LARGE:
+                return True
+            if first is None:
+                first = a
+            elif a.shape != first.shape and spread(first, a):
+                return True
     return False
+
+
+def spread(*arrays: Any) -> bool:
+    """Whether the shape that arrays are broadcast to is large though none of them is."""
+    most = 1
+    for a in arrays:
+        most *= a.size
+    if most < LARGE:
+        return False
+    try:
+        return np.broadcast(*arrays).size >= LARGE
+    except ValueError:  # they do not meet: said elsewhere
+        return False
 
 
 def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, how: Way, target: Any = None) -> Any:  # fmt: skip

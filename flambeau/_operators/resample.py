@@ -327,10 +327,10 @@ def affine_grid_generator(theta: Tensor, size: Shape, align_corners: bool) -> Te
     """The grid of an affine map theta (n, dims, dims + 1) over an image of shape `size`."""
     axes = [_axis(theta, e, align_corners) for e in size[2:]]
     n = len(axes)
-    out: Any = theta.new_zeros((1,)).reshape((1,) * (n + 1)) + theta[:, :, n].reshape(size[0], *(1,) * n, n)
-    for d, axis in enumerate(axes):
+    out: Any = theta[:, :, n].reshape(size[0], *(1,) * n, n)
+    for d, axis in reversed(list(enumerate(axes))):  # the last sum is the only large one
         along = axis.reshape(*(-1 if i == d else 1 for i in range(n)), 1)
-        out = out + along.unsqueeze(0) * theta[:, :, n - 1 - d].reshape(size[0], *(1,) * n, n)
+        out = along.unsqueeze(0) * theta[:, :, n - 1 - d].reshape(size[0], *(1,) * n, n) + out
     return out
 
 

@@ -9,6 +9,7 @@ from flambeau._kernel.language import Dim, Kernel, Shape, Size, T
 from flambeau._operators import linalg as factor
 from flambeau._operators.contract import matmul
 from flambeau._operators.flat import blind_in, still
+from flambeau._operators.join import stack
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import diagonal
 from flambeau._tensor import Tensor
@@ -499,7 +500,9 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: Dim = -1) -> Tensor:
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}"
         )
     dim = wrap_dim(dim, input.ndim)
-    return input.roll(-1, dim) * other.roll(-2, dim) - input.roll(-2, dim) * other.roll(-1, dim)
+    shape = broadcast(input.shape, other.shape)
+    a, b = (t.expand(shape).unbind(dim) for t in (input, other))
+    return stack([a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)], dim)
 
 
 @composite("linalg_vander", namespace="linalg", variants=("function",))

@@ -57,3 +57,14 @@ def test_gradients(case, dtype):
         found.append([y, *(t.grad for t in leaves)])
     for plain, moved in zip(*found):
         assert torch.allclose(plain, moved, atol=1e-3)
+
+
+@pytest.mark.parametrize("f", [F.max_pool2d, F.avg_pool2d])
+def test_pooling_of_parts_of_wider_images(f):
+    x = torch.randn(2, 20, 30, 40, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    parts = [x[:, 2:18, 1:, ::2].detach().requires_grad_(), x[:, 2:18, 1:, ::2].contiguous().requires_grad_()]
+    found = [f(part, 2) for part in parts]
+    g = torch.randn(2, 16, 14, 20, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    for y in found:
+        y.backward(g[..., ::2])
+    assert torch.allclose(*found) and torch.allclose(*(part.grad for part in parts))

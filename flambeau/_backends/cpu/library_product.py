@@ -91,6 +91,9 @@ def conv_forward(x: Any, w: Any, bias: Any = None, *, stride: Ints, padding: Int
         if _plain(w.shape, stride, padding, groups) and channels_last(x):
             return _images(product(_rows(x), w.reshape(w.shape[:2]).T, bias), x.shape)
         if groups == x.shape[1] and channels_last(x):
+            out = _depthwise(x, w, bias, stride, padding, dilation)
+            if out is not None:
+                return out
             out = _how(stride, padding, dilation, groups).forward(_planes(x), _planes(w), bias)
             return laid(out, True)
         out = _how(stride, padding, dilation, groups).forward(x, w, bias)
@@ -98,6 +101,15 @@ def conv_forward(x: Any, w: Any, bias: Any = None, *, stride: Ints, padding: Int
             return out
     out = window.conv_forward(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
     return laid(_biased(out, bias), channels_last(x, w))
+
+
+def _depthwise(x: Any, w: Any, bias: Any, stride: Ints, padding: Ints, dilation: Ints) -> Any:
+    """One channel of output to one of input, of images with channels last; None where the kernel has no form for it."""
+    from flambeau._backends.cpu.conv_last import depthwise
+
+    if x.ndim != 4 or (bias is not None and bias.dtype is not x.dtype):
+        return None
+    return depthwise(x, w, bias, stride, padding, dilation)
 
 
 def _plain(w: Sequence[int], stride: Ints, padding: Ints, groups: int) -> bool:
@@ -146,6 +158,12 @@ def conv_input(
         if _plain(w.shape, stride, padding, groups) and channels_last(g):
             return _images(product(_rows(g), w.reshape(w.shape[:2]), bias), g.shape)
         if groups == g.shape[1] and channels_last(g):
+            if max(stride) == 1 and w.shape[1] == 1:  # a convolution with the weights turned round
+                around = [(n - 1) * d - p for n, p, d in zip(w.shape[2:], padding, dilation, strict=True)]
+                back = np.flip(w, tuple(range(2, w.ndim)))
+                out = _depthwise(g, back, bias, stride, around, dilation)
+                if out is not None and out.shape[2:] == tuple(size[2:]):
+                    return out
             out = _how(stride, padding, dilation, groups).transposed(_planes(g), _planes(w), tuple(size[2:]), bias)
             return laid(out, True)
         out = _how(stride, padding, dilation, groups).transposed(g, w, tuple(size[2:]), bias)

@@ -150,12 +150,17 @@ def back_plan(g: Array, shape: tuple[int, ...]) -> Plan:
     return Plan((result,), (work,), release=images * c * (cells + places) > GRAIN, keep=(code,))
 
 
+def dense(x: Array) -> Array:
+    """The array, or a copy of what lies with gaps: a part of wider images."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
 def max_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...],
              out: tuple[int, ...]) -> tuple[Array, Array] | None:  # fmt: skip
     """(values, indices) of an array with channels last, both so; None where the kernel has no form for it."""
     if prod(x.shape[2:]) >= 1 << 31 or 0 in x.shape or 0 in out:
         return None
-    how = (size, stride, padding, dilation, out)
+    how, x = (size, stride, padding, dilation, out), dense(x)
     found: tuple[Array, Array] | None = planned(("max pool last", how), (x,), lambda: plan_of(x, *how))
     return found
 
@@ -164,5 +169,6 @@ def max_pool_back(g: Array, indices: Array, shape: tuple[int, ...]) -> Array | N
     """The gradient of max pooling, summed in float32 or float64, with channels last as both arrays have them."""
     if 0 in shape or 0 in g.shape:
         return None
+    g, indices = dense(g), dense(indices)
     found: Array | None = planned(("max pool last back", shape), (g, indices), lambda: back_plan(g, shape))
     return found

@@ -348,3 +348,23 @@ def test_empty_and_small_are_the_librarys(watch: Watch) -> None:
         x = fl.ones(shape)
         (x + 1, x.exp(), x.sum(), x.cumsum(0), x.add_(1))
     assert watch.ran == 0
+
+
+@pytest.mark.parametrize(
+    "shapes", [((150, 1), (1, 170)), ((7, 40, 1, 2), (7, 1, 35, 2)), ((3000, 1), (3,)), ((5, 1), (2000,))], ids=str
+)
+def test_small_operands_of_large_results(shapes):
+    x, y = (fl.randn(s, dtype=fl.float64).requires_grad_() for s in shapes)
+    for f in (fl.mul, fl.sub, fl.atan2, fl.maximum, fl.gt, lambda a, b: fl.where(a > 0, a, b)):
+        a, b = fl.broadcast_tensors(x, y)
+        found, want = f(x, y), f(a.contiguous(), b.contiguous())
+        assert found.dtype is want.dtype and found.shape == want.shape and fl.allclose(found.double(), want.double())
+        if found.requires_grad:
+            each = [fl.autograd.grad(v, (x, y), fl.ones_like(v)) for v in (found, want)]
+            assert all(fl.allclose(g, h) for g, h in zip(*each, strict=True))
+    i, j = (fl.arange(t.numel()).reshape(t.shape) for t in (x, y))
+    assert fl.equal(i * j, (i + 0 * j) * (j + 0 * i)) and (i.int() + j.int()).dtype is fl.int32
+    into = fl.empty(fl.broadcast_shapes(*shapes), dtype=fl.int64)
+    assert fl.equal(fl.add(i, j, out=into), i + j)
+    with pytest.raises(RuntimeError, match="must match the size"):
+        fl.randn(150, 1, 3) + fl.randn(170, 2)
