@@ -453,8 +453,9 @@ def converted(self: Any, d: Any, where: Any, copy: bool, fmt: Any) -> Any:
     same_device = target == self.device or (
         target.type == self.device.type and target.index in (None, self.device.index)
     )
-    if not same_device:
+    if not same_device and target.type != self.device.type:
         return to_device(self, target, d)
+    copy = copy or not same_device  # "cpu:0" is the one CPU there is, but by a name of its own
     change = d is not None and a.dtype != d.np
     if (
         not change

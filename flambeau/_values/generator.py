@@ -63,6 +63,7 @@ class Generator:
             )
         if self.device.type != "cpu":
             raise RuntimeError(f"{self.device.type.upper()} device type not an accelerator.")
+        self.device = devices.CPU  # by no number
         self.lock = threading.RLock()
         self._engine: MT19937 | None = None  # made at the first draw: NumPy's random module is not imported before
         self._seed: int = DEFAULT_SEED

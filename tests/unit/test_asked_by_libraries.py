@@ -229,3 +229,11 @@ def test_collectives_as_operators():
         assert torch.equal(out[0], torch.ones(2))
     finally:
         dist.destroy_process_group()
+
+
+def test_the_cpu_by_a_number(agree):
+    agree(
+        lambda fl, x: [x.to("cpu:0"), x.to(fl.device("cpu", 0), fl.float64), x.to(fl.ones(1, device="cpu:0"))], rand(3)
+    )
+    agree(lambda fl, x: [x.to("cpu:0") is x, x.to("cpu") is x, str(x.to("cpu:0").device), str(fl.nn.Linear(1, 1).to("cpu:0").weight.device),
+                         str(fl.ones(1, device="cpu:0").device), str(fl.Generator("cpu:0").device)], rand(3), grads=0)  # fmt: skip
