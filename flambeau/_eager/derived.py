@@ -366,3 +366,8 @@ def _upto(root: Expr, stop: dict[Expr, int]) -> list[Expr]:
 
 DerivedNode.shapes = None  # type: ignore[attr-defined]  # the flat functions note shapes only; the general lane fills `into`
 SCOPE["Tensor"], SCOPE["flat"], SCOPE["widened"] = Tensor, flat, widened
+
+_QUICK: dict[str, Any] = {}
+_OPERANDS = [parameter(i, (), dtypes.float64) for i in range(3)]
+small.install(_QUICK, "fma", Record().fma(*_OPERANDS), _OPERANDS, large.available)
+K.quick_fma = lambda x, y, z: _QUICK["fma"](x, y, z)

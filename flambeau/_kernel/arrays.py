@@ -40,6 +40,8 @@ class Arrays:
     Operands that were widened are of the dtype `narrow`.
     """
 
+    quick_fma: Callable[[Any, Any, Any], Any] | None = None  # native code for few numbers, or None where it declines
+
     def __init__(self, xp: Any, special: Callable[[str], Any], library: Callable[[str], Any], narrow: DType | None = None) -> None:  # fmt: skip
         self.xp, self._special, self._library, self.narrow = xp, special, library, narrow
         for word, name in UFUNCS.items():
@@ -78,6 +80,11 @@ class Arrays:
         return x * self.xp.exp2(self.xp.asarray(y).astype(x.dtype))
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
+        if self.quick_fma is not None and type(x) is self.xp.ndarray and x.dtype.char in "fd":
+            y = y if hasattr(y, "dtype") else self.xp.asarray(y, x.dtype)
+            found = self.quick_fma(x, y, z)
+            if found is not None:
+                return found
         return fma(self.xp, x, y, z)
 
     def polygamma(self, n: Any, x: Any) -> Any:

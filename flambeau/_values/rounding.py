@@ -54,7 +54,7 @@ def fused(xp: Any, x: Any, y: Any, z: Any) -> Any:
     head, tail = exact_sum(product, high)
     r = head + to_odd(xp, *exact_sum(tail, low))
     plain = xp.where(xp.isinf(z) & xp.isfinite(x) & xp.isfinite(y), z, x * y + z)
-    return xp.where(xp.isfinite(r), r, plain)
+    return xp.where(xp.isfinite(r) & (r != 0), r, plain)  # of a zero, too: -0 - 0 is -0
 
 
 def to_odd(xp: Any, s: Any, lost: Any) -> Any:
