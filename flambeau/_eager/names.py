@@ -153,7 +153,11 @@ def _with_numbers(name: str, fn: Any, args: tuple[Any, ...]) -> Any:
     if like is None or len(params) < len(args):
         return fn(*args)
     made = [
-        a if isinstance(a, Tensor) or p.takes_number or not p.is_tensor else _as_operand(a, like)
+        a
+        if isinstance(a, Tensor) or p.takes_number or not (p.is_tensor or p.annotation == "int")
+        else int(a)
+        if p.annotation == "int"
+        else _as_operand(a, like)
         for a, p in zip(args, params, strict=False)
     ]
     return fn(*made)

@@ -66,3 +66,7 @@ def test_refused(agree, case):
 @pytest.mark.filterwarnings("ignore:cov")
 def test_more_freedom_taken_than_there_is(agree):
     agree(lambda fl, x: fl.cov(x, correction=7), rand(2, 3), grads=0)
+
+
+def test_digamma_twice(agree):
+    agree(lambda fl, x: fl.digamma(x.abs() + 1), rand(3), grads=2)
