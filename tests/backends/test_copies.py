@@ -10,6 +10,7 @@ pytest.importorskip("llvmlite")
 
 import flambeau as fl
 from flambeau._backends.cpu.copies import copy_into
+from flambeau._backends.cpu.library_memory import converted
 
 DTYPES = ["f4", "f8", "i4", "i8", "u4", "c8", "i2", "u1"]
 
@@ -81,3 +82,14 @@ def test_parts_of_a_larger_array():
     out = np.zeros((8, 3, 160, 161), "f4")
     copy_into(out[:, :, 1:-3, 3:-1], x)
     assert out[:, :, 1:-3, 3:-1].tobytes() == x.tobytes() and out[:, :, 0].sum() == out[..., :3].sum() == 0
+
+
+@pytest.mark.parametrize("shape", [(16385,), (3, 7, 1601), (2, 16384), (5,), (0,)], ids=str)
+@pytest.mark.parametrize("wide", ["f4", "f8"])
+@pytest.mark.parametrize("narrow", ["uint8", "uint16", "uint32"])
+def test_floats_as_unsigned_integers_wrap_around(shape: tuple[int, ...], wide: str, narrow: str) -> None:
+    x = (np.random.default_rng(0).standard_normal(shape) * 300).astype(wide)
+    for array in (x, x[::2], x.T):
+        found = converted(array, dtype=getattr(fl, narrow))
+        np.testing.assert_array_equal(found, array.astype(np.int64).astype(narrow))
+        assert found.dtype == narrow

@@ -206,8 +206,21 @@ def converted(x: Any, *, dtype: Any) -> Any:
     if kind == "c" and d.kind not in "cb":
         return x.real.astype(d)
     if kind == "f" and d.kind == "u":
-        return x.astype(np.int64).astype(d)
+        return _wrapped(x, d)
     return x.astype(d)
+
+
+def _wrapped(x: Any, d: Any) -> Any:
+    """Floats as unsigned integers, by way of int64: what is negative wraps around. In parts that stay in cache."""
+    if x.size <= PART or not x.flags.c_contiguous:
+        return x.astype(np.int64).astype(d)
+    flat, out = x.reshape(-1), np.empty(x.size, d)
+    for start in range(0, x.size, PART):
+        out[start : start + PART] = flat[start : start + PART].astype(np.int64)
+    return out.reshape(x.shape)
+
+
+PART = 1 << 14  # elements
 
 
 def _carried(x: Any, dtype: Any) -> Any:
