@@ -113,36 +113,32 @@ def written_history(op: Op, arrays: dict[str, str], guards: dict[str, str], pad:
         if len(arrays) > 1
         else [f"{pad}if {nrs[0]}: n.nrs = ({nrs[0]},)"]
     )
-    saved, versions = [], []
-    for j, n in enumerate(cls.names):
-        base = n.removesuffix("_shape").removesuffix("_dtype")
-        if n in arrays:
-            users = [edge[r] for r, ps in cls.read_by.items() if n in ps] or list(edge.values())
-            conditions = ([f"({' or '.join(f'{u} is not None' for u in users)})"] if len(users) < len(edge) else []) + (
-                [guards[n]] if guards[n] else []
-            )
-            if guards[n] and n != base:
-                conditions = conditions[:-1]
-            wanted = " and ".join(conditions)
-            # A number in a tensor's place is saved as it is.
-            value = f"{n} if {conditions[0]} else None" if len(users) < len(edge) else n
-            saved.append(value)
-            versions.append(f"(0 if {n}._vc is None else {n}._vc[0])" + (f" if {wanted} else -1" if wanted else ""))
-        elif n == "out":
-            text.append(f"{pad}s{j} = saved_alias(o)")
-            saved.append(f"s{j}")
-            versions.append("o._vc[0]")
-        elif n.endswith("_shape") and base in arrays:
-            saved.append(f"{arrays[base]}.shape")
-            versions.append("-1")
-        elif n.endswith("_dtype") and base in arrays:
-            saved.append(f"{base}.dtype")
-            versions.append("-1")
-        else:
-            saved.append(n)
-            versions.append("-1")
+    if "out" in cls.names:
+        text.append(f"{pad}s{cls.names.index('out')} = saved_alias(o)")
+    saved, versions = (
+        zip(*(_saved(cls, j, n, arrays, guards, edge) for j, n in enumerate(cls.names))) if cls.names else ((), ())
+    )
     text += [
         f"{pad}n.saved = ({''.join('(' + x + '), ' for x in saved)})",
         f"{pad}n.versions = ({''.join('(' + x + '), ' for x in versions)})",
     ]
     return [*text, f"{pad}n.seq = next(serial)", f"{pad}o._node = n"]
+
+
+def _saved(
+    cls: Any, j: int, name: str, arrays: dict[str, str], guards: dict[str, str], edge: dict[str, str]
+) -> tuple[str, str]:
+    """What the node keeps for the j-th name that its rules read, and the version in which it must be found (-1: any)."""
+    if name in arrays:
+        users = [edge[r] for r, ps in cls.read_by.items() if name in ps] or list(edge.values())
+        used = f"({' or '.join(f'{u} is not None' for u in users)})" if len(users) < len(edge) else ""
+        wanted = " and ".join(c for c in (used, guards[name]) if c)
+        # A number in a tensor's place is saved as it is.
+        version = f"(0 if {name}._vc is None else {name}._vc[0])" + (f" if {wanted} else -1" if wanted else "")
+        return f"{name} if {used} else None" if used else name, version
+    if name == "out":
+        return f"s{j}", "o._vc[0]"
+    base = name.removesuffix("_shape").removesuffix("_dtype")
+    if base in arrays and base != name:
+        return f"{arrays[base]}.shape" if name.endswith("_shape") else f"{base}.dtype", "-1"
+    return name, "-1"
