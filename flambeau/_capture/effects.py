@@ -335,7 +335,7 @@ class Replay:
     def _slot(self, x: Any, ref: str, name: str) -> str:
         """The line that fills a slot; what the class says about assignments has been followed."""
         value = self.expression(getattr(x, name))
-        if type(x).__setattr__ is object.__setattr__:
+        if type(x).__setattr__ is object.__setattr__:  # type: ignore[comparison-overlap]
             return f"{ref}.{name} = {value}"
         self.guards.scope["put_slot"] = object.__setattr__
         return f"put_slot({ref}, {name!r}, {value})"

@@ -21,4 +21,4 @@ def cache_tag() -> str | None:
 
 def dynamic_sources() -> str:
     """The inputs whose sizes are said to change."""
-    return _found[0].dynamic_sources  # type: ignore[no-any-return]
+    return _found[0].dynamic_sources
