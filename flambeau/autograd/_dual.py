@@ -278,7 +278,7 @@ def _evaluated(op: Op, values: Any, level: int) -> tuple[Any, list[Any]]:
         found: list[Any] = [None] * len(outs)
         own = {n for x in xs if (n := node_of(x)) is not None}
         if live:
-            us = [variable(bare(outs[i]).new_zeros(outs[i].shape)) for i in live]
+            us = [variable(bare(outs[i]).new_ones(outs[i].shape)) for i in live]
             own |= {n for u in us if (n := node_of(u)) is not None}
             gs = autograd.grad([outs[i] for i in live], xs, us, create_graph=True, allow_unused=True)
             pairs = [(g, v) for g, v in zip(gs, vs, strict=True) if g is not None and node_of(g) is not None]

@@ -70,3 +70,10 @@ def test_more_freedom_taken_than_there_is(agree):
 
 def test_digamma_twice(agree):
     agree(lambda fl, x: fl.digamma(x.abs() + 1), rand(3), grads=2)
+
+
+def test_forward_derivative_of_logarithms_of_sums(agree):
+    def program(fl, x, v):
+        return fl.func.jvp(lambda t: fl.logcumsumexp(t, 0), (x.detach(),), (v.detach(),))
+
+    agree(program, rand(5), rand(5), grads=0)
