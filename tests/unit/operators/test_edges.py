@@ -72,6 +72,7 @@ def test_digamma_twice(agree):
     agree(lambda fl, x: fl.digamma(x.abs() + 1), rand(3), grads=2)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 def test_forward_derivative_of_logarithms_of_sums(agree):
     def program(fl, x, v):
         return fl.func.jvp(lambda t: fl.logcumsumexp(t, 0), (x.detach(),), (v.detach(),))
