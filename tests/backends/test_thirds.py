@@ -131,6 +131,24 @@ def test_same_bits_for_any_number_of_threads():
     assert len(results) == 1
 
 
+@pytest.mark.parametrize("layouts", ["cc", "ct", "tc", "tt"])
+@pytest.mark.parametrize("m, n, k", [(330, 301, 410), (513, 290, 300)])
+def test_panels_for_all_threads(m, n, k, layouts, monkeypatch):
+    """Where panels are made once for all threads the bits are those of threads that pack for themselves."""
+    a, b, plus = drawn(m, k, layouts[0]), drawn(k, n, layouts[1]), drawn(m, n)
+    a[5, 5], a[m - 1, k - 1], b[3, n - 1] = 1e-35, math.inf, math.nan
+    assert len(matmul.matmul_plan(a, b).launches) == 3
+    together = [matmul.matmul(a, b), matmul.matmul(a, b, plus), matmul.matmul(a, b, plus, 0.5, 2.0)]
+    check(a, b)
+    monkeypatch.setattr(matmul, "shared", lambda *_: None)
+    for table in matmul.tables():
+        table.clear()
+    alone = [matmul.matmul(a, b), matmul.matmul(a, b, plus), matmul.matmul(a, b, plus, 0.5, 2.0)]
+    for table in matmul.tables():
+        table.clear()
+    assert all(np.array_equal(x, y, equal_nan=True) for x, y in zip(together, alone, strict=True))
+
+
 def test_epilogues_and_batches():
     a, b = drawn(600, 900), drawn(900, 700)
     want = a.astype(np.float64) @ b

@@ -31,7 +31,7 @@ from flambeau._backends.cpu.contract import (
 from flambeau._backends.cpu.dots import TALLEST, DotForm, kernel as dot_kernel, width as dot_width
 from flambeau._backends.cpu.emit import size
 from flambeau._backends.cpu.engine import Target, engine
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, Table, c_strides
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table, c_strides
 from flambeau._backends.cpu.product import Form, kernel
 
 TALL = 9  # rows of a tile of 3 vectors of 64 bytes: of all that fit 32 registers, nearly the fewest loads
@@ -39,9 +39,11 @@ PANEL = 18 << 10  # bytes of a panel of `a`: it stays in a first-level cache of 
 BLOCK = 1 << 20  # bytes of a packed block of `b`: half of a second-level cache
 REAL = frozenset(("float32", "float64", "float16", "bfloat16"))
 FEWEST, SOME, LONG = 2, 40, 128  # rows that are summed along k without packing; the shortest sums of which many are
-THIRD_DEPTH, THIRD_BLOCK = 128, 5 << 18  # of panels of thirds; bytes of a block of `b` of them
+THIRD_DEPTH, THIRD_BLOCK = 256, 5 << 18  # of panels of thirds; bytes of a block of `b` of them
 THIRD_SPEED = 80  # multiplications in a cycle
 THIRD_COST = {"rows": 0.5, "lines": 0.8}  # cycles to pack an element of `a`; of `b` the other way round
+THIRD_READ = 0.1  # and to read one that is packed for the first time
+SHARED_WORK, SHARED_MOST = 1 << 25, 8 << 20  # multiplications and bytes of panels where all threads share them
 TILE_DEPTH = 1024  # of a panel of `a` for tile registers: deeper than these, sums wait in memory less often
 PAGE = 4096  # rows a multiple of it apart fall onto the same lines of the first-level cache
 FEW = 6  # tiles of rows up to which reading `b` again is cheaper than packing it
@@ -96,6 +98,10 @@ def cut(
             units = p * q * down * across
             packing = p * q * k * (down * n * cb + across * m * ca)
             idle = work / speed / units * (0.25 if units * 4 > wanted else 4)  # threads that wait for the last one
+            longer = (
+                -(-units // 2) * 2 / units * (down * tb / tiles) * (across * nb / panels)
+            )  # two threads, of which one does more
+            idle += (packing + work / speed) * (longer - 1) if wanted > 1 else 0
             grids.append((packing + idle + 1000 * units, tb, nb))
     _, tb, nb = min(grids)
     return tb, nb
@@ -168,13 +174,13 @@ def choose_tiles(extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...
 
 
 @cache
-def choose_thirds(extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> Blocks:
-    """As `choose`, for float32 by tile registers."""
+def choose_thirds(extents: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], shared: bool = False) -> Blocks:
+    """As `choose`, for float32 by tile registers; panels that are `shared` are only read again."""
     *_, m, n, k = extents
     kb = -(-k // -(-k // THIRD_DEPTH)) if k > THIRD_DEPTH * 5 // 4 else k
     kb += -kb % DEPTH
     tiles = -(-m // SIDE)
-    costs = THIRD_COST[reads(a[2], a[3])], THIRD_COST[reads(b[2], b[3])]
+    costs = (THIRD_READ,) * 2 if shared else (THIRD_COST[reads(a[2], a[3])], THIRD_COST[reads(b[2], b[3])])
     tb, nb = cut(extents, tiles, SIDE, max(1, THIRD_BLOCK // (kb * 6 * SIDE)), *costs, THIRD_SPEED)
     return grouped(extents, tiles, tb, nb * SIDE, kb, THIRD_SPEED)
 
@@ -248,7 +254,7 @@ def launch(
     p, q, m, n, k = extents
     if dtype == "float32" and c.strides[3] == 1 and thirds_suit(target, extents, a.strides, b.strides):
         blocks = choose_thirds(extents, a.strides, b.strides)
-        code, bytes_ = thirds.kernel(e), thirds.scratch(blocks.tb, blocks.nb, blocks.kb)
+        code, bytes_ = thirds.kernel(e, False), thirds.scratch(blocks.tb, blocks.nb, blocks.kb, False)
         scalars = (*scalars, (CONST, thirds.pack_code()["k"]))
     elif dtype == "bfloat16" and c.strides[3] == 1 and tiles_suit(target, extents, b.strides):
         turned = b.strides[2] == 1 and m < n  # rows of `b`'s transpose need no packing into pairs
@@ -263,12 +269,64 @@ def launch(
     else:
         form, blocks = choose(target, dtype, extents, a.strides, b.strides, c.strides)
         code, bytes_ = kernel(replace(form, epilogue=e)), scratch(target, form, blocks, k)
+    slots = (*words(extents, blocks, c, a, b, operands), *scalars)
+    return Launch(code["k"], slots, blocks.chunks, bytes_)
+
+
+def words(
+    extents: tuple[int, ...], blocks: Blocks, c: Operand, a: Operand, b: Operand, operands: Sequence[Operand]
+) -> list[tuple[int, ...]]:
+    """The slots of a product, but the scalars."""
     constants = [*extents, blocks.tiles, blocks.tb, blocks.nb, blocks.kb, blocks.group]
     constants += [*a.strides, *b.strides, *c.strides]
-    slots = [c.slot, a.slot, b.slot, *((CONST, x) for x in constants)]
+    slots: list[tuple[int, ...]] = [c.slot, a.slot, b.slot, *((CONST, x) for x in constants)]
     for o in operands:
         slots += [o.slot, *((CONST, x) for x in o.strides[:3])]
-    return Launch(code["k"], (*slots, *scalars), blocks.chunks, bytes_)
+    return slots
+
+
+def shared(
+    extents: tuple[int, int, int, int, int],
+    c: Operand,
+    a: Operand,
+    b: Operand,
+    e: Epilogue = PLAIN,
+    operands: Sequence[Operand] = (),
+    scalars: Sequence[tuple[int, int]] = (),
+) -> tuple[tuple[Launch, ...], int] | None:
+    """As `launch`, for one large product of float32 by tile registers: each operand is packed once, by all threads, before they multiply.
+
+    Launches, and the bytes of temporary memory that they share; None for other products.
+    """
+    p, q, m, n, k = extents
+    if p * q > 1 or c.strides[3] != 1 or m * n * k < SHARED_WORK:
+        return None
+    if not thirds_suit(engine().target, extents, a.strides, b.strides):
+        return None
+    blocks = choose_thirds(extents, a.strides, b.strides, True)
+    (size_a, words_a), (size_b, words_b) = (thirds.room(x, k, blocks.kb) for x in (m, n))
+    places = [0, size_a, size_a + size_b, size_a + size_b + words_a]
+    temp = places[3] + words_b
+    if temp > SHARED_MOST:
+        return None
+    pack, share, code = thirds.pack_code()["k"], thirds.share_code()["k"], thirds.kernel(e, True)["k"]
+    sides = ((a.slot, m, a.strides[2], a.strides[3], 0), (b.slot, n, b.strides[3], b.strides[2], 1))
+    packed = [
+        Launch(
+            share,
+            (
+                (TEMP, places[i]),
+                (TEMP, places[2 + i]),
+                slot,
+                *((CONST, x) for x in (pack, extent, k, blocks.kb, along, down, turned)),
+            ),
+            -(-k // blocks.kb) * -(-extent // (SIDE * thirds.SHARED)),
+        )
+        for i, (slot, extent, along, down, turned) in enumerate(sides)
+    ]
+    slots = (*words(extents, blocks, c, a, b, operands), *scalars, *((TEMP, x) for x in places))
+    bytes_ = thirds.scratch(blocks.tb, blocks.nb, blocks.kb, True)
+    return (*packed, Launch(code, slots, blocks.chunks, bytes_)), temp
 
 
 def scratch(target: Target, form: Form, blocks: Blocks, k: int) -> int:
@@ -344,8 +402,10 @@ def matmul_plan(
         or dots_suit(dtype, (p, q, n, m, k), ob.transposed().strides, oa.transposed().strides)
     ):
         m, n, oa, ob, oc = n, m, ob.transposed(), oa.transposed(), oc.transposed()
-    work = launch(dtype, (p, q, m, n, k), oc, oa, ob, e, operands, scalars)
-    return Plan((Result(a.dtype, shape),), (work,), release=p * q * m * n * k > 2 * GRAIN)
+    what = (p, q, m, n, k), oc, oa, ob, e, operands, scalars
+    found = shared(*what) if dtype == "float32" else None
+    works, temp = found or ((launch(dtype, *what),), 0)
+    return Plan((Result(a.dtype, shape),), works, temp=temp, release=p * q * m * n * k > 2 * GRAIN)
 
 
 @cache

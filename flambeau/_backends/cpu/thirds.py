@@ -18,13 +18,14 @@ from functools import cache
 
 from flambeau._backends.cpu.amx import DEPTH, LANES, SIDE, configure, finish, instruction
 from flambeau._backends.cpu.contract import PLAIN, Epilogue
-from flambeau._backends.cpu.emit import APART, Function, Module, V, literal, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, Words, literal, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.product import SLOTS, arguments, ceil, units
 from flambeau._backends.cpu.registers import transpose
 
 PART, TILE = 2048, 1024  # bytes from one part of a step to the next, and of a tile: two tiles of each part
 STEP = 3 * PART
+SHARED = 4  # panels of a chunk where they are packed for all threads
 FEW = 4  # panels of `a` that are packed at a time: longer runs of memory
 # Bits of numbers: tiles compute with those from LOW on and below HIGH. Two whose bits add up to LEAST make a product of which less than
 # 2^-24 is lost where parts of it vanish.
@@ -259,23 +260,27 @@ def pack_text(target: Target) -> Module:
     return m
 
 
-def text(target: Target, e: Epilogue) -> Module:
-    """IR of one kernel, `k`: chunks are groups of units, as in `product.text`. The word after its arguments is the address of `pack`."""
-    m = Module(f"product of thirds {e.name}", target.has("avx512bf16"))
+def text(target: Target, e: Epilogue, shared: bool) -> Module:
+    """IR of one kernel, `k`: chunks are groups of units, as in `product.text`.
+
+    After its arguments comes the address of `pack`; or, where panels are `shared`, four words: the panels of both operands and their words,
+    as `share` has left them.
+    """
+    m = Module(f"product of thirds {e.name}{' shared' * shared}", target.has("avx512bf16"))
     micro(m, e)
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, *_, scratch = f.params
     w = arguments(f)
-    pack = f.load("ptr", f.gep("i64", args, len(SLOTS) + 4 * len(e.operands) + e.scalars))
+    more = len(SLOTS) + 4 * len(e.operands) + e.scalars
+    given = [f.load("ptr", f.gep("i64", args, more + i)) for i in range(4 if shared else 1)]
     configure(f)
     for register in range(8):
         instruction(f, "tilezero", register)
     across = ceil(w["nb"], SIDE)  # panels
     deep = ceil(w["kb"], DEPTH) * STEP  # bytes of a panel
     panels_a, panels_b = scratch, scratch + deep * FEW
-    edges = (
-        panels_b + deep * across
-    )  # partial sums of tiles at the edges: those of the lowest row, and of each row the last
+    # partial sums of tiles at the edges: those of the lowest row, and of each row the last
+    edges = scratch if shared else panels_b + deep * across
     words = edges + (across + w["tb"]) * (SIDE * SIDE * 4)
     with units(f, w) as (i0, i1, n0, cols, p, q):
         a0 = f.gep("float", w["a"], p * w["ap"] + q * w["aq"])
@@ -284,16 +289,27 @@ def text(target: Target, e: Epilogue) -> Module:
         with f.loop(0, w["k"], w["kb"]) as k0:
             depth = f.min(w["k"] - k0, w["kb"])
             steps = ceil(depth, DEPTH)
+            bytes_ = steps * STEP
             flags = f.select(k0 == 0, 1, 0, "i64") | f.select(k0 + w["kb"] >= w["k"], 2, 0, "i64")
             src_b = f.gep("float", b0, k0 * w["bk"])
-            f.call_pointer(
-                "void", pack, panels_b, words + 8 * FEW, src_b, cols, depth, w["bn"], w["bk"], f.value(1, "i64")
-            )
+            words_a, words_b = words, words + 8 * FEW
+            if shared:
+                block, first = k0 // w["kb"], n0 // SIDE
+                start_a, start_b = block * w["tiles"], block * ceil(w["n"], SIDE)
+                panels_b = given[1] + (start_b * deep + first * bytes_)
+                words_b = f.gep("i64", given[3], start_b + first)
+            else:
+                one = f.value(1, "i64")
+                f.call_pointer("void", given[0], panels_b, words_b, src_b, cols, depth, w["bn"], w["bk"], one)
             with f.loop(i0, i1, FEW) as i2:
                 some = f.min(i1 - i2, FEW)
                 src_a = f.gep("float", a0, i2 * SIDE * w["am"] + k0 * w["ak"])
-                height = f.min(w["m"] - i2 * SIDE, some * SIDE)
-                f.call_pointer("void", pack, panels_a, words, src_a, height, depth, w["am"], w["ak"], f.value(0, "i64"))
+                if shared:
+                    panels_a = given[0] + (start_a * deep + i2 * bytes_)
+                    words_a = f.gep("i64", given[2], start_a + i2)
+                else:
+                    high, none = f.min(w["m"] - i2 * SIDE, some * SIDE), f.value(0, "i64")
+                    f.call_pointer("void", given[0], panels_a, words_a, src_a, high, depth, w["am"], w["ak"], none)
                 with f.loop(0, cols, SIDE) as j, f.loop(0, some) as few:
                     i = i2 + few
                     row = i * SIDE
@@ -302,14 +318,37 @@ def text(target: Target, e: Epilogue) -> Module:
                     edge = edges + f.select(low, number, across + (i - i0)) * (SIDE * SIDE * 4)
                     over = low | (cols - j < SIDE)
                     part = f.select(over, edge, f.gep("float", c0, row * w["cm"] + j))
-                    least = f.load("i64", f.gep("i64", words, few)) + f.load("i64", f.gep("i64", words, number + FEW))
+                    least = f.load("i64", f.gep("i64", words_a, few)) + f.load("i64", f.gep("i64", words_b, number))
                     odd = f.convert("zext", least < LEAST - 2, "i64")  # words are one less than bits
-                    bytes_, how = steps * STEP, flags | f.select(few == 0, 4, 0, "i64")
+                    how = flags | f.select(few == 0, 4, 0, "i64")
                     here = f.gep("float", src_a, few * SIDE * w["am"])
                     f.call("void", "tile", args, panels_a + few * bytes_, panels_b + number * bytes_, steps, part, f.select(over, SIDE, w["cm"]), how,
                            odd, here, w["am"], w["ak"], f.gep("float", src_b, j * w["bn"]), w["bk"], w["bn"], depth, p, q, row, n0 + j,
                            rows, cols - j)  # fmt: skip
     f.call("void", "llvm.x86.tilerelease")
+    return m
+
+
+SHARE = ("panels", "words", "src", "pack", "extent", "k", "kb", "along", "down", "turned")
+
+
+def share_text() -> Module:
+    """IR of k: packs a whole operand, block by block of k. A chunk is `SHARED` panels of a block."""
+    m = Module("shared thirds")
+    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+    args, begin, end, _ = f.params
+    w = Words(f, " ".join(SHARE[:4]), " ".join(SHARE[4:]))
+    panels, deep = ceil(w["extent"], SIDE), ceil(w["kb"], DEPTH) * STEP
+    groups = ceil(panels, SHARED)
+    with f.loop(begin, end) as chunk:
+        block, panel = chunk // groups, chunk % groups * SHARED
+        k0, lane = block * w["kb"], panel * SIDE
+        depth = f.min(w["k"] - k0, w["kb"])
+        to = w["panels"] + (block * panels * deep + panel * ceil(depth, DEPTH) * STEP)
+        src = f.gep("float", w["src"], lane * w["along"] + k0 * w["down"])
+        extent = f.min(w["extent"] - lane, SHARED * SIDE)
+        f.call_pointer("void", w["pack"], to, f.gep("i64", w["words"], block * panels + panel), src, extent, depth, w["along"],
+                       w["down"], w["turned"])  # fmt: skip
     return m
 
 
@@ -320,14 +359,29 @@ def pack_code() -> Code:
 
 
 @cache
-def kernel(e: Epilogue) -> Code:
+def share_code() -> Code:
+    native = engine()
+    return native.load(lambda: str(share_text()), ["k"], parts=[("kernel", "shared thirds")], level=LIGHT)
+
+
+@cache
+def kernel(e: Epilogue, shared: bool) -> Code:
     """The compiled product; `code["k"]` has the signature of every kernel."""
     native = engine()
-    parts = [("kernel", "product of thirds"), ("epilogue", e.name)]
-    return native.load(lambda: str(text(native.target, e)), ["k"], parts=parts, level=LIGHT, needs=(pack_code(),))
+    parts = [("kernel", "product of thirds"), ("epilogue", e.name), ("shared", shared)]
+    return native.load(
+        lambda: str(text(native.target, e, shared)), ["k"], parts=parts, level=LIGHT, needs=(pack_code(),)
+    )
 
 
-def scratch(tb: int, nb: int, kb: int) -> int:
+def scratch(tb: int, nb: int, kb: int, shared: bool) -> int:
     """Bytes that a thread needs for blocks of these sizes."""
     panels = -(-nb // SIDE)
-    return -(-kb // DEPTH) * STEP * (FEW + panels) + (panels + tb) * SIDE * SIDE * 4 + 8 * (panels + FEW)
+    edges = (panels + tb) * SIDE * SIDE * 4
+    return edges if shared else -(-kb // DEPTH) * STEP * (FEW + panels) + edges + 8 * (panels + FEW)
+
+
+def room(extent: int, k: int, kb: int) -> tuple[int, int]:
+    """Bytes of all panels of an operand, and of their words."""
+    panels = -(-extent // SIDE) * -(-k // kb)
+    return panels * -(-kb // DEPTH) * STEP, -(-panels // 8) * 64
