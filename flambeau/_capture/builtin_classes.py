@@ -221,7 +221,7 @@ def _compress(tr: Tracer, data: Any, selectors: Any) -> Any:
     return Steps(tr, step, (itertools.compress, it, chosen))
 
 
-_STEPPED = {itertools.accumulate: _accumulate, itertools.starmap: _starmap, itertools.takewhile: _takewhile,
+_STEPPED: dict[Any, Any] = {itertools.accumulate: _accumulate, itertools.starmap: _starmap, itertools.takewhile: _takewhile,
             itertools.dropwhile: _dropwhile, itertools.filterfalse: _filterfalse, itertools.compress: _compress}  # fmt: skip
 
 

@@ -335,7 +335,8 @@ class Replay:
     def _slot(self, x: Any, ref: str, name: str) -> str:
         """The line that fills a slot; what the class says about assignments has been followed."""
         value = self.expression(getattr(x, name))
-        if type(x).__setattr__ is object.__setattr__:  # type: ignore[comparison-overlap]
+        assign: Any = type(x).__setattr__
+        if assign is object.__setattr__:
             return f"{ref}.{name} = {value}"
         self.guards.scope["put_slot"] = object.__setattr__
         return f"put_slot({ref}, {name!r}, {value})"
