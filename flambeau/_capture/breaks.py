@@ -36,6 +36,10 @@ class Break(BaseException):
         return f"{where}{self.reason}" + (f" ({self.remedy})" if self.remedy else "") + self.note
 
 
+class Raises(Break):
+    """The function is about to raise: eager code does, with all effects up to there."""
+
+
 class Unsupported(RuntimeError):
     """`fullgraph=True` and the function cannot be captured whole. Public as `torch._dynamo.exc.Unsupported`."""
 

@@ -27,7 +27,14 @@ from flambeau._capture import (  # noqa: F401  (flow: fills the table of instruc
     waiting,
     warned,
 )
-from flambeau._capture.breaks import BackendCompilerFailed, Break, FailOnRecompileLimitHit, RecompileError, Unsupported
+from flambeau._capture.breaks import (
+    BackendCompilerFailed,
+    Break,
+    FailOnRecompileLimitHit,
+    Raises,
+    RecompileError,
+    Unsupported,
+)
 from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.guards import Failed
@@ -44,6 +51,7 @@ from flambeau._ground import dumps
 from flambeau._ground.source import build
 from flambeau._tensor import Tensor
 from flambeau._values import default_device, dtype as dtypes
+from flambeau._values.generator import default_generator
 from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 _installed: list[bool] = []
@@ -266,8 +274,10 @@ class Function:
         parameters, frames_of = start()
         places: list[Place] = []
         stopped: Break | None = None
+        assumes = True
         while True:
             tr = Tracer(parameters, segment.changing, symbolic, symbolic and self.dynamic is True)
+            tr.assumes = assumes
             tr.stop_at = places[0].at if places else -1
             _assume_state(tr)
             tr.casts = autocast.remember({})
@@ -278,6 +288,10 @@ class Function:
                     return self._finish(tr, (frame.run_all(tr, frames),), [], None)
                 except Stop as stop:
                     return self._finish(tr, None, places[0].reached(stop.frame), stopped)
+            except Raises:
+                raise UserError from None
+            except Assumed:
+                assumes, stopped, places = False, None, []
             except Break as b:
                 if stopped is None:
                     stopped, places = b, [] if self.fullgraph else waiting.places(b)
@@ -302,7 +316,11 @@ class Function:
             raise Break("a generator is left half way, in a try or a with")
         if any(line.startswith("warn_") for line in tr.said) and warned.kept(tr):
             raise Break("a warning that the function itself looks at")
+        if tr.assumed and (tr.recorder.mutated or tr.recorder.history_changed()):
+            raise Assumed  # what the program writes could not be taken back
         replay = Replay(tr)
+        failures = [f"bool({replay.expression(t)}) is not {value}" for t, value in tr.assumed]
+        looked_at = list(replay.build)
         if result is not None:
             leave = f"return {replay.expression(result[0])}"
         else:
@@ -340,11 +358,20 @@ class Function:
             if getattr(program.run, "writes", False):
                 counted = [f"{tr.guards.counter(program.inputs[i][0])}[0] += {n}" for i, n in written.items()]
             tr.guards.scope["program"] = program.call(bool(STATE.autocast))
-            if getattr(program.run, "native", False) and hasattr(program.run, "arrays"):
+            if failures:
+                run, draws = tr.guards.scope["program"], tr.recorder.random
+                tr.guards.scope["program"], tr.guards.scope["redraw"] = _perhaps(run, draws)
+            elif getattr(program.run, "native", False) and hasattr(program.run, "arrays"):
                 tr.guards.scope["program_arrays"] = program.run.arrays
             inputs = [tr.guards.ref(s) for s, _, _ in program.inputs]
         if tr.symbols is not None:
             tr.symbols.check_marks()
+        if failures:
+            tr.guards.scope["bool"] = bool
+            wrong = tr.guards.constant(Failed("no error is raised for what the tensors hold"))
+            left = f"redraw(); return {wrong}"
+            counted = [f"if out is None: {left}", *looked_at, f"if {' or '.join(failures)}: {left}", *counted]
+            replay.build = replay.build[len(looked_at) :]
         after = [*counted, *replay.build, *replay.effects, leave]
         text, names = tr.guards.entry(inputs, "out = " if replay.outputs else "", after)
         tr.guards.scope.update(names)
@@ -433,6 +460,25 @@ def once_only(tr: Tracer) -> bool:
 
 
 _EAGER: Any = object()
+
+
+def _perhaps(run: Callable[..., Any], draws: bool) -> tuple[Callable[..., Any], Callable[[], None]]:
+    """A program that runs before it is known whether the function comes to its end: None where it fails, and what takes its draws back."""
+    held: list[Any] = []
+
+    def perhaps(*inputs: Any) -> Any:
+        if draws:
+            held[:] = [default_generator.get_state()]
+        try:
+            return run(*inputs)
+        except Exception:  # eager code raises what is to be raised
+            return None
+
+    return perhaps, lambda: default_generator.set_state(held.pop()) if draws else None
+
+
+class Assumed(BaseException):
+    """Branches that raise cannot be left to be looked at when the program has run."""
 
 
 class UserError(Exception):

@@ -12,6 +12,7 @@ from flambeau._capture.frame import NULL, Frame, op
 from flambeau._capture.generators import Generator, finish
 from flambeau._capture.instructions import local
 from flambeau._capture.tracer import Tracer
+from flambeau._tensor import Tensor
 
 # ---------------------------------------------------------------- jumps and loops
 
@@ -24,14 +25,14 @@ def _jump(tr: Tracer, f: Frame, i: Instruction) -> None:
 @op("POP_JUMP_IF_FALSE")
 def _jump_if_false(tr: Tracer, f: Frame, i: Instruction) -> None:
     v = f.stack.pop()
-    if not (v if v is True or v is False else tr.truth(v)):
+    if not (v if v is True or v is False else _decided(tr, f, v, i)):
         f.ip = i.target
 
 
 @op("POP_JUMP_IF_TRUE")
 def _jump_if_true(tr: Tracer, f: Frame, i: Instruction) -> None:
     v = f.stack.pop()
-    if v if v is True or v is False else tr.truth(v):
+    if v if v is True or v is False else _decided(tr, f, v, i):
         f.ip = i.target
 
 
@@ -65,7 +66,45 @@ def _jump_if_true_or_pop(tr: Tracer, f: Frame, i: Instruction) -> None:
 
 @op("TO_BOOL")
 def _to_bool(tr: Tracer, f: Frame, i: Instruction) -> None:
-    f.stack.append(tr.truth(f.stack.pop()))
+    f.stack.append(_decided(tr, f, f.stack.pop(), f.decoded.instructions[f.ip]))
+
+
+def _decided(tr: Tracer, f: Frame, v: Any, jump: Instruction) -> bool:
+    """The truth of what a jump depends on. Of a tensor that is none, unless one side does nothing but raise an error: what makes the
+    other side go on is assumed, and looked at when the program has run."""
+    if not isinstance(v, Tensor) or tr.native or not tr.assumes or jump.name not in _JUMPS:
+        return tr.truth(v)
+    after = f.decoded.instructions.index(jump, max(f.ip - 1, 0)) + 1
+    true, false = (after, jump.target) if jump.name == "POP_JUMP_IF_FALSE" else (jump.target, after)
+    raising = _raises(f, true), _raises(f, false)
+    if raising[0] == raising[1]:
+        return tr.truth(v)
+    return tr.assume(v, not raising[0])
+
+
+_JUMPS = ("POP_JUMP_IF_FALSE", "POP_JUMP_IF_TRUE")
+_GOES = (
+    "JUMP",
+    "RETURN_VALUE",
+    "FOR_ITER",
+    "SEND",
+    "YIELD_VALUE",
+    "BEFORE_WITH",
+    "RERAISE",
+    "STORE_GLOBAL",
+    "STORE_ATTR",
+    "STORE_SUBSCR",
+)
+
+
+def _raises(f: Frame, at: int) -> bool:
+    """Whether the instructions from here on lead straight to an error."""
+    for i in f.decoded.instructions[at : at + 120]:
+        if i.name == "RAISE_VARARGS":
+            return True
+        if i.name in _GOES or i.target >= 0:
+            return False
+    return False
 
 
 @op("GET_ITER")

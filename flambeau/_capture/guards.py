@@ -563,7 +563,7 @@ class Settle:
 
 _OURS = re.compile(
     r"(v|a|na|c|o|k)\d+|F_.*|.*_|out|args\d*|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|MODES|STATE|NULL|Partial"
-    r"|put_state|put_slot|nest|warning_raises|warn_again|warn_outside|filters_mutated|Tensor|Memory|counter|Spent|FunctionType|MethodType|CellType"
+    r"|redraw|put_state|put_slot|nest|warning_raises|warn_again|warn_outside|filters_mutated|Tensor|Memory|counter|Spent|FunctionType|MethodType|CellType"
 )  # the names in an entry, but for those of Python
 
 

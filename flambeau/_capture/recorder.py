@@ -357,6 +357,11 @@ class Recorder:
         self._note(r._a, v)
         return r
 
+    def copied(self, t: Tensor) -> Tensor:
+        """Another tensor with the elements that `t` has now, without history."""
+        v = self.emit("call", target(_op("clone"), False), (self.value(t),))
+        return self.result(v, wrap(t._a.copy()))
+
     def alias(self, v: Value, t: Tensor) -> Value:
         """Another tensor object over a value's memory."""
         made = self.emit("method", "detach", (v,))

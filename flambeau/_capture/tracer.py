@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._capture import settings
-from flambeau._capture.breaks import Break
+from flambeau._capture.breaks import Break, Raises
 from flambeau._capture.effects import Journal
 from flambeau._capture.guards import Guards
 from flambeau._capture.numbers import Tracked, track
@@ -100,6 +100,8 @@ class Tracer:
         self.state_before = _state()
         self.depth = 0
         self.generators: list[Any] = []  # those that the capture follows
+        self.assumes = False  # whether branches that raise are assumed not to be taken
+        self.assumed: list[tuple[Any, bool]] = []  # tensors that must be true, or false, when the program has run
         self.said: list[str] = []  # lines that give warnings again, in order
         self.region = 0  # the checkpointed part that is being captured
         self.nested = 0  # how many more blocks of autocast are open than were at the start
@@ -477,6 +479,16 @@ class Tracer:
                 self.deep(x)
                 return bool(x)
         return True
+
+    def assume(self, t: Any, value: bool) -> bool:
+        """That a tensor is true, or false; where it is not even now, the function is about to raise."""
+        self.examine(t)
+        if self.symbols is not None or type(t._a) is not np.ndarray or t._a.size != 1:
+            return self.truth(t)
+        if bool(t._a.reshape(-1)[0]) is not value:
+            raise Raises("an error is raised for what a tensor holds")
+        self.assumed.append((self.recorder.copied(t), value))
+        return value
 
     # ---- attributes ----
 

@@ -27,6 +27,7 @@ for _topic in (
     "warnings",
     "indices",
     "changes",
+    "checks",
 ):
     importlib.import_module(f"tests.capture.cases_{_topic}")
 
@@ -44,6 +45,9 @@ def test_case(case):
 NATIVE = (
     "aliases",
     "autocast",
+    "changes",
+    "checks",
+    "indices",
     "tensors",
     "modes",
     "breaks",
