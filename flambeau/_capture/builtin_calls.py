@@ -351,12 +351,18 @@ def _signature(tr: Tracer, fn: Any, **options: Any) -> Any:
         inner = tr.load_attr(inner, "__wrapped__")
 
 
-@handles(sys.exc_info)
-def _exc_info(tr: Tracer) -> Any:
+@handles(sys.exception)
+def _exception(tr: Tracer) -> Any:
     f = tr.frame
     while f is not None and f.exc is None:
         f = f.caller
-    return (None, None, None) if f is None else (type(f.exc), f.exc, f.exc.__traceback__)
+    return None if f is None else f.exc
+
+
+@handles(sys.exc_info)
+def _exc_info(tr: Tracer) -> Any:
+    e = _exception(tr)
+    return (None, None, None) if e is None else (type(e), e, e.__traceback__)
 
 
 @handles(print)
