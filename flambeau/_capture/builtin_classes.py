@@ -264,7 +264,7 @@ def _iterator(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     if cls in (itertools.repeat, itertools.count):
         return cls(*[x if cls is itertools.repeat and i == 0 else fixed(x) for i, x in enumerate(args)], **kwargs)
     if cls in _STEPPED:
-        return _STEPPED[cls](tr, *args, **kwargs)  # type: ignore[operator]
+        return _STEPPED[cls](tr, *args, **kwargs)
     if cls is zip or cls is itertools.chain or cls is itertools.zip_longest or cls is itertools.product:
         return cls(*[stepping(tr, x) for x in args], **kwargs)
     return cls(stepping(tr, args[0]), *map(fixed, args[1:]), **{k: fixed(v) for k, v in kwargs.items()})
