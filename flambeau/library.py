@@ -432,24 +432,35 @@ def wrap_triton(triton_kernel: Any) -> Any:
 # ---------------------------------------------------------------- checking
 
 
-def opcheck(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, test_utils: Any = None,
-            raise_exception: bool = True, atol: Any = None, rtol: Any = None) -> dict[str, str]:  # fmt: skip
-    """Whether an operator does what it says: writes to what its schema marks, has a derivative where inputs ask for one, and a fake
-    implementation whose results look like the real ones."""
+def opcheck(
+    op: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, test_utils: Any = None, raise_exception: bool = True,
+    rtol: float | None = None, atol: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Whether an operator does what it says: writes to what its schema marks, has a derivative where inputs ask for one, a fake
+    implementation whose results look like the real ones, and the same results and derivatives when it is compiled, for one size or
+    for all (`test_utils` names some of these tests)."""
+    if (rtol is None) != (atol is None):
+        raise ValueError("opcheck(op, ...): if you specify one of rtol/atol, you must specify both")
     d, kwargs = find(op), kwargs or {}
-    wanted = test_utils or ("test_schema", "test_autograd_registration", "test_faketensor")
-    tests = {"test_schema": _test_schema, "test_autograd_registration": _test_autograd, "test_faketensor": _test_fake}
-    results = {}
-    for name in (wanted,) if isinstance(wanted, str) else wanted:
-        if name not in tests:
-            continue
+    if test_utils is None:
+        test_utils = [name for name in _TESTS if name != "test_aot_dispatch_static"]
+    wanted = tuple(_TESTS) if test_utils == "ALL" else (test_utils,) if isinstance(test_utils, str) else test_utils
+    if not isinstance(wanted, (tuple, list)) or not set(wanted) <= set(_TESTS):
+        raise ValueError(
+            f"opcheck(op, ..., test_utils={wanted}), expected test_utils to be subset of {tuple(_TESTS)} but it was not"
+        )
+    near = {} if rtol is None else {"rtol": rtol, "atol": atol}
+    results: dict[str, Any] = {}
+    for name in wanted:
         try:
-            tests[name](d, args, kwargs)
+            _TESTS[name](d, args, kwargs, near)
             results[name] = "SUCCESS"
         except Exception as problem:
             if raise_exception:
-                raise OpCheckError(f"opcheck(op, ...): {name} failed with {problem}") from problem
-            results[name] = str(problem)
+                raise OpCheckError(
+                    f"opcheck(op, ...): {name} failed with {problem} (scroll up for stack trace)"
+                ) from problem
+            results[name] = problem
     return results
 
 
@@ -461,7 +472,7 @@ def _copied(values: Iterable[Any]) -> list[Any]:
     return [v.detach().clone().requires_grad_(v.requires_grad) if isinstance(v, Tensor) else v for v in values]  # type: ignore[attr-defined]
 
 
-def _test_schema(d: Definition, args: Any, kwargs: Any) -> None:
+def _test_schema(d: Definition, args: Any, kwargs: Any, near: Any) -> None:
     values = _copied(d.bound(args, kwargs))
     before = _copied(values)
     with flambeau.no_grad():
@@ -471,7 +482,7 @@ def _test_schema(d: Definition, args: Any, kwargs: Any) -> None:
             raise RuntimeError(f"Argument {p.name} is not defined as mutable but was mutated")
 
 
-def _test_autograd(d: Definition, args: Any, kwargs: Any) -> None:
+def _test_autograd(d: Definition, args: Any, kwargs: Any, near: Any) -> None:
     if (
         any(t.requires_grad for t in _flat(d.bound(args, kwargs)))
         and d.backward is None
@@ -483,7 +494,7 @@ def _test_autograd(d: Definition, args: Any, kwargs: Any) -> None:
         )
 
 
-def _test_fake(d: Definition, args: Any, kwargs: Any) -> None:
+def _test_fake(d: Definition, args: Any, kwargs: Any, near: Any) -> None:
     if d.composite is not None:
         return
     with flambeau.no_grad():
@@ -493,3 +504,43 @@ def _test_fake(d: Definition, args: Any, kwargs: Any) -> None:
     for r, f in zip(real, fake, strict=True):
         if r.shape != f.shape or r.dtype is not f.dtype:
             raise AssertionError(f"the fake result is {f.dtype}{list(f.shape)}, the real one {r.dtype}{list(r.shape)}")
+
+
+def _test_compiled(d: Definition, args: Any, kwargs: Any, near: Any, *, dynamic: bool) -> None:
+    """The results, what is written, and the derivatives: called at once, and from a compiled function."""
+    names = list(kwargs)
+    overload = getattr(getattr(getattr(flambeau.ops, d.namespace), d.name), d.overload or "default")
+
+    def call(*values: Any) -> Any:
+        return overload(*values[: len(args)], **dict(zip(names, values[len(args) :], strict=True)))
+
+    state = flambeau.get_rng_state()
+    found = []
+    for run in (call, flambeau.compile(call, fullgraph=True, dynamic=dynamic)):
+        flambeau.set_rng_state(state)
+        values = _copied([*args, *kwargs.values()])
+        leaves = [v for v in values if isinstance(v, Tensor) and v.requires_grad]  # type: ignore[attr-defined]
+        # What is written may not be a leaf that needs a gradient; a copy of it may.
+        given = [v.clone() if isinstance(v, Tensor) and v.requires_grad else v for v in values]  # type: ignore[attr-defined]
+        out = _flat((run(*given),))
+        ends = [t for t in out if isinstance(t, Tensor) and t.requires_grad]  # type: ignore[attr-defined]
+        slopes = flambeau.autograd.grad([t.sum() for t in ends], leaves, allow_unused=True) if ends and leaves else ()  # type: ignore[attr-defined]
+        found.append(
+            [
+                x.detach() if isinstance(x, Tensor) else x
+                for x in (*out, *(v for v in given if isinstance(v, Tensor)), *slopes)
+            ]
+        )
+    for eager, compiled in zip(*found, strict=True):
+        if eager is not None or compiled is not None:
+            flambeau.testing.assert_close(compiled, eager, msg=lambda text: f"{_UNLIKE} {text}", **near)
+
+
+_UNLIKE = "Outputs of the operator are different when it is called at once and from a compiled function."
+_TESTS: dict[str, Callable[[Definition, Any, Any, Any], None]] = {
+    "test_schema": _test_schema,
+    "test_autograd_registration": _test_autograd,
+    "test_faketensor": _test_fake,
+    "test_aot_dispatch_static": functools.partial(_test_compiled, dynamic=False),
+    "test_aot_dispatch_dynamic": functools.partial(_test_compiled, dynamic=True),
+}

@@ -146,6 +146,33 @@ def test_opcheck():
         flambeau.library.opcheck(op, (flambeau.randn(3),))
 
 
+@pytest.mark.parametrize("which", ["ALL", None, "test_schema", ("test_faketensor", "test_aot_dispatch_static")])
+def test_opcheck_names_its_tests(agree, which):
+    def program(fl):
+        some = {"test_utils": which} if which else {}
+        return fl.library.opcheck(cube(fl), (fl.ones(3),), {"scale": 2.0}, **some)
+
+    agree(program)
+
+
+@pytest.mark.parametrize("options", [{"test_utils": "test_nothing"}, {"rtol": 1e-3}])
+def test_opcheck_refuses(agree, options):
+    agree(lambda fl: fl.library.opcheck(cube(fl), (fl.ones(3),), **options), raises=ValueError)
+
+
+def test_opcheck_sees_what_compiling_changes():
+    """A fake result of the right look, but a derivative that hangs on how often it was called."""
+    op, calls = cube(flambeau), []
+
+    def backward(ctx, g):
+        calls.append(g)
+        return g * len(calls), None
+
+    op.register_autograd(backward, setup_context=lambda ctx, inputs, output: None)
+    with pytest.raises(flambeau.library.OpCheckError, match="test_aot_dispatch_dynamic failed"):
+        flambeau.library.opcheck(op, (flambeau.randn(3, requires_grad=True),))
+
+
 def test_compiled():
     op = cube(flambeau)
     x = flambeau.tensor([1.0, -2.0], requires_grad=True)
