@@ -14,6 +14,7 @@ from flambeau._backends.cpu.library_product import native
 from flambeau._values.dtype import HALVES
 
 FEW = 1 << 6  # entries up to which Python puts equal elements in their places
+SELDOM = 1 << 6  # integers from a range so many times as wide as a row is long are seldom equal
 LONGEST = 1 << 16  # of longer rows, equal elements stay in their order
 NATIVE = 1 << 10  # elements from which a generated kernel orders them
 
@@ -155,7 +156,10 @@ def _often_tied(x: Any, dim: int) -> bool:
     few = x.dtype.kind in "iub" or x.dtype in HALVES
     if not few or x.size < FEW or not ties.SMALL < x.shape[dim] <= LONGEST or not native():
         return False
-    return x.itemsize < 8 or _limits(x) is not None
+    if x.itemsize < 4:
+        return True
+    limits = _limits(x)
+    return limits is not None and limits[1] - limits[0] < SELDOM * x.shape[dim]
 
 
 def _tied(x: Any, values: Any, dim: int) -> bool:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import flambeau
 from flambeau._backends.cpu import ties
 from flambeau._backends.cpu.library_product import native
 
@@ -91,3 +92,17 @@ def test_heaps_take_over_where_pivots_are_bad():
 def test_descending_orders_lie_forwards(agree):
     agree(lambda fl: fl.arange(1).argsort(descending=True), strides=True)
     agree(lambda fl: tuple(fl.sort(fl.ones(3, 1), 1, True)), strides=True)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("span", [5, 1000, 10**5, 2**31 - 2, 2**40, 2**62])
+@pytest.mark.parametrize("n", [40, 300, 5000])
+def test_integers_near_and_far_apart(torch, n, span):
+    x = np.random.default_rng(n).integers(-(span // 2), span // 2, (20, n))
+    x[:, n // 2], x[:, 3] = x[:, 0], x.max(1)
+    ours, theirs = flambeau.from_numpy(x), torch.from_numpy(x)
+    for k in (1, 5, n // 2):
+        for largest in (True, False):
+            found, want = (t.topk(k, largest=largest)[1].numpy() for t in (ours, theirs))
+            np.testing.assert_array_equal(found, want)
+        np.testing.assert_array_equal(*(t.kthvalue(k)[1].numpy() for t in (ours, theirs)))
