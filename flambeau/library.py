@@ -419,9 +419,9 @@ def get_kernel(op: Any, dispatch_key: Any) -> Any:
     raise NotImplementedError("torch.library.get_kernel is not implemented")
 
 
-def triton_op(*args: Any, **kwargs: Any) -> Any:
-    """Not here: there is no Triton."""
-    raise NotImplementedError("torch.library.triton_op is not implemented: there is no Triton here")
+def triton_op(name: str, fn: Callable[..., Any] | None = None, /, *, mutates_args: str | Iterable[str], schema: str | None = None) -> Any:  # fmt: skip
+    """Make an operator of a function that calls Triton's kernels on GPUs; what it does on the CPU it does here."""
+    return custom_op(name, fn, mutates_args=mutates_args, schema=schema)
 
 
 def wrap_triton(triton_kernel: Any) -> Any:

@@ -1,5 +1,7 @@
 """Fake tensors, which have a device but no elements: not there (meta tensors are). They can be asked about: no tensor is one."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import flambeau
@@ -22,3 +24,9 @@ class FakeTensorMode:
 def is_fake(x: object) -> bool:
     """Whether a tensor is fake."""
     return isinstance(x, FakeTensor)
+
+
+@contextlib.contextmanager
+def unset_fake_temporarily() -> Iterator[None]:
+    """A block in which no tensor is fake; the mode that it interrupts, of which there is none."""
+    yield None

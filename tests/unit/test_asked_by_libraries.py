@@ -119,6 +119,8 @@ def test_private_names():
     assert list(OrderedSet([3, 1, 3]) | [2]) == [3, 1, 2] and OrderedSet([1, 2]).difference([1]) == OrderedSet([2])
     assert torch._C._get_cudnn_enabled() and torch._C.default_generator is torch.default_generator
     assert not torch.utils._triton.has_triton() and issubclass(torch._dynamo.exc.TorchRuntimeError, RuntimeError)
+    with torch._subclasses.fake_tensor.unset_fake_temporarily() as mode:
+        assert mode is None
     with pytest.raises(AttributeError, match="no attribute"):
         torch.fx.nothing  # noqa: B018
 
@@ -196,6 +198,11 @@ def test_operators_whose_defaults_are_dtypes():
     def cast(x: torch.Tensor, dtype: torch.dtype = torch.float64, k: float = 2.0) -> torch.Tensor:
         return x.to(dtype) * k
 
+    @torch.library.triton_op("asked_for::doubled", mutates_args=())
+    def doubled(x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    assert doubled(torch.ones(1)).item() == torch.ops.asked_for.doubled(torch.ones(1)).item() == 2
     assert cast(torch.ones(1)).dtype is torch.float64
     assert torch.ops.asked_for.cast(torch.ones(1), torch.int64, k=3.0).item() == 3
 
