@@ -136,16 +136,16 @@ class Arrays:
         return self.xp.minimum.reduce(x, axis=tuple(dims), keepdims=True)
 
     def any(self, x: Any, dims: Sequence[int]) -> Any:
-        return self.xp.any(x, axis=tuple(dims), keepdims=True)
+        return x.any(tuple(dims), keepdims=True)
 
     def all(self, x: Any, dims: Sequence[int]) -> Any:
-        return self.xp.all(x, axis=tuple(dims), keepdims=True)
+        return x.all(tuple(dims), keepdims=True)
 
     def argmax(self, x: Any, dim: int) -> Any:
-        return self.xp.argmax(x, axis=dim, keepdims=True)
+        return x.argmax(dim, keepdims=True)
 
     def argmin(self, x: Any, dim: int) -> Any:
-        return self.xp.argmin(x, axis=dim, keepdims=True)
+        return x.argmin(dim, keepdims=True)
 
     def cumsum(self, x: Any, dim: int) -> Any:
         return self.xp.cumsum(x, axis=dim, dtype=CARRIED.get(x.dtype.char, x.dtype)).astype(x.dtype, copy=False)
