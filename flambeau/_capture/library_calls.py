@@ -62,14 +62,13 @@ def _nest(tr: Tracer, by: int) -> int:
 
 def _checkpoint(tr: Tracer, function: Any, preserve: Any, context_fn: Any, determinism_check: Any, debug: Any, early_stop: Any,
                 args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # fmt: skip
-    """A checkpointed part: its lines are marked; what a backward pass needs of them is computed again (`again.py`)."""
+    """A checkpointed part is captured like any other: what the backward pass needs of it is kept, not computed again."""
     from flambeau.utils import checkpoint
 
     if debug or checkpoint._checkpoint_debug_enabled or determinism_check not in checkpoint._METADATA:
         raise Break("checkpoint() with debug or a check of one's own")
     if context_fn is not checkpoint.noop_context_fn:
         raise Break("checkpoint() with contexts of one's own")
-    outer, tr.region = tr.region, tr.region or tr.count
     random, tr.recorder.random = tr.recorder.random, False
     try:
         result = tr.call(function, args, kwargs)
@@ -77,7 +76,6 @@ def _checkpoint(tr: Tracer, function: Any, preserve: Any, context_fn: Any, deter
             raise Break("checkpoint() draws other random numbers the second time")
         return result
     finally:
-        tr.region = outer
         tr.recorder.random |= random
 
 

@@ -103,7 +103,6 @@ class Tracer:
         self.assumes = False  # whether branches that raise are assumed not to be taken
         self.assumed: list[tuple[Any, bool]] = []  # tensors that must be true, or false, when the program has run
         self.said: list[str] = []  # lines that give warnings again, in order
-        self.region = 0  # the checkpointed part that is being captured
         self.nested = 0  # how many more blocks of autocast are open than were at the start
         self.casts: dict[int, Any] = {}  # those that autocast remembered before
 
