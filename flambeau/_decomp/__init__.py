@@ -83,7 +83,7 @@ class Words:
         return x.reshape(shape)
 
     def permute(self, x: Any, dims: Any) -> Any:
-        return x.permute(dims)
+        return x.permute(tuple(dims))
 
     def expand(self, x: Any, shape: Any) -> Any:
         return x.expand(shape)

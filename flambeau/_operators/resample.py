@@ -220,7 +220,7 @@ def _define(name: str, n: int, kind: str, aligned: bool) -> None:
             return _apply(
                 input, kind, [(e, o, align, s) for e, o, s in zip(input.shape[2:], size, scales, strict=True)]
             )
-        if input.dtype is not uint8:
+        if input.dtype is not uint8 and not input.is_quantized:
             raise NotImplementedError(
                 f"\"compute_indices_weights_nearest\" not implemented for '{SPOKEN[input.dtype]}'"
             )

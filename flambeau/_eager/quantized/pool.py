@@ -24,7 +24,7 @@ def _pooled(n: int) -> None:
         input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
     ) -> Any:
         args = (codes_of(input), kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
-        return like(input, REGISTRY[f"max_pool{n}d"](*args))
+        return like(input, REGISTRY[f"max_pool{n}d_with_indices"](*args)[0])  # which takes integers
 
     reading(f"quantized_max_pool{n}d")(pool)
 
