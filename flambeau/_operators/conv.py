@@ -101,8 +101,8 @@ _conv_weight.known_as("ConvolutionBackwardBackward0", event="convolution_backwar
 
 def spread(value: Ints, n: int, name: str) -> tuple[int, ...]:
     """One number for every dim, or one for each."""
-    if isinstance(value, int):
-        return (value,) * n
+    if hasattr(value, "__index__"):  # NumPy's integers and tensors of one are numbers, too
+        return (int(value),) * n
     value = tuple(value)
     if len(value) == 1:
         return value * n

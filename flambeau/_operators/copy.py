@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims1, DType, IntList, Kernel, N, Shape, Sizes1, T
@@ -346,7 +347,7 @@ def repeat_interleave(
     dim = wrap_dim(dim, input.ndim)
     if not input.ndim:
         input = input.reshape(1)
-    if hasattr(repeats, "ndim"):
+    if isinstance(repeats, Tensor):
         _check_repeats(repeats)
         if repeats.ndim == 0 or repeats.numel() == 1:
             repeats = int(repeats)
@@ -356,7 +357,7 @@ def repeat_interleave(
                 f"{repeats.shape[0]} and "
                 f"input.size({dim}) = {input.shape[dim]}"
             )
-    if isinstance(repeats, int):
+    if isinstance(repeats, Integral):
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
         shape = tuple(input.shape)

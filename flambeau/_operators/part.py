@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Shape, Size, T
@@ -127,7 +128,7 @@ def narrow(input: Tensor, dim: Dim, start: Any, length: int) -> Tensor:
     >>> torch.arange(5).narrow(0, 1, 3)
     tensor([1, 2, 3])
     """
-    if not isinstance(start, int) and (getattr(start, "ndim", 0) > 0 or start._a.dtype.kind not in "iu"):
+    if not isinstance(start, Integral) and (getattr(start, "ndim", 0) > 0 or start._a.dtype.kind not in "iu"):
         raise RuntimeError("start must be an 0-dim integral Tensor.")
     if input.ndim == 0:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
@@ -344,6 +345,7 @@ def _equally(name: str, x: Any, given: Any, dim: int, least: int) -> Any:
             f"dimension{'s' if least > 1 else ''}, but got a tensor with "
             f"{x.ndim} dimensions!"
         )
+    given = int(given) if hasattr(given, "__index__") else given
     if not isinstance(given, int) and not (isinstance(given, (list, tuple)) and all(isinstance(i, int) for i in given)):
         raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(given).__name__})")
     if isinstance(given, int):

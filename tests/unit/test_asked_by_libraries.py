@@ -29,6 +29,15 @@ def test_sizes_that_numpy_counted(agree):
                       fl.ones(3).view(n).shape, fl.ones(3).expand(n, n).shape, fl.ones(3).repeat(n).shape, fl.full((n,), 1).shape])  # fmt: skip
 
 
+def test_places_that_numpy_counted(agree):
+    n, one = np.int64(2), np.int64(1)
+    agree(
+        lambda fl, x: [x.narrow(1, one, n), x.repeat_interleave(n, 1), x.hsplit(n), x.tensor_split(n), x.chunk(n)],
+        rand(2, 4),
+    )
+    agree(lambda fl, x, w: [fl.nn.functional.conv2d(x, w, padding=one, stride=n), fl.nn.functional.max_pool2d(x, n)], rand(1, 2, 4, 4), rand(2, 2, 3, 3))  # fmt: skip
+
+
 def test_what_is_called_when_a_backward_pass_has_run(agree):
     def program(fl, x):
         said, engine = [], fl.autograd.Variable._execution_engine
