@@ -111,6 +111,16 @@ def _build(name: str) -> Any:
     return made
 
 
+def _unbuilt(name: str) -> Any:
+    """An operator as an attribute, before it is first asked for or assigned to."""
+
+    def built() -> Any:
+        _build(name)
+        return Tensor.__dict__[name]
+
+    return property(lambda self: built().__get__(self), lambda self, value: built().__set__(self, value))
+
+
 def _property(name: str, view: Any) -> Any:
     """An operator as an attribute: `x.mT`; parts of numbers can be assigned to, `x.imag = y`."""
     return property(view, (lambda self, value: view(self).copy_(value)) if name in ("real", "imag") else None)
@@ -118,6 +128,8 @@ def _property(name: str, view: Any) -> Any:
 
 _attach["build"] = _build
 _attach["names"] = lambda: list(METHODS)
+for _name in _PROPERTIES:  # there from the start, since an assignment would not ask for them
+    setattr(Tensor, _name, _unbuilt(_name))
 
 
 # ---------------------------------------------------------------- words of the language, on tensors

@@ -3,6 +3,8 @@
 import copy
 import io
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -138,6 +140,12 @@ GRADS = {
     "assigned by index": lambda t, x: (y := x * 1, y.conj().__setitem__(t.tensor([0]), x[1].conj()), y)[-1],
     "attribute": lambda t, x: (y := x * 1, setattr(y, "imag", x.real * 2), y)[-1],
 }
+
+
+def test_the_first_use_is_an_assignment():
+    text = "import flambeau as t; x = t.tensor([1 + 2j]); x.imag = t.tensor([5.0]); print(x.tolist(), vars(x))"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    assert done.stdout == "[(1+5j)] {}\n", done.stderr
 
 
 @pytest.mark.parametrize("name", GRADS)
