@@ -115,7 +115,7 @@ def _unbuilt(name: str) -> Any:
     """An operator as an attribute, before it is first asked for or assigned to."""
 
     def built() -> Any:
-        _build(name)
+        _attach["build"](name)  # which loads the operators first
         return Tensor.__dict__[name]
 
     return property(lambda self: built().__get__(self), lambda self, value: built().__set__(self, value))
