@@ -135,11 +135,10 @@ def refusal(op: Op, values: tuple[Any, ...], i: int, into: bool) -> str:
 
     name, ops = signatures.family(op, into)
     args, kwargs, method = signatures.written(op, values, into)
-    said = signatures.refusal(name, ops, args, kwargs, method)
-    return said
+    return signatures.refusal(name, ops, args, kwargs, method)
 
 
-def misused(op: Op, values: tuple[Any, ...], error: Exception, into: bool = False) -> None:
+def misused(op: Op, values: tuple[Any, ...], into: bool = False) -> None:
     """After a failure: if an argument is of the wrong kind, that is what is to be said."""
     try:
         check(op, values, into)

@@ -88,8 +88,8 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
         arrays, result_dtype, steps = converted(op, *met)
         r = run(op, arrays, steps)
         return finish(op, values, r, result_dtype, given)
-    except Exception as error:
-        arguments.misused(op, values, error, into)
+    except Exception:
+        arguments.misused(op, values, into)
         raise
 
 

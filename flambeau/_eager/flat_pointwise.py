@@ -113,10 +113,10 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
             f"            if r is None and ({large_enough}): r = {kernel}({operands})",
         ]
     if alike and op.run is not op.body:
-        ok.append(f"(d not in {alike} or not ({biggest}))")
+        ok.append(f"(d is F32 or d is F64 or not ({biggest}))")
     text = [f"    if {' and '.join(conditions)}:", *fetch, f"        if {' and '.join(ok)}:"]
     if alike and op.check is not None:
-        text.append(f"            if d in {alike}: {checked(op)}")
+        text.append(f"            if d is not F32 and d is not F64: {checked(op)}")
     text = [*text,
             *small_, "            if r is None:",
             "                token = quiet(QUIET)", "                try:", *("                    " + line for line in body), f"                    r = {value}",

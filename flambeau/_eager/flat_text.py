@@ -99,7 +99,7 @@ def guarded(op: Op, me: str, lane: list[str]) -> list[str]:
     """A lane of an operator that takes lists: where it fails, its arguments are looked at before anything else is said."""
     if not any(p.annotation.startswith(("Shape", "Dims", "Ints", "Sequence", "Any")) for p in op.params):
         return lane
-    return ["    try:", *("    " + line for line in lane), "    except Exception as error:", f"        misused({me}, {as_tuple(op)}, error)",
+    return ["    try:", *("    " + line for line in lane), "    except Exception:", f"        misused({me}, {as_tuple(op)})",
             "        raise"]  # fmt: skip
 
 

@@ -101,7 +101,7 @@ _conv_weight.known_as("ConvolutionBackwardBackward0", event="convolution_backwar
 
 def spread(value: Ints, n: int, name: str) -> tuple[int, ...]:
     """One number for every dim, or one for each."""
-    if hasattr(value, "__index__"):  # NumPy's integers and tensors of one are numbers, too
+    if not isinstance(value, (list, tuple)) and hasattr(value, "__index__"):  # NumPy's integers and tensors of one, too
         return (int(value),) * n
     value = tuple(value)
     if len(value) == 1:

@@ -357,7 +357,7 @@ class Op:
                 found.append((i, _USUAL[kind] + ((type(None),) if none or p.default is None else ())))
         return tuple(found)
 
-    @property
+    @cached_property
     def receiver_at(self) -> int:
         """The position of a method's self."""
         return next((i for i, p in enumerate(self.params) if p.name == "input"), 0)
