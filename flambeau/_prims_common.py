@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import flambeau as torch
+from flambeau._values.shape import contiguous_strides, wrap_dim
 
 
 def suggest_memory_format(x: Any) -> torch.memory_format:
@@ -24,11 +25,7 @@ def suggest_memory_format(x: Any) -> torch.memory_format:
 
 def make_contiguous_strides_for(shape: Sequence[int], row_major: bool = True) -> tuple[int, ...]:
     """Strides of a tensor in order (of one whose last two dims are in the order of columns, unless `row_major`)."""
-    strides, step = [], 1
-    for n in reversed(shape):
-        strides.append(step)
-        step *= max(n, 1)
-    strides.reverse()
+    strides = [*contiguous_strides(shape)]
     if not row_major and len(strides) > 1:
         strides[-2:] = 1, max(shape[-2], 1)
     return tuple(strides)
@@ -61,10 +58,7 @@ def is_boolean_dtype(dtype: torch.dtype) -> bool:
 
 def canonicalize_dim(rank: int, idx: int, wrap_scalar: bool = True) -> int:
     """A dim counted from the front."""
-    n = max(rank, 1) if wrap_scalar else rank
-    if not -n <= idx < n:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {idx})")
-    return idx % n
+    return wrap_dim(idx, rank, wrap_scalar)
 
 
 def prod(xs: Sequence[int]) -> int:

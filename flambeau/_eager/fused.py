@@ -172,6 +172,14 @@ def _sgd(decay: bool, momentum: bool, nesterov: bool, maximize: bool, first: boo
     return made
 
 
+def _unscale(grads: Sequence[Any], grad_scale: Any) -> None:
+    """Gradients of a loss that a GradScaler has scaled, as those of the loss."""
+    if grad_scale is not None:
+        for g in grads:
+            g._a[...] = g._a / grad_scale._a.astype(g._a.dtype)
+            bump(g)
+
+
 def _fused_sgd_(
     self: Sequence[Tensor], grads: Sequence[Tensor], momentum_buffer_list: Sequence[Tensor], *, weight_decay: float, momentum: float,
     lr: Any, dampening: float, nesterov: bool, maximize: bool, is_first_step: bool, grad_scale: Tensor | None = None,
@@ -180,10 +188,7 @@ def _fused_sgd_(
     """One step of SGD over lists of float32 or float64 tensors; at the first step the buffers become the gradients."""
     if found_inf is not None and float(found_inf):
         return
-    if grad_scale is not None:
-        for g in grads:
-            g._a[...] = g._a / grad_scale._a.astype(g._a.dtype)
-            bump(g)
+    _unscale(grads, grad_scale)
     has = momentum != 0
     lists = (self, grads, momentum_buffer_list) if has else (self, grads)
     numbers = (-float(lr), float(weight_decay), float(momentum), 1 - float(dampening))
@@ -227,10 +232,7 @@ def _fused_adam(
 ) -> None:  # fmt: skip
     if found_inf is not None and float(found_inf):
         return
-    if grad_scale is not None:
-        for g in grads:
-            g._a[...] = g._a / grad_scale._a.astype(g._a.dtype)
-            bump(g)
+    _unscale(grads, grad_scale)
     lists = (self, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs) if amsgrad else (self, grads, exp_avgs, exp_avg_sqs)
     lr, decay = float(lr), "" if weight_decay == 0 else "decoupled" if decoupled else "gradient"
     far = 1 - beta1 >= 0.5

@@ -10,7 +10,9 @@ from flambeau import distributed as dist
 from flambeau._tensor import Tensor
 from flambeau.distributed._reduce_op import ReduceOp
 
-AsyncCollectiveTensor = Tensor  # there is no other kind: results are there at once
+
+class AsyncCollectiveTensor(Tensor):
+    """A result that is waited for when it is used. None is made: results are there at once."""
 
 
 def _group(group: Any) -> Any:
