@@ -10,13 +10,13 @@ import struct
 import sys
 from typing import IO, Any
 
-from flambeau import _utils, serialization, storage as storages
+from flambeau import _locations, _pickling, _utils, serialization, storage as storages
 from flambeau._values import dtype as dtypes
 
 
 def save(obj: Any, file: Any, pickle_module: Any, protocol: int) -> None:
     """Write the run of pickles: magic number, version, machine, object, keys; then each storage."""
-    met = serialization.Storages()
+    met = _pickling.Storages()
 
     def persistent(item: Any) -> Any:
         facts = met.identify(item)
@@ -34,7 +34,7 @@ def save(obj: Any, file: Any, pickle_module: Any, protocol: int) -> None:
     }
     for header in (serialization.MAGIC_NUMBER, serialization.PROTOCOL_VERSION, machine):
         pickle_module.dump(header, file, protocol=protocol)
-    serialization._pickler(pickle_module, file, protocol, persistent).dump(obj)
+    _pickling._pickler(pickle_module, file, protocol, persistent).dump(obj)
     keys = sorted(met.kept)
     pickle_module.dump(keys, file, protocol=protocol)
     if hasattr(file, "flush"):
@@ -52,7 +52,7 @@ def load(file: IO[bytes], map_location: Any, pickle_module: Any, weights_only: b
                 f"Cannot use ``weights_only=True`` with files saved in the legacy .tar format. {serialization.ADVICE}"
             )
         return _load_tar(file, map_location, pickle_module, arguments)
-    restore = serialization._restorer(map_location)
+    restore = _locations._restorer(map_location)
     known: dict[Any, storages.TypedStorage] = {}
     raw: dict[Any, storages.UntypedStorage] = {}  # what is read from the file, then copied to where it shall be
     size = _size(file)
@@ -61,14 +61,14 @@ def load(file: IO[bytes], map_location: Any, pickle_module: Any, weights_only: b
         if not isinstance(pid, tuple) or not pid:
             raise pickle.UnpicklingError(f"saved_id must be a tuple, got {type(pid).__name__}")
         kind, *data = pid
-        kind = serialization._text(kind)
+        kind = _pickling._text(kind)
         if kind == "module":  # a class and its source, which is not compared here
             return data[0]
         if kind != "storage" or len(data) != 5:
             raise RuntimeError(f"Unknown saved id type: {kind}")
         cls, key, location, numel, view = data
         dtype = dtypes.uint8 if cls is storages.UntypedStorage else getattr(cls, "dtype", None)
-        location = serialization._text(location)
+        location = _pickling._text(location)
         facts = isinstance(dtype, dtypes.dtype) and isinstance(location, str) and isinstance(key, (str, bytes, int))
         if not facts or not isinstance(numel, int) or numel < 0:
             raise pickle.UnpicklingError("the description of a storage is corrupted")
@@ -92,7 +92,7 @@ def load(file: IO[bytes], map_location: Any, pickle_module: Any, weights_only: b
         raise pickle.UnpicklingError("unsupported persistent id encountered")
 
     def read(persistent_load: Any = unknown) -> Any:
-        return serialization._unpickler(file, persistent_load, pickle_module, weights_only, arguments).load()
+        return _pickling._unpickler(file, persistent_load, pickle_module, weights_only, arguments).load()
 
     if read() != serialization.MAGIC_NUMBER:
         raise RuntimeError("Invalid magic number; corrupt file?")
@@ -151,7 +151,7 @@ def _load_tar(file: IO[bytes], map_location: Any, pickle_module: Any, arguments:
     """Three members: storages, tensors (which refer to them), and the pickle (which refers to both)."""
     import tarfile
 
-    restore = serialization._restorer(map_location)
+    restore = _locations._restorer(map_location)
     known: dict[int, Any] = {}
 
     def named(pid: Any) -> Any:
@@ -166,7 +166,7 @@ def _load_tar(file: IO[bytes], map_location: Any, pickle_module: Any, arguments:
             return io.BytesIO(found.read())
 
         def read(part: IO[bytes]) -> Any:
-            return serialization._unpickler(part, named, pickle_module, False, arguments).load()
+            return _pickling._unpickler(part, named, pickle_module, False, arguments).load()
 
         part = member("storages")
         for _ in range(read(part)):

@@ -20,11 +20,18 @@ from typing import IO, Any
 
 from flambeau import _weights_only_unpickler, storage as storages
 from flambeau._ground import archive
+from flambeau._locations import (
+    _restorer,
+    default_restore_location,
+    location_tag,
+    register_package,
+    validate_cuda_device,
+    validate_hpu_device,
+)
+from flambeau._pickling import Storages, _pickler, _text, _unpickler
 from flambeau._utils import _public
 from flambeau._values import device as devices, dtype as dtypes
-from flambeau._values.generator import Generator
-from flambeau._values.qscheme import qscheme
-from flambeau._weights_only_unpickler import StorageType, _get_layout
+from flambeau._weights_only_unpickler import StorageType, _get_layout  # noqa: F401 - pickles name torch.serialization._get_layout
 
 __all__ = ["LoadEndianness", "SourceChangeWarning", "StorageType", "add_safe_globals", "check_module_version_greater_or_equal",
            "clear_safe_globals", "default_restore_location", "get_crc32_options", "get_default_load_endianness",
@@ -41,10 +48,6 @@ ADVICE = (
     "In PyTorch 2.6, we changed the default value of the `weights_only` argument in `torch.load` from `False` to `True`. "
     "Re-running `torch.load` with `weights_only` set to `False` will likely succeed, but it can result in arbitrary code "
     "execution. Do it only if you got the file from a trusted source."
-)
-NO_CUDA = (
-    "Attempting to deserialize object on a {} device but torch.{}.is_available() is False. If you are running on a CPU-only "
-    "machine, please use torch.load with map_location=torch.device('cpu') to map your storages to the CPU."
 )
 
 
@@ -184,109 +187,6 @@ def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
 
 # ---------------------------------------------------------------- devices
 
-_packages: list[tuple[int, Callable[[Any], str | None], Callable[[Any, str], Any]]] = []
-
-
-def register_package(
-    priority: int, tagger: Callable[[Any], str | None], deserializer: Callable[[Any, str], Any]
-) -> None:
-    """Teach `save` and `load` about a device: what it is called in files, and how to move a storage to it."""
-    _packages.append((priority, tagger, deserializer))
-    _packages.sort(key=lambda entry: entry[0])
-
-
-def _to_accelerator(name: str) -> Callable[[Any, str], Any]:
-    def restore(storage: Any, location: str) -> Any:
-        if location != name and not re.match(f"{name}(:|[0-9]+)", location):
-            return None
-        return storage.to(device=_validate_device(location, name))
-
-    return restore
-
-
-def _validate_device(location: str, name: str) -> devices.device:
-    try:
-        module = _public(f"flambeau.{name}")
-    except (ImportError, AttributeError):
-        module = None
-    if module is None or not module.is_available():
-        raise RuntimeError(NO_CUDA.format(name.upper(), name))
-    device = devices.device(location)
-    if (device.index or 0) >= module.device_count():
-        raise RuntimeError(
-            f"Attempting to deserialize object on {name.upper()} device {device.index} but torch.{name}.device_count() is "
-            f"{module.device_count()}. Please use torch.load with map_location to map your storages to an existing device."
-        )
-    return device
-
-
-def validate_cuda_device(location: str) -> int:
-    """The index of the CUDA device a location names; refused where there is none."""
-    return _validate_device(location, "cuda").index or 0
-
-
-def validate_hpu_device(location: str) -> int:
-    """The index of the HPU device a location names; refused: there is none."""
-    return _validate_device(location, "hpu").index or 0
-
-
-def _tag_of(name: str) -> Callable[[Any], str | None]:
-    return lambda storage: str(storage.device) if storage.device.type == name else None
-
-
-register_package(10, _tag_of("cpu"), lambda storage, location: storage if location == "cpu" else None)
-register_package(20, _tag_of("cuda"), _to_accelerator("cuda"))
-register_package(
-    22,
-    _tag_of("meta"),
-    lambda storage, location: storages.UntypedStorage(storage.nbytes(), device="meta") if location == "meta" else None,
-)
-for _rank, _name in enumerate(("mps", "hpu", "xpu", "mtia"), 23):
-    register_package(_rank, _tag_of(_name), _to_accelerator(_name))
-
-
-def location_tag(storage: Any) -> str:
-    """What a file calls the device of a storage."""
-    for _, tagger, _ in _packages:
-        location = tagger(storage)
-        if location:
-            return location
-    raise RuntimeError(f"don't know how to determine data location of {_typename(storage)}")
-
-
-def default_restore_location(storage: Any, location: str) -> Any:
-    """The storage on the device that a location names."""
-    for _, _, restore in _packages:
-        result = restore(storage, location)
-        if result is not None:
-            return result
-    raise RuntimeError(f"don't know how to restore data location of {_typename(storage)} (tagged with {location})")
-
-
-def _typename(obj: Any) -> str:
-    cls = type(obj)
-    return f"{cls.__module__.replace('flambeau', 'torch', 1)}.{cls.__qualname__}"
-
-
-def _restorer(map_location: Any) -> Callable[[Any, str], Any]:
-    """What `map_location` means: a function from a storage (on the CPU) and its location to where it shall be."""
-    if map_location is None:
-        return default_restore_location
-    if isinstance(map_location, dict):
-        return lambda storage, location: default_restore_location(storage, map_location.get(location, location))
-    if isinstance(map_location, (str, bytes)):
-        where = map_location.decode("ascii") if isinstance(map_location, bytes) else map_location
-        return lambda storage, location: default_restore_location(storage, where)
-    if isinstance(map_location, devices.device):
-        return lambda storage, location: default_restore_location(storage, str(map_location))
-
-    def restore(storage: Any, location: str) -> Any:
-        result = map_location(storage, location)
-        return default_restore_location(storage, location) if result is None else result
-
-    return restore
-
-
 # ---------------------------------------------------------------- files
 
 
@@ -399,94 +299,6 @@ def storage_to_tensor_type(storage: Any) -> Any:
 
 
 # ---------------------------------------------------------------- save
-
-
-_PythonPickler: Any = pickle._Pickler
-
-
-class Pickler(_PythonPickler):  # type: ignore[misc]
-    """Pickles under PyTorch's names. Python's own pickler, since the C one insists on importing what it names."""
-
-    dispatch: dict[Any, Any] = dict(_PythonPickler.dispatch)
-
-    def __init__(self, file: Any, protocol: int, persistent: Callable[[Any], Any]) -> None:
-        super().__init__(file, protocol=protocol)
-        self.persistent_id = persistent
-
-    def reducer_override(self, obj: Any) -> Any:
-        kind = type(obj)
-        if kind is dtypes.dtype or kind is qscheme:
-            return obj.name  # a global: torch.float32
-        if kind is devices.device:
-            return devices.device, (obj.type,) if obj.index is None else (obj.type, obj.index)
-        if kind is devices.layout:
-            return _get_layout, (f"torch.{obj.name}",)
-        if kind is Generator:
-            return Generator, (obj.device,), (obj.initial_seed(), None, obj.get_state())
-        return NotImplemented
-
-    def save_global(self, obj: Any, name: str | None = None) -> None:
-        name = name or getattr(obj, "__qualname__", None) or obj.__name__
-        module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
-        if isinstance(obj, (dtypes.dtype, qscheme)) or obj is devices.device:
-            module = "torch"
-        elif obj is _get_layout:
-            module = "torch.serialization"
-        elif obj is Generator:
-            module = "torch._C"
-        top, _, rest = module.partition(".")
-        if top not in ("flambeau", "torch") or "." in name or "<" in name:
-            super().save_global(obj, name)
-            return
-        if name == "_rebuild_from_type_v2":
-            rest = "_tensor"
-        module = f"torch.{rest}" if rest else "torch"
-        if self.proto >= 4:
-            self.save(module)
-            self.save(name)
-            self.write(pickle.STACK_GLOBAL)
-        else:
-            self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
-        self.memoize(obj)
-
-    dispatch[type(_typename)] = save_global
-
-
-def _pickler(module: Any, file: Any, protocol: int, persistent: Callable[[Any], Any]) -> Any:
-    if module is pickle:
-        return Pickler(file, protocol, persistent)
-
-    class Foreign(module.Pickler):  # type: ignore[misc]
-        def persistent_id(self, obj: Any) -> Any:
-            return persistent(obj)
-
-    return Foreign(file, protocol=protocol)
-
-
-class Storages:
-    """The storages met while pickling: their keys, in order, and what the pickle says of them."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, storages.UntypedStorage] = {}
-        self.keys: dict[int, str] = {}
-        self.dtypes: dict[int, dtypes.dtype] = {}
-
-    def identify(self, obj: Any) -> tuple[Any, str, str, int] | None:
-        """(class, key, location, number of elements) of a storage, None for anything else."""
-        if isinstance(obj, storages.TypedStorage):
-            untyped, dtype, numel = obj._untyped_storage, obj.dtype, len(obj)
-            cls: type = storages.LEGACY_CLASSES[obj.pickle_storage_type()]
-        elif isinstance(obj, storages.UntypedStorage):
-            untyped, dtype, numel = obj, dtypes.uint8, obj.nbytes()
-            cls = storages.UntypedStorage
-        else:
-            return None
-        address = untyped.data_ptr()
-        if address and self.dtypes.setdefault(address, dtype) is not dtype:
-            raise RuntimeError("Cannot save multiple tensors or storages that view the same data as different types")
-        key = self.keys.setdefault(untyped._cdata, str(len(self.keys)))
-        self.kept[key] = untyped  # alive until written, so that no address is used twice
-        return cls, key, location_tag(untyped), numel
 
 
 def save(
@@ -761,37 +573,3 @@ def _byte_order(reader: archive.Reader) -> str | None:
     if _options.endianness is LoadEndianness.NATIVE:
         return None
     return "big" if _options.endianness is LoadEndianness.BIG else "little"
-
-
-def _text(value: Any) -> Any:
-    """Strings of Python 2 pickles may arrive as bytes."""
-    return value.decode("ascii") if isinstance(value, bytes) else value
-
-
-def _unpickler(file: IO[bytes], persistent: Callable[[Any], Any], module: Any, weights_only: bool,
-               arguments: dict[str, Any]) -> Any:  # fmt: skip
-    """A reader of one pickle: the one that knows only data, or Python's, with PyTorch's names led to ours."""
-    if weights_only:
-        machine = _weights_only_unpickler.Unpickler(file, encoding=arguments["encoding"])
-        machine.persistent_load = persistent  # type: ignore[method-assign,assignment]
-        return machine
-
-    class Machine(module.Unpickler):  # type: ignore[misc]
-        def persistent_load(self, pid: Any) -> Any:
-            return persistent(pid)
-
-        def find_class(self, module_name: str, name: str) -> Any:
-            if name in storages.LEGACY_CLASSES:
-                return StorageType(name)
-            if (module_name, name) == ("torch._tensor", "_rebuild_from_type_v2"):
-                module_name = "torch._utils"
-            return super().find_class(_our_module(module_name), name)
-
-    return Machine(file, **arguments)
-
-
-def _our_module(name: str) -> str:
-    """Where flambeau keeps what PyTorch keeps in that module."""
-    if name == "torch.tensor":  # before PyTorch 1.8
-        return "flambeau._tensor"
-    return "flambeau" + name.removeprefix("torch") if name == "torch" or name.startswith("torch.") else name

@@ -5,8 +5,8 @@ import pickle
 from struct import pack
 from types import FunctionType
 
+from flambeau._pickling import Pickler
 from flambeau.package.importer import ObjMismatchError, ObjNotFoundError, attribute, sys_importer
-from flambeau.serialization import Pickler
 
 
 class PackagePickler(Pickler):

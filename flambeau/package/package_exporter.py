@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import flambeau
+from flambeau._pickling import Storages
 from flambeau.package import _mock
 from flambeau.package._digraph import DiGraph
 from flambeau.package._importlib import _normalize_path
@@ -25,7 +26,6 @@ from flambeau.package._package_pickler import create_pickler
 from flambeau.package.find_file_dependencies import find_files_source_depends_on
 from flambeau.package.glob_group import GlobGroup, GlobPattern
 from flambeau.package.importer import Importer, OrderedImporter, sys_importer
-from flambeau.serialization import Storages
 from flambeau.utils.hooks import RemovableHandle
 
 __all__ = ["PackagingErrorReason", "EmptyMatchError", "PackagingError", "PackageExporter"]

@@ -15,13 +15,14 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import flambeau
+from flambeau._locations import _restorer
+from flambeau._pickling import _text
 from flambeau.package._directory_reader import DirectoryReader
 from flambeau.package._importlib import _calc___package__, _normalize_line_endings, _normalize_path, _resolve_name
 from flambeau.package._mangling import PackageMangler, demangle
 from flambeau.package._package_unpickler import PackageUnpickler
 from flambeau.package.file_structure_representation import _create_directory_from_file_list
 from flambeau.package.importer import Importer, environment
-from flambeau.serialization import _restorer, _text
 
 __all__ = ["PackageImporter"]
 

@@ -16,7 +16,7 @@ from pathlib import Path, PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any
 
 import flambeau
-from flambeau import serialization
+from flambeau import _pickling, serialization
 from flambeau.distributed.checkpoint import metadata as described
 from flambeau.distributed.checkpoint.default_planner import narrow
 from flambeau.distributed.checkpoint.metadata import Metadata, MetadataIndex, StorageMeta
@@ -133,7 +133,7 @@ class FileSystemWriter(StorageWriter):
         metadata.storage_data = {r.index: r.storage_data for rank in results for r in rank}
         metadata.storage_meta = self.storage_meta()
         with serialization._replacing(self.path / ".metadata") as file:
-            serialization.Pickler(file, 4, lambda obj: None).dump(metadata)
+            _pickling.Pickler(file, 4, lambda obj: None).dump(metadata)
             if self.sync_files:
                 file.flush()
                 os.fsync(file.fileno())

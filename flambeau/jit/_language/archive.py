@@ -95,8 +95,8 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
 
     def persistent_load(self, pid: Any) -> Any:
         from flambeau import storage as storages
+        from flambeau._locations import _restorer
         from flambeau._values import dtype as dtypes
-        from flambeau.serialization import _restorer
 
         _, kind, key, location, numel = pid
         dtype = getattr(kind, "dtype", None) or dtypes.uint8
@@ -448,7 +448,7 @@ class _Program:
 
 def write(module: Any, file: Any, name: str, extra: dict[str, Any] | None = None) -> None:
     """Write a module's archive."""
-    from flambeau.serialization import Storages
+    from flambeau._pickling import Storages
 
     program = _Program()
     program.use(class_of(module))
