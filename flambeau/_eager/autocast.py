@@ -1,6 +1,6 @@
 """Autocast: inside its blocks, products take their operands in a lower precision, and delicate operators in float32.
 
-Which operator is which is PyTorch's table for the CPU. Casts of float32 leaves that need a gradient are remembered until the
+Operators say which they are (`autocast=` of an `Op`). Casts of float32 leaves that need a gradient are remembered until the
 outermost block ends, since a weight is cast once for each use otherwise.
 """
 
@@ -15,36 +15,6 @@ from flambeau._eager.modes import STATE
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import dtype, float32, float64
-
-LOWER = frozenset([
-    "conv1d", "conv2d", "conv3d", "bmm", "mm", "linalg_vecdot", "baddbmm", "addmm", "addbmm", "linear",
-    "_convolution", "matmul", "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "prelu",
-    "scaled_dot_product_attention", "_native_multi_head_attention",
-])  # fmt: skip
-FLOAT32 = frozenset([
-    "avg_pool3d", "binary_cross_entropy", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d", "polar", "prod",
-    "quantile", "nanquantile", "stft", "cdist", "trace", "view_as_complex", "cholesky", "cholesky_inverse",
-    "cholesky_solve", "inverse", "lu_solve", "orgqr", "ormqr", "pinverse", "max_pool3d", "max_unpool2d",
-    "max_unpool3d", "adaptive_avg_pool3d", "reflection_pad1d", "reflection_pad2d", "replication_pad1d",
-    "replication_pad2d", "replication_pad3d", "mse_loss", "cosine_embedding_loss", "nll_loss", "nll_loss2d",
-    "nll_loss_nd", "hinge_embedding_loss", "poisson_nll_loss", "smooth_l1_loss", "cross_entropy_loss", "l1_loss",
-    "huber_loss", "margin_ranking_loss", "soft_margin_loss", "triplet_margin_loss", "multi_margin_loss", "ctc_loss",
-    "kl_div", "multilabel_margin_loss", "binary_cross_entropy_with_logits", "fft_fft", "fft_ifft", "fft_fft2",
-    "fft_ifft2", "fft_fftn", "fft_ifftn", "fft_rfft", "fft_irfft", "fft_rfft2", "fft_irfft2", "fft_rfftn",
-    "fft_irfftn", "fft_hfft", "fft_ihfft", "linalg_cond", "linalg_matrix_rank", "linalg_solve", "linalg_cholesky",
-    "linalg_svdvals", "linalg_eigvals", "linalg_eigvalsh", "linalg_inv", "linalg_householder_product",
-    "linalg_tensorinv", "linalg_tensorsolve", "fake_quantize_per_tensor_affine", "geqrf", "_lu_with_info", "qr",
-    "svd", "triangular_solve", "fractional_max_pool2d", "fractional_max_pool3d", "adaptive_max_pool3d",
-    "multilabel_margin_loss_forward", "linalg_qr", "linalg_cholesky_ex", "linalg_svd", "linalg_eig", "linalg_eigh",
-    "linalg_lstsq", "linalg_inv_ex",
-])  # fmt: skip
-# Made of operators that autocast knows; all other composites are one operator to it, and it does nothing inside of them.
-OPEN = frozenset([
-    "einsum", "tensordot", "cov", "corrcoef", "chain_matmul", "linalg_multi_dot", "inner", "kron", "pad",
-    "matrix_power", "linalg_matrix_power", "linalg_pinv", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell",
-    "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "multi_head_attention_forward", "linear_cross_entropy",
-])  # fmt: skip
-WIDEST = frozenset(("stack", "cat", "index_copy"))
 
 _cache: dict[int, tuple[Any, Tensor]] = {}
 _depth = [0]
@@ -135,19 +105,18 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     """What the general lane asks: the operator on operands that were cast, or NotImplemented where it is of no such kind."""
     if not STATE.autocast or into or out is not None:
         return NotImplemented
-    name = op.aten
-    if name in LOWER:
+    if op.autocast == "lower":
         kind = next((v.device.type for v in values if isinstance(v, Tensor)), "cpu")
         to = STATE.autocast.get(kind)
         if to is None:
             return NotImplemented
-    elif name in FLOAT32:
+    elif op.autocast == "float32":
         to = float32
-    elif name in WIDEST:
+    elif op.autocast == "widest":
         to = _widest(values)
         if to is None:
             return NotImplemented
-    elif op.kind == "composite" and name not in OPEN:
+    elif op.kind == "composite" and op.autocast != "open":
         with off():
             return call._composite(op, values, None, False)
     else:

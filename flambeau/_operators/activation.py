@@ -311,7 +311,7 @@ def _(input: Any, lambd: Any) -> None:
         raise RuntimeError(f"lambda must be in range [0, 65504] for input dtype Half, but found {lambd:g}")
 
 
-@composite("prelu", "_prelu_kernel", native=True, formats=True, lacks=("bic", "prelu_cpu"))
+@composite("prelu", "_prelu_kernel", native=True, formats=True, lacks=("bic", "prelu_cpu"), autocast="lower")
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where positive, weight * x elsewhere; one weight for all, or one for each channel (dim 1).
 

@@ -267,7 +267,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_ca
     return out if theirs else out.contiguous()
 
 
-@composite("scaled_dot_product_attention", namespace="nn", variants=("function",))
+@composite("scaled_dot_product_attention", namespace="nn", variants=("function",), autocast="lower")
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, *,
                                  scale: float | None = None, enable_gqa: bool = False) -> Tensor:  # fmt: skip
     """softmax(query key^T * scale + mask) value over the last two dims; scale is 1/sqrt(width) by default.

@@ -110,7 +110,7 @@ def _(real: Tensor, imag: Tensor) -> None:
         )
 
 
-@composite("polar", variants=("function", "out"))
+@composite("polar", variants=("function", "out"), autocast="float32")
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """abs * exp(i angle)."""
     if any(t.dtype.name not in ("float16", "float32", "float64") for t in (abs, angle)):

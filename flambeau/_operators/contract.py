@@ -84,7 +84,7 @@ def fast(x: Any) -> Any:
 # ---------------------------------------------------------------- matmul
 
 
-@op("matmul", variants=OUT, lacks=("bu", "addmm_impl_cpu_"), halves=True)
+@op("matmul", variants=OUT, lacks=("bu", "addmm_impl_cpu_"), halves=True, autocast="lower")
 def matmul(k: Kernel[T], input: T, other: T) -> T:
     """The matrix product; vectors count as a row on the left and a column on the right, leading dimensions broadcast.
 
@@ -206,7 +206,7 @@ matmul.known_as("MmBackward0", inside=_called).vjp(
 )
 
 
-@op("mm", variants=OUT, lacks=("buC", "addmm_impl_cpu_"), halves=True)
+@op("mm", variants=OUT, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
 def mm(k: Kernel[T], input: T, mat2: T) -> T:
     """The product of two matrices.
 
@@ -239,7 +239,7 @@ def _(input: Any, mat2: Any) -> None:
 mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
 
 
-@op("bmm", variants=OUT, lacks=("buC", "bmm"), halves=True)
+@op("bmm", variants=OUT, lacks=("buC", "bmm"), halves=True, autocast="lower")
 def bmm(k: Kernel[T], input: T, mat2: T) -> T:
     """The products of two batches of matrices."""
     return k.matmul(input, mat2)
@@ -281,6 +281,7 @@ bmm.vjp(input=lambda g, mat2: bmm(g, adjoint(mat2)), mat2=lambda g, input: bmm(a
     halves=True,
     receiver="input",
     lacks=("buC", "addmm_impl_cpu_"),
+    autocast="lower",
 )
 def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
     """input @ weight.T + bias.
@@ -527,7 +528,7 @@ def ger(input: Tensor, vec2: Tensor) -> Tensor:
     return outer(input, vec2)
 
 
-@composite("inner", variants=OUT)
+@composite("inner", variants=OUT, autocast="open")
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Products summed over the last dimension of both."""
     if input.ndim == 0 or other.ndim == 0:
@@ -584,7 +585,7 @@ def _times(g: Any, v: Any) -> Any:
     return g if v == 1 else g * (v.conjugate() if isinstance(v, complex) else v)
 
 
-@op("addmm", variants=ALL_FORMS, lacks=("buC", "addmm_impl_cpu_"), halves=True)
+@op("addmm", variants=ALL_FORMS, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
 def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat1 @ mat2)."""
     return _blend(k, input, k.matmul(mat1, mat2), beta, alpha)
@@ -703,7 +704,7 @@ addr.vjp(
 )
 
 
-@op("baddbmm", variants=ALL_FORMS, lacks=("buC", "baddbmm"), halves=True)
+@op("baddbmm", variants=ALL_FORMS, lacks=("buC", "baddbmm"), halves=True, autocast="lower")
 def baddbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (batch1 @ batch2)."""
     return _blend(k, input, k.matmul(batch1, batch2), beta, alpha)
@@ -730,7 +731,7 @@ baddbmm.vjp(
 )
 
 
-@op("addbmm", variants=ALL_FORMS, lacks=("buC", "addmm_impl_cpu_"))
+@op("addbmm", variants=ALL_FORMS, lacks=("buC", "addmm_impl_cpu_"), autocast="lower")
 def addbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * the sum of all products batch1[i] @ batch2[i]."""
     product = k.sum(k.matmul(batch1, batch2), (0,))

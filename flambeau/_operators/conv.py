@@ -203,7 +203,7 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Shap
     return _conv_input(input, weight, size, stride, padding, dilation, groups, bias)
 
 
-@composite("_convolution", variants=("function",), receiver="input")
+@composite("_convolution", variants=("function",), receiver="input", autocast="lower")
 def _convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Shape, padding: Shape, dilation: Shape, transposed: bool, output_padding: Shape,
                  groups: Size, benchmark: bool, deterministic: bool, cudnn_enabled: bool, allow_tf32: bool) -> Tensor:  # fmt: skip
     """`convolution`, told of the ways of other devices as well."""
@@ -257,6 +257,7 @@ def _named_padding(
     variants=("function",),
     receiver="input",
     lacks=("bu", "slow_conv2d_cpu"),
+    autocast="lower",
 )
 def conv1d(
     input: Tensor,
@@ -281,6 +282,7 @@ def conv1d(
     variants=("function",),
     receiver="input",
     lacks=("bu", "slow_conv2d_cpu"),
+    autocast="lower",
 )
 def conv2d(
     input: Tensor,
@@ -306,6 +308,7 @@ def conv2d(
     variants=("function",),
     receiver="input",
     lacks=("bu", "slow_conv3d_cpu"),
+    autocast="lower",
 )
 def conv3d(
     input: Tensor,
@@ -374,6 +377,7 @@ def _transposed(
     variants=("function",),
     receiver="input",
     lacks=("bsu", "slow_conv_transpose2d_out_cpu"),
+    autocast="lower",
 )
 def conv_transpose1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Shape = 1, padding: Shape = 0, output_padding: Shape = 0, groups: int = 1,
                      dilation: Shape = 1) -> Tensor:  # fmt: skip
@@ -382,7 +386,11 @@ def conv_transpose1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
 
 
 @composite(
-    "conv_transpose2d.input", variants=("function",), receiver="input", lacks=("bsu", "slow_conv_transpose2d_out_cpu")
+    "conv_transpose2d.input",
+    variants=("function",),
+    receiver="input",
+    lacks=("bsu", "slow_conv_transpose2d_out_cpu"),
+    autocast="lower",
 )
 def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Shape2 = 1, padding: Shape2 = 0, output_padding: Shape2 = 0, groups: Size = 1,
                      dilation: Shape2 = 1) -> Tensor:  # fmt: skip
@@ -397,7 +405,11 @@ def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
 
 
 @composite(
-    "conv_transpose3d.input", variants=("function",), receiver="input", lacks=("bsu", "slow_conv_transpose3d_out_cpu")
+    "conv_transpose3d.input",
+    variants=("function",),
+    receiver="input",
+    lacks=("bsu", "slow_conv_transpose3d_out_cpu"),
+    autocast="lower",
 )
 def conv_transpose3d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Shape3 = 1, padding: Shape3 = 0, output_padding: Shape3 = 0, groups: Size = 1,
                      dilation: Shape3 = 1) -> Tensor:  # fmt: skip
@@ -405,7 +417,7 @@ def conv_transpose3d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
     return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, 3, "conv_transpose3d")
 
 
-@composite("conv_tbc", variants=("function",))
+@composite("conv_tbc", variants=("function",), autocast="lower")
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """Convolution over time of input (time, batch, channels) with weight (taps, channels, outputs)."""
     out = convolution(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, (1,), (pad,), (1,), False, (0,), 1)

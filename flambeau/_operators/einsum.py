@@ -24,7 +24,7 @@ def _prod(ns: Any) -> int:
 # ---------------------------------------------------------------- einsum
 
 
-@composite("einsum", variants=())
+@composite("einsum", variants=(), autocast="open")
 def einsum(equation: str, tensors: Sequence[Tensor], *, path: IntList | None = None) -> Tensor:
     """Products of elements of several tensors, summed over the dimensions that the equation names on the left only."""
     return contracted(*labelled(equation, tuple(t.ndim for t in tensors)), tensors)
@@ -207,7 +207,7 @@ def from_sublists(operands: Sequence[Any]) -> tuple[str, list[Any]]:
 # ---------------------------------------------------------------- tensordot, kron, chains
 
 
-@composite("tensordot", variants=())
+@composite("tensordot", variants=(), autocast="open")
 def tensordot(input: Tensor, other: Tensor, dims_self: IntList, dims_other: IntList) -> Tensor:
     """Products summed over pairs of dimensions, one of each tensor."""
     if len(dims_self) != len(dims_other):
@@ -238,7 +238,7 @@ def tensordot(input: Tensor, other: Tensor, dims_self: IntList, dims_other: IntL
     return mm(left, right).reshape([input.shape[d] for d in keep] + [other.shape[d] for d in keep2])
 
 
-@composite("kron", variants=("function", "method", "out"))
+@composite("kron", variants=("function", "method", "out"), autocast="open")
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: every element of `input` times all of `other`, as blocks."""
     rank = max(input.ndim, other.ndim)
@@ -261,7 +261,7 @@ def cheapest(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
     return split
 
 
-@composite("linalg_multi_dot", namespace="linalg", variants=("function", "out"))
+@composite("linalg_multi_dot", namespace="linalg", variants=("function", "out"), autocast="open")
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """The product of several matrices, in the cheapest order (the first and last may be vectors).
 
@@ -301,7 +301,7 @@ def _chain(xs: Sequence[Any]) -> Any:
     return product(0, len(xs) - 1)
 
 
-@composite("chain_matmul", variants=())
+@composite("chain_matmul", variants=(), autocast="open")
 def chain_matmul(matrices: Sequence[Tensor]) -> Tensor:
     """The product of several matrices, in the cheapest order. Deprecated: use `linalg.multi_dot`."""
     for t in matrices:

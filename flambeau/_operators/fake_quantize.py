@@ -77,7 +77,7 @@ def _check(input: Any, low: int, high: int, zero: float | None = None) -> None:
 # ---------------------------------------------------------------- one scale
 
 
-@composite("fake_quantize_per_tensor_affine", variants=FUNCTION)
+@composite("fake_quantize_per_tensor_affine", variants=FUNCTION, autocast="float32")
 def fake_quantize_per_tensor_affine(
     input: Tensor, scale: float, zero_point: int, quant_min: int, quant_max: int
 ) -> Tensor:
@@ -91,7 +91,10 @@ def fake_quantize_per_tensor_affine(
 
 
 @composite(
-    "fake_quantize_per_tensor_affine.tensor_qparams", variants=FUNCTION, python_name="fake_quantize_per_tensor_affine"
+    "fake_quantize_per_tensor_affine.tensor_qparams",
+    variants=FUNCTION,
+    python_name="fake_quantize_per_tensor_affine",
+    autocast="float32",
 )
 def fake_quantize_by_tensors(
     input: Tensor, scale: Tensor, zero_point: Tensor, quant_min: int, quant_max: int

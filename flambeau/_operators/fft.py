@@ -154,7 +154,7 @@ def _one(x: Any, n: int | None, dim: int) -> tuple[int, int]:
     return d, _points(x.shape[d] if n is None else n)
 
 
-@composite("fft_fft", **FFT)
+@composite("fft_fft", **FFT, autocast="float32")
 def fft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The discrete Fourier transform: sum over t of x[t] exp(-2 pi i k t / n).
 
@@ -166,14 +166,14 @@ def fft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = 
     return c2c(x, (d,), _mode(norm, True), True) if x.is_complex() else r2c(x, (d,), _mode(norm, True), False)
 
 
-@composite("fft_ifft", **FFT)
+@composite("fft_ifft", **FFT, autocast="float32")
 def ifft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The inverse of `fft`."""
     d, n = _one(input, n, dim)
     return c2c(_resized(_floating(input, True), d, n), (d,), _mode(norm, False), False)
 
 
-@composite("fft_rfft", **FFT)
+@composite("fft_rfft", **FFT, autocast="float32")
 def rfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The first half of the transform of real numbers; the other half follows by symmetry.
 
@@ -192,7 +192,7 @@ def _to_real(x: Any, n: int | None, dim: int, mode: int, conjugate: bool) -> Any
     return c2r(_conj(x) if conjugate else x, (d,), mode, n)
 
 
-@composite("fft_irfft", **FFT)
+@composite("fft_irfft", **FFT, autocast="float32")
 def irfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The inverse of `rfft`.
 
@@ -202,13 +202,13 @@ def irfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None 
     return _to_real(input, n, dim, _mode(norm, False), False)
 
 
-@composite("fft_hfft", **FFT)
+@composite("fft_hfft", **FFT, autocast="float32")
 def hfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The transform of a Hermitian signal, of which the first half is given: real."""
     return _to_real(input, n, dim, _mode(norm, True), True)
 
 
-@composite("fft_ihfft", **FFT)
+@composite("fft_ihfft", **FFT, autocast="float32")
 def ihfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None = None) -> Tensor:
     """The inverse of `hfft`."""
     input = _real_input("ihfft", input)
@@ -219,7 +219,7 @@ def ihfft(input: Tensor, n: Size | None = None, dim: Dim = -1, norm: str | None 
 # ---------------------------------------------------------------- several dimensions
 
 
-@composite("fft_fftn", **FFT)
+@composite("fft_fftn", **FFT, autocast="float32")
 def fftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The transform over several dimensions.
 
@@ -231,7 +231,7 @@ def fftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm:
     return c2c(x, dims, _mode(norm, True), True) if dims else x.clone()
 
 
-@composite("fft_ifftn", **FFT)
+@composite("fft_ifftn", **FFT, autocast="float32")
 def ifftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The inverse of `fftn`."""
     shape, dims = _shape_and_dims(input, s, dim)
@@ -239,7 +239,7 @@ def ifftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm
     return c2c(x, dims, _mode(norm, False), False) if dims else x.clone()
 
 
-@composite("fft_rfftn", **FFT)
+@composite("fft_rfftn", **FFT, autocast="float32")
 def rfftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The transform of real numbers over several dimensions, the last of which is halved."""
     input = _real_input("rfftn", input)
@@ -258,7 +258,7 @@ def _last_points(x: Any, s: Any, dim: Any, name: str) -> tuple[list[int], tuple[
     return shape, dims, last
 
 
-@composite("fft_irfftn", **FFT)
+@composite("fft_irfftn", **FFT, autocast="float32")
 def irfftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, norm: str | None = None) -> Tensor:
     """The inverse of `rfftn`."""
     shape, dims, last = _last_points(input, s, dim, "irfftn")
@@ -288,7 +288,7 @@ def ihfftn(input: Tensor, s: Shape1 | None = None, dim: Dims1 | None = None, nor
     return c2c(x, dims[:-1], mode, False) if len(dims) > 1 else x
 
 
-@composite("fft_fft2", **FFT)
+@composite("fft_fft2", **FFT, autocast="float32")
 def fft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The transform over two dimensions.
 
@@ -299,19 +299,19 @@ def fft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: st
     return fftn(input, s, dim, norm)
 
 
-@composite("fft_ifft2", **FFT)
+@composite("fft_ifft2", **FFT, autocast="float32")
 def ifft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The inverse of `fft2`."""
     return ifftn(input, s, dim, norm)
 
 
-@composite("fft_rfft2", **FFT)
+@composite("fft_rfft2", **FFT, autocast="float32")
 def rfft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The transform of real numbers over two dimensions, the last of which is halved."""
     return rfftn(input, s, dim, norm)
 
 
-@composite("fft_irfft2", **FFT)
+@composite("fft_irfft2", **FFT, autocast="float32")
 def irfft2(input: Tensor, s: Shape1 | None = None, dim: Dims1 = (-2, -1), norm: str | None = None) -> Tensor:
     """The inverse of `rfft2`."""
     return irfftn(input, s, dim, norm)
@@ -415,6 +415,7 @@ def _window(x: Any, window: Any, win_length: int, n_fft: int) -> Any:
     "stft.center",
     "stft(Tensor self, int n_fft, int? hop_length=None, int? win_length=None, Tensor? window=None, bool normalized=False, bool? onesided=None, bool? return_complex=None, bool? align_to_window=None)",
     variants=("function", "method"),
+    autocast="float32",
 )
 def stft(
     input: Tensor,

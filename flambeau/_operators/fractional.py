@@ -76,7 +76,7 @@ def _pool(input: Any, kernel_size: Any, output_size: Any, samples: Any, n: int) 
 
 
 @composite("fractional_max_pool2d", namespace="nn", variants=FUNCTION, outputs=("output", "indices"), unnamed=True,
-           lacks=("bic", "fractional_max_pool2d_out_frame"))  # fmt: skip
+           lacks=("bic", "fractional_max_pool2d_out_frame"), autocast="float32")  # fmt: skip
 def fractional_max_pool2d(
     input: Tensor, kernel_size: IntList2, output_size: IntList2, random_samples: Tensor
 ) -> Tensor:
@@ -85,7 +85,7 @@ def fractional_max_pool2d(
 
 
 @composite("fractional_max_pool3d", namespace="nn", variants=FUNCTION, outputs=("output", "indices"), unnamed=True,
-           lacks=("bic", "fractional_max_pool3d_out_frame"))  # fmt: skip
+           lacks=("bic", "fractional_max_pool3d_out_frame"), autocast="float32")  # fmt: skip
 def fractional_max_pool3d(
     input: Tensor, kernel_size: IntList3, output_size: IntList3, random_samples: Tensor
 ) -> Tensor:

@@ -168,7 +168,13 @@ def _each(xs: Sequence[Tensor]) -> Any:
     return stack(xs, 1)
 
 
-@composite("grid_sampler", variants=("function",), receiver="input", lacks=("bic", "grid_sampler_2d_cpu_kernel_impl"))
+@composite(
+    "grid_sampler",
+    variants=("function",),
+    receiver="input",
+    lacks=("bic", "grid_sampler_2d_cpu_kernel_impl"),
+    autocast="float32",
+)
 def grid_sampler(
     input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
 ) -> Tensor:
@@ -177,7 +183,11 @@ def grid_sampler(
 
 
 @composite(
-    "grid_sampler_2d", variants=("function",), receiver="input", lacks=("bic", "grid_sampler_2d_cpu_kernel_impl")
+    "grid_sampler_2d",
+    variants=("function",),
+    receiver="input",
+    lacks=("bic", "grid_sampler_2d_cpu_kernel_impl"),
+    autocast="float32",
 )
 def grid_sampler_2d(
     input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
@@ -186,7 +196,9 @@ def grid_sampler_2d(
     return _grid_sample(input, grid, interpolation_mode, padding_mode, align_corners)
 
 
-@composite("grid_sampler_3d", variants=("function",), receiver="input", lacks=("bic", "grid_sampler3d_cpu"))
+@composite(
+    "grid_sampler_3d", variants=("function",), receiver="input", lacks=("bic", "grid_sampler3d_cpu"), autocast="float32"
+)
 def grid_sampler_3d(
     input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
 ) -> Tensor:

@@ -173,7 +173,7 @@ def _same_slices(name: str, input: Any, dim: int, index: Any, source: Any) -> No
         )
 
 
-@op("index_copy", promote="none", variants=ALL_FORMS, lacks=("u", "index_copy_cpu"), packed=True)
+@op("index_copy", promote="none", variants=ALL_FORMS, lacks=("u", "index_copy_cpu"), packed=True, autocast="widest")
 def index_copy(k: Kernel[T], input: T, dim: Dim, index: Index, source: T) -> T:
     """`input` with each slice of `source` in the place that `index` names."""
     return changed(k, "index_copy", input, index, source, dim=wrap_dim(dim, input.ndim))

@@ -30,7 +30,15 @@ def _agreed(k: Any, xs: Sequence[Any]) -> Sequence[Any]:
     return xs if d is None else [k.library("converted", x, dtype=d) for x in xs]
 
 
-@op("cat", variants=FUNCTION_OUT, promote="none", exact=False, names=("concat", "concatenate"), packed="channels")
+@op(
+    "cat",
+    variants=FUNCTION_OUT,
+    promote="none",
+    exact=False,
+    names=("concat", "concatenate"),
+    packed="channels",
+    autocast="widest",
+)
 def cat(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors one after another along `dim`.
 
@@ -95,7 +103,7 @@ def _uncat(g: Any, shapes: Sequence[Shape], dim: int) -> list[Any]:
     return out
 
 
-@op("stack", variants=FUNCTION_OUT, promote="none", exact=False, packed=True)
+@op("stack", variants=FUNCTION_OUT, promote="none", exact=False, packed=True, autocast="widest")
 def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors of equal sizes side by side in a new dimension.
 

@@ -146,7 +146,7 @@ linalg_solve_triangular.vjp(
 # ---------------------------------------------------------------- Cholesky
 
 
-@op("linalg_cholesky_ex", outputs=("L", "info"), **LINALG)
+@op("linalg_cholesky_ex", outputs=("L", "info"), **LINALG, autocast="float32")
 def linalg_cholesky_ex(k: Kernel[T], input: T, *, upper: bool = False, check_errors: bool = False) -> tuple[T, T]:
     """The triangular factor of a positive-definite matrix, and where the factorization broke off (0: nowhere)."""
     return k.library("cholesky", input, upper=upper)
@@ -177,7 +177,12 @@ def _not_positive(name: str) -> Any:
     )
 
 
-@composite("linalg_cholesky(Tensor self, *, bool upper=False)", namespace="linalg", variants=("function", "out"))
+@composite(
+    "linalg_cholesky(Tensor self, *, bool upper=False)",
+    namespace="linalg",
+    variants=("function", "out"),
+    autocast="float32",
+)
 def linalg_cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """The lower (or upper) triangular factor of a positive-definite matrix: A = L @ L.mH.
 
@@ -335,7 +340,7 @@ def _packed(gL: Any, gU: Any, shape: Any) -> Any:
 # ---------------------------------------------------------------- QR
 
 
-@op("linalg_qr", outputs=("Q", "R"), **LINALG)
+@op("linalg_qr", outputs=("Q", "R"), **LINALG, autocast="float32")
 def linalg_qr(k: Kernel[T], A: T, mode: str = "reduced") -> tuple[T, T]:
     """A = Q @ R: orthonormal columns times an upper triangle."""
     return k.library("qr", A, mode=mode)
@@ -417,13 +422,16 @@ def _eigh_back(gL: Any, gV: Any, L: Any, V: Any) -> Any:
     namespace="linalg",
     variants=("function", "out"),
     outputs=("eigenvalues", "eigenvectors"),
+    autocast="float32",
 )
 def linalg_eigh(A: Tensor, UPLO: str = "L") -> tuple[Tensor, Tensor]:
     """Eigenvalues (ascending) and eigenvectors of a Hermitian matrix: A = V @ diag(L) @ V.mH."""
     return tuple(_linalg_eigh(A, UPLO))
 
 
-@composite('linalg_eigvalsh(Tensor self, str UPLO="L")', namespace="linalg", variants=("function", "out"))
+@composite(
+    'linalg_eigvalsh(Tensor self, str UPLO="L")', namespace="linalg", variants=("function", "out"), autocast="float32"
+)
 def linalg_eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of a Hermitian matrix, ascending.
 
@@ -433,7 +441,7 @@ def linalg_eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     return _linalg_eigh(A, UPLO)[0]
 
 
-@op("linalg_eig", outputs=("eigenvalues", "eigenvectors"), **LINALG)
+@op("linalg_eig", outputs=("eigenvalues", "eigenvectors"), **LINALG, autocast="float32")
 def linalg_eig(k: Kernel[T], input: T) -> tuple[T, T]:
     """Eigenvalues and eigenvectors of a square matrix, complex: A = V @ diag(L) @ V^-1."""
     return k.library("eig", input)
@@ -471,7 +479,7 @@ def _eig_back(gL: Any, gV: Any, L: Any, V: Any, dtype: Any) -> Any:
     return g if dtype.is_complex else g.real
 
 
-@composite("linalg_eigvals(Tensor self)", namespace="linalg", variants=("function", "out"))
+@composite("linalg_eigvals(Tensor self)", namespace="linalg", variants=("function", "out"), autocast="float32")
 def linalg_eigvals(A: Tensor) -> Tensor:
     """The eigenvalues of a square matrix, complex."""
     return linalg_eig(A)[0]
@@ -520,7 +528,7 @@ def _svd_back(gU: Any, gS: Any, gVh: Any, U: Any, S: Any, Vh: Any) -> Any:
     return out
 
 
-@composite("linalg_svd", namespace="linalg", variants=("function", "out"), outputs=("U", "S", "Vh"))
+@composite("linalg_svd", namespace="linalg", variants=("function", "out"), outputs=("U", "S", "Vh"), autocast="float32")
 def linalg_svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """A = U @ diag(S) @ Vh: orthonormal columns, singular values (descending), orthonormal rows."""
     return tuple(_linalg_svd(A, full_matrices, driver=driver))
@@ -545,7 +553,7 @@ def _svdvals_back(g: Any, A: Any) -> Any:
     return (U * g.unsqueeze(-2)) @ Vh
 
 
-@composite("linalg_svdvals", namespace="linalg", variants=("function", "out"))
+@composite("linalg_svdvals", namespace="linalg", variants=("function", "out"), autocast="float32")
 def linalg_svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """The singular values, descending.
 

@@ -12,7 +12,7 @@ from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, of
 
 
-@composite("cholesky", variants=OUT, lacks=("biC", "cholesky_cpu"))
+@composite("cholesky", variants=OUT, lacks=("biC", "cholesky_cpu"), autocast="float32")
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """The triangular factor of a positive-definite matrix. Superseded by `linalg.cholesky`."""
     if input.ndim >= 2 and not input.numel():  # whatever its sizes
@@ -22,7 +22,14 @@ def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return L
 
 
-@op("cholesky_solve", promote="none", exact=False, variants=OUT, lacks=("bihC", "cholesky_solve_cpu"))
+@op(
+    "cholesky_solve",
+    promote="none",
+    exact=False,
+    variants=OUT,
+    lacks=("bihC", "cholesky_solve_cpu"),
+    autocast="float32",
+)
 def cholesky_solve(k: Kernel[T], input: T, input2: T, upper: bool = False) -> T:
     """The solution X of A @ X = input from the Cholesky factor `input2` of A."""
     return k.library("cholesky_solve", input2, input, upper=upper)
@@ -48,7 +55,14 @@ def _cholesky_solve_back(g: Any, input2: Any, out: Any, upper: bool) -> tuple[An
 cholesky_solve.vjp(_=lambda g, input2, out, upper, needs: _cholesky_solve_back(g, input2, out, upper))
 
 
-@op("cholesky_inverse", promote="none", exact=False, variants=OUT, lacks=("bihC", "cholesky_inverse_out_cpu"))
+@op(
+    "cholesky_inverse",
+    promote="none",
+    exact=False,
+    variants=OUT,
+    lacks=("bihC", "cholesky_inverse_out_cpu"),
+    autocast="float32",
+)
 def cholesky_inverse(k: Kernel[T], input: T, upper: bool = False) -> T:
     """The inverse of A from its Cholesky factor."""
     eye = k.library("eye", n=input.shape[-1], m=input.shape[-1], dtype=of(input.dtype))
@@ -90,19 +104,19 @@ def slogdet(input: Tensor) -> tuple[Tensor, Tensor]:
     return tuple(solve.linalg_slogdet(input))
 
 
-@composite("inverse", variants=OUT)
+@composite("inverse", variants=OUT, autocast="float32")
 def inverse(input: Tensor) -> Tensor:
     """The inverse of a square matrix."""
     return solve.linalg_inv(input)
 
 
-@composite("pinverse")
+@composite("pinverse", autocast="float32")
 def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     """The Moore-Penrose pseudoinverse."""
     return solve.linalg_pinv(input, rcond)
 
 
-@composite("matrix_power", variants=OUT)
+@composite("matrix_power", variants=OUT, autocast="open")
 def matrix_power(input: Tensor, n: int) -> Tensor:
     """A multiplied by itself n times; for negative n, its inverse."""
     return solve.linalg_matrix_power(input, n)
@@ -114,13 +128,13 @@ def matrix_exp(input: Tensor) -> Tensor:
     return solve.linalg_matrix_exp(input)
 
 
-@composite("qr", variants=OUT, outputs=("Q", "R"))
+@composite("qr", variants=OUT, outputs=("Q", "R"), autocast="float32")
 def qr(input: Tensor, some: bool = True) -> tuple[Tensor, Tensor]:
     """A = Q @ R. Superseded by `linalg.qr`."""
     return tuple(factor.linalg_qr(input, "reduced" if some else "complete"))
 
 
-@composite("svd", variants=OUT, outputs=("U", "S", "V"))
+@composite("svd", variants=OUT, outputs=("U", "S", "V"), autocast="float32")
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """A = U @ diag(S) @ V.mH. Superseded by `linalg.svd`."""
     if input.ndim < 2:
@@ -145,13 +159,13 @@ def cross(input: Tensor, other: Tensor, dim: Dim | None = None) -> Tensor:
     return solve.linalg_cross(input, other, dim=dim)
 
 
-@composite("lu_solve", variants=OUT)
+@composite("lu_solve", variants=OUT, autocast="float32")
 def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """The solution X of A @ X = input from the packed factors of A."""
     return solve.linalg_lu_solve(LU_data, LU_pivots, input)
 
 
-@composite("_lu_with_info", variants=("function",), outputs=("LU", "pivots", "info"))
+@composite("_lu_with_info", variants=("function",), outputs=("LU", "pivots", "info"), autocast="float32")
 def _lu_with_info(input: Tensor, pivot: bool = True, check_errors: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """The packed factors, the row exchanges, and where U has a zero on its diagonal."""
     return tuple(factor.linalg_lu_factor_ex(input, pivot=pivot))
@@ -178,6 +192,7 @@ def lu(input: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = No
     variants=OUT,
     outputs=("solution", "cloned_coefficient"),
     lacks=("bihC", "triangular_solve_cpu"),
+    autocast="float32",
 )
 def triangular_solve(
     input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
@@ -198,7 +213,7 @@ def triangular_solve(
     return X, A.expand((*batch, *A.shape[-2:])).clone()
 
 
-@op("geqrf", promote="none", variants=OUT, outputs=("a", "tau"), lacks=("bihC", "geqrf_cpu"))
+@op("geqrf", promote="none", variants=OUT, outputs=("a", "tau"), lacks=("bihC", "geqrf_cpu"), autocast="float32")
 def geqrf(k: Kernel[T], input: T) -> tuple[T, T]:
     """The QR factorization as LAPACK stores it: R above, reflections below, and their scales."""
     return k.library("geqrf", input)
@@ -210,13 +225,13 @@ def _(input: Any) -> None:
         raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
 
 
-@composite("orgqr", variants=OUT, lacks=("bihC", "orgqr_cpu"))
+@composite("orgqr", variants=OUT, lacks=("bihC", "orgqr_cpu"), autocast="float32")
 def orgqr(input: Tensor, input2: Tensor) -> Tensor:
     """The product of reflections that `geqrf` stores."""
     return solve.linalg_householder_product(input, input2)
 
 
-@composite("ormqr", variants=OUT, lacks=("bihC", "ormqr_cpu"))
+@composite("ormqr", variants=OUT, lacks=("bihC", "ormqr_cpu"), autocast="float32")
 def ormqr(input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
     """A matrix multiplied by the product Q of reflections that `geqrf` stores, or by its adjoint."""
     if input.ndim < 2:

@@ -22,7 +22,7 @@ def reduce(loss: Any, reduction: int) -> Any:
 # ---------------------------------------------------------------- regression
 
 
-@op("mse_loss", **NN, native=True, lacks=("bic", "mse_cpu"), packed="operands")
+@op("mse_loss", **NN, native=True, lacks=("bic", "mse_cpu"), packed="operands", autocast="float32")
 def mse_loss(k: Kernel[T], input: T, target: T, reduction: int = 1) -> T:
     """(input - target)^2."""
     d = k.rounded(input - target)
@@ -63,13 +63,13 @@ mse_loss.vjp_arrays(
 )
 
 
-@composite("l1_loss", namespace="nn", variants=("function",), native=True)
+@composite("l1_loss", namespace="nn", variants=("function",), native=True, autocast="float32")
 def l1_loss(input: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
     """|input - target|."""
     return reduce((input - target).abs(), reduction)
 
 
-@composite("smooth_l1_loss", **NN, native=True, lacks=("bic", "smooth_l1_cpu"))
+@composite("smooth_l1_loss", **NN, native=True, lacks=("bic", "smooth_l1_cpu"), autocast="float32")
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: int = 1, beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) where |d| < beta, |d| - beta / 2 elsewhere."""
     if beta < 0:
@@ -80,7 +80,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: int = 1, beta: floa
     return reduce((d * d * (0.5 / beta)).where(d.lt(beta), d - 0.5 * beta), reduction)
 
 
-@composite("huber_loss", **NN, native=True, lacks=("bic", "huber_cpu"))
+@composite("huber_loss", **NN, native=True, lacks=("bic", "huber_cpu"), autocast="float32")
 def huber_loss(input: Tensor, target: Tensor, reduction: int = 1, delta: float = 1.0) -> Tensor:
     """d^2 / 2 where |d| <= delta, delta (|d| - delta / 2) elsewhere."""
     if delta <= 0:
@@ -89,7 +89,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: int = 1, delta: float =
     return reduce((d * d * 0.5).where(d.le(delta), (d - 0.5 * delta) * delta), reduction)
 
 
-@composite("poisson_nll_loss", variants=("function",), receiver="input", native=True)
+@composite("poisson_nll_loss", variants=("function",), receiver="input", native=True, autocast="float32")
 def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool, full: bool, eps: float, reduction: int) -> Tensor:
     """The negative log likelihood of counts under a Poisson law; `full` adds Stirling's approximation of log(target!)."""
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
@@ -107,7 +107,7 @@ def _bce_check(input: Tensor, target: Tensor) -> None:
         raise RuntimeError("all elements of input should be between 0 and 1")
 
 
-@composite("binary_cross_entropy", **NN, lacks=("bic", "binary_cross_entropy"))
+@composite("binary_cross_entropy", **NN, lacks=("bic", "binary_cross_entropy"), autocast="float32")
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)); logarithms are at least -100."""
     _bce_check(input, target)
@@ -127,7 +127,13 @@ _bce.vjp(
 )
 
 
-@composite("binary_cross_entropy_with_logits", variants=("function",), native=True, lacks=("bic", "log_sigmoid_cpu"))
+@composite(
+    "binary_cross_entropy_with_logits",
+    variants=("function",),
+    native=True,
+    lacks=("bic", "log_sigmoid_cpu"),
+    autocast="float32",
+)
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: int = 1
 ) -> Tensor:
@@ -284,7 +290,7 @@ def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
         raise RuntimeError(f"expected scalar type {_spoken(input)} but found {_spoken(weight)}")
 
 
-@composite("nll_loss", **NN, lacks=("bic", "nll_loss_out_frame"))
+@composite("nll_loss", **NN, lacks=("bic", "nll_loss_out_frame"), autocast="float32")
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: Size = -100
 ) -> Tensor:
@@ -306,7 +312,7 @@ def nll_loss(
     return _nll(input, target, weight, reduction, ignore_index)
 
 
-@composite("nll_loss2d", **NN)
+@composite("nll_loss2d", **NN, autocast="float32")
 def nll_loss2d(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: Size = -100
 ) -> Tensor:
@@ -325,7 +331,7 @@ def nll_loss2d(
     return _nll(input, target, weight, reduction, ignore_index)
 
 
-@composite("nll_loss_nd", namespace="nn", variants=("function",))
+@composite("nll_loss_nd", namespace="nn", variants=("function",), autocast="float32")
 def nll_loss_nd(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: Size = -100
 ) -> Tensor:
@@ -344,7 +350,7 @@ def nll_loss_nd(
     return _nll(input, target, weight, reduction, ignore_index)
 
 
-@composite("cross_entropy_loss", namespace="nn", variants=("function",))
+@composite("cross_entropy_loss", namespace="nn", variants=("function",), autocast="float32")
 def cross_entropy_loss(
     input: Tensor,
     target: Tensor,
@@ -432,7 +438,7 @@ def _probabilities(
     return -terms.sum()
 
 
-@composite("kl_div", variants=("function",), native=True)
+@composite("kl_div", variants=("function",), native=True, autocast="float32")
 def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: bool = False) -> Tensor:
     """target * (log target - input); `log_target` says that target holds logarithms."""
     if not input.is_floating_point():
@@ -442,7 +448,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: boo
     return reduce(target.xlogy(target) - target * input, reduction)
 
 
-@composite("soft_margin_loss", **NN, native=True)
+@composite("soft_margin_loss", **NN, native=True, autocast="float32")
 def soft_margin_loss(input: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
     """log(1 + exp(-target * input))."""
     return reduce(_soft_margin(input, target), reduction)
@@ -488,6 +494,7 @@ def _positive(z: Tensor) -> Tensor:
     "multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? weight=None, int reduction=1)",
     **NN,
     lacks=("bihc", "multi_margin_loss_cpu_kernel"),
+    autocast="float32",
 )
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: Any = 1, margin: Any = 1, weight: Tensor | None = None, reduction: int = 1
@@ -521,7 +528,9 @@ def multi_margin_loss(
     return reduce(loss.reshape(target.shape) if reduction == 0 else loss, reduction)
 
 
-@composite("multilabel_margin_loss", **NN, lacks=("bihc", "multilabel_margin_loss_forward_out_frame"))
+@composite(
+    "multilabel_margin_loss", **NN, lacks=("bihc", "multilabel_margin_loss_forward_out_frame"), autocast="float32"
+)
 def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
     """Margins between each target class (up to the first -1) and every class that is none."""
     if tuple(input.shape) != tuple(target.shape) or input.ndim > 2:
@@ -555,6 +564,7 @@ def _margins(x: Tensor, target: Tensor, valid: Tensor, is_target: Tensor) -> Ten
     "multilabel_margin_loss_forward(Tensor self, Tensor target, int reduction) -> (Tensor output, Tensor is_target)",
     namespace="nn",
     variants=("function",),
+    autocast="float32",
 )
 def multilabel_margin_loss_forward(input: Tensor, target: Tensor, reduction: int) -> tuple[Tensor, Tensor]:
     """`multilabel_margin_loss`, and which classes are targets."""
@@ -598,7 +608,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2, eps: float = 1e-06, 
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
-@composite("cosine_embedding_loss", variants=("function",), native=True)
+@composite("cosine_embedding_loss", variants=("function",), native=True, autocast="float32")
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
 ) -> Tensor:
@@ -622,14 +632,14 @@ def cosine_embedding_loss(
     return reduce(loss, reduction)
 
 
-@composite("hinge_embedding_loss", variants=("function",), native=True)
+@composite("hinge_embedding_loss", variants=("function",), native=True, autocast="float32")
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: int = 1) -> Tensor:
     """x where target is 1, max(0, margin - x) where it is -1."""
     zero = input * 0
     return reduce((margin - input).clamp(min=0).where(target.ne(1), zero) + input.where(target.ne(-1), zero), reduction)
 
 
-@composite("margin_ranking_loss", variants=("function",), native=True)
+@composite("margin_ranking_loss", variants=("function",), native=True, autocast="float32")
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1
 ) -> Tensor:
@@ -642,7 +652,7 @@ def margin_ranking_loss(
     return reduce((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
-@composite("triplet_margin_loss", variants=("function",), native=True)
+@composite("triplet_margin_loss", variants=("function",), native=True, autocast="float32")
 def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-06, swap: bool = False,
                         reduction: int = 1) -> Tensor:  # fmt: skip
     """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""

@@ -217,7 +217,9 @@ def linalg_norm(
     return linalg_vector_norm(input, 2 if ord is None else ord, given, keepdim, dtype=dtype)
 
 
-@composite("linalg_cond(Tensor self, Scalar? p=None)", "linalg_cond.p_str(Tensor self, str p)", **TENSORS)
+@composite(
+    "linalg_cond(Tensor self, Scalar? p=None)", "linalg_cond.p_str(Tensor self, str p)", **TENSORS, autocast="float32"
+)
 def linalg_cond(A: Tensor, p: Any = None) -> Tensor:
     """How much a matrix can magnify relative errors: |A| * |A^-1|.
 

@@ -121,6 +121,9 @@ class Op:
         short: numbers for the second operand with which the array reading has a shorter way than a generated kernel.
         expanded: it may be written into an expanded tensor in place: True, or, where PyTorch warns that it will not be for long, what that
             is in brackets.
+        autocast: what autocast does to floating operands, by PyTorch's table for the CPU: "lower" (they take the lower precision), "float32",
+            "widest" (the widest among them). Composites without a word run as they are, and nothing is cast inside of them, but "open" ones,
+            which are made of operators that have words.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
 
@@ -134,7 +137,7 @@ class Op:
                  wraps: bool = False, layouts: bool | str = False, formats: bool = False,
                  single: str = "", scalar: str = "", packed: bool | str = False, alias: bool = False,
                  unnamed: bool = False, by_data: str = "", number_first: bool = False,
-                 expanded: bool | str = False, short: tuple[float, ...] = ()) -> None:  # fmt: skip
+                 expanded: bool | str = False, short: tuple[float, ...] = (), autocast: str = "") -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -148,7 +151,7 @@ class Op:
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks: tuple[tuple[str, str], ...] = (lacks,) if lacks and isinstance(lacks[0], str) else lacks
         self._routines: dict[dtype, str] = {}
-        self.halves, self.layouts, self.short = halves, layouts, short
+        self.halves, self.layouts, self.short, self.autocast = halves, layouts, short, autocast
         self.wraps, self.formats, self.packed = wraps, formats, packed
         self.alias, self.unnamed = alias or view, unnamed
         self.single, self.scalar = single, scalar

@@ -133,8 +133,9 @@ def _define(mode: str, prefix: str, n: int) -> None:
     pad_nd.__doc__ = f"Pads the last {n} dim{'s' * (n > 1)} by {mode} of the input."
     lacks = ("buC", f"{prefix}_pad{n}d")
     _OF_MODE[mode, n] = composite(
-        pad_nd.__name__, namespace="nn", variants=("function",), packed="images" if n == 2 else False, lacks=lacks
-    )(pad_nd)
+        pad_nd.__name__, namespace="nn", variants=("function",), packed="images" if n == 2 else False, lacks=lacks,
+        autocast="" if (mode, n) == ("reflect", 3) else "float32",
+    )(pad_nd)  # fmt: skip
 
 
 for _n in (1, 2, 3):
@@ -158,7 +159,7 @@ def _pad_circular(input: Tensor, pad: Shape) -> Tensor:
     return _take_each(input, [max(n, 0) for n in pad], "circular")
 
 
-@composite("pad", namespace="nn", variants=("function",))
+@composite("pad", namespace="nn", variants=("function",), autocast="open")
 def pad(input: Tensor, pad: Shape, mode: str = "constant", value: float | None = None) -> Tensor:
     """Pads the last dims by `mode`: "constant", "reflect", "replicate" or "circular"."""
     if len(pad) % 2:

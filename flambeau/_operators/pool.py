@@ -198,7 +198,7 @@ def max_pool2d(input: Tensor, kernel_size: IntList2, stride: IntList2 = (), padd
     return _max(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")[0]
 
 
-@composite("max_pool3d", variants=("function",), lacks=("buc", "max_pool3d"))
+@composite("max_pool3d", variants=("function",), lacks=("buc", "max_pool3d"), autocast="float32")
 def max_pool3d(input: Tensor, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, dilation: IntList3 = 1,
                ceil_mode: bool = False) -> Tensor:  # fmt: skip
     """The largest element of each window of the last three dims."""
@@ -224,13 +224,20 @@ def _unpool(input: Any, indices: Any, output_size: Any, n: int) -> Any:
     return input.new_zeros((*lead, cells)).scatter(-1, flat, input.reshape(*lead, places)).reshape(*lead, *output_size)
 
 
-@composite("max_unpool2d", namespace="nn", variants=("function",), packed="images", lacks=("bic", "max_unpool2d"))
+@composite(
+    "max_unpool2d",
+    namespace="nn",
+    variants=("function",),
+    packed="images",
+    lacks=("bic", "max_unpool2d"),
+    autocast="float32",
+)
 def max_unpool2d(input: Tensor, indices: Tensor, output_size: Shape2) -> Tensor:
     """Puts each element where `max_pool2d` took it from; zeros elsewhere."""
     return _unpool(input, indices, tuple(output_size), 2)
 
 
-@composite("max_unpool3d", namespace="nn", variants=("function",), lacks=("bic", "max_unpool3d"))
+@composite("max_unpool3d", namespace="nn", variants=("function",), lacks=("bic", "max_unpool3d"), autocast="float32")
 def max_unpool3d(input: Tensor, indices: Tensor, output_size: Shape3, stride: IntList3, padding: IntList3) -> Tensor:
     """Puts each element where `max_pool3d` took it from; zeros elsewhere."""
     return _unpool(input, indices, tuple(output_size), 3)
@@ -355,7 +362,13 @@ def avg_pool2d(input: Tensor, kernel_size: IntList2, stride: IntList2 = (), padd
     return _avg(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, 2, "avg_pool2d")
 
 
-@composite("avg_pool3d", namespace="nn", variants=("function", "out"), lacks=("bsuhc", "avg_pool3d_out_frame"))
+@composite(
+    "avg_pool3d",
+    namespace="nn",
+    variants=("function", "out"),
+    lacks=("bsuhc", "avg_pool3d_out_frame"),
+    autocast="float32",
+)
 def avg_pool3d(input: Tensor, kernel_size: IntList3, stride: IntList3 = (), padding: IntList3 = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:  # fmt: skip
     """The mean of each window of the last three dims."""
@@ -429,6 +442,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Shape2) -> Tensor:
     variants=("function",),
     layouts=True,
     lacks=("bic", "adaptive_avg_pool3d_cpu"),
+    autocast="float32",
 )
 def adaptive_avg_pool3d(input: Tensor, output_size: Shape3) -> Tensor:
     """The mean of each of `output_size` nearly equal parts of the last three dims."""
@@ -473,6 +487,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tens
     namespace="nn",
     variants=("function",),
     lacks=("bic", "adaptive_max_pool3d_cpu"),
+    autocast="float32",
 )
 def adaptive_max_pool3d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tensor]:
     """The largest element of each part of the last three dims, and its flat position."""

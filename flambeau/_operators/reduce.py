@@ -144,13 +144,20 @@ def nanmean(input: Tensor, dim: Dims1 | None = None, keepdim: bool = False, *, d
     return nansum(input, dim, keepdim, dtype=dtype) / input.isnan().logical_not().sum(dim, keepdim)
 
 
-@op("prod", promote="sum", variants=("function", "method"), native=True, lacks=("uC", "prod_out_cpu"))
+@op(
+    "prod",
+    promote="sum",
+    variants=("function", "method"),
+    native=True,
+    lacks=("uC", "prod_out_cpu"),
+    autocast="float32",
+)
 def prod(k: Kernel[T], input: T, *, dtype: DType | None = None) -> T:
     """The product of all elements."""
     return k.reshape(k.prod(input, tuple(range(input.ndim))), ())
 
 
-@op("prod.dim_int", promote="sum", variants=OUT, native=True, packed=True)
+@op("prod.dim_int", promote="sum", variants=OUT, native=True, packed=True, autocast="float32")
 def prod_dim(k: Kernel[T], input: T, dim: Dim, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The product over one dimension."""
     dims = (wrap_dim(dim, input.ndim),) if input.ndim else ()

@@ -333,8 +333,8 @@ def _define(kind: str, name: str, state: str) -> None:
         fn.__name__ = name
         fn.__doc__ = f"Runs the recurrent network `{name}` over {what}: outputs and the final {state}."
         fn.__annotations__ |= {"hx": hx_note, "return": "tuple[T, T, T]" if kind == "lstm" else "tuple[T, T]"}
-    composite(f"{name}.input", variants=("function",), receiver="input")(padded)
-    composite(f"{name}.data", variants=("function",), receiver="data")(packed)
+    composite(f"{name}.input", variants=("function",), receiver="input", autocast="open")(padded)
+    composite(f"{name}.data", variants=("function",), receiver="data", autocast="open")(packed)
 
 
 _define("tanh", "rnn_tanh", "state")
@@ -357,7 +357,7 @@ def _check_cell(input: Any, state: State, w_ih: Any, w_hh: Any) -> None:
             raise RuntimeError(f"hidden{i} has inconsistent hidden_size: got {h.shape[1]}, expected {w_hh.shape[1]}")
 
 
-@composite("rnn_tanh_cell", variants=("function",), receiver="input")
+@composite("rnn_tanh_cell", variants=("function",), receiver="input", autocast="open")
 def rnn_tanh_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
@@ -366,7 +366,7 @@ def rnn_tanh_cell(
     return STEPS["tanh"](_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
 
 
-@composite("rnn_relu_cell", variants=("function",), receiver="input")
+@composite("rnn_relu_cell", variants=("function",), receiver="input", autocast="open")
 def rnn_relu_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
@@ -375,7 +375,7 @@ def rnn_relu_cell(
     return STEPS["relu"](_product(input, w_ih, b_ih), (hx,), w_hh, b_hh, None)[0]
 
 
-@composite("gru_cell", variants=("function",), receiver="input")
+@composite("gru_cell", variants=("function",), receiver="input", autocast="open")
 def gru_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Tensor:
@@ -388,6 +388,7 @@ def gru_cell(
     "lstm_cell(Tensor input, Tensor[] hx, Tensor w_ih, Tensor w_hh, Tensor? b_ih=None, Tensor? b_hh=None) -> (Tensor, Tensor)",
     variants=("function",),
     receiver="input",
+    autocast="open",
 )
 def lstm_cell(
     input: Tensor,

@@ -70,7 +70,7 @@ def _solve_back(g: Any, A: Any, X: Any, left: bool, vector: bool) -> tuple[Any, 
 linalg_solve_ex.vjp(_=lambda g_result, A, B, result, left, needs: _solve_back(g_result, A, result, left, _vector(A, B)))
 
 
-@composite("linalg_solve", **TENSORS)
+@composite("linalg_solve", **TENSORS, autocast="float32")
 def linalg_solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """The solution X of A @ X = B, or of X @ A = B where `left` is False.
 
@@ -86,7 +86,7 @@ def linalg_solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     return X
 
 
-@op("linalg_inv_ex", outputs=("inverse", "info"), **LINALG)
+@op("linalg_inv_ex", outputs=("inverse", "info"), **LINALG, autocast="float32")
 def linalg_inv_ex(k: Kernel[T], A: T, *, check_errors: bool = False) -> tuple[T, T]:
     """The inverse, and where elimination met a zero (0: nowhere)."""
     return k.library("inv", A)
@@ -100,7 +100,7 @@ def _(A: Any, check_errors: bool) -> None:
 linalg_inv_ex.vjp(A=lambda g_inverse, inverse: -(inverse.mH @ g_inverse @ inverse.mH))
 
 
-@composite("linalg_inv", **TENSORS)
+@composite("linalg_inv", **TENSORS, autocast="float32")
 def linalg_inv(A: Tensor) -> Tensor:
     """The inverse of a square matrix.
 
@@ -121,7 +121,7 @@ def linalg_inv(A: Tensor) -> Tensor:
     return out
 
 
-@composite("linalg_tensorinv(Tensor self, int ind=2)", **TENSORS)
+@composite("linalg_tensorinv(Tensor self, int ind=2)", **TENSORS, autocast="float32")
 def linalg_tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse of a tensor seen as a linear map between its first `ind` dimensions and the rest."""
     if ind <= 0:
@@ -135,7 +135,7 @@ def linalg_tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     return linalg_inv(A.reshape(n, m)).reshape((*A.shape[ind:], *A.shape[:ind]))
 
 
-@composite("linalg_tensorsolve(Tensor self, Tensor other, int[]? dims=None)", **TENSORS)
+@composite("linalg_tensorsolve(Tensor self, Tensor other, int[]? dims=None)", **TENSORS, autocast="float32")
 def linalg_tensorsolve(A: Tensor, B: Tensor, dims: Shape | None = None) -> Tensor:
     """The solution X of tensordot(A, X) = B."""
     rank = A.ndim
@@ -343,6 +343,7 @@ def _largest(A: Any, hermitian: bool) -> tuple[Any, Any]:
     "linalg_pinv.atol_rtol_float(Tensor self, *, float? atol=None, float? rtol=None, bool hermitian=False)",
     "linalg_pinv.rcond_tensor(Tensor self, Tensor rcond, bool hermitian=False)",
     **TENSORS,
+    autocast="open",
 )
 def linalg_pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
     """The Moore-Penrose pseudoinverse.
@@ -370,6 +371,7 @@ def linalg_pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: 
     "linalg_matrix_rank.atol_rtol_float(Tensor self, *, float? atol=None, float? rtol=None, bool hermitian=False)",
     "linalg_matrix_rank.tol_tensor(Tensor input, Tensor tol, bool hermitian=False)",
     **TENSORS,
+    autocast="float32",
 )
 def linalg_matrix_rank(
     A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
@@ -392,6 +394,7 @@ def linalg_matrix_rank(
     "linalg_lstsq(Tensor self, Tensor b, float? rcond=None, *, str? driver=None)",
     outputs=("solution", "residuals", "rank", "singular_values"),
     **TENSORS,
+    autocast="float32",
 )
 def linalg_lstsq(
     A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None
@@ -466,7 +469,7 @@ def linalg_diagonal(A: Tensor, *, offset: int = 0, dim1: Dim = -2, dim2: Dim = -
     return diagonal(A, offset, dim1, dim2)
 
 
-@composite("linalg_vecdot", **TENSORS)
+@composite("linalg_vecdot", **TENSORS, autocast="lower")
 def linalg_vecdot(x: Tensor, y: Tensor, *, dim: Dim = -1) -> Tensor:
     """The dot product along a dimension, the first vector conjugated.
 
@@ -524,7 +527,7 @@ def linalg_vander(x: Tensor, *, N: Size | None = None) -> Tensor:
     return factor._cat([ones, x.unsqueeze(-1).expand((*x.shape, n - 1)).cumprod(-1)], -1)
 
 
-@composite("linalg_matrix_power(Tensor self, int n)", **TENSORS)
+@composite("linalg_matrix_power(Tensor self, int n)", **TENSORS, autocast="open")
 def linalg_matrix_power(A: Tensor, n: int) -> Tensor:
     """A multiplied by itself n times; for negative n, its inverse.
 
@@ -585,7 +588,7 @@ def _exp_back(g: Any, A: Any) -> Any:
     return linalg_matrix_exp(whole)[..., :n, n:]
 
 
-@composite("linalg_householder_product", **TENSORS, receiver="input", lacks=("bihC", "orgqr_cpu"))
+@composite("linalg_householder_product", **TENSORS, receiver="input", lacks=("bihC", "orgqr_cpu"), autocast="float32")
 def linalg_householder_product(input: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of reflections 1 - tau * v @ v.mH, as LAPACK stores them."""
     if input.ndim < 2:

@@ -171,6 +171,7 @@ def _quantile(input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, i
     "quantile",
     'quantile.scalar(Tensor self, float q, int? dim=None, bool keepdim=False, *, str interpolation="linear")',
     variants=OUT,
+    autocast="float32",
 )
 def quantile(
     input: Tensor, q: Tensor | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
@@ -183,6 +184,7 @@ def quantile(
     "nanquantile",
     'nanquantile.scalar(Tensor self, float q, int? dim=None, bool keepdim=False, *, str interpolation="linear")',
     variants=OUT,
+    autocast="float32",
 )
 def nanquantile(
     input: Tensor, q: Tensor | Scalar, dim: Dim | None = None, keepdim: bool = False, *, interpolation: str = "linear"
@@ -218,7 +220,7 @@ def _check_weights(name: str, w: Any, n: int, whole: bool) -> None:
         raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
-@composite("cov")
+@composite("cov", autocast="open")
 def cov(
     input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
 ) -> Tensor:
@@ -258,7 +260,7 @@ def cov(
     return ((x @ y) / freedom).squeeze()
 
 
-@composite("corrcoef")
+@composite("corrcoef", autocast="open")
 def corrcoef(input: Tensor) -> Tensor:
     """The correlations of the rows of a matrix, whose columns are observations."""
     x: Any = input
@@ -369,6 +371,7 @@ _MODES = {"use_mm_for_euclid_dist_if_necessary": 0, "use_mm_for_euclid_dist": 1,
     variants=FUNCTION,
     packed=True,
     lacks=("h", "cdist"),
+    autocast="float32",
 )
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:
     """The p-norms of the differences between each row of `x1` and each of `x2`."""

@@ -584,7 +584,7 @@ def _(input: Any) -> None:
         )
 
 
-@op("view_as_complex", **VIEW, variants=("function",))
+@op("view_as_complex", **VIEW, variants=("function",), autocast="float32")
 def view_as_complex(k: Kernel[T], input: T) -> T:
     """Pairs of real numbers, in a last dimension of size 2, as complex numbers."""
     st = elements(input)
