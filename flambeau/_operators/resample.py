@@ -14,7 +14,7 @@ from flambeau._kernel.language import IntList2, Kernel, Shape, Shape1, Shape2, S
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, float64, int64, uint8
+from flambeau._values.dtype import SPOKEN, int64, uint8
 
 # ---------------------------------------------------------------- interpolation
 
@@ -186,7 +186,8 @@ def _apply(input: Tensor, kind: str, how: list[tuple[int, int, bool, float | Non
     """One dim after the other: cells, points, whether corners are aligned, scale."""
     if not input.is_floating_point():
         if input.dtype is uint8 and len(how) == 2:
-            return _bytes(input, [[[row.get(j, 0.0) for j in range(h[0])] for row in _ROWS[kind](*h)] for h in how])
+            across: Any = resampled_bytes(input, -1, kind, *how[1])  # columns, then rows, each rounded to bytes
+            return resampled_bytes(across, -2, kind, *how[0])
         word = "cubic" if "cubic" in kind else "linear"
         raise NotImplementedError(f"\"compute_indices_weights_{word}\" not implemented for '{SPOKEN[input.dtype]}'")
     steps = [(d - len(how), h) for d, h in enumerate(how)]
@@ -198,16 +199,21 @@ def _apply(input: Tensor, kind: str, how: list[tuple[int, int, bool, float | Non
     return out
 
 
-def _bytes(input: Any, tables: list[list[list[float]]]) -> Any:
-    """Images of bytes, in fixed point: columns, then rows, each rounded to bytes, by weights of at most 16 bits (as Pillow does it)."""
-    out = input.double()  # sums of products of integers are exact
-    for dim, rows in ((3, tables[1]), (2, tables[0])):
-        largest = max(max(row) for row in rows)
-        bits = next((b for b in range(22) if int(0.5 + largest * (1 << (b + 1))) >= 1 << 15), 22)
-        weights = input.new_tensor([[math.floor(w * (1 << bits) + 0.5) if w >= 0 else math.ceil(w * (1 << bits) - 0.5) for w in row] for row in rows], dtype=float64)  # fmt: skip
-        total = (out.movedim(dim, -1) @ weights.mT).movedim(-1, dim)
-        out = ((total + (1 << (bits - 1))) / (1 << bits)).floor().clamp(0, 255)
-    return out.to(uint8).contiguous()
+@lru_cache(maxsize=256)
+def _byte_bands(kind: str, cells: int, points: int, align: bool, scale: float | None) -> tuple[int, Bands]:
+    """The bands of an interpolation as integers of at most 16 bits, and the power of two that they are multiplied by."""
+    bands = _bands(kind, cells, points, align, scale, False)
+    largest = max((w for _, ws in bands for w in ws), default=0.0)
+    bits = next((b for b in range(22) if int(0.5 + largest * (1 << (b + 1))) >= 1 << 15), 22)
+    whole = lambda w: math.floor(w * (1 << bits) + 0.5) if w >= 0 else math.ceil(w * (1 << bits) - 0.5)
+    return bits, tuple((first, tuple(map(whole, ws))) for first, ws in bands)
+
+
+@op("_resampled_bytes", promote="none", variants=(), differentiable=False)
+def resampled_bytes(k: Kernel[T], input: T, dim: int, kind: str, cells: int, points: int, align: bool, scale: float | None) -> T:  # fmt: skip
+    """`_resampled` of bytes, in fixed point (as Pillow does it)."""
+    shift, bands = _byte_bands(kind, cells, points, align, scale)
+    return k.library("banded", input, dim=dim, bands=bands, shift=shift)
 
 
 def _define(name: str, n: int, kind: str, aligned: bool) -> None:

@@ -17,6 +17,8 @@ from flambeau._values.mt19937 import LARGE
 from flambeau._values.normal import PART, normal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flambeau._values.generator import Generator
 
     Array = np.ndarray[Any, Any]
@@ -254,8 +256,8 @@ def _large_permutation(gen: Generator, n: int, dtype: Type) -> Array:
     return out
 
 
-def multinomial(gen: Generator, weights: Array, count: int) -> Array:
-    """`count` draws with replacement from each row of weights (rows, categories)."""
+def multinomial(gen: Generator, weights: Array, count: int, places: Callable[[Array, Array], Array | None]) -> Array:
+    """`count` draws with replacement from each row of weights (rows, categories); `places` is `_first_not_below`, or answers None."""
     out = np.empty((weights.shape[0], count), np.int64)
     wide = weights if weights.dtype.itemsize > 2 else weights.astype(np.float32)
     with gen.lock:
@@ -264,7 +266,9 @@ def multinomial(gen: Generator, weights: Array, count: int) -> Array:
             if (sums[:, -1] > 0).all():
                 sums /= sums[:, -1:]
                 sums[:, -1] = 1
-                return _first_not_below(sums, doubles(gen, out.size).reshape(out.shape))
+                drawn = doubles(gen, out.size).reshape(out.shape)
+                found = places(sums, drawn)
+                return _first_not_below(sums, drawn) if found is None else found
         for row, values in enumerate(wide):
             if (values < 0).any():
                 raise RuntimeError("invalid multinomial distribution (encountering probability entry < 0)")
@@ -277,7 +281,9 @@ def multinomial(gen: Generator, weights: Array, count: int) -> Array:
                 raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
             sums /= sums[-1]
             sums[-1] = 1
-            out[row] = np.searchsorted(sums, doubles(gen, count), side="left")
+            drawn = doubles(gen, count)
+            found = places(sums, drawn)
+            out[row] = np.searchsorted(sums, drawn, side="left") if found is None else found
     return out
 
 

@@ -3,7 +3,8 @@
     out[p, i, j] = sum over t < count[i] of weight[i, t] * x[p, start[i] + t, j]
 
 A chunk is some rows (p, i). Where j has neighbours, vectors run along j; else along i, and elements are gathered, an
-element that no weight is for being left alone. Half precision is summed in float32.
+element that no weight is for being left alone. Half precision is summed in float32. Bytes are summed in integers, by weights that
+are integers, too: each sum is divided by 2**shift, rounded to nearest, and held between 0 and 255.
 """
 
 from __future__ import annotations
@@ -24,20 +25,32 @@ from flambeau._backends.cpu.registers import narrow, widen
 
 Array = np.ndarray[Any, Any]
 Bands = tuple[tuple[int, tuple[float, ...]], ...]  # of each output: where its band begins, and its weights
-SLOTS = ("out", "x", "starts", "counts", "weights", "lines", "n", "m", "inner", "taps", "rows")
+SLOTS = ("out", "x", "starts", "counts", "weights", "lines", "n", "m", "inner", "taps", "rows", "shift")
 GRAIN = 1 << 15  # products in a chunk
-ITEMS = {"float": "i32", "double": "i64"}
+ITEMS = {"float": "i32", "double": "i64", "i32": "i32"}
+BYTES = ("i8", "i32")  # in memory, and in sums
 
 
 def text(target: Target, dtype: str, along: bool) -> Module:
     """IR of the kernel, `k`; chunks are rows of `inner` elements (`along`), or of the whole dim."""
-    memory, acc = TYPES[dtype]
+    memory, acc = BYTES if dtype == "uint8" else TYPES[dtype]
     n = lanes_of(target, acc)
     m = Module(f"bands {dtype} {along}")
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
-    args, begin, end, _ = f.params
+    args, begin, end, scratch = f.params
     w = {s: f.load("ptr" if i < 5 else "i64", f.gep("i64", args, i)) for i, s in enumerate(SLOTS)}
     wide, item = vector(acc, n), "i64" if along else ITEMS[acc]
+
+    def wider(v: V) -> V:
+        return f.convert("zext", v, wide) if memory == "i8" else widen(f, v, acc)
+
+    def result(total: V) -> V:
+        if memory != "i8":
+            return narrow(f, total, memory)
+        shift = f.splat(f.convert("trunc", w["shift"], "i32"), n)
+        rounded = f.emit(wide, f"ashr {total + (f.splat(f.value(1, 'i32'), n) << (shift - 1))}, {shift.name}")
+        return f.convert("trunc", f.min(f.max(rounded, 0), 255), vector("i8", n))
+
     with (
         f.loop(begin, end) as chunk,
         f.loop(chunk * w["rows"], f.min((chunk + 1) * w["rows"], w["lines"])) as line,
@@ -54,8 +67,8 @@ def text(target: Target, dtype: str, along: bool) -> Module:
                 with f.loop(0, count) as t:
                     p = f.gep(memory, src, t * w["inner"] + j)
                     v = f.get(vector(memory, n), p, mask)
-                    total.set(f.fma(widen(f, v, acc), f.splat(f.load(acc, weights, t), n), total.get()))
-                return narrow(f, total.get(), memory)
+                    total.set(f.fma(wider(v), f.splat(f.load(acc, weights, t), n), total.get()))
+                return result(total.get())
 
             whole = w["inner"] - w["inner"] % n
             with f.loop(0, whole, n) as j:
@@ -65,19 +78,33 @@ def text(target: Target, dtype: str, along: bool) -> Module:
                 f.mstore(sums(whole, mask), f.gep(memory, to, whole), mask)
         else:
             src, to = f.gep(memory, w["x"], line * w["n"]), f.gep(memory, w["out"], line * w["m"])
+            kind = memory
+            if memory == "i8":  # bytes are not gathered: the line as integers
+                kind = acc
+                full = w["n"] - w["n"] % n
+                with f.loop(0, full, n) as j:
+                    f.store(wider(f.load(vector(memory, n), src, j)), f.gep(acc, scratch, j))
+                with f.when(full < w["n"]):
+                    mask = f.lane_mask(n, w["n"] - full)
+                    f.mstore(
+                        wider(f.mload(vector(memory, n), f.gep(memory, src, full), mask)),
+                        f.gep(acc, scratch, full),
+                        mask,
+                    )
+                src = scratch
             with f.loop(0, w["m"], n) as i:
                 start, count = (f.load(vector(item, n), f.gep(item, w[s], i)) for s in ("starts", "counts"))
                 total.set(f.select(count == 0, f.value(0.0, wide), f.value(-0.0, wide)))
                 with f.loop(0, w["taps"]) as t:
                     here = f.splat(f.convert("trunc", t, item) if item != "i64" else t, n)
-                    got = gather(f, memory, src, start + here, count > here, n)
+                    got = gather(f, kind, src, start + here, count > here, n)
                     weight = f.load(wide, f.gep(acc, w["weights"], t * w["m"] + i))
-                    total.set(f.fma(widen(f, got, acc), weight, total.get()))
+                    total.set(f.fma(got if kind == acc else widen(f, got, acc), weight, total.get()))
                 left = w["m"] - i
                 with f.either(left >= n) as otherwise:
-                    f.store(narrow(f, total.get(), memory), f.gep(memory, to, i))
+                    f.store(result(total.get()), f.gep(memory, to, i))
                     otherwise()
-                    f.mstore(narrow(f, total.get(), memory), f.gep(memory, to, i), f.lane_mask(n, left))
+                    f.mstore(result(total.get()), f.gep(memory, to, i), f.lane_mask(n, left))
     return m
 
 
@@ -92,33 +119,34 @@ def kernel(dtype: str, along: bool) -> Code:
 def tables(bands: Bands, acc: str, along: bool, n: int) -> tuple[int, tuple[Array, Array, Array]]:
     """(taps, (starts, counts, weights)): weights of one output side by side (`along`), or those of one tap; padded by n."""
     m, taps = len(bands), max((len(ws) for _, ws in bands), default=0)
-    kind = np.int32 if acc == "float" and not along else np.int64
+    kind = np.int32 if acc != "double" and not along else np.int64
     starts, counts = np.zeros(m + n, kind), np.zeros(m + n, kind)
-    weights = np.zeros((m, taps), np.float32 if acc == "float" else np.float64)
+    weights = np.zeros((m, taps), {"float": np.float32, "double": np.float64, "i32": np.int32}[acc])
     for i, (start, ws) in enumerate(bands):
         starts[i], counts[i], weights[i, : len(ws)] = start, len(ws), ws
     flat = weights.reshape(-1) if along else weights.T.reshape(-1)
     return taps, (starts, counts, np.concatenate([flat, np.zeros(n, flat.dtype)]))
 
 
-def plan_of(x: Array, dim: int, bands: Bands) -> Plan | None:
+def plan_of(x: Array, dim: int, bands: Bands, shift: int) -> Plan | None:
     """The plan for a dense array."""
     dtype, m = x.dtype.name, len(bands)
     lead, n, inner = prod(x.shape[:dim]), x.shape[dim], prod(x.shape[dim + 1 :])
     if n >= 1 << 30:
         return None
-    along, acc = inner > 1, TYPES[dtype][1]
+    along, acc = inner > 1, BYTES[1] if dtype == "uint8" else TYPES[dtype][1]
     taps, arrays = tables(bands, acc, along, lanes_of(engine().target, acc))
     lines = lead * (m if along else 1)
     rows = max(1, GRAIN // max((inner if along else m) * taps, 1))
     code = kernel(dtype, along)
-    numbers = (*(a.ctypes.data for a in arrays), lines, n, m, inner, taps, rows)
-    work = Launch(code["k"], ((OUT, 0), (ARG, 0), *((CONST, v) for v in numbers)), -(-lines // rows))
+    numbers = (*(a.ctypes.data for a in arrays), lines, n, m, inner, taps, rows, shift)
+    scratch = 0 if along or dtype != "uint8" else 4 * n
+    work = Launch(code["k"], ((OUT, 0), (ARG, 0), *((CONST, v) for v in numbers)), -(-lines // rows), scratch)
     result = Result(x.dtype, (*x.shape[:dim], m, *x.shape[dim + 1 :]))
     return Plan((result,), (work,), release=lead * m * inner * taps > GRAIN, keep=(code, arrays))
 
 
-def banded(x: Array, dim: int, bands: Bands) -> Array | None:
+def banded(x: Array, dim: int, bands: Bands, shift: int = 0) -> Array | None:
     """A dense array times the bands along a dim, or None where the kernel has no form for it."""
-    found: Array | None = planned(("bands", dim, bands), (x,), lambda: plan_of(x, dim, bands))
+    found: Array | None = planned(("bands", dim, bands, shift), (x,), lambda: plan_of(x, dim, bands, shift))
     return found

@@ -292,10 +292,10 @@ class Function:
         return self.emit(type, f"select {cond}, {a}, {b}")
 
     def min(self, a: V, b: Operand) -> V:
-        return self.call(a.type, f"llvm.smin.{a.type}", a, self.value(b, a.type))
+        return self.call(a.type, f"llvm.smin.{suffix(a.type)}", a, self.value(b, a.type))
 
     def max(self, a: V, b: Operand) -> V:
-        return self.call(a.type, f"llvm.smax.{a.type}", a, self.value(b, a.type))
+        return self.call(a.type, f"llvm.smax.{suffix(a.type)}", a, self.value(b, a.type))
 
     def convert(self, code: str, x: V, type: str) -> V:
         return self.emit(type, f"{code} {x} to {type}")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.library_memory import empty_as, format_order, laid_out, write
+from flambeau._backends.cpu.ranges import ranged
 from flambeau._values.dtype import SPOKEN, complex32, element
 from flambeau._values.rounding import fma
 
@@ -34,7 +35,8 @@ def arange(*, start: Any, end: Any, step: Any, count: int, dtype: Any) -> Any:
         return np.arange(start, start + step * count, step, dtype=np.int64)[:count].astype(dtype.np, copy=False)
     if dtype.kind in "bi":
         return (int(start) + int(step) * np.arange(count)).astype(dtype.np)
-    return (start + np.arange(count) * step).astype(dtype.np)
+    found = ranged("arange", count, dtype, float(start), float(step))
+    return (start + np.arange(count) * step).astype(dtype.np) if found is None else found
 
 
 def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
@@ -54,6 +56,9 @@ def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
     if dtype.kind == "i":
         start, end = float(int(start)), float(int(end))
         step: Any = (end - start) / (steps - 1)
+        found = ranged("linspace", steps, dtype, start, end, step, float(half), float(steps - 1))
+        if found is not None:
+            return found
         return np.concatenate((fma(up, step, start), fma(down, -step, end))).astype(dtype.np)
     d = dtype.np
     a, b = d.type(start), d.type(end)
@@ -64,6 +69,9 @@ def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
         rise, fall = ((step * n.astype(d).astype(single)).astype(d).astype(single) for n in (up, down))
         return np.concatenate((a + rise, b - fall)).astype(d)
     step = (b - a) / d.type(steps - 1)
+    found = ranged("linspace", steps, dtype, float(a), float(b), float(step), float(half), float(steps - 1))
+    if found is not None:
+        return found
     if d == np.float64:  # PyTorch's loop is one fused step per number
         low, high = fma(up, float(step), float(a)), fma(down, -float(step), float(b))
     elif d == np.float32:  # exact products: rounded once
@@ -80,6 +88,10 @@ def linspace(*, start: Any, end: Any, steps: int, dtype: Any) -> Any:
 
 
 def logspace(*, start: Any, end: Any, steps: int, base: float, dtype: Any) -> Any:
+    if dtype.is_floating_point and steps > 1:
+        found = ranged("logspace", steps, dtype, float(start), (end - start) / (steps - 1), float(base))
+        if found is not None:
+            return found
     exponents = np.linspace(start, end, steps) if steps > 1 else np.full(steps, start)
     if dtype.kind == "i" and steps > 1:
         start, end = int(start), int(end)
@@ -109,6 +121,10 @@ def window(*, kind: str, length: int, periodic: bool, dtype: Any, alpha: float =
     if length < 2:
         return np.ones(length, dtype.np)
     span = length if periodic else length - 1
+    if kind != "kaiser":
+        found = ranged(kind, length, dtype, float(span), *((alpha, beta) if kind == "hamming" else ()))
+        if found is not None:
+            return found
     n = np.arange(length)
     turn = 2 * np.pi * n / span
     if kind == "hann":

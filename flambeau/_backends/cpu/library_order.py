@@ -298,6 +298,12 @@ def searchsorted(boundaries: Any, values: Any, sorter: Any, *, right: bool, dtyp
     b, v = plain(boundaries), plain(np.asarray(values))
     if sorter is not None:
         b = np.take_along_axis(b, sorter, -1)
+    if native() and v.size and b.size:
+        from flambeau._backends.cpu.search import places
+
+        found = places(b, v, right=right, out=dtype.np)
+        if found is not None:
+            return found
     if b.ndim == 1:
         return np.asarray(np.searchsorted(b, v, side)).astype(dtype.np)
     out = np.empty(v.shape, dtype.np)

@@ -270,19 +270,23 @@ def _window_bands(cells: int, size: int, stride: int, padding: int, out: int, *,
     return tuple((first, (weight,) * max(stop - first, 0)) for first, stop in found)
 
 
-def banded(x: Any, *, dim: int, bands: Any) -> Any:
-    """A dim of x by a matrix, a row of it as (first column, elements from there on): sums of products, in x's dtype."""
+def banded(x: Any, *, dim: int, bands: Any, shift: int = 0) -> Any:
+    """A dim of x by a matrix, a row of it as (first column, elements from there on): sums of products, in x's dtype. Of bytes, by
+    integers, the sums over 2**shift."""
     last = channels_last(x)
     order = [0, *range(2, x.ndim), 1] if last else list(range(x.ndim))
     y = np.ascontiguousarray(x.transpose(order))
     at = order.index(dim % x.ndim)
     size = prod(x.shape) // max(x.shape[dim], 1) * len(bands)
     out = None
-    if size >= POOLED and x.dtype.name in DTYPES and native():
+    if size >= POOLED and (x.dtype.name in DTYPES or x.dtype == np.uint8) and native():
         from flambeau._backends.cpu.bands import banded as by_kernel
 
-        out = by_kernel(y, at, bands)
-    if out is None:
+        out = by_kernel(y, at, bands, shift)
+    if out is None and x.dtype == np.uint8:
+        total = _banded(y.astype(np.int64), at, bands)
+        out = np.clip((total + (1 << shift >> 1)) >> shift, 0, 255).astype(np.uint8)
+    elif out is None:
         out = _banded(y, at, bands)
     out = np.ascontiguousarray(out).transpose(np.argsort(order))
     return np.lib.stride_tricks.as_strided(out, strides=last_strides(out.shape, out.itemsize)) if last else out

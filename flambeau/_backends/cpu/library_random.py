@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.library_order import topk
+from flambeau._backends.cpu.library_product import native
 from flambeau._backends.cpu.small import loaded
 from flambeau._values import rejection, sampling
 from flambeau._values.generator import Generator, default_generator
@@ -185,7 +186,7 @@ def multinomial(x: Any, *, count: int, replacement: bool, generator: Gen) -> Any
     if x.shape[:-1] == (0,) or not rows.size:
         out = np.empty((rows.shape[0], count), np.int64)
     elif replacement and count > 1:
-        out = sampling.multinomial(gen, rows, count)
+        out = sampling.multinomial(gen, rows, count, _places)
     else:  # the largest of p / q with q exponential: Gumbel's trick, which needs no logarithms
         races = np.divide(rows, sampling.exponential(gen, rows.size, rows.dtype, 1.0).reshape(rows.shape))
         if count == 1:
@@ -193,6 +194,15 @@ def multinomial(x: Any, *, count: int, replacement: bool, generator: Gen) -> Any
         else:
             out = topk(races, count=count, dim=1, largest=True)[1].astype(np.int64, copy=False)
     return out if x.ndim == 2 else out[0]
+
+
+def _places(rows: Any, values: Any) -> Any:
+    """Where numbers stand in rising rows, or None where there is no kernel."""
+    if not native():
+        return None
+    from flambeau._backends.cpu.search import places
+
+    return places(rows.astype(values.dtype), values, right=False, out=np.dtype(np.int64))
 
 
 def _each(function: Callable[..., Array], *xs: Array) -> Array:
