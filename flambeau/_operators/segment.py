@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import prod
 
 from flambeau._kernel.language import Dims, Dims1, Kernel, Scalar, T
+from flambeau._operators.create import arange
 from flambeau._operators.index import index
 from flambeau._operators.op import FUNCTION, composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import int64
 from flambeau._values.shape import wrap_dim
 
 _EMPTY = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": float("-inf"), "min": float("inf")}
@@ -48,13 +48,13 @@ def segment_reduce(
     lead, rest = tuple(data.shape[:axis]), tuple(data.shape[axis + 1 :])
     segments = lengths.shape[-1]
     each = lengths.reshape(-1)
-    runs = each.new_tensor(range(each.numel()), dtype=int64)
+    runs = arange(each.numel())
     at = runs.repeat_interleave(each)
-    begin = (lengths.cumsum(-1) - lengths).reshape(-1) + runs // max(segments, 1) * data.shape[
-        axis
-    ]  # of each run, in rows
-    place = at.new_tensor(range(at.numel()), dtype=int64) + (begin - (each.cumsum(0) - each)).index_select(0, at)
-    rows = data.reshape(prod(lead) * data.shape[axis], *rest).index_select(0, place)
+    rows = data.reshape(prod(lead) * data.shape[axis], *rest)
+    if unsafe:  # runs need not follow one another
+        begin = (lengths.cumsum(-1) - lengths).reshape(-1) + runs // max(segments, 1) * data.shape[axis]
+        place = arange(at.numel()) + (begin - (each.cumsum(0) - each)).index_select(0, at)
+        rows = rows.index_select(0, place)
     start = _EMPTY[reduce] if initial is None else initial
     out = data.new_full((each.numel(), *rest), start)
     if reduce in ("sum", "mean"):

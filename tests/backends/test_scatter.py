@@ -173,3 +173,21 @@ def test_errors_of_large_writes(name):
         said.append((error.type, str(error.value)))
         assert not x.any()
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("reduce", ["sum", "mean", "prod", "amax", "amin"])
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("shape, dim", [((700, 33), 0), ((3, 200, 5), 1), ((9, 300), 0), ((2, 50, 3, 16), 1)])
+def test_an_expanded_index_is_read_once(reduce: str, own: bool, shape: tuple[int, ...], dim: int) -> None:
+    rng = np.random.default_rng(shape[0])
+    src = fl.from_numpy(rng.uniform(0.5, 1.5, shape).astype("f"))
+    short = rng.integers(0, 13, tuple(n if d <= dim else 1 for d, n in enumerate(shape)))
+    into = fl.from_numpy(rng.standard_normal(tuple(13 if d == dim else n for d, n in enumerate(shape))))
+    into = into.float()
+    index = fl.from_numpy(short).expand(shape)
+    found = into.scatter_reduce(dim, index, src, reduce, include_self=own)
+    assert fl.equal(found, into.scatter_reduce(dim, index.contiguous(), src, reduce, include_self=own))
+    narrow = (slice(None),) * (len(shape) - 1) + (slice(0, -1),)  # an index that does not cover what it writes to
+    found = into.scatter_reduce(dim, index[narrow], src, reduce, include_self=own)
+    assert fl.equal(found, into.scatter_reduce(dim, index[narrow].contiguous(), src, reduce, include_self=own))
+    assert fl.equal(into.scatter(dim, index, 2.0), into.scatter(dim, index.contiguous(), 2.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -290,13 +291,15 @@ def identity(reduce: str, d: Any) -> Any:
     return {"amax": least, "amin": greatest, "prod": 1}.get(reduce, 0)
 
 
-def combine(into: Any, source: Any, reduce: str, include_self: bool, write: Any) -> None:
-    """Elements of `into` reduced with those of the source that `write(target, source, operation)` brings to them."""
+def combine(into: Any, source: Any, reduce: str, include_self: bool, write: Any, alike: Sequence[int] = ()) -> None:
+    """Elements of `into` reduced with those of the source that `write(target, source, operation)` brings to them, as many along
+    dims that are `alike`."""
     if not include_self:
         write(into, np.asarray(identity(reduce, into.dtype), into.dtype), "set")
     write(into, source, MEANS[reduce])
     if reduce == "mean":
-        count = np.full(into.shape, 1 if include_self else 0, np.int64)
+        shape = tuple(1 if d in alike else n for d, n in enumerate(into.shape))
+        count = np.full(shape, 1 if include_self else 0, np.int64)
         write(count, np.ones((), np.int64), "add")
         count = np.maximum(count, 1)
         into[...] = (
@@ -534,7 +537,14 @@ def scatter_reduce(into: Any, index: Any, src: Any, *, dim: int, reduce: str, in
     into, index = (into.reshape(1) if not into.ndim else into), (index.reshape(1) if not index.ndim else index)
     src = src.reshape(1) if not src.ndim else src
     src = src[tuple(slice(0, n) for n in index.shape)]
-    combine(into, src, reduce, include_self, lambda target, source, op: place(target, index, source, dim, op))
+    full = zip(index.shape, into.shape, index.strides, strict=True)
+    alike = [d for d, (m, n, s) in enumerate(full) if d != dim and m == n and s == 0]
+    once = index[tuple(slice(0, 1) if d in alike else slice(None) for d in range(index.ndim))]
+
+    def write(target: Any, source: Any, op: str) -> None:
+        place(target, index if target.shape == into.shape else once, source, dim, op)
+
+    combine(into, src, reduce, include_self, write, alike)
 
 
 __all__ = ["write"]

@@ -10,7 +10,7 @@ the bits of a result do not depend on threads. All indices are checked before an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -176,22 +176,25 @@ def row_writer(m: Module, item: str, op: str, unsigned: bool, n: int) -> None:
     """Defines write(to, from, j0, j1, x, y): columns j0 to j1 of a row, whose strides are x and y."""
     f = m.function("internal void write(ptr to, ptr from, i64 j0, i64 j1, i64 x, i64 y)")
     to, src, j0, j1, x, y = f.params
-    start = f.var("i64", j0)
-    with f.when((x == 1) & (y == 1)):
-        wide = vector(item, n)
+    start, wide = f.var("i64", j0), vector(item, n)
+
+    def vectors(read: Callable[[V], V]) -> None:
         four = j1 - (j1 - j0) % (4 * n)
         with f.loop(j0, four, 4 * n) as j:
-            ys = [f.load(wide, f.gep(item, src, j + i * n)) for i in range(4)]
+            ys = [read(j + i * n) for i in range(4)]
             xs = [None if op == "set" else f.load(wide, f.gep(item, to, j + i * n)) for i in range(4)]
             for i, (a, b) in enumerate(zip(xs, ys, strict=True)):
                 f.store(b if a is None else joined(f, op, unsigned, a, b), f.gep(item, to, j + i * n))
         whole = j1 - (j1 - four) % n
         with f.loop(four, whole, n) as j:
-            b = f.load(wide, f.gep(item, src, j))
-            f.store(
-                b if op == "set" else joined(f, op, unsigned, f.load(wide, f.gep(item, to, j)), b), f.gep(item, to, j)
-            )
+            p, b = f.gep(item, to, j), read(j)
+            f.store(b if op == "set" else joined(f, op, unsigned, f.load(wide, p), b), p)
         start.set(whole)
+
+    with f.when((x == 1) & (y == 1)):
+        vectors(lambda j: f.load(wide, f.gep(item, src, j)))
+    with f.when((x == 1) & (y == 0)):
+        vectors(lambda j: f.splat(f.load(item, src), n))
     with f.loop(start.get(), j1) as j:
         p = f.gep(item, to, j * x)
         b = f.load(item, f.gep(item, src, j * y))
@@ -346,9 +349,20 @@ def put(into: Array, source: Array, indices: Sequence[Array | None], op: str, wr
     return None if out is None else bool(out[0])
 
 
+def once(x: Array) -> Array:
+    """An array without what it repeats: one element along dims that no stride walks."""
+    if 0 not in x.strides or not x.size:
+        return x
+    return x[tuple(slice(0, 1) if s == 0 else slice(None) for s in x.strides)]
+
+
 def scatter(into: Array, source: Array, index: Array, dim: int, op: str) -> bool | None:
-    """into[..., index[i], ...] (op)= source[i] along `dim`; answers like `put`. The source is as large as the index, or 0-d."""
-    index, source = np.ascontiguousarray(index), np.asarray(source)
+    """into[..., index[i], ...] (op)= source[i] along `dim`; answers like `put`. The source is as large as the index, or 0-d.
+
+    An index that has been expanded is read as it was before: along its other dims, rows are written.
+    """
+    shape, source = index.shape, np.asarray(source)
+    index = np.ascontiguousarray(once(index))
     if not writable(into, source, (index,)):
         return None
 
@@ -356,12 +370,12 @@ def scatter(into: Array, source: Array, index: Array, dim: int, op: str) -> bool
         item = into.itemsize
         e = [s // item for s in into.strides]
         xs = [0 if d == dim else s for d, s in enumerate(e)]
-        ys = [s // item for s in np.broadcast_to(source, index.shape).strides]
-        at = tuple(s // index.itemsize for s in index.strides)
+        ys = [s // item for s in np.broadcast_to(source, shape).strides]
+        at = tuple(s // index.itemsize for s in np.broadcast_to(index, shape).strides)
         one = Index(index.dtype, at, into.shape[dim], e[dim], index.size)
-        return write_plan(into, source, index.shape, xs, ys, [one], op, False)
+        return write_plan(into, source, shape, xs, ys, [one], op, False)
 
-    out = planned(("scatter", dim, op), (into, source, index), make)
+    out = planned(("scatter", dim, op, shape), (into, source, index), make)
     return None if out is None else bool(out[0])
 
 
