@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from flambeau._operators.kinds import NUMBERS, is_tensor, is_whole, takes
 from flambeau._operators.op import Op, Param
 from flambeau._tensor import Tensor
 from flambeau._values.device import device, layout, memory_format
-from flambeau._values.dtype import dtype, of_type
+from flambeau._values.dtype import dtype
 
-_NUMBERS = (int, float, complex, np.generic)
 _MOST = 2**63
 _C_NAMES = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16"} | {
     f"int{n}": f"int{n}_t" for n in (8, 16, 32, 64)
@@ -23,56 +23,12 @@ _C_NAMES = {"float32": "float", "float64": "double", "float16": "c10::Half", "bf
 _KNOWN = frozenset((type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, Tensor, dtype))
 
 
-def _index(v: Any, truth: bool) -> bool:
-    """Whether a value is a whole number, or a tensor that stands for one (of truth values, too, where `truth`)."""
-    if isinstance(v, Tensor):
-        return not v._a.ndim and v._a.dtype.kind in ("iub" if truth else "iu") and v._node is None
-    return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
-
-
-def _number(v: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(v, kinds) or (isinstance(v, Tensor) and not v._a.ndim)
-
-
-def _list(v: Any) -> bool:
-    return isinstance(v, (list, tuple))
-
-
 def fits(p: Param, v: Any) -> bool:
     """Whether PyTorch would take a value for a parameter, by its type."""
-    if v is None:
-        return p.annotation.endswith("None") or p.default is None
-    if v is p.default or (
-        type(v) not in _KNOWN and not isinstance(v, (np.generic, Tensor, list, tuple)) and _foreign(v)
-    ):
+    if v is p.default:
         return True
-    truth = p.note.startswith("Size")
-    match p.annotation.removesuffix(" | None"):
-        case "T" | "Mask" | "Index":
-            return isinstance(v, Tensor)
-        case "N":
-            return isinstance(v, (Tensor, *_NUMBERS))
-        case "Scalar":
-            return _number(v, _NUMBERS)
-        case "float":
-            return _number(v, (int, float, np.generic))
-        case "Dim" | "int":
-            return _index(v, truth)
-        case "bool":
-            return isinstance(v, bool)
-        case "str":
-            return isinstance(v, str)
-        case "Shape" | "Dims" | "Ints":
-            return _index(v, truth=True) or (_list(v) and (not v or _index(v[0], truth=True)))
-        case "Sequence[T]":
-            return _list(v)
-        case "MemoryFormat":
-            return isinstance(v, memory_format)
-        case "Sequence[float]":
-            return _list(v) and all(_number(x, (int, float, np.generic)) for x in v)
-        case "DType":
-            return isinstance(v, dtype) or of_type(v) is not v
-    return True
+    foreign = type(v) not in _KNOWN and not isinstance(v, (np.generic, Tensor, list, tuple)) and _foreign(v)
+    return foreign or takes(p, v)
 
 
 def _foreign(v: Any) -> bool:
@@ -92,14 +48,14 @@ def check(op: Op, values: tuple[Any, ...], into: bool = False) -> None:
     for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
         if type(v) is int and not -_MOST <= v < _MOST and p.annotation.startswith(_WHOLE):
             raise ValueError("Overflow when unpacking long long")
-        one = p.note in ("Dims", "IntList") and len(op.overloads) == 1 and _index(v, truth=True)
-        if (one or not fits(p, v)) and not (op.number_first and not i and isinstance(v, _NUMBERS)):
-            raise TypeError(refusal(op, values, i, into))
-        if p.annotation == "Sequence[T]":
+        if p.annotation == "Sequence[T]" and isinstance(v, (list, tuple)):
             for at, x in enumerate(v):
-                if not isinstance(x, Tensor) and not hasattr(x, "__torch_function__"):
+                if not is_tensor(x):
                     raise TypeError(f"expected Tensor as element {at} in argument {i}, but got {type(x).__name__}")
-        elif isinstance(v, complex) and p.annotation.startswith("Scalar") and op.promote != "none":
+        one = p.note in ("Dims", "IntList") and len(op.overloads) == 1 and is_whole(v, truth=True)
+        if (one or not fits(p, v)) and not (op.number_first and not i and isinstance(v, NUMBERS)):
+            raise TypeError(refusal(op, values, i, into))
+        if isinstance(v, complex) and p.annotation.startswith("Scalar") and op.promote != "none":
             real = next((t for t in values if isinstance(t, Tensor)), None)
             if real is not None and not real.is_complex():
                 raise RuntimeError(

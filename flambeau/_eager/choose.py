@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._operators.op import REQUIRED, Op, Param
+from flambeau._operators.kinds import NUMBERS, takes
+from flambeau._operators.op import REQUIRED, Op
 from flambeau._tensor import Tensor
-from flambeau._values.device import device, layout, memory_format
-from flambeau._values.dtype import dtype, of_type
 
 RENAMED = {
     "axis": "dim",
@@ -26,55 +25,7 @@ RENAMED = {
     "a": "input",
 }
 FACTORY = frozenset(("layout", "device", "pin_memory", "requires_grad", "names"))
-_INT, _NUMBER = (int, np.integer), (int, float, complex, bool, np.generic)
-
-
-def accepts(p: Param, v: Any) -> bool:
-    """Whether a value may be passed for a parameter."""
-    kind = p.annotation
-    if v is None:
-        return kind.endswith("None") or p.default is None or kind == "Any"
-    match kind.removesuffix(" | None"):
-        case "T" | "Mask" | "Index":
-            return isinstance(v, Tensor) or hasattr(v, "__torch_function__")
-        case "N" | "T | Scalar":
-            return isinstance(v, (Tensor, *_NUMBER)) or hasattr(v, "__torch_function__")
-        case "Scalar":
-            return isinstance(v, _NUMBER) or (isinstance(v, Tensor) and v._a.ndim == 0)
-        case "Dim" | "int":
-            return (isinstance(v, _INT) and not isinstance(v, bool)) or (
-                isinstance(v, Tensor) and v._a.ndim == 0 and v._a.dtype.kind in "iu"
-            )
-        case "float":
-            return isinstance(v, _NUMBER) or (isinstance(v, Tensor) and v._a.ndim == 0)
-        case "bool":
-            return isinstance(v, (bool, np.bool_))
-        case "str":
-            return isinstance(v, str)
-        case "Shape" | "Pair" | "Triple" | "Ints":
-            return isinstance(v, _INT) or (
-                isinstance(v, (list, tuple)) and all(isinstance(x, (*_INT, Tensor)) for x in v)
-            )
-        case "Dims":
-            return (isinstance(v, _INT) and not isinstance(v, bool)) or (
-                isinstance(v, (list, tuple)) and all(isinstance(x, _INT) for x in v)
-            )
-        case "Sequence[T]" | "Sequence[T | None]":
-            return isinstance(v, (list, tuple)) and all(
-                x is None or isinstance(x, Tensor) or hasattr(x, "__torch_function__") for x in v
-            )
-        case "Sequence[float]" | "Sequence[Scalar]":
-            return isinstance(v, (list, tuple)) and all(isinstance(x, _NUMBER) for x in v)
-        case "DType":
-            return isinstance(v, dtype) or of_type(v) is not v
-        case "Device":
-            return isinstance(v, (device, str, int))
-        case "Layout":
-            return isinstance(v, layout)
-        case "MemoryFormat":
-            return isinstance(v, memory_format)
-        case _:
-            return True
+_INT = (int, np.integer)
 
 
 def matches(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool) -> bool:
@@ -97,10 +48,10 @@ def matches(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool)
     for n, v in kwargs.items():
         if (n == "out" and "out" in op.variants) or (n in FACTORY and "factory" in op.variants):
             continue
-        if n not in names or n in given or not accepts(names[n], v):
+        if n not in names or n in given or not takes(names[n], v):
             return False
     for i, (p, v) in enumerate(zip(positional, args, strict=False)):
-        if not accepts(p, v) and (i or not op.number_first or not isinstance(v, _NUMBER)):
+        if not takes(p, v) and (i or not op.number_first or not isinstance(v, NUMBERS)):
             return False
     return all(p.name in given or p.name in kwargs or p.default is not REQUIRED for p in params)
 

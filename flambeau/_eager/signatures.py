@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flambeau._operators.kinds import is_of
 from flambeau._operators.op import METHODS, NAMES, Op, Param
 from flambeau._operators.overloads import arguments_of
-from flambeau._tensor import Tensor
-from flambeau._values.dtype import dtype, of_type
+from flambeau._values.dtype import dtype
 
 if TYPE_CHECKING:
     from flambeau._ground.function_schema import Argument
@@ -25,7 +25,6 @@ _SPOKEN = {
     "Scalar": "Number", "SymInt": "int", "int": "int", "ScalarType": "torch.dtype", "Generator": "torch.Generator", "Layout": "torch.layout",
     "MemoryFormat": "torch.memory_format", "Device": "torch.device",
 }  # fmt: skip
-_NUMBERS = (int, float, complex, np.generic)
 
 
 class Signature:
@@ -71,8 +70,8 @@ class Signature:
         if unknown:
             return f"      didn't match because some of the keywords were incorrect: {', '.join(unknown)}\n"
         kinds = [a.type for a in self.arguments]
-        shown = [_marked(v, i < len(kinds) and fits(kinds[i], v)) for i, v in enumerate(args)]
-        shown += [f"{n}={_marked(v, n == 'out' or fits(named[n].type, v))}" for n, v in kwargs.items()]
+        shown = [_marked(v, i < len(kinds) and is_of(kinds[i], v)) for i, v in enumerate(args)]
+        shown += [f"{n}={_marked(v, n == 'out' or is_of(named[n].type, v))}" for n, v in kwargs.items()]
         return f"      didn't match because some of the arguments have invalid types: ({', '.join(shown)})\n"
 
     def misfit(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
@@ -95,7 +94,7 @@ class Signature:
                 quoted = ", ".join(f'"{m}"' for m in missing)
                 return f"{name}() missing {len(missing)} required positional arguments: {quoted}"
             v = args[i] if at else kwargs[known]
-            if not fits(a.type, v) and not (v is None and a.has_default and a.default_value is None):
+            if not is_of(a.type, v) and not (v is None and a.has_default and a.default_value is None):
                 return f"{name}(): argument '{known}'{f' (position {i + 1})' if at else ''} must be {spoken(a.type)}, not {spoken_of(v)}"
         unknown = [n for n in kwargs if n not in map(self.called, self.arguments) and not (n == "out" and self.has_out)]
         return f"{name}() got an unexpected keyword argument '{unknown[0]}'" if unknown else ""
@@ -126,38 +125,6 @@ def _default(a: Argument) -> str:
     if isinstance(v, (list, tuple)) and v and all(x == v[0] for x in v) and "[" in a.type and a.type[-2].isdigit():
         return str(v[0])
     return f'"{v}"' if isinstance(v, str) and a.type.startswith("str") else str(tuple(v) if isinstance(v, list) else v)
-
-
-def fits(kind: str, v: Any) -> bool:
-    """Whether PyTorch takes a value for a schema's type."""
-    if v is None:
-        return kind.endswith("?")
-    kind = kind.removesuffix("?")
-    single = isinstance(v, Tensor) and not v._a.ndim
-    if "[" in kind:
-        inner, size = kind[: kind.index("[")], kind[kind.index("[") + 1 : -1]
-        if isinstance(v, (list, tuple)):
-            inner = "SymInt" if inner == "int" else inner
-            return all(fits(inner, x) or (x is None and inner.endswith("?")) for x in (v[:1] if "nt" in inner else v))
-        return bool(size) and fits(inner, v)
-    match kind:
-        case "Tensor":
-            return isinstance(v, Tensor) or hasattr(type(v), "__torch_function__")
-        case "Scalar":
-            return single or isinstance(v, _NUMBERS)
-        case "float":
-            return single or (isinstance(v, _NUMBERS) and not isinstance(v, complex))
-        case "int" | "SymInt":
-            return (single and v._a.dtype.kind in ("iub" if kind == "SymInt" else "iu")) or (
-                isinstance(v, (int, np.integer)) and not isinstance(v, bool)
-            )
-        case "bool":
-            return isinstance(v, bool)
-        case "str":
-            return isinstance(v, str)
-        case "ScalarType":
-            return isinstance(v, dtype) or of_type(v) is not v
-    return not isinstance(v, (*_NUMBERS, Tensor, str, list, tuple))
 
 
 def signatures(name: str, ops: Sequence[Op], method: bool) -> list[Signature]:

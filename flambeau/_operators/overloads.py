@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from flambeau._operators._schema import schema
+from flambeau._operators.kinds import is_of
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
 
@@ -35,30 +36,9 @@ def arguments_of(op: Op, overload: str) -> tuple[tuple[Argument, int], ...]:
     return tuple(out)
 
 
-def fits(kind: str, value: Any) -> bool:
-    """Whether a value is of a schema's type."""
-    if value is None:
-        return kind.endswith("?")
-    kind = kind.removesuffix("?")
-    if kind.endswith("]"):
-        kind = kind[: kind.index("[")].removesuffix("?")
-        if not isinstance(value, (list, tuple)):
-            return kind in ("int", "SymInt") and type(value) is int
-        return all(v is None or fits(kind, v) for v in value)
-    match kind:
-        case "Tensor":
-            return isinstance(value, Tensor)
-        case "int" | "SymInt":
-            return isinstance(value, int) and not isinstance(value, bool)
-        case "float":
-            return isinstance(value, (int, float)) and not isinstance(value, bool)
-        case "Scalar":
-            return isinstance(value, (int, float, complex))
-        case "bool":
-            return isinstance(value, bool)
-        case "str":
-            return isinstance(value, str)
-    return not isinstance(value, (Tensor, int, float, str))
+def _fits(type_: str, value: Any) -> bool:
+    """Whether a value in a graph is of a schema's type: a 0-d tensor is no number there."""
+    return is_of(type_, value) and not (isinstance(value, Tensor) and not type_.startswith("Tensor"))
 
 
 def _is_default(value: Any, default: Any) -> bool:
@@ -81,7 +61,7 @@ def chosen(op: Op, values: Sequence[Any]) -> str:
         ):
             continue
         if all(
-            fits(a.type, values[at]) or (a.has_default and _is_default(values[at], op.params[at].default))
+            _fits(a.type, values[at]) or (a.has_default and _is_default(values[at], op.params[at].default))
             for a, at in taken
         ):
             # one number for a list of them fits, too, but an overload for a number is meant

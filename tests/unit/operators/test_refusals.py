@@ -107,3 +107,35 @@ def test_padding_that_crops_more_than_there_is(agree, pad):
 def test_elements_of_another_dtype_behind_a_mask(agree):
     agree(lambda t, x: (2 * x).masked_scatter_(x > 0, x.long()), rand(3), raises=RuntimeError)
     agree(lambda t, x: x.masked_scatter(x > 0, x.half()), rand(3), raises=RuntimeError)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t, x: x.sum(0, np.bool_(True)), lambda t, x: x.max(0, np.True_), lambda t, x: t.sum(x, (True,)), lambda t, x: x.sum(True),
+        lambda t, x: x.max(True), lambda t, x: x.all(True),
+        lambda t, x: t.std(x, [0, 1.5]), lambda t, x: x.sum([0, "a"]), lambda t, x: t.cat([1, x]), lambda t, x: t.cat([x, None]),
+        lambda t, x: x.transpose(True, 0), lambda t, x: x.cumsum(1.0), lambda t, x: t.roll(x, True), lambda t, x: t.topk(x, 1.0),
+    ],
+)  # fmt: skip
+def test_kinds_refused(agree, call):
+    agree(call, np.ones((2, 3)), raises=TypeError)
+
+
+def test_kinds_taken(agree):
+    agree(
+        lambda t, x: (x.sum(np.int64(1)), x.sum((np.int64(1),)), x.max(t.tensor(True)), x.softmax(np.int64(1))),
+        rand(2, 3),
+        grads=0,
+    )
+    agree(
+        lambda t, x: (t.zeros(t.tensor(3)), t.zeros((t.tensor(3), 2)), t.quantile(x, np.float32(0.5))),
+        rand(2, 3),
+        grads=0,
+    )
+    agree(lambda t, x: (x.index_fill(0, t.tensor([0]), np.float32(2)), x.expand(t.tensor(2), 3)), rand(2, 3), grads=0)
+    agree(
+        lambda t, x: (t.topk(x, np.int32(1)), t.tensor_split(x, t.tensor([1])), x.split([np.int64(1), 1])),
+        rand(2, 3),
+        grads=0,
+    )
