@@ -22,6 +22,7 @@ from flambeau._values.dtype import HALVES
 NATIVE = 1 << 18  # multiplications from which a convolution is a kernel
 PRODUCT = 1 << 16  # from which a product is one: 40 x 40 x 40, a microsecond
 VECTOR = 9216  # and one by a vector: from here on OpenBLAS wakes its own threads, which then spin beside our kernels
+OUTER = 1 << 10  # and one of a column and a row, which NumPy does without BLAS
 HALF = 1 << 12  # and one of half precision, which the array library has no fast routine for
 F32, F64 = np.dtype("f4"), np.dtype("f8")
 DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))  # integers wrap the same either way, and are rare
@@ -40,7 +41,7 @@ def product(x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> 
     """alpha * (x @ y) + beta * plus, of arrays of two or more dimensions and one dtype; half precision is rounded once."""
     d, n = x.dtype, x.size * y.shape[-1]
     half = d in HALVES
-    least = VECTOR if y.shape[-1] == 1 or x.shape[-2] == 1 else PRODUCT
+    least = VECTOR if y.shape[-1] == 1 or x.shape[-2] == 1 else PRODUCT if x.shape[-1] != 1 else OUTER
     if (
         (n >= least if d is F32 or d is F64 else half and n >= HALF)
         and x.shape[-1] == y.shape[-2]

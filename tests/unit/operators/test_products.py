@@ -111,3 +111,13 @@ REFUSED = {
 def test_refused(agree, name):
     error, program = REFUSED[name]
     agree(program, rand(2, 3, 4), raises=error, grads=0)
+
+
+def test_column_by_row(agree):
+    """Products of a column and a row: one multiplication an element, of any size and layout."""
+    for m, n in ((1, 1), (3, 5), (33, 31), (40, 70), (257, 64)):
+        agree(lambda fl, x, y: x @ y, rand(m, 1), rand(1, n), grads=1)
+        agree(lambda fl, x, y: x.T @ y.T, rand(1, m), rand(n, 1))
+    agree(
+        lambda fl: fl.tensor([[float("inf")], [float("nan")], [0.0]] * 30) @ fl.tensor([[0.0, 2.0, float("-inf")] * 15])
+    )
