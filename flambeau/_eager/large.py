@@ -9,6 +9,7 @@ plain float32 and float64, the general lane (`call`, `write`) for every other dt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,18 @@ def halves(root: Expr, narrow: bool) -> Native:
         return cast(out, xs[0].dtype) if narrow else out
 
     return Native(body)
+
+
+@cache
+def summed(dims: tuple[int, ...], lead: int) -> Native:
+    """The sum of an array over dims, all of which stay but the first `lead`; halves are summed in float32."""
+
+    def body(x: Expr) -> Expr:
+        wide = cast(x, float32) if x.dtype.is_floating_point and x.dtype.itemsize < 4 else x
+        out = _RECORD.sum(wide, dims)
+        return cast(_RECORD.reshape(out, out.shape[lead:]), x.dtype)
+
+    return Native(body, "sum")
 
 
 # ---------------------------------------------------------------- the general lane

@@ -14,6 +14,7 @@ import numpy as np
 
 from flambeau._backends.cpu.casts import LARGE, astype
 from flambeau._backends.pending_arrays import memory, settled
+from flambeau._eager import large
 from flambeau._eager.graph import (
     Node,
     Undifferentiable,
@@ -576,6 +577,10 @@ def sum_to(a: Any, shape: tuple[int, ...]) -> Any:
     if lead < 0:  # a gradient that is the same everywhere
         return np.broadcast_to(a, shape)
     dims = tuple(i for i in range(a.ndim) if i < lead or (shape[i - lead] == 1 and a.shape[i] != 1))
+    if a.size >= large.LARGE and type(a) is np.ndarray and a.dtype in large.HELD:
+        found = large.summed(dims, lead)(a)
+        if found is not None:
+            return found
     if a.dtype in dtypes.NARROW:
         return np.add.reduce(a.astype(np.float32), axis=dims, keepdims=True).astype(a.dtype).reshape(shape)
     return np.add.reduce(a, axis=dims, keepdims=True, dtype=a.dtype).reshape(shape)

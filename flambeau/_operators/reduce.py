@@ -53,12 +53,15 @@ def _(k, input, dim=None, keepdim=False, *, dtype=None):  # type: ignore[no-unty
     return k.xp.add.reduce(input, wrap_dims(dim, input.ndim), None, None, keepdim)
 
 
+SPREAD = 1 << 13  # elements from which one number for all of them stays one number
+
+
 def _sum_back(k: Any, g: Any, input_shape: tuple[int, ...], dim: Any, keepdim: bool) -> Any:
     if dim is not None and not keepdim and input_shape:
         dims = wrap_dims(dim, len(input_shape))
         g = g.reshape(tuple(1 if i in dims else n for i, n in enumerate(input_shape)))
-    if g.size != 1:
-        return k.xp.broadcast_to(g, input_shape)
+    if g.size != 1 or product(input_shape) >= SPREAD:
+        return k.xp.broadcast_to(g if g.ndim <= len(input_shape) else g.reshape(()), input_shape)
     out = k.xp.empty(input_shape, g.dtype)
     out[...] = g if g.ndim <= out.ndim else g.reshape(())
     return out
