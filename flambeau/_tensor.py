@@ -19,6 +19,7 @@ LAYOUTS: dict[
     type, str
 ] = {}  # classes of arrays that are more than strided memory (sparse, quantized; once they exist), and the room
 # of `_eager` where operators have other readings for them
+MODES: list[str] = []  # one entry for each mode that is active in any thread (see _eager.modes)
 CLASSES: dict[type, type] = {}  # those around which tensors are of a class of their own
 _attach: dict[str, Any] = {}  # name -> what builds a missing method; filled by _eager.names
 

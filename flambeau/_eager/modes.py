@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from flambeau._tensor import MODES
+
 
 class State(threading.local):
     """One thread's switches."""
@@ -39,7 +41,6 @@ class State(threading.local):
 
 
 STATE = State()
-MODES: list[str] = []  # one entry for each mode active in any thread
 _lock = threading.Lock()
 
 

@@ -485,22 +485,14 @@ def _(input: Any, other: Any) -> None:
 vdot.vjp(input=lambda g, other: conj(g) * other, other=lambda g, input: g * input)
 
 
-@op("outer", variants=OUT)
-def outer(k: Kernel[T], input: T, vec2: T) -> T:
+@composite("outer", variants=OUT)
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of an element of one vector with one of the other."""
-    return k.reshape(input, (-1, 1)) * k.reshape(vec2, (1, -1))
-
-
-@outer.errors
-def _(input: Any, vec2: Any) -> None:
     if input.ndim != 1:
         raise RuntimeError(f"outer: Expected 1-D argument self, but got {input.ndim}-D")
     if vec2.ndim != 1:
         raise RuntimeError(f"outer: Expected 1-D argument vec2, but got {vec2.ndim}-D")
-
-
-outer.vjp(input=lambda g, vec2: mv(g, conj(vec2)) if vec2.dtype is g.dtype else (g * conj(vec2)).sum(1),
-          vec2=lambda g, input: mv(g.t(), conj(input)) if input.dtype is g.dtype else (g.t() * conj(input)).sum(1))  # fmt: skip
+    return input.reshape(-1, 1) * vec2
 
 
 @composite("_int_mm", variants=OUT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from flambeau._kernel.expansions import trigamma
 from flambeau._kernel.language import Kernel, N, T
 from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise
 from flambeau._operators.pointwise import pow
@@ -57,6 +58,10 @@ erfc = _one("erfc", "1 - erf(x), accurate for large x.", ("c", "erfc_vml_cpu"))
 erfinv = _one("erfinv", "The number whose error function is x.", ("c", "erfinv_vml_cpu"))
 lgamma = _one("lgamma", "log(|gamma(x)|).", ("c", "lgamma_vml_cpu"))
 digamma = _one("digamma", "The derivative of lgamma.", ("c", "digamma_vml_cpu"))
+
+
+digamma.derivative(input=lambda k, g, input: g * trigamma(k, input))
+digamma.vjp_arrays(input=lambda k, g, input: g * k.polygamma(k.like(1, input), input))
 
 
 @exp2.arrays
@@ -119,6 +124,10 @@ round_decimals.vjp(input=lambda g: g.new_zeros(g.shape))
 def frac(k: Kernel[T], input: T) -> T:
     """The fraction of each element, with its sign: x - trunc(x)."""
     return input - k.trunc(input)
+
+
+frac.vjp(input=lambda g: g)
+frac.vjp_arrays(input=lambda k, g: g)
 
 
 # ---------------------------------------------------------------- angles

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Index, Kernel, Size, T
-from flambeau._operators.index import InPlace, changed, writes
+from flambeau._operators.index import InPlace, changed, on_zeros, writes
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._operators.sparse import embedding_sparse_backward
@@ -137,7 +137,7 @@ def _bag_picks(g_values: Any, weight_shape: Any, indices: Any, bounds: Any, rows
         bag = _segments(indices, bounds)[0]
         count = count.new_zeros(count.shape).index_add(0, bag, indices[: bag.shape[0]].ne(padding).to(count.dtype))
     shares = g_values.masked_fill(count.eq(0).unsqueeze(1), 0)
-    return g_values.new_zeros(weight_shape).scatter_add(0, rows, shares)
+    return on_zeros(g_values, weight_shape, "scatter_add", 0, rows, shares)
 
 
 _bag_maxima.vjp(weight=_bag_picks)

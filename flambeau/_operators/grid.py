@@ -6,12 +6,13 @@ is the same in all channels, and a product over the dims; the sums are three ope
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import product
+from math import prod
 from typing import Any
 
-from flambeau._kernel.language import Index, Kernel, T
+from flambeau._kernel.language import Index, IntList, Kernel, T
 from flambeau._operators.flat import flat_in, still
-from flambeau._operators.join import stack
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int32, int64
@@ -115,57 +116,74 @@ def _check(input: Any, grid: Any, mode: int) -> None:
 
 def _grid_sample(input: Any, grid: Any, mode: int, padding: int, align: bool) -> Any:
     _check(input, grid, mode)
-    n, spatial = input.ndim - 2, input.shape[2:]
+    n, spatial = input.ndim - 2, tuple(input.shape[2:])
     at = grid.flatten(1, -2)
-    taps = (_linear, _nearest, _cubic)[mode]
-    cells = 1
-    for e in spatial:
-        cells *= e
-    place: Any = None
-    weight: Any = None
-    step = cells
-    for d, e in enumerate(spatial):  # the grid gives x first
-        step //= e
-        where, weights = taps(
-            _unnormalise(at[:, :, n - 1 - d], e, align),
-            lambda x, e=e: _placed(x, e, padding, align, 0 if n == 2 else e - 1),  # type: ignore[misc]
-        )
-        offset = _cells(where, e, step, cells >= -OUTSIDE)
-        place = offset if place is None else (place.unsqueeze(2) + offset.unsqueeze(1)).flatten(1, 2)
-        if weights is not None:
-            weight = weights if weight is None else (weight.unsqueeze(2) * weights.unsqueeze(1)).flatten(1, 2)
-    weight = place.new_ones(place.shape, dtype=input.dtype) if weight is None else weight
+    cells = prod(spatial)
+    taps = at.new_tensor(list(product(range(TAPS[mode]), repeat=n))).mT  # of each tap, which it is along each dim
+    place: Any = _grid_places(at.detach(), taps, spatial, mode, padding, align, cells >= -OUTSIDE)
+    if mode == 1:
+        weight: Any = place.new_ones(place.shape, dtype=input.dtype)
+    else:
+        weight = _grid_weights(at, taps, spatial, mode, padding, align)
     if n == 3:  # of volumes, what is outside weighs nothing, even where its weight is no number
         weight = weight.masked_fill(place.lt(0), 0)
     out = taps_read(input.flatten(2), place, weight).reshape(*input.shape[:2], *grid.shape[1:-1])
     return flat_in(out, still(grid)) if mode == 1 and grid.requires_grad else out
 
 
-Taps = tuple[Any, Any]  # whole coordinates (n, taps, points) along one dim, and weights, None where all are 1
+TAPS = (2, 1, 4)  # along a dim: linear, nearest, cubic
 
 
-def _nearest(x: Tensor, placed: Callable[[Tensor], Tensor]) -> Taps:
-    return placed(x.detach()).round().unsqueeze(1), None
+def _along(grid: Tensor, d: int, spatial: IntList, padding: int, align: bool) -> tuple[Any, Callable[[Any], Any]]:
+    """The coordinates of all points along a dim, (n, 1, points); and where such a coordinate is read."""
+    n, e = len(spatial), spatial[d]
+    x: Any = grid.select(2, n - 1 - d).unsqueeze(1)  # the grid gives x first
+    return _unnormalise(x, e, align), lambda x: _placed(x, e, padding, align, 0 if n == 2 else e - 1)
 
 
-def _linear(x: Tensor, placed: Callable[[Tensor], Tensor]) -> Taps:
-    x = placed(x)
+@composite("_grid_places", variants=(), native=True)
+def _grid_places(
+    grid: Tensor, taps: Tensor, spatial: IntList, mode: int, padding: int, align: bool, wide: bool
+) -> Tensor:
+    """Which cells of an image or volume the points of a grid (n, points, dims) read: (n, taps, points)."""
+    out: Any = None
+    step = prod(spatial)
+    for d, e in enumerate(spatial):
+        step //= e
+        x, placed = _along(grid, d, spatial, padding, align)
+        tap = taps.select(0, d).reshape(1, -1, 1)
+        if mode == 2:
+            where = placed(x.floor() - 1 + tap)
+        else:
+            where = placed(x).round() if mode == 1 else placed(x).floor() + tap
+        offset = _cells(where, e, step, wide)
+        out = offset if out is None else out + offset
+    return out  # type: ignore[no-any-return]
+
+
+@composite("_grid_weights", variants=(), native=True)
+def _grid_weights(grid: Tensor, taps: Tensor, spatial: IntList, mode: int, padding: int, align: bool) -> Tensor:
+    """What those cells weigh."""
+    out: Any = None
+    for d in range(len(spatial)):
+        x, placed = _along(grid, d, spatial, padding, align)
+        tap = taps.select(0, d).reshape(1, -1, 1)
+        weight = _cubic(x, tap) if mode == 2 else _linear(placed(x), tap)
+        out = weight if out is None else out * weight
+    return out  # type: ignore[no-any-return]
+
+
+def _linear(x: Any, tap: Any) -> Any:
     low = x.detach().floor()
-    part = x - low
-    return _each([low, low + 1]), _each([low + 1 - x, part])
+    return (low + 1 - x).where(tap.eq(0), x - low)
 
 
-def _cubic(x: Tensor, placed: Callable[[Tensor], Tensor]) -> Taps:
+def _cubic(x: Any, tap: Any) -> Any:
     a = -0.75
-    low = x.detach().floor()
-    t = x - low
-    far: Callable[[Tensor], Tensor] = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    near: Callable[[Tensor], Tensor] = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1
-    return placed(_each([low - 1, low, low + 1, low + 2])), _each([far(t + 1), near(t), near(1 - t), far(2 - t)])
-
-
-def _each(xs: Sequence[Tensor]) -> Any:
-    return stack(xs, 1)
+    t = x - x.detach().floor()
+    far = tap.eq(0).logical_or(tap.eq(3))
+    x = (t + 1 - tap).where(tap.lt(2), tap - 1 - t)  # how far away it is
+    return (((a * x - 5 * a) * x + 8 * a) * x - 4 * a).where(far, ((a + 2) * x - (a + 3)) * x * x + 1)
 
 
 @composite(

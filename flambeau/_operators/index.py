@@ -10,7 +10,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Index, Kernel, Mask, N, Scalar, Size, T
 from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, op
-from flambeau._tensor import Tensor, has_elements
+from flambeau._tensor import MODES, Tensor, has_elements
 from flambeau._values.dtype import SPOKEN, check_fits, dtype as Kind, of
 from flambeau._values.shape import broadcast, wrap_dim
 
@@ -44,6 +44,13 @@ def writes(o: Op) -> Op:
     return o
 
 
+def on_zeros(g: Any, shape: Any, write: str, *args: Any) -> Any:
+    """Zeros of g's dtype, written to by the method of that name; where nobody looks on, in place."""
+    out = g.new_zeros(shape)
+    seen = MODES or g.requires_grad or type(g) is not Tensor
+    return getattr(out, write if seen else f"{write}_")(*args)
+
+
 def dtype_of(x: Any) -> Kind:
     return x.dtype if isinstance(x.dtype, Kind) else of(x.dtype)
 
@@ -61,7 +68,7 @@ index.vjp(input=lambda g, input_shape, indices: _put_back(g, input_shape, indice
 
 
 def _put_back(g: Any, shape: Any, indices: Any) -> Any:
-    return index_put(g.new_zeros(shape), list(indices), g, True)
+    return on_zeros(g, shape, "index_put", list(indices), g, True)
 
 
 @op("index_put", promote="none", variants=CHANGE, expanded="tensor[indices] = tensor", lacks=("u", "index_put"))
@@ -117,7 +124,7 @@ def _(input: Any, dim: int, index: Any) -> None:
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
 
 
-index_select.vjp(input=lambda g, input_shape, dim, index: index_add(g.new_zeros(input_shape), dim, index, g) if input_shape else
+index_select.vjp(input=lambda g, input_shape, dim, index: on_zeros(g, input_shape, "index_add", dim, index, g) if input_shape else
                  g.sum().reshape(()))  # fmt: skip
 
 
@@ -323,7 +330,7 @@ def _(input: Any, index: Any) -> None:
         raise RuntimeError(f"take(): Expected a long tensor for index, but got {SPOKEN[index.dtype]}")
 
 
-take.vjp(input=lambda g, input_shape, index: put(g.new_zeros(input_shape), index, g, True))
+take.vjp(input=lambda g, input_shape, index: on_zeros(g, input_shape, "put", index, g, True))
 
 
 @op("put", promote="none", variants=CHANGE, lacks=("uC", "take_put_cpu"))
@@ -467,7 +474,7 @@ def _(input: Any, mask: Any) -> None:
 
 
 masked_select.vjp(
-    input=lambda g, input_shape, mask: masked_scatter(g.new_zeros(broadcast(input_shape, mask.shape)), mask, g)
+    input=lambda g, input_shape, mask: on_zeros(g, broadcast(input_shape, mask.shape), "masked_scatter", mask, g)
 )
 
 

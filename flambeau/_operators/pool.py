@@ -9,6 +9,7 @@ from typing import Any
 
 from flambeau._kernel.language import IntList1, IntList2, IntList3, Kernel, Shape, Shape2, Shape3, T
 from flambeau._operators.flat import flat_in, still
+from flambeau._operators.index import on_zeros
 from flambeau._operators.op import composite, op
 from flambeau._operators.resample import resampled
 from flambeau._tensor import Tensor
@@ -221,7 +222,8 @@ def _unpool(input: Any, indices: Any, output_size: Any, n: int) -> Any:
         raise RuntimeError(
             f"Found an invalid max index: {int(flat.max())} (output volumes are of size {'x'.join(map(str, output_size))}"
         )
-    return input.new_zeros((*lead, cells)).scatter(-1, flat, input.reshape(*lead, places)).reshape(*lead, *output_size)
+    out = on_zeros(input, (*lead, cells), "scatter", -1, flat, input.reshape(*lead, places))
+    return out.reshape(*lead, *output_size)
 
 
 @composite(

@@ -310,7 +310,9 @@ def _placed(g: Tensor, shape: tuple[int, ...], indices: Tensor, dim: int, keepdi
         return g
     if not keepdim:
         g, indices = g.unsqueeze(dim), indices.unsqueeze(dim)
-    return g.new_zeros(shape).scatter(dim, indices, g)
+    from flambeau._operators.index import on_zeros
+
+    return on_zeros(g, shape, "scatter", dim, indices, g)
 
 
 @composite("max.other", variants=("function", "method", "out"))

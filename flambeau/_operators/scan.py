@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._kernel.language import Dim, DType, Kernel, T
+from flambeau._operators.index import on_zeros
 from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64
@@ -110,8 +111,11 @@ def _running(word: str) -> Op:
     )(body)
     made.arrays(lambda k, input, dim: k.library("cumulative_extreme", input, dim=dim, word=word))
     made.errors(lambda input, dim: _range(input, dim))
-    return made.vjp(input=lambda g_values, input_shape, indices, dim: g_values.new_zeros(input_shape).scatter_add(dim, indices, g_values) if input_shape
-                    else g_values)  # fmt: skip
+    return made.vjp(
+        input=lambda g_values, input_shape, indices, dim: (
+            on_zeros(g_values, input_shape, "scatter_add", dim, indices, g_values) if input_shape else g_values
+        )
+    )
 
 
 cummax, cummin = _running("max"), _running("min")
@@ -154,6 +158,7 @@ def diff(
     "trapezoid.dx(Tensor y, *, Scalar dx=1, int dim=-1)",
     variants=("function",),
     names=("trapz",),
+    native=True,
 )
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: Dim = -1) -> Tensor:
     """The integral of y by the trapezoidal rule, at places x or dx apart."""
@@ -169,6 +174,7 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: Dim = -
     "cumulative_trapezoid.x(Tensor y, Tensor x, *, int dim=-1)",
     "cumulative_trapezoid.dx(Tensor y, *, Scalar dx=1, int dim=-1)",
     variants=("function",),
+    native=True,
 )
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: Dim = -1) -> Tensor:
     """`trapezoid` up to each place."""

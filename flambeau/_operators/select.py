@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau._kernel.expansions import trigamma
 from flambeau._kernel.language import Kernel, Mask, N, T
 from flambeau._operators.op import ALL_FORMS, OUT, composite, pointwise
 from flambeau._operators.pointwise import pow
@@ -222,7 +223,9 @@ def polygamma(k: Kernel[T], n: int, input: T) -> T:
     >>> torch.special.polygamma(1, torch.tensor([1.0]))
     tensor([1.6449])
     """
-    return k.library("polygamma", input, n=n)
+    return trigamma(k, input) if n == 1 else k.library("polygamma", input, n=n)
 
+
+polygamma.arrays(lambda k, n, input: k.library("polygamma", input, n=n))
 
 polygamma.vjp(input=lambda g, n, input: g * polygamma(n + 1, input))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Index, Kernel, N, Size, T
+from flambeau._operators.index import on_zeros
 from flambeau._operators.op import ALL_FORMS, OUT, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, int32, int64
@@ -15,7 +16,7 @@ PAIR = ("values", "indices")
 
 def _scattered(g: Any, shape: Any, dim: int, indices: Any) -> Any:
     """A gradient of chosen elements, in the places they were chosen from."""
-    return g.new_zeros(shape).scatter(dim, indices, g) if shape else g
+    return on_zeros(g, shape, "scatter", dim, indices, g) if shape else g
 
 
 @op(
@@ -96,7 +97,7 @@ def _back(g: Any, shape: Any, dim: int, keepdim: bool, indices: Any) -> Any:
         return g
     if not keepdim:
         g, indices = g.unsqueeze(dim), indices.unsqueeze(dim)
-    return g.new_zeros(shape).scatter(dim, indices, g)
+    return on_zeros(g, shape, "scatter", dim, indices, g)
 
 
 @kthvalue.errors

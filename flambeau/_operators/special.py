@@ -6,8 +6,10 @@ The routines are SciPy's; what is here is how they are named and differentiated.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+from flambeau._kernel.expansions import bessel, scaled_bessel
 from flambeau._kernel.language import Kernel, N, T
 from flambeau._operators import activation, elementary, reduce, select
 from flambeau._operators.op import ALL_FORMS, FUNCTION_OUT, NAMES, REGISTRY, Op, composite, op, pointwise
@@ -16,26 +18,35 @@ from flambeau._tensor import Tensor
 HALVES_TOO = ("i0", "i0e", "i1", "i1e", "entr", "psi")  # what PyTorch computes of float16 and bfloat16
 
 
-def _one(overload: str, routine: str, what: str, differentiable: bool = True) -> Op:
-    """An operator of one argument that is a routine of SciPy."""
+def _one(overload: str, routine: str, what: str, differentiable: bool = True, words: Callable[[Any, Any], Any] | None = None) -> Op:  # fmt: skip
+    """An operator of one argument that is a routine of SciPy; large calls are a kernel where it has a text in words."""
 
     def body(k: Kernel[T], input: T) -> T:
-        return k.library("scipy_special", input, routine=routine)
+        return k.library("scipy_special", input, routine=routine) if words is None else words(k, input)
 
     name = overload.partition("(")[0]
     body.__name__ = name.removeprefix("special_")
     body.__doc__ = what
     space, forms = ("special", FUNCTION_OUT) if overload.startswith("special_") else ("", ALL_FORMS)
-    return op(overload, promote="float", namespace=space, variants=forms, differentiable=differentiable,
-              lacks=("c" if routine in HALVES_TOO else "ch", f"{name.removeprefix('special_')}_cpu"))(body)  # fmt: skip
+    kind = op if words is None else pointwise
+    made = kind(overload, promote="float", namespace=space, variants=forms, differentiable=differentiable,
+                lacks=("c" if routine in HALVES_TOO else "ch", f"{name.removeprefix('special_')}_cpu"))(body)  # fmt: skip
+    if words is not None:
+        made.arrays(lambda k, input: k.library("scipy_special", input, routine=routine))
+    return made
 
 
 # ---------------------------------------------------------------- Bessel and Airy functions
 
-i0 = _one("i0", "i0", "The modified Bessel function of the first kind, of order 0.")
-i0e = _one("special_i0e", "i0e", "exp(-|x|) i0(x).")
-i1 = _one("special_i1", "i1", "The modified Bessel function of the first kind, of order 1.")
-i1e = _one("special_i1e", "i1e", "exp(-|x|) i1(x).")
+i0 = _one("i0", "i0", "The modified Bessel function of the first kind, of order 0.", words=lambda k, x: bessel(k, x, 0))
+i0e = _one("special_i0e", "i0e", "exp(-|x|) i0(x).", words=lambda k, x: scaled_bessel(k, x, 0))
+i1 = _one(
+    "special_i1",
+    "i1",
+    "The modified Bessel function of the first kind, of order 1.",
+    words=lambda k, x: bessel(k, x, 1),
+)
+i1e = _one("special_i1e", "i1e", "exp(-|x|) i1(x).", words=lambda k, x: scaled_bessel(k, x, 1))
 i0.vjp(input=lambda g, input: g * i1(input))
 i0e.vjp(input=lambda g, input, out: g * (i1e(input) - input.sgn() * out))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, Kernel, Scalar, T
 from flambeau._operators.flat import flat_in
+from flambeau._operators.index import on_zeros
 from flambeau._operators.norm import norm_of_sizes
 from flambeau._operators.op import ALL_FORMS, FUNCTION, OUT, composite, op
 from flambeau._tensor import Tensor
@@ -43,7 +44,7 @@ def _placed(g: Tensor, shape: Any, dim: int, keepdim: bool, indices: Tensor) -> 
         return g
     if not keepdim:
         g, indices = g.unsqueeze(dim), indices.unsqueeze(dim)
-    return g.new_zeros(shape).scatter(dim, indices, g)
+    return on_zeros(g, shape, "scatter", dim, indices, g)
 
 
 def _median(name: str, ignore_nan: bool) -> tuple[Any, Any]:

@@ -67,6 +67,7 @@ CALLS = {
     "hamming": lambda d: window(kind="hamming", length=N, periodic=True, dtype=d, alpha=0.6, beta=0.3),
     "blackman": lambda d: window(kind="blackman", length=N, periodic=False, dtype=d),
     "bartlett": lambda d: window(kind="bartlett", length=N, periodic=True, dtype=d),
+    "kaiser": lambda d: window(kind="kaiser", length=N, periodic=False, dtype=d, beta=12.0),
 }
 
 
@@ -86,3 +87,15 @@ def test_whole_numbers_in_a_range(monkeypatch: Any) -> None:
     monkeypatch.setattr(ranges, "LARGE", 1 << 60)
     for a, d in zip(found, (dtypes.int32, dtypes.int64), strict=True):
         np.testing.assert_array_equal(a, linspace(start=-100, end=10**6, steps=N, dtype=d))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool", "int64", "complex64", "bfloat16", "int8"])
+@pytest.mark.parametrize("diagonal", [0, 3, -5, 200, -200])
+def test_triangles(dtype: str, diagonal: int) -> None:
+    x = flambeau.arange(3 * 80 * 110).reshape(3, 80, 110).to(getattr(flambeau, dtype))
+    for y in (x, x.mT, x[..., ::2], x.flip(2)):
+        wide = y.float() if dtype == "bfloat16" else y
+        for ours, numpys in ((flambeau.tril, np.tril), (flambeau.triu, np.triu)):
+            found = ours(y, diagonal)
+            assert found.is_contiguous() and found.dtype is y.dtype
+            np.testing.assert_array_equal((found.to(wide.dtype)).numpy(), numpys(wide.numpy(), diagonal))

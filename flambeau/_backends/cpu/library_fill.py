@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.library_memory import empty_as, format_order, laid_out, write
-from flambeau._backends.cpu.ranges import ranged
+from flambeau._backends.cpu.ranges import ranged, triangle_of
 from flambeau._values.dtype import SPOKEN, complex32, element
 from flambeau._values.rounding import fma
 
@@ -121,10 +121,10 @@ def window(*, kind: str, length: int, periodic: bool, dtype: Any, alpha: float =
     if length < 2:
         return np.ones(length, dtype.np)
     span = length if periodic else length - 1
-    if kind != "kaiser":
-        found = ranged(kind, length, dtype, float(span), *((alpha, beta) if kind == "hamming" else ()))
-        if found is not None:
-            return found
+    more = (alpha, beta) if kind == "hamming" else (beta, float(np.i0(beta))) if kind == "kaiser" else ()
+    found = ranged(kind, length, dtype, float(span), *more)
+    if found is not None:
+        return found
     n = np.arange(length)
     turn = 2 * np.pi * n / span
     if kind == "hann":
@@ -142,5 +142,8 @@ def window(*, kind: str, length: int, periodic: bool, dtype: Any, alpha: float =
 
 def triangular(x: Any, *, diagonal: int, lower: bool) -> Any:
     """x with zeros on one side of a diagonal."""
+    found = triangle_of(x, diagonal, lower)
+    if found is not None:
+        return found
     mask = np.tri(x.shape[-2], x.shape[-1], diagonal if lower else diagonal - 1, bool)
     return np.where(mask if lower else ~mask, x, np.zeros((), x.dtype))

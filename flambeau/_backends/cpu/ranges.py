@@ -1,4 +1,4 @@
-"""Arrays whose elements follow from where they stand, and from a few numbers: ranges, powers and windows of many elements."""
+"""Arrays whose elements follow from where they stand, and from a few numbers: ranges, powers and windows of many elements; triangles."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu.library_product import native
+from flambeau._kernel.expansions import bessel
 from flambeau._kernel.record import Record, cast
-from flambeau._values.dtype import dtype, float32, float64
+from flambeau._values.dtype import dtype, float32, float64, int64
 
 LARGE = 1 << 13  # elements from which it is a kernel
 KINDS = "fi"
@@ -78,6 +79,11 @@ def bartlett(span: Any, d: dtype) -> Any:
     return _K.minimum(i, span - i) * (2.0 / span)
 
 
+def kaiser(span: Any, beta: Any, most: Any, d: dtype) -> Any:
+    r = _places(span, float64) * (2.0 / span) - 1.0
+    return bessel(_K, beta * _K.sqrt(_K.maximum(1.0 - r * r, _K.like(0, r))), 0) / most
+
+
 TEXTS: dict[str, Callable[..., Any]] = {
     "arange": arange,
     "linspace": linspace,
@@ -86,4 +92,29 @@ TEXTS: dict[str, Callable[..., Any]] = {
     "hamming": hamming,
     "blackman": blackman,
     "bartlett": bartlett,
+    "kaiser": kaiser,
 }
+
+
+BITS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}  # elements that are only moved
+
+
+def triangle_of(x: Any, diagonal: int, lower: bool) -> Any:
+    """x with zeros on one side of a diagonal, or None where there is no kernel."""
+    bits = BITS.get(x.itemsize)
+    if x.size < LARGE or bits is None or max(x.shape[-2:]) >= 1 << 30 or not native():
+        return None
+    found = _triangle(lower)(x.view(bits), min(max(diagonal, -(1 << 30)), 1 << 30))
+    return None if found is None else found.view(x.dtype)
+
+
+@cache
+def _triangle(lower: bool) -> Any:
+    from flambeau._backends.cpu.compile import compile
+
+    def body(x: Any, diagonal: Any) -> Any:
+        rows = _K.reshape(_K.iota(x.shape[-2], int64), (-1, 1)) + diagonal
+        columns = _K.iota(x.shape[-1], int64)
+        return _K.where((_K.le if lower else _K.ge)(columns, rows), x, _K.like(0, x))
+
+    return compile(body, "triangle")
