@@ -167,8 +167,7 @@ def scaled_bessel(k: Any, x: Any, order: int) -> Any:
 def bessel(k: Any, x: Any, order: int) -> Any:
     """The modified Bessel function of the first kind, of order 0 or 1; in float64."""
     w = k.cast(x, float64)
-    out = k.exp(k.abs(w)) * _scaled(k, w, order, DIGITS[x.dtype.itemsize])
-    return k.cast(k.where(k.isinf(w), w if order else k.abs(w), out), x.dtype)
+    return k.cast(k.exp(k.abs(w)) * _scaled(k, w, order, DIGITS[x.dtype.itemsize]), x.dtype)
 
 
 def trigamma(k: Any, x: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
+import flambeau
 from flambeau._backends.cpu import library_product, library_window as window
 from flambeau._backends.cpu.layouts import channels_last, laid
 from flambeau._backends.cpu.pool import max_pool, max_pool_back, mean_pool
@@ -166,3 +167,19 @@ def test_means_dim_by_dim(case, dtype, last):
             want = window.avg_pool_backward(g.astype("f8"), **how, shape=shape, divisor=divisor)
             assert found.dtype == g.dtype and found.shape == shape
             np.testing.assert_allclose(found, want, rtol=t, atol=t)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("size", [2, 3, (2, 5), (13, 21), (13, 2)])
+def test_means_of_tiles_and_whole_images(monkeypatch, dtype, last, size):
+    x = flambeau.linspace(-3, 3, 3 * 16 * 13 * 21).reshape(3, 16, 13, 21).sin().to(getattr(flambeau, dtype))
+    x = x.contiguous(memory_format=flambeau.channels_last) if last else x
+    for ceil in (False, True):
+        found = flambeau.nn.functional.avg_pool2d(x, size, ceil_mode=ceil)
+        with monkeypatch.context() as m:
+            m.setattr(library_product, "_means", lambda *args: None)
+            other = flambeau.nn.functional.avg_pool2d(x, size, ceil_mode=ceil)
+        assert found.stride() == other.stride() and found.dtype is other.dtype
+        t = {"float32": 1e-6, "float64": 1e-14, "bfloat16": 1e-2}[dtype]
+        assert flambeau.allclose(found.double(), other.double(), rtol=t, atol=t)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import flambeau
-from flambeau._backends.cpu import ranges, search
+from flambeau._backends.cpu import library_statistics, ranges, search
 from flambeau._backends.cpu.library_fill import arange, linspace, logspace, window
 from flambeau._values import dtype as dtypes
 
@@ -55,6 +55,25 @@ def test_drawn_with_replacement(monkeypatch: Any, rows: int) -> None:
         flambeau.manual_seed(4)
         drawn.append(flambeau.multinomial(weights, 2000, replacement=True))
     assert flambeau.equal(*drawn)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_histograms(monkeypatch: Any, dtype: str) -> None:
+    x = np.random.default_rng(0).standard_normal(20000).astype(dtype)
+    x[:4] = np.nan, np.inf, -np.inf, 1.0
+    t = flambeau.from_numpy(x)
+    calls = [
+        lambda: flambeau.histc(t, 7, -1, 1),
+        lambda: flambeau.histc(t[4:], 100),
+        lambda: flambeau.histogram(t, 10, range=(-1.0, 1.0))[0],
+        lambda: flambeau.histogram(t[4:], 33)[0],
+        lambda: flambeau.histogram(t, flambeau.tensor([-1, -0.5, 0.1, 0.3, 1.0], dtype=t.dtype), density=True)[0],
+        lambda: flambeau.histogram(t[4::2], 3)[0],
+    ]
+    found = [call() for call in calls]
+    monkeypatch.setattr(library_statistics, "DISTANCES", 1 << 60)
+    for a, call in zip(found, calls, strict=True):
+        assert flambeau.equal(a, call())
 
 
 N = ranges.LARGE + 3

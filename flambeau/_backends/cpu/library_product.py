@@ -212,6 +212,9 @@ def max_pool_backward(g: Any, indices: Any, *, shape: Ints, n: int) -> Any:
 def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divisor: Any) -> Any:
     """Sums of windows, divided by `divisor` (a number, or an array over the output positions)."""
     how = dict(size=size, stride=stride, padding=padding, out=out)
+    found = _means(x, tuple(size), tuple(stride), tuple(out), divisor) if not any(padding) else None
+    if found is not None:
+        return found
     if x.size >= POOLED and x.dtype.name in DTYPES and native() and _one_by_one(x, size):
         y, n = astype(x, F32) if x.dtype in HALVES else x, len(size)
         exact = (
@@ -232,6 +235,53 @@ def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divi
             return laid(found, channels_last(x))
     found = window.avg_pool(x, divisor=divisor, **how)
     return laid(found, channels_last(x)) if len(size) < 3 else np.ascontiguousarray(found)
+
+
+def _means(x: Any, size: tuple[int, ...], stride: tuple[int, ...], out: tuple[int, ...], divisor: Any) -> Any:
+    """Means of windows that are whole images, or of images with channels last, as sums that the generator of kernels makes; or None."""
+    n, last = len(size), channels_last(x)
+    whole = size == x.shape[-n:] and set(out) == {1}
+    fit = all((o - 1) * s + k <= e for e, o, s, k in zip(x.shape[-n:], out, stride, size, strict=True))
+    if not (whole or (last and n == 2 and fit and stride == size)) or x.size < POOLED or x.dtype.name not in DTYPES:
+        return None
+    if not isinstance(divisor, (int, float)) or not native():
+        return None
+    wide = np.asarray(divisor, F32 if x.dtype in HALVES else x.dtype)
+    if whole:
+        found = _whole(n)(x, wide)
+        return None if found is None else laid(found, last) if n < 3 else found
+    found = _tiles(size, stride, out)(x.transpose(0, 2, 3, 1), wide)
+    return None if found is None else laid(found.transpose(0, 3, 1, 2), True)
+
+
+@cache
+def _whole(n: int) -> Any:
+    from flambeau._backends.cpu.compile import compile
+    from flambeau._kernel.record import Record, cast
+
+    k = Record()
+
+    def body(x: Any, divisor: Any) -> Any:
+        return cast(k.sum(cast(x, divisor.dtype), tuple(range(x.ndim - n, x.ndim))) / divisor, x.dtype)
+
+    return compile(body, "means")
+
+
+@lru_cache(maxsize=256)
+def _tiles(size: tuple[int, ...], stride: tuple[int, ...], out: tuple[int, ...]) -> Any:
+    from flambeau._backends.cpu.compile import compile
+    from flambeau._kernel.record import Record, cast
+
+    k = Record()
+
+    def body(x: Any, divisor: Any) -> Any:
+        images = k.permute(cast(x, divisor.dtype), (0, 3, 1, 2))
+        for d, (o, s, e) in enumerate(zip(out, stride, size, strict=True)):
+            images = k.slice(images, d + 2, 0, (o - 1) * s + e)
+        total = k.sum(k.windows(images, size, stride, (1, 1)), (4, 5)) / divisor
+        return cast(k.permute(k.reshape(total, (*images.shape[:2], *out)), (0, 2, 3, 1)), x.dtype)
+
+    return compile(body, "means")
 
 
 def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding: Ints, divisor: Any) -> Any:
