@@ -300,6 +300,34 @@ class Builder:
         ]
         return self.joined(out, x.lanes)
 
+    def whole(self, x: Value) -> bool:
+        """Whether x fills registers of AVX-512, for the instructions below; only where `scale_unit`."""
+        return self.scale_unit and x.real and x.lanes * BITS[INT_OF[x.type]] % 512 == 0
+
+    def _each(self, word: str, *operands: Value | str) -> Value:
+        """An instruction of AVX-512 on each register of its operands, all lanes of which take part."""
+        x = next(v for v in operands if isinstance(v, Value))
+        full = 512 // BITS[INT_OF[x.type]]
+        name = f"llvm.x86.avx512.mask.{word}.{'ps' if x.type == 'f32' else 'pd'}.512"
+        out = []
+        for j in range(0, x.lanes, full):
+            parts = [v if isinstance(v, str) or v.lanes == full else self.part(v, j, full) for v in operands]
+            out.append(self.call(x.type, full, name, *parts))
+        return self.joined(out, x.lanes)
+
+    def split_exponent(self, x: Value) -> tuple[Value, Value]:
+        """(e, m) with |x| == 2**e * |m| and 1 <= |m| < 2, denormals too; only where `whole`."""
+        full = 512 // BITS[INT_OF[x.type]]
+        zero, every = f"{spell(x.type, full)} zeroinitializer", f"i{full} -1"
+        return self._each("getexp", x, zero, every, "i32 4"), self._each("getmant", x, "i32 0", zero, every, "i32 4")
+
+    def repaired(self, y: Value, x: Value, table: int) -> Value:
+        """y, but for some kinds of x something else. A digit for each kind, least first: quiet and signaling NaN, zero, one, -inf,
+        inf, negative, positive; 0 leaves y, 2 gives x as a NaN, 3 a NaN, 4 -inf, 5 inf. Only where `whole`."""
+        full = 512 // BITS[INT_OF[x.type]]
+        kinds = self.number(table, INT_OF[x.type], full)
+        return self._each("fixupimm", y, x, kinds, "i32 0", f"i{full} -1", "i32 4")
+
     def lookup(self, table: Sequence[float], i: Value) -> Value:
         """table[i], of 32 numbers of float32; the bits of i above the fifth are not looked at. Only where `scale_unit`."""
         held = [", ".join(f"float {literal('float', v)}" for v in table[n : n + 16]) for n in (0, 16)]

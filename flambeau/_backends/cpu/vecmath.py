@@ -48,6 +48,7 @@ PIO2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)  # p
 PIO4_LO = PIO2[1] / 2
 PIO2_HI, PIO2_LO = 1.5707963705062866, -4.371139000186241e-08  # pi/2 in two floats
 SQRT_HALF_BITS = {"f32": 0x3F3504F3, "f64": 0x3FE6A09E667F3BCD}
+SQRT_TWO = {"f32": 1.4142135381698608, "f64": 1.4142135623730951}  # twice what those bits are
 INF, NAN = math.inf, math.nan
 LARGE = 2.0**30  # beyond this, sin and cos reduce with all the bits of 2/pi
 
@@ -115,6 +116,10 @@ def scaled(b: Builder, x: Value, i: Value) -> Value:
 def exponent(b: Builder, x: Value) -> tuple[Value, Value]:
     """(k, m) with x == 2**k * m and sqrt(1/2) <= m < sqrt(2), for x > 0; k is a float."""
     type, mantissa = x.type, MANTISSA[x.type]
+    if b.whole(x):
+        k, m = b.split_exponent(x)
+        far = m >= SQRT_TWO[type]
+        return b.select(far, k + 1.0, k), b.select(far, m * 0.5, m)
     least = 2.0 ** (1 - BIAS[type])
     small = x < least
     x = b.select(small, x * 2.0 ** (mantissa + 2), x)
@@ -220,6 +225,8 @@ def log_parts(b: Builder, m: Value) -> Value:
 
 def log_edges(b: Builder, x: Value, y: Value) -> Value:
     """y, but at 0, below it, at infinity and NaN what a logarithm is there."""
+    if b.whole(x):
+        return b.repaired(y, x, 0x03530422)
     y = b.select(x > 0.0, y, b.select(x == 0.0, b.const(-INF, x), NAN))
     return b.select(x == INF, x, y)
 
