@@ -70,16 +70,19 @@ FLOAT_WORDS = set(
         "atan2",
         "hypot",
         "copysign",
+        "nextafter",
         "ldexp",
         "fma",
     ]
 )
 LOGIC = {"logical_and", "logical_or", "logical_xor", "logical_not"}
-ABSENT = {"conj", "real", "imag", "complex", "polygamma", "zeta", "nextafter"}  # words that have no native code
+ABSENT = {"conj", "real", "imag", "complex", "polygamma", "zeta"}  # words that have no native code
 WORDS = {*language.UNARY, *language.BINARY, *language.TERNARY, "cast"} - ABSENT
 FOLDS = {"add", "mul", "maximum", "minimum", "logical_and", "logical_or", "logaddexp"}
 # Worth keeping rather than computing again.
-COSTLY = FLOAT_WORDS - set(["floor", "ceil", "round", "trunc", "sqrt", "div", "reciprocal", "copysign", "fma"]) | {
+COSTLY = FLOAT_WORDS - set(
+    ["floor", "ceil", "round", "trunc", "sqrt", "div", "reciprocal", "copysign", "nextafter", "fma"]
+) | {
     "pow",
     "fmod",
     "remainder",

@@ -19,7 +19,6 @@ REFUSED = {
     "complex",
     "polygamma",
     "zeta",
-    "nextafter",
     "bitwise_and",
     "bitwise_or",
     "bitwise_xor",
@@ -109,3 +108,15 @@ def test_layout_is_kept() -> None:
     assert last.strides == (480, 8, 120, 24)
     total = compile(lambda x: k.sum(x, [0]))(x.T)
     assert total.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_neighbours(dtype: str) -> None:
+    edges = np.array([0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 3e38, -3e38, 1.2e-38, 1e-45], dtype)
+    rng = np.random.default_rng(0)
+    x, y = (a.ravel() for a in np.meshgrid(edges, np.concatenate([edges, rng.standard_normal(60).astype(dtype)])))
+    with np.errstate(all="ignore"):
+        want = np.nextafter(x, y)
+    got = compile(lambda x, y: k.nextafter(x, y))(x, y)
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(np.signbit(got)[got == 0], np.signbit(want)[want == 0])

@@ -20,7 +20,7 @@ from typing import Any
 
 from flambeau._backends.cpu import coefficients as table
 from flambeau._backends.cpu.bits import LONG_DIVISION, two_over_pi
-from flambeau._backends.cpu.lanes import Builder, Value
+from flambeau._backends.cpu.lanes import INT_OF, Builder, Value
 
 MANTISSA = {"f32": 23, "f64": 52}
 BIAS = {"f32": 127, "f64": 1023}
@@ -633,6 +633,16 @@ def trunc(b: Builder, x: Value) -> Value:
 
 def copysign(b: Builder, x: Value, y: Value) -> Value:
     return b.copysign(x, y)
+
+
+def nextafter(b: Builder, x: Value, y: Value) -> Value:
+    """The number next to x in the direction of y: its bits, as an integer, one more or less."""
+    least = b.from_bits(b.number(1, INT_OF[x.type], x.lanes))
+    away = (y > x) ^ (x < 0.0)
+    r = b.from_bits(b.select(away, b.bits(x) + 1, b.bits(x) - 1))
+    r = b.select(x == 0.0, b.copysign(least, y), r)
+    r = b.select(x == y, y, r)
+    return b.select(b.isnan(x) | b.isnan(y), b.const(NAN, x), r)
 
 
 def fmod(b: Builder, x: Value, y: Value) -> Value:
