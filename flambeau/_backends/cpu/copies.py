@@ -110,13 +110,28 @@ def text(target: Target) -> Module:
     w = Words(f, "out x", "n0 n1 n2 a0 a1 a2 b0 b1 b2 width chunks")
     blocks = (w["width"] + (BLOCK - 1)) // BLOCK
     units = w["n0"] * w["n1"] * w["n2"] * blocks
-    with f.loop(units * f.params[1] // w["chunks"], units * f.params[2] // w["chunks"]) as unit:
-        row, first = unit // blocks, unit % blocks * BLOCK
-        i2, rest = row % w["n2"], row // w["n2"]
-        i1, i0 = rest % w["n1"], rest // w["n1"]
+    begin, end = units * f.params[1] // w["chunks"], units * f.params[2] // w["chunks"]
+    row = begin // blocks
+    rest = row // w["n2"]
+    places = [rest // w["n1"], rest % w["n1"], row % w["n2"], begin % blocks * BLOCK]
+    at = [
+        f.var("i64", v) for v in places
+    ]  # three indices and a byte: counted on, since divisions would cost more than short rows
+    with f.loop(begin, end):
+        i0, i1, i2, first = (v.get() for v in at)
         to = w["out"] + (i0 * w["a0"] + i1 * w["a1"] + i2 * w["a2"] + first)
         source = w["x"] + (i0 * w["b0"] + i1 * w["b1"] + i2 * w["b2"] + first)
         f.call("void", "copy", to, source, f.min(w["width"] - first, BLOCK))
+        at[3].set(first + BLOCK)
+        with f.when(at[3].get() >= w["width"]):
+            at[3].set(0)
+            at[2].set(i2 + 1)
+            with f.when(at[2].get() == w["n2"]):
+                at[2].set(0)
+                at[1].set(i1 + 1)
+                with f.when(at[1].get() == w["n1"]):
+                    at[1].set(0)
+                    at[0].set(i0 + 1)
     return m
 
 
