@@ -183,3 +183,18 @@ def test_means_of_tiles_and_whole_images(monkeypatch, dtype, last, size):
         assert found.stride() == other.stride() and found.dtype is other.dtype
         t = {"float32": 1e-6, "float64": 1e-14, "bfloat16": 1e-2}[dtype]
         assert flambeau.allclose(found.double(), other.double(), rtol=t, atol=t)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("size, stride, padding", [(2, 2, 0), (3, 1, 1), (3, 1, 0), (5, 3, 2), (8, 7, 4)])
+def test_means_of_lines(monkeypatch, dtype, size, stride, padding):
+    x = flambeau.linspace(-3, 3, 3 * 16 * 1003).reshape(3, 16, 1003).sin().to(getattr(flambeau, dtype))
+    for line in (x, x.mT.contiguous().mT, x[..., ::2], x[0]):
+        for ceil in (False, True):
+            found = flambeau.nn.functional.avg_pool1d(line, size, stride, padding, ceil)
+            with monkeypatch.context() as m:
+                m.setattr(library_product, "_means", lambda *args: None)
+                other = flambeau.nn.functional.avg_pool1d(line, size, stride, padding, ceil)
+            assert found.stride() == other.stride() and found.dtype is other.dtype
+            t = {"float32": 1e-6, "float64": 1e-14, "bfloat16": 1e-2}[dtype]
+            assert flambeau.allclose(found.double(), other.double(), rtol=t, atol=t)

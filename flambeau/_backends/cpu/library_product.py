@@ -212,7 +212,7 @@ def max_pool_backward(g: Any, indices: Any, *, shape: Ints, n: int) -> Any:
 def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divisor: Any) -> Any:
     """Sums of windows, divided by `divisor` (a number, or an array over the output positions)."""
     how = dict(size=size, stride=stride, padding=padding, out=out)
-    found = _means(x, tuple(size), tuple(stride), tuple(out), divisor) if not any(padding) else None
+    found = _means(x, tuple(size), tuple(stride), tuple(out), divisor, tuple(padding))
     if found is not None:
         return found
     if x.size >= POOLED and x.dtype.name in DTYPES and native() and _one_by_one(x, size):
@@ -237,12 +237,21 @@ def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divi
     return laid(found, channels_last(x)) if len(size) < 3 else np.ascontiguousarray(found)
 
 
-def _means(x: Any, size: tuple[int, ...], stride: tuple[int, ...], out: tuple[int, ...], divisor: Any) -> Any:
-    """Means of windows that are whole images, or of images with channels last, as sums that the generator of kernels makes; or None."""
+def _means(
+    x: Any, size: tuple[int, ...], stride: tuple[int, ...], out: tuple[int, ...], divisor: Any, padding: tuple[int, ...]
+) -> Any:
+    """Means of windows that are whole images, of images with channels last, or of lines, as sums that the generator of kernels makes;
+    or None."""
     n, last = len(size), channels_last(x)
-    whole = size == x.shape[-n:] and set(out) == {1}
-    fit = all((o - 1) * s + k <= e for e, o, s, k in zip(x.shape[-n:], out, stride, size, strict=True))
-    if not (whole or (last and n == 2 and fit and stride == size)) or x.size < POOLED or x.dtype.name not in DTYPES:
+    bare = not any(padding)
+    whole = bare and size == x.shape[-n:] and set(out) == {1}
+    fit = all(
+        (o - 1) * s + k <= e + 2 * p for e, o, s, k, p in zip(x.shape[-n:], out, stride, size, padding, strict=True)
+    )
+    lines = n == 1 and fit and size[0] <= SHORT
+    if not (whole or lines or (last and bare and n == 2 and fit and stride == size)):
+        return None
+    if x.size < POOLED or x.dtype.name not in DTYPES:
         return None
     if not isinstance(divisor, (int, float)) or not native():
         return None
@@ -250,6 +259,8 @@ def _means(x: Any, size: tuple[int, ...], stride: tuple[int, ...], out: tuple[in
     if whole:
         found = _whole(n)(x, wide)
         return None if found is None else laid(found, last) if n < 3 else found
+    if lines:
+        return _lines(size[0], stride[0], out[0], padding[0])(x, wide)
     found = _tiles(size, stride, out)(x.transpose(0, 2, 3, 1), wide)
     return None if found is None else laid(found.transpose(0, 3, 1, 2), True)
 
@@ -263,6 +274,27 @@ def _whole(n: int) -> Any:
 
     def body(x: Any, divisor: Any) -> Any:
         return cast(k.sum(cast(x, divisor.dtype), tuple(range(x.ndim - n, x.ndim))) / divisor, x.dtype)
+
+    return compile(body, "means")
+
+
+SHORT = 8  # cells of a line's window
+
+
+@lru_cache(maxsize=256)
+def _lines(size: int, stride: int, out: int, padding: int) -> Any:
+    from flambeau._backends.cpu.compile import compile
+    from flambeau._kernel.record import Record, cast
+
+    k = Record()
+
+    def body(x: Any, divisor: Any) -> Any:
+        wide, stop = cast(x, divisor.dtype), (out - 1) * stride + 1
+        wide = k.pad(wide, [(0, 0)] * (x.ndim - 1) + [(padding, padding)])
+        total = k.slice(wide, -1, 0, stop, stride)
+        for i in range(1, size):
+            total = total + k.slice(wide, -1, i, i + stop, stride)
+        return cast(total / divisor, x.dtype)
 
     return compile(body, "means")
 
