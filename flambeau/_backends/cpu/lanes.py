@@ -404,6 +404,15 @@ class Builder:
         self.line(f"br label %{name}.end")
         self.scope.append(f"{name}.end:")
 
+    def keep(self, v: Value, slot: str | None = None) -> str:
+        """Leaves a value in memory, which a branch may write anew."""
+        slot = self.alloca(spell(v.type, v.lanes)) if slot is None else slot
+        self.line(f"store {v}, ptr {slot}")
+        return slot
+
+    def kept(self, like: Value, slot: str) -> Value:
+        return self.emit(like.type, like.lanes, f"load {spell(like.type, like.lanes)}, ptr {slot}")
+
     def rarely(self, c: Value, x: list[Value], usual: Value, function: str) -> Value:
         """`usual` but, in lanes where c, `function` of the scalars x: an out-of-line function called lane by lane."""
         n = usual.lanes

@@ -50,6 +50,8 @@ PIO2_HI, PIO2_LO = 1.5707963705062866, -4.371139000186241e-08  # pi/2 in two flo
 SQRT_HALF_BITS = {"f32": 0x3F3504F3, "f64": 0x3FE6A09E667F3BCD}
 SQRT_TWO = {"f32": 1.4142135381698608, "f64": 1.4142135623730951}  # twice what those bits are
 INF, NAN = math.inf, math.nan
+PIO2_F32 = (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15)  # pi/2 in three floats
+SHORT = 2.0**15  # up to this, float32 reduces with these
 LARGE = 2.0**30  # beyond this, sin and cos reduce with all the bits of 2/pi
 
 
@@ -421,6 +423,16 @@ def reduce_f32(b: Builder, x: Value) -> tuple[Value, Value]:
     return b.fma(-n, PIO2[1], r), b.convert("trunc", i, "i32")
 
 
+def reduce_short(b: Builder, x: Value) -> tuple[Value, Value]:
+    """The same in float32 for |x| <= SHORT, where a machine has fused products; of the quadrant the last two bits are right."""
+    shifted = b.fma(x, 2 / PI, MAGIC["f32"])
+    n = shifted - MAGIC["f32"]
+    r = x
+    for part in PIO2_F32:
+        r = b.fma(-n, part, r)
+    return r, b.bits(shifted)
+
+
 def reduce_f64(b: Builder, x: Value) -> tuple[Value, Value, Value]:
     """(r, its second word, quadrant) for |x| <= LARGE."""
     n, i = nearest(b, x * (2 / PI))
@@ -448,6 +460,8 @@ def circular(kind: str, b: Builder, r: Value, low: Value | None, i: Value) -> Va
 
 def turning(kind: str) -> Callable[[Builder, Value], Value]:
     def function(b: Builder, x: Value) -> Value:
+        if x.type == "f32" and kind != "tan" and b.fma_unit:
+            return short(kind, b, x)
         if x.type == "f32":
             r, i = reduce_f32(b, x)
             y = tangent(b, r, i) if kind == "tan" else circular(kind, b, b.narrow(r), None, i)
@@ -462,6 +476,24 @@ def turning(kind: str) -> Callable[[Builder, Value], Value]:
 
     function.__name__ = kind
     return function
+
+
+def short(kind: str, b: Builder, x: Value) -> Value:
+    """sin or cos in float32; where some lanes are beyond SHORT, these are reduced in float64, or by all the bits of 2/pi."""
+    r, i = reduce_short(b, x)
+    y = circular(kind, b, r, None, i)
+    if kind == "sin":
+        y = b.select(x == 0.0, x, y)
+    a = b.abs(x)
+    beyond = a > SHORT
+    slot = b.keep(y)
+    with b.when(b.any(beyond)):
+        r, i = reduce_f32(b, x)
+        z = circular(kind, b, b.narrow(r), None, i)
+        far = (a > LARGE) & (a < INF)  # of infinity and NaN nothing is left above
+        z = b.rarely(far, [x], z, b.outline(f"{kind}.large.f32", "f32", 1, lambda b, x: large(kind, b, x)))
+        b.keep(b.select(beyond, z, y), slot)
+    return b.kept(y, slot)
 
 
 def tangent(b: Builder, r: Value, i: Value) -> Value:
