@@ -98,9 +98,12 @@ def erfc(b: Builder, x: Value) -> Value:
 def erfinv_f32(b: Builder, x: Value) -> Value:
     a = b.abs(x)
     w = -log(b, (1.0 - a) * (1.0 + a))
-    near, far = b.widen(b.smaller(b.const(5.0, w), w)) - 2.5, b.widen(b.sqrt(b.smaller(b.const(16.6, w), w))) - 4.0
-    y = b.select(w < 5.0, b.poly(near, table.ERFINV["f64"]), b.poly(far, table.ERFINV_TAIL["f32"]))
-    y = b.narrow(b.widen(a) * y)
+    y = b.poly(b.widen(b.smaller(b.const(5.0, w), w)) - 2.5, table.ERFINV["f64"])
+    slot, far = b.keep(y), w >= 5.0
+    with b.when(b.any(far)):  # seldom
+        tail = b.poly(b.widen(b.sqrt(b.smaller(b.const(16.6, w), w))) - 4.0, table.ERFINV_TAIL["f32"])
+        b.keep(b.select(far, tail, y), slot)
+    y = b.narrow(b.widen(a) * b.kept(y, slot))
     y = b.select(a < 1.0, y, b.select(a == 1.0, b.const(INF, x), NAN))
     return b.copysign(y, x)
 
