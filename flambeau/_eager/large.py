@@ -147,6 +147,11 @@ EXACT = frozenset(
 _calls: dict[Any, Native] = {}
 
 
+def frozen(v: Any) -> Any:
+    """A list among the arguments (of dims, of sizes) as a tuple, so that kernels are found by it."""
+    return tuple(map(frozen, v)) if type(v) is list else v
+
+
 def enough(operands: Sequence[Any]) -> bool:
     """Whether one of a call's operands is large, or what they are broadcast to."""
     first = None
@@ -188,10 +193,11 @@ def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, how: 
             return None
         else:
             statics.append(a)
+    statics = list(map(frozen, statics))
     try:
         key = (op, tuple(statics), tuple(map(type, statics)), tuple(positions), common, how, target is not None)
         kernel = _calls.get(key)
-    except TypeError:  # a list among the arguments
+    except TypeError:
         return None
     if kernel is None:
         if len(_calls) > 2048:
@@ -241,8 +247,9 @@ def structured(op: Op, statics: tuple[Any, ...], present: tuple[bool, ...]) -> N
     try:
         key = (op, statics, tuple(map(type, statics)), present)
         found = _structured.get(key)
-    except TypeError:  # a list among the arguments
-        return None
+    except TypeError:
+        settled = tuple(map(frozen, statics))
+        return None if settled == statics else structured(op, settled, present)
     if found is None:
         given = list(statics)
 

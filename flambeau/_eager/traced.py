@@ -197,7 +197,7 @@ def backward(node: Any, g: Any) -> Any:
         largest = max(largest, a.size)
     if largest < large.LARGE:
         return None
-    statics = tuple(None if isinstance(v, Tensor) else (type(v), v) for v in saved)
+    statics = tuple(None if isinstance(v, Tensor) else (type(v), large.frozen(v)) for v in saved)
     try:
         key = (type(node), tuple(n is None for n in node.next), node.into, tuple(x is None for x in gs), single, node.listed, node.metas, statics)  # fmt: skip
         rule = _rules.get(key)
@@ -397,7 +397,7 @@ def composite(op: Op, values: tuple[Any, ...]) -> Any:
             statics.append(None)
             largest = max(largest, a.size)
         else:
-            statics.append((v,))
+            statics.append((large.frozen(v),))
     if largest < large.LARGE or floating is None:
         return None
     needs = tuple(
