@@ -199,8 +199,11 @@ def inplace_lane(op: Op, me: str) -> list[str]:
     body, _ = lines([root], {p: f"a{i}" for i, p in enumerate(ps)}, derived.array_word,
                     lambda c: derived.array_constant(SCOPE, c.arg), lambda c, x: f"{x}.astype(d)",
                     derived.array_tail)  # fmt: skip
-    head, _, last = body[-1].partition(" = ")
-    body[-1] = last.replace(", out=...)", ", out=a0)")
+    if op.run is op.body:
+        body[-1] = body[-1].partition(" = ")[2].replace(", out=...)", ", out=a0)")
+    else:  # an array reading of its own
+        given = passed(op, {p.name: f"a{i}" for i, p in enumerate(tensors)})
+        body = [f"a0[...] = {bind(op, 'RUN', op.run)}(K, {given})"]
     history = " and ".join(f"{p.name}._node is None and {p.name}._base is None" if i == 0 else
                            f"(k{i} not in PLAIN or ({p.name}._node is None and {p.name}._base is None))"
                            for i, p in enumerate(tensors))  # fmt: skip
