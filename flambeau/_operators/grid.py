@@ -158,7 +158,7 @@ def _grid_places(
             where = placed(x).round() if mode == 1 else placed(x).floor() + tap
         offset = _cells(where, e, step, wide)
         out = offset if out is None else out + offset
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 @composite("_grid_weights", variants=(), native=True)
@@ -170,7 +170,7 @@ def _grid_weights(grid: Tensor, taps: Tensor, spatial: IntList, mode: int, paddi
         tap = taps.select(0, d).reshape(1, -1, 1)
         weight = _cubic(x, tap) if mode == 2 else _linear(placed(x), tap)
         out = weight if out is None else out * weight
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def _linear(x: Any, tap: Any) -> Any:
