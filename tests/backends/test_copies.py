@@ -93,3 +93,14 @@ def test_floats_as_unsigned_integers_wrap_around(shape: tuple[int, ...], wide: s
         found = converted(array, dtype=getattr(fl, narrow))
         np.testing.assert_array_equal(found, array.astype(np.int64).astype(narrow))
         assert found.dtype == narrow
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "bool", "complex64"])
+def test_small_turned_pieces_are_joined(dtype: str) -> None:
+
+    parts = [fl.arange(i, i + 80 * 70).reshape(80, 70).to(getattr(fl, dtype)).t() for i in range(5)]
+    for dim in (0, 1):
+        found = fl.cat(parts, dim)
+        expected = fl.cat([p.contiguous() for p in parts], dim)
+        assert fl.equal(found, expected) and found.is_contiguous()
+    assert fl.equal(fl.stack(parts, 1), fl.stack([p.contiguous() for p in parts], 1))

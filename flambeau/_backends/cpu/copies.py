@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flambeau._backends.cpu.engine import Code, Target
 
 LARGE = 1 << 17  # bytes: a copy of fewer is over before a kernel has begun
+TURNED = 1 << 14  # the same where dims are turned about, which takes longer
 SEEN_AS = {4: np.dtype("f4"), 8: np.dtype("f8")}
 NARROW, BLOCK = 64, 1 << 16  # bytes that a row has at least, and that are copied at a time
 MOST = 64  # chunks
@@ -36,8 +37,12 @@ def _table() -> Any:
 
 def copy_into(out: Any, x: Any) -> None:
     """out[...] = x, for arrays of one dtype; x may be broadcast."""
-    if out.nbytes >= LARGE and x.shape == out.shape and out.dtype.kind != "O" and _table() is not None:
-        if _turned(out, x):
+    if out.nbytes >= TURNED and x.shape == out.shape and out.dtype.kind != "O" and _table() is not None:
+        turned = _turned(out, x)
+        if not turned and out.nbytes < LARGE:
+            out[...] = x
+            return
+        if turned:
             d = SEEN_AS.get(x.itemsize)
             if d is not None and x.dtype.kind in "fiuc":
                 if _launched(out if out.dtype is d else out.view(d), x if x.dtype is d else x.view(d)):

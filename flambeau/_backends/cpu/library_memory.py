@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu import casts
-from flambeau._backends.cpu.copies import LARGE, copy_into
+from flambeau._backends.cpu.copies import LARGE, TURNED, copy_into
 from flambeau._values.shape import contiguous_strides, is_dense
 from flambeau._values.storage import bytes_of, root
 
@@ -291,7 +291,9 @@ def tile(x: Any, *, repeats: Shape) -> Any:
 
 def joined(*xs: Any, dim: int) -> Any:
     """Arrays of one dtype, one after another along a dim."""
-    if sum([x.nbytes for x in xs]) < LARGE * len(xs):
+    first = xs[0]
+    turned = first.ndim > 1 and first.nbytes >= TURNED and first.strides[-1] != first.itemsize
+    if not turned and sum([x.nbytes for x in xs]) < LARGE * len(xs):
         return np.concatenate(xs, dim)
     dim = dim % xs[0].ndim if xs[0].ndim else dim
     rest = [x.shape[:dim] + x.shape[dim + 1 :] for x in xs]
