@@ -205,6 +205,16 @@ class _OpNamespace(types.ModuleType):
         return found
 
 
+@functools.lru_cache(1)
+def _named(count: int) -> dict[str, list[tuple[str, Op]]]:
+    """The operators that a name may mean, in the order of the registry; `count` is how many it holds."""
+    found: dict[str, list[tuple[str, Op]]] = {}
+    for full, op in REGISTRY.items():
+        for name in dict.fromkeys(n.removesuffix("_") for n in (full.partition(".")[0], *op.aliases)):
+            found.setdefault(name, []).append((full, op))
+    return found
+
+
 def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
     if namespace in ("quantized", "_quantized", "sparse"):
         importlib.import_module("flambeau._quantized")
@@ -226,7 +236,7 @@ def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
         return None
     _operators.load()
     overloads: dict[str, tuple[Op, str]] = {}
-    for full, op in REGISTRY.items():
+    for full, op in _named(len(REGISTRY)).get(name.removesuffix("_"), ()):
         base, _, overload = full.partition(".")
         if name in op.aliases or name.removesuffix("_") in op.aliases:
             base = name if name in op.aliases else name[:-1]

@@ -245,7 +245,7 @@ class Assembly:
         """Where a target goes."""
         facts = t.layout.dtype, t.layout.shape, t.layout.strides
         if t.place is not None and not self.wanted(t):
-            return Held(t.place, *facts)
+            return Held(t.place, *facts, t.offset)
         return self.settle(self.name(t), *facts, t.place)
 
     def settle(

@@ -83,8 +83,8 @@ def _instance(tr: Tracer, obj: Any, kind: type, name: str, ask: bool = True) -> 
     found = lookup(kind, name)
     if found is not MISSING:
         t = type(found)
-        if t is property or t is functools.cached_property:
-            if t is property:
+        if (prop := _is_property(t)) or t is functools.cached_property:
+            if prop:
                 _assume(tr, kind, name, found)
                 if found.fget is None:
                     raise AttributeError(f"unreadable attribute '{name}'")
@@ -130,6 +130,11 @@ def _instance(tr: Tracer, obj: Any, kind: type, name: str, ask: bool = True) -> 
     if found is not MISSING:
         return _bind(tr, kind, name, found, obj)
     return _missing(tr, obj, kind, name, source, ask)
+
+
+def _is_property(t: type) -> bool:
+    """Whether descriptors of this type are read as properties are."""
+    return t is property or (issubclass(t, property) and lookup(t, "__get__") is property.__get__)
 
 
 def _missing(tr: Tracer, obj: Any, kind: type, name: str, source: Any, ask: bool) -> Any:
@@ -193,6 +198,10 @@ def _descriptor(tr: Tracer, kind: type, name: str, found: Any) -> None:
     if tr.source_of(found) is None:
         tr.register(found, tr.constant(found))
     tr.guards.definition(kind, owner, name, found)
+    for what in ("__get__", "__set__"):
+        if isinstance(fn := lookup(type(found), what), types.FunctionType):
+            _assume(tr, type(found), what, fn)
+            _registered(tr, fn)
 
 
 def _bind(tr: Tracer, kind: type, name: str, found: Any, obj: Any) -> Any:
@@ -271,8 +280,10 @@ def _class(tr: Tracer, cls: type, name: str) -> Any:
         return types.MethodType(_registered(tr, found.__func__), cls)
     if t is property or t in BUILTIN or t in (types.MemberDescriptorType, types.GetSetDescriptorType):
         return getattr(cls, name)
-    if isinstance(lookup(t, "__get__"), types.FunctionType):
-        raise Break(f"the descriptor {cls.__name__}.{name}")
+    fn = lookup(t, "__get__")
+    if isinstance(fn, types.FunctionType):
+        _descriptor(tr, cls, name, found)
+        return tr.call(fn, (found, None, cls), {})
     v = getattr(cls, name)
     return tr.reach(v, tr.sources.attr(tr.constant(cls), name)) if cls.__flags__ & HEAP else v
 

@@ -87,19 +87,6 @@ class Journal:
     def slot_written(self, obj: Any, name: str) -> bool:
         return (id(obj), name) in self.slots
 
-    def close(self) -> None:
-        """The capture is over: keep what there is now, before it is undone."""
-        self._grads = [(t, held, t._grad) for t, held in self.grads.values()]
-        self._dicts = [(c, held, dict(c)) for c, held in self.containers.values() if isinstance(c, dict)]
-
-    def grad_changes(self) -> list[tuple[Any, Any, Any]]:
-        """(tensor, gradient before, gradient after) of each tensor whose gradient was assigned."""
-        return self._grads
-
-    def dict_changes(self) -> list[tuple[Any, Any, Any]]:
-        """(dictionary, what it held, what it holds) of each that was written."""
-        return self._dicts
-
     def undo(self) -> None:
         """Put everything back."""
         for c, held in self.containers.values():

@@ -6,6 +6,7 @@ entries, the most recent first; an entry checks its guards, runs its program and
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import types
@@ -37,6 +38,7 @@ from flambeau._capture.breaks import (
 )
 from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame, Pending, Stop
+from flambeau._capture.geometry import Geometry, Wanted
 from flambeau._capture.guards import Failed
 from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
@@ -94,6 +96,7 @@ class Function:
         self.fn, self.backend, self.fullgraph, self.dynamic, self.limit = fn, backend, fullgraph, dynamic, limit
         self.code = fn.__code__
         self.breaks: list[Break] = []
+        self.computes = False  # whether a capture needs the elements of tensors
         self.segments: dict[Any, Segment] = {}
         self.first = self.segments[None] = Segment()
         code = self.code
@@ -202,6 +205,8 @@ class Function:
                 f"'{self.fn.__qualname__}' is captured again: {'; '.join(sorted({f.text for f in failed}))}"
             )
         segment.captures += 1
+        collecting = gc.isenabled()
+        gc.disable()  # almost all that a capture makes is held until it ends: looking for cycles meanwhile takes as long as the capture
         try:
             entry = self._trace(segment, start, values)
         except Break as b:
@@ -213,6 +218,9 @@ class Function:
             return _EAGER
         except UserError:
             return _EAGER  # eager raises it, with all effects up to there
+        finally:
+            if collecting:
+                gc.enable()
         logs.captured(self.fn, entry)
         segment.entries.insert(0, entry)
         memory.trim()  # what the capture has computed on the way lies there, and will not be wanted again
@@ -268,9 +276,15 @@ class Function:
                     raise problem.__cause__ from None
                 if dumps.wanted("breaks") or dumps.wanted("dynamic"):
                     dumps.say(f"# {self.fn.__qualname__} is captured for one size: {problem!r} {problem.__cause__!r}")
+        if not self.computes:
+            try:
+                return self._attempt(segment, start, False, True)
+            except (Wanted, UserError):
+                self.computes = True
         return self._attempt(segment, start, False)
 
-    def _attempt(self, segment: Segment, start: Callable[[], Any], symbolic: bool) -> Entry:
+    def _attempt(self, segment: Segment, start: Callable[[], Any], symbolic: bool, remembers: bool = False) -> Entry:
+        """`remembers`: what is known to lie somehow is not computed."""
         parameters, frames_of = start()
         places: list[Place] = []
         stopped: Break | None = None
@@ -279,6 +293,9 @@ class Function:
             tr = Tracer(parameters, segment.changing, symbolic, symbolic and self.dynamic is True)
             tr.assumes = assumes
             tr.stop_at = places[0].at if places else -1
+            if remembers:
+                tr.recorder.geometry = Geometry(self.code, tr.recorder.hold)
+                tr.recorder.geometry.load()
             _assume_state(tr)
             tr.casts = autocast.remember({})
             tr.recorder.start()
@@ -288,6 +305,8 @@ class Function:
                     return self._finish(tr, (frame.run_all(tr, frames),), [], None)
                 except Stop as stop:
                     return self._finish(tr, None, places[0].reached(stop.frame), stopped)
+            except Wanted:
+                raise
             except Raises:
                 raise UserError from None
             except Assumed:
@@ -337,8 +356,9 @@ class Function:
             raise Break(
                 f"{tr.recorder.custom} is part of the history of a result", "call backward() in the same function"
             )
-        tr.journal.close()
         _undo(tr)
+        if tr.recorder.geometry is not None:
+            tr.recorder.geometry.keep()
         program: Program | None = None
         inputs: list[str] | None = None
         counted: list[str] = []  # versions of what the program writes
@@ -348,8 +368,7 @@ class Function:
         if made.count or replay.outputs:
             program = made
             forced = stance()[1]
-            chosen = self.backend if forced is None else backends.find(forced)
-            backend = backends.eager if chosen is backends.native and once_only(tr) else chosen
+            backend = self.backend if forced is None else backends.find(forced)
             written = shared.written(program.module) if backend is backends.native else {}
             if written and _overlap(tr, program, written):
                 backend, written = backends.eager, {}
@@ -437,26 +456,6 @@ def _overlap(tr: Tracer, program: Program, written: dict[int, int]) -> bool:
     now = shared.overlapping([a for _, _, a in into], [a for _, _, a in others])
     tr.guards.overlap([source for _, source, _ in into], [source for _, source, _ in others], now)
     return now
-
-
-def once_only(tr: Tracer) -> bool:
-    """Whether the entry undoes an assumption of its own (an optimizer makes its state): then it runs once, and is not worth compiling."""
-    for t, held, now in tr.journal.grad_changes():
-        source = tr.source_of(t)
-        if (
-            held is None
-            and now is not None
-            and source is not None
-            and tr.guards.assumed("equal", tr.sources.attr(source, "_grad"))
-        ):
-            return True
-    return any(
-        tr.guards.assumed("present", source, (type(k), k))
-        for c, held, now in tr.journal.dict_changes()
-        if (source := tr.source_of(c)) is not None
-        for k in now
-        if k not in held and isinstance(k, str)
-    )
 
 
 _EAGER: Any = object()

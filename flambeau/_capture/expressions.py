@@ -36,6 +36,7 @@ from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node
 
 K = Record()
+PART = 2  # what is written to parts of an input is stored there alone if the input is this many times as large
 HELD = 1 << 16  # bytes of a tensor that a program holds itself
 MOVES = ("reshape", "permute", "expand", "slice", "flip", "windows")
 
@@ -93,6 +94,9 @@ class Program:
     inputs: int
     checks: list[Expr] = field(default_factory=list)  # numbers that are not 0 where an argument is refused
     constants: list[Any] = field(default_factory=list)  # inputs after those: (dtype, shape, bytes)
+    parts: dict[int, list[tuple[Expr, place.Strided]]] = field(
+        default_factory=dict
+    )  # small parts of an input that are all that is stored there
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,9 @@ class Storage:
 
     def __init__(self, expr: Expr, source: int = -1) -> None:
         self.expr, self.source, self.written = expr, source, False
+        self.parts: (
+            list[tuple[Expr, Expr]] | None
+        ) = []  # where was written, in order (moves of the input), and what; None: everywhere
 
 
 @dataclass(frozen=True)
@@ -176,6 +183,7 @@ class Builder:
         self.routines, self.operators = routines, operators
         self.checks: list[Expr] = []
         self.leaves: list[Leaf] = []
+        self.leaves_of: dict[int, Leaf] = {}  # by input
         self.steps: list[Step] = []
         self.k = Recorder(self)
         self.products: dict[tuple[Expr, Expr], Expr] = {}
@@ -211,7 +219,9 @@ class Builder:
             if s.written or any(r.source == s.source for r in results):
                 raise Unsupported(f"the attribute {name} is written or returned")
         writes = [(i, s.expr) for i, s in storages if s.written]
-        return Program(self.leaves, self.steps, results, writes, self.inputs, self.checks, self.constants)
+        changed = {self.leaves_of[i].expr for i, _ in writes}
+        parts = {i: found for i, s in storages if s.written and (found := self.stored(s, changed)) is not None}
+        return Program(self.leaves, self.steps, results, writes, self.inputs, self.checks, self.constants, parts)
 
     def input(self, i: int, x: Any) -> Any:
         if isinstance(x, Tensor):
@@ -221,7 +231,7 @@ class Builder:
             item = a.dtype.itemsize
             if any(s % item for s in a.strides) or a.dtype.kind == "c":
                 raise Unsupported("an input whose elements are not a whole number of elements apart, or complex")
-            leaf = self.leaf(a.shape, of(a.dtype), tuple(s // item for s in a.strides), i)
+            leaf = self.leaves_of[i] = self.leaf(a.shape, of(a.dtype), tuple(s // item for s in a.strides), i)
             return Tens(Storage(leaf.expr, i))
         if type(x) in (float, int):
             return Number(self.leaf((), float64 if type(x) is float else int64, (), i, True).expr, x)
@@ -387,8 +397,26 @@ class Builder:
         if e.shape != old.shape:
             raise Unsupported("an in-place operator changes the shape")
         storage = into.storage
-        storage.expr = put(storage.expr, into.chain, cast(narrowed(e, old.dtype), old.dtype))
+        value = cast(narrowed(e, old.dtype), old.dtype)
+        storage.expr = put(storage.expr, into.chain, value)
         storage.written = True
+        where = self.leaves_of.get(storage.source)
+        if not into.chain or where is None or storage.parts is None:
+            storage.parts = None
+        else:
+            storage.parts.append((Tens(Storage(where.expr), into.chain).expr, value))
+
+    def stored(self, s: Storage, changed: set[Expr]) -> list[tuple[Expr, place.Strided]] | None:
+        """What is stored in parts of an input, where that is less than the whole: each value, and where it goes."""
+        leaf = self.leaves_of.get(s.source)
+        if s.parts is None or leaf is None:
+            return None
+        held = {x.expr: x for x in self.leaves}
+        found = [(value, place.strided(e, held)) for e, value in s.parts]
+        if any(w.core is not leaf.expr or value in changed for value, w in found):
+            return None
+        some = sum(math.prod(w.shape) for _, w in found)
+        return found if PART * some <= math.prod(leaf.expr.shape) else None
 
     # ---- steps ----
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._backends.meta import MetaArray
+from flambeau._capture import backends
 from flambeau._capture.breaks import BackendCompilerFailed
 from flambeau._capture.recorder import Recorder, Value
 from flambeau._capture.sized import numbered
@@ -67,6 +68,8 @@ class Program:
     def compile(self, backend: Callable[..., Any], examples: list[Any]) -> None:
         """Let the backend make a function of it, in the grad mode in which it will run."""
         before, STATE.grad = STATE.grad, STATE.grad and self.live
+        if backend is not backends.native:
+            self.module.recompile()  # whoever edits the graph says when its code is another one
         try:
             self.run = backend(self.module, examples)
             assert callable(self.run), "compiler_fn did not return callable"
@@ -176,6 +179,7 @@ def _module(lines: list[Value], inputs: list[tuple[Any, Value, Any]], outputs: l
     if live and mode != STATE.grad:
         _switch(graph, STATE.grad)
     graph.output(tuple(nodes[id(v)] for v in outputs))
+    graph._late = True
     return GraphModule(constants, graph)
 
 

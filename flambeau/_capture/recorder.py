@@ -63,6 +63,7 @@ class Recorder:
         self._fresh: set[int] = set()  # owners of memory that the program made
         self._foreign: set[int] = set()  # owners of memory that inputs lie in
         self._generator: Any = None
+        self.geometry: Any = None  # how results lie, where they are not computed
         self.mutated: list[Any] = []  # outside tensors that were written
 
     # ---- entering the call path ----
@@ -224,7 +225,7 @@ class Recorder:
                 raise Break("the size of a selection by a mask depends on the data", "use torch.where")
         args, kwargs = self._arguments(op, values)
         if into:
-            self.writing(values[op.receiver_at])
+            self.writing(values[op.receiver_at], op.custom is None and self.geometry is not None)
         if op.body.__module__.endswith(".random"):
             self._draw(values)
         if into and op.view:
@@ -248,7 +249,11 @@ class Recorder:
         if self.tracer.symbols is not None:
             return self.unwatched(call.general, op, values, None, into)
         raw = tuple(map(_plain, values))
-        r = self.unwatched(call.general, op, raw, None, into)
+        STATE.known = self.geometry
+        try:
+            r = self.unwatched(call.general, op, raw, None, into)
+        finally:
+            STATE.known = None
         tracked = [(x, y) for x, y in zip(raw, values, strict=True) if isinstance(y, Tracked)]
         node = getattr(r[0] if isinstance(r, (tuple, list)) and r else r, "_node", None) if tracked else None
         if node is not None and node.saved and not node.leaf:
@@ -311,7 +316,12 @@ class Recorder:
         if op.body.__module__.endswith(".random"):
             self._draw(values)
         raw = tuple(map(_plain, values)) if self.tracer.symbols is None else values
-        r = self.unwatched(create.create, op, raw, None, extra["layout"], extra["device"], extra["pin_memory"], False)
+        if self.geometry is not None:
+            r = self.unwatched(self.geometry.created, op, raw, extra)
+        else:
+            r = self.unwatched(
+                create.create, op, raw, None, extra["layout"], extra["device"], extra["pin_memory"], False
+            )
         if r.device.type != "cpu":
             raise Break(f"a tensor on the device '{r.device}'")
         v = self.emit("call", target(op, False), args, kwargs | given)
@@ -381,14 +391,19 @@ class Recorder:
 
     # ---- writing ----
 
-    def writing(self, t: Tensor) -> None:
-        """Memory of the outside is about to be overwritten: keep what it holds."""
-        owner = views.memory_of(t._a)
-        if id(owner) in self._fresh:
+    def writing(self, t: Tensor, perhaps: bool = False) -> None:
+        """Memory of the outside is about to be overwritten: keep what it holds. `perhaps`: `geometry` will say so if it really is."""
+        if id(views.memory_of(t._a)) in self._fresh:
             return
-        if id(owner) not in self._memory:
-            self._memory[id(owner)] = (owner, owner.copy("K") if isinstance(owner, np.ndarray) else None)
+        if not perhaps:
+            self.hold(t)
         self.mutated.append(t)
+
+    def hold(self, t: Tensor) -> None:
+        """Keep what memory of the outside holds."""
+        owner = views.memory_of(t._a)
+        if id(owner) not in self._fresh and id(owner) not in self._memory:
+            self._memory[id(owner)] = (owner, owner.copy("K") if isinstance(owner, np.ndarray) else None)
 
     def history_changed(self) -> bool:
         """Whether a write gave an outside tensor a history."""

@@ -41,6 +41,7 @@ class Target:
     layout: Layout
     place: Place | None = None
     stand: Expr | None = None  # the parameter by which other kernels read it
+    offset: Any = 0  # in elements, from where the place begins
 
 
 @dataclass(eq=False)
@@ -108,6 +109,10 @@ class Schedule:
             self.dtypes[self.check] = bad.dtype
             self.result(self.check, Result(bad, ()), taken)
         for i, e in self.program.writes:
+            if i in self.program.parts:
+                for value, _ in self.program.parts[i]:
+                    self.target(value)
+                continue
             leaf = next(x for x in self.program.leaves if x.input == i)
             self.fixed.append(Target(e, leaf.layout, Place("arg", i)))
 
@@ -494,7 +499,25 @@ class Schedule:
             made.after = set(units)
             made.reads = [source.stand]
             self.units.append(made)
+        self.store_parts([*units, *(u for u in self.units if u not in units)])
         units += [u for u in self.units if u not in units]
+
+    def store_parts(self, units: Sequence[Unit]) -> None:
+        """Parts of inputs are overwritten when everything else is done, in order. What reads the whole as it is by then reads them where they were made."""
+        before = set(units)
+        for i, parts in self.program.parts.items():
+            for value, where in parts:
+                source = self.want.get(value)
+                if source is not None:
+                    source.stand = source.stand or self.stand_for(source)
+                stand = value if source is None or source.stand is None else source.stand
+                layout = Layout(value.dtype.name, tuple(where.shape), tuple(where.strides))
+                stored = Target(stand, layout, Place("arg", i), offset=where.offset)
+                self.cones[stored] = ({}, {stand: None})
+                made = Unit([stored], index=math.inf)
+                made.after, made.reads = set(before), [stand]
+                before.add(made)
+                self.units.append(made)
 
     def single(self, u: Unit) -> bool:
         made = self.fused(u)

@@ -13,6 +13,7 @@ import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,20 @@ def key(gm: GraphModule, examples: Sequence[Any]) -> list[tuple[str, Any]] | Non
         ("default dtype", get_default_dtype().name),
         ("tag", settings.cache_tag()),
         ("python", f"{sys.implementation.cache_tag}"),
+        ("sources", stamp(*SOURCES)),
+    ]
+    return engine().key(parts, LIGHT)
+
+
+def about(code: CodeType) -> list[tuple[str, Any]] | None:
+    """The key of what is remembered about a function, whatever it is called with; None where nothing is."""
+    if settings.cache_tag() is None:
+        return None
+    text = f"{code.co_filename}:{code.co_firstlineno} {code.co_qualname} {code.co_names} {len(code.co_code)}"
+    parts = [
+        ("function", text),
+        ("tag", settings.cache_tag()),
+        ("python", sys.implementation.cache_tag),
         ("sources", stamp(*SOURCES)),
     ]
     return engine().key(parts, LIGHT)

@@ -16,6 +16,7 @@ import numpy as np
 from flambeau._capture import settings
 from flambeau._capture.breaks import Break, Raises
 from flambeau._capture.effects import Journal
+from flambeau._capture.geometry import Wanted
 from flambeau._capture.guards import Guards
 from flambeau._capture.numbers import Tracked, track
 from flambeau._capture.recorder import Recorder
@@ -301,7 +302,7 @@ class Tracer:
         """A dictionary's key as a constant or a source."""
         if isinstance(key, Tracked):
             return key.fixed()
-        if is_constant(key):
+        if is_constant(key) or (type(key) is tuple and all(is_constant(x) or isinstance(x, type) for x in key)):
             return key
         source = self.source_of(key)
         return source if source is not None else MISSING
@@ -451,7 +452,7 @@ class Tracer:
             return bool(x)
         if isinstance(x, Tensor):
             self.examine(x)
-            if self.recorder.known(x) or self.source_of(x) is not None:
+            if self.recorder.geometry(x) or self.source_of(x) is not None:
                 raise Break(
                     "a branch depends on the elements of a tensor",
                     "use torch.where, or compile the parts around the branch",
@@ -484,6 +485,8 @@ class Tracer:
         self.examine(t)
         if self.symbols is not None or type(t._a) is not np.ndarray or t._a.size != 1:
             return self.truth(t)
+        if self.recorder.geometry is not None:
+            raise Wanted("a tensor's elements are looked at")
         if bool(t._a.reshape(-1)[0]) is not value:
             raise Raises("an error is raised for what a tensor holds")
         self.assumed.append((self.recorder.copied(t), value))

@@ -121,6 +121,8 @@ class Graph:
         return relu
     """
 
+    _late = False  # whether a module's code is written when it is asked for
+
     def __init__(self, owning_module: Any = None, tracer_cls: Any = None, tracer_extras: dict[str, Any] | None = None) -> None:  # fmt: skip
         self._graph_namespace = _Namespace()
         self._root = Node(self, "", "root", "", (), {})

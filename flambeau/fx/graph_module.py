@@ -73,6 +73,16 @@ def _has_attr(module: nn.Module, path: str) -> bool:
     return True
 
 
+class _Late:
+    """`forward` of a module whose code is written when it is asked for: many captured graphs never run as Python."""
+
+    def __get__(self, module: Any, cls: type) -> Any:
+        if module is None:
+            return self
+        module.recompile()
+        return module.forward
+
+
 class GraphModule(nn.Module):
     """A module made of a graph and of the attributes that the graph refers to; `forward` is generated from the graph.
 
@@ -132,11 +142,16 @@ class GraphModule(nn.Module):
         assert isinstance(graph, Graph), f"Expected a Graph instance, but got {type(graph)}"
         self._graph = graph
         graph.owning_module = self
-        self.recompile()
+        if graph._late:
+            type(self).forward = _Late()  # type: ignore[assignment, method-assign]
+        else:
+            self.recompile()
 
     @property
     def code(self) -> str:
         """The text of `forward`."""
+        if isinstance(vars(type(self)).get("forward"), _Late):
+            self.recompile()
         if not hasattr(self, "_code"):
             raise RuntimeError("Code has not been generated! Please report a bug to PyTorch")
         return self._code
@@ -247,7 +262,7 @@ class GraphModule(nn.Module):
 
     def __str__(self) -> str:
         hint = "# To see more debug info, please use `graph_module.print_readable()`"
-        return "\n".join([super().__repr__(), self._code, hint])
+        return "\n".join([super().__repr__(), self.code, hint])
 
     def to_folder(self, folder: str | Path, module_name: str = "FxModule") -> None:
         """Write the module as a Python package with its state beside it."""

@@ -28,6 +28,7 @@ for _topic in (
     "indices",
     "changes",
     "checks",
+    "programs",
 ):
     importlib.import_module(f"tests.capture.cases_{_topic}")
 
@@ -52,6 +53,7 @@ NATIVE = (
     "modes",
     "breaks",
     "hooks",
+    "programs",
 )  # what programs could get wrong that graphs do not
 
 
