@@ -8,10 +8,7 @@ import numpy as np
 
 import flambeau
 
-from . import worker
-
 np_str_obj_array_pattern = re.compile(r"[SaUO]")  # dtypes that no tensor has
-SMALL = 256 << 10  # bytes of a batch that are copied sooner than `out=` is checked against every item
 default_collate_err_msg_format = (
     "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
 )
@@ -92,7 +89,7 @@ def collate(batch, *, collate_fn_map=None):
 
 
 def collate_tensor_fn(batch, *, collate_fn_map=None):
-    """Tensors of one shape, stacked; in a worker process, straight into the memory that the batch travels in."""
+    """Tensors of one shape, stacked."""
     first = batch[0]
     for kind, found in (("nested", first.is_nested), ("sparse", first.layout is not flambeau.strided)):
         if found:
@@ -100,10 +97,7 @@ def collate_tensor_fn(batch, *, collate_fn_map=None):
                 f"Batches of {kind} tensors are not currently supported by the default collate_fn; "
                 "please provide a custom collate_fn to handle them appropriately."
             )
-    small = worker.arena is None or len(batch) * first.nbytes < SMALL
-    if small or any(t.requires_grad or t.dtype != first.dtype for t in batch):
-        return flambeau.stack(batch, 0)
-    return flambeau.stack(batch, 0, out=worker.arena.empty((len(batch), *first.shape), first))
+    return flambeau.stack(batch, 0)
 
 
 def collate_numpy_array_fn(batch, *, collate_fn_map=None):

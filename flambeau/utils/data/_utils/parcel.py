@@ -7,7 +7,6 @@ nothing is left behind whichever process dies first.  Not here: how a parcel is 
 
 import functools
 import io
-import math
 import mmap
 import os
 import pickle
@@ -21,7 +20,7 @@ import flambeau
 
 ALIGNMENT = 64  # a cache line, and more than any dtype needs
 SMALL = 2048  # bytes below which a copy inside the pickle costs less than a mapping
-LARGE = 1 << 20  # bytes from which they are written from where they are
+LARGE = 1 << 16  # bytes from which they are written from where they are: a call costs less than a copy
 _LEAST = 1 << 20
 
 
@@ -44,7 +43,6 @@ class Segment:
 
     def __init__(self, memory):
         self.bytes = memory
-        self.start = _address(memory)
         self.size = memory.nbytes
         self.used = 0
         self.pieces = []  # (offset, bytes that lie elsewhere): written from where they are
@@ -87,10 +85,6 @@ class Segment:
             self.fd = -1
 
 
-def _address(array):
-    return array.__array_interface__["data"][0]
-
-
 def _lone():
     """What `getrefcount` says of an object that one name holds: `_ground/owners.py`, which this room may not see."""
     held = object()
@@ -109,7 +103,7 @@ class Arena:
         self.spare = []  # memory of parcels before
 
     def _memory(self, size):
-        """Bytes that nobody looks at: those of a parcel before, if its tensors are gone, or new ones."""
+        """Bytes that nobody looks at: those of a parcel before, if it has been written, or new ones."""
         while self.spare:
             memory = self.spare.pop()
             if memory.nbytes >= size and sys.getrefcount(memory) == _LONE:
@@ -126,21 +120,6 @@ class Arena:
         room = max(self.expected, size, sum(segment.size for segment in self.segments))
         self.segments.append(Segment(self._memory(room)))
         return len(self.segments) - 1, self.segments[-1].take(size)
-
-    def empty(self, shape, like):
-        """A tensor of this shape and the dtype of `like` whose memory is part of the parcel."""
-        size = math.prod(shape) * like.element_size()
-        if size < SMALL:
-            return flambeau.empty(shape, dtype=like.dtype)
-        i, offset = self.take(size)
-        return _tensor(self.segments[i].bytes[offset : offset + size], like.dtype, shape)
-
-    def find(self, address, size):
-        """(number of a segment, offset in it) of bytes that lie in the arena already; None if they do not."""
-        for i, segment in enumerate(self.segments):
-            if segment.start <= address and address + size <= segment.start + segment.used:
-                return i, address - segment.start
-        return None
 
     def release(self):
         """The segments, which are the caller's to close; the arena is empty again."""
@@ -226,15 +205,12 @@ def pack(obj, arena):
         data = np.frombuffer(buffer.raw(), np.uint8)
         if data.nbytes < SMALL:
             return True  # inside the pickle
-        where = arena.find(_address(data), data.nbytes)
-        if where is None:
-            where = arena.take(data.nbytes)
-            i, offset = where
-            if data.nbytes < LARGE:
-                arena.segments[i].bytes[offset : offset + data.nbytes] = data
-            else:
-                arena.segments[i].pieces.append((offset, data))
-        places.append((*where, data.nbytes))
+        i, offset = arena.take(data.nbytes)
+        if data.nbytes < LARGE:
+            arena.segments[i].bytes[offset : offset + data.nbytes] = data
+        else:
+            arena.segments[i].pieces.append((offset, data))
+        places.append((i, offset, data.nbytes))
         return False
 
     stream = io.BytesIO()
@@ -259,7 +235,7 @@ def unpack(data, maps):
 def warm():
     """Does once what workers do for each batch, so that what is made at first use is there before they are forked."""
     arena, x = Arena(), flambeau.zeros(SMALL)
-    batch = flambeau.stack([x, x], 0, out=arena.empty((2, SMALL), x))
+    batch = flambeau.stack([x, x], 0)
     pack((0, [batch, flambeau.tensor([0, 1]), x]), arena)
 
 

@@ -9,8 +9,6 @@ import numpy as np
 import flambeau
 from flambeau._utils import ExceptionWrapper
 
-arena = None  # in a worker, where the parcel that is being made keeps its memory
-
 
 class WorkerInfo(NamedTuple):
     """What a worker knows about itself."""
@@ -95,7 +93,7 @@ def _worker_loop(channel, task):
 
 
 def _serve(channel, task):
-    global _worker_info, arena
+    global _worker_info
     from . import parcel, pipes
 
     flambeau.set_num_threads(1)
@@ -127,7 +125,6 @@ def _serve(channel, task):
                 failure = ExceptionWrapper(where=where)
             continue
         number, index = message
-        arena = parcels
         if failure is not None:
             data, failure = failure, None
         elif fetcher is None:
@@ -140,7 +137,6 @@ def _serve(channel, task):
                     data, fetcher = _IterableDatasetStopIteration(task.worker_id), None
                 else:
                     data = ExceptionWrapper(where=where)
-        arena = None
         try:
             packed = parcel.pack((number, data), parcels)
         except Exception:  # something that cannot be pickled
