@@ -142,7 +142,9 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
             raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
         mine, yours = list(range(-dims, 0)), list(range(dims))
     result = REGISTRY["tensordot"](a, b, tuple(mine), tuple(yours))
-    return result if out is None else out.copy_(result)
+    if out is None:
+        return result
+    return (out if out.shape == result.shape else out.resize_(result.shape)).copy_(result)
 
 
 def chain_matmul(*matrices: Any, out: Any = None) -> Any:

@@ -305,6 +305,8 @@ class Tracer:
         if is_constant(key) or (type(key) is tuple and all(is_constant(x) or isinstance(x, type) for x in key)):
             return key
         source = self.source_of(key)
+        if source is None and isinstance(key, type):  # `type(x)`: what it is was assumed with `x`
+            return self.constant(key)
         return source if source is not None else MISSING
 
     def deep(self, x: Any, depth: int = 4) -> Any:

@@ -22,6 +22,9 @@ _METHODS_TOO = frozenset(
     ("addmv_", "as_strided_", "fill_", "resize_as_sparse_", "index_put_", "resize_as_", "zero_")
 )  # in place, and functions of torch
 
+# One function for a name: `__torch_function__` is given the one that programs have under it.
+_CHOOSERS: dict[tuple[str, str], tuple[list[Any], Any]] = {}
+
 
 def public(name: str, namespace: str = "") -> Any:
     """The public function of a name, or None where no operator has it."""
@@ -32,7 +35,12 @@ def public(name: str, namespace: str = "") -> Any:
     if not ops:
         return getattr(Tensor, name, None) if name in _METHODS_TOO and not namespace else None
     forms = [inplace(o) if name.endswith("_") and name[:-1] in (o.name, *o.aliases) else function(o) for o in ops]
-    return forms[0] if len(forms) == 1 else chooser(name, ops, forms, method=False)
+    if len(forms) == 1:
+        return forms[0]
+    found = _CHOOSERS.get((namespace, name))
+    if found is None or found[0] != forms:
+        found = _CHOOSERS[namespace, name] = forms, chooser(name, ops, forms, method=False)
+    return found[1]
 
 
 def method(name: str) -> Any:

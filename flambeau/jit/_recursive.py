@@ -422,6 +422,8 @@ class PythonResolver:
             del module
         if isinstance(obj, list):
             return em.constant(obj)
+        if obj is Ellipsis:
+            return Special("ellipsis", None)
         em.fail(f"python value of type '{type(obj).__name__}' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local varible instead.", place)  # fmt: skip
 
     def class_(self, obj: Any, em: Any, place: Any) -> Any:

@@ -508,3 +508,17 @@ def a_counter_before_the_tables_of_a_module(wrap):
     m = M()
     f = wrap(m)
     return [f(x()).detach() for _ in range(3)], m.n
+
+
+KNOWN = {torch.Tensor: 2.0, int: 3.0}
+
+
+@whole
+def dictionary_under_types(wrap):
+    f = wrap(lambda t: t * KNOWN[type(t)] + KNOWN.get(type(t.ndim), 0) + KNOWN.get(str, 1))
+    before = calls(f, (x(),))
+    KNOWN[torch.Tensor] = 5.0
+    try:
+        return before + calls(f, (x(),))
+    finally:
+        KNOWN[torch.Tensor] = 2.0

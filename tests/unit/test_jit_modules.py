@@ -152,3 +152,93 @@ def test_the_switch(monkeypatch):
     assert torch.jit.script(m) is m
     assert torch.jit.script(tries) is tries
     assert torch.jit.trace(m, torch.ones(1)) is m
+
+
+class Recipe:
+    def __init__(self, factor: int, shapes: dict[int, int]):
+        self.factor: int = factor
+        self.shapes: dict[int, int] = shapes
+
+    def scale(self) -> int:
+        return self.factor
+
+
+class Recipes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.by_dims = {1: Recipe(2, {}), 2: Recipe(5, {0: 1})}
+        self.listed, self.one, self.odd = [Recipe(3, {})], Recipe(7, {}), object()
+
+    def forward(self, x: Tensor) -> Tensor:
+        recipe = self.by_dims[x.ndim]
+        for at, _ in recipe.shapes.items():  # keys are whole numbers, not texts
+            x = x.unsqueeze(at)
+        return x * recipe.scale() + self.listed[0].factor + self.one.factor
+
+
+def test_objects_of_a_programs_own_classes_in_attributes():
+    s = torch.jit.script(Recipes())
+    assert s(torch.ones(2)).tolist() == [12, 12]
+    assert s(torch.ones(1, 2)).shape == (1, 1, 2)
+
+
+def test_a_graph_of_fx_is_scripted():
+    class Cut(nn.Module):
+        def forward(self, x):
+            return x[..., :1] + x[..., 1:], x.shape[:-1]
+
+    graph = torch.fx.symbolic_trace(Cut())
+    x = torch.arange(6.0).reshape(3, 2)
+    assert "slice(None, 1, None)" in graph.code
+    found, size = torch.jit.script(graph)(x)
+    assert torch.equal(found, x[:, :1] + x[:, 1:])
+    assert size == [3]
+
+
+class Double(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+class Counted(tuple):
+    """A tuple that says of itself what it likes, as group representations do."""
+
+    def __len__(self):
+        raise NotImplementedError
+
+    def __iter__(self):
+        raise NotImplementedError
+
+
+def test_attributes_that_are_tuples_with_manners_of_their_own():
+    m = Double()
+    m.pair = Counted((1, 2))
+    assert torch.jit.script(m).pair == (1, 2)
+
+
+def named_slices(x: Tensor, n: int):
+    s = slice(1, n)
+    x[slice(0, 1)] = 7
+    return x[s], x[:, slice(1)], x[slice(n, None), None], x[(Ellipsis, slice(None, None, 2))], [1, 2, 3][slice(2)]
+
+
+def test_slices_by_name():
+    def x():
+        return torch.arange(8.0).reshape(4, 2)
+
+    s = torch.jit.script(named_slices)
+    for a, b in zip(s(x(), 3), named_slices(x(), 3), strict=True):
+        assert a == b if isinstance(a, list) else torch.equal(a, b)
+    assert "torch.slice(x, 0, 1, n)" in s.code
+
+
+def contracted(a: Tensor, b: Tensor):
+    out = torch.empty(0)
+    c = torch.functional.tensordot(a, b, ([0], [1]), out=None)
+    return c, torch.tensordot(a, b, 1, out=out), out
+
+
+def test_tensordot_takes_out():
+    a, b = torch.randn(3, 3), torch.randn(3, 3)
+    for x, y in zip(torch.jit.script(contracted)(a, b), contracted(a, b), strict=True):
+        torch.testing.assert_close(x, y)

@@ -80,3 +80,18 @@ def test_transposed_views_under_a_mode(agree):
         return made, seen
 
     agree(program, rand(2, 3))
+
+
+def test_a_function_of_several_overloads_is_given_as_programs_know_it():
+    class Asked:
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return func
+
+    a, five = Asked(), torch.tensor(5.0)
+    for name in ("div", "max", "min"):
+        fn = getattr(torch, name)
+        assert all(found is fn for found in (fn(a, five), fn(five, a), fn(a, a))), name
+    for name in ("prod", "std", "var", "median"):
+        fn = getattr(torch, name)
+        assert fn(a) is fn(a, 0) is fn, name

@@ -10,7 +10,7 @@ from flambeau.jit._language.express import _BINARY, _INPLACE, Expressions
 from flambeau.jit._language.graph import Node, Value
 from flambeau.jit._language.match import choose, convert
 from flambeau.jit._language.schema import overloads
-from flambeau.jit._language.values import Items, Special, Sugared, as_value
+from flambeau.jit._language.values import Items, Slice, Special, Sugared, as_value
 
 
 class Assignments(Expressions):
@@ -18,9 +18,9 @@ class Assignments(Expressions):
 
     def subscript(self, e: ast.Subscript) -> Any:
         box = self.expression(e.value)
-        index = e.slice
+        index: Any = self.slice_of(e.slice) or e.slice
         if isinstance(box, Sugared):
-            if isinstance(index, ast.Slice):
+            if isinstance(index, (ast.Slice, Slice)):
                 ends = [self.literal(x) for x in (index.lower, index.upper, index.step)]
                 return box.getitem(self, slice(*ends), e)
             v = self.expression(index)
@@ -28,7 +28,7 @@ class Assignments(Expressions):
         t = box.type
         if t is ty.TENSOR:
             return self.tensor_index(box, index, e)
-        if isinstance(index, ast.Slice):
+        if isinstance(index, (ast.Slice, Slice)):
             return self.sliced(box, index, e)
         if isinstance(t, ty.Tuple):
             at = self.literal(index)
@@ -47,22 +47,30 @@ class Assignments(Expressions):
             self.fail(f"'{t.annotation_str}' object is not subscriptable", e)
         return self.op("aten::__getitem__", box, i, place=e)
 
+    def slice_of(self, index: Any) -> Slice | None:
+        """The slice that a call of `slice`, or a name, stands for."""
+        named = isinstance(index, ast.Call) and isinstance(index.func, ast.Name) and index.func.id == "slice"
+        v = self.expression(index) if named or (isinstance(index, ast.Name) and index.id in self.env) else None
+        return v if isinstance(v, Slice) else None
+
     def literal(self, e: Any) -> Any:
         if e is None:
             return None
-        v = self.expression(e)
+        v = e if isinstance(e, Value) else self.expression(e)
         return (
             v.node.attrs.get("value")
             if isinstance(v, Value) and v.node is not None and v.node.kind == "prim::Constant"
             else None
         )
 
-    def bounds(self, s: ast.Slice) -> list[Value]:
-        values = [as_value(self, self.expression(x), s) if x is not None else None for x in (s.lower, s.upper, s.step)]
-        lower, upper, step = values
+    def bounds(self, s: ast.Slice | Slice) -> list[Value]:
+        ends = (s.lower, s.upper, s.step)
+        if not isinstance(s, Slice):
+            ends = tuple(as_value(self, self.expression(x), s) if x is not None else None for x in ends)
+        lower, upper, step = ends
         return [lower or self.constant(None), upper or self.constant(None), step or self.constant(1)]
 
-    def sliced(self, box: Value, s: ast.Slice, e: Any) -> Value:
+    def sliced(self, box: Value, s: ast.Slice | Slice, e: Any) -> Value:
         t = box.type
         if isinstance(t, ty.Tuple):
             lower, upper, step = (self.literal(x) for x in (s.lower, s.upper, s.step))
@@ -77,7 +85,7 @@ class Assignments(Expressions):
             if isinstance(p, ast.Slice):
                 values.append(p)
                 continue
-            v = self.expression(p)
+            v = p if isinstance(p, Slice) else self.expression(p)
             values += v.parts if isinstance(v, Items) else [v]
         flat: list[Any] = []
         for v in values:
@@ -98,7 +106,7 @@ class Assignments(Expressions):
                     break
                 continue
             at = lambda: self.constant(dim)  # noqa: B023
-            if isinstance(v, ast.Slice):
+            if isinstance(v, (ast.Slice, Slice)):
                 x = self.op("aten::slice", x, at(), *self.bounds(v), place=e)
                 dim += 1
             elif v.type is ty.NONE:

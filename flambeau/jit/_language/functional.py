@@ -519,18 +519,21 @@ def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int, weight:
     return out, weights
 
 
-def tensordot_of_count(a: Tensor, b: Tensor, dims: int = 2) -> Tensor:
+def tensordot_of_count(a: Tensor, b: Tensor, dims: int = 2, out: Tensor | None = None) -> Tensor:
     mine: list[int] = [i for i in range(a.dim() - dims, a.dim())]
     yours: list[int] = [i for i in range(dims)]
-    return torch.ops.aten.tensordot(a, b, mine, yours)
+    made = torch.ops.aten.tensordot(a, b, mine, yours)
+    return made if out is None else out.resize_(made.size()).copy_(made)
 
 
-def tensordot_of_pair(a: Tensor, b: Tensor, dims: tuple[list[int], list[int]]) -> Tensor:
-    return torch.ops.aten.tensordot(a, b, dims[0], dims[1])
+def tensordot_of_pair(a: Tensor, b: Tensor, dims: tuple[list[int], list[int]], out: Tensor | None = None) -> Tensor:
+    made = torch.ops.aten.tensordot(a, b, dims[0], dims[1])
+    return made if out is None else out.resize_(made.size()).copy_(made)
 
 
-def tensordot_of_lists(a: Tensor, b: Tensor, dims: list[list[int]]) -> Tensor:
-    return torch.ops.aten.tensordot(a, b, dims[0], dims[1])
+def tensordot_of_lists(a: Tensor, b: Tensor, dims: list[list[int]], out: Tensor | None = None) -> Tensor:
+    made = torch.ops.aten.tensordot(a, b, dims[0], dims[1])
+    return made if out is None else out.resize_(made.size()).copy_(made)
 
 
 OVERLOADS = {torch.tensordot: (tensordot_of_count, tensordot_of_pair, tensordot_of_lists)}

@@ -139,6 +139,8 @@ def one(em: Any, a: Argument, v: Value, bound: dict[str, ty.Type], loose: bool) 
         )
         if isinstance(formal, ty.List) and isinstance(v.type, ty.Tuple):
             return em.list_of(em.unpack(v), formal.element)
+        if not ty.subtype(v.type, formal):
+            raise Mismatch(f"Expected a value of type '{formal.annotation_str}' for argument '{a.name}' but instead found type '{v.type.annotation_str}'.")  # fmt: skip
         return v
     v = convert(em, v, formal, loose)
     if not ty.subtype(v.type, formal):

@@ -21,7 +21,6 @@ from flambeau.jit._recursive import (
     _KINDS,
     PythonResolver,
     _defined,
-    _types,
     class_type,
     dropped,
     from_python,
@@ -235,7 +234,7 @@ def infer(value: Any, seen: dict[int, Any] | None = None) -> ty.Type | None:
     if isinstance(value, (flambeau.dtype, flambeau.layout, flambeau.memory_format)):
         return ty.INT
     if isinstance(value, tuple):
-        parts = [infer(v) for v in value]
+        parts = [infer(v) for v in tuple.__iter__(value)]  # subclasses may count and walk otherwise
         if any(p is None for p in parts):
             return None
         if hasattr(value, "_fields"):
@@ -250,9 +249,22 @@ def infer(value: Any, seen: dict[int, Any] | None = None) -> ty.Type | None:
 
     if isinstance(value, RecursiveScriptClass):
         return value._c._type
-    if type(value) in _types and isinstance(_types[type(value)], ty.Class):
-        return _types[type(value)]
-    return None
+    return _plain_class(type(value))
+
+
+def _plain_class(cls: type) -> ty.Type | None:
+    """The type of a class of a program's own, compiled where that can be done."""
+    try:
+        t = class_type(cls)
+    except (
+        RuntimeError,
+        NotImplementedError,
+        SyntaxError,
+        OSError,
+        TypeError,
+    ):  # what it does has no form in TorchScript, or no source
+        return None
+    return t if isinstance(t, ty.Class) else None
 
 
 def _joined(values: list[Any], make: Any) -> Any:
@@ -334,7 +346,7 @@ def module_type(module: Any, memo: dict[int, Any]) -> ty.Class:
         else:
             hint = (
                 "Attempted to infer its type from an empty container"
-                if value in ([], {})
+                if isinstance(value, (list, dict)) and not value
                 else f"This attribute exists on the Python module, but we failed to convert Python type: '{type(value).__name__}' to a TorchScript type"
             )
             t.failed[name] = hint  # type: ignore[attr-defined]
@@ -451,7 +463,10 @@ def compile_methods(module: Any, t: ty.Class) -> None:
         if name not in t.methods:
             fn = getattr(module, name)
             plain = getattr(fn, "__func__", fn)
-            declared = marks._get_overloaded_methods(fn, cls)
+            named = (
+                getattr(fn, "__module__", None) is not None
+            )  # else written by a program, as the `forward` of an fx graph
+            declared = marks._get_overloaded_methods(fn, cls) if named else None
             if declared:
                 for i, d in enumerate(declared):
                     t.methods[f"{name}__{i}"] = overloaded_method(t, plain, d, f"{name}__{i}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from typing import Any
 
 from flambeau.jit._language import types as ty
@@ -10,7 +11,7 @@ from flambeau.jit._language.express import Range, Zipped
 from flambeau.jit._language.graph import Value
 from flambeau.jit._language.match import convert
 from flambeau.jit._language.schema import overloads
-from flambeau.jit._language.values import Builtin, Items, Method, Special, Sugared, as_value
+from flambeau.jit._language.values import Builtin, Items, Method, Slice, Special, Sugared, as_value
 
 _SIMPLE = {
     **ty.SIMPLE,
@@ -52,6 +53,14 @@ def cast(name: str) -> Any:
 
 def _range(em: Any, args: list[Any], kwargs: dict[str, Any], place: Any) -> Any:
     return Range([convert(em, as_value(em, a, place), ty.INT, True) for a in args])
+
+
+def _slice(em: Any, args: list[Any], kwargs: dict[str, Any], place: Any) -> Any:
+    ends: list[Any] = [v if v.type is not ty.NONE else None for v in (as_value(em, a, place) for a in args)]
+    lower, upper, step = [None, *ends, None] if len(ends) == 1 else [*ends, None][:3]
+    if step is None:
+        lower, upper = lower or em.constant(0), upper or em.constant(sys.maxsize)
+    return Slice(lower, upper, step)
 
 
 def _zip(em: Any, args: list[Any], kwargs: dict[str, Any], place: Any) -> Any:
@@ -167,7 +176,7 @@ BUILTINS: dict[str, Any] = {
     "range": Special("range", _range), "zip": Special("zip", _zip), "enumerate": Special("enumerate", _enumerate),
     "len": Special("len", _len), "print": Special("print", _print), "min": _extreme("min"), "max": _extreme("max"),
     "abs": Special("abs", _abs), "list": Special("list", _list), "tuple": Special("tuple", _tuple), "dict": Special("dict", _dict),
-    "reversed": Special("reversed", _reversed),
+    "reversed": Special("reversed", _reversed), "slice": Special("slice", _slice),
     **{n: Builtin("aten::" + n) for n in ("round", "sum", "sorted", "pow", "divmod", "ord", "chr", "hex", "bin", "oct", "hash", "any", "all")},
 }  # fmt: skip
 

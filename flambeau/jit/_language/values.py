@@ -150,6 +150,16 @@ class Items(Sugared):
         )
 
 
+class Slice(Sugared):
+    """`slice(...)`: it is no value, and stands only where something is indexed."""
+
+    def __init__(self, lower: Any, upper: Any, step: Any) -> None:
+        self.lower, self.upper, self.step = lower, upper, step
+
+    def kind(self) -> str:
+        return "Slice"
+
+
 class Special(Sugared):
     """A name of Python or PyTorch that the compiler itself understands."""
 
