@@ -105,6 +105,10 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
     biggest += "".join(f" or a0.shape != a{i}.shape and spread(a0, a{i})" for i in range(1, len(tensors)))
     large_enough = f"({biggest}) and (a1.ndim or a1.item() not in {op.short})" if op.short else biggest
     small_ = [f"            r = {kernel}({operands}) if {large_enough} else None"]
+    if op.short and base is dtypes.float64:
+        way = bind(op, "SHORTER", large.shorter)
+        chosen = f"r is None and a0.size >= LARGE and not a1.ndim and a1.item() in {op.short}"
+        small_.append(f"            if {chosen}: r = {way}({me}, a1.item())(a0)")
     if op.run is op.body and base is dtypes.float64 and not tensors[0].is_free:
         name = bind(op, "SMALL", None)
         small.install(SCOPE, name, root, ps, large.available)

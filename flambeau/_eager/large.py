@@ -90,6 +90,19 @@ def forward(op: Op) -> Native:
     return Native(body, op.name)
 
 
+@cache
+def shorter(op: Op, number: float) -> Native:
+    """An operator of two operands whose second is one of the numbers with which its array reading has a shorter way: that way as a kernel."""
+
+    def body(x: Expr) -> Any:
+        out = op.run(_RECORD, x, np.asarray(number))
+        if out is x or x.dtype.is_complex:
+            raise Opaque(op.name)
+        return out
+
+    return Native(body, op.name)
+
+
 def again(roots: Sequence[Expr], recorded: dtype) -> Native:
     """Expressions recorded on 0-d parameters of one dtype, on arrays of another and with their shapes."""
 

@@ -368,3 +368,16 @@ def test_small_operands_of_large_results(shapes):
     assert fl.equal(fl.add(i, j, out=into), i + j)
     with pytest.raises(RuntimeError, match="must match the size"):
         fl.randn(150, 1, 3) + fl.randn(170, 2)
+
+
+@pytest.mark.parametrize("exponent", [2, 3, 0.5, -0.5, 1, -1, -2, 2.5])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_short_powers_are_the_same_bits_large_and_small(exponent, dtype):
+    x = fl.linspace(-3, 3, 20011).to(getattr(fl, dtype))
+    x[:5] = fl.tensor([0.0, -0.0, np.inf, -np.inf, np.nan])
+    found, parts = x**exponent, fl.cat([p**exponent for p in x.split(100)])
+    if exponent != 2.5:
+        assert found.numpy().tobytes() == parts.numpy().tobytes()
+    y = x[5:].abs().requires_grad_()
+    (y**exponent).sum().backward()
+    assert fl.allclose(y.grad, exponent * y.detach() ** (exponent - 1))
