@@ -1,7 +1,7 @@
 """Copies of large arrays by kernels, over threads.
 
 Where rows lie in order on both sides, one kernel copies them, whatever the sizes; copies that turn dims about have a plan for
-each pair of layouts. Bits are moved, not numbers: an array is seen as one of floats of its element's size. Overlapping memory is
+each pair of layouts. Bits are moved, not numbers: an array is seen as one of numbers of its element's size. Overlapping memory is
 left to NumPy.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LARGE = 1 << 17  # bytes: a copy of fewer is over before a kernel has begun
 TURNED = 1 << 14  # the same where dims are turned about, which takes longer
-SEEN_AS = {4: np.dtype("f4"), 8: np.dtype("f8")}
+SEEN_AS = {1: np.dtype("i1"), 2: np.dtype("i2"), 4: np.dtype("f4"), 8: np.dtype("f8")}
 NARROW, BLOCK = 64, 1 << 16  # bytes that a row has at least, and that are copied at a time
 MOST = 64  # chunks
 
@@ -44,7 +44,7 @@ def copy_into(out: Any, x: Any) -> None:
             return
         if turned:
             d = SEEN_AS.get(x.itemsize)
-            if d is not None and x.dtype.kind in "fiuc":
+            if d is not None and x.dtype.kind in "fiucbV":
                 if _launched(out if out.dtype is d else out.view(d), x if x.dtype is d else x.view(d)):
                     return
         elif _rows(out, x):
@@ -53,9 +53,12 @@ def copy_into(out: Any, x: Any) -> None:
 
 
 def _turned(out: Any, x: Any) -> bool:
-    """Whether the dim that lies innermost on one side does not on the other."""
-    steps = [(abs(a), abs(b)) for a, b, n in zip(out.strides, x.strides, x.shape, strict=True) if n > 1]
-    return bool(steps) and min(steps)[1] != min(b for _, b in steps)
+    """Whether the dim that lies innermost on one side does not on the other, or runs backwards."""
+    steps = [(abs(a), abs(b), b) for a, b, n in zip(out.strides, x.strides, x.shape, strict=True) if n > 1]
+    if not steps:
+        return False
+    _, inner, signed = min(steps)
+    return signed < 0 or inner != min(b for _, b, _ in steps)
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------------
