@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from flambeau._tensor import MODES
+from flambeau._tensor import MODES as MODES
 
 
 class State(threading.local):
