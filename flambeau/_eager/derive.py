@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from flambeau._eager import planned  # noqa: F401  (the general lane asks it first)
 from flambeau._eager.flat_heads import numpy_names, python_types, reserved_names
 from flambeau._eager.flat_pointwise import inplace_lane, pointwise
 from flambeau._eager.flat_structured import composite, structured, write_lane

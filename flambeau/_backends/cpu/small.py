@@ -221,7 +221,8 @@ def program(trace: Trace, nargs: int, dtype: np.dtype[Any], own: dict[str, int])
     item, code = dtype.itemsize, dtype.char
     extras: list[tuple[int, int, int]] = []  # constants, then temporaries: (0, bits, 0) or (1, offset, stride)
     for c in trace.constants:
-        raw = np.asarray(c, dtype).tobytes()
+        with np.errstate(over="ignore"):  # what float32 has no room for
+            raw = np.asarray(c, dtype).tobytes()
         extras.append((0, int.from_bytes(raw.ljust(8, b"\0"), "little", signed=True), 0))
     slot_of: dict[Slot, int] = {("param", i): i for i in range(nargs)}
     slot_of |= {("constant", i): nargs + i for i in range(len(trace.constants))}
