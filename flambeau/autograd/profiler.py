@@ -24,6 +24,7 @@ from flambeau._backends.cpu.arrays import K
 from flambeau._eager import call, create, fused, graph, modes, traced
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
+from flambeau.autograd import profiler_flops
 from flambeau.autograd.profiler_memory import Ledger
 from flambeau.autograd.profiler_util import EventList, FunctionEvent, FunctionEventAvg
 
@@ -47,8 +48,10 @@ class _Thread(threading.local):
 class Session:
     """The events of one recording."""
 
-    def __init__(self, record_shapes: bool, with_stack: bool, profile_memory: bool = False) -> None:
-        self.shapes, self.stacks = record_shapes, with_stack
+    def __init__(
+        self, record_shapes: bool, with_stack: bool, profile_memory: bool = False, with_flops: bool = False
+    ) -> None:
+        self.shapes, self.stacks, self.flops = record_shapes, with_stack, with_flops
         self.memory = Ledger(self) if profile_memory else None
         self.events: list[FunctionEvent] = []
         self.numbers, self.thread_numbers = itertools.count(1), itertools.count(1)
@@ -69,6 +72,8 @@ class Session:
         event = self.event(name, scope=scope, sequence_nr=sequence, is_user_annotation=scope == USER)
         if self.shapes and scope != USER:
             event.input_shapes = [_shape(v) for v in values]
+        if self.flops:
+            event.flops = profiler_flops.count(name, values)
         if self.stacks:
             event.stack = _stack()
         if self.local.open:
@@ -313,8 +318,9 @@ class profile:
                  use_kineto: bool = False, use_cpu: bool = True, experimental_config: Any = None, acc_events: bool = False,
                  custom_trace_id_callback: Any = None, post_processing_timeout_s: float | None = None,
                  activity_filters: Any = None) -> None:  # fmt: skip
-        self.enabled, self.record_shapes, self.with_stack = enabled, record_shapes, with_stack
+        self.enabled, self.record_shapes, self.with_stack = enabled, record_shapes or with_flops, with_stack
         self.profile_memory, self.custom_trace_id_callback = profile_memory, custom_trace_id_callback
+        self.with_flops = with_flops
         self.trace_id: str | None = None
         self.function_events: EventList | None = None
         self.entered = False
@@ -328,7 +334,7 @@ class profile:
         self.entered = True
         given = self.custom_trace_id_callback
         self.trace_id = uuid.uuid4().hex.upper() if given is None else given()
-        self._session = Session(self.record_shapes, self.with_stack, self.profile_memory)
+        self._session = Session(self.record_shapes, self.with_stack, self.profile_memory, self.with_flops)
         self._session.start()
         SESSIONS.append(self._session)
         return self
@@ -339,7 +345,11 @@ class profile:
         SESSIONS.remove(self._session)
         self._session.stop()
         self.function_events = EventList(
-            self._session.events, self.record_shapes, self.with_stack, profile_memory=self.profile_memory
+            self._session.events,
+            self.record_shapes,
+            self.with_stack,
+            profile_memory=self.profile_memory,
+            with_flops=self.with_flops,
         )
 
     def _events(self) -> EventList:

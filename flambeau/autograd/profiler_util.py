@@ -10,6 +10,8 @@ from collections import defaultdict
 from enum import Enum
 from typing import Any, NamedTuple
 
+from . import profiler_flops
+
 WIDTH = 12
 
 
@@ -249,6 +251,7 @@ class EventList(list[Any]):
             self._record_shapes and group_by_input_shapes,
             group_by_stack_n > 0,
             profile_memory=self._profile_memory,
+            with_flops=self._with_flops,
         )
 
     def table(self, sort_by: str | None = None, row_limit: int = 100, max_src_column_width: int = 75, max_name_column_width: int = 55,
@@ -275,6 +278,10 @@ class EventList(list[Any]):
         if stacked:
             longest = max(len(line) for e in events for line in e.stack)
             columns.append(("Source Location", min(longest + 4, max_src_column_width)))
+        counts = [e.flops for e in events if e.flops] if self._with_flops else []
+        factor, unit = profiler_flops.scale(min(counts, default=0))
+        if counts:
+            columns.append((f"Total {unit}", WIDTH))
         rule = "".join("-" * w + "  " for _, w in columns)
 
         def line(cells: list[str]) -> str:
@@ -294,8 +301,11 @@ class EventList(list[Any]):
                 cells.append(str(e.input_shapes))
             if stacked:
                 cells.append(e.stack[0] if e.stack else "")
+            last = [""] if counts else []
+            if counts:
+                cells.append(f"{e.flops * factor:8.3f}" if e.flops else "--")
             rows.append(line(cells))
-            rows += [line([""] * (len(columns) - 1) + [s]) for s in (e.stack[1:] if stacked else ())]
+            rows += [line([""] * (len(columns) - 1 - len(last)) + [s, *last]) for s in (e.stack[1:] if stacked else ())]
         return "\n".join([*rows, rule, f"Self CPU time total: {_time(whole, time_unit)}", ""])
 
     def export_chrome_trace(self, path: str, metadata: dict[str, Any] | None = None) -> None:

@@ -136,5 +136,6 @@ def asgd(
             mu.copy_(1 / (step_t - t0).clamp(min=1))
         else:
             step = _get_value(step_t)
-            eta.fill_(_get_value(lr / (1 + lambd * lr * step) ** alpha))
-            mu.fill_(1 / max(1, step - t0))
+            # By way of the default dtype: states that were loaded have the parameter's, and still take rounded numbers.
+            eta.copy_(flambeau.as_tensor(lr / (1 + lambd * lr * step) ** alpha))
+            mu.copy_(flambeau.as_tensor(1 / max(1, step - t0)))

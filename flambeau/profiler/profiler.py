@@ -53,9 +53,12 @@ def schedule(*, wait: int, warmup: int, active: int, repeat: int = 0, skip_first
     ['NONE', 'RECORD', 'RECORD_AND_SAVE', 'NONE']
     """
     if not (wait >= 0 and warmup >= 0 and active > 0 and repeat >= 0 and skip_first >= 0):
-        raise AssertionError("Invalid profiler schedule arguments")
+        raise AssertionError(
+            f"Invalid profiler schedule arguments. Got wait={wait} (need >= 0), warmup={warmup} (need >= 0), active={active} (need > 0), "
+            f"repeat={repeat} (need >= 0), skip_first={skip_first} (need >= 0)."
+        )
 
-    def plan(step: int) -> ProfilerAction:
+    def schedule_fn(step: int) -> ProfilerAction:
         if step < 0:
             raise AssertionError(f"Step must be non-negative. Got {step}.")
         if step < skip_first:
@@ -73,7 +76,7 @@ def schedule(*, wait: int, warmup: int, active: int, repeat: int = 0, skip_first
             return ProfilerAction.WARMUP
         return ProfilerAction.RECORD if place < length - 1 else ProfilerAction.RECORD_AND_SAVE
 
-    return plan
+    return schedule_fn
 
 
 def tensorboard_trace_handler(
@@ -124,7 +127,7 @@ class _KinetoProfile:
         """Get ready."""
         if self.profiler is None or self.profiler.function_events is not None:
             self.profiler = prof.profile(record_shapes=self.record_shapes, with_stack=self.with_stack, profile_memory=self.profile_memory,
-                                         custom_trace_id_callback=self.custom_trace_id_callback)  # fmt: skip
+                                         with_flops=self.with_flops, custom_trace_id_callback=self.custom_trace_id_callback)  # fmt: skip
 
     def start_trace(self) -> None:
         """Record."""

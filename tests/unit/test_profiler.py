@@ -431,3 +431,33 @@ def test_events_and_nodes_have_pytorchs_names(agree):
         "im2col": lambda x: x.deg2rad(), "div": lambda x: x.div(2, rounding_mode="floor"),
     }  # fmt: skip
     agree(program, rand(1, 2, 4, 4), grads=0)
+
+
+def counted(fl):
+    F = fl.nn.functional
+    x, a, b = fl.ones(2, 4, 9, 8), fl.ones(2, 3, 4), fl.ones(2, 4, 5)
+    with fl.profiler.profile(with_flops=True) as p:
+        F.conv2d(x, fl.ones(6, 2, 3, 3), stride=2, padding=(1, 0), groups=2)
+        F.conv2d(x, fl.ones(6, 4, 3, 3), dilation=2)
+        F.conv2d(x, fl.ones(6, 4, 3, 3), padding="same")
+        (
+            a[0] @ b[0],
+            a @ b,
+            fl.addmm(fl.ones(5), a[0], b[0]),
+            fl.baddbmm(fl.ones(2, 3, 5), a, b),
+            a[0] * a,
+            a + 1,
+            a.add_(1),
+        )
+        F.linear(a[0], fl.ones(5, 4)), F.linear(a[0], fl.ones(5, 4), fl.ones(5)), F.linear(a, fl.ones(5, 4), fl.ones(5))
+    return p
+
+
+def test_floating_point_operations(agree):
+    agree(lambda fl: [(e.name, e.flops) for e in counted(fl).events() if e.flops])
+    agree(lambda fl: [(e.key, e.flops) for e in counted(fl).key_averages() if e.flops])
+    agree(lambda fl: counted(fl).key_averages().table().splitlines()[1].split()[-2:])
+
+
+def test_a_schedule_without_sense(agree):
+    agree(lambda fl: fl.profiler.schedule(wait=-1, warmup=1, active=2), raises=AssertionError)

@@ -6,6 +6,8 @@ import pickle
 
 import pytest
 
+from tests.agree import rand
+
 
 def parameters(fl, *shapes):
     return [fl.nn.Parameter(fl.linspace(-1, 1, fl.Size(s).numel()).reshape(s)) for s in shapes or ((2, 3), (4,))]
@@ -295,3 +297,19 @@ def test_swapping_parameters_in():
     with pytest.raises(RuntimeError, match="different number of parameter groups"):
         with fl.optim.swap_in_optimizer_params_and_state(optimizer, {}, {"state": {}, "param_groups": []}):
             pass
+
+
+def test_rates_that_were_loaded_stay_rounded(agree):
+    def program(fl, x):
+        p = fl.nn.Parameter(x.clone())
+        optimizer = fl.optim.ASGD([p], lr=0.02)
+        for i in range(8):
+            if i == 3:
+                state = optimizer.state_dict()
+                optimizer = fl.optim.ASGD([p], lr=0.02)
+                optimizer.load_state_dict(state)
+            p.grad = fl.full_like(p, 0.5)
+            optimizer.step()
+        return p, optimizer.state[p]["eta"], optimizer.state[p]["mu"]
+
+    agree(program, rand(4), rtol=1e-14, atol=0)
