@@ -45,7 +45,10 @@ def _foreign(v: Any) -> bool:
 
 def check(op: Op, values: tuple[Any, ...], into: bool = False) -> None:
     """Raise TypeError for the first argument that PyTorch would not take."""
+    tensors_too = any("Tensor" in overload.partition(".")[2] for overload in op.overloads)
     for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
+        if tensors_too and p.annotation == "Scalar" and isinstance(v, Tensor):
+            continue  # an overload takes it
         if type(v) is int and not -_MOST <= v < _MOST and p.annotation.startswith(_WHOLE):
             raise ValueError("Overflow when unpacking long long")
         if p.annotation == "Sequence[T]" and isinstance(v, (list, tuple)):

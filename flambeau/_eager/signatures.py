@@ -95,7 +95,9 @@ class Signature:
                 return f"{name}() missing {len(missing)} required positional arguments: {quoted}"
             v = args[i] if at else kwargs[known]
             if not is_of(a.type, v) and not (v is None and a.has_default and a.default_value is None):
-                return f"{name}(): argument '{known}'{f' (position {i + 1})' if at else ''} must be {spoken(a.type)}, not {spoken_of(v)}"
+                elements = isinstance(v, (list, tuple)) and v and "int[" in a.type.lower()
+                said = f"but found element of type {spoken_of(v[0])} at pos 0" if elements else f"not {spoken_of(v)}"
+                return f"{name}(): argument '{known}'{f' (position {i + 1})' if at else ''} must be {spoken(a.type)}, {said}"
         unknown = [n for n in kwargs if n not in map(self.called, self.arguments) and not (n == "out" and self.has_out)]
         return f"{name}() got an unexpected keyword argument '{unknown[0]}'" if unknown else ""
 

@@ -289,23 +289,24 @@ def linspace(k: Kernel[T], start: Scalar, end: Scalar, steps: int, *, dtype: DTy
     >>> torch.linspace(0, 1, 3)
     tensor([0.0000, 0.5000, 1.0000])
     """
-    start, end, dtype = _ends(start, end, steps, dtype)
+    start, end, dtype = _ends("linspace", start, end, steps, dtype)
     return k.library("linspace", start=start, end=end, steps=int(steps), dtype=dtype)
 
 
-def _ends(start: Any, end: Any, steps: int, d: dtype | None) -> tuple[Any, Any, dtype]:
+def _ends(name: str, start: Any, end: Any, steps: int, d: dtype | None) -> tuple[Any, Any, dtype]:
     if not isinstance(steps, int) and not hasattr(steps, "__index__"):
         raise TypeError(
-            f"linspace() received an invalid combination of arguments - got ({type(start).__name__}, "
+            f"{name}() received an invalid combination of arguments - got ({type(start).__name__}, "
             f"{type(end).__name__}, "
             f"{type(steps).__name__})"
         )
-    for what, v in (("start", start), ("end", end)):
-        if getattr(v, "ndim", 0):
-            raise RuntimeError(
-                f"linspace only supports 0-dimensional start and end tensors, but got {what} with "
-                f"{v.ndim} dimension(s)."
-            )
+    given = [(what, v) for what, v in (("start", start), ("end", end)) if isinstance(v, Tensor)]
+    if any(v.ndim for _, v in given):
+        raise RuntimeError(
+            f"{name} only supports 0-dimensional start and end tensors, but got "
+            + " and ".join(f"{what} with {v.ndim} dimension(s)" for what, v in given)
+            + "."
+        )
     start, end = number(start), number(end)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -326,7 +327,7 @@ def logspace(
     k: Kernel[T], start: Scalar, end: Scalar, steps: int, base: float = 10.0, *, dtype: DType | None = None
 ) -> T:
     """`steps` powers of `base`, with exponents from `start` to `end`, evenly spaced."""
-    start, end, dtype = _ends(start, end, steps, dtype)
+    start, end, dtype = _ends("logspace", start, end, steps, dtype)
     return k.library("logspace", start=start, end=end, steps=int(steps), base=base, dtype=dtype)
 
 

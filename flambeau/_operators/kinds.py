@@ -81,7 +81,7 @@ def takes(p: Param, v: Any) -> bool:
     """Whether a value may be given for a parameter."""
     if v is None:
         return p.default is None or fits(p.annotation, v)
-    return fits("Size" if p.note.startswith("Size") else p.annotation, v)
+    return fits(p.note if p.note.startswith("Size") and p.annotation.startswith("int") else p.annotation, v)
 
 
 _OF_TYPE = {"Tensor": "T", "SymInt": "Size", "ScalarType": "DType"}

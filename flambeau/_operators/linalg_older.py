@@ -16,7 +16,7 @@ from flambeau._values.dtype import SPOKEN, of
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """The triangular factor of a positive-definite matrix. Superseded by `linalg.cholesky`."""
     if input.ndim >= 2 and not input.numel():  # whatever its sizes
-        return input.new_empty(input.shape)
+        return input.clone()
     L, info = factor.linalg_cholesky_ex(input, upper=upper)
     factor.refuse(info, factor._not_positive("cholesky"), input.ndim > 2)
     return L

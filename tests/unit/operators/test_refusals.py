@@ -139,3 +139,21 @@ def test_kinds_taken(agree):
         rand(2, 3),
         grads=0,
     )
+
+
+def test_words_where_a_list_or_a_number_is_expected(agree):
+    agree(lambda t, x: t.roll(x, ()), rand(3), raises=RuntimeError)
+    agree(lambda t, x: t.roll(x, (1.0,)), rand(3), raises=TypeError)
+    agree(lambda t, x: t.flip(x, [1.0]), rand(3), raises=TypeError)
+    for name in ("linspace", "logspace"):
+        agree(lambda t, x, n=name: getattr(t, n)(x, t.tensor(2.0), 5), rand(2), raises=RuntimeError)
+        agree(lambda t, x, n=name: getattr(t, n)(x, 2, 5), rand(2), raises=RuntimeError)
+        agree(lambda t, x, n=name: getattr(t, n)(1, x, 5), rand(2), raises=RuntimeError)
+
+
+def test_factors_of_no_matrices(agree):
+    def program(t):
+        L = t.cholesky(t.zeros(0, 3, 3, requires_grad=True))
+        return L.requires_grad, L.shape
+
+    agree(program)
