@@ -27,10 +27,12 @@ def getitem(self: Any, index: Any) -> Any:
         result = _override(self, "__getitem__", index)
         if result is not NotImplemented:
             return result
-    kind = type(index)
     a = self._a
     if type(a) is not np.ndarray and type(a) in LAYOUTS:
         return through_operators("getitem", self, index)
+    if index is None:
+        index = (None,)
+    kind = type(index)
     if kind is int or kind is slice:
         if kind is slice and index.step is not None:
             index = _checked(index)
@@ -114,8 +116,15 @@ def _view(self: Any, r: Any, index: Any) -> Any:
 
 def _with_strides(r: Any, index: Any, a: Any) -> Any:
     """NumPy gives a new axis the stride 0; PyTorch the span of the dimension that follows, before that is itself sliced."""
-    if type(index) is not tuple or not any(i is None for i in index) or type(r) is not np.ndarray:
+    if type(index) is not tuple or type(r) is not np.ndarray:
         return r
+    for i in index:
+        if i is None:
+            break
+    else:
+        return r
+    if a.flags.c_contiguous and r.size == a.size > 0 and 1 not in a.shape:
+        return a.reshape(r.shape)  # all of it, in order: the strides of any such array
     strides, given, out = list(r.strides), a.ndim - sum(i is not None and i is not Ellipsis for i in index), 0
     d = 0
     for i in index:

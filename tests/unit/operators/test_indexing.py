@@ -212,3 +212,18 @@ def test_masks_of_the_first_dims_and_of_views(agree, n):
         return x[mask], x[mask.reshape(-1, 2)[:, 0].repeat_interleave(2)], half, fl.nonzero(mask.reshape(3, -1).t())
 
     agree(program, rand(n, 3), grads=0, exact=True)
+
+
+def test_new_axes_of_all_of_a_tensor(agree):
+    """None beside what selects everything: the strides are PyTorch's, of tensors in order and of others, with dims of one element too."""
+
+    def seen(fl, x):
+        out = []
+        for y in (x, x.T, x[:, :1], x[:1].T, x[0, 0]):
+            views = [y[None], y[..., None], y[None, None], y[None, ...]] + (
+                [y[:, None], y[None, 0:9]] if y.ndim else []
+            )
+            out += [fl.tensor([*v.stride(), v.storage_offset(), *v.shape]) for v in views]
+        return [*out, x[:, None] * 2, x[None]]
+
+    agree(seen, rand(3, 4))
