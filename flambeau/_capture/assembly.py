@@ -520,10 +520,10 @@ def on_arrays(item: ArraysItem) -> Callable[..., tuple[Any, ...]]:
         try:
             args = {n: xs[k] for n, k in places.items()}
             made = evaluate(ARRAYS, roots, args)  # type: ignore[arg-type]
+            for y, x in zip(into, made, strict=True):
+                np.copyto(y, x, casting="unsafe")
         finally:
             loud(token)
-        for y, x in zip(into, made, strict=True):
-            np.copyto(y, x, casting="unsafe")
         return ()
 
     return run

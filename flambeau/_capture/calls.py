@@ -24,6 +24,10 @@ from flambeau.library import CustomOpDef
 # Modules whose functions are called, not followed: they make or describe values, and what they call is noted.
 _LEAVES = ("flambeau._eager.", "flambeau._values.", "flambeau._operators.", "flambeau._ground.", "flambeau._backends.", "flambeau._ops",
            "flambeau._kernel.", "flambeau._tensor")  # fmt: skip
+_FOLLOWED = (
+    "flambeau._ground.tree",
+    "flambeau._ground.tree_nodes",
+)  # code over containers, which calls what it is given
 # Members of tensors that are safe to call as they are: they tell facts, or make operators' calls.
 _MEMBERS = frozenset((
     "dim", "numel", "element_size", "size", "stride", "is_contiguous", "is_floating_point", "is_complex", "is_signed", "get_device",
@@ -124,7 +128,7 @@ def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     if getattr(fn, "__op__", None) is not None:
         return _leaf(tr, fn, args, kwargs)
     space = fn.__globals__.get("__name__", "")
-    if space.startswith(_LEAVES) or space == "flambeau.overrides":
+    if (space.startswith(_LEAVES) and space not in _FOLLOWED) or space == "flambeau.overrides":
         if (
             fn.__name__ in _MEMBERS
             or fn.__name__ in _FUNCTIONS

@@ -36,6 +36,7 @@ from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node
 
 K = Record()
+DIVISIONS = ("floor_divide", "remainder", "fmod", "div")  # which refuse integers that are 0
 PART = 2  # what is written to parts of an input is stored there alone if the input is this many times as large
 HELD = 1 << 16  # bytes of a tensor that a program holds itself
 MOVES = ("reshape", "permute", "expand", "slice", "flip", "windows")
@@ -319,6 +320,8 @@ class Builder:
         if op.view:
             return self.view(op, values)
         operands, out, steps = self.operands(op, values)
+        if op.kind == "pointwise" and op.aten in DIVISIONS:
+            self.divisor(operands[1])
         known = self.operators.get(op.aten)
         k = self.k.at(steps)
         made = known(self, *operands) if known is not None else call.call_body(op, op.body, (k,), tuple(operands))
@@ -444,6 +447,14 @@ class Builder:
         """Where an element of `bad` is true, the call is refused, as the eager operator would."""
         if math.prod(bad.shape):
             self.checks.append(K.reshape(K.any(bad, range(bad.ndim)), ()) if bad.ndim else bad)
+
+    def divisor(self, e: Any) -> None:
+        """Integers may not be divided by zero."""
+        core = e
+        while isinstance(core, Expr) and core.op in MOVES:
+            core = core.src[0]
+        if isinstance(core, Expr) and core.op != "const" and e.dtype.kind in "iu":
+            self.check(K.eq(e, 0))
 
     def laid(self, like: Expr, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Strides in elements of a new array with the dims in another's order in memory: the last one innermost."""

@@ -17,6 +17,7 @@ from flambeau._capture.numbers import Tracked, plain
 from flambeau._eager import call, create, getitem, modes, views
 from flambeau._eager.construct import parse_to, tensor
 from flambeau._eager.modes import STATE
+from flambeau._operators import linalg
 from flambeau._operators.op import REQUIRED, Op
 from flambeau._ops import OpOverload
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
@@ -438,6 +439,12 @@ class Recorder:
             f"{what} reads a tensor", "what follows depends on the data: keep it in a tensor, as torch.where does"
         )
 
+    def refuses(self, info: Any) -> None:
+        """The function raises where a number of `info` is not 0: that none is, is looked at when the program has run."""
+        if not self.tracer.assumes:
+            raise Break("an operator that refuses what a tensor holds", "its namesake with '_ex' refuses nothing")
+        self.tracer.assume(info.ne(0).any(), False)
+
     # ---- members that are no operators ----
 
     def method(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -631,7 +638,15 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     return _previous_method(fn, args, kwargs)
 
 
+def _refusal(info: Any) -> bool:
+    recorder = STATE.recorder
+    if recorder is not None:
+        recorder.refuses(info)
+    return recorder is not None
+
+
 _previous_method = call.HOOKS["method"]
 call.HOOKS["method"] = _method
 create.HOOKS.append(_creation)
+linalg.REFUSALS.append(_refusal)
 EXTRA.append(_operator)

@@ -302,7 +302,8 @@ class Tracer:
         """A dictionary's key as a constant or a source."""
         if isinstance(key, Tracked):
             return key.fixed()
-        if is_constant(key) or (type(key) is tuple and all(is_constant(x) or isinstance(x, type) for x in key)):
+        parts = key if type(key) is tuple else (key,)
+        if is_constant(key) or all(is_constant(x) or isinstance(x, type) for x in parts):
             return key
         source = self.source_of(key)
         if source is None and isinstance(key, type):  # `type(x)`: what it is was assumed with `x`

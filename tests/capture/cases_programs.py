@@ -17,7 +17,7 @@ import weakref
 import flambeau as torch
 from flambeau import nn
 from flambeau.nn import functional as F
-from tests.capture.world import case, freeze, near, x
+from tests.capture.world import case, freeze, near, whole, x
 
 
 def net(*sizes):
@@ -1445,3 +1445,46 @@ def losses_chosen_by_name(wrap):
 
 
 losses_chosen_by_name.within = 1e-6
+
+
+@whole
+def trees_of_tensors(wrap):
+    pytree = torch.utils._pytree
+    point = collections.namedtuple("point", "a b")
+    kinds = {
+        "named": lambda t: point(t, [t * 2, 1]),
+        "dict": lambda t: {"z": t, "b": (t, 3.0), "n": {}},
+        "ordered": lambda t: collections.OrderedDict(q=t, a=[t]),
+        "queue": lambda t: collections.deque([t, (t,)]),
+        "leaf": lambda t: t,
+    }
+
+    def f(t, kind):
+        tree = kinds[kind](t)
+        leaves, spec = pytree.tree_flatten(tree)
+        total = sum(v.sum() for v in leaves if isinstance(v, torch.Tensor))
+        back = pytree.tree_unflatten([v * 2 for v in leaves], spec)
+        only = pytree.tree_map_only(torch.Tensor, lambda v: v + total, back)
+        return pytree.tree_leaves(only), spec.num_leaves, type(back) is type(tree)
+
+    g = wrap(f)
+    return [g(x(), kind) for kind in (*kinds, "named")]
+
+
+@case
+def containers_registered_later(wrap):
+    class Box:
+        def __init__(self, *values):
+            self.values = list(values)
+
+    pytree = torch.utils._pytree
+
+    def f(box):
+        return pytree.tree_map(lambda v: v * 2 if isinstance(v, torch.Tensor) else 7, box)
+
+    g, out = wrap(f), []
+    out.append(g(Box(x())))
+    pytree.register_pytree_node(Box, lambda b: (b.values, len(b.values)), lambda values, n: Box(*values))
+    out.append(g(Box(x())).values)
+    out.append(g(Box(x(), x(2))).values)
+    return out
