@@ -151,6 +151,7 @@ def test_words_where_a_list_or_a_number_is_expected(agree):
         agree(lambda t, x, n=name: getattr(t, n)(1, x, 5), rand(2), raises=RuntimeError)
 
 
+@pytest.mark.filterwarnings("ignore:torch.cholesky is deprecated")
 def test_factors_of_no_matrices(agree):
     def program(t):
         L = t.cholesky(t.zeros(0, 3, 3, requires_grad=True))
