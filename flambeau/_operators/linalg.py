@@ -414,8 +414,13 @@ _linalg_eigh.vjp(
 )
 
 
+def over_gaps(turn: Any, E: Any) -> Any:
+    """How far vectors turn: `turn / E`, and nothing where nobody asks vectors of equal values to turn."""
+    return turn / (E + ((E == 0) & (turn == 0)).to(E.dtype))
+
+
 def _eigh_back(gL: Any, gV: Any, L: Any, V: Any) -> Any:
-    core = skew(V.mH @ gV) * 0.5 / gaps(L)
+    core = over_gaps(skew(V.mH @ gV) * 0.5, gaps(L))
     core = core - diagonal_part(core) + gL.to(core.dtype).diag_embed()
     return V @ core @ V.mH
 
@@ -516,7 +521,7 @@ def _svd_back(gU: Any, gS: Any, gVh: Any, U: Any, S: Any, Vh: Any) -> Any:
     U, gU, Vh, gVh = U[..., :, :k], gU[..., :, :k], Vh[..., :k, :], gVh[..., :k, :]
     E = gaps(S * S)
     left, right = U.mH @ gU, Vh @ gVh.mH
-    core = (skew(left) / E) * S.unsqueeze(-2) + S.unsqueeze(-1) * (skew(right) / E)
+    core = over_gaps(skew(left), E) * S.unsqueeze(-2) + S.unsqueeze(-1) * over_gaps(skew(right), E)
     core = core + gS.to(core.dtype).diag_embed()
     if U.is_complex():
         core = core + (skew(left).diagonal(0, -2, -1) / (2 * S)).diag_embed()

@@ -85,8 +85,13 @@ def permute(input: Any, dims: Any) -> Any:
     return wrap(CooArray(a.indices[list(order[:n])], values, [a.shape[d] for d in order], a.coalesced and kept))
 
 
-@reading("mT", "numpy_T", composed=True)
+@reading("mT", composed=True)
 def swapped(input: Any) -> Any:
+    return input.transpose(-2, -1) if is_coo(input) else reversed_(input)
+
+
+@reading("numpy_T", composed=True)
+def reversed_(input: Any) -> Any:
     return (
         input.transpose(-2, -1) if is_coo(input) and input.ndim == 2 else input.permute(tuple(range(input.ndim))[::-1])
     )

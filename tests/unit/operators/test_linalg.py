@@ -250,3 +250,15 @@ def test_exponentials_of_large_matrices_are_products_of_small_ones(kind, digits)
         half = half @ half
     error = (flambeau.linalg.matrix_exp(x).double() - half).abs().amax((1, 2)) / half.abs().amax((1, 2))
     assert error.max() < digits
+
+
+def test_derivatives_of_equal_values_alone(agree):
+    def program(fl, a):
+        found = []
+        for values in (fl.linalg.eigvalsh, lambda m: fl.linalg.eigh(m)[0], lambda m: fl.linalg.svd(m)[1]):
+            m = a.detach().clone().requires_grad_()
+            values(m).square().sum().backward()
+            found.append(m.grad)
+        return found
+
+    agree(program, np.eye(3, dtype=np.float32)[None].repeat(2, 0))

@@ -427,3 +427,11 @@ def test_semi_structured_is_for_gpus(agree):
     agree(lambda fl: fl.sparse.to_sparse_semi_structured(fl.ones(32, 32)), raises=RuntimeError)
     agree(lambda fl: fl.sparse.SparseSemiStructuredTensorCUTLASS.from_dense(fl.ones(4)), raises=RuntimeError)
     agree(lambda fl: fl.sparse.SparseSemiStructuredTensor.from_dense(fl.ones(4)), raises=NotImplementedError)
+
+
+def test_batches_are_transposed_by_mT(agree):
+    def program(fl, values):
+        s = fl.sparse_coo_tensor(fl.tensor([[0, 0, 1], [0, 1, 1], [2, 0, 1]]), values, (2, 2, 3))
+        return s.mT.to_dense(), s.mH.to_dense()
+
+    agree(program, rand(3))
