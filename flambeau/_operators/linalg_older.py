@@ -15,7 +15,7 @@ from flambeau._values.dtype import SPOKEN, of
 @composite("cholesky", variants=OUT, lacks=("biC", "cholesky_cpu"), autocast="float32")
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """The triangular factor of a positive-definite matrix. Superseded by `linalg.cholesky`."""
-    if input.ndim >= 2 and not input.numel():  # whatever its sizes
+    if input.ndim >= 2 and not input.numel() and input.shape[-1] != input.shape[-2]:  # whatever its sizes
         return input.clone()
     L, info = factor.linalg_cholesky_ex(input, upper=upper)
     factor.refuse(info, factor._not_positive("cholesky"), input.ndim > 2)

@@ -262,3 +262,10 @@ def test_derivatives_of_equal_values_alone(agree):
         return found
 
     agree(program, np.eye(3, dtype=np.float32)[None].repeat(2, 0))
+
+
+@pytest.mark.filterwarnings("ignore:torch.cholesky is deprecated")
+def test_factors_of_nothing_have_history(agree):
+    agree(lambda fl, x: fl.cholesky(x).square(), rand(0, 5, 5), grads=2)
+    agree(lambda fl, x: fl.cholesky(x, upper=True).square(), rand(2, 0, 0), grads=2)
+    agree(lambda fl, x: (fl.cholesky(x.requires_grad_()).requires_grad, fl.cholesky(x).shape), rand(0, 3, 5))
