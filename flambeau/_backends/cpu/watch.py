@@ -21,6 +21,12 @@ import numpy as np
 TYPE, VERSION, SIZE, ITEMS = 8, 24, 16, 24  # offsets in objects, dictionaries and lists
 KEYS, VALUES = 32, 40  # of a dictionary: its table of keys, and its values where the keys are shared
 INLINE, DICT = -32, -24  # of an instance: its values while it has no dictionary, and its dictionary
+SET = (
+    16,
+    24,
+    32,
+    40,
+)  # of a set: places taken, elements, places but one, and where they are (each an object and its hash)
 REFERENT = 16  # of a weak reference
 CELL, FUNCTION = 16, {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64, "__closure__": 72}
 HEAP, MANAGED = 1 << 9, 1 << 4  # flags of types
@@ -105,6 +111,10 @@ def _as_described() -> bool:
     assert function.__closure__ is not None
     reference = weakref.ref(function)
     if word(id(reference) + REFERENT) != id(function):
+        return False
+    one = {"a", d["a"]}
+    places = [word(word(id(one) + SET[3]) + 16 * i) for i in range(word(id(one) + SET[2]) + 1)]
+    if word(id(one) + SET[1]) != 2 or not {id(x) for x in one} <= set(places):
         return False
     facts = (function.__code__, function.__defaults__, function.__kwdefaults__, function.__closure__)
     if [word(id(function) + at) for at in FUNCTION.values()] != [id(x) for x in facts]:
@@ -236,6 +246,12 @@ def _add(x: Any, kind: str, out: dict[int, int]) -> None:
         out[id(x) + SIZE], out[id(x) + ITEMS] = len(x), items
         for i, y in enumerate(x):
             out[items + 8 * i] = id(y)
+    elif type(x) is set:
+        for at in SET:
+            out[id(x) + at] = word(id(x) + at)
+        for i in range(word(id(x) + SET[2]) + 1):
+            place = word(id(x) + SET[3]) + 16 * i
+            out[place] = word(place)
     elif type(x) is weakref.ReferenceType:
         out[id(x) + REFERENT] = word(id(x) + REFERENT)
     elif not isinstance(x, (tuple, str, int, float, frozenset)):
