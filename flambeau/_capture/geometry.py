@@ -13,10 +13,12 @@ import math
 import mmap
 import types
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.engine import by_arrays
 from flambeau._capture import stored
 from flambeau._capture.breaks import Break
 from flambeau._eager import call, create
@@ -29,6 +31,7 @@ from flambeau._values.shape import Size
 
 MAPPED = 1 << 16  # bytes from which memory comes from the system, which fills it when it is touched
 KEPT = 1 << 15  # facts in memory
+SMALL = 1 << 17  # elements below which computing takes less time than compiling a kernel would
 PLAINLY = frozenset((type(None), bool, str, complex))
 _facts: dict[Any, Any] = {}  # a call -> how its results lie
 _names: dict[np.dtype[Any], str] = {}
@@ -67,7 +70,8 @@ class Geometry:
             return call.recorded(op, values, _made(found))
         STATE.known = None
         try:
-            r = call.computed(op, values)
+            with by_arrays() if _elements(values) < SMALL else nullcontext():
+                r = call.computed(op, values)
         finally:
             STATE.known = self
         self.learn(key, r, values)
@@ -175,6 +179,12 @@ def _name(d: np.dtype[Any]) -> str:
     if found is None:
         found = _names[d] = of(d).name
     return found
+
+
+def _elements(v: Any) -> int:
+    if isinstance(v, (tuple, list)):
+        return sum(map(_elements, v))
+    return int(v._a.size) if isinstance(v, Tensor) else 0
 
 
 def _spoken(v: Any) -> Any:
