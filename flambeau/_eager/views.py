@@ -11,7 +11,8 @@ from flambeau._backends import pending_arrays
 from flambeau._backends.meta import MetaArray
 from flambeau._eager.graph import Node, bump, inferred, node_of, serial, spoken_name, unwrap
 from flambeau._eager.modes import STATE
-from flambeau._tensor import LAYOUTS, Tensor, new, wrap
+from flambeau._tensor import LAYOUTS, Tensor, new
+from flambeau._values import dtype as dtypes
 
 
 def view(source: Tensor, array: Any) -> Tensor:
@@ -106,11 +107,7 @@ class AsStridedBackward0(Node):
         return (out,)
 
     def tensors(self, g: Any) -> Sequence[Any]:
-        return (
-            Part(self.view, self.base).written(
-                wrap(_zeros_laid_out_as(self.base, pending_arrays.memory(self.base).dtype)), g
-            ),
-        )
+        return (Part(self.view, self.base).written(blank(self.base, g).zero_(), g),)
 
 
 class Part:
@@ -139,14 +136,14 @@ class Part:
         part = g.as_strided(self.shape, self.strides, self.offset)
         return self._meant(_public("view_as_complex")(part) if self.pairs else part)
 
-    def written(self, g: Any, part: Any) -> Any:
-        """g with another part."""
+    def written(self, out: Any, part: Any) -> Any:
+        """A tensor that nobody else has, with another part: a write through a view, so that it has derivatives of any order."""
         part = self._meant(part)
         if self.pairs:
             part = _public("view_as_real")(part.resolve_conj())
-        g = _public("view_as_real")(g) if self.halves else g
-        g = g.as_strided_scatter(part, self.shape, self.strides, self.offset)
-        return _public("view_as_complex")(g) if self.halves else g
+        whole = _public("view_as_real")(out) if self.halves else out
+        whole.as_strided(self.shape, self.strides, self.offset).copy_(part)
+        return out
 
     def _meant(self, part: Any) -> Any:
         part = part.conj() if self.conjugate else part
@@ -201,11 +198,11 @@ class CopySlices(Node):
 
     def tensors(self, g: Any) -> Sequence[Any]:
         place = Part(self.view, self.base)
-        if g._a.strides != self.base.strides:
-            g = _as_laid_out(g, self.base)
-        part = place.read(g)
+        whole = blank(self.base, g).copy_(g)
+        part = place.read(whole)
         into, *others = self.fn.tensors(part)
-        return (place.written(g, part.new_zeros(part.shape) if into is None else into), *others)
+        into = part.new_zeros(part.shape) if into is None else into
+        return (place.written(blank(self.base, into).copy_(whole), into), *others)
 
 
 def _copied_as(g: Any, base: Any) -> Any:
@@ -214,9 +211,11 @@ def _copied_as(g: Any, base: Any) -> Any:
     return out
 
 
-def _as_laid_out(g: Tensor, base: Any) -> Tensor:
-    out = wrap(np.empty_like(base, dtype=g._a.dtype))
-    return out.copy_(g)
+def blank(base: Any, like: Tensor) -> Any:
+    """Memory of its own that is laid out as the base is: for each sample, where `like` is batched."""
+    a = pending_arrays.memory(base)
+    strides = tuple(s // a.dtype.itemsize for s in a.strides)
+    return like.new_empty_strided(a.shape, strides, dtype=dtypes.of(a.dtype))  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- writing in place

@@ -169,7 +169,11 @@ def _in_place(op: Op, values: Any, plain: Any, level: int) -> Any:
     call.general(op, plain, None, True)
     if v is not None:
         v.copy_(moved) if moved is not None else v.zero_()
-    else:
+    elif moved is not None:
+        if target._base is not None or getattr(target, "_viewed", False):
+            raise NotImplementedError(
+                f"forward mode: {op.name}_ gives a tangent to a view of a tensor that has none; write to the tensor itself"
+            )
         set_tangent(target, level, moved)
     return call._written(op, target, values, True, old) if tracked else target
 

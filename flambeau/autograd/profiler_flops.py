@@ -47,7 +47,7 @@ def _conv2d(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilat
 def _pair(given: Any) -> tuple[int, int]:
     if isinstance(given, int):
         return given, given
-    return tuple(given) * (2 // len(given))  # type: ignore[return-value]
+    return tuple(given) * (2 // len(given))
 
 
 def scale(least: int) -> tuple[float, str]:

@@ -758,3 +758,28 @@ def test_what_keeps_tensors_is_not(agree, f):
         y.sum().backward()
 
     agree(program, rand(3, 3), grads=0, raises=RuntimeError)
+
+
+def test_second_derivatives_after_writes_through_views(agree):
+    """The incoming gradient is a slice of something larger, or lies otherwise than the base."""
+
+    def program(fl, x, w, turn, write):
+        given = x.t() if turn else x
+        y = given * 1
+        write(y, given)
+        g = fl.autograd.grad((fl.stack([y, y * 2]) * w).sum(), x, create_graph=True)[0]
+        return g, fl.autograd.grad((g * g).sum(), (x, w), retain_graph=True)
+
+    agree(lambda fl, x, w: program(fl, x, w, False, lambda y, x: y[0].mul_(x[1])), rand(2, 3), rand(2, 2, 3))
+    agree(lambda fl, x, w: program(fl, x, w, False, lambda y, x: y.t()[0].mul_(x[1, :2])), rand(2, 3), rand(2, 2, 3))
+    agree(lambda fl, x, w: program(fl, x, w, True, lambda y, x: y[0].mul_(x[1])), rand(3, 2), rand(2, 2, 3))
+
+
+def test_forward_mode_twice_through_views_is_refused():
+    def f(a):
+        y = a.clone()
+        y[0].mul_(a[1])
+        return (y * y).sum()
+
+    with pytest.raises(NotImplementedError, match="forward mode: copy_ gives a tangent to a view"):
+        torch.func.jacfwd(torch.func.jacfwd(f))(torch.arange(4.0))
