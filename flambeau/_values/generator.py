@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,19 @@ def entropy() -> int:
     return int.from_bytes(os.urandom(8), "little")
 
 
+_all: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _unlock() -> None:
+    """In a forked child: a lock that another thread held at that moment is held by nobody who could give it back."""
+    for generator in list(_all):
+        generator.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
+
+
 class Generator:
     """A stream of random numbers, PyTorch's own number for number.
 
@@ -65,6 +79,7 @@ class Generator:
             raise RuntimeError(f"{self.device.type.upper()} device type not an accelerator.")
         self.device = devices.CPU  # by no number
         self.lock = threading.RLock()
+        _all.add(self)
         self._engine: MT19937 | None = None  # made at the first draw: NumPy's random module is not imported before
         self._seed: int = DEFAULT_SEED
         self.next_double = self.next_float = None

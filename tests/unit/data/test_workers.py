@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -341,6 +342,35 @@ def test_what_cannot_be_started_is_reported():
     loader = DataLoader(Items(lambda i: i), num_workers=1, multiprocessing_context="spawn")
     with pytest.warns(UserWarning, match="Got pickle error"), pytest.raises((AttributeError, TypeError)):
         iter(loader)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_draws_though_another_thread_was_drawing_when_it_was_forked():
+    import threading
+
+    generators = [flambeau.default_generator, flambeau.Generator()]
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with generators[0].lock, generators[1].lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads, from 3.12 on
+        child = os.fork()
+    if not child:
+        signal.alarm(10)
+        for generator in generators:
+            generator.manual_seed(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    done.set()
+    thread.join()
+    assert status == 0
 
 
 def test_loaders_inside_workers_and_threads():
