@@ -215,7 +215,7 @@ def blank(base: Any, like: Tensor) -> Any:
     """Memory of its own that is laid out as the base is: for each sample, where `like` is batched."""
     a = pending_arrays.memory(base)
     strides = tuple(s // a.dtype.itemsize for s in a.strides)
-    return like.new_empty_strided(a.shape, strides, dtype=dtypes.of(a.dtype))  # type: ignore[attr-defined]
+    return like.new_empty_strided(a.shape, strides, dtype=dtypes.of(a.dtype))
 
 
 # ---------------------------------------------------------------- writing in place
