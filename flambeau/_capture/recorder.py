@@ -13,6 +13,7 @@ import numpy as np
 
 from flambeau import _ops
 from flambeau._capture.breaks import Break
+from flambeau._capture.geometry import Geometry
 from flambeau._capture.numbers import Tracked, plain
 from flambeau._eager import call, create, getitem, modes, views
 from flambeau._eager.construct import parse_to, tensor
@@ -64,7 +65,7 @@ class Recorder:
         self._fresh: set[int] = set()  # owners of memory that the program made
         self._foreign: set[int] = set()  # owners of memory that inputs lie in
         self._generator: Any = None
-        self.geometry: Any = None  # how results lie, where they are not computed
+        self.geometry: Geometry | None = None  # how results lie, where they are not computed
         self.mutated: list[Any] = []  # outside tensors that were written
 
     # ---- entering the call path ----

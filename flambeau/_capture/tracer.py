@@ -455,7 +455,7 @@ class Tracer:
             return bool(x)
         if isinstance(x, Tensor):
             self.examine(x)
-            if self.recorder.geometry(x) or self.source_of(x) is not None:
+            if self.recorder.known(x) or self.source_of(x) is not None:
                 raise Break(
                     "a branch depends on the elements of a tensor",
                     "use torch.where, or compile the parts around the branch",

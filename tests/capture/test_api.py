@@ -22,6 +22,21 @@ def test_fullgraph_names_the_place_and_the_reason():
         f(torch.ones(3))
 
 
+def test_a_branch_on_elements_breaks_and_the_parts_are_programs():
+    def f(x):
+        y = x * 2
+        return y + 1 if y.sum() > 0 else y - 1
+
+    for backend in ("inductor", "eager"):
+        with pytest.raises(torch._dynamo.exc.Unsupported, match="a branch depends on the elements of a tensor"):
+            torch.compile(f, backend=backend, fullgraph=True)(torch.ones(3))
+    found = torch._dynamo.explain(f)(torch.ones(3))
+    assert (found.graph_count, found.graph_break_count) == (2, 1)
+    assert [reason.reason for reason in found.break_reasons] == ["a branch depends on the elements of a tensor"]
+    compiled = torch.compile(f)
+    assert all(torch.equal(compiled(x), f(x)) for x in (torch.ones(3), -torch.ones(3)))
+
+
 def test_fullgraph_leaves_nothing_changed():
     log, x = [], torch.ones(3)
 
