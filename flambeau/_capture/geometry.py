@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.engine import by_arrays
+from flambeau._backends.cpu.library_product import by_arrays
 from flambeau._capture import stored
 from flambeau._capture.breaks import Break
 from flambeau._eager import call, create

@@ -45,9 +45,12 @@ def _foreign(v: Any) -> bool:
 
 def check(op: Op, values: tuple[Any, ...], into: bool = False) -> None:
     """Raise TypeError for the first argument that PyTorch would not take."""
-    tensors_too = any("Tensor" in overload.partition(".")[2] for overload in op.overloads)
     for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
-        if tensors_too and p.annotation == "Scalar" and isinstance(v, Tensor):
+        if (
+            p.annotation == "Scalar"
+            and isinstance(v, Tensor)
+            and any("Tensor" in o.partition(".")[2] for o in op.overloads)
+        ):
             continue  # an overload takes it
         if type(v) is int and not -_MOST <= v < _MOST and p.annotation.startswith(_WHOLE):
             raise ValueError("Overflow when unpacking long long")

@@ -9,16 +9,17 @@ import pytest
 import flambeau as torch
 from flambeau import nn
 from flambeau._capture import geometry
-from flambeau._eager import call
+from flambeau._eager import call, large
 
 
 @pytest.fixture
 def computed(monkeypatch):
-    """The operators that are computed."""
+    """The operators that are computed, by captures that begin knowing nothing."""
     seen = []
     real = call.computed
     monkeypatch.setattr(call, "computed", lambda op, values: seen.append(op.name) or real(op, values))
     monkeypatch.setattr(geometry, "_facts", {})
+    monkeypatch.setattr(geometry.Geometry, "place", lambda self: None)
     return seen
 
 
@@ -120,7 +121,7 @@ def test_generators_go_on_as_in_eager_code(computed):
 PROGRAM = """
 import flambeau as torch
 from flambeau import nn
-from flambeau._eager import call
+from flambeau._eager import call, large
 seen, real = [], call.computed
 call.computed = lambda op, values: seen.append(op.name) or real(op, values)
 torch.manual_seed(0)
@@ -149,3 +150,22 @@ def test_another_process_knows(tmp_path):
         out.append(done.stdout.splitlines())
     assert out[0][0] == out[1][0]
     assert (out[0][1], out[1][1]) == ("True", "False")
+
+
+FIRST = """
+import flambeau as torch
+from flambeau._backends.cpu import copies, samplers
+
+@torch.compile
+def f(x):
+    return torch.poisson(x).sum() + torch.cat([x.t(), x.t()]).sum()
+
+f(torch.ones(256, 64))
+assert samplers.samplers() is not None and copies._table() is not None
+"""
+
+
+@pytest.mark.skipif(not large.available(), reason="needs native code")
+def test_what_a_capture_computes_by_arrays_leaves_kernels_to_the_others(tmp_path):
+    environment = os.environ | {"FLAMBEAU_CACHE_DIR": str(tmp_path)}  # with nothing remembered
+    subprocess.run([sys.executable, "-c", FIRST], check=True, env=environment)

@@ -11,8 +11,7 @@ import ctypes
 import hashlib
 import importlib.util
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,26 +81,9 @@ TARGETS = {
 }
 
 
-class _Array(threading.local):
-    only = False
-
-
-_array = _Array()
-
-
 def available() -> bool:
     """Whether native code can be generated here."""
-    return not _array.only and bool(flags.get("native")) and importlib.util.find_spec("llvmlite") is not None
-
-
-@contextmanager
-def by_arrays() -> Iterator[None]:
-    """Compute with the array library in this thread, where only the layout of a result matters and compiling would take longer."""
-    before, _array.only = _array.only, True
-    try:
-        yield
-    finally:
-        _array.only = before
+    return bool(flags.get("native")) and importlib.util.find_spec("llvmlite") is not None
 
 
 def sources(*places: str) -> list[Path]:

@@ -5,7 +5,9 @@ The choice depends on shapes, dtypes and layouts alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from math import prod
 from typing import Any
@@ -30,11 +32,28 @@ Ints = Sequence[int]
 
 
 @cache
+class _Arrays(threading.local):
+    only = False
+
+
+_arrays = _Arrays()
+
+
 def native() -> bool:
-    """Whether kernels can be generated here."""
+    """Whether library calls may be kernels here: generated ones can be, and this thread is not told otherwise. Not to be kept."""
     from flambeau._backends.cpu.engine import available
 
-    return available()
+    return not _arrays.only and available()
+
+
+@contextmanager
+def by_arrays() -> Iterator[None]:
+    """Library calls compute with NumPy in this thread: where only the layout of a result matters, and compiling would take longer."""
+    before, _arrays.only = _arrays.only, True
+    try:
+        yield
+    finally:
+        _arrays.only = before
 
 
 def product(x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> Any:
