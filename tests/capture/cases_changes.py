@@ -10,16 +10,7 @@ import operator
 
 import flambeau as torch
 from flambeau import nn
-from tests.capture.world import case, freeze, near, whole, x
-
-
-def net(*sizes):
-    torch.manual_seed(0)
-    return nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise(sizes or (3, 4, 3))))
-
-
-def rows(n=4):
-    return torch.stack([x(3, i) for i in range(n)])
+from tests.capture.world import case, freeze, near, net, rows, whole, x
 
 
 @whole

@@ -29,6 +29,9 @@ for _topic in (
     "changes",
     "checks",
     "programs",
+    "designs",
+    "training",
+    "states",
 ):
     importlib.import_module(f"tests.capture.cases_{_topic}")
 
@@ -54,6 +57,9 @@ NATIVE = (
     "breaks",
     "hooks",
     "programs",
+    "designs",
+    "training",
+    "states",
 )  # what programs could get wrong that graphs do not
 
 

@@ -5,11 +5,12 @@ A case is a function of `wrap`, which is the identity or `torch.compile`. What i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import flambeau as torch
-from flambeau import Tensor
+from flambeau import Tensor, nn
 
 CASES: list[Any] = []
 
@@ -86,3 +87,14 @@ def calls(f: Callable[..., Any], *args_of_calls: Any) -> list[Any]:
 def twice(f: Callable[..., Any], *args: Any) -> list[Any]:
     """What a function gives at two equal calls."""
     return calls(f, args, args)
+
+
+def net(*sizes: int) -> Any:
+    """Linear layers of these widths."""
+    torch.manual_seed(0)
+    return nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise(sizes or (3, 4, 3))))
+
+
+def rows(n: int = 4, seed: int = 0) -> Tensor:
+    """A batch of n rows of three numbers."""
+    return torch.stack([x(3, i + seed) for i in range(n)])
