@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._operators.kinds import NUMBERS, is_tensor, is_whole, takes
+from flambeau._operators.kinds import NUMBERS, is_size, is_tensor, takes
 from flambeau._operators.op import Op, Param
 from flambeau._tensor import Tensor
 from flambeau._values.device import device, layout, memory_format
@@ -58,7 +58,7 @@ def check(op: Op, values: tuple[Any, ...], into: bool = False) -> None:
             for at, x in enumerate(v):
                 if not is_tensor(x):
                     raise TypeError(f"expected Tensor as element {at} in argument {i}, but got {type(x).__name__}")
-        one = p.note in ("Dims", "IntList") and len(op.overloads) == 1 and is_whole(v, truth=True)
+        one = p.note in ("Dims", "IntList") and len(op.overloads) == 1 and is_size(v)
         if (one or not fits(p, v)) and not (op.number_first and not i and isinstance(v, NUMBERS)):
             raise TypeError(refusal(op, values, i, into))
         if isinstance(v, complex) and p.annotation.startswith("Scalar") and op.promote != "none":
@@ -81,7 +81,7 @@ def plain(op: Op, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _whole(v: Any) -> Any:
-    if isinstance(v, np.integer) or (isinstance(v, Tensor) and not v._a.ndim):
+    if isinstance(v, np.integer) or (isinstance(v, Tensor) and v._a.size == 1):
         return int(v)
     if type(v) in (list, tuple) and any(isinstance(x, (np.integer, Tensor)) for x in v):
         return type(v)(_whole(x) for x in v)

@@ -15,6 +15,7 @@ from flambeau._eager.derive import function, inplace
 from flambeau._eager.modes import STATE
 from flambeau._kernel.language import BINARY, TERNARY, UNARY
 from flambeau._operators import load
+from flambeau._operators.kinds import is_size
 from flambeau._operators.op import METHODS, NAMES, REQUIRED, Op
 from flambeau._tensor import Tensor, _attach, wrap
 
@@ -74,7 +75,7 @@ def _as_method(op: Op, fn: Any) -> Any:
         name = params[1].name
 
         def spread(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if args and (isinstance(args[0], _INTS) or _is_size(args[0])):
+            if args and (isinstance(args[0], _INTS) or is_size(args[0])):
                 return fn(self, args, **kwargs)
             if not args and name not in kwargs and params[1].default is REQUIRED:
                 return fn(self, (), **kwargs)
@@ -93,11 +94,6 @@ def _as_method(op: Op, fn: Any) -> Any:
 
 
 _INTS = (int, np.integer)
-
-
-def _is_size(value: Any) -> bool:
-    """Whether a tensor stands for a whole number: `x.view(height, width, 4)`, where they were computed."""
-    return isinstance(value, Tensor) and not value._a.ndim and value._a.dtype.kind in "iu"
 
 
 _SPREAD = ("Shape", "Dims", "Shape | DType", "Shape | DType | None")

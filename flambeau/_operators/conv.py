@@ -12,6 +12,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Shape, Shape2, Shape3, Size, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
+from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor
 
 Ints = int | Sequence[int]
@@ -101,9 +102,7 @@ _conv_weight.known_as("ConvolutionBackwardBackward0", event="convolution_backwar
 
 def spread(value: Ints, n: int, name: str) -> tuple[int, ...]:
     """One number for every dim, or one for each."""
-    if not isinstance(value, (list, tuple)) and hasattr(value, "__index__"):  # NumPy's integers and tensors of one, too
-        return (int(value),) * n
-    value = tuple(value)
+    value = sizes(value)
     if len(value) == 1:
         return value * n
     if len(value) != n:

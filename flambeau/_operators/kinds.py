@@ -23,10 +23,17 @@ def is_tensor(v: Any) -> bool:
     return isinstance(v, Tensor) or hasattr(type(v), "__torch_function__")
 
 
-def is_whole(v: Any, truth: bool = False) -> bool:
-    """Whether a value is a whole number, or a 0-d tensor of one (or of a truth value, where `truth`)."""
+def is_whole(v: Any) -> bool:
+    """Whether a value is a whole number, or a 0-d tensor of one."""
     if isinstance(v, Tensor):
-        return not v._a.ndim and v._a.dtype.kind in ("iub" if truth else "iu") and v._node is None
+        return not v._a.ndim and v._a.dtype.kind in "iu" and v._node is None
+    return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
+
+
+def is_size(v: Any) -> bool:
+    """Whether a value stands for a size: a whole number, or a tensor with one element of whole numbers or truth values."""
+    if isinstance(v, Tensor):
+        return v._a.size == 1 and v._a.dtype.kind in "iub" and v._node is None
     return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
 
 
@@ -51,13 +58,13 @@ def fits(kind: str, v: Any) -> bool:
         case "Dim" | "int":
             return is_whole(v)
         case "Size":
-            return is_whole(v, truth=True)
+            return is_size(v)
         case "bool":
             return isinstance(v, bool)
         case "str":
             return isinstance(v, str)
         case "Shape" | "Dims" | "Ints":
-            return is_whole(v, truth=True) or (_is_list(v) and (not v or is_whole(v[0], truth=True)))
+            return is_size(v) or (_is_list(v) and (not v or is_size(v[0])))
         case "Sequence[T]":
             return _is_list(v) and all(map(is_tensor, v))
         case "Sequence[T | None]":

@@ -10,6 +10,7 @@ from flambeau._kernel.language import Dim, Kernel, Shape, Size, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import VIEW, elements, sizes
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import SPOKEN, int64
 from flambeau._values.shape import whole, wrap_dim
 
 Array = Any
@@ -298,22 +299,6 @@ def unsafe_chunk(input: Tensor, chunks: int, dim: Dim = 0) -> tuple[Tensor, ...]
 
 
 @composite(
-    "tensor_split.sections(Tensor(a -> *) self, SymInt sections, int dim=0) -> Tensor(a)[]", python_name="tensor_split"
-)
-def tensor_split_sections(input: Tensor, sections: int, dim: Dim = 0) -> tuple[Tensor, ...]:
-    """So many pieces along `dim`, sizes differing by at most one."""
-    return tensor_split(input, sections, dim)
-
-
-@composite(
-    "tensor_split.indices(Tensor(a -> *) self, SymInt[] indices, int dim=0) -> Tensor(a)[]", python_name="tensor_split"
-)
-def tensor_split_indices(input: Tensor, indices: Shape, dim: Dim = 0) -> tuple[Tensor, ...]:
-    """Pieces along `dim`, cut at the given indices."""
-    return tensor_split(input, indices, dim)
-
-
-@composite(
     "tensor_split.tensor_indices_or_sections(Tensor(a -> *) self, Tensor tensor_indices_or_sections, int dim=0) -> Tensor(a)[]"
 )
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: Dim = 0) -> tuple[Tensor, ...]:
@@ -329,6 +314,10 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: Dim = 0) -> tuple
                 "one-dimensional tensor, but got a "
                 f"tensor with {given.ndim} dims"
             )
+        if given.dtype is not int64:
+            raise RuntimeError(
+                f"tensor_split expected tensor_indices_or_sections to have dtype of long, but got {SPOKEN[given.dtype]}"
+            )
         given = int(given) if given.ndim == 0 else given.tolist()
     if isinstance(given, int):
         if given <= 0:
@@ -336,6 +325,22 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: Dim = 0) -> tuple
         return split(input, tuple(n // given + (1 if i < n % given else 0) for i in range(given)), dim)
     cuts = [0, *given, n]
     return tuple(slice_(input, dim, a, b, 1) for a, b in pairwise(cuts))
+
+
+@composite(
+    "tensor_split.sections(Tensor(a -> *) self, SymInt sections, int dim=0) -> Tensor(a)[]", python_name="tensor_split"
+)
+def tensor_split_sections(input: Tensor, sections: int, dim: Dim = 0) -> tuple[Tensor, ...]:
+    """So many pieces along `dim`, sizes differing by at most one."""
+    return tensor_split(input, sections, dim)
+
+
+@composite(
+    "tensor_split.indices(Tensor(a -> *) self, SymInt[] indices, int dim=0) -> Tensor(a)[]", python_name="tensor_split"
+)
+def tensor_split_indices(input: Tensor, indices: Shape, dim: Dim = 0) -> tuple[Tensor, ...]:
+    """Pieces along `dim`, cut at the given indices."""
+    return tensor_split(input, indices, dim)
 
 
 def _equally(name: str, x: Any, given: Any, dim: int, least: int) -> Any:

@@ -12,6 +12,7 @@ from flambeau._operators.flat import flat_in, still
 from flambeau._operators.index import on_zeros
 from flambeau._operators.op import composite, op
 from flambeau._operators.resample import resampled
+from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor
 
 Ints = tuple[int, ...]
@@ -19,7 +20,7 @@ Ints = tuple[int, ...]
 
 def spread(value: Any, n: int, name: str, owner: str) -> Ints:
     """One number for all dims, or one for each."""
-    value = (value,) if isinstance(value, int) else tuple(value)
+    value = sizes(value)
     if len(value) not in (1, n):
         raise RuntimeError(
             f"{owner}: {name} must either be a single int, or a tuple of {'two' if n == 2 else 'three'} ints"
@@ -381,10 +382,10 @@ def avg_pool3d(input: Tensor, kernel_size: IntList3, stride: IntList3 = (), padd
 
 
 def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
-    size = (output_size,) * n if isinstance(output_size, int) else tuple(output_size)
-    if len(size) == 1:
-        size *= n
-    if len(size) != n:
+    given = output_size if isinstance(output_size, (list, tuple)) else sizes(output_size)
+    if len(given) == 1:
+        given = (*given,) * n
+    if len(given) != n:
         raise RuntimeError(f"{owner}: internal error: output_size.size() must be {n}")
     if input.ndim not in (n + 1, n + 2):
         raise RuntimeError(
@@ -392,7 +393,7 @@ def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
             if n > 1
             else f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for argument #1 'self' (while checking arguments for {owner})"
         )
-    size = tuple(input.shape[i - n] if s is None else s for i, s in enumerate(size))
+    size = sizes([input.shape[i - n] if s is None else s for i, s in enumerate(given)])
     if any(s < 0 for s in size):
         raise RuntimeError(
             f"{owner}: elements of output_size must be greater than or equal to 0 but received {{{', '.join(map(str, size))}}}"

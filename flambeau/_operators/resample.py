@@ -13,6 +13,7 @@ from typing import Any
 from flambeau._kernel.language import IntList2, Kernel, Shape, Shape1, Shape2, Shape3, Size, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
+from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, int64, uint8
 
@@ -344,7 +345,9 @@ def affine_grid_generator(theta: Tensor, size: Shape, align_corners: bool) -> Te
 
 
 def _pair(v: Any) -> tuple[int, int]:
-    return (v, v) if isinstance(v, int) else (v[0], v[0]) if len(v) == 1 else tuple(v)
+    found = sizes(v)
+    y, x = found * 2 if len(found) == 1 else found
+    return y, x
 
 
 @composite("im2col", namespace="nn", variants=("function",), lacks=("iC", "im2col_out_cpu"))

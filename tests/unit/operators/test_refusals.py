@@ -99,6 +99,39 @@ def test_sizes_may_be_tensors(agree):
     agree(run, rand(24))
 
 
+SIZED = {
+    "interpolate": lambda t, n, x: [t.nn.functional.interpolate(x, size=s) for s in ([n, n], n)],
+    "zeros": lambda t, n, x: [t.zeros(n), t.zeros(n, 3), t.zeros([3, n]), t.zeros((n, n))],
+    "shapes": lambda t, n, x: [x.reshape(n, 8), x.view([8, n]), x[:1, :1, :1, :1].expand(n, 3, 4, 5), x.repeat(1, 1, 1, n)],
+    "parts": lambda t, n, x: [x.narrow(2, n if n.ndim == 0 else 2, 1), x.split(n, 3), x.split([n, 2], 2)],
+    "dims": lambda t, n, x: [x.sum(n), x.sum([n]), x.flip([n]), x.topk(n), x.select(2, n), x.roll(n, 2), x.roll([n, 1], [2, 3])],
+    "pools": lambda t, n, x: [f(x, s) for f in (t.nn.functional.avg_pool2d, t.nn.functional.adaptive_avg_pool2d) for s in ([n, 2], [n, n])],
+    "largest": lambda t, n, x: [t.nn.functional.max_pool2d(x, [n, n]), t.nn.functional.adaptive_max_pool2d(x, [n, n])],
+    "convolutions": lambda t, n, x: [t.nn.functional.conv2d(x, x[:, :, :2, :2], stride=n), t.nn.functional.conv2d(x, x[:, :, :2, :2], stride=[1, n])],
+    "columns": lambda t, n, x: t.nn.functional.unfold(x, [n, n]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_tensors_of_one_element_are_sizes(agree, name):
+    """Alone and within lists, of any number of dims and any whole dtype; images are resized so in torchattacks."""
+
+    def run(t, x):
+        numbers = t.tensor(2), t.tensor([2]), t.tensor([[2]]), t.tensor(2, dtype=t.uint8)
+        return [SIZED[name](t, n, x) for n in numbers]
+
+    agree(run, rand(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("cuts", [[2.0], [True], [[2]], 2.0])
+def test_pieces_are_cut_at_long_numbers(agree, cuts):
+    agree(lambda t, x: t.tensor_split(x, t.tensor(cuts)), rand(5), raises=RuntimeError)
+
+
+def test_pieces_by_a_tensor(agree):
+    agree(lambda t, x: [t.tensor_split(x, t.tensor(c)) for c in (2, [2], [1, 3])], rand(5))
+
+
 @pytest.mark.parametrize("pad", [(-4, 0), (-2, -2), (-4, 5), (5, -4), (0, 0, -3, 9), (-1, 0, -9, 0)])
 def test_padding_that_crops_more_than_there_is(agree, pad):
     agree(lambda t, x: t.nn.functional.pad(x, pad), rand(2, 3), raises=RuntimeError)
