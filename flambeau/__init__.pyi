@@ -92,7 +92,7 @@ from flambeau.functional import split as split
 from flambeau.functional import tensordot as tensordot
 from flambeau.functional import unravel_index as unravel_index
 from flambeau.futures import Future as Future
-from flambeau.jit import JITException as JITException
+from flambeau.jit import Error as JITException
 from flambeau.jit._language.types import Await as AwaitType
 from flambeau.jit._language.types import Class as ClassType
 from flambeau.jit._language.types import Dict as DictType

@@ -86,11 +86,8 @@ def isinstance(obj: _Any, target_type: _Any) -> bool:
     return _isinstance(obj, target_type)
 
 
-class Error(RuntimeError):
+class Error(Exception):
     """What a scripted program raises."""
-
-
-Error.__name__ = Error.__qualname__ = "JITException"
 
 
 def export_opnames(m: _Any) -> list[str]:

@@ -29,6 +29,9 @@ def freeze(mod: Any, preserved_attrs: list[str] | None = None, optimize_numerics
     t.attributes["training"] = ty.BOOL
     made.__dict__["training"] = False
     changed = {n.attrs["name"] for m in old.methods.values() for n in inline(m.graph).findAllNodes("prim::SetAttr")}
+    for name in kept:
+        if name not in old.methods and name not in old.attributes:
+            raise RuntimeError(f"Unknown name: {name}")
     for name in {*kept, *changed} - set(old.methods):
         t.attributes[name] = old.attributes[name]
         for box, names in (("_parameters", "parameters"), ("_buffers", "buffers"), ("_modules", "")):

@@ -135,8 +135,11 @@ def signature(fn: Any, owner: Any = None) -> tuple[ast.FunctionDef, Schema, Emit
     if tree.args.vararg is not None or tree.args.kwarg is not None:
         from flambeau.jit.frontend import NotSupportedError
 
+        many = tree.args.kwarg or tree.args.vararg
+        place = em.at(many)
+        place = place._replace(column=place.column - 1)  # with the last star
         raise NotSupportedError(None, "Compiled functions can't take variable number of arguments or use keyword-only arguments with defaults:\n"
-                                + em.at(tree).highlight())  # fmt: skip
+                                + place.highlight())  # fmt: skip
     given = {
         k: p.default for k, p in inspect.signature(fn).parameters.items() if p.default is not inspect.Parameter.empty
     }
@@ -164,7 +167,15 @@ def signature(fn: Any, owner: Any = None) -> tuple[ast.FunctionDef, Schema, Emit
                 default = [default] * length
             if inner is ty.FLOAT and isinstance(default, int):
                 default = float(default)
+            if isinstance(given[p.arg], (list, dict)):
+                place = em.at(tree)._replace(column=em.margin, end=len(lines[-1]), last=first + len(lines))
+                raise RuntimeError(
+                    "\nMutable default parameters are not supported because Python binds them to the function and they persist across "
+                    "function calls.\n As a workaround, make the default None and instantiate the default parameter within the body of the "
+                    f"function. Found {type(given[p.arg])} on parameter {p.arg}:\n{place.highlight()}"
+                )
         arguments.append(Argument(p.arg, t, default, keyword=i >= len(tree.args.args), length=length))
+        arguments[-1].inferred = p.annotation is None and comment is None and t is ty.TENSOR
     note = comment[1] if comment is not None else tree.returns
     returns = [Argument("", em.annotation(note))] if note is not None else []
     return tree, Schema(fn.__name__, "", arguments, returns), em, fn
@@ -367,7 +378,7 @@ class PythonResolver:
         if isinstance(obj, tuple) and not hasattr(obj, "_fields"):
             return Items([self.sugar(o, em, place, name) for o in obj])
         if isinstance(obj, flambeau.Tensor):
-            em.fail("python value of type 'Tensor' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local varible instead.", place)  # fmt: skip
+            em.fail("python value of type 'Tensor' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local variable instead.", place)  # fmt: skip
         if isinstance(obj, (RecursiveScriptModule, Module)):
             em.fail(
                 f"module '{type(obj).__name__}' cannot be used as a value: it must be an attribute of the module that is compiled",
@@ -424,7 +435,9 @@ class PythonResolver:
             return em.constant(obj)
         if obj is Ellipsis:
             return Special("ellipsis", None)
-        em.fail(f"python value of type '{type(obj).__name__}' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local varible instead.", place)  # fmt: skip
+        if inspect.isbuiltin(obj):
+            em.fail(f"Python builtin {obj!r} is currently not supported in Torchscript", place)
+        em.fail(f"python value of type '{type(obj).__name__}' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local variable instead.", place)  # fmt: skip
 
     def class_(self, obj: Any, em: Any, place: Any) -> Any:
         if obj in _NO_GRAD:

@@ -13,6 +13,7 @@ from flambeau._tensor import Tensor
 from flambeau.jit._language import types as ty
 from flambeau.jit._language.call import arguments, out
 from flambeau.jit._language.core import GraphView
+from flambeau.jit._language.failures import NotScript
 from flambeau.jit._language.printer import Printer
 from flambeau.jit._language.program import Compiled, inline
 from flambeau.jit._language.run import Object
@@ -95,7 +96,7 @@ class ScriptFunction(_Callable):
         state = tracing.STATE.current
         if state is not None:
             return state.call_script(fn, args, kwargs)
-        return out(fn.run(*arguments(fn.schema, fn.short, args, kwargs, False)))
+        return out(fn.call(*arguments(fn.schema, fn.short, args, kwargs, False)))
 
     @property
     def name(self) -> str:
@@ -139,7 +140,7 @@ class ScriptMethod(_Callable):
         state = tracing.STATE.current
         if state is not None:
             return state.call_script(fn, args, kwargs, self.owner)
-        return out(fn.run(self.owner, *arguments(fn.schema, fn.short, args, kwargs, True)))
+        return out(fn.call(self.owner, *arguments(fn.schema, fn.short, args, kwargs, True)))
 
 
 class RecursiveScriptClass:
@@ -152,11 +153,11 @@ class RecursiveScriptClass:
         c = self.__dict__["_c"]
         if name in c._type.methods:
             fn = c._type.methods[name]
-            return lambda *args, **kwargs: out(fn.run(c, *arguments(fn.schema, name, args, kwargs, True)))
+            return lambda *args, **kwargs: out(fn.call(c, *arguments(fn.schema, name, args, kwargs, True)))
         if name in c.__dict__:
             return out(c.__dict__[name])
         if name in c._type.properties:
-            return out(c._type.methods[c._type.properties[name][0]].run(c))
+            return out(c._type.methods[c._type.properties[name][0]].call(c))
         raise AttributeError(f"'{c._type.name()}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -358,7 +359,7 @@ class RecursiveScriptModule(ScriptModule):
             if name in t.methods:
                 return ScriptMethod(self, t.methods[name])
             if name in t.properties:
-                return out(t.methods[t.properties[name][0]].run(self))
+                return out(t.methods[t.properties[name][0]].call(self))
             if name in t.constants and name not in self._parameters and name not in self._modules:
                 return t.constants[name]
         return super().__getattr__(name)
@@ -370,18 +371,22 @@ class RecursiveScriptModule(ScriptModule):
                 raise RuntimeError(f"Can't set constant '{name}' which has value:{t.constants[name]}")
             kind = t.attributes.get(name)
             if kind is not None and name not in t.parameters and name not in t.buffers and name not in self._modules:
-                from flambeau.jit._language.call import Unfit, into
+                from flambeau.jit._language.call import Unfit, into, uncastable
 
                 try:
                     self.__dict__[name] = into(value, kind)
                 except Unfit:
                     raise RuntimeError(
-                        f"Could not cast attribute '{name}' to type {kind}: Unable to cast {value!r}"
+                        f"Could not cast attribute '{name}' to type {kind}: {uncastable(value)}"
                     ) from None
                 return
             if kind is ty.TENSOR and not isinstance(value, Tensor):
                 raise RuntimeError(
                     f"Could not cast attribute '{name}' to type Tensor: Unable to cast {value!r} to Tensor"
+                )
+            if name in self._modules and isinstance(value, Module) and not isinstance(value, ScriptModule):
+                raise RuntimeError(
+                    f"Cannot re-assign modules in a ScriptModule with non-scripted module, tried to replace existing module '{name}': {value}"
                 )
         super().__setattr__(name, value)
 
@@ -510,6 +515,13 @@ def script(obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None
         )
     if isinstance(obj, (ScriptModule, ScriptFunction, RecursiveScriptClass)):
         return obj
+    try:
+        return _compiled(obj)
+    except NotScript as why:
+        raise RuntimeError(*why.args) from None
+
+
+def _compiled(obj: Any) -> Any:
     from flambeau.jit import _recursive
 
     if isinstance(obj, Module):
@@ -524,7 +536,7 @@ def script(obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None
         return _recursive.script_function(obj)
     if callable(obj) and not isinstance(obj, type):
         return _recursive.script_class_instance(obj)
-    raise RuntimeError(f"torch.jit.script cannot compile a {type(obj).__name__}")
+    raise TypeError(f"torch.jit.script cannot compile a {type(obj).__name__}")
 
 
 def _unwrap_optional(x: Any) -> Any:

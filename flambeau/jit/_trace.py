@@ -158,7 +158,7 @@ def _graph(
         if isinstance(r, tracing.TracedInt):
             return r.value
         raise RuntimeError(
-            f"Only tensors, lists, tuples of tensors, or dictionary of tensors can be output from traced functions (got {type(r).__name__})"
+            "Only tensors, lists, tuples of tensors, or dictionary of tensors can be output from traced functions"
         )
 
     em.block.returns = [leave(result)]

@@ -124,7 +124,7 @@ class Recorder:
         tracing.STATE.current = None
         try:
             inputs = arguments(fn.schema, fn.short, args, kwargs, owner is not None)
-            return fn.run(*([owner, *inputs] if owner is not None else inputs))
+            return fn.call(*([owner, *inputs] if owner is not None else inputs))
         finally:
             tracing.STATE.current = self
 

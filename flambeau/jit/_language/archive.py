@@ -124,12 +124,11 @@ def read(file: Any, map_location: Any = None, extra: dict[str, Any] | None = Non
     reader = archive.Reader(file)
     records = set(reader.records())
     if "constants.pkl" not in records or "data.pkl" not in records:
-        raise RuntimeError("PytorchStreamReader failed locating file constants.pkl: file not found")
+        raise archive.failure("locating file constants.pkl", "file not found")
     if extra is not None:
         for name in extra:
             if f"extra/{name}" in records:
-                found = bytes(reader.read(f"extra/{name}"))
-                extra[name] = found if isinstance(extra[name], bytes) else _decoded(found)
+                extra[name] = bytes(reader.read(f"extra/{name}"))
     shared: dict[str, Any] = {}
     constants: list[Any] = []
 
@@ -144,13 +143,6 @@ def read(file: Any, map_location: Any = None, extra: dict[str, Any] | None = Non
     )
     loaded = _Unpickler(bytes(reader.read("data.pkl")), reader, "data", unit, map_location, shared).load()
     return build(loaded, {})
-
-
-def _decoded(data: bytes) -> Any:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data
 
 
 def build(value: Any, seen: dict[int, Any]) -> Any:

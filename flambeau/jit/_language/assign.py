@@ -196,7 +196,7 @@ class Assignments(Expressions):
             elif isinstance(v.type, ty.List) or v.type is ty.TENSOR:
                 if v.type is ty.TENSOR:
                     v = self.op("aten::unbind", v, place=target)
-                n = self.block.add(Node("prim::ListUnpack", [v], place=self.at(target)))
+                n = self.block.add(Node("prim::ListUnpack", [v]))
                 parts = [n.output(v.type.element) for _ in targets]
             else:
                 self.fail(f"{v.type.annotation_str} cannot be used as a tuple", target)
@@ -205,28 +205,29 @@ class Assignments(Expressions):
             parts = [*parts[:star], self.tuple_of(parts[star : len(parts) - after]), *parts[len(parts) - after :]]
         if len(parts) != len(targets):
             few = len(parts) < len(targets)
-            self.fail(f"need {len(targets)} values to unpack" if few else f"too many values to unpack: need {len(targets)} but found {len(parts)}", target)  # fmt: skip
+            self.fail(f"need {len(targets)} values to unpack but found only {len(parts)}" if few else f"too many values to unpack: need {len(targets)} but found {len(parts)}", target)  # fmt: skip
         for t, p in zip(targets, parts):
             self.assign(t, p)
 
     def store(self, target: ast.Subscript, value: Any) -> None:
+        place = self.statement or target
         box = as_value(self, self.expression(target.value), target)
         v = as_value(self, value, target)
         if box.type is not ty.TENSOR:
             i = as_value(self, self.expression(target.slice), target)
             if self.magic("__setitem__", [box, i, v], target) is None:
-                self.op("aten::_set_item", box, i, v, place=target)
+                self.op("aten::_set_item", box, i, v, place=place)
             return
         x, indices = self.tensor_index(box, target.slice, target, for_store=True)
         if v.type is not ty.TENSOR:
             d, t = self.op("prim::dtype", x), self.op("prim::device", x)
             v = choose(
-                self, "aten::tensor", overloads("aten::tensor"), [v], {"dtype": d, "device": t}, None, self.at(target)
+                self, "aten::tensor", overloads("aten::tensor"), [v], {"dtype": d, "device": t}, None, self.at(place)
             )
         if indices is None:
-            self.op("aten::copy_", x, v, place=target)
+            self.op("aten::copy_", x, v, place=place)
         else:
-            self.op("aten::index_put_", x, indices, v, self.constant(False), place=target)
+            self.op("aten::index_put_", x, indices, v, self.constant(False), place=place)
 
     def augmented(self, s: ast.AugAssign) -> None:
         load = ast.copy_location(ast.parse(ast.unparse(s.target), mode="eval").body, s.target)

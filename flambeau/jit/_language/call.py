@@ -104,6 +104,11 @@ def out(value: Any) -> Any:
     return value
 
 
+def uncastable(value: Any) -> str:
+    """Why a value does not become another type, in the words of PyTorch's binding."""
+    return f"Unable to cast Python instance of type {type(value)} to C++ type '?' (#define PYBIND11_DETAILED_ERROR_MESSAGES or compile in debug mode for details)"
+
+
 def type_name(value: Any) -> str:
     if isinstance(value, Tensor):
         return "Tensor"
@@ -142,8 +147,12 @@ def arguments(schema: Schema, name: str, args: tuple[Any, ...], kwargs: dict[str
             inputs.append(into(value, f.type))
         except Unfit:
             what = f"{f.type.annotation_str}" if f.type is not ty.TENSOR else "Tensor"
-            position = f"Position: {i + bound}\n" if i < given else ""
-            message = f"{name}() Expected a value of type '{what}' for argument '{f.name}' but instead found type '{type_name(value)}'.\n{position}Value: {value}\nDeclaration: {shown}\nCast error details: Unable to cast {value!r} to {what}"  # fmt: skip
+            position = f"Position: {i + bound}\n"
+            why = f"Unable to cast {value} to {what}" if f.type is ty.TENSOR else uncastable(value)
+            if f.inferred:
+                what = "Tensor (inferred)"
+                position = f"Inferred '{f.name}' to be of type 'Tensor' because it was not annotated with an explicit type.\n{position}"
+            message = f"{name}() Expected a value of type '{what}' for argument '{f.name}' but instead found type '{type_name(value)}'.\n{position}Value: {value!r}\nDeclaration: {shown}\nCast error details: {why}"  # fmt: skip
             raise RuntimeError(message) from None
     if used < len(kwargs):
         unknown = [k for k in kwargs if not any(f.name == k for f in formals)]

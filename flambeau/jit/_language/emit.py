@@ -7,37 +7,18 @@ on. Where the flag is known while compiling, the rest of the block moves into th
 from __future__ import annotations
 
 import ast
-from typing import Any, NamedTuple
+from typing import Any
 
 from flambeau.jit._language import types as ty
 from flambeau.jit._language.assign import Assignments
+from flambeau.jit._language.failures import NotScript
 from flambeau.jit._language.graph import Block, Graph, Node, Value
 from flambeau.jit._language.match import convert
+from flambeau.jit._language.places import Place, callee
 from flambeau.jit._language.values import Items, Sugared, as_value
 
 FOREVER = 2**63 - 1
 LEFT, GO, RETURNED, RESULT = "$left", "$go", "$returned", "$result"
-
-
-class Place(NamedTuple):
-    """Where something is written."""
-
-    file: str
-    line: int
-    column: int
-    end: int
-    lines: Any
-
-    def highlight(self) -> str:
-        """The lines around, with the place marked, as PyTorch shows them."""
-        if not self.lines:
-            return ""
-        first, text = self.lines
-        at = self.line - first
-        margin = len(text[0]) - len(text[0].lstrip())  # columns are those of a function that stands at the left
-        mark = " " * (margin + self.column) + "~" * max(1, self.end - self.column) + " <--- HERE"
-        where = f'  File "{self.file}", line {self.line}\n' if self.file else ""
-        return where + "\n".join([*text[max(0, at - 2) : at + 1], mark, *text[at + 1 : at + 3]]) + "\n"
 
 
 def leaves(stmts: Any, inner: bool = False) -> bool:
@@ -86,6 +67,7 @@ class Emitter(Assignments):
     def __init__(self, resolver: Any, file: str = "", first: int = 0, text: list[str] | None = None) -> None:
         self.resolver, self.file, self.first = resolver, file, first
         self.text = text or []
+        self.margin = len(self.text[0]) - len(self.text[0].lstrip()) if self.text else 0  # the tree has lost it
         self.graph = Graph()
         self.block: Block = self.graph.block
         self.env: dict[str, Any] = {}
@@ -96,6 +78,7 @@ class Emitter(Assignments):
         self.result_seen: ty.Type | None = None
         self.expected: ty.Type | None = None
         self.depth = 0
+        self.statement: Any = None  # the assignment under way: errors of writes mark all of it
         self.again: Any = None  # emits whether the innermost loop goes on
 
     # ---- places and errors ----
@@ -103,17 +86,22 @@ class Emitter(Assignments):
     def at(self, node: Any) -> Place | None:
         if not hasattr(node, "lineno"):
             return None
-        one = getattr(node, "end_lineno", node.lineno) == node.lineno
-        end = node.end_col_offset if one else node.col_offset + 1
-        return Place(self.file, node.lineno + self.first, node.col_offset, end, (1 + self.first, self.text))
+        (line, column), (last, end) = callee(node)
+        return Place(
+            self.file,
+            line + self.first,
+            column + self.margin,
+            last + self.first,
+            end + self.margin,
+            (1 + self.first, self.text),
+        )
 
-    class Error(RuntimeError):
-        """A program that is not TorchScript."""
+    Error = NotScript
 
     def fail(self, message: str, place: Any) -> Any:
         if place is not None and not isinstance(place, Place):
             place = self.at(place)
-        raise Emitter.Error(f"\n{message}:\n{place.highlight() if place is not None else ''}")
+        raise NotScript(f"\n{message}:\n{place.highlight() if place is not None else ''}")
 
     # ---- the function ----
 
@@ -316,7 +304,7 @@ class Emitter(Assignments):
                 va = as_value(self, a, None)
                 self.block = node.blocks[1]
                 vb = as_value(self, b, None)
-            except Emitter.Error:
+            except NotScript:
                 self.env.pop(name, None)
                 return
             finally:
@@ -512,7 +500,7 @@ class Emitter(Assignments):
         elif exc is not None:
             name = ast.unparse(exc)
         message = message if message is not None else self.constant("")
-        full = self.resolver.exception(name) if name else None
+        full = self.resolver.exception(name) if isinstance(exc, ast.Call) else None
         inputs = [message, self.constant(full)]
         schema = _raise_schema()
         self.block.add(Node("prim::RaiseException", inputs, schema, self.at(s)))
@@ -546,6 +534,7 @@ class Emitter(Assignments):
                     self.expression(s.value)
             case ast.Assign():
                 value = None
+                self.statement = s
                 for target in s.targets:
                     value = self.expression(s.value, self.hint(target)) if value is None else value
                     self.assign(target, value)

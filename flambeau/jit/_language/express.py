@@ -64,6 +64,14 @@ def type_of(value: Any) -> ty.Type:
     raise TypeError(f"a {type(value).__name__} is no constant of TorchScript")
 
 
+# What statements are called where TorchScript has none like them, and the length of the word that is marked.
+_STATEMENTS = {
+    "FunctionDef": ("function definitions", 3), "ClassDef": ("class definitions", 5), "Try": ("try blocks", 3), "Import": ("import statements", 6),
+    "ImportFrom": ("import statements", 4), "Global": ("global variables", 6), "Nonlocal": ("nonlocal variables", 8), "Delete": ("del statements", 3),
+    "AsyncFunctionDef": ("async function definitions", 9), "AsyncFor": ("async for loops", 9), "AsyncWith": ("async with statements", 10),
+}  # fmt: skip
+
+
 class Expressions:
     """The part of the emitter that emits expressions."""
 
@@ -289,15 +297,13 @@ class Expressions:
     # ---- expressions ----
 
     def unsupported(self, e: Any) -> Any:
-        names = {"Lambda": "lambda functions", "Try": "try blocks", "Global": "global variables", "Nonlocal": "nonlocal variables",
-                 "Import": "import statements", "ImportFrom": "import statements", "FunctionDef": "function definitions",
-                 "GeneratorExp": "generator expressions", "Yield": "yield statements", "Set": "set expressions",
-                 "ClassDef": "class definitions", "Await": "await expressions", "SetComp": "set comprehensions"}  # fmt: skip
         from flambeau.jit.frontend import UnsupportedNodeError
 
+        what, width = _STATEMENTS.get(type(e).__name__, (type(e).__name__, 1))
         place = self.at(e)
-        what = names.get(type(e).__name__, f"{type(e).__name__}")
-        raise UnsupportedNodeError(f"{what[0] + what[1:]} aren't supported:\n{place.highlight() if place else ''}")
+        if place is not None:
+            place = place._replace(last=place.line, end=place.column + width)
+        raise UnsupportedNodeError(f"{what} aren't supported:\n{place.highlight() if place else ''}")
 
     def expression(self, e: Any, hint: ty.Type | None = None) -> Any:
         match e:

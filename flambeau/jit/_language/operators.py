@@ -11,6 +11,7 @@ from typing import Any
 import flambeau
 from flambeau._values import device as devices, dtype as dtypes
 from flambeau.jit._language import types as ty
+from flambeau.jit._language.failures import Raised
 from flambeau.jit._language.schema import Schema
 
 # dtypes, layouts and memory formats are ints in TorchScript
@@ -80,15 +81,33 @@ def code_of(value: Any) -> Any:
     return value
 
 
+def quotient(a: Any, b: Any) -> Any:
+    """A quotient by zero, as C has it; of complex numbers it is an error."""
+    if isinstance(a, complex) or isinstance(b, complex):
+        return a / b
+    return math.nan if a == 0 or a != a else math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+def _as_c(fn: Callable[..., float]) -> Callable[..., Any]:
+    """A function of numbers, with C's results where Python raises: infinite at a pole and beyond the largest number, NaN outside the domain."""
+
+    def call(*xs: Any) -> Any:
+        try:
+            return fn(*xs)
+        except ValueError:
+            return _POLES.get((fn.__name__, xs[0]), math.inf if fn is math.lgamma else math.nan)
+        except OverflowError:
+            return math.inf if fn is math.cosh else math.copysign(math.inf, xs[0])
+
+    return call
+
+
+_POLES = {("log", 0): -math.inf, ("log2", 0): -math.inf, ("log10", 0): -math.inf, ("log1p", -1): -math.inf, ("atanh", 1): math.inf,
+          ("atanh", -1): -math.inf}  # fmt: skip
+
+
 def raise_exception(message: str, name: str | None = None) -> None:
-    import builtins
-
-    kind = getattr(builtins, (name or "").rpartition(".")[2], None)
-    if isinstance(kind, type) and issubclass(kind, BaseException):
-        raise kind(message)
-    from flambeau.jit import Error
-
-    raise Error(message)
+    raise Raised(message, name)
 
 
 _BINARY = {
@@ -335,17 +354,17 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "_native_multi_head_attention": _attend, "_transformer_encoder_layer_fwd": _encoder_layer, "slice.Tensor": _slice, "RaiseException": raise_exception, "warn": _warn, "manual_seed": lambda seed: (flambeau.manual_seed(seed), None)[1],
     "tensordot": lambda a, b, mine, yours: flambeau.tensordot(a, b, (mine, yours)), "dict": lambda *a: dict(*a), "join": lambda sep, parts: sep.join(parts), "rangelist": lambda n: list(range(n)),
     "__contains__": lambda box, item: item in box, "floor": math.floor, "ceil": math.ceil, "round": round,
-    "sqrt": math.sqrt, "log": math.log, "exp": math.exp, "sin": math.sin, "cos": math.cos, "tan": math.tan, "tanh": math.tanh,
+    "sqrt": _as_c(math.sqrt), "log": _as_c(math.log), "exp": _as_c(math.exp), "sin": math.sin, "cos": math.cos, "tan": math.tan, "tanh": math.tanh,
     "pow": lambda a, b: a**b, "pow.int": lambda a, b: float(a**b), "dtype": lambda x: DTYPE_CODES[x.dtype], "gcd": math.gcd,
-    "layout": lambda x: LAYOUT_CODES[x.layout], "device.str": lambda kind, *index: flambeau.device(kind, *index), "fmod": math.fmod,
+    "layout": lambda x: LAYOUT_CODES[x.layout], "device.str": lambda kind, *index: flambeau.device(kind, *index), "fmod": _as_c(math.fmod),
     "atan2": math.atan2, "copysign": math.copysign, "isnan": math.isnan, "isinf": math.isinf, "isfinite": math.isfinite,
     "_no_grad_uniform_": _no_grad_("uniform_"), "_no_grad_normal_": _no_grad_("normal_"), "_no_grad_fill_": _no_grad_("fill_"),
     "_no_grad_zero_": _no_grad_("zero_"), "_shape_as_tensor": lambda x: flambeau.tensor(list(x.shape)),
     "_get_tracing_state": lambda: False, "is_scripting": lambda: True, "has_torch_function": lambda x: False,
-    "_list_to_tensor": lambda x: flambeau.tensor(x), "_tensor_to_list": lambda x: x.tolist(), "log2": math.log2, "log10": math.log10,
-    "log1p": math.log1p, "expm1": math.expm1, "asin": math.asin, "acos": math.acos, "atan": math.atan, "sinh": math.sinh,
-    "cosh": math.cosh, "asinh": math.asinh, "acosh": math.acosh, "atanh": math.atanh, "erf": math.erf, "erfc": math.erfc,
-    "lgamma": math.lgamma, "gamma": math.gamma, "degrees": math.degrees, "radians": math.radians, "factorial": math.factorial,
+    "_list_to_tensor": lambda x: flambeau.tensor(x), "_tensor_to_list": lambda x: x.tolist(), "log2": _as_c(math.log2), "log10": _as_c(math.log10),
+    "log1p": _as_c(math.log1p), "expm1": _as_c(math.expm1), "asin": _as_c(math.asin), "acos": _as_c(math.acos), "atan": math.atan, "sinh": _as_c(math.sinh),
+    "cosh": _as_c(math.cosh), "asinh": math.asinh, "acosh": _as_c(math.acosh), "atanh": _as_c(math.atanh), "erf": math.erf, "erfc": math.erfc,
+    "lgamma": _as_c(math.lgamma), "gamma": _as_c(math.gamma), "degrees": math.degrees, "radians": math.radians, "factorial": math.factorial,
     "fabs": math.fabs, "hash": hash, "modf": math.modf, "frexp": math.frexp, "ldexp": math.ldexp, "mathremainder": math.remainder,
     "_infer_size": lambda a, b: list(flambeau.broadcast_shapes(tuple(a), tuple(b))), "wait": lambda f: f.wait(),
     "awaitable_wait": lambda a: a.wait(), "set_grad_enabled": lambda on: flambeau._C._set_grad_enabled(on),
@@ -448,6 +467,11 @@ def how(schema: Schema) -> str | Callable[..., Any] | None:
         return _TEXT[name]
     if not tensors and (first is None or not isinstance(first, ty.List) or plain(first) or name in ("len", "__getitem__", "slice", "add", "mul", "eq", "ne", "list", "sum")):  # fmt: skip
         list_of_tensors = isinstance(first, ty.List) and first.element is ty.TENSOR
+        if (
+            name in ("div", "floordiv", "remainder") and not all(a.type is ty.INT for a in schema.arguments[:2])
+        ) or name == "div":
+            at_zero = "float('nan')" if name == "remainder" else "quotient({0}, {1})"
+            return f"({{0}} {_BINARY[name]} {{1}} if {{1}} else {at_zero})"
         if name in _BINARY and not list_of_tensors:
             return f"({{0}} {_BINARY[name]} {{1}})"
         if first is ty.STR and name in _METHODS:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.jit._language import types as ty
+from flambeau.jit._language.failures import failure
 from flambeau.jit._language.graph import Block, Graph, Node, Value, copy_node, replace, uses
 from flambeau.jit._language.run import compile_graph
 from flambeau.jit._language.schema import Schema
@@ -68,6 +69,16 @@ class Compiled:
         if self._run is None:
             self._run = compile_graph(self.graph, self.name)
         return self._run
+
+    def call(self, *args: Any) -> Any:  # hot: called once per call from Python
+        """Runs it for Python; what fails is told with the place in the program."""
+        try:
+            return (self._run or self.run)(*args)
+        except Exception as error:
+            told = failure(error)
+            if told is error:
+                raise
+            raise told from error
 
     @property
     def short(self) -> str:

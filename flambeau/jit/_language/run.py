@@ -8,6 +8,7 @@ import flambeau
 from flambeau._ground import source
 from flambeau.jit._async import fork
 from flambeau.jit._language import operators, types as ty
+from flambeau.jit._language.failures import PLACES
 from flambeau.jit._language.graph import Block, Graph, Node, Value
 
 
@@ -21,7 +22,13 @@ class Object:
 class _Writer:
     def __init__(self, name: str) -> None:
         self.lines: list[str] = []
-        self.scope: dict[str, Any] = {"unwrap": operators.unwrap, "Object": Object, "meant": operators.meant}
+        self.steps: dict[int, Node] = {}  # line -> the step that it belongs to
+        self.scope: dict[str, Any] = {
+            "unwrap": operators.unwrap,
+            "quotient": operators.quotient,
+            "Object": Object,
+            "meant": operators.meant,
+        }
         self.names: dict[Value, str] = {}
         self.label = name
 
@@ -64,12 +71,16 @@ class _Writer:
         outs = [self.read(v) for v in graph.block.returns]
         self.say(1, f"return {outs[0] if len(outs) == 1 else '(' + ', '.join(outs) + ')' if outs else 'None'}")
         text = "\n".join(self.lines) + "\n"
+        self.scope[PLACES] = (self.label.rpartition(".")[2], self.steps)
         made = source.build("run", text, self.scope)
         return made
 
     def body(self, block: Block, depth: int) -> None:
         for node in block.nodes:
+            first = len(self.lines)
             self.node(node, depth)
+            for line in range(first, len(self.lines)):
+                self.steps.setdefault(line + 1, node)  # those of inner blocks are known already
 
     def assign(self, node: Node, depth: int, text: str) -> None:
         left = ", ".join(map(self.name, node.outputs))

@@ -15,11 +15,12 @@ REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 class Argument:
     """One parameter or result."""
 
-    __slots__ = ("default", "keyword", "kind", "length", "name", "type", "writes")
+    __slots__ = ("default", "inferred", "keyword", "kind", "length", "name", "type", "writes")
 
     def __init__(self, name: str, type: ty.Type, default: Any = REQUIRED, keyword: bool = False, length: int | None = None,
                  kind: str = "", writes: bool = False) -> None:  # fmt: skip
         self.name, self.type, self.default, self.keyword, self.length = name, type, default, keyword, length
+        self.inferred = False  # a Tensor because nothing was said
         self.kind, self.writes = kind, writes  # `ScalarType`, `Layout`, `MemoryFormat` are ints with a meaning
 
     def has_default_value(self) -> bool:

@@ -303,7 +303,7 @@ class Tracer(TorchFunctionMode):
         try:
             with flambeau._C.DisableTorchFunction():
                 inputs = arguments(fn.schema, fn.short, args, kwargs, owner is not None)
-                result = fn.run(*([owner, *inputs] if owner is not None else inputs))
+                result = fn.call(*([owner, *inputs] if owner is not None else inputs))
         finally:
             STATE.current = self
         if owner is None:
