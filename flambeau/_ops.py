@@ -100,7 +100,7 @@ class OpOverload:
     @property
     def is_random(self) -> bool:
         """Whether the call takes numbers from a generator."""
-        return self.op.body.__module__.endswith((".random", ".dropout"))
+        return self.op.module.endswith((".random", ".dropout"))
 
 
 class CustomOverload(OpOverload):

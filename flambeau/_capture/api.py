@@ -47,7 +47,7 @@ def optimized(model: Any, backend: Any, fullgraph: bool, dynamic: bool | None, o
             else model.__func__
         )
         return types.MethodType(inner, model.__self__)
-    if isinstance(model, types.FunctionType):
+    if isinstance(model, types.FunctionType) and getattr(model, "__op__", None) is None:
         original = model.__dict__.get("_torchdynamo_orig_callable")
         return compiled(model if original is None else original, found, fullgraph, dynamic, limit)
     call = getattr(type(model), "__call__", None)  # noqa: B004  (which function it is)
@@ -58,6 +58,7 @@ def optimized(model: Any, backend: Any, fullgraph: bool, dynamic: bool | None, o
     def through(*args: Any, **kwargs: Any) -> Any:
         return model(*args, **kwargs)
 
+    through.__name__ = through.__qualname__ = getattr(model, "__name__", "through")
     return compiled(through, found, fullgraph, dynamic, limit)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import functools
+import threading
 import types
+import weakref
 from typing import Any
 
 from flambeau._capture.breaks import Break
@@ -21,6 +23,7 @@ _FACTS = frozenset(("shape", "dtype", "device", "ndim", "layout", "requires_grad
 _OPERATOR_PROPERTIES = frozenset(("T", "mT", "H", "mH", "real", "imag"))
 _FIELDS = frozenset(("_a", "_node", "_nr", "_base", "_vc", "_seen", "_created", "_retain", "_hooks", "_post_hooks", "_inference",
                      "_version", "_post_accumulate_grad_hooks", "_backward_hooks"))  # fmt: skip
+_ELSEWHERE = (threading.local, weakref.ProxyType, weakref.CallableProxyType)  # their attributes are not their own
 _MODULE_TABLES = ("_parameters", "_buffers", "_modules")
 
 
@@ -52,6 +55,8 @@ def load(tr: Tracer, obj: Any, name: str) -> Any:
             if fn is MISSING:
                 raise
             return tr.call(_bind(tr, kind, "__getattr__", fn, obj), (name,), {})
+    if issubclass(kind, _ELSEWHERE):
+        raise Break(f"an attribute of a {kind.__name__}, which has its own way to find them")
     return _instance(tr, obj, kind, name)
 
 

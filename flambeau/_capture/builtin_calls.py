@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from flambeau._capture import mistakes
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked, TrackedInt, applied, plain
 from flambeau._capture.operations import advance, binary, iterate, subscript, unpack
@@ -75,7 +76,8 @@ def _getattr(tr: Tracer, obj: Any, name: str, *default: Any) -> Any:
         return tr.load_attr(obj, name)
     try:
         return tr.load_attr(obj, name)
-    except AttributeError:
+    except AttributeError as e:
+        mistakes.handled(e)
         return default[0]
 
 
@@ -85,7 +87,8 @@ def _hasattr(tr: Tracer, obj: Any, name: str) -> bool:
         return True
     try:
         tr.load_attr(obj, name)
-    except AttributeError:
+    except AttributeError as e:
+        mistakes.handled(e)
         return False
     return True
 

@@ -23,6 +23,7 @@ from flambeau._capture import (  # noqa: F401  (flow: fills the table of instruc
     frame,
     library_calls,
     logs,
+    mistakes,
     settings,
     shared,
     waiting,
@@ -40,6 +41,7 @@ from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.geometry import Geometry, Wanted
 from flambeau._capture.guards import Failed
+from flambeau._capture.mistakes import Expected
 from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
 from flambeau._capture.sources import evaluate
@@ -123,6 +125,8 @@ class Function:
         result = self._enter(self.first, values, self._begin(values))
         if result is _EAGER:
             return eager()
+        if type(result) is Expected:
+            return result.met(eager)
         return self.finish(result)
 
     def finish(self, result: Any) -> Any:
@@ -143,6 +147,8 @@ class Function:
             if segment is None:
                 segment = self.segments[key] = Segment()
             result = self._enter(segment, waiting.values(frames), self._resumed(frames))
+            if type(result) is Expected:
+                return result.met(lambda: frame.run_all(native, frames))
             if result is not _EAGER:
                 return result
         return frame.run_all(native, frames)
@@ -216,8 +222,8 @@ class Function:
                 raise Unsupported(b.spoken()) from None
             segment.skip = b.spoken()
             return _EAGER
-        except UserError:
-            return _EAGER  # eager raises it, with all effects up to there
+        except UserError as problem:
+            return Expected(self.fn.__qualname__, problem.__cause__)
         finally:
             if collecting:
                 gc.enable()
@@ -259,6 +265,13 @@ class Function:
 
     def _trace(self, segment: Segment, start: Callable[[], Any], values: tuple[Any, ...]) -> Entry:
         """A capture; with sizes as expressions where some change. What cannot be captured so has one for each size."""
+        met: list[BaseException] = []  # by a capture of another kind, which this one should meet, too
+        entry = self._found(segment, start, values, met)
+        for error in met[:1]:
+            mistakes.tell(error, f"'{self.fn.__qualname__}' is captured in another way")
+        return entry
+
+    def _found(self, segment: Segment, start: Callable[[], Any], values: tuple[Any, ...], met: list[BaseException]) -> Entry:  # fmt: skip
         if not _installed:
             library_calls.install()
             _installed.append(True)
@@ -274,12 +287,14 @@ class Function:
             except (Break, UserError) as problem:
                 if isinstance(problem.__cause__, ConstraintViolationError):
                     raise problem.__cause__ from None
+                met += _error(problem)
                 if dumps.wanted("breaks") or dumps.wanted("dynamic"):
                     dumps.say(f"# {self.fn.__qualname__} is captured for one size: {problem!r} {problem.__cause__!r}")
         if not self.computes:
             try:
                 return self._attempt(segment, start, False, True)
-            except (Wanted, UserError):
+            except (Wanted, UserError) as problem:
+                met += _error(problem)
                 self.computes = True
         return self._attempt(segment, start, False)
 
@@ -482,6 +497,11 @@ class Assumed(BaseException):
 
 class UserError(Exception):
     """The function itself raised."""
+
+
+def _error(problem: BaseException) -> list[BaseException]:
+    """What was raised in a capture, where it was that which ended it."""
+    return [problem.__cause__] if isinstance(problem, UserError) and problem.__cause__ is not None else []
 
 
 def _known_modes() -> bool:

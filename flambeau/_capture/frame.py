@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from flambeau._capture import mistakes
 from flambeau._capture.breaks import Break
 from flambeau._capture.bytecode import Instruction, decode
 
@@ -90,6 +91,8 @@ def run(tr: Any, f: Frame) -> Any:
             except BaseException as e:
                 if not unwind(f, e):
                     raise
+                if not tr.native:
+                    mistakes.handled(e)
     finally:
         tr.depth -= 1
         tr.frame = outer

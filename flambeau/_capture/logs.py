@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._ground.dumps import anything, dump, say, wanted
+from flambeau._capture import mistakes
+from flambeau._ground.dumps import dump, say, wanted
 
 
 def captured(fn: Any, entry: Any) -> None:
@@ -31,17 +32,9 @@ def raised(fn: Any, error: Exception) -> None:
 def refused(problem: Exception) -> None:
     """A graph that became no native program runs operator by operator: it has no native form, or the compiler made a mistake."""
     if not isinstance(problem, NotImplementedError):
-        failed(problem)
+        mistakes.tell(problem, "a program runs operator by operator")
     elif wanted("breaks"):
         say(f"# a program runs operator by operator: {problem}")
-
-
-def failed(error: Exception) -> None:
-    """A mistake of the compiler's own."""
-    if anything():
-        import traceback
-
-        say(f"# a program runs operator by operator, lowering failed:\n{''.join(traceback.format_exception(error))}")
 
 
 def recompiling(fn: Any, failed: list[Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._capture.breaks import Break
+from flambeau._capture.mistakes import subscripts
 from flambeau._capture.numbers import Tracked
 from flambeau._capture.tracer import LISTS, MISSING, PRIMITIVE, SETS, Tracer, is_constant, lookup
 from flambeau._tensor import Tensor
@@ -126,6 +127,7 @@ def unary(tr: Tracer, symbol: str, x: Any) -> Any:
     return native(x)
 
 
+@subscripts
 def subscript(tr: Tracer, c: Any, key: Any) -> Any:
     """`c[key]`."""
     if tr.native:
@@ -159,6 +161,7 @@ def _plain_index(key: Any) -> Any:
     return key
 
 
+@subscripts
 def store_subscript(tr: Tracer, c: Any, key: Any, value: Any) -> None:
     """`c[key] = value`."""
     if tr.native:
@@ -179,6 +182,7 @@ def store_subscript(tr: Tracer, c: Any, key: Any, value: Any) -> None:
         raise Break(f"an element of a {type(c).__name__} is assigned")
 
 
+@subscripts
 def delete_subscript(tr: Tracer, c: Any, key: Any) -> None:
     """`del c[key]`."""
     if tr.native:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flambeau._backends.meta import MetaArray
 from flambeau._capture import backends
-from flambeau._capture.breaks import BackendCompilerFailed
+from flambeau._capture.breaks import BackendCompilerFailed, Break
 from flambeau._capture.recorder import Recorder, Value
 from flambeau._capture.sized import numbered
 from flambeau._dynamo import config
@@ -75,7 +75,7 @@ class Program:
             assert callable(self.run), "compiler_fn did not return callable"
         except Exception as problem:
             if config.suppress_errors:
-                raise
+                raise Break(f"the backend raised {problem!r}") from problem
             raise BackendCompilerFailed(backend, problem) from problem
         finally:
             STATE.grad = before
@@ -212,5 +212,5 @@ def described(sample: Any) -> Any:
 
 def _name(spoken: str) -> str:
     name = re.sub(r"\W+", "_", spoken.removeprefix("self.")).strip("_")
-    plain = name and not name[0].isdigit() and name not in _custom_builtins
+    plain = name and not name[0].isdigit() and name not in _custom_builtins and name != "self"
     return name[-60:] if plain else f"arg_{name}"

@@ -228,7 +228,7 @@ class Recorder:
         args, kwargs = self._arguments(op, values)
         if into:
             self.writing(values[op.receiver_at], op.custom is None and self.geometry is not None)
-        if op.body.__module__.endswith(".random"):
+        if op.module.endswith(".random"):
             self._draw(values)
         if into and op.view:
             return self._view_in_place(op, values, args, kwargs)
@@ -270,7 +270,7 @@ class Recorder:
         return r
 
     def _is_random(self, op: Op) -> bool:
-        return op.body.__module__.endswith(".random")
+        return op.module.endswith(".random")
 
     def _view_in_place(self, op: Op, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
         t = values[op.receiver_at]
@@ -315,7 +315,7 @@ class Recorder:
             raise Break(f"'{op.aten}' with out=")
         args, kwargs = self._arguments(op, values)
         given = {n: v for n, v in extra.items() if v not in (None, False) and n != "requires_grad"}
-        if op.body.__module__.endswith(".random"):
+        if op.module.endswith(".random"):
             self._draw(values)
         raw = tuple(map(_plain, values)) if self.tracer.symbols is None else values
         if self.geometry is not None:

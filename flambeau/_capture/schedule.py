@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from flambeau._capture import place
+from flambeau._capture import mistakes, place
 from flambeau._capture.expressions import Leaf, Program, Result, Step, short
 from flambeau._capture.place import Place, Strided
 from flambeau._ground import dumps
@@ -247,6 +247,7 @@ class Schedule:
             except Cut as c:
                 _lowered[key] = c.with_traceback(None)
             except FAILURES as problem:
+                _mistaken(problem)
                 _lowered[key] = problem.with_traceback(None)
         return _lowered[key], done
 
@@ -558,6 +559,7 @@ class Schedule:
             try:
                 found = fuse(roots, ins, outs)
             except FAILURES as problem:
+                _mistaken(problem)
                 found = problem.with_traceback(None)
             _fused[roots, ins, outs] = found
         if isinstance(found, Exception):
@@ -568,6 +570,12 @@ class Schedule:
         launches = (replace(w, operands=tuple(named(*o) for o in w.operands)) for w in found.launches)
         u.fused = replace(found, launches=tuple(launches))
         return u.fused
+
+
+def _mistaken(problem: Exception) -> None:
+    """What no kernel holds says so; any other error is the scheduler's own."""
+    if not isinstance(problem, (NotImplementedError, Cut)):
+        mistakes.tell(problem, "an operator runs without a kernel")
 
 
 def core_of(e: Expr) -> Expr:

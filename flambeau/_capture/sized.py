@@ -123,7 +123,7 @@ def _numeric(node: Node) -> set[Any]:
     if not isinstance(target, OpOverload):
         return set()
     found: set[Any] = set()
-    counts = target.op.body.__module__.endswith(".create")  # arange and its kind: numbers say how many
+    counts = target.op.module.endswith(".create")  # arange and its kind: numbers say how many
     for i, p in enumerate(target.op.params):
         if p.is_tensor or (p.annotation in _NUMERIC and not (counts and p.name != "fill_value")):
             found |= {i, p.name}

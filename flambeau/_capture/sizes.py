@@ -18,6 +18,7 @@ from flambeau._backends.cpu import compile as native
 from flambeau._backends.cpu.arrays import K
 from flambeau._backends.meta import MetaArray
 from flambeau._capture import readings
+from flambeau._capture.breaks import Break
 from flambeau._capture.expressions import Builder, Recorder
 from flambeau._capture.numbers import Tracked, TrackedFloat, applied
 from flambeau._capture.sources import Source
@@ -412,6 +413,8 @@ class Shapes(Builder):
 
 def run(op: Op, arrays: tuple[Any, ...]) -> Any:
     """What an operator gives on arrays without elements; where its body does not tell, sizes are fixed."""
+    if op.custom is not None:
+        raise Break(f"'{op.aten}', whose code is its user's, needs elements")
     try:
         return _read(op, arrays)
     except (Opaque, NotImplementedError, AttributeError, KeyError, TypeError) as problem:
@@ -421,9 +424,7 @@ def run(op: Op, arrays: tuple[Any, ...]) -> Any:
 
 
 def _read(op: Op, arrays: tuple[Any, ...]) -> Any:
-    if op.body.__module__.endswith(".random") or (
-        op.body.__module__.endswith(".create") and any(p.name == "size" for p in op.params)
-    ):
+    if op.module.endswith(".random") or (op.module.endswith(".create") and any(p.name == "size" for p in op.params)):
         return _drawn(op, arrays)
     b = Shapes()
     held: dict[Expr, Any] = {}
@@ -471,7 +472,7 @@ def _drawn(op: Op, arrays: tuple[Any, ...]) -> MetaArray:
     """What is drawn or filled: as large as it says, or as its first array."""
     arrays = tuple(v.raw if isinstance(v, TrackedFloat) else v for v in arrays)
     at = next((i for i, p in enumerate(op.params) if p.name == "size"), None)
-    if at is not None and isinstance(arrays[0], MetaArray) and not op.body.__module__.endswith(".random"):
+    if at is not None and isinstance(arrays[0], MetaArray) and not op.module.endswith(".random"):
         arrays = (np.empty((0,), np.dtype(arrays[0].dtype.str)), *arrays[1:])  # only its dtype matters
     if at is None:
         if not isinstance(arrays[0], MetaArray) or any(isinstance(x, MetaArray) for x in arrays[1:]):

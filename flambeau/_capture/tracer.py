@@ -18,6 +18,7 @@ from flambeau._capture.breaks import Break, Raises
 from flambeau._capture.effects import Journal
 from flambeau._capture.geometry import Wanted
 from flambeau._capture.guards import Guards
+from flambeau._capture.mistakes import subscripts
 from flambeau._capture.numbers import Tracked, track
 from flambeau._capture.recorder import Recorder
 from flambeau._capture.sources import Source, Sources
@@ -28,6 +29,7 @@ from flambeau._tensor import LAYOUTS, Tensor
 from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import dtype
 from flambeau._values.shape import Size
+from flambeau.overrides import is_overriding
 
 PRIMITIVE = frozenset((type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented), range, slice,
                        device, layout, memory_format, dtype, types.CodeType))  # fmt: skip
@@ -218,6 +220,10 @@ class Tracer:
         if entry is None or id(t) in self.examined:
             return
         self.examined.add(id(t))
+        if is_overriding(t):
+            raise Break(
+                f"a tensor of the subclass '{type(t).__name__}', whose __torch_function__ says what operators do"
+            )
         stand = self.recorder.stands(t)
         if type(t._a).__name__ != "ndarray" and t._a is not stand:
             raise Break(f"a tensor on the device '{t.device}'")
@@ -325,6 +331,7 @@ class Tracer:
                     self.deep(y, depth - 1)
         return x
 
+    @subscripts
     def get_item(self, c: Any, key: Any) -> Any:
         """`c[key]` of a list, tuple or dictionary."""
         source = self.source_of(c)
@@ -368,6 +375,7 @@ class Tracer:
         self.set_item(c, key, v)
         return v
 
+    @subscripts
     def set_item(self, c: Any, key: Any, value: Any) -> None:
         """`c[key] = value` of a list or dictionary."""
         key = key.fixed() if isinstance(key, Tracked) else key
@@ -381,6 +389,7 @@ class Tracer:
                 self.journal.put(c, key)
         c[key] = value
 
+    @subscripts
     def delete_item(self, c: Any, key: Any) -> None:
         if self.source_of(c) is not None:
             self.get_item(c, key) if not isinstance(key, slice) else self.scan(c)

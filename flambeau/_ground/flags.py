@@ -41,6 +41,7 @@ TABLE = {
         Flag("cache_size_mb", int, 512, "Above this size the oldest compiled kernels are deleted."),
         Flag("assert_cached", bool, False, "Make any compilation an error: proves that a program is warm."),
         Flag("num_threads", int, 0, "Threads for native kernels; 0 means one for each core."),
+        Flag("strict", bool, False, "Raise the compiler's own mistakes, which else are a warning and cost speed only."),
         Flag("logs", str, "", "Comma-separated stages to print, those of `_ground/dumps.py`."),
     )
 }

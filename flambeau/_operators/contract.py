@@ -289,7 +289,10 @@ def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
     >>> torch.nn.functional.linear(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]]), torch.tensor([0.5]))
     tensor([11.5000])
     """
-    out = k.matmul(input, k.permute(weight, (1, 0)))
+    x = k.reshape(input, (1, -1)) if input.ndim == 1 else input
+    out = k.matmul(x, k.reshape(weight, (-1, 1)) if weight.ndim == 1 else k.permute(weight, (1, 0)))
+    if input.ndim == 1 or weight.ndim == 1:
+        out = k.reshape(out, (*input.shape[:-1], *weight.shape[:-1]))
     return out if bias is None else out + bias
 
 

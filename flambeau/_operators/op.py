@@ -163,6 +163,7 @@ class Op:
         self.array_rules: dict[str, Callable[..., Any]] = {}
         self.words: dict[str, Callable[..., Any]] = {}
         self.run = body
+        self.module: str = body.__module__ or ""  # where it is defined; code that was executed as text may not say
         self.check: Callable[..., None] | None = None
         self.write: Callable[..., None] | None = None
         self.is_flat = self.has_older_form = False
@@ -178,7 +179,7 @@ class Op:
         for overload in overloads:
             if overload in REGISTRY and not overload.startswith("_"):
                 raise TypeError(
-                    f"the operator {overload} is defined twice: {REGISTRY[overload].body.__module__} and {body.__module__}"
+                    f"the operator {overload} is defined twice: {REGISTRY[overload].module} and {self.module}"
                 )
             REGISTRY[overload] = self
         if "function" in self.variants:

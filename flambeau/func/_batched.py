@@ -231,9 +231,9 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     if not LEVELS.open:
         return NotImplemented
     depths = [t._level for t in tensors_of(op, values) if type(t) is BatchedTensor]
-    random = op.body.__module__ == _RANDOM
+    random = op.module == _RANDOM
     if not depths:
-        if op.body.__module__ == _DROPOUT and LEVELS.open[-1].randomness == "different":
+        if op.module == _DROPOUT and LEVELS.open[-1].randomness == "different":
             x, *rest = values
             level = LEVELS.open[-1]
             return call.general(op, (batched(x.expand(level.size, *x.shape).contiguous(), level.depth), *rest))
@@ -319,7 +319,7 @@ def _in_place(op: Op, values: Any, level: Level) -> Any:
             f"{'inplace arithmetic' if plain else op.name + '_'}. If said operator is being called inside the PyTorch framework, please "
             "file a bug report instead."
         )
-    if op.body.__module__ == _RANDOM and level.randomness == "same":
+    if op.module == _RANDOM and level.randomness == "same":
         return _same_numbers(op, values, target, level)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     if tracked and target._viewed:
@@ -376,7 +376,7 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     if not LEVELS.open:
         return NotImplemented
     like = values[0] if values and type(values[0]) is BatchedTensor else None
-    random = op.body.__module__ == _RANDOM
+    random = op.module == _RANDOM
     if like is None and not random:
         return NotImplemented
     level = LEVELS.open[-1] if like is None else next(x for x in LEVELS.open if x.depth == like._level)
