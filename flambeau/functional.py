@@ -9,6 +9,7 @@ from flambeau._eager.names import public
 from flambeau._namespace import broadcast_shapes
 from flambeau._operators.op import REGISTRY
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import SPOKEN
 
 _operators.load()
 __all__ = [
@@ -170,6 +171,11 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
         raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
     if any(n < 0 for n in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {tuple(sizes)}")
+    if indices.dtype.kind == "i" and indices.dtype.name in ("uint16", "uint32", "uint64"):
+        raise RuntimeError(
+            "Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "
+            f"{SPOKEN[indices.dtype]} and Long"
+        )
     out, step, indices = [], 1, indices.long()
     for n in reversed(sizes):
         out.append(indices.div(step, rounding_mode="floor").remainder(n))

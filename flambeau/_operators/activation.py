@@ -227,7 +227,7 @@ def threshold(k: Kernel[T], input: T, threshold: Scalar, value: Scalar) -> T:
 threshold.derivative(input=lambda k, g, input, threshold: _unless(k, k.le(input, k.like(threshold, input)), g))
 
 
-@_in_nn("hardtanh")
+@_in_nn("hardtanh", lacks=("u", "clamp_scalar_cpu"))
 def hardtanh(k: Kernel[T], input: T, min_val: Scalar = -1, max_val: Scalar = 1) -> T:
     """x limited to [min_val, max_val]."""
     return k.minimum(k.maximum(input, k.like(min_val, input)), k.like(max_val, input))
@@ -237,7 +237,7 @@ def hardtanh(k: Kernel[T], input: T, min_val: Scalar = -1, max_val: Scalar = 1) 
 def _(input: Any, min_val: Any, max_val: Any) -> None:
     if input._a.dtype.kind == "b":
         raise RuntimeError("Bool inputs not supported for hardtanh")
-    if input._a.dtype.kind == "u" and (min_val < 0 or max_val < 0):
+    if input._a.dtype.kind == "u" and (int(min_val) < 0 or int(max_val) < 0):
         raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
     if input.is_complex():
         raise NotImplementedError("clamp is not supported for complex types")

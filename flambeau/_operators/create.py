@@ -10,7 +10,18 @@ from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor
 from flambeau._values.device import memory_format as MemoryFormat
-from flambeau._values.dtype import check_fits, default_complex, dtype, get_default_dtype, int64, of, of_number
+from flambeau._values.dtype import (
+    SPOKEN,
+    check_fits,
+    complex128,
+    default_complex,
+    dtype,
+    get_default_dtype,
+    int32,
+    int64,
+    of,
+    of_number,
+)
 from flambeau._values.shape import whole
 
 FACTORY = ("function", "out", "factory")
@@ -310,8 +321,14 @@ def _ends(name: str, start: Any, end: Any, steps: int, d: dtype | None) -> tuple
     start, end = number(start), number(end)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
+    spanned = isinstance(start, complex) or isinstance(end, complex)
+    if spanned and d is not None and d.kind != "c":
+        part = "double" if default_complex() is complex128 else "float"
+        raise RuntimeError(
+            f"torch.{name}(): inferred dtype c10::complex<{part}> can't be safely cast to passed dtype {SPOKEN[d]}"
+        )
     if d is None:
-        d = default_complex() if isinstance(start, complex) or isinstance(end, complex) else get_default_dtype()
+        d = default_complex() if spanned else get_default_dtype()
     return start, end, d
 
 
@@ -353,8 +370,8 @@ def eye(k: Kernel[T], n: int, m: int | None = None, *, dtype: DType | None = Non
 )
 def tril_indices(k: Kernel[T], row: int, col: int, offset: int = 0, *, dtype: DType | None = None) -> T:
     """Row and column numbers of the lower triangle of a row by col matrix."""
-    _triangle(row, col)
-    return k.library("triangle", row=row, col=col, offset=offset, lower=True, dtype=int64 if dtype is None else dtype)
+    kind = _triangle(row, col, dtype, "tril")
+    return k.library("triangle", row=row, col=col, offset=offset, lower=True, dtype=kind)
 
 
 @op(
@@ -364,15 +381,20 @@ def tril_indices(k: Kernel[T], row: int, col: int, offset: int = 0, *, dtype: DT
 )
 def triu_indices(k: Kernel[T], row: int, col: int, offset: int = 0, *, dtype: DType | None = None) -> T:
     """Row and column numbers of the upper triangle of a row by col matrix."""
-    _triangle(row, col)
-    return k.library("triangle", row=row, col=col, offset=offset, lower=False, dtype=int64 if dtype is None else dtype)
+    kind = _triangle(row, col, dtype, "triu")
+    return k.library("triangle", row=row, col=col, offset=offset, lower=False, dtype=kind)
 
 
-def _triangle(row: int, col: int) -> None:
+def _triangle(row: int, col: int, dtype: DType | None, word: str) -> DType:
+    """The dtype of the numbers, where they can be had."""
     if row < 0:
         raise RuntimeError("row must be non-negative, got" + str(row))
     if col < 0:
         raise RuntimeError("col must be non-negative, got" + str(col))
+    kind = int64 if dtype is None else dtype
+    if kind not in (int32, int64):
+        raise NotImplementedError(f"\"{word}_indices\" not implemented for '{SPOKEN[kind]}'")
+    return kind
 
 
 # ---------------------------------------------------------------- windows for spectra

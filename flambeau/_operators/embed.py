@@ -10,7 +10,7 @@ from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._operators.sparse import embedding_sparse_backward
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import SPOKEN, bfloat16, bool_, int32, int64, uint16, uint32, uint64
 
 
 @op("embedding", promote="none", variants=("function", "out"), receiver="indices")
@@ -26,16 +26,28 @@ def embedding(
     return k.library("rows", weight, input)
 
 
+def _check_indices(indices: Tensor, place: int, owner: str) -> None:
+    """Rows are numbered in int32 and int64."""
+    d = indices.dtype
+    if d not in (int32, int64):
+        older = d.kind != "c" and d not in (
+            bool_,
+            bfloat16,
+            uint16,
+            uint32,
+            uint64,
+        )  # dtypes that had classes of their own
+        raise RuntimeError(
+            f"Expected tensor for argument #{place} 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"{f'torch.{SPOKEN[d]}Tensor' if older else f'CPU{SPOKEN[d]}Type'} instead (while checking arguments for {owner})"
+        )
+
+
 @embedding.errors
 def _(weight: Any, input: Any, padding_idx: int, scale_grad_by_freq: bool, sparse: bool) -> None:
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
-    if SPOKEN[input.dtype] not in ("Long", "Int"):
-        raise RuntimeError(
-            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
-            "Long, Int; but got "
-            f"torch.{SPOKEN[input.dtype]}Tensor instead (while checking arguments for embedding)"
-        )
+    _check_indices(input, 1, "embedding")
 
 
 embedding.vjp(
@@ -85,6 +97,8 @@ def embedding_renorm_(k: Kernel[T], input: T, indices: Index, max_norm: float, n
     return input
 
 
+embedding_renorm.errors(lambda input, indices, max_norm, norm_type: _check_indices(indices, 2, "embedding_renorm"))
+embedding_renorm_.errors(lambda input, indices, max_norm, norm_type: _check_indices(indices, 2, "embedding_renorm_"))
 writes(embedding_renorm)
 MODES = {0: "sum", 1: "mean", 2: "max"}
 
@@ -208,7 +222,7 @@ def one_hot(k: Kernel[T], input: T, num_classes: int = -1) -> T:
 def _(input: Any, num_classes: int) -> None:
     a = input._a
     if SPOKEN[input.dtype] != "Long":
-        raise RuntimeError("one_hot is only applicable to index tensor.")
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     if not a.size:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")

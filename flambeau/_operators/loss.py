@@ -312,7 +312,7 @@ def nll_loss(
     return _nll(input, target, weight, reduction, ignore_index)
 
 
-@composite("nll_loss2d", **NN, autocast="float32")
+@composite("nll_loss2d", **NN, lacks=("bic", "nll_loss2d_forward_out_frame"), autocast="float32")
 def nll_loss2d(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: Size = -100
 ) -> Tensor:
@@ -346,6 +346,8 @@ def nll_loss_nd(
         return nll_loss(input, target, weight, reduction, ignore_index)
     if tuple(target.shape)[1:] != tuple(input.shape)[2:]:
         raise RuntimeError(f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}")
+    if input.ndim == 4:
+        return nll_loss2d(input, target, weight, reduction, ignore_index)
     _nll_check(input, target, weight)
     return _nll(input, target, weight, reduction, ignore_index)
 

@@ -10,7 +10,7 @@ from flambeau._operators import linalg as factor, solve
 from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import SPOKEN, bfloat16, complex32, float16
 from flambeau._values.shape import wrap_dim, wrap_dims
 
 INF = float("inf")
@@ -176,6 +176,8 @@ def linalg_matrix_norm(
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     if dtype is not None:
         A = A.to(dtype)
+    if (ord == "nuc" or abs(ord) == 2) and A.dtype in (bfloat16, float16, complex32):
+        raise RuntimeError(f"linalg.matrix_norm: Low precision dtypes not supported. Got {SPOKEN[A.dtype]}")
     x = _moved(A, dims)
     if ord == "nuc":
         out = factor.linalg_svdvals(x).sum(-1)

@@ -307,7 +307,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: Dim = 0) -> tuple
         raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
     dim = wrap_dim(dim, input.ndim)
     given, n = indices_or_sections, input.shape[dim]
-    if hasattr(given, "ndim"):
+    if isinstance(given, Tensor):
         if given.ndim > 1:
             raise RuntimeError(
                 "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or "
@@ -319,7 +319,8 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: Dim = 0) -> tuple
                 f"tensor_split expected tensor_indices_or_sections to have dtype of long, but got {SPOKEN[given.dtype]}"
             )
         given = int(given) if given.ndim == 0 else given.tolist()
-    if isinstance(given, int):
+    if isinstance(given, Integral):
+        given = int(given)
         if given <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {given}")
         return split(input, tuple(n // given + (1 if i < n % given else 0) for i in range(given)), dim)

@@ -240,7 +240,8 @@ normal_mean.vjp(mean=_nothing)
 @op("normal.float_Tensor", promote="none", exact=False, variants=("function", "out"), python_name="normal")
 def normal_std(k: Kernel[T], mean: float, std: T, *, generator: Generator | None = None) -> T:
     """Normal numbers, each with its own standard deviation."""
-    return k.library("randn", shape=std.shape, dtype=_of(std), generator=generator) * std + mean
+    z = k.library("randn", shape=std.shape, dtype=_of(std), generator=generator) * std
+    return z + k.like(mean, z)
 
 
 @normal_std.errors

@@ -495,18 +495,23 @@ def std_all(input: Tensor, unbiased: bool) -> Tensor:
 
 
 def _with_mean(name: str, spread: Op) -> None:
+    def both(input: Tensor, dim: Dims | None, correction: Any, keepdim: bool) -> tuple[Tensor, Tensor]:
+        if input.dtype.kind in "bi":
+            raise RuntimeError(f"{name}_mean only support floating point and complex dtypes")
+        return spread(input, dim, correction=correction, keepdim=keepdim), input.mean(dim, keepdim)
+
     def correction_(
         input: Tensor, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False
     ) -> tuple[Tensor, Tensor]:
-        return spread(input, dim, correction=correction, keepdim=keepdim), input.mean(dim, keepdim)
+        return both(input, dim, correction, keepdim)
 
     def unbiased_(
         input: Tensor, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False
     ) -> tuple[Tensor, Tensor]:
-        return spread(input, dim, correction=int(unbiased), keepdim=keepdim), input.mean(dim, keepdim)
+        return both(input, dim, int(unbiased), keepdim)
 
     def all_of(input: Tensor, unbiased: bool) -> tuple[Tensor, Tensor]:
-        return spread(input, None, correction=int(unbiased)), input.mean()
+        return both(input, None, int(unbiased), False)
 
     by_dim = "dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)"
     for fn, overload in ((correction_, "correction"), (unbiased_, by_dim), (all_of, "all")):

@@ -58,7 +58,7 @@ def _cumprod_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
 cumprod.vjp(input=_cumprod_vjp)
 
 
-@op("logcumsumexp", promote="float", variants=OUT, native=True, lacks=("biC", "logcumsumexp_out_cpu"), packed=True)
+@op("logcumsumexp", promote="none", variants=OUT, native=True, lacks=("biC", "logcumsumexp_out_cpu"), packed=True)
 def logcumsumexp(k: Kernel[T], input: T, dim: Dim) -> T:
     """log of the cumulative sum of exponentials."""
     return k.logcumsumexp(input, dim)

@@ -9,7 +9,7 @@ from flambeau._kernel.language import Kernel, Mask, N, T
 from flambeau._operators.op import ALL_FORMS, OUT, composite, pointwise
 from flambeau._operators.pointwise import pow
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import check_fits
+from flambeau._values.dtype import SPOKEN, check_fits
 
 
 @pointwise("true_divide.Tensor", variants=ALL_FORMS, promote="float", number_first=True)
@@ -86,7 +86,7 @@ def clamp_max(k: Kernel[T], input: T, max: N) -> T:
     return k.minimum(input, max)
 
 
-@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",), lacks=("u", "clamp_cpu"))
+@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",), lacks=("ub", "clamp_cpu"))
 def clamp(k: Kernel[T], input: T, min: N | None = None, max: N | None = None) -> T:
     """Limits each element to [min, max]; where they cross, max wins."""
     if min is not None:
@@ -166,7 +166,7 @@ where.vjp(
 def _(condition: Any, input: Any, other: Any) -> None:
     if condition.dtype.kind != "b" and condition.dtype.name != "uint8":
         raise RuntimeError(
-            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {SPOKEN[condition.dtype]}"
         )
     for tensor, value in ((input, other), (other, input)):
         if isinstance(tensor, Tensor) and tensor.dtype.kind == "i":

@@ -13,7 +13,7 @@ from flambeau._operators.join import stack
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import diagonal
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import SPOKEN, bfloat16, complex32, float16
 from flambeau._values.shape import broadcast, wrap_dim
 
 LINALG = {"promote": "none", "namespace": "linalg", "variants": ("function", "out")}
@@ -519,6 +519,10 @@ def linalg_vander(x: Tensor, *, N: Size | None = None) -> Tensor:
     """
     if N is not None and N <= 1:
         raise RuntimeError("N must be greater than 1.")
+    if x.dtype.kind == "b" or x.dtype in (bfloat16, float16, complex32):
+        raise RuntimeError(
+            f"linalg.vander supports floating point, complex, and integer tensors, but got {SPOKEN[x.dtype]}"
+        )
     x = x.reshape(1) if x.ndim == 0 else x
     n = x.shape[-1] if N is None else N
     if x._a.dtype.kind in "biu":

@@ -41,7 +41,7 @@ sort.vjp(input=lambda g_values, input_shape, dim, indices: _scattered(g_values, 
 @sort.errors
 def _(input: Any, dim: int, descending: bool, stable: Any) -> None:
     if input.dtype.kind == "c":
-        raise RuntimeError("Sort does not support complex dtypes on CPU")
+        raise RuntimeError(" Sort does not support complex dtypes on CPU")
 
 
 @composite(
@@ -73,12 +73,10 @@ def _(input: Any, k: int, dim: int, largest: bool, sorted: bool) -> None:
     d = wrap_dim(dim, input.ndim)
     if not 0 <= k <= (input._a.shape[d] if input.ndim else 1):
         raise RuntimeError("selected index k out of range")
-    if input._a.dtype.kind in "cb":
-        raise NotImplementedError(
-            f"\"topk\" not implemented for '{SPOKEN[input.dtype]}'"
-            if input._a.dtype.kind == "b"
-            else "topk does not support complex dtypes on CPU"
-        )
+    if input.dtype.kind == "c":
+        raise RuntimeError(" topk does not support complex dtypes on CPU")
+    if input.dtype.kind == "b":
+        raise RuntimeError("topk does not support bool dtypes on CPU")
 
 
 @op("kthvalue", promote="none", variants=OUT, outputs=PAIR, packed=True, lacks=("bcu", "kthvalue_cpu"))

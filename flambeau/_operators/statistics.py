@@ -12,7 +12,7 @@ from flambeau._operators.index import on_zeros
 from flambeau._operators.norm import norm_of_sizes
 from flambeau._operators.op import ALL_FORMS, FUNCTION, OUT, composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, float32, float64
+from flambeau._values.dtype import SPOKEN, float32, float64, uint8
 from flambeau._values.shape import wrap_dim
 
 PAIR = ("values", "indices")
@@ -450,6 +450,8 @@ def _cat(xs: list[Any], dim: int) -> Any:
 def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> Any:
     """The derivative along each of `dim`, estimated from samples `spacing` apart (a step, or coordinates, for each dim)."""
     x: Any = input
+    if x.dtype is uint8:
+        raise RuntimeError("torch.gradient does not support uint8 input.")
     if edge_order not in (1, 2):
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
     dims = (

@@ -131,27 +131,28 @@ def mean(
     input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Any = None, mask: Tensor | None = None
 ) -> Tensor:
     """The mean of the selected elements; NaN where none is."""
-    dtype = input.dtype if dtype is None else dtype
+    whose, dtype = ("Input", input.dtype) if dtype is None else ("Optional", dtype)
     if not (dtype.is_floating_point or dtype.is_complex):
-        raise ValueError(f"mean expects a floating or complex dtype but got {dtype}")
+        raise ValueError(
+            f"mean(): Could not infer output dtype. {whose} dtype must be either a floating point or complex dtype. Got: {dtype}"
+        )
     return sum(input, dim, keepdim=keepdim, dtype=dtype, mask=mask) / _count(input, dim, keepdim, mask)
 
 
 def median(
     input: Tensor, dim: int = -1, *, keepdim: bool = False, dtype: Any = None, mask: Tensor | None = None
 ) -> Tensor:
-    """The median of the selected elements along dim; NaN where none is."""
-    x = input if dtype is None else input.to(dtype)
-    if not x.dtype.is_floating_point:
-        raise ValueError(f"masked median expects a floating dtype but got {x.dtype}")
+    """The median of the selected elements along dim; NaN where none is, which integers cannot say: ValueError."""
+    whole = not input.dtype.is_floating_point
+    x = input.to(flambeau.float32) if whole else input
     if not x.ndim:
-        x, dim = x.reshape(1), 0
-        return (
-            x.nanmedian(0, keepdim).values
-            if mask is None
-            else _kept(x, mask.reshape(1), math.nan).nanmedian(0, keepdim).values
-        )
-    return _kept(x, mask, math.nan).nanmedian(dim, keepdim).values
+        x, dim, mask = x.reshape(1), 0, None if mask is None else mask.reshape(1)
+    out = _kept(x, mask, math.nan).nanmedian(dim, keepdim).values
+    if not whole:
+        return out
+    if out.isnan().any():
+        raise ValueError("masked median expects no fully masked out rows if dtype is not floating point")
+    return out.to(input.dtype if dtype is None else dtype)
 
 
 def logsumexp(

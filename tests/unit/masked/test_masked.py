@@ -42,3 +42,15 @@ def test_windows(agree, name):
 def test_windows_refuse(agree):
     agree(lambda fl: fl.signal.windows.hann(-1), raises=ValueError)
     agree(lambda fl: fl.signal.windows.gaussian(3, std=-1.0), raises=ValueError)
+
+
+@pytest.mark.parametrize("mask", [None, [True, True, False], [False, False, False]])
+def test_median_of_integers(agree, mask):
+    def run(t, x):
+        m = None if mask is None else t.tensor(mask)
+        try:
+            return [t.masked.median(x, 0, mask=m), t.masked.median(x, 0, mask=m, dtype=t.float64)]
+        except ValueError as refused:
+            return str(refused)
+
+    agree(run, np.array([1, 3, 2]))

@@ -95,6 +95,34 @@ LACKING = {
     "inverse of complex halves": lambda fl, x: fl.linalg.inv(x.view(2, 2).to(fl.complex32)),
     "vecdot": lambda fl, x: fl.linalg.vecdot(x, x),
     "distances of halves": lambda fl, x: fl.cdist(x.half().view(2, 2), x.half().view(2, 2)),
+    "limits of bools": lambda fl, x: x.bool().clamp(x.bool(), x.bool()),
+    "limits of uint16": lambda fl, x: fl.nn.functional.hardtanh(x.to(fl.uint16), 0, 5),
+    "limits that bytes have": lambda fl, x: fl.nn.functional.hardtanh(x.to(fl.uint8), -0.5, 3.5),
+    "largest of complex": lambda fl, x: x.to(fl.complex64).topk(1),
+    "largest of bools": lambda fl, x: x.bool().topk(1),
+    "order of complex": lambda fl, x: x.to(fl.complex64).sort(),
+    "powers of bools": lambda fl, x: fl.linalg.vander(x.bool()),
+    "powers of halves": lambda fl, x: fl.linalg.vander(x.bfloat16()),
+    "slopes of bytes": lambda fl, x: fl.gradient(x.to(fl.uint8)),
+    "mvlgamma of bools": lambda fl, x: fl.mvlgamma(x.bool(), 1),
+    "spectral norm of halves": lambda fl, x: fl.linalg.matrix_norm(x.view(2, 2).half(), 2),
+    "nuclear norm of halves": lambda fl, x: fl.linalg.norm(x.view(2, 2).half(), "nuc"),
+    "triangles of floats": lambda fl, x: fl.tril_indices(2, 2, dtype=fl.float32),
+    "triangles of bytes": lambda fl, x: fl.triu_indices(2, 2, dtype=fl.uint8),
+    "places of uint16": lambda fl, x: fl.unravel_index(x.to(fl.uint16), (3, 2)),
+    "sums of exponentials": lambda fl, x: x.logcumsumexp(0),
+    "likelihood of pixels": lambda fl, x: fl.nn.functional.nll_loss(x.view(1, 2, 2, 1), x.view(1, 2, 2)[:, :, :1] * 0),
+    "from real to complex": lambda fl, x: fl.linspace(0, 1j, 3, dtype=fl.float32),
+    "rows by floats": lambda fl, x: fl.nn.functional.embedding(x.float(), x.view(2, 2).float()),
+    "rows by bools": lambda fl, x: fl.nn.functional.embedding(x.bool(), x.view(2, 2).float()),
+    "short rows by bytes": lambda fl, x: fl.nn.functional.embedding(x.to(fl.uint8), x.view(2, 2).float(), max_norm=1.0),
+    "spread of integers with their mean": lambda fl, x: fl.var_mean(x),
+    "deviation of integers with their mean": lambda fl, x: fl.std_mean(x, 0),
+    "classes in int32": lambda fl, x: fl.nn.functional.one_hot(x.int()),
+    "choices by floats": lambda fl, x: fl.where(x.float(), x, x),
+    "short rows by bfloat16": lambda fl, x: fl.nn.functional.embedding(
+        x.bfloat16(), x.view(2, 2).float(), max_norm=1.0
+    ),
 }
 
 
@@ -108,6 +136,10 @@ def test_lacking(agree, name):
             return type(error).__name__, str(error)
 
     agree(program)
+
+
+def test_normal_numbers_have_the_dtype_of_their_spread(agree):
+    agree(lambda fl: fl.normal(0.0, fl.zeros(3, dtype=fl.bfloat16)))
 
 
 def test_what_there_is(agree):
