@@ -4,10 +4,12 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from flambeau.onnx._program import OnnxExporterError, ONNXProgram, export, is_in_onnx_export
+from flambeau.onnx import errors
+from flambeau.onnx._program import ONNXProgram, export, is_in_onnx_export
+from flambeau.onnx.errors import OnnxExporterError
 
 __all__ = [
-    "ONNXProgram", "OnnxExporterError", "export", "is_in_onnx_export", "register_custom_op_symbolic", "unregister_custom_op_symbolic",
+    "ONNXProgram", "OnnxExporterError", "errors", "export", "is_in_onnx_export", "register_custom_op_symbolic", "unregister_custom_op_symbolic",
 ]  # fmt: skip
 
 OperatorExportTypes = Enum("OperatorExportTypes", ["ONNX", "ONNX_ATEN", "ONNX_ATEN_FALLBACK", "ONNX_FALLTHROUGH"], start=0, type=int, module="torch._C._onnx")  # fmt: skip

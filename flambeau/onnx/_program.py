@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import flambeau
 from flambeau.export import Dim, ExportedProgram, export as exported
+from flambeau.export.graph_signature import InputKind
+from flambeau.onnx.errors import ConversionError, OnnxExporterError, TorchExportError
 from flambeau.utils import _pytree as pytree
 
 _exporting = False
-OPSET = 18
-
-
-class OnnxExporterError(RuntimeError):
-    """A model that cannot be written as ONNX."""
+OPSET = 20
 
 
 def is_in_onnx_export() -> bool:
@@ -37,24 +37,37 @@ class ONNXProgram:
         """Write the model; its weights beside it, in `destination.data`, if `external_data` or where they exceed 1.5 GB."""
         import onnx
 
-        if not include_initializers or keep_initializers_as_inputs:
-            raise NotImplementedError("ONNXProgram.save without initializers, or with initializers as inputs")
-        path = Path(destination)
+        path, model = Path(destination), self._written(include_initializers, keep_initializers_as_inputs)
         if external_data is None:
-            external_data = self.model_proto.ByteSize() > 1_500_000_000
+            external_data = model.ByteSize() > 1_500_000_000
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # complete, or not there
             made = Path(folder) / path.name
             if external_data:
-                model = onnx.ModelProto()
-                model.CopyFrom(self.model_proto)
+                apart = onnx.ModelProto()
+                apart.CopyFrom(model)
                 onnx.save_model(
-                    model, str(made), save_as_external_data=True, location=path.name + ".data", size_threshold=0
+                    apart, str(made), save_as_external_data=True, location=path.name + ".data", size_threshold=0
                 )
             else:
-                made.write_bytes(self.model_proto.SerializeToString())
+                made.write_bytes(model.SerializeToString())
             for part in sorted(Path(folder).iterdir(), key=lambda p: p.name == path.name):
                 os.replace(part, path.parent / part.name)
+
+    def _written(self, values: bool, as_inputs: bool) -> Any:
+        """The model with or without the values of its parameters, which may be inputs, too."""
+        if values and not as_inputs:
+            return self.model_proto
+        import onnx
+
+        made = onnx.ModelProto()
+        made.CopyFrom(self.model_proto)
+        if as_inputs:
+            for t in self.model_proto.graph.initializer:
+                made.graph.input.append(onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)))
+        if not values:
+            del made.graph.initializer[:]
+        return made
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
         """The model's results, computed by onnxruntime."""
@@ -94,13 +107,15 @@ def export(
     profile: bool = False,
     dump_exported_program: bool = False,
     artifacts_dir: Any = ".",
-    fallback: bool = False,
     export_params: bool = True,
     keep_initializers_as_inputs: bool = False,
     dynamic_axes: Mapping[str, Any] | Sequence[Any] | None = None,
-    training: Any = None,
+    training: Any = 0,
+    operator_export_type: Any = 0,
     do_constant_folding: bool = True,
-    **older: Any,
+    custom_opsets: Mapping[str, int] | None = None,
+    export_modules_as_functions: Any = False,
+    autograd_inlining: bool = True,
 ) -> ONNXProgram | None:
     """Write a module as an ONNX model.
 
@@ -109,7 +124,9 @@ def export(
         args, kwargs: example arguments.
         f: where to write; None only gives the program back.
         input_names, output_names: names of the model's inputs and outputs, in order.
-        opset_version: the version of ONNX's operators; 18 by default, which is the smallest.
+        opset_version: the version of ONNX's operators, 20 by default; what is older than 18 is made by ONNX's converter.
+        dynamo: tells what is being done, and gives the program back; False writes a module in evaluation mode, unless
+            `training` says otherwise, and gives None.
         dynamic_shapes: sizes that vary, as for `torch.export.export`.
         dynamic_axes: the same by input name: {"x": {0: "batch"}} or {"x": [0]}.
         verify: whether to compare with onnxruntime's results at once.
@@ -131,9 +148,9 @@ def export(
     ):
         if value:
             raise NotImplementedError(f"torch.onnx.export with {option}")
-    if keep_initializers_as_inputs or not export_params:
-        raise NotImplementedError("torch.onnx.export without parameters, or with parameters as inputs")
-    opset = OPSET if opset_version is None else max(opset_version, OPSET)
+    _check_options(custom_opsets, export_modules_as_functions, operator_export_type)
+    tell = _Teller(dynamo and verbose is not False)
+    opset = _opset(opset_version, dynamo)
     args = args if isinstance(args, tuple) else (args,)
     if args and isinstance(args[-1], dict) and kwargs is None and not isinstance(model, ExportedProgram):
         args, kwargs = args[:-1], args[-1]
@@ -141,27 +158,121 @@ def export(
         program = model
     else:
         if dynamic_axes and dynamic_shapes is None:
+            _check_axes(dynamic_axes, input_names, output_names, dynamo)
             dynamic_shapes = _by_axes(dynamic_axes, input_names, args, kwargs or {})
         _exporting = True
         try:
-            with flambeau.no_grad():
+            with flambeau.no_grad(), _mode(model, None if dynamo else training), tell("torch.export", model):
                 program = exported(model, args, kwargs, dynamic_shapes=dynamic_shapes)
+        except Exception as why:
+            if not dynamo:
+                raise
+            raise TorchExportError(_summary("Failed to export the model with torch.export.", why)) from why
         finally:
             _exporting = False
-    made = ONNXProgram(_translate.model(program, input_names, output_names, opset), program)
+    if not dynamo:
+        given = sum(spec.kind is not InputKind.CONSTANT_TENSOR for spec in program.graph_signature.input_specs)
+        if len(input_names or ()) > given:
+            raise RuntimeError(
+                f"number of input names provided ({len(input_names or ())}) exceeded number of inputs ({given})"
+            )
+    try:
+        with tell("Translate the graph into ONNX"):
+            made = ONNXProgram(_translate.model(program, input_names, output_names, opset, not dynamo), program)
+    except OnnxExporterError as why:
+        if not dynamo:
+            raise
+        raise ConversionError(_summary("Failed to convert the exported program to an ONNX model.", why)) from why
     if verify:
-        given, named = program.example_inputs
-        got, expected = made(*given, **named), pytree.tree_leaves(program.module()(*given, **named))
+        given_, named = program.example_inputs
+        got, expected = made(*given_, **named), pytree.tree_leaves(program.module()(*given_, **named))
         for a, b in zip(got, expected, strict=True):
             flambeau.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, check_stride=False)
     if f is not None:
         if hasattr(f, "write"):
-            f.write(made.model_proto.SerializeToString())
+            f.write(made._written(export_params, keep_initializers_as_inputs).SerializeToString())
         else:
-            made.save(f, external_data=None if external_data else False)
-    if verbose:
-        print(made)
-    return made
+            made.save(f, include_initializers=export_params, keep_initializers_as_inputs=keep_initializers_as_inputs,
+                      external_data=None if external_data else False)  # fmt: skip
+    return made if dynamo else None
+
+
+def _check_options(custom_opsets: Any, modules: Any, kind: Any) -> None:
+    for option, value in (
+        ("custom_opsets", custom_opsets),
+        ("export_modules_as_functions", modules),
+        ("operator_export_type", kind),
+    ):
+        if value:
+            raise NotImplementedError(f"torch.onnx.export with {option}")
+
+
+def _opset(asked: int | None, dynamo: bool) -> int:
+    """The operator set to write; one that ONNX does not have is refused, or is the smallest that is written as it stands."""
+    import onnx
+
+    from flambeau.onnx import _translate
+
+    newest = onnx.defs.onnx_opset_version()
+    asked = min(OPSET, newest) if asked is None else asked
+    if 1 <= asked <= newest:
+        return asked
+    if not dynamo:
+        raise RuntimeError(f"Unsupported onnx_opset_version: {asked}")
+    return _translate.SMALLEST
+
+
+def _summary(what: str, why: Exception) -> str:
+    return f"{what}\n\n## Exception summary\n\n{type(why)}: {why}\n\n(Refer to the full stack trace above for more information.)"
+
+
+@contextlib.contextmanager
+def _mode(model: Any, training: Any) -> Iterator[None]:
+    """The module in the mode in which it is written; None leaves it as it is."""
+    if training is None or not isinstance(model, flambeau.nn.Module) or int(training) == 1:
+        yield
+        return
+    before = [(m, m.training) for m in model.modules()]
+    model.train(int(training) == 2)
+    try:
+        yield
+    finally:
+        for m, was in before:
+            m.training = was
+
+
+class _Teller:
+    """Says what is being done, and how it went."""
+
+    def __init__(self, on: bool) -> None:
+        self.on = on
+
+    @contextlib.contextmanager
+    def __call__(self, what: str, model: Any = None) -> Iterator[None]:
+        if model is not None:
+            first, *more = repr(model).split("\n")
+            what = f"Obtain model graph for `{first}{'[...]' if more else ''}` with `{what}.export(..., strict=False)`"
+        mark = "❌"
+        if self.on:
+            print(f"[torch.onnx] {what}...")
+        try:
+            yield
+            mark = "✅"
+        finally:
+            if self.on:
+                print(f"[torch.onnx] {what}... {mark}")
+
+
+def _check_axes(axes: Any, names: Sequence[str] | None, results: Sequence[str] | None, dynamo: bool) -> None:
+    known = {*(names or ()), *(results or ())}
+    for key in axes:
+        if known and key not in known:
+            if dynamo:
+                raise RuntimeError(
+                    "# Failed to convert 'dynamic_axes' to 'dynamic_shapes'. Please provide 'dynamic_shapes' directly. Refer to the "
+                    "documentation for 'torch.export.export' for more information on dynamic shapes."
+                )
+            warnings.warn(f"Provided key {key} for dynamic axes is not a valid input/output name", stacklevel=3)
 
 
 def _by_axes(axes: Any, names: Sequence[str] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -175,6 +286,10 @@ def _by_axes(axes: Any, names: Sequence[str] | None, args: tuple[Any, ...], kwar
         if given is None or not isinstance(x, flambeau.Tensor):
             flat.append(None)
             continue
-        where = given if isinstance(given, Mapping) else {d: f"{order[i].replace('.', '_')}_dim_{d}" for d in given}
+        where = (
+            given
+            if isinstance(given, Mapping)
+            else {d: f"{order[i].replace('.', '_')}_dynamic_axes_{k + 1}" for k, d in enumerate(given)}
+        )
         flat.append({d: sizes.setdefault(str(n), Dim(str(n))) for d, n in where.items()})
     return tuple(flat)

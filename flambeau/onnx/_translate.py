@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from onnx import TensorProto, helper, numpy_helper
 
 import flambeau
@@ -15,7 +17,7 @@ from flambeau.export import ExportedProgram
 from flambeau.export.graph_signature import InputKind
 from flambeau.fx.node import Node
 from flambeau.onnx import _operators, _shapes  # noqa: F401  each registers its rules
-from flambeau.onnx._program import OnnxExporterError
+from flambeau.onnx.errors import OnnxExporterError, OnnxExporterWarning, UnsupportedOperatorError
 
 DTYPES = {
     flambeau.float32: TensorProto.FLOAT, flambeau.float64: TensorProto.DOUBLE, flambeau.float16: TensorProto.FLOAT16,
@@ -24,20 +26,57 @@ DTYPES = {
 }  # fmt: skip
 
 
-def model(program: ExportedProgram, input_names: Any, output_names: Any, opset: int) -> Any:
-    """The program as a ModelProto."""
-    graph = Builder(program, list(input_names or ()), list(output_names or ())).build()
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="flambeau")
-    made.ir_version = 9
+SMALLEST = 18  # the operator set in which `_operators` writes, or a newer one
+DATA = frozenset(
+    (
+        "nonzero",
+        "argwhere",
+        "masked_select",
+        "_unique2",
+        "unique_consecutive",
+        "unique_dim",
+        "bincount",
+        "repeat_interleave",
+    )
+)
+
+
+def model(program: ExportedProgram, input_names: Any, output_names: Any, opset: int, exactly: bool) -> Any:
+    """The program as a ModelProto. Sets older than the smallest are reached by ONNX's own converter, where it can."""
+    opsets = [helper.make_opsetid("", max(opset, SMALLEST))]
+    graph = Builder(program, list(input_names or ()), list(output_names or ()), opset).build()
+    made = helper.make_model(graph, opset_imports=opsets, producer_name="flambeau")
+    made.ir_version = max(10, helper.find_min_ir_version_for(opsets))
     made.producer_version = flambeau.__version__
     onnx.checker.check_model(made, full_check=made.ByteSize() < 1_500_000_000)
-    return made
+    if opset >= SMALLEST:
+        return made
+    try:
+        return onnx.version_converter.convert_version(made, opset)
+    except Exception as why:
+        if exactly:
+            raise NotImplementedError(f"torch.onnx.export with opset_version={opset} for this model: {why}") from why
+        warnings.warn(
+            f"Failed to convert the model to the target version {opset} using the ONNX C API. The model was not modified: {why}",
+            OnnxExporterWarning,
+            stacklevel=4,
+        )
+        return made
+
+
+def depends_on_data(node: Node) -> bool:
+    """Whether sizes of a node's result depend on the elements of its inputs."""
+    name = str(node.target).removeprefix("aten.").partition(".")[0]
+    if name == "index" and len(node.args) > 1 and isinstance(node.args[1], (list, tuple)):
+        return any(isinstance(i, Node) and i.meta["val"].dtype in (flambeau.bool, flambeau.uint8) for i in node.args[1])
+    return name in DATA
 
 
 class Builder:
     """One ONNX graph that grows: `add` makes a node and answers the name of its result."""
 
-    def __init__(self, program: ExportedProgram, input_names: list[str], output_names: list[str]) -> None:
+    def __init__(self, program: ExportedProgram, input_names: list[str], output_names: list[str], opset: int) -> None:
+        self.opset = opset
         self.program, self.input_names, self.output_names = program, input_names, output_names
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
@@ -73,15 +112,26 @@ class Builder:
         for node in program.graph.nodes:
             if node.op == "call_function":
                 self.call(node)
-        outputs = []
+        outputs: list[Any] = []
+        renamed: dict[str, str] = {}  # results that have the name of an output
+        open_ = any(n.op == "call_function" and depends_on_data(n) for n in program.graph.nodes)
         (results,) = next(n for n in program.graph.nodes if n.op == "output").args
         for i, r in enumerate(results):
             if not isinstance(r, Node):
                 raise OnnxExporterError(f"output {i} is {r!r}, which is no tensor")
-            name = self.fresh(self.output_names[i] if i < len(self.output_names) else f"output_{i}")
-            self.nodes.append(helper.make_node("Identity", [self.name(r)], [name]))
+            name = self.fresh(self.output_names[i] if i < len(self.output_names) else r.name)
+            old = self.name(r)
+            if old in renamed or not any(old in n.output for n in self.nodes):
+                self.nodes.append(helper.make_node("Identity", [old], [name]))
+            else:
+                renamed[old] = name
             val = r.meta["val"]
-            outputs.append(helper.make_tensor_value_info(name, self.dtype(val.dtype), [None] * val.ndim))
+            shape = [n if isinstance(n, int) else str(n) for n in r.meta.get("shape", val.shape)]
+            sizes = [None] * val.ndim if open_ else shape
+            outputs.append(helper.make_tensor_value_info(name, self.dtype(val.dtype), sizes))
+        for n in self.nodes:
+            n.input[:] = [renamed.get(i, i) for i in n.input]
+            n.output[:] = [renamed.get(o, o) for o in n.output]
         used = {i for n in self.nodes for i in n.input}
         for node, t in self.tensors.items():
             if self.env[node] in used:
@@ -108,7 +158,7 @@ class Builder:
         writes = name.endswith("_") and not name.startswith("__")
         rule = _operators.RULES.get(name.rstrip("_") if writes else name)
         if rule is None:
-            raise OnnxExporterError(f"aten::{name} has no ONNX counterpart here")
+            raise UnsupportedOperatorError(f"aten::{name}", self.opset)
         if writes and node.args[0] in self.tensors and not node.users:
             return  # running statistics are no part of the model's result
         try:

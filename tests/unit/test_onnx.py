@@ -137,3 +137,101 @@ def test_refusals():
     seen = []
     flambeau.onnx.export(Of(lambda x: (seen.append(flambeau.onnx.is_in_onnx_export()), x * 2)[1]), (X,))
     assert seen == [True]
+
+
+def described(file):
+    """The operator set of a model, and names and sizes of what it takes and gives."""
+    model = onnx.load(file)
+    ends = ([(v.name, [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]) for v in vs]
+            for vs in (model.graph.input, model.graph.output))  # fmt: skip
+    return model.opset_import[0].version, *ends
+
+
+class Digits(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(18, 4)
+
+    def forward(self, x):
+        return self.head(F.max_pool2d(self.norm(self.conv(x)).relu(), 2).flatten(1))
+
+
+def test_names_and_sizes_are_pytorchs(tmp_path, capsys):
+    net, x, file = Digits().eval(), flambeau.ones(1, 1, 8, 8), tmp_path / "net.onnx"
+    assert type(flambeau.onnx.export(net, (x,), file)).__name__ == "ONNXProgram"
+    assert capsys.readouterr().out.startswith(
+        "[torch.onnx] Obtain model graph for `Digits([...]` with `torch.export.export(..., strict=False)`..."
+    )
+    assert described(file) == (20, [("x", [1, 1, 8, 8])], [("linear", [1, 4])])
+    flambeau.onnx.export(
+        net,
+        (x,),
+        file,
+        input_names=["image"],
+        output_names=["score"],
+        dynamic_axes={"image": {0: "batch"}},
+        verbose=False,
+    )
+    assert capsys.readouterr().out == ""
+    assert described(file) == (20, [("image", ["batch", 1, 8, 8])], [("score", ["batch", 4])])
+    flambeau.onnx.export(Of(lambda x: x[x > 0]), (X,), file)
+    assert described(file)[2] == [("index", [0])]  # as many as are positive
+
+
+def test_written_by_trace_or_by_graph(tmp_path, capsys):
+    net, x, file = Digits(), flambeau.ones(1, 1, 8, 8), tmp_path / "net.onnx"
+    net.norm.eval()
+    assert flambeau.onnx.export(net, (x,), file, dynamo=False) is None  # in evaluation mode
+    assert net.training and not net.norm.training and capsys.readouterr().out == ""
+    with pytest.raises(RuntimeError, match="number of input names provided"):
+        flambeau.onnx.export(net, (x,), file, dynamo=False, input_names=[str(i) for i in range(20)])
+    with pytest.warns(UserWarning, match="Provided key foo for dynamic axes is not a valid input/output name"):
+        flambeau.onnx.export(net, (x,), file, dynamo=False, input_names=["x"], dynamic_axes={"foo": [0]})
+    with pytest.raises(RuntimeError, match="Failed to convert 'dynamic_axes' to 'dynamic_shapes'"):
+        flambeau.onnx.export(net.eval(), (x,), file, input_names=["x"], dynamic_axes={"foo": [0]})
+
+
+@pytest.mark.parametrize("version", [15, 17, 18, 20, 21])
+def test_operator_sets(tmp_path, version):
+    import onnxruntime
+
+    net, x, file = Digits().eval(), flambeau.randn(1, 1, 8, 8), tmp_path / "net.onnx"
+    flambeau.onnx.export(net, (x,), file, opset_version=version, dynamo=False)
+    assert described(file)[0] == version
+    (got,) = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"x": x.numpy()})
+    flambeau.testing.assert_close(flambeau.from_numpy(got), net(x).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_parameters_as_inputs(tmp_path):
+    net, file = nn.Linear(2, 3), tmp_path / "net.onnx"
+    flambeau.onnx.export(net, (flambeau.ones(1, 2),), file, keep_initializers_as_inputs=True)
+    assert [name for name, _ in described(file)[1]] == ["input", "weight", "bias"]
+    program = flambeau.onnx.export(net, (flambeau.ones(1, 2),))
+    program.save(file, include_initializers=False)
+    assert not onnx.load(file).graph.initializer
+    assert len(program.model_proto.graph.initializer) == 2
+
+
+def test_what_export_refuses(tmp_path):
+    errors = flambeau.onnx.errors
+    net, x = nn.Linear(2, 3), flambeau.ones(1, 2)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bogus'"):
+        flambeau.onnx.export(net, (x,), bogus=1)
+    with pytest.raises(RuntimeError, match="Unsupported onnx_opset_version: 99"):
+        flambeau.onnx.export(net, (x,), tmp_path / "a.onnx", opset_version=99, dynamo=False)
+    with pytest.raises(
+        errors.UnsupportedOperatorError,
+        match=r"^Exporting the operator 'aten::linalg_inv' to ONNX opset version 20 is not supported$",
+    ):
+        flambeau.onnx.export(Of(flambeau.linalg.inv), (flambeau.eye(2),), tmp_path / "a.onnx", dynamo=False)
+    with pytest.raises(errors.OnnxExporterError, match=r"^Failed to convert the exported program to an ONNX model."):
+        flambeau.onnx.export(Of(flambeau.linalg.inv), (flambeau.eye(2),))
+    with pytest.raises(errors.OnnxExporterError, match=r"^Failed to export the model with torch.export."):
+        flambeau.onnx.export(net, (flambeau.ones(1, 5),))
+    with pytest.raises(NotImplementedError, match=r"torch\.onnx\.export with opset_version=11"):
+        flambeau.onnx.export(
+            Digits(), (flambeau.ones(1, 1, 8, 8),), tmp_path / "a.onnx", opset_version=11, dynamo=False
+        )
+    with pytest.raises(NotImplementedError, match=r"torch\.onnx\.export with custom_opsets"):
+        flambeau.onnx.export(net, (x,), custom_opsets={"mine": 1})
+    assert not list(tmp_path.iterdir())
