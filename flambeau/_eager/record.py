@@ -27,11 +27,13 @@ from flambeau._eager.graph import (
     unwrap,
 )
 from flambeau._eager.modes import STATE
+from flambeau._ground.errors import NeedsElements
 from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, bare, new, wrap
 from flambeau._values import dtype as dtypes
 
 _named: dict[Op, Any] = {}
+BY_SAMPLES: list[Any] = []  # fn(function of trees, trees): how `vmap` runs what looks at elements
 
 
 def named(op: Op) -> Any:
@@ -395,6 +397,7 @@ def beside(r: Tensor, edges: Sequence[tuple[Any, int, Any]]) -> Tensor:
         return r
     o = new(Tensor)
     o._a = r._a
+    o._tangents = r._tangents  # in forward mode, over reverse mode
     o._node = FlatBackward0(r, edges)
     return o
 
@@ -487,6 +490,16 @@ class RuleNode(Node):
         if self.joint:
             bound["needs"] = tuple(n is not None for n in self.next)
             bound["recorded"] = tensors and STATE.grad and not STATE.tracing
+        try:
+            return self._asked(bound)
+        except NeedsElements:  # of a batch
+            return list(
+                BY_SAMPLES[0](lambda *vs: self._asked(dict(zip(bound, vs, strict=True))), tuple(bound.values()))
+            )
+
+    def _asked(self, bound: dict[str, Any]) -> list[Any]:
+        """The gradients of the inputs, by the rules."""
+        if self.joint:
             out = list(self.joint(*[bound[n] for n in self.wants["_"]]))
             return out + [None] * (len(self.next) - len(out))
         out = []

@@ -38,6 +38,17 @@ def view(source: Tensor, array: Any) -> Tensor:
     return t
 
 
+def belongs(t: Tensor, source: Tensor) -> Tensor:
+    """t, whose memory is source's, as the view of it that it is: writes to one are seen by the histories of the others."""
+    base = source if source._base is None else source._base
+    if base._vc is None:
+        base._vc = [0]
+    t._base, t._vc, t._seen = base, base._vc, base._vc[0]
+    if not STATE.grad:
+        t._created = "inference" if STATE.inference else "no_grad"
+    return t
+
+
 def signed(array: Any, signs: tuple[bool, bool]) -> Any:
     """The array over the same memory whose numbers stand for their conjugates, their negatives, or both."""
     LAYOUTS[pending_arrays.PendingArray] = ""  # strided memory, but not for the flat functions
@@ -201,7 +212,10 @@ class CopySlices(Node):
         whole = blank(self.base, g).copy_(g)
         part = place.read(whole)
         into, *others = self.fn.tensors(part)
-        into = part.new_zeros(part.shape) if into is None else into
+        if into is None:
+            into = part.new_zeros(part.shape)
+        elif type(into) is not type(part):
+            into = into + part.new_zeros(part.shape)  # a batch, where either is one
         return (place.written(blank(self.base, into).copy_(whole), into), *others)
 
 
@@ -280,4 +294,4 @@ def rebase(t: Tensor, node: Node | None) -> None:
     t._node, t._nr = AsStridedBackward0(base, t), 0
 
 
-__all__ = ["alias", "bump", "check_writable", "rebase", "refresh", "unwrap", "view"]
+__all__ = ["alias", "belongs", "bump", "check_writable", "rebase", "refresh", "unwrap", "view"]

@@ -19,6 +19,22 @@ class LinAlgError(RuntimeError):
     """A decomposition does not exist or did not converge."""
 
 
+class NeedsElements(RuntimeError):
+    """Something wants to see the elements of a batch of samples (`vmap`): of which sample, it does not say."""
+
+
+class DynamicShape(NeedsElements):
+    """A result would have another shape for each sample."""
+
+
+class Unbatched(RuntimeError):
+    """A tensor that is the same for all samples would be written with something that is not."""
+
+    def __init__(self, message: str, target: object) -> None:
+        super().__init__(message)
+        self.target = target
+
+
 def check(condition: object, error: type[Exception], message: str) -> None:
     """Raise `error(message)` unless the condition holds."""
     if not condition:

@@ -17,8 +17,11 @@ import numpy as np
 
 from flambeau import overrides
 from flambeau._eager import call, modes, record
+from flambeau._eager.getitem import through_operators
 from flambeau._eager.graph import AccumulateGrad, Node, node_of
 from flambeau._eager.modes import STATE
+from flambeau._eager.views import Part, belongs, blank, rebase
+from flambeau._ground.errors import Unbatched
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor, bare, twin
 from flambeau._values.device import contiguous_format
@@ -49,8 +52,32 @@ def leave(level: int) -> None:
 
 
 def tangent(t: Tensor, level: int) -> Tensor | None:
-    """The tangent of t at a level, or None."""
-    return t._tangents.get(level) if t._tangents else None
+    """The tangent of t at a level, or None. That of a view is the part of its base's, which a write may have given it, or changed."""
+    own = t._tangents.get(level) if t._tangents else None
+    whole = tangent(t._base, level) if t._base is not None else None
+    if whole is not None and (own is None or _memory(own) is not _memory(whole)):
+        base = t._base
+        if whole._a.strides != base._a.strides:  # type: ignore[union-attr]
+            whole = blank(base._a, whole).copy_(whole)  # type: ignore[union-attr]
+            set_tangent(base, level, whole)  # type: ignore[arg-type]
+        own = Part(t._a, base._a).read(whole)  # type: ignore[union-attr]
+        set_tangent(t, level, own)
+    elif own is not None and (moved := getattr(_memory(own), "_moved", None)) is not None:
+        own = moved if own._base is None else Part(own._a, own._base._a).read(moved)
+        set_tangent(t, level, own)
+    return own
+
+
+def _memory(v: Tensor) -> Tensor:
+    """The tensor whose memory v lies in."""
+    return v if v._base is None else v._base
+
+
+def levels_of(t: Tensor) -> list[int]:
+    """The open levels at which t is dual."""
+    if not t._tangents and (t._base is None or not t._base._tangents):
+        return []
+    return [k for k in LEVELS.open if tangent(t, k) is not None]
 
 
 def set_tangent(t: Tensor, level: int, v: Tensor | None) -> None:
@@ -64,10 +91,14 @@ def set_tangent(t: Tensor, level: int, v: Tensor | None) -> None:
 
 def primal(t: Tensor, level: int) -> Tensor:
     """t without its tangent at a level; in all else (history, memory, other levels) the same."""
-    if not t._tangents or level not in t._tangents:
+    of_base = t._base is not None and tangent(t._base, level) is not None
+    if not of_base and (not t._tangents or level not in t._tangents):
         return t
+    node = node_of(t)
     other = twin(t)
     set_tangent(other, level, None)
+    if of_base:
+        other._node, other._base = node, None
     return other
 
 
@@ -100,7 +131,7 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     """What the general lane asks: the result with its tangent, or NotImplemented where nothing is dual."""
     if not LEVELS.open or op.kind == "composite":
         return NotImplemented
-    levels = [k for t in tensors_of(op, values) if t._tangents for k in t._tangents if k in LEVELS.open]
+    levels = [k for t in tensors_of(op, values) for k in levels_of(t)]
     if not levels:
         return NotImplemented
     level = max(levels)
@@ -118,10 +149,9 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
         source = tangent(values[at], level)
         if source is not None:
             _give(result, _same_view(op, plain, source, values, level), level)
-        base = values[at] if values[at]._base is None else values[at]._base
         for r in result if isinstance(result, (tuple, list)) else (result,):
             if r._base is not None:
-                r._base = base
+                belongs(r, values[at])
     elif op.differentiable:
         result, tangents = _evaluated(op, values, level)
         _give(result, tangents, level)
@@ -165,17 +195,48 @@ def _in_place(op: Op, values: Any, plain: Any, level: int) -> Any:
     before = values if old is None else (*values[:at], old, *values[at + 1 :])
     (moved,) = _evaluated(op, before, level)[1] if op.differentiable else (None,)
     if target._vc is None:
-        target._vc = plain[at]._vc = [0]
+        target._vc = [0]
+    plain[at]._vc = target._vc
     call.general(op, plain, None, True)
+    for k, w in (
+        plain[at]._tangents or {}
+    ).items():  # at other levels the write may have given tangents, to what stands for the target
+        if tangent(target, k) is None:
+            _overwrite(_begun(target, w, k), w)
+    if v is None and moved is not None:  # so is the whole of what it is a view of
+        v = _begun(target, moved, level)
     if v is not None:
-        v.copy_(moved) if moved is not None else v.zero_()
-    elif moved is not None:
-        if target._base is not None or getattr(target, "_viewed", False):
-            raise NotImplementedError(
-                f"forward mode: {op.name}_ gives a tangent to a view of a tensor that has none; write to the tensor itself"
-            )
-        set_tangent(target, level, moved)
-    return call._written(op, target, values, True, old) if tracked else target
+        _overwrite(v, moved)
+    if not tracked:
+        return target
+    rebase(target, record.record_write(op, target, values, old))
+    return target
+
+
+def _begun(t: Tensor, like: Tensor, level: int) -> Tensor:
+    """Zeros for the tangent of a tensor that had none, as `like` is batched."""
+    base = t if t._base is None else t._base
+    whole = blank(base._a, like).zero_()
+    set_tangent(base, level, whole)
+    if base is t:
+        return whole
+    part = Part(t._a, base._a).read(whole)
+    set_tangent(t, level, part)
+    return part
+
+
+def _overwrite(v: Tensor, by: Tensor | None) -> None:
+    """Write a tangent; where it is the same for all samples of a batch, and will not be, all of it moves to other memory."""
+    if by is None:
+        v.zero_()
+        return
+    try:
+        v.copy_(by)
+    except Unbatched:
+        memory = _memory(v)
+        memory._moved = moved = blank(memory._a, by).copy_(memory)  # type: ignore[attr-defined]
+        part = moved if v is memory else Part(v._a, memory._a).read(moved)
+        part.copy_(by)
 
 
 def _give(result: Any, tangents: Any, level: int) -> None:
@@ -323,35 +384,16 @@ def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     name = getattr(fn, "__name__", "").strip("_")
     if not LEVELS.open or name not in ("getitem", "setitem"):
         return NotImplemented
-    involved = [a for a in args if isinstance(a, Tensor)]
-    levels = [k for t in involved if t._tangents for k in t._tangents if k in LEVELS.open]
-    if not levels:
-        return NotImplemented
-    level = max(levels)
-    self, index = args[0], args[1]
-    v = tangent(self, level)
-    if name == "getitem":
-        result = primal(self, level)[index]
-        if v is not None:
-            set_tangent(result, level, v[index])
-        return result
-    value = args[2]
-    w = tangent(value, level) if isinstance(value, Tensor) else None
-    set_tangent(self, level, None)
-    self[index] = primal(value, level) if isinstance(value, Tensor) else value
-    if v is None and w is not None:
-        v = self.new_zeros(self.shape)
-    if v is not None:
-        v[index] = 0 if w is None else w
-    set_tangent(self, level, v)
-    return None
+    return (
+        through_operators(name, *args) if any(isinstance(a, Tensor) and levels_of(a) for a in args) else NotImplemented
+    )
 
 
 def _applied(cls: Any, args: Any) -> Any:
     """A user's Function on dual tensors, by its own `jvp`."""
     from flambeau.autograd.function import called
 
-    levels = [k for a in args if isinstance(a, Tensor) and a._tangents for k in a._tangents if k in LEVELS.open]
+    levels = [k for a in args if isinstance(a, Tensor) for k in levels_of(a)]
     if not levels:
         return NotImplemented
     level = max(levels)

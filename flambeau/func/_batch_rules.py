@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flambeau._eager import call
+from flambeau._ground.errors import DynamicShape
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import bool_
 from flambeau._values.shape import wrap_dim
 
 Rule = Callable[[Op, list[Any], Any], Any]
@@ -38,6 +40,15 @@ class Batch:
     def ndim(self) -> int:
         """The rank of one sample."""
         return self.value._a.ndim - 1
+
+
+class Same:
+    """A result that is the same for all samples."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
 
 
 def rule(*overloads: str) -> Callable[[Rule], Rule]:
@@ -80,7 +91,7 @@ def check(op: Op, values: Sequence[Any]) -> None:
     if op.overload in _REFUSED:
         raise RuntimeError(_REFUSED[op.overload])
     if op.overload in _DYNAMIC:
-        from flambeau.func._batched import BatchedTensor, DynamicShape
+        from flambeau.func._batched import BatchedTensor
 
         if op.overload != "masked_select" or type(values[1]) is BatchedTensor:
             raise DynamicShape(_DYNAMIC[op.overload])
@@ -150,6 +161,11 @@ def one_by_one(op: Op, values: list[Any], level: Any) -> Any:
 
 def samples(op: Op, values: Sequence[Any], level: Any) -> list[Any]:
     """The results of each sample."""
+    return [run(op, given) for given in each(values, level)]
+
+
+def each(values: Sequence[Any], level: Any) -> list[list[Any]]:
+    """The arguments of each sample."""
 
     def sample(v: Any, i: int) -> Any:
         if type(v) is Batch:
@@ -158,7 +174,7 @@ def samples(op: Op, values: Sequence[Any], level: Any) -> list[Any]:
             return type(v)(sample(x, i) for x in v)
         return v
 
-    return [run(op, [sample(v, i) for v in values]) for i in range(level.size)]
+    return [[sample(v, i) for v in values] for i in range(level.size)]
 
 
 def stacked(results: list[Any]) -> Any:
@@ -206,7 +222,7 @@ def _common(op: Op, values: list[Any], tensors: list[int], most: int) -> Any:
     return call.result_type(operands)
 
 
-@rule("angle", "complex", "real", "imag", "view_as_real", "view_as_complex", "_conj", "_neg_view", "alias", "zero", "fill.Scalar", "copy", "i0",
+@rule("_still", "angle", "complex", "real", "imag", "view_as_real", "view_as_complex", "_conj", "_neg_view", "alias", "zero", "fill.Scalar", "copy", "i0",
       "special_i0e", "special_i1", "special_i1e", "special_airy_ai", "special_bessel_j0", "special_bessel_j1", "special_bessel_y0",
       "special_bessel_y1", "special_modified_bessel_i0", "special_modified_bessel_i1", "special_modified_bessel_k0",
       "special_modified_bessel_k1", "special_scaled_modified_bessel_k0", "special_scaled_modified_bessel_k1",
@@ -219,6 +235,12 @@ def _common(op: Op, values: list[Any], tensors: list[int], most: int) -> Any:
 def aligned(op: Op, values: list[Any], level: Any) -> Any:
     """Elementwise: the batch is one more dimension that broadcasts."""
     return run(op, _align(op, values))
+
+
+@rule("_flat_in", "_blind_in")
+def first_alone(op: Op, values: list[Any], level: Any) -> Any:
+    """The first argument; the other one, of whatever shape, stands in the graph alone."""
+    return run(op, (full(values[0], level.size), values[1].value if type(values[1]) is Batch else values[1]))
 
 
 @rule("masked_fill.Scalar")
@@ -263,8 +285,10 @@ def along(op: Op, values: list[Any], level: Any) -> Any:
             n = max(rank(x) for x in v) if n is None else n
         elif p.is_tensor and isinstance(v, (Batch, Tensor)):
             n = rank(v) if n is None else n
+            if not n and not sized and rank(v):
+                return one_by_one(op, values, level)  # its rank is that of the result
             out[i] = full(v, level.size)
-            if n == 0 and not sized and rank(v) == 0:
+            if n == 0 and not sized:
                 out[i] = out[i].unsqueeze(-1)
     assert n is not None
     for i, p in enumerate(op.params):
@@ -281,7 +305,9 @@ def along(op: Op, values: list[Any], level: Any) -> Any:
                 continue
             if (v is None and p.annotation == "Dim | None") or (op.overload == "roll" and p.name == "dims" and v == ()):
                 out[0], out[i], flattened = out[0].flatten(1), 1, True
-            elif v is None or (isinstance(v, (tuple, list)) and not v and op.overload not in ("flip", "permute")):
+            elif v is None or (
+                isinstance(v, (tuple, list)) and not v and op.overload not in ("flip", "permute", "squeeze")
+            ):
                 out[i] = tuple(range(1, shown + 1))
             elif isinstance(v, (tuple, list)):
                 out[i] = tuple(_shift(d, shown) for d in v)
@@ -301,9 +327,9 @@ def along(op: Op, values: list[Any], level: Any) -> Any:
     result = run(op, out)
     if flattened:
         return result.reshape(values[0].value.shape)
-    if n == 0 and not sized:
+    if n == 0 and not sized and op.overload != "unfold":
         return _each(result, lambda t: t.squeeze(1) if t._a.ndim == 2 else t)
-    return result
+    return result.squeeze(1) if not n and op.overload == "unfold" else result
 
 
 def _each(result: Any, fn: Any) -> Any:
@@ -348,16 +374,16 @@ def by_index(op: Op, values: list[Any], level: Any) -> Any:
     x, dim, index = values[:3]
     n = rank(x)
     d = _shift(dim, max(n, 1))
-    if op.overload == "index_fill.int_Scalar" and type(values[3]) is Batch:
+    if not n or rank(index) != 1 or (op.overload == "index_fill.int_Scalar" and type(values[3]) is Batch):
         return one_by_one(op, values, level)
     if type(index) is not Batch:
-        out = [full(v, level.size) if isinstance(v, (Batch, Tensor)) and i != 2 else v for i, v in enumerate(values)]
+        out = [
+            full(v, level.size) if isinstance(v, (Batch, Tensor)) and i in (0, 3) else v for i, v in enumerate(values)
+        ]
+        if op.overload == "index_fill.int_Scalar":
+            out[3] = values[3]
         out[1] = d
-        if n == 0:
-            return one_by_one(op, values, level)
         return run(op, out)
-    if n == 0 or index.ndim != 1:
-        return one_by_one(op, values, level)
     t = full(x, level.size)
     i = index.value
     shape = list(t.shape)
@@ -370,13 +396,13 @@ def by_index(op: Op, values: list[Any], level: Any) -> Any:
             return t.scatter_add(d, i, full(values[3], level.size) * values[4])
         case "index_copy":
             return t.scatter(d, i, full(values[3], level.size))
-    return t.scatter(d, i, values[3])
+    return t.masked_fill(t.new_zeros(t.shape, dtype=bool_).scatter(d, i, True), values[3])
 
 
 # ---------------------------------------------------------------- shapes
 
 
-@rule("view", "_reshape_copy", "expand", "repeat", "new_empty", "new_zeros", "new_ones", "new_full")
+@rule("view", "_unsafe_view", "_reshape_copy", "expand", "repeat", "new_empty", "new_zeros", "new_ones", "new_full")
 def sized(op: Op, values: list[Any], level: Any) -> Any:
     """A size gets the batch in front."""
     out = [v.value if type(v) is Batch else v for v in values]
@@ -387,7 +413,7 @@ def sized(op: Op, values: list[Any], level: Any) -> Any:
         missing = len(size) - rank(values[0])
         if missing > 0:
             out[0] = t.reshape(t.shape[0], *(1,) * missing, *t.shape[1:])
-    if op.overload in ("view", "_reshape_copy") and -1 in size and t._a.size == 0:
+    if op.overload in ("view", "_unsafe_view", "_reshape_copy") and -1 in size and t._a.size == 0:
         return one_by_one(op, values, level)
     out[1] = (1 if op.overload == "repeat" else -1 if op.overload == "expand" else t.shape[0], *size)
     return run(op, out)
@@ -473,7 +499,7 @@ def linear(op: Op, values: list[Any], level: Any) -> Any:
     if type(w) is not Batch and type(b) is not Batch:
         return run(op, (x.value, w, b))
     out = _product(x, Batch(w.value.mT) if type(w) is Batch else w.mT)
-    return out if b is None else out + _behind(b, out._a.ndim - 1)
+    return out if b is None else out + _behind(b, out._a.ndim - (type(x) is Batch or type(w) is Batch))
 
 
 def _behind(v: Any, n: int) -> Any:
@@ -492,12 +518,12 @@ def added_product(op: Op, values: list[Any], level: Any) -> Any:
     else:
         p = _product(a, b)
     p = p.sum(-3) if op.overload == "addbmm" else p
-    p = p if alpha == 1 else p * alpha
+    p = p if alpha == 1 else p & bool(alpha) if p.dtype.kind == "b" else p * alpha
     batched = type(a) is Batch or type(b) is Batch
-    if beta == 0 and batched:
-        return p
+    if beta == 0:
+        return p if batched else p.expand(level.size, *p.shape)
     x = _behind(x, p._a.ndim - batched)
-    return p + (x if beta == 1 else x * beta)
+    return p + (x if beta == 1 or p.dtype.kind == "b" else x * beta)
 
 
 # ---------------------------------------------------------------- layers
@@ -522,7 +548,8 @@ def convolution(op: Op, values: list[Any], level: Any) -> Any:
     first, second = values[:2]
     bias = values[at + 1] if op.overload != "_conv_weight" else None
     if bias is not None:
-        plain = convolution(op, [*values[: at + 1], None], level)
+        plain = [*values[: at + 1], None]
+        plain = convolution(op, plain, level) if any(type(v) is Batch for v in plain) else run(op, plain).unsqueeze(0)
         ones = (1,) * (plain.ndim - 3)
         return plain + (bias.value.reshape(b, 1, -1, *ones) if type(bias) is Batch else bias.reshape(-1, *ones))
     if op.overload != "_conv_weight" and type(second) is not Batch:
@@ -573,6 +600,21 @@ def layer_norm(op: Op, values: list[Any], level: Any) -> Any:
     y, mean, rstd = run(op, (x.value, shape, None, None, eps))
     y = y if w is None else y * _behind(w, x.ndim)
     return (y if b is None else y + _behind(b, x.ndim)), mean, rstd
+
+
+@rule("native_batch_norm_statistics")
+def batch_norm(op: Op, values: list[Any], level: Any) -> Any:
+    """A batch is more channels; where only weight and bias are batched, the statistics are the same for all samples."""
+    x, w, b, eps = values
+    if type(x) is not Batch:
+        y, mean, var = run(op, (x, None, None, eps))
+        along = (1, -1, *(1,) * (x.ndim - 2))
+        w, b = (None if v is None else full(v, level.size).reshape(level.size, *along) for v in (w, b))
+        y = y if w is None else y * w
+        return (y if b is None else y + b), Same(mean), Same(var)
+    w, b = (None if v is None else full(v, level.size).flatten() for v in (w, b))
+    y, mean, var = run(op, (_channels(x, level.size), w, b, eps))
+    return y.unflatten(1, (level.size, -1)).transpose(0, 1), *(t.unflatten(0, (level.size, -1)) for t in (mean, var))
 
 
 @rule("mse_loss")

@@ -13,30 +13,34 @@ from typing import Any
 
 from flambeau import overrides
 from flambeau._backends.meta import MetaArray
-from flambeau._eager import call, create, modes, record
+from flambeau._eager import call, create, modes, record, views
 from flambeau._eager.getitem import through_operators
-from flambeau._eager.graph import bump
+from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import STATE
+from flambeau._eager.names import public
+from flambeau._ground.errors import DynamicShape, NeedsElements, Unbatched
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor, new, twin
+from flambeau._values.dtype import bool_
 from flambeau.autograd._dual import mapped, set_tangent, tensors_of
 from flambeau.autograd.function import FORWARDS
 from flambeau.func import _batch_rules as rules
+from flambeau.func._samples import by_samples
 from flambeau.overrides import _disabled_torch_function_impl
 
 
-class NeedsElements(RuntimeError):
-    """Something wants to see the elements of a batched tensor: of which sample, it does not say."""
-
-
-class DynamicShape(NeedsElements):
-    """A result would have another shape for each sample."""
-
-
 class SampleArray(MetaArray):
-    """The meta array of a batched tensor: it tells what is asked of it that a batch cannot answer."""
+    """The meta array of a batched tensor: it tells what is asked of it that a batch cannot answer. Where the first sample lies, it knows."""
 
-    __slots__ = ()
+    __slots__ = ("batch",)
+
+    def __init__(self, batch: Any) -> None:
+        super().__init__(batch.shape[1:], batch.dtype, batch.strides[1:])
+        self.batch, self.signs = batch, getattr(batch, "signs", self.signs)
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self.batch.__array_interface__  # type: ignore[no-any-return]
 
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
         raise NeedsElements("Cannot access data pointer of Tensor that doesn't have storage")
@@ -73,7 +77,6 @@ class BatchedTensor(Tensor):
     __torch_function__ = _disabled_torch_function_impl
     _value: Tensor
     _level: int
-    _viewed: bool = False  # made by a view operator: writing to it writes to another batched tensor
 
     device = property(lambda self: self._value.device)
     is_cpu = property(lambda self: self._value.is_cpu)
@@ -118,7 +121,7 @@ class BatchedTensor(Tensor):
     def resize_(self, *size: Any, memory_format: Any = None) -> Any:
         shape = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
         self._value.resize_(self._value.shape[0], *shape)
-        self._a = batched(self._value, self._level)._a
+        self._a = SampleArray(self._value._a)
         return self
 
     def item(self) -> Any:
@@ -156,8 +159,7 @@ class BatchedTensor(Tensor):
 def batched(value: Tensor, level: int) -> BatchedTensor:
     """A tensor of one sample of `value`, whose first dimension is the batch."""
     t = new(BatchedTensor)
-    a = value._a
-    t._a = SampleArray(a.shape[1:], a.dtype, a.strides[1:])
+    t._a = SampleArray(value._a)
     t._value, t._level = value, level
     return t
 
@@ -268,14 +270,30 @@ def _composite(op: Op, values: Any, into: bool, level: Level) -> Any:
     try:
         return call._composite(op, values, None, into)
     except NeedsElements as problem:
-        if into or (isinstance(problem, DynamicShape) and op.overload != "nonzero_static"):
+        if isinstance(problem, DynamicShape) and op.overload != "nonzero_static":
             raise
-        inner = mapped(op, values, lambda t: held(t, level.depth))
-        with outside(level):
-            results = rules.samples(op, inner, level)
-        if not all(isinstance(r, (Tensor, tuple, list)) for r in results):
+        result = by_samples(lambda *given: call.general(op, given), values)
+        return call.store(op, values[op.receiver_at], result, into) if into else result
+    except Unbatched as problem:  # made inside, it may as well be a batch
+        given = tensors_of(op, values)
+        if any(_same_memory(problem.target, t) for t in given):
             raise
-        return finish(op, values, rules.stacked(results), level)
+        if all(value_at(t, level.depth) is not None for t in given):
+            raise
+        return call.general(op, mapped(op, values, lambda t: spread(t, level)), None, into)
+
+
+def _same_memory(t: Any, other: Any) -> bool:
+    return t is other or (t._vc is not None and t._vc is other._vc)
+
+
+def spread(t: Any, level: Level) -> Any:
+    """t as a batch, the same for all samples."""
+    if value_at(t, level.depth) is not None:
+        return t
+    with outside(level):
+        nowhere = public("zeros")((level.size,), dtype=bool_, device=t.device)
+    return t.masked_fill(batched(nowhere, level.depth), 0)
 
 
 def held(t: Tensor, depth: int) -> Any:
@@ -289,10 +307,9 @@ def finish(op: Op, values: Sequence[Any], result: Any, level: Level) -> Any:
 
     def one(r: Any) -> Any:
         if not isinstance(r, Tensor):
-            return r
+            return r.value if type(r) is rules.Same else r
         t = batched(r, level.depth)
-        t._viewed = op.view
-        return t
+        return views.belongs(t, values[op.receiver_at]) if op.view else t
 
     listed = type(result) is list
     if isinstance(result, (tuple, list)):
@@ -311,24 +328,25 @@ def finish(op: Op, values: Sequence[Any], result: Any, level: Level) -> Any:
 def _in_place(op: Op, values: Any, level: Level) -> Any:
     target = values[op.receiver_at]
     if value_at(target, level.depth) is None:
-        plain = op.kind == "pointwise" or op.overload == "copy"
-        raise RuntimeError(
-            f"vmap: {'inplace arithmetic' if plain else op.name + '_'}(self, *extra_args) is not possible because there exists a Tensor "
-            "`other` in extra_args that has more elements than `self`. This happened due to `other` being vmapped over but `self` not "
-            "being vmapped over in a vmap. Please try to use out-of-place operators instead of "
-            f"{'inplace arithmetic' if plain else op.name + '_'}. If said operator is being called inside the PyTorch framework, please "
-            "file a bug report instead."
+        plain = op.kind == "pointwise" or op.overload in ("copy", "masked_fill.Scalar")
+        ruled = op.name in ("index_put", "index_fill", "index_add", "fill")  # there: the others take its fallback
+        what = "inplace arithmetic" if plain else f"{op.name}_" if ruled else f"aten::{op.name}_"
+        raise Unbatched(
+            f"vmap: {what}(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that has more elements than "
+            "`self`. This happened due to `other` being vmapped over but `self` not being vmapped over in a vmap. Please try to use "
+            f"out-of-place operators instead of {what}. If said operator is being called inside the PyTorch framework, please file a bug "
+            "report instead.",
+            target,
         )
     if op.module == _RANDOM and level.randomness == "same":
         return _same_numbers(op, values, target, level)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
-    if tracked and target._viewed:
-        raise NotImplementedError(
-            f"vmap: {op.name}_ on a view is not implemented where gradients are taken inside the mapped function"
-        )
+    if STATE.grad and (tracked or node_of(target) is not None):
+        views.check_writable(target)
     old = None
     if tracked:
         old = twin(target)
+        old._node, old._nr, old._base, old._vc = node_of(target), target._nr, None, None
         old._value = target._value.clone()
     inner = mapped(op, values, lambda t: held(t, level.depth))
     with outside(level):
@@ -339,8 +357,12 @@ def _in_place(op: Op, values: Any, level: Level) -> Any:
         else:
             rules.write(op, inner, level)
     bump(target)
-    if tracked:
+    if tracked and op.view:
         target._node, target._nr = record.record_write(op, target, values, old), 0
+    elif tracked:
+        views.rebase(target, record.record_write(op, target, values, old))
+    if op.view and target._base is not None:
+        target._seen = target._vc[0]
     return target
 
 
@@ -377,6 +399,15 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
         return NotImplemented
     like = values[0] if values and type(values[0]) is BatchedTensor else None
     random = op.module == _RANDOM
+    ends = [v for v, p in zip(values, op.params, strict=True) if type(v) is BatchedTensor and not p.is_tensor]
+    if ends and out is None:  # numbers given as tensors (linspace)
+        level = next(x for x in LEVELS.open if x.depth == max(t._level for t in ends))
+        given = [held(v, level.depth) if isinstance(v, Tensor) else v for v in values]
+        with outside(level):
+            return batched(
+                rules.stacked([create.create(op, tuple(one), None, **extra) for one in rules.each(given, level)]),
+                level.depth,
+            )
     if like is None and not random:
         return NotImplemented
     level = LEVELS.open[-1] if like is None else next(x for x in LEVELS.open if x.depth == like._level)

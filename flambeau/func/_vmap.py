@@ -6,9 +6,10 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from flambeau._ground.errors import NeedsElements, Unbatched
 from flambeau._ground.tree import _broadcast_to_and_flatten, tree_flatten, tree_unflatten
 from flambeau._tensor import Tensor
-from flambeau.func._batched import BatchedTensor, NeedsElements, batched, unwrap, vmap_level
+from flambeau.func._batched import BatchedTensor, batched, unwrap, vmap_level
 
 Dims = Any  # an int or None, or a tree of them
 
@@ -123,7 +124,7 @@ def run(func: Any, size: int, dims: Iterable[int | None], flat: list[Any], spec:
         given = [x if d is None else batched(x if d == 0 else x.movedim(d, 0), level.depth) for x, d in zip(flat, dims)]
         try:
             result = func(*tree_unflatten(given, spec), **kwargs)
-        except NeedsElements as problem:
+        except (NeedsElements, Unbatched) as problem:
             raise RuntimeError(str(problem)) from None
         outs, out_spec = tree_flatten(result)
         wanted = _output_dims(out_dims, outs, out_spec, func)
