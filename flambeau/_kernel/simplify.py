@@ -80,6 +80,17 @@ def _known(e: Scalar) -> Scalar | None:
     return x if x is y else None if n is None else x if n else y
 
 
+@rule("le")
+def _shut(e: Scalar) -> Scalar | None:
+    """max(c, x) <= c where x is: what closes the gradient of a rectifier. NaN is neither."""
+    m, y = e.src
+    n = number(y)
+    if m.op != "maximum" or n is None or n != n:
+        return None
+    x, z = m.src
+    return word("le", z, y) if number(x) == n else word("le", x, y) if number(z) == n else None
+
+
 @rule("cast")
 def _cast(e: Scalar) -> Scalar | None:
     x = e.src[0]

@@ -187,7 +187,7 @@ def _unless(k: Any, condition: Any, g: Any) -> Any:
 @pointwise("relu", variants=("function", "method", "inplace"), lacks=("u", "clamp_min_scalar_cpu"))
 def relu(k: Kernel[T], input: T) -> T:
     """max(x, 0)."""
-    return k.maximum(input, k.like(0, input))
+    return k.maximum(k.like(0, input), input)  # which keeps -0.0, as the second of two equals
 
 
 @relu.errors
@@ -230,7 +230,9 @@ threshold.derivative(input=lambda k, g, input, threshold: _unless(k, k.le(input,
 @_in_nn("hardtanh", lacks=("u", "clamp_scalar_cpu"))
 def hardtanh(k: Kernel[T], input: T, min_val: Scalar = -1, max_val: Scalar = 1) -> T:
     """x limited to [min_val, max_val]."""
-    return k.minimum(k.maximum(input, k.like(min_val, input)), k.like(max_val, input))
+    return k.minimum(
+        k.like(max_val, input), k.maximum(k.like(min_val, input), input)
+    )  # of two equals the second, as in `relu`
 
 
 @hardtanh.errors

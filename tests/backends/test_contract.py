@@ -29,6 +29,8 @@ SHAPES = [
     (28, 32, 0),
     (0, 4, 3),
     (520, 530, 20),
+    (256, 64, 10),
+    (70, 75, 31),
 ]
 
 
@@ -248,3 +250,25 @@ def test_nothing_to_sum_or_to_write():
     assert np.array_equal(
         matmul.matmul(np.ones((3, 0), "f4"), np.ones((0, 4), "f4"), np.arange(4, dtype="f4")), [[0, 1, 2, 3]] * 3
     )
+
+
+@pytest.mark.parametrize("registers", [16, 32])
+def test_tiles_fit_the_registers(registers):
+    lanes = registers // 2
+    for m in (1, 2, 5, 6, 10, 64, 256, 1000):
+        for n in (1, 10, 64, 80, 96, 128, 784):
+            for k in (1, 10, 256):
+                tiles, vectors = matmul.shape(registers, m, n, k, lanes)
+                rows = -(-m // tiles)
+                assert rows * vectors + min(rows, vectors) < registers
+                assert vectors <= -(-n // lanes)
+
+
+def test_panels_end_within_a_vector():
+    """What lies past the last element of k is neither read nor written: memory ends there."""
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        for k in (9, 10, 15, 17, 31):
+            a, b = rng.standard_normal((64, k)).astype(dtype), rng.standard_normal((80, k)).astype(dtype)
+            check(a, b.T, np.dtype(dtype).name)
+            check(np.asfortranarray(a), b.T, np.dtype(dtype).name)

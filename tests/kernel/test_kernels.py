@@ -307,3 +307,18 @@ def test_part_of_a_flattened_array():
     i = variable(Axis("i", 7)) + 2
     assert i // 5 * 5 + i % 5 == i
     assert i % 5 * 3 + i // 5 * 15 + 1 == i * 3 + 1
+
+
+def test_a_rectifier_is_shut_where_its_operand_is() -> None:
+    """max(0, x) <= 0 is computed as x <= 0: the same for zeros of either sign and for NaN."""
+    x = np.array([-1.0, -0.0, 0.0, 1.0, np.nan, np.inf, -np.inf] * 5, np.float32)
+
+    def body(x: Any) -> Any:
+        zero = k.like(0, x)
+        return k.where(k.le(k.maximum(zero, x), zero), zero, x), k.where(k.le(k.maximum(x, zero), zero), zero, x)
+
+    program, outs = program_of(roots_of(body, [x]), [x])
+    assert not any("maximum" in show(launch.kernel) for launch in program.launches)
+    python.run(program, [x], outs)
+    for out in outs:
+        np.testing.assert_array_equal(out, np.where(np.maximum(x, 0) <= 0, 0, x))

@@ -81,9 +81,14 @@ TARGETS = {
 }
 
 
+@cache
+def installed() -> bool:
+    return importlib.util.find_spec("llvmlite") is not None
+
+
 def available() -> bool:
     """Whether native code can be generated here."""
-    return bool(flags.get("native")) and importlib.util.find_spec("llvmlite") is not None
+    return bool(flags.get("native")) and installed()
 
 
 def sources(*places: str) -> list[Path]:

@@ -41,9 +41,14 @@ _arrays = _Arrays()
 
 def native() -> bool:
     """Whether library calls may be kernels here: generated ones can be, and this thread is not told otherwise. Not to be kept."""
-    from flambeau._backends.cpu.engine import available
+    return not _arrays.only and _available()()
 
-    return not _arrays.only and available()
+
+@cache
+def _available() -> Any:
+    from flambeau._backends.cpu.engine import available  # the module is loaded where it is first wanted
+
+    return available
 
 
 @contextmanager

@@ -423,6 +423,7 @@ class Writer:
                     self.extent(axis.extent),
                     lambda i: self.body(s, slots, i, wide),
                     copies,
+                    0 if not isinstance(axis.extent, Span) else self.depth((axis.extent.axis,)),
                 )
             else:
                 self.body(s, slots, 0, wide)
@@ -431,13 +432,17 @@ class Writer:
         if not self.outer_vector:
             self.vector = ""
 
-    def steps(self, axis: str, start: Value, stop: Value, body: Any, unroll: int) -> None:
-        """Walks an axis by whole vectors, `unroll` at a time, then one at a time, then the lanes that are left."""
+    def steps(self, axis: str, start: Value, stop: Value, body: Any, unroll: int, deep: int | None = None) -> None:
+        """Walks an axis by whole vectors, `unroll` at a time, then one at a time, then the lanes that are left.
+
+        Where they end is computed once, in the scope `deep` that knows start and stop.
+        """
         b, w = self.b, self.lanes
-        done = start
+        done, deep = start, len(self.scopes) - 1 if deep is None else deep
         for copies in (unroll, 1) if unroll > 1 else (1,):
             step = w * copies
-            end = done + (stop - done) / step * step
+            with self.at(deep):
+                end = done + b.udiv(stop - done, step) * step
             with self.loop(axis, done, end, step) as i:
                 if copies == 1:
                     body(0)

@@ -34,7 +34,8 @@ from flambeau._backends.cpu.engine import Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table, c_strides
 from flambeau._backends.cpu.product import Form, kernel
 
-TALL = 9  # rows of a tile of 3 vectors of 64 bytes: of all that fit 32 registers, nearly the fewest loads
+TALL = 9  # rows of a panel of `a` for vectors of 64 bytes, by which its depth is cut
+HIGHEST, WIDEST, FLAT = 14, 16, 6  # rows and vectors of a tile; rows below which one tile has them all
 PANEL = 18 << 10  # bytes of a panel of `a`: it stays in a first-level cache of 32 to 48 KB while `b` streams past
 BLOCK = 1 << 20  # bytes of a packed block of `b`: half of a second-level cache
 REAL = frozenset(("float32", "float64", "float16", "bfloat16"))
@@ -63,13 +64,32 @@ class Blocks:
     chunks: int
 
 
-def height(registers: int, m: int, tallest: int, widest: int) -> tuple[int, int]:
-    """(tiles of rows, vectors of a panel): all accumulators that fit beside the smaller side of a tile and one more."""
-    tiles = max(1, -(-m // tallest))
-    rows = max(1, -(-m // tiles))
-    vectors = 1
-    while vectors < widest and rows * (vectors + 1) + min(rows, vectors + 1) + 1 <= registers:
-        vectors += 1
+@cache
+def shape(registers: int, m: int, n: int, k: int, lanes: int) -> tuple[int, int]:
+    """(tiles of rows, vectors of a panel): of those that fit the registers, beside their smaller side and one more, what takes least.
+
+    Counted in cycles: two multiply-adds in one, which wait four for those before them; loads, which get in their way; stores. A
+    single tile of few rows is as wide as it may be: `b` is read in long runs.
+    """
+    across = max(1, -(-n // lanes))
+    fits = lambda rows, vectors: rows * vectors + min(rows, vectors) + 1 <= registers
+
+    def cycles(rows: int, vectors: int) -> float:
+        sums = rows * vectors
+        return (max(sums / 2, 4) + (rows + vectors) / 4) * k + 1.5 * sums + 30
+
+    m, found = max(m, 1), []
+    for vectors in range(1, min(across, WIDEST) + 1):
+        if not fits(min(m, FLAT), vectors):
+            break
+        if m < FLAT:
+            found = [(0.0, vectors, 1)]
+            continue
+        tiles = -(-m // max(r for r in range(1, HIGHEST + 1) if fits(r, vectors)))
+        rows, edge = -(-m // tiles), across % vectors
+        panels = across // vectors * cycles(rows, vectors) + (1.1 * cycles(rows, edge) if edge else 0)
+        found.append((tiles * panels, vectors, tiles))
+    _, vectors, tiles = min(found)
     return tiles, vectors
 
 
@@ -88,7 +108,11 @@ def cut(
     """
     p, q, m, n, k = extents
     panels, work = -(-n // width), p * q * m * n * k
-    wanted = max(1, min(CHUNKS, int(work / (GRAIN / 32 * speed))))
+    grains = int(work / (GRAIN / 32 * speed))
+    wanted = max(1, min(CHUNKS, grains))
+    fewest = (
+        -(-wanted // 4) if grains < 8 * CHUNKS else wanted // 4 + 1
+    )  # packing weighs most where there is least to do
     grids = []
     for gn in range(-(-panels // block), max(min(panels, wanted), -(-panels // block)) + 1):
         nb = -(-panels // gn)
@@ -97,7 +121,7 @@ def cut(
             down, across = -(-tiles // tb), -(-panels // nb)
             units = p * q * down * across
             packing = p * q * k * (down * n * cb + across * m * ca)
-            idle = work / speed / units * (0.25 if units * 4 > wanted else 4)  # threads that wait for the last one
+            idle = work / speed / units * (0.25 if units >= fewest else 4)  # threads that wait for the last one
             longer = (
                 -(-units // 2) * 2 / units * (down * tb / tiles) * (across * nb / panels)
             )  # two threads, of which one does more
@@ -125,9 +149,8 @@ def choose(
     memory, acc = TYPES[dtype]
     t, item = tile(target, dtype), size(acc)
     tallest = TALL if target.vector_bytes == 64 else t.rows
-    tiles, vectors = height(target.registers, m, tallest, 1 if n <= t.lanes else 16)
-    rows, more = -(-m // tiles), m % tiles
-    vectors = max(1, min(vectors, -(-n // t.lanes)))
+    tiles, vectors = shape(target.registers, m, n, k, t.lanes)
+    rows, more = max(1, -(-m // tiles)), m % tiles
     width = vectors * t.lanes
     edge = -(-(n % width) // t.lanes)
 

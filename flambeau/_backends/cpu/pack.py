@@ -42,6 +42,14 @@ def packer(m: Module, name: str, memory: str, acc: str, n: int, how: str = "") -
                 for i, row in enumerate(rows):
                     put(row, k + i)
             start.set(full)
+            if memory == acc:  # the rest likewise, as far as it goes
+                with f.when(full < depth):
+                    mask = f.lane_mask(n, depth - full)
+                    rows = transpose(f, [f.mload(wide, f.gep(memory, p, full), mask) for p in lane])
+                    for i, row in enumerate(rows[:-1]):
+                        with f.when(full + i < depth):
+                            put(row, full + i)
+                start.set(depth)
     with f.loop(start.get(), depth) as k:
         with f.loop(0, count) as i:
             f.store(widen(f, f.load(memory, at(i, k)), acc), dst, k * step + i)

@@ -6,8 +6,8 @@ A kernel is generated for a `Form`: a dtype, the height and width of its tiles, 
 Extents, strides and blocks are run-time values (`SLOTS`), so all shapes of one form share a kernel. The scheme is that
 of GotoBLAS and BLIS (Van Zee & van de Geijn 2015), less what a shape does not need:
 
-- A tile is `rows` x `vectors` of accumulators: 14 x 2 with AVX-512, and for few rows as wide as registers allow (1 x 16),
-  so that `b` is read in long runs. The rows of `out` are spread evenly over tiles: two heights occur, r and r - 1.
+- A tile is `rows` x `vectors` of accumulators, as many as take least for a shape: 6 x 4 or 9 x 3 with AVX-512, and for few rows as
+  wide as registers allow (1 x 16), so that `b` is read in long runs. The rows of `out` are spread evenly over tiles: two heights occur, r and r - 1.
 - A unit is one block of `out`: some tiles of rows, some panels of columns. It packs for itself: threads share nothing.
   For each tile of rows, the panel of `a` stays in the first-level cache while panels of `b` stream past it, prefetched.
 - An operand is copied into panels only where that pays: `b` not where few tiles read it, `a` not where its rows are

@@ -56,3 +56,14 @@ def test_relu_passes_nan(n):
     y = x.relu()
     y.sum().backward()
     assert y.isnan().all() and (x.grad == 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("n", [1, 3, 40, 1 << 14])
+def test_of_two_zeros_the_operand_is_kept(agree, n, dtype):
+    def program(t, x):
+        y = x.to(getattr(t, dtype))
+        return [t.signbit(f(y)) for f in (t.relu, t.nn.functional.relu6, lambda y: t.nn.functional.hardtanh(y, 0, 1))]
+
+    agree(program, np.full(n, -0.0, np.float32))
+    agree(program, np.zeros(n, np.float32))
