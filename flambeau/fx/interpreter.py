@@ -12,6 +12,8 @@ from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node, map_aggregate, map_arg
 from flambeau.fx.proxy import Proxy
 
+_TLPARSE = "Use tlparse to see full graph. (https://github.com/pytorch/tlparse?tab=readme-ov-file#tlparse-parse-structured-pt2-logs)"
+
 
 class Interpreter:
     """Executes the nodes of a GraphModule one by one.
@@ -56,11 +58,10 @@ class Interpreter:
                 self.env[node] = self.run_node(node)
             except Exception as error:
                 if self.extra_traceback:
-                    note = f"While executing {node.format_node()}"
-                    if node.stack_trace:
-                        note += f"\nOriginal traceback:\n{node.stack_trace}"
-                    if note not in getattr(error, "__notes__", ()):
-                        error.add_note(note)
+                    text = f"While executing {node.format_node()}\nOriginal traceback:\n{node.stack_trace}\n{_TLPARSE}"
+                    error.args = (f"{error.args[0]}\n\n{text}" if error.args else text, *error.args[1:])
+                    if isinstance(error, KeyError):  # whose text is a key, and is quoted
+                        raise RuntimeError(*error.args) from error
                 raise
             for used in self.user_to_last_uses.get(node, ()):
                 del self.env[used]

@@ -132,7 +132,7 @@ class Node:
         if op == "call_function":
             if not callable(target):
                 raise ValueError(
-                    f"Node [graph = {graph}, name = '{name}'] target {target} has type {type(target)} but a Callable is expected"
+                    f"Node [graph = {graph}, name = '{name}'] target {target} has type {type(target).__name__} but a Callable is expected"
                 )
         elif not isinstance(target, str):
             raise ValueError(

@@ -14,7 +14,7 @@ from flambeau.fx.node import Node
 
 
 class Match(NamedTuple):
-    """Where a pattern was found: its last node in the graph, and the graph's node for each of the pattern's."""
+    """Where a pattern was found: the pattern's own last node, and the graph's node for each of the pattern's."""
 
     anchor: Node
     nodes_map: dict[Node, Node]
@@ -51,25 +51,30 @@ def _replace(
 ) -> list[ReplacedPatterns]:
     shape, new = _graph(pattern), _graph(replacement)
     returned = _outputs(shape)
+    taking, given = len(_placeholders(shape)), len(_placeholders(new))
+    if taking != given:
+        raise AssertionError(f"Placeholder count mismatch: {taking} vs {given}")
     out: list[ReplacedPatterns] = []
     taken: set[Node] = set()
     moved: dict[Node, Node] = {}
-    for node in list(gm.graph.nodes):
+    matches: list[tuple[dict[Node, Node], list[Node]]] = []
+    for node in gm.graph.nodes:  # all before anything changes: what replaces a match is no part of another
         found = _Matcher(shape, ignore_literals).match(returned, node, gm.graph)
         if found is None:
             continue
         inner = [n for p, n in found.items() if p.op not in ("placeholder", "output")]
-        if taken & set(inner) or any(n._erased for n in inner):
-            continue
-        if not _closed(inner, {found[r] for r in returned if r in found}):
-            continue
-        if filters and not all(f(Match(node, found), gm.graph, shape) for f in filters):
+        if taken & set(inner) or not _closed(inner, {found[r] for r in returned if r in found}):
             continue
         taken |= set(inner)
+        matches.append((found, inner))
+    anchor = next((r for r in returned if isinstance(r, Node)), None)
+    for found, inner in matches:
+        if filters and not all(f(Match(anchor, found), gm.graph, shape) for f in filters):  # type: ignore[arg-type]
+            continue
         values: dict[Node, Any] = {}
         for p, q in zip(_placeholders(shape), _placeholders(new), strict=True):
             at = found[p]
-            values[q] = moved.get(at, at) if isinstance(at, Node) else at
+            values[q] = found[p] = moved.get(at, at) if isinstance(at, Node) else at
         inside = set(inner)
         users = [u for r in returned for u in found[r].users if u not in inside]
         before = set(gm.graph.nodes)
@@ -83,7 +88,7 @@ def _replace(
         for n in sorted(inner, reverse=True):
             if not n.users:
                 gm.graph.erase_node(n)
-        out.append(ReplacedPatterns(node, found, made))
+        out.append(ReplacedPatterns(anchor, found, made))  # type: ignore[arg-type]
     if out:
         if isinstance(replacement, nn.Module):
             for n in new.nodes:

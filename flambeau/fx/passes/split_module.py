@@ -38,7 +38,7 @@ def split_module(m: GraphModule, root_m: nn.Module, split_callback: Callable[[No
         where[node] = key
     for node, key in where.items():
         for used in node.all_input_nodes:
-            if used.op == "get_attr" or where.get(used) == key:
+            if where.get(used) == key:
                 continue
             parts[key].inputs[used] = None
             if used in where:
@@ -53,15 +53,30 @@ def split_module(m: GraphModule, root_m: nn.Module, split_callback: Callable[[No
     for node in m.graph.nodes:
         if node.op == "placeholder":
             env[node] = base.node_copy(node, lambda n: env[n])
-    for key in _ordered(parts):
-        part = parts[key]
-        _call(part, _submodule(part, root_m), base, env, shell)
 
     def value(n: Node) -> Any:
         if n not in env:
             _copy_attr(root_m, shell, str(n.target))
             env[n] = base.get_attr(str(n.target))
+            env[n].meta = dict(n.meta)
         return env[n]
+
+    if not keep_original_order:
+        for node in m.graph.nodes:
+            if node.op == "get_attr":
+                value(node)
+    for key in parts if keep_original_order else _ordered(parts):
+        part = parts[key]
+        for used in part.inputs:
+            if used.op == "get_attr":
+                value(used)
+        _call(
+            part,
+            _submodule(part, root_m, {} if qualname_map is None else qualname_map, bool(keep_original_node_name)),
+            base,
+            env,
+            shell,
+        )
 
     old = m.graph.output_node()
     made = base.output(map_arg(old.args[0], value))
@@ -70,48 +85,39 @@ def split_module(m: GraphModule, root_m: nn.Module, split_callback: Callable[[No
 
 
 def _ordered(parts: dict[str, Partition]) -> list[str]:
-    """Partitions, each after those whose results it uses."""
-    done: dict[str, None] = {}
+    """Partitions, each after those whose results it uses; among free ones the last comes first, as in PyTorch."""
+    needs = {key: set(part.needs) for key, part in parts.items()}
+    free = [key for key, others in needs.items() if not others]
+    done: list[str] = []
+    while free:
+        key = free.pop()
+        done.append(key)
+        for other in parts:
+            if key in needs[other]:
+                needs[other].discard(key)
+                if not needs[other]:
+                    free.append(other)
+    if len(done) != len(parts):
+        raise RuntimeError("cycle exists between partitions!")
+    return done
 
-    def visit(key: str, path: tuple[str, ...]) -> None:
-        if key in done:
-            return
-        if key in path:
-            raise RuntimeError("cycle exists between partitions!")
-        for other in parts[key].needs:
-            visit(other, (*path, key))
-        done[key] = None
 
-    for key in parts:
-        visit(key, ())
-    return list(done)
-
-
-def _submodule(part: Partition, root: nn.Module) -> GraphModule:
-    graph, env = Graph(), {}
+def _submodule(part: Partition, root: nn.Module, names: dict[str, str], keep: bool) -> GraphModule:
+    graph: Graph = Graph()
+    env: dict[Node, Node] = {}
     shell = nn.Module()
     for used in part.inputs:
         env[used] = graph.placeholder(used.name, type_expr=used.type)
         env[used].meta = dict(used.meta)
-
-    def value(n: Node) -> Node:
-        if n.op == "get_attr" and n not in env:
-            name = str(n.target).replace(".", "_")
-            target: Any = root
-            for step in str(n.target).split("."):
-                target = getattr(target, step)
-            setattr(shell, name, target)
-            env[n] = graph.get_attr(name)
-            env[n].meta = dict(n.meta)
-        return env[n]
 
     for node in part.nodes:
         target = node.target
         if node.op == "call_module":
             target = str(node.target).replace(".", "_")
             setattr(shell, target, root.get_submodule(str(node.target)))
-        args, kwargs = map_arg(node.args, value), map_arg(node.kwargs, value)
-        env[node] = graph.create_node(node.op, target, args, kwargs, node.name, node.type)
+            names[f"{part.submod_name}.{target}"] = str(node.target)
+        args, kwargs = map_arg(node.args, env.__getitem__), map_arg(node.kwargs, env.__getitem__)
+        env[node] = graph.create_node(node.op, target, args, kwargs, node.name if keep else None, node.type)
         env[node].meta = dict(node.meta)
     outs = tuple(env[n] for n in part.outputs)
     if outs:

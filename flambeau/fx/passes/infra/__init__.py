@@ -1,0 +1,1 @@
+"""Passes: what one is, what runs several, what groups nodes."""
