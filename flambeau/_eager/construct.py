@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from array import array
 from typing import Any
 
@@ -202,21 +204,31 @@ def _from_sequence(data: Any, d: dtypes.dtype | None) -> Any:
         d = _infer(flat)
     out = np.empty(len(flat), d.np)
     for i, v in enumerate(flat):
-        v = v._a.item() if isinstance(v, Tensor) else v
-        if d.kind == "i" and isinstance(v, float):
-            v = int(v)
-        if d.kind == "b":
-            v = bool(v)
-        if isinstance(v, str):
-            raise TypeError("new(): invalid data type 'str'")
-        if not isinstance(v, (int, float, complex, np.generic)):
-            raise TypeError(
-                f"Could not infer dtype of {type(v).__name__}"
-                if v is None or not hasattr(v, "__float__")
-                else "bad element"
-            )
-        out[i] = v
+        out[i] = _element(v, d)
     return out.reshape(shape)
+
+
+def _element(v: Any, d: dtypes.dtype) -> Any:
+    """What a sequence holds at one place, as a number of `d`."""
+    if isinstance(v, Tensor):
+        if d.kind in "bi" and (v.dtype.kind not in "bi" or v.numel() != 1):
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        if v.numel() != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        v = v._a.item()
+    if isinstance(v, (list, tuple, np.ndarray)):
+        number: Any = operator.index if d.kind == "i" else math.fabs
+        number(v)  # which refuses it in Python's words, or NumPy's
+    if d.kind == "i" and isinstance(v, float):
+        return int(v)
+    if d.kind == "b":
+        return bool(v)
+    if isinstance(v, str):
+        raise TypeError("new(): invalid data type 'str'")
+    if not isinstance(v, (int, float, complex, np.generic)):
+        nameless = v is None or not hasattr(v, "__float__")
+        raise TypeError(f"Could not infer dtype of {type(v).__name__}" if nameless else "bad element")
+    return v
 
 
 def _holds_python_floats(data: Any) -> bool:
@@ -239,11 +251,12 @@ def _has_objects(data: Any) -> bool:
 
 
 def _shape_of(data: Any) -> tuple[int, ...]:
+    """The lengths of what is nested, at first places; a tensor within is a number, though it has dims of its own."""
     out: list[int] = []
     while True:
-        if isinstance(data, (Tensor, np.ndarray)):
-            return (*out, *(data._a.shape if isinstance(data, Tensor) else data.shape))
-        if isinstance(data, (str, bytes)) or not hasattr(data, "__len__"):
+        if isinstance(data, np.ndarray):
+            return (*out, *data.shape)
+        if isinstance(data, (str, bytes, Tensor)) or not hasattr(data, "__len__"):
             return tuple(out)
         out.append(len(data))
         if not len(data):
@@ -276,6 +289,10 @@ def _infer(flat: list[Any]) -> dtypes.dtype:
             k = dtypes.of_number(v)
         elif isinstance(v, str):
             raise TypeError("new(): invalid data type 'str'")
+        elif isinstance(v, np.ndarray):
+            k = dtypes.of(v.dtype)
+        elif isinstance(v, (list, tuple)):
+            k = _infer(list(v))
         else:
             raise RuntimeError(f"Could not infer dtype of {type(v).__name__}")
         d = k if d is None else dtypes.promote_types(d, k)

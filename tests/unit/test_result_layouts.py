@@ -229,3 +229,17 @@ def test_copies_of_views_lie_in_order(agree):
 
 def test_positive_is_the_tensor_itself(agree):
     agree(lambda fl, x: (fl.positive(x) is x, x.positive() is x, +x is x), rand(2))
+
+
+def test_joined_images_keep_channels_last_where_all_have_them_so(agree):
+    """Strides of a product of attention are neither; one image in order is enough to bring all in order."""
+
+    def run(fl, x):
+        x, found = x.detach(), []
+        for t in (x, x.contiguous(memory_format=fl.channels_last), x.permute(2, 3, 0, 1), x.permute(0, 2, 3, 1)):
+            column = t.new_zeros(t.shape[0], 1, *t.shape[2:])
+            found += [fl.cat([t, column], 1), fl.cat([column, t], 1), fl.cat([t, t], 1), fl.cat([t, t], 3)]
+        return found
+
+    agree(run, rand(2, 3, 4, 5), strides=True, grads=0)
+    agree(run, rand(2, 30, 40, 15), strides=True, grads=0)

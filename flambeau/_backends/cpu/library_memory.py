@@ -294,8 +294,12 @@ def joined(*xs: Any, dim: int) -> Any:
     first = xs[0]
     turned = first.ndim > 1 and first.nbytes >= TURNED and first.strides[-1] != first.itemsize
     if not turned and sum([x.nbytes for x in xs]) < LARGE * len(xs):
-        return np.concatenate(xs, dim)
+        out = np.concatenate(xs, dim)
+        return out if out.flags.c_contiguous or all(map(_channels_last, xs)) else np.ascontiguousarray(out)
     dim = dim % xs[0].ndim if xs[0].ndim else dim
+    if 4 <= first.ndim <= 5 and not first.flags.c_contiguous and all(map(_channels_last, xs)):
+        moved = joined(*(np.moveaxis(x, 1, -1) for x in xs), dim=(0, first.ndim - 1, *range(1, first.ndim - 1))[dim])
+        return np.moveaxis(moved, -1, 1)
     rest = [x.shape[:dim] + x.shape[dim + 1 :] for x in xs]
     if any(r != rest[0] for r in rest):
         return np.concatenate(xs, dim)  # which says what is wrong
@@ -305,6 +309,19 @@ def joined(*xs: Any, dim: int) -> Any:
         copy_into(out[(*lead, slice(start, start + x.shape[dim]))], x)
         start += x.shape[dim]
     return out
+
+
+def _channels_last(x: Any) -> bool:
+    """Whether the strides say that channels come last: where all arrays say so, PyTorch keeps them there."""
+    if not 4 <= x.ndim <= 5 or x.strides[1] == 0:
+        return False
+    least = 0
+    for d in (1, *range(x.ndim - 1, 1, -1), 0):
+        n, stride = x.shape[d], x.strides[d]
+        if n == 0 or stride < least or (d == 0 and least == x.strides[1]):
+            return False
+        least = stride * n
+    return True
 
 
 def repeats_index(x: Any) -> Any:

@@ -154,3 +154,44 @@ def test_numpy_names(agree):
         ],
         rand(2, 3),
     )
+
+
+def test_tensors_within_sequences_are_numbers(agree):
+    def program(fl):
+        one = fl.ones(1)
+        return [
+            fl.tensor([one, one]),
+            fl.tensor([fl.ones(1, 1, dtype=fl.int64), True]),
+            fl.tensor([[one, 2.0], [3, fl.ones(1, 1)]]),
+            fl.tensor([[1], one]),
+            fl.tensor((one.double(), one)),
+            fl.tensor([one.half(), one.half()]),
+            fl.tensor([fl.ones(1, dtype=fl.complex64), 1]),
+            fl.tensor([fl.nn.Parameter(one, requires_grad=False), one]),
+            fl.tensor([one.long(), 2], dtype=fl.bool),
+            fl.Tensor([one, one]),
+            fl.Tensor([[one], [one]]),
+            fl.as_tensor([one, one]),
+            fl.asarray([one, one]),
+            fl.ones(3).new_tensor([one, 2]),
+            fl.ones(3).new([one, 2]),
+        ]
+
+    agree(program)
+
+
+@pytest.mark.parametrize(
+    ("error", "make"),
+    [
+        (ValueError, lambda fl: fl.tensor([fl.ones(2), fl.ones(2)])),
+        (ValueError, lambda fl: fl.tensor([fl.ones(0)])),
+        (ValueError, lambda fl: fl.Tensor([fl.ones(2)])),
+        (TypeError, lambda fl: fl.tensor([fl.ones(1)], dtype=fl.int64)),
+        (TypeError, lambda fl: fl.LongTensor([fl.ones(1), 2])),
+        (TypeError, lambda fl: fl.tensor([1, [2]])),
+        (TypeError, lambda fl: fl.tensor([fl.ones(1), [1]])),
+        (TypeError, lambda fl: fl.tensor([[1], 2])),
+    ],
+)
+def test_what_is_no_number_within_sequences(agree, error, make):
+    agree(make, raises=error)
