@@ -55,6 +55,7 @@ from flambeau._ground import dumps
 from flambeau._ground.source import build
 from flambeau._tensor import Tensor
 from flambeau._values import default_device, dtype as dtypes
+from flambeau._values.device import CPU
 from flambeau._values.generator import default_generator
 from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 
@@ -547,4 +548,5 @@ def _assume_state(tr: Tracer) -> None:
     g.check("STATE.anomaly or STATE.saved_hooks", "no anomaly mode, no hooks of saved tensors")
     if default_device.get().type != "cpu":
         raise Break("the default device is not the CPU")
-    g.check('default_device().type != "cpu"', "the default device is the CPU")
+    cpu = g.constant(CPU)  # as a rule it is this very object
+    g.check(f'default_device() is not {cpu} and default_device().type != "cpu"', "the default device is the CPU")

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from flambeau._backends.cpu.versions import Raise
 from flambeau._capture.shared import Memory, counter
 from flambeau._capture.sources import Source
 from flambeau._ground.source import build
@@ -473,7 +474,7 @@ class Guards:
                 else:
                     given += names
             whole = [f"{out}program_arrays({', '.join(given)})"]
-        after = [*whole, *after]
+        after = [*whole, *self._together(after, kept)]
         wanted = set(re.findall(r"\b(?:v|a|na|k)\d+\b", "\n".join([*fresh, *after]))) & set(self.held)
         stable = self.steady()
         names = [*stable, *self.held, *kept]
@@ -493,6 +494,16 @@ class Guards:
             "locals": locals,
         }
         return self.write("entry", lines, after), scope
+
+    def _together(self, after: list[str], kept: dict[str, str]) -> list[str]:
+        """The effects, with versions of what is the same at each call raised at once where they are many."""
+        found = {line: m for line in after if (m := re.fullmatch(r"(k\d+)\[0\] \+= (\d+)", line)) and m[1] in self.held}
+        if len(found) < 3:
+            return after
+        self.scope["Raise"] = Raise
+        kept["bump"] = f"Raise({', '.join(f'({m[1]}, {m[2]})' for m in found.values())})"
+        first = next(iter(found))
+        return ["bump()" if line is first else line for line in after if line is first or line not in found]
 
     def _looked_at(self, fresh: list[str], after: list[str]) -> list[str]:
         """The lines that run at each call, without those whose only matter is of which type an attribute is: that can be watched."""
@@ -544,7 +555,8 @@ class Settle:
         scope["F_words"] = NEVER
         for n in self.names:
             scope["F_" + n] = found[n]
-        scope["F_again"] = tuple(found[n] for n in self.again)
+        again = (found[n] for n in self.again)
+        scope["F_again"] = tuple(x.native() if type(x) is Raise else x for x in again)
         held = lambda v: found[v] if v in found else scope[v]
         traced = [v for v in self.volatile if v[2]]
         try:
@@ -563,7 +575,7 @@ class Settle:
 
 _OURS = re.compile(
     r"(v|a|na|c|o|k)\d+|F_.*|.*_|out|args\d*|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|MODES|STATE|NULL|Partial"
-    r"|redraw|put_state|put_slot|nest|warning_raises|warn_again|warn_outside|filters_mutated|Tensor|Memory|counter|Spent|FunctionType|MethodType|CellType"
+    r"|redraw|put_state|put_slot|nest|warning_raises|warn_again|warn_outside|filters_mutated|Tensor|Memory|counter|bump|Raise|Spent|FunctionType|MethodType|CellType"
 )  # the names in an entry, but for those of Python
 
 

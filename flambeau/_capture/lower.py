@@ -25,7 +25,7 @@ from flambeau._capture.planner import Planner, Template
 from flambeau._capture.schedule import Schedule
 from flambeau._eager import large
 from flambeau._ground.source import build as written
-from flambeau._tensor import Tensor, wrap
+from flambeau._tensor import Tensor, new, wrap
 from flambeau._values.dtype import BY_NAME
 from flambeau._values.shape import contiguous_strides
 from flambeau.fx.graph import Graph
@@ -156,7 +156,7 @@ class Compiled:
             given = names = ["*args"]
         text = [f"def program({', '.join(given)}):", f'    """One call of the compiled program, on {what}."""']
         if tensors:
-            scope["wrap"] = wrap
+            scope["new"], scope["Tensor"] = new, Tensor
         if tensors and not from_arrays:
             text += [
                 f"    i{n} = i{n}._a"
@@ -171,8 +171,10 @@ class Compiled:
             text.append(f"    if o{self.plan.check}: return refused({', '.join(given)})")
             scope["refused"] = self.refused
         results = [self.returned(n, r, scope) for n, r in enumerate(self.results)]
-        if tensors:
-            results = [f"wrap({x})" if self.is_array(r) else x for x, r in zip(results, self.results)]
+        for n, r in enumerate(self.results if tensors else ()):  # as `wrap` does, without its call
+            if self.is_array(r):
+                text += [f"    t{n} = new(Tensor)", f"    t{n}._a = {results[n]}"]
+                results[n] = f"t{n}"
         text.append(f"    return ({''.join(x + ', ' for x in results)})")
         return written("program", "\n".join(text) + "\n", scope)
 

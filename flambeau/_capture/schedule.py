@@ -316,24 +316,20 @@ class Schedule:
         """Whether a kernel for the unit may compute the target as well; `lower` has the last word."""
         if len(unit.targets) >= 12:
             return False
-        shape = peeled(t.expr).shape
-        folds = {(e.arg, e.src[0].shape) for e in inner if e.op in FOLD}
-        plain = not any(e.op in SCAN for e in inner)
-        for u in unit.targets:
-            other = peeled(u.expr).shape
-            theirs = {(e.arg, e.src[0].shape) for e in self.cones[u][0] if e.op in FOLD}
-            if len(folds | theirs) > 1:
+        shapes = {peeled(u.expr).shape for u in (t, *unit.targets)}
+        cones = [inner, *(self.cones[u][0] for u in unit.targets)]
+        folds = [{(e.arg, e.src[0].shape) for e in cone if e.op in FOLD} for cone in cones]
+        every = set().union(*folds)
+        if len(every) > 1:
+            return False
+        plain = not every and not any(e.op in SCAN for e in inner)
+        if len(shapes) > 1 or any(f != folds[0] for f in folds):  # rows, and what a reduction makes of each
+            if not every:
                 return False
-            if other == shape and folds == theirs:
-                plain = plain and not folds
-                continue
             plain = False
-            if len(folds | theirs) != 1:
-                return False
-            ((axes, whole),) = folds | theirs
+            ((axes, whole),) = every
             rows = tuple(1 if d in axes else n for d, n in enumerate(whole))
-            last = axes == tuple(range(len(whole) - len(axes), len(whole)))
-            if not last or not {shape, other} <= {whole, rows}:
+            if axes != tuple(range(len(whole) - len(axes), len(whole))) or not shapes <= {whole, rows}:
                 return False
         if plain:
             return True
