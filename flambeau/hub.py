@@ -327,7 +327,7 @@ def __getattr__(name: str) -> Any:
 
             return tqdm
         except ImportError:
-            return _Quiet
+            return _Percent
     raise AttributeError(f"module 'torch.hub' has no attribute {name!r}")
 
 
@@ -342,6 +342,23 @@ class _Quiet(contextlib.AbstractContextManager):  # type: ignore[type-arg]
 
     def update(self, n: int) -> None:
         pass
+
+
+class _Percent(_Quiet):
+    """Shows how far a download is, where tqdm is not installed."""
+
+    def __init__(self, total: int | None = None, disable: bool = False, **kwargs: Any) -> None:
+        self.total, self.disable, self.n = total, disable, 0
+
+    def update(self, n: int) -> None:
+        if not self.disable:
+            self.n += n
+            sys.stderr.write(f"\r{self.n:.1f} bytes" if self.total is None else f"\r{100 * self.n / self.total:.1f}%")
+            sys.stderr.flush()
+
+    def __exit__(self, *exc: object) -> None:
+        if not self.disable:
+            sys.stderr.write("\n")
 
 
 def _progress(total: int | None, wanted: bool) -> Any:

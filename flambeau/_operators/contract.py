@@ -9,7 +9,7 @@ from flambeau._kernel.language import Kernel, Scalar, Shape, T
 from flambeau._operators.op import ALL_FORMS, OUT, composite, op
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import SPOKEN, int8, int32, uint8
-from flambeau._values.shape import broadcast
+from flambeau._values.shape import broadcast, check_fills
 
 C_NAMES = {"Float": "float", "Double": "double", "Half": "c10::Half", "BFloat16": "c10::BFloat16", "Long": "long",
                     "Int": "int", "Short": "short",
@@ -293,7 +293,9 @@ def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
     out = k.matmul(x, k.reshape(weight, (-1, 1)) if weight.ndim == 1 else k.permute(weight, (1, 0)))
     if input.ndim == 1 or weight.ndim == 1:
         out = k.reshape(out, (*input.shape[:-1], *weight.shape[:-1]))
-    return out if bias is None else out + bias
+    if bias is None:
+        return out
+    return out + bias if bias.ndim <= len(out.shape) else k.reshape(out + bias, out.shape)
 
 
 @linear.arrays
@@ -315,14 +317,32 @@ def _(k: Any, input: Any, weight: Any, bias: Any = None) -> Any:
     try:
         out += bias
     except (ValueError, TypeError):
-        out = out + bias  # a vector product is a number
+        out = (out + bias).reshape(out.shape)  # a vector product is a number
     return out
 
 
 @linear.errors
 def _(input: Any, weight: Any, bias: Any) -> None:
-    if input._a.dtype is not weight._a.dtype:
-        same_dtype(input, weight)
+    if bias is None:
+        if input._a.dtype is not weight._a.dtype:
+            same_dtype(input, weight)
+        return
+    x, w, b = input._a.shape, weight._a.shape, bias._a.shape
+    if b == w[:1] and len(w) == 2 and input._a.dtype is weight._a.dtype is bias._a.dtype:
+        return
+    for word, t in (("self", bias), ("mat1", input)):
+        if t._a.dtype != weight._a.dtype:
+            raise RuntimeError(
+                f"{word} and mat2 must have the same dtype, but got {SPOKEN[t.dtype]} and {SPOKEN[weight.dtype]}"
+            )
+    if not x or not w or len(w) > 2 or x[-1] != w[-1]:
+        return  # the product itself says so
+    if len(x) != 2 and len(b) != 1 and b[:-1] != (1,):
+        check_fills(x[:-1] + w[:-1], b)  # a product, and a sum in its place
+        return
+    if len(w) == 1:
+        raise RuntimeError("mat2 must be a matrix, got 1-D tensor")
+    _fits(bias, (math.prod(x[:-1]), w[0]))
 
 
 def _linear_vjp(
@@ -567,13 +587,19 @@ def _whole(x: Any, *scales: Any) -> tuple[Any, ...]:
 
 
 def _fits(input: Any, shape: Shape) -> None:
-    if broadcast(input._a.shape, shape) != shape:
+    """Raise where a term does not expand to the product's sizes."""
+    have = input._a.shape
+    if len(have) > len(shape):
         raise RuntimeError(
-            f"The expanded size of the tensor ({shape[-1]}) must match the existing size "
-            f"({input._a.shape[-1]}) at non-singleton "
-            f"dimension {len(shape) - 1}.  Target sizes: {list(shape)}.  Tensor sizes: "
-            f"{list(input._a.shape)}"
+            f"expand(torch.{SPOKEN[input.dtype]}Tensor{{{list(have)}}}, size={list(shape)}): the number of sizes provided "
+            f"({len(shape)}) must be greater or equal to the number of dimensions in the tensor ({len(have)})"
         )
+    for i in range(1, len(have) + 1):
+        if have[-i] not in (1, shape[-i]):
+            raise RuntimeError(
+                f"The expanded size of the tensor ({shape[-i]}) must match the existing size ({have[-i]}) at non-singleton "
+                f"dimension {len(shape) - i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(have)}"
+            )
 
 
 def _times(g: Any, v: Any) -> Any:

@@ -83,13 +83,13 @@ def _pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool) -> Any
     if not input.numel():
         raise RuntimeError("Cannot pack empty tensors.")
     x = input.transpose(0, 1) if batch_first else input
-    batch = x.shape[1]
+    batch = x.size(1)
     sizes = lengths.tolist()
     if len(sizes) != batch:
         raise RuntimeError(
             f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={batch})"
         )
-    if any(n <= 0 for n in sizes):
+    if sizes[-1] <= 0:  # the least, where they are in order
         raise RuntimeError(
             "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0"
         )

@@ -1,7 +1,10 @@
 """Calling a module with other parameters and buffers than its own."""
 
 import contextlib
+import sys
 import warnings
+
+import flambeau
 
 from ._named_member_accessor import NamedMemberAccessor
 
@@ -74,6 +77,9 @@ def _functional_call(module, parameters_and_buffers, args=None, kwargs=None, *, 
 
     if isinstance(module, DataParallel):
         raise RuntimeError("The stateless API can't be used with nn.DataParallel module")
+    scripted = sys.modules.get(f"{flambeau.__name__}.jit._script")  # where there are scripted modules, it is loaded
+    if scripted is not None and isinstance(module, scripted.ScriptModule):
+        raise RuntimeError("The stateless API can't be used with Jitted modules")
     args = () if args is None else args if isinstance(args, tuple) else (args,)
     with _reparametrize_module(module, parameters_and_buffers, tie_weights=tie_weights, strict=strict):
         return module(*args, **(kwargs or {}))

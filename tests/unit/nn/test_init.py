@@ -76,3 +76,8 @@ LAYERS = [
 @pytest.mark.parametrize("make", LAYERS)
 def test_layers_start_with_pytorchs_numbers(agree, make):
     agree(lambda fl: dict(make(fl.nn).state_dict()), exact=True)
+
+
+def test_what_is_asked_first(agree):
+    agree(lambda fl: fl.nn.init.kaiming_normal_(fl.empty(3), nonlinearity="gelu"), raises=ValueError)
+    agree(lambda fl: fl.nn.init.kaiming_normal_(fl.empty(3, 3), nonlinearity="gelu"), raises=ValueError)

@@ -283,3 +283,20 @@ def test_skip_init(agree):
         return repr(layer), layer.weight.device.type, outcome(lambda: fl.nn.utils.skip_init(fl.nn.ReLU))
 
     agree(program)
+
+
+@pytest.mark.parametrize("lengths", [[5, 0, 2], [3, 5, 0], [0], [5, 3, 2, 1]], ids=str)
+@pytest.mark.parametrize("shape", [(5, 3, 2), (3,)], ids=str)
+def test_lengths_that_do_not_fit(agree, shape, lengths):
+    agree(
+        lambda fl: tuple(fl.nn.utils.rnn.pack_padded_sequence(fl.ones(shape), lengths)),
+        raises=IndexError if len(shape) == 1 else RuntimeError,
+    )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_modules_are_not_called_with_other_parameters(agree):
+    agree(
+        lambda fl: fl.func.functional_call(fl.jit.script(fl.nn.Linear(2, 2)), {"weight": fl.eye(2)}, fl.ones(1, 2)),
+        raises=RuntimeError,
+    )

@@ -121,3 +121,29 @@ def test_column_by_row(agree):
     agree(
         lambda fl: fl.tensor([[float("inf")], [float("nan")], [0.0]] * 30) @ fl.tensor([[0.0, 2.0, float("-inf")] * 15])
     )
+
+
+@pytest.mark.parametrize("bias", [(3,), (4,), (1,), (1, 4), (2, 4), (), (2, 2, 4)], ids=str)
+@pytest.mark.parametrize("weight", [(4, 3), (1, 3), (3,), (0, 3)], ids=str)
+@pytest.mark.parametrize("input", [(2, 3), (3,), (2, 2, 3), (0, 3)], ids=str)
+def test_linear_takes_what_its_bias_expands_to(agree, input, weight, bias):
+    """A bias of other sizes is added where it expands to the product's sizes, and refused where it does not."""
+
+    def program(fl, x, w, b):
+        try:
+            return fl.nn.functional.linear(x, w, b)
+        except RuntimeError as error:
+            return str(error)
+
+    agree(program, rand(*input), rand(*weight), rand(*bias), grads=0)
+
+
+def test_linear_of_two_dtypes(agree):
+    for kinds in (
+        ("float32", "float64", "float32"),
+        ("float32", "float64", "float64"),
+        ("float64", "float64", "float32"),
+        ("int64", "float32", "float32"),
+    ):
+        agree(lambda fl, k=kinds: fl.nn.functional.linear(*(fl.ones(2 if i != 1 else 3, 2, dtype=getattr(fl, d)) if i < 2 else fl.ones(3, dtype=getattr(fl, d))
+                                                            for i, d in enumerate(k))), raises=RuntimeError)  # fmt: skip

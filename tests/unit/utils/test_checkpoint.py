@@ -408,3 +408,23 @@ def test_errors_say_how_to_learn_more():
     y = checkpoint(part, flambeau.ones(3, requires_grad=True), use_reentrant=False)
     with pytest.raises(CheckpointError, match="Tip: To see a more detailed error message, either pass `debug=True`"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("second", ["fewer", "shape", "dtype"])
+def test_a_recomputation_that_differs(agree, second):
+    def program(fl):
+        calls = []
+
+        def part(x):
+            calls.append(x)
+            if len(calls) == 1:
+                return x.sin().cos().sum()
+            return {
+                "fewer": lambda: x.sin(),
+                "shape": lambda: fl.cat([x, x]).sin().cos().sum(),
+                "dtype": lambda: x.double().sin().cos().sum(),
+            }[second]()
+
+        fl.utils.checkpoint.checkpoint(part, fl.ones(2, requires_grad=True), use_reentrant=False).backward()
+
+    agree(program, raises=CheckpointError)
