@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from flambeau._eager import call
 from flambeau._ground.errors import DynamicShape
-from flambeau._operators.op import Op
+from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import bool_
 from flambeau._values.shape import wrap_dim
@@ -127,7 +127,10 @@ def write(op: Op, values: Sequence[Any], level: Any) -> None:
         if ranked[op.receiver_at] is target:
             call.general(op, tuple(ranked), None, True)
             return
-    if op.write is not None and not op.differentiable:
+    if RULES.get(op.overload) is filled and isinstance(values[1], (Batch, Tensor)):
+        target.copy_(_source(list(values), level))
+        return
+    if (op.write is not None and not op.differentiable) or RULES.get(op.overload) is filled:
         call.general(op, tuple(v.value if type(v) is Batch else v for v in values), None, True)
         return
     target.copy_(apply(op, values, level))
@@ -222,7 +225,7 @@ def _common(op: Op, values: list[Any], tensors: list[int], most: int) -> Any:
     return call.result_type(operands)
 
 
-@rule("_still", "angle", "complex", "real", "imag", "view_as_real", "view_as_complex", "_conj", "_neg_view", "alias", "zero", "fill.Scalar", "copy", "i0",
+@rule("_still", "angle", "complex", "real", "imag", "view_as_real", "view_as_complex", "_conj", "_neg_view", "alias", "zero", "i0",
       "special_i0e", "special_i1", "special_i1e", "special_airy_ai", "special_bessel_j0", "special_bessel_j1", "special_bessel_y0",
       "special_bessel_y1", "special_modified_bessel_i0", "special_modified_bessel_i1", "special_modified_bessel_k0",
       "special_modified_bessel_k1", "special_scaled_modified_bessel_k0", "special_scaled_modified_bessel_k1",
@@ -235,6 +238,20 @@ def _common(op: Op, values: list[Any], tensors: list[int], most: int) -> Any:
 def aligned(op: Op, values: list[Any], level: Any) -> Any:
     """Elementwise: the batch is one more dimension that broadcasts."""
     return run(op, _align(op, values))
+
+
+@rule("copy", "fill.Scalar")
+def filled(op: Op, values: list[Any], level: Any) -> Any:
+    """The last argument, of the first one's shape and dtype."""
+    if not isinstance(values[1], (Batch, Tensor)):
+        return run(op, (values[0].value, *values[1:]))
+    return run(REGISTRY["copy"], (full(values[0], level.size), _source(values, level), False))
+
+
+def _source(values: list[Any], level: Any) -> Any:
+    """What is copied, as it broadcasts with the batch that it is copied to."""
+    x, by = values[:2]
+    return _behind(by, rank(x)) if rank(by) <= rank(x) else full(by, level.size)
 
 
 @rule("_flat_in", "_blind_in")
@@ -281,8 +298,10 @@ def along(op: Op, values: list[Any], level: Any) -> Any:
     for i, p in enumerate(op.params):
         v = values[i]
         if p.is_list:
-            out[i] = [full(x, level.size) for x in v]
             n = max(rank(x) for x in v) if n is None else n
+            if op.overload == "cat" and n > 1:  # which leaves out what is empty and has one dimension
+                v = [x for x in v if rank(x) != 1]
+            out[i] = [full(x, level.size) for x in v]
         elif p.is_tensor and isinstance(v, (Batch, Tensor)):
             n = rank(v) if n is None else n
             if not n and not sized and rank(v):
@@ -294,6 +313,8 @@ def along(op: Op, values: list[Any], level: Any) -> Any:
     for i, p in enumerate(op.params):
         v = values[i]
         if p.name == "input_sizes":
+            if not v and op.overload == "unfold_backward":
+                return one_by_one(op, values, level)
             n, out[i] = len(v), (level.size, *v)
     shown = max(n, 1)
     flattened = False
@@ -498,7 +519,9 @@ def linear(op: Op, values: list[Any], level: Any) -> Any:
     x, w, b = values
     if type(w) is not Batch and type(b) is not Batch:
         return run(op, (x.value, w, b))
-    out = _product(x, Batch(w.value.mT) if type(w) is Batch else w.mT)
+    if rank(w) > 1:
+        w = Batch(w.value.mT) if type(w) is Batch else w.mT
+    out = _product(x, w)
     return out if b is None else out + _behind(b, out._a.ndim - (type(x) is Batch or type(w) is Batch))
 
 
@@ -634,9 +657,9 @@ def _reduced(each: Any, reduction: int) -> Any:
 def nll(op: Op, values: list[Any], level: Any) -> Any:
     """-weight[target] * input[target], over the samples' own classes."""
     x, target, weight, reduction, ignored = values
-    if type(weight) is Batch:
-        return one_by_one(op, values, level)
     n = rank(x)
+    if type(weight) is Batch or rank(target) == n == 1:
+        return one_by_one(op, values, level)
     x, target = full(x, level.size), full(target, level.size)
     c = 1 if n == 1 else 2
     counted = target != ignored

@@ -8,6 +8,7 @@ from flambeau.autograd import forward_ad
 from tests.agree import rand
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning"),  # PyTorch's
     pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning"),
 ]
@@ -95,6 +96,29 @@ def test_vmap_of_one_index_for_each_sample(agree):
         np.array([[0, 2], [1, 1], [2, 0], [0, 0]]),
     )
     agree(lambda fl, x, i: fl.vmap(lambda x, i: x[i])(x, i), rand(4, 3, 3), np.array([0, 2, 1, 1]))
+
+
+def test_vmap_of_samples_of_unequal_ranks(agree):
+    agree(lambda fl, x: fl.vmap(lambda x: fl.cat([fl.empty(0, dtype=fl.float64), x], 1))(x), rand(2, 3, 3), grads=0)
+    agree(lambda fl, x, i: fl.vmap(lambda x, i: x.gather(0, i))(x, i), rand(2), np.zeros((2, 1), int), grads=0)
+    agree(lambda fl, x: fl.vmap(fl.func.grad(lambda x: x.unfold(0, 1, 1).sum() * x))(x), rand(2), grads=0)
+    agree(lambda fl, x: fl.vmap(lambda x: x.squeeze(()))(x), rand(2, 1, 1), grads=0)
+    agree(
+        lambda fl, x, v: fl.vmap(lambda v: x.clone().fill_(2.0) + fl.zeros_like(v).fill_(v))(v),
+        rand(2),
+        rand(2),
+        grads=0,
+    )
+
+
+def test_vmap_of_biases_alone(agree):
+    f = lambda fl, x, w, b: (
+        fl.vmap(lambda b: fl.nn.functional.conv1d(x, w, b))(b),
+        fl.vmap(lambda b: fl.nn.functional.linear(x, w[:, 0], b))(b),
+        fl.vmap(lambda b: fl.nn.functional.batch_norm(w, None, None, b, b, True))(b),
+        fl.vmap(lambda w: fl.nn.functional.batch_norm(w, None, None, b[0], None, True))(fl.stack([w, w * w])),
+    )
+    agree(f, rand(1, 3, 3), rand(3, 3, 3), rand(2, 3), grads=0)
 
 
 def test_vmap_meets_dtypes_as_samples_do(agree):
