@@ -11,5 +11,9 @@ from flambeau._capture.breaks import (
 TorchDynamoException = RuntimeError
 
 
+class UserError(Unsupported):
+    """What was asked of `torch.export` does not go together with the model or its inputs."""
+
+
 class TorchRuntimeError(TorchDynamoException):
     """An operator of a captured program is refused with the sizes and dtypes at hand."""

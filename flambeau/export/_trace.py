@@ -13,6 +13,7 @@ import numpy as np
 
 import flambeau
 from flambeau._decomp.core import CORE
+from flambeau._dynamo.exc import UserError
 from flambeau._eager import call
 from flambeau._operators import overloads
 from flambeau._operators.op import Op
@@ -91,6 +92,9 @@ def _scattered(t: Any, shape: Any) -> bool:
     return not t.is_contiguous() and view_strides(t.shape, elements(t._a), infer(sizes(shape), t.numel())) is None
 
 
+_SEE = "For more information about this error, see: https://pytorch.org/docs/main/generated/exportdb/index.html#dynamic-shapes-validation"
+
+
 def export(
     mod: Any,
     args: tuple[Any, ...],
@@ -128,17 +132,26 @@ def export(
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     given = _spread(mod, args, kwargs, dynamic_shapes)
     names = _input_names(mod, args, kwargs)
-    for tied in (False, True):
-        varying, where = shapes.symbols(leaves, given, tied)
+    # Sizes that have no names may be one and the same, and those of `Dim.AUTO` the example's alone: PyTorch finds that out, too.
+    fixed = shapes.without_automatic(given)
+    for sizes, tied in ((given, False), (given, True), (fixed, True)):
+        varying, where = shapes.symbols(leaves, sizes, tied)
         traced = _Trace(mod, leaves, in_spec, names)
         if not varying:
             break
         try:
             _generalize(traced, mod, leaves, in_spec, names, varying, where)
             break
-        except RuntimeError:  # sizes that have no names may be one and the same: PyTorch finds that out, too
-            if tied or len(shapes.symbols(leaves, given, True)[0]) == len(varying):
-                raise
+        except RuntimeError as error:
+            if sizes is fixed or (
+                fixed == given and (tied or len(shapes.symbols(leaves, given, True)[0]) == len(varying))
+            ):
+                if "Constraints violated" in str(error) or isinstance(error, NotImplementedError):
+                    raise
+                raise UserError(
+                    f'Constraints violated ({", ".join(s.name for s in varying)})! For more information, run with TORCH_LOGS="+dynamic".\n'
+                    f"  - With other sizes than the example's, the model fails: {error}"
+                ) from error
     bounds = {s.name: shapes.Bounds(s.low, s.high) for s in varying}
     program = traced.program((args, kwargs), bounds, where)
     if isinstance(dynamic_shapes, shapes.AdditionalInputs):
@@ -304,10 +317,17 @@ def _spread(mod: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: Any)
         parameters = [*list(inspect.signature(mod.forward).parameters)[: len(args)], *kwargs]
         unknown = set(given) - set(parameters)
         if unknown:
-            raise ValueError(f"dynamic_shapes names {sorted(unknown)}, which are no arguments of forward")
+            raise UserError(
+                f"When `dynamic_shapes` is specified as a dict, its top-level keys must be the arg names {parameters} of `inputs`, but here "
+                f"they are {list(given)}. Alternatively, you could also ignore arg names entirely and specify `dynamic_shapes` as a "
+                f"list/tuple matching `inputs`. {_SEE}"
+            )
         given = [given.get(name) for name in parameters]
     if len(given) != len(bound):
-        raise ValueError(f"dynamic_shapes has {len(given)} entries for {len(bound)} arguments")
+        raise UserError(
+            f"Detected mismatch between the structure of `inputs` and `dynamic_shapes`: `inputs` has {len(bound)} elements, but "
+            f"`dynamic_shapes` has {len(given)} elements\n{_SEE}"
+        )
     out: list[Any] = []
     for x, spec in zip(bound, given, strict=True):
         _one(x, spec, out)

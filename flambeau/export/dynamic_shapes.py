@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 import flambeau
+from flambeau._dynamo.exc import UserError
+from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 from flambeau.utils import _pytree as pytree
 
 
@@ -38,6 +40,11 @@ class Dim:
         self.max = math.inf if max is None else max
         if self.max <= self.min:
             raise AssertionError(f"Cannot create Dim with inconsistent min={min}, max={max}")
+
+    def _derived(self, *other: Any) -> Any:
+        raise NotImplementedError(f"torch.export.Dim: a size that is derived from another, {self.__name__}")
+
+    __add__ = __radd__ = __sub__ = __mul__ = __rmul__ = _derived
 
     def __repr__(self) -> str:
         return f"Dim('{self.__name__}', min={self.min}, max={'inf' if self.max == math.inf else self.max})"
@@ -170,6 +177,7 @@ def symbols(leaves: Sequence[Any], shapes: Sequence[Any], tied: bool = False) ->
     """
     found: dict[Any, Symbol] = {}
     where: dict[tuple[int, int], Symbol] = {}
+    named: dict[str, Dim] = {}
     for i, (x, spec) in enumerate(zip(leaves, shapes, strict=True)):
         if isinstance(x, int) and isinstance(spec, _Hint) and spec is not Dim.STATIC:
             raise NotImplementedError(f"torch.export with numbers as inputs that vary (input {i})")
@@ -179,9 +187,19 @@ def symbols(leaves: Sequence[Any], shapes: Sequence[Any], tied: bool = False) ->
         for d, dim in entries:
             if dim is None or dim is Dim.STATIC or isinstance(dim, int):
                 if isinstance(dim, int) and not isinstance(dim, bool) and dim != x.shape[d]:
-                    raise ValueError(f"the size of dimension {d} was given as {dim}, but the example has {x.shape[d]}")
+                    raise ConstraintViolationError(
+                        f"Static shape constraint of {dim} does not match input size of {x.shape[d]}, for input {i}.size()[{d}]"
+                    )
                 continue
-            key = dim if isinstance(dim, Dim) else x.shape[d] if tied else (i, d)
+            if isinstance(dim, Dim):
+                if not dim.min <= x.shape[d] <= dim.max:
+                    raise ConstraintViolationError(f"{x.shape[d]} not in range [{dim.min}, {dim.max}]")
+                other = named.setdefault(dim.__name__, dim)
+                if (other.min, other.max) != (dim.min, dim.max):
+                    raise UserError(
+                        f"Found different definitions {other} and {dim} for the same symbolic dimension {dim}!"
+                    )
+            key = dim.__name__ if isinstance(dim, Dim) else x.shape[d] if tied else (i, d)
             if key not in found:
                 name = dim.__name__ if isinstance(dim, Dim) else f"s{len(found)}"
                 low, high = (dim.min, dim.max) if isinstance(dim, Dim) else (0, math.inf)
@@ -193,6 +211,19 @@ def symbols(leaves: Sequence[Any], shapes: Sequence[Any], tied: bool = False) ->
                 )
             where[i, d] = s
     return list(found.values()), where
+
+
+def without_automatic(given: Sequence[Any]) -> list[Any]:
+    """The shapes, where sizes that may vary or not (`Dim.AUTO`) do not."""
+
+    def one(dim: Any) -> Any:
+        return Dim.STATIC if dim is Dim.AUTO else dim
+
+    return [
+        {d: one(n) for d, n in spec.items()} if isinstance(spec, dict) else None if spec is None else type(spec)(map(one, spec))
+        if isinstance(spec, (list, tuple)) else spec
+        for spec in given
+    ]  # fmt: skip
 
 
 def resized(leaves: Sequence[Any], where: dict[tuple[int, int], Symbol], sizes: dict[Symbol, int]) -> list[Any]:

@@ -229,3 +229,46 @@ def test_control_flow_on_elements_is_refused():
 
     with pytest.raises(RuntimeError, match="data-dependent"):
         flambeau.export.export(Program(), (flambeau.ones(3),))
+
+
+class Twice(nn.Module):
+    def forward(self, x):
+        return x * 2
+
+
+class AddThree(nn.Module):
+    def forward(self, x):
+        return x + flambeau.ones(3)
+
+
+def test_sizes_that_do_not_fit():
+    from flambeau._dynamo.exc import UserError
+    from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
+
+    x = flambeau.ones(3, 3)
+    with pytest.raises(ConstraintViolationError, match=r"^3 not in range \[0, 2\]"):
+        export(Twice(), (x,), dynamic_shapes=({0: Dim("b", max=2)},))
+    with pytest.raises(ConstraintViolationError, match="Static shape constraint of 4 does not match input size of 3"):
+        export(Twice(), (x,), dynamic_shapes=({0: 4},))
+    with pytest.raises(UserError, match="its top-level keys must be the arg names"):
+        export(Twice(), (x,), dynamic_shapes={"y": {0: Dim("b")}})
+    with pytest.raises(UserError, match="`inputs` has 1 elements, but `dynamic_shapes` has 2 elements"):
+        export(Twice(), (x,), dynamic_shapes=({0: Dim("b")}, None))
+    with pytest.raises(UserError, match="Found different definitions"):
+        export(Twice(), (x,), dynamic_shapes=({0: Dim("b", max=5), 1: Dim("b", max=6)},))
+    with pytest.raises(UserError, match=r"^Constraints violated \(b\)!"):
+        export(AddThree(), (flambeau.ones(3),), dynamic_shapes=({0: Dim("b")},))
+    with pytest.raises(NotImplementedError, match="derived from another, b"):
+        2 * Dim("b") + 1
+    square = export(Twice(), (x,), dynamic_shapes=({0: Dim("b"), 1: Dim("b")},))  # one size, though two objects
+    assert list(map(str, square.range_constraints)) == ["b"]
+
+
+def test_sizes_that_may_vary_or_not():
+    program = export(AddThree(), (flambeau.ones(3),), dynamic_shapes=({0: Dim.AUTO},))
+    assert not program.range_constraints
+    with pytest.raises(AssertionError, match="Guard failed"):
+        program.module()(flambeau.ones(1))
+    assert export(Twice(), (flambeau.ones(3),), dynamic_shapes=({0: Dim.AUTO},)).module()(flambeau.ones(5)).shape == (
+        5,
+    )
