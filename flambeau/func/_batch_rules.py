@@ -79,6 +79,8 @@ _STATISTICS = ("Batch norm got a batched tensor as input while the running_mean 
                "batched.\nIf you are using a module and do not need eval mode, please set `track_running_stats` to be False.If you are "
                "using a prebuilt module and do not need eval mode, please see the functorch website for resources on how to patch your "
                "module to work with vmap")  # fmt: skip
+_MASK = ("vmap: We do not support batching operators that can support dynamic shape. Attempting to batch over indexing with a boolean "
+         "mask.")  # fmt: skip
 _DYNAMIC = {name: f"vmap: We do not support batching operators that can output dynamic shape. Attempted to vmap over aten::{shown}. {_ASK}"
             for name, shown in (("nonzero", "nonzero"), ("_unique2", "_unique2"), ("unique_dim", "unique_dim"),
                                 ("_unique_runs", "unique_consecutive"))}  # fmt: skip
@@ -711,10 +713,7 @@ def index(op: Op, values: list[Any], level: Any) -> Any:
         out = run(op, (x.value, [None, *indices]))
         return out if adjacent else out.movedim(depth, 0)
     if any(type(i) is Batch and i.value.dtype.kind == "b" for i in indices):
-        raise RuntimeError(
-            "vmap: We do not support batching operators that can support dynamic shape. Attempting to batch over indexing with a "
-            "boolean mask."
-        )
+        raise RuntimeError(_MASK)
     t = full(x, level.size)
     spread = [None if i is None else _behind(i, depth) for i in indices]
     out = run(op, (t, [_arange(level.size, depth), *spread]))
@@ -734,13 +733,11 @@ def _without_masks(indices: Sequence[Any]) -> list[Any]:
 @rule("index_put")
 def index_put(op: Op, values: list[Any], level: Any) -> Any:
     x, indices, source, accumulate = values
+    if any(type(i) is Batch and i.value.dtype.kind == "b" for i in indices):
+        raise RuntimeError(_MASK)
     indices = _without_masks(indices)
     where = [k for k, i in enumerate(indices) if i is not None]
-    if (
-        where[0] != 0
-        or where != list(range(len(where)))
-        or any(type(i) is Batch and i.value.dtype.kind == "b" for i in indices)
-    ):
+    if where[0] != 0 or where != list(range(len(where))):
         return one_by_one(op, values, level)
     depth = max(rank(i) for i in indices if i is not None)
     t = full(x, level.size)

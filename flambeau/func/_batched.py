@@ -400,6 +400,8 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     like = values[0] if values and type(values[0]) is BatchedTensor else None
     random = op.module == _RANDOM
     ends = [v for v, p in zip(values, op.params, strict=True) if type(v) is BatchedTensor and not p.is_tensor]
+    if ends and not any(p.name == "steps" for p in op.params):  # a range would have another size for each sample
+        ends[0].item()
     if ends and out is None:  # numbers given as tensors (linspace)
         level = next(x for x in LEVELS.open if x.depth == max(t._level for t in ends))
         given = [held(v, level.depth) if isinstance(v, Tensor) else v for v in values]

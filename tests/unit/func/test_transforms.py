@@ -111,6 +111,14 @@ def test_vmap_of_samples_of_unequal_ranks(agree):
     )
 
 
+def test_vmap_of_ends(agree):
+    def program(fl, x):
+        wide = {"dtype": fl.float64}
+        return fl.vmap(lambda x: (fl.linspace(x[0], x[1], 4, **wide), fl.logspace(0.0, x[1], 3, **wide)))(x)
+
+    agree(program, rand(2, 2), grads=0)
+
+
 def test_vmap_of_biases_alone(agree):
     f = lambda fl, x, w, b: (
         fl.vmap(lambda b: fl.nn.functional.conv1d(x, w, b))(b),
@@ -276,6 +284,8 @@ def test_refusals_of_vmap(agree, program):
 def test_refusals(agree):
     agree(lambda fl, x: fl.vmap(lambda x: x.sum().item())(x), rand(2, 3), raises=RuntimeError)
     agree(lambda fl, x: fl.vmap(lambda x: x if x.sum() > 0 else -x)(x), rand(2, 3), raises=RuntimeError)
+    agree(lambda fl, x: fl.vmap(lambda x: x.clone().__setitem__(x > 0, 1.0))(x), rand(2, 3), raises=RuntimeError)
+    agree(lambda fl, x: fl.vmap(lambda x: fl.arange(x.sum()))(x), rand(2, 3), raises=RuntimeError)
     agree(lambda fl, x: fl.vmap(lambda x: x, randomness="no")(x), rand(2, 3), raises=RuntimeError)
     agree(lambda fl, x: fl.func.grad(lambda x: x * 2)(x), rand(3), raises=RuntimeError)
     agree(lambda fl, x: fl.func.grad(lambda x: x.sum(), argnums=1)(x), rand(3), raises=RuntimeError)
