@@ -404,11 +404,16 @@ def grain(kernel: Kernel) -> tuple[int, int, int]:
 def cuts(inner: int, rows: int, width: int) -> tuple[int, int, int]:
     """The same of numbers: the steps of one point, rows of points, and columns (-1: none are side by side)."""
     if width < 0:
-        per = max(1, WORK // max(inner, 1))
+        per = even(max(1, WORK // max(inner, 1)), rows)
         return per, 1, -(-rows // per)
     columns = min(max(LANES, round_up(WORK // max(inner, 1), LANES)), round_up(width, LANES))
-    per = 1 if columns < width else max(1, WORK // max(inner * min(columns, width), 1))
+    per = 1 if columns < width else even(max(1, WORK // max(inner * min(columns, width), 1)), rows)
     return per, columns, -(-rows // per) * -(-width // columns)
+
+
+def even(per: int, rows: int) -> int:
+    """Rows of a chunk, about `per`, so that all chunks have as many: a few that are left over are not worth one of their own."""
+    return per if rows <= per else -(-rows // -(-rows // (per + per // 4)))
 
 
 def price(s: Stage) -> int:

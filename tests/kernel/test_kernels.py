@@ -13,6 +13,7 @@ from flambeau._backends import python
 from flambeau._backends.cpu import engine
 from flambeau._backends.cpu.arrays import K as NUMPY
 from flambeau._backends.cpu.compile import layout, native, recorded
+from flambeau._kernel import schedule
 from flambeau._kernel.fuse import Program, fuse
 from flambeau._kernel.ir import Kernel, Stage, Update
 from flambeau._kernel.loops import Layout
@@ -178,6 +179,17 @@ def test_dump(name: str, golden: Any) -> None:
         "\n".join(f"{show(s.kernel)}# {s.sizes} grain {s.grain} chunks {s.chunks}\n" for s in program.launches),
         suffix=".py",
     )
+
+
+def test_chunks_are_even() -> None:
+    """No chunk of a few rows that are left over."""
+    for width in (-1, 64):
+        for inner in (1, 2, 129, 1000):
+            for rows in (1, 7, 255, 256, 257, 1000, 4097):
+                per, _, chunks = schedule.cuts(inner, rows, width)
+                assert (chunks - 1) * per < rows
+                assert chunks == 1 or rows - (chunks - 1) * per >= per // 2 or per < chunks
+    assert schedule.cuts(129, 256, -1) == (256, 1, 1)
 
 
 def test_zero_sizes_launch_nothing() -> None:
