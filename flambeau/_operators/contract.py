@@ -40,6 +40,9 @@ def product(k: Any, x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any 
     """
     if x.ndim > 1 and y.ndim > 1 and x.dtype.kind in "fV":
         return k.library("product", x, y, plus, beta, alpha)
+    out = k.library("dot", x, y) if x.ndim == y.ndim == 1 and plus is None and alpha == 1 else None
+    if out is not None:
+        return out
     if x.dtype.kind in "fV" and x.ndim and y.ndim and (half(x) or x.size * y.size >= LARGE):  # vectors
         out = product(k, x if x.ndim > 1 else x[None], y if y.ndim > 1 else y[:, None], None, 1, alpha)
         out = out.reshape((*out.shape[: -2 if x.ndim < 2 else -1], *(out.shape[-1:] if y.ndim > 1 else ())))
@@ -485,6 +488,11 @@ def dot(k: Kernel[T], input: T, tensor: T) -> T:
     return k.reshape(k.matmul(k.reshape(input, (1, -1)), k.reshape(tensor, (-1, 1))), ())
 
 
+@dot.arrays
+def _(k: Any, input: Any, tensor: Any) -> Any:
+    return product(k, input, tensor)
+
+
 @dot.errors
 def _(input: Any, tensor: Any) -> None:
     _two_vectors(input, tensor)
@@ -498,6 +506,11 @@ def vdot(k: Kernel[T], input: T, other: T) -> T:
     """The dot product of the conjugate of `input` with `other`."""
     x = k.conj(input) if input.dtype.kind == "c" else input
     return k.reshape(k.matmul(k.reshape(x, (1, -1)), k.reshape(other, (-1, 1))), ())
+
+
+@vdot.arrays
+def _(k: Any, input: Any, other: Any) -> Any:
+    return product(k, input.conj() if input.dtype.kind == "c" else input, other)
 
 
 @vdot.errors

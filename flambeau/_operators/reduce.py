@@ -12,6 +12,8 @@ from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, uint8
 from flambeau._values.shape import wrap_dim, wrap_dims
 
+SPREAD = 1 << 13  # elements: smaller tensors are summed in one thread; of larger ones, gradients stay one number
+
 
 def dropped(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
     """The shape after a reduction over dims."""
@@ -48,12 +50,15 @@ def sum(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False, 
 
 @sum.arrays
 def _(k, input, dim=None, keepdim=False, *, dtype=None):  # type: ignore[no-untyped-def]
-    if dim is None:
-        return k.xp.add.reduce(input, None, None, None, keepdim)
-    return k.xp.add.reduce(input, wrap_dims(dim, input.ndim), None, None, keepdim)
+    return _reduced(k, input, None if dim is None else wrap_dims(dim, input.ndim), keepdim)
 
 
-SPREAD = 1 << 13  # elements from which one number for all of them stays one number
+def _reduced(k: Any, x: Any, dims: Any, keepdim: bool) -> Any:
+    """The sum of an array over dims, or all of them (None): of all of a small one in PyTorch's order."""
+    if x.dtype.char in "fd" and 0 < x.size < SPREAD and x.flags.forc and (dims is None or len(dims) == x.ndim):
+        out = k.library("total", x)
+        return out.reshape((1,) * x.ndim) if keepdim else out
+    return k.xp.add.reduce(x, dims, None, None, keepdim)
 
 
 def _sum_back(k: Any, g: Any, input_shape: tuple[int, ...], dim: Any, keepdim: bool) -> Any:
@@ -91,7 +96,7 @@ def mean(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False,
 def _(k, input, dim=None, keepdim=False, *, dtype=None):  # type: ignore[no-untyped-def]
     dims = None if dim is None else wrap_dims(dim, input.ndim)
     n = input.size if dims is None else product(input.shape[d] for d in dims)
-    out = k.xp.add.reduce(input, dims, None, None, keepdim)
+    out = _reduced(k, input, dims, keepdim)
     return out / input.dtype.type(n) if n else out * input.dtype.type(math.nan)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite")
@@ -23,6 +24,7 @@ from flambeau._backends.cpu import (
     pool_last,
     product,
     recurrent,
+    sums,
     taps,
     thirds,
 )
@@ -72,6 +74,9 @@ def test_kernels(name):
         conv_depthwise.text(target, "float32"),
         conv_depthwise.weight_text(target, "float32"),
         conv_weight.text(target, "float32"),
+        sums.total_text(np.dtype("f")),
+        sums.lanes_text(np.dtype("d"), sums.Lanes(4, False)),
+        sums.apart_text(np.dtype("f")),
         bands.text(target, "float32", True),
         bands.text(target, "float16", False),
         pool.text(target, "float32"),

@@ -14,6 +14,7 @@ MODULES = (
     "order",
     "indexing",
     "product",
+    "sums",
     "attention",
     "recurrent",
     "window",

@@ -18,6 +18,7 @@ from flambeau._backends.cpu import library_window as window
 from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import channels_last, laid, last_strides
 from flambeau._backends.cpu.library_memory import copied
+from flambeau._backends.cpu.library_sums import FEW, order, product as in_order
 from flambeau._kernel.arrays import fma
 from flambeau._values.dtype import HALVES
 
@@ -63,8 +64,14 @@ def by_arrays() -> Iterator[None]:
 
 def product(x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> Any:
     """alpha * (x @ y) + beta * plus, of arrays of two or more dimensions and one dtype; half precision is rounded once."""
-    d, n = x.dtype, x.size * y.shape[-1]
-    half = d in HALVES
+    d, columns = x.dtype, y.shape[-1]
+    n, half = x.size * columns, d in HALVES
+    if (columns <= FEW or x.ndim > 2 or d is F64) and d is y.dtype and (d is F32 or d is F64):
+        how = order(x, y) if x.shape[-1] == y.shape[-2] else None
+        if how is not None:
+            out = in_order(x, y, how)
+            if out is not None:
+                return _added(out, plus, beta, alpha)
     least = VECTOR if y.shape[-1] == 1 or x.shape[-2] == 1 else PRODUCT if x.shape[-1] != 1 else OUTER
     if (
         (n >= least if d is F32 or d is F64 else half and n >= HALF)
@@ -75,16 +82,21 @@ def product(x: Any, y: Any, plus: Any = None, beta: Any = 1, alpha: Any = 1) -> 
         out = _matmul()(x, y, plus, beta, alpha)
         if out is not None:
             return out
-    wide = F32 if half else d
     if half:
         x, y = astype(x, F32), astype(y, F32)
         plus = None if plus is None else astype(plus, F32)
     out = np.matmul(x if x.flags.forc else _dense(x), y if y.flags.forc else _dense(y))
+    out = _added(out, plus, beta, alpha)
+    return astype(out, d) if half else out
+
+
+def _added(out: Any, plus: Any, beta: Any, alpha: Any) -> Any:
+    """alpha * out + beta * plus, over `out` where it can be."""
     if alpha != 1:
-        out = (out * alpha).astype(wide, copy=False)
+        out = (out * alpha).astype(out.dtype, copy=False)
     if plus is not None:
         out = np.add(out, plus, out=out) if beta == 1 else fma(np, plus, beta, out)
-    return astype(out, d) if half else out
+    return out
 
 
 @cache

@@ -459,8 +459,7 @@ def install(scope: dict[str, Any], name: str, root: Expr, params: Sequence[Expr]
     def waiting(*arrays: Any) -> Any:
         if arrays[0].size >= MOST:
             return None
-        _state["calls"] += 1
-        if _state["calls"] < PATIENCE and not loaded():
+        if not worth():
             return None
         made: Any = never
         if ready():
@@ -476,6 +475,12 @@ def install(scope: dict[str, Any], name: str, root: Expr, params: Sequence[Expr]
         return made(*arrays)
 
     scope[name] = waiting
+
+
+def worth() -> bool:
+    """Whether a small call is worth native code: it is loaded already, or a process has made many such calls, of which this is one."""
+    _state["calls"] += 1
+    return _state["calls"] >= PATIENCE or loaded()
 
 
 def loaded() -> bool:
