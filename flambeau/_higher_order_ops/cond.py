@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau import Tensor
+from flambeau.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 
 def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], operands: Any = ()) -> Any:
@@ -23,4 +24,8 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
         raise RuntimeError("Expect both branches to be callable.")
     if not isinstance(operands, (tuple, list)):
         raise RuntimeError(f"Expect operands to be a tuple of possibly nested dict/list/tuple that only consists of tensor leaves, but got {operands}.")  # fmt: skip
-    return (true_fn if pred else false_fn)(*operands)
+    try:
+        holds = bool(pred)
+    except GuardOnDataDependentSymNode as why:
+        raise NotImplementedError("torch.cond in torch.export with a predicate that differs from call to call") from why
+    return (true_fn if holds else false_fn)(*operands)

@@ -272,3 +272,17 @@ def test_sizes_that_may_vary_or_not():
     assert export(Twice(), (flambeau.ones(3),), dynamic_shapes=({0: Dim.AUTO},)).module()(flambeau.ones(5)).shape == (
         5,
     )
+
+
+def test_branches_by_cond():
+    class Branch(nn.Module):
+        def forward(self, x):
+            return flambeau.cond(x.sum() > 0, lambda x: x.sin(), lambda x: x.cos(), (x,))
+
+    class BySize(nn.Module):
+        def forward(self, x):
+            return flambeau.cond(x.shape[0] > 2, lambda x: x + 1, lambda x: x - 1, (x,))
+
+    with pytest.raises(NotImplementedError, match=r"^torch\.cond in torch\.export"):
+        export(Branch(), (flambeau.ones(3),))
+    assert export(BySize(), (flambeau.ones(3),)).module()(flambeau.ones(3)).tolist() == [2.0] * 3
