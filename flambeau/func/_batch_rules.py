@@ -160,8 +160,11 @@ def position(op: Op, name: str) -> int:
 
 
 def one_by_one(op: Op, values: list[Any], level: Any) -> Any:
-    """Every sample on its own."""
-    return stacked(samples(op, values, level))
+    """Every sample on its own; none, of a batch of nothing, looks as one of zeros would."""
+    if level.size:
+        return stacked(samples(op, values, level))
+    one = [Batch(v.value.new_zeros((1, *v.value.shape[1:]))) if type(v) is Batch else v for v in values]
+    return _each(stacked([run(op, each(one, level, 1)[0])]), lambda t: t.narrow(0, 0, 0))
 
 
 def samples(op: Op, values: Sequence[Any], level: Any) -> list[Any]:
@@ -169,7 +172,7 @@ def samples(op: Op, values: Sequence[Any], level: Any) -> list[Any]:
     return [run(op, given) for given in each(values, level)]
 
 
-def each(values: Sequence[Any], level: Any) -> list[list[Any]]:
+def each(values: Sequence[Any], level: Any, size: int | None = None) -> list[list[Any]]:
     """The arguments of each sample."""
 
     def sample(v: Any, i: int) -> Any:
@@ -179,7 +182,7 @@ def each(values: Sequence[Any], level: Any) -> list[list[Any]]:
             return type(v)(sample(x, i) for x in v)
         return v
 
-    return [[sample(v, i) for v in values] for i in range(level.size)]
+    return [[sample(v, i) for v in values] for i in range(level.size if size is None else size)]
 
 
 def stacked(results: list[Any]) -> Any:
@@ -567,6 +570,8 @@ def _channels(v: Any, size: int) -> Any:
 @rule("_conv", "_conv_input", "_conv_weight")
 def convolution(op: Op, values: list[Any], level: Any) -> Any:
     """A batch of images is more images; a batch of weights, or of weight gradients, is more groups."""
+    if not level.size:
+        return one_by_one(op, values, level)
     b, out = level.size, list(values)
     at = position(op, "groups")
     groups = values[at]

@@ -389,8 +389,8 @@ def _random_factory(op: Op, values: Any, out: Any, into: bool) -> Any:
             "is necessary for your usage, please file an issue with functorch."
         )
     with outside(level):
-        made = [call.general(op, values) for _ in range(level.size)]
-        return finish(op, values, rules.stacked(made), level)
+        made = rules.stacked([call.general(op, values) for _ in range(max(level.size, 1))])
+        return finish(op, values, made if level.size else made.narrow(0, 0, 0), level)
 
 
 def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
@@ -421,7 +421,8 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
         if like is None:
             if level.randomness == "same":
                 return create.create(op, values, out, **extra)
-            result = rules.stacked([create.create(op, values, None, **extra) for _ in range(level.size)])
+            result = rules.stacked([create.create(op, values, None, **extra) for _ in range(max(level.size, 1))])
+            result = result if level.size else result.narrow(0, 0, 0)
         elif random and level.randomness == "same":
             return create.create(op, (like._value[0], *values[1:]), None, **extra)  # type: ignore[index]
         else:

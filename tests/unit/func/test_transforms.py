@@ -111,6 +111,20 @@ def test_vmap_of_samples_of_unequal_ranks(agree):
     )
 
 
+def test_batches_of_nothing():
+    x = flambeau.zeros(0, 3, 3)
+    for f, shape in (
+        (lambda x: x.take(flambeau.tensor([0, 1])), (2,)),
+        (lambda x: flambeau.linalg.pinv(x), (3, 3)),
+        (lambda x: x + flambeau.rand(3), (3, 3)),
+        (lambda x: flambeau.nn.functional.conv1d(x[None], x[None, :, :2]), (1, 1, 2)),
+        (lambda x: x.sort().values.softmax(0).sum(), ()),
+    ):
+        assert flambeau.vmap(f, randomness="different")(x).shape == (0, *shape)
+        gradient = flambeau.func.grad(lambda x, f=f: f(x).sum())
+        assert flambeau.vmap(gradient, randomness="different")(x).shape == x.shape
+
+
 def test_vmap_of_ends(agree):
     def program(fl, x):
         wide = {"dtype": fl.float64}
