@@ -125,7 +125,7 @@ _LATE = {
     **dict.fromkeys((
         "Graph", "Node", "Value", "Block", "Type", "ListType", "DictType", "TupleType", "OptionalType", "UnionType", "FutureType", "AwaitType",
         "ClassType", "EnumType", "InterfaceType", "AnyType", "BoolType", "ComplexType", "DeviceObjType", "FloatType", "IntType", "NoneType",
-        "NumberType", "StreamObjType", "StringType", "TensorType", "_jit_set_profiling_mode", "_jit_set_profiling_executor",
+        "NumberType", "StreamObjType", "StringType", "TensorType", "_jit_set_profiling_mode", "_jit_set_profiling_executor", "_jit_set_autocast_mode",
         "_jit_set_texpr_fuser_enabled", "_jit_texpr_fuser_enabled", "_jit_override_can_fuse_on_cpu", "_jit_override_can_fuse_on_gpu",
         "_jit_can_fuse_on_cpu", "_jit_can_fuse_on_gpu",
     ), "_script"),

@@ -34,7 +34,7 @@ _SINGLE = {
 }  # fmt: skip
 globals().update({name: _Single(name, (), {"only": t, "__module__": "torch"}) for name, t in _SINGLE.items()})
 
-_switches = {"profiling": True, "executor": True, "texpr": True, "cpu": False, "gpu": False}
+_switches = {"profiling": True, "autocast": True, "executor": True, "texpr": True, "cpu": False, "gpu": False}
 
 
 def _set(name: str) -> Any:
@@ -46,6 +46,7 @@ def _set(name: str) -> Any:
 
 
 _jit_set_profiling_mode, _jit_set_profiling_executor = _set("profiling"), _set("executor")
+_jit_set_autocast_mode = _set("autocast")
 
 
 def _jit_set_texpr_fuser_enabled(on: bool) -> None:

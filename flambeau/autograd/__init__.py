@@ -24,6 +24,10 @@ from flambeau.autograd.grad_mode import (
     set_grad_enabled as set_grad_enabled,
     set_multithreading_enabled as set_multithreading_enabled,
 )
+from flambeau.autograd.gradcheck import (
+    gradcheck as gradcheck,
+    gradgradcheck as gradgradcheck,
+)  # over the module's own name
 
 NO_GRAD = "element {} of tensors does not require grad and does not have a grad_fn"
 
@@ -304,20 +308,6 @@ def _of_function(fn: Any, inputs: Sequence[Any], g: Any) -> list[Any]:
 
 
 Op.gradients = staticmethod(_of_function)
-
-
-def gradcheck(func: Any, inputs: Any, **options: Any) -> bool:
-    """Whether the gradients of `func(*inputs)` agree with finite differences; see `flambeau.autograd.gradcheck`."""
-    import importlib
-
-    return importlib.import_module("flambeau.autograd._check").gradcheck(func, inputs, **options)
-
-
-def gradgradcheck(func: Any, inputs: Any, grad_outputs: Any = None, **options: Any) -> bool:
-    """Whether the second derivatives agree with finite differences of the first."""
-    import importlib
-
-    return importlib.import_module("flambeau.autograd._check").gradgradcheck(func, inputs, grad_outputs, **options)
 
 
 def __getattr__(name: str) -> Any:

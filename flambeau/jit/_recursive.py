@@ -493,6 +493,8 @@ class PythonResolver:
             return em.condition(e).as_value(em)
         if fn is jit.is_scripting:
             return em.constant(True)
+        if fn is flambeau._C._get_tracing_state:
+            return em.constant(False)
         if fn is jit.is_tracing or getattr(fn, "__name__", "") in (
             "is_compiling",
             "is_dynamo_compiling",

@@ -253,3 +253,33 @@ def test_as_python(tmp_path, name):
     python = made() if isinstance(made, type) else made
     for i in range(len(calls(flambeau, ours, name))):
         assert plain(f(*calls(flambeau, ours, name)[i])) == plain(python(*calls(flambeau, ours, name)[i]))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_lists_for_tuples_and_no_trace_within_scripts(agree, tmp_path):
+    """A list of the right length is a tuple where one is expected; scripts may ask for a trace, and there is none."""
+    path = tmp_path / "program.py"
+    source = """
+def pair(a: Tuple[Tensor, Tensor], n: int) -> Tensor:
+    if torch._C._get_tracing_state():
+        return a[1]
+    return a[0] + a[1] * n
+"""
+
+    def program(fl):
+        path.write_text(
+            f"from typing import Tuple\nimport {fl.__name__} as torch\nfrom {fl.__name__} import Tensor\n{source}"
+        )
+        spec = importlib.util.spec_from_file_location("program", path)
+        made = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(made)
+        pair = fl.jit.script(made.pair)
+        said = []
+        for wrong in ([fl.ones(2)], [1, 2], "ab"):
+            try:
+                pair(wrong, 1)
+            except RuntimeError as problem:
+                said.append(str(problem).split("\n")[0])
+        return [pair([fl.ones(2), fl.ones(2)], 3), pair((fl.ones(2), fl.ones(2)), 3), said]
+
+    agree(program)

@@ -1,6 +1,7 @@
 """Names that libraries take for granted: conditions, devices that are not there, functions as operators, dtypes by Python's types."""
 
 import dataclasses
+import importlib
 
 import pytest
 
@@ -351,3 +352,17 @@ def test_storages_of_absent_devices(agree):
     agree(lambda fl: fl.ones(2).untyped_storage().is_hpu)
     agree(lambda fl: fl.ones(2).untyped_storage().hpu(), raises=AssertionError)
     agree(lambda fl: fl.ones(2).untyped_storage().mps(), raises=RuntimeError)
+
+
+def test_checks_of_gradients_by_their_module(agree):
+    """`torch.autograd.gradcheck` is a function and a module that can be imported from."""
+
+    def program(fl):
+        module = importlib.import_module(f"{fl.__name__}.autograd.gradcheck")
+        x = fl.arange(3, dtype=fl.float64, requires_grad=True)
+        with pytest.raises(module.GradcheckError):
+            module.gradcheck(lambda x: x.detach() + x.sin() * x.detach(), (x,))
+        return [module.gradcheck is fl.autograd.gradcheck, module.gradgradcheck is fl.autograd.gradgradcheck, callable(fl.autograd.gradcheck),
+                module.gradcheck(fl.sin, (x,)), module.gradgradcheck(fl.sin, (x,)), fl._C._jit_set_autocast_mode(True)]  # fmt: skip
+
+    agree(program)

@@ -66,9 +66,10 @@ def into(value: Any, t: ty.Type) -> Any:
             raise Unfit
         return {into(k, t.parts[0]): into(v, t.parts[1]) for k, v in value.items()}
     if isinstance(t, ty.Tuple):
-        if not isinstance(value, tuple) or tuple.__len__(value) != len(t.parts):
+        given = list(tuple.__iter__(value)) if isinstance(value, tuple) else value
+        if type(given) is not list or len(given) != len(t.parts):
             raise Unfit
-        parts = tuple(into(v, p) for v, p in zip(tuple.__iter__(value), t.parts))
+        parts = tuple(into(v, p) for v, p in zip(given, t.parts))
         return named_tuple(t)(*parts) if t.qualified else parts
     if t is ty.DEVICE:
         if isinstance(value, (str, flambeau.device)):
