@@ -397,7 +397,7 @@ class PythonResolver:
             module = getattr(obj, "__module__", "") or ""
             found = None
             if getattr(obj, "__script_if_tracing_wrapper", False):
-                obj = obj.__original_fn
+                obj = vars(obj)["__original_fn"]  # as an attribute its name would be mangled
             if (
                 not plain
                 and getattr(flambeau.nn.functional, getattr(obj, "__name__", ""), None) is obj

@@ -283,3 +283,24 @@ def pair(a: Tuple[Tensor, Tensor], n: int) -> Tensor:
         return [pair([fl.ones(2), fl.ones(2)], 3), pair((fl.ones(2), fl.ones(2)), 3), said]
 
     agree(program)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_functions_scripted_if_traced_are_called_from_scripts(agree, tmp_path):
+    path = tmp_path / "program.py"
+    source = """
+@torch.jit.script_if_tracing
+def halves(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
+def uses(x: torch.Tensor) -> torch.Tensor:
+    return halves(x) + 1
+"""
+
+    def program(fl):
+        path.write_text(f"import {fl.__name__} as torch\n{source}")
+        spec = importlib.util.spec_from_file_location("program", path)
+        made = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(made)
+        return fl.jit.script(made.uses)(fl.ones(2))
+
+    agree(program)
