@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.jit._language import core, types as ty
+from flambeau.jit._script import ScriptMethod as ScriptMethod
 
 Graph, Node, Value, Block = core.GraphView, core.NodeView, core.ValueView, core.BlockView
 Type, ListType, DictType, TupleType = ty.Type, ty.List, ty.Dict, ty.Tuple
