@@ -229,13 +229,17 @@ def _opened(f: Any) -> Iterator[IO[bytes]]:
     yield f
 
 
+def _check_folder(path: Any) -> None:
+    if not os.path.isdir(os.path.dirname(os.path.realpath(os.fspath(path)))):
+        raise RuntimeError(f"Parent directory {os.path.dirname(os.fspath(path))} does not exist.")
+
+
 @contextlib.contextmanager
 def _replacing(path: Any) -> Iterator[IO[bytes]]:
     """A new file that takes the place of an old one when it is complete: a crash leaves the old one untouched."""
     target = os.path.realpath(os.fspath(path))
     folder, name = os.path.split(target)
-    if not os.path.isdir(folder):
-        raise RuntimeError(f"Parent directory {os.path.dirname(os.fspath(path))} does not exist.")
+    _check_folder(path)
     if os.path.exists(target) and not os.path.isfile(target):
         with open(target, "wb") as file:  # a device or a pipe
             yield file
@@ -322,6 +326,8 @@ def save(
     """
     if not _is_path(f) and not hasattr(f, "write"):
         raise AttributeError("expected 'f' to be string, path, or a file-like object with a 'write' attribute")
+    if _is_path(f):
+        _check_folder(f)
     if not _use_new_zipfile_serialization:
         from flambeau import _legacy_checkpoint  # rarely needed
 

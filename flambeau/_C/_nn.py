@@ -3,7 +3,7 @@
 from flambeau._eager.namespace import fill
 from flambeau._tensor import Tensor
 from flambeau._values.device import device as _device
-from flambeau._values.dtype import dtype as _dtype
+from flambeau._values.dtype import asked, dtype as _dtype
 
 __getattr__, __dir__ = fill(globals(), "nn")
 
@@ -11,6 +11,7 @@ __getattr__, __dir__ = fill(globals(), "nn")
 def _parse_to(*args, **kwargs):
     """What `to(...)` of a module asks for: (device, dtype, non_blocking, memory_format), None where it says nothing."""
     device, dtype, tensor = kwargs.pop("device", None), kwargs.pop("dtype", None), kwargs.pop("tensor", None)
+    asked(dtype, "to")
     layout = kwargs.pop("memory_format", None)
     given = list(args)
     if given and isinstance(given[0], Tensor):

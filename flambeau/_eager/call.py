@@ -557,7 +557,7 @@ def _refuse_sum(op: Op, values: tuple[Any, ...], target: Tensor) -> None:
     """What sums elements as 64-bit integers sums them in place as what they are, in no other dtype."""
     given = next((v for p, v in zip(op.params, values, strict=True) if p.name == "dtype"), None)
     if given is not None and given is not target.dtype:
-        have, want = (_C_NAMES.get(d.name, d.name) for d in (target.dtype, given))
+        have, want = (dtypes.C_NAMES.get(d, d.name) for d in (target.dtype, given))
         raise RuntimeError(f"Bad in-place call: input tensor dtype {have} and output tensor dtype {want} should match")
     if target.dtype.kind == "b" or target.dtype in (dtypes.uint16, dtypes.uint32, dtypes.uint64):
         raise NotImplementedError(f"\"{op.lacks[0][1]}\" not implemented for '{dtypes.SPOKEN[target.dtype]}'")
@@ -655,16 +655,8 @@ def _out_native(op: Op, met: Any, out: Tensor) -> bool:
 def check_exact(op: Op, o: Tensor, d: dtypes.dtype) -> None:
     """Raise where `out=` must have the dtype of the result, and has not."""
     if op.exact and d is not o.dtype:
-        want, got = (_C_NAMES.get(x.name, x.name) for x in (d, o.dtype))
+        want, got = (dtypes.C_NAMES.get(x, x.name) for x in (d, o.dtype))
         raise RuntimeError(f"Expected out tensor to have dtype {want}, but got {got} instead")
-
-
-_C_NAMES = {
-    "float32": "float", "float64": "double", "int64": "long int", "int32": "int", "int16": "short int", "int8": "signed char",
-    "uint8": "unsigned char", "bool": "bool", "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
-    "float16": "c10::Half", "bfloat16": "c10::BFloat16", "uint16": "short unsigned int", "uint32": "unsigned int", "uint64": "long unsigned int",
-    "complex32": "c10::complex<c10::Half>",
-}  # fmt: skip
 
 
 def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str) -> None:

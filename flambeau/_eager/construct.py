@@ -53,7 +53,7 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
 
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
                       "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).", UserWarning, stacklevel=2)  # fmt: skip
-    t = wrap(array_of(data, dtype, copy=True))
+    t = wrap(array_of(data, dtypes.asked(dtype, "tensor"), copy=True))
     if device is not None or default_device.get() is not CPU:
         t = on(t, device)
     if requires_grad:
@@ -107,7 +107,7 @@ def array_of(data: Any, d: dtypes.dtype | None, copy: bool) -> Any:
         return array_of(np.asarray(data), d, copy)
     if hasattr(data, "__array_interface__") or hasattr(data, "__dlpack__"):
         return array_of(np.asarray(data), d, copy)
-    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or isinstance(data, dict):
         if hasattr(data, "__index__"):
             return np.array(int(data), (d or dtypes.int64).np)
         if hasattr(data, "__float__"):
@@ -178,9 +178,11 @@ def _from_sequence(data: Any, d: dtypes.dtype | None) -> Any:
     shape = _shape_of(data)
     if not _has_objects(data):
         try:
-            a = np.array(data, dtype=None)
+            a: Any = np.array(data, dtype=None)
             if d is dtypes.uint64 and a.dtype.kind == "f" and a.size and a.max() >= 2.0**63:
                 a = np.array(data, np.uint64)  # of integers on both sides of 2**63 NumPy has made floats
+            if d is None and a.dtype.kind == "u" and a.dtype.itemsize == 8:
+                a = None  # which of them are Python's, and too large
         except (ValueError, OverflowError):
             a = None
         if a is not None and a.shape == shape and a.dtype.kind in "biufc":
@@ -200,11 +202,18 @@ def _from_sequence(data: Any, d: dtypes.dtype | None) -> Any:
             return convert(a, d) if a.dtype != d.np else a
     flat: list[Any] = []
     _flatten(data, shape, flat, 0)
+    if flat and isinstance(flat[0], str):
+        raise ValueError("too many dimensions 'str'")
+    if any(isinstance(v, str) for v in flat):
+        raise TypeError("new(): invalid data type 'str'")
     if d is None:
         d = _infer(flat)
     out = np.empty(len(flat), d.np)
     for i, v in enumerate(flat):
-        out[i] = _element(v, d)
+        try:
+            out[i] = _element(v, d)
+        except OverflowError:
+            raise ValueError("Overflow when unpacking long long") from None
     return out.reshape(shape)
 
 
@@ -256,7 +265,7 @@ def _shape_of(data: Any) -> tuple[int, ...]:
     while True:
         if isinstance(data, np.ndarray):
             return (*out, *data.shape)
-        if isinstance(data, (str, bytes, Tensor)) or not hasattr(data, "__len__"):
+        if isinstance(data, (str, bytes, dict, set, Tensor)) or not hasattr(data, "__len__"):
             return tuple(out)
         out.append(len(data))
         if not len(data):
@@ -287,8 +296,6 @@ def _infer(flat: list[Any]) -> dtypes.dtype:
             k = dtypes.of(v.dtype)
         elif isinstance(v, (bool, int, float, complex)):
             k = dtypes.of_number(v)
-        elif isinstance(v, str):
-            raise TypeError("new(): invalid data type 'str'")
         elif isinstance(v, np.ndarray):
             k = dtypes.of(v.dtype)
         elif isinstance(v, (list, tuple)):
@@ -326,7 +333,7 @@ def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) 
     """`data` as a tensor, sharing memory (and history) where that is possible."""
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(device=device, dtype=dtype)
-    return on(wrap(array_of(data, dtype, copy=False)), device)
+    return on(wrap(array_of(data, dtypes.asked(dtype, "as_tensor"), copy=False)), device)
 
 
 def asarray(
@@ -422,6 +429,12 @@ def _override(method: Any, *args: Any, **kwargs: Any) -> Any:
     return HOOKS["method"](method, args, kwargs)
 
 
+_TO = "".join(
+    f" * ({first}, bool non_blocking = False, bool copy = False, *, torch.memory_format memory_format = None)\n"
+    for first in ("torch.device device = None, torch.dtype dtype = None", "torch.dtype dtype", "Tensor tensor")
+)
+
+
 def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
     """(dtype, device, non_blocking, copy, memory_format) of a call of `to`."""
     d, where = kwargs.pop("dtype", None), kwargs.pop("device", None)
@@ -446,11 +459,7 @@ def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
                 d = rest.pop(0)
         else:
             raise TypeError(
-                f"to() received an invalid combination of arguments - got ({type(first).__name__}), but expected one of:\n"
-                " * (torch.device device = None, torch.dtype dtype = None, bool non_blocking = False, bool copy = False, *, "
-                "torch.memory_format memory_format = None)\n * (torch.dtype dtype, bool non_blocking = False, bool copy = False, *, "
-                "torch.memory_format memory_format = None)\n * (Tensor tensor, bool non_blocking = False, bool copy = False, *, "
-                "torch.memory_format memory_format = None)\n"
+                f"to() received an invalid combination of arguments - got ({type(first).__name__}), but expected one of:\n{_TO}"
             )
     if rest:
         non_blocking = rest.pop(0)
@@ -458,7 +467,12 @@ def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
         copy = rest.pop(0)
     if other is not None:
         d, where = other.dtype, other.device
-    return dtypes.of_type(d), (device(where) if where is not None else None), non_blocking, copy, fmt
+    d = dtypes.of_type(d)
+    if d is not None and not isinstance(d, dtypes.dtype):
+        raise TypeError(
+            f"to() received an invalid combination of arguments - got (dtype={type(d).__name__}, ), but expected one of:\n{_TO}"
+        )
+    return d, (device(where) if where is not None else None), non_blocking, copy, fmt
 
 
 def converted(self: Any, d: Any, where: Any, copy: bool, fmt: Any) -> Any:

@@ -219,6 +219,8 @@ def _factory(op: Op) -> str:
         ]
     first = params[0].name
     plain = [f"type({first}) in PLAIN", f"type({first}._a) is ndarray"] if params[0].is_tensor else ["here() is CPU"]
+    if any(p.name == "dtype" for p in params):
+        plain.append("(dtype is None or type(dtype) is DTYPE)")
     plain += ["(requires_grad is False or requires_grad is True)", "(pin_memory is False or pin_memory is None)"]
     if op.check is None:
         lines_ += [f"    if {' and '.join(['device is None', 'not MODES', *usual_types(op), *(['out is None'] if out else []), 'layout is None', *plain, 'not STATE.inference'])}:",

@@ -26,7 +26,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K, "misused": arguments.misused, "SIZES": SIZES, "memory_format_": MemoryFormat, "SIZES_OR_NONE": SIZES | {type(None)},
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "DTYPE": dtypes.dtype, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K, "misused": arguments.misused, "SIZES": SIZES, "memory_format_": MemoryFormat, "SIZES_OR_NONE": SIZES | {type(None)},
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "spread": large.spread, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 

@@ -319,7 +319,7 @@ def _checked(s: Any) -> Any:
     """A slice of Python integers with a positive step."""
     step = s.step
     if step is not None and (step._a.item() if isinstance(step, Tensor) else step) <= 0:
-        raise ValueError("step must be greater than zero")
+        raise ValueError("slice step cannot be zero" if step == 0 else "step must be greater than zero")
     try:
         return slice(
             *(None if v is None else v if isinstance(v, int) else v.__index__() for v in (s.start, s.stop, s.step))
@@ -450,6 +450,8 @@ def _tensor_index(i: Any) -> Any:
         return wrap(a.astype(np.int64) if a.size == 0 else a)
     if hasattr(i, "__index__"):
         return wrap(np.array(i.__index__()))
+    if isinstance(i, str):
+        raise TypeError("new(): invalid data type 'str'")
     raise IndexError(
         f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {type(i).__name__})"
     )
@@ -537,12 +539,11 @@ def _spoken(t: Any) -> str:
 
 
 def _as_value(value: Any, a: Any) -> Any:
-    if isinstance(value, (list, tuple, np.ndarray, np.generic)):
-        from flambeau._eager.construct import array_of
-
-        return array_of(value, None, False)
+    if isinstance(value, np.integer):
+        value = int(value)
     if not isinstance(value, (bool, int, float, complex)):
-        raise TypeError(f"can't assign a {type(value).__name__} to a torch.{'FloatTensor'}")
+        kind = f"numpy.{type(value).__name__}" if isinstance(value, (np.generic, np.ndarray)) else type(value).__name__
+        raise TypeError(f"can't assign a {kind} to a torch.{dtypes.SPOKEN[dtypes.of(a.dtype)]}Tensor")
     if a.dtype.kind not in "c" and isinstance(value, complex):
         raise RuntimeError(
             f"value cannot be converted to type {'float' if a.dtype.itemsize == 4 else 'double'} without overflow"

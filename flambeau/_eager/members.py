@@ -19,6 +19,13 @@ from flambeau._values.device import sparse_coo, sparse_csr
 _BACKWARD: dict[str, Any] = {}  # autograd.backward, which stands above this module
 
 
+def _lone(self: Any) -> Any:
+    """The one element that Python asks for as a number."""
+    if self._a.size != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return self.item()
+
+
 class _Members:
     """Collected here, then attached to Tensor: the class itself stays below the operators."""
 
@@ -311,13 +318,13 @@ class _Members:
         return bool(a.item() if a.dtype.kind != "V" else float(a.reshape(())))
 
     def __float__(self: Any) -> float:
-        return float(self.item())
+        return float(_lone(self))
 
     def __int__(self: Any) -> int:
-        return int(self.item())
+        return int(_lone(self))
 
     def __complex__(self: Any) -> complex:
-        return complex(self.item())
+        return complex(_lone(self))
 
     def __index__(self: Any) -> int:
         if MODES:

@@ -331,17 +331,13 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     if weight.ndim > 1:
         raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
     if weight.dtype is not input.dtype:
-        raise RuntimeError(f"prelu: Type promoting not supported. Got {_spoken(input)} and {_spoken(weight)}")
+        raise RuntimeError(f"prelu: Type promoting not supported. Got {SPOKEN[input.dtype]} and {SPOKEN[weight.dtype]}")
     if weight.ndim == 1 and input.ndim > 1:
         weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
     elif weight.ndim == 1 and input.ndim <= 1:
         weight = weight.reshape(()) if input.ndim == 0 else weight
     input, weight = still(input), still(weight)
     return input.where(input.gt(0), input * weight)
-
-
-def _spoken(t: Tensor) -> str:
-    return {"float32": "float", "float64": "double"}.get(t.dtype.name, t.dtype.name)
 
 
 @composite(

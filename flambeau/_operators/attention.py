@@ -13,7 +13,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, DType, Kernel, T
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import dtype, float32, int64, of
+from flambeau._values.dtype import C_NAMES, dtype, float32, int64, of
 from flambeau._values.shape import broadcast
 
 
@@ -21,7 +21,7 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_ca
     if not (query.dtype is key.dtype is value.dtype):
         raise RuntimeError(
             "Expected query, key, and value to have the same dtype, but got query.dtype: "
-            f"{_name(query)} key.dtype: {_name(key)} and value.dtype: {_name(value)} instead."
+            f"{C_NAMES[query.dtype]} key.dtype: {C_NAMES[key.dtype]} and value.dtype: {C_NAMES[value.dtype]} instead."
         )
     if query.ndim < 2 or key.ndim < 2 or value.ndim < 2:
         raise RuntimeError(
@@ -35,25 +35,13 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_ca
             and not (mask.dtype.name == "float32" and query.dtype.is_floating_point)
         ):
             raise RuntimeError(
-                f"Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: {_name(mask)} and  "
-                f"query.dtype: {_name(query)} instead."
+                f"Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: {C_NAMES[mask.dtype]} and  "
+                f"query.dtype: {C_NAMES[query.dtype]} instead."
             )
         if is_causal:
             raise RuntimeError(
                 "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
             )
-
-
-def _name(t: Tensor) -> str:
-    names = {
-        "float32": "float",
-        "float64": "double",
-        "int64": "long int",
-        "int32": "int",
-        "float16": "c10::Half",
-        "bfloat16": "c10::BFloat16",
-    }
-    return names.get(t.dtype.name, t.dtype.name)
 
 
 # ---------------------------------------------------------------- in tensor operations

@@ -8,18 +8,29 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Scalar, Shape, T
 from flambeau._operators.op import ALL_FORMS, OUT, composite, op
 from flambeau._tensor import Tensor, wrap
-from flambeau._values.dtype import SPOKEN, int8, int32, uint8
+from flambeau._values.dtype import C_NAMES, SPOKEN, int8, int32, uint8
 from flambeau._values.shape import broadcast, check_fills
 
-C_NAMES = {"Float": "float", "Double": "double", "Half": "c10::Half", "BFloat16": "c10::BFloat16", "Long": "long",
-                    "Int": "int", "Short": "short",
-           "Char": "signed char", "Byte": "unsigned char", "Bool": "bool", "ComplexFloat": "c10::complex<float>",
-           "ComplexDouble": "c10::complex<double>", "ComplexHalf": "c10::complex<c10::Half>"}  # fmt: skip
 
-
-def same_dtype(a: Any, b: Any, say: str = "expected m1 and m2 to have the same dtype, but got: {} != {}") -> None:
+def same_dtype(a: Any, b: Any) -> None:
     if a._a.dtype is not b._a.dtype and a._a.dtype != b._a.dtype:
-        raise RuntimeError(say.format(C_NAMES[SPOKEN[a.dtype]], C_NAMES[SPOKEN[b.dtype]]))
+        raise RuntimeError(
+            f"expected m1 and m2 to have the same dtype, but got: {C_NAMES[a.dtype]} != {C_NAMES[b.dtype]}"
+        )
+
+
+def same_dtypes(a: Any, b: Any) -> None:
+    if a._a.dtype != b._a.dtype:
+        raise RuntimeError(f"expected scalar type {SPOKEN[a.dtype]} but found {SPOKEN[b.dtype]}")
+
+
+def terms_and_factors(plus: Any, mat1: Any, mat2: Any) -> None:
+    """The dtypes of a sum with a product."""
+    for what, t in (("self", plus), ("mat1", mat1)):
+        if t._a.dtype != mat2._a.dtype:
+            raise RuntimeError(
+                f"{what} and mat2 must have the same dtype, but got {SPOKEN[t.dtype]} and {SPOKEN[mat2.dtype]}"
+            )
 
 
 def adjoint(x: Any) -> Any:
@@ -125,20 +136,18 @@ def _(input: Any, other: Any) -> None:
         return _two_vectors(input, other) if input.ndim == 1 else _vector_dtype(input, other)
     if other.ndim == 1:
         return _vector_dtype(input, other)
-    if input.ndim >= 3 and other.ndim >= 3:
+    if other.ndim >= 3:
         return same_dtypes(input, other)
     same_dtype(input, other)
 
 
-def _vector_dtype(mat: Any, vec: Any) -> None:
-    if mat._a.dtype != vec._a.dtype:
-        a, b = SPOKEN[mat.dtype], SPOKEN[vec.dtype]
-        raise RuntimeError(f"addmv input tensors must have the same dtype, but got {b}, {a}, and {b}")
-
-
-def same_dtypes(a: Any, b: Any) -> None:
-    if a._a.dtype != b._a.dtype:
-        raise RuntimeError(f"expected scalar type {SPOKEN[a.dtype]} but found {SPOKEN[b.dtype]}")
+def _vector_dtype(mat: Any, vec: Any, plus: Any = None) -> None:
+    plus = vec if plus is None else plus
+    if not (plus._a.dtype == mat._a.dtype == vec._a.dtype):
+        found = [SPOKEN[t.dtype] for t in (plus, mat, vec)]
+        raise RuntimeError(
+            f"addmv input tensors must have the same dtype, but got {found[0]}, {found[1]}, and {found[2]}"
+        )
 
 
 def _explain(x: Shape, y: Shape) -> None:
@@ -232,11 +241,11 @@ def _(input: Any, mat2: Any) -> None:
         raise RuntimeError("self must be a matrix")
     if y.ndim != 2:
         raise RuntimeError("mat2 must be a matrix")
-    same_dtype(input, mat2)
     if x.shape[1] != y.shape[0]:
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied ({x.shape[0]}x{x.shape[1]} and {y.shape[0]}x{y.shape[1]})"
         )
+    same_dtype(input, mat2)
 
 
 mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
@@ -333,11 +342,7 @@ def _(input: Any, weight: Any, bias: Any) -> None:
     x, w, b = input._a.shape, weight._a.shape, bias._a.shape
     if b == w[:1] and len(w) == 2 and input._a.dtype is weight._a.dtype is bias._a.dtype:
         return
-    for word, t in (("self", bias), ("mat1", input)):
-        if t._a.dtype != weight._a.dtype:
-            raise RuntimeError(
-                f"{word} and mat2 must have the same dtype, but got {SPOKEN[t.dtype]} and {SPOKEN[weight.dtype]}"
-            )
+    terms_and_factors(bias, input, weight)
     if not x or not w or len(w) > 2 or x[-1] != w[-1]:
         return  # the product itself says so
     if len(x) != 2 and len(b) != 1 and b[:-1] != (1,):
@@ -429,6 +434,11 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     if bias is not None and bias.shape[0] != weight.shape[0]:
         raise RuntimeError(
             f"bilinear(): bias size does not match weight size: got {bias.shape[0]} but expected {weight.shape[0]}"
+        )
+    if not (input1.dtype is input2.dtype is weight.dtype):
+        found = [C_NAMES[t.dtype] for t in (input1, input2, weight)]
+        raise RuntimeError(
+            f"All tensors must have the same dtype, got input1: {found[0]}, input2: {found[1]}, weight: {found[2]}"
         )
     n, o = input1.shape[-1], weight.shape[0]
     rows = math.prod(input1.shape[:-1])
@@ -544,9 +554,7 @@ def _int_mm(input: Tensor, mat2: Tensor) -> Tensor:
     for t, name, of in ((input, "self", (int8, uint8)), (mat2, "mat2", (int8,))):
         if t.dtype not in of:
             said = "int8 or uint8" if name == "self" else "of type int8"
-            got = C_NAMES.get(SPOKEN[t.dtype], SPOKEN[t.dtype])
-            got += " int" * (got in ("short", "long"))
-            raise RuntimeError(f"int_mm_out_cpu: Expected {name} dtype to be {said} but got {got}")
+            raise RuntimeError(f"int_mm_out_cpu: Expected {name} dtype to be {said} but got {C_NAMES[t.dtype]}")
     return mm(input.to(int32), mat2.to(int32))
 
 
@@ -566,6 +574,8 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
             "inner() the last dimension must match on both input tensors but got shapes "
             f"{list(input.shape)} and {list(other.shape)}"
         )
+    if input.dtype is not other.dtype:
+        raise RuntimeError("both inputs should have same dtype")
     if not input.ndim > 1 and not other.ndim > 1:
         return dot(input, other)
     n = input.shape[-1]
@@ -647,13 +657,9 @@ def _(input: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> None:
         raise RuntimeError(f"mat1 must be a matrix, got {len(x)}-D tensor")
     if len(y) != 2:
         raise RuntimeError(f"mat2 must be a matrix, got {len(y)}-D tensor")
+    terms_and_factors(input, mat1, mat2)
     if x[1] != y[0]:
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({x[0]}x{x[1]} and {y[0]}x{y[1]})")
-    same_dtype(mat1, mat2)
-    if input._a.dtype != mat2._a.dtype:
-        raise RuntimeError(
-            f"self and mat2 must have the same dtype, but got {SPOKEN[input.dtype]} and {SPOKEN[mat2.dtype]}"
-        )
     _fits(input, (x[0], y[1]))
 
 
@@ -701,6 +707,7 @@ def _(input: Any, mat: Any, vec: Any, beta: Any, alpha: Any) -> None:
         raise RuntimeError(
             f"size mismatch, got input ({input.shape[0] if input.ndim else 1}), mat ({n}x{m}), vec ({v})"
         )
+    _vector_dtype(mat, vec, input)
 
 
 addmv.vjp(
@@ -755,6 +762,12 @@ def _(k: Any, input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any
 @baddbmm.errors
 def _(input: Any, batch1: Any, batch2: Any, beta: Any, alpha: Any) -> None:
     _batches(batch1, batch2)
+    if input._a.dtype != batch1._a.dtype:
+        found = [C_NAMES[t.dtype] for t in (input, batch1, batch2)]
+        raise RuntimeError(
+            f"Input dtypes must be the same, got: input {found[0]}, batch1: {found[1]}, batch2: {found[2]}"
+        )
+    same_dtypes(batch1, batch2)
     _fits(input, (*batch1._a.shape[:2], batch2._a.shape[2]))
 
 
@@ -778,6 +791,7 @@ addbmm.older_form()
 @addbmm.errors
 def _(input: Any, batch1: Any, batch2: Any, beta: Any, alpha: Any) -> None:
     _batches(batch1, batch2)
+    terms_and_factors(input, batch1, batch2)
     _fits(input, (batch1._a.shape[1], batch2._a.shape[2]))
 
 

@@ -14,6 +14,7 @@ from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import C_NAMES, SPOKEN, bfloat16, class_name, float16
 
 Ints = int | Sequence[int]
 
@@ -164,15 +165,25 @@ def _checks(input: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[in
                     f"Calculated padded input size per channel: ({have}). Kernel size: ({need}). Kernel size can't be greater than actual "
                     "input size"
                 )
-    for t, what in ((weight, "weight"), (bias, "bias")):
-        if t is not None and t.dtype is not input.dtype:
-            if what == "bias":
-                raise RuntimeError(
-                    f"Input type ({Tensor.type(input)}) and bias type ({Tensor.type(t)}) should be the same"
-                )
-            raise RuntimeError(
-                f"Input type ({Tensor.type(input)}) and weight type ({Tensor.type(t)}) should be the same"
-            )
+    _same_dtypes(input, weight, None if transposed else bias)
+
+
+def _same_dtypes(input: Any, weight: Any, bias: Any) -> None:
+    a, w = input.dtype, weight.dtype
+    if bias is not None and bias.dtype is not a:
+        raise RuntimeError(f"Input type ({C_NAMES[a]}) and bias type ({C_NAMES[bias.dtype]}) should be the same")
+    if w is a:
+        return
+    if a.kind != "c" and w.kind != "c" and a not in (bfloat16, float16):
+        raise RuntimeError(f"expected scalar type {SPOKEN[a]} but found {SPOKEN[w]}")
+    raise RuntimeError(
+        f"Input type ({class_name(a)}) and weight type ({class_name(w)}) should be the same"
+        + (
+            " or input should be a MKLDNN tensor and weight is a dense tensor"
+            if a.kind != "c" and w.kind != "c"
+            else ""
+        )
+    )
 
 
 @composite("convolution", variants=("function",), receiver="input")

@@ -8,9 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from flambeau._kernel.language import IntList
-from flambeau._operators.contract import bmm, mm
+from flambeau._operators.contract import bmm, mm, same_dtypes
 from flambeau._operators.op import composite
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import C_NAMES
 from flambeau._values.shape import wrap_dim
 
 
@@ -166,6 +167,7 @@ def _pair(x: Any, a: list[Any], y: Any, b: list[Any], later: set[Any], sizes: di
     if not over:  # no sum: a plain product is cheaper
         out = left.reshape(left.shape[0], -1, 1) * right.reshape(right.shape[0], 1, -1)
     else:
+        same_dtypes(left, right)
         out = bmm(left, right) if batch else mm(left.squeeze(0), right.squeeze(0))
     return out.reshape([size[c] for c in labels]), labels
 
@@ -276,6 +278,12 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     for i, where in ((0, "the first"), (-1, "the last")):
         if tensors[i].ndim not in (1, 2):
             raise RuntimeError(f"multi_dot(): {where} tensor must be 1D or 2D but got {tensors[i].ndim}D")
+    for i, t in enumerate(tensors):
+        if t.dtype is not tensors[0].dtype:
+            raise RuntimeError(
+                f"multi_dot(): all tensors must have be the same dtype but tensor 0 is {C_NAMES[tensors[0].dtype]} "
+                f"and tensor {i} {C_NAMES[t.dtype]}"
+            )
     xs = list(tensors)
     shape = [*xs[0].shape[:1]] * (xs[0].ndim == 2) + [*xs[-1].shape[1:]]
     xs[0] = xs[0].unsqueeze(0) if xs[0].ndim == 1 else xs[0]

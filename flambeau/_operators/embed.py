@@ -10,7 +10,7 @@ from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._operators.sparse import embedding_sparse_backward
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, bfloat16, bool_, int32, int64, uint16, uint32, uint64
+from flambeau._values.dtype import SPOKEN, class_name, int32, int64
 
 
 @op("embedding", promote="none", variants=("function", "out"), receiver="indices")
@@ -30,16 +30,9 @@ def _check_indices(indices: Tensor, place: int, owner: str) -> None:
     """Rows are numbered in int32 and int64."""
     d = indices.dtype
     if d not in (int32, int64):
-        older = d.kind != "c" and d not in (
-            bool_,
-            bfloat16,
-            uint16,
-            uint32,
-            uint64,
-        )  # dtypes that had classes of their own
         raise RuntimeError(
             f"Expected tensor for argument #{place} 'indices' to have one of the following scalar types: Long, Int; but got "
-            f"{f'torch.{SPOKEN[d]}Tensor' if older else f'CPU{SPOKEN[d]}Type'} instead (while checking arguments for {owner})"
+            f"{class_name(d)} instead (while checking arguments for {owner})"
         )
 
 

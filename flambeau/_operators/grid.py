@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from flambeau._kernel.language import Index, IntList, Kernel, T
+from flambeau._operators.contract import same_dtypes
 from flambeau._operators.flat import flat_in, still
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
@@ -116,6 +117,7 @@ def _check(input: Any, grid: Any, mode: int) -> None:
 
 def _grid_sample(input: Any, grid: Any, mode: int, padding: int, align: bool) -> Any:
     _check(input, grid, mode)
+    same_dtypes(input, grid)
     n, spatial = input.ndim - 2, tuple(input.shape[2:])
     at = grid.flatten(1, -2)
     cells = prod(spatial)

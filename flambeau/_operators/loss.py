@@ -8,7 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Index, Kernel, Size, T
 from flambeau._operators.op import composite, op, pointwise
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import int64, uint8
+from flambeau._values.dtype import SPOKEN, can_cast, int64, uint8
 from flambeau._values.shape import broadcast
 
 NN = {"namespace": "nn", "variants": ("function", "out")}
@@ -110,6 +110,8 @@ def _bce_check(input: Tensor, target: Tensor) -> None:
 @composite("binary_cross_entropy", **NN, lacks=("bic", "binary_cross_entropy"), autocast="float32")
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)); logarithms are at least -100."""
+    if target.dtype is not input.dtype:
+        raise RuntimeError(f"Found dtype {SPOKEN[target.dtype]} but expected {SPOKEN[input.dtype]}")
     _bce_check(input, target)
     loss = _bce(input, target)
     return reduce(loss if weight is None else loss * weight, reduction)
@@ -145,6 +147,12 @@ def binary_cross_entropy_with_logits(
         loss = (1 - target) * input - log_p
     else:
         loss = (1 - target) * input - ((pos_weight - 1) * target + 1) * log_p
+    if loss.dtype is not target.dtype:  # PyTorch writes over 1 - target
+        if not can_cast(loss.dtype, target.dtype):
+            raise RuntimeError(
+                f"result type {SPOKEN[loss.dtype]} can't be cast to the desired output type {SPOKEN[target.dtype]}"
+            )
+        loss = loss.to(target.dtype)
     return reduce(loss if weight is None else loss * weight, reduction)
 
 
@@ -285,9 +293,9 @@ def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
             f"{classes} classes or no classes but got weight tensor of shape: {list(weight.shape)}"
         )
     if target.dtype not in (int64, uint8):
-        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {_spoken(target)}")
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {SPOKEN[target.dtype]}")
     if weight is not None and weight.dtype is not input.dtype:
-        raise RuntimeError(f"expected scalar type {_spoken(input)} but found {_spoken(weight)}")
+        raise RuntimeError(f"expected scalar type {SPOKEN[input.dtype]} but found {SPOKEN[weight.dtype]}")
 
 
 @composite("nll_loss", **NN, lacks=("bic", "nll_loss_out_frame"), autocast="float32")
@@ -370,7 +378,9 @@ def cross_entropy_loss(
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _probabilities(input, target, weight, reduction, label_smoothing, dim)
     if tuple(input.shape) == tuple(target.shape) and input.ndim > 1:
-        raise RuntimeError("Expected floating point type for target with class probabilities, got " + _spoken(target))
+        raise RuntimeError(
+            "Expected floating point type for target with class probabilities, got " + SPOKEN[target.dtype]
+        )
     if label_smoothing == 0:
         return _class_loss(input, target, weight, reduction, ignore_index)
     log_p = input.log_softmax(dim)
@@ -397,12 +407,6 @@ def cross_entropy_loss(
                 / weight.index_select(0, kept.reshape(-1)).reshape(target.shape).masked_fill(ignored, 0.0).sum()
             )
     return (1 - label_smoothing) * nll + (label_smoothing / classes) * smooth
-
-
-def _spoken(t: Tensor) -> str:
-    from flambeau._values.dtype import SPOKEN
-
-    return SPOKEN[t.dtype]
 
 
 @composite("_class_loss", variants=(), native=True)
@@ -584,7 +588,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-08) 
     tensor(0.7071)
     """
     if not (x1.dtype.kind == "f" and x2.dtype.kind == "f"):
-        raise RuntimeError("expected common dtype to be floating point, yet common dtype is " + _spoken(x1))
+        raise RuntimeError("expected common dtype to be floating point, yet common dtype is " + SPOKEN[x1.dtype])
     shape = broadcast(tuple(x1.shape), tuple(x2.shape))
     x1, x2 = x1.expand(shape), x2.expand(shape)
     n1 = (

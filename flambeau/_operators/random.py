@@ -13,10 +13,10 @@ from flambeau._operators.op import op
 from flambeau._tensor import Tensor
 from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import (
+    C_NAMES,
     SPOKEN,
     bfloat16,
     bool_,
-    complex32,
     complex64,
     complex128,
     dtype,
@@ -42,13 +42,6 @@ COMPLEX = (complex64, complex128)
 # Largest number and digits of the significand, by floating dtype.
 RANGE = {float16: (65504.0, 11), bfloat16: (3.3895313892515355e38, 8), float32: (3.4028234663852886e38, 24),
          float64: (1.7976931348623157e308, 53)}  # fmt: skip
-# How C++ spells a dtype, which some of PyTorch's messages show.
-C_NAMES = {
-    uint8: "unsigned char", int8: "signed char", int16: "short int", int32: "int", int64: "long int",
-    uint16: "short unsigned int", uint32: "unsigned int", uint64: "long unsigned int", bool_: "bool", float16: "c10::Half",
-    bfloat16: "c10::BFloat16", float32: "float", float64: "double", complex32: "c10::complex<c10::Half>",
-    complex64: "c10::complex<float>", complex128: "c10::complex<double>",
-}  # fmt: skip
 LOWEST = -(1 << 63)
 
 # Operators that overwrite their tensor with random numbers: method and in place only, and nothing flows back through them.

@@ -374,9 +374,7 @@ def _arg(word: str) -> Op:
             if input._a.dtype.kind == kind:
                 raise RuntimeError(f"{word}(): does not support {name} input")
         if dim is None and not input.numel():
-            raise IndexError(
-                f"{word}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
-            )
+            raise IndexError(f"{word}(): Expected reduction dim to be specified for input.numel() == 0.")
         if dim is not None:
             _refuse_empty(input, dim, word) if input.ndim else wrap_dim(dim, 0)
 

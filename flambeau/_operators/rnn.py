@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
-from flambeau._operators.contract import linear
+from flambeau._operators.contract import linear, terms_and_factors
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
 
@@ -19,6 +19,8 @@ State = tuple[Any, ...]
 
 
 def _product(x: Any, w: Any, b: Any) -> Any:
+    if b is not None and x.dtype is not w.dtype:
+        terms_and_factors(b, x, w)
     out = x @ w.t()
     return out if b is None else out + b
 

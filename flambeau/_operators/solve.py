@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Shape, Size, T
 from flambeau._operators import linalg as factor
-from flambeau._operators.contract import matmul
+from flambeau._operators.contract import matmul, same_dtypes
 from flambeau._operators.flat import blind_in, still
 from flambeau._operators.join import stack
 from flambeau._operators.op import composite, op
@@ -504,6 +504,7 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: Dim = -1) -> Tensor:
         )
     dim = wrap_dim(dim, input.ndim)
     shape = broadcast(input.shape, other.shape)
+    same_dtypes(input, other)
     a, b = (t.expand(shape).unbind(dim) for t in (input, other))
     return stack([a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)], dim)
 

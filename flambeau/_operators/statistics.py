@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, Kernel, Scalar, T
+from flambeau._operators.contract import same_dtypes
 from flambeau._operators.flat import flat_in
 from flambeau._operators.index import on_zeros
 from flambeau._operators.norm import norm_of_sizes
@@ -387,6 +388,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> T
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {a.shape[-1]} X2: {b.shape[-1]}")
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
+    same_dtypes(a, b)
     if isinstance(compute_mode, str):
         if compute_mode not in _MODES:
             raise ValueError(f"{compute_mode} is not a valid value for compute_mode")

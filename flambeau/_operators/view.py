@@ -57,7 +57,10 @@ def _(k: Any, input: Any, size: Any = None, *, dtype: Any = None) -> Any:
         size = sizes(size)
     if input.flags.c_contiguous:
         try:
-            return input.reshape(size)
+            out = input.reshape(size)
+            if out.shape == size or min(size) >= -1:  # NumPy takes every negative size for -1
+                return out
+            size = infer(sizes(size), input.size)
         except (ValueError, TypeError):
             size = infer(sizes(size), input.size)
             return input.reshape(size)

@@ -116,6 +116,19 @@ SPOKEN = {
     float8_e8m0fnu: "Float8_e8m0fnu", float4_e2m1fn_x2: "Float4_e2m1fn_x2", qint8: "QInt8", quint8: "QUInt8",
     qint32: "QInt32", **{d: d.name.replace("uint", "UInt").replace("int", "Int").replace("bits", "Bits").replace("quInt", "QUInt") for d in LABELS},
 }  # fmt: skip
+# How C++ spells it, which some of PyTorch's errors show.
+C_NAMES = {
+    uint8: "unsigned char", int8: "signed char", int16: "short int", int32: "int", int64: "long int",
+    uint16: "short unsigned int", uint32: "unsigned int", uint64: "long unsigned int", bool_: "bool", float16: "c10::Half",
+    bfloat16: "c10::BFloat16", float32: "float", float64: "double", complex32: "c10::complex<c10::Half>",
+    complex64: "c10::complex<float>", complex128: "c10::complex<double>",
+}  # fmt: skip
+_WITH_CLASSES = (uint8, int8, int16, int32, int64, float16, float32, float64)
+
+
+def class_name(d: dtype) -> str:
+    """How errors name the type of a tensor: by its class, where the dtype is old enough to have one."""
+    return f"torch.{SPOKEN[d]}Tensor" if d in _WITH_CLASSES else f"CPU{SPOKEN[d]}Type"
 
 
 _C_INTEGERS = {uint8: "uint8_t", int8: "int8_t", int16: "int16_t", int32: "int", int64: "int64_t",
@@ -196,6 +209,14 @@ def of_type(kind: Any) -> Any:
     return _PYTHON.get(kind, kind) if type(kind) is type else kind
 
 
+def asked(kind: Any, owner: str, name: str = "dtype") -> Any:
+    """The dtype that an argument of a function names; None stays."""
+    d = of_type(kind)
+    if d is not None and not isinstance(d, dtype):
+        raise TypeError(f"{owner}(): argument '{name}' must be torch.dtype, not {type(kind).__name__}")
+    return d
+
+
 # ---------------------------------------------------------------- the default dtype
 
 
@@ -249,7 +270,7 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
     >>> promote_types(uint8, int8)
     torch.int16
     """
-    if type1 is type2:
+    if type1 is type2 and isinstance(type1, dtype):
         return type1
     found = _cache.get((type1, type2))
     if found is None:
