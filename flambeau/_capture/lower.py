@@ -65,7 +65,9 @@ class Nodes:
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
         with flambeau.no_grad():
-            out = Interpreter(self.gm).run(*inputs)
+            steps = Interpreter(self.gm)
+            steps.extra_traceback = False  # errors are the program's, told as without the graph
+            out = steps.run(*inputs)
         return tuple(out) if isinstance(out, (tuple, list)) else (out,)
 
 
