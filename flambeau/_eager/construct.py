@@ -232,8 +232,6 @@ def _element(v: Any, d: dtypes.dtype) -> Any:
         return int(v)
     if d.kind == "b":
         return bool(v)
-    if isinstance(v, str):
-        raise TypeError("new(): invalid data type 'str'")
     if not isinstance(v, (int, float, complex, np.generic)):
         nameless = v is None or not hasattr(v, "__float__")
         raise TypeError(f"Could not infer dtype of {type(v).__name__}" if nameless else "bad element")

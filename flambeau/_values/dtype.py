@@ -270,7 +270,7 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
     >>> promote_types(uint8, int8)
     torch.int16
     """
-    if type1 is type2 and isinstance(type1, dtype):
+    if type1 is type2:
         return type1
     found = _cache.get((type1, type2))
     if found is None:
