@@ -1,4 +1,4 @@
-"""The default generator's seed and state. The streams are `_values.generator`; what is drawn, `_operators.random`."""
+"""The default generator's seed and state. The streams are `_values.generator`; what is drawn, `_operators.random` and `random_integers`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Products: matmul and its kind, with added terms (addmm ...), outer products. Sums over named dimensions stand in einsum.py."""
+"""Products: matmul and its kind, with added terms (addmm ...), outer products. Sums over named
+dimensions stand in einsum.py, layers in linear.py, what factors must have in common in _factors.py.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +8,21 @@ import math
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, Shape, T
+from flambeau._operators._factors import (
+    batches_fit,
+    bytes_fit,
+    explain,
+    same_dtype,
+    same_dtypes,
+    term_fits,
+    terms_and_factors,
+    vector_dtypes,
+    vectors_fit,
+)
 from flambeau._operators.op import ALL_FORMS, OUT, composite, op
-from flambeau._tensor import Tensor, wrap
-from flambeau._values.dtype import C_NAMES, SPOKEN, int8, int32, uint8
-from flambeau._values.shape import broadcast, check_fills
-
-
-def same_dtype(a: Any, b: Any) -> None:
-    if a._a.dtype is not b._a.dtype and a._a.dtype != b._a.dtype:
-        raise RuntimeError(
-            f"expected m1 and m2 to have the same dtype, but got: {C_NAMES[a.dtype]} != {C_NAMES[b.dtype]}"
-        )
-
-
-def same_dtypes(a: Any, b: Any) -> None:
-    if a._a.dtype != b._a.dtype:
-        raise RuntimeError(f"expected scalar type {SPOKEN[a.dtype]} but found {SPOKEN[b.dtype]}")
-
-
-def terms_and_factors(plus: Any, mat1: Any, mat2: Any) -> None:
-    """The dtypes of a sum with a product."""
-    for what, t in (("self", plus), ("mat1", mat1)):
-        if t._a.dtype != mat2._a.dtype:
-            raise RuntimeError(
-                f"{what} and mat2 must have the same dtype, but got {SPOKEN[t.dtype]} and {SPOKEN[mat2.dtype]}"
-            )
+from flambeau._tensor import Tensor
+from flambeau._values.dtype import C_NAMES, int32
+from flambeau._values.shape import broadcast
 
 
 def adjoint(x: Any) -> Any:
@@ -124,7 +116,7 @@ def _(k: Any, input: Any, other: Any) -> Any:
             return product(k, rows, other).reshape(*input.shape[:-1], other.shape[1])
         return product(k, input, other)
     except ValueError:
-        _explain(input.shape, other.shape)
+        explain(input.shape, other.shape)
         raise
 
 
@@ -133,56 +125,12 @@ def _(input: Any, other: Any) -> None:
     if input._a.dtype is other._a.dtype:
         return None
     if input.ndim <= 2 and other.ndim == 1:
-        return _two_vectors(input, other) if input.ndim == 1 else _vector_dtype(input, other)
+        return vectors_fit(input, other) if input.ndim == 1 else vector_dtypes(input, other)
     if other.ndim == 1:
-        return _vector_dtype(input, other)
+        return vector_dtypes(input, other)
     if other.ndim >= 3:
         return same_dtypes(input, other)
     same_dtype(input, other)
-
-
-def _vector_dtype(mat: Any, vec: Any, plus: Any = None) -> None:
-    plus = vec if plus is None else plus
-    if not (plus._a.dtype == mat._a.dtype == vec._a.dtype):
-        found = [SPOKEN[t.dtype] for t in (plus, mat, vec)]
-        raise RuntimeError(
-            f"addmv input tensors must have the same dtype, but got {found[0]}, {found[1]}, and {found[2]}"
-        )
-
-
-def _explain(x: Shape, y: Shape) -> None:
-    """Raise what PyTorch says of shapes that have no product."""
-    if not x or not y:
-        raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {len(x)}D and {len(y)}D")
-    if len(x) == len(y) == 1:
-        raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{x[0]}] and src [{y[0]}] to have the same "
-            "number of elements, but got "
-            f"{x[0]} and {y[0]} elements respectively"
-        )
-    if len(x) == 2 and len(y) == 1:
-        raise RuntimeError(f"size mismatch, got input ({x[0]}), mat ({x[0]}x{x[1]}), vec ({y[0]})")
-    if len(x) == 1 and len(y) == 2:
-        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied (1x{x[0]} and {y[0]}x{y[1]})")
-    if len(y) <= 2:
-        rows = 1
-        for n in x[:-1]:
-            rows *= n
-        if len(y) == 1:
-            raise RuntimeError(f"size mismatch, got input ({rows}), mat ({rows}x{x[-1]}), vec ({y[0]})")
-        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x[-1]} and {y[0]}x{y[1]})")
-    if len(x) == 2:
-        x = (1, *x)
-    if len(x) >= 2:
-        batch = broadcast(x[:-2], y[:-2])
-        count = 1
-        for n in batch:
-            count *= n
-        raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {x[-1]}] but "
-            f"got: [{count}, {y[-2]}]."
-        )
-    raise RuntimeError(f"size mismatch, got input ({y[-1]}), mat ({y[-1]}x{y[-2]}), vec ({x[0]})")
 
 
 def _left(g: Any, other: Any, shape: Shape) -> Any:
@@ -204,7 +152,7 @@ def _right(g: Any, input: Any, shape: Shape) -> Any:
     return matmul(adjoint(input), g)
 
 
-def _called(input: Any, other: Any) -> str:
+def called(input: Any, other: Any) -> str:
     """The product that PyTorch calls for operands of these ranks."""
     ranks = (input.ndim, other.ndim)
     if ranks in ((1, 1), (2, 1), (1, 2)):
@@ -212,7 +160,7 @@ def _called(input: Any, other: Any) -> str:
     return "mm" if ranks[1] < 3 or (ranks[0] < 3 and ranks[1] < 3) else "bmm"
 
 
-matmul.known_as("MmBackward0", inside=_called).vjp(
+matmul.known_as("MmBackward0", inside=called).vjp(
     input=lambda g, other, input_shape: _left(g, other, input_shape),
     other=lambda g, input, other_shape: _right(g, input, other_shape),
 )
@@ -264,190 +212,11 @@ def _(k: Any, input: Any, mat2: Any) -> Any:
 
 @bmm.errors
 def _(input: Any, mat2: Any) -> None:
-    _batches(input, mat2)
+    batches_fit(input, mat2)
     same_dtypes(input, mat2)
 
 
-def _batches(x: Any, y: Any) -> None:
-    if x.ndim != 3:
-        raise RuntimeError("batch1 must be a 3D tensor")
-    if y.ndim != 3:
-        raise RuntimeError("batch2 must be a 3D tensor")
-    (b, _, n), (c, m, _) = x._a.shape, y._a.shape
-    if b != c or n != m:
-        raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{b}, {n}] but got: [{c}, {m}]."
-        )
-
-
 bmm.vjp(input=lambda g, mat2: bmm(g, adjoint(mat2)), mat2=lambda g, input: bmm(adjoint(input), g))
-
-
-# ---------------------------------------------------------------- linear layers
-
-
-@op(
-    "linear",
-    namespace="nn",
-    variants=("function", "out"),
-    halves=True,
-    receiver="input",
-    lacks=("buC", "addmm_impl_cpu_"),
-    autocast="lower",
-)
-def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
-    """input @ weight.T + bias.
-
-    >>> torch.nn.functional.linear(torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0]]), torch.tensor([0.5]))
-    tensor([11.5000])
-    """
-    x = k.reshape(input, (1, -1)) if input.ndim == 1 else input
-    out = k.matmul(x, k.reshape(weight, (-1, 1)) if weight.ndim == 1 else k.permute(weight, (1, 0)))
-    if input.ndim == 1 or weight.ndim == 1:
-        out = k.reshape(out, (*input.shape[:-1], *weight.shape[:-1]))
-    if bias is None:
-        return out
-    return out + bias if bias.ndim <= len(out.shape) else k.reshape(out + bias, out.shape)
-
-
-@linear.arrays
-def _(k: Any, input: Any, weight: Any, bias: Any = None) -> Any:
-    fused = (
-        bias if bias is not None and weight.ndim == 2 and bias.shape == weight.shape[:1] and input.ndim > 1 else None
-    )
-    try:
-        if input.ndim > 2 and weight.ndim == 2 and input.size:
-            out = product(k, input.reshape(-1, input.shape[-1]), weight.T, fused)
-            out = out.reshape(*input.shape[:-1], weight.shape[0])
-        else:
-            out = product(k, input, weight.T, fused)
-    except ValueError:
-        _explain(input.shape, weight.T.shape)
-        raise
-    if bias is None or fused is not None:
-        return out
-    try:
-        out += bias
-    except (ValueError, TypeError):
-        out = (out + bias).reshape(out.shape)  # a vector product is a number
-    return out
-
-
-@linear.errors
-def _(input: Any, weight: Any, bias: Any) -> None:
-    if bias is None:
-        if input._a.dtype is not weight._a.dtype:
-            same_dtype(input, weight)
-        return
-    x, w, b = input._a.shape, weight._a.shape, bias._a.shape
-    if b == w[:1] and len(w) == 2 and input._a.dtype is weight._a.dtype is bias._a.dtype:
-        return
-    terms_and_factors(bias, input, weight)
-    if not x or not w or len(w) > 2 or x[-1] != w[-1]:
-        return  # the product itself says so
-    if len(x) != 2 and len(b) != 1 and b[:-1] != (1,):
-        check_fills(x[:-1] + w[:-1], b)  # a product, and a sum in its place
-        return
-    if len(w) == 1:
-        raise RuntimeError("mat2 must be a matrix, got 1-D tensor")
-    _fits(bias, (math.prod(x[:-1]), w[0]))
-
-
-def _linear_vjp(
-    g: Any, input: Any, weight: Any, input_shape: Any, weight_shape: Any, needs: Any
-) -> tuple[Any, Any, Any]:
-    wants = (*needs, False)[:3]
-    if len(weight_shape) == 1:
-        return (
-            g.unsqueeze(-1) * conj(weight) if wants[0] else None,
-            (g.unsqueeze(-1) * conj(input)).reshape(-1, input_shape[-1]).sum(0) if wants[1] else None,
-            g if wants[2] else None,
-        )
-    rows = g if g.ndim == 2 else g.reshape(-1, weight_shape[0])
-    gi = gw = gb = None
-    if wants[0]:
-        gi = mm(rows, conj(weight))
-        if g.ndim != 2:
-            gi = gi.reshape(input_shape)
-    if wants[1]:
-        x = input if input.ndim == 2 else input.reshape(-1, input.shape[-1])
-        gw = mm(adjoint(rows) if rows._a.dtype.kind != "c" else rows.t(), conj(x))
-    if wants[2]:
-        gb = rows.sum(0)
-    return gi, gw, gb
-
-
-linear.known_as(
-    "AddmmBackward0",
-    inside=lambda input, weight, bias: _called(input, weight) if bias is None else "addmm",
-    without=("bias", "MmBackward0"),
-).vjp(
-    _=lambda g, input, weight, input_shape, weight_shape, needs: _linear_vjp(
-        g, input, weight, input_shape, weight_shape, needs
-    )
-).reads(input=("weight",), weight=("input",))
-
-
-def _linear_arrays(
-    k: Any, g: Any, input: Any, weight: Any, input_shape: Any, weight_shape: Any, needs: Any
-) -> tuple[Any, Any, Any]:
-    if len(weight_shape) == 1 or g.dtype.kind not in "fV":
-        x, w = (None if a is None else wrap(a) for a in (input, weight))
-        out = _linear_vjp(wrap(g), x, w, input_shape, weight_shape, needs)
-        return tuple(None if x is None else x._a for x in out)  # type: ignore[return-value]
-    wants = (*needs, False)[:3]
-    rows = g if g.ndim == 2 else g.reshape(-1, weight_shape[0])
-    gi = gw = gb = None
-    if wants[0]:
-        gi = product(k, rows, weight)
-        if g.ndim != 2:
-            gi = gi.reshape(input_shape)
-    if wants[1]:
-        gw = product(k, rows.T, input if input.ndim == 2 else input.reshape(-1, input.shape[-1]))
-    if wants[2]:  # a product with ones adds columns faster than a reduction
-        gb = product(k, k.library("ones", rows.shape[0], rows.dtype)[None], rows)[0]
-    return gi, gw, gb
-
-
-linear.vjp_arrays(_=_linear_arrays)
-
-
-@composite("bilinear", variants=("function",))
-def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input1 @ weight[o] @ input2 for each output o, plus bias."""
-    if input1.ndim != input2.ndim:
-        raise RuntimeError(f"bilinear(): input dimensions do not match: got {input1.ndim} and {input2.ndim}")
-    for i in range(input1.ndim - 1):
-        if input1.shape[i] != input2.shape[i]:
-            raise RuntimeError(
-                f"bilinear(): input batch dimensions do not match at dim {i}: got {input1.shape[i]} "
-                f"and {input2.shape[i]}"
-            )
-    if input1.shape[-1] != weight.shape[1]:
-        raise RuntimeError(
-            f"bilinear(): input1 size does not match weight size: got {input1.shape[-1]} but expected {weight.shape[1]}"
-        )
-    if input2.shape[-1] != weight.shape[2]:
-        raise RuntimeError(
-            f"bilinear(): input2 size does not match weight size: got {input2.shape[-1]} but expected {weight.shape[2]}"
-        )
-    if bias is not None and bias.shape[0] != weight.shape[0]:
-        raise RuntimeError(
-            f"bilinear(): bias size does not match weight size: got {bias.shape[0]} but expected {weight.shape[0]}"
-        )
-    if not (input1.dtype is input2.dtype is weight.dtype):
-        found = [C_NAMES[t.dtype] for t in (input1, input2, weight)]
-        raise RuntimeError(
-            f"All tensors must have the same dtype, got input1: {found[0]}, input2: {found[1]}, weight: {found[2]}"
-        )
-    n, o = input1.shape[-1], weight.shape[0]
-    rows = math.prod(input1.shape[:-1])
-    x, y = input1.reshape(rows, n), input2.reshape(rows, input2.shape[-1])
-    wide = mm(x, weight.permute(1, 0, 2).reshape(n, o * weight.shape[2])).reshape(
-        x.shape[0], o, weight.shape[2]
-    )  # b o j
-    out = bmm(wide, y.unsqueeze(-1)).squeeze(-1).reshape(*input1.shape[:-1], o)
-    return out if bias is None else out + bias
 
 
 # ---------------------------------------------------------------- vectors
@@ -471,25 +240,10 @@ def _(input: Any, vec: Any) -> None:
     (n, m), v = input._a.shape, vec._a.shape[0]
     if m != v:
         raise RuntimeError(f"size mismatch, got input ({n}), mat ({n}x{m}), vec ({v})")
-    _vector_dtype(input, vec)
+    vector_dtypes(input, vec)
 
 
 mv.vjp(input=lambda g, vec: outer(g, conj(vec)), vec=lambda g, input: mv(adjoint(input), g))
-
-
-def _two_vectors(x: Any, y: Any) -> None:
-    if x.ndim != 1 or y.ndim != 1:
-        raise RuntimeError(f"1D tensors expected, but got {x.ndim}D and {y.ndim}D tensors")
-    if x._a.dtype != y._a.dtype:
-        raise RuntimeError(
-            f"dot : expected both vectors to have same dtype, but found {SPOKEN[x.dtype]} and {SPOKEN[y.dtype]}"
-        )
-    if x.numel() != y.numel():
-        raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{x.numel()}] and src [{y.numel()}] to have "
-            "the same number of elements, "
-            f"but got {x.numel()} and {y.numel()} elements respectively"
-        )
 
 
 @op("dot", variants=OUT, lacks=("buC", "dot"))
@@ -505,7 +259,7 @@ def _(k: Any, input: Any, tensor: Any) -> Any:
 
 @dot.errors
 def _(input: Any, tensor: Any) -> None:
-    _two_vectors(input, tensor)
+    vectors_fit(input, tensor)
 
 
 dot.vjp(input=lambda g, tensor: g * conj(tensor), tensor=lambda g, input: g * conj(input))
@@ -525,7 +279,7 @@ def _(k: Any, input: Any, other: Any) -> Any:
 
 @vdot.errors
 def _(input: Any, other: Any) -> None:
-    _two_vectors(input, other)
+    vectors_fit(input, other)
 
 
 vdot.vjp(input=lambda g, other: conj(g) * other, other=lambda g, input: g * input)
@@ -544,17 +298,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 @composite("_int_mm", variants=OUT)
 def _int_mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of matrices of bytes, summed in int32."""
-    for t, name in ((input, "self"), (mat2, "mat2")):
-        if t.ndim != 2:
-            raise RuntimeError(f"int_mm_out_cpu: Expected {name} to be of dimension 2 but got {t.ndim}")
-    if input.shape[1] != mat2.shape[0]:
-        raise RuntimeError(
-            f"int_mm_out_cpu: self.size(1) needs to match mat2.size(0) but got {input.shape[1]} and {mat2.shape[0]}"
-        )
-    for t, name, of in ((input, "self", (int8, uint8)), (mat2, "mat2", (int8,))):
-        if t.dtype not in of:
-            said = "int8 or uint8" if name == "self" else "of type int8"
-            raise RuntimeError(f"int_mm_out_cpu: Expected {name} dtype to be {said} but got {C_NAMES[t.dtype]}")
+    bytes_fit(input, mat2)
     return mm(input.to(int32), mat2.to(int32))
 
 
@@ -609,22 +353,6 @@ def _whole(x: Any, *scales: Any) -> tuple[Any, ...]:
     return tuple(int(v) if isinstance(v, float) else v for v in scales) if x.dtype.kind in "iu" else scales
 
 
-def _fits(input: Any, shape: Shape) -> None:
-    """Raise where a term does not expand to the product's sizes."""
-    have = input._a.shape
-    if len(have) > len(shape):
-        raise RuntimeError(
-            f"expand(torch.{SPOKEN[input.dtype]}Tensor{{{list(have)}}}, size={list(shape)}): the number of sizes provided "
-            f"({len(shape)}) must be greater or equal to the number of dimensions in the tensor ({len(have)})"
-        )
-    for i in range(1, len(have) + 1):
-        if have[-i] not in (1, shape[-i]):
-            raise RuntimeError(
-                f"The expanded size of the tensor ({shape[-i]}) must match the existing size ({have[-i]}) at non-singleton "
-                f"dimension {len(shape) - i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(have)}"
-            )
-
-
 def _times(g: Any, v: Any) -> Any:
     return g if v == 1 else g * (v.conjugate() if isinstance(v, complex) else v)
 
@@ -660,7 +388,7 @@ def _(input: Any, mat1: Any, mat2: Any, beta: Any, alpha: Any) -> None:
     terms_and_factors(input, mat1, mat2)
     if x[1] != y[0]:
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({x[0]}x{x[1]} and {y[0]}x{y[1]})")
-    _fits(input, (x[0], y[1]))
+    term_fits(input, (x[0], y[1]))
 
 
 addmm.vjp(
@@ -707,7 +435,7 @@ def _(input: Any, mat: Any, vec: Any, beta: Any, alpha: Any) -> None:
         raise RuntimeError(
             f"size mismatch, got input ({input.shape[0] if input.ndim else 1}), mat ({n}x{m}), vec ({v})"
         )
-    _vector_dtype(mat, vec, input)
+    vector_dtypes(mat, vec, input)
 
 
 addmv.vjp(
@@ -731,7 +459,7 @@ def _(input: Any, vec1: Any, vec2: Any, beta: Any, alpha: Any) -> None:
     for i, v in ((1, vec1), (2, vec2)):
         if v.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument vec{i}, but got {v.ndim}-D")
-    _fits(input, (vec1._a.shape[0], vec2._a.shape[0]))
+    term_fits(input, (vec1._a.shape[0], vec2._a.shape[0]))
     if input._a.dtype.kind in "iub":
         for name, v in (("beta", beta), ("alpha", alpha)):
             if isinstance(v, float):
@@ -761,14 +489,14 @@ def _(k: Any, input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any
 
 @baddbmm.errors
 def _(input: Any, batch1: Any, batch2: Any, beta: Any, alpha: Any) -> None:
-    _batches(batch1, batch2)
+    batches_fit(batch1, batch2)
     if input._a.dtype != batch1._a.dtype:
         found = [C_NAMES[t.dtype] for t in (input, batch1, batch2)]
         raise RuntimeError(
             f"Input dtypes must be the same, got: input {found[0]}, batch1: {found[1]}, batch2: {found[2]}"
         )
     same_dtypes(batch1, batch2)
-    _fits(input, (*batch1._a.shape[:2], batch2._a.shape[2]))
+    term_fits(input, (*batch1._a.shape[:2], batch2._a.shape[2]))
 
 
 baddbmm.vjp(
@@ -790,9 +518,9 @@ addbmm.older_form()
 
 @addbmm.errors
 def _(input: Any, batch1: Any, batch2: Any, beta: Any, alpha: Any) -> None:
-    _batches(batch1, batch2)
+    batches_fit(batch1, batch2)
     terms_and_factors(input, batch1, batch2)
-    _fits(input, (batch1._a.shape[1], batch2._a.shape[2]))
+    term_fits(input, (batch1._a.shape[1], batch2._a.shape[2]))
 
 
 addbmm.vjp(

@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from flambeau._kernel.language import IntList
-from flambeau._operators.contract import bmm, mm, same_dtypes
+from flambeau._operators._factors import same_dtypes
+from flambeau._operators.contract import bmm, mm
 from flambeau._operators.op import composite
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import C_NAMES

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from flambeau._kernel.language import Index, IntList, Kernel, T
-from flambeau._operators.contract import same_dtypes
+from flambeau._operators._factors import same_dtypes
 from flambeau._operators.flat import flat_in, still
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor

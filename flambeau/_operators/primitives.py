@@ -12,7 +12,19 @@ from math import prod
 from typing import Any
 
 from flambeau._kernel.language import DType, Kernel, Scalar, Shape, Shape2, Size, T
-from flambeau._operators import activation, contract, conv, grid as grids, loss, normalize, pad, pool, resample, select
+from flambeau._operators import (
+    activation,
+    contract,
+    conv,
+    grid as grids,
+    linear,
+    loss,
+    normalize,
+    pad,
+    pool,
+    resample,
+    select,
+)
 from flambeau._operators.op import REGISTRY, REQUIRED, Op, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.device import (
@@ -266,7 +278,7 @@ def _unsafe_view(k: Kernel[T], input: T, size: Shape) -> T:
 
 _unsafe_view.vjp(input=lambda g, input_shape: g.reshape(input_shape))
 contract.matmul.parts(_product)
-contract.linear.parts(_linear)
+linear.linear.parts(_linear)
 
 # ---------------------------------------------------------------- convolutions, pools
 

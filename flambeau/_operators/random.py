@@ -1,4 +1,4 @@
-"""Random tensors. The streams and what is made of them are PyTorch's CPU generator's, number for number (`_values.sampling`)."""
+"""Random tensors; integers stand in random_integers. The streams and what is made of them are PyTorch's CPU generator's, number for number (`_values.sampling`)."""
 
 from __future__ import annotations
 
@@ -28,27 +28,22 @@ from flambeau._values.dtype import (
     int32,
     int64,
     uint8,
-    uint16,
-    uint32,
-    uint64,
 )
 from flambeau._values.generator import Generator
 from flambeau._values.shape import broadcast
 
 FLOATS = (float32, float64, float16, bfloat16)
 SIGNED_OR_BYTE = (uint8, int8, int16, int32, int64)
-UNSIGNED = (uint16, uint32, uint64)
 COMPLEX = (complex64, complex128)
 # Largest number and digits of the significand, by floating dtype.
 RANGE = {float16: (65504.0, 11), bfloat16: (3.3895313892515355e38, 8), float32: (3.4028234663852886e38, 24),
          float64: (1.7976931348623157e308, 53)}  # fmt: skip
-LOWEST = -(1 << 63)
 
 # Operators that overwrite their tensor with random numbers: method and in place only, and nothing flows back through them.
 FILLS: dict[str, Any] = {"promote": "none", "variants": ("inplace",)}
 
 
-def _nothing(g: Tensor) -> Tensor:
+def nothing(g: Tensor) -> Tensor:
     return g.new_zeros(g.shape)
 
 
@@ -89,7 +84,7 @@ def uniform(k: Kernel[T], input: T, from_: float = 0, to: float = 1, *, generato
     return k.library("uniform", input, low=float(from_), high=float(to), generator=generator)
 
 
-uniform.vjp(input=_nothing)
+uniform.vjp(input=nothing)
 
 
 @uniform.errors
@@ -127,10 +122,10 @@ def rand_like(k: Kernel[T], input: T, *, generator: Generator | None = None, dty
     """Uniform numbers on [0, 1) in a tensor of `input`'s sizes."""
     d = own(input, dtype)
     supported("check_uniform_bounds", real(d), FLOATS)
-    return k.library("uniform", _empty_like(k, input, d, memory_format), low=0.0, high=1.0, generator=generator)
+    return k.library("uniform", empty_like(k, input, d, memory_format), low=0.0, high=1.0, generator=generator)
 
 
-def _empty_like(k: Any, x: Any, d: dtype, format: Any) -> Any:
+def empty_like(k: Any, x: Any, d: dtype, format: Any) -> Any:
     return k.library("full_as", x, value=None, dtype=d, format="preserve_format" if format is None else format.name)
 
 
@@ -153,7 +148,7 @@ def normal_fill(k: Kernel[T], input: T, mean: float = 0, std: float = 1, *, gene
     return k.library("normal", input, mean=float(mean), std=float(std), generator=generator)
 
 
-normal_fill.vjp(input=_nothing)
+normal_fill.vjp(input=nothing)
 
 
 @normal_fill.errors
@@ -192,7 +187,7 @@ def randn_like(k: Kernel[T], input: T, *, generator: Generator | None = None, dt
     """Standard normal numbers in a tensor of `input`'s sizes."""
     d = own(input, dtype)
     supported("normal_kernel_cpu", real(d), FLOATS)
-    return k.library("normal", _empty_like(k, input, d, memory_format), mean=0.0, std=1.0, generator=generator)
+    return k.library("normal", empty_like(k, input, d, memory_format), mean=0.0, std=1.0, generator=generator)
 
 
 @op("normal.Tensor_Tensor", promote="none", exact=False, variants=("function", "out"))
@@ -202,7 +197,7 @@ def normal_each(k: Kernel[T], mean: T, std: T, *, generator: Generator | None = 
     >>> torch.normal(torch.tensor([0.0, 100.0]), torch.tensor([0.0, 0.0]))
     tensor([  0., 100.])
     """
-    z = k.library("randn", shape=broadcast(mean.shape, std.shape), dtype=_of(mean), generator=generator)
+    z = k.library("randn", shape=broadcast(mean.shape, std.shape), dtype=own_dtype(mean), generator=generator)
     return z * std + mean
 
 
@@ -212,13 +207,13 @@ def _(mean: Any, std: Any, generator: Any) -> None:
     supported("normal_kernel_cpu", real(mean.dtype), FLOATS)
 
 
-normal_each.vjp(mean=_nothing, std=_nothing)
+normal_each.vjp(mean=nothing, std=nothing)
 
 
 @op("normal.Tensor_float", promote="none", exact=False, variants=("function", "out"), python_name="normal")
 def normal_mean(k: Kernel[T], mean: T, std: float = 1, *, generator: Generator | None = None) -> T:
     """Normal numbers, each with its own mean."""
-    return k.library("randn", shape=mean.shape, dtype=_of(mean), generator=generator, std=float(std)) + mean
+    return k.library("randn", shape=mean.shape, dtype=own_dtype(mean), generator=generator, std=float(std)) + mean
 
 
 @normal_mean.errors
@@ -227,13 +222,13 @@ def _(mean: Any, std: float, generator: Any) -> None:
     supported("normal_kernel_cpu", real(mean.dtype), FLOATS)
 
 
-normal_mean.vjp(mean=_nothing)
+normal_mean.vjp(mean=nothing)
 
 
 @op("normal.float_Tensor", promote="none", exact=False, variants=("function", "out"), python_name="normal")
 def normal_std(k: Kernel[T], mean: float, std: T, *, generator: Generator | None = None) -> T:
     """Normal numbers, each with its own standard deviation."""
-    z = k.library("randn", shape=std.shape, dtype=_of(std), generator=generator) * std
+    z = k.library("randn", shape=std.shape, dtype=own_dtype(std), generator=generator) * std
     return z + k.like(mean, z)
 
 
@@ -243,7 +238,7 @@ def _(mean: float, std: Any, generator: Any) -> None:
     supported("normal_kernel_cpu", real(std.dtype), FLOATS)
 
 
-normal_std.vjp(std=_nothing)
+normal_std.vjp(std=nothing)
 
 
 @op("normal.float_float", promote="none", variants=FACTORY, python_name="normal")
@@ -266,212 +261,8 @@ def _check_stds(std: Any) -> None:
           "normal expects all elements of std >= 0.0")  # fmt: skip
 
 
-def _of(x: Any) -> dtype:
+def own_dtype(x: Any) -> dtype:
     return own(x, None)
-
-
-# ---------------------------------------------------------------- integers
-
-
-def _inner(value: int, d: dtype, step: int) -> int:
-    """A bound moved inwards to where the numbers of a floating dtype cannot cross it (`step` is 1 for the lower one)."""
-    digits = RANGE[d][1]
-    rounded = float(d.np.type(value + step))
-    if math.isinf(rounded):
-        return value  # out of bounds, which is for the caller to say
-    near = int(rounded)
-    if (near < value) if step > 0 else (near >= value):
-        spacing = 1 << (max(abs(value + step).bit_length() - 1, 0) - digits + 1)
-        return near + step * spacing
-    return value
-
-
-def _bounds(d: dtype, low: int, high: int | None) -> tuple[int, int]:
-    """(low, span) of what `random_` draws from, or PyTorch's refusal."""
-    floating = d in RANGE
-    if high is not None:
-        check(low < high, RuntimeError, f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
-        if floating:
-            low, high = _inner(low, d, 1), _inner(high, d, -1)
-            check(low < high, RuntimeError, "random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got "
-                  f"from={low} >= to={high}")  # fmt: skip
-        _in_range(d, low, high - 1)
-        return low, high - low
-    if floating:
-        last = min(1 << RANGE[d][1], -LOWEST - 1)
-        low = _inner(low, d, 1)
-        check(low < last, RuntimeError, "random_ expects 'from' casted to dtype to be less than or equal to 'to_inc' casted to "
-              f"dtype, but got from={low} > to_inc={last}")  # fmt: skip
-    elif d.kind in "bi":
-        last = min(_limits(d)[1], -LOWEST - 1)
-    else:
-        raise RuntimeError("random_from_to_impl handles only integral, floating-point and boolean types")
-    _in_range(d, low, last)
-    return low, last - low + 1
-
-
-def _limits(d: dtype) -> tuple[int, int]:
-    if d is bool_:
-        return 0, 1
-    bits = d.itemsize * 8
-    return (-(1 << bits - 1), (1 << bits - 1) - 1) if d.is_signed else (0, (1 << bits) - 1)
-
-
-def _in_range(d: dtype, low: int, last: int) -> None:
-    if d in RANGE:
-        largest, digits = RANGE[d]
-        smallest: float = -largest
-    elif d.kind in "bi":
-        smallest, largest = _limits(d)
-        digits = 0
-    else:
-        raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
-    for name, value in (("from", low), ("to - 1", last)):
-        check(smallest <= value <= largest, RuntimeError, f"{name} is out of bounds for {C_NAMES[d]}")
-        if digits and not -(1 << digits) <= value <= 1 << digits:
-            import warnings
-
-            warnings.warn(
-                f"{name} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision limitations {C_NAMES[d]} can support "
-                "discrete uniform distribution only within this range. This warning will become an error in version 1.7 "
-                "release, please fix the code in advance", UserWarning, stacklevel=5)  # fmt: skip
-
-
-@op("random", **FILLS)
-def random(k: Kernel[T], input: T, *, generator: Generator | None = None) -> T:
-    """Fills the tensor with integers from 0 to the largest that its dtype holds (exactly)."""
-    supported("random_kernel_cpu", _of(input), (*SIGNED_OR_BYTE, bool_, *FLOATS))
-    return k.library("integers", input, low=None, span=0, generator=generator)
-
-
-random.vjp(input=_nothing)
-
-
-@op("random.to", promote="none", variants=("inplace",), python_name="random")
-def random_to(k: Kernel[T], input: T, to: int, *, generator: Generator | None = None) -> T:
-    """Fills the tensor with integers from 0 to `to` - 1."""
-    low, span = _bounds(_of(input), 0, int(to))
-    return k.library("integers", input, low=low, span=span, generator=generator)
-
-
-random_to.vjp(input=_nothing)
-
-
-@op(
-    "random.from(Tensor self, int from, int? to, *, Generator? generator=None)",
-    promote="none",
-    variants=("inplace",),
-    python_name="random",
-)
-def random_from(k: Kernel[T], input: T, from_: int, to: int | None, *, generator: Generator | None = None) -> T:
-    """Fills the tensor with integers from `from` to `to` - 1, or to the largest that its dtype holds."""
-    if from_ == LOWEST and to is None:
-        supported("random_full_64_bits_range_kernel_cpu", _of(input), (int64, float64, float32, bfloat16))
-        return k.library("integers", input, low=LOWEST, span=0, generator=generator)
-    low, span = _bounds(_of(input), int(from_), None if to is None else int(to))
-    return k.library("integers", input, low=low, span=span, generator=generator)
-
-
-random_from.vjp(input=_nothing)
-
-
-@op(
-    "randint(SymInt high, SymInt[] size, *, ScalarType? dtype=4, ...)",
-    "randint.generator(SymInt high, SymInt[] size, *, Generator? generator, ScalarType? dtype=4, ...)",
-    promote="none",
-    variants=FACTORY,
-)
-def randint(
-    k: Kernel[T], high: int, size: Shape, *, generator: Generator | None = None, dtype: DType | None = None
-) -> T:
-    """Integers from 0 to `high` - 1, or from `low` to `high` - 1.
-
-    >>> torch.randint(5, 6, (3,))
-    tensor([5, 5, 5])
-    """
-    return _randint(k, 0, high, size, dtype, generator)
-
-
-@op(
-    "randint.low(SymInt low, SymInt high, SymInt[] size, *, ScalarType? dtype=4, ...)",
-    "randint.low_generator(SymInt low, SymInt high, SymInt[] size, *, Generator? generator, ScalarType? dtype=4, ...)",
-    promote="none",
-    variants=FACTORY,
-    python_name="randint",
-)
-def randint_low(k: Kernel[T], low: int, high: int, size: Shape, *, generator: Generator | None = None,
-                dtype: DType | None = None) -> T:  # fmt: skip
-    """Integers from `low` to `high` - 1."""
-    return _randint(k, low, high, size, dtype, generator)
-
-
-def _randint(k: Any, low: int, high: int, size: Any, d: dtype | None, generator: Any) -> Any:
-    if isinstance(size, int):
-        raise TypeError(f"randint(): argument 'size' (position 2) must be tuple of ints, not {type(size).__name__}")
-    low, high = int(low), int(high)
-    if not (LOWEST <= low < -LOWEST and LOWEST <= high < -LOWEST):
-        raise ValueError("Overflow when unpacking long long")
-    d = int64 if d is None else d
-    shape = shaped(size)
-    low, span = _bounds(d, low, high)
-    return k.library("randint", shape=shape, dtype=d, low=low, span=span, generator=generator)
-
-
-@op(
-    "randint_like(Tensor self, SymInt high, *, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
-    "randint_like.Tensor(Tensor self, Tensor high, *, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
-    promote="none",
-    variants=LIKE,
-    differentiable=False,
-)
-def randint_like(k: Kernel[T], input: T, high: int, *, generator: Generator | None = None, dtype: DType | None = None,
-                 memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
-    """Integers from 0 to `high` - 1, or from `low` to `high` - 1, in a tensor of `input`'s sizes."""
-    return _randint_like(k, input, 0, high, generator, dtype, memory_format)
-
-
-@op(
-    "randint_like.low_dtype(Tensor self, SymInt low, SymInt high, *, ScalarType? dtype=None, ..., MemoryFormat? memory_format=None)",
-    promote="none",
-    variants=LIKE,
-    differentiable=False,
-    python_name="randint_like",
-)
-def randint_like_low(k: Kernel[T], input: T, low: int, high: int, *, generator: Generator | None = None,
-                     dtype: DType | None = None, memory_format: MemoryFormat | None = None) -> T:  # fmt: skip
-    """Integers from `low` to `high` - 1 in a tensor of `input`'s sizes."""
-    return _randint_like(k, input, low, high, generator, dtype, memory_format)
-
-
-def _randint_like(k: Any, x: Any, low: Any, high: Any, generator: Any, d: dtype | None, format: Any) -> Any:
-    d = own(x, d)
-    first, span = _bounds(d, int(low), int(high))
-    return k.library("integers", _empty_like(k, x, d, format), low=first, span=span, generator=generator)
-
-
-@op(
-    "randperm(SymInt n, *, ScalarType? dtype=4, ...)",
-    "randperm.generator(SymInt n, *, Generator? generator, ScalarType? dtype=4, ...)",
-    promote="none",
-    variants=FACTORY,
-)
-def randperm(k: Kernel[T], n: int, *, generator: Generator | None = None, dtype: DType | None = None) -> T:
-    """The integers from 0 to `n` - 1 in random order.
-
-    >>> torch.randperm(5).sort().values
-    tensor([0, 1, 2, 3, 4])
-    """
-    d = int64 if dtype is None else dtype
-    n = int(n)
-    check(n >= 0, RuntimeError, f"Trying to create tensor with negative dimension {n}: [{n}]")
-    supported("randperm", d, (*SIGNED_OR_BYTE, *FLOATS, *UNSIGNED))
-    if d in RANGE:
-        digits = RANGE[d][1]
-        most = str((1 << digits) + 1) if d in (float16, bfloat16) else f"2^{digits}+1"
-        check(n <= (1 << digits) + 1, RuntimeError, f"n cannot be greater than {most} for {SPOKEN[d]} type.")
-    else:
-        check(n <= _limits(d)[1], RuntimeError, f"value cannot be converted to type {d.name}_t without overflow")
-    return k.library("randperm", n=n, dtype=d, generator=generator)
 
 
 # ---------------------------------------------------------------- bernoulli
@@ -495,7 +286,7 @@ def bernoulli_fill(k: Kernel[T], input: T, p: float = 0.5, *, generator: Generat
     return k.library("bernoulli", input, p=float(p), generator=generator)
 
 
-bernoulli_fill.vjp(input=_nothing)
+bernoulli_fill.vjp(input=nothing)
 
 
 @bernoulli_fill.errors
@@ -512,13 +303,13 @@ def _(input: Any, p: float, generator: Any) -> None:
 )
 def bernoulli_fill_each(k: Kernel[T], input: T, p: T, *, generator: Generator | None = None) -> T:
     """Fills the tensor with ones, each with the probability that stands in `p`, and zeros."""
-    _check_each(_of(input), p)
+    _check_each(own_dtype(input), p)
     if p.shape != input.shape:
         _expandable(p.shape, input.shape)
     return k.library("bernoulli_each", input, p, generator=generator)
 
 
-bernoulli_fill_each.vjp(input=_nothing, p=lambda g, p_shape: g.new_zeros(p_shape))
+bernoulli_fill_each.vjp(input=nothing, p=lambda g, p_shape: g.new_zeros(p_shape))
 
 
 def _expandable(shape: Shape, target: Shape) -> None:
@@ -530,7 +321,7 @@ def _expandable(shape: Shape, target: Shape) -> None:
 
 def _check_each(d: dtype, p: Any) -> None:
     supported("bernoulli_tensor_cpu_self_", d, ZERO_ONE)
-    supported("bernoulli_tensor_cpu_p_", _of(p), FLOATS)
+    supported("bernoulli_tensor_cpu_p_", own_dtype(p), FLOATS)
     check(not hasattr(p, "__array_interface__") or bool(((p >= 0) & (p <= 1)).all()), RuntimeError,
           "Expected p_in >= 0 && p_in <= 1 to be true, but got false.  (Could this error message be improved?  If so, please "
           "report an enhancement request to PyTorch.)")  # fmt: skip
@@ -543,24 +334,24 @@ def bernoulli(k: Kernel[T], input: T, *, generator: Generator | None = None) -> 
     >>> torch.bernoulli(torch.tensor([0.0, 1.0]))
     tensor([0., 1.])
     """
-    _check_each(_of(input), input)
-    return k.library("bernoulli_each", _empty_like(k, input, _of(input), _Contiguous), input, generator=generator)
+    _check_each(own_dtype(input), input)
+    return k.library("bernoulli_each", empty_like(k, input, own_dtype(input), _Contiguous), input, generator=generator)
 
 
 class _Contiguous:
     name = "contiguous_format"
 
 
-bernoulli.vjp(input=_nothing)
+bernoulli.vjp(input=nothing)
 
 
 @op("bernoulli.p", promote="none", variants=("function", "method"), python_name="bernoulli")
 def bernoulli_p(k: Kernel[T], input: T, p: float, *, generator: Generator | None = None) -> T:
     """Ones, each with probability `p`, and zeros, in a tensor like `input`."""
-    return k.library("bernoulli", _empty_like(k, input, _of(input), _Contiguous), p=float(p), generator=generator)
+    return k.library("bernoulli", empty_like(k, input, own_dtype(input), _Contiguous), p=float(p), generator=generator)
 
 
-bernoulli_p.vjp(input=_nothing)
+bernoulli_p.vjp(input=nothing)
 
 
 @bernoulli_p.errors
@@ -578,7 +369,7 @@ def exponential(k: Kernel[T], input: T, lambd: float = 1, *, generator: Generato
     return k.library("exponential", input, rate=float(lambd), generator=generator)
 
 
-exponential.vjp(input=_nothing)
+exponential.vjp(input=nothing)
 
 
 @exponential.errors
@@ -595,7 +386,7 @@ def geometric(k: Kernel[T], input: T, p: float, *, generator: Generator | None =
     return k.library("geometric", input, p=float(p), generator=generator)
 
 
-geometric.vjp(input=_nothing)
+geometric.vjp(input=nothing)
 
 
 @geometric.errors
@@ -610,7 +401,7 @@ def cauchy(k: Kernel[T], input: T, median: float = 0, sigma: float = 1, *, gener
     return k.library("cauchy", input, median=float(median), sigma=float(sigma), generator=generator)
 
 
-cauchy.vjp(input=_nothing)
+cauchy.vjp(input=nothing)
 
 
 @cauchy.errors
@@ -627,7 +418,7 @@ def log_normal(k: Kernel[T], input: T, mean: float = 1, std: float = 2, *, gener
     return k.library("log_normal", input, mean=float(mean), std=float(std), generator=generator)
 
 
-log_normal.vjp(input=_nothing)
+log_normal.vjp(input=nothing)
 
 
 @log_normal.errors
@@ -673,11 +464,11 @@ def _(input: Any, num_samples: int, replacement: bool, generator: Any) -> None:
 @op("poisson", promote="none", variants=("function",))
 def poisson(k: Kernel[T], input: T, generator: Generator | None = None) -> T:
     """Poisson numbers, each with the rate that stands in `input`."""
-    supported("poisson_cpu", _of(input), FLOATS)
+    supported("poisson_cpu", own_dtype(input), FLOATS)
     return k.library("poisson", input, generator=generator)
 
 
-poisson.vjp(input=_nothing)
+poisson.vjp(input=nothing)
 
 
 @op("binomial", promote="none", variants=("function",))
@@ -696,13 +487,13 @@ def _(count: Any, prob: Any, generator: Any) -> None:
         )
 
 
-binomial.vjp(count=_nothing, prob=_nothing)
+binomial.vjp(count=nothing, prob=nothing)
 
 
 @op("_standard_gamma", promote="none", variants=("function",))
 def _standard_gamma(k: Kernel[T], input: T, generator: Generator | None = None) -> T:
     """Gamma numbers of rate 1, each with the shape parameter that stands in `input`."""
-    supported("gamma_cpu", _of(input), (float32, float64))
+    supported("gamma_cpu", own_dtype(input), (float32, float64))
     return k.library("standard_gamma", input, generator=generator)
 
 
@@ -724,5 +515,5 @@ def _dirichlet_grad(k: Kernel[T], x: T, alpha: T, total: T) -> T:
 @op("_sample_dirichlet", promote="none", variants=("function",), differentiable=False)
 def _sample_dirichlet(k: Kernel[T], input: T, generator: Generator | None = None) -> T:
     """Points of the simplex, one for each row of concentrations."""
-    supported("dirichlet", _of(input), (float32, float64))
+    supported("dirichlet", own_dtype(input), (float32, float64))
     return k.library("dirichlet", input, generator=generator)

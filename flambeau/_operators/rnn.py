@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Shape, T
-from flambeau._operators.contract import linear, terms_and_factors
+from flambeau._operators._factors import terms_and_factors
+from flambeau._operators.linear import linear
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Shape, Size, T
 from flambeau._operators import linalg as factor
-from flambeau._operators.contract import matmul, same_dtypes
+from flambeau._operators._factors import same_dtypes
+from flambeau._operators.contract import matmul
 from flambeau._operators.flat import blind_in, still
 from flambeau._operators.join import stack
 from flambeau._operators.op import composite, op

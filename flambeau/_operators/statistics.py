@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, Kernel, Scalar, T
-from flambeau._operators.contract import same_dtypes
+from flambeau._operators._factors import same_dtypes
 from flambeau._operators.flat import flat_in
 from flambeau._operators.index import on_zeros
 from flambeau._operators.norm import norm_of_sizes

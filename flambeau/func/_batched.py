@@ -219,7 +219,7 @@ def unwrap(t: Any, level: Level, dim: int) -> Any:
 
 # ---------------------------------------------------------------- operators
 
-_RANDOM = "flambeau._operators.random"
+_RANDOM = ("flambeau._operators.random", "flambeau._operators.random_integers")
 _DROPOUT = "flambeau._operators.dropout"
 _SAME = (
     "Vmap does not currently support same randomness with a batched tensor input. Please file an issue with functorch"
@@ -233,7 +233,7 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     if not LEVELS.open:
         return NotImplemented
     depths = [t._level for t in tensors_of(op, values) if type(t) is BatchedTensor]
-    random = op.module == _RANDOM
+    random = op.module in _RANDOM
     if not depths:
         if op.module == _DROPOUT and LEVELS.open[-1].randomness == "different":
             x, *rest = values
@@ -338,7 +338,7 @@ def _in_place(op: Op, values: Any, level: Level) -> Any:
             "report instead.",
             target,
         )
-    if op.module == _RANDOM and level.randomness == "same":
+    if op.module in _RANDOM and level.randomness == "same":
         return _same_numbers(op, values, target, level)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     if STATE.grad and (tracked or node_of(target) is not None):
@@ -398,7 +398,7 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     if not LEVELS.open:
         return NotImplemented
     like = values[0] if values and type(values[0]) is BatchedTensor else None
-    random = op.module == _RANDOM
+    random = op.module in _RANDOM
     ends = [v for v, p in zip(values, op.params, strict=True) if type(v) is BatchedTensor and not p.is_tensor]
     if ends and not any(p.name == "steps" for p in op.params):  # a range would have another size for each sample
         ends[0].item()
