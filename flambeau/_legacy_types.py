@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from flambeau._eager.construct import array_of
+from flambeau._eager.derive import function
 from flambeau._eager.members import subclass
+from flambeau._eager.modes import STATE
+from flambeau._operators.view import alias
 from flambeau._tensor import Tensor, new, wrap
 from flambeau._values import device as devices, dtype as dtypes
 from flambeau._values.shape import Size
@@ -28,12 +31,23 @@ def construct(d: dtypes.dtype, *args: Any, device: Any = None, **kwargs: Any) ->
     if isinstance(first, Tensor):
         if first.dtype is not d:
             raise TypeError(f"expected torch.{dtypes.SPOKEN[d]}Tensor (got {first.type()})")
-        return first.detach()
+        if device is not None:
+            raise RuntimeError("Legacy tensor constructor of the form torch.Tensor(tensor, device=device) is not supported.  Use torch.tensor(...) or torch.as_tensor(...) instead.")  # fmt: skip
+        return _aliased(first)
     if type(first).__name__ in ("UntypedStorage", "TypedStorage"):
         return wrap(np.empty((0,), d.np)).set_(first)
     if isinstance(first, float):
         raise TypeError("new(): data must be a sequence (got float)")
     return wrap(array_of(first, d, True))
+
+
+def _aliased(first: Tensor) -> Tensor:
+    """The same memory as a plain tensor, with its history; a subclass's `__torch_function__` is not asked."""
+    before, STATE.no_function = STATE.no_function, True
+    try:
+        return cast(Tensor, function(alias)(first))
+    finally:
+        STATE.no_function = before
 
 
 def new_tensor(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -42,7 +56,7 @@ def new_tensor(cls: Any, *args: Any, **kwargs: Any) -> Any:
         args = (kwargs.pop("data"), *args)
     first = args[0] if args else None
     if isinstance(first, Tensor) and cls is not Tensor:
-        return subclass(cls, first.detach())
+        return subclass(cls, _aliased(first))
     t = construct(dtypes.get_default_dtype() if not isinstance(first, Tensor) else first.dtype, *args, **kwargs)
     if cls is Tensor:
         return t

@@ -37,6 +37,13 @@ def test_it_holds_the_package_and_its_stand_in_for_torch(wheel):
     assert "flambeau-0.1.0.dist-info/licenses/LICENSE" in names
 
 
+def test_the_stand_in_needs_what_torch_needs(wheel):
+    """Packages lean on PyTorch's own requirements without naming them: pip has to find them there."""
+    text = zipfile.ZipFile(wheel).read("flambeau/_beside/torch-2.13.0.dist-info/METADATA").decode()
+    needs = {line.split()[1].partition(">")[0] for line in text.splitlines() if line.startswith("Requires-Dist:")}
+    assert needs == {"filelock", "typing-extensions", "setuptools", "sympy", "networkx", "jinja2", "fsspec"}
+
+
 def test_its_metadata(wheel):
     archive = zipfile.ZipFile(wheel)
     text = archive.read("flambeau-0.1.0.dist-info/METADATA").decode()

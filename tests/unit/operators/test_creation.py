@@ -195,3 +195,21 @@ def test_tensors_within_sequences_are_numbers(agree):
 )
 def test_what_is_no_number_within_sequences(agree, error, make):
     agree(make, raises=error)
+
+
+def test_the_old_constructor_keeps_history(agree):
+    """`Tensor(x)` and a subclass's `super().__new__(cls, x)` are views: gradients go through them to what x came from."""
+
+    def program(fl, x):
+        labelled = type("Labelled", (fl.Tensor,), {"__new__": lambda cls, x, label: fl.Tensor.__new__(cls, x)})
+        y = x * 2
+        made = [fl.Tensor(y), fl.FloatTensor(y), y.new(y), labelled(y, "a"), labelled(x, "b"), fl.Tensor(x)]
+        made += [fl.Tensor(labelled(y, "c")), fl.Tensor(fl.nn.Parameter(fl.ones(2)))]
+        z = fl.ones(3)
+        fl.Tensor(z).add_(1)
+        facts = [(type(t).__name__, t.requires_grad, t.is_leaf, type(t.grad_fn).__name__) for t in made]
+        return facts, fl.Tensor(z)._is_view(), z, [t.as_subclass(fl.Tensor) for t in made[:-1]]
+
+    agree(program, rand(3, dtype="float32"), grads=2)
+    agree(lambda fl: fl.Tensor(fl.ones(2), device="cpu"), raises=RuntimeError)
+    agree(lambda fl: fl.vmap(lambda x: fl.Tensor(x) * 2)(fl.ones(2, 3)))
