@@ -9,6 +9,7 @@ from typing import Any
 from flambeau._eager import autocast as _autocast
 from flambeau._eager.call import result_type as _result_type
 from flambeau._eager.modes import STATE as _STATE
+from flambeau._ground.once import Once as _Once
 from flambeau._tensor import Tensor
 from flambeau._values import default_device as _default_device, dtype as _dtypes
 from flambeau._values.device import (
@@ -161,7 +162,6 @@ class _Settings:
     warn_only = False
     precision = "highest"
     interop = max(1, (os.cpu_count() or 1) // 2)
-    warn_always = False
     flush = False
 
 
@@ -212,12 +212,12 @@ def set_flush_denormal(mode: bool) -> bool:
 
 def set_warn_always(b: bool, /) -> None:
     """Whether warnings that come once are to come each time."""
-    _Settings.warn_always = b
+    _Once.always = b
 
 
 def is_warn_always_enabled() -> bool:
     """Whether warnings that come once would come each time."""
-    return _Settings.warn_always
+    return _Once.always
 
 
 def get_num_threads() -> int:

@@ -46,7 +46,10 @@ def _many(name: str, unpack: bool = False) -> Any:
     op = REGISTRY[name]
 
     def function(*tensors: Any) -> Any:
-        given = _all(tensors)
+        given = list(tensors)
+        for i, t in enumerate(given):
+            if isinstance(t, (list, tuple)):
+                raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
         found = _override(function, given, tensors, {})
         return op(given) if found is NotImplemented else found
 

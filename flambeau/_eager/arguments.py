@@ -58,7 +58,7 @@ def check(op: Op, values: tuple[Any, ...], into: bool = False) -> None:
             for at, x in enumerate(v):
                 if not is_tensor(x):
                     raise TypeError(f"expected Tensor as element {at} in argument {i}, but got {type(x).__name__}")
-        one = p.note in ("Dims", "IntList") and len(op.overloads) == 1 and is_size(v)
+        one = p.note in ("Dims", "IntList", "ShapeList") and len(op.overloads) == 1 and is_size(v)
         if (one or not fits(p, v)) and not (op.number_first and not i and isinstance(v, NUMBERS)):
             raise TypeError(refusal(op, values, i, into))
         if isinstance(v, complex) and p.annotation.startswith("Scalar") and op.promote != "none":

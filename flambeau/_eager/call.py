@@ -238,7 +238,7 @@ def refuse(op: Op, d: dtypes.dtype) -> None:
 def refuse_first(op: Op, values: tuple[Any, ...]) -> None:
     """The same, by the dtype of the first tensor."""
     first = next((v for p, v in zip(op.params, values, strict=True) if p.is_tensor and isinstance(v, Tensor)), None)
-    if first is not None and first._a.ndim and first._a.size:  # of others PyTorch asks no routine
+    if first is not None and first._a.size:  # of nothing PyTorch asks no routine
         refuse(op, first.dtype)
 
 

@@ -21,12 +21,13 @@ from flambeau._values.shape import Size
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
 SIZES = frozenset((int, tuple, list, Size))
+SIZES_ALONE = SIZES - {int}
 _unique = count()
 # What every generated function can see; operators add their own names, which are unique.
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "DTYPE": dtypes.dtype, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K, "misused": arguments.misused, "SIZES": SIZES, "memory_format_": MemoryFormat, "SIZES_OR_NONE": SIZES | {type(None)},
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": call.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": call.finish, "viewed": call.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "DTYPE": dtypes.dtype, "packed": call.packed, "packed_tensor": call.packed_tensor, "next": next, "K": K, "misused": arguments.misused, "SIZES": SIZES, "SIZES_ALONE": SIZES_ALONE, "memory_format_": MemoryFormat, "SIZES_OR_NONE": SIZES | {type(None)},
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "spread": large.spread, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 
@@ -84,7 +85,8 @@ def usual_types(op: Op) -> list[str]:
     for i, types in op.usual:
         name, taken = op.params[i].name, [t.__name__ + "_" * (t is MemoryFormat) for t in types if t is not type(None)]
         if len(types) > 2 and "tuple" in taken:
-            out.append(f"type({name}) in {'SIZES' if types[-1] is not type(None) else 'SIZES_OR_NONE'}")
+            known = "SIZES_ALONE" if int not in types else "SIZES_OR_NONE" if types[-1] is type(None) else "SIZES"
+            out.append(f"type({name}) in {known}")
             continue
         one = (
             f"{name} is True or {name} is False"

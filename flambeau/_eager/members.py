@@ -257,6 +257,8 @@ class _Members:
             raise RuntimeError(f"a Tensor with {a.size} elements cannot be converted to Scalar")
         if self.is_quantized:
             a = self.dequantize()._a
+        if LAYOUTS.get(type(a)) == "sparse":
+            a = self.to_dense()._a
         if a.dtype.fields and "real" in a.dtype.fields:
             return complex(*a.item())
         v = a.item()
@@ -313,7 +315,7 @@ class _Members:
             if a.size == 0:
                 raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
-        if self.is_quantized:
+        if self.is_quantized or LAYOUTS.get(type(a)) == "sparse":
             return bool(self.item())
         return bool(a.item() if a.dtype.kind != "V" else float(a.reshape(())))
 

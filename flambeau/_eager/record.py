@@ -162,7 +162,17 @@ def before_write(op: Op, values: Sequence[Any]) -> Any:
 
 def record_write(op: Op, target: Tensor, values: Sequence[Any], old: Any) -> Node:
     """The node of an in-place call, made after the write: its first edge is what the target was before."""
-    return make_node(op, values, (target,), old)
+    node = make_node(op, values, (target,), old)
+    if target._vc is not None and not STATE.saved_hooks:
+        names, own, saved = type(node).names, {p.name for p in op.params}, node.saved or ()  # type: ignore[attr-defined]
+        if len(names) == len(saved):
+            node.versions = tuple(
+                w - 1
+                if n in own and isinstance(v, Tensor) and v._vc is target._vc
+                else w  # what was saved is overwritten
+                for n, v, w in zip(names, saved, node.versions, strict=True)
+            )
+    return node
 
 
 # ---------------------------------------------------------------- nodes

@@ -27,6 +27,7 @@ Shape4: TypeAlias = Shape
 Shape5: TypeAlias = Shape
 Shape6: TypeAlias = Shape
 IntList: TypeAlias = Shape
+ShapeList: TypeAlias = Shape
 IntList1: TypeAlias = Shape
 IntList2: TypeAlias = Shape
 IntList3: TypeAlias = Shape

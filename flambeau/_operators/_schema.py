@@ -15,7 +15,7 @@ from flambeau._operators.op import REQUIRED, Op, Param
 _TYPES = {
     "T": "Tensor", "N": "Tensor", "Mask": "Tensor", "Index": "Tensor", "Scalar": "Scalar", "Dim": "int", "int": "int", "float": "float",
     "bool": "bool", "str": "str", "Shape": "SymInt[]", "Dims": "int[]", "Ints": "int[]",
-    "Size": "SymInt", "Sizes": "SymInt[]", "IntList": "int[]", "DType": "ScalarType", "Device": "Device",
+    "Size": "SymInt", "Sizes": "SymInt[]", "IntList": "int[]", "ShapeList": "SymInt[]", "DType": "ScalarType", "Device": "Device",
     "Layout": "Layout", "MemoryFormat": "MemoryFormat", "Generator": "Generator", "Sequence[T]": "Tensor[]",
     "Sequence[T | None]": "Tensor?[]", "Sequence[float]": "float[]", "Sequence[bool]": "bool[]", "Any": "Any", "T | Scalar": "Tensor",
 }  # fmt: skip

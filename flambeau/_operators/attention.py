@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._kernel.language import Dim, DType, Kernel, T
+from flambeau._operators._factors import same_dtypes
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import C_NAMES, dtype, float32, int64, of
+from flambeau._values.dtype import C_NAMES, SPOKEN, dtype, float32, int64, of
 from flambeau._values.shape import broadcast
 
 
@@ -128,6 +129,39 @@ def _(k: Any, query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causa
     return k.library("laid_like", out, query), lse
 
 
+@flash_attention.errors
+def _(query: Any, key: Any, value: Any, dropout_p: float, is_causal: bool, attn_mask: Any, scale: float | None) -> None:
+    _check_flash(query, key, value, dropout_p, attn_mask)
+
+
+def _check_flash(query: Any, key: Any, value: Any, dropout_p: float, mask: Any) -> None:
+    """Sizes and dtypes that the kernels rely on: they look at nothing themselves."""
+    ours = "scaled_dot_product_attention_flash_attention: "
+    if not (query.ndim == key.ndim == value.ndim == 4):
+        raise RuntimeError(f"{ours}Accept only 4 dims inputs shape of {{B, H, T, K}}")
+    if not query.dtype.is_floating_point or query.dtype.itemsize == 1:
+        raise RuntimeError(
+            f"{ours}Expected data type in FP32, FP64, BF16, FP16, but got {SPOKEN[query.dtype]} instead."
+        )
+    for t in (key, value):
+        same_dtypes(query, t)
+    if dropout_p > 0:
+        raise RuntimeError(f"{ours}Currently do not support dropout > 0")
+    (b, h, t, d), (kb, kh, kt, kd), (vb, vh, vt, _) = query.shape, key.shape, value.shape
+    if d != kd:
+        raise RuntimeError(f"{ours}Q/K/V should have the same head size")
+    if not (b == kb == vb and kh == vh and kt == vt) or (h % kh if kh else h):
+        raise RuntimeError(
+            f"{ours}sizes do not fit: {list(query.shape)}, {list(key.shape)} and {list(value.shape)}"
+        )  # PyTorch reads what lies beyond
+    if mask is None:
+        return
+    if mask.dtype.kind != "b" and mask.dtype is not query.dtype and mask.dtype is not float32:
+        raise RuntimeError(f"{ours}Attention mask is the same data type as query")
+    if mask.ndim > 4 or any(m not in (1, n) for m, n in zip(reversed(mask.shape), (kt, t, h, b), strict=False)):
+        raise RuntimeError(f"{ours}a mask of size {list(mask.shape)} does not expand to {[b, h, t, kt]}")
+
+
 @op("_scaled_dot_product_flash_attention_for_cpu_backward", promote="none", variants=("function",), differentiable=False,
     outputs=("grad_query", "grad_key", "grad_value"))  # fmt: skip
 def flash_attention_backward(k: Kernel[T], grad_out: T, query: T, key: T, value: T, out: T, logsumexp: T, dropout_p: float, is_causal: bool, *,
@@ -147,6 +181,27 @@ def flash_attention_backward(k: Kernel[T], grad_out: T, query: T, key: T, value:
         _narrow(k, shared(k.matmul(_turned(k, ds), q) * factor, key), query),
         _narrow(k, shared(k.matmul(_turned(k, p), g), value), query),
     )
+
+
+@flash_attention_backward.errors
+def _(
+    grad_out: Any, query: Any, key: Any, value: Any, out: Any, logsumexp: Any, dropout_p: float, is_causal: bool,
+    attn_mask: Any, scale: float | None,
+) -> None:  # fmt: skip
+    _check_flash(query, key, value, dropout_p, attn_mask)
+    wanted = (*query.shape[:3], value.shape[3])
+    for name, x, shape in (("grad_out", grad_out, wanted), ("out", out, wanted), ("logsumexp", logsumexp, wanted[:3])):
+        if tuple(x.shape) != shape:
+            raise RuntimeError(
+                "_scaled_dot_product_flash_attention_for_cpu_backward: expected "
+                f"{name} of size {list(shape)}, but got {list(x.shape)}"
+            )
+        narrow = name == "logsumexp" and query.dtype.itemsize < 4
+        if x.dtype is not (float32 if narrow else query.dtype):
+            raise RuntimeError(
+                "_scaled_dot_product_flash_attention_for_cpu_backward: expected "
+                f"{name} of {SPOKEN[float32 if narrow else query.dtype]}, but got {SPOKEN[x.dtype]}"
+            )
 
 
 @flash_attention_backward.arrays

@@ -121,19 +121,19 @@ def isfinite(k: Kernel[T], input: T) -> T:
     return k.logical_not(k.logical_or(k.isinf(input), k.ne(input, input)))
 
 
-@pointwise("isposinf", variants=OUT, promote="bool", differentiable=False)
+@pointwise("isposinf", variants=OUT, promote="bool", differentiable=False, lacks=("8", "isposinf_cpu"))
 def isposinf(k: Kernel[T], input: T) -> T:
     """Whether each element is +inf."""
     return k.logical_and(k.isinf(input), k.gt(input, k.like(0, input)))
 
 
-@pointwise("isneginf", variants=OUT, promote="bool", differentiable=False)
+@pointwise("isneginf", variants=OUT, promote="bool", differentiable=False, lacks=("8", "isneginf_cpu"))
 def isneginf(k: Kernel[T], input: T) -> T:
     """Whether each element is -inf."""
     return k.logical_and(k.isinf(input), k.lt(input, k.like(0, input)))
 
 
-@pointwise("signbit", variants=OUT, promote="bool", differentiable=False)
+@pointwise("signbit", variants=OUT, promote="bool", differentiable=False, lacks=("8", "signbit_cpu"))
 def signbit(k: Kernel[T], input: T) -> T:
     """Whether the sign bit is set (of -0.0 too)."""
     return k.signbit(input) if input.dtype.kind == "f" else k.lt(input, k.like(0, input))

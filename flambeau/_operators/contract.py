@@ -90,7 +90,7 @@ def fast(x: Any) -> Any:
 # ---------------------------------------------------------------- matmul
 
 
-@op("matmul", variants=OUT, lacks=("bu", "addmm_impl_cpu_"), halves=True, autocast="lower")
+@op("matmul", variants=OUT, takes_float8=True, lacks=("bu", "addmm_impl_cpu_"), halves=True, autocast="lower")
 def matmul(k: Kernel[T], input: T, other: T) -> T:
     """The matrix product; vectors count as a row on the left and a column on the right, leading dimensions broadcast.
 
@@ -166,7 +166,7 @@ matmul.known_as("MmBackward0", inside=called).vjp(
 )
 
 
-@op("mm", variants=OUT, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
+@op("mm", variants=OUT, takes_float8=True, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
 def mm(k: Kernel[T], input: T, mat2: T) -> T:
     """The product of two matrices.
 
@@ -265,7 +265,7 @@ def _(input: Any, tensor: Any) -> None:
 dot.vjp(input=lambda g, tensor: g * conj(tensor), tensor=lambda g, input: g * conj(input))
 
 
-@op("vdot", variants=OUT, lacks=(("bu", "dot"), ("C", "vdot")))
+@op("vdot", variants=OUT, lacks=(("bu8", "dot"), ("C", "vdot")))
 def vdot(k: Kernel[T], input: T, other: T) -> T:
     """The dot product of the conjugate of `input` with `other`."""
     x = k.conj(input) if input.dtype.kind == "c" else input
@@ -357,7 +357,7 @@ def _times(g: Any, v: Any) -> Any:
     return g if v == 1 else g * (v.conjugate() if isinstance(v, complex) else v)
 
 
-@op("addmm", variants=ALL_FORMS, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
+@op("addmm", variants=ALL_FORMS, takes_float8=True, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
 def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat1 @ mat2)."""
     return _blend(k, input, k.matmul(mat1, mat2), beta, alpha)
@@ -445,7 +445,7 @@ addmv.vjp(
 )
 
 
-@op("addr", variants=ALL_FORMS, lacks=("uC", "addr_cpu"))
+@op("addr", variants=ALL_FORMS, packed="operands", lacks=("uC", "addr_cpu"))
 def addr(k: Kernel[T], input: T, vec1: T, vec2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * outer(vec1, vec2)."""
     return _blend(k, input, k.reshape(vec1, (-1, 1)) * k.reshape(vec2, (1, -1)), beta, alpha)
@@ -506,7 +506,7 @@ baddbmm.vjp(
 )
 
 
-@op("addbmm", variants=ALL_FORMS, lacks=("buC", "addmm_impl_cpu_"), autocast="lower")
+@op("addbmm", variants=ALL_FORMS, takes_float8=True, lacks=("buC", "addmm_impl_cpu_"), autocast="lower")
 def addbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * the sum of all products batch1[i] @ batch2[i]."""
     product = k.sum(k.matmul(batch1, batch2), (0,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+from flambeau._ground.once import warn_once
 from flambeau._kernel.language import Dim, Dims1, DType, IntList, Kernel, N, Shape, Sizes1, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import sizes
@@ -15,6 +16,8 @@ from flambeau._values.overlap import check_apart
 from flambeau._values.shape import check_fills, wrap_dim, wrap_dims
 
 FEW = 1 << 15  # elements: copies of fewer are the array library's
+
+DISCARDS = "Casting complex values to real discards the imaginary part"
 
 INPLACE = ("inplace",)
 
@@ -103,6 +106,8 @@ def _(
     non_blocking: bool = False,
     memory_format: Any = None,
 ) -> Any:
+    if input.dtype.kind == "c" and dtype is not None and dtype.kind != "c":
+        warn_once(DISCARDS)
     if memory_format is None and input.flags.c_contiguous:
         return k.library("converted", input, dtype=dtype) if dtype is not None else input.copy()
     return k.library(
@@ -133,6 +138,8 @@ def _(input: Any, src: Any, non_blocking: bool) -> None:
     if hasattr(src, "_a"):
         a, b = input._a, src._a
         check_fills(a.shape, b.shape)
+        if b.dtype.kind == "c" and a.dtype.kind != "c":
+            warn_once(DISCARDS)
         if a is not b and (a.base is not None or b.base is not None):
             check_apart(a, (b,), True)
 
@@ -158,6 +165,8 @@ fill.vjp(input=lambda g: g.new_zeros(g.shape), value=lambda g: g.sum())
 def _(input: Any, value: Any) -> None:
     if getattr(value, "ndim", 0):
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
+    if hasattr(value, "_a") and value._a.dtype.kind == "c" and input._a.dtype.kind != "c":
+        warn_once(DISCARDS)
     check_fits(value, input.dtype)
 
 
@@ -183,7 +192,7 @@ def _(k: Any, input: Any) -> None:
 # ---------------------------------------------------------------- rearrangements
 
 
-@op("flip", promote="none", lacks=("uC", "flip_cpu"))
+@op("flip", promote="none", takes_float8=True, lacks=("uC", "flip_cpu"))
 def flip(k: Kernel[T], input: T, dims: IntList) -> T:
     """The elements in reverse order along some dimensions."""
     return k.flip(input, wrap_dims(sizes(dims), input.ndim, empty_is_all=False))

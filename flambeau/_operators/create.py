@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau._kernel.language import DType, IntList, Kernel, Scalar, Shape, T
+from flambeau._kernel.language import DType, IntList, Kernel, Scalar, Shape, ShapeList, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor
@@ -107,7 +107,7 @@ def ones(k: Kernel[T], size: Shape, *, dtype: DType | None = None) -> T:
 
 
 @op("full", promote="none", variants=FACTORY)
-def full(k: Kernel[T], size: Shape, fill_value: Scalar, *, dtype: DType | None = None) -> T:
+def full(k: Kernel[T], size: ShapeList, fill_value: Scalar, *, dtype: DType | None = None) -> T:
     """A tensor of the given sizes, every element of which is `fill_value`.
 
     >>> torch.full((2,), 3.5)
@@ -210,6 +210,7 @@ def new_ones(k: Kernel[T], input: T, size: Shape, *, dtype: DType | None = None)
 @op("new_full", promote="none", variants=NEW, differentiable=False)
 def new_full(k: Kernel[T], input: T, size: Shape, fill_value: Scalar, *, dtype: DType | None = None) -> T:
     """One value in a tensor of this tensor's dtype."""
+    check_fits(fill_value, own(input, dtype))
     return filled(k, size, number(fill_value), own(input, dtype))
 
 

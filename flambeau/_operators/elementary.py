@@ -18,7 +18,7 @@ from flambeau._tensor import Tensor
 UNVECTORED = ("acosh", "asinh", "atanh", "cosh", "sinh", "rsqrt", "sigmoid")
 
 
-def _one(word: str, what: str, lacks: tuple[str, str] | tuple[()] = (), names: tuple[str, ...] = ()) -> Op:
+def _one(word: str, what: str, lacks: Any = (), names: tuple[str, ...] = ()) -> Op:
     """An operator that is one word of the language, on floating numbers."""
 
     def body(k: Kernel[T], input: T) -> T:
@@ -52,12 +52,12 @@ tanh = _one("tanh", "The hyperbolic tangent of each element.")
 asinh = _one("asinh", "The number whose hyperbolic sine is x.", names=("arcsinh",))
 acosh = _one("acosh", "The number, not negative, whose hyperbolic cosine is x.", names=("arccosh",))
 atanh = _one("atanh", "The number whose hyperbolic tangent is x.", names=("arctanh",))
-sigmoid = _one("sigmoid", "1 / (1 + exp(-x)).")
+sigmoid = _one("sigmoid", "1 / (1 + exp(-x)).", (("C", "sigmoid_cpu"), ("8", "sigmoid_cpu_reduced_float")))
 erf = _one("erf", "The error function: 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x.", ("c", "erf_vml_cpu"))
 erfc = _one("erfc", "1 - erf(x), accurate for large x.", ("c", "erfc_vml_cpu"))
 erfinv = _one("erfinv", "The number whose error function is x.", ("c", "erfinv_vml_cpu"))
 lgamma = _one("lgamma", "log(|gamma(x)|).", ("c", "lgamma_vml_cpu"))
-digamma = _one("digamma", "The derivative of lgamma.", ("c", "digamma_vml_cpu"))
+digamma = _one("digamma", "The derivative of lgamma.", ("c", "digamma"))
 
 
 digamma.derivative(input=lambda k, g, input: g * trigamma(k, input))
@@ -149,13 +149,13 @@ atan2.vjp(
 )
 
 
-@pointwise("deg2rad", variants=ALL_FORMS, promote="float")
+@pointwise("deg2rad", variants=ALL_FORMS, promote="float", lacks=("8", "mul_cpu_reduced_float"))
 def deg2rad(k: Kernel[T], input: T) -> T:
     """Degrees to radians."""
     return input * (math.pi / 180)
 
 
-@pointwise("rad2deg", variants=ALL_FORMS, promote="float")
+@pointwise("rad2deg", variants=ALL_FORMS, promote="float", lacks=("8", "mul_cpu_reduced_float"))
 def rad2deg(k: Kernel[T], input: T) -> T:
     """Radians to degrees."""
     return input * (180 / math.pi)

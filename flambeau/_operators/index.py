@@ -71,7 +71,14 @@ def _put_back(g: Any, shape: Any, indices: Any) -> Any:
     return on_zeros(g, shape, "index_put", list(indices), g, True)
 
 
-@op("index_put", promote="none", variants=CHANGE, expanded="tensor[indices] = tensor", lacks=("u", "index_put"))
+@op(
+    "index_put",
+    promote="none",
+    takes_float8=True,
+    variants=CHANGE,
+    expanded="tensor[indices] = tensor",
+    lacks=("u", "index_put"),
+)
 def index_put(k: Kernel[T], input: T, indices: Sequence[T | None], values: T, accumulate: bool = False) -> T:
     """`input` with `values` at (or, with `accumulate`, added to) input[indices]."""
     return changed(k, "index_put", input, values, indices=indices, accumulate=accumulate)
@@ -106,7 +113,7 @@ def _vector(name: str, index: Any) -> None:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
 
 
-@op("index_select", promote="none", variants=OUT)
+@op("index_select", promote="none", variants=OUT, lacks=("u", "index_select"), takes_float8=True)
 def index_select(k: Kernel[T], input: T, dim: Dim, index: Index) -> T:
     """The slices of `input` along `dim` that `index` names.
 
@@ -242,9 +249,9 @@ def _(input: Any, dim: int, index: Any, value: Any) -> None:
         raise RuntimeError(
             f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
         )
-    check_fits(value, input.dtype)
     if not input.is_complex() and (isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())):
         raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
+    check_fits(value, input.dtype)
 
 
 writes(index_fill)
@@ -461,7 +468,7 @@ masked_fill.vjp(
 )
 
 
-@op("masked_select", promote="none", variants=OUT, lacks=("u", "masked_select"), by_data="shape")
+@op("masked_select", promote="none", takes_float8=True, variants=OUT, lacks=("u", "masked_select"), by_data="shape")
 def masked_select(k: Kernel[T], input: T, mask: Mask) -> T:
     """The elements where the mask is true, as a vector."""
     return k.library("masked_select", input, mask)

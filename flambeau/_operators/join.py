@@ -7,6 +7,7 @@ from itertools import combinations as choose, combinations_with_replacement as c
 from typing import Any
 
 from flambeau._kernel.language import Dim, Kernel, Shape, T
+from flambeau._operators.create import zeros
 from flambeau._operators.op import FUNCTION_OUT, composite, op
 from flambeau._operators.part import _pieces, slice_, unbind
 from flambeau._tensor import Tensor
@@ -203,6 +204,8 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 @composite("block_diag", variants=())
 def block_diag(tensors: Sequence[Tensor]) -> Tensor:
     """Matrices along the diagonal, zeros elsewhere."""
+    if not tensors:
+        return zeros((1, 0))
     xs = []
     for i, t in enumerate(tensors):
         if t.ndim > 2:

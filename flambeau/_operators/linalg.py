@@ -44,6 +44,11 @@ def square(name: str, A: Any, routine: str = "", what: str = "A") -> None:
 REFUSALS: list[Any] = []  # asked first: fn(info) -> whether it sees to it that a call with such numbers raises
 
 
+def by_columns(x: Any) -> Any:
+    """The same matrices, which lie by columns, as LAPACK would leave them."""
+    return x.mT.contiguous().mT
+
+
 def refuse(info: Any, message: Any, batched: bool, error: type[Exception] = LinAlgError) -> None:
     """Raise for the first matrix of a batch that LAPACK gave up on."""
     if any([asked(info) for asked in REFUSALS]) or not has_elements(info):
@@ -343,7 +348,7 @@ def _packed(gL: Any, gU: Any, shape: Any) -> Any:
 # ---------------------------------------------------------------- QR
 
 
-@op("linalg_qr", outputs=("Q", "R"), **LINALG, autocast="float32")
+@op("linalg_qr", outputs=("Q", "R"), lacks=("8", "geqrf_cpu"), **LINALG, autocast="float32")
 def linalg_qr(k: Kernel[T], A: T, mode: str = "reduced") -> tuple[T, T]:
     """A = Q @ R: orthonormal columns times an upper triangle."""
     return k.library("qr", A, mode=mode)

@@ -210,7 +210,7 @@ def triangular_solve(
     factor.square("triangular_solve", A)
     X = factor.solve_tri(A.mT if transpose else A, input, upper=upper != transpose, unit=unitriangular)
     batch = X.shape[:-2]
-    return X, A.expand((*batch, *A.shape[-2:])).clone()
+    return X, factor.by_columns(A.expand((*batch, *A.shape[-2:])).clone())
 
 
 @op("geqrf", promote="none", variants=OUT, outputs=("a", "tau"), lacks=("bihC", "geqrf_cpu"), autocast="float32")
@@ -263,4 +263,4 @@ def ormqr(input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, tran
         out = out - t * (v @ (v.mH @ out)) if left else out - t * ((out @ v) @ v.mH)
     if not input.numel() or not input2.numel():
         return blind_in(blind_in(input3, input), input2)
-    return out
+    return factor.by_columns(out)

@@ -117,7 +117,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
     return reduce(loss if weight is None else loss * weight, reduction)
 
 
-@op("_binary_cross_entropy", variants=(), native=True)
+@op("_binary_cross_entropy", variants=(), native=True, packed="operands", lacks=("8", "binary_cross_entropy"))
 def _bce(k: Kernel[T], input: T, target: T) -> T:
     low = k.like(-100.0, input)
     return (target - 1.0) * k.maximum(k.log1p(-input), low) - target * k.maximum(k.log(input), low)
@@ -209,7 +209,7 @@ nll_loss_forward.vjp(
 ).flat()
 
 
-@op("_nll", variants=(), promote="none")
+@op("_nll", variants=(), promote="none", lacks=("8", "nll_loss_out_frame"))
 def _nll(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: int) -> T:
     """The first result of `nll_loss_forward`; recorded, for targets that are known to be in bounds."""
     dim = 1 if input.ndim > 1 else 0
@@ -457,6 +457,18 @@ def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: boo
 @composite("soft_margin_loss", **NN, native=True, autocast="float32")
 def soft_margin_loss(input: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
     """log(1 + exp(-target * input))."""
+    if input.dtype.kind == "b":
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+            "`logical_not()` operator instead."
+        )
+    if input.dtype.kind in "iu":
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {SPOKEN[input.dtype]}")
+    if target.is_complex() and not input.is_complex():
+        raise RuntimeError(
+            f"result type {SPOKEN[target.dtype]} can't be cast to the desired output type {SPOKEN[input.dtype]}"
+        )
+    target = target.to(input.dtype)  # PyTorch computes in the result, which is of the input's dtype
     return reduce(_soft_margin(input, target), reduction)
 
 
@@ -642,6 +654,8 @@ def cosine_embedding_loss(
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: int = 1) -> Tensor:
     """x where target is 1, max(0, margin - x) where it is -1."""
     zero = input * 0
+    if input.dtype.kind in "iu":
+        margin = int(margin)  # as a number that is stored among them
     return reduce((margin - input).clamp(min=0).where(target.ne(1), zero) + input.where(target.ne(-1), zero), reduction)
 
 

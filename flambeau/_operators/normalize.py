@@ -226,7 +226,14 @@ def native_group_norm(
 # ---------------------------------------------------------------- over the batch
 
 
-@op("native_batch_norm_statistics", variants=(), outputs=("out", "mean", "rstd"), native=True, formats=True)
+@op(
+    "native_batch_norm_statistics",
+    variants=(),
+    lacks=("8", "batch_norm"),
+    outputs=("out", "mean", "rstd"),
+    native=True,
+    formats=True,
+)
 def _batch_norm(k: Kernel[T], input: T, weight: T | None, bias: T | None, eps: float) -> tuple[T, T, T]:
     """Normalises over all dims but the second, by the batch's own statistics; and the mean and biased variance."""
     dims = (0, *range(2, input.ndim))

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from flambeau._values.device import memory_format
 from flambeau._values.dtype import (
+    FLOAT8,
     bfloat16,
     complex32,
     dtype,
@@ -41,6 +42,7 @@ _WITHIN = {
     float16: "h",
     bfloat16: "h",
     complex32: "C",
+    **dict.fromkeys(FLOAT8, "8"),
 }
 _FREE = frozenset(
     ("Mask", "Mask | None", "Index", "Index | None")
@@ -55,7 +57,8 @@ _USUAL: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (int,), "Dim": (int,), "float": (float, int), "Scalar": (int, float), "str": (str,),
     **dict.fromkeys(("Shape", "Dims", "Ints"), (int, tuple, list, Size)), "MemoryFormat": (memory_format,),
 }  # fmt: skip
-_READ_AS = {"Size": "int", "IntList": "Shape", "Sizes": "Dims"}
+_READ_AS = {"Size": "int", "IntList": "Shape", "ShapeList": "Shape", "Sizes": "Dims"}
+_LISTS_ALONE = ("IntList", "ShapeList")  # PyTorch takes no single number there
 _LISTS = frozenset(("Sequence[T]", "Sequence[T] | None", "Sequence[T | None]"))
 
 
@@ -93,8 +96,10 @@ class Op:
         promote: "default" (operands meet in one dtype), "float" (and integers become floating), "sum" (and integers become
             int64), "number" (and bools become int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
         lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu"); or several
-            such pairs. Kinds are "b", "i", "f" and "c"; of those "u" uint16 to uint64, "s" uint8 to int32, "h" float16 and bfloat16, "C" complex32. The dtype
-            is the one in which operands meet, or that of the first tensor.
+            such pairs. Kinds are "b", "i", "f" and "c"; of those "u" uint16 to uint64, "s" uint8 to int32, "h" float16 and bfloat16, "C" complex32, "8" the
+            floats of eight bits. The dtype is the one in which operands meet, or that of the first tensor.
+        takes_float8: whether an operator that lacks some dtypes has a routine for floats of eight bits; others that lack any lack these, under
+            the last name.
         variants: of "function", "method", "inplace", "out", and "factory" (takes device=, layout=, pin_memory=, requires_grad= too).
         namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
         view: the result shares the first tensor's memory.
@@ -137,7 +142,8 @@ class Op:
                  wraps: bool = False, layouts: bool | str = False, formats: bool = False,
                  single: str = "", scalar: str = "", packed: bool | str = False, alias: bool = False,
                  unnamed: bool = False, by_data: str = "", number_first: bool = False,
-                 expanded: bool | str = False, short: tuple[float, ...] = (), autocast: str = "") -> None:  # fmt: skip
+                 expanded: bool | str = False, short: tuple[float, ...] = (), autocast: str = "",
+                 takes_float8: bool = False) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -150,6 +156,7 @@ class Op:
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks: tuple[tuple[str, str], ...] = (lacks,) if lacks and isinstance(lacks[0], str) else lacks
+        self.takes_float8 = takes_float8
         self._routines: dict[dtype, str] = {}
         self.halves, self.layouts, self.short, self.autocast = halves, layouts, short, autocast
         self.wraps, self.formats, self.packed = wraps, formats, packed
@@ -203,9 +210,10 @@ class Op:
         found = self._routines.get(d)
         if found is None:
             kinds = {*(d.kind + _WITHIN.get(d, ""))}
-            found = self._routines[d] = next(
-                (name for lacking, name in self.lacks if not kinds.isdisjoint(lacking)), ""
-            )
+            found = next((name for lacking, name in self.lacks if not kinds.isdisjoint(lacking)), "")
+            if not found and d in FLOAT8 and self.lacks and not self.takes_float8:
+                found = self.lacks[-1][1]
+            self._routines[d] = found
         return found
 
     def _named(self, written: str) -> str:
@@ -354,10 +362,12 @@ class Op:
     @cached_property
     def usual(self) -> tuple[tuple[int, tuple[type, ...]], ...]:
         """The parameters whose arguments have one of a few exact types, with their positions; others are looked at more closely."""
-        found = []
+        found: list[tuple[int, tuple[type, ...]]] = []
         for i, p in enumerate(self.params):
             kind, _, none = p.annotation.partition(" | ")
-            if kind in _USUAL and none in ("", "None"):
+            if p.note in _LISTS_ALONE:
+                found.append((i, (tuple, list, Size)))
+            elif kind in _USUAL and none in ("", "None"):
                 found.append((i, _USUAL[kind] + ((type(None),) if none or p.default is None else ())))
         return tuple(found)
 

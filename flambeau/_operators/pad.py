@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Scalar, Shape, T
+from flambeau._kernel.language import Kernel, Scalar, Shape, ShapeList, T
 from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
@@ -160,8 +160,10 @@ def _pad_circular(input: Tensor, pad: Shape) -> Tensor:
 
 
 @composite("pad", namespace="nn", variants=("function",), autocast="open")
-def pad(input: Tensor, pad: Shape, mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Tensor, pad: ShapeList, mode: str = "constant", value: float | None = None) -> Tensor:
     """Pads the last dims by `mode`: "constant", "reflect", "replicate" or "circular"."""
+    if any(isinstance(n, float) for n in pad):
+        raise TypeError("widths are whole numbers")  # said in PyTorch's words where the call has failed
     if len(pad) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if len(pad) > 2 * input.ndim:

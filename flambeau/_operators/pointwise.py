@@ -131,7 +131,13 @@ rsub.errors(check_sub)
 
 
 @pointwise(
-    "mul.Tensor", "mul.Scalar", wraps=True, variants=ALL_FORMS, names=("multiply",), single="other", number_first=True
+    "mul.Tensor",
+    "mul.Scalar",
+    wraps=True,
+    variants=ALL_FORMS,
+    names=("multiply",),
+    single="other",
+    number_first=True,
 )
 def mul(k: Kernel[T], input: T, other: N) -> T:
     """Multiplies elementwise: input * other."""
@@ -371,7 +377,7 @@ def _(input: Tensor) -> None:
         )
 
 
-@pointwise("abs", variants=ALL_FORMS, names=("absolute",), lacks=("bu", "abs_cpu"))
+@pointwise("abs", variants=ALL_FORMS, takes_float8=True, names=("absolute",), lacks=("bu", "abs_cpu"))
 def abs(k: Kernel[T], input: T) -> T:
     """The absolute value of each element."""
     return k.abs(input)

@@ -165,7 +165,15 @@ def prod(k: Kernel[T], input: T, *, dtype: DType | None = None) -> T:
     return k.reshape(k.prod(input, tuple(range(input.ndim))), ())
 
 
-@op("prod.dim_int", promote="sum", variants=OUT, native=True, packed=True, autocast="float32")
+@op(
+    "prod.dim_int",
+    promote="sum",
+    variants=OUT,
+    native=True,
+    packed=True,
+    lacks=("C", "prod_out_cpu"),
+    autocast="float32",
+)
 def prod_dim(k: Kernel[T], input: T, dim: Dim, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The product over one dimension."""
     dims = (wrap_dim(dim, input.ndim),) if input.ndim else ()
@@ -405,7 +413,7 @@ any_, all_ = _truth("any"), _truth("all")
 # ---------------------------------------------------------------- spread
 
 
-@op("var.correction", variants=OUT, native=True, packed=True)
+@op("var.correction", variants=OUT, native=True, packed=True, lacks=("8", "std_cpu"))
 def var(
     k: Kernel[T], input: T, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False
 ) -> T:
@@ -529,7 +537,14 @@ _with_mean("std", std)
 # ---------------------------------------------------------------- logarithms of sums, norms
 
 
-@op("logsumexp", variants=OUT, promote="float", native=True, packed=True, lacks=("C", "exp_vml_cpu"))
+@op(
+    "logsumexp",
+    variants=OUT,
+    promote="float",
+    native=True,
+    packed=True,
+    lacks=(("C", "exp_vml_cpu"), ("8", "max_values_cpu")),
+)
 def logsumexp(k: Kernel[T], input: T, dim: Dims1, keepdim: bool = False) -> T:
     """log(sum(exp(x))), without overflow.
 

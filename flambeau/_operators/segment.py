@@ -11,9 +11,10 @@ from flambeau._operators.index import index
 from flambeau._operators.op import FUNCTION, composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import SPOKEN, int32, int64
 from flambeau._values.shape import wrap_dim
 
-_EMPTY = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": float("-inf"), "min": float("inf")}
+_EMPTY = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "amax": float("-inf"), "amin": float("inf")}
 
 
 @composite(
@@ -31,28 +32,37 @@ def segment_reduce(
     initial: Scalar | None = None,
 ) -> Tensor:
     """The sum, mean, product, maximum or minimum of each run along `axis`, given by lengths or by where runs begin."""
+    reduce = {"max": "amax", "min": "amin"}.get(reduce, reduce)
     if reduce not in _EMPTY:
-        raise RuntimeError(f"unsupported reduction {reduce}")
-    if axis != wrap_dim(axis, data.ndim):
-        axis = wrap_dim(axis, data.ndim)
-    if (lengths is None) == (offsets is None):
-        raise RuntimeError("Expected exactly one of lengths or offsets to be given.")
-    lengths = offsets.diff(dim=-1) if lengths is None else lengths  # type: ignore[union-attr]
-    if not unsafe and lengths.numel():
-        if int(lengths.min()) < 0:
-            raise RuntimeError("lengths contains negative value!")
-        if not bool((lengths.sum(-1) == data.shape[axis]).all()):
-            raise RuntimeError(
-                "Expected all rows of lengths along axis to sum to data.size(lengths.dim()-1) when !unsafe."
-            )
+        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+    if indices is not None:
+        raise RuntimeError("segment_reduce(): indices based reduction is not supported yet.")
+    axis = wrap_dim(axis, data.ndim)
+    starts: Tensor | None = None
+    if offsets is not None:  # which may leave out what stands before, between rows and behind
+        _check_ends(data, offsets, axis, "offsets")
+        lengths, starts = offsets.diff(dim=-1), offsets[..., :-1]
+    elif lengths is None:
+        raise RuntimeError("segment_reduce(): Either lengths or offsets must be defined.")
+    else:
+        _check_ends(data, lengths, axis, "lengths")
+        if not unsafe:
+            if int(lengths.min()) < 0:
+                raise RuntimeError("lengths contains negative value!")
+            if not bool((lengths.sum(-1) == data.shape[axis]).all()):
+                raise RuntimeError(
+                    "segment_reduce(): Expected all rows of lengths along axis to sum to data.size(lengths.dim()-1) when "
+                    "!unsafe."
+                )
     lead, rest = tuple(data.shape[:axis]), tuple(data.shape[axis + 1 :])
     segments = lengths.shape[-1]
     each = lengths.reshape(-1)
     runs = arange(each.numel())
     at = runs.repeat_interleave(each)
     rows = data.reshape(prod(lead) * data.shape[axis], *rest)
-    if unsafe:  # runs need not follow one another
-        begin = (lengths.cumsum(-1) - lengths).reshape(-1) + runs // max(segments, 1) * data.shape[axis]
+    if unsafe or starts is not None:  # runs need not follow one another
+        starts = lengths.cumsum(-1) - lengths if starts is None else starts
+        begin = starts.reshape(-1) + runs // max(segments, 1) * data.shape[axis]
         place = arange(at.numel()) + (begin - (each.cumsum(0) - each)).index_select(0, at)
         rows = rows.index_select(0, place)
     start = _EMPTY[reduce] if initial is None else initial
@@ -60,8 +70,7 @@ def segment_reduce(
     if reduce in ("sum", "mean"):
         out = out.index_add(0, at, rows)
     else:
-        name = {"max": "amax", "min": "amin", "prod": "prod"}[reduce]
-        out = out.scatter_reduce(0, at.reshape(-1, *(1,) * len(rest)).expand(rows.shape), rows, name)
+        out = out.scatter_reduce(0, at.reshape(-1, *(1,) * len(rest)).expand(rows.shape), rows, reduce)
     if reduce == "mean":
         count = each.reshape(-1, *(1,) * len(rest)).to(data.dtype)
         if initial is not None:  # what an empty run gives
@@ -69,6 +78,28 @@ def segment_reduce(
         else:
             out = out / count
     return out.reshape(*lead, segments, *rest)
+
+
+def _check_ends(data: Tensor, given: Tensor, axis: int, what: str) -> None:
+    """What lengths or offsets must be."""
+    if given.dtype not in (int32, int64):
+        raise NotImplementedError(f"\"_segment_reduce_{what}_cpu_kernel1\" not implemented for '{SPOKEN[given.dtype]}'")
+    if axis != given.ndim - 1:
+        raise RuntimeError(f"segment_reduce(): Expected axis to be the last dimension of {what} but got {axis}.")
+    if what == "offsets" and given.shape[-1] > 1:
+        if int(given.diff(dim=-1).min()) < 0:
+            raise RuntimeError(
+                "Expected segment_length >= 0 to be true, but got false.  (Could this error message be improved?  If so, please report "
+                "an enhancement request to PyTorch.)"
+            )
+        if int(given.min()) < 0 or int(given.max()) > data.shape[axis]:  # PyTorch reads what lies beyond
+            raise RuntimeError(
+                f"segment_reduce(): offsets lie outside of the {data.shape[axis]} elements along axis {axis}."
+            )
+    if tuple(given.shape[:-1]) != tuple(data.shape[:axis]):
+        raise RuntimeError(
+            f"segment_reduce(): {what} of size {list(given.shape)} do not fit data of size {list(data.shape)} along axis {axis}."
+        )
 
 
 @composite("_chunk_cat", variants=("function", "out"))

@@ -50,13 +50,13 @@ def minimum(k: Kernel[T], input: T, other: T) -> T:
     return k.minimum(input, other)
 
 
-@pointwise("fmax", variants=OUT, lacks=("u", "maximum_cpu"))
+@pointwise("fmax", variants=OUT, lacks=(("u", "maximum_cpu"), ("8", "fmax_cpu")))
 def fmax(k: Kernel[T], input: T, other: T) -> T:
     """The larger of two elements; a number rather than a NaN."""
     return k.fmax(input, other)
 
 
-@pointwise("fmin", variants=OUT, lacks=("u", "minimum_cpu"))
+@pointwise("fmin", variants=OUT, lacks=(("u", "minimum_cpu"), ("8", "fmin_cpu")))
 def fmin(k: Kernel[T], input: T, other: T) -> T:
     """The smaller of two elements; a number rather than a NaN."""
     return k.fmin(input, other)
@@ -77,21 +77,21 @@ for _op in (maximum, minimum, fmax, fmin):
 @pointwise("clamp_min", "clamp_min.Tensor", variants=ALL_FORMS, lacks=("uc", "maximum_cpu"))
 def clamp_min(k: Kernel[T], input: T, min: N) -> T:
     """max(input, min)."""
-    return k.maximum(input, min)
+    return k.maximum(min, input)
 
 
 @pointwise("clamp_max", "clamp_max.Tensor", variants=ALL_FORMS, lacks=("uc", "minimum_cpu"))
 def clamp_max(k: Kernel[T], input: T, max: N) -> T:
     """min(input, max)."""
-    return k.minimum(input, max)
+    return k.minimum(max, input)
 
 
 @pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",), lacks=("ub", "clamp_cpu"))
 def clamp(k: Kernel[T], input: T, min: N | None = None, max: N | None = None) -> T:
     """Limits each element to [min, max]; where they cross, max wins."""
     if min is not None:
-        input = k.maximum(input, min)
-    return input if max is None else k.minimum(input, max)
+        input = k.maximum(min, input)  # of two equals the second, as in `relu`: -0.0 stays
+    return input if max is None else k.minimum(max, input)
 
 
 clamp_min.vjp(input=lambda g, input, min: g * input.ge(min), min=lambda g, input, min: g * input.lt(min))
@@ -196,7 +196,7 @@ def nan_to_num(
     return _finite(input, 0.0 if nan is None else float(nan), float(high), float(low))
 
 
-@pointwise("_finite", variants=())
+@pointwise("_finite", variants=(), lacks=("8", "nan_to_num"))
 def _finite(k: Kernel[T], input: T, nan: float, posinf: float, neginf: float) -> T:
     """Three numbers instead of NaN and the infinities."""
     out = k.where(k.ne(input, input), k.like(nan, input), input)

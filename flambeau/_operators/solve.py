@@ -182,11 +182,17 @@ def linalg_lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True,
             return tri(U, tri(L, P.mT @ B, upper=False, unit=True), upper=True)
         return tri(U.mH, tri(L.mH, B @ P, upper=True, left=False, unit=True), upper=False, left=False)
     if left:
-        return P @ tri(L.mH, tri(U.mH, B, upper=False), upper=True, unit=True)
+        return factor.by_columns(P @ tri(L.mH, tri(U.mH, B, upper=False), upper=True, unit=True))
     return tri(L, tri(U, B, upper=True, left=False), upper=False, left=False, unit=True) @ P.mT
 
 
-@op("linalg_ldl_factor_ex", outputs=("LD", "pivots", "info"), differentiable=False, **LINALG)
+@op(
+    "linalg_ldl_factor_ex",
+    outputs=("LD", "pivots", "info"),
+    differentiable=False,
+    lacks=("hC", "ldl_factor_kernel_cpu"),
+    **LINALG,
+)
 def linalg_ldl_factor_ex(
     k: Kernel[T], input: T, *, hermitian: bool = False, check_errors: bool = False
 ) -> tuple[T, T, T]:
@@ -215,7 +221,7 @@ def linalg_ldl_factor(A: Tensor, *, hermitian: bool = False) -> tuple[Tensor, Te
     return LD, pivots
 
 
-@op("linalg_ldl_solve", differentiable=False, **LINALG)
+@op("linalg_ldl_solve", differentiable=False, lacks=("hC", "ldl_solve_kernel_cpu"), **LINALG)
 def linalg_ldl_solve(k: Kernel[T], LD: T, pivots: T, B: T, *, hermitian: bool = False) -> T:
     """The solution X of A @ X = B from the factors that `ldl_factor` gives."""
     return k.library("ldl_solve", LD, pivots, B, hermitian=hermitian)
@@ -627,4 +633,4 @@ def linalg_householder_product(input: Tensor, tau: Tensor) -> Tensor:
     for i in range(tau.shape[-1] - 1, -1, -1):
         v = V[..., :, i : i + 1]
         out = out - tau[..., i : i + 1].unsqueeze(-1) * (v @ (v.mH @ out))
-    return out
+    return factor.by_columns(out)

@@ -22,6 +22,7 @@ def _scattered(g: Any, shape: Any, dim: int, indices: Any) -> Any:
 @op(
     "sort(Tensor self, int dim=-1, bool descending=False)",
     "sort.stable(Tensor self, *, bool? stable, int dim=-1, bool descending=False)",
+    lacks=("8", "sorting_kernel_method_name"),
     promote="none",
     variants=OUT,
     outputs=PAIR,

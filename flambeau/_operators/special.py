@@ -30,7 +30,7 @@ def _one(overload: str, routine: str, what: str, differentiable: bool = True, wo
     space, forms = ("special", FUNCTION_OUT) if overload.startswith("special_") else ("", ALL_FORMS)
     kind = op if words is None else pointwise
     made = kind(overload, promote="float", namespace=space, variants=forms, differentiable=differentiable,
-                lacks=("c" if routine in HALVES_TOO else "ch", f"{name.removeprefix('special_')}_cpu"))(body)  # fmt: skip
+                lacks=("c" if routine in HALVES_TOO else "ch", "i0_vml_cpu" if name == "i0" else f"{name.removeprefix('special_')}_cpu"))(body)  # fmt: skip
     if words is not None:
         made.arrays(lambda k, input: k.library("scipy_special", input, routine=routine))
     return made
@@ -135,7 +135,7 @@ entr.vjp(input=lambda g, input: g * -(input.log() + 1))
 # ---------------------------------------------------------------- gamma and zeta functions
 
 
-@op("igamma", variants=ALL_FORMS, lacks=("bic", "igamma_cpu"))
+@op("igamma", variants=ALL_FORMS, packed="operands", lacks=("bic", "igamma_cpu"))
 def igamma(k: Kernel[T], input: T, other: T) -> T:
     """The regularized lower incomplete gamma function of order `input`.
 
@@ -145,7 +145,7 @@ def igamma(k: Kernel[T], input: T, other: T) -> T:
     return k.library("scipy_special", input, other, routine="gammainc")
 
 
-@op("igammac", variants=ALL_FORMS, lacks=("bic", "igammac_cpu"))
+@op("igammac", variants=ALL_FORMS, packed="operands", lacks=("bic", "igammac_cpu"))
 def igammac(k: Kernel[T], input: T, other: T) -> T:
     """The regularized upper incomplete gamma function of order `input`."""
     return k.library("scipy_special", input, other, routine="gammaincc")
@@ -156,7 +156,7 @@ igammac.vjp(other=lambda g, input, other: -g * ((input - 1) * other.log() - othe
 
 
 @op("special_zeta", "special_zeta.self_scalar", "special_zeta.other_scalar", promote="float", namespace="special", variants=FUNCTION_OUT,
-    lacks=("hc", "zeta_cpu"))  # fmt: skip
+    packed="operands", lacks=("hc", "zeta_cpu"))  # fmt: skip
 def zeta(k: Kernel[T], input: N, other: N) -> T:
     """The Hurwitz zeta function: the sum over n >= 0 of (n + other)^-input.
 
@@ -182,7 +182,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 
 
 @op("special_xlog1py", "special_xlog1py.self_scalar", "special_xlog1py.other_scalar", promote="float", namespace="special",
-    variants=FUNCTION_OUT, lacks=("c", "xlog1py_cpu"))  # fmt: skip
+    variants=FUNCTION_OUT, packed="operands", lacks=("c", "xlog1py_cpu"))  # fmt: skip
 def xlog1py(k: Kernel[T], input: N, other: N) -> T:
     """input * log1p(other); 0 where input is 0, NaN where other is.
 
@@ -205,7 +205,13 @@ xlog1py.vjp(
 )
 
 
-@op("frexp.Tensor", promote="none", variants=("function", "method", "out"), outputs=("mantissa", "exponent"))
+@op(
+    "frexp.Tensor",
+    promote="none",
+    variants=("function", "method", "out"),
+    lacks=("8", "frexp_cpu"),
+    outputs=("mantissa", "exponent"),
+)
 def frexp(k: Kernel[T], input: T) -> tuple[T, T]:
     """The mantissa, at least 1/2 and below 1, and the power of two of each element."""
     return k.library("frexp", input)

@@ -67,7 +67,7 @@ def _median(name: str, ignore_nan: bool) -> tuple[Any, Any]:
     what = "The median: the lower of the two in the middle" + (", NaN aside." if ignore_nan else "; NaN if one is.")
     whole.__doc__, along.__doc__ = what, what
     first = op(name, promote="none", variants=("function", "method"), lacks=("uC", "median_cpu"))(whole)
-    second = op(f"{name}.dim", promote="none", variants=OUT, outputs=PAIR, packed=True, lacks=("uC", "median_cpu"))(
+    second = op(f"{name}.dim", promote="none", variants=OUT, outputs=PAIR, packed=True, lacks=("uC", "median_out"))(
         along
     )
     first.vjp(input=_shared)
@@ -323,7 +323,7 @@ _euclidean_dist.vjp(
 )
 
 
-@op("_pairwise", variants=(), native=True)
+@op("_pairwise", variants=(), native=True, lacks=("8", "cdist"))
 def _pairwise(k: Kernel[T], input: T, other: T, p: float) -> T:
     """The p-norms of the differences between each row of one matrix and each of another; not one difference is kept."""
     n, m, d = input.shape[-2], other.shape[-2], input.shape[-1]

@@ -122,6 +122,7 @@ C_NAMES = {
     uint16: "short unsigned int", uint32: "unsigned int", uint64: "long unsigned int", bool_: "bool", float16: "c10::Half",
     bfloat16: "c10::BFloat16", float32: "float", float64: "double", complex32: "c10::complex<c10::Half>",
     complex64: "c10::complex<float>", complex128: "c10::complex<double>",
+    **{d: f"c10::{d.name[0].upper()}{d.name[1:]}" for d in (*FLOAT8, float4_e2m1fn_x2)}, **{d: f"c10::{d.name}" for d in (qint8, quint8, qint32)},
 }  # fmt: skip
 _WITH_CLASSES = (uint8, int8, int16, int32, int64, float16, float32, float64)
 
@@ -144,6 +145,8 @@ def check_fits(value: object, d: dtype) -> None:
     (As an operand of arithmetic an integer wraps around, and a number becomes infinite.)
     """
     kind = type(value)
+    if kind is complex and value.imag and not d.is_complex:  # type: ignore[attr-defined]
+        raise RuntimeError(f"value cannot be converted to type {_C_INTEGERS.get(d, C_NAMES[d])} without overflow")
     if kind is not int and kind is not float:
         return
     if d in _C_FLOATS:

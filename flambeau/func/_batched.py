@@ -22,6 +22,7 @@ from flambeau._ground.errors import DynamicShape, NeedsElements, Unbatched
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor, new, twin
 from flambeau._values.dtype import bool_
+from flambeau._values.shape import broadcast
 from flambeau.autograd._dual import mapped, set_tangent, tensors_of
 from flambeau.autograd.function import FORWARDS
 from flambeau.func import _batch_rules as rules
@@ -88,6 +89,13 @@ class BatchedTensor(Tensor):
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
         return self._value.is_contiguous() if memory_format is None else self._value[0].is_contiguous(memory_format)  # type: ignore[attr-defined,index]
+
+    def contiguous(self, memory_format: Any = None) -> Any:
+        if memory_format is not None and memory_format.name.startswith("channels"):
+            raise RuntimeError(
+                "NYI: querying is_contiguous inside of vmap for memory_format other than torch.contiguous_format"
+            )
+        return Tensor.contiguous(self)  # type: ignore[attr-defined]
 
     def is_conj(self) -> bool:
         return self._value.is_conj()  # type: ignore[attr-defined,no-any-return]
@@ -325,19 +333,38 @@ def finish(op: Op, values: Sequence[Any], result: Any, level: Level) -> Any:
     return outs[0]
 
 
+# How PyTorch comes to refuse what is written into a tensor that is not batched: by a rule for arithmetic, by one of the operator's own, or
+# where the result of a plain call does not fit; the others take its fallback.
+_ARITHMETIC = frozenset(("sub", "mul", "div", "copy", "logical_and", "logical_or", "logical_xor"))
+_RULED = frozenset(("index_put", "index_fill", "index_add", "fill", "scatter_add"))
+_PLAIN = frozenset(("add", "atan2", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift", "copysign", "gcd",
+                    "lcm"))  # fmt: skip
+
+
+def _unbatched(op: Op, values: Any, target: Any, level: Level) -> str:
+    where = "in a vmap"
+    if op.name in _ARITHMETIC or op.overload == "masked_fill.Scalar":
+        what = "inplace arithmetic"
+    elif op.name in _RULED:
+        what = f"{op.name}_"
+    elif op.name in _PLAIN:
+        shape = broadcast(*(t.shape for t in tensors_of(op, values)))
+        sizes = [x.size for x in LEVELS.open if x.depth <= level.depth]
+        return f"output with shape {list(target.shape)} doesn't match the broadcast shape {[*sizes, *shape]}"
+    else:
+        what, where = f"aten::{op.name}_", f"at level {level.depth}"
+    return (
+        f"vmap: {what}(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that has more elements than "
+        f"`self`. This happened due to `other` being vmapped over but `self` not being vmapped over {where}. Please try to use "
+        f"out-of-place operators instead of {what}. If said operator is being called inside the PyTorch framework, please file a bug "
+        "report instead."
+    )
+
+
 def _in_place(op: Op, values: Any, level: Level) -> Any:
     target = values[op.receiver_at]
     if value_at(target, level.depth) is None:
-        plain = op.kind == "pointwise" or op.overload in ("copy", "masked_fill.Scalar")
-        ruled = op.name in ("index_put", "index_fill", "index_add", "fill")  # there: the others take its fallback
-        what = "inplace arithmetic" if plain else f"{op.name}_" if ruled else f"aten::{op.name}_"
-        raise Unbatched(
-            f"vmap: {what}(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that has more elements than "
-            "`self`. This happened due to `other` being vmapped over but `self` not being vmapped over in a vmap. Please try to use "
-            f"out-of-place operators instead of {what}. If said operator is being called inside the PyTorch framework, please file a bug "
-            "report instead.",
-            target,
-        )
+        raise Unbatched(_unbatched(op, values, target, level), target)
     if op.module in _RANDOM and level.randomness == "same":
         return _same_numbers(op, values, target, level)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
@@ -405,6 +432,15 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     if ends and out is None:  # numbers given as tensors (linspace)
         level = next(x for x in LEVELS.open if x.depth == max(t._level for t in ends))
         given = [held(v, level.depth) if isinstance(v, Tensor) else v for v in values]
+        at = next(i for i, p in enumerate(op.params) if p.name == "dtype")
+        if given[at] is None:  # ends that are batched count as tensors with dimensions, which meet
+            met = call.result_type(
+                [
+                    v._value[:1] if type(v) is BatchedTensor else v.reshape(1) if isinstance(v, Tensor) else v
+                    for v in values[:2]
+                ]
+            )
+            given[at] = met if met.kind in "fc" else None
         with outside(level):
             return batched(
                 rules.stacked([create.create(op, tuple(one), None, **extra) for one in rules.each(given, level)]),
@@ -435,7 +471,9 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
                     span = 1 + sum((n - 1) * s for n, s in zip(values[i - 1], values[i], strict=True))
                     given[i] = (span, *values[i])
                 if p.name == "memory_format" and given[i] is not None and given[i].name.startswith("channels"):
-                    given[i] = None
+                    needed = 5 if given[i].name.endswith("3d") else 4
+                    if given[0]._a.ndim != needed:
+                        raise RuntimeError(f"required rank {needed} tensor to use {given[i].name} format")
             result = create.create(op, tuple(given), None, **extra)
     t = batched(result, level.depth)
     if wanted:

@@ -243,3 +243,38 @@ def test_joined_images_keep_channels_last_where_all_have_them_so(agree):
 
     agree(run, rand(2, 3, 4, 5), strides=True, grads=0)
     agree(run, rand(2, 30, 40, 15), strides=True, grads=0)
+
+
+FACTORS = {
+    "cholesky": lambda fl, x, y: fl.linalg.cholesky(x @ x.mT),
+    "upper cholesky": lambda fl, x, y: fl.linalg.cholesky(x @ x.mT, upper=True),
+    "cholesky_inverse": lambda fl, x, y: fl.cholesky_inverse(x),
+    "cholesky_solve": lambda fl, x, y: fl.cholesky_solve(y, x),
+    "qr": lambda fl, x, y: [q.abs() for q in fl.linalg.qr(y)],
+    "eigenvectors": lambda fl, x, y: fl.linalg.eigh(x @ x.mT)[1].abs(),
+    "svd": lambda fl, x, y: [m.abs() for m in fl.linalg.svd(y, full_matrices=False)],
+    "lu_factor": lambda fl, x, y: fl.linalg.lu_factor(x),
+    "lu_solve": lambda fl, x, y: fl.linalg.lu_solve(*fl.linalg.lu_factor(x), y),
+    "ldl_factor": lambda fl, x, y: fl.linalg.ldl_factor(x @ x.mT)[0],
+    "inv": lambda fl, x, y: fl.linalg.inv(x),
+    "solve": lambda fl, x, y: fl.linalg.solve(x, y),
+    "solve from the right": lambda fl, x, y: fl.linalg.solve(x, y.mT, left=False),
+    "solve for vectors": lambda fl, x, y: fl.linalg.solve(x, y[..., 0]),
+    "solve_triangular": lambda fl, x, y: fl.linalg.solve_triangular(x, y, upper=True),
+    "triangular_solve": lambda fl, x, y: fl.triangular_solve(y, x),
+    "lstsq": lambda fl, x, y: fl.linalg.lstsq(x[..., :2], y)[0],
+    "matrix_exp": lambda fl, x, y: fl.linalg.matrix_exp(x),
+    "householder_product": lambda fl, x, y: fl.linalg.householder_product(*fl.geqrf(x)).abs(),
+    "ormqr": lambda fl, x, y: fl.ormqr(*fl.geqrf(x), y).abs(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:torch.triangular_solve")
+@pytest.mark.parametrize("name", FACTORS)
+@pytest.mark.parametrize("lead", [(), (2,)])
+@pytest.mark.parametrize("n", [5, 40])  # by NumPy, and straight by LAPACK or kernels
+def test_matrices_lie_by_columns(agree, name, lead, n):
+    def run(fl, x, y):
+        return FACTORS[name](fl, x.detach() + n * fl.eye(n, dtype=fl.float64), y.detach())
+
+    agree(run, rand(*lead, n, n), rand(*lead, n, 3, seed=1), strides=True, grads=0)

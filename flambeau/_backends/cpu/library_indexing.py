@@ -423,8 +423,8 @@ def nonzero(x: Any) -> Any:
     if x.size >= NATIVE and native():
         from flambeau._backends.cpu.compact import places
 
-        return places(x if x.dtype.kind == "b" else x != 0)
-    return np.stack(np.nonzero(x), 1) if x.ndim > 1 else np.flatnonzero(x).reshape(-1, 1)
+        return np.ascontiguousarray(places(x if x.dtype.kind == "b" else x != 0).T).T  # by columns, as PyTorch's
+    return np.stack(np.nonzero(x)).T if x.ndim > 1 else np.flatnonzero(x).reshape(1, -1).T
 
 
 def count_nonzero(x: Any, *, dims: Any) -> Any:

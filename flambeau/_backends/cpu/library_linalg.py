@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from flambeau._backends.cpu import bidiagonal
 from flambeau._backends.cpu.blas import alone
 from flambeau._backends.cpu.library_product import native
 
+F = TypeVar("F", bound=Callable[..., Any])
 L = np.linalg
 NATIVE = 1 << 8  # elements of matrices from which kernels eliminate
 
@@ -54,6 +56,29 @@ def _scipy() -> bool:
     return importlib.util.find_spec("scipy") is not None
 
 
+def by_columns(*at: int) -> Callable[[F], F]:
+    """The results at these positions (none: the only one) lie by columns, as LAPACK leaves them: as PyTorch's do."""
+
+    def marked(fn: F) -> F:
+        @wraps(fn)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            found = fn(*args, **kwargs)
+            if not at:
+                return _columns(found)
+            return tuple(_columns(r) if i in at else r for i, r in enumerate(found))
+
+        return run  # type: ignore[return-value]
+
+    return marked
+
+
+def _columns(x: Any) -> Any:
+    if x.ndim < 2:
+        return x
+    turned = np.swapaxes(x, -1, -2)
+    return x if turned.flags.c_contiguous else np.swapaxes(np.ascontiguousarray(turned), -1, -2)
+
+
 def real_dtype(x: Any) -> Any:
     return x.real.dtype
 
@@ -61,6 +86,7 @@ def real_dtype(x: Any) -> Any:
 # ---------------------------------------------------------------- factorizations
 
 
+@by_columns(0)
 @alone
 def cholesky(x: Any, *, upper: bool) -> Any:
     """One triangle of x is read: the lower one, or the upper one where that is asked for."""
@@ -91,6 +117,7 @@ def _unknown(factor: Any, info: Any) -> Any:
     return np.where(unknown.any(-1) & (np.asarray(info) == 0), unknown.argmax(-1) + 1, info).astype(np.int32)
 
 
+@by_columns(0)
 def lu_factor(x: Any, *, pivot: bool) -> Any:
     if x.shape[-1] == x.shape[-2] and pivot:
         found = eliminated("factor", x)
@@ -123,6 +150,7 @@ def lu_unpack(LU: Any, pivots: Any) -> Any:
     return P, low, np.triu(LU[..., :k, :])
 
 
+@by_columns(0, 1)
 @alone
 def qr(x: Any, *, mode: Any) -> Any:
     if mode == "r":
@@ -140,7 +168,7 @@ def qr(x: Any, *, mode: Any) -> Any:
         packed, tau, _, _ = geqrf(np.array(x, order="F"), lwork=work, overwrite_a=True)
         R = np.triu(packed[:n])
         Q, _, _ = orgqr(packed, tau, lwork=work, overwrite_a=True)
-        return np.ascontiguousarray(Q), np.ascontiguousarray(R)
+        return Q, R
     out = L.qr(x, mode)
     return out[0], out[1]
 
@@ -148,6 +176,7 @@ def qr(x: Any, *, mode: Any) -> Any:
 BLOCK = 64  # columns that LAPACK's blocked routines may take at a time, by the work space they get
 
 
+@by_columns(0)
 @alone
 def geqrf(x: Any) -> Any:
     (routine,) = lapack(("geqrf",), x)
@@ -159,17 +188,19 @@ def geqrf(x: Any) -> Any:
     return a, tau
 
 
+@by_columns(1)
 @alone
 def eigh(x: Any, *, lower: bool) -> Any:
     if direct(x) and x.dtype.kind == "f" and x.shape[0] == x.shape[1]:
         (syevd,) = lapack(("syevd",), x)
         values, vectors, code = syevd(x, lower=lower)
         if code == 0:
-            return values, np.ascontiguousarray(vectors)
+            return values, vectors
     values, vectors = L.eigh(x, "L" if lower else "U")
     return values, vectors
 
 
+@by_columns(1)
 @alone
 def eig(x: Any) -> Any:
     values, vectors = L.eig(x)
@@ -177,6 +208,7 @@ def eig(x: Any) -> Any:
     return values.astype(d), vectors.astype(d)
 
 
+@by_columns(0, 2)
 @alone
 def svd(x: Any, *, full: bool) -> Any:
     if 0 in x.shape[-2:]:
@@ -192,7 +224,7 @@ def svd(x: Any, *, full: bool) -> Any:
         work = int(query(*x.shape, compute_uv=True, full_matrices=full)[0].real)
         U, S, Vh, code = gesdd(x, compute_uv=True, full_matrices=full, lwork=work)
         if code == 0:
-            return np.ascontiguousarray(U), S, np.ascontiguousarray(Vh)
+            return U, S, Vh
     U, S, Vh = L.svd(x, full)
     return U, S, Vh
 
@@ -204,6 +236,7 @@ def svdvals(x: Any) -> Any:
     return L.svd(x, compute_uv=False)
 
 
+@by_columns(0)
 @alone
 def ldl_factor(x: Any, *, hermitian: bool) -> Any:
     (routine,) = lapack(("hetrf" if hermitian and x.dtype.kind == "c" else "sytrf",), x)
@@ -216,6 +249,7 @@ def ldl_factor(x: Any, *, hermitian: bool) -> Any:
     return LD, pivots, info
 
 
+@by_columns()
 def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool) -> Any:
     name = "hetrs" if hermitian and LD.dtype.kind == "c" else "sytrs"
     batch = np.broadcast_shapes(LD.shape[:-2], B.shape[:-2])
@@ -276,6 +310,7 @@ def _broken(x: Any) -> Any:
     return lu_factor(x, pivot=True)[2]
 
 
+@by_columns(0)
 def inv(x: Any) -> Any:
     found = eliminated("solve", x, np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape))
     if found is not None:
@@ -292,6 +327,11 @@ def inv(x: Any) -> Any:
 
 
 def solve(A: Any, B: Any, *, left: bool, vector: bool) -> Any:
+    out, info = _solved(A, B, left, vector)
+    return (_columns(out) if left else np.ascontiguousarray(out)), info
+
+
+def _solved(A: Any, B: Any, left: bool, vector: bool) -> Any:
     b = B[..., None] if vector else B
     if not left:
         A, b = np.swapaxes(A, -1, -2), np.swapaxes(b, -1, -2)
@@ -315,6 +355,7 @@ def solve(A: Any, B: Any, *, left: bool, vector: bool) -> Any:
     return (out[..., 0] if vector else out), info
 
 
+@by_columns()
 def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool, unit: bool) -> Any:
     if not left:
         return np.swapaxes(
@@ -362,6 +403,7 @@ def _substituted(A: Any, B: Any, upper: bool, unit: bool) -> Any:
     return x
 
 
+@by_columns()
 def cholesky_solve(A: Any, B: Any, *, upper: bool) -> Any:
     low = np.swapaxes(A, -1, -2).conj() if upper else A
     half = solve_triangular(low, B, upper=False, left=True, unit=False)
@@ -429,7 +471,9 @@ def lstsq(A: Any, B: Any, *, rcond: Any, driver: str, vector: bool) -> Any:
     A, b = np.broadcast_to(A, (*batch, m, n)), np.broadcast_to(b, (*batch, *b.shape[-2:]))
     real = real_dtype(A)
     cut = np.finfo(real).eps * max(m, n) if rcond is None else rcond
-    out = np.zeros((*batch, n, b.shape[-1]), B.dtype)
+    out = np.zeros((*batch, b.shape[-1], max(m, n)), B.dtype).swapaxes(-1, -2)[
+        ..., :n, :
+    ]  # over the right sides, by columns
     rank, values = np.zeros(batch, np.int64), np.zeros((*batch, min(m, n)), real)
     if driver in ("gels", "gelsy") and direct(A):
         gelsy, query = lapack(("gelsy", "gelsy_lwork"), A, b)
@@ -495,4 +539,4 @@ def _rational(a: Any, weights: tuple[float, ...]) -> Any:
     for w, v in zip(weights[-4::-2], weights[-3::-2], strict=True):
         even, odd = np.matmul(even, square) + w * one, np.matmul(odd, square) + v * one
     odd = np.matmul(a, odd)
-    return np.array(solve(even - odd, even + odd, left=True, vector=False)[0], a.dtype)
+    return np.ascontiguousarray(solve(even - odd, even + odd, left=True, vector=False)[0], a.dtype)

@@ -84,10 +84,17 @@ def masked_fill(op: Op, values: list[Any], level: Any) -> Any:
 
 @rule("clone", "_to_copy", "_contiguous", "empty_like", "zeros_like", "ones_like", "full_like")
 def same_shape(op: Op, values: list[Any], level: Any) -> Any:
-    """One result element for each element; a memory format of the samples does not carry over to the batch."""
+    """One result element for each element; a memory format is that of the batch."""
     out = [v.value if type(v) is Batch else v for v in values]
     if "memory_format" in (names := [p.name for p in op.params]):
         at = names.index("memory_format")
         if out[at] is not None and out[at].name.startswith("channels"):
-            out[at] = None
+            needed = 5 if out[at].name.endswith("3d") else 4
+            if op.overload == "clone":
+                raise RuntimeError(
+                    "NYI: Tensor.clone(memory_format) inside vmap is only supported with memory_format torch.preserve_format or "
+                    f"torch.contiguous_format (got ChannelsLast{'3d' * (needed == 5)})"
+                )
+            if out[0]._a.ndim != needed:  # PyTorch means the batch, with its dimension
+                raise RuntimeError(f"required rank {needed} tensor to use {out[at].name} format")
     return run(op, out)
