@@ -77,7 +77,10 @@ def check(op: Op, values: tuple[Any, ...], into: bool = False) -> None:
 
 def plain(op: Op, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """The same with Python's whole numbers for NumPy's, and for tensors that stand for one."""
-    return tuple(_whole(v) if p.annotation.startswith(_WHOLE) else v for p, v in zip(op.params, values, strict=True))
+    return tuple(
+        (() if v is None and p.default == () else _whole(v)) if p.annotation.startswith(_WHOLE) else v
+        for p, v in zip(op.params, values, strict=True)
+    )
 
 
 def _whole(v: Any) -> Any:

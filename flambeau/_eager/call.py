@@ -24,7 +24,7 @@ from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import device as devices, dtype as dtypes
 from flambeau._values.overlap import check_apart, check_overlap, warn_overlap
-from flambeau._values.shape import broadcast
+from flambeau._values.shape import broadcast, wrap_dims
 
 NUMBERS = (bool, int, float, complex, np.generic)
 F32, F64 = np.dtype("f4"), np.dtype("f8")
@@ -224,14 +224,21 @@ def meet(op: Op, values: tuple[Any, ...]) -> Met:
         deciding = [i for i in tensors if params[i].name != op.scalar or isinstance(values[i], Tensor)]
     common = given if given is not None else promoted(op, result_type([values[i] for i in deciding]))
     if op.lacks:
-        refuse(op, common)
+        refuse(op, common, values)
     return out, tensors, common, narrow.way(op, out, common)
 
 
-def refuse(op: Op, d: dtypes.dtype) -> None:
-    """Raise where PyTorch has no routine for a dtype."""
+def refuse(op: Op, d: dtypes.dtype, values: tuple[Any, ...] = ()) -> None:
+    """Raise where PyTorch has no routine for a dtype; what is wrong with sizes and dimensions it says before."""
     name = op.routine(d)
     if name:
+        given = [(p, v) for p, v in zip(op.params, values, strict=False) if v is not None]
+        shapes = [v._a.shape for p, v in given if p.is_tensor and isinstance(v, Tensor)]
+        if op.kind == "pointwise" and shapes:
+            broadcast(*shapes)
+        for p, v in given:
+            if shapes and p.name == "dim" and p.annotation.startswith("Dim") and isinstance(v, (int, tuple, list)):
+                wrap_dims(v, len(shapes[0]))
         raise NotImplementedError(f"\"{name}\" not implemented for '{dtypes.SPOKEN[d]}'")
 
 
@@ -239,7 +246,7 @@ def refuse_first(op: Op, values: tuple[Any, ...]) -> None:
     """The same, by the dtype of the first tensor."""
     first = next((v for p, v in zip(op.params, values, strict=True) if p.is_tensor and isinstance(v, Tensor)), None)
     if first is not None and first._a.size:  # of nothing PyTorch asks no routine
-        refuse(op, first.dtype)
+        refuse(op, first.dtype, values)
 
 
 def promoted(op: Op, common: dtypes.dtype) -> dtypes.dtype:
@@ -601,6 +608,9 @@ def _assign(a: Any, r: Any) -> None:
 
 def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
     outs = out if isinstance(out, (tuple, list)) else (out,)
+    for o in outs:
+        if not isinstance(o, Tensor):
+            raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(o).__name__}")
     if (
         STATE.grad
         and op.differentiable
@@ -610,6 +620,12 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
             f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of "
             "the arguments requires grad."
         )
+    if op.promote == "sum" and isinstance(out, Tensor):  # it is computed in the dtype of what is there for it
+        values = tuple(
+            out.dtype if p.name == "dtype" and v is None else v for p, v in zip(op.params, values, strict=True)
+        )
+        if out.dtype.kind == "b" and op.aten in ("cumsum", "cumprod"):
+            raise NotImplementedError(f"\"{op.lacks[0][1]}\" not implemented for 'Bool'")
     met = meet(op, values)
     for o in outs:
         if isinstance(o, Tensor):
@@ -622,8 +638,6 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
     r = run(op, arrays, steps)
     results = r if isinstance(r, (tuple, list)) else (r,)
     for o, x in zip(outs, results, strict=True):
-        if not isinstance(o, Tensor):
-            raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(o).__name__}")
         x = np.asarray(x)
         d = dtypes.of(x.dtype)
         if result_dtype is not None and x.dtype.kind != "b" and result_dtype.is_complex == d.is_complex:
@@ -659,15 +673,24 @@ def check_exact(op: Op, o: Tensor, d: dtypes.dtype) -> None:
         raise RuntimeError(f"Expected out tensor to have dtype {want}, but got {got} instead")
 
 
-def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str) -> None:
-    """Store an array into an `out=` tensor: it is resized where it must be, and may not narrow the category."""
+def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str, made: bool = False) -> None:
+    """Store an array into an `out=` tensor: it is resized where it must be, and may not narrow the category.
+
+    `made`: by an operator that makes tensors out of nothing; no warning comes then, but from `arange`.
+    """
     if not dtypes.can_cast(d, o.dtype):
         raise RuntimeError(
             f"result type {dtypes.SPOKEN[d]} can't be cast to the desired output type {dtypes.SPOKEN[o.dtype]}"
         )
-    check_overlap(o._a)
-    if o._a.shape != x.shape:
-        if o._a.size:
+    if o._a.shape == x.shape:
+        check_overlap(o._a)
+    else:
+        if o._a.size and name == "arange":
+            warnings.warn(
+                f"The number of elements in the out tensor of shape {list(o._a.shape)} is {o._a.size} which does not match the computed "
+                f"number of elements {x.size}. Note that this may occur as a result of rounding error. The out tensor will be resized to a "
+                f"tensor of shape ({x.size},).", UserWarning, stacklevel=4)  # fmt: skip
+        elif o._a.size and not made:
             warnings.warn(
                 f"An output with one or more elements was resized since it had shape {list(o._a.shape)}, which does not match the "
                 f"required output shape {list(x.shape)}. This behavior is deprecated, and in a future PyTorch release outputs will "

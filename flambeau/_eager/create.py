@@ -91,7 +91,7 @@ def create(
     if type(r) is not meta.MetaArray:
         r = np.asarray(r)
     if out is not None:
-        call.write_out(out, r, dtypes.of(r.dtype), op.name)
+        call.write_out(out, r, dtypes.of(r.dtype), op.name, True)
         return out
     t = wrap(r)
     if device is not None:

@@ -136,6 +136,8 @@ def signatures(name: str, ops: Sequence[Op], method: bool) -> list[Signature]:
         for op in ops
         for overload in op.overloads
         if not overload.endswith("deprecated")
+        and not (op.wraps and overload.endswith(".Scalar"))  # numbers count as tensors there
+        and not (method and not _on_tensors(op, overload))
     ]
     return sorted(
         found,
@@ -145,6 +147,12 @@ def signatures(name: str, ops: Sequence[Op], method: bool) -> list[Signature]:
             [_RANK.get(a.type.rstrip("?"), 5) for a in s.arguments],
         ),
     )
+
+
+def _on_tensors(op: Op, overload: str) -> bool:
+    """Whether what stands where a method's self is can be a tensor."""
+    found = [a for a, _ in arguments_of(op, overload)]
+    return op.receiver_at >= len(found) or found[op.receiver_at].type.startswith("Tensor")
 
 
 _RANK = {"Tensor": 0, "Scalar": 1, "float": 1, "bool": 2, "int": 2, "SymInt": 2}

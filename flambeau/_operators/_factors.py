@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Shape
-from flambeau._values.dtype import C_NAMES, SPOKEN, int8, uint8
+from flambeau._values.dtype import C_NAMES, SPOKEN, class_name, int8, uint8
 from flambeau._values.shape import broadcast
 
 
@@ -106,7 +106,7 @@ def term_fits(input: Any, shape: Shape) -> None:
     have = input._a.shape
     if len(have) > len(shape):
         raise RuntimeError(
-            f"expand(torch.{SPOKEN[input.dtype]}Tensor{{{list(have)}}}, size={list(shape)}): the number of sizes provided "
+            f"expand({class_name(input.dtype)}{{{list(have)}}}, size={list(shape)}): the number of sizes provided "
             f"({len(shape)}) must be greater or equal to the number of dimensions in the tensor ({len(have)})"
         )
     for i in range(1, len(have) + 1):

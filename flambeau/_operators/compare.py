@@ -39,7 +39,7 @@ def _real(name: str) -> Any:
         if any(isinstance(t, complex) or (isinstance(t, Tensor) and t.is_complex()) for t in (input, other)):
             from flambeau._values.dtype import SPOKEN
 
-            d = next(t.dtype for t in (input, other) if isinstance(t, Tensor))
+            d = Op.meeting([input, other])
             raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{SPOKEN[d]}'")
 
     return check

@@ -90,7 +90,15 @@ def fast(x: Any) -> Any:
 # ---------------------------------------------------------------- matmul
 
 
-@op("matmul", variants=OUT, takes_float8=True, lacks=("bu", "addmm_impl_cpu_"), halves=True, autocast="lower")
+@op(
+    "matmul",
+    variants=OUT,
+    exact=True,
+    takes_float8=True,
+    lacks=("bu", "addmm_impl_cpu_"),
+    halves=True,
+    autocast="lower",
+)
 def matmul(k: Kernel[T], input: T, other: T) -> T:
     """The matrix product; vectors count as a row on the left and a column on the right, leading dimensions broadcast.
 
@@ -124,6 +132,9 @@ def _(k: Any, input: Any, other: Any) -> Any:
 def _(input: Any, other: Any) -> None:
     if input._a.dtype is other._a.dtype:
         return None
+    x, y = input._a.shape, other._a.shape
+    if not x or not y or (len(x) == 2 and len(y) == 1 and x[1] != y[0]):  # PyTorch looks at sizes first
+        explain(x, y)
     if input.ndim <= 2 and other.ndim == 1:
         return vectors_fit(input, other) if input.ndim == 1 else vector_dtypes(input, other)
     if other.ndim == 1:
@@ -166,7 +177,7 @@ matmul.known_as("MmBackward0", inside=called).vjp(
 )
 
 
-@op("mm", variants=OUT, takes_float8=True, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
+@op("mm", variants=OUT, exact=True, takes_float8=True, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
 def mm(k: Kernel[T], input: T, mat2: T) -> T:
     """The product of two matrices.
 
@@ -199,7 +210,7 @@ def _(input: Any, mat2: Any) -> None:
 mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
 
 
-@op("bmm", variants=OUT, lacks=("buC", "bmm"), halves=True, autocast="lower")
+@op("bmm", variants=OUT, exact=True, lacks=("buC", "bmm"), halves=True, autocast="lower")
 def bmm(k: Kernel[T], input: T, mat2: T) -> T:
     """The products of two batches of matrices."""
     return k.matmul(input, mat2)
@@ -357,7 +368,15 @@ def _times(g: Any, v: Any) -> Any:
     return g if v == 1 else g * (v.conjugate() if isinstance(v, complex) else v)
 
 
-@op("addmm", variants=ALL_FORMS, takes_float8=True, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
+@op(
+    "addmm",
+    variants=ALL_FORMS,
+    exact=True,
+    takes_float8=True,
+    lacks=("buC", "addmm_impl_cpu_"),
+    halves=True,
+    autocast="lower",
+)
 def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat1 @ mat2)."""
     return _blend(k, input, k.matmul(mat1, mat2), beta, alpha)

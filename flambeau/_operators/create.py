@@ -208,7 +208,7 @@ def new_ones(k: Kernel[T], input: T, size: Shape, *, dtype: DType | None = None)
 
 
 @op("new_full", promote="none", variants=NEW, differentiable=False)
-def new_full(k: Kernel[T], input: T, size: Shape, fill_value: Scalar, *, dtype: DType | None = None) -> T:
+def new_full(k: Kernel[T], input: T, size: ShapeList, fill_value: Scalar, *, dtype: DType | None = None) -> T:
     """One value in a tensor of this tensor's dtype."""
     check_fits(fill_value, own(input, dtype))
     return filled(k, size, number(fill_value), own(input, dtype))

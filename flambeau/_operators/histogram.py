@@ -38,7 +38,9 @@ def histc(k: Kernel[T], input: T, bins: int = 100, min: Scalar = 0, max: Scalar 
 @histc.errors
 def _(input: Tensor, bins: int, min: Any, max: Any) -> None:
     if not input.dtype.is_floating_point:
-        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{SPOKEN[input.dtype]}'")
+        bare = input.dtype.kind in "bc" and SPOKEN[input.dtype] not in ("ComplexFloat", "ComplexDouble")
+        routine = "linspace_cpu" if bare else "histogram_cpu"
+        raise NotImplementedError(f"\"{routine}\" not implemented for '{SPOKEN[input.dtype]}'")
     if bins <= 0:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     if max < min:

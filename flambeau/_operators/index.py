@@ -427,6 +427,7 @@ def _(input: Any, mask: Any, value: Any) -> None:
         raise RuntimeError(
             f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
         )
+    broadcast(mask.shape, input.shape)
     check_fits(value, input.dtype)
     given = isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())
     if given and not input.is_complex():
@@ -478,6 +479,7 @@ def masked_select(k: Kernel[T], input: T, mask: Mask) -> T:
 def _(input: Any, mask: Any) -> None:
     if mask._a.dtype.kind != "b":
         raise RuntimeError("masked_select: expected BoolTensor for mask")
+    broadcast(mask.shape, input.shape)
 
 
 masked_select.vjp(

@@ -87,7 +87,7 @@ def fits(kind: str, v: Any) -> bool:
 def takes(p: Param, v: Any) -> bool:
     """Whether a value may be given for a parameter."""
     if v is None:
-        return p.default is None or fits(p.annotation, v)
+        return p.default is None or p.default == () or fits(p.annotation, v)
     return fits(p.note if p.note.startswith("Size") and p.annotation.startswith("int") else p.annotation, v)
 
 

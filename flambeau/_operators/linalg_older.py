@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau._ground.once import warn_once
 from flambeau._kernel.language import Dim, Kernel, T
 from flambeau._operators import linalg as factor, solve
 from flambeau._operators.flat import blind_in
@@ -153,6 +154,10 @@ def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tens
 def cross(input: Tensor, other: Tensor, dim: Dim | None = None) -> Tensor:
     """The cross product of vectors of three elements, along the first dimension of size 3 where none is given."""
     if dim is None:
+        warn_once(
+            "Using torch.cross without specifying the dim arg is deprecated.\nPlease either pass the dim explicitly or simply use "
+            "torch.linalg.cross.\nThe default value of dim will change to agree with that of linalg.cross in a future release."
+        )
         dim = next((d for d, n in enumerate(input.shape) if n == 3), None)
         if dim is None:
             raise RuntimeError("no dimension of size 3 in input")

@@ -70,6 +70,9 @@ def _(k: Any, input: Any, weight: Any, bias: Any = None) -> Any:
 def _(input: Any, weight: Any, bias: Any) -> None:
     if bias is None:
         if input._a.dtype is not weight._a.dtype:
+            x, w = input._a.shape, weight._a.shape
+            if len(x) == len(w) == 2 and x[1] != w[1]:
+                explain(x, w[::-1])
             same_dtype(input, weight)
         return
     x, w, b = input._a.shape, weight._a.shape, bias._a.shape

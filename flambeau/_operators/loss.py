@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from flambeau._kernel.language import Index, Kernel, Size, T
-from flambeau._operators.op import composite, op, pointwise
+from flambeau._operators.op import Op, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, can_cast, int64, uint8
 from flambeau._values.shape import broadcast
@@ -599,8 +599,10 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-08) 
     >>> torch.nn.functional.cosine_similarity(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0]), dim=0)
     tensor(0.7071)
     """
-    if not (x1.dtype.kind == "f" and x2.dtype.kind == "f"):
-        raise RuntimeError("expected common dtype to be floating point, yet common dtype is " + SPOKEN[x1.dtype])
+    common = Op.meeting([x1, x2])
+    if common.kind != "f":
+        raise RuntimeError("expected common dtype to be floating point, yet common dtype is " + SPOKEN[common])
+    x1, x2 = x1.to(common), x2.to(common)
     shape = broadcast(tuple(x1.shape), tuple(x2.shape))
     x1, x2 = x1.expand(shape), x2.expand(shape)
     n1 = (

@@ -35,6 +35,7 @@ def norm_of_sizes(k: Any, a: Any, p: float, dims: Sequence[int]) -> Any:
 @op(
     "linalg_vector_norm(Tensor self, Scalar ord=2, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None)",
     namespace="linalg",
+    exact=True,
     promote="default",
     variants=("function", "out"),
     native=True,
@@ -79,7 +80,7 @@ def _(x: Any, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> None:
             if x.shape[d] == 0:
                 raise RuntimeError(
                     f"linalg.vector_norm cannot compute the {float(ord):g} norm on the dimension "
-                    f"{d} because this dimension is empty and the "
+                    f"{d}because this dimension is empty and the "
                     "operation does not have an identity"
                 )
 
@@ -263,20 +264,21 @@ def norm(
     dtype: DType | None = None,
 ) -> Tensor:
     """A norm over all elements or some dimensions. Superseded by `linalg.vector_norm` and `linalg.matrix_norm`."""
+    into = {} if out is None else {"out": out}
     given = None if dim is None else sizes(dim)
     if isinstance(p, str):
         if p == "fro":
             if given is None:
                 given = tuple(range(input.ndim))
-            result = linalg_vector_norm(input, 2, given, keepdim, dtype=dtype)
+            result = linalg_vector_norm(input, 2, given, keepdim, dtype=dtype, **into)
         elif p == "nuc":
             dims = given if given is not None else (0, 1) if input.ndim == 2 else (-2, -1)
-            result = linalg_matrix_norm(input, "nuc", dims, keepdim, dtype=dtype)
+            result = linalg_matrix_norm(input, "nuc", dims, keepdim, dtype=dtype, **into)
         else:
             raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
     else:
-        result = linalg_vector_norm(input, 2.0 if p is None else p, given, keepdim, dtype=dtype)
-    return result if out is None else out.copy_(result)
+        result = linalg_vector_norm(input, 2.0 if p is None else p, given, keepdim, dtype=dtype, **into)
+    return result
 
 
 @composite("frobenius_norm.dim", variants=("function", "out"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from flambeau._kernel.language import Kernel, Shape, T
+from flambeau._kernel.language import Kernel, Shape, ShapeList, T
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import bfloat16, float16, float32, uint8
@@ -109,7 +109,7 @@ def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tenso
 @composite("layer_norm", variants=("function",), receiver="input")
 def layer_norm(
     input: Tensor,
-    normalized_shape: Shape,
+    normalized_shape: ShapeList,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -133,7 +133,9 @@ def _tuple(shape: Shape) -> Shape:
     lacks=("biC", "rms_norm"),
     packed="channels",
 )
-def rms_norm(input: Tensor, normalized_shape: Shape, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+def rms_norm(
+    input: Tensor, normalized_shape: ShapeList, weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
     """Divides by the root mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight."""
     shape = _tuple(normalized_shape)
     if not shape:

@@ -164,7 +164,7 @@ def narrow_copy(input: Tensor, dim: Dim, start: Size, length: Size) -> Tensor:
 @op("unbind.int(Tensor(a -> *) self, int dim=0)", **VIEW)
 def unbind(k: Kernel[T], input: T, dim: Dim = 0) -> tuple[T, ...]:
     """All slices along `dim`, as a tuple."""
-    dim = wrap_dim(dim, input.ndim, False)
+    dim = wrap_dim(wrap_dim(dim, input.ndim), input.ndim, False)
     return tuple(
         k.reshape(k.slice(input, dim, i, i + 1), input.shape[:dim] + input.shape[dim + 1 :])
         for i in range(input.shape[dim])
@@ -176,7 +176,7 @@ unbind.vjp(input=lambda g, dim: _stack(g, dim))
 
 @unbind.arrays
 def _(k: Any, input: Array, dim: int = 0) -> Any:
-    before = (ALL,) * wrap_dim(dim, input.ndim, False)
+    before = (ALL,) * wrap_dim(wrap_dim(dim, input.ndim), input.ndim, False)
     return [input[(*before, i, ...)] for i in range(input.shape[len(before)])]
 
 
@@ -348,7 +348,7 @@ def _equally(name: str, x: Any, given: Any, dim: int, least: int) -> Any:
     if x.ndim < least:
         raise RuntimeError(
             f"torch.{name} requires a tensor with at least {least} "
-            f"dimension{'s' if least > 1 else ''}, but got a tensor with "
+            f"dimension, but got a tensor with "
             f"{x.ndim} dimensions!"
         )
     given = int(given) if hasattr(given, "__index__") else given

@@ -138,6 +138,8 @@ def nansum(input: Tensor, dim: Dims1 | None = None, keepdim: bool = False, *, dt
     """The sum, NaN counting as 0."""
     if input.is_complex():
         raise RuntimeError("nansum on CPU does not support complex inputs")
+    if dtype is not None and dtype.is_complex:
+        raise NotImplementedError(f"\"nansum_cpu\" not implemented for '{SPOKEN[dtype]}'")
     x = input.masked_fill(input.isnan(), 0) if input.dtype.is_floating_point else input
     return x.sum(dim, keepdim, dtype=dtype)
 
@@ -148,6 +150,11 @@ def nanmean(input: Tensor, dim: Dims1 | None = None, keepdim: bool = False, *, d
     if input.dtype.kind in "bi":
         raise RuntimeError(
             f"nanmean(): expected input to have floating point or complex dtype but got {SPOKEN[input.dtype]}"
+        )
+    if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
+        raise RuntimeError(
+            "nanmean(): could not infer output dtype. Optional dtype must be either a floating point or complex dtype. Got: "
+            + SPOKEN[dtype]
         )
     return nansum(input, dim, keepdim, dtype=dtype) / input.isnan().logical_not().sum(dim, keepdim)
 
@@ -176,7 +183,8 @@ def prod(k: Kernel[T], input: T, *, dtype: DType | None = None) -> T:
 )
 def prod_dim(k: Kernel[T], input: T, dim: Dim, keepdim: bool = False, *, dtype: DType | None = None) -> T:
     """The product over one dimension."""
-    dims = (wrap_dim(dim, input.ndim),) if input.ndim else ()
+    dim = wrap_dim(dim, input.ndim)
+    dims = (dim,) if input.ndim else ()
     return k.reshape(k.prod(input, dims), dropped(input.shape, dims, keepdim))
 
 
@@ -355,6 +363,8 @@ def aminmax(input: Tensor, *, dim: Dim | None = None, keepdim: bool = False) -> 
         raise RuntimeError(
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
         )
+    if dim is not None and input.ndim and not input.numel() and not input.shape[wrap_dim(dim, input.ndim)]:
+        raise IndexError(f"aminmax: Expected reduction dim {wrap_dim(dim, input.ndim)} to have non-zero size.")
     dims = () if dim is None else (dim,)
     return amin(input, dims, keepdim), amax(input, dims, keepdim)
 

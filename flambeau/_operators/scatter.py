@@ -37,7 +37,7 @@ def _fits(name: str, input: Any, dim: int, index: Any, source: Any = None) -> No
         if (j != d and i[j] > a[j]) or i[j] > s[j]:
             raise RuntimeError(
                 f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension {d} and to be no "
-                f"larger than src {list(s)}"
+                f"larger size than src {list(s)}"
             )
 
 

@@ -81,8 +81,8 @@ def _median(name: str, ignore_nan: bool) -> tuple[Any, Any]:
 
     @second.errors
     def _(input: Tensor, dim: int, keepdim: bool) -> None:
-        _refuse_empty(input, dim, name)
-        _refuse_kinds(input, "median_cpu")
+        _refuse_empty(input, dim, "median")
+        _refuse_kinds(input, "median_out")
 
     return first, second
 
@@ -118,6 +118,8 @@ _WAYS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
 def _check_quantile(input: Any, q: Any, interpolation: str) -> None:
+    if not isinstance(q, Tensor) and not 0 <= q <= 1:
+        raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {q:g}")
     if not input.numel():
         raise RuntimeError("quantile() input tensor must be non-empty")
     if input.dtype not in (float32, float64):
@@ -133,8 +135,6 @@ def _check_quantile(input: Any, q: Any, interpolation: str) -> None:
             raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
         if not bool(((q >= 0) & (q <= 1)).all()):
             raise RuntimeError("quantile() q values must be in the range [0, 1]")
-    elif not 0 <= q <= 1:
-        raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {q:g}")
 
 
 def _quantile(input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, ignore_nan: bool) -> Any:

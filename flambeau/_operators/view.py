@@ -11,7 +11,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Dims, DType, IntList, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, dtype, of, of_type
+from flambeau._values.dtype import SPOKEN, class_name, dtype, of, of_type
 from flambeau._values.shape import infer, view_strides, wrap_dim, wrap_dims
 
 VIEW = {"promote": "none", "view": True}
@@ -475,7 +475,7 @@ def _(k: Any, input: Any, size: Any, *, implicit: bool = False) -> Any:
     lead = len(size) - len(shape)
     if lead < 0:
         raise RuntimeError(
-            f"expand(torch.{SPOKEN[of(input.dtype)]}Tensor{{{list(shape)}}}, size={list(size)}): "
+            f"expand({class_name(of(input.dtype))}{{{list(shape)}}}, size={list(size)}): "
             "the number of sizes provided "
             f"({len(size)}) must be greater or equal to the number of dimensions in the tensor "
             f"({input.ndim})"
