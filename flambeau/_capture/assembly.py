@@ -23,7 +23,7 @@ from flambeau._capture.schedule import Schedule, Target, Unit
 from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import Expr, evaluate, parameter
 from flambeau._kernel.show import show
-from flambeau._tensor import wrap
+from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import BY_NAME
 from flambeau._values.shape import symbolic
 
@@ -479,6 +479,7 @@ def _hinted(v: Any) -> Any:
 def eager(step: Step) -> Callable[..., tuple[Any, ...]]:
     """An operator on arrays, as eager code runs it."""
     target, held, into, absent = step.target, step.params["values"], step.params["written"], step.params["absent"]
+    order = step.params["order"]
 
     def fill(v: Any, xs: Sequence[Any]) -> Any:
         if isinstance(v, Hole):
@@ -488,7 +489,9 @@ def eager(step: Step) -> Callable[..., tuple[Any, ...]]:
 
     def run(*xs: Any) -> tuple[Any, ...]:
         values = [fill(v, xs) for v in held]
-        if into >= 0:
+        if order is not None:
+            values[max(into, 0)] = laid(values[max(into, 0)], order)
+        elif into >= 0:
             values[into] = values[into].clone()
         args, kwargs = spread(target.op, values)
         with flambeau.no_grad():
@@ -497,6 +500,14 @@ def eager(step: Step) -> Callable[..., tuple[Any, ...]]:
         return tuple(x._a for x, no in zip(outs, absent, strict=True) if not no)
 
     return run
+
+
+def laid(t: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """A copy that lies so."""
+    a = t._a
+    made = np.ndarray(a.shape, a.dtype, np.empty(max(1, a.nbytes), np.uint8), 0, strides)
+    np.copyto(made, a)
+    return wrap(made)
 
 
 def called(step: Step) -> Callable[..., tuple[Any, ...]]:

@@ -64,6 +64,17 @@ def _whole(module: Any, examples: list[Any]) -> Any:
     return made.call
 
 
+def recalled(module: Callable[[], Any], blueprint: Any) -> Any:
+    """The native program of a graph that was met before; `module` gives the graph where it is wanted all the same."""
+    from flambeau._capture.lower import Compiled
+
+    try:
+        return Compiled(module, (), blueprint).call
+    except Exception as problem:
+        logs.refused(problem)
+        return module().forward
+
+
 def find(backend: Any) -> Callable[..., Any]:
     """The backend of a name; a function is one itself."""
     if callable(backend):

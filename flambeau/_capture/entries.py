@@ -24,6 +24,7 @@ from flambeau._capture import (  # noqa: F401  (flow: fills the table of instruc
     library_calls,
     logs,
     mistakes,
+    recalled,
     settings,
     shared,
     waiting,
@@ -385,11 +386,17 @@ class Function:
             program = made
             forced = stance()[1]
             backend = self.backend if forced is None else backends.find(forced)
-            written = shared.written(program.module) if backend is backends.native else {}
+            known = recalled.find(program) if backend is backends.native else None
+            if known is not None:
+                written = known[0]
+            else:
+                written = shared.written(program.module) if backend is backends.native else {}
             if written and _overlap(tr, program, written):
-                backend, written = backends.eager, {}
+                backend, written, known = backends.eager, {}, None
             with autocast.off():  # the casts are part of the graph
-                program.compile(backend, [x for _, _, x in program.inputs])
+                program.compile(backend, [x for _, _, x in program.inputs], known and known[1])
+            if backend is backends.native and known is None:
+                recalled.note(program, written)
             if getattr(program.run, "writes", False):
                 counted = [f"{tr.guards.counter(program.inputs[i][0])}[0] += {n}" for i, n in written.items()]
             tr.guards.scope["program"] = program.call(bool(STATE.autocast))
@@ -410,7 +417,7 @@ class Function:
         after = [*counted, *replay.build, *replay.effects, leave]
         text, names = tr.guards.entry(inputs, "out = " if replay.outputs else "", after)
         tr.guards.scope.update(names)
-        run = build("entry", text, tr.guards.scope)
+        run = build("entry", text, tr.guards.scope, kept=True)
         return Entry(run, text, tr, program, stopped)
 
 

@@ -30,7 +30,7 @@ from flambeau._operators.op import REQUIRED, Op
 from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import NARROW, dtype, float64, int64, of, of_number
-from flambeau._values.shape import broadcast, contiguous_strides
+from flambeau._values.shape import broadcast, contiguous_strides, elementwise_strides
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node
@@ -485,7 +485,19 @@ class Builder:
 
         held = [hold(v) for v in values]
         written = values[op.receiver_at] if target.is_write else None
-        example: Any = val if written is None else wrap(MetaArray(written.expr.shape, written.expr.dtype.np))
+        order: tuple[int, ...] | None = None
+        first = values[0] if written is None else written
+        if (
+            target.is_random
+            and isinstance(val, Tensor)
+            and isinstance(first, Tens)
+            and first.expr.shape == val._a.shape
+        ):
+            a = val._a  # numbers are drawn in the order in which the elements lie
+            item = a.dtype.itemsize
+            order = elementwise_strides(a.shape, [(a.shape, tuple(t // item for t in a.strides))])
+            order = tuple(t * first.expr.dtype.np.itemsize for t in order)
+        example: Any = val if written is None else wrap(MetaArray(written.expr.shape, written.expr.dtype.np, order))
         if example is None:
             example = self.example(target, values)
         many = isinstance(example, (list, tuple))
@@ -500,7 +512,8 @@ class Builder:
             leaves.append(self.leaf(t._a.shape, of(t._a.dtype), tuple(s // item for s in t._a.strides)))
         effect = target.is_random
         self.steps.append(Step("call", ins, [x for x in leaves if x is not None], target,
-                               {"values": held, "absent": [x is None for x in leaves], "written": op.receiver_at if written is not None else -1}, effect))  # fmt: skip
+                               {"values": held, "absent": [x is None for x in leaves], "written": op.receiver_at if written is not None else -1,
+                                "order": order}, effect))  # fmt: skip
         made = [None if x is None else Tens(Storage(x.expr)) for x in leaves]
         if written is not None:
             self.write(written, made[0])

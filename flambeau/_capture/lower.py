@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,6 @@ class Compiled:
         self.calls = sum(isinstance(p, InPython) for p in self.pieces)
         self.lock = threading.Lock()
         self.arena: Any = None
-        self.run = self.driver(False)  # on arrays
         self.call = self.driver(True)  # on tensors
         self.call.native = not self.calls  # reads no switch of eager code
         self.call.writes = True  # without eager operators, which count versions
@@ -133,6 +133,11 @@ class Compiled:
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
         return self.call(*inputs)
+
+    @cached_property
+    def run(self) -> Any:
+        """The program on arrays, which a backward pass outside wants, and few others."""
+        return self.driver(False)
 
     # ---- the function that runs everything ----
 
@@ -178,7 +183,7 @@ class Compiled:
                 text += [f"    t{n} = new(Tensor)", f"    t{n}._a = {results[n]}"]
                 results[n] = f"t{n}"
         text.append(f"    return ({''.join(x + ', ' for x in results)})")
-        return written("program", "\n".join(text) + "\n", scope)
+        return written("program", "\n".join(text) + "\n", scope, kept=True)
 
     def is_array(self, r: Any) -> bool:
         """Whether a result is a tensor."""
@@ -235,7 +240,6 @@ class Compiled:
             results.append(Result(d, tuple(shape), None if dense else tuple(s * d.itemsize for s in strides)))
         plan = Plan(tuple(results), launches, self.arena_size, self.work >= RELEASE, keep=tuple(segment.keep))
         scope["run"], scope["again"] = self.table(plan), self.again(plan)
-        self.main = scope["run"]
         text += [f"    r = run({', '.join(names)})", "    if r is None:", f"        r = again({', '.join(names)})",
                  "        if r is None: return declined(" + ", ".join(given) + ")"]  # fmt: skip
         if len(order) == 1:

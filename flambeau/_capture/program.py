@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from flambeau._backends.meta import MetaArray
@@ -31,14 +32,26 @@ class Program:
         used = {id(a) for v in lines for a in _values(v)} | {id(v) for v in outputs}
         self.inputs = [(s, v, x) for s, v, x in recorder.inputs if id(v) in used]
         atoms = self._atoms(lines) if recorder.tracer.symbols is not None else None
-        self.module = _module(lines, self.inputs, outputs, live)
-        if atoms or (atoms is not None and numbered(self.module)):
-            self.module.meta["atoms"] = atoms  # which input tells each number that sizes depend on
-            self.module.meta["sizes"] = {
+        self.lines, self.outputs, self.atoms = lines, outputs, atoms
+        self.run: Callable[..., Sequence[Any]] = self.by_graph
+        if live:
+            self.module  # noqa: B018  (it is made in the grad mode that is on now)
+
+    def by_graph(self, *inputs: Any) -> Any:
+        """What the program does before a backend has made something of it."""
+        return self.module(*inputs)
+
+    @cached_property
+    def module(self) -> GraphModule:
+        """The graph. A program that an earlier process made needs none (`stored.recalled`)."""
+        module, atoms = _module(self.lines, self.inputs, self.outputs, self.live), self.atoms
+        if atoms or (atoms is not None and numbered(module)):
+            module.meta["atoms"] = atoms  # which input tells each number that sizes depend on
+            module.meta["sizes"] = {
                 i: v.size for i, (_, v, _) in enumerate(self.inputs) if symbolic(v.size) and v.size.atoms <= set(atoms)
             }  # inputs that these numbers tell
-        self.module.meta["live"] = live  # whether results take part in a backward pass outside
-        self.run: Callable[..., Sequence[Any]] = self.module
+        module.meta["live"] = self.live  # whether results take part in a backward pass outside
+        return module
 
     def _atoms(self, lines: list[Value]) -> dict[Any, tuple[int, int]]:
         """Where the inputs tell what sizes are made of; what none tells becomes an input."""
@@ -65,13 +78,16 @@ class Program:
             self.inputs.append((a.source, v, a.value))
         return {a: found[a] for a in wanted}
 
-    def compile(self, backend: Callable[..., Any], examples: list[Any]) -> None:
-        """Let the backend make a function of it, in the grad mode in which it will run."""
+    def compile(self, backend: Callable[..., Any], examples: list[Any], blueprint: Any = None) -> None:
+        """Let the backend make a function of it, in the grad mode in which it will run. `blueprint`: what the native one made earlier."""
         before, STATE.grad = STATE.grad, STATE.grad and self.live
         if backend is not backends.native:
             self.module.recompile()  # whoever edits the graph says when its code is another one
         try:
-            self.run = backend(self.module, examples)
+            if blueprint is not None:
+                self.run = backends.recalled(lambda: self.module, blueprint)
+            else:
+                self.run = backend(self.module, examples)
             assert callable(self.run), "compiler_fn did not return callable"
         except Exception as problem:
             if config.suppress_errors:

@@ -26,9 +26,9 @@ from flambeau._eager import call
 from flambeau._ground import dumps
 from flambeau._kernel.record import Expr, Opaque, Record, parameter
 from flambeau._operators.op import Op
-from flambeau._values.device import CPU
+from flambeau._values.device import CPU, preserve_format
 from flambeau._values.dtype import int64, of
-from flambeau._values.shape import broadcast, contiguous_strides
+from flambeau._values.shape import broadcast, contiguous_strides, elementwise_strides
 from flambeau._values.symbolic import SymInt as Public
 
 Poly = dict[tuple["Atom", ...], int]  # monomial -> coefficient; the empty monomial is the constant
@@ -448,7 +448,19 @@ def _read(op: Op, arrays: tuple[Any, ...]) -> Any:
     made = known(b, *values) if known is not None else call.call_body(op, op.body, (b.k,), values)
     if isinstance(made, (tuple, list)):
         return type(made)(None if e is None else _array(op, e, b, held) for e in made)
+    if isinstance(made, Expr) and op.module.endswith(".create") and isinstance(arrays[0], MetaArray):
+        return _alike(op, arrays, made.dtype.np)
     return _array(op, made, b, held)
+
+
+def _alike(op: Op, arrays: tuple[Any, ...], d: Any) -> MetaArray:
+    """What is made like the first array: `empty_like`, `rand_like`. Where it may be told how to lie, it lies as that one unless told."""
+    a = arrays[0]
+    asked = [v for p, v in zip(op.params, arrays, strict=True) if p.name == "memory_format"]
+    if not asked or asked[0] not in (None, preserve_format):
+        return standing(a.shape, d)
+    order = elementwise_strides(a.shape, [(a.shape, tuple(t // a.dtype.itemsize for t in a.strides))])
+    return standing(a.shape, d, tuple(t * np.dtype(d).itemsize for t in order))
 
 
 def _array(op: Op, e: Any, b: Builder, held: dict[Expr, Any]) -> MetaArray:
@@ -481,6 +493,7 @@ def _drawn(op: Op, arrays: tuple[Any, ...]) -> MetaArray:
         small = call.call_body(
             op, op.run, (K,), (np.empty((0,) * len(size), np.dtype(arrays[0].dtype.str)), *arrays[1:])
         )
+        return _alike(op, arrays, np.asarray(small).dtype)
     else:
         size = arrays[at]
         size = (size,) if isinstance(size, int) else tuple(size)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import marshal
 import operator
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from types import CodeType
 from typing import Any
@@ -50,7 +50,6 @@ from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import BY_NAME, dtype, get_default_dtype, of
 from flambeau._values.shape import Size
 from flambeau.fx.graph_module import GraphModule
-from flambeau.fx.node import Node
 
 SOURCES = ("_capture", "_operators", "_values", "_eager", "fx", "_ops.py", "_tensor.py")  # beside the generators' own
 RECORDS = {c.__name__: c for c in (KernelItem, StepItem, StepFacts, CallItem, Held, Place, Hole, Layout, Returned)}
@@ -71,9 +70,13 @@ def key(gm: GraphModule, examples: Sequence[Any]) -> list[tuple[str, Any]] | Non
     if dumps.anything() or settings.cache_tag() is None:
         return None
     try:
-        text = marshal.dumps((_nodes(gm), [_input(x) for x in examples]), 2)  # 2: equal values are equal bytes
+        return parts_of(_nodes(gm), examples)
     except (Strange, ValueError):
         return None
+
+
+def parts_of(lines: list[Any], examples: Sequence[Any]) -> list[tuple[str, Any]]:
+    text = marshal.dumps((lines, [_input(x) for x in examples]), 2)  # 2: equal values are equal bytes
     parts = [
         ("program", text),
         ("default dtype", get_default_dtype().name),
@@ -98,18 +101,22 @@ def about(code: CodeType) -> list[tuple[str, Any]] | None:
     return engine().key(parts, LIGHT)
 
 
+def words(v: Any, number: Mapping[Any, int]) -> Any:
+    """An argument; what another line gives by its number."""
+    if isinstance(v, (list, tuple)):
+        return ("tuple" if isinstance(v, tuple) else "list", *[words(x, number) for x in v])
+    kind = type(v)
+    if kind in SIMPLE:
+        return v
+    if kind is slice:
+        return {"slice": (words(v.start, number), words(v.stop, number), words(v.step, number))}
+    if isinstance(v, Hashable) and v in number:
+        return {"node": number[v]}
+    return plain(v)
+
+
 def _nodes(gm: GraphModule) -> list[Any]:
-    number: dict[Node, int] = {}
-
-    def words(v: Any) -> Any:
-        if isinstance(v, Node):
-            return {"node": number[v]}
-        if isinstance(v, (list, tuple)):
-            return ("tuple" if isinstance(v, tuple) else "list", *(words(x) for x in v))
-        if isinstance(v, slice):
-            return {"slice": (words(v.start), words(v.stop), words(v.step))}
-        return plain(v)
-
+    number: dict[Any, int] = {}
     found: list[Any] = []
     for node in gm.graph.nodes:
         target: Any = node.op
@@ -121,7 +128,7 @@ def _nodes(gm: GraphModule) -> list[Any]:
             target = _constant(flambeau.fx.graph_module._get_attr(gm, str(node.target)))
         elif node.op == "call_method":
             target = str(node.target)
-        args = (words(node.args), tuple((k, words(v)) for k, v in sorted(node.kwargs.items())))
+        args = (words(node.args, number), tuple((k, words(v, number)) for k, v in sorted(node.kwargs.items())))
         found.append((node.op, target, *args, _val(node.meta.get("val"))))
         number[node] = len(number)
     return found
@@ -129,10 +136,14 @@ def _nodes(gm: GraphModule) -> list[Any]:
 
 def _constant(t: Any) -> Any:
     """A constant: the number that it is everywhere, or all of a small one. Others are in no program."""
-    if isinstance(t, Tensor) and type(t._a) is np.ndarray and t._a.dtype.kind in "fiub":
-        number = everywhere(t._a)
-        if number is not None or t._a.nbytes <= HELD:
-            return (of(t._a.dtype).name, t._a.shape, t._a.tobytes() if number is None else repr(number))
+    return array_constant(t._a) if isinstance(t, Tensor) else _strange(t)
+
+
+def array_constant(a: Any) -> Any:
+    if type(a) is np.ndarray and a.dtype.kind in "fiub":
+        number = everywhere(a)
+        if number is not None or a.nbytes <= HELD:
+            return (of(a.dtype).name, a.shape, a.tobytes() if number is None else repr(number))
     raise Strange("a constant")
 
 

@@ -204,6 +204,36 @@ def test_random_numbers_are_those_of_eager():
     assert torch.equal(got[0], want[0]) and torch.equal(got[1], want[1])
 
 
+LYING = {
+    "transposed": lambda n: torch.randn(4, n).t(),
+    "permuted": lambda n: torch.randn(n, 2, 5, 6).permute(2, 3, 0, 1),
+    "every other": lambda n: torch.randn(n, 8)[:, ::2],
+}
+DRAWN = {
+    "dropout": lambda x: F.dropout(x, 0.5),
+    "in place": lambda x: (x * 2).normal_() * 2,
+    "rand_like": lambda x: torch.rand_like(x) + x,
+    "bernoulli": lambda x: torch.bernoulli(x.sigmoid()),
+    "like": lambda x: (torch.zeros_like(x), torch.full_like(x, 2, dtype=torch.int64)),
+}
+
+
+@pytest.mark.parametrize("lies", LYING)
+@pytest.mark.parametrize("name", DRAWN)
+def test_numbers_are_drawn_in_the_order_in_which_elements_lie(name, lies):
+    f = DRAWN[name]
+    compiled = torch.compile(f)
+    for n in (3, 4, 7):  # the second size is captured as an expression
+        x = LYING[lies](n)
+        torch.manual_seed(n)
+        want = f(x)
+        torch.manual_seed(n)
+        got = compiled(x)
+        for a, b in zip(*((r if isinstance(r, tuple) else (r,)) for r in (want, got)), strict=True):
+            assert a.stride() == b.stride()
+            assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
 def test_dtypes(dtype):
     def f(x, y):

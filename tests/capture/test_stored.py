@@ -1,5 +1,6 @@
 """Programs on disk: a graph that was met before is neither lowered nor scheduled again, and computes the same."""
 
+import importlib.util
 import marshal
 import os
 import subprocess
@@ -10,9 +11,9 @@ import pytest
 import flambeau as torch
 from flambeau import nn
 from flambeau._backends.cpu.engine import engine
-from flambeau._capture import backends, lower, stored
+from flambeau._capture import backends, lower, program, recalled, stored
 from flambeau._eager import large
-from flambeau._ground import flags
+from flambeau._ground import flags, source
 from flambeau._ground.cache import Cache
 from flambeau.fx.experimental.proxy_tensor import make_fx
 
@@ -76,9 +77,9 @@ def test_found_programs_are_the_same(name, folder, monkeypatch):
 def test_random_numbers_of_a_found_program(folder, monkeypatch):
     first, second = _met_again(lambda x: F.dropout(x, 0.5) + torch.rand_like(x), [torch.ones(6, 7)], monkeypatch)
     out = []
-    for program in (first, second):
+    for made in (first, second):
         torch.manual_seed(3)
-        out.append([program(torch.ones(6, 7))[0] for _ in range(2)])
+        out.append([made(torch.ones(6, 7))[0] for _ in range(2)])
     assert all(map(torch.equal, *out))
 
 
@@ -210,3 +211,95 @@ def test_a_second_process_schedules_nothing(tmp_path):
         out.append(done.stdout.splitlines())
     assert out[0][0] == out[1][0]
     assert (out[0][1], out[1][1]) == ("2", "0")  # the first step is a program of its own: it makes the state
+
+
+def _pieces(x, y):
+    first, _ = torch.split(x, 2, 1)
+    return first * torch.tensor([1.0, 2.0]), x[1:].sum(), torch.sort(y * 2, 0, descending=True)[0]
+
+
+def _mixture(x, y):
+    y.add_(x.sum(0))
+    x[:, 1].mul_(3)
+    return F.dropout(x, 0.25) + y, None
+
+
+@pytest.mark.parametrize("f", [_pieces, _mixture, lambda x, y: (x.softmax(1).to(torch.float64), y > 0)])
+def test_a_program_that_was_met_before_needs_no_graph(f, folder, monkeypatch):
+    """Its key is read off the recorder's lines, and is that of the graph."""
+    args = [torch.randn(5, 4), torch.randn(4)]
+    first = torch.compile(f)
+    torch.manual_seed(1)
+    once = first(*(a.clone() for a in args))
+    made = first._captures.first.entries[0].program
+    assert recalled.key(made) == stored.key(made.module, args) is not None
+    with monkeypatch.context() as m:
+        m.setattr(program, "_module", lambda *_: pytest.fail("a graph is made"))
+        second = torch.compile(f)
+        torch.manual_seed(1)
+        mine = [a.clone() for a in args]
+        twice = second(*mine)
+    for x, y in zip(once, twice, strict=True):
+        assert (x is None) == (y is None)
+        assert x is None or torch.equal(x, y)
+    again = second._captures.first.entries[0].program
+    assert str(again.module.graph) == str(made.module.graph)  # made where somebody asks for it
+    for _ in range(2):  # arguments of another layout go node by node, where the capture serves them at all
+        other = [torch.randn(4, 5).t(), torch.randn(4)]
+        mine, theirs = ([a.clone(memory_format=torch.preserve_format) for a in other] for _ in range(2))
+        torch.manual_seed(2)
+        got = second(*mine)
+        torch.manual_seed(2)
+        wanted = f(*theirs)
+        for x, y in zip([*got, *mine], [*wanted, *theirs], strict=True):
+            assert (x is None) == (y is None)
+            assert x is None or torch.allclose(x, y)
+
+
+def test_versions_of_what_a_recalled_program_writes(folder):
+    def f(x):
+        x.add_(1)
+        x.mul_(2)
+        return x.sum()
+
+    counts = []
+    for _ in range(2):
+        x = torch.ones(3)
+        torch.compile(f)(x)
+        counts.append(x._version)
+    assert counts == [2, 2]
+
+
+def test_damaged_facts_of_a_program_are_a_miss(folder):
+    f, x = lambda x: x.exp().sum(1) * 2, torch.randn(5, 9)
+    g = torch.compile(f)
+    g(x)
+    path = engine().store.path([*recalled.key(g._captures.first.entries[0].program), ("about", "writes")])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2])
+    assert torch.allclose(torch.compile(f)(x), f(x))
+    assert path.read_bytes() == whole
+    for data in (b"", b"no facts", marshal.dumps(5)):
+        engine().store.put([*recalled.key(g._captures.first.entries[0].program), ("about", "writes")], data)
+        assert torch.allclose(torch.compile(f)(x), f(x))
+
+
+def test_long_texts_are_compiled_once(tmp_path, monkeypatch):
+    store = Cache(tmp_path)
+    monkeypatch.setattr(source, "_store", lambda: store)
+    text = "def f(x):\n" + "    x += 1\n" * 500 + "    def inner():\n        raise ValueError(x)\n    inner()\n"
+    for _ in range(2):
+        made = source.build("f", text, {}, kept=True)
+        with pytest.raises(ValueError, match="500") as e:
+            made(0)
+        assert e.traceback[-1].path == made.__code__.co_filename or str(e.traceback[-1].path).endswith(
+            made.__code__.co_filename
+        )
+        assert str(e.traceback[-1].statement).strip() == "raise ValueError(x)"  # linecache knows the file
+    assert (store.hits, store.misses) == (1, 1)
+    path = store.path([("python text", text), ("bytecode", importlib.util.MAGIC_NUMBER + b"\0")])
+    path.write_bytes(path.read_bytes()[:-5])
+    assert source.build("f", text, {}, kept=True).__code__.co_name == "f"
+    assert store.damaged == 1
+    store.put([("python text", text), ("bytecode", importlib.util.MAGIC_NUMBER + b"\0")], marshal.dumps(7))
+    assert source.build("f", text, {}, kept=True).__code__.co_name == "f"
