@@ -90,6 +90,11 @@ def copies_for(price: int) -> int:
     return 4 if price <= 10 else 2 if price <= 40 else 1
 
 
+BARE = (
+    2  # what a step of a reduction may cost whose columns are walked in twice as wide strips: it does little but read
+)
+
+
 def generate(kernel: Kernel, machine: Machine, name: str = "k") -> str:
     """The kernel as a module of LLVM IR text that defines `name`."""
     return Writer(kernel, machine, name).module()
@@ -101,6 +106,7 @@ class Writer:
         self.b = Builder(machine.fma, machine.scale)
         self.lanes = lanes_for(kernel, machine)
         self.unroll = copies_for(cost(*kernel.stages))
+        self.strips = 1  # how many times the lanes columns are walked by, as long as these are whole
         self.outer_vector = any(a.name == kernel.vector for a in kernel.outer)
         reduces = any(isinstance(b, Update) for s in kernel.stages for b in s.body)
         spaced = any(
@@ -108,6 +114,7 @@ class Writer:
         )
         if self.outer_vector and reduces and not spaced:  # columns side by side: their sums wait for one another
             self.lanes, self.unroll = self.lanes * self.unroll, 1
+            self.strips = 2 if cost(*kernel.stages) <= BARE and all(b.role != "row" for b in kernel.buffers) else 1
         self.vector = (
             kernel.vector if self.outer_vector else ""
         )  # the axis along which the lanes lie: an outer one, or the stage's
@@ -587,11 +594,25 @@ class Writer:
                     if k.tile:
                         squares.tiles(self, block * TILE, start, width)
                     elif columns:
-                        self.steps(
-                            k.vector, start, b.smin(start + self.columns_per_chunk, width), self.point, self.unroll
-                        )
+                        stop = b.smin(start + self.columns_per_chunk, width)
+                        if self.strips > 1:
+                            start = self.wide(k.vector, start, stop)
+                        self.steps(k.vector, start, stop, self.point, self.unroll)
                     else:
                         self.point(0)
+
+    def wide(self, axis: str, start: Value, stop: Value) -> Value:
+        """Walks an outer axis in strips of several times the lanes, as far as these are whole; where the rest begins.
+
+        Columns are summed one row after the other whatever their number: the bits are the same, and memory is read in longer runs.
+        """
+        b, narrow = self.b, self.lanes
+        self.lanes = narrow * self.strips
+        done = start + b.udiv(stop - start, self.lanes) * self.lanes
+        with self.loop(axis, start, done, self.lanes):
+            self.point(0)
+        self.lanes = narrow
+        return done
 
     def point(self, _: int) -> None:
         """Every stage, at one outer point (or at the lanes of one, where the vector axis is an outer one)."""

@@ -370,6 +370,19 @@ def test_small_operands_of_large_results(shapes):
         fl.randn(150, 1, 3) + fl.randn(170, 2)
 
 
+@pytest.mark.parametrize("width", [63, 64, 128, 129, 192, 256, 300, 391])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_columns_add_row_by_row_in_strips_of_any_width(watch: Watch, width: int, dtype: str) -> None:
+    x = (fl.randn(5, 60, width) * 100).to(getattr(fl, dtype))
+    rows = x.numpy().transpose(1, 0, 2)
+    want = np.zeros_like(rows[0])
+    for row in rows:
+        want += row
+    before = watch.ran
+    assert (x.sum(1, dtype=x.dtype).numpy() == want).all() and (x.amax(1).numpy() == rows.max(0)).all()
+    assert watch.ran > before
+
+
 @pytest.mark.parametrize("exponent", [2, 3, 0.5, -0.5, 1, -1, -2, 2.5])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_short_powers_are_the_same_bits_large_and_small(exponent, dtype):
