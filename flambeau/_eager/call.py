@@ -23,7 +23,7 @@ from flambeau._eager.views import check_writable, rebase, signed, view
 from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import device as devices, dtype as dtypes
-from flambeau._values.overlap import check_apart, check_overlap, warn_overlap
+from flambeau._values.overlap import are_same, check_apart, check_overlap, warn_overlap
 from flambeau._values.shape import broadcast, wrap_dims
 
 NUMBERS = (bool, int, float, complex, np.generic)
@@ -606,6 +606,10 @@ def _assign(a: Any, r: Any) -> None:
         loud(token)
 
 
+# Without an in-place form, and yet PyTorch lets them write onto what they read.
+ONTO_THEIR_INPUT = frozenset(("sort", "cummax", "cummin", "logcumsumexp"))
+
+
 def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
     outs = out if isinstance(out, (tuple, list)) else (out,)
     for o in outs:
@@ -631,7 +635,8 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
         if isinstance(o, Tensor):
             check_inferred(o)
         if isinstance(o, Tensor) and (op.promote == "none" or op.kind == "pointwise"):
-            check_apart(o._a, met[0], op.kind == "pointwise")
+            onto = ("inplace" in op.variants or op.name in ONTO_THEIR_INPUT) and are_same(o._a, met[0][0])
+            check_apart(o._a, met[0][1:] if onto else met[0], op.kind == "pointwise")
     if op.native and isinstance(out, Tensor) and _out_native(op, met, out):
         return out
     arrays, result_dtype, steps = converted(op, *met)

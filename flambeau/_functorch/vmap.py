@@ -55,3 +55,11 @@ def _unwrap_batched(batched_outputs: Any, out_dims: Any, vmap_level: int, batch_
     return tree_unflatten(
         [_maybe_remove_batch_dim(name, x, vmap_level, batch_size, d) for x, d in zip(flat, dims, strict=True)], spec
     )
+
+
+_OWN = (_process_batched_inputs, _create_batched_inputs, _unwrap_batched)
+
+
+def replaced() -> bool:
+    """Whether a library put functions of its own in the place of these; `vmap` then goes through them."""
+    return (_process_batched_inputs, _create_batched_inputs, _unwrap_batched) != _OWN

@@ -46,12 +46,18 @@ def check_apart(a: Any, sources: Any, elementwise: bool) -> None:
             and (x is not a or not elementwise)
             and (x is a or np.may_share_memory(a, x))
         ):
-            same = a.__array_interface__["data"] == x.__array_interface__["data"] and a.strides == x.strides
-            if not (elementwise and same and a.shape == x.shape) and _dense(a) and _dense(x):
+            if not (elementwise and are_same(a, x)) and _dense(a) and _dense(x):
                 raise RuntimeError(
                     "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
                     "Please clone() the tensor before performing the operation."
                 )
+
+
+def are_same(a: Any, x: Any) -> bool:
+    """Whether two arrays are the same elements in the same order."""
+    if not isinstance(a, np.ndarray) or not isinstance(x, np.ndarray) or a.shape != x.shape or a.strides != x.strides:
+        return False
+    return a is x or a.__array_interface__["data"] == x.__array_interface__["data"]
 
 
 def _dense(a: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -39,6 +40,9 @@ def vmap(func: Callable[..., Any], in_dims: Dims = 0, out_dims: Dims = 0, random
 
     @functools.wraps(func)
     def mapped(*args: Any, **kwargs: Any) -> Any:
+        parts = sys.modules.get("flambeau._functorch.vmap")
+        if parts is not None and parts.replaced():
+            return _by_parts(parts, func, in_dims, args, out_dims, randomness, kwargs)
         size, dims, flat, spec = batch_inputs(in_dims, args, func)
         if chunk_size is None or chunk_size >= size:
             return run(func, size, dims, flat, spec, out_dims, randomness, kwargs)
@@ -50,6 +54,17 @@ def vmap(func: Callable[..., Any], in_dims: Dims = 0, out_dims: Dims = 0, random
         return joined(parts, out_dims, func)
 
     return mapped
+
+
+def _by_parts(parts: Any, func: Any, in_dims: Dims, args: Any, out_dims: Dims, randomness: str, kwargs: Any) -> Any:
+    """`vmap` by functions that a library put in the place of its parts, as tensordict does to map over its dictionaries."""
+    size, dims, flat, spec = parts._process_batched_inputs(in_dims, args, func)
+    with vmap_level(size, randomness) as level:
+        try:
+            result = func(*parts._create_batched_inputs(dims, flat, level.depth, spec), **kwargs)
+        except (NeedsElements, Unbatched) as problem:
+            raise RuntimeError(str(problem)) from None
+        return parts._unwrap_batched(result, out_dims, level.depth, size, func)
 
 
 def joined(parts: list[Any], out_dims: Dims, func: Any) -> Any:

@@ -218,6 +218,30 @@ def test_dropout_after_a_norm_draws_in_order(agree):
     agree(run, rand(2, 6, 9))
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_one_channel_after_a_transpose(agree, size):
+    """A sequence (n, t, 1), transposed, has the strides of channels last: what a convolution makes of it lies so, and dropout follows."""
+
+    def run(fl, x, sequence, image):
+        fl.manual_seed(1)
+        pad = size // 2
+        x, image_ = x.detach().transpose(1, 2), x.detach().view(2, 4, 3, 1).permute(0, 3, 1, 2)
+        y = fl.nn.functional.conv1d(x, sequence, padding=pad)
+        made = (
+            y,
+            fl.nn.functional.conv1d(x.contiguous(), sequence, padding=pad),
+            fl.nn.functional.conv2d(image_, image, padding=pad),
+        )
+        return (
+            *made,
+            fl.nn.functional.conv_transpose2d(image_, image.transpose(0, 1), padding=pad),
+            fl.nn.functional.dropout(y, 0.5),
+        )
+
+    weights = rand(5, 1, size), rand(5, 1, size, size)
+    agree(run, rand(2, 12, 1), *weights, strides=True, grads=0)
+
+
 def test_copies_of_views_lie_in_order(agree):
     def program(fl, x):
         y = x.transpose(0, 2)

@@ -296,6 +296,33 @@ def test_batched_tensors_by_their_parts():
     assert out.tolist() == [3, 5, 7]
 
 
+def test_vmap_goes_through_parts_that_a_library_put_in_place(monkeypatch):
+    """tensordict maps over its dictionaries, which are no trees, by functions of its own in this module."""
+    from flambeau._functorch import vmap as parts
+
+    class Bag:
+        def __init__(self, x):
+            self.x = x
+
+    def process(in_dims, args, func):
+        return args[0].x.shape[0], list(in_dims), list(args), None
+
+    def create(dims, args, level, spec):
+        return [a if d is None else Bag(parts._add_batch_dim(a.x, d, level)) for a, d in zip(args, dims, strict=True)]
+
+    def unwrap(out, out_dims, level, size, func):
+        return Bag(parts._maybe_remove_batch_dim("f", out.x, level, size, out_dims))
+
+    monkeypatch.setattr(parts, "_process_batched_inputs", process)
+    monkeypatch.setattr(parts, "_create_batched_inputs", create)
+    monkeypatch.setattr(parts, "_unwrap_batched", unwrap)
+    found = torch.vmap(lambda bag, y: Bag((bag.x * y).sum()), in_dims=(0, None))(
+        Bag(torch.ones(2, 3)), torch.arange(3.0)
+    )
+    assert type(found) is Bag
+    assert found.x.tolist() == [3, 3]
+
+
 def test_operators_whose_arguments_have_any_name():
     @torch.library.custom_op("taken_for_granted::attend", mutates_args=())
     def attend(q: torch.Tensor, k: torch.Tensor, run: torch.Tensor, self: torch.Tensor) -> torch.Tensor:

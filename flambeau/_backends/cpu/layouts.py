@@ -19,6 +19,19 @@ def channels_last(*xs: Any) -> bool:
     return any(x.ndim in FORMATS and not x.flags.c_contiguous and _last(x.shape, x.strides) for x in xs)
 
 
+def as_one_channel(out: Any, x: Any) -> Any:
+    """What a convolution makes of `x`, with channels last where `x` is of one channel and has the strides of such images.
+
+    One channel lies in order either way; its stride is what tells, as in a sequence (n, t, 1) that was transposed.
+    """
+    if x.shape[1] != 1 or not x.flags.c_contiguous:
+        return out
+    if x.ndim == 3:  # a sequence is an image of one row
+        (n, _, t), (down, channel, step) = x.shape, x.strides
+        return laid(out[:, :, None], _last((n, 1, 1, t), (down, channel, t * step, step)))[:, :, 0]
+    return laid(out, x.ndim in FORMATS and _last(x.shape, x.strides))
+
+
 def _last(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     least = 0
     if strides[1] == 0:

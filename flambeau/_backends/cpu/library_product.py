@@ -16,7 +16,7 @@ import numpy as np
 
 from flambeau._backends.cpu import library_window as window
 from flambeau._backends.cpu.casts import astype
-from flambeau._backends.cpu.layouts import channels_last, laid, last_strides
+from flambeau._backends.cpu.layouts import as_one_channel, channels_last, laid, last_strides
 from flambeau._backends.cpu.library_memory import copied
 from flambeau._backends.cpu.library_sums import FEW, order, product as in_order
 from flambeau._kernel.arrays import fma
@@ -135,9 +135,9 @@ def conv_forward(x: Any, w: Any, bias: Any = None, *, stride: Ints, padding: Int
             return laid(out, True)
         out = _how(stride, padding, dilation, groups).forward(x, w, bias)
         if out is not None:
-            return out
+            return as_one_channel(out, x)
     out = window.conv_forward(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return laid(_biased(out, bias), channels_last(x, w))
+    return as_one_channel(laid(_biased(out, bias), channels_last(x, w)), x)
 
 
 def _depthwise(x: Any, w: Any, bias: Any, stride: Ints, padding: Ints, dilation: Ints) -> Any:
@@ -205,9 +205,9 @@ def conv_input(
             return laid(out, True)
         out = _how(stride, padding, dilation, groups).transposed(g, w, tuple(size[2:]), bias)
         if out is not None:
-            return out
+            return as_one_channel(out, g)
     out = window.conv_input(g, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return laid(_biased(out, bias), channels_last(g, w))
+    return as_one_channel(laid(_biased(out, bias), channels_last(g, w)), g)
 
 
 def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> tuple[Any, Any]:

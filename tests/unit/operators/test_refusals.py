@@ -51,6 +51,32 @@ def test_writes_into_what_is_read(agree):
     agree(lambda t, x: x[::2].add_(x[1::2]), rand(6), grads=0)  # gaps: not looked into
 
 
+ONTO_ITSELF = {
+    "tril": lambda t, x, i: t.tril(x, out=x),
+    "triu": lambda t, x, i: t.triu(x.mT, 1, out=x.mT),
+    "sort": lambda t, x, i: t.sort(x, 0, out=(x, t.empty_like(i))),
+    "cummax": lambda t, x, i: t.cummax(x, 1, out=(x, t.empty_like(i))),
+    "cumsum": lambda t, x, i: t.cumsum(x, 0, out=x),
+    "logcumsumexp": lambda t, x, i: t.logcumsumexp(x, 1, out=x),
+    "scatter": lambda t, x, i: t.scatter(x, 0, i, -x.clone(), out=x),
+    "scatter_add": lambda t, x, i: t.scatter_add(x, 0, i, x.clone(), out=x),
+    "index_add": lambda t, x, i: t.index_add(x, 0, i[0], x.clone(), out=x),
+    "index_copy": lambda t, x, i: t.index_copy(x, 0, i[0], x.clone(), out=x),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONTO_ITSELF)
+def test_out_may_be_the_input(agree, name):
+    """Of operators that write no element before they have read all it comes from: espnet's masks are `tril(x, out=x)`."""
+
+    def run(t, x):
+        x = x.detach().clone()
+        return ONTO_ITSELF[name](t, x, t.arange(25).view(5, 5) % 5), x
+
+    agree(run, rand(5, 5), grads=0)
+    agree(lambda t, x: t.gather(x, 0, t.zeros(5, 5, dtype=t.int64), out=x), rand(5, 5), grads=0, raises=RuntimeError)
+
+
 def test_out_of_the_same_dtype(agree):
     agree(
         lambda t, x: t.gather(x, 0, t.tensor([0]), out=t.empty(1, dtype=t.float64)),
