@@ -42,9 +42,11 @@ from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.geometry import Geometry, Wanted
 from flambeau._capture.guards import Failed
+from flambeau._capture.leaks import leaks
 from flambeau._capture.mistakes import Expected
 from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
+from flambeau._capture.selected import Selected
 from flambeau._capture.sources import evaluate
 from flambeau._capture.stance import stance
 from flambeau._capture.tracer import Tracer
@@ -305,10 +307,10 @@ class Function:
         parameters, frames_of = start()
         places: list[Place] = []
         stopped: Break | None = None
-        assumes = True
+        assumes = selects = True
         while True:
             tr = Tracer(parameters, segment.changing, symbolic, symbolic and self.dynamic is True)
-            tr.assumes = assumes
+            tr.assumes, tr.selects = assumes, selects
             tr.stop_at = places[0].at if places else -1
             if remembers:
                 tr.recorder.geometry = Geometry(self.code, tr.recorder.hold)
@@ -328,6 +330,8 @@ class Function:
                 raise UserError from None
             except Assumed:
                 assumes, stopped, places = False, None, []
+            except Selected:
+                selects, stopped, places = False, None, []
             except Break as b:
                 if stopped is None:
                     stopped, places = b, [] if self.fullgraph else waiting.places(b)
@@ -365,6 +369,9 @@ class Function:
             self.breaks.append(stopped.settle())
             logs.broken(self.fn, stopped)
         replay.collect()
+        chosen = tr.recorder.chosen
+        if chosen and leaks(tr.recorder.lines, replay.outputs, chosen):
+            raise Selected
         tr.apart()
         if tr.recorder.inside_leaf and replay.live:
             raise Break("a tensor made inside needs a gradient, and results have a history")
@@ -390,8 +397,10 @@ class Function:
             if known is not None:
                 written = known[0]
             else:
-                written = shared.written(program.module) if backend is backends.native else {}
+                written = shared.written(program.module) if backend is backends.native or chosen else {}
             if written and _overlap(tr, program, written):
+                if chosen:
+                    raise Selected
                 backend, written, known = backends.eager, {}, None
             with autocast.off():  # the casts are part of the graph
                 program.compile(backend, [x for _, _, x in program.inputs], known and known[1])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flambeau import _ops
+from flambeau._capture import selected
 from flambeau._capture.breaks import Break
 from flambeau._capture.geometry import Geometry
 from flambeau._capture.numbers import Tracked, plain
@@ -67,6 +68,7 @@ class Recorder:
         self._generator: Any = None
         self.geometry: Geometry | None = None  # how results lie, where they are not computed
         self.mutated: list[Any] = []  # outside tensors that were written
+        self.chosen: dict[int, Value] = {}  # lines that stand for a view at a place that data tells -> what they view
 
     # ---- entering the call path ----
 
@@ -463,6 +465,8 @@ class Recorder:
     def index(self, t: Any, index: Any) -> Any:
         """`t[index]` as operators: select, slice, unsqueeze, and index for tensors."""
         _plain_tensor(t)
+        if self.tracer.selects and t._a.ndim and selected.single(index):
+            return self.select(t, index)
         for i in index if type(index) is tuple else (index,):
             if isinstance(i, Tensor) and i._a.ndim == 0:
                 raise Break("a tensor is used as an integer index", "index with Python integers, or torch.index_select")
@@ -480,6 +484,20 @@ class Recorder:
             if x is not None and not self.known(x) and self.tracer.source_of(x) is None:
                 tensors[i] = self.constant(x)
         return _call("index.Tensor")(r, tensors)
+
+    def select(self, t: Any, index: Any) -> Any:
+        """`t[i]` where numbers of the index are in tensors: a copy stands for the view (`selected`)."""
+        basic, tensors = selected.apart(_numbers_fixed(index, self.tracer.symbols is not None), t._a.ndim)
+        r = t if all(i == slice(None) or i is Ellipsis for i in basic) else self.index(t, basic)
+        if not selected.in_order(r._a, tensors):
+            raise Break("a tensor is used as an integer index, for a view with gaps", "torch.index_select")
+        for n, i in enumerate(tensors):
+            if i is not None and not self.known(i) and self.tracer.source_of(i) is None:
+                tensors[n] = self.constant(i)
+        made = _call("index.Tensor")(r, tensors)
+        v = self.value(made)
+        self.chosen[id(v)] = v.args[0]
+        return made
 
     def set_index(self, t: Any, index: Any, value: Any) -> None:
         _plain_tensor(t)

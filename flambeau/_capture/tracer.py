@@ -105,6 +105,7 @@ class Tracer:
         self.generators: list[Any] = []  # those that the capture follows
         self.assumes = False  # whether branches that raise are assumed not to be taken
         self.assumed: list[tuple[Any, bool]] = []  # tensors that must be true, or false, when the program has run
+        self.selects = False  # whether a copy may stand for a view at a place that data tells
         self.said: list[str] = []  # lines that give warnings again, in order
         self.nested = 0  # how many more blocks of autocast are open than were at the start
         self.casts: dict[int, Any] = {}  # those that autocast remembered before

@@ -152,3 +152,109 @@ def places_of_elements(wrap):
 
     f = wrap(f)
     return [freeze(f(grid() + i)) for i in (0, 0, 0.5, -1, 1, 2, 0.25, -0.5, 3)]
+
+
+@whole
+def numbers_in_tensors(wrap):
+    def f(x, i, j):
+        return x[i] * 2, x[i, j] + x[..., i, :, :].sum(), x[None, i] - 1, x[i, j, 1:] + x[j].sum()
+
+    f, t = wrap(f), torch.arange(60.0).reshape(4, 3, 5)
+    return [freeze(f(t + i, torch.tensor(i), torch.tensor(j))) for i, j in ((0, 1), (2, -1), (-3, 0))]
+
+
+@whole
+def the_largest_row(wrap):
+    f = wrap(lambda x: x[x.sum(1).argmax()] * 2)
+    return [freeze(f(torch.stack([x(3, i), x(3, 4 - i), x(3, 2)]))) for i in range(5)]
+
+
+@whole
+def gradients_of_chosen_rows(wrap):
+    def f(w, i):
+        w = w.detach().clone().requires_grad_()
+        (w[i] * w[i, 0] * w[0]).sum().backward()
+        return w.grad
+
+    return [freeze(wrap(f)(grid(), torch.tensor(i))) for i in (0, 1, -1)]
+
+
+@whole
+def a_chosen_row_is_read_before_it_is_written(wrap):
+    def f(t, i):
+        row = t[i] * 2
+        t.add_(1)
+        return row + t[i]
+
+    f, t = wrap(f), grid()
+    return [freeze(f(t, torch.tensor(i))) for i in (1, 2)], freeze(t)
+
+
+@case
+def chosen_rows_are_views(wrap):
+    """Where somebody can tell: the index is a break."""
+
+    def written(t, i):
+        t[i].add_(1)
+        row = t[i]
+        row.mul_(2)
+        return t * 1
+
+    def late(t, i):
+        row = t[i]
+        t.add_(1)
+        return row * 2
+
+    def given(t, i):
+        return t[i], t[i].view(3, 1)
+
+    def printed(t, i):
+        row = t[i]
+        print(end="")
+        row.add_(1)
+        return t + row
+
+    out = []
+    for f in (written, late, given, printed):
+        f, t = wrap(f), grid()
+        for i in (1, -1):
+            r = f(t, torch.tensor(i))
+            out.append(freeze(r))
+            if isinstance(r, tuple):
+                r[0].add_(1)
+        out.append(freeze(t))
+    return out
+
+
+@case
+def a_chosen_column_has_gaps(wrap):
+    f = wrap(lambda t, i: (t[:, i].stride(), t[:, i].is_contiguous(), t[:, i] * 2))
+    return [freeze(f(grid(), torch.tensor(i))) for i in (0, -1)]
+
+
+@case
+def a_chosen_row_that_is_not_there(wrap):
+    f, out = wrap(lambda t, i: t[i] * 2), []
+    for i in (1, 4, -5, 3):
+        try:
+            out.append(freeze(f(grid(), torch.tensor(i))))
+        except IndexError as e:
+            out.append(str(e))
+    return out
+
+
+@case
+def chosen_rows_among_other_tensors(wrap):
+    f = wrap(lambda t, i, k: (t[i, :, k] + 1, t[k, i] * 1, t[torch.tensor(True)] * 2))
+    return [freeze(f(torch.arange(60.0).reshape(4, 3, 5), torch.tensor(i), torch.tensor([0, 2]))) for i in (0, 2)]
+
+
+@case
+def chosen_rows_of_memory_that_two_inputs_share(wrap):
+    def f(t, other, i):
+        row = t[i]
+        other.add_(1)
+        return row * 2
+
+    f, t = wrap(f), grid()
+    return freeze(f(t, t[1:], torch.tensor(2))), freeze(f(t, x(3), torch.tensor(2))), freeze(t)
