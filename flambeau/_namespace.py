@@ -121,17 +121,25 @@ def detach_(input: Tensor) -> Tensor:
 
 def broadcast_shapes(*shapes: Any) -> Any:
     """The shape that tensors of these shapes broadcast to."""
-    from flambeau._values.shape import Size, broadcast
+    from flambeau._values.shape import Size
 
     plain = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
     for s in plain:
         for n in s:
             if n < 0:
                 raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
-    try:
-        return Size(broadcast(*plain))
-    except RuntimeError:
-        raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape") from None
+    out = [1] * max(map(len, plain), default=0)
+    for at, s in enumerate(plain):
+        for i in range(-1, -1 - len(s), -1):
+            if s[i] in (1, out[i]):
+                continue
+            if out[i] != 1:
+                raise RuntimeError(
+                    f"Attempting to broadcast a dimension of length {s[i]} at {i}! Mismatching argument at index {at} had {s}; but expected "
+                    f"shape should be broadcastable to {out}"
+                )
+            out[i] = s[i]
+    return Size(out)
 
 
 def get_default_device() -> device:

@@ -69,10 +69,15 @@ def as_tuple(op: Op) -> str:
 
 
 def at_defaults(op: Op) -> list[str]:
-    """Conditions under which the static arguments have their defaults."""
+    """Conditions under which the static arguments have their defaults.
+
+    CPython has each small integer once: identity tells 1 from True and 1.0, which equality does not.
+    """
     return [
         f"{p.name} is {p.default}"
         if p.default is None or isinstance(p.default, bool)
+        else f"{p.name} is {bind(op, p.name.upper(), p.default)}"
+        if type(p.default) is int and -5 <= p.default <= 256
         else f"{p.name} == {default(op, p)}"
         for p in op.params
         if not p.is_tensor

@@ -12,7 +12,7 @@ from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor, has_elements
 from flambeau._values.device import memory_format as MemoryFormat
 from flambeau._values.dtype import check_fits, dtype as Kind, of
-from flambeau._values.overlap import check_apart
+from flambeau._values.overlap import check_apart, check_overlap
 from flambeau._values.shape import check_fills, wrap_dim, wrap_dims
 
 FEW = 1 << 15  # elements: copies of fewer are the array library's
@@ -163,6 +163,8 @@ fill.vjp(input=lambda g: g.new_zeros(g.shape), value=lambda g: g.sum())
 
 @fill.errors
 def _(input: Any, value: Any) -> None:
+    if hasattr(value, "_a"):
+        check_overlap(input._a)
     if getattr(value, "ndim", 0):
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
     if hasattr(value, "_a") and value._a.dtype.kind == "c" and input._a.dtype.kind != "c":

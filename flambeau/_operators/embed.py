@@ -171,6 +171,11 @@ def embedding_bag(
 
     Returns (result, bag of each index, number of indices in each bag, index of each maximum).
     """
+    if not weight.dtype.is_floating_point:
+        raise RuntimeError(
+            "Expected tensor for argument #1 'weight' to have one of the following scalar types: Half, BFloat16, Float, Double; but got "
+            f"{class_name(weight.dtype)} instead (while checking arguments for embedding_bag)"
+        )
     if indices.ndim != 1:
         raise RuntimeError(
             "input has to be a 1D Tensor" if indices.ndim != 2 else "if input is 2D, then offsets has to be None"

@@ -129,6 +129,10 @@ def _(input: Any, dim: int, index: Any) -> None:
         raise IndexError("index_select(): Index is supposed to be a vector")
     if index._a.dtype.kind != "i" or index._a.dtype.itemsize < 4:
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
+    if not input.ndim and index.numel() > 1:
+        raise RuntimeError(f"index_select(): Index to scalar can have only 1 value, got {index.numel()} value(s)")
+    if input.ndim and index.numel() and not input._a.shape[wrap_dim(dim, input.ndim)]:
+        raise RuntimeError("index_select(): self indexing axis dim should be positive")
 
 
 index_select.vjp(input=lambda g, input_shape, dim, index: on_zeros(g, input_shape, "index_add", dim, index, g) if input_shape else

@@ -286,7 +286,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     if r == 2:
         from flambeau._operators.create import triu_indices
 
-        return input[triu_indices(n, n, 0 if with_replacement else 1, device=input.device).t()]
+        return input[triu_indices(n, n, 0 if with_replacement else 1, device=input.device).t().contiguous()]
     rows = list((choose_again if with_replacement else choose)(range(n), r))
     columns = [[row[j] for row in rows] for j in range(r)]
     return stack([input[column] for column in columns], 1)

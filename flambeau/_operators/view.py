@@ -8,6 +8,7 @@ from __future__ import annotations
 from operator import index
 from typing import Any
 
+from flambeau._ground.once import warn_once
 from flambeau._kernel.language import Dim, Dims, DType, IntList, Kernel, Shape, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._tensor import Tensor
@@ -317,6 +318,9 @@ def numpy_t(input: Tensor) -> Tensor:
 @composite("mT", variants=METHOD, layouts=True, alias=True)
 def m_t(input: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
+    if not input.ndim:
+        warn_once("Tensor.mT is deprecated on 0-D tensors. This function is the identity in these cases.")
+        return input
     if input.ndim < 2:
         raise RuntimeError(
             f"tensor.mT is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
@@ -340,6 +344,9 @@ def matrix_h(input: Tensor) -> Tensor:
 @composite("mH", variants=METHOD, layouts=True, alias=True)
 def m_h(input: Tensor) -> Tensor:
     """The last two dimensions exchanged, and conjugated."""
+    if not input.ndim:
+        warn_once("Tensor.mH is deprecated on 0-D tensors. This function is the identity in these cases.")
+        return input
     if input.ndim < 2:
         raise RuntimeError(
             f"tensor.mH is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."

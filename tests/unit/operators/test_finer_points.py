@@ -39,6 +39,8 @@ VALUES = {
     "scan into integers": lambda fl: fl.cumsum(fl.tensor([0.6, 1.7]), 0, out=fl.zeros(2, dtype=fl.int64)),
     "norm into nothing": lambda fl: fl.norm(fl.ones(2, 3), 2, dim=0, out=fl.empty(0)),
     "sum into what is made anew": lambda fl: fl.amax(fl.ones(2, 3), 1, out=fl.empty(0, 1).expand(0, 3)),
+    "shapes that broadcast": lambda fl: [list(fl.broadcast_shapes((2, 1), 3, ())), list(fl.broadcast_shapes())],
+    "pairs": lambda fl: [fl.combinations(fl.arange(4)), fl.combinations(fl.arange(4)).stride()],
     "batched ends of doubles": lambda fl: fl.vmap(lambda a: fl.linspace(a, 2, 4))(fl.tensor([0.0, 1.0]).double()),
     "batched ends of integers": lambda fl: fl.vmap(lambda a: fl.linspace(a, 2, 4))(fl.tensor([0, 1])),
     "batched and a double end": lambda fl: fl.vmap(lambda a: fl.linspace(a, fl.tensor(2.0).double(), 4))(
@@ -71,6 +73,21 @@ REFUSED = {
         fl.ones(2), fl.ones(2, 2), fl.ones(2, 2), out=fl.zeros(2, 2, dtype=fl.int64)
     ),
     "scan into booleans": lambda fl: fl.cumsum(fl.ones(2), 0, out=fl.zeros(2, dtype=fl.bool)),
+    "shapes that do not broadcast": lambda fl: fl.broadcast_shapes((2, 1), (3,), (4,)),
+    "gradients of integers": lambda fl: fl.tensor([1, 2], requires_grad=True),
+    "bags of integers": lambda fl: fl.nn.functional.embedding_bag(
+        fl.tensor([0, 1]), fl.ones(3, 4).long(), fl.tensor([0])
+    ),
+    "a product of sizes and dtypes that do not fit": lambda fl: fl.ones(3, 4).long() @ fl.ones(3),
+    "a layer of sizes and dtypes that do not fit": lambda fl: fl.nn.functional.linear(
+        fl.ones(3, 4).half(), fl.ones(2, 3)
+    ),
+    "slices of a number": lambda fl: fl.tensor(1.0).unbind(-1),
+    "a number for an output": lambda fl: fl.sum(fl.ones(3), 0, out=1),
+    "a truth value for a scale": lambda fl: fl.ones(2).add(fl.ones(2), alpha=True),
+    "an element of nothing": lambda fl: fl.ones(0, 2).index_select(0, fl.tensor([0])),
+    "elements of a number": lambda fl: fl.tensor(1.0).index_select(0, fl.tensor([0, 0])),
+    "fill of what is expanded by a tensor": lambda fl: fl.ones(2, 1).expand(2, 3).fill_(fl.tensor(1.0)),
     "blocks in a list": lambda fl: fl.block_diag([fl.ones(2, 2)]),
     "product of a list": lambda fl: fl.cartesian_prod([fl.ones(2)]),
     "broadcast of a list": lambda fl: fl.broadcast_tensors([fl.ones(2), fl.ones(1)]),
