@@ -90,9 +90,7 @@ def copies_for(price: int) -> int:
     return 4 if price <= 10 else 2 if price <= 40 else 1
 
 
-BARE = (
-    2  # what a step of a reduction may cost whose columns are walked in twice as wide strips: it does little but read
-)
+BARE = 2  # what a step of a reduction costs that does little but read: its columns are walked in strips twice as wide
 
 
 def generate(kernel: Kernel, machine: Machine, name: str = "k") -> str:
