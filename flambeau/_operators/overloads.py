@@ -42,6 +42,9 @@ def _fits(type_: str, value: Any) -> bool:
 
 
 def _is_default(value: Any, default: Any) -> bool:
+    if isinstance(value, (list, tuple)) and default is not None:  # one number stands for a list of it
+        every = default if isinstance(default, (list, tuple)) else [default] * len(value)
+        return len(value) == len(every) > 0 and all(map(_is_default, value, every))
     return value is default or (
         isinstance(value, (int, float, str)) and type(value) is type(default) and value == default
     )
@@ -86,7 +89,8 @@ def arguments(op: Op, overload: str, values: Sequence[Any]) -> tuple[list[Any], 
                 kwargs[a.name] = value
             continue
         if "[" in a.type and type(value) is int:
-            value = [value]
+            length = a.type.partition("[")[2].partition("]")[0]
+            value = [value] * int(length or 1)
         args.append(value)
         if not default:
             keep = len(args)

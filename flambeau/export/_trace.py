@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -16,9 +17,10 @@ from flambeau._decomp.core import CORE
 from flambeau._dynamo.exc import UserError
 from flambeau._eager import call
 from flambeau._operators import overloads
-from flambeau._operators.op import Op
+from flambeau._operators.op import REGISTRY, Op
 from flambeau._ops import written
 from flambeau.export import dynamic_shapes as shapes
+from flambeau.export._places import Places, lines
 from flambeau.export.exported_program import CallSpec, ExportedProgram
 from flambeau.export.graph_signature import (
     ConstantArgument,
@@ -38,7 +40,13 @@ from flambeau.utils import _pytree as pytree
 
 
 class Composites(Recording):
-    """Records calls as they are made: what is made of other operators stays one node, if PyTorch has an operator of that name."""
+    """Records calls as they are made: what is made of other operators stays one node, if PyTorch has an operator of that name.
+
+    Nodes know where in the model they were called.
+    """
+
+    places: Places | None = None
+    functional = False
 
     def refusal(self, what: str) -> Exception:
         return GuardOnDataDependentSymNode(
@@ -47,13 +55,28 @@ class Composites(Recording):
         )
 
     def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
+        if op.aten == "split" and not isinstance(values[1], int):
+            op = REGISTRY["split_with_sizes"]  # as `Tensor.split` of PyTorch hands lists on
         if op.kind == "composite" and not self.running and out is None:
-            return self.record(op, values, into)
+            # PyTorch switches cuDNN off while it exports, which shows in the graph
+            off = [p.name == "cudnn_enabled" for p in op.params]
+            return self.record(op, tuple(False if o else v for o, v in zip(off, values, strict=True)) if any(off) else values, into)  # fmt: skip
         return super().called(op, values, out, into)
+
+    def results(self, node: Node, r: Any) -> None:
+        super().results(node, r)
+        if self.places is not None:
+            place = {"nn_module_stack": self.places.stack, "stack_trace": lines()}
+            while node.op != "root":  # the elements of a tuple, too
+                node.meta.update(place)
+                node = node.next
 
 
 class Functional(Recording):
     """Records operators taken apart by a table, without writes in place: a written tensor is from then on the result of an operator."""
+
+    places: Places | None = None
+    functional = True
 
     def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         if not self.running and out is None and not into:
@@ -114,7 +137,8 @@ def export(
         strict: no difference here: operators are recorded while the module runs.
 
     Raises:
-        TypeError: `args` is no tuple, `mod` no module.
+        UserError: `args` is no tuple.
+        ValueError: `mod` is no module.
         RuntimeError: the graph is another one for other sizes, or a size took a form that is no polynomial of the dynamic ones.
 
     >>> import flambeau as torch
@@ -125,13 +149,40 @@ def export(
     if not isinstance(mod, flambeau.nn.Module):
         raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
     if not isinstance(args, tuple):
-        raise TypeError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
+        raise UserError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
     if preserve_module_call_signature:
         raise NotImplementedError("torch.export.export with preserve_module_call_signature")
     kwargs = dict(kwargs or {})
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     given = _spread(mod, args, kwargs, dynamic_shapes)
     names = _input_names(mod, args, kwargs)
+    with _untouched(mod, leaves):
+        traced, varying, where = _traced(mod, leaves, in_spec, names, given)
+    bounds = {s.name: shapes.Bounds(s.low, s.high) for s in varying}
+    program = traced.program((args, kwargs), bounds, where)
+    if isinstance(dynamic_shapes, shapes.AdditionalInputs):
+        dynamic_shapes.verify(program)
+    return program
+
+
+@contextmanager
+def _untouched(mod: Any, leaves: list[Any]) -> Iterator[None]:
+    """Buffers, inputs and the generator are afterwards what they were: exporting a model does not run it, as far as anybody sees."""
+    tensors = [t for t in (*mod.buffers(), *leaves) if isinstance(t, flambeau.Tensor) and t.device.type != "meta"]
+    before = [(t, t._version, t.detach().clone()) for t in tensors]
+    generator = flambeau.get_rng_state()
+    try:
+        yield
+    finally:
+        flambeau.set_rng_state(generator)
+        with flambeau.no_grad():
+            for t, version, old in before:
+                if t._version != version:
+                    t.copy_(old)
+
+
+def _traced(mod: Any, leaves: list[Any], in_spec: Any, names: list[str], given: list[Any]) -> tuple[_Trace, list[shapes.Symbol], dict[tuple[int, int], shapes.Symbol]]:  # fmt: skip
+    """The model's trace, for all sizes that were said to vary; which they are, and where."""
     # Sizes that have no names may be one and the same, and those of `Dim.AUTO` the example's alone: PyTorch finds that out, too.
     fixed = shapes.without_automatic(given)
     for sizes, tied in ((given, False), (given, True), (fixed, True)):
@@ -152,18 +203,19 @@ def export(
                     f'Constraints violated ({", ".join(s.name for s in varying)})! For more information, run with TORCH_LOGS="+dynamic".\n'
                     f"  - With other sizes than the example's, the model fails: {error}"
                 ) from error
-    bounds = {s.name: shapes.Bounds(s.low, s.high) for s in varying}
-    program = traced.program((args, kwargs), bounds, where)
-    if isinstance(dynamic_shapes, shapes.AdditionalInputs):
-        dynamic_shapes.verify(program)
-    return program
+    return traced, varying, where
 
 
 class _Trace:
     """One run of the module, recorded; placeholders stand before everything else."""
 
     def __init__(
-        self, mod: Any, leaves: list[Any], in_spec: Any, names: list[str], recording: Recording | None = None
+        self,
+        mod: Any,
+        leaves: list[Any],
+        in_spec: Any,
+        names: list[str],
+        recording: Composites | Functional | None = None,
     ) -> None:
         self.mod, self.in_spec, self.recording = mod, in_spec, recording or Composites()
         self.inputs: list[InputSpec] = []
@@ -192,12 +244,13 @@ class _Trace:
                 self.inputs.append(InputSpec(InputKind.USER_INPUT, ConstantArgument(node.name, x), None))
         started = dict(self.recording.nodes)
         args, kwargs = pytree.tree_unflatten(leaves, in_spec)
-        with self.recording:
+        with Places(mod) as places, self.recording:
+            self.recording.places = places
             out = mod(*args, **kwargs)
         results, self.out_spec = pytree.tree_flatten(out)
         self._lift_constants()
         values = tuple(self.recording.value(r) for r in results)
-        self.outputs = self._mutations(started)
+        self.outputs = self._mutations(started) if self.recording.functional else []
         graph.output((*(self.changed[s.arg.name] for s in self.outputs), *values))
         self.outputs += [
             OutputSpec(

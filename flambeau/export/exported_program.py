@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -218,6 +217,10 @@ def _leaves(program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, A
         ordered = {k: kwargs[k] for k in example_kwargs if k in kwargs}
         leaves, spec = pytree.tree_flatten((args, ordered))
         if spec != program.call_spec.in_spec or len(ordered) != len(kwargs):
+            if set(kwargs) != set(example_kwargs):
+                raise ValueError(
+                    f"Ran into a kwarg keyword mismatch: Got the following keywords {list(kwargs)} but expected {list(example_kwargs)}"
+                )
             raise ValueError(
                 f"Trying to flatten user inputs with exported input tree spec: \n{program.call_spec.in_spec}\nbut actually got "
                 f"inputs with tree spec of: \n{spec}"
@@ -233,26 +236,28 @@ def check(program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any
 def _check(program: ExportedProgram, leaves: list[Any]) -> None:
     """Inputs must be what the graph holds for."""
     examples = pytree.tree_leaves(program.example_inputs)
-    sizes: dict[str, int] = {}
-    for i, (x, example) in enumerate(zip(leaves, examples, strict=True)):
+    names = [s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+    first: dict[str, tuple[str, int]] = {}  # where each size was read, and what it was
+    for i, (name, x, example) in enumerate(zip(names, leaves, examples, strict=True)):
         if not isinstance(example, flambeau.Tensor):
             if type(x) is not type(example) or x != example:
-                raise AssertionError(f"Guard failed: input {i} was {example!r} when exported, but is {x!r}")
+                raise AssertionError(f"Guard failed: {name} == {example!r}")
             continue
         if not isinstance(x, flambeau.Tensor) or x.ndim != example.ndim or x.dtype != example.dtype:
             raise AssertionError(
                 f"Guard failed: input {i} must be a tensor of {example.ndim} dimensions and dtype {example.dtype}"
             )
         for d, (n, m) in enumerate(zip(x.shape, example.shape, strict=True)):
-            s = program._dynamic.get((i, d))
+            read, s = f"{name}.size()[{d}]", program._dynamic.get((i, d))
             if s is None:
-                if n != m:
-                    raise AssertionError(f"Guard failed: input {i}.size()[{d}] == {m}, but got {n}")
-            elif not s.low <= n <= s.high:
-                raise AssertionError(
-                    f"Guard failed: {s.low} <= {s.name} <= {s.high if s.high != math.inf else 'inf'}, but got {n}"
-                )
-            elif sizes.setdefault(s.name, n) != n:
-                raise AssertionError(
-                    f"Guard failed: {s.name} is {sizes[s.name]} in one input, and {n} in input {i}, dimension {d}"
-                )
+                holds, guard = n == m, f"{read} == {m}"
+            elif s.name in first:
+                other, size = first[s.name]
+                holds, guard = n == size, f"{read} == {other}"
+            elif n > s.high:
+                holds, guard = False, f"{read} <= {s.high}"
+            else:
+                holds, guard = n >= s.low, f"{read} >= {s.low}"
+                first[s.name] = (read, n)
+            if not holds:
+                raise AssertionError(f"Guard failed: {guard}")

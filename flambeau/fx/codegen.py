@@ -212,15 +212,10 @@ class _Writer:
         if node.op in ("placeholder", "output"):
             return
         trace = node.stack_trace
-        if trace == self.shown:
-            return
-        self.shown = trace
-        if not trace:
-            self.body.append("\n# No stacktrace found for following nodes\n")
-            return
-        found = _last_frame(trace)
-        summary = found if found is not None else ""
-        self.body.append(f"\n# {summary}\n")
+        summary = (_last_frame(trace) or "") if trace else "No stacktrace found for following nodes"
+        if summary != self.shown:
+            self.shown = summary
+            self.body.append(f"\n# {summary}\n")
 
     def annotation(self, node: Node) -> str:
         """The node's type, or in verbose text its dtype and shape."""

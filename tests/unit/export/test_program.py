@@ -4,6 +4,7 @@ import pytest
 
 import flambeau
 from flambeau import nn
+from flambeau._dynamo.exc import UserError
 from flambeau.export import AdditionalInputs, Dim, ShapesCollection, dims, export
 
 
@@ -102,9 +103,9 @@ def test_sizes_are_read_and_computed():
     for n, m in ((4, 2), (1, 1), (9, 30)):
         given = flambeau.rand(n, 3), flambeau.rand(m, 3)
         assert program.module()(*given) == M()(*given)
-    with pytest.raises(AssertionError, match="1 <= b <= 100"):
+    with pytest.raises(AssertionError, match=r"y.size\(\)\[0\] <= 100"):
         program.module()(x, flambeau.ones(101, 3))
-    with pytest.raises(AssertionError, match=r"input 0.size\(\)\[1\] == 3"):
+    with pytest.raises(AssertionError, match=r"x.size\(\)\[1\] == 3"):
         program.module()(flambeau.ones(4, 2), y)
 
 
@@ -117,7 +118,7 @@ def test_sizes_shared_and_collected():
     x, y = flambeau.ones(4), flambeau.ones(4)
     program = export(Add(), (x, y), dynamic_shapes={"x": (n,), "y": (n,)})
     assert program.module()(flambeau.ones(7), flambeau.ones(7)).shape == (7,)
-    with pytest.raises(AssertionError, match="n is 7 in one input, and 8"):
+    with pytest.raises(AssertionError, match=r"y.size\(\)\[0\] == x.size\(\)\[0\]"):
         program.module()(flambeau.ones(7), flambeau.ones(8))
     shapes = ShapesCollection()
     shapes[x], shapes[y] = {0: n}, {0: n}
@@ -184,7 +185,7 @@ def test_what_depends_on_sizes_otherwise_is_refused():
 def test_refusals():
     with pytest.raises(ValueError, match="Expected `mod` to be an instance"):
         export(lambda x: x, (flambeau.ones(1),))
-    with pytest.raises(TypeError, match="Expecting `args` to be a tuple"):
+    with pytest.raises(UserError, match="Expecting `args` to be a tuple"):
         export(nn.Linear(1, 1), [flambeau.ones(1)])
     program = export(nn.Linear(1, 1), (flambeau.ones(1),))
     with pytest.raises(RuntimeError, match="Unable to call ExportedProgram directly"):
@@ -197,10 +198,11 @@ def test_refusals():
         Dim("a b")
 
 
-def test_exporting_leaves_the_model_as_one_call_does():
+def test_exporting_leaves_the_model_as_it_was():
     conv = nn.BatchNorm1d(3)
     export(conv, (flambeau.randn(4, 3),), dynamic_shapes=({0: Dim("n")},))
-    assert conv.num_batches_tracked == 1
+    assert conv.num_batches_tracked == 0
+    assert conv.running_mean.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parity
@@ -242,7 +244,6 @@ class AddThree(nn.Module):
 
 
 def test_sizes_that_do_not_fit():
-    from flambeau._dynamo.exc import UserError
     from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 
     x = flambeau.ones(3, 3)
