@@ -106,6 +106,13 @@ def _pair(block_size):
     return (block_size, block_size) if isinstance(block_size, int) else tuple(block_size)
 
 
+def _sliced(batch, head, token_q, token_kv):
+    raise RuntimeError(
+        "Cannot use mask_mod from a sliced BlockMask. It would count rows and batches from the beginning of the slice: set it to a "
+        "function that adds the offset and calls the mask_mod of the whole mask."
+    )
+
+
 class BlockMask:
     """A mask function with a note of which blocks of the score matrix it empties, fills or cuts.
 
@@ -165,6 +172,27 @@ class BlockMask:
                    noop_mask if mask_mod is None else mask_mod, dq_write_order=dq_write_order,
                    dq_write_order_full=dq_write_order_full, dq_kv_order=dq_kv_order if isinstance(dq_kv_order, Tensor) else None,
                    dq_kv_order_spt=dq_kv_order if isinstance(dq_kv_order, bool) else None)  # fmt: skip
+
+    def __getitem__(self, index):
+        """The mask of some batches, heads and rows of blocks; a number keeps its dim. Its mask function is refused: it would count from the start."""
+        if self.dq_kv_order is not None:
+            raise NotImplementedError(
+                "Slicing BlockMask with tensor dq_kv_order is not supported yet. Construct a new BlockMask with matching precomputed "
+                "dq_write_order metadata."
+            )
+        if self.dq_write_order is not None:
+            raise NotImplementedError("BlockMask[...] of a mask with dq_write_order")
+        given = index if isinstance(index, tuple) else (index,)
+        whole = slice(None)
+        given = tuple(
+            (slice(i + n, i + n + 1) if -n <= i < 0 else slice(i, i + 1)) if isinstance(i, int) else i
+            for i, n in zip((*given, whole, whole, whole)[:3], self.kv_num_blocks.shape[:3], strict=True)
+        )
+        parts = (self.kv_num_blocks, self.kv_indices, self.full_kv_num_blocks, self.full_kv_indices)
+        made = BlockMask.from_kv_blocks(*(None if t is None else t[given] for t in parts), self.BLOCK_SIZE, _sliced, self.seq_lengths,
+                                        self.q_indices is not None)  # fmt: skip
+        made.dq_kv_order_spt = self.dq_kv_order_spt
+        return made
 
     def as_tuple(self, flatten=True):
         """All that it is made of, in a fixed order; flat, or with lengths and sizes in pairs."""

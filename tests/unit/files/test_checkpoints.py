@@ -461,3 +461,61 @@ def test_large_archives():
     content.seek(0)
     found = flambeau.load(content)
     assert (found["a"] == flambeau.arange(1000)).all()
+
+
+DTYPES = [
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "complex128",
+    "complex64",
+    "complex32",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+]
+
+
+def of_every_dtype(fl):
+    """For each dtype a tensor with every byte pattern of interest, a part of it and another shape of it, on one storage."""
+    found = {}
+    for name in DTYPES:
+        dtype = getattr(fl, name)
+        plain = fl.arange(1, 97, dtype=fl.uint8) if dtype != fl.bool else fl.arange(96, dtype=fl.uint8) % 2
+        whole = plain.view(dtype)
+        found[name] = [whole, whole[1:4], whole[:4].view(2, 2).t(), fl.zeros(0, 2, dtype=dtype)]
+    return found
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
+@pytest.mark.parametrize("weights_only", [True, False])
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("ours_writes", [True, False])
+def test_every_dtype_travels_both_ways(torch, ours_writes, zipped, weights_only):
+    writer, reader = (flambeau, torch) if ours_writes else (torch, flambeau)
+    file = io.BytesIO()
+    writer.save(of_every_dtype(writer), file, _use_new_zipfile_serialization=zipped)
+    file.seek(0)
+    found = reader.load(file, weights_only=weights_only)
+    expected = of_every_dtype(reader)
+    assert list(found) == DTYPES
+    for name, tensors in expected.items():
+        for e, f in zip(tensors, found[name], strict=True):
+            assert (f.dtype, f.shape, f.stride(), f.storage_offset()) == (e.dtype, e.shape, e.stride(), e.storage_offset())  # fmt: skip
+            if e.is_contiguous():
+                assert f.contiguous().view(reader.uint8).tolist() == e.contiguous().view(reader.uint8).tolist(), name
+        assert found[name][1].untyped_storage().data_ptr() == found[name][0].untyped_storage().data_ptr(), name
+        assert found[name][2].untyped_storage().data_ptr() == found[name][0].untyped_storage().data_ptr(), name

@@ -43,3 +43,28 @@ def test_shown(agree):
 
     agree(lambda fl: program(fl, 5 * 128, True))
     agree(lambda fl: program(fl, 50 * 128, False))
+
+
+def test_parts_of_a_mask(agree):
+    def program(fl):
+        flex = fl.nn.attention.flex_attention
+        whole = flex.create_block_mask(
+            lambda b, h, q, kv: (q >= kv) & (b + h + kv > 0), 2, 3, 16, 16, device="cpu", BLOCK_SIZE=4
+        )
+        found = []
+        for index in (
+            1,
+            -1,
+            (0, 2),
+            (slice(0, 1), slice(1, 3), fl.tensor([3], dtype=fl.int32)),
+            (slice(None), 0, slice(2)),
+        ):
+            part = whole[index]
+            found.append([part.shape, part.kv_num_blocks, part.kv_indices, part.full_kv_num_blocks, part.full_kv_indices, part.q_num_blocks, part.to_dense()])  # fmt: skip
+        try:
+            part.mask_mod(0, 0, 0, 0)
+        except RuntimeError as error:
+            found.append(str(error)[:44])
+        return found
+
+    agree(program)
