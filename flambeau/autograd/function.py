@@ -181,7 +181,7 @@ class BackwardCFunction(FunctionCtx):
         if r is None:
             return None
         if not isinstance(r, Tensor):
-            raise TypeError(f"expected Variable or None (got {type(r).__name__})")
+            raise RuntimeError(f"expected Variable or None (got {type(r).__name__})")
         shape, d = meta
         if r._a.shape != shape:
             from flambeau._values.shape import broadcast
@@ -377,6 +377,8 @@ def _wrap_outputs(node: Any, result: Any, inputs: list[Tensor], recording: bool)
             continue
         if id(o) in dirty:
             if recording:
+                if o.requires_grad and o.is_leaf:
+                    raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
                 views.check_writable(o)
             bump(o)
         elif id(o) in given:  # an input returned as it is: a new tensor over the same memory

@@ -101,7 +101,7 @@ class _KinetoProfile:
                  with_stack: bool = False, with_flops: bool = False, with_modules: bool = False, experimental_config: Any = None,
                  execution_trace_observer: Any = None, acc_events: bool = False, custom_trace_id_callback: Any = None,
                  post_processing_timeout_s: float | None = None) -> None:  # fmt: skip
-        self.activities = set(activities) if activities else supported_activities()
+        self.activities = supported_activities() if activities is None else set(activities)
         if not self.activities:
             raise AssertionError("No valid profiler activities found")
         self.execution_trace_observer, self.custom_trace_id_callback = (

@@ -461,3 +461,7 @@ def test_floating_point_operations(agree):
 
 def test_a_schedule_without_sense(agree):
     agree(lambda fl: fl.profiler.schedule(wait=-1, warmup=1, active=2), raises=AssertionError)
+
+
+def test_a_profile_of_nothing_is_refused(agree):
+    agree(lambda fl: fl.profiler.profile(activities=[]), raises=AssertionError)

@@ -102,7 +102,7 @@ class DistributedDataParallel(Module, Joinable):
         )
         if not any(p.requires_grad for p in module.parameters()):
             raise RuntimeError(
-                "DistributedDataParallel is not needed when a module doesn't have any parameters that require a gradient."
+                "DistributedDataParallel is not needed when a module doesn't have any parameter that requires a gradient."
             )
         if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in module.parameters()):
             raise RuntimeError(

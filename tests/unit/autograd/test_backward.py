@@ -782,3 +782,22 @@ def test_forward_mode_twice_through_views(agree):
         return (y * y).sum()
 
     agree(lambda fl, x: fl.func.jacfwd(fl.func.jacfwd(f))(x), rand(4), grads=0)
+
+
+def test_functions_that_give_or_write_what_they_must_not(agree):
+    def of(fl, forward, backward):
+        return type(
+            "Own", (fl.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+        )
+
+    def write(ctx, x):
+        ctx.mark_dirty(x)
+        return x.add_(1)
+
+    agree(
+        lambda fl, x: of(fl, lambda ctx, x: x * 2, lambda ctx, g: "text").apply(x).sum().backward(),
+        rand(2),
+        raises=RuntimeError,
+    )
+    agree(lambda fl, x: of(fl, write, lambda ctx, g: g).apply(x), rand(2), raises=RuntimeError)
+    agree(lambda fl, x: of(fl, write, lambda ctx, g: g).apply(x * 2), rand(2))

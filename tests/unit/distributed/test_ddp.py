@@ -129,7 +129,7 @@ def test_what_it_tells_of_itself():
 def other_models(rank, size):
     with pytest.raises(RuntimeError, match="DDP expects same model across all ranks, but Rank 0 has 2 params"):
         DistributedDataParallel(nn.Sequential(*[nn.Linear(2, 2) for _ in range(rank + 1)]))
-    with pytest.raises(RuntimeError, match="doesn't have any parameters that require a gradient"):
+    with pytest.raises(RuntimeError, match="doesn't have any parameter that requires a gradient"):
         DistributedDataParallel(nn.ReLU())
     return True
 
