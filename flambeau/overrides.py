@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+from types import CodeType
 from typing import Any
 
 from flambeau._eager import create, modes
@@ -484,8 +486,27 @@ HOOKS["function"] = handle_torch_function
 Tensor.__torch_function__ = classmethod(_torch_function)  # type: ignore[attr-defined]
 
 
+def _asked_of_super(member: Any) -> set[str]:
+    """The names that a method uses, if it says `super()`; what stands in functions within it, too."""
+    member = inspect.unwrap(getattr(member, "fget", None) or getattr(member, "__func__", None) or member)
+    found: set[str] = set()
+    codes = [getattr(member, "__code__", None)]
+    while codes:
+        code = codes.pop()
+        if isinstance(code, CodeType):
+            found.update(code.co_names)
+            codes += code.co_consts
+    return found if "super" in found else set()
+
+
 def _subclassed(cls: Any) -> None:
     """Asked about every class that users make of Tensor."""
+    # `super().clone()` sees only what is there: it does not ask the metaclass, which makes methods when they are first used.
+    for base in cls.__mro__[: cls.__mro__.index(Tensor)]:
+        for member in vars(base).values():
+            for name in _asked_of_super(member):
+                if not name.startswith("__"):
+                    getattr(Tensor, name, None)
     if cls.__torch_function__ is not _disabled_torch_function_impl:
         from flambeau._overridden import attend
 
