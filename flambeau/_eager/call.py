@@ -687,9 +687,8 @@ def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str, made: bool = False)
         raise RuntimeError(
             f"result type {dtypes.SPOKEN[d]} can't be cast to the desired output type {dtypes.SPOKEN[o.dtype]}"
         )
-    if o._a.shape == x.shape:
-        check_overlap(o._a)
-    else:
+    check_overlap(o._a)
+    if o._a.shape != x.shape:
         if o._a.size and name == "arange":
             warnings.warn(
                 f"The number of elements in the out tensor of shape {list(o._a.shape)} is {o._a.size} which does not match the computed "

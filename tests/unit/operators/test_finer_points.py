@@ -88,6 +88,10 @@ REFUSED = {
     "an element of nothing": lambda fl: fl.ones(0, 2).index_select(0, fl.tensor([0])),
     "elements of a number": lambda fl: fl.tensor(1.0).index_select(0, fl.tensor([0, 0])),
     "fill of what is expanded by a tensor": lambda fl: fl.ones(2, 1).expand(2, 3).fill_(fl.tensor(1.0)),
+    "selected into what is expanded": lambda fl: (
+        fl.ones(3, 4).index_select(0, fl.tensor([0]))
+        is fl.index_select(fl.ones(3, 4), 0, fl.tensor([0, 2]), out=fl.zeros(3, 1).expand(3, 4))
+    ),
     "blocks in a list": lambda fl: fl.block_diag([fl.ones(2, 2)]),
     "product of a list": lambda fl: fl.cartesian_prod([fl.ones(2)]),
     "broadcast of a list": lambda fl: fl.broadcast_tensors([fl.ones(2), fl.ones(1)]),
