@@ -12,6 +12,7 @@ import itertools
 import types
 from typing import Any
 
+from flambeau._capture import transformed
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked
 from flambeau._capture.recorder import Value
@@ -203,6 +204,8 @@ class Replay:
             self.build.append(f"{name}._inference = True")
         node = node_of(t)
         if node is not None:
+            if self.tracer.transforms and transformed.lost(self.tracer, node):
+                raise Break("a tensor whose history is a transform's alone leaves the function")
             if node.leaf:
                 self.build.append(f"{name}.requires_grad = True")
             elif id(node) in self.tracer.spent:

@@ -16,8 +16,9 @@ def install() -> None:
     """Functions of the library that mean something else in a capture."""
     import flambeau
     from flambeau import autograd
-    from flambeau._capture import calls, control
-    from flambeau._eager import autocast, construct
+    from flambeau._capture import calls, control, transformed
+    from flambeau._eager import autocast, construct, graph, names
+    from flambeau.autograd import _dual
     from flambeau.utils import checkpoint
 
     HANDLERS[autograd.backward] = backwards.backward
@@ -46,6 +47,14 @@ def install() -> None:
     HANDLERS[autocast.clear] = lambda tr: autocast.clear()
     HANDLERS[autocast.nest] = _nest
     HANDLERS[checkpoint._without_reentry] = _checkpoint
+    HANDLERS[graph.node_of] = transformed.seen
+    HANDLERS[_dual.variable] = transformed.variable
+    HANDLERS[_dual.running.__enter__] = transformed.enter
+    HANDLERS[_dual.running.__exit__] = transformed.leave
+    HANDLERS[_dual.closed] = transformed.closed
+    HANDLERS[_dual.beyond] = transformed.beyond
+    HANDLERS[autograd.gradients] = transformed.gradients
+    HANDLERS[names.public] = lambda tr, name: names.public(name)
     HANDLERS[checkpoint._with_reentry] = _checkpoint_with_reentry
 
 

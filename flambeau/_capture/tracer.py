@@ -106,6 +106,8 @@ class Tracer:
         self.assumes = False  # whether branches that raise are assumed not to be taken
         self.assumed: list[tuple[Any, bool]] = []  # tensors that must be true, or false, when the program has run
         self.selects = False  # whether a copy may stand for a view at a place that data tells
+        self.transforms = False  # whether there were any
+        self.variables: list[frozenset[Any]] = []  # what transforms that are running differentiate with respect to
         self.said: list[str] = []  # lines that give warnings again, in order
         self.nested = 0  # how many more blocks of autocast are open than were at the start
         self.casts: dict[int, Any] = {}  # those that autocast remembered before
