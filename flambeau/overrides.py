@@ -209,7 +209,7 @@ def _override_create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     if STATE.skip_function:
         STATE.skip_function = False
         return NotImplemented
-    like = values[0] if values and isinstance(values[0], Tensor) else None
+    like = values[0] if values and hasattr(type(values[0]), "__torch_function__") else None
     seen = like is not None and not STATE.no_function and (is_overriding(like) or _inherits(like))
     if not STATE.function_modes and not seen:
         return NotImplemented

@@ -47,7 +47,7 @@ def create(
 ) -> Any:
     """Call a creation operator. Without `device`: where the first tensor is, or else on the default device."""
     like = values[0] if isinstance(values[0], Tensor) else None
-    if MODES or (like is not None and type(like) not in PLAIN):
+    if MODES or (type(values[0]) not in PLAIN and hasattr(type(values[0]), "__torch_function__")):
         extra = {"layout": layout, "device": device, "pin_memory": pin_memory, "requires_grad": requires_grad}
         for hook in HOOKS:
             result = hook(op, values, out, extra)

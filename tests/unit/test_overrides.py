@@ -95,3 +95,17 @@ def test_a_function_of_several_overloads_is_given_as_programs_know_it():
     for name in ("prod", "std", "var", "median"):
         fn = getattr(torch, name)
         assert fn(a) is fn(a, 0) is fn, name
+
+
+def test_what_merely_looks_like_a_tensor_is_asked_by_creation():
+    """tensordict's dictionaries are no tensors: `empty_like` of one, in torchrl's storages, is theirs to answer."""
+
+    class Bag:
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return func.__name__, len(args), kwargs
+
+    bag = Bag()
+    for name in ("empty_like", "zeros_like", "ones_like", "rand_like", "randn_like"):
+        assert getattr(torch, name)(bag)[0] == name
+    assert torch.full_like(bag, 2.0)[0] == "full_like"
