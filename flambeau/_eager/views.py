@@ -243,7 +243,9 @@ def check_writable(t: Tensor, name: str = "") -> None:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
     if base is not None:
         top = node_of(base)
-        if top is not None and top.leaf:
+        if (
+            (node is not None) if top is None else top.leaf
+        ):  # a base without a history is a leaf, too: only the view was asked for gradients
             if t._created in ("no_grad", "inference"):
                 _refuse(t)
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")

@@ -178,7 +178,7 @@ def _same_slices(name: str, input: Any, dim: int, index: Any, source: Any) -> No
     n, rank = index.numel(), source.ndim
     d = wrap_dim(dim, input.ndim)
     if rank and source.shape[wrap_dim(dim, rank)] != n:
-        raise IndexError(
+        raise RuntimeError(
             f"{name}(): Number of indices ({n}) should be equal to source.size(dim): "
             f"({source.shape[wrap_dim(dim, rank)]}), for dim: {d}"
         )
@@ -283,7 +283,7 @@ def _(input: Any, dim: int, index: Any, source: Any, reduce: str, include_self: 
         raise IndexError("index_reduce(): Index is supposed to be a vector")
     if source._a.dtype != input._a.dtype:
         raise RuntimeError("index_reduce(): self and source must have the same scalar type")
-    _same_slices("index_reduce", input, dim, index, source)
+    _same_slices("index_reduce_", input, dim, index, source)
 
 
 writes(index_reduce)

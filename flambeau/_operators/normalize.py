@@ -145,7 +145,7 @@ def rms_norm(
         )
     if list(input.shape)[-len(shape) :] != list(shape):
         raise RuntimeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
+            f"Given normalized_shape={list(shape)}, expected input with shape [*{', '.join(map(str, shape))}], but got input of size"
             f"{list(input.shape)}"
         )
     x = input.float() if input.element_size() == 2 else input

@@ -28,16 +28,14 @@ def _fits(name: str, input: Any, dim: int, index: Any, source: Any = None) -> No
             f"{'self' if source is not None or name == 'scatter' else 'input'} "
             "tensor"
         )
-    if source is None:
-        return
-    s = source._a.shape or (1,)
+    s = i if source is None else source._a.shape or (1,)
     if len(s) != len(i):
         raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
     for j in range(len(i)):
         if (j != d and i[j] > a[j]) or i[j] > s[j]:
+            beside = "" if source is None else f" and to be no larger size than src {list(s)}"
             raise RuntimeError(
-                f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension {d} and to be no "
-                f"larger size than src {list(s)}"
+                f"Expected index {list(i)} to be no larger than self {list(a)} apart from dimension {d}{beside}"
             )
 
 

@@ -1,0 +1,34 @@
+"""What random programs (tests/fuzz) found, each in its smallest form."""
+
+from tests.agree import rand
+
+
+def test_a_view_that_was_asked_for_gradients_itself_is_a_leaf(agree):
+    def program(fl, x, write):
+        view = x.detach()[1:].requires_grad_()
+        write(fl, view)
+
+    for write in (
+        lambda fl, v: v.lerp_(v, 0.5),
+        lambda fl, v: v.mul_(2),
+        lambda fl, v: v[0].mul_(2),
+        lambda fl, v: v.le_(v),
+        lambda fl, v: v.t().zero_(),
+    ):
+        agree(lambda fl, x, write=write: program(fl, x, write), rand(3, 2), raises=RuntimeError)
+
+
+def test_indices_that_are_more_than_what_they_write_to(agree):
+    index = lambda fl, *shape: fl.zeros(shape, dtype=fl.int64)
+    agree(lambda fl, x: x.scatter(0, index(fl, 5, 9), 2), rand(3, 4), raises=RuntimeError)
+    agree(lambda fl, x: x.scatter(0, index(fl, 5, 9), x), rand(3, 4), raises=RuntimeError)
+    agree(lambda fl, x: x.scatter_add(0, index(fl, 5, 4), x), rand(3, 4), raises=RuntimeError)
+    agree(lambda fl, x: x.scatter_reduce(0, index(fl, 5, 4), x, "sum"), rand(3, 4), raises=RuntimeError)
+    agree(lambda fl, x: x.scatter(0, index(fl, 5, 4), 2), rand(3, 4))
+    agree(lambda fl, x: x.index_add(0, fl.arange(2), x), rand(3, 4), raises=RuntimeError)
+    agree(lambda fl, x: x.index_reduce(0, fl.arange(2), x, "prod"), rand(3, 4), raises=RuntimeError)
+
+
+def test_shapes_that_rms_norm_refuses(agree):
+    agree(lambda fl, x: fl.nn.functional.rms_norm(x, (2, 4)), rand(2, 3), raises=RuntimeError)
+    agree(lambda fl, x: fl.nn.functional.rms_norm(x, (4,)), rand(2, 3), raises=RuntimeError)
