@@ -32,3 +32,12 @@ def test_indices_that_are_more_than_what_they_write_to(agree):
 def test_shapes_that_rms_norm_refuses(agree):
     agree(lambda fl, x: fl.nn.functional.rms_norm(x, (2, 4)), rand(2, 3), raises=RuntimeError)
     agree(lambda fl, x: fl.nn.functional.rms_norm(x, (4,)), rand(2, 3), raises=RuntimeError)
+
+
+def test_a_row_that_is_added_at_several_places(agree):
+    def program(fl, x, at, rows):
+        return x.index_put((fl.tensor(at),), x[:rows] * 1, accumulate=True)
+
+    for at, rows in (([3, 1, 1, -2], 1), ([[3, 1], [0, 3]], 1), ([[3, 1], [0, 3]], 2), ([2, 0, 5], 3)):
+        agree(lambda fl, x, at=at, rows=rows: program(fl, x, at, rows), rand(6, 22))
+        agree(lambda fl, x, at=at, rows=rows: program(fl, x, at, rows), rand(6, 40, 8))

@@ -162,7 +162,7 @@ def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None
     try:
         if not accumulate:
             into[where] = values
-        elif len(where) == 1 and into.ndim > 1 and values.shape[1:] == into.shape[1:] and values.ndim == into.ndim:
+        elif len(where) == 1 and into.ndim > 1 and values.shape == (*where[0].shape, *into.shape[1:]):
             add_rows(into, where[0], values)
         else:
             np.add.at(into, where, values)
