@@ -7,5 +7,6 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     import flambeau
+    from flambeau.functional import LISTED
 
-    return getattr(flambeau, name)
+    return LISTED.get(name) or getattr(flambeau, name)

@@ -55,9 +55,11 @@ def _many(name: str, unpack: bool = False) -> Any:
 
     function.__name__ = function.__qualname__ = op.aten
     function.__doc__ = op.__doc__
+    LISTED[name] = op
     return function
 
 
+LISTED: dict[str, Any] = {}  # of the functions whose tensors are separate arguments, the operators, which take a list
 broadcast_tensors, block_diag, cartesian_prod = _many("broadcast_tensors"), _many("block_diag"), _many("cartesian_prod")
 
 

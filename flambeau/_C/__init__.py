@@ -111,7 +111,7 @@ class _VariableFunctionsMeta(type):
     def __getattr__(cls, name: str) -> Any:
         import flambeau
 
-        return getattr(flambeau, name)
+        return getattr(flambeau._VF, name)
 
 
 class _VariableFunctions(metaclass=_VariableFunctionsMeta):

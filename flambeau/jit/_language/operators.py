@@ -419,7 +419,7 @@ def tensor_function(name: str) -> Callable[..., Any] | None:
     for prefix, space in (("linalg_", flambeau.linalg), ("fft_", flambeau.fft), ("special_", flambeau.special)):
         if name.startswith(prefix) and hasattr(space, name.removeprefix(prefix)):
             return getattr(space, name.removeprefix(prefix))
-    for space in (flambeau, F, flambeau.nn.functional, flambeau.Tensor):
+    for space in (flambeau._VF, F, flambeau.nn.functional, flambeau.Tensor):
         found = getattr(space, name, None)
         if callable(found):
             return found
