@@ -328,6 +328,9 @@ class Schedule:
                 return False
             plain = False
             ((axes, whole),) = every
+            # Where nothing is in the rows, what a reduction makes of them has elements, and the other results have none.
+            if any(type(n) is int and n == 0 for n in whole):
+                return False
             rows = tuple(1 if d in axes else n for d, n in enumerate(whole))
             if axes != tuple(range(len(whole) - len(axes), len(whole))) or not shapes <= {whole, rows}:
                 return False

@@ -70,6 +70,13 @@ def test_reductions_and_what_follows_are_one_kernel():
 
 
 @needs_native
+def test_rows_of_nothing_and_what_is_made_of_them_do_not_share_a_kernel():
+    rows = lambda x: ((mean := x.sum(2, keepdim=True)), x - mean)  # the first has elements, the second has none
+    for shape in ((5, 33, 0), (5, 0, 3), (1, 1, 0)):
+        agree(rows, torch.randn(shape))
+
+
+@needs_native
 def test_results_over_the_same_points_share_a_kernel():
     p = agree(lambda x: (x * 2, (x + 1).t(), x.exp(), x.exp().sum(1)), torch.randn(9, 40))
     assert kernels(p) == 1
