@@ -173,7 +173,8 @@ class Blueprint:
     views: list[tuple[int, tuple[int, ...], tuple[int, ...]]]
     parts: dict[int, tuple[int, tuple[int, ...], int, tuple[int, ...]]]  # of which, strides, offset, shape
     dtypes: dict[int, str]
-    check: int | None
+    refuses: bool  # whether a call may be refused
+    draws: bool  # and numbers may have been drawn by then
     arena: int
     work: int
     constants: list[tuple[str, tuple[int, ...], bytes]]  # inputs after those that are given

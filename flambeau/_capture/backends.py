@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._capture import logs
+from flambeau._capture.retreat import guarded
 
 BACKENDS: dict[str, Callable[..., Any]] = {}
 
@@ -24,7 +25,7 @@ def register(name: str) -> Callable[[Any], Any]:
 @register("aot_eager")
 def eager(module: Any, examples: list[Any]) -> Any:
     """The graph as it is, operator by operator."""
-    return module.forward
+    return guarded(module, module.forward)
 
 
 @register("inductor")
@@ -40,7 +41,7 @@ def native(module: Any, examples: list[Any]) -> Any:
         return shared.with_views(run, parts[1])
     except Exception as problem:  # a mistake of ours is no reason for a program to fail; tests ask for what was noted
         logs.refused(problem)
-        return module.forward
+        return guarded(module, module.forward)
 
 
 def _whole(module: Any, examples: list[Any]) -> Any:
@@ -60,7 +61,7 @@ def _whole(module: Any, examples: list[Any]) -> Any:
             made = compile_program(module, examples)
     except Exception as problem:
         logs.refused(problem)
-        return module.forward
+        return guarded(module, module.forward)
     return made.call
 
 

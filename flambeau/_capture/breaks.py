@@ -77,3 +77,19 @@ class FailOnRecompileLimitHit(Exception):
 
 
 FailOnRecompileLimitHit.__module__ = "torch._dynamo.exc"
+
+
+class Failed:
+    """What an entry returns instead of a result: the assumption that did not hold."""
+
+    __slots__ = ("source", "text")
+
+    def __init__(self, text: str, source: Any = None) -> None:
+        self.text, self.source = text, source
+
+    def __repr__(self) -> str:
+        return f"Failed({self.text!r})"
+
+
+# What a program returns that ended with nothing written: eager code runs instead.
+REFUSED = Failed("nothing is refused for what tensors hold")

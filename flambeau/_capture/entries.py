@@ -31,8 +31,10 @@ from flambeau._capture import (  # noqa: F401  (flow: fills the table of instruc
     warned,
 )
 from flambeau._capture.breaks import (
+    REFUSED,
     BackendCompilerFailed,
     Break,
+    Failed,
     FailOnRecompileLimitHit,
     Raises,
     RecompileError,
@@ -41,11 +43,11 @@ from flambeau._capture.breaks import (
 from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.geometry import Geometry, Wanted
-from flambeau._capture.guards import Failed
 from flambeau._capture.leaks import leaks
 from flambeau._capture.mistakes import Expected
 from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
+from flambeau._capture.refusals import may_refuse
 from flambeau._capture.selected import Selected
 from flambeau._capture.sources import evaluate
 from flambeau._capture.stance import stance
@@ -161,6 +163,8 @@ class Function:
         failed: list[Failed] = []
         for at, entry in enumerate(segment.entries):
             result = entry.run(*values)
+            if result is REFUSED:
+                return _EAGER
             if type(result) is not Failed:
                 if at:
                     segment.entries.insert(0, segment.entries.pop(at))
@@ -235,6 +239,8 @@ class Function:
         segment.entries.insert(0, entry)
         memory.trim()  # what the capture has computed on the way lies there, and will not be wanted again
         result = entry.run(*values)
+        if result is REFUSED:
+            return _EAGER
         if type(result) is Failed:  # an assumption does not hold even for the call that made it
             segment.entries.remove(entry)
             segment.skip = f"the guard '{result.text}' fails at once"
@@ -424,7 +430,11 @@ class Function:
             counted = [f"if out is None: {left}", *looked_at, f"if {' or '.join(failures)}: {left}", *counted]
             replay.build = replay.build[len(looked_at) :]
         after = [*counted, *replay.build, *replay.effects, leave]
-        text, names = tr.guards.entry(inputs, "out = " if replay.outputs else "", after)
+        asked = program is not None and may_refuse(program.lines)
+        if asked:
+            tr.guards.scope["REFUSED"] = REFUSED
+            after = [f"if out is REFUSED: {'redraw(); ' if failures else ''}return REFUSED", *after]
+        text, names = tr.guards.entry(inputs, "out = " if replay.outputs or asked else "", after)
         tr.guards.scope.update(names)
         run = build("entry", text, tr.guards.scope, kept=True)
         return Entry(run, text, tr, program, stopped)

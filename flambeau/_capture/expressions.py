@@ -10,6 +10,7 @@ Not here: which expressions are computed together, where results lie, and how th
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import flambeau
 from flambeau._backends.cpu.library_attention import dense_like
 from flambeau._backends.meta import MetaArray
 from flambeau._capture import place
+from flambeau._capture.refusals import DIVISIONS, refuses
 from flambeau._eager import call
 from flambeau._eager.narrow import expressions, narrowed, way
 from flambeau._ground import dumps
@@ -36,7 +38,6 @@ from flambeau.fx.graph_module import GraphModule
 from flambeau.fx.node import Node
 
 K = Record()
-DIVISIONS = ("floor_divide", "remainder", "fmod", "div")  # which refuse integers that are 0
 PART = 2  # what is written to parts of an input is stored there alone if the input is this many times as large
 HELD = 1 << 16  # bytes of a tensor that a program holds itself
 MOVES = ("reshape", "permute", "expand", "slice", "flip", "windows")
@@ -69,7 +70,8 @@ class Leaf:
 class Step:
     """One opaque piece of work: `ins` are expressions that it needs in memory, `outs` the leaves that it makes.
 
-    kind: "product" (ins @ ins), "library" (a routine with kernels of its own, by name), "call" (an eager operator).
+    kind: "product" (ins @ ins), "library" (a routine with kernels of its own, by name), "call" (an eager operator), "gate" (where its
+    operand is true the call is refused: nothing that anybody sees is written before).
     """
 
     kind: str
@@ -78,6 +80,7 @@ class Step:
     target: Any = None
     params: dict[str, Any] = field(default_factory=dict)
     effect: bool = False  # whether it does more than give results: it keeps its place among those that do
+    refuses: bool = False  # whether it may raise for what tensors hold
 
     def __repr__(self) -> str:
         name = self.target if isinstance(self.target, str) else str(self.target or "matmul")
@@ -93,7 +96,6 @@ class Program:
     results: list[Result]
     writes: list[tuple[int, Expr]]  # (input, what is stored there at the end)
     inputs: int
-    checks: list[Expr] = field(default_factory=list)  # numbers that are not 0 where an argument is refused
     constants: list[Any] = field(default_factory=list)  # inputs after those: (dtype, shape, bytes)
     parts: dict[int, list[tuple[Expr, place.Strided]]] = field(
         default_factory=dict
@@ -182,7 +184,7 @@ class Builder:
 
     def __init__(self, routines: Mapping[str, Any], operators: Mapping[str, Any]) -> None:
         self.routines, self.operators = routines, operators
-        self.checks: list[Expr] = []
+        self.checks: list[Expr] = []  # truth values that refuse the call
         self.leaves: list[Leaf] = []
         self.leaves_of: dict[int, Leaf] = {}  # by input
         self.steps: list[Step] = []
@@ -222,7 +224,10 @@ class Builder:
         writes = [(i, s.expr) for i, s in storages if s.written]
         changed = {self.leaves_of[i].expr for i, _ in writes}
         parts = {i: found for i, s in storages if s.written and (found := self.stored(s, changed)) is not None}
-        return Program(self.leaves, self.steps, results, writes, self.inputs, self.checks, self.constants, parts)
+        if self.checks:
+            bad = functools.reduce(K.logical_or, self.checks)
+            self.steps.append(Step("gate", [bad], [], refuses=True))
+        return Program(self.leaves, self.steps, results, writes, self.inputs, self.constants, parts)
 
     def input(self, i: int, x: Any) -> Any:
         if isinstance(x, Tensor):
@@ -513,7 +518,7 @@ class Builder:
         effect = target.is_random
         self.steps.append(Step("call", ins, [x for x in leaves if x is not None], target,
                                {"values": held, "absent": [x is None for x in leaves], "written": op.receiver_at if written is not None else -1,
-                                "order": order}, effect))  # fmt: skip
+                                "order": order}, effect, refuses(target, val)))  # fmt: skip
         made = [None if x is None else Tens(Storage(x.expr)) for x in leaves]
         if written is not None:
             self.write(written, made[0])

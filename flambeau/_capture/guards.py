@@ -15,24 +15,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flambeau._backends.cpu.versions import Raise
+from flambeau._capture.breaks import Failed
 from flambeau._capture.shared import Memory, counter
 from flambeau._capture.sources import Source
 from flambeau._ground.source import build
 from flambeau._tensor import Tensor
 from flambeau._values import dtype as dtypes
-
-
-class Failed:
-    """What an entry returns instead of a result: the assumption that did not hold."""
-
-    __slots__ = ("source", "text")
-
-    def __init__(self, text: str, source: Source | None = None) -> None:
-        self.text, self.source = text, source
-
-    def __repr__(self) -> str:
-        return f"Failed({self.text!r})"
-
 
 Class: TypeAlias = type  # where `type` is a method
 
@@ -574,7 +562,7 @@ class Settle:
 
 
 _OURS = re.compile(
-    r"(v|a|na|c|o|k)\d+|F_.*|.*_|out|args\d*|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|MODES|STATE|NULL|Partial"
+    r"(v|a|na|c|o|k)\d+|F_.*|.*_|out|args\d*|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|REFUSED|MODES|STATE|NULL|Partial"
     r"|redraw|put_state|put_slot|nest|warning_raises|warn_again|warn_outside|filters_mutated|Tensor|Memory|counter|bump|Raise|Spent|FunctionType|MethodType|CellType"
 )  # the names in an entry, but for those of Python
 

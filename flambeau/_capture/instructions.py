@@ -14,6 +14,7 @@ from flambeau._capture.bytecode import Instruction
 from flambeau._capture.frame import NULL, Frame, Pending, op
 from flambeau._capture.numbers import Tracked
 from flambeau._capture.tracer import MISSING, Tracer, is_constant, lookup
+from flambeau._tensor import Tensor
 
 # ---------------------------------------------------------------- the stack
 
@@ -250,6 +251,8 @@ def _build_string(tr: Tracer, f: Frame, i: Instruction) -> None:
 @op("BUILD_SLICE")
 def _build_slice(tr: Tracer, f: Frame, i: Instruction) -> None:
     parts = f.stack[len(f.stack) - i.arg :]
+    if not tr.native and any(isinstance(x, Tensor) for x in parts):
+        raise Break("a tensor is used as an end of a slice", "give it a Python integer")
     del f.stack[len(f.stack) - i.arg :]
     f.stack.append(slice(*parts))
 

@@ -14,6 +14,7 @@ import numpy as np
 
 import flambeau
 from flambeau._capture import logs
+from flambeau._capture.breaks import REFUSED
 from flambeau._capture.expressions import Unsupported
 from flambeau._capture.lower import Compiled, Nodes
 from flambeau._capture.place import span
@@ -96,9 +97,11 @@ class Joint:
                 self._made = ByNodes(self._backward)
         return self._made
 
-    def __call__(self, *inputs: Any) -> tuple[Any, ...]:
+    def __call__(self, *inputs: Any) -> Any:
         arrays = [x._a if isinstance(x, Tensor) else x for x in inputs]
         out = self.forward.run(*arrays)
+        if out is REFUSED:
+            return out
         results = [wrap(x) if hasattr(x, "dtype") and hasattr(x, "strides") else x for x in out[: self.results]]
         if not STATE.grad:
             return tuple(results)
@@ -145,7 +148,8 @@ class CompiledFunctionBackward(Node):
             values.append(np.zeros(shape, d) if x is None else x if isinstance(x, np.ndarray) else as_tensor(x)._a)
         if isinstance(program, ByNodes):
             return program.run(*values)
-        return program.run(*(laid(x, program.layouts[n]) for n, x in enumerate(values)))
+        out = program.run(*(laid(x, program.layouts[n]) for n, x in enumerate(values)))
+        return ByNodes(self.joint._backward).run(*values) if out is REFUSED else out
 
     def tensors(self, g: Any) -> Sequence[Any]:
         """With history: the graph runs once more, operator by operator."""

@@ -17,17 +17,20 @@ import numpy as np
 import flambeau
 from flambeau._backends.cpu.arrays import K as ARRAYS
 from flambeau._backends.cpu.compile import RELEASE
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
-from flambeau._capture import readings, stored
+from flambeau._backends.cpu.launch import ARG, CONST, GATE, OUT, TEMP, Launch, Plan, Result, Table
+from flambeau._capture import mistakes, readings, stored
 from flambeau._capture.assembly import LINE, Assembly, Blueprint, Held, InPython, Returned, Segment, Tape
+from flambeau._capture.breaks import REFUSED
 from flambeau._capture.expressions import Unsupported, build
 from flambeau._capture.place import Place
 from flambeau._capture.planner import Planner, Template
+from flambeau._capture.retreat import guarded
 from flambeau._capture.schedule import Schedule
 from flambeau._eager import large
 from flambeau._ground.source import build as written
 from flambeau._tensor import Tensor, new, wrap
 from flambeau._values.dtype import BY_NAME
+from flambeau._values.generator import default_generator
 from flambeau._values.shape import contiguous_strides
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
@@ -97,7 +100,8 @@ def blueprint(laid: Assembly, work: Any) -> Blueprint:
         [(n, tuple(shape), tuple(strides)) for n, shape, strides in schedule.result_views],
         {n: (whole, tuple(s.strides), s.offset, tuple(s.shape)) for n, (whole, s) in schedule.parts.items()},
         {n: d.name for n, d in schedule.dtypes.items()},
-        schedule.check,
+        bool(schedule.refusing),
+        schedule.draws,
         laid.arena_size,
         work,
         program.constants,
@@ -132,7 +136,9 @@ class Compiled:
             self.call.arrays = self.driver(True, True)  # on tensors' arrays, giving tensors
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
-        return self.call(*inputs)
+        """Results as tensors. What is refused the eager operator refuses in its own words."""
+        made = self.call(*inputs)
+        return self.nodes(*inputs) if made is REFUSED else made
 
     @cached_property
     def run(self) -> Any:
@@ -150,6 +156,10 @@ class Compiled:
             "empty": np.empty,
             "ndarray": np.ndarray,
             "declined": self.declined_tensors if tensors else self.declined,
+            "REFUSED": REFUSED,
+            "refused": refused,
+            "get_state": default_generator.get_state,
+            "set_state": default_generator.set_state,
             "lock": self.lock,
             "view": view,
         }
@@ -159,7 +169,7 @@ class Compiled:
         what = "tensors" if tensors else "arrays"
         for name, (d, shape, data) in zip(own, self.plan.constants, strict=True):
             scope[name] = np.frombuffer(data, BY_NAME[d].np).reshape(shape).copy()
-        if from_arrays and single and not own and self.plan.check is None and all(r.source < 0 for r in self.results):
+        if from_arrays and single and not own and all(r.source < 0 for r in self.results):
             given = names = ["*args"]
         text = [f"def program({', '.join(given)}):", f'    """One call of the compiled program, on {what}."""']
         if tensors:
@@ -174,9 +184,6 @@ class Compiled:
             self.single(text, scope, names, given, outs, order)
         else:
             self.several(text, scope, names, given, outs)
-        if self.plan.check is not None:
-            text.append(f"    if o{self.plan.check}: return refused({', '.join(given)})")
-            scope["refused"] = self.refused
         results = [self.returned(n, r, scope) for n, r in enumerate(self.results)]
         for n, r in enumerate(self.results if tensors else ()):  # as `wrap` does, without its call
             if self.is_array(r):
@@ -209,11 +216,6 @@ class Compiled:
     def dtype(self, n: int) -> np.dtype[Any]:
         return BY_NAME[self.plan.dtypes[n]].np
 
-    def refused(self, *args: Any) -> Any:
-        """An index was out of range. The eager operator says so in its own words."""
-        self.declined(*args)
-        raise IndexError("index out of range in self")
-
     def single(self, text: list[str], scope: dict[str, Any], names: list[str], given: list[str], outs: Any, order: list[int]) -> None:  # fmt: skip
         segment = self.pieces[0]
         assert isinstance(segment, Segment)
@@ -242,6 +244,8 @@ class Compiled:
         scope["run"], scope["again"] = self.table(plan), self.again(plan)
         text += [f"    r = run({', '.join(names)})", "    if r is None:", f"        r = again({', '.join(names)})",
                  "        if r is None: return declined(" + ", ".join(given) + ")"]  # fmt: skip
+        if self.plan.refuses:
+            text.append("    if r is False: return REFUSED")
         if len(order) == 1:
             text.append(f"    o{order[0]} = r")
         elif order:
@@ -285,14 +289,15 @@ class Compiled:
         """The graph, to be run node by node."""
         return Nodes(self.gm if isinstance(self.gm, GraphModule) else self.gm())
 
-    def declined(self, *args: Any) -> tuple[Any, ...]:
+    def declined(self, *args: Any) -> Any:
         """Arguments that the native code was not made for: node by node."""
-        out = self.nodes(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
-        return tuple(x._a if isinstance(x, Tensor) else x for x in out)
+        out = self.declined_tensors(*args)
+        return out if out is REFUSED else tuple(x._a if isinstance(x, Tensor) else x for x in out)
 
-    def declined_tensors(self, *args: Any) -> tuple[Any, ...]:
+    def declined_tensors(self, *args: Any) -> Any:
         """The same, with tensors for results."""
-        return self.nodes(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
+        nodes = self.nodes
+        return guarded(nodes.gm, nodes)(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
 
     def several(self, text: list[str], scope: dict[str, Any], names: list[str], args: list[str], outs: Any) -> None:
         arena = scope["arena"] = self.arena = aligned(self.arena_size) if self.arena is None else self.arena
@@ -300,6 +305,7 @@ class Compiled:
         self.seen = scope["seen"] = set()
         text += [f"    if not lock.acquire(False): return declined({', '.join(args)})", "    try:"]
         text.append(f"        if not accepts(({''.join(n + ', ' for n in names)})): return declined({', '.join(args)})")
+        text.append(f"        state = {'get_state()' if self.plan.draws else None}")
         for n, (shape, strides) in sorted(outs.items()):
             d = self.dtype(n)
             scope[f"d{n}"] = d
@@ -338,7 +344,11 @@ class Compiled:
                 plan = Plan((), launches, 0, self.work >= RELEASE, keep=tuple(piece.keep))
                 scope[f"run{at}"], scope[f"again{at}"] = self.table(plan), self.again(plan, check=False)
                 names_ = ", ".join(places)
-                text += [f"        if run{at}({names_}) is None: again{at}({names_})"]
+                if any(x[0] == GATE for x in piece.launches):
+                    text += [f"        r = run{at}({names_})", f"        if r is None: r = again{at}({names_})",
+                             "        if r is False: return refused(None, state)"]  # fmt: skip
+                else:
+                    text += [f"        if run{at}({names_}) is None: again{at}({names_})"]
             else:
                 scope[f"call{at}"] = piece.fn
                 given: list[str] = []
@@ -359,7 +369,18 @@ class Compiled:
                     held += 1
                 left = f"{', '.join(outs_)}, = " if outs_ else ""
                 text.append(f"        {left}call{at}({', '.join(given)})  # {piece.name}")
+        if self.plan.refuses:
+            text += ["    except Exception as error: return refused(error, state)"]
         text += ["    finally:", "        lock.release()"]
+
+
+def refused(error: Exception | None, state: Any) -> Any:
+    """What a program gives that was refused. `state`: of the generator, where numbers may have been drawn."""
+    if error is not None and mistakes.ours(error):
+        mistakes.tell(error, "a program ends")
+    if state is not None:
+        default_generator.set_state(state)
+    return REFUSED
 
 
 def aligned(size: int) -> Any:

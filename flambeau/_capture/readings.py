@@ -17,6 +17,7 @@ from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, cast, constant, toposort
 from flambeau._operators.attention import flash_attention, flash_attention_backward
 from flambeau._operators.create import wrapped
+from flambeau._operators.loss import _nll
 from flambeau._operators.op import Op
 from flambeau._operators.view import sizes
 from flambeau._values.dtype import (
@@ -307,13 +308,24 @@ def new_full(b: Builder, x: Expr, size: Any, fill_value: Any, dtype: Any = None)
     return filled(b, size, fill_value, dtype or x.dtype)
 
 
+def nll_of(b: Builder, x: Expr, target: Expr, weight: Expr | None, reduction: int, ignore_index: int) -> Expr:
+    """`_nll`, whose body takes it for granted that targets are in range."""
+    keep = K.ne(target, ignore_index)
+    at = within(b, K.where(keep, target, K.like(0, target)), x.shape[min(1, x.ndim - 1)])
+    if weight is not None:  # which is read there
+        target = K.where(keep, at, cast(target, int64))
+    made: Expr = call_body(_nll, _nll.body, (b.k,), (x, target, weight, reduction, ignore_index))
+    return made
+
+
 def whole(op: Op) -> Callable[..., Any]:
     """An operator by the routine that its arrays run by, where its body is for those who have none."""
     return lambda b, *xs: call_body(op, op.run, (b.k,), xs)
 
 
-OPERATORS: dict[str, Callable[..., Any]] = (
-    {"full": filled}
+_NAMED: dict[str, Callable[..., Any]] = {"full": filled, "_nll": nll_of}
+OPERATORS = (
+    _NAMED
     | {op.aten: whole(op) for op in (flash_attention, flash_attention_backward)}
     | {f.__name__: f for f in (cat, stack, scatter, scatter_add, full_like, new_full)}
 )

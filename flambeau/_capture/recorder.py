@@ -201,6 +201,8 @@ class Recorder:
         for p, v in zip(op.params, values, strict=True):
             if isinstance(v, np.ndarray):
                 raise Break(f"'{op.aten}' is given an array of NumPy")
+            if not (p.is_tensor or p.is_list or p.annotation == "Any" or p.annotation in _SCALARS) and _tensors(v):
+                raise Break(f"a tensor is used as a number by '{op.aten}'", "give it a Python integer")
             if self.tracer.symbols is None and not p.is_tensor and p.annotation not in _SCALARS:
                 v = _fixed(v)  # a size: results are as large as it says
             if p.keyword:
@@ -222,6 +224,8 @@ class Recorder:
             return self._out(op, values, out)
         if op.kind == "composite":
             return NotImplemented
+        if not into and op.aten.endswith("_"):  # one that writes, and has no form that does not
+            raise Break(f"'{op.aten}' writes to its argument")
         if op.by_data:
             raise Break(f"the size of the result of '{op.aten}' depends on the data")
         if op.aten == "index":
@@ -584,6 +588,11 @@ def _plain(x: Any) -> Any:
     if type(x) in (list, tuple):
         return type(x)(map(_plain, x))
     return x
+
+
+def _tensors(x: Any) -> bool:
+    """Whether an argument is a tensor, or a sequence that holds one."""
+    return isinstance(x, Tensor) or (isinstance(x, (list, tuple)) and any(map(_tensors, x)))
 
 
 def _numbers(x: Any) -> bool:

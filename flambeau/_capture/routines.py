@@ -11,7 +11,7 @@ import numpy as np
 from flambeau._backends.cpu import attention, attention_backward, compile, library, scatter
 from flambeau._backends.cpu.conv_plan import forward_plan, transposed_plan
 from flambeau._backends.cpu.conv_weight import weight_plan
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Plan, Result, bits
+from flambeau._backends.cpu.launch import ARG, CONST, GATE, OUT, Launch, Plan, Result, bits
 from flambeau._backends.cpu.matmul import matmul_plan
 from flambeau._backends.cpu.pool import max_pool_plan
 from flambeau._capture.expressions import K, Step
@@ -24,6 +24,8 @@ from flambeau._values.shape import contiguous_strides
 
 def plan(step: Step, operands: Sequence[Strided]) -> Plan | None:
     """The launches of a step for operands like these; None where there are none."""
+    if step.kind == "gate":
+        return Plan((), (Launch(GATE, ((ARG, 0),)),))
     if step.kind == "call" or any(0 in s.shape for s in operands) or any(0 in o.expr.shape for o in step.outs):
         return None
     arrays = [stand_in(s) for s in operands]

@@ -21,7 +21,7 @@ from flambeau._kernel.body import dump as dump_body
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.ir import COSTLY
 from flambeau._kernel.loops import Cut, Layout, lower, peeled
-from flambeau._kernel.record import FOLD, SCAN, Expr, parameter, pointwise, toposort
+from flambeau._kernel.record import FOLD, SCAN, Expr, parameter, toposort
 
 FREE = {"param", "const", "iota", "reshape", "permute", "expand", "slice", "flip", "windows"}
 STEPS = 48  # operations below a value from which on it is kept if several others need it
@@ -71,7 +71,8 @@ class Schedule:
         self.homes: dict[Expr, Place] = {}  # leaves of steps that lie in a result
         self.result_views: list[Any] = []
         self.whole: set[Any] = set()  # targets (over what is in memory) that need no cut
-        self.steps = [Unit(step=s, index=i) for i, s in enumerate(program.steps)]
+        self.steps = [Unit(step=s, index=-1 if s.kind == "gate" else i) for i, s in enumerate(program.steps)]
+        self.refusing = {u for u in self.steps if u.step is not None and u.step.refuses}
         for unit in self.steps:
             for leaf in unit.step.outs:  # type: ignore[union-attr]
                 self.producer[leaf.expr] = unit
@@ -94,20 +95,12 @@ class Schedule:
         for s in self.program.steps:
             for e in s.ins:
                 self.target(self.strided(e).core)
-        self.check: int | None = None
         self.dtypes = {n: r.expr.dtype for n, r in enumerate(self.program.results) if r.expr is not None}
         self.parts: dict[int, tuple[int, Strided]] = {}  # results that are part of a larger array: which one, and where
         taken: set[Expr] = set()
         for n, r in enumerate(self.program.results):
             if r.expr is not None:
                 self.result(n, r, taken)
-        if self.program.checks:
-            bad = self.program.checks[0]
-            for e in self.program.checks[1:]:
-                bad = pointwise("logical_or", bad, e)
-            self.check = len(self.program.results)
-            self.dtypes[self.check] = bad.dtype
-            self.result(self.check, Result(bad, ()), taken)
         for i, e in self.program.writes:
             if i in self.program.parts:
                 for value, _ in self.program.parts[i]:
@@ -363,6 +356,16 @@ class Schedule:
             stack.extend(self.before(u))
         return False
 
+    def waits_for(self, units: Iterable[Unit]) -> set[Unit]:
+        """All that must run before these, and these."""
+        stack, seen = list(units), set[Unit]()
+        while stack:
+            u = stack.pop()
+            if u not in seen:
+                seen.add(u)
+                stack.extend(self.before(u))
+        return seen
+
     def before(self, u: Unit) -> Iterable[Unit]:
         if u.step is None:
             return u.after
@@ -425,6 +428,13 @@ class Schedule:
                 if last is not None:
                     u.after.add(last)
                 last = u
+        gates = [u for u in self.steps if u.step is not None and u.step.kind == "gate"]
+        first = self.waits_for(gates)
+        drawing = [u for u in self.steps if u.step is not None and u.step.effect]
+        for u in drawing:
+            if u not in first:
+                u.after.update(gates)  # nothing has been drawn where a gate refuses the call
+        self.draws = bool(drawing) and (len(gates) < len(self.refusing) or not first.isdisjoint(drawing))
         self.in_place(units)
         users: dict[Unit, list[Unit]] = {u: [] for u in units}
         left: dict[Unit, int] = {}
@@ -475,8 +485,10 @@ class Schedule:
         return out
 
     def in_place(self, units: list[Unit]) -> None:
-        """An input is overwritten when nothing needs it any more: at once where that can be arranged, else by a copy at the end."""
+        """An input is overwritten when nothing needs it any more, and nothing can be refused any more: at once where that can be
+        arranged, else by a copy at the end."""
         copies: list[Target] = []
+        first = self.waits_for(self.refusing)
         for u in list(self.units):
             for t in u.targets:
                 if t.place is None or t.place.kind != "arg":
@@ -484,12 +496,12 @@ class Schedule:
                 leaf = next(x for x in self.program.leaves if x.input == t.place.index)
                 readers = [v for v in units if v is not u and leaf.expr in v.reads]
                 alone = self.single(u) and all(place.pointwise(r, leaf.expr) for r in u.roots)
-                if not alone or any(self.reaches(v, u) for v in readers):
+                if not alone or u in first or any(self.reaches(v, u) for v in readers):
                     copies.append(Target(t.expr, t.layout, t.place))
                     t.place, t.layout = None, Layout.dense(t.layout.dtype, t.layout.shape)
                     u.made, u.fused = False, None
                     continue
-                u.after |= set(readers)
+                u.after |= set(readers) | self.refusing
         for t in copies:
             source = next(x for u in self.units for x in u.targets if x.expr is t.expr and x.place is None)
             source.stand = source.stand or self.stand_for(source)

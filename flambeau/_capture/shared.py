@@ -10,6 +10,7 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from flambeau._capture.breaks import REFUSED
 from flambeau._capture.expressions import Unsupported
 from flambeau._eager.views import memory_of
 from flambeau._ops import OpOverload
@@ -25,7 +26,7 @@ def roots(nodes: Iterable[Node]) -> dict[Node, Node]:
     found: dict[Node, Node] = {}
     for n in nodes:
         first = n.args[0] if n.args else None
-        alias = isinstance(first, Node) and (_writes(n) or _views(n))
+        alias = isinstance(first, Node) and (writes(n) or _views(n))
         found[n] = found[first] if alias else n  # type: ignore[index]
     return found
 
@@ -36,13 +37,13 @@ def written(gm: GraphModule) -> dict[int, int]:
     places = {n: i for i, n in enumerate(n for n in nodes if n.op == "placeholder")}
     found, memory = dict[int, int](), roots(nodes)
     for n in nodes:
-        if _writes(n) and memory[n] in places:
+        if writes(n) and memory[n] in places:
             at = places[memory[n]]
             found[at] = found.get(at, 0) + 1
     return found
 
 
-def _writes(n: Node) -> bool:
+def writes(n: Node) -> bool:
     return isinstance(n.target, OpOverload) and n.target.is_write
 
 
@@ -73,7 +74,7 @@ def split(gm: GraphModule) -> tuple[GraphModule, GraphModule] | None:
     if not late:
         return None
     if gm.meta.get("live"):
-        changed = {memory[n] for n in nodes if _writes(n)}
+        changed = {memory[n] for n in nodes if writes(n)}
         if any(memory[n] in changed for n in late) or any(_switches(n) for n in nodes):
             raise Unsupported("a result with a history is a view of what is written, or of another grad mode")
     kept = list(dict.fromkeys(memory[n] if n in late else n for n in outs))
@@ -90,7 +91,7 @@ def split(gm: GraphModule) -> tuple[GraphModule, GraphModule] | None:
 
     def taken(n: Node) -> Node:
         if n not in there:
-            if _writes(n):
+            if writes(n):
                 there[n] = taken(n.args[0])
             elif not _views(n):
                 raise Unsupported("a view that is made with other results")
@@ -119,7 +120,8 @@ def with_views(run: Callable[..., Sequence[Any]], views: GraphModule) -> Callabl
     forward = views.forward
 
     def call(*inputs: Any) -> Any:
-        return forward(*inputs, *run(*inputs))
+        made: Any = run(*inputs)
+        return made if made is REFUSED else forward(*inputs, *made)
 
     call.writes = getattr(run, "writes", False)  # type: ignore[attr-defined]
     return call
@@ -188,4 +190,4 @@ def _stretch(a: Any) -> tuple[int, int] | None:
     return start, end + a.itemsize
 
 
-__all__ = ["Memory", "counter", "overlapping", "roots", "split", "with_views", "written"]
+__all__ = ["Memory", "counter", "overlapping", "roots", "split", "with_views", "writes", "written"]

@@ -426,6 +426,15 @@ def round_up(n: int, to: int) -> int:
     return -(-n // to) * to
 
 
+def counts(e: Scalar) -> tuple[Scalar, ...]:
+    """The operands that may be numbers of elements: what is divided by, and what stands beside an index."""
+    if e.op == "div":
+        return e.src[1:]
+    if e.op == "where" and any(x.op == "index" for x in e.src[1:]):
+        return tuple(x for x in e.src[1:] if x.op != "index")
+    return ()
+
+
 class Binder:
     """Gives names, in order of appearance, to the numbers of a kernel."""
 
@@ -440,8 +449,12 @@ class Binder:
         self.dense = {kernel.vector, *(along(s, kernel.vector, names) for s in kernel.stages)} - {""}
         lengths = [a.extent for a in kernel.axes if not isinstance(a.extent, Span)]
         over = {extents(s.axes) for s in kernel.stages if s.axes}
-        # A number among the constants that is a size (a mean divides by it) is a size.
-        self.sizes = {n + d for n in {*lengths, *over} if isinstance(n, int) and n > 4 for d in (0, -1)}
+        # A constant that a mean, or a variance, divides by, or that stands for no index, is a size where it is one; others that are as
+        # large are not.
+        sizes = {n + d for n in {*lengths, *over} if type(n) is int and n > 4 for d in (0, -1)}
+        nodes = [e for s in kernel.stages for e in walk(*(b.value for b in s.body))]
+        likely = {x for e in nodes for x in counts(e)} - {x for e in nodes for x in e.src if x not in counts(e)}
+        self.sizes = {e for e in likely if e.op == "const" and type(e.arg) in (int, float) and e.arg in sizes}
 
     def name(self, kind: str, value: Size, key: Any) -> Size:
         if isinstance(value, str):
@@ -485,7 +498,7 @@ class Binder:
         return Index(tuple(terms), self.name("c", i.const, i) if i.const else 0)
 
     def leaf(self, e: Scalar) -> Scalar | None:
-        if e.op == "const" and (symbolic(e.arg) or (e.arg in self.sizes and not isinstance(e.arg, bool | str))):
+        if e.op == "const" and (symbolic(e.arg) or e in self.sizes):
             return const(self.name("m", whole(e.arg), e.arg), e.dtype)
         return None
 

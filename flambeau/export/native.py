@@ -22,7 +22,7 @@ import flambeau
 from flambeau._backends.cpu import compile as compiling, engine as engines
 from flambeau._backends.cpu.engine import LEVEL, TARGETS, Code, Engine, Target, host
 from flambeau._backends.cpu.entry import native_entry
-from flambeau._backends.cpu.launch import Plan
+from flambeau._backends.cpu.launch import GATE, Plan
 from flambeau._backends.cpu.threads import pool
 from flambeau._capture import readings
 from flambeau._capture.assembly import Assembly, Segment
@@ -163,7 +163,9 @@ class Text:
     def __init__(self, laid: Laid, native: Emitting, weights: Sequence[Any], name: str) -> None:
         self.laid, self.native, self.weights, self.name = laid, native, weights, name
         self.launches = [x for piece in laid.pieces for x in piece.launches]
-        self.symbols = {a: f"{name}_{n}" for n, a in enumerate(dict.fromkeys(x[0] for x in self.launches))}
+        self.symbols = {
+            a: f"{name}_{n}" for n, a in enumerate(dict.fromkeys(x[0] for x in self.launches if x[0] != GATE))
+        }
         self.results = sorted(laid.schedule.result_views)
         self.tables: dict[int, int] = {}  # address of an array that launches point at -> its number
         self.arrays: list[Any] = []
@@ -222,24 +224,20 @@ class Text:
         for n, a in enumerate(self.arrays):
             shown = "".join(f"\\{b:02x}" for b in a.tobytes())
             out.append(f'@table{n} = internal constant [{a.nbytes} x i8] c"{shown}", align {LINE}')
-        names = [f"%i{n}" for n in range(self.laid.inputs)] + [f"%o{n}" for n, *_ in self.results if n != self.check]
+        names = [f"%i{n}" for n in range(self.laid.inputs)] + [f"%o{n}" for n, *_ in self.results]
         body = ["entry:"]
         most = max((len(x[1]) for x in self.launches), default=1)
-        body += [
-            f"  %slots = alloca [{most} x i64], align 16",
-            "  %flag = alloca i64, align 8",
-            "  store i64 0, ptr %flag",
-        ]
+        body.append(f"  %slots = alloca [{most} x i64], align 16")
         for n in range(self.laid.inputs):
             body.append(f"  %ai{n} = ptrtoint ptr %i{n} to i64")
         for n, *_ in self.results:
-            body.append(f"  %ao{n} = ptrtoint ptr {'%flag' if n == self.check else f'%o{n}'} to i64")
+            body.append(f"  %ao{n} = ptrtoint ptr %o{n} to i64")
         for n in range(len(self.weights)):
             body.append(f"  %ai{self.laid.inputs + n} = ptrtoint ptr @weight{n} to i64")
         body += ["  %arena = ptrtoint ptr @arena to i64",
                  f"  %scratch = getelementptr i8, ptr @arena, i64 {self.laid.arena_size + -self.laid.arena_size % LINE}"]  # fmt: skip
         count = 0
-        for address, slots, chunks, _ in self.launches:
+        for n, (address, slots, chunks, _) in enumerate(self.launches):
             for i, (what, offset) in enumerate(slots):
                 base, extra = self.word(what, offset)
                 if base and extra:
@@ -252,14 +250,16 @@ class Text:
                     f"  {place} = getelementptr i64, ptr %slots, i64 {i}",
                     f"  store i64 {base or extra}, ptr {place}",
                 ]
-            body.append(f"  call void @{self.symbols[address]}(ptr %slots, i64 0, i64 {chunks}, ptr %scratch)")
-        body += ["  %bad = load i8, ptr %flag", "  %status = zext i8 %bad to i32", "  ret i32 %status"]
+            if address == GATE:
+                body += [f"  %place{n} = load ptr, ptr %slots", f"  %bad{n} = load i8, ptr %place{n}",
+                         f"  %open{n} = icmp eq i8 %bad{n}, 0", f"  br i1 %open{n}, label %after{n}, label %refused", f"after{n}:"]  # fmt: skip
+            else:
+                body.append(f"  call void @{self.symbols[address]}(ptr %slots, i64 0, i64 {chunks}, ptr %scratch)")
+        body.append("  ret i32 0")
+        if any(x[0] == GATE for x in self.launches):
+            body += ["refused:", "  ret i32 1"]
         arguments = ", ".join(f"ptr {n}" for n in names)
         return "\n".join([*out, f"define i32 @{self.name}({arguments}) {{", *body, "}"]) + "\n"
-
-    @property
-    def check(self) -> int | None:
-        return self.laid.schedule.check
 
     def word(self, what: Any, offset: int) -> tuple[str, int]:
         """(the value to add to, or "" for none; what is added)."""
@@ -292,8 +292,6 @@ class Text:
             arguments.append(f"const {c} *in{leaf.input}")
             lines.append(f"/* in{leaf.input}: {c} {sizes(leaf.layout.shape)} */")
         for n, shape, _ in self.results:
-            if n == self.check:
-                continue
             c = C_TYPES[self.laid.schedule.dtypes[n].name]
             arguments.append(f"{c} *out{n}")
             lines.append(f"/* out{n}: {c} {sizes(shape)} */")

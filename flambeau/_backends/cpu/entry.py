@@ -34,6 +34,7 @@ from flambeau._backends.cpu.objects import (
 from flambeau._backends.cpu.threads import LIVE, THREADS, pool
 
 CONST, ARG, OUT, TEMP = range(4)  # where a slot's eight bytes come from
+GATE = 0  # the address of a launch that is no kernel but ends the call where a byte is not 0
 FLOAT_ARG, INT_ARG = 1, 2  # signature words of Python numbers; an array's first word is its dtype's address
 PLAN = ("hash", "nargs", "words", "nouts", "nlaunches", "release", "temp", "slots", "written")  # header of a plan block
 TABLE = ("mask", "buckets", "busy")  # header of a table block
@@ -68,6 +69,7 @@ class Entry:
         native.provide("type_int", id(int))
         native.provide("object_none", id(None))
         native.provide("object_true", id(True))
+        native.provide("object_false", id(False))
         native.provide("flambeau_start", id(self.starter(threads)))
         for name in PYTHON_API:
             native.provide(name, ctypes.cast(getattr(api, name), ctypes.c_void_p).value or 0)
@@ -77,7 +79,7 @@ class Entry:
             b"kernel",
             self.code["flambeau_call"],
             METH_FASTCALL,
-            b"Runs the plan of its arguments' signature, or returns None.",
+            b"Runs the plan of its arguments' signature, or returns None, or False where a gate ended it.",
         )
         self.new = api.PyCFunction_NewEx
         self.new.restype, self.new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
@@ -118,7 +120,12 @@ def entry_module() -> Module:
 
     nouts = f.load("i64", header(f, plan, "nouts"))
     outs = allocate(f, nouts, cursor)
-    run_launches(f, table, plan, cursor, values, nouts, outs)
+    stopped = run_launches(f, table, plan, cursor, values, nouts, outs)
+    with f.when(stopped != 0):
+        drop(f, nouts, outs)
+        false = f.module.external(f, "object_false")
+        f.call("void", "Py_IncRef", false)
+        f.ret(false)
     give_back(f, nouts, outs)
     clash(m)
     return m
@@ -233,8 +240,8 @@ def drop(f: Function, count: V, outs: V) -> None:
         f.call("void", "Py_DecRef", f.load("ptr", outs, i))
 
 
-def run_launches(f: Function, table: V, plan: V, cursor: Variable, values: V, nouts: V, outs: V) -> None:
-    """Every launch of a plan, on temporary memory of its own, without the interpreter's lock where the plan says so."""
+def run_launches(f: Function, table: V, plan: V, cursor: Variable, values: V, nouts: V, outs: V) -> V:
+    """Every launch of a plan, on temporary memory of its own, without the interpreter's lock where the plan says so; not 0 where a gate ended it."""
     temp = f.var("ptr", 0)
     temp_bytes = f.load("i64", header(f, plan, "temp"))
     with f.when(temp_bytes != 0):
@@ -253,8 +260,15 @@ def run_launches(f: Function, table: V, plan: V, cursor: Variable, values: V, no
         start_workers(f)
         f.store(f.load("i64", table + 16) + 1, table + 16)
         state.set(f.call("ptr", "PyEval_SaveThread"))
-    with f.loop(0, f.load("i64", header(f, plan, "nlaunches"))):
-        run_launch(f, cursor, slots, values, outs, temp_start)
+    stopped = f.var("i64", 0)
+    left = f.var("i64", f.load("i64", header(f, plan, "nlaunches")))
+    with f.forever() as done:
+        with f.when(left.get() == 0):
+            f.jump(done)
+        left.set(left.get() - 1)
+        run_launch(f, cursor, slots, values, outs, temp_start, stopped)
+        with f.when(stopped.get() != 0):
+            f.jump(done)
     with f.when(release != 0):
         f.call("void", "PyEval_RestoreThread", state.get())
         f.store(f.load("i64", table + 16) - 1, table + 16)
@@ -263,6 +277,7 @@ def run_launches(f: Function, table: V, plan: V, cursor: Variable, values: V, no
             f.call("void", "flambeau_free", f.value(0, "ptr"), temp.get(), temp_bytes + 64)
         else:
             f.call("void", "free", temp.get())
+    return stopped.get()
 
 
 def start_workers(f: Function) -> None:
@@ -276,8 +291,8 @@ def start_workers(f: Function) -> None:
             f.call("void", "Py_DecRef", started)
 
 
-def run_launch(f: Function, cursor: Variable, slots: V, values: V, outs: V, temp: V) -> None:
-    """The launch at the cursor: fill its slots, call its kernel, here or over the pool."""
+def run_launch(f: Function, cursor: Variable, slots: V, values: V, outs: V, temp: V, stopped: Variable) -> None:
+    """The launch at the cursor: fill its slots, call its kernel, here or over the pool; or see whether it is a gate that is shut."""
     spec = cursor.get()
     address, chunks, scratch, count = (f.load("i64", spec + 8 * i) for i in range(4))
     with f.loop(0, count) as i:
@@ -294,7 +309,11 @@ def run_launch(f: Function, cursor: Variable, slots: V, values: V, outs: V, temp
     with f.either((chunks > 1) | (scratch != 0)) as otherwise:
         f.call("void", "flambeau_parallel", kernel, slots, chunks, scratch)
         otherwise()
-        f.call_pointer("void", kernel, slots, f.value(0, "i64"), chunks, f.value(0, "ptr"))
+        with f.either(address == GATE) as otherwise:
+            status = f.load("i8", f.convert("inttoptr", f.load("i64", slots), "ptr"))
+            stopped.set(f.convert("zext", status, "i64"))
+            otherwise()
+            f.call_pointer("void", kernel, slots, f.value(0, "i64"), chunks, f.value(0, "ptr"))
     cursor.set(spec + (count * 24 + 32))
 
 

@@ -3,8 +3,8 @@
 A `Plan` is a kernel bound to one signature (the dtype, shape and strides of each argument): which addresses and numbers
 go into which slots, how many chunks, what to allocate for the results. A `Table` is a function of arrays that finds the
 plan of its arguments by hashing their signature, runs it and returns the results, or returns None: then the caller
-makes a plan, adds it and calls again. `table.call` is a C function in CPython's fast-call convention, generated in
-`entry.py`; where the structs of CPython or NumPy are not as expected (checked once against arrays that are known), or
+makes a plan, adds it and calls again. Where a plan has gates, a call that one of them stops returns False: no launch after
+it has run. `table.call` is a C function in CPython's fast-call convention, generated in `entry.py`; where the structs of CPython or NumPy are not as expected (checked once against arrays that are known), or
 there is no llvmlite, the same class works in Python through ctypes.
 
 Not here: what kernels compute, when they are worth it, and who cuts the chunks.
@@ -20,17 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.entry import ARG, CONST, FLOAT_ARG, INT_ARG, OUT, TABLE, TEMP, native_entry
+from flambeau._backends.cpu.entry import ARG, CONST, FLOAT_ARG, GATE, INT_ARG, OUT, TABLE, TEMP, native_entry
 from flambeau._backends.cpu.threads import pool
 
-__all__ = ["ARG", "CONST", "OUT", "TEMP", "Launch", "Plan", "Result", "Table", "bits", "planned", "run"]
+__all__ = ["ARG", "CONST", "GATE", "OUT", "TEMP", "Launch", "Plan", "Result", "Table", "bits", "planned", "run"]
 
 MAX_PLANS = 4096  # a table that has seen more signatures starts again, as do all tables together
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel call: its address, chunks, scratch bytes per thread, and what goes into each slot.
+    """One kernel call: its address, chunks, scratch bytes per thread, and what goes into each slot. The address GATE is no
+    kernel: where the byte that its one slot names is not 0, the call ends.
 
     A slot is (source, value) or (source, value, offset): a constant; the address of an argument's or a result's first
     element, or the bits of an argument that is a number; bytes into the temporary memory. The offset is added, in bytes.
@@ -178,7 +179,10 @@ class Table:
                 elif source == TEMP:
                     value += start
                 slots[i] = value + sum(offset)
-            run(launch, slots)
+            if launch.address != GATE:
+                run(launch, slots)
+            elif ctypes.c_uint8.from_address(slots[0]).value:
+                return False
         return True if not outs else outs[0] if len(outs) == 1 else tuple(outs)
 
 
