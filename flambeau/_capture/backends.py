@@ -41,7 +41,7 @@ def native(module: Any, examples: list[Any]) -> Any:
         return shared.with_views(run, parts[1])
     except Exception as problem:  # a mistake of ours is no reason for a program to fail; tests ask for what was noted
         logs.refused(problem)
-        return guarded(module, module.forward)
+        return eager(module, examples)
 
 
 def _whole(module: Any, examples: list[Any]) -> Any:
@@ -61,7 +61,7 @@ def _whole(module: Any, examples: list[Any]) -> Any:
             made = compile_program(module, examples)
     except Exception as problem:
         logs.refused(problem)
-        return guarded(module, module.forward)
+        return eager(module, examples)
     return made.call
 
 
@@ -73,7 +73,7 @@ def recalled(module: Callable[[], Any], blueprint: Any) -> Any:
         return Compiled(module, (), blueprint).call
     except Exception as problem:
         logs.refused(problem)
-        return module().forward
+        return eager(module(), [])
 
 
 def find(backend: Any) -> Callable[..., Any]:

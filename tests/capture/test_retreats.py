@@ -111,3 +111,19 @@ def test_parameters_are_as_they_were():
     assert torch.equal(weight, held) and int(optimizer.state[weight]["step"]) == state
     step(T([0, 4]), T([1, 2]))
     assert not torch.equal(weight, held)
+
+
+def test_a_program_that_cannot_be_recalled_retreats_as_well(monkeypatch):
+    from flambeau._capture import backends, lower
+    from flambeau._capture.breaks import REFUSED
+    from flambeau._capture.expressions import Unsupported
+    from flambeau.fx.experimental.proxy_tensor import make_fx
+
+    def broken(*args):
+        raise Unsupported("a blueprint that is not what it should be")
+
+    monkeypatch.setattr(lower, "Compiled", broken)
+    graph = make_fx(lambda w, i: (w.add_(1), w[i]))(x(5), T([0, 4]))
+    run, w = backends.recalled(lambda: graph, None), x(5)
+    assert run(w, T([0, 5])) is REFUSED and torch.equal(w, x(5)) and w._version == 0
+    assert torch.equal(run(w, T([0, 4]))[1], x(5)[T([0, 4])] + 1)
