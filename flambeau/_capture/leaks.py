@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import Any
 
+from flambeau._capture.program import operands
 from flambeau._capture.recorder import Value
 from flambeau._ops import OpOverload
 
@@ -19,10 +19,10 @@ def leaks(lines: Iterable[Value], outputs: Iterable[Value], chosen: dict[int, Va
     for v in lines:
         first = v.args[0] if v.args else None
         writes = isinstance(v.target, OpOverload) and v.target.is_write
-        if any(root(a) in gone for a in _values((v.args, v.kwargs))):
+        if any(root(a) in gone for a in operands(v)):
             return True
         if writes:
-            into = root(v.args[_receiver(v.target)])
+            into = root(v.args[v.target.op.receiver_at])
             if into in chosen:
                 return True
             gone |= living.get(into, set())
@@ -33,23 +33,7 @@ def leaks(lines: Iterable[Value], outputs: Iterable[Value], chosen: dict[int, Va
     return any(root(v) in chosen for v in outputs)
 
 
-def _receiver(target: OpOverload) -> int:
-    return target.op.receiver_at
-
-
 def _views(v: Value) -> bool:
     if v.kind == "item" or v.target is operator.getitem:
         return True
     return v.kind == "method" or (isinstance(v.target, OpOverload) and v.target.is_view)
-
-
-def _values(x: Any) -> Iterable[Value]:
-    if isinstance(x, Value):
-        yield x
-    elif isinstance(x, (tuple, list)):
-        for y in x:
-            yield from _values(y)
-    elif isinstance(x, dict):
-        yield from _values(tuple(x.values()))
-    elif isinstance(x, slice):
-        yield from _values((x.start, x.stop, x.step))

@@ -29,7 +29,7 @@ class Program:
         self.live = live
         lines = _needed(recorder.lines, outputs)
         self.count = sum(v.kind in ("call", "method") for v in lines)
-        used = {id(a) for v in lines for a in _values(v)} | {id(v) for v in outputs}
+        used = {id(a) for v in lines for a in operands(v)} | {id(v) for v in outputs}
         self.inputs = [(s, v, x) for s, v, x in recorder.inputs if id(v) in used]
         atoms = self._atoms(lines) if recorder.tracer.symbols is not None else None
         self.lines, self.outputs, self.atoms = lines, outputs, atoms
@@ -125,7 +125,8 @@ def _uncast(run: Callable[..., Any]) -> Callable[..., Any]:
     return uncast
 
 
-def _values(v: Value) -> list[Value]:
+def operands(v: Value) -> list[Value]:
+    """The values that a line is made of."""
     out: list[Value] = []
     _collect(v.args, out)
     _collect(tuple(v.kwargs.values()), out)
@@ -149,7 +150,7 @@ def _needed(lines: list[Value], outputs: list[Value]) -> list[Value]:
     for v in reversed(lines):
         if v.effect or id(v) in wanted:
             keep.append(v)
-            wanted.update(id(a) for a in _values(v))
+            wanted.update(id(a) for a in operands(v))
     return keep[::-1]
 
 

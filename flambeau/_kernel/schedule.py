@@ -426,8 +426,18 @@ def round_up(n: int, to: int) -> int:
     return -(-n // to) * to
 
 
-def counts(e: Scalar) -> tuple[Scalar, ...]:
-    """The operands that may be numbers of elements: what is divided by, and what stands beside an index."""
+def sizes_among(kernel: Kernel, numbers: set[Any]) -> set[Scalar]:
+    """The constants that are sizes: one of these numbers, and nothing but numbers of elements. Others may be as large by chance."""
+    likely, others = set[Scalar](), set[Scalar]()
+    for e in walk(*(b.value for s in kernel.stages for b in s.body)) if numbers else ():
+        found = elements(e)
+        likely.update(found)
+        others.update(x for x in e.src if x not in found)
+    return {e for e in likely - others if e.op == "const" and type(e.arg) in (int, float) and e.arg in numbers}
+
+
+def elements(e: Scalar) -> tuple[Scalar, ...]:
+    """The operands that may be numbers of elements: what a mean divides by, and what stands for no index."""
     if e.op == "div":
         return e.src[1:]
     if e.op == "where" and any(x.op == "index" for x in e.src[1:]):
@@ -449,12 +459,9 @@ class Binder:
         self.dense = {kernel.vector, *(along(s, kernel.vector, names) for s in kernel.stages)} - {""}
         lengths = [a.extent for a in kernel.axes if not isinstance(a.extent, Span)]
         over = {extents(s.axes) for s in kernel.stages if s.axes}
-        # A constant that a mean, or a variance, divides by, or that stands for no index, is a size where it is one; others that are as
-        # large are not.
-        sizes = {n + d for n in {*lengths, *over} if type(n) is int and n > 4 for d in (0, -1)}
-        nodes = [e for s in kernel.stages for e in walk(*(b.value for b in s.body))]
-        likely = {x for e in nodes for x in counts(e)} - {x for e in nodes for x in e.src if x not in counts(e)}
-        self.sizes = {e for e in likely if e.op == "const" and type(e.arg) in (int, float) and e.arg in sizes}
+        self.sizes = sizes_among(
+            kernel, {n + d for n in {*lengths, *over} if type(n) is int and n > 4 for d in (0, -1)}
+        )
 
     def name(self, kind: str, value: Size, key: Any) -> Size:
         if isinstance(value, str):
