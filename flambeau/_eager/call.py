@@ -606,10 +606,6 @@ def _assign(a: Any, r: Any) -> None:
         loud(token)
 
 
-# Without an in-place form, and yet PyTorch lets them write onto what they read.
-ONTO_THEIR_INPUT = frozenset(("sort", "cummax", "cummin", "logcumsumexp"))
-
-
 def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
     outs = out if isinstance(out, (tuple, list)) else (out,)
     for o in outs:
@@ -635,7 +631,7 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
         if isinstance(o, Tensor):
             check_inferred(o)
         if isinstance(o, Tensor) and (op.promote == "none" or op.kind == "pointwise"):
-            onto = ("inplace" in op.variants or op.name in ONTO_THEIR_INPUT) and are_same(o._a, met[0][0])
+            onto = op.onto and are_same(o._a, met[0][0])
             check_apart(o._a, met[0][1:] if onto else met[0], op.kind == "pointwise")
     if op.native and isinstance(out, Tensor) and _out_native(op, met, out):
         return out

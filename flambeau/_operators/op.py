@@ -98,6 +98,7 @@ class Op:
         lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu"); or several
             such pairs. Kinds are "b", "i", "f" and "c"; of those "u" uint16 to uint64, "s" uint8 to int32, "h" float16 and bfloat16, "C" complex32, "8" the
             floats of eight bits. The dtype is the one in which operands meet, or that of the first tensor.
+        onto: `out=` may be what it reads, though it has no form in place.
         takes_float8: whether an operator that lacks some dtypes has a routine for floats of eight bits; others that lack any lack these, under
             the last name.
         variants: of "function", "method", "inplace", "out", and "factory" (takes device=, layout=, pin_memory=, requires_grad= too).
@@ -143,7 +144,7 @@ class Op:
                  single: str = "", scalar: str = "", packed: bool | str = False, alias: bool = False,
                  unnamed: bool = False, by_data: str = "", number_first: bool = False,
                  expanded: bool | str = False, short: tuple[float, ...] = (), autocast: str = "",
-                 takes_float8: bool = False) -> None:  # fmt: skip
+                 takes_float8: bool = False, onto: bool = False) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -157,6 +158,7 @@ class Op:
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
         self.lacks: tuple[tuple[str, str], ...] = (lacks,) if lacks and isinstance(lacks[0], str) else lacks
         self.takes_float8 = takes_float8
+        self.onto = onto or "inplace" in self.variants
         self._routines: dict[dtype, str] = {}
         self.halves, self.layouts, self.short, self.autocast = halves, layouts, short, autocast
         self.wraps, self.formats, self.packed = wraps, formats, packed

@@ -58,7 +58,15 @@ def _cumprod_vjp(g: Tensor, input: Tensor, out: Tensor, dim: int) -> Tensor:
 cumprod.vjp(input=_cumprod_vjp)
 
 
-@op("logcumsumexp", promote="none", variants=OUT, native=True, lacks=("biC", "logcumsumexp_out_cpu"), packed=True)
+@op(
+    "logcumsumexp",
+    promote="none",
+    variants=OUT,
+    native=True,
+    lacks=("biC", "logcumsumexp_out_cpu"),
+    packed=True,
+    onto=True,
+)
 def logcumsumexp(k: Kernel[T], input: T, dim: Dim) -> T:
     """log of the cumulative sum of exponentials."""
     return k.logcumsumexp(input, dim)
@@ -108,6 +116,7 @@ def _running(word: str) -> Op:
         native=True,
         lacks=("uc", f"cum{word}_cpu"),
         packed=True,
+        onto=True,
     )(body)
     made.arrays(lambda k, input, dim: k.library("cumulative_extreme", input, dim=dim, word=word))
     made.errors(lambda input, dim: _range(input, dim))

@@ -26,6 +26,7 @@ def _scattered(g: Any, shape: Any, dim: int, indices: Any) -> Any:
     promote="none",
     variants=OUT,
     outputs=PAIR,
+    onto=True,
 )
 def sort(k: Kernel[T], input: T, dim: Dim = -1, descending: bool = False, *, stable: bool | None = None) -> tuple[T, T]:
     """The elements in order along `dim`, and where they were.
