@@ -163,15 +163,15 @@ def before_write(op: Op, values: Sequence[Any]) -> Any:
 def record_write(op: Op, target: Tensor, values: Sequence[Any], old: Any) -> Node:
     """The node of an in-place call, made after the write: its first edge is what the target was before."""
     node = make_node(op, values, (target,), old)
-    if target._vc is not None and not STATE.saved_hooks:
-        names, own, saved = type(node).names, {p.name for p in op.params}, node.saved or ()  # type: ignore[attr-defined]
-        if len(names) == len(saved):
-            node.versions = tuple(
-                w - 1
-                if n in own and isinstance(v, Tensor) and v._vc is target._vc
-                else w  # what was saved is overwritten
-                for n, v, w in zip(names, saved, node.versions, strict=True)
-            )
+    shared, saved = target._vc, node.saved or ()
+    if shared is None or STATE.saved_hooks or not any(isinstance(v, Tensor) and v._vc is shared for v in saved):
+        return node
+    names, own = type(node).names, {p.name for p in op.params}  # type: ignore[attr-defined]
+    if len(names) == len(saved):  # what was saved of the operands, and is overwritten
+        overwritten = [
+            n in own and isinstance(v, Tensor) and v._vc is shared for n, v in zip(names, saved, strict=True)
+        ]
+        node.versions = tuple(w - o for w, o in zip(node.versions, overwritten, strict=True))
     return node
 
 
