@@ -7,8 +7,8 @@ import os
 from typing import Any
 
 from flambeau._eager import autocast as _autocast
-from flambeau._eager.call import result_type as _result_type
 from flambeau._eager.modes import STATE as _STATE
+from flambeau._eager.promotion import result_type as _result_type
 from flambeau._ground.once import Once as _Once
 from flambeau._tensor import Tensor
 from flambeau._values import default_device as _default_device, dtype as _dtypes

@@ -11,7 +11,7 @@ from typing import Any
 import flambeau
 from flambeau import overrides
 from flambeau._backends.meta import MetaArray
-from flambeau._eager import call, create, derive, modes, record
+from flambeau._eager import bodies, call, create, derive, modes, record, writes
 from flambeau._eager.getitem import through_operators
 from flambeau._eager.graph import DISPATCHED, node_of
 from flambeau._eager.modes import STATE
@@ -108,7 +108,7 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     if not STATE.dispatch_modes and (not own or STATE.no_dispatch):
         return NotImplemented
     if op.seen_as is not None:
-        return NotImplemented if into or out is not None else call.call_body(op, op.seen_as, (), values)
+        return NotImplemented if into or out is not None else bodies.call_body(op, op.seen_as, (), values)
     if op.kind == "composite" and (into or out is not None):
         return NotImplemented
     target = values[op.receiver_at] if into else None
@@ -122,7 +122,7 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     result = _asked(op, values, out, into, own)
     if into:
         if tracked:
-            call._written(op, target, values, True, before)
+            writes.written(op, target, values, True, before)
             _mark(own, (target, target._base))
         return target
     if tracked and out is None:

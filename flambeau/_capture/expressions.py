@@ -23,7 +23,7 @@ from flambeau._backends.cpu.library_attention import dense_like
 from flambeau._backends.meta import MetaArray
 from flambeau._capture import place
 from flambeau._capture.refusals import DIVISIONS, refuses
-from flambeau._eager import call
+from flambeau._eager import bodies, promotion
 from flambeau._eager.narrow import expressions, narrowed, way
 from flambeau._ground import dumps
 from flambeau._kernel.loops import Layout
@@ -329,7 +329,7 @@ class Builder:
             self.divisor(operands[1])
         known = self.operators.get(op.aten)
         k = self.k.at(steps)
-        made = known(self, *operands) if known is not None else call.call_body(op, op.body, (k,), tuple(operands))
+        made = known(self, *operands) if known is not None else bodies.call_body(op, op.body, (k,), tuple(operands))
         finish = lambda e: Tens(Storage(cast(e, out) if out is not None and e.dtype.kind != "b" and not (
             out.is_complex and not e.dtype.is_complex) else e))  # fmt: skip
         if isinstance(made, (tuple, list)):
@@ -344,7 +344,7 @@ class Builder:
         stand = parameter(1 << 20, e.shape, e.dtype)
         if any(isinstance(v, (Tens, Number)) for v in values[1:]):
             raise Unsupported(f"{op.name} by a number that changes")
-        made = call.call_body(op, op.body, (K,), (stand, *values[1:]))
+        made = bodies.call_body(op, op.body, (K,), (stand, *values[1:]))
         if isinstance(made, (tuple, list)):
             return [self.moved(source, stand, m) for m in made]
         return self.moved(source, stand, made)
@@ -359,7 +359,7 @@ class Builder:
         return Tens(source.storage, (*source.chain, *reversed(chain)))
 
     def operands(self, op: Op, values: list[Any]) -> tuple[list[Any], dtype | None, dtype | None]:
-        """The expressions that the body sees, the dtypes of the result and of the steps: `call.converted` without elements."""
+        """The expressions that the body sees, the dtypes of the result and of the steps: `promotion.converted` without elements."""
         out = list(values)
         meet: list[int] = []
         given = None
@@ -383,7 +383,9 @@ class Builder:
             scalars = next((e.dtype for e in out if isinstance(e, Expr)), None)
             return [self.scalar(v, scalars) for v in out], None, None
         common = (
-            given if given is not None else call.promoted(op, call.result_type([stand_in(values[i]) for i in meet]))
+            given
+            if given is not None
+            else promotion.promoted(op, promotion.result_type([stand_in(values[i]) for i in meet]))
         )
         how = way(op, out, common)
         expressions(out, meet, common, how)

@@ -21,7 +21,7 @@ import numpy as np
 from flambeau._backends.cpu.library_product import by_arrays
 from flambeau._capture import stored
 from flambeau._capture.breaks import Break
-from flambeau._eager import call, create
+from flambeau._eager import call, create, results
 from flambeau._eager.modes import STATE
 from flambeau._eager.views import memory_of
 from flambeau._operators.op import Op
@@ -67,7 +67,7 @@ class Geometry:
         key = self.key(op, values)
         found = _facts.get(key) if key is not None else None
         if found is not None:
-            return call.recorded(op, values, _made(found))
+            return results.recorded(op, values, _made(found))
         STATE.known = None
         try:
             with by_arrays() if _elements(values) < SMALL else nullcontext():

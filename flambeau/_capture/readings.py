@@ -12,7 +12,7 @@ from typing import Any
 from flambeau._backends.cpu.attention import DTYPES as FLOATS
 from flambeau._backends.cpu.attention_backward import shared_out, turned
 from flambeau._capture.expressions import Builder, K, sliced
-from flambeau._eager.call import call_body
+from flambeau._eager.bodies import call_body
 from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, cast, constant, toposort
 from flambeau._operators.attention import flash_attention, flash_attention_backward

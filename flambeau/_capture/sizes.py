@@ -22,7 +22,7 @@ from flambeau._capture.breaks import Break
 from flambeau._capture.expressions import Builder, Recorder
 from flambeau._capture.numbers import Tracked, TrackedFloat, applied
 from flambeau._capture.sources import Source
-from flambeau._eager import call
+from flambeau._eager import bodies
 from flambeau._ground import dumps
 from flambeau._kernel.record import Expr, Opaque, Record, parameter
 from flambeau._operators.op import Op
@@ -445,7 +445,7 @@ def _read(op: Op, arrays: tuple[Any, ...]) -> Any:
 
     values = tuple(take(v) for v in arrays)
     known = _OPERATORS.get(op.aten) or readings.OPERATORS.get(op.aten)
-    made = known(b, *values) if known is not None else call.call_body(op, op.body, (b.k,), values)
+    made = known(b, *values) if known is not None else bodies.call_body(op, op.body, (b.k,), values)
     if isinstance(made, (tuple, list)):
         return type(made)(None if e is None else _array(op, e, b, held) for e in made)
     if isinstance(made, Expr) and op.module.endswith(".create") and isinstance(arrays[0], MetaArray):
@@ -490,7 +490,7 @@ def _drawn(op: Op, arrays: tuple[Any, ...]) -> MetaArray:
         if not isinstance(arrays[0], MetaArray) or any(isinstance(x, MetaArray) for x in arrays[1:]):
             raise Opaque(op.name)
         size = arrays[0].shape
-        small = call.call_body(
+        small = bodies.call_body(
             op, op.run, (K,), (np.empty((0,) * len(size), np.dtype(arrays[0].dtype.str)), *arrays[1:])
         )
         return _alike(op, arrays, np.asarray(small).dtype)
@@ -499,7 +499,7 @@ def _drawn(op: Op, arrays: tuple[Any, ...]) -> MetaArray:
         size = (size,) if isinstance(size, int) else tuple(size)
         if any(n < 0 for n in size) or any(isinstance(x, MetaArray) for x in arrays):
             raise Opaque(op.name)
-        small = call.call_body(op, op.run, (K,), (*arrays[:at], (0,) * max(1, len(size)), *arrays[at + 1 :]))
+        small = bodies.call_body(op, op.run, (K,), (*arrays[:at], (0,) * max(1, len(size)), *arrays[at + 1 :]))
     return standing(size, np.asarray(small).dtype)
 
 
@@ -516,7 +516,7 @@ def _concrete(op: Op, arrays: tuple[Any, ...]) -> Any:
         for x in v if type(v) is list else (v,):
             if isinstance(x, MetaArray):
                 plain(tuple(x.shape))
-    made = meta.lifted(call.call_body(op, op.run, (K,), meta.lowered(fixed)))
+    made = meta.lifted(bodies.call_body(op, op.run, (K,), meta.lowered(fixed)))
     source = next((x for x in arrays if isinstance(x, MetaArray)), None)
 
     def settle(x: Any) -> Any:

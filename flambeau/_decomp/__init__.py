@@ -12,7 +12,7 @@ from typing import Any
 import flambeau
 from flambeau import _operators
 from flambeau._decomp.core import CORE
-from flambeau._eager import call, record
+from flambeau._eager import promotion, record
 from flambeau._eager.derived import TENSOR_WORDS
 from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
@@ -123,7 +123,7 @@ def _apart(op: Op) -> Callable[..., Any]:
         result: Any = None
         k = Words()
         if op.kind != "composite" and op.promote != "none":
-            _, tensors, common, how = call.meet(op, tuple(values))
+            _, tensors, common, how = promotion.meet(op, tuple(values))
             wide = dtypes.of(dtypes.NARROW.get(common.np, common.np))
             k = Words(how.steps)
             for i in tensors:

@@ -118,7 +118,7 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
             return NotImplemented
     elif op.kind == "composite" and op.autocast != "open":
         with off():
-            return call._composite(op, values, None, False)
+            return call.composite(op, values, None, False)
     else:
         return NotImplemented
     given = tuple(

@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau._backends import meta
 from flambeau._backends.pending_arrays import memory
-from flambeau._eager import arguments, call
+from flambeau._eager import arguments, bodies, writes
 from flambeau._eager.graph import inferred
 from flambeau._eager.modes import MODES, STATE
 from flambeau._operators.op import Op
@@ -26,12 +26,12 @@ def _described(op: Op, arrays: tuple[Any, ...]) -> Any:
     """What the operator would make, told without making it: sizes are asked for with no element."""
     at = next((i for i, p in enumerate(op.params) if p.name == "size"), None)
     if at is None:
-        return call.run(op, arrays)
+        return bodies.run(op, arrays)
     size = arrays[at]
     size = (size,) if isinstance(size, int) else tuple(int(n) for n in size)
     if any(n < 0 for n in size):
-        return call.run(op, arrays)
-    small = call.run(op, (*arrays[:at], (0,) * len(size), *arrays[at + 1 :])) if size else call.run(op, arrays)
+        return bodies.run(op, arrays)
+    small = bodies.run(op, (*arrays[:at], (0,) * len(size), *arrays[at + 1 :])) if size else bodies.run(op, arrays)
     return meta.MetaArray(size, np.asarray(small).dtype)
 
 
@@ -87,11 +87,11 @@ def create(
     if like is not None and device is not None and meta.has_meta(arrays) and Device(device).type != "meta":
         arrays = (np.empty(arrays[0].shape, arrays[0].dtype), *arrays[1:])  # only its sizes and dtype are asked for
     on_meta = like is None and (default_device.get() if device is None else Device(device)).type == "meta"
-    r = _described(op, arrays) if on_meta else call.run(op, arrays)
+    r = _described(op, arrays) if on_meta else bodies.run(op, arrays)
     if type(r) is not meta.MetaArray:
         r = np.asarray(r)
     if out is not None:
-        call.write_out(out, r, dtypes.of(r.dtype), op.name, True)
+        writes.write_out(out, r, dtypes.of(r.dtype), op.name, True)
         return out
     t = wrap(r)
     if device is not None:

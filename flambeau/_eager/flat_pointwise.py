@@ -11,7 +11,7 @@ import numpy as np
 
 from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import K
-from flambeau._eager import call, derived, large
+from flambeau._eager import bodies, derived, large
 from flambeau._eager.flat_history import derived_history
 from flambeau._eager.flat_text import (
     SCOPE,
@@ -174,7 +174,7 @@ def _kept(op: Op, statics: dict[str, Any], d: dtypes.dtype) -> bool:
     given = [np.ones((), "?" if p.is_free else d.np) if p.is_tensor else statics[p.name] for p in op.params]
     try:
         with np.errstate(all="ignore"):  # ones may have no negative
-            return np.asarray(call.call_body(op, op.run, (K,), tuple(given))).dtype == d.np
+            return np.asarray(bodies.call_body(op, op.run, (K,), tuple(given))).dtype == d.np
     except (TypeError, ValueError, ArithmeticError, RuntimeError):
         return False
 

@@ -16,7 +16,7 @@ from flambeau._backends.cpu import small
 from flambeau._backends.cpu.arrays import QUIET, K, loud, quiet
 from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import walked
-from flambeau._eager import call, derived, large, narrow, record
+from flambeau._eager import call, derived, large, narrow, promotion, record, results
 from flambeau._eager.graph import bump
 from flambeau._eager.modes import STATE
 from flambeau._ground.source import build
@@ -122,7 +122,7 @@ def _made(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if any(type(values[i]) not in types for i, types in op.usual) or (into and (op.write is not None or op.promote == "sum")):  # fmt: skip
         return None
     try:
-        _, meeting, common, how = call.meet(op, values)
+        _, meeting, common, how = promotion.meet(op, values)
     except Exception:  # the general lane says so, at each call
         return None
     arrays = [v._a for v in values if isinstance(v, Tensor)]
@@ -147,8 +147,8 @@ class _Text:
         self.scope: dict[str, Any] = {
             "OP": op, "RUN": op.run, "CHECK": op.check, "D": common.np, "COMMON": common, "RESULT": result.np, "STATE": STATE, "K": K,
             "MEANT": None if op.promote == "bool" else common, "LARGE": large.LARGE, "PLAIN": PLAIN, "Tensor": Tensor, "QUIET": QUIET, "quiet": quiet, "loud": loud, "ndarray": np.ndarray,
-            "asarray": np.asarray, "astype": astype, "spread": large.spread, "walked": walked, "new": new, "finish": call.finish, "number": call.number,
-            "constant": derived.constant, "record": record.record, "bump": bump, "may_share": np.may_share_memory, "packed": call.packed,
+            "asarray": np.asarray, "astype": astype, "spread": large.spread, "walked": walked, "new": new, "finish": results.finish, "number": promotion.number,
+            "constant": derived.constant, "record": record.record, "bump": bump, "may_share": np.may_share_memory, "packed": results.packed,
         }  # fmt: skip
 
     def function(self) -> Any:

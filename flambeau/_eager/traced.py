@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._eager import call, large
+from flambeau._eager import bodies, call, large, promotion
 from flambeau._eager.graph import AccumulateGrad, Node, execute, node_of, serial, unpack
 from flambeau._eager.modes import STATE, enter, leave
 from flambeau._eager.narrow import expressions
@@ -69,9 +69,9 @@ def trace(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if out is not None or into:
         raise Opaque(op.name)
     if op.kind == "composite":
-        result = call.call_body(op, op.body, (), values)
+        result = bodies.call_body(op, op.body, (), values)
         return named(op)(result) if op.outputs and isinstance(result, tuple) else result
-    given, meeting, common, how = call.meet(op, values)
+    given, meeting, common, how = promotion.meet(op, values)
     xs: list[Any] = []
     for i, (p, a) in enumerate(zip(op.params, given, strict=True)):
         if p.is_list:
@@ -81,7 +81,7 @@ def trace(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         xs.append(a)
     if common is not None:
         expressions(xs, meeting, common, how)
-    r = call.call_body(op, op.body, (RECORD if how.steps is None else Record(how.steps),), tuple(xs))
+    r = bodies.call_body(op, op.body, (RECORD if how.steps is None else Record(how.steps),), tuple(xs))
     if isinstance(r, list):
         raise Opaque(op.name)
     outs = tuple(wrap(Stub(_narrowed(e, op, common))) for e in (r if isinstance(r, tuple) else (r,)))
@@ -248,7 +248,7 @@ class Fused:
                     values.append(t)
                 else:
                     values.append(v[0])
-            out = call.call_body(self.op, self.op.body, (), tuple(values))
+            out = bodies.call_body(self.op, self.op.body, (), tuple(values))
             value = _expr(out._a, None)
             grads: list[Expr] = []
             kept: list[Expr] = []
@@ -351,7 +351,7 @@ class FusedNode(Node):
             given = [_leaf(t) if isinstance(t, Tensor) else t for t in given]
         before, STATE.grad = STATE.grad, True
         try:
-            out = call.call_body(self.fused.op, self.fused.op.body, (), tuple(given))
+            out = bodies.call_body(self.fused.op, self.fused.op.body, (), tuple(given))
             wanted = [
                 t for t, n in zip((t for t in given if isinstance(t, Tensor)), self.next, strict=True) if n is not None
             ]

@@ -232,7 +232,7 @@ class _Heard(type(K)):  # type: ignore[misc]
 def _run(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     """The call as it would run without a profile: a large composite as one kernel."""
     alone = all(mode == "profile" for mode in modes.MODES)
-    if op.kind == "composite" and op.native and alone and out is None and not into and call._plain(op, values):
+    if op.kind == "composite" and op.native and alone and out is None and not into and call.is_plain(op, values):
         made = traced.composite(op, values)
         if made is not None:
             return made

@@ -15,7 +15,7 @@ import numpy as np
 import flambeau
 from flambeau._decomp.core import CORE
 from flambeau._dynamo.exc import UserError
-from flambeau._eager import call
+from flambeau._eager import bodies, call
 from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._ops import written
@@ -86,7 +86,7 @@ class Functional(Recording):
             if op.seen_as is not None and op not in self.apart:
                 self.apart.append(op)
                 try:
-                    return call.call_body(op, op.seen_as, (), values)
+                    return bodies.call_body(op, op.seen_as, (), values)
                 finally:
                     self.apart.pop()
         return super().called(op, values, out, into)

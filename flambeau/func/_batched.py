@@ -13,7 +13,7 @@ from typing import Any
 
 from flambeau import overrides
 from flambeau._backends.meta import MetaArray
-from flambeau._eager import call, create, modes, record, views
+from flambeau._eager import call, create, modes, promotion, record, views, writes
 from flambeau._eager.getitem import through_operators
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import STATE
@@ -276,12 +276,12 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
 def _composite(op: Op, values: Any, into: bool, level: Level) -> Any:
     """Its parts are mapped; where it looks at elements, it runs sample by sample."""
     try:
-        return call._composite(op, values, None, into)
+        return call.composite(op, values, None, into)
     except NeedsElements as problem:
         if isinstance(problem, DynamicShape) and op.overload != "nonzero_static":
             raise
         result = by_samples(lambda *given: call.general(op, given), values)
-        return call.store(op, values[op.receiver_at], result, into) if into else result
+        return writes.store(op, values[op.receiver_at], result, into) if into else result
     except Unbatched as problem:  # made inside, it may as well be a batch
         given = tensors_of(op, values)
         if any(_same_memory(problem.target, t) for t in given):
@@ -434,7 +434,7 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
         given = [held(v, level.depth) if isinstance(v, Tensor) else v for v in values]
         at = next(i for i, p in enumerate(op.params) if p.name == "dtype")
         if given[at] is None:  # ends that are batched count as tensors with dimensions, which meet
-            met = call.result_type(
+            met = promotion.result_type(
                 [
                     v._value[:1] if type(v) is BatchedTensor else v.reshape(1) if isinstance(v, Tensor) else v
                     for v in values[:2]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._backends.nested_arrays import JaggedArray, NestedArray, StridedArray
-from flambeau._eager import call as lane
+from flambeau._eager import bodies, call as lane, writes
 from flambeau._eager.derive import function
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import STATE
@@ -34,7 +34,7 @@ def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     kind = kind_of(values, out)
     fn = (JAGGED if kind is JaggedArray else STRIDED).get(op.overload)
     if fn is None and op.kind == "composite" and op.overload not in ELEMENTWISE:
-        return lane._composite(op, values, out, into)
+        return lane.composite(op, values, out, into)
     if fn is None:
         if op.kind != "pointwise" and op.overload not in ELEMENTWISE and not op.overload.startswith("special_"):
             raise refused(op, values, "_" if into else "")
@@ -60,12 +60,12 @@ def _into(target: Any, result: Any) -> Any:
     if type(a) is type(r) and not isinstance(a, StridedArray):
         if a.shape != r.shape:
             raise RuntimeError(f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(r.shape)}")
-        lane._assign(a.values, r.values)
+        writes.assign(a.values, r.values)
     elif isinstance(a, StridedArray):
         for x, y in zip(a.members(), r.members(), strict=True):
-            lane._assign(x, y)
+            writes.assign(x, y)
     else:
-        lane._assign(a, r)
+        writes.assign(a, r)
     bump(target)
     if tracked:
         target._node, target._nr = result._node, result._nr
@@ -93,7 +93,7 @@ def is_jagged(t: Any) -> bool:
 
 def dense(op: Op, values: tuple[Any, ...]) -> Any:
     """The public function of an operator, of arguments in the order of its parameters."""
-    return lane.call_body(op, function(op), (), values)
+    return bodies.call_body(op, function(op), (), values)
 
 
 def refused(op: Op | str, values: Any, suffix: str = "") -> Exception:

@@ -12,7 +12,7 @@ from typing import Any
 
 from flambeau._backends.cpu.arrays import K
 from flambeau._backends.quantized_arrays import QuantizedArray, codes, quantized
-from flambeau._eager import call as lane
+from flambeau._eager import bodies, call as lane, writes
 from flambeau._eager.graph import bump
 from flambeau._eager.modes import STATE
 from flambeau._eager.readings import Table, entering, refusal, spelled
@@ -41,12 +41,12 @@ def _call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
     if into:
         return _in_place(op, values, fn)
     if fn is None and op.kind == "composite":
-        return lane._composite(op, values, out, into)
+        return lane.composite(op, values, out, into)
     if fn is None and op.view:
         return moved(op, values)
     if fn is None:
         raise refused(op, values, ".out" if "out" in op.variants else "")
-    result = lane.call_body(op, fn, (), values)
+    result = bodies.call_body(op, fn, (), values)
     if out is not None:
         return _out(op, result, out)
     return result
@@ -56,13 +56,13 @@ def _in_place(op: Op, values: tuple[Any, ...], fn: Callable[..., Any] | None) ->
     target = values[op.receiver_at]
     write = IN_PLACE.get(op.overload)
     if write is not None:
-        lane.call_body(op, write, (), values)
+        bodies.call_body(op, write, (), values)
     elif op.view:
         target._a = moved(op, values)._a
     elif fn is not None:
-        target._a[...] = lane.call_body(op, fn, (), values)._a
+        target._a[...] = bodies.call_body(op, fn, (), values)._a
     elif op.kind == "composite":
-        return lane._composite(op, values, None, True)
+        return lane.composite(op, values, None, True)
     else:
         raise refused(op, values, "_")
     bump(target)
@@ -76,7 +76,7 @@ def _out(op: Op, result: Any, out: Any) -> Any:
             o._a[...] = r._a
             bump(o)
         else:
-            lane.write_out(o, r._a, r.dtype, op.name)
+            writes.write_out(o, r._a, r.dtype, op.name)
     return out
 
 
@@ -87,7 +87,7 @@ def moved(op: Op, values: tuple[Any, ...]) -> Any:
     if a.quantizer.axis is not None:
         raise RuntimeError("Setting strides is possible only on uniformly quantized tensor")
     arrays = tuple(v._a if isinstance(v, Tensor) else v for v in values)
-    r = lane.call_body(op, op.run, (K,), arrays)
+    r = bodies.call_body(op, op.run, (K,), arrays)
     if isinstance(r, (tuple, list)):
         return tuple(_view(source, x) for x in r)
     return _view(source, r)
@@ -119,7 +119,7 @@ def refused(op: Op | str, values: Any, suffix: str) -> NotImplementedError:
         base, _, overload = name.partition(".")
         overload = {"dim_IntList": "IntList"}.get(overload, overload)
         name = base + (".out" if overload in ("", "Tensor") else f".{overload}_out")
-    kind = "QuantizedCPU" if LAYOUTS and lane._laid_out_otherwise(tuple(values), None) == "quantized" else "CPU"
+    kind = "QuantizedCPU" if LAYOUTS and lane.laid_out_otherwise(tuple(values), None) == "quantized" else "CPU"
     return refusal(name, kind, "dtypes")
 
 

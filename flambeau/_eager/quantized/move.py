@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau._backends.cpu.arrays import K
 from flambeau._backends.quantized_arrays import PerChannel, PerTensor, code, codes, decode, encode, quantized
-from flambeau._eager import call as lane
+from flambeau._eager import bodies
 from flambeau._eager.quantized import _view, codes_of, like, moved, reading, writing
 from flambeau._eager.quantized.convert import is_quantized
 from flambeau._operators.op import REGISTRY
@@ -67,7 +67,7 @@ def select(input: Any, dim: int, index: int) -> Any:
 @reading("slice.Tensor")
 def slice_(input: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
     op = REGISTRY["slice.Tensor"]
-    r = lane.call_body(op, op.run, (K,), (input._a, dim, start, end, step))
+    r = bodies.call_body(op, op.run, (K,), (input._a, dim, start, end, step))
     return _part(input, r, wrap_dim(dim, input.ndim, True), slice(start, end, step))
 
 
@@ -106,7 +106,7 @@ def view(input: Any, size: Any = None, *, dtype: Any = None) -> Any:
     if q.axis is None:
         return moved(REGISTRY["view"], (input, size, dtype))
     op = REGISTRY["view"]
-    r = lane.call_body(op, op.run, (K,), (codes(input._a), size, dtype))
+    r = bodies.call_body(op, op.run, (K,), (codes(input._a), size, dtype))
     if q.axis >= r.ndim or r.shape[q.axis] != len(q.scales):
         got = r.shape[q.axis] if q.axis < r.ndim else 1
         raise RuntimeError(f"length of scales must equal to channel, expected {got} got, {len(q.scales)}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._backends.sparse_arrays import CompressedArray, CooArray, SparseArray, spoken
-from flambeau._eager import call as lane, record
+from flambeau._eager import bodies, call as lane, record, writes
 from flambeau._eager.graph import bump, node_of
 from flambeau._eager.modes import STATE
 from flambeau._eager.readings import Table, entering, refusal, spelled
@@ -33,14 +33,14 @@ def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         return _in_place(op, values, fn)
     if fn is None:
         if op.kind == "composite":
-            return lane._composite(op, values, out, into)
+            return lane.composite(op, values, out, into)
         if op.kind == "pointwise" and backend_of(values) == "SparseCsrCPU":
             raise RuntimeError(f"unsupported tensor layout: {_layout_in(values)}")
         raise refused(op, values, "")
     if out is not None:
         return _out(op, values, out, fn)
     if fn.__dict__.get("composed"):
-        return lane.call_body(op, fn, (), values)
+        return bodies.call_body(op, fn, (), values)
     result = _without_history(op, fn, values)
     if STATE.grad and op.differentiable and isinstance(result, Tensor) and record.any_history(op, values):
         if any(result is v for v in values):  # nothing to do, and nothing to record
@@ -52,7 +52,7 @@ def call(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
 def _without_history(op: Op, fn: Callable[..., Any], values: tuple[Any, ...]) -> Any:
     grad, STATE.grad = STATE.grad, False
     try:
-        return lane.call_body(op, fn, (), values)
+        return bodies.call_body(op, fn, (), values)
     finally:
         STATE.grad = grad
 
@@ -62,7 +62,7 @@ def _in_place(op: Op, values: tuple[Any, ...], fn: Callable[..., Any] | None) ->
     write = IN_PLACE.get(op.overload)
     if fn is None and write is None:
         if op.kind == "composite":
-            return lane._composite(op, values, None, True)
+            return lane.composite(op, values, None, True)
         raise refused(op, values, "_")
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     if tracked and node_of(target) is not None:
@@ -88,16 +88,16 @@ def replace(target: Tensor, made: Tensor) -> None:
     elif isinstance(a, SparseArray) or isinstance(b, SparseArray):
         target._a = b
     else:
-        lane._assign(a, b)
+        writes.assign(a, b)
 
 
 def _out(op: Op, values: tuple[Any, ...], out: Any, fn: Callable[..., Any]) -> Any:
-    made = lane.call_body(op, fn, (), values) if fn.__dict__.get("composed") else _without_history(op, fn, values)
+    made = bodies.call_body(op, fn, (), values) if fn.__dict__.get("composed") else _without_history(op, fn, values)
     if isinstance(made._a, SparseArray) or isinstance(out._a, SparseArray):
         replace(out, made)
         bump(out)
     else:
-        lane.write_out(out, made._a, made.dtype, op.name)
+        writes.write_out(out, made._a, made.dtype, op.name)
     return out
 
 

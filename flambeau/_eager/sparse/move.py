@@ -218,7 +218,7 @@ def cat(tensors: Any, dim: int = 0) -> Any:
                 f"All tensors must have the same shape: {list(first.shape)} (except in the concatenating dimension), but found shape: "
                 f"{list(a.shape)} at position {k}"
             )
-    from flambeau._eager.call import result_type
+    from flambeau._eager.promotion import result_type
 
     common = result_type(list(tensors))
     shape = list(first.shape)

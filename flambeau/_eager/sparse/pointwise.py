@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.sparse_arrays import CompressedArray, CooArray, spoken
-from flambeau._eager.call import result_type
 from flambeau._eager.derive import function
+from flambeau._eager.promotion import result_type
 from flambeau._eager.sparse import READINGS, reading, refused, writing
 from flambeau._eager.sparse.convert import _same_places, _sparse_values_at, to_compressed
 from flambeau._eager.sparse.parts import (

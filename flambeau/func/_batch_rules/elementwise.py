@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau._eager import call
+from flambeau._eager import promotion
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import Tensor
 from flambeau.func._batch_rules.table import Batch, behind, full, rank, rule, run
@@ -36,7 +36,7 @@ def _common(op: Op, values: list[Any], tensors: list[int], most: int) -> Any:
         for i, (p, v) in enumerate(zip(op.params, values, strict=True))
         if p.is_tensor and not p.is_free and v is not None
     ]
-    return call.result_type(operands)
+    return promotion.result_type(operands)
 
 
 @rule("_still", "angle", "complex", "real", "imag", "view_as_real", "view_as_complex", "_conj", "_neg_view", "alias", "zero", "i0",
