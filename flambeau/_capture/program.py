@@ -228,6 +228,6 @@ def described(sample: Any) -> Any:
 
 
 def _name(spoken: str) -> str:
-    name = re.sub(r"\W+", "_", spoken.removeprefix("self.")).strip("_")
+    name = re.sub(r"\W+", "_", spoken.removeprefix("self.")).strip("_")[-60:].lstrip("_")
     plain = name and not name[0].isdigit() and name not in _custom_builtins and name != "self"
-    return name[-60:] if plain else f"arg_{name}"
+    return name if plain else f"arg_{name}"

@@ -430,3 +430,12 @@ def test_backends_that_count():
         assert torch._dynamo.config.verbose
     assert not torch._dynamo.config.verbose
     assert torch._dynamo.is_dynamo_disable_recursive(torch.compiler.disable(len, recursive=False)) is False
+
+
+@pytest.mark.parametrize("extra", range(4))
+def test_inputs_of_deep_modules_have_names_wherever_these_are_cut(extra):
+    stage = nn.Sequential()
+    stage.add_module("downsample" + "x" * extra, nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    model = nn.Sequential(nn.Sequential(*(nn.Sequential(stage) for _ in range(11))))
+    x = torch.ones(1, 2)
+    assert torch.allclose(torch.compile(model, fullgraph=True)(x), model(x))
