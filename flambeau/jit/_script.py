@@ -362,7 +362,10 @@ class RecursiveScriptModule(ScriptModule):
                 return out(t.methods[t.properties[name][0]].call(self))
             if name in t.constants and name not in self._parameters and name not in self._modules:
                 return t.constants[name]
-        return super().__getattr__(name)
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            raise AttributeError(f"'RecursiveScriptModule' object has no attribute '{name}'") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         t = self.__dict__.get("_class_type")

@@ -64,16 +64,18 @@ def _traced_type(module: Any, memo: dict[int, Any], top: bool = False) -> Any:
         return memo[id(module)]
     if isinstance(module, ScriptModule):
         return module._c._type()
-    t = ty.Class(unique(_qualified_name(type(module))), is_module=True)
-    memo[id(module)] = t
+    t = memo[id(module)] = ty.Class("", is_module=True)
+    for name, child in module._modules.items():
+        t.attributes[name] = _traced_type(child, memo) if child is not None else ty.NONE
+    t.qualified = unique(_qualified_name(type(module)))
+    parts, t.attributes = t.attributes, {}
     for box, kept in ((module._parameters, t.parameters), (module._buffers, t.buffers)):
         for name, v in box.items():
             t.attributes[name] = ty.TENSOR if v is not None else ty.NONE
             if v is not None:
                 kept.add(name)
     t.attributes["training"] = ty.BOOL
-    for name, child in module._modules.items():
-        t.attributes[name] = _traced_type(child, memo) if child is not None else ty.NONE
+    t.attributes.update(parts)
     return t
 
 
@@ -100,7 +102,7 @@ def _graph(
     fn: Any, inputs: tuple[Any, ...], names: list[str], module: Any, t: Any, strict: bool, named: dict[str, Any]
 ) -> Any:
     """The graph and signature of one call."""
-    from flambeau.jit._language import program, tracing, types as ty
+    from flambeau.jit._language import scopes, tracing, types as ty
     from flambeau.jit._language.schema import Argument, Schema
 
     tracer = tracing.Tracer(t, module)
@@ -142,7 +144,14 @@ def _graph(
 
     def leave(r: Any) -> Any:
         if isinstance(r, flambeau.Tensor):
-            return tracer.value(r)
+            v = tracer.met(r)
+            if v is None:
+                raise RuntimeError(
+                    f"output {len(left) + 1} ({r}) of traced region did not have observable data dependence with trace inputs; this probably "
+                    "indicates your program cannot be understood by the tracer."
+                )
+            left.append(v)
+            return v
         if isinstance(r, tuple):
             return em.tuple_of([leave(x) for x in r])
         if isinstance(r, list):
@@ -161,8 +170,9 @@ def _graph(
             "Only tensors, lists, tuples of tensors, or dictionary of tensors can be output from traced functions"
         )
 
+    left: list[Any] = []  # the tensors of the result so far
     em.block.returns = [leave(result)]
-    program.tidy(em.graph)
+    scopes.settle(em.graph, t is not None)
     name = getattr(fn, "__name__", "forward")
     return em.graph, Schema(name, "", arguments, [Argument("", em.block.returns[0].type)])
 

@@ -389,6 +389,8 @@ class Emitter(Assignments):
             self.env[n] = body.param(v.type, self.label(n))
         if not while_:
             self.assign(s.target, element(index))
+            if isinstance(s.target, ast.Name) and self.env[s.target.id] is index:
+                index.name = self.label(s.target.id)
         self.depth += 1
         again = lambda: self.condition(s.test).as_value(self) if while_ else self.constant(True)
         outer_again, self.again = self.again, again

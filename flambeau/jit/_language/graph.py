@@ -12,10 +12,11 @@ from flambeau.jit._language.schema import Schema, number, quoted
 class Value:
     """What a node gives, or a parameter of a block."""
 
-    __slots__ = ("name", "node", "type")
+    __slots__ = ("name", "node", "seen", "type")
 
     def __init__(self, type: ty.Type, name: str = "", node: Node | None = None) -> None:
         self.type, self.name, self.node = type, name, node
+        self.seen: ty.Type | None = None  # what it was when the program was traced
 
     def debugName(self) -> str:
         return self.name
@@ -112,6 +113,7 @@ def copy_block(block: Block, seen: dict[Value, Value], owner: Node | None) -> Bl
     made = Block(owner)
     for p in block.params:
         seen[p] = made.param(p.type, p.name)
+        seen[p].seen = p.seen
     for n in block.nodes:
         made.add(copy_node(n, seen))
     made.returns = [seen.get(v, v) for v in block.returns]
@@ -124,6 +126,7 @@ def copy_node(n: Node, seen: dict[Value, Value]) -> Node:
     m.blocks = [copy_block(b, seen, m) for b in n.blocks]
     for o in n.outputs:
         seen[o] = m.output(o.type, o.name)
+        seen[o].seen = o.seen
     return m
 
 
@@ -172,6 +175,16 @@ def attribute(name: str, value: Any) -> str:
     return f"{name}={text}"
 
 
+def shown_type(v: Value) -> str:
+    """How graphs print the type of a value: with the sizes that a trace saw."""
+    if v.seen is not None:
+        return v.seen.shown()
+    n = v.node
+    if n is not None and n.kind == "prim::TupleConstruct" and not getattr(v.type, "qualified", None):
+        return f"({', '.join(map(shown_type, n.inputs))})"
+    return v.type.shown()
+
+
 def show(graph: Graph, names: dict[Value, str] | None = None) -> str:
     """The graph as PyTorch prints it; `names` is filled with what its values are called."""
     names = {} if names is None else names
@@ -195,7 +208,7 @@ def show(graph: Graph, names: dict[Value, str] | None = None) -> str:
     lines: list[str] = []
 
     def typed(v: Value) -> str:
-        return f"{name(v)} : {v.type.shown()}"
+        return f"{name(v)} : {shown_type(v)}"
 
     def body(block: Block, indent: str) -> None:
         for n in block.nodes:

@@ -128,6 +128,7 @@ _TEXT = {
     "is_nested": "{0}.is_nested", "name": "None", "index": "{0}.index", "type": "{0}.type", "EnumName": "{0}.name",
     "EnumValue": "{0}.value", "copy": "{0}.copy()", "_unwrap_optional": "unwrap({0})", "divmod": "divmod({0}, {1})",
     "__round_to_zero_floordiv": "int({0} / {1})", "unchecked_unwrap_optional": "{0}", "AutogradZero": "None",
+    "numpy_T": "{0}.T", "matrix_H": "{0}.H", "mT": "{0}.mT", "mH": "{0}.mH",
 }  # fmt: skip
 _METHODS = frozenset(
     [

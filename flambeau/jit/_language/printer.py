@@ -101,7 +101,9 @@ class Printer:
             return "None"
         if v.type is ty.TENSOR:
             for i, c in enumerate(self.constants):
-                if c is value:
+                if c is value or (
+                    not c.ndim and not value.ndim and c.dtype == value.dtype and c.item() == value.item()
+                ):
                     return f"CONSTANTS.c{i}"
             self.constants.append(value)
             return f"CONSTANTS.c{len(self.constants) - 1}"
@@ -221,7 +223,10 @@ class Printer:
 
         test = _Writer("")
         while (
-            last and last <= len(schema.arguments) and test.is_default(n.inputs[last - 1], schema.arguments[last - 1])
+            last
+            and last <= len(schema.arguments)
+            and test.is_default(n.inputs[last - 1], schema.arguments[last - 1])
+            and not (n.inputs[last - 1].node and n.inputs[last - 1].node.attrs.get("_given"))
         ):
             last -= 1
         out = []
@@ -245,7 +250,8 @@ class Printer:
                 if m is None or m.kind == "prim::Constant" or at == 0 or nodes[at - 1] is not m:
                     continue
                 single = len(m.outputs) == 1 and count.get(v) == 1 and not m.blocks
-                if single and not v.name and m.kind not in _STATEMENTS:
+                # a name is kept, but not where the value is only handed out
+                if single and (not v.name or n.kind == "prim::Return") and m.kind not in _STATEMENTS:
                     at -= 1
                     inline.add(m)
                     scan(m)
