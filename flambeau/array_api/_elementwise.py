@@ -115,7 +115,14 @@ for _name, _function2 in BINARY.items():
 
 def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
     """min(max(x, min), max), of x's dtype; a bound may be an array that broadcasts, or None."""
-    bounds = [None if b is None else flambeau.asarray(b, device=x.device).to(x.dtype) for b in (min, max)]
+    bounds = [
+        None
+        if b is None
+        else b.to(x.dtype)
+        if isinstance(b, Tensor)
+        else flambeau.asarray(b, dtype=x.dtype, device=x.device)
+        for b in (min, max)
+    ]
     if x.dtype in WIDE:
         return by_numpy(np.clip, x, *bounds) if min is not None or max is not None else x.clone()
     out = x.clone() if min is None and max is None else x

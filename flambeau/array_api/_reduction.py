@@ -80,7 +80,9 @@ def _spread(name: str, x: Tensor, axis: Axes, correction: float, keepdims: bool)
     if float(correction).is_integer():
         out: Tensor = flambeau.var(x, axes, correction=int(correction), keepdim=keepdims)
     else:
-        out = flambeau.var(x, axes, correction=0, keepdim=keepdims) * (n / (n - correction))
+        out = flambeau.var(x, axes, correction=0, keepdim=keepdims) * (
+            n / (n - correction) if n > correction else math.inf
+        )
     return out.sqrt() if name == "std" else out
 
 

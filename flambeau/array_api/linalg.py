@@ -189,7 +189,10 @@ def vector_norm(
 ) -> Tensor:
     """(sum |x|^ord)^(1/ord) over axes; the largest for inf, how many are not zero for 0."""
     axes = axes_of(axis, x.ndim)
-    return _linalg.vector_norm(x, ord, axes, keepdims) if axes else x.abs()
+    if axes:
+        return _linalg.vector_norm(x, ord, axes, keepdims)
+    size = x.abs()  # each element is a vector of its own
+    return (size != 0).to(size.dtype) if ord == 0 else size
 
 
 __all__: list[Any] = [name for name, v in list(globals().items()) if callable(v) and name.islower() and not name.startswith("_")
