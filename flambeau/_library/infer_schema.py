@@ -12,6 +12,7 @@ from typing import Any
 
 import flambeau
 from flambeau._operators._schema import _default
+from flambeau._seldom import Tag
 from flambeau._tensor import Tensor
 from flambeau._values.device import device
 from flambeau._values.dtype import dtype
@@ -114,9 +115,14 @@ def _kind(note: Any) -> str | None:
 
 
 def infer_schema(
-    prototype_function: Callable[..., Any], /, *, mutates_args: str | Iterable[str], op_name: str | None = None
+    prototype_function: Callable[..., Any],
+    /,
+    *,
+    mutates_args: str | Iterable[str],
+    op_name: str | None = None,
+    tags: Tag | Sequence[Tag] | None = (),
 ) -> str:
-    """The schema that a function's annotations say.
+    """The schema that a function's annotations say. `Tag.inplace` and `Tag.out` among the tags: it gives what it writes.
 
     >>> import flambeau as torch
     >>> def f(x: torch.Tensor, n: int = 2) -> torch.Tensor: ...
@@ -124,6 +130,12 @@ def infer_schema(
     '(Tensor x, SymInt n=2) -> Tensor'
     """
     signature = inspect.signature(prototype_function)
+    tags = () if tags is None else (tags,) if isinstance(tags, Tag) else tags
+    if Tag.inplace in tags and Tag.out in tags:
+        raise AssertionError("torch.Tag.inplace and torch.Tag.out are mutually exclusive")
+    written: list[
+        tuple[str, str, bool]
+    ] = []  # what is written: name, its type in the schema, whether it is named in calls
 
     def refuse(what: str) -> typing.NoReturn:
         raise ValueError(f"infer_schema(func): {what} Got func with signature {signature})")
@@ -152,6 +164,7 @@ def infer_schema(
                 refuse(f"Parameter {name} is in mutable_args but only Tensors or collections of Tensors can be mutated")
             else:
                 kind = f"Tensor(a{n}!)" + kind.removeprefix("Tensor")
+                written.append((name, kind, p.kind is p.KEYWORD_ONLY))
         parts.append(f"{kind} {name}" if p.default is p.empty else f"{kind} {name}={_written(p.default, refuse, name)}")
     if mutates_args != "unknown":
         strange = set(mutates_args) - set(seen)
@@ -162,8 +175,49 @@ def infer_schema(
             )
     if signature.return_annotation is signature.empty:
         refuse("No return type annotation was provided. Please add one.")
-    returns = _returns(hints.get("return", signature.return_annotation), refuse)
+    note = hints.get("return", signature.return_annotation)
+    if Tag.inplace in tags:
+        placed = [name for name, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        returns = _returned_in_place(placed, parts, written, mutates_args, note, refuse)
+    else:
+        returns = _returned_outs(written, note, refuse) if Tag.out in tags else _returns(note, refuse)
     return f"{op_name or ''}({', '.join(parts)}) -> {returns}"
+
+
+def _returned_in_place(
+    placed: list[str], parts: list[str], written: Any, mutates_args: Any, note: Any, refuse: Any
+) -> str:
+    """The first argument, which is the only one that is written."""
+    if not placed:
+        refuse("torch.Tag.inplace requires a positional Tensor argument.")
+    if parts[0].partition(" ")[0].partition("(")[0] != "Tensor" or parts[0].partition(" ")[0].endswith(("]", "?")):
+        refuse("torch.Tag.inplace requires the first positional argument to be a Tensor.")
+    if isinstance(mutates_args, str) or set(mutates_args) != {placed[0]}:
+        given = mutates_args if isinstance(mutates_args, str) else tuple(mutates_args)
+        refuse(
+            f"torch.Tag.inplace requires mutates_args to contain exactly the first positional argument, got {given}."
+        )
+    if _returns(note, refuse) != "Tensor":
+        refuse("torch.Tag.inplace requires the return annotation to be torch.Tensor.")
+    return typing.cast(str, written[0][1])
+
+
+def _returned_outs(written: Any, note: Any, refuse: Any) -> str:
+    """The arguments that are written, which calls name."""
+    for _, kind, named in written:
+        if not named:
+            refuse("torch.Tag.out requires mutable arguments to be keyword-only.")
+        if not kind.endswith(")"):
+            refuse("torch.Tag.out only supports mutable keyword-only Tensor arguments.")
+    if not written:
+        refuse("torch.Tag.out requires at least one mutable keyword-only Tensor argument.")
+    if note != (Tensor if len(written) == 1 else tuple[(Tensor,) * len(written)]):
+        names = tuple(name for name, _, _ in written)
+        refuse(
+            f"torch.Tag.out requires the return annotation to match the mutable keyword-only Tensor arguments {names}."
+        )
+    kinds = [kind for _, kind, _ in written]
+    return kinds[0] if len(kinds) == 1 else f"({', '.join(kinds)})"
 
 
 def _written(value: Any, refuse: Any, name: str) -> str:

@@ -308,6 +308,7 @@ def _deprecated(fn):
         return fn(*args, **kwargs)
 
     call.__name__ = call.__qualname__ = old
+    del call.__wrapped__  # its signature takes anything, as PyTorch's
     return call
 
 

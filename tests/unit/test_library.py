@@ -239,3 +239,30 @@ def test_tags():
     assert flambeau.Tag.pointwise in flambeau.ops.aten.sin.default.tags
     assert flambeau.Tag.nondeterministic_seeded in flambeau.ops.aten.rand.default.tags
     assert str(flambeau.Tag.core) == "Tag.core"
+
+
+def test_schemas_of_what_writes(agree):
+    def run(fl):
+        T, tag, infer = fl.Tensor, fl.Tag, fl.library.infer_schema
+
+        def add_(x: T, y: T) -> T: ...
+        def into(x: T, *, out: T) -> T: ...
+        def both(x: T, n: int = 2, *, a: T, b: T) -> tuple[T, T]: ...
+        def nothing(x: T) -> None: ...
+        def number(n: int, x: T) -> T: ...
+
+        found = [
+            infer(add_, mutates_args=("x",), tags=tag.inplace),
+            infer(add_, mutates_args=("x",), tags=None),
+            infer(into, mutates_args={"out"}, tags=[tag.out], op_name="ns::into"),
+            infer(both, mutates_args=("a", "b"), tags=(tag.out, tag.pointwise)),
+        ]
+        for f, names, tags in ((add_, ("y",), tag.inplace), (add_, "unknown", tag.inplace), (nothing, ("x",), tag.inplace), (number, ("x",), tag.inplace),
+                               (into, ("x",), tag.out), (into, (), tag.out), (both, ("a",), tag.out), (add_, ("x",), (tag.inplace, tag.out))):  # fmt: skip
+            try:
+                found.append(infer(f, mutates_args=names, tags=tags))
+            except (ValueError, AssertionError) as e:
+                found.append((type(e).__name__, str(e).partition(" Got func")[0]))
+        return found
+
+    agree(run)
