@@ -348,7 +348,7 @@ def asarray(
     if isinstance(obj, Tensor):
         t = obj if dtype is None and device is None else obj.to(device=device, dtype=dtype)
         if copy is False and t._a is not obj._a:
-            raise ValueError(f"can't alias tensor with dtype '{obj.dtype}' into dtype '{dtype}'.")
+            raise _no_alias(obj.dtype, t.dtype)
         if copy and t is obj:
             t = obj.clone()
         if requires_grad != t.requires_grad:
@@ -361,11 +361,20 @@ def asarray(
     else:
         if copy is False and not isinstance(obj, np.ndarray):
             raise ValueError("can't alias arbitrary sequence into a tensor.")
-        t = wrap(array_of(obj, dtype, copy=bool(copy)))
+        t = wrap(array_of(obj, None if copy is False else dtype, copy=bool(copy)))
+        copy = copy if copy is False else None  # that it was asked for has been seen to
     if dtype is not None and t.dtype is not dtype:
+        if copy is False:
+            raise _no_alias(t.dtype, dtype)
         t = wrap(convert(t._a, dtype))
+    elif copy:
+        t = wrap(t._a.copy())
     t = on(t, device)
     return t.requires_grad_(True) if requires_grad else t
+
+
+def _no_alias(one: dtypes.dtype, other: dtypes.dtype) -> ValueError:
+    return ValueError(f"can't alias tensor with dtype '{dtypes.SPOKEN[one]}' into dtype '{dtypes.SPOKEN[other]}'.")
 
 
 def frombuffer(

@@ -217,3 +217,35 @@ def test_buffers_are_bytes(agree):
     agree(lambda fl: fl.asarray(array.array("f", [1, 2])))
     agree(lambda fl: fl.asarray(array.array("d", [1, 2]), dtype=fl.float64))
     agree(lambda fl: fl.ones(2).__dlpack__(stream="a"), raises=TypeError)
+
+
+def test_copies_of_buffers(agree):
+    import array
+
+    def run(fl, copy):
+        found = []
+        for a in (array.array("f", [1, 2]), bytearray(b"\0\0\x80?" * 2), np.array([1, 2], np.float32)):
+            t = fl.asarray(a, dtype=fl.float32, copy=copy)
+            a[-1] = 7
+            found.append(t.tolist())
+        x = fl.ones(2)
+        t = fl.asarray(x, copy=copy)
+        x[0] = 5
+        return found, t.tolist()
+
+    for copy in (None, True, False):
+        agree(run, copy)
+    for given in ("tensor", "numpy"):
+        agree(
+            lambda fl, n: fl.asarray(
+                fl.ones(2) if n == "tensor" else np.ones(2, np.float32), dtype=fl.int32, copy=False
+            ),
+            given,
+            raises=ValueError,
+        )
+        agree(
+            lambda fl, n: fl.asarray(
+                fl.ones(2) if n == "tensor" else np.ones(2, np.float32), dtype=fl.int32, copy=True
+            ),
+            given,
+        )
