@@ -55,9 +55,24 @@ def load(tr: Tracer, obj: Any, name: str) -> Any:
             if fn is MISSING:
                 raise
             return tr.call(_bind(tr, kind, "__getattr__", fn, obj), (name,), {})
+    if issubclass(kind, threading.local):
+        return _of_thread(tr, obj, kind, name)
     if issubclass(kind, _ELSEWHERE):
         raise Break(f"an attribute of a {kind.__name__}, which has its own way to find them")
     return _instance(tr, obj, kind, name)
+
+
+def _of_thread(tr: Tracer, obj: Any, kind: type, name: str) -> Any:
+    """What a `threading.local` holds for this thread: each call asks its own."""
+    source = tr.source_of(obj)
+    found = lookup(kind, name)
+    if source is None or not (found is MISSING or is_constant(found)) or not name.isidentifier():
+        raise Break(f"an attribute of a {kind.__name__}, which has its own way to find them")
+    v = getattr(obj, name, MISSING)
+    if v is MISSING:
+        tr.reach(False, tr.sources.anew(f"hasattr({{}}, {name!r})", source))
+        raise AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj)
+    return tr.reach(v, tr.sources.anew(f"{{}}.{name}", source))
 
 
 def _switch(tr: Tracer, state: Any, name: str) -> Any:
@@ -420,10 +435,16 @@ def store(tr: Tracer, obj: Any, name: str, value: Any) -> None:
     store_plain(tr, obj, name, value)
 
 
+def _is_own(kind: type, name: str, what: str) -> None:
+    if issubclass(kind, _ELSEWHERE):
+        raise Break(f"the attribute '{name}' of a {kind.__name__} is {what}")
+
+
 def store_plain(tr: Tracer, obj: Any, name: str, value: Any) -> None:
     """`object.__setattr__(obj, name, value)`."""
     kind = type(obj)
     source = tr.source_of(obj)
+    _is_own(kind, name, "assigned")
     found = lookup(kind, name)
     if found is not MISSING and hasattr(type(found), "__set__"):
         if isinstance(found, property):
@@ -475,6 +496,7 @@ def delete(tr: Tracer, obj: Any, name: str) -> None:
 
 def delete_plain(tr: Tracer, obj: Any, name: str) -> None:
     kind = type(obj)
+    _is_own(kind, name, "deleted")
     if isinstance(obj, (type, types.ModuleType)) or (
         lookup(kind, name) is not MISSING and hasattr(type(lookup(kind, name)), "__delete__")
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 from flambeau._capture.frame import Frame, run, unwind
@@ -87,13 +88,26 @@ class Generator:
     @property
     def unfinished(self) -> bool:
         """Whether it waits where something is left to be done when it is thrown away."""
-        if self.done or self.f.ip == 0:
-            return False
-        offset, code = self.f.instruction.offset, self.f.decoded
-        return any(
-            start <= offset < end and code.instructions[target].name != "STOPITERATION_ERROR"  # since 3.12 around all
-            for start, end, target, *_ in code.handlers
-        )
+        return not (self.done or self.f.ip == 0 or self._ends(self.f.instruction.offset))
+
+    def _ends(self, offset: int) -> bool:
+        """Whether a GeneratorExit raised at an offset leaves at once: what handles exceptions there asks for others (`except IndexError`)."""
+        code = self.f.decoded
+        at = next((target for start, end, target, *_ in code.handlers if start <= offset < end), None)
+        if at is None or code.instructions[at].name == "STOPITERATION_ERROR":  # since 3.12 around all
+            return True
+        asked: list[Any] = []
+        while (i := code.instructions[at]).name != "RERAISE":
+            at += 1
+            if i.name == "LOAD_GLOBAL":
+                asked.append(self.f.globals.get(i.arg, getattr(builtins, i.arg, None)))
+            elif i.name == "POP_JUMP_IF_FALSE":
+                if not all(isinstance(e, type) and issubclass(e, Exception) for e in asked):
+                    return False
+                asked, at = [], i.target
+            elif i.name not in ("PUSH_EXC_INFO", "CHECK_EXC_MATCH", "BUILD_TUPLE", "COPY", "POP_EXCEPT"):
+                return False
+        return self._ends(i.offset)
 
     def close(self) -> None:
         if self.done or self.f.ip == 0:

@@ -39,6 +39,50 @@ def locals_of_threads(wrap):
     return [*out, *found, *calls(g, (x(),))]
 
 
+class Held(threading.local):
+    k = 2
+    seen = ()
+
+
+HELD = Held()
+
+
+@case
+def attributes_of_threads_that_their_class_has_too_and_that_come_and_go(wrap):
+    HELD.__dict__.clear()
+
+    def f(t):
+        return t * HELD.k * getattr(HELD, "more", 10)
+
+    g = wrap(f)
+    out = calls(g, (x(),), (x(),))
+    HELD.k = 3
+    out += calls(g, (x(),))
+    HELD.more = 7
+    out += calls(g, (x(),), (x(),))
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(calls(g, (x(),))))
+    thread.start()
+    thread.join()
+    del HELD.more
+    return [*out, *found, *calls(g, (x(),))]
+
+
+@case
+def attributes_of_threads_that_are_written(wrap):
+    HELD.__dict__.clear()
+
+    def f(t):
+        HELD.seen = (*HELD.seen, "f")
+        t = t * len(HELD.seen)
+        del HELD.seen
+        HELD.k += 1
+        return t * HELD.k
+
+    g = wrap(f)
+    return [*calls(g, (x(),), (x(),)), HELD.k, HELD.seen]
+
+
 @case
 def contexts_of_ones_own(wrap):
     log = []

@@ -1,5 +1,7 @@
 """Containers in another order, aliased, or assigned in slices; generators from outside, left half way, and sent to."""
 
+import collections.abc
+
 from tests.capture.world import calls, case, freeze, x
 
 
@@ -86,6 +88,65 @@ def generators_left_half_way(wrap):
 
     g = wrap(f)
     return [*calls(g, (x(), 2), (x(), 9)), log]
+
+
+class Numbers(collections.abc.Sequence):
+    """Iterated over by a generator of its base class that waits in a try."""
+
+    def __init__(self, *numbers):
+        self.numbers = numbers
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __getitem__(self, i):
+        return self.numbers[i]
+
+
+Wrong = (KeyError, ValueError)
+
+
+@case
+def generators_left_in_a_try_that_asks_for_something_else(wrap):
+    log = []
+
+    def plain():
+        try:
+            try:
+                yield 5
+            except (KeyError, IndexError):
+                log.append("key")
+        except ValueError:
+            log.append("value")
+
+    def any_at_all():
+        try:
+            try:
+                yield 6
+            except KeyError:
+                log.append("key")
+        except BaseException:
+            log.append("left")
+            raise
+
+    def by_a_name():
+        try:
+            yield 7
+        except Wrong:
+            log.append("wrong")
+
+    def f(t, numbers):
+        for n in numbers:
+            t = t * n
+            if n > 1:
+                break
+        return t * next(plain()) + next(by_a_name())
+
+    def g(t):
+        return t * next(any_at_all())
+
+    f, g = wrap(f), wrap(g)
+    return [*calls(f, (x(), Numbers(1, 2, 3)), (x(), Numbers(2, 2))), *calls(g, (x(),), (x(),)), log]
 
 
 @case
