@@ -6,6 +6,7 @@ from flambeau.export.dynamic_shapes import AdditionalInputs, Dim, ShapesCollecti
 from flambeau.export.exported_program import ExportedProgram
 from flambeau.export.graph_signature import ExportBackwardSignature, ExportGraphSignature
 from flambeau.export.native import emit
+from flambeau.export.unflatten import FlatArgsAdapter, UnflattenedModule, unflatten
 from flambeau.utils._pytree import register_dataclass
 
 

@@ -18,7 +18,7 @@ from flambeau._ground import treespec_json
 from flambeau._tensor import wrap
 from flambeau._values import dtype as dtypes
 from flambeau._values.device import device as Device, layout as Layout, memory_format as MemoryFormat
-from flambeau.export.dynamic_shapes import Bounds, Size, Symbol
+from flambeau.export.dynamic_shapes import Bounds, Derived, Size, Symbol
 from flambeau.export.exported_program import CallSpec, ExportedProgram
 from flambeau.export.graph_signature import (
     ConstantArgument,
@@ -318,6 +318,7 @@ def to_json(program: ExportedProgram, opset: dict[str, int] | None = None) -> di
         "range_constraints": {
             str(name): {"min_val": b.lower, "max_val": None if b.upper == math.inf else int(b.upper)}
             for name, b in program.range_constraints.items()
+            if name.isidentifier()  # the others follow from these
         },
         "schema_version": VERSION,
         "verifiers": [program.dialect],
@@ -529,16 +530,18 @@ class _Reading:
         arg = TensorArgument(value.name) if isinstance(value, Node) else ConstantArgument("", value)
         return OutputSpec(OutputKind.USER_OUTPUT, arg, None)
 
-    def dynamic(self, inputs: list[InputSpec]) -> dict[tuple[int, int], Symbol]:
+    def dynamic(self, inputs: list[InputSpec]) -> dict[tuple[int, int], Symbol | Derived]:
         """Which sizes of the user's inputs vary."""
-        where: dict[tuple[int, int], Symbol] = {}
+        where: dict[tuple[int, int], Symbol | Derived] = {}
         users = [n for n, s in zip(self.placeholders, inputs, strict=True) if s.kind is InputKind.USER_INPUT]
         for i, n in enumerate(users):
             for d, size in enumerate(n.meta.get("shape", ())):
-                if isinstance(size, Size) and size.symbol is not None:
-                    where[i, d] = size.symbol
-                    if size.symbol.place == (-1, -1):
-                        size.symbol.place = (i, d)
+                form = size.linear if isinstance(size, Size) else None
+                if form is None:
+                    continue
+                where[i, d] = form
+                if form.symbol.place == (-1, -1) or (form.symbol.through is not None and form is form.symbol):
+                    form.symbol.place, form.symbol.through = (i, d), None if form is form.symbol else form
         return where
 
 

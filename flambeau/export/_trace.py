@@ -159,6 +159,11 @@ def export(
     with _untouched(mod, leaves):
         traced, varying, where = _traced(mod, leaves, in_spec, names, given)
     bounds = {s.name: shapes.Bounds(s.low, s.high) for s in varying}
+    bounds |= {
+        s.name: shapes.Bounds(s.of(s.symbol.low), s.of(s.symbol.high))
+        for s in where.values()
+        if isinstance(s, shapes.Derived)
+    }
     program = traced.program((args, kwargs), bounds, where)
     if isinstance(dynamic_shapes, shapes.AdditionalInputs):
         dynamic_shapes.verify(program)
@@ -409,7 +414,7 @@ def decomposed(program: ExportedProgram, table: Any) -> ExportedProgram:
     ]
     before = [t.detach().clone() for t in tensors]
     where = program._dynamic
-    varying = list(dict.fromkeys(where.values()))
+    varying = list(dict.fromkeys(s.symbol for s in where.values()))
     make = lambda: Functional(table)
     try:
         traced = _Trace(module, leaves, in_spec, names, make())
@@ -515,9 +520,17 @@ def _computed(
         if s not in sizes_of:
             i, d = s.place
             with graph.inserting_before(anchor):
-                sizes_of[s] = graph.call_function(flambeau.ops.aten.sym_size.int, (given[i], d))
-                sizes_of[s].meta["val"] = s.hint
-                sizes_of[s].meta["size"] = shapes.Size([(Fraction(1), (s,))], s.hint)
+                read = graph.call_function(flambeau.ops.aten.sym_size.int, (given[i], d))
+                form = s.through or s
+                read.meta["val"] = form.of(s.hint)
+                whole = [(Fraction(form.of(1) - form.of(0)), (s,)), (Fraction(form.of(0)), ())]
+                read.meta["size"] = shapes.Size([t for t in whole if t[0]], form.of(s.hint))
+                if s.through is not None:  # the size itself is read nowhere
+                    if s.through.offset:
+                        read = _arithmetic(graph, operator.add, read, -s.through.offset)
+                    if s.through.factor != 1:
+                        read = _arithmetic(graph, operator.floordiv, read, s.through.factor)
+                sizes_of[s] = read
         return sizes_of[s]
 
     needed = {s for _, m in form for s in m}

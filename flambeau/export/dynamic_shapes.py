@@ -41,13 +41,73 @@ class Dim:
         if self.max <= self.min:
             raise AssertionError(f"Cannot create Dim with inconsistent min={min}, max={max}")
 
-    def _derived(self, *other: Any) -> Any:
-        raise NotImplementedError(f"torch.export.Dim: a size that is derived from another, {self.__name__}")
+    def _derived(self, factor: int, offset: int) -> DerivedDim:
+        return DerivedDim(self, factor, offset)
 
-    __add__ = __radd__ = __sub__ = __mul__ = __rmul__ = _derived
+    def _number(self, n: Any, how: str, positive: bool = False) -> int:
+        if type(n) is not int or (positive and n <= 0):
+            raise NotImplementedError(
+                f"{how}, where {'a positive' if positive else 'an'} integer was expected. (Only increasing linear operations with integer "
+                "coefficients are supported.)"
+            )
+        return n
+
+    def __add__(self, other: Any) -> DerivedDim:
+        return self._derived(1, self._number(other, f"Attempted to add {other} to {self.__name__}"))
+
+    def __radd__(self, other: Any) -> DerivedDim:
+        return self + other
+
+    def __sub__(self, other: Any) -> DerivedDim:
+        return self._derived(1, -self._number(other, f"Attempted to subtract {other} from {self.__name__}"))
+
+    def __rsub__(self, other: Any) -> DerivedDim:
+        raise NotImplementedError(
+            f"Attempted to negate {self.__name__}. (Only increasing linear operations with integer coefficients are supported.)"
+        )
+
+    def __mul__(self, other: Any) -> DerivedDim:
+        return self._derived(self._number(other, f"Attempted to multiply {other} with {self.__name__}", True), 0)
+
+    def __rmul__(self, other: Any) -> DerivedDim:
+        return self * other
 
     def __repr__(self) -> str:
         return f"Dim('{self.__name__}', min={self.min}, max={'inf' if self.max == math.inf else self.max})"
+
+
+def _linear(name: str, factor: int, offset: int) -> str:
+    """A size and a number of it, as people write it: `2*n + 1`."""
+    product = name if factor == 1 else f"{factor}*{name}"
+    return product if not offset else f"{product} {'+' if offset > 0 else '-'} {abs(offset)}"
+
+
+class DerivedDim(Dim):
+    """A size that is a multiple of another and a number: `2 * Dim("n") + 1`."""
+
+    def __init__(self, root: Dim, factor: int, offset: int) -> None:
+        self.root, self.factor, self.offset = root, factor, offset
+        self.__name__ = _linear(root.__name__, factor, offset)
+
+    @property
+    def min(self) -> int:  # type: ignore[override]
+        least = self.factor * self.root.min + self.offset
+        if least < 0:
+            raise AssertionError(
+                f"Expected derived min value of {self.__name__} to be >= 0. Please specify an appropriate min value for {self.root.__name__} "
+                f"(currently {self.root.min})."
+            )
+        return least
+
+    @property
+    def max(self) -> float:  # type: ignore[override]
+        return self.factor * self.root.max + self.offset
+
+    def _derived(self, factor: int, offset: int) -> DerivedDim:
+        return DerivedDim(self.root, self.factor * factor, self.offset * factor + offset)
+
+    def __repr__(self) -> str:
+        return self.__name__
 
 
 class _Hint:
@@ -140,9 +200,46 @@ class Symbol:
 
     def __init__(self, name: str, hint: int, low: int, high: float, place: tuple[int, int]) -> None:
         self.name, self.hint, self.low, self.high, self.place = name, hint, low, high, place
+        self.through: Derived | None = None  # what is read at its place, where that is not the size itself
 
     def __repr__(self) -> str:
         return self.name
+
+    @property
+    def symbol(self) -> Symbol:
+        """The size that varies."""
+        return self
+
+    def of(self, n: Any) -> Any:
+        """What is read where the size is n."""
+        return n
+
+    def root_of(self, n: int) -> int | None:
+        """The size where n is read; None where none gives that."""
+        return n
+
+
+class Derived:
+    """What a dimension is in terms of a size that varies: a multiple of it and a number."""
+
+    def __init__(self, symbol: Symbol, factor: int, offset: int) -> None:
+        self.symbol, self.factor, self.offset = symbol, factor, offset
+
+    @property
+    def name(self) -> str:
+        """As people write it: `2*n + 1`."""
+        return _linear(self.symbol.name, self.factor, self.offset)
+
+    __repr__ = name.fget  # type: ignore[assignment]
+
+    def of(self, n: Any) -> Any:
+        """What is read where the size is n."""
+        return self.factor * n + self.offset
+
+    def root_of(self, n: int) -> int | None:
+        """The size where n is read; None where none gives that."""
+        size, rest = divmod(n - self.offset, self.factor)
+        return None if rest else size
 
 
 class Size:
@@ -162,12 +259,29 @@ class Size:
     __repr__ = __str__
 
     @property
+    def linear(self) -> Symbol | Derived | None:
+        """The size that this is a multiple of, and the number that is added, where that is all."""
+        if self.symbol is not None:
+            return self.symbol
+        found = {names: factor for factor, names in self.terms}
+        offset = found.pop((), Fraction(0))
+        if len(found) != 1:
+            return None
+        ((names, factor),) = found.items()
+        if len(names) != 1 or factor.denominator != 1 or offset.denominator != 1 or factor < 1:
+            return None
+        return Derived(names[0], int(factor), int(offset))
+
+    @property
     def symbol(self) -> Symbol | None:
         """The size itself, where it is one and nothing more."""
         return self.terms[0][1][0] if len(self.terms) == 1 and self.terms[0][0] == 1 and len(self.terms[0][1]) == 1 else None  # fmt: skip
 
 
-def symbols(leaves: Sequence[Any], shapes: Sequence[Any], tied: bool = False) -> tuple[list[Symbol], dict[tuple[int, int], Symbol]]:  # fmt: skip
+_DerivedDim = DerivedDim  # as PyTorch calls it
+
+
+def symbols(leaves: Sequence[Any], shapes: Sequence[Any], tied: bool = False) -> tuple[list[Symbol], dict[tuple[int, int], Any]]:  # fmt: skip
     """The sizes that vary, and for each dynamic (input, dim) which of them it is.
 
     Args:
@@ -176,8 +290,9 @@ def symbols(leaves: Sequence[Any], shapes: Sequence[Any], tied: bool = False) ->
         tied: sizes without a name that are equal in the example are one size.
     """
     found: dict[Any, Symbol] = {}
-    where: dict[tuple[int, int], Symbol] = {}
+    where: dict[tuple[int, int], Any] = {}
     named: dict[str, Dim] = {}
+    derived: list[tuple[int, int, int, DerivedDim]] = []
     for i, (x, spec) in enumerate(zip(leaves, shapes, strict=True)):
         if isinstance(x, int) and isinstance(spec, _Hint) and spec is not Dim.STATIC:
             raise NotImplementedError(f"torch.export with numbers as inputs that vary (input {i})")
@@ -190,6 +305,9 @@ def symbols(leaves: Sequence[Any], shapes: Sequence[Any], tied: bool = False) ->
                     raise ConstraintViolationError(
                         f"Static shape constraint of {dim} does not match input size of {x.shape[d]}, for input {i}.size()[{d}]"
                     )
+                continue
+            if isinstance(dim, DerivedDim):
+                derived.append((i, d, x.shape[d], dim))
                 continue
             if isinstance(dim, Dim):
                 if not dim.min <= x.shape[d] <= dim.max:
@@ -210,6 +328,29 @@ def symbols(leaves: Sequence[Any], shapes: Sequence[Any], tied: bool = False) ->
                     f"Constraints violated ({s.name})! dimension {d} of an input is {x.shape[d]}, where {s.name} was {s.hint} before"
                 )
             where[i, d] = s
+    for i, d, n, dim in derived:
+        root = dim.root
+        form = Derived(
+            found.get(root.__name__) or Symbol(root.__name__, 0, int(root.min), root.max, (i, d)),
+            dim.factor,
+            dim.offset,
+        )
+        s = form.symbol
+        size = form.root_of(n)
+        if root.__name__ not in found:
+            if size is None:
+                raise UserError(
+                    f"Expected shape[{d}] = {n} of input Tensor to be of the form {dim}, where {root.__name__} is an integer"
+                )
+            if not root.min <= size <= root.max:
+                raise ConstraintViolationError(f"{n} not in range [{dim.min}, {dim.max}]")
+            s.hint, s.through = size, form
+            found[root.__name__] = s
+        elif size != s.hint:
+            raise UserError(
+                f"Expected input {i}.size()[{d}] to be equal to {dim}, where {root.__name__} = {s.hint}, but got {n}"
+            )
+        where[i, d] = form
     return list(found.values()), where
 
 
@@ -226,11 +367,11 @@ def without_automatic(given: Sequence[Any]) -> list[Any]:
     ]  # fmt: skip
 
 
-def resized(leaves: Sequence[Any], where: dict[tuple[int, int], Symbol], sizes: dict[Symbol, int]) -> list[Any]:
+def resized(leaves: Sequence[Any], where: dict[tuple[int, int], Any], sizes: dict[Symbol, int]) -> list[Any]:
     """Example inputs with other sizes: the example's elements again and again."""
     out = list(leaves)
     for i, x in enumerate(leaves):
-        changed = {d: sizes[s] for (j, d), s in where.items() if j == i}
+        changed = {d: s.of(sizes[s.symbol]) for (j, d), s in where.items() if j == i}
         if changed:
             for d, n in changed.items():
                 index = flambeau.arange(n) % max(x.shape[d], 1)

@@ -251,13 +251,17 @@ def _check(program: ExportedProgram, leaves: list[Any]) -> None:
             read, s = f"{name}.size()[{d}]", program._dynamic.get((i, d))
             if s is None:
                 holds, guard = n == m, f"{read} == {m}"
-            elif s.name in first:
-                other, size = first[s.name]
-                holds, guard = n == size, f"{read} == {other}"
-            elif n > s.high:
-                holds, guard = False, f"{read} <= {s.high}"
+            elif s.symbol.name in first:
+                other, size = first[s.symbol.name]
+                holds = n == s.of(size)
+                guard = f"{read} == {s.name.replace(s.symbol.name, other)}"
+            elif n > s.of(s.symbol.high):
+                holds, guard = False, f"{read} <= {s.of(s.symbol.high)}"
             else:
-                holds, guard = n >= s.low, f"{read} >= {s.low}"
-                first[s.name] = (read, n)
+                size = s.root_of(n)
+                holds, guard = n >= s.of(s.symbol.low), f"{read} >= {s.of(s.symbol.low)}"
+                if holds and size is None:
+                    holds, guard = False, f"{read} == {s.name}"
+                first[s.symbol.name] = (read if s.symbol is s else f"({read} as {s.name})", size or 0)
             if not holds:
                 raise AssertionError(f"Guard failed: {guard}")

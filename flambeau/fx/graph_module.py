@@ -246,19 +246,7 @@ class GraphModule(nn.Module):
         return text
 
     def _readable(self, stride: bool, device: bool, expanded: bool) -> str:
-        code = self._graph.python_code(
-            "self", verbose=True, include_stride=stride, include_device=device, expanded_def=expanded
-        )
-        lines = [f"class {self._get_name()}(torch.nn.Module):"]
-        lines += ["    " + line if line.strip() else "" for line in code.src.lstrip("\n").rstrip().split("\n")]
-        text = "\n".join(lines) + "\n"
-        for child in self.children():
-            if isinstance(child, GraphModule):
-                inner = child._readable(stride, device, expanded)
-                text += (
-                    "\n" + "\n".join("    " + line if line else "" for line in inner.rstrip("\n").split("\n")) + "\n"
-                )
-        return text
+        return readable(self, self._get_name(), stride, device, expanded)
 
     def __str__(self) -> str:
         hint = "# To see more debug info, please use `graph_module.print_readable()`"
@@ -328,6 +316,21 @@ class GraphModule(nn.Module):
         names = {k: _import_of(k, v) for k, v in code.globals.items() if k not in _custom_builtins}
         state["_code"] = code.src
         return _rebuild, (state, names, type(self).__name__)
+
+
+def readable(module: Any, name: str, stride: bool, device: bool, expanded: bool) -> str:
+    """The code of a module with a graph as a class, and that of its parts with graphs."""
+    code = module.graph.python_code(
+        "self", verbose=True, include_stride=stride, include_device=device, expanded_def=expanded
+    )
+    lines = [f"class {name}(torch.nn.Module):"]
+    lines += ["    " + line if line.strip() else "" for line in code.src.lstrip("\n").rstrip().split("\n")]
+    text = "\n".join(lines) + "\n"
+    for child in module.children():
+        if isinstance(child, GraphModule):
+            inner = child._readable(stride, device, expanded)
+            text += "\n" + "\n".join("    " + line if line else "" for line in inner.rstrip("\n").split("\n")) + "\n"
+    return text
 
 
 def _import_of(name: str, obj: Any) -> str:
