@@ -222,6 +222,8 @@ def _packet(namespace: str, name: str) -> OpOverloadPacket | None:
         importlib.import_module("flambeau.ao.quantization.fx._decomposed")
     if namespace in ("_c10d_functional", "c10d", "c10d_functional"):
         importlib.import_module("flambeau.distributed._functional_ops")
+    if namespace == "higher_order":
+        return importlib.import_module("flambeau._higher_order_ops.cond").operator(name)
     defined = _DEFINED.get(namespace, {}).get(name)
     if defined:
         packet = OpOverloadPacket(namespace, name, {k or "default": (d.op, "function") for k, d in defined.items()})

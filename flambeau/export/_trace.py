@@ -48,6 +48,11 @@ class Composites(Recording):
     places: Places | None = None
     functional = False
 
+    def inner(self) -> Composites:
+        made = type(self)(self.table)
+        made.places = self.places
+        return made
+
     def refusal(self, what: str) -> Exception:
         return GuardOnDataDependentSymNode(
             f"Could not guard on data-dependent expression: {what} reads elements of a tensor that differs from call to call. Keep what "
@@ -296,7 +301,8 @@ class _Trace:
         """Tensors that came up on the way become inputs, too."""
         last = self.given[0] if self.given else None
         position = sum(s.kind is not InputKind.USER_INPUT for s in self.inputs)
-        for n in [n for n in self.graph.nodes if n.op == "get_attr"]:
+        self.graphs = {k: v for k, v in self.recording.attributes.items() if isinstance(v, GraphModule)}
+        for n in [n for n in self.graph.nodes if n.op == "get_attr" and n.target not in self.graphs]:
             name = f"lifted_tensor_{len([c for c in self.constants if c.startswith('lifted_tensor_')])}"
             self.constants[name] = self.recording.attributes[n.target]
             anchor = last or next(iter(self.graph.nodes))
@@ -313,7 +319,7 @@ class _Trace:
         return [n for n in self.graph.nodes if n.op != "placeholder"]
 
     def program(self, example: Any, bounds: dict[str, Any], where: Any) -> ExportedProgram:
-        module = GraphModule({}, self.graph, "GraphModule")
+        module = GraphModule(self.graphs, self.graph, "GraphModule")
         signature = ExportGraphSignature(self.inputs, self.outputs)
         return ExportedProgram(
             self.mod,
@@ -460,6 +466,12 @@ def _generalize(traced: _Trace, mod: Any, leaves: list[Any], in_spec: Any, names
             raise RuntimeError(
                 f"Constraints violated: the model takes other operators for other sizes of its dynamic dimensions ({rows[0].target})"
             )
+        if "branches" in rows[0].meta and any(
+            a.code != b.code
+            for r in rows[1:]
+            for a, b in zip(r.meta["branches"], rows[0].meta["branches"], strict=True)
+        ):
+            raise NotImplementedError("torch.cond in torch.export with branches that depend on dynamic sizes")
         flat = [pytree.tree_flatten((map_arg(list(r.args), lambda n: n), dict(r.kwargs))) for r in rows]
         if any(f[1] != flat[0][1] for f in flat):
             raise RuntimeError(f"Constraints violated: arguments of {rows[0].target} change their form with the sizes")

@@ -138,6 +138,7 @@ class UnflattenedModule(_GraphOwner):
         output = next(n for n in reversed(list(flat.nodes)) if n.op == "output")
         builder = _Builder(self._state, self)
         self.graph = builder.root(whole, [n for n in inputs if n not in self._state], self._writes(output, inputs))
+        builder.hand(self)
         self._in_order()
         for m in self.modules():
             if isinstance(m, InterpreterModule):
@@ -245,6 +246,7 @@ class _Builder:
     def __init__(self, state: dict[Node, str], root: Any) -> None:
         self.state, self.whole = state, root
         self.made: dict[str, list[InterpreterModule]] = {}
+        self.graphs = root._program[0].graph_module._modules
 
     def root(self, call: _Call, inputs: list[Node], results: list[tuple[Any, Node | None]]) -> Graph:
         graph = Graph()
@@ -261,6 +263,12 @@ class _Builder:
                 self.read(graph, value, "", env)
         graph.output(tuple(env[v] if isinstance(v, Node) else v for v, into in results if into is None))
         return graph
+
+    def hand(self, owner: Any) -> None:
+        """Graphs that a graph hands on, to `cond`, belong to its module."""
+        for n in owner.graph.nodes:
+            if n.op == "get_attr" and isinstance(self.graphs.get(str(n.target)), GraphModule):
+                owner.add_module(str(n.target), self.graphs[str(n.target)])
 
     def read(self, graph: Graph, n: Node, path: str, env: dict[Node, Node]) -> Node:
         """A node that reads a parameter or buffer, at the beginning of the graph."""
@@ -304,7 +312,9 @@ class _Builder:
         here = {n: _input(inner, n) for n in given}
         self.fill(inner, call, here, results, call.path)
         inner.output(here[results[0]] if len(results) == 1 else [here[n] for n in results])
-        name = self.place(call, InterpreterModule(inner, call.kind), path)
+        part = InterpreterModule(inner, call.kind)
+        self.hand(part)
+        name = self.place(call, part, path)
         for n in given:
             if n in self.state:
                 self.read(graph, n, path, env)

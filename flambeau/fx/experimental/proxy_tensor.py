@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -232,6 +232,43 @@ class Recording:
             target(op, overload, into), tuple(args), kwargs, name=op.aten + ("_" if into else "")
         ), r
 
+    # ---- branches ----
+
+    def inner(self) -> Recording:
+        """A recording of the same kind, for a graph within this one."""
+        return type(self)(self.table)
+
+    def branch(self, pred: Tensor, true_fn: Any, false_fn: Any, operands: Any) -> Any:
+        """`cond`: both functions as graphs of their own, and one node that calls one of them."""
+        leaves = pytree.tree_leaves(operands)
+        given, at = [self.value(x) for x in leaves], self.value(pred)
+        parts = [_Branch(self, leaves, given) for _ in range(2)]
+        self.running = True
+        try:
+            for part, fn in zip(parts, (true_fn, false_fn), strict=True):
+                part.run(fn, operands)
+            holds = bool(pred)
+        finally:
+            self.running = False
+        if parts[0].spec != parts[1].spec:
+            raise RuntimeError(
+                f"Unmatched output spec from torch.cond branches: true branch tree_spec {parts[0].spec} vs false branch tree_spec {parts[1].spec}."
+            )
+        taken = sorted({n for p in parts for n in p.captured}, key=lambda n: n.name)
+        nodes = []
+        for kind, part in zip(("true", "false"), parts, strict=True):
+            name = f"{kind}_graph_{sum(k.startswith(f'{kind}_graph_') for k in self.attributes)}"
+            self.attributes[name] = part.finished(taken, name)
+            nodes.append(self.graph.get_attr(name))
+        fn = flambeau.ops.higher_order.cond
+        node = self.graph.call_function(fn, (at, *nodes, (*given, *taken)), name="cond")
+        node.meta["branches"] = [self.attributes[n.target] for n in nodes]
+        part = parts[0 if holds else 1]
+        self.results(node, tuple(part.results))
+        for n in nodes:
+            n.meta.update({k: v for k, v in node.meta.items() if k in ("nn_module_stack", "stack_trace")})
+        return pytree.tree_unflatten(part.results, part.spec)
+
     def member(self, fn: Any, args: Any, kwargs: Any) -> Any:
         """Asked where a method that is no operator is called: indexing is made of operators here."""
         name = getattr(fn, "__name__", "").strip("_")
@@ -244,6 +281,54 @@ class Recording:
             raise NotImplementedError("make_fx of an assignment to indices that are tensors")
         into, value = viewed(args[0], basic), args[2]
         return into.copy_(value) if isinstance(value, Tensor) else into.fill_(value)
+
+
+class _Branch:
+    """One function of a `cond`: a recording within a recording; tensors that the outer one knows become inputs."""
+
+    def __init__(self, outer: Recording, leaves: list[Any], given: list[Any]) -> None:
+        self.outer, self.recording = outer, outer.inner()
+        self.captured: dict[Node, Node] = {}
+        graph = self.recording.graph
+        self.last: Node | None = None
+        for x, node in zip(leaves, given, strict=True):
+            self.last = graph.placeholder(node.name)
+            self.recording.note(x, self.last)
+        own = self.recording.value
+
+        def value(x: Any) -> Any:
+            outside = outer.nodes.get(id(x._a)) if isinstance(x, Tensor) else None
+            if outside is None or id(x._a) in self.recording.nodes or outside.op == "get_attr":
+                return own(x)
+            first = next(iter(graph.nodes), None)
+            with graph.inserting_before(first) if first is not None else nullcontext():
+                self.captured[outside] = graph.placeholder(outside.name)
+            self.recording.note(x, self.captured[outside])
+            return self.captured[outside]
+
+        self.recording.value = value  # type: ignore[method-assign]
+
+    def run(self, fn: Any, operands: Any) -> None:
+        known = set(self.recording.nodes)
+        with self.recording:
+            self.results, self.spec = pytree.tree_flatten(fn(*operands))
+        if any(isinstance(r, Tensor) and (id(r._a) in known or id(r._a) in self.outer.nodes) for r in self.results):
+            raise RuntimeError(
+                "torch.cond: a branch gives a tensor that was there before; let it return `input.clone()` to avoid aliasing"
+            )
+        self.recording.graph.output(tuple(self.recording.value(r) for r in self.results))
+
+    def finished(self, taken: list[Node], name: str) -> GraphModule:
+        """The graph, with inputs for all that either branch takes."""
+        graph = self.recording.graph
+        for outside in taken:
+            node = self.captured.get(outside)
+            if node is None:
+                node = graph.placeholder(outside.name)
+                node.meta.update({k: v for k, v in outside.meta.items() if k == "val"})
+            (self.last.append if self.last is not None else next(iter(graph.nodes)).prepend)(node)
+            self.last = node
+        return GraphModule(self.recording.attributes, graph, name)
 
 
 def indexed(t: Tensor, index: Any) -> Tensor:

@@ -1,5 +1,7 @@
 """torch.export: graphs of whole models, for one size and for many."""
 
+import io
+
 import pytest
 
 import flambeau
@@ -282,6 +284,7 @@ def test_branches_by_cond():
         def forward(self, x):
             return flambeau.cond(x.shape[0] > 2, lambda x: x + 1, lambda x: x - 1, (x,))
 
-    with pytest.raises(NotImplementedError, match=r"^torch\.cond in torch\.export"):
-        export(Branch(), (flambeau.ones(3),))
+    branches = export(Branch(), (flambeau.ones(3),))
+    with pytest.raises(NotImplementedError):
+        flambeau.export.save(branches, io.BytesIO())
     assert export(BySize(), (flambeau.ones(3),)).module()(flambeau.ones(3)).tolist() == [2.0] * 3

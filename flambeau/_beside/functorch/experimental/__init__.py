@@ -1,0 +1,3 @@
+"""functorch's newer parts under its names."""
+
+from flambeau.func import functionalize as functionalize
