@@ -66,6 +66,30 @@ PLAIN: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
     ),
 }
 
+# methods that tell something of a tensor, or change what it is, and compute nothing: name -> the schema of each overload
+METHODS: dict[str, dict[str, str]] = {
+    **{
+        name: {"default": "(Tensor self) -> bool"}
+        for name in ("is_complex", "is_conj", "is_floating_point", "is_inference", "is_leaf", "is_neg", "is_signed", "retains_grad")
+    },
+    **{name: {"default": "(Tensor self) -> int"} for name in ("dim", "element_size", "get_device", "numel", "output_nr", "storage_offset")},
+    **{name: {"int": "(Tensor self, int dim) -> int", "default": "(Tensor self) -> int[]"} for name in ("size", "stride")},
+    "fill_diagonal_": {"default": "(Tensor(a!) self, Scalar fill_value, bool wrap=False) -> Tensor(a!)"},
+    "is_contiguous": {
+        "default": "(Tensor self) -> bool",
+        "memory_format": "(Tensor self, MemoryFormat memory_format) -> bool",
+    },
+    "is_same_size": {"default": "(Tensor self, Tensor other) -> bool"},
+    "is_set_to": {"default": "(Tensor self, Tensor tensor) -> bool"},
+    "record_stream": {"default": "(Tensor(a!) self, Stream s) -> ()"},
+    "requires_grad_": {"default": "(Tensor(a!) self, bool requires_grad=True) -> Tensor(a!)"},
+    "resize_": {"default": "(Tensor(a!) self, SymInt[] size, *, MemoryFormat? memory_format=None) -> Tensor(a!)"},
+    "resize_as_": {
+        "default": "(Tensor(a!) self, Tensor the_template, *, MemoryFormat? memory_format=None) -> Tensor(a!)"
+    },
+    "retain_grad": {"default": "(Tensor(a!) self) -> ()"},
+}  # fmt: skip
+
 
 class PlainOverload(OpOverload):
     """One overload; calling it calls the function."""
@@ -117,10 +141,24 @@ class PlainPacket(OpOverloadPacket):
 
 def find(namespace: str, name: str) -> PlainPacket | None:
     """The packet of a plain function."""
+    if namespace == "aten" and name in METHODS:
+        return PlainPacket(namespace, name, _method(name), METHODS[name])
     if (namespace, name) not in PLAIN:
         return None
     where, schemas = PLAIN[namespace, name]
     return PlainPacket(namespace, name, getattr(importlib.import_module(f"flambeau.{where}"), name) if where else globals()[name], schemas)  # fmt: skip
+
+
+def _method(name: str) -> Callable[..., Any]:
+    """A method as a function of the tensor and what it is given; properties are asked for."""
+    short = name if name not in ("is_leaf", "output_nr", "retains_grad") else ""
+
+    def asked(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(self, name)
+        answer = found(*args, **kwargs) if short else found
+        return list(answer) if isinstance(answer, tuple) else answer
+
+    return asked
 
 
 def _record_function_enter_new(name: str, args: str | None = None) -> Any:

@@ -27,7 +27,9 @@ __all__ = [
 ]  # fmt: skip
 
 _RESERVED = ("prim",)
+_BUILT_IN = frozenset(("aten", "prim", "prims", "quantized", "torchvision"))  # nothing waits for operators of theirs
 _owners: dict[str, Any] = {}  # namespace -> the library that defines it
+_early: dict[str, list[tuple[str, Callable[..., Any]]]] = {}  # what was implemented before it was defined
 
 
 # ---------------------------------------------------------------- defining and finding
@@ -42,6 +44,8 @@ def _define(qualname: str, arguments: str, returns: str, overload: str = "", tag
             "overload's schema should only be registered with a single call to def()."
         )
     made = overloads[overload] = Definition(namespace, name, overload, arguments, returns, tags)
+    for key, fn in _early.pop(made.spoken, ()):
+        _register(made, key, fn)
     _forget_packet(namespace, name)
     return made
 
@@ -75,8 +79,21 @@ def find(op: Any) -> Definition:
     return found[overload]
 
 
-_DEVICE_KEYS = {"CPU": "cpu", "CUDA": "cuda", "Meta": "meta", "MPS": "mps", "XPU": "xpu", "": "",
-                "CompositeExplicitAutograd": "", "BackendSelect": ""}  # fmt: skip
+_DEVICE_KEYS = {"CPU": "cpu", "CUDA": "cuda", "Meta": "meta", "MPS": "mps", "XPU": "xpu", "HPU": "hpu", "XLA": "xla", "IPU": "ipu",
+                "MTIA": "mtia", "PrivateUse1": "privateuseone", "": "", "CompositeExplicitAutograd": "", "BackendSelect": ""}  # fmt: skip
+_KEYS = {kind: key for key, kind in _DEVICE_KEYS.items() if kind} | {"default": "CompositeImplicitAutograd"}
+
+
+def _implement(op: Any, key: str, fn: Callable[..., Any]) -> None:
+    """An implementation for a dispatch key; of an operator of one's own it may come before the definition, for which it waits."""
+    namespace, _, rest = op.partition("::") if isinstance(op, str) else ("", "", "")
+    name, _, overload = rest.partition(".")
+    overload = overload or "default"
+    unknown = "" if overload == "default" else overload
+    if name and namespace not in _BUILT_IN and unknown not in DEFINED.get(namespace, {}).get(name, {}):
+        _early.setdefault(f"{namespace}.{name}.{overload}", []).append((key, fn))
+    else:
+        _register(find(op), key, fn)
 
 
 def _register(d: Definition, key: str, fn: Callable[..., Any]) -> None:
@@ -154,7 +171,7 @@ class Library:
             return
         if isinstance(op_name, str):
             op_name = op_name if "::" in op_name else f"{self.ns}::{op_name}"
-        _register(find(op_name), key, fn)
+        _implement(op_name, key, fn)
 
     def fallback(self, fn: Callable[..., Any], dispatch_key: str = "", *, with_keyset: bool = False) -> None:
         raise NotImplementedError("torch.library.Library.fallback is not implemented")
@@ -348,14 +365,8 @@ def impl(qualname: Any, types: Any, func: Callable[..., Any] | None = None, *, l
     """Implement an operator for types of device ("cpu", "default", ...) or a dispatch key."""
 
     def register(fn: Callable[..., Any]) -> None:
-        d = find(qualname)
         for kind in (types,) if isinstance(types, str) else types:
-            if kind == "default":
-                d.composite = fn
-            elif kind.lower() == kind:
-                d.kernels[kind] = fn
-            else:
-                _register(d, kind, fn)
+            _implement(qualname, _KEYS.get(kind, kind), fn)
 
     return _decorated(func, register)
 

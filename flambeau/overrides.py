@@ -507,6 +507,11 @@ def _subclassed(cls: Any) -> None:
             for name in _asked_of_super(member):
                 if not name.startswith("__"):
                     getattr(Tensor, name, None)
+    if (
+        getattr(cls, "__torch_dispatch__", None) is not getattr(Tensor, "__torch_dispatch__", None)
+        and getattr(cls.__torch_function__, "__func__", None) is Tensor.__torch_function__.__func__
+    ):
+        cls.__torch_function__ = _disabled_torch_function_impl  # what its dispatch gives back is as it is
     if cls.__torch_function__ is not _disabled_torch_function_impl:
         from flambeau._overridden import attend
 

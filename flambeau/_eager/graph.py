@@ -598,7 +598,7 @@ def _run_hooks(node: Node, g: Any, create: bool) -> Any:
     if not create:
         slots = [None if s is None else as_tensor(s) for s in slots]
     before = STATE.grad
-    STATE.grad = create
+    STATE.grad = create and before  # gradients may travel as tensors and yet not be recorded
     try:
         if node.hooks is not None:
             for nr, hooks in node.hooks.items():

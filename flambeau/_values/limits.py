@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from flambeau._values.dtype import dtype as dtype_, get_default_dtype
+from flambeau._values.dtype import dtype as dtype_, get_default_dtype, of_type
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -30,7 +30,7 @@ class finfo:
     dtype: str
 
     def __init__(self, type: dtype_ | None = None) -> None:
-        d = get_default_dtype() if type is None else type
+        d = get_default_dtype() if type is None else of_type(type)
         if not isinstance(d, dtype_):
             raise TypeError(f"finfo(): argument 'type' (position 1) must be torch.dtype, not {d.__class__.__name__}")
         if d.kind not in "fc":
@@ -75,14 +75,13 @@ class iinfo:
     dtype: str
 
     def __init__(self, type: dtype_) -> None:
+        type = of_type(type)
         if not isinstance(type, dtype_):
             raise TypeError(f"iinfo(): argument 'type' (position 1) must be torch.dtype, not {type.__class__.__name__}")
         if type.kind == "b":
             raise TypeError("torch.bool is not supported by torch.iinfo")
         if type.kind not in "iq":
-            raise TypeError(
-                "torch.iinfo() requires an integer input type. Use torch.finfo to handle '" + str(type) + "'"
-            )
+            raise TypeError("torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'")
         info = np.iinfo(type.np if type.kind == "i" else type.np[0])  # of a quantized dtype, its codes
         _fill(self, info.bits, int(info.max), int(info.min), type.name)
 

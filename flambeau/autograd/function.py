@@ -208,7 +208,10 @@ class BackwardCFunction(FunctionCtx):
         return [unwrap(r) for r in self._call([None if x is None else as_tensor(x) for x in gs], False)]
 
     def tensors(self, g: Any) -> Sequence[Any]:
-        return self._call(list(g) if type(g) is list else [g], True)
+        gs = list(g) if type(g) is list else [g]
+        return self._call(
+            gs, STATE.grad
+        )  # as the pass has it: gradients that travel as tensors are not always recorded
 
     def release(self) -> None:
         self.saved = None

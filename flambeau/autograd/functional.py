@@ -242,3 +242,58 @@ def hvp(
 ) -> tuple[Any, Any]:
     """(func(inputs), H v) for a function with one scalar output; H is symmetric, so that this is `vhp`."""
     return vhp(func, inputs, v, create_graph, strict)
+
+
+# ---------------------------------------------------------------- the parts that other libraries build their derivatives of
+
+
+def _as_tuple(inp: Any, arg_name: str | None = None, fn_name: str | None = None) -> Any:
+    """(whether it was a tuple, it as a tuple of tensors); with no names for what is refused, the tuple alone."""
+    if arg_name is None and fn_name is None:
+        return tuple(inp) if isinstance(inp, (tuple, list)) else (inp,)
+    found, single = _tuple(inp, str(arg_name), str(fn_name))
+    return not single, found
+
+
+def _tuple_postprocess(res: Any, to_unpack: Any) -> Any:
+    """Undoes `_as_tuple`, of one level or of two: what is false there was no tuple."""
+    outer, inner = to_unpack if isinstance(to_unpack, tuple) else (to_unpack, True)
+    if not inner:
+        res = tuple(row[0] for row in res)
+    return res if outer else res[0]
+
+
+def _grad_preprocess(inputs: Any, create_graph: bool, need_graph: bool) -> tuple[Tensor, ...]:
+    """Tensors of their own for a function to be differentiated by."""
+    return tuple(x.view_as(x) if create_graph and node_of(x) is not None else x.detach().requires_grad_(need_graph) for x in inputs)  # fmt: skip
+
+
+def _grad_postprocess(inputs: Any, create_graph: bool) -> Any:
+    """Derivatives, without their history unless it is wanted."""
+    if not isinstance(inputs[0], Tensor):
+        return tuple(_grad_postprocess(row, create_graph) for row in inputs)
+    return inputs if create_graph else tuple(g.detach() for g in inputs)
+
+
+def _autograd_grad(outputs: Any, inputs: Any, grad_outputs: Any = None, create_graph: bool = False, retain_graph: bool | None = None,
+                   is_grads_batched: bool = False) -> tuple[Any, ...]:  # fmt: skip
+    """`autograd.grad`, by those outputs that have a history; Nones where none has."""
+    from flambeau import autograd
+
+    grads = (None,) * len(outputs) if grad_outputs is None else grad_outputs
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o is not None and node_of(o) is not None]
+    if not pairs:
+        return (None,) * len(inputs)
+    roots, seeds = zip(*pairs, strict=True)
+    return autograd.grad(roots, inputs, seeds, retain_graph, create_graph, allow_unused=True, is_grads_batched=is_grads_batched)  # fmt: skip
+
+
+def _construct_standard_basis_for(tensors: tuple[Tensor, ...], tensor_numels: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """The rows of an identity matrix over all elements, cut into the columns of each tensor."""
+    parts, before = [], 0
+    for t, count in zip(tensors, tensor_numels, strict=True):
+        part = t.new_zeros(sum(tensor_numels), count)
+        part.diagonal(-before).fill_(1)
+        parts.append(part)
+        before += count
+    return tuple(parts)

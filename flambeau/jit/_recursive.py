@@ -408,7 +408,7 @@ class PythonResolver:
             if texts is not None:
                 return Overloaded([Function(function(t, f"__torch__.torch.functional.{t.__name__}")) for t in texts])
             short = getattr(obj, "__name__", "") or name
-            for space, prefix in ((flambeau, ""), (flambeau._C._nn, ""), (flambeau.nn.functional, ""), (flambeau.linalg, "linalg_"), (flambeau.special, "special_"), (flambeau.fft, "fft_")):  # fmt: skip
+            for space, prefix in ((flambeau, ""), (flambeau._C._nn, ""), (flambeau.nn.functional, ""), (flambeau.linalg, "linalg_"), (flambeau.special, "special_"), (flambeau.fft, "fft_"), (flambeau.autograd, "")):  # fmt: skip
                 for candidate in {short, name}:
                     if getattr(space, candidate, None) is obj and overloads("aten::" + prefix + candidate):
                         found = Builtin("aten::" + prefix + candidate)
@@ -446,6 +446,8 @@ class PythonResolver:
             from flambeau.jit._language.reader import _device
 
             return Special("device", _device)
+        if obj is flambeau.Size:
+            return Builtin("aten::Size")  # a list of integers there
         if obj.__name__ in names.BUILTINS and obj.__module__ == "builtins":
             return names.BUILTINS[obj.__name__]
         t = class_type(obj)

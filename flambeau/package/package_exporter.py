@@ -456,6 +456,7 @@ class PackageExporter:
 
     def _finalize_zip(self):
         self.zip_file.write_end_of_file()
+        del self.zip_file  # nothing can be written any more
         if self.buffer:
             self.buffer.flush()
 

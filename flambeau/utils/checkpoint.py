@@ -526,10 +526,12 @@ def checkpoint_sequential(functions, segments, input, use_reentrant=None, **kwar
         return run
 
     size = len(functions) // segments
-    last = size * (segments - 1)
-    for start in range(0, last, size):
-        part = chain(functions[start : start + size])
-        input = checkpoint(part, input, use_reentrant=use_reentrant, preserve_rng_state=preserve)
+    last = 0
+    for start in range(0, size * (segments - 1), size):
+        last = start + size
+        input = checkpoint(
+            chain(functions[start:last]), input, use_reentrant=use_reentrant, preserve_rng_state=preserve
+        )
     return chain(functions[last:])(input)
 
 

@@ -1,5 +1,8 @@
 """What other people's libraries ask for: comparisons with None, sizes of NumPy's, the engine's callbacks, classes' modules, private names."""
 
+import importlib
+import warnings
+
 import numpy as np
 import pytest
 
@@ -253,3 +256,164 @@ def test_the_cpu_by_a_number(agree):
     )
     agree(lambda fl, x: [x.to("cpu:0") is x, x.to("cpu") is x, str(x.to("cpu:0").device), str(fl.nn.Linear(1, 1).to("cpu:0").weight.device),
                          str(fl.ones(1, device="cpu:0").device), str(fl.Generator("cpu:0").device)], rand(3), grads=0)  # fmt: skip
+
+
+def test_questions_about_tensors_are_operators(agree):
+    """Subclasses find them in tables by operator: optimum-quanto by `aten.is_same_size`."""
+
+    def program(fl):
+        aten, x = fl.ops.aten, fl.ones(2, 3)
+        asked = [
+            ("is_same_size", x, x.t()), ("is_contiguous", x.t()), ("size", x), ("size", x, 1), ("stride", x.t()), ("numel", x), ("dim", x),
+            ("is_leaf", x), ("output_nr", x), ("retains_grad", x), ("element_size", x), ("storage_offset", x[1]), ("is_set_to", x, x),
+            ("is_signed", x), ("is_inference", x), ("is_neg", x), ("is_conj", x), ("is_complex", x), ("is_floating_point", x),
+            ("fill_diagonal_", x.clone(), 3.0), ("requires_grad_", x.clone()), ("resize_as_", x.clone(), x.t()),
+        ]  # fmt: skip
+        return [
+            (
+                name,
+                getattr(aten, name)(*args),
+                [str(getattr(getattr(aten, name), o)._schema) for o in getattr(aten, name).overloads()],
+            )
+            for name, *args in asked
+        ]
+
+    agree(program)
+
+
+def test_layouts_and_types_in_scripts(agree):
+    """pypose compares layouts, torcheval casts by `type`."""
+
+    def program(fl):
+        def layouts(x):
+            return x.layout == fl.sparse_bsr or x.layout == fl.sparse_csr, x.layout == fl.sparse_bsc
+
+        def cast(x):
+            return x.type(fl.float64), x.t().type(x.sum().dtype)
+
+        def sizes(x):
+            return fl.Size([2, 3]), x.reshape(fl.Size([1, 16]))
+
+        def made(c, i, v):
+            blocks = fl.sparse_bsr_tensor(c, i, v, size=(2, 4), dtype=v.dtype)
+            same = fl.sparse_compressed_tensor(c, i, v, [2, 4], layout=fl.sparse_bsr)
+            pairs = fl.sparse_coo_tensor(fl.stack([i, i]), fl.ones(1), (4, 4)).to_sparse_csr()
+            return (
+                blocks.to_dense(),
+                same.to_dense(),
+                same.layout == fl.sparse_bsr,
+                pairs.to_dense(),
+                fl.sparse_coo_tensor([2, 3]).to_dense(),
+            )
+
+        first, second = fl.jit.script(layouts), fl.jit.script(cast)
+        x = fl.eye(4)
+        others = fl.jit.script(sizes)(x), fl.jit.script(made)(fl.tensor([0, 1]), fl.tensor([1]), fl.ones(1, 2, 2))
+        kinds = x, x.to_sparse_csr(), x.to_sparse_bsr((2, 2)), x.to_sparse_bsc((2, 2))
+        return [first(k) for k in kinds], second(x.int()), others, second.code.partition(":\n")[2]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        agree(program)
+
+
+def test_the_older_vmap(agree):
+    def program(fl, x):
+        of = importlib.import_module(f"{fl.__name__}._vmap_internals")
+
+        def slopes(v):
+            return fl.autograd.grad(x.pow(3).sum(0), (x, unused), v, retain_graph=True, allow_unused=True)
+
+        x, unused = x.requires_grad_(), fl.ones(2, requires_grad=True)
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            found = of.vmap(lambda a, b: a @ b, in_dims=(0, None))(x.detach(), fl.ones(3, dtype=x.dtype))
+        return [
+            found,
+            of._vmap(lambda a: (a.sum(), a * 2), out_dims=(0, 1))(x.detach()),
+            of._vmap(slopes, allow_none_pass_through=True)(fl.eye(3, dtype=x.dtype)),
+            [(w.category.__name__, str(w.message)) for w in given],
+        ]
+
+    agree(program, rand(2, 3), grads=0)
+
+
+def test_names_that_are_imported_and_not_used(agree):
+    def program(fl):
+        comm = importlib.import_module(f"{fl.__name__}.cuda.comm")
+        elastic = importlib.import_module(f"{fl.__name__}.distributed.elastic.utils")
+        ports = importlib.import_module(f"{fl.__name__}.distributed.elastic.utils.distributed")
+        store = ports.create_c10d_store(True, "localhost")
+        store.set("a", "b")
+        with pytest.raises(ValueError, match="server_port must be specified"):
+            ports.create_c10d_store(True, "localhost", world_size=2)
+        with pytest.raises(ValueError, match="Environment variable NOT_THERE expected"):
+            elastic.get_env_variable_or_raise("NOT_THERE")
+        return [
+            sorted(comm.__all__),
+            elastic.macros.substitute(["--rank=${local_rank}", 3], "2"),
+            1024 <= ports.get_free_port() < 65536,
+            store.get("a"),
+            importlib.import_module(f"{fl.__name__}.distributed.elastic.utils.logging").get_logger().name,
+        ]
+
+    agree(program)
+
+
+def test_parts_of_the_functional_derivatives(agree):
+    """torchmin builds its Jacobians from them."""
+
+    def program(fl, x):
+        of = fl.autograd.functional
+        basis = of._construct_standard_basis_for((fl.ones(1), fl.ones(2, dtype=fl.float64), fl.ones(1)), (1, 2, 1))
+        wrapped = [of._as_tuple(x, "inputs", "test"), of._as_tuple([x, x])]
+        fresh = of._grad_preprocess((x.detach(), x), create_graph=False, need_graph=True)
+        slopes = of._autograd_grad((x.exp().sum(), x.detach()), (x,), create_graph=True)
+        return [
+            basis, wrapped, [(t.requires_grad, t.is_leaf) for t in fresh], slopes,
+            of._grad_postprocess(slopes, create_graph=False), of._grad_postprocess((slopes,), create_graph=False),
+            of._tuple_postprocess((x,), False), of._tuple_postprocess((x,), True), of._tuple_postprocess(((x,), (x,)), (True, False)),
+        ]  # fmt: skip
+
+    agree(program, rand(3))
+    agree(lambda fl: fl.autograd.functional._as_tuple((1,), "outputs", "test"), raises=TypeError)
+    agree(lambda fl: fl.autograd.functional._as_tuple(1, "outputs", "test"), raises=TypeError)
+
+
+def test_scripts_take_derivatives(agree):
+    """torchmin's L-BFGS is a script that calls `torch.autograd.grad`; quantiles are operators there, too."""
+
+    def program(fl, x):
+        def slope(x):
+            (g,) = fl.autograd.grad([x.pow(3).sum()], [x], create_graph=True)
+            assert g is not None
+            return g
+
+        def through(x):
+            y = x * 2.0
+            y.sum().backward()
+            fl.autograd.backward([x.exp().sum()])
+            return fl.quantile(x, 0.3), x.nanquantile(fl.tensor([0.25, 0.75], dtype=x.dtype), dim=0)
+
+        scripted = fl.jit.script(slope)
+        leaf = x.detach().requires_grad_()
+        found = fl.jit.script(through)(leaf)
+        return scripted(x), leaf.grad, found
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        agree(program, rand(4))
+
+
+def test_limits_of_pythons_types(agree):
+    def program(fl):
+        found = []
+        for kind in (float, int, complex, bool, "x", 3):
+            for ask in (fl.finfo, fl.iinfo):
+                try:
+                    found.append(repr(ask(kind)))
+                except TypeError as error:
+                    found.append(str(error))
+        return found
+
+    agree(program)

@@ -264,3 +264,90 @@ def test_histories_that_subclasses_had_part_in_are_known_while_they_live():
     del y
     gc.collect()
     assert len(DISPATCHED) == before
+
+
+def test_who_takes_over_below_wraps_nothing_above(agree):
+    """A class with a `__torch_dispatch__` and no `__torch_function__` of its own has the one that does nothing: results stay plain."""
+
+    def program(fl):
+        class Held(fl.Tensor):
+            @staticmethod
+            def __new__(cls, data):
+                return fl.Tensor._make_wrapper_subclass(cls, data.size(), dtype=data.dtype)
+
+            def __init__(self, data):
+                self.data_ = data
+
+            @classmethod
+            def __torch_dispatch__(cls, op, types, args, kwargs=None):
+                return op(*[a.data_ if isinstance(a, Held) else a for a in args], **(kwargs or {}))
+
+        class Further(Held):
+            pass
+
+        class Both(fl.Tensor):
+            @classmethod
+            def __torch_function__(cls, func, types, args=(), kwargs=None):
+                return super().__torch_function__(func, types, args, kwargs)
+
+            __torch_dispatch__ = Held.__torch_dispatch__
+
+        x = Held(fl.ones(2, 3))
+        results = [x.exp(), x.sum(), x.t(), x + 1, fl.ones(2, 2) @ x, fl.nn.functional.linear(x, fl.ones(4, 3))]
+        return [type(r).__name__ for r in results], [
+            (getattr(c.__torch_function__, "__name__", ""), "__torch_function__" in vars(c))
+            for c in (Held, Further, Both)
+        ]
+
+    agree(program)
+
+
+def test_gradients_that_travel_as_tensors_are_not_recorded(agree):
+    """Where a subclass had part in the forward pass, its backward pass is recorded no more than another."""
+
+    def program(fl):
+        class Held(fl.Tensor):
+            @staticmethod
+            def __new__(cls, data):
+                return fl.Tensor._make_wrapper_subclass(cls, data.size(), dtype=data.dtype)
+
+            def __init__(self, data):
+                self.data_ = data
+
+            @classmethod
+            def __torch_dispatch__(cls, op, types, args, kwargs=None):
+                return op(*[a.data_ if isinstance(a, Held) else a for a in args], **(kwargs or {}))
+
+        class Enter(fl.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return Held(x.detach())
+
+            @staticmethod
+            def backward(ctx, g):
+                modes.append(fl.is_grad_enabled())
+                return g
+
+        class Product(fl.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, w):
+                ctx.save_for_backward(x, w)
+                return x.data_ @ w.t()
+
+            @staticmethod
+            def backward(ctx, g):
+                modes.append(fl.is_grad_enabled())
+                x, w = ctx.saved_tensors
+                return g @ w, g.t() @ x.view(-1, 4)
+
+        modes = []
+        x, w = fl.arange(12.0).view(3, 4).requires_grad_(), fl.ones(2, 4, requires_grad=True)
+        h = Enter.apply(x)
+        h.register_hook(lambda g: modes.append(fl.is_grad_enabled()))
+        Product.apply(h, w).sum().backward()
+        found = x.grad, w.grad, list(modes)
+        modes.clear()
+        slopes = fl.autograd.grad(Product.apply(Enter.apply(x), w).sum(), (x, w), create_graph=True)
+        return *found, slopes, modes
+
+    agree(program)

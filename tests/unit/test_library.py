@@ -103,6 +103,28 @@ def test_libraries(agree):
     agree(program, rand(3))
 
 
+def test_implemented_before_it_is_defined(agree):
+    """What implements an operator that nobody has defined waits until somebody does."""
+
+    def program(fl, x):
+        space = f"flambeaulib{next(_serial)}"
+        fl.library.impl(f"{space}::twice", ["CPU"], lambda x: x * 2)
+        lib = fl.library.Library(space, "FRAGMENT")
+        lib.impl("thrice.more", lambda x, n: x * 3 + n, "CompositeImplicitAutograd")
+        fl.library.define(f"{space}::twice", "(Tensor x) -> Tensor")
+        fl.library.impl(f"{space}::twice", "meta", lambda x: x.new_empty(x.shape))
+        lib.define("thrice.more(Tensor x, int n) -> Tensor")
+        ops = getattr(fl.ops, space)
+        return (
+            ops.twice(x.detach()),
+            ops.twice(fl.empty(2, device="meta")).shape,
+            ops.thrice.more(x, 1),
+            ops.thrice(x, 2),
+        )
+
+    agree(program, rand(3))
+
+
 def test_vmap(agree):
     def program(fl, x):
         op = cube(fl)

@@ -56,7 +56,10 @@ CASTS = {
     "short": flambeau.int16, "char": flambeau.int8, "byte": flambeau.uint8, "cfloat": flambeau.complex64, "cdouble": flambeau.complex128,
 }  # fmt: skip
 DTYPE_CODES = {d: i for i, d in DTYPES.items()}
-LAYOUTS = dict(enumerate((devices.strided, devices.sparse_coo, devices.sparse_csr)))
+LAYOUTS = dict(
+    enumerate((devices.strided, devices.sparse_coo, devices.sparse_csr, devices.mkldnn, devices.sparse_csc, devices.sparse_bsr,
+               devices.sparse_bsc, devices.jagged))
+)  # fmt: skip
 LAYOUT_CODES = {v: k for k, v in LAYOUTS.items()}
 FORMATS = dict(
     enumerate((devices.contiguous_format, devices.preserve_format, devices.channels_last, devices.channels_last_3d))
@@ -342,7 +345,31 @@ def _softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     return x.softmax(dim) if dtype is None else x.softmax(dim, dtype)
 
 
+def _grad(
+    outputs: Any, inputs: Any, grads: Any = None, retain: Any = None, create: bool = False, unused: bool = False
+) -> Any:
+    return list(flambeau.autograd.grad(outputs, inputs, grads, retain, create, allow_unused=unused))
+
+
+def _sparse(name: str) -> Callable[..., Any]:
+    """A constructor of sparse tensors; the layout is in its name."""
+
+    def make(
+        *parts: Any, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: Any = None, **facts: Any
+    ) -> Any:
+        facts = {k: v for k, v in facts.items() if v is not None}
+        if name == "sparse_compressed_tensor":
+            facts["layout"] = layout
+        if len(parts) == 1:
+            return getattr(flambeau, name)(size=parts[0], dtype=dtype, device=device, **facts)
+        return getattr(flambeau, name)(*parts, dtype=dtype, device=device, **facts)
+
+    return make
+
+
+SPARSE = [f"sparse_{kind}_tensor" for kind in ("coo", "compressed", "csr", "csc", "bsr", "bsc")]
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "Size": list, "grad": _grad, "backward.TensorList": flambeau.autograd.backward, **{name: _sparse(name) for name in SPARSE},
     "append": _in_place(lambda t, e: t.append(e)), "extend": _in_place(lambda t, e: t.extend(e)),
     "insert": _in_place(lambda t, i, e: t.insert(i, e)), "reverse": _in_place(lambda t: t.reverse()),
     "remove": _in_place(lambda t, e: t.remove(e)), "sort.list": _in_place(lambda t, reverse=False: t.sort(reverse=reverse)),

@@ -12,7 +12,7 @@ from flambeau.jit._language.run import compile_graph
 from flambeau.jit._language.schema import Schema
 
 _EFFECTS = frozenset(("prim::RaiseException", "prim::Print", "prim::SetAttr", "prim::CallFunction", "prim::CallMethod", "prim::PythonOp",
-                      "prim::Enter", "prim::Exit", "prim::With", "aten::warn", "aten::manual_seed", "prim::fork", "aten::set_grad_enabled"))  # fmt: skip
+                      "prim::Enter", "prim::Exit", "prim::With", "aten::warn", "aten::manual_seed", "aten::backward", "prim::fork", "aten::set_grad_enabled"))  # fmt: skip
 _RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal", "poisson", "exponential")
 
 

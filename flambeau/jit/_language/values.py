@@ -252,6 +252,8 @@ def value_attr(em: Any, v: Value, name: str, place: Any) -> Any:
         if name in operators.CASTS:
             to = operators.code_of(operators.CASTS[name])
             return Special(name, lambda em, a, k, p: em.op("aten::to", v, *map(em.constant, (to, False, False, None)), place=p))  # fmt: skip
+        if name == "type":
+            return Builtin("aten::to", v)  # of a dtype; the names of types are Python's alone
         if name == "tolist":
             return Special("tolist", lambda em, a, k, p: _tolist(em, v, p))
     if t is ty.DEVICE and name in ("type", "index"):

@@ -443,3 +443,43 @@ def test_scripted_modules_are_refused():
     scripted = flambeau.jit.script(flambeau.nn.ReLU())
     with pytest.raises(Exception, match="Serializing ScriptModules directly into a package is a beta feature"):
         exported(flambeau, lambda e: e.save_pickle("a", "b", scripted))
+
+
+OUTCOMES = {
+    "taken in": lambda e, m: (e.intern("pkg_b"), e.save_pickle("r", "a.pkl", m.helper)),
+    "left out": lambda e, m: (e.extern("pkg_b"), e.save_pickle("r", "a.pkl", m.helper)),
+    "nothing said": lambda e, m: e.save_pickle("r", "a.pkl", m.helper),
+    "denied": lambda e, m: (e.deny("pkg_b"), e.save_pickle("r", "a.pkl", m.helper)),
+    "asked for and not used": lambda e, m: e.intern("zzz", allow_empty=False),
+    "text": lambda e, m: (e.save_text("r", "t.txt", "hey"), e.save_binary("r", "b", b"\x00")),
+    "source": lambda e, m: e.save_source_string("zz", "x = 5"),
+    "closed": lambda e, m: (e.close(), e.save_text("a", "b", "c")),
+}
+
+
+@pytest.mark.parametrize("case", OUTCOMES)
+def test_outcomes(agree, sources, case):
+    """What is in a file after each kind of saving, or what is said against it."""
+
+    def program(fl):
+        import pkg_b
+
+        try:
+            importer, _ = exported(fl, lambda e: OUTCOMES[case](e, pkg_b) and None)
+        except Exception as error:
+            return type(error).__name__, str(error)
+        found = []
+        for action in (
+            lambda: importer.load_pickle("r", "a.pkl")(1),
+            lambda: (importer.load_text("r", "t.txt"), importer.load_binary("r", "b")),
+            lambda: list(importer.get_resource_reader("r").contents()),
+            lambda: importer.import_module("zz").x,
+            lambda: importer.import_module("nope"),
+        ):
+            try:
+                found.append(action())
+            except Exception as error:
+                found.append((type(error).__name__, str(error) if type(error) is not RuntimeError else ""))
+        return [*found, importer.python_version() is not None]
+
+    agree(program)
