@@ -54,6 +54,9 @@ class OpOverload:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OpOverload) and str(self) == str(other)
 
+    def __deepcopy__(self, memo: Any = None) -> OpOverload:
+        return self
+
     @property
     def tags(self) -> list[Any]:
         """What is said of the operator (`torch.Tag`): as far as its definition tells."""
@@ -311,4 +314,8 @@ def target(op: Op, overload: str, into: bool = False) -> OpOverload | None:
         return getattr(packet, op.custom.overload or "default")
     base, _, name = overload.partition(".")
     packet = getattr(ops.aten, base + "_" if into and not base.endswith("_") else base, None)
-    return packet and OpOverload(packet, name or "default", op, "inplace" if into else "function")
+    form = "inplace" if into else "function"
+    known = getattr(packet, name or "default", None) if packet else None
+    if isinstance(known, OpOverload) and known.op is op and known.form == form:
+        return known  # the one that programs compare with
+    return packet and OpOverload(packet, name or "default", op, form)

@@ -120,7 +120,7 @@ class _VariableFunctions(metaclass=_VariableFunctionsMeta):
 
 _LATE = {
     "PyTorchFileReader": "_archives", "PyTorchFileWriter": "_archives", "DispatchKey": "_dispatch", "DispatchKeySet": "_dispatch", "_ExcludeDispatchKeyGuard": "_dispatch",
-    "_functorch": "_functorch", "_distributed_c10d": "_distributed_c10d", "_cpu": "_cpu", "_valgrind_supported_platform": "_valgrind", "_valgrind_toggle": "_valgrind",
+    "_functorch": "_functorch", "_distributed_c10d": "_distributed_c10d", "_distributed_rpc": "_distributed_rpc", "ScriptObject": "_script", "_cpu": "_cpu", "_valgrind_supported_platform": "_valgrind", "_valgrind_toggle": "_valgrind",
     "_valgrind_toggle_and_dump_stats": "_valgrind", "ScriptMethod": "_script",
     **dict.fromkeys((
         "Graph", "Node", "Value", "Block", "Type", "ListType", "DictType", "TupleType", "OptionalType", "UnionType", "FutureType", "AwaitType",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.jit._language import core, types as ty
+from flambeau.jit._language.run import ScriptObject as ScriptObject
 from flambeau.jit._script import ScriptMethod as ScriptMethod
 
 Graph, Node, Value, Block = core.GraphView, core.NodeView, core.ValueView, core.BlockView

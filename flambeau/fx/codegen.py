@@ -148,7 +148,8 @@ class CodeGen:
         for name, value in self.additional_globals():
             writer.add_global(name, value)
         head = self.gen_fn_def(writer.free, writer.returns, expanded_def=expanded_def)
-        code, where, at = [], {}, 5 + head.count("\n")
+        wraps = [f'{writer.wrap}("{name}")' for name in writer.wrapped]
+        code, where, at = [], {}, 5 + head.count("\n") + max(len(wraps) - 1, 0)
         text = "".join(body)
         current: int | None = None
         for line in text.split("\n"):
@@ -161,8 +162,8 @@ class CodeGen:
             where[at] = current
             at += 1
             code.append("    " + line)
-        src = "\n".join(["", "", "", head, *code])
-        return PythonCode(src, writer.globals, where)
+        src = "\n".join(["", *(wraps or [""]), "", head, *code])
+        return PythonCode(src, writer.globals, where, 4 + max(len(wraps) - 1, 0))
 
 
 class _Writer:
@@ -176,6 +177,8 @@ class _Writer:
         self.globals: dict[str, Any] = {}
         self.returns = ""
         self.shown: str | None = ""
+        self.wrapped: dict[str, None] = {}  # functions that a trace of the text is to record, too
+        self.wrap = ""
         for name, builtin in _custom_builtins.items():
             self.add_global(name, builtin.obj)
 
@@ -293,8 +296,9 @@ class _Writer:
             out(f"{node!r}{kind} = {_format_target(_argument(args[0]), args[1])}")
             return
         out(f"{node!r}{kind} = {called}({self.arguments(args, node.kwargs)})")
-        if getattr(target, "__module__", "") == "flambeau.fx" and name == "wrap":
-            self.globals.setdefault("wrap", target)
+        if node.meta.get("is_wrapped"):
+            self.wrap = self.wrap or self.add_global("wrap", flambeau.fx.wrap)
+            self.wrapped.setdefault(called)
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         shown = [_argument(a, self) for a in args]

@@ -232,6 +232,8 @@ def _as_called(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
     full = {p.name: p.default for p in op.params} | dict(zip((p.name for p in op.params), args)) | kwargs
     if count > len(op.params) or not set(names) <= set(full):
         return args, kwargs
+    if op.params[0].name == "size" and count > 1 and fn.__code__.co_flags & inspect.CO_VARARGS:
+        return tuple(full["size"]), {n: full[n] for n in names}
     first = [p.name for p in op.params[:count]]
     return tuple(full[n] for n in first), {n: full[n] for n in names}
 

@@ -67,6 +67,10 @@ def __getattr__(name: str) -> _Any:
         return made
     if name in _MODULES:
         return _importlib.import_module(f"flambeau.jit.{name}")
+    if name == "ScriptObject":  # for `torch.ScriptObject`
+        from flambeau.jit._language.run import ScriptObject
+
+        return ScriptObject
     if name == "JITException":  # for `torch.JITException`
         return Error
     raise AttributeError(f"module 'torch.jit' has no attribute '{name}'")

@@ -22,7 +22,7 @@ from flambeau.jit._language.emit import Emitter
 from flambeau.jit._language.graph import Value
 from flambeau.jit._language.program import Compiled
 from flambeau.jit._language.reader import fork
-from flambeau.jit._language.schema import REQUIRED, Argument, Schema, overloads
+from flambeau.jit._language.schema import REQUIRED, Argument, Schema, overloads, registered
 from flambeau.jit._language.values import (
     Builtin,
     Constructor,
@@ -418,9 +418,8 @@ class PythonResolver:
                 return Builtin("aten::" + obj.__name__)
             kind = type(obj).__name__
             if kind in ("OpOverloadPacket", "OpOverload"):
-                return Builtin(
-                    str(obj._qualified_op_name if kind == "OpOverloadPacket" else obj.name().partition(".")[0])
-                )
+                full = str(obj._qualified_op_name if kind == "OpOverloadPacket" else obj.name().partition(".")[0])
+                return Builtin(full, known=None if overloads(full) else registered(obj))
             if type(obj).__name__ == "_OpNamespace":
                 return PythonModule(obj, self)
             if kind == "partial":  # what it takes and gives are tensors

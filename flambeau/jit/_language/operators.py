@@ -515,4 +515,6 @@ def how(schema: Schema) -> str | Callable[..., Any] | None:
     if name in ("add", "mul") and isinstance(first, ty.List):
         return f"({{0}} {_BINARY[name]} {{1}})"
     found = tensor_function(name)
-    return found if found is not None else FUNCTIONS.get(name) or _TEXT.get(name)
+    return (
+        found if found is not None else FUNCTIONS.get(name) or _TEXT.get(name) or getattr(flambeau.ops.aten, name, None)
+    )

@@ -12,7 +12,17 @@ from flambeau.jit._language.failures import PLACES
 from flambeau.jit._language.graph import Block, Graph, Node, Value
 
 
-class Object:
+class ScriptObject:
+    """What objects of compiled classes are; Python makes none. Public as `torch.ScriptObject`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError("torch._C.ScriptObject: No constructor defined!")
+
+
+ScriptObject.__module__ = "torch"
+
+
+class Object(ScriptObject):
     """An object of a compiled class, while a program runs."""
 
     def __init__(self, type: ty.Class) -> None:

@@ -295,6 +295,12 @@ def _into(name: str) -> list[str]:
     return found
 
 
+def registered(op: Any) -> tuple[Schema, ...]:
+    """The schemas of an operator that programs reach as `torch.ops.aten.gelu_backward` alone."""
+    packet = getattr(op, "overloadpacket", op)
+    return tuple(parse(str(getattr(packet, name)._schema)) for name in packet.overloads())
+
+
 def custom(namespace: str, base: str) -> tuple[Schema, ...]:
     """The schemas of a user's operator (`torch.library`)."""
     from flambeau._ops import _DEFINED

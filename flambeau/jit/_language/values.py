@@ -42,8 +42,9 @@ def as_value(em: Any, v: Any, place: Any) -> Value:
 class Builtin(Sugared):
     """An operator, perhaps bound to its first argument."""
 
-    def __init__(self, name: str, self_value: Value | None = None) -> None:
+    def __init__(self, name: str, self_value: Value | None = None, known: Any = None) -> None:
         self.name, self.self_value = name, self_value
+        self.known = known  # its schemas, where they are no part of the language
 
     def kind(self) -> str:
         return "builtin"
@@ -51,7 +52,7 @@ class Builtin(Sugared):
     def call(self, em: Any, args: list[Any], kwargs: dict[str, Any], place: Any) -> Any:
         vs = [as_value(em, a, place) for a in args]
         ks = {k: as_value(em, v, place) for k, v in kwargs.items()}
-        return choose(em, self.name, overloads(self.name), vs, ks, self.self_value, place)
+        return choose(em, self.name, self.known or overloads(self.name), vs, ks, self.self_value, place)
 
 
 class Function(Sugared):
