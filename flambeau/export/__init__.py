@@ -1,6 +1,7 @@
 """Models as graphs (`export`), and as files: native code with a C header for any LLVM target (`emit`)."""
 
 from flambeau.export._archive import load, save
+from flambeau.export._draft_export import draft_export
 from flambeau.export._trace import export
 from flambeau.export.dynamic_shapes import AdditionalInputs, Dim, ShapesCollection, dims
 from flambeau.export.exported_program import ExportedProgram

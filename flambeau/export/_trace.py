@@ -132,6 +132,7 @@ def export(
     strict: bool = False,
     preserve_module_call_signature: tuple[str, ...] = (),
     prefer_deferred_runtime_asserts_over_guards: bool = False,
+    _recording: Any = None,
 ) -> ExportedProgram:
     """A graph of all operators that a module's call with these arguments reaches.
 
@@ -162,7 +163,7 @@ def export(
     given = _spread(mod, args, kwargs, dynamic_shapes)
     names = _input_names(mod, args, kwargs)
     with _untouched(mod, leaves):
-        traced, varying, where = _traced(mod, leaves, in_spec, names, given)
+        traced, varying, where = _traced(mod, leaves, in_spec, names, given, _recording or Composites)
     bounds = {s.name: shapes.Bounds(s.low, s.high) for s in varying}
     bounds |= {
         s.name: shapes.Bounds(s.of(s.symbol.low), s.of(s.symbol.high))
@@ -191,17 +192,17 @@ def _untouched(mod: Any, leaves: list[Any]) -> Iterator[None]:
                     t.copy_(old)
 
 
-def _traced(mod: Any, leaves: list[Any], in_spec: Any, names: list[str], given: list[Any]) -> tuple[_Trace, list[shapes.Symbol], dict[tuple[int, int], shapes.Symbol]]:  # fmt: skip
+def _traced(mod: Any, leaves: list[Any], in_spec: Any, names: list[str], given: list[Any], make: Any) -> tuple[_Trace, list[shapes.Symbol], dict[tuple[int, int], shapes.Symbol]]:  # fmt: skip
     """The model's trace, for all sizes that were said to vary; which they are, and where."""
     # Sizes that have no names may be one and the same, and those of `Dim.AUTO` the example's alone: PyTorch finds that out, too.
     fixed = shapes.without_automatic(given)
     for sizes, tied in ((given, False), (given, True), (fixed, True)):
         varying, where = shapes.symbols(leaves, sizes, tied)
-        traced = _Trace(mod, leaves, in_spec, names)
+        traced = _Trace(mod, leaves, in_spec, names, make())
         if not varying:
             break
         try:
-            _generalize(traced, mod, leaves, in_spec, names, varying, where)
+            _generalize(traced, mod, leaves, in_spec, names, varying, where, make)
             break
         except RuntimeError as error:
             if sizes is fixed or (

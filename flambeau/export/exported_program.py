@@ -30,6 +30,7 @@ class ExportedProgram:
         self._state, self._range_constraints, self._call_spec = state, bounds, call
         self._example_inputs, self._constants, self._dynamic = example, constants, dynamic
         self._dialect = "TRAINING"
+        self._report: Any = None  # of `draft_export`
 
     @property
     def graph_module(self) -> GraphModule:
