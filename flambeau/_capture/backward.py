@@ -158,7 +158,7 @@ def _execute(tracer: Any, roots: Any, keep: bool, create: bool, targets: dict[No
                     raise RuntimeError(TWICE)
                 grads = _through(tracer, node, slots, create)
                 if node.post:
-                    raise Break("a hook of an autograd node")
+                    grads = _post_hooks(tracer, node, grads, slots)
                 if not keep:
                     tracer.spent.add(id(node))
                     tracer.keep(node)
@@ -239,8 +239,10 @@ def _finish(tracer: Any, leaf: Any, buffer: dict[Node, list[Any]], create: bool,
     if t is None:
         return
     _accumulate(tracer, t, slots[0], create)
-    if leaf.post or t._post_hooks:
-        raise Break("a hook after the accumulation of a gradient")
+    if leaf.post:
+        raise Break("a hook of the node that accumulates a gradient")
+    for fn in _held(tracer, _outside(tracer, t, "_post_hooks", t._post_hooks)):
+        tracer.call(fn, (t,), {})
 
 
 def _accumulate(tracer: Any, t: Any, g: Any, create: bool) -> None:
@@ -259,20 +261,19 @@ def _accumulate(tracer: Any, t: Any, g: Any, create: bool) -> None:
 
 def _hooks(tracer: Any, node: Node, slots: list[Any], create: bool) -> list[Any]:
     """Hooks of the node's outputs, its pre-hooks, and gradients that are retained."""
-    if node.leaf and not tracer.is_inside(node):
-        raise Break("a hook of a tensor from outside")
     slots = list(slots)
-    if node.hooks is not None:
-        for nr, hooks in node.hooks.items():
-            for fn in list(hooks.values()):
-                if slots[nr] is not None:
-                    result = tracer.call(fn, (slots[nr],), {})
-                    if result is not None:
-                        if not isinstance(result, Tensor) or result._a.shape != slots[nr]._a.shape:
-                            raise Break("a hook returns something other than a gradient")
-                        slots[nr] = result
-    if node.pre:
-        raise Break("a hook of an autograd node")
+    for nr, hooks in _hooks_of(tracer, node):
+        for fn in hooks:
+            if slots[nr] is not None:
+                result = tracer.call(fn, (slots[nr],), {})
+                if result is not None:
+                    if not _alike(result, slots[nr]):
+                        raise Break("a hook returns something other than a gradient")
+                    slots[nr] = result
+    for fn in list(node.pre.values()) if node.pre else ():
+        result = tracer.call(fn, (tuple(slots),), {})
+        if result is not None:
+            slots = _replaced(tracer, result, slots)
     if node.retained is not None:
         for nr, ref in node.retained.items():
             t = ref()
@@ -281,3 +282,54 @@ def _hooks(tracer: Any, node: Node, slots: list[Any], create: bool) -> list[Any]
                     raise Break("a retained gradient is accumulated")
                 t._grad = slots[nr]
     return slots
+
+
+def _hooks_of(tracer: Any, node: Any) -> list[tuple[int, list[Any]]]:
+    """The hooks of a node's outputs. Those of a leaf from outside are assumed to be these."""
+    t = node.ref() if node.leaf else None
+    if t is None or tracer.source_of(t) is None:
+        table = node.hooks
+    else:
+        table = _outside(tracer, t, "_node.hooks", node.hooks)
+        for name in ("pre", "post", "retained"):
+            if _outside(tracer, t, f"_node.{name}", getattr(node, name)):
+                raise Break("a hook of the node that accumulates a gradient")
+    _held(tracer, table)
+    return [(nr, _held(tracer, hooks)) for nr, hooks in (table or {}).items()]
+
+
+def _outside(tracer: Any, t: Any, name: str, value: Any) -> Any:
+    """Something of a leaf, which is read at each call where the leaf is from outside."""
+    source = tracer.source_of(t)
+    return value if source is None else tracer.reach(value, tracer.sources.anew(f"{{}}.{name}", source))
+
+
+def _held(tracer: Any, table: Any) -> list[Any]:
+    """What a table of hooks holds."""
+    if table is None:
+        return []
+    tracer.scan(table)
+    return list(table.values())
+
+
+def _post_hooks(tracer: Any, node: Node, grads: Sequence[Any], slots: list[Any]) -> Sequence[Any]:
+    """What the hooks of a node make of the gradients of its inputs."""
+    for fn in list(node.post.values()):  # type: ignore[union-attr]
+        result = tracer.call(fn, (tuple(grads), tuple(slots)), {})
+        if result is not None:
+            grads = _replaced(tracer, result, grads)
+    return grads
+
+
+def _replaced(tracer: Any, result: Any, before: Sequence[Any]) -> list[Any]:
+    """The gradients that a hook of a node gives for those that it was given."""
+    tracer.deep(result)
+    given = list(result) if isinstance(result, (tuple, list)) else [result]
+    if len(given) != len(before) or not all(y is None or x is None or _alike(x, y) for x, y in zip(given, before, strict=True)):
+        raise Break("a hook of an autograd node gives other gradients than there are")
+    return given
+
+
+def _alike(x: Any, y: Any) -> bool:
+    """Whether a tensor can be the gradient in the place of another."""
+    return isinstance(x, Tensor) and x._a.shape == y._a.shape and x._a.dtype == y._a.dtype

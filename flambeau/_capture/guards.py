@@ -355,6 +355,7 @@ class Guards:
         else:
             self.sized(name, d, stand, spoken, source)
         node = t._node if t._base is None else self._node_of()(t)
+        hooked = node is not None and node.leaf and (node.watched or t._post_hooks)  # then who runs them assumes what they are
         if not fresh:
             mine = self.kept(ref)
             looks.append(f"{mine}._base is {'None' if t._base is None else 'not None'}")
@@ -363,16 +364,18 @@ class Guards:
             elif node.leaf:
                 self.line(f"n{name} = {ref}._node", False)
                 self.held.append(f"n{name}")
-                looks += [f"{mine}._node is F_n{name}", f"not {mine}._post_hooks"]
-                self.volatile.append((f"not F_n{name}.watched", f"n{name}", "watched"))
+                looks += [f"{mine}._node is F_n{name}", *([] if hooked else [f"not {mine}._post_hooks"])]
+                if not hooked:
+                    self.volatile.append((f"not F_n{name}.watched", f"n{name}", "watched"))
             else:
                 looks.append(f"({mine}._node is not None and not {mine}._node.leaf)")
             self.volatile.append((" and ".join(looks), ref, "_a _base _node _post_hooks"))
         if node is None:
             self.check(f"{ref}._node is not None", f"{spoken} needs no gradient", source)
         elif node.leaf:
-            self.check(f"{ref}._node is None or not {ref}._node.leaf or {ref}._node.watched or {ref}._post_hooks",
-                       f"{spoken} is a leaf that needs a gradient, without hooks", source)  # fmt: skip
+            none = "" if hooked else f" or {ref}._node.watched or {ref}._post_hooks"
+            self.check(f"{ref}._node is None or not {ref}._node.leaf{none}",
+                       f"{spoken} is a leaf that needs a gradient{'' if hooked else ', without hooks'}", source)  # fmt: skip
         else:
             self.check(f"{ref}._node is None or {ref}._node.leaf", f"{spoken} needs a gradient", source)
         if t._base is None:

@@ -48,6 +48,10 @@ def install() -> None:
     HANDLERS[autocast.nest] = _nest
     HANDLERS[checkpoint._without_reentry] = _checkpoint
     HANDLERS[graph.node_of] = transformed.seen
+    HANDLERS[graph.Node.name] = _node_name
+    for fn in (graph.Node.register_hook, graph.Node.register_prehook):
+        HANDLERS[fn] = lambda tr, node, hook, fn=fn: _node_hook(tr, node, hook, fn)
+    HANDLERS[graph.Removable.remove] = _hook_removed
     HANDLERS[_dual.variable] = transformed.variable
     HANDLERS[_dual.running.__enter__] = transformed.enter
     HANDLERS[_dual.running.__exit__] = transformed.leave
@@ -122,6 +126,29 @@ def _register_hook(tr: Tracer, t: Any, hook: Any) -> Any:
         raise Break("a hook is put on a tensor from outside")
     tr.recorder.custom = "a hook of a tensor"
     return t.register_hook(hook)
+
+
+def _node_name(tr: Tracer, node: Any) -> str:
+    _inside(tr, node)
+    return str(node.name())
+
+
+def _node_hook(tr: Tracer, node: Any, hook: Any, fn: Any) -> Any:
+    _inside(tr, node)
+    tr.recorder.custom = "a hook of an autograd node"
+    return fn(node, hook)
+
+
+def _inside(tr: Tracer, node: Any) -> None:
+    """Whether a node is one of those that the capture records: others may be other ones at each call."""
+    if id(node) in tr.outside_nodes or (node.leaf and not tr.is_inside(node)):
+        raise Break("a node of a graph that was recorded outside")
+
+
+def _hook_removed(tr: Tracer, handle: Any) -> None:
+    if tr.source_of(handle) is not None:
+        raise Break("a hook that was put on outside is removed")
+    handle.remove()
 
 
 def _retain_grad(tr: Tracer, t: Any) -> None:

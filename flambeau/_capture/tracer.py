@@ -240,8 +240,6 @@ class Tracer:
         node = node_of(t)
         self.guards.tensor(entry[1], t, array, stand)
         if node is not None:
-            if node.leaf and (node.watched or t._post_hooks):
-                raise Break("a tensor from outside has hooks")
             if not node.leaf:
                 self.outside_nodes.add(id(node))
             self.keep(node)

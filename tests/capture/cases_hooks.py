@@ -1,8 +1,10 @@
 """Modules whose hooks, children, buffers and forwards are replaced."""
 
+import warnings
+
 import flambeau as torch
 from flambeau import nn
-from tests.capture.world import calls, case, freeze, x
+from tests.capture.world import calls, case, freeze, near, net, rows, whole, x
 
 
 @case
@@ -111,3 +113,123 @@ def shared_parameters_are_separated(wrap):
     out = calls(g, (x(),))
     b.weight = nn.Parameter(torch.zeros(3, 3))
     return out + calls(g, (x(),))
+
+
+def trained(m, wrap):
+    """A step of training, compiled, and what tells of it."""
+    opt = torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.5)
+
+    def step(t):
+        opt.zero_grad()
+        loss = m(t).pow(2).mean()
+        loss.backward()
+        opt.step()
+        return loss.detach()
+
+    return wrap(step)
+
+
+@near
+@whole
+def hooks_of_parameters(wrap):
+    m = net(3, 4, 2)
+    step = trained(m, wrap)
+    out = calls(step, (rows(),), (rows(),))
+    seen = []
+    one = m[0].weight.register_hook(lambda g: g.clamp(-0.05, 0.05))
+    out += calls(step, (rows(),), (rows(),))
+    two = m[0].weight.register_hook(lambda g: seen.append(g.shape[0]))
+    m[1].bias.register_hook(lambda g: g * scale[0])
+    scale = [2.0]
+    out += calls(step, (rows(),), (rows(),))
+    one.remove()
+    out += calls(step, (rows(),), (rows(),))
+    scale[0] = 0.0
+    out += calls(step, (rows(),), (rows(),))
+    two.remove()
+    return [*out, *calls(step, (rows(),), (rows(),)), seen, freeze(list(m.parameters()))]
+
+
+@near
+@whole
+def hooks_after_gradients(wrap):
+    m = net(3, 4, 2)
+    opts = {p: torch.optim.SGD([p], lr=0.1) for p in m.parameters()}
+
+    def stepped(p):
+        opts[p].step()
+        opts[p].zero_grad()
+
+    handles = [p.register_post_accumulate_grad_hook(stepped) for p in m.parameters()]
+
+    def step(t):
+        loss = m(t).pow(2).mean()
+        loss.backward()
+        return loss.detach()
+
+    step = wrap(step)
+    out = calls(step, (rows(),), (rows(),), (rows(),))
+    handles[0].remove()
+    out += calls(step, (rows(),), (rows(),))
+    return [*out, freeze(m[0].weight.grad), freeze(list(m.parameters()))]
+
+
+@near
+@whole
+def hooks_of_modules_in_backward(wrap):
+    m = net(3, 4, 2)
+    step = trained(m, wrap)
+    out, seen = calls(step, (rows(),)), []
+
+    def halved(mod, given, outs):
+        seen.append((len(given), outs[0].shape[1]))
+        return (given[0] * 0.5,)
+
+    one = m[1].register_full_backward_hook(halved)
+    out += calls(step, (rows(),), (rows(),))
+    two = m[1].register_full_backward_pre_hook(lambda mod, outs: (outs[0] * 3,))
+    out += calls(step, (rows(),), (rows(),))
+    one.remove()
+    out += calls(step, (rows(),), (rows(),))
+    two.remove()
+    return [*out, *calls(step, (rows(),), (rows(),)), seen, freeze(list(m.parameters()))]
+
+
+@near
+@case
+def hooks_of_modules_that_see_no_gradient_of_inputs(wrap):
+    m, seen = net(3, 4, 2), []
+    m.register_full_backward_hook(lambda mod, given, outs: seen.append((given, freeze(outs[0]))))
+    step = trained(m, wrap)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        out = calls(step, (rows(),), (rows(),), (rows(),))
+    return [*out, seen, freeze(list(m.parameters()))]
+
+
+@near
+@case
+def hooks_where_backward_is_called_outside(wrap):
+    m, seen = net(3, 4, 2), []
+    m[0].weight.register_hook(lambda g: g * 2)
+    m[1].register_full_backward_hook(lambda mod, given, outs: seen.append(outs[0].shape))
+    f = wrap(lambda t: m(t).pow(2).mean())
+    for _ in range(3):
+        f(rows()).backward()
+    return [[freeze(p.grad) for p in m.parameters()], seen]
+
+
+@near
+@whole
+def nodes_with_hooks(wrap):
+    def f(t):
+        w = t.clone().requires_grad_()
+        a = w * 2
+        b = a.exp()
+        a.grad_fn.register_prehook(lambda gs: (gs[0] * 3,))
+        b.grad_fn.register_hook(lambda ins, outs: (ins[0] + outs[0],))
+        b.sum().backward()
+        return w.grad
+
+    f = wrap(f)
+    return calls(f, (x(),), (x(3, 1),))
