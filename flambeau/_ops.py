@@ -103,7 +103,7 @@ class OpOverload:
     @property
     def is_random(self) -> bool:
         """Whether the call takes numbers from a generator."""
-        return self.op.module.endswith((".random", ".dropout"))
+        return self.op.draws or self.op.module.endswith(".dropout")
 
 
 class CustomOverload(OpOverload):

@@ -47,7 +47,8 @@ def optimized(model: Any, backend: Any, fullgraph: bool, dynamic: bool | None, o
             else model.__func__
         )
         return types.MethodType(inner, model.__self__)
-    if isinstance(model, types.FunctionType) and getattr(model, "__op__", None) is None:
+    operator = getattr(model, "__op__", None) is not None and not hasattr(model, "__wrapped__")
+    if isinstance(model, types.FunctionType) and not operator:
         original = model.__dict__.get("_torchdynamo_orig_callable")
         return compiled(model if original is None else original, found, fullgraph, dynamic, limit)
     call = getattr(type(model), "__call__", None)  # noqa: B004  (which function it is)

@@ -65,6 +65,19 @@ def _whole(module: Any, examples: list[Any]) -> Any:
     return made.call
 
 
+def made(backend: Callable[..., Any], module: Any, examples: list[Any]) -> Callable[..., Any]:
+    """What a backend makes of a graph. Where something is refused in what a backend of one's own made, all is as before, too."""
+    if backend in (native, eager):
+        run: Callable[..., Any] = backend(module, examples)
+        return run
+    theirs: list[Callable[..., Any]] = []
+    whole = lambda *inputs: theirs[0](*inputs)
+    kept = guarded(module, whole)  # what may be refused is told by the graph as it was captured
+    theirs.append(backend(module, examples))
+    assert callable(theirs[0]), "compiler_fn did not return callable"
+    return theirs[0] if kept is whole else kept
+
+
 def recalled(module: Callable[[], Any], blueprint: Any) -> Any:
     """The native program of a graph that was met before; `module` gives the graph where it is wanted all the same."""
     from flambeau._capture.lower import Compiled

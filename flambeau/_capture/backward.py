@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
+
 from flambeau import autograd
 from flambeau._capture.breaks import Break
 from flambeau._eager import record
@@ -230,7 +232,8 @@ def _finish(tracer: Any, leaf: Any, buffer: dict[Node, list[Any]], create: bool,
     if slots is None:
         return
     t = leaf.ref()
-    if leaf.watched:
+    hooked = leaf.watched or (t is not None and t._post_hooks)
+    if hooked:
         slots = _hooks(tracer, leaf, slots, create)
     if targets is not None:
         if leaf in targets:
@@ -241,22 +244,31 @@ def _finish(tracer: Any, leaf: Any, buffer: dict[Node, list[Any]], create: bool,
     _accumulate(tracer, t, slots[0], create)
     if leaf.post:
         raise Break("a hook of the node that accumulates a gradient")
-    for fn in _held(tracer, _outside(tracer, t, "_post_hooks", t._post_hooks)):
-        tracer.call(fn, (t,), {})
+    if hooked:
+        for fn in _held(tracer, _outside(tracer, t, "_post_hooks", t._post_hooks)):
+            tracer.call(fn, (t,), {})
 
 
 def _accumulate(tracer: Any, t: Any, g: Any, create: bool) -> None:
     """`t.grad += g`, as a read and a write of an attribute of t."""
     old = tracer.tensor_grad(t)
     if old is None:
-        made = g.clone() if g._node is None or not create else g
-        if made._a.strides != t._a.strides and made._a.flags.c_contiguous is False and t._a.flags.c_contiguous:
-            made = made.contiguous()
-        tracer.set_tensor_grad(t, made)
+        tracer.set_tensor_grad(t, g if create and g._node is not None else _laid_out_as(t, g))
     elif create:
         tracer.set_tensor_grad(t, old + g)
     else:
         old.add_(g)
+
+
+def _laid_out_as(t: Any, g: Any) -> Any:
+    """A copy of a gradient that lies as its leaf does, where that has no gaps and no overlaps; else in order."""
+    made = g.clone()
+    a, b = made._a, t._a
+    if a.strides == b.strides or (a.flags.c_contiguous and (b.flags.c_contiguous or type(b) is not np.ndarray)):
+        return made
+    if b.flags.c_contiguous or np.empty_like(b).strides != b.strides:
+        return made.contiguous()
+    return _public("empty_like")(t).copy_(g)
 
 
 def _hooks(tracer: Any, node: Node, slots: list[Any], create: bool) -> list[Any]:
@@ -325,7 +337,9 @@ def _replaced(tracer: Any, result: Any, before: Sequence[Any]) -> list[Any]:
     """The gradients that a hook of a node gives for those that it was given."""
     tracer.deep(result)
     given = list(result) if isinstance(result, (tuple, list)) else [result]
-    if len(given) != len(before) or not all(y is None or x is None or _alike(x, y) for x, y in zip(given, before, strict=True)):
+    if len(given) != len(before) or not all(
+        y is None or x is None or _alike(x, y) for x, y in zip(given, before, strict=True)
+    ):
         raise Break("a hook of an autograd node gives other gradients than there are")
     return given
 

@@ -13,6 +13,7 @@ from typing import Any
 from flambeau._capture import builtin_calls, builtin_classes, builtin_methods, frame
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked
+from flambeau._capture.recorder import lifted
 from flambeau._capture.tracer import MISSING, Tracer, is_constant, lookup
 from flambeau._eager.graph import serial
 from flambeau._eager.modes import STATE
@@ -125,7 +126,7 @@ def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     inner = fn.__dict__.get("_torchdynamo_orig_callable")
     if inner is not None:  # a compiled function: what it was made from
         return call(tr, inner, args, kwargs, tail)
-    if getattr(fn, "__op__", None) is not None:
+    if getattr(fn, "__op__", None) is not None and "__wrapped__" not in fn.__dict__:  # not what merely goes by its name
         return _leaf(tr, fn, args, kwargs)
     space = fn.__globals__.get("__name__", "")
     if (space.startswith(_LEAVES) and space not in _FOLLOWED) or space == "flambeau.overrides":
@@ -142,6 +143,8 @@ def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
                 "what follows depends on the data: keep it in a tensor, as torch.where does",
             )
         raise Break(f"'{fn.__qualname__}' of {space} is called", "")
+    if space == "flambeau.func._batched":  # what a batch tells, and its members that are no operators
+        return fn(*args, **kwargs)
     code = fn.__code__
     if code.co_flags & (0x80 | 0x200):
         raise Break(f"the coroutine '{fn.__qualname__}'")
@@ -275,6 +278,8 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
     if kwargs:
         args = custom._bound(cls, args, kwargs, separate)
     tr.deep(args)
+    if lifted(args):
+        raise Break("a custom autograd function meets a batch, or a tangent")
     node, tensors, recording = custom.begun(cls, args)
     before, STATE.grad = STATE.grad, False
     try:

@@ -212,6 +212,8 @@ class Replay:
                 self.build.append(f"{name}._node = Spent({node.name()!r})")
             else:
                 self.live = True
+                if self.tracer.spent and transformed.reaches(node, self.tracer.spent):
+                    raise Break("a result's history goes on into a graph that backward() has freed")
                 if node.watched:
                     raise Break("a tensor with hooks leaves the function")
         if t._grad is not None:

@@ -313,7 +313,8 @@ class Function:
         parameters, frames_of = start()
         places: list[Place] = []
         stopped: Break | None = None
-        assumes = selects = True
+        assumes: Any = True
+        selects = True
         while True:
             tr = Tracer(parameters, segment.changing, symbolic, symbolic and self.dynamic is True)
             tr.assumes, tr.selects = assumes, selects
@@ -335,7 +336,7 @@ class Function:
             except Raises:
                 raise UserError from None
             except Assumed:
-                assumes, stopped, places = False, None, []
+                assumes, stopped, places = "gate" if assumes is True else "", None, []
             except Selected:
                 selects, stopped, places = False, None, []
             except Break as b:
@@ -382,6 +383,8 @@ class Function:
         if tr.recorder.inside_leaf and replay.live:
             raise Break("a tensor made inside needs a gradient, and results have a history")
         live = replay.live or tr.recorder.history_changed()
+        if live and tr.recorder.expects:
+            raise Assumed  # a backward pass outside would be traced without it
         if live and tr.recorder.custom:
             raise Break(
                 f"{tr.recorder.custom} is part of the history of a result", "call backward() in the same function"

@@ -22,7 +22,7 @@ import flambeau
 from flambeau._backends.cpu.library_attention import dense_like
 from flambeau._backends.meta import MetaArray
 from flambeau._capture import place
-from flambeau._capture.refusals import DIVISIONS, refuses
+from flambeau._capture.refusals import DIVISIONS, asserts, refuses
 from flambeau._eager import bodies, promotion
 from flambeau._eager.narrow import expressions, narrowed, way
 from flambeau._ground import dumps
@@ -222,6 +222,8 @@ class Builder:
             if s.written or any(r.source == s.source for r in results):
                 raise Unsupported(f"the attribute {name} is written or returned")
         writes = [(i, s.expr) for i, s in storages if s.written]
+        if any(_overlaps(self.leaves_of[i].layout) for i, _ in writes):
+            raise Unsupported("an input is written whose elements share memory")
         changed = {self.leaves_of[i].expr for i, _ in writes}
         parts = {i: found for i, s in storages if s.written and (found := self.stored(s, changed)) is not None}
         if self.checks:
@@ -301,6 +303,9 @@ class Builder:
     def operator(self, target: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], val: Any) -> Any:
         op = target.op
         values = bound(op, args, kwargs)
+        if asserts(target):
+            self.check(K.logical_not(values[0].expr))
+            return None
         if op.kind == "composite":
             raise Unsupported(f"{target} is made of other operators")
         if op.view and target.is_write:
@@ -543,6 +548,18 @@ class Builder:
                 return target(*args, **kwargs)
         except Exception as problem:
             raise Unsupported(f"the shapes that {target} gives are unknown: {problem}") from problem
+
+
+def _overlaps(layout: Layout) -> bool:
+    """Whether elements of an array lie in one place, as far as numbers tell."""
+    reached = 1
+    for t, n in sorted(
+        (abs(t), n) for n, t in zip(layout.shape, layout.strides) if type(n) is int and type(t) is int and n > 1
+    ):
+        if t < reached:
+            return True
+        reached += (n - 1) * t
+    return any(type(t) is int and t == 0 for n, t in zip(layout.shape, layout.strides) if type(n) is not int)
 
 
 @dataclass(frozen=True)

@@ -355,7 +355,9 @@ class Guards:
         else:
             self.sized(name, d, stand, spoken, source)
         node = t._node if t._base is None else self._node_of()(t)
-        hooked = node is not None and node.leaf and (node.watched or t._post_hooks)  # then who runs them assumes what they are
+        hooked = (
+            node is not None and node.leaf and (node.watched or t._post_hooks)
+        )  # then who runs them assumes what they are
         if not fresh:
             mine = self.kept(ref)
             looks.append(f"{mine}._base is {'None' if t._base is None else 'not None'}")

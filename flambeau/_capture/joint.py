@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import flambeau
-from flambeau._capture import logs
+from flambeau._capture import logs, mistakes
 from flambeau._capture.breaks import REFUSED
 from flambeau._capture.expressions import Unsupported
 from flambeau._capture.lower import Compiled, Nodes
@@ -69,9 +69,14 @@ class Joint:
                 self.kept = [n for n, t in enumerate(out) if isinstance(t, Tensor) and t.requires_grad]
                 if any(isinstance(t, Tensor) and any(t._a is x._a for x in xs if isinstance(x, Tensor)) for t in out):
                     raise Unsupported("a result that is an input")
-                grads = flambeau.autograd.grad([out[n] for n in self.kept], list(leaves.values()),
-                                               [values[len(inputs) + n] for n in range(len(self.kept))],
-                                               create_graph=True, allow_unused=True)  # fmt: skip
+                given = [values[len(inputs) + n] for n in range(len(self.kept))]
+                try:
+                    grads = flambeau.autograd.grad([out[n] for n in self.kept], list(leaves.values()), given,
+                                                   create_graph=True, allow_unused=True)  # fmt: skip
+                except RuntimeError as problem:  # eager code is refused, too, if it comes to a backward pass
+                    if mistakes.ours(problem):
+                        raise
+                    raise Unsupported(f"a backward pass that is refused: {problem}") from problem
             return (*out, *grads)
 
         self.kept = [n for n, t in enumerate(shapes) if isinstance(t, Tensor) and t.is_floating_point()]

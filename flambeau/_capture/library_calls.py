@@ -7,6 +7,7 @@ from typing import Any
 from flambeau._capture import backward as backwards
 from flambeau._capture.breaks import Break
 from flambeau._capture.builtin_calls import HANDLERS
+from flambeau._capture.operations import unpack
 from flambeau._capture.tracer import Tracer
 from flambeau._eager.modes import STATE
 from flambeau._tensor import Tensor
@@ -18,7 +19,9 @@ def install() -> None:
     from flambeau import autograd
     from flambeau._capture import calls, control, transformed
     from flambeau._eager import autocast, construct, graph, names
+    from flambeau.amp import grad_scaler
     from flambeau.autograd import _dual
+    from flambeau.func import _transforms, _vmap
     from flambeau.utils import checkpoint
 
     HANDLERS[autograd.backward] = backwards.backward
@@ -47,6 +50,7 @@ def install() -> None:
     HANDLERS[autocast.clear] = lambda tr: autocast.clear()
     HANDLERS[autocast.nest] = _nest
     HANDLERS[checkpoint._without_reentry] = _checkpoint
+    HANDLERS[grad_scaler._infinite] = _infinite
     HANDLERS[graph.node_of] = transformed.seen
     HANDLERS[graph.Node.name] = _node_name
     for fn in (graph.Node.register_hook, graph.Node.register_prehook):
@@ -58,8 +62,19 @@ def install() -> None:
     HANDLERS[_dual.closed] = transformed.closed
     HANDLERS[_dual.beyond] = transformed.beyond
     HANDLERS[autograd.gradients] = transformed.gradients
+    HANDLERS[_vmap.run] = transformed.mapped
+    HANDLERS[_transforms.jvp] = transformed.directional
     HANDLERS[names.public] = lambda tr, name: names.public(name)
     HANDLERS[checkpoint._with_reentry] = _checkpoint_with_reentry
+
+
+def _infinite(tr: Tracer, found: Any) -> bool:
+    """Steps are good, as a rule: a call whose step is not is refused, and eager code leaves it out."""
+    total = sum(unpack(tr, found))
+    if not isinstance(total, Tensor):
+        return bool(total)
+    tr.expect(total, False)
+    return False
 
 
 def _graph_break(tr: Tracer, *message: Any) -> None:

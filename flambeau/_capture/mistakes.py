@@ -71,6 +71,16 @@ def ours(e: BaseException) -> bool:
     return at in _OWN or (at in _ITEMS and code not in _asked)
 
 
+def within(e: BaseException) -> bool:
+    """Whether an error was raised by the library's code."""
+    tb = e.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return tb is None or tb.tb_frame.f_code.co_filename.startswith(
+        (os.path.dirname(_HERE.rstrip(os.sep)) + os.sep, "<flambeau ")
+    )
+
+
 def handled(e: BaseException) -> None:
     """An error is about to be caught by the program: not one of ours."""
     if isinstance(e, Exception) and ours(e):

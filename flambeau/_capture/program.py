@@ -81,14 +81,13 @@ class Program:
     def compile(self, backend: Callable[..., Any], examples: list[Any], blueprint: Any = None) -> None:
         """Let the backend make a function of it, in the grad mode in which it will run. `blueprint`: what the native one made earlier."""
         before, STATE.grad = STATE.grad, STATE.grad and self.live
-        if backend is not backends.native:
-            self.module.recompile()  # whoever edits the graph says when its code is another one
         try:
+            if backend is not backends.native:
+                self.module.recompile()  # whoever edits the graph says when its code is another one
             if blueprint is not None:
                 self.run = backends.recalled(lambda: self.module, blueprint)
             else:
-                self.run = backend(self.module, examples)
-            assert callable(self.run), "compiler_fn did not return callable"
+                self.run = backends.made(backend, self.module, examples)
         except Exception as problem:
             if config.suppress_errors:
                 raise Break(f"the backend raised {problem!r}") from problem
@@ -190,6 +189,8 @@ def _module(lines: list[Value], inputs: list[tuple[Any, Value, Any]], outputs: l
         node.meta["val"] = (
             tuple(None if s is None else described(s) for s in v.sample)
             if isinstance(v.sample, list)
+            else None
+            if v.sample is None
             else described(v.sample)
         )
         nodes[id(v)] = node

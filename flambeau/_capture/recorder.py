@@ -54,6 +54,7 @@ class Recorder:
         self.lines: list[Value] = []
         self.inputs: list[tuple[Any, Value, Any]] = []  # (source, value, tensor or number)
         self.random = False
+        self.transforming = 0  # how many transforms of the library's own are running
         self.custom = ""  # what makes the history other than that of the operators
         self.inside_leaf = False  # a tensor made by the program became a leaf of the graph
         self._arrays: dict[int, tuple[Any, Value]] = {}
@@ -68,6 +69,7 @@ class Recorder:
         self._generator: Any = None
         self.geometry: Geometry | None = None  # how results lie, where they are not computed
         self.mutated: list[Any] = []  # outside tensors that were written
+        self.expects = False  # whether calls are refused for what the function itself looks at
         self.chosen: dict[int, Value] = {}  # lines that stand for a view at a place that data tells -> what they view
 
     # ---- entering the call path ----
@@ -234,13 +236,13 @@ class Recorder:
         args, kwargs = self._arguments(op, values)
         if into:
             self.writing(values[op.receiver_at], op.custom is None and self.geometry is not None)
-        if op.module.endswith(".random"):
+        if op.draws:
             self._draw(values)
         if into and op.view:
             return self._view_in_place(op, values, args, kwargs)
         r = self._run(op, values, into)
         v = self.emit("call", target(op, into), args, kwargs)
-        v.effect = into or self._is_random(op)
+        v.effect = into or op.draws
         if into:
             v.sample = _sample(r)
         else:
@@ -274,9 +276,6 @@ class Recorder:
                 elif any(type(s) is type(x) and s == x for s in node.saved):
                     y.fixed()
         return r
-
-    def _is_random(self, op: Op) -> bool:
-        return op.module.endswith(".random")
 
     def _view_in_place(self, op: Op, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
         t = values[op.receiver_at]
@@ -321,7 +320,7 @@ class Recorder:
             raise Break(f"'{op.aten}' with out=")
         args, kwargs = self._arguments(op, values)
         given = {n: v for n, v in extra.items() if v not in (None, False) and n != "requires_grad"}
-        if op.module.endswith(".random"):
+        if op.draws:
             self._draw(values)
         raw = tuple(map(_plain, values)) if self.tracer.symbols is None else values
         if self.geometry is not None:
@@ -333,7 +332,7 @@ class Recorder:
         if r.device.type != "cpu":
             raise Break(f"a tensor on the device '{r.device}'")
         v = self.emit("call", target(op, False), args, kwargs | given)
-        v.effect = self._is_random(op)
+        v.effect = op.draws
         self._results(v, r, op)
         if extra["requires_grad"]:
             create.require(r)
@@ -438,13 +437,21 @@ class Recorder:
         for held in (self._arrays, self._outside, self._stands, self._kept, self._memory, self._before, self.mutated):
             held.clear()
 
+    def walked(self, create: bool) -> None:
+        """The library's own engine runs. Where a transform asks for gradients that are tensors, what it does is noted like all else."""
+        if not (create and self.transforming):
+            raise Break("backward() is called by code that capture does not follow")
+
     def read(self, t: Any, what: str) -> None:
         """The elements of a tensor are wanted in Python."""
-        if t is None:
-            raise Break(f"{what} is called by code that capture does not follow")
         raise Break(
             f"{what} reads a tensor", "what follows depends on the data: keep it in a tensor, as torch.where does"
         )
+
+    def expect(self, t: Any) -> None:
+        """Calls in which a truth value does not hold are refused."""
+        v = self.emit("call", target(_op("_assert_async.msg"), False), (self.value(t), "eager code goes another way"))
+        v.effect = self.expects = True
 
     def refuses(self, info: Any) -> None:
         """The function raises where a number of `info` is not 0: that none is, is looked at when the program has run."""
@@ -647,6 +654,13 @@ def _sample(t: Tensor) -> Any:
 # ---------------------------------------------------------------- in the call path
 
 
+def lifted(x: Any) -> bool:
+    """Whether a tensor stands for more than its memory: a batch, or one with a tangent. What is made of it is for its transform to say."""
+    if isinstance(x, (list, tuple)):
+        return any(map(lifted, x))
+    return isinstance(x, Tensor) and (type(x).__name__ == "BatchedTensor" or bool(x._tangents))
+
+
 def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     recorder = STATE.recorder
     return NotImplemented if recorder is None else recorder.operator(op, values, out, into)
@@ -659,7 +673,7 @@ def _creation(op: Op, values: Any, out: Any, extra: Any) -> Any:
 
 def _method(fn: Any, args: Any, kwargs: Any) -> Any:
     recorder = STATE.recorder
-    if recorder is not None:
+    if recorder is not None and not (STATE.transforms and lifted(args)):
         result = recorder.method(fn, args, kwargs)
         if result is not NotImplemented:
             return result

@@ -29,10 +29,17 @@ def refuses(target: Any, made: Any) -> bool:
     if not isinstance(target, OpOverload):
         return False
     op = target.op
+    if asserts(target):
+        return True
     if op.aten in DIVISIONS:
         dtype = made[1] if isinstance(made, tuple) and len(made) > 1 else getattr(made, "dtype", None)
         return dtype is None or dtype.kind in "iub"
     return not (op.view or op.kind == "pointwise" or op.module.rpartition(".")[2] in _BY_SHAPE)
+
+
+def asserts(target: Any) -> bool:
+    """Whether a call does nothing but refuse."""
+    return isinstance(target, OpOverload) and target.op.aten.startswith("_assert_async")
 
 
 def may_refuse(lines: Iterable[Value]) -> bool:
@@ -40,4 +47,4 @@ def may_refuse(lines: Iterable[Value]) -> bool:
     return any(v.kind == "call" and refuses(v.target, v.sample) for v in lines)
 
 
-__all__ = ["DIVISIONS", "may_refuse", "refuses"]
+__all__ = ["DIVISIONS", "asserts", "may_refuse", "refuses"]

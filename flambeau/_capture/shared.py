@@ -12,6 +12,7 @@ from typing import Any
 
 from flambeau._capture.breaks import REFUSED
 from flambeau._capture.expressions import Unsupported
+from flambeau._capture.refusals import asserts
 from flambeau._eager.views import memory_of
 from flambeau._ops import OpOverload
 from flambeau.fx.graph import Graph
@@ -112,7 +113,9 @@ def _switches(n: Node) -> bool:
 
 
 def _effect(n: Node) -> bool:
-    return _switches(n) or (isinstance(n.target, OpOverload) and (n.target.is_write or n.target.is_random))
+    return _switches(n) or (
+        isinstance(n.target, OpOverload) and (n.target.is_write or n.target.is_random or asserts(n.target))
+    )
 
 
 def with_views(run: Callable[..., Sequence[Any]], views: GraphModule) -> Callable[..., Sequence[Any]]:

@@ -424,7 +424,7 @@ def run(op: Op, arrays: tuple[Any, ...]) -> Any:
 
 
 def _read(op: Op, arrays: tuple[Any, ...]) -> Any:
-    if op.module.endswith(".random") or (op.module.endswith(".create") and any(p.name == "size" for p in op.params)):
+    if op.draws or (op.module.endswith(".create") and any(p.name == "size" for p in op.params)):
         return _drawn(op, arrays)
     b = Shapes()
     held: dict[Expr, Any] = {}
@@ -484,7 +484,7 @@ def _drawn(op: Op, arrays: tuple[Any, ...]) -> MetaArray:
     """What is drawn or filled: as large as it says, or as its first array."""
     arrays = tuple(v.raw if isinstance(v, TrackedFloat) else v for v in arrays)
     at = next((i for i, p in enumerate(op.params) if p.name == "size"), None)
-    if at is not None and isinstance(arrays[0], MetaArray) and not op.module.endswith(".random"):
+    if at is not None and isinstance(arrays[0], MetaArray) and not op.draws:
         arrays = (np.empty((0,), np.dtype(arrays[0].dtype.str)), *arrays[1:])  # only its dtype matters
     if at is None:
         if not isinstance(arrays[0], MetaArray) or any(isinstance(x, MetaArray) for x in arrays[1:]):

@@ -103,7 +103,9 @@ class Tracer:
         self.state_before = _state()
         self.depth = 0
         self.generators: list[Any] = []  # those that the capture follows
-        self.assumes = False  # whether branches that raise are assumed not to be taken
+        self.assumes: bool | str = (
+            False  # whether branches that raise are assumed not to be taken; "gate": calls that take them are refused
+        )
         self.assumed: list[tuple[Any, bool]] = []  # tensors that must be true, or false, when the program has run
         self.selects = False  # whether a copy may stand for a view at a place that data tells
         self.transforms = False  # whether there were any
@@ -498,12 +500,22 @@ class Tracer:
         self.examine(t)
         if self.symbols is not None or type(t._a) is not np.ndarray or t._a.size != 1:
             return self.truth(t)
+        if self.assumes == "gate":
+            self.expect(t, value)
+            return value
         if self.recorder.geometry is not None:
             raise Wanted("a tensor's elements are looked at")
         if bool(t._a.reshape(-1)[0]) is not value:
             raise Raises("an error is raised for what a tensor holds")
         self.assumed.append((self.recorder.copied(t), value))
         return value
+
+    def expect(self, t: Any, value: bool) -> None:
+        """That a tensor is true, or false: the program refuses a call where it is not, before anything is written."""
+        if not self.assumes:
+            self.truth(t)
+        self.examine(t)
+        self.recorder.expect(t.ne(0) if value else t.eq(0))
 
     # ---- attributes ----
 

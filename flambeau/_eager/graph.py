@@ -294,7 +294,7 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
     Nodes run in the reverse of the order in which they were recorded, each once, when everything that uses it has run.
     """
     if STATE.recorder is not None:
-        STATE.recorder.read(None, "backward()")
+        STATE.recorder.walked(create)
     buffer: dict[Node, Any] = {}
     order: list[Node] = []
     waiting: dict[Node, int] = {}  # how many edges a leaf still waits for

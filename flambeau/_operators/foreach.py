@@ -174,8 +174,7 @@ def _foreach_copy_(self: Sequence[Tensor], src: Sequence[Tensor], non_blocking: 
 def _amp_foreach_non_finite_check_and_unscale_(tensors: Sequence[Tensor], found_inf: Tensor, inv_scale: Tensor) -> None:
     """Multiply gradients by `inv_scale` in place; `found_inf` becomes 1 where one of them holds an infinity or NaN."""
     for t in tensors:
-        if not t.isfinite().all():
-            found_inf.fill_(1.0)
+        found_inf.masked_fill_(t.isfinite().all().logical_not(), 1.0)
         t.mul_(inv_scale.to(t.dtype))
 
 
@@ -186,15 +185,10 @@ def _amp_foreach_non_finite_check_and_unscale_(tensors: Sequence[Tensor], found_
 def _amp_update_scale_(input: Tensor, growth_tracker: Tensor, found_inf: Tensor, scale_growth_factor: float, scale_backoff_factor: float,
                        growth_interval: int) -> Tensor:  # fmt: skip
     """A loss scale after a step: smaller after a bad one, larger after `growth_interval` good ones in a row."""
-    if found_inf.item():
-        input.mul_(scale_backoff_factor)
-        growth_tracker.fill_(0)
-        return input
-    good = growth_tracker.item() + 1
-    if good == growth_interval:
-        larger = input * scale_growth_factor
-        if larger.isfinite():
-            input.copy_(larger)
-        good = 0
-    growth_tracker.fill_(good)
+    bad, good = found_inf.ne(0).reshape(()), growth_tracker + 1
+    full = good.eq(growth_interval)
+    larger = input * scale_growth_factor
+    grown = input.where((full & larger.isfinite()).logical_not(), larger)
+    input.copy_(grown.where(bad.logical_not(), input * scale_backoff_factor))
+    growth_tracker.copy_(good.masked_fill(full | bad, 0))
     return input

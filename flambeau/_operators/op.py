@@ -378,6 +378,11 @@ class Op:
         """The position of a method's self."""
         return next((i for i, p in enumerate(self.params) if p.name == "input"), 0)
 
+    @cached_property
+    def draws(self) -> bool:
+        """Whether it takes numbers from a generator."""
+        return any(p.name == "generator" for p in self.params)
+
     @property
     def tensors(self) -> tuple[str, ...]:
         """Names of the parameters that hold one tensor."""

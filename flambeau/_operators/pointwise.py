@@ -205,6 +205,8 @@ def _(k: Any, input: Any, other: Any) -> Any:
 )
 def div_mode(k: Kernel[T], input: T, other: N, *, rounding_mode: str | None) -> T:
     """Divides elementwise and rounds: not at all (None), towards zero ("trunc") or down ("floor")."""
+    if rounding_mode is None:
+        return input / other
     return quotient_below(k, input, other) if rounding_mode == "floor" else k.trunc(k.rounded(input / other))
 
 

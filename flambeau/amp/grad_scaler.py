@@ -27,6 +27,11 @@ def _refresh_per_optimizer_state():
     return {"stage": OptState.READY, "found_inf_per_device": {}}
 
 
+def _infinite(found):
+    """Whether some device held an infinity or NaN."""
+    return bool(sum(v.item() for v in found))
+
+
 class GradScaler:
     """Scales losses and steps optimizers.
 
@@ -134,9 +139,9 @@ class GradScaler:
         state["stage"] = OptState.UNSCALED
 
     def _maybe_opt_step(self, optimizer, optimizer_state, *args, **kwargs):
-        if not sum(v.item() for v in optimizer_state["found_inf_per_device"].values()):
-            return optimizer.step(*args, **kwargs)
-        return None
+        if _infinite(optimizer_state["found_inf_per_device"].values()):
+            return None
+        return optimizer.step(*args, **kwargs)
 
     def step(self, optimizer, *args, **kwargs):
         """`optimizer.step()` on unscaled gradients, unless they hold an infinity or NaN; what it returns."""

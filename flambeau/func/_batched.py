@@ -227,7 +227,6 @@ def unwrap(t: Any, level: Level, dim: int) -> Any:
 
 # ---------------------------------------------------------------- operators
 
-_RANDOM = ("flambeau._operators.random", "flambeau._operators.random_integers")
 _DROPOUT = "flambeau._operators.dropout"
 _SAME = (
     "Vmap does not currently support same randomness with a batched tensor input. Please file an issue with functorch"
@@ -241,7 +240,7 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     if not LEVELS.open:
         return NotImplemented
     depths = [t._level for t in tensors_of(op, values) if type(t) is BatchedTensor]
-    random = op.module in _RANDOM
+    random = op.draws
     if not depths:
         if op.module == _DROPOUT and LEVELS.open[-1].randomness == "different":
             x, *rest = values
@@ -365,7 +364,7 @@ def _in_place(op: Op, values: Any, level: Level) -> Any:
     target = values[op.receiver_at]
     if value_at(target, level.depth) is None:
         raise Unbatched(_unbatched(op, values, target, level), target)
-    if op.module in _RANDOM and level.randomness == "same":
+    if op.draws and level.randomness == "same":
         return _same_numbers(op, values, target, level)
     tracked = STATE.grad and op.differentiable and record.any_history(op, values)
     if STATE.grad and (tracked or node_of(target) is not None):
@@ -425,7 +424,7 @@ def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     if not LEVELS.open:
         return NotImplemented
     like = values[0] if values and type(values[0]) is BatchedTensor else None
-    random = op.module in _RANDOM
+    random = op.draws
     ends = [v for v, p in zip(values, op.params, strict=True) if type(v) is BatchedTensor and not p.is_tensor]
     if ends and not any(p.name == "steps" for p in op.params):  # a range would have another size for each sample
         ends[0].item()

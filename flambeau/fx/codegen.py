@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import keyword
 import math
 import re
 import types
@@ -292,6 +293,9 @@ class _Writer:
                 out(f"{done};  {node!r}{kind} = {_argument(args[0])}")
                 return
         called = self.add_global(_get_qualified_name(target), target)
+        owner, _, last = called.rpartition(".")
+        if keyword.iskeyword(last):  # torch.ops.aten.random_.from
+            called = f'getattr({owner}, "{last}")'
         if called == "getattr" and len(args) == 2 and isinstance(args[1], str) and args[1].isidentifier():
             out(f"{node!r}{kind} = {_format_target(_argument(args[0]), args[1])}")
             return

@@ -1,5 +1,7 @@
 """Tensors that share memory, change their layout, type or attributes; results that are inputs."""
 
+import warnings
+
 import flambeau as torch
 from tests.capture.world import calls, case, freeze, x
 
@@ -155,4 +157,20 @@ def versions_of_parts(wrap):
         base = torch.arange(8.0)
         a, b = base[:4], base[4:]
         out += [f(a, b), base, base._version, a._version, b._version]
+    return out
+
+
+@case
+def writes_into_what_is_expanded(wrap):
+    def f(t):
+        t[t != 9] = 0.5
+        return t.mean((-2, -1))
+
+    f, out = wrap(f), []
+    for n, m in ((9, 3), (9, 3), (10, 4), (9, 3)):
+        whole = torch.ones(64 * m)
+        part = whole[16 * m : 17 * m].expand(n, m)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            out += [freeze(f(part)), freeze(whole)]
     return out

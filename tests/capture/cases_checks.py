@@ -108,3 +108,27 @@ def checks_of_what_is_written(wrap):
 
     t = torch.ones(3)
     return tried(wrap(f), *[(t,)] * 6), total
+
+
+@whole
+def checks_in_programs_that_write(wrap):
+    total, log = torch.zeros(3), []
+
+    def f(t):
+        total.add_(t)
+        log.append("before")
+        if t.isnan().any():
+            raise ValueError("not a number")
+        total.mul_(2)
+        log.append("after")
+        return total + torch.rand(3)
+
+    f, out = wrap(f), []
+    torch.manual_seed(0)
+    for t in (x(), x(), x() / 0 * 0, x(3, 1), x() / 0 * 0, x()):
+        try:
+            out.append(freeze(f(t)))
+        except ValueError as e:
+            out.append(str(e))
+        total.nan_to_num_()
+    return out, log, total, torch.rand(2)

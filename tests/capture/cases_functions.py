@@ -4,7 +4,7 @@ import functools
 import operator
 
 import flambeau as torch
-from tests.capture.world import calls, case, freeze, x
+from tests.capture.world import calls, case, freeze, whole, x
 
 
 @case
@@ -206,3 +206,18 @@ def builtins_shadowed(wrap):
     out = calls(g, (x(),))
     space["len"] = lambda a: 100
     return out + calls(g, (x(),))
+
+
+@whole
+def functions_that_go_by_an_operators_name(wrap):
+    seen = []
+
+    @functools.wraps(torch.add)
+    def noted(a, b):
+        seen.append(len(seen))
+        return torch.add(a, b) * 2
+
+    f = wrap(lambda t: noted(t, t))
+    out = [freeze(f(x(3, i))) for i in range(3)]
+    g = wrap(noted)
+    return [*out, *(freeze(g(x(3, i), x())) for i in range(3))], seen

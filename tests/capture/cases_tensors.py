@@ -1,7 +1,7 @@
 """Tensors: sizes, dtypes, strides, gradients, views, in-place writes, aliasing; results that are inputs."""
 
 import flambeau as torch
-from tests.capture.world import case, freeze, twice, whole, x
+from tests.capture.world import calls, case, freeze, twice, whole, x
 
 
 @whole
@@ -491,3 +491,19 @@ def inplace_activation(wrap):
     f(x()).backward()
     f(x()).backward()
     return w.grad
+
+
+@whole
+def integers_that_are_drawn(wrap):
+    def f(t):
+        torch.randint(0, 5, t.shape)  # nobody uses it, and yet the next numbers are others
+        return torch.randint(0, 50, t.shape), torch.randperm(t.shape[0]), t.clone().random_(0, 9)
+
+    f = wrap(f)
+    return [freeze(f(x(n))) for n in (3, 3, 5, 6, 3)], torch.rand(2)
+
+
+@whole
+def divisions_that_do_not_round(wrap):
+    f = wrap(lambda a, b: (a.div(b, rounding_mode=None), torch.div(a, 3, rounding_mode=None)))
+    return calls(f, (x(40), x(40, 7)), (x(5), x(5, 7)))

@@ -7,7 +7,7 @@ import types
 import flambeau as torch
 from flambeau import nn
 from flambeau.nn import functional as F
-from tests.capture.world import case, freeze, near, net, rows, x
+from tests.capture.world import case, freeze, near, net, rows, whole, x
 
 
 @case
@@ -485,3 +485,91 @@ def containers_registered_later(wrap):
     out.append(g(Box(x())).values)
     out.append(g(Box(x(), x(2))).values)
     return out
+
+
+def scaled_step(wrap, model, opt, scaler, clip=None):
+    """A step with a loss scaler, compiled."""
+
+    def step(t):
+        opt.zero_grad()
+        with torch.autocast("cpu", enabled=False):
+            loss = model(t).pow(2).mean()
+        scaler.scale(loss).backward()
+        if clip is not None:
+            scaler.unscale_(opt)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        scaler.step(opt)
+        scaler.update()
+        return loss.detach()
+
+    return wrap(step)
+
+
+def scaled_run(wrap, **options):
+    model = net(3, 4, 2)
+    opt = torch.optim.Adam(model.parameters(), lr=0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=3)
+    step, out = scaled_step(wrap, model, opt, scaler, **options), []
+    for i in range(8):
+        t = rows(4, i % 3)
+        if i in (0, 4):  # gradients that are infinite: the step is left out
+            t = t * float("inf")
+        out.append(freeze(step(t)))
+        out.append((scaler.get_scale(), scaler._get_growth_tracker()))
+    return out, freeze(list(model.parameters())), len(opt.state)
+
+
+@near
+@whole
+def scaled_losses(wrap):
+    return scaled_run(wrap)
+
+
+@near
+@whole
+def scaled_losses_and_clipped_gradients(wrap):
+    return scaled_run(wrap, clip=0.5)
+
+
+@near
+@whole
+def gradients_lie_as_their_leaves(wrap):
+    ones = torch.ones(3, 8)
+    leaves = [ones.clone(), ones.T.clone().T, torch.ones(3, 16)[:, ::2], ones[:1].expand(3, 8)]
+    leaves = [t.detach().requires_grad_() for t in leaves]
+
+    def f(t):
+        for leaf in leaves:
+            (leaf.mean() + (leaf.T @ t).sum()).backward()
+        return [leaf.grad * 1 for leaf in leaves]
+
+    f = wrap(f)
+    return [
+        (freeze(f(x())), [freeze(leaf.grad) for leaf in leaves], [leaf.grad.stride() for leaf in leaves])
+        for _ in range(3)
+    ]
+
+
+@near
+@case
+def histories_that_a_step_has_spoiled(wrap):
+    m = net(3, 4, 2)
+    opt = torch.optim.SGD(m.parameters(), lr=0.1)
+
+    def step(t):
+        out = m(t)
+        opt.zero_grad()
+        out.pow(2).mean().backward()
+        opt.step()
+        return m[1](m[0](t)), out * 2
+
+    step, out = wrap(step), []
+    for _ in range(3):
+        good, bad = step(rows())
+        out.append((freeze(good), freeze(bad)))
+        good.sum().backward()
+        try:
+            bad.sum().backward()
+        except RuntimeError as e:
+            out.append(("modified by an inplace operation" in str(e), "second time" in str(e)))
+    return out, freeze([p.grad for p in m.parameters()])

@@ -127,3 +127,25 @@ def test_a_program_that_cannot_be_recalled_retreats_as_well(monkeypatch):
     run, w = backends.recalled(lambda: graph, None), x(5)
     assert run(w, T([0, 5])) is REFUSED and torch.equal(w, x(5)) and w._version == 0
     assert torch.equal(run(w, T([0, 4]))[1], x(5)[T([0, 4])] + 1)
+
+
+@pytest.mark.parametrize("caught", [False, True])
+@pytest.mark.parametrize("name", ["index", "solve", "cross_entropy", "assert", "norms of rows", "bernoulli"])
+def test_what_a_backend_of_ones_own_makes_retreats_as_well(name, caught):
+    def backend(graph, examples):
+        return graph.forward
+
+    torch._dynamo.reset()
+    want = effects(lambda f: f, *CASES[name], caught)
+    assert same(effects(lambda f: torch.compile(f, backend=backend), *CASES[name], caught), want, 1e-6)
+
+
+def test_errors_of_a_backend_are_its_own():
+    def backend(graph, examples):
+        def run(*args):
+            raise ValueError("of the backend")
+
+        return run
+
+    with pytest.raises(ValueError, match="of the backend"):
+        torch.compile(lambda a, i: a[i], backend=backend)(x(5), T([0, 4]))

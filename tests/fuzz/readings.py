@@ -377,7 +377,7 @@ class Compare:
                 a, b = (bool(z) for z in (a, b))
             if n == "version" and (".state" in path or "slopes" in path):  # PyTorch counts the steps of its own work
                 continue
-            if self.compiled and n in ("memory", "version") and y.memory.startswith("r"):
+            if self.compiled and n in ("memory", "version") and (not y.memory or y.memory.startswith("r")):
                 a, b = (
                     z.partition("+")[0] if type(z) is str else 0 for z in (a, b)
                 )  # where new memory begins is nobody's affair
