@@ -57,6 +57,10 @@ class Journal:
             return False
         return key in self._puts.get(id(d), ()) or held[1].get(key, MISSING) is not d.get(key, MISSING)
 
+    def put_at(self, c: Any, i: int) -> bool:
+        """Whether an element of a list was assigned."""
+        return i in self._puts.get(id(c), ())
+
     def touched(self, c: Any) -> bool:
         return id(c) in self.containers
 
@@ -408,15 +412,15 @@ class Replay:
                 put(f"{ref}.add({self.expression(x)})")
         else:
             n = len(held)
-            start = [x is y for x, y in zip(c, held, strict=False)]
+            start = [x is y and not journal.put_at(c, i) for i, (x, y) in enumerate(zip(c, held, strict=False))]
             if len(c) >= n and all(start) and len(start) == n and getattr(c, "maxlen", None) is None:
                 if len(c) == n + 1:
                     put(f"{ref}.append({self.expression(c[n])})")
                 elif len(c) > n:
                     put(f"{ref}.extend(({', '.join(self.expression(x) for x in list(c)[n:])},))")
             elif len(c) == n and isinstance(c, list):
-                for i, (x, y) in enumerate(zip(c, held, strict=True)):
-                    if x is not y:
+                for i, x in enumerate(c):
+                    if not start[i]:
                         put(f"{ref}[{i}] = {self.expression(x)}")
             else:
                 items = "".join(self.expression(x) + ", " for x in c)

@@ -273,8 +273,8 @@ class Tracer:
 
     # ---- containers ----
 
-    def scan(self, c: Any) -> None:
-        """Assume what an outside container holds: then code that is not followed may read it."""
+    def scan(self, c: Any, but: int | None = None) -> None:
+        """Assume what an outside container holds: then code that is not followed may read it. `but`: this element of a list is about to be another."""
         source = self.source_of(c)
         if source is None or id(c) in self._scanned:
             return
@@ -294,7 +294,8 @@ class Tracer:
         elif isinstance(c, LISTS):
             self.guards.length(source, len(held))
             for i, v in enumerate(held):
-                self.reach(v, s.item(source, i), True)
+                if i != but:
+                    self.reach(v, s.item(source, i), True)
         elif isinstance(c, SETS):
             if not all(is_constant(x) for x in held):
                 raise Break("a set of objects from outside is looked through")
@@ -385,7 +386,11 @@ class Tracer:
         if self.source_of(c) is not None:
             if isinstance(c, dict) and self._key(key) is MISSING and not isinstance(key, Tensor):
                 self.hashable(key)
-            if not isinstance(c, dict):
+            if isinstance(c, list) and type(key) is int and -len(c) <= key < len(c):
+                key %= len(c)
+                self.scan(c, key)
+                self.journal.put(c, key)
+            elif not isinstance(c, dict):
                 self.scan(c)
                 self.journal.touch(c)
             else:

@@ -522,3 +522,23 @@ def dictionary_under_types(wrap):
         return before + calls(f, (x(),))
     finally:
         KNOWN[torch.Tensor] = 2.0
+
+
+@case
+def elements_that_are_counters(wrap):
+    state, same, other = [0, 7], [5, 6], [1, 2]
+
+    def f(t):
+        state[0] += 1
+        same[0] = 5
+        other[-1] = other[-1] * 2
+        other.append(other[0])
+        return t * (2 if state[0] % 2 == 0 else 3) * state[1] + same[1] + other[1]
+
+    f, out = wrap(f), []
+    for i in range(12):
+        out.append((freeze(f(x())), list(state), list(same), list(other)))
+        if i == 5:
+            same[0], state[1] = 9, 8
+        del other[2:]
+    return out

@@ -142,3 +142,30 @@ def test_schedules_within_the_step(name):
     found, expected = run(torch.compile), run(lambda f: f)
     torch.testing.assert_close(torch.tensor(found[0]), torch.tensor(expected[0]), rtol=1e-5, atol=1e-6)
     assert found[1:] == expected[1:]
+
+
+@pytest.mark.parametrize("counter", ["list", "attribute"])
+def test_accumulated_gradients_are_captured_a_few_times(counter):
+    model, _ = _case("SGD", lr=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen, held = [0], type("Held", (), {"n": 0})()
+
+    def step(x, y):
+        loss = nn.functional.mse_loss(model(x), y) / 4
+        loss.backward()
+        if counter == "list":
+            seen[0] += 1
+            n = seen[0]
+        else:
+            held.n += 1
+            n = held.n
+        if n % 4 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss.detach()
+
+    f, x, y = torch.compile(step, fullgraph=True, backend="eager"), torch.randn(8, 6), torch.randn(8, 1)
+    for _ in range(24):
+        f(x, y)
+    assert seen[0] + held.n == 24
+    assert f._captures.first.captures <= 6
