@@ -22,6 +22,7 @@ def install() -> None:
     from flambeau.amp import grad_scaler
     from flambeau.autograd import _dual
     from flambeau.func import _transforms, _vmap
+    from flambeau.optim import optimizer
     from flambeau.utils import checkpoint
 
     HANDLERS[autograd.backward] = backwards.backward
@@ -51,6 +52,7 @@ def install() -> None:
     HANDLERS[autocast.nest] = _nest
     HANDLERS[checkpoint._without_reentry] = _checkpoint
     HANDLERS[grad_scaler._infinite] = _infinite
+    HANDLERS[optimizer._infinite] = lambda tr, found: _infinite(tr, [found])
     HANDLERS[graph.node_of] = transformed.seen
     HANDLERS[graph.Node.name] = _node_name
     for fn in (graph.Node.register_hook, graph.Node.register_prehook):

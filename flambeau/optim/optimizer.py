@@ -213,10 +213,10 @@ class Optimizer:
         """Drops the gradients of all parameters, or sets them to zero if not `set_to_none`."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                if set_to_none:
+                if set_to_none:  # whatever there was: a compiled step is the same for all that there may have been
                     p.grad = None
+                    continue
+                if p.grad is None:
                     continue
                 if p.grad.grad_fn is not None:
                     p.grad.detach_()
@@ -488,9 +488,14 @@ def _modernise(optimizer, *scalars, **options):
                     state[name] = _scalar(float(state[name]), p, group)
 
 
+def _infinite(found_inf):
+    """Did a loss scaler find that gradients hold infinities or NaN?"""
+    return bool(found_inf.item())
+
+
 def _unscale(grads, grad_scale, found_inf):
     """Divides gradients by a loss scaler's factor; False if one was infinite and the step must be left out."""
-    if found_inf is not None and found_inf.item():
+    if found_inf is not None and _infinite(found_inf):
         return False
     if grad_scale is not None:
         for grad in grads:

@@ -505,9 +505,9 @@ def scaled_step(wrap, model, opt, scaler, clip=None):
     return wrap(step)
 
 
-def scaled_run(wrap, **options):
+def scaled_run(wrap, fused=False, **options):
     model = net(3, 4, 2)
-    opt = torch.optim.Adam(model.parameters(), lr=0.01)
+    opt = torch.optim.Adam(model.parameters(), lr=0.01, fused=fused)
     scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=3)
     step, out = scaled_step(wrap, model, opt, scaler, **options), []
     for i in range(8):
@@ -523,6 +523,12 @@ def scaled_run(wrap, **options):
 @whole
 def scaled_losses(wrap):
     return scaled_run(wrap)
+
+
+@near
+@whole
+def scaled_losses_of_fused_steps(wrap):
+    return scaled_run(wrap, fused=True)
 
 
 @near

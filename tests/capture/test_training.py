@@ -40,7 +40,8 @@ def test_one_program(optimizer, options):
     other, step = _case(optimizer, **options)
     compiled = torch.compile(step, backend="eager", fullgraph=True)
     found = [compiled(x, y).item() for _ in range(6)]
-    assert len(compiled._captures.first.entries) == 2  # before and after the optimizer has its state
+    stateless = optimizer == "SGD" and "momentum" not in options
+    assert len(compiled._captures.first.entries) == 2 - stateless  # before and after the optimizer has its state
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.allclose(p, q, atol=1e-6)
         assert torch.allclose(p.grad, q.grad, atol=1e-6)
