@@ -34,7 +34,7 @@ _MEMBERS = frozenset((
     "dim", "numel", "element_size", "size", "stride", "is_contiguous", "is_floating_point", "is_complex", "is_signed", "get_device",
     "is_same_size", "detach", "is_conj", "resolve_conj", "has_names", "to", "getitem", "setitem", "__len__", "__iter__", "__hash__",
     "is_inference", "spread", "reordered", "overloaded", "binary", "first", "made", "<lambda>", "storage_offset", "_is_view",
-    "dim_order", "is_set_to", "type_as", "__reversed__",
+    "dim_order", "is_set_to", "type_as", "__reversed__", "cpu",
 ))  # fmt: skip
 _FUNCTIONS = frozenset((
     "get_default_dtype", "promote_types", "can_cast", "result_type", "is_overriding", "has_torch_function", "has_torch_function_unary",
@@ -278,6 +278,8 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
     if kwargs:
         args = custom._bound(cls, args, kwargs, separate)
     tr.deep(args)
+    if tr.recorder.packing:
+        raise Break("a custom autograd function within hooks of saved tensors")
     if lifted(args):
         raise Break("a custom autograd function meets a batch, or a tangent")
     node, tensors, recording = custom.begun(cls, args)

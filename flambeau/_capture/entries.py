@@ -363,6 +363,8 @@ class Function:
             raise Break("a generator is left half way, in a try or a with")
         if any(line.startswith("warn_") for line in tr.said) and warned.kept(tr):
             raise Break("a warning that the function itself looks at")
+        if tr.recorder.packing:
+            raise Break("a block of hooks of saved tensors is left half way")
         if tr.assumed and (tr.recorder.mutated or tr.recorder.history_changed()):
             raise Assumed  # what the program writes could not be taken back
         replay = Replay(tr)

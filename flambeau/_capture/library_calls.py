@@ -53,6 +53,8 @@ def install() -> None:
     HANDLERS[checkpoint._without_reentry] = _checkpoint
     HANDLERS[grad_scaler._infinite] = _infinite
     HANDLERS[optimizer._infinite] = lambda tr, found: _infinite(tr, [found])
+    HANDLERS[autograd.graph.saved_tensors_hooks.__enter__] = _packing
+    HANDLERS[autograd.graph.saved_tensors_hooks.__exit__] = lambda tr, block, *exc: tr.recorder.packing.pop() and None
     HANDLERS[graph.node_of] = transformed.seen
     HANDLERS[graph.Node.name] = _node_name
     for fn in (graph.Node.register_hook, graph.Node.register_prehook):
@@ -143,6 +145,17 @@ def _register_hook(tr: Tracer, t: Any, hook: Any) -> Any:
         raise Break("a hook is put on a tensor from outside")
     tr.recorder.custom = "a hook of a tensor"
     return t.register_hook(hook)
+
+
+def _packing(tr: Tracer, block: Any) -> None:
+    from flambeau._capture.transformed import followed
+    from flambeau.autograd import graph
+
+    if graph._disabled:
+        raise Break("hooks of saved tensors are disabled")
+    hooks = tr.load_attr(block, "pack_hook"), tr.load_attr(block, "unpack_hook")
+    tr.recorder.custom = "hooks of saved tensors"
+    tr.recorder.packing.append((followed(tr, hooks[0]), followed(tr, hooks[1])))
 
 
 def _node_name(tr: Tracer, node: Any) -> str:

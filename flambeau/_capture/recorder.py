@@ -25,6 +25,7 @@ from flambeau._ops import OpOverload
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
 from flambeau._values import dtype as dtypes, shape as values
 from flambeau._values.generator import default_generator
+from flambeau.autograd.graph import Packed
 from flambeau.overrides import EXTRA
 
 _SCALARS = frozenset(("Scalar", "float", "Scalar | None", "float | None"))
@@ -54,6 +55,7 @@ class Recorder:
         self.lines: list[Value] = []
         self.inputs: list[tuple[Any, Value, Any]] = []  # (source, value, tensor or number)
         self.random = False
+        self.packing: list[tuple[Any, Any]] = []  # hooks of saved tensors that are in force
         self.transforming = 0  # how many transforms of the library's own are running
         self.custom = ""  # what makes the history other than that of the operators
         self.inside_leaf = False  # a tensor made by the program became a leaf of the graph
@@ -247,7 +249,21 @@ class Recorder:
             v.sample = _sample(r)
         else:
             self._results(v, r, op)
+        if self.packing and STATE.grad:
+            self._pack(r)
         return r
+
+    def _pack(self, r: Any) -> None:
+        """What derivatives keep goes through the hooks of saved tensors that are in force."""
+        pack, unpack = self.packing[-1]
+        for t in r if isinstance(r, (tuple, list)) else (r,):
+            node = t._node if isinstance(t, Tensor) else None
+            if node is None or node.leaf or not node.versions or -2 in node.versions:
+                continue
+            node.saved = tuple(Packed(s, pack, unpack) if isinstance(s, Tensor) else s for s in node.saved)
+            node.versions = tuple(
+                -2 if isinstance(s, Packed) else w for s, w in zip(node.saved, node.versions, strict=True)
+            )
 
     def _run(self, op: Op, values: tuple[Any, ...], into: bool) -> Any:
         """Call the operator. What its derivative keeps of changing numbers is those, not what they are now."""

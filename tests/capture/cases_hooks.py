@@ -233,3 +233,62 @@ def nodes_with_hooks(wrap):
 
     f = wrap(f)
     return calls(f, (x(),), (x(3, 1),))
+
+
+@near
+@whole
+def hooks_of_what_is_saved(wrap):
+    m, seen = net(3, 4, 2), []
+    opt = torch.optim.SGD(m.parameters(), lr=0.1)
+
+    def pack(t):
+        seen.append(("pack", t.shape))
+        return t.bfloat16() if t.dim() > 1 else t, t.dtype
+
+    def unpack(packed):
+        seen.append(("unpack", packed[0].shape))
+        return packed[0].to(packed[1])
+
+    def step(t):
+        opt.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+            loss = m(t).tanh().pow(2).mean()
+        loss.backward()
+        with torch.autograd.graph.save_on_cpu():
+            loss = loss.detach() + (m(t).exp() * 0).sum()
+        loss.backward()
+        opt.step()
+        return loss.detach()
+
+    step = wrap(step)
+    out = calls(step, (rows(),), (rows(),), (rows(),))
+    return [*out, seen, freeze(list(m.parameters()))]
+
+
+@case
+def hooks_of_what_is_saved_and_leaves(wrap):
+    m, seen = net(3, 4, 2), []
+
+    def f(t):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: seen.append(t.shape) or t, lambda t: t):
+            return m(t).exp()
+
+    f = wrap(f)
+    for _ in range(3):
+        f(rows()).sum().backward()
+    return seen, [freeze(p.grad) for p in m.parameters()]
+
+
+@case
+def hooks_of_what_is_saved_with_a_break(wrap):
+    m, seen = net(3, 4, 2), []
+
+    def f(t):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: seen.append(t.shape) or t, lambda t: t):
+            a = m(t)
+            print(end="")
+            a.exp().sum().backward()
+        return a.detach()
+
+    f = wrap(f)
+    return [freeze(f(rows())) for _ in range(3)], seen, [freeze(p.grad) for p in m.parameters()]
