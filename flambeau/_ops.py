@@ -31,15 +31,19 @@ class OpOverload:
         self.__module__ = packet.__module__
         self.namespace = packet.namespace
         name = f"{op.aten}.{overload}" if overload != "default" else op.aten
-        self._own = (
+        self.own = (
             name if name in op.schemas else ""
         )  # an overload whose arguments are not those of the public function
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if self._own:
-            return self._fn(**overloads.bound(self.op, self._own, args, kwargs))
+        if self.own:
+            return self._fn(**overloads.bound(self.op, self.own, args, kwargs))
         if "self" in kwargs:
             kwargs[self.op.params[self.op.receiver_at].name] = kwargs.pop("self")
+        return self._fn(*args, **kwargs)
+
+    def in_order(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it with the arguments of the operator's body, which serves all of its overloads."""
         return self._fn(*args, **kwargs)
 
     def __repr__(self) -> str:

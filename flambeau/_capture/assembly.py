@@ -496,7 +496,7 @@ def eager(step: Step) -> Callable[..., tuple[Any, ...]]:
             values[into] = values[into].clone()
         args, kwargs = spread(target.op, values)
         with flambeau.no_grad():
-            out = target(*args, **kwargs)
+            out = target.in_order(*args, **kwargs)
         outs = out if isinstance(out, (tuple, list)) else (out,)
         return tuple(x._a for x, no in zip(outs, absent, strict=True) if not no)
 

@@ -16,6 +16,7 @@ from flambeau._capture import transformed
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked
 from flambeau._capture.recorder import Value
+from flambeau._capture.shared import counter
 from flambeau._eager import autocast
 from flambeau._eager.graph import TWICE, Node, node_of, serial
 from flambeau._eager.modes import STATE
@@ -206,6 +207,9 @@ class Replay:
             )
         if t._inference:
             self.build.append(f"{name}._inference = True")
+        elif t._vc is not None and t._vc[0] and self.recorder.is_fresh(t):  # how often eager code has written it
+            self.guards.scope["counter"] = counter
+            self.build.append(f"counter({name})[0] = {t._vc[0]}")
         node = node_of(t)
         if node is not None:
             if self.tracer.transforms and transformed.lost(self.tracer, node):

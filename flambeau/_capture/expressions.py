@@ -545,7 +545,7 @@ class Builder:
         args, kwargs = spread(target.op, [stand(v) for v in values])
         try:
             with flambeau.no_grad():
-                return target(*args, **kwargs)
+                return target.in_order(*args, **kwargs)
         except Exception as problem:
             raise Unsupported(f"the shapes that {target} gives are unknown: {problem}") from problem
 

@@ -19,7 +19,7 @@ from flambeau._capture.numbers import Tracked, plain
 from flambeau._eager import call, create, getitem, modes, views
 from flambeau._eager.construct import parse_to, tensor
 from flambeau._eager.modes import STATE
-from flambeau._operators import linalg
+from flambeau._operators import linalg, overloads
 from flambeau._operators.op import REQUIRED, Op
 from flambeau._ops import OpOverload
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
@@ -108,6 +108,10 @@ class Recorder:
     def stands(self, t: Tensor) -> Any:
         """What stands for an outside tensor's array, or None."""
         return self._stands.get(id(t))
+
+    def is_fresh(self, t: Tensor) -> bool:
+        """Whether a tensor's memory is the program's own."""
+        return id(views.memory_of(t._a)) in self._fresh
 
     def known(self, t: Tensor) -> bool:
         return id(t) in self._outside or self._found(t._a) is not None
@@ -235,15 +239,15 @@ class Recorder:
         if op.aten == "index":
             if any(isinstance(i, Tensor) and i.dtype.kind == "b" for i in values[1] or ()):
                 raise Break("the size of a selection by a mask depends on the data", "use torch.where")
-        args, kwargs = self._arguments(op, values)
+        called = self._spelled(op, into and not op.view, values)
         if into:
             self.writing(values[op.receiver_at], op.custom is None and self.geometry is not None)
         if op.draws:
             self._draw(values)
         if into and op.view:
-            return self._view_in_place(op, values, args, kwargs)
+            return self._view_in_place(op, values, called)
         r = self._run(op, values, into)
-        v = self.emit("call", target(op, into), args, kwargs)
+        v = self.emit("call", *called)
         v.effect = into or op.draws
         if into:
             v.sample = _sample(r)
@@ -293,12 +297,25 @@ class Recorder:
                     y.fixed()
         return r
 
-    def _view_in_place(self, op: Op, values: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+    def _view_in_place(self, op: Op, values: tuple[Any, ...], called: tuple[Any, ...]) -> Any:
         t = values[op.receiver_at]
         if id(t) in self._before:
             raise Break(f"'{op.aten}_' changes the shape of a tensor from outside")
         r = self._run(op, values, True)
-        return self.result(self.emit("call", target(op, False), args, kwargs), r)
+        return self.result(self.emit("call", *called), r)
+
+    def _spelled(self, op: Op, into: bool, values: tuple[Any, ...]) -> tuple[OpOverload, Any, Any]:
+        """What the graph calls, and with what: an overload with arguments of its own is the one that takes these."""
+        args, kwargs = self._arguments(op, values)
+        made = target(op, into)
+        if made.own:
+            name = overloads.chosen(op, values)
+            if not overloads.covers(op, name, values):
+                raise Break(f"'{op.aten}' has no overload for these arguments")
+            given, named = overloads.arguments(op, name, values)
+            made = target(op, into, name)
+            args, kwargs = tuple(map(self.converted, given)), {k: self.converted(x) for k, x in named.items()}
+        return made, args, kwargs
 
     def _refuse(self, op: Op, values: tuple[Any, ...]) -> None:
         for v in values:
@@ -585,9 +602,9 @@ def _converted(value: Any, kind: str) -> Any:
     return bool(value) if kind == "b" else int(value)
 
 
-def target(op: Op, into: bool) -> OpOverload:
+def target(op: Op, into: bool, overload: str = "") -> OpOverload:
     """`torch.ops.aten.add_.Tensor`: what the graph calls."""
-    found = _ops.target(op, op.overload, into)
+    found = _ops.target(op, overload or op.overload, into)
     if found is None:
         raise Break(f"'{op.overload}' has no overload under torch.ops.aten")
     return found

@@ -56,13 +56,9 @@ def chosen(op: Op, values: Sequence[Any]) -> str:
         return op.overload
     best, fewest = op.overload, 0.0
     for name in op.overloads:
-        taken = arguments_of(op, name)
-        known = {at for _, at in taken}
-        if any(
-            i not in known and not _is_default(v, p.default)
-            for i, (p, v) in enumerate(zip(op.params, values, strict=True))
-        ):
+        if not covers(op, name, values):
             continue
+        taken = arguments_of(op, name)
         if all(
             _fits(a.type, values[at]) or (a.has_default and _is_default(values[at], op.params[at].default))
             for a, at in taken
@@ -74,6 +70,12 @@ def chosen(op: Op, values: Sequence[Any]) -> str:
             if not fewest or cost < fewest:
                 best, fewest = name, cost
     return best
+
+
+def covers(op: Op, overload: str, values: Sequence[Any]) -> bool:
+    """Whether an overload takes all of these values that are not defaults."""
+    taken = {at for _, at in arguments_of(op, overload)}
+    return all(i in taken or _is_default(v, p.default) for i, (p, v) in enumerate(zip(op.params, values, strict=True)))
 
 
 def arguments(op: Op, overload: str, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -101,6 +103,11 @@ def bound(op: Op, overload: str, args: Sequence[Any], kwargs: dict[str, Any]) ->
     """A call written for this overload's schema, as keywords of the body."""
     taken = arguments_of(op, overload)
     positional = [at for a, at in taken if not a.kwarg_only]
+    if len(args) > len(positional):
+        raise RuntimeError(
+            f"aten::{overload.partition('.')[0]}() expected at most {len(taken)} argument(s) but received {len(args) + len(kwargs)} argument(s). "
+            f"Declaration: aten::{overload}{schema(op, overload).partition(overload)[2]}"
+        )
     named = {a.name: at for a, at in taken}
     out = {op.params[at].name: v for at, v in zip(positional, args, strict=False)}
     out |= {(op.params[named[k]].name if k in named else k): v for k, v in kwargs.items()}

@@ -507,3 +507,23 @@ def integers_that_are_drawn(wrap):
 def divisions_that_do_not_round(wrap):
     f = wrap(lambda a, b: (a.div(b, rounding_mode=None), torch.div(a, 3, rounding_mode=None)))
     return calls(f, (x(40), x(40, 7)), (x(5), x(5, 7)))
+
+
+@whole
+def overloads_with_arguments_of_their_own(wrap):
+    def f(t):
+        m = t > 0
+        b = t.clone().unsqueeze(0).unsqueeze(-1)
+        c = b.squeeze(0)
+        b.squeeze_(-1)
+        at = (t * 0).long()
+        return (
+            m.any(0, keepdim=True), m.all(-1, True), m.any((0, 1), keepdim=True), m.any(), b.squeeze((0, 1)), c, b, t.squeeze(),
+            *t.sort(0, stable=True), *t.sort(descending=True), *torch.sort(t, dim=0, descending=True, stable=True),
+            t.scatter(0, at, t, reduce="add"), t.scatter(1, at, 2.0), t.view(torch.int32),
+        )  # fmt: skip
+
+    f = wrap(f)
+    return [freeze(f(torch.stack([x(3, i), x(3, 1)]))) for i in range(3)] + [
+        freeze(f(torch.stack([x(4, i)] * 3))) for i in range(2)
+    ]

@@ -373,13 +373,15 @@ class Compare:
                 a, b = (
                     tuple(s if k > 1 else 0 for s, k in zip(z, x.shape)) if 0 not in x.shape else () for z in (a, b)
                 )
-            if self.compiled and n == "version":  # a program writes once what eager code writes in steps
-                a, b = (bool(z) for z in (a, b))
+            if (
+                self.compiled and n == "strides" and "slopes" in path
+            ):  # a program is made for gradients that lie as results do
+                continue
             if n == "version" and (".state" in path or "slopes" in path):  # PyTorch counts the steps of its own work
                 continue
             if self.compiled and n in ("memory", "version") and (not y.memory or y.memory.startswith("r")):
                 a, b = (
-                    z.partition("+")[0] if type(z) is str else 0 for z in (a, b)
+                    z.partition("+")[0] if type(z) is str else z for z in (a, b)
                 )  # where new memory begins is nobody's affair
             if a != b:
                 return f"{path}: {n} {a} is not {b}"
