@@ -113,6 +113,8 @@ class OpOverload:
 class CustomOverload(OpOverload):
     """One overload of a user's operator."""
 
+    own = ""
+
     @property
     def _schema(self) -> Any:
         from flambeau._ground.function_schema import function_schema

@@ -308,7 +308,7 @@ class Recorder:
         """What the graph calls, and with what: an overload with arguments of its own is the one that takes these."""
         args, kwargs = self._arguments(op, values)
         made = target(op, into)
-        if made.own:
+        if made.own and not overloads.covers(op, op.overload, values):
             name = overloads.chosen(op, values)
             if not overloads.covers(op, name, values):
                 raise Break(f"'{op.aten}' has no overload for these arguments")

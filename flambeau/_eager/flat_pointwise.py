@@ -100,7 +100,10 @@ def _pointwise_lane(op: Op, me: str, out: bool) -> list[str]:
         made = "d" if root.dtype is base else "BOOL"
         body[-1] = body[-1][:-1] + f" if {derived.in_order(arrays)} else room({made}, {operands}))"
     else:
-        order = [f"                if r.ndim > 1 and not ({derived.in_order(arrays)}): r = walked(r, {operands})"]
+        order = [
+            "                if not r.ndim: r = asarray(r)",  # what is no ufunc gives a number for an array of one
+            f"                if r.ndim > 1 and not ({derived.in_order(arrays)}): r = walked(r, {operands})",
+        ]
     biggest = " or ".join(f"a{i}.size >= LARGE" for i in range(len(tensors)))
     biggest += "".join(f" or a0.shape != a{i}.shape and spread(a0, a{i})" for i in range(1, len(tensors)))
     large_enough = f"({biggest}) and (a1.ndim or a1.item() not in {op.short})" if op.short else biggest

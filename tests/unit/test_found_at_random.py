@@ -41,3 +41,13 @@ def test_a_row_that_is_added_at_several_places(agree):
     for at, rows in (([3, 1, 1, -2], 1), ([[3, 1], [0, 3]], 1), ([[3, 1], [0, 3]], 2), ([2, 0, 5], 3)):
         agree(lambda fl, x, at=at, rows=rows: program(fl, x, at, rows), rand(6, 22))
         agree(lambda fl, x, at=at, rows=rows: program(fl, x, at, rows), rand(6, 40, 8))
+
+
+def test_numbers_have_memory_that_views_share(agree):
+    def program(fl, x, name):
+        made = getattr(fl, name)(x.detach())
+        made.unsqueeze(0).add_(1)
+        return made, made.unsqueeze(0).data_ptr() == made.data_ptr()
+
+    for name in ("reciprocal", "log10", "rsqrt", "sigmoid", "erf", "erfc", "lgamma", "exp"):
+        agree(lambda fl, x, name=name: program(fl, x.abs() + 0.5, name), rand())
