@@ -1340,6 +1340,7 @@ QInt8Storage: Any
 QUInt2x4Storage: Any
 QUInt4x2Storage: Any
 QUInt8Storage: Any
+ScriptObject: Any
 ShortStorage: Any
 ShortTensor: Any
 Storage: Any
