@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -114,6 +115,10 @@ def _unpickler(file: IO[bytes], persistent: Callable[[Any], Any], module: Any, w
         machine.persistent_load = persistent  # type: ignore[method-assign,assignment]
         return machine
 
+    # Who looks at names before letting them in (lists of what is allowed) knows PyTorch's, as long as those lead here.
+    own = module.Unpickler.find_class not in (pickle.Unpickler.find_class, vars(pickle)["_Unpickler"].find_class)
+    as_written = own and sys.modules.get("torch") is sys.modules["flambeau"]
+
     class Machine(module.Unpickler):  # type: ignore[misc]
         def persistent_load(self, pid: Any) -> Any:
             return persistent(pid)
@@ -123,7 +128,7 @@ def _unpickler(file: IO[bytes], persistent: Callable[[Any], Any], module: Any, w
                 return StorageType(name)
             if (module_name, name) == ("torch._tensor", "_rebuild_from_type_v2"):
                 module_name = "torch._utils"
-            return super().find_class(_our_module(module_name), name)
+            return super().find_class(module_name if as_written else _our_module(module_name), name)
 
     return Machine(file, **arguments)
 

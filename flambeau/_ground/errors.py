@@ -19,6 +19,10 @@ class LinAlgError(RuntimeError):
     """A decomposition does not exist or did not converge."""
 
 
+LinAlgError.__name__ = LinAlgError.__qualname__ = "_LinAlgError"  # as it is called where it is shown
+LinAlgError.__module__ = "flambeau._C"
+
+
 class NeedsElements(RuntimeError):
     """Something wants to see the elements of a batch of samples (`vmap`): of which sample, it does not say."""
 

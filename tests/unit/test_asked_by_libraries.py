@@ -417,3 +417,33 @@ def test_limits_of_pythons_types(agree):
         return found
 
     agree(program)
+
+
+def test_states_of_wrapped_modules(agree):
+    """torchtnt asks whether a module is wrapped."""
+
+    def program(fl):
+        of = importlib.import_module(f"{fl.__name__}.distributed._composable_state")
+        kind = importlib.import_module(f"{fl.__name__}.distributed.fsdp._common_utils")._FSDPState
+        net, state = fl.nn.Linear(2, 2), of._State()
+        found = [of._get_module_state(net), issubclass(kind, of._State)]
+        of._insert_module_state(net, state)
+        found.append(of._get_module_state(net) is state)
+        try:
+            of._insert_module_state(net, state)
+        except AssertionError as error:
+            found.append(str(error))
+        del state
+        try:
+            of._get_module_state(net)
+        except AssertionError as error:
+            found.append(str(error))
+        return found
+
+    agree(program)
+
+
+def test_the_folder_of_compiled_code_is_known():
+    from flambeau._inductor import codecache
+
+    assert isinstance(codecache.cache_dir(), str)
