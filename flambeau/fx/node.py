@@ -105,13 +105,12 @@ def _type_repr(obj: Any) -> str:
     return repr(obj).replace("flambeau.", "torch.")
 
 
-def _format_arg(arg: Any) -> str:
-    """An argument as graphs print it: nodes with a percent sign, strings bare."""
-    if isinstance(arg, list):
-        return f"[{', '.join(_format_arg(a) for a in arg)}]"
-    if isinstance(arg, tuple):
-        inside = ", ".join(_format_arg(a) for a in arg)
-        return f"({inside}{',' if len(arg) == 1 else ''})"
+def _format_arg(arg: Any, max_list_len: float = float("inf")) -> str:
+    """An argument as graphs print it: nodes with a percent sign, strings bare; of longer lists the beginning and the length."""
+    if isinstance(arg, (list, tuple)):
+        inside = ", ".join(_format_arg(a) for i, a in enumerate(arg) if i < max_list_len)
+        rest = f", ...[total_len={len(arg)}]" if len(arg) > max_list_len else ""
+        return f"[{inside}{rest}]" if isinstance(arg, list) else f"({inside}{',' if len(arg) == 1 else ''}{rest})"
     if isinstance(arg, dict):
         return "{" + ", ".join(f"{k}: {_format_arg(v)}" for k, v in arg.items()) + "}"
     return "%" + str(arg) if isinstance(arg, Node) else str(arg)
