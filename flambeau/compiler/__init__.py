@@ -69,7 +69,7 @@ def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None 
         dynamic: whether sizes may change without a new capture: True, False, or None for those that were seen to change
         backend: "inductor" (native code), "eager" (the captured graph, operator by operator), "aot_eager", or a function that takes
             an `fx.GraphModule` and example inputs, and returns a function of the inputs that gives a tuple
-        mode, options: accepted as PyTorch's; not both. No guard is left out for a `guard_filter_fn`: results stay sound
+        mode, options: PyTorch's (`torch._inductor.list_options()`), not both; they change nothing but for backends of one's own, which get them. No guard is left out for a `guard_filter_fn`: results stay sound
         name: accepted
         disable: change nothing
         recompile_limit: captures of this function before new inputs run in Python; `torch._dynamo.config.recompile_limit` otherwise
@@ -91,10 +91,21 @@ def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None 
         )  # fmt: skip
     if disable:
         return model
+    if not callable(model):
+        raise AssertionError(f"A callable function is expected, but {type(model)} is provided.")
     from flambeau._capture.api import optimized
 
-    given = {k: v for k, v in (options or {}).items() if k != "guard_filter_fn"}
-    return optimized(model, _default[0] if backend is None else backend, fullgraph, dynamic, given, recompile_limit)
+    chosen = _default[0] if backend is None else backend
+    settings = {k: v for k, v in (options or {}).items() if k != "guard_filter_fn"}
+    if chosen == "inductor":
+        from flambeau._inductor import check
+
+        check(mode, settings)
+    elif callable(chosen):  # it may make of them what it can
+        given: dict[str, Any] = {"mode": mode} if mode and mode != "default" else {}
+        given |= {"options": settings} if settings else {}
+        chosen = functools.partial(chosen, **given) if given else chosen
+    return optimized(model, chosen, fullgraph, dynamic, {}, recompile_limit)
 
 
 def reset() -> None:
