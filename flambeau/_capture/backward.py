@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
-
 from flambeau import autograd
 from flambeau._capture.breaks import Break
 from flambeau._eager import record
@@ -20,6 +18,7 @@ from flambeau._eager.modes import STATE
 from flambeau._eager.views import AsStridedBackward0, CopySlices
 from flambeau._tensor import Tensor
 from flambeau._values import dtype as dtypes
+from flambeau._values.shape import contiguous_strides, is_dense
 from flambeau.autograd import _sequence
 from flambeau.autograd.function import BackwardCFunction
 
@@ -261,14 +260,14 @@ def _accumulate(tracer: Any, t: Any, g: Any, create: bool) -> None:
 
 
 def _laid_out_as(t: Any, g: Any) -> Any:
-    """A copy of a gradient that lies as its leaf does, where that has no gaps and no overlaps; else in order."""
+    """A copy of a gradient that lies as its leaf does, where that has no gaps and no overlaps; else in order: PyTorch's rule."""
+    shape, steps = t._a.shape, t.stride()
+    plain = t._a.flags.c_contiguous or not is_dense(shape, steps)
     made = g.clone()
-    a, b = made._a, t._a
-    if a.strides == b.strides or (a.flags.c_contiguous and (b.flags.c_contiguous or type(b) is not np.ndarray)):
+    want = contiguous_strides(shape) if plain else steps
+    if all(n == 1 or a == b for n, a, b in zip(shape, made.stride(), want, strict=True)):
         return made
-    if b.flags.c_contiguous or np.empty_like(b).strides != b.strides:
-        return made.contiguous()
-    return _public("empty_like")(t).copy_(g)
+    return made.contiguous() if plain else _public("empty_like")(t).copy_(g)
 
 
 def _hooks(tracer: Any, node: Node, slots: list[Any], create: bool) -> list[Any]:

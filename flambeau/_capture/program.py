@@ -11,6 +11,7 @@ from flambeau._backends.meta import MetaArray
 from flambeau._capture import backends
 from flambeau._capture.breaks import BackendCompilerFailed, Break
 from flambeau._capture.recorder import Recorder, Value
+from flambeau._capture.refusals import looks
 from flambeau._capture.sized import numbered
 from flambeau._dynamo import config
 from flambeau._eager.graph import AccumulateGrad
@@ -143,11 +144,11 @@ def _collect(x: Any, out: list[Value]) -> None:
 
 
 def _needed(lines: list[Value], outputs: list[Value]) -> list[Value]:
-    """Without the lines whose results nobody uses."""
+    """Without the lines whose results nobody uses, and that cannot fail for what tensors hold."""
     wanted = {id(v) for v in outputs}
     keep = []
     for v in reversed(lines):
-        if v.effect or id(v) in wanted:
+        if v.effect or id(v) in wanted or (v.kind == "call" and looks(v.target, v.sample)):
             keep.append(v)
             wanted.update(id(a) for a in operands(v))
     return keep[::-1]

@@ -492,6 +492,14 @@ class Recorder:
             raise Break("an operator that refuses what a tensor holds", "its namesake with '_ex' refuses nothing")
         self.tracer.assume(info.ne(0).any(), False)
 
+    def placed(self, t: Any) -> None:
+        """Where a tensor begins in its storage is asked: tensors from outside that lie there are assumed to begin where they do now."""
+        owner = views.memory_of(t._a)
+        for x, source in self.tracer.tensors():
+            if hasattr(x._a, "base") and views.memory_of(x._a) is owner:
+                where = self.unwatched(x.storage_offset)
+                self.tracer.guards.equal(self.tracer.sources.anew("{}.storage_offset()", source), where)
+
     # ---- members that are no operators ----
 
     def method(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -521,6 +529,8 @@ class Recorder:
         if not symbolic:
             self.unwatched(getitem.getitem, t, index)  # says what is wrong, if something is
         basic, tensors = _parsed(t, index)
+        if symbolic:
+            _within(basic, t._a)
         r = getitem.viewed(t, basic, _call)
         if tensors is None:
             return r
@@ -558,8 +568,7 @@ class Recorder:
             raise Break("a tensor is used as an integer index, among other tensors, in an assignment")
         stand = wrap(np.zeros(1, np.int64))  # one number, which nobody reads now
         basic, tensors = _parsed(t, tuple(stand if single and i is single[0] else i for i in items))
-        if any(isinstance(i, int) and not -n <= i < n for i, n in zip(basic, t._a.shape, strict=False)):
-            raise IndexError("an index out of range")  # eager code says so in its words
+        _within(basic, t._a)
         target_ = getitem.viewed(t, basic, _call)
         if not isinstance(value, (Tensor, bool, int, float)):
             raise Break(f"a {type(value).__name__} is assigned to part of a tensor")
@@ -595,6 +604,15 @@ class Recorder:
                 raise Break("values of another dtype are assigned to indices that are tensors")
             value = value.to(t.dtype)
         t.index_put_(tensors, value)
+
+
+def _within(basic: tuple[Any, ...], a: Any) -> None:
+    """Whether integers of an index are in range is assumed; where one is not, the error has numbers in it, which are fixed."""
+    try:
+        getitem.check(basic, a)
+    except IndexError:
+        getitem.check(_fixed(basic), np.broadcast_to(np.zeros(()), _fixed(a.shape)))
+        raise
 
 
 def _converted(value: Any, kind: str) -> Any:

@@ -42,9 +42,14 @@ def asserts(target: Any) -> bool:
     return isinstance(target, OpOverload) and target.op.aten.startswith("_assert_async")
 
 
+def looks(target: Any, made: Any) -> bool:
+    """Whether a call looks for what it refuses (indices, divisors) even where nobody uses what it gives."""
+    return refuses(target, made) and bool(target.op.indices or target.op.aten in DIVISIONS)
+
+
 def may_refuse(lines: Iterable[Value]) -> bool:
     """Whether there is such a call among what a recorder noted."""
     return any(v.kind == "call" and refuses(v.target, v.sample) for v in lines)
 
 
-__all__ = ["DIVISIONS", "asserts", "may_refuse", "refuses"]
+__all__ = ["DIVISIONS", "asserts", "looks", "may_refuse", "refuses"]

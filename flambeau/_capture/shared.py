@@ -12,7 +12,7 @@ from typing import Any
 
 from flambeau._capture.breaks import REFUSED
 from flambeau._capture.expressions import Unsupported
-from flambeau._capture.refusals import asserts
+from flambeau._capture.refusals import asserts, looks
 from flambeau._eager.views import memory_of
 from flambeau._ops import OpOverload
 from flambeau.fx.graph import Graph
@@ -71,7 +71,7 @@ def split(gm: GraphModule) -> tuple[GraphModule, GraphModule] | None:
     count: dict[Node, int] = {}
     for n in dict.fromkeys(outs):
         count[memory[n]] = count.get(memory[n], 0) + 1
-    late = {n for n in outs if memory[n] is not n and (memory[n] in places or count[memory[n]] > 1)}
+    late = {n for n in outs if memory[n] is not n and (memory[n] in places or count[memory[n]] > 1 or _repeats(n))}
     if not late:
         return None
     if gm.meta.get("live"):
@@ -108,14 +108,20 @@ def split(gm: GraphModule) -> tuple[GraphModule, GraphModule] | None:
     return inner, GraphModule(gm, views)
 
 
+def _repeats(n: Node) -> bool:
+    """Whether elements of a view lie in one place: memory of its own would hold each of them."""
+    a = n.meta["val"]._a
+    return any(s == 0 and size != 1 for size, s in zip(a.shape, a.strides, strict=True))
+
+
 def _switches(n: Node) -> bool:
     return n.op == "call_function" and not isinstance(n.target, OpOverload) and n.target is not operator.getitem
 
 
 def _effect(n: Node) -> bool:
-    return _switches(n) or (
-        isinstance(n.target, OpOverload) and (n.target.is_write or n.target.is_random or asserts(n.target))
-    )
+    if isinstance(n.target, OpOverload) and (n.target.is_write or n.target.is_random or asserts(n.target)):
+        return True
+    return _switches(n) or looks(n.target, n.meta.get("val"))
 
 
 def with_views(run: Callable[..., Sequence[Any]], views: GraphModule) -> Callable[..., Sequence[Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,22 @@ import numpy as np
 from flambeau._backends import meta
 from flambeau._backends.cpu import compile as native
 from flambeau._backends.cpu.arrays import K
+from flambeau._backends.cpu.library_memory import format_order
 from flambeau._backends.meta import MetaArray
 from flambeau._capture import readings
 from flambeau._capture.breaks import Break
 from flambeau._capture.expressions import Builder, Recorder
 from flambeau._capture.numbers import Tracked, TrackedFloat, applied
 from flambeau._capture.sources import Source
-from flambeau._eager import bodies
+from flambeau._eager import bodies, results
+from flambeau._eager.views import address, memory_of
 from flambeau._ground import dumps
 from flambeau._kernel.record import Expr, Opaque, Record, parameter
 from flambeau._operators.op import Op
+from flambeau._operators.part import select
 from flambeau._values.device import CPU, preserve_format
 from flambeau._values.dtype import int64, of
-from flambeau._values.shape import broadcast, contiguous_strides, elementwise_strides
+from flambeau._values.shape import broadcast, contiguous_strides, elementwise_strides, strides_in_order
 from flambeau._values.symbolic import SymInt as Public
 
 Poly = dict[tuple["Atom", ...], int]  # monomial -> coefficient; the empty monomial is the constant
@@ -360,7 +364,9 @@ def stand_in(a: Any, shape: tuple[Any, ...]) -> MetaArray:
     for d, s in zip(order, contiguous_strides(tuple(shape[d] for d in order)), strict=True):
         strides[d] = s * item
     dense = all(_raw(s) == t for s, t in zip(strides, a.strides, strict=True))
-    return standing(shape, a.dtype, strides if dense else a.strides)
+    made = standing(shape, a.dtype, strides if dense else a.strides)
+    made.start = address(a) - address(memory_of(a))
+    return made
 
 
 _LIBRARY: dict[str, Any] = {  # what routines of the array library give that programs call as operators
@@ -386,7 +392,15 @@ def _indexed(b: Any, x: Expr, indices: list[Any]) -> Expr:
     return parameter(-1, (*rest[:first], *found, *rest[first:]), x.dtype)
 
 
-_OPERATORS: dict[str, Any] = {"index": _indexed, "alias": lambda b, x: x}
+def _selected(b: Any, x: Expr, dim: int, index: Any) -> Any:
+    """`select`, where that the index is in range must be said."""
+    n = x.shape[dim] if -x.ndim <= dim < x.ndim else 0
+    if not -n <= index < n:
+        raise Opaque("select")
+    return bodies.call_body(select, select.body, (b.k,), (x, dim, index))
+
+
+_OPERATORS: dict[str, Any] = {"index": _indexed, "alias": lambda b, x: x, "select": _selected}
 
 
 class ShapeRecorder(Recorder):
@@ -405,6 +419,8 @@ class Shapes(Builder):
         self.k = ShapeRecorder(self)
 
     def product(self, x: Expr, y: Expr) -> Expr:
+        if x.shape[-1] != y.shape[-2]:
+            raise Opaque("matmul")
         return Record.matmul(self.k, x, y)
 
     def check(self, bad: Expr) -> None:
@@ -446,20 +462,29 @@ def _read(op: Op, arrays: tuple[Any, ...]) -> Any:
     values = tuple(take(v) for v in arrays)
     known = _OPERATORS.get(op.aten) or readings.OPERATORS.get(op.aten)
     made = known(b, *values) if known is not None else bodies.call_body(op, op.body, (b.k,), values)
-    if isinstance(made, (tuple, list)):
-        return type(made)(None if e is None else _array(op, e, b, held) for e in made)
     if isinstance(made, Expr) and op.module.endswith(".create") and isinstance(arrays[0], MetaArray):
         return _alike(op, arrays, made.dtype.np)
-    return _array(op, made, b, held)
+    several = isinstance(made, (tuple, list))
+    found: Any = (
+        type(made)(None if e is None else _array(op, e, b, held) for e in made)
+        if several
+        else _array(op, made, b, held)
+    )
+    if not (op.view or op.kind == "pointwise" or op.packed in (True, "operands")):
+        _lay(op, arrays, found if several else (found,))
+    return found
 
 
 def _alike(op: Op, arrays: tuple[Any, ...], d: Any) -> MetaArray:
     """What is made like the first array: `empty_like`, `rand_like`. Where it may be told how to lie, it lies as that one unless told."""
     a = arrays[0]
     asked = [v for p, v in zip(op.params, arrays, strict=True) if p.name == "memory_format"]
-    if not asked or asked[0] not in (None, preserve_format):
+    if not asked:
         return standing(a.shape, d)
-    order = elementwise_strides(a.shape, [(a.shape, tuple(t // a.dtype.itemsize for t in a.strides))])
+    if asked[0] not in (None, preserve_format):
+        order = strides_in_order(a.shape, reversed(format_order(len(a.shape), asked[0].name)))
+    else:
+        order = elementwise_strides(a.shape, [(a.shape, tuple(t // a.dtype.itemsize for t in a.strides))])
     return standing(a.shape, d, tuple(t * np.dtype(d).itemsize for t in order))
 
 
@@ -473,11 +498,77 @@ def _array(op: Op, e: Any, b: Builder, held: dict[Expr, Any]) -> MetaArray:
         s = strided(e, {leaf.expr: leaf for leaf in b.leaves})
         if s.core not in held:
             raise Opaque(op.name)
-        return standing(e.shape, e.dtype.np, tuple(t * item for t in s.strides), held[s.core])
+        made = standing(e.shape, e.dtype.np, tuple(t * item for t in s.strides), held[s.core])
+        made.start = held[s.core].start + s.offset * item
+        return made
     if op.kind == "pointwise":
         layout = native.result_layout(e, list(held.values()))
         return standing(e.shape, e.dtype.np, tuple(t * item for t in layout.strides))
     return standing(e.shape, e.dtype.np)
+
+
+# ---- how they lie
+
+
+def _lay(op: Op, arrays: tuple[Any, ...], made: Sequence[Any]) -> None:
+    """Gives results the order of dims that they have at the sizes of now: the operator is asked, on arrays that lie as its operands do.
+
+    It is not where all lie in order, unless it is told, or by itself gives another order.
+    """
+    given = [
+        x for v in arrays for x in (v if type(v) in (list, tuple) else (v,)) if isinstance(x, (MetaArray, np.ndarray))
+    ]
+    told = any(p.name == "memory_format" and v is not None for p, v in zip(op.params, arrays, strict=True))
+    if not told and not op.module.endswith(".attention") and all(map(_in_order, given)):
+        return
+    found = _now(op, arrays)[1]
+    for a, r in zip(made, found if isinstance(found, (tuple, list)) else (found,), strict=True):
+        if a is not None:
+            a.strides = _ordered(op, a, np.asarray(r))
+
+
+def _in_order(x: Any) -> bool:
+    steps = contiguous_strides(tuple(map(_raw, x.shape)))
+    return tuple(map(_raw, x.strides)) == tuple(s * x.dtype.itemsize for s in steps)
+
+
+def _ordered(op: Op, a: MetaArray, r: Any) -> tuple[Any, ...]:
+    """Strides of an array, with the order of dims that a real one has at the sizes of now. Where that says nothing about others: refused."""
+    shape = tuple(map(_raw, a.shape))
+    if 0 in shape:
+        return a.strides
+    order = sorted(range(r.ndim), key=lambda d: (r.strides[d], shape[d] != 1, -d))
+    dense = tuple(s * r.itemsize for s in strides_in_order(shape, order))
+    if r.shape != shape or r.strides != dense or any(type(n) is SymInt and n.value == 1 for n in a.shape):
+        raise Opaque(op.name)
+    return tuple(s * a.dtype.itemsize for s in strides_in_order(a.shape, order))
+
+
+TOUCHED = 1 << 20  # elements of the largest memory that is filled with ones
+
+
+def _now(op: Op, arrays: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+    """The arguments at the sizes of now, and what the operator gives of them: arrays of ones, or of zeros, where they are indices or only looked at."""
+
+    def taken(v: Any, element: int) -> Any:
+        if isinstance(v, Tracked):
+            return v.raw
+        if isinstance(v, (list, tuple)):
+            return (list if type(v) is list else tuple)(taken(x, element) for x in v)
+        if not isinstance(v, MetaArray):
+            return v
+        shape, strides, d = tuple(map(_raw, v.shape)), tuple(map(_raw, v.strides)), meta.bare(v.dtype)
+        count = 1 if 0 in shape else 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) // d.itemsize
+        memory = np.full(count, 1, d) if element and count <= TOUCHED else np.zeros(count, d)
+        return np.ndarray(shape, d, memory, 0, strides)
+
+    values = tuple(taken(v, not op.view and i not in op.indices) for i, v in enumerate(arrays))
+    try:
+        with np.errstate(all="ignore"):
+            made = bodies.call_body(op, op.run, (K,), values)
+    except Exception as problem:
+        raise Break(f"what '{op.aten}' gives hangs on elements: {problem}") from problem
+    return values, results.packed(made, op.packed, values[0]) if op.packed and op.packed != "operands" else made
 
 
 def _drawn(op: Op, arrays: tuple[Any, ...]) -> MetaArray:
@@ -509,22 +600,28 @@ def _concrete(op: Op, arrays: tuple[Any, ...]) -> Any:
     def plain(v: Any) -> Any:
         if isinstance(v, Tracked):
             return v.fixed()
-        return type(v)(map(plain, v)) if type(v) in (list, tuple) else v
+        if isinstance(v, MetaArray):
+            plain((*v.shape, *v.strides))
+            return v
+        return (list if type(v) is list else tuple)(map(plain, v)) if isinstance(v, (list, tuple)) else v
 
+    if op.aten == "_as_strided":  # it looks beyond its operand's shape, where stand-ins have no memory
+        x, shape, strides, offset = arrays[0], *map(plain, arrays[1:4])
+        made = standing(shape, x.dtype, tuple(s * x.dtype.itemsize for s in strides), x)
+        made.start = offset * x.dtype.itemsize
+        return made
     fixed = tuple(map(plain, arrays))
-    for v in arrays:
-        for x in v if type(v) is list else (v,):
-            if isinstance(x, MetaArray):
-                plain(tuple(x.shape))
-    made = meta.lifted(bodies.call_body(op, op.run, (K,), meta.lowered(fixed)))
-    source = next((x for x in arrays if isinstance(x, MetaArray)), None)
+    given, found = _now(op, fixed)
+    source = next(((x, y) for x, y in zip(arrays, given, strict=True) if isinstance(x, MetaArray)), None)
 
-    def settle(x: Any) -> Any:
-        if isinstance(x, (tuple, list)):
-            return type(x)(map(settle, x)) if not hasattr(x, "_fields") else type(x)(*map(settle, x))
-        if isinstance(x, MetaArray):
-            x.torch_device = CPU
-            x.base = source if op.view else None
-        return x
+    def settle(r: Any) -> Any:
+        if isinstance(r, (tuple, list)):
+            return type(r)(map(settle, r)) if not hasattr(r, "_fields") else type(r)(*map(settle, r))
+        if not isinstance(r, (np.ndarray, np.generic)):
+            return r
+        made = standing(r.shape, r.dtype, r.strides)
+        if op.view and source is not None:
+            made.base, made.start = source[0], source[0].start + address(r) - address(source[1])
+        return made
 
-    return settle(made)
+    return settle(found)

@@ -130,6 +130,10 @@ class Tracer:
         entry = self._known.get(id(x))
         return None if entry is None else entry[1]
 
+    def tensors(self) -> list[tuple[Any, Source]]:
+        """The tensors from outside that were reached."""
+        return [(x, source) for x, source in self._known.values() if isinstance(x, Tensor)]
+
     def is_inside(self, node: Any) -> bool:
         """Whether a leaf's node belongs to a tensor that the function made."""
         t = node.ref()

@@ -29,7 +29,7 @@ def run(op: Op, arrays: tuple[Any, ...], steps: Any = None) -> Any:
         if meta.has_meta(arrays):
             if op.custom is not None:
                 return call_body(op, op.run, (K,), arrays)
-            return meta.lifted(call_body(op, op.run, (K,), meta.lowered(arrays)))
+            return meta.lifted(call_body(op, op.run, (K,), meta.lowered(arrays, op.indices)))
         return call_body(op, op.run, (kernel_for(arrays, steps),), arrays)
     except ValueError:
         if op.kind == "pointwise":

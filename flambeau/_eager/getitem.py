@@ -60,6 +60,8 @@ def getitem(self: Any, index: Any) -> Any:
             and index._a.ndim
             and a.ndim
             and index._a.size * a.size < _FEW * len(a)
+            and a.flags.c_contiguous
+            and index._a.flags.c_contiguous
             and (self._node is None and self._base is None)
         ):
             try:
@@ -480,6 +482,15 @@ def _explain_all(basic: tuple[Any, ...], a: Any) -> Exception:
             return _explain(i, a, dim)
         dim -= i is not None
     return IndexError(f"too many indices for tensor of dimension {a.ndim}")
+
+
+def check(basic: tuple[Any, ...], a: Any) -> None:
+    """Raise where an integer of a basic index is out of range."""
+    dim, taken = 0, sum(i is not None and i is not Ellipsis for i in basic)
+    for i in basic:
+        if isinstance(i, int) and not -a.shape[dim] <= i < a.shape[dim]:
+            raise _explain(i, a, dim)
+        dim += a.ndim - taken if i is Ellipsis else i is not None
 
 
 # ---------------------------------------------------------------- writing

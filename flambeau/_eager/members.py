@@ -376,8 +376,13 @@ class _Members:
     def storage_offset(self: Any) -> int:
         """Where the first element lies in the storage, in elements."""
         a = self._a
+        if MODES and STATE.recorder is not None:
+            STATE.recorder.placed(self)
         if LAYOUTS.get(type(a)) == "sparse":
             return 0
+        start = getattr(a, "start", None)
+        if start is not None:  # without elements: no address either
+            return start // a.dtype.itemsize
         owner = views.memory_of(a)
         return (views.address(a) - views.address(owner)) // a.dtype.itemsize if a is not owner else 0
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import FORMATS, channels_last as lies_last, laid, walked
+from flambeau._backends.meta import MetaArray
 from flambeau._backends.pending_arrays import NONE
 from flambeau._eager import record
 from flambeau._eager.graph import inferred
@@ -31,7 +32,7 @@ def packed(r: Any, how: bool | str, like: Any = None) -> Any:
 
 def channels_last(a: Any) -> bool:
     """Whether the channels of images or volumes lie side by side."""
-    return 4 <= a.ndim <= 5 and a.shape[1] > 1 and np.moveaxis(a, 1, -1).flags.c_contiguous
+    return 4 <= a.ndim <= 5 and a.shape[1] > 1 and a.transpose(0, *range(2, a.ndim), 1).flags.c_contiguous
 
 
 def first_operand(op: Op, values: tuple[Any, ...]) -> Any:
@@ -45,7 +46,8 @@ def packed_tensor(t: Any, how: bool | str, like: Any = None) -> Any:
     a = t._a
     if how == "images" and a.ndim in FORMATS and a.ndim == like.ndim and lies_last(like):
         return t if lies_last(a) else t.contiguous(memory_format=getattr(devices, FORMATS[a.ndim]))
-    if type(a) is not np.ndarray or a.flags.c_contiguous or (how == "channels" and channels_last(a)):
+    plain = type(a) is np.ndarray or isinstance(a, MetaArray)
+    if not plain or a.flags.c_contiguous or (how == "channels" and channels_last(a)):
         return t
     return t.contiguous()
 

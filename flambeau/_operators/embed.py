@@ -9,7 +9,7 @@ from flambeau._operators.index import InPlace, changed, on_zeros, writes
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._operators.sparse import embedding_sparse_backward
-from flambeau._tensor import Tensor
+from flambeau._tensor import Tensor, has_elements
 from flambeau._values.dtype import SPOKEN, class_name, int32, int64
 
 
@@ -225,12 +225,12 @@ def _(input: Any, num_classes: int) -> None:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return
-    if a.min() < 0:
+    if has_elements(input) and a.min() < 0:
         raise RuntimeError("Class values must be non-negative.")
     if num_classes != -1:
         if num_classes < 1:
             raise RuntimeError("num_classes should be positive")
-        if a.max() >= num_classes:
+        if has_elements(input) and a.max() >= num_classes:
             raise RuntimeError("Class values must be smaller than num_classes.")
 
 

@@ -58,7 +58,7 @@ def dtype_of(x: Any) -> Kind:
 # ---------------------------------------------------------------- index, index_put
 
 
-@op("index.Tensor", promote="none", variants=("function",), packed=True)
+@op("index.Tensor", promote="none", variants=("function",))
 def index(k: Kernel[T], input: T, indices: Sequence[T | None]) -> T:
     """input[indices], where each index is a tensor of integers, a mask, or None for everything."""
     return k.library("index", input, indices=indices)
@@ -217,6 +217,14 @@ def _(input: Any, dim: int, index: Any, source: Any) -> None:
             f"({rank}), destination dimensionality ({input.ndim})"
         )
     d = wrap_dim(dim, input.ndim)
+    if rank and input.ndim:
+        here, there = ([m for e, m in enumerate(t.shape) if e != d] for t in (input, source))
+        if here != there:
+            spoken = [" ".join(map(str, shape)) for shape in (here, there)]
+            raise RuntimeError(
+                "index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: "
+                f"{spoken[0]} at dimension {d} and source slice shape: {spoken[1]} at dimension 0."
+            )
     if rank and source.shape[d] != n:
         raise IndexError(
             f"index_copy_(): Number of indices ({n}) should be equal to source.size(dim) ({source.shape[d]})"

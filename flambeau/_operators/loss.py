@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau._kernel.language import Index, Kernel, Size, T
 from flambeau._operators.op import Op, composite, op, pointwise
-from flambeau._tensor import Tensor
+from flambeau._tensor import Tensor, has_elements
 from flambeau._values.dtype import SPOKEN, can_cast, int64, uint8
 from flambeau._values.shape import broadcast
 
@@ -419,7 +419,7 @@ def _class_loss(input: Tensor, target: Tensor, weight: Tensor | None, reduction:
 def _(input: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -> None:
     """What the recorded body takes for granted."""
     at, classes = target._a, input.shape[min(1, input.ndim - 1)]
-    if at.dtype.kind in "iu" and at.size and (at.min() < 0 or at.max() >= classes):
+    if at.dtype.kind in "iu" and at.size and has_elements(target) and (at.min() < 0 or at.max() >= classes):
         bad = at[((at < 0) | (at >= classes)) & (at != ignore_index)].reshape(-1)
         if bad.size:
             raise IndexError(f"Target {int(bad[0])} is out of bounds.")
@@ -532,7 +532,7 @@ def multi_margin_loss(
     t = target.reshape(-1)
     if t.shape[0] != x.shape[0]:
         raise RuntimeError(f"inconsistent target size, expected {x.shape[0]} but got {list(target.shape)}")
-    if t._a.size and (t._a.min() < 0 or t._a.max() >= x.shape[1]):
+    if t._a.size and has_elements(t) and (t._a.min() < 0 or t._a.max() >= x.shape[1]):
         raise RuntimeError("target out of range")
     if weight is not None and (weight.ndim != 1 or weight.numel() != x.shape[1]):
         raise RuntimeError(f"inconsistent weight size, expected {x.shape[1]} but got {list(weight.shape)}")

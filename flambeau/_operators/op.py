@@ -362,6 +362,15 @@ class Op:
         return tuple(i for i, p in enumerate(self.params) if p.annotation in _ONE_NUMBER)
 
     @cached_property
+    def indices(self) -> frozenset[int]:
+        """The positions of the parameters whose elements say where: they are in range."""
+        return frozenset(
+            i
+            for i, p in enumerate(self.params)
+            if p.annotation.startswith("Index") or p.annotation == "Sequence[T | None]"
+        )
+
+    @cached_property
     def usual(self) -> tuple[tuple[int, tuple[type, ...]], ...]:
         """The parameters whose arguments have one of a few exact types, with their positions; others are looked at more closely."""
         found: list[tuple[int, tuple[type, ...]]] = []

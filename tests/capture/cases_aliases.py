@@ -174,3 +174,34 @@ def writes_into_what_is_expanded(wrap):
             warnings.simplefilter("ignore")
             out += [freeze(f(part)), freeze(whole)]
     return out
+
+
+@case
+def where_tensors_begin(wrap):
+    g = wrap(
+        lambda t: (
+            t.storage_offset(),
+            t[1:].storage_offset(),
+            (t * 2)[2:].storage_offset(),
+            t.as_strided((2,), (1,)) * 1,
+        )
+    )
+    base, made = torch.arange(12.0), []
+    for n in range(4):
+        made += [g(base[n : n + 5]), g(base[n : n + 6]), g(base)]
+    return made
+
+
+@case
+def versions_of_what_is_made(wrap):
+    seen = []
+
+    def f(t):
+        a = (t * 2).add_(1)
+        part = a[1:].mul_(3)
+        seen.append((a._version, part._version))
+        part.zero_()
+        return a, part, torch.ones(3).add_(1), t.clone().t().neg_()
+
+    g = wrap(f)
+    return [[r._version for r in g(x(n))] for n in (3, 3, 4, 5)] + seen

@@ -258,3 +258,56 @@ def chosen_rows_of_memory_that_two_inputs_share(wrap):
 
     f, t = wrap(f), grid()
     return freeze(f(t, t[1:], torch.tensor(2))), freeze(f(t, x(3), torch.tensor(2))), freeze(t)
+
+
+def _told(f, *args):
+    try:
+        return f(*args)
+    except IndexError as error:
+        return str(error)
+
+
+@case
+def integers_out_of_range(wrap):
+    g = wrap(lambda t, i: (t[i], t)[1])
+    h = wrap(lambda t, i: t[None, ..., i])
+    return [_told(f, x(n), i) for f in (g, h) for n, i in ((3, 1), (4, 2), (4, 4), (3, -3), (3, -4), (5, 6))]
+
+
+@case
+def indices_that_nobody_uses(wrap):
+    g = wrap(lambda t, i: (t[i], t * 2)[1])
+    places = lambda *i: torch.tensor(i, dtype=torch.int64)
+    return [
+        _told(g, x(n), places(*i))
+        for n, i in ((3, (1, 2)), (3, (1, 3)), (4, (3, 3)), (4, (0, 4)), (0, (0,)), (5, (-6,)))
+    ]
+
+
+@case
+def written_at_integers_out_of_range(wrap):
+    def f(t, i):
+        t[None, ..., i] = 1
+        return t
+
+    g = wrap(f)
+    return [_told(g, x(n), i) for n, i in ((3, 1), (4, 2), (4, 4), (3, -3), (3, -4), (5, 6))]
+
+
+@case
+def views_that_repeat(wrap):
+    g = wrap(lambda t: (t * 2)[:4].view(1, 4).expand(3, 4))
+    h = wrap(lambda t: (t + 1).unfold(0, 2, 1))
+    return [f(x(n)) for n in (4, 5, 6) for f in (g, h)]
+
+
+@case
+def words_of_an_index_out_of_range(wrap):
+    def f(t, i):
+        try:
+            return t[..., i]
+        except IndexError as error:
+            return str(error)
+
+    g = wrap(f)
+    return [g(x(n), i) for n, i in ((3, 1), (4, 2), (4, 4), (3, -4), (5, 6))]

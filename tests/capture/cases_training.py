@@ -579,3 +579,28 @@ def histories_that_a_step_has_spoiled(wrap):
         except RuntimeError as e:
             out.append(("modified by an inplace operation" in str(e), "second time" in str(e)))
     return out, freeze([p.grad for p in m.parameters()])
+
+
+@case
+def gradients_lie_as_leaves_of_all_sizes(wrap):
+    def f(t):
+        t.grad = None
+        t.mean().backward()
+        first = t.grad
+        t.grad = None
+        (t.clone() * torch.ones(t.shape)).sum().backward()
+        return first, first._is_view()
+
+    g = wrap(f)
+    leaves = [
+        lambda n: torch.ones(n, 3),
+        lambda n: torch.ones(3, n).t(),
+        lambda n: torch.ones(n, 6)[:, ::2],
+        lambda n: torch.ones(1, 3).expand(n, 3),
+    ]
+    made = []
+    for make in leaves:
+        for n in (2, 4, 5):
+            t = make(n).requires_grad_()
+            made += [*g(t), t.grad]
+    return made

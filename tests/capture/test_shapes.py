@@ -410,3 +410,42 @@ def test_positions_found_in_lanes():
         (R(70, 33),),
         count=1,
     )
+
+
+MISFITS = {
+    "product": lambda x, y: x @ y.t(),
+    "linear": lambda x, y: F.linear(x, y),
+    "vector": lambda x, y: x @ y[0],
+    "select": lambda x, y: x.select(0, y.shape[0] - 1),
+    "item": lambda x, y: x[y.shape[0] - 1],
+    "sum": lambda x, y: x + y,
+    "cat": lambda x, y: torch.cat([x, y.t()]),
+    "gather": lambda x, y: x.gather(1, (y * 0).long()),
+    "index_copy": lambda x, y: x.index_copy(1, torch.arange(x.shape[1]), y),
+    "reshape": lambda x, y: x.view(y.shape),
+}
+
+
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("name", MISFITS)
+def test_sizes_that_do_not_fit_each_other_any_more(name, used):
+    def fn(x, y):
+        made = MISFITS[name](x, y)
+        return made if used else x * 2
+
+    def told(fn, *sizes):
+        try:
+            return fn(*(torch.arange(n * m * 1.0).reshape(n, m) * 0.1 for n, m in sizes))
+        except (RuntimeError, IndexError) as error:
+            return type(error).__name__, str(error)
+
+    compiled = torch.compile(fn)
+    for sizes in (
+        ((3, 3), (3, 3)),
+        ((5, 5), (5, 5)),
+        ((7, 7), (7, 7)),
+        ((7, 8), (7, 9)),
+        ((8, 7), (9, 7)),
+        ((2, 3), (3, 2)),
+    ):
+        close(told(compiled, *sizes), told(fn, *sizes))

@@ -51,3 +51,15 @@ def test_numbers_have_memory_that_views_share(agree):
 
     for name in ("reciprocal", "log10", "rsqrt", "sigmoid", "erf", "erfc", "lgamma", "exp"):
         agree(lambda fl, x, name=name: program(fl, x.abs() + 0.5, name), rand())
+
+
+def test_slices_that_do_not_fit(agree):
+    index = lambda fl, n: fl.zeros(n, dtype=fl.int64)
+    for dim, shape in ((1, (9, 4)), (1, (1, 4)), (0, (3, 5))):
+        agree(
+            lambda fl, x, y, dim=dim: x.index_copy(dim, index(fl, y.shape[dim]), y),
+            rand(3, 4),
+            rand(*shape),
+            raises=RuntimeError,
+        )
+    agree(lambda fl, x, y: x.index_copy(1, index(fl, 2), y), rand(0, 3), rand(0, 2), grads=0)

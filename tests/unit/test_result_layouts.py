@@ -114,6 +114,37 @@ def test_volumes_lie_as_they_did(agree):
     agree(run, rand(2, 3, 4, 3, 4), strides=True, grads=0)
 
 
+INDICES = {
+    "first": lambda x, i, j: x[i],
+    "second": lambda x, i, j: x[:, i],
+    "third": lambda x, i, j: x[:, :, i],
+    "last": lambda x, i, j: x[..., i],
+    "two apart": lambda x, i, j: x[i, :, i],
+    "two side by side": lambda x, i, j: x[:, i, j],
+    "a table": lambda x, i, j: x[j.reshape(1, 3) + i.reshape(2, 1)],
+    "a turned table": lambda x, i, j: x[..., (j.reshape(1, 3) + i.reshape(2, 1)).t()],
+    "a mask": lambda x, i, j: x[:, j < 2],
+    "with a slice": lambda x, i, j: x[:, 1:, i],
+}
+
+
+@pytest.mark.parametrize("name", INDICES)
+@pytest.mark.parametrize("layout", ["channels last", "transposed", "reversed", "in order"])
+def test_what_indices_choose(agree, name, layout):
+    def run(fl, x):
+        x = x.detach()
+        if layout == "channels last":
+            x = x.contiguous(memory_format=fl.channels_last)
+        elif layout == "transposed":
+            x = x.transpose(0, 1).contiguous().transpose(0, 1)
+        elif layout == "reversed":
+            x = x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+        i, j = fl.tensor([2, 0]), fl.tensor([1, 2, 0])
+        return INDICES[name](x, *((i, j[:2]) if name == "two side by side" else (i, j)))
+
+    agree(run, rand(5, 3, 4, 6), strides=True, grads=0)
+
+
 LAYOUTS = {
     "in order": lambda x: x,
     "transposed": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),

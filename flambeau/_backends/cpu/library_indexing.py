@@ -13,7 +13,7 @@ from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.library_memory import converted, write
 from flambeau._backends.cpu.library_product import native
 from flambeau._values import dtype as dtypes
-from flambeau._values.shape import contiguous_strides
+from flambeau._values.shape import contiguous_strides, elementwise_strides
 
 UFUNC = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 MEANS = {
@@ -117,6 +117,31 @@ def index(x: Any, *, indices: Any) -> Any:
     if mask is not None:
         return masked_select(x, mask)
     where = subscript(x, indices)
+    out = _found(x, where)
+    if x.flags.c_contiguous and all([type(i) is slice or i.flags.c_contiguous for i in where]):
+        return out if out.flags.c_contiguous else np.ascontiguousarray(out)
+    strides = _walked(x, where, out)
+    if out.strides == strides:
+        return out
+    made: Any = np.ndarray(out.shape, out.dtype, None, 0, strides)
+    made[...] = out
+    return made
+
+
+def _walked(x: Any, where: tuple[Any, ...], out: Any) -> tuple[int, ...]:
+    """How the result lies: PyTorch walks x, whose strides are 0 where an index stands for them, and the indices as elementwise operands."""
+    at = [d for d, i in enumerate(where) if type(i) is not slice]
+    first = at[0] if at and at == list(range(at[0], at[-1] + 1)) else 0
+    rest = [s for d, s in enumerate(x.strides) if d not in at]
+    given = np.broadcast_arrays(*(where[d] for d in at))
+    rank = given[0].ndim
+    walks = [(*rest[:first], *(0,) * rank, *rest[first:])]
+    walks += [((0,) * first + i.strides + (0,) * (len(rest) - first)) for i in given]
+    order = elementwise_strides(out.shape, [(out.shape, w) for w in walks])
+    return tuple(s * out.itemsize for s in order)
+
+
+def _found(x: Any, where: tuple[Any, ...]) -> Any:
     arrays = [None if type(i) is slice else i for i in where]
     found = picked(x, arrays, True, reach(x, where))
     if found is not None:
