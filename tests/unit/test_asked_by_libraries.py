@@ -447,3 +447,21 @@ def test_the_folder_of_compiled_code_is_known():
     from flambeau._inductor import codecache
 
     assert isinstance(codecache.cache_dir(), str)
+
+
+def test_objects_and_calls_of_the_core(agree):
+    def program(fl):
+        rpc = fl._C._distributed_rpc
+        names = (
+            "PyRRef",
+            "RemoteProfilerManager",
+            "RpcAgent",
+            "RpcBackendOptions",
+            "TensorPipeAgent",
+            "WorkerInfo",
+            "get_rpc_timeout",
+        )
+        return isinstance(3, fl.ScriptObject), fl.ScriptObject is fl._C.ScriptObject, [hasattr(rpc, n) for n in names], rpc._DEFAULT_RPC_TIMEOUT_SEC  # fmt: skip
+
+    agree(program, grads=0)
+    agree(lambda fl: fl.ScriptObject(), grads=0, raises=TypeError)
