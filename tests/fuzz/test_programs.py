@@ -1,4 +1,4 @@
-"""A few random programs, kept as `tests.fuzz.grammar` once wrote them for their seeds: native code and compiled functions make the same of them."""
+"""A few random programs, kept as `tests.fuzz.grammar` once wrote them for their seeds: native code, compiled functions and PyTorch make the same of them."""
 
 import json
 import pathlib
@@ -20,3 +20,15 @@ def readings():
 @pytest.mark.parametrize("program", KEPT, ids=lambda p: f"seed {p.seed}")
 def test_native_and_compiled(readings, program):
     assert not readings.differences(program), str(program)
+
+
+@pytest.fixture(scope="module")
+def others():
+    with Readings(("array", "torch")) as found:
+        yield found
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("program", KEPT, ids=lambda p: f"seed {p.seed}")
+def test_pytorch(others, program):
+    assert not others.differences(program), str(program)
