@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import collections
+import copyreg
 import itertools
 import math
 import operator
@@ -14,7 +15,7 @@ from flambeau._capture.breaks import Break
 from flambeau._capture.builtin_calls import fixed, in_order, length, simple, stepping
 from flambeau._capture.builtin_classes import native_new
 from flambeau._capture.operations import advance, binary, unpack
-from flambeau._capture.tracer import LISTS, PRIMITIVE, SETS, Tracer, lookup
+from flambeau._capture.tracer import LISTS, PRIMITIVE, SETS, Tracer, builtin_of, lookup
 from flambeau._tensor import Tensor
 
 _PURE = frozenset((
@@ -124,6 +125,8 @@ def _method(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: dict[
         return me if name == "with_traceback" else getattr(me, name)(*args)
     if hasattr(type(me), "__next__") and name in ("__next__", "__iter__"):
         return advance(tr, me) if name == "__next__" else me
+    if name == "__reduce_ex__" and args[:1] >= (2,):
+        return _reduced(tr, me)
     if name == "__eq__":
         return NotImplemented if args[0] is not me else True
     if name == "__ne__":
@@ -131,6 +134,15 @@ def _method(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: dict[
     if name in ("__class__", "__hash__", "__dir__", "__sizeof__", "__reduce_ex__", "__str__", "__repr__"):
         raise Break(f"{name} of a {type(me).__name__}")
     raise Break(f"the method '{name}' of a {type(me).__name__} is called")
+
+
+def _reduced(tr: Tracer, me: Any) -> Any:
+    """What `copy` makes another of: the class and the attributes of an object that says nothing else about it."""
+    kind = type(me)
+    said = ("__reduce__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
+    if builtin_of(me) is not object or any(lookup(kind, n) is not lookup(object, n) for n in said) or copyreg._slotnames(kind):  # type: ignore[attr-defined]  # fmt: skip
+        raise Break(f"__reduce_ex__ of a {kind.__name__}")
+    return copyreg.__newobj__, (kind,), tr.load_attr(me, "__dict__") or None, None, None  # type: ignore[attr-defined]
 
 
 def _of_constant(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -144,14 +156,22 @@ def _of_constant(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: 
     return getattr(fixed(me), name)(*map(fixed, args), **{k: fixed(v) for k, v in kwargs.items()})
 
 
+def _own(me: Any, name: str) -> Any:
+    """A method as the container's class in Python's own library has it (a Counter's are its own)."""
+    return getattr(builtin_of(me), name, None) or getattr(type(me), name)
+
+
 def _of_dict(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     known = tr.source_of(me) is not None
     if name == "get":
         key, default = args[0], args[1] if len(args) > 1 else kwargs.get("default")
-        return tr.get_item(me, key) if tr.contains(me, key) else default
+        return tr.get_item(me, key) if tr.has(me, key) else default
     if name == "__contains__":
-        return tr.contains(me, args[0])
+        return tr.has(me, args[0])
     if name == "__getitem__":
+        missing = lookup(type(me), "__missing__")
+        if isinstance(missing, types.FunctionType) and not tr.has(me, args[0]):
+            return tr.call(tr.load_attr(me, "__missing__"), (args[0],), {})
         return tr.get_item(me, args[0])
     if name == "__setitem__":
         tr.set_item(me, *args)
@@ -160,12 +180,12 @@ def _of_dict(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: dict
         tr.delete_item(me, args[0])
         return None
     if name == "setdefault":
-        if tr.contains(me, args[0]):
+        if tr.has(me, args[0]):
             return tr.get_item(me, args[0])
         tr.set_item(me, args[0], args[1] if len(args) > 1 else None)
         return args[1] if len(args) > 1 else None
     if name == "pop":
-        if tr.contains(me, args[0]):
+        if tr.has(me, args[0]):
             v = tr.get_item(me, args[0])
             tr.delete_item(me, args[0])
             return v
@@ -198,12 +218,12 @@ def _of_dict(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: dict
         tr.scan(me)
         for a in args:
             tr.deep(a)
-        return getattr(me, name)(*args, **kwargs)
+        return _own(me, name)(me, *args, **kwargs)
     if name in ("clear", "popitem", "move_to_end"):
         tr.scan(me)
         if known:
             tr.journal.touch(me)
-        return getattr(me, name)(*args, **kwargs)
+        return _own(me, name)(me, *args, **kwargs)
     raise Break(f"the method '{name}' of a {type(me).__name__} is called")
 
 
@@ -214,7 +234,7 @@ def _of_sequence(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: 
             if isinstance(me, collections.deque) and me.maxlen is not None:
                 tr.scan(me)
             tr.journal.touch(me)
-        me.append(*args)
+        _own(me, name)(me, *args)
         return None
     if name in ("extend", "update", "extendleft"):
         items = [x for a in args for x in unpack(tr, a)]
@@ -222,7 +242,7 @@ def _of_sequence(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: 
             if name != "extend" or (isinstance(me, collections.deque) and me.maxlen is not None):
                 tr.scan(me)
             tr.journal.touch(me)
-        getattr(me, name)([fixed(x) for x in items] if isinstance(me, set) else items)
+        _own(me, name)(me, [fixed(x) for x in items] if isinstance(me, set) else items)
         return None
     if name == "__setitem__":
         tr.set_item(me, *args)
@@ -236,13 +256,13 @@ def _of_sequence(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: 
         me[:] = in_order(tr, list(me), **kwargs)
         return None
     if name in ("__contains__",):
-        return tr.contains(me, args[0])
+        return tr.has(me, args[0])
     if name == "__len__":
         return length(tr, me)
     if name == "add" and known:
-        if not tr.contains(me, args[0]):
+        if not tr.has(me, args[0]):
             tr.journal.touch(me)
-            me.add(fixed(args[0]))
+            _own(me, name)(me, fixed(args[0]))
         return None
     if name in _WRITES or name in _READS:
         tr.scan(me)
@@ -253,7 +273,7 @@ def _of_sequence(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: 
             return _find(tr, me, name, args)
         if name in _WRITES and known:
             tr.journal.touch(me)
-        return getattr(me, name)(*map(fixed, args), **kwargs)
+        return _own(me, name)(me, *map(fixed, args), **kwargs)
     if name in ("_asdict", "_replace"):
         raise Break(f"the method '{name}' of a {type(me).__name__} is called")
     raise Break(f"the method '{name}' of a {type(me).__name__} is called")

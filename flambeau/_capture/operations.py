@@ -141,7 +141,7 @@ def subscript(tr: Tracer, c: Any, key: Any) -> Any:
         return tr.call(tr.load_attr(c, "__getitem__"), (key,), {})
     if isinstance(c, (list, tuple, dict, collections.deque)):
         missing = lookup(type(c), "__missing__")
-        if isinstance(missing, types.FunctionType) and not tr.contains(c, key):
+        if isinstance(missing, types.FunctionType) and not tr.has(c, key):
             return tr.call(tr.load_attr(c, "__missing__"), (key,), {})
         return tr.get_item(c, key)
     if isinstance(c, (str, bytes, range)):

@@ -74,6 +74,14 @@ def instance_dict(obj: Any) -> Any:
     return found if type(found) is dict else None
 
 
+def builtin_of(c: Any) -> Any:
+    """The class of Python's own that a container is an instance of: what a subclass says otherwise is for `tr.call` to follow."""
+    return next(b for b in type(c).__mro__ if b.__module__ == "builtins" or b in _OWN)
+
+
+_OWN = (collections.OrderedDict, collections.defaultdict, collections.deque)
+
+
 class Tracer:
     """One capture."""
 
@@ -289,17 +297,17 @@ class Tracer:
             if all(is_constant(k) for k in held):
                 self.guards.equal(s.expression("tuple({})", source), tuple(held))
                 for k, v in held.items():
-                    self.reach(v, s.item(source, k), True)
+                    self.reach(v, self._item(c, source, k), True)
             else:
                 self.guards.length(source, len(held))
                 for i, (k, v) in enumerate(held.items()):
                     k = self.reach(k, s.nth(source, i))
-                    self.reach(v, s.item(source, k if is_constant(k) else self._key(k)), True)
+                    self.reach(v, self._item(c, source, k if is_constant(k) else self._key(k)), True)
         elif isinstance(c, LISTS):
             self.guards.length(source, len(held))
             for i, v in enumerate(held):
                 if i != but:
-                    self.reach(v, s.item(source, i), True)
+                    self.reach(v, self._item(c, source, i), True)
         elif isinstance(c, SETS):
             if not all(is_constant(x) for x in held):
                 raise Break("a set of objects from outside is looked through")
@@ -341,22 +349,23 @@ class Tracer:
 
     @subscripts
     def get_item(self, c: Any, key: Any) -> Any:
-        """`c[key]` of a list, tuple or dictionary."""
+        """`c[key]` of a list, tuple or dictionary, as these have it."""
         source = self.source_of(c)
         if source is None:
-            if isinstance(c, collections.defaultdict) and key not in c:
+            if isinstance(c, collections.defaultdict) and not self.has(c, key):
                 return self._default(c, key)
-            return c[key.fixed() if isinstance(key, Tracked) else key]
+            return builtin_of(c).__getitem__(c, key.fixed() if isinstance(key, Tracked) else key)
         key = key.fixed() if isinstance(key, Tracked) else key
+        own: Any = builtin_of(c).__getitem__
         if isinstance(c, dict):
             mark = self._key(key)
             held = self.journal.initial(c)
-            if key in c:
-                v = c[key]
+            if builtin_of(c).__contains__(c, key):
+                v = own(c, key)
                 if key in held and not self.journal.written(c, key):
                     if mark is MISSING:
                         raise Break("a dictionary from outside is read under a key of one's own making")
-                    return self.reach(v, self.sources.item(source, mark))
+                    return self.reach(v, self._item(c, source, mark))
                 return v
             if key not in held and mark is not MISSING:
                 self.guards.present(source, mark, False)
@@ -365,16 +374,24 @@ class Tracer:
             raise KeyError(key)
         if isinstance(key, slice) or self.journal.touched(c):
             self.scan(c)
-            return c[key]
+            return own(c, key)
         if not isinstance(key, int):
-            return c[key]
+            return own(c, key)
         if not -len(c) <= key < len(c):
             self.guards.length(source, len(c))
-            return c[key]
+            return own(c, key)
         if key < 0 and isinstance(c, list):
             self.guards.length(source, len(c))
             key += len(c)
-        return self.reach(c[key], self.sources.item(source, key))
+        return self.reach(own(c, key), self._item(c, source, key))
+
+    def _item(self, c: Any, source: Source, key: Any) -> Source:
+        """Where an item lies: at each call it is read past what a subclass makes of `c[key]`."""
+        if isinstance(lookup(type(c), "__getitem__"), types.FunctionType):
+            if isinstance(c, collections.deque):
+                raise Break(f"an element of a {type(c).__name__}, which has its own way to find them")
+            return self.sources.expression(f"{'dict' if isinstance(c, dict) else builtin_of(c).__name__}.__getitem__({{}}, {{}})", source, key)  # fmt: skip
+        return self.sources.item(source, key)
 
     def _default(self, c: Any, key: Any) -> Any:
         if c.default_factory is None:
@@ -399,7 +416,7 @@ class Tracer:
                 self.journal.touch(c)
             else:
                 self.journal.put(c, key)
-        c[key] = value
+        builtin_of(c).__setitem__(c, key, value)
 
     @subscripts
     def delete_item(self, c: Any, key: Any) -> None:
@@ -408,10 +425,17 @@ class Tracer:
             if not isinstance(c, dict):
                 self.scan(c)
             self.journal.touch(c)
-        del c[key]
+        builtin_of(c).__delitem__(c, key)
 
     def contains(self, c: Any, key: Any) -> bool:
         """`key in c`."""
+        fn = lookup(type(c), "__contains__")
+        if isinstance(fn, types.FunctionType) and not isinstance(c, Tensor):
+            return self.truth(self.call(self.load_attr(c, "__contains__"), (key,), {}))
+        return self.has(c, key)
+
+    def has(self, c: Any, key: Any) -> bool:
+        """The same of what Python itself has, whatever a subclass makes of it."""
         source = self.source_of(c)
         if isinstance(c, (dict, *SETS)):
             if isinstance(key, Tracked):
@@ -419,11 +443,12 @@ class Tracer:
                     return False
                 key = key.fixed()
             self.hashable(key)
+            own: Any = builtin_of(c).__contains__
             if source is None:
-                return key in c
+                return bool(own(c, key))
             held = self.journal.initial(c)
             mark = self._key(key)
-            there = key in c
+            there = bool(own(c, key))
             if (key in held) == there and mark is not MISSING:
                 self.guards.present(source, mark, there)
             return there
@@ -443,9 +468,6 @@ class Tracer:
             return key in c  # type: ignore[attr-defined]
         if isinstance(c, (type({}.keys()), type({}.values()), type({}.items()))):
             return key in c
-        fn = lookup(type(c), "__contains__")
-        if fn is not MISSING and isinstance(fn, types.FunctionType):
-            return self.truth(self.call(self.load_attr(c, "__contains__"), (key,), {}))
         raise Break(f"'in' of a {type(c).__name__}")
 
     def _without(self, c: Any, key: Tracked) -> bool:

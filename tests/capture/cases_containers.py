@@ -542,3 +542,56 @@ def elements_that_are_counters(wrap):
             same[0], state[1] = 9, 8
         del other[2:]
     return out
+
+
+class Makers(collections.OrderedDict):
+    """What is asked for is made of what is held."""
+
+    def __getitem__(self, key):
+        make, times = super().__getitem__(key)
+        return make(times)
+
+    def __contains__(self, key):
+        return super().__contains__(key.lower())
+
+
+class Doubling(list):
+    def __getitem__(self, i):
+        return 2 * super().__getitem__(i)
+
+    def append(self, v):
+        super().append(v + 1)
+
+
+class Filling(dict):
+    def __missing__(self, key):
+        return len(key)
+
+    def __getitem__(self, key):
+        return 10 * super().__getitem__(key)
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key.upper(), value)
+
+
+@case
+def containers_that_say_otherwise_what_they_hold(wrap):
+    makers = Makers(relu=(lambda n: lambda t: t.relu() * n, 2), tanh=(lambda n: lambda t: t.tanh() * n, 3))
+    doubling, filling = Doubling([1, 2, 3]), Filling(A=1)
+
+    def f(t, name):
+        if "RELU" in makers:
+            t = makers[name](t)
+        doubling[1] = 7
+        filling["b"] = filling["A"] + 1
+        own, more = Doubling([4]), Filling(C=2)
+        own.append(1)
+        more["d"] = 3
+        return t * doubling[0] * doubling[-1] + filling["A"] + filling["Abcd"] + own[0] + own[1] + more["C"] + more["D"]
+
+    g = wrap(f)
+    out = calls(g, (x(), "relu"), (x(), "tanh"), (x(), "relu"))
+    collections.OrderedDict.__setitem__(makers, "relu", (lambda n: lambda t: t * n, 7))
+    list.__setitem__(doubling, 0, 8)
+    dict.__setitem__(filling, "A", 6)
+    return [*out, *calls(g, (x(), "relu"), (x(), "relu")), list(doubling), dict(filling)]

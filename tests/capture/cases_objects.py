@@ -1,6 +1,7 @@
 """Classes and instances: attributes, properties, inheritance, special methods, monkey-patching."""
 
 import abc
+import copy
 import functools
 import gc
 import weakref
@@ -651,3 +652,38 @@ def questions_of_identity(wrap):
             one, other = make(), make()
             out += [f(one, other, x()), f(one, one, x()), f(other, one, x()), f(other, other, x())]
     return out
+
+
+class Settings:
+    def __init__(self, **given):
+        self.__dict__.update(given)
+
+
+class Sealed(Settings):
+    def __getstate__(self):
+        return {"k": 100}
+
+
+@case
+def objects_that_are_copied(wrap):
+    settings = Settings(k=2, names=["a", "bc"], inner=Settings(k=5), more={"x": (1, 2)})
+
+    def f(t):
+        other = copy.deepcopy(settings)
+        other.k += 1
+        other.names.append("def")
+        other.inner.k = 7
+        near = copy.copy(settings)
+        near.k = 11
+        return t * other.k + len(other.names) + other.more["x"][1] + near.k + near.inner.k + (
+            near.names is settings.names
+        ), other
+
+    g = wrap(f)
+    out = []
+    for k in (2, 2, 3):
+        settings.k = k
+        made, other = g(x())
+        out += [made, vars(other.inner), other.names, other.k, other is settings]
+    h = wrap(lambda t: t * copy.deepcopy(Sealed(k=1)).k)
+    return [*out, vars(settings.inner), settings.names, h(x()), h(x())]

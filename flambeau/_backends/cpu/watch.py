@@ -141,11 +141,11 @@ def _instances_as_described() -> bool:
     try:
         for o in (x, y, z):
             for name in ("first", "second"):
-                out: dict[int, int] = {}
+                out = Words()
                 attributes(o, (name,), out)
                 if list(out.values()).count(id(getattr(o, name))) != 1:
                     return False
-        out = {}
+        out = Words()
         attributes(x, ("first", "absent"), out)
         x.absent = 1  # type: ignore[attr-defined]
         return any(word(a) != w for a, w in out.items())
@@ -193,17 +193,25 @@ class Unwatchable(Exception):
     """An object whose changes leave no trace in memory."""
 
 
+class Words(dict[int, int]):
+    """Places in memory and what lies there; `tables`: keys that were looked through on the way, by where they lie."""
+
+    def __init__(self, known: Words | tuple[()] = ()) -> None:
+        super().__init__(known)
+        self.tables: dict[int, list[tuple[str, int]]] = known.tables if isinstance(known, Words) else {}
+
+
 def words(
     objects: Iterable[tuple[Any, str]], perhaps: Iterable[tuple[Any, str]] = ()
 ) -> tuple[np.ndarray[Any, Any], list[int]]:
     """What to compare: for each object its "type", its "content", all that its class defines ("class"), some of its attributes
     (their names, between spaces), or the type of one ("type of NAME"; such a word's address is odd). What of `perhaps` leaves no trace is left out: the second result says which."""
-    out: dict[int, int] = {}
+    out = Words()
     for x, kind in objects:
         _add(x, kind, out)
     left = []
     for n, (x, kind) in enumerate(perhaps):
-        more = dict(out)
+        more = Words(out)
         try:
             _add(x, kind, more)
         except Unwatchable:
@@ -216,7 +224,7 @@ def words(
     return made, left
 
 
-def _add(x: Any, kind: str, out: dict[int, int]) -> None:
+def _add(x: Any, kind: str, out: Words) -> None:
     if kind == "type":
         out[id(x) + TYPE] = id(type(x))
     elif kind == "class":
@@ -228,7 +236,8 @@ def _add(x: Any, kind: str, out: dict[int, int]) -> None:
                 _dictionary(gc.get_referents(c.__dict__)[0], out)
     elif kind.startswith("type of "):
         name = kind.removeprefix("type of ")
-        more: dict[int, int] = {}
+        more = Words()
+        more.tables = out.tables
         attributes(x, (name,), more)
         place, held = more.popitem()
         if held != id(getattr(x, name)):
@@ -258,7 +267,7 @@ def _add(x: Any, kind: str, out: dict[int, int]) -> None:
         raise Unwatchable
 
 
-def attributes(x: Any, names: Iterable[str], out: dict[int, int]) -> None:
+def attributes(x: Any, names: Iterable[str], out: Words) -> None:
     """Which objects an instance's own attributes are (or that there are none), a function's parts, a cell's content, a dictionary's items.
 
     A word that says where others lie comes before them: those are not read any more when it has changed.
@@ -288,9 +297,9 @@ def attributes(x: Any, names: Iterable[str], out: dict[int, int]) -> None:
                 _items(d, names, out, True)
 
 
-def _shared(keys: int, values: int, names: Iterable[str], out: dict[int, int]) -> None:
+def _shared(keys: int, values: int, names: Iterable[str], out: Words) -> None:
     """Values of shared keys. Before them lies in which order they were added."""
-    found = {k: i for i, (k, _) in enumerate(_entries(keys))}
+    found = {k: i for i, (k, _) in enumerate(_entries(keys, out.tables))}
     if (word(values - 8) >> 48 & 0xFF) > 6:  # how many there are; the order of six is in the same word
         out[values - 16] = word(values - 16)
     out[values - 8] = word(values - 8)
@@ -299,14 +308,14 @@ def _shared(keys: int, values: int, names: Iterable[str], out: dict[int, int]) -
             out[values + 8 * found[n]] = word(values + 8 * found[n])
 
 
-def _items(d: int, names: Iterable[str], out: dict[int, int], absent: bool) -> None:
+def _items(d: int, names: Iterable[str], out: Words, absent: bool) -> None:
     """Items of the dictionary at an address; where some may be `absent`, that nothing is added, too."""
     keys, values = word(d + KEYS), word(d + VALUES)
     out[d + KEYS], out[d + VALUES] = keys, values
     if values:
         _shared(keys, values, names, out)
         return
-    found = dict(_entries(keys))
+    found = dict(_entries(keys, out.tables))
     if absent:
         out[keys + 24] = word(keys + 24)
     elif any(n not in found for n in names):
@@ -316,13 +325,15 @@ def _items(d: int, names: Iterable[str], out: dict[int, int], absent: bool) -> N
             out[found[n]] = word(found[n])
 
 
-def _entries(keys: int) -> list[tuple[str, int]]:
+def _entries(keys: int, known: dict[int, list[tuple[str, int]]]) -> list[tuple[str, int]]:
     """The keys of a table of strings, and where their values are."""
+    if keys in known:
+        return known[keys]
     head = word(keys + 8)
     if head >> 16 & 0xFF == 0:  # keys that are no strings
         raise Unwatchable
     start = keys + 32 + (1 << (head >> 8 & 0xFF))
-    made = []
+    made = known[keys] = []
     for i in range(word(keys + 24)):
         key = word(start + 16 * i)
         if key:
@@ -332,7 +343,7 @@ def _entries(keys: int) -> list[tuple[str, int]]:
     return made
 
 
-def _dictionary(d: Any, out: dict[int, int]) -> None:
+def _dictionary(d: Any, out: Words) -> None:
     if not isinstance(d, dict):
         raise Unwatchable
     out[id(d) + VERSION] = word(id(d) + VERSION)
