@@ -439,3 +439,31 @@ def test_inputs_of_deep_modules_have_names_wherever_these_are_cut(extra):
     model = nn.Sequential(nn.Sequential(*(nn.Sequential(stage) for _ in range(11))))
     x = torch.ones(1, 2)
     assert torch.allclose(torch.compile(model, fullgraph=True)(x), model(x))
+
+
+def test_backends_get_the_overload_that_takes_what_is_given():
+    seen = []
+
+    def backend(gm, examples):
+        seen.extend(str(n.target) for n in gm.graph.nodes if n.op == "call_function")
+        return gm.forward
+
+    def f(x):
+        return x.squeeze(-2), x.squeeze((1, 2)), x.squeeze(), (x > 0).all(1), (x > 0).any(), x.sort(1, stable=True)[0]
+
+    x = torch.rand(2, 1, 1, 3)
+    for got, want in zip(torch.compile(f, backend=backend)(x), f(x), strict=True):
+        assert got.shape == want.shape
+        assert torch.equal(got, want)
+    assert {"aten.squeeze.dim", "aten.squeeze.dims", "aten.squeeze.default", "aten.all.dim", "aten.any.default"} <= set(
+        seen
+    )
+    assert "aten.sort.stable" in seen
+
+
+def test_an_overload_refuses_arguments_that_it_does_not_have():
+    with pytest.raises(
+        RuntimeError,
+        match=r"^aten::squeeze\(\) expected at most 1 argument\(s\) but received 2 arg.* Declaration: aten::sq",
+    ):
+        torch.ops.aten.squeeze.default(torch.ones(2, 1), -1)
