@@ -17,7 +17,7 @@ from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, cast, constant, toposort
 from flambeau._operators.attention import flash_attention, flash_attention_backward
 from flambeau._operators.create import wrapped
-from flambeau._operators.loss import _nll
+from flambeau._operators.loss import _bce, _nll
 from flambeau._operators.op import Op
 from flambeau._operators.view import sizes
 from flambeau._values.dtype import (
@@ -318,12 +318,30 @@ def nll_of(b: Builder, x: Expr, target: Expr, weight: Expr | None, reduction: in
     return made
 
 
+def bce_of(b: Builder, x: Expr, target: Expr) -> Expr:
+    """`_bce`, whose body takes it for granted that probabilities are in range."""
+    b.check(K.logical_not(K.logical_and(K.ge(x, 0.0), K.le(x, 1.0))))
+    made: Expr = call_body(_bce, _bce.body, (b.k,), (x, target))
+    return made
+
+
+def without_zeros(b: Builder, x: Expr) -> Expr:
+    """The same, looked at."""
+    b.check(K.eq(x, 0))
+    return x
+
+
 def whole(op: Op) -> Callable[..., Any]:
     """An operator by the routine that its arrays run by, where its body is for those who have none."""
     return lambda b, *xs: call_body(op, op.run, (b.k,), xs)
 
 
-_NAMED: dict[str, Callable[..., Any]] = {"full": filled, "_nll": nll_of}
+_NAMED: dict[str, Callable[..., Any]] = {
+    "full": filled,
+    "_nll": nll_of,
+    "_binary_cross_entropy": bce_of,
+    "_without_zeros": without_zeros,
+}
 OPERATORS = (
     _NAMED
     | {op.aten: whole(op) for op in (flash_attention, flash_attention_backward)}

@@ -179,6 +179,7 @@ class Recorder:
 
     def _results(self, v: Value, r: Any, op: Any) -> None:
         if isinstance(r, Tensor):
+            _plain_tensor(r)
             self.result(v, r)
         elif isinstance(r, (tuple, list)):
             v.sample = []
@@ -692,7 +693,7 @@ def _plain_tensor(t: Any) -> None:
     if type(t) not in PLAIN:
         raise Break(f"a tensor of the subclass '{type(t).__name__}'")
     if type(t._a) in LAYOUTS:
-        raise Break("a sparse or nested tensor")
+        raise Break("a sparse, nested or quantized tensor")
 
 
 def _sample(t: Tensor) -> Any:

@@ -331,10 +331,16 @@ def tile(input: Tensor, dims: Shape) -> Tensor:
     return input.repeat((1,) * (input.ndim - len(dims)) + dims)
 
 
-@op("_repeats_index", promote="none", variants=(), differentiable=False)
-def _repeats_index(k: Kernel[T], input: T, output_size: int | None = None) -> T:
+@op("_repeats_index", promote="none", variants=(), differentiable=False, by_data="shape")
+def _repeats_index(k: Kernel[T], input: T) -> T:
     """0 as often as repeats[0] says, then 1, ..."""
     return k.library("repeats_index", input)
+
+
+@op("_repeats_index_of_size", promote="none", variants=(), differentiable=False)
+def _repeats_index_of_size(k: Kernel[T], input: T, output_size: int) -> T:
+    """The same, where it is known how many there are."""
+    return k.library("repeats_index", input, total=output_size)
 
 
 @composite(
@@ -352,7 +358,7 @@ def repeat_interleave(
     """
     if repeats is None:
         _check_repeats(input)
-        return _repeats_index(input)
+        return _index_of_repeats(input, output_size)
     if dim is None:
         input, dim = input.reshape(-1), 0
     dim = wrap_dim(dim, input.ndim)
@@ -376,7 +382,11 @@ def repeat_interleave(
         return wide.clone().reshape((*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
     if isinstance(repeats, (list, tuple)):
         raise TypeError("repeat_interleave(): argument 'repeats' (position 2) must be Tensor or int, not list")
-    return input.index_select(dim, _repeats_index(repeats))
+    return input.index_select(dim, _index_of_repeats(repeats, output_size))
+
+
+def _index_of_repeats(repeats: Tensor, output_size: int | None) -> Tensor:
+    return _repeats_index(repeats) if output_size is None else _repeats_index_of_size(repeats, output_size)
 
 
 def _check_repeats(repeats: Any) -> None:

@@ -102,17 +102,11 @@ def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool, full: bool,
 # ---------------------------------------------------------------- classification
 
 
-def _bce_check(input: Tensor, target: Tensor) -> None:
-    if input._a.size and not ((input._a >= 0) & (input._a <= 1)).all():
-        raise RuntimeError("all elements of input should be between 0 and 1")
-
-
 @composite("binary_cross_entropy", **NN, lacks=("bic", "binary_cross_entropy"), autocast="float32")
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)); logarithms are at least -100."""
     if target.dtype is not input.dtype:
         raise RuntimeError(f"Found dtype {SPOKEN[target.dtype]} but expected {SPOKEN[input.dtype]}")
-    _bce_check(input, target)
     loss = _bce(input, target)
     return reduce(loss if weight is None else loss * weight, reduction)
 
@@ -121,6 +115,12 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
 def _bce(k: Kernel[T], input: T, target: T) -> T:
     low = k.like(-100.0, input)
     return (target - 1.0) * k.maximum(k.log1p(-input), low) - target * k.maximum(k.log(input), low)
+
+
+@_bce.errors
+def _(input: Any, target: Any) -> None:
+    if input._a.size and not ((input._a >= 0) & (input._a <= 1)).all():
+        raise RuntimeError("all elements of input should be between 0 and 1")
 
 
 _bce.vjp(
@@ -563,7 +563,8 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: int = 1) ->
     if t._a.size and (t._a.min() < -1 or t._a.max() >= c):
         raise RuntimeError("target out of range")
     valid = t.ge(0).long().cumprod(1).bool()
-    valid = valid[:, : max(1, int(valid._a.sum(1).max(initial=0)))]  # no row has more targets
+    if n:
+        valid = valid[:, : max(1, int(valid.sum(1).amax()))]  # no row has more targets
     at = t[:, : valid.shape[1]].masked_fill(valid.logical_not(), 0)
     is_target = x.new_zeros((n, c)).scatter_add(1, at, valid.to(x.dtype)).gt(0)
     loss = _margins(x, x.gather(1, at), valid, is_target) / c

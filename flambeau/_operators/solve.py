@@ -248,6 +248,21 @@ def _(A: Any) -> None:
 linalg_det.vjp(A=lambda g, A, out: _det_back(g, A, out))
 
 
+@op("_without_zeros", promote="none", variants=())
+def _without_zeros(k: Kernel[T], input: T) -> T:
+    """The input, in which a program that was captured without zeros refuses them."""
+    return k.library("copied", input)
+
+
+_without_zeros.vjp(input=lambda g: g)
+
+
+@_without_zeros.errors
+def _(input: Any) -> None:
+    if (input._a == 0).any():
+        raise RuntimeError("a program without zeros")
+
+
 def _det_back(g: Any, A: Any, det: Any) -> Any:
     if not A.numel():
         return A.new_zeros(A.shape)
@@ -267,7 +282,8 @@ def _det_back(g: Any, A: Any, det: Any) -> Any:
             if A.is_complex()
             else scale * phase.unsqueeze(-1).unsqueeze(-1) * cofactors
         )
-    d = det.conj() if A.is_complex() else det
+    d = _without_zeros(det)
+    d = d.conj() if A.is_complex() else d
     return linalg_solve_ex(A.mH, scale * d.unsqueeze(-1).unsqueeze(-1) * factor._eye(A.shape[-1], A))[0]
 
 

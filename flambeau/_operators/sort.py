@@ -129,7 +129,7 @@ def unique_dim(
     return k.library("unique", input, dim=wrap_dim(dim, input.ndim))
 
 
-@op("_unique_runs", promote="none", variants=(), differentiable=False)
+@op("_unique_runs", promote="none", variants=(), differentiable=False, by_data="shape")
 def _unique_runs(
     k: Kernel[T], input: T, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
 ) -> tuple[T, T, T]:

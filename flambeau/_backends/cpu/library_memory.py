@@ -324,6 +324,8 @@ def _channels_last(x: Any) -> bool:
     return True
 
 
-def repeats_index(x: Any) -> Any:
-    """0 as often as x[0] says, then 1 as often as x[1] says, ..."""
+def repeats_index(x: Any, *, total: int | None = None) -> Any:
+    """0 as often as x[0] says, then 1 as often as x[1] says, ...; `total` of them, where that is given."""
+    if total is not None and int(x.sum()) != total:
+        raise RuntimeError("allocated size does not match required size")
     return np.repeat(np.arange(x.size, dtype=x.dtype), x.reshape(-1))
