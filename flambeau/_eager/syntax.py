@@ -57,6 +57,8 @@ def _late(dunder: str, name: str, find: Any, reflected: bool = False) -> Any:
             raise NotImplementedError(f"Tensor.{dunder} is not implemented")
         if reflected:
             made: Any = lambda self, other: public(name)(_operand(other, self), self)
+        elif dunder == "__invert__":
+            made = _guarded(fn, dunder)
         elif dunder in UNARY or dunder in INPLACE:
             made = fn
         elif dunder in ("__eq__", "__ne__"):
@@ -116,6 +118,8 @@ def _general_operator(dunder: str, op: Any, values: Any, out: Any = None) -> Any
     from flambeau._eager.call import general
 
     _applies(values[0], dunder)
+    if dunder == "__invert__" and isinstance(values[0], Tensor) and values[0].dtype.kind in "fc":
+        raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
     try:
         return general(op, values, out)
     except TypeError:

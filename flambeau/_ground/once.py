@@ -1,4 +1,4 @@
-"""Warnings that come once in a process, as many of PyTorch's do."""
+"""Warnings at the line of the program that called the library; those that come once in a process, as many of PyTorch's do."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def warn_once(message: str) -> None:
     if message in Once.said and not Once.always:
         return
     Once.said.add(message)
+    warn(message)
+
+
+def warn(message: str) -> None:
+    """A UserWarning at the line of the program that called the library, each time."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and _inner(frame.f_code.co_filename):
         level, frame = level + 1, frame.f_back

@@ -21,7 +21,7 @@ from flambeau._operators._factors import (
 )
 from flambeau._operators.op import ALL_FORMS, OUT, composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import C_NAMES, int32
+from flambeau._values.dtype import C_NAMES, SPOKEN, int32
 from flambeau._values.shape import broadcast
 
 
@@ -95,7 +95,7 @@ def fast(x: Any) -> Any:
     variants=OUT,
     exact=True,
     takes_float8=True,
-    lacks=("bu", "addmm_impl_cpu_"),
+    lacks=("buC", "addmm_impl_cpu_"),
     halves=True,
     autocast="lower",
 )
@@ -131,7 +131,7 @@ def _(k: Any, input: Any, other: Any) -> Any:
 @matmul.errors
 def _(input: Any, other: Any) -> None:
     if input._a.dtype is other._a.dtype:
-        return None
+        return None if input._a.dtype.isbuiltin == 1 and input._a.dtype.kind in "fci" else _has_routine(input, other)
     x, y = input._a.shape, other._a.shape
     if not x or not y or (len(x) == 2 and len(y) == 1 and x[1] != y[0]):  # PyTorch looks at sizes first
         explain(x, y)
@@ -142,6 +142,23 @@ def _(input: Any, other: Any) -> None:
     if other.ndim >= 3:
         return same_dtypes(input, other)
     same_dtype(input, other)
+
+
+def _has_routine(input: Any, other: Any) -> None:
+    """Refuses dtypes of which PyTorch has no product, under the name of the product that it would call."""
+    kind = SPOKEN[input.dtype]
+    float8 = kind.startswith("Float8")
+    if (not float8 and kind not in _NO_PRODUCTS) or not input.ndim or not other.ndim:
+        return
+    if other.ndim == 1:
+        routine = "dot" if input.ndim == 1 else "addmv_impl_cpu"
+    else:
+        routine = "addmm_impl_cpu_" if other.ndim == 2 else "bmm"
+    if not float8 or routine != "addmm_impl_cpu_":
+        raise NotImplementedError(f"\"{routine}\" not implemented for '{kind}'")
+
+
+_NO_PRODUCTS = frozenset(("Bool", "UInt16", "UInt32", "UInt64", "ComplexHalf"))
 
 
 def _left(g: Any, other: Any, shape: Shape) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flambeau._ground.once import warn_once
 from flambeau._kernel.language import Kernel, Shape, Shape2, Shape3, Size, T
 from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
@@ -257,6 +258,10 @@ def _named_padding(
         raise RuntimeError("padding='same' is not supported for strided convolutions")
     total = [d * (kk - 1) for d, kk in zip(dilation, weight.shape[2:], strict=True)]
     if any(t % 2 for t in total):  # the odd cell goes after
+        warn_once(
+            "Using padding='same' with even kernel lengths and odd dilation may require a zero-padded copy of the input be "
+            "created"
+        )
         x = constant_pad_nd(x, [v for t in reversed(total) for v in (0, t % 2)], 0)
     return x, tuple(t // 2 for t in total)
 

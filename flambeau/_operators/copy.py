@@ -124,7 +124,7 @@ def type_as(input: Tensor, other: Tensor) -> Tensor:
 # ---------------------------------------------------------------- writing in place
 
 
-@op("copy", promote="none", variants=("function", "inplace"))
+@op("copy", promote="none", variants=("function", "inplace", "method_"))
 def copy(k: Kernel[T], input: T, src: N, non_blocking: bool = False) -> T:
     """`src`, broadcast to the sizes of `input` and in its dtype."""
     return k.cast(k.expand(src, input.shape), input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))
@@ -152,7 +152,7 @@ def _(k: Any, input: Any, src: Any, non_blocking: bool = False) -> None:
         k.library("write", input, src)
 
 
-@op("fill.Scalar", "fill.Tensor", promote="none", variants=("function", "inplace"), expanded=True)
+@op("fill.Scalar", "fill.Tensor", promote="none", variants=("function", "inplace", "method_"), expanded=True)
 def fill(k: Kernel[T], input: T, value: N) -> T:
     """One value everywhere, in a tensor of `input`'s sizes and dtype."""
     return k.cast(k.expand(value, input.shape), input.dtype if isinstance(input.dtype, Kind) else of(input.dtype))

@@ -361,7 +361,10 @@ def eye(k: Kernel[T], n: int, m: int | None = None, *, dtype: DType | None = Non
         raise RuntimeError(f"n must be greater or equal to 0, got {n}")
     if m is not None and m < 0:
         raise RuntimeError(f"m must be greater or equal to 0, got {m}")
-    return k.library("eye", n=int(n), m=int(n if m is None else m), dtype=chosen(dtype))
+    kind = chosen(dtype)
+    if SPOKEN[kind] in ("UInt16", "UInt32", "UInt64", "ComplexHalf"):
+        raise NotImplementedError(f"\"eye\" not implemented for '{SPOKEN[kind]}'")
+    return k.library("eye", n=int(n), m=int(n if m is None else m), dtype=kind)
 
 
 @op(

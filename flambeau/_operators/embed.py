@@ -71,27 +71,13 @@ def _without(rows: Any, indices: Any, padding: int) -> Any:
     return rows if padding < 0 else rows.masked_fill((indices.reshape(-1) == padding).unsqueeze(1), 0)
 
 
-@op("embedding_renorm", promote="none", variants=("function",), differentiable=False)
+@op("embedding_renorm", promote="none", variants=("function", "inplace"), differentiable=False)
 def embedding_renorm(k: Kernel[T], input: T, indices: Index, max_norm: float, norm_type: float) -> T:
     """`input` with the rows that `indices` names shortened to at most `max_norm`."""
     return changed(k, "renorm_rows", input, indices, limit=max_norm, p=norm_type)
 
 
-@op(
-    "embedding_renorm_(Tensor(a!) self, Tensor indices, float max_norm, float norm_type) -> Tensor(a!)",
-    promote="none",
-    variants=("function",),
-    differentiable=False,
-    view=True,
-)
-def embedding_renorm_(k: Kernel[T], input: T, indices: Index, max_norm: float, norm_type: float) -> T:
-    """The same, in place."""
-    k.library("renorm_rows", input, indices, limit=max_norm, p=norm_type)
-    return input
-
-
-embedding_renorm.errors(lambda input, indices, max_norm, norm_type: _check_indices(indices, 2, "embedding_renorm"))
-embedding_renorm_.errors(lambda input, indices, max_norm, norm_type: _check_indices(indices, 2, "embedding_renorm_"))
+embedding_renorm.errors(lambda input, indices, max_norm, norm_type: _check_indices(indices, 2, "embedding_renorm_"))
 writes(embedding_renorm)
 MODES = {0: "sum", 1: "mean", 2: "max"}
 

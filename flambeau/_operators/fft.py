@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau._ground.once import warn_once
 from flambeau._kernel.language import Dim, Dims1, DType, IntList, Kernel, Shape, Shape1, Size, T
 from flambeau._operators.flat import still
 from flambeau._operators.op import composite, op
@@ -484,7 +485,14 @@ def stft(
         out = r2c(frames, (2,), mode, onesided)
     out = out.transpose(1, 2)
     out = out.squeeze(0) if input.ndim == 1 else out
-    return out if return_complex else view_as_real(out.contiguous())
+    if return_complex:
+        return out
+    warn_once(
+        "stft with return_complex=False is deprecated. In a future pytorch release, stft will return complex tensors for all inputs, "
+        "and return_complex=False will raise an error.\nNote: you can still call torch.view_as_real on the complex output to recover the "
+        "old return format."
+    )
+    return view_as_real(out)
 
 
 @composite("istft", variants=("function", "method"))

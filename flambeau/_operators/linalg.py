@@ -26,7 +26,7 @@ def matrices(name: str, A: Any, routine: str = "") -> None:
     kind = SPOKEN[A.dtype]
     if A._a.dtype.kind in "biu":
         raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {kind}")
-    if kind in HALVES:
+    if kind in HALVES or kind.startswith("Float8"):
         if routine:
             raise NotImplementedError(f"\"{routine}\" not implemented for '{kind}'")
         raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {kind}")

@@ -76,7 +76,7 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     return diag_embed(input.reshape(-1), offset)
 
 
-@composite("trace", variants=OUT, lacks=("bu", "trace"), autocast="float32")
+@composite("trace", variants=OUT, lacks=("buC", "trace"), autocast="float32")
 def trace(input: Tensor) -> Tensor:
     """The sum of a matrix's diagonal."""
     if input.ndim != 2:

@@ -40,6 +40,7 @@ def norm_of_sizes(k: Any, a: Any, p: float, dims: Sequence[int]) -> Any:
     variants=("function", "out"),
     native=True,
     packed=True,
+    lacks=("8", "norm_cpu"),
 )
 def linalg_vector_norm(
     k: Kernel[T], x: T, ord: Scalar = 2, dim: Dims | None = None, keepdim: bool = False, *, dtype: DType | None = None

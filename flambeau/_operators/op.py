@@ -101,7 +101,8 @@ class Op:
         onto: `out=` may be what it reads, though it has no form in place.
         takes_float8: whether an operator that lacks some dtypes has a routine for floats of eight bits; others that lack any lack these, under
             the last name.
-        variants: of "function", "method", "inplace", "out", and "factory" (takes device=, layout=, pin_memory=, requires_grad= too).
+        variants: of "function", "method", "inplace", "out", and "factory" (takes device=, layout=, pin_memory=, requires_grad= too). The
+            form in place is a method too where the operator is one or is no function; "method_" says that it alone is.
         namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
         view: the result shares the first tensor's memory.
         alias: it may do so, or is itself a view by way of other operators; schemas say so.
@@ -199,11 +200,13 @@ class Op:
             for name in (self.name, *names):
                 METHODS.setdefault(name, []).append(self)
         if "inplace" in self.variants:
+            bound = "function" not in self.variants or not self.variants.isdisjoint(("method", "method_"))
             for name in (self.name, *names):
                 if namespace == "nn":
                     NAMES[namespace].setdefault(name + "_", []).append(self)
                     continue
-                METHODS.setdefault(name + "_", []).append(self)
+                if bound:
+                    METHODS.setdefault(name + "_", []).append(self)
                 if "function" in self.variants:
                     NAMES[namespace].setdefault(name + "_", []).append(self)
 

@@ -6,6 +6,7 @@ import math
 from math import prod as product
 from typing import Any
 
+from flambeau._ground.once import warn
 from flambeau._kernel.language import Dim, Dims, Dims1, DType, Kernel, Scalar, T
 from flambeau._operators.op import OUT, Op, composite, op
 from flambeau._tensor import Tensor
@@ -458,11 +459,27 @@ var.vjp(input=_var_vjp)
 def _(input: Any, dim: Any, correction: Any, keepdim: bool) -> None:
     if input.dtype.kind in "bi":
         raise RuntimeError("std and var only support floating point and complex dtypes")
-    if _count(tuple(input.shape), dim) <= (1 if correction is None else correction):
-        import warnings
+    if _few(input, dim, correction):
+        _warn_few("var")
 
-        warnings.warn("var(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel divided by output numel).",
-                      UserWarning, stacklevel=5)  # fmt: skip
+
+def _few(input: Any, dim: Any, correction: Any) -> bool:
+    return _count(tuple(input.shape), dim) <= (1 if correction is None else correction)
+
+
+def _warn_few(name: str) -> None:
+    warn(
+        f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel divided "
+        "by output numel)."
+    )
+
+
+def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> Any:
+    """`var` for an operator of another name, under which it warns."""
+    if input.dtype.kind in "bi" or not _few(input, dim, correction):
+        return var(input, dim, correction=correction, keepdim=keepdim)
+    _warn_few(name)
+    return var(input, dim, correction=-1, keepdim=keepdim) * math.inf  # what a division by zero gives, NaN from 0
 
 
 @composite(
@@ -485,7 +502,7 @@ def var_all(input: Tensor, unbiased: bool) -> Tensor:
 @composite("std.correction", variants=OUT, layouts=True)
 def std(input: Tensor, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False) -> Tensor:
     """The square root of `var`."""
-    return _root(var(input, dim, correction=correction, keepdim=keepdim))
+    return _root(_spread("std", input, dim, correction, keepdim))
 
 
 @op("_std_root", variants=())
@@ -515,11 +532,12 @@ def std_all(input: Tensor, unbiased: bool) -> Tensor:
     return std(input, None, correction=int(unbiased))
 
 
-def _with_mean(name: str, spread: Op) -> None:
+def _with_mean(name: str) -> None:
     def both(input: Tensor, dim: Dims | None, correction: Any, keepdim: bool) -> tuple[Tensor, Tensor]:
         if input.dtype.kind in "bi":
             raise RuntimeError(f"{name}_mean only support floating point and complex dtypes")
-        return spread(input, dim, correction=correction, keepdim=keepdim), input.mean(dim, keepdim)
+        found = _spread(f"{name}_mean", input, dim, correction, keepdim)
+        return _root(found) if name == "std" else found, input.mean(dim, keepdim)
 
     def correction_(
         input: Tensor, dim: Dims1 | None = None, *, correction: Scalar | None = None, keepdim: bool = False
@@ -540,8 +558,8 @@ def _with_mean(name: str, spread: Op) -> None:
         composite(f"{name}_mean.{overload}", variants=("function",), python_name=f"{name}_mean")(fn)
 
 
-_with_mean("var", var)
-_with_mean("std", std)
+_with_mean("var")
+_with_mean("std")
 
 
 # ---------------------------------------------------------------- logarithms of sums, norms

@@ -165,7 +165,7 @@ def linalg_lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True,
         )
     if SPOKEN[pivots.dtype] != "Int":
         raise RuntimeError("linalg.lu_solve: pivots should be a Tensor of scalar type torch.int32")
-    factor.square("torch.linalg.lu_solve", LU, what="LU")
+    factor.square("torch.linalg.lu_solve", LU, "linalg.lu_solve_cpu", "LU")
     if tuple(LU.shape[:-1]) != tuple(pivots.shape):
         raise RuntimeError(
             "linalg.lu_solve: Number of pivots per batch should be same as the dimension of the matrix"
@@ -405,7 +405,11 @@ def linalg_matrix_rank(
     tensor(1)
     """
     A = A.detach()
-    factor.matrices("torch.linalg.matrix_rank", A)
+    if A.ndim < 2:
+        raise RuntimeError("torch.linalg.matrix_rank: The input tensor input must have at least 2 dimensions.")
+    if rtol is None and tol is None and SPOKEN[A.dtype] not in ("Float", "Double", "ComplexFloat", "ComplexDouble"):
+        raise RuntimeError("This function doesn't handle types other than float and double")
+    factor.matrices("linalg.svd", A, "linalg_svd_cpu")
     if A.numel() == 0:
         return A.new_zeros(A.shape[:-2]).long()
     S, largest = _largest(A, hermitian)

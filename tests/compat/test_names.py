@@ -112,7 +112,12 @@ def test_no_other_name_leaks(request):
             continue
         more = names_of(flambeau, space) - set(names)
         # An in-place form that PyTorch has as a method only is derived as a function too.
-        leaked |= {f"{space}.{name}" for name in more if not (name.endswith("_") and hasattr(flambeau.Tensor, name))}
+        too = (
+            {name for name in more if name.endswith("_") and hasattr(flambeau.Tensor, name)}
+            if space != "torch.Tensor"
+            else set()
+        )
+        leaked |= {f"{space}.{name}" for name in more - too}
     if request.config.getoption("--update-golden"):
         (HERE / "additions.txt").write_text("".join(f"{name}\n" for name in sorted(leaked)))
     additions = set((HERE / "additions.txt").read_text().split())

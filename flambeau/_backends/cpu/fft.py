@@ -654,16 +654,18 @@ def covers(x: Array, kind: str, dim: int, n: int) -> bool:
     return 2 <= points <= MOST and factors(points) is not None and side >= SIDE
 
 
-def one(x: Array, kind: str, dim: int, n: int, inverse: bool, scale: float, own: bool = False) -> Array:
+def one(
+    x: Array, kind: str, dim: int, n: int, inverse: bool, scale: float, own: bool = False, rows: bool = False
+) -> Array:
     """The transform of a contiguous array along one dim, of n points (of the result, for c2r).
 
-    `own`: the array belongs to the caller, and complex numbers are transformed in place.
+    `own`: the array belongs to the caller, and complex numbers are transformed in place. `rows`: the dim becomes the last one.
     """
     own = own and kind == "c2c"
     real = REAL[x.dtype.name]
     before, after = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
     count = {"c2c": n, "r2c": n // 2 + 1, "r2full": n, "c2r": n}[kind]
-    shape = (*x.shape[:dim], count, *x.shape[dim + 1 :])
+    shape = (*x.shape[:dim], *x.shape[dim + 1 :], count) if rows else (*x.shape[:dim], count, *x.shape[dim + 1 :])
     kinds = {np.dtype("f4"): "c8", np.dtype("f8"): "c16", np.dtype("c8"): "f4", np.dtype("c16"): "f8"}
     dtype = x.dtype if kind == "c2c" else np.dtype(kinds[x.dtype])
 
@@ -675,11 +677,13 @@ def one(x: Array, kind: str, dim: int, n: int, inverse: bool, scale: float, own:
             outer, inner = 1, before
         else:
             src = Side(COLUMNS, width_in * after, each_in * after, each_in == 1)
-            to = Side(COLUMNS, width_out * after, each_out * after, each_out == 1)
+            to = Side(
+                ROWS if rows else COLUMNS, width_out * after, width_out if rows else each_out * after, each_out == 1
+            )
             outer, inner = before, after
         work = transform(kind, real, n, outer, inner, src, to, inverse, scale, ARG if own else OUT)
         results = () if own else (Result(dtype, shape),)
         return Plan(results, (work,), release=True, written=(0,) if own else (), keep=(kernel(real),))
 
-    found: Array = planned(("fft", kind, dim, n, inverse, scale, own), (x,), make)
+    found: Array = planned(("fft", kind, dim, n, inverse, scale, own, rows), (x,), make)
     return x if own else found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from flambeau._backends.cpu.library_memory import copied
 from flambeau._backends.cpu.library_product import native
 
 
@@ -46,8 +48,13 @@ def _native(x: Any, kind: str, dims: tuple[int, ...], n: int, mode: int, inverse
         x, kind, dims[-1], n
     ):
         return None
-    x = np.ascontiguousarray(x)
     scale = _scale(mode, math.prod(points))
+    if dims == (x.ndim - 1,) and not x.flags.c_contiguous:
+        for d in range(x.ndim - 1):  # the kernel reads a dim that lies further out where it is
+            turned = np.moveaxis(x, -1, d)
+            if turned.flags.c_contiguous and covers(turned, kind, d, n):
+                return one(turned, kind, d, n, inverse, scale, rows=True)
+    x = x if x.flags.c_contiguous else copied(x, format="contiguous_format")
     steps = [(kind, dims[-1], n), *(("c2c", d, x.shape[d]) for d in reversed(dims[:-1]))]
     if kind == "c2r":
         steps.reverse()
@@ -59,9 +66,26 @@ def _native(x: Any, kind: str, dims: tuple[int, ...], n: int, mode: int, inverse
 REAL = frozenset(("float32", "float64", "complex64", "complex128"))
 
 
+def _planned(transform: Callable[..., Any], x: Any, dims: tuple[int, ...], whole: bool) -> Any:
+    """The transform over dims, laid out as PyTorch's plans leave it: the dims that stay in the order of their strides, then the
+    transformed ones likewise, but for the last of them where that one is halved (not `whole`)."""
+    by_stride = lambda some: sorted(some, key=lambda d: -x.strides[d])
+    free = dims if whole else dims[:-1]
+    order = [*by_stride(d for d in range(x.ndim) if d not in dims), *by_stride(free), *dims[len(free) :]]
+    if order == list(range(x.ndim)):
+        return transform(x, dims)
+    made = transform(x.transpose(order), tuple(map(order.index, dims)))
+    made = made if made.flags.c_contiguous else copied(made, format="contiguous_format")
+    return made.transpose(np.argsort(order))
+
+
 def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
     if not dims or not x.size:
         return x.astype(_complex(x))
+    return _planned(lambda x, dims: _c2c(x, dims, mode, forward), x, dims, True)
+
+
+def _c2c(x: Any, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
     found = _native(x, "c2c", dims, x.shape[dims[-1]], mode, not forward)
     if found is not None:
         return found
@@ -76,13 +100,17 @@ def c2c(x: Any, *, dims: tuple[int, ...], mode: int, forward: bool) -> Any:
 
 
 def r2c(x: Any, *, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
+    return _planned(lambda x, dims: _r2c(x, dims, mode, onesided), x, dims, False)
+
+
+def _r2c(x: Any, dims: tuple[int, ...], mode: int, onesided: bool) -> Any:
     if x.size:
         kind = "r2c" if onesided else "r2full"
         found = _native(x, kind, dims, x.shape[dims[-1]], mode, False)
         if found is not None:
             return found
     if not onesided:
-        return c2c(x.astype(_complex(x)), dims=dims, mode=mode, forward=True)
+        return _c2c(x.astype(_complex(x)), dims, mode, True) if x.size else x.astype(_complex(x))
     if not x.size:
         shape = list(x.shape)
         shape[dims[-1]] = shape[dims[-1]] // 2 + 1
@@ -101,12 +129,16 @@ def c2r(x: Any, *, dims: tuple[int, ...], mode: int, last: int) -> Any:
         shape = list(x.shape)
         shape[dims[-1]] = last
         return np.zeros(shape, x.real.dtype)
+    return _planned(lambda x, dims: _c2r(x, dims, mode, last), x, dims, False)
+
+
+def _c2r(x: Any, dims: tuple[int, ...], mode: int, last: int) -> Any:
     found = _native(x, "c2r", dims, last, mode, True)
     if found is not None:
         return found
     fft = library()
     if len(dims) > 1:
-        x = c2c(x, dims=dims[:-1], mode=mode, forward=False)
+        x = _c2c(x, dims[:-1], mode, False)
     return fft.irfft(x, last, axis=dims[-1], norm=_INVERSE[mode]).astype(x.real.dtype, copy=False)
 
 

@@ -167,3 +167,56 @@ def test_what_there_is(agree):
         )
 
     agree(program)
+
+
+DTYPES = [
+    "bool",
+    "uint16",
+    "uint64",
+    "int64",
+    "float16",
+    "bfloat16",
+    "complex32",
+    "float8_e5m2",
+    "float8_e4m3fn",
+    "float32",
+    "complex64",
+]
+ALGEBRA = {
+    "identity": lambda fl, x, v: fl.eye(3, dtype=x.dtype),
+    "inner": lambda fl, x, v: v @ v,
+    "matrix and vector": lambda fl, x, v: x @ v,
+    "vector and matrix": lambda fl, x, v: v @ x,
+    "matrices": lambda fl, x, v: x @ x,
+    "batch and matrix": lambda fl, x, v: x.view(1, 2, 2) @ x,
+    "batch and vector": lambda fl, x, v: x.view(1, 2, 2) @ v,
+    "batches": lambda fl, x, v: x.view(1, 2, 2) @ x.view(1, 2, 2),
+    "vector and batch": lambda fl, x, v: v @ x.view(1, 2, 2),
+    "trace": lambda fl, x, v: x.trace(),
+    "norm": lambda fl, x, v: fl.linalg.vector_norm(x),
+    "determinant": lambda fl, x, v: fl.linalg.det(x),
+    "singular values": lambda fl, x, v: fl.linalg.svdvals(x),
+    "rank": lambda fl, x, v: fl.linalg.matrix_rank(x),
+    "rank above": lambda fl, x, v: fl.linalg.matrix_rank(x, atol=0.1),
+    "rank from a part": lambda fl, x, v: fl.linalg.matrix_rank(x, rtol=0.1),
+    "rank by tolerance": lambda fl, x, v: fl.linalg.matrix_rank(x, tol=0.1),
+    "rank of a vector": lambda fl, x, v: fl.linalg.matrix_rank(v),
+    "factors": lambda fl, x, v: fl.linalg.lu_solve(x, fl.ones(2, dtype=fl.int32), x),
+}
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+@pytest.mark.parametrize("name", ALGEBRA)
+def test_algebra_by_dtype(agree, name):
+    def program(fl):
+        found = []
+        for dtype in DTYPES:
+            x = fl.tensor([[1.0, 2.0], [2.0, 1.0]]).to(getattr(fl, dtype))
+            try:
+                out = ALGEBRA[name](fl, x, x[0])
+                found.append((str(out.dtype), list(out.shape)))
+            except (RuntimeError, NotImplementedError) as error:
+                found.append((dtype, type(error).__name__, str(error).partition("\n")[0]))
+        return found
+
+    agree(program)
