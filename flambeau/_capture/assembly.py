@@ -21,7 +21,7 @@ from flambeau._capture.expressions import Hole, Leaf, Step, short, spread
 from flambeau._capture.place import Place, Strided
 from flambeau._capture.schedule import Schedule, Target, Unit
 from flambeau._kernel.loops import Layout
-from flambeau._kernel.record import Expr, evaluate, parameter
+from flambeau._kernel.record import Expr, evaluate, parameter, toposort
 from flambeau._kernel.show import show
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import BY_NAME
@@ -224,6 +224,7 @@ class Assembly:
 
     def key(self, e: Expr) -> Expr:
         """The expression by which a value is known: a target's own, where it is read through a parameter."""
+        e = self.s.origin(self.s.stands.get(e, e))
         return self.s.stands.get(e, e)
 
     def wanted(self, t: Target) -> bool:
@@ -234,13 +235,14 @@ class Assembly:
         return t.expr if self.wanted(t) or t.stand is None else t.stand
 
     def home(self, e: Expr) -> Held:
-        return self.homes[self.key(e)]
+        """Where a value lies."""
+        return self.view(e) if e in self.s.same else self.homes[self.key(e)]
 
     def view(self, e: Expr) -> Held:
         """Where an operand of a step lies."""
-        s = self.s.strided(e)
+        s = self.s.same.get(e) or self.s.strided(e)
         h = self.home(s.core)
-        return Held(h.place, h.dtype, s.shape, s.strides, s.offset)
+        return Held(h.place, h.dtype, s.shape, s.strides, h.offset + s.offset)
 
     def out(self, t: Target) -> Held:
         """Where a target goes."""
@@ -304,24 +306,36 @@ class Assembly:
             self.memory.free(t)
 
     def take_over(self, u: Unit) -> None:
-        """A value that is needed for the last time is overwritten by one that lies as it does, where each point reads only itself."""
+        """A value that is needed for the last time is overwritten by one that lies as it does, where each point reads only itself.
+
+        Only by one that is made of it: then it is read before it is overwritten, whatever else the kernel makes of it.
+        """
         ends = self.ends.get(self.now, [])
         self.heirs = {}
-        for t in u.targets:
+        for t, own in zip(u.targets, u.roots, strict=True):
             if t.place is not None:
                 continue
             for e in ends:
                 h = self.homes.get(e)
                 if h is None or h.place.kind != "temp" or h.offset or e not in u.reads:
                     continue
+                if any(x in self.s.same and self.key(x) is e for x in u.reads):
+                    continue  # it is read under another name, too
                 stand = e if e in self.s.leaves else self.s.want[e].stand
                 same = (h.dtype, h.shape, h.strides) == (t.layout.dtype, t.layout.shape, t.layout.strides)
-                if same and stand is not None and all(place.pointwise(r, stand) for r in u.roots):
+                if (
+                    same
+                    and stand is not None
+                    and stand in toposort(own)
+                    and all(place.pointwise(r, stand) for r in u.roots)
+                ):
                     self.heirs[self.name(t)] = h.place
                     ends.remove(e)
                     break
 
     def step(self, step: Step) -> None:
+        if step.kind == "again":
+            return
         operands = [self.s.strided(e) for e in step.ins]
         facts = StepFacts.of(step, operands)
         now = plain(facts) if self.later else facts

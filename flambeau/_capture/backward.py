@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from flambeau import autograd
+from flambeau._capture import again
 from flambeau._capture.breaks import Break
 from flambeau._eager import record
 from flambeau._eager.graph import TWICE, Node, node_of
@@ -157,7 +158,8 @@ def _execute(tracer: Any, roots: Any, keep: bool, create: bool, targets: dict[No
             else:
                 if node.saved is None:
                     raise RuntimeError(TWICE)
-                grads = _through(tracer, node, slots, create)
+                with again.derivative(tracer.recorder, node, slots):
+                    grads = _through(tracer, node, slots, create)
                 if node.post:
                     grads = _post_hooks(tracer, node, grads, slots)
                 if not keep:

@@ -16,6 +16,7 @@ from typing import Any
 
 from flambeau._backends.cpu import memory
 from flambeau._capture import (  # noqa: F401  (flow: fills the table of instructions)
+    again,
     backends,
     bytecode,
     calls,
@@ -397,6 +398,8 @@ class Function:
         program: Program | None = None
         inputs: list[str] | None = None
         counted: list[str] = []  # versions of what the program writes
+        if not live:
+            tr.recorder.lines = again.repeated(tr.recorder.lines)
         made = Program(tr.recorder, replay.outputs, live)
         if tr.symbols is not None:
             tr.symbols.closed = True

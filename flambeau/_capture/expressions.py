@@ -71,7 +71,8 @@ class Step:
     """One opaque piece of work: `ins` are expressions that it needs in memory, `outs` the leaves that it makes.
 
     kind: "product" (ins @ ins), "library" (a routine with kernels of its own, by name), "call" (an eager operator), "gate" (where its
-    operand is true the call is refused: nothing that anybody sees is written before).
+    operand is true the call is refused: nothing that anybody sees is written before), "again" (its operand under another name, which is not to be
+    had before `after` is).
     """
 
     kind: str
@@ -81,6 +82,7 @@ class Step:
     params: dict[str, Any] = field(default_factory=dict)
     effect: bool = False  # whether it does more than give results: it keeps its place among those that do
     refuses: bool = False  # whether it may raise for what tensors hold
+    after: Expr | None = None
 
     def __repr__(self) -> str:
         name = self.target if isinstance(self.target, str) else str(self.target or "matmul")
@@ -327,7 +329,7 @@ class Builder:
 
     def body(self, op: Op, values: list[Any]) -> Any:
         """What the operator's body gives, in the dtype that the eager call would give."""
-        if op.view:
+        if op.view and op.aten not in self.operators:
             return self.view(op, values)
         operands, out, steps = self.operands(op, values)
         if op.kind == "pointwise" and op.aten in DIVISIONS:

@@ -24,9 +24,10 @@ from flambeau._kernel.ir import COSTLY
 from flambeau._kernel.loops import Layout
 from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
-from flambeau.fx.experimental.proxy_tensor import make_fx
+from flambeau.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
+from flambeau.fx.interpreter import Interpreter
 from flambeau.fx.node import Node as Line, map_arg
 
 
@@ -64,7 +65,7 @@ class Joint:
             xs = list(values[: len(inputs)])
             leaves = {i: xs[i].detach().requires_grad_() for i in self.wanted}
             with flambeau.enable_grad():
-                out = self.gm(*(leaves.get(i, x) for i, x in enumerate(xs)))
+                out = Marked(self.gm).run(*(leaves.get(i, x) for i, x in enumerate(xs)))
                 out = list(out) if isinstance(out, (tuple, list)) else [out]
                 self.kept = [n for n, t in enumerate(out) if isinstance(t, Tensor) and t.requires_grad]
                 if any(isinstance(t, Tensor) and any(t._a is x._a for x in xs if isinstance(x, Tensor)) for t in out):
@@ -126,6 +127,25 @@ class Joint:
         for nr, n in enumerate(self.kept):
             results[n]._node, results[n]._nr = node, nr
         return tuple(results)
+
+
+class Marked(Interpreter):
+    """A graph that is recorded node by node: which checkpointed part a node belongs to is known of what it becomes, too."""
+
+    def __init__(self, gm: GraphModule) -> None:
+        super().__init__(gm)
+        self.extra_traceback = False
+
+    def run_node(self, n: Line) -> Any:
+        recording = get_proxy_mode()
+        assert recording is not None
+        last = next(iter(reversed(recording.graph.nodes)), None)
+        made = super().run_node(n)
+        for x in reversed(recording.graph.nodes):
+            if x is last:
+                break
+            x.meta["part"] = n.meta.get("part")
+        return made
 
 
 class ByNodes:
@@ -233,7 +253,9 @@ def split(
     needed = {a: None for n in late for a in n.all_input_nodes if a not in late} | {
         g: None for g in ends if g not in late
     }
-    saved, again = chosen(list(needed), set(places), written)
+    wanted, parts = repeated(list(needed), dict.fromkeys(early), written, [*outs, *grads])
+    saved, again = chosen(wanted, set(places), written)
+    again |= parts
     if any(s in written and s.op == "placeholder" for s in saved):
         raise Unsupported("backward reads an input that forward overwrites")
     held = [n for n in saved if n.op == "placeholder"]
@@ -246,14 +268,60 @@ def split(
     for n in [*held, *made, *places[inputs:]]:
         back[n] = backward.placeholder(n.name)
         back[n].meta = dict(n.meta)
+
+    def put(n: Line) -> None:
+        """A line, after those that it reads: what is computed again waits until it is wanted."""
+        stack = [n]
+        while stack:
+            x = stack[-1]
+            wanted = [a for a in x.all_input_nodes if a not in back]
+            stack += wanted
+            if not wanted:
+                stack.pop()
+                if x not in back:
+                    back[x] = backward.node_copy(x, lambda y: back[y])
+
     for n in graph.nodes:
-        if n in again or (n in late and n.op != "placeholder"):
-            back[n] = backward.node_copy(n, lambda x: back[x])
+        if n in late and n.op != "placeholder":
+            put(n)
+    for g in ends:
+        put(g)
     backward.output(tuple(map_arg(g, lambda x: back[x]) if isinstance(g, Line) else g for g in grads))
     attributes = joint
     first, second = GraphModule(attributes, forward), GraphModule(attributes, backward)
     first.meta["live"] = second.meta["live"] = False
     return first, second, [places.index(n) for n in held]
+
+
+def repeated(
+    needed: list[Line], early: dict[Line, None], written: set[Line], results: Sequence[Any]
+) -> tuple[list[Line], set[Line]]:
+    """What is saved where checkpointed parts are computed again, and what is.
+
+    What leaves a part is saved if backward needs it; within one, what is drawn or written is.
+    """
+    outermost: dict[Line, Any] = {}
+    for n in early:
+        if "part" not in n.meta:  # of a derivative, though no gradient is needed for it
+            outermost[n] = next((outermost[a] for a in n.all_input_nodes if outermost.get(a) is not None), None)
+        elif n.meta["part"] is not None:
+            outermost[n] = n.meta["part"].path[0]
+    leaves = {
+        n
+        for n in outermost
+        if n in results or any(u in early and outermost.get(u) is not outermost[n] for u in n.users)
+    }
+    saved, again = dict[Line, None](), set[Line]()
+    stack = [(n, outermost.get(n)) for n in reversed(needed)]
+    while stack:
+        n, part = stack.pop()
+        kept = n in leaves or n in written or (isinstance(n.target, OpOverload) and n.target.is_random)
+        if part is None or outermost.get(n) is not part or kept:
+            saved[n] = None
+        elif n not in again:
+            again.add(n)
+            stack += [(a, part) for a in n.all_input_nodes]
+    return list(saved), again
 
 
 def chosen(needed: list[Line], places: set[Line], written: set[Line]) -> tuple[list[Line], set[Line]]:

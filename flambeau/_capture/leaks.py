@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 
-from flambeau._capture.program import operands
+from flambeau._capture.program import operands, sees, writes
 from flambeau._capture.recorder import Value
-from flambeau._ops import OpOverload
 
 
 def leaks(lines: Iterable[Value], outputs: Iterable[Value], chosen: dict[int, Value]) -> bool:
@@ -18,22 +16,15 @@ def leaks(lines: Iterable[Value], outputs: Iterable[Value], chosen: dict[int, Va
     gone: set[int] = set()  # what lies no longer as it would
     for v in lines:
         first = v.args[0] if v.args else None
-        writes = isinstance(v.target, OpOverload) and v.target.is_write
         if any(root(a) in gone for a in operands(v)):
             return True
-        if writes:
+        if writes(v):
             into = root(v.args[v.target.op.receiver_at])
             if into in chosen:
                 return True
             gone |= living.get(into, set())
-        if isinstance(first, Value) and (writes or _views(v)):
+        if isinstance(first, Value) and sees(v):
             memory[id(v)] = root(first)
         if id(v) in chosen:
             living.setdefault(root(chosen[id(v)]), set()).add(id(v))
     return any(root(v) in chosen for v in outputs)
-
-
-def _views(v: Value) -> bool:
-    if v.kind == "item" or v.target is operator.getitem:
-        return True
-    return v.kind == "method" or (isinstance(v.target, OpOverload) and v.target.is_view)

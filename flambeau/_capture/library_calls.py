@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
-from flambeau._capture import backward as backwards
+from flambeau._capture import again, backward as backwards
 from flambeau._capture.breaks import Break
 from flambeau._capture.builtin_calls import HANDLERS
 from flambeau._capture.operations import unpack
@@ -94,7 +95,7 @@ def _nest(tr: Tracer, by: int) -> int:
 
 def _checkpoint(tr: Tracer, function: Any, preserve: Any, context_fn: Any, determinism_check: Any, debug: Any, early_stop: Any,
                 args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # fmt: skip
-    """A checkpointed part is captured like any other: what the backward pass needs of it is kept, not computed again."""
+    """A checkpointed part is captured like any other, and marked: the program computes it again where the backward pass needs it."""
     from flambeau.utils import checkpoint
 
     if debug or checkpoint._checkpoint_debug_enabled or determinism_check not in checkpoint._METADATA:
@@ -103,7 +104,8 @@ def _checkpoint(tr: Tracer, function: Any, preserve: Any, context_fn: Any, deter
         raise Break("checkpoint() with contexts of one's own")
     random, tr.recorder.random = tr.recorder.random, False
     try:
-        result = tr.call(function, args, kwargs)
+        with again.part(tr.recorder) if STATE.grad else nullcontext():
+            result = tr.call(function, args, kwargs)
         if tr.recorder.random and not preserve and STATE.grad:
             raise Break("checkpoint() draws other random numbers the second time")
         return result

@@ -132,6 +132,7 @@ class Compiled:
         self.call = self.driver(True)  # on tensors
         self.call.native = not self.calls  # reads no switch of eager code
         self.call.writes = True  # without eager operators, which count versions
+        self.call.compiled = self
         if not any(layout.scalar for layout in self.layouts.values()):
             self.call.arrays = self.driver(True, True)  # on tensors' arrays, giving tensors
 

@@ -16,6 +16,7 @@ from flambeau._capture.sized import numbered
 from flambeau._dynamo import config
 from flambeau._eager.graph import AccumulateGrad
 from flambeau._eager.modes import STATE
+from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.shape import symbolic
 from flambeau.fx.codegen import _custom_builtins
@@ -143,6 +144,18 @@ def _collect(x: Any, out: list[Value]) -> None:
         _collect((x.start, x.stop, x.step), out)
 
 
+def writes(v: Value) -> bool:
+    """Whether a line writes to its first operand."""
+    return isinstance(v.target, OpOverload) and v.target.is_write
+
+
+def sees(v: Value) -> bool:
+    """Whether what a line gives lies in the memory of its first operand (or, of several views, one does)."""
+    return v.kind in ("item", "method") or (
+        isinstance(v.target, OpOverload) and (v.target.is_view or v.target.is_write)
+    )
+
+
 def _needed(lines: list[Value], outputs: list[Value]) -> list[Value]:
     """Without the lines whose results nobody uses, and that cannot fail for what tensors hold."""
     wanted = {id(v) for v in outputs}
@@ -194,6 +207,8 @@ def _module(lines: list[Value], inputs: list[tuple[Any, Value, Any]], outputs: l
             if v.sample is None
             else described(v.sample)
         )
+        if v.part is not None:
+            node.meta["part"] = v.part  # the checkpointed part of the function that it belongs to
         nodes[id(v)] = node
     if live and mode != STATE.grad:
         _switch(graph, STATE.grad)

@@ -11,7 +11,8 @@ from typing import Any
 
 from flambeau._backends.cpu.attention import DTYPES as FLOATS
 from flambeau._backends.cpu.attention_backward import shared_out, turned
-from flambeau._capture.expressions import Builder, K, sliced
+from flambeau._capture.expressions import Builder, K, Step, sliced
+from flambeau._capture.place import strided
 from flambeau._eager.bodies import call_body
 from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, cast, constant, toposort
@@ -331,6 +332,16 @@ def without_zeros(b: Builder, x: Expr) -> Expr:
     return x
 
 
+def again(b: Builder, x: Expr, after: Expr) -> Expr:
+    """The same memory under another name."""
+    s = strided(x, {leaf.expr: leaf for leaf in b.leaves})
+    if s.core.op in ("const", "iota"):
+        return x
+    made = b.leaf(x.shape, x.dtype, s.strides)
+    b.steps.append(Step("again", [x], [made], after=after))
+    return made.expr
+
+
 def whole(op: Op) -> Callable[..., Any]:
     """An operator by the routine that its arrays run by, where its body is for those who have none."""
     return lambda b, *xs: call_body(op, op.run, (b.k,), xs)
@@ -341,6 +352,7 @@ _NAMED: dict[str, Callable[..., Any]] = {
     "_nll": nll_of,
     "_binary_cross_entropy": bce_of,
     "_without_zeros": without_zeros,
+    "_again": again,
 }
 OPERATORS = (
     _NAMED

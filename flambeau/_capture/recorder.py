@@ -35,7 +35,20 @@ _FIELDS = ("_a", "_node", "_nr", "_base", "_vc", "_seen", "_created", "_grad", "
 class Value:
     """One line of the program: an input, or a call and its result."""
 
-    __slots__ = ("args", "effect", "grad", "kind", "kwargs", "number", "sample", "size", "target", "users")
+    __slots__ = (
+        "args",
+        "back",
+        "effect",
+        "grad",
+        "kind",
+        "kwargs",
+        "number",
+        "part",
+        "sample",
+        "size",
+        "target",
+        "users",
+    )
 
     def __init__(self, kind: str, target: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> None:
         self.kind, self.target, self.args, self.kwargs = kind, target, args, kwargs or {}
@@ -44,6 +57,8 @@ class Value:
         self.sample: Any = None  # (shape, dtype, strides, needs a gradient) of the result, or a tuple of such
         self.number: int = -1
         self.size: Any = None  # the number that an input is, where it is made of sizes
+        self.part: Any = None  # the checkpointed part that it is a line of
+        self.back: Any = None  # the part whose derivative it is a line of, and the gradient that arrived there
         self.users = 0
 
 
@@ -73,6 +88,9 @@ class Recorder:
         self.mutated: list[Any] = []  # outside tensors that were written
         self.expects = False  # whether calls are refused for what the function itself looks at
         self.chosen: dict[int, Value] = {}  # lines that stand for a view at a place that data tells -> what they view
+        self.part: Any = None  # the checkpointed part that runs (`again`)
+        self.parts: list[Any] = []
+        self.back: Any = None  # what `Value.back` is of the lines that come
 
     # ---- entering the call path ----
 
@@ -164,7 +182,7 @@ class Recorder:
 
     def emit(self, kind: str, target: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Value:
         v = Value(kind, target, args, kwargs)
-        v.grad = STATE.grad
+        v.grad, v.part, v.back = STATE.grad, self.part, self.back
         self.lines.append(v)
         return v
 

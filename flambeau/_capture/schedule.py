@@ -72,6 +72,9 @@ class Schedule:
         self.result_views: list[Any] = []
         self.whole: set[Any] = set()  # targets (over what is in memory) that need no cut
         self.steps = [Unit(step=s, index=-1 if s.kind == "gate" else i) for i, s in enumerate(program.steps)]
+        self.same = {
+            s.outs[0].expr: self.strided(s.ins[0]) for s in program.steps if s.kind == "again"
+        }  # further names -> what they name
         self.refusing = {u for u in self.steps if u.step is not None and u.step.refuses}
         for unit in self.steps:
             for leaf in unit.step.outs:  # type: ignore[union-attr]
@@ -113,7 +116,7 @@ class Schedule:
         """A result lies where its core does if it is the first to ask, and is a copy otherwise."""
         assert r.expr is not None
         s = self.strided(r.expr)
-        owned = s.core not in self.leaves or self.leaves[s.core].input < 0
+        owned = s.core not in self.same and (s.core not in self.leaves or self.leaves[s.core].input < 0)
         dense = place.covers(s.shape, s.strides) and s.offset == 0 and math.prod(s.shape) == math.prod(s.core.shape)
         if (
             owned
@@ -187,7 +190,10 @@ class Schedule:
                     self.target(e)
                 continue
             for unit in self.steps:
-                unit.reads = [self.strided(e).core for e in unit.step.ins]  # type: ignore[union-attr]
+                assert unit.step is not None
+                unit.reads = [self.strided(e).core for e in unit.step.ins]
+                if unit.step.after is not None:
+                    unit.reads += self.ready(unit.step.after)
             order = self.ordered()
             self.careful = False
             self.arrange(order, units)
@@ -243,6 +249,16 @@ class Schedule:
                 _mistaken(problem)
                 _lowered[key] = problem.with_traceback(None)
         return _lowered[key], done
+
+    def ready(self, e: Expr) -> list[Expr]:
+        """What must be in memory before an expression can be computed."""
+        return [e] if e in self.leaves or e in self.want else list(self.cone(e)[1])
+
+    def origin(self, e: Expr) -> Expr:
+        """What a value is that may have several names."""
+        while e in self.same:
+            e = self.same[e].core
+        return e
 
     def ordered(self) -> list[Target]:
         """Targets, each after those that it reads."""
@@ -494,8 +510,9 @@ class Schedule:
                 if t.place is None or t.place.kind != "arg":
                     continue
                 leaf = next(x for x in self.program.leaves if x.input == t.place.index)
-                readers = [v for v in units if v is not u and leaf.expr in v.reads]
+                readers = [v for v in units if v is not u and any(self.origin(e) is leaf.expr for e in v.reads)]
                 alone = self.single(u) and all(place.pointwise(r, leaf.expr) for r in u.roots)
+                alone = alone and not any(e in self.same and self.origin(e) is leaf.expr for e in u.reads)
                 if not alone or u in first or any(self.reaches(v, u) for v in readers):
                     copies.append(Target(t.expr, t.layout, t.place))
                     t.place, t.layout = None, Layout.dense(t.layout.dtype, t.layout.shape)

@@ -571,6 +571,12 @@ def alias(k: Kernel[T], input: T) -> T:
 alias.vjp(input=lambda g: g)
 
 
+@op("_again", **VIEW, variants=(), differentiable=False)
+def _again(k: Kernel[T], input: T, after: T) -> T:
+    """The same tensor as a view; programs keep what is computed from it apart from what is computed from the tensor itself, and do so when `after` is there."""
+    return input[...]
+
+
 @op("view_as_real", **VIEW, variants=("function",))
 def view_as_real(k: Kernel[T], input: T) -> T:
     """A complex tensor as pairs of real numbers, in a last dimension of size 2."""

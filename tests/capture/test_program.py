@@ -122,6 +122,13 @@ def test_values_take_over_the_memory_of_what_they_are_made_of():
     agree(lambda x, w: ((h := x @ w) - h.sum(1, keepdim=True)) @ w, x, w)
     agree(lambda x, w: ((h := x @ w)[:30].t() + h[:30]) @ w, x, w)
 
+    def both(x, w):  # the rows must not be written over what is added to them
+        g, h = x @ w, (x + 1) @ w
+        a = h.softmax(1)
+        return a @ w, (g + a * 3) @ w
+
+    agree(both, x, w)
+
 
 # ---------------------------------------------------------------- soundness
 
