@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from flambeau._capture.program import operands, sees, writes
@@ -83,8 +84,7 @@ class Repeater:
                 self.ends[p] = n
         for n, v in enumerate(lines):
             if v.back is not None:
-                there, g = v.back
-                _put(v, lambda a, there=there, g=g: self.again(a, there, g))
+                _put(v, partial(self.again, *v.back))
             if writes(v):
                 self.written[self.roots[v]] = n
             self.lines.append(v)
@@ -93,7 +93,7 @@ class Repeater:
     def root(self, v: Value) -> Value:
         return self.roots.get(v, v)
 
-    def again(self, v: Value, there: Part, g: Value) -> Value:
+    def again(self, there: Part, g: Value, v: Value) -> Value:
         """What a derivative of the part `there` reads in place of a value: its repetition in the innermost part that both are in."""
         for p in reversed(there.path):
             if v.part is not None and p in v.part.path:

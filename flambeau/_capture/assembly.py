@@ -5,6 +5,7 @@ A piece says, in plain data, what it was made of (`Segment.items`, `InPython.ite
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from flambeau._backends.cpu.arrays import QUIET, K as ARRAYS, loud, quiet
 from flambeau._backends.cpu.compile import RELEASE, native
 from flambeau._backends.cpu.launch import ARG, CONST, TEMP, Plan
 from flambeau._capture import place, routines
+from flambeau._capture.arena import MUCH, Block, Found, Tape, replay
 from flambeau._capture.expressions import Hole, Leaf, Step, short, spread
 from flambeau._capture.place import Place, Strided
 from flambeau._capture.schedule import Schedule, Target, Unit
@@ -26,8 +28,6 @@ from flambeau._kernel.show import show
 from flambeau._tensor import Tensor, wrap
 from flambeau._values.dtype import BY_NAME
 from flambeau._values.shape import symbolic
-
-LINE = 64
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Segment:
                 if source == CONST:
                     slots.append((value + extra, 0))
                 elif source == TEMP:
-                    slots.append((Place("temp", item.temp + value), extra))
+                    slots.append((item.temp, item.start + value + extra))
                 else:
                     h = item.ins[value] if source == ARG else item.outs[value]
                     slots.append((h.place, h.offset * BY_NAME[h.dtype].itemsize + extra))
@@ -74,6 +74,7 @@ class InPython:
     outs: list[Any]
     name: str
     item: CallItem | ArraysItem | None = None  # None: a copy
+    refuses: bool = False  # whether it may raise for what arrays hold
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,13 @@ class StepFacts:
 
 @dataclass(frozen=True)
 class StepItem:
-    """A step that has kernels of its own, where its operands lie, and which part of the arena (offset, bytes) is its own."""
+    """A step that has kernels of its own, where its operands lie, and which memory is its own: the place, where in it, and how many bytes."""
 
     facts: StepFacts
     ins: tuple[Held, ...]
     outs: tuple[Held, ...]
-    temp: int
+    temp: Place
+    start: int
     size: int
 
 
@@ -179,30 +181,54 @@ class Blueprint:
     work: int
     constants: list[tuple[str, tuple[int, ...], bytes]]  # inputs after those that are given
     pieces: list[Segment | InPython]
+    lent: tuple[int, ...] = ()  # results whose memory the caller may give
+    most: int = 0  # bytes that a call holds at one time beside what is lent to it, without what calls in Python give
+    own: dict[int, int] = field(
+        default_factory=dict
+    )  # values that are arrays of their own while the program runs -> bytes
 
 
 class Assembly:
     """Places for all values, and the pieces that run. `work` are the numbers of elements of kernels.
 
-    With a tape for memory, sizes may be expressions: places are then blocks, and steps are not planned yet.
+    With a tape for memory, sizes may be expressions: places are then blocks, and steps are not planned yet. `whole`: it stays one piece, if it is one.
     """
 
-    def __init__(self, schedule: Schedule, tape: Tape | None = None) -> None:
+    def __init__(self, schedule: Schedule, tape: Tape | None = None, whole: bool = False) -> None:
         self.s = schedule
         self.work: list[int] = []
         self.homes: dict[Expr, Held] = {}
         self.pieces: list[Any] = []
         self.held = 0
         self.later = tape is not None
-        self.memory: Any = Memory() if tape is None else tape
+        self.memory = Tape() if tape is None else tape
+        self.plans: list[Plan] = []  # of steps that have kernels of their own, in order
         self.heirs: dict[Expr, Place] = {}  # values that are about to be made -> the place that they take over
         self.lives()
+        last = max((n for n, u in enumerate(self.s.order) if u in self.s.refusing), default=-1)
+        self.open(False)
         for n, unit in enumerate(self.s.order):
             self.now = n
+            if n == last + 1:  # nothing can be refused any more
+                self.open(True)
+            for p in self.s.places(unit):
+                if p.kind == "out":
+                    self.memory.close(p.index)
             self.unit(unit)
             for e in self.ends.get(n, ()):
                 self.memory.free(self.homes[e].place.index)
-        self.arena_size: Any = self.memory.top
+        self.arena_size: Any = Block(-1)
+        self.own: dict[int, int] = {}
+        self.most = 0
+        if not self.later:
+            self.pieces, found = settled(self.pieces, self.plans, self.memory.events, whole)
+            self.arena_size, self.own, self.most = found.arena, found.own, found.most
+
+    def open(self, lent: bool) -> None:
+        """Results' memory, new or lent, may be used until they are made."""
+        for r, shape, strides in self.s.result_views:
+            if (r in self.s.lent) is lent:
+                self.memory.open(r, place.span(shape, strides) * self.s.dtypes[r].itemsize, lent)
 
     def lives(self) -> None:
         """When each value that lies in the arena is needed for the last time."""
@@ -300,7 +326,7 @@ class Assembly:
                 h = outs[n] if kind == "out" else self.home(leaves[n].expr)
                 slots.append((h.place, h.offset * BY_NAME[h.dtype].itemsize))
             slots += [(n, 0) for n in (*launch.sizes, *launch.grain)]
-            segment.kernel(KernelItem(text, tuple(slots), launch.chunks, launch.scratch))
+            segment.items.append(KernelItem(text, tuple(slots), launch.chunks, launch.scratch))
         self.work += [*(math.prod(r.shape) for r in u.roots), *(math.prod(e.shape) for e in u.reads)]
         for t in temps:
             self.memory.free(t)
@@ -348,16 +374,12 @@ class Assembly:
             self.settle(o.expr, o.layout.dtype, o.layout.shape, o.layout.strides, self.s.homes.get(o.expr))
             for o in step.outs
         ]
-        if self.later:
-            temp = self.memory.step()
-            self.segment().items.append(StepItem(facts, tuple(ins), tuple(outs), temp, 0))
-            self.memory.free(temp)
-            return
-        temp = self.memory.take(plan.temp) if plan.temp else 0
-        self.segment().step(StepItem(facts, tuple(ins), tuple(outs), temp, plan.temp), plan)
-        self.work += [RELEASE] * plan.release
-        if plan.temp:
-            self.memory.free(temp)
+        temp = self.memory.step()
+        self.segment().items.append(StepItem(facts, tuple(ins), tuple(outs), Place("temp", temp), 0, 0))
+        self.memory.free(temp)
+        if not self.later:
+            self.plans.append(plan)
+            self.work += [RELEASE] * plan.release
 
     def call(self, step: Step) -> None:
         """A step that runs in Python. Its results are arrays of their own."""
@@ -372,7 +394,7 @@ class Assembly:
                     es.remove(o.expr)
             outs.append(h)
         item = CallItem(StepFacts.of(step, [self.s.strided(e) for e in step.ins]))
-        self.pieces.append(InPython(settled(called(step), outs), ins, outs, repr(step), item))
+        self.pieces.append(InPython(kept(called(step), outs), ins, outs, repr(step), item, step.refuses))
         for o, h in zip(step.outs, outs):
             given = self.s.homes.get(o.expr)
             if given is not None:  # a result: hand the array itself out
@@ -393,89 +415,87 @@ class Assembly:
         self.pieces.append(InPython(on_arrays(item), [*numbers, *outs], [], name, item))
 
 
-class Memory:
-    """Offsets in the arena: the smallest free block that fits, or the end."""
-
-    def __init__(self) -> None:
-        self.top = 0
-        self.used: dict[int, int] = {}
-        self.free_: list[tuple[int, int]] = []  # offset, size
-
-    def take(self, size: int) -> int:
-        size = max(LINE, (size + LINE - 1) & -LINE)
-        fits = [(n, at) for at, n in self.free_ if n >= size]
-        if fits:
-            n, at = min(fits)
-            self.free_.remove((at, n))
-            if n > size:
-                self.free_.append((at + size, n - size))
-        else:
-            at = self.top
-            last = next(((a, n) for a, n in self.free_ if a + n == self.top), None)
-            if last is not None:
-                self.free_.remove(last)
-                at = last[0]
-            self.top = at + size
-        self.used[at] = size
-        return at
-
-    def free(self, at: int) -> None:
-        size = self.used.pop(at)
-        for a, n in sorted(self.free_):
-            if a + n == at:
-                self.free_.remove((a, n))
-                at, size = a, size + n
-            elif at + size == a:
-                self.free_.remove((a, n))
-                size += n
-        self.free_.append((at, size))
+# ---------------------------------------------------------------- places, once all is laid out
 
 
-class Block:
-    """A part of the arena of which it is not known yet where it lies. -1 is all of it: its size."""
+def settled(
+    pieces: Sequence[Segment | InPython], plans: Sequence[Plan], events: Sequence[Any], whole: bool = False
+) -> tuple[list[Segment | InPython], Found]:
+    """Pieces whose blocks have places. `plans` are those of their steps.
 
-    __slots__ = ("n",)
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-
-class Tape:
-    """Stands for the memory while sizes are expressions: in which order blocks are taken (number, size) and given back (number,).
-
-    The memory of steps is taken as well: as much as their plans will say (a tuple of the step's number).
+    A program that is one stretch of native work stays one call, whose memory is taken at once, while that is little. Else it is cut where large
+    blocks and results are first wanted, and where they are not wanted any more: they are there for as long as that, as in eager code.
     """
+    sizes = [p.temp for p in plans]
+    found = replay(events, sizes, True)
+    alone = len(pieces) == 1 and isinstance(pieces[0], Segment)
+    if not (alone and (whole or found.arena < MUCH)):
+        found = replay(events, sizes, False)
+    order = iter(plans)
+    made: list[Segment | InPython] = []
+    for piece in pieces:
+        if isinstance(piece, InPython):
+            ins, outs = ([_lying(h, found) for h in held] for held in (piece.ins, piece.outs))
+            made.append(replace(piece, ins=ins, outs=outs))
+            continue
+        items = [_placed(item, found) for item in piece.items]
+        for stretch in [items] if alone and (whole or found.own == {}) else _cut(items, found):
+            segment = Segment()
+            for item in stretch:
+                if isinstance(item, KernelItem):
+                    segment.kernel(item)
+                else:
+                    plan = next(order)
+                    segment.step(replace(item, size=plan.temp), plan)
+            made.append(segment)
+    return made, found
 
-    def __init__(self) -> None:
-        self.events: list[tuple[Any, ...]] = []
-        self.blocks = self.steps = 0
-        self.top = Block(-1)
 
-    def take(self, size: Any) -> Block:
-        self.events.append((self.blocks, size))
-        self.blocks += 1
-        return Block(self.blocks - 1)
+def _cut(items: Sequence[KernelItem | StepItem], found: Found) -> list[list[KernelItem | StepItem]]:
+    """Stretches between which memory is taken, or given back."""
+    first: dict[Place, int] = {}
+    last: dict[Place, int] = {}
+    for n, item in enumerate(items):
+        for p in _touched(item):
+            if p in found.large:
+                first.setdefault(p, n)
+                last[p] = n
+    cuts = sorted({*first.values(), *(n + 1 for p, n in last.items() if p.kind == "own")} - {0, len(items)})
+    return [list(items[a:b]) for a, b in itertools.pairwise([0, *cuts, len(items)])]
 
-    def step(self) -> Block:
-        self.steps += 1
-        return self.take((self.steps - 1,))
 
-    def free(self, block: Block) -> None:
-        self.events.append((block.n,))
+def _touched(item: KernelItem | StepItem) -> list[Place]:
+    """Where an item reads and writes."""
+    if isinstance(item, KernelItem):
+        return [what for what, _ in item.slots if isinstance(what, Place)]
+    return [*(h.place for h in (*item.ins, *item.outs)), item.temp]
 
-    @staticmethod
-    def replay(events: Sequence[Any], steps: Sequence[int]) -> dict[int, int]:
-        """Where the blocks lie, now that sizes are known."""
-        memory, at = Memory(), dict[int, int]()
-        for n, *size in events:
-            if not size:
-                if n in at:
-                    memory.free(at[n])
-                continue
-            need = steps[size[0][0]] if isinstance(size[0], tuple) else size[0]
-            if need or not isinstance(size[0], tuple):
-                at[n] = memory.take(need)
-        return {**{n: 0 for n, *_ in events}, **at, -1: memory.top}
+
+def _placed(item: KernelItem | StepItem, at: Found) -> KernelItem | StepItem:
+    if isinstance(item, KernelItem):
+        slots: list[tuple[Any, int]] = []
+        for what, offset in item.slots:
+            p, start = _found(what, at) if isinstance(what, Place) else (what, 0)
+            slots.append((p, offset + start))
+        return replace(item, slots=tuple(slots))
+    ins, outs = (tuple(_lying(h, at) for h in held) for held in (item.ins, item.outs))
+    temp, start = _found(item.temp, at)
+    return replace(item, ins=ins, outs=outs, temp=temp, start=start)
+
+
+def _found(p: Place, at: Found) -> tuple[Place, int]:
+    """Where a place lies that may be a block, and how many bytes from there."""
+    if not isinstance(p.index, Block):
+        return p, 0
+    if p.index.n in at.own:
+        return Place("own", p.index.n), 0
+    result, start = at.at.get(p.index.n, (-1, 0))  # one that takes nothing may lie anywhere
+    return (Place("temp", start), 0) if result < 0 else (Place("out", result), start)
+
+
+def _lying(h: Held, at: Found) -> Held:
+    p, start = _found(h.place, at)
+    return replace(h, place=p, offset=h.offset + start // BY_NAME[h.dtype].itemsize)
 
 
 def plain(facts: StepFacts) -> StepFacts:
@@ -563,7 +583,7 @@ def by_arrays(fn: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     return run
 
 
-def settled(fn: Callable[..., tuple[Any, ...]], outs: Sequence[Held]) -> Callable[..., tuple[Any, ...]]:
+def kept(fn: Callable[..., tuple[Any, ...]], outs: Sequence[Held]) -> Callable[..., tuple[Any, ...]]:
     """fn, whose results lie as the program believes and share no memory with what goes in."""
     facts = [(h.shape, tuple(s * BY_NAME[h.dtype].itemsize for s in h.strides), BY_NAME[h.dtype].np) for h in outs]
 

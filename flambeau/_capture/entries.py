@@ -7,6 +7,8 @@ entries, the most recent first; an entry checks its guards, runs its program and
 from __future__ import annotations
 
 import gc
+import math
+import re
 import sys
 import threading
 import types
@@ -45,6 +47,7 @@ from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.geometry import Geometry, Wanted
 from flambeau._capture.leaks import leaks
+from flambeau._capture.lent import LEAST, Lend
 from flambeau._capture.mistakes import Expected
 from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
@@ -400,7 +403,8 @@ class Function:
         counted: list[str] = []  # versions of what the program writes
         if not live:
             tr.recorder.lines = again.repeated(tr.recorder.lines)
-        made = Program(tr.recorder, replay.outputs, live)
+        lent = {} if live or tr.symbols is not None else _lent(tr, replay, [leave, *replay.build, *replay.effects])
+        made = Program(tr.recorder, replay.outputs, live, tuple(lent))
         if tr.symbols is not None:
             tr.symbols.closed = True
         if made.count or replay.outputs:
@@ -442,7 +446,16 @@ class Function:
         if asked:
             tr.guards.scope["REFUSED"] = REFUSED
             after = [f"if out is REFUSED: {'redraw(); ' if failures else ''}return REFUSED", *after]
-        text, names = tr.guards.entry(inputs, "out = " if replay.outputs or asked else "", after)
+        native: Any = getattr(program and program.run, "compiled", None)
+        given = [n for n in native.plan.lent if n in lent] if native is not None else []
+        if given:
+            tr.guards.scope["lend"] = Lend([native.facts(n) for n in given])
+        text, names = tr.guards.entry(
+            inputs,
+            "out = " if replay.outputs or asked else "",
+            after,
+            [lent[n] for n in given],
+        )
         tr.guards.scope.update(names)
         run = build("entry", text, tr.guards.scope, kept=True)
         return Entry(run, text, tr, program, stopped)
@@ -506,6 +519,21 @@ def _overlap(tr: Tracer, program: Program, written: dict[int, int]) -> bool:
     now = shared.overlapping([a for _, _, a in into], [a for _, _, a in others])
     tr.guards.overlap([source for _, source, _ in into], [source for _, source, _ in others], now)
     return now
+
+
+def _lent(tr: Tracer, replay: Replay, text: list[str]) -> dict[int, str]:
+    """Results that are gradients in place of others, which nothing else needs: the variables that hold these."""
+    found: dict[int, str] = {}
+    inputs = {id(x) for _, _, x in tr.recorder.inputs}
+    for n, old in replay.replaced.items():
+        source = tr.source_of(old)
+        shape, d, *_ = replay.outputs[n].sample
+        if source is None or id(old) in inputs or math.prod(shape) * d.itemsize < LEAST or not tr.guards.fresh(source):
+            continue
+        ref = tr.guards.ref(source)
+        if not any(re.search(rf"\b{ref}\b", line) for line in text):
+            found[n] = ref
+    return found
 
 
 _EAGER: Any = object()

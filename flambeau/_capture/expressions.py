@@ -102,6 +102,7 @@ class Program:
     parts: dict[int, list[tuple[Expr, place.Strided]]] = field(
         default_factory=dict
     )  # small parts of an input that are all that is stored there
+    lent: tuple[int, ...] = ()  # results whose memory the caller gives
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,9 @@ class Builder:
         if self.checks:
             bad = functools.reduce(K.logical_or, self.checks)
             self.steps.append(Step("gate", [bad], [], refuses=True))
-        return Program(self.leaves, self.steps, results, writes, self.inputs, self.constants, parts)
+        return Program(
+            self.leaves, self.steps, results, writes, self.inputs, self.constants, parts, tuple(gm.meta.get("lent", ()))
+        )
 
     def input(self, i: int, x: Any) -> Any:
         if isinstance(x, Tensor):

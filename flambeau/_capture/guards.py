@@ -440,10 +440,13 @@ class Guards:
 
     # ---- watching ----
 
-    def entry(self, inputs: list[str] | None, out: str, after: list[str]) -> tuple[str, dict[str, Any]]:
+    def entry(
+        self, inputs: list[str] | None, out: str, after: list[str], lent: list[str]
+    ) -> tuple[str, dict[str, Any]]:
         """The text of an entry that looks at what is watched, and checks everything where that was changed; and its names.
 
         `inputs` go to the program, where there is one; if all are tensors that are looked at, their arrays do: those that are watched as they were found.
+        `lent` are tensors whose memory it may have then.
         """
         from flambeau._backends.cpu import watch
 
@@ -453,7 +456,7 @@ class Guards:
             after = [*whole, *after]
             return self.write("entry", self.lines, after), {}
         fresh = self._looked_at(
-            [line for line, always in zip(self.lines, self.always, strict=True) if always], [*whole, *after]
+            [line for line, always in zip(self.lines, self.always, strict=True) if always], [*whole, *after, *lent]
         )
         arrays = [self.arrays.get(r, "") for r in inputs or ()]
         kept: dict[str, str] = {}  # stretches of arguments that are held
@@ -466,6 +469,8 @@ class Guards:
                     kept[f"args{len(kept)}"] = f"({', '.join(names)})"
                 else:
                     given += names
+            if lent:
+                given.append(f"*lend({', '.join(lent)})")
             whole = [f"{out}program_arrays({', '.join(given)})"]
         after = [*whole, *self._together(after, kept)]
         wanted = set(re.findall(r"\b(?:v|a|na|k)\d+\b", "\n".join([*fresh, *after]))) & set(self.held)
@@ -568,7 +573,7 @@ class Settle:
 
 _OURS = re.compile(
     r"(v|a|na|c|o|k)\d+|F_.*|.*_|out|args\d*|program|program_arrays|ndarray|alike|new|default_dtype|default_device|MISSING|REFUSED|MODES|STATE|NULL|Partial"
-    r"|redraw|put_state|put_slot|nest|warning_raises|warn_again|warn_outside|filters_mutated|Tensor|Memory|counter|bump|Raise|Spent|FunctionType|MethodType|CellType"
+    r"|redraw|lend|put_state|put_slot|nest|warning_raises|warn_again|warn_outside|filters_mutated|Tensor|Memory|counter|bump|Raise|Spent|FunctionType|MethodType|CellType"
 )  # the names in an entry, but for those of Python
 
 

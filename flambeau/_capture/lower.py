@@ -6,8 +6,6 @@ call into native code, which allocates the results too.
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -19,9 +17,11 @@ from flambeau._backends.cpu.arrays import K as ARRAYS
 from flambeau._backends.cpu.compile import RELEASE
 from flambeau._backends.cpu.launch import ARG, CONST, GATE, OUT, TEMP, Launch, Plan, Result, Table
 from flambeau._capture import mistakes, readings, stored
-from flambeau._capture.assembly import LINE, Assembly, Blueprint, Held, InPython, Returned, Segment, Tape
+from flambeau._capture.arena import Tape
+from flambeau._capture.assembly import Assembly, Blueprint, Held, InPython, Returned, Segment
 from flambeau._capture.breaks import REFUSED
 from flambeau._capture.expressions import Unsupported, build
+from flambeau._capture.lent import Facts, drop, empty as fresh, put_back
 from flambeau._capture.place import Place
 from flambeau._capture.planner import Planner, Template
 from flambeau._capture.retreat import guarded
@@ -106,6 +106,9 @@ def blueprint(laid: Assembly, work: Any) -> Blueprint:
         work,
         program.constants,
         laid.pieces,
+        tuple(sorted(schedule.lent)),
+        laid.most,
+        laid.own,
     )
 
 
@@ -127,14 +130,14 @@ class Compiled:
         self.pieces, self.arena_size, self.work = made.pieces, made.arena, made.work
         self.kernels = sum(len(p.launches) for p in self.pieces if isinstance(p, Segment))
         self.calls = sum(isinstance(p, InPython) for p in self.pieces)
-        self.lock = threading.Lock()
-        self.arena: Any = None
         self.call = self.driver(True)  # on tensors
         self.call.native = not self.calls  # reads no switch of eager code
         self.call.writes = True  # without eager operators, which count versions
         self.call.compiled = self
         if not any(layout.scalar for layout in self.layouts.values()):
-            self.call.arrays = self.driver(True, True)  # on tensors' arrays, giving tensors
+            self.call.arrays = self.driver(
+                True, True
+            )  # on tensors' arrays, and memory that is lent for results; gives tensors
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
         """Results as tensors. What is refused the eager operator refuses in its own words."""
@@ -154,25 +157,34 @@ class Compiled:
         own = [f"i{self.inputs + n}" for n in range(len(self.plan.constants))]
         names = [*given, *own]
         scope: dict[str, Any] = {
-            "empty": np.empty,
-            "ndarray": np.ndarray,
             "declined": self.declined_tensors if tensors else self.declined,
             "REFUSED": REFUSED,
             "refused": refused,
             "get_state": default_generator.get_state,
             "set_state": default_generator.set_state,
-            "lock": self.lock,
             "view": view,
         }
         outs = {n: (shape, strides) for n, shape, strides in self.plan.views}
-        order = sorted(outs)
         single = len(self.pieces) == 1 and isinstance(self.pieces[0], Segment)
         what = "tensors" if tensors else "arrays"
         for name, (d, shape, data) in zip(own, self.plan.constants, strict=True):
             scope[name] = np.frombuffer(data, BY_NAME[d].np).reshape(shape).copy()
-        if from_arrays and single and not own and all(r.source < 0 for r in self.results):
+        lent = [f"{'o' if single else 'd'}{n}" for n in self.plan.lent]
+        asked, names = ", ".join(given), [*names, *lent]
+        if from_arrays:
+            given += lent
+        rows = from_arrays and single and not own and all(r.source < 0 for r in self.results)
+        if rows:
             given = names = ["*args"]
+            asked = f"*args[:{self.inputs}]"
         text = [f"def program({', '.join(given)}):", f'    """One call of the compiled program, on {what}."""']
+        if lent and rows:
+            text.append(f"    {', '.join(lent)}, = args[{self.inputs}:]")
+        elif single and not from_arrays:
+            scope["fresh"] = fresh
+            for n in self.plan.lent:
+                scope[f"f{n}"] = self.facts(n)
+                text.append(f"    o{n} = fresh(*f{n})")
         if tensors:
             scope["new"], scope["Tensor"] = new, Tensor
         if tensors and not from_arrays:
@@ -182,9 +194,9 @@ class Compiled:
                 if not layout.scalar and n < self.inputs
             ]
         if single:
-            self.single(text, scope, names, given, outs, order)
+            self.single(text, scope, names, asked, outs)
         else:
-            self.several(text, scope, names, given, outs)
+            self.several(text, scope, names[: len(names) - len(lent)], asked, outs, lent if from_arrays else [])
         results = [self.returned(n, r, scope) for n, r in enumerate(self.results)]
         for n, r in enumerate(self.results if tensors else ()):  # as `wrap` does, without its call
             if self.is_array(r):
@@ -214,12 +226,20 @@ class Compiled:
         scope[f"c{n}"] = r.chain
         return f"view(i{r.source}, c{n})"
 
+    def facts(self, n: int) -> Facts:
+        """How a result lies."""
+        shape, strides = next((tuple(shape), strides) for m, shape, strides in self.plan.views if m == n)
+        d = self.dtype(n)
+        return shape, d, tuple(t * d.itemsize for t in strides)
+
     def dtype(self, n: int) -> np.dtype[Any]:
         return BY_NAME[self.plan.dtypes[n]].np
 
-    def single(self, text: list[str], scope: dict[str, Any], names: list[str], given: list[str], outs: Any, order: list[int]) -> None:  # fmt: skip
+    def single(self, text: list[str], scope: dict[str, Any], names: list[str], asked: str, outs: Any) -> None:
         segment = self.pieces[0]
         assert isinstance(segment, Segment)
+        lent = {n: self.inputs + len(self.plan.constants) + k for k, n in enumerate(self.plan.lent)}
+        order = [n for n in sorted(outs) if n not in lent]
         where = {n: k for k, n in enumerate(order)}
 
         def slot(what: Any, offset: int) -> tuple[int, ...]:
@@ -228,6 +248,8 @@ class Compiled:
             match what.kind:
                 case "arg":
                     return ARG, what.index, offset
+                case "out" if what.index in lent:
+                    return ARG, lent[what.index], offset
                 case "out":
                     return OUT, where[what.index], offset
             return TEMP, what.index + offset
@@ -244,7 +266,7 @@ class Compiled:
         plan = Plan(tuple(results), launches, self.arena_size, self.work >= RELEASE, keep=tuple(segment.keep))
         scope["run"], scope["again"] = self.table(plan), self.again(plan)
         text += [f"    r = run({', '.join(names)})", "    if r is None:", f"        r = again({', '.join(names)})",
-                 "        if r is None: return declined(" + ", ".join(given) + ")"]  # fmt: skip
+                 "        if r is None: return declined(" + asked + ")"]  # fmt: skip
         if self.plan.refuses:
             text.append("    if r is False: return REFUSED")
         if len(order) == 1:
@@ -270,7 +292,7 @@ class Compiled:
 
     def accepts(self, args: Sequence[Any]) -> bool:
         """Whether the arguments lie as the program believes."""
-        for i, x in enumerate(args):
+        for i, x in enumerate(args[: self.inputs + len(self.plan.constants)]):
             layout = self.layouts[i]
             if layout.scalar:
                 if type(x) is not (float if layout.dtype == "float64" else int):
@@ -300,35 +322,59 @@ class Compiled:
         nodes = self.nodes
         return guarded(nodes.gm, nodes)(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
 
-    def several(self, text: list[str], scope: dict[str, Any], names: list[str], args: list[str], outs: Any) -> None:
-        arena = scope["arena"] = self.arena = aligned(self.arena_size) if self.arena is None else self.arena
-        scope["accepts"] = self.accepts
-        self.seen = scope["seen"] = set()
-        text += [f"    if not lock.acquire(False): return declined({', '.join(args)})", "    try:"]
-        text.append(f"        if not accepts(({''.join(n + ', ' for n in names)})): return declined({', '.join(args)})")
-        text.append(f"        state = {'get_state()' if self.plan.draws else None}")
-        for n, (shape, strides) in sorted(outs.items()):
-            d = self.dtype(n)
-            scope[f"d{n}"] = d
-            if strides == contiguous_strides(tuple(shape)):
-                text.append(f"        o{n} = empty({tuple(shape)}, d{n})")
-            else:
-                text.append(
-                    f"        o{n} = ndarray({tuple(shape)}, d{n}, empty({math.prod(shape) * d.itemsize}, 'u1'), 0, {tuple(s * d.itemsize for s in strides)})"
-                )
-        held = 0
+    def several(
+        self, text: list[str], scope: dict[str, Any], names: list[str], asked: str, outs: Any, lent: list[str]
+    ) -> None:
+        """Memory is taken when it is first needed, and given back after its last reader; what is lent goes back when nothing can be refused any more."""
+        scope.update(empty=np.empty, in_arena=in_arena, strided=strided, drop=drop, put_back=put_back)
+        nothing = Plan((), ())
+        scope["known"], scope["learn"] = self.table(nothing), self.again(nothing)
+        given_ = ", ".join(names)
+        text.append(f"    if known({given_}) is None and learn({given_}) is None: return declined({asked})")
+        text.append(f"    state = {'get_state()' if self.plan.draws else None}")
+        pad = "    "
+        if self.plan.refuses or lent:
+            text.append("    try:")
+            pad = "        "
+        made = set[str]()
+        gates = [
+            at
+            for at, p in enumerate(self.pieces)
+            if (p.refuses if isinstance(p, InPython) else any(w[0] == GATE for w in p.launches))
+        ]
+        free = gates[-1] + 1 if gates else 0  # from which piece on nothing is refused
         names_of: dict[Place, str] = {}
+        last: dict[Place, int] = {}
+        for at, piece in enumerate(self.pieces):
+            for p in places_of(piece):
+                last[p] = at
+            for h in piece.outs if isinstance(piece, InPython) else ():
+                names_of[h.place] = f"h{len(names_of)}"
 
         def named(p: Place) -> str:
-            return (
-                {"arg": "i", "out": "o"}.get(p.kind, "") + str(p.index)
-                if p.kind in ("arg", "out")
-                else "arena"
-                if p.kind == "temp"
-                else names_of[p]
-            )
+            if p.kind in ("arg", "out"):
+                return {"arg": "i", "out": "o"}[p.kind] + str(p.index)
+            return "arena" if p.kind == "temp" else f"b{p.index}" if p.kind == "own" else names_of[p]
+
+        def there(p: Place) -> None:
+            """The line that takes memory for a result, or for the arena, if it has not been taken yet."""
+            name = named(p)
+            if p.kind in ("arg", "held") or name in made:
+                return
+            made.add(name)
+            if p.kind in ("temp", "own"):
+                text.append(
+                    f"{pad}{name} = empty({self.arena_size if p.kind == 'temp' else self.plan.own[p.index]}, 'u1')"
+                )
+                return
+            scope["fresh"], scope[f"f{p.index}"] = fresh, self.facts(p.index)
+            text.append(f"{pad}{name} = fresh(*f{p.index})")
 
         for at, piece in enumerate(self.pieces):
+            if at == free and lent:
+                text.append(f"{pad}drop({', '.join(lent)})")
+            for p in places_of(piece):
+                there(p)
             if isinstance(piece, Segment):
                 places: dict[str, int] = {}
 
@@ -346,33 +392,44 @@ class Compiled:
                 scope[f"run{at}"], scope[f"again{at}"] = self.table(plan), self.again(plan, check=False)
                 names_ = ", ".join(places)
                 if any(x[0] == GATE for x in piece.launches):
-                    text += [f"        r = run{at}({names_})", f"        if r is None: r = again{at}({names_})",
-                             "        if r is False: return refused(None, state)"]  # fmt: skip
+                    text += [f"{pad}r = run{at}({names_})", f"{pad}if r is None: r = again{at}({names_})",
+                             f"{pad}if r is False: return refused(None, state)"]  # fmt: skip
                 else:
-                    text += [f"        if run{at}({names_}) is None: again{at}({names_})"]
+                    text.append(f"{pad}if run{at}({names_}) is None: again{at}({names_})")
             else:
                 scope[f"call{at}"] = piece.fn
                 given: list[str] = []
                 for k, h in enumerate(piece.ins):
-                    if h.place.kind == "temp":
-                        scope[f"a{at}_{k}"] = in_arena(arena, h)
-                        given.append(f"a{at}_{k}")
-                    elif h.place.kind == "arg" and not h.shape and self.layouts[h.place.index].scalar:
+                    if h.place.kind == "arg" and not h.shape and self.layouts[h.place.index].scalar:
                         given.append(named(h.place))
+                    elif h.place.kind in ("temp", "own"):
+                        scope[f"a{at}_{k}"] = h
+                        given.append(f"in_arena({named(h.place)}, a{at}_{k})")
                     else:
                         scope[f"a{at}_{k}"] = tuple(s * BY_NAME[h.dtype].itemsize for s in h.strides), h.offset, h.shape
                         given.append(f"strided({named(h.place)}, *a{at}_{k})")
-                        scope["strided"] = strided
-                outs_ = []
-                for h in piece.outs:
-                    names_of[h.place] = f"h{held}"
-                    outs_.append(f"h{held}")
-                    held += 1
-                left = f"{', '.join(outs_)}, = " if outs_ else ""
-                text.append(f"        {left}call{at}({', '.join(given)})  # {piece.name}")
+                left = f"{', '.join(names_of[h.place] for h in piece.outs)}, = " if piece.outs else ""
+                text.append(f"{pad}{left}call{at}({', '.join(given)})  # {piece.name}")
+            gone = [named(p) for p, n in last.items() if n == at and p.kind in ("held", "own")]
+            if gone:
+                text.append(f"{pad}del {', '.join(gone)}")
+        for n in sorted(outs):
+            there(Place("out", n))
+        if lent:
+            scope["lying"] = [self.facts(n) for n in self.plan.lent]
         if self.plan.refuses:
-            text += ["    except Exception as error: return refused(error, state)"]
-        text += ["    finally:", "        lock.release()"]
+            text.append("    except Exception as error:")
+            text += [f"        put_back(lying, {', '.join(lent)})"] if lent else []
+            text.append("        return refused(error, state)")
+        if lent:
+            text += ["    except BaseException:", f"        put_back(lying, {', '.join(lent)})", "        raise"]
+
+
+def places_of(piece: Segment | InPython) -> list[Place]:
+    """Where a piece reads and writes."""
+    if isinstance(piece, InPython):
+        return [h.place for h in (*piece.ins, *piece.outs)]
+    return [what for _, slots, *_ in piece.launches for what, _ in slots if isinstance(what, Place)]
 
 
 def refused(error: Exception | None, state: Any) -> Any:
@@ -384,18 +441,10 @@ def refused(error: Exception | None, state: Any) -> Any:
     return REFUSED
 
 
-def aligned(size: int) -> Any:
-    """Memory that begins at a cache line."""
-    raw = np.empty(size + LINE, np.uint8)
-    start = -raw.ctypes.data % LINE
-    return raw[start : start + size]
-
-
-def in_arena(arena: Any, h: Held) -> Any:
-    d = BY_NAME[h.dtype].np
-    return np.ndarray(
-        h.shape, d, arena, h.place.index + h.offset * d.itemsize, tuple(s * d.itemsize for s in h.strides)
-    )
+def in_arena(memory: Any, h: Held) -> Any:
+    """A value that lies in the arena, or in memory of its own."""
+    d, start = BY_NAME[h.dtype].np, h.place.index if h.place.kind == "temp" else 0
+    return np.ndarray(h.shape, d, memory, start + h.offset * d.itemsize, tuple(s * d.itemsize for s in h.strides))
 
 
 def strided(a: Any, strides: tuple[int, ...], offset: int, shape: tuple[int, ...]) -> Any:

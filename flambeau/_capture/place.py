@@ -17,7 +17,7 @@ _ELEMENTWISE = WORDS | {"param", "const"}
 
 @dataclass(frozen=True)
 class Place:
-    """kind: "arg" (an input), "out" (a result), "temp" (in the arena), "held" (what a call in Python gave)."""
+    """kind: "arg" (an input), "out" (a result), "temp" (in the arena), "own" (beside it), "held" (what a call in Python gave)."""
 
     kind: str
     index: Any  # a number; while a program is planned for many sizes, a block of its arena

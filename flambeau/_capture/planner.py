@@ -17,7 +17,8 @@ from typing import Any
 
 from flambeau._backends.cpu.compile import RELEASE
 from flambeau._capture import routines, stored
-from flambeau._capture.assembly import Block, Blueprint, KernelItem, Segment, StepItem, Tape
+from flambeau._capture.arena import Block, Tape
+from flambeau._capture.assembly import Blueprint, settled
 from flambeau._capture.sizes import Symbols, SymInt
 from flambeau._ground.source import build as written
 from flambeau._kernel.schedule import cuts
@@ -153,25 +154,14 @@ class Template:
                         plans.append(routines.plan(facts.step(), facts.operands()))
         if any(p is None for p in plans):
             return None
-        values, pieces = _laid((values, pieces), Tape.replay(events, [p.temp for p in plans]))
-        done = iter(plans)
-        found = []
-        for kind, facts in pieces:
-            if kind != "native":
-                found.append(stored.remade(kind, facts))
-                continue
-            segment = Segment()
-            for item in map(stored.made, facts):
-                if isinstance(item, KernelItem):
-                    segment.kernel(item)
-                else:
-                    plan = next(done)
-                    segment.step(StepItem(item.facts, item.ins, item.outs, item.temp, plan.temp), plan)
-            found.append(segment)
+        values, pieces = _put("block", (values, pieces), Blocks())
+        laid = [stored.with_items(kind, facts) for kind, facts in pieces]
+        made, found = settled(laid, plans, events)
+        values["arena"], values["own"], values["most"] = found.arena, stored.plain(found.own), found.most
         work = max(values.pop("work"), default=0)
         if any(p.release for p in plans):
             work = max(work, RELEASE)
-        return Blueprint(**{k: stored.made(v) for k, v in values.items()}, work=work, pieces=found)
+        return Blueprint(**{k: stored.made(v) for k, v in values.items()}, work=work, pieces=made)
 
 
 def _named_in(v: Any, number: Callable[[SymInt], Any]) -> Any:
@@ -203,8 +193,12 @@ def _filled(v: Any, numbers: tuple[Any, ...]) -> Any:
     return _put("number", v, numbers)
 
 
-def _laid(v: Any, offsets: dict[int, int]) -> Any:
-    return _put("block", v, offsets)
+class Blocks(dict[int, Block]):
+    """Every block, by its number."""
+
+    def __missing__(self, n: int) -> Block:
+        self[n] = Block(n)
+        return self[n]
 
 
 __all__ = ["Planner", "Template"]

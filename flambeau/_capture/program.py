@@ -27,8 +27,8 @@ from flambeau.fx.graph_module import GraphModule
 class Program:
     """A graph, its inputs in order, and the function that the backend made."""
 
-    def __init__(self, recorder: Recorder, outputs: list[Value], live: bool) -> None:
-        self.live = live
+    def __init__(self, recorder: Recorder, outputs: list[Value], live: bool, lent: tuple[int, ...] = ()) -> None:
+        self.live, self.lent = live, lent  # results whose memory the caller gives, where the program takes it
         lines = _needed(recorder.lines, outputs)
         self.count = sum(v.kind in ("call", "method") for v in lines)
         used = {id(a) for v in lines for a in operands(v)} | {id(v) for v in outputs}
@@ -52,6 +52,7 @@ class Program:
             module.meta["sizes"] = {
                 i: v.size for i, (_, v, _) in enumerate(self.inputs) if symbolic(v.size) and v.size.atoms <= set(atoms)
             }  # inputs that these numbers tell
+        module.meta["lent"] = self.lent
         module.meta["live"] = self.live  # whether results take part in a backward pass outside
         return module
 

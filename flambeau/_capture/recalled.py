@@ -47,7 +47,7 @@ def key(program: Program) -> list[tuple[str, Any]] | None:
     if dumps.anything() or settings.cache_tag() is None:
         return None
     try:
-        return parts_of(lines(program), [x for _, _, x in program.inputs])
+        return parts_of(lines(program), [x for _, _, x in program.inputs], program.lent)
     except (Strange, ValueError):
         return None
 

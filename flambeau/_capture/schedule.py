@@ -400,11 +400,13 @@ class Schedule:
                     if e.op == "expand" and math.prod(e.src[0].shape) == 1 < math.prod(e.shape) and self.dear(e.src[0]):
                         small[core_of(e.src[0])] = None
         own = {t.expr for t in [*self.want.values(), *self.fixed]}
-        found = [
-            e
-            for e, ns in where.items()
-            if len(ns) > 1 and e.op not in FREE and e not in self.want and self.worth(e, len(ns))
-        ]
+        found = []
+        for e, ns in where.items():
+            if len(ns) > 1 and e.op not in FREE and e not in self.want:
+                before = self.before_it(e)
+                small |= before
+                if not before and self.worth(e, len(ns)):
+                    found.append(e)
         top = set(found)
         for e in found:  # only the largest: what is below one is computed with it
             top -= set(self.cone(e)[0]) - {e}
@@ -413,6 +415,20 @@ class Schedule:
             for e in {**dict.fromkeys(e for e in found if e in top), **small}
             if e not in self.want and e not in self.leaves and (e not in own or e in top)
         ]
+
+    def before_it(self, e: Expr) -> dict[Expr, None]:
+        """What is reduced by kernels of its own, and then spread over an expression: that is kept, being small, and the rest looked at anew."""
+        found: dict[Expr, None] = {}
+        for x in self.cone(e)[0]:
+            if (
+                x.op == "expand"
+                and 64 * math.prod(x.src[0].shape) <= math.prod(x.shape)
+                and x.src[0] not in self.leaves
+            ):
+                inner, _ = self.cone(x.src[0])
+                if any(y.op in FOLD and not trailing(y) for y in inner):
+                    found[core_of(x.src[0])] = None
+        return {x: None for x in found if x not in self.want}
 
     def dear(self, e: Expr) -> bool:
         """Whether one number costs so much that it is computed once, not at every point."""
@@ -427,10 +443,11 @@ class Schedule:
         size = math.prod(e.shape) * e.dtype.itemsize
         if size <= 64:
             return False
-        if any(x.op in COSTLY and math.prod(x.shape) >= math.prod(e.shape) for x in inner):
-            return True
-        read = sum(math.prod(x.shape) * x.dtype.itemsize for x in edge)
-        return (times - 1) * read > (times + 1) * size
+        # Measured, on arrays beyond the caches: a costly word of an element takes less time than to read or write it.
+        costly = [x for x in inner if x.op in COSTLY and math.prod(x.shape) >= math.prod(e.shape)]
+        again = sum(math.prod(x.shape) * x.dtype.itemsize for x in (*edge, *costly))
+        size *= 2 if e.dtype.kind == "b" else 1  # masks are spread to lanes as wide as what they choose
+        return (times - 1) * again > (times + 1) * size
 
     # ---- order ----
 
@@ -452,6 +469,7 @@ class Schedule:
                 u.after.update(gates)  # nothing has been drawn where a gate refuses the call
         self.draws = bool(drawing) and (len(gates) < len(self.refusing) or not first.isdisjoint(drawing))
         self.in_place(units)
+        self.lend(units)
         users: dict[Unit, list[Unit]] = {u: [] for u in units}
         left: dict[Unit, int] = {}
         for u in units:
@@ -531,6 +549,16 @@ class Schedule:
         self.store_parts([*units, *(u for u in self.units if u not in units)])
         units += [u for u in self.units if u not in units]
 
+    def lend(self, units: Sequence[Unit]) -> None:
+        """Memory that the caller gives is left alone while the call can be refused. Where that waits for the result itself, it is not used."""
+        first = self.waits_for(self.refusing)
+        self.lent: set[int] = set()
+        for u in units:
+            mine = {p.index for p in self.places(u) if p.kind == "out"} & set(self.program.lent)
+            if mine and u not in first:
+                self.lent |= mine
+                u.after |= self.refusing
+
     def store_parts(self, units: Sequence[Unit]) -> None:
         """Parts of inputs are overwritten when everything else is done, in order. What reads the whole as it is by then reads them where they were made."""
         before = set(units)
@@ -547,6 +575,12 @@ class Schedule:
                 made.after, made.reads = set(before), [stand]
                 before.add(made)
                 self.units.append(made)
+
+    def places(self, u: Unit) -> list[Place]:
+        """Where what a unit makes lies, as far as that is decided from the start."""
+        if u.step is not None:
+            return [self.homes[o.expr] for o in u.step.outs if o.expr in self.homes]
+        return [t.place for t in u.targets if t.place is not None]
 
     def single(self, u: Unit) -> bool:
         made = self.fused(u)
@@ -604,6 +638,12 @@ def _mistaken(problem: Exception) -> None:
     """What no kernel holds says so; any other error is the scheduler's own."""
     if not isinstance(problem, (NotImplementedError, Cut)):
         mistakes.tell(problem, "an operator runs without a kernel")
+
+
+def trailing(fold: Expr) -> bool:
+    """Whether a reduction is over the last dims: what is made of the rows, and of their sums, is one kernel."""
+    rank = fold.src[0].ndim
+    return tuple(fold.arg) == tuple(range(rank - len(fold.arg), rank))
 
 
 def core_of(e: Expr) -> Expr:

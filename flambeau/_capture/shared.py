@@ -104,7 +104,7 @@ def split(gm: GraphModule) -> tuple[GraphModule, GraphModule] | None:
     inner = GraphModule(gm, first)
     first.eliminate_dead_code(lambda n: n.op in ("placeholder", "output") or _effect(n))
     inner.recompile()
-    inner.meta.update(gm.meta)
+    inner.meta.update((k, v) for k, v in gm.meta.items() if k != "lent")  # results have other numbers
     return inner, GraphModule(gm, views)
 
 

@@ -22,9 +22,9 @@ import flambeau
 from flambeau import _ops
 from flambeau._backends.cpu.engine import LIGHT, engine, stamp
 from flambeau._capture import routines, settings
+from flambeau._capture.arena import Block
 from flambeau._capture.assembly import (
     ArraysItem,
-    Block,
     Blueprint,
     CallItem,
     Held,
@@ -36,8 +36,8 @@ from flambeau._capture.assembly import (
     StepItem,
     called,
     copied,
+    kept,
     on_arrays,
-    settled,
 )
 from flambeau._capture.expressions import HELD, Hole, everywhere
 from flambeau._capture.place import Place
@@ -70,13 +70,13 @@ def key(gm: GraphModule, examples: Sequence[Any]) -> list[tuple[str, Any]] | Non
     if dumps.anything() or settings.cache_tag() is None:
         return None
     try:
-        return parts_of(_nodes(gm), examples)
+        return parts_of(_nodes(gm), examples, tuple(gm.meta.get("lent", ())))
     except (Strange, ValueError):
         return None
 
 
-def parts_of(lines: list[Any], examples: Sequence[Any]) -> list[tuple[str, Any]]:
-    text = marshal.dumps((lines, [_input(x) for x in examples]), 2)  # 2: equal values are equal bytes
+def parts_of(lines: list[Any], examples: Sequence[Any], lent: tuple[int, ...]) -> list[tuple[str, Any]]:
+    text = marshal.dumps((lines, [_input(x) for x in examples], lent), 2)  # 2: equal values are equal bytes
     parts = [
         ("program", text),
         ("default dtype", get_default_dtype().name),
@@ -210,7 +210,14 @@ def _piece(p: Segment | InPython) -> Any:
         item = {"arrays": (_expressions(item.roots), item.places, item.reads)}
     elif item is not None:
         item = plain(item)
-    return "python", (item, plain(p.ins), plain(p.outs), p.name)
+    return "python", (item, plain(p.ins), plain(p.outs), p.name, p.refuses)
+
+
+def with_items(kind: str, facts: Any) -> Segment | InPython:
+    """A piece, native work without its launches."""
+    if kind == "native":
+        return Segment(items=[made(item) for item in facts])
+    return remade(kind, facts)
 
 
 def remade(kind: str, facts: Any) -> Segment | InPython:
@@ -225,7 +232,7 @@ def remade(kind: str, facts: Any) -> Segment | InPython:
                 raise Strange("a step whose plan is another one here")
             segment.step(item, plan)
         return segment
-    item, ins, outs, name = facts
+    item, ins, outs, name, refuses = facts
     ins, outs = made(ins), made(outs)
     if item is None:
         return InPython(copied, ins, outs, name)
@@ -234,7 +241,7 @@ def remade(kind: str, facts: Any) -> Segment | InPython:
         arrays = ArraysItem(_rebuilt(roots), places, reads)
         return InPython(on_arrays(arrays), ins, outs, name, arrays)
     call = made(item)
-    return InPython(settled(called(call.facts.step()), outs), ins, outs, name, call)
+    return InPython(kept(called(call.facts.step()), outs), ins, outs, name, call, refuses)
 
 
 def _expressions(roots: Sequence[Expr]) -> Any:

@@ -150,7 +150,7 @@ class Laid:
             raise NotImplementedError("a model that writes its inputs or parameters, in an object file")
         self.program, self.inputs = program, inputs
         self.schedule = Schedule(program)
-        made = Assembly(self.schedule)
+        made = Assembly(self.schedule, whole=True)
         self.arena_size, self.pieces = made.arena_size, made.pieces
         for piece in self.pieces:
             if not isinstance(piece, Segment):

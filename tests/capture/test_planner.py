@@ -6,7 +6,8 @@ import flambeau as torch
 from flambeau import nn
 from flambeau._backends.cpu import compile as kernels
 from flambeau._capture import lower, sized, stored
-from flambeau._capture.assembly import Tape
+from flambeau._capture.arena import Found, Tape, replay
+from flambeau._capture.place import Place
 from flambeau._capture.planner import Planner
 from flambeau.nn import functional as F
 
@@ -150,13 +151,44 @@ def test_equal_sizes_are_one():
 
 
 def test_memory_is_laid_out_anew():
+    """The largest first; what takes nothing has no place."""
     tape = Tape()
-    a, b = tape.take("first"), tape.step()
+    a, b = tape.take(64), tape.step()
     tape.free(a)
-    c = tape.take("second")
-    events = [(n, *({"first": 64, "second": 64}.get(s, s) for s in size)) for n, *size in tape.events]
-    assert Tape.replay(events, [100]) == {a.n: 0, b.n: 64, c.n: 0, -1: 192}
-    assert Tape.replay(events, [0]) == {a.n: 0, b.n: 0, c.n: 0, -1: 64}
+    c = tape.take(64)
+    assert replay(tape.events, [100]) == Found(
+        {b.n: (-1, 0), a.n: (-1, 128), c.n: (-1, 128)}, 192, {}, frozenset(), 192
+    )
+    assert replay(tape.events, [0]) == Found({a.n: (-1, 0), c.n: (-1, 0)}, 64, {}, frozenset(), 64)
+
+
+def test_results_hold_other_values_before_they_are_made():
+    tape = Tape()
+    tape.open(0, 8192)
+    tape.open(1, 8192)
+    a, b = tape.take(8000), tape.take(5000)
+    tape.close(1)
+    c = tape.take(3000)  # beside b, whose place it would fit
+    tape.free(a)
+    tape.close(0)
+    d = tape.take(4000)
+    laid = replay(tape.events)
+    found, size = laid.at, laid.arena
+    assert (found[a.n], found[b.n][0], found[c.n][0], found[d.n][0]) == ((0, 0), -1, -1, -1)
+    assert size == 5056 + 3008 + 4032
+    assert replay(tape.events, alone=False).arena == 5056 + 3008 + 8000
+
+
+def test_large_blocks_are_apart_where_a_program_is_several_calls():
+    tape = Tape()
+    tape.open(0, 1 << 20, True)  # goes back at once
+    a, b = tape.take(1 << 21), tape.take(100)
+    tape.close(0)
+    tape.free(a)
+    laid = replay(tape.events, alone=False)
+    assert (laid.at, laid.own, laid.arena) == ({b.n: (-1, 0)}, {a.n: 1 << 21}, 128)
+    assert laid.large == {Place("own", a.n), Place("out", 0)}
+    assert laid.most == (1 << 21) + 128
 
 
 def test_programs_of_two_plans_do_not_mix():
