@@ -31,7 +31,9 @@ REFERENT = 16  # of a weak reference
 CELL, FUNCTION = 16, {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64, "__closure__": 72}
 HEAP, MANAGED = 1 << 9, 1 << 4  # flags of types
 TEXT = """
-define i8* @flambeau_same(i8* %self, i8** %args, i64 %n) {{
+@object_true = external global i8
+@object_false = external global i8
+define i8* @flambeau_same(i8* %self, i8** %args, i64 %n) {
 entry:
   %a = load i8*, i8** %args
   %pd = getelementptr i8, i8* %a, i64 16
@@ -80,14 +82,14 @@ yes:
 no:
   br label %out
 out:
-  %r = phi i64 [ {true}, %yes ], [ {false}, %no ]
+  %r = phi i64 [ ptrtoint (i8* @object_true to i64), %yes ], [ ptrtoint (i8* @object_false to i64), %no ]
   %o = inttoptr i64 %r to i64*
   %c = load i64, i64* %o
   %c1 = add i64 %c, 1
   store i64 %c1, i64* %o
   %result = bitcast i64* %o to i8*
   ret i8* %result
-}}
+}
 """
 
 
@@ -183,8 +185,10 @@ def same() -> Any:
     entry = native_entry()
     if entry is None:
         return None
-    text = TEXT.format(true=id(True), false=id(False))  # addresses of this process: the cache would be of no use
-    code = engine().link(engine().emit(text), ["flambeau_same"])
+    native = engine()
+    native.provide("object_true", id(True))
+    native.provide("object_false", id(False))
+    code = native.load(TEXT, ["flambeau_same"], ["object_true", "object_false"])
     method = MethodDef(b"same", code["flambeau_same"], METH_FASTCALL, b"Whether all words are as they were.")
     return entry.new(ctypes.addressof(method), None, (code, method)), (code, method)
 
