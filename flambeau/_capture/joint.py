@@ -15,11 +15,12 @@ import numpy as np
 import flambeau
 from flambeau._capture import logs, mistakes
 from flambeau._capture.breaks import REFUSED
-from flambeau._capture.expressions import Unsupported
+from flambeau._capture.expressions import Unsupported, everywhere
 from flambeau._capture.lower import Compiled, Nodes
 from flambeau._capture.place import span
 from flambeau._eager.graph import TWICE, Node, as_tensor, node_of, serial, unpack
 from flambeau._eager.modes import STATE
+from flambeau._eager.views import memory_of
 from flambeau._kernel.ir import COSTLY
 from flambeau._kernel.loops import Layout
 from flambeau._ops import OpOverload
@@ -89,6 +90,12 @@ class Joint:
             made = make_fx(joint)(*copies, *grads)
         finally:
             flambeau.set_rng_state(state)
+        own = {id(memory_of(t._a)) for t in vars(self.gm).values() if isinstance(t, Tensor)}
+        for name, t in vars(made).items():
+            if isinstance(t, Tensor) and id(memory_of(t._a)) not in own and everywhere(t._a) is None:
+                raise Unsupported(
+                    f"{name} is a tensor of the trace whose origin is unknown"
+                )  # it may hang on the inputs
         return made
 
     @property

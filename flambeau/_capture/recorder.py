@@ -295,14 +295,15 @@ class Recorder:
                 if isinstance(v, Tracked) and not p.is_tensor:
                     v.fixed()
             values = tuple(v if p.is_tensor else _plain(v) for p, v in zip(op.params, values, strict=True))
-        if self.tracer.symbols is not None:
-            return self.unwatched(call.general, op, values, None, into)
-        raw = tuple(map(_plain, values))
-        STATE.known = self.geometry
+        STATE.copied = self.copies if into else None
         try:
+            if self.tracer.symbols is not None:
+                return self.unwatched(call.general, op, values, None, into)
+            raw = tuple(map(_plain, values))
+            STATE.known = self.geometry
             r = self.unwatched(call.general, op, raw, None, into)
         finally:
-            STATE.known = None
+            STATE.known = STATE.copied = None
         tracked = [(x, y) for x, y in zip(raw, values, strict=True) if isinstance(y, Tracked)]
         node = getattr(r[0] if isinstance(r, (tuple, list)) and r else r, "_node", None) if tracked else None
         if node is not None and node.saved and not node.leaf:
@@ -430,6 +431,10 @@ class Recorder:
         """Another tensor with the elements that `t` has now, without history."""
         v = self.emit("call", target(_op("clone"), False), (self.value(t),))
         return self.result(v, wrap(t._a.copy()))
+
+    def copies(self, t: Tensor, copy: Tensor) -> None:
+        """`copy` holds what `t` was before an operator that writes to it: its derivative needs that."""
+        self.result(self.emit("call", target(_op("clone"), False), (self.value(t),)), copy)
 
     def alias(self, v: Value, t: Tensor) -> Value:
         """Another tensor object over a value's memory."""

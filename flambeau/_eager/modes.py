@@ -37,6 +37,7 @@ class State(threading.local):
     task: int = -1  # the number of the backward pass that is running
     exec_group: Any = None  # what joins several backward passes: see utils.checkpoint.GraphExecGroup
     recorder: Any = None  # what notes the operators of a capture
+    copied: Any = None  # told of the copy that a derivative needs of what is overwritten: fn(tensor, copy)
     known: Any = None  # what knows how results lie, so that they need not be computed: see _capture.geometry
     stand: Any = None  # what runs operators' bodies where arrays have no elements and sizes are expressions
 

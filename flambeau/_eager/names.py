@@ -181,6 +181,10 @@ def _with_numbers(name: str, fn: Any, args: tuple[Any, ...]) -> Any:
 
 def _as_operand(value: Any, like: Tensor) -> Tensor:
     d = like._a.dtype
+    if STATE.recorder is not None:  # a program wants to know where a tensor comes from
+        return STATE.recorder.new_tensor(
+            value, dtype=None if isinstance(value, complex) and d.kind != "c" else like.dtype
+        )
     return wrap(
         np.asarray(
             value, None if isinstance(value, complex) and d.kind != "c" else np.dtype(d.str) if d.kind != "V" else d

@@ -155,7 +155,12 @@ def before_write(op: Op, values: Sequence[Any]) -> Any:
     if not cls.names_saved & {first, first + "_shape", first + "_dtype"}:  # type: ignore[attr-defined]
         return None
     t = values[op.receiver_at]
-    old = wrap(t._a.copy("K")) if first in cls.names_saved else wrap(t._a)  # type: ignore[attr-defined]
+    if first in cls.names_saved:  # type: ignore[attr-defined]
+        old = wrap(t._a.copy("K"))
+        if STATE.copied is not None:
+            STATE.copied(t, old)
+    else:
+        old = wrap(t._a)
     old._node, old._nr = node_of(t), t._nr
     return old
 

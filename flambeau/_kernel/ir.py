@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -92,13 +92,14 @@ COSTLY = FLOAT_WORDS - set(
 class Scalar:
     """One node of a scalar expression. Equal nodes are the same object, so a shared subexpression is found by identity."""
 
-    __slots__ = ("__weakref__", "arg", "dtype", "op", "src", "variables")
+    __slots__ = ("__weakref__", "arg", "dtype", "op", "operands", "src", "variables")
 
     op: str
     src: tuple[Scalar, ...]
     arg: Any
     dtype: str
     variables: frozenset[str]  # the axes and accumulators it depends on
+    operands: tuple[Scalar, ...]  # the sources, and the gathered values inside the indices
 
     _known: weakref.WeakValueDictionary[tuple[Any, ...], Scalar] = weakref.WeakValueDictionary()
 
@@ -121,6 +122,9 @@ class Scalar:
             case "guard":
                 own = frozenset().union(*(i.variables for i, _ in arg))
         self.variables = own.union(*(s.variables for s in src))
+        self.operands = src
+        if op in ("load", "index", "guard"):
+            self.operands = (*(a.value for i in indices(self) for a in gathered(i)), *src)
         return cls._known.setdefault(key, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -253,7 +257,7 @@ def walk(*roots: Scalar) -> list[Scalar]:
             seen[e] = None
         else:
             stack.append((e, True))
-            stack.extend((s, False) for s in reversed(operands(e)))
+            stack.extend((s, False) for s in reversed(e.operands))
     return list(seen)
 
 
@@ -271,12 +275,6 @@ def unguarded(root: Scalar) -> list[Scalar]:
             stack.append((e, True))
             stack.extend((s, False) for s in reversed(e.src))
     return list(seen)
-
-
-def operands(e: Scalar) -> tuple[Scalar, ...]:
-    """The sources, and the gathered values inside the node's indices."""
-    inside = [a.value for i in indices(e) for a in gathered(i)]
-    return (*inside, *e.src) if inside else e.src
 
 
 def indices(e: Scalar) -> tuple[Index, ...]:
@@ -302,27 +300,30 @@ def rewrite(roots: list[Scalar], leaf: Any, index: Any, extent: Any = None) -> l
     """Rebuilds expressions: `leaf(node)` may replace a node (None leaves it to be rebuilt), `index(i, value)` maps every
     index (`value` maps what it gathers), `extent(i, n)` the bounds of guards."""
     done: dict[Scalar, Scalar] = {}
+    for e in walk(*roots):
+        new = leaf(e)
+        done[e] = rebuilt(e, done, index, extent) if new is None else new
+    return [done[r] for r in roots]
+
+
+def rebuilt(e: Scalar, done: Mapping[Scalar, Scalar], index: Any, extent: Any = None) -> Scalar:
+    """One node with `done` for its operands."""
 
     def mapped(i: Index) -> Index:
         found: Index = index(i, lambda v: done[v])
         return found
 
-    for e in walk(*roots):
-        new = leaf(e)
-        if new is None:
-            src = tuple(done[s] for s in e.src)
-            match e.op:
-                case "load":
-                    arg: Any = (e.arg[0], mapped(e.arg[1]))
-                case "index":
-                    arg = mapped(e.arg)
-                case "guard":
-                    arg = tuple((mapped(i), n if extent is None else extent(i, n)) for i, n in e.arg)
-                case _:
-                    arg = e.arg
-            new = Scalar(e.op, src, arg, e.dtype)
-        done[e] = new
-    return [done[r] for r in roots]
+    src = tuple(done[s] for s in e.src)
+    match e.op:
+        case "load":
+            arg: Any = (e.arg[0], mapped(e.arg[1]))
+        case "index":
+            arg = mapped(e.arg)
+        case "guard":
+            arg = tuple((mapped(i), n if extent is None else extent(i, n)) for i, n in e.arg)
+        case _:
+            arg = e.arg
+    return Scalar(e.op, src, arg, e.dtype)
 
 
 def same(i: Index, value: Any) -> Index:

@@ -29,7 +29,6 @@ from flambeau._kernel.ir import (
     const,
     identity,
     load,
-    operands,
     walk,
     word,
 )
@@ -122,7 +121,7 @@ def write_stage(stage: Stage, depth: int, lines: list[str]) -> None:
     deep: dict[Scalar, int] = {}
     for b in stage.body:
         for e in walk(b.value):
-            deep[e] = 1 + max((deep[x] for x in operands(e)), default=0)
+            deep[e] = 1 + max((deep[x] for x in e.operands), default=0)
             if deep[e] == DEEP:  # a line would be too long for anybody to read, and for Python to parse
                 shared[e], deep[e] = 2, 0
             if e in shared and e not in names:
@@ -140,7 +139,7 @@ def write_stage(stage: Stage, depth: int, lines: list[str]) -> None:
 def uses(stage: Stage) -> Counter[Scalar]:
     """How often each node is an operand (or a statement's value) within a stage."""
     roots = [b.value for b in stage.body]
-    return Counter([*roots, *(s for e in walk(*roots) for s in operands(e))])
+    return Counter([*roots, *(s for e in walk(*roots) for s in e.operands)])
 
 
 # ---------------------------------------------------------------- reading

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from flambeau._kernel.ir import FLOATS, HALVES, INTS, Scalar, const, rewrite, same, walk, word
+from flambeau._kernel.ir import FLOATS, HALVES, INTS, Scalar, const, rebuilt, same, walk, word
 from flambeau._values.shape import symbolic
 
 Rule = Callable[[Scalar], "Scalar | None"]
@@ -25,7 +25,7 @@ def simplified(e: Scalar) -> Scalar:
     """The expression with every rule applied, from its leaves up."""
     done: dict[Scalar, Scalar] = {}
     for n in walk(e):
-        new = rewrite([n], lambda s: done.get(s), same)[0]
+        new = rebuilt(n, done, same)
         for r in RULES.get(new.op, ()):
             better = r(new)
             if better is not None:

@@ -1,6 +1,7 @@
 """Compiled modules in eager training: results with history, compiled backward passes, what is saved."""
 
 import copy
+from functools import partial
 
 import pytest
 
@@ -212,3 +213,50 @@ def test_backward_passes_without_a_native_form():
         found.append(w.grad)
     assert torch.allclose(found[0], found[1])
     assert torch.allclose(found[0], found[2])
+
+
+IN_PLACE = [
+    nn.Hardswish,
+    nn.SiLU,
+    nn.Mish,
+    nn.ELU,
+    nn.CELU,
+    nn.SELU,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.Hardtanh,
+    nn.Hardsigmoid,
+]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    "activation", [*(partial(m, inplace=True) for m in IN_PLACE), partial(nn.Threshold, 0.1, 2.0, True)]
+)
+def test_derivatives_of_what_was_overwritten_are_those_of_each_call(activation, whole):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), activation())
+
+    def step(model, x):
+        model.zero_grad()
+        model(x).pow(2).sum().backward()
+        return model[0].weight.grad.clone()
+
+    compiled = torch.compile(partial(step, model), fullgraph=True) if whole else partial(step, torch.compile(model))
+    for _ in range(3):
+        x = torch.randn(2, 3, 8, 8)
+        assert torch.allclose(compiled(x), step(model, x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_trace_keeps_no_copy_of_what_was_overwritten():
+    def f(x, y):
+        h = x * 2
+        h.mul_(y).mul_(h.detach().exp())
+        return h
+
+    gm = make_fx(lambda x, y: torch.autograd.grad(f(x, y).sum(), [x, y]))(needs(3), needs(3))
+    assert not gm.graph.find_nodes(op="get_attr")
+    x, y = needs(3), needs(3)
+    for got, want in zip(gm(x, y), torch.autograd.grad(f(x, y).sum(), [x, y]), strict=True):
+        assert torch.allclose(got, want)

@@ -223,14 +223,24 @@ class Recording:
         overload = overloads.chosen(op, values)
         args, kwargs = overloads.arguments(op, overload, values)
         args, kwargs = [self.values(a) for a in args], {k: self.values(v) for k, v in kwargs.items()}
-        self.running = True
+        self.running, STATE.copied = True, self.copies if into else None
         try:
             r = run()
         finally:
-            self.running = False
+            self.running, STATE.copied = False, None
         return self.graph.call_function(
             target(op, overload, into), tuple(args), kwargs, name=op.aten + ("_" if into else "")
         ), r
+
+    def copies(self, t: Tensor, copy: Tensor) -> None:
+        """`copy` holds what `t` was before an operator that writes to it: its derivative needs that."""
+        op = REGISTRY["clone"]
+        self.note(
+            copy,
+            self.graph.call_function(
+                target(op, overloads.chosen(op, (t, None)), False), (self.value(t),), name="clone"
+            ),
+        )
 
     # ---- branches ----
 
