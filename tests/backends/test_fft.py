@@ -74,6 +74,19 @@ def test_several_dims_and_norms(shape, mode):
     assert np.array_equal(library.c2c(turned, dims=dims, mode=mode, forward=True), library.c2c(x, dims=dims, mode=mode, forward=True))  # fmt: skip
 
 
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [256, 1024, 2048])
+def test_rows_that_no_cache_holds(n, real):
+    """What comes next is asked for while a chunk is computed; the last chunks are not whole."""
+    x = np.random.default_rng(n).standard_normal(((1 << 19) // n * 3 + 5, n)).astype(real)
+    assert 2 * x.nbytes > kernels.FAR
+    close(
+        kernels.one(x, "r2c", 1, n, False, 1.0),
+        np.fft.rfft(x.astype("f8")),
+        np.dtype("c8" if real == np.float32 else "c16"),
+    )
+
+
 def test_threads_change_nothing():
     x = np.random.default_rng(1).standard_normal((200, 120)).astype(np.float32)
     before, got = get_num_threads(), []

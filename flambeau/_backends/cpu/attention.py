@@ -55,15 +55,15 @@ def fused(target: Target) -> bool:
 # -- products of blocks -----------------------------------------------------------------------------------------------
 
 
-def product(m: Module, name: str, acc: str, n: int, most: int, across: bool) -> None:
+def product(m: Module, name: str, acc: str, n: int, most: int, across: bool, ahead: int = 0) -> None:
     """Defines name(a, a_step, b, b_step, depth, rows, c, c_step, decay): two vectors' columns of c = a b + c * decay.
 
     c[i] = sum over k of a[k * a_step + i] * b[k * b_step], or with `across` of a[i * a_step + k]; depth is not 0. Without
-    `decay` (a factor for each column; null) c is overwritten.
+    `decay` (a factor for each column; null) c is overwritten. b is fetched `ahead` steps before, where it lies in no first-level cache.
     """
     sizes = [most, *(x for x in (8, 4, 2, 1) if x < most)]
     for rows in sizes:
-        tile(m, f"{name}_{rows}", acc, n, rows, across)
+        tile(m, f"{name}_{rows}", acc, n, rows, across, ahead)
     f = m.function(
         f"internal void {name}(ptr a, i64 a_step, ptr b, i64 b_step, i64 depth, i64 rows, ptr c, i64 c_step, ptr decay)",
         APART,
@@ -80,7 +80,7 @@ def product(m: Module, name: str, acc: str, n: int, most: int, across: bool) -> 
             done.set(r0 + many)
 
 
-def tile(m: Module, name: str, acc: str, n: int, rows: int, across: bool) -> None:
+def tile(m: Module, name: str, acc: str, n: int, rows: int, across: bool, ahead: int) -> None:
     """Defines the micro-kernel of `product` for a number of rows."""
     f = m.function(
         f"internal void {name}(ptr noalias a, i64 a_step, ptr noalias b, i64 b_step, i64 depth, ptr noalias c, i64 c_step,"
@@ -96,6 +96,8 @@ def tile(m: Module, name: str, acc: str, n: int, rows: int, across: bool) -> Non
         f.do(f"{s.name} = phi {wide} [ zeroinitializer, %start ], [ {s.name}.next, %step ]")
     line = f.gep(acc, b, k * b_step)
     bs = [f.load(wide, line, v * n) for v in range(2)]
+    for o in range(0, 2 * n if ahead else 0, 64 // size(acc)):
+        f.prefetch(f.gep(acc, line, b_step * ahead + o))
     column = f.gep(acc, a, k if across else k * a_step)
     for i, row in enumerate(sums):
         x = f.splat(f.load(acc, column, down[i]), n)

@@ -252,10 +252,10 @@ class Function:
         """A store, masked where there is a mask."""
         self.store(value, p) if mask is None else self.mstore(value, p, mask)
 
-    def prefetch(self, p: V) -> None:
-        """Asks for a line of memory to be in the first-level cache soon; any address will do."""
+    def prefetch(self, p: V, write: bool = False, level: int = 1) -> None:
+        """Asks for a line of memory to be in a cache soon, maybe to `write` it; any address will do."""
         self.module.declare("void", "llvm.prefetch.p0", ["ptr", "i32", "i32", "i32"])
-        self.do(f"call void @llvm.prefetch.p0({p}, i32 0, i32 3, i32 1)")
+        self.do(f"call void @llvm.prefetch.p0({p}, i32 {int(write)}, i32 {4 - level}, i32 1)")
 
     def alloca(self, type: str, count: int = 1, align: int = 8) -> V:
         name = "%" + self.fresh("slot")

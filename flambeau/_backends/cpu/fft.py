@@ -32,6 +32,7 @@ PAGE = 4096  # a load waits for a store before it that differs by a multiple of 
 LAST = 8  # the radix of the last pass where it is done together with the one before, which has one of these:
 BEFORE = (8, 4)
 RUN = 4  # vectors of a row written one after the other
+FAR = 1 << 20  # bytes of operand and result from which they are not in a second-level cache
 Pair = tuple[V, V]
 
 SLOTS = (
@@ -44,6 +45,7 @@ SLOTS = (
     "tail",  # the radix of the last pass but one where it is done with the last, which is not counted then; or 0
     *("enter", "leave"),  # 1 where the first or the last pass does more
     *("join", "unfold", "split", "mirror"),  # 0, or the number of points that the step is about
+    "soon",  # 1 where what comes next is asked for
     "scale",
 )
 
@@ -139,7 +141,7 @@ class Lanes:
 def stockham(m: Module, v: Lanes, r: int, twiddled: bool) -> None:
     """Defines pass_<r>(x, y, m, s, tw): one pass over x, of s interleaved transforms of r m points, into y.
 
-    `last_<r>` is the last pass, where m is 1 and so are all twiddle factors.
+    `last_<r>` is the last pass, where m is 1 and so are all twiddle factors; y may be x.
     """
     f = m.function(f"internal void {'pass' if twiddled else 'last'}_{r}(ptr x, ptr y, i64 m, i64 s, ptr tw)", APART)
     x, y, points, s, tw = f.params
@@ -176,16 +178,16 @@ def enter(m: Module, v: Lanes, r: int) -> None:
 
 
 def leave(m: Module, v: Lanes, r: int) -> None:
-    """Defines leave(x, y, s, w): the last pass, of radix r and s interleaved transforms, and `split` at once."""
-    f = m.function("internal void leave(ptr x, ptr y, i64 s, ptr w)", APART)
-    x, y, s, w = f.params
+    """Defines leave(x, s, w): the last pass, of radix r and s interleaved transforms, and `split` at once, in place."""
+    f = m.function("internal void leave(ptr x, i64 s, ptr w)", APART)
+    x, s, w = f.params
 
     def column(q: V | int) -> list[Pair]:
         return butterfly(f, r, [v.load(f, x, s * t + q) for t in range(r)])
 
     def pair(a: Pair, b: Pair, k: V) -> None:
         for z, at in zip(apart(f, a, b, v.number(f, w, k)), (k, s * r - k), strict=True):
-            v.store(f, z, y, at)
+            v.store(f, z, x, at)
 
     found = column(0)
     for u in range(r // 2 + 1):
@@ -201,10 +203,12 @@ def leave(m: Module, v: Lanes, r: int) -> None:
 
 
 def tail(m: Module, v: Lanes, r: int) -> None:
-    """Defines tail_<r>(x, y, s, w, tw): the last two passes, of radices r and 8, at once, and `split` if there is a w.
+    """Defines tail_<r>(x, s, w, tw, soon, src, from, to, into): the last two passes, of radices r and 8, at once, in place.
 
     The s interleaved transforms of 8 r points that are left are done one after the other, each between the passes in memory
-    that stays in the first-level cache. With `split`, transform q is done together with s - q, whose points it meets.
+    that stays in the first-level cache: it is read whole before its places are written. If there is a w it does `split`, too,
+    and transform q is done together with s - q, whose points it meets; with `soon` it asks on the way for the rows that come
+    in next, at src, and for those that its own will go out to, at `to`.
     """
     f = m.function(f"internal void head_{r}(ptr x, ptr near, i64 s, ptr tw, i64 q)", APART)
     x, near, s, tw, q = f.params
@@ -213,8 +217,10 @@ def tail(m: Module, v: Lanes, r: int) -> None:
         for u, z in enumerate(found):
             v.store(f, times(f, z, v.number(f, tw, p * (r - 1) + (u - 1))) if u else z, near, p * r + u)
 
-    f = m.function(f"internal void tail_{r}(ptr x, ptr y, i64 s, ptr w, ptr tw)", APART)
-    x, y, s, w, tw = f.params
+    f = m.function(
+        f"internal void tail_{r}(ptr x, i64 s, ptr w, ptr tw, i64 soon, ptr src, i64 from, ptr to, i64 into)", APART
+    )
+    x, s, w, tw, soon, src, from_, to, into = f.params
     nears = [f.alloca(v.wide, 2 * LAST * r, align=64) for _ in range(2)]
 
     def head(q: V | int, side: int) -> V:
@@ -226,10 +232,20 @@ def tail(m: Module, v: Lanes, r: int) -> None:
 
     def pair(a: Pair, b: Pair, k: V) -> None:
         for z, at in zip(apart(f, a, b, v.number(f, w, k)), (k, s * (r * LAST) - k), strict=True):
-            v.store(f, z, y, at)
+            v.store(f, z, x, at)
 
-    def meet(here: V, u: V | int, there: V, other: V | int, q: V) -> None:
-        """Column u of one transform and the one of another that it meets; q is its place among the s r columns."""
+    def fetch(c: V) -> None:
+        """Asks for part c of each row. There are as many parts as columns that meet, one for 16 points."""
+        part = 16 * 2 * WIDTH[v.real]  # bytes
+        with f.when(soon != 0):
+            for i in range(v.n):
+                for o in range(0, part, 64):
+                    f.prefetch(f.gep(v.real, src, from_ * i) + (c * part + o), level=2)
+                    f.prefetch(f.gep(v.real, to, into * i) + (c * part + o), write=True)
+
+    def meet(here: V, u: V | int, there: V, other: V | int, q: V, c: V) -> None:
+        """Column u of one transform and the one of another that it meets; q is its place among the s r columns, c it is in time."""
+        fetch(c)
         a, b = column(here, u), column(there, other)
         for i in range(LAST):
             pair(a[i], b[LAST - 1 - i], s * (r * i) + q)
@@ -239,7 +255,7 @@ def tail(m: Module, v: Lanes, r: int) -> None:
             near = head(q, 0)
             with f.loop(0, r) as u:
                 for i, z in enumerate(column(near, u)):
-                    v.store(f, z, y, s * (r * i) + s * u + q)
+                    v.store(f, z, x, s * (r * i) + s * u + q)
         f.ret()
     near = head(0, 0)
     own = column(near, 0)
@@ -249,15 +265,15 @@ def tail(m: Module, v: Lanes, r: int) -> None:
     for i in range(LAST // 2):
         pair(own[i], own[LAST - 1 - i], s * (r * i) + s * (r // 2))
     with f.loop(1, r // 2) as u:
-        meet(near, u, near, r - u, s * u)
+        meet(near, u, near, r - u, s * u, u)
     with f.when((s & 1) == 0):
         near = head(s >> 1, 0)
         with f.loop(0, r // 2) as u:
-            meet(near, u, near, (r - 1) - u, s * u + (s >> 1))
+            meet(near, u, near, (r - 1) - u, s * u + (s >> 1), u + r // 2)
     with f.loop(1, (s + 1) >> 1) as q:
         here, there = head(q, 0), head(s - q, 1)
         with f.loop(0, r) as u:
-            meet(here, u, there, (r - 1) - u, s * u + q)
+            meet(here, u, there, (r - 1) - u, s * u + q, q * r + u)
 
 
 def apart(f: Function, z: Pair, other: Pair, w: Pair) -> tuple[Pair, Pair]:
@@ -463,6 +479,8 @@ def text(target: Target, real: str) -> Module:
             return f.gep(real, w[side], p * w[f"{side}_outer"] + first * step)
 
         src, to = place("in"), place("out")
+        at = (chunk + 1) * w["far"] % (w["outer"] * w["blocks"])
+        ahead = place("in", at // w["blocks"], at % w["blocks"] * v.n)
         with f.when(w["in_step"] == 2):  # real numbers as complex ones
             with f.loop(0, n) as j:
                 f.store(f.value(0.0, v.wide), f.gep(real, v.at(f, x, j), v.n), align=64)
@@ -483,16 +501,19 @@ def text(target: Target, real: str) -> Module:
             points = left.get() // r
             first, last = (w["enter"] != 0) & (i == 0), (w["leave"] != 0) & (points == 1)
             both = (w["tail"] != 0) & (points == LAST)
+            ends = both | (points == 1)  # in place
+            where = f.select(ends, here.get(), there.get())
             with f.when(first):
                 f.call("void", "enter", src, w["in_stride"], lanes, there.get(), points, w["in_flip"], tw.get())
             with f.when(last):
-                f.call("void", "leave", here.get(), there.get(), s.get(), w["halves"])
+                f.call("void", "leave", here.get(), s.get(), w["halves"])
             for radix in BEFORE:
                 with f.when(both & (w["tail"] == radix)):
-                    f.call("void", f"tail_{radix}", here.get(), there.get(), s.get(), w["apart"], tw.get())
+                    f.call("void", f"tail_{radix}", here.get(), s.get(), w["apart"], tw.get(), w["soon"], ahead, w["in_stride"], to,
+                           w["out_stride"])  # fmt: skip
             for radix in RADICES:
                 with f.when((r == radix) & ((first | last | both) == 0)):
-                    words = (here.get(), there.get(), points, s.get(), tw.get())
+                    words = (here.get(), where, points, s.get(), tw.get())
                     with f.either(points == 1) as otherwise:
                         f.call("void", f"last_{radix}", *words)
                         otherwise()
@@ -500,9 +521,8 @@ def text(target: Target, real: str) -> Module:
             tw.set(f.gep(real, tw.get(), points * (r - 1) * 2))
             left.set(points)
             s.set(s.get() * r)
-            old = here.get()
-            here.set(there.get())
-            there.set(old)
+            there.set(f.select(ends, there.get(), here.get()))
+            here.set(where)
         with f.when(w["split"] != 0):
             f.call("void", "split", here.get(), w["split"], w["halves"])
         with f.when(w["mirror"] != 0):
@@ -629,6 +649,7 @@ def transform(
     two = radices[-2] if len(radices) > 2 and radices[-1] == LAST and radices[-2] in BEFORE else 0
     last = split > 0 and len(radices) > 1 and radices[-1] == 8
     blocks = -(-inner // lanes)
+    soon = src.mode == to.mode == ROWS and inner * (columns_in + columns_out) * WIDTH[real] > FAR
     capacity = (n if mirror else points) + 1
     numbers: list[tuple[int, ...]] = [
         *((CONST, x) for x in (points, len(radices) - (two > 0), inner, blocks, outer, distance(outer * blocks))),
@@ -636,7 +657,7 @@ def transform(
         *((CONST, x) for x in (to.mode, to.outer, to.stride, columns_out, out_step, out_flip, int(to.reals))),
         *((CONST, x) for x in (w.ctypes.data if two and last else 0, two)),
         *((CONST, x) for x in (int(first), int(last and not two), join, unfold, 0 if last else split, mirror)),
-        (CONST, bits(scale)),
+        *((CONST, x) for x in (int(soon), bits(scale))),
     ]
     pointers = [(at, 0), (ARG, 0), *((CONST, t.ctypes.data) for t in (found, twiddles, w))]
     scratch = (capacity + points + 1) * 2 * lanes * WIDTH[real] + 2 * PAGE

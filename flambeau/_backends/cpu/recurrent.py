@@ -25,6 +25,7 @@ from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, R
 from flambeau._backends.cpu.pack import packer
 
 ROWS = 8  # sequences of a chunk, at most
+AHEAD = 16  # steps of a product by which weights are fetched: they come from the second-level cache
 GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
 SAVED = {
     "lstm": 4,
@@ -93,7 +94,7 @@ def text(target: Target, dtype: str, kind: str) -> Module:
     m = Module(f"recurrent {kind} {dtype}")
     packer(m, "turn", acc, acc, n)
     pack(m, acc, n)
-    product(m, "mul", acc, n, ROWS, True)
+    product(m, "mul", acc, n, ROWS, True, AHEAD)
     cell(m, kind, acc, n, fused(target))
     cols, gates, kept = 2 * n, GATES[kind], SAVED[kind]
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
@@ -188,7 +189,7 @@ def backward_text(target: Target, dtype: str, kind: str) -> Module:
     m = Module(f"recurrent {kind} backward {dtype}")
     packer(m, "turn", acc, acc, n)
     pack(m, acc, n)
-    product(m, "mul", acc, n, ROWS, True)
+    product(m, "mul", acc, n, ROWS, True, AHEAD)
     cell_back(m, kind, acc, n, fused(target))
     cols, gates, kept, wide = 2 * n, GATES[kind], SAVED[kind], vector(acc, n)
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")

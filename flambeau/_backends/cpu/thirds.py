@@ -18,7 +18,7 @@ from functools import cache
 
 from flambeau._backends.cpu.amx import DEPTH, LANES, SIDE, configure, finish, instruction
 from flambeau._backends.cpu.contract import PLAIN, Epilogue
-from flambeau._backends.cpu.emit import APART, Function, Module, V, Words, literal, vector
+from flambeau._backends.cpu.emit import APART, Function, Module, V, literal, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
 from flambeau._backends.cpu.product import SLOTS, arguments, ceil, units
 from flambeau._backends.cpu.registers import transpose
@@ -125,21 +125,19 @@ def turner(m: Module) -> None:
 ORDER = ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))
 
 
-def multiply(f: Function, a: V, b: V, steps: V, ahead: V, fresh: bool) -> None:
+def multiply(f: Function, a: V, b: V, steps: V, to: V, step: V) -> None:
     """Adds the product of 16 rows of `a` and a panel of `b` to the tile registers 0 and 1.
 
     A core that two threads share has nine registers for each: where all eight hold something a load waits until what it replaces is done
-    with. So few are in use, and each is cleared, which gives it back, after its last product. On the way the same rows of the next step
-    are fetched, after the last those at `ahead`; of `b`, too, where it is `fresh`.
+    with. So few are in use, and each is cleared, which gives it back, after its last product. On the way lines of `to`, where the sums go, are
+    fetched, two rows a step: panels come from the second-level cache in time, and more than these few lines would stand in their way.
     """
     line = f.value(64, "i64")
     across = [j for n in range(len(ORDER)) for j in ((0, 1), (1, 0))[n % 2]]
     products = [(*ORDER[n // 2], j) for n, j in enumerate(across)]
     with f.loop(0, steps) as s:
         here_a, here_b = a + s * STEP, b + s * STEP
-        next_a = f.select(s + 1 < steps, here_a + STEP, ahead, "ptr")
-        fetched = [next_a + (part * PART + o) for part in range(3) for o in range(0, TILE, 64)]
-        fetched += [here_b + (STEP + o) for o in range(0, STEP, 64)] if fresh else []
+        fetched = [f.gep("float", to, (s * 2 + row) * step + v) for row in (0, 1) for v in (0, LANES)]
         before: tuple[int, ...] = ()
         for n, (x, y, j) in enumerate(products):
             after = products[n + 1] if n + 1 < len(products) else ()
@@ -153,7 +151,7 @@ def multiply(f: Function, a: V, b: V, steps: V, ahead: V, fresh: bool) -> None:
             if after[1:] != (y, j):
                 instruction(f, "tilezero", 3)
             for place in fetched[n :: len(products)]:
-                f.prefetch(place)
+                f.prefetch(place, write=True)
             before = (x, y, j)
 
 
@@ -177,8 +175,7 @@ def plain(f: Function, a: tuple[V, ...], b: tuple[V, ...], depth: V, rows: V, co
 def micro(m: Module, e: Epilogue) -> None:
     """Defines tile(args, a, b, steps, part, step, flags, strange, as, am, ak, bs, bk, bn, depth, p, q, m0, n0, rows, cols).
 
-    As `amx.micro`: 32 x 32 of `out`. a and b are panels, b not in the first-level cache where flags & 4; where one is `strange`, as and bs
-    are what it was made from. `part` is where the tile is in `out`, unless it reaches over the edge.
+    As `amx.micro`: 32 x 32 of `out`. a and b are panels; where one is `strange`, as and bs are what it was made from. `part` is where the tile is in `out`, unless it reaches over the edge.
     """
     f = m.function(
         "internal void tile(ptr args, ptr noalias a, ptr noalias b, i64 steps, ptr part, i64 step, i64 flags, i64 strange, ptr as, i64 am, "
@@ -192,15 +189,8 @@ def micro(m: Module, e: Epilogue) -> None:
         with f.loop(0, f.min(rows, SIDE), LANES) as i:
             for j in (0, 1):
                 instruction(f, "tilezero", j)
-            here, ahead = a + i * (TILE // LANES), f.select(i == 0, a + TILE, a + steps * STEP, "ptr")
             into = lambda base, by, i=i: f.gep("float", base, by * i)
-            for row in range(LANES):  # on the way while panels are multiplied
-                for v in (0, LANES):
-                    f.prefetch(f.gep("float", into(part, step), step * row + v))
-            with f.either(((flags & 4) != 0) & (i == 0)) as known:
-                multiply(f, here, b, steps, ahead, True)
-                known()
-                multiply(f, here, b, steps, ahead, False)
+            multiply(f, a + i * (TILE // LANES), b, steps, into(part, step), step)
             with f.either((flags & 1) != 0) as more:
                 for j in (0, 1):
                     instruction(f, "tilestored64", j, f.gep("float", into(to, gap), j * LANES), gap * 4)
@@ -320,35 +310,49 @@ def text(target: Target, e: Epilogue, shared: bool) -> Module:
                     part = f.select(over, edge, f.gep("float", c0, row * w["cm"] + j))
                     least = f.load("i64", f.gep("i64", words_a, few)) + f.load("i64", f.gep("i64", words_b, number))
                     odd = f.convert("zext", least < LEAST - 2, "i64")  # words are one less than bits
-                    how = flags | f.select(few == 0, 4, 0, "i64")
                     here = f.gep("float", src_a, few * SIDE * w["am"])
-                    f.call("void", "tile", args, panels_a + few * bytes_, panels_b + number * bytes_, steps, part, f.select(over, SIDE, w["cm"]), how,
+                    f.call("void", "tile", args, panels_a + few * bytes_, panels_b + number * bytes_, steps, part, f.select(over, SIDE, w["cm"]), flags,
                            odd, here, w["am"], w["ak"], f.gep("float", src_b, j * w["bn"]), w["bk"], w["bn"], depth, p, q, row, n0 + j,
                            rows, cols - j)  # fmt: skip
     f.call("void", "llvm.x86.tilerelease")
     return m
 
 
-SHARE = ("panels", "words", "src", "pack", "extent", "k", "kb", "along", "down", "turned")
+SIDE_WORDS = ("panels", "words", "src", "extent", "along", "down", "turned")
+SHARE = ("pack", "k", "kb")  # then `SIDE_WORDS` of `a`, and of `b`
 
 
 def share_text() -> Module:
-    """IR of k: packs a whole operand, block by block of k. A chunk is `SHARED` panels of a block."""
+    """IR of k: packs both operands whole, block by block of k. A chunk is `SHARED` panels of a block of one of them, those of `a` first."""
     m = Module("shared thirds")
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, _ = f.params
-    w = Words(f, " ".join(SHARE[:4]), " ".join(SHARE[4:]))
-    panels, deep = ceil(w["extent"], SIDE), ceil(w["kb"], DEPTH) * STEP
-    groups = ceil(panels, SHARED)
-    with f.loop(begin, end) as chunk:
+    pack, k, kb = (f.load("ptr" if i == 0 else "i64", f.gep("i64", args, i)) for i in range(len(SHARE)))
+    deep, blocks = ceil(kb, DEPTH) * STEP, ceil(k, kb)
+    sides = []
+    for side in range(2):
+        at = len(SHARE) + side * len(SIDE_WORDS)
+        words = {
+            name: f.load("ptr" if i < 3 else "i64", f.gep("i64", args, at + i)) for i, name in enumerate(SIDE_WORDS)
+        }
+        panels = ceil(words["extent"], SIDE)
+        sides.append((words, panels, ceil(panels, SHARED)))
+    first = sides[0][2] * blocks  # chunk of `b`
+
+    def some(w: dict[str, V], panels: V, groups: V, chunk: V) -> None:
         block, panel = chunk // groups, chunk % groups * SHARED
-        k0, lane = block * w["kb"], panel * SIDE
-        depth = f.min(w["k"] - k0, w["kb"])
+        k0, lane = block * kb, panel * SIDE
+        depth = f.min(k - k0, kb)
         to = w["panels"] + (block * panels * deep + panel * ceil(depth, DEPTH) * STEP)
         src = f.gep("float", w["src"], lane * w["along"] + k0 * w["down"])
         extent = f.min(w["extent"] - lane, SHARED * SIDE)
-        f.call_pointer("void", w["pack"], to, f.gep("i64", w["words"], block * panels + panel), src, extent, depth, w["along"],
+        f.call_pointer("void", pack, to, f.gep("i64", w["words"], block * panels + panel), src, extent, depth, w["along"],
                        w["down"], w["turned"])  # fmt: skip
+
+    with f.loop(begin, end) as chunk, f.either(chunk < first) as otherwise:
+        some(*sides[0], chunk)
+        otherwise()
+        some(*sides[1], chunk - first)
     return m
 
 
