@@ -157,7 +157,7 @@ class Replay:
         self.effects: list[str] = []
         self.outputs: list[Value] = []
         self.live = False  # whether some result has a history that goes on
-        self.replaced: dict[int, Any] = {}  # results that are gradients in place of others -> those
+        self.replaced: dict[int, tuple[Any, Any]] = {}  # results that become gradients: whose, and in place of what
         self.guards.scope.update(Tensor=Tensor, Spent=Spent, new=object.__new__, FunctionType=types.FunctionType,
                                  MethodType=types.MethodType, CellType=types.CellType, STATE=STATE, setattr=setattr)  # fmt: skip
         self._names: dict[int, str] = {}
@@ -366,8 +366,8 @@ class Replay:
             if t._grad is not held or not self._assumed(held, source, "_grad"):
                 known = len(self.outputs)
                 self.effects.append(f"{self.guards.ref(source)}._grad = {self.expression(t._grad)}")
-                if type(held) is Tensor and len(self.outputs) == known + 1:
-                    self.replaced[known] = held
+                if len(self.outputs) == known + 1:
+                    self.replaced[known] = t, held
         for name, held in self.tracer.state_before.items():
             now = getattr(STATE, name)
             if now is held:

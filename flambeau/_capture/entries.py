@@ -522,13 +522,16 @@ def _overlap(tr: Tracer, program: Program, written: dict[int, int]) -> bool:
 
 
 def _lent(tr: Tracer, replay: Replay, text: list[str]) -> dict[int, str]:
-    """Results that are gradients in place of others, which nothing else needs: the variables that hold these."""
+    """Results that become gradients, in place of others perhaps, which nothing else needs: the variables that hold these, or None."""
     found: dict[int, str] = {}
     inputs = {id(x) for _, _, x in tr.recorder.inputs}
-    for n, old in replay.replaced.items():
-        source = tr.source_of(old)
+    for n, (t, old) in replay.replaced.items():
+        owner = tr.source_of(t)
         shape, d, *_ = replay.outputs[n].sample
-        if source is None or id(old) in inputs or math.prod(shape) * d.itemsize < LEAST or not tr.guards.fresh(source):
+        if owner is None or id(old) in inputs or math.prod(shape) * d.itemsize < LEAST:
+            continue
+        source = tr.sources.attr(owner, "_grad")
+        if not tr.guards.fresh(source):
             continue
         ref = tr.guards.ref(source)
         if not any(re.search(rf"\b{ref}\b", line) for line in text):

@@ -31,7 +31,9 @@ class Lend:
 
 
 def _array(t: Any, owners: tuple[int, int], shape: tuple[int, ...], d: np.dtype[Any], strides: tuple[int, ...]) -> Any:
-    """The tensor's own array if it lies so and nobody else holds it, else a new one."""
+    """The tensor's own array, if there is one that lies so and that nobody else holds, else a new one."""
+    if type(t) is not Tensor:
+        return empty(shape, d, strides)
     a = t._a
     if (
         sys.getrefcount(t) <= owners[0]
