@@ -75,8 +75,10 @@ def _cuda(self: Any, device: Any = None, non_blocking: bool = False, memory_form
 
 
 def _pin_memory(self: Any, device: Any = None) -> Any:
-    """The tensor itself: there is no pinned memory without a device that wants it."""
-    return self
+    """A copy in memory that an accelerator reads by itself: refused where there is none."""
+    if device is not None and str(device).partition(":")[0] == "cpu":
+        raise RuntimeError("CPU device type not an accelerator.")
+    raise RuntimeError("Cannot access accelerator device when none is available.")
 
 
 def _share_memory_(self: Any) -> Any:

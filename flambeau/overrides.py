@@ -209,8 +209,11 @@ def _override_create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     if STATE.skip_function:
         STATE.skip_function = False
         return NotImplemented
-    like = values[0] if values and hasattr(type(values[0]), "__torch_function__") else None
-    seen = like is not None and not STATE.no_function and (is_overriding(like) or _inherits(like))
+    flat = (n for v in values for n in (v if type(v) in (tuple, list) else (v,)))
+    like = next(
+        (v for v in flat if hasattr(type(v), "__torch_function__") and (is_overriding(v) or _inherits(v))), None
+    )
+    seen = like is not None and not STATE.no_function
     if not STATE.function_modes and not seen:
         return NotImplemented
     from flambeau._eager.names import public

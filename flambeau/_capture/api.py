@@ -38,8 +38,8 @@ def optimized(model: Any, backend: Any, fullgraph: bool, dynamic: bool | None, o
     if not callable(model):
         raise RuntimeError("torch.compile() needs something that can be called")
     found = backends.find(backend)
-    if options and not isinstance(backend, str):
-        found = functools.partial(found, options=options)
+    if options:
+        found = functools.partial(found, **options)
     if isinstance(model, types.MethodType):
         inner = (
             compiled(model.__func__, found, fullgraph, dynamic, limit)

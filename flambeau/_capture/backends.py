@@ -9,27 +9,66 @@ from flambeau._capture import logs
 from flambeau._capture.retreat import guarded
 
 BACKENDS: dict[str, Callable[..., Any]] = {}
+TAGS: dict[str, frozenset[str]] = {}  # what each is for, where that is not daily use: "debug", "experimental"
 
 
-def register(name: str) -> Callable[[Any], Any]:
+def register(name: str, tags: Any = ()) -> Callable[[Any], Any]:
     """Make a backend known under a name."""
 
     def add(fn: Any) -> Any:
-        BACKENDS[name] = fn
+        BACKENDS[name], TAGS[name] = fn, frozenset(tags)
         return fn
 
     return add
 
 
-@register("eager")
-@register("aot_eager")
-def eager(module: Any, examples: list[Any]) -> Any:
-    """The graph as it is, operator by operator."""
+@register("eager", ("debug",))
+@register("aot_eager", ("debug",))
+@register("cudagraphs")
+def eager(module: Any, examples: list[Any], **_: Any) -> Any:
+    """The graph as it is, operator by operator. Recordings of CUDA graphs are for other devices."""
     return guarded(module, module.forward)
 
 
+@register("eager_noexcept", ("debug",))
+def eager_noexcept(module: Any, examples: list[Any], **_: Any) -> Any:
+    """The same; what fails is said to be the graph's."""
+
+    def run(*args: Any) -> Any:
+        try:
+            return module.forward(*args)
+        except Exception as problem:
+            raise RuntimeError("Unexpected exception when running generated GraphModule") from problem
+
+    return run
+
+
+@register("ts", ("debug",))
+def torchscript(module: Any, examples: list[Any], **_: Any) -> Any:
+    """The graph as TorchScript."""
+    from importlib import import_module
+
+    return import_module("flambeau.jit").script(module)
+
+
+def _of_a_package(package: str) -> Callable[..., Any]:
+    """A backend that another package brings: without it the import fails, and what there is of it is made for PyTorch's C++."""
+
+    def backend(module: Any, examples: list[Any], **options: Any) -> Any:
+        from importlib import import_module
+
+        import_module(package)
+        raise NotImplementedError(f"torch.compile with a backend of {package}")
+
+    return backend
+
+
+register("tvm")(_of_a_package("tvm"))
+register("openxla")(_of_a_package("torch_xla"))
+
+
 @register("inductor")
-def native(module: Any, examples: list[Any]) -> Any:
+def native(module: Any, examples: list[Any], **_: Any) -> Any:
     """Native programs; what they cannot hold runs operator by operator."""
     from flambeau._capture import shared
 
@@ -103,6 +142,7 @@ def find(backend: Any) -> Callable[..., Any]:
     return found
 
 
-def names() -> list[str]:
-    """All names, sorted."""
-    return sorted(n for n in BACKENDS if n not in ("eager", "aot_eager"))
+def names(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
+    """The names, sorted, but those of backends that have one of the tags."""
+    excluded = set(exclude_tags or ())
+    return sorted(n for n in BACKENDS if not excluded & TAGS[n])

@@ -45,10 +45,10 @@ def optimize_assert(backend: str | Callable[..., Any], **options: Any) -> Any:
 
 
 def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
-    """Names that `backend=` understands."""
+    """Names that `backend=` understands, without those that have one of these tags."""
     from flambeau._capture.backends import names
 
-    return names()
+    return names(exclude_tags)
 
 
 def lookup_backend(compiler_fn: Any) -> Callable[..., Any]:
@@ -84,7 +84,7 @@ def register_backend(compiler_fn: Any = None, name: str | None = None, tags: Any
 
     if compiler_fn is None:
         return lambda fn: register_backend(fn, name, tags)
-    return register(name or compiler_fn.__name__)(compiler_fn)
+    return register(name or compiler_fn.__name__, tags)(compiler_fn)
 
 
 def mark_dynamic(t: Any, index: Any, *, min: int | None = None, max: int | None = None, **_: Any) -> None:

@@ -53,6 +53,10 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
 
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
                       "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).", UserWarning, stacklevel=2)  # fmt: skip
+    if pin_memory:
+        from flambeau._eager.create import NO_PINNED
+
+        raise RuntimeError(NO_PINNED)
     t = wrap(array_of(data, dtypes.asked(dtype, "tensor"), copy=True))
     if device is not None or default_device.get() is not CPU:
         t = on(t, device)

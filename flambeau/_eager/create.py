@@ -22,6 +22,9 @@ HOOKS: list[
 ] = []  # asked first where a mode is active: fn(op, values, out, the keywords that all creation operators have)
 
 
+NO_PINNED = "pin_memory=True requires a CUDA or other accelerator backend; no pinned memory allocator is available on this system."
+
+
 def _described(op: Op, arrays: tuple[Any, ...]) -> Any:
     """What the operator would make, told without making it: sizes are asked for with no element."""
     at = next((i for i, p in enumerate(op.params) if p.name == "size"), None)
@@ -42,12 +45,23 @@ def require(t: Tensor) -> None:
     t.requires_grad = True
 
 
+def _asks(values: Any) -> bool:
+    """Whether an argument, or an element of one, is of a class that may take over: a tensor's, or one of `fx`'s proxies."""
+    for v in values:
+        if type(v) in (tuple, list):
+            if any(hasattr(type(n), "__torch_function__") and type(n) not in PLAIN for n in v):
+                return True
+        elif hasattr(type(v), "__torch_function__") and type(v) not in PLAIN:
+            return True
+    return False
+
+
 def create(
     op: Op, values: tuple[Any, ...], out: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool
 ) -> Any:
     """Call a creation operator. Without `device`: where the first tensor is, or else on the default device."""
     like = values[0] if isinstance(values[0], Tensor) else None
-    if MODES or (type(values[0]) not in PLAIN and hasattr(type(values[0]), "__torch_function__")):
+    if MODES or _asks(values):
         extra = {"layout": layout, "device": device, "pin_memory": pin_memory, "requires_grad": requires_grad}
         for hook in HOOKS:
             result = hook(op, values, out, extra)
@@ -70,6 +84,8 @@ def create(
             raise TypeError(
                 f"{op.name}(): argument '{name}' must be {'torch.layout' if kind is Layout else 'bool'}, not {type(v).__name__}"
             )
+    if pin_memory:
+        raise RuntimeError(NO_PINNED)
     values = arguments.plain(op, values)
     if op.check is not None:
         op.check(**{p.name: v for p, v in zip(op.params, values, strict=True)})

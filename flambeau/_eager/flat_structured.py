@@ -222,15 +222,15 @@ def _factory(op: Op) -> str:
     if any(p.name == "dtype" for p in params):
         plain.append("(dtype is None or type(dtype) is DTYPE)")
     plain += ["(requires_grad is False or requires_grad is True)", "(pin_memory is False or pin_memory is None)"]
+    general = f"create({me}, {as_tuple(op)}, {'out' if out else 'None'}, layout, device, pin_memory, requires_grad)"
     if op.check is None:
         lines_ += [f"    if {' and '.join(['device is None', 'not MODES', *usual_types(op), *(['out is None'] if out else []), 'layout is None', *plain, 'not STATE.inference'])}:",
                    "        token = quiet(QUIET)", "        try:",
                    f"            r = {bind(op, 'RUN', op.run)}(K, {passed(op, {first: first + '._a'} if params[0].is_tensor else {})})",
+                   "        except TypeError:", f"            return {general}",  # a size is no number: a proxy's, or none at all
                    "        finally:", "            loud(token)", "        o = new(Tensor)", "        o._a = r if type(r) is ndarray else asarray(r)",
                    "        if requires_grad:", "            require(o)", "        return o"]  # fmt: skip
-    lines_.append(
-        f"    return create({me}, {as_tuple(op)}, {'out' if out else 'None'}, layout, device, pin_memory, requires_grad)"
-    )
+    lines_.append(f"    return {general}")
     return "\n".join(lines_) + "\n"
 
 

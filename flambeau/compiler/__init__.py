@@ -96,16 +96,16 @@ def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None 
     from flambeau._capture.api import optimized
 
     chosen = _default[0] if backend is None else backend
+    given: dict[str, Any] = {}
     settings = {k: v for k, v in (options or {}).items() if k != "guard_filter_fn"}
     if chosen == "inductor":
         from flambeau._inductor import check
 
         check(mode, settings)
-    elif callable(chosen):  # it may make of them what it can
-        given: dict[str, Any] = {"mode": mode} if mode and mode != "default" else {}
+    else:  # for the backend to make what it can of them
+        given = {"mode": mode} if mode and mode != "default" else {}
         given |= {"options": settings} if settings else {}
-        chosen = functools.partial(chosen, **given) if given else chosen
-    return optimized(model, chosen, fullgraph, dynamic, {}, recompile_limit)
+    return optimized(model, chosen, fullgraph, dynamic, given, recompile_limit)
 
 
 def reset() -> None:
@@ -116,10 +116,10 @@ def reset() -> None:
 
 
 def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
-    """Names that `backend=` understands."""
+    """Names that `backend=` understands, without those that have one of these tags."""
     from flambeau._capture.backends import names
 
-    return names()
+    return names(exclude_tags)
 
 
 def get_default_backend() -> str | Callable[..., Any]:

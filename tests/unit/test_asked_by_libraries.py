@@ -449,6 +449,22 @@ def test_the_folder_of_compiled_code_is_known():
     assert isinstance(codecache.cache_dir(), str)
 
 
+PINNED = {
+    "tensor": lambda fl: fl.ones(2).pin_memory(),
+    "cpu": lambda fl: fl.ones(2).pin_memory("cpu"),
+    "zeros": lambda fl: fl.zeros(2, pin_memory=True),
+    "data": lambda fl: fl.tensor([1.0], pin_memory=True),
+    "packed": lambda fl: fl.nn.utils.rnn.pack_padded_sequence(fl.ones(3, 2, 1), [3, 2]).pin_memory(),
+    "list": lambda fl: fl.utils.data._utils.pin_memory.pin_memory([fl.ones(2)]),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", PINNED)
+def test_nothing_is_pinned_without_an_accelerator(agree, name):
+    agree(PINNED[name], grads=0, raises=RuntimeError)
+
+
 def test_objects_and_calls_of_the_core(agree):
     def program(fl):
         rpc = fl._C._distributed_rpc

@@ -50,6 +50,9 @@ def test_backends_get_mode_and_options(agree, how):
 def test_names(agree):
     def program(fl):
         modes, options = fl._inductor.list_mode_options(), fl._inductor.list_options()
-        return modes, fl._inductor.list_mode_options("reduce-overhead"), options
+        return (
+            fl._dynamo.list_backends(), modes, fl._inductor.list_mode_options("reduce-overhead"), options,
+            [n for n in ("eager", "aot_eager", "ts", "eager_noexcept") if n in fl._dynamo.list_backends(None)],
+        )  # fmt: skip
 
     agree(program, grads=0)

@@ -57,3 +57,23 @@ def test_lines_of_nodes():
     for line, at in made._lineno_map.items():
         if at is not None and nodes[at].op == "call_function":
             assert nodes[at].name in lines[line - 1]
+
+
+MAKERS = {
+    "zeros": lambda fl: lambda x: fl.zeros(x.shape[0]),
+    "of a tensor": lambda fl: lambda x: fl.zeros(x),
+    "ones": lambda fl: lambda x: fl.ones(3, x.size(0)),
+    "full": lambda fl: lambda x: fl.full((x.size(0),), 1.0),
+    "arange": lambda fl: lambda x: fl.arange(x.size(0)),
+    "empty": lambda fl: lambda x: fl.empty((2, x.size(0)), dtype=x.dtype),
+    "rand": lambda fl: lambda x: fl.rand(x.size(0)),
+    "like": lambda fl: lambda x: fl.zeros_like(x),
+    "new": lambda fl: lambda x: x.new_zeros(x.size(0)),
+    "eye": lambda fl: lambda x: fl.eye(x.size(0)),
+    "linspace": lambda fl: lambda x: fl.linspace(0, 1, x.size(0)),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_tensors_of_traced_sizes(agree, name):
+    agree(lambda fl: fl.fx.symbolic_trace(MAKERS[name](fl)).code.replace("flambeau", "torch"), grads=0)

@@ -18,7 +18,7 @@ atexit.register(_set_python_exit_flag)
 
 
 def __getattr__(name):
-    if name == "signal_handling":  # for loaders that others wrote
+    if name in ("signal_handling", "pin_memory", "collate", "fetch", "worker"):  # for loaders that others wrote
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")
