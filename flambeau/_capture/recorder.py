@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from flambeau import _ops
-from flambeau._capture import selected
+from flambeau._capture import indexing
 from flambeau._capture.breaks import Break
 from flambeau._capture.geometry import Geometry
 from flambeau._capture.numbers import Tracked, plain
-from flambeau._eager import call, create, getitem, modes, views
+from flambeau._eager import call, create, modes, views
 from flambeau._eager.construct import parse_to, tensor
 from flambeau._eager.modes import STATE
 from flambeau._operators import linalg, overloads
 from flambeau._operators.op import REQUIRED, Op
 from flambeau._ops import OpOverload
-from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
-from flambeau._values import dtype as dtypes, shape as values
+from flambeau._tensor import Tensor, wrap
+from flambeau._values import dtype as dtypes
 from flambeau._values.generator import default_generator
 from flambeau.autograd.graph import Packed
 from flambeau.overrides import EXTRA
@@ -197,7 +197,7 @@ class Recorder:
 
     def _results(self, v: Value, r: Any, op: Any) -> None:
         if isinstance(r, Tensor):
-            _plain_tensor(r)
+            indexing.plain_tensor(r)
             self.result(v, r)
         elif isinstance(r, (tuple, list)):
             v.sample = []
@@ -231,7 +231,7 @@ class Recorder:
             if not (p.is_tensor or p.is_list or p.annotation == "Any" or p.annotation in _SCALARS) and _tensors(v):
                 raise Break(f"a tensor is used as a number by '{op.aten}'", "give it a Python integer")
             if self.tracer.symbols is None and not p.is_tensor and p.annotation not in _SCALARS:
-                v = _fixed(v)  # a size: results are as large as it says
+                v = indexing.fixed(v)  # a size: results are as large as it says
             if p.keyword:
                 if not _is_default(v, p.default):
                     kwargs[p.name] = self.converted(v)
@@ -340,11 +340,11 @@ class Recorder:
     def _refuse(self, op: Op, values: tuple[Any, ...]) -> None:
         for v in values:
             if isinstance(v, Tensor):
-                _plain_tensor(v)
+                indexing.plain_tensor(v)
             elif isinstance(v, (list, tuple)):
                 for x in v:
                     if isinstance(x, Tensor):
-                        _plain_tensor(x)
+                        indexing.plain_tensor(x)
 
     def _out(self, op: Op, values: tuple[Any, ...], out: Any) -> Any:
         """`out=`: compute, then copy."""
@@ -397,7 +397,7 @@ class Recorder:
         held = Value("constant", t._a.copy())
         held.sample = _sample(t)
         self.lines.append(held)
-        v = self.emit("call", target(_op("clone"), False), (held,))
+        v = self.emit("call", target(indexing.named("clone"), False), (held,))
         return self.result(v, t)
 
     def new_tensor(
@@ -408,11 +408,11 @@ class Recorder:
             raise Break(f"a tensor on the device '{device}'")
         if isinstance(data, Tracked):
             dtype = dtype or (dtypes.get_default_dtype() if isinstance(data, float) else dtypes.int64)
-            t: Tensor = _call("full")((), data, dtype=dtype)
+            t: Tensor = indexing.function("full")((), data, dtype=dtype)
         else:
             if not _numbers(data):
                 raise Break("torch.tensor() of something other than numbers", "use torch.stack, or clone()")
-            t = self.constant(self.unwatched(tensor, _fixed(data), dtype=dtype))
+            t = self.constant(self.unwatched(tensor, indexing.fixed(data), dtype=dtype))
         if requires_grad:
             t.requires_grad = True
             self.inside_leaf = True
@@ -429,12 +429,12 @@ class Recorder:
 
     def copied(self, t: Tensor) -> Tensor:
         """Another tensor with the elements that `t` has now, without history."""
-        v = self.emit("call", target(_op("clone"), False), (self.value(t),))
+        v = self.emit("call", target(indexing.named("clone"), False), (self.value(t),))
         return self.result(v, wrap(t._a.copy()))
 
     def copies(self, t: Tensor, copy: Tensor) -> None:
         """`copy` holds what `t` was before an operator that writes to it: its derivative needs that."""
-        self.result(self.emit("call", target(_op("clone"), False), (self.value(t),)), copy)
+        self.result(self.emit("call", target(indexing.named("clone"), False), (self.value(t),)), copy)
 
     def alias(self, v: Value, t: Tensor) -> Value:
         """Another tensor object over a value's memory."""
@@ -507,7 +507,9 @@ class Recorder:
 
     def expect(self, t: Any) -> None:
         """Calls in which a truth value does not hold are refused."""
-        v = self.emit("call", target(_op("_assert_async.msg"), False), (self.value(t), "eager code goes another way"))
+        v = self.emit(
+            "call", target(indexing.named("_assert_async.msg"), False), (self.value(t), "eager code goes another way")
+        )
         v.effect = self.expects = True
 
     def refuses(self, info: Any) -> None:
@@ -529,119 +531,14 @@ class Recorder:
     def method(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = getattr(fn, "__name__", "")
         if name == "__getitem__":
-            return self.index(*args)
+            return indexing.load(self, *args)
         if name == "__setitem__":
-            return self.set_index(*args)
+            return indexing.assign(self, *args)
         if name == "to":
             _, where, _, _, _ = parse_to(*args[1:], **kwargs)
             if where is not None and where.type != args[0].device.type:
                 raise Break(f"a tensor moves to the device '{where}'")
         return NotImplemented
-
-    def index(self, t: Any, index: Any) -> Any:
-        """`t[index]` as operators: select, slice, unsqueeze, and index for tensors."""
-        _plain_tensor(t)
-        if self.tracer.selects and t._a.ndim and selected.single(index):
-            return self.select(t, index)
-        for i in index if type(index) is tuple else (index,):
-            if isinstance(i, Tensor) and i._a.ndim == 0:
-                raise Break("a tensor is used as an integer index", "index with Python integers, or torch.index_select")
-            if isinstance(i, np.ndarray):
-                raise Break("an array of NumPy is used as an index")
-        symbolic = self.tracer.symbols is not None
-        index = _numbers_fixed(index, symbolic)
-        if not symbolic:
-            self.unwatched(getitem.getitem, t, index)  # says what is wrong, if something is
-        basic, tensors = _parsed(t, index)
-        if symbolic:
-            _within(basic, t._a)
-        r = getitem.viewed(t, basic, _call)
-        if tensors is None:
-            return r
-        for i, x in enumerate(tensors):
-            if x is not None and not self.known(x) and self.tracer.source_of(x) is None:
-                tensors[i] = self.constant(x)
-        return _call("index.Tensor")(r, tensors)
-
-    def select(self, t: Any, index: Any) -> Any:
-        """`t[i]` where numbers of the index are in tensors: a copy stands for the view (`selected`)."""
-        basic, tensors = selected.apart(_numbers_fixed(index, self.tracer.symbols is not None), t._a.ndim)
-        r = t if all(i == slice(None) or i is Ellipsis for i in basic) else self.index(t, basic)
-        if not selected.in_order(r._a, tensors):
-            raise Break("a tensor is used as an integer index, for a view with gaps", "torch.index_select")
-        for n, i in enumerate(tensors):
-            if i is not None and not self.known(i) and self.tracer.source_of(i) is None:
-                tensors[n] = self.constant(i)
-        made = _call("index.Tensor")(r, tensors)
-        v = self.value(made)
-        self.chosen[id(v)] = v.args[0]
-        return made
-
-    def set_index(self, t: Any, index: Any, value: Any) -> None:
-        _plain_tensor(t)
-        index = _numbers_fixed(index, self.tracer.symbols is not None)
-        items = index if type(index) is tuple else (index,)
-        if any(isinstance(i, np.ndarray) for i in items):
-            raise Break("an array of NumPy is used as an index")
-        single = [i for i in items if isinstance(i, Tensor) and i._a.ndim == 0]
-        if single and (
-            len(single) > 1
-            or single[0]._a.dtype.kind == "b"
-            or any(isinstance(i, (list, Tensor)) and i is not single[0] for i in items)
-        ):
-            raise Break("a tensor is used as an integer index, among other tensors, in an assignment")
-        stand = wrap(np.zeros(1, np.int64))  # one number, which nobody reads now
-        basic, tensors = _parsed(t, tuple(stand if single and i is single[0] else i for i in items))
-        _within(basic, t._a)
-        target_ = getitem.viewed(t, basic, _call)
-        if not isinstance(value, (Tensor, bool, int, float)):
-            raise Break(f"a {type(value).__name__} is assigned to part of a tensor")
-        if tensors is not None:
-            self._put(target_, [single[0] if x is stand else x for x in tensors], value)
-        elif not isinstance(value, Tensor):
-            target_.fill_(value)
-        else:
-            while value._a.ndim > target_._a.ndim and value._a.shape[0] == 1:
-                value = value[0]
-            target_.copy_(value)
-
-    def _put(self, t: Any, tensors: list[Any], value: Any) -> None:
-        """Values at indices that are tensors. One value where a mask is true needs no places."""
-        for i, x in enumerate(tensors):
-            if x is not None and not self.known(x) and self.tracer.source_of(x) is None:
-                tensors[i] = self.constant(x)
-        mask = tensors[0]
-        one = not isinstance(value, Tensor) or value._a.ndim == 0
-        if len(tensors) == 1 and one and mask is not None and mask._a.dtype.kind == "b":
-            if mask._a.shape != t._a.shape[: mask._a.ndim]:
-                raise Break("a mask of another shape than what it indexes")
-            if mask._a.ndim < t._a.ndim:
-                mask = mask.reshape(*mask._a.shape, *(1,) * (t._a.ndim - mask._a.ndim))
-            if not isinstance(value, Tensor) and t._a.dtype.kind in "iub" and type(value) is not int:
-                value = _converted(value, t._a.dtype.kind)
-            t.masked_fill_(mask, value.to(t.dtype) if isinstance(value, Tensor) else value)
-            return
-        if not isinstance(value, Tensor):
-            value = _call("full")((), value, dtype=t.dtype)
-        elif value._a.dtype != t._a.dtype:
-            if not one:
-                raise Break("values of another dtype are assigned to indices that are tensors")
-            value = value.to(t.dtype)
-        t.index_put_(tensors, value)
-
-
-def _within(basic: tuple[Any, ...], a: Any) -> None:
-    """Whether integers of an index are in range is assumed; where one is not, the error has numbers in it, which are fixed."""
-    try:
-        getitem.check(basic, a)
-    except IndexError:
-        getitem.check(_fixed(basic), np.broadcast_to(np.zeros(()), _fixed(a.shape)))
-        raise
-
-
-def _converted(value: Any, kind: str) -> Any:
-    """A number as a tensor of integers or truth values takes it."""
-    return bool(value) if kind == "b" else int(value)
 
 
 def target(op: Op, into: bool, overload: str = "") -> OpOverload:
@@ -650,18 +547,6 @@ def target(op: Op, into: bool, overload: str = "") -> OpOverload:
     if found is None:
         raise Break(f"'{op.overload}' has no overload under torch.ops.aten")
     return found
-
-
-def _op(name: str) -> Op:
-    from flambeau._operators.op import REGISTRY
-
-    return REGISTRY[name]
-
-
-def _call(name: str) -> Any:
-    from flambeau._eager.derive import function
-
-    return function(_op(name))
 
 
 def _plain(x: Any) -> Any:
@@ -681,42 +566,10 @@ def _numbers(x: Any) -> bool:
     return isinstance(x, (bool, int, float, complex)) or (isinstance(x, (list, tuple)) and all(map(_numbers, x)))
 
 
-def _fixed(x: Any) -> Any:
-    return type(x)(map(_fixed, x)) if type(x) in (list, tuple) else x.fixed() if isinstance(x, Tracked) else x
-
-
-def _numbers_fixed(index: Any, symbolic: bool) -> Any:
-    """An index is part of the program: changing numbers in it become guards, but for the ends of slices where sizes are expressions."""
-    if isinstance(index, Tracked):
-        return index if symbolic and values.symbolic(index) else index.fixed()
-    if type(index) is tuple:
-        return tuple(_numbers_fixed(i, symbolic) for i in index)
-    if type(index) is slice and not symbolic:
-        return slice(*(_numbers_fixed(i, symbolic) for i in (index.start, index.stop, index.step)))
-    return index
-
-
-def _parsed(t: Tensor, index: Any) -> tuple[tuple[Any, ...], list[Any] | None]:
-    """`getitem.parse`, with integers that are expressions."""
-    items = index if type(index) is tuple else (index,)
-    if not any(map(values.symbolic, items)):
-        return getitem.parse(t, index)
-    basic, tensors = getitem.parse(t, tuple(0 if values.symbolic(i) else i for i in items))
-    integers = iter([i for i in items if isinstance(i, (int, np.integer)) and not isinstance(i, (bool, np.bool_))])
-    return tuple(next(integers) if type(b) is int else b for b in basic), tensors
-
-
 def _is_default(v: Any, default: Any) -> bool:
     if default is REQUIRED or isinstance(v, (Tensor, Tracked)):
         return False
     return v is default or (isinstance(v, (bool, int, float, str)) and type(v) is type(default) and v == default)
-
-
-def _plain_tensor(t: Any) -> None:
-    if type(t) not in PLAIN:
-        raise Break(f"a tensor of the subclass '{type(t).__name__}'")
-    if type(t._a) in LAYOUTS:
-        raise Break("a sparse, nested or quantized tensor")
 
 
 def _sample(t: Tensor) -> Any:
