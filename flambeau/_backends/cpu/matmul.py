@@ -44,10 +44,7 @@ THIRD_DEPTH, THIRD_BLOCK = 256, 5 << 18  # of panels of thirds; bytes of a block
 THIRD_SPEED = 80  # multiplications in a cycle
 THIRD_COST = {"rows": 0.5, "lines": 0.8}  # cycles to pack an element of `a`; of `b` the other way round
 THIRD_READ = 0.1  # and to read one that is packed for the first time
-SHARED_WORK, SHARED_MOST = (
-    1 << 25,
-    8 << 20,
-)  # multiplications and bytes of panels where all threads share them, if these are more than `BLOCK`
+SHARED_WORK, SHARED_MOST = 1 << 25, 8 << 20  # multiplications and bytes of panels where all threads share them
 TILE_DEPTH = 1024  # of a panel of `a` for tile registers: deeper than these, sums wait in memory less often
 PAGE = 4096  # rows a multiple of it apart fall onto the same lines of the first-level cache
 FEW = 6  # tiles of rows up to which reading `b` again is cheaper than packing it
@@ -320,13 +317,13 @@ def shared(
     operands: Sequence[Operand] = (),
     scalars: Sequence[tuple[int, int]] = (),
 ) -> tuple[tuple[Launch, ...], int] | None:
-    """As `launch`, for one product of float32 by tile registers: both operands are packed once, by all threads, before they multiply.
+    """As `launch`, for one large product of float32 by tile registers: both operands are packed once, by all threads, before they multiply.
 
-    Launches, and the bytes of temporary memory that they share; None for other products, and where threads that pack for themselves
-    read less: panels that are too many for a second-level cache, of products that are not large.
+    Launches, and the bytes of temporary memory that they share; None for other products: two threads wait longer for one another, between
+    packing and multiplying, than a small product takes.
     """
     p, q, m, n, k = extents
-    if p * q > 1 or c.strides[3] != 1:
+    if p * q > 1 or c.strides[3] != 1 or m * n * k < SHARED_WORK:
         return None
     if not thirds_suit(engine().target, extents, a.strides, b.strides):
         return None
@@ -334,8 +331,7 @@ def shared(
     (size_a, words_a), (size_b, words_b) = (thirds.room(x, k, blocks.kb) for x in (m, n))
     places = [0, size_a, size_a + size_b, size_a + size_b + words_a]
     temp = places[3] + words_b
-    near = temp <= BLOCK and choose_thirds(extents, a.strides, b.strides).chunks > 1
-    if temp > SHARED_MOST or not (near or m * n * k >= SHARED_WORK):
+    if temp > SHARED_MOST:
         return None
     pack, share, code = thirds.pack_code()["k"], thirds.share_code()["k"], thirds.kernel(e, True)["k"]
     sides = ((a.slot, m, a.strides[2], a.strides[3], 0), (b.slot, n, b.strides[3], b.strides[2], 1))
