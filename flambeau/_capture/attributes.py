@@ -435,7 +435,8 @@ def store(tr: Tracer, obj: Any, name: str, value: Any) -> None:
     store_plain(tr, obj, name, value)
 
 
-def _is_own(kind: type, name: str, what: str) -> None:
+def _refuse_elsewhere(kind: type, name: str, what: str) -> None:
+    """Attributes that lie with a thread, or with another object, are left to Python."""
     if issubclass(kind, _ELSEWHERE):
         raise Break(f"the attribute '{name}' of a {kind.__name__} is {what}")
 
@@ -444,7 +445,7 @@ def store_plain(tr: Tracer, obj: Any, name: str, value: Any) -> None:
     """`object.__setattr__(obj, name, value)`."""
     kind = type(obj)
     source = tr.source_of(obj)
-    _is_own(kind, name, "assigned")
+    _refuse_elsewhere(kind, name, "assigned")
     found = lookup(kind, name)
     if found is not MISSING and hasattr(type(found), "__set__"):
         if isinstance(found, property):
@@ -496,7 +497,7 @@ def delete(tr: Tracer, obj: Any, name: str) -> None:
 
 def delete_plain(tr: Tracer, obj: Any, name: str) -> None:
     kind = type(obj)
-    _is_own(kind, name, "deleted")
+    _refuse_elsewhere(kind, name, "deleted")
     if isinstance(obj, (type, types.ModuleType)) or (
         lookup(kind, name) is not MISSING and hasattr(type(lookup(kind, name)), "__delete__")
     ):

@@ -38,10 +38,7 @@ def load(recorder: Recorder, t: Any, index: Any) -> Any:
     r = getitem.viewed(t, basic, function)
     if tensors is None:
         return r
-    for i, x in enumerate(tensors):
-        if x is not None and not recorder.known(x) and recorder.tracer.source_of(x) is None:
-            tensors[i] = recorder.constant(x)
-    return function("index.Tensor")(r, tensors)
+    return function("index.Tensor")(r, _known(recorder, tensors))
 
 
 def select(recorder: Recorder, t: Any, index: Any) -> Any:
@@ -50,10 +47,7 @@ def select(recorder: Recorder, t: Any, index: Any) -> Any:
     r = t if all(i == slice(None) or i is Ellipsis for i in basic) else load(recorder, t, basic)
     if not selected.in_order(r._a, tensors):
         raise Break("a tensor is used as an integer index, for a view with gaps", "torch.index_select")
-    for n, i in enumerate(tensors):
-        if i is not None and not recorder.known(i) and recorder.tracer.source_of(i) is None:
-            tensors[n] = recorder.constant(i)
-    made = function("index.Tensor")(r, tensors)
+    made = function("index.Tensor")(r, _known(recorder, tensors))
     v = recorder.value(made)
     recorder.chosen[id(v)] = v.args[0]
     return made
@@ -91,9 +85,7 @@ def assign(recorder: Recorder, t: Any, index: Any, value: Any) -> None:
 
 def _put(recorder: Recorder, t: Any, tensors: list[Any], value: Any) -> None:
     """Values at indices that are tensors. One value where a mask is true needs no places."""
-    for i, x in enumerate(tensors):
-        if x is not None and not recorder.known(x) and recorder.tracer.source_of(x) is None:
-            tensors[i] = recorder.constant(x)
+    tensors = _known(recorder, tensors)
     mask = tensors[0]
     one = not isinstance(value, Tensor) or value._a.ndim == 0
     if len(tensors) == 1 and one and mask is not None and mask._a.dtype.kind == "b":
@@ -112,6 +104,14 @@ def _put(recorder: Recorder, t: Any, tensors: list[Any], value: Any) -> None:
             raise Break("values of another dtype are assigned to indices that are tensors")
         value = value.to(t.dtype)
     t.index_put_(tensors, value)
+
+
+def _known(recorder: Recorder, tensors: list[Any]) -> list[Any]:
+    """Indices as the program knows them: what was made of a list is a constant of it."""
+    return [
+        x if x is None or recorder.known(x) or recorder.tracer.source_of(x) is not None else recorder.constant(x)
+        for x in tensors
+    ]
 
 
 def _within(basic: tuple[Any, ...], a: Any) -> None:

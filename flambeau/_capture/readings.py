@@ -327,7 +327,7 @@ def bce_of(b: Builder, x: Expr, target: Expr) -> Expr:
 
 
 def without_zeros(b: Builder, x: Expr) -> Expr:
-    """The same, looked at."""
+    """`_without_zeros`, which refuses zeros: they refuse the call."""
     b.check(K.eq(x, 0))
     return x
 
