@@ -114,6 +114,7 @@ class Result:
     source: int = -1
     chain: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     constant: Any = None
+    whole: tuple[Expr, tuple[int, ...]] | None = None  # what a view is a view of, and its strides in eager code
     apart: bool = False  # whether it must be an array of its own, not part of a larger one
 
 
@@ -122,6 +123,7 @@ class Storage:
 
     def __init__(self, expr: Expr, source: int = -1) -> None:
         self.expr, self.source, self.written = expr, source, False
+        self.strides: tuple[int, ...] | None = None  # where eager code has it
         self.parts: (
             list[tuple[Expr, Expr]] | None
         ) = []  # where was written, in order (moves of the input), and what; None: everywhere
@@ -220,7 +222,9 @@ class Builder:
             elif node.op == "output":
                 results = [self.result(r, env) for r in _flat(node.args[0])]
             else:
-                env[node] = self.node(node, env)
+                v = env[node] = self.node(node, env)
+                if isinstance(v, Tens) and not v.chain and v.storage.strides is None:
+                    v.storage.strides = _strides(node, v)
         for name, s in self.own:
             if s.written or any(r.source == s.source for r in results):
                 raise Unsupported(f"the attribute {name} is written or returned")
@@ -257,9 +261,9 @@ class Builder:
         if isinstance(v, Tens):
             if v.storage.source >= 0:
                 return Result(source=v.storage.source, chain=v.chain)
-            val = node.meta.get("val")
-            strides = tuple(val.stride()) if isinstance(val, Tensor) and val.shape == v.expr.shape else None
-            return Result(v.expr, strides)
+            strides = _strides(node, v)
+            there = v.storage.strides
+            return Result(v.expr, strides, whole=(v.storage.expr, there) if v.chain and there is not None else None)
         if isinstance(v, Number):
             leaf = next(x for x in self.leaves if x.expr is v.expr)
             return Result(source=leaf.input)
@@ -656,6 +660,12 @@ def sliced(base: Expr, where: tuple[int, int, int, int], inner: Expr) -> Expr:
         spread_ = K.take(inner, dim, K.reshape(place, (n,)))
         here = K.logical_and(K.logical_and(K.ge(along, start), K.eq(K.remainder(along - start, step), 0)), K.lt(at, m))
     return K.where(K.expand(here, base.shape), spread_, base)
+
+
+def _strides(node: Node, v: Tens) -> tuple[int, ...] | None:
+    """The strides that a tensor has in eager code, where they are known."""
+    val = node.meta.get("val")
+    return tuple(val.stride()) if isinstance(val, Tensor) and val.shape == v.expr.shape else None
 
 
 def _flat(results: Any) -> list[Any]:

@@ -134,18 +134,10 @@ class Schedule:
                 self.want[s.core].place = here
             self.result_views.append((n, s.shape, s.strides))
             return
-        if (
-            not r.apart
-            and owned
-            and s.core not in taken
-            and s.core.op not in ("const", "iota")
-            and r.strides is not None
-            and place.alike(s, r.strides)
-        ):
+        part = not r.apart and owned and r.strides is not None and s.core.op not in ("const", "iota")
+        if part and s.core not in taken and place.alike(s, r.strides or ()):
             taken.add(s.core)  # part of something larger, as in eager: that is what is kept
-            whole = len(self.program.results) + 1 + len(self.parts)
-            self.parts[n] = whole, s
-            self.dtypes[whole] = s.core.dtype
+            whole = self.part(n, s)
             if s.core in self.leaves:
                 self.homes[s.core] = Place("out", whole)
                 layout = self.leaves[s.core].layout
@@ -155,11 +147,27 @@ class Schedule:
                 layout = self.want[s.core].layout
             self.result_views.append((whole, layout.shape, tuple(layout.strides)))
             return
+        if part and r.whole is not None and place.covers(r.whole[0].shape, r.whole[1]):
+            core, steps = r.whole  # the same where that lies in another order
+            layout = Layout(core.dtype.name, core.shape, steps)
+            s = place.strided(r.expr, {**self.leaves, core: Leaf(core, layout)})
+            if s.core is core and place.alike(s, r.strides or ()):
+                whole = self.part(n, s)
+                self.fixed.append(Target(core, layout, Place("out", whole)))
+                self.result_views.append((whole, layout.shape, steps))
+                return
         strides = r.strides if r.strides is not None and place.covers(r.expr.shape, r.strides) else None
         layout = Layout.dense(r.expr.dtype.name, r.expr.shape)
         layout = layout if strides is None else replace(layout, strides=tuple(strides))
         self.fixed.append(Target(r.expr, layout, Place("out", n)))
         self.result_views.append((n, layout.shape, layout.strides))
+
+    def part(self, n: int, s: Strided) -> int:
+        """The number of the array that a result is part of."""
+        whole = len(self.program.results) + 1 + len(self.parts)
+        self.parts[n] = whole, s
+        self.dtypes[whole] = s.core.dtype
+        return whole
 
     def limit(self) -> None:
         """What takes very many steps to compute, and is needed in several places, is kept; the longest chains are cut."""

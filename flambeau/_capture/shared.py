@@ -136,6 +136,22 @@ def with_views(run: Callable[..., Sequence[Any]], views: GraphModule) -> Callabl
     return call
 
 
+def uncounted(run: Callable[..., Sequence[Any]], gm: GraphModule) -> Callable[..., Sequence[Any]]:
+    """Eager operators, without the count of what they write: whoever calls the graph counts."""
+    places = list(written(gm))
+
+    def call(*inputs: Any) -> Any:
+        counters = [counter(inputs[i]) for i in places]
+        before = [c[0] for c in counters]
+        made = run(*inputs)
+        for c, n in zip(counters, before, strict=True):
+            c[0] = n
+        return made
+
+    call.writes = True  # type: ignore[attr-defined]
+    return call if places else run
+
+
 # ---------------------------------------------------------------- inputs that overlap
 
 
@@ -199,4 +215,4 @@ def _stretch(a: Any) -> tuple[int, int] | None:
     return start, end + a.itemsize
 
 
-__all__ = ["Memory", "counter", "overlapping", "roots", "split", "with_views", "writes", "written"]
+__all__ = ["Memory", "counter", "overlapping", "roots", "split", "uncounted", "with_views", "writes", "written"]

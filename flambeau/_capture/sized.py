@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flambeau._capture.shared import uncounted
 from flambeau._capture.sizes import Atom, evaluate
 from flambeau._eager import large
 from flambeau._ground import dumps
@@ -58,7 +59,11 @@ class Sized:
         if made is None and self.templates is not None and len(self.templates) < KINDS:
             self.plan(key)
             made = self.by_template(key)
-        return self.make(self.concrete(inputs), inputs) if made is None else made
+        if made is not None:
+            return made
+        gm = self.concrete(inputs)
+        run = self.make(gm, inputs)
+        return run if getattr(run, "writes", False) else uncounted(run, gm)
 
     def by_template(self, key: Sequence[int]) -> Any:
         from flambeau._capture.lower import Compiled

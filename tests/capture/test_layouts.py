@@ -64,3 +64,21 @@ def test_what_a_program_for_all_sizes_is_asked(name, rank):
                 fl.testing.assert_close(a, b, check_stride=True)
             else:
                 assert a == b
+
+
+PARTS = {
+    "slice": lambda x: x.exp()[:, 1:],
+    "sorted": lambda x: x.sort(-2)[0].exp().split(2, 1)[-1],
+    "turned": lambda x: (x * 2 + 1)[1:].transpose(0, 1),
+    "row": lambda x: x.sin()[0],
+    "between": lambda x: (x.exp() + x.cos())[..., 1],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_of_what_a_program_makes_lies_as_in_eager(name, layout):
+    x = LAYOUTS[layout]((2, 4, 3, 5))
+    found, expected = fl.compile(PARTS[name], dynamic=False)(x), PARTS[name](x)
+    assert found.stride() == expected.stride()
+    fl.testing.assert_close(found, expected)

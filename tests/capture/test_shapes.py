@@ -449,3 +449,18 @@ def test_sizes_that_do_not_fit_each_other_any_more(name, used):
         ((2, 3), (3, 2)),
     ):
         close(told(compiled, *sizes), told(fn, *sizes))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])  # programs have a form for one of them
+def test_what_is_written_is_counted_once_at_every_size(dtype):
+    def fn(x):
+        x.exp_()
+        x[1:].mul_(2)
+        return x.sum()
+
+    compiled = torch.compile(fn)
+    for n in (4, 5, 7, 7):
+        x, y = (torch.arange(n, dtype=dtype) * 0.25 for _ in range(2))
+        close(compiled(x), fn(y))
+        close(x, y)
+        assert x._version == y._version
