@@ -64,13 +64,15 @@ GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
 
 @op("_recurrent_layer", promote="none", variants=(), outputs=("output", "h_n", "c_n", "saved", "cells"))
 def _recurrent_layer(
-    k: Kernel[T], x: T, h_0: T, c_0: T, weight: T, bias: T, sizes: Shape, kind: str, reverse: bool
+    k: Kernel[T], x: T, h_0: T, c_0: T, weight: T, bias: T, sizes: Shape, kind: str, reverse: bool, keep: bool
 ) -> T:
     """One layer and direction over the rows x of its gates' sums, `sizes[t]` of them at time t: states, and the last ones.
 
-    A kind without cells is given h_0 for c_0.
+    A kind without cells is given h_0 for c_0. With `keep` there is what the derivative reads, else it walks forward again.
     """
-    return k.library("recurrent_layer", x, h_0, c_0, weight, bias, kind=kind, sizes=tuple(sizes), reverse=reverse)
+    return k.library(
+        "recurrent_layer", x, h_0, c_0, weight, bias, kind=kind, sizes=tuple(sizes), reverse=reverse, keep=keep
+    )
 
 
 @op(
@@ -101,10 +103,10 @@ def _recurrent_layer_backward(k: Kernel[T], g: T, g_h: T, g_c: T, output: T, sav
 
 
 def _layer_vjp(g_output: Any, g_h_n: Any, g_c_n: Any, x: Any, h_0: Any, c_0: Any, weight: Any, bias: Any, sizes: Any, kind: Any,
-               reverse: Any, output: Any, saved: Any, cells: Any, recorded: Any) -> Any:  # fmt: skip
+               reverse: Any, keep: Any, output: Any, saved: Any, cells: Any, recorded: Any) -> Any:  # fmt: skip
     if kind != "lstm":
         g_c_n = g_h_n
-    if recorded:
+    if recorded or not keep:
         grads = _through_time(g_output, g_h_n, g_c_n, x, h_0, c_0, weight, bias, sizes, kind, reverse)
     else:
         grads = _recurrent_layer_backward(
@@ -196,10 +198,16 @@ def _fused(
     sums = linear(x, w_ih, b_ih)
     if kind == "gru" and sums.dtype is not state[0].dtype:  # autocast's products: the state is mixed with them as it is
         return None
-    out, h, c, *_ = _recurrent_layer(
-        sums, state[0], state[-1], w_hh, w_hh.new_zeros(lead) if b_hh is None else b_hh, tuple(sizes), kind, reverse
-    )
+    keep = _differentiated(sums, *state, w_hh, b_hh)
+    bias = w_hh.new_zeros(lead) if b_hh is None else b_hh
+    out, h, c, *_ = _recurrent_layer(sums, state[0], state[-1], w_hh, bias, tuple(sizes), kind, reverse, keep)
     return out, (h, c) if kind == "lstm" else (h,)
+
+
+def _differentiated(sums: Any, *tensors: Any) -> bool:
+    """Whether there may be a derivative: gradients are on, of which a view of what wants one speaks, if the sums do not."""
+    wants = next((t for t in tensors if t is not None and t.requires_grad), None)
+    return sums.requires_grad or (wants is not None and wants.t().requires_grad)
 
 
 # ---------------------------------------------------------------- over time, in tensor operations

@@ -85,6 +85,21 @@ def test_batches(batch, dtype):
     check(heads, heads.swapaxes(-1, -2), dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_a_batch_that_the_second_operand_lacks_is_more_rows_however_it_lies(dtype):
+    rng = np.random.default_rng(3)
+    a = cast(rng.standard_normal((24, 5, 70)), dtype)
+    b, plus = cast(rng.standard_normal((70, 130)), dtype), cast(rng.standard_normal(130), dtype)
+    turned = a.swapaxes(0, 1)
+    rows = np.ascontiguousarray(turned).reshape(-1, 70)
+    assert (matmul.matmul(turned, b).reshape(-1, 130) == matmul.matmul(rows, b)).all()
+    assert (matmul.matmul(turned, b, plus).reshape(-1, 130) == matmul.matmul(rows, b, plus)).all()
+    check(a[::2].swapaxes(0, 1), b, dtype)
+    check(a[::-1], b, dtype)
+    large = cast(rng.standard_normal((300, 2, 256)), dtype).swapaxes(0, 1)  # of which panels are shared, after the copy
+    check(large, cast(rng.standard_normal((256, 400)), dtype), dtype)
+
+
 def test_integers_wrap():
     rng = np.random.default_rng(0)
     for dtype in ("int8", "uint8", "int16", "int32", "int64"):

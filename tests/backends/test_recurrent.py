@@ -104,3 +104,60 @@ def test_gradients_that_no_rule_names_are_not_made(monkeypatch):
     monkeypatch.setattr(np, "zeros", counted)
     loss.backward()
     assert made and (24, 80) not in made and (24, 20) not in made  # of what is kept for the derivative
+
+
+@pytest.mark.parametrize("kind", recurrent.GATES)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_is_not_kept_changes_no_bit(kind, dtype):
+    for sizes, units in CASES:
+        a = arrays(kind, sizes, units, dtype)
+        for reverse in (False, True):
+            given = a["x"], a["h0"], a["c0"], a["w"], a["b"]
+            how = {"kind": kind, "sizes": sizes, "reverse": reverse}
+            kept = library.recurrent_layer(*given, **how)
+            bare = library.recurrent_layer(*given, **how, keep=False)
+            assert all((x == y).all() and x.shape == y.shape for x, y in zip(kept[:3], bare[:3], strict=True))
+            assert bare[3].size == bare[4].size == 0
+            out, _, cells = library._forward(kind, *given, sizes, reverse, False)
+            assert np.allclose(out, bare[0], 1e-4, 1e-4)
+            assert np.allclose(cells, bare[2], 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_nothing_is_kept_where_there_is_no_derivative(kind, monkeypatch):
+    import flambeau as fl
+
+    seen, forward = [], recurrent.forward
+    monkeypatch.setattr(recurrent, "forward", lambda *args: seen.append(args[-1]) or forward(*args))
+    rnn, x = getattr(fl.nn, kind)(5, 7), fl.randn(3, 2, 5)
+    rnn(x)
+    with fl.no_grad():
+        rnn(x)
+    with fl.inference_mode():
+        rnn(x)
+    rnn.requires_grad_(False)
+    rnn(x)
+    rnn(x.clone().requires_grad_())
+    rnn.weight_hh_l0.requires_grad_()
+    rnn(x)
+    with fl.no_grad():
+        rnn(x)
+    assert seen == [True, False, False, False, True, True, False]
+
+
+def test_a_derivative_of_what_was_not_kept_walks_forward_again():
+    import flambeau as fl
+    from flambeau._operators.rnn import _recurrent_layer
+
+    a = arrays("lstm", (3, 3, 2), 6, "float64")
+    for kind in recurrent.GATES:
+        lead = recurrent.GATES[kind] * 6
+        a = a | {"x": a["x"][:, :lead], "w": a["w"][:lead], "b": a["b"][:lead]}
+        found = []
+        for keep in (True, False):
+            given = [fl.tensor(a[name]).requires_grad_() for name in ("x", "h0", "c0", "w", "b")]
+            out, h, c, *_ = _recurrent_layer(*given, (3, 3, 2), kind, False, keep)
+            (out.square().sum() + h.sum() + (c.sum() if kind == "lstm" else 0)).backward()
+            found.append([t.grad for t in given if t.grad is not None])
+        assert len(found[0]) == len(found[1]) == (5 if kind == "lstm" else 4)
+        assert all(fl.allclose(x, y, 1e-12, 1e-12) for x, y in zip(*found, strict=True))

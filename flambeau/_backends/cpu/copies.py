@@ -15,6 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from flambeau._backends.cpu.emit import Module
     from flambeau._backends.cpu.engine import Code, Target
+    from flambeau._backends.cpu.launch import Launch
 
 LARGE = 1 << 17  # bytes: a copy of fewer is over before a kernel has begun
 TURNED = 1 << 14  # the same where dims are turned about, which takes longer
@@ -72,10 +73,7 @@ def _rows(out: Any, x: Any) -> bool:
     if walk is None or not out.flags.writeable or np.may_share_memory(out, x):
         return False
     shape, to, source, width = walk
-    units = shape[0] * shape[1] * shape[2] * -(-width // BLOCK)
-    chunks = 1
-    while chunks < MOST and chunks * BLOCK < out.nbytes and chunks < units:
-        chunks *= 2
+    chunks = _chunks(shape, width)
     words = (out.ctypes.data, x.ctypes.data, *shape, *to, *source, width)
 
     def make() -> Plan:
@@ -84,6 +82,27 @@ def _rows(out: Any, x: Any) -> bool:
         return Plan((), (Launch(code["k"], slots, chunks),), release=True, keep=(code,))
 
     return planned(("rows", chunks), words, make) is not None
+
+
+def rows_launch(out: Any, x: Any, to: tuple[int, int], source: tuple[int, int]) -> Launch | None:
+    """The launch, for plans, that copies an array like x, row by row, into one like `out`, from one slot into another; or None."""
+    from flambeau._backends.cpu.launch import CONST, Launch
+
+    walk = _walk(out, x)
+    if walk is None:
+        return None
+    shape, *steps, width = walk
+    chunks = _chunks(shape, width)
+    words = (*shape, *(s for side in steps for s in side), width, chunks)
+    return Launch(_kernel()["k"], (to, source, *((CONST, w) for w in words)), chunks)
+
+
+def _chunks(shape: tuple[int, ...], width: int) -> int:
+    rows = shape[0] * shape[1] * shape[2]
+    units, chunks = rows * -(-width // BLOCK), 1
+    while chunks < MOST and chunks * BLOCK < rows * width and chunks < units:
+        chunks *= 2
+    return chunks
 
 
 def _walk(out: Any, x: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int] | None:

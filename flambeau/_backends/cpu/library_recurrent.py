@@ -54,17 +54,25 @@ def _last(states: Any, sizes: Sizes, reverse: bool) -> Any:
 
 
 def recurrent_layer(
-    x: Any, h0: Any, c0: Any, weight: Any, bias: Any, *, kind: str, sizes: Sizes, reverse: bool
+    x: Any, h0: Any, c0: Any, weight: Any, bias: Any, *, kind: str, sizes: Sizes, reverse: bool, keep: bool = True
 ) -> tuple[Any, ...]:
-    """(hidden states, final hidden, final cell, what the derivative needs, cell states) from rows x of gates' sums."""
+    """(hidden states, final hidden, final cell, what the derivative needs, cell states) from rows x of gates' sums.
+
+    The last two are empty unless `keep`.
+    """
     x, h0, c0, weight, bias = (np.ascontiguousarray(a) for a in (x, h0, c0, weight, bias))
     out = None
     if x.dtype.name in NATIVE and native():
         from flambeau._backends.cpu.recurrent import forward
 
-        out = forward(kind, x, h0, c0, weight, bias, *_places(sizes), reverse)
-    states, saved, cells = _forward(kind, x, h0, c0, weight, bias, sizes, reverse) if out is None else out
-    return states, _last(states, sizes, reverse), _last(cells, sizes, reverse), saved, cells
+        out = forward(kind, x, h0, c0, weight, bias, *_places(sizes), reverse, keep)
+    states, saved, cells = _forward(kind, x, h0, c0, weight, bias, sizes, reverse, keep) if out is None else out
+    last = _last(states, sizes, reverse)
+    return (
+        (states, last, _last(cells, sizes, reverse), saved, cells)
+        if keep
+        else (states, last, cells, saved, saved[:0].copy())
+    )
 
 
 def recurrent_backward(g: Any, gh: Any, gc: Any, out: Any, saved: Any, cells: Any, h0: Any, c0: Any, weight: Any, *, kind: str,
@@ -99,8 +107,9 @@ def _sigmoid(x: Any) -> Any:
 
 
 def _forward(
-    kind: str, x: Any, h0: Any, c0: Any, weight: Any, bias: Any, sizes: Sizes, reverse: bool
+    kind: str, x: Any, h0: Any, c0: Any, weight: Any, bias: Any, sizes: Sizes, reverse: bool, keep: bool = True
 ) -> tuple[Any, Any, Any]:
+    """States, what the derivative needs, and cells: of all times, or with nothing to `keep` no gates and the last cells."""
     units = weight.shape[1]
     out = np.empty((len(x), units), x.dtype)
     saved = np.empty((len(x), units * (4 if kind in ("lstm", "gru") else 0)), x.dtype)
@@ -122,7 +131,7 @@ def _forward(
             out[now] = c + z * (h - c)
         else:
             out[now] = np.tanh(x[now] + fed) if kind == "tanh" else np.maximum(x[now] + fed, 0)
-    return out, saved, cells
+    return (out, saved, cells) if keep else (out, saved[:, :0].copy(), _last(cells, sizes, reverse))
 
 
 def _backward(kind: str, g: Any, gh: Any, gc: Any, out: Any, saved: Any, cells: Any, h0: Any, c0: Any, weight: Any, sizes: Sizes,

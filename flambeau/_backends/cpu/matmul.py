@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu import thirds
+from flambeau._backends.cpu import copies, thirds
 from flambeau._backends.cpu.amx import DEPTH, LANES, SIDE, STEP, TileForm, allowed, has_tiles, kernel as tile_kernel
 from flambeau._backends.cpu.contract import (
     ADD_COLUMN,
@@ -48,6 +48,7 @@ SHARED_WORK, SHARED_MOST = 1 << 25, 8 << 20  # multiplications and bytes of pane
 TILE_DEPTH = 1024  # of a panel of `a` for tile registers: deeper than these, sums wait in memory less often
 PAGE = 4096  # rows a multiple of it apart fall onto the same lines of the first-level cache
 FEW = 6  # tiles of rows up to which reading `b` again is cheaper than packing it
+WIDE = 64  # columns from which a batch of `a` is copied to be rows of one product
 NEAR = 1024  # bytes between rows of `b` up to which it is read in place by any number of tiles
 COST = {"lines": 0.5, "rows": 0.7, "any": 1.5}  # cycles to fetch and pack an element
 
@@ -316,11 +317,12 @@ def shared(
     e: Epilogue = PLAIN,
     operands: Sequence[Operand] = (),
     scalars: Sequence[tuple[int, int]] = (),
+    base: int = 0,
 ) -> tuple[tuple[Launch, ...], int] | None:
     """As `launch`, for one large product of float32 by tile registers: both operands are packed once, by all threads, before they multiply.
 
-    Launches, and the bytes of temporary memory that they share; None for other products: two threads wait longer for one another, between
-    packing and multiplying, than a small product takes.
+    Launches, and the end of the temporary memory that they share, which begins at `base`; None for other products: two threads wait longer
+    for one another, between packing and multiplying, than a small product takes.
     """
     p, q, m, n, k = extents
     if p * q > 1 or c.strides[3] != 1 or m * n * k < SHARED_WORK:
@@ -329,9 +331,9 @@ def shared(
         return None
     blocks = choose_thirds(extents, a.strides, b.strides, True)
     (size_a, words_a), (size_b, words_b) = (thirds.room(x, k, blocks.kb) for x in (m, n))
-    places = [0, size_a, size_a + size_b, size_a + size_b + words_a]
+    places = [base, base + size_a, base + size_a + size_b, base + size_a + size_b + words_a]
     temp = places[3] + words_b
-    if temp > SHARED_MOST:
+    if temp - base > SHARED_MOST:
         return None
     pack, share, code = thirds.pack_code()["k"], thirds.share_code()["k"], thirds.kernel(e, True)["k"]
     sides = ((a.slot, m, a.strides[2], a.strides[3], 0), (b.slot, n, b.strides[3], b.strides[2], 1))
@@ -394,15 +396,23 @@ def matmul_plan(
     if n > 1 and sx[-1] not in (0, 1):
         return None
     # a batch that `b` does not have is more rows of `a`
+    source, temp, first = (ARG, 0), 0, ()
     dims, walks = collapse(batch, sa[:-2], sb[:-2], sc[:-2], sx[:-2])
-    if dims and walks[-1][1] == 0 and walks[-1][0] == m * sa[-2] and walks[-1][3] == m * sx[-2]:
+    more = lambda: dims and walks[-1][1] == 0 and walks[-1][0] == m * sa[-2] and walks[-1][3] == m * sx[-2]
+    if dims and not any(w[1] for w in walks) and not more() and n >= max(m, WIDE) and sa[-1] == 1:
+        copied = in_rows(a, (*batch, m, k))
+        if copied is not None:  # costs less than packing `b` again for each of the batch
+            source, (temp, first) = (TEMP, 0), copied
+            sa = [s // item for s in c_strides(Result(a.dtype, (*batch, m, k)))]
+            dims, walks = collapse(batch, sa[:-2], sb[:-2], sc[:-2], sx[:-2])
+    if more():
         m, dims, walks = m * dims[-1], dims[:-1], walks[:-1]
     if len(dims) > 2:
         return None
     while len(dims) < 2:
         dims, walks = [1, *dims], [[0, 0, 0, 0], *walks]
     (p, q), (wp, wq) = dims, walks
-    oa = Operand((ARG, 0), (wp[0], wq[0], sa[-2], sa[-1]))
+    oa = Operand(source, (wp[0], wq[0], sa[-2], sa[-1]))
     ob = Operand((ARG, 1), (wp[1], wq[1], sb[-2], sb[-1]))
     oc = Operand((OUT, 0), (wp[2], wq[2], n, 1))
     e, operands, scalars = PLAIN, [], []
@@ -419,9 +429,17 @@ def matmul_plan(
     ):
         m, n, oa, ob, oc = n, m, ob.transposed(), oa.transposed(), oc.transposed()
     what = (p, q, m, n, k), oc, oa, ob, e, operands, scalars
-    found = shared(*what) if dtype == "float32" else None
-    works, temp = found or ((launch(dtype, *what),), 0)
-    return Plan((Result(a.dtype, shape),), works, temp=temp, release=p * q * m * n * k > 2 * GRAIN)
+    found = shared(*what, temp) if dtype == "float32" else None
+    works, temp = found or ((launch(dtype, *what),), temp)
+    return Plan((Result(a.dtype, shape),), (*first, *works), temp=temp, release=p * q * m * n * k > 2 * GRAIN)
+
+
+def in_rows(x: np.ndarray[Any, Any], shape: tuple[int, ...]) -> tuple[int, tuple[Launch, ...]] | None:
+    """Bytes of temporary memory, and the launch that copies x there in C order; None where its rows are too short for that."""
+    x = np.broadcast_to(x, shape)
+    dense = np.lib.stride_tricks.as_strided(np.zeros(1, x.dtype), shape, c_strides(Result(x.dtype, shape)))
+    made = copies.rows_launch(dense, x, (TEMP, 0), (ARG, 0))
+    return None if made is None else (x.size * x.itemsize + 63 & -64, (made,))
 
 
 @cache

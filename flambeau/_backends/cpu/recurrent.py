@@ -3,7 +3,8 @@
 A chunk is a few sequences of the batch, for all times: threads never wait for one another. The hidden weights are packed
 once, in panels of two vectors of units; of each such group of units the gates' sums are computed for all rows and the cell
 follows while they are in cache. The derivative walks back over what was saved, in the same manner; gradients of weights and
-inputs are large products over all times and not made here.
+inputs are large products over all times and not made here. Where there will be none, nothing is saved, and the cells are those of
+the last step that a sequence has seen.
 
 Rows lie as in packed sequences: `sizes[t]` of them at time t, the first at `starts[t]`, longest sequences first.
 """
@@ -87,16 +88,16 @@ def pack(m: Module, acc: str, n: int) -> None:
         stage(f, "turn", to, cols, src, count, w["depth"], w["lane"], w["step"], (acc, acc), n)
 
 
-def text(target: Target, dtype: str, kind: str) -> Module:
+def text(target: Target, dtype: str, kind: str, keep: bool = True) -> Module:
     """IR of the kernels `pack` and `k`: a layer forward."""
     acc = TYPES[dtype][1]
     n, _ = shape(target, acc)
-    m = Module(f"recurrent {kind} {dtype}")
+    m = Module(f"recurrent {kind} {dtype}{'' if keep else ' forgets'}")
     packer(m, "turn", acc, acc, n)
     pack(m, acc, n)
     product(m, "mul", acc, n, ROWS, True, AHEAD)
-    cell(m, kind, acc, n, fused(target))
-    cols, gates, kept = 2 * n, GATES[kind], SAVED[kind]
+    cell(m, kind, acc, n, fused(target), keep)
+    cols, gates, kept = 2 * n, GATES[kind], SAVED[kind] if keep else 0
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, sums = f.params
     w = words(f, args, FORWARD, 10)
@@ -113,13 +114,14 @@ def text(target: Target, dtype: str, kind: str) -> Module:
                 f.call("void", "mul", f.gep(acc, w["h0"], (r0 + here.old) * units), units, panel, number(cols), units,
                        here.count - here.old, f.gep(acc, to, here.old * cols), number(cols), none)  # fmt: skip
             with f.loop(0, here.count) as i:
-                at, first = here.now + i, i < here.old
-                prior = lambda all, start, i=i, first=first: f.select(
-                    first, f.gep(acc, w[all], (here.before + i) * units), f.gep(acc, w[start], (r0 + i) * units)
-                )
+                at, first, row = here.now + i, i < here.old, lambda name, place: f.gep(acc, w[name], place * units)
+                own = r0 + i
+                before, cells = (here.before + i, at) if keep else (own, own)
+                h = f.select(first, row("out", here.before + i), row("h0", own))
+                c = f.select(first, row("cells", before), row("c0", own))
                 f.call("void", "cell", f.gep(acc, sums, i * cols), f.gep(acc, w["x"], at * (units * gates)), w["bias"],
-                       f.gep(acc, w["saved"], at * (units * kept)), prior("out", "h0"), f.gep(acc, w["out"], at * units),
-                       prior("cells", "c0"), f.gep(acc, w["cells"], at * units), u, units)  # fmt: skip
+                       f.gep(acc, w["saved"], at * (units * kept)), h, row("out", at), c, row("cells", cells), u,
+                       units)  # fmt: skip
     return m
 
 
@@ -144,7 +146,7 @@ def moment(f: Function, w: dict[str, V], s: V, r0: V) -> Moment:
     return m
 
 
-def cell(m: Module, kind: str, acc: str, n: int, fma: bool) -> None:
+def cell(m: Module, kind: str, acc: str, n: int, fma: bool, keep: bool) -> None:
     """Defines cell(sums, x, bias, saved, h, out, c, cell, u, units): one row's group of units, one step."""
     f = m.function(
         "internal void cell(ptr sums, ptr x, ptr bias, ptr saved, ptr h, ptr out, ptr c, ptr cell, i64 u, i64 units)",
@@ -168,17 +170,17 @@ def cell(m: Module, kind: str, acc: str, n: int, fma: bool) -> None:
             new = f.fma(f_, row.load(c), i * g)
             row.store(new, cells)
             row.store(o * tanh(new), out)
-            keep = [i, f_, g, o]
+            made = [i, f_, g, o]
         elif kind == "gru":
             r, z = sigmoid(given[0] + total[0]), sigmoid(given[1] + total[1])
             new = tanh(f.fma(r, total[2], given[2]))
             row.store(f.fma(z, row.load(h) - new, new), out)
-            keep = [r, z, new, total[2]]
+            made = [r, z, new, total[2]]
         else:
             pre = given[0] + total[0]
             row.store(tanh(pre) if kind == "tanh" else f.select(pre < 0, 0, pre), out)
-            keep = []
-        for j, value in enumerate(keep):
+            made = []
+        for j, value in enumerate(made if keep else ()):
             row.store(value, saved, units * j)
 
 
@@ -277,11 +279,14 @@ def cell_back(m: Module, kind: str, acc: str, n: int, fma: bool) -> None:
 
 
 @cache
-def kernel(dtype: str, kind: str, back: bool) -> Code:
+def kernel(dtype: str, kind: str, back: bool, keep: bool) -> Code:
     native = engine()
-    parts = [("kernel", "recurrent"), ("dtype", dtype), ("kind", kind), ("back", back)]
+    parts = [("kernel", "recurrent"), ("dtype", dtype), ("kind", kind), ("back", back), ("keep", keep)]
+    write = (
+        (lambda: backward_text(native.target, dtype, kind)) if back else lambda: text(native.target, dtype, kind, keep)
+    )
     return native.load(
-        lambda: str((backward_text if back else text)(native.target, dtype, kind)),
+        lambda: str(write()),
         ["pack", "k"],
         parts=parts,
         level=LIGHT,
@@ -299,10 +304,10 @@ def rows_of(batch: int) -> int:
 
 
 def plan(kind: str, back: bool, x: Array, batch: int, times: int, reverse: bool, weight: Array, at: int, results: Sequence[Result],
-         args: Sequence[tuple[int, int]]) -> Plan:  # fmt: skip
+         args: Sequence[tuple[int, int]], keep: bool = True) -> Plan:  # fmt: skip
     """Packing, and the walk; `weight` is argument `at`."""
     dtype, gates, units = x.dtype.name, GATES[kind], weight.shape[1]
-    code = kernel(dtype, kind, back)
+    code = kernel(dtype, kind, back, keep)
     acc = TYPES[dtype][1]
     n, _ = shape(engine().target, acc)
     cols, word = 2 * n, size(acc)
@@ -328,20 +333,24 @@ def suits(*arrays: Array) -> bool:
 
 
 def forward(kind: str, x: Array, h0: Array, c0: Array, weight: Array, bias: Array, sizes: Array, starts: Array,
-            reverse: bool) -> tuple[Array, Array, Array] | None:  # fmt: skip
-    """(hidden states, what the derivative needs, cell states) of rows x of gates' sums, one layer and direction."""
+            reverse: bool, keep: bool = True) -> tuple[Array, Array, Array] | None:  # fmt: skip
+    """(hidden states, what the derivative needs, cell states) of rows x of gates' sums, one layer and direction.
+
+    With nothing to `keep`, the second is empty and the third has the last cells only.
+    """
     args = (x, h0, c0, weight, bias, sizes, starts)
 
     def make() -> Plan | None:
         if not suits(*args[:5]):
             return None
-        units = weight.shape[1]
-        shapes = (units, SAVED[kind] * units, units if kind == "lstm" else 0)
-        results = [Result(x.dtype, (len(x), s)) for s in shapes]
+        rows, units = len(x), weight.shape[1]
+        kept, cells = SAVED[kind] * units if keep else 0, units if kind == "lstm" else 0
+        shapes = ((rows, units), (rows, kept), (rows if keep else len(h0), cells))
+        results = [Result(x.dtype, s) for s in shapes]
         slots = [*((OUT, i) for i in range(3)), *((ARG, i) for i in (0, 1, 2, 4, 5, 6))]
-        return plan(kind, False, x, len(h0), len(sizes), reverse, weight, 3, results, slots)
+        return plan(kind, False, x, len(h0), len(sizes), reverse, weight, 3, results, slots, keep)
 
-    found: tuple[Array, Array, Array] | None = planned(("recurrent", kind, reverse), args, make)
+    found: tuple[Array, Array, Array] | None = planned(("recurrent", kind, reverse, keep), args, make)
     return found
 
 
