@@ -276,6 +276,13 @@ class TorchFunctionMode:
             unwatch()
 
 
+class BaseTorchFunctionMode(TorchFunctionMode):
+    """A mode that runs what it is offered: to derive modes from that change some functions."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
 def _torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
     """Tensor's own: run the function, and give its results the subclass's type."""
     if not all(issubclass(cls, t) for t in types):

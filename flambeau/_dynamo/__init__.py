@@ -132,7 +132,7 @@ def __getattr__(name: str) -> Any:
         from flambeau._capture.api import OptimizedModule
 
         return OptimizedModule
-    if name in ("eval_frame", "utils", "testing"):
+    if name in ("eval_frame", "utils", "testing", "compiled_autograd"):
         import importlib
 
         return importlib.import_module(f"flambeau._dynamo.{name}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from importlib import resources
+from importlib import import_module, resources
 from typing import Any
 
 from flambeau._inductor import config as config
 
-__all__ = ["cudagraph_mark_step_begin", "list_mode_options", "list_options"]
+__all__ = [
+    "aoti_compile_and_package",
+    "aoti_load_package",
+    "cudagraph_mark_step_begin",
+    "list_mode_options",
+    "list_options",
+]
 
 _LITE = ("reorder_for_peak_memory", "reorder_for_compute_comm_overlap", "triton.reorder_for_reducing_graph_partitions", "use_pre_grad_passes",
          "use_joint_graph_passes", "use_post_grad_passes", "use_dce", "allow_buffer_reuse")  # fmt: skip
@@ -65,7 +70,35 @@ def check(mode: str | None, options: dict[str, Any] | None) -> None:
             raise RuntimeError(f"Unexpected type of attr {key}, got {type(value).__name__} should be {kind}")
 
 
-def __getattr__(name: str) -> Callable[..., Any]:
+def aoti_compile_and_package(
+    exported_program: Any,
+    _deprecated_unused_args: Any = None,
+    _deprecated_unused_kwargs: Any = None,
+    *,
+    package_path: Any = None,
+    inductor_configs: dict[str, Any] | None = None,
+) -> Any:
+    """Compile an exported program and write it to a `.pt2` file (a path, a binary file, or a new file); gives that.
+
+    Of `inductor_configs`, `"aot_inductor.package_constants_in_so": False` leaves parameters and buffers out; the others are checked only.
+    """
+    check(None, inductor_configs)
+    return _package().compile_and_package(exported_program, package_path, inductor_configs or {})
+
+
+def aoti_load_package(path: Any, run_single_threaded: bool = False, device_index: int = -1) -> Any:
+    """The model that `aoti_compile_and_package` wrote, to be called."""
+    return _package().load_package(path)
+
+
+def _package() -> Any:
+    """The module of packages, which stands on `export`, two floors above."""
+    return import_module("flambeau._inductor.package")
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("package", "utils"):
+        return import_module(f"flambeau._inductor.{name}")
     if name == "compile":
         from flambeau._capture.backends import find
 
