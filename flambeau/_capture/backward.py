@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from flambeau import autograd
-from flambeau._capture import again
+from flambeau._capture import again, rewritten
 from flambeau._capture.breaks import Break
 from flambeau._eager import record
 from flambeau._eager.graph import TWICE, Node, node_of
@@ -183,7 +183,7 @@ def _execute(tracer: Any, roots: Any, keep: bool, create: bool, targets: dict[No
 def _through(tracer: Any, node: Node, slots: list[Any], create: bool) -> Sequence[Any]:
     """The gradients of a node's inputs."""
     if isinstance(node, (AsStridedBackward0, CopySlices)):
-        raise Break("backward() through a tensor that was written through one of its views")
+        return rewritten.through(tracer, node, slots[0])
     many = node.outs > 1 or bool(getattr(getattr(node, "op", None), "outputs", ()))
     if isinstance(node, BackwardCFunction):
         if node.materialize_grads:
