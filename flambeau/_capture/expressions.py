@@ -70,7 +70,7 @@ class Leaf:
 class Step:
     """One opaque piece of work: `ins` are expressions that it needs in memory, `outs` the leaves that it makes.
 
-    kind: "product" (ins @ ins), "library" (a routine with kernels of its own, by name), "call" (an eager operator), "gate" (where its
+    kind: "product" (ins @ ins, and a row that is added if there are three), "library" (a routine with kernels of its own, by name), "call" (an eager operator), "gate" (where its
     operand is true the call is refused: nothing that anybody sees is written before), "again" (its operand under another name, which is not to be
     had before `after` is).
     """

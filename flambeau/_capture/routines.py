@@ -142,7 +142,7 @@ def stand_in(s: Strided) -> Any:
 def by_library(step: Step) -> Any:
     """The step as a function of arrays."""
     if step.kind == "product":
-        return lambda x, y: np.matmul(x, y)
+        return lambda x, y, *row: np.add(np.matmul(x, y), *row) if row else np.matmul(x, y)
     if step.target in ("add_rows", "add_places"):
         return lambda g, index: _add(step, g, index)
     if step.target == "join":

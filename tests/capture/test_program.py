@@ -477,6 +477,32 @@ def test_attention_is_the_kernels_of_eager(b, h, tq, tk, d, e, dtype, mask, caus
             assert torch.equal(ours, eager)
 
 
+@needs_native
+def test_rows_are_added_to_products_on_the_way_to_memory():
+    x, w, b = torch.randn(24, 70), torch.randn(130, 70), torch.randn(130)
+    p = agree(F.linear, x, w, b)
+    assert (p.kernels, p.calls) == (1, 0)
+    assert agree(lambda x, w, b: F.linear(x, w, b).relu(), x, w, b).kernels == 2  # a kernel adds, anyway
+    assert agree(lambda x, w, b: (x @ w.t(), x @ w.t() + b), x, w, b).kernels == 2  # the product itself is wanted, too
+    whole = torch.randn(24, 130)
+    assert agree(lambda x, w, b: x @ w.t() + b, x, w, whole).kernels == 2
+    turned = torch.randn(5, 24, 70).transpose(0, 1)
+    assert agree(F.linear, turned, w, b).kernels == 2  # the turned batch becomes rows, and is multiplied
+    few = torch.randn(10, 70), torch.randn(10)
+    assert agree(F.linear, x, *few).kernels == 2
+    p = agree(lambda x, w, b, v: F.linear(F.linear(x, w, b), v, b), x, w, b, torch.randn(130, 130))
+    assert p.kernels == 2
+
+    def later(x, w, b):
+        y = F.linear(x, w, b)
+        b.mul_(2)
+        return y
+
+    ours, theirs = b.clone(), b.clone()
+    assert torch.equal(torch.compile(later)(x, w, ours), later(x, w, theirs))
+    assert torch.equal(ours, theirs)
+
+
 def test_recurrent_layers_are_called():
     class Model(nn.Module):
         def __init__(self):
