@@ -30,8 +30,12 @@ def _by_rate(schema: str) -> dict[str, str]:
 
 # (namespace, name) -> where the function is, and the schema of each overload
 PLAIN: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
+    ("profiler", "_record_function_enter"): ("", {"default": "(str name, str? args=None) -> Tensor"}),
     ("profiler", "_record_function_enter_new"): ("", {"default": f"(str name, str? args=None) -> {_RECORD}"}),
-    ("profiler", "_record_function_exit"): ("", {"_RecordFunction": f"({_RECORD} record) -> ()"}),
+    ("profiler", "_record_function_exit"): (
+        "",
+        {"default": "(Tensor handle) -> ()", "_RecordFunction": f"({_RECORD} record) -> ()"},
+    ),
     ("aten", "_fused_adam_"): ("_eager.fused", _by_rate(_ADAM)),
     ("aten", "_fused_adamw_"): ("_eager.fused", _by_rate(_ADAM)),
     ("aten", "_fused_sgd_"): ("_eager.fused", _by_rate(_SGD)),
@@ -168,8 +172,22 @@ def _record_function_enter_new(name: str, args: str | None = None) -> Any:
     return record_function(name, args).__enter__()
 
 
+_ranges: dict[int, Any] = {}  # open ranges whose handle is a tensor
+
+
+def _record_function_enter(name: str, args: str | None = None) -> Any:
+    """The older form, whose handle is a tensor: the bytes of a number."""
+    import flambeau
+
+    record = _record_function_enter_new(name, args)
+    _ranges[id(record)] = record
+    return flambeau.tensor(list(id(record).to_bytes(8, "little")), dtype=flambeau.uint8)
+
+
 def _record_function_exit(record: Any) -> None:
     """End the range."""
+    if hasattr(record, "tolist"):
+        record = _ranges.pop(int.from_bytes(bytes(record.tolist()), "little"))
     record.__exit__(None, None, None)
 
 

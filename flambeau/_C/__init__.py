@@ -120,14 +120,14 @@ class _VariableFunctions(metaclass=_VariableFunctionsMeta):
 
 _LATE = {
     "PyTorchFileReader": "_archives", "PyTorchFileWriter": "_archives", "DispatchKey": "_dispatch", "DispatchKeySet": "_dispatch", "_ExcludeDispatchKeyGuard": "_dispatch",
-    "_functorch": "_functorch", "_distributed_c10d": "_distributed_c10d", "_distributed_rpc": "_distributed_rpc", "ScriptObject": "_script", "_cpu": "_cpu", "_valgrind_supported_platform": "_valgrind", "_valgrind_toggle": "_valgrind",
-    "_valgrind_toggle_and_dump_stats": "_valgrind", "ScriptMethod": "_script",
+    "_functorch": "_functorch", "_distributed_c10d": "_distributed_c10d", "_distributed_rpc": "_distributed_rpc", "ScriptObject": "_script", "_cpu": "_cpu", "_profiler": "_profiler", "_valgrind_supported_platform": "_valgrind", "_valgrind_toggle": "_valgrind",
+    "_valgrind_toggle_and_dump_stats": "_valgrind", "ScriptMethod": "_script", "FunctionSchema": "_script", "Argument": "_script",
     **dict.fromkeys((
         "Graph", "Node", "Value", "Block", "Type", "ListType", "DictType", "TupleType", "OptionalType", "UnionType", "FutureType", "AwaitType",
         "ClassType", "EnumType", "InterfaceType", "AnyType", "BoolType", "ComplexType", "DeviceObjType", "FloatType", "IntType", "NoneType",
         "NumberType", "StreamObjType", "StringType", "TensorType", "_jit_set_profiling_mode", "_jit_set_profiling_executor", "_jit_set_autocast_mode",
         "_jit_set_texpr_fuser_enabled", "_jit_texpr_fuser_enabled", "_jit_override_can_fuse_on_cpu", "_jit_override_can_fuse_on_gpu",
-        "_jit_can_fuse_on_cpu", "_jit_can_fuse_on_gpu",
+        "_jit_can_fuse_on_cpu", "_jit_can_fuse_on_gpu", "_jit_clear_class_registry",
     ), "_script"),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau._ground.function_schema import Argument as Argument, FunctionSchema as FunctionSchema
 from flambeau.jit._language import core, types as ty
 from flambeau.jit._language.run import ScriptObject as ScriptObject
 from flambeau.jit._script import ScriptMethod as ScriptMethod
@@ -73,3 +74,10 @@ def _jit_can_fuse_on_cpu() -> bool:
 
 def _jit_can_fuse_on_gpu() -> bool:
     return _switches["gpu"]
+
+
+def _jit_clear_class_registry() -> None:
+    """Forget which Python classes were compiled: they are compiled again where they are used."""
+    from flambeau.jit import _state
+
+    _state._clear_class_state()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._values.device import META
-from flambeau._values.shape import contiguous_strides, elementwise_strides
+from flambeau._values.shape import contiguous_strides, elementwise_strides, infer, view_strides
 
 _marked: dict[Any, Any] = {}
 
@@ -65,18 +65,57 @@ class MetaArray:
         made.torch_device = self.torch_device
         return made
 
-    def transpose(self, *order: int) -> MetaArray:
+    T = property(lambda self: self.transpose(*reversed(range(self.ndim))))
+
+    def swapaxes(self, i: int, j: int) -> MetaArray:
+        order = list(range(self.ndim))
+        order[i], order[j] = order[j], order[i]
+        return self.transpose(*order)
+
+    def transpose(self, *order: Any) -> MetaArray:
+        order = tuple(order[0]) if len(order) == 1 and not isinstance(order[0], int) else order
         return self._seen(tuple(self.shape[d] for d in order), tuple(self.strides[d] for d in order))
 
-    def __getitem__(self, index: Any) -> MetaArray:
+    def __getitem__(self, index: Any) -> Any:
         if index is Ellipsis:
             return self._seen(self.shape, self.strides)
-        return lifted(stand_in(self)[index])
+        parts = index if isinstance(index, tuple) else (index,)
+        if not all(p is None or p is Ellipsis or isinstance(p, (slice, int, np.integer)) for p in parts):
+            return lifted(stand_in(self)[index])
+        # NumPy walks memory that is not there: what is taken is a view, whose elements nobody reads
+        whole = np.lib.stride_tricks.as_strided(np.empty((), bare(self.dtype)), self.shape, self.strides)
+        part = whole[parts if Ellipsis in parts else (*parts, ...)]
+        there = part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+        steps = list(part.strides)
+        if None in parts:  # NumPy's new dims have no stride, PyTorch's that of all that follows
+            for d in reversed(range(part.ndim)):
+                if part.shape[d] == 1 and not steps[d]:
+                    steps[d] = part.shape[d + 1] * steps[d + 1] if d + 1 < part.ndim else self.dtype.itemsize
+        return self._seen(part.shape, steps, there if part.size else 0)
 
-    def _seen(self, shape: Any, strides: Any) -> MetaArray:
-        """A view that begins where the array does."""
+    def view(self, dtype: Any) -> MetaArray:
+        """The same bytes as numbers of another size: along the last dim there are more of them, or fewer."""
+        d = np.dtype(dtype)
+        if d.itemsize == self.dtype.itemsize:
+            made = self._seen(self.shape, self.strides)
+        else:
+            last = self.shape[-1] * self.dtype.itemsize // d.itemsize
+            made = self._seen((*self.shape[:-1], last), (*self.strides[:-1], d.itemsize))
+        made.dtype = marked(d)
+        return made
+
+    def reshape(self, *shape: Any) -> MetaArray:
+        sizes = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        sizes = tuple(infer(sizes, self.size))
+        steps = view_strides(self.shape, tuple(s // self.dtype.itemsize for s in self.strides), sizes)
+        if steps is None:
+            return MetaArray(sizes, self.dtype)
+        return self._seen(sizes, tuple(s * self.dtype.itemsize for s in steps))
+
+    def _seen(self, shape: Any, strides: Any, further: int = 0) -> MetaArray:
+        """A view that begins where the array does, or some bytes further on."""
         made = MetaArray(shape, self.dtype, strides)
-        made.torch_device, made.base, made.start = self.torch_device, self, self.start
+        made.torch_device, made.base, made.start = self.torch_device, self, self.start + further
         return made
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -106,6 +145,44 @@ def _in_order(a: MetaArray) -> bool:
             return bool(a.size == 0)
         step = step * n
     return True
+
+
+class NoMoveError(Exception):
+    """A body does more than move."""
+
+
+class _Moves:
+    """The kernel language for the bodies of views: where the elements of a result would lie."""
+
+    def reshape(self, x: Any, shape: Any) -> Any:
+        return x.reshape(tuple(shape))
+
+    def permute(self, x: Any, dims: Any) -> Any:
+        return x.transpose(*dims)
+
+    def expand(self, x: Any, shape: Any) -> Any:
+        new = len(shape) - x.ndim
+        own = [0 if n == 1 and m != 1 else s for n, m, s in zip(x.shape, shape[new:], x.strides, strict=True)]
+        return x if x.shape == tuple(shape) else x._seen(tuple(shape), (0,) * new + tuple(own))
+
+    def slice(self, x: Any, dim: int, start: int, stop: int, step: int = 1) -> Any:
+        return x[(slice(None),) * (dim % x.ndim) + (slice(start, stop, step),)]
+
+    def library(self, name: str, x: Any = None, **given: Any) -> Any:
+        if name not in ("strided", "as_strided"):
+            raise NoMoveError(name)
+        d = x.dtype if given.get("dtype") is None else np.dtype(given["dtype"])
+        made = x._seen(tuple(given["shape"]), tuple(s * d.itemsize for s in given["strides"]))
+        made.dtype = marked(d)
+        if given.get("offset") is not None:
+            made.start = given["offset"] * d.itemsize
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        raise NoMoveError(name)
+
+
+MOVES = _Moves()
 
 
 def stand_in(a: Any, element: int = 1) -> Any:

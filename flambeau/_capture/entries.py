@@ -58,6 +58,7 @@ from flambeau._capture.stance import stance
 from flambeau._capture.tracer import Tracer
 from flambeau._capture.waiting import Partial, Place
 from flambeau._dynamo import config
+from flambeau._dynamo.utils import count_graph, counters
 from flambeau._eager import autocast
 from flambeau._eager.modes import MODES, STATE
 from flambeau._ground import dumps
@@ -381,6 +382,7 @@ class Function:
             assert stopped is not None
             self.breaks.append(stopped.settle())
             logs.broken(self.fn, stopped)
+            counters["graph_break"][stopped.reason] += 1
         replay.collect()
         chosen = tr.recorder.chosen
         if chosen and leaks(tr.recorder.lines, replay.outputs, chosen):
@@ -424,6 +426,7 @@ class Function:
                 program.compile(backend, [x for _, _, x in program.inputs], known and known[1])
             if backend is backends.native and known is None:
                 recalled.note(program, written)
+            count_graph(program.count)
             if getattr(program.run, "writes", False):
                 counted = [f"{tr.guards.counter(program.inputs[i][0])}[0] += {n}" for i, n in written.items()]
             tr.guards.scope["program"] = program.call(bool(STATE.autocast))
@@ -458,6 +461,7 @@ class Function:
         )
         tr.guards.scope.update(names)
         run = build("entry", text, tr.guards.scope, kept=True)
+        counters["frames"].update(total=1, ok=1)
         return Entry(run, text, tr, program, stopped)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import sys
 import warnings
@@ -9,6 +10,15 @@ from collections.abc import Iterator
 from typing import Any
 
 warn_once_cache: set[str] = set()
+
+counters: collections.defaultdict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+"""What was compiled so far: "frames" (functions and what follows a break), "stats" (graphs and their operators), "graph_break" (why)."""
+
+
+def count_graph(operators: int) -> None:
+    """One more graph."""
+    counters["stats"]["calls_captured"] += operators
+    counters["stats"]["unique_graphs"] += 1
 
 
 def warn_once(msg: str, stacklevel: int = 1) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from flambeau._backends import meta
@@ -29,6 +30,9 @@ def run(op: Op, arrays: tuple[Any, ...], steps: Any = None) -> Any:
         if meta.has_meta(arrays):
             if op.custom is not None:
                 return call_body(op, op.run, (K,), arrays)
+            if op.view and type(arrays[0]) is meta.MetaArray:
+                with suppress(meta.NoMoveError, AttributeError):
+                    return call_body(op, op.run, (meta.MOVES,), arrays)
             return meta.lifted(call_body(op, op.run, (K,), meta.lowered(arrays, op.indices)))
         return call_body(op, op.run, (kernel_for(arrays, steps),), arrays)
     except ValueError:

@@ -57,7 +57,7 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
         from flambeau._eager.create import NO_PINNED
 
         raise RuntimeError(NO_PINNED)
-    t = wrap(array_of(data, dtypes.asked(dtype, "tensor"), copy=True))
+    t = fresh(wrap(array_of(data, dtypes.asked(dtype, "tensor"), copy=True)))
     if device is not None or default_device.get() is not CPU:
         t = on(t, device)
     if requires_grad:
@@ -65,6 +65,15 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         t.requires_grad = True
     return inferred(t) if STATE.inference else t
+
+
+def fresh(t: Tensor) -> Tensor:
+    """A tensor that was just made from data, as modes that see operators have it."""
+    if not (MODES and STATE.dispatch_modes):
+        return t
+    from flambeau._eager.call import HOOKS
+
+    return HOOKS["seen"]("lift_fresh", t)
 
 
 def on(t: Tensor, where: Any) -> Tensor:
@@ -330,14 +339,14 @@ def from_numpy(ndarray: Any) -> Tensor:
         warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means writing to this tensor will "
                       "result in undefined behavior. You may want to copy the array to protect its data or make it writable before converting it to a "
                       "tensor. This type of warning will be suppressed for the rest of this program.", UserWarning, stacklevel=2)  # fmt: skip
-    return wrap(ndarray.view(np.ndarray))
+    return fresh(wrap(ndarray.view(np.ndarray)))
 
 
 def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) -> Tensor:
     """`data` as a tensor, sharing memory (and history) where that is possible."""
     if isinstance(data, Tensor):
         return data if dtype is None and device is None else data.to(device=device, dtype=dtype)
-    return on(wrap(array_of(data, dtypes.asked(dtype, "as_tensor"), copy=False)), device)
+    return on(fresh(wrap(array_of(data, dtypes.asked(dtype, "as_tensor"), copy=False))), device)
 
 
 def asarray(
@@ -525,7 +534,7 @@ __all__ = ["as_tensor", "asarray", "from_numpy", "node_of", "tensor", "to"]
 def new_tensor(self: Tensor, data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
                pin_memory: bool = False) -> Tensor:  # fmt: skip
     """A new tensor with a copy of `data`, by default of this tensor's dtype and on its device."""
-    t = wrap(array_of(data, self.dtype if dtype is None else dtype, copy=True))
+    t = fresh(wrap(array_of(data, self.dtype if dtype is None else dtype, copy=True)))
     where = self.device if device is None else device
     t = on(t, where)
     return t.requires_grad_(True) if requires_grad else t

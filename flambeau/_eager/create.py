@@ -35,7 +35,9 @@ def _described(op: Op, arrays: tuple[Any, ...]) -> Any:
     if any(n < 0 for n in size):
         return bodies.run(op, arrays)
     small = bodies.run(op, (*arrays[:at], (0,) * len(size), *arrays[at + 1 :])) if size else bodies.run(op, arrays)
-    return meta.MetaArray(size, np.asarray(small).dtype)
+    dtype = np.asarray(small).dtype
+    stride = next((v for p, v in zip(op.params, arrays, strict=True) if p.name == "stride"), None)
+    return meta.MetaArray(size, dtype, None if stride is None else tuple(s * dtype.itemsize for s in stride))
 
 
 def require(t: Tensor) -> None:

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from itertools import count
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,6 +76,18 @@ class Node:
             self.saved = None
 
     # ---- PyTorch's public face of a node ----
+
+    if not TYPE_CHECKING:  # else every attribute would be one
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_saved_"):
+                names = saved_names(type(self))
+                if name[7:] in names:
+                    return seen(self, names[name[7:]])
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(f"_saved_{n}" for n in saved_names(type(self)))]
 
     def name(self) -> str:
         return type(self).__name__
@@ -230,6 +242,33 @@ def stale(node: Node, i: int, t: Tensor, expected: int, output: int | None = Non
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"{what} is at version {version(t)}; expected version {expected} instead. {HINT}"
     )
+
+
+def saved_names(cls: type[Node]) -> dict[str, int]:
+    """What a node saves, by the names that PyTorch gives it (`_saved_self`, `_saved_result`), and where."""
+    op, names = getattr(cls, "op", None), getattr(cls, "names", ())
+    if op is None:
+        return {}
+    fields = op.outputs or ("out",)
+    spoken = {"input": op.receiver} | {n: "result" if len(fields) == 1 else f"result{i}" for i, n in enumerate(fields)}
+    found = {}
+    for i, n in enumerate(names):
+        base = n.removesuffix("_shape")
+        if base == n:
+            found[spoken.get(n, n)] = i
+        elif n not in spoken:
+            found[f"{spoken.get(base, base)}_sym_sizes"] = i
+    return found
+
+
+def seen(node: Node, i: int) -> Any:
+    """A saved value, as users see it: a result has the history that it was given."""
+    value = unpack(node)[i]
+    if isinstance(value, Tensor) and i in getattr(node, "output_saved", ()):
+        value = saved_alias(value)
+        value._node, value._nr = node, 0
+        value.requires_grad = True
+    return value
 
 
 def unpack(node: Node) -> tuple[Any, ...]:

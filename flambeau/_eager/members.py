@@ -268,6 +268,8 @@ class _Members:
         """Nested lists of Python numbers; a number for a 0-d tensor."""
         if MODES:
             _asked(self, "tolist()")
+        if type(self) not in PLAIN and type(self).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            raise RuntimeError(f".tolist() is not supported for tensor subclasses, got {type(self).__name__}")
         a = self._a
         if self.is_quantized:
             raise RuntimeError("load_scalar: invalid type")
@@ -315,7 +317,7 @@ class _Members:
             if a.size == 0:
                 raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
-        if self.is_quantized or LAYOUTS.get(type(a)) == "sparse":
+        if self.is_quantized or LAYOUTS.get(type(a)) == "sparse" or _seen_by_others(self):
             return bool(self.item())
         return bool(a.item() if a.dtype.kind != "V" else float(a.reshape(())))
 
@@ -334,7 +336,7 @@ class _Members:
         a = self._a
         if a.size != 1 or a.dtype.kind not in "iub":
             raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(a.item())
+        return int(self.item() if _seen_by_others(self) else a.item())
 
     def __format__(self: Any, format_spec: str) -> str:
         if (self._a.ndim == 0 and type(self) is Tensor) or (self._a.ndim == 0 and format_spec):
@@ -348,6 +350,8 @@ class _Members:
         if MODES:
             _asked(self, "in")
         if isinstance(element, (Tensor, int, float, complex, bool)):
+            if _seen_by_others(self):
+                return bool((self == element).any().item())
             e = element._a if isinstance(element, Tensor) else element
             return bool((self._a == e).any())
         raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
@@ -489,6 +493,11 @@ def _asked(t: Any, what: str) -> None:
         STATE.recorder.read(t, what)
     elif STATE.readers:
         STATE.readers[-1](t, what)
+
+
+def _seen_by_others(t: Any) -> bool:
+    """Whether elements are asked for through an operator: a mode, or t's class, may answer."""
+    return bool(MODES and STATE.dispatch_modes) or type(t) not in PLAIN
 
 
 def _acts_plain(cls: Any) -> bool:

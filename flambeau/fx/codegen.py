@@ -77,7 +77,7 @@ def _is_from_torch(obj: Any) -> bool:
     if isinstance(obj, (OpOverload, OpOverloadPacket)):
         return True
     module = getattr(obj, "__module__", None)
-    if module is None or not (module == "flambeau" or module.startswith("flambeau.")):
+    if module is None or module.partition(".")[0] not in ("flambeau", "torch"):  # classes say torch, as they do there
         return False
     try:
         path = _get_qualified_name(obj).split(".")[1:]

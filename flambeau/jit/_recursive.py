@@ -727,3 +727,14 @@ def script_module(module: Any) -> Any:
 def wrap_cpp_module(cpp_module: Any) -> Any:
     """The module of a compiled handle."""
     return cpp_module.module
+
+
+class ConcreteTypeStore:
+    """Where PyTorch keeps the types of modules that were compiled. They are compiled one by one here, and nothing is kept."""
+
+    def __init__(self) -> None:
+        self.type_store: dict[Any, Any] = {}
+        self.methods_compiled: set[Any] = set()
+
+
+concrete_type_store = ConcreteTypeStore()

@@ -1,4 +1,4 @@
-"""Private modules of PyTorch's compiler that programs use: logs, lists of pointwise steps, caches, the backward switch."""
+"""Private modules of PyTorch's compiler that programs use: counters, logs, lists of pointwise steps, caches, the backward switch."""
 
 import logging
 
@@ -22,6 +22,25 @@ def test_functions_of_lists(agree):
         ]
 
     agree(program, rand(3), rand(3), grads=0)
+
+
+def test_counters_of_what_was_compiled(agree):
+    def program(fl):
+        from importlib import import_module
+
+        counters = import_module(f"{fl.__name__}._dynamo.utils").counters
+        counters.clear()
+
+        def f(x):
+            x = x + 1
+            fl._dynamo.graph_break()
+            return x.sin().cos()
+
+        for fn in (f, lambda x: x * 2):
+            fl.compile(fn, backend="eager")(fl.ones(3))
+        return [dict(counters["frames"]), dict(counters["stats"]), list(counters["graph_break"].values())]
+
+    agree(program)
 
 
 def test_the_switch_for_backward_passes(agree):

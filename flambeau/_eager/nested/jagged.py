@@ -327,7 +327,7 @@ def unbind(input: Any, dim: int = 0) -> Any:
     r, v = input._a.ragged, values_of(input)
     if r.lengths is None:
         return tuple(v.split(r.counts.tolist(), r.at - 1))
-    return [v.narrow(r.at - 1, s, n) for s, n in zip(r.offsets._a.tolist(), r.lengths._a.tolist(), strict=False)]
+    return tuple(v.narrow(r.at - 1, s, n) for s, n in zip(r.offsets._a.tolist(), r.lengths._a.tolist(), strict=False))
 
 
 @jagged_reading("select.int")

@@ -179,6 +179,24 @@ def get_optimizer_state_dict(model: Any, optimizers: Any, *, submodules: set[Any
     return _flattened(out) if options.flatten_optimizer_state_dict else out
 
 
+def _init_optim_state(optim: Optimizer) -> None:
+    """Make an optimizer's state, where it has none and there are no gradients, by a step that changes nothing."""
+    groups = optim.param_groups
+    if optim.state or any(p.grad is not None for g in groups for p in g["params"]):
+        return
+    for p in (p for g in groups for p in g["params"] if p.requires_grad):
+        p.grad = flambeau.zeros_like(p)
+    rates = [g.get("lr") for g in groups]
+    for g, rate in zip(groups, rates, strict=True):
+        if rate is not None:
+            g["lr"] = flambeau.tensor(0.0) if isinstance(rate, flambeau.Tensor) else 0.0
+    optim.step(closure=None)
+    for g, rate in zip(groups, rates, strict=True):
+        if rate is not None:
+            g["lr"] = rate
+    optim.zero_grad(set_to_none=True)
+
+
 def _flattened(state: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {f"state.{n}.{k}": v for n, entry in state["state"].items() for k, v in entry.items()}
     for group in state[_PG]:

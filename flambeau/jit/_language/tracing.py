@@ -250,7 +250,7 @@ class Tracer:
 
     def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         """Asked by the general lane before it runs an operator."""
-        if STATE.current is not self:
+        if STATE.current is not self or any(_asks(v) for v in values):
             return NotImplemented
         if op.aten in APART:
             given = {p.name: v for p, v in zip(op.params, values, strict=True)}
@@ -461,6 +461,13 @@ _OURS = os.path.dirname(flambeau.__file__) + os.sep
 _MODULES = os.path.join(_OURS, "nn", "")
 _CUDNN = ("benchmark", "deterministic", "cudnn_enabled", "allow_tf32")
 _WIDE = {float: flambeau.float64, complex: flambeau.complex128}  # the dtypes of numbers that become tensors
+
+
+def _asks(v: Any) -> bool:
+    """Whether v is no tensor, and its class says what functions do with it: what that calls is traced."""
+    if isinstance(v, (list, tuple)) and not hasattr(type(v), "__torch_function__"):
+        return any(_asks(x) for x in v)
+    return not isinstance(v, Tensor) and hasattr(type(v), "__torch_function__")
 
 
 def _sliced(i: Any) -> Any:

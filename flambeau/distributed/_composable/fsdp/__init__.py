@@ -2,6 +2,11 @@
 
 from flambeau.distributed.fsdp import (
     FSDPModule as FSDPModule,
-    MixedPrecisionPolicy as MixedPrecisionPolicy,
     fully_shard as fully_shard,
+    register_fsdp_forward_method as register_fsdp_forward_method,
+)
+from flambeau.distributed.fsdp.api import (
+    CPUOffloadPolicy as CPUOffloadPolicy,
+    MixedPrecisionPolicy as MixedPrecisionPolicy,
+    OffloadPolicy as OffloadPolicy,
 )

@@ -1,14 +1,20 @@
-"""Layers spread over ranks: not there yet. The styles can be named and asked about."""
+"""Layers spread over ranks: plans can be described; carrying them out is not there yet."""
 
-from flambeau.distributed._absent import absent_class, absent_function
+from flambeau.distributed._absent import absent_function
+from flambeau.distributed.tensor.parallel.style import (
+    ColwiseParallel as ColwiseParallel,
+    ParallelStyle as ParallelStyle,
+    PrepareModuleInput as PrepareModuleInput,
+    PrepareModuleInputOutput as PrepareModuleInputOutput,
+    PrepareModuleOutput as PrepareModuleOutput,
+    RowwiseParallel as RowwiseParallel,
+    SequenceParallel as SequenceParallel,
+)
 
 _PATH = "torch.distributed.tensor.parallel"
-ParallelStyle = absent_class(f"{_PATH}.ParallelStyle")
-ColwiseParallel = absent_class(f"{_PATH}.ColwiseParallel")
-RowwiseParallel = absent_class(f"{_PATH}.RowwiseParallel")
-SequenceParallel = absent_class(f"{_PATH}.SequenceParallel")
-PrepareModuleInput = absent_class(f"{_PATH}.PrepareModuleInput")
-PrepareModuleInputOutput = absent_class(f"{_PATH}.PrepareModuleInputOutput")
-PrepareModuleOutput = absent_class(f"{_PATH}.PrepareModuleOutput")
 parallelize_module = absent_function(f"{_PATH}.parallelize_module")
 loss_parallel = absent_function(f"{_PATH}.loss_parallel")
+__all__ = [
+    "ColwiseParallel", "ParallelStyle", "PrepareModuleInput", "PrepareModuleInputOutput", "PrepareModuleOutput", "RowwiseParallel", "SequenceParallel",
+    "loss_parallel", "parallelize_module",
+]  # fmt: skip
