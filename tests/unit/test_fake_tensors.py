@@ -158,3 +158,19 @@ def test_views_of_meta_tensors_lie_as_those_of_others(agree, text):
         ]
 
     agree(program)
+
+
+def test_fake_tensors_go_through_graphs(agree):
+    def program(fl):
+        m = import_module(f"{fl.__name__}.fx.passes.fake_tensor_prop")
+        graph = fl.fx.symbolic_trace(lambda x, y: fl.relu(x @ y).sum(0).unsqueeze(1))
+        out = m.FakeTensorProp(graph).propagate(fl.ones(2, 3), fl.ones(3, 4))
+        mode = fakes(fl).FakeTensorMode()
+        with mode:
+            net = fl.nn.Sequential(fl.nn.Linear(3, 4), fl.nn.ReLU())
+        traced = fl.fx.symbolic_trace(net)
+        m.FakeTensorProp(traced, mode).propagate(fl.ones(2, 3))
+        notes = [n.meta["val"] for g in (graph, traced) for n in g.graph.nodes if "val" in n.meta]
+        return told(out, *notes)
+
+    agree(program)
