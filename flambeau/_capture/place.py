@@ -12,6 +12,8 @@ from flambeau._kernel.record import Expr, parameter, toposort
 from flambeau._values.shape import contiguous_strides
 
 Ints = tuple[int, ...]
+# Words that compute nothing.
+FREE = {"param", "const", "iota", "reshape", "permute", "expand", "slice", "flip", "windows"}
 _ELEMENTWISE = WORDS | {"param", "const"}
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from flambeau._capture import mistakes, place
 from flambeau._capture.expressions import Leaf, Program, Result, Step, short
-from flambeau._capture.place import Place, Strided
+from flambeau._capture.foreseen import foresee
+from flambeau._capture.place import FREE, Place, Strided
 from flambeau._capture.sums import add_rows
 from flambeau._ground import dumps
 from flambeau._kernel.body import dump as dump_body
@@ -24,7 +25,6 @@ from flambeau._kernel.ir import COSTLY
 from flambeau._kernel.loops import Cut, Layout, lower, peeled
 from flambeau._kernel.record import FOLD, SCAN, Expr, parameter, toposort
 
-FREE = {"param", "const", "iota", "reshape", "permute", "expand", "slice", "flip", "windows"}
 STEPS = 48  # operations below a value from which on it is kept if several others need it
 FAILURES = (NotImplementedError, KeyError, AssertionError, TypeError, Cut)
 MEMORY = 1 << 13  # kernels that are remembered
@@ -189,6 +189,7 @@ class Schedule:
     # ---- which targets are one kernel ----
 
     def group(self) -> list[Unit]:
+        foresee(self)
         while True:
             self.cones: dict[Target, tuple[dict[Expr, None], dict[Expr, None]]] = {}
             units: list[Unit] = []
