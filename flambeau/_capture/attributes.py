@@ -281,6 +281,8 @@ def _class(tr: Tracer, cls: type, name: str) -> Any:
     meta = lookup(type(cls), name)
     if meta is not MISSING and hasattr(type(meta), "__set__"):
         v = getattr(cls, name)
+        if name == "__dict__" and cls.__flags__ & HEAP:
+            tr.register(v, tr.sources.anew("{}.__dict__", tr.constant(cls)))
         return v
     found = lookup(cls, name)
     if found is MISSING:

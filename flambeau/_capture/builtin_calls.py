@@ -111,6 +111,8 @@ def length(tr: Tracer, obj: Any) -> int:
     fn = lookup(type(obj), "__len__")
     if isinstance(fn, types.FunctionType):
         return tr.call(tr.load_attr(obj, "__len__"), (), {})
+    if type(obj) is types.MappingProxyType:
+        obj = tr.shown(obj)
     source = tr.source_of(obj)
     if source is not None and isinstance(obj, (dict, *LISTS, *SETS)):
         if tr.journal.touched(obj):

@@ -235,8 +235,10 @@ def _container(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, An
         return made
     if not args:
         return cls(**kwargs)
-    x = args[0]
+    x = tr.shown(args[0]) if type(args[0]) is types.MappingProxyType else args[0]
     if cls in (dict, collections.OrderedDict, collections.Counter):
+        if type(x) is types.MappingProxyType:
+            return cls(x, **kwargs)
         fn = lookup(type(x), "keys")
         if isinstance(x, dict):
             tr.scan(x)

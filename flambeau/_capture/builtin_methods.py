@@ -113,9 +113,10 @@ def _method(tr: Tracer, me: Any, name: str, args: tuple[Any, ...], kwargs: dict[
         return _of_dict(tr, me, name, args, kwargs)
     if isinstance(me, (*LISTS, *SETS)):
         return _of_sequence(tr, me, name, args, kwargs)
-    if type(me) in (type({}.keys()), type({}.values()), type({}.items())) or (
-        type(me) is types.MappingProxyType and tr.source_of(me) is None
-    ):
+    if type(me) is types.MappingProxyType:
+        me = tr.shown(me)
+        return _of_dict(tr, me, name, args, kwargs) if isinstance(me, dict) else getattr(me, name)(*args, **kwargs)
+    if type(me) in (type({}.keys()), type({}.values()), type({}.items())):
         return getattr(me, name)(*args, **kwargs)
     if isinstance(me, (types.FunctionType, types.MethodType)) and name in ("__call__", "__get__"):
         return tr.call(me, args, kwargs) if name == "__call__" else types.MethodType(me, args[0])

@@ -17,6 +17,7 @@ from flambeau._capture.recorder import lifted
 from flambeau._capture.tracer import MISSING, Tracer, is_constant, lookup
 from flambeau._eager.graph import serial
 from flambeau._eager.modes import STATE
+from flambeau._library.definition import CustomNode
 from flambeau._operators.op import Op
 from flambeau._ops import OpOverload, OpOverloadPacket
 from flambeau._tensor import Tensor
@@ -243,10 +244,13 @@ def _leaf(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def custom_backward(tr: Tracer, node: Any, slots: list[Any], create: bool) -> list[Any]:
-    """The gradients that the `backward` of a custom function gives: it is followed."""
+    """The gradients that the `backward` of a custom function, or operator, gives: it is followed."""
     from flambeau.autograd.function import Function
 
     cls = node._function
+    operator = isinstance(node, CustomNode)
+    if operator and node.definition.returns.endswith("[]"):
+        slots = [slots]
     written = cls.vjp if cls.backward is Function.backward else cls.backward
     tr.register(written, tr.constant(written))
     before, STATE.grad = STATE.grad, create
@@ -254,6 +258,8 @@ def custom_backward(tr: Tracer, node: Any, slots: list[Any], create: bool) -> li
         result = call(tr, written, (node, *slots), {})
     finally:
         STATE.grad = before
+    if operator:
+        return node.spread(result)
     result = result if isinstance(result, tuple) else (result,)
     n = len(node.needs_input_grad)
     if len(result) > n and all(r is None for r in result[n:]):

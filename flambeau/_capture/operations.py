@@ -146,8 +146,9 @@ def subscript(tr: Tracer, c: Any, key: Any) -> Any:
         return tr.get_item(c, key)
     if isinstance(c, (str, bytes, range)):
         return c[_plain_index(key)]
-    if isinstance(c, types.MappingProxyType) and tr.source_of(c) is None:
-        return c[_plain_index(key)]
+    if isinstance(c, types.MappingProxyType):
+        c = tr.shown(c)
+        return subscript(tr, c, key) if isinstance(c, dict) else c[_plain_index(key)]
     if isinstance(c, type):
         return c[key]  # type: ignore[index]  # list[int]
     raise Break(f"a {type(c).__name__} is indexed")
@@ -204,6 +205,8 @@ def iterate(tr: Tracer, x: Any) -> Any:
     """`iter(x)`."""
     if tr.native:
         return iter(x)
+    if isinstance(x, types.MappingProxyType):
+        x = tr.shown(x)
     if isinstance(x, Tensor):
         tr.examine(x)
         return iter(x)

@@ -265,16 +265,28 @@ class Recorder:
             self._draw(values)
         if into and op.view:
             return self._view_in_place(op, values, called)
-        r = self._run(op, values, into)
+        before, STATE.deferred = STATE.deferred, []
+        try:
+            r = self._run(op, values, into)
+            contexts = STATE.deferred
+        finally:
+            STATE.deferred = before
         v = self.emit("call", *called)
         v.effect = into or op.draws
         if into:
             v.sample = _sample(r)
         else:
             self._results(v, r, op)
+        for set_up in contexts:
+            set_up(self._followed)
         if self.packing and STATE.grad:
             self._pack(r)
         return r
+
+    def _followed(self, fn: Any, given: dict[str, Any]) -> None:
+        """A function of the user's that an operator calls."""
+        self.tracer.register(fn, self.tracer.constant(fn))
+        self.tracer.call(fn, (), given)
 
     def _pack(self, r: Any) -> None:
         """What derivatives keep goes through the hooks of saved tensors that are in force."""

@@ -7,6 +7,7 @@ its type (or its value, or its identity) becomes a guard. Whatever the function 
 from __future__ import annotations
 
 import collections
+import gc
 import re
 import types
 from typing import Any
@@ -55,6 +56,11 @@ def _is_enum(x: Any) -> bool:
     import enum
 
     return isinstance(x, enum.Enum)
+
+
+def behind(proxy: Any) -> Any:
+    """What a mappingproxy shows."""
+    return gc.get_referents(proxy)[0]
 
 
 def lookup(cls: type, name: str) -> Any:
@@ -462,13 +468,24 @@ class Tracer:
             return False
         if isinstance(c, (str, bytes, range)):
             return key in c
-        if isinstance(c, types.MappingProxyType) and source is None:
-            return key in c
+        if isinstance(c, types.MappingProxyType):
+            held = self.shown(c)
+            return self.has(held, key) if isinstance(held, dict) else key in held
         if isinstance(c, Tensor):
             return key in c  # type: ignore[attr-defined]
         if isinstance(c, (type({}.keys()), type({}.values()), type({}.items()))):
             return key in c
         raise Break(f"'in' of a {type(c).__name__}")
+
+    def shown(self, proxy: Any) -> Any:
+        """The dictionary behind a mappingproxy from outside, whose items are assumed like those of any; one that was made here is itself."""
+        source = self.source_of(proxy)
+        if source is None:
+            return proxy
+        held = behind(proxy)
+        if not isinstance(held, dict):
+            raise Break(f"a mappingproxy of a {type(held).__name__}")
+        return self.reach(held, self.sources.call(self.constant(behind), (source,), {}))
 
     def _without(self, c: Any, key: Tracked) -> bool:
         """Whether a number that changes is not among the constants of a dictionary or set, which is assumed (a count that meets no milestone)."""

@@ -39,6 +39,9 @@ class State(threading.local):
     recorder: Any = None  # what notes the operators of a capture
     copied: Any = None  # told of the copy that a derivative needs of what is overwritten: fn(tensor, copy)
     known: Any = None  # what knows how results lie, so that they need not be computed: see _capture.geometry
+    deferred: Any = (
+        None  # where a capture follows what custom operators keep for their derivatives: what is to be called then
+    )
     stand: Any = None  # what runs operators' bodies where arrays have no elements and sizes are expressions
 
 

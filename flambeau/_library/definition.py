@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -260,25 +261,32 @@ class CustomNode(BackwardCFunction):
 
     @classmethod
     def save(cls, node: Any, op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any) -> None:
-        d = cls.definition
         needed = iter([n is not None for n in node.next])
         node.needs_input_grad = tuple(
             [next(needed) for _ in v] if p.is_list and v is not None else next(needed) if p.is_tensor else False
             for p, v in zip(op.params, values, strict=True)
         )
+        node.metas = tuple(None if o is None else (o._a.shape, o._a.dtype) for o in outs)
+        if STATE.deferred is None:
+            cls.set_up(node, values, outs, lambda fn, given: fn(**given))
+        else:
+            STATE.deferred.append(functools.partial(cls.set_up, node, values, outs))
+
+    @classmethod
+    def set_up(cls, node: Any, values: Sequence[Any], outs: tuple[Any, ...], call: Callable[[Any, Any], Any]) -> None:
+        """Let the operator's `setup_context` note what its derivative needs: `call(fn, named arguments)`."""
+        d = cls.definition
         if d.setup_context is not None:
             n = sum(not p.keyword for p in d.parameters)
             output = outs[0] if len(outs) == 1 and not d.returns.startswith("(") else tuple(outs)
+            given = {"ctx": node, "inputs": tuple(values[:n]), "output": output}
+            if n < len(values):
+                given["keyword_only_inputs"] = {p.name: v for p, v in zip(d.parameters[n:], values[n:], strict=True)}
             before, STATE.grad = STATE.grad, False
             try:
-                if n < len(values):
-                    rest = {p.name: v for p, v in zip(d.parameters[n:], values[n:], strict=True)}
-                    d.setup_context(ctx=node, inputs=tuple(values[:n]), keyword_only_inputs=rest, output=output)
-                else:
-                    d.setup_context(ctx=node, inputs=tuple(values), output=output)
+                call(d.setup_context, given)
             finally:
                 STATE.grad = before
-        node.metas = tuple(None if o is None else (o._a.shape, o._a.dtype) for o in outs)
         _save(node, list(outs))
 
     def _call(self, gs: list[Any], create: bool) -> list[Any]:
@@ -288,6 +296,10 @@ class CustomNode(BackwardCFunction):
             result = self._function.backward(self, *([gs] if self.definition.returns.endswith("[]") else gs))
         finally:
             STATE.grad = before
+        return self.spread(result)
+
+    def spread(self, result: Any) -> list[Any]:
+        """What `backward` gave, as gradients of the tensors that went in."""
         result = list(result) if isinstance(result, tuple) else [result]
         params = [p for p in self.definition.op.params if not p.keyword]
         if len(result) != len(params):

@@ -5,7 +5,7 @@ import enum
 import functools
 import typing
 
-from tests.capture.world import calls, case, freeze, x
+from tests.capture.world import calls, case, freeze, whole, x
 
 
 @case
@@ -263,4 +263,23 @@ def multiple_inheritance(wrap):
     C.m = lambda self, t: t
     out += calls(g, (x(),))
     D.__bases__ = (C,)
+    return out + calls(g, (x(),))
+
+
+@whole
+def items_of_a_class(wrap):
+    class Table:
+        k = 3
+
+    def f(t):
+        names = vars(Table)
+        return t * Table.__dict__["k"] + ("j" in names) + len(names) + Table.__dict__.get("z", 0)
+
+    g = wrap(f)
+    out = calls(g, (x(),))
+    Table.k = 4
+    out += calls(g, (x(),))
+    Table.j = 1
+    out += calls(g, (x(),))
+    Table.z = 5
     return out + calls(g, (x(),))

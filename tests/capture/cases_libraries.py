@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import logging
+import types
 
 import flambeau as torch
 from flambeau import nn
@@ -249,3 +250,45 @@ def iterators_within_loops(wrap):
 
     g = wrap(f)
     return [freeze(g([x(), x(3, 1)])), freeze(g([x(), x(3, 1), x(3, 2)]))]
+
+
+@whole
+def arguments_bound_to_a_signature(wrap):
+    def forward(self, t, scale=2, *rest, mode="a", **more):
+        pass
+
+    signature = inspect.signature(forward)
+
+    def f(t, *args, **kwargs):
+        bound = signature.bind(None, t, *args, **kwargs)
+        bound.apply_defaults()
+        return t * bound.arguments["scale"] + (bound.arguments["mode"] == "a") + len(bound.arguments["more"])
+
+    g = wrap(f)
+    return [freeze(v) for v in (g(x()), g(x()), g(x(), 5), g(x(), 5, 6), g(x(), mode="b"), g(x(), z=1), g(x()))]
+
+
+@whole
+def read_only_tables(wrap):
+    held = {"a": 1.0, "b": 2.0}
+    table = types.MappingProxyType(held)
+
+    def f(t):
+        for k, v in table.items():
+            t = t + v * len(k)
+        if "c" in table:
+            t = t * 10
+        t = t + table["a"] + len(table) + table.get("z", 3) + len({**table}) + sum(dict(table).values())
+        return t, list(table), sorted(table.keys())
+
+    g = wrap(f)
+    out = [freeze(g(x()))]
+    held["a"] = 7.0
+    out.append(freeze(g(x())))
+    held["c"] = 1.0
+    out.append(freeze(g(x())))
+    del held["b"]
+    out.append(freeze(g(x())))
+    table = types.MappingProxyType({"a": 0.5})
+    out.append(freeze(g(x())))
+    return out

@@ -170,3 +170,48 @@ def test_accumulated_gradients_are_captured_a_few_times(counter):
         f(x, y)
     assert seen[0] + held.n == 24
     assert f._captures.first.captures <= 6
+
+
+def test_operators_of_ones_own_with_derivatives():
+    @torch.library.custom_op("captured::scaled", mutates_args=())
+    def scaled(x: torch.Tensor, w: torch.Tensor, n: int, offsets: torch.Tensor) -> torch.Tensor:
+        return x * w * n + int(offsets.sum())  # kernels are free to look at elements
+
+    scaled.register_fake(lambda x, w, n, offsets: torch.empty_like(x))
+
+    def setup(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0], inputs[1] * 2)
+        ctx.n, ctx.offsets = inputs[2:]
+
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        return g * w * 0.5 * ctx.n, g * x * ctx.n * (ctx.offsets.sum() / ctx.offsets.sum()), None, None
+
+    scaled.register_autograd(backward, setup_context=setup)
+
+    @torch.library.custom_op("captured::joined", mutates_args=())
+    def joined(xs: list[torch.Tensor], k: float) -> list[torch.Tensor]:
+        return [x * k for x in xs]
+
+    joined.register_fake(lambda xs, k: [torch.empty_like(x) for x in xs])
+    joined.register_autograd(
+        lambda ctx, gs: ([g * ctx.k for g in gs], None),
+        setup_context=lambda ctx, inputs, output: setattr(ctx, "k", inputs[1]),
+    )
+
+    def step(x, w, offsets):
+        y = scaled(x.sin(), w, 3, offsets)
+        a, b = joined([y.cos(), x], 2.0)
+        loss = (a * b).sum()
+        loss.backward()
+        return loss
+
+    found = []
+    for f in (step, torch.compile(step, fullgraph=True)):
+        torch.manual_seed(0)
+        out = []
+        for n in range(3):
+            x, w = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
+            out += [f(x, w, torch.tensor([1, 2 + n])).detach(), x.grad, w.grad]
+        found.append(out)
+    torch.testing.assert_close(*found)
