@@ -81,7 +81,8 @@ def _check_tensor_all_with(error_type: type[Exception], cond: Tensor, message: M
     if cond.dtype is not _dtypes.bool_:
         raise TypeError(f"cond tensor must have dtype torch.bool, but got {cond.dtype}")
     every: Any = cond.all()
-    _check_with(error_type, bool(every.item()), message)
+    if not every:  # a capture takes a branch that only raises for one that is not taken
+        raise error_type(_text(message))
 
 
 def _check_tensor_all(cond: Tensor, message: Message = None) -> None:

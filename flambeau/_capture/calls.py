@@ -35,7 +35,7 @@ _MEMBERS = frozenset((
     "dim", "numel", "element_size", "size", "stride", "is_contiguous", "is_floating_point", "is_complex", "is_signed", "get_device",
     "is_same_size", "detach", "is_conj", "resolve_conj", "has_names", "to", "getitem", "setitem", "__len__", "__iter__", "__hash__",
     "is_inference", "spread", "reordered", "overloaded", "binary", "first", "made", "<lambda>", "storage_offset", "_is_view",
-    "dim_order", "is_set_to", "type_as", "__reversed__", "cpu",
+    "dim_order", "is_set_to", "type", "type_as", "__reversed__", "cpu",
 ))  # fmt: skip
 _FUNCTIONS = frozenset((
     "get_default_dtype", "promote_types", "can_cast", "result_type", "is_overriding", "has_torch_function", "has_torch_function_unary",

@@ -17,6 +17,7 @@ from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked
 from flambeau._capture.recorder import Value
 from flambeau._capture.shared import counter
+from flambeau._capture.unread import Text
 from flambeau._eager import autocast
 from flambeau._eager.graph import TWICE, Node, node_of, serial
 from flambeau._eager.modes import STATE
@@ -310,6 +311,8 @@ class Replay:
         return name
 
     def _instance(self, x: Any, kind: type) -> str:
+        if kind is Text:
+            raise Break("a text with a tensor's elements in it leaves the function")
         bases = [base for base in kind.__mro__[:-1] if not base.__flags__ & (1 << 9)]
         if bases not in ([], [dict], [collections.OrderedDict, dict], [list], [set]):
             raise Break(f"a {kind.__qualname__} that the function made leaves it")

@@ -319,10 +319,10 @@ class Function:
         places: list[Place] = []
         stopped: Break | None = None
         assumes: Any = True
-        selects = True
+        selects = tells = True
         while True:
             tr = Tracer(parameters, segment.changing, symbolic, symbolic and self.dynamic is True)
-            tr.assumes, tr.selects = assumes, selects
+            tr.assumes, tr.selects, tr.tells = assumes, selects, tells
             tr.stop_at = places[0].at if places else -1
             if remembers:
                 tr.recorder.geometry = Geometry(self.code, tr.recorder.hold)
@@ -339,25 +339,31 @@ class Function:
             except Wanted:
                 raise
             except Raises:
-                raise UserError from None
+                if not tr.told:
+                    raise UserError from None
+                tells, stopped, places = False, None, []
             except Assumed:
                 assumes, stopped, places = "gate" if assumes is True else "", None, []
             except Selected:
                 selects, stopped, places = False, None, []
             except Break as b:
-                if stopped is None:
+                if tr.told:
+                    tells, stopped, places = False, None, []
+                elif stopped is None:
                     stopped, places = b, [] if self.fullgraph else waiting.places(b)
                 else:  # what waits there cannot be built again: the call as a whole
                     failed, places = places[0], places[1:]
                     what = f"the call of {failed.function}" if places else "the function"
                     stopped.note = f"; {what} runs eagerly: {b.reason}"
-                if not places:
+                if stopped is not None and not places:
                     raise stopped from b.__cause__
             except (KeyboardInterrupt, SystemExit, MemoryError, BackendCompilerFailed):
                 raise
             except Exception as error:
-                logs.raised(self.fn, error)
-                raise UserError from error
+                if not tr.told:
+                    logs.raised(self.fn, error)
+                    raise UserError from error
+                tells, stopped, places = False, None, []
             finally:
                 _stop(tr)
                 tr.forget()

@@ -14,6 +14,7 @@ from flambeau._capture.bytecode import Instruction
 from flambeau._capture.frame import NULL, Frame, Pending, op
 from flambeau._capture.numbers import Tracked
 from flambeau._capture.tracer import MISSING, Tracer, is_constant, lookup
+from flambeau._capture.unread import Text
 from flambeau._tensor import Tensor
 
 # ---------------------------------------------------------------- the stack
@@ -245,7 +246,7 @@ def _build_const_map(tr: Tracer, f: Frame, i: Instruction) -> None:
 def _build_string(tr: Tracer, f: Frame, i: Instruction) -> None:
     parts = f.stack[len(f.stack) - i.arg :]
     del f.stack[len(f.stack) - i.arg :]
-    f.stack.append("".join(parts))
+    f.stack.append(Text() if any(type(x) is Text for x in parts) else "".join(parts))
 
 
 @op("BUILD_SLICE")
@@ -352,6 +353,9 @@ def _get_len(tr: Tracer, f: Frame, i: Instruction) -> None:
 @op("CONVERT_VALUE")
 def _convert(tr: Tracer, f: Frame, i: Instruction) -> None:
     v = f.stack.pop()
+    if _unread(tr, v):
+        f.stack.append(Text())
+        return
     text = _spoken(tr, v, "__str__" if i.arg == 1 else "__repr__")
     if text is None:
         text = (str, repr, ascii)[i.arg - 1](_fixed(v))
@@ -371,12 +375,22 @@ def _format_with_spec(tr: Tracer, f: Frame, i: Instruction) -> None:
 
 def _formatted(tr: Tracer, v: Any, spec: str) -> str:
     """`format(v, spec)`."""
+    if not spec and _unread(tr, v):
+        return Text()  # type: ignore[return-value]
     if not tr.native and isinstance(lookup(type(v), "__format__"), types.FunctionType) and not is_plain(v):
         return tr.call(tr.load_attr(v, "__format__"), (spec,), {})
     text = _spoken(tr, v, "__str__")
     if text is not None and spec:
         raise TypeError(f"unsupported format string passed to {type(v).__name__}.__format__")
     return format(_fixed(v), spec) if text is None else text
+
+
+def _unread(tr: Tracer, v: Any) -> bool:
+    """Whether the text of a value is passed on unread."""
+    if tr.native or not tr.tells or not (type(v) is Text or isinstance(v, Tensor)):
+        return False
+    tr.told = True
+    return True
 
 
 def _spoken(tr: Tracer, v: Any, dunder: str) -> str | None:

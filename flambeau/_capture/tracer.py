@@ -121,6 +121,7 @@ class Tracer:
             False  # whether branches that raise are assumed not to be taken; "gate": calls that take them are refused
         )
         self.assumed: list[tuple[Any, bool]] = []  # tensors that must be true, or false, when the program has run
+        self.tells = self.told = False  # whether texts of tensors' elements may be passed on, and whether there are any
         self.selects = False  # whether a copy may stand for a view at a place that data tells
         self.transforms = False  # whether there were any
         self.variables: list[frozenset[Any]] = []  # what transforms that are running differentiate with respect to

@@ -292,3 +292,54 @@ def read_only_tables(wrap):
     table = types.MappingProxyType({"a": 0.5})
     out.append(freeze(g(x())))
     return out
+
+
+@whole
+def messages_with_elements(wrap):
+    def check(condition, message):
+        if isinstance(message, str) and not callable(message):
+            torch._check_tensor_all(condition)
+
+    def f(t):
+        n = (t > 0).sum()
+        check(t > -100, f"numbers: {n} of {t.shape[0]}, {n!s}")
+        return t.type(torch.float64) * 2, t.type(), n
+
+    g = wrap(f)
+    return [freeze(g(x())), freeze(g(x(4))), freeze(g(x(4, 2)))]
+
+
+@case
+def texts_with_elements_that_are_looked_at(wrap):
+    seen = []
+
+    def compared(t):
+        s = f"{t[0]}"
+        return t + (s == "2.0") + (s in ("a", "3.0")) + isinstance(s, str)
+
+    def joined(t):
+        return t * 2, "a" + f"{t[0]}", f"{t[1]}".upper()
+
+    def kept(t):
+        seen.append(f"{t[0]}")
+        return t + 1
+
+    def keyed(t):
+        return {f"{t[0]}": t + 1}
+
+    def counted(t):
+        return t + len(f"{t.sum()}")
+
+    def held(t):
+        class Told:
+            pass
+
+        told = Told()
+        told.text = f"{t[0]}"
+        return told.text.upper(), t + 1
+
+    out = []
+    for f in (compared, joined, kept, keyed, counted, held):
+        g = wrap(f)
+        out += [freeze(g(x(3, n))) for n in (2, 2, 3)]
+    return [*out, list(seen)]
