@@ -139,6 +139,11 @@ class OptimizedModule(flambeau.nn.Module):
         else:
             object.__setattr__(self, "_forward", self._orig_mod)
 
+    @property
+    def dynamo_ctx(self) -> Callable[[Any], Any]:
+        """What compiles a function, or a bound method, as the module was compiled: Lightning compiles its steps so."""
+        return self._make
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._forward(*args, **kwargs)
 

@@ -467,3 +467,21 @@ def test_an_overload_refuses_arguments_that_it_does_not_have():
         match=r"^aten::squeeze\(\) expected at most 1 argument\(s\) but received 2 arg.* Declaration: aten::sq",
     ):
         torch.ops.aten.squeeze.default(torch.ones(2, 1), -1)
+
+
+def test_steps_of_a_module_are_compiled_as_the_module_is():
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return x + 1
+
+        def training_step(self, x, scale=2):
+            return self(x).sum() * scale
+
+    model = Model()
+    made = torch.compile(model, fullgraph=True)
+    step = made.dynamo_ctx(model.training_step)
+    x = torch.ones(3)
+    assert step(x) == 12 and step(x, scale=3) == 18
+    assert step._captures.fullgraph
+    model.training_step = step
+    assert made.training_step(x) == 12
