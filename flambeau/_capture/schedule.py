@@ -534,12 +534,17 @@ class Schedule:
         arranged, else by a copy at the end."""
         copies: list[Target] = []
         first = self.waits_for(self.refusing)
+        inputs = {x.input: x for x in reversed(self.program.leaves)}
+        reading: dict[Expr, dict[Unit, None]] = {}
+        for v in units:
+            for e in v.reads:
+                reading.setdefault(self.origin(e), {})[v] = None
         for u in list(self.units):
             for t in u.targets:
                 if t.place is None or t.place.kind != "arg":
                     continue
-                leaf = next(x for x in self.program.leaves if x.input == t.place.index)
-                readers = [v for v in units if v is not u and any(self.origin(e) is leaf.expr for e in v.reads)]
+                leaf = inputs[t.place.index]
+                readers = [v for v in reading.get(leaf.expr, ()) if v is not u]
                 alone = self.single(u) and all(place.pointwise(r, leaf.expr) for r in u.roots)
                 alone = alone and not any(e in self.same and self.origin(e) is leaf.expr for e in u.reads)
                 if not alone or u in first or any(self.reaches(v, u) for v in readers):
