@@ -14,9 +14,11 @@ import threading
 import types
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flambeau._backends.cpu import memory
+from flambeau._backends.cpu.engine import engine
 from flambeau._capture import (  # noqa: F401  (flow: fills the table of instructions)
     again,
     backends,
@@ -30,6 +32,7 @@ from flambeau._capture import (  # noqa: F401  (flow: fills the table of instruc
     recalled,
     settings,
     shared,
+    stored,
     waiting,
     warned,
 )
@@ -59,10 +62,10 @@ from flambeau._capture.tracer import Tracer
 from flambeau._capture.waiting import Partial, Place
 from flambeau._dynamo import config
 from flambeau._dynamo.utils import count_graph, counters
-from flambeau._eager import autocast
+from flambeau._eager import autocast, large
 from flambeau._eager.modes import MODES, STATE
 from flambeau._ground import dumps
-from flambeau._ground.source import build
+from flambeau._ground.source import build, shelf
 from flambeau._tensor import Tensor
 from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import CPU
@@ -177,8 +180,13 @@ class Function:
             failed.append(result)
         if segment.skip or (stance()[0] != "default" and self._stands(segment, failed)):
             return _EAGER
-        with _lock:
+        with _lock, self._texts():
             return self._capture(segment, values, start, failed)
+
+    def _texts(self) -> AbstractContextManager[None]:
+        """Where the code of what a capture writes is kept: that of operators, derivatives and entries."""
+        parts = stored.about(self.code) if large.available() else None
+        return nullcontext() if parts is None else shelf(engine().store, parts)
 
     def _stands(self, segment: Segment, failed: list[Failed]) -> bool:
         """Whether the stance in force has this call run eagerly, though it could be captured."""
@@ -535,6 +543,7 @@ def _lent(tr: Tracer, replay: Replay, text: list[str]) -> dict[int, str]:
     """Results that become gradients, in place of others perhaps, which nothing else needs: the variables that hold these, or None."""
     found: dict[int, str] = {}
     inputs = {id(x) for _, _, x in tr.recorder.inputs}
+    used = set(re.findall(r"\w+", "\n".join(text))) if replay.replaced else ()
     for n, (t, old) in replay.replaced.items():
         owner = tr.source_of(t)
         shape, d, *_ = replay.outputs[n].sample
@@ -544,7 +553,7 @@ def _lent(tr: Tracer, replay: Replay, text: list[str]) -> dict[int, str]:
         if not tr.guards.fresh(source):
             continue
         ref = tr.guards.ref(source)
-        if not any(re.search(rf"\b{ref}\b", line) for line in text):
+        if ref not in used:
             found[n] = ref
     return found
 

@@ -191,7 +191,7 @@ def test_keys_cover_all_sources_that_make_programs():
     from flambeau._capture.stored import SOURCES
 
     root = Path(__file__).parents[2] / "flambeau"
-    found = {path.relative_to(root).as_posix() for path in sources(*SOURCES)}
+    found = {Path(path).relative_to(root).as_posix() for path, _ in sources(*SOURCES)}
     assert {
         "_ops.py",
         "_tensor.py",
@@ -199,3 +199,37 @@ def test_keys_cover_all_sources_that_make_programs():
         "_kernel/ir.py",
         "fx/experimental/proxy_tensor.py",
     } <= found
+
+
+def test_sources_are_read_again_only_where_they_were_changed(tmp_path, monkeypatch):
+    pytest.importorskip("llvmlite")
+    from flambeau._backends.cpu import engine
+
+    file, reads = tmp_path / "source.py", []
+    file.write_text("x = 1")
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda p: (reads.append(p.name), read(p))[1])
+    monkeypatch.setattr(engine, "sources", lambda *places: [(str(file), os.stat(file))])
+
+    def stamp():
+        reads.clear()
+        with flags.override("cache_dir", str(tmp_path / "cache")):
+            return engine.stamp.__wrapped__(), "source.py" in reads
+
+    first, looked = stamp()
+    assert looked
+    assert stamp() == (first, True)  # a change now might bear the same time
+    monkeypatch.setattr(engine, "RACY", -(10**12))
+    assert stamp() == (first, True)
+    assert stamp() == (first, False)
+    times = os.stat(file)
+    file.write_text("x = 2")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # of the same size and age
+    second, looked = stamp()
+    assert second != first
+    assert looked
+    for path in (tmp_path / "cache").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-1])
+    assert stamp() == (second, True)
+    assert stamp() == (second, False)

@@ -184,6 +184,7 @@ PROGRAM = """
 import flambeau as torch
 from flambeau import nn
 from flambeau._capture import lower
+from flambeau._ground import source
 made = []
 drawn = lower.drawn
 lower.drawn = lambda *a: (made.append(1), drawn(*a))[1]
@@ -191,6 +192,8 @@ torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 1))
 opt = torch.optim.Adam(model.parameters())
 x, y = torch.randn(256, 10), torch.randn(256, 1)
+compiled = []
+source.compile = lambda *a: (compiled.append(a), compile(*a))[1]
 @torch.compile
 def step():
     opt.zero_grad()
@@ -198,8 +201,10 @@ def step():
     loss.backward()
     opt.step()
     return loss.detach()
+texts = len(compiled)
 print([float(step()) for _ in range(4)])
 print(len(made))
+print(len(compiled) > texts)
 """
 
 
@@ -211,6 +216,7 @@ def test_a_second_process_schedules_nothing(tmp_path):
         out.append(done.stdout.splitlines())
     assert out[0][0] == out[1][0]
     assert (out[0][1], out[1][1]) == ("2", "0")  # the first step is a program of its own: it makes the state
+    assert (out[0][2], out[1][2]) == ("True", "False")  # whether a text was compiled
 
 
 def _pieces(x, y):
@@ -303,3 +309,44 @@ def test_long_texts_are_compiled_once(tmp_path, monkeypatch):
     assert store.damaged == 1
     store.put([("python text", text), ("bytecode", importlib.util.MAGIC_NUMBER + b"\0")], marshal.dumps(7))
     assert source.build("f", text, {}, kept=True).__code__.co_name == "f"
+
+
+def test_texts_on_a_shelf_are_compiled_once(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(source, "compile", lambda *a: (compiled.append(a), compile(*a))[1], raising=False)
+    parts = [("function", "f")]
+    texts = [f"def f(x):\n    def inner():\n        raise ValueError(x + {i})\n    inner()\n" for i in range(3)]
+
+    def build(store):
+        compiled.clear()
+        with source.shelf(store, parts):
+            made = [source.build("f", text, {}) for text in texts]
+        for i, f in enumerate(made):
+            with pytest.raises(ValueError, match=f"^{i + 1}$") as e:
+                f(1)
+            assert str(e.traceback[-1].statement).strip() == f"raise ValueError(x + {i})"  # linecache knows the file
+        return len(compiled)
+
+    store = Cache(tmp_path)
+    assert [build(store), build(store)] == [3, 0]
+    texts.append(texts[0].replace("x + 0", "x + 3"))
+    assert [build(store), build(store)] == [1, 0]
+    assert build(Cache(tmp_path / "other")) == 4
+    (path,) = (p for p in tmp_path.rglob("*") if len(p.parent.name) == 2 and "other" not in p.parts)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    assert [build(store), build(store)] == [4, 0]
+    key = source.Shelf(store, parts).parts
+    mark = next(iter(source.Shelf(store, parts).found))
+    for damaged in (b"none", marshal.dumps(7), marshal.dumps({mark: marshal.dumps(7)}), marshal.dumps({mark: b""})):
+        store.put(key, damaged)
+        assert [build(store), build(store)] == [4, 0]
+    monkeypatch.setattr(source, "MOST", 4)
+    texts.append(texts[0].replace("x + 0", "x + 4"))
+    assert [build(store), build(store)] == [1, 4]  # what has become too much begins anew
+
+
+def test_a_shelf_in_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with source.shelf(Cache(tmp_path / "file"), [("function", "f")]):
+        assert source.build("f", "def f():\n    return 5\n", {})() == 5

@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.util
+import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +23,7 @@ from flambeau._ground import dumps, flags
 from flambeau._ground.cache import Cache
 
 LIGHT = 1  # five function passes, for kernels, which come hoisted and vectorised: half the time, the same code
+RACY = 2_000_000_000  # nanoseconds within which two changes of a file may bear the same time
 LEVEL = 2  # LLVM's -O2: our loops come vectorised and unrolled, -O3 only costs time
 
 
@@ -91,19 +94,50 @@ def available() -> bool:
     return bool(flags.get("native")) and installed()
 
 
-def sources(*places: str) -> list[Path]:
-    """The generators' own source files, and those of other folders (whatever is below them) or modules."""
-    here = Path(__file__).parents[2]
-    return sorted(p for place in ("_backends/cpu", "_kernel", *places) for p in ((here / place).rglob("*.py") if (here / place).is_dir() else [here / place]))  # fmt: skip
+def sources(*places: str) -> list[tuple[str, os.stat_result]]:
+    """The generators' own source files, and those of other folders (whatever is below them) or modules: paths, and what the system says of them."""
+    here = str(Path(__file__).parents[2])
+    found: list[tuple[str, os.stat_result]] = []
+    folders = []
+    for place in ("_backends/cpu", "_kernel", *places):
+        path = os.path.join(here, place)
+        if place.endswith(".py"):
+            found.append((path, os.stat(path)))
+        else:
+            folders.append(path)
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for e in entries:
+                if e.name.endswith(".py"):
+                    found.append((e.path, e.stat()))
+                elif e.is_dir() and e.name != "__pycache__":
+                    folders.append(e.path)
+    return sorted(found, key=lambda f: f[0])
 
 
 @cache
 def stamp(*places: str) -> str:
-    """A hash of the generators' own source (and of others'), so that a key may name its inputs instead of the text made from them."""
+    """A hash of the generators' own source (and of others'), so that a key may name its inputs instead of the text made from them.
+
+    Files that lie there as they did when an earlier process read them (same size, and written, changed and placed as they were then)
+    are not read again.
+    """
+    files = sources(*places)
+    seen = [(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev) for path, s in files]
+    store, parts = Cache(), [("files", repr(seen).encode())]
+    known = store.get(parts)
+    if known is not None:
+        return known.decode()
     h = hashlib.blake2b(digest_size=16)
-    for path in sources(*places):
-        h.update(path.name.encode() + path.read_bytes())
-    return h.hexdigest()
+    for path, _ in files:
+        h.update(os.path.basename(path).encode() + Path(path).read_bytes())
+    made = h.hexdigest()
+    settled = time.time_ns() - RACY
+    if all(
+        s.st_mtime_ns < settled and s.st_ctime_ns < settled for _, s in files
+    ):  # a clock that stands still hides no change
+        store.put(parts, made.encode())
+    return made
 
 
 class Code:
