@@ -111,6 +111,10 @@ def dsmm(input: Tensor, mat2: Tensor) -> Tensor:
 
 def detach(input: Tensor) -> Tensor:
     """`input` without history, on the same memory."""
+    if not hasattr(type(input), "detach"):
+        from flambeau._eager import signatures  # late: a program that is right needs no words
+
+        raise TypeError(f"detach(): argument 'input' (position 1) must be Tensor, not {signatures.spoken_of(input)}")
     return input.detach()
 
 

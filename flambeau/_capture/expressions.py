@@ -399,7 +399,7 @@ class Builder:
         common = (
             given
             if given is not None
-            else promotion.promoted(op, promotion.result_type([stand_in(values[i]) for i in meet]))
+            else promotion.promoted(op, promotion.result_type([stand_in(values[i]) for i in meet]), values)
         )
         how = way(op, out, common)
         expressions(out, meet, common, how)

@@ -27,17 +27,16 @@ def fits(p: Param, v: Any) -> bool:
     """Whether PyTorch would take a value for a parameter, by its type."""
     if v is p.default:
         return True
-    foreign = type(v) not in _KNOWN and not isinstance(v, (np.generic, Tensor, list, tuple)) and _foreign(v)
+    foreign = type(v) not in _KNOWN and not isinstance(v, (np.generic, Tensor, list, tuple)) and _foreign(p, v)
     return foreign or takes(p, v)
 
 
-def _foreign(v: Any) -> bool:
+def _foreign(p: Param, v: Any) -> bool:
     """Whether an object may stand for whatever it likes: tensors and numbers of modes and tracers, and what belongs to this package."""
     cls = type(v)
     return (
         hasattr(cls, "__torch_function__")
-        or hasattr(cls, "__index__")
-        or hasattr(cls, "__float__")
+        or (not p.is_tensor and (hasattr(cls, "__index__") or hasattr(cls, "__float__")))
         or isinstance(v, (device, layout, memory_format))
         or cls.__module__.partition(".")[0] in ("flambeau", "torch")
     )

@@ -5,6 +5,7 @@ PyTorch's promotion: tensors with dims outrank 0-d ones, and those outrank numbe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def meet(op: Op, values: tuple[Any, ...]) -> Met:
     deciding = tensors
     if op.scalar:  # a number there has no say
         deciding = [i for i in tensors if params[i].name != op.scalar or isinstance(values[i], Tensor)]
-    common = given if given is not None else promoted(op, result_type([values[i] for i in deciding]))
+    common = given if given is not None else promoted(op, result_type([values[i] for i in deciding]), values)
     if op.lacks:
         refuse(op, common, values)
     return out, tensors, common, narrow.way(op, out, common)
@@ -99,9 +100,9 @@ def refuse_first(op: Op, values: tuple[Any, ...]) -> None:
         refuse(op, first.dtype, values)
 
 
-def promoted(op: Op, common: dtypes.dtype) -> dtypes.dtype:
+def promoted(op: Op, common: dtypes.dtype, values: Sequence[Any]) -> dtypes.dtype:
     """The dtype of the result where operands meet in `common`."""
-    if op.promote == "float" and common.kind in "bi":
+    if common.kind in "bi" and (op.promote == "float" or (op.promote == "quotient" and values[-1] is None)):
         return dtypes.get_default_dtype()
     if (op.promote == "sum" and common.kind in "bi") or (op.promote == "number" and common.kind == "b"):
         return dtypes.int64

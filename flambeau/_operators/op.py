@@ -93,7 +93,8 @@ class Op:
         overloads: ATen's names; the first is this operator's own, the others are served by the same body. One whose parameters are not those
             of the body is written with its schema: "mean(Tensor self, *, ScalarType? dtype=None)"; "..." after a constructor's dtype
             is for layout, device and pin_memory.
-        promote: "default" (operands meet in one dtype), "float" (and integers become floating), "sum" (and integers become
+        promote: "default" (operands meet in one dtype), "float" (and integers become floating), "quotient" (they do where the last argument,
+            the way to round, is None), "sum" (and integers become
             int64), "number" (and bools become int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
         lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu"); or several
             such pairs. Kinds are "b", "i", "f" and "c"; of those "u" uint16 to uint64, "s" uint8 to int32, "h" float16 and bfloat16, "C" complex32, "8" the

@@ -201,7 +201,13 @@ def _(k: Any, input: Any, other: Any) -> Any:
 
 
 @pointwise(
-    "div.Tensor_mode", "div.Scalar_mode", variants=ALL_FORMS, names=("divide",), single="other", number_first=True
+    "div.Tensor_mode",
+    "div.Scalar_mode",
+    variants=ALL_FORMS,
+    promote="quotient",
+    names=("divide",),
+    single="other",
+    number_first=True,
 )
 def div_mode(k: Kernel[T], input: T, other: N, *, rounding_mode: str | None) -> T:
     """Divides elementwise and rounds: not at all (None), towards zero ("trunc") or down ("floor")."""

@@ -506,8 +506,9 @@ def _(k: Any, input: Any, size: Any, *, implicit: bool = False) -> Any:
 
 def _expanded(shape: Shape, size: Shape) -> Shape:
     lead = len(size) - len(shape)
-    out = []
-    for i, n in enumerate(size):
+    out = list(size)
+    for i in reversed(range(len(size))):  # PyTorch finds the last fault first
+        n = size[i]
         have = shape[i - lead] if i >= lead else 1
         if n == -1:
             if i < lead:
@@ -527,7 +528,7 @@ def _expanded(shape: Shape, size: Shape) -> Shape:
                 f"non-singleton dimension {i}.  "
                 f"Target sizes: {list(size)}.  Tensor sizes: {list(shape)}"
             )
-        out.append(n)
+        out[i] = n
     return tuple(out)
 
 

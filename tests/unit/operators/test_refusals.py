@@ -217,3 +217,45 @@ def test_factors_of_no_matrices(agree):
         return L.requires_grad, L.shape
 
     agree(program)
+
+
+def test_arrays_are_no_tensors(agree):
+    """A NumPy array has `__index__` and `__float__`, but where a tensor is wanted it is none."""
+    for program in (
+        lambda t, a: t.reshape(a, (3,)),
+        lambda t, a: t.flatten(a),
+        lambda t, a: t.broadcast_to(a, (3,)),
+        lambda t, a: t.chunk(a, 1),
+        lambda t, a: t.tile(a, (2,)),
+        lambda t, a: t.unflatten(a, 0, (3,)),
+        lambda t, a: t.conj(a),
+        lambda t, a: t.ravel(a),
+        lambda t, a: t.as_strided(a, (1,), (1,)),
+        lambda t, a: t.movedim(a, 0, 0),
+        lambda t, a: t.detach(a),
+    ):
+        agree(lambda t, p=program: p(t, np.zeros(3)), raises=TypeError)
+
+
+def test_which_fault_of_a_size_is_told(agree):
+    agree(lambda t, x: t.broadcast_to(x, (-1, 2)), rand(3), raises=RuntimeError)
+    agree(lambda t, x: x.expand(-1, -1, 2), rand(4, 3), raises=RuntimeError)
+    agree(lambda t, x: x.expand(-1, 4, 3), rand(4, 3), raises=RuntimeError)
+    agree(lambda t, x: x.expand(-2, 4, 2), rand(4, 3), raises=RuntimeError)
+
+
+def test_quotients_of_integers_that_are_not_rounded(agree):
+    def program(t):
+        x, y = t.tensor([7, -3, 1]), t.tensor([2, 2, 0])
+        n, u = t.tensor([True, False]), t.tensor([7, 3], dtype=t.uint8)
+        return (
+            t.div(x, y, rounding_mode=None), x.div(2, rounding_mode=None), t.divide(u, u, rounding_mode=None), n.div(n, rounding_mode=None),
+            t.ops.aten.div.Tensor_mode(x, y, rounding_mode=None), x.div(2.5, rounding_mode=None),
+            t.div(x.to("meta"), y.to("meta"), rounding_mode=None).dtype, t.div(x, y.half(), rounding_mode=None),
+            t.vmap(lambda a: a.div(2, rounding_mode=None))(x), t.div(x, 2, rounding_mode="floor"), t.div(x, 2, rounding_mode="trunc"),
+            t.div(x.to(t.complex64), 2, rounding_mode=None), t.empty(3).copy_(x).div_(2, rounding_mode=None),
+        )  # fmt: skip
+
+    agree(program)
+    agree(lambda t: t.tensor([7, 3]).div_(2, rounding_mode=None), raises=RuntimeError)
+    agree(lambda t: t.div(t.tensor([7, 3]), 2, rounding_mode=None, out=t.tensor([0, 0])), raises=RuntimeError)
