@@ -13,10 +13,10 @@ from typing import Any
 
 import flambeau
 from flambeau._eager import record
-from flambeau._library.definition import Definition, _flat, _tensors
-from flambeau._library.infer_schema import SCHEMA, infer_schema
+from flambeau._library.definition import DESCRIBED, Definition, _flat, _tensors
+from flambeau._library.infer_schema import SCHEMA, infer_schema, parse, written
 from flambeau._operators.op import REGISTRY
-from flambeau._ops import _DEFINED as DEFINED
+from flambeau._ops import _DEFINED as DEFINED, OpOverload, OpOverloadPacket
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import dtype
 
@@ -40,7 +40,7 @@ def _define(qualname: str, arguments: str, returns: str, overload: str = "", tag
     overloads = DEFINED.setdefault(namespace, {}).setdefault(name, {})
     if overload in overloads:
         raise RuntimeError(
-            f"Tried to register an operator ({overloads[overload].schema}) with the same name and overload name multiple times. Each "
+            f"Tried to register an operator ({qualname}{'.' * bool(overload)}{overload}({written(parse(arguments))}) -> {returns}) with the same name and overload name multiple times. Each "
             "overload's schema should only be registered with a single call to def()."
         )
     made = overloads[overload] = Definition(namespace, name, overload, arguments, returns, tags)
@@ -56,27 +56,36 @@ def _forget_packet(namespace: str, name: str) -> None:
         vars(space).pop(name, None)
 
 
-def find(op: Any) -> Definition:
-    """The operator that a name, an overload, a packet or a `CustomOpDef` means."""
+def find(op: Any, asked: str = "") -> Definition:
+    """The operator that a name, an overload, a packet or a `CustomOpDef` means, for the function that is asked."""
     if isinstance(op, CustomOpDef):
         return op._definition
     definition = getattr(getattr(op, "op", None), "custom", None)
     if definition is not None:
         return definition
     qualname = getattr(op, "_qualified_op_name", op)
-    if not isinstance(qualname, str) or "::" not in qualname:
-        raise ValueError(
-            f"torch.library: Expected `op` to be the name of an operator, `<namespace>::<name>`, or an operator, got {op!r}"
-        )
-    namespace, _, rest = qualname.partition("::")
+    if not isinstance(qualname, str):
+        raise ValueError(f"{asked or 'torch.library'}({op!r}): got unexpected type for op: {type(op)}")
+    namespace, rest = _parts(qualname)
     name, _, overload = rest.partition(".")
     found = DEFINED.get(namespace, {}).get(name, {})
     overload = "" if overload == "default" else overload
     if overload not in found:
-        raise RuntimeError(
-            f"operator {qualname} does not exist: define it with torch.library.define or torch.library.custom_op first"
-        )
+        if asked and asked != "register_fake":
+            raise AttributeError(f"'_OpNamespace' '{namespace}' object has no attribute '{name}'")
+        raise RuntimeError(f"operator {qualname} does not exist")
     return found[overload]
+
+
+def _parts(qualname: str) -> tuple[str, str]:
+    """The namespace and the rest of a name."""
+    parts = qualname.split("::")
+    if len(parts) != 2:
+        raise ValueError(
+            f'Expected `qualname` to be of the form "namespace::name", but got {qualname}. The qualname passed to the torch.library APIs must '
+            "consist of a namespace and a name, e.g. aten::sin"
+        )
+    return parts[0], parts[1]
 
 
 _DEVICE_KEYS = {"CPU": "cpu", "CUDA": "cuda", "Meta": "meta", "MPS": "mps", "XPU": "xpu", "HPU": "hpu", "XLA": "xla", "IPU": "ipu",
@@ -86,7 +95,7 @@ _KEYS = {kind: key for key, kind in _DEVICE_KEYS.items() if kind} | {"default": 
 
 def _implement(op: Any, key: str, fn: Callable[..., Any]) -> None:
     """An implementation for a dispatch key; of an operator of one's own it may come before the definition, for which it waits."""
-    namespace, _, rest = op.partition("::") if isinstance(op, str) else ("", "", "")
+    namespace, rest = _parts(op) if isinstance(op, str) else ("", "")
     name, _, overload = rest.partition(".")
     overload = overload or "default"
     unknown = "" if overload == "default" else overload
@@ -326,22 +335,16 @@ def define(qualname: str, schema: str, *, lib: Library | None = None, tags: Any 
     """Define an operator: `define("ns::name", "(Tensor x) -> Tensor")`."""
     if not isinstance(qualname, str):
         raise ValueError(f"define(qualname, schema): expected qualname to be instance of str, got {type(qualname)}")
+    namespace, name = _parts(qualname)
     m = SCHEMA.match(schema)
-    if m is None or "::" not in qualname:
+    if m is None or m[2]:
         raise ValueError(
             f'define(qualname, schema, ...): expected schema to look like e.g. "(Tensor x) -> Tensor" but got "{schema}"'
         )
-    namespace, _, name = qualname.partition("::")
     short, _, overload = name.partition(".")
-    d = _define(f"{namespace}::{short}", m[4].strip(), m[5], overload, tags)
+    _define(f"{namespace}::{short}", m[4].strip(), m[5], overload, tags)
     if lib is not None:
         lib._names.append((short, overload))
-
-    def implement(fn: Callable[..., Any]) -> Callable[..., Any]:
-        d.composite = fn
-        return fn
-
-    return implement
 
 
 @define.register
@@ -366,9 +369,15 @@ def impl(qualname: Any, types: Any, func: Callable[..., Any] | None = None, *, l
 
     def register(fn: Callable[..., Any]) -> None:
         for kind in (types,) if isinstance(types, str) else types:
+            if (
+                kind not in _KEYS
+                and kind not in _DEVICE_KEYS
+                and not kind.startswith(("Autograd", "Autocast", "AD", "Composite"))
+            ):
+                flambeau.device(kind)  # which says what there is
             _implement(qualname, _KEYS.get(kind, kind), fn)
 
-    return _decorated(func, register)
+    return register if func is None else register(func)  # nothing is given back
 
 
 @impl.register
@@ -379,14 +388,17 @@ def _(lib: Library, name: str, dispatch_key: str = "") -> Any:
 
 def register_kernel(op: Any, device_types: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None) -> Any:
     """What an operator computes on types of device (None: all)."""
-    d = find(op)
+    d = find(op, "register_kernel")
+    for kind in _kinds(device_types):
+        if kind:
+            flambeau.device(kind)  # which says what there is
     return _decorated(func, lambda fn: d.kernels.update(dict.fromkeys(_kinds(device_types), fn)))
 
 
 def register_fake(op: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None, _stacklevel: int = 1,
                   allow_override: bool = True) -> Any:  # fmt: skip
     """What an operator's result looks like: a function of the same arguments that makes empty tensors."""
-    return _decorated(func, lambda fn: setattr(find(op), "fake", fn))
+    return _decorated(func, lambda fn: setattr(find(op, "register_fake"), "fake", fn))
 
 
 impl_abstract = register_fake
@@ -396,32 +408,46 @@ def register_autograd(
     op: Any, backward: Callable[..., Any], /, *, setup_context: Callable[..., Any] | None = None, lib: Any = None
 ) -> None:
     """The derivative of an operator: `backward(ctx, *grads)`, which gives one gradient for each argument."""
-    d = find(op)
+    d = find(op, "register_autograd")
+    if not d.functional:
+        raise RuntimeError(
+            f"Cannot register autograd formula for non-functional operator {f'<CustomOpDef({d.qualname})>' if d.strict else d.spoken} with schema "
+            f"{d.schema}. Please create a functional operator and register an autograd formula for that."
+        )
     d.backward, d.setup_context = backward, setup_context
     record._classes.pop(d.op, None)
 
 
 def register_vmap(op: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None) -> Any:
     """How an operator maps over a batch: `func(info, in_dims, *args)` gives (outputs, out_dims)."""
-    return _decorated(func, lambda fn: setattr(find(op), "vmap", fn))
+    d = find(op, "register_vmap")
+
+    def register(fn: Callable[..., Any]) -> None:
+        d.vmap = fn
+
+    return register if func is None else register(func)  # nothing is given back
 
 
 def register_autocast(op: Any, device_type: str, cast_inputs: dtype, /, *, lib: Any = None) -> None:
     """Under autocast of a type of device, the operator's floating inputs are cast first."""
     if device_type not in ("cpu", "cuda"):
         raise ValueError(f"Unknown device type: {device_type}")
-    find(op).lower[device_type] = cast_inputs
+    find(op, "register_autocast").lower[device_type] = cast_inputs
 
 
 def register_torch_dispatch(
     op: Any, torch_dispatch_class: Any, func: Callable[..., Any] | None = None, /, *, lib: Any = None
 ) -> Any:
     """What an operator does on tensors of a class."""
-    return _decorated(func, lambda fn: find(op).dispatch.__setitem__(torch_dispatch_class, fn))
+    return _decorated(
+        func, lambda fn: find(op, "register_torch_dispatch").dispatch.__setitem__(torch_dispatch_class, fn)
+    )
 
 
 def get_ctx() -> Any:
-    """The context of a fake implementation that is running: sizes that depend on data are not known before."""
+    """The context of a fake implementation that is running, None where none is: sizes that depend on data are not known before."""
+    if not DESCRIBED:
+        return None
     raise NotImplementedError("torch.library.get_ctx: sizes that depend on data are not implemented")
 
 
@@ -452,6 +478,10 @@ def opcheck(
     for all (`test_utils` names some of these tests)."""
     if (rtol is None) != (atol is None):
         raise ValueError("opcheck(op, ...): if you specify one of rtol/atol, you must specify both")
+    if not isinstance(op, (CustomOpDef, OpOverload, OpOverloadPacket)):
+        raise ValueError(
+            f"opcheck(op, ...): op must be instance of torch._ops.OpOverload, e.g. torch.ops.aten.sin.default, got {type(op)}"
+        )
     d, kwargs = find(op), kwargs or {}
     if test_utils is None:
         test_utils = [name for name in _TESTS if name != "test_aot_dispatch_static"]

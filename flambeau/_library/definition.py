@@ -92,7 +92,7 @@ class Definition:
                 return self._spread(fn, values)
         if self.lower and STATE.autocast:
             values = self._cast(values)
-        if self.composite is not None and not self.kernels:
+        if self.composite is not None and self._kernel(_kind(values)) is None:
             return self._spread(self.composite, values)
         if self.outer is not None and STATE.grad:
             return self._spread(self.outer, values)
@@ -116,18 +116,13 @@ class Definition:
     def bound(self, args: Any, kwargs: Any) -> tuple[Any, ...]:
         """All arguments in the order of the schema; refuses what does not fit it."""
         positional = [p for p in self.parameters if not p.keyword]
-        if len(args) > len(positional):
-            raise RuntimeError(
-                f"{self.qualname}() expected at most {len(positional)} argument(s) but received {len(args)} argument(s). "
-                f"Declaration: {self.schema}"
-            )
-        given = dict(zip((p.name for p in positional), args, strict=False))
-        for name, v in kwargs.items():
-            if name in given or name not in {p.name for p in self.parameters}:
+        for most, n in ((len(self.parameters), len(args) + len(kwargs)), (len(positional), len(args))):
+            if n > most:
                 raise RuntimeError(
-                    f"Unknown keyword argument '{name}' for operator '{self.qualname}'. Schema: {self.schema}"
+                    f"{self.qualname}() expected at most {most} argument(s) but received {n} argument(s). Declaration: {self.schema}"
                 )
-            given[name] = v
+        placed = dict(zip((p.name for p in positional), args, strict=False))
+        given = {**kwargs, **placed}
         values = []
         for i, p in enumerate(self.parameters):
             if p.name not in given and p.default is inspect.Parameter.empty:
@@ -142,7 +137,21 @@ class Definition:
                     f"Cast error details: Unable to cast {v} to Tensor"
                 )
             values.append(list(v) if p.type.endswith("[]") and isinstance(v, tuple) and "Tensor" in p.type else v)
+        for name in kwargs:
+            if name in placed:
+                raise RuntimeError(
+                    f"Argument '{name}' specified both as positional and keyword argument. Schema: {self.schema}"
+                )
+            if all(p.name != name for p in self.parameters):
+                raise RuntimeError(
+                    f"Unknown keyword argument '{name}' for operator '{self.qualname}'. Schema: {self.schema}"
+                )
         return tuple(values)
+
+    @property
+    def functional(self) -> bool:
+        """Whether it gives new tensors and writes to none."""
+        return not self.mutated and self.returns != "()" and "(a" not in self.returns
 
     def _spread(self, fn: Callable[..., Any], values: Sequence[Any]) -> Any:
         n = sum(not p.keyword for p in self.parameters)
@@ -158,8 +167,7 @@ class Definition:
     def _run(self, k: Any, arrays: Sequence[Any]) -> Any:
         """The kernel, on tensors around the arrays, without history."""
         values = tuple(_tensors(a) for a in arrays)
-        kind = next((t.device.type for t in _flat(values)), "cpu")
-        kernel = self.kernels.get(kind) or self.kernels.get("")
+        kind, kernel = _kind(values), self._kernel(_kind(values))
         if kind == "meta" and "meta" not in self.kernels:
             return self.described(values)
         if kernel is None:
@@ -176,14 +184,30 @@ class Definition:
             self._check_alias(result, values)
         return _arrays(result)
 
+    def _kernel(self, kind: str) -> Callable[..., Any] | None:
+        return self.kernels.get(kind) or self.kernels.get("")
+
     def described(self, values: Sequence[Any]) -> Any:
         """What the result looks like: for meta tensors."""
         if self.fake is None:
+            if self.strict and self.returns == "()":  # there is nothing to look like
+                return None
+            if not self.strict:
+                raise NotImplementedError(
+                    f"{self.qualname}: attempted to run this operator with Meta tensors, but there was no fake impl or Meta kernel registered. You "
+                    "may have run into this message while using an operator with PT2 compilation APIs (torch.compile/torch.export); in order to "
+                    "use this operator with those APIs you'll need to add a fake impl. Please see the following for next steps:  "
+                    "https://pytorch.org/tutorials/advanced/custom_ops_landing_page.html"
+                )
             raise RuntimeError(
                 f"There was no fake impl registered for <CustomOpDef({self.qualname})>. This is necessary for torch.compile/export/fx "
                 f"tracing to work. Please use `{self.name}.register_fake` to add an fake impl."
             )
-        return _arrays(self._spread(self.fake, values))
+        DESCRIBED.append(self)
+        try:
+            return _arrays(self._spread(self.fake, values))
+        finally:
+            DESCRIBED.pop()
 
     def _check_alias(self, result: Any, values: Sequence[Any]) -> None:
         held = [t._a for t in _flat(values)]
@@ -202,9 +226,16 @@ class Definition:
         """The class of the calls that are recorded."""
         if self.backward is None:
             return type(record.class_name(self.op), (_NoFormula,), {"definition": self})
-        return type(
-            record.class_name(self.op), (CustomNode,), {"definition": self, "_function": _Backward(self.backward)}
-        )
+        name = f"GeneratedBackwardFor_{self.namespace}_{self.name}_{self.overload or 'default'}Backward"
+        return type(name, (CustomNode,), {"definition": self, "_function": _Backward(self.backward)})
+
+
+DESCRIBED: list[Definition] = []  # operators whose fake implementations are running, the innermost last
+
+
+def _kind(values: Sequence[Any]) -> str:
+    """The type of device that a call is for."""
+    return next((t.device.type for t in _flat(values)), "cpu")
 
 
 def _tensors(a: Any) -> Any:

@@ -140,10 +140,18 @@ def infer_schema(
     def refuse(what: str) -> typing.NoReturn:
         raise ValueError(f"infer_schema(func): {what} Got func with signature {signature})")
 
-    try:
-        hints = typing.get_type_hints(prototype_function)
-    except Exception:  # annotations are evaluated, and may raise anything
-        hints = {}
+    hints = {}
+    for name, note in getattr(prototype_function, "__annotations__", {}).items():
+        if isinstance(note, str):
+            try:
+                note = eval(note, getattr(inspect.unwrap(prototype_function), "__globals__", {}))
+            except Exception as problem:  # annotations are evaluated, and may raise anything
+                refuse(
+                    f"Unsupported type annotation {note}. It is not a type. ({problem}). If you are using 'from __future__ import annotations', "
+                    "note that annotations are evaluated lazily as strings; make sure all types referenced in annotations are importable at "
+                    "module scope, not only inside a local function."
+                )
+        hints[name] = note
     parts, starred, seen = [], False, []
     for n, (name, p) in enumerate(signature.parameters.items()):
         if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD):
@@ -235,16 +243,18 @@ def _written(value: Any, refuse: Any, name: str) -> str:
     raise AssertionError
 
 
+_RETURNED = {Tensor: "Tensor", typing.List[Tensor]: "Tensor[]", list[Tensor]: "Tensor[]", int: "SymInt", float: "float",  # noqa: UP006
+             bool: "bool", int | float | bool: "Scalar"}  # fmt: skip
+
+
 def _returns(note: Any, refuse: Any) -> str:
     if note is None or note is type(None):
         return "()"
     if typing.get_origin(note) is tuple:
         kinds = [_kind(a) for a in typing.get_args(note)]
-        if all(k is not None for k in kinds):
+        if all(k in _RETURNED.values() for k in kinds):
             return f"({', '.join(kinds)})"  # type: ignore[arg-type]
     kind = _kind(note)
-    if kind is None or kind in ("str", "ScalarType", "Device"):
-        refuse(
-            f"Return has unsupported type {note}. The valid types are: Tensor, list[Tensor], int, float, bool, int | float | bool."
-        )
+    if kind is None or kind not in _RETURNED.values():
+        refuse(f"Return has unsupported type {note}. The valid types are: {_RETURNED}.")
     return typing.cast(str, kind)
