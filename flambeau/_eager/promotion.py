@@ -82,6 +82,8 @@ def meet(op: Op, values: tuple[Any, ...]) -> Met:
 def refuse(op: Op, d: dtypes.dtype, values: tuple[Any, ...] = ()) -> None:
     """Raise where PyTorch has no routine for a dtype; what is wrong with sizes and dimensions it says before."""
     name = op.routine(d)
+    if callable(name):
+        name = name(*values)
     if name:
         given = [(p, v) for p, v in zip(op.params, values, strict=False) if v is not None]
         shapes = [v._a.shape for p, v in given if p.is_tensor and isinstance(v, Tensor)]

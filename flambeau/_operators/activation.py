@@ -8,7 +8,7 @@ from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
 from flambeau._operators.flat import still
 from flambeau._operators.op import FUNCTION, Definition, composite, op, pointwise
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, check_fits, float64
+from flambeau._values.dtype import FLOAT8, SPOKEN, check_fits, float64
 from flambeau._values.shape import wrap_dim
 
 FORMS = ("function", "inplace", "out")
@@ -42,7 +42,7 @@ def log_softmax(k: Kernel[T], input: T, dim: Dim, dtype: DType | None = None) ->
 def _floating(name: str, input: Any, dim: int, dtype: Any) -> None:
     wrap_dim(dim, input.ndim)
     d = dtype or input.dtype
-    if d.kind in "bic" and input.numel():
+    if (d.kind in "bic" or d in FLOAT8) and input.numel():
         last = not input.ndim or dim in (-1, input.ndim - 1)
         raise NotImplementedError(
             f"\"{name}{'_lastdim' if last else ''}_kernel_impl\" not implemented for '{SPOKEN[d]}'"

@@ -7,7 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, N, T
 from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, pointwise
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, complex32
+from flambeau._values.dtype import SPOKEN, complex32, float8_e4m3fn
 
 
 def _comparison(word: str, doc: str, aliases: tuple[str, ...]) -> Op:
@@ -119,6 +119,18 @@ def isinf(k: Kernel[T], input: T) -> T:
 def isfinite(k: Kernel[T], input: T) -> T:
     """Whether each element is neither infinite nor NaN."""
     return k.logical_not(k.logical_or(k.isinf(input), k.ne(input, input)))
+
+
+def _no_infinity(name: str) -> Any:
+    def check(input: Any) -> None:
+        if input.dtype is float8_e4m3fn:  # which has none
+            raise NotImplementedError(f"\"{name}\" not implemented for 'Float8_e4m3fn'")
+
+    return check
+
+
+isinf.errors(_no_infinity("isinf"))
+isfinite.errors(_no_infinity("isfinite"))
 
 
 @pointwise("isposinf", variants=OUT, promote="bool", differentiable=False, lacks=("8", "isposinf_cpu"))

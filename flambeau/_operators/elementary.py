@@ -108,7 +108,11 @@ round = _round("round", "The nearest integer; a half goes to the even one.")
 trunc = _round("trunc", "Each element without its fraction.", ("fix",))
 
 
-@pointwise("round.decimals", variants=ALL_FORMS, lacks=("bic", "round_cpu"))
+@pointwise(
+    "round.decimals",
+    variants=ALL_FORMS,
+    lacks=("bic", lambda input, decimals: "round_cpu" if decimals else "round_vml_cpu"),
+)
 def round_decimals(k: Kernel[T], input: T, *, decimals: int) -> T:
     """Rounds to a number of decimal places (to tens, hundreds, ... where it is negative)."""
     if decimals == 0:

@@ -12,7 +12,7 @@ from flambeau._operators.pad import _pad_edges
 from flambeau._operators.part import slice_, slice_backward
 from flambeau._operators.view import sizes, view_as_real
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, get_default_dtype
+from flambeau._values.dtype import FLOAT8, SPOKEN, bfloat16, complex32, float16, get_default_dtype
 from flambeau._values.shape import wrap_dim
 
 FFT = {"namespace": "fft", "variants": ("function", "out")}
@@ -84,7 +84,9 @@ def _floating(x: Any, complex_: bool = False) -> Any:
     kind = x._a.dtype.kind
     if kind in "biu":
         x = x.to(get_default_dtype())
-    elif SPOKEN[x.dtype] in ("Half", "BFloat16", "ComplexHalf"):
+    elif x.dtype is complex32:
+        raise RuntimeError("MKL FFT doesn't support tensors of type: Half")
+    elif x.dtype in (float16, bfloat16, *FLOAT8):
         raise RuntimeError("Unsupported dtype " + SPOKEN[x.dtype])
     return x.to(x.dtype.to_complex()) if complex_ and not x.is_complex() else x
 
@@ -107,7 +109,11 @@ def _points(n: int) -> int:
 
 def _real_input(name: str, x: Any) -> Any:
     if x.is_complex():
-        raise RuntimeError(f"{name} expects a real input tensor, but got {SPOKEN[x.dtype]}")
+        raise RuntimeError(
+            f"Only supports floating-point dtypes, but found: {SPOKEN[x.dtype]}"
+            if name == "ihfftn"
+            else f"{name} expects a real{'-valued' * (name == 'rfftn')} input tensor, but got {SPOKEN[x.dtype]}"
+        )
     return _floating(x)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Scalar, Size, T
 from flambeau._operators.op import FUNCTION, OUT, composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN
+from flambeau._values.dtype import FLOAT8, SPOKEN, complex64, complex128, uint16, uint32, uint64
 
 
 @op("bincount", promote="none", differentiable=False, lacks=("uhC", "bincount_cpu"), by_data="shape")
@@ -47,9 +47,17 @@ def _(input: Tensor, bins: int, min: Any, max: Any) -> None:
         raise RuntimeError("torch.histc: max must be larger than min")
 
 
-def _check(input: Any, bins: Sequence[Any]) -> None:
-    if not input.dtype.is_floating_point:
-        raise NotImplementedError(f"\"histogramdd\" not implemented for '{SPOKEN[input.dtype]}'")
+def _check(input: Any, bins: Sequence[Any], bounds: Any) -> None:
+    d = input.dtype
+    if not d.is_floating_point or d in FLOAT8:
+        if not all(isinstance(b, int) for b in bins):  # edges are given
+            name = "histogram_cpu"
+        elif bounds is None:  # where they lie is looked for first,
+            name = "histogramdd"
+        else:  # or they are spread over the range, in a dtype that has none
+            spread = (d.kind == "i" and d not in (uint16, uint32, uint64)) or d in (complex64, complex128)
+            name = "histogram_cpu" if spread else "linspace_cpu"
+        raise NotImplementedError(f"\"{name}\" not implemented for '{SPOKEN[d]}'")
     for d, b in enumerate(bins):
         if isinstance(b, int) and b <= 0:
             raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {b} for dimension {d}")
@@ -75,7 +83,7 @@ def histogram(k: Kernel[T], input: T, bins: int = 100, *, range: Sequence[float]
 
 @histogram.errors
 def _(input: Any, bins: int, range: Any, weight: Any, density: bool) -> None:
-    _check(input, (bins,))
+    _check(input, (bins,), range)
 
 
 @op("histogram.bins_tensor", promote="none", variants=OUT, outputs=("hist", "bin_edges"), differentiable=False)
@@ -89,7 +97,7 @@ def histogram_edges(k: Kernel[T], input: T, bins: T, *, weight: T | None = None,
 
 @histogram_edges.errors
 def _(input: Any, bins: Any, weight: Any, density: bool) -> None:
-    _check(input, ())
+    _check(input, (bins,), None)
 
 
 @op("_counted", promote="none", variants=(), differentiable=False)
@@ -117,6 +125,6 @@ def histogramdd(
     if not isinstance(bins, int) and len(bins) != x.shape[1]:
         raise RuntimeError("histogramdd: The size of bins must be equal to the innermost dimension of the input.")
     bins = (bins,) * x.shape[1] if isinstance(bins, int) else tuple(b._a if isinstance(b, Tensor) else b for b in bins)
-    _check(x, bins)
+    _check(x, bins, range)
     counts, *edges = _counted(x, bins, range, weight, density)
     return counts, tuple(edges)

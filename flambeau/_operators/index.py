@@ -95,6 +95,8 @@ index_put.vjp(
 
 @index_put.errors
 def _(input: Any, indices: Any, values: Any, accumulate: bool) -> None:
+    if index_put.routine(input.dtype) and input.numel():  # lists of indices have a lane that does not ask
+        raise NotImplementedError(f"\"index_put\" not implemented for '{SPOKEN[input.dtype]}'")
     if values._a.dtype != input._a.dtype:
         raise RuntimeError(
             f"Index put requires the source and destination dtypes match, got {SPOKEN[input.dtype]} "
@@ -273,7 +275,12 @@ index_fill.vjp(
 )
 
 
-@op("index_reduce", promote="none", variants=ALL_FORMS, packed=True, lacks=("buc", "index_func_"))
+def _reduction(input: Any, dim: int, index: Any, source: Any, reduce: str, include_self: bool) -> str:
+    """What PyTorch calls the routine that combines slices."""
+    return "index_func_" if include_self else "index_reduce_func_exclude_input_init"
+
+
+@op("index_reduce", promote="none", variants=ALL_FORMS, packed=True, lacks=("buc", _reduction))
 def index_reduce(
     k: Kernel[T], input: T, dim: Dim, index: Index, source: T, reduce: str, *, include_self: bool = True
 ) -> T:

@@ -302,7 +302,12 @@ def linalg_lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]
     return P.detach(), L, U
 
 
-@composite("lu_unpack", variants=("function", "out"), outputs=("P", "L", "U"))
+@composite(
+    "lu_unpack",
+    variants=("function", "out"),
+    outputs=("P", "L", "U"),
+    lacks=(("C", "scatter_gather_scalar_cpu"), ("u", "tril")),
+)
 def lu_unpack(
     LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Shape, ShapeList, T
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import bfloat16, float16, float32, uint8
+from flambeau._values.dtype import FLOAT8, bfloat16, float16, float32, uint8
 
 MIXED = "mixed dtype (CPU): "
 
@@ -99,7 +99,7 @@ def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tenso
             f"Given normalized_shape={shape}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size"
             f"{list(input.shape)}"
         )
-    if input.dtype.kind in "bic":
+    if input.dtype.kind in "bic" or input.dtype in FLOAT8:
         from flambeau._values.dtype import SPOKEN
 
         raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for '{SPOKEN[input.dtype]}'")

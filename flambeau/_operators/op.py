@@ -62,6 +62,10 @@ _LISTS_ALONE = ("IntList", "ShapeList")  # PyTorch takes no single number there
 _LISTS = frozenset(("Sequence[T]", "Sequence[T] | None", "Sequence[T | None]"))
 
 
+Routine = str | Callable[..., str]
+Lacking = tuple[str, Routine]
+
+
 class Param:
     """One parameter of an operator: its name, annotation, default, and whether it is keyword-only.
 
@@ -98,7 +102,7 @@ class Op:
             int64), "number" (and bools become int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
         lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu"); or several
             such pairs. Kinds are "b", "i", "f" and "c"; of those "u" uint16 to uint64, "s" uint8 to int32, "h" float16 and bfloat16, "C" complex32, "8" the
-            floats of eight bits. The dtype is the one in which operands meet, or that of the first tensor.
+            floats of eight bits. A name may be a function of the call's arguments; "": such calls are taken. The dtype is the one in which operands meet, or that of the first tensor.
         onto: `out=` may be what it reads, though it has no form in place.
         takes_float8: whether an operator that lacks some dtypes has a routine for floats of eight bits; others that lack any lack these, under
             the last name.
@@ -140,7 +144,7 @@ class Op:
     def __init__(self, kind: str, body: Callable[..., Any], overloads: tuple[str, ...], *, promote: str = "default",
                  variants: Iterable[str] = ("function", "method"), namespace: str = "", view: bool = False,
                  names: tuple[str, ...] = (), differentiable: bool = True, outputs: tuple[str, ...] = (),
-                 python_name: str = "", receiver: str = "self", lacks: tuple[str, str] | tuple[tuple[str, str], ...] = (),
+                 python_name: str = "", receiver: str = "self", lacks: Lacking | tuple[Lacking, ...] = (),
                  native: bool = False, halves: bool = False, constants: tuple[str, ...] = (), exact: bool | None = None,
                  wraps: bool = False, layouts: bool | str = False, formats: bool = False,
                  single: str = "", scalar: str = "", packed: bool | str = False, alias: bool = False,
@@ -158,10 +162,10 @@ class Op:
         base = self.aten.removeprefix(namespace + "_") if namespace else self.aten
         self.name = python_name or base
         self.aliases, self.differentiable, self.outputs, self.receiver = names, differentiable, outputs, receiver
-        self.lacks: tuple[tuple[str, str], ...] = (lacks,) if lacks and isinstance(lacks[0], str) else lacks
+        self.lacks = (lacks,) if lacks and isinstance(lacks[0], str) else lacks
         self.takes_float8 = takes_float8
         self.onto = onto or "inplace" in self.variants
-        self._routines: dict[dtype, str] = {}
+        self._routines: dict[dtype, Routine] = {}
         self.halves, self.layouts, self.short, self.autocast = halves, layouts, short, autocast
         self.wraps, self.formats, self.packed = wraps, formats, packed
         self.alias, self.unnamed = alias or view, unnamed
@@ -211,8 +215,8 @@ class Op:
                 if "function" in self.variants:
                     NAMES[namespace].setdefault(name + "_", []).append(self)
 
-    def routine(self, d: dtype) -> str:
-        """What PyTorch calls the routine that it does not have for a dtype; "" where it has it."""
+    def routine(self, d: dtype) -> Routine:
+        """What PyTorch calls the routine that it does not have for a dtype, or what tells that from a call; "" where it has it."""
         found = self._routines.get(d)
         if found is None:
             kinds = {*(d.kind + _WITHIN.get(d, ""))}

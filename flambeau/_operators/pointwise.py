@@ -7,7 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, N, Scalar, T
 from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import check_fits
+from flambeau._values.dtype import check_fits, complex32
 
 LARGE = 65504  # what every floating dtype of arithmetic holds
 
@@ -200,11 +200,20 @@ def _(k: Any, input: Any, other: Any) -> Any:
     return quotient_below(k, input, other)
 
 
+def _quotient(input: Any, other: Any, rounding_mode: Any) -> str:
+    """What PyTorch calls the routine for a way to round; floats of eight bits by a number have one of their own."""
+    if rounding_mode is None:
+        return "div_cpu" if input.dtype.kind == "f" or input.dtype is complex32 else ""
+    alone = input.dtype.kind == "f" and (not isinstance(other, Tensor) or other.ndim == 0)
+    return f"div_{rounding_mode}_cpu" + "_reduced_float" * alone
+
+
 @pointwise(
     "div.Tensor_mode",
     "div.Scalar_mode",
     variants=ALL_FORMS,
     promote="quotient",
+    lacks=("ubc", _quotient),
     names=("divide",),
     single="other",
     number_first=True,
@@ -236,11 +245,6 @@ def _(input: Any, other: Any, rounding_mode: Any) -> None:
 def _(k: Any, input: Any, other: Any, *, rounding_mode: str | None) -> Any:
     if rounding_mode is None:
         return input / other
-    name = f'"div_{rounding_mode}_cpu"'
-    if input.dtype.kind in "bc":
-        raise NotImplementedError(
-            f"{name} not implemented for '{'Bool' if input.dtype.kind == 'b' else 'Complex' + ('Float' if input.itemsize == 8 else 'Double')}'"
-        )
     check_divisor(k, other)
     if rounding_mode == "floor":
         return quotient_below(k, input, other)

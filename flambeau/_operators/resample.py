@@ -15,7 +15,9 @@ from flambeau._operators.op import composite, op
 from flambeau._operators.pad import constant_pad_nd
 from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, int64, uint8
+from flambeau._values.dtype import FLOAT8, SPOKEN, bfloat16, float16, int64, uint8
+
+HALF = (float16, bfloat16)
 
 # ---------------------------------------------------------------- interpolation
 
@@ -185,12 +187,13 @@ resampled.vjp(
 
 def _apply(input: Tensor, kind: str, how: list[tuple[int, int, bool, float | None]]) -> Tensor:
     """One dim after the other: cells, points, whether corners are aligned, scale."""
-    if not input.is_floating_point():
+    if not input.is_floating_point() or input.dtype in FLOAT8 or ("antialias" in kind and input.dtype in HALF):
         if input.dtype is uint8 and len(how) == 2:
             across: Any = resampled_bytes(input, -1, kind, *how[1])  # columns, then rows, each rounded to bytes
             return resampled_bytes(across, -2, kind, *how[0])
-        word = "cubic" if "cubic" in kind else "linear"
-        raise NotImplementedError(f"\"compute_indices_weights_{word}\" not implemented for '{SPOKEN[input.dtype]}'")
+        word = "compute_indices_weights_" + ("cubic" if "cubic" in kind else "linear")
+        word = "compute_index_ranges_weights" if "antialias" in kind else word
+        raise NotImplementedError(f"\"{word}\" not implemented for '{SPOKEN[input.dtype]}'")
     steps = [(d - len(how), h) for d, h in enumerate(how)]
     if len(how) > 1 and how[-1][1] * how[-2][0] <= how[-2][1] * how[-1][0]:
         steps.reverse()  # the last dim costs most: it is done while there is least
@@ -223,7 +226,7 @@ def _define(name: str, n: int, kind: str, aligned: bool) -> None:
     def run(input: Any, output_size: Any, align: bool, scales: Any) -> Any:
         size, scales = _output_size(input, output_size, scales, n)
         _check(input, size, n)
-        if aligned or input.is_floating_point():
+        if aligned or (input.is_floating_point() and input.dtype not in FLOAT8):
             return _apply(
                 input, kind, [(e, o, align, s) for e, o, s in zip(input.shape[2:], size, scales, strict=True)]
             )

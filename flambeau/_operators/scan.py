@@ -14,13 +14,13 @@ from flambeau._values.dtype import int64
 from flambeau._values.shape import wrap_dim
 
 
-@op("cumsum", promote="sum", variants=ALL_FORMS, native=True, lacks=("C", "cumsum_out_cpu"), packed=True)
+@op("cumsum", promote="sum", variants=ALL_FORMS, native=True, lacks=("Cub", "cumsum_out_cpu"), packed=True)
 def cumsum(k: Kernel[T], input: T, dim: Dim, *, dtype: DType | None = None) -> T:
     """Sums of all elements up to each along dim."""
     return k.cumsum(input, dim) if input.ndim else k.library("copied", input)
 
 
-@op("cumprod", promote="sum", variants=ALL_FORMS, native=True, lacks=("C", "cumprod_out_cpu"), packed=True)
+@op("cumprod", promote="sum", variants=ALL_FORMS, native=True, lacks=("Cub", "cumprod_out_cpu"), packed=True)
 def cumprod(k: Kernel[T], input: T, dim: Dim, *, dtype: DType | None = None) -> T:
     """Products of all elements up to each along dim."""
     return k.cumprod(input, dim) if input.ndim else k.library("copied", input)

@@ -9,7 +9,7 @@ from flambeau._kernel.language import Kernel, Mask, N, T
 from flambeau._operators.op import ALL_FORMS, OUT, composite, pointwise
 from flambeau._operators.pointwise import pow
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, check_fits
+from flambeau._values.dtype import SPOKEN, bool_, check_fits
 
 
 @pointwise("true_divide.Tensor", variants=ALL_FORMS, promote="float", number_first=True)
@@ -86,7 +86,19 @@ def clamp_max(k: Kernel[T], input: T, max: N) -> T:
     return k.minimum(max, input)
 
 
-@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",), lacks=("ub", "clamp_cpu"))
+def _clamps(input: Any, min: Any, max: Any) -> str:
+    """What PyTorch calls the routine for these limits: numbers, one tensor (of two the larger, or smaller), or two."""
+    numbers = not isinstance(min, Tensor) and not isinstance(max, Tensor)
+    if min is None or max is None:
+        if not numbers:
+            return "" if input.dtype is bool_ else "maximum_cpu" if max is None else "minimum_cpu"
+        return (
+            "clamp_cpu" if input.dtype is bool_ else "clamp_min_scalar_cpu" if max is None else "clamp_max_scalar_cpu"
+        )
+    return "clamp_scalar_cpu" if numbers and input.dtype is not bool_ else "clamp_cpu"
+
+
+@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",), lacks=("ub", _clamps))
 def clamp(k: Kernel[T], input: T, min: N | None = None, max: N | None = None) -> T:
     """Limits each element to [min, max]; where they cross, max wins."""
     if min is not None:
@@ -216,7 +228,12 @@ def lcm(k: Kernel[T], input: T, other: T) -> T:
     return k.library("lcm", input, other)
 
 
-@pointwise("polygamma", variants=("function", "method", "inplace", "out"), promote="float")
+@pointwise(
+    "polygamma",
+    variants=("function", "method", "inplace", "out"),
+    promote="float",
+    lacks=("c", lambda n, input: ("digamma", "trigamma", "polygamma")[n if n in (0, 1) else 2]),
+)
 def polygamma(k: Kernel[T], n: int, input: T) -> T:
     """The n-th derivative of digamma.
 

@@ -9,7 +9,7 @@ from typing import Any
 from flambeau._kernel.language import Index, Kernel, Scalar, Shape, T
 from flambeau._operators.op import FUNCTION, composite, op
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import int64, of
+from flambeau._values.dtype import SPOKEN, float32, float64, int64, of
 from flambeau._values.shape import check_fills
 
 Ints = Sequence[int]
@@ -185,6 +185,8 @@ def _check_ctc(log_probs: Any, targets: Any, inputs: list[int], labels: list[int
     def refuse(text: str) -> None:
         raise RuntimeError(f"{text} (while checking arguments for ctc_loss_allocate_outputs)")
 
+    if log_probs.dtype not in (float32, float64):
+        raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{SPOKEN[log_probs.dtype]}'")
     if log_probs.ndim != 3:
         refuse(
             f"Expected 3-dimensional tensor, but got {log_probs.ndim}-dimensional tensor for argument #1 'log_probs'"

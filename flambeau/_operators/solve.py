@@ -227,6 +227,14 @@ def linalg_ldl_solve(k: Kernel[T], LD: T, pivots: T, B: T, *, hermitian: bool = 
     return k.library("ldl_solve", LD, pivots, B, hermitian=hermitian)
 
 
+@linalg_ldl_solve.errors
+def _(LD: Any, pivots: Any, B: Any, hermitian: bool) -> None:
+    if LD.dtype.kind in "bi":
+        raise RuntimeError(
+            f"torch.linalg.ldl_solve: Expected a floating point or complex tensor as input. Got {SPOKEN[LD.dtype]}"
+        )
+
+
 # ---------------------------------------------------------------- determinants
 
 
