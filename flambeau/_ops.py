@@ -20,12 +20,21 @@ from flambeau._tensor import Tensor
 _DEFINED: dict[str, dict[str, dict[str, Any]]] = {}  # users' operators: filled by `torch.library`
 
 
+def _by_schema(op: Op) -> Any:
+    """The public function, whose defaults are the schema's but for one (see `flat_text.default`)."""
+    fn: Any = derive.function(op)
+    at = next((i for i, p in enumerate(op.params) if p.name == "reduction" and p.default == 1), None)
+    if at is None:
+        return fn
+    return lambda *args, **kwargs: fn(*args, **kwargs if len(args) > at else {"reduction": 1, **kwargs})
+
+
 class OpOverload:
     """One overload of an operator; calling it calls the operator."""
 
     def __init__(self, packet: OpOverloadPacket, overload: str, op: Op, form: str) -> None:
         self.op, self._overloadname, self._overloadpacket, self.form = op, overload, packet, form
-        self._fn = derive.inplace(op) if form == "inplace" else derive.function(op)
+        self._fn = derive.inplace(op) if form == "inplace" else _by_schema(op)
         self.__name__ = f"{packet.__name__}.{overload}"
         self.__qualname__ = self.__name__
         self.__module__ = packet.__module__

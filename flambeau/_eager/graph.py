@@ -166,7 +166,7 @@ class Undifferentiable(Node):
         self.what = what
 
     def arrays(self, g: Any) -> Sequence[Any]:
-        raise NotImplementedError(f"the derivative for '{self.what}' is not implemented.")
+        raise RuntimeError(f"derivative for {self.what} is not implemented")
 
     tensors = arrays
 

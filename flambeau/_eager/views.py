@@ -31,6 +31,8 @@ def view(source: Tensor, array: Any) -> Tensor:
     except RuntimeError:
         return inferred(t)
     t._base = base
+    if source._created in ("multi", "custom"):
+        t._created = source._created
     if not STATE.grad:
         t._created = "inference" if STATE.inference else "no_grad"
         if source._inference:  # no view as far as history goes
@@ -178,6 +180,8 @@ def refresh(t: Tensor) -> None:
     if t._created in ("no_grad", "inference"):
         return
     if node_of(base) is not None:
+        if t._created == "multi":
+            _refuse(t, "its base or another view of its base has been modified inplace")
         t._node, t._nr = AsStridedBackward0(base, t), 0
     elif t._node is not None and not t._node.leaf:  # a leaf over memory without history stays one
         t._node, t._nr = None, 0
@@ -253,7 +257,7 @@ def check_writable(t: Tensor, name: str = "") -> None:
             _refuse(t)
 
 
-def _refuse(t: Tensor) -> None:
+def _refuse(t: Tensor, what: str = "is being modified inplace") -> None:
     node = t._node
     if t._created in ("no_grad", "inference"):
         where = "inference_mode" if t._created == "inference" else "no_grad"
@@ -267,8 +271,7 @@ def _refuse(t: Tensor) -> None:
             f"ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either "
             f"both inside the {where} block (if you don't want the inplace to be tracked) or both outside (if you want the inplace "
             "to be tracked).")  # fmt: skip
-    head = (f"Output {t._nr} of {spoken_name(node)} is a view and is being modified inplace. " if node is not None
-            else "A view is being modified inplace. ")  # fmt: skip
+    head = f"Output {t._nr} of {spoken_name(node)} is a view and {what}. " if node is not None else f"A view {what}. "
     if t._created == "multi":
         raise RuntimeError(
             head + "This view is the output of a function that returns multiple views. Such functions do not allow the "

@@ -34,7 +34,7 @@ def write(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         warn_overlap(target._a, f"{op.aten}_", op.expanded)
     elif not op.expanded:
         check_overlap(target._a)
-    tracked = STATE.grad and op.differentiable and record.any_history(op, values)
+    tracked = STATE.grad and op.differentiable and target._a.dtype.kind in "fcV" and record.any_history(op, values)
     if STATE.grad and (
         tracked or target._node is not None or (target._base is not None and node_of(target._base) is not None)
     ):
@@ -45,15 +45,22 @@ def write(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         met = promotion.meet(op, values)
     except NotImplementedError:
         if op.kind == "pointwise":  # what does not fit is told before what there is no routine for
-            _fit(target, broadcast(*(tuple(v.shape) for v in values if isinstance(v, Tensor))))
+            _fits(
+                op,
+                target,
+                values,
+                promotion.promoted(
+                    op,
+                    promotion.result_type([v for p, v in zip(op.params, values, strict=True) if p.is_tensor]),
+                    values,
+                ),
+            )
         raise
     if op.kind == "pointwise":
         check_apart(target._a, met[0], True)
     result_dtype = None if op.promote == "bool" else met[2]
     if result_dtype is not None and not dtypes.can_cast(result_dtype, target.dtype):
-        raise RuntimeError(
-            f"result type {dtypes.SPOKEN[result_dtype]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}"
-        )
+        _fits(op, target, values, result_dtype)
     if STATE.known is not None and STATE.known.written(op, values):
         return written(op, target, values, tracked, record.before_write(op, values) if tracked else None)
     if op.kind == "pointwise" and type(target._a) is np.ndarray and target._a.size >= large.LARGE:
@@ -86,6 +93,16 @@ def write(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
 def _fit(target: Tensor, shape: Any) -> None:
     if tuple(shape) != tuple(target._a.shape):
         raise RuntimeError(f"output with shape {list(target._a.shape)} doesn't match the broadcast shape {list(shape)}")
+
+
+def _fits(op: Op, target: Tensor, values: tuple[Any, ...], d: dtypes.dtype) -> None:
+    """Raise where a result has another shape than the receiver, or a dtype that is not cast to its."""
+    if op.kind == "pointwise":
+        _fit(target, broadcast(*(tuple(v.shape) for v in values if isinstance(v, Tensor))))
+    if not dtypes.can_cast(d, target.dtype):
+        raise RuntimeError(
+            f"result type {dtypes.SPOKEN[d]} can't be cast to the desired output type {dtypes.SPOKEN[target.dtype]}"
+        )
 
 
 def _refuse_sum(op: Op, values: tuple[Any, ...], target: Tensor) -> None:

@@ -60,18 +60,12 @@ def explain(x: Shape, y: Shape) -> None:
         if len(y) == 1:
             raise RuntimeError(f"size mismatch, got input ({rows}), mat ({rows}x{x[-1]}), vec ({y[0]})")
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x[-1]} and {y[0]}x{y[1]})")
-    if len(x) == 2:
-        x = (1, *x)
-    if len(x) >= 2:
-        batch = broadcast(x[:-2], y[:-2])
-        count = 1
-        for n in batch:
-            count *= n
-        raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {x[-1]}] but "
-            f"got: [{count}, {y[-2]}]."
-        )
-    raise RuntimeError(f"size mismatch, got input ({y[-1]}), mat ({y[-1]}x{y[-2]}), vec ({x[0]})")
+    count = 1
+    for n in broadcast(x[:-2], y[:-2]):
+        count *= n
+    raise RuntimeError(
+        f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {x[-1]}] but got: [{count}, {y[-2]}]."
+    )
 
 
 def batches_fit(x: Any, y: Any) -> None:

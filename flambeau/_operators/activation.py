@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from flambeau._kernel.language import Dim, DType, Kernel, Scalar, T
@@ -9,6 +10,7 @@ from flambeau._operators.flat import still
 from flambeau._operators.op import FUNCTION, Definition, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import FLOAT8, SPOKEN, check_fits, float64
+from flambeau._values.limits import finfo
 from flambeau._values.shape import wrap_dim
 
 FORMS = ("function", "inplace", "out")
@@ -307,10 +309,11 @@ softshrink.derivative(input=lambda k, g, input, lambd: _unless(k, k.le(k.abs(inp
 
 @softshrink.errors
 def _(input: Any, lambd: Any) -> None:
-    if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
-    if lambd > 65504 and input.dtype.name == "float16":
-        raise RuntimeError(f"lambda must be in range [0, 65504] for input dtype Half, but found {lambd:g}")
+    most = finfo(input.dtype).max if input.dtype.is_floating_point else math.inf
+    if not 0 <= lambd <= most:
+        raise RuntimeError(
+            f"lambda must be in range [0, {most:g}] for input dtype {SPOKEN[input.dtype]}, but found {lambd:g}"
+        )
 
 
 @composite("prelu", "_prelu_kernel", native=True, formats=True, lacks=("bic", "prelu_cpu"), autocast="lower")

@@ -246,6 +246,7 @@ def arange(
         raise RuntimeError("step must be nonzero")
     if dtype is None:
         dtype = int64 if integers else get_default_dtype()
+    _stepped("arange", dtype)
     if dtype is int64:
         start, end, step = whole(start), whole(end), whole(step)
     return k.library("arange", start=start, end=end, step=step, count=_count(start, end, step), dtype=dtype)
@@ -284,7 +285,16 @@ def range_(k: Kernel[T], start: Scalar = 0, end: Scalar = 0, step: Scalar = 1, *
     )
     first, last, by = number(start), number(end), number(step)
     _count(first, last, by)
-    return k.library("arange", start=first, end=last, step=by, count=int((last - first) / by + 1), dtype=chosen(dtype))
+    dtype = chosen(dtype)
+    _stepped("range", dtype)
+    return k.library("arange", start=first, end=last, step=by, count=int((last - first) / by + 1), dtype=dtype)
+
+
+def _stepped(name: str, d: DType) -> None:
+    """Numbers of other dtypes are not counted up."""
+    wide = d.np.itemsize > 1 and d.name.startswith("uint")
+    if d.kind in "bc" or wide or d.name.startswith("float8"):
+        raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{SPOKEN[d]}'")
 
 
 @op(

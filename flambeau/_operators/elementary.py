@@ -10,7 +10,7 @@ from typing import Any
 
 from flambeau._kernel.expansions import trigamma
 from flambeau._kernel.language import Kernel, N, T
-from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise
+from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise, underived
 from flambeau._operators.pointwise import pow
 from flambeau._tensor import Tensor
 
@@ -296,10 +296,13 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
     return input * pow(2.0, other)
 
 
-@pointwise("heaviside", variants=ALL_FORMS, differentiable=False, lacks=("u", "heaviside_cpu"))
+@pointwise("heaviside", variants=ALL_FORMS, lacks=("u", "heaviside_cpu"))
 def heaviside(k: Kernel[T], input: T, values: T) -> T:
     """0 below zero, 1 above it, and `values` at zero."""
     return k.where(k.eq(input, k.like(0, input)), values, k.cast(k.gt(input, k.like(0, input)), input.dtype))
+
+
+heaviside.vjp(input=lambda g: underived("heaviside"), values=lambda g: underived("heaviside"))
 
 
 @heaviside.errors

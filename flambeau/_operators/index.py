@@ -12,6 +12,7 @@ from flambeau._kernel.language import Dim, Index, Kernel, Mask, N, Scalar, Size,
 from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, op
 from flambeau._tensor import MODES, Tensor, has_elements
 from flambeau._values.dtype import SPOKEN, check_fits, dtype as Kind, of
+from flambeau._values.overlap import check_apart
 from flambeau._values.shape import broadcast, wrap_dim
 
 CHANGE = ("function", "method", "inplace")
@@ -34,10 +35,14 @@ def changed(k: Any, name: str, input: Any, *xs: Any, **params: Any) -> Any:
     return out
 
 
-def writes(o: Op) -> Op:
-    """Gives an operator whose body is `changed(...)` the in-place form that makes no copy."""
+def writes(o: Op, apart: int | None = None) -> Op:
+    """Gives an operator whose body is `changed(...)` the in-place form that makes no copy.
+
+    What it reads may not lie in what it writes; of the arguments before the place `apart`, where it is given.
+    """
 
     def write(k: Any, *args: Any, **kwargs: Any) -> None:
+        check_apart(args[0], args[1:apart], False)
         o.body(InPlace(k), *args, **kwargs)
 
     o.write = write
@@ -268,7 +273,7 @@ def _(input: Any, dim: int, index: Any, value: Any) -> None:
     check_fits(value, input.dtype)
 
 
-writes(index_fill)
+writes(index_fill, apart=3)
 index_fill.vjp(
     input=lambda g, dim, index: index_fill(g, dim, index, 0),
     value=lambda g, dim, index: index_select(g, dim, index.unique()).sum() if index.numel() else g.new_zeros(()),
@@ -381,6 +386,8 @@ def _(input: Any, index: Any, source: Any, accumulate: bool) -> None:
             f"source.numel() = {source.numel()}, "
             f"index.numel() = {index.numel()}"
         )
+    if index.numel() and not input.numel():
+        raise IndexError("put_(): Tried to put elements into an empty tensor")
 
 
 writes(put)
@@ -523,7 +530,7 @@ def _(input: Any, mask: Any, source: Any) -> None:
         raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype " + SPOKEN[mask.dtype])
 
 
-writes(masked_scatter)
+writes(masked_scatter, apart=1)
 masked_scatter.vjp(
     input=lambda g, mask: masked_fill(g, mask, 0),
     source=lambda g, mask, source_shape: _padded(masked_select(g, mask), source_shape),

@@ -68,6 +68,12 @@ def _(k: Any, input: Any, weight: Any, bias: Any = None) -> Any:
 
 @linear.errors
 def _(input: Any, weight: Any, bias: Any) -> None:
+    if not input.ndim or not weight.ndim:
+        raise RuntimeError(
+            f"both arguments to linear need to be at least 1D, but they are {input.ndim}D and {weight.ndim}D"
+        )
+    if weight.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {weight.ndim}D")
     if bias is None:
         if input._a.dtype is not weight._a.dtype:
             x, w = input._a.shape, weight._a.shape

@@ -271,6 +271,8 @@ def norm(
         if p == "fro":
             if given is None:
                 given = tuple(range(input.ndim))
+            elif len(given) > 2:
+                raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {' '.join(map(str, given))}")
             result = linalg_vector_norm(input, 2, given, keepdim, dtype=dtype, **into)
         elif p == "nuc":
             dims = given if given is not None else (0, 1) if input.ndim == 2 else (-2, -1)

@@ -87,6 +87,11 @@ class Param:
         self.takes_number = annotation in _NUMBERS_TOO
 
 
+def underived(name: str) -> Any:
+    """The rule of an operator that has no derivative, though its results take part in graphs: it says so when a gradient reaches it."""
+    raise RuntimeError(f"derivative for aten::{name} is not implemented")
+
+
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 
 
@@ -97,9 +102,8 @@ class Op:
         overloads: ATen's names; the first is this operator's own, the others are served by the same body. One whose parameters are not those
             of the body is written with its schema: "mean(Tensor self, *, ScalarType? dtype=None)"; "..." after a constructor's dtype
             is for layout, device and pin_memory.
-        promote: "default" (operands meet in one dtype), "float" (and integers become floating), "quotient" (they do where the last argument,
-            the way to round, is None), "sum" (and integers become
-            int64), "number" (and bools become int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
+        promote: "default" (operands meet in one dtype), "float" (and integers become floating), "quotient" (they do where the last
+            argument, the way to round, is None), "sum" (and integers become int64), "number" (and bools become int64), "bool" (they meet; the result is boolean), "none" (dtypes are left alone). A `dtype` argument outranks it.
         lacks: kinds of dtype that have no such operation, and what PyTorch's error calls the routine: ("bc", "floor_vml_cpu"); or several
             such pairs. Kinds are "b", "i", "f" and "c"; of those "u" uint16 to uint64, "s" uint8 to int32, "h" float16 and bfloat16, "C" complex32, "8" the
             floats of eight bits. A name may be a function of the call's arguments; "": such calls are taken. The dtype is the one in which operands meet, or that of the first tensor.

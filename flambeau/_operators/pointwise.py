@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Kernel, N, Scalar, T
-from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise
+from flambeau._operators.op import ALL_FORMS, Op, composite, pointwise, underived
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import check_fits, complex32
 
@@ -184,7 +184,6 @@ def quotient_below(k: Any, a: T, b: T) -> T:
     "floor_divide",
     "floor_divide.Scalar",
     variants=ALL_FORMS,
-    differentiable=False,
     lacks=("bcu", "div_floor_cpu"),
     single="other",
     number_first=True,
@@ -192,6 +191,9 @@ def quotient_below(k: Any, a: T, b: T) -> T:
 def floor_divide(k: Kernel[T], input: T, other: N) -> T:
     """Divides elementwise and rounds down: floor(input / other)."""
     return quotient_below(k, input, other)
+
+
+floor_divide.vjp(input=lambda g: underived("floor_divide"), other=lambda g: underived("floor_divide"))
 
 
 @floor_divide.arrays

@@ -387,9 +387,10 @@ def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
         given = (*given,) * n
     if len(given) != n:
         raise RuntimeError(f"{owner}: internal error: output_size.size() must be {n}")
+    largest = "max" in owner
     if input.ndim not in (n + 1, n + 2):
         raise RuntimeError(
-            f"{owner}: Expected {n + 1}D or {n + 2}D tensor, but got {list(input.shape)}"
+            f"{owner}(): Expected {n + 1}D or {n + 2}D tensor, but got{':' * largest} {list(input.shape)}"
             if n > 1
             else f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for argument #1 'self' (while checking arguments for {owner})"
         )
@@ -398,8 +399,8 @@ def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
         raise RuntimeError(
             f"{owner}: elements of output_size must be greater than or equal to 0 but received {{{', '.join(map(str, size))}}}"
         )
-    for i in range(input.ndim - n - (1 if n else 0), input.ndim):
-        if input.shape[i] == 0 and i >= input.ndim - n:
+    for i in range(1 if largest else input.ndim - n, input.ndim):
+        if input.shape[i] == 0:
             raise RuntimeError(
                 f"{owner}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes {list(input.shape)} with "
                 f"dimension {i} being empty"
@@ -408,6 +409,9 @@ def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
 
 
 def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
+    asked = output_size if isinstance(output_size, (list, tuple)) else (output_size,)
+    if n > 1 and all(s == 1 for s in asked):  # whatever the other dims are, as in PyTorch
+        return input.mean(tuple(range(-1, -n - 1, -1)), keepdim=True)
     size = _adaptive_size(input, output_size, n, owner)
     spatial = tuple(input.shape[-n:])
     if all(s == 1 for s in size):

@@ -243,8 +243,11 @@ def _refuse_empty(input: Any, dims: Any, name: str) -> None:
         raise RuntimeError(
             f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
         )
-    for d in wrap_dims(dims, input.ndim):
-        if input.shape[d] == 0:
+    wrapped = wrap_dims(dims, input.ndim)
+    if name in ("amin", "amax"):  # tell them as they were given
+        wrapped = (dims,) if isinstance(dims, int) else tuple(dims)
+    for d in wrapped:
+        if input.ndim and input.shape[d] == 0:
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
 

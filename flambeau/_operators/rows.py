@@ -6,11 +6,16 @@ from flambeau._operators.create import triu_indices
 from flambeau._operators.op import FUNCTION, composite
 from flambeau._operators.statistics import pairwise
 from flambeau._tensor import Tensor
+from flambeau._values.dtype import SPOKEN
 
 
 @composite("norm_except_dim", variants=FUNCTION)
 def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
     """The norm over all dims but one, kept; dim -1 leaves none."""
+    if not (v.dtype.is_floating_point or v.dtype.is_complex):
+        raise RuntimeError(
+            f"norm(): input dtype should be either floating point or complex. Got {SPOKEN[v.dtype]} instead."
+        )
     if dim == -1:
         return v.norm(pow)
     rest = [d for d in range(v.ndim) if d != dim % v.ndim]

@@ -176,7 +176,7 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: Dim = -
     if n == 0:
         return y.sum(dim)
     mid = y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)
-    return (mid * _steps(y, x, dim)).sum(dim) / 2 if x is not None else mid.sum(dim) * dx / 2
+    return (mid * _steps("trapezoid", y, x, dim)).sum(dim) / 2 if x is not None else mid.sum(dim) * dx / 2
 
 
 @composite(
@@ -190,7 +190,11 @@ def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, d
     _no_bools("cumulative_trapezoid", y, x)
     n = y.shape[dim]
     mid = y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)
-    return (mid * _steps(y, x, dim)).cumsum(dim) / 2 if x is not None else mid.cumsum(dim) * (dx / 2)
+    return (
+        (mid * _steps("cumulative_trapezoid", y, x, dim)).cumsum(dim) / 2
+        if x is not None
+        else mid.cumsum(dim) * (dx / 2)
+    )
 
 
 def _no_bools(name: str, y: Tensor, x: Tensor | None) -> None:
@@ -199,10 +203,12 @@ def _no_bools(name: str, y: Tensor, x: Tensor | None) -> None:
         raise RuntimeError(f"{name}: received a bool input for {which}, but bool is not supported")
 
 
-def _steps(y: Tensor, x: Tensor, dim: int) -> Tensor:
-    if x.ndim == 1 and y.ndim > 1:
+def _steps(name: str, y: Tensor, x: Tensor, dim: int) -> Tensor:
+    if x.ndim == 1:
+        if x.shape[0] != y.shape[dim]:
+            raise RuntimeError(f"{name}: There must be one `x` value for each sample point")
         d = x.diff()
         at = [1] * y.ndim
         at[dim] = d.shape[0]
         return d.reshape(at)
-    return x.diff(dim=dim)
+    return x.reshape(*[1] * (y.ndim - x.ndim), *x.shape).diff(dim=wrap_dim(dim, y.ndim))

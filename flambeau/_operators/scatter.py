@@ -106,8 +106,8 @@ scatter.vjp(
     input=lambda g, dim, index, reduce: (
         scatter(g, dim, index, 0) if reduce is None else g if reduce == "add" else _no_product()
     ),
-    src=lambda g, dim, index, src, reduce: (
-        _spread(gather(g, dim, index), src) if reduce != "multiply" else _no_product()
+    src=lambda g, dim, index, src_shape, reduce: (
+        _spread(gather(g, dim, index), src_shape) if reduce != "multiply" else _no_product()
     ),
 )
 
@@ -144,9 +144,9 @@ def _no_product() -> Any:
     raise NotImplementedError("the derivative of scatter with reduce='multiply' is not implemented")
 
 
-def _spread(g: Any, src: Any) -> Any:
-    """The gradient of the part of src that was used; zeros for the rest."""
-    shape, have = tuple(src.shape), tuple(g.shape)
+def _spread(g: Any, shape: Any) -> Any:
+    """The gradient of the part of src, of a shape, that was used; zeros for the rest."""
+    shape, have = tuple(shape), tuple(g.shape)
     if shape == have:
         return g
     out = g.new_zeros(shape)
@@ -176,7 +176,7 @@ def _(input: Any, dim: int, index: Any, src: Any) -> None:
 
 
 writes(scatter_add)
-scatter_add.vjp(input=lambda g: g, src=lambda g, dim, index, src: _spread(gather(g, dim, index), src))
+scatter_add.vjp(input=lambda g: g, src=lambda g, dim, index, src_shape: _spread(gather(g, dim, index), src_shape))
 
 
 @op(
@@ -240,4 +240,4 @@ def _scatter_reduce_vjp(
             gx, gs = mine * share, yours * pick(share)
     if not own:
         gx = scatter(gx, dim, at, 0)
-    return gx, None, _spread(gs, src)
+    return gx, None, _spread(gs, src.shape)

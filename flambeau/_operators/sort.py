@@ -138,6 +138,26 @@ def _unique_runs(
     return k.library("unique_runs", input, dim=dim, inverse=return_inverse, counts=return_counts)
 
 
+@unique_dim.errors
+def _(input: Tensor, dim: int, sorted: bool, return_inverse: bool, return_counts: bool) -> None:
+    _some_slices(input, dim)
+
+
+@_unique_runs.errors
+def _(input: Tensor, return_inverse: bool, return_counts: bool, dim: int | None) -> None:
+    if dim is not None:
+        _some_slices(input, dim)
+
+
+def _some_slices(input: Tensor, dim: int) -> None:
+    """Slices of nothing are not told apart."""
+    empty = sum(n == 0 for n in input.shape)
+    if empty > 1 and not input.shape[dim]:
+        raise RuntimeError("Number of zero sized dimensions is more than one, so unique cannot be applied ")
+    if empty and input.shape[dim]:
+        raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
+
+
 def _wanted(found: Any, inverse: bool, counts: bool) -> Any:
     values, back, often = found
     if inverse and counts:

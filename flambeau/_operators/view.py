@@ -87,12 +87,12 @@ def _reinterpreted(x: Any, to: dtype) -> Any:
         names = f"{SPOKEN[of(x.dtype)]} as {SPOKEN[to]} (different element sizes)"
         if not x.ndim:
             raise RuntimeError(f"self.dim() cannot be 0 to view {names}")
+        by = max(1, m // n)
+        if x.shape[-1] % by:
+            raise RuntimeError(f"self.size(-1) must be divisible by {by} to view {names}, but got {x.shape[-1]}")
         if x.strides[-1] != n and x.shape[-1] != 1 and x.size:
             raise RuntimeError(f"self.stride(-1) must be 1 to view {names}, but got {x.strides[-1] // n}")
         if m > n:
-            by = m // n
-            if x.shape[-1] % by:
-                raise RuntimeError(f"self.size(-1) must be divisible by {by} to view {names}, but got {x.shape[-1]}")
             for i, s in enumerate(x.strides[:-1]):
                 if s % m:
                     raise RuntimeError(f"self.stride({i}) must be divisible by {by} to view {names}, but got {s // n}")

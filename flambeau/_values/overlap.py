@@ -44,7 +44,7 @@ def check_apart(a: Any, sources: Any, elementwise: bool) -> None:
             isinstance(x, np.ndarray)
             and isinstance(a, np.ndarray)
             and (x is not a or not elementwise)
-            and (x is a or np.may_share_memory(a, x))
+            and (x is a or ((a.base is not None or x.base is not None) and np.may_share_memory(a, x)))
         ):
             if not (elementwise and are_same(a, x)) and _dense(a) and _dense(x):
                 raise RuntimeError(

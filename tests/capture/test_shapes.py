@@ -460,7 +460,7 @@ def test_what_is_written_is_counted_once_at_every_size(dtype):
 
     compiled = torch.compile(fn)
     for n in (4, 5, 7, 7):
-        x, y = (torch.arange(n, dtype=dtype) * 0.25 for _ in range(2))
+        x, y = (torch.arange(n).to(dtype) * 0.25 for _ in range(2))
         close(compiled(x), fn(y))
         close(x, y)
         assert x._version == y._version

@@ -3,6 +3,18 @@
 from tests.agree import rand
 
 
+def told(program):
+    """The program, with the error that it raises for its result."""
+
+    def run(fl, *xs):
+        try:
+            return program(fl, *xs)
+        except (RuntimeError, IndexError, TypeError) as problem:
+            return type(problem).__name__, str(problem)
+
+    return run
+
+
 def test_a_view_that_was_asked_for_gradients_itself_is_a_leaf(agree):
     def program(fl, x, write):
         view = x.detach()[1:].requires_grad_()
@@ -63,3 +75,156 @@ def test_slices_that_do_not_fit(agree):
             raises=RuntimeError,
         )
     agree(lambda fl, x, y: x.index_copy(1, index(fl, 2), y), rand(0, 3), rand(0, 2), grads=0)
+
+
+def test_quotients_of_integers_that_are_not_rounded(agree):
+    i = lambda fl: fl.arange(6)
+    agree(lambda fl: i(fl).div(i(fl) + 1, rounding_mode=None))
+    agree(lambda fl: fl.div(i(fl), 4, rounding_mode=None))
+    agree(lambda fl: fl.div(i(fl) > 2, i(fl) + 1, rounding_mode=None))
+    agree(lambda fl: i(fl).div_(2, rounding_mode=None), raises=RuntimeError)
+    agree(lambda fl: fl.ones(3, dtype=fl.bool).div_(2, rounding_mode=None), raises=RuntimeError)
+
+
+def test_what_has_no_derivative_takes_part_in_graphs(agree):
+    for program in (lambda fl, x, y: fl.heaviside(x, y), lambda fl, x, y: x.floor_divide(y), lambda fl, x, y: x // 2):
+        agree(program, rand(3), rand(3) + 2, raises=RuntimeError)
+        agree(lambda fl, x, y, p=program: p(fl, x, y).requires_grad, rand(3), rand(3), grads=0)
+
+
+def test_integers_that_floats_are_written_to_have_no_history(agree):
+    def program(fl, x, dtype):
+        made = fl.zeros(3, dtype=getattr(fl, dtype)).copy_(x)
+        return made, made.requires_grad
+
+    for dtype in ("bool", "int64", "float64"):
+        agree(lambda fl, x, dtype=dtype: program(fl, x, dtype), rand(3))
+
+
+def test_one_of_several_views_of_what_is_written(agree):
+    def view_of_one(fl, x):
+        part = (x * 2).unbind(0)[0]
+        part.expand(3, 2)[1].clamp_(-2, 2)
+
+    def base(fl, x, use):
+        whole = x * 2
+        part = whole.chunk(2)[0]
+        whole.add_(1)
+        return use(part)
+
+    agree(view_of_one, rand(3, 2), raises=RuntimeError)
+    for use in (lambda v: v.relu(), lambda v: v + 1, lambda v: v.grad_fn):
+        agree(lambda fl, x, use=use: base(fl, x, use), rand(3, 2), raises=RuntimeError)
+    agree(lambda fl, x: base(fl, x.detach(), lambda v: v + 1), rand(3, 2))
+
+
+def test_a_source_that_is_written_after_it_was_scattered(agree):
+    def program(fl, x):
+        y = x * 1
+        made = fl.zeros(3, 2, dtype=x.dtype).scatter(0, fl.zeros(3, 2, dtype=fl.int64), y)
+        with fl.no_grad():
+            y.mul_(0.5)
+        return made
+
+    agree(program, rand(3, 2))
+
+
+def test_losses_called_by_their_operators_are_not_reduced(agree):
+    for name in ("kl_div", "hinge_embedding_loss", "binary_cross_entropy_with_logits"):
+        agree(lambda fl, x, y, name=name: getattr(fl, name)(x, y.detach().sigmoid()), rand(3), rand(3))
+    for name in ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss", "soft_margin_loss"):
+        agree(lambda fl, x, y, name=name: getattr(fl._C._nn, name)(x, y.detach()), rand(3), rand(3))
+        agree(lambda fl, x, y, name=name: getattr(fl.ops.aten, name)(x, y.detach()), rand(3), rand(3))
+        agree(lambda fl, x, y, name=name: getattr(fl.nn.functional, name)(x, y.detach()), rand(3), rand(3))
+    agree(lambda fl, x, y: fl.margin_ranking_loss(x, y, y.detach()), rand(3), rand(3))
+
+
+def test_places_of_trapezoids(agree):
+    for y, x in (((3,), (2,)), ((3, 4), (2, 4)), ((2, 3), (2, 2)), ((3, 4), (7,)), ((2, 3, 4), (3, 4))):
+        agree(told(lambda fl, a, b: fl.trapezoid(a, b)), rand(*y), rand(*x), grads=0)
+        agree(told(lambda fl, a, b: fl.cumulative_trapezoid(a, b, dim=0)), rand(*y), rand(*x), grads=0)
+
+
+def test_thresholds_beyond_the_dtype(agree):
+    for x in (float("inf"), -1.0, float("nan"), 0.5):
+        agree(told(lambda fl, y, x=x: fl.nn.functional.softshrink(y, x)), rand(3), grads=0)
+    agree(lambda fl, y: fl.nn.functional.softshrink(y.half(), 1e30), rand(3), raises=RuntimeError)
+
+
+def test_norms_of_integers_and_of_three_dims(agree):
+    agree(lambda fl: fl.norm_except_dim(fl.arange(3)), raises=RuntimeError)
+    agree(lambda fl, x: x.norm(dim=(0, 1, 2)), rand(2, 3, 4), raises=RuntimeError)
+    agree(lambda fl, x: x.norm(p=2, dim=(0, 1, 2)), rand(2, 3, 4))
+
+
+def test_unique_slices_of_nothing(agree):
+    for shape in ((0, 9), (0, 0, 2), (2, 0), (0,)):
+        for dim in range(len(shape)):
+            agree(told(lambda fl, s=shape, d=dim: fl.unique(fl.zeros(s), dim=d, return_counts=True)))
+            agree(told(lambda fl, s=shape, d=dim: fl.unique_consecutive(fl.zeros(s), dim=d)))
+
+
+def test_dtypes_that_are_not_counted_in(agree):
+    for dtype in ("bool", "complex64", "float8_e4m3fn", "uint16", "uint64", "uint8", "bfloat16"):
+        agree(told(lambda fl, d=dtype: fl.arange(3, dtype=getattr(fl, d)).float()))
+
+
+def test_sizes_that_cannot_be_expanded_are_told_last_first(agree):
+    agree(lambda fl, x: x.expand(2, 4), rand(3, 3), raises=RuntimeError)
+    agree(lambda fl, x: x.expand(4, 5), rand(2, 3), raises=RuntimeError)
+
+
+def test_pooling_to_one(agree):
+    F = lambda fl: fl.nn.functional
+    for shape in ((19, 35), (5,), (2, 3, 4, 5, 6), (2, 0, 4, 4), (2, 3, 0, 4)):
+        for name in ("adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool3d"):
+            for size in (1, 2):
+                agree(told(lambda fl, x, n=name, s=size: getattr(F(fl), n)(x, s)), rand(*shape), grads=0)
+
+
+def test_shapes_that_have_no_product(agree):
+    for w in ((2, 2, 3), (1, 1, 2, 3), ()):
+        agree(lambda fl, x, y: fl.nn.functional.linear(x, y), rand(2, 3), rand(*w), raises=RuntimeError)
+    for x, y in (((5,), (4, 6, 6)), ((1,), (4, 2, 6, 6)), ((4, 6, 6), (5,))):
+        agree(lambda fl, a, b: a.detach() @ b.detach(), rand(*x), rand(*y), raises=RuntimeError)
+
+
+def test_indices_into_nothing(agree):
+    i = lambda fl: fl.arange(3)
+    for program in (
+        lambda fl: fl.zeros(0)[i(fl)],
+        lambda fl: fl.zeros(0, 2)[i(fl)],
+        lambda fl: fl.zeros(2, 0)[:, i(fl)],
+        lambda fl: fl.zeros(0, 2)[i(fl), 0],
+        lambda fl: fl.zeros(0, 2).index_put_((i(fl),), fl.zeros(2)),
+        lambda fl: fl.zeros(0).put_(i(fl), fl.zeros(3)),
+    ):
+        agree(program, raises=IndexError)
+    agree(lambda fl: fl.zeros(0, 2)[fl.zeros(0, 3, dtype=fl.int64)])
+    agree(lambda fl: fl.zeros(3, 0).amin((-1,)), raises=IndexError)
+
+
+def test_in_place_shapes_are_told_before_dtypes(agree):
+    for name in ("mul_", "div_", "bitwise_and_"):
+        for other in ((3,), (4, 2), (4, 3, 2), (2,)):
+            agree(lambda fl, y, n=name: getattr(fl.ones(3, 2, dtype=fl.bool), n)(y), rand(*other), raises=RuntimeError)
+
+
+def test_writes_by_index_into_what_is_read(agree):
+    at = lambda fl: fl.arange(2)
+    zeros = lambda fl: fl.zeros(3, 2, dtype=fl.int64)
+    for write in (
+        lambda fl, v: v.index_put_((fl.arange(3),), v),
+        lambda fl, v: v.__setitem__(fl.arange(3), v),
+        lambda fl, v: v.__setitem__(at(fl), v[1:]),
+        lambda fl, v: v.index_add_(0, fl.arange(3), v),
+        lambda fl, v: v.index_copy_(0, at(fl), v[1:]),
+        lambda fl, v: v.index_reduce_(0, fl.arange(3), v, "amax"),
+        lambda fl, v: v.scatter_(0, zeros(fl), v),
+        lambda fl, v: v.scatter_add_(0, zeros(fl), v),
+        lambda fl, v: v.put_(zeros(fl), v),
+        lambda fl, v: v.masked_scatter_(v > 0.5, v),
+        lambda fl, v: v.index_fill_(0, at(fl), v[0, 0]),
+        lambda fl, v: v.index_copy_(0, at(fl), v[1:] * 1),
+    ):
+        agree(told(lambda fl, x, write=write: (write(fl, v := x.detach().clone()), v)[1]), rand(3, 2))

@@ -91,6 +91,18 @@ def explain(error: Exception, where: tuple[Any, ...]) -> Exception:
     return IndexError(text.replace("axis", "dimension"))
 
 
+def beyond(x: Any, where: tuple[Any, ...]) -> Exception | None:
+    """What PyTorch says of an index that is out of bounds, if one is."""
+    given = [(i, n) for i, n in zip(where, x.shape, strict=False) if isinstance(i, np.ndarray)]
+    if any(i.size and n == 0 for i, n in given):
+        return IndexError("index is out of bounds for dimension with size 0")
+    for number, (i, n) in enumerate(given):  # PyTorch counts the arrays of indices, not the dims
+        if i.size and not (-n <= i.min() and i.max() < n):
+            bad = i[(i < -n) | (i >= n)].flat[0]
+            return IndexError(f"index {bad} is out of bounds for dimension {number} with size {n}")
+    return None
+
+
 def reach(x: Any, where: Any) -> int:
     """About how many elements a subscript names: those of its largest index, times the slices it takes."""
     each, count = x.size, 0
@@ -152,13 +164,7 @@ def _found(x: Any, where: tuple[Any, ...]) -> Any:
             return np.take(x, where[along[0]], along[0])
         out = x[where]
     except IndexError as error:
-        if "out of bounds" in str(error):
-            for number, d in enumerate(along):  # PyTorch counts the arrays of indices, not the dims
-                i, n = where[d], x.shape[d]
-                if i.size and not (-n <= i.min() and i.max() < n):
-                    bad = i[(i < -n) | (i >= n)].flat[0]
-                    raise IndexError(f"index {bad} is out of bounds for dimension {number} with size {n}") from None
-        raise explain(error, where) from None
+        raise beyond(x, where) or explain(error, where) from None
     return np.array(out, order="C") if out.base is x or not isinstance(out, np.ndarray) else out
 
 
@@ -192,7 +198,7 @@ def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None
         else:
             np.add.at(into, where, values)
     except IndexError as error:
-        raise explain(error, where) from None
+        raise beyond(into, where) or explain(error, where) from None
     except ValueError as error:
         shape = into[where].shape
         raise RuntimeError(

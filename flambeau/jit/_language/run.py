@@ -130,7 +130,8 @@ class _Writer:
             return what.format(*args)
         formals = schema.arguments
         last = len(args)
-        while last and last <= len(formals) and formals[last - 1].default is not ty_required and self.is_default(n.inputs[last - 1], formals[last - 1]):  # fmt: skip
+        # Of a reduction Python's functions have another default than the schema.
+        while last and last <= len(formals) and formals[last - 1].name != "reduction" and formals[last - 1].default is not ty_required and self.is_default(n.inputs[last - 1], formals[last - 1]):  # fmt: skip
             last -= 1
         parts = []
         for i in range(last):
