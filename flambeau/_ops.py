@@ -21,12 +21,13 @@ _DEFINED: dict[str, dict[str, dict[str, Any]]] = {}  # users' operators: filled 
 
 
 def _by_schema(op: Op) -> Any:
-    """The public function, whose defaults are the schema's but for one (see `flat_text.default`)."""
+    """The public function with the schema's defaults, which are its own but for one (see `Param.called`)."""
     fn: Any = derive.function(op)
-    at = next((i for i, p in enumerate(op.params) if p.name == "reduction" and p.default == 1), None)
-    if at is None:
+    other = next(((i, p) for i, p in enumerate(op.params) if p.called is not p.default), None)
+    if other is None:
         return fn
-    return lambda *args, **kwargs: fn(*args, **kwargs if len(args) > at else {"reduction": 1, **kwargs})
+    at, p = other
+    return lambda *args, **kwargs: fn(*args, **kwargs if len(args) > at else {p.name: p.default, **kwargs})
 
 
 class OpOverload:

@@ -44,10 +44,8 @@ _LITERALS = (bool, int, float, str, type(None))
 
 def default(op: Op, p: Param) -> str:
     """The default of a parameter, as text."""
-    if p.name == "reduction" and p.default == 1:
-        return "0"  # PyTorch's functions take the schema's word "Mean" for no number, which is 0: "none"
-    if isinstance(p.default, _LITERALS):
-        return derived.literal(p.default)
+    if isinstance(p.called, _LITERALS):
+        return derived.literal(p.called)
     return bind(op, p.name.upper(), p.default)
 
 

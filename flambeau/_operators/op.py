@@ -86,6 +86,11 @@ class Param:
         self.is_optional = default is None or annotation.endswith("None")
         self.takes_number = annotation in _NUMBERS_TOO
 
+    @property
+    def called(self) -> Any:
+        """The default where a function of Python's is called: PyTorch's take the schema's word "Mean" for no number, which is 0 ("none")."""
+        return 0 if self.name == "reduction" and self.default == 1 else self.default
+
 
 def underived(name: str) -> Any:
     """The rule of an operator that has no derivative, though its results take part in graphs: it says so when a gradient reaches it."""
