@@ -31,7 +31,7 @@ def view(source: Tensor, array: Any) -> Tensor:
     except RuntimeError:
         return inferred(t)
     t._base = base
-    if source._created in ("multi", "custom"):
+    if source._created and source._created in ("multi", "custom"):  # hot: most have no word
         t._created = source._created
     if not STATE.grad:
         t._created = "inference" if STATE.inference else "no_grad"

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from flambeau._kernel.language import DType, IntList, Kernel, Scalar, Shape, ShapeList, T
-from flambeau._operators.op import composite, op
+from flambeau._operators.op import Op, composite, op
 from flambeau._operators.view import sizes
 from flambeau._tensor import Tensor
 from flambeau._values.device import memory_format as MemoryFormat
@@ -229,6 +229,7 @@ def new_empty_strided(k: Kernel[T], input: T, size: Shape, stride: Shape, *, dty
     "arange(Scalar end, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=FACTORY,
+    lacks=("bcu", "arange_cpu"),
 )
 def arange(
     k: Kernel[T], start: Scalar = 0, end: Scalar | None = None, step: Scalar = 1, *, dtype: DType | None = None
@@ -246,7 +247,7 @@ def arange(
         raise RuntimeError("step must be nonzero")
     if dtype is None:
         dtype = int64 if integers else get_default_dtype()
-    _stepped("arange", dtype)
+    _counted(arange, dtype)
     if dtype is int64:
         start, end, step = whole(start), whole(end), whole(step)
     return k.library("arange", start=start, end=end, step=step, count=_count(start, end, step), dtype=dtype)
@@ -272,6 +273,7 @@ def _count(start: Any, end: Any, step: Any) -> int:
     "range(Scalar start, Scalar end, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=FACTORY,
+    lacks=("bcu", "range_cpu"),
 )
 def range_(k: Kernel[T], start: Scalar = 0, end: Scalar = 0, step: Scalar = 1, *, dtype: DType | None = None) -> T:
     """start, start + step, ... up to and with `end`. Deprecated: use `arange`."""
@@ -286,15 +288,14 @@ def range_(k: Kernel[T], start: Scalar = 0, end: Scalar = 0, step: Scalar = 1, *
     first, last, by = number(start), number(end), number(step)
     _count(first, last, by)
     dtype = chosen(dtype)
-    _stepped("range", dtype)
+    _counted(range_, dtype)
     return k.library("arange", start=first, end=last, step=by, count=int((last - first) / by + 1), dtype=dtype)
 
 
-def _stepped(name: str, d: DType) -> None:
-    """Numbers of other dtypes are not counted up."""
-    wide = d.np.itemsize > 1 and d.name.startswith("uint")
-    if d.kind in "bc" or wide or d.name.startswith("float8"):
-        raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{SPOKEN[d]}'")
+def _counted(op: Op, d: DType) -> None:
+    """Raise where a dtype is not counted up in: no tensor tells it, so nobody else has looked."""
+    if op.routine(d):
+        raise NotImplementedError(f"\"{op.routine(d)}\" not implemented for '{SPOKEN[d]}'")
 
 
 @op(
