@@ -1,11 +1,20 @@
 """draft_export: a program in any case, and what stood against it."""
 
+import gc
+
 import pytest
 
 import flambeau
 from flambeau.export import Dim, draft_export
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def trace_collected():
+    """PyTorch leaves the file of a draft's trace open: collected here, no later test is told of it."""
+    yield
+    gc.collect()
 
 
 def modules(fl):
