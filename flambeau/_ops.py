@@ -37,9 +37,9 @@ class OpOverload:
         self.op, self._overloadname, self._overloadpacket, self.form = op, overload, packet, form
         self._fn = derive.inplace(op) if form == "inplace" else _by_schema(op)
         self.__name__ = f"{packet.__name__}.{overload}"
-        self.__qualname__ = self.__name__
         self.__module__ = packet.__module__
         self.namespace = packet.namespace
+        self.__qualname__ = self.name()
         name = f"{op.aten}.{overload}" if overload != "default" else op.aten
         self.own = (
             name if name in op.schemas else ""
@@ -135,7 +135,7 @@ class CustomOverload(OpOverload):
         self.op, self._overloadname, self._overloadpacket, self.form = definition.op, overload, packet, "function"
         self._fn, self._text = definition, definition.schema
         self.__name__ = f"{packet.__name__}.{overload}"
-        self.__qualname__, self.__module__, self.namespace = self.__name__, packet.__module__, packet.namespace
+        self.__qualname__, self.__module__, self.namespace = self.name(), packet.__module__, packet.namespace
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         stand_ins = _stand_ins(args, kwargs)

@@ -102,7 +102,7 @@ class PlainOverload(OpOverload):
         self._overloadpacket, self._overloadname, self._fn = packet, overload, does
         dot = "" if overload == "default" else f".{overload}"
         self._text = f"{packet._qualified_op_name}{dot}{schema}"
-        self.__name__ = self.__qualname__ = f"{packet.__name__}.{overload}"
+        self.__name__, self.__qualname__ = f"{packet.__name__}.{overload}", f"{packet._qualified_op_name}{dot}"
         self.__module__, self.namespace = packet.__module__, packet.namespace
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -169,7 +169,7 @@ def _record_function_enter_new(name: str, args: str | None = None) -> Any:
     """Begin a range of that name in every profile that is being made; what is returned ends it."""
     from flambeau.autograd.profiler import record_function
 
-    return record_function(name, args).__enter__()
+    return record_function(name, args).begin()
 
 
 _ranges: dict[int, Any] = {}  # open ranges whose handle is a tensor
@@ -188,7 +188,7 @@ def _record_function_exit(record: Any) -> None:
     """End the range."""
     if hasattr(record, "tolist"):
         record = _ranges.pop(int.from_bytes(bytes(record.tolist()), "little"))
-    record.__exit__(None, None, None)
+    record.end()
 
 
 def _sparse_coo_tensor_with_dims_and_tensors(sparse_dim: int, dense_dim: int, size: Any, indices: Any, values: Any, *, dtype: Any = None,

@@ -19,6 +19,7 @@ from flambeau._eager.views import check_writable
 from flambeau._operators import load, overloads
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._tensor import Tensor, new
+from flambeau._values import default_device
 from flambeau._values.device import CPU, device as Device
 from flambeau._values.dtype import get_default_dtype
 
@@ -145,7 +146,10 @@ def _mark(own: list[Any], outs: Any) -> None:
 def _asked(op: Op, values: Any, out: Any, into: bool, own: list[Any], extra: Any = None) -> Any:
     func = overload_of(op, values, into)
     args, kwargs = overloads.arguments(op, overloads.chosen(op, values), values)
-    kwargs |= extra or {}
+    args = [list(a) if isinstance(a, tuple) else a for a in args]  # sizes and dims arrive as lists
+    kwargs = {k: list(v) if isinstance(v, tuple) else v for k, v in kwargs.items()} | (extra or {})
+    if extra and "memory_format" in kwargs:  # which schemas have last
+        kwargs["memory_format"] = kwargs.pop("memory_format")
     if out is not None:
         kwargs["out"] = out
     types = tuple(dict.fromkeys(type(t) for t in own))
@@ -171,12 +175,26 @@ def _asked(op: Op, values: Any, out: Any, into: bool, own: list[Any], extra: Any
     )
 
 
+def dispatched(func: Any, args: tuple[Any, ...]) -> Any:
+    """What the innermost mode makes of a call that is no operator's: where a range of a profile begins or ends."""
+    stack, STATE.dispatch_modes = STATE.dispatch_modes, STATE.dispatch_modes[:-1]
+    try:
+        return stack[-1].__torch_dispatch__(func, (), args, {}) if stack else func(*args)
+    finally:
+        STATE.dispatch_modes = stack
+
+
 def _create(op: Op, values: Any, out: Any, extra: Any) -> Any:
     """The same for creation operators, which take where and how besides."""
     own = [t for t in values if isinstance(t, Tensor) and type(t) is not Tensor and takes_over(t)]
     if out is not None or not (STATE.dispatch_modes or (own and not STATE.no_dispatch)):
         return NotImplemented
-    given = {k: v for k, v in extra.items() if v is not None and v is not False and k != "requires_grad"}
+    given = {k: extra[k] for k in ("dtype", "layout", "device") if extra.get(k) is not None}
+    if "device" in given:
+        given["device"] = Device(given["device"])
+    elif not any(isinstance(v, Tensor) for v in values):
+        given["device"] = default_device.get()
+    given["pin_memory"] = bool(extra.get("pin_memory"))
     result = _asked(op, values, None, False, own, given)
     if extra["requires_grad"]:
         result.requires_grad_(True)

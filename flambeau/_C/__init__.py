@@ -45,6 +45,11 @@ def _current_graph_task_id() -> int:
     return STATE.task
 
 
+def _current_autograd_node() -> Any:
+    """The node of the graph whose derivative is being computed; known in anomaly mode only, None otherwise."""
+    return STATE.node
+
+
 def _get_graph_exec_group() -> Any:
     return STATE.exec_group
 

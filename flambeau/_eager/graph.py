@@ -377,9 +377,20 @@ def execute(roots: Sequence[tuple[Node, int, Any]], keep: bool, create: bool,
         STATE.grad, STATE.task = grad_mode, outer
         if token is not None:
             loud(token)
-        after = _AFTER.pop(task, ()) if _AFTER else ()
-    for fn in after:
-        fn()
+        after = _AFTER.pop(task, None) if _AFTER else None
+    if after:
+        _call_back(task, after)
+
+
+def _call_back(task: int, after: list[Any]) -> None:
+    """What was to be called when a pass has run: the pass counts as running, and may be given more."""
+    outer, STATE.task, _AFTER[task] = STATE.task, task, after
+    try:
+        for fn in after:  # it grows meanwhile
+            fn()
+    finally:
+        STATE.task = outer
+        del _AFTER[task]
 
 
 def _flow(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node, int], keep: bool) -> None:
@@ -699,11 +710,14 @@ def _run_post_hooks(node: Node, grads: Any, g: Any, create: bool) -> Any:
 
 def _watched(node: Node, g: Any, create: bool) -> Any:
     """Anomaly mode: an error names the forward call, and a NaN that appears here is an error."""
+    outer, STATE.node = STATE.node, node
     try:
         grads = node.tensors(g) if create else node.arrays(g)
     except Exception:
         _print_trace(node)
         raise
+    finally:
+        STATE.node = outer
     if STATE.anomaly_nan:
         for i, gi in enumerate(grads):
             a = gi._a if isinstance(gi, Tensor) else gi

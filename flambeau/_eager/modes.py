@@ -35,6 +35,7 @@ class State(threading.local):
     tracing: bool = False  # calls are recorded as expressions: see traced
     partial: bool = False  # a backward pass towards some inputs only is running
     task: int = -1  # the number of the backward pass that is running
+    node: Any = None  # whose derivative is being computed: kept in anomaly mode only
     exec_group: Any = None  # what joins several backward passes: see utils.checkpoint.GraphExecGroup
     recorder: Any = None  # what notes the operators of a capture
     copied: Any = None  # told of the copy that a derivative needs of what is overwritten: fn(tensor, copy)

@@ -24,6 +24,7 @@ from flambeau._backends.cpu.arrays import K
 from flambeau._eager import call, create, fused, graph, modes, traced
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor
+from flambeau._torch_dispatch import dispatched
 from flambeau.autograd import profiler_flops
 from flambeau.autograd.profiler_memory import Ledger
 from flambeau.autograd.profiler_util import EventList, FunctionEvent, FunctionEventAvg
@@ -291,12 +292,29 @@ class record_function:
         self.name, self.args = name, args
         self.run_callbacks_on_exit = True
         self._open: list[tuple[Session, Any]] = []
+        self._seen: Any = None  # the range that a dispatch mode gave
 
     def __enter__(self) -> record_function:
+        if modes.STATE.dispatch_modes:  # which see where ranges begin and end, as they see operators
+            given = (self.name,) if self.args is None else (self.name, self.args)
+            self._seen = dispatched(flambeau.ops.profiler._record_function_enter_new.default, given)
+            return self
+        return self.begin()
+
+    def __exit__(self, *error: Any) -> None:
+        if self._seen is not None:
+            record, self._seen = self._seen, None
+            dispatched(flambeau.ops.profiler._record_function_exit._RecordFunction, (record,))
+        else:
+            self.end()
+
+    def begin(self) -> record_function:
+        """Begin the range in every profile that is being made."""
         self._open = [(s, s.begin(self.name, scope=USER)) for s in SESSIONS]
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def end(self) -> None:
+        """End it."""
         for session, event in reversed(self._open):
             session.end(event)
         self._open = []

@@ -44,6 +44,27 @@ inplace_methods = {
 _SPOKEN = {list: typing.List, tuple: typing.Tuple, dict: typing.Dict, set: typing.Set, frozenset: typing.FrozenSet}  # noqa: UP006
 
 
+class _ParsedStackTrace(NamedTuple):
+    """The last line of a trace."""
+
+    file: str
+    lineno: str
+    name: str
+    code: str
+
+
+def _parse_stack_trace(
+    stack_trace: str, filter_fn: Callable[[str, str, str], bool] | None = None
+) -> _ParsedStackTrace | None:
+    """The innermost place in the text of a trace that `filter_fn(file, name, code)` lets pass."""
+    lines = (stack_trace or "").strip().split("\n")
+    for line, code in zip(lines[-2::-1], lines[:0:-1], strict=True):
+        place = re.match(r"^File \"(.+)\", line (\d+), in (.+)$", line.strip())
+        if place and (filter_fn is None or filter_fn(place[1], place[3], code.strip())):
+            return _ParsedStackTrace(*place.groups(), code.strip())
+    return None
+
+
 class _CustomBuiltin(NamedTuple):
     """A name that generated code may always use, and how a written file imports it."""
 

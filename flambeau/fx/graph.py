@@ -12,7 +12,16 @@ from typing import Any
 
 import flambeau
 from flambeau.fx import codegen
-from flambeau.fx.codegen import CodeGen, PythonCode, _BoxedCodeGen, _custom_builtins, _PyTreeCodeGen, _PyTreeInfo  # noqa: F401
+from flambeau.fx.codegen import (  # noqa: F401
+    CodeGen,
+    PythonCode,
+    _BoxedCodeGen,
+    _custom_builtins,
+    _parse_stack_trace,
+    _ParsedStackTrace,
+    _PyTreeCodeGen,
+    _PyTreeInfo,
+)
 from flambeau.fx.node import Node, Target, map_arg
 
 _LEGAL = re.compile(r"([A-Za-z_]\w*?)(?:_(\d+))?", re.ASCII)

@@ -1,14 +1,8 @@
-"""functorch, as PyTorch ships it beside itself: `torch.func` under its older name."""
+"""functorch, as PyTorch ships it beside itself: `torch.func` under its older name, whose functions say so when they are called."""
 
 import flambeau
-from flambeau._functorch.make_functional import (
-    FunctionalModule as FunctionalModule,
-    FunctionalModuleWithBuffers as FunctionalModuleWithBuffers,
+from flambeau._functorch.deprecated import (
     combine_state_for_ensemble as combine_state_for_ensemble,
-    make_functional as make_functional,
-    make_functional_with_buffers as make_functional_with_buffers,
-)
-from flambeau.func import (
     functionalize as functionalize,
     grad as grad,
     grad_and_value as grad_and_value,
@@ -16,8 +10,14 @@ from flambeau.func import (
     jacfwd as jacfwd,
     jacrev as jacrev,
     jvp as jvp,
+    make_functional as make_functional,
+    make_functional_with_buffers as make_functional_with_buffers,
     vjp as vjp,
     vmap as vmap,
+)
+from flambeau._functorch.make_functional import (
+    FunctionalModule as FunctionalModule,
+    FunctionalModuleWithBuffers as FunctionalModuleWithBuffers,
 )
 from flambeau.fx.experimental.proxy_tensor import make_fx as make_fx
 

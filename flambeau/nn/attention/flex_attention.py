@@ -6,6 +6,7 @@ made of elementwise operations and indexing, which is what compiled versions of 
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import flambeau
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 _DEFAULT_SPARSE_BLOCK_SIZE = 128
+_score_mod_signature = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+_mask_mod_signature = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 _Backend = Literal["AUTO", "TRITON", "TRITON_DECODE", "FLASH"]
 
 

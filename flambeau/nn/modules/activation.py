@@ -5,6 +5,7 @@ import warnings
 import flambeau
 
 from .. import functional as F, init
+from ..init import constant_, xavier_normal_, xavier_uniform_  # noqa: F401 (other libraries look for them here)
 from ..parameter import Parameter
 from ._attention import MultiheadAttention
 from .linear import NonDynamicallyQuantizableLinear  # noqa: F401 (other libraries look for it here)
