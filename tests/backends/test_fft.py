@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 import flambeau as fl
-from flambeau._backends.cpu import fft as kernels, library_transform as library
+from flambeau._backends.cpu import fft, fft_plan as kernels, fft_row, library_transform as library
 from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
 
 SIZES = [4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16, 24, 30, 35, 49, 64, 96, 128, 210, 256, 343, 512, 1000, 1024, 2048]
@@ -41,7 +41,7 @@ def test_every_kind_along_rows_and_columns(n, real):
 
 def test_radices():
     for n in range(1, 3000):
-        found = kernels.factors(n)
+        found = fft.factors(n)
         assert found is None or np.prod(found, dtype=int) == n
         smooth = n
         for p in (2, 3, 5, 7):
@@ -75,11 +75,28 @@ def test_several_dims_and_norms(shape, mode):
 
 
 @pytest.mark.parametrize("real", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [128, 256, 512, 576, 800, 1024, 1120, 1536, 2240, 4096, 1 << 15])
+def test_rows_one_at_a_time(n, real):
+    """Squares that overlap (n is no multiple of a square), one row, rows that begin at any address; lanes above and below it."""
+    rng = np.random.default_rng(n)
+    both = np.dtype("c8" if real == np.float32 else "c16")
+    used = fft_row.points("r2c", kernels.REAL[np.dtype(real).name], n)
+    assert n < 512 or used * 2 * fft.engine().target.vector_bytes == n * np.dtype(real).itemsize
+    for batch in (1, 3, 9):
+        r = np.concatenate([np.zeros(1), rng.standard_normal(batch * n)]).astype(real)[1:].reshape(batch, n)
+        z = np.concatenate([np.zeros(1), rng.standard_normal(batch * n) + 1j * rng.standard_normal(batch * n)]).astype(both)[1:].reshape(batch, n)  # fmt: skip
+        close(kernels.one(r, "r2c", 1, n, False, 0.5), np.fft.rfft(r.astype("f8")) / 2, both)
+        close(kernels.one(z, "c2c", 1, n, False, 2.0), np.fft.fft(z.astype("c16")) * 2, both)
+        close(kernels.one(z, "c2c", 1, n, True, 1 / n), np.fft.ifft(z.astype("c16")), both)
+        got = kernels.one(z.copy(), "c2c", 1, n, False, 1.0, own=True)
+        close(got, np.fft.fft(z.astype("c16")), both)
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [256, 1024, 2048])
-def test_rows_that_no_cache_holds(n, real):
-    """What comes next is asked for while a chunk is computed; the last chunks are not whole."""
+def test_many_rows(n, real):
+    """The next row is asked for while one is computed; the last chunks are not whole."""
     x = np.random.default_rng(n).standard_normal(((1 << 19) // n * 3 + 5, n)).astype(real)
-    assert 2 * x.nbytes > kernels.FAR
     close(
         kernels.one(x, "r2c", 1, n, False, 1.0),
         np.fft.rfft(x.astype("f8")),
@@ -89,14 +106,16 @@ def test_rows_that_no_cache_holds(n, real):
 
 def test_threads_change_nothing():
     x = np.random.default_rng(1).standard_normal((200, 120)).astype(np.float32)
+    rows = np.random.default_rng(2).standard_normal((50, 1024)).astype(np.float32)
     before, got = get_num_threads(), []
     try:
         for n in (1, 2, 7):
             set_num_threads(n)
-            got.append(kernels.one(x, "r2c", 1, 120, False, 1.0))
+            got.append([kernels.one(a, "r2c", 1, a.shape[1], False, 1.0) for a in (x, rows)])
     finally:
         set_num_threads(before)
-    assert np.array_equal(got[0], got[1]) and np.array_equal(got[0], got[2])
+    for other in got[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(got[0], other, strict=True))
 
 
 def test_gradients_of_large_transforms():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flambeau._backends.cpu import copies, draws, engine, fft, samplers
+from flambeau._backends.cpu import copies, draws, engine, fft, fft_row, samplers
 from flambeau._backends.cpu.compile import layout, machine, recorded
 from flambeau._backends.cpu.engine import TARGETS, Engine
 from flambeau._backends.cpu.llvm import Machine, generate
@@ -56,7 +56,13 @@ def test_what_no_body_describes_compiles(target: str) -> None:
     """Kernels whose text is written here, not derived: transforms, samplers, copies."""
     e = Engine(TARGETS[target])
     texts = [samplers.text(), draws.text(e.target), copies.text(e.target)]
-    for text in texts if target not in ("linux-arm", "windows", "wasm") else [*texts, fft.text(e.target, "float")]:
+    if target in ("linux-arm", "windows", "wasm"):
+        texts += [
+            fft.text(e.target, "float"),
+            fft_row.text(e.target, "float", "r2c"),
+            fft_row.text(e.target, "double", "c2c"),
+        ]
+    for text in texts:
         assert len(e.emit(str(text))) > 100
 
 

@@ -6,7 +6,7 @@ again. Passes of radix 8, 4, 2, 3, 5 and 7 need no shuffles; twiddle factors are
 transform exchanges real and imaginary parts on the way in and out. Real numbers are transformed as half as many complex
 ones, then taken apart; where their number is odd, as complex ones.
 
-Not here: a few long transforms, which SciPy does.
+Rows of many numbers are done one at a time (fft_row.py); fft_plan.py says which. Not here: long transforms, which SciPy does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import cmath
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -23,7 +22,6 @@ import numpy as np
 from flambeau._backends.cpu.emit import APART, WIDTH, Function, Module, V, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import Array
-from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result, bits, planned
 from flambeau._backends.cpu.registers import transpose
 
 RADICES = (8, 4, 2, 3, 5, 7)
@@ -32,7 +30,6 @@ PAGE = 4096  # a load waits for a store before it that differs by a multiple of 
 LAST = 8  # the radix of the last pass where it is done together with the one before, which has one of these:
 BEFORE = (8, 4)
 RUN = 4  # vectors of a row written one after the other
-FAR = 1 << 20  # bytes of operand and result from which they are not in a second-level cache
 Pair = tuple[V, V]
 
 SLOTS = (
@@ -45,7 +42,6 @@ SLOTS = (
     "tail",  # the radix of the last pass but one where it is done with the last, which is not counted then; or 0
     *("enter", "leave"),  # 1 where the first or the last pass does more
     *("join", "unfold", "split", "mirror"),  # 0, or the number of points that the step is about
-    "soon",  # 1 where what comes next is asked for
     "scale",
 )
 
@@ -92,6 +88,16 @@ def butterfly(f: Function, r: int, a: Sequence[Pair]) -> list[Pair]:
         odd[2] = (odd[2][1], f.emit(odd[2][0].type, f"fneg {odd[2][0]}"))
         odd[3] = ((d[1] - d[0]) * h, (d[0] + d[1]) * -h)
         return [add(x, y) for x, y in zip(even, odd)] + [sub(x, y) for x, y in zip(even, odd)]
+    if r == 16:
+        columns = [four(a[t::4]) for t in range(4)]
+        for t in range(1, 4):
+            for u in range(1, 4):
+                angle = 2 * math.pi * t * u / 16
+                kind = columns[t][u][0].type
+                w = f.value(math.cos(angle), kind), f.value(-math.sin(angle), kind)
+                columns[t][u] = turn(columns[t][u]) if t * u == 4 else times(f, columns[t][u], w)
+        rows = [four([c[u] for c in columns]) for u in range(4)]
+        return [rows[k % 4][k // 4] for k in range(16)]
     half = (r - 1) // 2
     sums = [add(a[t], a[r - t]) for t in range(1, half + 1)]
     differences = [sub(a[t], a[r - t]) for t in range(1, half + 1)]
@@ -138,17 +144,19 @@ class Lanes:
         return f.splat(f.load(self.real, at), self.n), f.splat(f.load(self.real, at, 1), self.n)
 
 
-def stockham(m: Module, v: Lanes, r: int, twiddled: bool) -> None:
+def stockham(m: Module, v: Lanes, r: int, twiddled: bool, read: Lanes | None = None, prefix: str = "") -> None:
     """Defines pass_<r>(x, y, m, s, tw): one pass over x, of s interleaved transforms of r m points, into y.
 
-    `last_<r>` is the last pass, where m is 1 and so are all twiddle factors; y may be x.
+    `last_<r>` is the last pass, where m is 1 and so are all twiddle factors; y may be x. `read`: how x lies, where it is no
+    buffer of this kernel.
     """
-    f = m.function(f"internal void {'pass' if twiddled else 'last'}_{r}(ptr x, ptr y, i64 m, i64 s, ptr tw)", APART)
+    name, read = prefix + ("pass" if twiddled else "last"), read or v
+    f = m.function(f"internal void {name}_{r}(ptr x, ptr y, i64 m, i64 s, ptr tw)", APART)
     x, y, points, s, tw = f.params
     with f.loop(0, points) as p:
         src, to = v.at(f, x, p * s), v.at(f, y, p * s * r)
         with f.loop(0, s) as q:
-            found = butterfly(f, r, [v.load(f, src, q + s * points * t) for t in range(r)])
+            found = butterfly(f, r, [read.load(f, src, q + s * points * t) for t in range(r)])
             for u, z in enumerate(found):
                 if twiddled and u:
                     z = times(f, z, v.number(f, tw, p * (r - 1) + (u - 1)))
@@ -203,12 +211,11 @@ def leave(m: Module, v: Lanes, r: int) -> None:
 
 
 def tail(m: Module, v: Lanes, r: int) -> None:
-    """Defines tail_<r>(x, s, w, tw, soon, src, from, to, into): the last two passes, of radices r and 8, at once, in place.
+    """Defines tail_<r>(x, s, w, tw): the last two passes, of radices r and 8, at once, in place.
 
     The s interleaved transforms of 8 r points that are left are done one after the other, each between the passes in memory
     that stays in the first-level cache: it is read whole before its places are written. If there is a w it does `split`, too,
-    and transform q is done together with s - q, whose points it meets; with `soon` it asks on the way for the rows that come
-    in next, at src, and for those that its own will go out to, at `to`.
+    and transform q is done together with s - q, whose points it meets.
     """
     f = m.function(f"internal void head_{r}(ptr x, ptr near, i64 s, ptr tw, i64 q)", APART)
     x, near, s, tw, q = f.params
@@ -217,10 +224,8 @@ def tail(m: Module, v: Lanes, r: int) -> None:
         for u, z in enumerate(found):
             v.store(f, times(f, z, v.number(f, tw, p * (r - 1) + (u - 1))) if u else z, near, p * r + u)
 
-    f = m.function(
-        f"internal void tail_{r}(ptr x, i64 s, ptr w, ptr tw, i64 soon, ptr src, i64 from, ptr to, i64 into)", APART
-    )
-    x, s, w, tw, soon, src, from_, to, into = f.params
+    f = m.function(f"internal void tail_{r}(ptr x, i64 s, ptr w, ptr tw)", APART)
+    x, s, w, tw = f.params
     nears = [f.alloca(v.wide, 2 * LAST * r, align=64) for _ in range(2)]
 
     def head(q: V | int, side: int) -> V:
@@ -234,18 +239,8 @@ def tail(m: Module, v: Lanes, r: int) -> None:
         for z, at in zip(apart(f, a, b, v.number(f, w, k)), (k, s * (r * LAST) - k), strict=True):
             v.store(f, z, x, at)
 
-    def fetch(c: V) -> None:
-        """Asks for part c of each row. There are as many parts as columns that meet, one for 16 points."""
-        part = 16 * 2 * WIDTH[v.real]  # bytes
-        with f.when(soon != 0):
-            for i in range(v.n):
-                for o in range(0, part, 64):
-                    f.prefetch(f.gep(v.real, src, from_ * i) + (c * part + o), level=2)
-                    f.prefetch(f.gep(v.real, to, into * i) + (c * part + o), write=True)
-
-    def meet(here: V, u: V | int, there: V, other: V | int, q: V, c: V) -> None:
-        """Column u of one transform and the one of another that it meets; q is its place among the s r columns, c it is in time."""
-        fetch(c)
+    def meet(here: V, u: V | int, there: V, other: V | int, q: V) -> None:
+        """Column u of one transform and the one of another that it meets; q is its place among the s r columns."""
         a, b = column(here, u), column(there, other)
         for i in range(LAST):
             pair(a[i], b[LAST - 1 - i], s * (r * i) + q)
@@ -265,15 +260,15 @@ def tail(m: Module, v: Lanes, r: int) -> None:
     for i in range(LAST // 2):
         pair(own[i], own[LAST - 1 - i], s * (r * i) + s * (r // 2))
     with f.loop(1, r // 2) as u:
-        meet(near, u, near, r - u, s * u, u)
+        meet(near, u, near, r - u, s * u)
     with f.when((s & 1) == 0):
         near = head(s >> 1, 0)
         with f.loop(0, r // 2) as u:
-            meet(near, u, near, (r - 1) - u, s * u + (s >> 1), u + r // 2)
+            meet(near, u, near, (r - 1) - u, s * u + (s >> 1))
     with f.loop(1, (s + 1) >> 1) as q:
         here, there = head(q, 0), head(s - q, 1)
         with f.loop(0, r) as u:
-            meet(here, u, there, (r - 1) - u, s * u + q, q * r + u)
+            meet(here, u, there, (r - 1) - u, s * u + q)
 
 
 def apart(f: Function, z: Pair, other: Pair, w: Pair) -> tuple[Pair, Pair]:
@@ -479,8 +474,6 @@ def text(target: Target, real: str) -> Module:
             return f.gep(real, w[side], p * w[f"{side}_outer"] + first * step)
 
         src, to = place("in"), place("out")
-        at = (chunk + 1) * w["far"] % (w["outer"] * w["blocks"])
-        ahead = place("in", at // w["blocks"], at % w["blocks"] * v.n)
         with f.when(w["in_step"] == 2):  # real numbers as complex ones
             with f.loop(0, n) as j:
                 f.store(f.value(0.0, v.wide), f.gep(real, v.at(f, x, j), v.n), align=64)
@@ -509,8 +502,7 @@ def text(target: Target, real: str) -> Module:
                 f.call("void", "leave", here.get(), s.get(), w["halves"])
             for radix in BEFORE:
                 with f.when(both & (w["tail"] == radix)):
-                    f.call("void", f"tail_{radix}", here.get(), s.get(), w["apart"], tw.get(), w["soon"], ahead, w["in_stride"], to,
-                           w["out_stride"])  # fmt: skip
+                    f.call("void", f"tail_{radix}", here.get(), s.get(), w["apart"], tw.get())
             for radix in RADICES:
                 with f.when((r == radix) & ((first | last | both) == 0)):
                     words = (here.get(), where, points, s.get(), tw.get())
@@ -541,10 +533,7 @@ def kernel(real: str) -> Code:
     return native.load(lambda: str(text(native.target, real)), ["k"], parts=[("kernel", "fft"), ("real", real)])
 
 
-# -- plans --------------------------------------------------------------------------------------------------------------
-
-REAL = {"float32": "float", "complex64": "float", "float64": "double", "complex128": "double"}
-MOST = 1 << 14  # points of a complex transform: as many vectors as a second-level cache holds
+# -- radices and tables ------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -581,130 +570,8 @@ def tables(n: int, real: str) -> tuple[Array, Array]:
     return np.array(found or (0,), np.int64), whole.astype(kind)
 
 
-def distance(n: int) -> int:
-    """Far from 0 among n places in a ring, and without a common divisor: its multiples come by all places."""
-    d = max(1, round(n * 0.382))
-    while math.gcd(d, n) != 1:
-        d += 1
-    return d
-
-
 @cache
 def half_table(h: int, real: str) -> Array:
     """exp(-pi i k / h)."""
     w = np.array([cmath.exp(-1j * math.pi * k / h) for k in range(h + 1)])
     return w.astype(np.complex64 if real == "float" else np.complex128)
-
-
-@dataclass(frozen=True)
-class Side:
-    """Where a chunk's numbers are: ROWS or COLUMNS, the distance of outer parts and of rows or points, in reals."""
-
-    mode: int
-    outer: int
-    stride: int
-    reals: bool  # numbers are real
-
-
-def transform(
-    kind: str,
-    real: str,
-    n: int,
-    outer: int,
-    inner: int,
-    src: Side,
-    to: Side,
-    inverse: bool,
-    scale: float,
-    at: int = OUT,
-) -> Launch:
-    """One launch: `outer` times `inner` transforms of n points. Kinds: c2c, r2c, r2full (all n points), c2r.
-
-    The result is a new array, or the argument itself where `at` is ARG.
-    """
-    lanes = engine().target.vector_bytes // WIDTH[real]
-    h = n // 2
-    even = n % 2 == 0
-    half = kind != "c2c" and even
-    points = h if half else n
-    found, twiddles = tables(points, real)
-    w = half_table(h, real) if half else twiddles
-    radices = factors(points)
-    assert radices is not None
-    split, join, mirror, unfold = 0, 0, 0, 0
-    in_step = out_step = 1
-    in_flip = out_flip = int(inverse)
-    columns_in = columns_out = 2 * n
-    if kind in ("r2c", "r2full"):
-        columns_in, in_step, in_flip, out_flip = n, 1 if even else 2, 0, 0
-        split = h if even else 0
-        mirror = n if kind == "r2full" else 0
-        columns_out = 2 * n if mirror else 2 * (h + 1)
-    elif kind == "c2r":
-        columns_in, columns_out, in_flip = 2 * (h + 1), n, 0
-        join, unfold = (h, 0) if even else (0, n)
-        out_step, out_flip = (1, 1) if even else (2, 0)
-    first = src.mode == ROWS and in_step == 1 and not (join or unfold) and radices[0] == 8
-    first = first and len(radices) > 1 and points // 8 % (lanes // 2) == 0
-    two = radices[-2] if len(radices) > 2 and radices[-1] == LAST and radices[-2] in BEFORE else 0
-    last = split > 0 and len(radices) > 1 and radices[-1] == 8
-    blocks = -(-inner // lanes)
-    soon = src.mode == to.mode == ROWS and inner * (columns_in + columns_out) * WIDTH[real] > FAR
-    capacity = (n if mirror else points) + 1
-    numbers: list[tuple[int, ...]] = [
-        *((CONST, x) for x in (points, len(radices) - (two > 0), inner, blocks, outer, distance(outer * blocks))),
-        *((CONST, x) for x in (src.mode, src.outer, src.stride, columns_in, in_step, in_flip, int(src.reals))),
-        *((CONST, x) for x in (to.mode, to.outer, to.stride, columns_out, out_step, out_flip, int(to.reals))),
-        *((CONST, x) for x in (w.ctypes.data if two and last else 0, two)),
-        *((CONST, x) for x in (int(first), int(last and not two), join, unfold, 0 if last else split, mirror)),
-        *((CONST, x) for x in (int(soon), bits(scale))),
-    ]
-    pointers = [(at, 0), (ARG, 0), *((CONST, t.ctypes.data) for t in (found, twiddles, w))]
-    scratch = (capacity + points + 1) * 2 * lanes * WIDTH[real] + 2 * PAGE
-    return Launch(kernel(real)["k"], (*pointers, *numbers), outer * blocks, scratch)
-
-
-SIDE = 4  # transforms side by side from which lanes are worth filling
-
-
-def covers(x: Array, kind: str, dim: int, n: int) -> bool:
-    """Whether the kernel transforms x along this dim, of n points."""
-    points = n // 2 if kind != "c2c" and n % 2 == 0 else n
-    after = math.prod(x.shape[dim + 1 :])
-    side = after if after > 1 else math.prod(x.shape[:dim])
-    return 2 <= points <= MOST and factors(points) is not None and side >= SIDE
-
-
-def one(
-    x: Array, kind: str, dim: int, n: int, inverse: bool, scale: float, own: bool = False, rows: bool = False
-) -> Array:
-    """The transform of a contiguous array along one dim, of n points (of the result, for c2r).
-
-    `own`: the array belongs to the caller, and complex numbers are transformed in place. `rows`: the dim becomes the last one.
-    """
-    own = own and kind == "c2c"
-    real = REAL[x.dtype.name]
-    before, after = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
-    count = {"c2c": n, "r2c": n // 2 + 1, "r2full": n, "c2r": n}[kind]
-    shape = (*x.shape[:dim], *x.shape[dim + 1 :], count) if rows else (*x.shape[:dim], count, *x.shape[dim + 1 :])
-    kinds = {np.dtype("f4"): "c8", np.dtype("f8"): "c16", np.dtype("c8"): "f4", np.dtype("c16"): "f8"}
-    dtype = x.dtype if kind == "c2c" else np.dtype(kinds[x.dtype])
-
-    def make() -> Plan:
-        each_in, each_out = (1 if d.kind == "f" else 2 for d in (x.dtype, dtype))
-        width_in, width_out = x.shape[dim] * each_in, count * each_out
-        if after == 1:
-            src, to = Side(ROWS, 0, width_in, each_in == 1), Side(ROWS, 0, width_out, each_out == 1)
-            outer, inner = 1, before
-        else:
-            src = Side(COLUMNS, width_in * after, each_in * after, each_in == 1)
-            to = Side(
-                ROWS if rows else COLUMNS, width_out * after, width_out if rows else each_out * after, each_out == 1
-            )
-            outer, inner = before, after
-        work = transform(kind, real, n, outer, inner, src, to, inverse, scale, ARG if own else OUT)
-        results = () if own else (Result(dtype, shape),)
-        return Plan(results, (work,), release=True, written=(0,) if own else (), keep=(kernel(real),))
-
-    found: Array = planned(("fft", kind, dim, n, inverse, scale, own, rows), (x,), make)
-    return x if own else found

@@ -41,7 +41,7 @@ def _native(x: Any, kind: str, dims: tuple[int, ...], n: int, mode: int, inverse
     """
     if x.size < NATIVE or x.dtype.name not in REAL or not native():
         return None
-    from flambeau._backends.cpu.fft import covers, one
+    from flambeau._backends.cpu.fft_plan import covers, one
 
     points = [*(x.shape[d] for d in dims[:-1]), n]
     if not all(covers(x, "c2c", d, m) for d, m in zip(dims[:-1], points, strict=False)) or not covers(
