@@ -102,6 +102,20 @@ def refusal(op: Op, values: tuple[Any, ...], i: int, into: bool) -> str:
     return signatures.refusal(name, ops, args, kwargs, method)
 
 
+def alone(op: Op, values: tuple[Any, ...]) -> None:
+    """Refuse an argument without the one that every overload with it has beside it."""
+    raise TypeError(refusal(op, values, 0, False))
+
+
+def alike(op: Op, values: tuple[Any, ...], into: bool) -> None:
+    """Refuse limits of which one is a number and the other a tensor that cannot stand for one."""
+    given = [values[i] for i in op.alike if values[i] is not None]
+    if any(isinstance(v, Tensor) and (v._a.ndim or v._node is not None) for v in given) and any(
+        isinstance(v, NUMBERS) for v in given
+    ):
+        raise TypeError(refusal(op, values, 0, into))
+
+
 def misused(op: Op, values: tuple[Any, ...], into: bool = False) -> None:
     """After a failure: if an argument is of the wrong kind, that is what is to be said."""
     try:

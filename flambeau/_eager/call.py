@@ -54,6 +54,8 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
                 arguments.check(op, values, into)
                 values = arguments.plain(op, values)
                 break
+        if op.alike:
+            arguments.alike(op, values, into)
         if op.kind == "composite":
             for i, (p, v) in enumerate(zip(op.params, values, strict=True)):
                 if p.is_tensor and not p.takes_number and not arguments.fits(p, v):

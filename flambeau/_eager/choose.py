@@ -24,7 +24,7 @@ RENAMED = {
     "axes": "dims",
     "a": "input",
 }
-FACTORY = frozenset(("layout", "device", "pin_memory", "requires_grad", "names"))
+FACTORY = frozenset(("layout", "device", "pin_memory", "requires_grad"))
 _INT = (int, np.integer)
 
 

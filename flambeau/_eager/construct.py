@@ -22,8 +22,14 @@ _SIMPLE = {float: None, int: np.dtype("i8"), bool: np.dtype("?")}
 _UNSIGNED = {"u2": "i4"}
 
 
-def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
-           names: Any = None) -> Tensor:  # fmt: skip
+def tensor(
+    data: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """A new tensor with a copy of `data`: a number, nested sequences of numbers, an array, a tensor.
 
     Without `dtype`: floats become the default dtype, ints int64, bools bool; arrays keep theirs.
@@ -42,7 +48,6 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
             "dtype": dtype,
             "device": device,
             "pin_memory": pin_memory,
-            "names": names,
             "requires_grad": requires_grad,
         }
         return HOOKS["function"](

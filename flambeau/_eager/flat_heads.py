@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from keyword import iskeyword
 
-from flambeau._operators.op import REQUIRED, Op
+from flambeau._eager.flat_text import as_tuple, bind, plain_default
+from flambeau._operators.op import REQUIRED, Op, Param
 
 _NUMPY = {"dim": "axis", "keepdim": "keepdims"}
 
@@ -28,6 +29,31 @@ def numpy_names(op: Op, text: str) -> str:
         if p.default is REQUIRED:
             lines_ += [f"    elif {p.name} is MISSING:",
                        f"        raise TypeError('{op.name}() missing 1 required positional arguments: \"{p.name}\"')"]  # fmt: skip
+    return "\n".join([head, doc, *lines_, rest])
+
+
+def _is_given(op: Op, p: Param) -> str:
+    """The condition that an argument is not the default."""
+    same = "is not" if p.default is None or isinstance(p.default, bool) else "!="
+    return f"{p.name} {same} {plain_default(op, p)}"
+
+
+def together(op: Op, text: str) -> str:
+    """Arguments that PyTorch takes beside another one alone, as `keepdim` of `sum` beside `dim`: the other's absence is told from its default."""
+    if not op.together:
+        return text
+    head, doc, rest = text.split("\n", 2)
+    params = {p.name: p for p in op.params}
+    lines_ = []
+    for name in reversed(
+        [n for n in params if any(n == wanted for _, wanted in op.together)]
+    ):  # the others know their defaults
+        given = " or ".join(_is_given(op, params[p]) for p, wanted in op.together if wanted == name)
+        lines_ += [
+            f"    if {name} is MISSING:",
+            f"        {name} = {plain_default(op, params[name])}",
+            f"        if {given}: alone({bind(op, 'OP', op)}, {as_tuple(op)})",
+        ]
     return "\n".join([head, doc, *lines_, rest])
 
 

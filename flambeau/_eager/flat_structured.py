@@ -207,7 +207,7 @@ def _factory(op: Op) -> str:
     elif "*" not in head:
         head += ", *"
     lines_ = [
-        f"def {op.name}({head}, layout=None, device=None, pin_memory=False, requires_grad=False, names=None):",
+        f"def {op.name}({head}, layout=None, device=None, pin_memory=False, requires_grad=False):",
         f'    """{op.aten}"""',
     ]
     if spread:

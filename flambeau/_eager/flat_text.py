@@ -27,7 +27,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": promotion.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": results.finish, "viewed": results.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "DTYPE": dtypes.dtype, "packed": results.packed, "packed_tensor": results.packed_tensor, "next": next, "K": K, "misused": arguments.misused, "SIZES": SIZES, "SIZES_ALONE": SIZES_ALONE, "memory_format_": MemoryFormat, "SIZES_OR_NONE": SIZES | {type(None)},
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": promotion.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": results.finish, "viewed": results.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "DTYPE": dtypes.dtype, "packed": results.packed, "packed_tensor": results.packed_tensor, "next": next, "K": K, "misused": arguments.misused, "alone": arguments.alone, "SIZES": SIZES, "SIZES_ALONE": SIZES_ALONE, "memory_format_": MemoryFormat, "SIZES_OR_NONE": SIZES | {type(None)},
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "spread": large.spread, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 
@@ -44,6 +44,12 @@ _LITERALS = (bool, int, float, str, type(None))
 
 def default(op: Op, p: Param) -> str:
     """The default of a parameter, as text."""
+    if any(p.name == wanted for _, wanted in op.together):
+        return "MISSING"
+    return plain_default(op, p)
+
+
+def plain_default(op: Op, p: Param) -> str:
     if isinstance(p.called, _LITERALS):
         return derived.literal(p.called)
     return bind(op, p.name.upper(), p.default)
@@ -78,7 +84,7 @@ def at_defaults(op: Op) -> list[str]:
         if p.default is None or isinstance(p.default, bool)
         else f"{p.name} is {bind(op, p.name.upper(), p.default)}"
         if type(p.default) is int and -5 <= p.default <= 256
-        else f"{p.name} == {default(op, p)}"
+        else f"{p.name} == {plain_default(op, p)}"
         for p in op.params
         if not p.is_tensor
     ]

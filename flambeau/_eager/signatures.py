@@ -64,13 +64,13 @@ class Signature:
         return len(args) + len(kwargs) == len(parts) - (self.has_out and "out" not in kwargs)
 
     def wrong(self, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
-        """The arguments, with marks about those that do not fit."""
-        named = {self.called(a): a for a in self.arguments}
+        """The arguments, with marks about those that do not fit: in PyTorch's eyes none does that has a default, or takes several numbers."""
+        named = {self.called(a): a for a in self.arguments if not a.has_default}
         unknown = [n for n in kwargs if n not in named and not (n == "out" and self.has_out)]
         if unknown:
             return f"      didn't match because some of the keywords were incorrect: {', '.join(unknown)}\n"
-        kinds = [a.type for a in self.arguments]
-        shown = [_marked(v, i < len(kinds) and is_of(kinds[i], v)) for i, v in enumerate(args)]
+        fit = [not a.has_default and "int[" not in a.type.lower() for a in self.arguments]
+        shown = [_marked(v, i < len(fit) and fit[i] and is_of(self.arguments[i].type, v)) for i, v in enumerate(args)]
         shown += [f"{n}={_marked(v, n == 'out' or is_of(named[n].type, v))}" for n, v in kwargs.items()]
         return f"      didn't match because some of the arguments have invalid types: ({', '.join(shown)})\n"
 
@@ -78,7 +78,7 @@ class Signature:
         """What is wrong with a call that was meant for this signature; empty if nothing is."""
         taken = [a for a in self.arguments if not a.kwarg_only]
         if len(args) > len(taken):
-            least = sum(not a.has_default for a in taken)
+            least = self.least  # words that must be given count, too
             span = f"from {least} to {len(taken)}" if least != len(taken) else f"{len(taken)}"
             few = len(taken) == 1 and least == 1
             return f"{name}() takes {span} positional argument{'' if few else 's'} but {len(args)} {'was' if len(args) == 1 else 'were'} given"

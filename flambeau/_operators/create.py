@@ -442,6 +442,8 @@ def hann_window(k: Kernel[T], window_length: int, periodic: bool = True, *, dtyp
 @op(
     "hamming_window.periodic_alpha_beta(int window_length, bool periodic, float alpha, float beta, *, ScalarType? dtype=None, ...)",
     "hamming_window(int window_length, *, ScalarType? dtype=None, ...)",
+    "hamming_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, ...)",
+    "hamming_window.periodic_alpha(int window_length, bool periodic, float alpha, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=("function", "factory"),
 )
@@ -483,6 +485,7 @@ def bartlett_window(k: Kernel[T], window_length: int, periodic: bool = True, *, 
 @op(
     "kaiser_window.beta(int window_length, bool periodic, float beta, *, ScalarType? dtype=None, ...)",
     "kaiser_window(int window_length, *, ScalarType? dtype=None, ...)",
+    "kaiser_window.periodic(int window_length, bool periodic, *, ScalarType? dtype=None, ...)",
     promote="none",
     variants=("function", "factory"),
 )

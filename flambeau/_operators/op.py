@@ -400,6 +400,28 @@ class Op:
         return tuple(found)
 
     @cached_property
+    def together(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of parameters: who gives the first gives the second, too, or no overload is meant (`keepdim` of `sum` without a `dim`)."""
+        if len(self.schemas) < len(self.overloads) or len(self.overloads) < 2:
+            return ()
+        forms = [_written(text) for text in self.schemas.values()]
+        free = [p.name for p in self.params if p.default is not REQUIRED]
+        if not all(any(n in form for form in forms) for n in free):  # a function of Python's: it has a head of its own
+            return ()
+        return tuple(
+            (p, q)
+            for i, p in enumerate(free)
+            for q in free[:i]
+            if any(q not in form for form in forms) and all(form.get(q) for form in forms if p in form)
+        )
+
+    @cached_property
+    def alike(self) -> tuple[int, ...]:
+        """The positions of limits that may be numbers or tensors, but not one of each: an overload has either."""
+        at = tuple(i for i, p in enumerate(self.params) if p.annotation == "N | None")
+        return at if len(at) > 1 and len(self.overloads) > 1 else ()
+
+    @cached_property
     def receiver_at(self) -> int:
         """The position of a method's self."""
         return next((i for i, p in enumerate(self.params) if p.name == "input"), 0)
@@ -413,6 +435,12 @@ class Op:
     def tensors(self) -> tuple[str, ...]:
         """Names of the parameters that hold one tensor."""
         return tuple(p.name for p in self.params if p.is_tensor)
+
+
+def _written(schema: str) -> dict[str, bool]:
+    """The parameters that a schema names, and which of them must be given."""
+    parts = (part.rpartition(" ")[2] for part in schema[1:].partition(") -> ")[0].rstrip(")").split(", "))
+    return {part.partition("=")[0]: "=" not in part for part in parts}
 
 
 Definition = Callable[[Callable[..., Any]], Op]  # what stands above a body

@@ -19,40 +19,50 @@ def _scattered(g: Any, shape: Any, dim: int, indices: Any) -> Any:
     return on_zeros(g, shape, "scatter", dim, indices, g) if shape else g
 
 
-@op(
-    "sort(Tensor self, int dim=-1, bool descending=False)",
-    "sort.stable(Tensor self, *, bool? stable, int dim=-1, bool descending=False)",
-    lacks=("8", "sorting_kernel_method_name"),
-    promote="none",
-    variants=OUT,
-    outputs=PAIR,
-    onto=True,
-)
-def sort(k: Kernel[T], input: T, dim: Dim = -1, descending: bool = False, *, stable: bool | None = None) -> tuple[T, T]:
+@op("sort", lacks=("8", "sorting_kernel_method_name"), promote="none", variants=OUT, outputs=PAIR, onto=True)
+def sort(k: Kernel[T], input: T, dim: Dim = -1, descending: bool = False) -> tuple[T, T]:
     """The elements in order along `dim`, and where they were.
 
     >>> torch.tensor([3, 1, 2]).sort().indices
     tensor([1, 2, 0])
     """
+    return k.library("sort", input, dim=wrap_dim(dim, input.ndim), descending=descending, stable=False)
+
+
+@op(
+    "sort.stable",
+    lacks=("8", "sorting_kernel_method_name"),
+    promote="none",
+    variants=OUT,
+    outputs=PAIR,
+    onto=True,
+    python_name="sort",
+)
+def sort_stable(k: Kernel[T], input: T, *, stable: bool | None, dim: Dim = -1, descending: bool = False) -> tuple[T, T]:
+    """`sort` which leaves equal elements in the order in which they were."""
     return k.library("sort", input, dim=wrap_dim(dim, input.ndim), descending=descending, stable=bool(stable))
 
 
-sort.vjp(input=lambda g_values, input_shape, dim, indices: _scattered(g_values, input_shape, dim, indices))
-
-
-@sort.errors
-def _(input: Any, dim: int, descending: bool, stable: Any) -> None:
+def _refuse_complex(input: Any, dim: int, descending: bool, stable: Any = None) -> None:
     if input.dtype.kind == "c":
         raise RuntimeError(" Sort does not support complex dtypes on CPU")
 
 
-@composite(
-    "argsort(Tensor self, int dim=-1, bool descending=False)",
-    "argsort.stable(Tensor self, *, bool stable, int dim=-1, bool descending=False)",
-)
-def argsort(input: Tensor, dim: Dim = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
+for _sorted in (sort, sort_stable):
+    _sorted.vjp(input=lambda g_values, input_shape, dim, indices: _scattered(g_values, input_shape, dim, indices))
+    _sorted.errors(_refuse_complex)
+
+
+@composite("argsort")
+def argsort(input: Tensor, dim: Dim = -1, descending: bool = False) -> Tensor:
     """The indices that would sort along `dim`."""
-    return sort(input, dim, descending, stable=stable)[1]
+    return sort(input, dim, descending)[1]
+
+
+@composite("argsort.stable", python_name="argsort")
+def argsort_stable(input: Tensor, *, stable: bool, dim: Dim = -1, descending: bool = False) -> Tensor:
+    """The indices that would sort along `dim`, equal elements in the order in which they are."""
+    return sort_stable(input, stable=stable, dim=dim, descending=descending)[1]
 
 
 @composite("msort", variants=OUT)

@@ -21,7 +21,7 @@ def _ordered(x: Tensor) -> Tensor:
 def argsort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The indices that sort x along an axis; equal elements keep their order."""
     axes_of(axis, x.ndim)
-    return flambeau.argsort(_ordered(x), axis, descending, stable=stable)
+    return flambeau.argsort(_ordered(x), dim=axis, descending=descending, stable=stable)
 
 
 def sort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
@@ -30,7 +30,7 @@ def sort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool
         order = argsort(x, axis=axis, descending=descending, stable=stable)
         return by_numpy(np.take_along_axis, x, order, axis)
     axes_of(axis, x.ndim)
-    return flambeau.sort(x, axis, descending, stable=stable).values
+    return flambeau.sort(x, dim=axis, descending=descending, stable=stable).values
 
 
 def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:

@@ -519,7 +519,7 @@ def overloads_with_arguments_of_their_own(wrap):
         at = (t * 0).long()
         return (
             m.any(0, keepdim=True), m.all(-1, True), m.any((0, 1), keepdim=True), m.any(), b.squeeze((0, 1)), c, b, t.squeeze(),
-            *t.sort(0, stable=True), *t.sort(descending=True), *torch.sort(t, dim=0, descending=True, stable=True),
+            *t.sort(dim=0, stable=True), *t.sort(descending=True), *torch.sort(t, dim=0, descending=True, stable=True),
             t.scatter(0, at, t, reduce="add"), t.scatter(1, at, 2.0), t.view(torch.int32),
         )  # fmt: skip
 

@@ -449,7 +449,14 @@ def test_backends_get_the_overload_that_takes_what_is_given():
         return gm.forward
 
     def f(x):
-        return x.squeeze(-2), x.squeeze((1, 2)), x.squeeze(), (x > 0).all(1), (x > 0).any(), x.sort(1, stable=True)[0]
+        return (
+            x.squeeze(-2),
+            x.squeeze((1, 2)),
+            x.squeeze(),
+            (x > 0).all(1),
+            (x > 0).any(),
+            x.sort(dim=1, stable=True)[0],
+        )
 
     x = torch.rand(2, 1, 1, 3)
     for got, want in zip(torch.compile(f, backend=backend)(x), f(x), strict=True):

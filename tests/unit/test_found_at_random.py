@@ -228,3 +228,44 @@ def test_writes_by_index_into_what_is_read(agree):
         lambda fl, v: v.index_copy_(0, at(fl), v[1:] * 1),
     ):
         agree(told(lambda fl, x, write=write: (write(fl, v := x.detach().clone()), v)[1]), rand(3, 2))
+
+
+def test_arguments_that_belong_to_another_overload(agree):
+    for call in (
+        lambda fl, x: x.sum(keepdim=True),
+        lambda fl, x: x.sum(dtype=fl.float64, keepdim=True),
+        lambda fl, x: x.clamp(x, 3),
+        lambda fl, x: x.clamp(1, x),
+        lambda fl, x: fl.clamp(x, x, 2.0),
+        lambda fl, x: x.clamp_(x, 3),
+        lambda fl, x: x.sort(0, True, stable=True),
+        lambda fl, x: fl.argsort(x, 0, True, True),
+        lambda fl, x: fl.zeros(2, names=("a",)),
+        lambda fl, x: fl.tensor([1.0], names=None),
+    ):
+        agree(call, rand(2, 3), raises=TypeError, grads=0)
+    for call in (
+        lambda fl, x: fl.sort(x, 0, stable=True),
+        lambda fl, x: fl.kaiser_window(5, beta=3.0),
+        lambda fl, x: fl.mean(x, keepdim=True),
+        lambda fl, x: x.argsort(0, stable=True),
+        lambda fl, x: fl.randn(2, names=("a",)),
+    ):
+        agree(lambda fl, x, call=call: told(call)(fl, x)[1].partition("(")[0], rand(2, 3), grads=0)
+
+
+def test_overloads_with_all_of_their_arguments(agree):
+    for call in (
+        lambda fl, x: x.sum(None, True),
+        lambda fl, x: x.sum(dim=None, keepdim=True),
+        lambda fl, x: x.sum((), keepdim=True),
+        lambda fl, x: x.sum(axis=0, keepdims=True),
+        lambda fl, x: fl.mean(x, None, True),
+        lambda fl, x: x.clamp(fl.tensor(0.0), 0.5),
+        lambda fl, x: x.clamp(-0.5, fl.tensor(0.5)),
+        lambda fl, x: x.sort(stable=True, dim=0, descending=True),
+        lambda fl, x: fl.sort(x, stable=None),
+        lambda fl, x: x.argsort(stable=True),
+        lambda fl, x: fl.hamming_window(5, True, 0.5),
+    ):
+        agree(call, rand(2, 3), rtol=1e-5)

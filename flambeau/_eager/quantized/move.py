@@ -32,7 +32,7 @@ def _by_codes(overload: str) -> None:
     reading(overload)(carried)
 
 
-for _name in ("clone", "_contiguous", "_reshape_copy", "flip", "_pad_edges", "index_select", "index.Tensor", "sort", "topk", "max", "min", "max.dim",
+for _name in ("clone", "_contiguous", "_reshape_copy", "flip", "_pad_edges", "index_select", "index.Tensor", "sort", "sort.stable", "topk", "max", "min", "max.dim",
               "min.dim", "repeat", "masked_select", "roll", "gather", "take", "unfold", "channel_shuffle"):  # fmt: skip
     if _name in REGISTRY and REGISTRY[_name].kind != "composite" and not REGISTRY[_name].view:
         _by_codes(_name)

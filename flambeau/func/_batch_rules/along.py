@@ -19,7 +19,7 @@ def _shift(d: int, n: int) -> int:
       "split.Tensor", "diagonal", "unfold", "select_backward", "slice_backward", "diagonal_backward", "unfold_backward", "_fft_c2c",
       "_fft_r2c", "_fft_c2r", "cat", "linalg_vector_norm", "sum.dim_IntList", "mean.dim", "prod.dim_int", "max.dim", "amax",
       "min.dim", "amin", "any", "all", "var.correction", "logsumexp", "cumsum", "cumprod", "logcumsumexp", "cummax", "cummin",
-      "gather", "scatter.src", "scatter.value", "scatter_add", "scatter_reduce.two", "sort", "topk", "kthvalue", "median.dim",
+      "gather", "scatter.src", "scatter.value", "scatter_add", "scatter_reduce.two", "sort", "sort.stable", "topk", "kthvalue", "median.dim",
       "nanmedian.dim", "mode", "squeeze", "permute", "argmax", "argmin", "roll")  # fmt: skip
 def along(op: Op, values: list[Any], level: Any) -> Any:
     """Dimensions are counted behind the batch; where none is given, all but the batch are meant."""
