@@ -381,38 +381,63 @@ def avg_pool3d(input: Tensor, kernel_size: IntList3, stride: IntList3 = (), padd
 # ---------------------------------------------------------------- adaptive
 
 
-def _adaptive_size(input: Any, output_size: Any, n: int, owner: str) -> Ints:
-    given = output_size if isinstance(output_size, (list, tuple)) else sizes(output_size)
-    if len(given) == 1:
-        given = (*given,) * n
-    if len(given) != n:
-        raise RuntimeError(f"{owner}: internal error: output_size.size() must be {n}")
-    largest = "max" in owner
+def _asked(input: Any, output_size: Any, n: int, owner: str) -> Any:
+    """The sizes as they are given, one for each dim where it is one number; a line is looked at before anything else."""
+    given = output_size if isinstance(output_size, (list, tuple)) else (*sizes(output_size),) * n
+    if n == 1 and input.ndim not in (2, 3):
+        raise RuntimeError(
+            f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for argument #1 'self' (while checking arguments for {owner})"
+        )
+    if n == 1 and len(given) != 1:
+        raise RuntimeError(f"{owner}() argument 'output_size' should contain one int (got {len(given)})")
+    return given
+
+
+def _filled(input: Any, given: Any) -> Ints:
+    """Sizes with those of the input in the place of None."""
+    return sizes([input.shape[i - len(given)] if s is None else s for i, s in enumerate(given)])
+
+
+def _check_pooled(input: Any, n: int, owner: str, first: int, mark: str = "") -> None:
     if input.ndim not in (n + 1, n + 2):
-        raise RuntimeError(
-            f"{owner}(): Expected {n + 1}D or {n + 2}D tensor, but got{':' * largest} {list(input.shape)}"
-            if n > 1
-            else f"Expected 2 to 3 dimensions, but got {input.ndim}-dimensional tensor for argument #1 'self' (while checking arguments for {owner})"
-        )
-    size = sizes([input.shape[i - n] if s is None else s for i, s in enumerate(given)])
-    if any(s < 0 for s in size):
-        raise RuntimeError(
-            f"{owner}: elements of output_size must be greater than or equal to 0 but received {{{', '.join(map(str, size))}}}"
-        )
-    for i in range(1 if largest else input.ndim - n, input.ndim):
+        raise RuntimeError(f"{owner}(): Expected {n + 1}D or {n + 2}D tensor, but got{mark} {list(input.shape)}")
+    for i in range(first, input.ndim):
         if input.shape[i] == 0:
             raise RuntimeError(
                 f"{owner}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes {list(input.shape)} with "
                 f"dimension {i} being empty"
             )
-    return size
+
+
+def _adaptive_max(input: Any, output_size: Any, n: int, owner: str) -> tuple[Any, Any]:
+    given = _asked(input, output_size, n, owner)
+    _check_pooled(input, n, owner, 1, ":")
+    if len(given) != n:
+        raise RuntimeError(f"{owner}(): internal error: output_size.size() must be {n}")
+    size = _filled(input, given)
+    if any(s < 0 for s in size):
+        made = [*input.shape[: input.ndim - n], *(1,) * (n == 1), *size]
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {made}")
+    values, indices = _adaptive_max_pool(input, size)
+    return values, indices
 
 
 def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
-    asked = output_size if isinstance(output_size, (list, tuple)) else (output_size,)
-    if n > 1 and all(s == 1 for s in asked):  # whatever the other dims are, as in PyTorch
+    given = _asked(input, output_size, n, owner)
+    if len(given) != n:
+        raise RuntimeError(f"{owner}: output_size must be {n}")
+    size = _filled(input, given)
+    if any(s < 0 for s in size):
+        where, told = (
+            (owner, size) if n > 1 else ("adaptive_avg_pool2d", (1, *size))
+        )  # a line is an image of one row there
+        listed = f"{told[0]}, {','.join(map(str, told[1:]))}"  # as PyTorch writes them
+        raise RuntimeError(
+            f"{where}: elements of output_size must be greater than or equal to 0 but received {{{listed}}}"
+        )
+    if n > 1 and all(s == 1 for s in size):  # whatever the other dims are, as in PyTorch
         return input.mean(tuple(range(-1, -n - 1, -1)), keepdim=True)
-    size = _adaptive_size(input, output_size, n, owner)
+    _check_pooled(input, n, owner, 1 if n == 3 else input.ndim - n)
     spatial = tuple(input.shape[-n:])
     if all(s == 1 for s in size):
         return input.mean(tuple(range(-n, 0)), keepdim=True)
@@ -474,7 +499,7 @@ _adaptive_max_pool.vjp(
 )
 def adaptive_max_pool1d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tensor]:
     """The largest element of each of `output_size` nearly equal parts of the last dim, and its position."""
-    return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 1, "adaptive_max_pool1d")))
+    return _adaptive_max(input, output_size, 1, "adaptive_max_pool1d")
 
 
 @composite(
@@ -486,7 +511,7 @@ def adaptive_max_pool1d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tens
 )
 def adaptive_max_pool2d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tensor]:
     """The largest element of each part of the last two dims, and its flat position."""
-    return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 2, "adaptive_max_pool2d")))
+    return _adaptive_max(input, output_size, 2, "adaptive_max_pool2d")
 
 
 @composite(
@@ -498,4 +523,4 @@ def adaptive_max_pool2d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tens
 )
 def adaptive_max_pool3d(input: Tensor, output_size: Shape) -> tuple[Tensor, Tensor]:
     """The largest element of each part of the last three dims, and its flat position."""
-    return tuple(_adaptive_max_pool(input, _adaptive_size(input, output_size, 3, "adaptive_max_pool3d")))
+    return _adaptive_max(input, output_size, 3, "adaptive_max_pool3d")

@@ -1,5 +1,7 @@
 """What random programs (tests/fuzz) found, each in its smallest form."""
 
+import pytest
+
 from tests.agree import rand
 
 
@@ -9,7 +11,7 @@ def told(program):
     def run(fl, *xs):
         try:
             return program(fl, *xs)
-        except (RuntimeError, IndexError, TypeError) as problem:
+        except (RuntimeError, IndexError, TypeError, ValueError) as problem:
             return type(problem).__name__, str(problem)
 
     return run
@@ -180,6 +182,16 @@ def test_pooling_to_one(agree):
         for name in ("adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool3d"):
             for size in (1, 2):
                 agree(told(lambda fl, x, n=name, s=size: getattr(F(fl), n)(x, s)), rand(*shape), grads=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["avg", "max"])
+def test_sizes_of_adaptive_pooling(agree, kind, n):
+    sizes = ((1,) * (n + 1), (1,), (), 2, (1,) * n, (-1,) * n, (3,) + (1,) * (n - 1))
+    for shape in ((1, 2) + (8,) * n, (8,) * n, (0, 2) + (8,) * n, (1, 0) + (8,) * n):
+        for size in sizes:
+            pool = lambda fl, x, s=size: getattr(fl.nn.functional, f"adaptive_{kind}_pool{n}d")(x, s)
+            agree(told(pool), rand(*shape), grads=0)
 
 
 def test_shapes_that_have_no_product(agree):
