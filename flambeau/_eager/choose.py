@@ -5,6 +5,7 @@ The choice depends on types alone, so it is remembered for each combination of t
 
 from __future__ import annotations
 
+from inspect import Parameter, Signature
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,28 @@ def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
     overloaded.__module__ = forms[0].__module__
     overloaded.__doc__ = ops[0].body.__doc__
     overloaded.__op__ = ops[0]  # type: ignore[attr-defined]
+    shown = signature(name, ops, method)
+    if shown is not None:
+        overloaded.__signature__ = shown  # type: ignore[attr-defined]
     return overloaded
+
+
+def signature(name: str, ops: list[Op], method: bool) -> Signature | None:
+    """How all overloads can be called, for `inspect` and `help`: None where their places have different names (`max`)."""
+    places = sorted(([p for p in op.params if not p.keyword] for op in ops), key=len)
+    longest = places[-1]
+    if any(p.name != q.name for one in places for p, q in zip(one, longest, strict=False)):
+        return None
+    shown: list[Parameter] = []
+    for i, p in enumerate(longest):
+        needed = i < len(places[0]) and all(one[i].default is REQUIRED for one in places)
+        default = Parameter.empty if needed else None if p.default is REQUIRED else p.default
+        called = "self" if method and not i else p.name
+        shown.append(Parameter(called, Parameter.POSITIONAL_OR_KEYWORD, default=default))
+    named = {p.name: None if p.default is REQUIRED else p.default for op in ops for p in op.params if p.keyword}
+    if not method and not name.endswith("_") and any("out" in op.variants for op in ops):
+        named["out"] = None
+    return Signature(shown + [Parameter(n, Parameter.KEYWORD_ONLY, default=d) for n, d in named.items()])
 
 
 def _only_tensors(ops: list[Op]) -> bool:

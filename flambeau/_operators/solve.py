@@ -14,7 +14,7 @@ from flambeau._operators.join import stack
 from flambeau._operators.op import composite, op
 from flambeau._operators.part import diagonal
 from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, bfloat16, complex32, float16
+from flambeau._values.dtype import SPOKEN, bfloat16, complex32, float16, float64
 from flambeau._values.shape import broadcast, wrap_dim
 
 LINALG = {"promote": "none", "namespace": "linalg", "variants": ("function", "out")}
@@ -354,11 +354,8 @@ def _tolerances(A: Any, atol: Any, rtol: Any) -> tuple[Any, Any]:
     real = A.dtype.to_real()
 
     def made(v: Any) -> Any:
-        return (
-            (v.detach() if hasattr(v, "ndim") else A.new_full((), 0.0 if v is None else v)).to(real)
-            if not A.is_complex() or hasattr(v, "ndim")
-            else A.real.new_full((), 0.0 if v is None else v)
-        )
+        number = v.detach() if hasattr(v, "ndim") else A.new_full((), 0.0 if v is None else v, dtype=float64)
+        return number.to(real)  # a number out of its range is infinite there
 
     return made(atol), made(rtol)
 

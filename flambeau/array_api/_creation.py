@@ -137,6 +137,7 @@ def ones_like(x: Tensor, /, *, dtype: DType | None = None, device: Any = None) -
 def _triangle(x: Tensor, k: int, upper: bool) -> Tensor:
     if x.ndim < 2:
         raise ValueError(f"a triangle is taken of matrices: x has {x.ndim} dimensions")
+    k = max(-x.shape[-2], min(k, x.shape[-1]))  # all or nothing beyond the corners, however far
     if x.dtype in WIDE:
         return by_numpy(np.triu if upper else np.tril, x, k)
     return x.triu(k) if upper else x.tril(k)

@@ -23,6 +23,36 @@ def _sign(x: Tensor) -> Tensor:
     return flambeau.where(x.isnan(), x, x.sign()) if x.is_floating_point() else x.sign()
 
 
+def _expm1(x: Tensor) -> Tensor:
+    """A complex number whose parts are infinite or NaN as exp(x) - 1, a real one with its imaginary part as it is: PyTorch's are NaN."""
+    if not x.is_complex():
+        return flambeau.expm1(x)
+    a, b = x.real, x.imag
+    ends, flat = ~(a.isfinite() & b.isfinite()), b == 0
+    usual = flambeau.expm1(flambeau.where(ends | flat, 1, x))  # where gradients of what is not chosen stay finite
+    out = flambeau.where(ends, flambeau.exp(flambeau.where(ends, x, 1)) - 1, usual)
+    on_line = flambeau.where(flat, a, 1).expm1() + 0.0  # +0 of -0, as 1 - 1
+    return flambeau.where(flat, flambeau.complex(on_line, flambeau.where(flat, b, 1)), out)
+
+
+def _tanh(x: Tensor) -> Tensor:
+    """At infinity, the sign of the imaginary zero is that of the imaginary part: in C, and PyTorch, that of sin(2 imag)."""
+    out = flambeau.tanh(x)
+    if not x.is_complex():
+        return out
+    ends = x.real.isinf() & x.imag.isfinite()
+    return flambeau.where(ends, flambeau.complex(x.real.sign(), flambeau.zeros_like(x.imag).copysign(x.imag)), out)
+
+
+def _tan(x: Tensor) -> Tensor:
+    """-1j tanh(1j x), as the standard has it."""
+    out = flambeau.tan(x)
+    if not x.is_complex():
+        return out
+    ends = x.imag.isinf() & x.real.isfinite()
+    return flambeau.where(ends, flambeau.complex(flambeau.zeros_like(x.real).copysign(x.real), x.imag.sign()), out)
+
+
 def _imag(x: Tensor) -> Tensor:
     return flambeau.imag(x) if x.is_complex() else flambeau.zeros_like(x)
 
@@ -47,17 +77,20 @@ def _pow(a: Tensor, b: Tensor) -> Tensor:
 
 UNARY: dict[str, Callable[[Any], Any]] = {
     **{name: getattr(flambeau, name) for name in (
-        "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "exp", "expm1", "floor", "isfinite",
+        "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "exp", "floor", "isfinite",
         "isinf", "isnan", "log", "log1p", "log2", "log10", "logical_not", "real", "reciprocal", "signbit", "sin", "sinh",
-        "sqrt", "square", "tan", "tanh", "trunc",
+        "sqrt", "square", "trunc",
     )},
     "bitwise_invert": flambeau.bitwise_not,
     "conj": lambda x: flambeau.conj(x).resolve_conj(),
+    "expm1": _expm1,
     "imag": _imag,
     "negative": flambeau.neg,
     "positive": _same,
     "round": _round,
     "sign": _sign,
+    "tan": _tan,
+    "tanh": _tanh,
 }  # fmt: skip
 KEEPS_INTEGERS = frozenset(("ceil", "floor", "round", "trunc"))
 BINARY: dict[str, Callable[[Any, Any], Any]] = {

@@ -481,3 +481,20 @@ def test_objects_and_calls_of_the_core(agree):
 
     agree(program, grads=0)
     agree(lambda fl: fl.ScriptObject(), grads=0, raises=TypeError)
+
+
+def test_signatures_of_functions_with_overloads():
+    """array_api_compat wraps `torch.divide` and is asked by `inspect` how it is called; so is `help`."""
+    import inspect
+
+    shown = {
+        name: str(inspect.signature(getattr(torch, name))) for name in ("divide", "div_", "median", "where", "max")
+    }
+    assert shown == {
+        "divide": "(input, other, *, rounding_mode=None, out=None)",
+        "div_": "(input, other, *, rounding_mode=None)",
+        "median": "(input, dim=None, keepdim=False, *, out=None)",
+        "where": "(condition, input=None, other=None, *, out=None)",
+        "max": "(*args: 'Any', **kwargs: 'Any') -> 'Any'",  # `max(x, dim)` and `max(x, y)`: no one signature has both
+    }
+    assert str(inspect.signature(torch.ones(2).div)) == "(other, *, rounding_mode=None)"

@@ -138,6 +138,22 @@ def test_ranks(agree):
     agree(program, rand(4, 4), grads=0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_tolerances_that_the_dtype_does_not_hold(agree, dtype):
+    def program(t, x):
+        x = x.to(getattr(t, dtype))
+        stack = t.stack([x, x * 0])
+        return [
+            f(m, **{which: value})
+            for f in (t.linalg.matrix_rank, t.linalg.pinv)
+            for m in (x, x * 0, stack)
+            for which in ("rtol", "atol")
+            for value in (3.5e38, 1e300, float("inf"), 1e-50)
+        ]
+
+    agree(program, rand(3, 3), grads=0)
+
+
 REFUSED = {
     "inv of a vector": lambda t, x: t.linalg.inv(x[0]),
     "inv of a rectangle": lambda t, x: t.linalg.inv(x[:2]),
