@@ -20,15 +20,15 @@ from functools import cache
 import numpy as np
 
 from flambeau._backends.cpu import fft
-from flambeau._backends.cpu.emit import APART, WIDTH, Function, Module, V, Words, size
+from flambeau._backends.cpu.emit import APART, WIDTH, Function, Module, V, Words, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import Array
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch
 from flambeau._backends.cpu.registers import transpose
 
 GROUP = 1 << 13  # numbers of a chunk: some of it is the thread's own
-POINTERS = "out in factors twiddles halves turns corner"
-NUMBERS = "rows group in_stride out_stride points count"
+POINTERS = "out in twiddles halves turns corner"
+NUMBERS = "rows group in_stride out_stride points"
 
 
 class Row(fft.Lanes):
@@ -59,33 +59,73 @@ def fetch(f: Function, p: V, bytes_: int, write: bool = False) -> None:
         f.prefetch(p + o, write)
 
 
-def split(m: Module, v: fft.Lanes) -> None:
-    """Defines split(z, m, w, next): the m points of each lane, which stand for 2m real numbers -> the first m + 1 of theirs."""
-    f = m.function("internal void split(ptr z, i64 m, ptr w, ptr next)", APART)
-    z, h, w, after = f.params
-    with f.loop(0, (h >> 1) + 1) as k:
-        first, second = fft.apart(f, v.load(f, z, k), v.load(f, z, (h - k) % h), v.number(f, w, k))
-        v.store(f, first, z, k)
-        v.store(f, second, z, h - k)
+def close(m: Module, v: fft.Lanes, r: int, read: fft.Lanes, folded: bool) -> None:
+    """Defines close(x, y, s, w, turns, next): the last pass, of radix r and s interleaved transforms, turned, from x into y.
+
+    Where rows are real the r s points of each lane stand for twice as many real numbers: they are taken apart to the first
+    r s + 1 points of theirs, the last of which is not turned. A column of points meets that of s - q. y may be x.
+    """
+    f = m.function("internal void close(ptr x, ptr y, i64 s, ptr w, ptr turns, ptr next)", APART)
+    x, y, s, w, turns, after = f.params
+
+    def column(q: V | int) -> list[fft.Pair]:
+        return fft.butterfly(f, r, [read.load(f, x, s * t + q) for t in range(r)])
+
+    def put(z: fft.Pair, k: V) -> None:
+        v.store(f, fft.times(f, z, v.load(f, turns, k)), y, k)
+
+    def pair(a: fft.Pair, b: fft.Pair, k: V, edge: bool = False) -> None:
+        first, second = fft.apart(f, a, b, v.number(f, w, k))
+        put(first, k)
+        if edge:
+            v.store(f, second, y, s * r - k)
+        else:
+            put(second, s * r - k)
         fetch(f, v.at(f, after, k * 2), 4 * size(v.wide))
+
+    if not folded:
+        with f.loop(0, s) as q:
+            for u, z in enumerate(column(q)):
+                put(z, s * u + q)
+        f.ret()
+        return
+    found = column(0)
+    for u in range(r // 2 + 1):
+        pair(found[u], found[-u % r], s * u, u == 0)
+    with f.when((s & 1) == 0):
+        found = column(s >> 1)
+        for u in range((r + 1) // 2):
+            pair(found[u], found[r - 1 - u], s * u + (s >> 1))
+    with f.loop(1, (s + 1) >> 1) as q:
+        here, there = column(q), column(s - q)
+        for u in range(r):
+            pair(here[u], there[r - 1 - u], s * u + q)
 
 
 def across(m: Module, v: fft.Lanes, row: Row, folded: bool) -> None:
-    """Defines across(x, to, m, turns, next_in, next_out): m points of each lane, turned, to the row's; `folded` where it is real."""
-    f = m.function("internal void across(ptr x, ptr to, i64 m, ptr turns, ptr next_in, ptr next_out)", APART)
-    x, to, points, turns, next_in, next_out = f.params
+    """Defines across(x, to, m, next_in, next_out): the m turned points of each lane, to the row's; `folded` where it is real."""
+    f = m.function("internal void across(ptr x, ptr to, i64 m, ptr next_in, ptr next_out)", APART)
+    x, to, points, next_in, next_out = f.params
     w = v.n
+    half = w // 2
     far = points * (2 if folded else 1)  # from one result of a butterfly to the next
 
     def spot(k: V) -> V:
         return f.gep(v.real, to, k * 2)
 
+    def column(k: V, part: int) -> list[V]:
+        """A square transposed; its halves change places as they are loaded."""
+
+        def both(i: int, side: int) -> V:
+            here, there = (f.load(vector(v.real, half), v.at(f, x, k + (i + j)), part * w + side) for j in (0, half))
+            return f.shuffle(here, there, list(range(w)))
+
+        return transpose(f, [both(i, side) for side in (0, half) for i in range(half)], half // 2)
+
     with f.loop(0, points, w) as start:
         k = f.min(start, points - w)  # the last square overlaps where m is no multiple of W
-        turned = [fft.times(f, v.load(f, x, k + i), v.load(f, turns, k + i)) for i in range(w)]
-        parts = [transpose(f, [z[part] for z in turned]) for part in (0, 1)]
-        for u, z in enumerate(fft.butterfly(f, w, list(zip(*parts, strict=True)))):
-            if folded and u >= w // 2:
+        for u, z in enumerate(fft.butterfly(f, w, list(zip(column(k, 0), column(k, 1), strict=True)))):
+            if folded and u >= half:
                 z = z[0], f.emit(z[1].type, f"fneg {z[1]}")
                 row.put(f, z, spot(far * (w - u) - k - (w - 1)), backward=True)
             else:
@@ -109,62 +149,45 @@ def corner(m: Module, v: fft.Lanes) -> None:
         f.store(f.shuffle(total, total, [2 * u, 2 * u + 1]), f.gep(v.real, to, (points * (2 * u) + points) * 2))
 
 
-def text(target: Target, real: str, kind: str) -> Module:
+def text(target: Target, real: str, kind: str, radices: tuple[int, ...]) -> Module:
     """IR of the kernel, `k`; chunks are groups of rows. Kinds: r2c, c2c and its inverse, ic2c."""
     v, folded = fft.Lanes(target, real), kind == "r2c"
     row = Row(target, real, not folded, kind == "ic2c")
-    m = Module(f"fft_row {real} {kind}")
-    for r in fft.RADICES:
-        for twiddled in (True, False):
-            fft.stockham(m, v, r, twiddled)
-            fft.stockham(m, v, r, twiddled, row, "first_")
-    split(m, v)
+    m = Module(f"fft_row {real} {kind} {' '.join(map(str, radices))}")
+    *before, last = radices
+    if before:
+        fft.stockham(m, v, before[0], True, row, "first_")
+    for r in sorted(set(before[1:])):
+        fft.stockham(m, v, r, True)
+    close(m, v, last, v if before else row, folded)
     across(m, v, row, folded)
     corner(m, v)
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     _, begin, end, scratch = f.params
     w = Words(f, POINTERS, NUMBERS)
     n = w["points"]
-    x, y = scratch, v.at(f, scratch, n + 1)
+    buffers = scratch, v.at(f, scratch, n + 1)
     with f.loop(begin * w["group"], f.min(end * w["group"], w["rows"])) as i:
         src, to = (f.gep(real, w[side], w[f"{side}_stride"] * i) for side in ("in", "out"))
         next_in, next_out = (f.gep(real, p, w[f"{side}_stride"]) for p, side in ((src, "in"), (to, "out")))
-        here, there = f.var("ptr", src), f.var("ptr", x)
-        left, s, tw = f.var("i64", n), f.var("i64", 1), f.var("ptr", w["twiddles"])
-        with f.loop(0, w["count"]) as j:
-            r = f.load("i64", w["factors"], j)
-            points = left.get() // r
-            words = (here.get(), there.get(), points, s.get(), tw.get())
-            for radix in fft.RADICES:
-                with f.when(r == radix):
-                    with f.either(j == 0) as otherwise:
-                        with f.either(points == 1) as more:
-                            f.call("void", f"first_last_{radix}", *words)
-                            more()
-                            f.call("void", f"first_pass_{radix}", *words)
-                        otherwise()
-                        with f.either(points == 1) as more:
-                            f.call("void", f"last_{radix}", *words)
-                            more()
-                            f.call("void", f"pass_{radix}", *words)
-            tw.set(f.gep(real, tw.get(), points * (r - 1) * 2))
-            left.set(points)
-            s.set(s.get() * r)
-            here.set(there.get())
-            there.set(f.select(here.get() == x, y, x))
+        here, left, s, tw = src, n, 1, w["twiddles"]
+        for j, r in enumerate(before):
+            left = left // r
+            f.call("void", f"{'' if j else 'first_'}pass_{r}", here, buffers[j % 2], left, f.value(s, "i64"), tw)
+            here, s, tw = buffers[j % 2], s * r, f.gep(real, tw, left * (2 * (r - 1)))
+        made = here if before else scratch
+        f.call("void", "close", here, made, f.value(s, "i64"), w["halves"], w["turns"], next_in)
+        f.call("void", "across", made, to, n, next_in, next_out)
         if folded:
-            f.call("void", "split", here.get(), n, w["halves"], next_in)
-        f.call("void", "across", here.get(), to, n, w["turns"], next_in, next_out)
-        if folded:
-            f.call("void", "corner", here.get(), to, n, w["corner"])
+            f.call("void", "corner", made, to, n, w["corner"])
     return m
 
 
 @cache
-def kernel(real: str, kind: str) -> Code:
+def kernel(real: str, kind: str, radices: tuple[int, ...]) -> Code:
     native = engine()
-    parts = [("kernel", "fft_row"), ("real", real), ("kind", kind)]
-    return native.load(lambda: str(text(native.target, real, kind)), ["k"], parts=parts)
+    parts = [("kernel", "fft_row"), ("real", real), ("kind", kind), ("radices", radices)]
+    return native.load(lambda: str(text(native.target, real, kind, radices)), ["k"], parts=parts)
 
 
 # -- plans --------------------------------------------------------------------------------------------------------------
@@ -205,15 +228,15 @@ def by_row(
 ) -> tuple[Launch, Code]:
     """One launch over rows of n numbers, that lie (in, out) strides of reals apart, and its kernel."""
     m = points(kind, real, n)
-    found, twiddles = fft.tables(m, real)
+    _, twiddles = fft.tables(m, real)
     radices = fft.factors(m)
     assert radices is not None
     turns, last = tables(real, kind == "r2c", m, scale)
     w = fft.half_table(m, real)
     group = max(1, GROUP // n)
-    pointers = [(at, 0), (ARG, 0), *((CONST, t.ctypes.data) for t in (found, twiddles, w, turns, last))]
-    numbers = [(CONST, x) for x in (rows, group, *strides, m, len(radices))]
+    pointers = [(at, 0), (ARG, 0), *((CONST, t.ctypes.data) for t in (twiddles, w, turns, last))]
+    numbers = [(CONST, x) for x in (rows, group, *strides, m)]
     lanes = engine().target.vector_bytes // WIDTH[real]
     scratch = (2 * m + 2) * 2 * lanes * WIDTH[real]
-    code = kernel(real, "ic2c" if inverse else kind)
+    code = kernel(real, "ic2c" if inverse else kind, radices)
     return Launch(code["k"], (*pointers, *numbers), -(-rows // group), scratch), code

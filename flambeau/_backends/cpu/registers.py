@@ -5,10 +5,10 @@ from __future__ import annotations
 from flambeau._backends.cpu.emit import Function, V, floating, lane, lanes, vector
 
 
-def transpose(f: Function, rows: list[V]) -> list[V]:
-    """n vectors of n lanes -> their transpose, in log2(n) rounds of two-operand shuffles."""
+def transpose(f: Function, rows: list[V], distance: int | None = None) -> list[V]:
+    """n vectors of n lanes -> their transpose, in log2(n) rounds of two-operand shuffles; those of `distance` on."""
     n = len(rows)
-    d = n // 2
+    d = n // 2 if distance is None else distance
     while d:
         order = [i if i & d == 0 else i - d + n for i in range(n)]  # of row r and r + d: the blocks with bit d clear
         other = [i + d if i & d == 0 else i + n for i in range(n)]
