@@ -112,7 +112,13 @@ def signature(name: str, ops: list[Op], method: bool) -> Signature | None:
         default = Parameter.empty if needed else None if p.default is REQUIRED else p.default
         called = "self" if method and not i else p.name
         shown.append(Parameter(called, Parameter.POSITIONAL_OR_KEYWORD, default=default))
-    named = {p.name: None if p.default is REQUIRED else p.default for op in ops for p in op.params if p.keyword}
+    placed = {p.name for p in longest}  # `sort` has its dim by place in one overload, by name in the other
+    named = {
+        p.name: None if p.default is REQUIRED else p.default
+        for op in ops
+        for p in op.params
+        if p.keyword and p.name not in placed
+    }
     if not method and not name.endswith("_") and any("out" in op.variants for op in ops):
         named["out"] = None
     return Signature(shown + [Parameter(n, Parameter.KEYWORD_ONLY, default=d) for n, d in named.items()])

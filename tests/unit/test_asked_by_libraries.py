@@ -488,7 +488,8 @@ def test_signatures_of_functions_with_overloads():
     import inspect
 
     shown = {
-        name: str(inspect.signature(getattr(torch, name))) for name in ("divide", "div_", "median", "where", "max")
+        name: str(inspect.signature(getattr(torch, name)))
+        for name in ("divide", "div_", "median", "where", "max", "sort")
     }
     assert shown == {
         "divide": "(input, other, *, rounding_mode=None, out=None)",
@@ -496,5 +497,18 @@ def test_signatures_of_functions_with_overloads():
         "median": "(input, dim=None, keepdim=False, *, out=None)",
         "where": "(condition, input=None, other=None, *, out=None)",
         "max": "(*args: 'Any', **kwargs: 'Any') -> 'Any'",  # `max(x, dim)` and `max(x, y)`: no one signature has both
+        "sort": "(input, dim=-1, descending=False, *, stable=None, out=None)",
     }
     assert str(inspect.signature(torch.ones(2).div)) == "(other, *, rounding_mode=None)"
+
+
+def test_every_name_is_made():
+    """Functions and methods are made when they are first asked for: here, all of them."""
+    from flambeau._eager import names
+    from flambeau._operators import load
+    from flambeau._operators.op import METHODS, NAMES
+
+    load()
+    for namespace, known in NAMES.items():
+        assert all(callable(names.public(name, namespace)) for name in list(known))
+    assert all(callable(names.method(name)) for name in list(METHODS))
