@@ -100,12 +100,13 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     """What the general lane asks: what the mode or the subclass makes of the call."""
     if (not op.is_primitive and op.seen_as is None) or (op.view and op.is_flat):  # a mark of ours
         return NotImplemented
-    own = [
-        t
-        for v in (*values, out)
-        for t in (v if isinstance(v, (list, tuple)) else (v,))
-        if isinstance(t, Tensor) and type(t) is not Tensor and takes_over(t)
-    ]
+    own: list[Any] = []
+    for v in (*values, out):
+        kind = type(v)
+        if kind is list or kind is tuple or isinstance(v, (list, tuple)):
+            own += [t for t in v if type(t) is not Tensor and isinstance(t, Tensor) and takes_over(t)]
+        elif kind is not Tensor and isinstance(v, Tensor) and takes_over(v):
+            own.append(v)
     if not STATE.dispatch_modes and (not own or STATE.no_dispatch):
         return NotImplemented
     if op.seen_as is not None:

@@ -120,10 +120,15 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
         else:
             relevant.append(v)
     relevant.append(out)
-    if not STATE.function_modes and not any(v is not None and type(v) is not Tensor and hasattr(type(v), "__torch_function__")
-                                            and (not isinstance(v, Tensor) or is_overriding(v) or _inherits(v))
-                                            for v in relevant):  # fmt: skip
-        return _below(op, values, out, into)
+    if not STATE.function_modes:
+        for v in relevant:
+            kind = type(v)
+            if kind is Tensor or kind in _USUAL or not hasattr(kind, "__torch_function__"):
+                continue
+            if not isinstance(v, Tensor) or is_overriding(v) or _inherits(v):
+                break
+        else:
+            return _below(op, values, out, into)
     from flambeau._eager.derive import inplace
     from flambeau._eager.names import public
 
@@ -140,6 +145,9 @@ def _override_op(op: Op, values: Any, out: Any, into: bool) -> Any:
         fn = fn.__get__
     args, kwargs = _written(op, values, out)
     return handle_torch_function(fn, relevant, *args, **kwargs)
+
+
+_USUAL = frozenset((type(None), bool, int, float, str, list, tuple))  # of arguments that override nothing
 
 
 def _written(op: Op, values: Any, out: Any) -> tuple[list[Any], dict[str, Any]]:

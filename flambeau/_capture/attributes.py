@@ -537,3 +537,6 @@ def _store_tensor(tr: Tracer, t: Any, name: str, value: Any) -> None:
     if source is not None:
         raise Break(f"the attribute '{name}' of a tensor from outside is assigned")
     setattr(t, name, value)
+
+
+Tracer.load_attr, Tracer.store_attr, Tracer.delete_attr = load, store, delete

@@ -301,3 +301,6 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
     if recording:
         tr.recorder.custom = "a custom autograd function"
     return custom._wrap_outputs(node, result, tensors, recording)
+
+
+Tracer.call, Tracer.custom_backward = call, custom_backward

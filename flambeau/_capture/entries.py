@@ -19,8 +19,9 @@ from typing import Any
 
 from flambeau._backends.cpu import memory
 from flambeau._backends.cpu.engine import engine
-from flambeau._capture import (  # noqa: F401  (flow: fills the table of instructions)
+from flambeau._capture import (  # noqa: F401  (flow: fills the table of instructions; attributes: what they mean)
     again,
+    attributes,
     backends,
     bytecode,
     calls,
@@ -232,6 +233,7 @@ class Function:
                 f"'{self.fn.__qualname__}' is captured again: {'; '.join(sorted({f.text for f in failed}))}"
             )
         segment.captures += 1
+        idle = memory.idle()
         collecting = gc.isenabled()
         gc.disable()  # almost all that a capture makes is held until it ends: looking for cycles meanwhile takes as long as the capture
         try:
@@ -250,7 +252,8 @@ class Function:
                 gc.enable()
         logs.captured(self.fn, entry)
         segment.entries.insert(0, entry)
-        memory.trim()  # what the capture has computed on the way lies there, and will not be wanted again
+        if memory.idle() > idle:
+            memory.trim()  # what the capture has computed on the way lies there, and will not be wanted again
         result = entry.run(*values)
         if result is REFUSED:
             return _EAGER

@@ -266,3 +266,6 @@ def unpack(tr: Tracer, x: Any) -> list[Any]:
             out.append(advance(tr, it))
         except StopIteration:
             return out
+
+
+Tracer.binary = binary

@@ -7,6 +7,7 @@ kept first, so that `undo` puts everything back. A tensor is known by its array:
 from __future__ import annotations
 
 import weakref
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from flambeau._capture.geometry import Geometry
 from flambeau._capture.numbers import Tracked, plain
 from flambeau._eager import call, create, modes, views
 from flambeau._eager.construct import parse_to, tensor
+from flambeau._eager.graph import node_of
 from flambeau._eager.modes import STATE
 from flambeau._operators import linalg, overloads
-from flambeau._operators.op import REQUIRED, Op
+from flambeau._operators.op import REQUIRED, Op, Param
 from flambeau._ops import OpOverload
 from flambeau._tensor import Tensor, wrap
 from flambeau._values import dtype as dtypes
@@ -29,6 +31,7 @@ from flambeau.autograd.graph import Packed
 from flambeau.overrides import EXTRA
 
 _SCALARS = frozenset(("Scalar", "float", "Scalar | None", "float | None"))
+_PLAIN = frozenset((type(None), bool, int, float, complex, str))  # of arguments that the program has as they are
 _FIELDS = ("_a", "_node", "_nr", "_base", "_vc", "_seen", "_created", "_grad", "_retain", "_hooks", "_post_hooks")
 
 
@@ -215,6 +218,8 @@ class Recorder:
 
     def converted(self, x: Any) -> Any:
         """An argument as the program has it: tensors and changing numbers are values."""
+        if type(x) in _PLAIN:
+            return x
         if isinstance(x, (Tensor, Tracked)):
             return self.value(x)
         if type(x) in (list, tuple) or (isinstance(x, tuple) and not hasattr(x, "_fields")):
@@ -225,19 +230,20 @@ class Recorder:
 
     def _arguments(self, op: Op, values: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = [], {}
-        for p, v in zip(op.params, values, strict=True):
-            if isinstance(v, np.ndarray):
-                raise Break(f"'{op.aten}' is given an array of NumPy")
-            if not (p.is_tensor or p.is_list or p.annotation == "Any" or p.annotation in _SCALARS) and _tensors(v):
-                raise Break(f"a tensor is used as a number by '{op.aten}'", "give it a Python integer")
-            if self.tracer.symbols is None and not p.is_tensor and p.annotation not in _SCALARS:
-                v = indexing.fixed(v)  # a size: results are as large as it says
+        parameters, positional = _parameters(op)
+        for (p, number, size), v in zip(parameters, values, strict=True):
+            if type(v) not in _PLAIN:
+                if isinstance(v, np.ndarray):
+                    raise Break(f"'{op.aten}' is given an array of NumPy")
+                if number and _tensors(v):
+                    raise Break(f"a tensor is used as a number by '{op.aten}'", "give it a Python integer")
+                if size and self.tracer.symbols is None:
+                    v = indexing.fixed(v)  # a size: results are as large as it says
             if p.keyword:
                 if not _is_default(v, p.default):
                     kwargs[p.name] = self.converted(v)
             else:
                 args.append(v)
-        positional = [p for p in op.params if not p.keyword]
         while args and _is_default(args[-1], positional[len(args) - 1].default):
             args.pop()
         return tuple(self.converted(a) for a in args), kwargs
@@ -561,6 +567,17 @@ def target(op: Op, into: bool, overload: str = "") -> OpOverload:
     return found
 
 
+@cache
+def _parameters(op: Op) -> tuple[list[tuple[Param, bool, bool]], list[Param]]:
+    """An operator's parameters, whether each takes no tensor, and whether results may be as large as it says; those that have a position."""
+    found = []
+    for p in op.params:
+        scalar = p.annotation in _SCALARS
+        number = not (p.is_tensor or p.is_list or p.annotation == "Any" or scalar)
+        found.append((p, number, not p.is_tensor and not scalar))
+    return found, [p for p in op.params if not p.keyword]
+
+
 def _plain(x: Any) -> Any:
     if isinstance(x, Tracked):
         return plain(x)
@@ -585,8 +602,6 @@ def _is_default(v: Any, default: Any) -> bool:
 
 
 def _sample(t: Tensor) -> Any:
-    from flambeau._eager.graph import node_of
-
     a = t._a
     return (a.shape, a.dtype, a.strides, node_of(t) is not None)
 

@@ -7,9 +7,11 @@ its type (or its value, or its identity) becomes a guard. Whatever the function 
 from __future__ import annotations
 
 import collections
+import enum
 import gc
 import re
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,8 +55,6 @@ def is_constant(x: Any) -> bool:
 
 
 def _is_enum(x: Any) -> bool:
-    import enum
-
     return isinstance(x, enum.Enum)
 
 
@@ -568,21 +568,9 @@ class Tracer:
 
     # ---- attributes ----
 
-    def load_attr(self, obj: Any, name: str) -> Any:
-        """`obj.name`."""
-        from flambeau._capture import attributes
-
-        return attributes.load(self, obj, name)
-
-    def store_attr(self, obj: Any, name: str, value: Any) -> None:
-        from flambeau._capture import attributes
-
-        attributes.store(self, obj, name, value)
-
-    def delete_attr(self, obj: Any, name: str) -> None:
-        from flambeau._capture import attributes
-
-        attributes.delete(self, obj, name)
+    load_attr: Callable[..., Any]  # `obj.name`, and the others: `attributes` says what they are
+    store_attr: Callable[..., None]
+    delete_attr: Callable[..., None]
 
     def tensor_grad(self, t: Any) -> Any:
         """`t._grad`, read."""
@@ -640,22 +628,12 @@ class Tracer:
 
     # ---- operators of Python ----
 
-    def binary(self, symbol: str, x: Any, y: Any) -> Any:
-        from flambeau._capture import operations
-
-        return operations.binary(self, symbol, x, y)
+    binary: Callable[..., Any]  # as `operations` has it
 
     # ---- calls ----
 
-    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool = False) -> Any:
-        from flambeau._capture import calls
-
-        return calls.call(self, fn, args, kwargs, tail)
-
-    def custom_backward(self, node: Any, slots: list[Any], create: bool) -> Any:
-        from flambeau._capture import calls
-
-        return calls.custom_backward(self, node, slots, create)
+    call: Callable[..., Any]  # `fn(*args, **kwargs)`, as `calls` has it
+    custom_backward: Callable[..., Any]
 
 
 def _listed(name: str) -> bool:

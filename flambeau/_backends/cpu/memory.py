@@ -286,6 +286,12 @@ def trim() -> None:
         found.trim()
 
 
+def idle() -> int:
+    """Bytes that the pool holds and nobody uses."""
+    found = install() if install.cache_info().currsize else None
+    return 0 if found is None else found.bytes(IDLE)
+
+
 @cache
 def install() -> Memory | None:
     """Makes the pool NumPy's allocator, once; None where that is not possible."""
