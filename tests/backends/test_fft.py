@@ -70,18 +70,20 @@ def test_several_dims_and_norms(shape, mode):
     sizes = [shape[d] for d in dims]
     want = np.fft.irfftn(half, sizes, axes=dims, norm=back)
     close(library.c2r(half, dims=dims, mode=mode, last=sizes[-1]), want, x.real.dtype)
-    turned = np.asfortranarray(x)  # another layout gives the same
-    assert np.array_equal(library.c2c(turned, dims=dims, mode=mode, forward=True), library.c2c(x, dims=dims, mode=mode, forward=True))  # fmt: skip
+    turned = library.c2c(
+        np.asfortranarray(x), dims=dims, mode=mode, forward=True
+    )  # dims that are rows there, columns here
+    close(turned, library.c2c(x, dims=dims, mode=mode, forward=True), x.dtype)
 
 
 @pytest.mark.parametrize("real", [np.float32, np.float64])
-@pytest.mark.parametrize("n", [128, 256, 512, 576, 800, 1024, 1120, 1536, 2240, 4096, 1 << 15])
+@pytest.mark.parametrize("n", [32, 64, 96, 128, 256, 512, 576, 800, 1024, 1120, 1536, 2240, 4096, 1 << 15])
 def test_rows_one_at_a_time(n, real):
     """Squares that overlap (n is no multiple of a square), one row, rows that begin at any address; lanes above and below it."""
     rng = np.random.default_rng(n)
     both = np.dtype("c8" if real == np.float32 else "c16")
-    used = fft_row.points("r2c", kernels.REAL[np.dtype(real).name], n)
-    assert n < 512 or used * 2 * fft.engine().target.vector_bytes == n * np.dtype(real).itemsize
+    lanes, points = fft_row.parts("r2c", kernels.REAL[np.dtype(real).name], n)
+    assert 2 * lanes * points == n and lanes <= points
     for batch in (1, 3, 9):
         r = np.concatenate([np.zeros(1), rng.standard_normal(batch * n)]).astype(real)[1:].reshape(batch, n)
         z = np.concatenate([np.zeros(1), rng.standard_normal(batch * n) + 1j * rng.standard_normal(batch * n)]).astype(both)[1:].reshape(batch, n)  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flambeau._backends.cpu import copies, draws, engine, fft, fft_row, samplers
+from flambeau._backends.cpu import copies, draws, engine, fft, fft_column, fft_row, samplers
 from flambeau._backends.cpu.compile import layout, machine, recorded
 from flambeau._backends.cpu.engine import TARGETS, Engine
 from flambeau._backends.cpu.llvm import Machine, generate
@@ -59,8 +59,9 @@ def test_what_no_body_describes_compiles(target: str) -> None:
     if target in ("linux-arm", "windows", "wasm"):
         texts += [
             fft.text(e.target, "float"),
-            fft_row.text(e.target, "float", "r2c", (8, 5, 4)),
-            fft_row.text(e.target, "float", "c2c", (4, 4)),
+            fft_column.text(e.target, "float", True, (16, 5, 4)),
+            fft_row.text(e.target, "float", "r2c", 4, (8, 5, 4)),
+            fft_row.text(e.target, "float", "c2c", 4, (4, 4)),
         ]
     for text in texts:
         assert len(e.emit(str(text))) > 100

@@ -122,8 +122,8 @@ def butterfly(f: Function, r: int, a: Sequence[Pair]) -> list[Pair]:
 class Lanes:
     """The real type and the number of lanes; complex numbers of all lanes lie in memory as two vectors."""
 
-    def __init__(self, target: Target, real: str) -> None:
-        self.real, self.n = real, target.vector_bytes // WIDTH[real]
+    def __init__(self, target: Target, real: str, lanes: int | None = None) -> None:
+        self.real, self.n = real, lanes or target.vector_bytes // WIDTH[real]
         self.wide = vector(real, self.n)
 
     def at(self, f: Function, p: V, i: V | int) -> V:
@@ -555,19 +555,23 @@ def factors(n: int) -> tuple[int, ...] | None:
 
 
 @cache
-def tables(n: int, real: str) -> tuple[Array, Array]:
-    """(radices, twiddle factors of all passes but the last)."""
-    found = factors(n)
-    assert found is not None
-    parts, left = [], n
-    for r in found:
+def twiddles(radices: tuple[int, ...], real: str) -> Array:
+    """exp(-2 pi i p u / n) of all passes but the last, by pass, p and u."""
+    parts, left = [np.zeros(0)], math.prod(radices)
+    for r in radices:
         points = left // r
         p, u = np.arange(points), np.arange(1, r)
         parts.append(np.exp(-2j * math.pi * (np.outer(p, u) % left) / left).reshape(-1))
         left = points
-    whole = np.concatenate([*parts, np.zeros(1)]) if parts else np.zeros(1, complex)
-    kind = np.complex64 if real == "float" else np.complex128
-    return np.array(found or (0,), np.int64), whole.astype(kind)
+    return np.concatenate([*parts, np.zeros(1)]).astype(np.complex64 if real == "float" else np.complex128)
+
+
+@cache
+def tables(n: int, real: str) -> tuple[Array, Array]:
+    """(radices, twiddle factors) of transforms of n points."""
+    found = factors(n)
+    assert found is not None
+    return np.array(found or (0,), np.int64), twiddles(found, real)
 
 
 @cache

@@ -1,5 +1,5 @@
-"""Which kernel transforms an array along a dim, and its launch: rows one at a time (fft_row.py), or many transforms side by
-side (fft.py)."""
+"""Which kernel transforms an array along a dim, and its launch: rows one at a time (fft_row.py), complex columns where they lie
+(fft_column.py), or many transforms laid side by side (fft.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flambeau._backends.cpu import fft_row
+from flambeau._backends.cpu import fft_column, fft_row
 from flambeau._backends.cpu.emit import WIDTH
 from flambeau._backends.cpu.engine import engine
 from flambeau._backends.cpu.fft import BEFORE, COLUMNS, LAST, PAGE, ROWS, factors, half_table, kernel, tables
@@ -101,7 +101,7 @@ def covers(x: Array, kind: str, dim: int, n: int) -> bool:
     points = n // 2 if kind != "c2c" and n % 2 == 0 else n
     after = math.prod(x.shape[dim + 1 :])
     side = after if after > 1 else math.prod(x.shape[:dim])
-    if after == 1 and points <= LONGEST and fft_row.points(kind, REAL[x.dtype.name], n):
+    if after == 1 and points <= LONGEST and fft_row.parts(kind, REAL[x.dtype.name], n):
         return True
     return 2 <= points <= MOST and factors(points) is not None and side >= SIDE
 
@@ -129,7 +129,7 @@ def one(
         if after == 1:
             src, to = Side(ROWS, 0, width_in, each_in == 1), Side(ROWS, 0, width_out, each_out == 1)
             outer, inner = 1, before
-            if fft_row.points(kind, real, n):
+            if fft_row.parts(kind, real, n):
                 work, code = fft_row.by_row(kind, real, n, before, (width_in, width_out), inverse, scale, at)
                 return Plan(results, (work,), release=True, written=written, keep=(code,))
         else:
@@ -138,6 +138,9 @@ def one(
                 ROWS if rows else COLUMNS, width_out * after, width_out if rows else each_out * after, each_out == 1
             )
             outer, inner = before, after
+            if kind == "c2c" and not rows:
+                work, code = fft_column.by_column(real, n, outer, inner, inverse, scale, at)
+                return Plan(results, (work,), release=True, written=written, keep=(code,))
         work = side_by_side(kind, real, n, outer, inner, src, to, inverse, scale, at)
         return Plan(results, (work,), release=True, written=written, keep=(kernel(real),))
 

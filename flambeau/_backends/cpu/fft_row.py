@@ -34,8 +34,8 @@ NUMBERS = "rows group in_stride out_stride points"
 class Row(fft.Lanes):
     """Pairs of vectors of a row in memory that is aligned to nothing: as they lie, or (complex) parts in turn."""
 
-    def __init__(self, target: Target, real: str, parted: bool, flipped: bool) -> None:
-        super().__init__(target, real)
+    def __init__(self, target: Target, real: str, lanes: int, parted: bool, flipped: bool) -> None:
+        super().__init__(target, real, lanes)
         self.parted, self.flipped = parted, flipped
 
     def load(self, f: Function, p: V, i: V | int) -> fft.Pair:
@@ -149,11 +149,11 @@ def corner(m: Module, v: fft.Lanes) -> None:
         f.store(f.shuffle(total, total, [2 * u, 2 * u + 1]), f.gep(v.real, to, (points * (2 * u) + points) * 2))
 
 
-def text(target: Target, real: str, kind: str, radices: tuple[int, ...]) -> Module:
+def text(target: Target, real: str, kind: str, lanes: int, radices: tuple[int, ...]) -> Module:
     """IR of the kernel, `k`; chunks are groups of rows. Kinds: r2c, c2c and its inverse, ic2c."""
-    v, folded = fft.Lanes(target, real), kind == "r2c"
-    row = Row(target, real, not folded, kind == "ic2c")
-    m = Module(f"fft_row {real} {kind} {' '.join(map(str, radices))}")
+    v, folded = fft.Lanes(target, real, lanes), kind == "r2c"
+    row = Row(target, real, lanes, not folded, kind == "ic2c")
+    m = Module(f"fft_row {real} {kind} {lanes} {' '.join(map(str, radices))}")
     *before, last = radices
     if before:
         fft.stockham(m, v, before[0], True, row, "first_")
@@ -184,26 +184,32 @@ def text(target: Target, real: str, kind: str, radices: tuple[int, ...]) -> Modu
 
 
 @cache
-def kernel(real: str, kind: str, radices: tuple[int, ...]) -> Code:
+def kernel(real: str, kind: str, lanes: int, radices: tuple[int, ...]) -> Code:
     native = engine()
-    parts = [("kernel", "fft_row"), ("real", real), ("kind", kind), ("radices", radices)]
-    return native.load(lambda: str(text(native.target, real, kind, radices)), ["k"], parts=parts)
+    by = [("kernel", "fft_row"), ("real", real), ("kind", kind), ("lanes", lanes), ("radices", radices)]
+    return native.load(lambda: str(text(native.target, real, kind, lanes, radices)), ["k"], parts=by)
 
 
 # -- plans --------------------------------------------------------------------------------------------------------------
 
 
-def points(kind: str, real: str, n: int) -> int:
-    """How many points each lane transforms; 0 where a row of n numbers is not for this kernel."""
+def parts(kind: str, real: str, n: int) -> tuple[int, int] | None:
+    """(lanes, points that each of them transforms) of a row of n numbers; None where it is not for this kernel.
+
+    Short rows are less wide: every square has as many rows as columns.
+    """
     lanes = engine().target.vector_bytes // WIDTH[real]
-    m, rest = divmod(n, lanes * (2 if kind == "r2c" else 1))
-    return m if rest == 0 and 4 <= lanes <= m and kind in ("r2c", "c2c") and fft.factors(m) else 0
+    while lanes >= 4 and kind in ("r2c", "c2c"):
+        m, rest = divmod(n, lanes * (2 if kind == "r2c" else 1))
+        if rest == 0 and lanes <= m and fft.factors(m):
+            return lanes, m
+        lanes //= 2
+    return None
 
 
 @cache
-def tables(real: str, folded: bool, m: int, scale: float) -> tuple[Array, Array]:
+def tables(real: str, folded: bool, lanes: int, m: int, scale: float) -> tuple[Array, Array]:
     """(scale exp(-2 pi i lane k / n) for the points k of the lanes, as pairs of vectors; what the real point m is multiplied by)."""
-    lanes = engine().target.vector_bytes // WIDTH[real]
     kind = np.float32 if real == "float" else np.float64
     n = m * lanes * (2 if folded else 1)
     k, lane = np.arange(m), np.arange(lanes)
@@ -227,16 +233,17 @@ def by_row(
     kind: str, real: str, n: int, rows: int, strides: tuple[int, int], inverse: bool, scale: float, at: int = OUT
 ) -> tuple[Launch, Code]:
     """One launch over rows of n numbers, that lie (in, out) strides of reals apart, and its kernel."""
-    m = points(kind, real, n)
+    found = parts(kind, real, n)
+    assert found is not None
+    lanes, m = found
     _, twiddles = fft.tables(m, real)
     radices = fft.factors(m)
     assert radices is not None
-    turns, last = tables(real, kind == "r2c", m, scale)
+    turns, last = tables(real, kind == "r2c", lanes, m, scale)
     w = fft.half_table(m, real)
     group = max(1, GROUP // n)
     pointers = [(at, 0), (ARG, 0), *((CONST, t.ctypes.data) for t in (twiddles, w, turns, last))]
     numbers = [(CONST, x) for x in (rows, group, *strides, m)]
-    lanes = engine().target.vector_bytes // WIDTH[real]
     scratch = (2 * m + 2) * 2 * lanes * WIDTH[real]
-    code = kernel(real, "ic2c" if inverse else kind, radices)
+    code = kernel(real, "ic2c" if inverse else kind, lanes, radices)
     return Launch(code["k"], (*pointers, *numbers), -(-rows // group), scratch), code
