@@ -116,6 +116,15 @@ def alike(op: Op, values: tuple[Any, ...], into: bool) -> None:
         raise TypeError(refusal(op, values, 0, into))
 
 
+def fixed(op: Op, values: tuple[Any, ...]) -> None:
+    """Refuse a history of what has no gradient."""
+    for p, v in zip(op.params, values, strict=True):
+        if p.name in op.fixed and isinstance(v, Tensor) and v.requires_grad:
+            raise RuntimeError(
+                f"The function '{op.event_name or op.aten}' is not differentiable with respect to argument '{p.name}'. This input cannot have requires_grad True."
+            )
+
+
 def misused(op: Op, values: tuple[Any, ...], into: bool = False) -> None:
     """After a failure: if an argument is of the wrong kind, that is what is to be said."""
     try:

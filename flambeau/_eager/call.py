@@ -54,6 +54,8 @@ def general(op: Op, values: tuple[Any, ...], out: Any = None, into: bool = False
                 arguments.check(op, values, into)
                 values = arguments.plain(op, values)
                 break
+        if op.fixed and STATE.grad:
+            arguments.fixed(op, values)
         if op.alike:
             arguments.alike(op, values, into)
         if op.kind == "composite":

@@ -17,6 +17,7 @@ from flambeau._eager.flat_text import (
     passed,
     unexpanded,
     usual_types,
+    without_history,
 )
 from flambeau._operators.op import REQUIRED, Op, Param
 
@@ -53,6 +54,7 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     at = tensors.index(leader)
     conditions = ["not MODES", *(["out is None"] if out else []), f"type({leader.name}) in PLAIN", *usual_types(op),
                   *(["dtype is None"] if meet and any(p.name == "dtype" for p in op.params) else [])]  # fmt: skip
+    conditions += without_history(op)
     text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
     floating = "(d is F32 or d is F64 or d in HALVES)" if op.halves else "(d is F32 or d is F64)"
     ok = [floating] if meet else [f"type(a{at}) is ndarray"]
@@ -252,6 +254,7 @@ def composite(op: Op) -> str:
     conditions = ["not MODES", *(["out is None"] if out else []), *([types] if types else []), *usual_types(op)]
     if op.layouts:
         conditions.append(f"type({op.params[0].name}._a) not in LAYOUTS")
+    conditions += without_history(op)
     if op.lacks:
         conditions.append(known(op, f"{first}._a.dtype"))
     fields = bind(op, "FIELDS", record.named(op)) if op.outputs else ""

@@ -108,6 +108,15 @@ def usual_types(op: Op) -> list[str]:
     return out
 
 
+def without_history(op: Op) -> list[str]:
+    """Conditions under which tensors that must not have a history have none."""
+    return [
+        (f"({p.name} is None or {p.name}._node is None and {p.name}._base is None)" if p.default is None
+         or p.annotation.endswith("None") else f"{p.name}._node is None and {p.name}._base is None")
+        for p in op.params if p.name in op.fixed
+    ]  # fmt: skip
+
+
 def guarded(op: Op, me: str, lane: list[str]) -> list[str]:
     """A lane of an operator that takes lists: where it fails, its arguments are looked at before anything else is said."""
     if not any(p.annotation.startswith(("Shape", "Dims", "Ints", "Sequence", "Any")) for p in op.params):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from flambeau._backends.pending_arrays import alike, memory
 from flambeau._eager import call
 from flambeau._eager.graph import bump, check_inferred, node_of
+from flambeau._eager.writes import sized
 from flambeau._operators.op import REGISTRY
 from flambeau._tensor import LAYOUTS, Tensor
 from flambeau._values.shape import contiguous_strides
@@ -36,16 +36,7 @@ def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
         raise refused("resize_", (self,), "")
     if a.shape == shape:
         return self
-    from flambeau._backends.cpu.library_memory import owner  # library routines load when they are needed
-
-    held, start = owner(a)
-    n, item = math.prod(shape), a.dtype.itemsize
-    if start + n * item > held.nbytes:
-        longer = np.zeros(start // item + n, a.dtype)
-        have = np.frombuffer(held.reshape(-1).view(np.uint8), np.uint8) if held.size else np.empty(0, np.uint8)
-        longer.view(np.uint8)[: have.size] = have
-        held = longer
-    self._a = np.ndarray(shape, a.dtype, held, start, [s * item for s in contiguous_strides(shape)])
+    self._a = sized(a, shape)
     if memory_format is not None and memory_format.name.startswith("channels_last"):
         order = (0, 2, 3, 1) if memory_format.name == "channels_last" else (0, 2, 3, 4, 1)
         packed = self._a.reshape([shape[i] for i in order])

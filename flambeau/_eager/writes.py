@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from flambeau._backends import meta
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._backends.cpu.casts import astype
-from flambeau._backends.pending_arrays import PendingArray, alike, settled as meant
+from flambeau._backends.pending_arrays import PendingArray, alike, memory, settled as meant
 from flambeau._eager import bodies, large, promotion, record, results
 from flambeau._eager.graph import bump, check_inferred, node_of
 from flambeau._eager.modes import STATE
@@ -18,8 +19,8 @@ from flambeau._eager.views import check_writable, rebase
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor, wrap
 from flambeau._values import dtype as dtypes
-from flambeau._values.overlap import are_same, check_apart, check_overlap, warn_overlap
-from flambeau._values.shape import broadcast
+from flambeau._values.overlap import are_same, check_apart, check_overlap, overlaps, warn_overlap
+from flambeau._values.shape import broadcast, contiguous_strides
 
 
 def write(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
@@ -176,6 +177,8 @@ def _out(op: Op, values: tuple[Any, ...], out: Any) -> Any:
     for o in outs:
         if isinstance(o, Tensor):
             check_inferred(o)
+            if op.kind == "pointwise" or any(p.is_free for p in op.params):  # the others are resized before
+                check_overlap(o._a)
         if isinstance(o, Tensor) and (op.promote == "none" or op.kind == "pointwise"):
             onto = op.onto and are_same(o._a, met[0][0])
             check_apart(o._a, met[0][1:] if onto else met[0], op.kind == "pointwise")
@@ -206,8 +209,7 @@ def _out_native(op: Op, met: Any, out: Tensor) -> bool:
         return False
     if op.kind != "pointwise" and any(type(x) is np.ndarray and np.may_share_memory(a, x) for x in met[0]):
         return False
-    check_overlap(a)
-    if not large.enough(met[0]) or large.call(op, *promotion.settled(*met), a) is None:
+    if overlaps(a) or not large.enough(met[0]) or large.call(op, *promotion.settled(*met), a) is None:
         return False
     bump(out)
     return True
@@ -229,7 +231,6 @@ def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str, made: bool = False)
         raise RuntimeError(
             f"result type {dtypes.SPOKEN[d]} can't be cast to the desired output type {dtypes.SPOKEN[o.dtype]}"
         )
-    check_overlap(o._a)
     if o._a.shape != x.shape:
         if o._a.size and name == "arange":
             warnings.warn(
@@ -242,9 +243,27 @@ def write_out(o: Tensor, x: Any, d: dtypes.dtype, name: str, made: bool = False)
                 f"required output shape {list(x.shape)}. This behavior is deprecated, and in a future PyTorch release outputs will "
                 "not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, inplace, "
                 "to zero elements with t.resize_(0).", UserWarning, stacklevel=4)  # fmt: skip
-        o._a = alike(np.empty(x.shape, o._a.dtype), o._a)
+        o._a = sized(o._a, x.shape)
+    check_overlap(o._a)
     assign(o._a, x)
     bump(o)
+
+
+def sized(a: Any, shape: tuple[int, ...]) -> Any:
+    """An array of other sizes over the memory of one, which is made longer where it must be."""
+    if not isinstance(memory(a), np.ndarray):
+        return alike(np.empty(shape, a.dtype), a)
+    from flambeau._backends.cpu.library_memory import owner  # library routines load when they are needed
+
+    like, a = a, memory(a)
+    held, start = owner(a)
+    n, item = math.prod(shape), a.dtype.itemsize
+    if start + n * item > held.nbytes:
+        longer = np.zeros(start // item + n, a.dtype)
+        have = np.frombuffer(held.reshape(-1).view(np.uint8), np.uint8) if held.size else np.empty(0, np.uint8)
+        longer.view(np.uint8)[: have.size] = have
+        held = longer
+    return alike(np.ndarray(shape, a.dtype, held, start, [s * item for s in contiguous_strides(shape)]), like)
 
 
 def store(op: Op, target: Tensor, result: Any, into: bool) -> Any:

@@ -39,6 +39,23 @@ def blind_in(k: Kernel[T], x: T, input: T) -> T:
     return k.library("copied", x)
 
 
+@op("_underived_in", variants=(), promote="none")
+def _underived_in(k: Kernel[T], x: T, input: T, name: str) -> T:
+    """x, which was made of `input` by an operator without a derivative: it says so when a gradient reaches it."""
+    return x
+
+
+def underived_in(x: Tensor, input: Tensor, name: str) -> Tensor:
+    """x, which takes part in the graph of `input` though there is no derivative."""
+    return _underived_in(x, input, name) if input.requires_grad else x
+
+
+def _refused(g: Tensor, name: str) -> Tensor:
+    raise NotImplementedError(f"the derivative for '{name}' is not implemented.")
+
+
+_underived_in.arrays(lambda k, x, input, name: x)
+_underived_in.vjp(input=lambda g, name: _refused(g, name))
 blind_in.vjp(x=lambda g: g, input=lambda g: None)
 flat_in.arrays(lambda k, x, input: x.copy())
 flat_in.vjp(x=lambda g: g, input=lambda g, input_shape: g.new_zeros(input_shape))

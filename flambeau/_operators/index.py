@@ -486,6 +486,7 @@ def _(k: Any, input: Any, mask: Any, value: Any) -> Any:
 
 @masked_fill.into
 def _(k: Any, input: Any, mask: Any, value: Any) -> None:
+    check_apart(input, (mask,), True)
     k.library("masked_write", input, mask, value)
 
 

@@ -38,8 +38,8 @@ def is_size(v: Any) -> bool:
 
 
 def is_number(v: Any, kinds: tuple[type, ...] = NUMBERS) -> bool:
-    """Whether a value is a number, or a 0-d tensor of one."""
-    return isinstance(v, kinds) or (isinstance(v, Tensor) and not v._a.ndim)
+    """Whether a value is a number, or a 0-d tensor of one: which no gradient is to reach."""
+    return isinstance(v, kinds) or (isinstance(v, Tensor) and not v._a.ndim and v._node is None)
 
 
 def fits(kind: str, v: Any) -> bool:

@@ -102,7 +102,7 @@ def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool, full: bool,
 # ---------------------------------------------------------------- classification
 
 
-@composite("binary_cross_entropy", **NN, lacks=("bic", "binary_cross_entropy"), autocast="float32")
+@composite("binary_cross_entropy", **NN, lacks=("bic", "binary_cross_entropy"), autocast="float32", fixed=("weight",))
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)); logarithms are at least -100."""
     if target.dtype is not input.dtype:
@@ -135,6 +135,7 @@ _bce.vjp(
     native=True,
     lacks=("bic", "log_sigmoid_cpu"),
     autocast="float32",
+    fixed=("weight", "pos_weight"),
 )
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: int = 1
@@ -156,7 +157,13 @@ def binary_cross_entropy_with_logits(
     return reduce(loss if weight is None else loss * weight, reduction)
 
 
-@op("nll_loss_forward", namespace="nn", variants=("function",), outputs=("output", "total_weight"))
+@op(
+    "nll_loss_forward",
+    namespace="nn",
+    variants=("function",),
+    outputs=("output", "total_weight"),
+    fixed=("weight",),
+)
 def nll_loss_forward(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: Size) -> T:
     """-weight[t] * input[i, t] over the classes in dim 1 (or 0 of a vector), and the sum of the weights."""
     return k.library("nll", input, target, weight, reduction=reduction, ignore_index=ignore_index)
@@ -209,7 +216,7 @@ nll_loss_forward.vjp(
 ).flat()
 
 
-@op("_nll", variants=(), promote="none", lacks=("8", "nll_loss_out_frame"))
+@op("_nll", variants=(), promote="none", lacks=("8", "nll_loss_out_frame"), fixed=("weight",))
 def _nll(k: Kernel[T], input: T, target: Index, weight: T | None, reduction: int, ignore_index: int) -> T:
     """The first result of `nll_loss_forward`; recorded, for targets that are known to be in bounds."""
     dim = 1 if input.ndim > 1 else 0
@@ -454,7 +461,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: boo
     return reduce(target.xlogy(target) - target * input, reduction)
 
 
-@composite("soft_margin_loss", **NN, native=True, autocast="float32")
+@composite("soft_margin_loss", **NN, native=True, autocast="float32", fixed=("target",))
 def soft_margin_loss(input: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
     """log(1 + exp(-target * input))."""
     if input.dtype.kind == "b":
@@ -513,6 +520,7 @@ def _positive(z: Tensor) -> Tensor:
     **NN,
     lacks=("bihc", "multi_margin_loss_cpu_kernel"),
     autocast="float32",
+    fixed=("weight",),
 )
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: Any = 1, margin: Any = 1, weight: Tensor | None = None, reduction: int = 1

@@ -145,6 +145,7 @@ class Op:
         autocast: what autocast does to floating operands, by PyTorch's table for the CPU: "lower" (they take the lower precision), "float32",
             "widest" (the widest among them). Composites without a word run as they are, and nothing is cast inside of them, but "open" ones,
             which are made of operators that have words.
+        fixed: tensors that must not have a history, for no gradient is defined for them.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
 
@@ -159,7 +160,7 @@ class Op:
                  single: str = "", scalar: str = "", packed: bool | str = False, alias: bool = False,
                  unnamed: bool = False, by_data: str = "", number_first: bool = False,
                  expanded: bool | str = False, short: tuple[float, ...] = (), autocast: str = "",
-                 takes_float8: bool = False, onto: bool = False) -> None:  # fmt: skip
+                 takes_float8: bool = False, onto: bool = False, fixed: tuple[str, ...] = ()) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -179,6 +180,7 @@ class Op:
         self.wraps, self.formats, self.packed = wraps, formats, packed
         self.alias, self.unnamed = alias or view, unnamed
         self.single, self.scalar = single, scalar
+        self.fixed = frozenset(fixed)
         self.by_data, self.number_first, self.expanded = by_data, number_first, expanded
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)

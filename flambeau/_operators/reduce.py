@@ -66,6 +66,8 @@ def _sum_back(k: Any, g: Any, input_shape: tuple[int, ...], dim: Any, keepdim: b
     if dim is not None and not keepdim and input_shape:
         dims = wrap_dims(dim, len(input_shape))
         g = g.reshape(tuple(1 if i in dims else n for i, n in enumerate(input_shape)))
+    if g.shape == input_shape:  # dims of one element
+        return g
     if g.size != 1 or product(input_shape) >= SPREAD:
         return k.xp.broadcast_to(g if g.ndim <= len(input_shape) else g.reshape(()), input_shape)
     out = k.xp.empty(input_shape, g.dtype)
@@ -105,16 +107,25 @@ def _count(shape: tuple[int, ...], dim: Any) -> int:
     return product(shape[d] for d in wrap_dims(dim, len(shape)))
 
 
-mean.vjp(
-    input=lambda g, input_shape, dim, keepdim: restored(
-        g / max(1, _count(input_shape, dim)), input_shape, dim, keepdim
-    ).expand(input_shape)
-)
-mean.vjp_arrays(
-    input=lambda k, g, input_shape, dim, keepdim: _sum_back(
-        k, g / g.dtype.type(max(1, _count(input_shape, dim))), input_shape, dim, keepdim
-    )
-)
+def _mean_back(k: Any, g: Any, input_shape: tuple[int, ...], dim: Any, keepdim: bool) -> Any:
+    """Over some dims the gradient has an element of its own for each of the input's, as in PyTorch: it may be written in place."""
+    g = _sum_back(k, g / g.dtype.type(max(1, _count(input_shape, dim))), input_shape, dim, keepdim)
+    if dim is None or 0 not in g.strides:
+        return g
+    out = k.xp.empty(input_shape, g.dtype)
+    out[...] = g
+    return out
+
+
+def _mean_back_tensors(g: Tensor, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Tensor:
+    n = max(1, _count(shape, dim))
+    if dim is None:
+        return restored(g / n, shape, dim, keepdim).expand(shape)
+    return restored(g, shape, dim, keepdim).expand(shape) / n
+
+
+mean.vjp(input=lambda g, input_shape, dim, keepdim: _mean_back_tensors(g, input_shape, dim, keepdim))
+mean.vjp_arrays(input=_mean_back)
 
 
 @mean.errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Index, Kernel, N, Size, T
+from flambeau._operators.flat import underived_in
 from flambeau._operators.index import on_zeros
 from flambeau._operators.op import ALL_FORMS, OUT, composite, op
 from flambeau._tensor import Tensor
@@ -189,8 +190,9 @@ def unique(
     (tensor([1, 3]), tensor([1, 2]))
     """
     asked = (sorted, return_inverse, return_counts)
-    found = _unique2(input, *asked) if dim is None else unique_dim(input, dim, *asked)
-    return _wanted(found, return_inverse, return_counts)
+    values, *rest = _unique2(input, *asked) if dim is None else unique_dim(input, dim, *asked)
+    values = underived_in(values, input, "_unique2" if dim is None else "unique_dim")
+    return _wanted((values, *rest), return_inverse, return_counts)
 
 
 @composite(
@@ -202,7 +204,9 @@ def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: Dim | None = None
 ) -> Any:
     """The first of each run of equal elements (or slices along `dim`)."""
-    return _wanted(_unique_runs(input, return_inverse, return_counts, dim), return_inverse, return_counts)
+    values, *rest = _unique_runs(input, return_inverse, return_counts, dim)
+    values = underived_in(values, input, "unique_consecutive")
+    return _wanted((values, *rest), return_inverse, return_counts)
 
 
 # ---------------------------------------------------------------- search

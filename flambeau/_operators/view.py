@@ -13,6 +13,7 @@ from flambeau._kernel.language import Dim, Dims, DType, IntList, Kernel, Shape, 
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, class_name, dtype, of, of_type
+from flambeau._values.overlap import offset
 from flambeau._values.shape import infer, view_strides, wrap_dim, wrap_dims
 
 VIEW = {"promote": "none", "view": True}
@@ -90,6 +91,10 @@ def _reinterpreted(x: Any, to: dtype) -> Any:
         by = max(1, m // n)
         if x.shape[-1] % by:
             raise RuntimeError(f"self.size(-1) must be divisible by {by} to view {names}, but got {x.shape[-1]}")
+        if m > n and offset(x) % m:
+            raise RuntimeError(
+                f"self.storage_offset() must be divisible by {by} to view {names}, but got {offset(x) // n}"
+            )
         if x.strides[-1] != n and x.shape[-1] != 1 and x.size:
             raise RuntimeError(f"self.stride(-1) must be 1 to view {names}, but got {x.strides[-1] // n}")
         if m > n:

@@ -60,6 +60,17 @@ def are_same(a: Any, x: Any) -> bool:
     return a is x or a.__array_interface__["data"] == x.__array_interface__["data"]
 
 
+def offset(a: Any) -> int:
+    """Where an array begins in the memory that it lies in, in bytes."""
+    if not isinstance(a, np.ndarray):
+        return getattr(a, "start", None) or 0
+    owner = a
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    begins: int = a.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+    return begins
+
+
 def _dense(a: Any) -> bool:
     """Whether the elements fill one run of memory."""
     return not a.size or is_dense(a.shape, a.strides, a.itemsize)

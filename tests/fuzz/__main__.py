@@ -21,6 +21,9 @@ parser.add_argument("--keep", help="a file that what was found is added to")
 parser.add_argument("--show", action="store_true", help="print programs")
 options = parser.parse_args()
 
+unknown = set(options.readings.split(",")) - set(READINGS)
+if unknown:
+    parser.error(f"no reading is called {', '.join(sorted(unknown))}: they are {', '.join(READINGS)}")
 first, last = map(int, options.seeds.split(":"))
 started = time.time()
 kinds: collections.Counter[str] = collections.Counter()

@@ -281,3 +281,106 @@ def test_overloads_with_all_of_their_arguments(agree):
         lambda fl, x: fl.hamming_window(5, True, 0.5),
     ):
         agree(call, rand(2, 3), rtol=1e-5)
+
+
+def test_tensors_that_have_no_gradient(agree):
+    F = lambda fl: fl.nn.functional
+    at = lambda fl: fl.tensor([0, 2])
+    for call in (
+        lambda fl, x, y: F(fl).binary_cross_entropy(x.sigmoid(), y.detach().sigmoid(), weight=y),
+        lambda fl, x, y: F(fl).binary_cross_entropy_with_logits(x, y.detach(), weight=y),
+        lambda fl, x, y: F(fl).binary_cross_entropy_with_logits(x, y.detach(), pos_weight=y),
+        lambda fl, x, y: F(fl).soft_margin_loss(x, y),
+        lambda fl, x, y: F(fl).multi_margin_loss(x, at(fl), weight=y[0]),
+        lambda fl, x, y: F(fl).nll_loss(x, at(fl), weight=y[0]),
+        lambda fl, x, y: F(fl).cross_entropy(x, at(fl), weight=y[0]),
+    ):
+        agree(call, rand(2, 3), rand(2, 3, seed=1), raises=RuntimeError)
+        agree(lambda fl, x, y, call=call: call(fl, x, y.detach().abs()), rand(2, 3), rand(2, 3, seed=1))
+
+        def blind(fl, x, y, call=call):
+            with fl.no_grad():
+                return call(fl, x, y.abs())
+
+        agree(blind, rand(2, 3), rand(2, 3, seed=1), grads=0)
+
+
+def test_numbers_that_gradients_should_reach(agree):
+    agree(lambda fl, x: fl.full((2,), x), rand(), raises=TypeError)
+    agree(lambda fl, x: fl.full_like(fl.ones(2), x), rand(), raises=TypeError)
+    agree(lambda fl, x: fl.full((2,), x.detach(), dtype=x.dtype), rand(), grads=0)
+
+
+def test_distinct_elements_have_no_derivative(agree):
+    def program(fl, x, **words):
+        values, at, *_ = fl.unique(x, return_inverse=True, **words)
+        return values, values.requires_grad, at.requires_grad
+
+    agree(lambda fl, x: program(fl, x), rand(4), grads=0)
+    agree(lambda fl, x: program(fl, x, dim=0), rand(4, 2), grads=0)
+    agree(lambda fl, x: fl.unique(x).sum().backward(), rand(4), raises=NotImplementedError)
+    agree(lambda fl, x: fl.unique_consecutive(x).sum().backward(), rand(4), raises=NotImplementedError)
+    agree(lambda fl, x: fl.unique(x.detach()).requires_grad, rand(4), grads=0)
+
+
+def test_results_in_parts_of_other_sizes(agree):
+    def program(fl, x, part, made):
+        import warnings
+
+        whole = fl.zeros(4, 3, dtype=x.dtype)
+        out = part(whole)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            made(fl, x, out)
+        return whole, out, out.stride(), out.storage_offset(), len(told)
+
+    for part in (
+        lambda w: w[0],
+        lambda w: w[1, :2],
+        lambda w: w[:, 0],
+        lambda w: w[0, :1].expand(3),
+        lambda w: w[:, :0],
+    ):
+        for made in (
+            lambda fl, x, out: fl.mm(x, x, out=out),
+            lambda fl, x, out: fl.mul(x, x, out=out),
+            lambda fl, x, out: fl.cat([x[0], x[1]], out=out),
+        ):
+            agree(told(lambda fl, x, part=part, made=made: program(fl, x.detach(), part, made)), rand(2, 2), grads=0)
+
+
+def test_masks_that_are_parts_of_what_they_write(agree):
+    def program(fl):
+        b = fl.arange(6) % 2 > 0
+        return b[1:].masked_fill_(b[:-1], 0)
+
+    agree(program, raises=RuntimeError)
+    agree(lambda fl: (fl.arange(6) % 2 > 0).masked_fill_(fl.arange(6) > 2, 1))
+
+
+def test_where_views_of_wider_elements_may_begin(agree):
+    bytes_ = lambda fl: fl.arange(16, dtype=fl.uint8)
+    for view in (
+        lambda fl: bytes_(fl)[1:5].view(fl.int32),
+        lambda fl: bytes_(fl)[4:8].view(fl.int32),
+        lambda fl: bytes_(fl).view(2, 8)[:, 2:6].view(fl.int16),
+        lambda fl: bytes_(fl).view(2, 8)[:, 1:5].view(fl.int32),
+        lambda fl: fl.zeros(2, 4)[:, 1:3].view(fl.float64),
+    ):
+        agree(lambda fl, view=view: told(lambda fl: view(fl))(fl))
+
+
+def test_gradients_of_means_may_be_written(agree):
+    def program(fl, x, dims, keep):
+        seen = []
+        y = x.requires_grad_() * 1
+        y.register_hook(lambda g: seen.append(g.stride()) or g.mul_(2))
+        y.mean(dims, keep).sum().backward()
+        return x.grad, seen
+
+    for dims in (0, -1, (0, 2), (1, 2)):
+        for shape in ((2, 3, 4), (1, 3, 4), (20, 30, 40)):
+            agree(lambda fl, x, d=dims: program(fl, x, d, False), rand(*shape), grads=0)
+            agree(lambda fl, x, d=dims: program(fl, x, d, True), rand(*shape), grads=0)
+    agree(lambda fl, x: x.mean(0), rand(3, 4), grads=2)
+    agree(lambda fl, x: (x * x).mean((0, 2), keepdim=True), rand(3, 4, 2), grads=2)
