@@ -428,9 +428,8 @@ def _adaptive_avg(input: Any, output_size: Any, n: int, owner: str) -> Any:
         raise RuntimeError(f"{owner}: output_size must be {n}")
     size = _filled(input, given)
     if any(s < 0 for s in size):
-        where, told = (
-            (owner, size) if n > 1 else ("adaptive_avg_pool2d", (1, *size))
-        )  # a line is an image of one row there
+        # a line is an image of one row there
+        where, told = (owner, size) if n > 1 else ("adaptive_avg_pool2d", (1, *size))
         listed = f"{told[0]}, {','.join(map(str, told[1:]))}"  # as PyTorch writes them
         raise RuntimeError(
             f"{where}: elements of output_size must be greater than or equal to 0 but received {{{listed}}}"

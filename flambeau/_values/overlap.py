@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._values.shape import is_dense
+from flambeau._values.storage import root
 
 
 def overlaps(a: Any) -> bool:
@@ -64,10 +65,7 @@ def offset(a: Any) -> int:
     """Where an array begins in the memory that it lies in, in bytes."""
     if not isinstance(a, np.ndarray):
         return getattr(a, "start", None) or 0
-    owner = a
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    begins: int = a.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+    begins: int = a.__array_interface__["data"][0] - root(a).__array_interface__["data"][0]
     return begins
 
 

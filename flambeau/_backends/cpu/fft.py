@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu.emit import APART, WIDTH, Function, Module, V, vector
+from flambeau._backends.cpu.emit import APART, WIDTH, Function, Module, V, size, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import Array
 from flambeau._backends.cpu.registers import transpose
@@ -125,18 +125,21 @@ class Lanes:
     def __init__(self, target: Target, real: str, lanes: int | None = None) -> None:
         self.real, self.n = real, lanes or target.vector_bytes // WIDTH[real]
         self.wide = vector(real, self.n)
+        self.bytes = size(self.wide)
 
     def at(self, f: Function, p: V, i: V | int) -> V:
         return f.gep(self.real, p, i * (2 * self.n))
 
     def load(self, f: Function, p: V, i: V | int) -> Pair:
         at = self.at(f, p, i)
-        return f.load(self.wide, at, align=64), f.load(self.wide, f.gep(self.real, at, self.n), align=64)
+        return f.load(self.wide, at, align=self.bytes), f.load(
+            self.wide, f.gep(self.real, at, self.n), align=self.bytes
+        )
 
     def store(self, f: Function, x: Pair, p: V, i: V | int) -> None:
         at = self.at(f, p, i)
-        f.store(x[0], at, align=64)
-        f.store(x[1], f.gep(self.real, at, self.n), align=64)
+        f.store(x[0], at, align=self.bytes)
+        f.store(x[1], f.gep(self.real, at, self.n), align=self.bytes)
 
     def number(self, f: Function, p: V, i: V) -> Pair:
         """A complex number from a table, for all lanes."""
@@ -176,7 +179,7 @@ def enter(m: Module, v: Lanes, r: int) -> None:
             j = (first + points * t) * 2
             lines = transpose(f, [f.load(v.wide, f.gep(v.real, p, j)) for p in at])
             for i, line in enumerate(lines):
-                f.store(line, f.gep(v.real, near, ((t * v.n + i) ^ flip) * v.n), align=64)
+                f.store(line, f.gep(v.real, near, ((t * v.n + i) ^ flip) * v.n), align=v.bytes)
         with f.loop(0, half) as i:
             p = first + i
             found = butterfly(f, r, [v.load(f, near, i + t * half) for t in range(r)])
@@ -299,10 +302,10 @@ def rows_in(m: Module, v: Lanes) -> None:
         for i, column in enumerate(transpose(f, [read(p) for p in at])):
             place = f.gep(v.real, to, ((j + i) * step ^ flip) * v.n)
             if count is None:
-                f.store(column, place, align=64)
+                f.store(column, place, align=v.bytes)
             else:
                 with f.when(count > i):
-                    f.store(column, place, align=64)
+                    f.store(column, place, align=v.bytes)
 
     with f.loop(0, whole, v.n) as j:
         block(j, lambda p: f.load(v.wide, f.gep(v.real, p, j)), None)
@@ -326,16 +329,19 @@ def rows_out(m: Module, v: Lanes) -> None:
     def block(j: V) -> list[V]:
         return transpose(
             f,
-            [f.load(v.wide, f.gep(v.real, src, ((j + i) * step ^ flip) * v.n), align=64) * scales for i in range(v.n)],
+            [
+                f.load(v.wide, f.gep(v.real, src, ((j + i) * step ^ flip) * v.n), align=v.bytes) * scales
+                for i in range(v.n)
+            ],
         )
 
     with f.loop(0, far, RUN * v.n) as j:  # whole lines of a row at a time: rows' lines may all fall into few sets
         with f.loop(0, RUN) as part:
             for i, line in enumerate(block(j + part * v.n)):
-                f.store(line, f.gep(v.real, near, (part + i * RUN) * v.n), align=64)
+                f.store(line, f.gep(v.real, near, (part + i * RUN) * v.n), align=v.bytes)
         with f.loop(0, rows) as i:
             for part in range(RUN):
-                line = f.load(v.wide, f.gep(v.real, near, (i * RUN + part) * v.n), align=64)
+                line = f.load(v.wide, f.gep(v.real, near, (i * RUN + part) * v.n), align=v.bytes)
                 f.store(line, f.gep(v.real, to, stride * i + j + part * v.n))
     with f.loop(far, whole, v.n) as j:
         for i, line in enumerate(block(j)):
@@ -362,14 +368,14 @@ def columns_in(m: Module, v: Lanes) -> None:
     with f.when(reals != 0):
         mask = f.lane_mask(v.n, lanes)
         with f.loop(0, columns) as j:
-            f.store(f.mload(v.wide, f.gep(v.real, src, j * stride), mask), place(j * step), align=64)
+            f.store(f.mload(v.wide, f.gep(v.real, src, j * stride), mask), place(j * step), align=v.bytes)
         f.ret()
     low, high = f.lane_mask(v.n, lanes * 2), f.lane_mask(v.n, lanes * 2 - v.n)
     with f.loop(0, columns >> 1) as j:
         at = f.gep(v.real, src, j * stride)
         x, y = f.mload(v.wide, at, low), f.mload(v.wide, f.gep(v.real, at, v.n), high)
         for part in (0, 1):
-            f.store(f.shuffle(x, y, [2 * i + part for i in range(v.n)]), place(j * 2 + part), align=64)
+            f.store(f.shuffle(x, y, [2 * i + part for i in range(v.n)]), place(j * 2 + part), align=v.bytes)
 
 
 def columns_out(m: Module, v: Lanes) -> None:
@@ -381,7 +387,7 @@ def columns_out(m: Module, v: Lanes) -> None:
     )
     to, stride, lanes, columns, src, step, flip, reals, scale = f.params
     scales = f.splat(scale, v.n)
-    read = lambda j: f.load(v.wide, f.gep(v.real, src, (j ^ flip) * v.n), align=64) * scales
+    read = lambda j: f.load(v.wide, f.gep(v.real, src, (j ^ flip) * v.n), align=v.bytes) * scales
     with f.when(reals != 0):
         mask = f.lane_mask(v.n, lanes)
         with f.loop(0, columns) as j:
@@ -476,7 +482,7 @@ def text(target: Target, real: str) -> Module:
         src, to = place("in"), place("out")
         with f.when(w["in_step"] == 2):  # real numbers as complex ones
             with f.loop(0, n) as j:
-                f.store(f.value(0.0, v.wide), f.gep(real, v.at(f, x, j), v.n), align=64)
+                f.store(f.value(0.0, v.wide), f.gep(real, v.at(f, x, j), v.n), align=v.bytes)
         into = [w[f"in_{name}"] for name in ("columns", "step", "flip")]
         with f.when(w["enter"] == 0):
             with f.either(w["in_mode"] == ROWS) as otherwise:

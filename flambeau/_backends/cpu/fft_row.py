@@ -20,13 +20,13 @@ from functools import cache
 import numpy as np
 
 from flambeau._backends.cpu import fft
-from flambeau._backends.cpu.emit import APART, WIDTH, Function, Module, V, Words, size, vector
+from flambeau._backends.cpu.emit import APART, WIDTH, Function, Module, V, Words, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import Array
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch
 from flambeau._backends.cpu.registers import transpose
 
-GROUP = 1 << 13  # numbers of a chunk: some of it is the thread's own
+GROUP = 1 << 13  # numbers of a chunk
 POINTERS = "out in twiddles halves turns corner"
 NUMBERS = "rows group in_stride out_stride points"
 
@@ -81,7 +81,7 @@ def close(m: Module, v: fft.Lanes, r: int, read: fft.Lanes, folded: bool) -> Non
             v.store(f, second, y, s * r - k)
         else:
             put(second, s * r - k)
-        fetch(f, v.at(f, after, k * 2), 4 * size(v.wide))
+        fetch(f, v.at(f, after, k * 2), 4 * v.bytes)
 
     if not folded:
         with f.loop(0, s) as q:
@@ -131,8 +131,8 @@ def across(m: Module, v: fft.Lanes, row: Row, folded: bool) -> None:
             else:
                 row.put(f, z, spot(far * u + k))
             if not folded:
-                fetch(f, v.at(f, next_in, k + u), 2 * size(v.wide))
-            fetch(f, v.at(f, next_out, k + u), 2 * size(v.wide), True)
+                fetch(f, v.at(f, next_in, k + u), 2 * v.bytes)
+            fetch(f, v.at(f, next_out, k + u), 2 * v.bytes, True)
 
 
 def corner(m: Module, v: fft.Lanes) -> None:
@@ -161,7 +161,8 @@ def text(target: Target, real: str, kind: str, lanes: int, radices: tuple[int, .
         fft.stockham(m, v, r, True)
     close(m, v, last, v if before else row, folded)
     across(m, v, row, folded)
-    corner(m, v)
+    if folded:
+        corner(m, v)
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     _, begin, end, scratch = f.params
     w = Words(f, POINTERS, NUMBERS)
@@ -236,9 +237,9 @@ def by_row(
     found = parts(kind, real, n)
     assert found is not None
     lanes, m = found
-    _, twiddles = fft.tables(m, real)
     radices = fft.factors(m)
     assert radices is not None
+    twiddles = fft.twiddles(radices, real)
     turns, last = tables(real, kind == "r2c", lanes, m, scale)
     w = fft.half_table(m, real)
     group = max(1, GROUP // n)
