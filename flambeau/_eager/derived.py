@@ -41,7 +41,7 @@ def constant(value: Any, d: Any) -> Any:
         known = _constants[d] = {}
     key = value or repr(value)  # zeros are equal, but several numbers
     found = known.get(key)
-    if found is None or type(value) is bool:
+    if found is None or found.dtype is not d or type(value) is bool:  # a dtype may be equal and another object
         if type(value) is int and not -(2**63) <= value < 2**64:
             raise OverflowError("int too big to convert")
         try:

@@ -19,7 +19,7 @@ from flambeau._ground import dumps, flags
 from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, Record, cast, constant, toposort
 from flambeau._operators.op import Op
-from flambeau._values.dtype import ALL, dtype, float32
+from flambeau._values.dtype import ALL, dtype, float32, float64
 
 LARGE = 1 << 13  # elements: below it a ufunc's call costs less than what a kernel saves
 _RECORD = Record()
@@ -91,7 +91,7 @@ def forward(op: Op) -> Native:
 
 
 @cache
-def shorter(op: Op, number: float) -> Native:
+def shorter(op: Op, number: float, write: bool = False) -> Native:
     """An operator of two operands whose second is one of the numbers with which its array reading has a shorter way: that way as a kernel."""
 
     def body(x: Expr) -> Any:
@@ -100,7 +100,7 @@ def shorter(op: Op, number: float) -> Native:
             raise Opaque(op.name)
         return out
 
-    return Native(body, op.name)
+    return Native(body, op.name, write)
 
 
 def again(roots: Sequence[Expr], recorded: dtype) -> Native:
@@ -207,6 +207,11 @@ def call(op: Op, out: list[Any], meeting: list[int], common: dtype | None, how: 
         else:
             statics.append(a)
     statics = list(map(frozen, statics))
+    if op.short and len(arrays) == 2 and common in (float32, float64):  # as the flat functions take it
+        first, second = arrays
+        if not second.ndim and first.dtype is common.np and (number := second.item()) in op.short:
+            way = shorter(op, number, target is not None)
+            return way(first) if target is None else way(target, first)
     try:
         key = (op, tuple(statics), tuple(map(type, statics)), tuple(positions), common, how, target is not None)
         kernel = _calls.get(key)

@@ -391,6 +391,21 @@ def test_short_powers_are_the_same_bits_large_and_small(exponent, dtype):
     found, parts = x**exponent, fl.cat([p**exponent for p in x.split(100)])
     if exponent != 2.5:
         assert found.numpy().tobytes() == parts.numpy().tobytes()
+        assert fl.pow(x, exponent, out=fl.empty_like(x)).numpy().tobytes() == parts.numpy().tobytes()
+        assert x.clone().pow_(exponent).numpy().tobytes() == parts.numpy().tobytes()
+        assert (x ** fl.tensor(exponent)).numpy().tobytes() == parts.numpy().tobytes()
     y = x[5:].abs().requires_grad_()
     (y**exponent).sum().backward()
     assert fl.allclose(y.grad, exponent * y.detach() ** (exponent - 1))
+
+
+def test_numbers_beside_a_dtype_that_is_equal_but_another_object_do_not_slow_the_others_down() -> None:
+    other = np.dtype(">f8").newbyteorder()
+    assert other == np.dtype("f8") and other is not np.dtype("f8")
+    assert (fl.from_numpy(np.ones(3).astype(other)) + 1234.5).tolist() == [1235.5] * 3
+    x = fl.linspace(0, 1, 20011, dtype=fl.float64)
+    general = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large, "call", lambda *a: general.append(a))
+        x + 1234.5
+    assert not general
