@@ -40,17 +40,30 @@ APPLIED: list[
 FORWARDS: list[Any] = []  # fn(cls, args) -> what runs in place of `forward`, or None (vmap)
 
 
+class _Unset:
+    """An attribute of a call that was not set: of the class it is there, as a descriptor."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.__name__, self.__objclass__ = name, owner
+
+    def __get__(self, node: Any, owner: type) -> Any:
+        return self if node is None else self.value
+
+
 class FunctionCtx(Node):
     """What `forward` and `backward` share: the node of the call itself."""
 
-    to_save: Sequence[Any] | None = None
-    dirty_tensors: tuple[Any, ...] | None = None
-    non_differentiable: tuple[Any, ...] | None = None
-    saved_for_forward: tuple[Any, ...] | None = None
-    materialize_grads: bool = True
+    to_save: Any = _Unset(None)
+    dirty_tensors: Any = _Unset(None)
+    non_differentiable: Any = _Unset(None)
+    saved_for_forward: Any = _Unset(None)
+    materialize_grads: Any = _Unset(True)
     clear_saved_tensors_on_access: bool = False
     _accessed: bool = False
-    needs_input_grad: tuple[bool, ...] = ()
+    needs_input_grad: Any = _Unset(())
     _once: bool = False
 
     def save_for_backward(self, *tensors: Any) -> None:

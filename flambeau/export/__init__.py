@@ -3,8 +3,8 @@
 from flambeau.export._archive import load, save
 from flambeau.export._draft_export import draft_export
 from flambeau.export._trace import export
-from flambeau.export.dynamic_shapes import AdditionalInputs, Dim, ShapesCollection, dims
-from flambeau.export.exported_program import ExportedProgram
+from flambeau.export.dynamic_shapes import AdditionalInputs, Constraint, Dim, ShapesCollection, dims
+from flambeau.export.exported_program import ExportedProgram, ModuleCallEntry, ModuleCallSignature
 from flambeau.export.graph_signature import ExportBackwardSignature, ExportGraphSignature
 from flambeau.export.native import emit
 from flambeau.export.unflatten import FlatArgsAdapter, UnflattenedModule, unflatten

@@ -53,6 +53,11 @@ class Places:
         """The modules that are running, the outermost first: key -> (path, type)."""
         return {key: entry for key, entry in self.entries if key}
 
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a node that is recorded now knows of its place."""
+        return {"nn_module_stack": self.stack, "stack_trace": lines()}
+
 
 def _kind(cls: type) -> str:
     name = f"{cls.__module__}.{cls.__qualname__}"

@@ -18,6 +18,7 @@ from flambeau._ground import treespec_json
 from flambeau._tensor import wrap
 from flambeau._values import dtype as dtypes
 from flambeau._values.device import device as Device, layout as Layout, memory_format as MemoryFormat
+from flambeau.export import _calls
 from flambeau.export.dynamic_shapes import Bounds, Derived, Size, Symbol
 from flambeau.export.exported_program import CallSpec, ExportedProgram
 from flambeau.export.graph_signature import (
@@ -282,17 +283,6 @@ def to_json(program: ExportedProgram, opset: dict[str, int] | None = None) -> di
             calls.append(_call(n))
     output = nodes[-1]
     signature = program.graph_signature
-    spec = program.call_spec
-    example_args, example_kwargs = program.example_inputs
-    names = [str(s.arg.name) for s in signature.input_specs if s.kind is InputKind.USER_INPUT]
-    modules = [name for name, _ in program._root.named_modules() if name] if program._root is not None else []
-    whole = {
-        "inputs": [],
-        "outputs": [],
-        "in_spec": treespec_json.treespec_dumps(spec.in_spec),
-        "out_spec": treespec_json.treespec_dumps(spec.out_spec),
-        "forward_arg_names": names if len(names) == len(example_args) + len(example_kwargs) else None,
-    }
     return {
         "graph_module": {
             "graph": {
@@ -310,7 +300,7 @@ def to_json(program: ExportedProgram, opset: dict[str, int] | None = None) -> di
                 "input_specs": [_input(s) for s in signature.input_specs],
                 "output_specs": [_output(s, x) for s, x in zip(signature.output_specs, output.args[0], strict=True)],
             },
-            "module_call_graph": [{"fqn": "", "signature": whole}, *({"fqn": m, "signature": None} for m in modules)],
+            "module_call_graph": _calls.to_data(program.module_call_graph, _argument, {n.name: n for n in nodes}),
             "metadata": {},
             "treespec_namedtuple_fields": {},
         },
@@ -353,7 +343,7 @@ def _call(n: Node) -> dict[str, Any]:
         outputs = [{"as_tensor": r} for r in results] if len(several) > 1 else [{"as_tensors": results}]
     else:
         outputs = [_argument(n)] if value is not None else []
-    return {"target": target, "inputs": inputs, "outputs": outputs, "metadata": {}, "is_hop_single_tensor_return": None, "name": n.name}  # fmt: skip
+    return {"target": target, "inputs": inputs, "outputs": outputs, "metadata": _calls.place_to_data(n), "is_hop_single_tensor_return": None, "name": n.name}  # fmt: skip
 
 
 def _placeholder(n: Node, s: InputSpec) -> dict[str, Any]:
@@ -417,6 +407,8 @@ def from_json(data: dict[str, Any], state: dict[str, Any], constants: dict[str, 
         read.dynamic(inputs),
     )
     program._dialect = (data.get("verifiers") or ["TRAINING"])[0]
+    with treespec_json.importing_nothing():
+        program._module_call_graph = _calls.from_data(module["module_call_graph"], read.argument)
     return program
 
 
@@ -477,6 +469,8 @@ class _Reading:
         single = len(outputs) == 1 and outputs[0][0] in ("as_tensor", "as_sym_int", "as_sym_bool", "as_sym_float")
         name = entry.get("name") or (self.result(outputs[0]) if single else None)
         node = self.graph.create_node("call_function", fn, tuple(args), kwargs, name=name)
+        place = _calls.place_from_data(entry.get("metadata") or {})
+        node.meta.update(place)
         if single:
             self.note(node, self.result(outputs[0]))
             return
@@ -490,6 +484,7 @@ class _Reading:
                 values.append(self.value(self.data["tensor_values"][r["name"]])[0])
                 continue
             part = self.graph.create_node("call_function", operator.getitem, (node, i), {}, name=r["name"])
+            part.meta.update(place)
             self.note(part, r["name"])
             values.append(part.meta.get("val"))
         if values:

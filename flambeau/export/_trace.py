@@ -6,7 +6,7 @@ import inspect
 import math
 import operator
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from typing import Any
 
@@ -20,8 +20,9 @@ from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._ops import written
 from flambeau.export import dynamic_shapes as shapes
-from flambeau.export._places import Places, lines
-from flambeau.export.exported_program import CallSpec, ExportedProgram
+from flambeau.export._calls import Placed, Replay, Signatures
+from flambeau.export._places import Places
+from flambeau.export.exported_program import CallSpec, ExportedProgram, ModuleCallEntry, ModuleCallSignature
 from flambeau.export.graph_signature import (
     ConstantArgument,
     ExportGraphSignature,
@@ -71,7 +72,7 @@ class Composites(Recording):
     def results(self, node: Node, r: Any) -> None:
         super().results(node, r)
         if self.places is not None:
-            place = {"nn_module_stack": self.places.stack, "stack_trace": lines()}
+            place = self.places.meta
             while node.op != "root":  # the elements of a tuple, too
                 node.meta.update(place)
                 node = node.next
@@ -80,8 +81,15 @@ class Composites(Recording):
 class Functional(Recording):
     """Records operators taken apart by a table, without writes in place: a written tensor is from then on the result of an operator."""
 
-    places: Places | None = None
+    places: Places | Placed | None = None
     functional = True
+
+    def results(self, node: Node, r: Any) -> None:
+        super().results(node, r)
+        place = self.places.meta if self.places is not None else {}
+        while place and node.op != "root":
+            node.meta.update(place)
+            node = node.next
 
     def called(self, op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         if not self.running and out is None and not into:
@@ -156,14 +164,13 @@ def export(
         raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
     if not isinstance(args, tuple):
         raise UserError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
-    if preserve_module_call_signature:
-        raise NotImplementedError("torch.export.export with preserve_module_call_signature")
     kwargs = dict(kwargs or {})
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     given = _spread(mod, args, kwargs, dynamic_shapes)
     names = _input_names(mod, args, kwargs)
     with _untouched(mod, leaves):
-        traced, varying, where = _traced(mod, leaves, in_spec, names, given, _recording or Composites)
+        calls = Signatures(mod, preserve_module_call_signature)
+        traced, varying, where = _traced(mod, leaves, in_spec, names, given, _recording or Composites, calls)
     bounds = {s.name: shapes.Bounds(s.low, s.high) for s in varying}
     bounds |= {
         s.name: shapes.Bounds(s.of(s.symbol.low), s.of(s.symbol.high))
@@ -171,6 +178,10 @@ def export(
         if isinstance(s, shapes.Derived)
     }
     program = traced.program((args, kwargs), bounds, where)
+    program._module_call_graph = [
+        ModuleCallEntry("", ModuleCallSignature([], [], in_spec, traced.out_spec, _argument_names(mod, args, kwargs))),
+        *calls.entries(traced),
+    ]
     if isinstance(dynamic_shapes, shapes.AdditionalInputs):
         dynamic_shapes.verify(program)
     return program
@@ -192,13 +203,13 @@ def _untouched(mod: Any, leaves: list[Any]) -> Iterator[None]:
                     t.copy_(old)
 
 
-def _traced(mod: Any, leaves: list[Any], in_spec: Any, names: list[str], given: list[Any], make: Any) -> tuple[_Trace, list[shapes.Symbol], dict[tuple[int, int], shapes.Symbol]]:  # fmt: skip
+def _traced(mod: Any, leaves: list[Any], in_spec: Any, names: list[str], given: list[Any], make: Any, calls: Signatures) -> tuple[_Trace, list[shapes.Symbol], dict[tuple[int, int], shapes.Symbol]]:  # fmt: skip
     """The model's trace, for all sizes that were said to vary; which they are, and where."""
     # Sizes that have no names may be one and the same, and those of `Dim.AUTO` the example's alone: PyTorch finds that out, too.
     fixed = shapes.without_automatic(given)
     for sizes, tied in ((given, False), (given, True), (fixed, True)):
         varying, where = shapes.symbols(leaves, sizes, tied)
-        traced = _Trace(mod, leaves, in_spec, names, make())
+        traced = _Trace(mod, leaves, in_spec, names, make(), calls)
         if not varying:
             break
         try:
@@ -227,6 +238,7 @@ class _Trace:
         in_spec: Any,
         names: list[str],
         recording: Composites | Functional | None = None,
+        calls: Signatures | None = None,
     ) -> None:
         self.mod, self.in_spec, self.recording = mod, in_spec, recording or Composites()
         self.inputs: list[InputSpec] = []
@@ -255,7 +267,8 @@ class _Trace:
                 self.inputs.append(InputSpec(InputKind.USER_INPUT, ConstantArgument(node.name, x), None))
         started = dict(self.recording.nodes)
         args, kwargs = pytree.tree_unflatten(leaves, in_spec)
-        with Places(mod) as places, self.recording:
+        self.replaced: dict[Node, Node] = {}  # reads of constants by the inputs that they became
+        with Places(mod) as places, calls.noted(self.recording) if calls is not None else nullcontext(), self.recording:
             self.recording.places = places
             out = mod(*args, **kwargs)
         results, self.out_spec = pytree.tree_flatten(out)
@@ -313,6 +326,7 @@ class _Trace:
             n.replace_all_uses_with(node)
             self.recording.nodes = {k: node if v is n else v for k, v in self.recording.nodes.items()}
             self.graph.erase_node(n)
+            self.replaced[n] = node
             self.inputs.insert(position, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(node.name), name))
             position += 1
 
@@ -355,16 +369,18 @@ def _plain_tensors(mod: Any) -> list[tuple[str, Any]]:
 
 def _input_names(mod: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
     """A name for every leaf of the arguments: the parameter's, and where in it the leaf is."""
-    parameters = list(inspect.signature(mod.forward).parameters.values())
     names: list[str] = []
+    for base, a in zip(_argument_names(mod, args, kwargs), (*args, *kwargs.values()), strict=True):
+        names += [base + _path(path) for path, _ in pytree.tree_flatten_with_path(a)[0]]
+    return names
+
+
+def _argument_names(mod: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+    """What `forward` calls what it was given; those of `*args` are numbered."""
+    parameters = list(inspect.signature(mod.forward).parameters.values())
     rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
     plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    for i, a in enumerate(args):
-        base = plain[i] if i < len(plain) else f"{rest}_{i - len(plain)}"
-        names += [base + _path(path) for path, _ in pytree.tree_flatten_with_path(a)[0]]
-    for key, a in kwargs.items():
-        names += [key + _path(path) for path, _ in pytree.tree_flatten_with_path(a)[0]]
-    return names
+    return [plain[i] if i < len(plain) else f"{rest}_{i - len(plain)}" for i in range(len(args))] + list(kwargs)
 
 
 def _path(path: Any) -> str:
@@ -415,7 +431,7 @@ def decomposed(program: ExportedProgram, table: Any) -> ExportedProgram:
     args, kwargs = program.example_inputs
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     names = [s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
-    module = program.module(check_guards=False)
+    module = Replay(program)
     tensors = [
         t for t in (*program._state.values(), *program._constants.values(), *leaves) if isinstance(t, flambeau.Tensor)
     ]
@@ -425,6 +441,7 @@ def decomposed(program: ExportedProgram, table: Any) -> ExportedProgram:
     make = lambda: Functional(table)
     try:
         traced = _Trace(module, leaves, in_spec, names, make())
+        calls = module.renamed(traced)
         if varying:
             _generalize(traced, module, leaves, in_spec, names, varying, where, make)
     finally:
@@ -432,7 +449,7 @@ def decomposed(program: ExportedProgram, table: Any) -> ExportedProgram:
             for t, old in zip(tensors, before, strict=True):
                 t.copy_(old)
     made = traced.program(program.example_inputs, program.range_constraints, where)
-    made._dialect, made._root = "ATEN", program._root
+    made._dialect, made._root, made._module_call_graph = "ATEN", program._root, calls
     return made
 
 

@@ -242,6 +242,9 @@ class Derived:
         return None if rest else size
 
 
+Constraint = Symbol | Derived  # what was found of a size that varies
+
+
 class Size:
     """A number that depends on dynamic sizes: a sum of products, [(coefficient, (size, ...)), ...]."""
 

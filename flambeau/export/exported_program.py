@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flambeau
-from flambeau.export.graph_signature import ExportGraphSignature, InputKind, OutputKind
+from flambeau.export.graph_signature import ArgumentSpec, ExportGraphSignature, InputKind, OutputKind
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
 from flambeau.utils import _pytree as pytree
@@ -21,6 +21,31 @@ class CallSpec:
     out_spec: Any
 
 
+@dataclass
+class ModuleCallSignature:
+    """What a call of a part of the model takes and gives, and the structure of both."""
+
+    inputs: list[ArgumentSpec]
+    outputs: list[ArgumentSpec]
+    in_spec: pytree.TreeSpec
+    out_spec: pytree.TreeSpec
+    forward_arg_names: list[str] | None = None
+
+    def replace_all_uses_with(self, original_node: Any, new_node: Any) -> None:
+        """Names another node wherever the first is named."""
+        for arg in (*self.inputs, *self.outputs):
+            if arg.name == original_node.name:
+                arg.name = new_node.name
+
+
+@dataclass
+class ModuleCallEntry:
+    """A part of the model by its path (`@1` for its second call), and its signature if that was to be preserved."""
+
+    fqn: str
+    signature: ModuleCallSignature | None = None
+
+
 class ExportedProgram:
     """What `torch.export.export` answers. It is not called itself: `module()` makes a module of it."""
 
@@ -30,6 +55,7 @@ class ExportedProgram:
         self._state, self._range_constraints, self._call_spec = state, bounds, call
         self._example_inputs, self._constants, self._dynamic = example, constants, dynamic
         self._dialect = "TRAINING"
+        self._module_call_graph: list[ModuleCallEntry] = []
         self._report: Any = None  # of `draft_export`
 
     @property
@@ -73,6 +99,11 @@ class ExportedProgram:
     def call_spec(self) -> CallSpec:
         """The structure of arguments and result."""
         return self._call_spec
+
+    @property
+    def module_call_graph(self) -> list[ModuleCallEntry]:
+        """The model itself, then its parts; signatures are those of `preserve_module_call_signature`."""
+        return self._module_call_graph
 
     @property
     def example_inputs(self) -> Any:
@@ -173,7 +204,7 @@ class ProgramModule(flambeau.nn.Module):
         values = []
         for s in program.graph_signature.input_specs:
             values.append(next(user) if s.kind is InputKind.USER_INPUT else self._tensor(str(s.target)))
-        results = list(program.graph_module(*values))
+        results = list(self._run(program.graph_module, values))
         specs = program.graph_signature.output_specs
         while specs and results and specs[0].kind in _MUTATIONS:
             spec, specs, value = specs[0], specs[1:], results.pop(0)
@@ -184,6 +215,9 @@ class ProgramModule(flambeau.nn.Module):
                 with flambeau.no_grad():
                     self._tensor(str(spec.target)).copy_(value)
         return pytree.tree_unflatten(results, program.call_spec.out_spec)
+
+    def _run(self, module: GraphModule, values: list[Any]) -> Any:
+        return module(*values)
 
     def _tensor(self, target: str) -> Any:
         value: Any = self

@@ -29,7 +29,37 @@ class ConstantArgument:
     value: Any
 
 
-ArgumentSpec = TensorArgument | SymIntArgument | ConstantArgument
+@dataclass
+class SymFloatArgument:
+    """A symbolic number, by the name of its node."""
+
+    name: str
+
+
+@dataclass
+class SymBoolArgument:
+    """A symbolic truth value, by the name of its node."""
+
+    name: str
+
+
+@dataclass
+class CustomObjArgument:
+    """An object of a registered class, by the name of its node."""
+
+    name: str
+    class_fqn: str
+    fake_val: Any = None
+
+
+@dataclass
+class TokenArgument:
+    """What keeps calls with effects in their order."""
+
+    name: str
+
+
+ArgumentSpec = TensorArgument | SymIntArgument | SymFloatArgument | SymBoolArgument | ConstantArgument | CustomObjArgument | TokenArgument  # fmt: skip
 
 
 class InputKind(Enum):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import flambeau
-from flambeau.export.exported_program import ExportedProgram
-from flambeau.export.graph_signature import InputKind, OutputKind
+from flambeau.export.exported_program import ExportedProgram, ModuleCallSignature
+from flambeau.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
+from flambeau.fx import _pytree as fx_pytree
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule, _assign_attr
 from flambeau.fx.node import Node, map_arg, nodes_in
@@ -41,6 +43,8 @@ class _GraphOwner(flambeau.nn.Module):
 
     def finalize(self) -> None:
         """The code of the graph as it is now."""
+        for name, spec in self.graph.__dict__.get("_specs", {}).items():
+            setattr(self, name, spec)
         self.__dict__["graph_module"] = GraphModule(self, self.graph)
         self.graph.owning_module = self
         self.graph.lint()
@@ -247,6 +251,8 @@ class _Builder:
         self.state, self.whole = state, root
         self.made: dict[str, list[InterpreterModule]] = {}
         self.graphs = root._program[0].graph_module._modules
+        entries = root._program[0].module_call_graph
+        self.signatures = {e.fqn: e.signature for e in entries if e.fqn and e.signature is not None}
 
     def root(self, call: _Call, inputs: list[Node], results: list[tuple[Any, Node | None]]) -> Graph:
         graph = Graph()
@@ -275,7 +281,8 @@ class _Builder:
         if n not in env:
             target = self.state[n].removeprefix(path + ".") if path else self.state[n]
             before = ("placeholder", "get_attr") if path else ("placeholder",)
-            last = [m for m in graph.nodes if m.op in before]
+            specs = graph.__dict__.get("_specs", {})
+            last = [m for m in graph.nodes if m.op in before and m.target not in specs]
             with (
                 graph.inserting_after(last[-1])
                 if last
@@ -308,6 +315,10 @@ class _Builder:
                 if used not in within and not own:
                     given[used] = None
         results = [n for n in inside if n in wanted or any(u not in within for u in n.users)]
+        signature = self.signatures.get(call.key)
+        if signature is not None:
+            self.preserved(graph, call, env, list(given), signature, path)
+            return
         inner = Graph()
         here = {n: _input(inner, n) for n in given}
         self.fill(inner, call, here, results, call.path)
@@ -328,6 +339,82 @@ class _Builder:
         for i, n in enumerate(results):
             env[n] = graph.call_function(operator.getitem, (node, i))
             env[n].meta.update({k: v for k, v in n.meta.items() if k in facts})
+
+    def preserved(
+        self,
+        graph: Graph,
+        call: _Call,
+        env: dict[Node, Node],
+        given: list[Node],
+        signature: ModuleCallSignature,
+        path: str,
+    ) -> None:
+        """A part that is called as the model calls it: its arguments and results are put together and taken apart around the call."""
+        known = {n.name: n for n in (*self.state, *env, *call.nodes())}
+        inputs = [known.get(a.name) if isinstance(a, TensorArgument) else None for a in signature.inputs]
+        outputs = [known.get(a.name) if isinstance(a, TensorArgument) else None for a in signature.outputs]
+        inner, here = Graph(), dict[Node, Node]()
+        args_spec, kwargs_spec = signature.in_spec.children_specs
+        taken = [inner.placeholder(f"_positional_arg_{i}") for i in range(args_spec.num_children)]
+        named = {str(k): inner.placeholder(str(k)) for k in kwargs_spec.context}
+        parts = inner.call_function(
+            fx_pytree.tree_flatten_spec, ((tuple(taken), named), _spec(inner, signature.in_spec))
+        )
+        for i, n in enumerate(inputs):
+            part = inner.call_function(operator.getitem, (parts, i), name=n.name if n is not None else f"_constant_{i}")
+            if n is not None:
+                here[n] = part
+                part.meta.update(n.meta)
+        foreign: dict[str, str] = {}  # what the part takes of the model that is not its own
+        returned = [n for n in outputs if n in self.state and n not in here]
+        for n in (*given, *returned):
+            if n in here or (n in returned and self.state[n].startswith(call.path + ".")):
+                continue
+            if n not in self.state:
+                raise NotImplementedError(
+                    f"unflatten with the signature of {call.path} preserved, which takes {n.name} otherwise than as an argument"
+                )
+            foreign[f"_{n.name}"] = self.state[n]
+            here[n] = _attribute(inner, f"_{n.name}")
+        self.fill(inner, call, here, [n for n in outputs if n is not None], call.path)
+        for n in returned:
+            self.read(inner, n, call.path, here)
+        values = [
+            a.value if isinstance(a, ConstantArgument) else here.get(n) if n is not None else None
+            for a, n in zip(signature.outputs, outputs, strict=True)
+        ]
+        inner.output(inner.call_function(pytree.tree_unflatten, (tuple(values), _spec(inner, signature.out_spec))))
+        part = InterpreterModule(inner, call.kind)
+        for attribute, target in foreign.items():
+            setattr(part, attribute, self.whole_tensor(target))
+        self.hand(part)
+        name = self.place(call, part, path)
+        for n in inputs:
+            if n in self.state:
+                self.read(graph, n, path, env)
+        flat = [
+            a.value if isinstance(a, ConstantArgument) else env[n] if n is not None else None
+            for a, n in zip(signature.inputs, inputs, strict=True)
+        ]
+        whole = graph.call_function(pytree.tree_unflatten, (flat, _spec(graph, signature.in_spec)))
+        args, kwargs = (graph.call_function(operator.getitem, (whole, i)) for i in (0, 1))
+        given_args = tuple(graph.call_function(operator.getitem, (args, i)) for i in range(len(taken)))
+        given_kwargs = {k: graph.call_function(operator.getitem, (kwargs, k)) for k in named}
+        made = graph.call_module(name, given_args, given_kwargs)
+        results = graph.call_function(fx_pytree.tree_flatten_spec, (made, _spec(graph, signature.out_spec)))
+        for i, n in enumerate(outputs):
+            if n is not None:
+                env[n] = graph.call_function(operator.getitem, (results, i))
+                env[n].meta.update(
+                    {k: v for k, v in n.meta.items() if k in ("val", "shape", "stride", "offset", "size")}
+                )
+
+    def whole_tensor(self, target: str) -> Any:
+        """A parameter, buffer or constant of the whole."""
+        value = self.whole
+        for name in target.split("."):
+            value = getattr(value, name)
+        return value
 
     def place(self, call: _Call, module: InterpreterModule, path: str) -> str:
         """Put a part where the model has it; a part that is called again does so by the graph it has, or is there once more."""
@@ -355,6 +442,20 @@ class _Builder:
             module._non_persistent_buffers_set.update(original._non_persistent_buffers_set)
         owner._modules[last] = module
         return name
+
+
+def _spec(graph: Graph, spec: pytree.TreeSpec) -> Node:
+    """A node that reads a structure, which the graph's module holds."""
+    specs = graph.__dict__.setdefault("_specs", {})
+    name = f"_spec_{len(specs)}"
+    specs[name] = spec
+    return _attribute(graph, name)
+
+
+def _attribute(graph: Graph, name: str) -> Node:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the module comes later
+        return graph.get_attr(name)
 
 
 def _input(graph: Graph, n: Node) -> Node:

@@ -112,6 +112,10 @@ _RENAMED = {
     "_register_pytree_node": _private_register_pytree_node,
 }
 
+for _name, _function in list(globals().items()):
+    if _name.startswith("tree_"):
+        _function.__module__ = "flambeau.utils._pytree"  # as graphs name it that call one
+
 
 def __getattr__(name):
     if name in _JSON:  # on demand: json is not needed to import the library

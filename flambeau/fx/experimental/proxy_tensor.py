@@ -21,9 +21,12 @@ from flambeau._operators import overloads
 from flambeau._operators.op import REGISTRY, Op
 from flambeau._ops import target, written
 from flambeau._tensor import Tensor, wrap
+from flambeau.fx._symbolic_trace import Tracer
 from flambeau.fx.graph import Graph
 from flambeau.fx.graph_module import GraphModule
+from flambeau.fx.interpreter import Interpreter
 from flambeau.fx.node import Node
+from flambeau.fx.proxy import Proxy
 from flambeau.overrides import EXTRA
 from flambeau.utils import _pytree as pytree
 
@@ -91,8 +94,8 @@ def _mapped(values: Any) -> bool:
 class Recording:
     """A graph that grows while operators run."""
 
-    def __init__(self, table: Any = None) -> None:
-        self.graph, self.table = Graph(), table
+    def __init__(self, table: Any = None, graph: Graph | None = None) -> None:
+        self.graph, self.table = Graph() if graph is None else graph, table
         self.apart: list[Op] = []  # what is being taken apart: an operator that comes up within itself stays whole
         self.attributes: dict[str, Any] = {}
         self.nodes: dict[int, Node] = {}  # by the array that a tensor is around: aliases of one array are one value
@@ -351,3 +354,105 @@ def indexed(t: Tensor, index: Any) -> Tensor:
 def viewed(t: Tensor, basic: tuple[Any, ...]) -> Tensor:
     """The part of `t[basic]` that is a view: select, slice, unsqueeze."""
     return getitem.viewed(t, basic, lambda overload: derive.function(REGISTRY[overload]))
+
+
+class DecompositionInterpreter(Interpreter):
+    """Runs a graph, and writes what it does into another: operators that the table has as their parts."""
+
+    def __init__(self, module: GraphModule, new_graph: Graph, decomposition_table: Any = None, **options: Any) -> None:
+        super().__init__(module, **options)
+        self.new_graph, self.decomposition_table = new_graph, decomposition_table or {}
+        self.mode = Recording(self.decomposition_table, new_graph)
+
+    def placeholder(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._noted(super().placeholder(target, args, kwargs), self.new_graph.placeholder(target))
+
+    def get_attr(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._noted(super().get_attr(target, args, kwargs), self.new_graph.get_attr(target))
+
+    def output(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = super().output(target, args, kwargs)
+        self.new_graph.output(pytree.tree_map(self.mode.value, out))
+        return out
+
+    def run(self, *args: Any, **options: Any) -> Any:
+        with self.mode:
+            return super().run(*args, **options)
+
+    def _noted(self, value: Any, node: Node) -> Any:
+        if isinstance(value, Tensor):
+            self.mode.note(value, node)
+        return value
+
+
+class _Selected(Interpreter):
+    """Runs a graph while it is recorded; the table holds for some of its nodes."""
+
+    def __init__(self, module: GraphModule, wanted: Callable[[Node], bool], table: Any) -> None:
+        super().__init__(module)
+        self.wanted, self.chosen = wanted, table
+
+    def run_node(self, n: Node) -> Any:
+        mode = _running[-1]
+        before = mode.table
+        mode.table = self.chosen if self.wanted(n) else {}
+        try:
+            return super().run_node(n)
+        finally:
+            mode.table = before
+
+
+def selective_decompose(joint_gm: GraphModule, *args: Any, decomposition: Any, should_decompose: Callable[[Node], bool],
+                        trace_joint_graph: bool) -> GraphModule:  # fmt: skip
+    """The graph once more; nodes that `should_decompose` answers for are taken apart by the table."""
+    run = _Selected(joint_gm, should_decompose, decomposition or {}).run
+
+    def flat(*args: Any) -> Any:
+        return run(*args)
+
+    def joint(primals: list[Any], tangents: list[Any]) -> Any:
+        return run(*args)
+
+    return make_fx(joint if trace_joint_graph else flat, decomposition_table={})(*args)
+
+
+class PythonKeyTracer(Tracer):
+    """A tracer that follows every module's calls, and reads attributes as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_modules=())
+
+    def call_module(self, m: Any, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
+        return attr_val
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, flambeau.nn.Parameter):
+            name = next((n for n, p in self.root.named_parameters() if p is a), None)
+            if name is None:
+                name = self.get_fresh_qualname("_param_constant")
+                setattr(self.root, name, a)
+            return self.create_node("get_attr", name, (), {})
+        return super().create_arg(a)
+
+    def unwrap_proxy(self, e: Any) -> Any:
+        """What stands for a tensor in the graph that is being recorded; everything else as it is."""
+        mode = get_proxy_mode()
+        node = mode.nodes.get(id(e._a)) if mode is not None and isinstance(e, Tensor) else None
+        return e if node is None else Proxy(node, self)
+
+
+def dispatch_trace(root: Any, tracer: Tracer, concrete_args: tuple[Any, ...] | None = None) -> GraphModule:
+    """What a tracer makes of a module or function; what nobody uses is kept, for it may have effects."""
+    graph = tracer.trace(root, concrete_args)  # type: ignore[arg-type]
+    name = type(root).__name__ if isinstance(root, flambeau.nn.Module) else root.__name__
+    return GraphModule(tracer.root, graph, name)
+
+
+def handle_sym_dispatch(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """A function of sizes: while a graph is recorded they are numbers, and so is what is made of them."""
+    if get_proxy_mode() is None:
+        raise AssertionError("Expected proxy mode to be set")
+    return func(*args, **kwargs)

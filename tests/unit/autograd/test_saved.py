@@ -109,3 +109,33 @@ def test_written_outputs_of_functions_are_told_by_their_function(agree):
         y.sum().backward()
 
     agree(program, rand(2, 3), raises=RuntimeError)
+
+
+def test_what_a_call_notes_is_there_before_it_is_set(agree):
+    def program(fl):
+        seen = []
+
+        class Noted(fl.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, y):
+                names = ("dirty_tensors", "non_differentiable", "saved_for_forward", "to_save", "needs_input_grad")
+                seen.extend(getattr(ctx, n) for n in names)
+                ctx.save_for_backward(x, y)
+                ctx.mark_non_differentiable(y)
+                ctx.mark_dirty(x)
+                seen.extend(len(getattr(ctx, n) or ()) for n in names)
+                ctx.dirty_tensors, ctx.to_save = None, (x,)
+                return x * 2, y
+
+            @staticmethod
+            def backward(ctx, a, b):
+                seen.append(len(ctx.saved_tensors))
+                return a, b
+
+        x = fl.ones(2, requires_grad=True)
+        Noted.apply(x, (x * 3).detach())[0].sum().backward()
+        described = [n for n in ("dirty_tensors", "non_differentiable", "saved_for_forward", "to_save", "materialize_grads")
+                     if hasattr(getattr(fl.autograd.Function, n), "__get__")]  # fmt: skip
+        return seen, x.grad, described, fl.autograd.Function.to_save.__name__
+
+    agree(program)
