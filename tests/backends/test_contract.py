@@ -124,7 +124,7 @@ def test_same_bits_for_any_number_of_threads():
     try:
         for n in (1, 2, 7):
             set_num_threads(n)
-            results.append(matmul.matmul(a, b).tobytes())
+            results.append((matmul.matmul(a, b).tobytes(), matmul.matmul(a.T, a).tobytes()))
     finally:
         set_num_threads(before)
     assert results[0] == results[1] == results[2]
@@ -194,9 +194,14 @@ def test_other_machines(name, target, monkeypatch):
         made.cache_clear()
     try:
         rng = np.random.default_rng(0)
-        for m, n, k in ((17, 70, 300), (3, 45, 131), (40, 16, 31)):
+        for m, n, k in ((17, 70, 300), (3, 45, 131), (40, 16, 31), (109, 260, 12)):
             for dtype in TOLERANCE:
-                for left, right in (("plain", "plain"), ("plain", "transposed"), ("transposed", "strided")):
+                for left, right in (
+                    ("plain", "plain"),
+                    ("plain", "transposed"),
+                    ("transposed", "strided"),
+                    ("transposed", "plain"),
+                ):
                     check(cast(layout(rng, (m, k), left), dtype), cast(layout(rng, (k, n), right), dtype), dtype)
     finally:
         for made in caches:
@@ -277,6 +282,15 @@ def test_tiles_fit_the_registers(registers):
                 rows = -(-m // tiles)
                 assert rows * vectors + min(rows, vectors) < registers
                 assert vectors <= -(-n // lanes)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_rows_that_lie_side_by_side_are_packed_several_panels_at_a_time(dtype):
+    """Any number of panels of either height, in parts of k; their last row ends with the memory."""
+    rng = np.random.default_rng(0)
+    for m in (1, 7, 47, 48, 49, 97, 1024):
+        for k in (3, 700):
+            check(cast(layout(rng, (m, k), "transposed"), dtype), cast(layout(rng, (k, 264), "plain"), dtype), dtype)
 
 
 def test_panels_end_within_a_vector():

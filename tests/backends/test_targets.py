@@ -38,6 +38,7 @@ FORMS = (
     product.Form("float64", 6, False, 2, 0, "pack rows", "pack any", False),
     product.Form("bfloat16", 3, False, 0, 1, "pack lines", "pack rows", True),
     product.Form("float16", 2, True, 1, 1, "pack any", "pack lines", True),
+    product.Form("float64", 5, True, 2, 1, "pack lines", "lines", True),
 )
 TILES = Target(
     "x86_64-unknown-linux-gnu", "sapphirerapids", TARGETS["linux-avx512"].features + ",+avx512bf16,+amx-tile,+amx-bf16"

@@ -32,7 +32,7 @@ from flambeau._backends.cpu.dots import TALLEST, DotForm, kernel as dot_kernel, 
 from flambeau._backends.cpu.emit import size
 from flambeau._backends.cpu.engine import Target, engine
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table, c_strides
-from flambeau._backends.cpu.product import Form, kernel
+from flambeau._backends.cpu.product import Form, kernel, together
 
 TALL = 9  # rows of a panel of `a` for vectors of 64 bytes, by which its depth is cut
 HIGHEST, WIDEST, FLAT = 14, 16, 6  # rows and vectors of a tile; rows below which one tile has them all
@@ -353,7 +353,7 @@ def scratch(target: Target, form: Form, blocks: Blocks, k: int) -> int:
     t = tile(target, form.dtype)
     width = (form.vectors or form.edge) * t.lanes
     deep = blocks.kb + 1 >> 1 if t.pairs else blocks.kb
-    words = deep * form.rows + t.lanes if form.a.startswith("pack") else 0
+    words = (deep * form.rows + t.lanes) * together(form, t)
     words += -(-blocks.nb // width) * width * deep if form.b.startswith("pack") else 0
     if (memory != acc or not form.dense) and blocks.kb < k:
         words += blocks.tb * form.rows * blocks.nb

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from flambeau._backends.cpu.emit import APART, Module, vector
+from flambeau._backends.cpu.emit import APART, Module, V, size, vector
 from flambeau._backends.cpu.registers import transpose, widen
+
+AHEAD = 8  # rows by which lines are fetched before they are packed, where they are far apart
 
 
 def packer(m: Module, name: str, memory: str, acc: str, n: int, how: str = "") -> None:
@@ -53,6 +55,36 @@ def packer(m: Module, name: str, memory: str, acc: str, n: int, how: str = "") -
     with f.loop(start.get(), depth) as k:
         with f.loop(0, count) as i:
             f.store(widen(f, f.load(memory, at(i, k)), acc), dst, k * step + i)
+
+
+def panels_packer(m: Module, name: str, memory: str, acc: str, n: int, rows: int, most: int) -> None:
+    """Defines name(dst, step, src, panels, depth, k_stride): dst[panel * step + k * rows + i] = src[panel * rows + i, k].
+
+    Lanes lie side by side, those of one panel after those of another: a line of memory is read once for all panels on it, which
+    may be `most`. Rows that are a page apart fall onto one another in the caches, and would not be found there again. Each panel
+    is followed by rubbish of up to n elements.
+    """
+    f = m.function(
+        f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 panels, i64 depth, i64 sk)", APART
+    )
+    dst, step, src, panels, depth, sk = f.params
+    wide = vector(memory, n)
+
+    def row(k: V, panel: V | int) -> None:
+        for g in range(0, rows, n):  # what is written past the row is overwritten by what follows
+            at = f.gep(memory, src, k * sk + panel * rows + g)
+            x = f.load(wide, at) if rows - g >= n else f.mload(wide, at, f.lane_mask(n, f.value(rows - g, "i64")))
+            f.store(widen(f, x, acc), dst, k * rows + panel * step + g)
+
+    with f.either(panels == most) as otherwise:
+        with f.loop(0, depth) as k:
+            for o in range(0, rows * most + 64 // size(memory) - 1, 64 // size(memory)):
+                f.prefetch(f.gep(memory, src, (k + AHEAD) * sk + o))
+            for panel in range(most):
+                row(k, panel)
+        otherwise()
+        with f.loop(0, depth) as k, f.loop(0, panels) as panel:
+            row(k, panel)
 
 
 def pair_packer(m: Module, name: str, n: int) -> None:

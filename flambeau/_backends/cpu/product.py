@@ -23,10 +23,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue, pair_product, tile
+from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue, Tile, pair_product, tile
 from flambeau._backends.cpu.emit import APART, Function, Module, V, Words, floating, size, vector
 from flambeau._backends.cpu.engine import LIGHT, Code, Target, engine
-from flambeau._backends.cpu.pack import packer, pair_packer
+from flambeau._backends.cpu.pack import packer, pair_packer, panels_packer
 from flambeau._backends.cpu.registers import narrow, widen
 
 SIZES = ("p", "q", "m", "n", "k")  # extents
@@ -34,6 +34,7 @@ BLOCK = ("tiles", "tb", "nb", "kb", "group")  # tiles of rows; tiles and columns
 STRIDES = tuple(f"{x}{d}" for x, dims in (("a", "pqmk"), ("b", "pqkn"), ("c", "pqmn")) for d in dims)  # in elements
 SLOTS = ("c", "a", "b", *SIZES, *BLOCK, *STRIDES)  # then 4 per operand of the epilogue, then its scalars
 AHEAD = 8  # steps of k by which lines of b are fetched before they are read
+TOGETHER = 8  # panels of `a` that are packed at a time where its rows lie side by side
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,11 @@ def arguments(f: Function) -> Words:
     return Words(f, " ".join(SLOTS[:3]), " ".join(SLOTS[3:]))
 
 
+def together(form: Form, t: Tile) -> int:
+    """Panels of `a` that are packed at a time; 0 where it is read in place."""
+    return TOGETHER if form.a == "pack lines" and not t.pairs else int(form.a.startswith("pack"))
+
+
 def ceil(x: V, by: V | int) -> V:
     return (x + (by - 1)) // by
 
@@ -210,8 +216,12 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
     t = tile(target, form.dtype)
     n = t.lanes
     element = "i32" if t.pairs else acc  # of panels
+    many = together(form, t)
+    if many > 1:
+        for rows in form.heights:
+            panels_packer(m, f"{name}_pack_a{rows}", memory, acc, n, rows, many)
     for operand, how in (("a", form.a), ("b", form.b)):
-        if how.startswith("pack"):
+        if how.startswith("pack") and (operand == "b" or many == 1):
             if t.pairs:
                 pair_packer(m, f"{name}_pack_{operand}", n)
             else:
@@ -228,7 +238,7 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
     few, more = w["m"] // w["tiles"], w["m"] % w["tiles"]  # `more` tiles have one row above `few`
     deep = w["kb"] + 1 >> 1 if t.pairs else w["kb"]  # steps of a full panel
     ap = scratch
-    bp = f.gep(element, ap, deep * form.rows + n if form.a.startswith("pack") else 0)
+    bp = f.gep(element, ap, (deep * form.rows + n) * many)
     sums = f.gep(element, bp, ceil(w["nb"], width) * width * deep if form.b.startswith("pack") else 0)
     with units(f, w) as (i0, i1, n0, cols, p, q):
         first_row = i0 * few + f.min(i0, more)
@@ -250,12 +260,14 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
                             f.call("void", f"{name}_pack_b", dst, gap, src, count, depth, w["bn"], w["bk"])
             flags = f.select(k0 == 0, 1, 0, "i64") | f.select(k0 + w["kb"] >= w["k"], 2, 0, "i64")
 
-            def across(i: V, rows: int) -> None:
-                """One tile of rows, all panels."""
+            def across(i: V, rows: int, packed: V | None = None) -> None:
+                """One tile of rows, all panels; it is already `packed` where several are at a time."""
                 row = i * few + f.min(i, more)
                 src = f.gep(memory, a0, row * w["am"] + k0 * w["ak"])
                 panel, gap = src, w["am" if form.a == "rows" else "ak"]
-                if form.a.startswith("pack"):
+                if packed is not None:
+                    panel, gap = packed, f.value(rows, "i64")
+                elif form.a.startswith("pack"):
                     # groups of lanes from the last to the first: each overwrites the rubbish of the one after it
                     for g in reversed(range(-(-rows // n))):
                         part_of = f.gep(memory, src, w["am"] * (g * n))
@@ -289,12 +301,23 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
                     with f.loop(0, cols, width) as j:
                         call(names[0], j)
 
+            def down(begin: V, end: V, rows: int) -> None:
+                """Tiles of one height."""
+                if many < 2:
+                    with f.loop(begin, end) as i:
+                        across(i, rows)
+                    return
+                with f.loop(begin, end, many) as first:
+                    src = f.gep(memory, a0, (first * few + f.min(first, more)) * w["am"] + k0 * w["ak"])
+                    count, step = f.min(end - first, many), deep * rows + n
+                    f.call("void", f"{name}_pack_a{rows}", ap, step, src, count, depth, w["ak"])
+                    with f.loop(0, count) as i:
+                        across(first + i, rows, f.gep(element, ap, i * step))
+
             middle = f.max(f.min(more, i1), i0) if form.both else i1
-            with f.loop(i0, middle) as i:
-                across(i, form.rows)
+            down(i0, middle, form.rows)
             if form.both:
-                with f.loop(middle, i1) as i:
-                    across(i, form.rows - 1)
+                down(middle, i1, form.rows - 1)
 
 
 @cache
