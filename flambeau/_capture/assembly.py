@@ -515,6 +515,8 @@ def eager(step: Step) -> Callable[..., tuple[Any, ...]]:
     """An operator on arrays, as eager code runs it."""
     target, held, into, absent = step.target, step.params["values"], step.params["written"], step.params["absent"]
     order = step.params["order"]
+    if order is not None and step.params["apart"]:  # normal numbers in memory without gaps are drawn by another rule
+        order = tuple(2 * t for t in order)
 
     def fill(v: Any, xs: Sequence[Any]) -> Any:
         if isinstance(v, Hole):
@@ -540,7 +542,8 @@ def eager(step: Step) -> Callable[..., tuple[Any, ...]]:
 def laid(t: Tensor, strides: tuple[int, ...]) -> Tensor:
     """A copy that lies so."""
     a = t._a
-    made = np.ndarray(a.shape, a.dtype, np.empty(max(1, a.nbytes), np.uint8), 0, strides)
+    bytes = sum((n - 1) * t for n, t in zip(a.shape, strides)) + a.itemsize if a.size else 1
+    made = np.ndarray(a.shape, a.dtype, np.empty(bytes, np.uint8), 0, strides)
     np.copyto(made, a)
     return wrap(made)
 

@@ -546,11 +546,13 @@ def _lent(tr: Tracer, replay: Replay, text: list[str]) -> dict[int, str]:
     """Results that become gradients, in place of others perhaps, which nothing else needs: the variables that hold these, or None."""
     found: dict[int, str] = {}
     inputs = {id(x) for _, _, x in tr.recorder.inputs}
-    used = set(re.findall(r"\w+", "\n".join(text))) if replay.replaced else ()
+    sizes = {n: math.prod(replay.outputs[n].sample[0]) * replay.outputs[n].sample[1].itemsize for n in replay.replaced}
+    if max(sizes.values(), default=0) < LEAST:
+        return found
+    used = set(re.findall(r"\w+", "\n".join(text)))
     for n, (t, old) in replay.replaced.items():
         owner = tr.source_of(t)
-        shape, d, *_ = replay.outputs[n].sample
-        if owner is None or id(old) in inputs or math.prod(shape) * d.itemsize < LEAST:
+        if owner is None or id(old) in inputs:
             continue
         source = tr.sources.attr(owner, "_grad")
         if not tr.guards.fresh(source):

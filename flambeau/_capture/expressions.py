@@ -507,6 +507,7 @@ class Builder:
         held = [hold(v) for v in values]
         written = values[op.receiver_at] if target.is_write else None
         order: tuple[int, ...] | None = None
+        apart = False
         first = values[0] if written is None else written
         if (
             target.is_random
@@ -517,6 +518,7 @@ class Builder:
             a = val._a  # numbers are drawn in the order in which the elements lie
             item = a.dtype.itemsize
             order = elementwise_strides(a.shape, [(a.shape, tuple(t // item for t in a.strides))])
+            apart = written is not None and not val.is_contiguous()
             order = tuple(t * first.expr.dtype.np.itemsize for t in order)
         example: Any = val if written is None else wrap(MetaArray(written.expr.shape, written.expr.dtype.np, order))
         if example is None:
@@ -534,7 +536,7 @@ class Builder:
         effect = target.is_random
         self.steps.append(Step("call", ins, [x for x in leaves if x is not None], target,
                                {"values": held, "absent": [x is None for x in leaves], "written": op.receiver_at if written is not None else -1,
-                                "order": order}, effect, refuses(target, val)))  # fmt: skip
+                                "order": order, "apart": apart}, effect, refuses(target, val)))  # fmt: skip
         made = [None if x is None else Tens(Storage(x.expr)) for x in leaves]
         if written is not None:
             self.write(written, made[0])

@@ -49,6 +49,7 @@ class Joint:
             raise Unsupported("results with a history where none is recorded at the start")
         joint = self.trace(examples)
         forward, backward, self.saved_inputs = split(joint, len(examples), self.results, self.kept)
+        self.follows = following(joint, len(examples), self.results)
         self.forward = Compiled(forward, list(examples))
         self.kernels, self.calls = self.forward.kernels, self.forward.calls
         self._backward = backward
@@ -174,9 +175,20 @@ class CompiledFunctionBackward(Node):
     own_release = True
 
     def arrays(self, g: Any) -> Sequence[Any]:
+        given = [g] if self.outs == 1 else g
+        absent = {n for n, x in enumerate(given) if x is None}
+        out = self.numbers(given)
+        if not absent:
+            return out
+        return [
+            None if follows and follows <= absent else x for x, follows in zip(out, self.joint.follows, strict=True)
+        ]
+
+    def numbers(self, given: Sequence[Any]) -> Sequence[Any]:
+        """The gradients, where those that are absent count as zeros."""
         program = self.joint.backward
         values = [x._a if isinstance(x, Tensor) else x for x in unpack(self)[:-1]]
-        for x, (shape, d) in zip([g] if self.outs == 1 else g, self.metas or (), strict=True):
+        for x, (shape, d) in zip(given, self.metas or (), strict=True):
             values.append(np.zeros(shape, d) if x is None else x if isinstance(x, np.ndarray) else as_tensor(x)._a)
         if isinstance(program, ByNodes):
             return program.run(*values)
@@ -187,14 +199,16 @@ class CompiledFunctionBackward(Node):
         """With history: the graph runs once more, operator by operator."""
         if self.saved is None:
             raise RuntimeError(TWICE)
-        gs = [as_tensor(x) if not isinstance(x, Tensor) else x for x in ([g] if self.outs == 1 else g)]
+        given = [g] if self.outs == 1 else g
+        there = [n for n, x in enumerate(given) if x is not None]
+        gs = [x if isinstance(x, Tensor) else as_tensor(x) for x in given if x is not None]
         with flambeau.enable_grad():
             inputs = list(self.inputs)
             out = self.joint.gm(*inputs)
             out = out if isinstance(out, (tuple, list)) else (out,)
             wanted = [inputs[i] for i in self.joint.wanted]
             return flambeau.autograd.grad(
-                [out[n] for n in self.joint.kept], wanted, gs, create_graph=True, allow_unused=True
+                [out[self.joint.kept[n]] for n in there], wanted, gs, create_graph=True, allow_unused=True
             )
 
     def release(self) -> None:
@@ -298,6 +312,16 @@ def split(
     first, second = GraphModule(attributes, forward), GraphModule(attributes, backward)
     first.meta["live"] = second.meta["live"] = False
     return first, second, [places.index(n) for n in held]
+
+
+def following(joint: GraphModule, inputs: int, results: int) -> list[set[int]]:
+    """Of each gradient, the gradients of results that it is made of: where none of them is there, it is not, either."""
+    tangents = joint.graph.find_nodes(op="placeholder")[inputs:]
+    made: dict[Line, set[int]] = {n: {i} for i, n in enumerate(tangents)}
+    for n in joint.graph.nodes:
+        made.setdefault(n, set().union(*(made[a] for a in n.all_input_nodes)))
+    grads = list(joint.graph.output_node().args[0])[results:]
+    return [made[g] if isinstance(g, Line) else set() for g in grads]
 
 
 def repeated(

@@ -15,7 +15,7 @@ import numpy as np
 
 from flambeau._tensor import Tensor, new
 
-LEAST = 1 << 14  # bytes: below, to ask who owns them takes longer than it is worth
+LEAST = 1 << 14  # bytes: where no gradient is larger, to ask who owns them takes longer than it is worth
 
 Facts = tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...]]  # shape, dtype, strides
 

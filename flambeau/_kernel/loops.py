@@ -55,7 +55,7 @@ from flambeau._kernel.record import FOLD, SCAN, Expr, Record
 from flambeau._kernel.simplify import simplified
 
 POINT = WORDS - {"cast"}
-REAL = FLOAT_WORDS - {"floor", "ceil", "round", "trunc", "fma"}
+REAL = (FLOAT_WORDS | {"pow"}) - {"floor", "ceil", "round", "trunc", "fma"}
 WHOLE = {"invert", "bitwise_and", "bitwise_or", "bitwise_xor", "lshift", "rshift"}
 K = Record()
 

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from flambeau._kernel.arrays import windowed
 from flambeau._kernel.language import BINARY, TERNARY, TO_BOOL, TO_REAL, UNARY
-from flambeau._values.dtype import bool_, dtype as DType, held, int64, promote_types
+from flambeau._values.dtype import bool_, dtype as DType, held, int64, promote_types, wrapped
 from flambeau._values.shape import broadcast, contiguous_strides, infer, spelled, whole
 
 Shape = tuple[int, ...]
@@ -121,6 +121,8 @@ def constant(value: Any, dtype: DType) -> Expr:
         return cast(value, dtype)
     if dtype.itemsize < 4 and dtype.kind == "f":
         value = held(value, dtype)
+    elif dtype.kind == "i" and type(value) is int:
+        value = wrapped(value, dtype)
     return Expr("const", (), value, (), dtype)
 
 

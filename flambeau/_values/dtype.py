@@ -177,6 +177,13 @@ def held(value: Any, d: dtype) -> Any:
         return float(np.asarray(value, np.float32).astype(d.np))
 
 
+def wrapped(value: int, d: dtype) -> int:
+    """What an integer dtype holds of a Python integer: its lowest bits."""
+    bits = 8 * d.itemsize
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if d.is_signed and value >> bits - 1 else value
+
+
 def element(value: Any, d: np.dtype[Any]) -> Any:
     """A number as it is written into an array of a NumPy dtype: a complex number of two halves is a pair there."""
     if not d.fields or hasattr(value, "shape"):

@@ -260,3 +260,19 @@ def test_a_trace_keeps_no_copy_of_what_was_overwritten():
     x, y = needs(3), needs(3)
     for got, want in zip(gm(x, y), torch.autograd.grad(f(x, y).sum(), [x, y]), strict=True):
         assert torch.allclose(got, want)
+
+
+@pytest.mark.parametrize("history", [False, True])
+@pytest.mark.parametrize("picked", [(0,), (1,), (2,), (3,), (0, 1), (0, 3)])
+def test_inputs_that_only_results_without_gradients_were_made_of_have_none(picked, history):
+    def f(x, y):
+        return (x * 2).sin(), (y * 3).exp(), x * y, y.sign() * 1.0
+
+    x, y = needs(5), needs(5)
+    found = []
+    for run in (f, torch.compile(f)):
+        out = run(x, y)
+        total = sum(out[n].sum() for n in picked)
+        found.append(torch.autograd.grad(total, [x, y], allow_unused=True, create_graph=history))
+    for want, got in zip(*found, strict=True):
+        assert (want is None) == (got is None) and (want is None or torch.allclose(want, got))

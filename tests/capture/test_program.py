@@ -248,6 +248,29 @@ def test_numbers_are_drawn_in_the_order_in_which_elements_lie(name, lies):
             assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("part", [lambda x: x[:, 0], lambda x: x[:, :20], lambda x: x[::2], lambda x: x.t()[3:]])
+@pytest.mark.parametrize("fill", ["normal_", "uniform_", "exponential_", "bernoulli_"])
+def test_numbers_are_drawn_into_parts_as_they_lie(fill, part):
+    f = lambda x: getattr(part(x), fill)()
+    found = []
+    for run in (f, torch.compile(f)):
+        x = torch.zeros(40, 60)
+        torch.manual_seed(0)
+        run(x)
+        found.append(x)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_powers_of_integers_are_the_array_library_s_at_any_size(dtype):
+    f = lambda x, y: (torch.where(x.pow(x) != 3, x, -1), y * 2)
+    compiled = torch.compile(f, fullgraph=True)
+    for n in (7, 9, 11):
+        x, y = (torch.arange(n) % 5).to(dtype), torch.randn(n, 8)
+        for want, got in zip(f(x, y), compiled(x, y), strict=True):
+            assert torch.equal(want, got)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
 def test_dtypes(dtype):
     def f(x, y):
