@@ -50,8 +50,7 @@ def fits(x: np.ndarray[Any, Any]) -> bool:
 def machine(target: Target) -> Machine:
     """What generation needs to know of a target."""
     arm = target.triple.startswith(("aarch64", "arm64"))
-    scale = not arm and target.has("avx512f") and target.has("avx512vl")
-    return Machine(target.vector_bytes, arm or target.has("fma"), scale)
+    return Machine(target.vector_bytes, arm or target.has("fma"), target.scales)
 
 
 _codes: dict[str, Code] = {}

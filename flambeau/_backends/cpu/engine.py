@@ -57,6 +57,11 @@ class Target:
         return self.has("f16c") or self.triple.startswith(("aarch64", "arm64"))
 
     @property
+    def scales(self) -> bool:
+        """Whether there is an instruction for x * 2**n, for vectors of every width."""
+        return self.has("avx512f") and self.has("avx512vl")
+
+    @property
     def linux(self) -> bool:
         return "linux" in self.triple
 

@@ -17,9 +17,9 @@ KIND = {"float": "f32", "double": "f64"}
 LEAST = {"f32": -126.0, "f64": -1022.0}  # the least exponent of a normal number
 
 
-def apply(f: Function, function: Callable[..., Value], *xs: V, fma: bool = True) -> V:
-    """function(b, *xs) of vecmath, written where f stands."""
-    b = Builder(fma)
+def apply(f: Function, function: Callable[..., Value], *xs: V, fma: bool = True, scale: bool = False) -> V:
+    """function(b, *xs) of vecmath, written where f stands; `fma` and `scale` say which instructions there are."""
+    b = Builder(fma, scale)
     b.scope, b.slots, b.declared = f.lines, f.slots, f.module.declared
     b.fresh = f.fresh  # type: ignore[method-assign]  # names are f's
     x = xs[0]

@@ -96,7 +96,7 @@ def text(target: Target, dtype: str, kind: str, keep: bool = True) -> Module:
     packer(m, "turn", acc, acc, n)
     pack(m, acc, n)
     product(m, "mul", acc, n, ROWS, True, AHEAD)
-    cell(m, kind, acc, n, fused(target), keep)
+    cell(m, kind, acc, n, target, keep)
     cols, gates, kept = 2 * n, GATES[kind], SAVED[kind] if keep else 0
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     args, begin, end, sums = f.params
@@ -106,6 +106,10 @@ def text(target: Target, dtype: str, kind: str, keep: bool = True) -> Module:
         r0 = chunk * w["rows"]
         here = moment(f, w, s, r0)
         with f.when(here.count > 0), f.loop(0, units, cols) as u:
+            with f.loop(0, here.count) as i:  # what the cell will read lies apart: it is on its way while sums are made
+                for gate in range(gates):
+                    for o in range(0, cols, 64 // size(acc)):
+                        f.prefetch(f.gep(acc, w["x"], (here.now + i) * (units * gates) + units * gate + u + o))
             for gate in range(gates):
                 panel = f.gep(acc, w["panels"], (u * gates + gate * cols) * units)
                 to = f.gep(acc, sums, gate * ROWS * cols)
@@ -146,42 +150,40 @@ def moment(f: Function, w: dict[str, V], s: V, r0: V) -> Moment:
     return m
 
 
-def cell(m: Module, kind: str, acc: str, n: int, fma: bool, keep: bool) -> None:
+def cell(m: Module, kind: str, acc: str, n: int, target: Target, keep: bool) -> None:
     """Defines cell(sums, x, bias, saved, h, out, c, cell, u, units): one row's group of units, one step."""
     f = m.function(
         "internal void cell(ptr sums, ptr x, ptr bias, ptr saved, ptr h, ptr out, ptr c, ptr cell, i64 u, i64 units)",
         APART,
     )
     sums, x, bias, saved, h, out, c, cells, u, units = f.params
-    wide = vector(acc, n)
-    sigmoid = lambda x: pen.apply(f, vecmath.sigmoid, x, fma=fma)
-    tanh = lambda x: pen.apply(f, vecmath.tanh, x, fma=fma)
-    for v in range(2):
-        at = u + v * n
-        row = Row(f, wide, at, f.lane_mask(n, units - at))
-        total = [
-            f.load(wide, sums, gate * (ROWS * 2 * n) + v * n) + row.load(bias, units * gate)
-            for gate in range(GATES[kind])
-        ]
-        given = [row.load(x, units * gate) for gate in range(GATES[kind])]
-        if kind == "lstm":
-            i, f_, g, o = (a + b for a, b in zip(given, total, strict=True))
-            i, f_, g, o = sigmoid(i), sigmoid(f_), tanh(g), sigmoid(o)
-            new = f.fma(f_, row.load(c), i * g)
-            row.store(new, cells)
-            row.store(o * tanh(new), out)
-            made = [i, f_, g, o]
-        elif kind == "gru":
-            r, z = sigmoid(given[0] + total[0]), sigmoid(given[1] + total[1])
-            new = tanh(f.fma(r, total[2], given[2]))
-            row.store(f.fma(z, row.load(h) - new, new), out)
-            made = [r, z, new, total[2]]
-        else:
-            pre = given[0] + total[0]
-            row.store(tanh(pre) if kind == "tanh" else f.select(pre < 0, 0, pre), out)
-            made = []
-        for j, value in enumerate(made if keep else ()):
-            row.store(value, saved, units * j)
+    lanes = 2 * n  # of both vectors at once: what waits in one goes on in the other
+    wide = vector(acc, lanes)
+    row = Row(f, wide, u, f.lane_mask(lanes, units - u))
+    sigmoid, tanh = (
+        lambda x, of=of: pen.apply(f, of, x, fma=fused(target), scale=target.scales)
+        for of in (vecmath.sigmoid, vecmath.tanh)
+    )
+    total = [f.load(wide, sums, gate * (ROWS * lanes)) + row.load(bias, units * gate) for gate in range(GATES[kind])]
+    given = [row.load(x, units * gate) for gate in range(GATES[kind])]
+    if kind == "lstm":
+        i, f_, g, o = (a + b for a, b in zip(given, total, strict=True))
+        i, f_, g, o = sigmoid(i), sigmoid(f_), tanh(g), sigmoid(o)
+        new = f.fma(f_, row.load(c), i * g)
+        row.store(new, cells)
+        row.store(o * tanh(new), out)
+        made = [i, f_, g, o]
+    elif kind == "gru":
+        r, z = sigmoid(given[0] + total[0]), sigmoid(given[1] + total[1])
+        new = tanh(f.fma(r, total[2], given[2]))
+        row.store(f.fma(z, row.load(h) - new, new), out)
+        made = [r, z, new, total[2]]
+    else:
+        pre = given[0] + total[0]
+        row.store(tanh(pre) if kind == "tanh" else f.select(pre < 0, 0, pre), out)
+        made = []
+    for j, value in enumerate(made if keep else ()):
+        row.store(value, saved, units * j)
 
 
 def backward_text(target: Target, dtype: str, kind: str) -> Module:
