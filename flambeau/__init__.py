@@ -93,7 +93,7 @@ _LATE = {
     "UntypedStorage": "storage", "TypedStorage": "storage", "autocast": "amp", "GradScaler": "amp", "Stream": "_streams", "Event": "_streams",
     **dict.fromkeys(("_check", "_check_with", "_check_is_size", "_check_index", "_check_value", "_check_type", "_check_not_implemented",
                      "_check_tensor_all", "_check_tensor_all_with", "_assert_async"), "_checks"),
-    "classes": "_classes", "Future": "futures", "StorageBase": "storage", "PyTorchFileReader": "_C", "get_device_module": "_utils",
+    "_disable_dynamo": "_compile", "classes": "_classes", "Future": "futures", "StorageBase": "storage", "PyTorchFileReader": "_C", "get_device_module": "_utils",
     **dict.fromkeys(("ScriptModule", "ScriptFunction", "ScriptObject", "CompilationUnit"), "jit"),
     **dict.fromkeys(("AnyType", "AwaitType", "BoolType", "ClassType", "ComplexType", "DeviceObjType", "DictType", "EnumType", "FloatType", "FutureType",
                      "IntType", "InterfaceType", "ListType", "NoneType", "NumberType", "OptionalType", "StreamObjType", "StringType", "TensorType",
@@ -140,6 +140,8 @@ def __getattr__(name: str) -> _Any:
         made = _names.public(name)
         if made is None:
             made = _legacy_type(name)
+        if made is None and name.startswith("_"):  # operators that programs call by PyTorch's inner names
+            made = getattr(_importlib.import_module("flambeau._ops").ops.aten, name, None)
     if made is None:
         raise AttributeError(f"module 'torch' has no attribute '{name}'")
     globals()[name] = made

@@ -131,7 +131,18 @@ def _fill(file: IO[bytes], storage: storages.UntypedStorage, element_size: int) 
     count = struct.unpack("<q", _exactly(file, 8))[0]
     if count * element_size != storage.nbytes():
         raise RuntimeError(f"storage has wrong byte size: expected {storage.nbytes()} got {count * element_size}")
-    storage._data[:] = memoryview(_exactly(file, storage.nbytes()))
+    n = storage.nbytes()
+    for at in range(0, n, _PIECE):  # not whole: there would be two of it
+        length = min(_PIECE, n - at)
+        piece = file.read(length)
+        if len(piece) != length:
+            raise RuntimeError(
+                f"unexpected EOF, expected {n - at - len(piece)} more bytes. The file might be corrupted."
+            )
+        storage._data[at : at + length] = memoryview(piece)
+
+
+_PIECE = 1 << 20
 
 
 def _exactly(file: IO[bytes], n: int) -> bytes:

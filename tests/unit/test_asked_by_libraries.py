@@ -512,3 +512,31 @@ def test_every_name_is_made():
     for namespace, known in NAMES.items():
         assert all(callable(names.public(name, namespace)) for name in list(known))
     assert all(callable(names.method(name)) for name in list(METHODS))
+
+
+def test_operators_by_their_inner_names(agree):
+    agree(lambda fl, x: (fl._softmax(x, 1, False), fl._log_softmax(x, 0, False), fl._is_all_true(x > -5), fl._prelu_kernel(x, x[0])), rand(3, 4))  # fmt: skip
+
+
+def test_functions_kept_out_of_graphs(agree):
+    def program(fl, x):
+        calls = []
+
+        @fl._disable_dynamo
+        def plain(x):
+            """What it says."""
+            calls.append(fl.compiler.is_compiling())
+            return x.sin()
+
+        @fl._disable_dynamo(recursive=False)
+        def other(x):
+            return x.cos()
+
+        return (
+            fl.compile(lambda x: plain(x) + other(x), backend="eager")(x.detach()),
+            calls,
+            plain.__name__,
+            plain.__doc__,
+        )
+
+    agree(program, rand(3))

@@ -79,6 +79,33 @@ def test_weights(served):
     assert hub.load_state_dict_from_url(f"{address}/net-{digest[:8]}.pth", progress=False)["w"].tolist() == [0, 1, 2]
 
 
+def test_weights_from_a_file_address(home, capsys):
+    """`file://` is an address like others: what is there is copied to the cache, with a bar that tells how far."""
+    flambeau.save({"w": flambeau.arange(3)}, home / "net.pth")
+    state = hub.load_state_dict_from_url((home / "net.pth").as_uri(), map_location="cpu", weights_only=True)
+    shown = capsys.readouterr().err
+    assert state["w"].tolist() == [0, 1, 2]
+    assert "100" in shown and "%" in shown
+    kept = os.path.join(hub.get_dir(), "checkpoints")
+    assert os.listdir(kept) == ["net.pth"]
+    hub.load_state_dict_from_url((home / "net.pth").as_uri(), str(home / "own"), file_name="other.pth", progress=False)
+    assert os.listdir(home / "own") == ["other.pth"]
+    assert capsys.readouterr().err.count("%") == 0
+
+
+def test_a_file_is_checked_and_replaced_whole(home):
+    (home / "data").write_bytes(b"abc" * 100_000)
+    address, target = (home / "data").as_uri(), home / "target"
+    target.write_bytes(b"before")
+    digest = hashlib.sha256((home / "data").read_bytes()).hexdigest()
+    with pytest.raises(RuntimeError, match="invalid hash value"):
+        hub.download_url_to_file(address, str(target), hash_prefix="0" * 8, progress=False)
+    assert target.read_bytes() == b"before"
+    hub.download_url_to_file(address, str(target), hash_prefix=digest[:8], progress=False)
+    assert target.stat().st_size == 300_000
+    assert sorted(p.name for p in home.iterdir()) == ["data", "target"]
+
+
 def test_a_wrong_hash_leaves_nothing(served, tmp_path):
     folder, address = served
     (folder / "net-00000000.pth").write_bytes(b"not that")

@@ -347,35 +347,88 @@ def flex_attention(
 
     Query (B, Hq, L, E), key (B, Hkv, S, E), value (B, Hkv, S, Ev); rows that see nothing are zero.
     """
-    for name, x in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(x, Tensor) or x.dim() != 4:
-            raise ValueError(
-                f"Expected query, key, and value to be 4D tensors, but got {name} {getattr(x, 'shape', x)}"
-            )
-    if query.size(-3) != key.size(-3):
-        if not enable_gqa:
-            raise ValueError(
-                "Expect query and key/value to have the same number of heads but got "
-                f"Hq={query.size(-3)} and Hkv={key.size(-3)}. Try setting enable_gqa=True for GQA."
-            )
-        groups = query.size(-3) // key.size(-3)
-        key, value = key.repeat_interleave(groups, dim=-3), value.repeat_interleave(groups, dim=-3)
+    _fits(query, key, value, block_mask, enable_gqa, kernel_options or {})
     if return_lse and return_aux is not None:
         raise ValueError(
             "Cannot specify both return_lse and return_aux. return_lse is deprecated, please use "
             "return_aux=AuxRequest(lse=True) instead."
         )
+    if query.size(-3) != key.size(-3):
+        groups = query.size(-3) // key.size(-3)
+        key, value = key.repeat_interleave(groups, dim=-3), value.repeat_interleave(groups, dim=-3)
     scale = 1.0 / math.sqrt(query.size(-1)) if scale is None else scale
     score_mod = _identity if score_mod is None else score_mod
     wide = flambeau.float64 if query.dtype == flambeau.float64 else flambeau.float32
-    scores = (query @ key.transpose(-2, -1)).to(wide) * scale
+    scores = query.to(wide) @ key.to(wide).transpose(-2, -1) * scale
     places = _indices(*scores.shape, query.device)
     scores = score_mod(scores, *places).to(wide)
     if block_mask is not None:
         scores = scores.masked_fill(~block_mask.mask_mod(*places), -math.inf)
     lse = scores.logsumexp(dim=-1)
     weights = (scores - lse.unsqueeze(-1)).exp().masked_fill((lse == -math.inf).unsqueeze(-1), 0.0)
-    out = weights.to(query.dtype) @ value
+    out = weights.to(query.dtype) @ value.to(query.dtype)
     if return_aux is None:
         return (out, lse) if return_lse else out
     return out, AuxOutput(lse if return_aux.lse else None, scores.amax(dim=-1) if return_aux.max_scores else None)
+
+
+def _fits(query, key, value, block_mask, enable_gqa, kernel_options):
+    """Raises where tensors and mask are no attention."""
+    if query.dim() != 4 or key.dim() != 4 or value.dim() != 4:
+        raise NotImplementedError("NYI: query, key, and value must be 4D tensors")
+    if query.size(-1) != key.size(-1):
+        raise ValueError(
+            "Expect query and key/value to have the same embedding dimension but got "
+            f"E={query.size(-1)} and E={key.size(-1)}."
+        )
+    if query.device.type != key.device.type or query.device.type != value.device.type:
+        raise ValueError(
+            f"Expected query, key, and value to have the same device type, but got query.device: {query.device}, "
+            f"key.device: {key.device}, and value.device: {value.device} instead."
+        )
+    heads, groups = query.size(-3), key.size(-3)
+    if heads != groups and not enable_gqa:
+        raise ValueError(
+            "Expect query and key/value to have the same number of heads but got "
+            f"Hq={heads} and Hkv={groups}. Try setting enable_gqa=True for GQA."
+        )
+    if heads % groups:
+        raise ValueError(
+            f"Expect number of query heads to be a multiple of kv heads for GQA but got Hq={heads} and Hkv={groups}."
+        )
+    batch, other = query.size(0), key.size(0)
+    if batch != other:
+        if block_mask is None:
+            raise ValueError(
+                "Expect query and key/value to have the same batch size, or non-none block_mask, but got "
+                f"block_mask=None, Bq={batch}, and Bkv={other}."
+            )
+        masked = block_mask.kv_num_blocks.size(0)
+        if masked != batch:
+            raise ValueError(
+                "Expect query and key/value to have the same batch size, or block_mask and query to have the same "
+                f"batch size, but got Bq={batch}, Bkv={other}, B_block_mask={masked}."
+            )
+        if 1 not in (batch, other):
+            raise RuntimeError(f"Bq and Bkv must broadcast. Got Bq={batch} and Bkv={other}")
+    if block_mask is not None:
+        _fits_mask(block_mask, query.size(-2), key.size(-2))
+    if "OUTPUT_LOGSUMEXP" in kernel_options:
+        raise AssertionError("OUTPUT_LOGSUMEXP must not be in kernel_options")
+
+
+def _fits_mask(block_mask, rows, columns):
+    mask_rows, mask_columns = block_mask.shape[-2:]
+    made = f"block_mask was created for block_mask.shape={block_mask.shape} but got q_len={rows} and kv_len={columns}. "
+    if rows > mask_rows or columns > mask_columns:
+        raise ValueError(
+            made + "As the block mask was created for a smaller length than you're using it for, you likely need to "
+            "create a new block mask."
+        )
+    if (rows, columns) != (mask_rows, mask_columns):
+        raise ValueError(
+            made + "As the block mask was created for a larger length than you're using it for, you can either "
+            "1. create a new block mask with the correct length, or 2. 'adjust' the existing block mask to the correct "
+            "length by calling block_mask._adjust(q_len, kv_len). This essentially 'crops' the block mask to the upper "
+            "left corner, which does not work for all mask_mods!"
+        )
