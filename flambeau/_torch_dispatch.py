@@ -122,6 +122,10 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
         check_writable(target)
         before = record.before_write(op, values)
     result = _asked(op, values, out, into, own)
+    if op.view and not STATE.grad and not STATE.below:
+        for o in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(o, Tensor) and o._base is not None:
+                o._created = "inference" if STATE.inference else "no_grad"
     if into:
         if tracked:
             writes.written(op, target, values, True, before)
@@ -154,7 +158,7 @@ def _asked(op: Op, values: Any, out: Any, into: bool, own: list[Any], extra: Any
     if out is not None:
         kwargs["out"] = out
     types = tuple(dict.fromkeys(type(t) for t in own))
-    grad, STATE.grad = STATE.grad, False
+    (grad, below), STATE.grad, STATE.below = (STATE.grad, STATE.below), False, True
     try:
         if STATE.dispatch_modes:
             stack, STATE.dispatch_modes = STATE.dispatch_modes, STATE.dispatch_modes[:-1]
@@ -169,7 +173,7 @@ def _asked(op: Op, values: Any, out: Any, into: bool, own: list[Any], extra: Any
             if result is not NotImplemented:
                 return result
     finally:
-        STATE.grad = grad
+        STATE.grad, STATE.below = grad, below
     raise TypeError(
         f"Multiple dispatch failed for '{func}'; all __torch_dispatch__ handlers returned NotImplemented:\n\n"
         + "\n".join(f"  - tensor subclass {t}" for t in types)

@@ -121,7 +121,7 @@ def fixed(op: Op, values: tuple[Any, ...]) -> None:
     for p, v in zip(op.params, values, strict=True):
         if p.name in op.fixed and isinstance(v, Tensor) and v.requires_grad:
             raise RuntimeError(
-                f"The function '{op.event_name or op.aten}' is not differentiable with respect to argument '{p.name}'. This input cannot have requires_grad True."
+                f"The function '{op.fixed[p.name] or op.event_name or op.aten}' is not differentiable with respect to argument '{p.name}'. This input cannot have requires_grad True."
             )
 
 

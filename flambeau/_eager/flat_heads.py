@@ -6,54 +6,51 @@ from __future__ import annotations
 from keyword import iskeyword
 
 from flambeau._eager.flat_text import as_tuple, bind, plain_default
-from flambeau._operators.op import REQUIRED, Op, Param
-
-_NUMPY = {"dim": "axis", "keepdim": "keepdims"}
+from flambeau._operators.kinds import NUMPY_NAMES
+from flambeau._operators.op import REQUIRED, Op
 
 
 def numpy_names(op: Op, text: str) -> str:
     """PyTorch takes `axis=` for `dim=` and `keepdims=` for `keepdim=`: written into the head of a function."""
     params = op.params
-    named = [p for i, p in enumerate(params) if p.name in _NUMPY and (p.default is not REQUIRED or all(
+    named = [p for i, p in enumerate(params) if p.name in NUMPY_NAMES and (p.default is not REQUIRED or all(
         q.default is not REQUIRED for q in params[i + 1 :]))]  # fmt: skip
     if not named:
         return text
     head, doc, rest = text.split("\n", 2)
     lines_ = []
     for p in named:
-        other = _NUMPY[p.name]
+        other = NUMPY_NAMES[p.name]
         if p.default is REQUIRED:
             head = head.replace(f", {p.name},", f", {p.name}=MISSING,").replace(f", {p.name})", f", {p.name}=MISSING)")
-        head = head[:-2] + (f", {other}=None):" if "*" in head else f", *, {other}=None):")
-        lines_ += [f"    if {other} is not None:", f"        {p.name} = {other}"]
+        head = head[:-2] + (f", {other}=MISSING):" if "*" in head else f", *, {other}=MISSING):")
+        lines_ += [f"    if {other} is not MISSING:", f"        {p.name} = {other}"]
         if p.default is REQUIRED:
             lines_ += [f"    elif {p.name} is MISSING:",
                        f"        raise TypeError('{op.name}() missing 1 required positional arguments: \"{p.name}\"')"]  # fmt: skip
     return "\n".join([head, doc, *lines_, rest])
 
 
-def _is_given(op: Op, p: Param) -> str:
-    """The condition that an argument is not the default."""
-    same = "is not" if p.default is None or isinstance(p.default, bool) else "!="
-    return f"{p.name} {same} {plain_default(op, p)}"
-
-
-def together(op: Op, text: str) -> str:
-    """Arguments that PyTorch takes beside another one alone, as `keepdim` of `sum` beside `dim`: the other's absence is told from its default."""
-    if not op.together:
+def told(op: Op, text: str) -> str:
+    """Arguments that PyTorch takes beside some others alone, as `keepdim` of `sum` beside `dim`: whether they are given is told from a mark."""
+    if not op.told:
         return text
     head, doc, rest = text.split("\n", 2)
-    params = {p.name: p for p in op.params}
+    names = [p for p in op.params if p.name in op.told]
+    either = {name: known for pairs in op.renamed.values() for known, name in pairs.items()}
     lines_ = []
-    for name in reversed(
-        [n for n in params if any(n == wanted for _, wanted in op.together)]
-    ):  # the others know their defaults
-        given = " or ".join(_is_given(op, params[p]) for p, wanted in op.together if wanted == name)
-        lines_ += [
-            f"    if {name} is MISSING:",
-            f"        {name} = {plain_default(op, params[name])}",
-            f"        if {given}: alone({bind(op, 'OP', op)}, {as_tuple(op)})",
-        ]
+    for p in reversed(names):  # those before still have their marks
+        refused = f"alone({bind(op, 'OP', op)}, {as_tuple(op)})"
+        wrong = [f"{q} is MISSING" for n, q in op.together if n == p.name]
+        wrong += [f"{q} is not MISSING" for n, q in op.apart if n == p.name]
+        kinds = [form[p.name] for form in op.forms if p.name in form]
+        if p.default is None and all(kind and not kind.endswith("?") for kind in kinds):
+            wrong.append(f"{p.name} is None")  # an overload that has it wants one
+        lines_ += [f"    if {p.name} is MISSING:", f"        {p.name} = {plain_default(op, p)}"]
+        if p.name in either:
+            lines_.append(f"        if {either[p.name]} is None: {refused}")
+        if wrong:
+            lines_.append(f"    elif {' or '.join(wrong)}: {refused}")
     return "\n".join([head, doc, *lines_, rest])
 
 

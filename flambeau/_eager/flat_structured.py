@@ -58,7 +58,7 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
     floating = "(d is F32 or d is F64 or d in HALVES)" if op.halves else "(d is F32 or d is F64)"
     ok = [floating] if meet else [f"type(a{at}) is ndarray"]
-    if op.lacks and not meet:
+    if (op.lacks or op.real) and not meet:
         ok.append(known(op, "d"))
     for i, p in enumerate(tensors):
         if p is not leader:
@@ -133,7 +133,12 @@ def _result(op: Op, me: str, tensors: list[Param], at: int, arrays: dict[str, st
     elif op.packed:
         text.append(f"if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
     if not op.view:
-        return [*text, "o = new(Tensor)", "o._a = r"]
+        return [
+            *text,
+            "o = new(Tensor)",
+            "o._a = r",
+            *([f"if {op.counted}: o._vc = [int({op.counted})]"] if op.counted else []),
+        ]
     r = "r" if op.sign is None or op.sign(False, False) == (False, False) else f"viewed({me}, a{at}, r)"
     return [*text, f"o = view({tensors[0].name}, {r})"]
 
@@ -158,7 +163,8 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
     text += ["            token = quiet(QUIET)", "            try:", f"                r = {bind(op, 'RUN', op.run)}(K, {passed(op, arrays)})",
              "            finally:", "                loud(token)", "            if type(r) is not ndarray:",
              f"                return finish({me}, {as_tuple(op)}, r, None)",
-             *([f"            if not r.flags.c_contiguous: r = packed(r, {op.packed!r})"] if op.packed else []), "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
+             *([f"            if not r.flags.c_contiguous: r = packed(r, {op.packed!r})"] if op.packed else []), "            o = new(Tensor)", "            o._a = r",
+             *([f"            o._vc = [{op.counted}]"] if op.counted else [])]  # fmt: skip
     if op.differentiable:
         text += ["            if STATE.grad:", f"                record({me}, (o,), {as_tuple(op)})"]
     return [*text, "            return o"]

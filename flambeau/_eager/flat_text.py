@@ -44,7 +44,7 @@ _LITERALS = (bool, int, float, str, type(None))
 
 def default(op: Op, p: Param) -> str:
     """The default of a parameter, as text."""
-    if any(p.name == wanted for _, wanted in op.together):
+    if p.name in op.told:
         return "MISSING"
     return plain_default(op, p)
 
@@ -141,6 +141,6 @@ def unexpanded(a: str) -> str:
 
 
 def known(op: Op, d: str) -> str:
-    """The condition that an operator has a routine for a dtype."""
-    lacking = bind(op, "LACKING", frozenset(x.np for x in dtypes.ALL if op.routine(x)))
+    """The condition that an operator has a routine for a dtype, and a derivative."""
+    lacking = bind(op, "LACKING", frozenset(x.np for x in dtypes.ALL if op.routine(x) or (op.real and x.kind == "c")))
     return f"({d} is F32 or {d} is F64 or {d} not in {lacking})"

@@ -24,7 +24,7 @@ from flambeau._eager.large import LARGE, Native, available
 from flambeau._eager.modes import STATE
 from flambeau._ground.owners import LONE
 from flambeau._kernel.record import parameter
-from flambeau._tensor import LAYOUTS, Tensor, around, bare, new, wrap
+from flambeau._tensor import LAYOUTS, Tensor, around, bare, counted, new, wrap
 from flambeau._values import dtype as dtypes
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
@@ -147,6 +147,7 @@ class AccumulateGrad(Node):
 
     leaf = True
     seq = sys.maxsize
+    added = 0  # how often PyTorch adds a gradient of this pass to those before in place
 
     def __init__(self, tensor: Tensor) -> None:
         self.ref = weakref.ref(tensor)
@@ -157,6 +158,19 @@ class AccumulateGrad(Node):
     @property
     def variable(self) -> Tensor | None:
         return self.ref()
+
+
+UNRECORDED = ("no_grad", "inference")  # how views came about whose base does not know of them
+
+
+class Nowhere(AccumulateGrad):
+    """A view that was made while nothing was recorded, of what requires gradients: so does the view, but nobody takes them."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.ref = _GONE
+
+
+_GONE = weakref.ref(new(Tensor))  # to what is no more
 
 
 class Undifferentiable(Node):
@@ -293,6 +307,8 @@ def node_of(t: Tensor) -> Node | None:
         from flambeau._eager.views import refresh  # the floor's one cycle: a view's history is made from its base's
 
         refresh(t)
+    if base is not None and t._node is None and t._created in UNRECORDED and base._node is not None:
+        return Nowhere(t) if t._a.dtype.kind in "fcV" else None
     return t._node
 
 
@@ -434,7 +450,13 @@ def _flow(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node, int], 
                 else:
                     if gi is not None:
                         before = held(child)
-                        buffer[child] = gi if before is None else _add_arrays(before, gi)
+                        if before is None:
+                            buffer[child] = gi
+                        else:
+                            own = LONE + 1 + any(before is x for x in grads)
+                            if type(before) is np.ndarray and before.base is None and sys.getrefcount(before) <= own:
+                                child.added += 1  # type: ignore[attr-defined]
+                            buffer[child] = _add_arrays(before, gi)
                     waiting[child] = left - 1
                     if left == 1:
                         ready = [child] if ready is None else [*ready, child]
@@ -589,12 +611,15 @@ def _finish(leaf: Node, buffer: dict[Node, Any], create: bool, targets: Any) -> 
         if leaf in targets:
             targets[leaf][0] = buffer.pop(leaf)
         return
-    if t is None:
+    if t is None or t._node is None:  # it may have been detached since
         return
     if WATCHERS:
         WATCHERS[-1](leaf, buffer, lambda b: accumulate(t, b.pop(leaf), create))
     else:
         accumulate(t, buffer.pop(leaf), create)
+        if leaf.added:  # type: ignore[attr-defined]
+            t._grad = counted(t._grad, leaf.added) if t._grad._vc is None else t._grad  # type: ignore[attr-defined]
+            leaf.added = 0  # type: ignore[attr-defined]
     if leaf.watched and leaf.post:
         for fn in list(leaf.post.values()):
             fn((), (t._grad,))
@@ -620,14 +645,16 @@ def accumulate(t: Tensor, g: Any, create: bool) -> None:
             old += around(g)
         return
     if old is None:
-        ours = g.base is None and sys.getrefcount(g) <= LONE  # else somebody may see it change
         a = t._a
-        if ours and (
-            (g.flags.c_contiguous and a.flags.c_contiguous) or g.strides == a.strides or not STATE.grad_layout
-        ):
+        alone = sys.getrefcount(g) <= LONE  # else somebody may see it change
+        fits = (g.flags.c_contiguous and a.flags.c_contiguous) or _lie_alike(g, a) or not STATE.grad_layout
+        if alone and fits and g.base is None:
             t._grad = wrap(g)
-        else:
-            t._grad = wrap(g.copy("C") if a.flags.c_contiguous else _laid_out_as(a, g))
+            return
+        copy = g.copy("C") if a.flags.c_contiguous else _laid_out_as(a, g)
+        t._grad = wrap(copy)
+        if not (alone and fits) and _lie_alike(copy, a):  # PyTorch writes it into memory laid out so
+            bump(t._grad)
     else:
         a = old._a
         a += g
@@ -637,9 +664,18 @@ def accumulate(t: Tensor, g: Any, create: bool) -> None:
 def _laid_out_as(a: Array, g: Array) -> Array:
     """A copy of g with the strides of a, where a has no gaps and no overlaps; else contiguous. PyTorch's rule for gradients of leaves."""
     like = np.empty_like(a, dtype=g.dtype, subok=False)
-    out = like if like.strides == a.strides else np.empty(a.shape, g.dtype)
+    out = like if _lie_alike(like, a) else np.empty(a.shape, g.dtype)
     out[...] = g
     return out
+
+
+def _lie_alike(x: Array, y: Array) -> bool:
+    """Whether arrays of one shape have their elements in one order, without regard to dimensions of one element."""
+    if x.strides == y.strides:
+        return True
+    return all(
+        n == 1 or s * y.itemsize == t * x.itemsize for n, s, t in zip(x.shape, x.strides, y.strides, strict=True)
+    )
 
 
 def _run_hooks(node: Node, g: Any, create: bool) -> Any:

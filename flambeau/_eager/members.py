@@ -10,8 +10,9 @@ import numpy as np
 from flambeau._backends.pending_arrays import NONE, settled
 from flambeau._eager import views
 from flambeau._eager.call import HOOKS
-from flambeau._eager.graph import AccumulateGrad, Node, Removable, bump, inferred, node_of, version
+from flambeau._eager.graph import UNRECORDED, AccumulateGrad, Node, Nowhere, Removable, bump, inferred, node_of, version
 from flambeau._eager.modes import MODES, STATE
+from flambeau._eager.views import refuse_unrecorded
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, new, wrap
 from flambeau._values import dtype as dtypes
 from flambeau._values.device import sparse_coo, sparse_csr
@@ -34,13 +35,18 @@ class _Members:
     @property
     def requires_grad(self: Any) -> bool:
         """Whether gradients flow to (or through) this tensor."""
-        return self._node is not None if self._base is None else node_of(self) is not None
+        base = self._base
+        if base is None or self._node is not None or self._created in UNRECORDED:
+            return self._node is not None or (
+                base is not None and base._node is not None and self._a.dtype.kind in "fcV"
+            )
+        return node_of(self) is not None
 
     @requires_grad.setter
     def requires_grad(self: Any, value: bool) -> None:
         node = node_of(self)
         if value:
-            if node is None:
+            if node is None or type(node) is Nowhere:
                 if self._a.dtype.kind not in "fcV":
                     raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
                 if self._inference and not STATE.inference:
@@ -66,12 +72,14 @@ class _Members:
     @property
     def is_leaf(self: Any) -> bool:
         """Whether this tensor was not computed from tensors that require gradients."""
+        refuse_unrecorded(self)
         node = node_of(self)
         return node is None or node.leaf
 
     @property
     def grad_fn(self: Any) -> Node | None:
         """The node that computed this tensor, or None for a leaf."""
+        refuse_unrecorded(self)
         node = node_of(self)
         return None if node is None or node.leaf else node
 
@@ -281,7 +289,7 @@ class _Members:
         """The array itself: it shares this tensor's memory."""
         if MODES:
             _asked(self, "numpy()")
-        if node_of(self) is not None and STATE.grad and not force:
+        if STATE.grad and not force and self.requires_grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if LAYOUTS.get(type(self._a)) == "sparse":
             from flambeau._backends.sparse_arrays import spoken
@@ -479,7 +487,7 @@ class _Members:
         if cls not in PLAIN and _acts_plain(cls):
             PLAIN.add(cls)
         t: Any = new(cls)
-        t._a = data._a
+        t._a, t._vc = data._a, data._vc
         if data._inference:
             inferred(t)
         if require_grad:

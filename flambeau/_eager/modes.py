@@ -21,6 +21,7 @@ class State(threading.local):
     anomaly_nan = True
     function_modes: tuple[Any, ...] = ()  # __torch_function__ modes, outermost first
     dispatch_modes: tuple[Any, ...] = ()  # __torch_dispatch__ modes, outermost first
+    below: bool = False  # inside a `__torch_dispatch__`, where nobody asks about histories
     no_dispatch: bool = False  # inside DisableTorchDispatch
     autocast: Any = None  # type of device -> the lower dtype, where autocast is on
     autocast_dtypes: Any = None  # the same, as set for where none is given

@@ -101,6 +101,9 @@ def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any], listed: bool = 
     live = [o is not None and o._a.dtype.kind in "fcV" and i not in op.constants for i, o in enumerate(outs)]
     if not any(live):
         return
+    if op.real and any(o is not None and o._a.dtype.kind == "c" for o in outs):
+        name = op.event_name or op.aten
+        raise RuntimeError(f"{name} does not support automatic differentiation for outputs with complex dtype.")
     node = make_node(op, values, outs, None, seen_class(op) if seen else None)
     node.listed = listed  # type: ignore[attr-defined]
     if len(outs) > 1 or op.outputs:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flambeau._operators.kinds import is_of
-from flambeau._operators.op import METHODS, NAMES, Op, Param
+from flambeau._operators.kinds import NUMPY_NAMES, is_of
+from flambeau._operators.op import METHODS, NAMES, REQUIRED, Op, Param
 from flambeau._operators.overloads import arguments_of
 from flambeau._values.dtype import dtype
 
@@ -193,21 +193,34 @@ def written(op: Op, values: tuple[Any, ...], into: bool) -> tuple[list[Any], dic
     method: bool = into
     names: tuple[str, ...] = ()
     given = [(i, p, v) for i, (p, v) in enumerate(zip(op.params, values, strict=True))]
-    said = [i for i, p, v in given if not _is_default(p, v)]
+    said = {i for i, p, v in given if not _is_default(p, v)}
     site = _site()
+    count = 0
     if site is not None:
         count, names = site
-        method = into or (count < len(said) and "method" in op.variants)
-    by_name = {p.name for _, p, _ in given if p.keyword or p.name in names}
+    named_as = {p.name: n for p in op.params for n in (p.name, NUMPY_NAMES.get(p.name)) if n in names}
+    at_all = said | {i for i, p, v in given if p.name in named_as}
+    if site is not None:
+        method = into or (count < len(at_all) and "method" in op.variants)
+    by_name = {p.name for _, p, _ in given if p.keyword or p.name in named_as}
     last = max((i for i in said if op.params[i].name not in by_name), default=-1)
+    last = max(last, count - len(names) - (not method))
     args = [v for i, p, v in given if p.name not in by_name and i <= last and not (method and i == op.receiver_at)]
-    named = {p.name: v for i, p, v in given if p.name in names or (p.name in by_name and i in said)}
+    named = {
+        named_as.get(p.name, p.name): v
+        for i, p, v in given
+        if (p.name in named_as and v is not REQUIRED) or (p.name in by_name and i in said)
+    }
     order = [*(n for n in names if n in named), *(n for n in named if n not in names)]
     return args, {n.removesuffix("_"): named[n] for n in order}, method
 
 
 def _is_default(p: Param, v: Any) -> bool:
-    return v is p.default or (type(v) is type(p.default) and isinstance(v, (int, float, str)) and v == p.default)
+    return (
+        v is p.default
+        or v is REQUIRED
+        or (type(v) is type(p.default) and isinstance(v, (int, float, str)) and v == p.default)
+    )
 
 
 def _site() -> tuple[int, tuple[str, ...]] | None:

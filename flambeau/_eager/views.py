@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau._backends import pending_arrays
 from flambeau._backends.meta import MetaArray
-from flambeau._eager.graph import Node, bump, inferred, node_of, serial, spoken_name, unwrap
+from flambeau._eager.graph import UNRECORDED, Node, bump, inferred, node_of, serial, spoken_name, unwrap
 from flambeau._eager.modes import STATE
 from flambeau._tensor import LAYOUTS, Tensor, new
 from flambeau._values import dtype as dtypes
@@ -33,7 +33,7 @@ def view(source: Tensor, array: Any) -> Tensor:
     t._base = base
     if source._created and source._created in ("multi", "custom"):  # hot: most have no word
         t._created = source._created
-    if not STATE.grad:
+    if not STATE.grad and not STATE.below:
         t._created = "inference" if STATE.inference else "no_grad"
         if source._inference:  # no view as far as history goes
             t._base, t._inference = None, True
@@ -176,9 +176,11 @@ def _zeros_laid_out_as(base: Any, dtype: Any) -> Any:
 def refresh(t: Tensor) -> None:
     """A view's base was written since its history was made: make it anew from the base's."""
     base = cast(Tensor, t._base)
-    t._seen = 0 if base._vc is None else base._vc[0]
-    if t._created in ("no_grad", "inference"):
+    if t._created in UNRECORDED:
+        if STATE.grad and base._node is not None:
+            refuse_unrecorded(t)
         return
+    t._seen = 0 if base._vc is None else base._vc[0]
     if node_of(base) is not None:
         if t._created == "multi":
             _refuse(t, "its base or another view of its base has been modified inplace")
@@ -250,16 +252,23 @@ def check_writable(t: Tensor, name: str = "") -> None:
         if (
             (node is not None) if top is None else top.leaf
         ):  # a base without a history is a leaf, too: only the view was asked for gradients
-            if t._created in ("no_grad", "inference"):
+            if t._created in UNRECORDED:
                 _refuse(t)
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
         if t._created:
             _refuse(t)
 
 
+def refuse_unrecorded(t: Tensor) -> None:
+    """Raise where a view that was made while nothing was recorded is asked for its history, and its memory was written since."""
+    base = t._base
+    if base is not None and t._created in UNRECORDED and base._node is not None and base._vc and t._seen != base._vc[0]:
+        _refuse(t, "its base or another view of its base has been modified inplace")
+
+
 def _refuse(t: Tensor, what: str = "is being modified inplace") -> None:
     node = t._node
-    if t._created in ("no_grad", "inference"):
+    if t._created in UNRECORDED:
         where = "inference_mode" if t._created == "inference" else "no_grad"
         how = (
             ("inference mode", "in normal mode")
@@ -267,7 +276,7 @@ def _refuse(t: Tensor, what: str = "is being modified inplace") -> None:
             else ("no_grad mode", "with grad mode enabled")
         )
         raise RuntimeError(
-            f"A view was created in {how[0]} and is being modified inplace {how[1]}. Given that this use case is "
+            f"A view was created in {how[0]} and {what} {how[1]}. Given that this use case is "
             f"ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either "
             f"both inside the {where} block (if you don't want the inplace to be tracked) or both outside (if you want the inplace "
             "to be tracked).")  # fmt: skip

@@ -20,7 +20,7 @@ UFUNCS = {
     "acosh": "arccosh", "atanh": "arctanh", "floor": "floor", "ceil": "ceil", "round": "rint", "trunc": "trunc",
     "conj": "conjugate", "invert": "invert", "isnan": "isnan", "isinf": "isinf", "signbit": "signbit",
     "logical_not": "logical_not", "add": "add", "sub": "subtract", "mul": "multiply", "div": "true_divide",
-    "floordiv": "floor_divide", "pow": "power", "fmod": "fmod", "remainder": "remainder", "maximum": "maximum",
+    "floordiv": "floor_divide", "pow": "power", "fmod": "fmod", "maximum": "maximum",
     "minimum": "minimum", "fmax": "fmax", "fmin": "fmin", "atan2": "arctan2", "copysign": "copysign",
     "nextafter": "nextafter", "hypot": "hypot", "lt": "less", "le": "less_equal", "gt": "greater",
     "ge": "greater_equal", "eq": "equal", "ne": "not_equal", "logical_and": "logical_and", "logical_or": "logical_or",
@@ -69,6 +69,12 @@ class Arrays:
         if x.dtype.char != "f":
             return self.xp.log10(x)
         return self.xp.log10(x.astype("d")).astype("f")  # NumPy's of float32 is not exact at powers of ten
+
+    def remainder(self, x: Any, y: Any) -> Any:
+        r = self.xp.remainder(x, y)
+        if r.dtype.kind != "f" or (r != 0).all():
+            return r
+        return self.xp.where(r == 0, self.xp.copysign(r, x), r)  # a zero has the sign of what is divided
 
     def real(self, x: Any) -> Any:
         return x.real

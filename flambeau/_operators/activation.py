@@ -92,7 +92,7 @@ def _(input: Any, approximate: str) -> None:
         raise RuntimeError("approximate argument must be either none or tanh.")
 
 
-@_in_nn("silu", lacks=("biC", "silu_cpu"))
+@_in_nn("silu", lacks=("biC", "silu_cpu"), real=True)
 def silu(k: Kernel[T], input: T) -> T:
     """x * sigmoid(x)."""
     return input * k.sigmoid(input)

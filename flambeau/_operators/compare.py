@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Kernel, N, T
+from flambeau._operators.create import ones_like
 from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, pointwise
-from flambeau._tensor import Tensor
-from flambeau._values.dtype import SPOKEN, complex32, float8_e4m3fn
+from flambeau._tensor import Tensor, counted
+from flambeau._values.dtype import SPOKEN, bool_, complex32, float8_e4m3fn
 
 
 def _comparison(word: str, doc: str, aliases: tuple[str, ...]) -> Op:
@@ -166,7 +167,7 @@ _no_complex(signbit, NotImplementedError, "signbit is not implemented for comple
 @composite("isreal")
 def isreal(input: Tensor) -> Tensor:
     """Whether the imaginary part is zero."""
-    return input.imag.eq(0) if input.is_complex() else input.new_ones(input.shape).bool()
+    return input.imag.eq(0) if input.is_complex() else ones_like(input, dtype=bool_)
 
 
 @composite("isclose")
@@ -182,13 +183,14 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     if equal_nan and input.dtype.kind in "fc":
         close = close.logical_or(input.isnan().logical_and(other.isnan()))
     if rtol == 0 and atol == 0:
-        return close
+        return counted(close, int(equal_nan and input.dtype.kind in "fc"))
     if input.dtype.kind in "bi":
         a, b = input.double(), other.double()
     else:
         a, b = input, other
     error = (a - b).abs()
-    return close.logical_or(error.isfinite().logical_and(error.le(b.abs() * rtol + atol)))
+    close = close.logical_or(error.isfinite().logical_and(error.le(b.abs() * rtol + atol)))
+    return counted(close, 1 + (equal_nan and input.dtype.kind in "fc"))
 
 
 @composite("allclose")

@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Kernel, T
-from flambeau._operators.op import ALL_FORMS, OUT, composite, op, pointwise
+from flambeau._operators.op import ALL_FORMS, FUNCTION, OUT, composite, op, pointwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN
 
 
-@pointwise("conj_physical", variants=ALL_FORMS)
-def conj_physical(k: Kernel[T], input: T) -> T:
-    """The complex conjugate."""
+@pointwise("_conj_physical", variants=FUNCTION)
+def _conj_physical(k: Kernel[T], input: T) -> T:
+    """The complex conjugate, in memory of its own."""
     return k.conj(input)
+
+
+@composite("conj_physical", variants=ALL_FORMS)
+def conj_physical(input: Tensor) -> Tensor:
+    """The complex conjugate; of real numbers the tensor itself."""
+    return _conj_physical(input) if input.is_complex() else input
 
 
 @op("_conj", promote="none", view=True)

@@ -13,7 +13,7 @@ from flambeau._tensor import Tensor, has_elements
 from flambeau._values.dtype import SPOKEN, class_name, int32, int64
 
 
-@op("embedding", promote="none", variants=("function", "out"), receiver="indices")
+@op("embedding", promote="none", variants=("function", "out"), receiver="indices", real=True)
 def embedding(
     k: Kernel[T],
     weight: T,
@@ -50,7 +50,7 @@ embedding.vjp(
 )
 
 
-@op("embedding_dense_backward", promote="none", variants=("function",))
+@op("embedding_dense_backward", promote="none", variants=())
 def embedding_dense_backward(
     k: Kernel[T], grad_output: T, indices: Index, num_weights: Size, padding_idx: Size, scale_grad_by_freq: bool
 ) -> T:
@@ -71,7 +71,7 @@ def _without(rows: Any, indices: Any, padding: int) -> Any:
     return rows if padding < 0 else rows.masked_fill((indices.reshape(-1) == padding).unsqueeze(1), 0)
 
 
-@op("embedding_renorm", promote="none", variants=("function", "inplace"), differentiable=False)
+@op("embedding_renorm", promote="none", variants=("function_", "inplace"), differentiable=False)
 def embedding_renorm(k: Kernel[T], input: T, indices: Index, max_norm: float, norm_type: float) -> T:
     """`input` with the rows that `indices` names shortened to at most `max_norm`."""
     return changed(k, "renorm_rows", input, indices, limit=max_norm, p=norm_type)
@@ -191,7 +191,14 @@ def embedding_bag(
     return out, bag, count, count
 
 
-@op("one_hot", namespace="nn", promote="none", variants=("function",), differentiable=False)
+@op(
+    "one_hot",
+    namespace="nn",
+    promote="none",
+    variants=("function",),
+    differentiable=False,
+    counted="2 * (input._a.size > 0)",
+)
 def one_hot(k: Kernel[T], input: T, num_classes: int = -1) -> T:
     """For each class number, a row with 1 in its place and 0 elsewhere.
 

@@ -16,6 +16,7 @@ from flambeau._values.device import device, layout, memory_format
 from flambeau._values.dtype import dtype, of_type
 
 NUMBERS = (int, float, complex, np.generic)
+NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims"}  # under which PyTorch takes these parameters, too
 
 
 def is_tensor(v: Any) -> bool:

@@ -218,7 +218,15 @@ def triangular_solve(
     return X, factor.by_columns(A.expand((*batch, *A.shape[-2:])).clone())
 
 
-@op("geqrf", promote="none", variants=OUT, outputs=("a", "tau"), lacks=("bihC", "geqrf_cpu"), autocast="float32")
+@op(
+    "geqrf",
+    promote="none",
+    variants=OUT,
+    outputs=("a", "tau"),
+    lacks=("bihC", "geqrf_cpu"),
+    autocast="float32",
+    real=True,
+)
 def geqrf(k: Kernel[T], input: T) -> tuple[T, T]:
     """The QR factorization as LAPACK stores it: R above, reflections below, and their scales."""
     return k.library("geqrf", input)

@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau._kernel.language import Index, Kernel, Size, T
 from flambeau._operators.op import Op, composite, op, pointwise
-from flambeau._tensor import Tensor, has_elements
+from flambeau._tensor import Tensor, counted, has_elements
 from flambeau._values.dtype import SPOKEN, can_cast, int64, uint8
 from flambeau._values.shape import broadcast
 
@@ -680,7 +680,8 @@ def margin_ranking_loss(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
             f"{list(input1.shape)}, input2: {list(input2.shape)}, target: {list(target.shape)} "
         )
-    return reduce((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+    losses = (-target * (input1 - input2) + margin).clamp(min=0)
+    return reduce(losses, reduction) if reduction else counted(losses, 1)
 
 
 @composite("triplet_margin_loss", variants=("function",), native=True, autocast="float32")

@@ -227,6 +227,9 @@ def native_group_norm(
 
 # ---------------------------------------------------------------- over the batch
 
+_RUNNING = ("running_mean", "running_var")
+_RUNNING_INSIDE = tuple(f"{name}:native_batch_norm" for name in _RUNNING)
+
 
 @op(
     "native_batch_norm_statistics",
@@ -289,6 +292,7 @@ _batch_norm.known_as("NativeBatchNormBackward0", event="native_batch_norm").vjp(
     formats=True,
     lacks=("bic", "batch_norm"),
     packed="channels",
+    fixed=_RUNNING_INSIDE,
 )
 def batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None, training: bool, momentum: float, eps: float,
                cudnn_enabled: bool) -> Tensor:  # fmt: skip
@@ -326,6 +330,7 @@ def batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, runnin
     variants=("function", "out"),
     receiver="input",
     lacks=("bic", "batch_norm"),
+    fixed=_RUNNING,
 )
 def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None, training: bool, momentum: float,
                       eps: float) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
@@ -343,6 +348,7 @@ def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     "_native_batch_norm_legit(Tensor input, Tensor? weight, Tensor? bias, Tensor(a!) running_mean, Tensor(b!) running_var, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
     variants=("function", "out"),
     receiver="input",
+    fixed=_RUNNING,
 )
 def _native_batch_norm_legit(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor, running_var: Tensor, training: bool, momentum: float,
                              eps: float) -> Tensor:  # fmt: skip
@@ -366,6 +372,7 @@ def _native_batch_norm_legit_no_stats(
     "_batch_norm_with_update(Tensor input, Tensor? weight, Tensor? bias, Tensor(a!) running_mean, Tensor(b!) running_var, float momentum, float eps) -> (Tensor, Tensor, Tensor, Tensor)",
     variants=(),
     receiver="input",
+    fixed=_RUNNING,
 )
 def _batch_norm_with_update(
     input: Tensor,
@@ -381,7 +388,7 @@ def _batch_norm_with_update(
     return (*out, input.detach().new_empty((0,), dtype=uint8))
 
 
-@composite("instance_norm", variants=("function",), receiver="input", native=True)
+@composite("instance_norm", variants=("function",), receiver="input", native=True, fixed=_RUNNING_INSIDE)
 def instance_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None, use_input_stats: bool, momentum: float,
                   eps: float, cudnn_enabled: bool) -> Tensor:  # fmt: skip
     """Normalises each channel of each sample by its own statistics (or by the running ones)."""

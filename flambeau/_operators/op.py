@@ -116,7 +116,8 @@ class Op:
         takes_float8: whether an operator that lacks some dtypes has a routine for floats of eight bits; others that lack any lack these, under
             the last name.
         variants: of "function", "method", "inplace", "out", and "factory" (takes device=, layout=, pin_memory=, requires_grad= too). The
-            form in place is a method too where the operator is one or is no function; "method_" says that it alone is.
+            form in place is a method too where the operator is one or is no function; "method_" says that it alone is, "function_" that it
+            alone is a function.
         namespace: where the function is public: "" is `torch`, "nn" is `torch._C._nn`, "linalg", "fft", "special", ...
         view: the result shares the first tensor's memory.
         alias: it may do so, or is itself a view by way of other operators; schemas say so.
@@ -145,7 +146,11 @@ class Op:
         autocast: what autocast does to floating operands, by PyTorch's table for the CPU: "lower" (they take the lower precision), "float32",
             "widest" (the widest among them). Composites without a word run as they are, and nothing is cast inside of them, but "open" ones,
             which are made of operators that have words.
-        fixed: tensors that must not have a history, for no gradient is defined for them.
+        fixed: tensors that must not have a history, for no gradient is defined for them; where PyTorch has another operator inside refuse
+            them, its name follows after a colon: "running_mean:native_batch_norm".
+        counted: how often PyTorch writes the result in place while it makes it, which `_version` shows: an expression of Python's in the
+            names of the parameters, which are tensors.
+        real: no gradient is defined where results are complex.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
 
@@ -160,7 +165,8 @@ class Op:
                  single: str = "", scalar: str = "", packed: bool | str = False, alias: bool = False,
                  unnamed: bool = False, by_data: str = "", number_first: bool = False,
                  expanded: bool | str = False, short: tuple[float, ...] = (), autocast: str = "",
-                 takes_float8: bool = False, onto: bool = False, fixed: tuple[str, ...] = ()) -> None:  # fmt: skip
+                 takes_float8: bool = False, onto: bool = False, fixed: tuple[str, ...] = (),
+                 real: bool = False, counted: str = "") -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -180,7 +186,8 @@ class Op:
         self.wraps, self.formats, self.packed = wraps, formats, packed
         self.alias, self.unnamed = alias or view, unnamed
         self.single, self.scalar = single, scalar
-        self.fixed = frozenset(fixed)
+        self.fixed = {name: by for name, _, by in (f.partition(":") for f in fixed)}
+        self.real, self.counted = real, counted
         self.by_data, self.number_first, self.expanded = by_data, number_first, expanded
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)
@@ -216,15 +223,16 @@ class Op:
             for name in (self.name, *names):
                 METHODS.setdefault(name, []).append(self)
         if "inplace" in self.variants:
-            bound = "function" not in self.variants or not self.variants.isdisjoint(("method", "method_"))
+            function = not self.variants.isdisjoint(("function", "function_"))
+            bound = not function or not self.variants.isdisjoint(("method", "method_"))
             for name in (self.name, *names):
                 if namespace == "nn":
                     NAMES[namespace].setdefault(name + "_", []).append(self)
                     continue
                 if bound:
                     METHODS.setdefault(name + "_", []).append(self)
-                if "function" in self.variants:
-                    NAMES[namespace].setdefault(name + "_", []).append(self)
+                if function:
+                    NAMES.setdefault(namespace, {}).setdefault(name + "_", []).append(self)
 
     def routine(self, d: dtype) -> Routine:
         """What PyTorch calls the routine that it does not have for a dtype, or what tells that from a call; "" where it has it."""
@@ -402,20 +410,43 @@ class Op:
         return tuple(found)
 
     @cached_property
-    def together(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of parameters: who gives the first gives the second, too, or no overload is meant (`keepdim` of `sum` without a `dim`)."""
+    def forms(self) -> tuple[dict[str, str], ...]:
+        """The parameters of each overload, and the types of those that must be given; none where they do not tell what a call may be."""
         if len(self.schemas) < len(self.overloads) or len(self.overloads) < 2:
             return ()
-        forms = [_written(text) for text in self.schemas.values()]
+        forms = []
+        for overload, text in self.schemas.items():
+            form = _written(text)
+            either = self.renamed.get(overload, {})  # one under two names
+            forms.append(form | dict.fromkeys((*either, *either.values()), ""))
         free = [p.name for p in self.params if p.default is not REQUIRED]
-        if not all(any(n in form for form in forms) for n in free):  # a function of Python's: it has a head of its own
-            return ()
+        # a function of Python's has a head of its own
+        return tuple(forms) if all(any(n in form for form in forms) for n in free) else ()
+
+    @cached_property
+    def together(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of parameters: who gives the first gives the second, too, or no overload is meant (`keepdim` of `sum` without a `dim`)."""
         return tuple(
             (p, q)
-            for i, p in enumerate(free)
-            for q in free[:i]
-            if any(q not in form for form in forms) and all(form.get(q) for form in forms if p in form)
+            for p, q in self._pairs
+            if any(not form.get(q) for form in self.forms) and all(form.get(q) for form in self.forms if p in form)
         )
+
+    @cached_property
+    def apart(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of parameters that no overload has both (`x` and `dx` of `trapezoid`)."""
+        return tuple((p, q) for p, q in self._pairs if not any(p in form and q in form for form in self.forms))
+
+    @cached_property
+    def told(self) -> frozenset[str]:
+        """The parameters of which it matters whether they are given, though it be the default."""
+        either = (pair for names in self.renamed.values() for pair in names.items()) if self.forms else ()
+        return frozenset(n for pairs in (self.together, self.apart, either) for pair in pairs for n in pair)
+
+    @property
+    def _pairs(self) -> list[tuple[str, str]]:
+        free = [p.name for p in self.params if p.default is not REQUIRED]
+        return [(p, q) for i, p in enumerate(free) for q in free[:i]] if self.forms else []
 
     @cached_property
     def alike(self) -> tuple[int, ...]:
@@ -439,10 +470,10 @@ class Op:
         return tuple(p.name for p in self.params if p.is_tensor)
 
 
-def _written(schema: str) -> dict[str, bool]:
-    """The parameters that a schema names, and which of them must be given."""
-    parts = (part.rpartition(" ")[2] for part in schema[1:].partition(") -> ")[0].rstrip(")").split(", "))
-    return {part.partition("=")[0]: "=" not in part for part in parts}
+def _written(schema: str) -> dict[str, str]:
+    """The parameters that a schema names, with the types of those that must be given."""
+    parts = (part.rpartition(" ") for part in schema[1:].partition(") -> ")[0].rstrip(")").split(", "))
+    return {name.partition("=")[0]: "" if "=" in name else kind for kind, _, name in parts}
 
 
 Definition = Callable[[Callable[..., Any]], Op]  # what stands above a body

@@ -67,6 +67,12 @@ def _floor_divide(a: Tensor, b: Tensor) -> Tensor:
     return flambeau.where(a.isinf() | b.isinf(), a / b, out) if a.is_floating_point() else out
 
 
+def _remainder(a: Tensor, b: Tensor) -> Tensor:
+    """Of a zero, too, the sign is the divisor's: PyTorch's is that of what is divided."""
+    out = flambeau.remainder(a, b)
+    return flambeau.where(out == 0, out.copysign(b), out) if a.is_floating_point() else out
+
+
 def _pow(a: Tensor, b: Tensor) -> Tensor:
     """As C's `pow`: of one exponent for all, 1/2 is a root elsewhere, which differs at -0 and -infinity."""
     if not b.is_floating_point():
@@ -97,11 +103,12 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
     **{name: getattr(flambeau, name) for name in (
         "add", "atan2", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift", "copysign",
         "divide", "greater", "greater_equal", "hypot", "less", "less_equal", "logaddexp", "logical_and",
-        "logical_or", "logical_xor", "maximum", "minimum", "multiply", "nextafter", "not_equal", "remainder", "subtract",
+        "logical_or", "logical_xor", "maximum", "minimum", "multiply", "nextafter", "not_equal", "subtract",
     )},
     "equal": flambeau.eq,
     "floor_divide": _floor_divide,
     "pow": _pow,
+    "remainder": _remainder,
 }  # fmt: skip
 
 
