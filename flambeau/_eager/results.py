@@ -45,10 +45,11 @@ def packed_tensor(t: Any, how: bool | str, like: Any = None) -> Any:
     if type(t) is tuple:
         return tuple(packed_tensor(x, how, like) for x in t)
     a = t._a
+    if not (type(a) is np.ndarray or isinstance(a, MetaArray)):  # a batch, or more than strided memory
+        return t
     if how == "images" and a.ndim in FORMATS and a.ndim == like.ndim and lies_last(like):
         return t if lies_last(a) else t.contiguous(memory_format=getattr(devices, FORMATS[a.ndim]))
-    plain = type(a) is np.ndarray or isinstance(a, MetaArray)
-    if not plain or a.flags.c_contiguous or (how == "channels" and channels_last(a)):
+    if a.flags.c_contiguous or (how == "channels" and channels_last(a)):
         return t
     return t.contiguous()
 

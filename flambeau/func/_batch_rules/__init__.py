@@ -91,7 +91,7 @@ def write(op: Op, values: Sequence[Any], level: Any) -> None:
     if RULES.get(op.overload) is filled and isinstance(values[1], (Batch, Tensor)):
         target.copy_(source_of(list(values), level))
         return
-    if (op.write is not None and not op.differentiable) or RULES.get(op.overload) is filled:
+    if RULES.get(op.overload) is filled:
         call.general(op, tuple(v.value if type(v) is Batch else v for v in values), None, True)
         return
     target.copy_(apply(op, values, level))
