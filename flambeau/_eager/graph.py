@@ -251,6 +251,8 @@ def stale(node: Node, i: int, t: Tensor, expected: int, output: int | None = Non
         output = 0
     where, nr = (node_of(t), t._nr) if output is None else (node, output)
     which = f", which is output {nr} of {spoken_name(where)}," if where is not None and not where.leaf else ""
+    if t._a.dtype.kind not in "fcV":
+        which = ""
     what = describe(t) + (which or "")
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "

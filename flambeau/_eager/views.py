@@ -194,6 +194,9 @@ class CopySlices(Node):
 
     own_release = True
 
+    def name(self) -> str:
+        return "torch::autograd::CopySlices"
+
     def __init__(self, base: Tensor, t: Tensor, fn: Node) -> None:
         # Edge 0 is the base's earlier history; the others are those of fn, but for its own edge to the written view.
         self.fn, self.seq = fn, next(serial)

@@ -41,6 +41,8 @@ def _(weight: Any, input: Any, padding_idx: int, scale_grad_by_freq: bool, spars
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
     _check_indices(input, 1, "embedding")
+    if input.numel() and not weight.shape[0]:
+        raise RuntimeError("index_select(): self indexing axis dim should be positive")
 
 
 embedding.vjp(

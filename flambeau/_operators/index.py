@@ -401,7 +401,7 @@ put.vjp(
 def take_along_dim(input: Tensor, indices: Tensor, dim: Dim | None = None) -> Tensor:
     """Elements along `dim` by index; `input` and `indices` broadcast in the other dimensions."""
     if dim is None:
-        return input.reshape(-1).gather(0, indices.reshape(-1))
+        return input.view(-1).gather(0, indices.reshape(-1))
     if input.ndim != indices.ndim:
         raise RuntimeError(
             "torch.take_along_dim(): input and indices should have the same number of dimensions, "

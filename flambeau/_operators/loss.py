@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from flambeau._kernel.language import Index, Kernel, Size, T
+from flambeau._operators.norm import linalg_vector_norm
 from flambeau._operators.op import Op, composite, op, pointwise
 from flambeau._tensor import Tensor, counted, has_elements
 from flambeau._values.dtype import SPOKEN, can_cast, int64, uint8
@@ -154,6 +155,9 @@ def binary_cross_entropy_with_logits(
                 f"result type {SPOKEN[loss.dtype]} can't be cast to the desired output type {SPOKEN[target.dtype]}"
             )
         loss = loss.to(target.dtype)
+    for factor in (pos_weight, weight):  # which are written into what is of the input's sizes
+        if factor is not None and (shape := broadcast(tuple(input.shape), tuple(factor.shape))) != tuple(input.shape):
+            raise RuntimeError(f"output with shape {list(input.shape)} doesn't match the broadcast shape {list(shape)}")
     return reduce(loss if weight is None else loss * weight, reduction)
 
 
@@ -614,17 +618,13 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-08) 
     x1, x2 = x1.to(common), x2.to(common)
     shape = broadcast(tuple(x1.shape), tuple(x2.shape))
     x1, x2 = x1.expand(shape), x2.expand(shape)
-    n1 = (
-        (x1 * x1).sum(dim, keepdim=True).sqrt()
-        if not x1.is_complex()
-        else x1.abs().pow(2).sum(dim, keepdim=True).sqrt()
-    )
-    n2 = (
-        (x2 * x2).sum(dim, keepdim=True).sqrt()
-        if not x2.is_complex()
-        else x2.abs().pow(2).sum(dim, keepdim=True).sqrt()
-    )
-    return ((x1 / n1.clamp(min=eps)) * (x2 / n2.clamp(min=eps))).sum(dim)
+    n1, n2 = (_at_least(linalg_vector_norm(x, 2, dim, True), eps) for x in (x1, x2))
+    return ((x1 / n1) * (x2 / n2)).sum(dim)
+
+
+def _at_least(norms: Tensor, eps: float) -> Tensor:
+    """Norms, limited without a trace: gradients reach what is below the limit, too."""
+    return norms.where(norms >= eps, norms - norms.detach() + eps)
 
 
 @composite("pairwise_distance", variants=("function",), native=True)

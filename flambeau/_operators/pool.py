@@ -22,8 +22,10 @@ def spread(value: Any, n: int, name: str, owner: str) -> Ints:
     """One number for all dims, or one for each."""
     value = sizes(value)
     if len(value) not in (1, n):
+        either = "" if owner == "avg_pool3d" else "either "
+        omitted = "omitted, " if name == "stride" and "_pool" in owner else ""
         raise RuntimeError(
-            f"{owner}: {name} must either be a single int, or a tuple of {'two' if n == 2 else 'three'} ints"
+            f"{owner}: {name} must {either}be {omitted}a single int, or a tuple of {'two' if n == 2 else 'three'} ints"
         )
     return value * n if len(value) == 1 else value
 

@@ -608,6 +608,14 @@ def _like(x: Any) -> Any:
     return of(x.dtype) if not hasattr(x.dtype, "is_complex") else x.dtype
 
 
+@logsumexp.errors
+def _(input: Any, dim: Any, keepdim: bool) -> None:
+    if (
+        input.ndim and not keepdim and isinstance(dim, (tuple, list)) and not len(dim)
+    ):  # PyTorch squeezes all dims of what it adds
+        raise RuntimeError(f"output with shape [] doesn't match the broadcast shape {[1] * input.ndim}")
+
+
 logsumexp.vjp(
     input=lambda g, input, out, dim, keepdim: (
         restored(g, tuple(input.shape), dim, keepdim)

@@ -7,6 +7,7 @@ from flambeau._operators.op import FUNCTION, composite
 from flambeau._operators.statistics import pairwise
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN
+from flambeau._values.shape import wrap_dim
 
 
 @composite("norm_except_dim", variants=FUNCTION)
@@ -18,7 +19,8 @@ def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
         )
     if dim == -1:
         return v.norm(pow)
-    rest = [d for d in range(v.ndim) if d != dim % v.ndim]
+    kept = wrap_dim(dim, v.ndim)
+    rest = [d for d in range(v.ndim) if d != kept]
     return v.norm(pow, rest, keepdim=True) if rest else v.abs()
 
 

@@ -98,7 +98,7 @@ def _clamps(input: Any, min: Any, max: Any) -> str:
     return "clamp_scalar_cpu" if numbers and input.dtype is not bool_ else "clamp_cpu"
 
 
-@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",), lacks=("ub", _clamps))
+@pointwise("clamp", "clamp.Tensor", variants=ALL_FORMS, names=("clip",), lacks=("ubc", _clamps))
 def clamp(k: Kernel[T], input: T, min: N | None = None, max: N | None = None) -> T:
     """Limits each element to [min, max]; where they cross, max wins."""
     if min is not None:

@@ -243,11 +243,14 @@ def _(sorted_sequence: Any, input: Any, out_int32: bool, right: bool, side: Any,
             "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
         )
     s = sorted_sequence._a
+    if s.ndim != 1 and not getattr(input, "ndim", 0):
+        raise RuntimeError(
+            "torch.searchsorted(): input value can be a scalar only when boundaries tensor dimension is 1, but we got boundaries tensor "
+            f"dim({s.ndim}) and input value's dim(0) numel(1)"
+        )
     if not s.ndim:
         raise RuntimeError(
-            "torch.searchsorted(): input value can be a scalar only when boundary tensor dimension "
-            "is 1, but we got boundary tensor "
-            "dim(0) and input value's dim(0) numel(1)"
+            "torch.searchsorted(): boundaries tensor should have positive dimension, but got 0 dimension"
         )
     if hasattr(input, "_a"):
         v = input._a
@@ -265,12 +268,6 @@ def _(sorted_sequence: Any, input: Any, out_int32: bool, right: bool, side: Any,
                 f"value tensor must match, but we got boundaries tensor {list(s.shape)} and input "
                 f"value tensor {list(v.shape)}"
             )
-    elif s.ndim != 1:
-        raise RuntimeError(
-            "torch.searchsorted(): input value can be a scalar only when boundary tensor dimension "
-            "is 1, but we got boundary tensor "
-            f"dim({s.ndim}) and input value's dim(0) numel(1)"
-        )
     if sorter is not None:
         if sorter._a.shape != s.shape:
             raise RuntimeError(
@@ -314,11 +311,7 @@ def bucketize(k: Kernel[T], input: N, boundaries: T, *, out_int32: bool = False,
 @bucketize.errors
 def _(input: Any, boundaries: Any, out_int32: bool, right: bool) -> None:
     if boundaries.ndim != 1:
-        raise RuntimeError(
-            f"torch.searchsorted(): boundaries tensor should be 1 dimension, but got dim({boundaries.ndim})".replace(
-                "torch.searchsorted(): boundaries", "boundaries"
-            )
-        )
+        raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})")
 
 
 @op(
