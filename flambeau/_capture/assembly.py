@@ -448,6 +448,8 @@ def settled(
                     plan = next(order)
                     segment.step(replace(item, size=plan.temp), plan)
             made.append(segment)
+    if alone and found.own and len(made) == 1:  # no cut: there is no other call to take memory between
+        return settled(pieces, plans, events, True)
     return made, found
 
 

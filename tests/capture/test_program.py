@@ -526,6 +526,16 @@ def test_rows_are_added_to_products_on_the_way_to_memory():
     assert torch.equal(ours, theirs)
 
 
+@needs_native
+def test_one_product_brings_the_memory_of_its_copy_however_large():
+    """Nothing else is in the program: there is no other call before which memory could be taken."""
+    w, b = torch.randn(96, 256), torch.randn(96)
+    turned = torch.compile(lambda x: nn.functional.linear(x.transpose(0, 1), w, b))
+    for n in (16, 32):
+        x = torch.randn(n, 64, 256)
+        assert turned(x).equal(nn.functional.linear(x.transpose(0, 1), w, b))
+
+
 def test_recurrent_layers_are_called():
     class Model(nn.Module):
         def __init__(self):
