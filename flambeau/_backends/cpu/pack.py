@@ -5,7 +5,7 @@ from __future__ import annotations
 from flambeau._backends.cpu.emit import APART, Module, V, size, vector
 from flambeau._backends.cpu.registers import transpose, widen
 
-AHEAD = 8  # rows by which lines are fetched before they are packed, where they are far apart
+AHEAD = 16  # rows by which lines are fetched before they are packed, where they are far apart
 
 
 def packer(m: Module, name: str, memory: str, acc: str, n: int, how: str = "") -> None:

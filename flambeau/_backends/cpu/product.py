@@ -226,6 +226,9 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
                 pair_packer(m, f"{name}_pack_{operand}", n)
             else:
                 packer(m, f"{name}_pack_{operand}", memory, acc, n, how[5:])
+    whole_b = form.b == "pack lines" and form.vectors > 1 and not t.pairs  # its rows may be a page apart
+    if whole_b:
+        panels_packer(m, f"{name}_pack_whole", memory, acc, n, form.vectors * n, 1)
     tiles = {}
     for rows in form.heights:
         tiles[rows] = [micro(m, target, form, rows, form.vectors, False, name)] if form.vectors else []
@@ -250,7 +253,13 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
             depth = f.min(w["k"] - k0, w["kb"])
             steps = depth + 1 >> 1 if t.pairs else depth
             if form.b.startswith("pack"):
-                with f.loop(0, cols, width) as j:
+                first = cols - cols % width if whole_b else f.value(0, "i64")
+                if whole_b:
+                    with f.loop(0, first, width) as j:
+                        src, to = f.gep(memory, b0, j + k0 * w["bk"]), f.gep(element, bp, j * steps)
+                        one = f.value(1, "i64")
+                        f.call("void", f"{name}_pack_whole", to, one, src, one, depth, w["bk"])
+                with f.loop(first, cols, width) as j:
                     for v in range(width // n):
                         count = cols - j - v * n
                         with f.when(count > 0):
