@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share two cores
 os.environ.setdefault("FLAMBEAU_STRICT", "1")  # a mistake of the compiler's is no slow success
+os.environ.setdefault("FLAMBEAU_REMEMBER", "0")  # tests are of captures, not of those of the last run
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 

@@ -155,6 +155,7 @@ def _function(tr: Tracer, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     source = tr.source_of(fn)
     if source is not None and not space.startswith("flambeau"):
         tr.guards.identity(tr.sources.attr(source, "__code__"), code)
+    tr.codes[id(code)] = code
     f = frame.Frame(code, fn.__globals__, names, closure(tr, fn))
     f.caller, f.tail = tr.frame, tail and not code.co_flags & 0x20  # a generator is run by whoever advances it
     return frame.run(tr, f)

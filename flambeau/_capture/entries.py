@@ -7,8 +7,6 @@ entries, the most recent first; an entry checks its guards, runs its program and
 from __future__ import annotations
 
 import gc
-import math
-import re
 import sys
 import threading
 import types
@@ -31,6 +29,7 @@ from flambeau._capture import (  # noqa: F401  (flow: fills the table of instruc
     logs,
     mistakes,
     recalled,
+    remembered,
     settings,
     shared,
     stored,
@@ -51,7 +50,7 @@ from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.geometry import Geometry, Wanted
 from flambeau._capture.leaks import leaks
-from flambeau._capture.lent import LEAST, Lend
+from flambeau._capture.lent import Lend, lendable
 from flambeau._capture.mistakes import Expected
 from flambeau._capture.native import Native, step
 from flambeau._capture.program import Program
@@ -83,6 +82,7 @@ class Entry:
 
     def __init__(self, run: Any, text: str, tr: Tracer, program: Program | None, stop: Break | None) -> None:
         self.run, self.text, self.program, self.stop = run, text, program, stop
+        self.made: Any = None  # what `remembered` may keep of it
         self.guards, self.numbers, self.parameters = tr.guards.source_text(), tr.guards.numbers, tr.guards.parameters
         self.tensors = tr.guards.tensors
 
@@ -113,6 +113,7 @@ class Function:
         self.fn, self.backend, self.fullgraph, self.dynamic, self.limit = fn, backend, fullgraph, dynamic, limit
         self.code = fn.__code__
         self.breaks: list[Break] = []
+        self.remembered: set[bytes] = set()  # captures on disk that are among the entries
         self.computes = False  # whether a capture needs the elements of tensors
         self.segments: dict[Any, Segment] = {}
         self.first = self.segments[None] = Segment()
@@ -130,6 +131,7 @@ class Function:
         self.segments.clear()
         self.segments[None] = first
         self.breaks.clear()
+        self.remembered.clear()
 
     # ---- calls ----
 
@@ -233,6 +235,11 @@ class Function:
                 f"'{self.fn.__qualname__}' is captured again: {'; '.join(sorted({f.text for f in failed}))}"
             )
         segment.captures += 1
+        asked = None if _marked(values) else remembered.ask(self, segment, values)
+        found = asked and asked.find(values)
+        if found:
+            segment.entries.insert(0, found[0])
+            return found[1] if found[1] is not REFUSED else _EAGER
         idle = memory.idle()
         collecting = gc.isenabled()
         gc.disable()  # almost all that a capture makes is held until it ends: looking for cycles meanwhile takes as long as the capture
@@ -254,7 +261,12 @@ class Function:
         segment.entries.insert(0, entry)
         if memory.idle() > idle:
             memory.trim()  # what the capture has computed on the way lies there, and will not be wanted again
+        if asked is not None:
+            asked.keep(entry, values)
+        entry.made = None
         result = entry.run(*values)
+        if asked is not None:
+            asked.settle()
         if result is REFUSED:
             return _EAGER
         if type(result) is Failed:  # an assumption does not hold even for the call that made it
@@ -270,6 +282,7 @@ class Function:
                 s = tr.sources
                 tr.register(self.fn, s.const(self.fn))
                 tr.guards.identity(s.attr(s.const(self.fn), "__code__"), self.code)
+                tr.codes[id(self.code)] = self.code
                 names = {n: Pending(v, s.local(n)) for n, v in zip(self.parameters, values, strict=True)}
                 return [Frame(self.code, self.fn.__globals__, names, calls.closure(tr, self.fn))]
 
@@ -422,7 +435,7 @@ class Function:
         counted: list[str] = []  # versions of what the program writes
         if not live:
             tr.recorder.lines = again.repeated(tr.recorder.lines)
-        lent = {} if live or tr.symbols is not None else _lent(tr, replay, [leave, *replay.build, *replay.effects])
+        lent = {} if live or tr.symbols is not None else lendable(tr, replay, [leave, *replay.build, *replay.effects])
         made = Program(tr.recorder, replay.outputs, live, tuple(lent))
         if tr.symbols is not None:
             tr.symbols.closed = True
@@ -479,7 +492,10 @@ class Function:
         tr.guards.scope.update(names)
         run = build("entry", text, tr.guards.scope, kept=True)
         counters["frames"].update(total=1, ok=1)
-        return Entry(run, text, tr, program, stopped)
+        entry = Entry(run, text, tr, program, stopped)
+        if native is not None and program is not None and program.atoms is None and not (live or failures or stopped):
+            entry.made = tr, program
+        return entry
 
 
 def _never(code: types.CodeType) -> str:
@@ -540,27 +556,6 @@ def _overlap(tr: Tracer, program: Program, written: dict[int, int]) -> bool:
     now = shared.overlapping([a for _, _, a in into], [a for _, _, a in others])
     tr.guards.overlap([source for _, source, _ in into], [source for _, source, _ in others], now)
     return now
-
-
-def _lent(tr: Tracer, replay: Replay, text: list[str]) -> dict[int, str]:
-    """Results that become gradients, in place of others perhaps, which nothing else needs: the variables that hold these, or None."""
-    found: dict[int, str] = {}
-    inputs = {id(x) for _, _, x in tr.recorder.inputs}
-    sizes = {n: math.prod(replay.outputs[n].sample[0]) * replay.outputs[n].sample[1].itemsize for n in replay.replaced}
-    if max(sizes.values(), default=0) < LEAST:
-        return found
-    used = set(re.findall(r"\w+", "\n".join(text)))
-    for n, (t, old) in replay.replaced.items():
-        owner = tr.source_of(t)
-        if owner is None or id(old) in inputs:
-            continue
-        source = tr.sources.attr(owner, "_grad")
-        if not tr.guards.fresh(source):
-            continue
-        ref = tr.guards.ref(source)
-        if ref not in used:
-            found[n] = ref
-    return found
 
 
 _EAGER: Any = object()

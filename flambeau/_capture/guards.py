@@ -44,6 +44,9 @@ class Guards:
         self.arrays: dict[str, str] = {}  # a tensor -> its array
         self.typed: list[tuple[str, str, Source]] = []  # types of what constant objects hold: (variable, type, source)
         self.scope: dict[str, Any] = {"ndarray": np.ndarray, "alike": alike, "MISSING": Failed("something is missing")}
+        self.members: dict[
+            str, tuple[str, str]
+        ] = {}  # constants that classes define -> the class, and under which name
         self.parameters = parameters
         self.spelled = {p: spelled(p) for p in parameters}  # as the text calls them
         self._names: dict[int, str] = {}
@@ -288,6 +291,7 @@ class Guards:
         if self.once("class", id(cls), name):
             c = self.constant(cls)
             self.watch(c, "class")
+            self.members.setdefault(self.constant(value), (c, name))
             self.check(
                 f"{c}.{name}{through} is not {self.constant(value)}",
                 f"{cls.__qualname__}.{name} was redefined",
@@ -313,6 +317,7 @@ class Guards:
                     f"{name!r} in {self.constant(base)}.__dict__", f"{base.__qualname__} has no {name}", None, False
                 )
             c, v = self.constant(owner), self.constant(value)
+            self.members.setdefault(v, (c, name))
             self.watch(c, "class")
             self.check(
                 f"{c}.__dict__.get({name!r}) is not {v}", f"{owner.__qualname__}.{name} was redefined", None, False

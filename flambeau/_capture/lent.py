@@ -7,6 +7,8 @@ in the end the new gradients lie in it. A gradient that somebody else holds, or 
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -52,6 +54,27 @@ def empty(shape: tuple[int, ...], d: np.dtype[Any], strides: tuple[int, ...]) ->
     """An array that lies so."""
     a = np.empty(shape, d)
     return a if a.strides == strides else np.ndarray(shape, d, np.empty(a.nbytes, np.uint8), 0, strides)
+
+
+def lendable(tr: Any, replay: Any, text: list[str]) -> dict[int, str]:
+    """Results that become gradients, in place of others perhaps, which nothing else needs: the variables that hold these, or None."""
+    found: dict[int, str] = {}
+    inputs = {id(x) for _, _, x in tr.recorder.inputs}
+    sizes = {n: math.prod(replay.outputs[n].sample[0]) * replay.outputs[n].sample[1].itemsize for n in replay.replaced}
+    if max(sizes.values(), default=0) < LEAST:
+        return found
+    used = set(re.findall(r"\w+", "\n".join(text)))
+    for n, (t, old) in replay.replaced.items():
+        owner = tr.source_of(t)
+        if owner is None or id(old) in inputs:
+            continue
+        source = tr.sources.attr(owner, "_grad")
+        if not tr.guards.fresh(source):
+            continue
+        ref = tr.guards.ref(source)
+        if ref not in used:
+            found[n] = ref
+    return found
 
 
 def drop(*arrays: Any) -> None:

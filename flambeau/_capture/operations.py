@@ -214,6 +214,7 @@ def iterate(tr: Tracer, x: Any) -> Any:
     if isinstance(fn, types.FunctionType):
         return x if getattr(x, "traced_iterator", False) else tr.call(tr.load_attr(x, "__iter__"), (), {})
     if isinstance(x, (dict, *LISTS, *SETS)):
+        tr.unordered |= isinstance(x, SETS)
         tr.scan(x)
         return iter(x)
     if isinstance(x, (str, bytes, range, *_VIEWS)):

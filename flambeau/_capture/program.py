@@ -172,11 +172,9 @@ def _module(lines: list[Value], inputs: list[tuple[Any, Value, Any]], outputs: l
     graph = Graph()
     nodes: dict[int, Any] = {}
     constants: dict[str, Any] = {}
-    taken: dict[str, int] = {}  # names are cut short: the same one may come again
-    for source, v, x in inputs:
-        name = _name(source.spoken())
-        taken[name] = taken.get(name, -1) + 1
-        node = graph.placeholder(f"{name}_{taken[name]}" if taken[name] else name)
+    names = placed([source.spoken() for source, _, _ in inputs])
+    for name, (source, v, x) in zip(names, inputs, strict=True):
+        node = graph.placeholder(name)
         if isinstance(x, Tensor):
             node.meta["val"] = described(v.sample)
         else:
@@ -243,6 +241,16 @@ def described(sample: Any) -> Any:
     if needs:
         t._node = AccumulateGrad(t)
     return t
+
+
+def placed(spoken: list[str]) -> list[str]:
+    """The names of a graph's inputs."""
+    taken: dict[str, int] = {}  # names are cut short: the same one may come again
+    found = []
+    for name in map(_name, spoken):
+        taken[name] = taken.get(name, -1) + 1
+        found.append(f"{name}_{taken[name]}" if taken[name] else name)
+    return found
 
 
 def _name(spoken: str) -> str:

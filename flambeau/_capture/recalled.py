@@ -12,7 +12,7 @@ from flambeau._backends.cpu.engine import engine
 from flambeau._capture import settings, stored
 from flambeau._capture.assembly import Blueprint
 from flambeau._capture.program import Program
-from flambeau._capture.stored import Strange, array_constant, parts_of, plain, words
+from flambeau._capture.stored import Strange, array_constant, plain, words
 from flambeau._eager import large
 from flambeau._ground import dumps
 from flambeau._tensor import Tensor
@@ -47,9 +47,14 @@ def key(program: Program) -> list[tuple[str, Any]] | None:
     if dumps.anything() or settings.cache_tag() is None:
         return None
     try:
-        return parts_of(lines(program), [x for _, _, x in program.inputs], program.lent)
+        return stored.keyed(text(program))
     except (Strange, ValueError):
         return None
+
+
+def text(program: Program) -> bytes:
+    """What the key is of."""
+    return stored.text_of(lines(program), [x for _, _, x in program.inputs], program.lent)
 
 
 def lines(program: Program) -> list[Any]:

@@ -76,7 +76,16 @@ def key(gm: GraphModule, examples: Sequence[Any]) -> list[tuple[str, Any]] | Non
 
 
 def parts_of(lines: list[Any], examples: Sequence[Any], lent: tuple[int, ...]) -> list[tuple[str, Any]]:
-    text = marshal.dumps((lines, [_input(x) for x in examples], lent), 2)  # 2: equal values are equal bytes
+    return keyed(text_of(lines, examples, lent))
+
+
+def text_of(lines: list[Any], examples: Sequence[Any], lent: tuple[int, ...]) -> bytes:
+    """A graph, as bytes that are equal where graphs are."""
+    return marshal.dumps((lines, [_input(x) for x in examples], lent), 2)  # 2: equal values are equal bytes
+
+
+def keyed(text: bytes) -> list[tuple[str, Any]]:
+    """The key of such a text."""
     parts = [
         ("program", text),
         ("default dtype", get_default_dtype().name),

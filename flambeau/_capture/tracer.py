@@ -127,6 +127,8 @@ class Tracer:
         self.variables: list[frozenset[Any]] = []  # what transforms that are running differentiate with respect to
         self.said: list[str] = []  # lines that give warnings again, in order
         self.nested = 0  # how many more blocks of autocast are open than were at the start
+        self.unordered = False  # whether a set was gone through, whose order is another one in each process
+        self.codes: dict[int, types.CodeType] = {}  # of the functions that were followed
         self.casts: dict[int, Any] = {}  # those that autocast remembered before
 
     def keep(self, x: Any) -> None:

@@ -40,6 +40,7 @@ TABLE = {
         Flag("cache_dir", str, "", "Where compiled kernels are kept; empty means the user's cache directory."),
         Flag("cache_size_mb", int, 512, "Above this size the oldest compiled kernels are deleted."),
         Flag("assert_cached", bool, False, "Make any compilation an error: proves that a program is warm."),
+        Flag("remember", bool, True, "Keep captures on disk: the next process interprets nothing that is as it was."),
         Flag("num_threads", int, 0, "Threads for native kernels; 0 means one for each core."),
         Flag("strict", bool, False, "Raise the compiler's own mistakes, which else are a warning and cost speed only."),
         Flag("logs", str, "", "Comma-separated stages to print, those of `_ground/dumps.py`."),
