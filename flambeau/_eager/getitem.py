@@ -559,10 +559,9 @@ def _as_value(value: Any, a: Any) -> Any:
         raise RuntimeError(
             f"value cannot be converted to type {'float' if a.dtype.itemsize == 4 else 'double'} without overflow"
         )
-    if isinstance(value, float) and a.dtype.kind in "iu":
-        value = int(value)
     if a.dtype.kind in "iu":
-        dtypes.check_fits(value, dtypes.of(a.dtype))
+        dtypes.check_fits(value, dtypes.of(a.dtype), True)
+        value = int(value) if isinstance(value, float) else value
     return np.array(value).astype(a.dtype) if a.dtype.kind != "V" or not a.dtype.fields else np.array(value)
 
 

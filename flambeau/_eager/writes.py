@@ -35,7 +35,7 @@ def write(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         warn_overlap(target._a, f"{op.aten}_", op.expanded)
     elif not op.expanded:
         check_overlap(target._a)
-    tracked = STATE.grad and op.differentiable and target._a.dtype.kind in "fcV" and record.any_history(op, values)
+    tracked = STATE.grad and op.leaves_trace and target._a.dtype.kind in "fcV" and record.any_history(op, values)
     if STATE.grad and (
         tracked or target._node is not None or (target._base is not None and node_of(target._base) is not None)
     ):

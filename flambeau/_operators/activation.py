@@ -226,6 +226,12 @@ def threshold(k: Kernel[T], input: T, threshold: Scalar, value: Scalar) -> T:
     return k.where(k.le(input, k.like(threshold, input)), k.like(value, input), input)
 
 
+@threshold.errors
+def _(input: Any, threshold: Any, value: Any) -> None:
+    check_fits(threshold, input.dtype, True)
+    check_fits(value, input.dtype, True)
+
+
 threshold.derivative(input=lambda k, g, input, threshold: _unless(k, k.le(input, k.like(threshold, input)), g))
 
 
@@ -347,6 +353,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     "rrelu_with_noise(Tensor self, Tensor(b!) noise, Scalar lower=0.125, Scalar upper=0.33333333333333331, bool training=False, Generator? generator=None)",
     namespace="nn",
     variants=("function", "inplace"),
+    fixed=("noise",),
 )
 def rrelu_with_noise(
     input: Tensor,
@@ -359,6 +366,10 @@ def rrelu_with_noise(
     """`rrelu`, with the slopes left in `noise`."""
     if lower > upper:  # type: ignore[operator]
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
+    if noise.shape != input.shape:
+        raise RuntimeError(
+            f"noise tensor shape must match self tensor shape. Got self.shape = {list(input.shape)} noise.shape = {list(noise.shape)}"
+        )
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
     falling = input.detach().le(0)  # only these take random numbers: doubles, one after another

@@ -16,7 +16,7 @@ def _comparison(word: str, doc: str, aliases: tuple[str, ...]) -> Op:
         return getattr(k, word)(input, other)
 
     body.__name__, body.__doc__ = word, doc
-    return pointwise(
+    made = pointwise(
         f"{word}.Tensor",
         f"{word}.Scalar",
         variants=ALL_FORMS,
@@ -25,6 +25,7 @@ def _comparison(word: str, doc: str, aliases: tuple[str, ...]) -> Op:
         differentiable=False,
         lacks=() if word in ("eq", "ne") else ("uc", f"{word}_cpu"),
     )(body)
+    return made.vjp(input=lambda g: g.new_zeros(g.shape), other=lambda g: g.new_zeros(g.shape))  # in place
 
 
 eq = _comparison("eq", "Whether input equals other.", ())

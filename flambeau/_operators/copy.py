@@ -169,7 +169,7 @@ def _(input: Any, value: Any) -> None:
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
     if hasattr(value, "_a") and value._a.dtype.kind == "c" and input._a.dtype.kind != "c":
         warn_once(DISCARDS)
-    check_fits(value, input.dtype)
+    check_fits(value, input.dtype, True)
 
 
 @fill.into

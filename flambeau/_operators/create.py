@@ -58,7 +58,7 @@ def filled(k: Any, size: Any, value: Any, d: dtype) -> Any:
 
 def wrapped(value: Any, d: dtype) -> Any:
     """A number as an unsigned dtype holds it: negative ones count from the top."""
-    check_fits(value, d)
+    check_fits(value, d, True)
     if d.kind == "i" and not d.is_signed and isinstance(value, (int, float)) and value < 0:
         return int(value) % (1 << 8 * d.itemsize)
     return value
@@ -185,7 +185,7 @@ def full_like(
     k: Kernel[T], input: T, fill_value: Scalar, *, dtype: DType | None = None, memory_format: MemoryFormat | None = None
 ) -> T:
     """One value in a tensor of `input`'s sizes and dtype."""
-    check_fits(fill_value, own(input, dtype))
+    check_fits(fill_value, own(input, dtype), True)
     return _as(k, input, number(fill_value), dtype, memory_format)
 
 
@@ -210,7 +210,7 @@ def new_ones(k: Kernel[T], input: T, size: Shape, *, dtype: DType | None = None)
 @op("new_full", promote="none", variants=NEW, differentiable=False)
 def new_full(k: Kernel[T], input: T, size: ShapeList, fill_value: Scalar, *, dtype: DType | None = None) -> T:
     """One value in a tensor of this tensor's dtype."""
-    check_fits(fill_value, own(input, dtype))
+    check_fits(fill_value, own(input, dtype), True)
     return filled(k, size, number(fill_value), own(input, dtype))
 
 

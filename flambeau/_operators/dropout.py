@@ -38,7 +38,7 @@ def _alpha(input: Tensor, p: float, train: bool, feature: bool) -> Tensor:
     if p == 0 or not train or not input.numel():
         return input
     if p == 1:
-        return input * 0.0
+        return input * 0
     alpha = 1.7580993408473766  # scale * alpha of SELU
     noise = _noise(input, p, feature)
     a = 1.0 / ((alpha * alpha * p + 1) * (1 - p)) ** 0.5

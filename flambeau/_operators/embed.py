@@ -79,7 +79,15 @@ def embedding_renorm(k: Kernel[T], input: T, indices: Index, max_norm: float, no
     return changed(k, "renorm_rows", input, indices, limit=max_norm, p=norm_type)
 
 
-embedding_renorm.errors(lambda input, indices, max_norm, norm_type: _check_indices(indices, 2, "embedding_renorm_"))
+@embedding_renorm.errors
+def _(input: Any, indices: Any, max_norm: float, norm_type: float) -> None:
+    _check_indices(indices, 2, "embedding_renorm_")
+    if input._a.dtype.kind in "biu":
+        raise RuntimeError(
+            f"norm(): input dtype should be either floating point or complex. Got {SPOKEN[input.dtype]} instead."
+        )
+
+
 writes(embedding_renorm)
 MODES = {0: "sum", 1: "mean", 2: "max"}
 

@@ -270,7 +270,7 @@ def _(input: Any, dim: int, index: Any, value: Any) -> None:
         )
     if not input.is_complex() and (isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())):
         raise RuntimeError("index_fill_(): Converting complex Scalar to non-complex type is not supported")
-    check_fits(value, input.dtype)
+    check_fits(value, input.dtype, True)
 
 
 writes(index_fill, apart=3)
@@ -454,7 +454,7 @@ def _(input: Any, mask: Any, value: Any) -> None:
             f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
         )
     broadcast(mask.shape, input.shape)
-    check_fits(value, input.dtype)
+    check_fits(value, input.dtype, True)
     given = isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())
     if given and not input.is_complex():
         raise RuntimeError(

@@ -49,13 +49,14 @@ def _(k, input, target, reduction=1):  # type: ignore[no-untyped-def]
 
 def _mse_vjp(g: Tensor, input: Tensor, target: Tensor, reduction: int) -> Tensor:
     d = input - target
-    return d * (g * (2.0 / max(d.numel(), 1) if reduction == 1 else 2.0))
+    return (d * (g * (2.0 / max(d.numel(), 1) if reduction == 1 else 2.0))).contiguous()
 
 
 def _mse_arrays(k: Any, g: Any, input: Any, target: Any, reduction: int) -> Any:
     d = input - target
     factor = g * g.dtype.type(2.0 / max(d.size, 1) if reduction == 1 else 2.0)
-    return k.xp.multiply(d, factor, out=d if factor.dtype is d.dtype and d.ndim else None)
+    out = k.xp.multiply(d, factor, out=d if factor.dtype is d.dtype and d.ndim else None)
+    return out if out.flags.c_contiguous else out.copy("C")
 
 
 mse_loss.vjp(input=_mse_vjp, target=lambda g, input, target, reduction: -_mse_vjp(g, input, target, reduction))
@@ -164,7 +165,7 @@ def binary_cross_entropy_with_logits(
 @op(
     "nll_loss_forward",
     namespace="nn",
-    variants=("function",),
+    variants=(),
     outputs=("output", "total_weight"),
     fixed=("weight",),
 )

@@ -465,6 +465,11 @@ class Op:
         return any(p.name == "generator" for p in self.params)
 
     @property
+    def leaves_trace(self) -> bool:
+        """Whether a write in place is part of a graph: also that of truth values, which no gradient passes (its rules say zero)."""
+        return self.differentiable or bool(self.rules)
+
+    @property
     def tensors(self) -> tuple[str, ...]:
         """Names of the parameters that hold one tensor."""
         return tuple(p.name for p in self.params if p.is_tensor)

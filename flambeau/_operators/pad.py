@@ -40,7 +40,7 @@ constant_pad_nd.vjp(input=lambda g, pad: constant_pad_nd(g, [-whole(n) for n in 
 def _(input: Tensor, pad: Shape, value: Scalar) -> None:
     if len(pad) % 2:
         raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
-    check_fits(value, input.dtype)
+    check_fits(value, input.dtype, True)
     if input.ndim * 2 < len(pad):
         raise RuntimeError(
             "Length of pad should be no more than twice the number of dimensions of the input. Pad length is "

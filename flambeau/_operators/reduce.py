@@ -303,10 +303,10 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
     a.errors(_nonempty(word))
 
     def refuse(input: Any, dim: int, keepdim: bool) -> None:
+        if input.is_complex():
+            raise RuntimeError(f"{word}(): does not support complex input")
         if not input.ndim:
             wrap_dim(dim, 0)
-        elif input.is_complex():
-            raise RuntimeError(f"{word}(): does not support complex input")
         else:
             _refuse_empty(input, dim, word)
 

@@ -96,7 +96,7 @@ def _(input: Any, dim: int, index: Any, src: Any, reduce: Any) -> None:
     if reduce not in (None, "add", "multiply"):
         raise RuntimeError("reduce argument must be either add or multiply.")
     _fits("scatter", input, dim, index, src if hasattr(src, "_a") else None)
-    check_fits(src, input.dtype)
+    check_fits(src, input.dtype, True)
     if hasattr(src, "_a") and src._a.dtype != input._a.dtype:
         raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
 
@@ -129,7 +129,7 @@ def _(input: Any, dim: int, index: Any, value: Any, reduce: Any) -> None:
     if reduce not in (None, "add", "multiply"):
         raise RuntimeError("reduce argument must be either add or multiply.")
     _fits("scatter", input, dim, index)
-    check_fits(value, input.dtype)
+    check_fits(value, input.dtype, True)
 
 
 writes(scatter_value)

@@ -169,8 +169,8 @@ def where(k: Kernel[T], condition: Mask, input: N, other: N) -> T:
 
 
 where.vjp(
-    input=lambda g, condition: g.masked_fill(condition.logical_not(), 0.0),
-    other=lambda g, condition: g.masked_fill(condition.bool(), 0.0),
+    input=lambda g, condition: where(condition, g, 0.0),
+    other=lambda g, condition: where(condition, 0.0, g),
 )
 
 

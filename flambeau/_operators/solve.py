@@ -360,6 +360,12 @@ def _tolerances(A: Any, atol: Any, rtol: Any) -> tuple[Any, Any]:
     return made(atol), made(rtol)
 
 
+def _no_complex(name: str, **tolerances: Any) -> None:
+    for which, v in reversed(tolerances.items()):
+        if isinstance(v, Tensor) and v.is_complex():
+            raise RuntimeError(f"torch.{name}: {which} tensor of complex type is not supported. Got {SPOKEN[v.dtype]}")
+
+
 def _largest(A: Any, hermitian: bool) -> tuple[Any, Any]:
     S = factor._linalg_eigh(A)[0].abs() if hermitian else factor._svdvals(A)
     return S, (S.amax(-1) if S.shape[-1] else S.new_zeros(S.shape[:-1]))
@@ -387,6 +393,7 @@ def linalg_pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: 
         )
     if A.numel() == 0:
         return still(A).mT.clone() if A.requires_grad else A.new_empty((*A.shape[:-2], A.shape[-1], A.shape[-2]))
+    _no_complex("linalg.pinv", rcond=rcond, atol=atol, rtol=rtol)
     low, part = _tolerances(
         A, 0.0 if rcond is not None and atol is None else atol, rcond if rcond is not None else rtol
     )
@@ -417,6 +424,7 @@ def linalg_matrix_rank(
     factor.matrices("linalg.svd", A, "linalg_svd_cpu")
     if A.numel() == 0:
         return A.new_zeros(A.shape[:-2]).long()
+    _no_complex("linalg.matrix_rank", atol=tol if tol is not None else atol, rtol=rtol)
     S, largest = _largest(A, hermitian)
     low, part = _tolerances(A, tol if tol is not None else atol, 0.0 if tol is not None else rtol)
     return ((part * largest).maximum(low).unsqueeze(-1) < S).sum(-1)

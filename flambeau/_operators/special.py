@@ -151,8 +151,18 @@ def igammac(k: Kernel[T], input: T, other: T) -> T:
     return k.library("scipy_special", input, other, routine="gammaincc")
 
 
-igamma.vjp(other=lambda g, input, other: g * ((input - 1) * other.log() - other - input.lgamma()).exp())
-igammac.vjp(other=lambda g, input, other: -g * ((input - 1) * other.log() - other - input.lgamma()).exp())
+def _no_order(name: str) -> Any:
+    raise NotImplementedError(f"the derivative for '{name}: input' is not implemented.")
+
+
+igamma.vjp(
+    input=lambda g: _no_order("igamma"),
+    other=lambda g, input, other: g * ((input - 1) * other.log() - other - input.lgamma()).exp(),
+)
+igammac.vjp(
+    input=lambda g: _no_order("igammac"),
+    other=lambda g, input, other: -g * ((input - 1) * other.log() - other - input.lgamma()).exp(),
+)
 
 
 @op("special_zeta", "special_zeta.self_scalar", "special_zeta.other_scalar", promote="float", namespace="special", variants=FUNCTION_OUT,

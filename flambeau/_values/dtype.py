@@ -138,9 +138,9 @@ _C_FLOATS = {d: (name, float(ml_dtypes.finfo(d.np).max)) for d, name in (
     (float16, "c10::Half"), (bfloat16, "c10::BFloat16"), (float32, "float"))}  # fmt: skip
 
 
-def check_fits(value: object, d: dtype) -> None:
+def check_fits(value: object, d: dtype, stored: bool = False) -> None:
     """Refuse a Python number that is to be stored and does not fit: an integer as an integer dtype (unsigned ones count down from
-    the top), a finite number as a floating one.
+    the top), a finite number as a floating one; `stored`: nor a floating one as an integer dtype, whose elements it becomes.
 
     (As an operand of arithmetic an integer wraps around, and a number becomes infinite.)
     """
@@ -154,9 +154,10 @@ def check_fits(value: object, d: dtype) -> None:
         low = -high
         if value in (math.inf, -math.inf) or value != value:
             return
-    elif kind is int and d in _C_INTEGERS:
+    elif d in _C_INTEGERS and (kind is int or stored):
         name = _C_INTEGERS[d]
         low, high = storable(d)
+        low = max(low, 0) if kind is float and not d.is_signed else low
     else:
         return
     if not low <= value <= high:  # type: ignore[operator]

@@ -47,7 +47,7 @@ def check_apart(a: Any, sources: Any, elementwise: bool) -> None:
             and (x is not a or not elementwise)
             and (x is a or ((a.base is not None or x.base is not None) and np.may_share_memory(a, x)))
         ):
-            if not (elementwise and are_same(a, x)) and _dense(a) and _dense(x):
+            if x is a or (not (elementwise and are_same(a, x)) and _dense(a) and _dense(x)):
                 raise RuntimeError(
                     "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
                     "Please clone() the tensor before performing the operation."

@@ -366,7 +366,7 @@ def _in_place(op: Op, values: Any, level: Level) -> Any:
         raise Unbatched(_unbatched(op, values, target, level), target)
     if op.draws and level.randomness == "same":
         return _same_numbers(op, values, target, level)
-    tracked = STATE.grad and op.differentiable and record.any_history(op, values)
+    tracked = STATE.grad and op.leaves_trace and record.any_history(op, values)
     if STATE.grad and (tracked or node_of(target) is not None):
         views.check_writable(target)
     old = None
