@@ -90,7 +90,8 @@ class UntypedStorage(_Casts):
     device: devices.device
     is_sparse = is_sparse_csr = False
 
-    def __init__(self, *args: Any, device: Any = "cpu") -> None:
+    def __init__(self, *args: Any, size: int | None = None, device: Any = "cpu") -> None:
+        args = args if size is None else (*args, size)
         self.device = devices.device(device)
         if len(args) > 1:
             raise TypeError(f"torch.UntypedStorage(): takes at most 1 positional argument, but {len(args)} were given")

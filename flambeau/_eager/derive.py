@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 from flambeau._eager import planned  # noqa: F401  (the general lane asks it first)
-from flambeau._eager.flat_heads import numpy_names, python_types, reserved_names, told
+from flambeau._eager.flat_heads import numpy_names, out_dtype, python_types, reserved_names, spoken_names, told
 from flambeau._eager.flat_pointwise import inplace_lane, pointwise
 from flambeau._eager.flat_structured import composite, structured, write_lane
 from flambeau._eager.flat_text import SCOPE, as_tuple, bind, header
@@ -32,7 +32,7 @@ def function(op: Op) -> Any:
     if made is None:
         text = {"pointwise": pointwise, "op": structured, "composite": composite}[op.kind](op)
         text = told(op, reserved_names(op, _older_form(op, text, False)))
-        text = python_types(op, numpy_names(op, text))
+        text = python_types(op, numpy_names(op, out_dtype(op, spoken_names(op, text))))
         made = _functions[op] = _finish(op, build(op.name, text, SCOPE))
     return made
 

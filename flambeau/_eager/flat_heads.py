@@ -4,10 +4,13 @@ Python's types for dtypes."""
 from __future__ import annotations
 
 from keyword import iskeyword
+from typing import Any
 
 from flambeau._eager.flat_text import as_tuple, bind, plain_default
+from flambeau._eager.readings import refusal
 from flambeau._operators.kinds import NUMPY_NAMES
 from flambeau._operators.op import REQUIRED, Op
+from flambeau._values.dtype import dtype
 
 
 def numpy_names(op: Op, text: str) -> str:
@@ -52,6 +55,49 @@ def told(op: Op, text: str) -> str:
         if wrong:
             lines_.append(f"    elif {' or '.join(wrong)}: {refused}")
     return "\n".join([head, doc, *lines_, rest])
+
+
+def spoken_names(op: Op, text: str) -> str:
+    """A parameter that takes what overloads have under several names may be given by each of these."""
+    for name, names in op.spoken.items():
+        head, doc, rest = text.split("\n", 2)
+        head = head.replace(f", {name},", f", {name}=MISSING,").replace(f", {name})", f", {name}=MISSING)")
+        given = ", ".join(f"{other}=MISSING" for other in names)
+        head = head[:-2] + (f", {given}):" if "*" in head else f", *, {given}):")
+        lines_ = [f"    if {name} is MISSING:"]
+        lines_ += [f"        if {other} is not MISSING: {name} = {other}" for other in names]
+        lines_ += [f"        if {name} is MISSING: alone({bind(op, 'OP', op)}, {as_tuple(op)})",
+                   f"    elif {' or '.join(f'{other} is not MISSING' for other in names)}: alone({bind(op, 'OP', op)}, {as_tuple(op)})"]  # fmt: skip
+        text = "\n".join([head, doc, *lines_, rest])
+    return text
+
+
+def out_dtype(op: Op, text: str) -> str:
+    """The dtype of a product that is wider than its operands: PyTorch has it on accelerators."""
+    if not op.widens:
+        return text
+    head, doc, rest = text.split("\n", 2)
+    out = ", out" if "out=None" in head else ""
+    head = head[:-2] + ", out_dtype=MISSING):" if "*older" in head else head.replace(", *,", ", out_dtype=MISSING, *,")
+    line = f"    if out_dtype is not MISSING: return {bind(op, 'WIDENED', widened)}({bind(op, 'OP', op)}, {as_tuple(op)}, out_dtype{out})"
+    return "\n".join([head, doc, line, rest])
+
+
+def widened(op: Op, values: tuple[Any, ...], d: Any, out: Any = None) -> Any:
+    """A product in a dtype that is asked for: of meta tensors alone."""
+    if not isinstance(d, dtype):
+        names = [p.name for p in op.params if not p.keyword]
+        raise TypeError(
+            f"{op.name}() received an invalid combination of arguments - got ({'Tensor, ' * len(names)}out_dtype={type(d).__name__}), "
+            "but expected one of:\n"
+            + "".join(f" * ({', '.join(f'Tensor {n}' for n in names)}{more}, *, Tensor out = None)\n" for more in ("", ", torch.dtype out_dtype"))
+        )  # fmt: skip
+    if not values[0].is_meta:
+        raise refusal(f"{op.name}.dtype" + "_out" * (out is not None), "CPU", "dtypes")
+    return op(
+        *values[: len(op.params) - len(op.keywords)],
+        **dict(zip(op.keywords, values[-len(op.keywords) :], strict=False)),
+    ).to(d)
 
 
 def reserved_names(op: Op, text: str) -> str:

@@ -56,7 +56,9 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
                   *(["dtype is None"] if meet and any(p.name == "dtype" for p in op.params) else [])]  # fmt: skip
     conditions += without_history(op)
     text = [f"    if {' and '.join(conditions)}:", f"        a{at} = {leader.name}._a", f"        d = a{at}.dtype"]
-    floating = "(d is F32 or d is F64 or d in HALVES)" if op.halves else "(d is F32 or d is F64)"
+    floating = (
+        f"(d is F32 or d is F64 or d in HALVES and type(a{at}) is ndarray)" if op.halves else "(d is F32 or d is F64)"
+    )
     ok = [floating] if meet else [f"type(a{at}) is ndarray"]
     if (op.lacks or op.real) and not meet:
         ok.append(known(op, "d"))

@@ -195,7 +195,16 @@ matmul.known_as("MmBackward0", inside=called).vjp(
 )
 
 
-@op("mm", variants=OUT, exact=True, takes_float8=True, lacks=("buC", "addmm_impl_cpu_"), halves=True, autocast="lower")
+@op(
+    "mm",
+    variants=OUT,
+    exact=True,
+    takes_float8=True,
+    lacks=("buC", "addmm_impl_cpu_"),
+    halves=True,
+    autocast="lower",
+    widens=True,
+)
 def mm(k: Kernel[T], input: T, mat2: T) -> T:
     """The product of two matrices.
 
@@ -228,7 +237,7 @@ def _(input: Any, mat2: Any) -> None:
 mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
 
 
-@op("bmm", variants=OUT, exact=True, lacks=("buC", "bmm"), halves=True, autocast="lower")
+@op("bmm", variants=OUT, exact=True, lacks=("buC", "bmm"), halves=True, autocast="lower", widens=True)
 def bmm(k: Kernel[T], input: T, mat2: T) -> T:
     """The products of two batches of matrices."""
     return k.matmul(input, mat2)
@@ -394,6 +403,7 @@ def _times(g: Any, v: Any) -> Any:
     lacks=("buC", "addmm_impl_cpu_"),
     halves=True,
     autocast="lower",
+    widens=True,
 )
 def addmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (mat1 @ mat2)."""
@@ -510,7 +520,7 @@ addr.vjp(
 )
 
 
-@op("baddbmm", variants=ALL_FORMS, lacks=("buC", "baddbmm"), halves=True, autocast="lower")
+@op("baddbmm", variants=ALL_FORMS, lacks=("buC", "baddbmm"), halves=True, autocast="lower", widens=True)
 def baddbmm(k: Kernel[T], input: T, batch1: T, batch2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """beta * input + alpha * (batch1 @ batch2)."""
     return _blend(k, input, k.matmul(batch1, batch2), beta, alpha)

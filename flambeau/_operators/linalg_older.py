@@ -177,9 +177,9 @@ def _lu_with_info(input: Tensor, pivot: bool = True, check_errors: bool = True) 
 
 
 @composite("lu", variants=("function", "method"))
-def lu(input: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
+def lu(A: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
     """The packed factors of A = P @ L @ U and the row exchanges. Superseded by `linalg.lu_factor`."""
-    found = _lu_with_info(input, pivot, not get_infos)
+    found = _lu_with_info(A, pivot, not get_infos)
     found = found if get_infos else (found[0], found[1])
     if out is None:
         return found

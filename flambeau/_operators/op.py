@@ -150,6 +150,7 @@ class Op:
             them, its name follows after a colon: "running_mean:native_batch_norm".
         counted: how often PyTorch writes the result in place while it makes it, which `_version` shows: an expression of Python's in the
             names of the parameters, which are tensors.
+        widens: it has an overload with an `out_dtype`, for accelerators and meta tensors.
         real: no gradient is defined where results are complex.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
     """
@@ -166,7 +167,7 @@ class Op:
                  unnamed: bool = False, by_data: str = "", number_first: bool = False,
                  expanded: bool | str = False, short: tuple[float, ...] = (), autocast: str = "",
                  takes_float8: bool = False, onto: bool = False, fixed: tuple[str, ...] = (),
-                 real: bool = False, counted: str = "") -> None:  # fmt: skip
+                 real: bool = False, counted: str = "", widens: bool = False) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -187,7 +188,7 @@ class Op:
         self.alias, self.unnamed = alias or view, unnamed
         self.single, self.scalar = single, scalar
         self.fixed = {name: by for name, _, by in (f.partition(":") for f in fixed)}
-        self.real, self.counted = real, counted
+        self.real, self.counted, self.widens = real, counted, widens
         self.by_data, self.number_first, self.expanded = by_data, number_first, expanded
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)
@@ -408,6 +409,17 @@ class Op:
             elif kind in _USUAL and none in ("", "None"):
                 found.append((i, _USUAL[kind] + ((type(None),) if none or p.default is None else ())))
         return tuple(found)
+
+    @cached_property
+    def spoken(self) -> dict[str, tuple[str, ...]]:
+        """The names that schemas have for parameters in which a body takes several kinds of argument (`sections` and `indices` of `hsplit`)."""
+        forms = [list(_written(text)) for text in self.schemas.values()]
+        found: dict[str, tuple[str, ...]] = {}
+        for i, p in enumerate(self.params):
+            if p.note == "Any" and not p.keyword and not any(p.name in form for form in forms):
+                names = dict.fromkeys(form[i] for form in forms if i < len(form))
+                found |= {p.name: tuple(names)} if names and "*" not in names else {}
+        return found
 
     @cached_property
     def forms(self) -> tuple[dict[str, str], ...]:

@@ -1,5 +1,7 @@
 """Tensors without data, as models are made of before their weights are there: what is written into them, and indexing."""
 
+import pytest
+
 
 def test_writing_data_into_them(agree):
     def program(t):
@@ -31,5 +33,23 @@ def test_indexing(agree):
             x[:, [0, 0, 2]],
         )
         return [(tuple(y.shape), str(y.device)) for y in views]
+
+    agree(program)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_products_of_halves(agree, dtype):
+    def program(fl):
+        m, n = (fl.ones(*s, dtype=getattr(fl, dtype), device="meta") for s in ((2, 3), (3, 2)))
+        made = (
+            m @ n,
+            fl.mm(m, n),
+            fl.bmm(m[None], n[None]),
+            fl.addmm(m[:, :2], m, n),
+            fl.nn.functional.linear(m, m, m[:, 0]),
+            m.mT @ m,
+            m @ n[:, 0],
+        )
+        return [(r.dtype, r.shape, r.device.type) for r in made]
 
     agree(program)

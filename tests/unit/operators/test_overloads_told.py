@@ -94,3 +94,47 @@ def test_large_and_compiled_remainders_have_the_same_zeros():
     x = fl.tensor([0.0, -0.0, 3.0, -3.0]).repeat(20_000)
     assert (fl.remainder(x, -1.0).signbit() == x.signbit()).all()
     assert (fl.compile(lambda x: fl.remainder(x * 1, -1.0))(x[:8]).signbit() == x[:8].signbit()).all()
+
+
+SPOKEN = {
+    "sections": lambda fl, x: (fl.hsplit(x, sections=2), x.vsplit(sections=2), fl.dsplit(input=x, sections=1)),
+    "indices": lambda fl, x: (fl.hsplit(x, indices=(1,)), x.vsplit(indices=[1]), x.dsplit((1,))),
+    "bytes": lambda fl, x: (fl.UntypedStorage(size=3).nbytes(), fl.UntypedStorage(3, device="cpu").nbytes()),
+    "a matrix": lambda fl, x: [t.shape for t in fl.lu(A=x[0, :2, :2])],
+    "products of what has no elements": lambda fl, x: [
+        (t.dtype, t.shape)
+        for m in [fl.ones(2, 2, dtype=fl.float16, device="meta")]
+        for t in (
+            fl.mm(m, m, fl.float32),
+            fl.addmm(m, m, m, alpha=2, out_dtype=fl.float32),
+            fl.bmm(m[None], m[None], out_dtype=fl.float32),
+        )
+    ],
+}
+
+
+@pytest.mark.filterwarnings("ignore:torch.lu is deprecated")
+@pytest.mark.parametrize("name", SPOKEN)
+def test_names_that_overloads_have(agree, name):
+    agree(lambda fl, x: SPOKEN[name](fl, x), rand(2, 4, 2), grads=0)
+
+
+WIDENED = {
+    "mm": lambda fl, x: fl.mm(x, x, out_dtype=fl.float64),
+    "mm in order": lambda fl, x: fl.mm(x, x, fl.float64),
+    "mm into": lambda fl, x: fl.mm(x, x, out_dtype=fl.float64, out=x),
+    "bmm": lambda fl, x: fl.bmm(x[None], x[None], out_dtype=fl.float64),
+    "addmm": lambda fl, x: fl.addmm(x, x, x, out_dtype=fl.float64),
+    "baddbmm": lambda fl, x: fl.baddbmm(x[None], x[None], x[None], out_dtype=fl.float64),
+}
+
+
+@pytest.mark.parametrize("name", WIDENED)
+def test_products_in_wider_dtypes_are_not_for_the_cpu(agree, name):
+    def refused(fl, x):
+        with pytest.raises(NotImplementedError) as told:
+            WIDENED[name](fl, x)
+        return str(told.value).partition(" backend.")[0]
+
+    agree(refused, rand(2, 2, dtype="float32"), grads=0)
+    agree(lambda fl, x: fl.mm(x, x, out_dtype=3), rand(2, 2), raises=TypeError)
