@@ -237,7 +237,7 @@ def bump(t: Tensor) -> None:
 
 
 def describe(t: Tensor) -> str:
-    return f"[{'torch.' + dtypes.SPOKEN[t.dtype] + 'Tensor'} {list(t._a.shape)}]"
+    return f"[{dtypes.class_name(t.dtype)} {list(t._a.shape)}]"
 
 
 def spoken_name(node: Node) -> str:

@@ -43,8 +43,11 @@ def written_since(fl, x, how):
         values, indices = x.sort(0)
         indices.mul_(2)
         return values.sum().backward()
-    y = x * 2
-    if how == "a view":
+    y = x * (2j if how == "complex numbers" else 2)
+    if how == "complex numbers":
+        z = y.acos().abs()
+        y.mul_(2)
+    elif how == "a view":
         part = y[:1]
         z = part * part
         y.view(-1).mul_(2)
@@ -57,7 +60,7 @@ def written_since(fl, x, how):
     return z.sum().backward()
 
 
-@pytest.mark.parametrize("how", ["indices", "a view", "a part"])
+@pytest.mark.parametrize("how", ["indices", "a view", "a part", "complex numbers"])
 def test_who_wrote_what_a_gradient_needs(agree, how):
     agree(lambda fl, x: written_since(fl, x.requires_grad_(), how), rand(3, 4), raises=RuntimeError)
 
