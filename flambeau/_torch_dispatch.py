@@ -114,7 +114,7 @@ def _operator(op: Op, values: Any, out: Any, into: bool) -> Any:
     if op.kind == "composite" and (into or out is not None):
         return NotImplemented
     target = values[op.receiver_at] if into else None
-    tracked = STATE.grad and op.differentiable and record.any_history(op, values)
+    tracked = STATE.grad and (op.leaves_trace if into else op.differentiable) and record.any_history(op, values)
     if tracked and op.kind == "composite" and not op.seen_rules:
         return NotImplemented  # its parts have derivatives
     before = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flambeau._kernel.language import Kernel, T
 from flambeau._operators.op import op
 from flambeau._tensor import Tensor
+from flambeau._values.device import channels_last
 
 
 @op("_still", variants=(), promote="none", view=True)
@@ -22,6 +23,24 @@ def still(x: Tensor) -> Tensor:
         Tensor, "__torch_dispatch__", None
     )  # sees no marks
     return _still(x) if x.requires_grad and not own else x
+
+
+@op("_laid", variants=(), promote="none", view=True)
+def _laid(k: Kernel[T], input: T, images: bool) -> T:
+    """The input itself; its gradient lies in order, or as images with channels last do."""
+    return k.reshape(input, input.shape)
+
+
+_laid.vjp(input=lambda g, images: g.contiguous(memory_format=channels_last) if images else g.contiguous()).flat()
+
+
+def laid(x: Tensor, images: bool = False) -> Tensor:
+    """x, whose gradient lies in order, or (`images`) as x does where channels come last in it."""
+    if type(x) is not Tensor or not x.requires_grad:
+        return x
+    if not images:
+        return _laid(x, False)
+    return _laid(x, True) if not x.is_contiguous() and x.is_contiguous(memory_format=channels_last) else x
 
 
 @op("_flat_in", variants=(), promote="none")

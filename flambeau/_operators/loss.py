@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from flambeau._kernel.language import Index, Kernel, Size, T
+from flambeau._operators.flat import laid
 from flambeau._operators.norm import linalg_vector_norm
 from flambeau._operators.op import Op, composite, op, pointwise
 from flambeau._tensor import Tensor, counted, has_elements
@@ -71,6 +72,13 @@ def l1_loss(input: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
     return reduce((input - target).abs(), reduction)
 
 
+def _distances(input: Tensor, target: Tensor) -> Tensor:
+    """|input - target|, whose gradients lie in order whatever these do."""
+    if not (input.is_contiguous() and target.is_contiguous()):
+        input, target = laid(input), laid(target)
+    return (input - target).abs()
+
+
 @composite("smooth_l1_loss", **NN, native=True, lacks=("bic", "smooth_l1_cpu"), autocast="float32")
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: int = 1, beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) where |d| < beta, |d| - beta / 2 elsewhere."""
@@ -78,7 +86,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: int = 1, beta: floa
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return l1_loss(input, target, reduction)
-    d = (input - target).abs()
+    d = _distances(input, target)
     return reduce((d * d * (0.5 / beta)).where(d.lt(beta), d - 0.5 * beta), reduction)
 
 
@@ -87,7 +95,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: int = 1, delta: float =
     """d^2 / 2 where |d| <= delta, delta (|d| - delta / 2) elsewhere."""
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    d = (input - target).abs()
+    d = _distances(input, target)
     return reduce((d * d * 0.5).where(d.le(delta), (d - 0.5 * delta) * delta), reduction)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau._kernel.language import Kernel, Scalar, Shape, ShapeList, T
-from flambeau._operators.flat import still
+from flambeau._operators.flat import laid, still
 from flambeau._operators.op import composite, op
 from flambeau._tensor import Tensor, counted
 from flambeau._values.dtype import check_fits, int64
@@ -126,6 +126,7 @@ def _define(mode: str, prefix: str, n: int) -> None:
     def pad_nd(input: Tensor, padding: Shape) -> Tensor:
         padding = (padding,) * (2 * n) if isinstance(padding, int) else tuple(padding)
         _check(input, padding, n, mode)
+        input = laid(input, True) if n == 2 and input.ndim == 4 else input
         return _take_each(input, padding, mode)
 
     pad_nd.__annotations__["padding"] = f"Shape{2 * n}"

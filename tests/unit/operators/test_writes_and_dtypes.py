@@ -83,6 +83,8 @@ LAID = {
     "where the condition alone is turned": lambda fl, x, y: fl.where(x.detach() > 0, x.contiguous(), y),
     "prelu": lambda fl, x, y: fl.nn.functional.prelu(x, y[0]),
     "squares": lambda fl, x, y: fl.nn.functional.mse_loss(x, x.detach() * 0.5),
+    "smooth distances": lambda fl, x, y: fl.nn.functional.smooth_l1_loss(x, y),
+    "Huber's distances": lambda fl, x, y: fl.nn.functional.huber_loss(y, x, reduction="none"),
     "squares of each": lambda fl, x, y: fl.nn.functional.mse_loss(x, y, reduction="none"),
 }
 
@@ -96,6 +98,19 @@ def test_gradients_of_turned_tensors_lie_as_pytorchs(agree, name):
         return r, *g
 
     agree(lambda fl, x, y: program(fl, x, y.requires_grad_()), rand(3, 2), rand(2, 3, seed=1), strides=True, grads=0)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_gradients_of_padded_images_keep_channels_last(agree, mode):
+    def program(fl, x):
+        last = x.detach().contiguous(memory_format=fl.channels_last).requires_grad_()
+        found = []
+        for t in (x, last):
+            r = fl.nn.functional.pad(t, (1, 0, 2, 1), mode=mode)
+            found += [r, *fl.autograd.grad(r.sin(), t, fl.ones_like(r))]
+        return found
+
+    agree(lambda fl, x: program(fl, x.requires_grad_()), rand(2, 3, 4, 5), strides=True, grads=0)
 
 
 def test_dropout_of_integers_keeps_their_dtype(agree):
