@@ -118,6 +118,9 @@ _ready = False  # the import system asks for submodules by attribute first: whil
 def __getattr__(name: str) -> _Any:
     if not _ready:
         raise AttributeError(f"module 'flambeau' has no attribute '{name}'")
+    if name == "__all__":
+        globals()[name] = _starred()
+        return globals()[name]
     if name.startswith("__") and name not in ("__future__", "__config__"):
         raise AttributeError(f"module 'flambeau' has no attribute '{name}'")
     made: _Any = None
@@ -151,6 +154,28 @@ def __getattr__(name: str) -> _Any:
 def __dir__() -> list[str]:
     _operators.load()
     return sorted({*globals(), *_NAMES[""], *_MODULES, *_LATE})
+
+
+def _starred() -> list[str]:
+    """What `from torch import *` brings: no modules, nor what PyTorch has as an operator alone (`copy` would hide the library's)."""
+    legacy = [f"{kind}{of}" for kind in ("Bool", "Byte", "Char", "Double", "Float", "Int", "Long", "Short") for of in ("Tensor", "Storage")]  # fmt: skip
+    found = {*__dir__(), *legacy, "export"} - {
+        "annotations",
+        "copy",
+        "index",
+        "embedding_renorm",
+        "unique_dim",
+        "read_vitals",
+    }
+    modules = _MODULES - {"export"}
+    return sorted(
+        n
+        for n in found
+        if not n.startswith("_")
+        and n not in modules
+        and not n.endswith("_backward")
+        and (n == "export" or not isinstance(globals().get(n), type(_sys)))
+    )
 
 
 def _legacy_type(name: str) -> _Any:

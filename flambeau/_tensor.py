@@ -35,6 +35,10 @@ class _TensorMeta(type):
             _attach["subclass"](made)
         return made
 
+    def __dir__(cls) -> list[str]:
+        """All methods, those too that are made when they are asked for; not what makes them, which wrappers of every method would call."""
+        return sorted({*type.__dir__(cls), *_attach.get("names", list)()} - {"__getattr__"})
+
     def __getattr__(cls, name: str) -> Any:
         build = _attach.get("build")
         made = build(name) if build is not None else None
@@ -213,7 +217,7 @@ class Tensor(_Space, metaclass=_TensorMeta):
         raise AttributeError(f"'{cls.__name__}' object has no attribute '{name}'")
 
     def __dir__(self) -> list[str]:
-        return sorted({*object.__dir__(self), *_attach.get("names", list)()})
+        return sorted({*object.__dir__(self), *_attach.get("names", list)()} - {"__getattr__"})
 
 
 Tensor.__module__ = "flambeau"

@@ -131,7 +131,7 @@ def _property(name: str, view: Any) -> Any:
 
 
 _attach["build"] = _build
-_attach["names"] = lambda: list(METHODS)
+_attach["names"] = lambda: load() or list(METHODS)
 for _name in _PROPERTIES:  # there from the start, since an assignment would not ask for them
     setattr(Tensor, _name, _unbuilt(_name))
 

@@ -540,3 +540,27 @@ def test_functions_kept_out_of_graphs(agree):
         )
 
     agree(program, rand(3))
+
+
+def test_everything_may_be_imported_by_a_star(agree):
+    def program(fl):
+        scope = {"copy": 1, "index": 2, "math": 3}
+        exec(f"from {fl.__name__} import *", scope)
+        wanted = ("Tensor", "FloatTensor", "LongStorage", "randn", "tensor", "arange", "relu", "relu_", "einsum", "stack", "float32", "bool", "device", "dtype",
+                  "no_grad", "manual_seed", "save", "load", "vmap", "compile", "cond", "inf", "pi", "is_tensor", "Generator", "Size", "svd", "matmul",
+                  "conv2d", "lstm", "autocast", "set_printoptions", "where", "export", "sym_max", "enable_grad", "UntypedStorage", "typename")  # fmt: skip
+        others = ("nn", "optim", "linalg", "copy", "index", "math", "annotations", "sys", "slice_backward", "fx")
+        known = [scope.get(n) is getattr(fl, n) for n in wanted]
+        return known, [type(scope.get(n)).__name__ for n in others], [n in fl.__all__ for n in (*wanted, *others)]
+
+    agree(program)
+
+
+def test_methods_are_listed_before_any_was_called():
+    """Libraries wrap every method that the class lists; what makes methods on demand is none."""
+    import subprocess
+    import sys
+
+    ask = "import flambeau as t; n = dir(t.Tensor); print('svd' in n, 'add_' in n, '__getattr__' in n, '__getattr__' in dir(t.ones(1)))"
+    found = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
+    assert found.split() == ["True", "True", "False", "False"]
