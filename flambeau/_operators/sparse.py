@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Dims, DType, IntList, Kernel, T
-from flambeau._operators.op import FUNCTION, METHOD, Definition, op
+from flambeau._operators.op import FUNCTION, METHOD, METHODS, Definition, op
 
 Scalar = Any
 Layout = Any
@@ -327,6 +327,9 @@ def hspmm(k: Kernel[T], mat1: T, mat2: T) -> T:
 @_laid_out("sspaddmm", variants=("function", "method", "out"), names=("saddmm",))
 def sspaddmm(k: Kernel[T], input: T, mat1: T, mat2: T, *, beta: Scalar = 1, alpha: Scalar = 1) -> T:
     """`beta * input + alpha * (mat1 @ mat2)` with sparse `input` and `mat1`, as a sparse matrix."""
+
+
+METHODS.pop("saddmm")  # the older name is a function's alone
 
 
 @_laid_out("sparse_sampled_addmm", namespace="sparse", variants=("function", "out"))
