@@ -59,7 +59,7 @@ _ON_VALUES = [
     "isneginf",
     "signbit",
 ]
-_LINEAR = ("neg", "conj_physical", "positive")  # also of what is not coalesced
+_LINEAR = ("neg", "_conj_physical", "positive")  # also of what is not coalesced
 
 
 def _on_values(name: str) -> None:

@@ -435,3 +435,12 @@ def test_batches_are_transposed_by_mT(agree):
         return s.mT.to_dense(), s.mH.to_dense()
 
     agree(program, rand(3))
+
+
+@pytest.mark.parametrize("layout", ["sparse_coo", "sparse_csr", "sparse_csc"])
+def test_complex_numbers_are_conjugated_where_they_lie(agree, layout):
+    def program(fl, x):
+        s = fl.complex(x, 2 * x).detach().to_sparse(layout=getattr(fl, layout))
+        return s.conj_physical().to_dense(), s.conj().resolve_conj().to_dense(), s.conj_physical().layout == s.layout
+
+    agree(program, holed(3, 4))
