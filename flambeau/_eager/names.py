@@ -131,7 +131,15 @@ def _property(name: str, view: Any) -> Any:
 
 
 _attach["build"] = _build
-_attach["names"] = lambda: load() or list(METHODS)
+
+
+def _methods() -> list[str]:
+    """The names of all methods that operators have."""
+    load()
+    return list(METHODS)
+
+
+_attach["names"] = _methods
 for _name in _PROPERTIES:  # there from the start, since an assignment would not ask for them
     setattr(Tensor, _name, _unbuilt(_name))
 
