@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,14 @@ def blueprint(laid: Assembly, work: Any) -> Blueprint:
     )
 
 
+write: Any = None
+
+
+def _unwritten(*args: Any) -> Any:
+    """What stands for a program until it is called; `write` is another one in the namespace of each."""
+    return write(*args)
+
+
 class Compiled:
     """A program that runs. `kernels` is the number of launches in a call, `calls` that of calls in Python."""
 
@@ -130,11 +139,14 @@ class Compiled:
         self.pieces, self.arena_size, self.work = made.pieces, made.arena, made.work
         self.kernels = sum(len(p.launches) for p in self.pieces if isinstance(p, Segment))
         self.calls = sum(isinstance(p, InPython) for p in self.pieces)
-        self.call = self.driver(True)  # on tensors
+        whole = any(
+            layout.scalar for layout in self.layouts.values()
+        )  # numbers among the inputs: it is called on tensors only
+        self.call = self.driver(True) if whole or isinstance(gm, GraphModule) else self.later()  # on tensors
         self.call.native = not self.calls  # reads no switch of eager code
         self.call.writes = True  # without eager operators, which count versions
         self.call.compiled = self
-        if not any(layout.scalar for layout in self.layouts.values()):
+        if not whole:
             self.call.arrays = self.driver(
                 True, True
             )  # on tensors' arrays, and memory that is lent for results; gives tensors
@@ -151,12 +163,26 @@ class Compiled:
 
     # ---- the function that runs everything ----
 
-    def driver(self, tensors: bool, from_arrays: bool = False) -> Any:
+    def later(self) -> Any:
+        """The function on tensors, which is written when it is first called: as a rule a program that was found is called on arrays."""
+        scope: dict[str, Any] = {}
+        call: Any = FunctionType(_unwritten.__code__, scope, "program")
+
+        def write(*args: Any) -> Any:
+            made = self.driver(True, scope=scope)
+            call.__code__, call.__source__ = made.__code__, made.__source__
+            return call(*args)
+
+        scope["write"] = write
+        return call
+
+    def driver(self, tensors: bool, from_arrays: bool = False, scope: dict[str, Any] | None = None) -> Any:
         """Written as source: one call where all work is native, else a line for each piece."""
         given = [f"i{n}" for n in range(self.inputs)]
         own = [f"i{self.inputs + n}" for n in range(len(self.plan.constants))]
         names = [*given, *own]
-        scope: dict[str, Any] = {
+        scope = {} if scope is None else scope
+        scope |= {
             "declined": self.declined_tensors if tensors else self.declined,
             "REFUSED": REFUSED,
             "refused": refused,
