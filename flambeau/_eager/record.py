@@ -26,7 +26,7 @@ from flambeau._eager.graph import (
     unpack,
     unwrap,
 )
-from flambeau._eager.modes import STATE
+from flambeau._eager.modes import MODES, STATE
 from flambeau._ground.errors import NeedsElements
 from flambeau._operators.op import Op
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, bare, new, wrap
@@ -101,7 +101,7 @@ def record(op: Op, outs: tuple[Any, ...], values: Sequence[Any], listed: bool = 
     live = [o is not None and o._a.dtype.kind in "fcV" and i not in op.constants for i, o in enumerate(outs)]
     if not any(live):
         return
-    if op.real and any(o is not None and o._a.dtype.kind == "c" for o in outs):
+    if op.real and "dual" not in MODES and any(o is not None and o._a.dtype.kind == "c" for o in outs):
         name = op.event_name or op.aten
         raise RuntimeError(f"{name} does not support automatic differentiation for outputs with complex dtype.")
     node = make_node(op, values, outs, None, seen_class(op) if seen else None)

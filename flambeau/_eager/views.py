@@ -86,12 +86,15 @@ def over(buffer: Any, like: Any, base: Any) -> Any:
     if signs != pending_arrays.NONE:
         return signed(over(buffer, pending_arrays.memory(like), pending_arrays.memory(base)), signs)
     if buffer.dtype.itemsize == base.dtype.itemsize and buffer.strides == base.strides:
+        memory = memory_of(buffer)
+        if not memory.flags.forc:  # dense all the same, with its dims in another order
+            memory = memory.transpose(np.argsort(memory.strides)[::-1])
         same = like.dtype.itemsize == base.dtype.itemsize  # else a part of complex numbers, or pairs as complex numbers
         return np.ndarray(
             like.shape,
             buffer.dtype if same else like.dtype,
-            memory_of(buffer),
-            offset + address(buffer) - address(memory_of(buffer)),
+            memory,
+            offset + address(buffer) - address(memory),
             like.strides,
         )
     raise RuntimeError("the gradient of a written view is laid out unlike its base")

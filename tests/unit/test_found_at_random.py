@@ -384,3 +384,13 @@ def test_gradients_of_means_may_be_written(agree):
             agree(lambda fl, x, d=dims: program(fl, x, d, True), rand(*shape), grads=0)
     agree(lambda fl, x: x.mean(0), rand(3, 4), grads=2)
     agree(lambda fl, x: (x * x).mean((0, 2), keepdim=True), rand(3, 4, 2), grads=2)
+
+
+def test_parts_of_what_has_its_channels_last_are_written(agree):
+    def program(fl, x, c):
+        y = (x * 1).contiguous(memory_format=fl.channels_last)
+        part = y.as_strided((3, 2), (2, 1), 1)
+        part *= c
+        return y
+
+    agree(program, rand(2, 3, 4, 5), rand(1), grads=2)

@@ -368,3 +368,11 @@ def test_nothing_is_recorded_where_gradients_are_off_within_vmap(agree, name):
         return out.requires_grad, out
 
     agree(program, rand(3), grads=0)
+
+
+def test_tangents_of_complex_results_that_have_no_gradient(agree):
+    def program(fl, x):
+        w = fl.complex(x, 2 * x).detach()
+        return fl.func.jvp(lambda v: fl.nn.functional.embedding(fl.tensor([1, 2]), v), (w,), (fl.ones_like(w),))[1]
+
+    agree(program, rand(4, 3))
