@@ -342,6 +342,12 @@ _QUIET = frozenset(
 )
 
 
+_APART = (  # modules that name other packages' classes and functions; no capture runs any of theirs
+    "flambeau.onnx",
+    "flambeau.utils.tensorboard",
+    "flambeau.utils.model_zoo",
+    "flambeau._vmap_internals",
+)
 _CODE = operator.attrgetter("__code__")
 _last: list[tuple[Library, Any, list[types.CodeType]]] = []
 
@@ -361,7 +367,7 @@ class Library:
         seen: set[int] = set()
         for name, m in [*sys.modules.items()]:
             if (
-                (name == "torch" or name.startswith("flambeau"))
+                (name == "torch" or (name.startswith("flambeau") and not name.startswith(_APART)))
                 and isinstance(m, types.ModuleType)
                 and id(m) not in seen
             ):
@@ -449,7 +455,8 @@ class Library:
         if not (good and (f.__module__ is None or ours(f.__module__))):
             space = str(f.__globals__.get("__name__"))
             made = file in ("<string>", "<frozen abc>") and (ours(space) or space.startswith("namedtuple_"))
-            if not made and not (file.startswith(PYTHON) and "site-packages" not in file and within_python(space)):
+            pythons = file.startswith("<frozen ") or (file.startswith(PYTHON) and "site-packages" not in file)
+            if not made and not (pythons and within_python(space)):
                 self.foreign.append(f"{where}.{key}")
 
 

@@ -721,8 +721,8 @@ def _cdist_backward(grad: Tensor, x1: Tensor, x2: Tensor, p: float, cdist: Tenso
 
 @composite("_weight_norm_interface", **HIDDEN)
 def _weight_norm_interface(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
-    """`_weight_norm`, and the norms."""
-    return REGISTRY["_weight_norm"](v, g, dim), REGISTRY["norm_except_dim"](v, 2, dim)
+    """`_weight_norm`, and the norms, through which no gradient goes."""
+    return REGISTRY["_weight_norm"](v, g, dim), REGISTRY["norm_except_dim"](v.detach(), 2, dim)
 
 
 @composite("_weight_norm_interface_backward", **HIDDEN)

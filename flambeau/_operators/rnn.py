@@ -205,9 +205,9 @@ def _fused(
 
 
 def _differentiated(sums: Any, *tensors: Any) -> bool:
-    """Whether there may be a derivative: gradients are on, of which a view of what wants one speaks, if the sums do not."""
+    """Whether there may be a derivative: gradients are on, of which a copy of nothing of what wants one speaks, if the sums do not."""
     wants = next((t for t in tensors if t is not None and t.requires_grad), None)
-    return sums.requires_grad or (wants is not None and wants.t().requires_grad)
+    return sums.requires_grad or (wants is not None and wants.narrow(0, 0, 0).clone().requires_grad)
 
 
 # ---------------------------------------------------------------- over time, in tensor operations

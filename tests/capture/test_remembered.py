@@ -1,6 +1,7 @@
 """Captures on disk: a second process interprets nothing where all is as it was, and everything where something is not."""
 
 import abc
+import importlib
 import marshal
 import os
 import pathlib
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau import nn
+from flambeau import library, nn
 from flambeau._backends.cpu.engine import engine
-from flambeau._capture import entries, recalled, redrawn, remembered
+from flambeau._capture import described, entries, recalled, redrawn, remembered
 from flambeau._eager import large
 from flambeau._ground import flags
 from flambeau._ground.cache import Cache
@@ -96,6 +97,8 @@ def make(shift=0.5, lr=0.01, dtype=None, rows=5):
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(engine(), "store", Cache(tmp_path))
+    for of, name in ((remembered, "DEFINED"), (library, "_owners"), (library, "_early"), (remembered, "CLASSES")):
+        monkeypatch.setattr(of, name, {})  # what other tests defined, in this process
     with flags.override("remember", True):
         yield tmp_path
     sys.modules.pop("a_program", None)
@@ -131,6 +134,27 @@ def test_a_second_process_interprets_nothing():
     assert _steps() == (first, 2, 0, 0)
     with flags.override("remember", False):
         assert _steps()[0] == first
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "distributed.fsdp.wrap",
+        "package.importer",
+        "utils._import_utils",
+        "onnx",
+        "utils.tensorboard",
+        "utils.model_zoo",
+    ],
+)
+def test_parts_of_the_library_that_are_rarely_loaded_are_its_own(name):
+    try:
+        importlib.import_module(f"flambeau.{name}")
+    except ImportError as missing:
+        pytest.skip(str(missing))
+    assert not described.Library.now().foreign
+    assert _steps()[1:] == (0, 2, 2)
+    assert _steps()[1:] == (2, 0, 0)
 
 
 def test_what_was_found_is_captured_again_when_it_changes():

@@ -564,3 +564,7 @@ def test_methods_are_listed_before_any_was_called():
     ask = "import flambeau as t; n = dir(t.Tensor); print('svd' in n, 'add_' in n, '__getattr__' in n, '__getattr__' in dir(t.ones(1)))"
     found = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
     assert found.split() == ["True", "True", "False", "False"]
+
+
+def test_no_gradient_goes_through_the_norms_of_weight_norm(agree):
+    agree(lambda fl, v: [x.requires_grad for x in fl._weight_norm_interface(v, v[:, :1])], rand(3, 4))

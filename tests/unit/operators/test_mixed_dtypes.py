@@ -92,6 +92,7 @@ LACKING = {
 }  # there dtypes are compared first, here a routine is missed first
 
 
+@pytest.mark.last_places  # which convolutions of halves there are, too
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [(n, d) for d in ("float64", "int64", "float16", "complex64") for n in MIXED if "float" in d or n not in LACKING],

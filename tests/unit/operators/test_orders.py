@@ -13,15 +13,7 @@ SIZES = [*range(1, 70), 95, 96, 97, 127, 128, 129, 191, 255, 256, 257, 511, 512,
 DTYPES = ["float32", "float64"]
 
 
-@pytest.fixture(autouse=True)
-def same_instructions(request):
-    """MKL's orders are those of its code for AVX-512: where PyTorch itself is asked, it must have that."""
-    try:
-        import torch
-    except ImportError:
-        return
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        pytest.skip("PyTorch has other orders on this processor")
+pytestmark = pytest.mark.last_places
 
 
 @pytest.fixture(params=["numpy", "native"])

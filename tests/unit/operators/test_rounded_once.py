@@ -79,6 +79,7 @@ STEPS = {
 }
 
 
+@pytest.mark.last_places
 @pytest.mark.parametrize("name", STEPS)
 def test_steps_of_optimizers(agree, name):
     """Parameters after five steps: few, as PyTorch's square root is off by one place here and there."""
