@@ -19,6 +19,7 @@ SHAPES = [  # batch, heads, heads of keys, queries, keys, width, width of values
     (1, 1, 1, 257, 300, 65, 33),
     (1, 2, 2, 70, 33, 16, 80),
     (1, 2, 1, 33, 700, 16, 16),
+    (1, 2, 2, 128, 128, 32, 32),
 ]
 
 

@@ -227,22 +227,43 @@ class Backward:
             with f.when(count < QUERIES):
                 zero(f, kind[1], x["mask"], KEYS * QUERIES, self.n)
             stage(f, "pack_mask", x["mask"], QUERIES, src, count, keys, w["mq"], w["mk"], kind, self.n)
-        with f.loop(0, count, cols) as c:
-            f.call("void", "mul", x["kt"], number(KEYS), f.gep(acc, qt, c), number(QUERIES), w["d"], keys,
-                   f.gep(acc, x["s"], c), number(QUERIES), self.none)  # fmt: skip
-            f.call("void", "mul", x["vt"], number(KEYS), f.gep(acc, gt, c), number(QUERIES), w["e"], keys,
-                   f.gep(acc, x["ds"], c), number(QUERIES), self.none)  # fmt: skip
         lse, delta = f.gep(acc, x["lse"], q0), f.gep(acc, x["delta"], q0)
-        f.call("void", "scores", x["s"], x["ds"], keys, count, off, lse, delta, x["mask"])
-        with f.loop(0, w["e"], cols) as c:
-            f.call("void", "across", x["s"], number(QUERIES), f.gep(acc, x["gn"], q0 * ew + c), ew, count, keys,
-                   f.gep(acc, dv, c), ew, fresh.get())  # fmt: skip
-        with f.loop(0, w["d"], cols) as c:
-            f.call("void", "across", x["ds"], number(QUERIES), f.gep(acc, x["qn"], q0 * dw + c), dw, count, keys,
-                   f.gep(acc, dk, c), dw, fresh.get())  # fmt: skip
+        # Blocks are as long as one another: each tile of queries sees some of the keys. The last tile is computed for all of them.
+        seen = lambda c: f.select(c + cols >= count, keys, f.min(keys, off + c + cols))
+        with f.loop(0, count, cols) as c:
+            rows, s, ds = seen(c), f.gep(acc, x["s"], c), f.gep(acc, x["ds"], c)
+            f.call("void", "mul", x["kt"], number(KEYS), f.gep(acc, qt, c), number(QUERIES), w["d"], rows, s, number(QUERIES),
+                   self.none)  # fmt: skip
+            f.call("void", "mul", x["vt"], number(KEYS), f.gep(acc, gt, c), number(QUERIES), w["e"], rows, ds, number(QUERIES),
+                   self.none)  # fmt: skip
+            masks = f.gep(mask_kinds(self.mask, acc)[1], x["mask"], c) if self.mask else x["mask"]
+            f.call(
+                "void",
+                "scores",
+                s,
+                ds,
+                rows,
+                f.min(count - c, cols),
+                off + c,
+                f.gep(acc, lse, c),
+                f.gep(acc, delta, c),
+                masks,
+            )
+        with f.loop(0, count, cols) as tile:  # keys that this tile is the first to see
+            begin = f.select(tile == 0, 0, seen(tile - cols), "i64")
+            rows = seen(tile) - begin
+            with f.when(rows > 0):
+                for scores_, queries, width, padded, dst in (
+                    (x["s"], x["gn"], "e", ew, dv),
+                    (x["ds"], x["qn"], "d", dw, dk),
+                ):
+                    with f.loop(0, w[width], cols) as c:
+                        f.call("void", "across", f.gep(acc, scores_, begin * QUERIES + tile), number(QUERIES),
+                               f.gep(acc, queries, (q0 + tile) * padded + c), padded, count - tile, rows,
+                               f.gep(acc, dst, begin * padded + c), padded, fresh.get())  # fmt: skip
         fresh.set(x["ones"])
         with f.loop(0, count, cols) as c:
-            f.call("void", "mul", x["kn"], dw, f.gep(acc, x["ds"], c), number(QUERIES), keys, w["d"],
+            f.call("void", "mul", x["kn"], dw, f.gep(acc, x["ds"], c), number(QUERIES), seen(c), w["d"],
                    f.gep(acc, x["dq"], q0 * w["d"] + c), number(QUERIES), x["ones"])  # fmt: skip
 
     def write_queries(self, b: V, h: V, share: V, q0: V) -> None:
