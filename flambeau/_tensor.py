@@ -252,15 +252,6 @@ def twin(t: Any) -> Any:
     return other
 
 
-def counted(t: Any, writes: int) -> Any:
-    """A new tensor, which counts as written as often as PyTorch writes its own while it makes it."""
-    if t._base is not None:
-        t._vc[0] = t._seen = writes
-    elif writes or t._vc is not None:
-        t._vc = [writes]
-    return t
-
-
 def bare(t: Any) -> Any:
     """t without history; the same memory, and whatever else t carries (tangents, a batch)."""
     if type(t) is Tensor and t._tangents is None:

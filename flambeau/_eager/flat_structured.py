@@ -135,12 +135,7 @@ def _result(op: Op, me: str, tensors: list[Param], at: int, arrays: dict[str, st
     elif op.packed:
         text.append(f"if not r.flags.c_contiguous: r = packed(r, {op.packed!r})")
     if not op.view:
-        return [
-            *text,
-            "o = new(Tensor)",
-            "o._a = r",
-            *([f"if {op.counted}: o._vc = [int({op.counted})]"] if op.counted else []),
-        ]
+        return [*text, "o = new(Tensor)", "o._a = r"]
     r = "r" if op.sign is None or op.sign(False, False) == (False, False) else f"viewed({me}, a{at}, r)"
     return [*text, f"o = view({tensors[0].name}, {r})"]
 
@@ -165,8 +160,7 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
     text += ["            token = quiet(QUIET)", "            try:", f"                r = {bind(op, 'RUN', op.run)}(K, {passed(op, arrays)})",
              "            finally:", "                loud(token)", "            if type(r) is not ndarray:",
              f"                return finish({me}, {as_tuple(op)}, r, None)",
-             *([f"            if not r.flags.c_contiguous: r = packed(r, {op.packed!r})"] if op.packed else []), "            o = new(Tensor)", "            o._a = r",
-             *([f"            o._vc = [{op.counted}]"] if op.counted else [])]  # fmt: skip
+             *([f"            if not r.flags.c_contiguous: r = packed(r, {op.packed!r})"] if op.packed else []), "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
     if op.differentiable:
         text += ["            if STATE.grad:", f"                record({me}, (o,), {as_tuple(op)})"]
     return [*text, "            return o"]

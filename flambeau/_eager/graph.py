@@ -24,7 +24,7 @@ from flambeau._eager.large import LARGE, Native, available
 from flambeau._eager.modes import STATE
 from flambeau._ground.owners import LONE
 from flambeau._kernel.record import parameter
-from flambeau._tensor import LAYOUTS, Tensor, around, bare, counted, new, wrap
+from flambeau._tensor import LAYOUTS, Tensor, around, bare, new, wrap
 from flambeau._values import dtype as dtypes
 
 F32, F64 = np.dtype("f4"), np.dtype("f8")
@@ -147,7 +147,6 @@ class AccumulateGrad(Node):
 
     leaf = True
     seq = sys.maxsize
-    added = 0  # how often PyTorch adds a gradient of this pass to those before in place
 
     def __init__(self, tensor: Tensor) -> None:
         self.ref = weakref.ref(tensor)
@@ -452,13 +451,7 @@ def _flow(order: list[Node], buffer: dict[Node, Any], waiting: dict[Node, int], 
                 else:
                     if gi is not None:
                         before = held(child)
-                        if before is None:
-                            buffer[child] = gi
-                        else:
-                            own = LONE + 1 + any(before is x for x in grads)
-                            if type(before) is np.ndarray and before.base is None and sys.getrefcount(before) <= own:
-                                child.added += 1  # type: ignore[attr-defined]
-                            buffer[child] = _add_arrays(before, gi)
+                        buffer[child] = gi if before is None else _add_arrays(before, gi)
                     waiting[child] = left - 1
                     if left == 1:
                         ready = [child] if ready is None else [*ready, child]
@@ -619,9 +612,6 @@ def _finish(leaf: Node, buffer: dict[Node, Any], create: bool, targets: Any) -> 
         WATCHERS[-1](leaf, buffer, lambda b: accumulate(t, b.pop(leaf), create))
     else:
         accumulate(t, buffer.pop(leaf), create)
-        if leaf.added:  # type: ignore[attr-defined]
-            t._grad = counted(t._grad, leaf.added) if t._grad._vc is None else t._grad  # type: ignore[attr-defined]
-            leaf.added = 0  # type: ignore[attr-defined]
     if leaf.watched and leaf.post:
         for fn in list(leaf.post.values()):
             fn((), (t._grad,))

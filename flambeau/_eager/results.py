@@ -14,9 +14,8 @@ from flambeau._eager import record
 from flambeau._eager.graph import inferred
 from flambeau._eager.modes import STATE
 from flambeau._eager.views import signed, view
-from flambeau._ground.source import build
 from flambeau._operators.op import Op
-from flambeau._tensor import Tensor, counted, wrap
+from flambeau._tensor import Tensor, wrap
 from flambeau._values import device as devices, dtype as dtypes
 
 
@@ -75,25 +74,11 @@ def recorded(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any = None, 
             return list(outs) if not op.view else outs
         return outs if not op.outputs else record.named(op)(outs)
     o = _wrap(op, values, r, result_dtype)
-    if op.counted:
-        counted(o, int(_writes(op)(*values)))
     if walk is not None:
         o._a = walked(o._a, *walk)
     if STATE.grad and op.differentiable:
         record.record(op, (o,), values)
     return o
-
-
-_counts: dict[Op, Any] = {}
-
-
-def _writes(op: Op) -> Any:
-    """The function of an operator's arguments that says how often its result counts as written."""
-    if op not in _counts:
-        _counts[op] = build(
-            "writes", f"def writes({', '.join(p.name for p in op.params)}):\n    return {op.counted}\n", {}
-        )
-    return _counts[op]
 
 
 def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, N, T
 from flambeau._operators.create import ones_like
 from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, pointwise
-from flambeau._tensor import Tensor, counted
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, bool_, complex32, float8_e4m3fn
 
 
@@ -184,14 +184,13 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     if equal_nan and input.dtype.kind in "fc":
         close = close.logical_or(input.isnan().logical_and(other.isnan()))
     if rtol == 0 and atol == 0:
-        return counted(close, int(equal_nan and input.dtype.kind in "fc"))
+        return close
     if input.dtype.kind in "bi":
         a, b = input.double(), other.double()
     else:
         a, b = input, other
     error = (a - b).abs()
-    close = close.logical_or(error.isfinite().logical_and(error.le(b.abs() * rtol + atol)))
-    return counted(close, 1 + (equal_nan and input.dtype.kind in "fc"))
+    return close.logical_or(error.isfinite().logical_and(error.le(b.abs() * rtol + atol)))
 
 
 @composite("allclose")

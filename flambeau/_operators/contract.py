@@ -93,7 +93,6 @@ def fast(x: Any) -> Any:
 @op(
     "matmul",
     variants=OUT,
-    counted="input._a.ndim == 1 and other._a.ndim == 2",
     exact=True,
     takes_float8=True,
     lacks=("buC", "addmm_impl_cpu_"),

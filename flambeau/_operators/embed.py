@@ -207,7 +207,6 @@ def embedding_bag(
     promote="none",
     variants=("function",),
     differentiable=False,
-    counted="2 * (input._a.size > 0)",
 )
 def one_hot(k: Kernel[T], input: T, num_classes: int = -1) -> T:
     """For each class number, a row with 1 in its place and 0 elsewhere.

@@ -11,7 +11,7 @@ from flambeau._operators.op import composite, op
 from flambeau._operators.pad import _pad_edges
 from flambeau._operators.part import slice_, slice_backward
 from flambeau._operators.view import sizes, view_as_real
-from flambeau._tensor import Tensor, counted
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import FLOAT8, SPOKEN, bfloat16, complex32, float16, get_default_dtype
 from flambeau._values.shape import wrap_dim
 
@@ -492,7 +492,7 @@ def stft(
     out = out.transpose(1, 2)
     out = out.squeeze(0) if input.ndim == 1 else out
     if return_complex:
-        return counted(out, 3 - input.ndim)
+        return out
     warn_once(
         "stft with return_complex=False is deprecated. In a future pytorch release, stft will return complex tensors for all inputs, "
         "and return_complex=False will raise an error.\nNote: you can still call torch.view_as_real on the complex output to recover the "

@@ -27,7 +27,6 @@ from flambeau._values.shape import check_fills
     receiver="input",
     lacks=("buC", "addmm_impl_cpu_"),
     autocast="lower",
-    counted="input._a.ndim == 1 and bias is None and weight._a.ndim == 2",
 )
 def linear(k: Kernel[T], input: T, weight: T, bias: T | None = None) -> T:
     """input @ weight.T + bias.

@@ -9,7 +9,7 @@ from flambeau._kernel.language import Index, Kernel, Size, T
 from flambeau._operators.flat import laid
 from flambeau._operators.norm import linalg_vector_norm
 from flambeau._operators.op import Op, composite, op, pointwise
-from flambeau._tensor import Tensor, counted, has_elements
+from flambeau._tensor import Tensor, has_elements
 from flambeau._values.dtype import SPOKEN, can_cast, int64, uint8
 from flambeau._values.shape import broadcast
 
@@ -690,7 +690,7 @@ def margin_ranking_loss(
             f"{list(input1.shape)}, input2: {list(input2.shape)}, target: {list(target.shape)} "
         )
     losses = (-target * (input1 - input2) + margin).clamp(min=0)
-    return reduce(losses, reduction) if reduction else counted(losses, 1)
+    return reduce(losses, reduction) if reduction else losses
 
 
 @composite("triplet_margin_loss", variants=("function",), native=True, autocast="float32")

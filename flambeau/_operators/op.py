@@ -148,8 +148,6 @@ class Op:
             which are made of operators that have words.
         fixed: tensors that must not have a history, for no gradient is defined for them; where PyTorch has another operator inside refuse
             them, its name follows after a colon: "running_mean:native_batch_norm".
-        counted: how often PyTorch writes the result in place while it makes it, which `_version` shows: an expression of Python's in the
-            names of the parameters, which are tensors.
         widens: it has an overload with an `out_dtype`, for accelerators and meta tensors.
         real: no gradient is defined where results are complex.
         outputs: names of the fields where there are several results; `result` is the tuple's class name.
@@ -167,7 +165,7 @@ class Op:
                  unnamed: bool = False, by_data: str = "", number_first: bool = False,
                  expanded: bool | str = False, short: tuple[float, ...] = (), autocast: str = "",
                  takes_float8: bool = False, onto: bool = False, fixed: tuple[str, ...] = (),
-                 real: bool = False, counted: str = "", widens: bool = False) -> None:  # fmt: skip
+                 real: bool = False, widens: bool = False) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -188,7 +186,7 @@ class Op:
         self.alias, self.unnamed = alias or view, unnamed
         self.single, self.scalar = single, scalar
         self.fixed = {name: by for name, _, by in (f.partition(":") for f in fixed)}
-        self.real, self.counted, self.widens = real, counted, widens
+        self.real, self.widens = real, widens
         self.by_data, self.number_first, self.expanded = by_data, number_first, expanded
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)

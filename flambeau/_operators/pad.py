@@ -8,7 +8,7 @@ from typing import Any
 from flambeau._kernel.language import Kernel, Scalar, Shape, ShapeList, T
 from flambeau._operators.flat import laid, still
 from flambeau._operators.op import composite, op
-from flambeau._tensor import Tensor, counted
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import check_fits, int64
 from flambeau._values.shape import whole
 
@@ -157,7 +157,7 @@ def _pad_circular(input: Tensor, pad: Shape) -> Tensor:
         if before < 0 or after < 0:
             start = max(-before, 0)
             input = input.narrow(d, start, input.shape[d] - start - max(-after, 0))
-    return counted(_take_each(input, [max(n, 0) for n in pad], "circular"), 1 + sum(n > 0 for n in pad))
+    return _take_each(input, [max(n, 0) for n in pad], "circular")
 
 
 @composite("pad", namespace="nn", variants=("function",), autocast="open")

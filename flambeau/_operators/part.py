@@ -9,7 +9,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, Kernel, Shape, Size, T
 from flambeau._operators.op import METHOD, composite, op
 from flambeau._operators.view import VIEW, elements, sizes
-from flambeau._tensor import Tensor, counted
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, int64
 from flambeau._values.shape import whole, wrap_dim
 
@@ -568,7 +568,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: Dim, index: Size) -> Tensor:
             f"slice size = {list(part.shape)}"
         )
     part.copy_(src)
-    return counted(out, 0)
+    return out
 
 
 @composite("slice_scatter", variants=("function", "method", "out"))
@@ -584,7 +584,7 @@ def slice_scatter(
             f"slice size = {list(part.shape)}"
         )
     part.copy_(src)
-    return counted(out, 0)
+    return out
 
 
 @composite("diagonal_scatter", variants=("function", "method", "out"))
@@ -598,7 +598,7 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: Dim = 0,
             f"{list(src.shape)}, slice size = {list(part.shape)}"
         )
     part.copy_(src)
-    return counted(out, 0)
+    return out
 
 
 @op("as_strided_scatter", promote="none", variants=("function", "method", "out"))

@@ -9,7 +9,7 @@ from typing import Any
 from flambeau._kernel.language import Dim, DType, Kernel, T
 from flambeau._operators.index import on_zeros
 from flambeau._operators.op import ALL_FORMS, OUT, Op, composite, op
-from flambeau._tensor import Tensor, counted
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import int64
 from flambeau._values.shape import wrap_dim
 
@@ -142,7 +142,7 @@ def diff(
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     if n == 0:  # whatever was to be joined
-        return counted(input.clone(), 1)
+        return input.clone()
     parts = [t for t in (prepend, input, append) if t is not None]
     at = wrap_dim(dim, input.ndim)
     for t in parts:

@@ -18,7 +18,7 @@ Ints = Sequence[int]
 # ---------------------------------------------------------------- padding and packing
 
 
-@op("pad_sequence", namespace="nn", variants=FUNCTION, promote="none", counted="1 + len(sequences)")
+@op("pad_sequence", namespace="nn", variants=FUNCTION, promote="none")
 def pad_sequence(
     k: Kernel[T],
     sequences: Sequence[T],

@@ -12,7 +12,7 @@ from flambeau._operators.flat import flat_in
 from flambeau._operators.index import on_zeros
 from flambeau._operators.norm import norm_of_sizes
 from flambeau._operators.op import ALL_FORMS, FUNCTION, OUT, composite, op
-from flambeau._tensor import Tensor, counted
+from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, float32, float64, uint8
 from flambeau._values.shape import wrap_dim
 
@@ -166,7 +166,7 @@ def _quantile(input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, i
     out = out.movedim(-1, 0)
     if keepdim:
         out = out.reshape(q.shape[0], *((1,) * rank)) if dim is None else out.unsqueeze(d + 1) if rank else out
-    return counted(out.squeeze(0) if single else out, 1 + (interpolation in ("linear", "midpoint")) + 2 * (not single))
+    return out.squeeze(0) if single else out
 
 
 @composite(

@@ -603,7 +603,7 @@ def state(w: Writer) -> str:
     x = w.any()
     return w.pick(("s.calls += 1", "s.scale = s.scale * 0.5 + 0.1", f"s.items.append({x})", f"s.items.append({x}.shape)", f"s.table['last'] = {x}", f"s.table[s.calls] = {x}.dim()", "s.table['n'] = s.table.get('n', 0) + 1",
                    "s.items.append(s.calls)", "del s.items[:-2]", f"s.kept = {x}.detach()", "COUNT[0] += 1", f"s.buffer.add_({w.number()})", f"s.buffer[:3] += {w.floating(1)}.reshape(-1)[:3].detach()", "s.net.train(not s.net.training)", f"s.items.append({x}.numel() > 20)",
-                   f"s.items.append(tuple({x}.stride()))", f"s.items.append({x}._version)", f"s.items.append(str({x}.dtype))", f"s.table.setdefault('first', {x})", f"s.items.append({x}.is_contiguous())", f"s.items.append({x}.storage_offset())"))  # fmt: skip
+                   f"s.items.append(tuple({x}.stride()))", f"s.items.append(str({x}.dtype))", f"s.table.setdefault('first', {x})", f"s.items.append({x}.is_contiguous())", f"s.items.append({x}.storage_offset())"))  # fmt: skip
 
 
 @form(2)

@@ -46,7 +46,7 @@ class Fact:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     needs: bool
-    version: int
+    version: int | None  # of what was given: how often a result counts as written while it is made is nobody's matter
     memory: str  # whose memory it is, and where in it
     value: Any
     grad: Any = None
@@ -88,7 +88,7 @@ def outcomes(fl: Any, program: Program, reading: str, noise: float) -> list[Any]
             )
         known = dict(known)
         found.append({"error": error, "results": [fact(fl, r, known, n) for n, r in enumerate(results)], "slopes": slopes,
-                      "inputs": [fact(fl, t, known, f"in{n}") for n, t in enumerate(args[:3])], "given": [fact(fl, t, known, f"given{n}").value for n, t in enumerate(given)],
+                      "inputs": [fact(fl, t, known, f"in{n}", True) for n, t in enumerate(args[:3])], "given": [fact(fl, t, known, f"given{n}").value for n, t in enumerate(given)],
                       "state": stated(fl, s, scope, known), "random": hashlib.sha256(fl.get_rng_state().numpy().tobytes()).hexdigest()[:12]})  # fmt: skip
         for t in args[:3]:
             if t.is_leaf:
@@ -114,13 +114,13 @@ def derivatives(fl: Any, results: list[Any], leaves: list[Any]) -> list[Any]:
     return [None if g is None else fact(fl, g, {}, "slope") for g in slopes]
 
 
-def fact(fl: Any, x: Any, known: dict[Any, str], name: Any) -> Any:
+def fact(fl: Any, x: Any, known: dict[Any, str], name: Any, given: bool = False) -> Any:
     if isinstance(x, fl.Tensor):
         memory = known.setdefault(x.untyped_storage().data_ptr(), f"r{name}") if x.numel() else ""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             grad = x.grad if x.is_leaf else None
-        return Fact(str(x.dtype), tuple(x.shape), tuple(x.stride()), x.requires_grad, x._version, f"{memory}+{x.storage_offset()}" if x.numel() else "", plain(fl, x),
+        return Fact(str(x.dtype), tuple(x.shape), tuple(x.stride()), x.requires_grad, x._version if given else None, f"{memory}+{x.storage_offset()}" if x.numel() else "", plain(fl, x),
                     None if grad is None else fact(fl, grad, {}, "grad"))  # fmt: skip
     if isinstance(x, (tuple, list)):
         return [
