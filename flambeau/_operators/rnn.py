@@ -284,8 +284,12 @@ def _layers(kind: str, x: Any, sizes: Any, states: State, params: Sequence[Any],
             bidirectional: bool) -> tuple[Any, State]:  # fmt: skip
     """All layers and directions. Each state is (layers * directions, batch, features)."""
     directions = 2 if bidirectional else 1
+    if kind == "lstm" and len(states) != 2:
+        raise RuntimeError("lstm expects two hidden states")
     projected = kind == "lstm" and states[0].shape[2] != states[1].shape[2]
     each = (4 if has_biases else 2) + (1 if projected else 0)
+    if len(params) != each * directions * num_layers:
+        raise RuntimeError("got an incorrect number of RNN parameters")
     finals: list[State] = []
     for layer in range(num_layers):
         outs = []
@@ -314,6 +318,8 @@ def _layers(kind: str, x: Any, sizes: Any, states: State, params: Sequence[Any],
 def _run(kind: str, input: Any, hx: Any, params: Any, has_biases: bool, num_layers: int, dropout: float, train: bool, bidirectional: bool,
          batch_first: bool) -> Any:  # fmt: skip
     x = input.transpose(0, 1) if batch_first else input
+    if x.shape[0] == 0:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
     states = tuple(hx) if isinstance(hx, (list, tuple)) else (hx,)
     out, finals = _layers(kind, x, None, states, params, has_biases, num_layers, dropout, train, bidirectional)
     return (out.transpose(0, 1) if batch_first else out, *finals)

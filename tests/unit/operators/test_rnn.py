@@ -2,6 +2,8 @@
 
 import pytest
 
+import flambeau
+
 from tests.agree import rand
 
 FORMS = {
@@ -50,3 +52,30 @@ def test_derivatives_of_derivatives(kind):
     f = lambda x, h, *_: layer(x, (h, h * 2) if kind == "LSTM" else h)[0]
     assert torch.autograd.gradcheck(f, inputs)
     assert torch.autograd.gradgradcheck(f, inputs[:2])
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_sequences_of_no_length_are_refused(agree, kind):
+    def program(fl):
+        return getattr(fl.nn, kind)(8, 2, batch_first=True)(fl.zeros(2, 0, 8))[0]
+
+    agree(program, raises=RuntimeError)
+
+
+@pytest.mark.parametrize("count", [3, 5, 8])
+def test_other_numbers_of_parameters_are_refused(count):
+    net = flambeau.nn.LSTM(8, 2)
+    state = [flambeau.zeros(1, 2, 2)] * 2
+    params = (list(net.parameters()) * 2)[:count]
+    with pytest.raises(RuntimeError, match="got an incorrect number of RNN parameters"):
+        flambeau.lstm(flambeau.zeros(3, 2, 8), state, params, True, 1, 0.0, False, False, False)
+
+
+def test_an_lstm_has_two_states(agree):
+    def program(fl):
+        net = fl.nn.LSTM(8, 2)
+        return fl.lstm(
+            fl.zeros(3, 2, 8), [fl.zeros(1, 2, 2)], list(net.parameters()), True, 1, 0.0, False, False, False
+        )
+
+    agree(program, raises=RuntimeError)
