@@ -3,7 +3,6 @@
 import pytest
 
 import flambeau
-
 from tests.agree import rand
 
 FORMS = {
