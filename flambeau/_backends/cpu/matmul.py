@@ -51,6 +51,7 @@ FEW = 6  # tiles of rows up to which reading `b` again is cheaper than packing i
 WIDE = 64  # columns from which a batch of `a` is copied to be rows of one product
 NEAR = 1024  # bytes between rows of `b` up to which it is read in place by any number of tiles
 COST = {"lines": 0.5, "rows": 0.7, "any": 1.5}  # cycles to fetch and pack an element
+READ = 0.1  # and to fetch one that is read in place, for each block of columns
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,8 @@ def choose(
     fb = "lines" if lb == "lines" and near and masks and not widened else f"pack {lb}"
 
     ca, cb = (COST[x[5:]] if x.startswith("pack") else 0.0 for x in (fa, fb))
+    if fa == "rows" and fb == "lines":  # nothing is packed: what counts is how often rows are fetched
+        ca = READ
     tb, nb = cut(extents, tiles, width, max(1, BLOCK // (kb * item * width)), ca, cb, 32)
     form = Form(dtype, rows, more != 0 and tiles > 1, vectors if n >= width else 0, edge, fa, fb, c[3] == 1)
     return form, grouped(extents, tiles, tb, nb * width, kb, 32)

@@ -70,12 +70,12 @@ class Form:
 def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: bool, prefix: str = "k") -> str:
     """Defines a micro-kernel and returns its name; it computes one tile of `out`.
 
-        (args, a, as, b, bk, depth, part, step, flags, p, q, m0, n0, cols)
+        (args, a, as, b, bk, depth, part, step, flags, p, q, m0, n0, cols, next)
 
     `args` is the kernel's block of slots. a: the panel's first element; `as` is the distance of its rows where they are
     read in place, else that of its steps of k. b: likewise, `bk` between steps of k. Sums begin at 0 where flags & 1,
     else at part[row * step + column]; they go back there, or through the epilogue into `out` where flags & 2. p, q, m0,
-    n0 say which tile of `out` it is, `cols` (with `edge`) how many of its columns exist.
+    n0 say which tile of `out` it is, `cols` (with `edge`) how many of its columns exist. `next` is `part` of the tile after it.
     """
     memory, acc = TYPES[form.dtype]
     t = tile(target, form.dtype)
@@ -83,10 +83,10 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
     name = f"{prefix}_tile_{rows}_{'edge' if edge else vectors}"
     f = m.function(
         f"internal void {name}(ptr args, ptr noalias a, i64 as, ptr noalias b, i64 bk, i64 depth, ptr part, i64 step, "
-        "i64 flags, i64 p, i64 q, i64 m0, i64 n0, i64 cols)",
+        "i64 flags, i64 p, i64 q, i64 m0, i64 n0, i64 cols, ptr next)",
         APART,
     )
-    args, a, as_, b, bk, depth, part, step, flags, p, q, m0, n0, cols = f.params
+    args, a, as_, b, bk, depth, part, step, flags, p, q, m0, n0, cols, next = f.params
     wide, element = vector(acc, n), "i32" if t.pairs else acc
     mask = f.lane_mask(n, cols - (vectors - 1) * n) if edge else None
     partial = lambda v: mask is not None and v == vectors - 1
@@ -98,6 +98,16 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
             for v in range(vectors):
                 sums[i][v].set(read(wide, f.gep(acc, part, step * i + v * n), v))
 
+    # meanwhile the next tile's sums are fetched, and the first lines of its rows, to where nothing that streams past drives them out
+    each = 64 // size(acc)
+    if memory == acc and form.dense:
+        for i in range(rows):
+            for o in range(0, vectors * n, each):
+                f.prefetch(f.gep(acc, next, step * i + o), write=True)
+    if form.a == "rows":
+        for i in range(rows):
+            for o in range(2):
+                f.prefetch(f.gep(acc, a, as_ * (rows + i) + o * each), level=2)
     in_place = form.b == "lines"
     lines = range(0, vectors, max(1, 64 // (n * size(element))))
     fetch = [v * n for v in lines] if in_place or rows < vectors else []  # packed panels come by themselves
@@ -296,8 +306,9 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
                     else:
                         line, down = f.gep(element, bp, j * steps), f.value(width, "i64")
                     here = f.gep(acc, part, j)
+                    next = f.gep(acc, part, f.select(j + width < cols, j + width, step * rows))
                     f.call("void", micro_kernel, args, panel, gap, line, down, steps, here, step,
-                           flags, p, q, row, n0 + j, cols - j)  # fmt: skip
+                           flags, p, q, row, n0 + j, cols - j, next)  # fmt: skip
 
                 names = list(tiles[rows])
                 if form.vectors and form.edge:
