@@ -7,7 +7,6 @@ import importlib
 import json
 import pathlib
 import resource
-import runpy
 import sys
 import time
 
@@ -47,7 +46,8 @@ def main(case, library):
     torch.set_num_threads(2)
     torch.manual_seed(0)
     suite, _, name = case.partition(".")
-    run = runpy.run_path(str(CASES / f"{suite}.py"))[name]()
+    sys.path.insert(0, str(CASES))
+    run = getattr(importlib.import_module(suite), name)()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     run()

@@ -515,12 +515,13 @@ def test_the_graph_is_drawn_where_it_is_asked_for():
 
 CASES = ("regression", "mlp", "lstm", "resnet", "gpt")
 PROCESS = """
-import runpy, sys
+import importlib, sys
 from flambeau import _alias
 torch = _alias.install()
 torch.manual_seed(0)
 from flambeau._capture import remembered
-run = runpy.run_path(sys.argv[1])[sys.argv[2]]()
+sys.path.insert(0, sys.argv[1])
+run = getattr(importlib.import_module("compiled"), sys.argv[2])()
 made = [c.cell_contents for c in run._torchdynamo_orig_callable.__closure__]
 for _ in range(3):
     run()
@@ -534,7 +535,7 @@ print(sys.modules["flambeau._capture.entries"]._installed, remembered.COUNTS["fo
 
 def _process(folder, case, remember="1"):
     env = os.environ | {"FLAMBEAU_CACHE_DIR": str(folder), "FLAMBEAU_REMEMBER": remember, "PYTHONPATH": str(ROOT)}
-    args = [sys.executable, "-c", PROCESS, str(ROOT / "bench/cases/compiled.py"), case]
+    args = [sys.executable, "-c", PROCESS, str(ROOT / "bench/cases"), case]
     return subprocess.Popen(args, env=env, stdout=subprocess.PIPE, text=True)
 
 

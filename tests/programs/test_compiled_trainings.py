@@ -123,14 +123,15 @@ def test_losses_are_those_of_eager(case):
 
 
 MEMORY = """
-import ctypes, gc, runpy, sys
+import ctypes, gc, importlib, sys
 from flambeau import _alias
 torch = _alias.install()
 from flambeau._backends.cpu import memory
 memory.LIMIT = 64  # the pool counts small arrays, too
 torch.manual_seed(0)
 torch.set_num_threads(2)
-step = runpy.run_path(sys.argv[1])[sys.argv[2]]()
+sys.path.insert(0, sys.argv[1])
+step = getattr(importlib.import_module("training"), sys.argv[2])()
 step = torch.compile(step) if sys.argv[3] == "compiled" else step
 for _ in range(3):
     step()
@@ -146,7 +147,7 @@ if sys.argv[3] == "compiled":
     found = found if program.calls else program.plan.most
 print(found)
 """
-BENCH = pathlib.Path(__file__).parents[2] / "bench" / "cases" / "training.py"
+BENCH = pathlib.Path(__file__).parents[2] / "bench" / "cases"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is in use at one time is counted by the pool")
