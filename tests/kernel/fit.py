@@ -93,6 +93,9 @@ FITS = {
         "f32": (near(lambda r: (mp.expm1(r) - r) / r**2), -half, half, 4),
         "f64": (near(lambda r: (mp.expm1(r) - r) / r**2), -half, half, 10),
     },
+    "EXP_NEAR": {  # the same for the sixteenth part of the arguments, of small absolute error
+        "f32": (near(lambda r: (mp.expm1(r) - r) / r**2), -half / 16, half / 16, 1, near(lambda r: 1 / r**2))
+    },
     "LOG": {  # log(1+f) = f - f^2/2 + f^3 P(f)
         "f32": (near(lambda f: (mp.log1p(f) - f + f * f / 2) / f**3), mp.sqrt(0.5) - 1, mp.sqrt(2) - 1, 8),
         # s = f/(2+f), z = s^2: log(1+f) = 2s + s z R(z)

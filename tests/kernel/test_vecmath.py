@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import timeit
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from flambeau._backends.cpu import engine
-from flambeau._backends.cpu.compile import compile
+from flambeau._backends.cpu.compile import compile, layout, recorded
+from flambeau._backends.cpu.llvm import Machine, generate
+from flambeau._kernel.fuse import fuse
 from flambeau._kernel.record import Record
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="llvmlite is not installed")
@@ -101,6 +104,25 @@ def test_ulps(name: str, kind: str) -> None:
     with mp.workprec(140):
         error, where = worst(name, kind, x, compile(lambda a: getattr(k, name)(a))(x))
     assert error <= LIMIT[kind], where
+
+
+@pytest.mark.parametrize("machine", [Machine(32, True), Machine(16, False), Machine(64, True, True, 32)], ids=str)
+@pytest.mark.parametrize("name", ["exp", "exp2", "expm1", "sigmoid", "tanh", "sin", "erf"])
+def test_other_processors_are_as_accurate(name: str, machine: Machine) -> None:
+    """Without fused products, or with instructions that this processor may lack, other code is written."""
+    if machine.scale and not engine.engine().target.scales:
+        pytest.skip("no such instructions here")
+    x = points(name, "f", 300)
+    step = fuse([getattr(k, name)(recorded(x, 0))], [layout(x)], [layout(x)]).launches[0]
+    code = engine.engine().load(generate(step.kernel, machine), ["k"])
+    got = np.empty_like(x)
+    addresses = {"in": x.ctypes.data, "out": got.ctypes.data}
+    words = np.array([*(addresses[kind] for kind, _ in step.operands), *step.sizes, *step.grain], np.int64)
+    run = code.function("k", None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    run(words.ctypes.data, 0, step.chunks, 0)
+    with mp.workprec(140):
+        error, where = worst(name, "f", x, got)
+    assert error <= LIMIT["f"], where
 
 
 POWERS = {"pow": lambda x, y: x**y, "atan2": mp.atan2, "hypot": mp.hypot}

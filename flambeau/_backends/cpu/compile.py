@@ -50,7 +50,7 @@ def fits(x: np.ndarray[Any, Any]) -> bool:
 def machine(target: Target) -> Machine:
     """What generation needs to know of a target."""
     arm = target.triple.startswith(("aarch64", "arm64"))
-    return Machine(target.vector_bytes, arm or target.has("fma"), target.scales)
+    return Machine(target.vector_bytes, arm or target.has("fma"), target.scales, target.registers)
 
 
 _codes: dict[str, Code] = {}
@@ -64,7 +64,8 @@ def native(kernel: Kernel | str) -> Code:
         e = engine()
         m = machine(e.target)
         dumps.dump("loops", "a kernel", text)
-        parts = [("kernel", text), ("vector", m.vector), ("fma", m.fma), ("scale", m.scale), ("version", VERSION)]
+        made_for = [("vector", m.vector), ("fma", m.fma), ("scale", m.scale), ("registers", m.registers)]
+        parts = [("kernel", text), *made_for, ("version", VERSION)]
         code = _codes[text] = e.load(lambda: generate(read(text), m), ["k"], parts=parts, level=LIGHT)
     return code
 

@@ -284,20 +284,24 @@ class Builder:
         x, y = self.agree(x, y)
         return self.call(x.type, x.lanes, f"llvm.smin.{self.suffix(x)}", x, y)
 
-    def scaled(self, x: Value, n: Value) -> Value:
-        """x * 2**n for a whole n, rounded once; only where `scale_unit` says that there is such an instruction."""
+    def scaled(self, x: Value, n: Value, where: Value | None = None) -> Value:
+        """x * 2**n for a whole n (or the whole number below it), rounded once, and 0 but `where`, for nothing; only where `scale_unit`
+        says that there is such an instruction."""
         wide = max(2, 16 // (BITS[INT_OF[x.type]] // 8), x.lanes)  # the narrowest register that has it
         full = min(wide, 512 // BITS[INT_OF[x.type]])
-        parts = [self.part(v, j, full) for j in range(0, wide, full) for v in (x, n)]
-        bits = BITS[INT_OF[x.type]] * full
-        kind, mask = "ps" if x.type == "f32" else "pd", f"i{max(8, full)} -1"
+        bits, masks = BITS[INT_OF[x.type]] * full, max(8, full)
+        kind = "ps" if x.type == "f32" else "pd"
         zero = f"{spell(x.type, full)} zeroinitializer"
         rounding = ["i32 4"] if bits == 512 else []
         name = f"llvm.x86.avx512.mask.scalef.{kind}.{bits}"
-        out = [
-            self.call(x.type, full, name, u, v, zero, mask, *rounding)
-            for u, v in zip(parts[::2], parts[1::2], strict=True)
-        ]
+        out = []
+        for j in range(0, wide, full):
+            mask: Any = f"i{masks} -1"
+            if where is not None:
+                mask = self.emit(f"i{masks}", 1, f"bitcast {self.part(where, j, masks)} to i{masks}")
+            out.append(
+                self.call(x.type, full, name, self.part(x, j, full), self.part(n, j, full), zero, mask, *rounding)
+            )
         return self.joined(out, x.lanes)
 
     def whole(self, x: Value) -> bool:
@@ -329,12 +333,15 @@ class Builder:
         return self._each("fixupimm", y, x, kinds, "i32 0", f"i{full} -1", "i32 4")
 
     def lookup(self, table: Sequence[float], i: Value) -> Value:
-        """table[i], of 32 numbers of float32; the bits of i above the fifth are not looked at. Only where `scale_unit`."""
-        held = [", ".join(f"float {literal('float', v)}" for v in table[n : n + 16]) for n in (0, 16)]
-        halves = [Value(self, "f32", 16, f"<{numbers}>") for numbers in held]
+        """table[i], of 16 or 32 numbers of float32; higher bits of i are not looked at. Only where `scale_unit`."""
+        held = [", ".join(f"float {literal('float', v)}" for v in table[n : n + 16]) for n in range(0, len(table), 16)]
+        parts = [Value(self, "f32", 16, f"<{numbers}>") for numbers in held]
         wide = -(-i.lanes // 16) * 16
-        name = "llvm.x86.avx512.vpermi2var.ps.512"
-        out = [self.call("f32", 16, name, halves[0], self.part(i, j, 16), halves[1]) for j in range(0, wide, 16)]
+        which = (self.part(i, j, 16) for j in range(0, wide, 16))
+        if len(parts) == 1:
+            out = [self.call("f32", 16, "llvm.x86.avx512.permvar.sf.512", parts[0], w) for w in which]
+        else:
+            out = [self.call("f32", 16, "llvm.x86.avx512.vpermi2var.ps.512", parts[0], w, parts[1]) for w in which]
         return self.joined(out, i.lanes)
 
     def part(self, x: Value, start: int, n: int) -> Value:

@@ -25,7 +25,8 @@ other overlap is the caller's business to avoid. Buffers need only the alignment
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +56,7 @@ class Machine:
     vector: int = 32
     fma: bool = True
     scale: bool = False  # whether x * 2**n is one instruction, of AVX-512
+    registers: int = 16  # for vectors
 
 
 @dataclass
@@ -90,6 +92,7 @@ def copies_for(price: int) -> int:
     return 4 if price <= 10 else 2 if price <= 40 else 1
 
 
+MANY = 32  # vector registers, of which two vectors' chains of work may be held at once
 BARE = 2  # what a step of a reduction costs that does little but read: its columns are walked in strips twice as wide
 
 
@@ -102,6 +105,7 @@ class Writer:
     def __init__(self, kernel: Kernel, machine: Machine, name: str) -> None:
         self.kernel, self.name = kernel, name
         self.b = Builder(machine.fma, machine.scale)
+        self.registers = machine.registers
         self.lanes = lanes_for(kernel, machine)
         self.unroll = copies_for(cost(*kernel.stages))
         self.strips = 1  # how many times the lanes columns are walked by, as long as these are whole
@@ -452,15 +456,29 @@ class Writer:
                 if copies == 1:
                     body(0)
                 else:
-                    for u in range(copies):
-                        with self.block(**{axis: i + u * w}):
-                            body(u)
+                    self.abreast(axis, [i + u * w for u in range(copies)], body)
             done = end
         with self.loop(axis, done, stop, w) as i:
             left = b.convert("trunc", stop - i, "i32")
             self.mask = b.iota(w, "i32") < left
             body(0)
             self.mask = None
+
+    def abreast(self, axis: str, starts: Sequence[Value], body: Any) -> None:
+        """A copy of the body from each start on, a line of each in turn: none waits for what another computes.
+
+        Where there are branches, or few registers, one after the other."""
+        lines, copies = self.scopes[-1].lines, []
+        for u, start in enumerate(starts):
+            first = len(lines)
+            with self.block(**{axis: start}):
+                body(u)
+            copies.append(lines[first:])
+            del lines[first:]
+        if self.registers < MANY or any(not text.startswith("  ") or text.startswith("  br ") for text in copies[0]):
+            lines += itertools.chain(*copies)
+        else:
+            lines += (text for texts in itertools.zip_longest(*copies) for text in texts if text)
 
     def body(self, s: Stage, slots: Mapping[str, list[str]], copy: int, wide: int) -> None:
         b, running = self.b, scanned(s)

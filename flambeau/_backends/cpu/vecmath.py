@@ -15,6 +15,7 @@ own, it is computed in float64.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,9 @@ SQRT_HALF_BITS = {"f32": 0x3F3504F3, "f64": 0x3FE6A09E667F3BCD}
 SQRT_TWO = {"f32": 1.4142135381698608, "f64": 1.4142135623730951}  # twice what those bits are
 INF, NAN = math.inf, math.nan
 PIO2_F32 = (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15)  # pi/2 in three floats
+# 2**(j/16) as float32, and how much more it would be
+SIXTEENTHS = [struct.unpack("f", struct.pack("f", 2 ** (j / 16)))[0] for j in range(16)]
+SIXTEENTHS_LOST = [(2 ** (j / 16) - rounded) / rounded for j, rounded in enumerate(SIXTEENTHS)]
 SHORT = 2.0**15  # up to this, float32 reduces with these
 LARGE = 2.0**30  # beyond this, sin and cos reduce with all the bits of 2/pi
 
@@ -153,12 +157,34 @@ def parted(b: Builder, x: Value, lo: float, hi: float, more: Value | None = None
     return b.fma(r * r, b.poly(r, table.EXP[type]), r), n, i
 
 
-def exp(b: Builder, x: Value, vanishing: float | None = None) -> Value:
-    """exp(x), 0 for x below `vanishing` (where it rounds to 0): to round a power to 0 costs a processor a hundred cycles."""
+def exp(b: Builder, x: Value, vanishing: float | None = None, most: float | None = None) -> Value:
+    """exp(x), 0 for x below `vanishing` (where it rounds to 0): to round a power to 0 costs a processor a hundred cycles.
+
+    x is held below `most`: what it is beyond that, infinity, may be of no interest."""
     lo, hi = (-104.0, 89.0) if x.type == "f32" else (-746.0, 710.0)
-    none = x < (lo if vanishing is None else vanishing)
+    lo, hi = lo if vanishing is None else vanishing, hi if most is None else most
+    if x.type == "f32" and b.scale_unit:
+        return looked_up_exp(b, x, lo, hi)
+    none = x < lo
     e, n, i = parted(b, b.select(none, 0.0, x), lo, hi)
     return b.select(none, 0.0, b.scaled(e + 1.0, n) if b.scale_unit else scaled(b, e + 1.0, i))
+
+
+def looked_up_exp(b: Builder, x: Value, lo: float, hi: float) -> Value:
+    """exp in float32 where registers are looked up in: x == n log 2 + r for a whole number n of sixteenths."""
+    some, x = ~(x < lo), b.smaller(b.const(hi, x), x)
+    shifted = b.fma(x, LOG2E, MAGIC["f32"] / 16)
+    n = shifted - MAGIC["f32"] / 16
+    r = b.fma(-n, LN2_LO["f32"], b.fma(-n, LN2_HI["f32"], x))
+    return looked_up_power(b, shifted, n, r, some)
+
+
+def looked_up_power(b: Builder, shifted: Value, n: Value, r: Value, some: Value) -> Value:
+    """2**n exp(r): a table has the power of n's fraction, the low bits of `shifted`, and a short polynomial the rest."""
+    i = b.bits(shifted)
+    t, lost = b.lookup(SIXTEENTHS, i), b.lookup(SIXTEENTHS_LOST, i)
+    e = b.fma(b.fma(b.poly(r, table.EXP_NEAR["f32"]), r, 1.0), r, lost)
+    return b.scaled(b.fma(t, e, t), n, some)
 
 
 def half_exp(b: Builder, x: Value) -> Value:
@@ -170,6 +196,11 @@ def half_exp(b: Builder, x: Value) -> Value:
 def exp2(b: Builder, x: Value) -> Value:
     type = x.type
     lo, hi = (-151.0, 129.0) if type == "f32" else (-1076.0, 1025.0)
+    if type == "f32" and b.scale_unit:
+        some, x = ~(x < lo), b.smaller(b.const(hi, x), x)
+        shifted = x + MAGIC[type] / 16
+        n = shifted - MAGIC[type] / 16
+        return looked_up_power(b, shifted, n, (x - n) * LN2, some)
     none = x < lo  # as in exp
     x = b.smaller(b.const(hi, x), b.select(none, 0.0, x))
     n, i = nearest(b, x)
@@ -185,13 +216,23 @@ def expm1(b: Builder, x: Value) -> Value:
 
 
 def sigmoid(b: Builder, x: Value) -> Value:
-    e = exp(b, -b.abs(x))  # of a negative number: no overflow
-    return b.select(x >= 0.0, b.const(1.0, x), e) / (e + 1.0)
+    e = exp(b, x, most=18.0 if x.type == "f32" else 38.0)  # from where on e / (e + 1) is 1
+    return e / (e + 1.0)
 
 
 def tanh(b: Builder, x: Value) -> Value:
-    a = b.smaller(b.const(10.0 if x.type == "f32" else 22.0, x), b.abs(x))
-    e = expm1(b, a + a)
+    """e / (e + 2) with e = exp(2a) - 1, of a = |x| == n log(2)/2 + r."""
+    type = x.type
+    a = b.smaller(b.const(10.0 if type == "f32" else 22.0, x), b.abs(x))
+    shifted = b.fma(a, 2 * LOG2E, MAGIC[type])
+    n = shifted - MAGIC[type]
+    if b.fma_unit:  # where n is so large that its product's error is seen, no longer in the quotient
+        r = b.fma(-n, LN2 / 2, a)
+    else:
+        r = a - n * (LN2_HI[type] / 2) - n * (LN2_LO[type] / 2)
+    power = b.from_bits((b.bits(shifted) << MANTISSA[type]) + (BIAS[type] << MANTISSA[type]))
+    coefficients = [c * 2.0**k for k, c in zip(range(len(table.EXP[type]) + 1, 1, -1), table.EXP[type], strict=True)]
+    e = b.fma(power, b.fma(r * r, b.poly(r, coefficients), r + r), power - 1.0)
     return b.copysign(e / (e + 2.0), x)
 
 
