@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from flambeau._backends.cpu import amx, contract, dots, engine, matmul, product
+from flambeau._backends.cpu.emit import Module
 from flambeau._backends.cpu.launch import ARG, OUT, Plan, Result, Table
 
 TOLERANCE = {"float32": 2e-6, "float64": 2e-15, "bfloat16": 8e-3, "float16": 1e-3}
@@ -301,3 +303,33 @@ def test_panels_end_within_a_vector():
             a, b = rng.standard_normal((64, k)).astype(dtype), rng.standard_normal((80, k)).astype(dtype)
             check(a, b.T, np.dtype(dtype).name)
             check(np.asfortranarray(a), b.T, np.dtype(dtype).name)
+
+
+def test_no_block_is_more_than_a_tile_or_a_panel_larger_than_another():
+    """Else the thread that has the large ones is waited for."""
+    width = 48
+    m = Module("units")
+    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
+    w = product.arguments(f)
+    at = f.var("i64", 0)
+    with product.units(f, w, width) as (i0, i1, n0, cols, _, _):
+        for x in (i0, i1, n0, n0 + cols):
+            f.store(x, f.gep("i64", w["c"], at.get()))
+            at.set(at.get() + 1)
+    code = engine.engine().load(str(m), ["k"])
+    run = code.function("k", None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    for tiles, tb, n, panels in [(57, 19, 784, 9), (171, 11, 256, 6), (1, 1, 20, 1), (10, 7, 500, 4), (7, 7, 1000, 1)]:
+        shape = -(-tiles // tb), -(-n // (panels * width))
+        made = np.zeros((shape[0] * shape[1], 4), np.int64)
+        known = {"c": made.ctypes.data, "tiles": tiles, "tb": tb, "n": n, "nb": panels * width}
+        args = np.array([known.get(name, 1) for name in product.SLOTS], np.int64)
+        run(args.ctypes.data, 0, len(made), None)
+        covered = np.zeros((tiles, n), int)
+        for i0, i1, n0, n1 in made:
+            covered[i0:i1, n0:n1] += 1
+            assert n0 % width == 0
+            assert 0 < i1 - i0 <= tb
+            assert 0 < n1 - n0 <= panels * width
+        assert (covered == 1).all()
+        assert np.ptp(made[:, 1] - made[:, 0]) <= 1
+        assert np.ptp(-(-(made[:, 3] - made[:, 2]) // width)) <= 1

@@ -224,7 +224,7 @@ def text(target: Target, form: TileForm) -> Module:
     ap = scratch
     bp = ap + (deep * STEP if form.a != "rows" else 0)
     sums = bp + deep * STEP * ceil(w["nb"], SIDE)
-    with units(f, w) as (i0, i1, n0, cols, p, q):
+    with units(f, w, SIDE) as (i0, i1, n0, cols, p, q):
         a0 = f.gep("bfloat", w["a"], p * w["ap"] + q * w["aq"])
         b0 = f.gep("bfloat", w["b"], p * w["bp"] + q * w["bq"] + n0 * w["bn"])
         with f.loop(0, f.max(w["k"], 1), w["kb"]) as k0:

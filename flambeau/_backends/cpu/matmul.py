@@ -110,6 +110,7 @@ def cut(
     """
     p, q, m, n, k = extents
     panels, work = -(-n // width), p * q * m * n * k
+    half = panels // 2 * width  # columns of one of two threads
     grains = int(work / (GRAIN / 32 * speed))
     wanted = max(1, min(CHUNKS, grains))
     fewest = (
@@ -124,9 +125,9 @@ def cut(
             units = p * q * down * across
             packing = p * q * k * (down * n * cb + across * m * ca)
             idle = work / speed / units * (0.25 if units >= fewest else 4)  # threads that wait for the last one
-            longer = (
-                -(-units // 2) * 2 / units * (down * tb / tiles) * (across * nb / panels)
-            )  # two threads, of which one does more
+            longer = -(-units // 2) * 2 / units  # two threads, of which one does more
+            if p * q % 2:
+                longer *= max(half, n - half) * 2 / max(n, 1) if across % 2 == 0 else -(-tiles // 2) * 2 / tiles
             idle += (packing + work / speed) * (longer - 1) if wanted > 1 else 0
             grids.append((packing + idle + 1000 * units, tb, nb))
     _, tb, nb = min(grids)

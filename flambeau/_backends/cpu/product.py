@@ -195,15 +195,19 @@ def ceil(x: V, by: V | int) -> V:
 
 
 @contextmanager
-def units(f: Function, w: Words) -> Iterator[tuple[V, ...]]:
-    """The units of a kernel's chunks. Of each: its tiles of rows (the first, and the one past the last), first column, columns, p and q."""
+def units(f: Function, w: Words, width: int) -> Iterator[tuple[V, ...]]:
+    """The units of a kernel's chunks. Of each: its tiles of rows (the first, and the one past the last), first column, columns, p and q.
+
+    Panels are `width` columns. No block is more than one tile or panel larger than another: threads end together.
+    """
     _, begin, end, _ = f.params
-    mblocks, nblocks = ceil(w["tiles"], w["tb"]), ceil(w["n"], w["nb"])
+    mblocks, nblocks, panels = ceil(w["tiles"], w["tb"]), ceil(w["n"], w["nb"]), ceil(w["n"], width)
     count = w["p"] * w["q"] * mblocks * nblocks
     with f.loop(begin * w["group"], f.min(end * w["group"], count)) as unit:
-        i0, rest = unit % mblocks * w["tb"], unit // mblocks
-        n0, rest = rest % nblocks * w["nb"], rest // nblocks
-        yield i0, f.min(i0 + w["tb"], w["tiles"]), n0, f.min(w["n"] - n0, w["nb"]), rest // w["q"], rest % w["q"]
+        i, rest = unit % mblocks, unit // mblocks
+        j, rest = rest % nblocks, rest // nblocks
+        n0, n1 = j * panels // nblocks * width, f.min((j + 1) * panels // nblocks * width, w["n"])
+        yield i * w["tiles"] // mblocks, (i + 1) * w["tiles"] // mblocks, n0, n1 - n0, rest // w["q"], rest % w["q"]
 
 
 def text(target: Target, form: Form) -> Module:
@@ -253,7 +257,7 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
     ap = scratch
     bp = f.gep(element, ap, (deep * form.rows + n) * many)
     sums = f.gep(element, bp, ceil(w["nb"], width) * width * deep if form.b.startswith("pack") else 0)
-    with units(f, w) as (i0, i1, n0, cols, p, q):
+    with units(f, w, width) as (i0, i1, n0, cols, p, q):
         first_row = i0 * few + f.min(i0, more)
         a0 = f.gep(memory, w["a"], p * w["ap"] + q * w["aq"])
         b0 = f.gep(memory, w["b"], p * w["bp"] + q * w["bq"] + n0 * w["bn"])

@@ -272,7 +272,7 @@ def text(target: Target, e: Epilogue, shared: bool) -> Module:
     # partial sums of tiles at the edges: those of the lowest row, and of each row the last
     edges = scratch if shared else panels_b + deep * across
     words = edges + (across + w["tb"]) * (SIDE * SIDE * 4)
-    with units(f, w) as (i0, i1, n0, cols, p, q):
+    with units(f, w, SIDE) as (i0, i1, n0, cols, p, q):
         a0 = f.gep("float", w["a"], p * w["ap"] + q * w["aq"])
         b0 = f.gep("float", w["b"], p * w["bp"] + q * w["bq"] + n0 * w["bn"])
         c0 = f.gep("float", w["c"], p * w["cp"] + q * w["cq"] + n0)
