@@ -68,23 +68,29 @@ def panels_packer(m: Module, name: str, memory: str, acc: str, n: int, rows: int
         f"internal void {name}(ptr noalias dst, i64 step, ptr noalias src, i64 panels, i64 depth, i64 sk)", APART
     )
     dst, step, src, panels, depth, sk = f.params
-    wide = vector(memory, n)
+    each = 64 // size(memory)  # of a line
 
     def row(k: V, panel: V | int) -> None:
         for g in range(0, rows, n):  # what is written past the row is overwritten by what follows
+            left = min(rows - g, n)
+            lanes = 1 << (left - 1).bit_length()  # no more than that takes: what crosses a line is written twice
             at = f.gep(memory, src, k * sk + panel * rows + g)
-            x = f.load(wide, at) if rows - g >= n else f.mload(wide, at, f.lane_mask(n, f.value(rows - g, "i64")))
+            wide = vector(memory, lanes)
+            x = f.load(wide, at) if left == lanes else f.mload(wide, at, f.lane_mask(lanes, f.value(left, "i64")))
             f.store(widen(f, x, acc), dst, k * rows + panel * step + g)
 
     with f.either(panels == most) as otherwise:
         with f.loop(0, depth) as k:
-            for o in range(0, rows * most + 64 // size(memory) - 1, 64 // size(memory)):
+            for o in range(0, rows * most + each - 1, each):
                 f.prefetch(f.gep(memory, src, (k + AHEAD) * sk + o))
             for panel in range(most):
                 row(k, panel)
         otherwise()
-        with f.loop(0, depth) as k, f.loop(0, panels) as panel:
-            row(k, panel)
+        with f.loop(0, depth) as k:
+            with f.loop(0, panels * rows + (each - 1), each) as o:
+                f.prefetch(f.gep(memory, src, (k + AHEAD) * sk + o))
+            with f.loop(0, panels) as panel:
+                row(k, panel)
 
 
 def pair_packer(m: Module, name: str, n: int) -> None:
