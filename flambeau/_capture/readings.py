@@ -11,8 +11,10 @@ from typing import Any
 
 from flambeau._backends.cpu.attention import DTYPES as FLOATS
 from flambeau._backends.cpu.attention_backward import shared_out, turned
+from flambeau._backends.cpu.recurrent import SAVED
 from flambeau._capture.expressions import Builder, K, Step, sliced
 from flambeau._capture.place import strided
+from flambeau._capture.routines import absent
 from flambeau._eager.bodies import call_body
 from flambeau._kernel.ir import MEMORY
 from flambeau._kernel.record import Expr, Opaque, cast, constant, toposort
@@ -31,6 +33,7 @@ from flambeau._values.dtype import (
     of_number,
     promote_types,
 )
+from flambeau._values.shape import symbolic
 
 
 def _dtype(d: Any) -> dtype:
@@ -209,6 +212,45 @@ def attends(xs: Sequence[Expr], mask: Expr | None, scale: Any) -> None:
         raise Opaque("attention")
 
 
+def recurrent_layer(b: Builder, x: Expr, h0: Expr, c0: Expr, weight: Expr, bias: Expr, *, kind: str, sizes: Sequence[int],
+                    reverse: bool, keep: bool) -> list[Expr]:  # fmt: skip
+    """A recurrent layer over all times: states, the last ones, the last cells, what the derivative needs, and all cells."""
+    times = even([x, h0, c0, weight, bias], sizes)
+    rows, (batch, units) = x.shape[0], h0.shape
+    cells = units if kind == "lstm" else 0
+    kept = (rows, SAVED[kind] * units), (rows, cells)
+    shapes = [(rows, units), (batch, units), (batch, cells), *(kept if keep else ((rows, 0), (0, 0)))]
+    return walked(
+        b, "recurrent_layer", [x, h0, c0, weight, bias], shapes, kind=kind, times=times, reverse=reverse, keep=keep
+    )
+
+
+def recurrent_backward(b: Builder, *xs: Expr, kind: str, sizes: Sequence[int], reverse: bool) -> list[Expr]:
+    """The gradients of its rows of sums, of the first states and cells, of the weight and the bias."""
+    xs = tuple(x for n, x in enumerate(xs) if n not in absent(kind))
+    times = even(xs, sizes)
+    (h0, c0, weight), rows = xs[-3:], xs[0].shape[0]
+    shapes = [(rows, weight.shape[0]), h0.shape, c0.shape, weight.shape, weight.shape[:1]]
+    return walked(b, "recurrent_backward", xs, shapes, kind=kind, times=times, reverse=reverse)
+
+
+def even(xs: Sequence[Expr], sizes: Sequence[int]) -> int:
+    """How many times there are; refuses what the plans of recurrent layers have no form for."""
+    if symbolic(tuple(sizes)) or any(symbolic(tuple(x.shape)) for x in xs):
+        raise Opaque("recurrent layer of sizes that change")
+    known = all(math.prod(x.shape) and x.dtype is xs[0].dtype for x in xs) and xs[0].dtype in (float32, float64)
+    if not sizes or sizes[-1] != sizes[0] or not known:
+        raise Opaque("recurrent layer")
+    return len(sizes)
+
+
+def walked(b: Builder, name: str, xs: Sequence[Expr], shapes: Sequence[tuple[int, ...]], **how: Any) -> list[Expr]:
+    """A routine's results, of which those without elements are no arrays."""
+    d = xs[0].dtype
+    made = iter(b.routine(name, xs, [(s, d) for s in shapes if math.prod(s)], **how))
+    return [next(made) if math.prod(s) else K.full(s, 0, d) for s in shapes]
+
+
 def wide(x: Expr) -> dtype:
     """The dtype in which sums over x are kept."""
     return float64 if x.dtype is float64 else float32
@@ -232,7 +274,8 @@ ROUTINES: dict[str, Callable[..., Any]] = {
     "zeros": lambda b, shape, dtype: full(b, shape, 0, _dtype(dtype)),
     "full_as": lambda b, x, value, dtype=None, format="": full(b, x.shape, value or 0, _dtype(dtype or x.dtype)),
     **{f.__name__: f for f in (rows, take, gather, rows_backward, max_pool_backward, nll, triangular, arange, eye, avg_pool, conv_forward,
-                               conv_input, conv_weight, max_pool, attention, attention_backward, placed)},
+                               conv_input, conv_weight, max_pool, attention, attention_backward, recurrent_layer,
+                               recurrent_backward, placed)},
 }  # fmt: skip
 
 

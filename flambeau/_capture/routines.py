@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu import attention, attention_backward, compile, library, scatter
+from flambeau._backends.cpu import attention, attention_backward, compile, library, recurrent, recurrent_plan, scatter
 from flambeau._backends.cpu.conv_plan import forward_plan, transposed_plan
 from flambeau._backends.cpu.conv_weight import weight_plan
-from flambeau._backends.cpu.launch import ARG, CONST, GATE, OUT, Launch, Plan, Result, bits
+from flambeau._backends.cpu.launch import ARG, CONST, GATE, OUT, TEMP, Launch, Plan, Result, bits
 from flambeau._backends.cpu.matmul import matmul_plan
 from flambeau._backends.cpu.pool import max_pool_plan
 from flambeau._capture.expressions import K, Step
@@ -19,6 +19,7 @@ from flambeau._capture.place import Strided
 from flambeau._kernel.fuse import fuse
 from flambeau._kernel.loops import Layout
 from flambeau._kernel.record import parameter
+from flambeau._values.dtype import BY_NAME
 from flambeau._values.shape import contiguous_strides
 
 
@@ -52,6 +53,8 @@ def _make(step: Step, xs: list[Any]) -> Plan | None:
         return _joined(step, xs)
     if step.target in ("attention", "attention_backward"):
         return _attending(step, xs)
+    if step.target in ("recurrent_layer", "recurrent_backward"):
+        return _walking(step, xs)
     how: tuple[Any, Any, Any] = (tuple(p["stride"]), tuple(p["padding"]), tuple(p["dilation"]))
     match step.target:
         case "conv_forward":
@@ -83,6 +86,63 @@ def _attending(step: Step, xs: list[Any]) -> Plan | None:
     }
     launches = (replace(w, slots=tuple(swap.get(s, s) for s in w.slots)) for w in made.launches)
     return replace(made, launches=tuple(launches))
+
+
+def absent(kind: str) -> tuple[int, ...]:
+    """Operands of a recurrent layer's derivative that have no elements: what it need not know, and cells."""
+    return tuple(n for n, there in ((4, recurrent.SAVED[kind] > 0), (5, kind == "lstm")) if not there)
+
+
+def _with_absent(step: Step, xs: Sequence[Any]) -> list[Any]:
+    """All operands of a recurrent layer or its derivative."""
+    given = list(xs)
+    for n in absent(step.params["kind"]) if step.target == "recurrent_backward" else ():
+        given.insert(n, np.empty((len(xs[0]), 0), xs[0].dtype))
+    return given
+
+
+def _walking(step: Step, xs: Sequence[Any]) -> Plan | None:
+    """A recurrent layer or its derivative, of operands in C order: what lies otherwise is copied. Results without elements are left out."""
+    p = step.params
+    dense = [x if x.flags.c_contiguous else np.empty(x.shape, x.dtype) for x in xs]
+    given = _with_absent(step, dense)
+    if step.target == "recurrent_layer":
+        made = recurrent_plan.layer_plan(p["kind"], p["times"], p["reverse"], p["keep"], *given)
+    else:
+        made = recurrent_plan.backward_plan(p["kind"], p["times"], p["reverse"], *given)
+    if made is None:
+        return None
+    at = [n for n, x in enumerate(given) if x.size]
+    to: dict[tuple[int, ...], tuple[int, ...]] = {(ARG, n): (ARG, k) for k, n in enumerate(at)}
+    to |= {(ARG, n): (CONST, 0) for n, x in enumerate(given) if not x.size}
+    before: list[Launch] = []
+    keep: list[Any] = [made.keep]
+    temp = made.temp
+    for k, (x, y) in enumerate(zip(xs, dense, strict=True)):
+        if x is not y:
+            layout = Layout.dense(x.dtype.name, x.shape)
+            copy = compile.plan(fuse([parameter(0, x.shape, BY_NAME[x.dtype.name])], {0: compile.layout(x)}, [layout]), [layout])  # type: ignore[arg-type]  # fmt: skip
+            start = temp + 63 & -64
+            to[(ARG, at[k])] = (TEMP, start)
+            before += recurrent_plan.moved(copy.launches, {(ARG, 0): (ARG, k), (OUT, 0): (TEMP, start)}, start)
+            keep.append(copy.keep)
+            temp = start + y.nbytes
+    there = [n for n, r in enumerate(made.results) if 0 not in r.shape]
+    to |= {(OUT, n): (OUT, there.index(n)) if n in there else (CONST, 0) for n in range(len(made.results))}
+    launches = (*before, *recurrent_plan.moved(made.launches, to))
+    return replace(made, results=tuple(made.results[n] for n in there), launches=launches, temp=temp, keep=tuple(keep))
+
+
+def _walked(step: Step, routine: Any) -> Any:
+    """The same by the library."""
+    p = step.params
+    how = {name: p[name] for name in ("kind", "reverse", "keep") if name in p}
+
+    def run(*xs: Any) -> list[Any]:
+        sizes = (len(xs[1]),) * p["times"]
+        return [x for x in routine(*_with_absent(step, xs), sizes=sizes, **how) if x.size]
+
+    return run
 
 
 def _joined(step: Step, xs: list[Any]) -> Plan | None:
@@ -150,6 +210,8 @@ def by_library(step: Step) -> Any:
     if step.target == "conv_weight":
         return lambda x, g: library.find("conv_weight")(g, x, **step.params)
     routine = library.find(step.target)
+    if step.target in ("recurrent_layer", "recurrent_backward"):
+        return _walked(step, routine)
     if step.target in ("attention", "attention_backward"):
         fixed = 3 if step.target == "attention" else 6
         return lambda *xs: routine(*xs, *(None,) * (fixed + 1 - len(xs)), **step.params)

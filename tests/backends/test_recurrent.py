@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu import library_recurrent as library, recurrent
+from flambeau._backends.cpu import library_recurrent as library, recurrent, recurrent_plan
 from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
 
 CASES = [((5, 5, 5), 7), ((16,) * 6, 64), ((9, 7, 7, 3, 1), 33), ((1,), 1), ((3, 2, 1, 1), 40)]  # sizes, units
@@ -62,13 +62,17 @@ def test_special_values():
 
 
 def test_same_bits_for_any_number_of_threads():
-    a = arrays("lstm", (21, 21, 20, 4), 50, "float32")
+    a, even = arrays("lstm", (21, 21, 20, 4), 50, "float32"), arrays("lstm", (21,) * 4, 50, "float32")
     before, results = get_num_threads(), []
+    how = dict(kind="lstm", sizes=(21,) * 4, reverse=False)
     try:
         for n in (1, 2, 7):
             set_num_threads(n)
             out, grads = both_ways("lstm", (21, 21, 20, 4), a, True)
-            results.append([x.tobytes() for x in (*out, *grads)])
+            whole = library.recurrent_layer(*(even[name] for name in ("x", "h0", "c0", "w", "b")), **how)
+            states = whole[0], *whole[3:], even["h0"], even["c0"], even["w"]
+            back = library.recurrent_backward(even["g"], even["gh"], even["gc"], *states, **how)
+            results.append([x.tobytes() for x in (*out, *grads, *whole, *back)])
     finally:
         set_num_threads(before)
     assert results[0] == results[1] == results[2]
@@ -127,8 +131,8 @@ def test_what_is_not_kept_changes_no_bit(kind, dtype):
 def test_nothing_is_kept_where_there_is_no_derivative(kind, monkeypatch):
     import flambeau as fl
 
-    seen, forward = [], recurrent.forward
-    monkeypatch.setattr(recurrent, "forward", lambda *args: seen.append(args[-1]) or forward(*args))
+    seen, layer = [], recurrent_plan.layer
+    monkeypatch.setattr(recurrent_plan, "layer", lambda *args: seen.append(args[3]) or layer(*args))
     rnn, x = getattr(fl.nn, kind)(5, 7), fl.randn(3, 2, 5)
     rnn(x)
     with fl.no_grad():
@@ -161,3 +165,29 @@ def test_a_derivative_of_what_was_not_kept_walks_forward_again():
             found.append([t.grad for t in given if t.grad is not None])
         assert len(found[0]) == len(found[1]) == (5 if kind == "lstm" else 4)
         assert all(fl.allclose(x, y, 1e-12, 1e-12) for x, y in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("kind", recurrent.GATES)
+def test_a_layer_whole_is_its_walk_and_what_follows(kind, monkeypatch):
+    for sizes, units in (((5,) * 3, 7), ((16,) * 6, 64), ((1,), 1), ((3,), 33)):
+        a = arrays(kind, sizes, units, "float64")
+        for reverse in (False, True):
+            how = dict(kind=kind, sizes=sizes, reverse=reverse)
+
+            def results(a=a, how=how):
+                given = [a[name] for name in ("x", "h0", "c0", "w", "b")]
+                kept, bare = (library.recurrent_layer(*given, **how, keep=keep) for keep in (True, False))
+                out, _, _, saved, cells = kept
+                grads = library.recurrent_backward(
+                    a["g"], a["gh"], a["gc"], out, saved, cells, a["h0"], a["c0"], a["w"], **how
+                )
+                return [*kept, *bare, *grads]
+
+            whole = results()
+            with monkeypatch.context() as patch:
+                patch.setattr(recurrent_plan, "layer", lambda *args: None)
+                patch.setattr(recurrent_plan, "backward", lambda *args: None)
+                parts = results()
+            for x, y in zip(whole, parts, strict=True):
+                assert x.shape == y.shape
+                assert np.allclose(x, y, 1e-12, 1e-12)

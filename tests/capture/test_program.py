@@ -536,18 +536,49 @@ def test_one_product_brings_the_memory_of_its_copy_however_large():
         assert turned(x).equal(nn.functional.linear(x.transpose(0, 1), w, b))
 
 
-def test_recurrent_layers_are_called():
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.rnn, self.head = nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 11)
+def calls(f):
+    """How many steps of a compiled function run in Python."""
+    run = f._captures.first.entries[0].program.run
+    return getattr(run, "compiled", getattr(run, "__self__", None)).calls
 
-        def forward(self, x):
-            return self.head(self.rnn(x)[0])
 
-    f, values = gradients(Model(), lambda y, t: F.mse_loss(y, t))
-    p = agree(f, torch.randn(3, 4, 6), torch.randn(3, 4, 11), *values, tolerance=1e-3)
-    assert p.calls >= 1  # a kernel of its own, which programs do not hold yet
+@needs_native
+@pytest.mark.parametrize(("kind", "how"), [("LSTM", {}), ("GRU", {}), ("RNN", {}), ("RNN", {"nonlinearity": "relu"})])
+@pytest.mark.parametrize("both", [False, True])
+def test_recurrent_layers_are_launches(kind, how, both):
+    rnn = getattr(nn, kind)(6, 8, 2, batch_first=True, bidirectional=both, **how)
+    x, wanted = torch.randn(3, 4, 6), torch.randn(3, 4, 8 + 8 * both)
+
+    def step(x):
+        rnn.zero_grad()
+        out, state = rnn(x)
+        F.mse_loss(out, wanted).backward()
+        return out.detach(), state[0].detach()
+
+    def infer(x):
+        with torch.no_grad():
+            return rnn(x)[0]
+
+    results = []
+    for train, test in ((step, infer), (torch.compile(step), torch.compile(infer))):
+        results.append([*train(x), *(p.grad.clone() for p in rnn.parameters()), test(x)])
+    for ours, eager in zip(*results, strict=True):
+        assert same(ours, eager, 1e-5)
+    assert (calls(train), calls(test)) == (0, 0)
+
+
+@needs_native
+def test_sequences_of_different_lengths_are_called():
+    from flambeau._operators.rnn import _recurrent_layer
+
+    given = [torch.randn(*shape) for shape in ((8, 24), (3, 6), (3, 6), (24, 6), (24,))]
+    for sizes, ragged in (((3, 3, 2), True), ((4, 4), False)):  # which rows are the last is told by lengths
+        given[1] = given[2] = torch.randn(sizes[0], 6)
+        f = lambda x, sizes=sizes: _recurrent_layer(x, *given[1:], sizes, "lstm", False, True)[:3]
+        with torch.no_grad():
+            compiled = torch.compile(f)
+            assert all(same(x, y, 1e-6) for x, y in zip(compiled(given[0]), f(given[0]), strict=True))
+        assert (calls(compiled) > 0) == ragged
 
 
 @needs_native

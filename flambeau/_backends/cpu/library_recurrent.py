@@ -63,6 +63,12 @@ def recurrent_layer(
     x, h0, c0, weight, bias = (np.ascontiguousarray(a) for a in (x, h0, c0, weight, bias))
     out = None
     if x.dtype.name in NATIVE and native():
+        if sizes[-1] == sizes[0]:
+            from flambeau._backends.cpu.recurrent_plan import layer
+
+            whole: tuple[Any, ...] | None = layer(kind, len(sizes), reverse, keep, x, h0, c0, weight, bias)
+            if whole is not None:
+                return whole
         from flambeau._backends.cpu.recurrent import forward
 
         out = forward(kind, x, h0, c0, weight, bias, *_places(sizes), reverse, keep)
@@ -81,6 +87,14 @@ def recurrent_backward(g: Any, gh: Any, gc: Any, out: Any, saved: Any, cells: An
     g, gh, gc, h0, c0, weight = (np.ascontiguousarray(a) for a in (g, gh, gc, h0, c0, weight))
     found = None
     if g.dtype.name in NATIVE and native():
+        if sizes[-1] == sizes[0]:
+            from flambeau._backends.cpu.recurrent_plan import backward as whole
+
+            grads: tuple[Any, ...] | None = whole(
+                kind, len(sizes), reverse, g, gh, gc, out, saved, cells, h0, c0, weight
+            )
+            if grads is not None:
+                return grads
         from flambeau._backends.cpu.recurrent import backward
 
         found = backward(kind, g, gh, gc, out, saved, cells, h0, c0, weight, *_places(sizes), reverse)

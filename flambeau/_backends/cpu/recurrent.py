@@ -26,7 +26,7 @@ from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, R
 from flambeau._backends.cpu.pack import packer
 
 ROWS = 8  # sequences of a chunk, at most
-AHEAD = 16  # steps of a product by which weights are fetched: they come from the second-level cache
+AHEAD = 32  # steps of a product by which weights are fetched: they come from the second-level cache or from beyond
 GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
 SAVED = {
     "lstm": 4,
@@ -214,6 +214,7 @@ def backward_text(target: Target, dtype: str, kind: str) -> Module:
                 f.store(f.load(acc, w[name], (r0 + i) * units + j), to, i * padded + j)
         with f.loop(0, w["times"]) as back:
             here = moment(f, w, w["times"] - 1 - back, r0)
+            next = moment(f, w, f.max(w["times"] - 2 - back, 0), r0)
             with f.when(here.count > 0):
                 with f.loop(0, here.count) as i:
                     at, first = here.now + i, i < here.old
@@ -227,6 +228,13 @@ def backward_text(target: Target, dtype: str, kind: str) -> Module:
                 # what the rows were fed back goes on to the step before
                 source = f.gep(acc, w["dh"], here.now * (units * gates))
                 with f.loop(0, units, cols) as u:
+                    with f.loop(0, next.count) as i:  # what the cells of that step will read is on its way meanwhile
+                        at = next.now + i
+                        for o in range(0, cols, 64 // size(acc)):
+                            for gate in range(kept):
+                                f.prefetch(f.gep(acc, w["saved"], at * (units * kept) + units * gate + u + o), level=2)
+                            for name in ("g", "out" if kind != "lstm" else "cells"):
+                                f.prefetch(f.gep(acc, w[name], at * units + u + o), level=2)
                     f.call("void", "mul", source, units * gates, f.gep(acc, w["panels"], u * (units * gates)), number(cols),
                            units * gates, here.count, f.gep(acc, dh, u), padded, ones)  # fmt: skip
         for name, source in (("dh0", dh), ("dc0", dc)):
@@ -334,6 +342,19 @@ def suits(*arrays: Array) -> bool:
     )
 
 
+def forward_plan(kind: str, x: Array, h0: Array, c0: Array, weight: Array, bias: Array, times: int, reverse: bool,
+                 keep: bool) -> Plan | None:  # fmt: skip
+    """The plan of `forward`."""
+    if not suits(x, h0, c0, weight, bias):
+        return None
+    rows, units = len(x), weight.shape[1]
+    kept, cells = SAVED[kind] * units if keep else 0, units if kind == "lstm" else 0
+    shapes = ((rows, units), (rows, kept), (rows if keep else len(h0), cells))
+    results = [Result(x.dtype, s) for s in shapes]
+    slots = [*((OUT, i) for i in range(3)), *((ARG, i) for i in (0, 1, 2, 4, 5, 6))]
+    return plan(kind, False, x, len(h0), times, reverse, weight, 3, results, slots, keep)
+
+
 def forward(kind: str, x: Array, h0: Array, c0: Array, weight: Array, bias: Array, sizes: Array, starts: Array,
             reverse: bool, keep: bool = True) -> tuple[Array, Array, Array] | None:  # fmt: skip
     """(hidden states, what the derivative needs, cell states) of rows x of gates' sums, one layer and direction.
@@ -341,38 +362,31 @@ def forward(kind: str, x: Array, h0: Array, c0: Array, weight: Array, bias: Arra
     With nothing to `keep`, the second is empty and the third has the last cells only.
     """
     args = (x, h0, c0, weight, bias, sizes, starts)
-
-    def make() -> Plan | None:
-        if not suits(*args[:5]):
-            return None
-        rows, units = len(x), weight.shape[1]
-        kept, cells = SAVED[kind] * units if keep else 0, units if kind == "lstm" else 0
-        shapes = ((rows, units), (rows, kept), (rows if keep else len(h0), cells))
-        results = [Result(x.dtype, s) for s in shapes]
-        slots = [*((OUT, i) for i in range(3)), *((ARG, i) for i in (0, 1, 2, 4, 5, 6))]
-        return plan(kind, False, x, len(h0), len(sizes), reverse, weight, 3, results, slots, keep)
-
+    make = lambda: forward_plan(kind, *args[:5], len(sizes), reverse, keep)
     found: tuple[Array, Array, Array] | None = planned(("recurrent", kind, reverse, keep), args, make)
     return found
+
+
+def backward_plan(kind: str, g: Array, gh: Array, gc: Array, out: Array, saved: Array, cells: Array, h0: Array, c0: Array,
+                  weight: Array, times: int, reverse: bool) -> Plan | None:  # fmt: skip
+    """The plan of `backward`; the first result is empty where it would be the second."""
+    if not suits(g, gh, gc, out, h0, c0, weight) or not all(a.flags.c_contiguous for a in (saved, cells)):
+        return None
+    sums = Result(g.dtype, (len(g), GATES[kind] * weight.shape[1]))
+    results = [
+        Result(g.dtype, (len(g), 0)) if kind != "gru" else sums,
+        sums,
+        *(Result(g.dtype, h.shape) for h in (h0, c0)),
+    ]
+    slots = [*((OUT, i) for i in range(4)), *((ARG, i) for i in (0, 1, 2, 3, 4, 5, 6, 7, 9, 10))]
+    return plan(kind, True, g, len(h0), times, reverse, weight, 8, results, slots)
 
 
 def backward(kind: str, g: Array, gh: Array, gc: Array, out: Array, saved: Array, cells: Array, h0: Array, c0: Array, weight: Array,
              sizes: Array, starts: Array, reverse: bool) -> tuple[Array, Array, Array, Array] | None:  # fmt: skip
     """Gradients of the rows of sums, of the part of them that the weights made, of h0 and of c0."""
     args = (g, gh, gc, out, saved, cells, h0, c0, weight, sizes, starts)
-
-    def make() -> Plan | None:
-        if not suits(g, gh, gc, out, h0, c0, weight):
-            return None
-        sums = Result(g.dtype, (len(g), GATES[kind] * weight.shape[1]))
-        results = [
-            Result(g.dtype, (len(g), 0)) if kind != "gru" else sums,
-            sums,
-            *(Result(g.dtype, h.shape) for h in (h0, c0)),
-        ]
-        slots = [*((OUT, i) for i in range(4)), *((ARG, i) for i in (0, 1, 2, 3, 4, 5, 6, 7, 9, 10))]
-        return plan(kind, True, g, len(h0), len(sizes), reverse, weight, 8, results, slots)
-
+    make = lambda: backward_plan(kind, *args[:9], len(sizes), reverse)
     found = planned(("recurrent backward", kind, reverse), args, make)
     if found is None:
         return None
