@@ -41,7 +41,7 @@ def layer_plan(kind: str, times: int, reverse: bool, keep: bool, x: Array, h0: A
     last = Result(d, (batch, cells.shape[1]))
     results = (states, Result(d, h0.shape), last, saved, cells if keep else Result(d, (0, 0)))
     counts, starts = places(batch, times)
-    to = {(ARG, 5): (CONST, counts.ctypes.data), (ARG, 6): (CONST, starts.ctypes.data), (OUT, 1): (OUT, 3), (OUT, 2): (OUT, 4 if keep else 2)}  # fmt: skip
+    to: dict[Slot, Slot] = {(ARG, 5): (CONST, counts.ctypes.data), (ARG, 6): (CONST, starts.ctypes.data), (OUT, 1): (OUT, 3), (OUT, 2): (OUT, 4 if keep else 2)}  # fmt: skip
     launches = list(moved(walk.launches, to))
     at = 0 if reverse else len(x) - batch
     for n, source in ((1, 0), (2, 4)) if keep else ((1, 0),):
@@ -66,7 +66,7 @@ def backward_plan(kind: str, times: int, reverse: bool, g: Array, gh: Array, gc:
         after = max(after, walk.temp)
         here, after = (TEMP, after), after + size(sums.shape)
     counts, starts = places(batch, times)
-    to = {(ARG, 9): (CONST, counts.ctypes.data), (ARG, 10): (CONST, starts.ctypes.data), (OUT, 1): here, (OUT, 2): (OUT, 1), (OUT, 3): (OUT, 2)}  # fmt: skip
+    to: dict[Slot, Slot] = {(ARG, 9): (CONST, counts.ctypes.data), (ARG, 10): (CONST, starts.ctypes.data), (OUT, 1): here, (OUT, 2): (OUT, 1), (OUT, 3): (OUT, 2)}  # fmt: skip
     launches = list(moved(walk.launches, to))
     early, step = (rows - batch) * units * item, batch * units * item  # bytes of all steps but one, and of one
     first, others = ((TEMP, early), (TEMP, 0)) if reverse else ((TEMP, 0), (TEMP, step))
