@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from flambeau._backends.cpu import library_recurrent as library, recurrent, recurrent_plan
+from flambeau._backends.cpu import launch, library_recurrent as library, recurrent, recurrent_plan, recurrent_steps
 from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
 
 CASES = [((5, 5, 5), 7), ((16,) * 6, 64), ((9, 7, 7, 3, 1), 33), ((1,), 1), ((3, 2, 1, 1), 40)]  # sizes, units
@@ -191,3 +191,29 @@ def test_a_layer_whole_is_its_walk_and_what_follows(kind, monkeypatch):
             for x, y in zip(whole, parts, strict=True):
                 assert x.shape == y.shape
                 assert np.allclose(x, y, 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", recurrent.GATES)
+def test_steps_that_are_launches_give_the_bits_of_the_walk(kind, dtype, monkeypatch):
+    before = get_num_threads()
+    try:
+        for batch, times, units in ((5, 3, 70), (1, 1, 33), (7, 4, 64), (2, 5, 7)):
+            a = arrays(kind, (batch,) * times, units, dtype)
+            for reverse in (False, True):
+                results = []
+                for threads, fit in ((1, True), (2, True), (7, True), (2, False)):
+                    set_num_threads(threads)
+                    with monkeypatch.context() as patch:
+                        patch.setattr(recurrent_steps, "fit", lambda *args, fit=fit: fit)
+                        launch._tables.clear()
+                        how = dict(kind=kind, sizes=(batch,) * times, reverse=reverse)
+                        given = [a[name] for name in ("x", "h0", "c0", "w", "b")]
+                        kept, bare = (library.recurrent_layer(*given, **how, keep=keep) for keep in (True, False))
+                        states = kept[0], *kept[3:], a["h0"], a["c0"], a["w"]
+                        grads = library.recurrent_backward(a["g"], a["gh"], a["gc"], *states, **how)
+                        results.append([x.tobytes() for x in (*kept, *bare, *grads)])
+                assert all(r == results[0] for r in results)
+    finally:
+        set_num_threads(before)
+        launch._tables.clear()

@@ -224,7 +224,7 @@ def backward_text(target: Target, dtype: str, kind: str) -> Module:
                     f.call("void", "cell", f.gep(acc, w["g"], at * units), f.gep(acc, dh, i * padded), f.gep(acc, dc, i * padded),
                            f.gep(acc, w["saved"], at * (units * kept)), f.gep(acc, w["out"], at * units), prior("out", "h0"),
                            f.gep(acc, w["cells"], at * units), prior("cells", "c0"), f.gep(acc, w["dx"], at * (units * gates)),
-                           f.gep(acc, w["dh"], at * (units * gates)), units)  # fmt: skip
+                           f.gep(acc, w["dh"], at * (units * gates)), units, number(0), units)  # fmt: skip
                 # what the rows were fed back goes on to the step before
                 source = f.gep(acc, w["dh"], here.now * (units * gates))
                 with f.loop(0, units, cols) as u:
@@ -244,17 +244,18 @@ def backward_text(target: Target, dtype: str, kind: str) -> Module:
 
 
 def cell_back(m: Module, kind: str, acc: str, n: int, fma: bool) -> None:
-    """Defines cell(g, dh, dc, saved, out, h, cell, c, dx, dhs, units): one row of one step, all units.
+    """Defines cell(g, dh, dc, saved, out, h, cell, c, dx, dhs, units, begin, end): one row of one step, some of its units.
 
     dh and dc come from the step after and leave for the step before, dh without what goes through the weights.
     """
     f = m.function(
-        "internal void cell(ptr g, ptr dh, ptr dc, ptr saved, ptr out, ptr h, ptr cell, ptr c, ptr dx, ptr dhs, i64 units)",
+        "internal void cell(ptr g, ptr dh, ptr dc, ptr saved, ptr out, ptr h, ptr cell, ptr c, ptr dx, ptr dhs, i64 units,"
+        " i64 begin, i64 end)",
         APART,
     )
-    g, dh, dc, saved, out, h, cells, c, dx, dhs, units = f.params
+    g, dh, dc, saved, out, h, cells, c, dx, dhs, units, begin, end = f.params
     wide = vector(acc, n)
-    with f.loop(0, units, n) as at:
+    with f.loop(begin, end, n) as at:
         row = Row(f, wide, at, f.lane_mask(n, units - at))
         d = row.load(g) + f.load(wide, dh, at)
         left = f.value(0, wide)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu import recurrent
+from flambeau._backends.cpu import recurrent, recurrent_steps
 from flambeau._backends.cpu.copies import rows_launch
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, c_strides, planned
 from flambeau._backends.cpu.matmul import matmul_plan
@@ -34,7 +34,8 @@ def moved(launches: Sequence[Launch], to: Mapping[Slot, Slot], temp: int = 0) ->
 
 def layer_plan(kind: str, times: int, reverse: bool, keep: bool, x: Array, h0: Array, c0: Array, weight: Array, bias: Array) -> Plan | None:  # fmt: skip
     """States, the last ones, the last cells, what the derivative needs, and all cells; the last two are empty unless `keep`."""
-    walk = recurrent.forward_plan(kind, x, h0, c0, weight, bias, times, reverse, keep)
+    given = (kind, x, h0, c0, weight, bias, times, reverse, keep)
+    walk = recurrent_steps.forward_plan(*given) or recurrent.forward_plan(*given)
     if walk is None:
         return None
     (states, saved, cells), batch, d = walk.results, len(h0), x.dtype
@@ -53,7 +54,8 @@ def layer_plan(kind: str, times: int, reverse: bool, keep: bool, x: Array, h0: A
 def backward_plan(kind: str, times: int, reverse: bool, g: Array, gh: Array, gc: Array, out: Array, saved: Array, cells: Array,
                   h0: Array, c0: Array, weight: Array) -> Plan | None:  # fmt: skip
     """Gradients of the rows of sums, of the first states and cells, of the weight and the bias."""
-    walk = recurrent.backward_plan(kind, g, gh, gc, out, saved, cells, h0, c0, weight, times, reverse)
+    given = (kind, g, gh, gc, out, saved, cells, h0, c0, weight, times, reverse)
+    walk = recurrent_steps.backward_plan(*given) or recurrent.backward_plan(*given)
     if walk is None:
         return None
     dx, sums, dh0, dc0 = walk.results
