@@ -48,3 +48,28 @@ def index():
         x[:, 1:3]
 
     return run
+
+
+def layer():
+    """a linear layer from 64 to 32 on 8 rows, then relu"""
+    x, w, b = torch.randn(8, 64), torch.randn(32, 64), torch.randn(32)
+    return lambda: torch.relu(torch.nn.functional.linear(x, w, b))
+
+
+def normed():
+    """layer_norm of 8x64"""
+    x, w, b = torch.randn(8, 64), torch.ones(64), torch.zeros(64)
+    return lambda: torch.nn.functional.layer_norm(x, (64,), w, b)
+
+
+def classes():
+    """cross_entropy of 32x10"""
+    x, y = torch.randn(32, 10), torch.randint(0, 10, (32,))
+    return lambda: torch.nn.functional.cross_entropy(x, y)
+
+
+def mask():
+    """`x[mask]` of 8x8"""
+    x = torch.randn(8, 8)
+    chosen = x > 0
+    return lambda: x[chosen]

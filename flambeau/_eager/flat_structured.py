@@ -79,11 +79,11 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
     ]
     text += [f"        if {' and '.join(ok)}:", *("            " + line for line in inner)]
     if op.differentiable and op.rules:
-        guards = {p.name: f"a{i} is not None" if p.default is None else f"type({p.name}) in PLAIN" if p.annotation == "N" else ""
+        guards = {p.name: f"a{i} is not None" if p.is_optional else f"type({p.name}) in PLAIN" if p.annotation == "N" else ""
                   for i, p in enumerate(tensors)}  # fmt: skip
         text += written_history(op, arrays, guards, "            ")
     elif op.differentiable:
-        some = " or ".join(f"({p.name} is not None and ({p.name}._node is not None or {p.name}._base is not None))" if p.default is None
+        some = " or ".join(f"({p.name} is not None and ({p.name}._node is not None or {p.name}._base is not None))" if p.is_optional
                            else f"(type({p.name}) in PLAIN and ({p.name}._node is not None or {p.name}._base is not None))" if p.annotation == "N"
                            else f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors if not p.is_free)  # fmt: skip
         text += [f"            if ({some}) and STATE.grad:", f"                record({me}, (o,), {as_tuple(op)})"]
@@ -94,7 +94,7 @@ def _operand(p: Param, i: int, leader: Param, meet: bool) -> tuple[list[str], st
     """Lines that fetch the array of an operand beside the leader, `a1`, and what must hold for it."""
     text = [f"        if type({p.name}) in PLAIN:", f"            a{i} = {p.name}._a"]
     fits = f"a{i}.dtype is d" if meet else f"type(a{i}) is ndarray"
-    if p.default is None:
+    if p.is_optional:
         text += [f"        elif {p.name} is None:", f"            a{i} = None"]
         fits = f"(a{i} is None or {fits})"
     if p.annotation == "N" and meet:
@@ -117,7 +117,7 @@ def _computed(op: Op, me: str, tensors: list[Param], arrays: dict[str, str]) -> 
     statics = "".join(f"{p.name}, " for p in op.params if not p.is_tensor)
     present = "".join(f"a{i} is not None, " for i in range(len(tensors)))
     given = ", ".join(
-        f"*(() if a{i} is None else (a{i},))" if p.default is None else f"a{i}" for i, p in enumerate(tensors)
+        f"*(() if a{i} is None else (a{i},))" if p.is_optional else f"a{i}" for i, p in enumerate(tensors)
     )
     return ["r = None", "if a0.size >= LARGE:", f"    kernel = structured({me}, ({statics}), ({present}))",
             f"    if kernel is not None: r = kernel({given})", "if r is None:", *("    " + line for line in quietly)]  # fmt: skip
@@ -167,12 +167,16 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
 
 
 def write_lane(op: Op, me: str) -> list[str]:
-    """Without history, what the operator writes goes straight into the first tensor's memory."""
+    """Without history, what the operator writes goes straight into the first tensor's memory; so does what it computes of that tensor alone."""
     tensors = [p for p in op.params if p.is_tensor]
-    if op.write is None or op.promote != "none" or any(p.is_list for p in op.params) or tensors[0] is not op.params[0]:
+    if op.promote != "none" or op.view or any(p.is_list for p in op.params) or tensors[0] is not op.params[0]:
+        return []
+    if op.write is None and len(tensors) > 1:
         return []
     first = tensors[0].name
     conditions = ["not MODES", f"type({first}) in PLAIN", f"type({first}._a) is ndarray", f"not {first}._inference"]
+    if op.write is None:
+        conditions += usual_types(op)
     if op.lacks:
         conditions.append(known(op, f"{first}._a.dtype"))
     if op.expanded is not True:
@@ -194,8 +198,14 @@ def write_lane(op: Op, me: str) -> list[str]:
     if op.check is not None:
         text.append("            " + checked(op))
     arrays = {p.name: f"a_{p.name}" for p in tensors[1:]} | {first: first + "._a"}
-    return [*text, "            token = quiet(QUIET)", "            try:", f"                {bind(op, 'WRITE', op.write)}(K, {passed(op, arrays)})",
-            "            finally:", "                loud(token)", f"            vc = {first}._vc", f"            if vc is None: {first}._vc = [1]",
+    if op.write is None:
+        does = f"r = {bind(op, 'RUN', op.run)}(K, {passed(op, arrays)})"
+        kept = [f"            if type(r) is not ndarray or r.dtype is not {first}._a.dtype or r.shape != {first}._a.shape:",
+                f"                return stored({me}, {first}, {as_tuple(op)}, r)", f"            if r is not {first}._a: {first}._a[...] = r"]  # fmt: skip
+    else:
+        does, kept = f"{bind(op, 'WRITE', op.write)}(K, {passed(op, arrays)})", []
+    return [*text, "            token = quiet(QUIET)", "            try:", f"                {does}",
+            "            finally:", "                loud(token)", *kept, f"            vc = {first}._vc", f"            if vc is None: {first}._vc = [1]",
             "            else: vc[0] += 1", f"            return {first}"]  # fmt: skip
 
 
@@ -245,7 +255,7 @@ def composite(op: Op) -> str:
     text = [f"def {op.name}({header(op, out)}):", f'    """{op.aten}"""']
     types = " and ".join(
         f"({p.name} is None or type({p.name}) in PLAIN)"
-        if p.default is None
+        if p.is_optional
         else f"(type({p.name}) in PLAIN or not isinstance({p.name}, Tensor))"
         if p.takes_number
         else f"type({p.name}) in PLAIN"

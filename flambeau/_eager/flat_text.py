@@ -9,7 +9,7 @@ import numpy as np
 
 from flambeau._backends.cpu.arrays import ERRORS, QUIET, K, loud, quiet
 from flambeau._backends.cpu.layouts import room, walked
-from flambeau._eager import arguments, call, create, derived, large, promotion, record, results, traced
+from flambeau._eager import arguments, call, create, derived, large, promotion, record, results, traced, writes
 from flambeau._eager.graph import node_of, saved_alias, serial
 from flambeau._eager.modes import MODES, STATE
 from flambeau._eager.views import view
@@ -27,7 +27,7 @@ _unique = count()
 SCOPE: dict[str, Any] = {
     **derived.SCOPE, "general": call.general, "MODES": MODES, "STATE": STATE, "F64": F64, "new": new, "node_of": node_of,
     "saved_alias": saved_alias, "serial": serial, "view": view, "quiet": quiet, "loud": loud, "QUIET": QUIET, "ERRORS": ERRORS,
-    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": promotion.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": results.finish, "viewed": results.viewed, "walked": walked, "room": room, "BOOL": dtypes.bool_.np, "DTYPE": dtypes.dtype, "packed": results.packed, "packed_tensor": results.packed_tensor, "next": next, "K": K, "misused": arguments.misused, "alone": arguments.alone, "SIZES": SIZES, "SIZES_ALONE": SIZES_ALONE, "memory_format_": MemoryFormat, "SIZES_OR_NONE": SIZES | {type(None)},
+    "MISSING": REQUIRED, "create": create.create, "require": create.require, "here": default_device.get, "LAYOUTS": LAYOUTS, "CPU": CPU, "beside": promotion.beside, "of_type": dtypes.of_type, "ndarray": np.ndarray, "asarray": np.asarray, "record": record.record, "finish": results.finish, "viewed": results.viewed, "walked": walked, "room": room, "stored": writes.stored, "BOOL": dtypes.bool_.np, "DTYPE": dtypes.dtype, "packed": results.packed, "packed_tensor": results.packed_tensor, "next": next, "K": K, "misused": arguments.misused, "alone": arguments.alone, "SIZES": SIZES, "SIZES_ALONE": SIZES_ALONE, "memory_format_": MemoryFormat, "SIZES_OR_NONE": SIZES | {type(None)},
     "may_share": np.may_share_memory, "LARGE": large.LARGE, "spread": large.spread, "HALVES": dtypes.HALVES, "structured": large.structured, "fused": traced.composite,
 }  # fmt: skip
 
@@ -111,8 +111,8 @@ def usual_types(op: Op) -> list[str]:
 def without_history(op: Op) -> list[str]:
     """Conditions under which tensors that must not have a history have none."""
     return [
-        (f"({p.name} is None or {p.name}._node is None and {p.name}._base is None)" if p.default is None
-         or p.annotation.endswith("None") else f"{p.name}._node is None and {p.name}._base is None")
+        f"({p.name} is None or {p.name}._node is None and {p.name}._base is None)" if p.is_optional
+        else f"{p.name}._node is None and {p.name}._base is None"
         for p in op.params if p.name in op.fixed
     ]  # fmt: skip
 

@@ -81,7 +81,11 @@ def write(op: Op, values: tuple[Any, ...], out: Any, into: bool) -> Any:
         if type(target._a) is PendingArray:  # what was written is a copy of its numbers
             assign(target._a, arrays[op.receiver_at])
         return written(op, target, values, tracked, before)
-    r = bodies.run(op, arrays, steps)
+    return stored(op, target, values, bodies.run(op, arrays, steps), tracked)
+
+
+def stored(op: Op, target: Tensor, values: tuple[Any, ...], r: Any, tracked: bool = False) -> Tensor:
+    """The target, into which a result is written."""
     a = target._a
     _fit(target, r.shape)
     if op.kind == "pointwise" and a.dtype.kind == "c" and r.dtype.kind == "f":

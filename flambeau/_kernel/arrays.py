@@ -212,8 +212,13 @@ class Arrays:
         return self.xp.take(x, index, axis=dim)
 
     def gather(self, x: Any, dim: int, index: Any) -> Any:
-        cut = tuple(slice(0, n) if d != dim % x.ndim else slice(None) for d, n in enumerate(index.shape))
-        return self.xp.take_along_axis(x[cut], index, dim)
+        dim, m = dim % x.ndim, x.ndim - 1
+        return x[
+            tuple(
+                index if d == dim else self.xp.arange(n).reshape((n,) + (1,) * (m - d))
+                for d, n in enumerate(index.shape)
+            )
+        ]
 
     def matmul(self, x: Any, y: Any) -> Any:
         return self.xp.matmul(x, y)

@@ -42,9 +42,30 @@ def out_sizes(spatial: Sequence[int], size: Ints, stride: Ints, padding: Ints, d
     return tuple(out)
 
 
-def _check(
-    input: Tensor, n: int, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints, owner: str
-) -> None:
+def _fitted(
+    input: Tensor, n: int, size: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool, owner: str
+) -> Ints:
+    """How many windows fit, where they do."""
+    shape = tuple(input.shape)
+    plain = all([type(s) is int for s in shape])  # no proxies, which are not to be compared with what was kept
+    fitted = _fitted_in if plain else _fitted_in.__wrapped__
+    return fitted(shape, n, size, stride, padding, dilation, ceil_mode, owner)
+
+
+@lru_cache(1024)
+def _fitted_in(
+    shape: Ints, n: int, size: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool, owner: str
+) -> Ints:
+    if owner.startswith("max"):
+        for name, given in (("kernel_size", size), ("stride", stride), ("dilation", dilation)):
+            if any(x <= 0 for x in given):
+                raise RuntimeError(f"{owner}() {name} must be greater than zero, but got {min(given)}")
+    out = out_sizes(shape[-n:], size, stride, padding, dilation, ceil_mode) if len(shape) >= n else (0,) * n
+    _check(shape, n, size, stride, padding, dilation, out, owner)
+    return out
+
+
+def _check(shape: Ints, n: int, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints, owner: str) -> None:
     if any(k <= 0 for k in size):
         raise RuntimeError(
             "kernel size should be greater than zero, but got "
@@ -66,14 +87,14 @@ def _check(
         raise RuntimeError(
             f"pad should be at most half of effective kernel size, but got pad={padding[i]}, kernel_size={size[i]} and dilation={dilation[i]}"
         )
-    if input.ndim not in (n + 1, n + 2) or any(s == 0 for s in input.shape[-n - 1 :]):
+    if len(shape) not in (n + 1, n + 2) or any(s == 0 for s in shape[-n - 1 :]):
         raise RuntimeError(
-            f"{owner}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(input.shape)}"
+            f"{owner}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(shape)}"
         )
     if any(o < 1 for o in out):
-        shape = list(input.shape[-n - 1 :])
+        image = shape[-n - 1 :]
         raise RuntimeError(
-            f"Given input size: ({'x'.join(map(str, shape))}). Calculated output size: ({'x'.join(map(str, [shape[0], *out]))}). "
+            f"Given input size: ({'x'.join(map(str, image))}). Calculated output size: ({'x'.join(map(str, [image[0], *out]))}). "
             "Output size is too small"
         )
 
@@ -118,11 +139,7 @@ def _max(input: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil_m
         if stride is None or (not isinstance(stride, int) and not len(stride))
         else spread(stride, n, "stride", owner)
     )
-    for name, given in (("kernel_size", size), ("stride", stride), ("dilation", dilation)):
-        if any(x <= 0 for x in given):
-            raise RuntimeError(f"{owner}() {name} must be greater than zero, but got {min(given)}")
-    out = out_sizes(input.shape[-n:], size, stride, padding, dilation, ceil_mode) if input.ndim >= n else (0,) * n
-    _check(input, n, size, stride, padding, dilation, out, owner)
+    out = _fitted(input, n, size, stride, padding, dilation, ceil_mode, owner)
     return _max_pool(input, size, stride, padding, dilation, out)
 
 
@@ -327,8 +344,7 @@ def _avg(
         else spread(stride, n, "stride", owner)
     )
     ones = (1,) * n
-    out = out_sizes(input.shape[-n:], size, stride, padding, ones, ceil_mode) if input.ndim >= n else (0,) * n
-    _check(input, n, size, stride, padding, ones, out, owner)
+    out = _fitted(input, n, size, stride, padding, ones, ceil_mode, owner)
     return _avg_pool(
         input,
         size,

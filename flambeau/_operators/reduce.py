@@ -250,7 +250,9 @@ def _nonempty(name: str) -> Any:
 
 
 def _refuse_empty(input: Any, dims: Any, name: str) -> None:
-    if not input.numel() and not isinstance(dims, int) and not len(dims):
+    if input.numel():
+        return
+    if not isinstance(dims, int) and not len(dims):
         raise RuntimeError(
             f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
         )

@@ -152,9 +152,11 @@ class Draws:
         self.twist = code.function("twist", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
     def _run(self, address: int, src: Array, out: Array, count: int, *words: int, grain: int = GRAIN) -> None:
-        pool().start()
+        threads, chunks = pool(), -(-count // grain)
+        if chunks > 1:
+            threads.start()
         slots = (ctypes.c_int64 * (3 + len(words)))(src.ctypes.data, out.ctypes.data, count, *words)
-        pool().parallel(address, ctypes.addressof(slots), -(-count // grain), 0)
+        threads.parallel(address, ctypes.addressof(slots), chunks, 0)
 
     def normal(self, words: Array, out: Array, mean: float, std: float) -> None:
         """Blocks of sixteen floats."""

@@ -130,7 +130,7 @@ def index(x: Any, *, indices: Any) -> Any:
         return masked_select(x, mask)
     where = subscript(x, indices)
     out = _found(x, where)
-    if x.flags.c_contiguous and all([type(i) is slice or i.flags.c_contiguous for i in where]):
+    if out.ndim < 2 or (x.flags.c_contiguous and all([type(i) is slice or i.flags.c_contiguous for i in where])):
         return out if out.flags.c_contiguous else np.ascontiguousarray(out)
     strides = _walked(x, where, out)
     if out.strides == strides:

@@ -64,6 +64,9 @@ def filled(x: Any, *, shape: Any) -> Any:
     return out
 
 
+FEW = 1024  # rows for which one subscript is quicker than `gather`
+
+
 def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) -> tuple[Any, Any]:
     """(loss, total weight) of class indices `target`, for log-probabilities x with classes in dim 1 (or 0)."""
     if x.dtype in NARROW:  # sums need more bits
@@ -71,17 +74,23 @@ def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) 
         loss, total = nll(x.astype(NARROW[x.dtype]), target, wide, reduction=reduction, ignore_index=ignore_index)
         return loss.astype(x.dtype), total.astype(x.dtype)
     dim = 1 if x.ndim > 1 else 0
-    keep = target != ignore_index
     classes = x.shape[dim]
-    whole = bool(keep.all())
-    at = (target if whole else np.where(keep, target, 0)).astype(np.int64, copy=False)
-    if at.size and not within(at, classes):
-        bad = at[(at < 0) | (at >= classes)].reshape(-1)[0]
-        raise IndexError(f"Target {int(bad)} is out of bounds.")
-    picked = gather(x, np.expand_dims(at, dim), dim=dim).squeeze(dim) if x.ndim > 1 else x[at]
+    at = target.astype(np.int64, copy=False)
+    whole = not 0 <= ignore_index < classes and at.size > 0 and within(at, classes)
+    keep = True if whole else target != ignore_index
+    if not whole:
+        whole = bool(keep.all())
+        at = at if whole else np.where(keep, at, 0)
+        if at.size and not within(at, classes):
+            bad = at[(at < 0) | (at >= classes)].reshape(-1)[0]
+            raise IndexError(f"Target {int(bad)} is out of bounds.")
+    if x.ndim == 2 and at.size < FEW:
+        picked = x[np.arange(at.size), at]
+    else:
+        picked = gather(x, np.expand_dims(at, dim), dim=dim).squeeze(dim) if x.ndim > 1 else x[at]
     if weight is None:
         loss = -picked
-        total = np.asarray(np.count_nonzero(keep), x.dtype)
+        total = np.asarray(target.size if whole else np.count_nonzero(keep), x.dtype)
     else:
         w = weight[at] if whole else weight[at] * keep
         loss = -(picked * w)
@@ -90,8 +99,8 @@ def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) 
         loss = np.where(keep, loss, x.dtype.type(0))
     if reduction == 0:
         return loss, np.zeros((), x.dtype)
-    s = np.asarray(loss.sum(dtype=x.dtype))
-    return (np.asarray(s / total) if reduction == 1 else s), total
+    s = np.add.reduce(loss, None)
+    return (np.asarray(s / total) if reduction == 1 else np.asarray(s)), total
 
 
 _ones: dict[Any, Any] = {}

@@ -18,7 +18,10 @@ Shape = tuple[int, ...]
 Gen = Generator | None
 NATIVE = 1 << 12  # numbers from which on native code pays for being loaded
 FEW, FEW_NORMAL = 64, 16  # numbers below which NumPy is quicker in any case
-PATIENCE = 500  # small draws after which native code is worth being loaded in a process that has some already
+PATIENCE, MOST = (
+    500,
+    2000,
+)  # small draws after which native code is worth being loaded where there is some already, and at all
 _loaded: dict[str, bool] = {}
 _waited = {"draws": 0}
 REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
@@ -70,7 +73,7 @@ def _native(n: int, few: int = FEW) -> Any:
 def _worth() -> bool:
     """Whether so many small draws were made that native code is worth being loaded for them."""
     _waited["draws"] += 1
-    return _waited["draws"] > PATIENCE and loaded()
+    return _waited["draws"] > PATIENCE and (loaded() or _waited["draws"] > MOST)
 
 
 def _samplers(n: int) -> Any:

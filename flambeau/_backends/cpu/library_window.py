@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -34,7 +35,10 @@ def windows(x: Any, size: Ints, stride: Ints, dilation: Ints) -> Any:
         + tuple(a * s for a, s in zip(st[m:], stride, strict=True))
         + tuple(a * d for a, d in zip(st[m:], dilation, strict=True))
     )
-    return np.lib.stride_tricks.as_strided(x, x.shape[:m] + out + tuple(size), strides)
+    shape = x.shape[:m] + out + tuple(size)
+    if x.flags.c_contiguous and x.size:
+        return np.ndarray(shape, x.dtype, x, 0, strides)  # what as_strided gives, at a sixth of its call
+    return np.lib.stride_tricks.as_strided(x, shape, strides)
 
 
 def _columns(
@@ -121,21 +125,28 @@ def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
     lowest = -np.inf if x.dtype.kind in "fV" else np.iinfo(x.dtype).min
     w = windows(_extended(x, size, stride, padding, dilation, out, lowest), size, stride, dilation)
     w = w[(..., *(slice(0, o) for o in out), *(slice(None),) * n)]
-    flat = w.reshape(*w.shape[:-n], prod(size))
-    best = np.argmax(flat, axis=-1)
-    values = np.take_along_axis(flat, best[..., None], -1)[..., 0]
-    if padding and any(padding):  # a window of -inf alone must still point inside the input
-        values_at = best
-    values_at = best
-    taps = np.unravel_index(values_at, tuple(size))
-    index = np.zeros(best.shape, np.int64)
+    shape = w.shape[:-n]
+    flat = w.reshape(-1, prod(size))
+    best = flat.argmax(1)
+    values = flat[np.arange(best.size), best].reshape(shape)
+    cells = _cells(x.shape[-n:], tuple(size), tuple(stride), tuple(padding), tuple(dilation), tuple(out))
+    index = cells[np.arange(len(cells)), best.reshape(-1, len(cells))].reshape(shape)
+    return values, index
+
+
+@lru_cache(256)
+def _cells(spatial: Ints, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> Any:
+    """Where in the flattened spatial dims the taps of each window lie (windows, taps): those in the padding, at the edge, for a window of -inf alone
+    must still point inside the input."""
+    n = len(size)
+    index: Any = np.zeros((1,) * (2 * n), np.int64)
     for d in range(n):
-        along = [1] * best.ndim
-        along[best.ndim - n + d] = out[d]
-        at = np.arange(out[d]).reshape(along) * stride[d] - padding[d] + taps[d] * dilation[d]
-        np.clip(at, 0, x.shape[x.ndim - n + d] - 1, out=at)
-        index = index * x.shape[x.ndim - n + d] + at
-    return np.ascontiguousarray(values), index
+        at = (np.arange(out[d]) * stride[d] - padding[d])[:, None] + np.arange(size[d]) * dilation[d]
+        np.clip(at, 0, spatial[d] - 1, out=at)
+        index = index * spatial[d] + at.reshape(
+            [out[d] if i == d else size[d] if i == n + d else 1 for i in range(2 * n)]
+        )
+    return index.reshape(prod(out), prod(size))
 
 
 def max_pool_backward(g: Any, indices: Any, *, shape: Ints, n: int) -> Any:
