@@ -1,6 +1,6 @@
 """Watching objects: one native call that says whether any of many dictionaries, lists and types is another than it was.
 
-CPython counts the changes of each dictionary (`ma_version_tag`, until 3.12); with the pointers in a list and the type of an object
+CPython counts the changes of each dictionary (`ma_version_tag`, until 3.13); with the pointers in a list and the type of an object
 they are words of memory, which are compared with what they were. Nothing is watched elsewhere: the caller then looks itself.
 """
 
@@ -19,8 +19,11 @@ from typing import Any
 import numpy as np
 
 TYPE, VERSION, SIZE, ITEMS = 8, 24, 16, 24  # offsets in objects, dictionaries and lists
+DATA, SHAPE = 16, 32  # of an array
 KEYS, VALUES = 32, 40  # of a dictionary: its table of keys, and its values where the keys are shared
-INLINE, DICT = -32, -24  # of an instance: its values while it has no dictionary, and its dictionary
+DICT = -24  # of an instance: its dictionary, or (3.12) an odd word that leads to its values while it has none
+INLINE = -32  # of an instance (3.11): its values while it has no dictionary
+WITHIN = 16  # of an instance (3.13): its values
 SET = (
     16,
     24,
@@ -29,68 +32,8 @@ SET = (
 )  # of a set: places taken, elements, places but one, and where they are (each an object and its hash)
 REFERENT = 16  # of a weak reference
 CELL, FUNCTION = 16, {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64, "__closure__": 72}
-HEAP, MANAGED = 1 << 9, 1 << 4  # flags of types
-TEXT = """
-@object_true = external global i8
-@object_false = external global i8
-define i8* @flambeau_same(i8* %self, i8** %args, i64 %n) {
-entry:
-  %a = load i8*, i8** %args
-  %pd = getelementptr i8, i8* %a, i64 16
-  %pd2 = bitcast i8* %pd to i64**
-  %data = load i64*, i64** %pd2
-  %ps = getelementptr i8, i8* %a, i64 32
-  %ps2 = bitcast i8* %ps to i64**
-  %shape = load i64*, i64** %ps2
-  %count = load i64, i64* %shape
-  br label %head
-head:
-  %i = phi i64 [ 0, %entry ], [ %next, %compare ]
-  %done = icmp eq i64 %i, %count
-  br i1 %done, label %yes, label %body
-body:
-  %k = shl i64 %i, 1
-  %pa = getelementptr i64, i64* %data, i64 %k
-  %address = load i64, i64* %pa
-  %pw = getelementptr i64, i64* %pa, i64 1
-  %want = load i64, i64* %pw
-  %next = add i64 %i, 1
-  %kind = and i64 %address, 1
-  %through = icmp ne i64 %kind, 0
-  br i1 %through, label %typed, label %plain
-plain:
-  %place = inttoptr i64 %address to i64*
-  %found = load i64, i64* %place
-  br label %compare
-typed:
-  %odd = sub i64 %address, 1
-  %slot = inttoptr i64 %odd to i64*
-  %object = load i64, i64* %slot
-  %none = icmp eq i64 %object, 0
-  br i1 %none, label %no, label %held
-held:
-  %pt = add i64 %object, 8
-  %pt2 = inttoptr i64 %pt to i64*
-  %type = load i64, i64* %pt2
-  br label %compare
-compare:
-  %is = phi i64 [ %found, %plain ], [ %type, %held ]
-  %ok = icmp eq i64 %is, %want
-  br i1 %ok, label %head, label %no
-yes:
-  br label %out
-no:
-  br label %out
-out:
-  %r = phi i64 [ ptrtoint (i8* @object_true to i64), %yes ], [ ptrtoint (i8* @object_false to i64), %no ]
-  %o = inttoptr i64 %r to i64*
-  %c = load i64, i64* %o
-  %c1 = add i64 %c, 1
-  store i64 %c1, i64* %o
-  %result = bitcast i64* %o to i8*
-  ret i8* %result
-}
-"""
+HEAP, MANAGED, VALUED = 1 << 9, 1 << 4, 1 << 2  # flags of types
+PYTHON = sys.version_info[:2]
 
 
 def word(address: int) -> int:
@@ -100,7 +43,7 @@ def word(address: int) -> int:
 
 def _as_described() -> bool:
     """Whether this interpreter lays out objects as this file reads them."""
-    if sys.implementation.name != "cpython" or sys.version_info[:2] != (3, 11) or ctypes.sizeof(ctypes.c_void_p) != 8:
+    if sys.implementation.name != "cpython" or not (3, 11) <= PYTHON <= (3, 13) or object.__basicsize__ != 16:
         return False
     d: dict[str, int] = {"a": 1}
     before = word(id(d) + VERSION)
@@ -150,6 +93,17 @@ def _instances_as_described() -> bool:
         out = Words()
         attributes(x, ("first", "absent"), out)
         x.absent = 1  # type: ignore[attr-defined]
+        if all(word(a) == w for a, w in out.items()):
+            return False
+        out = Words()
+        attributes(y, ("first", "missing"), out)
+        del y.second  # type: ignore[attr-defined]
+        y.missing = 1  # type: ignore[attr-defined]
+        if all(word(a) == w for a, w in out.items()):
+            return False
+        out = Words()
+        _dictionary(vars(y), out)
+        y.first = 2  # type: ignore[attr-defined]
         return any(word(a) != w for a, w in out.items())
     except Unwatchable:
         return False
@@ -176,6 +130,7 @@ def _order() -> int:
 @cache
 def same() -> Any:
     """The function of an array of (address, word) pairs that says whether all are as they were; None where there is none."""
+    from flambeau._backends.cpu.emit import Module
     from flambeau._backends.cpu.engine import available, engine
     from flambeau._backends.cpu.entry import native_entry
     from flambeau._backends.cpu.objects import METH_FASTCALL, MethodDef
@@ -185,10 +140,33 @@ def same() -> Any:
     entry = native_entry()
     if entry is None:
         return None
-    native = engine()
+    native, m = engine(), Module("watch")
     native.provide("object_true", id(True))
     native.provide("object_false", id(False))
-    code = native.load(TEXT, ["flambeau_same"], ["object_true", "object_false"])
+    f = m.function("ptr flambeau_same(ptr self, ptr args, i64 n)")
+    array = f.load("ptr", f.params[1])
+    pairs, count = f.load("ptr", array + DATA), f.load("i64", f.load("ptr", array + SHAPE))
+
+    def answer(name: str) -> None:
+        made = m.external(f, name)
+        if PYTHON < (3, 12):  # where these are objects like others, whose references are counted
+            f.store(f.load("i64", made) + 1, made)
+        f.ret(made)
+
+    with f.loop(0, count) as i:
+        address, wanted = f.load("i64", pairs, i * 2), f.load("i64", pairs, i * 2 + 1)
+        place, found = f.convert("inttoptr", address & -2, "ptr"), f.var("i64", 0)
+        with f.either(address & 1 != 0) as otherwise:
+            held = f.load("ptr", place)
+            with f.when(held == 0):
+                answer("object_false")
+            found.set(f.load("i64", held + TYPE))
+            otherwise()
+            found.set(f.load("i64", place))
+        with f.when(found.get() != wanted):
+            answer("object_false")
+    answer("object_true")
+    code = native.load(str(m), ["flambeau_same"], m.imports)
     method = MethodDef(b"same", code["flambeau_same"], METH_FASTCALL, b"Whether all words are as they were.")
     return entry.new(ctypes.addressof(method), None, (code, method)), (code, method)
 
@@ -286,30 +264,42 @@ def attributes(x: Any, names: Iterable[str], out: Words) -> None:
         _items(id(x), names, out, False)
     elif not kind.__flags__ & MANAGED or "__getattribute__" in kind.__dict__ or not _cached_keys():
         raise Unwatchable
-    elif names == ["__dict__"]:
-        if not word(id(x) + DICT):
-            raise Unwatchable
-        out[id(x) + DICT] = word(id(x) + DICT)
     else:
-        values = word(id(x) + INLINE)
-        out[id(x) + INLINE], d = values, word(id(x) + DICT)
-        if values:
+        where, values, d = _own(x)
+        if names == ["__dict__"] and not d:
+            raise Unwatchable
+        out[where] = word(where)
+        if names == ["__dict__"]:
+            return
+        if d:
+            _items(d, names, out, True)
+        elif values:
             _shared(word(id(kind) + _cached_keys()), values, names, out)
-        else:
-            out[id(x) + DICT] = d
-            if d:
-                _items(d, names, out, True)
+
+
+def _own(x: Any) -> tuple[int, int, int]:
+    """Of an instance: the word that tells its values, and its dictionary, from others; where its values are while it has none; and where that is."""
+    d = word(id(x) + DICT)
+    if PYTHON == (3, 11):
+        values = word(id(x) + INLINE)
+        return id(x) + (INLINE if values else DICT), values, 0 if values else d
+    if PYTHON == (3, 12):
+        return id(x) + DICT, d + 1 if d & 1 else 0, 0 if d & 1 else d
+    within = type(x).__flags__ & VALUED and word(id(x) + WITHIN) >> 24 & 0xFF  # whether they are still there
+    return id(x) + DICT, id(x) + WITHIN if within else 0, d
 
 
 def _shared(keys: int, values: int, names: Iterable[str], out: Words) -> None:
-    """Values of shared keys. Before them lies in which order they were added."""
+    """Values of shared keys, and how many there are, in which order they were added: another one has another place there."""
     found = {k: i for i, (k, _) in enumerate(_entries(keys, out.tables))}
-    if (word(values - 8) >> 48 & 0xFF) > 6:  # how many there are; the order of six is in the same word
-        out[values - 16] = word(values - 16)
-    out[values - 8] = word(values - 8)
-    for n in names:
-        if n in found:
-            out[values + 8 * found[n]] = word(values + 8 * found[n])
+    if PYTHON < (3, 13):  # before the values: the order backwards, how many, and room for how many
+        count = word(values - 8) >> 48 & 0xFF
+        head = [values - 8 - 8 * i for i in range((count + 9) // 8)]
+    else:  # room for how many, and how many; then the values, then the order
+        room, count = word(values) & 0xFF, word(values) >> 8 & 0xFF
+        head, values = [values, *(values + 8 + 8 * room + 8 * i for i in range((count + 7) // 8))], values + 8
+    for at in (*head, *(values + 8 * found[n] for n in names if n in found)):
+        out[at] = word(at)
 
 
 def _items(d: int, names: Iterable[str], out: Words, absent: bool) -> None:
@@ -350,4 +340,10 @@ def _entries(keys: int, known: dict[int, list[tuple[str, int]]]) -> list[tuple[s
 def _dictionary(d: Any, out: Words) -> None:
     if not isinstance(d, dict):
         raise Unwatchable
-    out[id(d) + VERSION] = word(id(d) + VERSION)
+    places = [id(d) + VERSION]
+    values = word(id(d) + VALUES)
+    if values and PYTHON >= (3, 13):  # an instance's: writing its attributes does not count
+        room = word(values) & 0xFF
+        places += [id(d) + KEYS, id(d) + VALUES, *(values + 8 * i for i in range(1 + room + (room + 7) // 8))]
+    for at in places:
+        out[at] = word(at)
