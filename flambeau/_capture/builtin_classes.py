@@ -117,6 +117,8 @@ def native_new(tr: Tracer, cls: Any, args: tuple[Any, ...], kwargs: dict[str, An
     for base in (dict, list, set, collections.deque, int, float, str, BaseException):
         if issubclass(cls, base):
             return base.__new__(cls, *(map(fixed, args) if base in (int, float, str, BaseException) else ()))
+    if any(isinstance(c.__dict__.get("__new__"), types.BuiltinFunctionType) for c in cls.__mro__[:-1]):
+        raise Break(f"the class {cls.__module__}.{cls.__name__} is called")
     return object.__new__(cls)
 
 

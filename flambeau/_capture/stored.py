@@ -21,6 +21,7 @@ import numpy as np
 import flambeau
 from flambeau import _ops
 from flambeau._backends.cpu.engine import LIGHT, engine, stamp
+from flambeau._backends.cpu.launch import Plan
 from flambeau._capture import routines, settings
 from flambeau._capture.arena import Block
 from flambeau._capture.assembly import (
@@ -208,7 +209,8 @@ def facts(made: Blueprint) -> Any:
 
 def unpacked(data: bytes) -> Blueprint:
     values, pieces = marshal.loads(data)
-    return Blueprint(**{k: made(v) for k, v in values.items()}, pieces=[remade(*p) for p in pieces])
+    plans: dict[bytes, Plan | None] = {}
+    return Blueprint(**{k: made(v) for k, v in values.items()}, pieces=[remade(*p, plans) for p in pieces])
 
 
 def _piece(p: Segment | InPython) -> Any:
@@ -226,17 +228,21 @@ def with_items(kind: str, facts: Any) -> Segment | InPython:
     """A piece, native work without its launches."""
     if kind == "native":
         return Segment(items=[made(item) for item in facts])
-    return remade(kind, facts)
+    return remade(kind, facts, {})
 
 
-def remade(kind: str, facts: Any) -> Segment | InPython:
+def remade(kind: str, facts: Any, plans: dict[bytes, Plan | None]) -> Segment | InPython:
+    """A piece. `plans`: those of its steps that were made before, which serve all steps like them."""
     if kind == "native":
         segment = Segment()
         for item in map(made, facts):
             if isinstance(item, KernelItem):
                 segment.kernel(item)
                 continue
-            plan = routines.plan(item.facts.step(), item.facts.operands())
+            key = marshal.dumps(plain(item.facts), 2)
+            if key not in plans:
+                plans[key] = routines.plan(item.facts.step(), item.facts.operands())
+            plan = plans[key]
             if plan is None or plan.temp > item.size:
                 raise Strange("a step whose plan is another one here")
             segment.step(item, plan)

@@ -102,22 +102,32 @@ def available() -> bool:
 def sources(*places: str) -> list[tuple[str, os.stat_result]]:
     """The generators' own source files, and those of other folders (whatever is below them) or modules: paths, and what the system says of them."""
     here = str(Path(__file__).parents[2])
-    found: list[tuple[str, os.stat_result]] = []
+    found: dict[str, os.stat_result] = {}
     folders = []
     for place in ("_backends/cpu", "_kernel", *places):
-        path = os.path.join(here, place)
+        path = os.path.join(here, place) if place else here
         if place.endswith(".py"):
-            found.append((path, os.stat(path)))
+            found[path] = os.stat(path)
         else:
             folders.append(path)
     while folders:
-        with os.scandir(folders.pop()) as entries:
-            for e in entries:
-                if e.name.endswith(".py"):
-                    found.append((e.path, e.stat()))
-                elif e.is_dir() and e.name != "__pycache__":
-                    folders.append(e.path)
-    return sorted(found, key=lambda f: f[0])
+        files, within = _folder(folders.pop())
+        found.update(files)
+        folders += within
+    return sorted(found.items())
+
+
+@cache
+def _folder(path: str) -> tuple[list[tuple[str, os.stat_result]], list[str]]:
+    """The source files in a folder, and the folders."""
+    files, within = [], []
+    with os.scandir(path) as entries:
+        for e in entries:
+            if e.name.endswith(".py"):
+                files.append((e.path, e.stat()))
+            elif e.is_dir() and e.name != "__pycache__":
+                within.append(e.path)
+    return files, within
 
 
 @cache
