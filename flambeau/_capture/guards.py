@@ -31,6 +31,7 @@ class Guards:
     def __init__(self, parameters: list[str]) -> None:
         self.lines: list[str] = []
         self.always: list[bool] = []  # for each line, whether it must run at each call; the others are watched
+        self.says: list[tuple[str, ...]] = []  # for each line, what it does, for `remembered`: see there
         self.stable: set[str] = set()  # parameters that are the same object from call to call
         self.watches: list[tuple[str, str]] = []  # (variable, "content" | "type" | "class")
         self.volatile: list[
@@ -91,9 +92,10 @@ class Guards:
             self._fresh[mark] = found
         return found
 
-    def line(self, text: str, always: bool) -> None:
+    def line(self, text: str, always: bool, says: tuple[str, ...] = ()) -> None:
         self.lines.append(text)
         self.always.append(always)
+        self.says.append(says)
 
     def watch(self, name: str, kind: str) -> None:
         """What is assumed depends on an object's content, type, or class."""
@@ -111,12 +113,19 @@ class Guards:
                 text = self.text(source)
                 name = f"v{len(self._names)}"
                 fresh = self.fresh(source)
-                self.line(f"{name} = {text}", fresh)
+                self.line(f"{name} = {text}", fresh, self._found(source, name))
                 if not fresh:
                     self._depend(source, name)
             self._names[id(source)] = name
             self._kept.append(source)
         return name
+
+    def _found(self, source: Source, name: str) -> tuple[str, ...]:
+        """Under which name an object has what is fetched."""
+        key = "__dict__" if source.kind == "dict" else source.key
+        if source.kind not in ("attr", "dict", "item") or not isinstance(key, str):
+            return ()
+        return ("item" if source.kind == "item" else "attribute", name, self.ref(source.base), key)
 
     def _depend(self, source: Source, name: str) -> None:
         self.held.append(name)
@@ -175,12 +184,18 @@ class Guards:
 
     # ---- checks ----
 
-    def check(self, condition: str, spoken: str, source: Source | None = None, always: bool | None = None) -> None:
+    def check(
+        self,
+        condition: str,
+        spoken: str,
+        source: Source | None = None,
+        always: bool | None = None,
+        says: tuple[str, ...] = (),
+    ) -> None:
         """`condition` is the failure."""
         name = self.constant(Failed(spoken, source))
-        self.line(
-            f"if {condition}: return {name}", (source is None or self.fresh(source)) if always is None else always
-        )
+        always = (source is None or self.fresh(source)) if always is None else always
+        self.line(f"if {condition}: return {name}", always, says)
         self.count += 1
 
     def once(self, *mark: Any) -> bool:
@@ -197,15 +212,16 @@ class Guards:
 
     def identity(self, source: Source, value: Any) -> None:
         if self.once("identity", source):
-            self.check(
-                f"{self.ref(source)} is not {self.constant(value)}", f"{source.spoken()} is {_short(value)}", source
-            )
+            self._is(self.ref(source), self.constant(value), f"{source.spoken()} is {_short(value)}", source)
 
     def same(self, source: Source, other: Source) -> None:
         if self.once("same", source, other):
             always = self.fresh(source) or self.fresh(other)
             spoken = f"{source.spoken()} is {other.spoken()}"
-            self.check(f"{self.ref(source)} is not {self.ref(other)}", spoken, source, always)
+            self._is(self.ref(source), self.ref(other), spoken, source, always)
+
+    def _is(self, ref: str, other: str, spoken: str, source: Source, always: bool | None = None) -> None:
+        self.check(f"{ref} is not {other}", spoken, source, always, ("is", ref, other))
 
     def apart(self, sources: list[Source], kind: type) -> None:
         """Objects of one kind, some of which are written: no two are the same."""
@@ -232,8 +248,11 @@ class Guards:
                 self.watch(self.ref(source), "type")
             elif source.kind == "attr" and not self.fresh(source.base):
                 self.typed.append((self.ref(source), self.constant(kind), source))
-            self.check(f"type({self.ref(source)}) is not {self.constant(kind)}",
-                       f"type({source.spoken()}) is {kind.__qualname__}", source)  # fmt: skip
+            self._type(self.ref(source), kind, f"type({source.spoken()}) is {kind.__qualname__}", source)
+
+    def _type(self, ref: str, kind: Class, spoken: str, source: Source) -> None:
+        name = self.constant(kind)
+        self.check(f"type({ref}) is not {name}", spoken, source, says=("type", ref, name))
 
     def equal(self, source: Source, value: Any) -> None:
         """A constant of Python: equal, and of the same type."""
@@ -345,10 +364,10 @@ class Guards:
         spoken = f"{source.spoken()}: {dtypes.SPOKEN[t.dtype]}{list(sizes)}"
         self.tensors.append((source, a.shape, a.dtype))
         if self.once("type", source):
-            self.check(f"type({ref}) is not {self.constant(kind)}", f"{spoken}, a {kind.__name__}", source)
+            self._type(ref, kind, f"{spoken}, a {kind.__name__}", source)
         name = f"a{self.count}"
         fresh = self.fresh(source)
-        self.line(f"{name} = {ref}._a", fresh)
+        self.line(f"{name} = {ref}._a", fresh, ("array", ref))
         self.arrays[ref] = name
         if not fresh:
             self.watch(ref, "type")

@@ -63,11 +63,7 @@ _NAMES: dict[str, Any] = {
     "nest": autocast.nest,
 }  # fmt: skip
 _MADE = frozenset(("program", "program_arrays", "lend", "MISSING", "locals", "__builtins__"))
-_CODE = re.compile(r"(v\d+) = (\w+)\.__code__")
-_IS_NOT = re.compile(r"if (v\d+) is not (c\d+): return c\d+")
-_TYPE = re.compile(r"if type\(\w+\) is not (c\d+): return c\d+")
-_FROM = re.compile(r"(v\d+) = (c\d+)(?:\['(\w+)'\]|\.(\w+))")
-_ARRAY = re.compile(r"a\d+ = (\w+)\._a")
+_CONSTANT = re.compile(r"c\d+")
 
 
 class Said:
@@ -247,19 +243,20 @@ def _odd(t: Any) -> bool:
     return bool(t.__dict__) or t._inference or bool(hooked)
 
 
-def _binder(lines: list[str], names: set[str]) -> tuple[list[str], int]:
+def _binder(g: Guards, names: set[str]) -> tuple[list[str], int]:
     """The guards, with code that is compared by what it is, and with a second look at tensors; and how often code is."""
     owner: dict[str, str] = {}
     made, count, found = list[str](), 0, set[str]()
-    for line in lines:
-        if m := _CODE.fullmatch(line):
-            owner[m[1]] = m[2]
-        if (m := _IS_NOT.fullmatch(line)) and m[2] in names:
-            line = f"if not F_code({count}, {m[2]!r}, {owner[m[1]]}): return MISSING"
-            count += 1
-            found.add(m[2])
-        elif m := _ARRAY.fullmatch(line):
-            made.append(f"if F_odd({m[1]}): return MISSING")
+    for line, says in zip(g.lines, g.says, strict=True):
+        match says:
+            case ("attribute", name, base, "__code__"):
+                owner[name] = base
+            case ("is", name, code) if code in names:
+                line = f"if not F_code({count}, {code!r}, {owner[name]}): return MISSING"
+                count += 1
+                found.add(code)
+            case ("array", t):
+                made.append(f"if F_odd({t}): return MISSING")
         made.append(line)
     if found != names:
         raise Strange("code whose function is not known")
@@ -299,15 +296,16 @@ class Told:
         ] = {}  # a constant -> the namespace or class where it was found, and its name there
         origin: dict[str, tuple[str, str]] = {}
         primed: list[tuple[str, str]] = []
-        for line in g.lines:
-            if m := _FROM.fullmatch(line):
-                origin[m[1]] = m[2], m[3] or m[4]
-                if m[3]:
-                    primed.append((m[2], m[3]))
-            elif (m := _IS_NOT.fullmatch(line)) and m[1] in origin:
-                self.items.setdefault(m[2], origin[m[1]])
-            elif (m := _TYPE.fullmatch(line)) and not described.known(g.scope[m[1]]):
-                raise Strange("an object that is not looked into")
+        for says in g.says:
+            match says:
+                case ("item" | "attribute" as how, name, base, key) if _CONSTANT.fullmatch(base):
+                    origin[name] = base, key
+                    if how == "item":
+                        primed.append((base, key))
+                case ("is", name, constant) if name in origin:
+                    self.items.setdefault(constant, origin[name])
+                case ("type", _, kind) if not described.known(g.scope[kind]):
+                    raise Strange("an object that is not looked into")
         self.items.update({k: v for k, v in g.members.items() if k not in self.items})
         constants, failed, codes = [], [], set()
         for name, x in g.scope.items():
@@ -315,14 +313,14 @@ class Told:
                 if name == "REFUSED":
                     continue
                 failed.append((name, x.text, None if x.source is None else x.source.spoken()))
-            elif re.fullmatch(r"c\d+", name):
+            elif _CONSTANT.fullmatch(name):
                 if type(x) is types.CodeType:
                     codes.add(name)
                 else:
                     constants.append((name, *self.constant(name, x)))
             elif name not in _MADE and not name.startswith("F_") and _NAMES.get(name, self) is not x:
                 raise Strange(name)
-        lines, count = _binder(g.lines, codes)
+        lines, count = _binder(g, codes)
         checks: list[bytes] = []
 
         def code(n: int, name: str, f: Any) -> bool:
@@ -404,7 +402,7 @@ class Told:
         """The numbers and tensors that were assumed, by where they were found."""
         nodes: list[Any] = []
         known: dict[int, int] = {}
-        names = {id(x): n for n, x in self.guards.scope.items() if re.fullmatch(r"c\d+", n)}
+        names = {id(x): n for n, x in self.guards.scope.items() if _CONSTANT.fullmatch(n)}
 
         def number(s: Any) -> Any:
             if not isinstance(s, Source):

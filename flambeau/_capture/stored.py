@@ -210,7 +210,7 @@ def facts(made: Blueprint) -> Any:
 def unpacked(data: bytes) -> Blueprint:
     values, pieces = marshal.loads(data)
     plans: dict[bytes, Plan | None] = {}
-    return Blueprint(**{k: made(v) for k, v in values.items()}, pieces=[remade(*p, plans) for p in pieces])
+    return Blueprint(**{k: made(v) for k, v in values.items()}, pieces=[remade(kind, x, plans) for kind, x in pieces])
 
 
 def _piece(p: Segment | InPython) -> Any:
