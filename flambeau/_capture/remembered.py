@@ -36,11 +36,12 @@ from flambeau._capture.sources import Source
 from flambeau._capture.stance import stance
 from flambeau._capture.stored import MARSHAL, Strange
 from flambeau._capture.tracer import lookup
+from flambeau._capture.warned import raises
 from flambeau._dynamo.utils import count_graph, counters
 from flambeau._eager import autocast, large
 from flambeau._eager.modes import MODES, STATE, State
 from flambeau._ground import dumps, flags
-from flambeau._ground.once import Once
+from flambeau._ground.once import Once, warn_once
 from flambeau._ground.source import build
 from flambeau._ops import _DEFINED as DEFINED
 from flambeau._tensor import CLASSES, Tensor
@@ -112,7 +113,7 @@ class Asked:
     """The place of a function's captures on disk, and those of them that this process does not have yet."""
 
     def __init__(self, function: Function, segment: Segment, values: tuple[Any, ...]) -> None:
-        self.said = len(Once.said)
+        self.began = Once.calls
         self.function, self.segment, self.changing = function, segment, sorted(segment.changing)
         self.space = function.fn.__globals__
         self.had: set[bytes] = function.remembered
@@ -161,6 +162,8 @@ class Asked:
                 entry = Found(self, facts, values)
             except Exception:  # not what it was, or damaged: the function is captured anew
                 continue
+            if not _said(facts["messages"]):
+                continue
             result = entry.run(*values)
             if type(result) is Failed and result is not REFUSED:
                 continue
@@ -175,7 +178,7 @@ class Asked:
     def keep(self, entry: Any, values: tuple[Any, ...]) -> None:
         """Write a capture, where all of it can be told."""
         made, entry.made = entry.made, None
-        if made is None or len(Once.said) != self.said:  # what is said once would not be said
+        if made is None:
             return
         try:
             facts = marshal.dumps(Told(self, entry, values, *made).facts, MARSHAL)
@@ -192,6 +195,16 @@ class Asked:
     def settle(self) -> None:
         """The capture has run for the first time: what the library has loaded since it was asked for is its own."""
         _loaded.update(Library.now().renamed - self.present.renamed)
+
+
+def _said(messages: list[str]) -> bool:
+    """Say what the capture said, where it was not said yet. An error of it belongs where the program may catch it: then not."""
+    new = [m for m in messages if Once.always or m not in Once.said]
+    if any(raises(m, UserWarning) for m in new):
+        return False
+    for m in new:
+        warn_once(m)
+    return True
 
 
 def _read(data: bytes) -> Any:
@@ -353,6 +366,7 @@ class Told:
             "graph": recalled.text(of),
             "inputs": [s.spoken() for s, _, _ in of.inputs],
             "count": of.count,
+            "messages": [m for m, n in Once.wanted.items() if n > asked.began],
             "arrays": "program_arrays" in g.scope,
             "lend": None if lend is None else stored.plain(tuple(lend.facts)),
         }

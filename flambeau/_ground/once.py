@@ -10,14 +10,18 @@ _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class Once:
-    """Whether such warnings come each time, and what has been said."""
+    """Whether such warnings come each time, what has been said, and what was to be said, with the number of the call."""
 
     always = False
     said: set[str] = set()
+    wanted: dict[str, int] = {}
+    calls = 0
 
 
 def warn_once(message: str) -> None:
     """A UserWarning at the line of the program that called the library."""
+    Once.calls += 1
+    Once.wanted[message] = Once.calls
     if message in Once.said and not Once.always:
         return
     Once.said.add(message)

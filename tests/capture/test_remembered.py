@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from flambeau._capture import described, entries, recalled, redrawn, remembered
 from flambeau._eager import large
 from flambeau._ground import flags
 from flambeau._ground.cache import Cache
+from flambeau._ground.once import Once
 
 pytestmark = pytest.mark.skipif(not large.available(), reason="no kernels can be generated here")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -584,3 +586,32 @@ def test_classes_that_are_registered_as_another_are_told():
     assert run() == [3, 3]
     Kind.register(Box)
     assert run() == [2, 2]
+
+
+def _padded(x):
+    return nn.functional.conv1d(x, x[:1, :, :2], padding="same") * 2
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_is_said_once_is_said_by_what_is_found(before, monkeypatch):
+    """Whether it had been said before the capture was kept or not; an error is met where the program meets it."""
+
+    def run(f, before=False):
+        monkeypatch.setattr(Once, "said", set())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for g in [_padded] * before + [f]:
+                g(torch.ones(2, 1, 5))
+        return [(str(w.message), w.filename) for w in said]
+
+    (said,) = run(_padded)
+    assert said[1] == __file__
+    for _ in range(2):  # the library loads some of itself as the first one runs
+        assert run(torch.compile(_padded), before) == [said]
+    found = remembered.COUNTS["found"]
+    assert run(torch.compile(_padded)) == [said]
+    assert remembered.COUNTS["found"] == found + 1
+    torch.compile(_padded)(torch.ones(2, 1, 5))  # it was said
+    assert remembered.COUNTS["found"] == found + 2
+    monkeypatch.setattr(Once, "said", set())
+    assert not remembered._said([said[0]])  # warnings are errors in these tests

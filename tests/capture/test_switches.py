@@ -20,9 +20,9 @@ ROOT = pathlib.Path(torch.__file__).parent
 # What the library writes of its modules while it runs, and why a capture need not be another one for it.
 APART = {
     "made once, when it is first wanted": """
-        _attach['build'] _codes _library _twist _native _loaded _loading _loaded['draws'] _loaded['samplers'] _BACKWARD['run']""",
+        _attach['build'] compile._codes _library _twist _native _loaded _loading _loaded['draws'] _loaded['samplers'] _BACKWARD['run']""",
     "counts, or numbers what is made": """
-        _state['calls'] _waited['draws'] COUNTS['found'] COUNTS['kept'] _serial[0] serial[0] _depth[0] RemovableHandle.next_id""",
+        _state['calls'] _waited['draws'] COUNTS['found'] COUNTS['kept'] _serial[0] serial[0] _depth[0] RemovableHandle.next_id Once.calls""",
     "how many threads run a program, which gives the same bits with any number": "_wanted",
     "decides for a product that is running": "_arrays.only",
     "the function that is compiled has its own backend": "_default[0] _default[1]",
