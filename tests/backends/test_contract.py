@@ -102,6 +102,19 @@ def test_a_batch_that_the_second_operand_lacks_is_more_rows_however_it_lies(dtyp
     check(large, cast(rng.standard_normal((256, 400)), dtype), dtype)
 
 
+@pytest.mark.parametrize("k", [64, 65, 70, 1000])
+@pytest.mark.parametrize("apart", [0, 1, 2, 7, 10])
+def test_pairs_are_read_where_they_lie_as_if_they_were_copied(k, apart):
+    """Rows of bfloat16 may begin in the middle of a word, lie an odd number of elements apart, or backwards."""
+    rng = np.random.default_rng(k + apart)
+    b = cast(rng.standard_normal((k, 75)), "bfloat16")
+    for begin in (0, 1, 3):
+        a = cast(rng.standard_normal((41, begin + k + apart)), "bfloat16")[:, begin : begin + k]
+        for rows in (a, a[::-1], a[::2], np.broadcast_to(a[5], a.shape)):
+            check(rows, b, "bfloat16")
+            assert (matmul.matmul(rows, b) == matmul.matmul(np.asfortranarray(rows), b)).all()
+
+
 def test_integers_wrap():
     rng = np.random.default_rng(0)
     for dtype in ("int8", "uint8", "int16", "int32", "int64"):

@@ -164,14 +164,16 @@ def choose(
 
     # how operands are read
     widened = memory != acc or t.pairs
+    pairs = t.pairs and a[2] % 2 == 0 and k % 2 == 0  # in `a` as it lies, if its rows are contiguous
     la, lb = reads(a[2], a[3]), reads(b[3], b[2])
     la = "lines" if m == 1 else la
     panels = -(-n // width)
     if la == "rows":
-        clash = rows * gcd(a[2] * item, PAGE) > 9 * PAGE and panels > 2
+        clash = rows * gcd(a[2] * size(memory), PAGE) > 9 * PAGE and panels > 2
     else:
         clash = panels > 3 and m > 1
-    fa = f"pack {la}" if widened or la == "any" or clash else la
+    packed = widened and not (pairs and la == "rows")
+    fa = f"pack {la}" if packed or la == "any" or clash else la
     masks = target.vector_bytes == 64 or n % t.lanes == 0
     near = tiles <= FEW or abs(b[2]) * item <= NEAR
     fb = "lines" if lb == "lines" and near and masks and not widened else f"pack {lb}"

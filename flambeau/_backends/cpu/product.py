@@ -117,7 +117,9 @@ def micro(m: Module, target: Target, form: Form, rows: int, vectors: int, edge: 
         at_b = f.gep(element, b, k * bk)
         for o in fetch:
             f.prefetch(f.gep(element, at_b, bk * AHEAD + o))
-        one = lambda i: f.splat(f.load(element, f.gep(element, at_a, as_ * i if form.a == "rows" else i)), n)
+        one = lambda i: f.splat(
+            f.load(element, f.gep(element, at_a, as_ * i if form.a == "rows" else i), align=size(memory)), n
+        )
         line = lambda v: (read if in_place else lambda type, at, v: f.load(type, at))(
             vector(element, n), f.gep(element, at_b, v * n), v
         )
@@ -288,6 +290,7 @@ def define(m: Module, target: Target, form: Form, name: str = "k") -> None:
                 row = i * few + f.min(i, more)
                 src = f.gep(memory, a0, row * w["am"] + k0 * w["ak"])
                 panel, gap = src, w["am" if form.a == "rows" else "ak"]
+                gap = gap >> 1 if t.pairs else gap  # of pairs
                 if packed is not None:
                     panel, gap = packed, f.value(rows, "i64")
                 elif form.a.startswith("pack"):
