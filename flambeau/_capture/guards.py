@@ -566,14 +566,21 @@ class Settle:
         self.volatile = list(dict.fromkeys(guards.volatile))
         self.looks: dict[tuple[str, ...], Any] = {(): None}
         self.alive, self.left = alive, 64
+        self.given = [n for n in names if not _OURS.fullmatch(n)]  # parameters
+        self.wait = self.pause = 0
 
     def __call__(self, found: dict[str, Any]) -> None:
         from flambeau._backends.cpu import watch
 
         if self.left <= 0:
             return  # something watched changes all the time: checking is all there is to do
-        self.left -= 1
         scope = self.scope
+        if any(found[n] is not scope["F_" + n] for n in self.given):  # as it may be at each call: less and less often
+            if self.wait > 0:
+                self.wait -= 1
+                return
+            self.wait, self.pause = self.pause, 2 * self.pause or 1
+        self.left -= 1
         scope["F_words"] = NEVER
         for n in self.names:
             scope["F_" + n] = found[n]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -393,3 +395,9 @@ def test_checks_of_gradients_by_their_module(agree):
                 module.gradcheck(fl.sin, (x,)), module.gradgradcheck(fl.sin, (x,)), fl._C._jit_set_autocast_mode(True)]  # fmt: skip
 
     agree(program)
+
+
+@pytest.mark.parametrize("package", ["_dynamo", "_inductor"])
+def test_switches_of_compilation_ahead_of_time_come_with_the_compiler(package):
+    program = f"import flambeau as torch; import flambeau.{package}.config; torch._functorch.config.enable_autograd_cache = True"
+    subprocess.run([sys.executable, "-c", program], check=True)
