@@ -21,7 +21,7 @@ import numpy as np
 import flambeau
 from flambeau._backends.cpu.library_attention import dense_like
 from flambeau._backends.meta import MetaArray
-from flambeau._capture import place
+from flambeau._capture import gathered, place
 from flambeau._capture.refusals import DIVISIONS, asserts, refuses
 from flambeau._eager import bodies, promotion
 from flambeau._eager.narrow import expressions, narrowed, way
@@ -210,6 +210,9 @@ class Builder:
     def graph(self, gm: GraphModule, graph: Graph, example_inputs: Sequence[Any]) -> Program:
         self.module, self.inputs = gm, len(example_inputs)
         env: dict[Node, Any] = {}
+        sums = gathered.sums(graph)
+        placed = {p.node for s in sums.values() for p in s.parts}
+        values: dict[Node, Tens] = {}  # of parts, as they are where they are put into zeros
         inputs = iter(enumerate(example_inputs))
         storages: list[tuple[int, Storage]] = []
         results: list[Result] = []
@@ -222,7 +225,10 @@ class Builder:
             elif node.op == "output":
                 results = [self.result(r, env) for r in _flat(node.args[0])]
             else:
-                v = env[node] = self.node(node, env)
+                v = self.together(sums[node], values, env) if node in sums else None
+                v = env[node] = self.node(node, env) if v is None else v
+                if node in placed:
+                    values[node] = Tens(Storage(env[node.args[0]].expr))
                 if isinstance(v, Tens) and not v.chain and v.storage.strides is None:
                     v.storage.strides = _strides(node, v)
         for name, s in self.own:
@@ -308,6 +314,28 @@ class Builder:
         if node.op != "call_function" or not isinstance(target, OpOverload):
             raise Unsupported(f"{node.format_node()} is no operator of the registry")
         return self.operator(target, args, kwargs, node.meta.get("val"))
+
+    def together(self, total: gathered.Sum, values: dict[Node, Tens], env: dict[Node, Any]) -> Any:
+        """The sum of parts in zeros, laid together from the parts; None where they are of several dtypes."""
+        sizes, dim = total.parts[0].sizes, total.parts[0].dim
+        d, aten = values[total.parts[0].node].expr.dtype, flambeau.ops.aten
+        if not d.is_floating_point or any(values[p.node].expr.dtype is not d for p in total.parts):
+            return None
+        pieces, at = list[Tens](), 0
+        zeros = lambda n: Tens(Storage(expand(constant(0.0, d), (*sizes[:dim], n, *sizes[dim + 1 :]))))
+        add = lambda x, y: self.operator(aten.add.Tensor, (x, y), {}, None)
+        for p, *more in total.places():
+            v = functools.reduce(add, (values[q.node] for q in more), values[p.node])
+            if p.start > at:
+                pieces.append(zeros(p.start - at))
+            pieces.append(v if p.whole else self.operator(aten.unsqueeze.default, (v, dim), {}, None))
+            at = p.end
+        if at < sizes[dim]:
+            pieces.append(zeros(sizes[dim] - at))
+        made = self.operator(aten.cat.default, (pieces, dim), {}, None)
+        if total.rest is not None:
+            made = add(env[total.rest], made)
+        return add(made, 0.0)  # as zeros are added: -0.0 becomes 0.0
 
     def operator(self, target: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], val: Any) -> Any:
         op = target.op

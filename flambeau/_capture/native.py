@@ -32,6 +32,9 @@ class Native:
     def truth(self, x: Any) -> bool:
         return bool(x)
 
+    def identical(self, x: Any, y: Any) -> bool:
+        return x is y
+
     def contains(self, c: Any, x: Any) -> bool:
         return x in c
 
@@ -68,7 +71,7 @@ class Native:
     def _nothing(self, *args: Any) -> None:
         pass
 
-    scan = deep = hashable = register = _nothing
+    scan = deep = hashable = register = constant = _nothing
 
 
 def step(tr: Native, frames: list[Frame]) -> tuple[Any] | None:

@@ -271,3 +271,42 @@ def aliases_between_the_functions(wrap):
         return u, r, box[0], box[0] is view
 
     return thrice(wrap(f))
+
+
+@case
+def what_catches_the_error_of_a_call_that_is_left_out(wrap):
+    @torch.compiler.disable
+    def refuse(kind):
+        raise kind("no")
+
+    log = []
+
+    def f(t, other, kind):
+        try:
+            y = t * 2
+            refuse(kind)
+        except (ValueError, KeyError) as error:
+            import math
+            from math import floor as down
+
+            same = type(error) is ValueError and other is not t
+            log.append(str(error))
+            log[0] += "!"
+            found = {**{"a": 1}, "b": down(2.5), "same": same, **{str(i): i for i in range(2)}}
+            found.update(c=math.ceil(0.5))
+            del found["a"]
+            match error.args:
+                case (str(word),) if word is not None:
+                    found["word"] = len(word)
+                case _:
+                    found["word"] = None
+            with contextlib.suppress(TypeError):
+                assert found["word"] is not None, "none"
+                y = y + found["word"]
+            return y + sum(
+                v for v in found.values() if v is not None
+            ), f"{sorted(found)} {len({*log, 3})!r} {other is None}"
+        return y
+
+    g = wrap(f)
+    return [freeze(g(x(3), other, kind)) for other in (None, 1) for kind in (ValueError, KeyError)], log
