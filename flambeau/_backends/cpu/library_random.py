@@ -46,7 +46,9 @@ def _like(x: Any, sample: Callable[[int, Any], Array]) -> Any:
 
 def _hollow(x: Any) -> bool:
     """Whether x only stands for an array that is not there (the meta device): it takes no random numbers."""
-    return not isinstance(x, np.ndarray) or (x.size > 1 and not any(x.strides))
+    if not isinstance(x, np.ndarray):
+        return True
+    return not any(x.strides) and (x.size > 1 or (not x.flags.writeable and x.base is not None))
 
 
 def _new(shape: Shape, dtype: Any, sample: Callable[[int, Any], Array]) -> Array:

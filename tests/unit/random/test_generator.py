@@ -146,3 +146,14 @@ def test_fused_multiply_add():
     for b, c in ((0.3, 0.1), (1.7, -0.9), (2.0, -1.0), (1e-9, 1.0), (5.4, -2.7)):
         exact = [float(Fraction(x) * Fraction(b) + Fraction(c)) for x in a.tolist()]
         assert rounding.fma(a, b, c).tolist() == exact
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3,), (1, 4)])
+@pytest.mark.parametrize("fill", ["uniform_", "normal_", "exponential_", "random_", "bernoulli_"])
+def test_tensors_without_elements_take_no_random_numbers_however_small(shape, fill):
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    getattr(torch.empty(shape, device="meta"), fill)()
+    torch.nn.Linear(3, 1, device="meta")
+    assert torch.equal(torch.rand(2), expected)
