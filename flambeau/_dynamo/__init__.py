@@ -14,7 +14,7 @@ from flambeau._capture.control import (
     substitute_in_graph as substitute_in_graph,
 )
 from flambeau._dynamo import config as config, exc as exc
-from flambeau._functorch import config as _  # programs set `torch._functorch.config` having imported this package alone
+from flambeau._functorch import config as _ahead  # programs set it having imported this package alone
 
 
 def reset() -> None:
