@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from flambeau._backends.cpu import attention, attention_backward, compile, library, recurrent, recurrent_plan, scatter
+from flambeau._backends.cpu.arrays import K as ARRAYS
 from flambeau._backends.cpu.conv_plan import forward_plan, transposed_plan
 from flambeau._backends.cpu.conv_weight import weight_plan
 from flambeau._backends.cpu.launch import ARG, CONST, GATE, OUT, TEMP, Launch, Plan, Result, bits
@@ -45,7 +46,7 @@ def _lies(made: Result, layout: Layout) -> bool:
 
 def _make(step: Step, xs: list[Any]) -> Plan | None:
     if step.kind == "product":
-        return matmul_plan(*xs)
+        return matmul_plan(*xs, finish=step.params.get("finish"))
     p = step.params
     if step.target in ("add_rows", "add_places"):
         return _added(step, *xs)
@@ -202,7 +203,7 @@ def stand_in(s: Strided) -> Any:
 def by_library(step: Step) -> Any:
     """The step as a function of arrays."""
     if step.kind == "product":
-        return lambda x, y, *row: np.add(np.matmul(x, y), *row) if row else np.matmul(x, y)
+        return lambda x, y, *other: _finished(np.matmul(x, y), other, step.params.get("finish"))
     if step.target in ("add_rows", "add_places"):
         return lambda g, index: _add(step, g, index)
     if step.target == "join":
@@ -216,6 +217,22 @@ def by_library(step: Step) -> Any:
         fixed = 3 if step.target == "attention" else 6
         return lambda *xs: routine(*xs, *(None,) * (fixed + 1 - len(xs)), **step.params)
     return lambda *xs: routine(*xs, **step.params)
+
+
+def _finished(x: Any, other: Sequence[Any], finish: Any) -> Any:
+    """A product with what is done to it: another array is added, or words say what."""
+    if finish is None:
+        return np.add(x, *other) if other else x
+    given, values = (x, *other), list[Any]()
+    for op, src, arg, d in finish:
+        xs = [values[n] for n in src]
+        if op == "param":
+            values.append(given[arg])
+        elif op == "const":
+            values.append(ARRAYS.full((), arg, BY_NAME[d]))
+        else:
+            values.append(getattr(ARRAYS, op)(*xs, *([] if arg is None else [arg])))
+    return values[-1]
 
 
 def _add(step: Step, g: Any, index: Any) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from flambeau._capture import mistakes, place
 from flambeau._capture.expressions import Leaf, Program, Result, Step, short
 from flambeau._capture.foreseen import foresee
 from flambeau._capture.place import FREE, Place, Strided
-from flambeau._capture.sums import add_rows
+from flambeau._capture.sums import finish
 from flambeau._ground import dumps
 from flambeau._kernel.body import dump as dump_body
 from flambeau._kernel.fuse import fuse
@@ -64,7 +64,7 @@ class Schedule:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        add_rows(program)
+        finish(program)
         self.leaves = {leaf.expr: leaf for leaf in program.leaves}
         self.producer: dict[Expr, Unit] = {}
         self.want: dict[Expr, Target] = {}

@@ -1,53 +1,128 @@
-"""Rows that are added to products: the kernel of a product adds them on the way to memory, where the sum is wanted there anyway.
+"""What is done with a product before anything reads it: its kernel does that on the way to memory, where the result is wanted there anyway.
 
-A pass over a program. Sums that only go on into other kernels stay what they are: those read the product and the row as well.
+A pass over a program. A row that is added, `relu`, a derivative that is zero where another array is: a few words of the product's
+elements, of one more array's, and of numbers. What only goes on into other kernels stays what it is: those read the product as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 
+from flambeau._backends.cpu.pen import Words, writes
 from flambeau._capture import place
-from flambeau._capture.expressions import Leaf, Program
+from flambeau._capture.expressions import Leaf, Program, Step
+from flambeau._kernel.ir import COSTLY, WORDS
 from flambeau._kernel.record import Expr, toposort
+from flambeau._values.shape import contiguous_strides
 
 WIDE = 64  # columns: products of few are made by kernels that turn them round
+SIMPLE = WORDS - COSTLY - {"cast", "fma"}
+MOST = 8  # words: they are written once for each vector of a tile
 
 
-def add_rows(program: Program) -> None:
-    """Makes such sums what the products give, whose own values are nowhere else."""
+def finish(program: Program) -> None:
+    """Makes such results what the products give, whose own values are nowhere else."""
     leaves = {x.expr: x for x in program.leaves}
     roots = dict.fromkeys(used(program))
-    wanted = {place.strided(e, leaves).core for s in program.steps for e in s.ins}
-    wanted |= {place.strided(r.expr, leaves).core for r in program.results if r.expr is not None}
+    products = {s.outs[0].expr: s for s in program.steps if s.kind == "product" and s.outs[0].expr not in roots}
+    if not products:
+        return
+    wanted = {place.strided(e, leaves).core: None for s in program.steps for e in s.ins}
+    wanted |= {place.strided(r.expr, leaves).core: None for r in program.results if r.expr is not None}
     users: dict[Expr, list[Expr]] = {}
     for e in toposort(*roots):
         for x in dict.fromkeys(e.src):
             users.setdefault(x, []).append(e)
     swap: dict[Expr, Expr] = {}
-    for step in program.steps:
-        if step.kind != "product" or step.outs[0].expr in roots:
-            continue
-        out = step.outs[0].expr
-        found = users.get(out, [])
-        if len(found) == 1 and found[0].op == "add" and found[0] in wanted:
-            row = next((x for x in found[0].src if x is not out), None)
-            if row is not None and fits(out, row, place.strided(row, leaves), leaves):
-                step.ins.append(row)
-                swap[found[0]] = out
+    for end in wanted:
+        found = None if end in leaves else ending(end, products, users, roots.keys(), wanted.keys(), leaves)
+        if found is not None:
+            out, other, words = found
+            step = products.pop(out)
+            step.ins += [] if other is None else [other]
+            if [w[:2] for w in words] != [("param", ()), ("param", ()), ("add", (0, 1))]:
+                step.params["finish"] = words
+            swap[end] = out
     if swap:
         rewrite(program, swap)
 
 
-def fits(out: Expr, row: Expr, where: place.Strided, leaves: Mapping[Expr, Leaf]) -> bool:
-    """Whether a row is in memory as the kernels read one: its numbers side by side, the same for all rows of the product."""
-    if where.core not in leaves:
-        return False
-    *outer, last = zip(out.shape, where.strides, strict=True)
+def ending(
+    end: Expr,
+    products: Mapping[Expr, Step],
+    users: Mapping[Expr, list[Expr]],
+    roots: Set[Expr],
+    wanted: Set[Expr],
+    leaves: Mapping[Expr, Leaf],
+) -> tuple[Expr, Expr | None, Words] | None:
+    """(the product, the other array, the words) of an expression that is made of these alone; nothing else reads what lies between."""
+    inner: dict[Expr, bool] = {}  # what lies between, sources first, once all of its sources are known
+    arrays: dict[Expr, None] = {}
+    stack = [end]
+    while stack:
+        e = stack[-1]
+        if e in arrays or e.op == "const" or inner.get(e):
+            stack.pop()
+        elif e in inner:
+            inner[e] = True
+            inner[e] = inner.pop(e)
+            stack.pop()
+        elif e in leaves or (e is not end and e in wanted) or (e.op in place.FREE and not spread(e)):
+            arrays[e] = None
+        elif len(inner) <= 2 * MOST and (spread(e) or (e.op in SIMPLE and e.shape == end.shape)):
+            inner[e] = False
+            stack += e.src
+        else:
+            return None
+    between = [e for e in inner if e is not end and not spread(e)]
+    alone = [x for x in arrays if all(u in inner for e in (x, *between) for u in users.get(e, ()))]
+    out = next((x for x in alone if x in products), None)
+    others = [x for x in arrays if x is not out]
+    if (
+        out is None
+        or len(others) > 1
+        or any(e in roots for e in between)
+        or not all(fits(out, x, wanted, leaves) for x in others)
+    ):
+        return None
+    words: list[tuple[str, tuple[int, ...], object, str]] = []
+    at: dict[Expr, int] = {}
+    for e in (out, *others):
+        at[e] = len(words)
+        words.append(("param", (), len(words), e.dtype.name))
+    for e in inner:
+        for x in (e, *e.src):
+            if x.op == "const" and x not in at:
+                at[x] = len(words)
+                words.append(("const", (), x.arg, x.dtype.name))
+        if spread(e):
+            at[e] = at[e.src[0]]
+        else:
+            at[e] = len(words)
+            words.append((e.op, tuple(at[x] for x in e.src), e.arg, e.dtype.name))
+    plain = all(w[3] in (out.dtype.name, "bool") for w in words) and words[-1][3] == out.dtype.name
+    if not plain or sum(w[0] not in ("param", "const") for w in words) > MOST or not writes(tuple(words)):
+        return None
+    return out, others[0] if others else None, tuple(words)
+
+
+def spread(e: Expr) -> bool:
+    """Whether it is one number everywhere."""
+    return e.op == "expand" and e.src[0].op == "const"
+
+
+def fits(out: Expr, x: Expr, wanted: Set[Expr], leaves: Mapping[Expr, Leaf]) -> bool:
+    """Whether an array is in memory as the kernels read one: the numbers of a row side by side, and rows one after the other or all the same."""
+    where = place.strided(x, leaves)
+    last = out.shape[-1]
     whole = all(type(n) is int for n in out.shape)
-    same = row.shape == out.shape and row.dtype is out.dtype and out.dtype.name in ("float32", "float64")
-    return same and whole and last[0] >= WIDE and last[1] == 1 and all(t == 0 or n == 1 for n, t in outer)
+    if not whole or last < WIDE or x.shape != out.shape or x.dtype is not out.dtype or where.strides[-1] != 1:
+        return False
+    row = all(t == 0 or n == 1 for n, t in zip(out.shape[:-1], where.strides[:-1], strict=True))
+    return (where.core in leaves or where.core in wanted) and (
+        row or tuple(where.strides) == contiguous_strides(out.shape)
+    )
 
 
 def used(program: Program) -> Iterator[Expr]:

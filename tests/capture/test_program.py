@@ -501,14 +501,66 @@ def test_attention_is_the_kernels_of_eager(b, h, tq, tk, d, e, dtype, mask, caus
 
 
 @needs_native
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_few_words_are_said_on_a_product_on_its_way_to_memory(dtype):
+    x, w, b, other = (torch.randn(*s, dtype=dtype) for s in ((24, 70), (130, 70), (130,), (24, 130)))
+    x[3] = float("nan")
+    for f in (
+        lambda x, w, b, y: F.relu(F.linear(x, w, b)),
+        lambda x, w, b, y: F.leaky_relu(F.linear(x, w, b), 0.2),
+        lambda x, w, b, y: F.relu6(x @ w.t()),
+        lambda x, w, b, y: 3 - 2 * (x @ w.t()),
+        lambda x, w, b, y: torch.where(y <= 0, 0.0, x @ w.t()),
+        lambda x, w, b, y: y - x @ w.t(),
+        lambda x, w, b, y: (x @ w.t()).abs().sqrt(),
+        lambda x, w, b, y: F.relu(x @ w[:10].t()),  # few columns: turned round
+        lambda x, w, b, y: F.relu(x[:1] @ w.t()),  # sums along memory
+        lambda x, w, b, y: F.relu(x.view(2, 12, 70) @ w.t() + b),
+    ):
+        assert agree(f, x, w, b, other).kernels == 1
+    tanh = agree(lambda x, w, b, y: F.linear(x, w, b).tanh(), x, w, b, other)
+    assert tanh.kernels == 2  # which takes long: that is a loop of its own
+    read = agree(lambda x, w, b, y: (F.linear(x, w, b).relu(), x @ w.t() * y), x, w, b, other)
+    assert read.kernels == 2  # the product is read by more
+    assert agree(lambda x, w, b, y: (x @ w.t()) * ((x * 2) @ w.t()), x, w, b, other).kernels == 3
+
+
+@needs_native
+def test_products_that_are_made_of_one_another_and_their_derivatives_take_what_is_said_with_them():
+    x, w, v, u = (torch.randn(*s) for s in ((24, 70), (70, 130), (130, 130), (130, 70)))
+
+    def f(x, w, v, u):
+        w, v, u = (p.detach().requires_grad_() for p in (w, v, u))
+        h = F.relu(x @ w)
+        loss = (F.relu(h @ v + h) @ u).sum()
+        return torch.autograd.grad(loss, (w, v, u))
+
+    p = agree(f, x, w, v, u, tolerance=1e-4)
+    assert p.calls == 0
+
+    def g(x, w, v, u):
+        y = x @ w
+        z = (y * 2) @ v
+        return (y * z) @ u, F.relu(y + 1) @ v + y
+
+    assert agree(g, x, w, v, u, tolerance=1e-4).calls == 0
+
+    def written(x, w, v, into):
+        y = x @ w + 1
+        into.copy_(y)
+        return F.relu(y) @ v
+
+    assert agree(written, x, w, v, torch.zeros(24, 130), tolerance=1e-4).calls == 0
+
+
+@needs_native
 def test_rows_are_added_to_products_on_the_way_to_memory():
     x, w, b = torch.randn(24, 70), torch.randn(130, 70), torch.randn(130)
     p = agree(F.linear, x, w, b)
     assert (p.kernels, p.calls) == (1, 0)
-    assert agree(lambda x, w, b: F.linear(x, w, b).relu(), x, w, b).kernels == 2  # a kernel adds, anyway
     assert agree(lambda x, w, b: (x @ w.t(), x @ w.t() + b), x, w, b).kernels == 2  # the product itself is wanted, too
-    whole = torch.randn(24, 130)
-    assert agree(lambda x, w, b: x @ w.t() + b, x, w, whole).kernels == 2
+    assert agree(lambda x, w, b: x @ w.t() + b, x, w, torch.randn(24, 130)).kernels == 1
+    assert agree(lambda x, w, b: x @ w.t() + b, x, w, torch.randn(130, 24).t()).kernels == 2
     turned = torch.randn(5, 24, 70).transpose(0, 1)
     assert agree(F.linear, turned, w, b).kernels == 2  # the turned batch becomes rows, and is multiplied
     few = torch.randn(10, 70), torch.randn(10)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flambeau._backends.cpu import copies, thirds
+from flambeau._backends.cpu import copies, pen, thirds
 from flambeau._backends.cpu.amx import DEPTH, LANES, SIDE, STEP, TileForm, allowed, has_tiles, kernel as tile_kernel
 from flambeau._backends.cpu.contract import (
     ADD_COLUMN,
@@ -374,12 +374,16 @@ def tile_scratch(form: TileForm, blocks: Blocks, k: int) -> int:
 
 
 def matmul_plan(
-    a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], plus: np.ndarray[Any, Any] | None = None, scaled_: bool = False
+    a: np.ndarray[Any, Any],
+    b: np.ndarray[Any, Any],
+    plus: np.ndarray[Any, Any] | None = None,
+    scaled_: bool = False,
+    finish: pen.Words | None = None,
 ) -> Plan | None:
     """The plan of `a @ b`, of arrays of two or more dimensions, or of `alpha * (a @ b) + beta * plus`.
 
     None where the template has no form for it. `plus` broadcasts to the result; with `scaled_`, beta and alpha are the
-    fourth and the fifth argument.
+    fourth and the fifth argument. `finish`: words of the product and of `plus` that are done instead of adding.
     """
     dtype = a.dtype.name
     arrays = (a, b) if plus is None else (a, b, plus)
@@ -434,10 +438,19 @@ def matmul_plan(
         or dots_suit(dtype, (p, q, n, m, k), ob.transposed().strides, oa.transposed().strides)
     ):
         m, n, oa, ob, oc = n, m, ob.transposed(), oa.transposed(), oc.transposed()
+    if finish is not None:
+        e = finished(e.operands, finish)
     what = (p, q, m, n, k), oc, oa, ob, e, operands, scalars
     found = shared(*what, temp) if dtype == "float32" else None
     works, temp = found or ((launch(dtype, *what),), temp)
     return Plan((Result(a.dtype, shape),), (*first, *works), temp=temp, release=p * q * m * n * k > 2 * GRAIN)
+
+
+@cache
+def finished(operands: tuple[tuple[str, str], ...], words: pen.Words) -> Epilogue:
+    """An epilogue that words say."""
+    name = ";".join(f"{op}{src}{arg}" for op, src, arg, _ in words)
+    return Epilogue(f"{operands} {name}", operands, 0, lambda f, x, o, s: pen.expression(f, words, x, *o))
 
 
 def in_rows(x: np.ndarray[Any, Any], shape: tuple[int, ...]) -> tuple[int, tuple[Launch, ...]] | None:
