@@ -78,7 +78,8 @@ def _attending(step: Step, xs: list[Any]) -> Plan | None:
         steps = tuple(s * xs[0].itemsize for s in step.outs[0].layout.strides)
         made = attention.forward_plan(xs[0], xs[1], xs[2], mask, causal, steps)
     else:
-        made = attention_backward.backward_plan(xs[0], xs[1], xs[2], xs[3], xs[4], xs[5], mask, causal)
+        joined = step.params.get("joined", False)
+        made = attention_backward.backward_plan(xs[0], xs[1], xs[2], xs[3], xs[4], xs[5], mask, causal, joined)
     if made is None:
         return None
     swap: dict[tuple[int, ...], tuple[int, ...]] = {
@@ -214,8 +215,11 @@ def by_library(step: Step) -> Any:
     if step.target in ("recurrent_layer", "recurrent_backward"):
         return _walked(step, routine)
     if step.target in ("attention", "attention_backward"):
-        fixed = 3 if step.target == "attention" else 6
-        return lambda *xs: routine(*xs, *(None,) * (fixed + 1 - len(xs)), **step.params)
+        fixed, params = 3 if step.target == "attention" else 6, dict(step.params)
+        if params.pop("joined", False):
+            whole = lambda x: x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
+            return lambda *xs: np.concatenate([*map(whole, routine(*xs, *(None,) * (7 - len(xs)), **params))], 2)
+        return lambda *xs: routine(*xs, *(None,) * (fixed + 1 - len(xs)), **params)
     return lambda *xs: routine(*xs, **step.params)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from flambeau._capture import mistakes, place
 from flambeau._capture.expressions import Leaf, Program, Result, Step, short
 from flambeau._capture.foreseen import foresee
+from flambeau._capture.joined import join_gradients
 from flambeau._capture.place import FREE, Place, Strided
 from flambeau._capture.sums import finish
 from flambeau._ground import dumps
@@ -65,6 +66,7 @@ class Schedule:
     def __init__(self, program: Program) -> None:
         self.program = program
         finish(program)
+        join_gradients(program)
         self.leaves = {leaf.expr: leaf for leaf in program.leaves}
         self.producer: dict[Expr, Unit] = {}
         self.want: dict[Expr, Target] = {}

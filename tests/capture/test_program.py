@@ -554,6 +554,26 @@ def test_products_that_are_made_of_one_another_and_their_derivatives_take_what_i
 
 
 @needs_native
+@pytest.mark.parametrize(
+    ("heads", "widths"), [((8, 8, 8), (64, 64, 64)), ((4, 2, 2), (64, 32, 48)), ((1, 1, 1), (7, 7, 5))]
+)
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients_of_attention_that_are_joined_are_written_where_they_belong(heads, widths, causal):
+    x = torch.randn(2, 70, sum(widths))
+
+    def f(x, apart):
+        x = x.detach().requires_grad_()
+        b, t, _ = x.shape
+        q, k, v = (p.view(b, t, h, -1).transpose(1, 2) for p, h in zip(x.split(widths, 2), heads, strict=True))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=heads[0] != heads[1])
+        return torch.autograd.grad((y * y).sum(), (x, q) if apart else (x,))
+
+    whole, apart = agree(lambda x: f(x, False), x), agree(lambda x: f(x, True), x)
+    assert (whole.calls, apart.calls) == (0, 0)
+    assert whole.kernels == apart.kernels - 3  # three copies, where one of them is wanted by itself
+
+
+@needs_native
 def test_rows_are_added_to_products_on_the_way_to_memory():
     x, w, b = torch.randn(24, 70), torch.randn(130, 70), torch.randn(130)
     p = agree(F.linear, x, w, b)

@@ -320,8 +320,12 @@ def turned(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def backward_plan(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any],
-                  o: np.ndarray[Any, Any], lse: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None, causal: bool) -> Plan | None:  # fmt: skip
-    """The plan of the derivative: dq (with a leading dim of shares, to be summed, where there are several), dk, dv."""
+                  o: np.ndarray[Any, Any], lse: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None, causal: bool,
+                  joined: bool = False) -> Plan | None:  # fmt: skip
+    """The plan of the derivative: dq (with a leading dim of shares, to be summed, where there are several), dk, dv.
+
+    With `joined` these are parts of one result: (batch, length, all of q's heads, then k's, then v's).
+    """
     if not suits((q, k, v, g, o), mask) or elements(lse) is None:
         return None
     (b, h, tq, d), (hk, tk, e) = q.shape, v.shape[1:]
@@ -332,18 +336,30 @@ def backward_plan(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarra
     word = size(acc)
     wide = np.dtype(np.float64 if acc == "double" else np.float32)
     steps = lambda shape: tuple(s * q.itemsize for s in turned(shape))
-    if shares > 1:
+    ways = [turned(q.shape)[:3], turned(k.shape)[:3], turned(v.shape)[:3]]
+    places: list[tuple[int, ...]] = [(OUT, i) for i in range(3)]
+    results: tuple[Result, ...]
+    if joined:
+        if shares > 1 or tq != tk:
+            return None
+        row = (h + hk) * d + hk * e
+        results = (Result(q.dtype, (b, tq, row)),)
+        ways = [(tq * row, width, row) for width in (d, d, e)]
+        places = [(OUT, 0, n * q.itemsize) for n in (0, h * d, (h + hk) * d)]
+        dq_strides = (0, *ways[0])
+    elif shares > 1:
         dq = Result(wide, (shares, b, h, tq, d))
         dq_strides = (b * h * tq * d, h * tq * d, tq * d, d)
     else:
         dq = Result(q.dtype, q.shape, steps(q.shape))
-        dq_strides = (0, *turned(q.shape)[:3])
-    dk, dv = (Result(q.dtype, x.shape, steps(x.shape)) for x in (k, v))
+        dq_strides = (0, *ways[0])
+    if not joined:
+        results = (dq, *(Result(q.dtype, x.shape, steps(x.shape)) for x in (k, v)))
     over = (0, 0, 0, 0) if mask is None else elements(np.broadcast_to(mask, (b, h, tq, tk)))
     strides = [*elements(q), *elements(k), *elements(v), *elements(g), *elements(o), *over, *elements(lse), *dq_strides,  # type: ignore[misc]
-               *turned(k.shape)[:3], *turned(v.shape)[:3]]  # fmt: skip
+               *ways[1], *ways[2]]  # fmt: skip
     sizes = [hk, h // hk, tq, tk, d, e, int(causal), shares, share]
-    args = [*((OUT, i) for i in range(3)), *((ARG, i) for i in range(6)), (CONST, 0) if mask is None else (ARG, 7)]
+    args = [*places, *((ARG, i) for i in range(6)), (CONST, 0) if mask is None else (ARG, 7)]
     code = kernel(dtype, kind, shares > 1)
     round_up = lambda x, to: -(-x // to) * to
     parts = scratch_sizes(d, e, round_up(d, 2 * n), round_up(e, 2 * n), round_up(tq, QUERIES), share, n)
@@ -353,7 +369,7 @@ def backward_plan(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarra
         b * hk * shares,
         sum(parts.values()) * word,
     )
-    return Plan((dq, dk, dv), (work,), release=b * h * tq * tk > 1 << 13, keep=(code,))
+    return Plan(results, (work,), release=b * h * tq * tk > 1 << 13, keep=(code,))
 
 
 def backward(g: np.ndarray[Any, Any], q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any],
