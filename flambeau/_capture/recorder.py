@@ -100,6 +100,7 @@ class Recorder:
     def start(self) -> None:
         modes.enter("capture")
         STATE.recorder = self
+        self.within = STATE.transforms  # how many transforms the capture itself is in
         if self.tracer.symbols is not None:
             from flambeau._capture import sizes
 
@@ -107,6 +108,10 @@ class Recorder:
 
     def stop(self) -> None:
         STATE.recorder = STATE.stand = None
+        if STATE.transforms > self.within:
+            from flambeau.func import _batched
+
+            _batched.close(self.within)
         modes.leave("capture")
 
     # ---- tensors and values ----

@@ -191,9 +191,20 @@ class vmap_level:
         return self.level
 
     def __exit__(self, *exc: object) -> None:
+        self.leave()
+
+    @staticmethod
+    def leave() -> None:
+        """Closes the innermost level."""
         LEVELS.open = LEVELS.open[:-1]
         STATE.transforms -= 1
         modes.leave("vmap")
+
+
+def close(kept: int) -> None:
+    """Closes levels until so many transforms run: a capture that is given up within `vmap` leaves its own open."""
+    while STATE.transforms > kept and LEVELS.open:
+        vmap_level.leave()
 
 
 class outside:

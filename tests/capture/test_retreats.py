@@ -149,3 +149,27 @@ def test_errors_of_a_backend_are_its_own():
 
     with pytest.raises(ValueError, match="of the backend"):
         torch.compile(lambda a, i: a[i], backend=backend)(x(5), T([0, 4]))
+
+
+def test_a_capture_given_up_within_vmap_leaves_no_batch_behind(monkeypatch):
+    """Libraries that replace parts of `vmap` have it run as code of theirs, which a graph break then leaves in the middle."""
+    from flambeau._functorch import vmap as parts
+
+    own = parts._unwrap_batched
+    monkeypatch.setattr(parts, "_unwrap_batched", lambda *args: own(*args))
+
+    def f(x):
+        def inner(row):
+            torch._dynamo.graph_break()
+            return row * 2
+
+        return torch.vmap(inner)(x) + torch.rand(2)
+
+    x = torch.arange(4.0).view(2, 2)
+    g = torch.compile(f)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        expected = f(x)
+        torch.manual_seed(seed)
+        assert torch.equal(g(x), expected)
+    torch.rand(2)
