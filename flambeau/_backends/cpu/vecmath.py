@@ -217,11 +217,11 @@ def expm1(b: Builder, x: Value) -> Value:
 
 def sigmoid(b: Builder, x: Value) -> Value:
     e = exp(b, x, most=18.0 if x.type == "f32" else 38.0)  # from where on e / (e + 1) is 1
-    return e / (e + 1.0)
+    return share(b, e)
 
 
 def tanh(b: Builder, x: Value) -> Value:
-    """e / (e + 2) with e = exp(2a) - 1, of a = |x| == n log(2)/2 + r."""
+    """e / (e + 1) with e = (exp(2a) - 1) / 2, of a = |x| == n log(2)/2 + r."""
     type = x.type
     a = b.smaller(b.const(10.0 if type == "f32" else 22.0, x), b.abs(x))
     shifted = b.fma(a, 2 * LOG2E, MAGIC[type])
@@ -230,10 +230,16 @@ def tanh(b: Builder, x: Value) -> Value:
         r = b.fma(-n, LN2 / 2, a)
     else:
         r = a - n * (LN2_HI[type] / 2) - n * (LN2_LO[type] / 2)
-    power = b.from_bits((b.bits(shifted) << MANTISSA[type]) + (BIAS[type] << MANTISSA[type]))
+    half = b.from_bits((b.bits(shifted) << MANTISSA[type]) + (BIAS[type] - 1 << MANTISSA[type]))  # of the power
     coefficients = [c * 2.0**k for k, c in zip(range(len(table.EXP[type]) + 1, 1, -1), table.EXP[type], strict=True)]
-    e = b.fma(power, b.fma(r * r, b.poly(r, coefficients), r + r), power - 1.0)
-    return b.copysign(e / (e + 2.0), x)
+    e = b.fma(half, b.fma(r * r, b.poly(r, coefficients), r + r), half - 0.5)
+    return b.copysign(share(b, e), x)
+
+
+def share(b: Builder, e: Value) -> Value:
+    """e / (e + 1). In float32 a small share is e - e q once more: rounding the sum costs it a last place."""
+    q = e / (e + 1.0)
+    return q if e.type != "f32" else b.select(e < 0.4, b.fma(-e, q, e), q)
 
 
 @through_f64
