@@ -46,7 +46,8 @@ def _lies(made: Result, layout: Layout) -> bool:
 
 def _make(step: Step, xs: list[Any]) -> Plan | None:
     if step.kind == "product":
-        return matmul_plan(*xs, finish=step.params.get("finish"))
+        plus = xs[2] if len(xs) > 2 else None
+        return matmul_plan(xs[0], xs[1], plus, finish=step.params.get("finish"))
     p = step.params
     if step.target in ("add_rows", "add_places"):
         return _added(step, *xs)

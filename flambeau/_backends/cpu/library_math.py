@@ -77,7 +77,7 @@ def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) 
     classes = x.shape[dim]
     at = target.astype(np.int64, copy=False)
     whole = not 0 <= ignore_index < classes and at.size > 0 and within(at, classes)
-    keep = True if whole else target != ignore_index
+    keep: Any = None if whole else target != ignore_index
     if not whole:
         whole = bool(keep.all())
         at = at if whole else np.where(keep, at, 0)
