@@ -126,3 +126,19 @@ def test_errors_of_large_reads(name, bad):
             LARGE[name](x, i)
         said.append((error.type, str(error.value)))
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("strides", ["dense", "turned", "apart"])
+@pytest.mark.parametrize("where", [0, 31, 32, 70, 99])
+@pytest.mark.parametrize("wrong", [50, -1, 2**40])
+def test_an_index_out_of_bounds_is_found_wherever_it_is(wrong, where, strides):
+    """Indices are checked by the dozen: all others of the dozen are read as ever."""
+    rng = np.random.default_rng(5)
+    x = {"dense": lambda x: x, "turned": np.asfortranarray, "apart": lambda x: np.repeat(x, 2, 1)[:, ::2]}[strides](
+        rng.standard_normal((3, 50)).astype(np.float32)
+    )
+    index = rng.integers(0, 50, (3, 100))
+    index[1, where] = wrong
+    got, flag = kernels.gather(x, index, 1, False)
+    want = np.take_along_axis(x, np.where(index == wrong, 0, index), 1)
+    assert flag[0] and np.array_equal(got, want)

@@ -12,6 +12,8 @@ Not here: writes (scatter.py), and what an index out of bounds is called (librar
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +32,8 @@ AXES = 4  # of a walk: three outer ones and the inner one
 ITEMS = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}
 INDICES = {np.dtype(np.int64): "i64", np.dtype(np.int32): "i32"}
 GRAIN = 1 << 14  # elements of a chunk read one by one
+CHECKED = 4  # vectors of indices checked at once
+AHEAD = 256  # lines of memory that are asked for before they are needed: half of a first-level cache
 BYTES = 1 << 17  # bytes of a chunk read by rows
 
 
@@ -132,6 +136,15 @@ class Reader:
 
         return self._sum([k for k, c in enumerate(self.kinds) if c != "f"], read, n)
 
+    def place(self, lines: list[V], j: V, near: bool) -> V:
+        """The offset of element j by the one index that moves, which is in bounds; `near`: its step is 1."""
+        f, k = self.f, self.kinds.index("v")
+        i = f.load(self.types[k], f.gep(self.types[k], lines[k], j))
+        i = i if self.types[k] == "i64" else f.convert("sext", i, "i64")
+        if self.wrap:
+            i = f.select(i < 0, i + self[f"extent{k}"], i)
+        return i if near else i * self[f"step{k}"]
+
     def _sum(self, which: list[int], read: Callable[[int], V], n: int) -> tuple[V, V]:
         f, long, bit = self.f, vector("i64", n), vector("i1", n)
         total, bad = f.value(0, long), f.value(0, bit)
@@ -223,10 +236,54 @@ def pick_row(w: Reader, item: str, to: V, src: V, lines: list[V], j0: V, j1: V, 
         wrong.set(wrong.get() | bad)
         f.store(gathered(f, item, f.gep(item, src, j * w["x3"]), place + along, n), f.gep(item, to, j))
     flag(f, any_lane(f, wrong.get(), n), w["bad"])
-    with f.loop(whole, j1) as j:
+    pick_rest(w, item, to, src, lines, whole, j1)
+
+
+def pick_rest(w: Reader, item: str, to: V, src: V, lines: list[V], j0: V, j1: V) -> None:
+    """Elements j0 to j1, one by one."""
+    f = w.f
+    with f.loop(j0, j1) as j:
         place, bad = w.moving(lines, j, 1)
         flag(f, bad, w["bad"])
         f.store(f.load(item, f.gep(item, src, place + j * w["x3"])), to, j)
+
+
+def pick_by_one(w: Reader, item: str, to: V, src: V, lines: list[V], j0: V, j1: V, n: int) -> None:
+    """Elements j0 to j1 of a row along which one index moves from neighbour to neighbour.
+
+    Indices are checked by vectors, some of them before any element is read; elements are read one by one, which takes no longer
+    than an instruction that gathers them, and on many processors half as long."""
+    f, many = w.f, CHECKED * n
+    whole = j1 - (j1 - j0) % many
+
+    def read(near: bool) -> None:
+        with f.loop(j0, whole, many) as j:
+            bad = [w.moving(lines, j + u * n, n)[1] for u in range(CHECKED)]
+            with f.either(any_lane(f, functools.reduce(operator.or_, bad), n)) as otherwise:
+                pick_rest(w, item, to, src, lines, j, j + many)
+                otherwise()
+                start = src if near else f.gep(item, src, j * w["x3"])
+                for u in range(many):
+                    f.store(f.load(item, f.gep(item, start, w.place(lines, j + u, near))), to, j + u)
+                    start = start if near else f.gep(item, start, w["x3"])
+
+    step = w[f"step{w.kinds.index('v')}"]
+    with f.either((step == 1) & (w["x3"] == 0)) as otherwise:  # mostly x's last dim, without gaps
+        read(True)
+        otherwise()
+        read(False)
+    pick_rest(w, item, to, src, lines, whole, j1)
+
+
+def ahead(w: Reader, item: str, row: V, j0: V, j1: V) -> None:
+    """Asks for all that the next row may read, where that is little and most of it will be."""
+    f, size = w.f, int(item[1:]) // 8
+    lines = (w["extent0"] * size + 63) // 64
+    near = (w["step0"] == 1) & (w["x3"] == 0) & (lines <= AHEAD) & (lines <= j1 - j0)
+    with f.when(near):
+        start = f.gep(item, w["x"], w.outer("x", w.unravel(row + 1)))
+        with f.loop(0, lines) as k:
+            f.prefetch(f.gep("i8", start, k * 64))
 
 
 def text(target: Target, item: str, kinds: str, types: Sequence[str], wrap: bool) -> Module:
@@ -253,6 +310,12 @@ def text(target: Target, item: str, kinds: str, types: Sequence[str], wrap: bool
             to = f.gep(item, w["out"], row * w["w"])
             if set(kinds) == {"f"}:
                 copy_row(w, item, to, src, j0, j1)
+            elif kinds.replace("f", "") == "s":
+                pick_rest(w, item, to, src, lines, j0, j1)
+            elif kinds.replace("f", "") == "v":
+                if kinds == "v":
+                    ahead(w, item, row, j0, j1)
+                pick_by_one(w, item, to, src, lines, j0, j1, n)
             else:
                 pick_row(w, item, to, src, lines, j0, j1, n)
     return m
