@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flambeau._backends.cpu import vecmath, vecmath_special
-from flambeau._backends.cpu.lanes import BITS, Builder, Value
+from flambeau._backends.cpu.lanes import BITS, Builder, Value, spell
 from flambeau._kernel.ir import INTS, Scalar
 
 MEMORY = {"float32": "float", "float64": "double", "float16": "half", "bfloat16": "i16", "bool": "i8"} | {
@@ -101,14 +101,24 @@ def fold(b: Builder, op: str, x: Value, y: Value, dtype: str) -> Value:
         case "mul":
             return x & y if x.type == "i1" else x * y
         case "maximum":
-            return maximum(b, x, y, dtype)
+            return extreme(b, x, y, dtype)
         case "minimum":
-            return maximum(b, x, y, dtype, -1)
+            return extreme(b, x, y, dtype, -1)
         case "logical_and":
             return x & y
         case "logaddexp":
             return logaddexp(b, x, y)
     return x | y
+
+
+def extreme(b: Builder, x: Value, y: Value, dtype: str, sign: int = 1) -> Value:
+    """`maximum` of what was found and of what is met next: of zeros, one or the other. Whether y is NaN is known before x is."""
+    if not x.real:
+        return maximum(b, x, y, dtype, sign)
+    x, y = b.agree(x, y)
+    name, kind = f"llvm.{'maximum' if sign > 0 else 'minimum'}.{b.suffix(x)}", spell(x.type, x.lanes)
+    b.declared.setdefault(name, f"declare {kind} @{name}({kind}, {kind})")
+    return b.emit(x.type, x.lanes, f"call nsz {kind} @{name}({y}, {x})")
 
 
 def logaddexp(b: Builder, x: Value, y: Value) -> Value:
