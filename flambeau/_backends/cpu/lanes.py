@@ -388,6 +388,10 @@ class Builder:
             return self.number(0, type)
         return Value(self, type, n, "<" + ", ".join(f"{type} {i}" for i in range(n)) + ">")
 
+    def flags(self, lanes: list[bool]) -> Value:
+        """A truth value for each lane."""
+        return Value(self, "i1", len(lanes), "<" + ", ".join(f"i1 {str(bit).lower()}" for bit in lanes) + ">")
+
     def shuffle(self, x: Value, order: list[int], y: Value | None = None) -> Value:
         kind, n = spell(x.type, x.lanes), len(order)
         other = f"{kind} poison" if y is None else str(y)

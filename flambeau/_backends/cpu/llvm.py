@@ -79,7 +79,9 @@ def lanes_for(kernel: Kernel, machine: Machine) -> int:
     widest = max(
         4 if dtype == "int64" else words.BYTES[dtype] for dtype in used
     )  # int64 is mostly an index: two registers
-    return max(2, machine.vector // widest)
+    along = all(a.name != kernel.vector for a in kernel.outer)
+    vector = min(machine.vector, SCANNED) if along and any(map(scanned, kernel.stages)) else machine.vector
+    return max(2, vector // widest)
 
 
 def cost(*stages: Stage) -> int:
@@ -92,6 +94,7 @@ def copies_for(price: int) -> int:
     return 4 if price <= 10 else 2 if price <= 40 else 1
 
 
+SCANNED = 32  # bytes of a vector whose lanes take in one another: twice as many take a round more, of shuffles across the halves
 MANY = 32  # vector registers, of which two vectors' chains of work may be held at once
 BARE = 2  # what a step of a reduction costs that does little but read: its columns are walked in strips twice as wide
 
@@ -493,9 +496,10 @@ class Writer:
             kind = spell(v.type, wide)
             old = b.emit(v.type, wide, f"load {kind}, ptr {slot}")
             if running and wide > 1 and not self.outer_vector:
-                new = self.prefix(st, old, v)
-                b.line(f"store {b.shuffle(new, [wide - 1] * wide)}, ptr {slot}")
-                self.bind(st.acc, new)
+                v = self.prefix(st, v)
+                last = b.shuffle(v, [wide - 1] * wide)  # the next step waits for no more than one fold of these
+                b.line(f"store {words.fold(b, st.op, old, last, st.value.dtype)}, ptr {slot}")
+                self.bind(st.acc, words.fold(b, st.op, old, v, st.value.dtype))
                 continue
             new = words.fold(b, st.op, old, v, st.value.dtype)
             if self.mask is not None and not self.outer_vector and wide > 1:
@@ -503,18 +507,18 @@ class Writer:
             b.line(f"store {new}, ptr {slot}")
             self.bind(st.acc, new)  # a running value, for what follows in this step
 
-    def prefix(self, u: Update, carry: Value, v: Value) -> Value:
-        """Running folds of the lanes, after those before them: each lane takes in the one 1, 2, 4... to its left."""
+    def prefix(self, u: Update, v: Value) -> Value:
+        """Running folds of the lanes: of each 2, 4, 8... the second half takes in the last lane of the first."""
         b, n = self.b, v.lanes
-        start = b.number(identity(u.op, u.value.dtype), v.type, n)
         if self.mask is not None:
-            v = b.select(self.mask, v, start)
-        step = 1
-        while step < n:
-            left = b.shuffle(v, [i - step if i >= step else n for i in range(n)], start)
-            v = words.fold(b, u.op, left, v, u.value.dtype)
-            step *= 2
-        return words.fold(b, u.op, carry, v, u.value.dtype)
+            v = b.select(self.mask, v, b.number(identity(u.op, u.value.dtype), v.type, n))
+        half = 1
+        while half < n:
+            last = b.shuffle(v, [i // (2 * half) * 2 * half + half - 1 for i in range(n)])
+            second = b.flags([i & half != 0 for i in range(n)])
+            v = b.select(second, words.fold(b, u.op, last, v, u.value.dtype), v)
+            half *= 2
+        return v
 
     def combined(self, u: Update, slots: list[str], inner: bool, wide: int) -> Value:
         """The copies, then the lanes, folded in a fixed order: halves onto halves."""
