@@ -237,18 +237,7 @@ class Backward:
             f.call("void", "mul", x["vt"], number(KEYS), f.gep(acc, gt, c), number(QUERIES), w["e"], rows, ds, number(QUERIES),
                    self.none)  # fmt: skip
             masks = f.gep(mask_kinds(self.mask, acc)[1], x["mask"], c) if self.mask else x["mask"]
-            f.call(
-                "void",
-                "scores",
-                s,
-                ds,
-                rows,
-                f.min(count - c, cols),
-                off + c,
-                f.gep(acc, lse, c),
-                f.gep(acc, delta, c),
-                masks,
-            )
+            f.call("void", "scores", s, ds, rows, f.min(count - c, cols), off + c, f.gep(acc, lse, c), f.gep(acc, delta, c), masks)  # fmt: skip
         with f.loop(0, count, cols) as tile:  # keys that this tile is the first to see
             begin = f.select(tile == 0, 0, seen(tile - cols), "i64")
             rows = seen(tile) - begin

@@ -18,10 +18,8 @@ Shape = tuple[int, ...]
 Gen = Generator | None
 NATIVE = 1 << 12  # numbers from which on native code pays for being loaded
 FEW, FEW_NORMAL = 64, 16  # numbers below which NumPy is quicker in any case
-PATIENCE, MOST = (
-    500,
-    2000,
-)  # small draws after which native code is worth being loaded where there is some already, and at all
+PATIENCE = 500  # small draws after which native code is worth being loaded in a process that has some already
+MOST = 2000  # and in one that has none
 _loaded: dict[str, bool] = {}
 _waited = {"draws": 0}
 REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
