@@ -16,14 +16,14 @@ import numpy as np
 import flambeau
 from flambeau._backends.cpu.arrays import K as ARRAYS
 from flambeau._backends.cpu.compile import RELEASE
-from flambeau._backends.cpu.launch import ARG, CONST, GATE, OUT, TEMP, Launch, Plan, Result, Table
+from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, Table
 from flambeau._capture import mistakes, readings, stored
 from flambeau._capture.arena import Tape
-from flambeau._capture.assembly import Assembly, Blueprint, Held, InPython, Returned, Segment
+from flambeau._capture.assembly import Assembly, Blueprint, InPython, Returned, Segment
 from flambeau._capture.breaks import REFUSED
 from flambeau._capture.expressions import Unsupported, build
-from flambeau._capture.lent import Facts, drop, empty as fresh, put_back
-from flambeau._capture.place import Place
+from flambeau._capture.lent import Facts, empty as fresh
+from flambeau._capture.pieces import Pieces, strided
 from flambeau._capture.planner import Planner, Template
 from flambeau._capture.retreat import guarded
 from flambeau._capture.schedule import Schedule
@@ -222,7 +222,9 @@ class Compiled:
         if single:
             self.single(text, scope, names, asked, outs)
         else:
-            self.several(text, scope, names[: len(names) - len(lent)], asked, outs, lent if from_arrays else [])
+            text += Pieces(self, scope, lent if from_arrays else []).lines(
+                names[: len(names) - len(lent)], asked, sorted(outs)
+            )
         results = [self.returned(n, r, scope) for n, r in enumerate(self.results)]
         for n, r in enumerate(self.results if tensors else ()):  # as `wrap` does, without its call
             if self.is_array(r):
@@ -348,115 +350,6 @@ class Compiled:
         nodes = self.nodes
         return guarded(nodes.gm, nodes)(*(wrap(x) if isinstance(x, np.ndarray) else x for x in args))
 
-    def several(
-        self, text: list[str], scope: dict[str, Any], names: list[str], asked: str, outs: Any, lent: list[str]
-    ) -> None:
-        """Memory is taken when it is first needed, and given back after its last reader; what is lent goes back when nothing can be refused any more."""
-        scope.update(empty=np.empty, in_arena=in_arena, strided=strided, drop=drop, put_back=put_back)
-        nothing = Plan((), ())
-        scope["known"], scope["learn"] = self.table(nothing), self.again(nothing)
-        given_ = ", ".join(names)
-        text.append(f"    if known({given_}) is None and learn({given_}) is None: return declined({asked})")
-        text.append(f"    state = {'get_state()' if self.plan.draws else None}")
-        pad = "    "
-        if self.plan.refuses or lent:
-            text.append("    try:")
-            pad = "        "
-        made = set[str]()
-        gates = [
-            at
-            for at, p in enumerate(self.pieces)
-            if (p.refuses if isinstance(p, InPython) else any(w[0] == GATE for w in p.launches))
-        ]
-        free = gates[-1] + 1 if gates else 0  # from which piece on nothing is refused
-        names_of: dict[Place, str] = {}
-        last: dict[Place, int] = {}
-        for at, piece in enumerate(self.pieces):
-            for p in places_of(piece):
-                last[p] = at
-            for h in piece.outs if isinstance(piece, InPython) else ():
-                names_of[h.place] = f"h{len(names_of)}"
-
-        def named(p: Place) -> str:
-            if p.kind in ("arg", "out"):
-                return {"arg": "i", "out": "o"}[p.kind] + str(p.index)
-            return "arena" if p.kind == "temp" else f"b{p.index}" if p.kind == "own" else names_of[p]
-
-        def there(p: Place) -> None:
-            """The line that takes memory for a result, or for the arena, if it has not been taken yet."""
-            name = named(p)
-            if p.kind in ("arg", "held") or name in made:
-                return
-            made.add(name)
-            if p.kind in ("temp", "own"):
-                text.append(
-                    f"{pad}{name} = empty({self.arena_size if p.kind == 'temp' else self.plan.own[p.index]}, 'u1')"
-                )
-                return
-            scope["fresh"], scope[f"f{p.index}"] = fresh, self.facts(p.index)
-            text.append(f"{pad}{name} = fresh(*f{p.index})")
-
-        for at, piece in enumerate(self.pieces):
-            if at == free and lent:
-                text.append(f"{pad}drop({', '.join(lent)})")
-            for p in places_of(piece):
-                there(p)
-            if isinstance(piece, Segment):
-                places: dict[str, int] = {}
-
-                def slot(what: Any, offset: int, places: dict[str, int] = places) -> tuple[int, ...]:
-                    if isinstance(what, int):
-                        return CONST, what
-                    k = places.setdefault(named(what), len(places))
-                    return ARG, k, offset + (what.index if what.kind == "temp" else 0)
-
-                launches = tuple(
-                    Launch(a, tuple(slot(*s) for s in slots), chunks, scratch)
-                    for a, slots, chunks, scratch in piece.launches
-                )
-                plan = Plan((), launches, 0, self.work >= RELEASE, keep=tuple(piece.keep))
-                scope[f"run{at}"], scope[f"again{at}"] = self.table(plan), self.again(plan, check=False)
-                names_ = ", ".join(places)
-                if any(x[0] == GATE for x in piece.launches):
-                    text += [f"{pad}r = run{at}({names_})", f"{pad}if r is None: r = again{at}({names_})",
-                             f"{pad}if r is False: return refused(None, state)"]  # fmt: skip
-                else:
-                    text.append(f"{pad}if run{at}({names_}) is None: again{at}({names_})")
-            else:
-                scope[f"call{at}"] = piece.fn
-                given: list[str] = []
-                for k, h in enumerate(piece.ins):
-                    if h.place.kind == "arg" and not h.shape and self.layouts[h.place.index].scalar:
-                        given.append(named(h.place))
-                    elif h.place.kind in ("temp", "own"):
-                        scope[f"a{at}_{k}"] = h
-                        given.append(f"in_arena({named(h.place)}, a{at}_{k})")
-                    else:
-                        scope[f"a{at}_{k}"] = tuple(s * BY_NAME[h.dtype].itemsize for s in h.strides), h.offset, h.shape
-                        given.append(f"strided({named(h.place)}, *a{at}_{k})")
-                left = f"{', '.join(names_of[h.place] for h in piece.outs)}, = " if piece.outs else ""
-                text.append(f"{pad}{left}call{at}({', '.join(given)})  # {piece.name}")
-            gone = [named(p) for p, n in last.items() if n == at and p.kind in ("held", "own")]
-            if gone:
-                text.append(f"{pad}del {', '.join(gone)}")
-        for n in sorted(outs):
-            there(Place("out", n))
-        if lent:
-            scope["lying"] = [self.facts(n) for n in self.plan.lent]
-        if self.plan.refuses:
-            text.append("    except Exception as error:")
-            text += [f"        put_back(lying, {', '.join(lent)})"] if lent else []
-            text.append("        return refused(error, state)")
-        if lent:
-            text += ["    except BaseException:", f"        put_back(lying, {', '.join(lent)})", "        raise"]
-
-
-def places_of(piece: Segment | InPython) -> list[Place]:
-    """Where a piece reads and writes."""
-    if isinstance(piece, InPython):
-        return [h.place for h in (*piece.ins, *piece.outs)]
-    return [what for _, slots, *_ in piece.launches for what, _ in slots if isinstance(what, Place)]
-
 
 def refused(error: Exception | None, state: Any) -> Any:
     """What a program gives that was refused. `state`: of the generator, where numbers may have been drawn."""
@@ -465,22 +358,6 @@ def refused(error: Exception | None, state: Any) -> Any:
     if state is not None:
         default_generator.set_state(state)
     return REFUSED
-
-
-def in_arena(memory: Any, h: Held) -> Any:
-    """A value that lies in the arena, or in memory of its own."""
-    d, start = BY_NAME[h.dtype].np, h.place.index if h.place.kind == "temp" else 0
-    return np.ndarray(h.shape, d, memory, start + h.offset * d.itemsize, tuple(s * d.itemsize for s in h.strides))
-
-
-def strided(a: Any, strides: tuple[int, ...], offset: int, shape: tuple[int, ...]) -> Any:
-    """A view of an array's memory; offset in elements."""
-    if not offset and a.shape == shape and a.strides == strides:
-        return a
-    if offset:
-        flat = np.lib.stride_tricks.as_strided(a, (offset + 1,), (a.itemsize,))[offset:]
-        return np.lib.stride_tricks.as_strided(flat, shape, strides)
-    return np.lib.stride_tricks.as_strided(a, shape, strides)
 
 
 def view(a: Any, chain: Any) -> Any:
