@@ -13,7 +13,8 @@ import flambeau
 from flambeau import Tensor  # noqa: F401
 from flambeau._capture import backends
 from flambeau._capture.breaks import Failed
-from flambeau._capture.entries import Entry, Function
+from flambeau._capture.ending import Entry
+from flambeau._capture.entries import Function
 from flambeau._capture.waiting import Partial
 from flambeau._ground.source import build
 

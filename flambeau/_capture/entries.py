@@ -46,45 +46,29 @@ from flambeau._capture.breaks import (
     RecompileError,
     Unsupported,
 )
-from flambeau._capture.effects import Replay, put_state
+from flambeau._capture.ending import Assumed, Entry, finish, undo
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.geometry import Geometry, Wanted
-from flambeau._capture.leaks import leaks
-from flambeau._capture.lent import Lend, lendable
 from flambeau._capture.mistakes import Expected
 from flambeau._capture.native import Native, step
-from flambeau._capture.program import Program
-from flambeau._capture.refusals import may_refuse
 from flambeau._capture.selected import Selected
 from flambeau._capture.sources import evaluate
 from flambeau._capture.stance import stance
 from flambeau._capture.tracer import Tracer
 from flambeau._capture.waiting import Partial, Place
 from flambeau._dynamo import config
-from flambeau._dynamo.utils import count_graph, counters
 from flambeau._eager import autocast, large
 from flambeau._eager.modes import MODES, STATE
 from flambeau._ground import dumps
-from flambeau._ground.source import build, shelf
+from flambeau._ground.source import shelf
 from flambeau._tensor import Tensor
 from flambeau._values import default_device, dtype as dtypes
 from flambeau._values.device import CPU
-from flambeau._values.generator import default_generator
 from flambeau.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 _installed: list[bool] = []
 _told: list[str] = []  # that nothing can be captured with this Python, once
 _lock = threading.RLock()
-
-
-class Entry:
-    """One capture of one segment."""
-
-    def __init__(self, run: Any, text: str, tr: Tracer, program: Program | None, stop: Break | None) -> None:
-        self.run, self.text, self.program, self.stop = run, text, program, stop
-        self.made: Any = None  # what `remembered` may keep of it
-        self.guards, self.numbers, self.parameters = tr.guards.source_text(), tr.guards.numbers, tr.guards.parameters
-        self.tensors = tr.guards.tensors
 
 
 class Segment:
@@ -357,9 +341,9 @@ class Function:
             try:
                 frames = frames_of(tr)
                 try:
-                    return self._finish(tr, (frame.run_all(tr, frames),), [], None)
+                    return finish(self, tr, (frame.run_all(tr, frames),), [], None)
                 except Stop as stop:
-                    return self._finish(tr, None, places[0].reached(stop.frame), stopped)
+                    return finish(self, tr, None, places[0].reached(stop.frame), stopped)
             except Wanted:
                 raise
             except Raises:
@@ -391,111 +375,6 @@ class Function:
             finally:
                 _stop(tr)
                 tr.forget()
-
-    def _finish(self, tr: Tracer, result: tuple[Any] | None, frames: list[Frame], stopped: Break | None) -> Entry:
-        """The entry of a capture that came to its end (or to the break where it stops, with the frames that wait there)."""
-        if any(g.unfinished for g in tr.generators):
-            raise Break("a generator is left half way, in a try or a with")
-        if any(line.startswith("warn_") for line in tr.said) and warned.kept(tr):
-            raise Break("a warning that the function itself looks at")
-        if tr.recorder.packing:
-            raise Break("a block of hooks of saved tensors is left half way")
-        if tr.assumed and (tr.recorder.mutated or tr.recorder.history_changed()):
-            raise Assumed  # what the program writes could not be taken back
-        replay = Replay(tr)
-        failures = [f"bool({replay.expression(t)}) is not {value}" for t, value in tr.assumed]
-        looked_at = list(replay.build)
-        if result is not None:
-            leave = f"return {replay.expression(result[0])}"
-        else:
-            leave = waiting.leave(tr, frames, replay)
-            assert stopped is not None
-            self.breaks.append(stopped.settle())
-            logs.broken(self.fn, stopped)
-            counters["graph_break"][stopped.reason] += 1
-        replay.collect()
-        chosen = tr.recorder.chosen
-        if chosen and leaks(tr.recorder.lines, replay.outputs, chosen):
-            raise Selected
-        tr.apart()
-        if tr.recorder.inside_leaf and replay.live:
-            raise Break("a tensor made inside needs a gradient, and results have a history")
-        live = replay.live or tr.recorder.history_changed()
-        if live and tr.recorder.expects:
-            raise Assumed  # a backward pass outside would be traced without it
-        if live and tr.recorder.custom:
-            raise Break(
-                f"{tr.recorder.custom} is part of the history of a result", "call backward() in the same function"
-            )
-        _undo(tr)
-        if tr.recorder.geometry is not None:
-            tr.recorder.geometry.keep()
-        program: Program | None = None
-        inputs: list[str] | None = None
-        counted: list[str] = []  # versions of what the program writes
-        if not live:
-            tr.recorder.lines = again.repeated(tr.recorder.lines)
-        lent = {} if live or tr.symbols is not None else lendable(tr, replay, [leave, *replay.build, *replay.effects])
-        made = Program(tr.recorder, replay.outputs, live, tuple(lent))
-        if tr.symbols is not None:
-            tr.symbols.closed = True
-        if made.count or replay.outputs:
-            program = made
-            forced = stance()[1]
-            backend = self.backend if forced is None else backends.find(forced)
-            known = recalled.find(program) if backend is backends.native else None
-            if known is not None:
-                written = known[0]
-            else:
-                written = shared.written(program.module) if backend is backends.native or chosen else {}
-            if written and _overlap(tr, program, written):
-                if chosen:
-                    raise Selected
-                backend, written, known = backends.eager, {}, None
-            with autocast.off():  # the casts are part of the graph
-                program.compile(backend, [x for _, _, x in program.inputs], known and known[1])
-            if backend is backends.native and known is None:
-                recalled.note(program, written)
-            count_graph(program.count)
-            if getattr(program.run, "writes", False):
-                counted = [f"{tr.guards.counter(program.inputs[i][0])}[0] += {n}" for i, n in written.items()]
-            tr.guards.scope["program"] = program.call(bool(STATE.autocast))
-            if failures:
-                run, draws = tr.guards.scope["program"], tr.recorder.random
-                tr.guards.scope["program"], tr.guards.scope["redraw"] = _perhaps(run, draws)
-            elif getattr(program.run, "native", False) and hasattr(program.run, "arrays"):
-                tr.guards.scope["program_arrays"] = program.run.arrays
-            inputs = [tr.guards.ref(s) for s, _, _ in program.inputs]
-        if tr.symbols is not None:
-            tr.symbols.check_marks()
-        if failures:
-            tr.guards.scope["bool"] = bool
-            wrong = tr.guards.constant(Failed("no error is raised for what the tensors hold"))
-            left = f"redraw(); return {wrong}"
-            counted = [f"if out is None: {left}", *looked_at, f"if {' or '.join(failures)}: {left}", *counted]
-            replay.build = replay.build[len(looked_at) :]
-        after = [*counted, *replay.build, *replay.effects, leave]
-        asked = program is not None and may_refuse(program.lines)
-        if asked:
-            tr.guards.scope["REFUSED"] = REFUSED
-            after = [f"if out is REFUSED: {'redraw(); ' if failures else ''}return REFUSED", *after]
-        native: Any = getattr(program and program.run, "compiled", None)
-        given = [n for n in native.plan.lent if n in lent] if native is not None else []
-        if given:
-            tr.guards.scope["lend"] = Lend([native.facts(n) for n in given])
-        text, names = tr.guards.entry(
-            inputs,
-            "out = " if replay.outputs or asked else "",
-            after,
-            [lent[n] for n in given],
-        )
-        tr.guards.scope.update(names)
-        run = build("entry", text, tr.guards.scope, kept=True)
-        counters["frames"].update(total=1, ok=1)
-        entry = Entry(run, text, tr, program, stopped)
-        if native is not None and program is not None and program.atoms is None and not (live or failures or stopped):
-            entry.made = tr, program
-        return entry
 
 
 def _never(code: types.CodeType) -> str:
@@ -547,37 +426,7 @@ def _marked(values: Any, depth: int = 3) -> bool:
     return False
 
 
-def _overlap(tr: Tracer, program: Program, written: dict[int, int]) -> bool:
-    """Whether an input that is written shares memory with another; that this stays so is assumed."""
-    tensors = [(i, source, x._a) for i, (source, _, x) in enumerate(program.inputs) if isinstance(x, Tensor)]
-    if len(tensors) < 2:
-        return False
-    into, others = [t for t in tensors if t[0] in written], [t for t in tensors if t[0] not in written]
-    now = shared.overlapping([a for _, _, a in into], [a for _, _, a in others])
-    tr.guards.overlap([source for _, source, _ in into], [source for _, source, _ in others], now)
-    return now
-
-
 _EAGER: Any = object()
-
-
-def _perhaps(run: Callable[..., Any], draws: bool) -> tuple[Callable[..., Any], Callable[[], None]]:
-    """A program that runs before it is known whether the function comes to its end: None where it fails, and what takes its draws back."""
-    held: list[Any] = []
-
-    def perhaps(*inputs: Any) -> Any:
-        if draws:
-            held[:] = [default_generator.get_state()]
-        try:
-            return run(*inputs)
-        except Exception:  # eager code raises what is to be raised
-            return None
-
-    return perhaps, lambda: default_generator.set_state(held.pop()) if draws else None
-
-
-class Assumed(BaseException):
-    """Branches that raise cannot be left to be looked at when the program has run."""
 
 
 class UserError(Exception):
@@ -596,20 +445,7 @@ def _known_modes() -> bool:
 
 def _stop(tr: Tracer) -> None:
     if STATE.recorder is tr.recorder:
-        _undo(tr)
-
-
-def _undo(tr: Tracer) -> None:
-    """End the capture: everything outside is as it was."""
-    tr.recorder.stop()
-    for name, held in tr.state_before.items():
-        if getattr(STATE, name) is not held:
-            put_state(name, held)
-    autocast.nest(-tr.nested)
-    autocast.remember(tr.casts)
-    tr.nested = 0
-    tr.journal.undo()
-    tr.recorder.undo()
+        undo(tr)
 
 
 def _assume_state(tr: Tracer) -> None:
