@@ -10,6 +10,7 @@ pytest.importorskip("llvmlite")
 
 from flambeau._backends.cpu import sort as kernels
 from flambeau._backends.cpu.threads import get_num_threads, set_num_threads
+from flambeau._backends.cpu.topk import topk
 
 DTYPES = [
     np.bool_, np.int8, np.uint8, np.int16, np.int32, np.int64, np.float16, ml_dtypes.bfloat16, np.float32, np.float64,
@@ -85,7 +86,7 @@ def test_topk(dtype, largest):
             n = shape[dim]
             for count in sorted({1, min(5, n), min(16, n), min(17, n), n // 3, n}):
                 first = np.take(order, range(count), dim)
-                got = kernels.topk(x, count, dim, largest)
+                got = topk(x, count, dim, largest)
                 assert np.array_equal(got[1], first)
                 assert same(got[0], np.take_along_axis(x, first, dim))
 
@@ -93,7 +94,43 @@ def test_topk(dtype, largest):
 def test_topk_of_rows_in_order_and_of_equal_elements():
     for x in (np.arange(5000.0), np.arange(5000.0)[::-1].copy(), np.zeros(5000), np.full(5000, np.nan)):
         for largest in (False, True):
-            assert np.array_equal(kernels.topk(x, 20, 0, largest)[1], expected(x, 0, largest)[:20])
+            assert np.array_equal(topk(x, 20, 0, largest)[1], expected(x, 0, largest)[:20])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: np.dtype(d).name)
+def test_topk_of_rows_of_numbers_compares_them_as_they_are(dtype):
+    rng = np.random.default_rng(6)
+    for n in (256, 257, 1000, 1024, 1039, 4099):
+        x = rng.standard_normal((6, n)).astype(dtype)
+        x[1], x[2, : n // 2], x[2, n // 2 :] = -np.inf, np.inf, -np.inf
+        x[1, -3], x[3, ::2], x[3, 1::2], x[4] = 1, 0.0, -0.0, np.arange(n) % 50
+        x[5, -1] = np.nan
+        for largest in (False, True):
+            order = expected(x, 1, largest)
+            for count in (1, 2, 10, 16, 17, 31):
+                got = topk(x, count, 1, largest)
+                assert np.array_equal(got[1], order[:, :count]), (n, count)
+                assert same(got[0], np.take_along_axis(x, order[:, :count], 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("largest", [False, True])
+def test_marks_say_whether_the_first_have_equals(dtype, largest):
+    rng = np.random.default_rng(7)
+    for n in (1, 2, 40, 300, 1100):
+        x = values(rng, (40, n), dtype, True)
+        some = x[20:]  # of which no element is special, and few are equal
+        some[:] = rng.integers(0, 100 if some.dtype.kind in "iub" else 6 * n, some.shape).astype(dtype)
+        wide = x.astype(np.float64) if x.dtype.kind in "fV" else x
+        for count in sorted({1, min(2, n), min(9, n), n}):
+            order = expected(x, 1, largest)
+            rows = np.take_along_axis(wide, order, 1)
+            odd = np.isnan(rows) if wide.dtype.kind == "f" else np.zeros(rows.shape, bool)
+            alike = (rows[:, 1:] == rows[:, :-1]) | (odd[:, 1:] & odd[:, :-1])
+            before, after = np.pad(alike, ((0, 0), (1, 0))), np.pad(alike, ((0, 0), (0, 1)))
+            tied = (before | after | odd)[:, :count]
+            want = np.where(tied.any(1), 1, 0) | np.where(tied[:, -1], 2, 0)
+            assert np.array_equal(topk(x, count, 1, largest)[2], want), (n, count)
 
 
 def test_threads_change_nothing():
@@ -103,7 +140,7 @@ def test_threads_change_nothing():
     try:
         for n in (1, 2, 7):
             set_num_threads(n)
-            got.append((*kernels.sort(x, 1, False), *kernels.sort(y, 0, True), *kernels.topk(x, 9, 1, True)))
+            got.append((*kernels.sort(x, 1, False), *kernels.sort(y, 0, True), *topk(x, 9, 1, True)))
     finally:
         set_num_threads(before)
     assert np.array_equal(got[0][3], expected(y, 0, True))

@@ -15,6 +15,7 @@ from flambeau._values.dtype import HALVES
 
 FEW = 1 << 6  # entries up to which Python puts equal elements in their places
 SELDOM = 1 << 6  # integers from a range so many times as wide as a row is long are seldom equal
+LAST = 2  # in the mark of a row: the last of its first few has an equal one
 LONGEST = 1 << 16  # of longer rows, equal elements stay in their order
 NATIVE = 1 << 10  # elements from which a generated kernel orders them
 
@@ -176,27 +177,33 @@ def _tied(x: Any, values: Any, dim: int) -> bool:
 def topk(x: Any, *, count: int, dim: int, largest: bool, ordered: bool = True) -> Any:
     """The first `count`, equal elements (and where no order is asked for, all) as PyTorch leaves them in rows that are not too long."""
     if not x.ndim or not count or not x.size or x.shape[dim] > LONGEST:
-        return _first(x, count=count, dim=dim, largest=largest)
+        return _first(x, count=count, dim=dim, largest=largest)[:2]
     few = count * 64 <= x.shape[dim]
     routine = ties.PARTIAL if few else ties.NTH if ordered else ties.LOOSE
     if routine != ties.LOOSE and not _often_tied(x, dim):
-        values, index = _first(x, count=count, dim=dim, largest=largest)
-        if not _tied(x, values, dim):
+        values, index, marks = _first(x, count=count, dim=dim, largest=largest)
+        if not (_tied(x, values, dim) if marks is None else marks.any()):
             return values, index
     index = _as_left(x, count, dim, largest, routine)
     return np.take_along_axis(x, index, dim), index
 
 
 def _first(x: Any, *, count: int, dim: int, largest: bool) -> Any:
+    """The first `count`, and where a kernel found them, of each row whether they have equals; else None."""
+    if _native(x):
+        from flambeau._backends.cpu.topk import topk as kernel
+
+        found = kernel(x, count, dim, largest)
+        if found is not None:
+            return found
+    return *_plainly(x, count, dim, largest), None
+
+
+def _plainly(x: Any, count: int, dim: int, largest: bool) -> tuple[Any, Any]:
+    """The first `count` in NumPy."""
     if x.ndim == 0:
         return (x.copy(), np.zeros((), np.int64)) if count else (x.reshape(1)[:0], np.zeros(0, np.int64))
     n = x.shape[dim]
-    if _native(x):
-        from flambeau._backends.cpu.sort import topk as kernel
-
-        chosen = kernel(x, count, dim, largest)
-        if chosen is not None:
-            return chosen
     cut = (slice(None),) * dim + (slice(0, count),)
     if largest or count * 8 > n or x.dtype.kind == "V" or n < 256:
         if largest and 0 < count * 8 <= n and n >= 256 and x.dtype.kind in "iuf":
@@ -220,10 +227,15 @@ def kthvalue(x: Any, *, place: int, dim: int, keepdim: bool) -> Any:
     chosen = (slice(None),) * dim + (slice(place - 1, place),)
     left = _often_tied(x, dim)
     if not left:
-        _, order = _first(x, count=place, dim=dim, largest=False) if _native(x) else sort(x, dim=dim, descending=False)
+        marks = None
+        if _native(x):
+            _, order, marks = _first(x, count=place, dim=dim, largest=False)
+        else:
+            _, order = sort(x, dim=dim, descending=False)
         index = order[chosen]
         values = np.take_along_axis(x, index, dim)
-        left = x.size and x.shape[dim] <= LONGEST and _tied(x, values, dim)
+        if x.size and x.shape[dim] <= LONGEST:
+            left = _tied(x, values, dim) if marks is None else (marks & LAST).any()
     if left:
         index = _as_left(x, place, dim, False, ties.SELECT)[chosen]
         values = np.take_along_axis(x, index, dim)

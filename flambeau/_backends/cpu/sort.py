@@ -1,4 +1,4 @@
-"""Sorting and selection along a dim: keys that compare as unsigned integers, ordered by counting.
+"""Sorting along a dim: keys that compare as unsigned integers, ordered by counting.
 
 An element becomes a key of as many bits: floats with their sign turned so that integers order them (every NaN the largest,
 both zeros one key), and all bits inverted for a falling order, so that equal elements stay in their order either way. A row
@@ -9,8 +9,7 @@ of keys is ordered into entries (key, position):
 - a few very long rows in parts of `PART` over threads, byte by byte: each part counts, the counts are summed in order, each
   part moves its entries.
 
-The first k of a row need no whole order: the k-th smallest of the minima of many columns bounds the k-th element from
-above, and only elements up to that bound are ordered. Values are copied from where positions point.
+Values are copied from where positions point. The first few of a row, which need no whole order, are found in `topk`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy as np
 
 from flambeau._backends.cpu.emit import APART, Function, Module, V, Words, lanes, suffix, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
-from flambeau._backends.cpu.gather import Array, any_lane
+from flambeau._backends.cpu.gather import Array
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, planned
 
 RANK = 128  # keys up to which counting wins
@@ -301,74 +300,12 @@ def parts_text(m: Module, s: Keys) -> None:
             write_row(f, s, values, indices, x, q, j, s.place(f, e))
 
 
-def topk_text(target: Target, dtype: str) -> Module:
-    """IR of `k`: the first `k` elements of each row, in order; `columns` is 0 where rows are ordered whole."""
-    s = Keys(target, dtype)
-    m = Module(f"topk {dtype}")
-    orderer(m, s)
-    f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
-    _, begin, end, scratch = f.params
-    w = Words(f, "values indices x", "n q rows block flip k columns")
-    n, q, c = w["n"], w["q"], w["columns"]
-    wide = vector(s.key, s.lanes)
-    counts, keys, a, b = buffers(f, s, scratch, n)
-    few = f.gep(s.entry, b, n + 1)  # keys of candidates, then where they stood
-    places = f.gep(s.key, few, n + 2 * s.lanes)
-    least = f.gep("i64", places, n)
-    umin = f"llvm.umin.{suffix(wide)}"
-    with f.loop(begin * w["block"], f.min(end * w["block"], w["rows"])) as r:
-        x = row(f, s.item, w["x"], r, n, q)
-        values, indices = row(f, s.item, w["values"], r, w["k"], q), row(f, "i64", w["indices"], r, w["k"], q)
-        f.call("void", "load", x, q, n, flipped(f, s, w), keys)
-        with f.either(c == 0) as otherwise:
-            found = f.call("ptr", "order", keys, n, a, b, counts)
-            with f.loop(0, w["k"]) as j:
-                place = s.place(f, f.load(s.entry, f.gep(s.entry, found, j), align=8))
-                write_row(f, s, values, indices, x, q, j, place)
-            otherwise()
-            with f.loop(n, n + s.lanes) as j:  # the last vector may be read beyond the row
-                f.store(f.value(-1, s.key), keys, j)
-            with f.loop(0, c, s.lanes) as j:
-                low = f.var(wide, f.load(wide, keys, j))
-                with f.loop(j + c, n, c) as i:
-                    low.set(f.call(wide, umin, low.get(), f.load(wide, keys, i)))
-                f.store(low.get(), least, j)
-            found = f.call("ptr", "order", least, c, a, b, counts)
-            bound = s.whole(f, f.load(s.entry, f.gep(s.entry, found, w["k"] - 1), align=8))
-            bounds = f.splat(bound if s.wide else f.convert("trunc", bound, s.key), s.lanes)
-            kept = f.var("i64", 0)
-            with f.loop(0, n, s.lanes) as j:
-                v = f.load(wide, keys, j)
-                good = f.emit(vector("i1", s.lanes), f"icmp ule {v}, {bounds.name}")
-                with f.when(any_lane(f, good, s.lanes)):
-                    with f.loop(j, f.min(j + s.lanes, n)) as i:
-                        key = f.load(s.key, keys, i)
-                        f.store(key, few, kept.get())
-                        f.store(i, places, kept.get())
-                        low1 = f.emit(
-                            "i1", f"icmp ule {key}, {bound.name if s.wide else f.convert('trunc', bound, s.key).name}"
-                        )
-                        kept.set(kept.get() + f.convert("zext", low1, "i64"))
-            found = f.call("ptr", "order", few, kept.get(), a, b, counts)
-            with f.loop(0, w["k"]) as j:
-                place = s.place(f, f.load(s.entry, f.gep(s.entry, found, j), align=8))
-                write_row(f, s, values, indices, x, q, j, f.load("i64", places, place))
-    return m
-
-
 @cache
 def sort_kernel(dtype: str) -> Code:
     native = engine()
     steps = [f"{step}_{d}" for step in ("count", "sum", "move") for d in range(Keys(native.target, dtype).digits)]
     parts = [("kernel", "sort"), ("dtype", dtype)]
     return native.load(lambda: str(sort_text(native.target, dtype)), ["k", "fill", "finish", *steps], parts=parts)
-
-
-@cache
-def topk_kernel(dtype: str) -> Code:
-    native = engine()
-    parts = [("kernel", "topk"), ("dtype", dtype)]
-    return native.load(lambda: str(topk_text(native.target, dtype)), ["k"], parts=parts)
 
 
 # -- plans --------------------------------------------------------------------------------------------------------------
@@ -414,30 +351,3 @@ def sort(x: Array, dim: int, descending: bool) -> tuple[Array, Array] | None:
         return None
     x = np.ascontiguousarray(x)
     return planned(("sort", dim, descending), (x,), lambda: sort_plan(x, dim, descending))
-
-
-def topk_plan(x: Array, count: int, dim: int, largest: bool) -> Plan:
-    """The plan of the `count` first elements, the largest or smallest first."""
-    dtype = x.dtype.name
-    n, q = x.shape[dim], prod(x.shape[dim + 1 :])
-    rows = x.size // n
-    s, code = Keys(engine().target, dtype), topk_kernel(dtype)
-    columns = max(4 * s.lanes, 1 << (4 * count - 1).bit_length())
-    if 4 * columns > n:
-        columns = 0  # as many as this are ordered whole
-    block = max(1, GRAIN // n)
-    shape = (*x.shape[:dim], count, *x.shape[dim + 1 :])
-    constants = (n, q, rows, block, -1 if largest else 0, count, columns)
-    slots = ((OUT, 0), (OUT, 1), (ARG, 0), *((CONST, v) for v in constants))
-    scratch = scratch_of(s, n) + (n + 2 * s.lanes) * 16 + n * 8 + (columns + s.lanes) * 8
-    work = Launch(code["k"], slots, -(-rows // block), scratch)
-    results = (Result(x.dtype, shape), Result(INT64, shape))
-    return Plan(results, (work,), release=x.size >= GRAIN, keep=(code,))
-
-
-def topk(x: Array, count: int, dim: int, largest: bool) -> tuple[Array, Array] | None:
-    """(values, indices), or None where the array library should do it."""
-    if x.dtype.name not in KINDS or not x.size or not count or x.shape[dim] >= 1 << 32:
-        return None
-    x = np.ascontiguousarray(x)
-    return planned(("topk", count, dim, largest), (x,), lambda: topk_plan(x, count, dim, largest))
