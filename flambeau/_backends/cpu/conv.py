@@ -19,7 +19,7 @@ from __future__ import annotations
 from functools import cache
 
 from flambeau._backends.cpu.contract import PLAIN, TYPES, Epilogue
-from flambeau._backends.cpu.conv_slab import copy_rows, pack_vector
+from flambeau._backends.cpu.conv_slab import copy_planes, copy_rows, pack_vector
 from flambeau._backends.cpu.conv_tile import VECTORS, lanes, name_of, short_mask, spread_pairs, tile, tile_rows
 from flambeau._backends.cpu.emit import APART, Function, Module, V, vector
 from flambeau._backends.cpu.engine import Code, Target, engine
@@ -125,6 +125,7 @@ def text(target: Target, dtype: str, e: Epilogue) -> Module:
     n, most = lanes(target, acc), tile_rows(target)
     cols = n * VECTORS
     m = Module(f"convolution {dtype} {e.name} {n}")
+    copy_planes(m, memory, acc, n)
     copy_rows(m, memory, acc, n)
     pack_vector(m, target, acc, n, cols)
     finish(m, memory, acc, n, e)
@@ -232,27 +233,24 @@ def slab_fill(f: Function, memory: str, acc: str, n: int, w: dict[str, V], slab:
         with f.loop(0, w["ny"]) as py, f.loop(0, w["nx"]) as px:
             phase_y, phase_x = f.load("i64", w["phases_y"], py), f.load("i64", w["phases_x"], px)
             group = f.gep(acc, slab, tap * w["plane"] + (py * w["nx"] + px) * w["group"])
-            rows = ys + w["halo"]
-            with f.loop(0, images) as image, f.loop(0, rows + 1) as r:
-                iy = (y0 + r + w["row0"]) * w["sy"] + phase_y
-                inside = inside_z & (iy >= 0) & (iy < w["h"]) & (r < rows)
-                line = f.gep(memory, source, image * w["xp"] + iz * w["xd"] + iy * w["xh"])
-                # after the last row come zeros: vectors end there, and what memory happens to hold may be denormal, hence slow
-                f.call(
-                    "void",
-                    "copy_rows",
-                    f.gep(acc, group, (image * w["height"] + r) * w["pitch"]),
-                    w["nz"] * w["plane"],
-                    f.select(inside, line, source),
-                    w["xc"],
-                    channels,
-                    f.select(inside, w["w"], 0, "i64"),  # a row outside is a row of width 0
-                    w["xw"],
-                    w["sx"],
-                    phase_x,
-                    w["col0"],
-                    f.select(r < rows, w["pitch"], 2 * n, "i64"),
-                )
+            rows, y = ys + w["halo"], (y0 + w["row0"]) * w["sy"] + phase_y
+            width = f.select(inside_z, w["w"], 0, "i64")  # a row outside is a row of width 0
+            into = (w["nz"] * w["plane"], w["xc"], channels)
+            with f.loop(0, images) as image:
+                to = f.gep(acc, group, image * w["height"] * w["pitch"])
+                line = f.gep(memory, source, f.select(inside_z, image * w["xp"] + iz * w["xd"], 0))
+                with f.either((w["xw"] == 1) & (w["sx"] <= 2)) as otherwise:
+                    f.call("void", "copy_planes", to, into[0], line, *into[1:], rows, width, w["sx"], phase_x, w["col0"],
+                           w["pitch"], y, w["sy"], f.select(inside_z, w["h"], 0, "i64"), w["xh"])  # fmt: skip
+                    otherwise()
+                    with f.loop(0, rows + 1) as r:
+                        iy = y + r * w["sy"]
+                        inside = inside_z & (iy >= 0) & (iy < w["h"]) & (r < rows)
+                        # after the last row come zeros: vectors end there, and what memory happens to hold may be denormal, hence slow
+                        f.call("void", "copy_rows", f.gep(acc, to, r * w["pitch"]), into[0],
+                               f.gep(memory, line, f.select(inside, iy * w["xh"], 0)), *into[1:],
+                               f.select(inside, width, 0, "i64"), w["xw"], w["sx"], phase_x, w["col0"],
+                               f.select(r < rows, w["pitch"], 2 * n, "i64"))  # fmt: skip
 
 
 @cache

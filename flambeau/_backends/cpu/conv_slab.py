@@ -25,7 +25,7 @@ def gather(f: Function, type: str, base: V, offsets: V, mask: V, n: int) -> V:
 
 
 def copy_rows(m: Module, memory: str, acc: str, n: int) -> None:
-    """Defines copy_rows(to, to_step, from, from_step, count, w, xw, s, phase, col0, pitch): one row of many channels.
+    """Defines copy_rows(to, to_step, from, from_step, count, w, xw, s, phase, col0, pitch): one row of many channels, of any strides.
 
     to[c * to_step + i] = from[c * from_step + ((i + col0) * s + phase) * xw], and 0 where that is outside 0..w. Whole
     vectors are written: what follows a row is rubbish until the next row is there.
@@ -37,14 +37,6 @@ def copy_rows(m: Module, memory: str, acc: str, n: int) -> None:
     )
     to, to_step, src, from_step, count, w, xw, s, phase, col0, pitch = f.params
     narrow = vector(memory, n)
-    iota = V(f, f"<{n} x i32>", "<" + ", ".join(f"i32 {i}" for i in range(n)) + ">")
-
-    def inside(first: V) -> V:
-        """Lanes i for which 0 <= first + i < w; the numbers fit 32 bits wherever they matter."""
-        first = f.min(f.max(first, -(1 << 30)), 1 << 30)
-        limit = f.splat(f.convert("trunc", f.min(w, 1 << 30), "i32"), n)
-        at = iota + f.splat(f.convert("trunc", first, "i32"), n)
-        return f.emit(f"<{n} x i1>", f"icmp ult {at}, {limit.name}")
 
     with f.when((from_step == 1) & (xw != 1)):  # channels last: blocks of positions x channels are transposed
         whole = count & -n
@@ -68,24 +60,6 @@ def copy_rows(m: Module, memory: str, acc: str, n: int) -> None:
                     with f.when(whole + j < count):
                         f.store(row, f.gep(acc, to, (whole + j) * to_step + i))
         f.ret()
-    with f.when((xw == 1) & (s == 1)):
-        with f.loop(0, pitch, n) as i:
-            first = i + col0 + phase
-            mask = inside(first)
-            with f.loop(0, count) as c:
-                x = f.mload(narrow, f.gep(memory, src, c * from_step + first), mask)
-                f.store(widen(f, x, acc), f.gep(acc, to, c * to_step + i))
-        f.ret()
-    with f.when((xw == 1) & (s == 2)):  # every other element: two loads, one shuffle
-        with f.loop(0, pitch, n) as i:
-            first = (i + col0) * 2 + phase
-            masks = [inside(first), inside(first + n)]
-            with f.loop(0, count) as c:
-                at = f.gep(memory, src, c * from_step + first)
-                pair = [f.mload(narrow, f.gep(memory, at, j * n), mask) for j, mask in enumerate(masks)]
-                x = f.shuffle(pair[0], pair[1], [2 * j for j in range(n)])
-                f.store(widen(f, x, acc), f.gep(acc, to, c * to_step + i))
-        f.ret()
     long = V(f, f"<{n} x i64>", "<" + ", ".join(f"i64 {i}" for i in range(n)) + ">")
     with f.loop(0, pitch, n) as i:
         at = (long + f.splat(col0 + i, n)) * f.splat(s, n) + f.splat(phase, n)
@@ -94,6 +68,59 @@ def copy_rows(m: Module, memory: str, acc: str, n: int) -> None:
         with f.loop(0, count) as c:
             x = gather(f, memory, f.gep(memory, src, c * from_step), offsets, mask, n)
             f.store(widen(f, x, acc), f.gep(acc, to, c * to_step + i))
+
+
+def copy_planes(m: Module, memory: str, acc: str, n: int) -> None:
+    """Defines copy_planes(to, to_step, from, from_step, count, rows, w, s, phase, col0, pitch, y, sy, h, xh): many rows of many channels.
+
+    For channel c and row r, with y + r * sy inside 0..h, to[c * to_step + r * pitch + i] = from[c * from_step + (y + r * sy) * xh + (i + col0) * s
+    + phase]; s is 1 or 2. It is 0 where that is outside, and for two vectors after the last row: vectors end there, and what memory
+    happens to hold may be denormal, hence slow. A channel's rows follow one another in memory, those of channels are often pages apart.
+    """
+    f = m.function(
+        "internal void copy_planes(ptr noalias to, i64 to_step, ptr noalias src, i64 from_step, i64 count, i64 rows, i64 w, i64 s, "
+        "i64 phase, i64 col0, i64 pitch, i64 y, i64 sy, i64 h, i64 xh)",
+        APART,
+    )
+    to, to_step, src, from_step, count, rows, w, s, phase, col0, pitch, y, sy, h, xh = f.params
+    narrow = vector(memory, n)
+    zero = f.value(0, vector(acc, n))
+    low = f.min((f.max(0 - y, 0) + (sy - 1)) // sy, rows)
+    high = f.max(f.min((f.max(h - y, 0) + (sy - 1)) // sy, rows), low)
+    with f.loop(0, count) as c:
+        here, plane = f.gep(acc, to, c * to_step), f.gep(memory, src, c * from_step + y * xh)
+        for first, last in ((f.value(0, "i64"), low * pitch), (high * pitch, rows * pitch + 2 * n)):
+            with f.loop(first, last, n) as i:
+                f.store(zero, here, i)
+        for each in (1, 2):
+            with f.when(s == each), f.loop(0, pitch, n) as i:
+                x = (i + col0) * each + phase
+                whole = (x >= 0) & (x + each * n <= w) & (i + n <= pitch)
+                with f.either(whole) as otherwise:
+                    with f.loop(low, high) as r:
+                        at = f.gep(memory, plane, r * sy * xh + x)
+                        got = [f.load(narrow, at, j * n) for j in range(each)]
+                        f.store(widen(f, every(f, got, n), acc), here, r * pitch + i)
+                    otherwise()
+                    masks, stored = [within(f, x + j * n, w, n) for j in range(each)], short_mask(f, n, pitch - i)
+                    with f.loop(low, high) as r:
+                        at = f.gep(memory, plane, r * sy * xh + x)
+                        got = [f.mload(narrow, f.gep(memory, at, j * n), mask) for j, mask in enumerate(masks)]
+                        f.mstore(widen(f, every(f, got, n), acc), f.gep(acc, here, r * pitch + i), stored)
+
+
+def every(f: Function, vectors: list[V], n: int) -> V:
+    """Neighbours, or of two vectors of them every other one."""
+    return vectors[0] if len(vectors) == 1 else f.shuffle(vectors[0], vectors[1], [2 * j for j in range(n)])
+
+
+def within(f: Function, first: V, w: V, n: int) -> V:
+    """Lanes i for which 0 <= first + i < w; the numbers fit 32 bits wherever they matter."""
+    iota = V(f, f"<{n} x i32>", "<" + ", ".join(f"i32 {i}" for i in range(n)) + ">")
+    first = f.min(f.max(first, -(1 << 30)), 1 << 30)
+    limit = f.splat(f.convert("trunc", f.min(w, 1 << 30), "i32"), n)
+    at = iota + f.splat(f.convert("trunc", first, "i32"), n)
+    return f.emit(f"<{n} x i1>", f"icmp ult {at}, {limit.name}")
 
 
 def pack_vector(m: Module, target: Target, acc: str, n: int, step: int) -> None:
