@@ -357,7 +357,6 @@ class PythonResolver:
 
     def sugar(self, obj: Any, em: Any, place: Any, name: str, plain: bool = False) -> Any:
         """What a Python object means in a program."""
-        from flambeau.jit._language import functional
         from flambeau.jit._script import RecursiveScriptModule, ScriptFunction
 
         if isinstance(obj, _Ready):
@@ -386,50 +385,10 @@ class PythonResolver:
             )
         if inspect.isclass(obj):
             return self.class_(obj, em, place)
-        dispatched = marks._try_get_dispatched_fn(obj) if callable(obj) else None
-        if dispatched is not None:
-            return Special(name, lambda em, a, k, p: self.dispatch(dispatched, em, a, k, p))
         if callable(obj):
-            if marks.should_drop(obj):
-                return Special(name, lambda em, a, k, p: dropped(em, name, p))
-            if marks.is_ignored_fn(obj):
-                return Special(name, lambda em, a, k, p: python_call(em, obj, name, a, k, p))
-            module = getattr(obj, "__module__", "") or ""
-            found = None
-            if getattr(obj, "__script_if_tracing_wrapper", False):
-                obj = vars(obj)["__original_fn"]  # as an attribute its name would be mangled
-            if (
-                not plain
-                and getattr(flambeau.nn.functional, getattr(obj, "__name__", ""), None) is obj
-                and getattr(functional, obj.__name__, None) is not None
-            ):
-                return self.functional(obj.__name__, em, place, flambeau.nn.functional)
-            texts = functional.OVERLOADS.get(obj) if inspect.isfunction(obj) else None
-            if texts is not None:
-                return Overloaded([Function(function(t, f"__torch__.torch.functional.{t.__name__}")) for t in texts])
-            short = getattr(obj, "__name__", "") or name
-            for space, prefix in ((flambeau, ""), (flambeau._C._nn, ""), (flambeau.nn.functional, ""), (flambeau.linalg, "linalg_"), (flambeau.special, "special_"), (flambeau.fft, "fft_"), (flambeau.autograd, "")):  # fmt: skip
-                for candidate in {short, name}:
-                    if getattr(space, candidate, None) is obj and overloads("aten::" + prefix + candidate):
-                        found = Builtin("aten::" + prefix + candidate)
-            if found is not None:
-                return found
-            if obj in _MATH_FUNCTIONS:
-                return Builtin("aten::" + obj.__name__)
-            kind = type(obj).__name__
-            if kind in ("OpOverloadPacket", "OpOverload"):
-                full = str(obj._qualified_op_name if kind == "OpOverloadPacket" else obj.name().partition(".")[0])
-                return Builtin(full, known=None if overloads(full) else registered(obj))
-            if type(obj).__name__ == "_OpNamespace":
-                return PythonModule(obj, self)
-            if kind == "partial":  # what it takes and gives are tensors
-                return Special(name, lambda em, a, k, p: python_call(em, obj, name, a, k, p))
-            if inspect.isfunction(obj):
-                declared = marks._get_fn_overloads(marks._qualified_name(obj)) if "." not in obj.__name__ else None
-                if declared:
-                    return Overloaded([Function(overload_of(obj, d)) for d in declared])
-                return Function(function(obj))
-            del module
+            called = self.callable_(obj, em, place, name, plain)
+            if called is not None:
+                return called
         if isinstance(obj, list):
             return em.constant(obj)
         if obj is Ellipsis:
@@ -437,6 +396,43 @@ class PythonResolver:
         if inspect.isbuiltin(obj):
             em.fail(f"Python builtin {obj!r} is currently not supported in Torchscript", place)
         em.fail(f"python value of type '{type(obj).__name__}' cannot be used as a value. Perhaps it is a closed over global variable? If so, please consider passing it in as an argument or use a local variable instead.", place)  # fmt: skip
+
+    def callable_(self, obj: Any, em: Any, place: Any, name: str, plain: bool) -> Any:
+        """What calls of a Python callable mean in a program; None of one that has no meaning there."""
+        from flambeau.jit._language import functional
+
+        dispatched = marks._try_get_dispatched_fn(obj)
+        if dispatched is not None:
+            return Special(name, lambda em, a, k, p: self.dispatch(dispatched, em, a, k, p))
+        if marks.should_drop(obj):
+            return Special(name, lambda em, a, k, p: dropped(em, name, p))
+        if marks.is_ignored_fn(obj):
+            return Special(name, lambda em, a, k, p: python_call(em, obj, name, a, k, p))
+        if getattr(obj, "__script_if_tracing_wrapper", False):
+            obj = vars(obj)["__original_fn"]  # as an attribute its name would be mangled
+        own = getattr(obj, "__name__", "")
+        if not plain and getattr(flambeau.nn.functional, own, None) is obj and hasattr(functional, own):
+            return self.functional(own, em, place, flambeau.nn.functional)
+        texts = functional.OVERLOADS.get(obj) if inspect.isfunction(obj) else None
+        if texts is not None:
+            return Overloaded([Function(function(t, f"__torch__.torch.functional.{t.__name__}")) for t in texts])
+        aten = _aten(obj, own or name, name)
+        if aten:
+            return Builtin(aten)
+        kind = type(obj).__name__
+        if kind in ("OpOverloadPacket", "OpOverload"):
+            full = str(obj._qualified_op_name if kind == "OpOverloadPacket" else obj.name().partition(".")[0])
+            return Builtin(full, known=None if overloads(full) else registered(obj))
+        if kind == "_OpNamespace":
+            return PythonModule(obj, self)
+        if kind == "partial":  # what it takes and gives are tensors
+            return Special(name, lambda em, a, k, p: python_call(em, obj, name, a, k, p))
+        if inspect.isfunction(obj):
+            declared = marks._get_fn_overloads(marks._qualified_name(obj)) if "." not in own else None
+            if declared:
+                return Overloaded([Function(overload_of(obj, d)) for d in declared])
+            return Function(function(obj))
+        return None
 
     def class_(self, obj: Any, em: Any, place: Any) -> Any:
         if obj in _NO_GRAD:
@@ -580,6 +576,26 @@ class PythonResolver:
 
 
 _MATH_FUNCTIONS = frozenset(f for n, f in vars(math).items() if callable(f) and overloads("aten::" + n))
+
+# Where public functions lie that are operators, and what the operators' names begin with.
+_SPACES = (
+    (flambeau, ""),
+    (flambeau._C._nn, ""),
+    (flambeau.nn.functional, ""),
+    (flambeau.linalg, "linalg_"),
+    (flambeau.special, "special_"),
+    (flambeau.fft, "fft_"),
+    (flambeau.autograd, ""),
+)
+
+
+def _aten(obj: Any, own: str, called: str) -> str:
+    """The operator that a Python callable is, by its own name or the one it is called by here; empty if it is none."""
+    for name in (own, called):
+        for space, prefix in _SPACES:
+            if getattr(space, name, None) is obj and overloads(f"aten::{prefix}{name}"):
+                return f"aten::{prefix}{name}"
+    return f"aten::{own}" if obj in _MATH_FUNCTIONS else ""
 
 
 def overload_of(fn: Any, declaration: Any) -> Compiled:
