@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    Array = np.ndarray[Any, Any]
     Words = np.ndarray[Any, np.dtype[np.uint32]]
 
 LARGE = 100 * 624  # words drawn at a time
@@ -68,6 +69,16 @@ class MT19937:
         self.fill(out)
         return out
 
+    def over(self, out: Array) -> Words:
+        """As many words as `out` has room for: read them before it is written, they may lie there."""
+        start, end = self.position, self.position + out.size
+        if end <= N and out.itemsize == 4:
+            self.position = end
+            return self._words[start:end]
+        words = out.view(np.uint32)
+        self.fill(words)
+        return words
+
     def fill(self, out: Words) -> None:
         """The next words, as many as `out` has room for."""
         n, start = out.size, self.position
@@ -77,7 +88,8 @@ class MT19937:
         rest = N - start
         out[:rest] = self._words[start:] if rest else 0
         whole = (n - rest) // N * N
-        self._fill(out[rest : rest + whole])
+        if whole:
+            self._fill(out[rest : rest + whole])
         self._fresh, self._list = False, None
         left = n - rest - whole
         if left:

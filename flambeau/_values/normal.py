@@ -115,7 +115,7 @@ def _floats(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: floa
     fill, take = _fill if native is None else native.normal, gen.engine.take
     out = np.empty(n, f4)
     whole = n - n % 16
-    m, s = f8(f4(mean)), f8(f4(std))
+    m, s = float(f4(mean)), float(f4(std))
     if whole != n and n < CHUNK:  # the fresh block goes along with the others
         words = take(whole + (n - whole if dtype == np.float32 else 0) + 16)
         words = np.concatenate((words[:whole], words[-16:]))
@@ -124,9 +124,7 @@ def _floats(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: floa
         return out if dtype == np.float32 else out.astype(dtype)
     for start in range(0, whole, PART):  # in parts that stay in cache
         part = out[start : min(start + PART, whole)]
-        words = part.view(np.uint32)
-        gen.engine.fill(words)
-        fill(words, part, m, s)
+        fill(gen.engine.over(part), part, m, s)
     if whole != n:
         if dtype == np.float32:
             take(n - whole)  # NOTE: narrower types do not draw numbers that they will not use

@@ -69,8 +69,7 @@ def uniform(gen: Generator, n: int, dtype: Type, low: float = 0.0, high: float =
         with gen.lock:
             for start in range(0, n, PART):
                 part = real[start : start + PART]
-                gen.engine.fill(words := part.view(np.uint32))
-                native.uniform(words, part, low, high, math.inf if narrow else high)
+                native.uniform(gen.engine.over(part), part, low, high, math.inf if narrow else high)
         return _open(real, dtype, low, high) if narrow else real
     out = np.empty(n, dtype)
     with gen.lock:
@@ -116,8 +115,7 @@ def integers(gen: Generator, n: int, dtype: Type, low: int, span: int, native: A
         with gen.lock:
             for start in range(0, n, PART):
                 part = whole[start : start + PART]
-                gen.engine.fill(drawn := words[: each * part.size])
-                native.remainder(drawn, part, low, span)
+                native.remainder(gen.engine.over(words[: each * part.size]), part, low, span)
         return _narrow(whole, dtype)
     with gen.lock:
         if span >= WIDE_RANGE:
@@ -164,8 +162,7 @@ def bernoulli(gen: Generator, n: int, p: float, dtype: Type = BOOL, native: Any 
         with gen.lock:
             for start in range(0, n, PART):
                 part = found[start : start + PART]
-                gen.engine.fill(drawn := words[: 2 * part.size])
-                native.less(drawn, part, p)
+                native.less(gen.engine.over(words[: 2 * part.size]), part, p)
         return found
     out = np.empty(n, np.bool_)
     with gen.lock:

@@ -15,7 +15,7 @@ import numpy as np
 from flambeau._backends.cpu import box_muller
 from flambeau._backends.cpu.emit import Function, Module, V, vector
 from flambeau._backends.cpu.engine import Code, Target, available, engine
-from flambeau._backends.cpu.launch import bits
+from flambeau._backends.cpu.launch import ARG, CONST, Launch, Plan, Table, bits
 from flambeau._backends.cpu.threads import pool
 from flambeau._values import mt19937
 
@@ -139,6 +139,7 @@ def text(target: Target) -> Module:
 NAMES = (
     "twist", "uniform32", "uniform64", "less8", "less32", "less64", "remainder32", "remainder64", "normal64", "partners", "shuffle",
 )  # fmt: skip
+FLOAT32 = np.dtype(np.float32)
 LESS = {np.dtype(np.bool_): "less8", np.dtype(np.float32): "less32", np.dtype(np.float64): "less64"}
 
 
@@ -149,46 +150,58 @@ class Draws:
 
     def __init__(self, code: Code, normals: Code) -> None:
         self.code, self.normals = code, normals
+        self.tables: dict[str, Table] = {}  # for draws of one chunk
         self.twist = code.function("twist", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
-    def _run(self, address: int, src: Array, out: Array, count: int, *words: int, grain: int = GRAIN) -> None:
+    def _run(self, name: str, src: Array, out: Array, count: int, *numbers: float, grain: int = GRAIN) -> None:
+        """A kernel over source and result; `numbers` are floats and 64-bit integers."""
+        code = self.normals if name == "normals" else self.code
+        if count <= grain:  # hot: most draws are small, and theirs are few shapes
+            table = self.tables.get(name) or self.tables.setdefault(name, Table(name))
+            args = (src, out, *numbers)
+            if table.call(*args):
+                return
+            slots = ((ARG, 0), (ARG, 1), (CONST, count), *((ARG, 2 + i) for i in range(len(numbers))))
+            table.add(args, Plan((), (Launch(code[name], slots),), keep=(code,)))
+            if table.call(*args):
+                return
         threads, chunks = pool(), -(-count // grain)
         if chunks > 1:
             threads.start()
+        words = [bits(x) if isinstance(x, float) else x for x in numbers]
         slots = (ctypes.c_int64 * (3 + len(words)))(src.ctypes.data, out.ctypes.data, count, *words)
-        threads.parallel(address, ctypes.addressof(slots), chunks, 0)
+        threads.parallel(code[name], ctypes.addressof(slots), chunks, 0)
 
     def normal(self, words: Array, out: Array, mean: float, std: float) -> None:
         """Blocks of sixteen floats."""
-        grain = box_muller.GRAIN
-        self._run(self.normals["normals"], words, out, words.size // 16, bits(mean), bits(std), grain=grain)
+        self._run("normals", words, out, words.size // 16, mean, std, grain=box_muller.GRAIN)
 
     def normal64(self, words: Array, out: Array, mean: float, std: float) -> None:
         """Blocks of sixteen doubles, of two words each."""
-        self._run(self.code["normal64"], words, out, out.size, bits(mean), bits(std))
+        self._run("normal64", words, out, out.size, mean, std)
 
     def uniform(self, words: Array, out: Array, low: float, high: float, below: float) -> None:
         """Floats or doubles from low to high; those not under `below` are low."""
-        span = high - low
-        if out.dtype == np.float32:
-            low, below = float(np.float32(low)), float(np.float32(below))
+        if out.dtype == FLOAT32:
+            first = float(np.float32(low))
             span = 2.0**-24 * float(np.float32(high) - np.float32(low))
-        name = "uniform32" if out.dtype == np.float32 else "uniform64"
-        self._run(self.code[name], words, out, out.size, bits(low), bits(span), bits(below))
+            self._run("uniform32", words, out, out.size, first, span, float(np.float32(below)))
+        else:
+            self._run("uniform64", words, out, out.size, low, high - low, below)
 
     def less(self, words: Array, out: Array, p: float) -> None:
         """1 where a double is less than p; the result is boolean, float32 or float64."""
-        self._run(self.code[LESS[out.dtype]], words, out, out.size, bits(p))
+        self._run(LESS[out.dtype], words, out, out.size, p)
 
     def remainder(self, words: Array, out: Array, low: int, span: int) -> None:
         """Words (of 32 bits, or pairs of them), modulo span, from low on."""
         name = "remainder32" if words.size == out.size else "remainder64"
-        self._run(self.code[name], words, out, out.size, low, span - (span >> 63 << 64))
+        self._run(name, words, out, out.size, low, span - (span >> 63 << 64))
 
     def permutation(self, words: Array, out: Array) -> None:
         """0 ... n - 1, shuffled by n - 1 words, which are overwritten; int32."""
         if words.size:
-            self._run(self.code["partners"], words, words, words.size)
+            self._run("partners", words, words, words.size)
         slots = (ctypes.c_int64 * 3)(words.ctypes.data, out.ctypes.data, words.size)
         pool().parallel(self.code["shuffle"], ctypes.addressof(slots), 1, 0)
 

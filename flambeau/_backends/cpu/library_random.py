@@ -20,7 +20,7 @@ NATIVE = 1 << 12  # numbers from which on native code pays for being loaded
 FEW, FEW_NORMAL = 64, 16  # numbers below which NumPy is quicker in any case
 PATIENCE = 500  # small draws after which native code is worth being loaded in a process that has some already
 MOST = 2000  # and in one that has none
-_loaded: dict[str, bool] = {}
+_loaded: dict[str, Any] = {}
 _waited = {"draws": 0}
 REAL = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
 
@@ -64,10 +64,11 @@ def _native(n: int, few: int = FEW) -> Any:
     """Native code, where there are many numbers, or where it is there anyway: it gives the same bits as NumPy."""
     if n < NATIVE and (n < few or ("draws" not in _loaded and not _worth())):
         return None
-    from flambeau._backends.cpu.draws import draws  # brings the code generator
+    if "draws" not in _loaded:
+        from flambeau._backends.cpu.draws import draws  # brings the code generator
 
-    _loaded["draws"] = True
-    return draws()
+        _loaded["draws"] = draws()
+    return _loaded["draws"]
 
 
 def _worth() -> bool:
@@ -80,10 +81,11 @@ def _samplers(n: int) -> Any:
     """Native code for samplers that reject, and for libm over arrays, where there are many numbers or it is there anyway."""
     if n < NATIVE and (n < FEW or "samplers" not in _loaded):
         return None
-    from flambeau._backends.cpu.samplers import samplers
+    if "samplers" not in _loaded:
+        from flambeau._backends.cpu.samplers import samplers
 
-    _loaded["samplers"] = True
-    return samplers()
+        _loaded["samplers"] = samplers()
+    return _loaded["samplers"]
 
 
 def _std(std: float, dtype: Any) -> float:
