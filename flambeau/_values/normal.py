@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 f4, f8, i4 = np.float32, np.float64, np.int32
 PART = 1 << 18  # words drawn at a time
+FEW = 16  # numbers that are drawn one by one sooner than as arrays
 CHUNK = 8192  # pairs computed at a time: their scratch stays in cache
 
 LOG = tuple(f8(f4(c)) for c in (
@@ -53,6 +54,8 @@ def normal(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: float
 
 def pairs(gen: Generator, n: int) -> Array:
     """`n` standard normal doubles; the second of a pair may wait in the generator for the next call."""
+    if n < FEW:
+        return np.array([one(gen) for _ in range(n)], f8)
     out = np.empty(n, f8)
     first = 0
     if gen.next_double is not None and n:

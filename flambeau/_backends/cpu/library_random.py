@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Gen = Generator | None
 NATIVE = 1 << 12  # numbers from which on native code pays for being loaded
-FEW, FEW_NORMAL = 64, 16  # numbers below which NumPy is quicker in any case
+FEW = 64  # numbers below which samplers are as quick without it
 PATIENCE = 500  # small draws after which native code is worth being loaded in a process that has some already
 MOST = 2000  # and in one that has none
 _loaded: dict[str, Any] = {}
@@ -60,11 +60,11 @@ def _new(shape: Shape, dtype: Any, sample: Callable[[int, Any], Array]) -> Array
     return (sample(n, dtype) if real is None else sample(2 * n, real).view(dtype)).reshape(shape)
 
 
-def _native(n: int, few: int = FEW) -> Any:
+def _native(n: int) -> Any:
     """Native code, where there are many numbers, or where it is there anyway: it gives the same bits as NumPy."""
-    if n < NATIVE and (n < few or ("draws" not in _loaded and not _worth())):
-        return None
     if "draws" not in _loaded:
+        if n < NATIVE and not _worth():
+            return None
         from flambeau._backends.cpu.draws import draws  # brings the code generator
 
         _loaded["draws"] = draws()
@@ -105,7 +105,7 @@ def normal(x: Any, *, mean: float, std: float, generator: Gen) -> Any:
     if _hollow(x):
         return x
     whole, std = x.flags.c_contiguous, _std(std, x.dtype)
-    return _like(x, lambda n, d: sampling.normal(gen, n, d, mean, std, whole, _native(n, FEW_NORMAL)))
+    return _like(x, lambda n, d: sampling.normal(gen, n, d, mean, std, whole, _native(n)))
 
 
 def rand(*, shape: Shape, dtype: Any, generator: Gen) -> Array:
@@ -117,7 +117,7 @@ def rand(*, shape: Shape, dtype: Any, generator: Gen) -> Array:
 def randn(*, shape: Shape, dtype: Any, generator: Gen, mean: float = 0.0, std: float = 1.0) -> Array:
     """Normal numbers."""
     gen, std = _stream(generator), _std(std, dtype.np)
-    return _new(shape, dtype.np, lambda n, d: sampling.normal(gen, n, d, mean, std, True, _native(n, FEW_NORMAL)))
+    return _new(shape, dtype.np, lambda n, d: sampling.normal(gen, n, d, mean, std, True, _native(n)))
 
 
 def randint(*, shape: Shape, dtype: Any, low: int, span: int, generator: Gen) -> Array:
