@@ -263,15 +263,17 @@ def _rule_class(op: Op, rules: dict[str, Any] | None = None) -> type[Node]:
         base = n.removesuffix("_shape").removesuffix("_dtype")
         if n not in positions and n not in fields and base not in positions and n not in ("outs",):
             raise TypeError(f"the derivative of {op} names {n!r}, which is no parameter or result")
-    simple = (
-        own
-        and (not joint or "_" in op.array_rules)
-        and not op.outputs
-        and not any(p.is_list for p in op.params)
-        and "outs" not in names
-    )
+    several = op.outputs or any(p.is_list for p in op.params)
+    simple = own and (not joint or "_" in op.array_rules) and not several and "outs" not in names
+    bare = own and several and op.array_rules.keys() == rules.keys() and not joint
     arrays = (
-        _rule_arrays(op, names, wants, fields) if simple else _general_arrays if op.native and own else RuleNode.arrays
+        _several_arrays(op, names, fields)
+        if bare
+        else _rule_arrays(op, names, wants, fields)
+        if simple
+        else _general_arrays
+        if op.native and own
+        else RuleNode.arrays
     )
     extra = {"arrays": arrays, "rules": rules}
     return type(class_name(op), (RuleNode,), {
@@ -317,28 +319,12 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
         "    if self.listed: return general(self, g)",
     ]
     held = {p.name for p in op.params if p.is_tensor} | {*fields}  # what may be a tensor with a version
-    if names:
-        checked = [j for j, n in enumerate(names) if n in held]
-        wrong = [
-            f"versions[{j}] >= 0 and versions[{j}] != (0 if saved[{j}]._vc is None else saved[{j}]._vc[0]) or versions[{j}] == -2"
-            for j in checked
-        ]
-        out += ["    saved = self.saved", *(["    versions = self.versions"] if checked else []),
-                f"    if {' or '.join(['saved is None', *wrong])}: saved = unpack(self)",
-                f"    {', '.join('s_' + n for n in names)}{',' if len(names) == 1 else ''} = saved"]  # fmt: skip
+    out += _unpacked(names, held)
     for n in names:
         if n in fields:
             out.append(f"    s_{n} = None if s_{n} is None else wrap(s_{n}._a)")
 
-    def array(q: str) -> str:
-        return (
-            "g"
-            if q == "g"
-            else f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})"
-            if not q.endswith(("_shape", "_dtype"))
-            else f"s_{q}"
-        )
-
+    array = _bare
     if op.native:
         large = " or ".join(
             [
@@ -372,7 +358,8 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
             rule = op.array_rules[n]
             ps = _parameters(rule)[1:]
             args = ", ".join(map(array, ps))
-            out += [f"        r{i} = rule{i}(K, {args})", f"        if type(r{i}) is not ndarray: r{i} = asarray(r{i})"]
+            out += [f"        r{i} = rule{i}(K, {args})", f"        if type(r{i}) is not ndarray:",
+                    f"            if r{i} is NotImplemented: return general(self, g)", f"            r{i} = asarray(r{i})"]  # fmt: skip
             out.append(
                 f"        if r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]: r{i} = fit(r{i}, into[{i}])"
             )
@@ -383,6 +370,72 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
                     f"        if r{i} is not None: r{i} = fit_array(r{i}, into[{i}])"]  # fmt: skip
         scope[f"rule{i}"] = rule
     out.append(f"    return ({''.join(f'r{i}, ' for i in range(len(inputs)))})")
+    return build("arrays", "\n".join(out) + "\n", scope)
+
+
+def _unpacked(names: tuple[str, ...], held: set[str]) -> list[str]:
+    """Lines that read what a node saved, and see whether it was overwritten; `held`: names of what may be a tensor."""
+    if not names:
+        return []
+    checked = [j for j, n in enumerate(names) if n in held]
+    wrong = [
+        f"versions[{j}] >= 0 and versions[{j}] != (0 if saved[{j}]._vc is None else saved[{j}]._vc[0]) or versions[{j}] == -2"
+        for j in checked
+    ]
+    return ["    saved = self.saved", *(["    versions = self.versions"] if checked else []),
+            f"    if {' or '.join(['saved is None', *wrong])}: saved = unpack(self)",
+            f"    {', '.join('s_' + n for n in names)}{',' if len(names) == 1 else ''} = saved"]  # fmt: skip
+
+
+def _bare(q: str) -> str:
+    """What a rule over bare arrays is given under a name."""
+    if q == "g" or q.startswith("g_") or q.endswith(("_shape", "_dtype")):
+        return q if q.startswith("g") else f"s_{q}"
+    return f"(s_{q}._a if isinstance(s_{q}, Tensor) else s_{q})"
+
+
+def _several_arrays(op: Op, names: tuple[str, ...], fields: tuple[str, ...]) -> Any:
+    """The same for operators with a list of inputs or several results, all of whose rules are over bare arrays."""
+    from flambeau._backends.cpu.arrays import K
+    from flambeau._ground.source import build
+
+    scope: dict[str, Any] = {"unpack": unpack, "fit": _fit, "K": K, "Tensor": Tensor, "ndarray": np.ndarray,
+                             "LARGE": LARGE, "natively": _natively, "general": lambda node, g: RuleNode.arrays(node, g)}  # fmt: skip
+    wants = {n: _parameters(rule)[1:] for n, rule in op.array_rules.items()}
+    used = {q for ps in wants.values() for q in ps}
+    out = ["def arrays(self, g):", f'    """The derivative of {op.name}: its written rules."""']
+    if op.outputs:
+        out.append("    gs = g if type(g) is list else (g,)")
+        reads = {q: op.outputs.index(q[2:]) for q in sorted(used) if q.startswith("g_")} | ({"g": 0} if "g" in used else {})  # fmt: skip
+        out += [f"    {q} = gs[{nr}]" for q, nr in reads.items()]
+        strange = [f"type({q}) is not ndarray" for q in reads]
+    else:
+        strange = ["self.listed", "type(g) is not ndarray"]
+    out.append(f"    if {' or '.join(strange)}: return general(self, g)")
+    held = {p.name for p in op.params if p.is_tensor or p.is_list} | {*fields}
+    out += _unpacked(names, held)
+    if op.native:
+        large = " or ".join(["type(g) is ndarray and g.size >= LARGE", *(f"isinstance(s_{n}, Tensor) and s_{n}._a.size >= LARGE" for n in names if n in held)])  # fmt: skip
+        out += [f"    if {large}:", "        found = natively(self, g)", "        if found is not None: return found"]
+    for p in op.params:
+        if p.is_list and p.name in used:
+            out.append(f"    s_{p.name} = [x._a if isinstance(x, Tensor) else x for x in s_{p.name}]")
+    tensors = sum(p.is_tensor for p in op.params)
+    out += ["    into, edges = self.into, self.next", f"    many = len(edges) - {tensors}", "    rs = [None] * len(edges)", "    i = 0"]  # fmt: skip
+    for p in op.params:
+        if not (p.is_tensor or p.is_list):
+            continue
+        if p.name in op.array_rules:
+            args = ", ".join(f"s_{q}" if q == p.name and p.is_list else _bare(q) for q in wants[p.name])
+            scope["rule_" + p.name] = op.array_rules[p.name]
+            call = f"rule_{p.name}(K, {args})"
+            if p.is_list:
+                out += [f"    if any(edges[i : i + many]): rs[i : i + many] = {call}"]
+            else:
+                out += [f"    if edges[i] is not None: rs[i] = {call}", "    if rs[i] is NotImplemented: return general(self, g)"]  # fmt: skip
+        out.append(f"    i += {'many' if p.is_list else 1}")
+    out += ["    for i, r in enumerate(rs):", "        if r is not None:", "            if edges[i] is None: rs[i] = None",
+            "            elif r.shape != into[i][0] or r.dtype is not into[i][1]: rs[i] = fit(r, into[i])", "    return rs"]  # fmt: skip
     return build("arrays", "\n".join(out) + "\n", scope)
 
 

@@ -56,6 +56,23 @@ def on_zeros(g: Any, shape: Any, write: str, *args: Any) -> Any:
     return getattr(out, write if seen else f"{write}_")(*args)
 
 
+def on_zero_arrays(k: Any, g: Any, shape: Any, name: str, *args: Any, **params: Any) -> Any:
+    """The same with bare arrays, by the routine of that name."""
+    out = k.xp.zeros(shape, g.dtype)
+    k.library(name, out, *args, **params)
+    return out
+
+
+def scattered(k: Any, g: Any, shape: Any, dim: int, keepdim: bool, indices: Any) -> Any:
+    """A gradient of elements that were chosen along `dim`, in the places they were chosen from; bare arrays."""
+    if not shape:
+        return g
+    dim = wrap_dim(dim, len(shape))
+    if not keepdim:
+        g, indices = (x.reshape(*x.shape[:dim], 1, *x.shape[dim:]) for x in (g, indices))
+    return on_zero_arrays(k, g, shape, "scatter", indices, g, dim=dim, reduce=None)
+
+
 def dtype_of(x: Any) -> Kind:
     return x.dtype if isinstance(x.dtype, Kind) else of(x.dtype)
 
@@ -70,6 +87,13 @@ def index(k: Kernel[T], input: T, indices: Sequence[T | None]) -> T:
 
 
 index.vjp(input=lambda g, input_shape, indices: _put_back(g, input_shape, indices))
+
+
+index.vjp_arrays(
+    input=lambda k, g, input_shape, indices: on_zero_arrays(
+        k, g, input_shape, "index_put", g, indices=indices, accumulate=True
+    )
+)
 
 
 def _put_back(g: Any, shape: Any, indices: Any) -> Any:
@@ -144,6 +168,13 @@ def _(input: Any, dim: int, index: Any) -> None:
 
 index_select.vjp(input=lambda g, input_shape, dim, index: on_zeros(g, input_shape, "index_add", dim, index, g) if input_shape else
                  g.sum().reshape(()))  # fmt: skip
+index_select.vjp_arrays(
+    input=lambda k, g, input_shape, dim, index: (
+        on_zero_arrays(k, g, input_shape, "index_add", index, g, dim=wrap_dim(dim, len(input_shape)), alpha=1)
+        if input_shape
+        else NotImplemented
+    )
+)
 
 
 @op("index_add", promote="none", variants=ALL_FORMS, lacks=("u", "index_add_"), packed=True)

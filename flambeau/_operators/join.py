@@ -50,6 +50,7 @@ def cat(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
 
 
 cat.vjp(tensors=lambda g, tensors_shape, dim: _uncat(g, tensors_shape, dim))
+cat.vjp_arrays(tensors=lambda k, g, tensors_shape, dim: _uncat_arrays(k, g, tensors_shape, dim))
 
 
 def _joined(k: Any, tensors: Sequence[Any], dim: int) -> Any:
@@ -104,6 +105,18 @@ def _uncat(g: Any, shapes: Sequence[Shape], dim: int) -> list[Any]:
     return out
 
 
+def _uncat_arrays(k: Any, g: Any, shapes: Sequence[Shape], dim: int) -> list[Any]:
+    before, start, out = (slice(None),) * wrap_dim(dim, g.ndim), 0, []
+    for shape in shapes:
+        if shape == (0,):
+            out.append(k.xp.zeros(0, g.dtype))
+            continue
+        stop = start + shape[len(before)]
+        out.append(g[(*before, slice(start, stop))])
+        start = stop
+    return out
+
+
 @op("stack", variants=FUNCTION_OUT, promote="none", exact=False, packed=True, autocast="widest")
 def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
     """Tensors of equal sizes side by side in a new dimension.
@@ -122,6 +135,7 @@ def stack(k: Kernel[T], tensors: Sequence[T], dim: Dim = 0) -> T:
 
 
 stack.vjp(tensors=lambda g, dim: unbind(g, dim))
+stack.vjp_arrays(tensors=lambda k, g, dim: [g[i] for g in (k.xp.moveaxis(g, dim, 0),) for i in range(len(g))])
 
 
 @stack.errors

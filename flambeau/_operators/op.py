@@ -282,7 +282,8 @@ class Op:
     def vjp_arrays(self, **rules: Callable[..., Any]) -> Op:
         """The same derivatives over bare arrays, for a backward pass that is not itself recorded: `k` first, then as in `vjp`.
 
-        An entry must name nothing that the entry of `vjp` for the same input does not name.
+        An entry must name nothing that the entry of `vjp` for the same input does not name. It answers NotImplemented where that one
+        must be asked.
         """
         self.array_rules.update(rules)
         return self

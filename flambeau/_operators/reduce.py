@@ -318,6 +318,11 @@ def _extreme(word: str) -> tuple[Op, Op, Op]:
     b.vjp(
         input=lambda g_values, input_shape, indices, dim, keepdim: _placed(g_values, input_shape, indices, dim, keepdim)
     )
+    b.vjp_arrays(
+        input=lambda k, g_values, input_shape, indices, dim, keepdim: _placed_arrays(
+            k, g_values, input_shape, indices, dim, keepdim
+        )
+    )
     c.vjp(
         input=lambda g, input, out, dim, keepdim: _shared(
             restored(g, input.shape, dim, keepdim), input, restored(out, input.shape, dim, keepdim), dim
@@ -351,6 +356,12 @@ def _placed(g: Tensor, shape: tuple[int, ...], indices: Tensor, dim: int, keepdi
     from flambeau._operators.index import on_zeros
 
     return on_zeros(g, shape, "scatter", dim, indices, g)
+
+
+def _placed_arrays(k: Any, g: Any, shape: tuple[int, ...], indices: Any, dim: int, keepdim: bool) -> Any:
+    from flambeau._operators.index import scattered
+
+    return scattered(k, g, shape, dim, keepdim, indices)
 
 
 @composite("max.other", variants=("function", "method", "out"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau._kernel.language import Dim, Index, Kernel, N, Scalar, T
-from flambeau._operators.index import changed, on_zeros, writes
+from flambeau._operators.index import changed, on_zero_arrays, on_zeros, writes
 from flambeau._operators.op import ALL_FORMS, OUT, op
 from flambeau._operators.sparse import _gather_sparse_backward
 from flambeau._values.dtype import SPOKEN, check_fits
@@ -74,6 +74,13 @@ gather.vjp(
         _gather_sparse_backward(g.new_empty(1).expand(input_shape), dim, index, g)
         if sparse_grad
         else on_zeros(g, input_shape, "scatter_add", dim, index, g)
+    )
+)
+gather.vjp_arrays(
+    input=lambda k, g, input_shape, dim, index, sparse_grad: (
+        NotImplemented
+        if sparse_grad
+        else on_zero_arrays(k, g, input_shape, "scatter", index, g, dim=wrap_dim(dim, len(input_shape)), reduce="add")
     )
 )
 

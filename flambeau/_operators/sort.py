@@ -6,7 +6,7 @@ from typing import Any
 
 from flambeau._kernel.language import Dim, Index, Kernel, N, Size, T
 from flambeau._operators.flat import underived_in
-from flambeau._operators.index import on_zeros
+from flambeau._operators.index import on_zeros, scattered
 from flambeau._operators.op import ALL_FORMS, OUT, composite, op
 from flambeau._tensor import Tensor
 from flambeau._values.dtype import SPOKEN, int32, int64
@@ -51,6 +51,9 @@ def _refuse_complex(input: Any, dim: int, descending: bool, stable: Any = None) 
 
 for _sorted in (sort, sort_stable):
     _sorted.vjp(input=lambda g_values, input_shape, dim, indices: _scattered(g_values, input_shape, dim, indices))
+    _sorted.vjp_arrays(
+        input=lambda k, g_values, input_shape, dim, indices: scattered(k, g_values, input_shape, dim, True, indices)
+    )
     _sorted.errors(_refuse_complex)
 
 
@@ -79,6 +82,9 @@ def topk(kernel: Kernel[T], input: T, k: Size, dim: Dim = -1, largest: bool = Tr
 
 
 topk.vjp(input=lambda g_values, input_shape, dim, indices: _scattered(g_values, input_shape, dim, indices))
+topk.vjp_arrays(
+    input=lambda k, g_values, input_shape, dim, indices: scattered(k, g_values, input_shape, dim, True, indices)
+)
 
 
 @topk.errors

@@ -398,13 +398,13 @@ def gather_plan(x: Array, index: Array, dim: int, wrap: bool) -> Plan | None:
     return plan_of(x, Walk(index.shape, strides, (one,)), index.shape, wrap)
 
 
-def read(x: Array, indices: Sequence[Array | None], wrap: bool) -> tuple[Array, Array] | None:
+def read(x: Array, indices: Sequence[Array | None], wrap: bool, small: bool = False) -> tuple[Array, Array] | None:
     """(x[indices], flag: 1 if an index was out of bounds), or None where the array library should do it."""
     arrays = [i for i in indices if i is not None]
-    key = ("index", tuple(i is None for i in indices), wrap)
-    return planned(key, (x, *arrays), lambda: read_plan(x, indices, wrap))
+    key = ("index", *[i is None for i in indices], wrap)
+    return planned(key, (x, *arrays), lambda: read_plan(x, indices, wrap), small)
 
 
-def gather(x: Array, index: Array, dim: int, wrap: bool) -> tuple[Array, Array] | None:
+def gather(x: Array, index: Array, dim: int, wrap: bool, small: bool = False) -> tuple[Array, Array] | None:
     """(elements of x along `dim`, flag), or None where the array library should do it."""
-    return planned(("gather", dim, wrap), (x, index), lambda: gather_plan(x, index, dim, wrap))
+    return planned(("gather", dim, wrap), (x, index), lambda: gather_plan(x, index, dim, wrap), small)

@@ -25,6 +25,7 @@ from flambeau._backends.cpu.threads import pool
 
 __all__ = ["ARG", "CONST", "GATE", "OUT", "TEMP", "Launch", "Plan", "Result", "Table", "bits", "planned", "run"]
 
+COMES, MISSES, SPARSE = 3, 256, 16  # of `Table.again`
 MAX_PLANS = 4096  # a table that has seen more signatures starts again, as do all tables together
 
 
@@ -111,6 +112,8 @@ class Table:
     def __init__(self, name: str = "kernel") -> None:
         self.name = name
         self.plans: dict[tuple[int, ...], Plan] = {}
+        self.waiting: dict[tuple[int, ...], int] = {}  # how often signatures came in vain
+        self.missed = 0
         self.retired: list[Any] = []
         entry = native_entry()
         if entry is None:
@@ -152,6 +155,24 @@ class Table:
             else:
                 self.place(self.blocks[-1])
 
+    def again(self, args: Sequence[Any]) -> bool:
+        """Whether arguments like these have come a few times without finding a plan. Where most never do, few are looked at."""
+        self.missed += 1
+        if self.missed > MISSES and self.missed % SPARSE:
+            return False
+        words = signature(args)
+        if words is None:
+            return False
+        key = tuple(words)
+        n = self.waiting.pop(key, 0) + 1
+        if n < COMES:
+            if len(self.waiting) >= MISSES:
+                self.waiting.clear()
+            self.waiting[key] = n
+            return False
+        self.missed = 0
+        return True
+
     def clear(self) -> None:
         """Forgets every plan; memory that a running call may still read is kept until the next time."""
         self.retired = [self.plans, self.blocks] if self.call != self.slow and self.head[2] else []
@@ -189,10 +210,11 @@ class Table:
 _tables: dict[Any, Table] = {}
 
 
-def planned(key: tuple[Any, ...], args: Sequence[Any], make: Callable[[], Plan | None]) -> Any:
+def planned(key: tuple[Any, ...], args: Sequence[Any], make: Callable[[], Plan | None], patient: bool = False) -> Any:
     """What the plan for these arguments yields, made at the first call; None where there is none.
 
-    The key is the name of a table, and what a plan depends on beside the signature of its arguments.
+    The key is the name of a table, and what a plan depends on beside the signature of its arguments. `patient`: the work
+    is small, and a plan is made only where the same sizes come again.
     """
     table = _tables.get(key)
     if table is None:
@@ -201,6 +223,8 @@ def planned(key: tuple[Any, ...], args: Sequence[Any], make: Callable[[], Plan |
         table = _tables[key] = Table(key[0])
     found = table.call(*args)
     if found is None:
+        if patient and not table.again(args):
+            return None
         plan = make()
         if plan is None:
             return None

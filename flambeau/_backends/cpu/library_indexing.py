@@ -12,6 +12,7 @@ import numpy as np
 from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.library_memory import converted, write
 from flambeau._backends.cpu.library_product import native
+from flambeau._backends.cpu.often import often
 from flambeau._values import dtype as dtypes
 from flambeau._values.shape import contiguous_strides, elementwise_strides
 
@@ -28,21 +29,23 @@ NATIVE = 1 << 12  # elements from which a generated kernel reads or writes them
 
 def picked(x: Any, where: Any, wrap: bool, size: int) -> Any:
     """x[where], arrays of indices and None, by a kernel; None where the array library must do it, or say what is wrong."""
-    if size < NATIVE or type(x) is not np.ndarray or not native():
+    small = size < NATIVE
+    if (small and not often("index")) or type(x) is not np.ndarray or not native():
         return None
     from flambeau._backends.cpu.gather import read
 
-    found = read(x, where, wrap)
+    found = read(x, where, wrap, small)
     return None if found is None or found[1][0] else found[0]
 
 
 def written(into: Any, source: Any, where: Any, op: str, wrap: bool, size: int) -> bool:
     """Whether a kernel did into[where] (op)= source; if not, the array library must do it, or say what is wrong."""
-    if size < NATIVE or type(into) is not np.ndarray or into.dtype != source.dtype or not native():
+    small = size < NATIVE
+    if (small and not often("index_put")) or type(into) is not np.ndarray or into.dtype != source.dtype or not native():
         return False
     from flambeau._backends.cpu.scatter import put
 
-    return put(into, source, where, op, wrap) is False
+    return put(into, source, where, op, wrap, small) is False
 
 
 # ---------------------------------------------------------------- index, index_put
@@ -515,10 +518,11 @@ def gather(x: Any, index: Any, *, dim: int) -> Any:
         return np.empty(index.shape, x.dtype)
     shape = index.shape
     x, index = (x.reshape(1) if not x.ndim else x), (index.reshape(1) if not index.ndim else index)
-    if index.size >= NATIVE and native():
+    small = index.size < NATIVE
+    if (not small or often("gather")) and native():
         from flambeau._backends.cpu.gather import gather as kernel
 
-        found = kernel(x, index, dim, False)
+        found = kernel(x, index, dim, False, small)
         if found is not None and not found[1][0]:
             return found[0].reshape(shape)
     _bounds("gather", index, x.shape[dim], dim)
@@ -529,10 +533,11 @@ def gather(x: Any, index: Any, *, dim: int) -> Any:
 
 def place(into: Any, index: Any, src: Any, dim: int, op: str) -> None:
     """Each element of src (or src itself, if 0-d) written, added, ... to the place along `dim` that its index names."""
-    if index.size >= NATIVE and into.dtype == src.dtype and native():
+    small = index.size < NATIVE
+    if (not small or often("scatter")) and into.dtype == src.dtype and native():
         from flambeau._backends.cpu.scatter import scatter as kernel
 
-        if kernel(into, src, index, dim, op) is False:
+        if kernel(into, src, index, dim, op, small) is False:
             return
     _bounds("scatter", index, into.shape[dim], dim)
     if into.flags.c_contiguous:  # one flat index is faster than one for each dimension

@@ -295,8 +295,15 @@ def paired(into: Array, source: Array, op: str) -> tuple[Array, Array] | None:
     return into, source
 
 
-def writable(into: Array, source: Array, arrays: Sequence[Array]) -> bool:
-    """Whether the kernel may write: aligned arrays of whole strides, a destination that does not meet itself or the others."""
+def meets(into: Array, arrays: Sequence[Array]) -> bool:
+    """Whether the destination may share memory with what is read."""
+    return any(
+        [(x.base is not None or into.base is not None or x is into) and np.may_share_memory(into, x) for x in arrays]
+    )
+
+
+def writable(into: Array, source: Array) -> bool:
+    """Whether the kernel may write: aligned arrays of whole strides, a destination that does not meet itself."""
     for x in (into, source):
         if not x.flags.aligned or any(s % x.itemsize for s in x.strides):
             return False
@@ -305,27 +312,28 @@ def writable(into: Array, source: Array, arrays: Sequence[Array]) -> bool:
         and into.flags.writeable
         and source.dtype == into.dtype
         and apart(into.shape, into.strides)
-        and not any(np.may_share_memory(into, x) for x in (source, *arrays))
     )
 
 
-def put(into: Array, source: Array, indices: Sequence[Array | None], op: str, wrap: bool) -> bool | None:
+def put(into: Array, source: Array, indices: Sequence[Array | None], op: str, wrap: bool, small: bool = False) -> bool | None:  # fmt: skip
     """into[indices] (op)= source, by the array library's rules, the source broadcast to what the indices name.
 
     True where an index was out of bounds (and nothing was written); None where the array library should do it.
     """
-    arrays = [np.ascontiguousarray(i) for i in indices if i is not None]
+    arrays = [i if i.flags.c_contiguous else np.ascontiguousarray(i) for i in indices if i is not None]
     pairs = paired(into, np.asarray(source), op)
     if pairs is None:
         return None
     doubled = pairs[0] is not into
     into, source = pairs
-    if not writable(into, source, arrays):
+    if meets(into, (source, *arrays)):
         return None
-    given = [d for d, i in enumerate(indices) if i is not None]
-    key = ("put", tuple(i is None for i in indices), op, wrap, doubled)
+    key = ("put", *[i is None for i in indices], op, wrap, doubled)
 
     def make() -> Plan | None:
+        if not writable(into, source):
+            return None
+        given = [d for d, i in enumerate(indices) if i is not None]
         item = into.itemsize
         shape = np.broadcast_shapes(*(i.shape for i in arrays))
         together = given[-1] - given[0] + 1 == len(given)
@@ -345,7 +353,7 @@ def put(into: Array, source: Array, indices: Sequence[Array | None], op: str, wr
             return None
         return write_plan(into, source, result, xs, ys, found, op, wrap)
 
-    out = planned(key, (into, source, *arrays), make)
+    out = planned(key, (into, source, *arrays), make, small)
     return None if out is None else bool(out[0])
 
 
@@ -356,17 +364,19 @@ def once(x: Array) -> Array:
     return x[tuple(slice(0, 1) if s == 0 else slice(None) for s in x.strides)]
 
 
-def scatter(into: Array, source: Array, index: Array, dim: int, op: str) -> bool | None:
+def scatter(into: Array, source: Array, index: Array, dim: int, op: str, small: bool = False) -> bool | None:
     """into[..., index[i], ...] (op)= source[i] along `dim`; answers like `put`. The source is as large as the index, or 0-d.
 
     An index that has been expanded is read as it was before: along its other dims, rows are written.
     """
     shape, source = index.shape, np.asarray(source)
     index = np.ascontiguousarray(once(index))
-    if not writable(into, source, (index,)):
+    if meets(into, (source, index)):
         return None
 
     def make() -> Plan | None:
+        if not writable(into, source):
+            return None
         item = into.itemsize
         e = [s // item for s in into.strides]
         xs = [0 if d == dim else s for d, s in enumerate(e)]
@@ -375,7 +385,7 @@ def scatter(into: Array, source: Array, index: Array, dim: int, op: str) -> bool
         one = Index(index.dtype, at, into.shape[dim], e[dim], index.size)
         return write_plan(into, source, shape, xs, ys, [one], op, False)
 
-    out = planned(("scatter", dim, op, shape), (into, source, index), make)
+    out = planned(("scatter", dim, op, shape), (into, source, index), make, small)
     return None if out is None else bool(out[0])
 
 

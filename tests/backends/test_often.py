@@ -1,0 +1,87 @@
+"""Small arrays go to kernels where a routine is called often with the same sizes: with the same bits, and the same refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import flambeau
+from flambeau._backends.cpu import launch, often
+from flambeau._backends.cpu.entry import native_entry
+from flambeau._backends.cpu.launch import Plan, Table
+
+CASES = {
+    "rows": lambda x, i: x[i[:, 0]],
+    "pairs": lambda x, i: x[i[:, 0], i[:, 1]],
+    "columns": lambda x, i: x[:, i[0]],
+    "take": lambda x, i: x.take(i),
+    "index_select": lambda x, i: x.index_select(1, i[0]),
+    "gather": lambda x, i: x.gather(1, i),
+    "gather of a view": lambda x, i: x.T.gather(0, i.T),
+    "scatter": lambda x, i: x.scatter(1, i[:, :1], 7),
+    "scatter_add": lambda x, i: x.scatter_add(1, i, x),
+    "index_add": lambda x, i: x.index_add(0, i[:, 0], x),
+    "index_fill": lambda x, i: x.index_fill(0, i[:, 0], 3),
+    "index_put": lambda x, i: x.index_put((i[:, 0],), x, accumulate=True),
+    "embedding": lambda x, i: flambeau.nn.functional.embedding(i, x),
+    "rows of itself": lambda x, i: _moved(x.clone(), i),
+}
+
+
+def _moved(x, i):
+    x[i[:, 0]] = x.flip(0)
+    return x
+
+
+@pytest.mark.parametrize("dtype", [flambeau.float32, flambeau.int64, flambeau.complex64, flambeau.bfloat16])
+@pytest.mark.parametrize("name", CASES)
+def test_same_bits_small_and_often(name, dtype, monkeypatch):
+    x = (flambeau.arange(30).reshape(5, 6) * 3 % 17).to(dtype)
+    i = flambeau.arange(20).reshape(5, 4) * 7 % 5
+    monkeypatch.setattr(often, "CALLS", 10**9)
+    want = CASES[name](x, i)
+    native_entry()
+    monkeypatch.setattr(often, "CALLS", 0)
+    for _ in range(6):
+        got = CASES[name](x, i)
+        assert got.dtype is want.dtype and got.stride() == want.stride() and flambeau.equal(got, want)
+
+
+@pytest.mark.parametrize("name", ["rows", "take", "index_select", "gather", "scatter_add", "index_add", "embedding"])
+def test_same_words_small_and_often(name, monkeypatch):
+    x, i = flambeau.arange(30.0).reshape(5, 6), flambeau.full((5, 4), 40)
+    said = []
+    for calls in (10**9, 0, 0, 0, 0, 0):
+        monkeypatch.setattr(often, "CALLS", calls)
+        with pytest.raises((IndexError, RuntimeError)) as refused:
+            CASES[name](x, i)
+        said.append((refused.type, str(refused.value)))
+    assert len(set(said)) == 1
+
+
+def test_a_routine_waits_for_native_code_and_for_many_calls(monkeypatch):
+    monkeypatch.setattr(often, "_calls", {})
+    monkeypatch.setattr(often, "loaded", lambda: False)
+    assert not any([often.often("a") for _ in range(3 * often.CALLS)])
+    monkeypatch.setattr(often, "loaded", lambda: True)
+    answers = [often.often("a") for _ in range(2 * often.CALLS)]
+    assert answers[-1] and answers.index(True) <= often.CALLS
+    assert not often.often("b")
+
+
+def test_a_patient_call_waits_for_sizes_to_come_again():
+    made = []
+
+    def make(n):
+        return lambda: made.append(n) or Plan((launch.Result(np.dtype("f8"), (n,)),), ())
+
+    for n in (3, 4, 3, 4, 5):
+        assert launch.planned(("patience",), (np.zeros(n),), make(n), True) is None
+    assert not made
+    assert launch.planned(("patience",), (np.zeros(3),), make(3), True).shape == (3,) and made == [3]
+
+
+def test_sizes_that_never_come_again_are_soon_not_looked_at():
+    table = Table("scarce")
+    assert not any([table.again((np.zeros(n),)) for n in range(2 * launch.MISSES)])
+    assert sum(table.waiting.values()) <= launch.MISSES + launch.MISSES // launch.SPARSE
