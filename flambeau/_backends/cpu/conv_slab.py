@@ -6,6 +6,7 @@ split by phase, so that neighbouring output positions read neighbouring elements
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,31 +88,32 @@ def copy_planes(m: Module, memory: str, acc: str, n: int) -> None:
     zero = f.value(0, vector(acc, n))
     low = f.min((f.max(0 - y, 0) + (sy - 1)) // sy, rows)
     high = f.max(f.min((f.max(h - y, 0) + (sy - 1)) // sy, rows), low)
+    lines = (pitch + (n - 1)) // n
+
+    def down(plane: V, here: V, x: V, i: V, masks: Sequence[V | None]) -> None:
+        """The i-th elements of all rows and those after them, of one vector or every other one of two."""
+        with f.loop(low, high) as r:
+            at = f.gep(memory, plane, r * sy * xh + x)
+            f.prefetch(f.gep(memory, at, from_step))  # of the next channel
+            got = [f.get(narrow, f.gep(memory, at, j * n), mask) for j, mask in enumerate(masks)]
+            one = got[0] if len(got) == 1 else f.shuffle(got[0], got[1], [2 * j for j in range(n)])
+            f.store(widen(f, one, acc), here, r * pitch + i)
+
     with f.loop(0, count) as c:
         here, plane = f.gep(acc, to, c * to_step), f.gep(memory, src, c * from_step + y * xh)
-        for first, last in ((f.value(0, "i64"), low * pitch), (high * pitch, rows * pitch + 2 * n)):
-            with f.loop(first, last, n) as i:
-                f.store(zero, here, i)
+        with f.loop(0, low * pitch, n) as i:
+            f.store(zero, here, i)
         for each in (1, 2):
-            with f.when(s == each), f.loop(0, pitch, n) as i:
+            # the last vectors first: they overrun into what the first ones then write
+            with f.when(s == each), f.loop(0, lines) as back:
+                i = (lines - 1 - back) * n
                 x = (i + col0) * each + phase
-                whole = (x >= 0) & (x + each * n <= w) & (i + n <= pitch)
-                with f.either(whole) as otherwise:
-                    with f.loop(low, high) as r:
-                        at = f.gep(memory, plane, r * sy * xh + x)
-                        got = [f.load(narrow, at, j * n) for j in range(each)]
-                        f.store(widen(f, every(f, got, n), acc), here, r * pitch + i)
+                with f.either((x >= 0) & (x + each * n <= w)) as otherwise:
+                    down(plane, here, x, i, [None] * each)
                     otherwise()
-                    masks, stored = [within(f, x + j * n, w, n) for j in range(each)], short_mask(f, n, pitch - i)
-                    with f.loop(low, high) as r:
-                        at = f.gep(memory, plane, r * sy * xh + x)
-                        got = [f.mload(narrow, f.gep(memory, at, j * n), mask) for j, mask in enumerate(masks)]
-                        f.mstore(widen(f, every(f, got, n), acc), f.gep(acc, here, r * pitch + i), stored)
-
-
-def every(f: Function, vectors: list[V], n: int) -> V:
-    """Neighbours, or of two vectors of them every other one."""
-    return vectors[0] if len(vectors) == 1 else f.shuffle(vectors[0], vectors[1], [2 * j for j in range(n)])
+                    down(plane, here, x, i, [within(f, x + j * n, w, n) for j in range(each)])
+        with f.loop(high * pitch, rows * pitch + 2 * n, n) as i:
+            f.store(zero, here, i)
 
 
 def within(f: Function, first: V, w: V, n: int) -> V:

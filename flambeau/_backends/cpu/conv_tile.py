@@ -68,6 +68,9 @@ def text(target: Target, acc: str) -> Module:
         f = m.function(f"internal void tile_{rows}({SIGNATURE})", APART)
         a, *bs, table, depth, add, out0, out1, step, n0, n1, odd = f.params
         sums = [[f.var(wide, f.load(wide, add, i * cols + v * n)) for v in range(VECTORS)] for i in range(rows)]
+        for i in range(rows):  # often a page apart: lines are on their way here while sums are made
+            for out in (out0, out1):
+                f.prefetch(f.gep(acc, out, step * i), write=True)
         with f.loop(0, depth) as k:
             at = f.load("i64", table, k)
             xs = [f.load(wide, b, at) for b in bs]
