@@ -150,9 +150,9 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
         *usual_types(op),
     ]
     gaps = "T | None]" in many.annotation
-    value, given, array = ("None if t is None else ", " or t is None", " or a is None") if gaps else ("", "", "")
+    value, given, array = ("None if t is None else ", " or t is None", " and a is not None") if gaps else ("", "", "")
     text = [f"    if {' and '.join(conditions)}:", f"        xs = [{value}t._a for t in {many.name} if type(t) in PLAIN{given}]",
-            f"        if len(xs) == len({many.name}) and all(type(a) is ndarray{array} for a in xs)"
+            f"        if len(xs) == len({many.name}) and not [a for a in xs if type(a) is not ndarray{array}]"
             + "".join(f" and type({p.name}._a) is ndarray" for p in tensors) + ":"]  # fmt: skip
     if op.check is not None:
         text.append("            " + checked(op))
@@ -169,9 +169,10 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
 def write_lane(op: Op, me: str) -> list[str]:
     """Without history, what the operator writes goes straight into the first tensor's memory; so does what it computes of that tensor alone."""
     tensors = [p for p in op.params if p.is_tensor]
-    if op.promote != "none" or op.view or any(p.is_list for p in op.params) or tensors[0] is not op.params[0]:
+    lists = [p for p in op.params if p.is_list]
+    if op.promote != "none" or op.view or tensors[0] is not op.params[0]:
         return []
-    if op.write is None and len(tensors) > 1:
+    if op.write is None and (len(tensors) > 1 or lists):
         return []
     first = tensors[0].name
     conditions = ["not MODES", f"type({first}) in PLAIN", f"type({first}._a) is ndarray", f"not {first}._inference"]
@@ -194,10 +195,14 @@ def write_lane(op: Op, me: str) -> list[str]:
         if not p.is_free:
             free.append(f"(type({p.name}) not in PLAIN or ({p.name}._node is None and {p.name}._base is None))")
     conditions = [f"(not STATE.grad or ({' and '.join(free)}))", *(f"type(a_{p.name}) is ndarray" for p in tensors[1:])]
+    for p in lists:  # of integers and masks, which have no history
+        text += [f"        if type({p.name}) is not list and type({p.name}) is not tuple: return general({me}, {as_tuple(op)}, None, True)",
+                 f"        a_{p.name} = [None if t is None else t._a for t in {p.name} if t is None or type(t) in PLAIN]"]  # fmt: skip
+        conditions += [f"len(a_{p.name}) == len({p.name})", f"not [a for a in a_{p.name} if a is not None and (type(a) is not ndarray or a.dtype.kind not in 'iub')]"]  # fmt: skip
     text.append(f"        if {' and '.join(conditions)}:")
     if op.check is not None:
         text.append("            " + checked(op))
-    arrays = {p.name: f"a_{p.name}" for p in tensors[1:]} | {first: first + "._a"}
+    arrays = {p.name: f"a_{p.name}" for p in (*tensors[1:], *lists)} | {first: first + "._a"}
     if op.write is None:
         does = f"r = {bind(op, 'RUN', op.run)}(K, {passed(op, arrays)})"
         kept = [f"            if type(r) is not ndarray or r.dtype is not {first}._a.dtype or r.shape != {first}._a.shape:",

@@ -16,7 +16,7 @@ from flambeau._values import dtype as dtypes
 from flambeau._values.overlap import check_apart, check_overlap
 
 _EVERYTHING = slice(None)
-_INT64 = np.dtype("i8")
+_INT64, _BOOL = np.dtype("i8"), np.dtype("?")
 _FEW = 1 << 12  # elements up to which the array library picks them
 _INTEGERS = (int, np.integer)
 
@@ -68,17 +68,56 @@ def getitem(self: Any, index: Any) -> Any:
                 return wrap(a[index._a])
             except IndexError:
                 pass  # said below, in PyTorch's words
+        tensors = _direct(index, a.ndim)
+        if tensors is not None:
+            return _operator("index")(self, tensors)
         basic, tensors = parse(self, index)
         try:
             r = a[basic]
         except IndexError:
             raise _explain_all(basic, a) from None
         if tensors is not None:
-            from flambeau._eager.names import public
-
-            return public("index")(_view(self, r, basic) if basic != (Ellipsis,) else self, tensors)
+            return _operator("index")(_view(self, r, basic) if basic != (Ellipsis,) else self, tensors)
         index = basic
     return _view(self, r, index)
+
+
+_operators: dict[str, Any] = {}
+
+
+def _operator(name: str) -> Any:
+    """The public function of that name: `index`, `index_put_`."""
+    found = _operators.get(name)
+    if found is None:
+        from flambeau._eager.names import public
+
+        found = _operators[name] = public(name)
+    return found
+
+
+def _direct(index: Any, ndim: int) -> list[Any] | None:
+    """The tensor or None (for `:`) of each dimension, where an index has nothing but tensors and whole slices; else None."""
+    out: list[Any] = []
+    taken = count = 0
+    for i in index if type(index) is tuple else (index,):
+        if type(i) is Tensor:
+            a = i._a
+            if type(a) is not np.ndarray or not a.ndim:
+                return None
+            if a.dtype is _INT64:
+                taken += 1
+            elif a.dtype is _BOOL:
+                taken += a.ndim
+            else:
+                return None
+            out.append(i)
+            count = len(out)
+        elif type(i) is slice and i == _EVERYTHING:
+            out.append(None)
+            taken += 1
+        else:
+            return None
+    return out[:count] if count and taken <= ndim else None
 
 
 def _plain(index: tuple[Any, ...]) -> bool:
@@ -509,8 +548,11 @@ def setitem(self: Any, index: Any, value: Any) -> None:
         check_inferred(self)
     tracked = STATE.grad and (node_of(self) is not None or (isinstance(value, Tensor) and node_of(value) is not None))
     kind = type(index)
+    direct = _direct(index, self._a.ndim) if kind is Tensor or kind is tuple else None
     basic, tensors = (
-        ((_checked(index) if kind is slice and index.step is not None else index, Ellipsis), None)
+        ((Ellipsis,), direct)
+        if direct is not None
+        else ((_checked(index) if kind is slice and index.step is not None else index, Ellipsis), None)
         if kind is int or kind is slice
         else parse(self, index)
     )
@@ -540,7 +582,7 @@ def setitem(self: Any, index: Any, value: Any) -> None:
                     f"{_spoken(self)} for the destination and {_spoken(value)} for the source."
                 )
             value = value.to(self.dtype)
-        target.index_put_(tensors, value)
+        _operator("index_put_")(target, tensors, value)
 
 
 def _spoken(t: Any) -> str:

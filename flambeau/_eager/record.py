@@ -124,22 +124,42 @@ def make_node(op: Op, values: Sequence[Any], outs: tuple[Any, ...], old: Any, cl
     """The node of one call; `old` stands for the first input where that was overwritten (an in-place call)."""
     cls = cls or node_class(op, values)
     node = new(cls)
-    ins = inputs_of(op, values)
     wanted = cls.wanted  # type: ignore[attr-defined]
     edges: list[Any] = []
-    for _, name, t in ins:
-        edges.append(node_of(t) if t is not None and (wanted is None or name in wanted) else None)
+    nrs: list[int] = []
+    into: list[Any] = []
+    for p, v in zip(op.params, values, strict=True):  # hot: every recorded call that no flat function records
+        if p.is_tensor:
+            ts: Any = (v,) if isinstance(v, Tensor) else (None,)
+        elif p.is_list and v is not None:
+            ts = v
+        else:
+            continue
+        asked = wanted is None or p.name in wanted
+        for t in ts:
+            n = None
+            if t is None:
+                nrs.append(0)
+            else:
+                nrs.append(t._nr)
+                if asked:
+                    n = t._node if t._base is None else node_of(t)
+            edges.append(n)
+            if n is None:
+                into.append(None)
+            else:
+                a = t._a
+                nested = LAYOUTS and LAYOUTS.get(type(a)) == "nested"
+                into.append(None if nested else (a.shape, memory(a).dtype))
     node.next = tuple(edges)
-    nrs = tuple(0 if t is None else t._nr for _, _, t in ins)
     if any(nrs):
-        node.nrs = nrs
-    node.into = tuple(
-        None if n is None or LAYOUTS.get(type(t._a)) == "nested" else (t._a.shape, memory(t._a).dtype)
-        for n, (_, _, t) in zip(edges, ins, strict=True)
-    )
+        node.nrs = tuple(nrs)
+    node.into = tuple(into)
     node.seq = next(serial)
     cls.save(node, op, values, outs, old)  # type: ignore[attr-defined]
-    if LAYOUTS and any(t is not None and type(t._a) in LAYOUTS for t in (*(t for _, _, t in ins), *outs)):
+    if LAYOUTS and any(
+        [t is not None and type(t._a) in LAYOUTS for t in (*(t for _, _, t in inputs_of(op, values)), *outs)]
+    ):
         differentiate_by_tensors(node)
     if STATE.anomaly:
         import traceback
@@ -279,9 +299,20 @@ def _rule_class(op: Op, rules: dict[str, Any] | None = None) -> type[Node]:
     return type(class_name(op), (RuleNode,), {
         **extra, "op": op, "wants": wants, "names": names, "positions": positions, "fields": fields, "joint": staticmethod(joint) if joint else None,
         "read_by": op.read_by if joint else wants, "wanted": None if joint else frozenset(rules), "names_saved": frozenset(names),
-        "output_saved": frozenset(i for i, n in enumerate(names) if n in fields),
+        "output_saved": frozenset(i for i, n in enumerate(names) if n in fields), "sources": tuple(_source(n, positions, fields) for n in names),
         "forgets": any(n in fields or n == "outs" or (n in positions and _of_tensors(op.params[positions[n]])) for n in names),
     })  # fmt: skip
+
+
+def _source(name: str, positions: dict[str, int], fields: tuple[str, ...]) -> tuple[str, str, int]:
+    """Where what a rule names is found: (name, kind, place among the arguments or results)."""
+    if name in positions:
+        return name, "value", positions[name]
+    if name in fields:
+        return name, "field", fields.index(name)
+    if name == "outs":
+        return name, "outs", 0
+    return name, "shape" if name.endswith("_shape") else "dtype", positions[name[:-6]]
 
 
 def _of_tensors(p: Any) -> bool:
@@ -488,6 +519,7 @@ class RuleNode(Node):
     names: tuple[str, ...]
     positions: dict[str, int]
     fields: tuple[str, ...]
+    sources: tuple[tuple[str, str, int], ...]  # where each of `names` is found
     joint: Any
     read_by: dict[str, tuple[str, ...]]  # for each input, which inputs its gradient reads
     wanted: frozenset[str] | None
@@ -507,24 +539,22 @@ class RuleNode(Node):
                 needed.update(n for n in cls.names if n not in cls.read_by)
         saved: list[Any] = []
         versions: list[int] = []
-        for n in cls.names:
+        for n, kind, i in cls.sources:
             if needed is not None and n not in needed:
                 saved.append(None)
                 versions.append(-1)
                 continue
-            i = cls.positions.get(n)
-            if i is not None:
+            if kind == "value":
                 v = old if i == op.receiver_at and old is not None else values[i]
-            elif n in cls.fields:
-                v = saved_alias(outs[cls.fields.index(n)])
-            elif n == "outs":
+            elif kind == "field":
+                v = saved_alias(outs[i])
+            elif kind == "outs":
                 v = tuple(saved_alias(o) for o in outs)
-            elif n.endswith("_shape"):
-                i = cls.positions[n[:-6]]
+            elif kind == "shape":
                 v = values[i]
-                v = tuple(x._a.shape for x in v) if isinstance(v, (list, tuple)) else v._a.shape
+                v = tuple([x._a.shape for x in v]) if isinstance(v, (list, tuple)) else v._a.shape
             else:
-                v = values[cls.positions[n[:-6]]].dtype
+                v = values[i].dtype
             if isinstance(v, Tensor):
                 versions.append(0 if v._vc is None else v._vc[0])
             else:

@@ -127,7 +127,18 @@ def _held(mask: Any) -> bool:
     return mask.size >= NATIVE and mask.ndim > 0 and (mask.dtype.kind == "b" or mask.dtype == np.uint8) and native()
 
 
+def small_mask(x: Any, indices: Any) -> Any:
+    """The mask over the first dims of x that a subscript is, if it is one that the array library reads at once."""
+    mask = indices[0] if len(indices) == 1 else None
+    if mask is None or mask.dtype.kind != "b" or not 0 < mask.size < NATIVE or not mask.ndim:
+        return None
+    return mask if x.flags.c_contiguous and mask.shape == x.shape[: mask.ndim] else None
+
+
 def index(x: Any, *, indices: Any) -> Any:
+    mask = small_mask(x, indices)
+    if mask is not None:
+        return x[mask]
     mask = whole_mask(x, indices)
     if mask is not None:
         return masked_select(x, mask)
@@ -189,13 +200,19 @@ def index_put(into: Any, values: Any, *, indices: Any, accumulate: bool) -> None
 
         if put_in_order(into, mask, values, accumulate):
             return
-    where = subscript(into, indices)
-    arrays = [None if type(i) is slice else i for i in where]
-    if written(into, values, arrays, "add" if accumulate else "set", True, reach(into, where)):
-        return
+    mask = small_mask(into, indices)
+    if mask is None or values.ndim > 1 + into.ndim - mask.ndim:
+        mask, where = None, subscript(into, indices)
+        arrays = [None if type(i) is slice else i for i in where]
+        if written(into, values, arrays, "add" if accumulate else "set", True, reach(into, where)):
+            return
+    else:
+        where = (mask,)
     try:
         if not accumulate:
             into[where] = values
+        elif mask is not None:  # no place occurs twice
+            into[where] += values
         elif len(where) == 1 and into.ndim > 1 and values.shape == (*where[0].shape, *into.shape[1:]):
             add_rows(into, where[0], values)
         else:

@@ -11,6 +11,7 @@ from flambeau._backends.cpu import ties
 from flambeau._backends.cpu.library_indexing import masked_select, nonzero
 from flambeau._backends.cpu.library_memory import order_of
 from flambeau._backends.cpu.library_product import native
+from flambeau._backends.cpu.often import often
 from flambeau._values.dtype import HALVES
 
 FEW = 1 << 6  # entries up to which Python puts equal elements in their places
@@ -20,8 +21,10 @@ LONGEST = 1 << 16  # of longer rows, equal elements stay in their order
 NATIVE = 1 << 10  # elements from which a generated kernel orders them
 
 
-def _native(x: Any) -> bool:
-    return x.size >= NATIVE and x.ndim > 0 and x.dtype.kind != "c" and type(x) is np.ndarray and native()
+def _native(x: Any, routine: str = "") -> bool:
+    """Whether a kernel orders x; small arrays, too, where a routine is named and called often."""
+    worth = x.size >= NATIVE or (routine != "" and often(routine))
+    return worth and x.ndim > 0 and x.dtype.kind != "c" and type(x) is np.ndarray and native()
 
 
 def plain(x: Any) -> Any:
@@ -40,10 +43,10 @@ def sort(x: Any, *, dim: int, descending: bool, stable: bool = True) -> Any:
     if not stable and ties.SMALL < x.shape[dim] <= LONGEST and x.dtype.kind in "iub":
         order = _as_left(x, x.shape[dim], dim, descending, ties.SORT)
         return np.take_along_axis(x, order, dim), order
-    if _native(x):
+    if _native(x, "sort"):
         from flambeau._backends.cpu.sort import sort as kernel
 
-        found = kernel(x, dim, descending)
+        found = kernel(x, dim, descending, x.size < NATIVE)
         if found is not None:
             return found
     source = plain(np.flip(x, dim) if descending else x)
@@ -190,10 +193,10 @@ def topk(x: Any, *, count: int, dim: int, largest: bool, ordered: bool = True) -
 
 def _first(x: Any, *, count: int, dim: int, largest: bool) -> Any:
     """The first `count`, and where a kernel found them, of each row whether they have equals; else None."""
-    if _native(x):
+    if _native(x, "topk"):
         from flambeau._backends.cpu.topk import topk as kernel
 
-        found = kernel(x, count, dim, largest)
+        found = kernel(x, count, dim, largest, x.size < NATIVE)
         if found is not None:
             return found
     return *_plainly(x, count, dim, largest), None
@@ -228,7 +231,7 @@ def kthvalue(x: Any, *, place: int, dim: int, keepdim: bool) -> Any:
     left = _often_tied(x, dim)
     if not left:
         marks = None
-        if _native(x):
+        if _native(x, "kthvalue"):
             _, order, marks = _first(x, count=place, dim=dim, largest=False)
         else:
             _, order = sort(x, dim=dim, descending=False)

@@ -345,9 +345,9 @@ def sort_plan(x: Array, dim: int, descending: bool) -> Plan:
     return Plan(results, (work,), release=x.size >= GRAIN, keep=(code,))
 
 
-def sort(x: Array, dim: int, descending: bool) -> tuple[Array, Array] | None:
+def sort(x: Array, dim: int, descending: bool, small: bool = False) -> tuple[Array, Array] | None:
     """(values, indices), or None where the array library should do it."""
     if x.dtype.name not in KINDS or not x.size or x.shape[dim] >= 1 << 32:
         return None
     x = np.ascontiguousarray(x)
-    return planned(("sort", dim, descending), (x,), lambda: sort_plan(x, dim, descending))
+    return planned(("sort", dim, descending), (x,), lambda: sort_plan(x, dim, descending), small)

@@ -241,12 +241,12 @@ def plan(x: Array, count: int, dim: int, largest: bool) -> Plan:
     return Plan(results, (work,), release=x.size >= GRAIN, keep=(code,))
 
 
-def topk(x: Array, count: int, dim: int, largest: bool) -> tuple[Array, Array, Array] | None:
+def topk(x: Array, count: int, dim: int, largest: bool, small: bool = False) -> tuple[Array, Array, Array] | None:
     """(values, indices, a mark for each row), or None where the array library should do it."""
     if x.dtype.name not in KINDS or not x.size or not count or x.shape[dim] >= 1 << 32:
         return None
     x = np.ascontiguousarray(x)
     found: tuple[Array, Array, Array] | None = planned(
-        ("topk", count, dim, largest), (x,), lambda: plan(x, count, dim, largest)
+        ("topk", count, dim, largest), (x,), lambda: plan(x, count, dim, largest), small
     )
     return found

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import flambeau
 from tests.agree import in_bits, rand
 
 I = [2, 0, 2]
@@ -227,3 +228,33 @@ def test_new_axes_of_all_of_a_tensor(agree):
         return [*out, x[:, None] * 2, x[None]]
 
     agree(seen, rand(3, 4))
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("shape", [(4,), (4, 3), (4, 3, 2)])
+def test_small_masks_over_the_first_dims(shape, accumulate):
+    x = flambeau.arange(24.0).reshape(4, 3, 2)
+    mask = flambeau.arange(float(np.prod(shape))).reshape(shape).sin() > 0
+    where = mask.nonzero(as_tuple=True)
+    assert flambeau.equal(x[mask], x[where]) and x[mask].is_contiguous()
+    values = x[mask] * 2 - 30
+    assert flambeau.equal(x.index_put((mask,), values, accumulate), x.index_put(where, values, accumulate))
+    with pytest.raises(RuntimeError, match="cannot be broadcast to indexing result of shape"):
+        x.index_put((mask,), flambeau.zeros(7, 7, 7), accumulate)
+
+
+def test_assignments_through_masks_and_rows_count_as_writes():
+    x = flambeau.zeros(4, 3)
+    version = x._version
+    x[flambeau.tensor([0, 2])] = flambeau.ones(2, 3)
+    x[x == 0] = -1.0
+    x[:, flambeau.tensor([1])] = 5.0
+    assert x._version == version + 3
+    assert x.tolist() == [[1, 5, 1], [-1, 5, -1], [1, 5, 1], [-1, 5, -1]]
+    leaf = flambeau.zeros(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used in an in-place operation"):
+        leaf[flambeau.tensor([0])] = 1.0
+    y = leaf * 1
+    y[flambeau.tensor([1])] = 2.0
+    y.sum().backward()
+    assert leaf.grad.tolist() == [1, 0, 1]
