@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from array import array
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -446,6 +447,16 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         taken = _override(Tensor.to, self, *args, **kwargs)
         if taken is not NotImplemented:
             return taken
+    elif len(args) == 1 and not kwargs and type(self._a) is np.ndarray:  # hot: what most calls are
+        first = args[0]
+        kind = type(first)
+        if kind is dtypes.dtype:
+            if self._a.dtype is first.np:
+                return self
+            if self._a.dtype != first.np:
+                return _copier()(self, dtype=first)
+        elif (kind is str and first == "cpu") or (kind is device and first.type == "cpu" and first.index is None):
+            return self
     d, where, _, copy, fmt = parse_to(*args, **kwargs)
     return converted(self, d, where, copy, fmt)
 
@@ -504,8 +515,6 @@ def parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, bool, Any]:
 
 def converted(self: Any, d: Any, where: Any, copy: bool, fmt: Any) -> Any:
     """`to`, with its arguments sorted out."""
-    from flambeau._eager.names import public
-
     a = self._a
     target = self.device if where is None else where
     same_device = target == self.device or (
@@ -521,7 +530,14 @@ def converted(self: Any, d: Any, where: Any, copy: bool, fmt: Any) -> Any:
         and (fmt is None or fmt.name == "preserve_format" or self.is_contiguous(memory_format=fmt))
     ):
         return self
-    return public("_to_copy")(self, dtype=d, memory_format=fmt)
+    return _copier()(self, dtype=d, memory_format=fmt)
+
+
+@cache
+def _copier() -> Any:
+    from flambeau._eager.names import public
+
+    return public("_to_copy")
 
 
 def to_device(self: Any, target: Any, d: Any) -> Any:

@@ -162,7 +162,9 @@ def _list_lane(op: Op, me: str, many: Param, tensors: list[Param], out: bool) ->
              f"                return finish({me}, {as_tuple(op)}, r, None)",
              *([f"            if not r.flags.c_contiguous: r = packed(r, {op.packed!r})"] if op.packed else []), "            o = new(Tensor)", "            o._a = r"]  # fmt: skip
     if op.differentiable:
-        text += ["            if STATE.grad:", f"                record({me}, (o,), {as_tuple(op)})"]
+        kept = f"[t for t in {many.name} if {'t is not None and ' if gaps else ''}(t._node is not None or t._base is not None)]"  # fmt: skip
+        some = " or ".join([*(f"{p.name}._node is not None or {p.name}._base is not None" for p in tensors), kept])
+        text += [f"            if STATE.grad and ({some}):", f"                record({me}, (o,), {as_tuple(op)})"]
     return [*text, "            return o"]
 
 

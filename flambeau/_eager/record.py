@@ -38,6 +38,9 @@ BY_SAMPLES: list[Any] = []  # fn(function of trees, trees): how `vmap` runs what
 
 def named(op: Op) -> Any:
     """The class of an operator's tuple of results: fields by name, as `torch.return_types` has them, where schemas name them."""
+    known = _named.get(op)
+    if known is not None:
+        return known
     if op not in _named and op.unnamed:
         _named[op] = tuple
     if op not in _named:

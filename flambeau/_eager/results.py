@@ -13,7 +13,7 @@ from flambeau._backends.pending_arrays import NONE
 from flambeau._eager import record
 from flambeau._eager.graph import inferred
 from flambeau._eager.modes import STATE
-from flambeau._eager.views import signed, view
+from flambeau._eager.views import signed, view, views
 from flambeau._operators.op import Op
 from flambeau._tensor import Tensor, wrap
 from flambeau._values import device as devices, dtype as dtypes
@@ -66,8 +66,15 @@ def finish(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any, walk: Any
 def recorded(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any = None, walk: Any = None) -> Any:
     """The second half of `finish`: for arrays that lie as they should."""
     if type(r) is tuple or type(r) is list:
-        narrow = None if result_dtype is None else dtypes.NARROW.get(result_dtype.np)  # what bodies compute in
-        outs = tuple(_wrap(op, values, x, result_dtype if x is not None and x.dtype == narrow else None) for x in r)
+        if result_dtype is None and not STATE.inference and not [x for x in r if type(x) is not np.ndarray]:
+            outs = views(values[0], r) if op.view and op.sign is None and _whole(values[0]) else None
+            if outs is None and not op.view:
+                outs = tuple([wrap(x) for x in r])
+        else:
+            outs = None
+        if outs is None:
+            narrow = None if result_dtype is None else dtypes.NARROW.get(result_dtype.np)  # what bodies compute in
+            outs = tuple(_wrap(op, values, x, result_dtype if x is not None and x.dtype == narrow else None) for x in r)
         if STATE.grad and op.differentiable:
             record.record(op, outs, values, type(r) is list)
         if type(r) is list:
@@ -79,6 +86,11 @@ def recorded(op: Op, values: tuple[Any, ...], r: Any, result_dtype: Any = None, 
     if STATE.grad and op.differentiable:
         record.record(op, (o,), values)
     return o
+
+
+def _whole(source: Tensor) -> bool:
+    """Whether a tensor's memory holds what it stands for."""
+    return type(source._a) is np.ndarray and source._a.dtype.metadata is None
 
 
 def _wrap(op: Op, values: tuple[Any, ...], r: Any, d: Any) -> Any:

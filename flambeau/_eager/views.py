@@ -40,6 +40,22 @@ def view(source: Tensor, array: Any) -> Tensor:
     return t
 
 
+def views(source: Tensor, arrays: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Tensors over arrays that lie in source's memory, as `view` makes each."""
+    out = [view(source, a) for a in arrays[:1]]
+    base = out[0]._base if out else None
+    if base is None:  # none at all, or made in inference mode
+        return (*out, *[view(source, a) for a in arrays[1:]])
+    vc, seen, created = out[0]._vc, out[0]._seen, out[0]._created
+    for array in arrays[1:]:  # hot: a loop over rows
+        t = new(Tensor)
+        t._a, t._base, t._vc, t._seen = array, base, vc, seen
+        if created:
+            t._created = created
+        out.append(t)
+    return tuple(out)
+
+
 def belongs(t: Tensor, source: Tensor) -> Tensor:
     """t, whose memory is source's, as the view of it that it is: writes to one are seen by the histories of the others."""
     base = source if source._base is None else source._base

@@ -54,8 +54,12 @@ cat.vjp_arrays(tensors=lambda k, g, tensors_shape, dim: _uncat_arrays(k, g, tens
 
 
 def _joined(k: Any, tensors: Sequence[Any], dim: int) -> Any:
-    xs = _agreed(k, tensors)
-    kept = [x for x in xs if x.shape != (0,)]  # a 1-d tensor of no elements joins anything
+    d = tensors[0].dtype
+    if not [x for x in tensors if x.dtype is not d or x.shape == (0,)]:
+        kept = tensors
+    else:
+        xs = _agreed(k, tensors)
+        kept = [x for x in xs if x.shape != (0,)]  # a 1-d tensor of no elements joins anything
     if not kept:
         wrap_dim(dim, 1)
         return xs[0].copy()

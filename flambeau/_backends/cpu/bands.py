@@ -146,7 +146,7 @@ def plan_of(x: Array, dim: int, bands: Bands, shift: int) -> Plan | None:
     return Plan((result,), (work,), release=lead * m * inner * taps > GRAIN, keep=(code, arrays))
 
 
-def banded(x: Array, dim: int, bands: Bands, shift: int = 0) -> Array | None:
+def banded(x: Array, dim: int, bands: Bands, shift: int = 0, small: bool = False) -> Array | None:
     """A dense array times the bands along a dim, or None where the kernel has no form for it."""
-    found: Array | None = planned(("bands", dim, bands, shift), (x,), lambda: plan_of(x, dim, bands, shift))
+    found: Array | None = planned(("bands", dim, bands, shift), (x,), lambda: plan_of(x, dim, bands, shift), small)
     return found

@@ -19,6 +19,7 @@ from flambeau._backends.cpu.casts import astype
 from flambeau._backends.cpu.layouts import as_one_channel, channels_last, laid, last_strides
 from flambeau._backends.cpu.library_memory import copied
 from flambeau._backends.cpu.library_sums import FEW, order, product as in_order
+from flambeau._backends.cpu.often import often
 from flambeau._kernel.arrays import fma
 from flambeau._values.dtype import HALVES
 
@@ -212,15 +213,16 @@ def conv_input(
 
 def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> tuple[Any, Any]:
     """(largest value of each window, its position in the flattened spatial dims)."""
-    if x.size >= POOLED and x.dtype.name in DTYPES and native():
-        if channels_last(x):
+    small = x.size < POOLED
+    if (not small or (x.size and prod(out) and often("max_pool"))) and x.dtype.name in DTYPES and native():
+        if last := channels_last(x):
             from flambeau._backends.cpu.pool_last import max_pool as pooled
         else:
             from flambeau._backends.cpu.pool import max_pool as pooled
 
-        found = pooled(x, tuple(size), tuple(stride), tuple(padding), tuple(dilation), tuple(out))
+        found = pooled(x, tuple(size), tuple(stride), tuple(padding), tuple(dilation), tuple(out), small)
         if found is not None:
-            return found if not channels_last(x) else tuple(laid(v, True) for v in found)
+            return found if not last else tuple(laid(v, True) for v in found)
     found = window.max_pool(x, size=size, stride=stride, padding=padding, dilation=dilation, out=out)
     return found if not channels_last(x) else tuple(laid(v, True) for v in found)
 
@@ -230,16 +232,18 @@ POOLED = 1 << 13  # elements from which pooling is a kernel
 
 def max_pool_backward(g: Any, indices: Any, *, shape: Ints, n: int) -> Any:
     """What reaches an input of a shape through the largest elements of its windows."""
-    if g.size >= POOLED and g.dtype.name in DTYPES and indices.dtype == np.int64 and native():
+    small = g.size < POOLED
+    worth = not small or (g.size and prod(shape) and often("max_pool_backward"))
+    if worth and g.dtype.name in DTYPES and indices.dtype == np.int64 and native():
         if channels_last(indices) and g.ndim == n + 2:
             from flambeau._backends.cpu.pool_last import max_pool_back as back_last
 
-            found = back_last(laid(g, True), indices, tuple(shape))
+            found = back_last(laid(g, True), indices, tuple(shape), small)
             if found is not None:
                 return astype(found, g.dtype)
         from flambeau._backends.cpu.pool import max_pool_back
 
-        found = max_pool_back(np.ascontiguousarray(g), np.ascontiguousarray(indices), tuple(shape), n)
+        found = max_pool_back(np.ascontiguousarray(g), np.ascontiguousarray(indices), tuple(shape), n, small)
         if found is not None:
             return found
     return laid(window.max_pool_backward(g, indices, shape=shape, n=n), channels_last(indices))
@@ -398,10 +402,14 @@ def banded(x: Any, *, dim: int, bands: Any, shift: int = 0) -> Any:
     at = order.index(dim % x.ndim)
     size = prod(x.shape) // max(x.shape[dim], 1) * len(bands)
     out = None
-    if size >= POOLED and (x.dtype.name in DTYPES or x.dtype == np.uint8) and native():
+    small = size < POOLED
+    worth = not small or (
+        size and _copies(bands) and often("banded")
+    )  # where there is no rounding, it is the same by a kernel
+    if worth and (x.dtype.name in DTYPES or x.dtype == np.uint8) and native():
         from flambeau._backends.cpu.bands import banded as by_kernel
 
-        out = by_kernel(y, at, bands, shift)
+        out = by_kernel(y, at, bands, shift, small)
     if out is None and x.dtype == np.uint8:
         total = _banded(y.astype(np.int64), at, bands)
         out = np.clip((total + (1 << shift >> 1)) >> shift, 0, 255).astype(np.uint8)
@@ -409,6 +417,12 @@ def banded(x: Any, *, dim: int, bands: Any, shift: int = 0) -> Any:
         out = _banded(y, at, bands)
     out = np.ascontiguousarray(out).transpose(np.argsort(order))
     return np.lib.stride_tricks.as_strided(out, strides=last_strides(out.shape, out.itemsize)) if last else out
+
+
+@lru_cache(maxsize=256)
+def _copies(bands: Any) -> bool:
+    """Whether each cell of the result is one cell of the argument."""
+    return all(weights == (1.0,) for _, weights in bands)
 
 
 def _banded(x: Any, dim: int, bands: Any) -> Any:

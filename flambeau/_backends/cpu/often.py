@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flambeau._backends.cpu.small import loaded
 
-CALLS = 200  # of a routine with small arrays, from which on they go to kernels
+CALLS = 1000  # of a routine with small arrays, from which on they go to kernels
 
 _calls: dict[str, int] = {}
 

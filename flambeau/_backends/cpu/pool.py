@@ -296,17 +296,18 @@ def max_pool(
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
     out: tuple[int, ...],
+    small: bool = False,
 ) -> tuple[Any, Any] | None:
     """(values, indices), or None where the kernel has no form for it."""
     how = (size, stride, padding, dilation, out)
-    return planned(("max pool", *how), (x,), lambda: max_pool_plan(x, *how))
+    return planned(("max pool", *how), (x,), lambda: max_pool_plan(x, *how), small)
 
 
 def max_pool_back(
-    g: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], shape: tuple[int, ...], rank: int
+    g: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], shape: tuple[int, ...], rank: int, small: bool = False
 ) -> np.ndarray[Any, Any] | None:
     """The gradient of max pooling for an input of a shape, or None where the kernel has no form for it."""
-    return planned(("max pool back", shape, rank), (g, indices), lambda: max_pool_back_plan(g, shape, rank))
+    return planned(("max pool back", shape, rank), (g, indices), lambda: max_pool_back_plan(g, shape, rank), small)
 
 
 def mean_pool(

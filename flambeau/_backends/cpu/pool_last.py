@@ -156,19 +156,19 @@ def dense(x: Array) -> Array:
 
 
 def max_pool(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...],
-             out: tuple[int, ...]) -> tuple[Array, Array] | None:  # fmt: skip
+             out: tuple[int, ...], small: bool = False) -> tuple[Array, Array] | None:  # fmt: skip
     """(values, indices) of an array with channels last, both so; None where the kernel has no form for it."""
     if prod(x.shape[2:]) >= 1 << 31 or 0 in x.shape or 0 in out:
         return None
     how, x = (size, stride, padding, dilation, out), dense(x)
-    found: tuple[Array, Array] | None = planned(("max pool last", how), (x,), lambda: plan_of(x, *how))
+    found: tuple[Array, Array] | None = planned(("max pool last", how), (x,), lambda: plan_of(x, *how), small)
     return found
 
 
-def max_pool_back(g: Array, indices: Array, shape: tuple[int, ...]) -> Array | None:
+def max_pool_back(g: Array, indices: Array, shape: tuple[int, ...], small: bool = False) -> Array | None:
     """The gradient of max pooling, summed in float32 or float64, with channels last as both arrays have them."""
     if 0 in shape or 0 in g.shape:
         return None
     g, indices = dense(g), dense(indices)
-    found: Array | None = planned(("max pool last back", shape), (g, indices), lambda: back_plan(g, shape))
+    found: Array | None = planned(("max pool last back", shape), (g, indices), lambda: back_plan(g, shape), small)
     return found
