@@ -185,7 +185,9 @@ def topk(x: Any, *, count: int, dim: int, largest: bool, ordered: bool = True) -
     routine = ties.PARTIAL if few else ties.NTH if ordered else ties.LOOSE
     if routine != ties.LOOSE and not _often_tied(x, dim):
         values, index, marks = _first(x, count=count, dim=dim, largest=largest)
-        if not (_tied(x, values, dim) if marks is None else marks.any()):
+        if marks is not None:
+            _amend(x, marks, (values, index), count, dim, largest, routine)
+        if marks is not None or not _tied(x, values, dim):
             return values, index
     index = _as_left(x, count, dim, largest, routine)
     return np.take_along_axis(x, index, dim), index
@@ -200,6 +202,20 @@ def _first(x: Any, *, count: int, dim: int, largest: bool) -> Any:
         if found is not None:
             return found
     return *_plainly(x, count, dim, largest), None
+
+
+def _amend(
+    x: Any, marked: Any, found: tuple[Any, Any], count: int, dim: int, largest: bool, routine: int, first: int = 0
+) -> None:
+    """Puts into values and positions, those from the `first` on, what a routine of PyTorch leaves of the rows that are marked."""
+    if not marked.any():
+        return
+    moved = np.moveaxis(x, dim, -1)
+    where = np.nonzero(marked.reshape(moved.shape[:-1]))
+    rows = moved[where]
+    left = _as_left(rows, count, 1, largest, routine)[:, first:]
+    for a, own in zip(found, (np.take_along_axis(rows, left, 1), left), strict=True):
+        np.moveaxis(a, dim, -1)[where] = own
 
 
 def _plainly(x: Any, count: int, dim: int, largest: bool) -> tuple[Any, Any]:
@@ -237,8 +253,9 @@ def kthvalue(x: Any, *, place: int, dim: int, keepdim: bool) -> Any:
             _, order = sort(x, dim=dim, descending=False)
         index = order[chosen]
         values = np.take_along_axis(x, index, dim)
-        if x.size and x.shape[dim] <= LONGEST:
-            left = _tied(x, values, dim) if marks is None else (marks & LAST).any()
+        if marks is not None and x.shape[dim] <= LONGEST:
+            _amend(x, marks & LAST, (values, index), place, dim, False, ties.SELECT, place - 1)
+        left = marks is None and x.size and x.shape[dim] <= LONGEST and _tied(x, values, dim)
     if left:
         index = _as_left(x, place, dim, False, ties.SELECT)[chosen]
         values = np.take_along_axis(x, index, dim)

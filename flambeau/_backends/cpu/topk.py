@@ -163,10 +163,12 @@ class Floats:
         larger = lambda a, b: f.select(a > b, a, b)
         odd = f.var(vector("i1", lanes), 0)
         strange = lambda a, b: odd.set(odd.get() | f.emit(odd.type, f"fcmp uno {a}, {b.name}"))
-        whole = self.n - self.n % c
-        with f.loop(0, c, UNROLLED * lanes) as j:
+        step = UNROLLED * lanes
+        width = f.max(c, step)
+        whole = self.n - self.n % width
+        with f.loop(0, width, step) as j:
             most = [f.var(self.wide, float("-inf")) for _ in range(UNROLLED)]
-            with f.loop(j, whole, c) as i:
+            with f.loop(j, whole, width) as i:
                 found = self.vectors(i, UNROLLED)
                 for best, v in zip(most, found, strict=True):
                     best.set(larger(best.get(), v))
@@ -174,10 +176,16 @@ class Floats:
                     strange(one, other)
             for v, best in enumerate(most):
                 f.store(best.get(), f.gep(self.kind, to, j + v * lanes))
+        top = lambda i: f.gep(self.kind, to, i)
         with f.loop(whole, self.n, lanes) as i:
-            (v, _), at = self.part(i), f.gep(self.kind, to, i - whole)
-            f.store(larger(f.load(self.wide, at), v), at)
+            v, _ = self.part(i)
+            f.store(larger(f.load(self.wide, top(i - whole)), v), top(i - whole))
             strange(v, v)
+        half = step // 2
+        while half >= lanes:  # columns that are fewer than those of vectors side by side
+            with f.when(c <= half), f.loop(0, half, lanes) as i:
+                f.store(larger(f.load(self.wide, top(i)), f.load(self.wide, top(i + half))), top(i))
+            half //= 2
         return any_lane(f, odd.get(), lanes) ^ 1
 
     def up_to(self, bound: V, flip: V, few: V, places: V) -> V:
@@ -228,14 +236,16 @@ def plan(x: Array, count: int, dim: int, largest: bool) -> Plan:
     n, q = x.shape[dim], prod(x.shape[dim + 1 :])
     rows = x.size // n
     s, code = Keys(engine().target, dtype), kernel(dtype)
-    columns = max(UNROLLED * s.lanes, 1 << (4 * count - 1).bit_length())
+    columns = max(
+        s.lanes, 1 << (3 * count // 2 - 1).bit_length()
+    )  # the bound lets through half as many again as are asked for
     if 4 * columns > n:
         columns = 0  # as many as this are ordered whole
     block = max(1, GRAIN // n)
     shape = (*x.shape[:dim], count, *x.shape[dim + 1 :])
     constants = (n, q, rows, block, -1 if largest else 0, count, columns)
     slots = (*((OUT, i) for i in range(3)), (ARG, 0), *((CONST, v) for v in constants))
-    scratch = scratch_of(s, n) + (n + 2 * s.lanes) * 16 + n * 8 + (columns + s.lanes) * 8
+    scratch = scratch_of(s, n) + (n + 2 * s.lanes) * 16 + n * 8 + (max(columns, UNROLLED * s.lanes) + s.lanes) * 8
     work = Launch(code["k"], slots, -(-rows // block), scratch)
     results = (Result(x.dtype, shape), Result(INT64, shape), Result(np.dtype(np.uint8), (rows,)))
     return Plan(results, (work,), release=x.size >= GRAIN, keep=(code,))

@@ -54,6 +54,32 @@ def test_generated_code_does_what_python_does(n, values):
             assert (ties.native(entries, count, routine) == ties.plain(entries, count, routine)).all(), (routine, count)
 
 
+@pytest.mark.parametrize("least", [1, 10**9])  # elements from which a kernel finds them
+def test_rows_with_equal_elements_are_as_pytorch_leaves_them_among_others_without(least, monkeypatch):
+    from flambeau._backends.cpu import library_order
+
+    monkeypatch.setattr(library_order, "NATIVE", least)
+    r = np.random.default_rng(3)
+    for shape in ((6, 30), (9, 200), (5, 300, 3), (12, 1300)):
+        for kind in ("f4", "f8", "i8"):
+            x = (r.standard_normal(shape) * 1e9).astype(kind)
+            x[::3] = r.integers(0, 40, x[::3].shape)
+            if kind != "i8":
+                x[1, 3], x[4, :5] = np.nan, -np.inf
+            n = shape[1]
+            for count in (1, 2, n // 70 or 1, n // 3, n):
+                few = count * 64 <= n
+                for largest in (True, False):
+                    left = library_order._as_left(x, count, 1, largest, ties.PARTIAL if few else ties.NTH)
+                    values, index = (a.numpy() for a in flambeau.from_numpy(x).topk(count, 1, largest))
+                    np.testing.assert_array_equal(index, left)
+                    np.testing.assert_array_equal(values, np.take_along_axis(x, left, 1))
+                left = library_order._as_left(x, count, 1, False, ties.SELECT)[:, count - 1]
+                values, index = (a.numpy() for a in flambeau.from_numpy(x).kthvalue(count, 1))
+                np.testing.assert_array_equal(index, left)
+                np.testing.assert_array_equal(values, np.take_along_axis(x, left[:, None], 1)[:, 0])
+
+
 def test_heaps_take_over_where_pivots_are_bad():
     """McIlroy's adversary: a row on which the median of three always splits badly."""
     n = 600
