@@ -12,7 +12,7 @@ import numpy as np
 
 from flambeau._operators.kinds import NUMBERS, takes
 from flambeau._operators.op import REQUIRED, Op
-from flambeau._tensor import Tensor
+from flambeau._tensor import PLAIN, Tensor
 
 RENAMED = {
     "axis": "dim",
@@ -27,6 +27,8 @@ RENAMED = {
 }
 FACTORY = frozenset(("layout", "device", "pin_memory", "requires_grad"))
 _INT = (int, np.integer)
+LONG = 16  # elements of a list that are looked at
+SIMPLE = frozenset((int, float, bool, str, type(None)))
 
 
 def matches(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool) -> bool:
@@ -57,6 +59,27 @@ def matches(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool)
     return all(p.name in given or p.name in kwargs or p.default is not REQUIRED for p in params)
 
 
+def description(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What the choice depends on beside the types of arguments: those of lists' elements. None where more matters: a tensor of
+    one element may stand for a number."""
+    found: list[Any] = []
+    for v in (*args, *kwargs.values()) if kwargs else args:
+        kind = type(v)
+        if kind in PLAIN:
+            if type(v._a) is not np.ndarray or v._a.size == 1:
+                return None
+        elif kind is list or kind is tuple:
+            if len(v) > LONG:
+                return None
+            kinds = tuple(map(type, v))
+            if not all(k in SIMPLE for k in kinds):
+                return None
+            found.append(kinds)
+        elif isinstance(v, (Tensor, list, tuple)):
+            return None
+    return tuple(found)
+
+
 def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
     """One function for several overloads."""
     known: dict[Any, Any] = {}
@@ -70,6 +93,10 @@ def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
     def overloaded(*args: Any, **kwargs: Any) -> Any:
         key = (tuple(map(type, args)), tuple((n, type(v)) for n, v in kwargs.items()) if kwargs else ())
         fn = known.get(key)
+        if fn is None:
+            described = description(args, kwargs)
+            if described is not None:
+                fn = known.get((key, described))
         if fn is None:
             fn = choose(args, kwargs)
             if fn is None and kwargs:
@@ -88,6 +115,8 @@ def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
                 ops
             ):
                 known[key] = fn
+            elif described is not None:
+                known[key, described] = fn
         return fn(*args, **kwargs)
 
     overloaded.__name__ = overloaded.__qualname__ = name

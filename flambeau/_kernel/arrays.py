@@ -142,10 +142,10 @@ class Arrays:
         return self.xp.minimum.reduce(x, axis=tuple(dims), keepdims=True)
 
     def any(self, x: Any, dims: Sequence[int]) -> Any:
-        return x.any(tuple(dims), keepdims=True)
+        return self.xp.logical_or.reduce(x, axis=tuple(dims), dtype=bool, keepdims=True)
 
     def all(self, x: Any, dims: Sequence[int]) -> Any:
-        return x.all(tuple(dims), keepdims=True)
+        return self.xp.logical_and.reduce(x, axis=tuple(dims), dtype=bool, keepdims=True)
 
     def argmax(self, x: Any, dim: int) -> Any:
         return x.argmax(dim, keepdims=True)

@@ -137,7 +137,8 @@ def _(query: Any, key: Any, value: Any, dropout_p: float, is_causal: bool, attn_
 def _check_flash(query: Any, key: Any, value: Any, dropout_p: float, mask: Any) -> None:
     """Sizes and dtypes that the kernels rely on: they look at nothing themselves."""
     ours = "scaled_dot_product_attention_flash_attention: "
-    if not (query.ndim == key.ndim == value.ndim == 4):
+    shapes = [t._a.shape for t in (query, key, value)]
+    if [s for s in shapes if len(s) != 4]:
         raise RuntimeError(f"{ours}Accept only 4 dims inputs shape of {{B, H, T, K}}")
     if not query.dtype.is_floating_point or query.dtype.itemsize == 1:
         raise RuntimeError(
@@ -147,7 +148,7 @@ def _check_flash(query: Any, key: Any, value: Any, dropout_p: float, mask: Any) 
         same_dtypes(query, t)
     if dropout_p > 0:
         raise RuntimeError(f"{ours}Currently do not support dropout > 0")
-    (b, h, t, d), (kb, kh, kt, kd), (vb, vh, vt, _) = query.shape, key.shape, value.shape
+    (b, h, t, d), (kb, kh, kt, kd), (vb, vh, vt, _) = shapes
     if d != kd:
         raise RuntimeError(f"{ours}Q/K/V should have the same head size")
     if not (b == kb == vb and kh == vh and kt == vt) or (h % kh if kh else h):
@@ -276,24 +277,20 @@ flash_attention.vjp(_=_flash_vjp)
 def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None,
            enable_gqa: bool) -> Tensor | None:  # fmt: skip
     """The fused operator's result, or None where the arguments are not its kind."""
-    tensors = (query, key, value) if mask is None else (query, key, value, mask)
-    if not all(type(t._a).__module__ == "numpy" and t.numel() for t in tensors):
+    arrays = [t._a for t in ((query, key, value) if mask is None else (query, key, value, mask))]
+    if [a for a in arrays if type(a).__module__ != "numpy" or not a.size or a.ndim > 4]:
         return None
-    if (
-        not query.dtype.is_floating_point
-        or query.dtype.itemsize == 1
-        or query.ndim > 4
-        or max(key.ndim, value.ndim) > 4
-    ):
+    kind, n = query.dtype, arrays[0].itemsize
+    if not kind.is_floating_point or n == 1:
         return None
-    if mask is not None and (mask.requires_grad or mask.ndim > 4):
+    if mask is not None and mask.requires_grad:
         return None
-    (tq, d), (tk, e) = query.shape[-2:], value.shape[-2:]
-    if key.shape[-2:] != (tk, d):
+    (tq, d), (tk, e) = arrays[0].shape[-2:], arrays[2].shape[-2:]
+    if arrays[1].shape[-2:] != (tk, d):
         return None  # says what is wrong with them
+    theirs = arrays[0].ndim == 4 and d == e and not [a for a in arrays[:3] if a.strides[-1] != n]  # PyTorch fuses these
     q, k, v = (t if t.ndim == 4 else t.reshape(*(1,) * (4 - t.ndim), *t.shape) for t in (query, key, value))
-    heads = [t.shape[:2] for t in (q, k, v)]
-    theirs = query.ndim == 4 and d == e and all(t.stride(-1) == 1 for t in (query, key, value))  # PyTorch fuses these
+    heads = [t._a.shape[:2] for t in (q, k, v)]
     if enable_gqa:
         if len({b for b, _ in heads}) != 1 or heads[1] != heads[2]:
             return None
@@ -302,8 +299,8 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_ca
         lead = broadcast(*heads)
         q, k, v = (t.expand(*lead, *t.shape[2:]) for t in (q, k, v))
     if mask is not None:
-        if mask.dtype.kind != "b" and mask.dtype is not query.dtype and query.dtype.itemsize == 8:
-            mask = mask.to(query.dtype)
+        if mask.dtype.kind != "b" and mask.dtype is not kind and n == 8:
+            mask = mask.to(kind)
         mask = mask.expand(*q.shape[:2], tq, tk)
     out = flash_attention(q, k, v, 0.0, is_causal, attn_mask=mask, scale=scale).output
     out = out if query.ndim == 4 else out.reshape(out.shape[4 - max(query.ndim, key.ndim, value.ndim) :])

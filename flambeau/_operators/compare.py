@@ -36,9 +36,13 @@ gt = _comparison("gt", "Whether input is greater than other.", ("greater",))
 ge = _comparison("ge", "Whether input is at least other.", ("greater_equal",))
 
 
+def _complex(x: Any) -> bool:
+    return bool(x.is_complex()) if isinstance(x, Tensor) else isinstance(x, complex)
+
+
 def _real(name: str) -> Any:
     def check(input: Any, other: Any) -> None:
-        if any(isinstance(t, complex) or (isinstance(t, Tensor) and t.is_complex()) for t in (input, other)):
+        if _complex(input) or _complex(other):
             from flambeau._values.dtype import SPOKEN
 
             d = Op.meeting([input, other])

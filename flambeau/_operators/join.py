@@ -249,8 +249,8 @@ def block_diag(tensors: Sequence[Tensor]) -> Tensor:
 @composite("broadcast_tensors", variants=())
 def broadcast_tensors(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """All tensors, expanded to the shape in which they meet."""
-    shape = broadcast(*(t.shape for t in tensors))
-    return tuple(t.expand(shape) for t in tensors)
+    shape = broadcast(*[t.shape for t in tensors])
+    return tuple([t.expand(shape) for t in tensors])
 
 
 @composite("meshgrid(Tensor[] tensors)", "meshgrid.indexing(Tensor[] tensors, *, str indexing)", variants=())

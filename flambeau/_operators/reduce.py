@@ -434,7 +434,7 @@ def _truth(word: str) -> Op:
     def body(k: Kernel[T], input: T, dim: Dims | None = None, keepdim: bool = False) -> T:
         dims = tuple(range(input.ndim)) if dim is None else wrap_dims(dim, input.ndim, empty_is_all=False)
         out = getattr(k, word)(k.ne(input, k.like(0, input)) if input.dtype.kind not in "b?" else input, dims)
-        if input.dtype.name == "uint8":  # PyTorch's truth values of old
+        if input.dtype.kind not in "b?" and input.dtype.name == "uint8":  # PyTorch's truth values of old
             out = k.cast(out, uint8)
         return k.reshape(out, dropped(input.shape, dims, keepdim))
 

@@ -64,7 +64,7 @@ def fmin(k: Kernel[T], input: T, other: T) -> T:
 
 def _no_complex(name: str) -> Any:
     def check(input: Any, other: Any) -> None:
-        if any(isinstance(t, Tensor) and t.is_complex() for t in (input, other)):
+        if (isinstance(input, Tensor) and input.is_complex()) or (isinstance(other, Tensor) and other.is_complex()):
             raise RuntimeError(f"{name} not implemented for complex tensors.")
 
     return check

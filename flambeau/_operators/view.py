@@ -484,6 +484,8 @@ expand.vjp(input=lambda g, input_shape: g.sum_to_size(input_shape) if g.shape !=
 def _(k: Any, input: Any, size: Any, *, implicit: bool = False) -> Any:
     shape = input.shape
     size = sizes(size)
+    if size == shape:
+        return input[...]
     lead = len(size) - len(shape)
     if lead < 0:
         raise RuntimeError(

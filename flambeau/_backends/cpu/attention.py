@@ -30,9 +30,11 @@ from flambeau._backends.cpu.launch import ARG, CONST, OUT, Launch, Plan, Result,
 from flambeau._backends.cpu.library_attention import dense_like
 from flambeau._backends.cpu.pack import packer
 from flambeau._backends.cpu.registers import narrow, transpose
+from flambeau._values.dtype import BY_NAME
 
 KEYS = 64  # of a block
 DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
+HELD = frozenset(BY_NAME[name].np for name in DTYPES)
 LN2, LOG2E = 0.6931471805599453, 1.4426950408889634
 
 POINTERS = ("out", "lse", "q", "k", "v", "mask")
@@ -367,13 +369,14 @@ def kernel(dtype: str, mask: str) -> Code:
 
 def elements(x: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
     """Strides in elements; None where they are no whole ones."""
-    return None if any(s % x.itemsize for s in x.strides) else tuple(s // x.itemsize for s in x.strides)
+    n = x.itemsize
+    return None if any([s % n for s in x.strides]) else tuple([s // n for s in x.strides])
 
 
 def suits(arrays: Sequence[np.ndarray[Any, Any]], mask: np.ndarray[Any, Any] | None) -> bool:
     """Whether kernels can walk the arrays, and know their dtypes."""
-    good = all(x.ndim == 4 and x.size and x.dtype.name in DTYPES and elements(x) is not None for x in arrays)
-    return good and (mask is None or (elements(mask) is not None and mask.dtype.name in (*DTYPES, "bool")))
+    good = all([x.ndim == 4 and x.size and x.dtype in HELD and elements(x) is not None for x in arrays])
+    return good and (mask is None or (elements(mask) is not None and (mask.dtype in HELD or mask.dtype.kind == "b")))
 
 
 def forward_plan(q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None,

@@ -29,7 +29,7 @@ VECTOR = 9216  # and one by a vector: from here on OpenBLAS wakes its own thread
 OUTER = 1 << 10  # and one of a column and a row, which NumPy does without BLAS
 HALF = 1 << 12  # and one of half precision, which the array library has no fast routine for
 F32, F64 = np.dtype("f4"), np.dtype("f8")
-DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))  # integers wrap the same either way, and are rare
+DTYPES = frozenset((F32, F64, *HALVES))  # integers wrap the same either way, and are rare
 Ints = Sequence[int]
 
 
@@ -114,7 +114,7 @@ def _dense(x: Any) -> Any:
 
 
 def _suits(x: Any, w: Any, work: int) -> bool:
-    return work >= NATIVE and x.dtype is w.dtype and x.dtype.name in DTYPES and native()
+    return work >= NATIVE and x.dtype is w.dtype and x.dtype in DTYPES and native()
 
 
 def _how(stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Any:
@@ -214,7 +214,7 @@ def conv_input(
 def max_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, dilation: Ints, out: Ints) -> tuple[Any, Any]:
     """(largest value of each window, its position in the flattened spatial dims)."""
     small = x.size < POOLED
-    if (not small or (x.size and prod(out) and often("max_pool"))) and x.dtype.name in DTYPES and native():
+    if (not small or (x.size and prod(out) and often("max_pool"))) and x.dtype in DTYPES and native():
         if last := channels_last(x):
             from flambeau._backends.cpu.pool_last import max_pool as pooled
         else:
@@ -234,7 +234,7 @@ def max_pool_backward(g: Any, indices: Any, *, shape: Ints, n: int) -> Any:
     """What reaches an input of a shape through the largest elements of its windows."""
     small = g.size < POOLED
     worth = not small or (g.size and prod(shape) and often("max_pool_backward"))
-    if worth and g.dtype.name in DTYPES and indices.dtype == np.int64 and native():
+    if worth and g.dtype in DTYPES and indices.dtype == np.int64 and native():
         if channels_last(indices) and g.ndim == n + 2:
             from flambeau._backends.cpu.pool_last import max_pool_back as back_last
 
@@ -255,7 +255,7 @@ def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divi
     found = _means(x, tuple(size), tuple(stride), tuple(out), divisor, tuple(padding))
     if found is not None:
         return found
-    if x.size >= POOLED and x.dtype.name in DTYPES and native() and _one_by_one(x, size):
+    if x.size >= POOLED and x.dtype in DTYPES and native() and _one_by_one(x, size):
         y, n = astype(x, F32) if x.dtype in HALVES else x, len(size)
         exact = (
             isinstance(divisor, int) and divisor > 0 and divisor & (divisor - 1) == 0
@@ -265,7 +265,7 @@ def avg_pool(x: Any, *, size: Ints, stride: Ints, padding: Ints, out: Ints, divi
             y = banded(y, dim=d - n, bands=_window_bands(*windows, weight=weight, turned=False))
         y = y if exact else np.divide(y, np.asarray(divisor, y.dtype), out=y)
         return astype(y if n < 3 else np.ascontiguousarray(y), x.dtype)  # means of volumes lie as PyTorch's do
-    if x.size >= POOLED and x.dtype.name in DTYPES and native():
+    if x.size >= POOLED and x.dtype in DTYPES and native():
         from flambeau._backends.cpu.pool import mean_pool
 
         shape, one = (*x.shape[: x.ndim - len(size)], *out), isinstance(divisor, (int, float))
@@ -291,7 +291,7 @@ def _means(
     lines = n == 1 and fit and size[0] <= SHORT
     if not (whole or lines or (last and bare and n == 2 and fit and stride == size)):
         return None
-    if x.size < POOLED or x.dtype.name not in DTYPES:
+    if x.size < POOLED or x.dtype not in DTYPES:
         return None
     if not isinstance(divisor, (int, float)) or not native():
         return None
@@ -358,14 +358,14 @@ def _tiles(size: tuple[int, ...], stride: tuple[int, ...], out: tuple[int, ...])
 
 def avg_pool_backward(g: Any, *, shape: Ints, size: Ints, stride: Ints, padding: Ints, divisor: Any) -> Any:
     """Spreads each output's gradient over its window."""
-    if prod(shape) >= POOLED and g.dtype.name in DTYPES and native() and _one_by_one(g, size):
+    if prod(shape) >= POOLED and g.dtype in DTYPES and native() and _one_by_one(g, size):
         y = astype(g, F32) if g.dtype in HALVES else g
         y = y / np.asarray(divisor, y.dtype)
         windows = list(zip(shape[-len(size) :], size, stride, padding, g.shape[-len(size) :], strict=True))
         for d in reversed(range(len(size))):  # the last dim, which costs most, while there is least
             y = banded(y, dim=d - len(size), bands=_window_bands(*windows[d], weight=1.0, turned=True))
         return astype(y, g.dtype)
-    if prod(shape) >= POOLED and g.dtype.name in DTYPES and native():
+    if prod(shape) >= POOLED and g.dtype in DTYPES and native():
         from flambeau._backends.cpu.pool import mean_pool
 
         one = isinstance(divisor, (int, float))
@@ -406,7 +406,7 @@ def banded(x: Any, *, dim: int, bands: Any, shift: int = 0) -> Any:
     worth = not small or (
         size and _copies(bands) and often("banded")
     )  # where there is no rounding, it is the same by a kernel
-    if worth and (x.dtype.name in DTYPES or x.dtype == np.uint8) and native():
+    if worth and (x.dtype in DTYPES or x.dtype == np.uint8) and native():
         from flambeau._backends.cpu.bands import banded as by_kernel
 
         out = by_kernel(y, at, bands, shift, small)

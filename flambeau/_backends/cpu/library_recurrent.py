@@ -15,7 +15,7 @@ from flambeau._backends.cpu.library_math import ones
 from flambeau._backends.cpu.library_product import native, product
 
 Sizes = tuple[int, ...]
-NATIVE = frozenset(("float32", "float64"))
+NATIVE = "fd"  # the kinds of numbers that kernels know
 
 
 @lru_cache(256)
@@ -62,7 +62,7 @@ def recurrent_layer(
     """
     x, h0, c0, weight, bias = (np.ascontiguousarray(a) for a in (x, h0, c0, weight, bias))
     out = None
-    if x.dtype.name in NATIVE and native():
+    if x.dtype.char in NATIVE and native():
         if sizes[-1] == sizes[0]:
             from flambeau._backends.cpu.recurrent_plan import layer
 
@@ -86,7 +86,7 @@ def recurrent_backward(g: Any, gh: Any, gc: Any, out: Any, saved: Any, cells: An
     """Gradients of x, h0, c0, weight and bias."""
     g, gh, gc, h0, c0, weight = (np.ascontiguousarray(a) for a in (g, gh, gc, h0, c0, weight))
     found = None
-    if g.dtype.name in NATIVE and native():
+    if g.dtype.char in NATIVE and native():
         if sizes[-1] == sizes[0]:
             from flambeau._backends.cpu.recurrent_plan import backward as whole
 

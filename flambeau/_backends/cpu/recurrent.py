@@ -34,7 +34,6 @@ SAVED = {
     "tanh": 0,
     "relu": 0,
 }  # vectors of units that the derivative needs: gates, and of a GRU W h
-DTYPES = frozenset(("float32", "float64"))
 SIZES = ("times", "units", "batch", "rows", "back")  # rows of a chunk; back: time runs backwards
 FORWARD = ("out", "saved", "cells", "x", "h0", "c0", "bias", "sizes", "starts", "panels", *SIZES)
 BACKWARD = (
@@ -338,9 +337,8 @@ def plan(kind: str, back: bool, x: Array, batch: int, times: int, reverse: bool,
 
 
 def suits(*arrays: Array) -> bool:
-    return all(
-        a.dtype is arrays[0].dtype and a.dtype.name in DTYPES and a.flags.c_contiguous and a.size for a in arrays
-    )
+    d = arrays[0].dtype
+    return d.char in "fd" and all([a.dtype is d and a.flags.c_contiguous and a.size for a in arrays])
 
 
 def forward_plan(kind: str, x: Array, h0: Array, c0: Array, weight: Array, bias: Array, times: int, reverse: bool,

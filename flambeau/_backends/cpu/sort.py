@@ -24,6 +24,7 @@ from flambeau._backends.cpu.emit import APART, Function, Module, V, Words, lanes
 from flambeau._backends.cpu.engine import Code, Target, engine
 from flambeau._backends.cpu.gather import Array
 from flambeau._backends.cpu.launch import ARG, CONST, OUT, TEMP, Launch, Plan, Result, planned
+from flambeau._values.dtype import BY_NAME
 
 RANK = 128  # keys up to which counting wins
 PART = 1 << 16  # keys of a part of a long row
@@ -311,7 +312,8 @@ def sort_kernel(dtype: str) -> Code:
 # -- plans --------------------------------------------------------------------------------------------------------------
 
 INT64 = np.dtype(np.int64)
-KINDS = frozenset(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", *INFINITY))
+NAMES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", *INFINITY)
+KINDS = frozenset(BY_NAME[name].np for name in NAMES)
 
 
 def sort_plan(x: Array, dim: int, descending: bool) -> Plan:
@@ -347,7 +349,7 @@ def sort_plan(x: Array, dim: int, descending: bool) -> Plan:
 
 def sort(x: Array, dim: int, descending: bool, small: bool = False) -> tuple[Array, Array] | None:
     """(values, indices), or None where the array library should do it."""
-    if x.dtype.name not in KINDS or not x.size or x.shape[dim] >= 1 << 32:
+    if x.dtype not in KINDS or not x.size or x.shape[dim] >= 1 << 32:
         return None
     x = np.ascontiguousarray(x)
     return planned(("sort", dim, descending), (x,), lambda: sort_plan(x, dim, descending), small)

@@ -253,7 +253,7 @@ def plan(x: Array, count: int, dim: int, largest: bool) -> Plan:
 
 def topk(x: Array, count: int, dim: int, largest: bool, small: bool = False) -> tuple[Array, Array, Array] | None:
     """(values, indices, a mark for each row), or None where the array library should do it."""
-    if x.dtype.name not in KINDS or not x.size or not count or x.shape[dim] >= 1 << 32:
+    if x.dtype not in KINDS or not x.size or not count or x.shape[dim] >= 1 << 32:
         return None
     x = np.ascontiguousarray(x)
     found: tuple[Array, Array, Array] | None = planned(
