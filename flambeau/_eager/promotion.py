@@ -184,6 +184,22 @@ def number(value: Any, d: dtypes.dtype, compute: Any = None) -> Any:
 
 def beside(value: Any, t: Any) -> Any:
     """A Python number as a 0-d array for an operator that looks after dtypes itself: with all its digits, where the tensor can hold them."""
+    kind = type(value)
+    if STATE.stand is None and (kind is int or kind is float or kind is bool):
+        key = kind, value or repr(value), t._a.dtype in _WIDE if isinstance(t, Tensor) else False, dtypes.get_default_dtype()  # fmt: skip
+        found = _BESIDE.get(key)
+        if found is None:
+            if len(_BESIDE) > 4096:
+                _BESIDE.clear()
+            found = _BESIDE[key] = _beside(value, t)
+        return found
+    return _beside(value, t)
+
+
+_BESIDE: dict[Any, Any] = {}  # arrays of numbers that have come before: they are only read
+
+
+def _beside(value: Any, t: Any) -> Any:
     d = dtypes.of_number(value)
     if isinstance(t, Tensor) and d is not dtypes.bool_ and t._a.dtype in _WIDE:
         d = dtypes.promote_types(d, dtypes.float64) if d.kind in "fc" else d

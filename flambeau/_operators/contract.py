@@ -31,6 +31,12 @@ def adjoint(x: Any) -> Any:
     return x.conj() if x.dtype.kind == "c" else x
 
 
+def turned(x: Any) -> Any:
+    """The adjoint of a bare array."""
+    x = x.swapaxes(-2, -1)
+    return x.conj() if x.dtype.kind == "c" else x
+
+
 def conj(x: Any) -> Any:
     return x.conj() if x.dtype.kind == "c" else x
 
@@ -194,6 +200,25 @@ matmul.known_as("MmBackward0", inside=called).vjp(
 )
 
 
+def _left_arrays(k: Any, g: Any, other: Any, shape: Shape) -> Any:
+    return NotImplemented if other.ndim == 1 or len(shape) == 1 else matmul.run(k, g, turned(other))
+
+
+def _right_arrays(k: Any, g: Any, input: Any, shape: Shape) -> Any:
+    if input.ndim == 1 or len(shape) == 1:
+        return NotImplemented
+    if len(shape) == 2 and input.ndim > 2:
+        rows = math.prod(input.shape[:-1])
+        return product(k, turned(input.reshape(rows, input.shape[-1])), g.reshape(rows, g.shape[-1]))
+    return matmul.run(k, turned(input), g)
+
+
+matmul.vjp_arrays(
+    input=lambda k, g, other, input_shape: _left_arrays(k, g, other, input_shape),
+    other=lambda k, g, input, other_shape: _right_arrays(k, g, input, other_shape),
+)
+
+
 @op(
     "mm",
     variants=OUT,
@@ -234,6 +259,9 @@ def _(input: Any, mat2: Any) -> None:
 
 
 mm.vjp(input=lambda g, mat2: mm(g, adjoint(mat2)), mat2=lambda g, input: mm(adjoint(input), g))
+mm.vjp_arrays(
+    input=lambda k, g, mat2: product(k, g, turned(mat2)), mat2=lambda k, g, input: product(k, turned(input), g)
+)
 
 
 @op("bmm", variants=OUT, exact=True, lacks=("buC", "bmm"), halves=True, autocast="lower", widens=True)
@@ -254,6 +282,9 @@ def _(input: Any, mat2: Any) -> None:
 
 
 bmm.vjp(input=lambda g, mat2: bmm(g, adjoint(mat2)), mat2=lambda g, input: bmm(adjoint(input), g))
+bmm.vjp_arrays(
+    input=lambda k, g, mat2: product(k, g, turned(mat2)), mat2=lambda k, g, input: product(k, turned(input), g)
+)
 
 
 # ---------------------------------------------------------------- vectors

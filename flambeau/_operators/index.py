@@ -484,7 +484,8 @@ def _(input: Any, mask: Any, value: Any) -> None:
         raise RuntimeError(
             f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
         )
-    broadcast(mask.shape, input.shape)
+    if mask._a.shape != input._a.shape:
+        broadcast(mask.shape, input.shape)
     check_fits(value, input.dtype, True)
     given = isinstance(value, complex) or (hasattr(value, "is_complex") and value.is_complex())
     if given and not input.is_complex():

@@ -49,6 +49,7 @@ def view(k: Kernel[T], input: T, size: Shape | DType | None = None, *, dtype: DT
 
 
 view.vjp(input=lambda g, input_shape: g.reshape(input_shape))
+view.vjp_arrays(input=lambda k, g, input_shape: g.reshape(input_shape))
 
 
 @view.arrays
@@ -124,6 +125,7 @@ def _reshape_copy(k: Kernel[T], input: T, size: Shape) -> T:
 
 
 _reshape_copy.known_as("UnsafeViewBackward0").vjp(input=lambda g, input_shape: g.reshape(input_shape))
+_reshape_copy.vjp_arrays(input=lambda k, g, input_shape: g.reshape(input_shape))
 
 
 @_reshape_copy.arrays
@@ -215,6 +217,7 @@ def permute(k: Kernel[T], input: T, dims: IntList) -> T:
 
 
 permute.vjp(input=lambda g, dims: g.permute(_inverse(dims)))
+permute.vjp_arrays(input=lambda k, g, dims: g.transpose(_inverse(dims)))
 
 
 @permute.arrays
@@ -257,6 +260,7 @@ def transpose(k: Kernel[T], input: T, dim0: Dim, dim1: Dim) -> T:
 
 
 transpose.vjp(input=lambda g, dim0, dim1: g.transpose(dim0, dim1))
+transpose.vjp_arrays(input=lambda k, g, dim0, dim1: g.swapaxes(dim0, dim1) if g.ndim else g)
 
 
 @transpose.arrays
@@ -292,6 +296,7 @@ def t(k: Kernel[T], input: T) -> T:
 
 
 t.vjp(input=lambda g: g.t())
+t.vjp_arrays(input=lambda k, g: g.T)
 
 
 @t.arrays
@@ -414,6 +419,7 @@ def squeeze(k: Kernel[T], input: T, dim: Dims | None = None) -> T:
 
 
 squeeze.vjp(input=lambda g, input_shape: g.reshape(input_shape))
+squeeze.vjp_arrays(input=lambda k, g, input_shape: g.reshape(input_shape))
 
 
 @squeeze.arrays
@@ -450,6 +456,7 @@ def unsqueeze(k: Kernel[T], input: T, dim: Dim) -> T:
 
 
 unsqueeze.vjp(input=lambda g, dim: g.squeeze(dim))
+unsqueeze.vjp_arrays(input=lambda k, g, dim: g.squeeze(dim))
 
 
 @unsqueeze.arrays
