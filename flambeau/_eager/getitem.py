@@ -115,6 +115,13 @@ def _direct(index: Any, ndim: int) -> list[Any] | None:
         elif type(i) is slice and i == _EVERYTHING:
             out.append(None)
             taken += 1
+        elif type(i) is list and 0 < len(i) <= _FEW and not [n for n in i if type(n) is not int]:
+            try:
+                out.append(wrap(np.array(i, _INT64)))
+            except OverflowError:
+                return None
+            taken += 1
+            count = len(out)
         else:
             return None
     return out[:count] if count and taken <= ndim else None
@@ -548,7 +555,7 @@ def setitem(self: Any, index: Any, value: Any) -> None:
         check_inferred(self)
     tracked = STATE.grad and (node_of(self) is not None or (isinstance(value, Tensor) and node_of(value) is not None))
     kind = type(index)
-    direct = _direct(index, self._a.ndim) if kind is Tensor or kind is tuple else None
+    direct = _direct(index, self._a.ndim) if kind is Tensor or kind is tuple or kind is list else None
     basic, tensors = (
         ((Ellipsis,), direct)
         if direct is not None

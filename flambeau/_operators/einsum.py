@@ -162,14 +162,18 @@ def _pair(x: Any, a: list[Any], y: Any, b: list[Any], later: set[Any], sizes: di
     over = [c for c in a if c in b and c not in later]
     mine, yours = [c for c in a if c not in b], [c for c in b if c not in a]
     size = {**dict(zip(b, y.shape, strict=True)), **dict(zip(a, x.shape, strict=True))}
+    labels = batch + mine + yours
+    if over and not batch:
+        left, right = _arranged(x, a, (mine, over), size), _arranged(y, b, (over, yours), size)
+        same_dtypes(left, right)
+        return mm(left, right).reshape([size[c] for c in labels]), labels
     left = _arranged(x, a, (batch, mine, over), size)
     right = _arranged(y, b, (batch, over, yours), size)
-    labels = batch + mine + yours
     if not over:  # no sum: a plain product is cheaper
         out = left.reshape(left.shape[0], -1, 1) * right.reshape(right.shape[0], 1, -1)
     else:
         same_dtypes(left, right)
-        out = bmm(left, right) if batch else mm(left.squeeze(0), right.squeeze(0))
+        out = bmm(left, right)
     return out.reshape([size[c] for c in labels]), labels
 
 
@@ -178,10 +182,12 @@ def _summed(x: Any, labels: list[Any], needed: set[Any]) -> tuple[Any, list[Any]
     return (x.sum(gone), [c for c in labels if c in needed]) if gone else (x, labels)
 
 
-def _arranged(x: Any, labels: list[Any], groups: tuple[list[Any], list[Any], list[Any]], size: dict[Any, int]) -> Any:
+def _arranged(x: Any, labels: list[Any], groups: Sequence[list[Any]], size: dict[Any, int]) -> Any:
     order = [labels.index(c) for group in groups for c in group]
     if order != list(range(len(order))):
         x = x.permute(order)
+    if all(len(group) == 1 for group in groups):
+        return x
     return x.reshape([_prod(size[c] for c in group) for group in groups])
 
 

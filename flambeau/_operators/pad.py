@@ -46,6 +46,8 @@ def _(input: Tensor, pad: Shape, value: Scalar) -> None:
             "Length of pad should be no more than twice the number of dimensions of the input. Pad length is "
             f"{len(pad)} while the input has {input.ndim} dimensions."
         )
+    if not [n for n in pad if n < 0]:
+        return
     for n, (a, b) in zip(input.shape, _widths(input.ndim, pad), strict=True):
         if n + min(a, 0) + min(b, 0) < 0:  # cropped first
             raise RuntimeError("narrow(): length must be non-negative.")
@@ -163,7 +165,7 @@ def _pad_circular(input: Tensor, pad: Shape) -> Tensor:
 @composite("pad", namespace="nn", variants=("function",), autocast="open")
 def pad(input: Tensor, pad: ShapeList, mode: str = "constant", value: float | None = None) -> Tensor:
     """Pads the last dims by `mode`: "constant", "reflect", "replicate" or "circular"."""
-    if any(isinstance(n, float) for n in pad):
+    if [n for n in pad if isinstance(n, float)]:
         raise TypeError("widths are whole numbers")  # said in PyTorch's words where the call has failed
     if len(pad) % 2:
         raise RuntimeError("Padding length must be divisible by 2")

@@ -14,6 +14,7 @@ from flambeau._backends.cpu.library_product import native
 from flambeau._values.dtype import HALVES, element
 
 Widths = Sequence[tuple[int, int]]
+SMALL = 1 << 10  # elements of a result that is filled and then written to, sooner than each side by itself
 
 
 def _sources(n: int, before: int, after: int, mode: str) -> list[tuple[slice, slice]]:
@@ -46,6 +47,10 @@ def pad_constant(x: Any, *, widths: Widths, value: Any) -> Any:
         out = np.lib.stride_tricks.as_strided(out, strides=last_strides(shape, x.itemsize))
     cell = np.asarray(element(value, x.dtype)).astype(x.dtype)
     where = [slice(max(a, 0), max(a, 0) + n) for n, (a, _) in zip(kept.shape, widths, strict=True)]
+    if out.size < SMALL:
+        out[...] = cell
+        out[tuple(where)] = kept
+        return out
     write(out[tuple(where)], kept)
     for d, n in enumerate(shape):  # of the first dims whole slabs; of later ones what is left beside the array
         for cells in (slice(0, where[d].start), slice(where[d].stop, n)):
