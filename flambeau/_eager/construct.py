@@ -13,6 +13,7 @@ import numpy as np
 from flambeau import storage as storages
 from flambeau._backends.cpu.arrays import QUIET, loud, quiet
 from flambeau._backends.pending_arrays import settled
+from flambeau._eager.create import on_cpu
 from flambeau._eager.graph import inferred, node_of
 from flambeau._eager.modes import MODES, STATE
 from flambeau._tensor import LAYOUTS, PLAIN, Tensor, wrap
@@ -447,15 +448,17 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         taken = _override(Tensor.to, self, *args, **kwargs)
         if taken is not NotImplemented:
             return taken
-    elif len(args) == 1 and not kwargs and type(self._a) is np.ndarray:  # hot: what most calls are
-        first = args[0]
-        kind = type(first)
-        if kind is dtypes.dtype:
-            if self._a.dtype is first.np:
+    elif len(args) + len(kwargs) == 1 and type(self._a) is np.ndarray:  # hot: what most calls are
+        if args:
+            first = d = args[0]
+        else:
+            first, d = kwargs.get("device"), kwargs.get("dtype")
+        if type(d) is dtypes.dtype:
+            if self._a.dtype is d.np:
                 return self
-            if self._a.dtype != first.np:
-                return _copier()(self, dtype=first)
-        elif (kind is str and first == "cpu") or (kind is device and first.type == "cpu" and first.index is None):
+            if self._a.dtype != d.np:
+                return _copier()(self, dtype=d)
+        elif first is not None and on_cpu(first):
             return self
     d, where, _, copy, fmt = parse_to(*args, **kwargs)
     return converted(self, d, where, copy, fmt)

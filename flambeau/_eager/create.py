@@ -47,6 +47,12 @@ def require(t: Tensor) -> None:
     t.requires_grad = True
 
 
+def on_cpu(where: Any) -> bool:
+    """Whether a device that was asked for is the one that is there in any case."""
+    kind = type(where)
+    return (kind is str and where == "cpu") or (kind is Device and where.type == "cpu" and where.index is None)
+
+
 def _asks(values: Any) -> bool:
     """Whether an argument, or an element of one, is of a class that may take over: a tensor's, or one of `fx`'s proxies."""
     for v in values:

@@ -239,13 +239,14 @@ def _factory(op: Op) -> str:
             f"        if not sizes: raise TypeError('{op.name}() missing 1 required positional arguments: \"{n}\"')",
         ]
     first = params[0].name
-    plain = [f"type({first}) in PLAIN", f"type({first}._a) is ndarray"] if params[0].is_tensor else ["here() is CPU"]
+    plain = [f"type({first}) in PLAIN", f"type({first}._a) is ndarray"] if params[0].is_tensor else []
+    where = f"({'True' if params[0].is_tensor else 'here() is CPU'} if device is None else device is CPU or on_cpu(device))"  # fmt: skip
     if any(p.name == "dtype" for p in params):
         plain.append("(dtype is None or type(dtype) is DTYPE)")
     plain += ["(requires_grad is False or requires_grad is True)", "(pin_memory is False or pin_memory is None)"]
     general = f"create({me}, {as_tuple(op)}, {'out' if out else 'None'}, layout, device, pin_memory, requires_grad)"
     if op.check is None:
-        lines_ += [f"    if {' and '.join(['device is None', 'not MODES', *usual_types(op), *(['out is None'] if out else []), 'layout is None', *plain, 'not STATE.inference'])}:",
+        lines_ += [f"    if {' and '.join([where, 'not MODES', *usual_types(op), *(['out is None'] if out else []), 'layout is None', *plain, 'not STATE.inference'])}:",
                    "        token = quiet(QUIET)", "        try:",
                    f"            r = {bind(op, 'RUN', op.run)}(K, {passed(op, {first: first + '._a'} if params[0].is_tensor else {})})",
                    "        except TypeError:", f"            return {general}",  # a size is no number: a proxy's, or none at all

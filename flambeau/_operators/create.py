@@ -242,7 +242,7 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = number(start), number(end), number(step)
-    integers = all(isinstance(v, int) for v in (start, end, step))
+    integers = isinstance(start, int) and isinstance(end, int) and isinstance(step, int)
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if dtype is None:
@@ -259,11 +259,12 @@ arange.renamed["arange"] = {"end": "start"}
 def _count(start: Any, end: Any, step: Any) -> int:
     if step == 0:
         raise ValueError("step must be nonzero")
-    if not all(isinstance(v, int) or math.isfinite(v) for v in (start, end)):
+    integers = isinstance(start, int) and isinstance(end, int)
+    if not integers and not (math.isfinite(start) and math.isfinite(end)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (step > 0 and end < start) or (step < 0 and end > start):
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    if all(isinstance(v, int) for v in (start, end, step)):
+    if integers and isinstance(step, int):
         return -((start - end) // step)
     return math.ceil((end - start) / step)
 

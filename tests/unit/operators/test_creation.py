@@ -213,3 +213,23 @@ def test_the_old_constructor_keeps_history(agree):
     agree(program, rand(3, dtype="float32"), grads=2)
     agree(lambda fl: fl.Tensor(fl.ones(2), device="cpu"), raises=RuntimeError)
     agree(lambda fl: fl.vmap(lambda x: fl.Tensor(x) * 2)(fl.ones(2, 3)))
+
+
+def test_the_device_that_is_there_anyway_may_be_named():
+    import flambeau
+
+    here = flambeau.device("cpu")
+    for named in (here, "cpu", flambeau.zeros(1).device):
+        assert flambeau.zeros(2, device=named, requires_grad=True).requires_grad
+        assert flambeau.arange(3, device=named, dtype=flambeau.float32).tolist() == [0, 1, 2]
+        with flambeau.device("meta"):
+            assert flambeau.ones(2, device=named).device == here and flambeau.ones(2).device.type == "meta"
+        x = flambeau.ones(2)
+        assert x.to(named) is x and x.to(device=named) is x and x.to(dtype=flambeau.float32) is x
+        assert x.to(named, copy=True) is not x and x.to(copy=True) is not x
+        assert flambeau.zeros_like(x.to("meta"), device=named).device == here
+    with pytest.raises((TypeError, RuntimeError)):
+        x.to(device=flambeau.float32)
+    with pytest.raises(TypeError):
+        x.to(dtype="cpu")
+    assert flambeau.zeros(1, device="cpu:0").device == flambeau.zeros(1).to("cpu:0").device
