@@ -60,6 +60,34 @@ class Unit:
     made: bool = False
 
 
+class Waits:
+    """Which units wait, directly or not, for which: asked for each pair of many, so that it is kept as bits."""
+
+    def __init__(self) -> None:
+        self.bits: dict[Unit, int] = {}
+        self.below: dict[Unit, int] = {}
+
+    def bit(self, u: Unit) -> int:
+        return self.bits.setdefault(u, 1 << len(self.bits))
+
+    def add(self, u: Unit, units: Iterable[Unit]) -> None:
+        """A unit waits for others as well, and so does all that waits for it."""
+        new = 0
+        for n in units:
+            new |= self.bit(n) | self.below.get(n, 0)
+        me, old = self.bit(u), self.below.get(u, 0)
+        self.below[u] = old | new
+        if new & ~old:
+            for v, known in self.below.items():
+                if known & me:
+                    self.below[v] = known | new
+
+    def any(self, units: Iterable[Unit], goal: Unit) -> bool:
+        """Whether one of the units waits for the goal."""
+        me = self.bit(goal)
+        return any(self.below.get(n, 0) & me for n in units)
+
+
 class Schedule:
     """Units, and what each waits for."""
 
@@ -207,6 +235,10 @@ class Schedule:
                 unit.reads = [self.strided(e).core for e in unit.step.ins]
                 if unit.step.after is not None:
                     unit.reads += self.ready(unit.step.after)
+            self.reading: dict[Expr, list[Unit]] = {}  # the steps that read an expression
+            for unit in self.steps:
+                for e in unit.reads:
+                    self.reading.setdefault(e, []).append(unit)
             order = self.ordered()
             self.careful = False
             self.arrange(order, units)
@@ -225,6 +257,9 @@ class Schedule:
         self.producer = {e: u for e, u in self.producer.items() if u.step is not None}
         self.touching: dict[Expr, dict[Unit, None]] = {}  # which units compute or read an expression that is in memory
         self.rank: dict[Unit, int] = {}
+        self.waits = Waits()
+        for u in self.steps:
+            self.waits.add(u, self.before(u))
         self.asked: dict[Unit, None] = {}  # units whose loops may not hold what was put into them
         for t in order:
             self.place_target(t, units)
@@ -238,10 +273,10 @@ class Schedule:
                 self.whole.add(key)
                 wrong, done = self.lowered([t], edge)
                 if isinstance(wrong, Cut):
-                    cut = place.rewritten([wrong.expr], {c: e for e, c in done.items()})[0]
-                    if cut is not t.expr and cut not in self.leaves and cut not in self.want:
-                        found[cut] = None
-                        self.whole.discard(key)
+                    for cut in place.rewritten(wrong.every, {c: e for e, c in done.items()}):
+                        if cut is not t.expr and cut not in self.leaves and cut not in self.want:
+                            found[cut] = None
+                            self.whole.discard(key)
         return list(found)
 
     def lowered(self, targets: Sequence[Target], edges: Iterable[Expr]) -> tuple[Exception | None, dict[Expr, Expr]]:
@@ -315,10 +350,10 @@ class Schedule:
         needs = {self.producer[e] for e in edge if e in self.producer}
         shared = {u for e in edge if e.shape == () or math.prod(e.shape) > 1 for u in self.touching.get(e, ())}
         for unit in sorted(shared, key=lambda u: self.rank[u], reverse=True):
+            if self.waits.any(needs - {unit}, unit):
+                continue  # something it needs waits for that kernel
             if not self.fits(t, unit, inner, edge):
                 continue
-            if any(n is not unit and self.reaches(n, unit) for n in needs):
-                continue  # something it needs waits for that kernel
             self.join(t, unit, inner, edge, needs)
             return
         made = Unit()
@@ -329,10 +364,13 @@ class Schedule:
     def join(self, t: Target, unit: Unit, inner: Any, edge: Any, needs: set[Unit]) -> None:
         unit.targets.append(t)
         unit.after |= needs - {unit}
+        self.waits.add(unit, needs - {unit})
         for e in (t.expr, *edge):
             self.touching.setdefault(e, {})[unit] = None
         if t.expr in self.want and self.want[t.expr] is t:
             self.producer[t.expr] = unit
+            for u in self.reading.get(t.expr, ()):
+                self.waits.add(u, (unit,))
 
     def fits(self, t: Target, unit: Unit, inner: dict[Expr, None], edge: dict[Expr, None]) -> bool:
         """Whether a kernel for the unit may compute the target as well; `lower` has the last word."""

@@ -61,11 +61,12 @@ K = Record()
 
 
 class Cut(Exception):
-    """The expression needs a kernel of its own before this one."""
+    """The expression needs a kernel of its own before this one, and so do more of them: in the order in which they were met."""
 
-    def __init__(self, expr: Expr) -> None:
+    def __init__(self, expr: Expr, *more: Expr) -> None:
         super().__init__(f"{expr} must be computed first")
         self.expr = expr
+        self.every = (expr, *more)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,13 @@ def lower(roots: Sequence[Expr], known: Mapping[Expr, tuple[str, Layout]], outs:
     factors: dict[Any, tuple[int, ...]] = {}
     while True:
         lowering = Lowering(roots, known, outs, factors)
-        kernel = lowering.kernel()
+        try:
+            kernel = lowering.kernel()
+        except (Cut, NotImplementedError):
+            if not lowering.apart:
+                raise
+        if lowering.apart:
+            raise Cut(*lowering.apart)
         more = False
         for key, n in splits(kernel, lowering.origin):
             chain = sorted({*factors.get(key, ()), n})
@@ -142,7 +149,10 @@ def peeled(root: Expr) -> Expr:
 class Lowering:
     def __init__(self, roots: Sequence[Expr], known: Mapping[Expr, tuple[str, Layout]], outs: Sequence[Layout],
                  factors: Mapping[Any, tuple[int, ...]]) -> None:  # fmt: skip
-        self.roots, self.known, self.outs, self.factors = roots, known, outs, factors
+        self.roots, self.known, self.outs, self.factors = roots, dict(known), outs, factors
+        self.apart: dict[
+            Expr, None
+        ] = {}  # reductions inside others: gone on from as if they were in memory, to find all at once
         self.origin: dict[str, tuple[Any, int]] = {}  # axis name -> what it is a part of, and from where
         self.memo: dict[tuple[Expr, tuple[Index, ...]], Scalar] = {}
         self.folds: dict[str, Fold] = {}
@@ -342,7 +352,9 @@ class Lowering:
         v = self.value(x, tuple(inner))
         if e.op in ("any", "all"):
             v = v if v.dtype == "bool" else self.cast(v, "bool")
-        return self.accumulate(e, FOLD[e.op], v, tuple(axes), idx, scan=False) if axes else v
+        if not axes:
+            return v
+        return self.later(e, idx) if within(idx) else self.accumulate(e, FOLD[e.op], v, tuple(axes), idx, scan=False)
 
     def scan(self, e: Expr, idx: tuple[Index, ...]) -> Scalar:
         """A running fold: only along an axis of the output itself. float32 runs in float64, as it does in PyTorch."""
@@ -360,16 +372,22 @@ class Lowering:
         op = SCAN[e.op]
         wide = "float64" if v.dtype == "float32" and op not in ("maximum", "minimum") else v.dtype
         rest = tuple(Index() if d == e.arg else j for d, j in enumerate(idx))
+        if within(rest):
+            return self.later(e, idx)
         acc = self.accumulate(e, op, self.cast(v, wide), axes, rest, scan=True)
         return self.cast(acc, v.dtype)
+
+    def later(self, e: Expr, idx: tuple[Index, ...]) -> Scalar:
+        """A reduction inside another, and different at every step of it: it must be in memory, and is read as if it were."""
+        self.apart[e] = None
+        self.known[e] = f"apart{len(self.apart)}", Layout.dense(e.dtype.name, e.shape)
+        return self.read(*self.known[e], idx)
 
     def accumulate(
         self, e: Expr, op: str, v: Scalar, axes: tuple[Axis, ...], idx: tuple[Index, ...], scan: bool
     ) -> Scalar:
         v = simplified(v)
-        over = frozenset().union(*(i.variables for i in idx)) if idx else frozenset()
-        if any(not a.startswith("o") for a in over):
-            raise Cut(e)  # inside another reduction, and different at every step of it
+        over = variables(idx)
         inside = [self.folds[a.arg] for a in walk(v) if a.op == "acc"]
         for f in inside:  # a running value of the same walk is there as it runs; any other is only there at its end
             if f.scan and not (scan and f.axes == axes and f.over == over):
@@ -378,6 +396,15 @@ class Lowering:
         name = f"acc{len(self.folds)}"
         self.folds[name] = Fold(name, op, v, axes, over, level, scan, e, idx)
         return Scalar("acc", (), name, v.dtype)
+
+
+def variables(idx: Sequence[Index]) -> frozenset[str]:
+    return frozenset().union(*(i.variables for i in idx))
+
+
+def within(idx: Sequence[Index]) -> bool:
+    """Whether an index is of a step of a reduction."""
+    return any(not a.startswith("o") for a in variables(idx))
 
 
 def scalar_dtype(e: Expr) -> str:

@@ -6,6 +6,7 @@ import flambeau as torch
 from flambeau import nn
 from flambeau._capture import schedule, stored
 from flambeau._eager import large
+from flambeau._kernel import loops
 from flambeau.nn import functional as F
 
 pytestmark = pytest.mark.skipif(not large.available(), reason="no kernels can be generated here")
@@ -56,3 +57,57 @@ def test_deep_models_cost_little_more_than_shallow_ones(step, monkeypatch):
     assert made
     assert more <= 1.5 * made + 6
     assert further <= rounds + 1
+
+
+def tried(f, monkeypatch, *args):
+    """How often loops are made on trial for a function, and how many words of expressions they go through."""
+    monkeypatch.setattr(stored, "find", lambda key: None)
+    schedule._lowered.clear()
+    made, words = [], []
+    pull = loops.Lowering.pull
+    monkeypatch.setattr(schedule, "lower", lambda *args, lower=schedule.lower: (made.append(1), lower(*args))[1])
+    monkeypatch.setattr(loops.Lowering, "pull", lambda self, *args: (words.append(1), pull(self, *args))[1])
+    got = torch.compile(f, fullgraph=True)(*args)
+    monkeypatch.undo()
+    torch.testing.assert_close(got, f(*args), rtol=1e-4, atol=1e-5)
+    return len(made), len(words)
+
+
+def scores(steps):
+    """Forward probabilities of a hidden chain: each step reduces over what the step before has reduced."""
+
+    def f(x, table):
+        for _ in range(steps):
+            x = torch.logsumexp(x.unsqueeze(2) + table, 1)
+        return x
+
+    return f
+
+
+def balanced(steps):
+    """Sinkhorn's iteration: every step reads the one matrix, and waits for the step before."""
+
+    def f(m):
+        u = torch.ones(m.shape[0])
+        for _ in range(steps):
+            v = 1 / (m * u[:, None]).sum(0)
+            u = 1 / (m * v).sum(1)
+        return u[:, None] * m * v
+
+    return f
+
+
+def test_reductions_of_reductions_are_told_apart_at_once(monkeypatch):
+    x, table = torch.randn(3, 5), torch.randn(5, 5)
+    made, words = tried(scores(6), monkeypatch, x, table)
+    more, further = tried(scores(24), monkeypatch, x, table)
+    assert more <= made + 12
+    assert further <= 2 * words
+
+
+def test_kernels_that_wait_for_one_another_are_not_tried_together(monkeypatch):
+    m = torch.rand(6, 6) + 0.1
+    made, words = tried(balanced(8), monkeypatch, m)
+    more, further = tried(balanced(32), monkeypatch, m)
+    assert more <= made + 8
+    assert further <= 4 * words
