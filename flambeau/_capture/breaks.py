@@ -15,6 +15,8 @@ class Break(BaseException):
         self.frame: Any = None  # where it happened
         self.calls: list[tuple[str, int, str]] = []  # file, line and function of all calls that were under way
         self.note = ""  # what it means for the functions around it
+        self.meant = False  # whether it is no shortcoming, but what the program asks for (`waiting.chooses`)
+        self.refused = False  # whether it is an error
         self.whole = False  # whether the function cannot even be split here
 
     def place(self, f: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import ContextDecorator
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -24,6 +26,26 @@ def is_exporting() -> bool:
 
 def graph_break(msg: str = "") -> None:
     """Split a captured function here."""
+
+
+BREAKS = SimpleNamespace(errors=False)  # whether a place that cannot be captured is an error at this moment
+
+
+class error_on_graph_break(ContextDecorator):
+    """Within the `with` block, or the decorated function, a place that cannot be captured is an error, or is none.
+
+    Args:
+        error_on_graph_break: whether it is; under `fullgraph=True` it is everywhere
+    """
+
+    def __init__(self, error_on_graph_break: bool) -> None:
+        self.errors = error_on_graph_break
+
+    def __enter__(self) -> None:
+        self.before, BREAKS.errors = BREAKS.errors, self.errors
+
+    def __exit__(self, *raised: object) -> None:
+        BREAKS.errors = self.before
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:

@@ -50,9 +50,11 @@ def finish(
     else:
         assert stopped is not None
         leave = waiting.leave(tr, frames, replay)
-        function.breaks.append(stopped.settle())
-        logs.broken(function.fn, stopped)
-        counters["graph_break"][stopped.reason] += 1
+        stopped.settle()
+        if not stopped.meant:
+            function.breaks.append(stopped)
+            logs.broken(function.fn, stopped)
+            counters["graph_break"][stopped.reason] += 1
     replay.collect()
     live = _history(tr, replay)
     undo(tr)

@@ -46,6 +46,7 @@ from flambeau._capture.breaks import (
     RecompileError,
     Unsupported,
 )
+from flambeau._capture.control import BREAKS
 from flambeau._capture.ending import Assumed, Entry, finish, undo
 from flambeau._capture.frame import Frame, Pending, Stop
 from flambeau._capture.geometry import Geometry, Wanted
@@ -232,7 +233,7 @@ class Function:
         except Break as b:
             logs.broken(self.fn, b)
             self.breaks.append(b.settle())
-            if self.fullgraph:
+            if self.fullgraph or b.refused:
                 raise Unsupported(b.spoken()) from None
             segment.skip = b.spoken()
             return _EAGER
@@ -358,7 +359,8 @@ class Function:
                 if tr.told:
                     tells, stopped, places = False, None, []
                 elif stopped is None:
-                    stopped, places = b, [] if self.fullgraph else waiting.places(b)
+                    b.meant, b.refused = waiting.chooses(b), self.fullgraph or BREAKS.errors
+                    stopped, places = b, waiting.places(b) if b.meant or not b.refused else []
                 else:  # what waits there cannot be built again: the call as a whole
                     failed, places = places[0], places[1:]
                     what = f"the call of {failed.function}" if places else "the function"

@@ -521,7 +521,7 @@ class Tracer:
             if self.recorder.known(x) or self.source_of(x) is not None:
                 raise Break(
                     "a branch depends on the elements of a tensor",
-                    "use torch.where, or compile the parts around the branch",
+                    "use torch.where or torch.cond, or compile the parts around the branch",
                 )
             return bool(x)
         if isinstance(x, (dict, *LISTS, *SETS)) and not isinstance(lookup(kind, "__bool__"), types.FunctionType):

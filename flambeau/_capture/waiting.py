@@ -14,6 +14,8 @@ from flambeau._capture.breaks import Break
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import NULL, Frame, Pending, callers
 from flambeau._capture.tracer import Tracer
+from flambeau._higher_order_ops.cond import branch
+from flambeau._higher_order_ops.while_loop import while_loop
 
 # Instructions that cannot be carried out between two programs.
 _WHOLE = frozenset(
@@ -23,6 +25,7 @@ _WHOLE = frozenset(
 _READS = frozenset(
     ("LOAD_FAST", "LOAD_FAST_AND_CLEAR", "LOAD_DEREF", "STORE_DEREF", "DELETE_FAST", "DELETE_DEREF", "MAKE_CELL")
 )
+_CHOOSE = frozenset((branch.__code__, while_loop.__code__))
 _ENDS = frozenset(("RETURN_VALUE", "RERAISE", "RAISE_VARARGS", "JUMP"))
 
 
@@ -90,11 +93,17 @@ def places(b: Break) -> list[Place]:
             able.append(f)
             continue
         break
-    while len(able) > 1 and _ours(able[-1]):  # the library's own functions are not split
+    meant = chooses(b)
+    while len(able) > 1 and _ours(able[-1]) and not meant:  # the library's own functions are not split
         able.pop()
     if why and able and not _ours(frames[len(able)]):
         b.note = f"; the call of {frames[len(able)].code.co_name} runs eagerly: {why}"
-    return [Place(able[:n]) for n in range(len(able), 0, -1) if n == 1 or not _ours(able[n - 1])]
+    return [Place(able[:n]) for n in range(len(able), 0, -1) if n == 1 or meant or not _ours(able[n - 1])]
+
+
+def chooses(b: Break) -> bool:
+    """Whether it is what the program asks for: `cond` and `while_loop` go by what tensors hold. The function is split there in any case."""
+    return b.frame is not None and b.frame.code in _CHOOSE
 
 
 def _ours(f: Frame) -> bool:

@@ -9,6 +9,7 @@ from flambeau._capture.control import (
     allow_in_graph as allow_in_graph,
     assume_constant_result as assume_constant_result,
     disable as disable,
+    error_on_graph_break as error_on_graph_break,
     graph_break as graph_break,
     is_dynamo_compiling as is_compiling,
     substitute_in_graph as substitute_in_graph,
