@@ -17,7 +17,7 @@ from flambeau._kernel.record import Expr, toposort
 from flambeau._values.shape import contiguous_strides
 
 WIDE = 64  # columns: products of few are made by kernels that turn them round
-SIMPLE = WORDS - COSTLY - {"cast", "fma"}
+SIMPLE = WORDS - COSTLY - {"cast"} | {"fma"}
 MOST = 8  # words: they are written once for each vector of a tile
 
 
@@ -116,8 +116,7 @@ def fits(out: Expr, x: Expr, wanted: Set[Expr], leaves: Mapping[Expr, Leaf]) -> 
     """Whether an array is in memory as the kernels read one: the numbers of a row side by side, and rows one after the other or all the same."""
     where = place.strided(x, leaves)
     last = out.shape[-1]
-    whole = all(type(n) is int for n in out.shape)
-    if not whole or last < WIDE or x.shape != out.shape or x.dtype is not out.dtype or where.strides[-1] != 1:
+    if last < WIDE or x.shape != out.shape or x.dtype is not out.dtype or where.strides[-1] != 1:
         return False
     row = all(t == 0 or n == 1 for n, t in zip(out.shape[:-1], where.strides[:-1], strict=True))
     return (where.core in leaves or where.core in wanted) and (

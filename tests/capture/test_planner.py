@@ -90,6 +90,19 @@ def test_the_program_is_the_one_for_these_sizes_alone(met):
     assert len(graph.templates) == 3  # few rows, some, and so many that sums over them are cut
 
 
+def test_products_take_what_is_said_with_them_at_every_size(met):
+    f = lambda x, w, y: torch.addmm(y, x, w, beta=1.5, alpha=0.5).relu()
+    step = torch.compile(f)
+    for n in (200, 300, 64, 301):
+        x, w, y = torch.randn(n, 70), torch.randn(70, 130), torch.randn(n, 130)
+        torch.testing.assert_close(step(x, w, y), f(x, w, y), rtol=1e-5, atol=1e-5)
+    (graph,) = met["graphs"]
+    key = (301,) * len(graph.keys)
+    (piece,) = next(made for t in graph.templates if (made := t.at(key)) is not None).pieces
+    assert len(piece.items) == 1
+    assert alike(graph, key)
+
+
 @pytest.mark.parametrize("few", [9, 70000])
 def test_kinds_of_sizes(met, few):
     step = torch.compile(lambda x: (x.softmax(1) @ x.T[:, :3]).sum(0))

@@ -512,6 +512,7 @@ def test_a_few_words_are_said_on_a_product_on_its_way_to_memory(dtype):
         lambda x, w, b, y: 3 - 2 * (x @ w.t()),
         lambda x, w, b, y: torch.where(y <= 0, 0.0, x @ w.t()),
         lambda x, w, b, y: y - x @ w.t(),
+        lambda x, w, b, y: torch.addmm(y, x, w.t(), beta=1.5, alpha=0.5),
         lambda x, w, b, y: (x @ w.t()).abs().sqrt(),
         lambda x, w, b, y: F.relu(x @ w[:10].t()),  # few columns: turned round
         lambda x, w, b, y: F.relu(x[:1] @ w.t()),  # sums along memory
