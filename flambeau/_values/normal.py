@@ -44,7 +44,7 @@ def normal(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: float
     """
     with gen.lock:
         if n >= 16 and contiguous:
-            if dtype == np.float64:
+            if dtype.char == "d":
                 return _doubles(gen, n, mean, std, native)
             return _floats(gen, n, dtype, mean, std, native)
         out = pairs(gen, n)
@@ -118,7 +118,7 @@ def _floats(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: floa
     fill, take = _fill if native is None else native.normal, gen.engine.take
     out = np.empty(n, f4)
     whole = n - n % 16
-    m, s = float(f4(mean)), float(f4(std))
+    m, s = (float(f4(mean)), float(f4(std))) if native is None else (float(mean), float(std))  # kernels narrow them
     if whole != n and n < CHUNK:  # the fresh block goes along with the others
         words = take(whole + (n - whole if dtype == np.float32 else 0) + 16)
         words = np.concatenate((words[:whole], words[-16:]))
@@ -126,13 +126,13 @@ def _floats(gen: Generator, n: int, dtype: np.dtype[Any], mean: float, std: floa
         out = _overlap(part, n)
         return out if dtype == np.float32 else out.astype(dtype)
     for start in range(0, whole, PART):  # in parts that stay in cache
-        part = out[start : min(start + PART, whole)]
+        part = out if n <= PART and whole == n else out[start : min(start + PART, whole)]
         fill(gen.engine.over(part), part, m, s)
     if whole != n:
         if dtype == np.float32:
             take(n - whole)  # NOTE: narrower types do not draw numbers that they will not use
         fill(take(16), out[-16:], m, s)
-    return out if dtype == np.float32 else out.astype(dtype)
+    return out if dtype.char == "f" else out.astype(dtype)
 
 
 def _fill(words: Array, out: Array, mean: float, std: float) -> None:

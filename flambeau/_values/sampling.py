@@ -64,11 +64,11 @@ def doubles(gen: Generator, n: int) -> Array:
 def uniform(gen: Generator, n: int, dtype: Type, low: float = 0.0, high: float = 1.0, native: Any = None) -> Array:
     """Uniform in [low, high): 53 random bits for doubles, 24 for the rest."""
     if native is not None:
-        real = np.empty(n, np.float64 if dtype == np.float64 else np.float32)
-        narrow = real.dtype != dtype
+        narrow = dtype.char not in "fd"
+        real = np.empty(n, np.float32 if narrow else dtype)
         with gen.lock:
             for start in range(0, n, PART):
-                part = real[start : start + PART]
+                part = real if n <= PART else real[start : start + PART]
                 native.uniform(gen.engine.over(part), part, low, high, math.inf if narrow else high)
         return _open(real, dtype, low, high) if narrow else real
     out = np.empty(n, dtype)
@@ -114,7 +114,7 @@ def integers(gen: Generator, n: int, dtype: Type, low: int, span: int, native: A
         words = np.empty(each * min(n, PART), np.uint32)
         with gen.lock:
             for start in range(0, n, PART):
-                part = whole[start : start + PART]
+                part = whole if n <= PART else whole[start : start + PART]
                 native.remainder(gen.engine.over(words[: each * part.size]), part, low, span)
         return _narrow(whole, dtype)
     with gen.lock:
@@ -161,7 +161,7 @@ def bernoulli(gen: Generator, n: int, p: float, dtype: Type = BOOL, native: Any 
         words = np.empty(2 * min(n, PART), np.uint32)
         with gen.lock:
             for start in range(0, n, PART):
-                part = found[start : start + PART]
+                part = found if n <= PART else found[start : start + PART]
                 native.less(gen.engine.over(words[: 2 * part.size]), part, p)
         return found
     out = np.empty(n, np.bool_)

@@ -183,9 +183,12 @@ class Draws:
     def uniform(self, words: Array, out: Array, low: float, high: float, below: float) -> None:
         """Floats or doubles from low to high; those not under `below` are low."""
         if out.dtype == FLOAT32:
-            first = float(np.float32(low))
-            span = 2.0**-24 * float(np.float32(high) - np.float32(low))
-            self._run("uniform32", words, out, out.size, first, span, float(np.float32(below)))
+            if low == 0.0 and high == below == 1.0:
+                first, span, last = 0.0, 2.0**-24, 1.0
+            else:
+                first, last = float(np.float32(low)), float(np.float32(below))
+                span = 2.0**-24 * float(np.float32(high) - np.float32(low))
+            self._run("uniform32", words, out, out.size, first, span, last)
         else:
             self._run("uniform64", words, out, out.size, low, high - low, below)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from flambeau._backends.cpu.small import loaded
 
 CALLS = 1000  # of a routine with small arrays, from which on they go to kernels
+MOST = 4000  # and where the process has no native code yet
 
 _calls: dict[str, int] = {}
 
@@ -16,7 +17,7 @@ _calls: dict[str, int] = {}
 def often(routine: str) -> bool:
     """Whether this call of a routine is one of many. For small arrays only: others need not wait."""
     n = _calls.get(routine, 0)
-    if n >= CALLS:
+    if n >= MOST:
         return True
-    _calls[routine] = n + 1 if n + 1 < CALLS or loaded() else 0
+    _calls[routine] = MOST if n + 1 >= CALLS and loaded() else n + 1
     return False
