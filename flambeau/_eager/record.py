@@ -346,11 +346,20 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
     from flambeau._ground.source import build
 
     scope: dict[str, Any] = {"unpack": unpack, "wrap": wrap, "fit_array": fit_array, "fit": _fit, "K": K, "Tensor": Tensor, "ndarray": np.ndarray,
-                             "asarray": np.asarray, "LARGE": LARGE, "natively": _natively, "general": lambda node, g: RuleNode.arrays(node, g)}  # fmt: skip
+                             "asarray": np.asarray, "LARGE": LARGE, "natively": _natively, "several": _several, "general": lambda node, g: RuleNode.arrays(node, g)}  # fmt: skip
     out = [
         "def arrays(self, g):",
         f'    """The derivative of {op.name}: its written rules."""',
-        "    if self.listed: return general(self, g)",
+        *(
+            [
+                "    if self.listed:",
+                "        gs = several(self, g)",
+                "        if gs is None: return general(self, g)",
+                "        g = gs",
+            ]
+            if op.array_rules.keys() == op.rules.keys()
+            else ["    if self.listed: return general(self, g)"]
+        ),
     ]
     held = {p.name for p in op.params if p.is_tensor} | {*fields}  # what may be a tensor with a version
     out += _unpacked(names, held)
@@ -405,6 +414,19 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
         scope[f"rule{i}"] = rule
     out.append(f"    return ({''.join(f'r{i}, ' for i in range(len(inputs)))})")
     return build("arrays", "\n".join(out) + "\n", scope)
+
+
+def _several(node: Any, g: Any) -> list[Any] | None:
+    """The gradients of a list of results, zeros where none came; None where they are more than arrays."""
+    gs = g if type(g) is list else [g]
+    for nr, x in enumerate(gs):
+        if x is None:
+            if gs is g:
+                gs = list(g)
+            gs[nr] = np.zeros(*node.metas[nr])
+        elif type(x) is not np.ndarray:
+            return None
+    return gs
 
 
 def _unpacked(names: tuple[str, ...], held: set[str]) -> list[str]:

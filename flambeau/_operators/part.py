@@ -172,6 +172,7 @@ def unbind(k: Kernel[T], input: T, dim: Dim = 0) -> tuple[T, ...]:
 
 
 unbind.vjp(input=lambda g, dim: _stack(g, dim))
+unbind.vjp_arrays(input=lambda k, g, dim: _stacked(k, g, dim))
 
 
 @unbind.arrays
@@ -184,6 +185,18 @@ def _stack(g: Any, dim: int) -> Any:
     from flambeau._operators.join import stack  # join is written in terms of this file
 
     return stack(g if isinstance(g, (list, tuple)) else [g], dim)
+
+
+def _stacked(k: Any, g: list[Array], dim: int) -> Array:
+    from flambeau._operators.join import stack
+
+    return stack.run(k, g, dim)
+
+
+def _joined(k: Any, g: list[Array], dim: int) -> Array:
+    from flambeau._operators.join import cat
+
+    return cat.run(k, g, dim)
 
 
 def _cat(g: Any, dim: int) -> Any:
@@ -219,6 +232,7 @@ def split(k: Kernel[T], input: T, split_size: Any, dim: Dim = 0) -> tuple[T, ...
 
 
 split.vjp(input=lambda g, dim: _cat(g, dim))
+split.vjp_arrays(input=lambda k, g, dim: _joined(k, g, dim))
 
 
 @split.arrays
