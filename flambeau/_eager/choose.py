@@ -71,10 +71,10 @@ def description(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         elif kind is list or kind is tuple:
             if len(v) > LONG:
                 return None
-            kinds = tuple(map(type, v))
-            if not all(k in SIMPLE for k in kinds):
-                return None
-            found.append(kinds)
+            for x in v:
+                if type(x) not in SIMPLE and (type(x) not in PLAIN or type(x._a) is not np.ndarray or x._a.size == 1):
+                    return None
+            found.append(tuple(map(type, v)))
         elif isinstance(v, (Tensor, list, tuple)):
             return None
     return tuple(found)

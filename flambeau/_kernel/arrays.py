@@ -122,7 +122,12 @@ class Arrays:
         return x.dtype.type(value)
 
     def full(self, shape: Shape, value: Any, dtype: DType) -> Any:
-        return self.xp.full(shape, element(value, dtype.np), dtype.np)
+        d = dtype.np
+        if d.kind in "fb" and type(value) in (int, float, bool):  # hot: what is not range-checked
+            out = self.xp.empty(shape, d)
+            out.fill(value)
+            return out
+        return self.xp.full(shape, element(value, d), d)
 
     def iota(self, n: int, dtype: DType) -> Any:
         return self.xp.arange(n, dtype=dtype.np)

@@ -22,8 +22,16 @@ def empty(*, shape: Shape, dtype: Any, format: str) -> Any:
 
 def full_as(x: Any, *, value: Any, dtype: Any, format: str) -> Any:
     """An array like x, filled with a value (None: not filled)."""
-    if value == 0 and x.flags.c_contiguous and format == "preserve_format":
-        return np.zeros(x.shape, x.dtype if dtype is None else dtype.np)
+    if x.flags.c_contiguous and format == "preserve_format":
+        d = x.dtype if dtype is None else dtype.np
+        if value is None:
+            return np.empty(x.shape, d)
+        if value == 0:
+            return np.zeros(x.shape, d)
+        if value == 1 and d.kind in "fiub":
+            out = np.empty(x.shape, d)
+            out.fill(1)
+            return out
     out = empty_as(x, dtype=dtype, format=format)
     if value is not None:
         write(out, np.asarray(element(value, out.dtype)).astype(out.dtype))

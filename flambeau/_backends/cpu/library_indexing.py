@@ -111,8 +111,9 @@ def reach(x: Any, where: Any) -> int:
     each, count = x.size, 0
     for n, i in zip(x.shape, where, strict=False):
         if type(i) is not slice:
-            each //= max(n, 1)
-            count = max(count, i.size)
+            each //= n or 1
+            if i.size > count:
+                count = i.size
     return int(each * count)
 
 
@@ -136,15 +137,16 @@ def small_mask(x: Any, indices: Any) -> Any:
 
 
 def index(x: Any, *, indices: Any) -> Any:
-    mask = small_mask(x, indices)
-    if mask is not None:
-        return x[mask]
-    mask = whole_mask(x, indices)
-    if mask is not None:
-        return masked_select(x, mask)
+    if len(indices) == 1:
+        mask = small_mask(x, indices)
+        if mask is not None:
+            return x[mask]
+        mask = whole_mask(x, indices)
+        if mask is not None:
+            return masked_select(x, mask)
     where = subscript(x, indices)
     out = _found(x, where)
-    if out.ndim < 2 or (x.flags.c_contiguous and all([type(i) is slice or i.flags.c_contiguous for i in where])):
+    if out.ndim < 2 or (x.flags.c_contiguous and not [i for i in where if type(i) is not slice and not i.flags.c_contiguous]):  # fmt: skip
         return out if out.flags.c_contiguous else np.ascontiguousarray(out)
     strides = _walked(x, where, out)
     if out.strides == strides:
