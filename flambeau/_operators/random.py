@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from flambeau._ground.errors import check
@@ -51,7 +51,7 @@ def missing(routine: str, d: dtype) -> NoReturn:
     raise NotImplementedError(f"\"{routine}\" not implemented for '{SPOKEN[d]}'")
 
 
-def supported(routine: str, d: dtype, dtypes: Sequence[dtype]) -> None:
+def supported(routine: str, d: dtype, dtypes: Collection[dtype]) -> None:
     if d not in dtypes:
         missing(routine, d)
 
@@ -67,6 +67,8 @@ def real(d: dtype) -> dtype:
 def _check_uniform(d: dtype, low: float, high: float) -> None:
     supported("check_uniform_bounds", d, FLOATS)
     largest = RANGE[d][0]
+    if -largest <= low <= high <= largest and high - low <= largest:
+        return  # hot: nothing to say
     check(-largest <= low <= largest, RuntimeError, f"from is out of bounds for {C_NAMES[d]}")
     check(-largest <= high <= largest, RuntimeError, f"to is out of bounds for {C_NAMES[d]}")
     check(
@@ -133,7 +135,8 @@ def empty_like(k: Any, x: Any, d: dtype, format: Any) -> Any:
 
 
 def _check_std(std: float) -> None:
-    check(std >= 0, RuntimeError, f"normal expects std >= 0.0, but found std {std:g}")
+    if not std >= 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
 
 
 @op(
@@ -268,11 +271,12 @@ def own_dtype(x: Any) -> dtype:
 # ---------------------------------------------------------------- bernoulli
 
 
-ZERO_ONE = (*SIGNED_OR_BYTE, bool_, *FLOATS)
+ZERO_ONE = frozenset((*SIGNED_OR_BYTE, bool_, *FLOATS))
 
 
 def _check_p(p: float) -> None:
-    check(0 <= p <= 1, RuntimeError, f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
+    if not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
 
 
 @op(

@@ -46,6 +46,8 @@ def _hollow(x: Any) -> bool:
     """Whether x only stands for an array that is not there (the meta device): it takes no random numbers."""
     if not isinstance(x, np.ndarray):
         return True
+    if x.size > 1 and x.flags.c_contiguous:
+        return False
     return not any(x.strides) and (x.size > 1 or (not x.flags.writeable and x.base is not None))
 
 
