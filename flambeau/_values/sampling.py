@@ -29,6 +29,7 @@ __all__ = ("arrange", "bernoulli", "bernoulli_each", "cauchy", "exponential", "f
 
 DIGITS = {np.dtype(np.float16): 11, np.dtype(ml_dtypes.bfloat16): 8, np.dtype(np.float32): 24, np.dtype(np.float64): 53}
 BOOL = np.dtype(np.bool_)
+SMALL = 1 << 10  # numbers that are drawn at once, into words of their own
 WIDE_RANGE = 1 << 28  # integers from a range this wide take 64 bits each, to keep `%` fair
 LARGE_PERMUTATION = 0xFFFFFFFF // 20
 
@@ -158,6 +159,10 @@ def bernoulli(gen: Generator, n: int, p: float, dtype: Type = BOOL, native: Any 
     """True with probability `p`: booleans; native code may write them as another dtype."""
     if native is not None:
         found = np.empty(n, dtype if dtype in native.ones else np.bool_)
+        if n <= SMALL:  # hot: dropout of small tensors
+            with gen.lock:
+                native.less(gen.engine.take(2 * n), found, p)
+            return found
         words = np.empty(2 * min(n, PART), np.uint32)
         with gen.lock:
             for start in range(0, n, PART):

@@ -97,3 +97,16 @@ def test_large_draws_are_pytorchs(torch):
         t.manual_seed(11)
     for program in programs:
         assert np.array_equal(program(fl).numpy(), program(torch).numpy())
+
+
+def test_words_may_begin_anywhere_in_a_block(native, monkeypatch):
+    def sample(g, n, x):
+        odd = sampling.uniform(g, 3, np.dtype(np.float32), native=x)
+        found = [sampling.bernoulli(g, n, 0.5, np.dtype(d), x).astype(d) for d in (np.bool_, np.float32, np.float64)]
+        found += [
+            sampling.integers(g, n, np.dtype(np.int64), 0, 1 << 40, x),
+            sampling.normal(g, 32, np.dtype("d"), 0.0, 1.0, True, x),
+        ]
+        return np.concatenate([odd, *found])
+
+    both(native, sample, monkeypatch, [1, 16, 17, 100, 311, 312, 313])

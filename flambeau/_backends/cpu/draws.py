@@ -87,7 +87,7 @@ def text(target: Target) -> Module:
                     x = f.convert("fptrunc", x + f.splat(low, width), vector("float", width))
                     top, bottom = (f.splat(f.convert("fptrunc", v, "float"), width) for v in (high, low))
                 else:
-                    x = fraction(f, f.load(vector("i64", width), f.gep("i64", src, i)), width)
+                    x = fraction(f, f.load(vector("i64", width), f.gep("i64", src, i), align=4), width)
                     x = f.fma(x, f.splat(span, width), f.splat(low, width))
                     top, bottom = f.splat(high, width), f.splat(low, width)
                 f.store(f.select(x >= top, bottom, x), f.gep(real, out, i))
@@ -96,7 +96,7 @@ def text(target: Target) -> Module:
         cut = last - (last - first) % half
         for width, start, stop in ((half, first, cut), (1, cut, last)):
             with f.loop(start, stop, width) as i:
-                x = fraction(f, f.load(vector("i64", width), f.gep("i64", src, i)), width)
+                x = fraction(f, f.load(vector("i64", width), f.gep("i64", src, i), align=4), width)
                 yes = x < f.splat(p, width)
                 f.store(
                     f.convert("zext" if result == "i8" else "uitofp", yes, vector(result, width)), f.gep(result, out, i)
@@ -107,7 +107,7 @@ def text(target: Target) -> Module:
         f.store(f.emit("i64", f"add {f.convert('zext', rest, 'i64')}, {low.name}"), out, i)
     f, (src, out, _, low, span, first, last) = begin(m, "remainder64", 0, 2)
     with f.loop(first, last) as i:
-        word = f.load("i64", src, i)
+        word = f.load("i64", src, i, align=4)  # words begin anywhere in a block
         f.store(f.emit("i64", f"add {((word << 32) | (word >> 32)) % span}, {low.name}"), out, i)
     f, (src, out, _, mean, std, first, last) = begin(m, "normal64", 2)
     with f.loop(first, last, 16) as block, f.loop(0, 8) as lane:

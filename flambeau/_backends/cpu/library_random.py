@@ -146,7 +146,12 @@ def randperm(*, n: int, dtype: Any, generator: Gen) -> Array:
 def bernoulli(x: Any, *, p: float, generator: Gen) -> Any:
     """x with ones and zeros, a one with probability p."""
     gen = _stream(generator)
-    return _like(x, lambda n, d: sampling.bernoulli(gen, n, p, d, _native(n)).astype(d, copy=False))
+
+    def sample(n: int, d: Any) -> Array:
+        found = sampling.bernoulli(gen, n, p, d, _native(n))
+        return found if found.dtype is d else found.astype(d)
+
+    return _like(x, sample)
 
 
 def bernoulli_each(x: Any, p: Any, *, generator: Gen) -> Any:
