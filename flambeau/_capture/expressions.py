@@ -473,11 +473,11 @@ class Builder:
     # ---- steps ----
 
     def product(self, x: Expr, y: Expr) -> Expr:
-        """x @ y as a step; half operands that were only widened are multiplied as they are."""
-        halves = [e.src[0] for e in (x, y) if e.op == "cast" and e.src[0].dtype.name in ("float16", "bfloat16")]
-        narrow = len(halves) == 2 and halves[0].dtype is halves[1].dtype
-        if narrow:
-            x, y = halves
+        """x @ y as a step; half operands that were only widened, and moved, are multiplied as they are."""
+        a, b = place.narrowed(x), place.narrowed(y)
+        narrow = a is not None and b is not None and a.dtype is b.dtype
+        if a is not None and b is not None and narrow:
+            x, y = a, b
         known = self.products.get((x, y))
         if known is None:
             if min(x.shape[-2], x.shape[-1], y.shape[-1]) == 1 and not narrow:

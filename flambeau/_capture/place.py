@@ -69,6 +69,19 @@ def follow(s: Strided, move: Expr) -> Strided | None:
     return None
 
 
+HALF = {("float16", "float32"), ("bfloat16", "float32")}  # numbers of memory and those that are computed with
+
+
+def narrowed(e: Expr) -> Expr | None:
+    """What was only widened and moved, as it is in memory."""
+    if e.op == "cast" and (e.src[0].dtype.name, e.dtype.name) in HALF:
+        return e.src[0]
+    if e.op not in ("reshape", "permute", "expand", "slice"):
+        return None
+    x = narrowed(e.src[0])
+    return None if x is None else Expr(e.op, (x,), e.arg, e.shape, x.dtype)
+
+
 def reshaped(shape: Ints, strides: Ints, new: Ints) -> Ints | None:
     """The strides of a view in another shape; None where there is no such view."""
     if math.prod(shape) == 0 or tuple(strides) == contiguous_strides(shape):

@@ -232,9 +232,11 @@ def _finished(x: Any, other: Sequence[Any], finish: Any) -> Any:
     for op, src, arg, d in finish:
         xs = [values[n] for n in src]
         if op == "param":
-            values.append(given[arg])
+            values.append(ARRAYS.cast(given[arg], BY_NAME[d]))
         elif op == "const":
             values.append(ARRAYS.full((), arg, BY_NAME[d]))
+        elif op == "cast":
+            values.append(ARRAYS.cast(xs[0], BY_NAME[d]))
         else:
             values.append(getattr(ARRAYS, op)(*xs, *([] if arg is None else [arg])))
     return values[-1]

@@ -18,6 +18,7 @@ from flambeau._values.shape import contiguous_strides
 
 WIDE = 64  # columns: products of few are made by kernels that turn them round
 SIMPLE = WORDS - COSTLY - {"cast"} | {"fma"}
+PLAIN = ((("param", ()),), (("param", ()), ("param", ()), ("add", (0, 1))))  # a product, and what an array is added to
 MOST = 8  # words: they are written once for each vector of a tile
 
 
@@ -41,7 +42,8 @@ def finish(program: Program) -> None:
             out, other, words = found
             step = products.pop(out)
             step.ins += [] if other is None else [other]
-            if [w[:2] for w in words] != [("param", ()), ("param", ()), ("add", (0, 1))]:
+            said = words[:-1] if words[-1][:2] == ("cast", (len(words) - 2,)) else words  # results are rounded, anyway
+            if tuple(w[:2] for w in said) not in PLAIN:
                 step.params["finish"] = words
             swap[end] = out
     if swap:
@@ -70,7 +72,7 @@ def ending(
             stack.pop()
         elif e in leaves or (e is not end and e in wanted) or (e.op in place.FREE and not spread(e)):
             arrays[e] = None
-        elif len(inner) <= 2 * MOST and (spread(e) or (e.op in SIMPLE and e.shape == end.shape)):
+        elif len(inner) <= 2 * MOST and (spread(e) or (simple(e) and e.shape == end.shape)):
             inner[e] = False
             stack += e.src
         else:
@@ -78,19 +80,24 @@ def ending(
     between = [e for e in inner if e is not end and not spread(e)]
     alone = [x for x in arrays if all(u in inner for e in (x, *between) for u in users.get(e, ()))]
     out = next((x for x in alone if x in products), None)
-    others = [x for x in arrays if x is not out]
+    others = {x: place.narrowed(x) or x for x in arrays if x is not out}  # as they are in memory
     if (
         out is None
         or len(others) > 1
         or any(e in roots for e in between)
-        or not all(fits(out, x, wanted, leaves) for x in others)
+        or not all(fits(out, x, wanted, leaves) for x in others.values())
     ):
         return None
-    words: list[tuple[str, tuple[int, ...], object, str]] = []
-    at: dict[Expr, int] = {}
-    for e in (out, *others):
+    name = out.dtype.name
+    wide = dict(place.HALF).get(name, name)  # in which sums are
+    words: list[tuple[str, tuple[int, ...], object, str]] = [("param", (), 0, wide)]
+    at: dict[Expr, int] = {out: 0}
+    if wide != name and any(out in e.src for e in inner if not widens(e)):  # it is wanted as it would be in memory
+        at[out] = len(words)
+        words.append(("cast", (0,), None, name))
+    for e, x in others.items():
         at[e] = len(words)
-        words.append(("param", (), len(words), e.dtype.name))
+        words.append(("param", (), 1, x.dtype.name))
     for e in inner:
         for x in (e, *e.src):
             if x.op == "const" and x not in at:
@@ -98,13 +105,30 @@ def ending(
                 words.append(("const", (), x.arg, x.dtype.name))
         if spread(e):
             at[e] = at[e.src[0]]
+        elif widens(e):
+            at[e] = 0 if e.src[0] is out else at[e.src[0]]
         else:
             at[e] = len(words)
-            words.append((e.op, tuple(at[x] for x in e.src), e.arg, e.dtype.name))
-    plain = all(w[3] in (out.dtype.name, "bool") for w in words) and words[-1][3] == out.dtype.name
-    if not plain or sum(w[0] not in ("param", "const") for w in words) > MOST or not writes(tuple(words)):
+            words.append((e.op, tuple(at[x] for x in e.src), None if e.op == "cast" else e.arg, e.dtype.name))
+    plain = all(w[3] in (name, wide, "bool") for w in words) and words[-1][3] == name
+    if not plain or sum(w[0] not in ("param", "const", "cast") for w in words) > MOST or not writes(tuple(words)):
         return None
-    return out, others[0] if others else None, tuple(words)
+    return out, next(iter(others.values()), None), tuple(words)
+
+
+def widens(e: Expr) -> bool:
+    """Whether halves become what is computed with."""
+    return e.op == "cast" and (e.src[0].dtype.name, e.dtype.name) in place.HALF
+
+
+def narrows(e: Expr) -> bool:
+    """And the other way round."""
+    return e.op == "cast" and (e.dtype.name, e.src[0].dtype.name) in place.HALF
+
+
+def simple(e: Expr) -> bool:
+    """Whether it is a word that takes little."""
+    return e.op in SIMPLE or widens(e) or narrows(e)
 
 
 def spread(e: Expr) -> bool:

@@ -527,6 +527,23 @@ def test_a_few_words_are_said_on_a_product_on_its_way_to_memory(dtype):
 
 
 @needs_native
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_products_of_halves_are_of_halves_and_what_is_said_is_rounded_as_in_eager_code(dtype):
+    x, w, b, other = (torch.randn(*s).to(dtype) for s in ((24, 70), (130, 70), (130,), (24, 130)))
+    for count, f in (
+        (1, lambda x, w, b, y: F.linear(x, w, b)),
+        (1, lambda x, w, b, y: F.relu(F.linear(x, w, b))),
+        (1, lambda x, w, b, y: x @ w.t()),
+        (1, lambda x, w, b, y: 2 * y + x @ w.t()),
+        (1, lambda x, w, b, y: torch.addmm(y, x, w.t(), beta=1.5, alpha=0.5)),
+        (1, lambda x, w, b, y: torch.where(y <= 0, 0.0, x @ w.t())),
+        (1, lambda x, w, b, y: F.relu(x.view(2, 12, 70) @ w.t() + b)),
+        (2, lambda x, w, b, y: F.relu(x @ w.t()) @ w),
+    ):
+        assert agree(f, x, w, b, other, tolerance=0).kernels == count
+
+
+@needs_native
 def test_products_that_are_made_of_one_another_and_their_derivatives_take_what_is_said_with_them():
     x, w, v, u = (torch.randn(*s) for s in ((24, 70), (70, 130), (130, 130), (130, 70)))
 

@@ -448,9 +448,10 @@ def matmul_plan(
 
 @cache
 def finished(operands: tuple[tuple[str, str], ...], words: pen.Words) -> Epilogue:
-    """An epilogue that words say."""
-    name = ";".join(f"{op}{src}{arg}" for op, src, arg, _ in words)
-    return Epilogue(f"{operands} {name}", operands, 0, lambda f, x, o, s: pen.expression(f, words, x, *o))
+    """An epilogue that words say. What is rounded last to memory's type is rounded where it is stored."""
+    name = ";".join(f"{op}{src}{d if op == 'cast' else arg}" for op, src, arg, d in words)
+    last = words[:-1] if words[-1][0] == "cast" and words[-1][1] == (len(words) - 2,) else words
+    return Epilogue(f"{operands} {name}", operands, 0, lambda f, x, o, s: pen.expression(f, last, x, *o))
 
 
 def in_rows(x: np.ndarray[Any, Any], shape: tuple[int, ...]) -> tuple[int, tuple[Launch, ...]] | None:

@@ -12,7 +12,7 @@ from flambeau._backends.cpu import coefficients, words as language
 from flambeau._backends.cpu.emit import Function, V, lane, lanes
 from flambeau._backends.cpu.lanes import Builder, Value
 from flambeau._backends.cpu.vecmath import nearest, power_of_two
-from flambeau._kernel.ir import Scalar
+from flambeau._kernel.ir import HALVES, Scalar
 
 Words = tuple[
     tuple[str, tuple[int, ...], Any, str], ...
@@ -54,11 +54,14 @@ def spoken(b: Builder, words: Words, xs: list[Value]) -> Value:
     nodes: list[Scalar] = []
     values: list[Value] = []
     for op, src, arg, dtype in words:
-        nodes.append(Scalar("acc" if op == "param" else op, tuple(nodes[n] for n in src), arg, dtype))
+        held = "float32" if dtype in HALVES else dtype  # they are widened to be computed with
+        nodes.append(
+            Scalar("acc" if op == "param" else op, tuple(nodes[n] for n in src), dtype if op == "cast" else arg, held)
+        )
         if op == "param":
             values.append(xs[arg])
         elif op == "const":
-            values.append(b.number(arg, language.TYPES[dtype]))
+            values.append(b.number(arg, language.TYPES[held]))
         else:
             values.append(language.word(b, nodes[-1], [values[n] for n in src]))
     return values[-1]
@@ -68,7 +71,8 @@ def writes(words: Words) -> bool:
     """Whether `expression` can write them: each in line."""
     b = Builder()
     try:
-        spoken(b, words, [Value(b, language.TYPES[d], 4, f"%x{arg}") for op, _, arg, d in words if op == "param"])
+        types = ["float32" if d in HALVES else d for op, _, _, d in words if op == "param"]
+        spoken(b, words, [Value(b, language.TYPES[d], 4, f"%x{n}") for n, d in enumerate(types)])
     except NotImplementedError:
         return False
     return not b.functions
