@@ -35,6 +35,9 @@ def sizes(size: Any) -> Shape:
     return size if type(size) is tuple else tuple(size)
 
 
+SMALL = 1 << 12  # elements of gradients below which no kernel sums them
+
+
 # ---------------------------------------------------------------- view, reshape
 
 
@@ -494,6 +497,22 @@ def expand(k: Kernel[T], input: T, size: Shape, *, implicit: bool = False) -> T:
 
 
 expand.vjp(input=lambda g, input_shape: g.sum_to_size(input_shape) if g.shape != input_shape else g)
+expand.vjp_arrays(input=lambda k, g, input_shape: _summed_to(k, g, input_shape))
+
+
+def _summed_to(k: Any, g: Any, shape: Shape) -> Any:
+    """`sum_to_size` of a small array by the body of `sum`."""
+    if g.shape == shape:
+        return g
+    if g.size >= SMALL or g.dtype.char not in "fd":
+        return NotImplemented
+    from flambeau._operators.reduce import sum  # reductions are written in terms of this file
+
+    if not shape:
+        return sum.run(k, g)
+    lead = g.ndim - len(shape)
+    dims = [i for i, m in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and m != 1)]
+    return sum.run(k, g, dims, True).reshape(shape)
 
 
 @expand.arrays
