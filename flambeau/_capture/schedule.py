@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flambeau._capture import mistakes, place
+from flambeau._capture.class_losses import shorten
 from flambeau._capture.expressions import Leaf, Program, Result, Step, short
 from flambeau._capture.foreseen import foresee
 from flambeau._capture.joined import join_gradients
@@ -93,6 +94,7 @@ class Schedule:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        shorten(program)
         finish(program)
         join_gradients(program)
         self.leaves = {leaf.expr: leaf for leaf in program.leaves}
