@@ -78,7 +78,7 @@ def _(k: Any, input: Any, size: Any = None, *, dtype: Any = None) -> Any:
             "dimension spans across two "
             "contiguous subspaces). Use .reshape(...) instead."
         )
-    if type(input) is k.xp.ndarray:
+    if type(input).__module__ == "numpy":
         try:  # the array library's own view is quicker to make, where it has these strides
             out, n = input.reshape(shape, copy=False), input.itemsize
             if out.strides == tuple([s * n for s in strides]):
@@ -440,7 +440,7 @@ def _(k: Any, input: Any, dim: Any = None) -> Any:
         return input[...]
     if input.flags.c_contiguous:
         return input.reshape([shape[i] for i in kept])
-    if type(input) is k.xp.ndarray:
+    if type(input).__module__ == "numpy":
         return input.squeeze(tuple([i for i in range(len(shape)) if i not in kept]))
     strides = elements(input)
     return k.library("strided", input, shape=tuple(shape[i] for i in kept), strides=tuple(strides[i] for i in kept))
