@@ -7,10 +7,13 @@ allow.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from flambeau._capture.place import Place
 
@@ -94,24 +97,28 @@ class Space:
 
     def __init__(self, size: float = math.inf, start: int = 0, stop: float = math.inf, lent: bool = False) -> None:
         self.size, self.start, self.stop, self.lent = size, start, stop, lent
-        self.held: list[tuple[int, int, int, float]] = []  # from where to where, from when to when
+        self.lows: list[int] = []  # where blocks begin, in order
+        self.held = np.empty((4, 16))  # of each: from where to where, from when to when
         self.top = 0
 
     def fit(self, b: Lives) -> int | None:
         """The lowest place for a block, if there is one."""
         if b.size > self.size or b.start < self.start or b.stop > self.stop:
             return None
-        at = 0
-        for low, high, start, stop in self.held:
-            if start < b.stop and b.start < stop:
-                if low - at >= b.size:
-                    break
-                at = max(at, high)
+        low, high, start, stop = self.held[:, : len(self.lows)]
+        met = np.flatnonzero((start < b.stop) & (stop > b.start))
+        free = np.concatenate(([0.0], np.maximum.accumulate(high[met])))  # behind those that are met, and all before
+        gaps = np.flatnonzero(low[met] - free[:-1] >= b.size)
+        at = int(free[gaps[0] if gaps.size else -1])
         return at if at + b.size <= self.size else None
 
     def put(self, b: Lives, at: int) -> None:
-        self.held.append((at, at + b.size, b.start, b.stop))
-        self.held.sort()
+        n, count = bisect.bisect(self.lows, at), len(self.lows)
+        if count == self.held.shape[1]:
+            self.held = np.concatenate((self.held, np.empty_like(self.held)), 1)
+        self.held[:, n + 1 : count + 1] = self.held[:, n:count]
+        self.held[:, n] = at, at + b.size, b.start, b.stop
+        self.lows.insert(n, at)
         self.top = max(self.top, at + b.size)
 
 
@@ -128,19 +135,17 @@ def replay(events: Sequence[Any], steps: Sequence[int] = (), alone: bool = True)
         if not alone and b.size >= APART:
             own[b.n] = b.size
             continue
-        fits = [(s.size // b.size, s.stop, n) for n, s in spaces.items() if s.fit(b) is not None]
+        fits = [(s.size // b.size, s.stop, n, low) for n, s in spaces.items() if (low := s.fit(b)) is not None]
         if fits:  # of those that are hardly larger, the one that is made first: others may be free for longer
-            n = min(fits)[2]
-            place = spaces[n].fit(b)
-            assert place is not None
+            _, _, n, place = min(fits)
             spaces[n].put(b, place)
             at[b.n] = n, place
         else:
             rest.append(b)
-            place = arena.fit(b)
-            assert place is not None
-            arena.put(b, place)
-            at[b.n] = -1, place
+            lowest = arena.fit(b)
+            assert lowest is not None
+            arena.put(b, lowest)
+            at[b.n] = -1, lowest
     other, top = in_order(rest)
     most = held(events, own) if own else sum(s.size for s in results.values() if not s.lent)
     large = [Place("own", n) for n in own] + [Place("out", n) for n, s in results.items() if s.size >= APART]
@@ -209,7 +214,7 @@ class Memory:
     def __init__(self) -> None:
         self.top = 0
         self.used: dict[int, int] = {}
-        self.gaps: list[tuple[int, int]] = []  # offset, size
+        self.gaps: list[tuple[int, int]] = []  # offset, size: in order
 
     def take(self, size: int) -> int:
         fits = [(n, at) for at, n in self.gaps if n >= size]
@@ -217,27 +222,24 @@ class Memory:
             n, at = min(fits)
             self.gaps.remove((at, n))
             if n > size:
-                self.gaps.append((at + size, n - size))
+                bisect.insort(self.gaps, (at + size, n - size))
         else:
             at = self.top
-            last = next(((a, n) for a, n in self.gaps if a + n == self.top), None)
-            if last is not None:
-                self.gaps.remove(last)
-                at = last[0]
+            if self.gaps and sum(self.gaps[-1]) == at:
+                at = self.gaps.pop()[0]
             self.top = at + size
         self.used[at] = size
         return at
 
     def free(self, at: int) -> None:
         size = self.used.pop(at)
-        for a, n in sorted(self.gaps):
-            if a + n == at:
-                self.gaps.remove((a, n))
-                at, size = a, size + n
-            elif at + size == a:
-                self.gaps.remove((a, n))
-                size += n
-        self.gaps.append((at, size))
+        n = bisect.bisect(self.gaps, (at,))
+        if n < len(self.gaps) and self.gaps[n][0] == at + size:
+            size += self.gaps.pop(n)[1]
+        if n and sum(self.gaps[n - 1]) == at:
+            at, before = self.gaps.pop(n - 1)
+            size += before
+        bisect.insort(self.gaps, (at, size))
 
 
 __all__ = ["LINE", "Block", "Found", "Tape", "replay"]
