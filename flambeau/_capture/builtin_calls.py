@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flambeau._capture import mistakes
+from flambeau._capture import asking, mistakes
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked, TrackedInt, applied, plain
 from flambeau._capture.operations import advance, binary, iterate, subscript, unpack
@@ -151,9 +151,7 @@ def _id(tr: Tracer, obj: Any) -> Any:
 
 @handles(vars)
 def _vars(tr: Tracer, *obj: Any) -> Any:
-    if not obj:
-        raise Break("vars() of the function itself")
-    return tr.load_attr(obj[0], "__dict__")
+    return tr.load_attr(obj[0], "__dict__") if obj else _locals(tr)
 
 
 @handles(any)
@@ -375,9 +373,19 @@ def _print(tr: Tracer, *args: Any, **kwargs: Any) -> None:
     raise Break("print() is called", "it happens between two programs; take it out for one program")
 
 
-@handles(globals, locals)
-def _spaces(tr: Tracer) -> Any:
-    raise Break("globals() or locals() is called")
+@handles(globals)
+def _globals(tr: Tracer) -> dict[str, Any]:
+    return tr.reach(tr.frame.globals, tr.sources.const(tr.frame.globals))
+
+
+@handles(locals)
+def _locals(tr: Tracer) -> dict[str, Any]:
+    return asking.variables(tr, tr.frame)
+
+
+@handles(eval, exec)
+def _evaluate(tr: Tracer, *args: Any, **kwargs: Any) -> None:
+    raise Break("eval() or exec() is called")
 
 
 _OPERATORS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@", "and_": "&",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from flambeau._capture import frame
+from flambeau._capture import asking, frame
 from flambeau._capture.frame import Frame
 
 
@@ -60,6 +60,9 @@ class Native:
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tail: bool = False) -> Any:
         if self._call is not None and type(fn) in (types.FunctionType, types.MethodType):
             return self._call(fn, args, kwargs)
+        meant = asking.asked(self, fn, args, kwargs)
+        if meant is not None:
+            return meant()
         return fn(*args, **kwargs)
 
     def reach(self, value: Any, source: Any) -> Any:
@@ -76,7 +79,7 @@ class Native:
 
 def step(tr: Native, frames: list[Frame]) -> tuple[Any] | None:
     """One instruction of the last frame; a 1-tuple where the first returned. After an exception all the rest is carried out."""
-    f = frames[-1]
+    f = tr.frame = frames[-1]
     i = f.decoded.instructions[f.ip]
     f.ip += 1
     try:

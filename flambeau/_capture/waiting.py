@@ -10,6 +10,7 @@ import types
 from itertools import pairwise
 from typing import Any
 
+from flambeau._capture import asking
 from flambeau._capture.breaks import Break
 from flambeau._capture.effects import Replay
 from flambeau._capture.frame import NULL, Frame, Pending, callers
@@ -139,6 +140,8 @@ def _held(tr: Tracer, v: Any, replay: Replay) -> str:
 
 def live(f: Frame) -> set[str]:
     """Names that an instruction from here on may read."""
+    if asking.reads_all(f.code):
+        return set(f.names)
     instructions = f.decoded.instructions
     seen: set[int] = set()
     todo = [f.ip, *(target for _, _, target, _, _ in f.decoded.handlers)]

@@ -636,3 +636,46 @@ def parameters_called_as_what_entries_use(wrap):
         made = g(given, y)
         results += [made, made[1] is given]
     return results
+
+
+@whole
+def globals_by_name(wrap):
+    def f(t, name):
+        globals()["COUNT"] += 1
+        return globals()[name](t) * globals()["SCALE"]
+
+    global COUNT
+    COUNT, f = 0, wrap(f)
+    return [f(x(), name) for name in ("FN", "FN", "twice_as_much")], COUNT
+
+
+def twice_as_much(t):
+    return t * 2
+
+
+@whole
+def the_variables_of_a_function_by_name(wrap):
+    def f(t, k, *more, last=2):
+        first = 3
+
+        def inner(a):
+            return len(locals()) + first
+
+        found = vars() if more else locals()
+        return t * found["k"] + found["last"] * inner(1), sorted(found)
+
+    f = wrap(f)
+    return [f(x(), 2.0), f(x(), 2.0, 1), f(x(), 3.0, last=1)]
+
+
+@case
+def functions_that_look_at_who_calls_them(wrap):
+    def f(t, text):
+        first = 2
+        n = t.sum().item()
+        space = {}
+        exec("a = SCALE * 2", None, space)
+        return t * eval(text) + n, space["a"], len(dir()), sorted(locals())
+
+    f = wrap(f)
+    return [f(x(), text) for text in ("first", "SCALE * first", "t.sum() + first")]
