@@ -11,6 +11,7 @@ import weakref
 from typing import Any
 
 from flambeau._capture import builtin_calls, builtin_classes, builtin_methods, frame
+from flambeau._capture.applied import Call
 from flambeau._capture.breaks import Break
 from flambeau._capture.numbers import Tracked
 from flambeau._capture.recorder import lifted
@@ -290,6 +291,7 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
     if lifted(args):
         raise Break("a custom autograd function meets a batch, or a tangent")
     node, tensors, recording = custom.begun(cls, args)
+    noted = Call(tr, node, args)
     before, STATE.grad = STATE.grad, False
     try:
         forward = tr.load_attr(cls, "forward")
@@ -299,9 +301,12 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
     finally:
         STATE.grad = before
     node.seq = next(serial)
-    if recording:
+    made = custom._wrap_outputs(node, result, tensors, recording)
+    if noted.close(made):
+        tr.recorder.applied += [noted] * recording
+    elif recording:
         tr.recorder.custom = "a custom autograd function"
-    return custom._wrap_outputs(node, result, tensors, recording)
+    return made
 
 
 Tracer.call, Tracer.custom_backward = call, custom_backward

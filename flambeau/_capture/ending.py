@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flambeau._capture import again, backends, logs, recalled, shared, waiting, warned
+from flambeau._capture.applied import as_nodes
 from flambeau._capture.breaks import REFUSED, Break, Failed
 from flambeau._capture.effects import Replay, put_state
 from flambeau._capture.frame import Frame
@@ -123,6 +124,8 @@ def _history(tr: Tracer, replay: Replay) -> bool:
         raise Assumed  # a backward pass outside would be traced without it
     if live and recorder.custom:
         raise Break(f"{recorder.custom} is part of the history of a result", "call backward() in the same function")
+    if live and recorder.applied:
+        recorder.lines = as_nodes(recorder.applied, recorder.lines, replay.outputs)
     return live
 
 

@@ -75,6 +75,7 @@ class Recorder:
         self.random = False
         self.packing: list[tuple[Any, Any]] = []  # hooks of saved tensors that are in force
         self.transforming = 0  # how many transforms of the library's own are running
+        self.applied: list[Any] = []  # calls of custom autograd functions (`applied`)
         self.custom = ""  # what makes the history other than that of the operators
         self.inside_leaf = False  # a tensor made by the program became a leaf of the graph
         self._arrays: dict[int, tuple[Any, Value]] = {}

@@ -290,6 +290,7 @@ class Told:
             or tr.told
             or tr.transforms
             or tr.recorder.custom
+            or tr.recorder.applied
             or tr.recorder.chosen
             or tr.recorder.geometry is None
         ):
