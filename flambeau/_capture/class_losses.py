@@ -51,10 +51,11 @@ def share(e: Expr, wanted: Set[Expr]) -> Expr | None:
 
 def single(e: Expr) -> Expr | None:
     """The sum along a dim of what is 0 but at one place of each row, where a number stands that only the row tells."""
-    picked, (dim, *more) = e.src[0], e.arg
-    if more or picked.op != "where" or picked.src[0].op != "eq":
+    picked = e.src[0]
+    if len(e.arg) != 1 or picked.op != "where" or picked.src[0].op != "eq":
         return None
     at, value, zero = picked.src[0].src, picked.src[1], picked.src[2]
+    (dim,) = e.arg
     n = picked.shape[dim]
     places = [x for x in at if counts(x, dim)]
     others = [narrow(x) for x in (*(x for x in at if not counts(x, dim)), value)]

@@ -73,3 +73,8 @@ def test_log_probabilities_that_are_results_stay_what_the_derivative_reads(texts
 
     for got, want in zip(torch.compile(both, fullgraph=True)(x, y), both(x, y), strict=True):
         torch.testing.assert_close(got, want)
+
+
+def test_a_sum_over_no_dim_is_no_row():
+    x = torch.randn((), dtype=torch.float64)
+    torch.testing.assert_close(torch.compile(lambda x: x.std((), keepdim=True, correction=0))(x), torch.zeros_like(x))
