@@ -73,10 +73,13 @@ def derived_history(op: Op, tensors: list[Param]) -> list[str]:
     return [*text, "                n.seq = next(serial)", "                o._node = n"]
 
 
-def written_history(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: str) -> list[str]:
-    """Lines that give `o` a node of the written rules. `guards`: what must hold for a parameter to be a tensor."""
+def written_history(op: Op, arrays: dict[str, str], guards: dict[str, str], pad: str, fields: dict[str, str] | None = None) -> list[str]:  # fmt: skip
+    """Lines that give `o` a node of the written rules, or the results that are several (`fields`: what each is called). `guards`: what
+    must hold for a parameter to be a tensor."""
     cls: Any = record.node_class(op, ())
-    if op.outputs or any(p.is_list for p in op.params) or "outs" in cls.names:
+    if fields is not None:
+        pass
+    elif op.outputs or any(p.is_list for p in op.params) or "outs" in cls.names:
         some = " or ".join(
             (f"({guards[n]} and " if guards[n] else "(") + f"({n}._node is not None or {n}._base is not None))"
             for n in arrays
@@ -113,20 +116,40 @@ def written_history(op: Op, arrays: dict[str, str], guards: dict[str, str], pad:
         if len(arrays) > 1
         else [f"{pad}if {nrs[0]}: n.nrs = ({nrs[0]},)"]
     )
-    if "out" in cls.names:
-        text.append(f"{pad}s{cls.names.index('out')} = saved_alias(o)")
+    fields = {"out": "o"} if fields is None else fields
+    text += [f"{pad}s{j} = saved_alias({fields[n]})" for j, n in enumerate(cls.names) if n in fields]
     saved, versions = (
-        zip(*(_saved(cls, j, n, arrays, guards, edge) for j, n in enumerate(cls.names))) if cls.names else ((), ())
+        zip(*(_saved(cls, j, n, arrays, guards, edge, fields) for j, n in enumerate(cls.names)))
+        if cls.names
+        else ((), ())
     )
     text += [
         f"{pad}n.saved = ({''.join('(' + x + '), ' for x in saved)})",
         f"{pad}n.versions = ({''.join('(' + x + '), ' for x in versions)})",
     ]
-    return [*text, f"{pad}n.seq = next(serial)", f"{pad}o._node = n"]
+    text.append(f"{pad}n.seq = next(serial)")
+    if not op.outputs:
+        return [*text, f"{pad}o._node = n"]
+    outs = list(fields.values())
+    text += [
+        f"{pad}n.outs = {len(outs)}",
+        f"{pad}n.metas = ({''.join(f'({o}._a.shape, {o}._a.dtype), ' for o in outs)})",
+    ]
+    for nr, o in enumerate(outs):
+        if nr not in op.constants:
+            kind = f"if {o}._a.dtype.kind == 'f': " if nr else ""
+            text.append(f"{pad}{kind}{o}._node, {o}._nr = n, {nr}")
+    return text
 
 
 def _saved(
-    cls: Any, j: int, name: str, arrays: dict[str, str], guards: dict[str, str], edge: dict[str, str]
+    cls: Any,
+    j: int,
+    name: str,
+    arrays: dict[str, str],
+    guards: dict[str, str],
+    edge: dict[str, str],
+    fields: dict[str, str],
 ) -> tuple[str, str]:
     """What the node keeps for the j-th name that its rules read, and the version in which it must be found (-1: any)."""
     if name in arrays:
@@ -136,8 +159,8 @@ def _saved(
         # A number in a tensor's place is saved as it is.
         version = f"(0 if {name}._vc is None else {name}._vc[0])" + (f" if {wanted} else -1" if wanted else "")
         return f"{name} if {used} else None" if used else name, version
-    if name == "out":
-        return f"s{j}", "o._vc[0]"
+    if name in fields:
+        return f"s{j}", f"{fields[name]}._vc[0]"
     base = name.removesuffix("_shape").removesuffix("_dtype")
     if base in arrays and base != name:
         return f"{arrays[base]}.shape" if name.endswith("_shape") else f"{base}.dtype", "-1"

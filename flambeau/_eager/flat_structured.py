@@ -5,7 +5,7 @@ Their bodies run on whole arrays (composites on tensors), or as one kernel where
 
 from __future__ import annotations
 
-from flambeau._eager import derived, record
+from flambeau._eager import derived, record, replayed
 from flambeau._eager.flat_history import written_history
 from flambeau._eager.flat_text import (
     as_tuple,
@@ -72,11 +72,7 @@ def _structured_lane(op: Op, me: str, tensors: list[Param], out: bool) -> list[s
             ]
             ok += [] if p.is_free else [condition]
     arrays = {p.name: f"a{i}" for i, p in enumerate(tensors)}
-    inner = [
-        *([checked(op)] if op.check is not None else []),
-        *_computed(op, me, tensors, arrays),
-        *_result(op, me, tensors, at, arrays),
-    ]
+    inner = [*_computed(op, me, tensors, arrays), *_result(op, me, tensors, at, arrays)]
     text += [f"        if {' and '.join(ok)}:", *("            " + line for line in inner)]
     if op.differentiable and op.rules:
         guards = {p.name: f"a{i} is not None" if p.is_optional else f"type({p.name}) in PLAIN" if p.annotation == "N" else ""
@@ -109,18 +105,60 @@ def _operand(p: Param, i: int, leader: Param, meet: bool) -> tuple[list[str], st
 def _computed(op: Op, me: str, tensors: list[Param], arrays: dict[str, str]) -> list[str]:
     """Lines that compute `r`: by a kernel where the operator has one and the first array is large, else by the array reading."""
     run = f"r = {bind(op, 'RUN', op.run)}(K, {passed(op, arrays)})"
+    check = [checked(op)] if op.check is not None else []
     if op.view:
-        return [run]
+        return [*check, run]
     quietly = ["token = quiet(QUIET)", "try:", f"    {run}", "finally:", "    loud(token)"]
+    again, met = _again(op, tensors, arrays)
     if not op.native:
-        return quietly
+        if not again:
+            return [*check, *quietly]
+        return [
+            *again,
+            "if r is None:",
+            *("    " + line for line in (*check, met, "if r is None:", *("    " + line for line in quietly))),
+        ]
     statics = "".join(f"{p.name}, " for p in op.params if not p.is_tensor)
     present = "".join(f"a{i} is not None, " for i in range(len(tensors)))
     given = ", ".join(
         f"*(() if a{i} is None else (a{i},))" if p.is_optional else f"a{i}" for i, p in enumerate(tensors)
     )
-    return ["r = None", "if a0.size >= LARGE:", f"    kernel = structured({me}, ({statics}), ({present}))",
-            f"    if kernel is not None: r = kernel({given})", "if r is None:", *("    " + line for line in quietly)]  # fmt: skip
+    kernel = ["if a0.size >= LARGE:", f"    kernel = structured({me}, ({statics}), ({present}))",
+              f"    if kernel is not None: r = kernel({given})"]  # fmt: skip
+    rest = ["if r is None:", *("    " + line for line in quietly)]
+    if not again:
+        return [*check, "r = None", *kernel, *rest]
+    return [*again, "if r is None:", *("    " + line for line in (*check, *kernel, f"el{met}", *rest))]
+
+
+def _again(op: Op, tensors: list[Param], arrays: dict[str, str]) -> tuple[list[str], str]:
+    """Lines that do a small call as it was done before, and the one that notes that there is no way yet: see `replayed`."""
+    parts = [replayed.part(p, p.name) for p in op.params if not p.is_tensor]
+    if None in parts or op.draws or op.by_data or (op.check is not None and any(p.takes_number for p in tensors)):
+        return [], ""
+    replays = bind(op, "REPLAYS", replayed.of_op(op))
+    optional = {arrays[p.name]: p.is_optional for p in tensors}
+    lines = replayed.asked(replays, list(optional), [x for x in parts if x is not None])
+    if op.outputs:
+        lines += ["if type(r) is tuple:", *("    " + line for line in _several(op, arrays, optional))]
+    ready = ["r = _key = None", "if a0.size < LARGE and (d is F32 or d is F64):", *("    " + line for line in lines)]
+    given = ", ".join(arrays.get(p.name, p.name) for p in op.params)
+    return ready, f"if _key is not None: r = {replays}.met(_key, {given})"
+
+
+def _several(op: Op, arrays: dict[str, str], optional: dict[str, bool]) -> list[str]:
+    """Lines that return the tensors of several arrays, which are in order and of their dtypes."""
+    outs = {name: f"o{i}" for i, name in enumerate(op.outputs)}
+    text = [f"{', '.join(f'r{i}' for i in range(len(outs)))} = r"]
+    for i, o in enumerate(outs.values()):
+        text += [f"{o} = new(Tensor)", f"{o}._a = r{i}"]
+    if op.differentiable:
+        if op.rules and 0 not in op.constants and "outs" not in record.node_class(op, ()).names:  # type: ignore[attr-defined]
+            guards = {n: f"{a} is not None" if optional[a] else "" for n, a in arrays.items()}
+            text += written_history(op, arrays, guards, "", outs)
+        else:
+            text.append(f"if STATE.grad: record({bind(op, 'OP', op)}, ({', '.join(outs.values())}), {as_tuple(op)})")
+    return [*text, f"return {bind(op, 'FIELDS', record.named(op))}(({', '.join(outs.values())}))"]
 
 
 def _result(op: Op, me: str, tensors: list[Param], at: int, arrays: dict[str, str]) -> list[str]:
@@ -256,6 +294,36 @@ def _factory(op: Op) -> str:
     return "\n".join(lines_) + "\n"
 
 
+def _composite_again(op: Op) -> list[str]:
+    """Lines that do a composite of small tensors without history as it was done before: see `replayed`."""
+    tensors = [p for p in op.params if p.is_tensor]
+    parts = [replayed.part(p, p.name) for p in op.params if not p.is_tensor]
+    if None in parts or op.draws or op.by_data or op.outputs or any(p.takes_number for p in tensors):
+        return []
+    if op.check is not None:  # what the recorded body takes for granted
+        return []
+    replays = bind(op, "REPLAYS", replayed.of_composite(op))
+    array = {p.name: f"None if {p.name} is None else {p.name}._a" if p.is_optional else f"{p.name}._a" for p in tensors}
+    free = " and ".join(
+        f"({n} is None or {n}._node is None and {n}._base is None)"
+        if p.is_optional
+        else f"{n}._node is None and {n}._base is None"
+        for p, n in ((p, p.name) for p in tensors)
+    )
+    asked = replayed.asked(replays, list(array.values()), [x for x in parts if x is not None])
+    given = ", ".join(array.get(p.name, p.name) for p in op.params)
+    return [
+        f"if not STATE.grad or {free}:",
+        "    r = None",
+        *("    " + line for line in asked),
+        f"    if r is None: r = {replays}.met(_key, {given})",
+        "    if r is not None:",
+        "        o = new(Tensor)",
+        "        o._a = r",
+        "        return o",
+    ]
+
+
 def composite(op: Op) -> str:
     """The function of a composite: its body at once, where all tensors are plain."""
     out = "out" in op.variants
@@ -282,6 +350,8 @@ def composite(op: Op) -> str:
     if op.native and first:
         lane += [f"        if type({first}) in PLAIN and {first}._a.size >= LARGE:", f"            r = fused({me}, {as_tuple(op)})",
                  f"            if r is not None: return {f'packed_tensor(r, {op.packed!r})' if op.packed else 'r'}"]  # fmt: skip
+    if op.again and first:
+        lane += ["        " + line for line in _composite_again(op)]
     made = f"{body}({passed(op, {})})"
     if op.packed:
         made = f"packed_tensor({made}, {op.packed!r}{f', {first}._a' if op.packed == 'images' else ''})"

@@ -14,7 +14,7 @@ import numpy as np
 
 from flambeau._backends.cpu.casts import LARGE, astype
 from flambeau._backends.pending_arrays import memory, settled
-from flambeau._eager import large
+from flambeau._eager import large, replayed
 from flambeau._eager.graph import (
     Node,
     Undifferentiable,
@@ -286,9 +286,9 @@ def _rule_class(op: Op, rules: dict[str, Any] | None = None) -> type[Node]:
         base = n.removesuffix("_shape").removesuffix("_dtype")
         if n not in positions and n not in fields and base not in positions and n not in ("outs",):
             raise TypeError(f"the derivative of {op} names {n!r}, which is no parameter or result")
-    several = op.outputs or any(p.is_list for p in op.params)
-    simple = own and (not joint or "_" in op.array_rules) and not several and "outs" not in names
-    bare = own and several and op.array_rules.keys() == rules.keys() and not joint
+    lists = any(p.is_list for p in op.params)
+    simple = own and (not (joint or op.outputs) or "_" in op.array_rules) and not lists and "outs" not in names
+    bare = own and (op.outputs or lists) and op.array_rules.keys() == rules.keys() and not joint
     arrays = (
         _several_arrays(op, names, fields)
         if bare
@@ -346,7 +346,7 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
     from flambeau._ground.source import build
 
     scope: dict[str, Any] = {"unpack": unpack, "wrap": wrap, "fit_array": fit_array, "fit": _fit, "K": K, "Tensor": Tensor, "ndarray": np.ndarray,
-                             "asarray": np.asarray, "LARGE": LARGE, "natively": _natively, "several": _several, "general": lambda node, g: RuleNode.arrays(node, g)}  # fmt: skip
+                             "asarray": np.asarray, "LARGE": LARGE, "natively": _natively, "several": _several, "F32": np.dtype("f4"), "F64": np.dtype("f8"), "general": lambda node, g: RuleNode.arrays(node, g)}  # fmt: skip
     out = [
         "def arrays(self, g):",
         f'    """The derivative of {op.name}: its written rules."""',
@@ -361,12 +361,15 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
             else ["    if self.listed: return general(self, g)"]
         ),
     ]
-    held = {p.name for p in op.params if p.is_tensor} | {*fields}  # what may be a tensor with a version
+    by_name = {p.name: p for p in op.params}
+    held = {n for n, p in by_name.items() if p.is_tensor} | {*fields}  # what may be a tensor with a version
     out += _unpacked(names, held)
     for n in names:
         if n in fields:
             out.append(f"    s_{n} = None if s_{n} is None else wrap(s_{n}._a)")
 
+    # Of several results, the first is the only one that gradients come back from.
+    gradient = f"g_{op.outputs[0]}" if op.outputs else "g"
     array = _bare
     if op.native:
         large = " or ".join(
@@ -377,16 +380,45 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
         )
         out += [f"    if {large}:", "        found = natively(self, g)", "        if found is not None: return found"]
     inputs = [p.name for p in op.params if p.is_tensor]
-    if "_" in op.array_rules:
-        ps = _parameters(op.array_rules["_"])[1:]
+    if op.outputs:
+        out += ["    if type(g) is not list or type(g[0]) is not ndarray or g[0].dtype is not F32 and g[0].dtype is not F64: return general(self, g)",
+                f"    {gradient} = g[0]"]  # fmt: skip
+
+    def ruled(rule: Any, i: str) -> list[str]:
+        """Lines that give `r` by a rule over arrays, or by a builtin that does what the rule did before."""
+        ps = _parameters(rule)[1:]
+        scope[f"rule{i}"] = rule
         args = ", ".join("tuple([n is not None for n in self.next])" if q == "needs" else array(q) for q in ps)
+        parts = [None if q in held or q == gradient else "tuple([n is not None for n in self.next])" if q == "needs" else
+                 f"s_{q}" if q.endswith("_dtype") else replayed.sizes(f"s_{q}") if q.endswith("_shape") else
+                 replayed.part(by_name[q], f"s_{q}") for q in ps]  # fmt: skip
+        takes = [q for q in ps if q in by_name and by_name[q].takes_number]
+        tensors = [j for j, q in enumerate(ps) if q in held or q == gradient]
+        if takes or any(x is None for j, x in enumerate(parts) if j not in tensors):
+            return [f"r = rule{i}(K, {args})"]
+        scope[f"replays{i}"] = replayed.Replays(rule, tensors)
+        return [
+            "r = _key = None",
+            f"d = None if type({gradient}) is list else {gradient}.dtype",
+            "if d is F32 or d is F64:",
+            *(f"    x{j} = {array(ps[j])}" for j in tensors),
+            *(
+                "    " + line
+                for line in replayed.asked(
+                    f"replays{i}", [f"x{j}" for j in tensors], [x for x in parts if x is not None]
+                )
+            ),
+            f"    if r is None: r = replays{i}.met(_key, {args})",
+            f"if r is None: r = rule{i}(K, {args})",
+        ]
+
+    if "_" in op.array_rules:
         rs = "".join(f"r{i}, " for i in range(len(inputs)))
-        out += [f"    {rs} = rule(K, {args})", "    into = self.into"]
+        out += [*("    " + line for line in ruled(op.array_rules["_"], "")), f"    {rs} = r", "    into = self.into"]
         for i in range(len(inputs)):
             out += [
                 f"    if r{i} is not None and (r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]): r{i} = fit(r{i}, into[{i}])"
             ]
-        scope["rule"] = op.array_rules["_"]
         return build("arrays", "\n".join([*out, f"    return ({rs})"]) + "\n", scope)
     by_tensor = [n for n in inputs if n in op.rules and n not in op.array_rules]
     if by_tensor:
@@ -398,11 +430,8 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
             continue
         out.append(f"    if self.next[{i}] is not None:")
         if n in op.array_rules:
-            rule = op.array_rules[n]
-            ps = _parameters(rule)[1:]
-            args = ", ".join(map(array, ps))
-            out += [f"        r{i} = rule{i}(K, {args})", f"        if type(r{i}) is not ndarray:",
-                    f"            if r{i} is NotImplemented: return general(self, g)", f"            r{i} = asarray(r{i})"]  # fmt: skip
+            out += [*("        " + line for line in ruled(op.array_rules[n], str(i))), "        if type(r) is not ndarray:",
+                    "            if r is NotImplemented: return general(self, g)", "            r = asarray(r)", f"        r{i} = r"]  # fmt: skip
             out.append(
                 f"        if r{i}.shape != into[{i}][0] or r{i}.dtype is not into[{i}][1]: r{i} = fit(r{i}, into[{i}])"
             )
@@ -411,7 +440,7 @@ def _rule_arrays(op: Op, names: tuple[str, ...], wants: dict[str, tuple[str, ...
             args = ", ".join("t" if q == "g" else f"s_{q}" for q in wants[n])
             out += [f"        r{i} = rule{i}({args})",
                     f"        if r{i} is not None: r{i} = fit_array(r{i}, into[{i}])"]  # fmt: skip
-        scope[f"rule{i}"] = rule
+            scope[f"rule{i}"] = rule
     out.append(f"    return ({''.join(f'r{i}, ' for i in range(len(inputs)))})")
     return build("arrays", "\n".join(out) + "\n", scope)
 

@@ -270,32 +270,15 @@ _nll.known_as("NllLossBackward0", event="nll_loss_forward").vjp(
 ).flat()
 
 
-def _nll_arrays(k: Any, g: Any, input_shape: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -> Any:
-    """The same on arrays: one number per row, written where the target is."""
-    keep = target != ignore_index
-    whole = keep.all()
-    at = target if whole else k.xp.where(keep, target, 0)
-    w = None if weight is None else weight[at] if whole else k.xp.where(keep, weight[at], 0)
-    if reduction == 1:
-        total = keep.sum() if w is None else w.sum()
-        with k.xp.errstate(all="ignore"):
-            g = g / g.dtype.type(total)
-    value = k.xp.broadcast_to(-g if w is None else -g * w, target.shape)
-    if not whole:
-        value = k.xp.where(keep, value, 0)
-    out = k.xp.zeros(tuple(input_shape), g.dtype)
-    if len(input_shape) == 2:
-        out[k.xp.arange(len(at)), at] = value
-    else:
-        dim = min(len(input_shape) - 1, 1)
-        k.xp.put_along_axis(out, k.xp.expand_dims(at, dim).astype("int64"), k.xp.expand_dims(value, dim), dim)
-    return out
+_nll.vjp_arrays(
+    input=lambda k, g, input_shape, target, weight, reduction, ignore_index: k.library(
+        "nll_back", g, target, weight, shape=input_shape, reduction=reduction, ignore_index=ignore_index
+    )
+)
 
 
-_nll.vjp_arrays(input=_nll_arrays)
-
-
-def _nll_check(input: Tensor, target: Tensor, weight: Any) -> None:
+@_nll.errors
+def _(input: Tensor, target: Tensor, weight: Any, reduction: int, ignore_index: int) -> None:
     if input.ndim == 0 or (input.ndim > 2 and target.ndim != input.ndim - 1):
         raise RuntimeError(
             "input tensor should be 1D or 2D"
@@ -323,17 +306,18 @@ def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: Size = -100
 ) -> Tensor:
     """The negative log likelihood of class indices, given log-probabilities (n, c) or (c,)."""
+    if input.ndim == 2 and target.ndim == 1 and input._a.shape[0] == target._a.shape[0]:  # hot: most calls
+        return _nll(input, target, weight, reduction, ignore_index)
     if input.ndim not in (1, 2):
         raise RuntimeError("input tensor should be 1D or 2D")
     if target.ndim > 1:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
-    if input.ndim == 1 and target.ndim == 1 and target.shape[0] != 1:
+    if input.ndim == 1 and target.ndim == 1 and target._a.shape[0] != 1:
         raise RuntimeError(f"For 1D input, 1D target must have size 1, but got target size: {target.shape[0]}")
-    if input.ndim > 1 and target.ndim and target.shape[0] != input.shape[0]:
+    if input.ndim > 1 and target.ndim and target._a.shape[0] != input._a.shape[0]:
         raise ValueError(
             f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
         )
-    _nll_check(input, target, weight)
     if input.ndim == 1 and target.ndim == 1:
         out = _nll(input, target.reshape(()), weight, reduction, ignore_index)
         return out.reshape(1) if reduction == 0 else out
@@ -355,7 +339,6 @@ def nll_loss2d(
         )
     if tuple(target.shape) != (input.shape[0], *input.shape[2:]):
         raise RuntimeError(f"size mismatch (got input: {list(input.shape)} , target: {list(target.shape)}")
-    _nll_check(input, target, weight)
     return _nll(input, target, weight, reduction, ignore_index)
 
 
@@ -364,19 +347,19 @@ def nll_loss_nd(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: Size = -100
 ) -> Tensor:
     """`nll_loss` with any number of dims after the classes."""
-    if input.ndim < 1:
+    rank = input.ndim
+    if rank < 1:
         raise ValueError(f"Expected 1 or more dimensions (got {input.ndim})")
-    if input.ndim != 1 and (target.ndim == 0 or input.shape[0] != target.shape[0]):
+    if rank != 1 and (target.ndim == 0 or input._a.shape[0] != target._a.shape[0]):
         raise ValueError(
             f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0] if target.ndim else 0})."
         )
-    if input.ndim <= 2:
+    if rank <= 2:
         return nll_loss(input, target, weight, reduction, ignore_index)
     if tuple(target.shape)[1:] != tuple(input.shape)[2:]:
         raise RuntimeError(f"Expected target size {[input.shape[0], *input.shape[2:]]}, got {list(target.shape)}")
     if input.ndim == 4:
         return nll_loss2d(input, target, weight, reduction, ignore_index)
-    _nll_check(input, target, weight)
     return _nll(input, target, weight, reduction, ignore_index)
 
 
@@ -393,11 +376,12 @@ def cross_entropy_loss(
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     dim = 0 if input.ndim == 1 else 1
-    if tuple(input.shape) == tuple(target.shape) and target.dtype.kind not in "bi":
+    alike = tuple(input._a.shape) == tuple(target._a.shape)
+    if alike and target.dtype.kind not in "bi":
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _probabilities(input, target, weight, reduction, label_smoothing, dim)
-    if tuple(input.shape) == tuple(target.shape) and input.ndim > 1:
+    if alike and input.ndim > 1:
         raise RuntimeError(
             "Expected floating point type for target with class probabilities, got " + SPOKEN[target.dtype]
         )

@@ -77,7 +77,22 @@ def _layer_norm_vjp(
     return gx, gw, gb
 
 
-native_layer_norm.vjp(_=_layer_norm_vjp)
+def _layer_norm_arrays(k: Any, g_out: Any, input: Any, normalized_shape: Any, weight: Any, mean: Any, rstd: Any, needs: Any) -> Any:  # fmt: skip
+    """The same on arrays."""
+    rank = input.ndim - len(normalized_shape)
+    dims, lead = tuple(range(rank, input.ndim)), tuple(range(rank))
+    count = input.dtype.type(max(1, prod(normalized_shape)))
+    x = (input - mean) * rstd
+    gx = None
+    if needs[0]:
+        g = g_out if weight is None else g_out * weight
+        along = k.sum(g * x, dims) / count
+        gx = rstd * (g - k.sum(g, dims) / count - x * along)
+    gw = k.xp.add.reduce(g_out * x, lead) if needs[1] else None
+    return gx, gw, k.xp.add.reduce(g_out, lead) if needs[2] else None
+
+
+native_layer_norm.vjp(_=_layer_norm_vjp).vjp_arrays(_=_layer_norm_arrays)
 
 
 @native_layer_norm.errors
@@ -106,7 +121,7 @@ def _(input: Tensor, normalized_shape: Shape, weight: Tensor | None, bias: Tenso
     _same_dtypes(input, weight, bias)
 
 
-@composite("layer_norm", variants=("function",), receiver="input")
+@composite("layer_norm", variants=("function",), receiver="input", again=True)
 def layer_norm(
     input: Tensor,
     normalized_shape: ShapeList,
@@ -116,8 +131,9 @@ def layer_norm(
     cudnn_enable: bool = True,
 ) -> Tensor:
     """Normalises over the last dims: (x - mean) / sqrt(var + eps) * weight + bias."""
-    out = native_layer_norm(input, _tuple(normalized_shape), weight, bias, eps)[0]
-    return out if out.dtype is input.dtype else out.to(input.dtype)
+    shape = normalized_shape if type(normalized_shape) is tuple else _tuple(normalized_shape)
+    out = native_layer_norm(input, shape, weight, bias, eps)[0]
+    return out if out._a.dtype is input._a.dtype else out.to(input.dtype)
 
 
 def _tuple(shape: Shape) -> Shape:
@@ -281,7 +297,26 @@ def _batch_norm_vjp(g_out, input, weight, bias, eps, mean, rstd, needs, recorded
     return gx, gw, gb
 
 
-_batch_norm.known_as("NativeBatchNormBackward0", event="native_batch_norm").vjp(_=_batch_norm_vjp)
+def _batch_norm_arrays(
+    k: Any, g_out: Any, input: Any, weight: Any, eps: float, mean: Any, rstd: Any, needs: Any
+) -> Any:
+    """The same on arrays."""
+    dims = (0, *range(2, input.ndim))
+    along = (1, input.shape[1], *(1,) * (input.ndim - 2))
+    m, r = mean.reshape(along), k.rsqrt(rstd.reshape(along) + eps)
+    x = (input - m) * r
+    total, product = k.sum(g_out, dims), k.sum(g_out * x, dims)
+    gx = None
+    if needs[0]:
+        n = max(1, input.size // max(1, input.shape[1]))
+        w = r if weight is None else r * weight.reshape(along)
+        gx = w * (g_out - total / n - x * (product / n))
+    return gx, product.reshape(-1) if needs[1] else None, total.reshape(-1) if needs[2] else None
+
+
+_batch_norm.known_as("NativeBatchNormBackward0", event="native_batch_norm").vjp(_=_batch_norm_vjp).vjp_arrays(
+    _=_batch_norm_arrays
+)
 
 
 @composite(

@@ -125,6 +125,7 @@ class Op:
         names: further public names (aliases: `arccos`, `concat`).
         native: large calls run as one generated kernel, even where `.arrays` exists (pointwise bodies always do): the body and the
             written derivative of an op; a whole composite, forward and backward.
+        again: small calls of a composite without history that come again run as one builtin; those of native ones do.
         single: an operand that, where it is one number for all elements (a Python number, a tensor of one element), float16 and bfloat16
             meet in float32: it is not rounded, nor is any step. Elsewhere numbers and 0-d tensors are rounded as they meet.
         scalar: an operand that they meet so where it is a Python number, which has no say about the dtype then.
@@ -165,7 +166,7 @@ class Op:
                  unnamed: bool = False, by_data: str = "", number_first: bool = False,
                  expanded: bool | str = False, short: tuple[float, ...] = (), autocast: str = "",
                  takes_float8: bool = False, onto: bool = False, fixed: tuple[str, ...] = (),
-                 real: bool = False, widens: bool = False) -> None:  # fmt: skip
+                 real: bool = False, widens: bool = False, again: bool = False) -> None:  # fmt: skip
         # By overload: what stands after its name, where that is not the body's signature; and which of the body's parameters an
         # argument is, where one name means another thing.
         self.schemas: dict[str, str] = {}
@@ -191,6 +192,7 @@ class Op:
         self.exact = promote == "none" if exact is None else exact
         self.constants = frozenset(outputs.index(n) for n in constants)
         self.native = native or kind == "pointwise"
+        self.again = native or again
         self.rules: dict[str, Callable[..., Any]] = {}
         self.array_rules: dict[str, Callable[..., Any]] = {}
         self.words: dict[str, Callable[..., Any]] = {}
@@ -258,7 +260,12 @@ class Op:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the operator on tensors, as its public function does."""
-        return Op.call(self)(*args, **kwargs)
+        return self.function(*args, **kwargs)
+
+    @cached_property
+    def function(self) -> Callable[..., Any]:
+        """Its public function."""
+        return Op.call(self)
 
     def __repr__(self) -> str:
         return f"<op {self.overload}>"

@@ -54,9 +54,14 @@ def _(k, input, dim=None, keepdim=False, *, dtype=None):  # type: ignore[no-unty
     return _reduced(k, input, None if dim is None else wrap_dims(dim, input.ndim), keepdim)
 
 
+def ordered(x: Any) -> bool:
+    """Whether the sum of all elements of an array is computed in PyTorch's order."""
+    return x.dtype.char in "fd" and 0 < x.size < SPREAD and bool(x.flags.forc)
+
+
 def _reduced(k: Any, x: Any, dims: Any, keepdim: bool) -> Any:
     """The sum of an array over dims, or all of them (None): of all of a small one in PyTorch's order."""
-    if x.dtype.char in "fd" and 0 < x.size < SPREAD and x.flags.forc and (dims is None or len(dims) == x.ndim):
+    if (dims is None or len(dims) == x.ndim) and ordered(x):
         out = k.library("total", x)
         return out.reshape((1,) * x.ndim) if keepdim else out
     return k.xp.add.reduce(x, dims, None, None, keepdim)

@@ -103,6 +103,28 @@ def nll(x: Any, target: Any, weight: Any, *, reduction: int, ignore_index: int) 
     return (np.asarray(s / total) if reduction == 1 else np.asarray(s)), total
 
 
+def nll_back(g: Any, target: Any, weight: Any, *, shape: Any, reduction: int, ignore_index: int) -> Any:
+    """What of a gradient of `nll` reaches x: one number per row, written where the target is."""
+    keep = target != ignore_index
+    whole = keep.all()
+    at = target if whole else np.where(keep, target, 0)
+    w = None if weight is None else weight[at] if whole else np.where(keep, weight[at], 0)
+    if reduction == 1:
+        total = keep.sum() if w is None else w.sum()
+        with np.errstate(all="ignore"):
+            g = g / g.dtype.type(total)
+    value = np.broadcast_to(-g if w is None else -g * w, target.shape)
+    if not whole:
+        value = np.where(keep, value, 0)
+    out = np.zeros(tuple(shape), g.dtype)
+    if len(shape) == 2:
+        out[np.arange(len(at)), at] = value
+    else:
+        dim = min(len(shape) - 1, 1)
+        np.put_along_axis(out, np.expand_dims(at, dim).astype("int64"), np.expand_dims(value, dim), dim)
+    return out
+
+
 _ones: dict[Any, Any] = {}
 
 

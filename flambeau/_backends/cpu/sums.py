@@ -42,12 +42,17 @@ def per_line(dtype: Any, bytes_: int = 64) -> int:
 
 
 def total_text(dtype: Any) -> Module:
-    item, n = ITEMS[dtype], per_line(dtype, 32)
-    wide = vector(item, n)
     m = Module(f"total {dtype}")
     f = m.function("void k(ptr args, i64 begin, i64 end, ptr scratch)")
     w = Words(f, "out x", "count")
-    x, count = w["x"], w["count"]
+    f.store(total_of(f, w["x"], w["count"], dtype), w["out"])
+    return m
+
+
+def total_of(f: Function, x: V, count: V, dtype: Any) -> V:
+    """The sum of `count` numbers side by side."""
+    item, n = ITEMS[dtype], per_line(dtype, 32)
+    wide = vector(item, n)
     rows = count // n
     deep = rows // SIDE
     levels = [[f.var(wide, 0) for _ in range(SIDE)] for _ in range(LEVELS)]
@@ -94,8 +99,7 @@ def total_text(dtype: Any) -> Module:
         for i in range(n):
             found = found + f.emit(item, f"extractelement {lanes}, i64 {i}")
         out.set(found)
-    f.store(out.get(), w["out"])
-    return m
+    return out.get()
 
 
 def fold(f: Function, lanes: V, n: int, pairs: bool) -> V:
