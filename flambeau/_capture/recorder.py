@@ -250,7 +250,9 @@ class Recorder:
                     kwargs[p.name] = self.converted(v)
             else:
                 args.append(v)
-        while args and _is_default(args[-1], positional[len(args) - 1].default):
+        while len(args) > 1 and _is_default(
+            args[-1], positional[len(args) - 1].default
+        ):  # `arange(0)` is no `arange()`
             args.pop()
         return tuple(self.converted(a) for a in args), kwargs
 

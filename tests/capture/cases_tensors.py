@@ -527,3 +527,9 @@ def overloads_with_arguments_of_their_own(wrap):
     return [freeze(f(torch.stack([x(3, i), x(3, 1)]))) for i in range(3)] + [
         freeze(f(torch.stack([x(4, i)] * 3))) for i in range(2)
     ]
+
+
+@whole
+def counted_up_to_nothing(wrap):
+    f = wrap(lambda t: (torch.arange(0), torch.arange(t.shape[0]), t.outer(t).sum() + torch.arange(t.shape[0]).sum()))
+    return [f(torch.ones(n)) for n in (0, 2, 0, 3)]
