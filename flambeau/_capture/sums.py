@@ -6,19 +6,21 @@ elements, of one more array's, and of numbers. What only goes on into other kern
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 
 from flambeau._backends.cpu.pen import Words, writes
 from flambeau._capture import place
 from flambeau._capture.expressions import Leaf, Program, Step
-from flambeau._kernel.ir import COSTLY, WORDS
-from flambeau._kernel.record import Expr, toposort
+from flambeau._kernel.ir import COSTLY, HALVES, WORDS
+from flambeau._kernel.record import Expr, cast, parameter, toposort
 from flambeau._values.shape import contiguous_strides
 
 WIDE = 64  # columns: products of few are made by kernels that turn them round
 SIMPLE = WORDS - COSTLY - {"cast"} | {"fma"}
 PLAIN = ((("param", ()),), (("param", ()), ("param", ()), ("add", (0, 1))))  # a product, and what an array is added to
+LITTLE = 16  # how many times as large a product is as what is worth computing first, to be added to it
 MOST = 8  # words: they are written once for each vector of a tile
 
 
@@ -26,9 +28,10 @@ def finish(program: Program) -> None:
     """Makes such results what the products give, whose own values are nowhere else."""
     leaves = {x.expr: x for x in program.leaves}
     roots = dict.fromkeys(used(program))
-    products = {s.outs[0].expr: s for s in program.steps if s.kind == "product" and s.outs[0].expr not in roots}
-    if not products:
+    every = {s.outs[0].expr: s for s in program.steps if s.kind == "product"}
+    if not every:
         return
+    products = {e: s for e, s in every.items() if e not in roots}
     wanted = {place.strided(e, leaves).core: None for s in program.steps for e in s.ins}
     wanted |= {place.strided(r.expr, leaves).core: None for r in program.results if r.expr is not None}
     users: dict[Expr, list[Expr]] = {}
@@ -40,14 +43,41 @@ def finish(program: Program) -> None:
         found = None if end in leaves else ending(end, products, users, roots.keys(), wanted.keys(), leaves)
         if found is not None:
             out, other, words = found
-            step = products.pop(out)
-            step.ins += [] if other is None else [other]
             said = words[:-1] if words[-1][:2] == ("cast", (len(words) - 2,)) else words  # results are rounded, anyway
-            if tuple(w[:2] for w in said) not in PLAIN:
+            plain = tuple(w[:2] for w in said) in PLAIN
+            if other is not None and out.shape[-1] < WIDE and not plain:
+                continue
+            del products[out]
+            step = every.pop(out)
+            step.ins += [] if other is None else [other]
+            if not plain:
                 step.params["finish"] = words
             swap[end] = out
+    swap |= widened(program, every, users, roots.keys())
     if swap:
         rewrite(program, swap)
+
+
+def widened(
+    program: Program, products: Mapping[Expr, Step], users: Mapping[Expr, list[Expr]], roots: Set[Expr]
+) -> dict[Expr, Expr]:
+    """Products of halves whose sums something else reads before they are rounded are products of what the halves are widened to."""
+    swap: dict[Expr, Expr] = {}
+    for out, step in products.items():
+        sums = next(filter(widens, users.get(out, ())), None)
+        if sums is None or (
+            sums not in roots and all(narrows(e) and e.dtype is out.dtype for e in users.get(sums, ()))
+        ):
+            continue
+        at = next(n for n, leaf in enumerate(program.leaves) if leaf.expr is out)
+        old = program.leaves[at]
+        made = replace(
+            old, expr=parameter(at, out.shape, sums.dtype), layout=replace(old.layout, dtype=sums.dtype.name)
+        )
+        program.leaves[at], step.outs = made, [made]
+        step.ins = [cast(x, sums.dtype) for x in step.ins]
+        swap |= {sums: made.expr, out: cast(made.expr, out.dtype)}
+    return swap
 
 
 def ending(
@@ -83,6 +113,7 @@ def ending(
     others = {x: place.narrowed(x) or x for x in arrays if x is not out}  # as they are in memory
     if (
         out is None
+        or end.dtype is not out.dtype
         or len(others) > 1
         or any(e in roots for e in between)
         or not all(fits(out, x, wanted, leaves) for x in others.values())
@@ -140,12 +171,16 @@ def fits(out: Expr, x: Expr, wanted: Set[Expr], leaves: Mapping[Expr, Leaf]) -> 
     """Whether an array is in memory as the kernels read one: the numbers of a row side by side, and rows one after the other or all the same."""
     where = place.strided(x, leaves)
     last = out.shape[-1]
-    if last < WIDE or x.shape != out.shape or x.dtype is not out.dtype or where.strides[-1] != 1:
+    if (
+        (last < WIDE and out.dtype.name not in HALVES)
+        or x.shape != out.shape
+        or x.dtype is not out.dtype
+        or where.strides[-1] != 1
+    ):
         return False
     row = all(t == 0 or n == 1 for n, t in zip(out.shape[:-1], where.strides[:-1], strict=True))
-    return (where.core in leaves or where.core in wanted) and (
-        row or tuple(where.strides) == contiguous_strides(out.shape)
-    )
+    there = where.core in leaves or where.core in wanted or math.prod(where.core.shape) * LITTLE <= math.prod(out.shape)
+    return there and (row or tuple(where.strides) == contiguous_strides(out.shape))
 
 
 def used(program: Program) -> Iterator[Expr]:

@@ -27,6 +27,7 @@ APART = {
         _state['calls'] _waited['draws'] COUNTS['found'] COUNTS['kept'] _serial[0] serial[0] _depth[0] RemovableHandle.next_id Once.calls""",
     "how many threads run a program, which gives the same bits with any number": "_wanted",
     "decides for a product that is running": "_arrays.only",
+    "captures that are kept have no breaks": "BREAKS.errors",
     "the function that is compiled has its own backend": "_default[0] _default[1]",
     "while these are open, STATE.transforms is another number": "LEVELS.open LEVELS.variables",
     "while it is open, STATE.saved_hooks has them": "allow_mutation_on_saved_tensors._open",
