@@ -28,7 +28,7 @@ from flambeau._backends.cpu import watch
 from flambeau._capture import stored
 from flambeau._capture.stored import Strange
 from flambeau._capture.tracer import HEAP, MISSING, lookup
-from flambeau._eager import derive
+from flambeau._eager import choose, derive
 from flambeau._tensor import Tensor
 from flambeau._values.device import device
 from flambeau._values.dtype import dtype
@@ -288,6 +288,10 @@ class Describer:
 def _operator(f: types.FunctionType) -> Any:
     """An operator's function, which the library has written: the operator's own definition is part of the package."""
     op = f.__dict__.get("__op__")
+    if f.__code__ is choose.OVERLOADED:  # what it remembers of earlier calls is its own affair
+        held = dict(zip(f.__code__.co_freevars, (c.cell_contents for c in f.__closure__ or ()), strict=True))
+        own = any(o.custom is not None for o in held["ops"])
+        return None if own else ("overloads", held["name"], tuple(o.overload for o in held["ops"]), held["method"])
     if op is None or not f.__code__.co_filename.startswith("<flambeau ") or op.custom is not None:
         return None
     for form, made in (("", derive._functions), ("inplace", derive._inplace)):

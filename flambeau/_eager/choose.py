@@ -6,6 +6,7 @@ The choice depends on types alone, so it is remembered for each combination of t
 from __future__ import annotations
 
 from inspect import Parameter, Signature
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,9 @@ def chooser(name: str, ops: list[Op], forms: list[Any], method: bool) -> Any:
     if shown is not None:
         overloaded.__signature__ = shown  # type: ignore[attr-defined]
     return overloaded
+
+
+OVERLOADED = next(c for c in chooser.__code__.co_consts if isinstance(c, CodeType) and c.co_name == "overloaded")
 
 
 def signature(name: str, ops: list[Op], method: bool) -> Signature | None:
