@@ -27,6 +27,10 @@ CASES = {
     "embedding": lambda x, i: flambeau.nn.functional.embedding(i, x),
     "scatter_add along the first": lambda x, i: x.scatter_add(0, i, x),
     "scatter_add of a view": lambda x, i: x.T.scatter_add(1, i.T % 3, x.T),
+    "index_add of one number": lambda x, i: x[0, 0].index_add(0, flambeau.tensor([0]), x[1, 1]),
+    "index_reduce of one number": lambda x, i: (
+        x[0, 0].index_reduce(0, flambeau.tensor([0]), x[1, 1], "mean") if x.dtype.is_floating_point else x
+    ),
     "index_add along the last": lambda x, i: x.index_add(1, i[:, 0].repeat(2)[:6], x),
     "index_put of two": lambda x, i: x.index_put((i, i.flip(0) % 3), x[:, :4], accumulate=True),
     "index_put over the middle": lambda x, i: x.reshape(5, 2, 3).index_put((i[:, :2] % 2,), x[:1, :3], accumulate=True),

@@ -334,6 +334,8 @@ def put(into: Array, source: Array, indices: Sequence[Array | None], op: str, wr
         if not writable(into, source):
             return None
         given = [d for d, i in enumerate(indices) if i is not None]
+        if given[-1] >= into.ndim:  # one number
+            return None
         item = into.itemsize
         shape = np.broadcast_shapes(*(i.shape for i in arrays))
         together = given[-1] - given[0] + 1 == len(given)
