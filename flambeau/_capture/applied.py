@@ -43,9 +43,7 @@ class Call:
     def __init__(self, tracer: Any, node: Any, args: tuple[Any, ...]) -> None:
         self.tracer, self.node, self.args = tracer, node, args
         self.recorder: Recorder = tracer.recorder
-        self.begin, self.said = len(self.recorder.lines), len(tracer.said)
-        self.before, tracer.journal.recent = tracer.journal.recent, []
-        self.mutated = len(self.recorder.mutated)
+        self.begin = self._marks()
         self.results: list[Tensor] = []
         self.lines: list[Value] = []
 
@@ -53,10 +51,10 @@ class Call:
         """Whether the call can be a node."""
         from flambeau._capture.tracer import is_constant
 
-        quiet = self._quiet()
+        quiet = self._quiet(self.begin)
         self.single = not isinstance(result, (tuple, list))
         results = [result] if self.single else list(result)
-        self.lines = self.recorder.lines[self.begin :]
+        self.lines = self.recorder.lines[self.begin[0] :]
         if not quiet or self.tracer.symbols is not None or not all(isinstance(r, Tensor) for r in results):
             return False
         if not all(type(a) in PLAIN or isinstance(a, Tracked) or is_constant(a) for a in self.args):
@@ -67,14 +65,16 @@ class Call:
         own = set(self.lines)
         return len(set(self.out)) == len(results) and own.issuperset(self.out) and not self._foreign(self.lines, own)
 
-    def _quiet(self) -> bool:
-        """Whether nothing outside was written, or said, since the call began."""
-        tracer, journal = self.tracer, self.tracer.journal
-        written = [c for c in journal.recent if tracer.source_of(c) is not None]
-        if self.before is not None:
-            self.before += journal.recent
-        journal.recent = self.before
-        return not written and len(tracer.said) == self.said and len(self.recorder.mutated) == self.mutated
+    def _marks(self) -> tuple[int, int, int, int]:
+        """How far the capture has come: lines, warnings, tensors written, objects written."""
+        tracer = self.tracer
+        return len(self.recorder.lines), len(tracer.said), len(self.recorder.mutated), len(tracer.journal.order)
+
+    def _quiet(self, since: tuple[int, int, int, int]) -> bool:
+        """Whether nothing outside was written, or said, since then."""
+        tracer, (_, said, mutated, order) = self.tracer, since
+        outside = any(tracer.source_of(x) is not None for x in tracer.journal.order[order:])
+        return not outside and self._marks()[1:3] == (said, mutated)
 
     def _foreign(self, lines: list[Value], own: set[Value]) -> bool:
         """Whether the lines read something else than the arguments."""
@@ -83,10 +83,7 @@ class Call:
 
     def rehearse(self) -> None:
         """Follow `backward`, on gradients of zeros, for what it reads; what cannot be followed is a reason to stop."""
-        recorder, journal = self.recorder, self.tracer.journal
-        begin, self.begin, self.said = len(recorder.lines), len(recorder.lines), len(self.tracer.said)
-        self.before, journal.recent, self.mutated = journal.recent, [], len(recorder.mutated)
-        random = recorder.random
+        recorder, begin, random = self.recorder, self._marks(), self.recorder.random
         try:
             slots = [r.new_zeros(r.shape) if r._node is self.node else None for r in self.results]
             self.tracer.load_attr(type(self.node)._function, "backward")
@@ -94,10 +91,9 @@ class Call:
         except Exception as problem:
             raise Break(f"the backward of {self.name} fails for a gradient of zeros: {problem!r}") from None
         finally:
-            lines, recorder.lines[begin:] = recorder.lines[begin:], []
-            recorder.random |= random
-            quiet = self._quiet()
-        if not quiet or self._foreign(lines, {*self.lines, *lines}):
+            lines, recorder.lines[begin[0] :] = recorder.lines[begin[0] :], []
+            recorder.random = random
+        if not self._quiet(begin) or self._foreign(lines, {*self.lines, *lines}):
             raise Break(f"the backward of {self.name} reads or writes what is no tensor of the call")
 
     @property
@@ -121,14 +117,8 @@ class Call:
 
 
 def _become(v: Value, other: Value) -> None:
-    v.kind, v.target, v.args, v.kwargs, v.effect, v.grad = (
-        other.kind,
-        other.target,
-        other.args,
-        other.kwargs,
-        False,
-        True,
-    )
+    v.kind, v.target, v.args, v.kwargs = other.kind, other.target, other.args, other.kwargs
+    v.effect, v.grad = False, True
 
 
 def as_nodes(calls: Iterable[Call], lines: list[Value], outputs: list[Value]) -> list[Value]:
@@ -138,9 +128,8 @@ def as_nodes(calls: Iterable[Call], lines: list[Value], outputs: list[Value]) ->
     for call in calls:
         inner = set(call.lines)
         hidden = inner.difference(call.out)
-        if any(v in hidden for line in lines if line not in inner for v in operands(line)) or hidden.intersection(
-            outputs
-        ):
+        read = {v for line in lines if line not in inner for v in operands(line)}
+        if not hidden.isdisjoint(read.union(outputs)):
             raise Break(f"what {call.name} computes on its way is used outside of it, where results have a history")
         made = call.whole()
         at = next(n for n, line in enumerate(lines) if line in inner)

@@ -291,7 +291,7 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
     if lifted(args):
         raise Break("a custom autograd function meets a batch, or a tangent")
     node, tensors, recording = custom.begun(cls, args)
-    noted = Call(tr, node, args)
+    noted = Call(tr, node, args) if recording else None
     before, STATE.grad = STATE.grad, False
     try:
         forward = tr.load_attr(cls, "forward")
@@ -302,8 +302,8 @@ def custom_apply(tr: Tracer, cls: Any, *args: Any, **kwargs: Any) -> Any:
         STATE.grad = before
     node.seq = next(serial)
     made = custom._wrap_outputs(node, result, tensors, recording)
-    if noted.close(made):
-        tr.recorder.applied += [noted] * recording
+    if noted is not None and noted.close(made):
+        tr.recorder.applied.append(noted)
     elif recording:
         tr.recorder.custom = "a custom autograd function"
     return made

@@ -37,7 +37,7 @@ class Journal:
         self.grads: dict[int, tuple[Any, Any]] = {}
         self.cells: dict[int, tuple[Any, Any]] = {}
         self.slots: dict[tuple[int, str], tuple[Any, str, Any]] = {}
-        self.recent: list[Any] | None = None  # what is written from now on, where that is asked
+        self.order: list[Any] = []  # what was written, as often as it was
         self._puts: dict[int, set[Any]] = {}  # keys of dictionaries that were assigned
 
     def note(self, value: Any, source: Any) -> None:
@@ -45,8 +45,7 @@ class Journal:
 
     def touch(self, c: Any) -> None:
         """A list, dictionary, set or deque is about to be written."""
-        if self.recent is not None:
-            self.recent.append(c)
+        self.order.append(c)
         if id(c) not in self.containers:
             self.containers[id(c)] = (c, c.copy() if not isinstance(c, collections.defaultdict) else dict(c))
 
@@ -75,16 +74,14 @@ class Journal:
         return c if entry is None else entry[1]
 
     def grad(self, t: Any) -> None:
-        if self.recent is not None:
-            self.recent.append(t)
+        self.order.append(t)
         self.grads.setdefault(id(t), (t, t._grad))
 
     def grad_written(self, t: Any) -> bool:
         return id(t) in self.grads
 
     def cell(self, cell: Any) -> None:
-        if self.recent is not None:
-            self.recent.append(cell)
+        self.order.append(cell)
         if id(cell) not in self.cells:
             try:
                 held = cell.cell_contents
@@ -96,8 +93,7 @@ class Journal:
         return id(cell) in self.cells
 
     def slot(self, obj: Any, name: str) -> None:
-        if self.recent is not None:
-            self.recent.append(obj)
+        self.order.append(obj)
         self.slots.setdefault((id(obj), name), (obj, name, getattr(obj, name, MISSING)))
 
     def slot_written(self, obj: Any, name: str) -> bool:

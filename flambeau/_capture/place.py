@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flambeau._kernel.ir import WORDS
+from flambeau._kernel.ir import HALVES, WORDS
 from flambeau._kernel.record import Expr, parameter, toposort
 from flambeau._values.shape import contiguous_strides
 
@@ -69,12 +69,14 @@ def follow(s: Strided, move: Expr) -> Strided | None:
     return None
 
 
-HALF = {("float16", "float32"), ("bfloat16", "float32")}  # numbers of memory and those that are computed with
+def widens(e: Expr) -> bool:
+    """Whether halves become what is computed with."""
+    return e.op == "cast" and e.src[0].dtype.name in HALVES and e.dtype.name == "float32"
 
 
 def narrowed(e: Expr) -> Expr | None:
     """What was only widened and moved, as it is in memory."""
-    if e.op == "cast" and (e.src[0].dtype.name, e.dtype.name) in HALF:
+    if widens(e):
         return e.src[0]
     if e.op not in ("reshape", "permute", "expand", "slice"):
         return None

@@ -64,7 +64,7 @@ def widened(
     """Products of halves whose sums something else reads before they are rounded are products of what the halves are widened to."""
     swap: dict[Expr, Expr] = {}
     for out, step in products.items():
-        sums = next(filter(widens, users.get(out, ())), None)
+        sums = next(filter(place.widens, users.get(out, ())), None)
         if sums is None or (
             sums not in roots and all(narrows(e) and e.dtype is out.dtype for e in users.get(sums, ()))
         ):
@@ -120,10 +120,12 @@ def ending(
     ):
         return None
     name = out.dtype.name
-    wide = dict(place.HALF).get(name, name)  # in which sums are
+    wide = "float32" if name in HALVES else name  # in which sums are
     words: list[tuple[str, tuple[int, ...], object, str]] = [("param", (), 0, wide)]
     at: dict[Expr, int] = {out: 0}
-    if wide != name and any(out in e.src for e in inner if not widens(e)):  # it is wanted as it would be in memory
+    if wide != name and any(
+        out in e.src for e in inner if not place.widens(e)
+    ):  # it is wanted as it would be in memory
         at[out] = len(words)
         words.append(("cast", (0,), None, name))
     for e, x in others.items():
@@ -136,7 +138,7 @@ def ending(
                 words.append(("const", (), x.arg, x.dtype.name))
         if spread(e):
             at[e] = at[e.src[0]]
-        elif widens(e):
+        elif place.widens(e):
             at[e] = 0 if e.src[0] is out else at[e.src[0]]
         else:
             at[e] = len(words)
@@ -147,19 +149,14 @@ def ending(
     return out, next(iter(others.values()), None), tuple(words)
 
 
-def widens(e: Expr) -> bool:
-    """Whether halves become what is computed with."""
-    return e.op == "cast" and (e.src[0].dtype.name, e.dtype.name) in place.HALF
-
-
 def narrows(e: Expr) -> bool:
-    """And the other way round."""
-    return e.op == "cast" and (e.dtype.name, e.src[0].dtype.name) in place.HALF
+    """Whether what was computed with becomes halves."""
+    return e.op == "cast" and e.dtype.name in HALVES and e.src[0].dtype.name == "float32"
 
 
 def simple(e: Expr) -> bool:
     """Whether it is a word that takes little."""
-    return e.op in SIMPLE or widens(e) or narrows(e)
+    return e.op in SIMPLE or place.widens(e) or narrows(e)
 
 
 def spread(e: Expr) -> bool:

@@ -136,7 +136,8 @@ class Tracer:
 
     def forget(self) -> None:
         """The capture is over: let go of all that was computed, which a collector of cycles would find much later."""
-        for held in (self._known, self._kept, self.generators, self.journal.containers, self.journal.grads):
+        journal = self.journal
+        for held in (self._known, self._kept, self.generators, journal.containers, journal.grads, journal.order):
             held.clear()
         self.frame = None
         self.recorder.forget()
